@@ -1,0 +1,2 @@
+//! nanoscope.
+fn main() {}

@@ -1,0 +1,132 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::Tensor;
+
+use crate::{HookError, HookPoint, HookRouter};
+
+/// A router that keeps the activations at the points it was given.
+///
+/// Recording changes no bit of the pass: a tensor is a reference-counted handle, and the recorder
+/// keeps a second one.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    wanted: BTreeSet<HookPoint>,
+    seen: BTreeMap<HookPoint, Recorded>,
+}
+
+impl Recorder {
+    /// A recorder for `points`.
+    pub fn new(points: impl IntoIterator<Item = HookPoint>) -> Self {
+        Self { wanted: points.into_iter().collect(), seen: BTreeMap::new() }
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// [`HookError::NeverReached`] for the first wanted point that the pass did not come by.
+    pub fn finish(self) -> Result<Recording, HookError> {
+        match self.wanted.iter().find(|point| !self.seen.contains_key(point)) {
+            Some(&point) => Err(HookError::NeverReached { point }),
+            None => Ok(Recording { seen: self.seen }),
+        }
+    }
+}
+
+impl HookRouter for Recorder {
+    fn wants(&self, point: HookPoint) -> bool {
+        self.wanted.contains(&point)
+    }
+
+    fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
+        if self.wants(point) {
+            self.seen.insert(point, Recorded::new(x.clone()));
+        }
+        x
+    }
+}
+
+/// The activations of one pass, by hook point in execution order.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    seen: BTreeMap<HookPoint, Recorded>,
+}
+
+impl Recording {
+    /// The activation at `point`, if it was asked for.
+    pub fn get(&self, point: HookPoint) -> Option<&Recorded> {
+        self.seen.get(&point)
+    }
+
+    /// All activations, in the order in which the pass made them.
+    pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Recorded)> {
+        self.seen.iter().map(|(&point, recorded)| (point, recorded))
+    }
+}
+
+/// An activation of any rank.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    flat: Tensor<1>,
+    shape: Vec<usize>,
+}
+
+impl Recorded {
+    /// Keeps `x`.
+    pub fn new<const D: usize>(x: Tensor<D>) -> Self {
+        let shape = x.dims().to_vec();
+        let len = shape.iter().product::<usize>();
+        Self { flat: x.reshape([len]), shape }
+    }
+
+    /// The activation's shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The activation as a tensor of rank `D`.
+    ///
+    /// # Panics
+    /// If `D` is not the rank of [`shape`](Self::shape).
+    pub fn tensor<const D: usize>(&self) -> Tensor<D> {
+        let shape: [usize; D] =
+            self.shape.clone().try_into().expect("the rank asked for is the activation's own");
+        self.flat.clone().reshape(shape)
+    }
+
+    /// The activation's values in row-major order.
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.flat.to_data().iter::<f32>().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_that_the_pass_never_reached_is_an_error_that_names_it() {
+        let device = nanoscope_device::for_tests();
+        let mut recorder = Recorder::new([HookPoint::Embed, HookPoint::ResidPost(3)]);
+
+        let _ = recorder.route(HookPoint::Embed, Tensor::<1>::zeros([2], &device));
+
+        let error = recorder.finish().unwrap_err();
+        assert_eq!(error, HookError::NeverReached { point: HookPoint::ResidPost(3) });
+        assert_eq!(
+            error.to_string(),
+            "the forward pass never reached blocks.3.hook_resid_post"
+        );
+    }
+
+    #[test]
+    fn a_recorded_tensor_comes_back_with_its_rank_and_values() {
+        let device = nanoscope_device::for_tests();
+        let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
+
+        let recorded = Recorded::new(x.clone().transpose());
+
+        assert_eq!(recorded.shape(), [3, 2]);
+        assert_eq!(recorded.to_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(recorded.tensor::<2>().into_data(), x.transpose().into_data());
+    }
+}

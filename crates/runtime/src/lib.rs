@@ -1,0 +1,1 @@
+//! A model with its SAEs at hook points: tracking, steering, generation.

@@ -1,0 +1,1 @@
+//! Sparse autoencoders: activations in, features out, and back.
