@@ -5,7 +5,7 @@ use crate::HookPoint;
 #[non_exhaustive]
 pub enum HookError {
     /// The text names no hook point.
-    #[error("unknown hook point `{name}`{}", suggestion(.nearest))]
+    #[error("unknown hook point `{name}`{}", suggestion(.nearest.as_deref()))]
     Unknown {
         /// The text as given.
         name: String,
@@ -30,7 +30,7 @@ pub enum HookError {
     },
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
+fn suggestion(nearest: Option<&str>) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
         None => "; `nanoscope hooks` lists them".to_owned(),

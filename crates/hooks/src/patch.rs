@@ -41,7 +41,13 @@ impl Patch {
     }
 
     fn with(mut self, point: HookPoint, with: Replacement) -> Self {
-        self.edits.insert(point, Edit { with, reached: false });
+        self.edits.insert(
+            point,
+            Edit {
+                with,
+                reached: false,
+            },
+        );
         self
     }
 
@@ -67,7 +73,9 @@ impl HookRouter for Patch {
     }
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
-        let Some(edit) = self.edits.get_mut(&point) else { return x };
+        let Some(edit) = self.edits.get_mut(&point) else {
+            return x;
+        };
         edit.reached = true;
         match &edit.with {
             Replacement::Zeros => x.zeros_like(),
@@ -111,7 +119,9 @@ mod tests {
 
         assert_eq!(
             patch.finish(),
-            Err(HookError::NeverReached { point: HookPoint::Z(0) })
+            Err(HookError::NeverReached {
+                point: HookPoint::Z(0)
+            })
         );
     }
 }

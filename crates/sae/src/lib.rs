@@ -1,1 +1,42 @@
 //! Sparse autoencoders: activations in, features out, and back.
+//!
+//! ```
+//! use burn::tensor::Tensor;
+//! use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+//!
+//! # fn main() -> Result<(), nanoscope_sae::SaeError> {
+//! let device = nanoscope_device::for_tests();
+//! let config = SaeConfig::new(2, 3, Architecture::Relu)?;
+//! let sae = Sae::new(config, SaeWeights {
+//!     w_enc: Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]], &device),
+//!     b_enc: Tensor::from_floats([0.0, -1.0, 0.0], &device),
+//!     w_dec: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [-0.5, -0.5]], &device),
+//!     b_dec: Tensor::from_floats([0.0, 0.0], &device),
+//!     gate: None,
+//! })?;
+//!
+//! let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
+//! let features = sae.encode_sparse(x);
+//! assert_eq!(features.row(0).collect::<Vec<_>>(), [(0, 2.0), (1, 2.0)]);
+//!
+//! let back = sae.decode_sparse(&features).into_data().try_to_vec::<f32>().unwrap();
+//! assert_eq!(back, [2.0, 2.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does no IO, and knows no transformer: where an SAE belongs in a model, and which file it came
+//! from, are others' business.
+
+mod config;
+mod encoder;
+mod error;
+mod sae;
+mod sparse;
+mod top_k;
+
+pub use config::{Architecture, SaeConfig};
+pub use error::SaeError;
+pub use sae::{GateWeights, Sae, SaeWeights};
+pub use sparse::SparseFeatures;
+pub use top_k::{TopKPath, top_k};

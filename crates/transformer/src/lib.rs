@@ -1,1 +1,60 @@
 //! nanochat's GPT in every era, with a hook at every named activation.
+//!
+//! One model; its [`GptConfig`] says which parts it has. Which parts a published checkpoint has
+//! follows from its [`Era`].
+//!
+//! ```
+//! use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = nanoscope_device::for_tests();
+//! let shape = GptShape {
+//!     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
+//! };
+//! let config = Era::E6.config(shape, Some("SL"))?;
+//! let model = Gpt::random(config, 7, &device);
+//! let tokens = TokenBatch::new(&[vec![3, 1, 4, 1, 5]])?;
+//!
+//! let logits = model.forward(&tokens, Logits::All, &mut ())?;
+//! assert_eq!(logits.dims(), [1, 5, 50]);
+//!
+//! // The same with a key-value cache, token by token, ends at the same logits.
+//! let mut cache = model.cache(1, 32);
+//! let mut last = None;
+//! for token in [3, 1, 4, 1, 5] {
+//!     let step = TokenBatch::new(&[vec![token]])?;
+//!     last = Some(model.forward_cached(&step, &mut cache, Logits::Last, &mut ())?);
+//! }
+//! let difference = (last.unwrap() - logits.slice([0..1, 4..5])).abs().max().into_scalar::<f32>();
+//! assert!(difference < 1e-4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It reads no file ([`WeightSource`] is how weights come in), knows no SAE and no tokenizer.
+
+mod attention;
+mod block;
+mod config;
+mod embed;
+mod era;
+mod error;
+mod gpt;
+mod kv_cache;
+mod layout;
+mod mlp;
+mod norm;
+mod random;
+mod rope;
+mod tokens;
+mod weights;
+
+pub use config::{GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
+pub use era::Era;
+pub use error::{ConfigError, GptError};
+pub use gpt::{Gpt, Logits};
+pub use kv_cache::KvCache;
+pub use layout::{HookShape, Layout, ParamSpec};
+pub use norm::rms_norm;
+pub use tokens::TokenBatch;
+pub use weights::WeightSource;

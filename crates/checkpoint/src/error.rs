@@ -1,0 +1,316 @@
+//! Why a file could not be read or written.
+
+use std::io;
+use std::path::PathBuf;
+
+#[cfg(feature = "sae")]
+use nanoscope_hooks::HookError;
+#[cfg(feature = "sae")]
+use nanoscope_hooks::HookPoint;
+#[cfg(feature = "sae")]
+use nanoscope_sae::SaeError;
+#[cfg(feature = "gpt")]
+use nanoscope_tokenizer::TokenizerError;
+#[cfg(feature = "gpt")]
+use nanoscope_transformer::{ConfigError, Era};
+use pytorch_reader::PytorchError;
+use thiserror::Error;
+
+use crate::pickle::PickleError;
+
+/// Why a checkpoint, or a file that belongs to one, could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refuses.
+    #[error("could not read or write {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file is far larger than any of its kind.
+    #[error("{} has more than {max} bytes", path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        max: u64,
+    },
+    /// A pickle is broken, or asks for something that is not allowed.
+    #[error("could not read the pickle {}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PickleError,
+    },
+    /// A file is not JSON, or not of the expected shape.
+    #[error("could not read the JSON of {}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        source: serde_json::Error,
+    },
+    /// A directory has neither of the two tokenizer files.
+    #[error("{} has no tokenizer.pkl and no tokenizer.json", dir.display())]
+    NoTokenizer {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A `tokenizer.json` is of another program, most often of Hugging Face.
+    #[error(
+        "{} is not nanoscope's own format: a Hugging Face tokenizer is not supported, \
+         nanochat's tokenizer.pkl in the same directory is",
+        path.display()
+    )]
+    ForeignTokenizer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A `tokenizer.pkl` is a sound pickle, but not of a tokenizer.
+    #[error("{} is not a pickled tokenizer: {what} is {found} instead of {expected}", path.display())]
+    NotATokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The part that is different.
+        what: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A vocabulary cannot be used.
+    #[cfg(feature = "gpt")]
+    #[error("the tokenizer in {} cannot be used", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// A `.pt` file is damaged, or of a kind that no `torch.save` writes.
+    #[error("could not read the PyTorch file {}", path.display())]
+    Pt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PytorchError,
+    },
+    /// A `.pt` file mentions a Python object that is no tensor; it was not made or called.
+    #[error("{} holds a Python object `{name}`, which is refused: only tensors, numbers, texts, lists and dictionaries are read", path.display())]
+    PythonObject {
+        /// The file.
+        path: PathBuf,
+        /// The object's class or function.
+        name: String,
+    },
+    /// A safetensors file is damaged.
+    #[error("could not read the safetensors file {}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor claims more bytes than its file has.
+    #[error("{}: tensor `{tensor}` claims {claimed} bytes, the file has {file_len}", path.display())]
+    Oversized {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Bytes that its shape asks for.
+        claimed: u64,
+        /// Bytes that the file has.
+        file_len: u64,
+    },
+    /// A tensor that is needed is not there.
+    #[error("{} has no tensor `{tensor}`", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected {expected:?}", path.display())]
+    ShapeMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that follows from the configuration, as files have it.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{}: tensor `{tensor}` has a number that is not finite, at index {at}", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The number's place in the tensor, row-major.
+        at: usize,
+    },
+    /// There is no model at a path.
+    #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
+    NoModel {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing says what sizes the weights have.
+    #[error("{} has no configuration, neither inside nor beside it", path.display())]
+    NoConfig {
+        /// The file with the weights.
+        path: PathBuf,
+    },
+    /// A configuration is of another program.
+    #[error("{} is not a nanoscope configuration: it says {found}", path.display())]
+    ForeignConfig {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// A model's configuration makes no model.
+    #[cfg(feature = "gpt")]
+    #[error("the configuration in {} makes no model", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The weights belong to an architecture that was never released.
+    #[cfg(feature = "gpt")]
+    #[error("{} is of era {what}, an experiment of a few hours that is not supported", path.display())]
+    UnsupportedEra {
+        /// The file.
+        path: PathBuf,
+        /// The era, and by what it was recognised.
+        what: &'static str,
+    },
+    /// The weights do not belong to the era that was asked for.
+    #[cfg(feature = "gpt")]
+    #[error("{} is not of era {asked}: its weights fit {}", path.display(), list(.fits))]
+    EraMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The era that was asked for.
+        asked: Era,
+        /// The eras that the weights fit.
+        fits: Vec<Era>,
+    },
+    /// A tensor is there that the era's model does not have.
+    #[cfg(feature = "gpt")]
+    #[error("{}: tensor `{tensor}` is no weight of an era {era} model of these sizes", path.display())]
+    UnexpectedTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The era that the other weights are of.
+        era: Era,
+    },
+    /// There is no SAE at a path.
+    #[cfg(feature = "sae")]
+    #[error("{} has no SAE: no best_model.pt, checkpoint_step<N>.pt, sae_final.pt or other .pt in it", path.display())]
+    NoSae {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file holds something else than an SAE.
+    #[cfg(feature = "sae")]
+    #[error("{} is no SAE: it has no `sae_state_dict`", path.display())]
+    NotAnSae {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two SAEs are for one hook point, and nothing says which is meant.
+    #[cfg(feature = "sae")]
+    #[error("two SAEs for {hook}: {} and {}", first.display(), second.display())]
+    TwoSaes {
+        /// The hook point.
+        hook: HookPoint,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// An SAE's configuration or weights make no SAE.
+    #[cfg(feature = "sae")]
+    #[error("the SAE in {} cannot be used", path.display())]
+    Sae {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SaeError,
+    },
+    /// An SAE's configuration names no hook point.
+    #[cfg(feature = "sae")]
+    #[error("the hook point in {} cannot be used", path.display())]
+    Hook {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HookError,
+    },
+    /// An SAE has a weight that its architecture does not have.
+    #[cfg(feature = "sae")]
+    #[error("{}: tensor `{tensor}` is no weight of a {architecture} SAE", path.display())]
+    UnexpectedSaeTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// A configuration has a key that means nothing to us, so what it does is not known.
+    #[error("{} has the unknown key `{key}`", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A key has a value that means nothing to us.
+    #[error("{}: {key} is `{found}`; known are {known}", path.display())]
+    UnknownValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that are known.
+        known: &'static str,
+    },
+    /// A label is for a feature that the SAE does not have.
+    #[cfg(feature = "sae")]
+    #[error("{} labels `{key}`, which is no feature of 0 to {}", path.display(), .d_sae - 1)]
+    LabelOfNoFeature {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Features that there are.
+        d_sae: usize,
+    },
+    /// Neither a model nor an SAE lies at a path.
+    #[error("{} has neither a model nor an SAE", path.display())]
+    NothingKnown {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+#[cfg(feature = "gpt")]
+fn list(eras: &[Era]) -> String {
+    eras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

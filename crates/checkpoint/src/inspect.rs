@@ -1,0 +1,146 @@
+//! What a file is, without loading it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::CheckpointError;
+use crate::nanochat::ModelFiles;
+use crate::nanochat_sae::NanochatSae;
+use crate::load_saes::find_saes;
+use crate::tensors::{Dtype, TensorFile};
+
+/// What is known of a file before its weights are read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is, for people.
+    pub what: String,
+    /// The format of the tensors.
+    pub format: &'static str,
+    /// The configuration as the file has it.
+    pub config: Option<Value>,
+    /// Facts that follow from it, for people.
+    pub facts: Vec<(&'static str, String)>,
+    /// Every tensor, in alphabetical order.
+    pub tensors: Vec<TensorLine>,
+    /// Bytes that the weights need in memory, as float32.
+    pub memory_bytes: u64,
+}
+
+/// One tensor of a file.
+#[derive(Debug, Clone, Serialize)]
+pub struct TensorLine {
+    /// Its name.
+    pub name: String,
+    /// Its shape in the file.
+    pub shape: Vec<usize>,
+    /// Its element type in the file.
+    pub dtype: String,
+}
+
+/// Tells what lies at `path`: a model, one or more SAEs, or a file of tensors.
+///
+/// # Errors
+/// [`CheckpointError`] if there is nothing there that we know, or it is damaged.
+pub fn inspect(path: &Path) -> Result<Vec<Inspection>, CheckpointError> {
+    if path.is_dir() {
+        return match ModelFiles::find(path) {
+            Ok(files) => Ok(vec![model(&files)?]),
+            Err(CheckpointError::NoModel { .. }) => {
+                let saes = find_saes(path)?;
+                if saes.is_empty() {
+                    return Err(CheckpointError::NothingKnown { path: path.to_owned() });
+                }
+                saes.iter().map(|path| sae(path)).collect()
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let file = TensorFile::open(path)?;
+    if file.value(&["sae_state_dict"]).is_some() {
+        return Ok(vec![sae(path)?]);
+    }
+    let files = ModelFiles::find(path)?;
+    let describes_itself =
+        file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
+    if files.config.is_some() || describes_itself {
+        return Ok(vec![model(&files)?]);
+    }
+    let memory_bytes = float_bytes(&file);
+    Ok(vec![Inspection {
+        what: "tensors".to_owned(),
+        config: None,
+        facts: Vec::new(),
+        ..of(&file, memory_bytes)
+    }])
+}
+
+fn model(files: &ModelFiles) -> Result<Inspection, CheckpointError> {
+    let description = files.describe(None)?;
+    let config = &description.config;
+    let mut facts = vec![
+        ("era", description.era.to_string()),
+        ("parameters", (description.bytes() / Dtype::F32.size() as u64).to_string()),
+    ];
+    if !description.also_fits.is_empty() {
+        let eras: Vec<_> = description.also_fits.iter().map(ToString::to_string).collect();
+        facts.push(("also fits era", eras.join(", ")));
+    }
+    facts.push(("vocabulary", format!("{} ({} rows)", config.shape.vocab_size, config.padded_vocab_size)));
+    let windows = config.windows.iter().map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
+    facts.push(("attention windows", windows.collect::<Vec<_>>().join(", ")));
+    let tokenizer = files.tokenizer.as_ref();
+    facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
+    let raw = serde_json::to_value(&description.raw).expect("numbers and strings make JSON");
+    Ok(Inspection {
+        what: format!("nanochat model, era {}", description.era),
+        config: Some(raw),
+        facts,
+        ..of(&description.file, description.bytes())
+    })
+}
+
+fn sae(path: &Path) -> Result<Inspection, CheckpointError> {
+    let sae = NanochatSae::open(path)?;
+    let config = &sae.config;
+    let facts = vec![
+        ("hook point", sae.hook.to_string()),
+        ("architecture", config.architecture().name().to_owned()),
+        ("d_in", config.d_in().to_string()),
+        ("d_sae", config.d_sae().to_string()),
+    ];
+    let in_dict = |name: &str| name.starts_with("sae_state_dict.");
+    let numbers = sae.file.tensors().filter(|(name, _)| in_dict(name)).map(|(_, info)| info.len());
+    let memory_bytes = numbers.sum::<usize>() as u64 * Dtype::F32.size() as u64;
+    Ok(Inspection {
+        what: "nanochat-SAE sparse autoencoder".to_owned(),
+        config: Some(sae.description()),
+        facts,
+        ..of(&sae.file, memory_bytes)
+    })
+}
+
+fn float_bytes(file: &TensorFile) -> u64 {
+    let numbers = file.tensors().map(|(_, info)| info.len() as u64).sum::<u64>();
+    numbers * Dtype::F32.size() as u64
+}
+
+fn of(file: &TensorFile, memory_bytes: u64) -> Inspection {
+    let line = |(name, info): (&str, &crate::tensors::TensorInfo)| TensorLine {
+        name: name.to_owned(),
+        shape: info.shape.clone(),
+        dtype: info.dtype.to_string(),
+    };
+    Inspection {
+        path: file.path().to_owned(),
+        what: String::new(),
+        format: file.format(),
+        config: None,
+        facts: Vec::new(),
+        tensors: file.tensors().map(line).collect(),
+        memory_bytes,
+    }
+}

@@ -1,0 +1,77 @@
+//! Checkpoints, tokenizers and SAEs from the files that people have, without executing any of them.
+//!
+//! ```
+//! use nanoscope_checkpoint::{SaveDtype, load_sae, save_nanochat_sae};
+//! use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+//! # use burn::tensor::Tensor;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let device = nanoscope_device::for_tests();
+//! # let weights = SaeWeights {
+//! #     w_enc: Tensor::ones([2, 3], &device), b_enc: Tensor::zeros([3], &device),
+//! #     w_dec: Tensor::ones([3, 2], &device), b_dec: Tensor::zeros([2], &device), gate: None,
+//! # };
+//! let sae = Sae::new(SaeConfig::new(2, 3, Architecture::Relu)?, weights)?;
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("sae.pt");
+//!
+//! // A file that nanochat-SAE's `load_saes` reads, and so do we.
+//! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, SaveDtype::F32)?;
+//! let loaded = load_sae(&path, &device)?;
+//! assert_eq!(loaded.hook.to_string(), "blocks.0.hook_resid_post");
+//! assert_eq!(loaded.sae.config(), sae.config());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This is the only crate that knows foreign files. It takes them for hostile: a pickle is read as
+//! data, sizes are believed only as far as the file backs them, and an error names the file, the
+//! tensor, what was expected and what was found. What is done with a model or an SAE is others'
+//! business.
+
+mod convert;
+mod error;
+mod folder;
+#[cfg(all(feature = "gpt", feature = "sae"))]
+mod inspect;
+mod json;
+#[cfg(feature = "sae")]
+mod labels;
+#[cfg(feature = "sae")]
+mod load_saes;
+mod mapped;
+#[cfg(feature = "gpt")]
+mod nanochat;
+#[cfg(feature = "gpt")]
+mod nanochat_config;
+#[cfg(feature = "sae")]
+mod nanochat_sae;
+#[cfg(feature = "gpt")]
+mod nanochat_tokenizer;
+#[cfg(feature = "gpt")]
+mod native;
+pub mod pickle;
+#[cfg(feature = "sae")]
+mod pt_writer;
+mod tensors;
+mod write;
+
+pub use convert::Order;
+pub use error::CheckpointError;
+#[cfg(all(feature = "gpt", feature = "sae"))]
+pub use inspect::{Inspection, TensorLine, inspect};
+#[cfg(feature = "sae")]
+pub use labels::{LABELS_FILE, Labels};
+#[cfg(feature = "sae")]
+pub use load_saes::{LoadedSae, load_sae, load_saes};
+#[cfg(feature = "gpt")]
+pub use nanochat::{LoadedModel, ModelFiles, Progress};
+#[cfg(feature = "sae")]
+pub use nanochat_sae::save_nanochat_sae;
+#[cfg(feature = "gpt")]
+pub use nanochat_tokenizer::{load_tokenizer, save_tokenizer};
+#[cfg(feature = "gpt")]
+pub use native::save_model;
+#[cfg(feature = "sae")]
+pub use pt_writer::SaveDtype;
+pub use tensors::{Dtype, TensorFile, TensorInfo};

@@ -1,0 +1,295 @@
+//! nanochat-SAE's files: what `save_sae` writes, and its trainer's checkpoints.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::{Architecture, GateWeights, Sae, SaeConfig, SaeWeights};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::convert::Order;
+use crate::error::CheckpointError;
+use crate::json;
+use crate::pt_writer::{PtTensor, SaveDtype, write_pt};
+use crate::tensors::TensorFile;
+use crate::write::write_atomically;
+
+/// The key of the weights in both kinds of file.
+const STATE_DICT: &str = "sae_state_dict";
+/// The configuration beside files that do not hold their own.
+const CONFIG_FILE: &str = "config.json";
+
+/// `SAEConfig`, as its `to_dict` writes it, with the training keys that its `from_dict` also knows.
+///
+/// Only what decides the numbers is used; the rest is kept for people to look at.
+#[derive(Debug, Serialize, Deserialize)]
+struct RawSaeConfig {
+    d_in: usize,
+    d_sae: Option<usize>,
+    #[serde(default = "default_activation")]
+    activation: String,
+    #[serde(default = "default_k")]
+    k: usize,
+    #[serde(default = "default_l1_coefficient")]
+    l1_coefficient: f64,
+    #[serde(default = "default_normalize_decoder")]
+    normalize_decoder: bool,
+    #[serde(default = "default_dtype")]
+    dtype: String,
+    #[serde(default = "default_hook_point")]
+    hook_point: String,
+    #[serde(default = "default_expansion_factor")]
+    expansion_factor: usize,
+
+    /// Whatever else is there; it must be one of [`TRAINING_KEYS`].
+    #[serde(flatten, skip_serializing)]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+/// Keys of `SAEConfig` that only its trainer reads. `to_dict` leaves them out, `from_dict` takes
+/// them.
+const TRAINING_KEYS: [&str; 9] = [
+    "num_activations",
+    "batch_size",
+    "num_epochs",
+    "learning_rate",
+    "warmup_steps",
+    "dead_latent_threshold",
+    "resample_interval",
+    "eval_every",
+    "save_every",
+];
+
+fn default_activation() -> String {
+    "topk".to_owned()
+}
+fn default_k() -> usize {
+    64
+}
+fn default_l1_coefficient() -> f64 {
+    1e-3
+}
+fn default_normalize_decoder() -> bool {
+    true
+}
+fn default_dtype() -> String {
+    "bfloat16".to_owned()
+}
+fn default_hook_point() -> String {
+    HookPoint::ResidPost(0).to_string()
+}
+fn default_expansion_factor() -> usize {
+    8
+}
+
+impl RawSaeConfig {
+    /// `d_sae`, which `SAEConfig` derives if it is not given.
+    fn d_sae(&self) -> usize {
+        self.d_sae.unwrap_or(self.d_in.saturating_mul(self.expansion_factor))
+    }
+
+    fn parse(&self, path: &Path) -> Result<(SaeConfig, HookPoint), CheckpointError> {
+        if let Some(key) = self.others.keys().find(|key| !TRAINING_KEYS.contains(&key.as_str())) {
+            return Err(CheckpointError::UnknownKey { path: path.to_owned(), key: key.clone() });
+        }
+        let architecture = match self.activation.as_str() {
+            "topk" => Architecture::SignedTopK { k: self.k },
+            "relu" => Architecture::Relu,
+            "gated" => Architecture::SignedGated,
+            other => {
+                return Err(CheckpointError::UnknownValue {
+                    path: path.to_owned(),
+                    key: "activation",
+                    found: other.to_owned(),
+                    known: "topk, relu, gated",
+                });
+            }
+        };
+        let config = SaeConfig::new(self.d_in, self.d_sae(), architecture)
+            .map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
+        let hook = self.hook_point.parse().map_err(|source| {
+            CheckpointError::Hook { path: path.to_owned(), source }
+        })?;
+        Ok((config, hook))
+    }
+}
+
+/// A nanochat-SAE file, its configuration read and its weights not.
+#[derive(Debug)]
+pub(crate) struct NanochatSae {
+    pub(crate) file: TensorFile,
+    pub(crate) config: SaeConfig,
+    pub(crate) hook: HookPoint,
+    raw: RawSaeConfig,
+}
+
+impl NanochatSae {
+    /// Opens the file at `path`; the configuration inside it wins over the folder's.
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let file = TensorFile::open(path)?;
+        if file.value(&[STATE_DICT]).is_none() {
+            return Err(CheckpointError::NotAnSae { path: path.to_owned() });
+        }
+        let beside = path.with_file_name(CONFIG_FILE);
+        let (raw, described_in): (RawSaeConfig, &Path) = match file.value(&["config"]) {
+            Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
+            None if beside.is_file() => (json::read(&beside)?, &beside),
+            None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
+        };
+        let (config, hook) = raw.parse(described_in)?;
+        let sae = Self { file, config, hook, raw };
+        sae.check()?;
+        Ok(sae)
+    }
+
+    /// The weights that the architecture has, with their shapes.
+    fn expected(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let (d_in, d_sae) = (self.config.d_in(), self.config.d_sae());
+        let mut expected = vec![
+            ("W_enc", vec![d_in, d_sae]),
+            ("W_dec", vec![d_sae, d_in]),
+            ("b_enc", vec![d_sae]),
+            ("b_dec", vec![d_in]),
+        ];
+        if self.config.architecture() == Architecture::SignedGated {
+            expected.push(("W_gate", vec![d_in, d_sae]));
+            expected.push(("b_gate", vec![d_sae]));
+        }
+        expected
+    }
+
+    /// Checks, as the strict load of the reference does, that all weights are there and no others.
+    fn check(&self) -> Result<(), CheckpointError> {
+        let expected = self.expected();
+        for (name, shape) in &expected {
+            let name = format!("{STATE_DICT}.{name}");
+            let found = &self.file.info(&name)?.shape;
+            if found != shape {
+                return Err(CheckpointError::ShapeMismatch {
+                    path: self.file.path().to_owned(),
+                    tensor: name,
+                    expected: shape.clone(),
+                    found: found.clone(),
+                });
+            }
+        }
+        let in_dict = |(name, _)| str::strip_prefix(name, STATE_DICT)?.strip_prefix('.');
+        let mut names = self.file.tensors().filter_map(in_dict);
+        match names.find(|name| !expected.iter().any(|(expected, _)| expected == name)) {
+            Some(name) => Err(CheckpointError::UnexpectedSaeTensor {
+                path: self.file.path().to_owned(),
+                tensor: name.to_owned(),
+                architecture: self.config.architecture().name(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the weights onto `device`, one at a time.
+    pub(crate) fn load(&self, device: &Device) -> Result<Sae, CheckpointError> {
+        let (d_in, d_sae) = (self.config.d_in(), self.config.d_sae());
+        let gate = match self.config.architecture() {
+            Architecture::SignedGated => Some(GateWeights {
+                w_gate: self.weight("W_gate", [d_in, d_sae], device)?,
+                b_gate: self.weight("b_gate", [d_sae], device)?,
+            }),
+            _ => None,
+        };
+        let weights = SaeWeights {
+            w_enc: self.weight("W_enc", [d_in, d_sae], device)?,
+            b_enc: self.weight("b_enc", [d_sae], device)?,
+            w_dec: self.weight("W_dec", [d_sae, d_in], device)?,
+            b_dec: self.weight("b_dec", [d_in], device)?,
+            gate,
+        };
+        Sae::new(self.config.clone(), weights).map_err(|source| CheckpointError::Sae {
+            path: self.file.path().to_owned(),
+            source,
+        })
+    }
+
+    fn weight<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Result<Tensor<D>, CheckpointError> {
+        let data = self.file.read(&format!("{STATE_DICT}.{name}"), &shape, Order::AsStored)?;
+        Ok(Tensor::from_data(data, device))
+    }
+
+    /// What `to_dict` of its configuration gives.
+    pub(crate) fn description(&self) -> serde_json::Value {
+        serde_json::to_value(&self.raw).expect("numbers and strings make JSON")
+    }
+}
+
+/// Writes `sae` to the `.pt` file at `path` as nanochat-SAE's `save_sae` does: weights and
+/// configuration in the file, and a `config.json` beside it where there is none yet. Another SAE's
+/// `config.json` is left alone.
+///
+/// The reference's `load_state_dict` makes float32 of 16-bit weights.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn save_nanochat_sae(
+    path: &Path,
+    sae: &Sae,
+    hook: HookPoint,
+    dtype: SaveDtype,
+) -> Result<(), CheckpointError> {
+    let config = sae.config();
+    let (d_in, d_sae) = (config.d_in(), config.d_sae());
+    let (activation, k) = match config.architecture() {
+        Architecture::SignedTopK { k } => ("topk", k),
+        Architecture::Relu => ("relu", default_k()),
+        Architecture::SignedGated => ("gated", default_k()),
+    };
+    // In the order of the reference's `to_dict`.
+    let description = serde_json::json!({
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "activation": activation,
+        "k": k,
+        "l1_coefficient": default_l1_coefficient(),
+        "normalize_decoder": default_normalize_decoder(),
+        "dtype": default_dtype(),
+        "hook_point": reference_name(hook),
+        "expansion_factor": d_sae / d_in,
+    });
+
+    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate } = sae.weights();
+    let matrix = |name, x: Tensor<2>| {
+        let [rows, columns] = x.dims();
+        PtTensor { name, shape: vec![rows, columns], values: x.reshape([rows * columns]) }
+    };
+    let vector = |name, x: Tensor<1>| PtTensor { name, shape: x.dims().to_vec(), values: x };
+    let mut tensors = vec![
+        matrix("W_enc", w_enc),
+        vector("b_enc", b_enc),
+        matrix("W_dec", w_dec),
+        vector("b_dec", b_dec),
+    ];
+    if let Some(GateWeights { w_gate, b_gate }) = gate {
+        tensors.extend([matrix("W_gate", w_gate), vector("b_gate", b_gate)]);
+    }
+    write_pt(path, (STATE_DICT, &tensors), &[("config", &description)], dtype)?;
+
+    let beside = path.with_file_name(CONFIG_FILE);
+    if beside.exists() {
+        return Ok(());
+    }
+    let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
+    write_atomically(&beside, &text)
+}
+
+/// The name by which nanochat-SAE finds the module that makes this activation.
+fn reference_name(hook: HookPoint) -> String {
+    match hook {
+        HookPoint::AttnOut(layer) => format!("blocks.{layer}.hook_attn"),
+        HookPoint::MlpOut(layer) => format!("blocks.{layer}.hook_mlp"),
+        hook => hook.to_string(),
+    }
+}

@@ -1,0 +1,330 @@
+//! Tensors by name, from a `.pt` or a safetensors file, read one at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use pytorch_reader::{PickleValue, PytorchReader};
+
+use crate::convert::{self, Order};
+use crate::error::CheckpointError;
+use crate::mapped::Mapped;
+
+/// A file of named tensors, opened but not yet read.
+pub struct TensorFile {
+    path: PathBuf,
+    infos: BTreeMap<String, TensorInfo>,
+    kind: Kind,
+}
+
+enum Kind {
+    Pt { reader: PytorchReader, value: PickleValue },
+    Safetensors { mapped: Mapped, offsets: BTreeMap<String, (usize, usize)> },
+}
+
+/// What a file says of one of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The shape in the file.
+    pub shape: Vec<usize>,
+    /// The element type in the file.
+    pub dtype: Dtype,
+}
+
+/// The element type of a tensor in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    fn from_pt(dtype: pytorch_reader::DType) -> Option<Self> {
+        use pytorch_reader::DType;
+        Some(match dtype {
+            DType::F64 => Self::F64,
+            DType::F32 => Self::F32,
+            DType::F16 => Self::F16,
+            DType::BF16 => Self::BF16,
+            DType::I64 => Self::I64,
+            DType::I32 => Self::I32,
+            DType::I16 => Self::I16,
+            DType::I8 => Self::I8,
+            DType::U8 => Self::U8,
+            DType::Bool => Self::Bool,
+            DType::U64 | DType::U32 | DType::U16 => return None,
+        })
+    }
+
+    fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
+        use safetensors::Dtype;
+        Some(match dtype {
+            Dtype::F64 => Self::F64,
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::BF16 => Self::BF16,
+            Dtype::I64 => Self::I64,
+            Dtype::I32 => Self::I32,
+            Dtype::I16 => Self::I16,
+            Dtype::I8 => Self::I8,
+            Dtype::U8 => Self::U8,
+            Dtype::BOOL => Self::Bool,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+impl TensorInfo {
+    /// Numbers in the tensor; no less than the file's own size allows, so it does not overflow.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no numbers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Python types that a `.pt` file may mention beside its tensors: names of types, not calls.
+fn is_harmless(python_type: &str) -> bool {
+    match python_type {
+        "torch.Tensor" | "torch.Size" | "torch.device" => true,
+        name => name
+            .strip_prefix("torch.")
+            .is_some_and(|rest| rest.starts_with("float") || rest == "bfloat16" || rest == "half"),
+    }
+}
+
+impl TensorFile {
+    /// Opens the file at `path`, recognising by its content what it is. No tensor is read yet.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the file cannot be read, is neither format, is damaged, or mentions
+    /// a Python object that has no business in a file of tensors.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let mut start = [0; 8];
+        let read = File::open(path).and_then(|mut file| {
+            if file.metadata()?.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory));
+            }
+            read_start(&mut file, &mut start)
+        });
+        let read = read.map_err(|source| CheckpointError::io(path, source))?;
+        if looks_like_safetensors(&start, read) {
+            Self::open_safetensors(path)
+        } else {
+            Self::open_pt(path)
+        }
+    }
+
+    fn open_pt(path: &Path) -> Result<Self, CheckpointError> {
+        let broken = |source| CheckpointError::Pt { path: path.to_owned(), source };
+        let value = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
+        if let Some(name) = foreign_object(&value) {
+            return Err(CheckpointError::PythonObject {
+                path: path.to_owned(),
+                name: name.to_owned(),
+            });
+        }
+        let reader = PytorchReader::new(path).map_err(broken)?;
+        let file_len = file_len(path)?;
+        let mut infos = BTreeMap::new();
+        for (name, tensor) in reader.tensors() {
+            // A view can repeat a short storage without end; nothing that we read does, and what
+            // the file cannot back is not allocated.
+            if tensor.byte_len() as u64 > file_len {
+                return Err(CheckpointError::Oversized {
+                    path: path.to_owned(),
+                    tensor: name.clone(),
+                    claimed: tensor.byte_len() as u64,
+                    file_len,
+                });
+            }
+            if let Some(dtype) = Dtype::from_pt(tensor.dtype()) {
+                infos.insert(name.clone(), TensorInfo { shape: tensor.shape().to_vec(), dtype });
+            }
+        }
+        Ok(Self { path: path.to_owned(), infos, kind: Kind::Pt { reader, value } })
+    }
+
+    fn open_safetensors(path: &Path) -> Result<Self, CheckpointError> {
+        let mapped = Mapped::open(path)?;
+        let header = safetensors::SafeTensors::deserialize(mapped.bytes())
+            .map_err(|source| CheckpointError::Safetensors { path: path.to_owned(), source })?;
+        let start = mapped.bytes().as_ptr() as usize;
+        let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
+        for (name, view) in header.iter() {
+            if let Some(dtype) = Dtype::from_safetensors(view.dtype()) {
+                let from = view.data().as_ptr() as usize - start;
+                infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
+                offsets.insert(name.to_owned(), (from, from + view.data().len()));
+            }
+        }
+        Ok(Self { path: path.to_owned(), infos, kind: Kind::Safetensors { mapped, offsets } })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A word for the format, for people.
+    pub fn format(&self) -> &'static str {
+        match &self.kind {
+            Kind::Pt { .. } => "PyTorch .pt",
+            Kind::Safetensors { .. } => "safetensors",
+        }
+    }
+
+    /// Every tensor's name, in alphabetical order, with what the file says of it.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.infos.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// What the file says of the tensor `name`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::MissingTensor`].
+    pub fn info(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
+        self.infos.get(name).ok_or_else(|| CheckpointError::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+        })
+    }
+
+    /// Whatever a `.pt` file holds beside tensors, by the keys from its root.
+    pub(crate) fn value(&self, keys: &[&str]) -> Option<&PickleValue> {
+        let Kind::Pt { value, .. } = &self.kind else { return None };
+        keys.iter().try_fold(value, |value, &key| match value {
+            PickleValue::Dict(entries) => entries.get(key),
+            _ => None,
+        })
+    }
+
+    /// The tensor `name` as float32, which must have `expected` as its shape here; transposed on
+    /// the way if the file has it the other way round.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the tensor is missing, has another shape, is not of numbers, cannot
+    /// be read, or holds a number that is not finite.
+    pub fn read(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+    ) -> Result<TensorData, CheckpointError> {
+        let info = self.info(name)?;
+        let in_file: Vec<usize> = match order {
+            Order::AsStored => expected.to_vec(),
+            Order::Transposed => expected.iter().rev().copied().collect(),
+        };
+        if info.shape != in_file {
+            return Err(CheckpointError::ShapeMismatch {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                expected: in_file,
+                found: info.shape.clone(),
+            });
+        }
+        let not_finite = |at| CheckpointError::NotFinite {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            at,
+        };
+        match &self.kind {
+            Kind::Pt { reader, .. } => {
+                let tensor = reader.get(name).expect("infos lists the reader's tensors");
+                let bytes =
+                    tensor.read().map_err(|source| CheckpointError::io(&self.path, source))?;
+                convert::owned(bytes, info.dtype, expected, order).map_err(not_finite)
+            }
+            Kind::Safetensors { mapped, offsets } => {
+                let (from, to) = offsets[name];
+                match (order, info.dtype, mapped.view(from, to)) {
+                    // Nothing is read here: the pages come in as the weights are used.
+                    (Order::AsStored, Dtype::F32, Some(view)) => {
+                        Ok(TensorData::from_bytes(view, expected.to_vec(), burn::tensor::DType::F32))
+                    }
+                    _ => {
+                        convert::borrowed(&mapped.bytes()[from..to], info.dtype, expected, order)
+                            .map_err(not_finite)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < start.len() {
+        match file.read(&mut start[read..])? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    Ok(read)
+}
+
+/// A safetensors file starts with the length of its header and the header's brace; no zip, pickle
+/// or tar has a brace there after a length that small.
+fn looks_like_safetensors(start: &[u8; 8], read: usize) -> bool {
+    read == 8 && u64::from_le_bytes(*start) < (1 << 32) && !start.starts_with(b"PK")
+        && start[5..] == [0, 0, 0]
+}
+
+fn file_len(path: &Path) -> Result<u64, CheckpointError> {
+    Ok(std::fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?.len())
+}
+
+/// The name of a Python object in `value` that is not known to be harmless.
+fn foreign_object(value: &PickleValue) -> Option<&str> {
+    match value {
+        PickleValue::Unsupported(name) if !is_harmless(name) => Some(name),
+        PickleValue::List(items) => items.iter().find_map(foreign_object),
+        PickleValue::Dict(entries) => entries.values().find_map(foreign_object),
+        _ => None,
+    }
+}
+
+impl CheckpointError {
+    /// An IO error with the file it happened on.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}

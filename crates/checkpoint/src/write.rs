@@ -1,0 +1,43 @@
+//! Files that are there completely or not at all.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::CheckpointError;
+
+/// Writes `bytes` to a temporary file beside `path` and renames it, so that nobody ever sees a part
+/// of it, and an error leaves what was there before.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    write_file_atomically(path, |temporary| {
+        File::options()
+            .write(true)
+            .open(temporary)
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(|source| CheckpointError::io(path, source))
+    })
+}
+
+/// As [`write_atomically`], with the temporary file filled by `fill`.
+pub(crate) fn write_file_atomically(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::io(path, source);
+    // `parent` of a bare file name is empty, which no file can be made in.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Temporary files are private; this one is going to be an ordinary file, and the process'
+        // umask still applies.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(dir).map_err(io)?;
+    fill(file.path())?;
+    // Opened anew: whoever filled it may have put another file in its place.
+    File::open(file.path()).and_then(|file| file.sync_all()).map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}

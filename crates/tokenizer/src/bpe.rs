@@ -1,0 +1,466 @@
+//! Byte-pair encoding over a validated vocabulary.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use tiktoken_rs::CoreBPE;
+
+use crate::chat::BOS;
+use crate::error::TokenizerError;
+use crate::json::escape;
+use crate::pattern::check_pattern;
+
+/// Index of a token in the vocabulary.
+pub type TokenId = u32;
+
+/// Most tokens, special ones included, that a vocabulary may have.
+pub const MAX_VOCAB: usize = 1 << 20;
+
+/// Most bytes that one token or one special token's text may have.
+pub const MAX_TOKEN_BYTES: usize = 1 << 16;
+
+/// Most bytes that the split pattern may have.
+pub const MAX_PATTERN_BYTES: usize = 1 << 12;
+
+/// What a tokenizer is made of, as a file gives it and before anything is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizerParts {
+    /// Regular expression that cuts a text into the pieces within which bytes are merged.
+    pub pattern: String,
+    /// Bytes of each ordinary token with its id, which is also its merge priority: lower first.
+    pub ranks: Vec<(Vec<u8>, TokenId)>,
+    /// Text of each special token with its id.
+    pub special_tokens: Vec<(String, TokenId)>,
+}
+
+/// Encodes text to ids and decodes ids to text.
+///
+/// Ids are dense from 0, ordinary and special tokens together, and each of the 256 bytes is a token,
+/// so that every text can be encoded.
+#[derive(Clone)]
+pub struct Tokenizer {
+    pattern: String,
+    /// Bytes of every token, special ones included, by id.
+    tokens: Vec<Vec<u8>>,
+    /// Ids of the ordinary tokens, sorted by their bytes.
+    ordinary: Vec<TokenId>,
+    /// Sorted by id.
+    special_tokens: Vec<(String, TokenId)>,
+    engine: CoreBPE,
+}
+
+impl Tokenizer {
+    /// Checks `parts` and builds the encoder.
+    ///
+    /// # Errors
+    ///
+    /// For parts that come from outside nothing is taken on trust: see the variants of
+    /// [`TokenizerError`] about the pattern, the tokens and their ids.
+    pub fn new(parts: TokenizerParts) -> Result<Self, TokenizerError> {
+        let TokenizerParts {
+            pattern,
+            ranks,
+            mut special_tokens,
+        } = parts;
+        check_pattern(&pattern)?;
+        let vocab_size = ranks.len().saturating_add(special_tokens.len());
+        if vocab_size > MAX_VOCAB {
+            return Err(TokenizerError::VocabularyTooLarge { found: vocab_size });
+        }
+
+        special_tokens.sort_by_key(|&(_, id)| id);
+        let mut names = HashSet::new();
+        for (name, _) in &special_tokens {
+            if !names.insert(name.as_str()) {
+                return Err(TokenizerError::DuplicateSpecialToken { name: name.clone() });
+            }
+        }
+
+        let mut ordinary: Vec<TokenId> = ranks.iter().map(|&(_, id)| id).collect();
+        let specials = special_tokens
+            .iter()
+            .map(|(name, id)| (name.as_bytes().to_vec(), *id));
+        let tokens = place_by_id(ranks.into_iter().chain(specials), vocab_size)?;
+
+        ordinary.sort_by_key(|&id| &tokens[id as usize]);
+        if let Some(twins) = ordinary
+            .windows(2)
+            .find(|pair| tokens[pair[0] as usize] == tokens[pair[1] as usize])
+        {
+            return Err(TokenizerError::DuplicateToken {
+                token: escape(&tokens[twins[0] as usize]),
+                first: twins[0].min(twins[1]),
+                second: twins[0].max(twins[1]),
+            });
+        }
+        for byte in 0..=u8::MAX {
+            if find_token(&tokens, &ordinary, &[byte]).is_none() {
+                return Err(TokenizerError::MissingByte { byte });
+            }
+        }
+
+        let engine = build_engine(&pattern, &tokens, &ordinary)?;
+        Ok(Self {
+            pattern,
+            tokens,
+            ordinary,
+            special_tokens,
+            engine,
+        })
+    }
+
+    /// Encodes `text`. The text of a special token is plain text here: only ids put into the result
+    /// by the caller are special, as in nanochat.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::PatternGaveUp`] if the split pattern runs into its backtracking limit, and
+    /// [`TokenizerError::PatternSkipsText`] if it leaves a part of the text out.
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        // `encode_ordinary` would panic where this returns an error.
+        let (mut ids, _) = self
+            .engine
+            .encode(text, &HashSet::new())
+            .map_err(|source| TokenizerError::PatternGaveUp {
+                text_bytes: text.len(),
+                source,
+            })?;
+        ids.retain(|&id| id != EMPTY_PIECE);
+        let covered: usize = ids.iter().map(|&id| self.tokens[id as usize].len()).sum();
+        if covered != text.len() {
+            return Err(TokenizerError::PatternSkipsText {
+                skipped: text.len().abs_diff(covered),
+                text_bytes: text.len(),
+            });
+        }
+        Ok(ids)
+    }
+
+    /// Joins the bytes of `ids`; a special token gives the bytes of its name.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary.
+    pub fn decode_bytes(&self, ids: &[TokenId]) -> Result<Vec<u8>, TokenizerError> {
+        let mut bytes = Vec::with_capacity(ids.len().saturating_mul(4));
+        for &id in ids {
+            bytes.extend_from_slice(self.known_token(id)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Decodes `ids` to text; bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary.
+    pub fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
+        let bytes = self.decode_bytes(ids)?;
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// Bytes of the token `id`, or `None` outside the vocabulary.
+    pub fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
+        self.tokens.get(id as usize).map(Vec::as_slice)
+    }
+
+    /// Text of the token `id` for display, with U+FFFD for what is not UTF-8 on its own; `None`
+    /// outside the vocabulary.
+    pub fn token_text(&self, id: TokenId) -> Option<Cow<'_, str>> {
+        self.token_bytes(id).map(String::from_utf8_lossy)
+    }
+
+    /// Id of the ordinary token with exactly these bytes.
+    pub fn id_of(&self, bytes: &[u8]) -> Option<TokenId> {
+        find_token(&self.tokens, &self.ordinary, bytes)
+    }
+
+    /// Id of the special token `name`, such as `<|bos|>`.
+    pub fn special(&self, name: &str) -> Option<TokenId> {
+        let (_, id) = self.special_tokens.iter().find(|(text, _)| text == name)?;
+        Some(*id)
+    }
+
+    /// Whether `id` is a special token.
+    pub fn is_special(&self, id: TokenId) -> bool {
+        self.special_tokens
+            .binary_search_by_key(&id, |&(_, special)| special)
+            .is_ok()
+    }
+
+    /// Names and ids of the special tokens, sorted by id.
+    pub fn special_tokens(&self) -> &[(String, TokenId)] {
+        &self.special_tokens
+    }
+
+    /// Id of nanochat's token at the start of every document, [`BOS`].
+    pub fn bos(&self) -> Option<TokenId> {
+        self.special(BOS)
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Regular expression that cuts a text into pieces.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    pub(crate) fn known_token(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        self.token_bytes(id).ok_or(TokenizerError::UnknownToken {
+            id,
+            vocab_size: self.vocab_size(),
+        })
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("pattern", &self.pattern)
+            .field("vocab_size", &self.vocab_size())
+            .field("special_tokens", &self.special_tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts every token at its id. Filling `vocab_size` places with as many tokens, no place twice,
+/// leaves no gap.
+fn place_by_id(
+    tokens: impl Iterator<Item = (Vec<u8>, TokenId)>,
+    vocab_size: usize,
+) -> Result<Vec<Vec<u8>>, TokenizerError> {
+    let mut by_id = vec![Vec::new(); vocab_size];
+    for (bytes, id) in tokens {
+        if bytes.is_empty() {
+            return Err(TokenizerError::EmptyToken { id });
+        }
+        if bytes.len() > MAX_TOKEN_BYTES {
+            return Err(TokenizerError::TokenTooLong {
+                id,
+                found: bytes.len(),
+            });
+        }
+        let place = by_id
+            .get_mut(id as usize)
+            .ok_or(TokenizerError::IdGap { id, vocab_size })?;
+        if !place.is_empty() {
+            return Err(TokenizerError::DuplicateId { id });
+        }
+        *place = bytes;
+    }
+    Ok(by_id)
+}
+
+fn find_token(tokens: &[Vec<u8>], ordinary: &[TokenId], bytes: &[u8]) -> Option<TokenId> {
+    ordinary
+        .binary_search_by_key(&bytes, |&id| &tokens[id as usize])
+        .ok()
+        .map(|place| ordinary[place])
+}
+
+fn build_engine(
+    pattern: &str,
+    tokens: &[Vec<u8>],
+    ordinary: &[TokenId],
+) -> Result<CoreBPE, TokenizerError> {
+    let mut encoder = ordinary
+        .iter()
+        .map(|&id| (tokens[id as usize].clone(), id))
+        .collect::<Vec<_>>();
+    encoder.push((Vec::new(), EMPTY_PIECE));
+    let never = [(NEVER_SPECIAL.to_owned(), EMPTY_PIECE)];
+    CoreBPE::new(
+        encoder.into_iter().collect(),
+        never.into_iter().collect(),
+        pattern,
+    )
+    .map_err(|source| TokenizerError::InvalidPattern {
+        source: source.into(),
+    })
+}
+
+/// Id that the engine gives to an empty piece. The engine panics on a piece that it cannot look up
+/// and that has no byte to merge, which is what a pattern such as `a*` produces.
+const EMPTY_PIECE: TokenId = TokenId::MAX;
+
+/// The one special token that the engine is told of, and never asked to parse. Without any, the
+/// engine's scan for special tokens stops at every byte; with a special token that starts with a
+/// multi-byte character it would cut the text within that character and panic.
+const NEVER_SPECIAL: &str = "<|never|>";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_and(merges: &[&str]) -> TokenizerParts {
+        let single = (0..=u8::MAX).map(|byte| vec![byte]);
+        let merged = merges.iter().map(|text| text.as_bytes().to_vec());
+        let ranks: Vec<_> = single.chain(merged).zip(0..).collect();
+        let bos = ranks.len() as TokenId;
+        TokenizerParts {
+            pattern: r"\w+|\W+".to_owned(),
+            ranks,
+            special_tokens: vec![(BOS.to_owned(), bos)],
+        }
+    }
+
+    #[track_caller]
+    fn refusal(change: impl FnOnce(&mut TokenizerParts)) -> String {
+        let mut parts = bytes_and(&["lo", "low"]);
+        change(&mut parts);
+        Tokenizer::new(parts).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn merges_apply_in_the_order_of_their_ids() {
+        let tokenizer = Tokenizer::new(bytes_and(&["ow", "lo", "low"])).unwrap();
+
+        // "ow" has the lower id, so it goes first and "lo" never gets its chance.
+        assert_eq!(tokenizer.encode("low").unwrap(), [258]);
+        assert_eq!(tokenizer.encode("slow lo").unwrap(), [115, 258, 32, 257]);
+        assert_eq!(tokenizer.encode("lowl").unwrap(), [258, 108]);
+    }
+
+    #[test]
+    fn the_text_of_a_special_token_is_encoded_as_plain_text() {
+        let tokenizer = Tokenizer::new(bytes_and(&[])).unwrap();
+
+        let ids = tokenizer.encode("<|bos|><|never|>").unwrap();
+
+        assert!(ids.iter().all(|&id| id < 256), "{ids:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), "<|bos|><|never|>");
+    }
+
+    #[test]
+    fn lookups_tell_ordinary_from_special() {
+        let tokenizer = Tokenizer::new(bytes_and(&["lo"])).unwrap();
+
+        assert_eq!(tokenizer.vocab_size(), 258);
+        assert_eq!(tokenizer.id_of(b"lo"), Some(256));
+        assert_eq!(tokenizer.id_of(b"<|bos|>"), None);
+        assert_eq!(tokenizer.bos(), Some(257));
+        assert_eq!(tokenizer.special("lo"), None);
+        assert!(tokenizer.is_special(257) && !tokenizer.is_special(256));
+        assert_eq!(tokenizer.special_tokens(), [(BOS.to_owned(), 257)]);
+        assert_eq!(tokenizer.token_bytes(256), Some(b"lo".as_slice()));
+        assert_eq!(tokenizer.token_text(200).unwrap(), "\u{fffd}");
+        assert_eq!(tokenizer.token_bytes(258), None);
+    }
+
+    #[test]
+    fn an_id_outside_the_vocabulary_is_not_decoded() {
+        let tokenizer = Tokenizer::new(bytes_and(&[])).unwrap();
+
+        let error = tokenizer.decode(&[65, 257]).unwrap_err();
+
+        assert!(matches!(
+            error,
+            TokenizerError::UnknownToken {
+                id: 257,
+                vocab_size: 257
+            }
+        ));
+        assert_eq!(
+            error.to_string(),
+            "token id 257 is outside the vocabulary of 257 tokens"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_decode_to_the_replacement_character() {
+        let tokenizer = Tokenizer::new(bytes_and(&[])).unwrap();
+
+        assert_eq!(
+            tokenizer.decode(&[97, 0xe4, 0xbd, 98]).unwrap(),
+            "a\u{fffd}b"
+        );
+        assert_eq!(
+            tokenizer.decode_bytes(&[97, 0xe4, 0xbd]).unwrap(),
+            [97, 0xe4, 0xbd]
+        );
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_or_skips_text_is_an_error_and_no_panic() {
+        let mut parts = bytes_and(&[]);
+        parts.pattern = "a*".to_owned();
+        let tokenizer = Tokenizer::new(parts).unwrap();
+
+        assert_eq!(tokenizer.encode("aaa").unwrap(), [97, 97, 97]);
+        assert_eq!(
+            tokenizer.encode("aé").unwrap_err().to_string(),
+            "the split pattern leaves 2 of the text's 3 bytes out"
+        );
+    }
+
+    #[test]
+    fn a_multi_byte_special_token_does_not_disturb_its_own_text() {
+        let mut parts = bytes_and(&[]);
+        parts.special_tokens.push(("é!".to_owned(), 257));
+        let tokenizer = Tokenizer::new(parts).unwrap();
+
+        assert_eq!(tokenizer.encode("é!").unwrap(), [195, 169, 33]);
+    }
+
+    #[test]
+    fn every_broken_vocabulary_is_named() {
+        let cases = [
+            (
+                refusal(|parts| parts.pattern = "(".to_owned()),
+                "the split pattern is not a valid regular expression",
+            ),
+            (
+                refusal(|parts| parts.pattern = "a".repeat(MAX_PATTERN_BYTES + 1)),
+                "the split pattern has 4097 bytes, more than 4096",
+            ),
+            (
+                refusal(|parts| parts.pattern = r"(?<x>a)\g<x>".to_owned()),
+                "the split pattern uses \"(?<x\" at byte 0, which is not supported",
+            ),
+            (
+                refusal(|parts| parts.pattern = "(?:a{300}){300}".to_owned()),
+                "the counts in the split pattern multiply to more than 65536",
+            ),
+            (
+                refusal(|parts| parts.ranks[65].0 = b"AA".to_vec()),
+                "no token stands for the single byte 0x41",
+            ),
+            (
+                refusal(|parts| parts.ranks[256].0.clear()),
+                "token 256 is empty",
+            ),
+            (
+                refusal(|parts| parts.ranks[256].0 = vec![97; MAX_TOKEN_BYTES + 1]),
+                "token 256 has 65537 bytes, more than 65536",
+            ),
+            (
+                refusal(|parts| parts.ranks[256].1 = 7),
+                "token id 7 is given twice",
+            ),
+            (
+                refusal(|parts| parts.ranks[257].0 = b"lo".to_vec()),
+                "\"lo\" is both token 256 and token 257",
+            ),
+            (
+                refusal(|parts| parts.special_tokens[0].1 = 259),
+                "token id 259 leaves a gap: 259 tokens have the ids from 0 on",
+            ),
+            (
+                refusal(|parts| parts.special_tokens.push((BOS.to_owned(), 259))),
+                "the special token <|bos|> is given twice",
+            ),
+            (
+                refusal(|parts| parts.ranks = vec![(vec![0], 0); MAX_VOCAB]),
+                "the vocabulary has 1048577 tokens, more than 1048576",
+            ),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found, expected);
+        }
+    }
+}

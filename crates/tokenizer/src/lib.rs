@@ -1,0 +1,44 @@
+//! nanochat's tokenizer: byte-pair encoding and conversation rendering.
+//!
+//! A [`Tokenizer`] turns text into the ids that a nanochat model was trained on and back. The ids
+//! come from tiktoken's own engine, which nanochat uses too, so they agree by construction.
+//! [`Tokenizer::render_conversation`] lays a chat out in nanochat's special tokens, and a
+//! [`StreamDecoder`] turns ids that arrive one at a time into text without ever splitting a
+//! character.
+//!
+//! ```
+//! use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
+//!
+//! # fn main() -> Result<(), nanoscope_tokenizer::TokenizerError> {
+//! let mut ranks: Vec<(Vec<u8>, u32)> = (0..=255u8).map(|byte| (vec![byte], byte.into())).collect();
+//! ranks.push((b"lo".to_vec(), 256));
+//! let tokenizer = Tokenizer::new(TokenizerParts {
+//!     pattern: r"\w+|\W+".to_owned(),
+//!     ranks,
+//!     special_tokens: vec![("<|bos|>".to_owned(), 257)],
+//! })?;
+//!
+//! assert_eq!(tokenizer.encode("low")?, [256, 119]);
+//! assert_eq!(tokenizer.decode(&[257, 256, 119])?, "<|bos|>low");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No files here: `nanoscope-checkpoint` reads `tokenizer.pkl` and `tokenizer.json`. No training of
+//! a tokenizer, and no tensors.
+
+mod bpe;
+mod chat;
+mod error;
+mod json;
+mod pattern;
+mod stream;
+
+pub use bpe::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId, Tokenizer, TokenizerParts};
+pub use chat::{
+    ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, DEFAULT_MAX_TOKENS, Message,
+    OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START, Part, Rendered, Role, USER_END, USER_START,
+};
+pub use error::TokenizerError;
+pub use json::{JSON_FORMAT, JSON_VERSION};
+pub use stream::StreamDecoder;

@@ -1,0 +1,80 @@
+//! Text from ids that arrive one at a time.
+
+use crate::bpe::{TokenId, Tokenizer};
+use crate::error::TokenizerError;
+
+/// Decodes a stream of ids, giving out whole characters only.
+///
+/// A token may end in the middle of a character; its first bytes wait here until the rest arrives.
+/// Everything given out, joined, is what [`Tokenizer::decode`] makes of all the ids at once.
+///
+/// ```
+/// # use nanoscope_tokenizer::{Tokenizer, TokenizerError, TokenizerParts};
+/// # fn main() -> Result<(), TokenizerError> {
+/// # let tokenizer = Tokenizer::new(TokenizerParts {
+/// #     pattern: r"\w+|\W+".to_owned(),
+/// #     ranks: (0..=255u8).map(|byte| (vec![byte], byte.into())).collect(),
+/// #     special_tokens: Vec::new(),
+/// # })?;
+/// let mut stream = tokenizer.stream();
+///
+/// assert_eq!(stream.push(0xc3)?, "");
+/// assert_eq!(stream.push(0xa9)?, "é");
+/// assert_eq!(stream.finish(), "");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct StreamDecoder<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Bytes at the start of a character that is not complete yet; three at most between calls.
+    pending: Vec<u8>,
+}
+
+impl Tokenizer {
+    /// Starts decoding a stream of ids.
+    pub fn stream(&self) -> StreamDecoder<'_> {
+        StreamDecoder {
+            tokenizer: self,
+            pending: Vec::new(),
+        }
+    }
+}
+
+impl StreamDecoder<'_> {
+    /// Takes one id and gives the text that is certain by now, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary; the stream is as before.
+    pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
+        self.pending
+            .extend_from_slice(self.tokenizer.known_token(id)?);
+        let mut text = String::new();
+        let mut rest = self.pending.as_slice();
+        // `from_utf8` cuts invalid bytes as `from_utf8_lossy` does, and also tells an error from a
+        // character that may still be completed.
+        while let Err(error) = str::from_utf8(rest) {
+            let (valid, invalid) = rest.split_at(error.valid_up_to());
+            text.push_str(&String::from_utf8_lossy(valid));
+            rest = invalid;
+            let Some(length) = error.error_len() else {
+                break;
+            };
+            text.push(char::REPLACEMENT_CHARACTER);
+            rest = &rest[length..];
+        }
+        if let Ok(valid) = str::from_utf8(rest) {
+            text.push_str(valid);
+            rest = &[];
+        }
+        self.pending.drain(..self.pending.len() - rest.len());
+        Ok(text)
+    }
+
+    /// Ends the stream: a character that was never completed comes out as U+FFFD.
+    #[must_use = "the last character may be in here"]
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}

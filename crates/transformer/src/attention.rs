@@ -1,0 +1,216 @@
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::{Device, Tensor, TensorData};
+use nanoscope_hooks::{HookPoint, HookRouter};
+
+use crate::config::{GptShape, ValueEmbeds};
+use crate::kv_cache::LayerCache;
+use crate::layout::linear;
+use crate::norm::rms_norm;
+use crate::rope::Rows;
+
+/// Causal self-attention with grouped key-value heads, rotary embedding and QK norm.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    pub(crate) shape: GptShape,
+    pub(crate) window: Option<usize>,
+    pub(crate) qk_scale: f32,
+    pub(crate) c_q: Tensor<2>,    // [n_embd, n_embd]
+    pub(crate) c_k: Tensor<2>,    // [n_embd, kv_dim]
+    pub(crate) c_v: Tensor<2>,    // [n_embd, kv_dim]
+    pub(crate) c_proj: Tensor<2>, // [n_embd, n_embd]
+    pub(crate) value_embed: Option<ValueEmbed>,
+}
+
+/// A layer's value embedding.
+#[derive(Debug, Clone)]
+pub(crate) struct ValueEmbed {
+    pub(crate) parts: ValueEmbeds,
+    pub(crate) table: Tensor<2>, // [padded_vocab, kv_dim]
+    pub(crate) gate: Tensor<2>,  // [gate_channels, n_kv_head]
+}
+
+/// What all layers of one pass share.
+pub(crate) struct Pass {
+    pub(crate) rope: Rows,
+    pub(crate) masks: Masks,
+}
+
+impl Attention {
+    /// # Shapes
+    /// - `h`: `[batch, seq, n_embd]`, the normed residual stream
+    /// - `embedded_values`: `[batch, seq, kv_dim]`, if the layer has a value embedding
+    /// - output: `[batch, seq, n_embd]`
+    pub(crate) fn forward(
+        &self,
+        h: Tensor<3>,
+        embedded_values: Option<Tensor<3>>,
+        layer: usize,
+        pass: &mut Pass,
+        cache: Option<&mut LayerCache>,
+        router: &mut impl HookRouter,
+    ) -> Tensor<3> {
+        let GptShape {
+            n_head,
+            n_kv_head,
+            n_embd,
+            ..
+        } = self.shape;
+        let [batch, seq, _] = h.dims();
+        let head_dim = self.shape.head_dim();
+        let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, head_dim]);
+
+        let q = heads(linear(h.clone(), &self.c_q), n_head);
+        let k = heads(linear(h.clone(), &self.c_k), n_kv_head);
+        let v = heads(linear(h.clone(), &self.c_v), n_kv_head);
+        let q = router.route(HookPoint::Q(layer), q);
+        let k = router.route(HookPoint::K(layer), k);
+        let v = match (&self.value_embed, embedded_values) {
+            (Some(embed), Some(values)) => v + embed.gated(h, heads(values, n_kv_head)),
+            _ => v,
+        };
+        let v = router.route(HookPoint::V(layer), v);
+
+        // The scores' 1/sqrt(head_dim) goes to the queries, which are fewer numbers.
+        let q = rms_norm(pass.rope.turn(q)) * (self.qk_scale / (head_dim as f32).sqrt());
+        let k = rms_norm(pass.rope.turn(k)) * self.qk_scale;
+        let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
+
+        let first = pass.masks.first_key(self.window);
+        let (k, v) = match cache {
+            Some(cache) => cache.push(k, v, pass.masks.offset, first),
+            None => (k, v),
+        };
+        let [_, _, keys, _] = k.dims();
+
+        // Query heads that share a key-value head become rows of one matrix, so that keys and
+        // values are never repeated.
+        let rows = n_head / n_kv_head * seq;
+        let q = q.reshape([batch, n_kv_head, rows, head_dim]);
+        let scores = q.matmul(k.transpose()).reshape([batch, n_head, seq, keys]);
+        let scores = match pass.masks.bias(self.window) {
+            Some(bias) => scores + bias,
+            None => scores,
+        };
+        let pattern = router.route(HookPoint::Pattern(layer), softmax(scores, 3));
+
+        let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
+        let z = z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2);
+        let z = router.route(HookPoint::Z(layer), z);
+        router.route(
+            HookPoint::AttnOut(layer),
+            linear(z.reshape([batch, seq, n_embd]), &self.c_proj),
+        )
+    }
+}
+
+impl ValueEmbed {
+    /// # Shapes
+    /// - `h`: `[batch, seq, n_embd]`
+    /// - `values`: `[batch, seq, n_kv_head, head_dim]`; the output has the same shape
+    fn gated(&self, h: Tensor<3>, values: Tensor<4>) -> Tensor<4> {
+        let ValueEmbeds {
+            gate_channels,
+            gate_scale,
+        } = self.parts;
+        let gate = linear(h.slice_dim(2, 0..gate_channels), &self.gate);
+        values * (sigmoid(gate) * gate_scale).unsqueeze_dim::<4>(3)
+    }
+}
+
+/// Which keys each query of a pass may see.
+pub(crate) struct Masks {
+    offset: usize,
+    seq: usize,
+    device: Device,
+    /// By window; layers share few of them.
+    built: Vec<(Option<usize>, Tensor<4>)>,
+}
+
+/// Added to the score of a hidden key. Finite, because shaders may assume that no number is
+/// infinite; its exponential is exactly zero beside any real score.
+const HIDDEN: f32 = -1e30;
+
+impl Masks {
+    /// For a pass over the positions `offset..offset + seq`.
+    pub(crate) fn new(offset: usize, seq: usize, device: Device) -> Self {
+        Self {
+            offset,
+            seq,
+            device,
+            built: Vec::new(),
+        }
+    }
+
+    /// The earliest position that any query of the pass sees.
+    fn first_key(&self, window: Option<usize>) -> usize {
+        window.map_or(0, |window| self.offset.saturating_sub(window))
+    }
+
+    /// What to add to the scores; nothing if every query sees every key.
+    ///
+    /// # Shapes
+    /// - output: `[1, 1, seq, keys]`, the first key being [`first_key`](Self::first_key)
+    fn bias(&mut self, window: Option<usize>) -> Option<Tensor<4>> {
+        if self.seq == 1 {
+            return None;
+        }
+        // Windows that reach back to the first position are all the same mask.
+        let window = window.filter(|&window| window < self.offset + self.seq - 1);
+        if let Some((_, bias)) = self.built.iter().find(|(built, _)| *built == window) {
+            return Some(bias.clone());
+        }
+        let first = self.first_key(window);
+        let keys = self.offset + self.seq - first;
+        let values: Vec<f32> = (self.offset..self.offset + self.seq)
+            .flat_map(|query| {
+                (first..first + keys).map(move |key| {
+                    let seen = key <= query && window.is_none_or(|window| query - key <= window);
+                    if seen { 0.0 } else { HIDDEN }
+                })
+            })
+            .collect();
+        let bias = Tensor::from_data(
+            TensorData::new(values, [1, 1, self.seq, keys]),
+            &self.device,
+        );
+        self.built.push((window, bias.clone()));
+        Some(bias)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visible(offset: usize, seq: usize, window: Option<usize>) -> Vec<Vec<bool>> {
+        let mut masks = Masks::new(offset, seq, nanoscope_device::for_tests());
+        let bias = masks.bias(window).unwrap();
+        let [_, _, _, keys] = bias.dims();
+        let values = bias.into_data().try_to_vec::<f32>().unwrap();
+        values
+            .chunks(keys)
+            .map(|row| row.iter().map(|&value| value == 0.0).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_query_sees_itself_and_as_many_keys_back_as_its_window() {
+        let (yes, no) = (true, false);
+
+        assert_eq!(
+            visible(0, 4, Some(1)),
+            [
+                [yes, no, no, no],
+                [yes, yes, no, no],
+                [no, yes, yes, no],
+                [no, no, yes, yes]
+            ]
+        );
+        assert_eq!(visible(0, 2, None), [[yes, no], [yes, yes]]);
+        // Positions 5 and 6 with a window of 2: the first key held is position 3.
+        assert_eq!(
+            visible(5, 2, Some(2)),
+            [[yes, yes, yes, no], [no, yes, yes, yes]]
+        );
+    }
+}

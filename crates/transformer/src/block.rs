@@ -1,0 +1,38 @@
+use burn::tensor::Tensor;
+use nanoscope_hooks::{HookPoint, HookRouter};
+
+use crate::attention::{Attention, Pass};
+use crate::kv_cache::LayerCache;
+use crate::mlp::Mlp;
+use crate::norm::rms_norm;
+
+/// One transformer block: attention, then MLP, each on the normed residual stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) attention: Attention,
+    pub(crate) mlp: Mlp,
+}
+
+impl Block {
+    /// # Shapes
+    /// - `x`: `[batch, seq, n_embd]`; the output has the same shape
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        embedded_values: Option<Tensor<3>>,
+        layer: usize,
+        pass: &mut Pass,
+        cache: Option<&mut LayerCache>,
+        router: &mut impl HookRouter,
+    ) -> Tensor<3> {
+        let x = router.route(HookPoint::ResidPre(layer), x);
+        let h = rms_norm(x.clone());
+        let x = x + self
+            .attention
+            .forward(h, embedded_values, layer, pass, cache, router);
+        let x = router.route(HookPoint::ResidMid(layer), x);
+        let h = rms_norm(x.clone());
+        let x = x + self.mlp.forward(h, layer, router);
+        router.route(HookPoint::ResidPost(layer), x)
+    }
+}

@@ -1,0 +1,147 @@
+use burn::tensor::activation::sigmoid;
+use burn::tensor::{Int, Tensor, TensorData};
+use nanoscope_hooks::{HookPoint, HookRouter};
+
+use crate::config::SMEAR_CHANNELS;
+use crate::kv_cache::KvCache;
+use crate::layout::linear;
+use crate::norm::rms_norm;
+use crate::tokens::TokenBatch;
+
+/// Token embeddings, and what some eras add to them before the first block.
+#[derive(Debug, Clone)]
+pub(crate) struct Embed {
+    pub(crate) wte: Tensor<2>, // [padded_vocab, n_embd]
+    pub(crate) smear: Option<Smear>,
+    pub(crate) bigram: Option<Bigram>,
+}
+
+/// Each embedding takes in a gated part of the one before it.
+#[derive(Debug, Clone)]
+pub(crate) struct Smear {
+    pub(crate) gate: Tensor<2>, // [SMEAR_CHANNELS, 1]
+    pub(crate) lambda: f32,
+}
+
+/// An embedding of each token and the one before it, found by hashing.
+#[derive(Debug, Clone)]
+pub(crate) struct Bigram {
+    pub(crate) table: Tensor<2>, // [5 * padded_vocab, n_embd]
+    pub(crate) lambdas: Vec<f32>,
+}
+
+impl Embed {
+    /// # Shapes
+    /// - output: `[batch, seq, n_embd]`, what the first block starts from
+    pub(crate) fn forward(
+        &self,
+        tokens: &TokenBatch,
+        flat: Tensor<1, Int>,
+        cache: Option<&mut KvCache>,
+        router: &mut impl HookRouter,
+    ) -> Tensor<3> {
+        let x = rows(&self.wte, flat, tokens);
+        let x = rms_norm(router.route(HookPoint::Embed, x));
+        match &self.smear {
+            Some(smear) => smear.forward(x, cache),
+            None => x,
+        }
+    }
+}
+
+impl Smear {
+    /// `x_t += λ · sigmoid(gate(x_t)) · x_{t-1}`, the first position of the sequence as it is.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, n_embd]`; the output has the same shape
+    fn forward(&self, x: Tensor<3>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        let [_, seq, _] = x.dims();
+        // The embedding that a cached sequence ended with is the one before this pass's first.
+        let before = cache.and_then(|cache| {
+            let last = x.clone().slice_dim(1, seq - 1..seq);
+            cache.last_embedding.replace(last)
+        });
+        match (before, seq) {
+            (Some(before), 1) => self.add(x, before),
+            (Some(before), _) => {
+                let shifted = x.clone().slice_dim(1, 0..seq - 1);
+                self.add(x, Tensor::cat(vec![before, shifted], 1))
+            }
+            (None, 1) => x,
+            (None, _) => {
+                let first = x.clone().slice_dim(1, 0..1);
+                let shifted = x.clone().slice_dim(1, 0..seq - 1);
+                let rest = self.add(x.slice_dim(1, 1..seq), shifted);
+                Tensor::cat(vec![first, rest], 1)
+            }
+        }
+    }
+
+    fn add(&self, x: Tensor<3>, before: Tensor<3>) -> Tensor<3> {
+        let gate = linear(x.clone().slice_dim(2, 0..SMEAR_CHANNELS), &self.gate);
+        x + before * (sigmoid(gate) * self.lambda)
+    }
+}
+
+impl Bigram {
+    /// # Shapes
+    /// - output: `[batch, seq, n_embd]`, not normed
+    pub(crate) fn forward(&self, tokens: &TokenBatch, cache: Option<&KvCache>) -> Tensor<3> {
+        let [table_rows, _] = self.table.dims();
+        let before = |row| cache.and_then(|cache| cache.last_tokens.get(row).copied());
+        let hashed: Vec<i32> = tokens
+            .rows()
+            .enumerate()
+            .flat_map(|(row, ids)| {
+                let shifted = std::iter::once(before(row)).chain(ids.iter().copied().map(Some));
+                ids.iter()
+                    .zip(shifted)
+                    .map(|(&id, before)| hash(before, id, table_rows))
+            })
+            .collect();
+        let len = hashed.len();
+        let hashed = Tensor::from_data(TensorData::new(hashed, [len]), &self.table.device());
+        rows(&self.table, hashed, tokens)
+    }
+}
+
+/// The row of the bigram table for `id` after `before`, in nanochat's int32 arithmetic (which
+/// wraps for ids above 59,139); the last row stands for "nothing before".
+fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
+    let last = table_rows as i32 - 1;
+    match before {
+        None => last,
+        Some(before) => {
+            let mixed = 36313_i32.wrapping_mul(id as i32) ^ 27191_i32.wrapping_mul(before as i32);
+            mixed.rem_euclid(last)
+        }
+    }
+}
+
+/// Looks up one row of `table` per token.
+///
+/// # Shapes
+/// - `table`: `[rows, channels]`
+/// - `flat`: `[batch * seq]`
+/// - output: `[batch, seq, channels]`
+pub(crate) fn rows(table: &Tensor<2>, flat: Tensor<1, Int>, tokens: &TokenBatch) -> Tensor<3> {
+    let [_, channels] = table.dims();
+    table
+        .clone()
+        .select(0, flat)
+        .reshape([tokens.batch(), tokens.seq(), channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bigrams_hash_as_the_reference_does_and_wrap_in_int32() {
+        // (36313 · 5) xor (27191 · 7) = 181565 xor 190337 = 8892, mod 1499 = 1397
+        assert_eq!(hash(Some(7), 5, 1500), 1397);
+        assert_eq!(hash(None, 5, 1500), 1499);
+        // 36313 · 65000 = 2360345000 wraps to -1934622296; xor 27191 = -1934595169, mod 327679 = 21647
+        assert_eq!(hash(Some(1), 65000, 327_680), 21_647);
+    }
+}

@@ -1,0 +1,394 @@
+use std::collections::HashMap;
+
+use burn::tensor::{Device, Tensor};
+use nanoscope_hooks::{HookPoint, HookRouter};
+
+use crate::attention::{Attention, Masks, Pass, ValueEmbed};
+use crate::block::Block;
+use crate::config::{GptConfig, ResidualMix};
+use crate::embed::{Bigram, Embed, Smear, rows};
+use crate::error::GptError;
+use crate::kv_cache::KvCache;
+use crate::layout::{self, ParamSpec, linear};
+use crate::mlp::Mlp;
+use crate::norm::rms_norm;
+use crate::rope::Rope;
+use crate::tokens::TokenBatch;
+use crate::weights::WeightSource;
+
+/// nanochat's GPT, for inference.
+///
+/// The weights are plain tensors, not a burn module's parameters: nothing trains this model, and
+/// a clone of it shares them.
+#[derive(Debug, Clone)]
+pub struct Gpt {
+    config: GptConfig,
+    device: Device,
+    rope: Rope,
+    embed: Embed,
+    blocks: Vec<Block>,
+    lambdas: Option<Lambdas>,
+    backout_lambda: f32,
+    lm_head: Tensor<2>, // [n_embd, padded_vocab]
+}
+
+/// Per layer, how much of its input and of the embedding a block reads.
+#[derive(Debug, Clone)]
+struct Lambdas {
+    resid: Vec<f32>,
+    x0: Vec<f32>,
+}
+
+/// Which positions' logits a pass computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// Every position's: `[batch, seq, vocab_size]`.
+    All,
+    /// The last position's: `[batch, 1, vocab_size]`.
+    Last,
+}
+
+impl Gpt {
+    /// A model with the weights that `source` gives.
+    ///
+    /// # Errors
+    /// The source's own.
+    ///
+    /// # Panics
+    /// If a weight that the source gives does not have the rank of its spec.
+    pub fn load<S: WeightSource>(
+        config: GptConfig,
+        source: &mut S,
+        device: &Device,
+    ) -> Result<Self, S::Error> {
+        let mut weights = Weights::read(&config, source)?;
+        let shape = config.shape;
+        let blocks = (0..shape.n_layer)
+            .map(|layer| {
+                let value_embed = config
+                    .value_embeds
+                    .filter(|_| config.has_value_embed(layer));
+                let attention = Attention {
+                    shape,
+                    window: config.windows[layer],
+                    qk_scale: config.qk_scale,
+                    c_q: weights.in_block(layer, "attn.c_q"),
+                    c_k: weights.in_block(layer, "attn.c_k"),
+                    c_v: weights.in_block(layer, "attn.c_v"),
+                    c_proj: weights.in_block(layer, "attn.c_proj"),
+                    value_embed: value_embed.map(|parts| ValueEmbed {
+                        parts,
+                        table: weights.matrix(&layout::value_embed(layer)),
+                        gate: weights.in_block(layer, "attn.ve_gate"),
+                    }),
+                };
+                let mlp = Mlp {
+                    c_fc: weights.in_block(layer, "mlp.c_fc"),
+                    c_proj: weights.in_block(layer, "mlp.c_proj"),
+                };
+                Block { attention, mlp }
+            })
+            .collect();
+        let embed = Embed {
+            wte: weights.matrix(layout::WTE),
+            smear: config.smear.then(|| Smear {
+                gate: weights.matrix(layout::SMEAR_GATE),
+                lambda: weights.scalar(layout::SMEAR_LAMBDA),
+            }),
+            bigram: config.bigram.then(|| Bigram {
+                table: weights.matrix(layout::BIGRAM_EMBED),
+                lambdas: weights.vector(layout::BIGRAM_LAMBDAS),
+            }),
+        };
+        let lambdas = (config.residual == ResidualMix::Lambdas).then(|| Lambdas {
+            resid: weights.vector(layout::RESID_LAMBDAS),
+            x0: weights.vector(layout::X0_LAMBDAS),
+        });
+        let backout_lambda = if config.backout {
+            weights.scalar(layout::BACKOUT_LAMBDA)
+        } else {
+            0.0
+        };
+        Ok(Self {
+            rope: Rope::new(&config, device),
+            device: device.clone(),
+            embed,
+            blocks,
+            lambdas,
+            backout_lambda,
+            lm_head: weights.matrix(layout::LM_HEAD),
+            config,
+        })
+    }
+
+    /// The model's sizes and parts.
+    pub fn config(&self) -> &GptConfig {
+        &self.config
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The unembedding, without norm and softcap.
+    ///
+    /// # Shapes
+    /// - output: `[n_embd, padded_vocab_size]`
+    pub fn w_u(&self) -> Tensor<2> {
+        self.lm_head.clone()
+    }
+
+    /// An empty cache for `batch` rows of up to `capacity` positions.
+    pub fn cache(&self, batch: usize, capacity: usize) -> KvCache {
+        KvCache::new(&self.config.shape, batch, capacity, &self.device)
+    }
+
+    /// Runs `tokens` from position 0.
+    ///
+    /// # Shapes
+    /// - output: `[batch, seq or 1, vocab_size]`, after the softcap
+    ///
+    /// # Errors
+    /// [`GptError::TokenOutOfRange`] if an id is outside the vocabulary.
+    pub fn forward(
+        &self,
+        tokens: &TokenBatch,
+        logits: Logits,
+        router: &mut impl HookRouter,
+    ) -> Result<Tensor<3>, GptError> {
+        tokens.check(self.config.shape.vocab_size)?;
+        Ok(self.run(tokens, None, logits, router))
+    }
+
+    /// Runs `tokens` after those that `cache` holds, and adds them to it.
+    ///
+    /// A whole prompt, its pieces one after another, or single tokens: the logits are the same
+    /// within float32 noise.
+    ///
+    /// # Shapes
+    /// - output: `[batch, seq or 1, vocab_size]`, after the softcap
+    ///
+    /// # Errors
+    /// [`GptError`] if an id is outside the vocabulary, the cache is full or has another batch
+    /// size. The cache is then as it was.
+    pub fn forward_cached(
+        &self,
+        tokens: &TokenBatch,
+        cache: &mut KvCache,
+        logits: Logits,
+        router: &mut impl HookRouter,
+    ) -> Result<Tensor<3>, GptError> {
+        tokens.check(self.config.shape.vocab_size)?;
+        if tokens.batch() != cache.batch() {
+            return Err(GptError::BatchMismatch {
+                found: tokens.batch(),
+                expected: cache.batch(),
+            });
+        }
+        let needed = cache.len() + tokens.seq();
+        if needed > cache.capacity() {
+            return Err(GptError::ContextFull {
+                needed,
+                capacity: cache.capacity(),
+            });
+        }
+        let out = self.run(tokens, Some(cache), logits, router);
+        cache.advance(tokens.seq());
+        cache.last_tokens = tokens.rows().map(|row| row[row.len() - 1]).collect();
+        Ok(out)
+    }
+
+    fn run(
+        &self,
+        tokens: &TokenBatch,
+        mut cache: Option<&mut KvCache>,
+        logits: Logits,
+        router: &mut impl HookRouter,
+    ) -> Tensor<3> {
+        let seq = tokens.seq();
+        let offset = cache.as_ref().map_or(0, |cache| cache.len());
+        let flat = tokens.flat(&self.device);
+        let mut pass = Pass {
+            rope: self.rope.rows(offset, seq),
+            masks: Masks::new(offset, seq, self.device.clone()),
+        };
+
+        let mut x = self
+            .embed
+            .forward(tokens, flat.clone(), cache.as_deref_mut(), router);
+        let x0 = x.clone();
+        let bigram = self.embed.bigram.as_ref();
+        let bigram = bigram.map(|b| (b.forward(tokens, cache.as_deref()), b.lambdas.as_slice()));
+        let mut backout = None;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            if let Some(lambdas) = &self.lambdas {
+                x = x * lambdas.resid[layer] + x0.clone() * lambdas.x0[layer];
+            }
+            if let Some((embedded, lambdas)) = &bigram {
+                x = x + embedded.clone() * lambdas[layer];
+            }
+            let values = block.attention.value_embed.as_ref();
+            let values = values.map(|embed| rows(&embed.table, flat.clone(), tokens));
+            let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
+            x = block.forward(x, values, layer, &mut pass, cache, router);
+            if self.config.backout_layer() == Some(layer) {
+                backout = Some(x.clone());
+            }
+        }
+        // Rows are independent from here on; a generation needs only the last.
+        if logits == Logits::Last && !router.wants(HookPoint::FinalNormalized) {
+            x = x.slice_dim(1, seq - 1..seq);
+            backout = backout.map(|x| x.slice_dim(1, seq - 1..seq));
+        }
+        if let Some(backout) = backout {
+            x = x - backout * self.backout_lambda;
+        }
+        let x = router.route(HookPoint::FinalNormalized, rms_norm(x));
+        let [_, kept, _] = x.dims();
+        let x = if logits == Logits::Last {
+            x.slice_dim(1, kept - 1..kept)
+        } else {
+            x
+        };
+        self.unembed(x)
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, seq, n_embd]`, normed
+    /// - output: `[batch, seq, vocab_size]`
+    fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
+        let softcap = self.config.softcap;
+        let logits = linear(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
+        (logits / softcap).tanh() * softcap
+    }
+
+    /// The model's weights by their names in nanochat's files, in the shapes they have here and
+    /// the order of [`GptConfig::params`].
+    pub fn weights(&self) -> Vec<(ParamSpec, Tensor<1>)> {
+        let flat = |x: &Tensor<2>| {
+            let [rows, columns] = x.dims();
+            x.clone().reshape([rows * columns])
+        };
+        let vector = |values: &[f32]| Tensor::<1>::from_floats(values, &self.device);
+        let value_embed = |layer: usize| self.blocks[layer].attention.value_embed.as_ref();
+        self.config
+            .params()
+            .into_iter()
+            .map(|spec| {
+                let weight = match spec.name.as_str() {
+                    layout::LM_HEAD => flat(&self.lm_head),
+                    layout::WTE => flat(&self.embed.wte),
+                    layout::BACKOUT_LAMBDA => vector(&[self.backout_lambda]),
+                    name => self
+                        .lambda(name)
+                        .map(vector)
+                        .or_else(|| self.embedding(name).map(flat))
+                        .or_else(|| {
+                            (0..self.blocks.len()).find_map(|layer| {
+                                if name == layout::value_embed(layer) {
+                                    return value_embed(layer).map(|embed| flat(&embed.table));
+                                }
+                                self.blocks[layer].part(layer, name).map(flat)
+                            })
+                        })
+                        .expect("params lists the weights that the model has"),
+                };
+                (spec, weight)
+            })
+            .collect()
+    }
+
+    fn lambda(&self, name: &str) -> Option<&[f32]> {
+        match name {
+            layout::RESID_LAMBDAS => self
+                .lambdas
+                .as_ref()
+                .map(|lambdas| lambdas.resid.as_slice()),
+            layout::X0_LAMBDAS => self.lambdas.as_ref().map(|lambdas| lambdas.x0.as_slice()),
+            layout::BIGRAM_LAMBDAS => self.embed.bigram.as_ref().map(|b| b.lambdas.as_slice()),
+            layout::SMEAR_LAMBDA => self
+                .embed
+                .smear
+                .as_ref()
+                .map(|smear| std::slice::from_ref(&smear.lambda)),
+            _ => None,
+        }
+    }
+
+    fn embedding(&self, name: &str) -> Option<&Tensor<2>> {
+        match name {
+            layout::SMEAR_GATE => self.embed.smear.as_ref().map(|smear| &smear.gate),
+            layout::BIGRAM_EMBED => self.embed.bigram.as_ref().map(|bigram| &bigram.table),
+            _ => None,
+        }
+    }
+}
+
+impl Block {
+    fn part(&self, layer: usize, name: &str) -> Option<&Tensor<2>> {
+        let attention = &self.attention;
+        let gate = attention.value_embed.as_ref().map(|embed| &embed.gate);
+        [
+            ("attn.c_q", Some(&attention.c_q)),
+            ("attn.c_k", Some(&attention.c_k)),
+            ("attn.c_v", Some(&attention.c_v)),
+            ("attn.c_proj", Some(&attention.c_proj)),
+            ("attn.ve_gate", gate),
+            ("mlp.c_fc", Some(&self.mlp.c_fc)),
+            ("mlp.c_proj", Some(&self.mlp.c_proj)),
+        ]
+        .into_iter()
+        .find(|(part, _)| name == layout::block_param(layer, part))
+        .and_then(|(_, weight)| weight)
+    }
+}
+
+/// Weights that were read and wait for their place.
+struct Weights {
+    matrices: HashMap<String, Tensor<2>>,
+    vectors: HashMap<String, Vec<f32>>,
+}
+
+impl Weights {
+    fn read<S: WeightSource>(config: &GptConfig, source: &mut S) -> Result<Self, S::Error> {
+        let mut weights = Self {
+            matrices: HashMap::new(),
+            vectors: HashMap::new(),
+        };
+        for spec in config.params() {
+            if let [_] = spec.shape.as_slice() {
+                let values = source
+                    .weight::<1>(&spec)?
+                    .into_data()
+                    .iter::<f32>()
+                    .collect();
+                weights.vectors.insert(spec.name, values);
+            } else {
+                let matrix = source.weight::<2>(&spec)?;
+                weights.matrices.insert(spec.name, matrix);
+            }
+        }
+        Ok(weights)
+    }
+
+    fn matrix(&mut self, name: &str) -> Tensor<2> {
+        self.matrices
+            .remove(name)
+            .expect("params lists every weight that load takes")
+    }
+
+    fn in_block(&mut self, layer: usize, part: &str) -> Tensor<2> {
+        self.matrix(&layout::block_param(layer, part))
+    }
+
+    fn vector(&mut self, name: &str) -> Vec<f32> {
+        self.vectors
+            .remove(name)
+            .expect("params lists every weight that load takes")
+    }
+
+    fn scalar(&mut self, name: &str) -> f32 {
+        self.vector(name)[0]
+    }
+}

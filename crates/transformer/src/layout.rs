@@ -1,0 +1,205 @@
+use burn::tensor::Tensor;
+use nanoscope_hooks::HookPoint;
+
+use crate::config::{GptConfig, ResidualMix, SMEAR_CHANNELS};
+
+/// One weight: its name in nanochat's files, and its shape here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// The key in nanochat's state dict.
+    pub name: String,
+    /// The shape here; for a linear layer `[d_in, d_out]`.
+    pub shape: Vec<usize>,
+    /// How nanochat's files lay it out.
+    pub layout: Layout,
+}
+
+/// How a weight lies in nanochat's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// As here.
+    AsHere,
+    /// Transposed: the files hold a linear layer as `[d_out, d_in]`.
+    Transposed,
+}
+
+impl ParamSpec {
+    fn new(name: impl Into<String>, shape: &[usize], layout: Layout) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            layout,
+        }
+    }
+
+    /// The shape in nanochat's files.
+    pub fn file_shape(&self) -> Vec<usize> {
+        match self.layout {
+            Layout::AsHere => self.shape.clone(),
+            Layout::Transposed => self.shape.iter().rev().copied().collect(),
+        }
+    }
+}
+
+/// Names of the weights that are not in a block.
+pub(crate) const WTE: &str = "transformer.wte.weight";
+pub(crate) const LM_HEAD: &str = "lm_head.weight";
+pub(crate) const RESID_LAMBDAS: &str = "resid_lambdas";
+pub(crate) const X0_LAMBDAS: &str = "x0_lambdas";
+pub(crate) const BIGRAM_LAMBDAS: &str = "bigram_lambdas";
+pub(crate) const BIGRAM_EMBED: &str = "bigram_embed.embed.weight";
+pub(crate) const SMEAR_LAMBDA: &str = "smear_lambda";
+pub(crate) const SMEAR_GATE: &str = "smear_gate.weight";
+pub(crate) const BACKOUT_LAMBDA: &str = "backout_lambda";
+
+/// Rows of the bigram table per row of the vocabulary.
+const BIGRAM_ROWS: usize = 5;
+
+pub(crate) fn block_param(layer: usize, part: &str) -> String {
+    format!("transformer.h.{layer}.{part}.weight")
+}
+
+pub(crate) fn value_embed(layer: usize) -> String {
+    format!("value_embeds.{layer}.weight")
+}
+
+impl GptConfig {
+    /// Every weight of the model, the largest kinds first: read in this order, what a
+    /// transposition needs beside a tensor is never more than the model itself.
+    pub fn params(&self) -> Vec<ParamSpec> {
+        use Layout::{AsHere, Transposed};
+
+        let shape = &self.shape;
+        let (width, vocab, layers) = (shape.n_embd, self.padded_vocab_size, shape.n_layer);
+        let mut params = vec![
+            ParamSpec::new(LM_HEAD, &[width, vocab], Transposed),
+            ParamSpec::new(WTE, &[vocab, width], AsHere),
+        ];
+        if self.bigram {
+            params.push(ParamSpec::new(
+                BIGRAM_EMBED,
+                &[BIGRAM_ROWS * vocab, width],
+                AsHere,
+            ));
+            params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], AsHere));
+        }
+        for layer in (0..layers).filter(|&layer| self.has_value_embed(layer)) {
+            params.push(ParamSpec::new(
+                value_embed(layer),
+                &[vocab, shape.kv_dim()],
+                AsHere,
+            ));
+        }
+        for layer in 0..layers {
+            for (part, d_in, d_out) in [
+                ("mlp.c_fc", width, shape.d_mlp()),
+                ("mlp.c_proj", shape.d_mlp(), width),
+                ("attn.c_q", width, width),
+                ("attn.c_k", width, shape.kv_dim()),
+                ("attn.c_v", width, shape.kv_dim()),
+                ("attn.c_proj", width, width),
+            ] {
+                params.push(ParamSpec::new(
+                    block_param(layer, part),
+                    &[d_in, d_out],
+                    Transposed,
+                ));
+            }
+            if let (Some(embeds), true) = (self.value_embeds, self.has_value_embed(layer)) {
+                let gate = [embeds.gate_channels, shape.n_kv_head];
+                params.push(ParamSpec::new(
+                    block_param(layer, "attn.ve_gate"),
+                    &gate,
+                    Transposed,
+                ));
+            }
+        }
+        if self.residual == ResidualMix::Lambdas {
+            params.push(ParamSpec::new(RESID_LAMBDAS, &[layers], AsHere));
+            params.push(ParamSpec::new(X0_LAMBDAS, &[layers], AsHere));
+        }
+        if self.smear {
+            params.push(ParamSpec::new(SMEAR_GATE, &[SMEAR_CHANNELS, 1], Transposed));
+            params.push(ParamSpec::new(SMEAR_LAMBDA, &[1], AsHere));
+        }
+        if self.backout {
+            params.push(ParamSpec::new(BACKOUT_LAMBDA, &[1], AsHere));
+        }
+        params
+    }
+
+    /// The shape of an activation: what follows `[batch, seq]`, or the whole of a pattern.
+    pub fn hook_shape(&self, point: HookPoint) -> HookShape {
+        let shape = &self.shape;
+        match point {
+            HookPoint::Q(_) | HookPoint::Z(_) => HookShape::Heads {
+                heads: shape.n_head,
+                head_dim: shape.head_dim(),
+            },
+            HookPoint::K(_) | HookPoint::V(_) => HookShape::Heads {
+                heads: shape.n_kv_head,
+                head_dim: shape.head_dim(),
+            },
+            HookPoint::Pattern(_) => HookShape::Pattern {
+                heads: shape.n_head,
+            },
+            HookPoint::MlpPre(_) | HookPoint::MlpPost(_) => HookShape::Channels(shape.d_mlp()),
+            _ => HookShape::Channels(shape.n_embd),
+        }
+    }
+}
+
+/// The shape of the activation at a hook point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookShape {
+    /// `[batch, seq, channels]`
+    Channels(usize),
+    /// `[batch, seq, heads, head_dim]`
+    Heads {
+        /// Heads.
+        heads: usize,
+        /// Channels per head.
+        head_dim: usize,
+    },
+    /// `[batch, heads, query, key]`
+    Pattern {
+        /// Heads.
+        heads: usize,
+    },
+}
+
+impl HookShape {
+    /// Numbers per position when heads are laid side by side, which is what an SAE's `d_in` must
+    /// be; none for a pattern, whose last dimension grows with the sequence.
+    pub fn width(self) -> Option<usize> {
+        match self {
+            Self::Channels(channels) => Some(channels),
+            Self::Heads { heads, head_dim } => Some(heads * head_dim),
+            Self::Pattern { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for HookShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Channels(channels) => write!(f, "[batch, seq, {channels}]"),
+            Self::Heads { heads, head_dim } => write!(f, "[batch, seq, {heads}, {head_dim}]"),
+            Self::Pattern { heads } => write!(f, "[batch, {heads}, query, key]"),
+        }
+    }
+}
+
+/// `x · w` for every position.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, d_in]`
+/// - `w`: `[d_in, d_out]`
+/// - output: `[batch, seq, d_out]`
+pub(crate) fn linear(x: Tensor<3>, w: &Tensor<2>) -> Tensor<3> {
+    let [batch, seq, d_in] = x.dims();
+    let [_, d_out] = w.dims();
+    x.reshape([batch * seq, d_in])
+        .matmul(w.clone())
+        .reshape([batch, seq, d_out])
+}

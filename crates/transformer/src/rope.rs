@@ -1,0 +1,145 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use half::bf16;
+
+use crate::config::{GptConfig, RopeTables};
+
+/// Rotary position embedding with its tables.
+///
+/// The two halves of a head's channels form the pairs (the `NeoX` layout), turned by `-θ`:
+/// `y1 = x1·cos + x2·sin`, `y2 = -x1·sin + x2·cos`.
+#[derive(Debug, Clone)]
+pub(crate) struct Rope {
+    frequencies: Vec<f32>,
+    tables: RopeTables,
+    /// Rows for the first positions, kept on the device.
+    kept: Rows,
+}
+
+/// Cosines and sines of some positions.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows {
+    cos: Tensor<4>, // [1, seq, 1, head_dim / 2]
+    sin: Tensor<4>,
+}
+
+/// At most this many rows are computed ahead; others when a pass needs them.
+const MOST_KEPT: usize = 4096;
+
+impl Rope {
+    pub(crate) fn new(config: &GptConfig, device: &Device) -> Self {
+        let frequencies = frequencies(config.shape.head_dim(), config.rope_base);
+        let kept = config.shape.sequence_len.min(MOST_KEPT);
+        let tables = config.rope_tables;
+        Self {
+            kept: compute(&frequencies, tables, 0, kept, device),
+            frequencies,
+            tables,
+        }
+    }
+
+    /// The rows for positions `from..from + seq`.
+    pub(crate) fn rows(&self, from: usize, seq: usize) -> Rows {
+        let Rows { cos, sin } = &self.kept;
+        let [_, kept, _, _] = cos.dims();
+        if from + seq <= kept {
+            Rows {
+                cos: cos.clone().slice_dim(1, from..from + seq),
+                sin: sin.clone().slice_dim(1, from..from + seq),
+            }
+        } else {
+            compute(&self.frequencies, self.tables, from, seq, &cos.device())
+        }
+    }
+}
+
+impl Rows {
+    /// Turns queries or keys.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, heads, head_dim]`; the output has the same shape
+    pub(crate) fn turn(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, _, head_dim] = x.dims();
+        let half = head_dim / 2;
+        let x1 = x.clone().slice_dim(3, 0..half);
+        let x2 = x.slice_dim(3, half..head_dim);
+        let y1 = x1.clone() * self.cos.clone() + x2.clone() * self.sin.clone();
+        let y2 = x2 * self.cos.clone() - x1 * self.sin.clone();
+        Tensor::cat(vec![y1, y2], 3)
+    }
+}
+
+/// The inverse frequencies, rounded where `PyTorch` rounds them.
+///
+/// In the eras whose tables are bf16 one unit in the last place of a float32 frequency can flip a
+/// table entry and move logits by 1e-3, so each rounding is the reference's: the exponent divided
+/// in float32, the power in float64 and rounded, its reciprocal in float32.
+fn frequencies(head_dim: usize, base: f64) -> Vec<f32> {
+    (0..head_dim / 2)
+        .map(|pair| {
+            let exponent = (2 * pair) as f32 / head_dim as f32;
+            1.0 / (base.powf(f64::from(exponent)) as f32)
+        })
+        .collect()
+}
+
+fn compute(
+    frequencies: &[f32],
+    tables: RopeTables,
+    from: usize,
+    seq: usize,
+    device: &Device,
+) -> Rows {
+    let table = |function: fn(f64) -> f64| {
+        let values: Vec<f32> = (from..from + seq)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f))
+            .map(|angle| {
+                let value = function(f64::from(angle)) as f32;
+                match tables {
+                    RopeTables::Bf16 => bf16::from_f32(value).to_f32(),
+                    RopeTables::F32 => value,
+                }
+            })
+            .collect();
+        Tensor::from_data(
+            TensorData::new(values, [1, seq, 1, frequencies.len()]),
+            device,
+        )
+    };
+    Rows {
+        cos: table(f64::cos),
+        sin: table(f64::sin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_of_channels_is_turned_by_minus_theta() {
+        let device = nanoscope_device::for_tests();
+        let frequencies = frequencies(2, 10_000.0);
+        let rows = compute(&frequencies, RopeTables::F32, 0, 2, &device);
+        let x = Tensor::<4>::from_floats([[[[1.0, 0.0]], [[1.0, 0.0]]]], &device);
+
+        let out = rows.turn(x).into_data().try_to_vec::<f32>().unwrap();
+
+        let expected = [1.0, 0.0, 1.0_f32.cos(), -(1.0_f32.sin())];
+        for (found, expected) in out.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{out:?}");
+        }
+    }
+
+    #[test]
+    fn rows_kept_and_rows_computed_are_the_same() {
+        let device = nanoscope_device::for_tests();
+        let frequencies = frequencies(16, 100_000.0);
+        let kept = compute(&frequencies, RopeTables::Bf16, 0, 8, &device);
+        let computed = compute(&frequencies, RopeTables::Bf16, 5, 2, &device);
+
+        assert_eq!(
+            kept.cos.slice_dim(1, 5..7).into_data(),
+            computed.cos.into_data()
+        );
+    }
+}
