@@ -365,6 +365,10 @@ fn every_way_to_be_broken_has_its_own_message() {
             bytes.escape_ascii()
         );
     }
+}
+
+#[test]
+fn what_is_left_over_is_an_error() {
     assert_eq!(
         refusal(b"NN.").to_string(),
         "the pickle leaves 1 values or marks beside its result"

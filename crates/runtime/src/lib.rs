@@ -1,1 +1,57 @@
 //! A model with its SAEs at hook points: tracking, steering, generation.
+//!
+//! ```
+//! use nanoscope_hooks::HookPoint;
+//! use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
+//! # use burn::tensor::Tensor;
+//! # use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+//! # use nanoscope_transformer::{Era, Gpt, GptShape};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let device = nanoscope_device::for_tests();
+//! # let shape = GptShape {
+//! #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
+//! # };
+//! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
+//! # let sae = Sae::new(SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 })?, SaeWeights {
+//! #     w_enc: Tensor::eye(64, &device), b_enc: Tensor::zeros([64], &device),
+//! #     w_dec: Tensor::eye(64, &device), b_dec: Tensor::zeros([64], &device), gate: None,
+//! # })?;
+//! let hook = HookPoint::ResidPost(1);
+//! let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
+//! let plan = Plan::new()
+//!     .track(hook)
+//!     .intervene("blocks.1.hook_resid_post:7:multiply:2@generated".parse()?);
+//!
+//! let mut generation = model.generate(&[3, 1, 4], &plan, &Sampling::greedy(5))?;
+//! for step in generation.by_ref() {
+//!     let features = &step.features[&hook]; // of this token, at its own position
+//!     assert!(features.nnz() <= 4);
+//! }
+//! assert_eq!(generation.applied()[0].positions, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What to track and what to change is a [`Plan`], a value: there is no hidden state, and nested or
+//! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
+//! this one never sees.
+
+mod context;
+mod error;
+mod generate;
+mod intervention;
+mod model;
+mod plan;
+mod router;
+mod sampling;
+mod splice;
+mod syntax;
+
+pub use error::RuntimeError;
+pub use generate::{EndReason, Generation, Step};
+pub use intervention::{Applied, Intervention, Op, Span, Splice, Where};
+pub use model::{InterpretableModel, Run};
+pub use plan::Plan;
+pub use sampling::Sampling;
+pub use syntax::SyntaxError;

@@ -88,6 +88,41 @@ impl<'a> Machine<'a, '_> {
                 self.stack.push(top);
             }
 
+            Opcode::APPEND | Opcode::APPENDS => self.append()?,
+            Opcode::ADDITEMS => self.add_items()?,
+            Opcode::SETITEM | Opcode::SETITEMS => self.set_items()?,
+
+            Opcode::GLOBAL | Opcode::STACK_GLOBAL => {
+                let class = self.global()?;
+                self.stack.push(class);
+            }
+            Opcode::INST | Opcode::OBJ | Opcode::REDUCE | Opcode::NEWOBJ => self.push_object()?,
+            Opcode::BUILD => self.build()?,
+
+            Opcode::BINPUT | Opcode::LONG_BINPUT | Opcode::MEMOIZE => {
+                let index = self.memo_index()?;
+                let top = self.top()?;
+                self.memo.insert(index, top);
+            }
+            Opcode::BINGET | Opcode::LONG_BINGET => {
+                let index = self.memo_index()?;
+                let (opcode, offset) = self.place();
+                let value = *self.memo.get(&index).ok_or(PickleError::UnknownMemo {
+                    opcode,
+                    index,
+                    offset,
+                })?;
+                self.stack.push(value);
+            }
+
+            _ => self.push_new()?,
+        }
+        Ok(None)
+    }
+
+    /// Makes a value of what follows the opcode, or of the top of the stack.
+    fn push_new(&mut self) -> Result<(), PickleError> {
+        match self.at.opcode {
             Opcode::NONE => self.push(Value::None),
             Opcode::NEWTRUE => self.push(Value::Bool(true)),
             Opcode::NEWFALSE => self.push(Value::Bool(false)),
@@ -100,7 +135,7 @@ impl<'a> Machine<'a, '_> {
                 self.push(Value::Int(value.into()));
             }
             Opcode::BININT1 | Opcode::BININT2 | Opcode::LONG1 | Opcode::LONG4 => {
-                self.push_integer()?
+                self.push_integer()?;
             }
             Opcode::SHORT_BINBYTES | Opcode::BINBYTES | Opcode::BINBYTES8 | Opcode::BYTEARRAY8 => {
                 let bytes = self.take_counted()?;
@@ -136,39 +171,13 @@ impl<'a> Machine<'a, '_> {
                 let pairs = self.pairs(&items)?;
                 self.push(Value::Dict(pairs));
             }
-            Opcode::APPEND | Opcode::APPENDS => self.append()?,
-            Opcode::ADDITEMS => self.add_items()?,
-            Opcode::SETITEM | Opcode::SETITEMS => self.set_items()?,
-
-            Opcode::GLOBAL | Opcode::STACK_GLOBAL => {
-                let class = self.global()?;
-                self.stack.push(class);
-            }
-            Opcode::INST | Opcode::OBJ | Opcode::REDUCE | Opcode::NEWOBJ => self.push_object()?,
-            Opcode::BUILD => self.build()?,
-
-            Opcode::BINPUT | Opcode::LONG_BINPUT | Opcode::MEMOIZE => {
-                let index = self.memo_index()?;
-                let top = self.top()?;
-                self.memo.insert(index, top);
-            }
-            Opcode::BINGET | Opcode::LONG_BINGET => {
-                let index = self.memo_index()?;
-                let (opcode, offset) = self.place();
-                let value = *self.memo.get(&index).ok_or(PickleError::UnknownMemo {
-                    opcode,
-                    index,
-                    offset,
-                })?;
-                self.stack.push(value);
-            }
 
             other => {
-                let opcode = other.name();
+                let (opcode, offset) = (other.name(), self.at.offset);
                 return Err(PickleError::UnsupportedOpcode { opcode, offset });
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<ValueId, PickleError> {

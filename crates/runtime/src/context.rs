@@ -1,0 +1,62 @@
+use nanoscope_transformer::TokenBatch;
+
+use crate::error::RuntimeError;
+use crate::intervention::{Intervention, Span};
+
+/// Where the rows of a pass stand in their sequences.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The position of the pass's first token.
+    pub(crate) offset: usize,
+    /// Tokens per row of the pass.
+    pub(crate) seq: usize,
+    pub(crate) prompt_len: usize,
+    /// Per token of the pass, row by row.
+    pub(crate) special: Vec<bool>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        tokens: &TokenBatch,
+        offset: usize,
+        prompt_len: usize,
+        is_special: impl Fn(u32) -> bool,
+    ) -> Self {
+        let special = tokens.rows().flatten().map(|&id| is_special(id)).collect();
+        Self { offset, seq: tokens.seq(), prompt_len, special }
+    }
+
+    /// Rows of the activations, one per token.
+    pub(crate) fn rows(&self) -> usize {
+        self.special.len()
+    }
+
+    /// Whether `intervention` covers the token at `row`.
+    pub(crate) fn covers(&self, intervention: &Intervention, row: usize) -> bool {
+        let position = self.offset + row % self.seq;
+        intervention.at.covers(position, self.prompt_len, self.special[row])
+    }
+
+    /// Checks that `intervention` covers some position, of these or of the `more` that may be
+    /// generated after them.
+    pub(crate) fn check(&self, intervention: &Intervention, more: usize) -> Result<(), RuntimeError> {
+        if (0..self.rows()).any(|row| self.covers(intervention, row)) {
+            return Ok(());
+        }
+        // What will be generated is not known, so special tokens among it are not either.
+        let end = self.offset + self.seq;
+        let later =
+            (end..end + more).any(|p| intervention.at.covers(p, self.prompt_len, false));
+        if later {
+            return Ok(());
+        }
+        let reason = match intervention.at.span() {
+            Span::Generated => "nothing is generated".to_owned(),
+            Span::Range(range) if range.start >= end + more => {
+                format!("there are {} positions", end + more)
+            }
+            _ => "there are only special tokens; `+special` covers them".to_owned(),
+        };
+        Err(RuntimeError::Nowhere { intervention: intervention.to_string(), reason })
+    }
+}

@@ -1,0 +1,219 @@
+use rand::SeedableRng;
+use rand::rngs::ChaCha12Rng;
+
+use crate::error::RuntimeError;
+
+/// How the next token is chosen, and when to stop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by this; 0 takes the likeliest token. Default: 1.
+    pub temperature: f32,
+    /// Only the `k` likeliest tokens can be chosen. Default: all.
+    pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together have this probability can be chosen (nucleus
+    /// sampling, Holtzman et al. 2020, arXiv:1904.09751); in (0, 1]. Default: all.
+    pub top_p: Option<f32>,
+    /// Same seed, same text. The generator is ChaCha with 12 rounds. Default: 42.
+    pub seed: u64,
+    /// Tokens to generate at most. Default: 128.
+    pub max_tokens: usize,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: None, seed: 42, max_tokens: 128 }
+    }
+}
+
+impl Sampling {
+    /// Always the likeliest token, at most `max_tokens` of them.
+    pub fn greedy(max_tokens: usize) -> Self {
+        Self { temperature: 0.0, max_tokens, ..Self::default() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), RuntimeError> {
+        let wrong = |parameter, found: String, expected| {
+            Err(RuntimeError::Sampling { parameter, found, expected })
+        };
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return wrong("temperature", self.temperature.to_string(), "0 or more");
+        }
+        if let Some(top_p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return wrong("top-p", top_p.to_string(), "above 0 and at most 1");
+        }
+        if self.top_k == Some(0) {
+            return wrong("top-k", "0".to_owned(), "1 or more");
+        }
+        if self.max_tokens == 0 {
+            return wrong("max-tokens", "0".to_owned(), "1 or more");
+        }
+        Ok(())
+    }
+}
+
+/// Chooses tokens, one after another.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    sampling: Sampling,
+    rng: ChaCha12Rng,
+}
+
+/// A token and how likely it was.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) token: u32,
+    /// Natural logarithm of the probability that the model itself gave it, before temperature,
+    /// top-k and top-p.
+    pub(crate) logprob: f32,
+}
+
+impl Sampler {
+    pub(crate) fn new(sampling: Sampling) -> Self {
+        Self { rng: ChaCha12Rng::seed_from_u64(sampling.seed), sampling }
+    }
+
+    /// Chooses the token after the position whose logits these are, `[vocab_size]`.
+    pub(crate) fn choose(&mut self, logits: &[f32]) -> Choice {
+        let token = if self.sampling.temperature == 0.0 {
+            argmax(logits)
+        } else {
+            let uniform = uniform(&mut self.rng);
+            draw(logits, &self.sampling, uniform)
+        };
+        Choice { token: token as u32, logprob: log_softmax(logits, token) }
+    }
+}
+
+/// A number in 0..1 with 53 random bits.
+fn uniform(rng: &mut ChaCha12Rng) -> f64 {
+    use rand::Rng;
+
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The index of the largest number, the first of equal ones.
+fn argmax(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, &logit) in logits.iter().enumerate() {
+        if logit > logits[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+fn log_softmax(logits: &[f32], index: usize) -> f32 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+    (f64::from(logits[index] - max) - sum.ln()) as f32
+}
+
+/// The token at `uniform` of the cumulated probabilities, the likeliest first.
+fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    let likeliest_first =
+        |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
+    let kept = sampling.top_k.unwrap_or(order.len()).min(order.len());
+    if kept < order.len() {
+        order.select_nth_unstable_by(kept - 1, likeliest_first);
+        order.truncate(kept);
+    }
+    order.sort_unstable_by(likeliest_first);
+
+    let max = logits[order[0]];
+    let weight = |&index: &usize| f64::from((logits[index] - max) / sampling.temperature).exp();
+    let mut weights: Vec<f64> = order.iter().map(weight).collect();
+    if let Some(top_p) = sampling.top_p {
+        let total: f64 = weights.iter().sum();
+        let mut sum = 0.0;
+        let enough = weights.iter().position(|weight| {
+            sum += weight;
+            sum >= f64::from(top_p) * total
+        });
+        weights.truncate(enough.map_or(weights.len(), |last| last + 1));
+    }
+    let total: f64 = weights.iter().sum();
+    let mut left = uniform * total;
+    for (weight, &index) in weights.iter().zip(&order) {
+        left -= weight;
+        if left < 0.0 {
+            return index;
+        }
+    }
+    // Rounding can leave a crumb beyond the last.
+    order[weights.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Probabilities 0.5, 0.3, 0.15, 0.05 at temperature 1, in another order.
+    const LOGITS: [f32; 4] = [-1.897_12, -0.693_147, -2.995_732, -1.203_973];
+
+    fn drawn(sampling: &Sampling) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for step in 0..1000 {
+            counts[draw(&LOGITS, sampling, (f64::from(step) + 0.5) / 1000.0)] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn tokens_are_drawn_as_often_as_they_are_likely() {
+        assert_eq!(drawn(&Sampling::default()), [150, 500, 50, 300]);
+    }
+
+    #[test]
+    fn top_k_and_top_p_leave_the_unlikely_out() {
+        let top_k = Sampling { top_k: Some(2), ..Sampling::default() };
+        assert_eq!(drawn(&top_k), [0, 625, 0, 375]);
+        // 0.5 + 0.3 is enough for 0.75, 0.5 is not.
+        let top_p = Sampling { top_p: Some(0.75), ..Sampling::default() };
+        assert_eq!(drawn(&top_p), [0, 625, 0, 375]);
+        let both = Sampling { top_k: Some(3), top_p: Some(0.4), ..Sampling::default() };
+        assert_eq!(drawn(&both), [0, 1000, 0, 0]);
+    }
+
+    #[test]
+    fn a_low_temperature_favours_the_likeliest() {
+        // 0.5² and 0.3², 0.15², 0.05² of their sum 0.365
+        let cold = Sampling { temperature: 0.5, ..Sampling::default() };
+        assert_eq!(drawn(&cold), [61, 685, 7, 247]);
+    }
+
+    #[test]
+    fn the_log_probability_is_the_models_own() {
+        let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
+
+        let choice = sampler.choose(&LOGITS);
+
+        assert_eq!(choice.token, 1);
+        assert!((choice.logprob - 0.5_f32.ln()).abs() < 1e-5, "{}", choice.logprob);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_numbers() {
+        let draws = |seed| {
+            let mut sampler = Sampler::new(Sampling { seed, ..Sampling::default() });
+            (0..20).map(|_| sampler.choose(&LOGITS).token).collect::<Vec<_>>()
+        };
+
+        assert_eq!(draws(1), draws(1));
+        assert_ne!(draws(1), draws(2));
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_errors() {
+        let message = |sampling: Sampling| sampling.check().unwrap_err().to_string();
+
+        let cold = Sampling { temperature: -1.0, ..Sampling::default() };
+        assert_eq!(message(cold), "temperature is -1, it must be 0 or more");
+        let nan = Sampling { temperature: f32::NAN, ..Sampling::default() };
+        assert_eq!(message(nan), "temperature is NaN, it must be 0 or more");
+        let top_p = Sampling { top_p: Some(1.5), ..Sampling::default() };
+        assert_eq!(message(top_p), "top-p is 1.5, it must be above 0 and at most 1");
+        let top_k = Sampling { top_k: Some(0), ..Sampling::default() };
+        assert_eq!(message(top_k), "top-k is 0, it must be 1 or more");
+    }
+}

@@ -1,0 +1,12 @@
+//! The whole microscope against what the reference implementation computed.
+//!
+//! One binary for everything that runs a model: on a GPU each process compiles its kernels anew.
+//! `NANOSCOPE_TEST_DEVICE` chooses the device. `--nocapture` prints every error that was measured
+//! beside its tolerance.
+
+mod cache;
+mod eras;
+mod golden;
+mod hooks;
+mod saes;
+mod selection;
