@@ -1,2 +1,35 @@
-//! nanoscope.
-fn main() {}
+//! The command line: flags to calls, results to text.
+
+mod args;
+mod convert;
+mod demo;
+mod display;
+mod export;
+mod generate;
+mod hooks;
+mod inspect;
+mod load;
+mod output;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None => return output::welcome(),
+        Some(Command::Generate(args)) => generate::generate(args),
+        Some(Command::Run(args)) => run::run(args),
+        Some(Command::Hooks(args)) => hooks::hooks(args),
+        Some(Command::Inspect(args)) => inspect::inspect(args),
+        Some(Command::Convert(args)) => convert::convert(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::report(&error),
+    }
+}

@@ -44,10 +44,7 @@ fn cases() -> Vec<(String, Gpt, Vec<Vec<u32>>)> {
 }
 
 fn batch(rows: &[Vec<u32>], columns: Range<usize>) -> TokenBatch {
-    let cut: Vec<Vec<u32>> = rows
-        .iter()
-        .map(|row| row[columns.clone()].to_vec())
-        .collect();
+    let cut: Vec<Vec<u32>> = rows.iter().map(|row| row[columns.clone()].to_vec()).collect();
     TokenBatch::new(&cut).unwrap()
 }
 
@@ -62,9 +59,7 @@ fn columns_of(logits: &[f32], rows: usize, seq: usize, columns: Range<usize>) ->
 fn whole_chunked_and_token_by_token_prefill_give_the_logits_of_a_pass_without_cache() {
     for (name, model, rows) in cases() {
         let (n, seq) = (rows.len(), rows[0].len());
-        let full = model
-            .forward(&batch(&rows, 0..seq), Logits::All, &mut ())
-            .unwrap();
+        let full = model.forward(&batch(&rows, 0..seq), Logits::All, &mut ()).unwrap();
         let full = values(full);
 
         for (way, ends) in [

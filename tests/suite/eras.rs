@@ -58,12 +58,7 @@ fn logits_and_loss_are_those_of_each_eras_own_code() {
         let found = logits(&model, &golden.tokens());
 
         let wanted = expected.floats("logits");
-        assert_close(
-            format!("{golden}, logits"),
-            &found,
-            &wanted.values,
-            LOGITS_ATOL,
-        );
+        assert_close(format!("{golden}, logits"), &found, &wanted.values, LOGITS_ATOL);
         let found = loss(&found, &expected.ints("targets").values) as f32;
         let wanted = &expected.floats("loss").values;
         assert_close(format!("{golden}, loss"), &[found], wanted, LOSS_ATOL);
@@ -87,9 +82,7 @@ fn attention_mlp_and_block_outputs_are_those_of_each_eras_own_code() {
             .collect();
         let mut recorder = Recorder::new(outputs.iter().map(|&(point, _)| point));
 
-        model
-            .forward(&golden.tokens(), Logits::All, &mut recorder)
-            .unwrap();
+        model.forward(&golden.tokens(), Logits::All, &mut recorder).unwrap();
 
         let recording = recorder.finish().unwrap();
         for (point, name) in outputs {
@@ -128,17 +121,9 @@ fn a_checkpoint_read_as_another_era_that_fits_it_is_another_model() {
 
     let guessed = golden::load(&golden.dir(), None);
 
-    assert!(
-        guessed.also_fits.contains(&golden.era),
-        "{:?}",
-        guessed.also_fits
-    );
+    assert!(guessed.also_fits.contains(&golden.era), "{:?}", guessed.also_fits);
     let error = largest_error(&logits(&guessed.gpt, &golden.tokens()), wanted);
-    assert!(
-        error > ANOTHER_ERA,
-        "as {}: only {error:.2e} off",
-        guessed.era
-    );
+    assert!(error > ANOTHER_ERA, "as {}: only {error:.2e} off", guessed.era);
     let told = golden.model();
     assert_eq!((told.era, told.also_fits), (Era::E4, Vec::new()));
 }
@@ -153,9 +138,7 @@ fn an_era_that_the_weights_contradict_is_an_error() {
     ] {
         let files = ModelFiles::find(&Golden::new(folder, asked).dir()).unwrap();
 
-        let error = files
-            .load(Some(asked), &device, &mut |_, _| {})
-            .unwrap_err();
+        let error = files.load(Some(asked), &device, &mut |_, _| {}).unwrap_err();
 
         let CheckpointError::EraMismatch { fits, .. } = &error else {
             panic!("{folder} as {asked}: {error}");

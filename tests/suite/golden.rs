@@ -31,8 +31,8 @@ pub(crate) struct Golden {
     pub(crate) era: Era,
 }
 
-/// Every folder. E0 and E6 have sizes at which query heads share key heads, and `head_win` and
-/// `mid_e7ed208` sequences longer than a window.
+/// Every folder. `old` and `head` have more than one key-value head; `head_win` and `mid_e7ed208`
+/// have sequences longer than a window.
 pub(crate) const ALL: [Golden; 7] = [
     Golden::new("old", Era::E0),
     Golden::new("mid_aa530cd", Era::E1),
@@ -53,9 +53,7 @@ impl Golden {
     }
 
     pub(crate) fn dir(self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/golden")
-            .join(self.folder)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(self.folder)
     }
 
     /// The base model, as its own era's code computes it.
@@ -75,8 +73,9 @@ impl Golden {
 
     pub(crate) fn manifest(self) -> Json {
         let path = self.dir().join("manifest.json");
-        let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+        let text =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     pub(crate) fn tokens(self) -> TokenBatch {
@@ -132,7 +131,8 @@ impl<T> Array<T> {
 
 impl Arrays {
     fn read(path: &Path) -> Self {
-        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let bytes =
+            std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (mut floats, mut ints) = (HashMap::new(), HashMap::new());
         for (name, view) in file.iter() {
@@ -146,26 +146,22 @@ impl Arrays {
                     let values = numbers(data, i64::from_le_bytes);
                     ints.insert(name.to_owned(), Array { shape, values });
                 }
-                other => panic!("{path:?}: {name} is of {other:?}"),
+                other => panic!("{}: {name} is of {other:?}", path.display()),
             }
         }
-        Self {
-            path: path.to_owned(),
-            floats,
-            ints,
-        }
+        Self { path: path.to_owned(), floats, ints }
     }
 
     #[track_caller]
     pub(crate) fn floats(&self, name: &str) -> &Array<f32> {
         let found = self.floats.get(name);
-        found.unwrap_or_else(|| panic!("{:?} has no floats `{name}`", self.path))
+        found.unwrap_or_else(|| panic!("{} has no floats `{name}`", self.path.display()))
     }
 
     #[track_caller]
     pub(crate) fn ints(&self, name: &str) -> &Array<i64> {
         let found = self.ints.get(name);
-        found.unwrap_or_else(|| panic!("{:?} has no integers `{name}`", self.path))
+        found.unwrap_or_else(|| panic!("{} has no integers `{name}`", self.path.display()))
     }
 }
 
@@ -186,13 +182,12 @@ pub(crate) fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
         return f32::INFINITY;
     }
     let errors = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    errors.fold(0.0, |largest, error| {
-        if error.is_nan() {
-            f32::INFINITY
-        } else {
-            largest.max(error)
-        }
-    })
+    errors.fold(
+        0.0,
+        |largest, error| {
+            if error.is_nan() { f32::INFINITY } else { largest.max(error) }
+        },
+    )
 }
 
 /// Asserts that `found` is `expected` within `tolerance(cpu)`.
@@ -202,10 +197,7 @@ pub(crate) fn assert_close(what: impl Display, found: &[f32], expected: &[f32], 
     assert_eq!(found_len, expected_len, "{what}: how many numbers");
     let (error, atol) = (largest_error(found, expected), tolerance(cpu));
     println!("{what}: largest error {error:.2e}, tolerance {atol:.0e}");
-    assert!(
-        error <= atol,
-        "{what}: largest error {error:.2e}, tolerance {atol:.0e}"
-    );
+    assert!(error <= atol, "{what}: largest error {error:.2e}, tolerance {atol:.0e}");
 }
 
 /// Asserts that `found` is `expected`: to the bit on a CPU, within a GPU's noise on a GPU.
@@ -220,8 +212,5 @@ pub(crate) fn assert_same(what: impl Display, found: &[f32], expected: &[f32]) {
     }
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let error = largest_error(found, expected);
-    assert!(
-        bits(found) == bits(expected),
-        "{what}: not the same bits, largest error {error:.2e}"
-    );
+    assert!(bits(found) == bits(expected), "{what}: not the same bits, largest error {error:.2e}");
 }

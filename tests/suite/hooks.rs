@@ -8,11 +8,11 @@ use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};
 
-/// Noise between two ways of computing one activation, which is up to a few hundred.
-const SAME_ATOL: f32 = 2e-4;
+/// Noise between two orders of summing.
+const SAME_ATOL: f32 = 1e-5;
 const PATTERN_ATOL: f32 = 1e-5;
-/// The least that zeroing a point moves some logit.
-const MOVED: f32 = 1e-3;
+/// The least that zeroing a point moves some logit; logits are around 5.
+const MOVED: f32 = 0.1;
 
 fn points(model: &Gpt) -> Vec<HookPoint> {
     HookPoint::all(model.config().shape.n_layer).collect()
@@ -67,10 +67,7 @@ fn zeroing_any_point_moves_the_logits() {
             let logits = patched(&model, &tokens, Patch::new().zero(point));
             let moved = largest_error(&logits, &plain);
             println!("{golden}, {point}: moved by {moved:.2e}");
-            assert!(
-                moved > MOVED && moved.is_finite(),
-                "{golden}, {point}: moved by {moved:.2e}"
-            );
+            assert!(moved > MOVED && moved.is_finite(), "{golden}, {point}: moved by {moved:.2e}");
         }
     }
 }
@@ -150,10 +147,7 @@ fn weighed(pattern: &Recorded, v: &Recorded) -> Vec<f32> {
     let (pattern, v) = (pattern.to_vec(), v.to_vec());
     let mut z = vec![0.0; batch * queries * heads * head_dim];
     for (at, z) in z.iter_mut().enumerate() {
-        let (b, query) = (
-            at / (queries * heads * head_dim),
-            at / (heads * head_dim) % queries,
-        );
+        let (b, query) = (at / (queries * heads * head_dim), at / (heads * head_dim) % queries);
         let (head, channel) = (at / head_dim % heads, at % head_dim);
         let kv_head = head / (heads / kv_heads);
         *z = (0..keys)
@@ -196,10 +190,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             if !model.config().has_value_embed(l) {
                 check(HookPoint::V(l), times(h, weight("attn.c_v")));
             }
-            check(
-                HookPoint::Z(l),
-                weighed(at(HookPoint::Pattern(l)), at(HookPoint::V(l))),
-            );
+            check(HookPoint::Z(l), weighed(at(HookPoint::Pattern(l)), at(HookPoint::V(l))));
             let z: Tensor<4> = at(HookPoint::Z(l)).tensor();
             check(HookPoint::AttnOut(l), times(z, weight("attn.c_proj")));
             let mid = added(HookPoint::ResidPre(l), HookPoint::AttnOut(l));

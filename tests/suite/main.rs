@@ -10,3 +10,4 @@ mod golden;
 mod hooks;
 mod saes;
 mod selection;
+mod steering;

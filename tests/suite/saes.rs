@@ -77,19 +77,12 @@ fn features_are_those_of_the_reference_dense_and_sparse() {
         let sparse = sae.encode_sparse(x).to_dense();
 
         for (way, found) in [("dense", dense), ("sparse", sparse)] {
-            for (row, (found, wanted)) in found
-                .chunks(sae.config().d_sae())
-                .zip(wanted.rows())
-                .enumerate()
+            for (row, (found, wanted)) in
+                found.chunks(sae.config().d_sae()).zip(wanted.rows()).enumerate()
             {
                 assert_eq!(active(found), active(wanted), "{name}, {way}, row {row}");
             }
-            assert_close(
-                format!("{name}, {way} features"),
-                &found,
-                &wanted.values,
-                FEATURES_ATOL,
-            );
+            assert_close(format!("{name}, {way} features"), &found, &wanted.values, FEATURES_ATOL);
         }
     });
 }
@@ -111,12 +104,7 @@ fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
                 FEATURES_ATOL,
             );
         }
-        assert_close(
-            format!("{name}, sparse and dense"),
-            &sparse,
-            &dense,
-            FEATURES_ATOL,
-        );
+        assert_close(format!("{name}, sparse and dense"), &sparse, &dense, FEATURES_ATOL);
     });
 }
 

@@ -99,6 +99,22 @@ pub enum CheckpointError {
         /// What is wrong with it.
         source: PytorchError,
     },
+    /// A file that should hold tensors is of another kind.
+    #[error("{} is neither a safetensors file nor a zip of torch.save, but {found}", path.display())]
+    NotTorch {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+    /// A `.pt` file is compressed, which could make anything of a few bytes.
+    #[error("{}: `{entry}` in it is compressed, torch.save compresses nothing", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// The entry of the zip.
+        entry: String,
+    },
     /// A `.pt` file mentions a Python object that is no tensor; it was not made or called.
     #[error("{} holds a Python object `{name}`, which is refused: only tensors, numbers, texts, lists and dictionaries are read", path.display())]
     PythonObject {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use pytorch_reader::PickleValue;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
 use serde_json::{Map, Number, Value};
 
 use crate::error::CheckpointError;
@@ -24,7 +24,10 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointErro
     if bytes.len() as u64 > MOST_BYTES {
         return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MOST_BYTES });
     }
-    serde_json::from_slice(&bytes)
+    let mut parser = serde_json::Deserializer::from_slice(&bytes);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(name_key);
+    value
+        .and_then(|value| parser.end().map(|()| value))
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
@@ -33,8 +36,17 @@ pub(crate) fn from_value<T: DeserializeOwned>(
     path: &Path,
     value: Value,
 ) -> Result<T, CheckpointError> {
-    serde_json::from_value(value)
+    serde_path_to_error::deserialize(value)
+        .map_err(name_key)
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// The error with the key in front that has the wrong value, which serde_json leaves out.
+fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
+    let key = error.path().to_string();
+    let source = error.into_inner();
+    // "." is the whole.
+    if key == "." { source } else { serde_json::Error::custom(format!("{key}: {source}")) }
 }
 
 /// The JSON that says what `value` says. A tensor or another Python object becomes its type's name.

@@ -54,6 +54,7 @@ pub mod pickle;
 #[cfg(feature = "sae")]
 mod pt_writer;
 mod tensors;
+mod torch_zip;
 mod write;
 
 pub use convert::Order;

@@ -157,7 +157,7 @@ impl ModelFiles {
             source,
         })?;
         let description = Description { file, prefix, config, era, also_fits, raw };
-        description.check()?;
+        description.check(ParamSpec::file_shape)?;
         Ok(description)
     }
 
@@ -187,17 +187,21 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    /// Checks that each weight is there in its shape, and nothing else is.
-    fn check(&self) -> Result<(), CheckpointError> {
+    /// Checks that each weight is there in the shape that a file has it in, and nothing else is.
+    pub(crate) fn check(
+        &self,
+        shape_in_file: impl Fn(&ParamSpec) -> Vec<usize>,
+    ) -> Result<(), CheckpointError> {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
             let name = format!("{}{}", self.prefix, spec.name);
             let TensorInfo { shape, .. } = self.file.info(&name)?;
-            if *shape != spec.file_shape() {
+            let expected_shape = shape_in_file(&spec);
+            if *shape != expected_shape {
                 return Err(CheckpointError::ShapeMismatch {
                     path: self.file.path().to_owned(),
                     tensor: name,
-                    expected: spec.file_shape(),
+                    expected: expected_shape,
                     found: shape.clone(),
                 });
             }

@@ -58,7 +58,10 @@ pub(crate) fn describe(
     }
     let raw = config.model_config;
     let config = raw.config(era).map_err(invalid)?;
-    Ok(Description { file, prefix: String::new(), config, era, also_fits: Vec::new(), raw })
+    let description =
+        Description { file, prefix: String::new(), config, era, also_fits: Vec::new(), raw };
+    description.check(|spec| spec.shape.clone())?;
+    Ok(description)
 }
 
 /// Writes `gpt` to `config.json` and `model.safetensors` in `dir`, which is made if needed. Each

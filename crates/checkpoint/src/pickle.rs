@@ -22,6 +22,7 @@
 //! assert_eq!(error.to_string(), "the pickle asks for posix.system at byte 0, which is not allowed");
 //! ```
 
+pub(crate) mod bounds;
 mod error;
 mod machine;
 mod opcode;

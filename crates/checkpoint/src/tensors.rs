@@ -12,6 +12,7 @@ use pytorch_reader::{PickleValue, PytorchReader};
 use crate::convert::{self, Order};
 use crate::error::CheckpointError;
 use crate::mapped::Mapped;
+use crate::torch_zip;
 
 /// A file of named tensors, opened but not yet read.
 pub struct TensorFile {
@@ -120,16 +121,6 @@ impl fmt::Debug for TensorFile {
     }
 }
 
-/// Python types that a `.pt` file may mention beside its tensors: names of types, not calls.
-fn is_harmless(python_type: &str) -> bool {
-    match python_type {
-        "torch.Tensor" | "torch.Size" | "torch.device" => true,
-        name => name
-            .strip_prefix("torch.")
-            .is_some_and(|rest| rest.starts_with("float") || rest == "bfloat16" || rest == "half"),
-    }
-}
-
 impl TensorFile {
     /// Opens the file at `path`, recognising by its content what it is. No tensor is read yet.
     ///
@@ -154,6 +145,7 @@ impl TensorFile {
 
     fn open_pt(path: &Path) -> Result<Self, CheckpointError> {
         let broken = |source| CheckpointError::Pt { path: path.to_owned(), source };
+        torch_zip::check(path)?;
         let value = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
         if let Some(name) = foreign_object(&value) {
             return Err(CheckpointError::PythonObject {
@@ -315,7 +307,7 @@ fn file_len(path: &Path) -> Result<u64, CheckpointError> {
 /// The name of a Python object in `value` that is not known to be harmless.
 fn foreign_object(value: &PickleValue) -> Option<&str> {
     match value {
-        PickleValue::Unsupported(name) if !is_harmless(name) => Some(name),
+        PickleValue::Unsupported(name) if !torch_zip::is_harmless(name) => Some(name),
         PickleValue::List(items) => items.iter().find_map(foreign_object),
         PickleValue::Dict(entries) => entries.values().find_map(foreign_object),
         _ => None,

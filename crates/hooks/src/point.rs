@@ -197,7 +197,12 @@ fn split_block(name: &str) -> Option<(usize, &str)> {
 /// The valid name most like `name`, if any is like it at all.
 fn nearest(name: &str) -> Option<String> {
     const ALIKE: f64 = 0.75;
+    /// Comparing takes time, and a file may hold a name of megabytes.
+    const LONGEST: usize = 200;
 
+    if name.len() > LONGEST {
+        return None;
+    }
     // A name of some block is compared with that block's names; anything else with block 0's.
     let layer = name
         .split('.')

@@ -104,7 +104,8 @@ impl<'m> Generation<'m> {
             model,
             counts: Counts::new(&plan),
             plan,
-            cache: model.gpt().cache(1, capacity),
+            // No more than can be used: a config may claim any context.
+            cache: model.gpt().cache(1, prompt.len() + more),
             sampler: Sampler::new(sampling.clone()),
             decoder: model.tokenizer().map(|tokenizer| tokenizer.stream()),
             prompt_len: prompt.len(),

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, IndexingUpdateOp, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::SparseFeatures;
 
@@ -55,14 +55,20 @@ pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
             }
         }
         TopKPath::Device => {
-            let (values, indices) = sorted(pre, k);
+            // One more than is kept shows whether the cut goes through equal values: of those
+            // burn's sort, which is not stable, may put any first.
+            let shown = (k + 1).min(d_sae);
+            let (values, indices) = sorted(pre.clone(), shown);
             let values: Vec<f32> = values.into_data().iter::<f32>().collect();
+            if k < d_sae && values.chunks_exact(shown).any(|row| row[k - 1] <= row[k]) {
+                return top_k(pre, k, TopKPath::Host);
+            }
             let indices: Vec<u32> = indices.into_data().iter::<u32>().collect();
-            for (values, indices) in values.chunks_exact(k).zip(indices.chunks_exact(k)) {
-                let mut row: Vec<_> = indices
+            for (values, indices) in values.chunks_exact(shown).zip(indices.chunks_exact(shown)) {
+                let mut row: Vec<_> = indices[..k]
                     .iter()
                     .copied()
-                    .zip(values.iter().copied())
+                    .zip(values[..k].iter().copied())
                     .collect();
                 row.sort_unstable_by_key(|(index, _)| *index);
                 features.push_row(row);
@@ -78,16 +84,8 @@ pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
 /// - `pre`: `[rows, d_sae]`; the output has the same shape
 pub(crate) fn keep_top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> Tensor<2> {
     let (shape, device) = (pre.dims(), pre.device());
-    match path {
-        TopKPath::Host => {
-            let dense = top_k(pre, k, path).to_dense();
-            Tensor::from_data(TensorData::new(dense, shape), &device)
-        }
-        TopKPath::Device => {
-            let (values, indices) = sorted(pre, k);
-            Tensor::zeros(shape, &device).scatter(1, indices, values, IndexingUpdateOp::Add)
-        }
-    }
+    let dense = top_k(pre, k, path).to_dense();
+    Tensor::from_data(TensorData::new(dense, shape), &device)
 }
 
 fn sorted(pre: Tensor<2>, k: usize) -> (Tensor<2>, Tensor<2, burn::tensor::Int>) {

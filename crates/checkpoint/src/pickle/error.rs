@@ -114,6 +114,28 @@ pub enum PickleError {
         /// Where.
         offset: usize,
     },
+    /// A pickle copies values until they are far larger than itself.
+    #[error("the pickle copies more than {most} bytes of itself, at byte {offset}")]
+    Expands {
+        /// Most bytes that may be copied.
+        most: u64,
+        /// Where they are exceeded.
+        offset: usize,
+    },
+    /// Values lie in values without end.
+    #[error("the pickle nests values deeper than {most}, at byte {offset}")]
+    TooDeep {
+        /// Deepest that is read.
+        most: u32,
+        /// Where.
+        offset: usize,
+    },
+    /// The pickle is longer than that of any model.
+    #[error("the pickle has more than {most} instructions")]
+    TooManyInstructions {
+        /// Most that are read.
+        most: usize,
+    },
     /// There is more than one value, or an unused mark, at the end.
     #[error("the pickle leaves {count} values or marks beside its result")]
     LeftOver {

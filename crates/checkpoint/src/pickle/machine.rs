@@ -500,7 +500,7 @@ impl<'a> Machine<'a, '_> {
 }
 
 /// `module.name` for a message: the file chose it, so it may hold anything, at any length.
-fn printable(module: &str, name: &str) -> String {
+pub(super) fn printable(module: &str, name: &str) -> String {
     let shown = |part: &str| -> String {
         let start: String = part.chars().take(SHOWN_CHARACTERS).collect();
         let ellipsis = if start.len() < part.len() { "..." } else { "" };

@@ -1,0 +1,104 @@
+//! What a `.pt` file has to be before a reader is let at it.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
+
+use crate::error::CheckpointError;
+use crate::pickle::{PickleError, bounds};
+
+/// Checks that the file at `path` is a zip of stored entries with a harmless pickle, as every
+/// `torch.save` since PyTorch 1.6 writes it.
+///
+/// `pytorch-reader` takes more, and is no safer for it: a compressed entry can be a thousand times
+/// as long as the file, and a sparse entry of a tar (before PyTorch 0.1.10) longer than any memory.
+pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::io(path, source);
+    let damaged = |source| CheckpointError::Pt { path: path.to_owned(), source };
+    let broken = |source: zip::result::ZipError| damaged(source.into());
+    let foreign =
+        |found: &str| CheckpointError::NotTorch { path: path.to_owned(), found: found.to_owned() };
+
+    let mut file = File::open(path).map_err(io)?;
+    let mut start = Vec::new();
+    file.by_ref().take(START).read_to_end(&mut start).map_err(io)?;
+    if let Some(found) = other_format(&start) {
+        return Err(foreign(found));
+    }
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
+    let mut pickles = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(broken)?;
+        let name = entry.name().map_err(broken)?.into_owned();
+        if entry.compression() != CompressionMethod::Stored || entry.size() != entry.compressed_size()
+        {
+            return Err(CheckpointError::Compressed { path: path.to_owned(), entry: name });
+        }
+        if name == PICKLE || name.ends_with("/data.pkl") {
+            pickles.push((index, entry.crc32()));
+        }
+    }
+    let (index, checksum) = match pickles[..] {
+        [pickle] => pickle,
+        [] => return Err(foreign("a zip without a data.pkl")),
+        _ => return Err(foreign("a zip with more than one data.pkl")),
+    };
+    // Torch writes 0 where it was told to compute none, and so does the reader understand it.
+    let options = ZipReadOptions::new().ignore_crc32(checksum == 0);
+    let entry = archive.by_index_with_options(index, options).map_err(broken)?;
+    let size = entry.size();
+    if size > MOST_PICKLE_BYTES {
+        return Err(foreign(&format!("a zip with a data.pkl of {size} bytes")));
+    }
+    let mut pickle = Vec::new();
+    // Not an error of the operating system's, most likely, but of the zip's checksum.
+    let read = entry.take(MOST_PICKLE_BYTES).read_to_end(&mut pickle);
+    read.map_err(|source| damaged(source.into()))?;
+    bounds::check(&pickle, is_harmless).map_err(|source| match source {
+        PickleError::ForbiddenGlobal { name, .. } => {
+            CheckpointError::PythonObject { path: path.to_owned(), name }
+        }
+        source => CheckpointError::Pickle { path: path.to_owned(), source },
+    })
+}
+
+const PICKLE: &str = "data.pkl";
+/// Bytes of the pickle in the archive, which holds no weights. A large model's has 100 KB.
+const MOST_PICKLE_BYTES: u64 = 16 << 20;
+/// Bytes at the start of a file that tell a tar.
+const START: u64 = 262;
+
+/// What a file that starts like this is, if it is no zip.
+fn other_format(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => None,
+        [] => Some("empty"),
+        _ if start.get(257..262) == Some(b"ustar") => {
+            Some("a tar archive, as PyTorch wrote before 0.1.10")
+        }
+        [0x80, 0..=5, ..] => Some("a pickle, as PyTorch wrote before 1.6"),
+        _ => Some("of no known format"),
+    }
+}
+
+/// Whether a pickle of tensors may mention this class or function: those that rebuild a tensor,
+/// which the reader knows, and names of types, which nothing is made of.
+pub(crate) fn is_harmless(name: &str) -> bool {
+    match name {
+        "collections.OrderedDict"
+        | "torch._utils._rebuild_tensor"
+        | "torch._utils._rebuild_tensor_v2"
+        | "torch._utils._rebuild_tensor_v3"
+        | "torch._utils._rebuild_parameter"
+        | "torch.Tensor"
+        | "torch.Size"
+        | "torch.device" => true,
+        name => name.strip_prefix("torch.").is_some_and(|rest| {
+            let is_word = rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let is_type = rest.starts_with("float") || rest == "bfloat16" || rest == "half";
+            is_word && (is_type || rest.ends_with("Storage"))
+        }),
+    }
+}

@@ -1,0 +1,36 @@
+//! `nanoscope convert`.
+
+use anyhow::Result;
+use nanoscope_checkpoint::{
+    ModelFiles, SaveDtype, load_sae, load_tokenizer, save_model, save_nanochat_sae, save_tokenizer,
+};
+
+use crate::args::{ConvertArgs, Form, Number};
+use crate::output::note;
+
+pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
+    // Conversion computes nothing; any CPU backend will do.
+    let device = nanoscope_device::by_name("auto")?;
+    match args.to {
+        Form::Nanoscope => {
+            let files = ModelFiles::find(&args.src)?;
+            let model = files.load(args.era, &device, &mut |_, _| {})?;
+            save_model(&args.dst, &model.gpt, model.era)?;
+            match &files.tokenizer {
+                Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
+                None => note("the model has no tokenizer beside it; none was written"),
+            }
+        }
+        Form::NanochatSae => {
+            let loaded = load_sae(&args.src, &device)?;
+            let dtype = match args.dtype {
+                Number::F32 => SaveDtype::F32,
+                Number::F16 => SaveDtype::F16,
+                Number::Bf16 => SaveDtype::BF16,
+            };
+            save_nanochat_sae(&args.dst, &loaded.sae, loaded.hook, dtype)?;
+        }
+    }
+    anstream::println!("written to {}", args.dst.display());
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The built-in model: embedded in the binary, unpacked where its loader finds it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+macro_rules! embed {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/", $path)))),*]
+    };
+}
+
+/// Every file of `models/demo` that is read, by its path there.
+const FILES: &[(&str, &[u8])] = embed![
+    "base_checkpoints/d4/meta_001359.json",
+    "base_checkpoints/d4/model_001359.pt",
+    "tokenizer/tokenizer.pkl",
+    "saes/layer_0/best_model.pt",
+    "saes/layer_0/config.json",
+    "saes/layer_0/labels.json",
+    "saes/layer_1/best_model.pt",
+    "saes/layer_1/config.json",
+    "saes/layer_1/labels.json",
+    "saes/layer_2/best_model.pt",
+    "saes/layer_2/config.json",
+    "saes/layer_2/labels.json",
+    "saes/layer_3/best_model.pt",
+    "saes/layer_3/config.json",
+    "saes/layer_3/labels.json",
+];
+
+/// The folder of the demo's SAEs within the demo.
+pub(crate) const SAES: &str = "saes";
+
+/// The demo's folder, in the layout of nanochat's base folder.
+///
+/// The files are written to the user's cache the first time, and again if one is missing or has
+/// another length; the folder's name carries their content's fingerprint, so binaries of different
+/// versions do not share one.
+pub(crate) fn unpack() -> Result<PathBuf> {
+    let dir = cache_dir().join(format!("demo-{:016x}", fingerprint()));
+    for (path, bytes) in FILES {
+        let path = dir.join(path);
+        let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
+        if !there {
+            write(&path, bytes)
+                .with_context(|| format!("could not unpack the built-in model to {}", dir.display()))?;
+        }
+    }
+    Ok(dir)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().expect("every embedded file lies in a folder");
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Where the user's caches lie, as the XDG base directory specification says; without a home, the
+/// folder for temporary files.
+fn cache_dir() -> PathBuf {
+    let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    from("XDG_CACHE_HOME")
+        .or_else(|| from("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("nanoscope")
+}
+
+/// FNV-1a over lengths and a sample of the content: enough to tell two releases apart, without
+/// reading 23 MB at each start.
+fn fingerprint() -> u64 {
+    const SAMPLE: usize = 4099;
+
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for (path, bytes) in FILES {
+        path.bytes().for_each(&mut add);
+        bytes.len().to_le_bytes().into_iter().for_each(&mut add);
+        bytes.iter().step_by(SAMPLE).copied().for_each(&mut add);
+    }
+    hash
+}

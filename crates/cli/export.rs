@@ -1,0 +1,98 @@
+//! Results for other programs: JSON and safetensors.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nanoscope_checkpoint::Labels;
+use nanoscope_runtime::{InterpretableModel, Run};
+use nanoscope_sae::SparseFeatures;
+use nanoscope_transformer::TokenBatch;
+use safetensors::tensor::{Dtype, View};
+use serde_json::{Value, json};
+
+/// The features of one row as `[[index, value, label?], …]`, the strongest first.
+pub(crate) fn features_json(
+    features: &SparseFeatures,
+    row: usize,
+    top: Option<usize>,
+    labels: Option<&Labels>,
+) -> Value {
+    let strongest = features.strongest(row, top.unwrap_or(usize::MAX));
+    let entry = |(index, value): (u32, f32)| match labels.and_then(|labels| labels.get(index)) {
+        Some(label) => json!([index, value, label]),
+        None => json!([index, value]),
+    };
+    Value::Array(strongest.into_iter().map(entry).collect())
+}
+
+/// Writes a run to a safetensors file, at once or not at all.
+pub(crate) fn write_run(
+    path: &Path,
+    model: &InterpretableModel,
+    tokens: &TokenBatch,
+    run: &Run,
+) -> Result<()> {
+    let (batch, seq) = (tokens.batch(), tokens.seq());
+    let ids: Vec<u8> = tokens.rows().flatten().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+    let mut tensors = vec![
+        ("logits".to_owned(), Block::floats(run.logits.dims().to_vec(), floats(&run.logits.to_data()))),
+        ("tokens".to_owned(), Block { dtype: Dtype::I64, shape: vec![batch, seq], bytes: ids }),
+    ];
+    for (hook, activation) in run.captured.iter() {
+        let block = Block::floats(activation.shape().to_vec(), activation.to_vec());
+        tensors.push((hook.to_string(), block));
+    }
+    for (hook, features) in &run.features {
+        let sae = &model.saes()[hook];
+        let (d_in, d_sae) = (sae.config().d_in(), sae.config().d_sae());
+        let reconstruction = floats(&sae.decode_sparse(features).into_data());
+        let features = Block::floats(vec![batch, seq, d_sae], features.to_dense());
+        let reconstruction = Block::floats(vec![batch, seq, d_in], reconstruction);
+        tensors.push((format!("{hook}/features"), features));
+        tensors.push((format!("{hook}/reconstruction"), reconstruction));
+    }
+    let write = || -> Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().tempfile_in(dir)?;
+        safetensors::serialize_to_file(tensors, None, file.path())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("could not write {}", path.display()))
+}
+
+fn floats(data: &burn::tensor::TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
+}
+
+struct Block {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn floats(shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        Self { dtype: Dtype::F32, shape, bytes }
+    }
+}
+
+impl View for Block {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,117 @@
+//! `nanoscope generate`.
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use anyhow::Result;
+use nanoscope_runtime::{Applied, Generation, Sampling, Step};
+use serde_json::json;
+
+use crate::args::GenerateArgs;
+use crate::display::{Lines, harmless};
+use crate::export::features_json;
+use crate::load::Scope;
+
+pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    let scope = Scope::load(&args.model)?;
+    let prompt =
+        if args.chat { scope.encode_chat(&args.prompt)? } else { scope.encode(&args.prompt)? };
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed,
+        max_tokens: args.max_tokens,
+    };
+    let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan), &sampling)?;
+    if args.json {
+        print_json(&scope, &mut generation, args.top)
+    } else {
+        print_lines(&scope, &mut generation, args)
+    }
+}
+
+fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for Step { position, token, text, logprob, features } in generation.by_ref() {
+        let features: serde_json::Map<_, _> = features
+            .iter()
+            .map(|(hook, features)| {
+                (hook.to_string(), features_json(features, 0, top, scope.labels.get(hook)))
+            })
+            .collect();
+        let line = json!({
+            "position": position,
+            "token_id": token,
+            "text": text,
+            "logprob": logprob,
+            "features": features,
+        });
+        writeln!(out, "{line}")?;
+    }
+    let end = generation.end().map(|end| end.to_string());
+    let applied: Vec<_> = generation.applied().iter().map(applied_json).collect();
+    writeln!(out, "{}", json!({ "end": end, "applied": applied }))?;
+    Ok(())
+}
+
+fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateArgs) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let mut lines = Lines::new(args.top);
+    let mut text = String::new();
+    let mut tokens = 0;
+    let started = Instant::now();
+    let tracks = !scope.model.saes().is_empty();
+    if !tracks {
+        write!(out, "{}", harmless(&args.prompt))?;
+    }
+    for step in generation.by_ref() {
+        tokens += 1;
+        text.push_str(&step.text);
+        if tracks {
+            let tokenizer = scope.model.tokenizer();
+            let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token));
+            let tracked = step
+                .features
+                .iter()
+                .map(|(&hook, features)| (hook, features, 0, scope.labels.get(&hook)));
+            writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
+        } else {
+            write!(out, "{}", harmless(&step.text))?;
+        }
+        out.flush()?;
+    }
+    let took = started.elapsed().as_secs_f64();
+    writeln!(out)?;
+    if tracks {
+        writeln!(out, "{}{}", harmless(&args.prompt), harmless(&text))?;
+    }
+    for applied in generation.applied() {
+        let Applied { intervention, positions, changed } = applied;
+        writeln!(out, "steered {intervention}: at {positions} positions, changing {changed}")?;
+    }
+    let end = generation.end().expect("the iterator was driven to its end");
+    let why = match end {
+        nanoscope_runtime::EndReason::MaxTokens => String::new(),
+        nanoscope_runtime::EndReason::Stop { .. } => ", the model ended its text".to_owned(),
+        nanoscope_runtime::EndReason::ContextFull { capacity } => {
+            format!(", the context of {capacity} tokens is full")
+        }
+    };
+    if std::io::stderr().is_terminal() {
+        anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
+    } else if !why.is_empty() {
+        anstream::eprintln!("{tokens} tokens{why}");
+    }
+    Ok(())
+}
+
+/// The report of one intervention.
+pub(crate) fn applied_json(applied: &Applied) -> serde_json::Value {
+    let Applied { intervention, positions, changed } = applied;
+    json!({
+        "intervention": intervention.to_string(),
+        "positions": positions,
+        "changed": changed,
+    })
+}

@@ -1,0 +1,122 @@
+//! Flags to a model that can be run.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use nanoscope_checkpoint::{Labels, ModelFiles, load_saes, load_tokenizer};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{InterpretableModel, Plan};
+
+use crate::args::{ModelArgs, PlanArgs, Track};
+use crate::demo;
+use crate::output::{Hint, note};
+
+/// A model with what its SAEs' features mean.
+pub(crate) struct Scope {
+    pub(crate) model: InterpretableModel,
+    pub(crate) labels: BTreeMap<HookPoint, Labels>,
+}
+
+/// From this size on loading shows its progress.
+const WORTH_A_BAR: u64 = 100 << 20;
+
+impl Scope {
+    pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
+        let device = nanoscope_device::by_name(&args.device)?;
+        let demo = args.model.is_none().then(demo::unpack).transpose()?;
+        let path = args.model.clone().or(demo.clone()).expect("without a model there is the demo");
+
+        let files = ModelFiles::find(&path)?;
+        let bar = ProgressBar::hidden();
+        let loaded = files.load(args.era, &device, &mut |done, total| show(&bar, done, total))?;
+        bar.finish_and_clear();
+        if !loaded.also_fits.is_empty() {
+            let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
+            note(&format!(
+                "the checkpoint fits the eras {} and {}; it is read as {}. Say --era to choose",
+                loaded.era,
+                eras.join(", "),
+                loaded.era
+            ));
+        }
+
+        let mut model = InterpretableModel::new(loaded.gpt);
+        let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
+        if let Some(dir) = tokenizer {
+            model = model
+                .with_tokenizer(load_tokenizer(dir)?)
+                .with_context(|| format!("the tokenizer in {} is not this model's", dir.display()))?;
+        }
+
+        let paths = match (&demo, args.sae.is_empty()) {
+            (Some(demo), true) => vec![demo.join(demo::SAES)],
+            _ => args.sae.clone(),
+        };
+        let mut labels = BTreeMap::new();
+        for sae in load_saes(&paths, &device)? {
+            model = model
+                .with_sae(sae.hook, sae.sae)
+                .with_context(|| format!("{} does not fit the model", sae.path.display()))?;
+            labels.insert(sae.hook, sae.labels);
+        }
+        Ok(Self { model, labels })
+    }
+
+    /// The plan that the flags ask for.
+    pub(crate) fn plan(&self, args: &PlanArgs) -> Plan {
+        let mut plan = Plan::new();
+        for track in &args.track {
+            match track {
+                Track::Hook(hook) => plan = plan.track(*hook),
+                Track::All => plan = self.model.saes().keys().copied().fold(plan, Plan::track),
+            }
+        }
+        if args.track.is_empty()
+            && let Some(&deepest) = self.model.saes().keys().next_back()
+        {
+            plan = plan.track(deepest);
+        }
+        for steer in &args.steer {
+            let mut intervention = steer.clone();
+            intervention.splice = args.splice.into();
+            plan = plan.intervene(intervention);
+        }
+        plan
+    }
+
+    /// The ids of `text` with `<|bos|>` before it, as nanochat's models are prompted.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer()?;
+        let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
+        ids.extend(tokenizer.encode(text)?);
+        Ok(ids)
+    }
+
+    /// The ids with which a user's message is put to a chat model.
+    pub(crate) fn encode_chat(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer()?.chat_prompt(text)?)
+    }
+
+    fn tokenizer(&self) -> Result<&nanoscope_tokenizer::Tokenizer> {
+        self.model.tokenizer().ok_or_else(|| {
+            Hint::new(
+                "the model has no tokenizer beside it",
+                "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`",
+            )
+        })
+    }
+}
+
+fn show(bar: &ProgressBar, done: u64, total: u64) {
+    if total < WORTH_A_BAR {
+        return;
+    }
+    if bar.is_hidden() && done < total {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {eta}");
+        bar.set_style(style.expect("the template is a constant"));
+    }
+    bar.set_length(total);
+    bar.set_position(done);
+}

@@ -1,0 +1,107 @@
+//! What is said to a person beside the results: errors, notes, the first help.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const SOFT: Style = AnsiColor::Cyan.on_default();
+const BOLD: Style = Style::new().bold();
+
+/// An error of the command line itself, with what to do about it.
+#[derive(Debug)]
+pub(crate) struct Hint {
+    error: &'static str,
+    hint: &'static str,
+}
+
+impl Hint {
+    pub(crate) fn new(error: &'static str, hint: &'static str) -> anyhow::Error {
+        Self { error, hint }.into()
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.error)
+    }
+}
+
+impl std::error::Error for Hint {}
+
+/// Prints `error` with its causes and a hint, and gives the exit code of a failure.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    // Whoever reads our output has had enough (`nanoscope … | head`); that is no failure.
+    if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    anstream::eprintln!("{BAD}error{BAD:#}: {error}");
+    for cause in error.chain().skip(1) {
+        anstream::eprintln!("  because: {cause}");
+    }
+    if let Some(hint) = hint(error) {
+        anstream::eprintln!("{SOFT}hint{SOFT:#}: {hint}");
+    }
+    ExitCode::FAILURE
+}
+
+/// What a person can do about an error, if that is more than its text says.
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    use nanoscope_checkpoint::CheckpointError;
+    use nanoscope_runtime::RuntimeError;
+
+    if let Some(hint) = error.downcast_ref::<Hint>() {
+        return Some(hint.hint);
+    }
+    if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
+        return match error {
+            CheckpointError::NoModel { .. } => {
+                Some("--model takes nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt")
+            }
+            CheckpointError::NoConfig { .. } => {
+                Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
+            }
+            CheckpointError::TwoSaes { .. } => Some("give the one you mean with --sae FILE"),
+            CheckpointError::PythonObject { .. } => {
+                Some("nothing was executed; save the tensors and plain values only, and try again")
+            }
+            _ => None,
+        };
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref::<RuntimeError>())? {
+        RuntimeError::NoSae { .. } => {
+            Some("load one with --sae PATH; `nanoscope hooks` lists hook points and SAEs")
+        }
+        RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
+        RuntimeError::MixedSplice { .. } => Some("--splice applies to all --steer flags"),
+        _ => None,
+    }
+}
+
+/// Prints a remark that is no part of the result.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("{SOFT}note{SOFT:#}: {text}");
+}
+
+/// Three commands to begin with.
+pub(crate) fn welcome() -> ExitCode {
+    anstream::println!(
+        "\
+{BOLD}nanoscope{BOLD:#}: a microscope for small language models
+
+Which features of a sparse autoencoder fire on each token while a nanochat model generates, and what
+happens when you turn them. A small model is built in; try
+
+  {SOFT}nanoscope generate{SOFT:#}
+      a story, with the features that fire on each token
+  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:373:add:35{SOFT:#}
+      the same model with one feature turned up
+  {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
+      your own model and SAEs
+
+nanoscope help lists all commands, nanoscope help generate its flags."
+    );
+    ExitCode::SUCCESS
+}

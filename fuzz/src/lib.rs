@@ -1,0 +1,88 @@
+//! What several targets do with their bytes.
+
+use std::io::{Cursor, Write};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use nanoscope_checkpoint::{Order, TensorFile};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// One folder per process: what the file is called is not what is tested.
+pub static DIR: LazyLock<TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a folder can be made"));
+
+/// Opens a file of these bytes and reads every tensor in it.
+pub fn read_tensors(bytes: &[u8]) {
+    let Ok(file) = TensorFile::open(&write(bytes)) else {
+        return;
+    };
+    for (name, info) in file.tensors() {
+        assert!(info.len() * info.dtype.size() <= bytes.len(), "{name} is larger than its file");
+        let mut ways = vec![(info.shape.clone(), Order::AsStored)];
+        if let [rows, columns] = info.shape[..] {
+            ways.push((vec![columns, rows], Order::Transposed));
+        }
+        for (shape, order) in ways {
+            if let Ok(data) = file.read(name, &shape, order) {
+                assert_eq!(data.num_elements(), info.len(), "{name}");
+            }
+        }
+    }
+}
+
+fn write(bytes: &[u8]) -> PathBuf {
+    let (temporary, path) = (DIR.path().join("temporary"), DIR.path().join("weights.pt"));
+    // Not in place: a file that is mapped must not change.
+    std::fs::write(&temporary, bytes).expect("a file can be written");
+    std::fs::rename(&temporary, &path).expect("a file can be renamed");
+    path
+}
+
+/// A file as `torch.save` writes it, with the storages `0` and `1`.
+pub fn torch_zip(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in [("data.pkl", pickle), ("data/0", storage), ("data/1", storage)] {
+        zip.start_file(format!("archive/{name}"), stored).expect("the name is short");
+        zip.write_all(bytes).expect("memory takes everything");
+    }
+    zip.finish().expect("memory takes everything").into_inner()
+}
+
+/// The pickle of a top-k SAE's weights without a configuration, all of them the numbers of storage
+/// `0`.
+pub fn sae_pickle(d_in: u16, d_sae: u16) -> Vec<u8> {
+    let mut out = b"\x80\x02}".to_vec();
+    out.extend(text("sae_state_dict"));
+    out.extend(b"}(");
+    for (name, shape) in [
+        ("W_enc", vec![d_in, d_sae]),
+        ("W_dec", vec![d_sae, d_in]),
+        ("b_enc", vec![d_sae]),
+        ("b_dec", vec![d_in]),
+    ] {
+        out.extend(text(name));
+        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        out.extend(text("storage"));
+        out.extend(b"ctorch\nFloatStorage\n");
+        out.extend([text("0"), text("cpu"), ints(&[d_in * d_sae])].concat());
+        out.extend(b"tQK\0");
+        let strides = if shape.len() == 2 { vec![shape[1], 1] } else { vec![1] };
+        for numbers in [&shape, &strides] {
+            out.extend([b"(".as_slice(), &ints(numbers), b"t"].concat());
+        }
+        out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+    }
+    out.extend(b"us.");
+    out
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [b"X", (text.len() as u32).to_le_bytes().as_slice(), text.as_bytes()].concat()
+}
+
+fn ints(values: &[u16]) -> Vec<u8> {
+    values.iter().flat_map(|value| [b"M".as_slice(), &value.to_le_bytes()].concat()).collect()
+}

@@ -1,0 +1,369 @@
+//! Plans that cannot be followed, and tokens that cannot be run.
+
+use std::fs;
+
+use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{
+    Generation, InterpretableModel, Intervention, Op, Plan, Run, RuntimeError, Sampling, Span,
+    Splice, SyntaxError, Where,
+};
+use nanoscope_sae::SaeError;
+use nanoscope_transformer::{GptError, TokenBatch};
+use tempfile::TempDir;
+
+use crate::files::{Checkpoint, fixture, small_sae};
+use crate::refused;
+
+const SITE: HookPoint = HookPoint::ResidPost(1);
+const D_MODEL: usize = 64;
+
+fn bare() -> InterpretableModel {
+    InterpretableModel::new(Checkpoint::valid().load(None).unwrap().gpt)
+}
+
+/// The golden model of 300 tokens and 64 positions, with its tokenizer and an SAE of 8 features.
+fn model() -> InterpretableModel {
+    let tokenizer = load_tokenizer(&fixture("tokenizers/golden_old")).unwrap();
+    let model = bare().with_tokenizer(tokenizer).unwrap();
+    model.with_sae(SITE, small_sae(D_MODEL)).unwrap()
+}
+
+fn tokens(rows: &[&[u32]]) -> TokenBatch {
+    TokenBatch::new(&rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>()).unwrap()
+}
+
+fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
+    model.run(&tokens(&[&[1, 2, 3]]), plan)
+}
+
+fn steered(spec: &str) -> Plan {
+    Plan::new().intervene(spec.parse().unwrap())
+}
+
+#[test]
+fn an_sae_that_does_not_fit_the_model_is_refused() {
+    refused!(
+        "hook point in a block that is not there",
+        bare().with_sae(HookPoint::ResidPost(4), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { n_layer: 4, .. },
+        ["blocks.4.hook_resid_post", "4 blocks (0 to 3)"]
+    );
+    refused!(
+        "hook point in a block beyond counting",
+        bare().with_sae(HookPoint::MlpOut(usize::MAX), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.18446744073709551615.hook_mlp_out"]
+    );
+    refused!(
+        "SAE of another width",
+        bare().with_sae(SITE, small_sae(4)),
+        RuntimeError::WidthMismatch { expected: Some(64), found: 4, .. },
+        ["blocks.1.hook_resid_post", "d_in 4", "has 64"]
+    );
+    refused!(
+        "SAE on attention patterns",
+        bare().with_sae(HookPoint::Pattern(0), small_sae(D_MODEL)),
+        RuntimeError::WidthMismatch { expected: None, .. },
+        ["blocks.0.attn.hook_pattern", "d_in 64", "no fixed width"]
+    );
+    refused!(
+        "second SAE at a hook point",
+        model().with_sae(SITE, small_sae(D_MODEL)),
+        RuntimeError::DuplicateSae { .. },
+        ["blocks.1.hook_resid_post"]
+    );
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused_with_both_sizes() {
+    let demo = load_tokenizer(&fixture("tokenizers/32k")).unwrap();
+    let found = demo.vocab_size();
+    refused!(
+        "tokenizer of another model",
+        bare().with_tokenizer(demo),
+        RuntimeError::VocabMismatch { expected: 300, .. },
+        ["300", &found.to_string()]
+    );
+    let dir = TempDir::new().unwrap();
+    refused!(
+        "folder without a tokenizer",
+        load_tokenizer(dir.path()),
+        CheckpointError::NoTokenizer { .. },
+        [dir.path().to_str().unwrap(), "tokenizer.pkl"]
+    );
+    fs::write(dir.path().join("tokenizer.pkl"), b"cos\nsystem\n(X\x02\x00\x00\x00idtR.").unwrap();
+    refused!(
+        "tokenizer that calls os.system",
+        load_tokenizer(dir.path()),
+        CheckpointError::Pickle { .. },
+        ["tokenizer.pkl", "os.system"]
+    );
+}
+
+#[test]
+fn tokens_that_make_no_batch_or_are_no_tokens_are_refused() {
+    refused!("no rows", TokenBatch::new(&[]), GptError::NoTokens, ["no tokens"]);
+    refused!("empty row", TokenBatch::new(&[vec![], vec![]]), GptError::NoTokens, ["no tokens"]);
+    refused!(
+        "rows of different length",
+        TokenBatch::new(&[vec![1, 2], vec![1, 2], vec![3]]),
+        GptError::RaggedRows { .. },
+        ["row 2 has 1 tokens", "row 0 has 2"]
+    );
+    for id in [300, 319, u32::MAX] {
+        refused!(
+            format!("token {id}"),
+            model().run(&tokens(&[&[0, 1], &[2, id]]), &Plan::new()),
+            RuntimeError::Tokens { source: GptError::TokenOutOfRange { .. } },
+            [&id.to_string(), "row 1, position 1", "vocabulary of 300"]
+        );
+    }
+    refused!(
+        "prompt longer than the sequence",
+        model().run_generated(&tokens(&[&[1, 2, 3]]), 4, &Plan::new()),
+        RuntimeError::PromptLen { .. },
+        ["4 tokens", "sequence of 3"]
+    );
+}
+
+#[test]
+fn a_plan_for_what_the_model_does_not_have_is_refused() {
+    let model = model();
+    let deep = HookPoint::ResidPost(9);
+    refused!(
+        "capture in a block that is not there",
+        run(&model, &Plan::new().capture(deep)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.9.hook_resid_post", "4 blocks (0 to 3)"]
+    );
+    refused!(
+        "features of a block that is not there",
+        run(&model, &Plan::new().track(deep)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.9.hook_resid_post"]
+    );
+    refused!(
+        "features where there is no SAE",
+        run(&model, &Plan::new().track(HookPoint::Embed)),
+        RuntimeError::NoSae { .. },
+        ["no SAE for hook_embed", "blocks.1.hook_resid_post"]
+    );
+    refused!(
+        "features of a model without SAEs",
+        run(&bare(), &Plan::new().track(SITE)),
+        RuntimeError::NoSae { .. },
+        ["blocks.1.hook_resid_post", "there are SAEs for none"]
+    );
+    refused!(
+        "intervention where there is no SAE",
+        run(&model, &steered("blocks.2.hook_mlp_out:1:add:1")),
+        RuntimeError::NoSae { .. },
+        ["blocks.2.hook_mlp_out"]
+    );
+    refused!(
+        "features that were not tracked",
+        run(&model, &Plan::new()).unwrap().active_features(SITE, 3),
+        RuntimeError::NotTracked { .. },
+        ["blocks.1.hook_resid_post", "tracked were none"]
+    );
+}
+
+#[test]
+fn an_intervention_that_cannot_be_applied_is_refused_by_its_text() {
+    let model = model();
+    for feature in ["8", "18446744073709551615"] {
+        let spec = format!("blocks.1.hook_resid_post:{feature}:multiply:2");
+        refused!(
+            format!("feature {feature}"),
+            run(&model, &steered(&spec)),
+            RuntimeError::Feature { source: SaeError::FeatureOutOfRange { .. }, .. },
+            [&spec, &format!("feature {feature} is out of range"), "(0 to 7)"]
+        );
+    }
+    refused!(
+        "feature out of range in the shorthand",
+        model.steer(&tokens(&[&[1]]), (SITE, 8), 1.0),
+        RuntimeError::Feature { .. },
+        ["blocks.1.hook_resid_post:8:multiply:1", "(0 to 7)"]
+    );
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for op in [Op::Multiply(value), Op::Set(value), Op::SetIfActive(value), Op::Add(value)] {
+            let intervention = Intervention {
+                hook: SITE,
+                feature: 0,
+                op,
+                at: Where::ALL,
+                splice: Splice::KeepError,
+            };
+            let text = intervention.to_string();
+            refused!(
+                format!("strength {value}"),
+                run(&model, &Plan::new().intervene(intervention)),
+                RuntimeError::NotFinite { .. },
+                [&text, "not finite"]
+            );
+        }
+    }
+    let mut other: Intervention = "blocks.1.hook_resid_post:2:ablate".parse().unwrap();
+    other.splice = Splice::Reconstruct;
+    refused!(
+        "mixed splices",
+        run(&model, &steered("blocks.1.hook_resid_post:1:ablate").intervene(other)),
+        RuntimeError::MixedSplice { .. },
+        ["blocks.1.hook_resid_post", "keep-error and reconstruct"]
+    );
+}
+
+#[test]
+fn an_intervention_that_covers_nothing_is_refused_with_the_reason() {
+    let model = model();
+    let bos = model.tokenizer().unwrap().bos().unwrap();
+    let on = |at: &str| steered(&format!("blocks.1.hook_resid_post:1:add:1@{at}"));
+    let cases = [
+        ("@generated in a run", "generated", vec![1, 2, 3], "nothing is generated"),
+        ("range beyond the end", "3..9", vec![1, 2, 3], "there are 3 positions"),
+        ("text of special tokens only", "text", vec![bos, bos], "only special tokens"),
+        ("last token special", "last", vec![1, bos], "only special tokens"),
+    ];
+    for (case, at, ids, reason) in cases {
+        refused!(
+            case,
+            model.run(&tokens(&[&ids]), &on(at)),
+            RuntimeError::Nowhere { .. },
+            ["applied nowhere", &format!("@{at}").replace("@text", "add:1"), reason]
+        );
+    }
+    let sampling = Sampling::greedy(4);
+    refused!(
+        "range beyond what will be generated",
+        model.generate(&[1, 2], &on("6..60"), &sampling),
+        RuntimeError::Nowhere { .. },
+        ["@6..60", "there are 6 positions"]
+    );
+    let mut empty: Intervention = "blocks.1.hook_resid_post:1:add:1".parse().unwrap();
+    empty.at = Where::text_of(Span::Range(2..2)).with_special();
+    refused!(
+        "empty range",
+        run(&model, &Plan::new().intervene(empty)),
+        RuntimeError::Nowhere { .. },
+        ["@2..2+special", "the range is empty"]
+    );
+}
+
+#[test]
+fn a_generation_that_cannot_start_is_refused() {
+    fn start<'m>(
+        model: &'m InterpretableModel,
+        prompt: &[u32],
+        sampling: &Sampling,
+    ) -> Result<Generation<'m>, RuntimeError> {
+        model.generate(prompt, &Plan::new(), sampling)
+    }
+    let model = model();
+    let greedy = Sampling::greedy(3);
+    refused!(
+        "empty prompt",
+        start(&model, &[], &greedy),
+        RuntimeError::Tokens { source: GptError::NoTokens },
+        ["no tokens"]
+    );
+    refused!(
+        "prompt longer than the context",
+        start(&model, &[1; 65], &greedy),
+        RuntimeError::PromptTooLong { found: 65, capacity: 64 },
+        ["65 tokens", "context holds 64"]
+    );
+    refused!(
+        "prompt outside the vocabulary",
+        start(&model, &[1, 300], &greedy),
+        RuntimeError::Tokens { source: GptError::TokenOutOfRange { .. } },
+        ["token id 300", "position 1", "vocabulary of 300"]
+    );
+    let default = Sampling::default;
+    let cases = [
+        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5, it must be 0 or more"),
+        (Sampling { temperature: f32::NAN, ..default() }, "temperature is NaN"),
+        (Sampling { temperature: f32::INFINITY, ..default() }, "temperature is inf"),
+        (Sampling { top_p: Some(0.0), ..default() }, "top-p is 0, it must be above 0 and at most 1"),
+        (Sampling { top_p: Some(1.5), ..default() }, "top-p is 1.5"),
+        (Sampling { top_p: Some(f32::NAN), ..default() }, "top-p is NaN"),
+        (Sampling { top_k: Some(0), ..default() }, "top-k is 0, it must be 1 or more"),
+        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0, it must be 1 or more"),
+    ];
+    for (sampling, found) in cases {
+        refused!(
+            found,
+            start(&model, &[1], &sampling),
+            RuntimeError::Sampling { .. },
+            [found]
+        );
+    }
+}
+
+#[test]
+fn parameters_at_their_limits_are_taken() {
+    let model = model();
+    let limits = [
+        Sampling { temperature: f32::MIN_POSITIVE, ..Sampling::default() },
+        Sampling { temperature: f32::MAX, ..Sampling::default() },
+        Sampling { top_k: Some(usize::MAX), ..Sampling::default() },
+        Sampling { top_p: Some(f32::MIN_POSITIVE), ..Sampling::default() },
+        Sampling { max_tokens: usize::MAX, seed: u64::MAX, ..Sampling::default() },
+    ];
+    for sampling in limits {
+        let steps = model.generate(&[1, 2], &Plan::new(), &sampling).unwrap();
+        for step in steps.take(3) {
+            assert!((step.token as usize) < 300, "{sampling:?}");
+        }
+    }
+    let full = model.generate(&[1; 64], &Plan::new(), &Sampling::default()).unwrap();
+    assert_eq!(full.count(), 0);
+}
+
+#[test]
+fn a_text_that_is_no_intervention_is_refused_with_the_part() {
+    let parse = str::parse::<Intervention>;
+    let form = ["", ":", "417", "hook_embed:1", "hook_embed:1:add:1:2"];
+    for text in form {
+        refused!(format!("spec `{text}`"), parse(text), SyntaxError::Form { .. }, [text, "HOOK:"]);
+    }
+    for (text, found) in [
+        ("blocks.1.hook_resid_pots:1:ablate", "did you mean `blocks.1.hook_resid_post`?"),
+        (":1:ablate", "unknown hook point ``"),
+    ] {
+        refused!(format!("spec `{text}`"), parse(text), SyntaxError::Hook { .. }, [text, found]);
+    }
+    for feature in ["", "-1", "1.5", "x", "18446744073709551616"] {
+        let text = format!("hook_embed:{feature}:ablate");
+        refused!(
+            format!("spec `{text}`"),
+            parse(&text),
+            SyntaxError::Feature { .. },
+            [&format!("`{feature}` is no feature index")]
+        );
+    }
+    for op in ["", "boost", "ABLATE"] {
+        let text = format!("hook_embed:1:{op}");
+        refused!(format!("spec `{text}`"), parse(&text), SyntaxError::Op { .. }, [op, "ablate, add"]);
+    }
+    for op in ["add", "add:", "set:nan", "multiply:1e39", "set_if_active:-inf", "ablate:1"] {
+        let text = format!("hook_embed:1:{op}");
+        let says = if op == "ablate:1" { "takes no value" } else { "needs a finite number" };
+        refused!(
+            format!("spec `{text}`"),
+            parse(&text),
+            SyntaxError::Value { .. },
+            [op.split(':').next().unwrap(), says]
+        );
+    }
+    for at in ["", "now", "5", "5..", "..5", "5..5", "9..2", "-1..2", "all+special", "0..1..2"] {
+        let text = format!("hook_embed:1:ablate@{at}");
+        refused!(
+            format!("spec `{text}`"),
+            parse(&text),
+            SyntaxError::Where { .. },
+            [&format!("`{at}` is no position rule"), "generated"]
+        );
+    }
+}

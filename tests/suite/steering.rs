@@ -1,0 +1,344 @@
+//! Tracking and steering: what the reference computes, and what must hold whatever it computes.
+
+use burn::tensor::{Tensor, TensorData};
+use nanoscope_checkpoint::load_sae;
+use nanoscope_hooks::{HookPoint, Patch, Recorded};
+use nanoscope_runtime::{
+    EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
+};
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
+
+use crate::golden::{self, Golden, assert_close, assert_same, values};
+
+const STEERED_ATOL: f32 = 5e-5;
+const CACHE_ATOL: f32 = 1e-4;
+const NEUTRAL_ATOL: f32 = 1e-6;
+
+/// Numbers in -1..1 that look random, the same everywhere.
+fn noise(seed: u32, len: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// A top-k SAE with noise for weights.
+fn noisy_sae(d_in: usize, d_sae: usize) -> Sae {
+    let device = nanoscope_device::for_tests();
+    let matrix = |seed, rows, columns| {
+        let data = TensorData::new(noise(seed, rows * columns), [rows, columns]);
+        Tensor::<2>::from_data(data, &device)
+    };
+    let config = SaeConfig::new(d_in, d_sae, Architecture::SignedTopK { k: 6 }).unwrap();
+    let weights = SaeWeights {
+        w_enc: matrix(1, d_in, d_sae) * 0.3,
+        b_enc: Tensor::zeros([d_sae], &device),
+        w_dec: matrix(2, d_sae, d_in),
+        b_dec: Tensor::zeros([d_in], &device),
+        gate: None,
+    };
+    Sae::new(config, weights).unwrap()
+}
+
+/// A model of every era, those with a golden and those without, with an SAE after its first block.
+fn models() -> Vec<(String, InterpretableModel)> {
+    let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
+    let random = [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
+        let shape = GptShape {
+            sequence_len: 32,
+            vocab_size: 300,
+            n_layer: 3,
+            n_head: 2,
+            n_kv_head: 1,
+            n_embd: 32,
+        };
+        let config = era.config(shape, (era >= Era::E1w).then_some("SL")).unwrap();
+        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_device::for_tests()))
+    });
+    golden
+        .chain(random)
+        .map(|(name, gpt)| {
+            let width = gpt.config().shape.n_embd;
+            let model = InterpretableModel::new(gpt);
+            (name, model.with_sae(SITE, noisy_sae(width, 2 * width)).unwrap())
+        })
+        .collect()
+}
+
+const SITE: HookPoint = HookPoint::ResidPost(0);
+
+fn spec(text: &str) -> Intervention {
+    text.parse().unwrap()
+}
+
+fn reconstructing(text: &str) -> Intervention {
+    Intervention { splice: Splice::Reconstruct, ..spec(text) }
+}
+
+fn plan(interventions: impl IntoIterator<Item = Intervention>) -> Plan {
+    interventions.into_iter().fold(Plan::new(), Plan::intervene)
+}
+
+/// The golden model with the SAE of a manifest's entry, and what the entry says.
+fn reference_cases(golden: Golden) -> Vec<(InterpretableModel, serde_json::Value)> {
+    let device = nanoscope_device::for_tests();
+    let manifest = golden.manifest();
+    let gpt = golden.model().gpt;
+    let entries = manifest["saes"].as_array().unwrap();
+    assert!(!entries.is_empty());
+    entries
+        .iter()
+        .map(|entry| {
+            let path = golden.dir().join(entry["checkpoint"].as_str().unwrap());
+            let loaded = load_sae(&path, &device).unwrap();
+            let model = InterpretableModel::new(gpt.clone());
+            (model.with_sae(loaded.hook, loaded.sae).unwrap(), entry.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn the_references_steering_is_reproduced() {
+    for golden in golden::WITH_SAES {
+        let (expected, tokens) = (golden.sae_expected(), golden.tokens());
+        for (model, entry) in reference_cases(golden) {
+            let key = entry["key"].as_str().unwrap();
+            let hook: HookPoint = entry["hook_point"].as_str().unwrap().parse().unwrap();
+            let feature = entry["feature_idx"].as_u64().unwrap() as usize;
+            for strength in ["0", "2", "5", "-1"] {
+                let run = model.steer(&tokens, (hook, feature), strength.parse().unwrap()).unwrap();
+
+                let steered = expected.floats(&format!("{key}/steer{strength}"));
+                let what = format!("{golden}, {key} times {strength}");
+                assert_close(what, &values(run.logits), &steered.values, STEERED_ATOL);
+                assert_eq!(run.applied[0].positions, tokens.batch() * tokens.seq());
+            }
+        }
+    }
+}
+
+#[test]
+fn reconstructing_at_strength_one_puts_the_references_reconstruction_in_place() {
+    for golden in golden::WITH_SAES {
+        let (expected, tokens) = (golden.sae_expected(), golden.tokens());
+        for (model, entry) in reference_cases(golden) {
+            let key = entry["key"].as_str().unwrap();
+            let hook: HookPoint = entry["hook_point"].as_str().unwrap().parse().unwrap();
+            let reconstruction = expected.floats(&format!("{key}/reconstruction"));
+            let data = TensorData::new(
+                reconstruction.values.clone(),
+                [tokens.batch(), tokens.seq(), *reconstruction.shape.last().unwrap()],
+            );
+            let device = nanoscope_device::for_tests();
+            let data = Recorded::new(Tensor::<3>::from_data(data, &device));
+            let mut patch = Patch::new().replace(hook, data);
+            let patched = model.gpt().forward(&tokens, Logits::All, &mut patch).unwrap();
+            patch.finish().unwrap();
+
+            let run = model.steer(&tokens, (hook, 0), 1.0).unwrap();
+
+            let what = format!("{golden}, {key}");
+            assert_close(what, &values(run.logits), &values(patched), STEERED_ATOL);
+        }
+    }
+}
+
+#[test]
+fn the_references_greedy_continuation_is_reproduced() {
+    for golden in golden::WITH_SAES {
+        let greedy = &golden.manifest()["greedy"];
+        let ids = |key: &str| -> Vec<u32> { serde_json::from_value(greedy[key].clone()).unwrap() };
+        let (prompt, expected) = (ids("prompt"), ids("engine"));
+        assert_eq!(expected, ids("naive_generate"));
+        let model = InterpretableModel::new(golden.model().gpt);
+
+        let sampling = Sampling::greedy(expected.len());
+        let mut generation = model.generate(&prompt, &Plan::new(), &sampling).unwrap();
+        let found: Vec<u32> = generation.by_ref().map(|step| step.token).collect();
+
+        assert_eq!(found, expected, "{golden}");
+        assert_eq!(generation.end(), Some(EndReason::MaxTokens));
+    }
+}
+
+#[test]
+fn tracking_and_capturing_change_no_bit_of_the_logits() {
+    for (name, model) in models() {
+        let tokens = TokenBatch::new(&[(1..20).collect(), (21..40).collect()]).unwrap();
+        let bare = model.gpt().forward(&tokens, Logits::All, &mut ()).unwrap();
+
+        let watched = Plan::new().track(SITE).capture(HookPoint::Pattern(1)).capture(SITE);
+        let run = model.run(&tokens, &watched).unwrap();
+
+        assert_eq!(run.features[&SITE].rows(), 38);
+        assert_same(name, &values(run.logits), &values(bare));
+    }
+}
+
+#[test]
+fn keeping_the_error_at_strength_one_changes_nothing() {
+    for (name, model) in models() {
+        let tokens = TokenBatch::new(&[(1..20).collect()]).unwrap();
+        let bare = model.gpt().forward(&tokens, Logits::All, &mut ()).unwrap();
+
+        let neutral = plan((0..32).map(|f| spec(&format!("{SITE}:{f}:multiply:1@all"))));
+        let run = model.run(&tokens, &neutral).unwrap();
+
+        assert!(run.applied.iter().all(|applied| applied.changed == 0));
+        assert_close(name, &values(run.logits), &values(bare), NEUTRAL_ATOL);
+    }
+}
+
+/// Interventions of every kind, at every kind of place, with both splices.
+fn mixtures() -> Vec<(&'static str, Plan)> {
+    let at = |rest: &str| format!("{SITE}:{rest}");
+    vec![
+        ("multiply", plan([spec(&at("3:multiply:4"))])),
+        ("add while generating", plan([spec(&at("5:add:3@generated"))])),
+        (
+            "several, in order",
+            plan([
+                spec(&at("3:set:2@prompt")),
+                spec(&at("3:multiply:2")),
+                spec(&at("7:ablate@4..9")),
+                spec(&at("9:set_if_active:5@all")),
+                spec(&at("9:add:1@last")),
+            ]),
+        ),
+        ("reconstruct", plan([reconstructing(&at("3:multiply:2@all"))])),
+        ("reconstruct some", plan([reconstructing(&at("3:add:2@generated"))])),
+    ]
+}
+
+/// The log probability of each token of `ids` from `from` on, by the logits `[1, seq, vocab]`.
+fn logprobs(logits: &[f32], ids: &[u32], from: usize) -> Vec<f32> {
+    let vocab = logits.len() / ids.len();
+    (from..ids.len())
+        .map(|position| {
+            let row = &logits[(position - 1) * vocab..position * vocab];
+            let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+            (f64::from(row[ids[position] as usize]) - sum.ln()) as f32
+        })
+        .collect()
+}
+
+#[test]
+fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
+    for (name, model) in models() {
+        for (kind, plan) in mixtures() {
+            let what = format!("{name}, {kind}");
+            let plan = plan.track(SITE);
+            let prompt = [7, 40, 11, 250, 3, 99];
+            let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(10)).unwrap();
+            let steps: Vec<Step> = generation.by_ref().collect();
+            assert_eq!(steps.len(), 10, "{what}");
+
+            let mut ids = prompt.to_vec();
+            ids.extend(steps.iter().map(|step| step.token));
+            let all = TokenBatch::new(std::slice::from_ref(&ids)).unwrap();
+            let run = model.run_generated(&all, prompt.len(), &plan).unwrap();
+            let logits = values(run.logits);
+
+            // The same tokens are the likeliest, and as likely.
+            let vocab = logits.len() / ids.len();
+            for (position, row) in logits.chunks_exact(vocab).enumerate().skip(prompt.len() - 1) {
+                if let Some(&next) = ids.get(position + 1) {
+                    let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let near = best - row[next as usize];
+                    assert!(near <= golden::tolerance(CACHE_ATOL), "{what}: {next} at {position}");
+                }
+            }
+            let found: Vec<f32> = steps.iter().map(|step| step.logprob).collect();
+            assert_close(&what, &found, &logprobs(&logits, &ids, prompt.len()), CACHE_ATOL);
+
+            // And the same features fire, at the prompt and at each generated token.
+            let mut dense = generation.prompt_features()[&SITE].to_dense();
+            dense.extend(steps.iter().flat_map(|step| step.features[&SITE].to_dense()));
+            assert_close(&what, &dense, &run.features[&SITE].to_dense(), CACHE_ATOL);
+            assert_eq!(generation.applied(), run.applied, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_steered_batch_is_its_steered_rows() {
+    for (name, model) in models() {
+        let rows: Vec<Vec<u32>> =
+            (0..3_u32).map(|row| (0..16).map(|t| (row * 53 + t * 17) % 290).collect()).collect();
+        for (kind, plan) in mixtures().into_iter().filter(|(kind, _)| !kind.contains("generat")) {
+            let plan = match kind {
+                "reconstruct some" => continue,
+                _ => plan.track(SITE),
+            };
+            let together = model.run(&TokenBatch::new(&rows).unwrap(), &plan).unwrap();
+
+            let alone: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    let row = TokenBatch::new(std::slice::from_ref(row)).unwrap();
+                    model.run(&row, &plan).unwrap()
+                })
+                .collect();
+
+            let what = format!("{name}, {kind}");
+            let logits: Vec<f32> =
+                alone.iter().flat_map(|run| values(run.logits.clone())).collect();
+            assert_close(&what, &values(together.logits), &logits, CACHE_ATOL);
+            let features: Vec<f32> =
+                alone.iter().flat_map(|run| run.features[&SITE].to_dense()).collect();
+            assert_close(&what, &together.features[&SITE].to_dense(), &features, CACHE_ATOL);
+        }
+    }
+}
+
+#[test]
+fn adding_puts_the_decoder_row_on_the_covered_positions_only() {
+    let (_, model) = models().remove(0);
+    let ids: Vec<u32> = (30..36).collect();
+    let tokens = TokenBatch::new(&[ids]).unwrap();
+    let next = HookPoint::ResidPre(1);
+    let at = |plan: Plan| {
+        let run = model.run(&tokens, &plan.capture(next)).unwrap();
+        run.captured.get(next).unwrap().to_vec()
+    };
+
+    let before = at(Plan::new());
+    let after = at(plan([spec(&format!("{SITE}:5:add:2.5@2..4"))]));
+
+    let direction = values(model.saes()[&SITE].direction(5).unwrap().unsqueeze::<2>());
+    let width = direction.len();
+    let expected: Vec<f32> = (0..before.len())
+        .map(|at| {
+            let covered = (2..4).contains(&(at / width));
+            before[at] + if covered { 2.5 * direction[at % width] } else { 0.0 }
+        })
+        .collect();
+    assert_close("x + 2.5 · W_dec[5]", &after, &expected, 1e-5);
+}
+
+#[test]
+fn reconstructing_replaces_the_covered_positions_only() {
+    let (_, model) = models().remove(0);
+    let tokens = TokenBatch::new(&[(30..36).collect()]).unwrap();
+    let next = HookPoint::ResidPre(1);
+    let at = |plan: Plan| {
+        let run = model.run(&tokens, &plan.capture(next)).unwrap();
+        run.captured.get(next).unwrap().to_vec()
+    };
+    let before = at(Plan::new());
+    let sae = &model.saes()[&SITE];
+    let width = sae.config().d_in();
+    let x = TensorData::new(before.clone(), [6, width]);
+    let x = Tensor::<2>::from_data(x, &nanoscope_device::for_tests());
+    let decoded = values(sae.decode_sparse(&sae.encode_sparse(x)));
+
+    let after = at(plan([reconstructing(&format!("{SITE}:5:multiply:1@2..4"))]));
+
+    let expected: Vec<f32> = (0..before.len())
+        .map(|at| if (2..4).contains(&(at / width)) { decoded[at] } else { before[at] })
+        .collect();
+    assert_close("decode(encode(x)) at 2..4", &after, &expected, 1e-4);
+}
