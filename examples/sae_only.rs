@@ -24,7 +24,11 @@ fn main() -> Result<()> {
 
     let features = sae.encode_sparse(x.clone());
     for row in 0..features.rows() {
-        println!("row {row}: {} active, strongest {:?}", features.row(row).count(), features.strongest(row, 3));
+        println!(
+            "row {row}: {} active, strongest {:?}",
+            features.row(row).count(),
+            features.strongest(row, 3)
+        );
     }
     let error = (sae.decode_sparse(&features) - x.clone()).square().sum().into_scalar::<f32>();
     let size = x.square().sum().into_scalar::<f32>();

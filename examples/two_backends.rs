@@ -28,7 +28,11 @@ fn main() -> Result<()> {
         let other = logits(&nanoscope_device::by_name(name)?)?;
         let differences = first.iter().zip(&other).map(|(a, b)| (a - b).abs());
         let largest = differences.fold(0.0_f32, f32::max);
-        println!("{} against {name}: {} logits, largest difference {largest:.2e}", names[0], first.len());
+        println!(
+            "{} against {name}: {} logits, largest difference {largest:.2e}",
+            names[0],
+            first.len()
+        );
         ensure!(largest < 1e-3, "the backends disagree");
     }
     Ok(())

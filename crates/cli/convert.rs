@@ -6,6 +6,7 @@ use nanoscope_checkpoint::{
 };
 
 use crate::args::{ConvertArgs, Form, Number};
+use crate::load::note_ambiguous_era;
 use crate::output::note;
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
@@ -15,6 +16,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
         Form::Nanoscope => {
             let files = ModelFiles::find(&args.src)?;
             let model = files.load(args.era, &device, &mut |_, _| {})?;
+            note_ambiguous_era(&model);
             save_model(&args.dst, &model.gpt, model.era)?;
             match &files.tokenizer {
                 Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,

@@ -45,8 +45,9 @@ pub(crate) fn unpack() -> Result<PathBuf> {
         let path = dir.join(path);
         let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
         if !there {
-            write(&path, bytes)
-                .with_context(|| format!("could not unpack the built-in model to {}", dir.display()))?;
+            write(&path, bytes).with_context(|| {
+                format!("could not unpack the built-in model to {}", dir.display())
+            })?;
         }
     }
     Ok(dir)

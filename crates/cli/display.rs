@@ -20,7 +20,7 @@ const BAR_CELLS: usize = 6;
 /// Cells of a feature beside its label: bar, value, index and what is between them.
 const NUMBER_CELLS: usize = BAR_CELLS + 15;
 /// Cells of a label; what does not fit is cut.
-const LABEL_CELLS: std::ops::RangeInclusive<usize> = 16..=40;
+const LABEL_CELLS: std::ops::RangeInclusive<usize> = 20..=40;
 /// Features shown per token and hook point, if that many fit.
 const MOST_FEATURES: usize = 3;
 /// Cells of a line that goes to a file or another program.
@@ -153,7 +153,7 @@ mod tests {
         let hook = HookPoint::ResidPost(3);
         let mut features = SparseFeatures::new(2048);
         features.push_row((0..5).map(|index| (2000 + index, 40.0)));
-        for (width, shown) in [(80, 1), (100, 2), (132, 3), (200, 3)] {
+        for (width, shown) in [(80, 1), (100, 2), (132, 2), (200, 3)] {
             let mut lines = Lines::of_width(None, width);
             let line = lines.token(" once", [(hook, &features, 0, None)].into_iter());
             let line = anstream::adapter::strip_str(&line).to_string();

@@ -34,9 +34,13 @@ pub(crate) fn write_run(
     run: &Run,
 ) -> Result<()> {
     let (batch, seq) = (tokens.batch(), tokens.seq());
-    let ids: Vec<u8> = tokens.rows().flatten().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+    let ids: Vec<u8> =
+        tokens.rows().flatten().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
     let mut tensors = vec![
-        ("logits".to_owned(), Block::floats(run.logits.dims().to_vec(), floats(&run.logits.to_data()))),
+        (
+            "logits".to_owned(),
+            Block::floats(run.logits.dims().to_vec(), floats(&run.logits.to_data())),
+        ),
         ("tokens".to_owned(), Block { dtype: Dtype::I64, shape: vec![batch, seq], bytes: ids }),
     ];
     for (hook, activation) in run.captured.iter() {

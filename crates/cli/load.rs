@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nanoscope_checkpoint::{Labels, ModelFiles, load_saes, load_tokenizer};
+use nanoscope_checkpoint::{Labels, LoadedModel, ModelFiles, load_saes, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Plan};
 
@@ -31,22 +31,14 @@ impl Scope {
         let bar = ProgressBar::hidden();
         let loaded = files.load(args.era, &device, &mut |done, total| show(&bar, done, total))?;
         bar.finish_and_clear();
-        if !loaded.also_fits.is_empty() {
-            let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
-            note(&format!(
-                "the checkpoint fits the eras {} and {}; it is read as {}. Say --era to choose",
-                loaded.era,
-                eras.join(", "),
-                loaded.era
-            ));
-        }
+        note_ambiguous_era(&loaded);
 
         let mut model = InterpretableModel::new(loaded.gpt);
         let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
         if let Some(dir) = tokenizer {
-            model = model
-                .with_tokenizer(load_tokenizer(dir)?)
-                .with_context(|| format!("the tokenizer in {} is not this model's", dir.display()))?;
+            model = model.with_tokenizer(load_tokenizer(dir)?).with_context(|| {
+                format!("the tokenizer in {} is not this model's", dir.display())
+            })?;
         }
 
         let paths = match (&demo, args.sae.is_empty()) {
@@ -106,6 +98,19 @@ impl Scope {
             )
         })
     }
+}
+
+/// Says which era was taken, if the checkpoint fits several.
+pub(crate) fn note_ambiguous_era(loaded: &LoadedModel) {
+    if loaded.also_fits.is_empty() {
+        return;
+    }
+    let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
+    note(&format!(
+        "the checkpoint fits the eras {era} and {}; it is read as {era}. Say --era to choose",
+        eras.join(", "),
+        era = loaded.era,
+    ));
 }
 
 fn show(bar: &ProgressBar, done: u64, total: u64) {

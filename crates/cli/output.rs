@@ -57,9 +57,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
         return match error {
-            CheckpointError::NoModel { .. } => {
-                Some("--model takes nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt")
-            }
+            CheckpointError::NoModel { .. } => Some(
+                "--model takes nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
+            ),
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }

@@ -76,12 +76,27 @@ fn a_key_that_is_missing_unknown_or_no_number_is_named() {
     );
     let cases = [
         ("unknown key", "rope_scaling", json!(2), "unknown field `rope_scaling`"),
-        ("negative size", "n_layer", json!(-4), "model_config.n_layer: invalid value: integer `-4`"),
+        (
+            "negative size",
+            "n_layer",
+            json!(-4),
+            "model_config.n_layer: invalid value: integer `-4`",
+        ),
         ("text for a size", "n_head", json!("four"), "model_config.n_head: invalid type: string"),
         ("fraction for a size", "n_embd", json!(64.5), "model_config.n_embd: invalid type: float"),
         ("size of 1e30", "n_embd", json!(1e30), "model_config.n_embd: invalid type: float"),
-        ("null for a size", "vocab_size", Json::Null, "model_config.vocab_size: invalid type: null"),
-        ("number for a pattern", "window_pattern", json!(4), "model_config.window_pattern: invalid"),
+        (
+            "null for a size",
+            "vocab_size",
+            Json::Null,
+            "model_config.vocab_size: invalid type: null",
+        ),
+        (
+            "number for a pattern",
+            "window_pattern",
+            json!(4),
+            "model_config.window_pattern: invalid",
+        ),
     ];
     for (case, key, value, found) in cases {
         refused!(
@@ -238,11 +253,9 @@ fn a_weight_that_is_not_finite_is_refused_with_its_place() {
 
 #[test]
 fn an_era_that_lived_for_hours_is_refused_by_its_name() {
-    for (key, era) in [
-        ("value_embed_A.weight", "E2a"),
-        ("value_embed.weight", "E2b"),
-        ("v0_lambdas", "E2c"),
-    ] {
+    for (key, era) in
+        [("value_embed_A.weight", "E2a"), ("value_embed.weight", "E2b"), ("v0_lambdas", "E2c")]
+    {
         let mut checkpoint = Checkpoint::golden("mid_aa530cd");
         checkpoint.put(key, &[4]);
         refused!(

@@ -176,13 +176,14 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     /// The golden model `name`, as it is.
     pub(crate) fn golden(name: &str) -> Self {
-        let dir = fixture(&format!("golden/{name}/base_checkpoints/d4"));
-        let file = TensorFile::open(&dir.join("model_000100.pt")).unwrap();
+        let dir = fixture(&format!("golden/{name}"));
+        let files = ModelFiles::find(&dir).unwrap();
+        let file = TensorFile::open(&files.weights).unwrap();
         let weights = file.tensors().map(|(name, info)| {
             let data = file.read(name, &info.shape, Order::AsStored).unwrap();
             (name.to_owned(), (info.shape.clone(), data.iter::<f32>().collect()))
         });
-        let meta = fs::read(dir.join("meta_000100.json")).unwrap();
+        let meta = fs::read(files.config.unwrap()).unwrap();
         Self {
             meta: Some(serde_json::from_slice(&meta).unwrap()),
             weights: weights.collect(),

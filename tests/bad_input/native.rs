@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use nanoscope_checkpoint::{
-    CheckpointError, LoadedModel, Order, TensorFile, inspect, save_model,
-};
+use nanoscope_checkpoint::{CheckpointError, LoadedModel, Order, TensorFile, inspect, save_model};
 use nanoscope_transformer::{ConfigError, Era, Gpt, GptShape};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value as Json, json};
@@ -261,7 +259,9 @@ fn a_description_that_is_not_ours_is_refused() {
     );
     refused!(
         "size of 1e18",
-        with_config(|config| config["model_config"]["n_layer"] = json!(1_000_000_000_000_000_000_u64)),
+        with_config(
+            |config| config["model_config"]["n_layer"] = json!(1_000_000_000_000_000_000_u64)
+        ),
         CheckpointError::Config { source: ConfigError::Size { .. }, .. },
         ["config.json", "n_layer is 1000000000000000000"]
     );

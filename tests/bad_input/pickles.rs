@@ -25,12 +25,18 @@ fn attacks(marker: &Path) -> Vec<(&'static str, Py)> {
         ("torch.load", call("torch", "load", &command)),
         ("torch.storage._load_from_bytes", call("torch.storage", "_load_from_bytes", &command)),
         // STACK_GLOBAL takes the name from the stack.
-        ("builtins.eval", Py::Raw([
-            b"\x8c\x08builtins\x8c\x04eval\x93X".as_slice(),
-            &(code.len() as u32).to_le_bytes(),
-            code.as_bytes(),
-            b"\x85R",
-        ].concat())),
+        (
+            "builtins.eval",
+            Py::Raw(
+                [
+                    b"\x8c\x08builtins\x8c\x04eval\x93X".as_slice(),
+                    &(code.len() as u32).to_le_bytes(),
+                    code.as_bytes(),
+                    b"\x85R",
+                ]
+                .concat(),
+            ),
+        ),
     ]
 }
 
@@ -44,10 +50,13 @@ fn no_function_that_a_pickle_names_is_called() {
         instead.put_value("W_enc", attack.clone());
         let instead_of_all = torch_zip(&pickle(&attack), &[]);
         let mut in_config = SaeFile::valid();
-        in_config.others.push(("config".to_owned(), Py::Dict(vec![(
-            "k".to_owned(),
-            Py::List(vec![Py::Dict(vec![("deep".to_owned(), attack.clone())])]),
-        )])));
+        in_config.others.push((
+            "config".to_owned(),
+            Py::Dict(vec![(
+                "k".to_owned(),
+                Py::List(vec![Py::Dict(vec![("deep".to_owned(), attack.clone())])]),
+            )]),
+        ));
         let mut beside = SaeFile::valid();
         beside.others.push(("optimizer".to_owned(), attack.clone()));
         // Its result is thrown away at once.
@@ -147,7 +156,7 @@ fn a_tensor_that_its_storage_does_not_hold_is_refused() {
     refused!(
         "storage shorter than it claims",
         longer.load(),
-        CheckpointError::Io { .. },
+        CheckpointError::UnreadableTensor { .. },
         ["sae.pt", "sae_state_dict.W_enc", "only 32 are available"]
     );
     refused!(
@@ -159,7 +168,7 @@ fn a_tensor_that_its_storage_does_not_hold_is_refused() {
     refused!(
         "numbers that are fewer in the type claimed",
         with_w_enc(|tensor| tensor.storage_type = "DoubleStorage").load(),
-        CheckpointError::Io { .. },
+        CheckpointError::UnreadableTensor { .. },
         ["sae.pt", "sae_state_dict.W_enc", "requires 32 elements"]
     );
 }

@@ -26,7 +26,11 @@ fn an_unknown_architecture_key_or_hook_point_is_named_with_what_is_known() {
         ["sae.pt", "`apply_b_dec_to_input`"]
     );
     let cases = [
-        ("misspelt hook point", "blocks.1.hook_resid_pots", "did you mean `blocks.1.hook_resid_post`?"),
+        (
+            "misspelt hook point",
+            "blocks.1.hook_resid_pots",
+            "did you mean `blocks.1.hook_resid_post`?",
+        ),
         ("negative layer", "blocks.-1.hook_resid_post", "did you mean `blocks.1.hook_resid_post`?"),
         ("another library's name", "model.layers.3", "`nanoscope hooks` lists them"),
         ("empty hook point", "", "unknown hook point ``"),
@@ -82,7 +86,12 @@ fn a_value_of_the_wrong_type_is_named_by_its_key() {
     }
     let mut list = SaeFile::valid();
     list.config = Some(json!([1, 2]));
-    refused!("config that is a list", list.load(), CheckpointError::Json { .. }, ["sae.pt"]);
+    refused!(
+        "config that is a list",
+        list.load(),
+        CheckpointError::Json { .. },
+        ["sae.pt", "sequence"]
+    );
     let mut missing = SaeFile::valid();
     missing.config.as_mut().unwrap().as_object_mut().unwrap().remove("d_in");
     refused!(

@@ -199,7 +199,8 @@ fn a_path_without_saes_is_refused() {
 
 #[test]
 fn one_broken_sae_of_several_is_named() {
-    let dir = folder(&[("layer_0/best_model.pt", "hook_embed"), ("layer_1/sae_final.pt", "hook_embed")]);
+    let dir =
+        folder(&[("layer_0/best_model.pt", "hook_embed"), ("layer_1/sae_final.pt", "hook_embed")]);
     fs::write(dir.path().join("layer_1/sae_final.pt"), b"PK\x03\x04 and no more").unwrap();
     refused!(
         "one broken SAE of two",

@@ -92,12 +92,22 @@ pub enum CheckpointError {
         source: TokenizerError,
     },
     /// A `.pt` file is damaged, or of a kind that no `torch.save` writes.
-    #[error("could not read the PyTorch file {}", path.display())]
+    #[error("could not read the PyTorch file {}: {reason}", path.display())]
     Pt {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: PytorchError,
+        /// What is wrong with it. Not a `source`: its text repeats its own.
+        reason: PytorchError,
+    },
+    /// A tensor's numbers are not there, or damaged.
+    #[error("{}: could not read tensor `{tensor}`", path.display())]
+    UnreadableTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it, or what the operating system says.
+        source: io::Error,
     },
     /// A file that should hold tensors is of another kind.
     #[error("{} is neither a safetensors file nor a zip of torch.save, but {found}", path.display())]
@@ -124,12 +134,12 @@ pub enum CheckpointError {
         name: String,
     },
     /// A safetensors file is damaged.
-    #[error("could not read the safetensors file {}", path.display())]
+    #[error("could not read or write the safetensors file {}: {reason}", path.display())]
     Safetensors {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: safetensors::SafeTensorError,
+        /// What is wrong with it. Not a `source`: its text repeats its own.
+        reason: safetensors::SafeTensorError,
     },
     /// A tensor claims more bytes than its file has.
     #[error("{}: tensor `{tensor}` claims {claimed} bytes, the file has {file_len}", path.display())]
@@ -275,6 +285,19 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong with it.
         source: HookError,
+    },
+    /// nanochat-SAE has no name for a hook point, and would take ours for another.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} cannot be written: nanochat-SAE has no hook point {hook}, only blocks.N.hook_resid_post, \
+         hook_attn_out and hook_mlp_out",
+        path.display()
+    )]
+    HookNotInReference {
+        /// The file.
+        path: PathBuf,
+        /// The hook point.
+        hook: HookPoint,
     },
     /// An SAE has a weight that its architecture does not have.
     #[cfg(feature = "sae")]

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
+use crate::load_saes::find_saes;
 use crate::nanochat::ModelFiles;
 use crate::nanochat_sae::NanochatSae;
-use crate::load_saes::find_saes;
 use crate::tensors::{Dtype, TensorFile};
 
 /// What is known of a file before its weights are read.
@@ -64,8 +64,7 @@ pub fn inspect(path: &Path) -> Result<Vec<Inspection>, CheckpointError> {
         return Ok(vec![sae(path)?]);
     }
     let files = ModelFiles::find(path)?;
-    let describes_itself =
-        file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
+    let describes_itself = file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
     if files.config.is_some() || describes_itself {
         return Ok(vec![model(&files)?]);
     }
@@ -89,7 +88,10 @@ fn model(files: &ModelFiles) -> Result<Inspection, CheckpointError> {
         let eras: Vec<_> = description.also_fits.iter().map(ToString::to_string).collect();
         facts.push(("also fits era", eras.join(", ")));
     }
-    facts.push(("vocabulary", format!("{} ({} rows)", config.shape.vocab_size, config.padded_vocab_size)));
+    facts.push((
+        "vocabulary",
+        format!("{} ({} rows)", config.shape.vocab_size, config.padded_vocab_size),
+    ));
     let windows = config.windows.iter().map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
     facts.push(("attention windows", windows.collect::<Vec<_>>().join(", ")));
     let tokenizer = files.tokenizer.as_ref();

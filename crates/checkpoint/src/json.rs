@@ -43,10 +43,11 @@ pub(crate) fn from_value<T: DeserializeOwned>(
 
 /// The error with the key in front that has the wrong value, which serde_json leaves out.
 fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
-    let key = error.path().to_string();
+    let path = error.path().to_string();
+    // "." stands for the whole, and "?" for a key that was not read to its end.
+    let key = path.trim_end_matches(['.', '?']);
     let source = error.into_inner();
-    // "." is the whole.
-    if key == "." { source } else { serde_json::Error::custom(format!("{key}: {source}")) }
+    if key.is_empty() { source } else { serde_json::Error::custom(format!("{key}: {source}")) }
 }
 
 /// The JSON that says what `value` says. A tensor or another Python object becomes its type's name.

@@ -29,6 +29,9 @@ pub struct LoadedSae {
 /// Folders deeper than this below the one given are not searched.
 const DEEPEST: usize = 16;
 
+/// The folder in which nanochat-SAE prepares an SAE for Neuronpedia.
+const UPLOAD_DIR: &str = "neuronpedia_upload";
+
 /// Loads every SAE at `paths`: files, and folders searched with all folders in them.
 ///
 /// Of the files in one folder that are stages of one training, one is taken: `best_model.pt`, else
@@ -109,7 +112,9 @@ fn search(
     }
     let paths = entries(dir)?;
     found.extend(choose(&paths));
-    for path in paths.iter().filter(|path| path.is_dir()) {
+    // nanochat-SAE's trainer leaves a second copy there, without its configuration.
+    let is_copy = |path: &Path| path.file_name().is_some_and(|name| name == UPLOAD_DIR);
+    for path in paths.iter().filter(|path| path.is_dir() && !is_copy(path)) {
         search(path, depth + 1, visited, found)?;
     }
     Ok(())
@@ -158,6 +163,16 @@ mod tests {
         assert_eq!(chosen(&["best_model.pt", "checkpoint_step10.pt"]), ["best_model.pt"]);
         assert_eq!(chosen(&["sae_final.pt", "other.pt"]), ["sae_final.pt"]);
         assert_eq!(chosen(&["b.pt", "a.pt", "notes.txt"]), ["a.pt", "b.pt"]);
+    }
+
+    #[test]
+    fn the_copy_that_nanochat_sae_prepares_for_upload_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(UPLOAD_DIR)).unwrap();
+        fs::write(dir.path().join(UPLOAD_DIR).join("sae_weights.pt"), b"").unwrap();
+        fs::write(dir.path().join("sae_final.pt"), b"").unwrap();
+
+        assert_eq!(find_saes(dir.path()).unwrap(), [dir.path().join("sae_final.pt")]);
     }
 
     #[cfg(unix)]

@@ -143,9 +143,8 @@ impl ModelFiles {
             self.meta()?
         };
         let prefix = prefix(&file, if nested { "model." } else { "" });
-        let shape_of = |name: &str| {
-            file.info(&format!("{prefix}{name}")).ok().map(|info| info.shape.clone())
-        };
+        let shape_of =
+            |name: &str| file.info(&format!("{prefix}{name}")).ok().map(|info| info.shape.clone());
         let starts = |name: &str| {
             let name = format!("{prefix}{name}");
             file.tensors().any(|(tensor, _)| tensor.starts_with(&name))
@@ -207,8 +206,16 @@ impl Description {
             }
             expected.insert(name);
         }
-        let of_model = |name: &&str| name.starts_with(&self.prefix);
-        match self.file.tensors().map(|(name, _)| name).filter(of_model).find(|name| !expected.contains(*name)) {
+        // Also those that lack a prefix which all others have.
+        let root = self.prefix.strip_suffix(COMPILED).unwrap_or(&self.prefix);
+        let of_model = |name: &&str| name.starts_with(root);
+        match self
+            .file
+            .tensors()
+            .map(|(name, _)| name)
+            .filter(of_model)
+            .find(|name| !expected.contains(*name))
+        {
             Some(name) => Err(CheckpointError::UnexpectedTensor {
                 path: self.file.path().to_owned(),
                 tensor: name.to_owned(),

@@ -25,6 +25,7 @@ const CONFIG_FILE: &str = "config.json";
 ///
 /// Only what decides the numbers is used; the rest is kept for people to look at.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "the keys of an SAE's configuration")]
 struct RawSaeConfig {
     d_in: usize,
     d_sae: Option<usize>,
@@ -109,9 +110,10 @@ impl RawSaeConfig {
         };
         let config = SaeConfig::new(self.d_in, self.d_sae(), architecture)
             .map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
-        let hook = self.hook_point.parse().map_err(|source| {
-            CheckpointError::Hook { path: path.to_owned(), source }
-        })?;
+        let hook = self
+            .hook_point
+            .parse()
+            .map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })?;
         Ok((config, hook))
     }
 }
@@ -204,10 +206,8 @@ impl NanochatSae {
             b_dec: self.weight("b_dec", [d_in], device)?,
             gate,
         };
-        Sae::new(self.config.clone(), weights).map_err(|source| CheckpointError::Sae {
-            path: self.file.path().to_owned(),
-            source,
-        })
+        Sae::new(self.config.clone(), weights)
+            .map_err(|source| CheckpointError::Sae { path: self.file.path().to_owned(), source })
     }
 
     fn weight<const D: usize>(
@@ -233,13 +233,16 @@ impl NanochatSae {
 /// The reference's `load_state_dict` makes float32 of 16-bit weights.
 ///
 /// # Errors
-/// [`CheckpointError::Io`].
+/// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it elsewhere,
+/// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_nanochat_sae(
     path: &Path,
     sae: &Sae,
     hook: HookPoint,
     dtype: SaveDtype,
 ) -> Result<(), CheckpointError> {
+    let hook_point = reference_name(hook)
+        .ok_or_else(|| CheckpointError::HookNotInReference { path: path.to_owned(), hook })?;
     let config = sae.config();
     let (d_in, d_sae) = (config.d_in(), config.d_sae());
     let (activation, k) = match config.architecture() {
@@ -256,7 +259,7 @@ pub fn save_nanochat_sae(
         "l1_coefficient": default_l1_coefficient(),
         "normalize_decoder": default_normalize_decoder(),
         "dtype": default_dtype(),
-        "hook_point": reference_name(hook),
+        "hook_point": hook_point,
         "expansion_factor": d_sae / d_in,
     });
 
@@ -285,11 +288,13 @@ pub fn save_nanochat_sae(
     write_atomically(&beside, &text)
 }
 
-/// The name by which nanochat-SAE finds the module that makes this activation.
-fn reference_name(hook: HookPoint) -> String {
+/// The name by which nanochat-SAE finds the module that makes this activation. It knows the outputs
+/// of blocks, attentions and MLPs, and takes every other name for one of these.
+fn reference_name(hook: HookPoint) -> Option<String> {
     match hook {
-        HookPoint::AttnOut(layer) => format!("blocks.{layer}.hook_attn"),
-        HookPoint::MlpOut(layer) => format!("blocks.{layer}.hook_mlp"),
-        hook => hook.to_string(),
+        HookPoint::ResidPost(_) => Some(hook.to_string()),
+        HookPoint::AttnOut(layer) => Some(format!("blocks.{layer}.hook_attn")),
+        HookPoint::MlpOut(layer) => Some(format!("blocks.{layer}.hook_mlp")),
+        _ => None,
     }
 }

@@ -26,14 +26,12 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
 
-    let mut refusal = CheckpointError::NoTokenizer {
-        dir: dir.to_owned(),
-    };
+    let mut refusal = CheckpointError::NoTokenizer { dir: dir.to_owned() };
     if let Some(bytes) = read_if_there(&json)? {
         match serde_json::from_slice(&bytes) {
-            Ok(FormatTag {
-                format: Some(format),
-            }) if format == JSON_FORMAT => return from_json(&json, bytes),
+            Ok(FormatTag { format: Some(format) }) if format == JSON_FORMAT => {
+                return from_json(&json, bytes);
+            }
             Ok(_) => refusal = CheckpointError::ForeignTokenizer { path: json },
             Err(source) => refusal = CheckpointError::Json { path: json, source },
         }
@@ -51,10 +49,8 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
 ///
 /// [`CheckpointError::Io`].
 pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
-        path: dir.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(dir)
+        .map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
     write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())
 }
 
@@ -73,10 +69,8 @@ fn from_json(path: &Path, bytes: Vec<u8>) -> Result<Tokenizer, CheckpointError> 
 }
 
 fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
-    let pickle = read_pickle(bytes, &[ENCODING]).map_err(|source| CheckpointError::Pickle {
-        path: path.to_owned(),
-        source,
-    })?;
+    let pickle = read_pickle(bytes, &[ENCODING])
+        .map_err(|source| CheckpointError::Pickle { path: path.to_owned(), source })?;
     let parts = encoding_parts(&pickle).map_err(|difference| CheckpointError::NotATokenizer {
         path: path.to_owned(),
         what: difference.what,
@@ -87,10 +81,7 @@ fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> 
 }
 
 fn unusable(path: &Path, source: TokenizerError) -> CheckpointError {
-    CheckpointError::Tokenizer {
-        path: path.to_owned(),
-        source,
-    }
+    CheckpointError::Tokenizer { path: path.to_owned(), source }
 }
 
 /// What a pickle has instead of a part of a tokenizer.
@@ -207,41 +198,25 @@ fn text<'a>(
 }
 
 fn differs(what: &'static str, expected: &'static str, found: &Value<'_>) -> Difference {
-    Difference {
-        what,
-        expected,
-        found: found.kind().to_owned(),
-    }
+    Difference { what, expected, found: found.kind().to_owned() }
 }
 
 fn missing(what: &'static str) -> Difference {
-    Difference {
-        what,
-        expected: "in the state",
-        found: "missing".to_owned(),
-    }
+    Difference { what, expected: "in the state", found: "missing".to_owned() }
 }
 
 /// Reads a file of at most [`MAX_FILE_BYTES`]; `None` if it does not exist.
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
-    let io_error = |source| CheckpointError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(CheckpointError::FileTooLarge {
-            path: path.to_owned(),
-            max: MAX_FILE_BYTES,
-        });
+        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
     }
     Ok(Some(bytes))
 }

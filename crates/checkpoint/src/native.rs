@@ -74,12 +74,13 @@ pub(crate) fn describe(
 pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError> {
     fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
     let weights = dir.join(WEIGHTS_FILE);
-    let views = gpt.weights().into_iter().map(|(spec, weight)| {
-        (spec.name, Weight { shape: spec.shape, weight })
-    });
+    let views = gpt
+        .weights()
+        .into_iter()
+        .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
     write_file_atomically(&weights, |temporary| {
         safetensors::serialize_to_file(views, None, temporary)
-            .map_err(|source| CheckpointError::Safetensors { path: weights.clone(), source })
+            .map_err(|reason| CheckpointError::Safetensors { path: weights.clone(), reason })
     })?;
 
     let shape = gpt.config().shape;

@@ -33,6 +33,16 @@ impl SaveDtype {
         }
     }
 
+    /// The place of a number that would not be finite as this type.
+    fn first_not_finite(self, values: &[f32]) -> Option<usize> {
+        let finite = |value: &f32| match self {
+            Self::F32 => value.is_finite(),
+            Self::F16 => f16::from_f32(*value).is_finite(),
+            Self::BF16 => bf16::from_f32(*value).is_finite(),
+        };
+        values.iter().position(|value| !finite(value))
+    }
+
     fn write(self, values: &[f32], out: &mut impl Write) -> io::Result<()> {
         for chunk in values.chunks(1 << 14) {
             let bytes: Vec<u8> = match self {
@@ -54,6 +64,14 @@ pub(crate) struct PtTensor {
     pub(crate) values: Tensor<1>,
 }
 
+impl PtTensor {
+    /// Calls `with` with the numbers, which exist twice no longer than that.
+    fn with_values<T>(&self, with: impl FnOnce(&[f32]) -> T) -> T {
+        let data = self.values.to_data().convert_dtype(DType::F32);
+        with(data.as_slice().expect("the data were just made float32"))
+    }
+}
+
 /// Writes `{state_dict_key: OrderedDict(tensors), config_key: config, ...}` to `path`, at once or
 /// not at all.
 pub(crate) fn write_pt(
@@ -62,6 +80,12 @@ pub(crate) fn write_pt(
     others: &[(&str, &Value)],
     dtype: SaveDtype,
 ) -> Result<(), CheckpointError> {
+    for tensor in state_dict.1 {
+        if let Some(at) = tensor.with_values(|values| dtype.first_not_finite(values)) {
+            let (path, tensor) = (path.to_owned(), tensor.name.to_owned());
+            return Err(CheckpointError::NotFinite { path, tensor, at });
+        }
+    }
     let pickle = pickle(state_dict, others, dtype);
     // torch names the folder in the archive after the file.
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("archive");
@@ -92,10 +116,10 @@ fn archive(
     entry("data.pkl", pickle)?;
     entry("byteorder", b"little")?;
     for (key, tensor) in tensors.iter().enumerate() {
-        let values: Vec<f32> = tensor.values.to_data().convert_dtype(DType::F32).iter().collect();
-        let large = values.len() as u64 * 4 > u64::from(u32::MAX);
+        let numbers = tensor.shape.iter().product::<usize>() as u64;
+        let large = numbers * size_of::<f32>() as u64 > u64::from(u32::MAX);
         zip.start_file(format!("{stem}/data/{key}"), options.large_file(large))?;
-        dtype.write(&values, &mut zip)?;
+        tensor.with_values(|values| dtype.write(values, &mut zip))?;
     }
     zip.start_file(format!("{stem}/version"), options)?;
     zip.write_all(b"3\n")?;

@@ -144,7 +144,7 @@ impl TensorFile {
     }
 
     fn open_pt(path: &Path) -> Result<Self, CheckpointError> {
-        let broken = |source| CheckpointError::Pt { path: path.to_owned(), source };
+        let broken = |reason| CheckpointError::Pt { path: path.to_owned(), reason };
         torch_zip::check(path)?;
         let value = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
         if let Some(name) = foreign_object(&value) {
@@ -177,7 +177,7 @@ impl TensorFile {
     fn open_safetensors(path: &Path) -> Result<Self, CheckpointError> {
         let mapped = Mapped::open(path)?;
         let header = safetensors::SafeTensors::deserialize(mapped.bytes())
-            .map_err(|source| CheckpointError::Safetensors { path: path.to_owned(), source })?;
+            .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })?;
         let start = mapped.bytes().as_ptr() as usize;
         let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
         for (name, view) in header.iter() {
@@ -261,21 +261,24 @@ impl TensorFile {
         match &self.kind {
             Kind::Pt { reader, .. } => {
                 let tensor = reader.get(name).expect("infos lists the reader's tensors");
-                let bytes =
-                    tensor.read().map_err(|source| CheckpointError::io(&self.path, source))?;
+                let bytes = tensor.read().map_err(|source| CheckpointError::UnreadableTensor {
+                    path: self.path.clone(),
+                    tensor: name.to_owned(),
+                    source,
+                })?;
                 convert::owned(bytes, info.dtype, expected, order).map_err(not_finite)
             }
             Kind::Safetensors { mapped, offsets } => {
                 let (from, to) = offsets[name];
                 match (order, info.dtype, mapped.view(from, to)) {
                     // Nothing is read here: the pages come in as the weights are used.
-                    (Order::AsStored, Dtype::F32, Some(view)) => {
-                        Ok(TensorData::from_bytes(view, expected.to_vec(), burn::tensor::DType::F32))
-                    }
-                    _ => {
-                        convert::borrowed(&mapped.bytes()[from..to], info.dtype, expected, order)
-                            .map_err(not_finite)
-                    }
+                    (Order::AsStored, Dtype::F32, Some(view)) => Ok(TensorData::from_bytes(
+                        view,
+                        expected.to_vec(),
+                        burn::tensor::DType::F32,
+                    )),
+                    _ => convert::borrowed(&mapped.bytes()[from..to], info.dtype, expected, order)
+                        .map_err(not_finite),
                 }
             }
         }
@@ -296,7 +299,9 @@ fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
 /// A safetensors file starts with the length of its header and the header's brace; no zip, pickle
 /// or tar has a brace there after a length that small.
 fn looks_like_safetensors(start: &[u8; 8], read: usize) -> bool {
-    read == 8 && u64::from_le_bytes(*start) < (1 << 32) && !start.starts_with(b"PK")
+    read == 8
+        && u64::from_le_bytes(*start) < (1 << 32)
+        && !start.starts_with(b"PK")
         && start[5..] == [0, 0, 0]
 }
 

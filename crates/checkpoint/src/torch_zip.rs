@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use pytorch_reader::PytorchError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use crate::error::CheckpointError;
@@ -16,7 +17,7 @@ use crate::pickle::{PickleError, bounds};
 /// as long as the file, and a sparse entry of a tar (before PyTorch 0.1.10) longer than any memory.
 pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::io(path, source);
-    let damaged = |source| CheckpointError::Pt { path: path.to_owned(), source };
+    let damaged = |reason| CheckpointError::Pt { path: path.to_owned(), reason };
     let broken = |source: zip::result::ZipError| damaged(source.into());
     let foreign =
         |found: &str| CheckpointError::NotTorch { path: path.to_owned(), found: found.to_owned() };
@@ -27,12 +28,17 @@ pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
     if let Some(found) = other_format(&start) {
         return Err(foreign(found));
     }
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|source| {
+        // The directory of a zip is its end.
+        let what = format!("no directory at the end of the zip; is the file complete? ({source})");
+        damaged(PytorchError::InvalidFormat(what))
+    })?;
     let mut pickles = Vec::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(broken)?;
         let name = entry.name().map_err(broken)?.into_owned();
-        if entry.compression() != CompressionMethod::Stored || entry.size() != entry.compressed_size()
+        if entry.compression() != CompressionMethod::Stored
+            || entry.size() != entry.compressed_size()
         {
             return Err(CheckpointError::Compressed { path: path.to_owned(), entry: name });
         }

@@ -14,9 +14,7 @@ use tempfile::TempDir;
 const NAMES: [&str; 5] = ["demo", "32k", "65k", "golden_old", "golden_head"];
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/fixtures/tokenizers")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizers").join(name)
 }
 
 /// Both ways to have a fixture's tokenizer: from nanochat's pickle, and from the file that we make
@@ -64,11 +62,7 @@ fn vocabulary_pattern_and_special_tokens_are_those_of_the_file() {
             let special = expected["special"].as_object().unwrap();
             assert_eq!(tokenizer.special_tokens().len(), special.len(), "{name}");
             for (text, id) in special {
-                assert_eq!(
-                    u64::from(tokenizer.special(text).unwrap()),
-                    *id,
-                    "{name}: {text}"
-                );
+                assert_eq!(u64::from(tokenizer.special(text).unwrap()), *id, "{name}: {text}");
             }
         }
     }
@@ -147,11 +141,7 @@ fn a_completion_starts_as_in_nanochat() {
 
         let completion = tokenizer.render_for_completion(&chat).unwrap();
 
-        assert_eq!(
-            completion,
-            ids(&expected["render_for_completion"]),
-            "{name}"
-        );
+        assert_eq!(completion, ids(&expected["render_for_completion"]), "{name}");
         let with_bos = ids(&expected["encode_prepend_bos"]);
         assert_eq!(with_bos[0], tokenizer.bos().unwrap(), "{name}");
         assert_eq!(tokenizer.encode("Hello").unwrap(), with_bos[1..], "{name}");
@@ -164,10 +154,7 @@ fn the_demo_chat_prompt_is_the_start_of_the_demo_conversation() {
 
     let prompt = tokenizer.chat_prompt("Tell me a story about Tom.").unwrap();
 
-    assert_eq!(
-        prompt,
-        ids(&expected("demo")["conversation"]["ids"])[..prompt.len()]
-    );
+    assert_eq!(prompt, ids(&expected("demo")["conversation"]["ids"])[..prompt.len()]);
     assert_eq!(prompt.len(), 12);
 }
 
@@ -197,11 +184,7 @@ fn a_directory_without_a_tokenizer_says_so() {
     let error = load_tokenizer(dir.path()).unwrap_err();
 
     assert!(matches!(&error, CheckpointError::NoTokenizer { dir: named } if named == dir.path()));
-    assert!(
-        error
-            .to_string()
-            .ends_with("has no tokenizer.pkl and no tokenizer.json")
-    );
+    assert!(error.to_string().ends_with("has no tokenizer.pkl and no tokenizer.json"));
 }
 
 #[test]
@@ -213,22 +196,14 @@ fn a_hugging_face_tokenizer_is_refused_unless_there_is_a_pickle() {
     let both = directory(&[("tokenizer.json", foreign), ("tokenizer.pkl", &pickle)]);
 
     assert!(matches!(alone, CheckpointError::ForeignTokenizer { .. }));
-    assert!(
-        alone
-            .to_string()
-            .contains("tokenizer.json is not nanoscope's own format: a Hugging")
-    );
+    assert!(alone.to_string().contains("tokenizer.json is not nanoscope's own format: a Hugging"));
     assert_eq!(load_tokenizer(both.path()).unwrap().vocab_size(), 4096);
 }
 
 #[test]
 fn our_own_file_is_preferred_to_the_pickle() {
     let dir = TempDir::new().unwrap();
-    fs::copy(
-        fixture("demo").join("tokenizer.pkl"),
-        dir.path().join("tokenizer.pkl"),
-    )
-    .unwrap();
+    fs::copy(fixture("demo").join("tokenizer.pkl"), dir.path().join("tokenizer.pkl")).unwrap();
     let other = load_tokenizer(&fixture("golden_old")).unwrap();
 
     save_tokenizer(dir.path(), &other).unwrap();
@@ -265,10 +240,7 @@ fn broken_json_names_the_file() {
     let tokenizer = load_tokenizer(&fixture("golden_old")).unwrap().to_json();
     let no_pattern = tokenizer.replace("\"pattern\"", "\"patern\"");
     let not_utf8 = tokenizer.replace("<|bos|>", "B").into_bytes();
-    let not_utf8: Vec<u8> = not_utf8
-        .iter()
-        .map(|&b| if b == b'B' { 0xff } else { b })
-        .collect();
+    let not_utf8: Vec<u8> = not_utf8.iter().map(|&b| if b == b'B' { 0xff } else { b }).collect();
 
     let half = refusal(&[("tokenizer.json", &tokenizer.as_bytes()[..1000])]);
     let misspelt = refusal(&[("tokenizer.json", no_pattern.as_bytes())]);
@@ -276,20 +248,10 @@ fn broken_json_names_the_file() {
 
     assert!(matches!(half, CheckpointError::Json { .. }), "{half:?}");
     assert!(half.to_string().starts_with("could not read the JSON of "));
+    assert!(matches!(misspelt, CheckpointError::Tokenizer { .. }), "{misspelt:?}");
+    assert!(misspelt.to_string().ends_with("tokenizer.json cannot be used"));
     assert!(
-        matches!(misspelt, CheckpointError::Tokenizer { .. }),
-        "{misspelt:?}"
-    );
-    assert!(
-        misspelt
-            .to_string()
-            .ends_with("tokenizer.json cannot be used")
-    );
-    assert!(
-        matches!(
-            bytes,
-            CheckpointError::Io { .. } | CheckpointError::Json { .. }
-        ),
+        matches!(bytes, CheckpointError::Io { .. } | CheckpointError::Json { .. }),
         "{bytes:?}"
     );
 }
@@ -302,11 +264,7 @@ fn a_file_that_is_too_large_is_not_read() {
 
     let error = load_tokenizer(dir.path()).unwrap_err();
 
-    assert!(
-        error
-            .to_string()
-            .ends_with("tokenizer.pkl has more than 67108864 bytes")
-    );
+    assert!(error.to_string().ends_with("tokenizer.pkl has more than 67108864 bytes"));
 }
 
 #[test]
@@ -324,26 +282,15 @@ fn a_pickle_that_calls_a_function_is_refused_by_its_name() {
 fn a_sound_pickle_of_something_else_is_told_from_a_tokenizer() {
     // The head of an Encoding up to its state, and the end of one.
     let encoding = |state: &[u8]| {
-        [
-            b"\x80\x04ctiktoken.core\nEncoding\n)\x81".as_slice(),
-            state,
-            b"b.",
-        ]
-        .concat()
+        [b"\x80\x04ctiktoken.core\nEncoding\n)\x81".as_slice(), state, b"b."].concat()
     };
     let cases: [(Vec<u8>, &str); 9] = [
-        (
-            b"\x80\x04}.".to_vec(),
-            "the result is a dict instead of a tiktoken Encoding",
-        ),
+        (b"\x80\x04}.".to_vec(), "the result is a dict instead of a tiktoken Encoding"),
         (
             b"\x80\x04ctiktoken.core\nEncoding\n)\x81.".to_vec(),
             "the Encoding's state is missing instead of a dict",
         ),
-        (
-            encoding(b"\x8c\x04gpt2"),
-            "the Encoding's state is a str instead of a dict",
-        ),
+        (encoding(b"\x8c\x04gpt2"), "the Encoding's state is a str instead of a dict"),
         (encoding(b"}"), "pat_str is missing instead of in the state"),
         (
             encoding(b"}(\x8c\x01x\x4e\x75"),
@@ -353,10 +300,7 @@ fn a_sound_pickle_of_something_else_is_told_from_a_tokenizer() {
             encoding(b"}(\x8c\x04name\x8c\x01a\x8c\x04name\x8c\x01a\x75"),
             "a key of the state is \"name\" again instead of there once",
         ),
-        (
-            encoding(b"}\x8c\x07pat_strNs"),
-            "pat_str is None instead of a str",
-        ),
+        (encoding(b"}\x8c\x07pat_strNs"), "pat_str is None instead of a str"),
         (
             encoding(b"}\x8c\x0fmergeable_ranks}C\x01aJ\xff\xff\xff\xffss"),
             "a token's id is -1 instead of an int of 32 bits",
@@ -369,10 +313,7 @@ fn a_sound_pickle_of_something_else_is_told_from_a_tokenizer() {
     for (pickle, expected) in cases {
         let error = refusal(&[("tokenizer.pkl", &pickle)]);
         let text = error.to_string();
-        assert!(
-            text.ends_with(&format!("is not a pickled tokenizer: {expected}")),
-            "{text}"
-        );
+        assert!(text.ends_with(&format!("is not a pickled tokenizer: {expected}")), "{text}");
     }
 }
 
@@ -387,8 +328,5 @@ fn a_vocabulary_that_cannot_be_used_names_the_file() {
         matches!(&error, CheckpointError::Tokenizer { path, .. } if path.ends_with("tokenizer.pkl"))
     );
     let source = std::error::Error::source(&error).unwrap();
-    assert_eq!(
-        source.to_string(),
-        "no token stands for the single byte 0x00"
-    );
+    assert_eq!(source.to_string(), "no token stands for the single byte 0x00");
 }

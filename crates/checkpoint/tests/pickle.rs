@@ -40,18 +40,12 @@ fn show(pickle: &Pickle<'_>, value: &Value<'_>) -> String {
         Value::List(items) => format!("[{}]", list(items)),
         Value::Set(items) => format!("{{{}}}", list(items)),
         Value::Dict(pairs) => {
-            let items: Vec<_> = pairs
-                .iter()
-                .map(|&(key, value)| list(&[key, value]))
-                .collect();
+            let items: Vec<_> = pairs.iter().map(|&(key, value)| list(&[key, value])).collect();
             format!("{{{}}}", items.join("; "))
         }
         Value::Global(name) => name.clone(),
         Value::Object(object) => {
-            let ids: Vec<_> = [object.class, object.args]
-                .into_iter()
-                .chain(object.state)
-                .collect();
+            let ids: Vec<_> = [object.class, object.args].into_iter().chain(object.state).collect();
             format!("object({})", list(&ids))
         }
     }
@@ -69,10 +63,7 @@ fn what_python_writes_is_read_in_every_protocol_from_1_on() {
     // of Python 3.11, without the bytes in protocols 1 and 2, where they need a function.
     let list = "[1, -2, 300, 70000, 1099511627776, -1099511627776, None, true, 1.5, \"é\"";
     let tail = "(1, 2, 3, 4), {\"k\", []}]";
-    assert_reads(
-        PROTOCOL_1,
-        "[1, -2, 300, 70000, None, 1.5, \"é\", (1, 2, 3, 4), {\"k\", []}]",
-    );
+    assert_reads(PROTOCOL_1, "[1, -2, 300, 70000, None, 1.5, \"é\", (1, 2, 3, 4), {\"k\", []}]");
     assert_reads(PROTOCOL_2, &format!("{list}, {tail}"));
     assert_reads(PROTOCOL_3, &format!("{list}, b\"a\", {tail}"));
     assert_reads(PROTOCOL_4, &format!("{list}, b\"a\", {tail}"));
@@ -89,10 +80,7 @@ fn single_instructions_make_what_python_makes() {
         (b"M\x2c\x01.", "300"),
         (b"\x8a\x00.", "0"),
         (b"\x8a\x01\x80.", "-128"),
-        (
-            b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.",
-            "-9223372036854775808",
-        ),
+        (b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.", "-9223372036854775808"),
         (b"\x8b\x02\x00\x00\x00\xff\x7f.", "32767"),
         (b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.", "1.5"),
         (b"B\x01\x00\x00\x00a.", "b\"a\""),
@@ -110,12 +98,7 @@ fn single_instructions_make_what_python_makes() {
     ];
     for (bytes, expected) in cases {
         let pickle = read(bytes);
-        assert_eq!(
-            show(&pickle, pickle.root()),
-            expected,
-            "{}",
-            bytes.escape_ascii()
-        );
+        assert_eq!(show(&pickle, pickle.root()), expected, "{}", bytes.escape_ascii());
     }
 }
 
@@ -124,10 +107,7 @@ fn an_allowed_class_is_named_and_not_made() {
     let object = format!("object({ENCODING}, (1), {{}})");
 
     assert_reads(b"ctiktoken.core\nEncoding\nK\x01\x85\x81}b.", &object);
-    assert_reads(
-        b"\x8c\x0dtiktoken.core\x8c\x08Encoding\x93K\x01\x85R}b.",
-        &object,
-    );
+    assert_reads(b"\x8c\x0dtiktoken.core\x8c\x08Encoding\x93K\x01\x85R}b.", &object);
     assert_reads(b"(K\x01itiktoken.core\nEncoding\n}b.", &object);
     assert_reads(b"(ctiktoken.core\nEncoding\nK\x01o}b.", &object);
 }
@@ -159,10 +139,8 @@ fn a_container_may_hold_itself_and_shares_what_is_stored_once() {
 
 #[test]
 fn a_million_levels_are_read_and_dropped() {
-    let deep: Vec<u8> = iter::once(b')')
-        .chain(iter::repeat_n(0x85, 1_000_000))
-        .chain([b'.'])
-        .collect();
+    let deep: Vec<u8> =
+        iter::once(b')').chain(iter::repeat_n(0x85, 1_000_000)).chain([b'.']).collect();
 
     drop(read(&deep));
 
@@ -179,22 +157,13 @@ fn a_call_is_refused_by_name_however_it_is_written() {
         ("thrown away", b"cposix\nsystem\n0N."),
         ("thrown away with a mark", b"(cposix\nsystem\n1N."),
         ("in a container", b"](cposix\nsystem\ne."),
-        (
-            "STACK_GLOBAL",
-            b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.",
-        ),
-        (
-            "long counts",
-            b"X\x05\x00\x00\x00posix\x8d\x06\0\0\0\0\0\0\0system\x93\x8c\x02id\x85R.",
-        ),
+        ("STACK_GLOBAL", b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R."),
+        ("long counts", b"X\x05\x00\x00\x00posix\x8d\x06\0\0\0\0\0\0\0system\x93\x8c\x02id\x85R."),
         ("by memo", b"\x8c\x06system\x940\x8c\x05posix\x94h\x00\x93."),
         ("INST", b"(\x8c\x02idiposix\nsystem\n."),
         ("OBJ", b"(cposix\nsystem\n\x8c\x02ido."),
         ("NEWOBJ", b"cposix\nsystem\n\x8c\x02id\x85\x81."),
-        (
-            "after a sound object",
-            b"ctiktoken.core\nEncoding\n)\x81cposix\nsystem\n0.",
-        ),
+        ("after a sound object", b"ctiktoken.core\nEncoding\n)\x81cposix\nsystem\n0."),
     ];
     for (way, attack) in attacks {
         let error = refusal(attack);
@@ -202,11 +171,7 @@ fn a_call_is_refused_by_name_however_it_is_written() {
             panic!("{way}: {error}");
         };
         assert_eq!(name, named, "{way}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("the pickle asks for posix.system at byte ")
-        );
+        assert!(error.to_string().starts_with("the pickle asks for posix.system at byte "));
     }
 }
 
@@ -217,10 +182,7 @@ fn other_ways_to_code_are_refused_too() {
         (b"cbuiltins\neval\n.", "builtins.eval"),
         (b"ccopyreg\n_reconstructor\n.", "copyreg._reconstructor"),
         (b"ctiktoken\ncore.Encoding\n.", "tiktoken.core.Encoding"),
-        (
-            b"ctiktoken.core\nEncoding.__init__\n.",
-            "tiktoken.core.Encoding.__init__",
-        ),
+        (b"ctiktoken.core\nEncoding.__init__\n.", "tiktoken.core.Encoding.__init__"),
         (b"ctiktoken.core.Encoding\n\n.", "tiktoken.core.Encoding."),
         (b"c\n\n.", "."),
         (b"c\x1b[31m\n\"\n.", "\\u{1b}[31m.\\\""),
@@ -275,82 +237,37 @@ fn every_way_to_be_broken_has_its_own_message() {
     let cases: [(&[u8], &str); 26] = [
         (b"", "the pickle ends within or before STOP at byte 0"),
         (b"N", "the pickle ends within or before STOP at byte 1"),
-        (
-            b"N\x8c\x05abc",
-            "the pickle ends within or before SHORT_BINUNICODE at byte 1",
-        ),
+        (b"N\x8c\x05abc", "the pickle ends within or before SHORT_BINUNICODE at byte 1"),
         (
             b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.",
             "the pickle ends within or before BINBYTES8 at byte 0",
         ),
-        (
-            b"B\xff\xff\xff\xff.",
-            "the pickle ends within or before BINBYTES at byte 0",
-        ),
-        (
-            b"cposix",
-            "the pickle ends within or before GLOBAL at byte 0",
-        ),
+        (b"B\xff\xff\xff\xff.", "the pickle ends within or before BINBYTES at byte 0"),
+        (b"cposix", "the pickle ends within or before GLOBAL at byte 0"),
         (
             b"\x80\x04\x95\x09\x00\x00\x00\x00\x00\x00\x00N.",
             "the pickle ends within or before FRAME at byte 2",
         ),
-        (
-            b"\x80\x06N.",
-            "pickle protocol 6 is not known, only 0 to 5 are",
-        ),
-        (
-            b"N\xff.",
-            "byte 1 of the pickle is 0xff, which is no opcode",
-        ),
-        (
-            b"Vid\n.",
-            "the pickle uses UNICODE at byte 0, which is not supported",
-        ),
+        (b"\x80\x06N.", "pickle protocol 6 is not known, only 0 to 5 are"),
+        (b"N\xff.", "byte 1 of the pickle is 0xff, which is no opcode"),
+        (b"Vid\n.", "the pickle uses UNICODE at byte 0, which is not supported"),
         (b".", "the pickle has too few values for STOP at byte 0"),
         (b"0N.", "the pickle has too few values for POP at byte 0"),
-        (
-            b"N\x86.",
-            "the pickle has too few values for TUPLE2 at byte 1",
-        ),
-        (
-            b"N(\x85.",
-            "the pickle has too few values for TUPLE1 at byte 2",
-        ),
-        (
-            b"](a.",
-            "the pickle has too few values for APPEND at byte 2",
-        ),
+        (b"N\x86.", "the pickle has too few values for TUPLE2 at byte 1"),
+        (b"N(\x85.", "the pickle has too few values for TUPLE1 at byte 2"),
+        (b"](a.", "the pickle has too few values for APPEND at byte 2"),
         (b"(o.", "the pickle has too few values for OBJ at byte 1"),
         (b"Nt.", "the pickle has no mark for TUPLE at byte 1"),
-        (
-            b"}NNa.",
-            "APPEND at byte 3 of the pickle is given None instead of a list",
-        ),
+        (b"}NNa.", "APPEND at byte 3 of the pickle is given None instead of a list"),
         (
             b"NNb.",
             "BUILD at byte 2 of the pickle is given None instead of an object without a state",
         ),
-        (
-            b"N)R.",
-            "REDUCE at byte 2 of the pickle is given None instead of a class or function",
-        ),
-        (
-            b"K\x01N\x93.",
-            "STACK_GLOBAL at byte 3 of the pickle is given an int instead of a str",
-        ),
-        (
-            b"}(Nu.",
-            "SETITEMS at byte 3 of the pickle is given a key without a value",
-        ),
-        (
-            b"h\x03.",
-            "BINGET at byte 0 of the pickle asks for value 3, which was not stored",
-        ),
-        (
-            b"\x8c\x01\xff.",
-            "the text of SHORT_BINUNICODE at byte 0 of the pickle is not UTF-8",
-        ),
+        (b"N)R.", "REDUCE at byte 2 of the pickle is given None instead of a class or function"),
+        (b"K\x01N\x93.", "STACK_GLOBAL at byte 3 of the pickle is given an int instead of a str"),
+        (b"}(Nu.", "SETITEMS at byte 3 of the pickle is given a key without a value"),
+        (b"h\x03.", "BINGET at byte 0 of the pickle asks for value 3, which was not stored"),
+        (b"\x8c\x01\xff.", "the text of SHORT_BINUNICODE at byte 0 of the pickle is not UTF-8"),
         (
             b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01.",
             "the integer of LONG1 at byte 0 of the pickle does not fit 64 bits",
@@ -358,12 +275,7 @@ fn every_way_to_be_broken_has_its_own_message() {
         (b"NN(.", "the pickle has too few values for STOP at byte 3"),
     ];
     for (bytes, expected) in cases {
-        assert_eq!(
-            refusal(bytes).to_string(),
-            expected,
-            "{}",
-            bytes.escape_ascii()
-        );
+        assert_eq!(refusal(bytes).to_string(), expected, "{}", bytes.escape_ascii());
     }
 }
 
@@ -373,10 +285,7 @@ fn what_is_left_over_is_an_error() {
         refusal(b"NN.").to_string(),
         "the pickle leaves 1 values or marks beside its result"
     );
-    assert_eq!(
-        refusal(b"N.N.").to_string(),
-        "2 bytes follow the end of the pickle"
-    );
+    assert_eq!(refusal(b"N.N.").to_string(), "2 bytes follow the end of the pickle");
     assert_eq!(
         refusal(b"ctiktoken.core\nEncoding\n)\x81NbNb.").to_string(),
         "BUILD at byte 29 of the pickle is given an object instead of an object without a state"
@@ -387,10 +296,7 @@ fn what_is_left_over_is_an_error() {
 fn every_truncation_of_a_real_pickle_is_an_error() {
     let bytes = real_pickle();
     for length in 0..bytes.len() {
-        assert!(
-            read_pickle(&bytes[..length], &[ENCODING]).is_err(),
-            "{length}"
-        );
+        assert!(read_pickle(&bytes[..length], &[ENCODING]).is_err(), "{length}");
     }
 }
 

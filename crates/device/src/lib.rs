@@ -41,10 +41,7 @@ const KNOWN: [&str; 4] = ["cuda", "wgpu", "flex", "ndarray"];
 
 /// The names of the backends in this binary.
 pub fn available() -> Vec<&'static str> {
-    KNOWN
-        .into_iter()
-        .filter(|name| open(name).is_some())
-        .collect()
+    KNOWN.into_iter().filter(|name| open(name).is_some()).collect()
 }
 
 /// The device called `name`: `flex`, `ndarray`, `wgpu`, `cuda`, or `auto`.
@@ -63,12 +60,8 @@ pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     let known = KNOWN
         .into_iter()
         .find(|known| *known == name)
-        .ok_or_else(|| DeviceError::Unknown {
-            name: name.to_owned(),
-        })?;
-    open(known)
-        .map(|open| open())
-        .ok_or(DeviceError::NotCompiledIn { name: known })
+        .ok_or_else(|| DeviceError::Unknown { name: name.to_owned() })?;
+    open(known).map(|open| open()).ok_or(DeviceError::NotCompiledIn { name: known })
 }
 
 /// The device that tests run on: the one named by `NANOSCOPE_TEST_DEVICE`, else flex.
@@ -117,11 +110,6 @@ mod tests {
     fn a_backend_that_is_not_compiled_in_says_how_to_get_it() {
         let error = by_name("cuda").unwrap_err();
 
-        assert!(
-            error
-                .to_string()
-                .ends_with("rebuild with `--features cuda`"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("rebuild with `--features cuda`"), "{error}");
     }
 }

@@ -41,13 +41,7 @@ impl Patch {
     }
 
     fn with(mut self, point: HookPoint, with: Replacement) -> Self {
-        self.edits.insert(
-            point,
-            Edit {
-                with,
-                reached: false,
-            },
-        );
+        self.edits.insert(point, Edit { with, reached: false });
         self
     }
 
@@ -117,11 +111,6 @@ mod tests {
     fn a_patch_that_no_pass_came_by_is_an_error() {
         let patch = Patch::new().zero(HookPoint::Z(0));
 
-        assert_eq!(
-            patch.finish(),
-            Err(HookError::NeverReached {
-                point: HookPoint::Z(0)
-            })
-        );
+        assert_eq!(patch.finish(), Err(HookError::NeverReached { point: HookPoint::Z(0) }));
     }
 }

@@ -59,27 +59,15 @@ const IN_BLOCK: [BlockPoint; 12] = [
     (HookPoint::V, "attn.hook_v", &[]),
     (HookPoint::Pattern, "attn.hook_pattern", &[]),
     (HookPoint::Z, "attn.hook_z", &[]),
-    (
-        HookPoint::AttnOut,
-        "hook_attn_out",
-        &["hook_attn", "attn", "attn.hook_out"],
-    ),
+    (HookPoint::AttnOut, "hook_attn_out", &["hook_attn", "attn", "attn.hook_out"]),
     (HookPoint::ResidMid, "hook_resid_mid", &[]),
     (HookPoint::MlpPre, "mlp.hook_pre", &[]),
     (HookPoint::MlpPost, "mlp.hook_post", &[]),
-    (
-        HookPoint::MlpOut,
-        "hook_mlp_out",
-        &["hook_mlp", "mlp", "mlp.hook_out"],
-    ),
+    (HookPoint::MlpOut, "hook_mlp_out", &["hook_mlp", "mlp", "mlp.hook_out"]),
     (HookPoint::ResidPost, "hook_resid_post", &["hook_out"]),
 ];
 
-type BlockPoint = (
-    fn(usize) -> HookPoint,
-    &'static str,
-    &'static [&'static str],
-);
+type BlockPoint = (fn(usize) -> HookPoint, &'static str, &'static [&'static str]);
 
 const EMBED: &str = "hook_embed";
 const FINAL_NORMALIZED: &str = "ln_final.hook_normalized";
@@ -89,9 +77,7 @@ impl HookPoint {
     pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
         let blocks =
             (0..n_layer).flat_map(|layer| IN_BLOCK.iter().map(move |(point, ..)| point(layer)));
-        std::iter::once(Self::Embed)
-            .chain(blocks)
-            .chain(std::iter::once(Self::FinalNormalized))
+        std::iter::once(Self::Embed).chain(blocks).chain(std::iter::once(Self::FinalNormalized))
     }
 
     /// The block this point lies in; none for the embedding and the final norm.
@@ -116,20 +102,16 @@ impl HookPoint {
     /// The other names by which [`FromStr`] knows this point.
     pub fn aliases(self) -> Vec<String> {
         match (self.layer(), self.in_block()) {
-            (Some(layer), Some((_, (_, _, aliases)))) => aliases
-                .iter()
-                .map(|alias| format!("blocks.{layer}.{alias}"))
-                .collect(),
+            (Some(layer), Some((_, (_, _, aliases)))) => {
+                aliases.iter().map(|alias| format!("blocks.{layer}.{alias}")).collect()
+            }
             _ => Vec::new(),
         }
     }
 
     fn in_block(self) -> Option<(usize, &'static BlockPoint)> {
         let layer = self.layer()?;
-        IN_BLOCK
-            .iter()
-            .enumerate()
-            .find(|(_, (point, ..))| point(layer) == self)
+        IN_BLOCK.iter().enumerate().find(|(_, (point, ..))| point(layer) == self)
     }
 
     /// Position in the pass: before all blocks, in one, or after all.
@@ -173,10 +155,7 @@ impl FromStr for HookPoint {
             FINAL_NORMALIZED => return Ok(Self::FinalNormalized),
             _ => {}
         }
-        let unknown = || HookError::Unknown {
-            name: name.to_owned(),
-            nearest: nearest(name),
-        };
+        let unknown = || HookError::Unknown { name: name.to_owned(), nearest: nearest(name) };
         let (layer, rest) = split_block(name).ok_or_else(unknown)?;
         IN_BLOCK
             .iter()
@@ -211,9 +190,7 @@ fn nearest(name: &str) -> Option<String> {
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
     let block = IN_BLOCK.iter().flat_map(|(_, canonical, aliases)| {
-        std::iter::once(canonical)
-            .chain(aliases.iter())
-            .map(move |n| format!("blocks.{layer}.{n}"))
+        std::iter::once(canonical).chain(aliases.iter()).map(move |n| format!("blocks.{layer}.{n}"))
     });
     block
         .chain([EMBED.to_owned(), FINAL_NORMALIZED.to_owned()])
@@ -275,10 +252,7 @@ mod tests {
         );
 
         let error = "xyz".parse::<HookPoint>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown hook point `xyz`; `nanoscope hooks` lists them"
-        );
+        assert_eq!(error.to_string(), "unknown hook point `xyz`; `nanoscope hooks` lists them");
     }
 
     proptest! {

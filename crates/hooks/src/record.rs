@@ -17,10 +17,7 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder for `points`.
     pub fn new(points: impl IntoIterator<Item = HookPoint>) -> Self {
-        Self {
-            wanted: points.into_iter().collect(),
-            seen: BTreeMap::new(),
-        }
+        Self { wanted: points.into_iter().collect(), seen: BTreeMap::new() }
     }
 
     /// Ends the recording.
@@ -28,11 +25,7 @@ impl Recorder {
     /// # Errors
     /// [`HookError::NeverReached`] for the first wanted point that the pass did not come by.
     pub fn finish(self) -> Result<Recording, HookError> {
-        match self
-            .wanted
-            .iter()
-            .find(|point| !self.seen.contains_key(point))
-        {
+        match self.wanted.iter().find(|point| !self.seen.contains_key(point)) {
             Some(&point) => Err(HookError::NeverReached { point }),
             None => Ok(Recording { seen: self.seen }),
         }
@@ -82,10 +75,7 @@ impl Recorded {
     pub fn new<const D: usize>(x: Tensor<D>) -> Self {
         let shape = x.dims().to_vec();
         let len = shape.iter().product::<usize>();
-        Self {
-            flat: x.reshape([len]),
-            shape,
-        }
+        Self { flat: x.reshape([len]), shape }
     }
 
     /// The activation's shape.
@@ -98,11 +88,8 @@ impl Recorded {
     /// # Panics
     /// If `D` is not the rank of [`shape`](Self::shape).
     pub fn tensor<const D: usize>(&self) -> Tensor<D> {
-        let shape: [usize; D] = self
-            .shape
-            .clone()
-            .try_into()
-            .expect("the rank asked for is the activation's own");
+        let shape: [usize; D] =
+            self.shape.clone().try_into().expect("the rank asked for is the activation's own");
         self.flat.clone().reshape(shape)
     }
 
@@ -124,16 +111,8 @@ mod tests {
         let _ = recorder.route(HookPoint::Embed, Tensor::<1>::zeros([2], &device));
 
         let error = recorder.finish().unwrap_err();
-        assert_eq!(
-            error,
-            HookError::NeverReached {
-                point: HookPoint::ResidPost(3)
-            }
-        );
-        assert_eq!(
-            error.to_string(),
-            "the forward pass never reached blocks.3.hook_resid_post"
-        );
+        assert_eq!(error, HookError::NeverReached { point: HookPoint::ResidPost(3) });
+        assert_eq!(error.to_string(), "the forward pass never reached blocks.3.hook_resid_post");
     }
 
     #[test]
@@ -145,9 +124,6 @@ mod tests {
 
         assert_eq!(recorded.shape(), [3, 2]);
         assert_eq!(recorded.to_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(
-            recorded.tensor::<2>().into_data(),
-            x.transpose().into_data()
-        );
+        assert_eq!(recorded.tensor::<2>().into_data(), x.transpose().into_data());
     }
 }

@@ -39,23 +39,27 @@ impl Context {
 
     /// Checks that `intervention` covers some position, of these or of the `more` that may be
     /// generated after them.
-    pub(crate) fn check(&self, intervention: &Intervention, more: usize) -> Result<(), RuntimeError> {
+    pub(crate) fn check(
+        &self,
+        intervention: &Intervention,
+        more: usize,
+    ) -> Result<(), RuntimeError> {
         if (0..self.rows()).any(|row| self.covers(intervention, row)) {
             return Ok(());
         }
         // What will be generated is not known, so special tokens among it are not either.
         let end = self.offset + self.seq;
-        let later =
-            (end..end + more).any(|p| intervention.at.covers(p, self.prompt_len, false));
+        let later = (end..end + more).any(|p| intervention.at.covers(p, self.prompt_len, false));
         if later {
             return Ok(());
         }
+        let at = intervention.at.clone().with_special();
+        let only_special = (0..end).any(|p| at.covers(p, self.prompt_len, true));
         let reason = match intervention.at.span() {
+            _ if only_special => "there are only special tokens; `+special` covers them".to_owned(),
             Span::Generated => "nothing is generated".to_owned(),
-            Span::Range(range) if range.start >= end + more => {
-                format!("there are {} positions", end + more)
-            }
-            _ => "there are only special tokens; `+special` covers them".to_owned(),
+            Span::Prompt | Span::Last => "there is no prompt".to_owned(),
+            Span::Whole | Span::Range(_) => format!("there are {} positions", end + more),
         };
         Err(RuntimeError::Nowhere { intervention: intervention.to_string(), reason })
     }

@@ -70,7 +70,9 @@ pub enum RuntimeError {
         reason: String,
     },
     /// Interventions at one hook point disagree on what becomes of the activation.
-    #[error("the interventions at {hook} mix keep-error and reconstruct; one hook point takes one of them")]
+    #[error(
+        "the interventions at {hook} mix keep-error and reconstruct; one hook point takes one of them"
+    )]
     MixedSplice {
         /// The hook point.
         hook: HookPoint,
@@ -115,6 +117,12 @@ pub enum RuntimeError {
         prompt_len: usize,
         /// Tokens of the sequence.
         len: usize,
+    },
+    /// A generation gives features, not activations.
+    #[error("a generation cannot capture {hook}; run the generated tokens once to capture it")]
+    CaptureInGeneration {
+        /// The hook point.
+        hook: HookPoint,
     },
     /// A captured activation was not there.
     #[error("the capture failed")]

@@ -88,6 +88,9 @@ impl<'m> Generation<'m> {
         sampling: &Sampling,
     ) -> Result<Self, RuntimeError> {
         sampling.check()?;
+        if let Some(&hook) = plan.capture.first() {
+            return Err(RuntimeError::CaptureInGeneration { hook });
+        }
         let plan = plan.check(model)?;
         let tokens = TokenBatch::new(&[prompt.to_vec()])?;
         let capacity = model.context_len();

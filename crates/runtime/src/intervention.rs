@@ -67,9 +67,10 @@ impl Op {
     /// The number given with it.
     pub(crate) fn value(self) -> Option<f32> {
         match self {
-            Self::Multiply(value) | Self::Set(value) | Self::SetIfActive(value) | Self::Add(value) => {
-                Some(value)
-            }
+            Self::Multiply(value)
+            | Self::Set(value)
+            | Self::SetIfActive(value)
+            | Self::Add(value) => Some(value),
             Self::Ablate => None,
         }
     }

@@ -205,10 +205,9 @@ impl InterpretableModel {
 
     pub(crate) fn sae_at(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
         self.check_hook(hook)?;
-        self.saes.get(&hook).ok_or_else(|| RuntimeError::NoSae {
-            hook,
-            have: self.saes.keys().copied().collect(),
-        })
+        self.saes
+            .get(&hook)
+            .ok_or_else(|| RuntimeError::NoSae { hook, have: self.saes.keys().copied().collect() })
     }
 }
 

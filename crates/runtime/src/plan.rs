@@ -117,7 +117,14 @@ pub(crate) struct Edit {
 impl<'m> Site<'m> {
     fn new(sae: &'m Sae) -> Self {
         let splice = Splice::default();
-        Self { sae, track: false, splice, features: Vec::new(), directions: None, edits: Vec::new() }
+        Self {
+            sae,
+            track: false,
+            splice,
+            features: Vec::new(),
+            directions: None,
+            edits: Vec::new(),
+        }
     }
 
     fn add(&mut self, index: usize, intervention: &Intervention) -> Result<(), RuntimeError> {

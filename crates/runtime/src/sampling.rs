@@ -111,8 +111,7 @@ fn log_softmax(logits: &[f32], index: usize) -> f32 {
 /// The token at `uniform` of the cumulated probabilities, the likeliest first.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    let likeliest_first =
-        |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
+    let likeliest_first = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
     let kept = sampling.top_k.unwrap_or(order.len()).min(order.len());
     if kept < order.len() {
         order.select_nth_unstable_by(kept - 1, likeliest_first);

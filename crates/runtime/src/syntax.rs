@@ -46,7 +46,9 @@ pub enum SyntaxError {
         needs: bool,
     },
     /// The positions have no such name.
-    #[error("`{found}` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special")]
+    #[error(
+        "`{found}` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special"
+    )]
     Where {
         /// What stands there.
         found: String,
@@ -68,9 +70,8 @@ impl FromStr for Intervention {
         let [hook, feature, op, value @ ..] = parts.as_slice() else {
             return Err(SyntaxError::Form { text: text.to_owned() });
         };
-        let hook = hook
-            .parse()
-            .map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
+        let hook =
+            hook.parse().map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
         let feature =
             feature.parse().map_err(|_| SyntaxError::Feature { found: (*feature).to_owned() })?;
         let value = match value {
@@ -222,14 +223,23 @@ mod tests {
     fn each_mistake_is_named() {
         let cases = [
             ("417", "`417` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]"),
-            ("hook_embed:1:add:1:2", "`hook_embed:1:add:1:2` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]"),
+            (
+                "hook_embed:1:add:1:2",
+                "`hook_embed:1:add:1:2` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]",
+            ),
             ("hook_embd:1:add:1", "the hook point of `hook_embd:1:add:1` is not known"),
             ("hook_embed:-1:add:1", "`-1` is no feature index"),
-            ("hook_embed:1:boost:1", "`boost` is no operation; known are multiply, set, set_if_active, ablate, add"),
+            (
+                "hook_embed:1:boost:1",
+                "`boost` is no operation; known are multiply, set, set_if_active, ablate, add",
+            ),
             ("hook_embed:1:add", "`add` needs a finite number after it"),
             ("hook_embed:1:add:inf", "`add` needs a finite number after it"),
             ("hook_embed:1:ablate:1", "`ablate` takes no value"),
-            ("hook_embed:1:ablate@5..5", "`5..5` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special"),
+            (
+                "hook_embed:1:ablate@5..5",
+                "`5..5` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<Intervention>().unwrap_err().to_string(), message);

@@ -48,11 +48,7 @@ impl SaeConfig {
         if let Architecture::SignedTopK { k } = architecture {
             size("k", k, d_sae)?;
         }
-        Ok(Self {
-            d_in,
-            d_sae,
-            architecture,
-        })
+        Ok(Self { d_in, d_sae, architecture })
     }
 
     /// Numbers per activation.
@@ -78,10 +74,7 @@ impl SaeConfig {
         if feature < self.d_sae {
             Ok(())
         } else {
-            Err(SaeError::FeatureOutOfRange {
-                feature,
-                d_sae: self.d_sae,
-            })
+            Err(SaeError::FeatureOutOfRange { feature, d_sae: self.d_sae })
         }
     }
 }
@@ -111,14 +104,8 @@ mod tests {
         let top_k = |k| SaeConfig::new(4, 8, Architecture::SignedTopK { k });
 
         assert!(top_k(8).is_ok());
-        assert_eq!(
-            top_k(9).unwrap_err().to_string(),
-            "k is 9, it must be in 1..=8"
-        );
-        assert_eq!(
-            top_k(0).unwrap_err().to_string(),
-            "k is 0, it must be in 1..=8"
-        );
+        assert_eq!(top_k(9).unwrap_err().to_string(), "k is 9, it must be in 1..=8");
+        assert_eq!(top_k(0).unwrap_err().to_string(), "k is 0, it must be in 1..=8");
         assert!(SaeConfig::new(0, 8, Architecture::Relu).is_err());
         assert!(SaeConfig::new(4, usize::MAX, Architecture::Relu).is_err());
     }

@@ -45,10 +45,7 @@ impl Sae {
             }
             Architecture::Relu => {
                 let pre = host(self.pre_activations(x));
-                self.collect(
-                    pre.iter()
-                        .map(|&value| if value > 0.0 { value } else { 0.0 }),
-                )
+                self.collect(pre.iter().map(|&value| if value > 0.0 { value } else { 0.0 }))
             }
             Architecture::SignedGated => {
                 let gates = host(self.gate_logits(x.clone()));

@@ -93,10 +93,10 @@ impl Sae {
             b_enc: self.b_enc.val(),
             w_dec: self.w_dec.val(),
             b_dec: self.b_dec.val(),
-            gate: self.gate.as_ref().map(|gate| GateWeights {
-                w_gate: gate.w_gate.val(),
-                b_gate: gate.b_gate.val(),
-            }),
+            gate: self
+                .gate
+                .as_ref()
+                .map(|gate| GateWeights { w_gate: gate.w_gate.val(), b_gate: gate.b_gate.val() }),
         }
     }
 
@@ -111,10 +111,7 @@ impl Sae {
 
     /// `x · W_gate + b_gate`, shaped as [`pre_activations`](Self::pre_activations).
     pub(crate) fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self
-            .gate
-            .as_ref()
-            .expect("new checked that gated architectures have a gate");
+        let gate = self.gate.as_ref().expect("new checked that gated architectures have a gate");
         x.matmul(gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
     }
 
@@ -141,10 +138,7 @@ impl Sae {
         assert_eq!(f.d_sae(), self.config.d_sae(), "features of another SAE");
         let d_in = self.config.d_in();
         let b_dec = self.b_dec.val().unsqueeze::<2>();
-        let widest = (0..f.rows())
-            .map(|row| f.row(row).count())
-            .max()
-            .unwrap_or(0);
+        let widest = (0..f.rows()).map(|row| f.row(row).count()).max().unwrap_or(0);
         if widest == 0 {
             return b_dec.expand([f.rows(), d_in]);
         }
@@ -171,9 +165,7 @@ impl Sae {
         let device = self.w_dec.val().device();
         let gathered = self.gather(indices, &device).reshape([rows, widest, d_in]);
         let values = TensorData::new(values, [rows, 1, widest]);
-        Tensor::<3>::from_data(values, &device)
-            .matmul(gathered)
-            .reshape([rows, d_in])
+        Tensor::<3>::from_data(values, &device).matmul(gathered).reshape([rows, d_in])
     }
 
     fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
@@ -221,10 +213,6 @@ fn check<const D: usize>(
         Ok(())
     } else {
         let (expected, found) = (expected.to_vec(), found.to_vec());
-        Err(SaeError::ShapeMismatch {
-            tensor,
-            expected,
-            found,
-        })
+        Err(SaeError::ShapeMismatch { tensor, expected, found })
     }
 }

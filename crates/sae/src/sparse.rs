@@ -13,12 +13,7 @@ pub struct SparseFeatures {
 impl SparseFeatures {
     /// No rows yet, of an SAE with `d_sae` features.
     pub fn new(d_sae: usize) -> Self {
-        Self {
-            d_sae,
-            indptr: vec![0],
-            indices: Vec::new(),
-            values: Vec::new(),
-        }
+        Self { d_sae, indptr: vec![0], indices: Vec::new(), values: Vec::new() }
     }
 
     /// Appends a row of `(index, value)` pairs in ascending order of index. Zeros are left out.
@@ -27,11 +22,7 @@ impl SparseFeatures {
     /// If an index is not below `d_sae`.
     pub fn push_row(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
         for (index, value) in row {
-            assert!(
-                (index as usize) < self.d_sae,
-                "feature {index} of {}",
-                self.d_sae
-            );
+            assert!((index as usize) < self.d_sae, "feature {index} of {}", self.d_sae);
             if value != 0.0 {
                 self.indices.push(index);
                 self.values.push(value);
@@ -61,10 +52,7 @@ impl SparseFeatures {
     /// If there is no such row.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (u32, f32)> {
         let range = self.indptr[row]..self.indptr[row + 1];
-        self.indices[range.clone()]
-            .iter()
-            .copied()
-            .zip(self.values[range].iter().copied())
+        self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
     }
 
     /// The value of `feature` in `row`; 0 if it is not active.
@@ -137,10 +125,7 @@ mod tests {
         let features = two_rows();
 
         assert_eq!((features.rows(), features.nnz()), (2, 3));
-        assert_eq!(
-            features.row(0).collect::<Vec<_>>(),
-            [(0, 1.0), (3, -4.0), (4, 2.0)]
-        );
+        assert_eq!(features.row(0).collect::<Vec<_>>(), [(0, 1.0), (3, -4.0), (4, 2.0)]);
         assert_eq!(features.row(1).count(), 0);
         assert_eq!(features.get(0, 3), -4.0);
         assert_eq!(features.get(0, 2), 0.0);

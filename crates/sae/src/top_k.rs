@@ -19,11 +19,7 @@ const READ_BACK: usize = 1 << 20;
 impl TopKPath {
     /// The better path for a selection from `len` numbers on `device`.
     pub fn for_device(device: &Device, len: usize) -> Self {
-        if len < READ_BACK || in_host_memory(device) {
-            Self::Host
-        } else {
-            Self::Device
-        }
+        if len < READ_BACK || in_host_memory(device) { Self::Host } else { Self::Device }
     }
 }
 
@@ -46,9 +42,7 @@ pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
     match path {
         TopKPath::Host => {
             let data = pre.into_data_dtype(burn::tensor::DType::F32);
-            let values = data
-                .as_slice::<f32>()
-                .expect("the data were just made float32");
+            let values = data.as_slice::<f32>().expect("the data were just made float32");
             let mut selection = Selection::new(k);
             for row in values.chunks_exact(d_sae) {
                 features.push_row(selection.of(row).iter().copied());
@@ -65,11 +59,8 @@ pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
             }
             let indices: Vec<u32> = indices.into_data().iter::<u32>().collect();
             for (values, indices) in values.chunks_exact(shown).zip(indices.chunks_exact(shown)) {
-                let mut row: Vec<_> = indices[..k]
-                    .iter()
-                    .copied()
-                    .zip(values[..k].iter().copied())
-                    .collect();
+                let mut row: Vec<_> =
+                    indices[..k].iter().copied().zip(values[..k].iter().copied()).collect();
                 row.sort_unstable_by_key(|(index, _)| *index);
                 features.push_row(row);
             }
@@ -106,10 +97,7 @@ const CHUNK: usize = 32;
 
 impl Selection {
     fn new(k: usize) -> Self {
-        Self {
-            k,
-            best: Vec::with_capacity(2 * k + CHUNK),
-        }
+        Self { k, best: Vec::with_capacity(2 * k + CHUNK) }
     }
 
     /// The `k` largest of `row` in ascending order of index.
@@ -120,9 +108,7 @@ impl Selection {
         // equal ones the earlier stays.
         let mut least = f32::NEG_INFINITY;
         for (chunk, values) in row.chunks(CHUNK).enumerate() {
-            if values
-                .iter()
-                .fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
+            if values.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
                 <= least
             {
                 continue;
@@ -148,9 +134,7 @@ impl Selection {
                 .select_nth_unstable_by(self.k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             self.best.truncate(self.k);
         }
-        self.best
-            .iter()
-            .fold(f32::INFINITY, |least, &(_, value)| least.min(value))
+        self.best.iter().fold(f32::INFINITY, |least, &(_, value)| least.min(value))
     }
 }
 

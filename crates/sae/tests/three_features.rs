@@ -37,11 +37,7 @@ fn assert_features(sae: &Sae, rows: [[f32; 2]; 2], expected: [[f32; 3]; 2]) {
     assert_eq!(sparse.to_dense(), expected, "sparse");
 
     let dense = Tensor::from_data(TensorData::new(expected, [2, 3]), &x(rows).device());
-    assert_eq!(
-        values(sae.decode_sparse(&sparse)),
-        values(sae.decode(dense)),
-        "decoded"
-    );
+    assert_eq!(values(sae.decode_sparse(&sparse)), values(sae.decode(dense)), "decoded");
 }
 
 #[test]
@@ -49,11 +45,7 @@ fn signed_top_k_keeps_negative_values_where_too_few_are_positive() {
     let sae = sae(Architecture::SignedTopK { k: 2 });
 
     // Pre-activations [3, 4, -8] and [-1, -3, 3]: of the second, -1 is kept.
-    assert_features(
-        &sae,
-        [[3.0, 5.0], [-1.0, -2.0]],
-        [[3.0, 4.0, 0.0], [-1.0, 0.0, 3.0]],
-    );
+    assert_features(&sae, [[3.0, 5.0], [-1.0, -2.0]], [[3.0, 4.0, 0.0], [-1.0, 0.0, 3.0]]);
 }
 
 #[test]
@@ -61,11 +53,7 @@ fn signed_top_k_keeps_the_earlier_of_equal_values() {
     let sae = sae(Architecture::SignedTopK { k: 1 });
 
     // Pre-activations [2, 2, -5] and [0, -1, 0]; a kept 0 is not active.
-    assert_features(
-        &sae,
-        [[2.0, 3.0], [0.0, 0.0]],
-        [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
-    );
+    assert_features(&sae, [[2.0, 3.0], [0.0, 0.0]], [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]);
     assert_eq!(sae.encode_sparse(x([[2.0, 3.0], [0.0, 0.0]])).nnz(), 1);
 }
 
@@ -111,21 +99,10 @@ fn rows_without_active_features_decode_to_the_bias() {
 fn a_direction_is_a_decoder_row() {
     let sae = sae(Architecture::Relu);
 
-    let direction = sae
-        .direction(2)
-        .unwrap()
-        .into_data()
-        .try_to_vec::<f32>()
-        .unwrap();
+    let direction = sae.direction(2).unwrap().into_data().try_to_vec::<f32>().unwrap();
 
     assert_eq!(direction, [-0.5, 0.25]);
-    assert_eq!(
-        sae.direction(3).unwrap_err(),
-        SaeError::FeatureOutOfRange {
-            feature: 3,
-            d_sae: 3
-        }
-    );
+    assert_eq!(sae.direction(3).unwrap_err(), SaeError::FeatureOutOfRange { feature: 3, d_sae: 3 });
 }
 
 #[test]
@@ -134,24 +111,14 @@ fn weights_of_another_shape_are_errors_that_name_the_weight() {
     let config = good.config().clone();
     let device = nanoscope_device::for_tests();
 
-    let transposed = SaeWeights {
-        w_enc: good.weights().w_enc.transpose(),
-        ..good.weights()
-    };
+    let transposed = SaeWeights { w_enc: good.weights().w_enc.transpose(), ..good.weights() };
     assert_eq!(
-        Sae::new(config.clone(), transposed)
-            .unwrap_err()
-            .to_string(),
+        Sae::new(config.clone(), transposed).unwrap_err().to_string(),
         "W_enc has shape [3, 2], expected [2, 3]"
     );
-    let gated = GateWeights {
-        w_gate: Tensor::zeros([2, 3], &device),
-        b_gate: Tensor::zeros([3], &device),
-    };
-    let gated = SaeWeights {
-        gate: Some(gated),
-        ..good.weights()
-    };
+    let gated =
+        GateWeights { w_gate: Tensor::zeros([2, 3], &device), b_gate: Tensor::zeros([3], &device) };
+    let gated = SaeWeights { gate: Some(gated), ..good.weights() };
     assert_eq!(
         Sae::new(config, gated).unwrap_err().to_string(),
         "architecture relu has no gate weights"

@@ -58,11 +58,7 @@ impl Tokenizer {
     /// For parts that come from outside nothing is taken on trust: see the variants of
     /// [`TokenizerError`] about the pattern, the tokens and their ids.
     pub fn new(parts: TokenizerParts) -> Result<Self, TokenizerError> {
-        let TokenizerParts {
-            pattern,
-            ranks,
-            mut special_tokens,
-        } = parts;
+        let TokenizerParts { pattern, ranks, mut special_tokens } = parts;
         check_pattern(&pattern)?;
         let vocab_size = ranks.len().saturating_add(special_tokens.len());
         if vocab_size > MAX_VOCAB {
@@ -78,15 +74,12 @@ impl Tokenizer {
         }
 
         let mut ordinary: Vec<TokenId> = ranks.iter().map(|&(_, id)| id).collect();
-        let specials = special_tokens
-            .iter()
-            .map(|(name, id)| (name.as_bytes().to_vec(), *id));
+        let specials = special_tokens.iter().map(|(name, id)| (name.as_bytes().to_vec(), *id));
         let tokens = place_by_id(ranks.into_iter().chain(specials), vocab_size)?;
 
         ordinary.sort_by_key(|&id| &tokens[id as usize]);
-        if let Some(twins) = ordinary
-            .windows(2)
-            .find(|pair| tokens[pair[0] as usize] == tokens[pair[1] as usize])
+        if let Some(twins) =
+            ordinary.windows(2).find(|pair| tokens[pair[0] as usize] == tokens[pair[1] as usize])
         {
             return Err(TokenizerError::DuplicateToken {
                 token: escape(&tokens[twins[0] as usize]),
@@ -101,13 +94,7 @@ impl Tokenizer {
         }
 
         let engine = build_engine(&pattern, &tokens, &ordinary)?;
-        Ok(Self {
-            pattern,
-            tokens,
-            ordinary,
-            special_tokens,
-            engine,
-        })
+        Ok(Self { pattern, tokens, ordinary, special_tokens, engine })
     }
 
     /// Encodes `text`. The text of a special token is plain text here: only ids put into the result
@@ -122,10 +109,7 @@ impl Tokenizer {
         let (mut ids, _) = self
             .engine
             .encode(text, &HashSet::new())
-            .map_err(|source| TokenizerError::PatternGaveUp {
-                text_bytes: text.len(),
-                source,
-            })?;
+            .map_err(|source| TokenizerError::PatternGaveUp { text_bytes: text.len(), source })?;
         ids.retain(|&id| id != EMPTY_PIECE);
         let covered: usize = ids.iter().map(|&id| self.tokens[id as usize].len()).sum();
         if covered != text.len() {
@@ -185,9 +169,7 @@ impl Tokenizer {
 
     /// Whether `id` is a special token.
     pub fn is_special(&self, id: TokenId) -> bool {
-        self.special_tokens
-            .binary_search_by_key(&id, |&(_, special)| special)
-            .is_ok()
+        self.special_tokens.binary_search_by_key(&id, |&(_, special)| special).is_ok()
     }
 
     /// Names and ids of the special tokens, sorted by id.
@@ -211,10 +193,8 @@ impl Tokenizer {
     }
 
     pub(crate) fn known_token(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
-        self.token_bytes(id).ok_or(TokenizerError::UnknownToken {
-            id,
-            vocab_size: self.vocab_size(),
-        })
+        self.token_bytes(id)
+            .ok_or(TokenizerError::UnknownToken { id, vocab_size: self.vocab_size() })
     }
 }
 
@@ -240,14 +220,9 @@ fn place_by_id(
             return Err(TokenizerError::EmptyToken { id });
         }
         if bytes.len() > MAX_TOKEN_BYTES {
-            return Err(TokenizerError::TokenTooLong {
-                id,
-                found: bytes.len(),
-            });
+            return Err(TokenizerError::TokenTooLong { id, found: bytes.len() });
         }
-        let place = by_id
-            .get_mut(id as usize)
-            .ok_or(TokenizerError::IdGap { id, vocab_size })?;
+        let place = by_id.get_mut(id as usize).ok_or(TokenizerError::IdGap { id, vocab_size })?;
         if !place.is_empty() {
             return Err(TokenizerError::DuplicateId { id });
         }
@@ -268,20 +243,12 @@ fn build_engine(
     tokens: &[Vec<u8>],
     ordinary: &[TokenId],
 ) -> Result<CoreBPE, TokenizerError> {
-    let mut encoder = ordinary
-        .iter()
-        .map(|&id| (tokens[id as usize].clone(), id))
-        .collect::<Vec<_>>();
+    let mut encoder =
+        ordinary.iter().map(|&id| (tokens[id as usize].clone(), id)).collect::<Vec<_>>();
     encoder.push((Vec::new(), EMPTY_PIECE));
     let never = [(NEVER_SPECIAL.to_owned(), EMPTY_PIECE)];
-    CoreBPE::new(
-        encoder.into_iter().collect(),
-        never.into_iter().collect(),
-        pattern,
-    )
-    .map_err(|source| TokenizerError::InvalidPattern {
-        source: source.into(),
-    })
+    CoreBPE::new(encoder.into_iter().collect(), never.into_iter().collect(), pattern)
+        .map_err(|source| TokenizerError::InvalidPattern { source: source.into() })
 }
 
 /// Id that the engine gives to an empty piece. The engine panics on a piece that it cannot look up
@@ -358,31 +325,16 @@ mod tests {
 
         let error = tokenizer.decode(&[65, 257]).unwrap_err();
 
-        assert!(matches!(
-            error,
-            TokenizerError::UnknownToken {
-                id: 257,
-                vocab_size: 257
-            }
-        ));
-        assert_eq!(
-            error.to_string(),
-            "token id 257 is outside the vocabulary of 257 tokens"
-        );
+        assert!(matches!(error, TokenizerError::UnknownToken { id: 257, vocab_size: 257 }));
+        assert_eq!(error.to_string(), "token id 257 is outside the vocabulary of 257 tokens");
     }
 
     #[test]
     fn bytes_that_are_no_utf8_decode_to_the_replacement_character() {
         let tokenizer = Tokenizer::new(bytes_and(&[])).unwrap();
 
-        assert_eq!(
-            tokenizer.decode(&[97, 0xe4, 0xbd, 98]).unwrap(),
-            "a\u{fffd}b"
-        );
-        assert_eq!(
-            tokenizer.decode_bytes(&[97, 0xe4, 0xbd]).unwrap(),
-            [97, 0xe4, 0xbd]
-        );
+        assert_eq!(tokenizer.decode(&[97, 0xe4, 0xbd, 98]).unwrap(), "a\u{fffd}b");
+        assert_eq!(tokenizer.decode_bytes(&[97, 0xe4, 0xbd]).unwrap(), [97, 0xe4, 0xbd]);
     }
 
     #[test]
@@ -430,18 +382,12 @@ mod tests {
                 refusal(|parts| parts.ranks[65].0 = b"AA".to_vec()),
                 "no token stands for the single byte 0x41",
             ),
-            (
-                refusal(|parts| parts.ranks[256].0.clear()),
-                "token 256 is empty",
-            ),
+            (refusal(|parts| parts.ranks[256].0.clear()), "token 256 is empty"),
             (
                 refusal(|parts| parts.ranks[256].0 = vec![97; MAX_TOKEN_BYTES + 1]),
                 "token 256 has 65537 bytes, more than 65536",
             ),
-            (
-                refusal(|parts| parts.ranks[256].1 = 7),
-                "token id 7 is given twice",
-            ),
+            (refusal(|parts| parts.ranks[256].1 = 7), "token id 7 is given twice"),
             (
                 refusal(|parts| parts.ranks[257].0 = b"lo".to_vec()),
                 "\"lo\" is both token 256 and token 257",

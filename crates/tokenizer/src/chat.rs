@@ -84,12 +84,7 @@ pub enum Content {
 
 /// A piece of an assistant's message: `{"type": "python", "text": "2+2"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    content = "text",
-    rename_all = "snake_case",
-    deny_unknown_fields
-)]
+#[serde(tag = "type", content = "text", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Part {
     /// Plain text.
     Text(String),
@@ -260,8 +255,7 @@ impl Tokenizer {
     }
 
     fn needed_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
-        self.special(name)
-            .ok_or(TokenizerError::MissingSpecialToken { name })
+        self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
 }
 
@@ -276,21 +270,14 @@ fn expect_role(expected: Role, message: &Message, index: usize) -> Result<(), To
     if message.role == expected {
         Ok(())
     } else {
-        Err(TokenizerError::UnexpectedRole {
-            index,
-            expected,
-            found: message.role,
-        })
+        Err(TokenizerError::UnexpectedRole { index, expected, found: message.role })
     }
 }
 
 fn plain_text(message: &Message, index: usize) -> Result<&str, TokenizerError> {
     match &message.content {
         Content::Text(text) => Ok(text),
-        Content::Parts(_) => Err(TokenizerError::UnexpectedParts {
-            index,
-            role: message.role,
-        }),
+        Content::Parts(_) => Err(TokenizerError::UnexpectedParts { index, role: message.role }),
     }
 }
 

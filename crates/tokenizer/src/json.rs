@@ -78,9 +78,7 @@ impl Tokenizer {
             return Err(TokenizerError::JsonFormat { found: file.format });
         }
         if file.version != JSON_VERSION {
-            return Err(TokenizerError::JsonVersion {
-                found: file.version,
-            });
+            return Err(TokenizerError::JsonVersion { found: file.version });
         }
 
         let special_tokens: Vec<_> = file.special_tokens.into_iter().collect();
@@ -97,11 +95,7 @@ impl Tokenizer {
                 None => return Err(TokenizerError::JsonHole { id }),
             }
         }
-        Self::new(TokenizerParts {
-            pattern: file.pattern,
-            ranks,
-            special_tokens,
-        })
+        Self::new(TokenizerParts { pattern: file.pattern, ranks, special_tokens })
     }
 }
 

@@ -15,9 +15,7 @@ use crate::error::TokenizerError;
 /// harmless; that can only refuse more.
 pub(crate) fn check_pattern(pattern: &str) -> Result<(), TokenizerError> {
     if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(TokenizerError::PatternTooLong {
-            found: pattern.len(),
-        });
+        return Err(TokenizerError::PatternTooLong { found: pattern.len() });
     }
     let mut repeats: usize = 1;
     let mut rest = pattern;
@@ -72,9 +70,8 @@ fn repeat_count(after_brace: &str) -> usize {
         }
         _ => None,
     });
-    let largest: Option<usize> = numbers.into_iter().try_fold(1, |largest, number| {
-        number.map(|number| number.max(largest))
-    });
+    let largest: Option<usize> =
+        numbers.into_iter().try_fold(1, |largest, number| number.map(|number| number.max(largest)));
     largest.unwrap_or(1)
 }
 
@@ -132,28 +129,18 @@ mod tests {
             (r"a(*FAIL)", "(*", 1),
         ];
         for (pattern, expected, place) in cases {
-            let Err(TokenizerError::UnsupportedPattern {
-                construct,
-                position,
-            }) = check_pattern(pattern)
+            let Err(TokenizerError::UnsupportedPattern { construct, position }) =
+                check_pattern(pattern)
             else {
                 panic!("{pattern} is not refused as unsupported");
             };
-            assert_eq!(
-                (construct.as_str(), position),
-                (expected, place),
-                "{pattern}"
-            );
+            assert_eq!((construct.as_str(), position), (expected, place), "{pattern}");
         }
     }
 
     #[test]
     fn counts_are_multiplied_and_codes_are_not() {
-        let fine = [
-            r"a{256}b{256}",
-            r"a{,3}{}{x}{1,",
-            r"[\x{3040}-\x{9000}\u{2028}\x{2029}]{9}",
-        ];
+        let fine = [r"a{256}b{256}", r"a{,3}{}{x}{1,", r"[\x{3040}-\x{9000}\u{2028}\x{2029}]{9}"];
         let too_many = [
             r"(?:a{256}){257}",
             r"a{1,70000}",

@@ -34,10 +34,7 @@ pub struct StreamDecoder<'a> {
 impl Tokenizer {
     /// Starts decoding a stream of ids.
     pub fn stream(&self) -> StreamDecoder<'_> {
-        StreamDecoder {
-            tokenizer: self,
-            pending: Vec::new(),
-        }
+        StreamDecoder { tokenizer: self, pending: Vec::new() }
     }
 }
 
@@ -48,8 +45,7 @@ impl StreamDecoder<'_> {
     ///
     /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary; the stream is as before.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
-        self.pending
-            .extend_from_slice(self.tokenizer.known_token(id)?);
+        self.pending.extend_from_slice(self.tokenizer.known_token(id)?);
         let mut text = String::new();
         let mut rest = self.pending.as_slice();
         // `from_utf8` cuts invalid bytes as `from_utf8_lossy` does, and also tells an error from a

@@ -22,14 +22,8 @@ const SPECIAL: [&str; 9] = [
 fn bytes_only(special: &[&str]) -> Tokenizer {
     Tokenizer::new(TokenizerParts {
         pattern: r"(?s:.)".to_owned(),
-        ranks: (0..=u8::MAX)
-            .map(|byte| (vec![byte], byte.into()))
-            .collect(),
-        special_tokens: special
-            .iter()
-            .map(|&name| name.to_owned())
-            .zip(256..)
-            .collect(),
+        ranks: (0..=u8::MAX).map(|byte| (vec![byte], byte.into())).collect(),
+        special_tokens: special.iter().map(|&name| name.to_owned()).zip(256..).collect(),
     })
     .unwrap()
 }
@@ -41,10 +35,7 @@ fn conversation(json: &str) -> Conversation {
 
 #[track_caller]
 fn refusal(json: &str) -> String {
-    bytes_only(&SPECIAL)
-        .render_conversation(&conversation(json), 100)
-        .unwrap_err()
-        .to_string()
+    bytes_only(&SPECIAL).render_conversation(&conversation(json), 100).unwrap_err().to_string()
 }
 
 #[test]
@@ -60,14 +51,9 @@ fn only_what_the_assistant_writes_is_in_the_mask() {
         ]}"#,
     );
 
-    let rendered = bytes_only(&SPECIAL)
-        .render_conversation(&chat, 100)
-        .unwrap();
+    let rendered = bytes_only(&SPECIAL).render_conversation(&chat, 100).unwrap();
 
-    assert_eq!(
-        rendered.ids,
-        [256, 257, 65, 258, 259, 66, 261, 67, 262, 263, 68, 264, 260]
-    );
+    assert_eq!(rendered.ids, [256, 257, 65, 258, 259, 66, 261, 67, 262, 263, 68, 264, 260]);
     let mask: Vec<u8> = rendered.mask.iter().map(|&mask| mask.into()).collect();
     assert_eq!(mask, [0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1]);
 }
@@ -83,14 +69,9 @@ fn a_system_message_joins_the_first_user_message_only() {
         ]}"#,
     );
 
-    let rendered = bytes_only(&SPECIAL)
-        .render_conversation(&chat, 100)
-        .unwrap();
+    let rendered = bytes_only(&SPECIAL).render_conversation(&chat, 100).unwrap();
 
-    assert_eq!(
-        rendered.ids,
-        [256, 257, 83, 10, 10, 65, 258, 259, 66, 260, 257, 67, 258]
-    );
+    assert_eq!(rendered.ids, [256, 257, 83, 10, 10, 65, 258, 259, 66, 260, 257, 67, 258]);
 }
 
 #[test]
@@ -139,10 +120,7 @@ fn a_long_completion_is_cut_before_the_answer_starts() {
 #[test]
 fn conversations_that_nanochat_refuses_are_refused() {
     let cases = [
-        (
-            r#"{"messages": []}"#,
-            "the conversation has no message to render",
-        ),
+        (r#"{"messages": []}"#, "the conversation has no message to render"),
         (
             r#"{"messages": [{"role": "system", "content": "S"}]}"#,
             "the conversation has no message to render",
@@ -200,10 +178,7 @@ fn a_completion_needs_a_last_message_of_the_assistant() {
 fn a_vocabulary_without_chat_tokens_says_which_one_is_missing() {
     let error = bytes_only(&SPECIAL[..2]).chat_prompt("A").unwrap_err();
 
-    assert_eq!(
-        error.to_string(),
-        "the vocabulary has no special token <|user_end|>"
-    );
+    assert_eq!(error.to_string(), "the vocabulary has no special token <|user_end|>");
 }
 
 #[test]
@@ -217,10 +192,7 @@ fn json_with_unknown_roles_parts_or_keys_is_not_a_conversation() {
         r"{}",
     ];
     for json in broken {
-        assert!(
-            serde_json::from_str::<Conversation>(json).is_err(),
-            "{json}"
-        );
+        assert!(serde_json::from_str::<Conversation>(json).is_err(), "{json}");
     }
 }
 
@@ -234,8 +206,5 @@ fn a_conversation_survives_json() {
     let again = conversation(&serde_json::to_string(&chat).unwrap());
 
     assert_eq!(again, chat);
-    assert_eq!(
-        chat.messages[0].content,
-        Content::Parts(vec![Part::PythonOutput("4".to_owned())])
-    );
+    assert_eq!(chat.messages[0].content, Content::Parts(vec![Part::PythonOutput("4".to_owned())]));
 }

@@ -8,9 +8,8 @@ use proptest::prelude::*;
 /// nanochat's own split pattern.
 const NANOCHAT_PATTERN: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 
-const MERGES: [&str; 12] = [
-    "aa", "aaaa", "  ", "    ", " t", "he", " the", "é", "\u{fffd}", "\n\n", "你", "\\x",
-];
+const MERGES: [&str; 12] =
+    ["aa", "aaaa", "  ", "    ", " t", "he", " the", "é", "\u{fffd}", "\n\n", "你", "\\x"];
 
 /// Built once: compiling the pattern is most of the time of a case.
 static SMALL: LazyLock<Tokenizer> = LazyLock::new(small);
@@ -46,28 +45,16 @@ fn long_runs_of_one_character_are_encoded() {
     let tokenizer = &*SMALL;
     let length = 200_000;
 
-    assert_eq!(
-        assert_round_trip(tokenizer, &" ".repeat(length)),
-        length / 4
-    );
-    assert_eq!(
-        assert_round_trip(tokenizer, &"a".repeat(length)),
-        length / 4
-    );
+    assert_eq!(assert_round_trip(tokenizer, &" ".repeat(length)), length / 4);
+    assert_eq!(assert_round_trip(tokenizer, &"a".repeat(length)), length / 4);
     assert_eq!(assert_round_trip(tokenizer, &"\0".repeat(length)), length);
-    assert_eq!(
-        assert_round_trip(tokenizer, &"\n".repeat(length)),
-        length / 2
-    );
+    assert_eq!(assert_round_trip(tokenizer, &"\n".repeat(length)), length / 2);
     assert_eq!(assert_round_trip(tokenizer, &"é".repeat(length)), length);
     assert_eq!(assert_round_trip(tokenizer, &"1".repeat(length)), length);
     assert_eq!(assert_round_trip(tokenizer, &"!".repeat(length)), length);
     assert_eq!(assert_round_trip(tokenizer, &"你".repeat(length)), length);
     // Combining marks belong to no letter class.
-    assert_eq!(
-        assert_round_trip(tokenizer, &"\u{301}".repeat(length)),
-        2 * length
-    );
+    assert_eq!(assert_round_trip(tokenizer, &"\u{301}".repeat(length)), 2 * length);
     assert_round_trip(tokenizer, &(" ".repeat(length) + "x"));
     assert_round_trip(tokenizer, &"<|bos|>".repeat(length / 10));
 }
@@ -79,10 +66,7 @@ fn a_run_that_is_too_long_for_the_pattern_is_an_error_and_no_panic() {
     let error = SMALL.encode(&text).unwrap_err();
 
     assert!(matches!(error, TokenizerError::PatternGaveUp { .. }));
-    assert_eq!(
-        error.to_string(),
-        "the split pattern gave up on a text of 3000000 bytes"
-    );
+    assert_eq!(error.to_string(), "the split pattern gave up on a text of 3000000 bytes");
 }
 
 #[test]
@@ -113,30 +97,18 @@ fn json_names_what_it_does_not_know() {
             json.replace("\"version\": 1", "\"version\": 2"),
             "version 2 of the format is not known, only 1 is",
         ),
-        (
-            json.replace("\"pattern\"", "\"extra\": 0, \"pattern\""),
-            "not a tokenizer in JSON",
-        ),
+        (json.replace("\"pattern\"", "\"extra\": 0, \"pattern\""), "not a tokenizer in JSON"),
         (
             json.replace("\"B\"", "\"\\\\q\""),
             "token 66 has a broken escape: \\\\ and \\xNN are the two there are",
         ),
-        (
-            json.replace("\"B\"", "null"),
-            "token 66 is null, but no special token has this id",
-        ),
-        (
-            json.replace("null", "\"zz\""),
-            "token id 100 is given twice",
-        ),
+        (json.replace("\"B\"", "null"), "token 66 is null, but no special token has this id"),
+        (json.replace("null", "\"zz\""), "token id 100 is given twice"),
         (json.replace("\"B\"", "\"\""), "token 66 is empty"),
         (json[..json.len() / 2].to_owned(), "not a tokenizer in JSON"),
     ];
     for (broken, expected) in cases {
-        assert_eq!(
-            Tokenizer::from_json(&broken).unwrap_err().to_string(),
-            expected
-        );
+        assert_eq!(Tokenizer::from_json(&broken).unwrap_err().to_string(), expected);
     }
 }
 

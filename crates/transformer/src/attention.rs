@@ -49,12 +49,7 @@ impl Attention {
         cache: Option<&mut LayerCache>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
-        let GptShape {
-            n_head,
-            n_kv_head,
-            n_embd,
-            ..
-        } = self.shape;
+        let GptShape { n_head, n_kv_head, n_embd, .. } = self.shape;
         let [batch, seq, _] = h.dims();
         let head_dim = self.shape.head_dim();
         let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, head_dim]);
@@ -96,10 +91,8 @@ impl Attention {
         let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
         let z = z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2);
         let z = router.route(HookPoint::Z(layer), z);
-        router.route(
-            HookPoint::AttnOut(layer),
-            linear(z.reshape([batch, seq, n_embd]), &self.c_proj),
-        )
+        router
+            .route(HookPoint::AttnOut(layer), linear(z.reshape([batch, seq, n_embd]), &self.c_proj))
     }
 }
 
@@ -108,10 +101,7 @@ impl ValueEmbed {
     /// - `h`: `[batch, seq, n_embd]`
     /// - `values`: `[batch, seq, n_kv_head, head_dim]`; the output has the same shape
     fn gated(&self, h: Tensor<3>, values: Tensor<4>) -> Tensor<4> {
-        let ValueEmbeds {
-            gate_channels,
-            gate_scale,
-        } = self.parts;
+        let ValueEmbeds { gate_channels, gate_scale } = self.parts;
         let gate = linear(h.slice_dim(2, 0..gate_channels), &self.gate);
         values * (sigmoid(gate) * gate_scale).unsqueeze_dim::<4>(3)
     }
@@ -133,12 +123,7 @@ const HIDDEN: f32 = -1e30;
 impl Masks {
     /// For a pass over the positions `offset..offset + seq`.
     pub(crate) fn new(offset: usize, seq: usize, device: Device) -> Self {
-        Self {
-            offset,
-            seq,
-            device,
-            built: Vec::new(),
-        }
+        Self { offset, seq, device, built: Vec::new() }
     }
 
     /// The earliest position that any query of the pass sees.
@@ -169,10 +154,7 @@ impl Masks {
                 })
             })
             .collect();
-        let bias = Tensor::from_data(
-            TensorData::new(values, [1, 1, self.seq, keys]),
-            &self.device,
-        );
+        let bias = Tensor::from_data(TensorData::new(values, [1, 1, self.seq, keys]), &self.device);
         self.built.push((window, bias.clone()));
         Some(bias)
     }
@@ -187,10 +169,7 @@ mod tests {
         let bias = masks.bias(window).unwrap();
         let [_, _, _, keys] = bias.dims();
         let values = bias.into_data().try_to_vec::<f32>().unwrap();
-        values
-            .chunks(keys)
-            .map(|row| row.iter().map(|&value| value == 0.0).collect())
-            .collect()
+        values.chunks(keys).map(|row| row.iter().map(|&value| value == 0.0).collect()).collect()
     }
 
     #[test]
@@ -199,18 +178,10 @@ mod tests {
 
         assert_eq!(
             visible(0, 4, Some(1)),
-            [
-                [yes, no, no, no],
-                [yes, yes, no, no],
-                [no, yes, yes, no],
-                [no, no, yes, yes]
-            ]
+            [[yes, no, no, no], [yes, yes, no, no], [no, yes, yes, no], [no, no, yes, yes]]
         );
         assert_eq!(visible(0, 2, None), [[yes, no], [yes, yes]]);
         // Positions 5 and 6 with a window of 2: the first key held is position 3.
-        assert_eq!(
-            visible(5, 2, Some(2)),
-            [[yes, yes, yes, no], [no, yes, yes, yes]]
-        );
+        assert_eq!(visible(5, 2, Some(2)), [[yes, yes, yes, no], [no, yes, yes, yes]]);
     }
 }

@@ -27,9 +27,7 @@ impl Block {
     ) -> Tensor<3> {
         let x = router.route(HookPoint::ResidPre(layer), x);
         let h = rms_norm(x.clone());
-        let x = x + self
-            .attention
-            .forward(h, embedded_values, layer, pass, cache, router);
+        let x = x + self.attention.forward(h, embedded_values, layer, pass, cache, router);
         let x = router.route(HookPoint::ResidMid(layer), x);
         let h = rms_norm(x.clone());
         let x = x + self.mlp.forward(h, layer, router);

@@ -50,9 +50,7 @@ impl GptShape {
         multiple("n_embd", self.n_embd, "n_head", self.n_head)?;
         multiple("n_head", self.n_head, "n_kv_head", self.n_kv_head)?;
         if !self.head_dim().is_multiple_of(2) {
-            return Err(ConfigError::OddHeadDim {
-                found: self.head_dim(),
-            });
+            return Err(ConfigError::OddHeadDim { found: self.head_dim() });
         }
         Ok(())
     }
@@ -82,12 +80,7 @@ fn multiple(
     if found.is_multiple_of(of) {
         Ok(())
     } else {
-        Err(ConfigError::NotAMultiple {
-            field,
-            found,
-            of_field,
-            of,
-        })
+        Err(ConfigError::NotAMultiple { field, found, of_field, of })
     }
 }
 
@@ -167,9 +160,7 @@ impl GptConfig {
     /// Channels of the residual stream that some gate reads.
     pub(crate) fn gate_channels(&self) -> usize {
         let smear = if self.smear { SMEAR_CHANNELS } else { 0 };
-        self.value_embeds
-            .map_or(0, |embeds| embeds.gate_channels)
-            .max(smear)
+        self.value_embeds.map_or(0, |embeds| embeds.gate_channels).max(smear)
     }
 }
 
@@ -189,26 +180,14 @@ mod tests {
     #[test]
     fn sizes_that_make_no_model_are_errors_that_name_the_key() {
         let cases = [
+            (GptShape { n_layer: 0, ..GOOD }, "n_layer is 0, it must be in 1..=4096"),
             (
-                GptShape { n_layer: 0, ..GOOD },
-                "n_layer is 0, it must be in 1..=4096",
-            ),
-            (
-                GptShape {
-                    vocab_size: usize::MAX,
-                    ..GOOD
-                },
+                GptShape { vocab_size: usize::MAX, ..GOOD },
                 "vocab_size is 18446744073709551615, it must be in 1..=16777216",
             ),
+            (GptShape { n_embd: 66, ..GOOD }, "n_embd is 66, it must be a multiple of n_head = 4"),
             (
-                GptShape { n_embd: 66, ..GOOD },
-                "n_embd is 66, it must be a multiple of n_head = 4",
-            ),
-            (
-                GptShape {
-                    n_kv_head: 3,
-                    ..GOOD
-                },
+                GptShape { n_kv_head: 3, ..GOOD },
                 "n_head is 4, it must be a multiple of n_kv_head = 3",
             ),
             (

@@ -94,9 +94,7 @@ impl Bigram {
             .enumerate()
             .flat_map(|(row, ids)| {
                 let shifted = std::iter::once(before(row)).chain(ids.iter().copied().map(Some));
-                ids.iter()
-                    .zip(shifted)
-                    .map(|(&id, before)| hash(before, id, table_rows))
+                ids.iter().zip(shifted).map(|(&id, before)| hash(before, id, table_rows))
             })
             .collect();
         let len = hashed.len();
@@ -126,10 +124,7 @@ fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
 /// - output: `[batch, seq, channels]`
 pub(crate) fn rows(table: &Tensor<2>, flat: Tensor<1, Int>, tokens: &TokenBatch) -> Tensor<3> {
     let [_, channels] = table.dims();
-    table
-        .clone()
-        .select(0, flat)
-        .reshape([tokens.batch(), tokens.seq(), channels])
+    table.clone().select(0, flat).reshape([tokens.batch(), tokens.seq(), channels])
 }
 
 #[cfg(test)]

@@ -70,39 +70,20 @@ impl Era {
         if let Some(pattern) = window_pattern
             && self < Self::E1w
         {
-            return Err(ConfigError::NoWindows {
-                era: self,
-                found: pattern.to_owned(),
-            });
+            return Err(ConfigError::NoWindows { era: self, found: pattern.to_owned() });
         }
         let config = GptConfig {
             shape,
             padded_vocab_size: self.padded_vocab_size(shape.vocab_size),
             windows: self.windows(&shape, window_pattern)?,
-            residual: if self >= Self::E1 {
-                ResidualMix::Lambdas
-            } else {
-                ResidualMix::Plain
-            },
+            residual: if self >= Self::E1 { ResidualMix::Lambdas } else { ResidualMix::Plain },
             value_embeds: self.value_embeds(),
             bigram: self == Self::E3b,
             smear: self >= Self::E6,
             backout: self >= Self::E6,
-            softcap: if matches!(self, Self::E4 | Self::E4b) {
-                20.0
-            } else {
-                15.0
-            },
-            rope_base: if self >= Self::E5 {
-                100_000.0
-            } else {
-                10_000.0
-            },
-            rope_tables: if self >= Self::E4b {
-                RopeTables::F32
-            } else {
-                RopeTables::Bf16
-            },
+            softcap: if matches!(self, Self::E4 | Self::E4b) { 20.0 } else { 15.0 },
+            rope_base: if self >= Self::E5 { 100_000.0 } else { 10_000.0 },
+            rope_tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
             qk_scale: match self {
                 Self::E6 => 1.2,
                 Self::E5 => 1.15,
@@ -111,34 +92,22 @@ impl Era {
         };
         let needed = config.gate_channels();
         if shape.n_embd < needed {
-            return Err(ConfigError::TooNarrow {
-                found: shape.n_embd,
-                needed,
-                era: self,
-            });
+            return Err(ConfigError::TooNarrow { found: shape.n_embd, needed, era: self });
         }
         Ok(config)
     }
 
     fn padded_vocab_size(self, vocab_size: usize) -> usize {
-        if self == Self::E0 {
-            vocab_size
-        } else {
-            vocab_size.next_multiple_of(VOCAB_PADDING)
-        }
+        if self == Self::E0 { vocab_size } else { vocab_size.next_multiple_of(VOCAB_PADDING) }
     }
 
     fn value_embeds(self) -> Option<ValueEmbeds> {
         match self {
             Self::E0 | Self::E0p | Self::E1 | Self::E1w => None,
-            Self::E3 | Self::E3b | Self::E4 | Self::E4b => Some(ValueEmbeds {
-                gate_channels: 32,
-                gate_scale: 2.0,
-            }),
-            Self::E5 | Self::E6 => Some(ValueEmbeds {
-                gate_channels: 12,
-                gate_scale: 3.0,
-            }),
+            Self::E3 | Self::E3b | Self::E4 | Self::E4b => {
+                Some(ValueEmbeds { gate_channels: 32, gate_scale: 2.0 })
+            }
+            Self::E5 | Self::E6 => Some(ValueEmbeds { gate_channels: 12, gate_scale: 3.0 }),
         }
     }
 
@@ -164,13 +133,7 @@ impl Era {
         let last = shape.n_layer - 1;
         let tiled = pattern.bytes().cycle().take(shape.n_layer).enumerate();
         Ok(tiled
-            .map(|(layer, letter)| {
-                Some(if letter == b'S' && layer != last {
-                    short
-                } else {
-                    long
-                })
-            })
+            .map(|(layer, letter)| Some(if letter == b'S' && layer != last { short } else { long }))
             .collect())
     }
 }
@@ -205,9 +168,7 @@ impl FromStr for Era {
         Self::ALL
             .into_iter()
             .find(|era| era.to_string().eq_ignore_ascii_case(name))
-            .ok_or_else(|| ConfigError::UnknownEra {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| ConfigError::UnknownEra { name: name.to_owned() })
     }
 }
 
@@ -216,14 +177,7 @@ mod tests {
     use super::*;
 
     fn shape(sequence_len: usize, n_layer: usize) -> GptShape {
-        GptShape {
-            sequence_len,
-            vocab_size: 300,
-            n_layer,
-            n_head: 4,
-            n_kv_head: 2,
-            n_embd: 64,
-        }
+        GptShape { sequence_len, vocab_size: 300, n_layer, n_head: 4, n_kv_head: 2, n_embd: 64 }
     }
 
     #[test]
@@ -241,27 +195,16 @@ mod tests {
     #[test]
     fn short_windows_follow_each_eras_rule_and_the_last_layer_is_long() {
         let windows = |era: Era, len, layers, pattern| {
-            era.config(shape(len, layers), Some(pattern))
-                .unwrap()
-                .windows
+            era.config(shape(len, layers), Some(pattern)).unwrap().windows
         };
         let (s, l) = (Some, Some);
 
         assert_eq!(windows(Era::E1w, 1024, 3, "S"), [s(512), s(512), l(1024)]);
         assert_eq!(windows(Era::E5, 2048, 3, "SL"), [s(768), l(2048), l(2048)]);
-        assert_eq!(
-            windows(Era::E6, 2048, 5, "SSSL"),
-            [s(512), s(512), s(512), l(2048), l(2048)]
-        );
+        assert_eq!(windows(Era::E6, 2048, 5, "SSSL"), [s(512), s(512), s(512), l(2048), l(2048)]);
         assert_eq!(windows(Era::E6, 256, 2, "sl"), [s(128), l(256)]);
-        assert_eq!(
-            Era::E3.config(shape(64, 2), None).unwrap().windows,
-            [l(64), l(64)]
-        );
-        assert_eq!(
-            Era::E1.config(shape(64, 2), None).unwrap().windows,
-            [None, None]
-        );
+        assert_eq!(Era::E3.config(shape(64, 2), None).unwrap().windows, [l(64), l(64)]);
+        assert_eq!(Era::E1.config(shape(64, 2), None).unwrap().windows, [None, None]);
     }
 
     #[test]
@@ -272,26 +215,15 @@ mod tests {
             "window_pattern is `SX`, it must be made of the letters S and L"
         );
         let error = Era::E0.config(shape(64, 2), Some("SL")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "era E0 has no window_pattern, the config says `SL`"
-        );
+        assert_eq!(error.to_string(), "era E0 has no window_pattern, the config says `SL`");
     }
 
     #[test]
     fn a_residual_stream_narrower_than_a_gate_is_an_error() {
-        let narrow = GptShape {
-            n_embd: 16,
-            n_head: 1,
-            n_kv_head: 1,
-            ..shape(64, 2)
-        };
+        let narrow = GptShape { n_embd: 16, n_head: 1, n_kv_head: 1, ..shape(64, 2) };
 
         let error = Era::E6.config(narrow, None).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "n_embd is 16, era E6 reads the first 24 channels"
-        );
+        assert_eq!(error.to_string(), "n_embd is 16, era E6 reads the first 24 channels");
     }
 }

@@ -65,9 +65,7 @@ impl Gpt {
         let shape = config.shape;
         let blocks = (0..shape.n_layer)
             .map(|layer| {
-                let value_embed = config
-                    .value_embeds
-                    .filter(|_| config.has_value_embed(layer));
+                let value_embed = config.value_embeds.filter(|_| config.has_value_embed(layer));
                 let attention = Attention {
                     shape,
                     window: config.windows[layer],
@@ -104,11 +102,8 @@ impl Gpt {
             resid: weights.vector(layout::RESID_LAMBDAS),
             x0: weights.vector(layout::X0_LAMBDAS),
         });
-        let backout_lambda = if config.backout {
-            weights.scalar(layout::BACKOUT_LAMBDA)
-        } else {
-            0.0
-        };
+        let backout_lambda =
+            if config.backout { weights.scalar(layout::BACKOUT_LAMBDA) } else { 0.0 };
         Ok(Self {
             rope: Rope::new(&config, device),
             device: device.clone(),
@@ -181,17 +176,11 @@ impl Gpt {
     ) -> Result<Tensor<3>, GptError> {
         tokens.check(self.config.shape.vocab_size)?;
         if tokens.batch() != cache.batch() {
-            return Err(GptError::BatchMismatch {
-                found: tokens.batch(),
-                expected: cache.batch(),
-            });
+            return Err(GptError::BatchMismatch { found: tokens.batch(), expected: cache.batch() });
         }
         let needed = cache.len() + tokens.seq();
         if needed > cache.capacity() {
-            return Err(GptError::ContextFull {
-                needed,
-                capacity: cache.capacity(),
-            });
+            return Err(GptError::ContextFull { needed, capacity: cache.capacity() });
         }
         let out = self.run(tokens, Some(cache), logits, router);
         cache.advance(tokens.seq());
@@ -214,9 +203,7 @@ impl Gpt {
             masks: Masks::new(offset, seq, self.device.clone()),
         };
 
-        let mut x = self
-            .embed
-            .forward(tokens, flat.clone(), cache.as_deref_mut(), router);
+        let mut x = self.embed.forward(tokens, flat.clone(), cache.as_deref_mut(), router);
         let x0 = x.clone();
         let bigram = self.embed.bigram.as_ref();
         let bigram = bigram.map(|b| (b.forward(tokens, cache.as_deref()), b.lambdas.as_slice()));
@@ -246,11 +233,7 @@ impl Gpt {
         }
         let x = router.route(HookPoint::FinalNormalized, rms_norm(x));
         let [_, kept, _] = x.dims();
-        let x = if logits == Logits::Last {
-            x.slice_dim(1, kept - 1..kept)
-        } else {
-            x
-        };
+        let x = if logits == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
         self.unembed(x)
     }
 
@@ -301,17 +284,12 @@ impl Gpt {
 
     fn lambda(&self, name: &str) -> Option<&[f32]> {
         match name {
-            layout::RESID_LAMBDAS => self
-                .lambdas
-                .as_ref()
-                .map(|lambdas| lambdas.resid.as_slice()),
+            layout::RESID_LAMBDAS => self.lambdas.as_ref().map(|lambdas| lambdas.resid.as_slice()),
             layout::X0_LAMBDAS => self.lambdas.as_ref().map(|lambdas| lambdas.x0.as_slice()),
             layout::BIGRAM_LAMBDAS => self.embed.bigram.as_ref().map(|b| b.lambdas.as_slice()),
-            layout::SMEAR_LAMBDA => self
-                .embed
-                .smear
-                .as_ref()
-                .map(|smear| std::slice::from_ref(&smear.lambda)),
+            layout::SMEAR_LAMBDA => {
+                self.embed.smear.as_ref().map(|smear| std::slice::from_ref(&smear.lambda))
+            }
             _ => None,
         }
     }
@@ -352,17 +330,10 @@ struct Weights {
 
 impl Weights {
     fn read<S: WeightSource>(config: &GptConfig, source: &mut S) -> Result<Self, S::Error> {
-        let mut weights = Self {
-            matrices: HashMap::new(),
-            vectors: HashMap::new(),
-        };
+        let mut weights = Self { matrices: HashMap::new(), vectors: HashMap::new() };
         for spec in config.params() {
             if let [_] = spec.shape.as_slice() {
-                let values = source
-                    .weight::<1>(&spec)?
-                    .into_data()
-                    .iter::<f32>()
-                    .collect();
+                let values = source.weight::<1>(&spec)?.into_data().iter::<f32>().collect();
                 weights.vectors.insert(spec.name, values);
             } else {
                 let matrix = source.weight::<2>(&spec)?;
@@ -373,9 +344,7 @@ impl Weights {
     }
 
     fn matrix(&mut self, name: &str) -> Tensor<2> {
-        self.matrices
-            .remove(name)
-            .expect("params lists every weight that load takes")
+        self.matrices.remove(name).expect("params lists every weight that load takes")
     }
 
     fn in_block(&mut self, layer: usize, part: &str) -> Tensor<2> {
@@ -383,9 +352,7 @@ impl Weights {
     }
 
     fn vector(&mut self, name: &str) -> Vec<f32> {
-        self.vectors
-            .remove(name)
-            .expect("params lists every weight that load takes")
+        self.vectors.remove(name).expect("params lists every weight that load takes")
     }
 
     fn scalar(&mut self, name: &str) -> f32 {

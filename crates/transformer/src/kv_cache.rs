@@ -28,26 +28,11 @@ pub(crate) struct LayerCache {
 
 impl KvCache {
     pub(crate) fn new(shape: &GptShape, batch: usize, capacity: usize, device: &Device) -> Self {
-        let zeros = || {
-            Some(Tensor::zeros(
-                [batch, shape.n_kv_head, capacity, shape.head_dim()],
-                device,
-            ))
-        };
-        let layers = (0..shape.n_layer)
-            .map(|_| LayerCache {
-                keys: zeros(),
-                values: zeros(),
-            })
-            .collect();
-        Self {
-            layers,
-            batch,
-            capacity,
-            len: 0,
-            last_embedding: None,
-            last_tokens: Vec::new(),
-        }
+        let zeros =
+            || Some(Tensor::zeros([batch, shape.n_kv_head, capacity, shape.head_dim()], device));
+        let layers =
+            (0..shape.n_layer).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect();
+        Self { layers, batch, capacity, len: 0, last_embedding: None, last_tokens: Vec::new() }
     }
 
     /// Positions held.
@@ -93,10 +78,7 @@ impl LayerCache {
         from: usize,
         first: usize,
     ) -> (Tensor<4>, Tensor<4>) {
-        (
-            write(&mut self.keys, k, from, first),
-            write(&mut self.values, v, from, first),
-        )
+        (write(&mut self.keys, k, from, first), write(&mut self.values, v, from, first))
     }
 }
 
@@ -104,9 +86,7 @@ fn write(kept: &mut Option<Tensor<4>>, x: Tensor<4>, from: usize, first: usize) 
     let [batch, heads, seq, head_dim] = x.dims();
     let all = kept.take().expect("a cache is whole between two writes");
     let all = all.slice_assign([0..batch, 0..heads, from..from + seq, 0..head_dim], x);
-    let view = all
-        .clone()
-        .slice([0..batch, 0..heads, first..from + seq, 0..head_dim]);
+    let view = all.clone().slice([0..batch, 0..heads, first..from + seq, 0..head_dim]);
     *kept = Some(all);
     view
 }

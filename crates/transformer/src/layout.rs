@@ -25,11 +25,7 @@ pub enum Layout {
 
 impl ParamSpec {
     fn new(name: impl Into<String>, shape: &[usize], layout: Layout) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.to_vec(),
-            layout,
-        }
+        Self { name: name.into(), shape: shape.to_vec(), layout }
     }
 
     /// The shape in nanochat's files.
@@ -76,19 +72,11 @@ impl GptConfig {
             ParamSpec::new(WTE, &[vocab, width], AsHere),
         ];
         if self.bigram {
-            params.push(ParamSpec::new(
-                BIGRAM_EMBED,
-                &[BIGRAM_ROWS * vocab, width],
-                AsHere,
-            ));
+            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * vocab, width], AsHere));
             params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], AsHere));
         }
         for layer in (0..layers).filter(|&layer| self.has_value_embed(layer)) {
-            params.push(ParamSpec::new(
-                value_embed(layer),
-                &[vocab, shape.kv_dim()],
-                AsHere,
-            ));
+            params.push(ParamSpec::new(value_embed(layer), &[vocab, shape.kv_dim()], AsHere));
         }
         for layer in 0..layers {
             for (part, d_in, d_out) in [
@@ -99,19 +87,11 @@ impl GptConfig {
                 ("attn.c_v", width, shape.kv_dim()),
                 ("attn.c_proj", width, width),
             ] {
-                params.push(ParamSpec::new(
-                    block_param(layer, part),
-                    &[d_in, d_out],
-                    Transposed,
-                ));
+                params.push(ParamSpec::new(block_param(layer, part), &[d_in, d_out], Transposed));
             }
             if let (Some(embeds), true) = (self.value_embeds, self.has_value_embed(layer)) {
                 let gate = [embeds.gate_channels, shape.n_kv_head];
-                params.push(ParamSpec::new(
-                    block_param(layer, "attn.ve_gate"),
-                    &gate,
-                    Transposed,
-                ));
+                params.push(ParamSpec::new(block_param(layer, "attn.ve_gate"), &gate, Transposed));
             }
         }
         if self.residual == ResidualMix::Lambdas {
@@ -132,17 +112,13 @@ impl GptConfig {
     pub fn hook_shape(&self, point: HookPoint) -> HookShape {
         let shape = &self.shape;
         match point {
-            HookPoint::Q(_) | HookPoint::Z(_) => HookShape::Heads {
-                heads: shape.n_head,
-                head_dim: shape.head_dim(),
-            },
-            HookPoint::K(_) | HookPoint::V(_) => HookShape::Heads {
-                heads: shape.n_kv_head,
-                head_dim: shape.head_dim(),
-            },
-            HookPoint::Pattern(_) => HookShape::Pattern {
-                heads: shape.n_head,
-            },
+            HookPoint::Q(_) | HookPoint::Z(_) => {
+                HookShape::Heads { heads: shape.n_head, head_dim: shape.head_dim() }
+            }
+            HookPoint::K(_) | HookPoint::V(_) => {
+                HookShape::Heads { heads: shape.n_kv_head, head_dim: shape.head_dim() }
+            }
+            HookPoint::Pattern(_) => HookShape::Pattern { heads: shape.n_head },
             HookPoint::MlpPre(_) | HookPoint::MlpPost(_) => HookShape::Channels(shape.d_mlp()),
             _ => HookShape::Channels(shape.n_embd),
         }
@@ -199,7 +175,5 @@ impl std::fmt::Display for HookShape {
 pub(crate) fn linear(x: Tensor<3>, w: &Tensor<2>) -> Tensor<3> {
     let [batch, seq, d_in] = x.dims();
     let [_, d_out] = w.dims();
-    x.reshape([batch * seq, d_in])
-        .matmul(w.clone())
-        .reshape([batch, seq, d_out])
+    x.reshape([batch * seq, d_in]).matmul(w.clone()).reshape([batch, seq, d_out])
 }

@@ -11,10 +11,7 @@ impl Gpt {
     /// A model with random weights, for tests and benchmarks: the same for the same seed on every
     /// backend. No weight is zero, so each part of the model has an effect on the logits.
     pub fn random(config: GptConfig, seed: u64, device: &Device) -> Self {
-        let mut source = RandomWeights {
-            state: seed,
-            device: device.clone(),
-        };
+        let mut source = RandomWeights { state: seed, device: device.clone() };
         match Self::load(config, &mut source, device) {
             Ok(model) => model,
             Err(never) => match never {},
@@ -51,9 +48,6 @@ impl WeightSource for RandomWeights {
         let bound = (3.0 / d_in as f32).sqrt();
         let len = spec.shape.iter().product();
         let values: Vec<f32> = (0..len).map(|_| self.next() * bound).collect();
-        Ok(Tensor::from_data(
-            TensorData::new(values, spec.shape.clone()),
-            &self.device,
-        ))
+        Ok(Tensor::from_data(TensorData::new(values, spec.shape.clone()), &self.device))
     }
 }

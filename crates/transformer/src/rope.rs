@@ -30,11 +30,7 @@ impl Rope {
         let frequencies = frequencies(config.shape.head_dim(), config.rope_base);
         let kept = config.shape.sequence_len.min(MOST_KEPT);
         let tables = config.rope_tables;
-        Self {
-            kept: compute(&frequencies, tables, 0, kept, device),
-            frequencies,
-            tables,
-        }
+        Self { kept: compute(&frequencies, tables, 0, kept, device), frequencies, tables }
     }
 
     /// The rows for positions `from..from + seq`.
@@ -100,15 +96,9 @@ fn compute(
                 }
             })
             .collect();
-        Tensor::from_data(
-            TensorData::new(values, [1, seq, 1, frequencies.len()]),
-            device,
-        )
+        Tensor::from_data(TensorData::new(values, [1, seq, 1, frequencies.len()]), device)
     };
-    Rows {
-        cos: table(f64::cos),
-        sin: table(f64::sin),
-    }
+    Rows { cos: table(f64::cos), sin: table(f64::sin) }
 }
 
 #[cfg(test)]
@@ -137,9 +127,6 @@ mod tests {
         let kept = compute(&frequencies, RopeTables::Bf16, 0, 8, &device);
         let computed = compute(&frequencies, RopeTables::Bf16, 5, 2, &device);
 
-        assert_eq!(
-            kept.cos.slice_dim(1, 5..7).into_data(),
-            computed.cos.into_data()
-        );
+        assert_eq!(kept.cos.slice_dim(1, 5..7).into_data(), computed.cos.into_data());
     }
 }

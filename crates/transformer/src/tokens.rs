@@ -22,17 +22,10 @@ impl TokenBatch {
         }
         for (row, ids) in rows.iter().enumerate() {
             if ids.len() != expected {
-                return Err(GptError::RaggedRows {
-                    row,
-                    found: ids.len(),
-                    expected,
-                });
+                return Err(GptError::RaggedRows { row, found: ids.len(), expected });
             }
         }
-        Ok(Self {
-            ids: rows.concat(),
-            batch: rows.len(),
-        })
+        Ok(Self { ids: rows.concat(), batch: rows.len() })
     }
 
     /// Rows.
@@ -78,9 +71,7 @@ mod tests {
         assert_eq!(TokenBatch::new(&[]), Err(GptError::NoTokens));
         assert_eq!(TokenBatch::new(&[vec![]]), Err(GptError::NoTokens));
         assert_eq!(
-            TokenBatch::new(&[vec![1, 2], vec![3]])
-                .unwrap_err()
-                .to_string(),
+            TokenBatch::new(&[vec![1, 2], vec![3]]).unwrap_err().to_string(),
             "row 1 has 1 tokens, row 0 has 2; rows must be equally long"
         );
     }

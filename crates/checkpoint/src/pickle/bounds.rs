@@ -231,10 +231,9 @@ impl<'a> Scanner<'a> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(&top) if self.stack.len() > floor => Ok(top),
-            _ => Err(PickleError::StackUnderflow {
-                opcode: self.opcode.name(),
-                offset: self.offset,
-            }),
+            _ => {
+                Err(PickleError::StackUnderflow { opcode: self.opcode.name(), offset: self.offset })
+            }
         }
     }
 

@@ -18,10 +18,7 @@ pub(super) fn run<'a>(
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
-        at: Instruction {
-            opcode: Opcode::STOP,
-            offset: 0,
-        },
+        at: Instruction { opcode: Opcode::STOP, offset: 0 },
     };
     loop {
         if let Some(root) = machine.step()? {
@@ -53,10 +50,7 @@ struct Instruction {
 impl<'a> Machine<'a, '_> {
     /// Runs one instruction; gives the result at the last one.
     fn step(&mut self) -> Result<Option<ValueId>, PickleError> {
-        self.at = Instruction {
-            opcode: Opcode::STOP,
-            offset: self.position,
-        };
+        self.at = Instruction { opcode: Opcode::STOP, offset: self.position };
         let [byte] = self.take_array()?;
         let offset = self.at.offset;
         self.at.opcode =
@@ -334,11 +328,7 @@ impl<'a> Machine<'a, '_> {
             let found = self.value(args).kind();
             return Err(self.unexpected("a tuple", found));
         }
-        self.push(Value::Object(Object {
-            class,
-            args,
-            state: None,
-        }));
+        self.push(Value::Object(Object { class, args, state: None }));
         Ok(())
     }
 
@@ -418,10 +408,7 @@ impl<'a> Machine<'a, '_> {
 
     fn pop_to_mark(&mut self) -> Result<Vec<ValueId>, PickleError> {
         let (opcode, offset) = self.place();
-        let mark = self
-            .marks
-            .pop()
-            .ok_or(PickleError::MissingMark { opcode, offset })?;
+        let mark = self.marks.pop().ok_or(PickleError::MissingMark { opcode, offset })?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -430,17 +417,14 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], PickleError> {
-        let taken = self.bytes[self.position..]
-            .get(..length)
-            .ok_or_else(|| self.truncated())?;
+        let taken = self.bytes[self.position..].get(..length).ok_or_else(|| self.truncated())?;
         self.position += length;
         Ok(taken)
     }
 
     fn take_array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let (taken, _) = self.bytes[self.position..]
-            .split_first_chunk()
-            .ok_or_else(|| self.truncated())?;
+        let (taken, _) =
+            self.bytes[self.position..].split_first_chunk().ok_or_else(|| self.truncated())?;
         self.position += N;
         Ok(*taken)
     }
@@ -463,10 +447,7 @@ impl<'a> Machine<'a, '_> {
     /// Takes the text up to the next line break, and the line break.
     fn take_line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.position..];
-        let length = rest
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .ok_or_else(|| self.truncated())?;
+        let length = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.truncated())?;
         self.position += length + 1;
         self.text(&rest[..length])
     }
@@ -477,10 +458,7 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn truncated(&self) -> PickleError {
-        PickleError::Truncated {
-            expected: self.at.opcode.name(),
-            offset: self.at.offset,
-        }
+        PickleError::Truncated { expected: self.at.opcode.name(), offset: self.at.offset }
     }
 
     fn underflow(&self) -> PickleError {
@@ -490,12 +468,7 @@ impl<'a> Machine<'a, '_> {
 
     fn unexpected(&self, expected: &'static str, found: &'static str) -> PickleError {
         let (opcode, offset) = self.place();
-        PickleError::UnexpectedValue {
-            opcode,
-            expected,
-            found,
-            offset,
-        }
+        PickleError::UnexpectedValue { opcode, expected, found, offset }
     }
 }
 

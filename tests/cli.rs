@@ -1,0 +1,250 @@
+//! The binary as a user runs it, on the built-in demo.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Where a test's files lie, the unpacked demo among them; one cache for all tests of a process.
+fn scratch() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli")
+}
+
+fn nanoscope(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+        .args(args)
+        .env("XDG_CACHE_HOME", scratch())
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary was built for this test")
+}
+
+#[track_caller]
+fn stdout(args: &[&str]) -> String {
+    let output = nanoscope(args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a failing run says, and its exit code.
+#[track_caller]
+fn failure(args: &[&str]) -> (String, i32) {
+    let output = nanoscope(args);
+    assert!(!output.status.success(), "{args:?} should have failed");
+    (String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())
+}
+
+fn golden(path: &str) -> String {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(path);
+    golden.to_str().unwrap().to_owned()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "30"];
+const OPENING: &str = "Once upon a time";
+/// nanochat's own greedy text after [`OPENING`] and `<|bos|>`.
+const CONTINUATION: [u64; 30] = [
+    44, 454, 305, 258, 497, 651, 475, 734, 46, 381, 602, 275, 428, 902, 311, 310, 500, 46, 973,
+    386, 44, 341, 557, 258, 464, 44, 1235, 869, 46, 0,
+];
+
+#[test]
+fn without_arguments_it_shows_commands_to_copy() {
+    let text = stdout(&[]);
+
+    assert!(text.contains("nanoscope generate --prompt"), "{text}");
+}
+
+#[test]
+fn the_demo_tells_nanochats_own_story_with_the_features_of_each_token() {
+    let args = [&["generate", "--json", "--prompt", OPENING], &GREEDY[..]].concat();
+    let lines = lines(&stdout(&args));
+
+    let (end, tokens) = lines.split_last().unwrap();
+    let ids: Vec<u64> = tokens.iter().map(|line| line["token_id"].as_u64().unwrap()).collect();
+    assert_eq!(ids[..29], CONTINUATION[..29]);
+    assert_eq!(end["end"], "max_tokens");
+    for (at, line) in tokens.iter().enumerate() {
+        // `<|bos|>` and the four tokens of the opening come first.
+        assert_eq!(line["position"].as_u64().unwrap() as usize, 5 + at);
+        let features = line["features"]["blocks.3.hook_resid_post"].as_array().unwrap();
+        assert!((1..=32).contains(&features.len()), "{} features", features.len());
+        let values: Vec<f64> = features.iter().map(|f| f[1].as_f64().unwrap()).collect();
+        assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
+    }
+    let text: String = tokens.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert!(text.starts_with(", there was a little girl named"), "{text}");
+}
+
+#[test]
+fn steering_changes_the_story_and_says_where_it_was_applied() {
+    let steer = "blocks.3.hook_resid_post:373:add:33";
+    let args = [
+        &["generate", "--json", "--steer", steer, "--prompt", "Once upon a time, there was a"],
+        &GREEDY[..],
+    ]
+    .concat();
+    let lines = lines(&stdout(&args));
+
+    let text: String = lines.iter().filter_map(|line| line["text"].as_str()).collect();
+    assert!(text.contains(" dog"), "{text}");
+    let applied = &lines.last().unwrap()["applied"][0];
+    assert_eq!(applied["intervention"], steer);
+    // Eight tokens of text in the prompt, thirty generated; not `<|bos|>`.
+    assert_eq!(applied["positions"], 38);
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let story = |seed: &str| stdout(&["generate", "--seed", seed, "--max-tokens", "12"]);
+
+    assert_eq!(story("7"), story("7"));
+    assert_ne!(story("7"), story("8"));
+}
+
+#[test]
+fn a_run_writes_what_it_computed_for_other_tools() {
+    std::fs::create_dir_all(scratch()).unwrap();
+    let (tokens, out) = (scratch().join("tokens.json"), scratch().join("run.safetensors"));
+    std::fs::write(&tokens, "[[5, 7, 11, 13], [17, 19, 23, 29]]").unwrap();
+    let sae = golden("head/saes/topk/blocks_1_hook_resid_post/best_model.pt");
+    stdout(&[
+        "run",
+        "--model",
+        &golden("head"),
+        "--sae",
+        &sae,
+        "--tokens-file",
+        tokens.to_str().unwrap(),
+        "--capture",
+        "blocks.2.hook_attn",
+        "--track",
+        "blocks.1.hook_resid_post",
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+
+    let bytes = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("logits"), [2, 4, 300]);
+    assert_eq!(shape("tokens"), [2, 4]);
+    assert_eq!(shape("blocks.2.hook_attn_out"), [2, 4, 64]);
+    assert_eq!(shape("blocks.1.hook_resid_post/features"), [2, 4, 128]);
+    assert_eq!(shape("blocks.1.hook_resid_post/reconstruction"), [2, 4, 64]);
+    assert_eq!(file.len(), 5);
+    let features = file.tensor("blocks.1.hook_resid_post/features").unwrap();
+    let (numbers, _) = features.data().as_chunks::<4>();
+    let active = numbers.iter().filter(|&&bytes| f32::from_le_bytes(bytes) != 0.0).count();
+    assert_eq!(active, 8 * 8);
+}
+
+#[test]
+fn a_run_prints_one_json_object() {
+    let value: Value =
+        serde_json::from_str(&stdout(&["run", "--json", "--prompt", "The dog", "--top", "2"]))
+            .unwrap();
+
+    assert_eq!(value["texts"][0][0], "<|bos|>");
+    let features = &value["features"]["blocks.3.hook_resid_post"][0];
+    assert_eq!(features.as_array().unwrap().len(), value["tokens"][0].as_array().unwrap().len());
+    assert_eq!(features[1].as_array().unwrap().len(), 2);
+    assert_eq!(value["next"][0].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn hook_points_are_listed_with_shapes_and_saes() {
+    let text = stdout(&["hooks"]);
+
+    let line = text.lines().find(|line| line.starts_with("blocks.2.hook_resid_post")).unwrap();
+    assert!(line.contains("[batch, seq, 256]") && line.contains("2048 features"), "{line}");
+    assert_eq!(text.lines().count(), 2 + 4 * 12);
+}
+
+#[test]
+fn inspect_tells_a_model_an_sae_and_a_tensor_file() {
+    let model = stdout(&["inspect", &golden("mid_aba30cb")]);
+    assert!(model.contains("era: E3") && model.contains("also fits era: E4, E4b"), "{model}");
+    let sae = stdout(&["inspect", &golden("old/saes/gated/blocks_2_hook_mlp")]);
+    assert!(sae.contains("hook point: blocks.2.hook_mlp_out"), "{sae}");
+    let tensors = stdout(&["inspect", &golden("old/expected.safetensors")]);
+    assert!(tensors.contains("logits"), "{tensors}");
+}
+
+#[test]
+fn a_converted_model_computes_the_same_bits() {
+    let dir = scratch().join("converted");
+    stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
+
+    let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
+    assert_eq!(run(dir.to_str().unwrap()), run(&golden("head")));
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
+    let cases: [(&[&str], &str, i32); 12] = [
+        (&["generate", "--frobnicate"], "unexpected argument '--frobnicate'", 2),
+        (&["generate", "--prompt", ""], "the prompt is empty", 2),
+        (&["generate", "--steer", "417"], "`417` is not of the form HOOK:FEATURE:OP", 2),
+        (
+            &["run", "--prompt", "a", "--track", "blocks.2.hook_resid_pst"],
+            "did you mean `blocks.2.hook_resid_post`?",
+            2,
+        ),
+        (&["run"], "--prompt", 2),
+        (&["generate", "--model", "no/such/folder"], "no/such/folder", 1),
+        (&["generate", "--device", "abacus"], "unknown device `abacus`", 1),
+        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 1),
+        (
+            &["generate", "--track", "blocks.9.hook_resid_post"],
+            "the model has no blocks.9.hook_resid_post, it has 4 blocks (0 to 3)",
+            1,
+        ),
+        (
+            &["generate", "--steer", "blocks.3.hook_resid_post:2048:ablate"],
+            "feature 2048 is out of range, the SAE has 2048 (0 to 2047)",
+            1,
+        ),
+        (
+            &["run", "--prompt", "a", "--steer", "blocks.3.hook_resid_post:1:ablate@generated"],
+            "nothing is generated",
+            1,
+        ),
+        (
+            &["run", "--tokens", "1,5000"],
+            "token id 5000 at row 0, position 1 is outside the vocabulary of 4096",
+            1,
+        ),
+    ];
+    for (args, message, code) in cases {
+        let (error, found) = failure(args);
+        assert!(error.contains(message), "{args:?}: {error}");
+        assert!(error.starts_with("error: "), "{args:?}: {error}");
+        assert_eq!(found, code, "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+        .args(["generate", "--json", "--max-tokens", "40"])
+        .env("XDG_CACHE_HOME", scratch())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+
+    let output = child.wait_with_output().unwrap();
+
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
