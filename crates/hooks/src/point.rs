@@ -102,24 +102,36 @@ impl HookPoint {
     /// The other names by which [`FromStr`] knows this point.
     pub fn aliases(self) -> Vec<String> {
         match (self.layer(), self.in_block()) {
-            (Some(layer), Some((_, (_, _, aliases)))) => {
+            (Some(layer), Some((_, _, aliases))) => {
                 aliases.iter().map(|alias| format!("blocks.{layer}.{alias}")).collect()
             }
             _ => Vec::new(),
         }
     }
 
-    fn in_block(self) -> Option<(usize, &'static BlockPoint)> {
+    fn in_block(self) -> Option<&'static BlockPoint> {
         let layer = self.layer()?;
-        IN_BLOCK.iter().enumerate().find(|(_, (point, ..))| point(layer) == self)
+        IN_BLOCK.iter().find(|(point, ..)| point(layer) == self)
     }
 
-    /// Position in the pass: before all blocks, in one, or after all.
-    fn order(self) -> (u8, usize, usize) {
-        match (self.layer(), self.in_block()) {
-            (Some(layer), Some((place, _))) => (1, layer, place),
-            _ if self == Self::Embed => (0, 0, 0),
-            _ => (2, 0, 0),
+    /// Position in the pass: before all blocks, in one, or after all. Compared at every hook point
+    /// of every pass, so it is a jump and not a search of [`IN_BLOCK`].
+    fn order(self) -> (u8, usize, u8) {
+        match self {
+            Self::Embed => (0, 0, 0),
+            Self::ResidPre(layer) => (1, layer, 0),
+            Self::Q(layer) => (1, layer, 1),
+            Self::K(layer) => (1, layer, 2),
+            Self::V(layer) => (1, layer, 3),
+            Self::Pattern(layer) => (1, layer, 4),
+            Self::Z(layer) => (1, layer, 5),
+            Self::AttnOut(layer) => (1, layer, 6),
+            Self::ResidMid(layer) => (1, layer, 7),
+            Self::MlpPre(layer) => (1, layer, 8),
+            Self::MlpPost(layer) => (1, layer, 9),
+            Self::MlpOut(layer) => (1, layer, 10),
+            Self::ResidPost(layer) => (1, layer, 11),
+            Self::FinalNormalized => (2, 0, 0),
         }
     }
 }
@@ -139,7 +151,7 @@ impl PartialOrd for HookPoint {
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.layer(), self.in_block()) {
-            (Some(layer), Some((_, (_, name, _)))) => write!(f, "blocks.{layer}.{name}"),
+            (Some(layer), Some((_, name, _))) => write!(f, "blocks.{layer}.{name}"),
             _ if *self == Self::Embed => f.write_str(EMBED),
             _ => f.write_str(FINAL_NORMALIZED),
         }

@@ -53,15 +53,11 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
     /// - `x`: `[rows, d_in]`
     /// - output: the changed activation, if anything changes
     fn visit(&mut self, point: HookPoint, site: &Site<'m>, x: Tensor<2>) -> Option<Tensor<2>> {
-        let rows = self.context.rows();
-        let covered: Vec<bool> = (0..rows)
-            .map(|row| {
-                let covers = |edit: &crate::plan::Edit| {
-                    self.context.covers(&self.plan.interventions[edit.index], row)
-                };
-                site.edits.iter().any(covers)
-            })
-            .collect();
+        let covered: Vec<bool> = if site.edits.is_empty() {
+            Vec::new()
+        } else {
+            (0..self.context.rows()).map(|row| self.covers_any(site, row)).collect()
+        };
         let edits = covered.contains(&true);
         let encoded = (site.track || edits && site.needs_features())
             .then(|| site.sae.encode_sparse(x.clone()));
@@ -70,6 +66,12 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             self.features.insert(point, features);
         }
         out
+    }
+
+    /// Whether any edit of the site covers `row`.
+    fn covers_any(&self, site: &Site<'m>, row: usize) -> bool {
+        let mut edits = site.edits.iter();
+        edits.any(|edit| self.context.covers(&self.plan.interventions[edit.index], row))
     }
 
     fn edit(

@@ -104,7 +104,8 @@ fn argmax(logits: &[f32]) -> usize {
 
 fn log_softmax(logits: &[f32], index: usize) -> f32 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+    // The exponentials in float32, which is fast, their sum in float64, which loses nothing.
+    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
     (f64::from(logits[index] - max) - sum.ln()) as f32
 }
 

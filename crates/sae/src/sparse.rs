@@ -21,6 +21,14 @@ impl SparseFeatures {
     /// # Panics
     /// If an index is not below `d_sae`.
     pub fn push_row(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
+        let row = row.into_iter();
+        // Where the length is known, as after a selection, memory is taken once.
+        if let (_, Some(most)) = row.size_hint()
+            && most < self.d_sae
+        {
+            self.indices.reserve(most);
+            self.values.reserve(most);
+        }
         for (index, value) in row {
             assert!((index as usize) < self.d_sae, "feature {index} of {}", self.d_sae);
             if value != 0.0 {

@@ -84,57 +84,59 @@ fn sorted(pre: Tensor<2>, k: usize) -> (Tensor<2>, Tensor<2, burn::tensor::Int>)
     (values.slice_dim(1, 0..k), indices.slice_dim(1, 0..k))
 }
 
-/// Finds the `k` largest of a row in one pass, with memory that is used again for the next row.
+/// Finds the `k` largest of a row, with memory that is used again for the next row.
 struct Selection {
     k: usize,
-    /// The candidates so far; cut down to the `k` best whenever it is full.
-    best: Vec<(u32, f32)>,
+    /// The largest number of each chunk.
+    maxima: Vec<f32>,
+    /// What may be among the `k` largest.
+    candidates: Vec<(u32, f32)>,
 }
 
-/// Numbers looked at together: their maximum is found without a branch, and most often is too
-/// small for any of them to be a candidate.
-const CHUNK: usize = 32;
+/// Numbers whose maximum is taken together, without a branch.
+const CHUNK: usize = 16;
 
 impl Selection {
     fn new(k: usize) -> Self {
-        Self { k, best: Vec::with_capacity(2 * k + CHUNK) }
+        Self { k, maxima: Vec::new(), candidates: Vec::with_capacity(2 * k) }
     }
 
     /// The `k` largest of `row` in ascending order of index.
+    ///
+    /// The `k`-th largest of the chunks' maxima is no larger than the `k`-th largest number: `k`
+    /// numbers, one in each of these chunks, reach it. So only what reaches it is a candidate, and
+    /// only about `k` chunks have any.
     fn of(&mut self, row: &[f32]) -> &[(u32, f32)] {
-        self.best.clear();
-        let full = 2 * self.k;
-        // Once k candidates are there, a later one must be larger than the least of them: of
-        // equal ones the earlier stays.
-        let mut least = f32::NEG_INFINITY;
-        for (chunk, values) in row.chunks(CHUNK).enumerate() {
-            if values.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
-                <= least
-            {
-                continue;
-            }
-            for (at, &value) in values.iter().enumerate() {
-                if value > least {
-                    self.best.push(((chunk * CHUNK + at) as u32, value));
-                }
-            }
-            if self.best.len() > full {
-                least = self.cut();
-            }
+        let largest = |chunk: &[f32]| {
+            chunk.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
+        };
+        self.maxima.clear();
+        self.maxima.extend(row.chunks(CHUNK).map(largest));
+        let bound = self.bound();
+
+        self.candidates.clear();
+        let chunks = row.chunks(CHUNK).zip(&self.maxima).enumerate();
+        for (at, (chunk, _)) in chunks.filter(|(_, (_, max))| **max >= bound) {
+            let first = at * CHUNK;
+            let reaching = chunk.iter().enumerate().filter(|(_, value)| **value >= bound);
+            self.candidates.extend(reaching.map(|(at, &value)| ((first + at) as u32, value)));
         }
-        self.cut();
-        self.best.sort_unstable_by_key(|(index, _)| *index);
-        &self.best
+        if self.candidates.len() > self.k {
+            self.candidates
+                .select_nth_unstable_by(self.k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            self.candidates.truncate(self.k);
+            self.candidates.sort_unstable_by_key(|(index, _)| *index);
+        }
+        &self.candidates
     }
 
-    /// Drops all but the `k` best and gives back the least of them.
-    fn cut(&mut self) -> f32 {
-        if self.best.len() > self.k {
-            self.best
-                .select_nth_unstable_by(self.k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            self.best.truncate(self.k);
+    /// What a number must reach to be among the `k` largest, going by the maxima alone.
+    fn bound(&self) -> f32 {
+        if self.maxima.len() < self.k {
+            return f32::NEG_INFINITY;
         }
-        self.best.iter().fold(f32::INFINITY, |least, &(_, value)| least.min(value))
+        let mut maxima = self.maxima.clone();
+        *maxima.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1
     }
 }
 
