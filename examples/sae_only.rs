@@ -18,7 +18,7 @@ fn main() -> Result<()> {
 
     // An activation that is one feature's direction, and one that is two.
     let directions = sae.directions(&[1993, 705])?;
-    let one = directions.clone().slice([0..1]) * 30.0;
+    let one = directions.clone().slice_dim(0, 0..1) * 30.0;
     let two = directions.sum_dim(0) * 30.0;
     let x = Tensor::cat(vec![one, two], 0);
 

@@ -92,10 +92,11 @@ impl Scope {
 
     fn tokenizer(&self) -> Result<&nanoscope_tokenizer::Tokenizer> {
         self.model.tokenizer().ok_or_else(|| {
-            Hint::new(
+            let hint = Hint::new(
                 "the model has no tokenizer beside it",
                 "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`",
-            )
+            );
+            hint.into()
         })
     }
 }

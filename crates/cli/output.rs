@@ -18,8 +18,8 @@ pub(crate) struct Hint {
 }
 
 impl Hint {
-    pub(crate) fn new(error: &'static str, hint: &'static str) -> anyhow::Error {
-        Self { error, hint }.into()
+    pub(crate) fn new(error: &'static str, hint: &'static str) -> Self {
+        Self { error, hint }
     }
 }
 

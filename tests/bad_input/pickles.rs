@@ -97,6 +97,9 @@ fn a_name_that_would_garble_the_terminal_is_escaped() {
     );
 }
 
+/// Something that is wrong with a tensor.
+type Change = fn(&mut PyTensor);
+
 fn with_w_enc(change: impl FnOnce(&mut PyTensor)) -> SaeFile {
     let mut sae = SaeFile::valid();
     let mut tensor = PyTensor::whole("W_enc", &[4, 8]);
@@ -133,7 +136,6 @@ fn a_tensor_that_its_storage_does_not_hold_is_refused() {
         ["sae.pt", "sae_state_dict.W_enc", "8589934592"]
     );
 
-    type Change = fn(&mut PyTensor);
     let cases: [(&str, Change, &str); 9] = [
         ("2^60 elements", |t| (t.claims, t.shape) = (1 << 60, vec![1 << 57, 8]), "byte limit"),
         ("2^62 elements of a storage", |t| t.claims = 1 << 62, "overflows"),

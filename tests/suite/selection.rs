@@ -1,7 +1,7 @@
-//! The device's selection of the largest features is the host's.
+//! The largest features of a tensor on the device are those of a sort on the host.
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_sae::{SparseFeatures, TopKPath, top_k};
+use nanoscope_sae::{SparseFeatures, top_k};
 
 const SIZES: [usize; 5] = [64, 1024, 4096, 10_240, 65_536];
 /// Around the powers of two at which kernels change, and past 63, where burn's own `topk` is wrong
@@ -50,7 +50,7 @@ fn assert_selected(what: &str, found: &SparseFeatures, expected: &SparseFeatures
 }
 
 #[test]
-fn the_largest_values_are_those_of_a_sort_wherever_they_are_found() {
+fn the_largest_values_are_those_of_a_sort() {
     let device = nanoscope_device::for_tests();
     for d_sae in SIZES {
         for rows in [1, 4] {
@@ -59,18 +59,16 @@ fn the_largest_values_are_those_of_a_sort_wherever_they_are_found() {
             let pre = Tensor::<2>::from_data(pre, &device);
             for k in KS.into_iter().filter(|&k| k <= d_sae) {
                 let expected = by_sorting(&values, d_sae, k);
-                for path in [TopKPath::Host, TopKPath::Device] {
-                    let found = top_k(pre.clone(), k, path);
-                    let what = format!("top {k} of {rows} x {d_sae}, {path:?}");
-                    assert_selected(&what, &found, &expected);
-                }
+                let found = top_k(pre.clone(), k);
+                let what = format!("top {k} of {rows} x {d_sae}");
+                assert_selected(&what, &found, &expected);
             }
         }
     }
 }
 
 #[test]
-fn of_equal_values_the_earlier_are_taken_wherever_they_are_found() {
+fn of_equal_values_the_earlier_are_taken() {
     let device = nanoscope_device::for_tests();
     let d_sae = 4096;
     // Sixteen values, so that every selection is cut through equal ones.
@@ -78,9 +76,7 @@ fn of_equal_values_the_earlier_are_taken_wherever_they_are_found() {
     let pre = Tensor::<2>::from_data(TensorData::new(values.clone(), [1, d_sae]), &device);
     for k in KS {
         let expected = by_sorting(&values, d_sae, k);
-        for path in [TopKPath::Host, TopKPath::Device] {
-            let found = top_k(pre.clone(), k, path);
-            assert_selected(&format!("top {k}, {path:?}"), &found, &expected);
-        }
+        let found = top_k(pre.clone(), k);
+        assert_selected(&format!("top {k}"), &found, &expected);
     }
 }

@@ -1,12 +1,12 @@
 //! nanochat-SAE's files: what `save_sae` writes, and its trainer's checkpoints.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, GateWeights, Sae, SaeConfig, SaeWeights};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::convert::Order;
@@ -46,7 +46,7 @@ struct RawSaeConfig {
 
     /// Whatever else is there; it must be one of [`TRAINING_KEYS`].
     #[serde(flatten, skip_serializing)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, serde_json::Value>,
 }
 
 /// Keys of `SAEConfig` that only its trainer reads. `to_dict` leaves them out, `from_dict` takes
@@ -227,7 +227,7 @@ impl NanochatSae {
 }
 
 /// Writes `sae` to the `.pt` file at `path` as nanochat-SAE's `save_sae` does: weights and
-/// configuration in the file, and a `config.json` beside it where there is none yet. Another SAE's
+/// configuration in the file, its folder made if needed, and a `config.json` beside it where there is none yet. Another SAE's
 /// `config.json` is left alone.
 ///
 /// The reference's `load_state_dict` makes float32 of 16-bit weights.
@@ -278,6 +278,8 @@ pub fn save_nanochat_sae(
     if let Some(GateWeights { w_gate, b_gate }) = gate {
         tensors.extend([matrix("W_gate", w_gate), vector("b_gate", b_gate)]);
     }
+    let dir = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
     write_pt(path, (STATE_DICT, &tensors), &[("config", &description)], dtype)?;
 
     let beside = path.with_file_name(CONFIG_FILE);

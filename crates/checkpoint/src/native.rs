@@ -30,7 +30,8 @@ struct Config {
     format: String,
     version: u32,
     era: String,
-    model_config: RawConfig,
+    #[serde(rename = "model_config")]
+    model: RawConfig,
 }
 
 pub(crate) fn is_native(weights: &Path) -> bool {
@@ -56,7 +57,7 @@ pub(crate) fn describe(
         let path = path.to_owned();
         return Err(CheckpointError::EraMismatch { path, asked, fits: vec![era] });
     }
-    let raw = config.model_config;
+    let raw = config.model;
     let config = raw.config(era).map_err(invalid)?;
     let description =
         Description { file, prefix: String::new(), config, era, also_fits: Vec::new(), raw };
@@ -88,7 +89,7 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
         format: FORMAT.to_owned(),
         version: VERSION,
         era: era.to_string(),
-        model_config: RawConfig {
+        model: RawConfig {
             sequence_len: shape.sequence_len,
             vocab_size: shape.vocab_size,
             n_layer: shape.n_layer,

@@ -136,7 +136,7 @@ impl TensorFile {
             read_start(&mut file, &mut start)
         });
         let read = read.map_err(|source| CheckpointError::io(path, source))?;
-        if looks_like_safetensors(&start, read) {
+        if looks_like_safetensors(start, read) {
             Self::open_safetensors(path)
         } else {
             Self::open_pt(path)
@@ -298,9 +298,9 @@ fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
 
 /// A safetensors file starts with the length of its header and the header's brace; no zip, pickle
 /// or tar has a brace there after a length that small.
-fn looks_like_safetensors(start: &[u8; 8], read: usize) -> bool {
+fn looks_like_safetensors(start: [u8; 8], read: usize) -> bool {
     read == 8
-        && u64::from_le_bytes(*start) < (1 << 32)
+        && u64::from_le_bytes(start) < (1 << 32)
         && !start.starts_with(b"PK")
         && start[5..] == [0, 0, 0]
 }

@@ -14,14 +14,9 @@ pub struct Patch {
 
 #[derive(Debug, Clone)]
 struct Edit {
-    with: Replacement,
+    /// None for zeros.
+    with: Option<Recorded>,
     reached: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Replacement {
-    Zeros,
-    Activation(Recorded),
 }
 
 impl Patch {
@@ -32,15 +27,15 @@ impl Patch {
 
     /// Puts `activation` at `point`.
     pub fn replace(self, point: HookPoint, activation: Recorded) -> Self {
-        self.with(point, Replacement::Activation(activation))
+        self.with(point, Some(activation))
     }
 
     /// Puts zeros at `point`.
     pub fn zero(self, point: HookPoint) -> Self {
-        self.with(point, Replacement::Zeros)
+        self.with(point, None)
     }
 
-    fn with(mut self, point: HookPoint, with: Replacement) -> Self {
+    fn with(mut self, point: HookPoint, with: Option<Recorded>) -> Self {
         self.edits.insert(point, Edit { with, reached: false });
         self
     }
@@ -72,9 +67,9 @@ impl HookRouter for Patch {
         };
         edit.reached = true;
         match &edit.with {
-            Replacement::Zeros => x.zeros_like(),
-            Replacement::Activation(with) if with.shape() == x.dims() => with.tensor(),
-            Replacement::Activation(with) => {
+            None => x.zeros_like(),
+            Some(with) if with.shape() == x.dims() => with.tensor(),
+            Some(with) => {
                 self.mismatch.get_or_insert(HookError::ShapeMismatch {
                     point,
                     expected: x.dims().to_vec(),

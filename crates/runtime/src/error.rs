@@ -16,7 +16,7 @@ pub enum RuntimeError {
         n_layer: usize,
     },
     /// An SAE was trained on activations of another width.
-    #[error("the SAE for {hook} has d_in {found}, the activation there {}", width(.expected))]
+    #[error("the SAE for {hook} has d_in {found}, the activation there {}", width(*.expected))]
     WidthMismatch {
         /// The hook point.
         hook: HookPoint,
@@ -140,7 +140,7 @@ pub enum RuntimeError {
     },
 }
 
-fn width(expected: &Option<usize>) -> String {
+fn width(expected: Option<usize>) -> String {
     expected.map_or("has no fixed width".to_owned(), |width| format!("has {width}"))
 }
 

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     /// Probabilities 0.5, 0.3, 0.15, 0.05 at temperature 1, in another order.
-    const LOGITS: [f32; 4] = [-1.897_12, -0.693_147, -2.995_732, -1.203_973];
+    const LOGITS: [f32; 4] = [-1.897_12, -std::f32::consts::LN_2, -2.995_732, -1.203_973];
 
     fn drawn(sampling: &Sampling) -> [usize; 4] {
         let mut counts = [0; 4];

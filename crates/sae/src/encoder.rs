@@ -1,7 +1,7 @@
 use burn::tensor::{Tensor, activation};
 
 use crate::config::Architecture;
-use crate::top_k::{TopKPath, keep_top_k, top_k};
+use crate::top_k::{keep_top_k, top_k};
 use crate::{Sae, SparseFeatures};
 
 impl Sae {
@@ -15,11 +15,7 @@ impl Sae {
     /// If `x` does not have `d_in` columns.
     pub fn encode(&self, x: Tensor<2>) -> Tensor<2> {
         match self.config().architecture() {
-            Architecture::SignedTopK { k } => {
-                let pre = self.pre_activations(x);
-                let path = self.path(&pre);
-                keep_top_k(pre, k, path)
-            }
+            Architecture::SignedTopK { k } => keep_top_k(self.pre_activations(x), k),
             Architecture::Relu => activation::relu(self.pre_activations(x)),
             Architecture::SignedGated => {
                 let open = self.gate_logits(x.clone()).greater_scalar(0.0).float();
@@ -38,11 +34,7 @@ impl Sae {
     /// If `x` does not have `d_in` columns.
     pub fn encode_sparse(&self, x: Tensor<2>) -> SparseFeatures {
         match self.config().architecture() {
-            Architecture::SignedTopK { k } => {
-                let pre = self.pre_activations(x);
-                let path = self.path(&pre);
-                top_k(pre, k, path)
-            }
+            Architecture::SignedTopK { k } => top_k(self.pre_activations(x), k),
             Architecture::Relu => {
                 let pre = host(self.pre_activations(x));
                 self.collect(pre.iter().map(|&value| if value > 0.0 { value } else { 0.0 }))
@@ -54,10 +46,6 @@ impl Sae {
                 self.collect(pre.iter().zip(&gates).map(open))
             }
         }
-    }
-
-    fn path(&self, pre: &Tensor<2>) -> TopKPath {
-        TopKPath::for_device(&pre.device(), pre.shape().num_elements())
     }
 
     /// Makes rows of `d_sae` values each sparse.

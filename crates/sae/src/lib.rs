@@ -39,4 +39,4 @@ pub use config::{Architecture, SaeConfig};
 pub use error::SaeError;
 pub use sae::{GateWeights, Sae, SaeWeights};
 pub use sparse::SparseFeatures;
-pub use top_k::{TopKPath, top_k};
+pub use top_k::top_k;

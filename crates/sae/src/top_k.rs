@@ -1,70 +1,28 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::SparseFeatures;
 
-/// Where the `k` largest of each row are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopKPath {
-    /// The rows are read back and gone through once. On a CPU burn's own top-k sorts the row:
-    /// 199 µs against 10 µs at 10,240 features.
-    Host,
-    /// The rows are sorted where they are. Not burn's `topk_with_indices`: on wgpu burn 0.22.1
-    /// gives wrong values for `k >= 64` without an error.
-    Device,
-}
-
-/// From this many numbers on, a GPU sorts faster than they are read back.
-const READ_BACK: usize = 1 << 20;
-
-impl TopKPath {
-    /// The better path for a selection from `len` numbers on `device`.
-    pub fn for_device(device: &Device, len: usize) -> Self {
-        if len < READ_BACK || in_host_memory(device) { Self::Host } else { Self::Device }
-    }
-}
-
-/// Whether reading a tensor of this device is only a copy: CPU backends keep no memory pool.
-fn in_host_memory(device: &Device) -> bool {
-    device.memory_pool_usage().is_none()
-}
-
 /// The `k` largest values of each row; of equal ones those with the lower index.
+///
+/// The rows are read back and gone through on the host, on every backend. On a CPU burn's own top-k
+/// sorts the row (199 µs against 10 µs at 10,240 features). On a GPU burn 0.22.1 has no better way:
+/// its sort reads the tensor back, sorts on the host and uploads the result, and `topk_with_indices`
+/// on wgpu gives wrong values for `k >= 64` without an error.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]`
 ///
 /// # Panics
 /// If `k` is 0 or larger than `d_sae`.
-pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
+pub fn top_k(pre: Tensor<2>, k: usize) -> SparseFeatures {
     let [_, d_sae] = pre.dims();
     assert!((1..=d_sae).contains(&k), "top {k} of {d_sae}");
+    let data = pre.into_data_dtype(DType::F32);
+    let values = data.as_slice::<f32>().expect("the data were just made float32");
     let mut features = SparseFeatures::new(d_sae);
-    match path {
-        TopKPath::Host => {
-            let data = pre.into_data_dtype(burn::tensor::DType::F32);
-            let values = data.as_slice::<f32>().expect("the data were just made float32");
-            let mut selection = Selection::new(k);
-            for row in values.chunks_exact(d_sae) {
-                features.push_row(selection.of(row).iter().copied());
-            }
-        }
-        TopKPath::Device => {
-            // One more than is kept shows whether the cut goes through equal values: of those
-            // burn's sort, which is not stable, may put any first.
-            let shown = (k + 1).min(d_sae);
-            let (values, indices) = sorted(pre.clone(), shown);
-            let values: Vec<f32> = values.into_data().iter::<f32>().collect();
-            if k < d_sae && values.chunks_exact(shown).any(|row| row[k - 1] <= row[k]) {
-                return top_k(pre, k, TopKPath::Host);
-            }
-            let indices: Vec<u32> = indices.into_data().iter::<u32>().collect();
-            for (values, indices) in values.chunks_exact(shown).zip(indices.chunks_exact(shown)) {
-                let mut row: Vec<_> =
-                    indices[..k].iter().copied().zip(values[..k].iter().copied()).collect();
-                row.sort_unstable_by_key(|(index, _)| *index);
-                features.push_row(row);
-            }
-        }
+    let mut selection = Selection::new(k);
+    for row in values.chunks_exact(d_sae) {
+        features.push_row(selection.of(row).iter().copied());
     }
     features
 }
@@ -73,15 +31,10 @@ pub fn top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> SparseFeatures {
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]`; the output has the same shape
-pub(crate) fn keep_top_k(pre: Tensor<2>, k: usize, path: TopKPath) -> Tensor<2> {
+pub(crate) fn keep_top_k(pre: Tensor<2>, k: usize) -> Tensor<2> {
     let (shape, device) = (pre.dims(), pre.device());
-    let dense = top_k(pre, k, path).to_dense();
+    let dense = top_k(pre, k).to_dense();
     Tensor::from_data(TensorData::new(dense, shape), &device)
-}
-
-fn sorted(pre: Tensor<2>, k: usize) -> (Tensor<2>, Tensor<2, burn::tensor::Int>) {
-    let (values, indices) = pre.sort_descending_with_indices(1);
-    (values.slice_dim(1, 0..k), indices.slice_dim(1, 0..k))
 }
 
 /// Finds the `k` largest of a row, with memory that is used again for the next row.
