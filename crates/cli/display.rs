@@ -68,17 +68,18 @@ impl Lines {
             *largest = largest.max(row_max);
             let layer = hook.layer().map_or(String::new(), |layer| format!("L{layer}"));
             let _ = write!(out, "{DIM}{layer:<LAYER_CELLS$}{DIM:#}");
-            for (index, value) in strongest {
+            let last = strongest.len().saturating_sub(1);
+            for (at, (index, value)) in strongest.into_iter().enumerate() {
                 let bar = bar(value.abs() / *largest);
                 let label = labels.and_then(|labels| labels.get(index)).unwrap_or_default();
-                let label = pad(&cut(label, self.label_cells), self.label_cells);
+                let label = cut(label, self.label_cells);
+                let label = if at < last { pad(&label, self.label_cells) } else { label };
                 let _ = write!(
                     out,
                     " {BAR}{bar}{BAR:#}{value:>6.1} {DIM}#{index:<5}{DIM:#} {LABEL}{label}{LABEL:#}"
                 );
             }
         }
-        out.truncate(out.trim_end().len());
         out
     }
 }
