@@ -207,9 +207,12 @@ pub(crate) struct PlanArgs {
     /// Show the features of the SAE at this hook point, or `all` [default: the deepest SAE]
     #[arg(long, value_name = "HOOK")]
     pub(crate) track: Vec<Track>,
-    /// Change a feature: HOOK:FEATURE:OP[:VALUE][@WHERE], OP being multiply, set, set_if_active,
-    /// ablate or add, WHERE being text, all, prompt, generated, last or A..B
-    #[arg(long, value_name = "SPEC")]
+    #[arg(
+        long,
+        value_name = "SPEC",
+        help = "Change a feature: HOOK:FEATURE:OP[:VALUE][@WHERE], OP being multiply, set, \
+                set_if_active, ablate or add, WHERE being text, all, prompt, generated, last or A..B"
+    )]
     pub(crate) steer: Vec<Intervention>,
     /// What becomes of the part of the activation that the SAE does not explain
     #[arg(long, value_enum, default_value = "keep-error")]
