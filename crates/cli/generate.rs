@@ -97,6 +97,7 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         nanoscope_runtime::EndReason::ContextFull { capacity } => {
             format!(", the context of {capacity} tokens is full")
         }
+        nanoscope_runtime::EndReason::NotFinite => ", the logits are not finite".to_owned(),
     };
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");

@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use nanoscope_checkpoint::Inspection;
 
 use crate::args::InspectArgs;
+use crate::display::harmless;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
@@ -37,7 +38,8 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
     }
     writeln!(out, "  {} tensors:", tensors.len())?;
     for tensor in tensors {
-        writeln!(out, "    {:<48} {:<5} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
+        let name = harmless(&tensor.name);
+        writeln!(out, "    {name:<48} {:<5} {:?}", tensor.dtype, tensor.shape)?;
     }
     Ok(())
 }

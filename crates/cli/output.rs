@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::display::harmless;
+
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const SOFT: Style = AnsiColor::Cyan.on_default();
 const BOLD: Style = Style::new().bold();
@@ -37,9 +39,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    anstream::eprintln!("{BAD}error{BAD:#}: {error}");
+    // Names from files are part of it, and a terminal acts on some characters.
+    anstream::eprintln!("{BAD}error{BAD:#}: {}", harmless(&error.to_string()));
     for cause in error.chain().skip(1) {
-        anstream::eprintln!("  because: {cause}");
+        anstream::eprintln!("  because: {}", harmless(&cause.to_string()));
     }
     if let Some(hint) = hint(error) {
         anstream::eprintln!("{SOFT}hint{SOFT:#}: {hint}");

@@ -2,14 +2,15 @@
 
 use std::fs;
 
+use burn::tensor::Tensor;
 use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Generation, InterpretableModel, Intervention, Op, Plan, Run, RuntimeError, Sampling, Span,
-    Splice, SyntaxError, Where,
+    EndReason, Generation, InterpretableModel, Intervention, Op, Plan, Run, RuntimeError, Sampling,
+    Span, Splice, SyntaxError, Where,
 };
 use nanoscope_sae::SaeError;
-use nanoscope_transformer::{GptError, TokenBatch};
+use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
 use tempfile::TempDir;
 
 use crate::files::{Checkpoint, fixture, small_sae};
@@ -369,4 +370,28 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
             [&format!("`{at}` is no position rule"), "generated"]
         );
     }
+}
+
+/// Gives NaN for every weight.
+struct NotNumbers;
+
+impl WeightSource for NotNumbers {
+    type Error = std::convert::Infallible;
+
+    fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Self::Error> {
+        let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
+        Ok(Tensor::full(shape, f32::NAN, &nanoscope_device::for_tests()))
+    }
+}
+
+#[test]
+fn a_generation_from_logits_that_are_no_numbers_ends_and_says_so() {
+    let config = bare().gpt().config().clone();
+    let gpt = Gpt::load(config, &mut NotNumbers, &nanoscope_device::for_tests()).unwrap();
+    let model = InterpretableModel::new(gpt);
+
+    let mut generation = model.generate(&[1, 2], &Plan::new(), &Sampling::greedy(5)).unwrap();
+
+    assert_eq!(generation.by_ref().count(), 0);
+    assert_eq!(generation.end(), Some(EndReason::NotFinite));
 }

@@ -129,13 +129,9 @@ impl TensorFile {
     /// a Python object that has no business in a file of tensors.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let mut start = [0; 8];
-        let read = File::open(path).and_then(|mut file| {
-            if file.metadata()?.is_dir() {
-                return Err(io::Error::from(io::ErrorKind::IsADirectory));
-            }
-            read_start(&mut file, &mut start)
-        });
-        let read = read.map_err(|source| CheckpointError::io(path, source))?;
+        let read = regular_file(path)
+            .and_then(|mut file| read_start(&mut file, &mut start))
+            .map_err(|source| CheckpointError::io(path, source))?;
         if looks_like_safetensors(start, read) {
             Self::open_safetensors(path)
         } else {
@@ -233,7 +229,9 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`CheckpointError`] if the tensor is missing, has another shape, is not of numbers, cannot
-    /// be read, or holds a number that is not finite.
+    /// be read, or holds a number that is not finite. The last is not looked for where the data
+    /// are mapped as they are (float32 in a safetensors file): that would read what mapping leaves
+    /// unread.
     pub fn read(
         &self,
         name: &str,
@@ -283,6 +281,18 @@ impl TensorFile {
             }
         }
     }
+}
+
+/// Opens the file at `path`. Not a folder, which cannot be read, and no pipe, which may never end.
+fn regular_file(path: &Path) -> io::Result<File> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
 }
 
 fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {

@@ -68,6 +68,9 @@ pub enum EndReason {
         /// The positions that it holds.
         capacity: usize,
     },
+    /// The logits are not numbers, so there is no likeliest token: a weight is not finite, or a
+    /// steered activation has left the range of float32.
+    NotFinite,
 }
 
 impl std::fmt::Display for EndReason {
@@ -76,6 +79,7 @@ impl std::fmt::Display for EndReason {
             Self::MaxTokens => f.write_str("max_tokens"),
             Self::Stop { .. } => f.write_str("stop"),
             Self::ContextFull { .. } => f.write_str("context_full"),
+            Self::NotFinite => f.write_str("not_finite"),
         }
     }
 }
@@ -164,6 +168,9 @@ impl<'m> Generation<'m> {
         }
         let choice = self.sampler.choose(&self.logits);
         let token = choice.token;
+        if !choice.logprob.is_finite() {
+            return Err(EndReason::NotFinite);
+        }
         if self.ends_text(token) {
             return Err(EndReason::Stop { token });
         }
