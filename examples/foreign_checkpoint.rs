@@ -14,7 +14,7 @@ const TEXT: &str = "Tim and his mom went to the park. They saw a big dog. The do
 fn main() -> Result<()> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let path = std::env::args_os().nth(1).map_or(demo, PathBuf::from);
-    for found in inspect(&path)? {
+    for found in inspect(&path, None)? {
         println!("{}: {}, {} tensors", found.path.display(), found.what, found.tensors.len());
     }
 

@@ -111,6 +111,7 @@ fn a_run_writes_what_it_computed_for_other_tools() {
     std::fs::create_dir_all(scratch()).unwrap();
     let (tokens, out) = (scratch().join("tokens.json"), scratch().join("run.safetensors"));
     std::fs::write(&tokens, "[[5, 7, 11, 13], [17, 19, 23, 29]]").unwrap();
+    let _ = std::fs::remove_file(&out);
     let sae = golden("head/saes/topk/blocks_1_hook_resid_post/best_model.pt");
     stdout(&[
         "run",
@@ -178,6 +179,7 @@ fn inspect_tells_a_model_an_sae_and_a_tensor_file() {
 #[test]
 fn a_converted_model_computes_the_same_bits() {
     let dir = scratch().join("converted");
+    let _ = std::fs::remove_dir_all(&dir);
     stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
 
     let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
@@ -197,8 +199,8 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
         ),
         (&["run"], "--prompt", 2),
         (&["generate", "--model", "no/such/folder"], "no/such/folder", 1),
-        (&["generate", "--device", "abacus"], "unknown device `abacus`", 1),
-        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 1),
+        (&["generate", "--device", "abacus"], "unknown device `abacus`", 2),
+        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 2),
         (
             &["generate", "--track", "blocks.9.hook_resid_post"],
             "the model has no blocks.9.hook_resid_post, it has 4 blocks (0 to 3)",
@@ -247,4 +249,50 @@ fn a_reader_that_has_had_enough_is_no_failure() {
 
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_tokenizer_is_found_from_a_relative_path() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/base_checkpoints");
+    for (inside, path) in [("", "d4"), ("d4", "."), ("d4", "model_001359.pt")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+            .args(["run", "--prompt", "The dog", "--model", path])
+            .current_dir(folder.join(inside))
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{path} in d4/{inside}: {error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_can_be_read_by_those_who_may_read_other_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = scratch().join("modes");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (out, plain) = (dir.join("run.safetensors"), dir.join("plain"));
+    std::fs::write(&plain, "").unwrap();
+    stdout(&["run", "--prompt", "The dog", "--out", out.to_str().unwrap()]);
+
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&out), mode(&plain));
+}
+
+#[test]
+fn flags_that_would_be_ignored_are_refused() {
+    let head = golden("head");
+    let sae = golden("head/saes/relu/blocks_2_hook_mlp/best_model.pt");
+    let cases: [(&[&str], &str); 4] = [
+        (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
+        (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
+        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "there is no SAE to track"),
+        (&["generate", "--splice", "reconstruct"], "--steer"),
+    ];
+    for (args, message) in cases {
+        let (error, _) = failure(args);
+        assert!(error.contains(message), "{args:?}: {error}");
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Command {
 Examples:
   nanoscope generate
       tells a story with the built-in model, and shows what fires on each token
-  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:373:add:35
+  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:373:add:33
       the same with the direction of one feature added everywhere
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
@@ -137,6 +137,9 @@ pub(crate) struct HooksArgs {
 pub(crate) struct InspectArgs {
     /// A file, or a folder with a model or SAEs
     pub(crate) path: PathBuf,
+    /// The era of a checkpoint that fits several
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<Era>,
     /// Print one JSON object per file
     #[arg(long)]
     pub(crate) json: bool,
@@ -157,9 +160,9 @@ pub(crate) struct ConvertArgs {
     /// The form to write
     #[arg(long, value_enum)]
     pub(crate) to: Form,
-    /// The numbers to write an SAE in
-    #[arg(long, value_enum, default_value = "f32")]
-    pub(crate) dtype: Number,
+    /// The numbers to write an SAE in [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Number>,
     /// The era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
@@ -214,9 +217,10 @@ pub(crate) struct PlanArgs {
                 set_if_active, ablate or add, WHERE being text, all, prompt, generated, last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,
-    /// What becomes of the part of the activation that the SAE does not explain
-    #[arg(long, value_enum, default_value = "keep-error")]
-    pub(crate) splice: SpliceArg,
+    /// What becomes of the part of the activation that the SAE does not explain [default:
+    /// keep-error]
+    #[arg(long, value_enum, requires = "steer")]
+    pub(crate) splice: Option<SpliceArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

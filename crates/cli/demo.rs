@@ -36,14 +36,15 @@ pub(crate) const SAES: &str = "saes";
 
 /// The demo's folder, in the layout of nanochat's base folder.
 ///
-/// The files are written to the user's cache the first time, and again if one is missing or has
-/// another length; the folder's name carries their content's fingerprint, so binaries of different
+/// The files are written to the user's cache the first time, and again if one is missing or not
+/// the same; the folder's name carries their content's fingerprint, so binaries of different
 /// versions do not share one.
 pub(crate) fn unpack() -> Result<PathBuf> {
     let dir = cache_dir().join(format!("demo-{:016x}", fingerprint()));
     for (path, bytes) in FILES {
         let path = dir.join(path);
-        let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
+        // Compared whole: a cache can be damaged, or filled by somebody else.
+        let there = fs::read(&path).is_ok_and(|found| found == *bytes);
         if !there {
             write(&path, bytes).with_context(|| {
                 format!("could not unpack the built-in model to {}", dir.display())

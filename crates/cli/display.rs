@@ -72,7 +72,7 @@ impl Lines {
             for (at, (index, value)) in strongest.into_iter().enumerate() {
                 let bar = bar(value.abs() / *largest);
                 let label = labels.and_then(|labels| labels.get(index)).unwrap_or_default();
-                let label = cut(label, self.label_cells);
+                let label = cut(&visible(label), self.label_cells);
                 let label = if at < last { pad(&label, self.label_cells) } else { label };
                 let _ = write!(
                     out,
@@ -96,7 +96,7 @@ fn bar(share: f32) -> String {
     pad(&bar, BAR_CELLS)
 }
 
-/// `text` with what a terminal would act on written out, and spaces at its ends made visible.
+/// `text` with what a terminal would act on written out, and a space at its start made visible.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

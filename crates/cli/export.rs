@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use nanoscope_checkpoint::Labels;
+use anyhow::Result;
+use nanoscope_checkpoint::{Labels, save_tensors};
 use nanoscope_runtime::{InterpretableModel, Run};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
@@ -56,14 +56,7 @@ pub(crate) fn write_run(
         tensors.push((format!("{hook}/features"), features));
         tensors.push((format!("{hook}/reconstruction"), reconstruction));
     }
-    let write = || -> Result<()> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().tempfile_in(dir)?;
-        safetensors::serialize_to_file(tensors, None, file.path())?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("could not write {}", path.display()))
+    Ok(save_tensors(path, tensors)?)
 }
 
 fn floats(data: &burn::tensor::TensorData) -> Vec<f32> {

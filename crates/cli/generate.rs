@@ -23,7 +23,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         seed: args.seed,
         max_tokens: args.max_tokens,
     };
-    let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan), &sampling)?;
+    let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan)?, &sampling)?;
     if args.json {
         print_json(&scope, &mut generation, args.top)
     } else {
@@ -62,8 +62,10 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
     let mut tokens = 0;
     let started = Instant::now();
     let tracks = !scope.model.saes().is_empty();
+    // An answer is not a continuation of the question.
+    let opening = if args.chat { String::new() } else { harmless(&args.prompt) };
     if !tracks {
-        write!(out, "{}", harmless(&args.prompt))?;
+        write!(out, "{opening}")?;
     }
     for step in generation.by_ref() {
         tokens += 1;
@@ -84,7 +86,7 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
     let took = started.elapsed().as_secs_f64();
     writeln!(out)?;
     if tracks {
-        writeln!(out, "{}{}", harmless(&args.prompt), harmless(&text))?;
+        writeln!(out, "{opening}{}", harmless(&text))?;
     }
     for applied in generation.applied() {
         let Applied { intervention, positions, changed } = applied;

@@ -12,7 +12,7 @@ use crate::display::harmless;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    for inspection in nanoscope_checkpoint::inspect(&args.path)? {
+    for inspection in nanoscope_checkpoint::inspect(&args.path, args.era)? {
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&inspection)?)?;
         } else {
@@ -33,7 +33,7 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
     }
     if let Some(serde_json::Value::Object(config)) = config {
         let entries: Vec<String> =
-            config.iter().map(|(key, value)| format!("{key} {value}")).collect();
+            config.iter().map(|(key, value)| harmless(&format!("{key} {value}"))).collect();
         writeln!(out, "  config: {}", entries.join(", "))?;
     }
     writeln!(out, "  {} tensors:", tensors.len())?;

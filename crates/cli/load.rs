@@ -56,11 +56,15 @@ impl Scope {
     }
 
     /// The plan that the flags ask for.
-    pub(crate) fn plan(&self, args: &PlanArgs) -> Plan {
+    pub(crate) fn plan(&self, args: &PlanArgs) -> Result<Plan> {
         let mut plan = Plan::new();
         for track in &args.track {
             match track {
                 Track::Hook(hook) => plan = plan.track(*hook),
+                Track::All if self.model.saes().is_empty() => {
+                    let hint = Hint::new("there is no SAE to track", "load one with --sae PATH");
+                    return Err(hint.into());
+                }
                 Track::All => plan = self.model.saes().keys().copied().fold(plan, Plan::track),
             }
         }
@@ -71,10 +75,10 @@ impl Scope {
         }
         for steer in &args.steer {
             let mut intervention = steer.clone();
-            intervention.splice = args.splice.into();
+            intervention.splice = args.splice.map(Into::into).unwrap_or_default();
             plan = plan.intervene(intervention);
         }
-        plan
+        Ok(plan)
     }
 
     /// The ids of `text` with `<|bos|>` before it, as nanochat's models are prompted.
@@ -108,7 +112,7 @@ pub(crate) fn note_ambiguous_era(loaded: &LoadedModel) {
     }
     let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
     note(&format!(
-        "the checkpoint fits the eras {era} and {}; it is read as {era}. Say --era to choose",
+        "the checkpoint fits the eras {era}, {}; it is read as {era}. Say --era to choose",
         eras.join(", "),
         era = loaded.era,
     ));

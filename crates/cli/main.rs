@@ -21,7 +21,7 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        None => return output::welcome(),
+        None => output::welcome(),
         Some(Command::Generate(args)) => generate::generate(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Hooks(args)) => hooks::hooks(args),

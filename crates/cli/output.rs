@@ -1,7 +1,7 @@
 //! What is said to a person beside the results: errors, notes, the first help.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -47,7 +47,16 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = hint(error) {
         anstream::eprintln!("{SOFT}hint{SOFT:#}: {hint}");
     }
-    ExitCode::FAILURE
+    if is_bad_flag(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// Whether the error is the value of a flag that means nothing, whatever the files hold.
+fn is_bad_flag(error: &anyhow::Error) -> bool {
+    use nanoscope_runtime::RuntimeError;
+
+    let sampling = error.downcast_ref::<RuntimeError>();
+    matches!(sampling, Some(RuntimeError::Sampling { .. }))
+        || error.is::<nanoscope_device::DeviceError>()
 }
 
 /// What a person can do about an error, if that is more than its text says.
@@ -89,8 +98,9 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Three commands to begin with.
-pub(crate) fn welcome() -> ExitCode {
-    anstream::println!(
+pub(crate) fn welcome() -> anyhow::Result<()> {
+    writeln!(
+        anstream::stdout(),
         "\
 {BOLD}nanoscope{BOLD:#}: a microscope for small language models
 
@@ -99,12 +109,12 @@ happens when you turn them. A small model is built in; try
 
   {SOFT}nanoscope generate{SOFT:#}
       a story, with the features that fire on each token
-  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:373:add:35{SOFT:#}
+  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:373:add:33{SOFT:#}
       the same model with one feature turned up
   {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
       your own model and SAEs
 
 nanoscope help lists all commands, nanoscope help generate its flags."
-    );
-    ExitCode::SUCCESS
+    )?;
+    Ok(())
 }

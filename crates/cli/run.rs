@@ -18,7 +18,7 @@ use crate::load::Scope;
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
     let tokens = tokens(&scope, &args.input)?;
-    let plan = args.capture.iter().copied().fold(scope.plan(&args.plan), Plan::capture);
+    let plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
     let run = scope.model.run(&tokens, &plan)?;
     if let Some(path) = &args.out {
         write_run(path, &scope.model, &tokens, &run)?;

@@ -17,7 +17,7 @@ static SAE: LazyLock<&Path> = LazyLock::new(|| {
 
 fuzz_target!(|config: &[u8]| {
     std::fs::write(SAE.join("config.json"), config).expect("a file can be written");
-    if let Ok(found) = inspect(*SAE) {
+    if let Ok(found) = inspect(*SAE, None) {
         let is = |key, value| found[0].facts.contains(&(key, String::from(value)));
         assert!(is("d_in", "64") && is("d_sae", "128"), "{:?}", found[0].facts);
     }

@@ -285,7 +285,7 @@ fn inspecting_checks_as_much_as_loading_does() {
     fs::write(path, text.replace(r#""n_embd": 8"#, r#""n_embd": 4"#)).unwrap();
     refused!(
         "inspection of a model that is not what its description says",
-        inspect(dir.path()),
+        inspect(dir.path(), None),
         CheckpointError::ShapeMismatch { .. },
         [WEIGHTS, "lm_head.weight", "[8, 64]", "[4, 64]"]
     );

@@ -175,7 +175,7 @@ fn a_path_without_saes_is_refused() {
     );
     refused!(
         "inspection of an empty folder",
-        inspect(dir.path()),
+        inspect(dir.path(), None),
         CheckpointError::NothingKnown { .. },
         [path]
     );

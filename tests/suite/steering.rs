@@ -342,3 +342,29 @@ fn reconstructing_replaces_the_covered_positions_only() {
         .collect();
     assert_close("decode(encode(x)) at 2..4", &after, &expected, 1e-4);
 }
+
+#[test]
+fn tracking_changes_no_bit_of_a_steered_pass() {
+    for (name, model) in models() {
+        let tokens = TokenBatch::new(&[(1..20).collect()]).unwrap();
+        let steered =
+            plan([spec(&format!("{SITE}:5:add:3.3")), spec(&format!("{SITE}:7:add:0.7"))]);
+
+        let alone = model.run(&tokens, &steered).unwrap();
+        let tracked = model.run(&tokens, &steered.track(SITE)).unwrap();
+
+        assert_same(name, &values(tracked.logits), &values(alone.logits));
+    }
+}
+
+#[test]
+fn turning_what_never_fires_changes_nothing_whatever_the_sign() {
+    let (_, model) = models().remove(0);
+    let tokens = TokenBatch::new(&[vec![30]]).unwrap();
+    let run = model.run(&tokens, &Plan::new().track(SITE)).unwrap();
+    let silent = (0..64).find(|&feature| run.features[&SITE].get(0, feature) == 0.0).unwrap();
+
+    let run = model.run(&tokens, &plan([spec(&format!("{SITE}:{silent}:multiply:-3"))])).unwrap();
+
+    assert_eq!((run.applied[0].positions, run.applied[0].changed), (1, 0));
+}

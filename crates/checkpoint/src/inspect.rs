@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nanoscope_transformer::Era;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,14 +42,15 @@ pub struct TensorLine {
     pub dtype: String,
 }
 
-/// Tells what lies at `path`: a model, one or more SAEs, or a file of tensors.
+/// Tells what lies at `path`: a model, one or more SAEs, or a file of tensors. `era` settles what a
+/// model's weights leave open.
 ///
 /// # Errors
 /// [`CheckpointError`] if there is nothing there that we know, or it is damaged.
-pub fn inspect(path: &Path) -> Result<Vec<Inspection>, CheckpointError> {
+pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, CheckpointError> {
     if path.is_dir() {
         return match ModelFiles::find(path) {
-            Ok(files) => Ok(vec![model(&files)?]),
+            Ok(files) => Ok(vec![model(&files, era)?]),
             Err(CheckpointError::NoModel { .. }) => {
                 let saes = find_saes(path)?;
                 if saes.is_empty() {
@@ -66,7 +68,7 @@ pub fn inspect(path: &Path) -> Result<Vec<Inspection>, CheckpointError> {
     let files = ModelFiles::find(path)?;
     let describes_itself = file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
     if files.config.is_some() || describes_itself {
-        return Ok(vec![model(&files)?]);
+        return Ok(vec![model(&files, era)?]);
     }
     let memory_bytes = float_bytes(&file);
     Ok(vec![Inspection {
@@ -77,8 +79,8 @@ pub fn inspect(path: &Path) -> Result<Vec<Inspection>, CheckpointError> {
     }])
 }
 
-fn model(files: &ModelFiles) -> Result<Inspection, CheckpointError> {
-    let description = files.describe(None)?;
+fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointError> {
+    let description = files.describe(era)?;
     let config = &description.config;
     let mut facts = vec![
         ("era", description.era.to_string()),

@@ -76,3 +76,4 @@ pub use native::save_model;
 #[cfg(feature = "sae")]
 pub use pt_writer::SaveDtype;
 pub use tensors::{Dtype, TensorFile, TensorInfo};
+pub use write::save_tensors;

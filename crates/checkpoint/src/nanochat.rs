@@ -65,13 +65,18 @@ impl ModelFiles {
             return Ok(Self::of_file(path));
         }
         let no_model = || CheckpointError::NoModel { path: path.to_owned() };
-        let source = SOURCES.iter().map(|name| path.join(name)).find(|dir| dir.is_dir());
-        let tags = source.as_deref().unwrap_or(path);
-        if let Some(found) = Self::in_folder(tags)? {
-            return Ok(found);
+        let sources = SOURCES.iter().map(|name| path.join(name)).filter(|dir| dir.is_dir());
+        for tags in sources.chain([path.to_owned()]) {
+            if let Some(found) = Self::in_folder(&tags)? {
+                return Ok(found);
+            }
+            if let Some(tag) = guess_tag(&tags)?
+                && let Some(found) = Self::in_folder(&tag)?
+            {
+                return Ok(found);
+            }
         }
-        let tag = guess_tag(tags)?.ok_or_else(no_model)?;
-        Self::in_folder(&tag)?.ok_or_else(no_model)
+        Err(no_model())
     }
 
     /// The model that lies directly in `dir`, of the highest step.
@@ -94,7 +99,8 @@ impl ModelFiles {
             None => None,
         };
         // `<base>/base_checkpoints/d20/model_000100.pt` has its tokenizer in `<base>/tokenizer`.
-        let tokenizer = weights.ancestors().skip(1).take(3).find_map(|dir| {
+        let absolute = std::path::absolute(weights).unwrap_or_else(|_| weights.to_owned());
+        let tokenizer = absolute.ancestors().skip(1).take(3).find_map(|dir| {
             let own = dir.join("tokenizer.json").is_file().then(|| dir.to_owned());
             own.or_else(|| Some(dir.join("tokenizer")).filter(|dir| dir.is_dir()))
         });
@@ -182,6 +188,7 @@ pub(crate) struct Description {
     pub(crate) config: GptConfig,
     pub(crate) era: Era,
     pub(crate) also_fits: Vec<Era>,
+    #[cfg_attr(not(feature = "sae"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) raw: RawConfig,
 }
 

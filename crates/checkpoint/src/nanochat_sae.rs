@@ -221,6 +221,7 @@ impl NanochatSae {
     }
 
     /// What `to_dict` of its configuration gives.
+    #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) fn description(&self) -> serde_json::Value {
         serde_json::to_value(&self.raw).expect("numbers and strings make JSON")
     }

@@ -15,7 +15,7 @@ use crate::json;
 use crate::nanochat::Description;
 use crate::nanochat_config::RawConfig;
 use crate::tensors::TensorFile;
-use crate::write::{write_atomically, write_file_atomically};
+use crate::write::{save_tensors, write_atomically};
 
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -79,10 +79,7 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
         .weights()
         .into_iter()
         .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
-    write_file_atomically(&weights, |temporary| {
-        safetensors::serialize_to_file(views, None, temporary)
-            .map_err(|reason| CheckpointError::Safetensors { path: weights.clone(), reason })
-    })?;
+    save_tensors(&weights, views)?;
 
     let shape = gpt.config().shape;
     let config = Config {

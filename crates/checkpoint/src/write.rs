@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use safetensors::tensor::View;
+
 use crate::error::CheckpointError;
 
 /// Writes `bytes` to a temporary file beside `path` and renames it, so that nobody ever sees a part
@@ -35,9 +37,26 @@ pub(crate) fn write_file_atomically(
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let file = builder.tempfile_in(dir).map_err(io)?;
+    let permissions = file.as_file().metadata().map_err(io)?.permissions();
     fill(file.path())?;
     // Opened anew: whoever filled it may have put another file in its place.
+    fs::set_permissions(file.path(), permissions).map_err(io)?;
     File::open(file.path()).and_then(|file| file.sync_all()).map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
     Ok(())
+}
+
+/// Writes `tensors` to the safetensors file at `path`, at once or not at all. Each tensor's numbers
+/// are asked for when they are written.
+///
+/// # Errors
+/// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+pub fn save_tensors<V: View>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, V)>,
+) -> Result<(), CheckpointError> {
+    write_file_atomically(path, |temporary| {
+        safetensors::serialize_to_file(tensors, None, temporary)
+            .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })
+    })
 }

@@ -56,6 +56,9 @@ impl Context {
         let at = intervention.at.clone().with_special();
         let only_special = (0..end).any(|p| at.covers(p, self.prompt_len, true));
         let reason = match intervention.at.span() {
+            Span::Whole if only_special => {
+                "there are only special tokens; `@all` covers them".to_owned()
+            }
             _ if only_special => "there are only special tokens; `+special` covers them".to_owned(),
             Span::Generated => "nothing is generated".to_owned(),
             Span::Prompt | Span::Last => "there is no prompt".to_owned(),

@@ -186,9 +186,13 @@ impl<'m> Generation<'m> {
         } else {
             BTreeMap::new()
         };
-        let text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
+        let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
             decoder.push(token).expect("the tokenizer has as many tokens as the model")
         });
+        if self.produced == self.max_tokens || position + 1 == capacity {
+            // Nothing will complete what is left of a character.
+            text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
+        }
         Ok(Step { position, token, text, logprob: choice.logprob, features })
     }
 }

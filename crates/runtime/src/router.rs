@@ -61,7 +61,9 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         let edits = covered.contains(&true);
         let encoded = (site.track || edits && site.needs_features())
             .then(|| site.sae.encode_sparse(x.clone()));
-        let out = edits.then(|| self.edit(site, x, encoded.as_ref(), covered)).flatten();
+        // What is only tracked must not touch the arithmetic: `(f + s) - f` is not quite `s`.
+        let read = encoded.as_ref().filter(|_| site.needs_features());
+        let out = edits.then(|| self.edit(site, x, read, covered)).flatten();
         if let (true, Some(features)) = (site.track, encoded) {
             self.features.insert(point, features);
         }
@@ -116,8 +118,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             let after = edit.op.apply(*value);
             let (positions, changed) = &mut self.counts.0[edit.index];
             *positions += 1;
-            // Bitwise: a value that stays is a value that stays.
-            *changed += usize::from(after.to_bits() != value.to_bits());
+            *changed += usize::from(after != *value);
             *value = after;
         }
         values

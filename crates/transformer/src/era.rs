@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 ///
 /// nanochat changes its architecture without a version number. The eras are named here by the
 /// order of their first commit on its master branch; each says which parts the model has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Era {
     /// 2025-10-13 (`3a5e0bc`): plain residual stream, full attention.
     E0,
@@ -141,18 +141,6 @@ impl Era {
 /// nanochat rounds its short windows to the tile of its attention kernel.
 fn round_up_to_tile(window: usize) -> usize {
     window.next_multiple_of(128)
-}
-
-impl PartialOrd for Era {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Era {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (*self as u8).cmp(&(*other as u8))
-    }
 }
 
 impl fmt::Display for Era {

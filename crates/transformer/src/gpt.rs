@@ -48,6 +48,9 @@ pub enum Logits {
     Last,
 }
 
+/// nanochat makes rotary tables for this many times the context, and refuses what is longer.
+const LONGEST: usize = 10;
+
 impl Gpt {
     /// A model with the weights that `source` gives.
     ///
@@ -145,7 +148,9 @@ impl Gpt {
     /// - output: `[batch, seq or 1, vocab_size]`, after the softcap
     ///
     /// # Errors
-    /// [`GptError::TokenOutOfRange`] if an id is outside the vocabulary.
+    /// [`GptError::TokenOutOfRange`] if an id is outside the vocabulary,
+    /// [`GptError::ContextFull`] if the rows are longer than ten times the context, which nanochat
+    /// has no rotary table for.
     pub fn forward(
         &self,
         tokens: &TokenBatch,
@@ -153,6 +158,10 @@ impl Gpt {
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
         tokens.check(self.config.shape.vocab_size)?;
+        let (needed, capacity) = (tokens.seq(), LONGEST * self.config.shape.sequence_len);
+        if needed > capacity {
+            return Err(GptError::ContextFull { needed, capacity });
+        }
         Ok(self.run(tokens, None, logits, router))
     }
 
