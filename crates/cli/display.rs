@@ -73,11 +73,11 @@ impl Lines {
                 let bar = bar(value.abs() / *largest);
                 let label = labels.and_then(|labels| labels.get(index)).unwrap_or_default();
                 let label = cut(&visible(label), self.label_cells);
-                let label = if at < last { pad(&label, self.label_cells) } else { label };
-                let _ = write!(
-                    out,
-                    " {BAR}{bar}{BAR:#}{value:>6.1} {DIM}#{index:<5}{DIM:#} {LABEL}{label}{LABEL:#}"
-                );
+                let _ = write!(out, " {BAR}{bar}{BAR:#}{value:>6.1} {DIM}#{index:<5}{DIM:#}");
+                if at < last || !label.is_empty() {
+                    let label = if at < last { pad(&label, self.label_cells) } else { label };
+                    let _ = write!(out, " {LABEL}{label}{LABEL:#}");
+                }
             }
         }
         out
