@@ -2,15 +2,12 @@
 
 use std::ops::Range;
 
-use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
+use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::golden::{self, assert_close, values};
 
 const CACHE_ATOL: f32 = 1e-4;
 const ROW_ATOL: f32 = 1e-5;
-
-/// Eras of which there is no golden model.
-const UNSEEN: [Era; 4] = [Era::E0p, Era::E1w, Era::E3b, Era::E4b];
 
 /// A model of every era with two rows for it, each longer than a window where the era has them.
 fn cases() -> Vec<(String, Gpt, Vec<Vec<u32>>)> {
@@ -22,23 +19,12 @@ fn cases() -> Vec<(String, Gpt, Vec<Vec<u32>>)> {
         }
         (golden.to_string(), golden.model().gpt, rows)
     });
-    let random = UNSEEN.into_iter().map(|era| {
-        let shape = GptShape {
-            sequence_len: 32,
-            vocab_size: 300,
-            n_layer: 3,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 32,
-        };
-        let pattern = (era >= Era::E1w).then_some("SL");
-        let config = era.config(shape, pattern).unwrap();
-        let model = Gpt::random(config, 1, &nanoscope_device::for_tests());
+    let random = golden::unseen().map(|(name, model)| {
         let rows = vec![
             (0..24).map(|i| i * 37 % 300).collect(),
             (0..24).map(|i| (i * 61 + 5) % 300).collect(),
         ];
-        (format!("random {era}"), model, rows)
+        (name, model, rows)
     });
     golden.chain(random).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use nanoscope_checkpoint::{LoadedModel, ModelFiles};
-use nanoscope_transformer::{Era, TokenBatch};
+use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
@@ -46,6 +46,22 @@ pub(crate) const ALL: [Golden; 7] = [
 /// Those with SAEs.
 pub(crate) const WITH_SAES: [Golden; 2] =
     [Golden::new("old", Era::E0), Golden::new("head", Era::E6)];
+
+/// A random model for each era that no folder has.
+pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
+    [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
+        let shape = GptShape {
+            sequence_len: 32,
+            vocab_size: 300,
+            n_layer: 3,
+            n_head: 2,
+            n_kv_head: 1,
+            n_embd: 32,
+        };
+        let config = era.config(shape, (era >= Era::E1w).then_some("SL")).unwrap();
+        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_device::for_tests()))
+    })
+}
 
 impl Golden {
     pub(crate) const fn new(folder: &'static str, era: Era) -> Self {

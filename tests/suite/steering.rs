@@ -7,7 +7,7 @@ use nanoscope_runtime::{
     EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
 };
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
+use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::golden::{self, Golden, assert_close, assert_same, values};
 
@@ -46,20 +46,8 @@ fn noisy_sae(d_in: usize, d_sae: usize) -> Sae {
 /// A model of every era, those with a golden and those without, with an SAE after its first block.
 fn models() -> Vec<(String, InterpretableModel)> {
     let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
-    let random = [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
-        let shape = GptShape {
-            sequence_len: 32,
-            vocab_size: 300,
-            n_layer: 3,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 32,
-        };
-        let config = era.config(shape, (era >= Era::E1w).then_some("SL")).unwrap();
-        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_device::for_tests()))
-    });
     golden
-        .chain(random)
+        .chain(golden::unseen())
         .map(|(name, gpt)| {
             let width = gpt.config().shape.n_embd;
             let model = InterpretableModel::new(gpt);
