@@ -22,7 +22,9 @@ def features(checkpoint, x):
 
 
 original, ours = (torch.load(path, weights_only=True) for path in sys.argv[1:])
-keys = ["d_in", "d_sae", "activation", "k", "hook_point", "expansion_factor"]
+keys = ["d_in", "d_sae", "activation", "hook_point", "expansion_factor"]
+if original["config"]["activation"] == "topk":
+    keys.append("k")  # elsewhere it changes no number, and is not kept
 for key in keys:
     assert original["config"][key] == ours["config"][key], key
 assert list(original["config"]) == list(ours["config"]), "keys of the config, in order"
