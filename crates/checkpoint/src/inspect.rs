@@ -62,11 +62,11 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
         };
     }
     let file = TensorFile::open(path)?;
-    if file.value(&["sae_state_dict"]).is_some() {
+    if file.value("sae_state_dict").is_some() {
         return Ok(vec![sae(path)?]);
     }
     let files = ModelFiles::find(path)?;
-    let describes_itself = file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
+    let describes_itself = file.value("model").is_some() && file.value("config").is_some();
     if files.config.is_some() || describes_itself {
         return Ok(vec![model(&files, era)?]);
     }

@@ -14,7 +14,7 @@ use crate::folder::entries;
 use crate::json;
 use crate::nanochat_config::{RawConfig, Recognised, recognise};
 use crate::native;
-use crate::tensors::{Dtype, TensorFile, TensorInfo};
+use crate::tensors::{Dtype, TensorFile};
 
 /// A model's files, found but not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,9 +141,9 @@ impl ModelFiles {
         if native::is_native(&self.weights) {
             return native::describe(file, self.config.as_deref(), era);
         }
-        let nested = file.value(&["model"]).is_some() && file.value(&["config"]).is_some();
+        let nested = file.value("model").is_some() && file.value("config").is_some();
         let raw = if nested {
-            let value = file.value(&["config"]).expect("the config was just seen");
+            let value = file.value("config").expect("the config was just seen");
             json::from_value(&self.weights, json::from_pickle(value))?
         } else {
             self.meta()?
@@ -201,16 +201,7 @@ impl Description {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
             let name = format!("{}{}", self.prefix, spec.name);
-            let TensorInfo { shape, .. } = self.file.info(&name)?;
-            let expected_shape = shape_in_file(&spec);
-            if *shape != expected_shape {
-                return Err(CheckpointError::ShapeMismatch {
-                    path: self.file.path().to_owned(),
-                    tensor: name,
-                    expected: expected_shape,
-                    found: shape.clone(),
-                });
-            }
+            self.file.info_of_shape(&name, &shape_in_file(&spec))?;
             expected.insert(name);
         }
         // Also those that lack a prefix which all others have.

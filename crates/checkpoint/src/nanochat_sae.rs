@@ -131,11 +131,11 @@ impl NanochatSae {
     /// Opens the file at `path`; the configuration inside it wins over the folder's.
     pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = TensorFile::open(path)?;
-        if file.value(&[STATE_DICT]).is_none() {
+        if file.value(STATE_DICT).is_none() {
             return Err(CheckpointError::NotAnSae { path: path.to_owned() });
         }
         let beside = path.with_file_name(CONFIG_FILE);
-        let (raw, described_in): (RawSaeConfig, &Path) = match file.value(&["config"]) {
+        let (raw, described_in): (RawSaeConfig, &Path) = match file.value("config") {
             Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
             None if beside.is_file() => (json::read(&beside)?, &beside),
             None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
@@ -166,16 +166,7 @@ impl NanochatSae {
     fn check(&self) -> Result<(), CheckpointError> {
         let expected = self.expected();
         for (name, shape) in &expected {
-            let name = format!("{STATE_DICT}.{name}");
-            let found = &self.file.info(&name)?.shape;
-            if found != shape {
-                return Err(CheckpointError::ShapeMismatch {
-                    path: self.file.path().to_owned(),
-                    tensor: name,
-                    expected: shape.clone(),
-                    found: found.clone(),
-                });
-            }
+            self.file.info_of_shape(&format!("{STATE_DICT}.{name}"), shape)?;
         }
         let in_dict = |(name, _)| str::strip_prefix(name, STATE_DICT)?.strip_prefix('.');
         let mut names = self.file.tensors().filter_map(in_dict);
@@ -228,8 +219,8 @@ impl NanochatSae {
 }
 
 /// Writes `sae` to the `.pt` file at `path` as nanochat-SAE's `save_sae` does: weights and
-/// configuration in the file, its folder made if needed, and a `config.json` beside it where there is none yet. Another SAE's
-/// `config.json` is left alone.
+/// configuration in the file, its folder made if needed, and a `config.json` beside it where there
+/// is none yet. Another SAE's `config.json` is left alone.
 ///
 /// The reference's `load_state_dict` makes float32 of 16-bit weights.
 ///

@@ -215,13 +215,30 @@ impl TensorFile {
         })
     }
 
-    /// Whatever a `.pt` file holds beside tensors, by the keys from its root.
-    pub(crate) fn value(&self, keys: &[&str]) -> Option<&PickleValue> {
-        let Kind::Pt { value, .. } = &self.kind else { return None };
-        keys.iter().try_fold(value, |value, &key| match value {
-            PickleValue::Dict(entries) => entries.get(key),
-            _ => None,
+    /// What the file says of the tensor `name`, whose shape there must be `expected`.
+    pub(crate) fn info_of_shape(
+        &self,
+        name: &str,
+        expected: &[usize],
+    ) -> Result<&TensorInfo, CheckpointError> {
+        let info = self.info(name)?;
+        if info.shape == expected {
+            return Ok(info);
+        }
+        Err(CheckpointError::ShapeMismatch {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            expected: expected.to_vec(),
+            found: info.shape.clone(),
         })
+    }
+
+    /// What the dictionary at a `.pt` file's root holds under `key`, tensors as their type's name.
+    pub(crate) fn value(&self, key: &str) -> Option<&PickleValue> {
+        match &self.kind {
+            Kind::Pt { value: PickleValue::Dict(entries), .. } => entries.get(key),
+            _ => None,
+        }
     }
 
     /// The tensor `name` as float32, which must have `expected` as its shape here; transposed on
@@ -238,19 +255,11 @@ impl TensorFile {
         expected: &[usize],
         order: Order,
     ) -> Result<TensorData, CheckpointError> {
-        let info = self.info(name)?;
         let in_file: Vec<usize> = match order {
             Order::AsStored => expected.to_vec(),
             Order::Transposed => expected.iter().rev().copied().collect(),
         };
-        if info.shape != in_file {
-            return Err(CheckpointError::ShapeMismatch {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                expected: in_file,
-                found: info.shape.clone(),
-            });
-        }
+        let info = self.info_of_shape(name, &in_file)?;
         let not_finite = |at| CheckpointError::NotFinite {
             path: self.path.clone(),
             tensor: name.to_owned(),
