@@ -51,13 +51,12 @@ fn sae(d_in: usize, device: &Device) -> Sae {
         Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), device)
     };
     let config = SaeConfig::new(d_in, d_sae, Architecture::SignedTopK { k: 32 });
-    let weights = SaeWeights {
-        w_enc: matrix(d_in, d_sae),
-        b_enc: Tensor::zeros([d_sae], device),
-        w_dec: matrix(d_sae, d_in),
-        b_dec: Tensor::zeros([d_in], device),
-        gate: None,
-    };
+    let weights = SaeWeights::new(
+        matrix(d_in, d_sae),
+        Tensor::zeros([d_sae], device),
+        matrix(d_sae, d_in),
+        Tensor::zeros([d_in], device),
+    );
     Sae::new(config.expect("the sizes are good"), weights).expect("the shapes are")
 }
 

@@ -30,7 +30,8 @@ fn main() -> Result<()> {
             features.strongest(row, 3)
         );
     }
-    let error = (sae.decode_sparse(&features) - x.clone()).square().sum().into_scalar::<f32>();
+    let error =
+        (sae.decode_sparse(&features, x.clone()) - x.clone()).square().sum().into_scalar::<f32>();
     let size = x.square().sum().into_scalar::<f32>();
     println!("of the activations' square norm, {:.1}% is explained", 100.0 * (1.0 - error / size));
     Ok(())

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{Labels, save_tensors};
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Run};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
@@ -32,6 +34,7 @@ pub(crate) fn write_run(
     model: &InterpretableModel,
     tokens: &TokenBatch,
     run: &Run,
+    captured: &[HookPoint],
 ) -> Result<()> {
     let (batch, seq) = (tokens.batch(), tokens.seq());
     let ids: Vec<u8> =
@@ -43,23 +46,27 @@ pub(crate) fn write_run(
         ),
         ("tokens".to_owned(), Block { dtype: Dtype::I64, shape: vec![batch, seq], bytes: ids }),
     ];
-    for (hook, activation) in run.captured.iter() {
+    for (hook, activation) in run.captured.iter().filter(|(hook, _)| captured.contains(hook)) {
         let block = Block::floats(activation.shape().to_vec(), activation.to_vec());
         tensors.push((hook.to_string(), block));
     }
     for (hook, features) in &run.features {
         let sae = &model.saes()[hook];
-        let (d_in, d_sae) = (sae.config().d_in(), sae.config().d_sae());
-        let reconstruction = floats(&sae.decode_sparse(features).into_data());
+        let (d_sae, d_out) = (sae.config().d_sae(), sae.config().d_out());
+        let x =
+            run.captured.get(*hook).context("the activations were captured with the features")?;
+        let x = TensorData::new(x.to_vec(), [batch * seq, sae.config().d_in()]);
+        let x = Tensor::from_data(x, &run.logits.device());
+        let reconstruction = floats(&sae.decode_sparse(features, x).into_data());
         let features = Block::floats(vec![batch, seq, d_sae], features.to_dense());
-        let reconstruction = Block::floats(vec![batch, seq, d_in], reconstruction);
+        let reconstruction = Block::floats(vec![batch, seq, d_out], reconstruction);
         tensors.push((format!("{hook}/features"), features));
         tensors.push((format!("{hook}/reconstruction"), reconstruction));
     }
     Ok(save_tensors(path, tensors)?)
 }
 
-fn floats(data: &burn::tensor::TensorData) -> Vec<f32> {
+fn floats(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
 }
 

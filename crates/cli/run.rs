@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Applied, Plan, Run};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
@@ -18,14 +19,18 @@ use crate::load::Scope;
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
     let tokens = tokens(&scope, &args.input)?;
-    let plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
+    let mut plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
+    if args.out.is_some() {
+        // A reconstruction may depend on the activation, not on its features alone.
+        plan = plan.capture_tracked();
+    }
     let run = scope.model.run(&tokens, &plan)?;
     if let Some(path) = &args.out {
-        write_run(path, &scope.model, &tokens, &run)?;
+        write_run(path, &scope.model, &tokens, &run, &args.capture)?;
     }
     if args.json {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", run_json(&scope, &tokens, &run, args.top))?;
+        writeln!(out, "{}", run_json(&scope, &tokens, &run, args))?;
         Ok(())
     } else {
         print_lines(&scope, &tokens, &run, args)
@@ -70,7 +75,7 @@ fn token_text(scope: &Scope, id: u32) -> String {
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
-fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, top: Option<usize>) -> Value {
+fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
     let seq = tokens.seq();
     let features: serde_json::Map<_, _> = run
         .features
@@ -78,7 +83,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, top: Option<usize>) -
         .map(|(hook, features)| {
             let labels = scope.labels.get(hook);
             let tokens: Vec<Value> = (0..features.rows())
-                .map(|token| features_json(features, token, top, labels))
+                .map(|token| features_json(features, token, args.top, labels))
                 .collect();
             let rows = tokens.chunks(seq).map(|row| Value::Array(row.to_vec()));
             (hook.to_string(), rows.collect())
@@ -90,8 +95,12 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, top: Option<usize>) -
         .into_iter()
         .map(|row| row.into_iter().map(|(id, text, p)| json!([id, text, p])).collect())
         .collect();
-    let captured: serde_json::Map<_, _> =
-        run.captured.iter().map(|(hook, x)| (hook.to_string(), json!(x.shape()))).collect();
+    let captured: serde_json::Map<_, _> = run
+        .captured
+        .iter()
+        .filter(|(hook, _)| args.capture.contains(hook))
+        .map(|(hook, x)| (hook.to_string(), json!(x.shape())))
+        .collect();
     json!({
         "tokens": tokens.rows().collect::<Vec<_>>(),
         "texts": texts,
@@ -127,7 +136,8 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
     for Applied { intervention, positions, changed } in &run.applied {
         writeln!(out, "steered {intervention}: at {positions} positions, changing {changed}")?;
     }
-    for (hook, activation) in run.captured.iter() {
+    let asked = |hook: &HookPoint| args.capture.contains(hook);
+    for (hook, activation) in run.captured.iter().filter(|(hook, _)| asked(hook)) {
         writeln!(out, "captured {hook} {:?}", activation.shape())?;
     }
     if let Some(path) = &args.out {

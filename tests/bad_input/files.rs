@@ -146,13 +146,12 @@ pub(crate) fn load_bytes(bytes: &[u8]) -> Result<LoadedSae, CheckpointError> {
 
 pub(crate) fn small_sae(d_in: usize) -> Sae {
     let (device, d_sae) = (device(), D_SAE);
-    let weights = SaeWeights {
-        w_enc: Tensor::ones([d_in, d_sae], &device),
-        b_enc: Tensor::zeros([d_sae], &device),
-        w_dec: Tensor::ones([d_sae, d_in], &device),
-        b_dec: Tensor::zeros([d_in], &device),
-        gate: None,
-    };
+    let weights = SaeWeights::new(
+        Tensor::ones([d_in, d_sae], &device),
+        Tensor::zeros([d_sae], &device),
+        Tensor::ones([d_sae, d_in], &device),
+        Tensor::zeros([d_in], &device),
+    );
     Sae::new(SaeConfig::new(d_in, d_sae, Architecture::Relu).unwrap(), weights).unwrap()
 }
 

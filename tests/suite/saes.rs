@@ -93,8 +93,8 @@ fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
         let Case { name, key, sae, x } = case;
         let wanted = expected.floats(&format!("{key}/reconstruction"));
 
-        let dense = values(sae.decode(sae.encode(x.clone())));
-        let sparse = values(sae.decode_sparse(&sae.encode_sparse(x)));
+        let dense = values(sae.decode(sae.encode(x.clone()), x.clone()));
+        let sparse = values(sae.decode_sparse(&sae.encode_sparse(x.clone()), x));
 
         for (way, found) in [("dense", &dense), ("sparse", &sparse)] {
             assert_close(

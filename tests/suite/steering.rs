@@ -33,13 +33,12 @@ fn noisy_sae(d_in: usize, d_sae: usize) -> Sae {
         Tensor::<2>::from_data(data, &device)
     };
     let config = SaeConfig::new(d_in, d_sae, Architecture::SignedTopK { k: 6 }).unwrap();
-    let weights = SaeWeights {
-        w_enc: matrix(1, d_in, d_sae) * 0.3,
-        b_enc: Tensor::zeros([d_sae], &device),
-        w_dec: matrix(2, d_sae, d_in),
-        b_dec: Tensor::zeros([d_in], &device),
-        gate: None,
-    };
+    let weights = SaeWeights::new(
+        matrix(1, d_in, d_sae) * 0.3,
+        Tensor::zeros([d_sae], &device),
+        matrix(2, d_sae, d_in),
+        Tensor::zeros([d_in], &device),
+    );
     Sae::new(config, weights).unwrap()
 }
 
@@ -321,7 +320,7 @@ fn reconstructing_replaces_the_covered_positions_only() {
     let width = sae.config().d_in();
     let x = TensorData::new(before.clone(), [6, width]);
     let x = Tensor::<2>::from_data(x, &nanoscope_device::for_tests());
-    let decoded = values(sae.decode_sparse(&sae.encode_sparse(x)));
+    let decoded = values(sae.decode_sparse(&sae.encode_sparse(x.clone()), x));
 
     let after = at(plan([reconstructing(&format!("{SITE}:5:multiply:1@2..4"))]));
 

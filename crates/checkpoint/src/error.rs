@@ -299,6 +299,17 @@ pub enum CheckpointError {
         /// The hook point.
         hook: HookPoint,
     },
+    /// A tool has no form for an SAE in which it would compute the same.
+    #[cfg(feature = "sae")]
+    #[error("{} cannot be written for {format}: {reason}", path.display())]
+    NotExpressible {
+        /// The file.
+        path: PathBuf,
+        /// The tool that is to read it.
+        format: &'static str,
+        /// What it would do otherwise.
+        reason: String,
+    },
     /// An SAE has a weight that its architecture does not have.
     #[cfg(feature = "sae")]
     #[error("{}: tensor `{tensor}` is no weight of a {architecture} SAE", path.display())]

@@ -7,10 +7,10 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let device = nanoscope_device::for_tests();
-//! # let weights = SaeWeights {
-//! #     w_enc: Tensor::ones([2, 3], &device), b_enc: Tensor::zeros([3], &device),
-//! #     w_dec: Tensor::ones([3, 2], &device), b_dec: Tensor::zeros([2], &device), gate: None,
-//! # };
+//! # let weights = SaeWeights::new(
+//! #     Tensor::ones([2, 3], &device), Tensor::zeros([3], &device),
+//! #     Tensor::ones([3, 2], &device), Tensor::zeros([2], &device),
+//! # );
 //! let sae = Sae::new(SaeConfig::new(2, 3, Architecture::Relu)?, weights)?;
 //! let dir = tempfile::tempdir()?;
 //! let path = dir.path().join("sae.pt");

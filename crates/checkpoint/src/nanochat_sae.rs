@@ -191,11 +191,13 @@ impl NanochatSae {
             _ => None,
         };
         let weights = SaeWeights {
-            w_enc: self.weight("W_enc", [d_in, d_sae], device)?,
-            b_enc: self.weight("b_enc", [d_sae], device)?,
-            w_dec: self.weight("W_dec", [d_sae, d_in], device)?,
-            b_dec: self.weight("b_dec", [d_in], device)?,
             gate,
+            ..SaeWeights::new(
+                self.weight("W_enc", [d_in, d_sae], device)?,
+                self.weight("b_enc", [d_sae], device)?,
+                self.weight("W_dec", [d_sae, d_in], device)?,
+                self.weight("b_dec", [d_in], device)?,
+            )
         };
         Sae::new(self.config.clone(), weights)
             .map_err(|source| CheckpointError::Sae { path: self.file.path().to_owned(), source })
@@ -241,6 +243,13 @@ pub fn save_nanochat_sae(
         Architecture::SignedTopK { k } => ("topk", k),
         Architecture::Relu => ("relu", default_k()),
         Architecture::SignedGated => ("gated", default_k()),
+        other => {
+            return Err(CheckpointError::NotExpressible {
+                path: path.to_owned(),
+                format: "nanochat-SAE",
+                reason: format!("it has no {} architecture", other.name()),
+            });
+        }
     };
     // In the order of the reference's `to_dict`.
     let description = serde_json::json!({
@@ -255,7 +264,7 @@ pub fn save_nanochat_sae(
         "expansion_factor": d_sae / d_in,
     });
 
-    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate } = sae.weights();
+    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate, .. } = sae.weights();
     let matrix = |name, x: Tensor<2>| {
         let [rows, columns] = x.dims();
         PtTensor { name, shape: vec![rows, columns], values: x.reshape([rows * columns]) }

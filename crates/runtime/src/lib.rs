@@ -13,10 +13,10 @@
 //! #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
 //! # };
 //! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
-//! # let sae = Sae::new(SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 })?, SaeWeights {
-//! #     w_enc: Tensor::eye(64, &device), b_enc: Tensor::zeros([64], &device),
-//! #     w_dec: Tensor::eye(64, &device), b_dec: Tensor::zeros([64], &device), gate: None,
-//! # })?;
+//! # let sae = Sae::new(SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 })?, SaeWeights::new(
+//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
+//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
+//! # ))?;
 //! let hook = HookPoint::ResidPost(1);
 //! let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
 //! let plan = Plan::new()

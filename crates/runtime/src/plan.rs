@@ -37,6 +37,12 @@ impl Plan {
         self
     }
 
+    /// Also gives the activation at each hook point whose SAE is tracked.
+    pub fn capture_tracked(mut self) -> Self {
+        self.capture.extend(&self.track);
+        self
+    }
+
     /// Also changes a feature.
     pub fn intervene(mut self, intervention: Intervention) -> Self {
         self.interventions.push(intervention);

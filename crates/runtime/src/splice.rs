@@ -32,7 +32,7 @@ pub(crate) fn reconstruct(
     changed: &SparseFeatures,
     covered: Vec<bool>,
 ) -> Tensor<2> {
-    let decoded = sae.decode_sparse(changed);
+    let decoded = sae.decode_sparse(changed, x.clone());
     if covered.iter().all(|&covered| covered) {
         return decoded;
     }

@@ -1,7 +1,8 @@
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::config::Architecture;
-use crate::top_k::{keep_top_k, top_k};
+use crate::sae::CAST_AT_ONCE;
+use crate::top_k::{keep_top_k, top_k, top_k_positive};
 use crate::{Sae, SparseFeatures};
 
 impl Sae {
@@ -14,9 +15,29 @@ impl Sae {
     /// # Panics
     /// If `x` does not have `d_in` columns.
     pub fn encode(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = self.encoder_input(x);
         match self.config().architecture() {
-            Architecture::SignedTopK { k } => keep_top_k(self.pre_activations(x), k),
             Architecture::Relu => activation::relu(self.pre_activations(x)),
+            Architecture::JumpRelu => {
+                let pre = self.pre_activations(x);
+                let open = pre.clone().greater(self.thresholds().unsqueeze()).float();
+                activation::relu(pre) * open
+            }
+            Architecture::TopK { k, .. } => {
+                activation::relu(keep_top_k(self.rescaled_pre_activations(x), k))
+            }
+            Architecture::AbsTopK { .. } | Architecture::GroupMax { .. } => {
+                let [rows, _] = x.dims();
+                let (shape, device) = ([rows, self.config().d_sae()], x.device());
+                let features = self.encode_input_sparse(x).to_dense();
+                Tensor::from_data(TensorData::new(features, shape), &device)
+            }
+            Architecture::Gated => {
+                let gate = self.pre_activations(x);
+                let open = gate.clone().greater_scalar(0.0).float();
+                activation::relu(self.magnitudes(gate)) * open
+            }
+            Architecture::SignedTopK { k } => keep_top_k(self.pre_activations(x), k),
             Architecture::SignedGated => {
                 let open = self.gate_logits(x.clone()).greater_scalar(0.0).float();
                 self.pre_activations(x) * open
@@ -33,12 +54,58 @@ impl Sae {
     /// # Panics
     /// If `x` does not have `d_in` columns.
     pub fn encode_sparse(&self, x: Tensor<2>) -> SparseFeatures {
+        self.encode_input_sparse(self.encoder_input(x))
+    }
+
+    fn encode_input_sparse(&self, x: Tensor<2>) -> SparseFeatures {
+        let d_sae = self.config().d_sae();
+        let rectified = |value: f32| if value > 0.0 { value } else { 0.0 };
         match self.config().architecture() {
-            Architecture::SignedTopK { k } => top_k(self.pre_activations(x), k),
             Architecture::Relu => {
                 let pre = host(self.pre_activations(x));
-                self.collect(pre.iter().map(|&value| if value > 0.0 { value } else { 0.0 }))
+                self.collect(pre.iter().map(|&value| rectified(value)))
             }
+            Architecture::JumpRelu => {
+                let pre = host(self.pre_activations(x));
+                let thresholds = host(self.thresholds().unsqueeze());
+                let jump = |(&value, &threshold): (&f32, &f32)| {
+                    if value > threshold { rectified(value) } else { 0.0 }
+                };
+                let mut features = SparseFeatures::new(d_sae);
+                for row in pre.chunks_exact(d_sae) {
+                    features.push_row((0..).zip(row.iter().zip(&thresholds).map(jump)));
+                }
+                features
+            }
+            Architecture::TopK { k, .. } => top_k_positive(self.rescaled_pre_activations(x), k),
+            Architecture::AbsTopK { k } => {
+                let pre = self.pre_activations(x);
+                let (magnitudes, pre) = (top_k(pre.clone().abs(), k), host(pre));
+                let mut features = SparseFeatures::new(d_sae);
+                for (row, pre) in pre.chunks_exact(d_sae).enumerate() {
+                    let signed = |(index, _): (u32, f32)| (index, pre[index as usize]);
+                    features.push_row(magnitudes.row(row).map(signed));
+                }
+                features
+            }
+            Architecture::GroupMax { k } => {
+                let pre = host(self.pre_activations(x));
+                let mut features = SparseFeatures::new(d_sae);
+                for row in pre.chunks_exact(d_sae) {
+                    features.push_row(group_maxima(row, d_sae / k));
+                }
+                features
+            }
+            Architecture::Gated => {
+                let gate = self.pre_activations(x);
+                let magnitudes = host(self.magnitudes(gate.clone()));
+                let gates = host(gate);
+                let open = |(&value, &gate): (&f32, &f32)| {
+                    if gate > 0.0 { rectified(value) } else { 0.0 }
+                };
+                self.collect(magnitudes.iter().zip(&gates).map(open))
+            }
+            Architecture::SignedTopK { k } => top_k(self.pre_activations(x), k),
             Architecture::SignedGated => {
                 let gates = host(self.gate_logits(x.clone()));
                 let pre = host(self.pre_activations(x));
@@ -57,6 +124,79 @@ impl Sae {
         }
         features
     }
+
+    /// `x̃`: the activations, normalised and less `b_dec` where the SAE does that.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`; the output has the same shape
+    fn encoder_input(&self, x: Tensor<2>) -> Tensor<2> {
+        // In this order: `b_dec` is the mean of normalised activations.
+        let x = self.config().normalization().forward(x);
+        if self.config().apply_b_dec_to_input() { x - self.b_dec.val().unsqueeze() } else { x }
+    }
+
+    /// `x · W_enc + b_enc`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`
+    /// - output: `[rows, d_sae]`
+    fn pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
+        product(x, self.w_enc.val()) + self.b_enc.val().unsqueeze()
+    }
+
+    /// [`pre_activations`](Self::pre_activations), times the norms of the decoder's rows where
+    /// features are rescaled by them.
+    fn rescaled_pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
+        let pre = self.pre_activations(x);
+        match &self.dec_norm {
+            Some(norms) => pre * norms.val().unsqueeze(),
+            None => pre,
+        }
+    }
+
+    /// `x · W_gate + b_gate`, shaped as [`pre_activations`](Self::pre_activations).
+    fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
+        let gate = self.gate.as_ref().expect("new checked that a signed gated SAE has a gate");
+        product(x, gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
+    }
+
+    /// `x · (W_enc · exp(r_mag)) + b_mag`, from the gate's `x · W_enc + b_enc`.
+    fn magnitudes(&self, gate: Tensor<2>) -> Tensor<2> {
+        let magnitude = self.magnitude.as_ref().expect("new checked that a gated SAE has these");
+        let product = gate - self.b_enc.val().unsqueeze();
+        product * magnitude.r_mag.val().exp().unsqueeze() + magnitude.b_mag.val().unsqueeze()
+    }
+
+    fn thresholds(&self) -> Tensor<1> {
+        self.threshold.as_ref().expect("new checked that a JumpReLU SAE has a threshold").val()
+    }
+}
+
+/// `x · w`, computed in float32: 16-bit products flip features near their threshold.
+pub(crate) fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    if w.dtype() == DType::F32 {
+        return x.matmul(w);
+    }
+    let [d_in, d_sae] = w.dims();
+    let at_once = (CAST_AT_ONCE / d_in).max(1);
+    let part = |from: usize| {
+        let columns = w.clone().slice_dim(1, from..(from + at_once).min(d_sae));
+        x.clone().matmul(columns.cast(DType::F32))
+    };
+    Tensor::cat((0..d_sae).step_by(at_once).map(part).collect(), 1)
+}
+
+/// The largest of each group of `row`, if it is positive; of equal ones that with the lower index.
+fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
+    row.chunks_exact(group).enumerate().filter_map(move |(at, values)| {
+        let mut largest = 0;
+        for index in 1..group {
+            if values[index] > values[largest] {
+                largest = index;
+            }
+        }
+        (values[largest] > 0.0).then(|| ((at * group + largest) as u32, values[largest]))
+    })
 }
 
 fn host(x: Tensor<2>) -> Vec<f32> {

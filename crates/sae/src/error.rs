@@ -1,5 +1,5 @@
 /// Why weights and a configuration make no sparse autoencoder, or a feature is none of its own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaeError {
     /// A size is zero or larger than any SAE that this code could hold.
@@ -12,6 +12,31 @@ pub enum SaeError {
         /// The largest value taken.
         most: usize,
     },
+    /// Features cannot be divided into that many groups.
+    #[error("{d_sae} features do not make {k} groups of the same size")]
+    Groups {
+        /// The groups.
+        k: usize,
+        /// The features.
+        d_sae: usize,
+    },
+    /// Activations cannot be multiplied by this and divided again.
+    #[error("the activations' scale is {found}, it must be finite and above 0")]
+    Scale {
+        /// The scale given.
+        found: f32,
+    },
+    /// One number has no standard deviation.
+    #[error("layer_norm needs activations of at least two numbers")]
+    DeviationOfOne,
+    /// The decoder's bias belongs to another activation than the one that is read.
+    #[error("b_dec has {d_out} numbers, it cannot be taken off activations of {d_in}")]
+    BDecOfAnotherWidth {
+        /// Numbers of what is read.
+        d_in: usize,
+        /// Numbers of what is written.
+        d_out: usize,
+    },
     /// A weight does not have the shape that the configuration asks for.
     #[error("{tensor} has shape {found:?}, expected {expected:?}")]
     ShapeMismatch {
@@ -22,13 +47,25 @@ pub enum SaeError {
         /// The shape given.
         found: Vec<usize>,
     },
-    /// The architecture needs gate weights and there are none, or the other way round.
-    #[error("architecture {architecture} {} gate weights", if *.expected { "needs" } else { "has no" })]
-    Gate {
+    /// The configuration needs a weight that is not there, or the other way round.
+    #[error("a {architecture} SAE {} {weight}", if *.expected { "needs" } else { "has no" })]
+    Weight {
         /// The architecture's name.
         architecture: &'static str,
-        /// Whether it needs them.
+        /// The weight.
+        weight: &'static str,
+        /// Whether it needs it.
         expected: bool,
+    },
+    /// Something cannot be moved into the weights without other features.
+    #[error("{what} cannot be folded into the weights of a {architecture} SAE: {reason}")]
+    Fold {
+        /// What was to be folded.
+        what: &'static str,
+        /// The architecture's name.
+        architecture: &'static str,
+        /// Why not.
+        reason: &'static str,
     },
     /// No feature has this index.
     #[error("feature {feature} is out of range, the SAE has {d_sae} (0 to {})", .d_sae - 1)]

@@ -7,19 +7,18 @@
 //! # fn main() -> Result<(), nanoscope_sae::SaeError> {
 //! let device = nanoscope_device::for_tests();
 //! let config = SaeConfig::new(2, 3, Architecture::Relu)?;
-//! let sae = Sae::new(config, SaeWeights {
-//!     w_enc: Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]], &device),
-//!     b_enc: Tensor::from_floats([0.0, -1.0, 0.0], &device),
-//!     w_dec: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [-0.5, -0.5]], &device),
-//!     b_dec: Tensor::from_floats([0.0, 0.0], &device),
-//!     gate: None,
-//! })?;
+//! let sae = Sae::new(config, SaeWeights::new(
+//!     Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]], &device), // W_enc
+//!     Tensor::from_floats([0.0, -1.0, 0.0], &device), // b_enc
+//!     Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [-0.5, -0.5]], &device), // W_dec
+//!     Tensor::from_floats([0.0, 0.0], &device), // b_dec
+//! ))?;
 //!
 //! let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
-//! let features = sae.encode_sparse(x);
+//! let features = sae.encode_sparse(x.clone());
 //! assert_eq!(features.row(0).collect::<Vec<_>>(), [(0, 2.0), (1, 2.0)]);
 //!
-//! let back = sae.decode_sparse(&features).into_data().try_to_vec::<f32>().unwrap();
+//! let back = sae.decode_sparse(&features, x).into_data().try_to_vec::<f32>().unwrap();
 //! assert_eq!(back, [2.0, 2.0]);
 //! # Ok(())
 //! # }
@@ -29,14 +28,19 @@
 //! from, are others' business.
 
 mod config;
+mod decoder;
 mod encoder;
 mod error;
+mod fold;
+mod normalize;
 mod sae;
 mod sparse;
 mod top_k;
+mod weights;
 
-pub use config::{Architecture, SaeConfig};
+pub use config::{Architecture, Normalization, SaeConfig};
 pub use error::SaeError;
-pub use sae::{GateWeights, Sae, SaeWeights};
+pub use sae::Sae;
 pub use sparse::SparseFeatures;
 pub use top_k::top_k;
+pub use weights::{GateWeights, MagnitudeWeights, SaeWeights};

@@ -1,48 +1,38 @@
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
-use crate::{SaeConfig, SaeError, SparseFeatures};
-
-/// The weights of a sparse autoencoder, in the field's names and orientation (`x · W`).
-#[derive(Debug, Clone)]
-pub struct SaeWeights {
-    /// `[d_in, d_sae]`
-    pub w_enc: Tensor<2>,
-    /// `[d_sae]`
-    pub b_enc: Tensor<1>,
-    /// `[d_sae, d_in]`, a row per feature
-    pub w_dec: Tensor<2>,
-    /// `[d_in]`
-    pub b_dec: Tensor<1>,
-    /// For architectures with a gate.
-    pub gate: Option<GateWeights>,
-}
-
-/// The weights of a gate.
-#[derive(Debug, Clone)]
-pub struct GateWeights {
-    /// `[d_in, d_sae]`
-    pub w_gate: Tensor<2>,
-    /// `[d_sae]`
-    pub b_gate: Tensor<1>,
-}
+use crate::weights::{GateWeights, MagnitudeWeights, SaeWeights};
+use crate::{Architecture, SaeConfig, SaeError};
 
 /// A sparse autoencoder: its configuration and weights.
+///
+/// A transcoder is one too, of which what is decoded is another activation than what was encoded.
 #[derive(Module, Debug)]
 pub struct Sae {
-    w_enc: Param<Tensor<2>>,
-    b_enc: Param<Tensor<1>>,
-    w_dec: Param<Tensor<2>>,
-    b_dec: Param<Tensor<1>>,
-    gate: Option<Gate>,
+    pub(crate) w_enc: Param<Tensor<2>>,
+    pub(crate) b_enc: Param<Tensor<1>>,
+    pub(crate) w_dec: Param<Tensor<2>>,
+    pub(crate) b_dec: Param<Tensor<1>>,
+    pub(crate) threshold: Option<Param<Tensor<1>>>,
+    pub(crate) magnitude: Option<Magnitude>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) w_skip: Option<Param<Tensor<2>>>,
+    /// The norms of the decoder's rows, `[d_sae]`, where features are rescaled by them.
+    pub(crate) dec_norm: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: SaeConfig,
 }
 
 #[derive(Module, Debug)]
-struct Gate {
-    w_gate: Param<Tensor<2>>,
-    b_gate: Param<Tensor<1>>,
+pub(crate) struct Magnitude {
+    pub(crate) r_mag: Param<Tensor<1>>,
+    pub(crate) b_mag: Param<Tensor<1>>,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Gate {
+    pub(crate) w_gate: Param<Tensor<2>>,
+    pub(crate) b_gate: Param<Tensor<1>>,
 }
 
 impl Sae {
@@ -50,33 +40,30 @@ impl Sae {
     ///
     /// # Errors
     /// [`SaeError::ShapeMismatch`] for the first weight whose shape is not what `config` says,
-    /// [`SaeError::Gate`] if gate weights are missing or too many.
+    /// [`SaeError::Weight`] if one is missing or too many.
     pub fn new(config: SaeConfig, weights: SaeWeights) -> Result<Self, SaeError> {
-        let (d_in, d_sae) = (config.d_in(), config.d_sae());
-        check("W_enc", weights.w_enc.dims(), [d_in, d_sae])?;
-        check("b_enc", weights.b_enc.dims(), [d_sae])?;
-        check("W_dec", weights.w_dec.dims(), [d_sae, d_in])?;
-        check("b_dec", weights.b_dec.dims(), [d_in])?;
-        let architecture = config.architecture();
-        if weights.gate.is_some() != architecture.has_gate() {
-            return Err(SaeError::Gate {
-                architecture: architecture.name(),
-                expected: architecture.has_gate(),
-            });
-        }
-        if let Some(gate) = &weights.gate {
-            check("W_gate", gate.w_gate.dims(), [d_in, d_sae])?;
-            check("b_gate", gate.b_gate.dims(), [d_sae])?;
-        }
+        check(&config, &weights)?;
+        let rescaled = matches!(
+            config.architecture(),
+            Architecture::TopK { rescale_acts_by_decoder_norm: true, .. }
+        );
+        let dec_norm = rescaled.then(|| Param::from_tensor(row_norms(weights.w_dec.clone())));
         Ok(Self {
             w_enc: Param::from_tensor(weights.w_enc),
             b_enc: Param::from_tensor(weights.b_enc),
             w_dec: Param::from_tensor(weights.w_dec),
             b_dec: Param::from_tensor(weights.b_dec),
+            threshold: weights.threshold.map(Param::from_tensor),
+            magnitude: weights.magnitude.map(|magnitude| Magnitude {
+                r_mag: Param::from_tensor(magnitude.r_mag),
+                b_mag: Param::from_tensor(magnitude.b_mag),
+            }),
             gate: weights.gate.map(|gate| Gate {
                 w_gate: Param::from_tensor(gate.w_gate),
                 b_gate: Param::from_tensor(gate.b_gate),
             }),
+            w_skip: weights.w_skip.map(Param::from_tensor),
+            dec_norm,
             config,
         })
     }
@@ -89,122 +76,66 @@ impl Sae {
     /// The weights; handles to the same memory.
     pub fn weights(&self) -> SaeWeights {
         SaeWeights {
-            w_enc: self.w_enc.val(),
-            b_enc: self.b_enc.val(),
-            w_dec: self.w_dec.val(),
-            b_dec: self.b_dec.val(),
+            threshold: self.threshold.as_ref().map(Param::val),
+            magnitude: self.magnitude.as_ref().map(|magnitude| MagnitudeWeights {
+                r_mag: magnitude.r_mag.val(),
+                b_mag: magnitude.b_mag.val(),
+            }),
             gate: self
                 .gate
                 .as_ref()
                 .map(|gate| GateWeights { w_gate: gate.w_gate.val(), b_gate: gate.b_gate.val() }),
+            w_skip: self.w_skip.as_ref().map(Param::val),
+            ..SaeWeights::new(
+                self.w_enc.val(),
+                self.b_enc.val(),
+                self.w_dec.val(),
+                self.b_dec.val(),
+            )
         }
-    }
-
-    /// `x · W_enc + b_enc`.
-    ///
-    /// # Shapes
-    /// - `x`: `[rows, d_in]`
-    /// - output: `[rows, d_sae]`
-    pub(crate) fn pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.w_enc.val()) + self.b_enc.val().unsqueeze()
-    }
-
-    /// `x · W_gate + b_gate`, shaped as [`pre_activations`](Self::pre_activations).
-    pub(crate) fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.gate.as_ref().expect("new checked that gated architectures have a gate");
-        x.matmul(gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
-    }
-
-    /// The activations that features stand for: `f · W_dec + b_dec`.
-    ///
-    /// # Shapes
-    /// - `f`: `[rows, d_sae]`
-    /// - output: `[rows, d_in]`
-    ///
-    /// # Panics
-    /// If `f` does not have `d_sae` columns.
-    pub fn decode(&self, f: Tensor<2>) -> Tensor<2> {
-        f.matmul(self.w_dec.val()) + self.b_dec.val().unsqueeze()
-    }
-
-    /// As [`decode`](Self::decode), reading only the decoder rows of active features.
-    ///
-    /// # Shapes
-    /// - output: `[rows, d_in]`
-    ///
-    /// # Panics
-    /// If the features are not this SAE's.
-    pub fn decode_sparse(&self, f: &SparseFeatures) -> Tensor<2> {
-        assert_eq!(f.d_sae(), self.config.d_sae(), "features of another SAE");
-        let d_in = self.config.d_in();
-        let b_dec = self.b_dec.val().unsqueeze::<2>();
-        let widest = (0..f.rows()).map(|row| f.row(row).count()).max().unwrap_or(0);
-        if widest == 0 {
-            return b_dec.expand([f.rows(), d_in]);
-        }
-        let rows_at_once = (GATHERED / (widest * d_in)).max(1);
-        let parts: Vec<Tensor<2>> = (0..f.rows())
-            .step_by(rows_at_once)
-            .map(|from| self.decode_rows(f, from, (from + rows_at_once).min(f.rows()), widest))
-            .collect();
-        Tensor::cat(parts, 0) + b_dec
-    }
-
-    /// The rows `from..to` of `f · W_dec`, each with up to `widest` active features.
-    fn decode_rows(&self, f: &SparseFeatures, from: usize, to: usize, widest: usize) -> Tensor<2> {
-        let (rows, d_in) = (to - from, self.config.d_in());
-        // Shorter rows are filled up with feature 0 at value 0.
-        let mut indices = vec![0_i32; rows * widest];
-        let mut values = vec![0.0_f32; rows * widest];
-        for row in 0..rows {
-            for (at, (index, value)) in f.row(from + row).enumerate() {
-                indices[row * widest + at] = index as i32;
-                values[row * widest + at] = value;
-            }
-        }
-        let device = self.w_dec.val().device();
-        let gathered = self.gather(indices, &device).reshape([rows, widest, d_in]);
-        let values = TensorData::new(values, [rows, 1, widest]);
-        Tensor::<3>::from_data(values, &device).matmul(gathered).reshape([rows, d_in])
-    }
-
-    fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
-        let len = features.len();
-        let features = Tensor::<1, Int>::from_data(TensorData::new(features, [len]), device);
-        self.w_dec.val().select(0, features)
-    }
-
-    /// The decoder rows of `features`: the directions that they write.
-    ///
-    /// # Shapes
-    /// - output: `[features, d_in]`
-    ///
-    /// # Errors
-    /// [`SaeError::FeatureOutOfRange`] for the first that is none of this SAE's.
-    pub fn directions(&self, features: &[usize]) -> Result<Tensor<2>, SaeError> {
-        for &feature in features {
-            self.config.check_feature(feature)?;
-        }
-        let indices = features.iter().map(|&feature| feature as i32).collect();
-        Ok(self.gather(indices, &self.w_dec.val().device()))
-    }
-
-    /// The decoder row of `feature`: the direction that it writes.
-    ///
-    /// # Shapes
-    /// - output: `[d_in]`
-    ///
-    /// # Errors
-    /// [`SaeError::FeatureOutOfRange`].
-    pub fn direction(&self, feature: usize) -> Result<Tensor<1>, SaeError> {
-        Ok(self.directions(&[feature])?.squeeze_dim(0))
     }
 }
 
-/// Numbers of `W_dec` gathered at once while decoding: 16 MB of float32.
-const GATHERED: usize = 1 << 22;
+fn check(config: &SaeConfig, weights: &SaeWeights) -> Result<(), SaeError> {
+    let (d_in, d_sae, d_out) = (config.d_in(), config.d_sae(), config.d_out());
+    check_shape("W_enc", weights.w_enc.dims(), [d_in, d_sae])?;
+    check_shape("b_enc", weights.b_enc.dims(), [d_sae])?;
+    check_shape("W_dec", weights.w_dec.dims(), [d_sae, d_out])?;
+    check_shape("b_dec", weights.b_dec.dims(), [d_out])?;
 
-fn check<const D: usize>(
+    let architecture = config.architecture();
+    let check_there = |weight, found: bool, expected: bool| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(SaeError::Weight { architecture: architecture.name(), weight, expected })
+        }
+    };
+    let gated = architecture == Architecture::Gated;
+    let signed_gated = architecture == Architecture::SignedGated;
+    let jump = architecture == Architecture::JumpRelu;
+    check_there("threshold", weights.threshold.is_some(), jump)?;
+    check_there("magnitude weights", weights.magnitude.is_some(), gated)?;
+    check_there("gate weights", weights.gate.is_some(), signed_gated)?;
+    check_there("W_skip", weights.w_skip.is_some(), config.skip())?;
+    if let Some(threshold) = &weights.threshold {
+        check_shape("threshold", threshold.dims(), [d_sae])?;
+    }
+    if let Some(magnitude) = &weights.magnitude {
+        check_shape("r_mag", magnitude.r_mag.dims(), [d_sae])?;
+        check_shape("b_mag", magnitude.b_mag.dims(), [d_sae])?;
+    }
+    if let Some(gate) = &weights.gate {
+        check_shape("W_gate", gate.w_gate.dims(), [d_in, d_sae])?;
+        check_shape("b_gate", gate.b_gate.dims(), [d_sae])?;
+    }
+    if let Some(w_skip) = &weights.w_skip {
+        check_shape("W_skip", w_skip.dims(), [d_in, d_out])?;
+    }
+    Ok(())
+}
+
+fn check_shape<const D: usize>(
     tensor: &'static str,
     found: [usize; D],
     expected: [usize; D],
@@ -215,4 +146,22 @@ fn check<const D: usize>(
         let (expected, found) = (expected.to_vec(), found.to_vec());
         Err(SaeError::ShapeMismatch { tensor, expected, found })
     }
+}
+
+/// Numbers of a 16-bit matrix that are made float32 at once: 16 MB of float32.
+pub(crate) const CAST_AT_ONCE: usize = 1 << 22;
+
+/// The norm of each row of `matrix`, in float32.
+///
+/// # Shapes
+/// - `matrix`: `[rows, columns]`
+/// - output: `[rows]`
+pub(crate) fn row_norms(matrix: Tensor<2>) -> Tensor<1> {
+    let [rows, columns] = matrix.dims();
+    let at_once = (CAST_AT_ONCE / columns).max(1);
+    let parts = (0..rows).step_by(at_once).map(|from| {
+        let part = matrix.clone().slice_dim(0, from..(from + at_once).min(rows));
+        part.cast(DType::F32).square().sum_dim(1).sqrt().squeeze_dim(1)
+    });
+    Tensor::cat(parts.collect(), 0)
 }

@@ -15,6 +15,15 @@ use crate::SparseFeatures;
 /// # Panics
 /// If `k` is 0 or larger than `d_sae`.
 pub fn top_k(pre: Tensor<2>, k: usize) -> SparseFeatures {
+    select(pre, k, |value| value)
+}
+
+/// As [`top_k`], with what is negative of the `k` largest set to 0.
+pub(crate) fn top_k_positive(pre: Tensor<2>, k: usize) -> SparseFeatures {
+    select(pre, k, |value| if value > 0.0 { value } else { 0.0 })
+}
+
+fn select(pre: Tensor<2>, k: usize, keep: impl Fn(f32) -> f32) -> SparseFeatures {
     let [_, d_sae] = pre.dims();
     assert!((1..=d_sae).contains(&k), "top {k} of {d_sae}");
     let data = pre.into_data_dtype(DType::F32);
@@ -22,7 +31,7 @@ pub fn top_k(pre: Tensor<2>, k: usize) -> SparseFeatures {
     let mut features = SparseFeatures::new(d_sae);
     let mut selection = Selection::new(k);
     for row in values.chunks_exact(d_sae) {
-        features.push_row(selection.of(row).iter().copied());
+        features.push_row(selection.of(row).iter().map(|&(index, value)| (index, keep(value))));
     }
     features
 }
