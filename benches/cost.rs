@@ -23,7 +23,7 @@ fn main() {
     let files = ModelFiles::find(&demo).expect("the demo is in the repository");
     let gpt = files.load(None, &device, &mut |_, _| {}).expect("the demo loads").gpt;
     let loaded = load_sae(&demo.join("saes/layer_2/best_model.pt"), &device).expect("it loads");
-    race("demo", gpt, loaded.hook, loaded.sae, 240, 12);
+    race("demo", gpt, loaded.hook().unwrap(), loaded.sae, 240, 12);
 
     let shape = GptShape {
         sequence_len: 2048,

@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let loaded = load_sae(&demo.join("saes/layer_2/best_model.pt"), &device)?;
     let sae = &loaded.sae;
-    println!("{}: {:?}", loaded.hook, sae.config());
+    println!("{}: {:?}", loaded.hook()?, sae.config());
 
     // An activation that is one feature's direction, and one that is two.
     let directions = sae.directions(&[1993, 705])?;

@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let mut model =
         InterpretableModel::new(gpt).with_tokenizer(load_tokenizer(&demo.join("tokenizer"))?)?;
     for loaded in load_saes(&[demo.join("saes")], &device)? {
-        model = model.with_sae(loaded.hook, loaded.sae)?;
+        model = model.with_sae(loaded.hook()?, loaded.sae)?;
     }
 
     let tokenizer = model.tokenizer().expect("it was just set");

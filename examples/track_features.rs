@@ -18,8 +18,9 @@ fn main() -> Result<()> {
     let mut model = InterpretableModel::new(gpt).with_tokenizer(tokenizer)?;
     let mut labels = std::collections::BTreeMap::new();
     for loaded in load_saes(&[demo.join("saes")], &device)? {
-        model = model.with_sae(loaded.hook, loaded.sae)?;
-        labels.insert(loaded.hook, loaded.labels);
+        let hook = loaded.hook()?;
+        model = model.with_sae(hook, loaded.sae)?;
+        labels.insert(hook, loaded.labels);
     }
 
     let hook = "blocks.2.hook_resid_post".parse()?;

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    ModelFiles, SaveDtype, load_sae, load_tokenizer, save_model, save_nanochat_sae, save_tokenizer,
+    ModelFiles, WeightDtype, load_sae, load_tokenizer, save_model, save_nanochat_sae,
+    save_tokenizer,
 };
 
 use crate::args::{ConvertArgs, Form, Number};
@@ -35,11 +36,11 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
         Form::NanochatSae => {
             let loaded = load_sae(&args.src, &device)?;
             let dtype = match args.dtype {
-                None | Some(Number::F32) => SaveDtype::F32,
-                Some(Number::F16) => SaveDtype::F16,
-                Some(Number::Bf16) => SaveDtype::BF16,
+                None | Some(Number::F32) => WeightDtype::F32,
+                Some(Number::F16) => WeightDtype::F16,
+                Some(Number::Bf16) => WeightDtype::BF16,
             };
-            save_nanochat_sae(&args.dst, &loaded.sae, loaded.hook, dtype)?;
+            save_nanochat_sae(&args.dst, &loaded.sae, loaded.hook()?, dtype)?;
         }
     }
     writeln!(anstream::stdout(), "written to {}", args.dst.display())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nanoscope_checkpoint::{Labels, LoadedModel, ModelFiles, load_saes, load_tokenizer};
+use nanoscope_checkpoint::{Labels, LoadedModel, ModelFiles, SaePath, load_saes, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Plan};
 
@@ -42,15 +42,16 @@ impl Scope {
         }
 
         let paths = match (&demo, args.sae.is_empty()) {
-            (Some(demo), true) => vec![demo.join(demo::SAES)],
-            _ => args.sae.clone(),
+            (Some(demo), true) => vec![demo.join(demo::SAES).into()],
+            _ => args.sae.iter().map(SaePath::from).collect(),
         };
         let mut labels = BTreeMap::new();
-        for sae in load_saes(&paths, &device)? {
+        for sae in load_saes(paths, &device)? {
+            let hook = sae.hook()?;
             model = model
-                .with_sae(sae.hook, sae.sae)
+                .with_sae(hook, sae.sae)
                 .with_context(|| format!("{} does not fit the model", sae.path.display()))?;
-            labels.insert(sae.hook, sae.labels);
+            labels.insert(hook, sae.labels);
         }
         Ok(Self { model, labels })
     }

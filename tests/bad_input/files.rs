@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::{
-    CheckpointError, LoadedModel, LoadedSae, ModelFiles, Order, SaveDtype, TensorFile, load_sae,
+    CheckpointError, LoadedModel, LoadedSae, ModelFiles, Order, TensorFile, WeightDtype, load_sae,
     save_nanochat_sae,
 };
 use nanoscope_hooks::HookPoint;
@@ -159,7 +159,7 @@ pub(crate) fn small_sae(d_in: usize) -> Sae {
 pub(crate) fn written_sae() -> Vec<u8> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("sae.pt");
-    save_nanochat_sae(&path, &small_sae(D_IN), HookPoint::ResidPost(1), SaveDtype::F32).unwrap();
+    save_nanochat_sae(&path, &small_sae(D_IN), HookPoint::ResidPost(1), WeightDtype::F32).unwrap();
     fs::read(path).unwrap()
 }
 

@@ -227,7 +227,7 @@ fn a_file_without_a_dictionary_at_its_root_is_refused() {
 }
 
 #[test]
-fn a_folder_is_no_sae_file_and_a_file_is_no_folder() {
+fn an_empty_folder_is_no_sae_and_neither_is_a_text() {
     let (dir, path) = file("config.json", b"{}");
     refused!(
         "JSON as an SAE",
@@ -237,9 +237,9 @@ fn a_folder_is_no_sae_file_and_a_file_is_no_folder() {
     );
     fs::create_dir(dir.path().join("best_model.pt")).unwrap();
     refused!(
-        "folder as an SAE",
+        "empty folder as an SAE",
         load_sae(&dir.path().join("best_model.pt"), &files::device()),
-        CheckpointError::Io { .. },
-        ["best_model.pt", "is a directory"]
+        CheckpointError::NoSae { .. },
+        ["best_model.pt"]
     );
 }

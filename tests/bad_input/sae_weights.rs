@@ -124,7 +124,7 @@ fn a_file_of_something_else_is_no_sae() {
         "no sae_state_dict",
         model.load(),
         CheckpointError::NotAnSae { .. },
-        ["sae.pt", "sae_state_dict"]
+        ["sae.pt", "state_dict.W_enc"]
     );
 }
 

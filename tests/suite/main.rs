@@ -8,6 +8,7 @@ mod cache;
 mod eras;
 mod golden;
 mod hooks;
+mod sae_formats;
 mod saes;
 mod selection;
 mod steering;

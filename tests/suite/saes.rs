@@ -36,7 +36,7 @@ fn cases(golden: Golden) -> Vec<Case> {
             let key = text("key");
             let point: HookPoint = text("hook_point").parse().unwrap();
             let loaded = load_sae(&golden.dir().join(text("checkpoint")), &device).unwrap();
-            assert_eq!(loaded.hook, point, "{golden}, {key}");
+            assert_eq!(loaded.hook().unwrap(), point, "{golden}, {key}");
 
             let mut recorder = Recorder::new([point]);
             model.forward(&tokens, Logits::All, &mut recorder).unwrap();

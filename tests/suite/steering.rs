@@ -82,7 +82,7 @@ fn reference_cases(golden: Golden) -> Vec<(InterpretableModel, serde_json::Value
             let path = golden.dir().join(entry["checkpoint"].as_str().unwrap());
             let loaded = load_sae(&path, &device).unwrap();
             let model = InterpretableModel::new(gpt.clone());
-            (model.with_sae(loaded.hook, loaded.sae).unwrap(), entry.clone())
+            (model.with_sae(loaded.hook().unwrap(), loaded.sae).unwrap(), entry.clone())
         })
         .collect()
 }

@@ -47,30 +47,58 @@ pub(crate) fn borrowed(
     expected: &[usize],
     order: Order,
 ) -> Result<TensorData, usize> {
-    fn each<const N: usize>(
-        bytes: &[u8],
-        expected: &[usize],
-        order: Order,
-        number: impl Fn([u8; N]) -> f32,
-    ) -> Result<Vec<f32>, usize> {
-        let (numbers, _) = bytes.as_chunks::<N>();
-        match (order, expected) {
-            (Order::Transposed, &[columns, rows]) => transposed(numbers, rows, columns, number),
-            _ => numbers.iter().enumerate().map(|(at, &bytes)| finite(number(bytes), at)).collect(),
+    let values = match (order, expected) {
+        (Order::Transposed, &[columns, rows]) => {
+            numbers(bytes, dtype, Some((rows, columns)), finite)
         }
-    }
-    let values = match dtype {
-        Dtype::F64 => each(bytes, expected, order, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F32 => each(bytes, expected, order, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, expected, order, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(bytes, expected, order, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::I64 => each(bytes, expected, order, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(bytes, expected, order, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I16 => each(bytes, expected, order, |b| f32::from(i16::from_le_bytes(b))),
-        Dtype::I8 => each(bytes, expected, order, |b| f32::from(i8::from_le_bytes(b))),
-        Dtype::U8 | Dtype::Bool => each(bytes, expected, order, |[b]| f32::from(b)),
+        _ => numbers(bytes, dtype, None, finite),
     }?;
     Ok(TensorData::new(values, expected.to_vec()))
+}
+
+/// Numbers of any type as float32, whether they are finite or not.
+#[cfg(feature = "sae")]
+pub(crate) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    numbers(bytes, dtype, None, |value, _| Ok(value)).expect("any number will do")
+}
+
+/// The numbers in `bytes` as float32, each as `check` has it of the number and its place. If
+/// `transpose` gives the rows and columns of a matrix, they come column by column.
+fn numbers(
+    bytes: &[u8],
+    dtype: Dtype,
+    transpose: Option<(usize, usize)>,
+    check: fn(f32, usize) -> Result<f32, usize>,
+) -> Result<Vec<f32>, usize> {
+    let each = Each { bytes, transpose, check };
+    match dtype {
+        Dtype::F64 => each.number(|b| f64::from_le_bytes(b) as f32),
+        Dtype::F32 => each.number(f32::from_le_bytes),
+        Dtype::F16 => each.number(|b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each.number(|b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => each.number(|b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => each.number(|b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => each.number(|b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => each.number(|b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 | Dtype::Bool => each.number(|[b]| f32::from(b)),
+    }
+}
+
+struct Each<'a> {
+    bytes: &'a [u8],
+    transpose: Option<(usize, usize)>,
+    check: fn(f32, usize) -> Result<f32, usize>,
+}
+
+impl Each<'_> {
+    fn number<const N: usize>(&self, number: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>, usize> {
+        let (numbers, _) = self.bytes.as_chunks::<N>();
+        let checked = |at: usize| (self.check)(number(numbers[at]), at);
+        match self.transpose {
+            Some((rows, columns)) => transposed(rows, columns, checked),
+            None => (0..numbers.len()).map(checked).collect(),
+        }
+    }
 }
 
 fn finite(value: f32, at: usize) -> Result<f32, usize> {
@@ -80,20 +108,18 @@ fn finite(value: f32, at: usize) -> Result<f32, usize> {
 /// Rows read together, so that each cache line written is written once.
 const BLOCK: usize = 16;
 
-/// Transposes a matrix of `rows` x `columns` numbers.
-fn transposed<const N: usize>(
-    numbers: &[[u8; N]],
+/// Transposes a matrix of `rows` x `columns` numbers, `number` giving the one at a place.
+fn transposed(
     rows: usize,
     columns: usize,
-    number: impl Fn([u8; N]) -> f32,
+    number: impl Fn(usize) -> Result<f32, usize>,
 ) -> Result<Vec<f32>, usize> {
     let mut out = vec![0.0; rows * columns];
     for from in (0..rows).step_by(BLOCK) {
         let to = (from + BLOCK).min(rows);
         for column in 0..columns {
             for row in from..to {
-                let at = row * columns + column;
-                out[column * rows + row] = finite(number(numbers[at]), at)?;
+                out[column * rows + row] = number(row * columns + column)?;
             }
         }
     }

@@ -245,15 +245,24 @@ pub enum CheckpointError {
     },
     /// There is no SAE at a path.
     #[cfg(feature = "sae")]
-    #[error("{} has no SAE: no best_model.pt, checkpoint_step<N>.pt, sae_final.pt or other .pt in it", path.display())]
+    #[error("{} has no SAE of any known format", path.display())]
     NoSae {
         /// The folder.
         path: PathBuf,
     },
     /// A file holds something else than an SAE.
     #[cfg(feature = "sae")]
-    #[error("{} is no SAE: it has no `sae_state_dict`", path.display())]
+    #[error("{} is no SAE of a known format: its tensors are {}", path.display(), some_of(.tensors))]
     NotAnSae {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        tensors: Vec<String>,
+    },
+    /// Nothing says which activation an SAE reads.
+    #[cfg(feature = "sae")]
+    #[error("nothing says at which hook point the SAE in {} belongs", path.display())]
+    NoHook {
         /// The file.
         path: PathBuf,
     },
@@ -266,6 +275,17 @@ pub enum CheckpointError {
         /// One file.
         first: PathBuf,
         /// The other.
+        second: PathBuf,
+    },
+    /// A folder has several SAEs where one was asked for.
+    #[cfg(feature = "sae")]
+    #[error("{} has more than one SAE: {} and {}", path.display(), first.display(), second.display())]
+    SeveralSaes {
+        /// The folder.
+        path: PathBuf,
+        /// One file.
+        first: PathBuf,
+        /// Another.
         second: PathBuf,
     },
     /// An SAE's configuration or weights make no SAE.
@@ -329,6 +349,22 @@ pub enum CheckpointError {
         /// The key.
         key: String,
     },
+    /// A configuration lacks a key that decides what is computed.
+    #[error("{} has no key `{key}`", path.display())]
+    MissingKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// A file is of a kind that is known, and that nothing here computes.
+    #[error("{}: {what} is not supported", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The kind.
+        what: String,
+    },
     /// A key has a value that means nothing to us.
     #[error("{}: {key} is `{found}`; known are {known}", path.display())]
     UnknownValue {
@@ -358,6 +394,17 @@ pub enum CheckpointError {
         /// The folder.
         path: PathBuf,
     },
+}
+
+/// The first few of `names`.
+#[cfg(feature = "sae")]
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names {
+        [] => "none".to_owned(),
+        _ if names.len() <= SHOWN => names.join(", "),
+        _ => format!("{}, and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
+    }
 }
 
 #[cfg(feature = "gpt")]

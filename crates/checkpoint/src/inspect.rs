@@ -7,9 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
-use crate::load_saes::find_saes;
+use crate::load_saes::{find_saes, is_sae, open_sae};
 use crate::nanochat::ModelFiles;
-use crate::nanochat_sae::NanochatSae;
 use crate::tensors::{Dtype, TensorFile};
 
 /// What is known of a file before its weights are read.
@@ -62,7 +61,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
         };
     }
     let file = TensorFile::open(path)?;
-    if file.value("sae_state_dict").is_some() {
+    if is_sae(&file) {
         return Ok(vec![sae(path)?]);
     }
     let files = ModelFiles::find(path)?;
@@ -108,21 +107,12 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
 }
 
 fn sae(path: &Path) -> Result<Inspection, CheckpointError> {
-    let sae = NanochatSae::open(path)?;
-    let config = &sae.config;
-    let facts = vec![
-        ("hook point", sae.hook.to_string()),
-        ("architecture", config.architecture().name().to_owned()),
-        ("d_in", config.d_in().to_string()),
-        ("d_sae", config.d_sae().to_string()),
-    ];
-    let in_dict = |name: &str| name.starts_with("sae_state_dict.");
-    let numbers = sae.file.tensors().filter(|(name, _)| in_dict(name)).map(|(_, info)| info.len());
-    let memory_bytes = numbers.sum::<usize>() as u64 * Dtype::F32.size() as u64;
+    let sae = open_sae(path)?;
+    let memory_bytes = sae.numbers() * Dtype::F32.size() as u64;
     Ok(Inspection {
-        what: "nanochat-SAE sparse autoencoder".to_owned(),
-        config: Some(sae.description()),
-        facts,
+        what: format!("{} sparse autoencoder", sae.format),
+        config: sae.description.clone(),
+        facts: sae.facts()?,
         ..of(&sae.file, memory_bytes)
     })
 }

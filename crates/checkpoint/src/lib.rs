@@ -1,7 +1,7 @@
 //! Checkpoints, tokenizers and SAEs from the files that people have, without executing any of them.
 //!
 //! ```
-//! use nanoscope_checkpoint::{SaveDtype, load_sae, save_nanochat_sae};
+//! use nanoscope_checkpoint::{WeightDtype, load_sae, save_nanochat_sae};
 //! use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 //! # use burn::tensor::Tensor;
 //!
@@ -16,9 +16,9 @@
 //! let path = dir.path().join("sae.pt");
 //!
 //! // A file that nanochat-SAE's `load_saes` reads, and so do we.
-//! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, SaveDtype::F32)?;
+//! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, WeightDtype::F32)?;
 //! let loaded = load_sae(&path, &device)?;
-//! assert_eq!(loaded.hook.to_string(), "blocks.0.hook_resid_post");
+//! assert_eq!(loaded.hook()?.to_string(), "blocks.0.hook_resid_post");
 //! assert_eq!(loaded.sae.config(), sae.config());
 //! # Ok(())
 //! # }
@@ -53,8 +53,16 @@ mod native;
 pub mod pickle;
 #[cfg(feature = "sae")]
 mod pt_writer;
+#[cfg(all(feature = "gpt", feature = "sae"))]
+mod sae_facts;
+#[cfg(feature = "sae")]
+mod sae_file;
+#[cfg(feature = "sae")]
+mod saelens;
 mod tensors;
 mod torch_zip;
+#[cfg(feature = "sae")]
+mod weight_dtype;
 mod write;
 
 pub use convert::Order;
@@ -64,7 +72,7 @@ pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "sae")]
-pub use load_saes::{LoadedSae, load_sae, load_saes};
+pub use load_saes::{LoadedSae, SaePath, load_sae, load_sae_as, load_saes, load_saes_as};
 #[cfg(feature = "gpt")]
 pub use nanochat::{LoadedModel, ModelFiles, Progress};
 #[cfg(feature = "sae")]
@@ -74,6 +82,8 @@ pub use nanochat_tokenizer::{load_tokenizer, save_tokenizer};
 #[cfg(feature = "gpt")]
 pub use native::save_model;
 #[cfg(feature = "sae")]
-pub use pt_writer::SaveDtype;
+pub use sae_file::Place;
 pub use tensors::{Dtype, TensorFile, TensorInfo};
+#[cfg(feature = "sae")]
+pub use weight_dtype::WeightDtype;
 pub use write::save_tensors;

@@ -1,4 +1,4 @@
-//! Finds the SAEs in a folder, recognises what they are, and loads them.
+//! Finds SAEs in files and folders, recognises their format, and loads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,19 +11,68 @@ use nanoscope_sae::Sae;
 use crate::error::CheckpointError;
 use crate::folder::entries;
 use crate::labels::Labels;
-use crate::nanochat_sae::NanochatSae;
+use crate::sae_file::{Place, SaeFile};
+use crate::tensors::TensorFile;
+use crate::weight_dtype::WeightDtype;
+use crate::{nanochat_sae, saelens};
 
 /// An SAE with what its files say of it.
 #[derive(Debug)]
 pub struct LoadedSae {
     /// The SAE.
     pub sae: Sae,
-    /// The activation it was trained on.
-    pub hook: HookPoint,
+    /// The activations that it reads and writes, by the names that its files give them.
+    pub place: Place,
     /// The file it came from.
     pub path: PathBuf,
+    /// The tool that wrote it, for people.
+    pub format: &'static str,
     /// The labels in its folder.
     pub labels: Labels,
+}
+
+/// Where to look for SAEs, and where they belong if their files do not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaePath {
+    /// A file, or a folder that is searched with all folders in it.
+    pub path: PathBuf,
+    /// The hook point that the SAE reads, and the one that it writes if that is another. Wins over
+    /// what files say; there must be one SAE only.
+    pub at: Option<(HookPoint, Option<HookPoint>)>,
+}
+
+impl<P: Into<PathBuf>> From<P> for SaePath {
+    fn from(path: P) -> Self {
+        Self { path: path.into(), at: None }
+    }
+}
+
+impl LoadedSae {
+    /// The hook point whose activation it reads.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoHook`] if its files do not say, [`CheckpointError::Hook`] if they name
+    /// an activation that we do not have.
+    pub fn hook(&self) -> Result<HookPoint, CheckpointError> {
+        hook(&self.place, &self.path)
+    }
+
+    /// The hook point whose activation it writes, if that is another.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Hook`] if its files name an activation that we do not have.
+    pub fn hook_out(&self) -> Result<Option<HookPoint>, CheckpointError> {
+        self.place.hook_out.as_deref().map(|name| parse_hook(name, &self.path)).transpose()
+    }
+}
+
+fn hook(place: &Place, path: &Path) -> Result<HookPoint, CheckpointError> {
+    let name = place.hook.as_deref();
+    parse_hook(name.ok_or_else(|| CheckpointError::NoHook { path: path.to_owned() })?, path)
+}
+
+fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
+    name.parse().map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })
 }
 
 /// Folders deeper than this below the one given are not searched.
@@ -32,59 +81,129 @@ const DEEPEST: usize = 16;
 /// The folder in which nanochat-SAE prepares an SAE for Neuronpedia.
 const UPLOAD_DIR: &str = "neuronpedia_upload";
 
-/// Loads every SAE at `paths`: files, and folders searched with all folders in them.
+/// Loads every SAE at `paths` for use in a model.
 ///
-/// Of the files in one folder that are stages of one training, one is taken: `best_model.pt`, else
-/// the highest step of `checkpoint_step*.pt`, else `sae_final.pt`. Other `.pt` files count only in
-/// a folder that has none of these, and then each is an SAE of its own.
+/// Of the files in one folder that are stages of one training, one is taken: nanochat-SAE's
+/// `best_model.pt`, else the highest step of `checkpoint_step*.pt`, else `sae_final.pt`. Other
+/// `.pt` files count only in a folder that has none of these, and then each is an SAE of its own.
 ///
 /// The result is in the order of the hook points.
 ///
 /// # Errors
-/// [`CheckpointError::NoSae`] if a path has none, [`CheckpointError::TwoSaes`] if two are for one
-/// hook point, and whatever is wrong with a file.
-pub fn load_saes(paths: &[PathBuf], device: &Device) -> Result<Vec<LoadedSae>, CheckpointError> {
-    let mut files = Vec::new();
-    for path in paths {
-        let found = find_saes(path)?;
-        if found.is_empty() {
-            return Err(CheckpointError::NoSae { path: path.clone() });
-        }
-        files.extend(found);
-    }
-    // The same file given twice is one SAE.
-    let mut seen = BTreeSet::new();
-    files.retain(|path| seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())));
-
-    // Everything is checked before any weight is read.
-    let mut opened: BTreeMap<HookPoint, NanochatSae> = BTreeMap::new();
-    for path in files {
-        let sae = NanochatSae::open(&path)?;
-        if let Some(other) = opened.get(&sae.hook) {
-            return Err(CheckpointError::TwoSaes {
-                hook: sae.hook,
-                first: other.file.path().to_owned(),
-                second: path,
-            });
-        }
-        opened.insert(sae.hook, sae);
-    }
-    opened.into_values().map(|sae| load(&sae, device)).collect()
+/// [`CheckpointError::NoSae`] if a path has none, [`CheckpointError::NoHook`] or
+/// [`CheckpointError::Hook`] if one has no place in our models, [`CheckpointError::TwoSaes`] if two
+/// are for one hook point, and whatever is wrong with a file.
+pub fn load_saes(
+    paths: impl IntoIterator<Item = impl Into<SaePath>>,
+    device: &Device,
+) -> Result<Vec<LoadedSae>, CheckpointError> {
+    load_saes_as(paths, device, WeightDtype::F32)
 }
 
-/// Loads the SAE in one file.
+/// As [`load_saes`], the matrices as `dtype`.
 ///
 /// # Errors
-/// [`CheckpointError`] naming the file and what is wrong with it.
-pub fn load_sae(path: &Path, device: &Device) -> Result<LoadedSae, CheckpointError> {
-    load(&NanochatSae::open(path)?, device)
+/// As [`load_saes`]; also if a number does not fit `dtype`.
+pub fn load_saes_as(
+    paths: impl IntoIterator<Item = impl Into<SaePath>>,
+    device: &Device,
+    dtype: WeightDtype,
+) -> Result<Vec<LoadedSae>, CheckpointError> {
+    // Everything is checked before any weight is read.
+    let mut opened: BTreeMap<HookPoint, SaeFile> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        let SaePath { path, at } = path.into();
+        let found = find_saes(&path)?;
+        match (at, found.as_slice()) {
+            (_, []) => return Err(CheckpointError::NoSae { path }),
+            (Some((hook, _)), [first, second, ..]) => {
+                let (first, second) = (first.clone(), second.clone());
+                return Err(CheckpointError::TwoSaes { hook, first, second });
+            }
+            _ => {}
+        }
+        for file in found {
+            // The same file given twice is one SAE.
+            if !seen.insert(fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
+                continue;
+            }
+            let mut sae = open_sae(&file)?;
+            if let Some((hook, hook_out)) = at {
+                let hook_out = hook_out.map(|hook| hook.to_string());
+                sae.place = Place { hook: Some(hook.to_string()), hook_out };
+            }
+            let hook = hook(&sae.place, &file)?;
+            if let Some(other) = opened.get(&hook) {
+                let first = other.path().to_owned();
+                return Err(CheckpointError::TwoSaes { hook, first, second: file });
+            }
+            opened.insert(hook, sae);
+        }
+    }
+    opened.into_values().map(|sae| load(&sae, device, dtype)).collect()
 }
 
-fn load(file: &NanochatSae, device: &Device) -> Result<LoadedSae, CheckpointError> {
-    let path = file.file.path().to_owned();
+/// Loads the one SAE at `path`, a file or a folder, wherever it belongs.
+///
+/// # Errors
+/// [`CheckpointError`] naming the file and what is wrong with it; [`CheckpointError::SeveralSaes`]
+/// if there are more.
+pub fn load_sae(path: &Path, device: &Device) -> Result<LoadedSae, CheckpointError> {
+    load_sae_as(path, device, WeightDtype::F32)
+}
+
+/// As [`load_sae`], the matrices as `dtype`.
+///
+/// # Errors
+/// As [`load_sae`]; also if a number does not fit `dtype`.
+pub fn load_sae_as(
+    path: &Path,
+    device: &Device,
+    dtype: WeightDtype,
+) -> Result<LoadedSae, CheckpointError> {
+    match find_saes(path)?.as_slice() {
+        [] => Err(CheckpointError::NoSae { path: path.to_owned() }),
+        [file] => load(&open_sae(file)?, device, dtype),
+        [first, second, ..] => Err(CheckpointError::SeveralSaes {
+            path: path.to_owned(),
+            first: first.clone(),
+            second: second.clone(),
+        }),
+    }
+}
+
+fn load(file: &SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae, CheckpointError> {
+    let path = file.path().to_owned();
     let dir = path.parent().unwrap_or(Path::new("."));
     let labels = Labels::read(dir, file.config.d_sae())?;
-    Ok(LoadedSae { sae: file.load(device)?, hook: file.hook, path, labels })
+    let sae = file.load(device, dtype)?;
+    Ok(LoadedSae { sae, place: file.place.clone(), path, format: file.format, labels })
+}
+
+/// What tells whether a file is of a format, and what opens it.
+type Format = (fn(&TensorFile) -> bool, fn(TensorFile) -> Result<SaeFile, CheckpointError>);
+
+/// Every format; the first that claims a file has it.
+const FORMATS: &[Format] =
+    &[(nanochat_sae::claims, nanochat_sae::open), (saelens::claims, saelens::open)];
+
+/// Whether `file` has an SAE of a known format.
+#[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` asks"))]
+pub(crate) fn is_sae(file: &TensorFile) -> bool {
+    FORMATS.iter().any(|(claims, _)| claims(file))
+}
+
+/// Opens the SAE in the file at `path`, whatever its format.
+pub(crate) fn open_sae(path: &Path) -> Result<SaeFile, CheckpointError> {
+    let file = TensorFile::open(path)?;
+    match FORMATS.iter().find(|(claims, _)| claims(&file)) {
+        Some((_, open)) => open(file),
+        None => Err(CheckpointError::NotAnSae {
+            path: path.to_owned(),
+            tensors: file.tensors().map(|(name, _)| name.to_owned()).collect(),
+        }),
+    }
 }
 
 /// The SAE files at `path`, in order of name.
@@ -132,7 +251,8 @@ fn choose(paths: &[PathBuf]) -> Vec<PathBuf> {
     let latest = || paths.iter().filter_map(|path| Some((step(path)?, path))).max();
     let one = named("best_model.pt")
         .or_else(|| latest().map(|(_, path)| path))
-        .or_else(|| named("sae_final.pt"));
+        .or_else(|| named("sae_final.pt"))
+        .or_else(|| named(saelens::WEIGHTS_FILE));
     match one {
         Some(path) => vec![path.clone()],
         None => {

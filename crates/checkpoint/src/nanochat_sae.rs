@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::{Architecture, GateWeights, Sae, SaeConfig, SaeWeights};
+use nanoscope_sae::{Architecture, GateWeights, Normalization, Sae, SaeConfig, SaeWeights};
 use serde::{Deserialize, Serialize};
 
-use crate::convert::Order;
 use crate::error::CheckpointError;
 use crate::json;
-use crate::pt_writer::{PtTensor, SaveDtype, write_pt};
+use crate::pt_writer::{PtTensor, write_pt};
+use crate::sae_file::{Place, SaeFile, Source, Weight};
 use crate::tensors::TensorFile;
+use crate::weight_dtype::WeightDtype;
 use crate::write::write_atomically;
 
 /// The key of the weights in both kinds of file.
 const STATE_DICT: &str = "sae_state_dict";
+/// What stands before the names of the weights.
+const SCOPE: &str = "sae_state_dict.";
 /// The configuration beside files that do not hold their own.
 const CONFIG_FILE: &str = "config.json";
 
@@ -118,106 +121,40 @@ impl RawSaeConfig {
     }
 }
 
-/// A nanochat-SAE file, its configuration read and its weights not.
-#[derive(Debug)]
-pub(crate) struct NanochatSae {
-    pub(crate) file: TensorFile,
-    pub(crate) config: SaeConfig,
-    pub(crate) hook: HookPoint,
-    raw: RawSaeConfig,
+/// Whether `file` is of this format.
+pub(crate) fn claims(file: &TensorFile) -> bool {
+    file.value(STATE_DICT).is_some()
 }
 
-impl NanochatSae {
-    /// Opens the file at `path`; the configuration inside it wins over the folder's.
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let file = TensorFile::open(path)?;
-        if file.value(STATE_DICT).is_none() {
-            return Err(CheckpointError::NotAnSae { path: path.to_owned() });
-        }
-        let beside = path.with_file_name(CONFIG_FILE);
-        let (raw, described_in): (RawSaeConfig, &Path) = match file.value("config") {
-            Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
-            None if beside.is_file() => (json::read(&beside)?, &beside),
-            None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
-        };
-        let (config, hook) = raw.parse(described_in)?;
-        let sae = Self { file, config, hook, raw };
-        sae.check()?;
-        Ok(sae)
+/// The SAE in `file`; the configuration inside it wins over the folder's.
+pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let path = file.path();
+    let beside = path.with_file_name(CONFIG_FILE);
+    let (raw, described_in): (RawSaeConfig, &Path) = match file.value("config") {
+        Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
+        None if beside.is_file() => (json::read(&beside)?, &beside),
+        None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
+    };
+    let (config, hook) = raw.parse(described_in)?;
+    let own = |name: &str| Source::tensor(format!("{SCOPE}{name}"));
+    let mut sources = vec![
+        (Weight::WEnc, own("W_enc")),
+        (Weight::BEnc, own("b_enc")),
+        (Weight::WDec, own("W_dec")),
+        (Weight::BDec, own("b_dec")),
+    ];
+    if config.architecture() == Architecture::SignedGated {
+        sources.extend([(Weight::WGate, own("W_gate")), (Weight::BGate, own("b_gate"))]);
     }
-
-    /// The weights that the architecture has, with their shapes.
-    fn expected(&self) -> Vec<(&'static str, Vec<usize>)> {
-        let (d_in, d_sae) = (self.config.d_in(), self.config.d_sae());
-        let mut expected = vec![
-            ("W_enc", vec![d_in, d_sae]),
-            ("W_dec", vec![d_sae, d_in]),
-            ("b_enc", vec![d_sae]),
-            ("b_dec", vec![d_in]),
-        ];
-        if self.config.architecture() == Architecture::SignedGated {
-            expected.push(("W_gate", vec![d_in, d_sae]));
-            expected.push(("b_gate", vec![d_sae]));
-        }
-        expected
+    let description = serde_json::to_value(&raw).expect("numbers and strings make JSON");
+    SaeFile {
+        place: Place::at(hook.to_string()),
+        sources,
+        scope: SCOPE,
+        description: Some(description),
+        ..SaeFile::of(file, "nanochat-SAE", config)
     }
-
-    /// Checks, as the strict load of the reference does, that all weights are there and no others.
-    fn check(&self) -> Result<(), CheckpointError> {
-        let expected = self.expected();
-        for (name, shape) in &expected {
-            self.file.info_of_shape(&format!("{STATE_DICT}.{name}"), shape)?;
-        }
-        let in_dict = |(name, _)| str::strip_prefix(name, STATE_DICT)?.strip_prefix('.');
-        let mut names = self.file.tensors().filter_map(in_dict);
-        match names.find(|name| !expected.iter().any(|(expected, _)| expected == name)) {
-            Some(name) => Err(CheckpointError::UnexpectedSaeTensor {
-                path: self.file.path().to_owned(),
-                tensor: name.to_owned(),
-                architecture: self.config.architecture().name(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Reads the weights onto `device`, one at a time.
-    pub(crate) fn load(&self, device: &Device) -> Result<Sae, CheckpointError> {
-        let (d_in, d_sae) = (self.config.d_in(), self.config.d_sae());
-        let gate = match self.config.architecture() {
-            Architecture::SignedGated => Some(GateWeights {
-                w_gate: self.weight("W_gate", [d_in, d_sae], device)?,
-                b_gate: self.weight("b_gate", [d_sae], device)?,
-            }),
-            _ => None,
-        };
-        let weights = SaeWeights {
-            gate,
-            ..SaeWeights::new(
-                self.weight("W_enc", [d_in, d_sae], device)?,
-                self.weight("b_enc", [d_sae], device)?,
-                self.weight("W_dec", [d_sae, d_in], device)?,
-                self.weight("b_dec", [d_in], device)?,
-            )
-        };
-        Sae::new(self.config.clone(), weights)
-            .map_err(|source| CheckpointError::Sae { path: self.file.path().to_owned(), source })
-    }
-
-    fn weight<const D: usize>(
-        &self,
-        name: &str,
-        shape: [usize; D],
-        device: &Device,
-    ) -> Result<Tensor<D>, CheckpointError> {
-        let data = self.file.read(&format!("{STATE_DICT}.{name}"), &shape, Order::AsStored)?;
-        Ok(Tensor::from_data(data, device))
-    }
-
-    /// What `to_dict` of its configuration gives.
-    #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
-    pub(crate) fn description(&self) -> serde_json::Value {
-        serde_json::to_value(&self.raw).expect("numbers and strings make JSON")
-    }
+    .checked()
 }
 
 /// Writes `sae` to the `.pt` file at `path` as nanochat-SAE's `save_sae` does: weights and
@@ -233,23 +170,40 @@ pub fn save_nanochat_sae(
     path: &Path,
     sae: &Sae,
     hook: HookPoint,
-    dtype: SaveDtype,
+    dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
     let hook_point = reference_name(hook)
         .ok_or_else(|| CheckpointError::HookNotInReference { path: path.to_owned(), hook })?;
+    let refused = |reason| CheckpointError::NotExpressible {
+        path: path.to_owned(),
+        format: "nanochat-SAE",
+        reason,
+    };
+    let unusable = |source| CheckpointError::Sae { path: path.to_owned(), source };
+    if !matches!(
+        sae.config().normalization(),
+        Normalization::None | Normalization::ExpectedAverageOnlyIn { .. }
+    ) {
+        let name = sae.config().normalization().name();
+        return Err(refused(format!("it normalises no activation, this SAE does ({name})")));
+    }
+    if sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
+        return Err(refused("it has no transcoders".to_owned()));
+    }
+    let sae = sae.fold_normalization().map_err(unusable)?.fold_b_dec();
     let config = sae.config();
     let (d_in, d_sae) = (config.d_in(), config.d_sae());
     let (activation, k) = match config.architecture() {
         Architecture::SignedTopK { k } => ("topk", k),
         Architecture::Relu => ("relu", default_k()),
         Architecture::SignedGated => ("gated", default_k()),
-        other => {
-            return Err(CheckpointError::NotExpressible {
-                path: path.to_owned(),
-                format: "nanochat-SAE",
-                reason: format!("it has no {} architecture", other.name()),
-            });
+        Architecture::TopK { .. } => {
+            return Err(refused("its top-k keeps negative values, this SAE's does not".to_owned()));
         }
+        Architecture::Gated => {
+            return Err(refused("its gated SAEs have other weights and no ReLU".to_owned()));
+        }
+        other => return Err(refused(format!("it has no {} SAEs", other.name()))),
     };
     // In the order of the reference's `to_dict`.
     let description = serde_json::json!({

@@ -5,55 +5,34 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor};
-use half::{bf16, f16};
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::error::CheckpointError;
+use crate::weight_dtype::WeightDtype;
 use crate::write::write_file_atomically;
 
-/// The number type that weights are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SaveDtype {
-    /// As they are.
-    F32,
-    /// Rounded to 16 bits with 10 of mantissa; numbers above 65,504 do not fit.
-    F16,
-    /// Rounded to 16 bits with 7 of mantissa.
-    BF16,
+/// The name of the storage that holds numbers of a type.
+fn storage_of(dtype: WeightDtype) -> &'static str {
+    match dtype {
+        WeightDtype::F32 => "FloatStorage",
+        WeightDtype::F16 => "HalfStorage",
+        WeightDtype::BF16 => "BFloat16Storage",
+    }
 }
 
-impl SaveDtype {
-    fn storage(self) -> &'static str {
-        match self {
-            Self::F32 => "FloatStorage",
-            Self::F16 => "HalfStorage",
-            Self::BF16 => "BFloat16Storage",
-        }
-    }
+/// Numbers turned into bytes at once.
+const CHUNK: usize = 1 << 14;
 
-    /// The place of a number that would not be finite as this type.
-    fn first_not_finite(self, values: &[f32]) -> Option<usize> {
-        let finite = |value: &f32| match self {
-            Self::F32 => value.is_finite(),
-            Self::F16 => f16::from_f32(*value).is_finite(),
-            Self::BF16 => bf16::from_f32(*value).is_finite(),
-        };
-        values.iter().position(|value| !finite(value))
+fn write_values(values: &[f32], dtype: WeightDtype, out: &mut impl Write) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for chunk in values.chunks(CHUNK) {
+        bytes.clear();
+        dtype.append(chunk, &mut bytes).expect("write_pt checked that all numbers fit");
+        out.write_all(&bytes)?;
     }
-
-    fn write(self, values: &[f32], out: &mut impl Write) -> io::Result<()> {
-        for chunk in values.chunks(1 << 14) {
-            let bytes: Vec<u8> = match self {
-                Self::F32 => chunk.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                Self::F16 => chunk.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                Self::BF16 => chunk.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-            };
-            out.write_all(&bytes)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// A tensor to be written.
@@ -78,7 +57,7 @@ pub(crate) fn write_pt(
     path: &Path,
     state_dict: (&str, &[PtTensor]),
     others: &[(&str, &Value)],
-    dtype: SaveDtype,
+    dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
     for tensor in state_dict.1 {
         if let Some(at) = tensor.with_values(|values| dtype.first_not_finite(values)) {
@@ -103,7 +82,7 @@ fn archive(
     stem: &str,
     pickle: &[u8],
     tensors: &[PtTensor],
-    dtype: SaveDtype,
+    dtype: WeightDtype,
 ) -> io::Result<()> {
     let mut zip = ZipWriter::new(BufWriter::new(File::create(path)?));
     let options = SimpleFileOptions::default()
@@ -119,7 +98,7 @@ fn archive(
         let numbers = tensor.shape.iter().product::<usize>() as u64;
         let large = numbers * size_of::<f32>() as u64 > u64::from(u32::MAX);
         zip.start_file(format!("{stem}/data/{key}"), options.large_file(large))?;
-        tensor.with_values(|values| dtype.write(values, &mut zip))?;
+        tensor.with_values(|values| write_values(values, dtype, &mut zip))?;
     }
     zip.start_file(format!("{stem}/version"), options)?;
     zip.write_all(b"3\n")?;
@@ -130,7 +109,7 @@ fn archive(
 fn pickle(
     (key, tensors): (&str, &[PtTensor]),
     others: &[(&str, &Value)],
-    dtype: SaveDtype,
+    dtype: WeightDtype,
 ) -> Vec<u8> {
     let mut out = Pickler(vec![0x80, 2]);
     out.op(b'}');
@@ -196,13 +175,13 @@ impl Pickler {
     }
 
     /// `_rebuild_tensor_v2(storage, 0, shape, stride, False, OrderedDict())`
-    fn tensor(&mut self, tensor: &PtTensor, storage: usize, dtype: SaveDtype) {
+    fn tensor(&mut self, tensor: &PtTensor, storage: usize, dtype: WeightDtype) {
         self.global("torch._utils", "_rebuild_tensor_v2");
         self.op(b'(');
         // The storage is a persistent id that the reader resolves.
         self.op(b'(');
         self.string("storage");
-        self.global("torch", dtype.storage());
+        self.global("torch", storage_of(dtype));
         self.string(&storage.to_string());
         self.string("cpu");
         self.int(tensor.shape.iter().product::<usize>() as i64);

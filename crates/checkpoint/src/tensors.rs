@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -13,6 +13,8 @@ use crate::convert::{self, Order};
 use crate::error::CheckpointError;
 use crate::mapped::Mapped;
 use crate::torch_zip;
+#[cfg(feature = "sae")]
+use crate::weight_dtype::WeightDtype;
 
 /// A file of named tensors, opened but not yet read.
 pub struct TensorFile {
@@ -266,15 +268,8 @@ impl TensorFile {
             at,
         };
         match &self.kind {
-            Kind::Pt { reader, .. } => {
-                let tensor = reader.get(name).expect("infos lists the reader's tensors");
-                let bytes = tensor.read().map_err(|source| CheckpointError::UnreadableTensor {
-                    path: self.path.clone(),
-                    tensor: name.to_owned(),
-                    source,
-                })?;
-                convert::owned(bytes, info.dtype, expected, order).map_err(not_finite)
-            }
+            Kind::Pt { .. } => convert::owned(self.pt_bytes(name)?, info.dtype, expected, order)
+                .map_err(not_finite),
             Kind::Safetensors { mapped, offsets } => {
                 let (from, to) = offsets[name];
                 match (order, info.dtype, mapped.view(from, to)) {
@@ -291,6 +286,102 @@ impl TensorFile {
         }
     }
 }
+
+impl TensorFile {
+    /// The bytes of a tensor of a `.pt` file, in row-major order whatever its strides.
+    fn pt_bytes(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        let Kind::Pt { reader, .. } = &self.kind else { unreachable!("the file is no .pt") };
+        let tensor = reader.get(name).expect("infos lists the reader's tensors");
+        tensor.read().map_err(|source| CheckpointError::UnreadableTensor {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            source,
+        })
+    }
+}
+
+#[cfg(feature = "sae")]
+impl TensorFile {
+    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Of a safetensors file no more
+    /// than the result and a small part of the tensor is in memory, unless it is transposed.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); also if a number does not fit `dtype`.
+    pub(crate) fn read_as(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+        dtype: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        if dtype == WeightDtype::F32 {
+            return self.read(name, expected, order);
+        }
+        let not_finite = |at| CheckpointError::NotFinite {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            at,
+        };
+        let mut bytes = Vec::new();
+        if order == Order::AsStored {
+            let len = self.info_of_shape(name, expected)?.len();
+            bytes.reserve_exact(len * dtype.burn().size());
+            let (mut done, mut bad) = (0, None);
+            self.each_part(name, &mut |values| {
+                if let Err(at) = dtype.append(values, &mut bytes) {
+                    bad = bad.or(Some(done + at));
+                }
+                done += values.len();
+            })?;
+            if let Some(at) = bad {
+                return Err(not_finite(at));
+            }
+        } else {
+            let data = self.read(name, expected, order)?;
+            let values = data.as_slice::<f32>().expect("what is read is float32");
+            bytes.reserve_exact(size_of_val(values) / 2);
+            dtype.append(values, &mut bytes).map_err(not_finite)?;
+        }
+        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
+    }
+
+    /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
+    /// Of a safetensors file no more than a part is in memory.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the tensor is missing or cannot be read.
+    pub(crate) fn each_part(
+        &self,
+        name: &str,
+        part: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), CheckpointError> {
+        let dtype = self.info(name)?.dtype;
+        let mut give = |bytes: &[u8]| part(&convert::floats(bytes, dtype));
+        match &self.kind {
+            Kind::Pt { .. } => self.pt_bytes(name)?.chunks(AT_ONCE).for_each(give),
+            Kind::Safetensors { offsets, .. } => {
+                // Read and not mapped: the pages of a map count as the process' memory.
+                let io = |source| CheckpointError::io(&self.path, source);
+                let (from, to) = offsets[name];
+                let mut file = File::open(&self.path).map_err(io)?;
+                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
+                let mut buffer = vec![0; AT_ONCE.min(to - from)];
+                let mut left = to - from;
+                while left > 0 {
+                    let bytes = &mut buffer[..AT_ONCE.min(left)];
+                    file.read_exact(bytes).map_err(io)?;
+                    give(bytes);
+                    left -= bytes.len();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a tensor that are converted at once; a multiple of every number's size.
+#[cfg(feature = "sae")]
+const AT_ONCE: usize = 4 << 20;
 
 /// Opens the file at `path`. Not a folder, which cannot be read, and no pipe, which may never end.
 fn regular_file(path: &Path) -> io::Result<File> {

@@ -73,6 +73,29 @@ impl Sae {
         &self.config
     }
 
+    /// The norm of each feature's row of `W_dec`, in float32.
+    ///
+    /// # Shapes
+    /// - output: `[d_sae]`
+    pub fn decoder_norms(&self) -> Tensor<1> {
+        self.dec_norm.as_ref().map_or_else(|| row_norms(self.w_dec.val()), Param::val)
+    }
+
+    /// The same SAE with its matrices rounded to `dtype`, which takes half the memory where that
+    /// has 16 bits. What is computed with them is computed in float32.
+    pub fn with_matrices_as(self, dtype: DType) -> Self {
+        let cast = |matrix: Param<Tensor<2>>| {
+            if matrix.dtype() == dtype { matrix } else { matrix.map(|matrix| matrix.cast(dtype)) }
+        };
+        Self {
+            w_enc: cast(self.w_enc),
+            w_dec: cast(self.w_dec),
+            gate: self.gate.map(|gate| Gate { w_gate: cast(gate.w_gate), ..gate }),
+            w_skip: self.w_skip.map(cast),
+            ..self
+        }
+    }
+
     /// The weights; handles to the same memory.
     pub fn weights(&self) -> SaeWeights {
         SaeWeights {
