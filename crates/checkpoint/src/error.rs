@@ -161,6 +161,15 @@ pub enum CheckpointError {
         /// The tensor.
         tensor: String,
     },
+    /// A file has not exactly one tensor, and nothing says which is meant.
+    #[cfg(feature = "sae")]
+    #[error("{} has several tensors or none, and no key says which is meant; there are {}", path.display(), some_of(.tensors))]
+    WhichTensor {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        tensors: Vec<String>,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("{}: tensor `{tensor}` has shape {found:?}, expected {expected:?}", path.display())]
     ShapeMismatch {

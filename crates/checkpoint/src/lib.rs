@@ -29,8 +29,12 @@
 //! tensor, what was expected and what was found. What is done with a model or an SAE is others'
 //! business.
 
+#[cfg(feature = "sae")]
+mod activations;
 mod convert;
 mod error;
+#[cfg(feature = "sae")]
+mod feature_file;
 mod folder;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
@@ -59,14 +63,22 @@ mod sae_facts;
 mod sae_file;
 #[cfg(feature = "sae")]
 mod saelens;
+#[cfg(feature = "sae")]
+mod saelens_writer;
+#[cfg(feature = "sae")]
+mod saved_weight;
 mod tensors;
 mod torch_zip;
 #[cfg(feature = "sae")]
 mod weight_dtype;
 mod write;
 
+#[cfg(feature = "sae")]
+pub use activations::ActivationFile;
 pub use convert::Order;
 pub use error::CheckpointError;
+#[cfg(feature = "sae")]
+pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
@@ -83,6 +95,8 @@ pub use nanochat_tokenizer::{load_tokenizer, save_tokenizer};
 pub use native::save_model;
 #[cfg(feature = "sae")]
 pub use sae_file::Place;
+#[cfg(feature = "sae")]
+pub use saelens_writer::save_saelens;
 pub use tensors::{Dtype, TensorFile, TensorInfo};
 #[cfg(feature = "sae")]
 pub use weight_dtype::WeightDtype;

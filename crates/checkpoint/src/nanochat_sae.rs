@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, GateWeights, Normalization, Sae, SaeConfig, SaeWeights};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CheckpointError;
 use crate::json;
-use crate::pt_writer::{PtTensor, write_pt};
+use crate::pt_writer::write_pt;
 use crate::sae_file::{Place, SaeFile, Source, Weight};
+use crate::saved_weight::SavedWeight;
 use crate::tensors::TensorFile;
 use crate::weight_dtype::WeightDtype;
 use crate::write::write_atomically;
@@ -219,11 +219,8 @@ pub fn save_nanochat_sae(
     });
 
     let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate, .. } = sae.weights();
-    let matrix = |name, x: Tensor<2>| {
-        let [rows, columns] = x.dims();
-        PtTensor { name, shape: vec![rows, columns], values: x.reshape([rows * columns]) }
-    };
-    let vector = |name, x: Tensor<1>| PtTensor { name, shape: x.dims().to_vec(), values: x };
+    let matrix = |name, x| SavedWeight::matrix(name, x, dtype);
+    let vector = |name, x| SavedWeight::vector(name, x, dtype);
     let mut tensors = vec![
         matrix("W_enc", w_enc),
         vector("b_enc", b_enc),
@@ -235,7 +232,7 @@ pub fn save_nanochat_sae(
     }
     let dir = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    write_pt(path, (STATE_DICT, &tensors), &[("config", &description)], dtype)?;
+    write_pt(path, (STATE_DICT, &tensors), &[("config", &description)])?;
 
     let beside = path.with_file_name(CONFIG_FILE);
     if beside.exists() {

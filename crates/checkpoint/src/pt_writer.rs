@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use burn::tensor::{DType, Tensor};
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::error::CheckpointError;
+use crate::saved_weight::SavedWeight;
 use crate::weight_dtype::WeightDtype;
 use crate::write::write_file_atomically;
 
@@ -35,41 +35,19 @@ fn write_values(values: &[f32], dtype: WeightDtype, out: &mut impl Write) -> io:
     Ok(())
 }
 
-/// A tensor to be written.
-#[derive(Debug)]
-pub(crate) struct PtTensor {
-    pub(crate) name: &'static str,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Tensor<1>,
-}
-
-impl PtTensor {
-    /// Calls `with` with the numbers, which exist twice no longer than that.
-    fn with_values<T>(&self, with: impl FnOnce(&[f32]) -> T) -> T {
-        let data = self.values.to_data().convert_dtype(DType::F32);
-        with(data.as_slice().expect("the data were just made float32"))
-    }
-}
-
 /// Writes `{state_dict_key: OrderedDict(tensors), config_key: config, ...}` to `path`, at once or
 /// not at all.
 pub(crate) fn write_pt(
     path: &Path,
-    state_dict: (&str, &[PtTensor]),
+    state_dict: (&str, &[SavedWeight]),
     others: &[(&str, &Value)],
-    dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
-    for tensor in state_dict.1 {
-        if let Some(at) = tensor.with_values(|values| dtype.first_not_finite(values)) {
-            let (path, tensor) = (path.to_owned(), tensor.name.to_owned());
-            return Err(CheckpointError::NotFinite { path, tensor, at });
-        }
-    }
-    let pickle = pickle(state_dict, others, dtype);
+    SavedWeight::check_all(state_dict.1, path)?;
+    let pickle = pickle(state_dict, others);
     // torch names the folder in the archive after the file.
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("archive");
     write_file_atomically(path, |temporary| {
-        archive(temporary, stem, &pickle, state_dict.1, dtype)
+        archive(temporary, stem, &pickle, state_dict.1)
             .map_err(|source| CheckpointError::io(path, source))
     })
 }
@@ -77,13 +55,7 @@ pub(crate) fn write_pt(
 /// Alignment of each storage, as torch writes it so that files can be mapped.
 const ALIGNMENT: u16 = 64;
 
-fn archive(
-    path: &Path,
-    stem: &str,
-    pickle: &[u8],
-    tensors: &[PtTensor],
-    dtype: WeightDtype,
-) -> io::Result<()> {
+fn archive(path: &Path, stem: &str, pickle: &[u8], tensors: &[SavedWeight]) -> io::Result<()> {
     let mut zip = ZipWriter::new(BufWriter::new(File::create(path)?));
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
@@ -95,10 +67,10 @@ fn archive(
     entry("data.pkl", pickle)?;
     entry("byteorder", b"little")?;
     for (key, tensor) in tensors.iter().enumerate() {
-        let numbers = tensor.shape.iter().product::<usize>() as u64;
+        let numbers = tensor.len() as u64;
         let large = numbers * size_of::<f32>() as u64 > u64::from(u32::MAX);
         zip.start_file(format!("{stem}/data/{key}"), options.large_file(large))?;
-        tensor.with_values(|values| write_values(values, dtype, &mut zip))?;
+        tensor.with_values(|values| write_values(values, tensor.dtype, &mut zip))?;
     }
     zip.start_file(format!("{stem}/version"), options)?;
     zip.write_all(b"3\n")?;
@@ -106,11 +78,7 @@ fn archive(
 }
 
 /// The pickle (protocol 2, as torch writes) that rebuilds the dictionary.
-fn pickle(
-    (key, tensors): (&str, &[PtTensor]),
-    others: &[(&str, &Value)],
-    dtype: WeightDtype,
-) -> Vec<u8> {
+fn pickle((key, tensors): (&str, &[SavedWeight]), others: &[(&str, &Value)]) -> Vec<u8> {
     let mut out = Pickler(vec![0x80, 2]);
     out.op(b'}');
     out.op(b'(');
@@ -119,7 +87,7 @@ fn pickle(
     out.op(b'(');
     for (storage, tensor) in tensors.iter().enumerate() {
         out.string(tensor.name);
-        out.tensor(tensor, storage, dtype);
+        out.tensor(tensor, storage);
     }
     out.op(b'u');
     for (key, value) in others {
@@ -175,16 +143,16 @@ impl Pickler {
     }
 
     /// `_rebuild_tensor_v2(storage, 0, shape, stride, False, OrderedDict())`
-    fn tensor(&mut self, tensor: &PtTensor, storage: usize, dtype: WeightDtype) {
+    fn tensor(&mut self, tensor: &SavedWeight, storage: usize) {
         self.global("torch._utils", "_rebuild_tensor_v2");
         self.op(b'(');
         // The storage is a persistent id that the reader resolves.
         self.op(b'(');
         self.string("storage");
-        self.global("torch", storage_of(dtype));
+        self.global("torch", storage_of(tensor.dtype));
         self.string(&storage.to_string());
         self.string("cpu");
-        self.int(tensor.shape.iter().product::<usize>() as i64);
+        self.int(tensor.len() as i64);
         self.op(b't');
         self.op(b'Q');
         self.int(0);

@@ -345,6 +345,17 @@ impl TensorFile {
         Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
 
+    /// The bytes of the file from which on to which the tensor `name` lies there as it is, row-major;
+    /// none if it has to be read some other way.
+    pub(crate) fn place(&self, name: &str) -> Option<(u64, u64)> {
+        match &self.kind {
+            Kind::Pt { .. } => None,
+            Kind::Safetensors { offsets, .. } => {
+                offsets.get(name).map(|&(from, to)| (from as u64, to as u64))
+            }
+        }
+    }
+
     /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
     /// Of a safetensors file no more than a part is in memory.
     ///

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::View;
+use tempfile::NamedTempFile;
 
 use crate::error::CheckpointError;
 
@@ -25,7 +26,13 @@ pub(crate) fn write_file_atomically(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::io(path, source);
+    let file = temporary_beside(path)?;
+    fill(file.path())?;
+    persist(file, path)
+}
+
+/// A temporary file in the folder of `path`, which is gone when it is dropped.
+pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, CheckpointError> {
     // `parent` of a bare file name is empty, which no file can be made in.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -36,9 +43,13 @@ pub(crate) fn write_file_atomically(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let file = builder.tempfile_in(dir).map_err(io)?;
+    builder.tempfile_in(dir).map_err(|source| CheckpointError::io(path, source))
+}
+
+/// Gives a temporary file that is complete its name.
+pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::io(path, source);
     let permissions = file.as_file().metadata().map_err(io)?.permissions();
-    fill(file.path())?;
     // Opened anew: whoever filled it may have put another file in its place.
     fs::set_permissions(file.path(), permissions).map_err(io)?;
     File::open(file.path()).and_then(|file| file.sync_all()).map_err(io)?;
