@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Splice};
 use nanoscope_transformer::Era;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),
+    Encode(EncodeArgs),
 }
 
 /// Generate text, with the features that fire on each token
@@ -151,18 +153,25 @@ pub(crate) struct InspectArgs {
 Examples:
   nanoscope convert ~/.cache/nanochat/base_checkpoints/d20 d20-nanoscope --to nanoscope
       a folder that loads by mapping it into memory
-  nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16")]
+  nanoscope convert dictionary_learning/trainer_0 sae --to saelens
+      cfg.json and sae_weights.safetensors, for SAE.load_from_disk
+  nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
+
+An SAE that the other tool would read with other numbers is refused, and the reason said.")]
 pub(crate) struct ConvertArgs {
-    /// A model's file or folder, or an SAE's file
+    /// A model's file or folder, or an SAE's, of any format that is read
     pub(crate) src: PathBuf,
-    /// The folder (nanoscope) or file (nanochat-sae) to write
+    /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
     pub(crate) dst: PathBuf,
     /// The form to write
     #[arg(long, value_enum)]
     pub(crate) to: Form,
-    /// The numbers to write an SAE in [default: f32]
+    /// The numbers to write an SAE's matrices in [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Number>,
+    /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) at: Option<At>,
     /// The era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
@@ -172,6 +181,9 @@ pub(crate) struct ConvertArgs {
 pub(crate) enum Form {
     /// A model as config.json and model.safetensors
     Nanoscope,
+    /// An SAE as cfg.json and sae_weights.safetensors, which SAELens 6 reads
+    #[value(name = "saelens")]
+    SaeLens,
     /// An SAE as a .pt file that nanochat-SAE reads
     NanochatSae,
 }
@@ -183,6 +195,50 @@ pub(crate) enum Number {
     Bf16,
 }
 
+impl From<Number> for WeightDtype {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::F32 => Self::F32,
+            Number::F16 => Self::F16,
+            Number::Bf16 => Self::BF16,
+        }
+    }
+}
+
+/// Turn another tool's activations into an SAE's features
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope encode --sae gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 \\
+      --activations acts.safetensors --out features.safetensors
+  nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
+
+The activations are a tensor [..., d_in] of a safetensors, .npz or .pt file; they are read a part at
+a time, so the file may be larger than memory (but for .pt). --out is a safetensors file in
+compressed sparse row form: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
+Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).")]
+pub(crate) struct EncodeArgs {
+    /// The SAE's file or folder, of any format that is read
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sae: PathBuf,
+    /// The activations: a file, and after a colon the tensor's name if there are several
+    #[arg(long, value_name = "FILE[:KEY]")]
+    pub(crate) activations: String,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The numbers to hold the SAE's matrices in; those of 16 bits take half the memory, and how
+    /// many active features stay the same is said [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Number>,
+    /// The backend: auto, flex, ndarray, wgpu, cuda
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) device: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Which model and SAEs, and where they run.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
@@ -190,9 +246,14 @@ pub(crate) struct ModelArgs {
     /// demo]
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// An SAE's file, or a folder of them [default: the demo's, with the demo model]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) sae: Vec<PathBuf>,
+    /// An SAE's file, or a folder of them; with HOOK= in front where the files do not say where it
+    /// belongs, HOOK:HOOK= for a transcoder [default: the demo's, with the demo model]
+    #[arg(long, value_name = "[HOOK=]PATH", value_parser = sae_path)]
+    pub(crate) sae: Vec<SaePath>,
+    /// The numbers to hold the SAEs' matrices in; those of 16 bits take half the memory [default:
+    /// f32]
+    #[arg(long, value_enum)]
+    pub(crate) sae_dtype: Option<Number>,
     /// The tokenizer's folder [default: where nanochat puts it]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,
@@ -251,6 +312,32 @@ impl From<SpliceArg> for Splice {
             SpliceArg::KeepError => Self::KeepError,
             SpliceArg::Reconstruct => Self::Reconstruct,
         }
+    }
+}
+
+/// The hook point that an SAE reads, and the one that it writes if that is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At(pub(crate) HookPoint, pub(crate) Option<HookPoint>);
+
+impl std::str::FromStr for At {
+    type Err = nanoscope_hooks::HookError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((hook, hook_out)) => Ok(Self(hook.parse()?, Some(hook_out.parse()?))),
+            None => Ok(Self(text.parse()?, None)),
+        }
+    }
+}
+
+/// `PATH`, or `HOOK=PATH`; a file or folder that has the whole text as its name wins.
+fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
+    match text.split_once('=') {
+        Some((at, path)) if !PathBuf::from(text).exists() => {
+            let At(hook, hook_out) = at.parse()?;
+            Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
+        }
+        _ => Ok(SaePath::from(text)),
     }
 }
 

@@ -9,10 +9,13 @@ use nanoscope_checkpoint::Inspection;
 
 use crate::args::InspectArgs;
 use crate::display::harmless;
+use crate::progress::patiently;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
+    let inspect = || nanoscope_checkpoint::inspect(&args.path, args.era);
+    let inspections = patiently("reading the weights", inspect)?;
     let mut out = anstream::stdout().lock();
-    for inspection in nanoscope_checkpoint::inspect(&args.path, args.era)? {
+    for inspection in inspections {
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&inspection)?)?;
         } else {

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nanoscope_checkpoint::{Labels, LoadedModel, ModelFiles, SaePath, load_saes, load_tokenizer};
+use nanoscope_checkpoint::{
+    Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer,
+};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Plan};
 
 use crate::args::{ModelArgs, PlanArgs, Track};
 use crate::demo;
 use crate::output::{Hint, note};
+use crate::progress::patiently;
 
 /// A model with what its SAEs' features mean.
 pub(crate) struct Scope {
@@ -43,10 +46,11 @@ impl Scope {
 
         let paths = match (&demo, args.sae.is_empty()) {
             (Some(demo), true) => vec![demo.join(demo::SAES).into()],
-            _ => args.sae.iter().map(SaePath::from).collect(),
+            _ => args.sae.clone(),
         };
+        let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
-        for sae in load_saes(paths, &device)? {
+        for sae in patiently("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
             let hook = sae.hook()?;
             model = model
                 .with_sae(hook, sae.sae)

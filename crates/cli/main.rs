@@ -4,12 +4,14 @@ mod args;
 mod convert;
 mod demo;
 mod display;
+mod encode;
 mod export;
 mod generate;
 mod hooks;
 mod inspect;
 mod load;
 mod output;
+mod progress;
 mod run;
 
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Hooks(args)) => hooks::hooks(args),
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
+        Some(Command::Encode(args)) => encode::encode(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

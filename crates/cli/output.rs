@@ -76,6 +76,16 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
             CheckpointError::TwoSaes { .. } => Some("give the one you mean with --sae FILE"),
+            CheckpointError::SeveralSaes { .. } => Some("give the file or folder of one of them"),
+            CheckpointError::NoHook { .. } => {
+                Some("say it: --sae HOOK=PATH, or --at HOOK of `nanoscope convert`")
+            }
+            CheckpointError::Hook { .. } => Some(
+                "say which point of this model is meant: --sae HOOK=PATH, or --at HOOK of `nanoscope convert`",
+            ),
+            CheckpointError::WhichTensor { .. } => {
+                Some("name it after the file: --activations FILE:KEY")
+            }
             CheckpointError::PythonObject { .. } => {
                 Some("nothing was executed; save the tensors and plain values only, and try again")
             }

@@ -159,7 +159,8 @@ pub(crate) fn small_sae(d_in: usize) -> Sae {
 pub(crate) fn written_sae() -> Vec<u8> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("sae.pt");
-    save_nanochat_sae(&path, &small_sae(D_IN), HookPoint::ResidPost(1), WeightDtype::F32).unwrap();
+    save_nanochat_sae(&path, &small_sae(D_IN), HookPoint::ResidPost(1), None, WeightDtype::F32)
+        .unwrap();
     fs::read(path).unwrap()
 }
 

@@ -16,7 +16,7 @@
 //! let path = dir.path().join("sae.pt");
 //!
 //! // A file that nanochat-SAE's `load_saes` reads, and so do we.
-//! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, WeightDtype::F32)?;
+//! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, None, WeightDtype::F32)?;
 //! let loaded = load_sae(&path, &device)?;
 //! assert_eq!(loaded.hook()?.to_string(), "blocks.0.hook_resid_post");
 //! assert_eq!(loaded.sae.config(), sae.config());

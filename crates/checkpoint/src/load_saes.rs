@@ -130,8 +130,7 @@ pub fn load_saes_as(
             }
             let mut sae = open_sae(&file)?;
             if let Some((hook, hook_out)) = at {
-                let hook_out = hook_out.map(|hook| hook.to_string());
-                sae.place = Place { hook: Some(hook.to_string()), hook_out };
+                sae.place = Place::of(hook, hook_out);
             }
             let hook = hook(&sae.place, &file)?;
             if let Some(other) = opened.get(&hook) {

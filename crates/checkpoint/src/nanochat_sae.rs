@@ -161,15 +161,18 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
 /// configuration in the file, its folder made if needed, and a `config.json` beside it where there
 /// is none yet. Another SAE's `config.json` is left alone.
 ///
-/// The reference's `load_state_dict` makes float32 of 16-bit weights.
+/// `b_dec` taken off the input and a constant normalisation are folded into the weights: the
+/// reference knows neither. Its `load_state_dict` makes float32 of 16-bit weights.
 ///
 /// # Errors
+/// [`CheckpointError::NotExpressible`] if nanochat-SAE would compute something else,
 /// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it elsewhere,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_nanochat_sae(
     path: &Path,
     sae: &Sae,
     hook: HookPoint,
+    hook_out: Option<HookPoint>,
     dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
     let hook_point = reference_name(hook)
@@ -187,7 +190,7 @@ pub fn save_nanochat_sae(
         let name = sae.config().normalization().name();
         return Err(refused(format!("it normalises no activation, this SAE does ({name})")));
     }
-    if sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
+    if hook_out.is_some() || sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
         return Err(refused("it has no transcoders".to_owned()));
     }
     let sae = sae.fold_normalization().map_err(unusable)?.fold_b_dec();

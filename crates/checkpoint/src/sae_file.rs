@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{GateWeights, MagnitudeWeights, Sae, SaeConfig, SaeError, SaeWeights};
 use serde_json::Value;
 
@@ -138,6 +139,11 @@ pub(crate) fn linear_sources(encoder: &str, decoder: &str) -> Vec<(Weight, Sourc
 }
 
 impl Place {
+    /// The place of a hook point, and of the one that is written if that is another.
+    pub fn of(hook: HookPoint, hook_out: Option<HookPoint>) -> Self {
+        Self { hook: Some(hook.to_string()), hook_out: hook_out.map(|hook| hook.to_string()) }
+    }
+
     /// A place that one activation has.
     pub(crate) fn at(hook: impl Into<String>) -> Self {
         Self { hook: Some(hook.into()), hook_out: None }
