@@ -165,6 +165,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
     for golden in golden::ALL {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let shape = model.config().shape;
+        let epsilon = model.config().constants.norm_epsilon;
         let (_, recording) = record(&model, &tokens);
         let at = |point| recording.get(point).unwrap();
         let stream = |point| -> Tensor<3> { at(point).tensor() };
@@ -184,7 +185,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             let added = |a, b| values(stream(a) + stream(b));
 
             // Before rotary embedding and QK norm.
-            let h = rms_norm(stream(HookPoint::ResidPre(l)));
+            let h = rms_norm(stream(HookPoint::ResidPre(l)), epsilon);
             check(HookPoint::Q(l), times(h.clone(), weight("attn.c_q")));
             check(HookPoint::K(l), times(h.clone(), weight("attn.c_k")));
             if !model.config().has_value_embed(l) {
@@ -196,7 +197,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             let mid = added(HookPoint::ResidPre(l), HookPoint::AttnOut(l));
             check(HookPoint::ResidMid(l), mid);
 
-            let h = rms_norm(stream(HookPoint::ResidMid(l)));
+            let h = rms_norm(stream(HookPoint::ResidMid(l)), epsilon);
             check(HookPoint::MlpPre(l), times(h, weight("mlp.c_fc")));
             let post = relu(stream(HookPoint::MlpPre(l))).square();
             check(HookPoint::MlpPost(l), values(post.clone()));
@@ -241,7 +242,7 @@ fn logits_are_the_capped_unembedding_of_the_final_norm() {
         let expected: Vec<f32> = times(normalized, model.w_u())
             .chunks_exact(config.padded_vocab_size)
             .flat_map(|row| &row[..config.shape.vocab_size])
-            .map(|&x| (x / config.softcap).tanh() * config.softcap)
+            .map(|&x| config.constants.softcap.map_or(x, |cap| (x / cap).tanh() * cap))
             .collect();
         assert_close(golden, &logits, &expected, SAME_ATOL);
     }

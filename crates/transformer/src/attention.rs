@@ -14,6 +14,7 @@ pub(crate) struct Attention {
     pub(crate) shape: GptShape,
     pub(crate) window: Option<usize>,
     pub(crate) qk_scale: f32,
+    pub(crate) norm_epsilon: f32,
     pub(crate) c_q: Tensor<2>,    // [n_embd, n_embd]
     pub(crate) c_k: Tensor<2>,    // [n_embd, kv_dim]
     pub(crate) c_v: Tensor<2>,    // [n_embd, kv_dim]
@@ -66,8 +67,9 @@ impl Attention {
         let v = router.route(HookPoint::V(layer), v);
 
         // The scores' 1/sqrt(head_dim) goes to the queries, which are fewer numbers.
-        let q = rms_norm(pass.rope.turn(q)) * (self.qk_scale / (head_dim as f32).sqrt());
-        let k = rms_norm(pass.rope.turn(k)) * self.qk_scale;
+        let normed = |x| rms_norm(pass.rope.turn(x), self.norm_epsilon);
+        let q = normed(q) * (self.qk_scale / (head_dim as f32).sqrt());
+        let k = normed(k) * self.qk_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
         let first = pass.masks.first_key(self.window);

@@ -11,6 +11,7 @@ use crate::norm::rms_norm;
 pub(crate) struct Block {
     pub(crate) attention: Attention,
     pub(crate) mlp: Mlp,
+    pub(crate) norm_epsilon: f32,
 }
 
 impl Block {
@@ -26,10 +27,10 @@ impl Block {
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let x = router.route(HookPoint::ResidPre(layer), x);
-        let h = rms_norm(x.clone());
+        let h = rms_norm(x.clone(), self.norm_epsilon);
         let x = x + self.attention.forward(h, embedded_values, layer, pass, cache, router);
         let x = router.route(HookPoint::ResidMid(layer), x);
-        let h = rms_norm(x.clone());
+        let h = rms_norm(x.clone(), self.norm_epsilon);
         let x = x + self.mlp.forward(h, layer, router);
         router.route(HookPoint::ResidPost(layer), x)
     }

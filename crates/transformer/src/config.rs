@@ -60,11 +60,6 @@ impl GptShape {
         self.n_embd / self.n_head
     }
 
-    /// Hidden units of the MLP (`d_mlp`).
-    pub fn d_mlp(&self) -> usize {
-        4 * self.n_embd
-    }
-
     /// Channels of all key (or value) heads together.
     pub fn kv_dim(&self) -> usize {
         self.n_kv_head * self.head_dim()
@@ -86,7 +81,8 @@ fn multiple(
 
 /// A model's sizes and the parts it has.
 ///
-/// Made by [`Era::config`](crate::Era::config).
+/// Made by [`Era::config`](crate::Era::config), for a model of another program followed by
+/// [`with_constants`](Self::with_constants).
 #[derive(Debug, Clone, PartialEq)]
 pub struct GptConfig {
     /// The sizes.
@@ -106,15 +102,51 @@ pub struct GptConfig {
     pub smear: bool,
     /// Whether a part of the middle layer's output is subtracted before the final norm.
     pub backout: bool,
-    /// `logits = softcap · tanh(logits / softcap)`.
-    pub softcap: f32,
+    /// The numbers that an era fixes.
+    pub constants: Constants,
+    /// Queries and keys are multiplied by this after their norm.
+    pub qk_scale: f32,
+}
+
+/// Numbers that nanochat's code fixes in each era, and other programs' configurations may choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Constants {
+    /// Hidden units of the MLP. Every era: four times `n_embd`.
+    pub d_mlp: usize,
+    /// What each norm adds to the mean square. Every era: [`f32::EPSILON`].
+    pub norm_epsilon: f32,
+    /// `logits = softcap · tanh(logits / softcap)`; without one, which no era is, the logits stay
+    /// as they are.
+    pub softcap: Option<f32>,
     /// Rotary base.
     pub rope_base: f64,
     /// Precision of the rotary tables.
     pub rope_tables: RopeTables,
-    /// Queries and keys are multiplied by this after their norm.
-    pub qk_scale: f32,
 }
+
+impl Constants {
+    /// Refuses numbers with which a model would compute infinities or NaN.
+    fn validate(&self) -> Result<(), ConfigError> {
+        let Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables: _ } = *self;
+        if d_mlp == 0 || d_mlp > MOST_D_MLP {
+            return Err(ConfigError::Size { field: "d_mlp", found: d_mlp, most: MOST_D_MLP });
+        }
+        for (field, found, least, needed) in [
+            ("norm_epsilon", f64::from(norm_epsilon), f64::from(f32::MIN_POSITIVE), POSITIVE),
+            ("softcap", f64::from(softcap.unwrap_or(1.0)), f64::from(f32::MIN_POSITIVE), POSITIVE),
+            ("rope_base", rope_base, 1.0, "a finite number from 1 on"),
+        ] {
+            if !found.is_finite() || found < least {
+                return Err(ConfigError::Number { field, found: found.to_string(), needed });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As `MOST`, for the MLP.
+const MOST_D_MLP: usize = 1 << 22;
+const POSITIVE: &str = "a positive number of 32 bits";
 
 /// What a block reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +179,15 @@ pub enum RopeTables {
 pub(crate) const SMEAR_CHANNELS: usize = 24;
 
 impl GptConfig {
+    /// The same model with other numbers in place of its era's.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming a number with which there would be no finite logits.
+    pub fn with_constants(self, constants: Constants) -> Result<Self, ConfigError> {
+        constants.validate()?;
+        Ok(Self { constants, ..self })
+    }
+
     /// Whether `layer` adds a value embedding: every other layer, the last one always.
     pub fn has_value_embed(&self, layer: usize) -> bool {
         self.value_embeds.is_some() && layer % 2 == (self.shape.n_layer - 1) % 2
@@ -199,5 +240,31 @@ mod tests {
             assert_eq!(shape.validate().unwrap_err().to_string(), message);
         }
         assert_eq!(GOOD.validate(), Ok(()));
+    }
+
+    #[test]
+    fn numbers_that_make_no_finite_logits_are_errors_that_name_the_key() {
+        let config = crate::Era::E0.config(GOOD, None).unwrap();
+        let good = config.constants;
+        let cases = [
+            (Constants { d_mlp: 0, ..good }, "d_mlp is 0, it must be in 1..=4194304"),
+            (
+                Constants { norm_epsilon: 0.0, ..good },
+                "norm_epsilon is 0, it must be a positive number of 32 bits",
+            ),
+            (
+                Constants { softcap: Some(f32::INFINITY), ..good },
+                "softcap is inf, it must be a positive number of 32 bits",
+            ),
+            (
+                Constants { rope_base: f64::NAN, ..good },
+                "rope_base is NaN, it must be a finite number from 1 on",
+            ),
+        ];
+        for (constants, message) in cases {
+            let error = config.clone().with_constants(constants).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        assert!(config.with_constants(Constants { softcap: None, ..good }).is_ok());
     }
 }

@@ -12,6 +12,7 @@ use crate::tokens::TokenBatch;
 #[derive(Debug, Clone)]
 pub(crate) struct Embed {
     pub(crate) wte: Tensor<2>, // [padded_vocab, n_embd]
+    pub(crate) norm_epsilon: f32,
     pub(crate) smear: Option<Smear>,
     pub(crate) bigram: Option<Bigram>,
 }
@@ -41,7 +42,7 @@ impl Embed {
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let x = rows(&self.wte, flat, tokens);
-        let x = rms_norm(router.route(HookPoint::Embed, x));
+        let x = rms_norm(router.route(HookPoint::Embed, x), self.norm_epsilon);
         match &self.smear {
             Some(smear) => smear.forward(x, cache),
             None => x,

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::{GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
+use crate::config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
 use crate::error::ConfigError;
 
 /// A span of nanochat's history in which a checkpoint means the same function.
@@ -81,9 +81,13 @@ impl Era {
             bigram: self == Self::E3b,
             smear: self >= Self::E6,
             backout: self >= Self::E6,
-            softcap: if matches!(self, Self::E4 | Self::E4b) { 20.0 } else { 15.0 },
-            rope_base: if self >= Self::E5 { 100_000.0 } else { 10_000.0 },
-            rope_tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
+            constants: Constants {
+                d_mlp: 4 * shape.n_embd,
+                norm_epsilon: f32::EPSILON,
+                softcap: Some(if matches!(self, Self::E4 | Self::E4b) { 20.0 } else { 15.0 }),
+                rope_base: if self >= Self::E5 { 100_000.0 } else { 10_000.0 },
+                rope_tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
+            },
             qk_scale: match self {
                 Self::E6 => 1.2,
                 Self::E5 => 1.15,

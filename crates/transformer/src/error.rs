@@ -12,6 +12,16 @@ pub enum ConfigError {
         /// The largest value taken.
         most: usize,
     },
+    /// A number would make logits infinite or NaN.
+    #[error("{field} is {found}, it must be {needed}")]
+    Number {
+        /// The config's key.
+        field: &'static str,
+        /// The value given.
+        found: String,
+        /// The values taken.
+        needed: &'static str,
+    },
     /// One size must be a multiple of another.
     #[error("{field} is {found}, it must be a multiple of {of_field} = {of}")]
     NotAMultiple {

@@ -66,6 +66,7 @@ impl Gpt {
     ) -> Result<Self, S::Error> {
         let mut weights = Weights::read(&config, source)?;
         let shape = config.shape;
+        let norm_epsilon = config.constants.norm_epsilon;
         let blocks = (0..shape.n_layer)
             .map(|layer| {
                 let value_embed = config.value_embeds.filter(|_| config.has_value_embed(layer));
@@ -73,6 +74,7 @@ impl Gpt {
                     shape,
                     window: config.windows[layer],
                     qk_scale: config.qk_scale,
+                    norm_epsilon,
                     c_q: weights.in_block(layer, "attn.c_q"),
                     c_k: weights.in_block(layer, "attn.c_k"),
                     c_v: weights.in_block(layer, "attn.c_v"),
@@ -87,11 +89,12 @@ impl Gpt {
                     c_fc: weights.in_block(layer, "mlp.c_fc"),
                     c_proj: weights.in_block(layer, "mlp.c_proj"),
                 };
-                Block { attention, mlp }
+                Block { attention, mlp, norm_epsilon }
             })
             .collect();
         let embed = Embed {
             wte: weights.matrix(layout::WTE),
+            norm_epsilon,
             smear: config.smear.then(|| Smear {
                 gate: weights.matrix(layout::SMEAR_GATE),
                 lambda: weights.scalar(layout::SMEAR_LAMBDA),
@@ -240,7 +243,8 @@ impl Gpt {
         if let Some(backout) = backout {
             x = x - backout * self.backout_lambda;
         }
-        let x = router.route(HookPoint::FinalNormalized, rms_norm(x));
+        let x = router
+            .route(HookPoint::FinalNormalized, rms_norm(x, self.config.constants.norm_epsilon));
         let [_, kept, _] = x.dims();
         let x = if logits == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
         self.unembed(x)
@@ -250,9 +254,11 @@ impl Gpt {
     /// - `x`: `[batch, seq, n_embd]`, normed
     /// - output: `[batch, seq, vocab_size]`
     fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
-        let softcap = self.config.softcap;
         let logits = linear(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
-        (logits / softcap).tanh() * softcap
+        match self.config.constants.softcap {
+            Some(softcap) => (logits / softcap).tanh() * softcap,
+            None => logits,
+        }
     }
 
     /// The model's weights by their names in nanochat's files, in the shapes they have here and

@@ -67,6 +67,7 @@ impl GptConfig {
 
         let shape = &self.shape;
         let (width, vocab, layers) = (shape.n_embd, self.padded_vocab_size, shape.n_layer);
+        let d_mlp = self.constants.d_mlp;
         let mut params = vec![
             ParamSpec::new(LM_HEAD, &[width, vocab], Transposed),
             ParamSpec::new(WTE, &[vocab, width], AsHere),
@@ -80,8 +81,8 @@ impl GptConfig {
         }
         for layer in 0..layers {
             for (part, d_in, d_out) in [
-                ("mlp.c_fc", width, shape.d_mlp()),
-                ("mlp.c_proj", shape.d_mlp(), width),
+                ("mlp.c_fc", width, d_mlp),
+                ("mlp.c_proj", d_mlp, width),
                 ("attn.c_q", width, width),
                 ("attn.c_k", width, shape.kv_dim()),
                 ("attn.c_v", width, shape.kv_dim()),
@@ -119,7 +120,9 @@ impl GptConfig {
                 HookShape::Heads { heads: shape.n_kv_head, head_dim: shape.head_dim() }
             }
             HookPoint::Pattern(_) => HookShape::Pattern { heads: shape.n_head },
-            HookPoint::MlpPre(_) | HookPoint::MlpPost(_) => HookShape::Channels(shape.d_mlp()),
+            HookPoint::MlpPre(_) | HookPoint::MlpPost(_) => {
+                HookShape::Channels(self.constants.d_mlp)
+            }
             _ => HookShape::Channels(shape.n_embd),
         }
     }

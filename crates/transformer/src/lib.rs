@@ -49,7 +49,7 @@ mod rope;
 mod tokens;
 mod weights;
 
-pub use config::{GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
+pub use config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
 pub use era::Era;
 pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};

@@ -1,17 +1,15 @@
 use burn::tensor::Tensor;
 
-/// What `torch.nn.functional.rms_norm` adds when it is given no epsilon: float32's machine epsilon.
-const EPSILON: f32 = f32::EPSILON;
-
-/// Root-mean-square norm over the last dimension, without weights: `x / sqrt(mean(x²) + ε)`.
+/// Root-mean-square norm over the last dimension, without weights: `x / sqrt(mean(x²) + epsilon)`.
 ///
-/// As in Zhang & Sennrich 2019 (arXiv:1910.07467) and nanochat, `ε` is [`f32::EPSILON`].
+/// As in Zhang & Sennrich 2019 (arXiv:1910.07467). In nanochat `epsilon` is [`f32::EPSILON`], which
+/// is what `torch.nn.functional.rms_norm` adds when it is given none.
 ///
 /// # Shapes
 /// - `x`: `[.., d]`; the output has the same shape
-pub fn rms_norm<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub fn rms_norm<const D: usize>(x: Tensor<D>, epsilon: f32) -> Tensor<D> {
     let mean_square = x.clone().square().mean_dim(D - 1);
-    x / (mean_square + EPSILON).sqrt()
+    x / (mean_square + epsilon).sqrt()
 }
 
 #[cfg(test)]
@@ -23,7 +21,7 @@ mod tests {
         let device = nanoscope_device::for_tests();
         let x = Tensor::<2>::from_floats([[3.0, 4.0], [0.0, 0.0]], &device);
 
-        let out = rms_norm(x).into_data().try_to_vec::<f32>().unwrap();
+        let out = rms_norm(x, f32::EPSILON).into_data().try_to_vec::<f32>().unwrap();
 
         let rms = 12.5_f32.sqrt();
         assert!((out[0] - 3.0 / rms).abs() < 1e-6 && (out[1] - 4.0 / rms).abs() < 1e-6);
@@ -31,13 +29,17 @@ mod tests {
     }
 
     #[test]
-    fn the_epsilon_is_float32s_and_not_a_larger_one() {
+    fn the_epsilon_is_added_to_the_mean_square() {
         let device = nanoscope_device::for_tests();
         let x = Tensor::<2>::from_floats([[1e-3, 1e-3]], &device);
 
-        let out = rms_norm(x).into_data().try_to_vec::<f32>().unwrap();
+        let norm = |epsilon| {
+            let out = rms_norm(x.clone(), epsilon).into_data().try_to_vec::<f32>().unwrap();
+            out[0]
+        };
 
-        // 1e-3 / sqrt(1e-6 + 1.1920929e-7)
-        assert!((out[0] - 0.945_254).abs() < 1e-5, "{}", out[0]);
+        // 1e-3 / sqrt(1e-6 + 1.1920929e-7), and 1e-3 / sqrt(4e-6)
+        assert!((norm(f32::EPSILON) - 0.945_254).abs() < 1e-5, "{}", norm(f32::EPSILON));
+        assert!((norm(3e-6) - 0.5).abs() < 1e-5, "{}", norm(3e-6));
     }
 }

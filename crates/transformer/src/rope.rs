@@ -27,9 +27,9 @@ const MOST_KEPT: usize = 4096;
 
 impl Rope {
     pub(crate) fn new(config: &GptConfig, device: &Device) -> Self {
-        let frequencies = frequencies(config.shape.head_dim(), config.rope_base);
+        let frequencies = frequencies(config.shape.head_dim(), config.constants.rope_base);
         let kept = config.shape.sequence_len.min(MOST_KEPT);
-        let tables = config.rope_tables;
+        let tables = config.constants.rope_tables;
         Self { kept: compute(&frequencies, tables, 0, kept, device), frequencies, tables }
     }
 
