@@ -16,6 +16,8 @@ use nanoscope_transformer::{ConfigError, Era};
 use pytorch_reader::PytorchError;
 use thiserror::Error;
 
+#[cfg(feature = "gpt")]
+use crate::merges::MergeError;
 use crate::pickle::PickleError;
 
 /// Why a checkpoint, or a file that belongs to one, could not be read or written.
@@ -60,15 +62,41 @@ pub enum CheckpointError {
         /// The directory.
         dir: PathBuf,
     },
-    /// A `tokenizer.json` is of another program, most often of Hugging Face.
+    /// A `tokenizer.json` says nothing that a tokenizer of ours or of Hugging Face's says.
     #[error(
-        "{} is not nanoscope's own format: a Hugging Face tokenizer is not supported, \
-         nanochat's tokenizer.pkl in the same directory is",
+        "{} is neither nanoscope's own tokenizer, which has a `format`, nor Hugging Face's, which \
+         has a `model`",
         path.display()
     )]
     ForeignTokenizer {
         /// The file.
         path: PathBuf,
+    },
+    /// A Hugging Face tokenizer has a token that is looked for in every text, which none of
+    /// nanochat's is.
+    #[error("{}: the added token `{token}` is not special, which is not supported", path.display())]
+    AddedToken {
+        /// The file.
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// A Hugging Face tokenizer has a token that is not written in letters for bytes.
+    #[error("{}: the token `{token}` has a character that stands for no byte", path.display())]
+    ForeignLetter {
+        /// The file.
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// The merges of a Hugging Face tokenizer make no sense, or other ids than nanochat would.
+    #[cfg(feature = "gpt")]
+    #[error("the merges in {} cannot be used", path.display())]
+    Merges {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: MergeError,
     },
     /// A `tokenizer.pkl` is a sound pickle, but not of a tokenizer.
     #[error("{} is not a pickled tokenizer: {what} is {found} instead of {expected}", path.display())]

@@ -15,16 +15,32 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// Reads the JSON file at `path`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
+    read_at_most(path, MOST_BYTES)
+}
+
+/// Reads the JSON file at `path`, of at most `max` bytes.
+pub(crate) fn read_at_most<T: DeserializeOwned>(
+    path: &Path,
+    max: u64,
+) -> Result<T, CheckpointError> {
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|source| CheckpointError::io(path, source))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MOST_BYTES });
+    if bytes.len() as u64 > max {
+        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max });
     }
-    let mut parser = serde_json::Deserializer::from_slice(&bytes);
+    from_slice(path, &bytes)
+}
+
+/// Makes a `T` of the JSON `bytes`, which are what the file at `path` holds.
+pub(crate) fn from_slice<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<T, CheckpointError> {
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(name_key);
     value
         .and_then(|value| parser.end().map(|()| value))

@@ -36,6 +36,8 @@ mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
 mod folder;
+#[cfg(feature = "gpt")]
+mod hugging_face_tokenizer;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
 mod json;
@@ -44,6 +46,8 @@ mod labels;
 #[cfg(feature = "sae")]
 mod load_saes;
 mod mapped;
+#[cfg(feature = "gpt")]
+mod merges;
 #[cfg(feature = "gpt")]
 mod nanochat;
 #[cfg(feature = "gpt")]
@@ -85,6 +89,8 @@ pub use inspect::{Inspection, TensorLine, inspect};
 pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "sae")]
 pub use load_saes::{LoadedSae, SaePath, load_sae, load_sae_as, load_saes, load_saes_as};
+#[cfg(feature = "gpt")]
+pub use merges::MergeError;
 #[cfg(feature = "gpt")]
 pub use nanochat::{LoadedModel, ModelFiles, Progress};
 #[cfg(feature = "sae")]

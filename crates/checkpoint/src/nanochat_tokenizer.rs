@@ -6,39 +6,47 @@ use std::path::Path;
 
 use nanoscope_tokenizer::{JSON_FORMAT, TokenId, Tokenizer, TokenizerError, TokenizerParts};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::error::CheckpointError;
+use crate::hugging_face_tokenizer;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
 use crate::write::write_atomically;
 
-/// Reads the tokenizer in `dir`, nanochat's `<base>/tokenizer`.
+/// Reads the tokenizer in `dir`, nanochat's `<base>/tokenizer` or a model's folder.
 ///
 /// That is `tokenizer.json` if it is of our own format ([`Tokenizer::to_json`]), otherwise
-/// `tokenizer.pkl`, the pickled `tiktoken.core.Encoding` of nanochat. The pickle is read as data
-/// and may mention no other class or function.
+/// `tokenizer.pkl`, the pickled `tiktoken.core.Encoding` of nanochat, otherwise a `tokenizer.json`
+/// of Hugging Face's. The pickle is read as data and may mention no other class or function.
 ///
 /// # Errors
 ///
 /// [`CheckpointError::NoTokenizer`] if there is neither file, [`CheckpointError::ForeignTokenizer`]
-/// if there is only a `tokenizer.json` of another format, and the variants for files that cannot be
-/// read, are too large or broken, or hold a vocabulary that cannot be used.
+/// if there is only a `tokenizer.json` of yet another format, and the variants for files that cannot
+/// be read, are too large or broken, or hold a vocabulary that cannot be used.
 pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
 
-    let mut refusal = CheckpointError::NoTokenizer { dir: dir.to_owned() };
-    if let Some(bytes) = read_if_there(&json)? {
-        match serde_json::from_slice(&bytes) {
-            Ok(FormatTag { format: Some(format) }) if format == JSON_FORMAT => {
-                return from_json(&json, bytes);
-            }
-            Ok(_) => refusal = CheckpointError::ForeignTokenizer { path: json },
-            Err(source) => refusal = CheckpointError::Json { path: json, source },
-        }
+    let own_or_foreign = read_if_there(&json)?;
+    if let Some(bytes) = &own_or_foreign
+        && let Ok(Tag { format: Some(format), .. }) = serde_json::from_slice(bytes)
+        && format == JSON_FORMAT
+    {
+        return from_json(&json, bytes);
     }
-    match read_if_there(&pickle)? {
-        Some(bytes) => from_pickle(&pickle, &bytes),
-        None => Err(refusal),
+    if let Some(bytes) = read_if_there(&pickle)? {
+        return from_pickle(&pickle, &bytes);
+    }
+    let Some(bytes) = own_or_foreign else {
+        return Err(CheckpointError::NoTokenizer { dir: dir.to_owned() });
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Tag { format: None, model: Some(_) }) => {
+            hugging_face_tokenizer::from_json(&json, &bytes)
+        }
+        Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
+        Err(source) => Err(CheckpointError::Json { path: json, source }),
     }
 }
 
@@ -54,18 +62,19 @@ pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), Checkpoin
     write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())
 }
 
-/// The one key that tells whose a `tokenizer.json` is.
+/// The keys that tell whose a `tokenizer.json` is.
 #[derive(Deserialize)]
-struct FormatTag {
+struct Tag {
     format: Option<serde_json::Value>,
+    model: Option<IgnoredAny>,
 }
 
-fn from_json(path: &Path, bytes: Vec<u8>) -> Result<Tokenizer, CheckpointError> {
-    let json = String::from_utf8(bytes).map_err(|error| CheckpointError::Io {
+fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+    let json = std::str::from_utf8(bytes).map_err(|error| CheckpointError::Io {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, error),
     })?;
-    Tokenizer::from_json(&json).map_err(|source| unusable(path, source))
+    Tokenizer::from_json(json).map_err(|source| unusable(path, source))
 }
 
 fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {

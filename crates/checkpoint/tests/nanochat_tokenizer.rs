@@ -188,15 +188,25 @@ fn a_directory_without_a_tokenizer_says_so() {
 }
 
 #[test]
-fn a_hugging_face_tokenizer_is_refused_unless_there_is_a_pickle() {
-    let foreign = br#"{"version": "1.0", "model": {"type": "BPE", "vocab": {}}}"#.as_slice();
+fn a_tokenizer_of_another_program_is_refused_unless_there_is_a_pickle() {
+    let foreign = br#"{"version": "1.0", "merges": []}"#.as_slice();
     let pickle = fs::read(fixture("demo").join("tokenizer.pkl")).unwrap();
 
     let alone = refusal(&[("tokenizer.json", foreign)]);
     let both = directory(&[("tokenizer.json", foreign), ("tokenizer.pkl", &pickle)]);
 
     assert!(matches!(alone, CheckpointError::ForeignTokenizer { .. }));
-    assert!(alone.to_string().contains("tokenizer.json is not nanoscope's own format: a Hugging"));
+    assert!(alone.to_string().contains("tokenizer.json is neither nanoscope's own tokenizer"));
+    assert_eq!(load_tokenizer(both.path()).unwrap().vocab_size(), 4096);
+}
+
+#[test]
+fn nanochats_pickle_is_preferred_to_a_hugging_face_tokenizer() {
+    let hugging_face = fs::read(fixture("../hf/single").join("tokenizer.json")).unwrap();
+    let pickle = fs::read(fixture("demo").join("tokenizer.pkl")).unwrap();
+
+    let both = directory(&[("tokenizer.json", &hugging_face), ("tokenizer.pkl", &pickle)]);
+
     assert_eq!(load_tokenizer(both.path()).unwrap().vocab_size(), 4096);
 }
 
