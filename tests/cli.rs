@@ -296,3 +296,26 @@ fn flags_that_would_be_ignored_are_refused() {
         assert!(error.contains(message), "{args:?}: {error}");
     }
 }
+
+#[test]
+fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
+    let single = golden("../hf/single");
+    let sharded = golden("../hf/sharded");
+    let converted = scratch().join("from_transformers");
+    let _ = std::fs::remove_dir_all(&converted);
+    let generate = |model: &str| {
+        let args = ["generate", "--model", model, "--prompt", "I am fine", "--json"];
+        stdout(&[&args[..], &GREEDY].concat())
+    };
+
+    stdout(&["convert", &single, converted.to_str().unwrap(), "--to", "nanoscope"]);
+
+    assert_eq!(generate(converted.to_str().unwrap()), generate(&single));
+    let inspection = stdout(&["inspect", &sharded]);
+    assert!(inspection.contains("nanochat model in transformers' layout, era E0"), "{inspection}");
+    assert!(inspection.contains("MLP width 80, norm epsilon 0.000001, rotary tables f32"));
+    let tokens = ["--tokens", "1,2,3"];
+    let run = |model: &str| stdout(&[&["run", "--model", model, "--json"], &tokens[..]].concat());
+    assert_eq!(run(&sharded), run(&single));
+    assert!(stdout(&["hooks", "--model", &single]).contains("blocks.2.hook_resid_post"));
+}

@@ -26,14 +26,15 @@ pub(crate) fn on_gpu() -> bool {
 /// A folder of golden files: a model of one era, and what that era's own code computes with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Golden {
-    /// The folder; `mid_` ones are named by the commit of nanochat that made them.
+    /// The folder in `tests/fixtures/golden`; `mid_` ones are named by the commit of nanochat that made
+    /// them, those in `hf` hold what transformers wrote and computed.
     pub(crate) folder: &'static str,
     pub(crate) era: Era,
 }
 
 /// Every folder. `old` and `head` have more than one key-value head; `head_win` and `mid_e7ed208`
 /// have sequences longer than a window.
-pub(crate) const ALL: [Golden; 7] = [
+pub(crate) const ALL: [Golden; 10] = [
     Golden::new("old", Era::E0),
     Golden::new("mid_aa530cd", Era::E1),
     Golden::new("mid_e7ed208", Era::E3),
@@ -41,6 +42,9 @@ pub(crate) const ALL: [Golden; 7] = [
     Golden::new("mid_6ed7d1d", Era::E5),
     Golden::new("head", Era::E6),
     Golden::new("head_win", Era::E6),
+    Golden::new("../hf/single", Era::E0),
+    Golden::new("../hf/bf16", Era::E0),
+    Golden::new("../hf/other", Era::E0),
 ];
 
 /// Those with SAEs.

@@ -8,6 +8,7 @@ mod cache;
 mod eras;
 mod golden;
 mod hooks;
+mod hugging_face;
 mod sae_formats;
 mod saes;
 mod selection;

@@ -414,6 +414,33 @@ pub enum CheckpointError {
         /// The values that are known.
         known: &'static str,
     },
+    /// An index names a file that is not one of its own folder.
+    #[cfg(feature = "gpt")]
+    #[error("{} names the shard `{shard}`, which is no name of a file beside it", path.display())]
+    ShardOutside {
+        /// The index.
+        path: PathBuf,
+        /// What it names.
+        shard: String,
+    },
+    /// A file that an index names is not there.
+    #[cfg(feature = "gpt")]
+    #[error("{} names the shard `{shard}`, which is not there", path.display())]
+    MissingShard {
+        /// The index.
+        path: PathBuf,
+        /// The file's name.
+        shard: String,
+    },
+    /// A shard has a tensor that the index does not say is there.
+    #[cfg(feature = "gpt")]
+    #[error("{}: tensor `{tensor}` is not where the index says", path.display())]
+    NotInIndex {
+        /// The shard.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
     /// A label is for a feature that the SAE does not have.
     #[cfg(feature = "sae")]
     #[error("{} labels `{key}`, which is no feature of 0 to {}", path.display(), .d_sae - 1)]

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use nanoscope_transformer::Era;
+use nanoscope_transformer::{Constants, Era};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
 use crate::load_saes::{find_saes, is_sae, open_sae};
-use crate::nanochat::ModelFiles;
+use crate::nanochat::{Form, ModelFiles};
+use crate::shards::{TensorSource, is_index};
 use crate::tensors::{Dtype, TensorFile};
 
 /// What is known of a file before its weights are read.
@@ -60,6 +61,9 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
             Err(error) => Err(error),
         };
     }
+    if is_index(path) {
+        return Ok(vec![model(&ModelFiles::find(path)?, era)?]);
+    }
     let file = TensorFile::open(path)?;
     if is_sae(&file) {
         return Ok(vec![sae(path)?]);
@@ -74,7 +78,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
         what: "tensors".to_owned(),
         config: None,
         facts: Vec::new(),
-        ..of(&file, memory_bytes)
+        ..of(&file.into(), memory_bytes)
     }])
 }
 
@@ -95,15 +99,42 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     ));
     let windows = config.windows.iter().map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
     facts.push(("attention windows", windows.collect::<Vec<_>>().join(", ")));
+    if let Ok(eras) = description.era.config(config.shape, None)
+        && eras.constants != config.constants
+    {
+        facts.push(("other than the era's", differences(&config.constants, &eras.constants)));
+    }
     let tokenizer = files.tokenizer.as_ref();
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
-    let raw = serde_json::to_value(&description.raw).expect("numbers and strings make JSON");
+    let whose = match description.form {
+        Form::HuggingFace { .. } => " in transformers' layout",
+        Form::Nanochat { .. } | Form::Native => "",
+    };
+    let inspection = of(&description.source, description.bytes());
     Ok(Inspection {
-        what: format!("nanochat model, era {}", description.era),
-        config: Some(raw),
+        what: format!("nanochat model{whose}, era {}", description.era),
+        config: Some(description.raw),
         facts,
-        ..of(&description.file, description.bytes())
+        ..inspection
     })
+}
+
+/// The numbers of a model that are not its era's.
+fn differences(found: &Constants, eras: &Constants) -> String {
+    let softcap = |c: &Constants| c.softcap.map_or("none".to_owned(), |cap| cap.to_string());
+    let tables = |c: &Constants| format!("{:?}", c.rope_tables).to_lowercase();
+    [
+        ("MLP width", found.d_mlp.to_string(), eras.d_mlp.to_string()),
+        ("norm epsilon", found.norm_epsilon.to_string(), eras.norm_epsilon.to_string()),
+        ("softcap", softcap(found), softcap(eras)),
+        ("rotary base", found.rope_base.to_string(), eras.rope_base.to_string()),
+        ("rotary tables", tables(found), tables(eras)),
+    ]
+    .into_iter()
+    .filter(|(_, found, eras)| found != eras)
+    .map(|(name, found, _)| format!("{name} {found}"))
+    .collect::<Vec<_>>()
+    .join(", ")
 }
 
 fn sae(path: &Path) -> Result<Inspection, CheckpointError> {
@@ -113,7 +144,7 @@ fn sae(path: &Path) -> Result<Inspection, CheckpointError> {
         what: format!("{} sparse autoencoder", sae.format),
         config: sae.description.clone(),
         facts: sae.facts()?,
-        ..of(&sae.file, memory_bytes)
+        ..of(&sae.file.into(), memory_bytes)
     })
 }
 
@@ -122,19 +153,19 @@ fn float_bytes(file: &TensorFile) -> u64 {
     numbers * Dtype::F32.size() as u64
 }
 
-fn of(file: &TensorFile, memory_bytes: u64) -> Inspection {
+fn of(source: &TensorSource, memory_bytes: u64) -> Inspection {
     let line = |(name, info): (&str, &crate::tensors::TensorInfo)| TensorLine {
         name: name.to_owned(),
         shape: info.shape.clone(),
         dtype: info.dtype.to_string(),
     };
     Inspection {
-        path: file.path().to_owned(),
+        path: source.path().to_owned(),
         what: String::new(),
-        format: file.format(),
+        format: source.format(),
         config: None,
         facts: Vec::new(),
-        tensors: file.tensors().map(line).collect(),
+        tensors: source.tensors().map(line).collect(),
         memory_bytes,
     }
 }

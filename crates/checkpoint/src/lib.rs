@@ -37,6 +37,8 @@ mod error;
 mod feature_file;
 mod folder;
 #[cfg(feature = "gpt")]
+mod hugging_face;
+#[cfg(feature = "gpt")]
 mod hugging_face_tokenizer;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
@@ -71,6 +73,8 @@ mod saelens;
 mod saelens_writer;
 #[cfg(feature = "sae")]
 mod saved_weight;
+#[cfg(feature = "gpt")]
+mod shards;
 mod tensors;
 mod torch_zip;
 #[cfg(feature = "sae")]

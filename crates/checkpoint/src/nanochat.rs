@@ -11,15 +11,17 @@ use serde::Deserialize;
 use crate::convert::Order;
 use crate::error::CheckpointError;
 use crate::folder::entries;
+use crate::hugging_face;
 use crate::json;
 use crate::nanochat_config::{RawConfig, Recognised, recognise};
 use crate::native;
-use crate::tensors::{Dtype, TensorFile};
+use crate::shards::{INDEX_FILE, TensorSource, is_index};
+use crate::tensors::Dtype;
 
 /// A model's files, found but not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFiles {
-    /// The file with the weights.
+    /// The file with the weights, or the index of those that have them.
     pub weights: PathBuf,
     /// The file that describes them; none if the weights' file does so itself.
     pub config: Option<PathBuf>,
@@ -51,7 +53,7 @@ const COMPILED: &str = "_orig_mod.";
 impl ModelFiles {
     /// Finds the model at `path`: a weights file, a folder with checkpoints of several steps, a
     /// folder of such folders (`base_checkpoints`), nanochat's base folder, or a folder in our own
-    /// form.
+    /// form or in transformers' layout.
     ///
     /// Where there is a choice it is nanochat's: the tag `d<N>` with the highest `N`, else the
     /// newest folder; then the highest step. Of a base folder's sources, base comes first.
@@ -81,9 +83,11 @@ impl ModelFiles {
 
     /// The model that lies directly in `dir`, of the highest step.
     fn in_folder(dir: &Path) -> Result<Option<Self>, CheckpointError> {
-        let native = dir.join(native::WEIGHTS_FILE);
-        if native.is_file() {
-            return Ok(Some(Self::of_file(&native)));
+        // One file comes before several, as in transformers.
+        for weights in [native::WEIGHTS_FILE, INDEX_FILE].map(|name| dir.join(name)) {
+            if weights.is_file() {
+                return Ok(Some(Self::of_file(&weights)));
+            }
         }
         let steps = entries(dir)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
         Ok(steps.max().map(|(_, path)| Self::of_file(&path)))
@@ -91,7 +95,9 @@ impl ModelFiles {
 
     fn of_file(weights: &Path) -> Self {
         let config = match weights.file_name().and_then(|name| name.to_str()) {
-            Some(native::WEIGHTS_FILE) => Some(weights.with_file_name(native::CONFIG_FILE)),
+            Some(native::WEIGHTS_FILE | INDEX_FILE) => {
+                Some(weights.with_file_name(native::CONFIG_FILE))
+            }
             Some(name) => name
                 .strip_prefix("model_")
                 .and_then(|rest| rest.strip_suffix(".pt"))
@@ -137,23 +143,32 @@ impl ModelFiles {
 
     /// Reads everything about the model but its weights, and checks that these are all there.
     pub(crate) fn describe(&self, era: Option<Era>) -> Result<Description, CheckpointError> {
-        let file = TensorFile::open(&self.weights)?;
-        if native::is_native(&self.weights) {
-            return native::describe(file, self.config.as_deref(), era);
+        let source = TensorSource::open(&self.weights)?;
+        if native::is_native(&self.weights) || is_index(&self.weights) {
+            let Some(config) = &self.config else {
+                return Err(CheckpointError::NoConfig { path: self.weights.clone() });
+            };
+            // Only transformers writes an index.
+            return if is_index(&self.weights) || hugging_face::is_transformers(config)? {
+                hugging_face::describe(source, config, era)
+            } else {
+                native::describe(source, config, era)
+            };
         }
-        let nested = file.value("model").is_some() && file.value("config").is_some();
-        let raw = if nested {
-            let value = file.value("config").expect("the config was just seen");
+        let value = |key| source.only().and_then(|file| file.value(key));
+        let nested = value("model").is_some() && value("config").is_some();
+        let raw: RawConfig = if nested {
+            let value = value("config").expect("the config was just seen");
             json::from_value(&self.weights, json::from_pickle(value))?
         } else {
             self.meta()?
         };
-        let prefix = prefix(&file, if nested { "model." } else { "" });
+        let prefix = prefix(&source, if nested { "model." } else { "" });
         let shape_of =
-            |name: &str| file.info(&format!("{prefix}{name}")).ok().map(|info| info.shape.clone());
+            |name: &str| source.info(&format!("{prefix}{name}")).map(|info| info.shape.clone());
         let starts = |name: &str| {
             let name = format!("{prefix}{name}");
-            file.tensors().any(|(tensor, _)| tensor.starts_with(&name))
+            source.tensors().any(|(tensor, _)| tensor.starts_with(&name))
         };
         let recognised = recognise(&raw, starts, shape_of);
         let (era, also_fits) = settle(&self.weights, &recognised, era)?;
@@ -161,8 +176,10 @@ impl ModelFiles {
             path: self.config.clone().unwrap_or_else(|| self.weights.clone()),
             source,
         })?;
-        let description = Description { file, prefix, config, era, also_fits, raw };
-        description.check(ParamSpec::file_shape)?;
+        let raw = serde_json::to_value(&raw).expect("numbers and strings make JSON");
+        let form = Form::Nanochat { prefix };
+        let description = Description { source, form, config, era, also_fits, raw };
+        description.check()?;
         Ok(description)
     }
 
@@ -183,39 +200,76 @@ impl ModelFiles {
 /// Everything known of a model before its weights are read.
 #[derive(Debug)]
 pub(crate) struct Description {
-    pub(crate) file: TensorFile,
-    pub(crate) prefix: String,
+    pub(crate) source: TensorSource,
+    pub(crate) form: Form,
     pub(crate) config: GptConfig,
     pub(crate) era: Era,
     pub(crate) also_fits: Vec<Era>,
     #[cfg_attr(not(feature = "sae"), expect(dead_code, reason = "only `inspect` shows it"))]
-    pub(crate) raw: RawConfig,
+    /// The configuration as the file has it.
+    pub(crate) raw: serde_json::Value,
+}
+
+/// Whose names and shapes the weights have.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// nanochat's, with `prefix` before each name.
+    Nanochat { prefix: String },
+    /// Our own: nanochat's names, the shapes that weights have here.
+    Native,
+    /// transformers'. `tied`: the unembedding is the embedding.
+    HuggingFace { tied: bool },
+}
+
+impl Form {
+    fn name(&self, spec: &ParamSpec) -> String {
+        match self {
+            Self::Nanochat { prefix } => format!("{prefix}{}", spec.name),
+            Self::Native => spec.name.clone(),
+            Self::HuggingFace { tied } => hugging_face::name(spec, *tied),
+        }
+    }
+
+    fn order(&self, spec: &ParamSpec) -> Order {
+        match (self, spec.layout) {
+            (Self::Native, _) | (_, Layout::AsHere) => Order::AsStored,
+            (_, Layout::Transposed) => Order::Transposed,
+        }
+    }
+
+    /// What the names of this model's weights begin with, and nothing else in the file does.
+    fn root(&self) -> &str {
+        match self {
+            // Also weights that lack a prefix which all others have.
+            Self::Nanochat { prefix } => prefix.strip_suffix(COMPILED).unwrap_or(prefix),
+            Self::Native | Self::HuggingFace { .. } => "",
+        }
+    }
 }
 
 impl Description {
     /// Checks that each weight is there in the shape that a file has it in, and nothing else is.
-    pub(crate) fn check(
-        &self,
-        shape_in_file: impl Fn(&ParamSpec) -> Vec<usize>,
-    ) -> Result<(), CheckpointError> {
+    pub(crate) fn check(&self) -> Result<(), CheckpointError> {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
-            let name = format!("{}{}", self.prefix, spec.name);
-            self.file.info_of_shape(&name, &shape_in_file(&spec))?;
+            let name = self.form.name(&spec);
+            let in_file = match self.form.order(&spec) {
+                Order::AsStored => spec.shape,
+                Order::Transposed => spec.file_shape(),
+            };
+            self.source.info_of_shape(&name, &in_file)?;
             expected.insert(name);
         }
-        // Also those that lack a prefix which all others have.
-        let root = self.prefix.strip_suffix(COMPILED).unwrap_or(&self.prefix);
-        let of_model = |name: &&str| name.starts_with(root);
+        let of_model = |name: &&str| name.starts_with(self.form.root());
         match self
-            .file
+            .source
             .tensors()
             .map(|(name, _)| name)
             .filter(of_model)
             .find(|name| !expected.contains(*name))
         {
             Some(name) => Err(CheckpointError::UnexpectedTensor {
-                path: self.file.path().to_owned(),
+                path: self.source.path().to_owned(),
                 tensor: name.to_owned(),
                 era: self.era,
             }),
@@ -242,12 +296,8 @@ impl WeightSource for StateDict<'_> {
     type Error = CheckpointError;
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, CheckpointError> {
-        let Description { file, prefix, .. } = self.description;
-        let order = match spec.layout {
-            Layout::Transposed if !native::is_native(file.path()) => Order::Transposed,
-            _ => Order::AsStored,
-        };
-        let data = file.read(&format!("{prefix}{}", spec.name), &spec.shape, order)?;
+        let Description { source, form, .. } = self.description;
+        let data = source.read(&form.name(spec), &spec.shape, form.order(spec))?;
         self.done += data.num_elements() as u64 * Dtype::F32.size() as u64;
         (self.progress)(self.done, self.total);
         Ok(Tensor::from_data(data, self.device))
@@ -255,9 +305,9 @@ impl WeightSource for StateDict<'_> {
 }
 
 /// What stands before the name of every weight.
-fn prefix(file: &TensorFile, root: &str) -> String {
+fn prefix(source: &TensorSource, root: &str) -> String {
     let compiled = format!("{root}{COMPILED}");
-    let is_compiled = file.tensors().any(|(name, _)| name.starts_with(&compiled));
+    let is_compiled = source.tensors().any(|(name, _)| name.starts_with(&compiled));
     if is_compiled { compiled } else { root.to_owned() }
 }
 

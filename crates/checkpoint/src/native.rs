@@ -6,15 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Tensor;
-use nanoscope_transformer::{Era, Gpt};
+use nanoscope_transformer::{Constants, Era, Gpt, RopeTables};
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CheckpointError;
 use crate::json;
-use crate::nanochat::Description;
+use crate::nanochat::{Description, Form};
 use crate::nanochat_config::RawConfig;
-use crate::tensors::TensorFile;
+use crate::shards::TensorSource;
 use crate::write::{save_tensors, write_atomically};
 
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -32,6 +32,49 @@ struct Config {
     era: String,
     #[serde(rename = "model_config")]
     model: RawConfig,
+    /// The era's own if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constants: Option<RawConstants>,
+}
+
+/// [`Constants`], as they are in files.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConstants {
+    d_mlp: usize,
+    norm_epsilon: f32,
+    softcap: Option<f32>,
+    rope_base: f64,
+    rope_tables: RawRopeTables,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawRopeTables {
+    Bf16,
+    F32,
+}
+
+impl From<Constants> for RawConstants {
+    fn from(constants: Constants) -> Self {
+        let Constants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = constants;
+        let rope_tables = match rope_tables {
+            RopeTables::Bf16 => RawRopeTables::Bf16,
+            RopeTables::F32 => RawRopeTables::F32,
+        };
+        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+    }
+}
+
+impl From<RawConstants> for Constants {
+    fn from(raw: RawConstants) -> Self {
+        let RawConstants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = raw;
+        let rope_tables = match rope_tables {
+            RawRopeTables::Bf16 => RopeTables::Bf16,
+            RawRopeTables::F32 => RopeTables::F32,
+        };
+        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+    }
 }
 
 pub(crate) fn is_native(weights: &Path) -> bool {
@@ -39,11 +82,10 @@ pub(crate) fn is_native(weights: &Path) -> bool {
 }
 
 pub(crate) fn describe(
-    file: TensorFile,
-    config: Option<&Path>,
+    source: TensorSource,
+    path: &Path,
     asked: Option<Era>,
 ) -> Result<Description, CheckpointError> {
-    let path = config.ok_or_else(|| CheckpointError::NoConfig { path: file.path().to_owned() })?;
     let config: Config = json::read(path)?;
     if config.format != FORMAT || config.version != VERSION {
         return Err(CheckpointError::ForeignConfig {
@@ -57,11 +99,20 @@ pub(crate) fn describe(
         let path = path.to_owned();
         return Err(CheckpointError::EraMismatch { path, asked, fits: vec![era] });
     }
-    let raw = config.model;
-    let config = raw.config(era).map_err(invalid)?;
-    let description =
-        Description { file, prefix: String::new(), config, era, also_fits: Vec::new(), raw };
-    description.check(|spec| spec.shape.clone())?;
+    let raw = serde_json::to_value(&config.model).expect("numbers and strings make JSON");
+    let made = config.model.config(era).and_then(|made| match config.constants {
+        Some(constants) => made.with_constants(constants.into()),
+        None => Ok(made),
+    });
+    let description = Description {
+        source,
+        form: Form::Native,
+        config: made.map_err(invalid)?,
+        era,
+        also_fits: Vec::new(),
+        raw,
+    };
+    description.check()?;
     Ok(description)
 }
 
@@ -82,19 +133,23 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
     save_tensors(&weights, views)?;
 
     let shape = gpt.config().shape;
+    let model = RawConfig {
+        sequence_len: shape.sequence_len,
+        vocab_size: shape.vocab_size,
+        n_layer: shape.n_layer,
+        n_head: shape.n_head,
+        n_kv_head: Some(shape.n_kv_head),
+        n_embd: shape.n_embd,
+        window_pattern: window_pattern(gpt),
+    };
+    let constants = gpt.config().constants;
+    let is_the_eras = model.config(era).is_ok_and(|config| config.constants == constants);
     let config = Config {
         format: FORMAT.to_owned(),
         version: VERSION,
         era: era.to_string(),
-        model: RawConfig {
-            sequence_len: shape.sequence_len,
-            vocab_size: shape.vocab_size,
-            n_layer: shape.n_layer,
-            n_head: shape.n_head,
-            n_kv_head: Some(shape.n_kv_head),
-            n_embd: shape.n_embd,
-            window_pattern: window_pattern(gpt),
-        },
+        model,
+        constants: (!is_the_eras).then(|| constants.into()),
     };
     let config = serde_json::to_vec_pretty(&config).expect("numbers and strings make JSON");
     write_atomically(&dir.join(CONFIG_FILE), &config)
