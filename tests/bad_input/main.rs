@@ -6,6 +6,8 @@
 
 mod checkpoints;
 mod files;
+mod hugging_face;
+mod hugging_face_tokenizer;
 mod labels;
 mod memory;
 mod native;

@@ -290,3 +290,39 @@ fn inspecting_checks_as_much_as_loading_does() {
         [WEIGHTS, "lm_head.weight", "[8, 64]", "[4, 64]"]
     );
 }
+
+#[test]
+fn constants_that_are_not_all_there_or_make_no_model_are_refused() {
+    let good = json!({
+        "d_mlp": 32, "norm_epsilon": 1e-6, "softcap": null, "rope_base": 1e4, "rope_tables": "f32",
+    });
+    let with = |key: &str, value: Json| {
+        let mut constants = good.clone();
+        constants[key] = value;
+        with_config(|config| config["constants"] = constants)
+    };
+    with("softcap", json!(20.0)).unwrap();
+    for (key, value, says) in [
+        ("rope_tables", json!("f16"), "constants.rope_tables: unknown variant `f16`"),
+        ("d_mlp", json!(-1), "constants.d_mlp: invalid value"),
+        ("qk_scale", json!(1.2), "unknown field `qk_scale`"),
+    ] {
+        let case = format!("{key} {value}");
+        refused!(case, with(key, value), CheckpointError::Json { .. }, ["config.json", says]);
+    }
+    for (key, value, says) in [
+        ("d_mlp", json!(0), "d_mlp is 0"),
+        ("norm_epsilon", json!(-1), "norm_epsilon is -1, it must be a positive number"),
+        ("softcap", json!(0), "softcap is 0, it must be a positive number"),
+        ("rope_base", json!(0.5), "rope_base is 0.5, it must be a finite number from 1 on"),
+    ] {
+        let case = format!("{key} {value}");
+        refused!(case, with(key, value), CheckpointError::Config { .. }, ["config.json", says]);
+    }
+    refused!(
+        "another width than the weights'",
+        with("d_mlp", json!(48)),
+        CheckpointError::ShapeMismatch { .. },
+        [WEIGHTS, "mlp.c_fc", "[8, 32]", "[8, 48]"]
+    );
+}
