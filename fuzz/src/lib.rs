@@ -86,3 +86,30 @@ fn text(text: &str) -> Vec<u8> {
 fn ints(values: &[u16]) -> Vec<u8> {
     values.iter().flat_map(|value| [b"M".as_slice(), &value.to_le_bytes()].concat()).collect()
 }
+
+/// A safetensors file of a model of one block in transformers' layout, every weight 0.125.
+pub fn hugging_face_weights(vocab: usize, width: usize, d_mlp: usize) -> Vec<u8> {
+    let mut tensors = vec![
+        ("lm_head".to_owned(), vocab, width),
+        ("model.embed_tokens".to_owned(), vocab, width),
+        ("model.layers.0.mlp.fc1".to_owned(), d_mlp, width),
+        ("model.layers.0.mlp.fc2".to_owned(), width, d_mlp),
+    ];
+    for part in ["q", "k", "v", "o"] {
+        tensors.push((format!("model.layers.0.self_attn.{part}_proj"), width, width));
+    }
+    let mut start = 0;
+    let entries = tensors.iter().map(|(name, rows, columns)| {
+        let end = start + 4 * rows * columns;
+        let entry = format!(
+            r#""{name}.weight": {{"dtype": "F32", "shape": [{rows}, {columns}], "data_offsets": [{start}, {end}]}}"#
+        );
+        start = end;
+        entry
+    });
+    let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(", "));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend(std::iter::repeat_n(0.125_f32.to_le_bytes(), start / 4).flatten());
+    bytes
+}

@@ -1,0 +1,22 @@
+//! Any bytes as a `tokenizer.json`: an error, or a tokenizer that our own form gives again and that
+//! gives back what it encodes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nanoscope_checkpoint::load_tokenizer;
+use nanoscope_fuzz::DIR;
+use nanoscope_tokenizer::Tokenizer;
+
+fuzz_target!(|bytes: &[u8]| {
+    std::fs::write(DIR.path().join("tokenizer.json"), bytes).expect("a file can be written");
+    let Ok(tokenizer) = load_tokenizer(DIR.path()) else {
+        return;
+    };
+    let again = Tokenizer::from_json(&tokenizer.to_json()).expect("what was written is read");
+    assert_eq!(again.to_json(), tokenizer.to_json());
+
+    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
+    if let Ok(ids) = tokenizer.encode(&text) {
+        assert_eq!(tokenizer.decode(&ids).expect("ids of its own"), text);
+    }
+});
