@@ -1,0 +1,160 @@
+//! What a large SAE costs to load: time and memory, mapped, copied and in 16 bits.
+//!
+//! `cargo bench --bench large_sae` makes an SAE of `d_in` 2304 and `d_sae` 65,536 (1.2 GB, noise) in
+//! a temporary folder and loads it in processes of its own, so that each has its own peak. It needs
+//! 2.5 GB of disk and says ratios, not times.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+use nanoscope_checkpoint::{Order, TensorFile, WeightDtype, load_sae, load_sae_as, save_saelens};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+
+const D_IN: usize = 2304;
+const D_SAE: usize = 65_536;
+/// Rows on which the unrounded and the rounded SAE are compared.
+const ROWS: usize = 64;
+
+fn main() {
+    let device = nanoscope_device::by_name("flex").expect("flex is a default feature");
+    let args: Vec<String> = std::env::args().collect();
+    // A child that measures one way of loading.
+    if let [_, way, path] = args.as_slice()
+        && let Some(way) = WAYS.iter().find(|(name, _)| name == way)
+    {
+        measure(way.1, Path::new(path), &device);
+        return;
+    }
+    let dir = tempfile::tempdir().expect("there is a temporary folder");
+    let path = dir.path().to_owned();
+    make(&path, &device);
+    let size = fs::metadata(path.join("sae_weights.safetensors")).expect("it was written").len();
+    println!("W_enc [{D_IN}, {D_SAE}], W_dec [{D_SAE}, {D_IN}], float32: {:.2} GB", gb(size));
+    let [copied, mapped, half] = WAYS.map(|(name, _)| child(name, &path));
+    println!(
+        "{:<26} {:>10} {:>22} {:>20}",
+        "", "load", "peak / size of file", "held / size of file"
+    );
+    for ((name, _), found) in WAYS.iter().zip([&copied, &mapped, &half]) {
+        let of_size = |bytes: u64| bytes as f64 / size as f64;
+        println!(
+            "{name:<26} {:>9.3}x {:>22.3} {:>20.3}",
+            found.seconds / copied.seconds,
+            of_size(found.peak),
+            of_size(found.held),
+        );
+    }
+    println!("(load: in times of read and copy)");
+    agreement(&path, &device);
+}
+
+const WAYS: [(&str, Way); 3] =
+    [("read and copy", Way::Copy), ("as nanoscope loads it", Way::Map), ("as bf16", Way::Half)];
+
+#[derive(Clone, Copy)]
+enum Way {
+    Copy,
+    Map,
+    Half,
+}
+
+struct Found {
+    seconds: f64,
+    peak: u64,
+    held: u64,
+}
+
+/// An SAE of noise whose features fire for about one input in twenty.
+fn make(path: &Path, device: &Device) {
+    let uniform =
+        |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Uniform(-0.03, 0.03), device);
+    let config = SaeConfig::new(D_IN, D_SAE, Architecture::JumpRelu).expect("the sizes are good");
+    let weights = SaeWeights {
+        threshold: Some(Tensor::full([D_SAE], 1.35, device)),
+        ..SaeWeights::new(
+            uniform([D_IN, D_SAE]),
+            Tensor::zeros([D_SAE], device),
+            uniform([D_SAE, D_IN]),
+            Tensor::zeros([D_IN], device),
+        )
+    };
+    let sae = Sae::new(config, weights).expect("the shapes are good");
+    save_saelens(path, &sae, HookPoint::ResidPost(12), None, WeightDtype::F32).expect("it fits");
+}
+
+fn child(way: &str, path: &PathBuf) -> Found {
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let output = Command::new(program).arg(way).arg(path).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("numbers are text");
+    let numbers: Vec<f64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    Found { seconds: numbers[0], peak: numbers[1] as u64, held: numbers[2] as u64 }
+}
+
+/// Loads once so that the file is in the page cache, then again with a clock.
+fn measure(way: Way, path: &Path, device: &Device) {
+    let before = status("VmRSS:");
+    let mut seconds = f64::INFINITY;
+    for _ in 0..3 {
+        let start = Instant::now();
+        let loaded = load(way, path, device);
+        seconds = seconds.min(start.elapsed().as_secs_f64());
+        drop(loaded);
+    }
+    let loaded = load(way, path, device);
+    let held = status("VmRSS:").saturating_sub(before);
+    let peak = status("VmHWM:").saturating_sub(before);
+    drop(loaded);
+    println!("{seconds} {peak} {held}");
+}
+
+fn load(way: Way, path: &Path, device: &Device) -> Vec<Tensor<2>> {
+    match way {
+        Way::Copy => {
+            let file = TensorFile::open(&path.join("sae_weights.safetensors")).expect("it opens");
+            [("W_enc", [D_IN, D_SAE]), ("W_dec", [D_SAE, D_IN])]
+                .map(|(name, shape)| {
+                    let data = file.read(name, &shape, Order::AsStored).expect("it is there");
+                    let values: Vec<f32> = data.iter::<f32>().collect();
+                    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
+                })
+                .to_vec()
+        }
+        Way::Map | Way::Half => {
+            let dtype = if matches!(way, Way::Map) { WeightDtype::F32 } else { WeightDtype::BF16 };
+            let weights = load_sae_as(path, device, dtype).expect("it loads").sae.weights();
+            vec![weights.w_enc, weights.w_dec]
+        }
+    }
+}
+
+/// A number of bytes in this process' status; Linux only.
+fn status(key: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("Linux says it there");
+    let line = text.lines().find(|line| line.starts_with(key)).expect("the key is known");
+    let kilobytes = line.split_whitespace().nth(1).expect("a number follows");
+    kilobytes.parse::<u64>().expect("it is a number") << 10
+}
+
+fn agreement(path: &Path, device: &Device) {
+    let x = Tensor::<2>::random([ROWS, D_IN], Distribution::Normal(0.0, 1.0), device);
+    let full = load_sae(path, device).expect("it loads").sae.encode_sparse(x.clone());
+    let half = load_sae_as(path, device, WeightDtype::BF16).expect("it loads").sae.encode_sparse(x);
+    let both: usize = (0..ROWS)
+        .map(|row| full.row(row).filter(|&(index, _)| half.get(row, index) != 0.0).count())
+        .sum();
+    let either = full.nnz() + half.nnz() - both;
+    println!(
+        "of the features active in either, {:.2} % are active in both ({both} of {either}, L0 {:.0})",
+        100.0 * both as f64 / either as f64,
+        full.nnz() as f64 / ROWS as f64,
+    );
+}
+
+fn gb(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
