@@ -198,6 +198,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             check(HookPoint::ResidMid(l), mid);
 
             let h = rms_norm(stream(HookPoint::ResidMid(l)), epsilon);
+            check(HookPoint::Ln2Normalized(l), values(h.clone()));
             check(HookPoint::MlpPre(l), times(h, weight("mlp.c_fc")));
             let post = relu(stream(HookPoint::MlpPre(l))).square();
             check(HookPoint::MlpPost(l), values(post.clone()));

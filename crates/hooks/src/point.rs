@@ -38,6 +38,8 @@ pub enum HookPoint {
     AttnOut(usize),
     /// `blocks.{i}.hook_resid_mid`: the residual stream between attention and MLP.
     ResidMid(usize),
+    /// `blocks.{i}.ln2.hook_normalized`: what the MLP reads, after the norm.
+    Ln2Normalized(usize),
     /// `blocks.{i}.mlp.hook_pre`: MLP hidden units, before the activation function.
     MlpPre(usize),
     /// `blocks.{i}.mlp.hook_post`: MLP hidden units, after the activation function.
@@ -52,7 +54,7 @@ pub enum HookPoint {
 
 /// The points of a block in the order in which a pass reaches them, with their canonical name
 /// after `blocks.{i}.` and the other names that mean the same tensor.
-const IN_BLOCK: [BlockPoint; 12] = [
+const IN_BLOCK: [BlockPoint; 13] = [
     (HookPoint::ResidPre, "hook_resid_pre", &["hook_in"]),
     (HookPoint::Q, "attn.hook_q", &[]),
     (HookPoint::K, "attn.hook_k", &[]),
@@ -61,6 +63,7 @@ const IN_BLOCK: [BlockPoint; 12] = [
     (HookPoint::Z, "attn.hook_z", &[]),
     (HookPoint::AttnOut, "hook_attn_out", &["hook_attn", "attn", "attn.hook_out"]),
     (HookPoint::ResidMid, "hook_resid_mid", &[]),
+    (HookPoint::Ln2Normalized, "ln2.hook_normalized", &["mlp.hook_in"]),
     (HookPoint::MlpPre, "mlp.hook_pre", &[]),
     (HookPoint::MlpPost, "mlp.hook_post", &[]),
     (HookPoint::MlpOut, "hook_mlp_out", &["hook_mlp", "mlp", "mlp.hook_out"]),
@@ -92,6 +95,7 @@ impl HookPoint {
             | Self::Z(layer)
             | Self::AttnOut(layer)
             | Self::ResidMid(layer)
+            | Self::Ln2Normalized(layer)
             | Self::MlpPre(layer)
             | Self::MlpPost(layer)
             | Self::MlpOut(layer)
@@ -127,10 +131,11 @@ impl HookPoint {
             Self::Z(layer) => (1, layer, 5),
             Self::AttnOut(layer) => (1, layer, 6),
             Self::ResidMid(layer) => (1, layer, 7),
-            Self::MlpPre(layer) => (1, layer, 8),
-            Self::MlpPost(layer) => (1, layer, 9),
-            Self::MlpOut(layer) => (1, layer, 10),
-            Self::ResidPost(layer) => (1, layer, 11),
+            Self::Ln2Normalized(layer) => (1, layer, 8),
+            Self::MlpPre(layer) => (1, layer, 9),
+            Self::MlpPost(layer) => (1, layer, 10),
+            Self::MlpOut(layer) => (1, layer, 11),
+            Self::ResidPost(layer) => (1, layer, 12),
             Self::FinalNormalized => (2, 0, 0),
         }
     }

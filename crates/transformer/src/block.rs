@@ -31,6 +31,7 @@ impl Block {
         let x = x + self.attention.forward(h, embedded_values, layer, pass, cache, router);
         let x = router.route(HookPoint::ResidMid(layer), x);
         let h = rms_norm(x.clone(), self.norm_epsilon);
+        let h = router.route(HookPoint::Ln2Normalized(layer), h);
         let x = x + self.mlp.forward(h, layer, router);
         router.route(HookPoint::ResidPost(layer), x)
     }
