@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Intervention, Splice};
+use nanoscope_runtime::{Condition, Intervention};
 use nanoscope_transformer::Era;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
@@ -274,12 +274,25 @@ pub(crate) struct PlanArgs {
     #[arg(
         long,
         value_name = "SPEC",
-        help = "Change a feature: HOOK:FEATURE:OP[:VALUE][@WHERE], OP being multiply, set, \
-                set_if_active, ablate or add, WHERE being text, all, prompt, generated, last or A..B"
+        help = "Change a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
+                HOOK:FEATURE>T][ with reconstruct], OP being multiply, set, set_if_active, ablate, \
+                add or orthogonal, SCALE raw, unit or norm, WHERE text, all, prompt, generated, \
+                last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,
-    /// What becomes of the part of the activation that the SAE does not explain [default:
-    /// keep-error]
+    /// Also what this JSON file says: a list of interventions, each an object or as after --steer;
+    /// applied after those of --steer
+    #[arg(long, value_name = "FILE")]
+    pub(crate) steer_file: Vec<PathBuf>,
+    #[arg(
+        long,
+        value_name = "COND",
+        help = "End the text after the first generated token at which a feature exceeds a value: \
+                HOOK:FEATURE>T"
+    )]
+    pub(crate) stop_when: Vec<Condition>,
+    /// What becomes of the part of the activation that the SAE does not explain, where a --steer
+    /// does not say `with reconstruct` [default: keep-error]
     #[arg(long, value_enum, requires = "steer")]
     pub(crate) splice: Option<SpliceArg>,
 }
@@ -304,15 +317,6 @@ pub(crate) enum SpliceArg {
     KeepError,
     /// It is lost, as in nanochat-SAE
     Reconstruct,
-}
-
-impl From<SpliceArg> for Splice {
-    fn from(splice: SpliceArg) -> Self {
-        match splice {
-            SpliceArg::KeepError => Self::KeepError,
-            SpliceArg::Reconstruct => Self::Reconstruct,
-        }
-    }
 }
 
 /// The hook point that an SAE reads, and the one that it writes if that is another.

@@ -4,13 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use anyhow::Result;
-use nanoscope_runtime::{Applied, Generation, Sampling, Step};
+use nanoscope_runtime::{EndReason, Generation, Sampling, Step};
 use serde_json::json;
 
 use crate::args::GenerateArgs;
 use crate::display::{Lines, harmless};
 use crate::export::features_json;
 use crate::load::Scope;
+use crate::steered;
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
@@ -49,9 +50,14 @@ fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>
         });
         writeln!(out, "{line}")?;
     }
-    let end = generation.end().map(|end| end.to_string());
-    let applied: Vec<_> = generation.applied().iter().map(applied_json).collect();
-    writeln!(out, "{}", json!({ "end": end, "applied": applied }))?;
+    let mut last = json!({
+        "end": generation.end().map(|end| end.to_string()),
+        "applied": generation.applied().iter().map(steered::json).collect::<Vec<_>>(),
+    });
+    if let Some(EndReason::Condition { condition, value }) = generation.end() {
+        last["stop_when"] = json!({ "condition": condition.to_string(), "value": value });
+    }
+    writeln!(out, "{last}")?;
     Ok(())
 }
 
@@ -89,17 +95,19 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         writeln!(out, "{opening}{}", harmless(&text))?;
     }
     for applied in generation.applied() {
-        let Applied { intervention, positions, changed } = applied;
-        writeln!(out, "steered {intervention}: at {positions} positions, changing {changed}")?;
+        writeln!(out, "{}", steered::line(&applied))?;
     }
     let end = generation.end().expect("the iterator was driven to its end");
     let why = match end {
-        nanoscope_runtime::EndReason::MaxTokens => String::new(),
-        nanoscope_runtime::EndReason::Stop { .. } => ", the model ended its text".to_owned(),
-        nanoscope_runtime::EndReason::ContextFull { capacity } => {
+        EndReason::MaxTokens => String::new(),
+        EndReason::Stop { .. } => ", the model ended its text".to_owned(),
+        EndReason::Condition { condition, value } => {
+            format!(", stopped when {condition}: it was {value:.2}")
+        }
+        EndReason::ContextFull { capacity } => {
             format!(", the context of {capacity} tokens is full")
         }
-        nanoscope_runtime::EndReason::NotFinite => ", the logits are not finite".to_owned(),
+        EndReason::NotFinite => ", the logits are not finite".to_owned(),
     };
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
@@ -107,14 +115,4 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         anstream::eprintln!("{tokens} tokens{why}");
     }
     Ok(())
-}
-
-/// The report of one intervention.
-pub(crate) fn applied_json(applied: &Applied) -> serde_json::Value {
-    let Applied { intervention, positions, changed } = applied;
-    json!({
-        "intervention": intervention.to_string(),
-        "positions": positions,
-        "changed": changed,
-    })
 }

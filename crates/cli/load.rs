@@ -1,6 +1,7 @@
 //! Flags to a model that can be run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,9 +9,9 @@ use nanoscope_checkpoint::{
     Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Plan};
+use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice};
 
-use crate::args::{ModelArgs, PlanArgs, Track};
+use crate::args::{ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
 use crate::output::{Hint, note};
 use crate::progress::patiently;
@@ -80,10 +81,15 @@ impl Scope {
         }
         for steer in &args.steer {
             let mut intervention = steer.clone();
-            intervention.splice = args.splice.map(Into::into).unwrap_or_default();
+            if args.splice == Some(SpliceArg::Reconstruct) {
+                intervention.splice = Splice::Reconstruct;
+            }
             plan = plan.intervene(intervention);
         }
-        Ok(plan)
+        for path in &args.steer_file {
+            plan = read_interventions(path)?.into_iter().fold(plan, Plan::intervene);
+        }
+        Ok(args.stop_when.iter().copied().fold(plan, Plan::stop_when))
     }
 
     /// The ids of `text` with `<|bos|>` before it, as nanochat's models are prompted.
@@ -108,6 +114,12 @@ impl Scope {
             hint.into()
         })
     }
+}
+
+fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
+    let text = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not a JSON list of interventions", path.display()))
 }
 
 /// Says which era was taken, if the checkpoint fits several.

@@ -13,6 +13,7 @@ mod load;
 mod output;
 mod progress;
 mod run;
+mod steered;
 
 use std::process::ExitCode;
 

@@ -97,7 +97,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             Some("load one with --sae PATH; `nanoscope hooks` lists hook points and SAEs")
         }
         RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
-        RuntimeError::MixedSplice { .. } => Some("--splice applies to all --steer flags"),
+        RuntimeError::MixedSplice { .. } => {
+            Some("`--splice reconstruct` applies to all --steer flags, `with reconstruct` to one")
+        }
         _ => None,
     }
 }

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, Plan, Run};
+use nanoscope_runtime::{Plan, Run};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
 use crate::args::{InputArgs, RunArgs};
 use crate::display::{Lines, harmless, visible};
 use crate::export::{features_json, write_run};
-use crate::generate::applied_json;
 use crate::load::Scope;
+use crate::steered;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
@@ -107,7 +107,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
         "features": features,
         "next": next,
         "captured": captured,
-        "applied": run.applied.iter().map(applied_json).collect::<Vec<_>>(),
+        "applied": run.applied.iter().map(steered::json).collect::<Vec<_>>(),
     })
 }
 
@@ -133,8 +133,8 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
             .collect();
         writeln!(out, "next: {}", harmless(&next.join("  ")))?;
     }
-    for Applied { intervention, positions, changed } in &run.applied {
-        writeln!(out, "steered {intervention}: at {positions} positions, changing {changed}")?;
+    for applied in &run.applied {
+        writeln!(out, "{}", steered::line(applied))?;
     }
     let asked = |hook: &HookPoint| args.capture.contains(hook);
     for (hook, activation) in run.captured.iter().filter(|(hook, _)| asked(hook)) {

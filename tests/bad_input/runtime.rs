@@ -7,7 +7,7 @@ use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
     EndReason, Generation, InterpretableModel, Intervention, Op, Plan, Run, RuntimeError, Sampling,
-    Span, Splice, SyntaxError, Where,
+    Scale, Span, Splice, SyntaxError, Target, Where,
 };
 use nanoscope_sae::SaeError;
 use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
@@ -189,14 +189,16 @@ fn an_intervention_that_cannot_be_applied_is_refused_by_its_text() {
         ["blocks.1.hook_resid_post:8:multiply:1", "(0 to 7)"]
     );
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for op in [Op::Multiply(value), Op::Set(value), Op::SetIfActive(value), Op::Add(value)] {
-            let intervention = Intervention {
-                hook: SITE,
-                feature: 0,
-                op,
-                at: Where::ALL,
-                splice: Splice::KeepError,
-            };
+        for op in [
+            Op::Multiply(value),
+            Op::Set(value),
+            Op::SetIfActive(value),
+            Op::Add(value, Scale::Raw),
+            Op::Orthogonal(value, Scale::Norm),
+        ] {
+            let at = Where::ALL;
+            let intervention =
+                Intervention { at, ..Intervention::new(SITE, Target::Feature(0), op) };
             let text = intervention.to_string();
             refused!(
                 format!("strength {value}"),
@@ -323,7 +325,7 @@ fn parameters_at_their_limits_are_taken() {
 #[test]
 fn a_text_that_is_no_intervention_is_refused_with_the_part() {
     let parse = str::parse::<Intervention>;
-    let form = ["", ":", "417", "hook_embed:1", "hook_embed:1:add:1:2"];
+    let form = ["", ":", "417", "hook_embed:1", "hook_embed:1:add:1:raw:2"];
     for text in form {
         refused!(format!("spec `{text}`"), parse(text), SyntaxError::Form { .. }, [text, "HOOK:"]);
     }
@@ -333,12 +335,12 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
     ] {
         refused!(format!("spec `{text}`"), parse(text), SyntaxError::Hook { .. }, [text, found]);
     }
-    for feature in ["", "-1", "1.5", "x", "18446744073709551616"] {
+    for feature in ["", "-1", "+1", "1.5", "1x", "ü", "18446744073709551616"] {
         let text = format!("hook_embed:{feature}:ablate");
         refused!(
             format!("spec `{text}`"),
             parse(&text),
-            SyntaxError::Feature { .. },
+            SyntaxError::Target { .. },
             [&format!("`{feature}` is no feature index")]
         );
     }

@@ -1,7 +1,8 @@
 use nanoscope_transformer::TokenBatch;
 
 use crate::error::RuntimeError;
-use crate::intervention::{Intervention, Span};
+use crate::intervention::Intervention;
+use crate::place::Span;
 
 /// Where the rows of a pass stand in their sequences.
 #[derive(Debug, Clone)]
@@ -33,17 +34,31 @@ impl Context {
 
     /// Whether `intervention` covers the token at `row`.
     pub(crate) fn covers(&self, intervention: &Intervention, row: usize) -> bool {
+        let at = &intervention.at;
         let position = self.offset + row % self.seq;
-        intervention.at.covers(position, self.prompt_len, self.special[row])
+        at.covers_row(row / self.seq) && at.covers(position, self.prompt_len, self.special[row])
     }
 
-    /// Checks that `intervention` covers some position, of these or of the `more` that may be
-    /// generated after them.
+    /// Checks that `intervention` names rows that there are and covers some position, of these or of
+    /// the `more` that may be generated after them. Whether its condition holds is not known yet.
     pub(crate) fn check(
         &self,
         intervention: &Intervention,
         more: usize,
     ) -> Result<(), RuntimeError> {
+        let batch = self.rows() / self.seq;
+        let nowhere = |reason: String| {
+            Err(RuntimeError::Nowhere { intervention: intervention.to_string(), reason })
+        };
+        if let Some(rows) = intervention.at.rows() {
+            if rows.end > batch {
+                let intervention = intervention.to_string();
+                return Err(RuntimeError::NoSuchRow { intervention, row: rows.end - 1, batch });
+            }
+            if rows.is_empty() {
+                return nowhere("it names no rows".to_owned());
+            }
+        }
         if (0..self.rows()).any(|row| self.covers(intervention, row)) {
             return Ok(());
         }
@@ -55,7 +70,7 @@ impl Context {
         }
         let at = intervention.at.clone().with_special();
         let only_special = (0..end).any(|p| at.covers(p, self.prompt_len, true));
-        let reason = match intervention.at.span() {
+        nowhere(match intervention.at.span() {
             Span::Whole if only_special => {
                 "there are only special tokens; `@all` covers them".to_owned()
             }
@@ -63,7 +78,6 @@ impl Context {
             Span::Generated => "nothing is generated".to_owned(),
             Span::Prompt | Span::Last => "there is no prompt".to_owned(),
             Span::Whole | Span::Range(_) => format!("there are {} positions", end + more),
-        };
-        Err(RuntimeError::Nowhere { intervention: intervention.to_string(), reason })
+        })
     }
 }

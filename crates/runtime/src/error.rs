@@ -3,6 +3,8 @@ use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
 use nanoscope_transformer::GptError;
 
+use crate::syntax::SyntaxError;
+
 /// Why a model could not be put together, or a plan was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,24 @@ pub enum RuntimeError {
         expected: Option<usize>,
         /// The SAE's `d_in`.
         found: usize,
+    },
+    /// An SAE or transcoder writes activations of another width.
+    #[error("what writes {hook} has d_out {found}, the activation there {}", width(*.expected))]
+    OutputWidthMismatch {
+        /// The hook point.
+        hook: HookPoint,
+        /// The activation's width; none if it has no fixed one.
+        expected: Option<usize>,
+        /// The SAE's `d_out`.
+        found: usize,
+    },
+    /// A transcoder would write what was there before it could read.
+    #[error("a transcoder that reads {read} cannot write {write}, which is not after it")]
+    TranscoderOrder {
+        /// The point that it reads.
+        read: HookPoint,
+        /// The point that it should write.
+        write: HookPoint,
     },
     /// There is an SAE at this hook point already.
     #[error("there is an SAE at {hook} already")]
@@ -55,6 +75,113 @@ pub enum RuntimeError {
         /// What is wrong with it.
         source: SaeError,
     },
+    /// An intervention cannot act on its target.
+    #[error("the intervention `{intervention}` cannot be applied")]
+    Target {
+        /// The intervention.
+        intervention: String,
+        /// Why.
+        source: SyntaxError,
+    },
+    /// A direction has no length, so no unit of it can be added and no part along it taken away.
+    #[error(
+        "the intervention `{intervention}` has no direction: the decoder row is 0 or not finite"
+    )]
+    NoDirection {
+        /// The intervention.
+        intervention: String,
+    },
+    /// An intervention names a vector that the plan does not have.
+    #[error(
+        "the intervention `{intervention}` needs the vector `{name}`; there are {}",
+        names(.have)
+    )]
+    NoVector {
+        /// The intervention.
+        intervention: String,
+        /// The vector's name.
+        name: String,
+        /// The vectors that the plan has.
+        have: Vec<String>,
+    },
+    /// A vector has another width than the activation that it should change.
+    #[error("the vector `{name}` has {found} numbers, the activation at {hook} {}", width(*.expected))]
+    VectorWidth {
+        /// The vector's name.
+        name: String,
+        /// The hook point.
+        hook: HookPoint,
+        /// The activation's width; none if it has no fixed one.
+        expected: Option<usize>,
+        /// Numbers of the vector.
+        found: usize,
+    },
+    /// A vector is 0.
+    #[error("the vector `{name}` is 0, it has no direction")]
+    ZeroVector {
+        /// The vector's name.
+        name: String,
+    },
+    /// A vector has NaN or infinity in it.
+    #[error("the vector `{name}` has a number that is not finite, at index {index}")]
+    VectorNotFinite {
+        /// The vector's name.
+        name: String,
+        /// The index of the first such number.
+        index: usize,
+    },
+    /// Two vectors of a plan have one name.
+    #[error("there are two vectors `{name}`")]
+    DuplicateVector {
+        /// The vectors' name.
+        name: String,
+    },
+    /// A condition names a feature that the SAE does not have.
+    #[error("the condition `{condition}` cannot be checked")]
+    ConditionFeature {
+        /// The condition.
+        condition: String,
+        /// What is wrong with it.
+        source: SaeError,
+    },
+    /// A condition's threshold is NaN or infinite.
+    #[error("the condition `{condition}` has a threshold that is not finite")]
+    ConditionNotFinite {
+        /// The condition.
+        condition: String,
+    },
+    /// A condition is known only after its intervention would have been applied.
+    #[error(
+        "the intervention `{intervention}` changes {hook}, before its condition at {condition} is known; the condition must be at the same hook point or an earlier one"
+    )]
+    ConditionTooLate {
+        /// The intervention.
+        intervention: String,
+        /// The hook point of its condition.
+        condition: HookPoint,
+        /// The hook point at which its effect lands.
+        hook: HookPoint,
+    },
+    /// A run has no end that a condition could bring about.
+    #[error(
+        "a run cannot stop when `{condition}`: its tokens are given and all of them are run; a generation can"
+    )]
+    StopInRun {
+        /// The condition.
+        condition: String,
+    },
+    /// An intervention names a row that the batch does not have.
+    #[error(
+        "the intervention `{intervention}` names row {row}, the batch has {batch} (0 to {})", .batch - 1
+    )]
+    NoSuchRow {
+        /// The intervention.
+        intervention: String,
+        /// The last row that it names.
+        row: usize,
+        /// Rows of the batch.
+        batch: usize,
+    },
     /// An intervention's value is NaN or infinite.
     #[error("the intervention `{intervention}` has a value that is not finite")]
     NotFinite {
@@ -74,6 +201,28 @@ pub enum RuntimeError {
         "the interventions at {hook} mix keep-error and reconstruct; one hook point takes one of them"
     )]
     MixedSplice {
+        /// The hook point.
+        hook: HookPoint,
+    },
+    /// Interventions at one hook point disagree on whose reconstruction takes its place.
+    #[error(
+        "the interventions at {hook} would reconstruct it from {first} and from {second}; one hook point takes one of them"
+    )]
+    TwoReconstructions {
+        /// The hook point.
+        hook: HookPoint,
+        /// What the first SAE reads.
+        first: HookPoint,
+        /// What the second one reads.
+        second: HookPoint,
+    },
+    /// An intervention on a vector would reconstruct an activation that no SAE reconstructs.
+    #[error(
+        "the intervention `{intervention}` has nothing to reconstruct {hook} with: no SAE reads and writes it"
+    )]
+    NothingToReconstruct {
+        /// The intervention.
+        intervention: String,
         /// The hook point.
         hook: HookPoint,
     },
@@ -145,8 +294,9 @@ fn width(expected: Option<usize>) -> String {
 }
 
 fn list(hooks: &[HookPoint]) -> String {
-    if hooks.is_empty() {
-        return "none".to_owned();
-    }
-    hooks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    names(&hooks.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn names(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -6,24 +6,27 @@ use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 
+use crate::check::CheckedPlan;
+use crate::condition::Condition;
 use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::intervention::Applied;
-use crate::model::{InterpretableModel, applied};
-use crate::plan::{CheckedPlan, Plan};
-use crate::router::{Counts, PassOutput, PlanRouter};
+use crate::model::InterpretableModel;
+use crate::plan::Plan;
+use crate::report::{Applied, Report};
+use crate::router::{PassOutput, PlanRouter};
 use crate::sampling::{Sampler, Sampling};
 
 /// A text being generated; an iterator over its tokens.
 ///
 /// nanochat's greedy generation is reproduced token for token. A generation ends after
 /// [`Sampling::max_tokens`], at a token that ends a text (`<|assistant_end|>` or `<|bos|>`, which is
-/// not given out), or when the context is full; [`end`](Self::end) says which.
+/// not given out), after a token at which a condition of [`Plan::stop_when`] holds, or when the
+/// context is full; [`end`](Self::end) says which.
 #[derive(Debug)]
 pub struct Generation<'m> {
     model: &'m InterpretableModel,
     plan: CheckedPlan<'m>,
-    counts: Counts,
+    report: Report,
     cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
@@ -54,7 +57,7 @@ pub struct Step {
 }
 
 /// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EndReason {
     /// As many tokens were generated as were asked for.
     MaxTokens,
@@ -62,6 +65,13 @@ pub enum EndReason {
     Stop {
         /// The token, which was not given out.
         token: u32,
+    },
+    /// A condition of [`Plan::stop_when`] held at the last token given out.
+    Condition {
+        /// The condition; of several the first of the plan.
+        condition: Condition,
+        /// The feature's value there.
+        value: f32,
     },
     /// The context holds no more positions.
     ContextFull {
@@ -78,6 +88,7 @@ impl std::fmt::Display for EndReason {
         match self {
             Self::MaxTokens => f.write_str("max_tokens"),
             Self::Stop { .. } => f.write_str("stop"),
+            Self::Condition { .. } => f.write_str("stop_when"),
             Self::ContextFull { .. } => f.write_str("context_full"),
             Self::NotFinite => f.write_str("not_finite"),
         }
@@ -109,7 +120,7 @@ impl<'m> Generation<'m> {
 
         let mut generation = Self {
             model,
-            counts: Counts::new(&plan),
+            report: Report::new(plan.interventions.len()),
             plan,
             // No more than can be used: a config may claim any context.
             cache: model.gpt().cache(1, prompt.len() + more),
@@ -138,17 +149,16 @@ impl<'m> Generation<'m> {
 
     /// Per intervention of the plan, in its order, where it was applied so far, prompt included.
     pub fn applied(&self) -> Vec<Applied> {
-        applied(&self.plan, &self.counts)
+        self.report.applied(&self.plan.interventions)
     }
 
     /// Runs `tokens` after those before, and keeps the logits of the last one.
     fn run(&mut self, tokens: &TokenBatch, context: &Context) -> Result<PassOutput, RuntimeError> {
-        let mut router = PlanRouter::new(&self.plan, context, &mut self.counts);
+        let mut router = PlanRouter::new(&self.plan, context, &mut self.report);
         let gpt = self.model.gpt();
         let logits = gpt.forward_cached(tokens, &mut self.cache, Logits::Last, &mut router)?;
-        let output = router.finish()?;
         self.logits = to_host(logits);
-        Ok(output)
+        router.finish()
     }
 
     fn ends_text(&self, token: u32) -> bool {
@@ -176,20 +186,24 @@ impl<'m> Generation<'m> {
         }
         self.produced += 1;
         // The last token's own pass would only give logits that nobody reads.
-        let asked = !self.plan.sites.is_empty();
+        let asked = !self.plan.readers.is_empty() || !self.plan.sites.is_empty();
         let features = if asked || self.produced < self.max_tokens {
             let tokens = TokenBatch::new(&[vec![token]]).expect("one token makes a batch");
             let context =
                 Context::new(&tokens, position, self.prompt_len, |id| self.model.is_special(id));
             let output = self.run(&tokens, &context);
-            output.expect("a sampled token is in the vocabulary, and there is room for it").features
+            let output =
+                output.expect("a sampled token is in the vocabulary, and there is room for it");
+            self.end =
+                output.stop.map(|(condition, value)| EndReason::Condition { condition, value });
+            output.features
         } else {
             BTreeMap::new()
         };
         let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
             decoder.push(token).expect("the tokenizer has as many tokens as the model")
         });
-        if self.produced == self.max_tokens || position + 1 == capacity {
+        if self.end.is_some() || self.produced == self.max_tokens || position + 1 == capacity {
             // Nothing will complete what is left of a character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }

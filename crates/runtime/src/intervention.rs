@@ -1,91 +1,91 @@
-use std::ops::Range;
+use std::fmt;
+use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-/// What to do to one feature at one hook point.
+use crate::condition::Condition;
+use crate::op::Op;
+use crate::place::Where;
+use crate::syntax::SyntaxError;
+
+/// What to do to one feature, or along one vector, at one hook point.
 ///
-/// Written `HOOK:FEATURE:OP[:VALUE][@WHERE]`, for example
-/// `blocks.2.hook_resid_post:417:multiply:3@generated`; [`Display`](std::fmt::Display) and
-/// [`FromStr`](std::str::FromStr) are inverses.
+/// Written `HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when HOOK:FEATURE>T][ with reconstruct]`,
+/// for example `blocks.2.hook_resid_post:417:multiply:3@generated`;
+/// [`Display`](std::fmt::Display) and [`FromStr`] are inverses. There is a form in JSON too, by
+/// serde (`docs/steering.md`, `docs/steering.schema.json`); what is read may be in either form.
 ///
 /// ```
-/// use nanoscope_runtime::{Intervention, Op, Span, Splice};
+/// use nanoscope_runtime::{Intervention, Op, Scale, Span, Splice, Target};
 ///
-/// let spec: Intervention = "blocks.2.hook_resid_post:417:add:8@0..5".parse().unwrap();
-/// assert_eq!((spec.feature, spec.op), (417, Op::Add(8.0)));
+/// let spec: Intervention = "blocks.2.hook_resid_post:417:add:8:unit@0..5".parse().unwrap();
+/// assert_eq!((spec.target, spec.op), (Target::Feature(417), Op::Add(8.0, Scale::Unit)));
 /// assert_eq!(spec.at.span(), &Span::Range(0..5));
-/// assert_eq!(spec.splice, Splice::KeepError);
+/// assert_eq!((spec.when, spec.splice), (None, Splice::KeepError));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intervention {
-    /// Where in the model.
+    /// Where in the model. For a feature of a transcoder it is the point that the transcoder
+    /// reads; the effect is at the point that it writes.
     pub hook: HookPoint,
-    /// The feature's index in the SAE at that point.
-    pub feature: usize,
-    /// What becomes of its value.
+    /// The feature or vector.
+    pub target: Target,
+    /// What is done to it.
     pub op: Op,
     /// At which positions.
     pub at: Where,
-    /// What becomes of the activation. Not part of the written form, which means
-    /// [`Splice::KeepError`].
+    /// Only where this holds.
+    pub when: Option<Condition>,
+    /// What becomes of the part of the activation that the SAE does not explain.
     pub splice: Splice,
 }
 
-/// What becomes of a feature's value `f`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Op {
-    /// `a · f`: a feature that is not active stays so.
-    Multiply(f32),
-    /// `v`, active or not.
-    Set(f32),
-    /// `v` where the feature is active.
-    SetIfActive(f32),
-    /// 0.
-    Ablate,
-    /// `f + s`: adds `s` times the feature's decoder row to the activation.
-    Add(f32),
+/// What an intervention acts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A feature of the SAE at the hook point, by its index from 0.
+    Feature(usize),
+    /// A vector of the plan ([`Plan::vector`](crate::Plan::vector)), added to the activation at
+    /// the hook point. No SAE is needed there.
+    Vector(VectorName),
 }
 
-impl Op {
-    /// The feature's new value.
-    pub(crate) fn apply(self, f: f32) -> f32 {
-        match self {
-            Self::Multiply(a) => a * f,
-            Self::Set(v) => v,
-            Self::SetIfActive(v) => {
-                if f == 0.0 {
-                    f
-                } else {
-                    v
-                }
-            }
-            Self::Ablate => 0.0,
-            Self::Add(s) => f + s,
+/// A vector's name: a letter or `_`, then letters, digits, `_` and `-`, all of ASCII.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VectorName(String);
+
+impl FromStr for VectorName {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let mut chars = text.chars();
+        let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        if first && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SyntaxError::VectorName { found: text.to_owned() })
         }
     }
+}
 
-    /// The number given with it.
-    pub(crate) fn value(self) -> Option<f32> {
-        match self {
-            Self::Multiply(value)
-            | Self::Set(value)
-            | Self::SetIfActive(value)
-            | Self::Add(value) => Some(value),
-            Self::Ablate => None,
-        }
+impl VectorName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
+}
 
-    /// Whether the new value depends on the old one.
-    pub(crate) fn reads_feature(self) -> bool {
-        !matches!(self, Self::Add(_))
+impl fmt::Display for VectorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
 /// What becomes of the activation when features `f` become `f'`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Splice {
-    /// `x + decode(f') − decode(f)`: what the SAE does not explain stays, and only the changed
-    /// features have an effect.
+    /// `x + decode(f') − decode(f)`: what the SAE does not explain stays, and only what is changed
+    /// has an effect.
     #[default]
     KeepError,
     /// `decode(f')`: what the SAE does not explain is lost, even if no feature changes. This is
@@ -93,116 +93,10 @@ pub enum Splice {
     Reconstruct,
 }
 
-/// The positions that an intervention covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Where {
-    span: Span,
-    special: bool,
-}
-
-/// A stretch of a sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Span {
-    /// Every position.
-    Whole,
-    /// The prompt.
-    Prompt,
-    /// What was generated: the positions after the prompt.
-    Generated,
-    /// Positions counted from the start of the sequence, the end excluded.
-    Range(Range<usize>),
-    /// The prompt's last position. It stays where it is while tokens are generated, so that a
-    /// cached generation and a full pass over the same sequence agree.
-    Last,
-}
-
-impl Where {
-    /// Every position, special tokens too.
-    pub const ALL: Self = Self { span: Span::Whole, special: true };
-    /// Every position but those of special tokens.
-    pub const TEXT: Self = Self { span: Span::Whole, special: false };
-
-    /// The positions of `span` that are not special tokens.
-    pub fn text_of(span: Span) -> Self {
-        Self { span, special: false }
-    }
-
-    /// The same stretch, special tokens too.
-    pub fn with_special(self) -> Self {
-        Self { special: true, ..self }
-    }
-
-    /// The stretch covered.
-    pub fn span(&self) -> &Span {
-        &self.span
-    }
-
-    /// Whether special tokens in the stretch are covered.
-    pub fn covers_special(&self) -> bool {
-        self.special
-    }
-
-    /// Whether `position` of a sequence with a prompt of `prompt_len` tokens is covered.
-    pub(crate) fn covers(&self, position: usize, prompt_len: usize, is_special: bool) -> bool {
-        let inside = match &self.span {
-            Span::Whole => true,
-            Span::Prompt => position < prompt_len,
-            Span::Generated => position >= prompt_len,
-            Span::Range(range) => range.contains(&position),
-            Span::Last => position + 1 == prompt_len,
-        };
-        inside && (self.special || !is_special)
-    }
-}
-
-impl Default for Where {
-    fn default() -> Self {
-        Self::TEXT
-    }
-}
-
-/// At how many positions an intervention was applied.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
-    /// The intervention.
-    pub intervention: Intervention,
-    /// Positions that it covered, in all rows together.
-    pub positions: usize,
-    /// Those at which the feature's value became another one. Multiplying a feature that never
-    /// fires changes nothing.
-    pub changed: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The covered positions of `special text text | text special`, `|` being the prompt's end.
-    fn covered(at: &Where) -> Vec<usize> {
-        let special = [true, false, false, false, true];
-        (0..5).filter(|&position| at.covers(position, 3, special[position])).collect()
-    }
-
-    #[test]
-    fn each_rule_covers_its_positions_and_special_tokens_only_when_told() {
-        let text = Where::text_of;
-        assert_eq!(covered(&Where::ALL), [0, 1, 2, 3, 4]);
-        assert_eq!(covered(&Where::TEXT), [1, 2, 3]);
-        assert_eq!(covered(&text(Span::Prompt)), [1, 2]);
-        assert_eq!(covered(&text(Span::Prompt).with_special()), [0, 1, 2]);
-        assert_eq!(covered(&text(Span::Generated)), [3]);
-        assert_eq!(covered(&text(Span::Generated).with_special()), [3, 4]);
-        assert_eq!(covered(&text(Span::Range(2..5))), [2, 3]);
-        assert_eq!(covered(&text(Span::Last)), [2]);
-    }
-
-    #[test]
-    fn each_op_gives_the_new_value() {
-        assert_eq!(Op::Multiply(-3.0).apply(2.0), -6.0);
-        assert_eq!(Op::Set(5.0).apply(0.0), 5.0);
-        assert_eq!(Op::SetIfActive(5.0).apply(0.0), 0.0);
-        assert_eq!(Op::SetIfActive(5.0).apply(-1.0), 5.0);
-        assert_eq!(Op::Ablate.apply(2.0), 0.0);
-        assert_eq!(Op::Add(1.5).apply(2.0), 3.5);
+impl Intervention {
+    /// One at all positions of text, under no condition, with the error kept.
+    pub fn new(hook: HookPoint, target: Target, op: Op) -> Self {
+        let (at, splice) = (Where::default(), Splice::default());
+        Self { hook, target, op, at, when: None, splice }
     }
 }

@@ -37,21 +37,34 @@
 //! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
 //! this one never sees.
 
+mod check;
+mod condition;
 mod context;
 mod error;
 mod generate;
 mod intervention;
+mod json;
 mod model;
+mod op;
+mod place;
 mod plan;
+mod report;
 mod router;
+#[cfg(test)]
+mod samples;
 mod sampling;
+mod site;
 mod splice;
 mod syntax;
 
+pub use condition::Condition;
 pub use error::RuntimeError;
 pub use generate::{EndReason, Generation, Step};
-pub use intervention::{Applied, Intervention, Op, Span, Splice, Where};
+pub use intervention::{Intervention, Splice, Target, VectorName};
 pub use model::{InterpretableModel, Run};
+pub use op::{Op, Scale};
+pub use place::{Span, Where};
 pub use plan::Plan;
+pub use report::Applied;
 pub use sampling::Sampling;
 pub use syntax::SyntaxError;

@@ -9,9 +9,12 @@ use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 use crate::context::Context;
 use crate::error::RuntimeError;
 use crate::generate::Generation;
-use crate::intervention::{Applied, Intervention, Op, Splice, Where};
-use crate::plan::{CheckedPlan, Plan};
-use crate::router::{Counts, PlanRouter};
+use crate::intervention::{Intervention, Splice, Target};
+use crate::op::Op;
+use crate::place::Where;
+use crate::plan::Plan;
+use crate::report::{Applied, Report};
+use crate::router::PlanRouter;
 use crate::sampling::Sampling;
 
 /// A model with SAEs at some of its hook points, and the tokenizer of its texts.
@@ -22,6 +25,8 @@ use crate::sampling::Sampling;
 pub struct InterpretableModel {
     gpt: Gpt,
     saes: BTreeMap<HookPoint, Sae>,
+    /// Of those that are transcoders, the point that they write.
+    writes: BTreeMap<HookPoint, HookPoint>,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -59,7 +64,7 @@ impl Run {
 impl InterpretableModel {
     /// A model without SAEs and tokenizer. Without a tokenizer no token is special.
     pub fn new(gpt: Gpt) -> Self {
-        Self { gpt, saes: BTreeMap::new(), tokenizer: None }
+        Self { gpt, saes: BTreeMap::new(), writes: BTreeMap::new(), tokenizer: None }
     }
 
     /// The same with a tokenizer.
@@ -79,16 +84,52 @@ impl InterpretableModel {
     ///
     /// # Errors
     /// [`RuntimeError`] if the model has no such point, the activation there has another width than
-    /// the SAE's `d_in`, or there is an SAE already.
-    pub fn with_sae(mut self, hook: HookPoint, sae: Sae) -> Result<Self, RuntimeError> {
-        self.check_hook(hook)?;
-        let expected = self.gpt.config().hook_shape(hook).width();
-        let found = sae.config().d_in();
-        if expected != Some(found) {
-            return Err(RuntimeError::WidthMismatch { hook, expected, found });
+    /// the SAE's `d_in` or `d_out`, or there is an SAE already.
+    pub fn with_sae(self, hook: HookPoint, sae: Sae) -> Result<Self, RuntimeError> {
+        self.with_dictionary(hook, hook, sae)
+    }
+
+    /// The same with a transcoder: `sae` reads the activation at `read` and stands for the one at
+    /// `write`. It is known by the point that it reads: there its features are tracked, and
+    /// interventions name it; their effect lands at `write`.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the model has no such points, `write` is not after `read`, an activation
+    /// has another width than the transcoder's `d_in` or `d_out`, or there is an SAE at `read`
+    /// already.
+    pub fn with_transcoder(
+        self,
+        read: HookPoint,
+        write: HookPoint,
+        sae: Sae,
+    ) -> Result<Self, RuntimeError> {
+        if write <= read {
+            return Err(RuntimeError::TranscoderOrder { read, write });
         }
-        if self.saes.insert(hook, sae).is_some() {
-            return Err(RuntimeError::DuplicateSae { hook });
+        let mut model = self.with_dictionary(read, write, sae)?;
+        model.writes.insert(read, write);
+        Ok(model)
+    }
+
+    fn with_dictionary(
+        mut self,
+        read: HookPoint,
+        write: HookPoint,
+        sae: Sae,
+    ) -> Result<Self, RuntimeError> {
+        self.check_hook(read)?;
+        self.check_hook(write)?;
+        let width = |hook| self.gpt.config().hook_shape(hook).width();
+        let (expected, found) = (width(read), sae.config().d_in());
+        if expected != Some(found) {
+            return Err(RuntimeError::WidthMismatch { hook: read, expected, found });
+        }
+        let (expected, found) = (width(write), sae.config().d_out());
+        if expected != Some(found) {
+            return Err(RuntimeError::OutputWidthMismatch { hook: write, expected, found });
+        }
+        if self.saes.insert(read, sae).is_some() {
+            return Err(RuntimeError::DuplicateSae { hook: read });
         }
         Ok(self)
     }
@@ -98,9 +139,14 @@ impl InterpretableModel {
         &self.gpt
     }
 
-    /// The SAEs by hook point, in execution order.
+    /// The SAEs by hook point, in execution order; transcoders by the point that they read.
     pub fn saes(&self) -> &BTreeMap<HookPoint, Sae> {
         &self.saes
+    }
+
+    /// The point that the SAE at `hook` writes: `hook` itself, unless it is a transcoder.
+    pub fn write_point(&self, hook: HookPoint) -> HookPoint {
+        self.writes.get(&hook).copied().unwrap_or(hook)
     }
 
     /// The tokenizer, if there is one.
@@ -136,20 +182,23 @@ impl InterpretableModel {
         if prompt_len > tokens.seq() {
             return Err(RuntimeError::PromptLen { prompt_len, len: tokens.seq() });
         }
+        if let Some(condition) = plan.stop_when.first() {
+            return Err(RuntimeError::StopInRun { condition: condition.to_string() });
+        }
         let plan = plan.check(self)?;
         let context = Context::new(tokens, 0, prompt_len, |id| self.is_special(id));
         for intervention in &plan.interventions {
             context.check(intervention, 0)?;
         }
-        let mut counts = Counts::new(&plan);
-        let mut router = PlanRouter::new(&plan, &context, &mut counts);
+        let mut report = Report::new(plan.interventions.len());
+        let mut router = PlanRouter::new(&plan, &context, &mut report);
         let logits = self.gpt.forward(tokens, Logits::All, &mut router)?;
         let output = router.finish()?;
         Ok(Run {
             logits,
             features: output.features,
             captured: output.captured,
-            applied: applied(&plan, &counts),
+            applied: report.applied(&plan.interventions),
         })
     }
 
@@ -165,11 +214,9 @@ impl InterpretableModel {
         strength: f32,
     ) -> Result<Run, RuntimeError> {
         let intervention = Intervention {
-            hook,
-            feature,
-            op: Op::Multiply(strength),
             at: Where::ALL,
             splice: Splice::Reconstruct,
+            ..Intervention::new(hook, Target::Feature(feature), Op::Multiply(strength))
         };
         self.run(tokens, &Plan::new().intervene(intervention))
     }
@@ -209,12 +256,4 @@ impl InterpretableModel {
             .get(&hook)
             .ok_or_else(|| RuntimeError::NoSae { hook, have: self.saes.keys().copied().collect() })
     }
-}
-
-/// The report of a plan's interventions.
-pub(crate) fn applied(plan: &CheckedPlan<'_>, counts: &Counts) -> Vec<Applied> {
-    let report = |(intervention, &(positions, changed)): (&Intervention, &(usize, usize))| {
-        Applied { intervention: intervention.clone(), positions, changed }
-    };
-    plan.interventions.iter().zip(&counts.0).map(report).collect()
 }

@@ -4,139 +4,210 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter, Recorder, Recording};
 use nanoscope_sae::SparseFeatures;
 
+use crate::check::{CheckedPlan, Reader};
+use crate::condition::Condition;
 use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::intervention::Splice;
-use crate::plan::{CheckedPlan, Site};
-use crate::splice::{keep_error, reconstruct, with_changes};
+use crate::op::{Op, Scale};
+use crate::report::{Distances, Report};
+use crate::site::{Along, Row, Site};
+use crate::splice::{along, in_rows};
 
 /// Follows a plan through one pass.
 pub(crate) struct PlanRouter<'p, 'm> {
     plan: &'p CheckedPlan<'m>,
     context: &'p Context,
     recorder: Recorder,
+    /// What the SAEs made of what arrived, by the point that they read.
     features: BTreeMap<HookPoint, SparseFeatures>,
-    counts: &'p mut Counts,
-}
-
-/// Per intervention of a plan, at how many positions it was applied and changed something.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Counts(pub(crate) Vec<(usize, usize)>);
-
-impl Counts {
-    pub(crate) fn new(plan: &CheckedPlan<'_>) -> Self {
-        Self(vec![(0, 0); plan.interventions.len()])
-    }
+    /// What arrived where an intervention needs it later, `[rows, d_in]`.
+    arrived: BTreeMap<HookPoint, Tensor<2>>,
+    report: &'p mut Report,
+    distances: Vec<Distances>,
 }
 
 /// What one pass gave.
 pub(crate) struct PassOutput {
+    /// Of the points that are tracked.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
     pub(crate) captured: Recording,
+    /// The first condition of the plan's that ends a generation and holds at the last row, with
+    /// its feature's value.
+    pub(crate) stop: Option<(Condition, f32)>,
 }
 
 impl<'p, 'm> PlanRouter<'p, 'm> {
     pub(crate) fn new(
         plan: &'p CheckedPlan<'m>,
         context: &'p Context,
-        counts: &'p mut Counts,
+        report: &'p mut Report,
     ) -> Self {
         let recorder = Recorder::new(plan.capture.iter().copied());
-        Self { plan, context, recorder, features: BTreeMap::new(), counts }
+        let (features, arrived, distances) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { plan, context, recorder, features, arrived, report, distances }
     }
 
-    pub(crate) fn finish(self) -> Result<PassOutput, RuntimeError> {
-        Ok(PassOutput { features: self.features, captured: self.recorder.finish()? })
+    /// Ends the pass. Waits for the device, so the logits are better read before.
+    pub(crate) fn finish(mut self) -> Result<PassOutput, RuntimeError> {
+        let captured = self.recorder.finish()?;
+        for distances in self.distances {
+            self.report.add(distances);
+        }
+        let last = self.context.rows() - 1;
+        let stop = self.plan.stop_when.iter().find_map(|condition| {
+            let value = self.features[&condition.hook].get(last, condition.feature as u32);
+            (value > condition.above).then_some((*condition, value))
+        });
+        self.features.retain(|hook, _| self.plan.readers[hook].track);
+        Ok(PassOutput { features: self.features, captured, stop })
     }
 
     /// # Shapes
     /// - `x`: `[rows, d_in]`
-    /// - output: the changed activation, if anything changes
-    fn visit(&mut self, point: HookPoint, site: &Site<'m>, x: Tensor<2>) -> Option<Tensor<2>> {
-        let covered: Vec<bool> = if site.edits.is_empty() {
-            Vec::new()
-        } else {
-            (0..self.context.rows()).map(|row| self.covers_any(site, row)).collect()
+    fn read(&mut self, point: HookPoint, reader: &Reader<'m>, x: Tensor<2>) {
+        let covers_any = |&index: &usize| {
+            let intervention = &self.plan.interventions[index];
+            (0..self.context.rows()).any(|row| self.context.covers(intervention, row))
         };
-        let edits = covered.contains(&true);
-        let encoded = (site.track || edits && site.needs_features())
-            .then(|| site.sae.encode_sparse(x.clone()));
-        // What is only tracked must not touch the arithmetic: `(f + s) - f` is not quite `s`.
-        let read = encoded.as_ref().filter(|_| site.needs_features());
-        let out = edits.then(|| self.edit(site, x, read, covered)).flatten();
-        if let (true, Some(features)) = (site.track, encoded) {
-            self.features.insert(point, features);
+        if reader.track || reader.stops || reader.needed_by.iter().any(covers_any) {
+            self.features.insert(point, reader.sae.encode_sparse(x.clone()));
         }
-        out
-    }
-
-    /// Whether any edit of the site covers `row`.
-    fn covers_any(&self, site: &Site<'m>, row: usize) -> bool {
-        let mut edits = site.edits.iter();
-        edits.any(|edit| self.context.covers(&self.plan.interventions[edit.index], row))
-    }
-
-    fn edit(
-        &mut self,
-        site: &Site<'m>,
-        x: Tensor<2>,
-        encoded: Option<&SparseFeatures>,
-        covered: Vec<bool>,
-    ) -> Option<Tensor<2>> {
-        let slots = site.features.len();
-        let mut changes = vec![0.0_f32; covered.len() * slots];
-        let mut changed = SparseFeatures::new(site.sae.config().d_sae());
-        for row in 0..covered.len() {
-            let value = |&feature: &usize| encoded.map_or(0.0, |f| f.get(row, feature as u32));
-            let before: Vec<f32> = site.features.iter().map(value).collect();
-            let after = self.apply(site, row, &before);
-            for slot in 0..slots {
-                changes[row * slots + slot] = after[slot] - before[slot];
-            }
-            if let (Splice::Reconstruct, Some(encoded)) = (site.splice, encoded) {
-                changed.push_row(with_changes(encoded, row, &site.features, &after));
-            }
-        }
-        match site.splice {
-            Splice::Reconstruct => Some(reconstruct(x, site.sae, &changed, covered)),
-            Splice::KeepError if changes.iter().all(|&change| change == 0.0) => None,
-            Splice::KeepError => {
-                let directions = site.directions.as_ref().expect("a site with edits has them");
-                Some(keep_error(x, changes, directions))
-            }
+        if reader.keeps_activation {
+            self.arrived.insert(point, x);
         }
     }
 
-    /// The values of the site's features after all edits that cover `row`.
-    fn apply(&mut self, site: &Site<'m>, row: usize, before: &[f32]) -> Vec<f32> {
-        let mut values = before.to_vec();
-        for edit in &site.edits {
-            if !self.context.covers(&self.plan.interventions[edit.index], row) {
-                continue;
-            }
-            let value = &mut values[edit.slot];
-            let after = edit.op.apply(*value);
-            let (positions, changed) = &mut self.counts.0[edit.index];
-            *positions += 1;
-            *changed += usize::from(after != *value);
-            *value = after;
-        }
-        values
+    /// Whether the intervention `index` is applied to the token at `row`.
+    fn applies(&self, index: usize, row: usize) -> bool {
+        let intervention = &self.plan.interventions[index];
+        self.context.covers(intervention, row)
+            && intervention.when.is_none_or(|condition| {
+                let features = &self.features[&condition.hook];
+                features.get(row, condition.feature as u32) > condition.above
+            })
     }
+
+    /// # Shapes
+    /// - `x`: `[rows, width]`
+    /// - output: the changed activation, if anything changes
+    fn edit(&mut self, site: &Site<'m>, x: Tensor<2>) -> Option<Tensor<2>> {
+        let rows = self.context.rows();
+        let applies: Vec<Vec<bool>> = site
+            .edits
+            .iter()
+            .map(|edit| (0..rows).map(|row| self.applies(edit.index, row)).collect())
+            .collect();
+        let covered: Vec<bool> = (0..rows).map(|row| applies.iter().any(|of| of[row])).collect();
+        if !covered.contains(&true) {
+            return None;
+        }
+        let base = match site.reconstructs {
+            Some(hook) => in_rows(x.clone(), self.reconstruction(hook), covered),
+            None => x.clone(),
+        };
+
+        // What is known of the rows on the host; each of these waits for the device.
+        let wants = |is: fn(Op) -> bool| {
+            let mut edits = site.edits.iter().zip(&applies);
+            edits.any(|(edit, applies)| is(edit.op) && applies.contains(&true))
+        };
+        let by_norm = |op: Op| op.scale() == Some(Scale::Norm);
+        let norms = if wants(by_norm) { host(lengths(x.clone())) } else { vec![0.0; rows] };
+        let orthogonal = wants(|op| matches!(op, Op::Orthogonal(..)));
+        let columns = if orthogonal { site.columns() } else { 0 };
+        let projections = if orthogonal { site.projections(base.clone()) } else { Vec::new() };
+        let factors = self.factors(site);
+
+        let mut moved = Vec::with_capacity(rows * site.slots.len());
+        let mut moves = Vec::new();
+        for row in 0..rows {
+            let known = Row {
+                values: site.slots.iter().map(|slot| self.value(&slot.along, row)).collect(),
+                factors: factors.iter().map(|of| of.as_ref().map_or(1.0, |of| of[row])).collect(),
+                norm: norms[row],
+                projections: &projections[row * columns..(row + 1) * columns],
+            };
+            let report = &mut *self.report;
+            let along = site.apply(
+                known,
+                |at| applies[at][row],
+                |edit, length| {
+                    report.count(edit.index, length != 0.0);
+                    if length != 0.0 {
+                        moves.push((edit.index, row, length));
+                    }
+                },
+            );
+            moved.extend(along.into_iter().map(|moved| moved as f32));
+        }
+        if !moves.is_empty() {
+            self.distances.push(Distances { norms: lengths(x), moves });
+        }
+        if moved.iter().all(|&moved| moved == 0.0) {
+            return site.reconstructs.map(|_| base);
+        }
+        Some(along(base, moved, &site.directions))
+    }
+}
+
+impl<'m> PlanRouter<'_, 'm> {
+    /// The value of what a slot stands for, before the interventions; 0 if nothing needs it.
+    fn value(&self, along: &Along<'_>, row: usize) -> f32 {
+        match along {
+            Along::Feature { hook, index, .. } => {
+                self.features.get(hook).map_or(0.0, |features| features.get(row, *index as u32))
+            }
+            Along::Vector(_) => 0.0,
+        }
+    }
+
+    /// Per slot, by what its direction is multiplied in each row; none for 1.
+    fn factors(&self, site: &Site<'m>) -> Vec<Option<Vec<f32>>> {
+        let mut of_sae: BTreeMap<HookPoint, Option<Vec<f32>>> = BTreeMap::new();
+        let factor = |along: &Along<'_>| match along {
+            Along::Feature { hook, sae, .. } => of_sae
+                .entry(*hook)
+                .or_insert_with(|| sae.output_scale(self.arrived[hook].clone()).map(host))
+                .clone(),
+            Along::Vector(_) => None,
+        };
+        site.slots.iter().map(|slot| &slot.along).map(factor).collect()
+    }
+
+    /// What the SAE at `hook` makes of the features that arrived there, unchanged.
+    fn reconstruction(&self, hook: HookPoint) -> Tensor<2> {
+        let sae = self.plan.readers[&hook].sae;
+        sae.decode_sparse(&self.features[&hook], self.arrived[&hook].clone())
+    }
+}
+
+/// The length of each row, `[rows, 1]`.
+fn lengths(x: Tensor<2>) -> Tensor<2> {
+    x.square().sum_dim(1).sqrt()
+}
+
+fn host(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
 }
 
 impl HookRouter for PlanRouter<'_, '_> {
     fn wants(&self, point: HookPoint) -> bool {
-        self.plan.sites.contains_key(&point) || self.plan.capture.contains(&point)
+        let plan = self.plan;
+        plan.readers.contains_key(&point)
+            || plan.sites.contains_key(&point)
+            || plan.capture.contains(&point)
     }
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         let x = self.recorder.route(point, x);
-        let plan = self.plan;
+        let (plan, rows) = (self.plan, self.context.rows());
+        if let Some(reader) = plan.readers.get(&point) {
+            self.read(point, reader, x.clone().reshape([rows, reader.sae.config().d_in()]));
+        }
         let Some(site) = plan.sites.get(&point) else { return x };
+        let [_, width] = site.directions.dims();
         let dims = x.dims();
-        let flat = x.clone().reshape([self.context.rows(), site.sae.config().d_in()]);
-        match self.visit(point, site, flat) {
+        match self.edit(site, x.clone().reshape([rows, width])) {
             Some(changed) => changed.reshape(dims),
             None => x,
         }

@@ -1,18 +1,23 @@
 //! The written form of an intervention.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use nanoscope_hooks::HookError;
 
-use crate::intervention::{Intervention, Op, Span, Splice, Where};
+use crate::intervention::{Intervention, Splice, Target};
+use crate::op::{Op, Scale};
+use crate::place::{Span, Where};
 
-/// Why a text is no intervention.
+/// Why a text, or an object of JSON, is no intervention or condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyntaxError {
     /// There are too few or too many parts.
-    #[error("`{text}` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]")]
+    #[error(
+        "`{text}` is not of the form HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when HOOK:FEATURE>T][ with reconstruct]"
+    )]
     Form {
         /// The text.
         text: String,
@@ -25,25 +30,58 @@ pub enum SyntaxError {
         /// What is wrong with it.
         source: HookError,
     },
-    /// The feature is no number.
-    #[error("`{found}` is no feature index")]
-    Feature {
+    /// The target is neither a feature nor a vector.
+    #[error("`{found}` is no feature index and no name of a vector")]
+    Target {
+        /// What stands there.
+        found: String,
+    },
+    /// An object of JSON has neither or both of `feature` and `vector`.
+    #[error("an intervention has either `feature` or `vector`")]
+    FeatureOrVector,
+    /// A vector cannot have this name.
+    #[error(
+        "`{found}` is no name of a vector; a name is a letter or `_`, then letters, digits, `_` and `-`"
+    )]
+    VectorName {
         /// What stands there.
         found: String,
     },
     /// The op has no such name.
-    #[error("`{found}` is no operation; known are multiply, set, set_if_active, ablate, add")]
+    #[error("`{found}` is no operation; known are {}", Op::NAMES.join(", "))]
     Op {
         /// What stands there.
         found: String,
+    },
+    /// The op changes a feature's value, and a vector has none.
+    #[error(
+        "`{op}` changes a feature, and `{vector}` is a vector; on a vector known are add, orthogonal"
+    )]
+    VectorOp {
+        /// The op.
+        op: &'static str,
+        /// The vector's name.
+        vector: String,
     },
     /// The op needs a number, or has one too many.
     #[error("`{op}` {}", if *.needs { "needs a finite number after it" } else { "takes no value" })]
     Value {
         /// The op.
-        op: String,
+        op: &'static str,
         /// Whether it needs a value.
         needs: bool,
+    },
+    /// The op is not on a direction.
+    #[error("`{op}` takes no scale; `add` and `orthogonal` do")]
+    NoScale {
+        /// The op.
+        op: &'static str,
+    },
+    /// The scale has no such name.
+    #[error("`{found}` is no scale; known are raw, unit, norm")]
+    Scale {
+        /// What stands there.
+        found: String,
     },
     /// The positions have no such name.
     #[error(
@@ -53,159 +91,289 @@ pub enum SyntaxError {
         /// What stands there.
         found: String,
     },
+    /// The rows are none.
+    #[error("`{found}` are no rows of a batch; known are [A] and [A..B], A below B")]
+    Rows {
+        /// What stands there.
+        found: String,
+    },
+    /// What follows `when` is no condition.
+    #[error("`{found}` is no condition, which has the form HOOK:FEATURE>T")]
+    Condition {
+        /// What stands there.
+        found: String,
+    },
+    /// The feature of a condition is no number.
+    #[error("`{found}` is no feature index")]
+    ConditionFeature {
+        /// What stands there.
+        found: String,
+    },
+    /// The threshold of a condition is no number.
+    #[error("the threshold `{found}` is no finite number")]
+    Threshold {
+        /// What stands there.
+        found: String,
+    },
+    /// What follows `with` is no splice that is said.
+    #[error(
+        "`with {found}` is not known; known is `with reconstruct`, without it the error is kept"
+    )]
+    Splice {
+        /// What stands there.
+        found: String,
+    },
 }
 
 /// Follows a stretch whose special tokens are covered too.
 const SPECIAL: &str = "+special";
+const RECONSTRUCT: &str = "reconstruct";
 
 impl FromStr for Intervention {
     type Err = SyntaxError;
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
-        let (what, at) = match text.split_once('@') {
-            Some((what, at)) => (what, at.parse()?),
-            None => (text, Where::default()),
+        let (rest, splice) = match clause(text, "with") {
+            Some((rest, RECONSTRUCT)) => (rest, Splice::Reconstruct),
+            Some((_, found)) => return Err(SyntaxError::Splice { found: found.to_owned() }),
+            None => (text.trim(), Splice::KeepError),
         };
+        let (rest, when) = match clause(rest, "when") {
+            Some((rest, condition)) => (rest, Some(condition.parse()?)),
+            None => (rest, None),
+        };
+        let (rest, rows) = split_rows(rest)?;
+        let (what, mut at) = match rest.split_once('@') {
+            Some((what, at)) => (what.trim(), at.trim().parse()?),
+            None => (rest, Where::default()),
+        };
+        if let Some(rows) = rows {
+            at = at.in_rows(rows);
+        }
         let parts: Vec<&str> = what.split(':').collect();
-        let [hook, feature, op, value @ ..] = parts.as_slice() else {
+        let [hook, target, op, numbers @ ..] = parts.as_slice() else {
             return Err(SyntaxError::Form { text: text.to_owned() });
         };
         let hook =
             hook.parse().map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
-        let feature =
-            feature.parse().map_err(|_| SyntaxError::Feature { found: (*feature).to_owned() })?;
-        let value = match value {
-            [] => None,
-            [value] => Some(*value),
+        let target = parse_target(target)?;
+        let (value, scale) = match numbers {
+            [] => (None, None),
+            [value] => (Some(*value), None),
+            [value, scale] => (Some(*value), Some(*scale)),
             _ => return Err(SyntaxError::Form { text: text.to_owned() }),
         };
-        Ok(Self { hook, feature, op: parse_op(op, value)?, at, splice: Splice::default() })
+        let op = op_of(op, value, finite, scale.map(str::parse))?;
+        check_target(&target, op)?;
+        Ok(Self { hook, target, op, at, when, splice })
     }
 }
 
-fn parse_op(op: &str, value: Option<&str>) -> Result<Op, SyntaxError> {
-    let number = || {
-        value
-            .and_then(|value| value.parse::<f32>().ok())
-            .filter(|value| value.is_finite())
-            .ok_or_else(|| SyntaxError::Value { op: op.to_owned(), needs: true })
+/// What stands before and after `keyword`, if it is there as a word of its own.
+fn clause<'t>(text: &'t str, keyword: &str) -> Option<(&'t str, &'t str)> {
+    let (at, _) = text.match_indices(keyword).find(|(at, _)| {
+        let (before, after) = (&text[..*at], &text[at + keyword.len()..]);
+        before.ends_with(char::is_whitespace)
+            && (after.is_empty() || after.starts_with(char::is_whitespace))
+    })?;
+    Some((text[..at].trim(), text[at + keyword.len()..].trim()))
+}
+
+/// Splits the rows in square brackets from the end.
+fn split_rows(text: &str) -> Result<(&str, Option<Range<usize>>), SyntaxError> {
+    let Some((rest, rows)) = text.split_once('[') else { return Ok((text, None)) };
+    let wrong = || SyntaxError::Rows { found: format!("[{rows}") };
+    let inside = rows.strip_suffix(']').ok_or_else(wrong)?;
+    let range = match digits(inside) {
+        Some(row) => row.checked_add(1).map(|end| row..end),
+        None => range(inside),
     };
-    Ok(match op {
-        "multiply" => Op::Multiply(number()?),
-        "set" => Op::Set(number()?),
-        "set_if_active" => Op::SetIfActive(number()?),
-        "add" => Op::Add(number()?),
-        "ablate" if value.is_some() => {
-            return Err(SyntaxError::Value { op: op.to_owned(), needs: false });
+    Ok((rest.trim(), Some(range.ok_or_else(wrong)?)))
+}
+
+/// `A..B`, `A` below `B`.
+fn range(text: &str) -> Option<Range<usize>> {
+    let (from, to) = text.split_once("..")?;
+    let range = digits(from)?..digits(to)?;
+    (!range.is_empty()).then_some(range)
+}
+
+fn digits(text: &str) -> Option<usize> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// A feature's index from 0.
+pub(crate) fn feature_index(text: &str) -> Option<usize> {
+    digits(text)
+}
+
+/// A number that is neither infinite nor NaN.
+pub(crate) fn finite(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|value: &f32| value.is_finite())
+}
+
+fn parse_target(text: &str) -> Result<Target, SyntaxError> {
+    if let Some(index) = feature_index(text) {
+        return Ok(Target::Feature(index));
+    }
+    let name = text.parse().map_err(|_| SyntaxError::Target { found: text.to_owned() })?;
+    Ok(Target::Vector(name))
+}
+
+/// Checks that `op` can act on `target`.
+pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
+    match target {
+        Target::Vector(name) if op.scale().is_none() => {
+            Err(SyntaxError::VectorOp { op: op.name(), vector: name.to_string() })
         }
-        "ablate" => Op::Ablate,
-        _ => return Err(SyntaxError::Op { found: op.to_owned() }),
-    })
+        _ => Ok(()),
+    }
+}
+
+/// The operation called `name` with a value, read by `number`, and a scale.
+pub(crate) fn op_of<V>(
+    name: &str,
+    value: Option<V>,
+    number: impl FnOnce(V) -> Option<f32>,
+    scale: Option<Result<Scale, SyntaxError>>,
+) -> Result<Op, SyntaxError> {
+    let Some(&op) = Op::NAMES.iter().find(|known| **known == name) else {
+        return Err(SyntaxError::Op { found: name.to_owned() });
+    };
+    if op == "ablate" {
+        return match (value, scale) {
+            (Some(_), _) => Err(SyntaxError::Value { op, needs: false }),
+            (None, Some(_)) => Err(SyntaxError::NoScale { op }),
+            (None, None) => Ok(Op::Ablate),
+        };
+    }
+    let value = value.and_then(number).ok_or(SyntaxError::Value { op, needs: true })?;
+    match (op, scale) {
+        ("add", scale) => Ok(Op::Add(value, scale.transpose()?.unwrap_or_default())),
+        ("orthogonal", scale) => Ok(Op::Orthogonal(value, scale.transpose()?.unwrap_or_default())),
+        (op, Some(_)) => Err(SyntaxError::NoScale { op }),
+        ("multiply", None) => Ok(Op::Multiply(value)),
+        ("set", None) => Ok(Op::Set(value)),
+        (_, None) => Ok(Op::SetIfActive(value)),
+    }
+}
+
+impl FromStr for Scale {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let unknown = || SyntaxError::Scale { found: text.to_owned() };
+        Self::ALL.into_iter().find(|scale| scale.name() == text).ok_or_else(unknown)
+    }
 }
 
 impl FromStr for Where {
     type Err = SyntaxError;
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
-        let unknown = || SyntaxError::Where { found: text.to_owned() };
-        match text {
-            "all" => return Ok(Self::ALL),
-            "text" => return Ok(Self::TEXT),
-            _ => {}
-        }
-        let (name, special) = match text.strip_suffix(SPECIAL) {
-            Some(name) => (name, true),
-            None => (text, false),
-        };
-        let span = match name {
-            "prompt" => Span::Prompt,
-            "generated" => Span::Generated,
-            "last" => Span::Last,
-            range => {
-                let (from, to) = range.split_once("..").ok_or_else(unknown)?;
-                let from: usize = from.parse().map_err(|_| unknown())?;
-                let to: usize = to.parse().map_err(|_| unknown())?;
-                if from >= to {
-                    return Err(unknown());
-                }
-                Span::Range(from..to)
-            }
-        };
-        let at = Self::text_of(span);
-        Ok(if special { at.with_special() } else { at })
+        let (text, rows) = split_rows(text)?;
+        let at = positions(text)?;
+        Ok(match rows {
+            Some(rows) => at.in_rows(rows),
+            None => at,
+        })
     }
+}
+
+/// A position rule without rows.
+pub(crate) fn positions(text: &str) -> Result<Where, SyntaxError> {
+    let (name, special) = match text.strip_suffix(SPECIAL) {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    let span = match name {
+        "all" if !special => return Ok(Where::ALL),
+        "text" if !special => return Ok(Where::TEXT),
+        "prompt" => Span::Prompt,
+        "generated" => Span::Generated,
+        "last" => Span::Last,
+        name => {
+            let unknown = || SyntaxError::Where { found: text.to_owned() };
+            Span::Range(range(name).ok_or_else(unknown)?)
+        }
+    };
+    let at = Where::text_of(span);
+    Ok(if special { at.with_special() } else { at })
 }
 
 impl fmt::Display for Intervention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.hook, self.feature, self.op)?;
-        if self.at == Where::default() { Ok(()) } else { write!(f, "@{}", self.at) }
+        write!(f, "{}:{}:{}", self.hook, self.target, self.op)?;
+        if self.at != Where::default() {
+            write!(f, "@{}", self.at)?;
+        }
+        if let Some(condition) = &self.when {
+            write!(f, " when {condition}")?;
+        }
+        match self.splice {
+            Splice::KeepError => Ok(()),
+            Splice::Reconstruct => write!(f, " with {RECONSTRUCT}"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Feature(index) => write!(f, "{index}"),
+            Self::Vector(name) => write!(f, "{name}"),
+        }
     }
 }
 
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Multiply(_) => "multiply",
-            Self::Set(_) => "set",
-            Self::SetIfActive(_) => "set_if_active",
-            Self::Ablate => "ablate",
-            Self::Add(_) => "add",
-        };
-        f.write_str(name)?;
-        self.value().map_or(Ok(()), |value| write!(f, ":{value}"))
+        f.write_str(self.name())?;
+        if let Some(value) = self.value() {
+            write!(f, ":{value}")?;
+        }
+        match self.scale() {
+            None | Some(Scale::Raw) => Ok(()),
+            Some(scale) => write!(f, ":{}", scale.name()),
+        }
     }
 }
 
 impl fmt::Display for Where {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.span() {
-            Span::Whole => {
-                return f.write_str(if self.covers_special() { "all" } else { "text" });
-            }
+        write!(f, "{}", Positions(self))?;
+        match self.rows() {
+            None => Ok(()),
+            Some(rows) if rows.len() == 1 => write!(f, "[{}]", rows.start),
+            Some(rows) => write!(f, "[{}..{}]", rows.start, rows.end),
+        }
+    }
+}
+
+/// A position rule without its rows.
+pub(crate) struct Positions<'w>(pub(crate) &'w Where);
+
+impl fmt::Display for Positions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let special = self.0.covers_special();
+        match self.0.span() {
+            Span::Whole => return f.write_str(if special { "all" } else { "text" }),
             Span::Prompt => f.write_str("prompt")?,
             Span::Generated => f.write_str("generated")?,
             Span::Last => f.write_str("last")?,
             Span::Range(range) => write!(f, "{}..{}", range.start, range.end)?,
         }
-        if self.covers_special() { f.write_str(SPECIAL) } else { Ok(()) }
+        if special { f.write_str(SPECIAL) } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_hooks::HookPoint;
     use proptest::prelude::*;
 
     use super::*;
-
-    fn intervention() -> impl Strategy<Value = Intervention> {
-        let hook = (0_usize..40).prop_flat_map(|layer| {
-            prop::sample::select(HookPoint::all(layer + 1).collect::<Vec<_>>())
-        });
-        let value = || prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL;
-        let op = prop_oneof![
-            value().prop_map(Op::Multiply),
-            value().prop_map(Op::Set),
-            value().prop_map(Op::SetIfActive),
-            Just(Op::Ablate),
-            value().prop_map(Op::Add),
-        ];
-        let span = prop_oneof![
-            Just(Span::Prompt),
-            Just(Span::Generated),
-            Just(Span::Last),
-            Just(Span::Whole),
-            (0_usize..1000, 1_usize..1000).prop_map(|(from, len)| Span::Range(from..from + len)),
-        ];
-        (hook, any::<usize>(), op, span, any::<bool>()).prop_map(
-            |(hook, feature, op, span, special)| {
-                let at = Where::text_of(span);
-                let at = if special { at.with_special() } else { at };
-                Intervention { hook, feature, op, at, splice: Splice::KeepError }
-            },
-        )
-    }
+    use crate::Condition;
+    use crate::samples::{condition, intervention};
 
     proptest! {
         #[test]
@@ -214,35 +382,127 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(text in "[a-z0-9:.@+-]{0,40}") {
+        fn a_printed_condition_reads_back_as_the_same(condition in condition()) {
+            prop_assert_eq!(condition.to_string().parse::<Condition>(), Ok(condition));
+        }
+
+        #[test]
+        fn space_around_clauses_and_the_threshold_means_nothing(spec in intervention()) {
+            let mut spaced = spec.to_string().replace(" when ", " \t when  ");
+            spaced = spaced.replace('>', " > ").replace(" with ", "\n with ").replace('@', " @ ");
+            spaced = format!("  {} ", spaced.replace('[', " ["));
+
+            prop_assert_eq!(spaced.parse::<Intervention>(), Ok(spec));
+        }
+
+        #[test]
+        fn what_is_read_is_printed_the_same_however_often(
+            text in "hook_embed:[0-9a-c]{1,2}:(add|ablate)(:[-+]?[0-9]{1,2}(:(raw|unit))?)?\
+                     (@(all|text|0?[1-3]\\.\\.0?[2-5]))?(\\[0?[0-3]\\])?( when hook_embed:0[1-3]>[0-9]e-1)?\
+                     ( with reconstruct)?"
+        ) {
+            if let Ok(spec) = text.parse::<Intervention>() {
+                let printed = spec.to_string();
+                let again: Intervention = printed.parse().unwrap();
+                prop_assert_eq!(again.to_string(), printed);
+                prop_assert_eq!(again, spec);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[a-z0-9:.@+>\\[\\] -]{0,40}") {
             let _ = text.parse::<Intervention>();
+            let _ = text.parse::<Condition>();
+        }
+    }
+
+    #[test]
+    fn each_part_is_read_and_the_rest_has_its_default() {
+        let spec: Intervention =
+            "hook_embed:calm:orthogonal:-2:norm@prompt+special[1..3] when hook_embed:4>0.5"
+                .parse()
+                .unwrap();
+
+        assert_eq!(spec.target, Target::Vector("calm".parse().unwrap()));
+        assert_eq!(spec.op, Op::Orthogonal(-2.0, Scale::Norm));
+        assert_eq!(spec.at, Where::text_of(Span::Prompt).with_special().in_rows(1..3));
+        assert_eq!(spec.when.map(|when| (when.feature, when.above)), Some((4, 0.5)));
+        assert_eq!(spec.splice, Splice::KeepError);
+        let bare: Intervention = "hook_embed:7:add:1".parse().unwrap();
+        assert_eq!(bare.op, Op::Add(1.0, Scale::Raw));
+        assert_eq!((bare.at, bare.when), (Where::TEXT, None));
+        let rows: Intervention = "hook_embed:7:ablate[2] with reconstruct".parse().unwrap();
+        assert_eq!((rows.at, rows.splice), (Where::TEXT.in_rows(2..3), Splice::Reconstruct));
+    }
+
+    #[test]
+    fn a_vector_may_be_called_like_a_keyword_or_an_operation() {
+        for name in ["when", "with", "add", "reconstruct", "_", "a-b_9"] {
+            let text = format!("hook_embed:{name}:add:1 when hook_embed:3>0 with reconstruct");
+            let spec: Intervention = text.parse().unwrap();
+            assert_eq!(spec.target, Target::Vector(name.parse().unwrap()));
+            assert_eq!(spec.to_string(), text);
         }
     }
 
     #[test]
     fn each_mistake_is_named() {
+        const FORM: &str = "is not of the form HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS]\
+                            [ when HOOK:FEATURE>T][ with reconstruct]";
+        const WHERE: &str = "is no position rule; known are all, text, prompt, generated, last, \
+                             A..B, each but the first two also with +special";
+        const OPS: &str = "known are multiply, set, set_if_active, ablate, add, orthogonal";
+        const ROWS: &str = "are no rows of a batch; known are [A] and [A..B], A below B";
         let cases = [
-            ("417", "`417` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]"),
+            ("417", format!("`417` {FORM}")),
+            ("hook_embed:1:add:1:raw:2", format!("`hook_embed:1:add:1:raw:2` {FORM}")),
+            ("hook_embd:1:add:1", "the hook point of `hook_embd:1:add:1` is not known".into()),
+            ("hook_embed:-1:add:1", "`-1` is no feature index and no name of a vector".into()),
+            ("hook_embed:+1:add:1", "`+1` is no feature index and no name of a vector".into()),
+            ("hook_embed:1:boost:1", format!("`boost` is no operation; {OPS}")),
+            ("hook_embed:1:add", "`add` needs a finite number after it".into()),
+            ("hook_embed:1:add:inf", "`add` needs a finite number after it".into()),
+            ("hook_embed:1:ablate:1", "`ablate` takes no value".into()),
+            ("hook_embed:1:add:1:2", "`2` is no scale; known are raw, unit, norm".into()),
+            ("hook_embed:1:set:1:unit", "`set` takes no scale; `add` and `orthogonal` do".into()),
             (
-                "hook_embed:1:add:1:2",
-                "`hook_embed:1:add:1:2` is not of the form HOOK:FEATURE:OP[:VALUE][@WHERE]",
+                "hook_embed:calm:set:1",
+                "`set` changes a feature, and `calm` is a vector; on a vector known are add, \
+                 orthogonal"
+                    .into(),
             ),
-            ("hook_embd:1:add:1", "the hook point of `hook_embd:1:add:1` is not known"),
-            ("hook_embed:-1:add:1", "`-1` is no feature index"),
+            ("hook_embed:1:ablate@5..5", format!("`5..5` {WHERE}")),
+            ("hook_embed:1:ablate@+1..5", format!("`+1..5` {WHERE}")),
+            ("hook_embed:1:ablate@all[2..2]", format!("`[2..2]` {ROWS}")),
+            ("hook_embed:1:ablate@all[2", format!("`[2` {ROWS}")),
+            ("hook_embed:1:ablate@all[-1]", format!("`[-1]` {ROWS}")),
             (
-                "hook_embed:1:boost:1",
-                "`boost` is no operation; known are multiply, set, set_if_active, ablate, add",
+                "hook_embed:1:ablate when hook_embed:1",
+                "`hook_embed:1` is no condition, which has the form HOOK:FEATURE>T".into(),
             ),
-            ("hook_embed:1:add", "`add` needs a finite number after it"),
-            ("hook_embed:1:add:inf", "`add` needs a finite number after it"),
-            ("hook_embed:1:ablate:1", "`ablate` takes no value"),
             (
-                "hook_embed:1:ablate@5..5",
-                "`5..5` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special",
+                "hook_embed:1:ablate when hook_embd:1>0",
+                "the hook point of `hook_embd:1>0` is not known".into(),
+            ),
+            ("hook_embed:1:ablate when hook_embed:x>0", "`x` is no feature index".into()),
+            (
+                "hook_embed:1:ablate when hook_embed:1>nan",
+                "the threshold `nan` is no finite number".into(),
+            ),
+            (
+                "hook_embed:1:ablate with reconstruction",
+                "`with reconstruction` is not known; known is `with reconstruct`, without it the \
+                 error is kept"
+                    .into(),
             ),
         ];
         for (text, message) in cases {
             assert_eq!(text.parse::<Intervention>().unwrap_err().to_string(), message);
         }
+        assert_eq!(
+            "9lives".parse::<crate::VectorName>().unwrap_err().to_string(),
+            "`9lives` is no name of a vector; a name is a letter or `_`, then letters, digits, \
+             `_` and `-`"
+        );
     }
 }

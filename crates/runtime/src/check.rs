@@ -1,0 +1,231 @@
+//! A plan against a model: everything that can be wrong with it is found before a pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::Sae;
+
+use crate::condition::Condition;
+use crate::error::RuntimeError;
+use crate::intervention::{Intervention, Splice, Target, VectorName};
+use crate::model::InterpretableModel;
+use crate::plan::Plan;
+use crate::site::{Along, Site, SiteBuilder};
+use crate::syntax::check_target;
+
+/// A plan that a model can follow.
+#[derive(Debug)]
+pub(crate) struct CheckedPlan<'m> {
+    /// By the point that is read.
+    pub(crate) readers: BTreeMap<HookPoint, Reader<'m>>,
+    /// By the point at which the effect lands.
+    pub(crate) sites: BTreeMap<HookPoint, Site<'m>>,
+    pub(crate) capture: BTreeSet<HookPoint>,
+    pub(crate) interventions: Vec<Intervention>,
+    pub(crate) stop_when: Vec<Condition>,
+}
+
+/// An SAE whose features somebody wants.
+#[derive(Debug)]
+pub(crate) struct Reader<'m> {
+    pub(crate) sae: &'m Sae,
+    /// The plan wants them of every pass.
+    pub(crate) track: bool,
+    /// A condition that ends a generation wants them.
+    pub(crate) stops: bool,
+    /// Interventions that need them where they cover something.
+    pub(crate) needed_by: Vec<usize>,
+    /// Whether an intervention needs the activation too.
+    pub(crate) keeps_activation: bool,
+}
+
+impl<'m> Reader<'m> {
+    fn new(sae: &'m Sae) -> Self {
+        let needed_by = Vec::new();
+        Self { sae, track: false, stops: false, needed_by, keeps_activation: false }
+    }
+}
+
+impl Plan {
+    /// Checks everything that can be checked before a pass.
+    pub(crate) fn check<'m>(
+        &self,
+        model: &'m InterpretableModel,
+    ) -> Result<CheckedPlan<'m>, RuntimeError> {
+        for &hook in &self.capture {
+            model.check_hook(hook)?;
+        }
+        self.check_vectors()?;
+        let mut readers = Readers(BTreeMap::new());
+        for &hook in &self.track {
+            readers.at(hook, model)?.track = true;
+        }
+        for condition in &self.stop_when {
+            readers.of(condition, model)?.stops = true;
+        }
+        let mut sites: BTreeMap<HookPoint, SiteBuilder<'m>> = BTreeMap::new();
+        for (index, intervention) in self.interventions.iter().enumerate() {
+            let (landing, along) = self.landing(intervention, model)?;
+            if let Some(condition) = &intervention.when {
+                readers.of(condition, model)?.needed_by.push(index);
+                if condition.hook > landing {
+                    return Err(RuntimeError::ConditionTooLate {
+                        intervention: intervention.to_string(),
+                        condition: condition.hook,
+                        hook: landing,
+                    });
+                }
+            }
+            let reconstructs = reconstructed(intervention, landing, model)?;
+            let reads_value = intervention.op.reads_value();
+            let read = match &along {
+                Along::Feature { hook, .. } => Some(*hook),
+                Along::Vector(_) => reconstructs,
+            };
+            if let Some(hook) = read {
+                let reader = readers.at(hook, model)?;
+                reader.keeps_activation = true;
+                if reads_value || reconstructs.is_some() {
+                    reader.needed_by.push(index);
+                }
+            }
+            let site = sites.entry(landing).or_insert_with(|| SiteBuilder::new(landing));
+            site.add(index, intervention, along, reconstructs)?;
+        }
+        let sites = sites.into_iter().map(|(hook, site)| Ok((hook, site.build(self, model)?)));
+        Ok(CheckedPlan {
+            sites: sites.collect::<Result<_, RuntimeError>>()?,
+            readers: readers.0,
+            capture: self.capture.clone(),
+            interventions: self.interventions.clone(),
+            stop_when: self.stop_when.clone(),
+        })
+    }
+
+    fn check_vectors(&self) -> Result<(), RuntimeError> {
+        let mut names = BTreeSet::new();
+        for (name, values) in &self.vectors {
+            let name = name.to_string();
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(RuntimeError::VectorNotFinite { name, index });
+            }
+            if values.iter().all(|&value| value == 0.0) {
+                return Err(RuntimeError::ZeroVector { name });
+            }
+            if !names.insert(name.clone()) {
+                return Err(RuntimeError::DuplicateVector { name });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks an intervention by itself. Gives where its effect lands, and along what.
+    fn landing<'m>(
+        &self,
+        intervention: &Intervention,
+        model: &'m InterpretableModel,
+    ) -> Result<(HookPoint, Along<'m>), RuntimeError> {
+        let Intervention { hook, target, op, .. } = intervention;
+        let text = || intervention.to_string();
+        let found = match target {
+            Target::Feature(index) => {
+                let sae = model.sae_at(*hook)?;
+                sae.config()
+                    .check_feature(*index)
+                    .map_err(|source| RuntimeError::Feature { intervention: text(), source })?;
+                let along = Along::Feature { hook: *hook, sae, index: *index };
+                (model.write_point(*hook), along)
+            }
+            Target::Vector(name) => {
+                model.check_hook(*hook)?;
+                check_target(target, *op)
+                    .map_err(|source| RuntimeError::Target { intervention: text(), source })?;
+                let values = self.vector_called(name, intervention)?;
+                let expected = model.gpt().config().hook_shape(*hook).width();
+                if expected != Some(values.len()) {
+                    return Err(RuntimeError::VectorWidth {
+                        name: name.to_string(),
+                        hook: *hook,
+                        expected,
+                        found: values.len(),
+                    });
+                }
+                (*hook, Along::Vector(name.clone()))
+            }
+        };
+        if op.value().is_some_and(|value| !value.is_finite()) {
+            return Err(RuntimeError::NotFinite { intervention: text() });
+        }
+        Ok(found)
+    }
+
+    fn vector_called(
+        &self,
+        name: &VectorName,
+        intervention: &Intervention,
+    ) -> Result<&[f32], RuntimeError> {
+        let found = self.vectors.iter().find(|(known, _)| known == name);
+        found.map(|(_, values)| values.as_slice()).ok_or_else(|| RuntimeError::NoVector {
+            intervention: intervention.to_string(),
+            name: name.to_string(),
+            have: self.vectors.iter().map(|(name, _)| name.to_string()).collect(),
+        })
+    }
+
+    /// The numbers of a vector that an intervention was checked to have.
+    pub(crate) fn values_of(&self, name: &VectorName) -> &[f32] {
+        let mut vectors = self.vectors.iter();
+        &vectors.find(|(known, _)| known == name).expect("the check found the vector").1
+    }
+}
+
+/// The point whose SAE's reconstruction takes the activation's place, if one does.
+fn reconstructed(
+    intervention: &Intervention,
+    landing: HookPoint,
+    model: &InterpretableModel,
+) -> Result<Option<HookPoint>, RuntimeError> {
+    let hook = intervention.hook;
+    match (intervention.splice, &intervention.target) {
+        (Splice::KeepError, _) => Ok(None),
+        (Splice::Reconstruct, Target::Feature(_)) => Ok(Some(hook)),
+        (Splice::Reconstruct, Target::Vector(_)) => {
+            let writes_here =
+                model.saes().contains_key(&hook) && model.write_point(hook) == landing;
+            let intervention = || intervention.to_string();
+            let nothing =
+                || RuntimeError::NothingToReconstruct { intervention: intervention(), hook };
+            writes_here.then_some(Some(hook)).ok_or_else(nothing)
+        }
+    }
+}
+
+struct Readers<'m>(BTreeMap<HookPoint, Reader<'m>>);
+
+impl<'m> Readers<'m> {
+    fn at(
+        &mut self,
+        hook: HookPoint,
+        model: &'m InterpretableModel,
+    ) -> Result<&mut Reader<'m>, RuntimeError> {
+        let sae = model.sae_at(hook)?;
+        Ok(self.0.entry(hook).or_insert_with(|| Reader::new(sae)))
+    }
+
+    /// The reader of a condition, which is checked.
+    fn of(
+        &mut self,
+        condition: &Condition,
+        model: &'m InterpretableModel,
+    ) -> Result<&mut Reader<'m>, RuntimeError> {
+        let text = || condition.to_string();
+        let config = model.sae_at(condition.hook)?.config();
+        config
+            .check_feature(condition.feature)
+            .map_err(|source| RuntimeError::ConditionFeature { condition: text(), source })?;
+        if !condition.above.is_finite() {
+            return Err(RuntimeError::ConditionNotFinite { condition: text() });
+        }
+        self.at(condition.hook, model)
+    }
+}

@@ -1,0 +1,78 @@
+//! Any intervention and any condition, for property tests.
+
+use nanoscope_hooks::HookPoint;
+use proptest::prelude::*;
+
+use crate::{Condition, Intervention, Op, Scale, Span, Splice, Target, Where};
+
+fn hook() -> impl Strategy<Value = HookPoint> {
+    (0_usize..40)
+        .prop_flat_map(|layer| prop::sample::select(HookPoint::all(layer + 1).collect::<Vec<_>>()))
+}
+
+fn number() -> impl Strategy<Value = f32> {
+    prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL
+}
+
+/// Any condition that can be written.
+pub(crate) fn condition() -> impl Strategy<Value = Condition> {
+    (hook(), any::<usize>(), number()).prop_map(|(hook, feature, above)| Condition {
+        hook,
+        feature,
+        above,
+    })
+}
+
+fn on_direction() -> impl Strategy<Value = Op> {
+    let scale = || prop::sample::select(Scale::ALL.to_vec());
+    prop_oneof![
+        (number(), scale()).prop_map(|(value, scale)| Op::Add(value, scale)),
+        (number(), scale()).prop_map(|(value, scale)| Op::Orthogonal(value, scale)),
+    ]
+}
+
+fn what() -> impl Strategy<Value = (Target, Op)> {
+    let on_value = prop_oneof![
+        number().prop_map(Op::Multiply),
+        number().prop_map(Op::Set),
+        number().prop_map(Op::SetIfActive),
+        Just(Op::Ablate),
+    ];
+    let name = "[A-Za-z_][A-Za-z0-9_-]{0,8}";
+    prop_oneof![
+        (any::<usize>(), on_value).prop_map(|(index, op)| (Target::Feature(index), op)),
+        (any::<usize>(), on_direction()).prop_map(|(index, op)| (Target::Feature(index), op)),
+        (name, on_direction()).prop_map(|(name, op)| (Target::Vector(name.parse().unwrap()), op)),
+    ]
+}
+
+fn at() -> impl Strategy<Value = Where> {
+    let range = || (0_usize..1000, 1_usize..1000).prop_map(|(from, len)| from..from + len);
+    let span = prop_oneof![
+        Just(Span::Prompt),
+        Just(Span::Generated),
+        Just(Span::Last),
+        Just(Span::Whole),
+        range().prop_map(Span::Range),
+    ];
+    (span, any::<bool>(), prop::option::of(range())).prop_map(|(span, special, rows)| {
+        let at = Where::text_of(span);
+        let at = if special { at.with_special() } else { at };
+        rows.map_or(at.clone(), |rows| at.in_rows(rows))
+    })
+}
+
+/// Any intervention that can be written.
+pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
+    let splice = prop::sample::select(vec![Splice::KeepError, Splice::Reconstruct]);
+    (hook(), what(), at(), prop::option::of(condition()), splice).prop_map(
+        |(hook, (target, op), at, when, splice)| Intervention {
+            hook,
+            target,
+            op,
+            at,
+            when,
+            splice,
+        },
+    )
+}

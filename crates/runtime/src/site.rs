@@ -1,0 +1,289 @@
+//! What happens at one hook point: interventions one after another, as one matrix product.
+//!
+//! Whatever an intervention does moves the activation along the direction of its feature or
+//! vector. So the sequence is gone through on the host, which only keeps how far each row has moved
+//! along each direction; what it needs of the activations is a few numbers per row.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, TensorData};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::Sae;
+
+use crate::error::RuntimeError;
+use crate::intervention::{Intervention, Splice, VectorName};
+use crate::model::InterpretableModel;
+use crate::op::{Op, Scale};
+use crate::plan::Plan;
+
+/// The interventions whose effect lands at one hook point.
+#[derive(Debug)]
+pub(crate) struct Site<'m> {
+    pub(crate) slots: Vec<Slot<'m>>,
+    /// A row per slot, `[slots, width]`.
+    pub(crate) directions: Tensor<2>,
+    /// Those along which a part is taken away, as columns: `[width, orthogonal]`.
+    projector: Option<Tensor<2>>,
+    pub(crate) edits: Vec<Edit>,
+    /// The point whose SAE's reconstruction takes the place of what arrives.
+    pub(crate) reconstructs: Option<HookPoint>,
+}
+
+/// A direction.
+#[derive(Debug)]
+pub(crate) struct Slot<'m> {
+    pub(crate) along: Along<'m>,
+    /// Its length.
+    pub(crate) norm: f64,
+    /// What taking a part away along it needs.
+    orthogonal: Option<Orthogonal>,
+}
+
+/// Along what an intervention moves the activation.
+#[derive(Debug, Clone)]
+pub(crate) enum Along<'m> {
+    /// The decoder row of a feature; `hook` is what its SAE reads.
+    Feature { hook: HookPoint, sae: &'m Sae, index: usize },
+    /// A vector of the plan.
+    Vector(VectorName),
+}
+
+#[derive(Debug)]
+struct Orthogonal {
+    /// Its column in the projector.
+    column: usize,
+    /// Its inner product with every slot's direction.
+    with: Vec<f64>,
+}
+
+/// One intervention at its site.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    /// Its place among the plan's interventions.
+    pub(crate) index: usize,
+    /// Its direction's place among the site's.
+    pub(crate) slot: usize,
+    pub(crate) op: Op,
+}
+
+/// What is known of a row before the interventions.
+pub(crate) struct Row<'r> {
+    /// Per slot the feature's value; 0 for a vector, and where no value is needed.
+    pub(crate) values: Vec<f32>,
+    /// Per slot what its direction is multiplied by in this row.
+    pub(crate) factors: Vec<f32>,
+    /// The length of the activation that arrived; 0 where it is not needed.
+    pub(crate) norm: f32,
+    /// Per column of the projector the activation's inner product with it.
+    pub(crate) projections: &'r [f32],
+}
+
+impl Along<'_> {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Feature { hook: a, index: i, .. }, Self::Feature { hook: b, index: j, .. }) => {
+                a == b && i == j
+            }
+            (Self::Vector(a), Self::Vector(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Site<'_> {
+    /// Applies the edits for which `applies` to one row. Gives how far it has moved along each
+    /// slot's direction; `tell` hears of each edit, whether it moved the row and by what length.
+    pub(crate) fn apply(
+        &self,
+        row: Row<'_>,
+        applies: impl Fn(usize) -> bool,
+        mut tell: impl FnMut(&Edit, f64),
+    ) -> Vec<f64> {
+        let mut values = row.values;
+        let mut moved = vec![0.0; self.slots.len()];
+        for (at, edit) in self.edits.iter().enumerate() {
+            if !applies(at) {
+                continue;
+            }
+            let (slot, value) = (&self.slots[edit.slot], &mut values[edit.slot]);
+            let factor = f64::from(row.factors[edit.slot]);
+            let step = match edit.op.new_value(*value) {
+                Some(after) => {
+                    let step = (f64::from(after) - f64::from(*value)) * factor;
+                    *value = after;
+                    step
+                }
+                None => {
+                    let step = slot.step(edit.op, factor, row.norm, row.projections, &moved);
+                    // A direction of length 0 in this row moves nothing, whatever the feature is.
+                    if factor != 0.0 {
+                        *value += (step / factor) as f32;
+                    }
+                    step
+                }
+            };
+            moved[edit.slot] += step;
+            tell(edit, step.abs() * slot.norm);
+        }
+        moved
+    }
+
+    /// The activation's inner products with the directions along which a part is taken away, read
+    /// to the host: `[rows * orthogonal]`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, width]`
+    pub(crate) fn projections(&self, x: Tensor<2>) -> Vec<f32> {
+        let Some(projector) = &self.projector else { return Vec::new() };
+        x.matmul(projector.clone()).into_data().iter::<f32>().collect()
+    }
+
+    /// Columns of the projector.
+    pub(crate) fn columns(&self) -> usize {
+        self.projector.as_ref().map_or(0, |projector| {
+            let [_, columns] = projector.dims();
+            columns
+        })
+    }
+}
+
+impl Slot<'_> {
+    /// How far an operation on the direction moves along it, in its own length.
+    fn step(&self, op: Op, factor: f64, norm: f32, projections: &[f32], moved: &[f64]) -> f64 {
+        let added = |s: f32, scale| match scale {
+            Scale::Raw => f64::from(s) * factor,
+            Scale::Unit => f64::from(s) / self.norm,
+            Scale::Norm => f64::from(s) * f64::from(norm) / self.norm,
+        };
+        match op {
+            Op::Orthogonal(s, scale) => {
+                let orthogonal =
+                    self.orthogonal.as_ref().expect("build made it for each such operation");
+                let arrived = f64::from(projections[orthogonal.column]);
+                let since: f64 = orthogonal.with.iter().zip(moved).map(|(d, m)| d * m).sum();
+                added(s, scale) - (arrived + since) / (self.norm * self.norm)
+            }
+            Op::Add(s, scale) => added(s, scale),
+            op => unreachable!("{op} has a new value"),
+        }
+    }
+}
+
+/// A site while the plan's interventions are gone through.
+#[derive(Debug)]
+pub(crate) struct SiteBuilder<'m> {
+    hook: HookPoint,
+    alongs: Vec<Along<'m>>,
+    edits: Vec<Edit>,
+    splice: Splice,
+    reconstructs: Option<HookPoint>,
+}
+
+impl<'m> SiteBuilder<'m> {
+    pub(crate) fn new(hook: HookPoint) -> Self {
+        let splice = Splice::default();
+        Self { hook, alongs: Vec::new(), edits: Vec::new(), splice, reconstructs: None }
+    }
+
+    /// Adds an intervention that moves `along` something, after putting the reconstruction by the
+    /// SAE at `reconstructs` in place.
+    pub(crate) fn add(
+        &mut self,
+        index: usize,
+        intervention: &Intervention,
+        along: Along<'m>,
+        reconstructs: Option<HookPoint>,
+    ) -> Result<(), RuntimeError> {
+        if self.edits.is_empty() {
+            self.splice = intervention.splice;
+            self.reconstructs = reconstructs;
+        } else if self.splice != intervention.splice {
+            return Err(RuntimeError::MixedSplice { hook: self.hook });
+        }
+        if let (Some(first), Some(second)) = (self.reconstructs, reconstructs)
+            && first != second
+        {
+            return Err(RuntimeError::TwoReconstructions { hook: self.hook, first, second });
+        }
+        let slot = self.alongs.iter().position(|known| known.is(&along)).unwrap_or_else(|| {
+            self.alongs.push(along);
+            self.alongs.len() - 1
+        });
+        self.edits.push(Edit { index, slot, op: intervention.op });
+        Ok(())
+    }
+
+    pub(crate) fn build(
+        self,
+        plan: &Plan,
+        model: &InterpretableModel,
+    ) -> Result<Site<'m>, RuntimeError> {
+        let rows = directions(&self.alongs, plan);
+        let norms: Vec<f64> = rows.iter().map(|row| inner(row, row).sqrt()).collect();
+        let mut columns: Vec<usize> = Vec::new();
+        for edit in &self.edits {
+            // Below the least normal number a division by it leaves the range of float32.
+            let long = norms[edit.slot] >= f64::from(f32::MIN_POSITIVE);
+            if edit.op.needs_length() && !(long && norms[edit.slot].is_finite()) {
+                let intervention = plan.interventions[edit.index].to_string();
+                return Err(RuntimeError::NoDirection { intervention });
+            }
+            if matches!(edit.op, Op::Orthogonal(..)) && !columns.contains(&edit.slot) {
+                columns.push(edit.slot);
+            }
+        }
+        let orthogonal = |slot: usize| {
+            let column = columns.iter().position(|&known| known == slot)?;
+            let with = rows.iter().map(|row| inner(row, &rows[slot])).collect();
+            Some(Orthogonal { column, with })
+        };
+        let slots = (0..rows.len()).map(orthogonal).zip(norms).zip(self.alongs);
+        let slots = slots.map(|((orthogonal, norm), along)| Slot { along, norm, orthogonal });
+        let slots = slots.collect();
+
+        let device = model.gpt().device();
+        let tensor = |rows: Vec<&Vec<f32>>| {
+            let (count, width) = (rows.len(), rows[0].len());
+            let flat: Vec<f32> = rows.into_iter().flatten().copied().collect();
+            Tensor::<2>::from_data(TensorData::new(flat, [count, width]), device)
+        };
+        let along_columns: Vec<&Vec<f32>> = columns.iter().map(|&slot| &rows[slot]).collect();
+        let projector = (!columns.is_empty()).then(|| tensor(along_columns).transpose());
+        Ok(Site {
+            slots,
+            directions: tensor(rows.iter().collect()),
+            projector,
+            edits: self.edits,
+            reconstructs: self.reconstructs,
+        })
+    }
+}
+
+/// The directions' numbers.
+fn directions(alongs: &[Along<'_>], plan: &Plan) -> Vec<Vec<f32>> {
+    let mut rows = vec![Vec::new(); alongs.len()];
+    let mut features: BTreeMap<HookPoint, (&Sae, Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (slot, along) in alongs.iter().enumerate() {
+        match along {
+            Along::Vector(name) => rows[slot] = plan.values_of(name).to_vec(),
+            Along::Feature { hook, sae, index } => {
+                let of = features.entry(*hook).or_insert_with(|| (*sae, Vec::new(), Vec::new()));
+                of.1.push(slot);
+                of.2.push(*index);
+            }
+        }
+    }
+    for (sae, slots, indices) in features.into_values() {
+        let found = sae.directions(&indices).expect("each feature was checked before");
+        let [_, width] = found.dims();
+        let values: Vec<f32> = found.into_data().iter::<f32>().collect();
+        for (slot, row) in slots.into_iter().zip(values.chunks_exact(width)) {
+            rows[slot] = row.to_vec();
+        }
+    }
+    rows
+}
+
+fn inner(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
