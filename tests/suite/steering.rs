@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
 use nanoscope_hooks::{HookPoint, Patch, Recorded};
 use nanoscope_runtime::{
-    EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
+    Applied, EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
 };
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_transformer::{Logits, TokenBatch};
@@ -14,6 +14,8 @@ use crate::golden::{self, Golden, assert_close, assert_same, values};
 const STEERED_ATOL: f32 = 5e-5;
 const CACHE_ATOL: f32 = 1e-4;
 const NEUTRAL_ATOL: f32 = 1e-6;
+/// How far an activation was moved, as a share of its length.
+const MOVED_ATOL: f32 = 1e-4;
 
 /// Numbers in -1..1 that look random, the same everywhere.
 fn noise(seed: u32, len: usize) -> Vec<f32> {
@@ -42,7 +44,8 @@ fn noisy_sae(d_in: usize, d_sae: usize) -> Sae {
     Sae::new(config, weights).unwrap()
 }
 
-/// A model of every era, those with a golden and those without, with an SAE after its first block.
+/// A model of every era, those with a golden and those without, with an SAE after its first block
+/// and a transcoder of its second MLP.
 fn models() -> Vec<(String, InterpretableModel)> {
     let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
     golden
@@ -50,12 +53,16 @@ fn models() -> Vec<(String, InterpretableModel)> {
         .map(|(name, gpt)| {
             let width = gpt.config().shape.n_embd;
             let model = InterpretableModel::new(gpt);
-            (name, model.with_sae(SITE, noisy_sae(width, 2 * width)).unwrap())
+            let model = model.with_sae(SITE, noisy_sae(width, 2 * width)).unwrap();
+            let transcoder = noisy_sae(width, 2 * width);
+            (name, model.with_transcoder(READ, WRITE, transcoder).unwrap())
         })
         .collect()
 }
 
 const SITE: HookPoint = HookPoint::ResidPost(0);
+const READ: HookPoint = HookPoint::Ln2Normalized(1);
+const WRITE: HookPoint = HookPoint::MlpOut(1);
 
 fn spec(text: &str) -> Intervention {
     text.parse().unwrap()
@@ -180,8 +187,13 @@ fn keeping_the_error_at_strength_one_changes_nothing() {
 }
 
 /// Interventions of every kind, at every kind of place, with both splices.
-fn mixtures() -> Vec<(&'static str, Plan)> {
+fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
     let at = |rest: &str| format!("{SITE}:{rest}");
+    let width = model.gpt().config().shape.n_embd;
+    let with_vectors = |plan: Plan| {
+        let plan = plan.vector("calm".parse().unwrap(), noise(3, width));
+        plan.vector("glee".parse().unwrap(), noise(4, width))
+    };
     vec![
         ("multiply", plan([spec(&at("3:multiply:4"))])),
         ("add while generating", plan([spec(&at("5:add:3@generated"))])),
@@ -197,6 +209,52 @@ fn mixtures() -> Vec<(&'static str, Plan)> {
         ),
         ("reconstruct", plan([reconstructing(&at("3:multiply:2@all"))])),
         ("reconstruct some", plan([reconstructing(&at("3:add:2@generated"))])),
+        (
+            "directions",
+            plan([
+                spec(&at("3:add:2:unit")),
+                spec(&at("5:orthogonal:0.3:norm@all")),
+                spec(&at("3:multiply:2")),
+                spec(&at("7:orthogonal:1@2..9")),
+            ]),
+        ),
+        (
+            "vectors",
+            with_vectors(plan([
+                spec(&at("calm:add:0.4:norm")),
+                spec(&at("glee:orthogonal:0@1..4")),
+                spec("blocks.1.attn.hook_z:glee:add:2:unit@last"),
+            ])),
+        ),
+        (
+            "conditions",
+            with_vectors(plan([
+                spec(&at(&format!("3:add:2 when {SITE}:9>0.01"))),
+                spec(&at(&format!("4:set:2@generated when {SITE}:4>0.01"))),
+                spec(&format!("blocks.1.hook_resid_post:calm:add:2 when {SITE}:5>0.01")),
+                spec(&format!("blocks.1.hook_resid_post:calm:add:-2 when {READ}:5>0.01")),
+            ])),
+        ),
+        (
+            "reconstruct under a condition",
+            plan([
+                reconstructing(&at(&format!("3:multiply:2@all when {SITE}:5>0.01"))),
+                reconstructing(&at("5:orthogonal:1:unit@1..5")),
+            ]),
+        ),
+        (
+            "transcoder",
+            with_vectors(plan([
+                spec(&format!("{READ}:3:multiply:3")),
+                spec(&format!("{READ}:4:add:1:norm@generated+special")),
+                spec(&format!("{WRITE}:calm:orthogonal:1:unit")),
+                spec(&format!("{READ}:5:set:2@1..4 when {SITE}:5>0.01")),
+            ])),
+        ),
+        (
+            "transcoder reconstructs",
+            plan([reconstructing(&format!("{READ}:3:add:2@all when {READ}:7>0.01"))]),
+        ),
     ]
 }
 
@@ -212,10 +270,21 @@ fn logprobs(logits: &[f32], ids: &[u32], from: usize) -> Vec<f32> {
         .collect()
 }
 
+/// Asserts that the same was done, within the noise of the activations that it was done to.
+#[track_caller]
+fn assert_applied_alike(what: &str, found: &[Applied], expected: &[Applied]) {
+    let done =
+        |applied: &Applied| (applied.intervention.clone(), applied.positions, applied.changed);
+    let all = |applied: &[Applied]| applied.iter().map(done).collect::<Vec<_>>();
+    assert_eq!(all(found), all(expected), "{what}");
+    let moved = |applied: &[Applied]| applied.iter().map(|a| a.moved).collect::<Vec<_>>();
+    assert_close(what, &moved(found), &moved(expected), MOVED_ATOL);
+}
+
 #[test]
 fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
     for (name, model) in models() {
-        for (kind, plan) in mixtures() {
+        for (kind, plan) in mixtures(&model) {
             let what = format!("{name}, {kind}");
             let plan = plan.track(SITE);
             let prompt = [7, 40, 11, 250, 3, 99];
@@ -245,7 +314,7 @@ fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
             let mut dense = generation.prompt_features()[&SITE].to_dense();
             dense.extend(steps.iter().flat_map(|step| step.features[&SITE].to_dense()));
             assert_close(&what, &dense, &run.features[&SITE].to_dense(), CACHE_ATOL);
-            assert_eq!(generation.applied(), run.applied, "{what}");
+            assert_applied_alike(&what, &generation.applied(), &run.applied);
         }
     }
 }
@@ -255,18 +324,18 @@ fn a_steered_batch_is_its_steered_rows() {
     for (name, model) in models() {
         let rows: Vec<Vec<u32>> =
             (0..3_u32).map(|row| (0..16).map(|t| (row * 53 + t * 17) % 290).collect()).collect();
-        for (kind, plan) in mixtures().into_iter().filter(|(kind, _)| !kind.contains("generat")) {
-            let plan = match kind {
-                "reconstruct some" => continue,
-                _ => plan.track(SITE),
-            };
-            let together = model.run(&TokenBatch::new(&rows).unwrap(), &plan).unwrap();
+        for (kind, plan) in mixtures(&model) {
+            // Some cover only what is generated; so two thirds of each row are the prompt.
+            let plan = plan.track(SITE).track(READ);
+            let prompt_len = 10;
+            let all = TokenBatch::new(&rows).unwrap();
+            let together = model.run_generated(&all, prompt_len, &plan).unwrap();
 
             let alone: Vec<_> = rows
                 .iter()
                 .map(|row| {
                     let row = TokenBatch::new(std::slice::from_ref(row)).unwrap();
-                    model.run(&row, &plan).unwrap()
+                    model.run_generated(&row, prompt_len, &plan).unwrap()
                 })
                 .collect();
 
@@ -274,9 +343,16 @@ fn a_steered_batch_is_its_steered_rows() {
             let logits: Vec<f32> =
                 alone.iter().flat_map(|run| values(run.logits.clone())).collect();
             assert_close(&what, &values(together.logits), &logits, CACHE_ATOL);
-            let features: Vec<f32> =
-                alone.iter().flat_map(|run| run.features[&SITE].to_dense()).collect();
-            assert_close(&what, &together.features[&SITE].to_dense(), &features, CACHE_ATOL);
+            for hook in [SITE, READ] {
+                let features: Vec<f32> =
+                    alone.iter().flat_map(|run| run.features[&hook].to_dense()).collect();
+                assert_close(&what, &together.features[&hook].to_dense(), &features, CACHE_ATOL);
+            }
+            for (at, applied) in together.applied.iter().enumerate() {
+                let positions: usize = alone.iter().map(|run| run.applied[at].positions).sum();
+                let changed: usize = alone.iter().map(|run| run.applied[at].changed).sum();
+                assert_eq!((applied.positions, applied.changed), (positions, changed), "{what}");
+            }
         }
     }
 }
@@ -342,6 +418,96 @@ fn tracking_changes_no_bit_of_a_steered_pass() {
 
         assert_same(name, &values(tracked.logits), &values(alone.logits));
     }
+    let (name, model) = models().remove(0);
+    for (kind, plan) in mixtures(&model) {
+        let tokens = TokenBatch::new(&[(1..20).collect()]).unwrap();
+        let run = |plan: Plan| model.run_generated(&tokens, 12, &plan).unwrap().logits;
+
+        let alone = run(plan.clone());
+        let tracked = run(plan.track(SITE).track(READ));
+
+        assert_same(format!("{name}, {kind}"), &values(tracked), &values(alone));
+    }
+}
+
+#[test]
+fn an_intervention_on_some_rows_leaves_the_others_as_they_are_alone() {
+    for (name, model) in models() {
+        let row = |row: u32| (0..12).map(|t| (row * 53 + t * 17) % 290).collect::<Vec<u32>>();
+        let rows = [row(0), row(1), row(2)];
+        let run = |rows: &[Vec<u32>], plan: Plan| {
+            let run = model.run(&TokenBatch::new(rows).unwrap(), &plan).unwrap();
+            (values(run.logits), run.applied)
+        };
+        let everywhere = || plan([spec(&format!("{SITE}:5:add:3"))]);
+        let some = plan([spec(&format!("{SITE}:5:add:3@text[1..3]"))]);
+
+        let (logits, applied) = run(&rows, some);
+
+        let expected: Vec<f32> = [
+            run(&rows[..1], Plan::new()),
+            run(&rows[1..2], everywhere()),
+            run(&rows[2..], everywhere()),
+        ]
+        .into_iter()
+        .flat_map(|(logits, _)| logits)
+        .collect();
+        assert_close(&name, &logits, &expected, CACHE_ATOL);
+        assert_eq!(applied[0].positions, 24);
+    }
+}
+
+#[test]
+fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
+    for (name, model) in models() {
+        let prompt = [7, 40, 11, 250, 3, 99];
+        let free: Vec<Step> = model
+            .generate(&prompt, &Plan::new().track(SITE), &Sampling::greedy(8))
+            .unwrap()
+            .collect();
+        // A feature's first rise after the first token, and a threshold below it.
+        let value = |step: usize, f: u32| free[step].features[&SITE].get(0, f);
+        let risen = (1..7).find_map(|step| {
+            let before = |f: u32| (0..step).all(|earlier| value(earlier, f) <= 0.0);
+            let of = free[step].features[&SITE].strongest(0, 6).into_iter();
+            of.filter(|&(f, _)| before(f)).map(|(f, value)| (step, f, value)).next()
+        });
+        let (step, feature, value) = risen.unwrap();
+        let stop = |above: f32| format!("{SITE}:{feature}>{above}").parse().unwrap();
+
+        let plan = Plan::new().track(SITE).stop_when(stop(value * 0.5));
+        let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(8)).unwrap();
+        let steps: Vec<Step> = generation.by_ref().collect();
+
+        let tokens = |steps: &[Step]| steps.iter().map(|step| step.token).collect::<Vec<_>>();
+        assert_eq!(tokens(&steps), tokens(&free[..=step]), "{name}");
+        let Some(EndReason::Condition { condition, value: found }) = generation.end() else {
+            panic!("{name}: ended by {:?}", generation.end());
+        };
+        assert_eq!((condition.feature, condition.above), (feature as usize, value * 0.5));
+        assert_close(&name, &[found], &[value], CACHE_ATOL);
+        assert_eq!(generation.end().unwrap().to_string(), "stop_when");
+
+        // With nothing tracked it stops all the same, and above what is reached it does not.
+        let untracked = Plan::new().stop_when(stop(value * 0.5));
+        let steps = model.generate(&prompt, &untracked, &Sampling::greedy(8)).unwrap();
+        assert_eq!(steps.count(), step + 1, "{name}");
+        let unreached = Plan::new().stop_when(stop(1e6));
+        let mut generation = model.generate(&prompt, &unreached, &Sampling::greedy(8)).unwrap();
+        assert_eq!(generation.by_ref().count(), 8, "{name}");
+        assert_eq!(generation.end(), Some(EndReason::MaxTokens));
+    }
+}
+
+#[test]
+fn a_condition_that_holds_at_the_last_token_asked_for_is_why_the_generation_ended() {
+    let (_, model) = models().remove(0);
+    let plan = Plan::new().stop_when(format!("{SITE}:0>-1000").parse().unwrap());
+
+    let mut generation = model.generate(&[7, 40], &plan, &Sampling::greedy(1)).unwrap();
+
+    assert_eq!(generation.by_ref().count(), 1);
+    assert!(matches!(generation.end(), Some(EndReason::Condition { .. })));
 }
 
 #[test]
