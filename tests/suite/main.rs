@@ -13,3 +13,4 @@ mod sae_formats;
 mod saes;
 mod selection;
 mod steering;
+mod worked;
