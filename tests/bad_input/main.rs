@@ -17,6 +17,7 @@ mod python;
 mod runtime;
 mod sae_configs;
 mod sae_weights;
+mod steering;
 
 use std::error::Error;
 use std::fmt::Debug;

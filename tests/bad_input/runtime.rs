@@ -6,39 +6,37 @@ use burn::tensor::Tensor;
 use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    EndReason, Generation, InterpretableModel, Intervention, Op, Plan, Run, RuntimeError, Sampling,
-    Scale, Span, Splice, SyntaxError, Target, Where,
+    EndReason, Generation, InterpretableModel, Plan, Run, RuntimeError, Sampling,
 };
-use nanoscope_sae::SaeError;
 use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
 use tempfile::TempDir;
 
 use crate::files::{Checkpoint, fixture, small_sae};
 use crate::refused;
 
-const SITE: HookPoint = HookPoint::ResidPost(1);
-const D_MODEL: usize = 64;
+pub(crate) const SITE: HookPoint = HookPoint::ResidPost(1);
+pub(crate) const D_MODEL: usize = 64;
 
-fn bare() -> InterpretableModel {
+pub(crate) fn bare() -> InterpretableModel {
     InterpretableModel::new(Checkpoint::valid().load(None).unwrap().gpt)
 }
 
 /// The golden model of 300 tokens and 64 positions, with its tokenizer and an SAE of 8 features.
-fn model() -> InterpretableModel {
+pub(crate) fn model() -> InterpretableModel {
     let tokenizer = load_tokenizer(&fixture("tokenizers/golden_old")).unwrap();
     let model = bare().with_tokenizer(tokenizer).unwrap();
     model.with_sae(SITE, small_sae(D_MODEL)).unwrap()
 }
 
-fn tokens(rows: &[&[u32]]) -> TokenBatch {
+pub(crate) fn tokens(rows: &[&[u32]]) -> TokenBatch {
     TokenBatch::new(&rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>()).unwrap()
 }
 
-fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
+pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
     model.run(&tokens(&[&[1, 2, 3]]), plan)
 }
 
-fn steered(spec: &str) -> Plan {
+pub(crate) fn steered(spec: &str) -> Plan {
     Plan::new().intervene(spec.parse().unwrap())
 }
 
@@ -67,6 +65,38 @@ fn an_sae_that_does_not_fit_the_model_is_refused() {
         bare().with_sae(HookPoint::Pattern(0), small_sae(D_MODEL)),
         RuntimeError::WidthMismatch { expected: None, .. },
         ["blocks.0.attn.hook_pattern", "d_in 64", "no fixed width"]
+    );
+    refused!(
+        "transcoder that writes another width",
+        bare().with_transcoder(SITE, HookPoint::MlpPre(2), small_sae(D_MODEL)),
+        RuntimeError::OutputWidthMismatch { expected: Some(256), found: 64, .. },
+        ["blocks.2.mlp.hook_pre", "d_out 64", "has 256"]
+    );
+    refused!(
+        "transcoder that reads another width",
+        bare().with_transcoder(SITE, HookPoint::MlpOut(2), small_sae(4)),
+        RuntimeError::WidthMismatch { expected: Some(64), found: 4, .. },
+        ["blocks.1.hook_resid_post", "d_in 4"]
+    );
+    for write in [SITE, HookPoint::MlpOut(1)] {
+        refused!(
+            format!("transcoder that writes {write}"),
+            bare().with_transcoder(SITE, write, small_sae(D_MODEL)),
+            RuntimeError::TranscoderOrder { .. },
+            ["reads blocks.1.hook_resid_post", &write.to_string(), "not after it"]
+        );
+    }
+    refused!(
+        "transcoder that writes a block that is not there",
+        bare().with_transcoder(SITE, HookPoint::MlpOut(4), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { n_layer: 4, .. },
+        ["blocks.4.hook_mlp_out"]
+    );
+    refused!(
+        "transcoder where there is an SAE",
+        model().with_transcoder(SITE, HookPoint::MlpOut(2), small_sae(D_MODEL)),
+        RuntimeError::DuplicateSae { .. },
+        ["blocks.1.hook_resid_post"]
     );
     refused!(
         "second SAE at a hook point",
@@ -171,90 +201,6 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
 }
 
 #[test]
-fn an_intervention_that_cannot_be_applied_is_refused_by_its_text() {
-    let model = model();
-    for feature in ["8", "18446744073709551615"] {
-        let spec = format!("blocks.1.hook_resid_post:{feature}:multiply:2");
-        refused!(
-            format!("feature {feature}"),
-            run(&model, &steered(&spec)),
-            RuntimeError::Feature { source: SaeError::FeatureOutOfRange { .. }, .. },
-            [&spec, &format!("feature {feature} is out of range"), "(0 to 7)"]
-        );
-    }
-    refused!(
-        "feature out of range in the shorthand",
-        model.steer(&tokens(&[&[1]]), (SITE, 8), 1.0),
-        RuntimeError::Feature { .. },
-        ["blocks.1.hook_resid_post:8:multiply:1", "(0 to 7)"]
-    );
-    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for op in [
-            Op::Multiply(value),
-            Op::Set(value),
-            Op::SetIfActive(value),
-            Op::Add(value, Scale::Raw),
-            Op::Orthogonal(value, Scale::Norm),
-        ] {
-            let at = Where::ALL;
-            let intervention =
-                Intervention { at, ..Intervention::new(SITE, Target::Feature(0), op) };
-            let text = intervention.to_string();
-            refused!(
-                format!("strength {value}"),
-                run(&model, &Plan::new().intervene(intervention)),
-                RuntimeError::NotFinite { .. },
-                [&text, "not finite"]
-            );
-        }
-    }
-    let mut other: Intervention = "blocks.1.hook_resid_post:2:ablate".parse().unwrap();
-    other.splice = Splice::Reconstruct;
-    refused!(
-        "mixed splices",
-        run(&model, &steered("blocks.1.hook_resid_post:1:ablate").intervene(other)),
-        RuntimeError::MixedSplice { .. },
-        ["blocks.1.hook_resid_post", "keep-error and reconstruct"]
-    );
-}
-
-#[test]
-fn an_intervention_that_covers_nothing_is_refused_with_the_reason() {
-    let model = model();
-    let bos = model.tokenizer().unwrap().bos().unwrap();
-    let on = |at: &str| steered(&format!("blocks.1.hook_resid_post:1:add:1@{at}"));
-    let cases = [
-        ("@generated in a run", "generated", vec![1, 2, 3], "nothing is generated"),
-        ("range beyond the end", "3..9", vec![1, 2, 3], "there are 3 positions"),
-        ("text of special tokens only", "text", vec![bos, bos], "only special tokens"),
-        ("last token special", "last", vec![1, bos], "only special tokens"),
-    ];
-    for (case, at, ids, reason) in cases {
-        refused!(
-            case,
-            model.run(&tokens(&[&ids]), &on(at)),
-            RuntimeError::Nowhere { .. },
-            ["applied nowhere", &format!("@{at}").replace("@text", "add:1"), reason]
-        );
-    }
-    let sampling = Sampling::greedy(4);
-    refused!(
-        "range beyond what will be generated",
-        model.generate(&[1, 2], &on("6..60"), &sampling),
-        RuntimeError::Nowhere { .. },
-        ["@6..60", "there are 6 positions"]
-    );
-    let mut empty: Intervention = "blocks.1.hook_resid_post:1:add:1".parse().unwrap();
-    empty.at = Where::text_of(Span::Range(2..2)).with_special();
-    refused!(
-        "empty range",
-        run(&model, &Plan::new().intervene(empty)),
-        RuntimeError::Nowhere { .. },
-        ["@2..2+special", "applied nowhere"]
-    );
-}
-
-#[test]
 fn a_generation_that_cannot_start_is_refused() {
     fn start<'m>(
         model: &'m InterpretableModel,
@@ -320,58 +266,6 @@ fn parameters_at_their_limits_are_taken() {
     }
     let full = model.generate(&[1; 64], &Plan::new(), &Sampling::default()).unwrap();
     assert_eq!(full.count(), 0);
-}
-
-#[test]
-fn a_text_that_is_no_intervention_is_refused_with_the_part() {
-    let parse = str::parse::<Intervention>;
-    let form = ["", ":", "417", "hook_embed:1", "hook_embed:1:add:1:raw:2"];
-    for text in form {
-        refused!(format!("spec `{text}`"), parse(text), SyntaxError::Form { .. }, [text, "HOOK:"]);
-    }
-    for (text, found) in [
-        ("blocks.1.hook_resid_pots:1:ablate", "did you mean `blocks.1.hook_resid_post`?"),
-        (":1:ablate", "unknown hook point ``"),
-    ] {
-        refused!(format!("spec `{text}`"), parse(text), SyntaxError::Hook { .. }, [text, found]);
-    }
-    for feature in ["", "-1", "+1", "1.5", "1x", "ü", "18446744073709551616"] {
-        let text = format!("hook_embed:{feature}:ablate");
-        refused!(
-            format!("spec `{text}`"),
-            parse(&text),
-            SyntaxError::Target { .. },
-            [&format!("`{feature}` is no feature index")]
-        );
-    }
-    for op in ["", "boost", "ABLATE"] {
-        let text = format!("hook_embed:1:{op}");
-        refused!(
-            format!("spec `{text}`"),
-            parse(&text),
-            SyntaxError::Op { .. },
-            [op, "ablate, add"]
-        );
-    }
-    for op in ["add", "add:", "set:nan", "multiply:1e39", "set_if_active:-inf", "ablate:1"] {
-        let text = format!("hook_embed:1:{op}");
-        let says = if op == "ablate:1" { "takes no value" } else { "needs a finite number" };
-        refused!(
-            format!("spec `{text}`"),
-            parse(&text),
-            SyntaxError::Value { .. },
-            [op.split(':').next().unwrap(), says]
-        );
-    }
-    for at in ["", "now", "5", "5..", "..5", "5..5", "9..2", "-1..2", "all+special", "0..1..2"] {
-        let text = format!("hook_embed:1:ablate@{at}");
-        refused!(
-            format!("spec `{text}`"),
-            parse(&text),
-            SyntaxError::Where { .. },
-            [&format!("`{at}` is no position rule"), "generated"]
-        );
-    }
 }
 
 /// Gives NaN for every weight.
