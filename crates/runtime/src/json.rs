@@ -35,7 +35,7 @@ struct RawIntervention {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     rows: Option<[Index; 2]>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    when: Option<RawCondition>,
+    when: Option<Condition>,
     #[serde(default, skip_serializing_if = "RawSplice::is_default")]
     splice: RawSplice,
 }
@@ -72,8 +72,8 @@ struct Index(usize);
 
 impl<'de> Deserialize<'de> for Index {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Beyond it not every whole number is a float64.
-        const EXACT: f64 = (1_u64 << 53) as f64;
+        /// 2^64, the first that is too large.
+        const BEYOND: f64 = 18_446_744_073_709_551_616.0;
 
         struct Whole;
 
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Index {
             }
 
             fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Index, E> {
-                if value.fract() == 0.0 && (0.0..=EXACT).contains(&value) {
+                if value.fract() == 0.0 && (0.0..BEYOND).contains(&value) {
                     self.visit_u64(value as u64)
                 } else {
                     Err(E::invalid_value(serde::de::Unexpected::Float(value), &self))
@@ -108,11 +108,12 @@ struct Number(f32);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = f64::deserialize(deserializer)?;
-        if value.abs() <= f64::from(f32::MAX) {
-            Ok(Self(value as f32))
+        let read = f64::deserialize(deserializer)?;
+        let value = read as f32;
+        if value.is_finite() {
+            Ok(Self(value))
         } else {
-            Err(D::Error::custom(format!("{value} is no finite float32 number")))
+            Err(D::Error::custom(format!("{read:e} is no finite float32 number")))
         }
     }
 }
@@ -140,7 +141,7 @@ impl From<&Intervention> for RawIntervention {
             scale: scale.map(|scale| scale.name().to_owned()),
             at: (positions != Positions(&Where::default()).to_string()).then_some(positions),
             rows: spec.at.rows().map(|rows| [Index(rows.start), Index(rows.end)]),
-            when: spec.when.as_ref().map(Into::into),
+            when: spec.when,
             splice: match spec.splice {
                 Splice::KeepError => RawSplice::KeepError,
                 Splice::Reconstruct => RawSplice::Reconstruct,
@@ -168,12 +169,11 @@ impl TryFrom<RawIntervention> for Intervention {
             }
             at = at.in_rows(from..to);
         }
-        let when = raw.when.map(Condition::try_from).transpose()?;
         let splice = match raw.splice {
             RawSplice::KeepError => Splice::KeepError,
             RawSplice::Reconstruct => Splice::Reconstruct,
         };
-        Ok(Self { hook: hook(&raw.hook)?, target, op, at, when, splice })
+        Ok(Self { hook: hook(&raw.hook)?, target, op, at, when: raw.when, splice })
     }
 }
 
