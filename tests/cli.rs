@@ -96,6 +96,75 @@ fn steering_changes_the_story_and_says_where_it_was_applied() {
     assert_eq!(applied["intervention"], steer);
     // Eight tokens of text in the prompt, thirty generated; not `<|bos|>`.
     assert_eq!(applied["positions"], 38);
+    let moved = applied["moved"].as_f64().unwrap();
+    assert!((0.1..10.0).contains(&moved), "moved by {moved}");
+}
+
+#[test]
+fn interventions_in_a_file_do_what_the_same_flags_do() {
+    let dir = scratch().join("steer-file");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let run = |flags: &[&str]| {
+        let run = stdout(&[&["run", "--json", "--prompt", "The dog ran"], flags].concat());
+        serde_json::from_str::<Value>(&run).unwrap()
+    };
+    let hook = "blocks.2.hook_resid_post";
+    let first = format!("{hook}:7:add:3:unit@all with reconstruct");
+    let second = format!("{hook}:9:orthogonal:0 when blocks.1.hook_resid_post:5>-1");
+    let both = file(
+        "both.json",
+        &format!(
+            r#"[{{"hook": "{hook}", "feature": 7, "op": "add", "value": 3, "scale": "unit",
+                 "at": "all", "splice": "reconstruct"}},
+                "{second} with reconstruct"]"#
+        ),
+    );
+
+    // --splice is for those that do not say.
+    let flags = run(&["--steer", &first, "--steer", &second, "--splice", "reconstruct"]);
+    assert_eq!(run(&["--steer-file", &both]), flags);
+    assert_eq!(flags["applied"][0]["intervention"], first);
+    assert_eq!(flags["applied"][1]["positions"], 3);
+
+    let cases = [
+        (r#"{"hook": "hook_embed"}"#, "expected a sequence"),
+        (r#"["hook_embed:1:boost"]"#, "`boost` is no operation"),
+        (
+            r#"[{"hook": "hook_embed", "feature": 1, "op": "ablate", "strength": 2}]"#,
+            "unknown field `strength`",
+        ),
+    ];
+    for (text, says) in cases {
+        let path = file("wrong.json", text);
+        let (error, code) = failure(&["run", "--prompt", "a", "--steer-file", &path]);
+        assert!(error.contains("wrong.json is not a JSON list of interventions"), "{error}");
+        assert!(error.contains(says) && code == 1, "{error}");
+    }
+}
+
+#[test]
+fn a_text_ends_after_the_token_at_which_a_feature_exceeds_a_value() {
+    let free = lines(&stdout(&[&["generate", "--json"], &GREEDY[..]].concat()));
+    let strongest = |line: &Value| line["features"]["blocks.3.hook_resid_post"][0].clone();
+    let (feature, value) = (strongest(&free[3])[0].clone(), strongest(&free[3])[1].clone());
+    let threshold = value.as_f64().unwrap() - 0.01;
+    let condition = format!("blocks.3.hook_resid_post:{feature}>{threshold:.3}");
+
+    let args = [&["generate", "--json", "--stop-when", &condition], &GREEDY[..]].concat();
+    let stopped = lines(&stdout(&args));
+
+    let (end, tokens) = stopped.split_last().unwrap();
+    assert!(tokens.len() <= 4 && tokens == &free[..tokens.len()], "{} tokens", tokens.len());
+    assert_eq!(
+        (&end["end"], &end["stop_when"]["condition"]),
+        (&"stop_when".into(), &condition.into())
+    );
+    assert!(end["stop_when"]["value"].as_f64().unwrap() > threshold);
 }
 
 #[test]
@@ -163,7 +232,7 @@ fn hook_points_are_listed_with_shapes_and_saes() {
 
     let line = text.lines().find(|line| line.starts_with("blocks.2.hook_resid_post")).unwrap();
     assert!(line.contains("[batch, seq, 256]") && line.contains("2048 features"), "{line}");
-    assert_eq!(text.lines().count(), 2 + 4 * 12);
+    assert_eq!(text.lines().count(), 2 + 4 * 13);
 }
 
 #[test]
@@ -188,10 +257,10 @@ fn a_converted_model_computes_the_same_bits() {
 
 #[test]
 fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
-    let cases: [(&[&str], &str, i32); 12] = [
+    let cases: [(&[&str], &str, i32); 16] = [
         (&["generate", "--frobnicate"], "unexpected argument '--frobnicate'", 2),
         (&["generate", "--prompt", ""], "the prompt is empty", 2),
-        (&["generate", "--steer", "417"], "`417` is not of the form HOOK:FEATURE:OP", 2),
+        (&["generate", "--steer", "417"], "`417` is not of the form HOOK:TARGET:OP", 2),
         (
             &["run", "--prompt", "a", "--track", "blocks.2.hook_resid_pst"],
             "did you mean `blocks.2.hook_resid_post`?",
@@ -216,6 +285,18 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
             "nothing is generated",
             1,
         ),
+        (
+            &["run", "--prompt", "a", "--stop-when", "blocks.3.hook_resid_post:1>0"],
+            "a run cannot stop when `blocks.3.hook_resid_post:1>0`",
+            1,
+        ),
+        (&["generate", "--stop-when", "hook_embed:1"], "which has the form HOOK:FEATURE>T", 2),
+        (
+            &["generate", "--steer", "blocks.3.hook_resid_post:calm:add:1"],
+            "needs the vector `calm`; there are none",
+            1,
+        ),
+        (&["generate", "--steer-file", "no/such.json"], "could not read no/such.json", 1),
         (
             &["run", "--tokens", "1,5000"],
             "token id 5000 at row 0, position 1 is outside the vocabulary of 4096",
