@@ -317,9 +317,9 @@ fn each_of_several_sees_what_those_before_it_left() {
         [at_0([4.48, -3.36]), at_1([3.36, -2.52]), at_0([4.16, -3.12])],
     );
     assert_becomes(
-        &["SITE:0:orthogonal:0", "SITE:ahead:add:5"],
+        &["SITE:0:orthogonal:0", "SITE:ahead:add:4"],
         AFTER,
-        [at_0([6.28, -0.96]), at_1([5.16, -0.12]), at_0([5.96, -0.72])],
+        [at_0([5.28, -0.96]), at_1([4.16, -0.12]), at_0([4.96, -0.72])],
     );
     // A direction counts for its feature: after adding one length of 5, f' is one more.
     assert_becomes(
@@ -382,6 +382,9 @@ fn a_transcoder_reads_at_one_point_and_moves_the_other() {
     assert_becomes(&specs, AFTER_WRITE, expected);
 }
 
+/// Positions, those changed, and how far the activation was moved.
+type Done = (usize, usize, f32);
+
 #[test]
 fn the_report_counts_positions_and_measures_each_intervention_alone() {
     let report = |specs: &[&str]| {
@@ -389,7 +392,7 @@ fn the_report_counts_positions_and_measures_each_intervention_alone() {
         run.applied.iter().map(|a| (a.positions, a.changed, a.moved)).collect::<Vec<_>>()
     };
     // (10 + 5 + 0) / 2, over three positions
-    let cases: [(&[&str], &[(usize, usize, f32)]); 9] = [
+    let cases: [(&[&str], &[Done]); 9] = [
         (&["SITE:0:multiply:2"], &[(3, 2, 2.5)]),
         (&["SITE:0:add:2:unit"], &[(3, 3, 1.0)]),
         (&["SITE:0:add:-0.25:norm@1..3"], &[(2, 2, 0.25)]),
@@ -409,10 +412,9 @@ fn the_report_counts_positions_and_measures_each_intervention_alone() {
     ];
     for (specs, expected) in cases {
         let found = report(specs);
-        let counts =
-            |all: &[(usize, usize, f32)]| all.iter().map(|a| (a.0, a.1)).collect::<Vec<_>>();
+        let counts = |all: &[Done]| all.iter().map(|a| (a.0, a.1)).collect::<Vec<_>>();
         assert_eq!(counts(&found), counts(expected), "{specs:?}");
-        let moved = |all: &[(usize, usize, f32)]| all.iter().map(|a| a.2).collect::<Vec<_>>();
+        let moved = |all: &[Done]| all.iter().map(|a| a.2).collect::<Vec<_>>();
         assert_close(format!("{specs:?}"), &moved(&found), &moved(expected), ATOL);
     }
 }

@@ -1,0 +1,18 @@
+//! Any bytes as the JSON of interventions: an error, or what gives the same again, as an object and
+//! as a text.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nanoscope_runtime::Intervention;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(interventions) = serde_json::from_slice::<Vec<Intervention>>(bytes) else {
+        return;
+    };
+    for intervention in interventions {
+        let json = serde_json::to_vec(&intervention).expect("an intervention has no strange keys");
+        let again: Intervention = serde_json::from_slice(&json).expect("what is written is read");
+        assert_eq!(again, intervention);
+        assert_eq!(intervention.to_string().parse(), Ok(intervention));
+    }
+});
