@@ -117,6 +117,22 @@ fn each_kind_is_taken_by_both() {
 }
 
 #[test]
+fn the_documents_examples_are_taken_by_both() {
+    let document = include_str!("../../../docs/steering.md");
+    let blocks = document.split("```json\n").skip(1);
+    let examples: Vec<Value> = blocks
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        match example {
+            Value::Array(list) => assert!(list.iter().all(agreed)),
+            object => assert!(agreed(&object)),
+        }
+    }
+}
+
+#[test]
 fn what_the_code_writes_fits_the_schema() {
     let specs = [
         "hook_embed:1:multiply:-3.4028235e38",
