@@ -458,6 +458,27 @@ fn an_intervention_on_some_rows_leaves_the_others_as_they_are_alone() {
 }
 
 #[test]
+fn the_final_norm_has_features_of_every_position_of_a_prompt_in_a_generation() {
+    let (name, model) = models().remove(0);
+    let (hook, width) = (HookPoint::FinalNormalized, model.gpt().config().shape.n_embd);
+    let model = model.with_sae(hook, noisy_sae(width, 2 * width)).unwrap();
+    let prompt = [7, 40, 11];
+    for plan in [
+        Plan::new().track(hook),
+        plan([spec(&format!("{hook}:3:add:2@0..1 when {hook}:5>-1000"))]).track(hook),
+    ] {
+        let full = TokenBatch::new(&[prompt.to_vec()]).unwrap();
+        let full = model.run(&full, &plan).unwrap();
+
+        let generation = model.generate(&prompt, &plan, &Sampling::greedy(2)).unwrap();
+
+        let found = generation.prompt_features()[&hook].to_dense();
+        assert_close(&name, &found, &full.features[&hook].to_dense(), CACHE_ATOL);
+        assert_applied_alike(&name, &generation.applied(), &full.applied);
+    }
+}
+
+#[test]
 fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
     for (name, model) in models() {
         let prompt = [7, 40, 11, 250, 3, 99];
