@@ -52,10 +52,13 @@ impl Scope {
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
         for sae in patiently("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
-            let hook = sae.hook()?;
-            model = model
-                .with_sae(hook, sae.sae)
-                .with_context(|| format!("{} does not fit the model", sae.path.display()))?;
+            let (hook, hook_out) = (sae.hook()?, sae.hook_out()?);
+            let put = match hook_out {
+                Some(write) if write != hook => model.with_transcoder(hook, write, sae.sae),
+                _ => model.with_sae(hook, sae.sae),
+            };
+            model =
+                put.with_context(|| format!("{} does not fit the model", sae.path.display()))?;
             labels.insert(hook, sae.labels);
         }
         Ok(Self { model, labels })
