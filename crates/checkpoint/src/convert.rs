@@ -57,7 +57,6 @@ pub(crate) fn borrowed(
 }
 
 /// Numbers of any type as float32, whether they are finite or not.
-#[cfg(feature = "sae")]
 pub(crate) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     numbers(bytes, dtype, None, |value, _| Ok(value)).expect("any number will do")
 }

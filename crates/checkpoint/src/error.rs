@@ -138,7 +138,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// A file that should hold tensors is of another kind.
-    #[error("{} is neither a safetensors file nor a zip of torch.save, but {found}", path.display())]
+    #[error("{} is neither a safetensors file nor npz, GGUF or a zip of torch.save, but {found}", path.display())]
     NotTorch {
         /// The file.
         path: PathBuf,
@@ -168,6 +168,30 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong with it. Not a `source`: its text repeats its own.
         reason: safetensors::SafeTensorError,
+    },
+    /// A `.npz` file is damaged, or of a kind that numpy's `savez` does not write.
+    #[error("could not read the npz file {}: {what}", path.display())]
+    Npz {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and in which array.
+        what: String,
+    },
+    /// A GGUF file is damaged.
+    #[error("could not read the GGUF file {}: {what}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// A file is not YAML, or has in it what no configuration needs.
+    #[error("could not read the YAML of {}: {what}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
     },
     /// A tensor claims more bytes than its file has.
     #[error("{}: tensor `{tensor}` claims {claimed} bytes, the file has {file_len}", path.display())]
@@ -282,7 +306,12 @@ pub enum CheckpointError {
     },
     /// There is no SAE at a path.
     #[cfg(feature = "sae")]
-    #[error("{} has no SAE of any known format", path.display())]
+    #[error(
+        "{} has no SAE of any known format: no best_model.pt, sae_weights.safetensors, params.npz, \
+         params.safetensors, sae.safetensors, checkpoints/final.safetensors with hyperparams.json, \
+         layer_<i>.safetensors with config.yaml, ae.pt or other .pt or .pth",
+        path.display()
+    )]
     NoSae {
         /// The folder.
         path: PathBuf,
@@ -386,6 +415,58 @@ pub enum CheckpointError {
         /// The key.
         key: String,
     },
+    /// A configuration says something else than the weights beside it.
+    #[error("{}: {key} is {found}, the weights say {expected}", path.display())]
+    Contradicted {
+        /// The configuration.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What the weights say.
+        expected: String,
+    },
+    /// The names of a file's folders do not say what nothing else says.
+    #[error("nothing in the path {} says {what}, as `{example}` would", path.display())]
+    NotInPath {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: &'static str,
+        /// A name that says it.
+        example: &'static str,
+    },
+    /// A file has no tensor of the name that was asked for, or several where none was.
+    #[error("{}: {}; it has {}", path.display(), asked_for(.key.as_deref()), some_of(.known))]
+    NoSuchVector {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        key: Option<String>,
+        /// The tensors that there are.
+        known: Vec<String>,
+    },
+    /// A tensor is no matrix.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected a matrix", path.display())]
+    NotAMatrix {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+    /// A tensor is no vector.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
+    NotAVector {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
     /// A configuration lacks a key that decides what is computed.
     #[error("{} has no key `{key}`", path.display())]
     MissingKey {
@@ -452,6 +533,17 @@ pub enum CheckpointError {
         /// Features that there are.
         d_sae: usize,
     },
+    /// A line of a file of explanations is broken.
+    #[cfg(feature = "sae")]
+    #[error("{}, line {line}: {what}", path.display())]
+    Explanation {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Neither a model nor an SAE lies at a path.
     #[error("{} has neither a model nor an SAE", path.display())]
     NothingKnown {
@@ -460,8 +552,11 @@ pub enum CheckpointError {
     },
 }
 
+fn asked_for(key: Option<&str>) -> String {
+    key.map_or("which tensor is meant must be said".to_owned(), |key| format!("no tensor `{key}`"))
+}
+
 /// The first few of `names`.
-#[cfg(feature = "sae")]
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 8;
     match names {

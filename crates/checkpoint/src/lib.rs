@@ -31,11 +31,13 @@
 
 #[cfg(feature = "sae")]
 mod activations;
+mod control_vector;
 mod convert;
 mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
 mod folder;
+mod gguf;
 #[cfg(feature = "gpt")]
 mod hugging_face;
 #[cfg(feature = "gpt")]
@@ -60,6 +62,7 @@ mod nanochat_sae;
 mod nanochat_tokenizer;
 #[cfg(feature = "gpt")]
 mod native;
+mod npz;
 pub mod pickle;
 #[cfg(feature = "sae")]
 mod pt_writer;
@@ -83,6 +86,7 @@ mod write;
 
 #[cfg(feature = "sae")]
 pub use activations::ActivationFile;
+pub use control_vector::load_vector;
 pub use convert::Order;
 pub use error::CheckpointError;
 #[cfg(feature = "sae")]

@@ -1,4 +1,4 @@
-//! Tensors by name, from a `.pt` or a safetensors file, read one at a time.
+//! Tensors by name, from a `.pt`, safetensors, `.npz` or GGUF file, read one at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,20 +12,32 @@ use pytorch_reader::{PickleValue, PytorchReader};
 use crate::convert::{self, Order};
 use crate::error::CheckpointError;
 use crate::mapped::Mapped;
-use crate::torch_zip;
 #[cfg(feature = "sae")]
 use crate::weight_dtype::WeightDtype;
+use crate::{gguf, npz, torch_zip};
 
 /// A file of named tensors, opened but not yet read.
 pub struct TensorFile {
     path: PathBuf,
-    infos: BTreeMap<String, TensorInfo>,
     kind: Kind,
 }
 
 enum Kind {
-    Pt { reader: PytorchReader, value: PickleValue },
-    Safetensors { mapped: Mapped, offsets: BTreeMap<String, (usize, usize)> },
+    Pt { reader: PytorchReader, value: PickleValue, infos: BTreeMap<String, TensorInfo> },
+    Mapped(MappedTensors),
+}
+
+/// Tensors that lie in a file as they are.
+#[derive(Debug)]
+pub(crate) struct MappedTensors {
+    /// A word for the format, for people.
+    pub(crate) format: &'static str,
+    pub(crate) mapped: Mapped,
+    pub(crate) infos: BTreeMap<String, TensorInfo>,
+    /// Where in the file each tensor's numbers are, row-major and little-endian.
+    pub(crate) offsets: BTreeMap<String, (usize, usize)>,
+    /// What a GGUF file says it is.
+    pub(crate) architecture: Option<String>,
 }
 
 /// What a file says of one of its tensors.
@@ -127,18 +139,24 @@ impl TensorFile {
     /// Opens the file at `path`, recognising by its content what it is. No tensor is read yet.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file cannot be read, is neither format, is damaged, or mentions
-    /// a Python object that has no business in a file of tensors.
+    /// [`CheckpointError`] if the file cannot be read, is of no known format, is damaged, or
+    /// mentions a Python object that has no business in a file of tensors.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut start = [0; 8];
+        let mut start = [0; START];
         let read = regular_file(path)
             .and_then(|mut file| read_start(&mut file, &mut start))
             .map_err(|source| CheckpointError::io(path, source))?;
-        if looks_like_safetensors(start, read) {
-            Self::open_safetensors(path)
+        let start = &start[..read];
+        let mapped = if looks_like_safetensors(start) {
+            open_safetensors(path)?
+        } else if npz::looks_like(start) {
+            npz::open(path)?
+        } else if gguf::looks_like(start) {
+            gguf::open(path)?
         } else {
-            Self::open_pt(path)
-        }
+            return Self::open_pt(path);
+        };
+        Ok(Self { path: path.to_owned(), kind: Kind::Mapped(mapped) })
     }
 
     fn open_pt(path: &Path) -> Result<Self, CheckpointError> {
@@ -169,23 +187,7 @@ impl TensorFile {
                 infos.insert(name.clone(), TensorInfo { shape: tensor.shape().to_vec(), dtype });
             }
         }
-        Ok(Self { path: path.to_owned(), infos, kind: Kind::Pt { reader, value } })
-    }
-
-    fn open_safetensors(path: &Path) -> Result<Self, CheckpointError> {
-        let mapped = Mapped::open(path)?;
-        let header = safetensors::SafeTensors::deserialize(mapped.bytes())
-            .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })?;
-        let start = mapped.bytes().as_ptr() as usize;
-        let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
-        for (name, view) in header.iter() {
-            if let Some(dtype) = Dtype::from_safetensors(view.dtype()) {
-                let from = view.data().as_ptr() as usize - start;
-                infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
-                offsets.insert(name.to_owned(), (from, from + view.data().len()));
-            }
-        }
-        Ok(Self { path: path.to_owned(), infos, kind: Kind::Safetensors { mapped, offsets } })
+        Ok(Self { path: path.to_owned(), kind: Kind::Pt { reader, value, infos } })
     }
 
     /// The file.
@@ -197,13 +199,28 @@ impl TensorFile {
     pub fn format(&self) -> &'static str {
         match &self.kind {
             Kind::Pt { .. } => "PyTorch .pt",
-            Kind::Safetensors { .. } => "safetensors",
+            Kind::Mapped(mapped) => mapped.format,
+        }
+    }
+
+    /// What a GGUF file says it is, its `general.architecture`.
+    pub(crate) fn gguf_architecture(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Mapped(mapped) => mapped.architecture.as_deref(),
+            Kind::Pt { .. } => None,
+        }
+    }
+
+    fn infos(&self) -> &BTreeMap<String, TensorInfo> {
+        match &self.kind {
+            Kind::Pt { infos, .. } => infos,
+            Kind::Mapped(mapped) => &mapped.infos,
         }
     }
 
     /// Every tensor's name, in alphabetical order, with what the file says of it.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.infos.iter().map(|(name, info)| (name.as_str(), info))
+        self.infos().iter().map(|(name, info)| (name.as_str(), info))
     }
 
     /// What the file says of the tensor `name`.
@@ -211,7 +228,7 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError::MissingTensor`].
     pub fn info(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
-        self.infos.get(name).ok_or_else(|| CheckpointError::MissingTensor {
+        self.infos().get(name).ok_or_else(|| CheckpointError::MissingTensor {
             path: self.path.clone(),
             tensor: name.to_owned(),
         })
@@ -249,7 +266,7 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError`] if the tensor is missing, has another shape, is not of numbers, cannot
     /// be read, or holds a number that is not finite. The last is not looked for where the data
-    /// are mapped as they are (float32 in a safetensors file): that would read what mapping leaves
+    /// are mapped as they are (float32 in any file but a `.pt`): that would read what mapping leaves
     /// unread.
     pub fn read(
         &self,
@@ -270,7 +287,7 @@ impl TensorFile {
         match &self.kind {
             Kind::Pt { .. } => convert::owned(self.pt_bytes(name)?, info.dtype, expected, order)
                 .map_err(not_finite),
-            Kind::Safetensors { mapped, offsets } => {
+            Kind::Mapped(MappedTensors { mapped, offsets, .. }) => {
                 let (from, to) = offsets[name];
                 match (order, info.dtype, mapped.view(from, to)) {
                     // Nothing is read here: the pages come in as the weights are used.
@@ -298,11 +315,44 @@ impl TensorFile {
             source,
         })
     }
+
+    /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
+    /// Of any but a `.pt` no more than a part is in memory.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the tensor is missing or cannot be read.
+    pub(crate) fn each_part(
+        &self,
+        name: &str,
+        part: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), CheckpointError> {
+        let dtype = self.info(name)?.dtype;
+        let mut give = |bytes: &[u8]| part(&convert::floats(bytes, dtype));
+        match &self.kind {
+            Kind::Pt { .. } => self.pt_bytes(name)?.chunks(AT_ONCE).for_each(give),
+            Kind::Mapped(MappedTensors { offsets, .. }) => {
+                // Read and not mapped: the pages of a map count as the process' memory.
+                let io = |source| CheckpointError::io(&self.path, source);
+                let (from, to) = offsets[name];
+                let mut file = File::open(&self.path).map_err(io)?;
+                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
+                let mut buffer = vec![0; AT_ONCE.min(to - from)];
+                let mut left = to - from;
+                while left > 0 {
+                    let bytes = &mut buffer[..AT_ONCE.min(left)];
+                    file.read_exact(bytes).map_err(io)?;
+                    give(bytes);
+                    left -= bytes.len();
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(feature = "sae")]
 impl TensorFile {
-    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Of a safetensors file no more
+    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Of any but a `.pt` no more
     /// than the result and a small part of the tensor is in memory, unless it is transposed.
     ///
     /// # Errors
@@ -350,49 +400,34 @@ impl TensorFile {
     pub(crate) fn place(&self, name: &str) -> Option<(u64, u64)> {
         match &self.kind {
             Kind::Pt { .. } => None,
-            Kind::Safetensors { offsets, .. } => {
+            Kind::Mapped(MappedTensors { offsets, .. }) => {
                 offsets.get(name).map(|&(from, to)| (from as u64, to as u64))
             }
         }
     }
+}
 
-    /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
-    /// Of a safetensors file no more than a part is in memory.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if the tensor is missing or cannot be read.
-    pub(crate) fn each_part(
-        &self,
-        name: &str,
-        part: &mut dyn FnMut(&[f32]),
-    ) -> Result<(), CheckpointError> {
-        let dtype = self.info(name)?.dtype;
-        let mut give = |bytes: &[u8]| part(&convert::floats(bytes, dtype));
-        match &self.kind {
-            Kind::Pt { .. } => self.pt_bytes(name)?.chunks(AT_ONCE).for_each(give),
-            Kind::Safetensors { offsets, .. } => {
-                // Read and not mapped: the pages of a map count as the process' memory.
-                let io = |source| CheckpointError::io(&self.path, source);
-                let (from, to) = offsets[name];
-                let mut file = File::open(&self.path).map_err(io)?;
-                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
-                let mut buffer = vec![0; AT_ONCE.min(to - from)];
-                let mut left = to - from;
-                while left > 0 {
-                    let bytes = &mut buffer[..AT_ONCE.min(left)];
-                    file.read_exact(bytes).map_err(io)?;
-                    give(bytes);
-                    left -= bytes.len();
-                }
-            }
+fn open_safetensors(path: &Path) -> Result<MappedTensors, CheckpointError> {
+    let mapped = Mapped::open(path)?;
+    let header = safetensors::SafeTensors::deserialize(mapped.bytes())
+        .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })?;
+    let start = mapped.bytes().as_ptr() as usize;
+    let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
+    for (name, view) in header.iter() {
+        if let Some(dtype) = Dtype::from_safetensors(view.dtype()) {
+            let from = view.data().as_ptr() as usize - start;
+            infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
+            offsets.insert(name.to_owned(), (from, from + view.data().len()));
         }
-        Ok(())
     }
+    Ok(MappedTensors { format: "safetensors", mapped, infos, offsets, architecture: None })
 }
 
 /// Bytes of a tensor that are converted at once; a multiple of every number's size.
-#[cfg(feature = "sae")]
 const AT_ONCE: usize = 4 << 20;
+
+/// Bytes at the start of a file that tell its format.
+const START: usize = 256;
 
 /// Opens the file at `path`. Not a folder, which cannot be read, and no pipe, which may never end.
 fn regular_file(path: &Path) -> io::Result<File> {
@@ -419,11 +454,12 @@ fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
 
 /// A safetensors file starts with the length of its header and the header's brace; no zip, pickle
 /// or tar has a brace there after a length that small.
-fn looks_like_safetensors(start: [u8; 8], read: usize) -> bool {
-    read == 8
-        && u64::from_le_bytes(start) < (1 << 32)
-        && !start.starts_with(b"PK")
-        && start[5..] == [0, 0, 0]
+fn looks_like_safetensors(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(|length| {
+        u64::from_le_bytes(*length) < (1 << 32)
+            && !start.starts_with(b"PK")
+            && length[5..] == [0, 0, 0]
+    })
 }
 
 fn file_len(path: &Path) -> Result<u64, CheckpointError> {
