@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
-use crate::load_saes::{find_saes, is_sae, open_sae};
+use crate::find_saes::find_saes;
+use crate::load_saes::{is_sae, open_sae};
 use crate::nanochat::{Form, ModelFiles};
 use crate::shards::{TensorSource, is_index};
 use crate::tensors::{Dtype, TensorFile};

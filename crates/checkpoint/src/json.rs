@@ -57,6 +57,20 @@ pub(crate) fn from_value<T: DeserializeOwned>(
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
+/// Checks that `value`, which was found in the file at `path`, has no key but `known` ones.
+#[cfg(feature = "sae")]
+pub(crate) fn check_keys(
+    path: &Path,
+    value: &Value,
+    known: &[&str],
+) -> Result<(), CheckpointError> {
+    let mut keys = value.as_object().into_iter().flat_map(Map::keys);
+    match keys.find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(CheckpointError::UnknownKey { path: path.to_owned(), key: key.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// The error with the key in front that has the wrong value, which serde_json leaves out.
 fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
     let path = error.path().to_string();

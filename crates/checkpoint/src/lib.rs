@@ -31,13 +31,25 @@
 
 #[cfg(feature = "sae")]
 mod activations;
+#[cfg(feature = "sae")]
+mod circuit_tracer;
 mod control_vector;
 mod convert;
+#[cfg(feature = "sae")]
+mod dictionary_learning;
 mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
+#[cfg(feature = "sae")]
+mod find_saes;
 mod folder;
+#[cfg(feature = "sae")]
+mod gemma_scope;
+#[cfg(feature = "sae")]
+mod gemma_scope_2;
 mod gguf;
+#[cfg(feature = "sae")]
+mod goodfire;
 #[cfg(feature = "gpt")]
 mod hugging_face;
 #[cfg(feature = "gpt")]
@@ -47,6 +59,8 @@ mod inspect;
 mod json;
 #[cfg(feature = "sae")]
 mod labels;
+#[cfg(feature = "sae")]
+mod llama_scope;
 #[cfg(feature = "sae")]
 mod load_saes;
 mod mapped;
@@ -63,9 +77,15 @@ mod nanochat_tokenizer;
 #[cfg(feature = "gpt")]
 mod native;
 mod npz;
+#[cfg(feature = "sae")]
+mod openai;
+#[cfg(feature = "sae")]
+mod path_names;
 pub mod pickle;
 #[cfg(feature = "sae")]
 mod pt_writer;
+#[cfg(feature = "sae")]
+mod qwen_scope;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod sae_facts;
 #[cfg(feature = "sae")]
@@ -78,11 +98,15 @@ mod saelens_writer;
 mod saved_weight;
 #[cfg(feature = "gpt")]
 mod shards;
+#[cfg(feature = "sae")]
+mod sparsify;
 mod tensors;
 mod torch_zip;
 #[cfg(feature = "sae")]
 mod weight_dtype;
 mod write;
+#[cfg(feature = "sae")]
+mod yaml;
 
 #[cfg(feature = "sae")]
 pub use activations::ActivationFile;

@@ -1,4 +1,4 @@
-//! Finds SAEs in files and folders, recognises their format, and loads them.
+//! Recognises the format of SAEs, and loads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,12 +9,15 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
 use crate::error::CheckpointError;
-use crate::folder::entries;
+use crate::find_saes::find_saes;
 use crate::labels::Labels;
 use crate::sae_file::{Place, SaeFile};
 use crate::tensors::TensorFile;
 use crate::weight_dtype::WeightDtype;
-use crate::{nanochat_sae, saelens};
+use crate::{
+    circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, goodfire, llama_scope,
+    nanochat_sae, openai, qwen_scope, saelens, sparsify,
+};
 
 /// An SAE with what its files say of it.
 #[derive(Debug)]
@@ -75,17 +78,13 @@ fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
     name.parse().map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })
 }
 
-/// Folders deeper than this below the one given are not searched.
-const DEEPEST: usize = 16;
-
-/// The folder in which nanochat-SAE prepares an SAE for Neuronpedia.
-const UPLOAD_DIR: &str = "neuronpedia_upload";
-
 /// Loads every SAE at `paths` for use in a model.
 ///
-/// Of the files in one folder that are stages of one training, one is taken: nanochat-SAE's
-/// `best_model.pt`, else the highest step of `checkpoint_step*.pt`, else `sae_final.pt`. Other
-/// `.pt` files count only in a folder that has none of these, and then each is an SAE of its own.
+/// Of a folder those files are taken that the tools' names say are SAEs, and of those that are
+/// stages of one training only the last: nanochat-SAE's `best_model.pt`, else the highest step of
+/// `checkpoint_step*.pt`, else `sae_final.pt`; dictionary_learning's `ae.pt`, else the highest step
+/// of `ae_*.pt`. Other `.pt` and `.pth` files count only in a folder that has none of these, and
+/// then each is an SAE of its own.
 ///
 /// The result is in the order of the hook points.
 ///
@@ -175,6 +174,9 @@ pub fn load_sae_as(
 fn load(file: &SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae, CheckpointError> {
     let path = file.path().to_owned();
     let dir = path.parent().unwrap_or(Path::new("."));
+    // The folder that is the SAE's is above that of its weights.
+    let is_part = dir.file_name().is_some_and(|name| name == llama_scope::CHECKPOINTS_DIR);
+    let dir = dir.parent().filter(|_| is_part).unwrap_or(dir);
     let labels = Labels::read(dir, file.config.d_sae())?;
     let sae = file.load(device, dtype)?;
     Ok(LoadedSae { sae, place: file.place.clone(), path, format: file.format, labels })
@@ -183,12 +185,23 @@ fn load(file: &SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae
 /// What tells whether a file is of a format, and what opens it.
 type Format = (fn(&TensorFile) -> bool, fn(TensorFile) -> Result<SaeFile, CheckpointError>);
 
-/// Every format; the first that claims a file has it.
-const FORMATS: &[Format] =
-    &[(nanochat_sae::claims, nanochat_sae::open), (saelens::claims, saelens::open)];
+/// Every format; the first that claims a file has it. Those that go by what lies beside a file come
+/// before those that take any with the right tensors.
+const FORMATS: &[Format] = &[
+    (nanochat_sae::claims, nanochat_sae::open),
+    (saelens::claims, saelens::open),
+    (sparsify::claims, sparsify::open),
+    (llama_scope::claims, llama_scope::open),
+    (circuit_tracer::claims, circuit_tracer::open),
+    (dictionary_learning::claims, dictionary_learning::open),
+    (qwen_scope::claims, qwen_scope::open),
+    (gemma_scope::claims, gemma_scope::open),
+    (gemma_scope_2::claims, gemma_scope_2::open),
+    (openai::claims, openai::open),
+    (goodfire::claims, goodfire::open),
+];
 
 /// Whether `file` has an SAE of a known format.
-#[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` asks"))]
 pub(crate) fn is_sae(file: &TensorFile) -> bool {
     FORMATS.iter().any(|(claims, _)| claims(file))
 }
@@ -202,106 +215,5 @@ pub(crate) fn open_sae(path: &Path) -> Result<SaeFile, CheckpointError> {
             path: path.to_owned(),
             tensors: file.tensors().map(|(name, _)| name.to_owned()).collect(),
         }),
-    }
-}
-
-/// The SAE files at `path`, in order of name.
-pub(crate) fn find_saes(path: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
-    if metadata.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    let mut visited = BTreeSet::new();
-    search(path, 0, &mut visited, &mut found)?;
-    Ok(found)
-}
-
-fn search(
-    dir: &Path,
-    depth: usize,
-    visited: &mut BTreeSet<PathBuf>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), CheckpointError> {
-    // A link back to a folder above would go round for ever.
-    let real = fs::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    if depth > DEEPEST || !visited.insert(real) {
-        return Ok(());
-    }
-    let paths = entries(dir)?;
-    found.extend(choose(&paths));
-    // nanochat-SAE's trainer leaves a second copy there, without its configuration.
-    let is_copy = |path: &Path| path.file_name().is_some_and(|name| name == UPLOAD_DIR);
-    for path in paths.iter().filter(|path| path.is_dir() && !is_copy(path)) {
-        search(path, depth + 1, visited, found)?;
-    }
-    Ok(())
-}
-
-/// The files to take of those in one folder.
-fn choose(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-    let named = |wanted: &str| {
-        paths.iter().find(|path| name(path).as_deref() == Some(wanted) && path.is_file())
-    };
-    let step = |path: &Path| -> Option<u64> {
-        name(path)?.strip_prefix("checkpoint_step")?.strip_suffix(".pt")?.parse().ok()
-    };
-    let latest = || paths.iter().filter_map(|path| Some((step(path)?, path))).max();
-    let one = named("best_model.pt")
-        .or_else(|| latest().map(|(_, path)| path))
-        .or_else(|| named("sae_final.pt"))
-        .or_else(|| named(saelens::WEIGHTS_FILE));
-    match one {
-        Some(path) => vec![path.clone()],
-        None => {
-            let is_pt = |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "pt");
-            paths.iter().filter(is_pt).filter(|path| path.is_file()).cloned().collect()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(names: &[&str]) -> Vec<String> {
-        let dir = tempfile::tempdir().unwrap();
-        for name in names {
-            fs::write(dir.path().join(name), b"").unwrap();
-        }
-        let found = find_saes(dir.path()).unwrap();
-        found.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn one_file_is_taken_of_a_training_and_the_highest_step_by_number() {
-        let steps = ["checkpoint_step9.pt", "checkpoint_step10.pt", "sae_final.pt", "config.json"];
-
-        assert_eq!(chosen(&steps), ["checkpoint_step10.pt"]);
-        assert_eq!(chosen(&["best_model.pt", "checkpoint_step10.pt"]), ["best_model.pt"]);
-        assert_eq!(chosen(&["sae_final.pt", "other.pt"]), ["sae_final.pt"]);
-        assert_eq!(chosen(&["b.pt", "a.pt", "notes.txt"]), ["a.pt", "b.pt"]);
-    }
-
-    #[test]
-    fn the_copy_that_nanochat_sae_prepares_for_upload_is_not_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join(UPLOAD_DIR)).unwrap();
-        fs::write(dir.path().join(UPLOAD_DIR).join("sae_weights.pt"), b"").unwrap();
-        fs::write(dir.path().join("sae_final.pt"), b"").unwrap();
-
-        assert_eq!(find_saes(dir.path()).unwrap(), [dir.path().join("sae_final.pt")]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_back_to_the_folder_does_not_go_round_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("layer_0")).unwrap();
-        fs::write(dir.path().join("layer_0/best_model.pt"), b"").unwrap();
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("layer_0/again")).unwrap();
-
-        assert_eq!(find_saes(dir.path()).unwrap().len(), 1);
     }
 }

@@ -82,7 +82,8 @@ pub(crate) enum Finish {
     /// Thresholds are divided by the decoder's norms: they were compared with pre-activations that
     /// are multiplied by them.
     ThresholdOverDecoderNorm,
-    /// The decoder's rows are brought to norm 1, features and thresholds multiplied by what it was.
+    /// If the decoder's rows are not of norm 1, they are brought to it, features and thresholds
+    /// multiplied by what it was: what dictionary_learning does to an `AutoEncoder`.
     FoldDecoderNorm,
     /// The decoder's rows are multiplied by the numbers of this tensor.
     ScaleDecoderRows(String),
@@ -117,6 +118,9 @@ impl Weight {
         }
     }
 }
+
+/// How far from 1 a norm is 1, by `torch.allclose`.
+const CLOSE: f32 = 1e-5 + 1e-8;
 
 /// The weights that every SAE has, under the field's usual names, `x · W` being how they are used.
 pub(crate) fn usual_sources() -> Vec<(Weight, Source)> {
@@ -291,18 +295,11 @@ impl SaeFile {
                 Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
             }
             Source::One { name, times } => {
-                let one = self.one(name)? * times;
+                let one = self.file.one(name)? * times;
                 Tensor::full(shape, one, (device, DType::F32))
             }
             Source::Fill(value) => Tensor::full(shape, *value, (device, DType::F32)),
         })
-    }
-
-    /// The only number of the tensor `name`.
-    fn one(&self, name: &str) -> Result<f32, CheckpointError> {
-        let shape = self.file.info(name)?.shape.clone();
-        let data = self.file.read(name, &shape, Order::AsStored)?;
-        Ok(data.iter::<f32>().next().expect("the tensor was checked to have one number"))
     }
 
     fn source(&self, weight: Weight) -> &Source {
@@ -314,7 +311,10 @@ impl SaeFile {
         let new = |weights| Sae::new(self.config.clone(), weights);
         let sae = match &self.finish {
             Finish::AsRead => new(weights),
-            Finish::FoldDecoderNorm => new(weights).and_then(|sae| sae.fold_w_dec_norm()),
+            Finish::FoldDecoderNorm => new(weights).and_then(|sae| {
+                let off = (sae.decoder_norms() - 1.0).abs().max().into_scalar::<f32>();
+                if off <= CLOSE { Ok(sae) } else { sae.fold_w_dec_norm() }
+            }),
             Finish::RescaleByDecoderNorm => {
                 let threshold = weights.threshold.clone();
                 let folded = new(weights).and_then(|sae| sae.fold_w_dec_norm());

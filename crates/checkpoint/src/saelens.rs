@@ -196,15 +196,7 @@ impl Cfg<'_> {
                 false => Ok(()),
             };
         }
-        let known =
-            |key: &&String| KEYS.contains(&key.as_str()) || OTHER_KEYS.contains(&key.as_str());
-        let mut keys = description.as_object().into_iter().flat_map(Map::keys);
-        match keys.find(|key| !known(key)) {
-            Some(key) => {
-                Err(CheckpointError::UnknownKey { path: self.path.to_owned(), key: key.clone() })
-            }
-            None => Ok(()),
-        }
+        json::check_keys(self.path, description, &[&KEYS[..], &OTHER_KEYS].concat())
     }
 
     fn kind(&self, file: &TensorFile) -> Result<Kind, CheckpointError> {

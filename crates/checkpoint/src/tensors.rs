@@ -352,6 +352,38 @@ impl TensorFile {
 
 #[cfg(feature = "sae")]
 impl TensorFile {
+    /// Whether it is a file of PyTorch's own, which can hold more than tensors.
+    pub(crate) fn is_pt(&self) -> bool {
+        matches!(self.kind, Kind::Pt { .. })
+    }
+
+    /// The lengths of the matrix `name`.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is missing or has another number of dimensions.
+    pub(crate) fn matrix_shape(&self, name: &str) -> Result<[usize; 2], CheckpointError> {
+        let found = &self.info(name)?.shape;
+        let shape = <[usize; 2]>::try_from(found.as_slice());
+        shape.map_err(|_| CheckpointError::NotAMatrix {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            found: found.clone(),
+        })
+    }
+
+    /// The only number of the tensor `name`.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is missing, has more numbers or none, or is not finite.
+    pub(crate) fn one(&self, name: &str) -> Result<f32, CheckpointError> {
+        let info = self.info(name)?;
+        if info.len() != 1 {
+            self.info_of_shape(name, &[])?;
+        }
+        let data = self.read(name, &info.shape.clone(), Order::AsStored)?;
+        Ok(data.iter::<f32>().next().expect("it has one number"))
+    }
+
     /// As [`read`](Self::read), with the numbers rounded to `dtype`. Of any but a `.pt` no more
     /// than the result and a small part of the tensor is in memory, unless it is transposed.
     ///

@@ -1,0 +1,48 @@
+//! What the names of a file and its folders say, where nothing in a file says it.
+
+use std::path::Path;
+
+/// The names of the file at `path` and of the folders that it lies in, the innermost first.
+///
+/// Links are not followed: Hugging Face's cache has files under their names as links to others
+/// without.
+pub(crate) fn names(path: &Path) -> Vec<String> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let names = path.components().rev().filter_map(|part| match part {
+        std::path::Component::Normal(name) => name.to_str().map(str::to_owned),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The number that stands after the word `word`: 20 in `layer_20` after `layer_`. No letter or
+/// digit may stand before the word.
+pub(crate) fn number_after(text: &str, word: &str) -> Option<usize> {
+    text.match_indices(word).find_map(|(at, _)| {
+        let is_start = !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric());
+        let rest = &text[at + word.len()..];
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        is_start.then(|| rest[..digits].parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_after_a_whole_word() {
+        assert_eq!(number_after("layer_20", "layer_"), Some(20));
+        assert_eq!(number_after("layer_12_width_16k", "layer_"), Some(12));
+        assert_eq!(number_after("Llama-3.1-8B-SAE-l19.pth", "l"), Some(19));
+        assert_eq!(number_after("model5-l7.pt", "l"), Some(7));
+        for text in ["", "layer_", "layer_x", "player_3", "layer_99999999999999999999999"] {
+            assert_eq!(number_after(text, "layer_"), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_come_from_the_file_outwards() {
+        assert_eq!(names(Path::new("/a/b/c.npz")), ["c.npz", "b", "a"]);
+    }
+}
