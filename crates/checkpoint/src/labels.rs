@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::CheckpointError;
-use crate::json;
+use crate::{json, neuronpedia};
 
 /// The file in an SAE's folder that holds the labels of its features.
 pub const LABELS_FILE: &str = "labels.json";
 
 /// A short text per feature, for some features of an SAE.
 ///
-/// The file is a JSON object from the feature's index to its label: `{"417": "size adjectives"}`.
+/// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
+/// `{"417": "size adjectives"}`. Neuronpedia's explanations are read too, `explanations.jsonl` or
+/// `explanations/batch-*.jsonl`, plain or packed with gzip: of each feature the first one, unless
+/// [`LABELS_FILE`] has a label for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     labels: BTreeMap<u32, String>,
@@ -21,19 +24,20 @@ impl Labels {
     /// Reads the labels in `dir`; none if there is no such file.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file is no such object, or names a feature that an SAE with
+    /// [`CheckpointError`] if a file is not what it should be, or names a feature that an SAE with
     /// `d_sae` features does not have.
     pub fn read(dir: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
+        let mut labels = neuronpedia::read(dir, d_sae)?;
         let path = dir.join(LABELS_FILE);
-        if !path.is_file() {
-            return Ok(Self::default());
+        if path.is_file() {
+            for (key, label) in json::read::<BTreeMap<String, String>>(&path)? {
+                match key.parse::<u32>() {
+                    Ok(feature) if (feature as usize) < d_sae => labels.insert(feature, label),
+                    _ => return Err(CheckpointError::LabelOfNoFeature { path, key, d_sae }),
+                };
+            }
         }
-        let labels: BTreeMap<String, String> = json::read(&path)?;
-        let labels = labels.into_iter().map(|(key, label)| match key.parse::<u32>() {
-            Ok(feature) if (feature as usize) < d_sae => Ok((feature, label)),
-            _ => Err(CheckpointError::LabelOfNoFeature { path: path.clone(), key, d_sae }),
-        });
-        Ok(Self { labels: labels.collect::<Result<_, _>>()? })
+        Ok(Self { labels })
     }
 
     /// The label of `feature`, if it has one.

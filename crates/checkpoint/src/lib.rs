@@ -76,6 +76,8 @@ mod nanochat_sae;
 mod nanochat_tokenizer;
 #[cfg(feature = "gpt")]
 mod native;
+#[cfg(feature = "sae")]
+mod neuronpedia;
 mod npz;
 #[cfg(feature = "sae")]
 mod openai;
