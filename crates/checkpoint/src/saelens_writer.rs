@@ -38,6 +38,13 @@ pub fn save_saelens(
     dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
     let weights_file = dir.join(WEIGHTS_FILE);
+    if sae.config().d_out() != sae.config().d_in() && hook_out.is_none() {
+        return Err(CheckpointError::NotExpressible {
+            path: weights_file,
+            format: "SAELens",
+            reason: "nothing says which point it writes, and it is as wide as another".to_owned(),
+        });
+    }
     let sae = prepared(&weights_file, sae, hook_out.is_some())?;
     let is_transcoder = hook_out.is_some() || sae.config().skip();
     let mut description = description(&weights_file, &sae, is_transcoder)?;
