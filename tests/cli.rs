@@ -400,3 +400,59 @@ fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
     assert_eq!(run(&sharded), run(&single));
     assert!(stdout(&["hooks", "--model", &single]).contains("blocks.2.hook_resid_post"));
 }
+
+/// A control vector as llama.cpp and repeng write it, of one layer.
+fn control_vector(layer: usize, values: &[f32]) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let mut file = b"GGUF".to_vec();
+    file.extend(3_u32.to_le_bytes());
+    // One tensor, one key of metadata.
+    file.extend([1_u64, 1].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend(text("general.architecture"));
+    file.extend(8_u32.to_le_bytes());
+    file.extend(text("controlvector"));
+    file.extend(text(&format!("direction.{layer}")));
+    file.extend(1_u32.to_le_bytes());
+    file.extend((values.len() as u64).to_le_bytes());
+    // float32, at the start of the data.
+    file.extend(0_u32.to_le_bytes());
+    file.extend(0_u64.to_le_bytes());
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    file
+}
+
+#[test]
+fn a_control_vector_is_a_direction_at_the_layer_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("calm.gguf");
+    let mut values = vec![0.0; 256];
+    values[7] = 2.0;
+    std::fs::write(&path, control_vector(2, &values)).unwrap();
+    let flag = format!("calm={}", path.display());
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    let capture = ["run", "--tokens", "30,31,32", "--capture", "blocks.3.hook_resid_pre"];
+    let captured = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let data = file.tensor("blocks.3.hook_resid_pre").unwrap().data().to_vec();
+        data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect::<Vec<f32>>()
+    };
+
+    stdout(&[&capture[..], &["--out", before.to_str().unwrap()]].concat());
+    let steer = ["--vector", &flag, "--steer", "blocks.2.hook_resid_post:calm:add:1.5@1..2"];
+    stdout(&[&capture[..], &steer, &["--out", after.to_str().unwrap()]].concat());
+
+    let (before, after) = (captured(&before), captured(&after));
+    // What the next block reads is the stream times a number near 1.
+    for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+        let moved = after - before;
+        let expected = if at == 256 + 7 { 3.0 } else { 0.0 };
+        assert!((moved - expected).abs() <= 0.1 * expected, "{moved} at {at}");
+    }
+    let other = ["--vector", &flag, "--steer", "blocks.1.hook_resid_post:calm:add:1.5"];
+    let (error, _) = failure(&[&capture[..], &other].concat());
+    assert!(error.contains("direction.1") && error.contains("direction.2"), "{error}");
+    let (error, _) = failure(&[&capture[..], &["--vector", &flag]].concat());
+    assert!(error.contains("a --vector is used by no intervention"), "{error}");
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention};
+use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
@@ -284,6 +284,10 @@ pub(crate) struct PlanArgs {
     /// applied after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
+    /// A direction to steer along by its name, HOOK:NAME:add:3; from a .safetensors, .npz or .pt
+    /// file, or a control vector of llama.cpp or repeng (.gguf)
+    #[arg(long, value_name = "NAME=PATH[#KEY]")]
+    pub(crate) vector: Vec<VectorFlag>,
     #[arg(
         long,
         value_name = "COND",
@@ -317,6 +321,28 @@ pub(crate) enum SpliceArg {
     KeepError,
     /// It is lost, as in nanochat-SAE
     Reconstruct,
+}
+
+/// A vector's name, and where its numbers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VectorFlag {
+    pub(crate) name: VectorName,
+    pub(crate) path: PathBuf,
+    pub(crate) key: Option<String>,
+}
+
+impl std::str::FromStr for VectorFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = text.split_once('=').ok_or("it is not of the form NAME=PATH[#KEY]")?;
+        let name = name.parse().map_err(|error| format!("{error}"))?;
+        let (path, key) = match file.rsplit_once('#') {
+            Some((path, key)) if !PathBuf::from(file).exists() => (path, Some(key.to_owned())),
+            _ => (file, None),
+        };
+        Ok(Self { name, path: path.into(), key })
+    }
 }
 
 /// The hook point that an SAE reads, and the one that it writes if that is another.

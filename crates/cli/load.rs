@@ -1,17 +1,17 @@
 //! Flags to a model that can be run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope_checkpoint::{
-    Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer,
+    Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer, load_vector,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice};
+use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice, Target};
 
-use crate::args::{ModelArgs, PlanArgs, SpliceArg, Track};
+use crate::args::{ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
 use crate::demo;
 use crate::output::{Hint, note};
 use crate::progress::patiently;
@@ -82,16 +82,17 @@ impl Scope {
         {
             plan = plan.track(deepest);
         }
-        for steer in &args.steer {
-            let mut intervention = steer.clone();
-            if args.splice == Some(SpliceArg::Reconstruct) {
+        let mut interventions = args.steer.clone();
+        if args.splice == Some(SpliceArg::Reconstruct) {
+            for intervention in &mut interventions {
                 intervention.splice = Splice::Reconstruct;
             }
-            plan = plan.intervene(intervention);
         }
         for path in &args.steer_file {
-            plan = read_interventions(path)?.into_iter().fold(plan, Plan::intervene);
+            interventions.extend(read_interventions(path)?);
         }
+        plan = vectors(plan, &args.vector, &interventions)?;
+        plan = interventions.into_iter().fold(plan, Plan::intervene);
         Ok(args.stop_when.iter().copied().fold(plan, Plan::stop_when))
     }
 
@@ -117,6 +118,26 @@ impl Scope {
             hint.into()
         })
     }
+}
+
+/// The plan with the vectors that flags name. Of a control vector each layer has its own, so which
+/// one is meant follows from where it is used.
+fn vectors(mut plan: Plan, flags: &[VectorFlag], used: &[Intervention]) -> Result<Plan> {
+    for VectorFlag { name, path, key } in flags {
+        let uses = used.iter().filter(|used| used.target == Target::Vector(name.clone()));
+        let layers: BTreeSet<_> = uses.map(|used| used.hook.layer()).collect();
+        if layers.is_empty() {
+            let hint = "name it in an intervention: --steer HOOK:NAME:add:3";
+            return Err(Hint::new("a --vector is used by no intervention", hint).into());
+        }
+        if key.is_none() && layers.len() > 1 && path.extension().is_some_and(|ext| ext == "gguf") {
+            let hint = "give each layer's a name of its own: --vector a3=FILE#direction.3";
+            return Err(Hint::new("one control vector is used in several layers", hint).into());
+        }
+        let layer = layers.first().copied().flatten();
+        plan = plan.vector(name.clone(), load_vector(path, key.as_deref(), layer)?);
+    }
+    Ok(plan)
 }
 
 fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
