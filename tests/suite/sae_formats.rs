@@ -17,7 +17,8 @@ const ROWS: usize = 64;
 
 #[derive(Debug, Deserialize)]
 struct Case {
-    case: String,
+    #[serde(rename = "case")]
+    name: String,
     path: PathBuf,
     hook: Option<String>,
     hook_out: Option<String>,
@@ -32,7 +33,7 @@ fn cases(format: &str) -> Vec<Case> {
     let manifest = std::fs::read(root().join("manifest.json")).unwrap();
     let all: Vec<Case> = serde_json::from_slice(&manifest).unwrap();
     let cases: Vec<Case> =
-        all.into_iter().filter(|case| case.case.starts_with(&format!("{format}/"))).collect();
+        all.into_iter().filter(|case| case.name.starts_with(&format!("{format}/"))).collect();
     assert!(!cases.is_empty(), "no cases of {format}");
     cases
 }
@@ -40,13 +41,13 @@ fn cases(format: &str) -> Vec<Case> {
 fn load(case: &Case) -> LoadedSae {
     let device = nanoscope_device::for_tests();
     load_sae(&root().join(&case.path), &device).unwrap_or_else(|error| {
-        panic!("{}: {error}: {:?}", case.case, std::error::Error::source(&error))
+        panic!("{}: {error}: {:?}", case.name, std::error::Error::source(&error))
     })
 }
 
 /// Checks features, dense and sparse, and what they decode to.
 fn check(case: &Case) {
-    let name = &case.case;
+    let name = &case.name;
     let loaded = load(case);
     let sae = &loaded.sae;
     let expected = Arrays::read(&root().join(name).join("expected.safetensors"));
@@ -95,18 +96,18 @@ fn check_all(format: &str, name: &str, at: &[(&str, &str, Option<&str>)]) {
     for case in cases {
         check(&case);
         let loaded = load(&case);
-        assert_eq!(loaded.format, name, "{}", case.case);
-        let known = at.iter().find(|(known, ..)| case.case == format!("{format}/{known}"));
-        let (_, hook, hook_out) = known.unwrap_or_else(|| panic!("no place for {}", case.case));
+        assert_eq!(loaded.format, name, "{}", case.name);
+        let known = at.iter().find(|(known, ..)| case.name == format!("{format}/{known}"));
+        let (_, hook, hook_out) = known.unwrap_or_else(|| panic!("no place for {}", case.name));
         let place = (loaded.place.hook.as_deref(), loaded.place.hook_out.as_deref());
-        assert_eq!(place, (Some(*hook), *hook_out), "{}", case.case);
+        assert_eq!(place, (Some(*hook), *hook_out), "{}", case.name);
     }
 }
 
 /// A case by its name.
 fn case(name: &str) -> Case {
     let (format, _) = name.split_once('/').unwrap();
-    cases(format).into_iter().find(|case| case.case == name).unwrap()
+    cases(format).into_iter().find(|case| case.name == name).unwrap()
 }
 
 #[test]
@@ -247,14 +248,14 @@ fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sa
     check(case);
     let sae = load(case).sae;
     let mistaken = mistaken(sae.config().clone(), sae.weights());
-    let expected = Arrays::read(&root().join(&case.case).join("expected.safetensors"));
+    let expected = Arrays::read(&root().join(&case.name).join("expected.safetensors"));
     let x = expected.floats("x").values.clone();
     let x = TensorData::new(x, [ROWS, sae.config().d_in()]);
     let x = Tensor::<2>::from_data(x, &nanoscope_device::for_tests());
     let found = values(mistaken.encode(x));
     let off = found.iter().zip(&expected.floats("features").values).map(|(a, b)| (a - b).abs());
     let off = off.fold(0.0, f32::max);
-    assert!(off > 100.0 * FEATURES_ATOL, "{}: the mistake would not show ({off})", case.case);
+    assert!(off > 100.0 * FEATURES_ATOL, "{}: the mistake would not show ({off})", case.name);
 }
 
 fn with_config(config: Result<SaeConfig, SaeError>, weights: SaeWeights) -> Sae {
@@ -322,7 +323,7 @@ fn a_column_major_matrix_in_a_pt_file_is_read_by_its_strides() {
             let w_enc = weights.w_enc.clone().reshape([d_sae, d_in]).transpose();
             Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
         });
-        assert_eq!(load(&case).place.hook, case.hook, "{}", case.case);
+        assert_eq!(load(&case).place.hook, case.hook, "{}", case.name);
     }
 }
 
@@ -331,9 +332,9 @@ fn gemma_scope_2_writes_all_names_in_lower_case() {
     for case in cases("gemma-scope-2") {
         let file = TensorFile::open(&root().join(&case.path).join("params.safetensors")).unwrap();
 
-        assert!(file.tensors().all(|(name, _)| name == name.to_lowercase()), "{}", case.case);
+        assert!(file.tensors().all(|(name, _)| name == name.to_lowercase()), "{}", case.name);
 
-        assert_eq!(load(&case).format, "Gemma Scope 2", "{}", case.case);
+        assert_eq!(load(&case).format, "Gemma Scope 2", "{}", case.name);
     }
 }
 

@@ -24,7 +24,8 @@ impl SaeFile {
         }
         let mut architecture = config.architecture().name().to_owned();
         if let Some(k) = config.architecture().k() {
-            architecture.push_str(&format!(", k {k}"));
+            architecture.push_str(", k ");
+            architecture.push_str(&k.to_string());
         }
         if let Architecture::TopK { rescale_acts_by_decoder_norm: true, .. } = config.architecture()
         {
@@ -57,8 +58,8 @@ impl SaeFile {
                 bad.push(format!("{} in {name}", stats.not_finite));
             }
             let by_feature = match (weight, source) {
-                (Weight::WEnc, Source::Tensor { order: Order::AsStored, .. }) => &stats.columns,
-                (Weight::WDec, Source::Tensor { order: Order::Transposed, .. }) => &stats.columns,
+                (Weight::WEnc, Source::Tensor { order: Order::AsStored, .. })
+                | (Weight::WDec, Source::Tensor { order: Order::Transposed, .. }) => &stats.columns,
                 (Weight::WEnc | Weight::WDec, _) => &stats.rows,
                 _ => continue,
             };

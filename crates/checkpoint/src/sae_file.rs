@@ -234,19 +234,17 @@ impl SaeFile {
         let matrix = |weight| self.matrix(weight, device, dtype);
         let weights = SaeWeights {
             threshold: has(Weight::Threshold).then(|| vector(Weight::Threshold)).transpose()?,
-            magnitude: match has(Weight::RMag) {
-                true => Some(MagnitudeWeights {
-                    r_mag: vector(Weight::RMag)?,
-                    b_mag: vector(Weight::BMag)?,
-                }),
-                false => None,
+            magnitude: if has(Weight::RMag) {
+                let (r_mag, b_mag) = (vector(Weight::RMag)?, vector(Weight::BMag)?);
+                Some(MagnitudeWeights { r_mag, b_mag })
+            } else {
+                None
             },
-            gate: match has(Weight::WGate) {
-                true => Some(GateWeights {
-                    w_gate: matrix(Weight::WGate)?,
-                    b_gate: vector(Weight::BGate)?,
-                }),
-                false => None,
+            gate: if has(Weight::WGate) {
+                let (w_gate, b_gate) = (matrix(Weight::WGate)?, vector(Weight::BGate)?);
+                Some(GateWeights { w_gate, b_gate })
+            } else {
+                None
             },
             w_skip: has(Weight::WSkip).then(|| matrix(Weight::WSkip)).transpose()?,
             ..SaeWeights::new(

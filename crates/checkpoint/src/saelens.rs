@@ -138,9 +138,10 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     // Those of the architecture come in the place of the usual ones.
     sources.retain(|(usual, _)| !kind.sources.iter().any(|(own, _)| own == usual));
     sources.extend(kind.sources);
-    let finish = match cfg.scales_decoder_rows(&file)? {
-        true => Finish::ScaleDecoderRows(SCALING_FACTOR.to_owned()),
-        false => kind.finish,
+    let finish = if cfg.scales_decoder_rows(&file)? {
+        Finish::ScaleDecoderRows(SCALING_FACTOR.to_owned())
+    } else {
+        kind.finish
     };
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
@@ -191,9 +192,10 @@ impl Cfg<'_> {
             return Err(self.unsupported(format!("an SAE of one attention head ({head})")));
         }
         if self.is_old {
-            return match raw.is_transcoder {
-                true => Err(self.unsupported("a transcoder from before SAELens 6".to_owned())),
-                false => Ok(()),
+            return if raw.is_transcoder {
+                Err(self.unsupported("a transcoder from before SAELens 6".to_owned()))
+            } else {
+                Ok(())
             };
         }
         json::check_keys(self.path, description, &[&KEYS[..], &OTHER_KEYS].concat())
@@ -211,9 +213,10 @@ impl Cfg<'_> {
         let threshold = || {
             // As training stored it once.
             let log = file.info("threshold").is_err() && file.info("log_threshold").is_ok();
-            let source = match log {
-                true => Source::Exp { name: "log_threshold".to_owned() },
-                false => Source::tensor("threshold"),
+            let source = if log {
+                Source::Exp { name: "log_threshold".to_owned() }
+            } else {
+                Source::tensor("threshold")
             };
             vec![(Weight::Threshold, source)]
         };
@@ -248,9 +251,10 @@ impl Cfg<'_> {
                     Weight::Threshold,
                     Source::One { name: "topk_threshold".to_owned(), times: 1.0 },
                 )],
-                finish: match rescale.unwrap_or(true) {
-                    true => Finish::RescaleByDecoderNorm,
-                    false => Finish::AsRead,
+                finish: if rescale.unwrap_or(true) {
+                    Finish::RescaleByDecoderNorm
+                } else {
+                    Finish::AsRead
                 },
                 ..kind(Architecture::JumpRelu)
             },

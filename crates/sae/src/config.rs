@@ -104,7 +104,7 @@ impl SaeConfig {
             }
             Architecture::GroupMax { k } => {
                 check_size("k", k, d_sae)?;
-                if d_sae % k != 0 {
+                if !d_sae.is_multiple_of(k) {
                     return Err(SaeError::Groups { k, d_sae });
                 }
             }
