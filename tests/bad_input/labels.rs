@@ -1,8 +1,11 @@
 //! Labels of features.
 
 use std::fs;
+use std::io::Write;
 
-use nanoscope_checkpoint::{CheckpointError, LABELS_FILE, load_sae};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nanoscope_checkpoint::{CheckpointError, LABELS_FILE, LoadedSae, load_sae};
 use tempfile::TempDir;
 
 use crate::files::{D_SAE, SaeFile, device};
@@ -39,4 +42,89 @@ fn labels_that_are_not_the_saes_are_refused_by_key() {
             [LABELS_FILE, &format!("`{key}`"), "0 to 7"]
         );
     }
+}
+
+/// An SAE of eight features with these files beside it.
+fn with_files(files: &[(&str, &[u8])]) -> Result<LoadedSae, CheckpointError> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("best_model.pt");
+    fs::write(&path, SaeFile::valid().bytes()).unwrap();
+    for (name, bytes) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    load_sae(&path, &device())
+}
+
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(text).unwrap();
+    packer.finish().unwrap()
+}
+
+#[test]
+fn the_first_explanation_of_a_feature_is_its_label_unless_labels_json_has_one() {
+    let first = br#"{"modelId": "m", "layer": "8-res", "index": "10", "description": "no"}"#;
+    assert!(with_files(&[("explanations.jsonl", first)]).is_err());
+    let first = br#"{"modelId": "m", "layer": "8-res", "index": "1", "description": "a"}
+
+        {"modelId": "m", "layer": "8-res", "index": 2, "description": "b", "embedding": [1]}
+        {"modelId": "m", "layer": "8-res", "index": "1", "description": "later"}"#;
+    let second = packed(
+        br#"{"layer": "8-res", "index": "2", "description": "later"}
+        {"layer": "8-res", "index": "3", "description": "c"}"#,
+    );
+    let files: [(&str, &[u8]); 4] = [
+        ("explanations/batch-2.jsonl", first),
+        ("explanations/batch-10.jsonl.gz", &second),
+        ("explanations/notes.txt", b"not read"),
+        (LABELS_FILE, br#"{"3": "by hand"}"#),
+    ];
+
+    let labels = with_files(&files).unwrap().labels;
+
+    let found: Vec<_> = (0..4).map(|feature| labels.get(feature)).collect();
+    assert_eq!(found, [None, Some("a"), Some("b"), Some("by hand")]);
+}
+
+#[test]
+fn explanations_that_are_not_the_saes_are_refused_by_line() {
+    let good = r#"{"layer": "8-res", "index": "0", "description": "a"}"#;
+    let long = format!(r#"{{"index": 1, "description": "{}"}}"#, "a".repeat(1 << 20));
+    for (case, line, says) in [
+        ("no JSON", "index 1", "expected value"),
+        ("a list", "[1]", "invalid length 1"),
+        ("no description", r#"{"index": "1"}"#, "missing field `description`"),
+        ("no index", r#"{"description": "a"}"#, "missing field `index`"),
+        ("a description of null", r#"{"index": "1", "description": null}"#, "invalid type: null"),
+        ("a feature out of range", r#"{"index": "8", "description": "a"}"#, "`8`, which is no"),
+        ("a feature below 0", r#"{"index": -1, "description": "a"}"#, "`-1`, which is no"),
+        ("half a feature", r#"{"index": 1.5, "description": "a"}"#, "`1.5`, which is no"),
+        (
+            "another SAE",
+            r#"{"layer": "9-res", "index": "1", "description": "a"}"#,
+            r#"explanations of "8-res" and of "9-res""#,
+        ),
+        ("a line without end", &long, "more than 1048576 bytes"),
+    ] {
+        let text = format!("{good}\n{line}\n");
+        for (name, bytes) in [
+            ("explanations.jsonl", text.clone().into_bytes()),
+            ("explanations/batch-0.jsonl.gz", packed(text.as_bytes())),
+        ] {
+            refused!(
+                format!("explanations: {case}, {name}"),
+                with_files(&[(name, &bytes)]),
+                CheckpointError::Explanation { line: 2, .. },
+                [name, "line 2", says]
+            );
+        }
+    }
+    refused!(
+        "explanations that are not packed",
+        with_files(&[("explanations.jsonl.gz", good.as_bytes())]),
+        CheckpointError::Io { .. },
+        ["explanations.jsonl.gz", "gzip"]
+    );
 }

@@ -16,8 +16,10 @@ mod pt_files;
 mod python;
 mod runtime;
 mod sae_configs;
+mod sae_formats;
 mod sae_weights;
 mod steering;
+mod vectors;
 
 use std::error::Error;
 use std::fmt::Debug;

@@ -271,3 +271,43 @@ fn a_context_that_is_only_claimed_costs_nothing() {
         grows_little("context of 16 million positions", before);
     });
 }
+
+#[test]
+fn files_of_other_tools_cost_no_more_than_they_have() {
+    alone("files_of_other_tools_cost_no_more_than_they_have", || {
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1073741824, 2)}";
+        let mut array = b"\x93NUMPY\x01\x00".to_vec();
+        array.extend((header.len() as u16).to_le_bytes());
+        array.extend(header.as_bytes());
+        let npz = zip_of(&[("W_enc.npy".to_owned(), &array)], zip::CompressionMethod::Stored);
+        let zeros = vec![0; 32 << 20];
+        let packed = zip_of(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
+        drop(zeros);
+        let gguf = [&b"GGUF\x03\0\0\0"[..], &[0xff; 6], &[0; 2], &[0xff; 6], &[0; 2]].concat();
+        let before = most_used();
+
+        let open = |name, bytes: &[u8]| {
+            let (_dir, path) = file(name, bytes);
+            TensorFile::open(&path)
+        };
+        refused!(
+            "array of 8 GiB",
+            open("w.npz", &npz),
+            CheckpointError::Npz { .. },
+            ["w.npz", "W_enc.npy", "0 bytes of numbers"]
+        );
+        refused!(
+            "compressed array",
+            open("w.npz", &packed),
+            CheckpointError::Compressed { .. },
+            ["w.npz", "W_enc.npy"]
+        );
+        refused!(
+            "GGUF of 2^48 tensors",
+            open("v.gguf", &gguf),
+            CheckpointError::Gguf { .. },
+            ["v.gguf", "the file has 24"]
+        );
+        grows_little("other tools' files", before);
+    });
+}
