@@ -32,6 +32,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod fold;
+mod geometry;
 mod normalize;
 mod sae;
 mod sparse;
@@ -40,6 +41,7 @@ mod weights;
 
 pub use config::{Architecture, Normalization, SaeConfig};
 pub use error::SaeError;
+pub use geometry::Geometry;
 pub use sae::Sae;
 pub use sparse::SparseFeatures;
 pub use top_k::top_k;

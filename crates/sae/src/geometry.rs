@@ -1,0 +1,200 @@
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use crate::decoder::at_least_tiny;
+use crate::sae::{CAST_AT_ONCE, row_norms};
+use crate::{Sae, SaeError};
+
+/// How the weights of one feature lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Geometry {
+    /// The norm of its row of `W_dec`.
+    pub decoder_norm: f32,
+    /// The norm of its column of `W_enc`.
+    pub encoder_norm: f32,
+    /// The cosine of the two; none if one of them is zero, or a transcoder reads and writes
+    /// activations of different widths.
+    pub encoder_decoder_cosine: Option<f32>,
+}
+
+impl Sae {
+    /// How the weights of each of `features` lie, in their order.
+    ///
+    /// # Errors
+    /// [`SaeError::FeatureOutOfRange`] for the first that is none of this SAE's.
+    pub fn geometry(&self, features: &[usize]) -> Result<Vec<Geometry>, SaeError> {
+        for &feature in features {
+            self.config().check_feature(feature)?;
+        }
+        let indices = features.iter().map(|&feature| feature as i32).collect::<Vec<_>>();
+        let indices = TensorData::new(indices, [features.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.w_dec.val().device());
+        let decoder = self.w_dec.val().select(0, indices.clone()).cast(DType::F32);
+        let encoder = self.w_enc.val().select(1, indices).cast(DType::F32).transpose();
+        let same_width = self.config().d_in() == self.config().d_out();
+        let products = same_width.then(|| host((decoder.clone() * encoder.clone()).sum_dim(1)));
+        let (decoder, encoder) = (host(row_norms(decoder)), host(row_norms(encoder)));
+        let geometry = |at: usize| {
+            let norms = decoder[at] * encoder[at];
+            Geometry {
+                decoder_norm: decoder[at],
+                encoder_norm: encoder[at],
+                encoder_decoder_cosine: products
+                    .as_ref()
+                    .filter(|_| norms > 0.0)
+                    .map(|products| products[at] / norms),
+            }
+        };
+        Ok((0..features.len()).map(geometry).collect())
+    }
+
+    /// The `n` features other than `feature` that write most nearly in its direction, with the
+    /// cosine of their decoder rows to its own, the largest first.
+    ///
+    /// # Errors
+    /// [`SaeError::FeatureOutOfRange`].
+    pub fn nearest(&self, feature: usize, n: usize) -> Result<Vec<(u32, f32)>, SaeError> {
+        let directions = self.directions(&[feature])?;
+        let [mut nearest] = <[_; 1]>::try_from(self.nearest_to(directions, n.saturating_add(1)))
+            .expect("there is a list for each direction");
+        nearest.retain(|&(other, _)| other as usize != feature);
+        nearest.truncate(n);
+        Ok(nearest)
+    }
+
+    /// For each of `directions` the `n` features whose decoder rows have the largest cosine to it,
+    /// the largest first; of equal ones the one with the lower index.
+    ///
+    /// The decoder is gone through in blocks, so that no more than a few megabytes are made at
+    /// once. What is zero has cosine 0 to everything.
+    ///
+    /// # Shapes
+    /// - `directions`: `[directions, d_out]`
+    ///
+    /// # Panics
+    /// If `directions` does not have `d_out` columns.
+    pub fn nearest_to(&self, directions: Tensor<2>, n: usize) -> Vec<Vec<(u32, f32)>> {
+        let [count, d_out] = directions.dims();
+        self.nearest_in_blocks(directions, n, (CAST_AT_ONCE / d_out.max(count)).max(1))
+    }
+
+    /// [`nearest_to`](Self::nearest_to), `at_once` decoder rows at a time.
+    fn nearest_in_blocks(
+        &self,
+        directions: Tensor<2>,
+        n: usize,
+        at_once: usize,
+    ) -> Vec<Vec<(u32, f32)>> {
+        let [count, _] = directions.dims();
+        let d_sae = self.config().d_sae();
+        let norms = at_least_tiny(row_norms(directions.clone()));
+        let units = (directions / norms.unsqueeze_dim(1)).transpose(); // [d_out, directions]
+        let mut nearest = vec![Vec::new(); count];
+        for from in (0..d_sae).step_by(at_once) {
+            let block = self.w_dec.val().slice_dim(0, from..(from + at_once).min(d_sae));
+            let block = block.cast(DType::F32);
+            let norms = at_least_tiny(row_norms(block.clone()));
+            let cosines = block.matmul(units.clone()) / norms.unsqueeze_dim(1);
+            for (at, row) in host(cosines).chunks_exact(count).enumerate() {
+                for (nearest, &cosine) in nearest.iter_mut().zip(row) {
+                    offer(nearest, n, (from + at) as u32, cosine);
+                }
+            }
+        }
+        nearest
+    }
+}
+
+/// Puts a feature into its place in `nearest`, if it is among the `n` nearest so far.
+fn offer(nearest: &mut Vec<(u32, f32)>, n: usize, feature: u32, cosine: f32) {
+    // A row that is not finite is near to nothing.
+    if !cosine.is_finite() {
+        return;
+    }
+    let at = nearest.partition_point(|&(_, other)| other >= cosine);
+    if at < n {
+        nearest.insert(at, (feature, cosine));
+        nearest.truncate(n);
+    }
+}
+
+fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Architecture, SaeConfig, SaeWeights};
+
+    /// Decoder rows `[2, 0]`, `[3, 4]`, `[-1, 0]`, `[0, 0]`; encoder columns `[0, 5]`, `[3, 4]`,
+    /// `[1, 0]`, `[1, 0]`.
+    fn sae() -> Sae {
+        let device = nanoscope_device::for_tests();
+        let config = SaeConfig::new(2, 4, Architecture::Relu).unwrap();
+        let weights = SaeWeights::new(
+            Tensor::from_floats([[0.0, 3.0, 1.0, 1.0], [5.0, 4.0, 0.0, 0.0]], &device),
+            Tensor::zeros([4], &device),
+            Tensor::from_floats([[2.0, 0.0], [3.0, 4.0], [-1.0, 0.0], [0.0, 0.0]], &device),
+            Tensor::zeros([2], &device),
+        );
+        Sae::new(config, weights).unwrap()
+    }
+
+    #[test]
+    fn nearest_features_are_ranked_by_cosine_and_leave_the_feature_itself_out() {
+        assert_eq!(sae().nearest(0, 3), Ok(vec![(1, 0.6), (3, 0.0), (2, -1.0)]));
+        assert_eq!(sae().nearest(0, 1), Ok(vec![(1, 0.6)]));
+        assert_eq!(sae().nearest(1, 1), Ok(vec![(0, 0.6)]));
+        assert_eq!(sae().nearest(0, usize::MAX).unwrap().len(), 3);
+        assert_eq!(sae().nearest(0, 0), Ok(vec![]));
+        assert_eq!(sae().nearest(4, 1), Err(SaeError::FeatureOutOfRange { feature: 4, d_sae: 4 }));
+    }
+
+    #[test]
+    fn several_directions_have_a_list_each() {
+        let directions =
+            Tensor::from_floats([[0.0, 7.0], [-2.0, 0.0]], &nanoscope_device::for_tests());
+
+        let nearest = sae().nearest_to(directions, 2);
+
+        assert_eq!(nearest, [vec![(1, 0.8), (0, 0.0)], vec![(2, 1.0), (3, 0.0)]]);
+    }
+
+    #[test]
+    fn the_blocks_in_which_the_decoder_is_read_do_not_matter() {
+        let directions = sae().directions(&[0, 1, 2, 3]).unwrap();
+
+        let whole = sae().nearest_to(directions.clone(), 4);
+        for at_once in 1..5 {
+            assert_eq!(sae().nearest_in_blocks(directions.clone(), 4, at_once), whole, "{at_once}");
+        }
+    }
+
+    #[test]
+    fn the_weights_of_a_feature_are_measured_and_compared() {
+        let geometry = sae().geometry(&[0, 1, 2, 3]).unwrap();
+
+        let cosines: Vec<_> = geometry.iter().map(|g| g.encoder_decoder_cosine).collect();
+        assert_eq!(cosines, [Some(0.0), Some(1.0), Some(-1.0), None]);
+        let norms: Vec<_> = geometry.iter().map(|g| (g.decoder_norm, g.encoder_norm)).collect();
+        assert_eq!(norms, [(2.0, 5.0), (5.0, 5.0), (1.0, 1.0), (0.0, 1.0)]);
+        assert!(sae().geometry(&[4]).is_err());
+    }
+
+    #[test]
+    fn a_transcoder_of_two_widths_has_no_cosine_of_its_weights() {
+        let device = nanoscope_device::for_tests();
+        let config = SaeConfig::new(1, 1, Architecture::Relu).unwrap().with_d_out(2).unwrap();
+        let weights = SaeWeights::new(
+            Tensor::from_floats([[2.0]], &device),
+            Tensor::zeros([1], &device),
+            Tensor::from_floats([[3.0, 4.0]], &device),
+            Tensor::zeros([2], &device),
+        );
+
+        let geometry = Sae::new(config, weights).unwrap().geometry(&[0]).unwrap()[0];
+
+        assert_eq!((geometry.decoder_norm, geometry.encoder_norm), (5.0, 2.0));
+        assert_eq!(geometry.encoder_decoder_cosine, None);
+    }
+}
