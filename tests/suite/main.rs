@@ -6,6 +6,7 @@
 
 mod cache;
 mod eras;
+mod features;
 mod golden;
 mod hooks;
 mod hugging_face;

@@ -1,0 +1,225 @@
+use nanoscope_sae::SparseFeatures;
+
+/// What each feature of an SAE does on some tokens, gathered batch by batch.
+///
+/// It takes memory for each feature, not for each token. A feature fires where its value is not 0.
+///
+/// ```
+/// use nanoscope_runtime::FeatureStats;
+/// use nanoscope_sae::SparseFeatures;
+///
+/// let mut features = SparseFeatures::new(3);
+/// features.push_row([(0, 9.0)]); // `<|bos|>`
+/// features.push_row([(2, 4.0)]);
+/// features.push_row([(1, 1.0), (2, 6.0)]);
+///
+/// let mut stats = FeatureStats::new(3, 1);
+/// stats.add(&features, [None, Some(1), Some(2)]);
+///
+/// assert_eq!((stats.tokens(), stats.mean(2)), (2, 5.0));
+/// assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [2, 1]);
+/// assert_eq!(stats.get(2).peaks[0].at, 2);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureStats {
+    features: Vec<FeatureStat>,
+    tokens: u64,
+    most_peaks: usize,
+}
+
+/// What one feature does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FeatureStat {
+    /// Tokens at which it fires.
+    pub fires: u64,
+    /// Its largest value where it fires; 0 if it never does. Below 0 only for SAEs whose features
+    /// can be negative.
+    pub max: f32,
+    /// The sum of its values.
+    pub sum: f64,
+    /// Where it is strongest, the largest first; of equal ones the one that came first.
+    pub peaks: Vec<Peak>,
+}
+
+/// A value of a feature, and where it has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peak {
+    /// The number that the caller gave the token.
+    pub at: u64,
+    /// The feature's value there.
+    pub value: f32,
+}
+
+impl FeatureStats {
+    /// Nothing seen yet of an SAE with `d_sae` features; `most_peaks` tokens will be kept for each.
+    pub fn new(d_sae: usize, most_peaks: usize) -> Self {
+        Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, most_peaks }
+    }
+
+    /// Adds the tokens of `features`. `places` has a number for each, by which the caller knows it
+    /// again, or none if it is to be left out, as special tokens usually are.
+    ///
+    /// # Panics
+    /// If the features are not this SAE's, or there are not as many places as rows.
+    pub fn add(
+        &mut self,
+        features: &SparseFeatures,
+        places: impl IntoIterator<Item = Option<u64>>,
+    ) {
+        assert_eq!(features.d_sae(), self.features.len(), "features of another SAE");
+        let mut places = places.into_iter();
+        for row in 0..features.rows() {
+            let Some(at) = places.next().expect("a place for each row") else { continue };
+            self.tokens += 1;
+            for (feature, value) in features.row(row) {
+                self.features[feature as usize].add(at, value, self.most_peaks);
+            }
+        }
+        assert!(places.next().is_none(), "more places than rows");
+    }
+
+    /// Tokens added, those left out not counted.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Features of the SAE.
+    pub fn d_sae(&self) -> usize {
+        self.features.len()
+    }
+
+    /// What `feature` does.
+    ///
+    /// # Panics
+    /// If there is no such feature.
+    pub fn get(&self, feature: u32) -> &FeatureStat {
+        &self.features[feature as usize]
+    }
+
+    /// The mean of `feature` over all tokens, those at which it does not fire included.
+    ///
+    /// # Panics
+    /// If there is no such feature.
+    pub fn mean(&self, feature: u32) -> f64 {
+        self.per_token(self.get(feature).sum)
+    }
+
+    /// The share of tokens at which `feature` fires.
+    ///
+    /// # Panics
+    /// If there is no such feature.
+    pub fn share(&self, feature: u32) -> f64 {
+        self.per_token(self.get(feature).fires as f64)
+    }
+
+    fn per_token(&self, sum: f64) -> f64 {
+        if self.tokens == 0 { 0.0 } else { sum / self.tokens as f64 }
+    }
+
+    /// The features that fire, those with the largest `key` first; of equal ones the one with the
+    /// larger maximum, then that with the lower index.
+    pub fn ranked(&self, key: impl Fn(&FeatureStat) -> f64) -> Vec<u32> {
+        let mut firing: Vec<u32> = (0..self.features.len() as u32)
+            .filter(|&feature| self.get(feature).fires > 0)
+            .collect();
+        firing.sort_by(|&a, &b| {
+            let (a, b) = (self.get(a), self.get(b));
+            key(b).total_cmp(&key(a)).then(b.max.total_cmp(&a.max))
+        });
+        firing
+    }
+}
+
+impl FeatureStat {
+    fn add(&mut self, at: u64, value: f32, most_peaks: usize) {
+        self.max = if self.fires == 0 { value } else { self.max.max(value) };
+        self.fires += 1;
+        self.sum += f64::from(value);
+        let place = self.peaks.partition_point(|peak| peak.value >= value);
+        if place < most_peaks {
+            self.peaks.insert(place, Peak { at, value });
+            self.peaks.truncate(most_peaks);
+        }
+    }
+}
+
+/// The features that fire in `a`, with how much larger their mean over its tokens is than over
+/// those of `b`: `mean_a − mean_b`, the largest first. Those for which it is not above 0 are left
+/// out: they say nothing for `a`.
+///
+/// # Panics
+/// If the two are not of the same SAE.
+pub fn mean_differences(a: &FeatureStats, b: &FeatureStats) -> Vec<(u32, f64)> {
+    assert_eq!(a.d_sae(), b.d_sae(), "statistics of different SAEs");
+    let difference = |feature| (feature, a.mean(feature) - b.mean(feature));
+    let firing = a.ranked(|stat| f64::from(stat.max)).into_iter();
+    let mut differences: Vec<_> = firing.map(difference).filter(|&(_, by)| by > 0.0).collect();
+    differences.sort_by(|a, b| b.1.total_cmp(&a.1));
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(rows: &[&[(u32, f32)]]) -> SparseFeatures {
+        let mut features = SparseFeatures::new(3);
+        for row in rows {
+            features.push_row(row.iter().copied());
+        }
+        features
+    }
+
+    #[test]
+    fn what_features_do_is_gathered_over_batches() {
+        let mut stats = FeatureStats::new(3, 2);
+
+        stats.add(&features(&[&[(0, 1.0)], &[(0, 3.0), (1, -2.0)]]), [Some(10), Some(11)]);
+        stats.add(&features(&[&[(0, 3.0)], &[]]), [Some(12), Some(13)]);
+
+        assert_eq!(stats.tokens(), 4);
+        let peaks = vec![Peak { at: 11, value: 3.0 }, Peak { at: 12, value: 3.0 }];
+        assert_eq!(*stats.get(0), FeatureStat { fires: 3, max: 3.0, sum: 7.0, peaks });
+        assert_eq!((stats.mean(0), stats.share(0)), (1.75, 0.75));
+        assert_eq!((stats.get(1).max, stats.mean(1)), (-2.0, -0.5));
+        assert_eq!(*stats.get(2), FeatureStat::default());
+    }
+
+    #[test]
+    fn a_token_that_is_left_out_counts_nowhere() {
+        let mut stats = FeatureStats::new(3, 2);
+
+        stats.add(&features(&[&[(0, 9.0)], &[(0, 1.0)]]), [None, Some(1)]);
+
+        assert_eq!((stats.tokens(), stats.get(0).max, stats.mean(0)), (1, 1.0, 1.0));
+    }
+
+    #[test]
+    fn features_are_ranked_by_what_is_asked_and_the_silent_left_out() {
+        let mut stats = FeatureStats::new(3, 1);
+        stats.add(&features(&[&[(1, 5.0)], &[(2, 2.0)], &[(2, 4.0)]]), (0..3).map(Some));
+
+        assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [1, 2]);
+        assert_eq!(stats.ranked(|stat| stat.sum), [2, 1]);
+        assert_eq!(stats.ranked(|stat| stat.fires as f64), [2, 1]);
+        assert_eq!(stats.ranked(|_| 0.0), [1, 2]);
+    }
+
+    #[test]
+    fn the_difference_of_means_does_not_depend_on_how_long_the_texts_are() {
+        let (mut a, mut b) = (FeatureStats::new(3, 1), FeatureStats::new(3, 1));
+        a.add(&features(&[&[(0, 4.0), (1, 6.0)], &[(2, 1.0)]]), (0..2).map(Some));
+        b.add(&features(&[&[(0, 1.0)], &[(2, 4.0)], &[], &[(0, 1.0)]]), (0..4).map(Some));
+
+        // 0: 4/2 − 2/4, 1: 6/2 − 0, 2: 1/2 − 4/4
+        assert_eq!(mean_differences(&a, &b), [(1, 3.0), (0, 1.5)]);
+    }
+
+    #[test]
+    fn nothing_is_known_of_no_tokens() {
+        let stats = FeatureStats::new(3, 1);
+
+        assert_eq!((stats.mean(0), stats.share(0)), (0.0, 0.0));
+        assert!(stats.ranked(|stat| stat.sum).is_empty());
+    }
+}

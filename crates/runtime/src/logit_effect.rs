@@ -1,0 +1,186 @@
+use burn::tensor::Tensor;
+use nanoscope_hooks::HookPoint;
+use nanoscope_transformer::Gpt;
+
+/// The tokens that a direction makes likelier and less likely.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogitEffect {
+    /// Those with the largest effect, the largest first.
+    pub promoted: Vec<(u32, f32)>,
+    /// Those with the smallest effect, the smallest first.
+    pub suppressed: Vec<(u32, f32)>,
+}
+
+/// Why directions have no direct effect on the logits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogitEffectError {
+    /// What is written there reaches the logits only through other weights.
+    #[error(
+        "{hook} is no part of the residual stream, so what is written there has no direct effect on the logits"
+    )]
+    NotResidual {
+        /// The hook point.
+        hook: HookPoint,
+    },
+    /// The directions are not of the residual stream's width.
+    #[error("the directions have {found} numbers, the residual stream {expected}")]
+    Width {
+        /// Numbers of the residual stream.
+        expected: usize,
+        /// Numbers of a direction.
+        found: usize,
+    },
+}
+
+/// The direct effect on the logits of adding each of `directions` to the residual stream at `hook`:
+/// `direction · W_U`, less its mean over the vocabulary.
+///
+/// The mean is taken off because a logit that is raised as much as all others makes its token no
+/// likelier; Neuronpedia and SAEDashboard do the same. What lies between the hook point and the
+/// unembedding is left out: later blocks, nanochat's scales of the residual stream, the final norm
+/// and the softcap. So the order of tokens is what to read, and not how large an effect is in nats.
+///
+/// # Shapes
+/// - `directions`: `[directions, n_embd]`
+/// - output: `[directions, vocab_size]`
+///
+/// # Errors
+/// [`LogitEffectError`] if `hook` is none of the embedding, `resid_pre`, `resid_mid`, `resid_post`,
+/// `attn_out` and `mlp_out`, or the directions are of another width.
+pub fn logit_effects(
+    gpt: &Gpt,
+    hook: HookPoint,
+    directions: Tensor<2>,
+) -> Result<Tensor<2>, LogitEffectError> {
+    if !is_residual(hook) {
+        return Err(LogitEffectError::NotResidual { hook });
+    }
+    let shape = &gpt.config().shape;
+    let [_, found] = directions.dims();
+    if found != shape.n_embd {
+        return Err(LogitEffectError::Width { expected: shape.n_embd, found });
+    }
+    let effects = directions.matmul(gpt.w_u()).slice_dim(1, 0..shape.vocab_size);
+    Ok(effects.clone() - effects.mean_dim(1))
+}
+
+/// Whether what is written at `hook` is added to the residual stream.
+fn is_residual(hook: HookPoint) -> bool {
+    matches!(
+        hook,
+        HookPoint::Embed
+            | HookPoint::ResidPre(_)
+            | HookPoint::ResidMid(_)
+            | HookPoint::ResidPost(_)
+            | HookPoint::AttnOut(_)
+            | HookPoint::MlpOut(_)
+    )
+}
+
+impl LogitEffect {
+    /// The `n` tokens at either end of one direction's `effects`, the token's id being the index.
+    /// Of equal ones the one with the lower id comes first; those that are not finite are left out.
+    pub fn of(effects: &[f32], n: usize) -> Self {
+        let ends = |sign: f32| {
+            let mut tokens: Vec<(u32, f32)> = (0..)
+                .zip(effects.iter().copied())
+                .filter(|(_, effect)| effect.is_finite())
+                .collect();
+            let first = |a: &(u32, f32), b: &(u32, f32)| {
+                (sign * b.1).total_cmp(&(sign * a.1)).then(a.0.cmp(&b.0))
+            };
+            if n < tokens.len() {
+                tokens.select_nth_unstable_by(n, first);
+                tokens.truncate(n);
+            }
+            tokens.sort_unstable_by(first);
+            tokens
+        };
+        Self { promoted: ends(1.0), suppressed: ends(-1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_transformer::{Era, GptShape};
+
+    use super::*;
+
+    fn gpt() -> Gpt {
+        let shape = GptShape {
+            sequence_len: 8,
+            vocab_size: 5,
+            n_layer: 1,
+            n_head: 1,
+            n_kv_head: 1,
+            n_embd: 32,
+        };
+        let config = Era::E6.config(shape, None).unwrap();
+        Gpt::random(config, 3, &nanoscope_device::for_tests())
+    }
+
+    #[test]
+    fn an_effect_is_a_row_of_the_unembedding_less_its_mean() {
+        let gpt = gpt();
+        let row = 7;
+        let mut direction = vec![0.0_f32; 32];
+        direction[row] = 2.0;
+        let device = nanoscope_device::for_tests();
+        let directions = Tensor::<1>::from_floats(direction.as_slice(), &device).unsqueeze();
+
+        let effects = logit_effects(&gpt, HookPoint::ResidPost(0), directions).unwrap();
+
+        let w_u = gpt.w_u();
+        let [_, padded] = w_u.dims();
+        assert!(padded > 5, "the padding must not count");
+        let w_u = w_u.into_data().try_to_vec::<f32>().unwrap();
+        let logits: Vec<f32> = (0..5).map(|token| 2.0 * w_u[row * padded + token]).collect();
+        let mean = logits.iter().sum::<f32>() / 5.0;
+        assert!(mean.abs() > 1e-3, "a mean of {mean} would not show");
+        let effects = effects.into_data().try_to_vec::<f32>().unwrap();
+        for (token, (found, logit)) in effects.iter().zip(&logits).enumerate() {
+            assert!((found - (logit - mean)).abs() < 1e-6, "token {token}: {found}");
+        }
+    }
+
+    #[test]
+    fn either_end_is_sorted_and_only_so_long() {
+        let effect = LogitEffect::of(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
+
+        assert_eq!(effect.promoted, [(4, 3.0), (0, 0.5), (3, 0.5)]);
+        assert_eq!(effect.suppressed, [(1, -2.0), (0, 0.5), (3, 0.5)]);
+        assert_eq!(LogitEffect::of(&[1.0], 9).promoted, [(0, 1.0)]);
+        assert_eq!(LogitEffect::of(&[1.0], 0).promoted, []);
+    }
+
+    #[test]
+    fn what_is_not_added_to_the_residual_stream_is_refused_by_name() {
+        let device = nanoscope_device::for_tests();
+        let effect = |hook, width| logit_effects(&gpt(), hook, Tensor::zeros([1, width], &device));
+
+        let residual: Vec<String> = HookPoint::all(1)
+            .filter(|&hook| effect(hook, 32).is_ok())
+            .map(|hook| hook.to_string())
+            .collect();
+        assert_eq!(
+            residual,
+            [
+                "hook_embed",
+                "blocks.0.hook_resid_pre",
+                "blocks.0.hook_attn_out",
+                "blocks.0.hook_resid_mid",
+                "blocks.0.hook_mlp_out",
+                "blocks.0.hook_resid_post",
+            ]
+        );
+        assert_eq!(
+            effect(HookPoint::MlpPost(0), 128).unwrap_err().to_string(),
+            "blocks.0.mlp.hook_post is no part of the residual stream, so what is written there has no direct effect on the logits"
+        );
+        assert_eq!(
+            effect(HookPoint::MlpOut(0), 31).unwrap_err().to_string(),
+            "the directions have 31 numbers, the residual stream 32"
+        );
+    }
+}

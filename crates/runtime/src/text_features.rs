@@ -1,0 +1,128 @@
+use burn::tensor::Tensor;
+use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_transformer::{Logits, TokenBatch};
+
+use crate::error::RuntimeError;
+use crate::model::InterpretableModel;
+
+impl InterpretableModel {
+    /// The SAE at `hook`.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchHook`] if the model has no such point, [`RuntimeError::NoSae`] if there
+    /// is no SAE.
+    pub fn sae(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
+        self.sae_at(hook)
+    }
+
+    /// The features of the SAE at `hook`, a row for each token: what [`run`](Self::run) tracks,
+    /// without the logits of every position. For long texts.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if there is no SAE at `hook`, or the tokens cannot be run.
+    pub fn features_at(
+        &self,
+        hook: HookPoint,
+        tokens: &TokenBatch,
+    ) -> Result<SparseFeatures, RuntimeError> {
+        let sae = self.sae_at(hook)?;
+        let features = SparseFeatures::new(sae.config().d_sae());
+        let mut encoder = Encoder { hook, sae, features };
+        self.gpt().forward(tokens, Logits::Last, &mut encoder)?;
+        Ok(encoder.features)
+    }
+}
+
+/// Encodes the activation at one hook point.
+struct Encoder<'m> {
+    hook: HookPoint,
+    sae: &'m Sae,
+    features: SparseFeatures,
+}
+
+/// Pre-activations that are made at once: 64 MB.
+const ENCODED_AT_ONCE: usize = 1 << 24;
+
+impl HookRouter for Encoder<'_> {
+    fn wants(&self, point: HookPoint) -> bool {
+        point == self.hook
+    }
+
+    fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
+        if point == self.hook {
+            let (d_in, d_sae) = (self.sae.config().d_in(), self.sae.config().d_sae());
+            let rows = x.shape().num_elements() / d_in;
+            let flat = x.clone().reshape([rows, d_in]);
+            let at_once = (ENCODED_AT_ONCE / d_sae).max(1);
+            for from in (0..rows).step_by(at_once) {
+                let part = flat.clone().slice_dim(0, from..(from + at_once).min(rows));
+                let encoded = self.sae.encode_sparse(part);
+                for row in 0..encoded.rows() {
+                    self.features.push_row(encoded.row(row));
+                }
+            }
+        }
+        x
+    }
+}
+
+/// Cuts a text into pieces that a context of `context_len` tokens holds, each with `first` in front
+/// of it, as a text's start was trained.
+///
+/// ```
+/// let windows = nanoscope_runtime::windows(&[1, 2, 3], Some(0), 3);
+/// assert_eq!(windows, [vec![0, 1, 2], vec![0, 3]]);
+/// ```
+pub fn windows(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<u32>> {
+    let room = context_len.saturating_sub(usize::from(first.is_some())).max(1);
+    text.chunks(room)
+        .map(|piece| first.into_iter().chain(piece.iter().copied()).collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+    use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
+    use nanoscope_transformer::{Era, Gpt, GptShape};
+
+    use super::*;
+    use crate::Plan;
+
+    #[test]
+    fn the_features_of_a_text_are_those_that_a_run_tracks() {
+        let device = nanoscope_device::for_tests();
+        let shape = GptShape {
+            sequence_len: 32,
+            vocab_size: 50,
+            n_layer: 2,
+            n_head: 2,
+            n_kv_head: 1,
+            n_embd: 64,
+        };
+        let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+        let config = SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap();
+        let (eye, zeros) = (Tensor::eye(64, &device), Tensor::zeros([64], &device));
+        let weights = SaeWeights::new(eye.clone(), zeros.clone(), eye, zeros);
+        let sae = Sae::new(config, weights).unwrap();
+        let tokens = TokenBatch::new(&[vec![3, 1, 4], vec![1, 5, 9]]).unwrap();
+
+        for hook in HookPoint::all(2) {
+            let Ok(model) = InterpretableModel::new(gpt.clone()).with_sae(hook, sae.clone()) else {
+                continue;
+            };
+            let run = model.run(&tokens, &Plan::new().track(hook)).unwrap();
+            assert_eq!(model.features_at(hook, &tokens).unwrap(), run.features[&hook], "{hook}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_where_the_context_ends() {
+        assert_eq!(windows(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
+        assert_eq!(windows(&[1, 2], Some(0), 3), [[0, 1, 2]]);
+        assert!(windows(&[], Some(0), 3).is_empty());
+        // No context holds less, and what is too long for the model is the model's error.
+        assert_eq!(windows(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
+    }
+}
