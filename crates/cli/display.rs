@@ -7,10 +7,10 @@ use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 
-const TOKEN: Style = Style::new().bold();
-const BAR: Style = AnsiColor::Yellow.on_default();
-const DIM: Style = Style::new().dimmed();
-const LABEL: Style = AnsiColor::Green.on_default();
+pub(crate) const TOKEN: Style = Style::new().bold();
+pub(crate) const VALUE: Style = AnsiColor::Yellow.on_default();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const LABEL: Style = AnsiColor::Green.on_default();
 
 /// Cells of the token column and the layer's.
 const TOKEN_CELLS: usize = 13;
@@ -38,8 +38,7 @@ impl Lines {
     /// Lines with `top` features per token and hook point, else as many as the terminal's width
     /// has room for.
     pub(crate) fn new(top: Option<usize>) -> Self {
-        let width = terminal_size::terminal_size().map_or(PIPED_CELLS, |(width, _)| width.0.into());
-        Self::of_width(top, width)
+        Self::of_width(top, width())
     }
 
     fn of_width(top: Option<usize>, width: usize) -> Self {
@@ -73,7 +72,7 @@ impl Lines {
                 let bar = bar(value.abs() / *largest);
                 let label = labels.and_then(|labels| labels.get(index)).unwrap_or_default();
                 let label = cut(&visible(label), self.label_cells);
-                let _ = write!(out, " {BAR}{bar}{BAR:#}{value:>6.1} {DIM}#{index:<5}{DIM:#}");
+                let _ = write!(out, " {VALUE}{bar}{VALUE:#}{value:>6.1} {DIM}#{index:<5}{DIM:#}");
                 if at < last || !label.is_empty() {
                     let label = if at < last { pad(&label, self.label_cells) } else { label };
                     let _ = write!(out, " {LABEL}{label}{LABEL:#}");
@@ -82,6 +81,11 @@ impl Lines {
         }
         out
     }
+}
+
+/// Cells of a line.
+pub(crate) fn width() -> usize {
+    terminal_size::terminal_size().map_or(PIPED_CELLS, |(width, _)| width.0.into())
 }
 
 /// A bar of `share` of its full length, in eighths of a cell.
@@ -119,14 +123,15 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().filter(safe).collect()
 }
 
-fn cut(text: &str, cells: usize) -> String {
+/// `text`, or as much of it as `cells` hold.
+pub(crate) fn cut(text: &str, cells: usize) -> String {
     if text.chars().count() <= cells {
         return text.to_owned();
     }
-    text.chars().take(cells - 1).chain(['…']).collect()
+    text.chars().take(cells.saturating_sub(1)).chain(['…']).collect()
 }
 
-fn pad(text: &str, cells: usize) -> String {
+pub(crate) fn pad(text: &str, cells: usize) -> String {
     let missing = cells.saturating_sub(text.chars().count());
     format!("{text}{}", " ".repeat(missing))
 }

@@ -109,7 +109,7 @@ impl Scope {
         Ok(self.tokenizer()?.chat_prompt(text)?)
     }
 
-    fn tokenizer(&self) -> Result<&nanoscope_tokenizer::Tokenizer> {
+    pub(crate) fn tokenizer(&self) -> Result<&nanoscope_tokenizer::Tokenizer> {
         self.model.tokenizer().ok_or_else(|| {
             let hint = Hint::new(
                 "the model has no tokenizer beside it",

@@ -6,6 +6,11 @@ mod demo;
 mod display;
 mod encode;
 mod export;
+mod feature_json;
+mod feature_lines;
+mod feature_page;
+mod feature_text;
+mod features;
 mod generate;
 mod hooks;
 mod inspect;
@@ -27,6 +32,7 @@ fn main() -> ExitCode {
         None => output::welcome(),
         Some(Command::Generate(args)) => generate::generate(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Features(args)) => features::features(args),
         Some(Command::Hooks(args)) => hooks::hooks(args),
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),

@@ -109,7 +109,7 @@ pub(crate) fn note(text: &str) {
     anstream::eprintln!("{SOFT}note{SOFT:#}: {text}");
 }
 
-/// Three commands to begin with.
+/// Four commands to begin with.
 pub(crate) fn welcome() -> anyhow::Result<()> {
     writeln!(
         anstream::stdout(),
@@ -123,6 +123,8 @@ happens when you turn them. A small model is built in; try
       a story, with the features that fire on each token
   {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:373:add:33{SOFT:#}
       the same model with one feature turned up
+  {SOFT}nanoscope features --text \"The dog barked.\" --against \"The cake was sweet.\"{SOFT:#}
+      the features to turn
   {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
       your own model and SAEs
 

@@ -70,7 +70,8 @@ fn predictions(scope: &Scope, run: &Run) -> Vec<Vec<(u32, String, f32)>> {
     probabilities.chunks_exact(vocab).map(of_row).collect()
 }
 
-fn token_text(scope: &Scope, id: u32) -> String {
+/// The text of a token; its id where there is no tokenizer.
+pub(crate) fn token_text(scope: &Scope, id: u32) -> String {
     let text = scope.model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
