@@ -285,7 +285,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
 fn activations_that_are_not_finite_are_refused_with_their_place() {
     let dir = TempDir::new().unwrap();
     let (acts, out) = (dir.path().join("acts.safetensors"), dir.path().join("out.safetensors"));
-    let mut values = vec![0.5_f32; 32];
+    let mut values = [0.5_f32; 32];
     values[21] = f32::NAN;
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 16], &bytes);

@@ -116,13 +116,12 @@ struct Layout {
     entries: usize,
 }
 
-impl Layout {
-    fn indptr(&self) -> usize {
-        2 * size_of::<i64>()
-    }
+/// Where `indptr` begins: after `shape`.
+const INDPTR: usize = 2 * size_of::<i64>();
 
+impl Layout {
     fn indices(&self) -> usize {
-        self.indptr() + (self.rows + 1) * size_of::<i64>()
+        INDPTR + (self.rows + 1) * size_of::<i64>()
     }
 
     fn values(&self) -> usize {
@@ -134,8 +133,8 @@ impl Layout {
         let end = self.values() + self.entries * size_of::<f32>();
         let tensor = |dtype: &str, shape: &[usize], from: usize, to: usize| json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] });
         let header = json!({
-            "shape": tensor("I64", &[2], 0, self.indptr()),
-            "indptr": tensor("I64", &[self.rows + 1], self.indptr(), self.indices()),
+            "shape": tensor("I64", &[2], 0, INDPTR),
+            "indptr": tensor("I64", &[self.rows + 1], INDPTR, self.indices()),
             "indices": tensor("I32", &[self.entries], self.indices(), self.values()),
             "values": tensor("F32", &[self.entries], self.values(), end),
         });
