@@ -1,7 +1,7 @@
 //! What several targets do with their bytes.
 
 use std::io::{Cursor, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use nanoscope_checkpoint::{Order, TensorFile};
@@ -15,7 +15,7 @@ pub static DIR: LazyLock<TempDir> =
 
 /// Opens a file of these bytes and reads every tensor in it.
 pub fn read_tensors(bytes: &[u8]) {
-    let Ok(file) = TensorFile::open(&write(bytes)) else {
+    let Ok(file) = TensorFile::open(&put("weights.pt", bytes)) else {
         return;
     };
     for (name, info) in file.tensors() {
@@ -32,14 +32,6 @@ pub fn read_tensors(bytes: &[u8]) {
     }
 }
 
-fn write(bytes: &[u8]) -> PathBuf {
-    let (temporary, path) = (DIR.path().join("temporary"), DIR.path().join("weights.pt"));
-    // Not in place: a file that is mapped must not change.
-    std::fs::write(&temporary, bytes).expect("a file can be written");
-    std::fs::rename(&temporary, &path).expect("a file can be renamed");
-    path
-}
-
 /// A file as `torch.save` writes it, with the storages `0` and `1`.
 pub fn torch_zip(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
@@ -54,28 +46,36 @@ pub fn torch_zip(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
 /// The pickle of a top-k SAE's weights without a configuration, all of them the numbers of storage
 /// `0`.
 pub fn sae_pickle(d_in: u16, d_sae: u16) -> Vec<u8> {
-    let mut out = b"\x80\x02}".to_vec();
-    out.extend(text("sae_state_dict"));
-    out.extend(b"}(");
-    for (name, shape) in [
-        ("W_enc", vec![d_in, d_sae]),
-        ("W_dec", vec![d_sae, d_in]),
-        ("b_enc", vec![d_sae]),
-        ("b_dec", vec![d_in]),
-    ] {
+    let weights = dict(&[
+        ("W_enc", &[d_in, d_sae]),
+        ("W_dec", &[d_sae, d_in]),
+        ("b_enc", &[d_sae]),
+        ("b_dec", &[d_in]),
+    ]);
+    [b"\x80\x02}".as_slice(), &text("sae_state_dict"), &weights, b"s."].concat()
+}
+
+/// The pickle of a dictionary of tensors, all of them the numbers of storage `0`.
+pub fn tensors_pickle(tensors: &[(&str, &[u16])]) -> Vec<u8> {
+    [b"\x80\x02".as_slice(), &dict(tensors), b"."].concat()
+}
+
+fn dict(tensors: &[(&str, &[u16])]) -> Vec<u8> {
+    let mut out = b"}(".to_vec();
+    for (name, shape) in tensors {
         out.extend(text(name));
         out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         out.extend(text("storage"));
         out.extend(b"ctorch\nFloatStorage\n");
-        out.extend([text("0"), text("cpu"), ints(&[d_in * d_sae])].concat());
+        out.extend([text("0"), text("cpu"), ints(&[shape.iter().product()])].concat());
         out.extend(b"tQK\0");
-        let strides = if shape.len() == 2 { vec![shape[1], 1] } else { vec![1] };
-        for numbers in [&shape, &strides] {
+        let strides: Vec<u16> = (1..=shape.len()).map(|at| shape[at..].iter().product()).collect();
+        for numbers in [*shape, &strides] {
             out.extend([b"(".as_slice(), &ints(numbers), b"t"].concat());
         }
         out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
     }
-    out.extend(b"us.");
+    out.extend(b"u");
     out
 }
 
@@ -112,4 +112,41 @@ pub fn hugging_face_weights(vocab: usize, width: usize, d_mlp: usize) -> Vec<u8>
     bytes.extend(header.bytes());
     bytes.extend(std::iter::repeat_n(0.125_f32.to_le_bytes(), start / 4).flatten());
     bytes
+}
+
+/// A safetensors file of these tensors, every number 0.125.
+pub fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+    let mut start = 0;
+    let entries = tensors.iter().map(|(name, shape)| {
+        let end = start + 4 * shape.iter().product::<usize>();
+        let entry = format!(
+            r#""{name}": {{"dtype": "F32", "shape": {shape:?}, "data_offsets": [{start}, {end}]}}"#
+        );
+        start = end;
+        entry
+    });
+    let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(", "));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend(std::iter::repeat_n(0.125_f32.to_le_bytes(), start / 4).flatten());
+    bytes
+}
+
+/// Describes the SAE in the file at `path`, and loads it.
+pub fn load_sae(path: &Path) {
+    let _ = nanoscope_checkpoint::inspect(path, None);
+    if let Ok(loaded) = nanoscope_checkpoint::load_sae(path, &nanoscope_device::for_tests()) {
+        let _ = (loaded.hook(), loaded.hook_out());
+    }
+}
+
+/// Writes a file of these bytes in the folder of the process, and the folders it lies in. Not in
+/// place: a file that is mapped must not change.
+pub fn put(name: &str, bytes: &[u8]) -> PathBuf {
+    let (temporary, path) = (DIR.path().join("temporary"), DIR.path().join(name));
+    let folder = path.parent().expect("a file lies in a folder");
+    std::fs::create_dir_all(folder).expect("a folder can be made");
+    std::fs::write(&temporary, bytes).expect("a file can be written");
+    std::fs::rename(&temporary, &path).expect("a file can be renamed");
+    path
 }

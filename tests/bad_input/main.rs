@@ -18,6 +18,7 @@ mod runtime;
 mod sae_configs;
 mod sae_formats;
 mod sae_weights;
+mod saved;
 mod steering;
 mod vectors;
 

@@ -370,7 +370,7 @@ fn a_dictionary_that_load_dictionary_rescales_is_rescaled() {
 
 #[test]
 fn a_folder_of_several_saes_has_each_of_them() {
-    let found = load_saes(&[root().join("circuit-tracer/relu")], &nanoscope_device::for_tests());
+    let found = load_saes([root().join("circuit-tracer/relu")], &nanoscope_device::for_tests());
     // Its hook point is none of ours yet, or it is: either way both layers were found.
     match found {
         Ok(saes) => assert_eq!(saes.len(), 2),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nanoscope_sae::{Architecture, Normalization, SaeConfig};
+use nanoscope_sae::{Architecture, Normalization, SaeConfig, SaeError};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -197,14 +197,20 @@ impl Cfg<'_> {
             other => return Err(self.unknown("norm_activation", other, "dataset-wise, inference")),
         }
         let root = (raw.d_model as f32).sqrt();
+        let scale = |norm: f32| {
+            let scale = root / norm;
+            let source = SaeError::Scale { found: scale };
+            let unusable = || CheckpointError::Sae { path: self.path.to_owned(), source };
+            (scale > 0.0 && scale.is_finite()).then_some(scale).ok_or_else(unusable)
+        };
         if let Some(norms) = &raw.dataset_average_activation_norm {
-            return Ok(Some([root / norms.r#in, root / norms.out]));
+            return Ok(Some([scale(norms.r#in)?, scale(norms.out)?]));
         }
         let missing = |key| CheckpointError::MissingKey { path: self.path.to_owned(), key };
         let hook_in = raw.hook_point_in.as_ref().ok_or_else(|| missing("hook_point_in"))?;
         let hook_out = raw.hook_point_out.as_ref().unwrap_or(hook_in);
-        let scale = |hook: &str| Ok(root / self.file.one(&format!("{NORM}{hook}"))?);
-        Ok(Some([scale(hook_in)?, scale(hook_out)?]))
+        let of = |hook: &str| scale(self.file.one(&format!("{NORM}{hook}"))?);
+        Ok(Some([of(hook_in)?, of(hook_out)?]))
     }
 
     fn architecture(

@@ -124,7 +124,7 @@ mod tests {
             ("a: 1\n---\na: 2", "second document"),
             ("a: 1\na: 2", "second `a` in line 2"),
             ("[1]: 2", "no text"),
-            ("a: [", "line 1"),
+            ("a: [", "line 2"),
             ("[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", "16 levels"),
         ] {
             let error = parse(text).unwrap_err();
