@@ -28,8 +28,10 @@ pub(crate) struct SaeFile {
     pub(crate) ignored: &'static [&'static str],
     pub(crate) finish: Finish,
     /// The configuration as the files have it.
+    #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) description: Option<Value>,
     /// What else people should know: (what, how).
+    #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) notes: Vec<(&'static str, String)>,
 }
 
