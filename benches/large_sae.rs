@@ -37,7 +37,7 @@ fn main() {
     let [copied, mapped, half] = WAYS.map(|(name, _)| child(name, &path));
     println!(
         "{:<26} {:>10} {:>22} {:>20}",
-        "", "load", "peak / size of file", "held / size of file"
+        "", "load", "peak / size of file", "used / size of file"
     );
     for ((name, _), found) in WAYS.iter().zip([&copied, &mapped, &half]) {
         let of_size = |bytes: u64| bytes as f64 / size as f64;
