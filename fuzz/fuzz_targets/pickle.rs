@@ -10,14 +10,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let followed = match pickle.root() {
         Value::Tuple(items) | Value::List(items) | Value::Set(items) => items.clone(),
-        Value::Dict(pairs) => pairs
-            .iter()
-            .flat_map(|&(key, value)| [key, value])
-            .collect(),
-        Value::Object(object) => [object.class, object.args]
-            .into_iter()
-            .chain(object.state)
-            .collect(),
+        Value::Dict(pairs) => pairs.iter().flat_map(|&(key, value)| [key, value]).collect(),
+        Value::Object(object) => {
+            [object.class, object.args].into_iter().chain(object.state).collect()
+        }
         _ => Vec::new(),
     };
     for id in followed {

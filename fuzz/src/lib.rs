@@ -98,20 +98,13 @@ pub fn hugging_face_weights(vocab: usize, width: usize, d_mlp: usize) -> Vec<u8>
     for part in ["q", "k", "v", "o"] {
         tensors.push((format!("model.layers.0.self_attn.{part}_proj"), width, width));
     }
-    let mut start = 0;
-    let entries = tensors.iter().map(|(name, rows, columns)| {
-        let end = start + 4 * rows * columns;
-        let entry = format!(
-            r#""{name}.weight": {{"dtype": "F32", "shape": [{rows}, {columns}], "data_offsets": [{start}, {end}]}}"#
-        );
-        start = end;
-        entry
-    });
-    let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(", "));
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(header.bytes());
-    bytes.extend(std::iter::repeat_n(0.125_f32.to_le_bytes(), start / 4).flatten());
-    bytes
+    let weights: Vec<_> = tensors
+        .into_iter()
+        .map(|(name, rows, columns)| (format!("{name}.weight"), [rows, columns]))
+        .collect();
+    let weights: Vec<(&str, &[usize])> =
+        weights.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    safetensors(&weights)
 }
 
 /// A safetensors file of these tensors, every number 0.125.

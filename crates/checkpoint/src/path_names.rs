@@ -15,6 +15,11 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
     names.collect()
 }
 
+/// Whether the file at `path` is called `name`, and one called `beside` lies in its folder.
+pub(crate) fn is_beside(path: &Path, name: &str, beside: &str) -> bool {
+    path.file_name().is_some_and(|found| found == name) && path.with_file_name(beside).is_file()
+}
+
 /// The number that stands after the word `word`: 20 in `layer_20` after `layer_`. No letter or
 /// digit may stand before the word.
 pub(crate) fn number_after(text: &str, word: &str) -> Option<usize> {

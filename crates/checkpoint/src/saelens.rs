@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::convert::Order;
 use crate::error::CheckpointError;
 use crate::json;
+use crate::path_names::is_beside;
 use crate::sae_file::{Finish, Place, SaeFile, Source, Weight, usual_sources};
 use crate::tensors::TensorFile;
 
@@ -104,9 +105,7 @@ const DEFAULT_K: usize = 100;
 
 /// Whether `file` is of this format, going by its name and what lies beside it.
 pub(crate) fn claims(file: &TensorFile) -> bool {
-    let path = file.path();
-    path.file_name().is_some_and(|name| name == WEIGHTS_FILE)
-        && path.with_file_name(CONFIG_FILE).is_file()
+    is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE)
 }
 
 pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::CheckpointError;
 use crate::json;
-use crate::path_names::{names, number_after};
+use crate::path_names::{is_beside, names, number_after};
 use crate::sae_file::{Place, SaeFile, Source, Weight};
 use crate::tensors::TensorFile;
 
@@ -68,9 +68,7 @@ fn default_k() -> usize {
 
 /// Whether `file` is of this format, going by its name and what lies beside it.
 pub(crate) fn claims(file: &TensorFile) -> bool {
-    let path = file.path();
-    path.file_name().is_some_and(|name| name == WEIGHTS_FILE)
-        && path.with_file_name(CONFIG_FILE).is_file()
+    is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE)
 }
 
 pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
