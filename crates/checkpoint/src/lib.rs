@@ -104,6 +104,7 @@ mod shards;
 mod sparsify;
 mod tensors;
 mod torch_zip;
+mod turned;
 #[cfg(feature = "sae")]
 mod weight_dtype;
 mod write;

@@ -12,6 +12,7 @@ use pytorch_reader::{PickleValue, PytorchReader};
 use crate::convert::{self, Order};
 use crate::error::CheckpointError;
 use crate::mapped::Mapped;
+use crate::turned::Turned;
 #[cfg(feature = "sae")]
 use crate::weight_dtype::WeightDtype;
 use crate::{gguf, npz, torch_zip};
@@ -312,59 +313,6 @@ impl TensorFile {
     }
 }
 
-/// A matrix that is transposed as its numbers come, so that it is in memory once.
-struct Turned {
-    rows: usize,
-    columns: usize,
-    out: Vec<f32>,
-    /// Numbers that have come.
-    done: usize,
-    not_finite: Option<usize>,
-}
-
-impl Turned {
-    fn new([rows, columns]: [usize; 2]) -> Self {
-        Self { rows, columns, out: vec![0.0; rows * columns], done: 0, not_finite: None }
-    }
-
-    fn push(&mut self, mut values: &[f32]) {
-        if self.not_finite.is_none() {
-            let bad = values.iter().position(|value| !value.is_finite());
-            self.not_finite = bad.map(|at| self.done + at);
-        }
-        while !values.is_empty() {
-            let (row, column) = (self.done / self.columns, self.done % self.columns);
-            let whole = values.len() / self.columns;
-            let took = if column == 0 && whole > 0 {
-                // Column by column, so that what is written lies side by side.
-                for column in 0..self.columns {
-                    let out = &mut self.out[column * self.rows + row..][..whole];
-                    for (at, out) in out.iter_mut().enumerate() {
-                        *out = values[at * self.columns + column];
-                    }
-                }
-                whole * self.columns
-            } else {
-                let rest = (self.columns - column).min(values.len());
-                for (at, &value) in values[..rest].iter().enumerate() {
-                    self.out[(column + at) * self.rows + row] = value;
-                }
-                rest
-            };
-            self.done += took;
-            values = &values[took..];
-        }
-    }
-
-    /// The error is the place, in the file's order, of a number that is not finite.
-    fn finish(self, expected: &[usize]) -> Result<TensorData, usize> {
-        match self.not_finite {
-            Some(at) => Err(at),
-            None => Ok(TensorData::new(self.out, expected.to_vec())),
-        }
-    }
-}
-
 impl TensorFile {
     /// The bytes of a tensor of a `.pt` file, in row-major order whatever its strides.
     fn pt_bytes(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
@@ -573,35 +521,5 @@ impl CheckpointError {
     /// An IO error with the file it happened on.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_matrix_is_transposed_whatever_the_parts_it_comes_in() {
-        for part in [1, 2, 3, 5, 7, 14, 20, 35] {
-            let mut turned = Turned::new([5, 7]);
-            let values: Vec<f32> = (0..35_u8).map(f32::from).collect();
-
-            values.chunks(part).for_each(|values| turned.push(values));
-
-            let out = turned.finish(&[7, 5]).unwrap().try_to_vec::<f32>().unwrap();
-            for (row, column) in (0..5).flat_map(|row| (0..7).map(move |column| (row, column))) {
-                assert_eq!(out[column * 5 + row], values[row * 7 + column], "parts of {part}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_number_that_is_not_finite_is_found_at_its_place_in_the_file() {
-        let mut turned = Turned::new([2, 3]);
-
-        turned.push(&[0.0, 1.0]);
-        turned.push(&[2.0, f32::NAN, f32::INFINITY, 5.0]);
-
-        assert_eq!(turned.finish(&[3, 2]).unwrap_err(), 3);
     }
 }

@@ -1,0 +1,157 @@
+//! `nanoscope features`, and the flag that it gives to copy.
+
+use serde_json::Value;
+
+use crate::{failure, golden, lines, scratch, stdout};
+
+fn object(args: &[&str]) -> Value {
+    serde_json::from_str(&stdout(args)).unwrap()
+}
+
+/// The features of an answer of `nanoscope features --json`, and those of its entries.
+fn found(answer: &Value) -> Vec<u64> {
+    let features = answer["features"].as_array().unwrap();
+    features.iter().map(|entry| entry["feature"].as_u64().unwrap()).collect()
+}
+
+const DOGS: &str = "Max was a big dog. The dog wagged his tail and barked. The puppy ran to the dog \
+                    and they played fetch with a bone.";
+const CAKES: &str = "Mom baked a big cake with sugar. The cake was sweet. Then a red car drove down \
+                     the road and the car stopped.";
+
+#[test]
+fn features_are_listed_with_labels_places_and_a_flag_to_copy() {
+    let text = stdout(&["features"]);
+
+    assert!(text.starts_with("blocks.3.hook_resid_post: "), "{text}");
+    assert_eq!(text.matches('#').count(), 10, "{text}");
+    assert!(text.contains("little «girl» named Lily"), "{text}");
+    assert!(text.contains("nanoscope generate --steer blocks.3.hook_resid_post:"), "{text}");
+}
+
+#[test]
+fn the_flag_to_copy_can_be_used() {
+    let answer = object(&["features", "--json", "--feature", "373", "--text", DOGS]);
+
+    let steer = answer["steer"].as_str().unwrap();
+    assert!(steer.starts_with("blocks.3.hook_resid_post:373:add:"), "{steer}");
+    let story = stdout(&[
+        "generate",
+        "--json",
+        "--prompt",
+        "Once upon a time, there was a",
+        "--max-tokens",
+        "20",
+        "--temperature",
+        "0",
+        "--steer",
+        steer,
+    ]);
+    let story: String =
+        lines(&story).iter().filter_map(|line| line["text"].as_str().map(str::to_owned)).collect();
+    assert!(story.contains(" dog"), "{story}");
+}
+
+#[test]
+fn features_are_sorted_by_what_is_asked() {
+    for (by, key) in [("max", "max"), ("mean", "mean"), ("count", "fires")] {
+        let answer = object(&["features", "--json", "--by", by, "--text", DOGS, "--top", "20"]);
+
+        let features = answer["features"].as_array().unwrap();
+        let values: Vec<f64> =
+            features.iter().map(|entry| entry["text"][key].as_f64().unwrap()).collect();
+        assert_eq!(values.len(), 20);
+        assert!(values.is_sorted_by(|a, b| a >= b), "{by}: {values:?}");
+    }
+}
+
+#[test]
+fn features_of_dogs_are_specific_to_a_text_about_dogs() {
+    let against = |a, b| object(&["features", "--json", "--text", a, "--against", b]);
+    let dogs = against(DOGS, CAKES);
+    let cakes = found(&against(CAKES, DOGS));
+
+    // The labels: "the" in dog stories, "the dog" as subject, cat and dog stories.
+    for feature in [373, 85, 267] {
+        assert!(found(&dogs).contains(&feature), "#{feature} is not among {:?}", found(&dogs));
+        assert!(!cakes.contains(&feature), "#{feature} is among {cakes:?}");
+    }
+    for entry in dogs["features"].as_array().unwrap() {
+        let mean = |side: &str| entry[side]["mean"].as_f64().unwrap();
+        let (score, by_hand) = (entry["score"].as_f64().unwrap(), mean("text") - mean("against"));
+        assert!((score - by_hand).abs() < 1e-9, "{entry}");
+    }
+}
+
+#[test]
+fn a_text_longer_than_the_context_is_read_in_pieces() {
+    std::fs::create_dir_all(scratch()).unwrap();
+    let file = scratch().join("long.txt");
+    std::fs::write(&file, "The dog ran to the park. ".repeat(100)).unwrap();
+    let read = |more: &[&str]| {
+        let args = ["features", "--json", "--top", "1", "--text-file", file.to_str().unwrap()];
+        let answer = object(&[&args, more].concat());
+        (answer["tokens"].as_u64().unwrap(), answer)
+    };
+
+    let (tokens, answer) = read(&[]);
+
+    // Seven for each sentence and a last space; in windows of 256, each with a `<|bos|>`.
+    assert_eq!(tokens, 701);
+    let fires = answer["features"][0]["text"]["fires"].as_u64().unwrap();
+    assert!(fires >= 99, "the same words fire it in every piece, not {fires} times");
+    let (with_special, answer) = read(&["--special"]);
+    assert_eq!(with_special, 704);
+    assert_eq!(answer["special"], true);
+}
+
+#[test]
+fn a_label_is_found_by_a_word_in_it() {
+    let answer = object(&["features", "--json", "--grep", "DOG"]);
+
+    assert!(found(&answer).contains(&373), "{answer}");
+    for entry in answer["features"].as_array().unwrap() {
+        assert!(entry["label"].as_str().unwrap().to_lowercase().contains("dog"), "{entry}");
+    }
+    let text = stdout(&["features", "--grep", "no such word"]);
+    assert!(text.contains("0 of 314 labels have `no such word`"), "{text}");
+}
+
+#[test]
+fn a_features_page_says_what_it_promotes_and_what_is_near() {
+    let answer =
+        object(&["features", "--json", "--feature", "373,85", "--text", DOGS, "--top", "3"]);
+
+    assert_eq!(found(&answer), [373, 85]);
+    let page = &answer["features"][0];
+    assert_eq!(page["promoted"][0][1], " dog");
+    assert_eq!(page["promoted"].as_array().unwrap().len(), 3);
+    assert_eq!(page["suppressed"].as_array().unwrap().len(), 3);
+    assert!((page["decoder_norm"].as_f64().unwrap() - 1.0).abs() < 1e-2, "{page}");
+    let nearest = page["nearest"].as_array().unwrap();
+    let near = object(&["features", "--json", "--near", "373", "--top", "3"]);
+    let ids: Vec<u64> = nearest.iter().map(|entry| entry[0].as_u64().unwrap()).collect();
+    assert_eq!(found(&near), ids);
+
+    let text = stdout(&["features", "--feature", "373", "--text", DOGS]);
+    assert!(text.contains("promotes    ·dog +"), "{text}");
+}
+
+#[test]
+fn features_near_each_other_are_found_without_a_tokenizer() {
+    let (alone, sae) = (scratch().join("without_tokenizer"), golden("head/saes/topk"));
+    std::fs::create_dir_all(&alone).unwrap();
+    for file in std::fs::read_dir(golden("head/base_checkpoints/d4")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), alone.join(file.file_name())).unwrap();
+    }
+    let args = ["features", "--json", "--model", alone.to_str().unwrap(), "--sae", &sae];
+    let at = ["--at", "blocks.2.hook_mlp", "--near", "3", "--top", "4"];
+    let answer = object(&[&args[..], &at].concat());
+
+    assert_eq!(answer["hook"], "blocks.2.hook_mlp_out");
+    assert_eq!(answer["features"].as_array().unwrap().len(), 4);
+    assert_eq!(answer["steer"], Value::Null);
+    let (error, _) = failure(&args);
+    assert!(error.contains("the model has no tokenizer beside it"), "{error}");
+}
