@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::CheckpointError;
 use crate::find_saes::find_saes;
-use crate::load_saes::{is_sae, open_sae};
+use crate::load_saes::{is_sae, open_sae_in};
 use crate::nanochat::{Form, ModelFiles};
 use crate::shards::{TensorSource, is_index};
 use crate::tensors::{Dtype, TensorFile};
@@ -57,7 +57,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
                 if saes.is_empty() {
                     return Err(CheckpointError::NothingKnown { path: path.to_owned() });
                 }
-                saes.iter().map(|path| sae(path)).collect()
+                saes.iter().map(|path| sae(TensorFile::open(path)?)).collect()
             }
             Err(error) => Err(error),
         };
@@ -67,7 +67,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
     }
     let file = TensorFile::open(path)?;
     if is_sae(&file) {
-        return Ok(vec![sae(path)?]);
+        return Ok(vec![sae(file)?]);
     }
     let files = ModelFiles::find(path)?;
     let describes_itself = file.value("model").is_some() && file.value("config").is_some();
@@ -138,8 +138,8 @@ fn differences(found: &Constants, eras: &Constants) -> String {
     .join(", ")
 }
 
-fn sae(path: &Path) -> Result<Inspection, CheckpointError> {
-    let sae = open_sae(path)?;
+fn sae(file: TensorFile) -> Result<Inspection, CheckpointError> {
+    let sae = open_sae_in(file)?;
     let memory_bytes = sae.numbers() * Dtype::F32.size() as u64;
     Ok(Inspection {
         what: format!("{} sparse autoencoder", sae.format),

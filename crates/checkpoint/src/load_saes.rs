@@ -208,11 +208,15 @@ pub(crate) fn is_sae(file: &TensorFile) -> bool {
 
 /// Opens the SAE in the file at `path`, whatever its format.
 pub(crate) fn open_sae(path: &Path) -> Result<SaeFile, CheckpointError> {
-    let file = TensorFile::open(path)?;
+    open_sae_in(TensorFile::open(path)?)
+}
+
+/// The SAE in `file`, whatever its format.
+pub(crate) fn open_sae_in(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     match FORMATS.iter().find(|(claims, _)| claims(&file)) {
         Some((_, open)) => open(file),
         None => Err(CheckpointError::NotAnSae {
-            path: path.to_owned(),
+            path: file.path().to_owned(),
             tensors: file.tensors().map(|(name, _)| name.to_owned()).collect(),
         }),
     }

@@ -67,7 +67,7 @@ impl Sae {
             }
             Architecture::JumpRelu => {
                 let pre = host(self.pre_activations(x));
-                let thresholds = host(self.thresholds().unsqueeze());
+                let thresholds = host(self.thresholds());
                 let jump = |(&value, &threshold): (&f32, &f32)| {
                     if value > threshold { rectified(value) } else { 0.0 }
                 };
@@ -199,6 +199,7 @@ fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
     })
 }
 
-fn host(x: Tensor<2>) -> Vec<f32> {
+/// The numbers of `x` on the host, row-major.
+pub(crate) fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }

@@ -1,6 +1,7 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::decoder::at_least_tiny;
+use crate::encoder::host;
 use crate::sae::{CAST_AT_ONCE, row_norms};
 use crate::{Sae, SaeError};
 
@@ -115,10 +116,6 @@ fn offer(nearest: &mut Vec<(u32, f32)>, n: usize, feature: u32, cosine: f32) {
         nearest.insert(at, (feature, cosine));
         nearest.truncate(n);
     }
-}
-
-fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
 }
 
 #[cfg(test)]
