@@ -1,0 +1,1 @@
+//! Pages about features: a folder of static HTML, and Neuronpedia's export.

@@ -1,0 +1,1 @@
+//! How good a sparse autoencoder is: reconstruction, sparsity, the model with it spliced in.

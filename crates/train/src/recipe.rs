@@ -1,0 +1,229 @@
+//! What is trained, and how.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides the weights a training ends with, but for the activations.
+///
+/// Losses are those of activations that were scaled to a mean norm of `√d_in`, so that the numbers
+/// here mean the same for every model; the scale is folded into the weights when the SAE is saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Features.
+    pub d_sae: usize,
+    /// The architecture and its loss.
+    pub method: Method,
+    /// Steps; each is one batch.
+    pub steps: u64,
+    /// Activations per step. Default: 4096, as in SAELens and Bricken et al. 2023 (8192).
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// What everything random follows from. Default: 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// Adam and its learning rate.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// Where the weights start.
+    #[serde(default)]
+    pub init: Init,
+    /// What becomes of features that do not fire.
+    #[serde(default)]
+    pub dead: Dead,
+}
+
+fn default_batch() -> usize {
+    4096
+}
+
+/// An architecture and its loss. `‖·‖²` is a sum over `d_in` and a mean over the batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "architecture", rename_all = "kebab-case")]
+pub enum Method {
+    /// `‖x − x̂‖²` with the `k` largest features of each activation (Gao et al. 2024,
+    /// arXiv:2406.04093).
+    #[serde(rename_all = "kebab-case")]
+    TopK {
+        /// Features per activation.
+        k: usize,
+        /// The loss that revives dead features.
+        #[serde(default)]
+        aux_k: AuxK,
+    },
+    /// `‖x − x̂‖²` with the `k · batch` largest features of the batch (Bussmann et al. 2024,
+    /// arXiv:2412.06410); saved as a JumpReLU SAE with one threshold.
+    #[serde(rename_all = "kebab-case")]
+    BatchTopK {
+        /// Features per activation, on average.
+        k: usize,
+        /// The loss that revives dead features.
+        #[serde(default)]
+        aux_k: AuxK,
+    },
+    /// Batch-top-k whose first features must reconstruct on their own: the mean of `‖x − x̂‖²`
+    /// over nested groups of features (Bussmann et al. 2025, arXiv:2503.17547).
+    #[serde(rename_all = "kebab-case")]
+    Matryoshka {
+        /// Features per activation, on average.
+        k: usize,
+        /// The groups' ends, ascending; the last is `d_sae`. Default: a sixteenth, an eighth, a
+        /// quarter, half and all of the features.
+        #[serde(default)]
+        groups: Vec<usize>,
+        /// The loss that revives dead features.
+        #[serde(default)]
+        aux_k: AuxK,
+    },
+    /// `‖x − x̂‖² + coefficient · (L0 / target − 1)²` with a threshold for each feature that is
+    /// trained by a straight-through estimate (Rajamanoharan et al. 2024, arXiv:2407.14435, with
+    /// the loss of its appendix for a wanted L0).
+    #[serde(rename_all = "kebab-case")]
+    JumpRelu {
+        /// Features per activation that the training ends with.
+        target_l0: f64,
+        /// Weight of the sparsity loss.
+        #[serde(default = "default_l0_coefficient")]
+        coefficient: f64,
+        /// Width of the estimate's kernel. Default: 0.05, as in SAELens.
+        #[serde(default = "default_bandwidth")]
+        bandwidth: f64,
+        /// Where thresholds start. Default: 0.01, as in SAELens.
+        #[serde(default = "default_threshold")]
+        threshold: f64,
+        /// Steps over which the sparsity loss reaches its weight. Default: a tenth.
+        #[serde(default)]
+        warmup_steps: Option<u64>,
+    },
+    /// `‖x − x̂‖² + l1 · Σ f · ‖W_dec‖` (Conerly et al. 2024, Anthropic's April update).
+    #[serde(rename_all = "kebab-case")]
+    Relu {
+        /// Weight of the sparsity loss.
+        l1: f64,
+        /// Steps over which it reaches its weight. Default: a twentieth, as in the paper.
+        #[serde(default)]
+        warmup_steps: Option<u64>,
+    },
+    /// `‖x − x̂‖² + l1 · Σ relu(π) · ‖W_dec‖ + ‖x − x̂(relu(π))‖²` with gates `π` and the last
+    /// decoder frozen (Rajamanoharan et al. 2024, arXiv:2404.16014).
+    #[serde(rename_all = "kebab-case")]
+    Gated {
+        /// Weight of the sparsity loss.
+        l1: f64,
+        /// Steps over which it reaches its weight. Default: a twentieth.
+        #[serde(default)]
+        warmup_steps: Option<u64>,
+    },
+}
+
+fn default_l0_coefficient() -> f64 {
+    1.0
+}
+
+fn default_bandwidth() -> f64 {
+    0.05
+}
+
+fn default_threshold() -> f64 {
+    0.01
+}
+
+/// The auxiliary loss of top-k SAEs: dead features reconstruct what the others leave
+/// (Gao et al. 2024, appendix A.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AuxK {
+    /// Dead features per activation. Default: half of `d_in`, as in the paper.
+    pub k: Option<usize>,
+    /// Weight of the loss; 0 leaves it out. Default: 1/32, as in the paper.
+    pub coefficient: f64,
+}
+
+impl Default for AuxK {
+    fn default() -> Self {
+        Self { k: None, coefficient: 1.0 / 32.0 }
+    }
+}
+
+/// Adam (Kingma & Ba 2014, arXiv:1412.6980) and its learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Optimizer {
+    /// The learning rate between warm-up and decay. Default: 3e-4, as in SAELens.
+    pub lr: f64,
+    /// Decay of the gradient's mean. Default: 0.9.
+    pub beta1: f64,
+    /// Decay of the gradient's square. Default: 0.999.
+    pub beta2: f64,
+    /// What keeps a division from being one by zero. Default: 1e-8.
+    pub epsilon: f64,
+    /// The largest norm that the gradient of all weights together keeps; 0 for no limit.
+    /// Default: 1, as in SAELens.
+    pub clip: f64,
+    /// Steps over which the rate rises; the first step has `1 / warmup-steps` of it, not none.
+    /// Default: a twentieth of the steps, 1000 at most.
+    pub warmup_steps: Option<u64>,
+    /// Last steps over which the rate falls to nothing. Default: a fifth, as in Conerly et al.
+    /// 2024.
+    pub decay_steps: Option<u64>,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            lr: 3e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip: 1.0,
+            warmup_steps: None,
+            decay_steps: None,
+        }
+    }
+}
+
+/// Where the weights start. `W_enc` is the transpose of `W_dec`, whose rows have random directions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Init {
+    /// Where `b_dec` starts.
+    pub b_dec: BDecInit,
+    /// Norm of the decoder's rows, where the method does not keep it at 1. Default: 0.1, as in
+    /// Conerly et al. 2024.
+    pub decoder_norm: f64,
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Self { b_dec: BDecInit::GeometricMedian, decoder_norm: 0.1 }
+    }
+}
+
+/// Where `b_dec` starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BDecInit {
+    /// The point with the least sum of distances to the activations (Bricken et al. 2023).
+    GeometricMedian,
+    /// The activations' mean.
+    Mean,
+    /// Zero.
+    Zero,
+}
+
+/// What becomes of features that do not fire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dead {
+    /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens.
+    pub window_steps: u64,
+    /// After how many steps dead features without an auxiliary loss start anew at activations that
+    /// are reconstructed badly (Bricken et al. 2023, "neuron resampling"); 0 for never. Default: 0
+    /// with aux-k, else four times the window.
+    pub resample_steps: Option<u64>,
+}
+
+impl Default for Dead {
+    fn default() -> Self {
+        Self { window_steps: 1000, resample_steps: None }
+    }
+}
