@@ -44,5 +44,5 @@ pub use error::SaeError;
 pub use geometry::Geometry;
 pub use sae::Sae;
 pub use sparse::SparseFeatures;
-pub use top_k::top_k;
+pub use top_k::{Selection, top_k};
 pub use weights::{GateWeights, MagnitudeWeights, SaeWeights};

@@ -25,7 +25,6 @@ pub(crate) fn top_k_positive(pre: Tensor<2>, k: usize) -> SparseFeatures {
 
 fn select(pre: Tensor<2>, k: usize, keep: impl Fn(f32) -> f32) -> SparseFeatures {
     let [_, d_sae] = pre.dims();
-    assert!((1..=d_sae).contains(&k), "top {k} of {d_sae}");
     let data = pre.into_data_dtype(DType::F32);
     let values = data.as_slice::<f32>().expect("the data were just made float32");
     let mut features = SparseFeatures::new(d_sae);
@@ -46,8 +45,16 @@ pub(crate) fn keep_top_k(pre: Tensor<2>, k: usize) -> Tensor<2> {
     Tensor::from_data(TensorData::new(dense, shape), &device)
 }
 
-/// Finds the `k` largest of a row, with memory that is used again for the next row.
-struct Selection {
+/// Finds the `k` largest numbers of a row, with memory that is used again for the next row.
+///
+/// ```
+/// use nanoscope_sae::Selection;
+///
+/// let mut selection = Selection::new(2);
+/// assert_eq!(selection.of(&[1.0, -2.0, 3.0, 1.0]), [(0, 1.0), (2, 3.0)]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Selection {
     k: usize,
     /// The largest number of each chunk.
     maxima: Vec<f32>,
@@ -59,16 +66,25 @@ struct Selection {
 const CHUNK: usize = 16;
 
 impl Selection {
-    fn new(k: usize) -> Self {
+    /// Of rows that have at least `k` numbers.
+    pub fn new(k: usize) -> Self {
         Self { k, maxima: Vec::new(), candidates: Vec::with_capacity(2 * k) }
     }
 
-    /// The `k` largest of `row` in ascending order of index.
+    /// The `k` largest of `row` with their places, in ascending order of place; of equal ones those
+    /// that come first.
     ///
+    /// # Panics
+    /// If `k` is 0 or `row` has fewer numbers.
+    pub fn of(&mut self, row: &[f32]) -> &[(u32, f32)] {
+        assert!((1..=row.len()).contains(&self.k), "top {} of {}", self.k, row.len());
+        self.find(row)
+    }
+
     /// The `k`-th largest of the chunks' maxima is no larger than the `k`-th largest number: `k`
     /// numbers, one in each of these chunks, reach it. So only what reaches it is a candidate, and
     /// only about `k` chunks have any.
-    fn of(&mut self, row: &[f32]) -> &[(u32, f32)] {
+    fn find(&mut self, row: &[f32]) -> &[(u32, f32)] {
         let largest = |chunk: &[f32]| {
             chunk.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
         };

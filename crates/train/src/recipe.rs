@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+
 /// Everything that decides the weights a training ends with, but for the activations.
 ///
 /// Losses are those of activations that were scaled to a mean norm of `√d_in`, so that the numbers
@@ -34,6 +36,93 @@ pub struct Recipe {
 
 fn default_batch() -> usize {
     4096
+}
+
+impl Recipe {
+    /// A recipe with the defaults.
+    pub fn new(d_sae: usize, method: Method, steps: u64) -> Self {
+        Self {
+            d_sae,
+            method,
+            steps,
+            batch: default_batch(),
+            seed: 0,
+            optimizer: Optimizer::default(),
+            init: Init::default(),
+            dead: Dead::default(),
+        }
+    }
+
+    /// Whether the recipe can be followed for activations of `d_in` numbers.
+    ///
+    /// # Errors
+    /// [`TrainError::Recipe`] for the first number that is out of its range.
+    pub fn check(&self, d_in: usize) -> Result<(), TrainError> {
+        let Self { optimizer, init, .. } = self;
+        let d_sae = self.d_sae;
+        let count = |name, found: usize, most: usize| {
+            let (found, range) = (found.to_string(), format!("1 to {most}"));
+            let ok = (1..=most).contains(&found.parse().unwrap_or(0));
+            if ok { Ok(()) } else { Err(TrainError::Recipe { name, found, range }) }
+        };
+        let number = |name, found: f64, range: &str, ok: bool| {
+            let ok = ok && found.is_finite();
+            let (found, range) = (found.to_string(), range.to_owned());
+            if ok { Ok(()) } else { Err(TrainError::Recipe { name, found, range }) }
+        };
+        let positive = |name, found: f64| number(name, found, "above 0", found > 0.0);
+        let weight = |name, found: f64| number(name, found, "0 or more", found >= 0.0);
+
+        // Two matrices, their gradients and Adam's means are held; products of sizes stay far
+        // from overflow.
+        count("d-sae", d_sae, 1 << 24)?;
+        count("batch", self.batch, 1 << 20)?;
+        count("steps", usize::try_from(self.steps).unwrap_or(0), 1 << 40)?;
+        positive("optimizer.lr", optimizer.lr)?;
+        for (name, beta) in
+            [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
+        {
+            number(name, beta, "0 or more and below 1", (0.0..1.0).contains(&beta))?;
+        }
+        positive("optimizer.epsilon", optimizer.epsilon)?;
+        weight("optimizer.clip", optimizer.clip)?;
+        positive("init.decoder-norm", init.decoder_norm)?;
+        count("dead.window-steps", usize::try_from(self.dead.window_steps).unwrap_or(0), 1 << 40)?;
+        match &self.method {
+            Method::TopK { k, aux_k } | Method::BatchTopK { k, aux_k } => {
+                count("k", *k, d_sae)?;
+                aux_k.check(d_sae)?;
+            }
+            Method::Matryoshka { k, groups, aux_k } => {
+                count("k", *k, d_sae)?;
+                aux_k.check(d_sae)?;
+                let ascending = groups.is_sorted_by(|a, b| a < b) && groups.first() != Some(&0);
+                if !groups.is_empty() && !(ascending && groups.last() == Some(&d_sae)) {
+                    return Err(TrainError::Recipe {
+                        name: "groups",
+                        found: format!("{groups:?}"),
+                        range: format!("ascending, the last {d_sae}"),
+                    });
+                }
+            }
+            Method::JumpRelu { target_l0, coefficient, bandwidth, threshold, .. } => {
+                let range = format!("above 0, up to {d_sae}");
+                let ok = *target_l0 > 0.0 && *target_l0 <= d_sae as f64;
+                number("target-l0", *target_l0, &range, ok)?;
+                weight("coefficient", *coefficient)?;
+                positive("bandwidth", *bandwidth)?;
+                positive("threshold", *threshold)?;
+            }
+            Method::Relu { l1, .. } | Method::Gated { l1, .. } => weight("l1", *l1)?,
+        }
+        count("d_in", d_in, 1 << 24)
+    }
+
+    /// After how many steps dead features start anew; 0 for never.
+    pub(crate) fn resample_steps(&self) -> u64 {
+        let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.dead.window_steps };
+        self.dead.resample_steps.unwrap_or(default)
+    }
 }
 
 /// An architecture and its loss. `‖·‖²` is a sum over `d_in` and a mean over the batch.
@@ -74,14 +163,15 @@ pub enum Method {
         #[serde(default)]
         aux_k: AuxK,
     },
-    /// `‖x − x̂‖² + coefficient · (L0 / target − 1)²` with a threshold for each feature that is
+    /// `‖x − x̂‖² + coefficient · d_in · (L0 / target − 1)²` with a threshold for each feature that is
     /// trained by a straight-through estimate (Rajamanoharan et al. 2024, arXiv:2407.14435, with
     /// the loss of its appendix for a wanted L0).
     #[serde(rename_all = "kebab-case")]
     JumpRelu {
         /// Features per activation that the training ends with.
         target_l0: f64,
-        /// Weight of the sparsity loss.
+        /// Weight of the sparsity loss. Default: 1; with activations of norm 1, as
+        /// dictionary_learning has them, that is its default.
         #[serde(default = "default_l0_coefficient")]
         coefficient: f64,
         /// Width of the estimate's kernel. Default: 0.05, as in SAELens.
@@ -115,6 +205,38 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// Whether decoder rows are kept at norm 1, and what the gradient has along them is left out:
+    /// all methods but ReLU, whose sparsity loss counts the norms.
+    pub fn keeps_decoder_norm(&self) -> bool {
+        !matches!(self, Self::Relu { .. })
+    }
+
+    /// The loss that revives dead features, if the method has one.
+    pub fn aux_k(&self) -> Option<&AuxK> {
+        match self {
+            Self::TopK { aux_k, .. }
+            | Self::BatchTopK { aux_k, .. }
+            | Self::Matryoshka { aux_k, .. } => Some(aux_k),
+            Self::JumpRelu { .. } | Self::Relu { .. } | Self::Gated { .. } => None,
+        }
+    }
+
+    /// The ends of the groups of features that reconstruct on their own.
+    pub(crate) fn groups(&self, d_sae: usize) -> Vec<usize> {
+        match self {
+            Self::Matryoshka { groups, .. } if groups.is_empty() => {
+                let mut groups: Vec<_> = [16, 8, 4, 2, 1].map(|part| d_sae / part).into();
+                groups.retain(|end| *end > 0);
+                groups.dedup();
+                groups
+            }
+            Self::Matryoshka { groups, .. } => groups.clone(),
+            _ => vec![d_sae],
+        }
+    }
+}
+
 fn default_l0_coefficient() -> f64 {
     1.0
 }
@@ -136,6 +258,22 @@ pub struct AuxK {
     pub k: Option<usize>,
     /// Weight of the loss; 0 leaves it out. Default: 1/32, as in the paper.
     pub coefficient: f64,
+}
+
+impl AuxK {
+    fn check(&self, d_sae: usize) -> Result<(), TrainError> {
+        let fits = self.k.is_none_or(|k| (1..=d_sae).contains(&k));
+        if !fits {
+            let found = self.k.map_or_else(String::new, |k| k.to_string());
+            let range = format!("1 to {d_sae}");
+            return Err(TrainError::Recipe { name: "aux-k.k", found, range });
+        }
+        if !(self.coefficient.is_finite() && self.coefficient >= 0.0) {
+            let (found, range) = (self.coefficient.to_string(), "0 or more".to_owned());
+            return Err(TrainError::Recipe { name: "aux-k.coefficient", found, range });
+        }
+        Ok(())
+    }
 }
 
 impl Default for AuxK {

@@ -1,15 +1,37 @@
 //! One SAE in training.
 
-use std::collections::BTreeMap;
-
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor};
 use nanoscope_sae::Sae;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 
-use crate::{Recipe, TrainError};
+use crate::adam::Adam;
+use crate::dead::{Fired, resample};
+use crate::dense_pass::Dense;
+use crate::parameters::{Parameters, Part};
+use crate::pass::Pass;
+use crate::recipe::{Method, Recipe};
+use crate::sparse_pass::{Keep, Selected};
+use crate::vector::square;
+use crate::{TrainError, inference, init};
+
+/// How fast batch-top-k's threshold follows the batches' smallest kept values, as in SAELens.
+const THRESHOLD_RATE: f32 = 0.01;
 
 /// An SAE in training: its weights, Adam's state, and when each feature fired last.
 #[derive(Debug)]
-pub struct Trainer {}
+pub struct Trainer {
+    pub(crate) recipe: Recipe,
+    pub(crate) d_in: usize,
+    pub(crate) steps: u64,
+    /// What activations are multiplied by.
+    pub(crate) scale: f32,
+    /// What batch-top-k has learnt to be the smallest value that is kept.
+    pub(crate) threshold: f32,
+    pub(crate) parameters: Parameters,
+    pub(crate) adam: Adam,
+    pub(crate) fired: Fired,
+}
 
 /// What one step did. Losses and norms are those of scaled activations (see [`Recipe`]).
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -36,15 +58,6 @@ pub struct StepReport {
     pub grad_norm: f64,
 }
 
-/// All that a [`Trainer`] is, to be written to a file and gone on from.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Steps done.
-    pub step: u64,
-    /// Weights and states by name; float32 or int64.
-    pub tensors: BTreeMap<String, TensorData>,
-}
-
 impl Trainer {
     /// The start of a training by `recipe`; `first` are some activations, from which the scale and
     /// `b_dec`'s start follow.
@@ -54,27 +67,39 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if the recipe cannot be followed or the activations are not finite.
+    ///
+    /// # Panics
+    /// If the last row of `first` is not whole.
     pub fn new(
         recipe: &Recipe,
         d_in: usize,
         first: &[f32],
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let _ = (recipe, d_in, first, device);
-        todo!()
-    }
-
-    /// Goes on from `snapshot`, with the same results as if nothing had happened in between.
-    ///
-    /// # Errors
-    /// [`TrainError`] if it is not one of a training by `recipe`.
-    pub fn resume(
-        recipe: &Recipe,
-        snapshot: &Snapshot,
-        device: &Device,
-    ) -> Result<Self, TrainError> {
-        let _ = (recipe, snapshot, device);
-        todo!()
+        recipe.check(d_in)?;
+        assert!(first.len().is_multiple_of(d_in), "rows of {d_in}");
+        if first.is_empty() {
+            return Err(TrainError::Activations("are none"));
+        }
+        if !first.iter().all(|number| number.is_finite()) {
+            return Err(TrainError::Activations("are not all finite"));
+        }
+        let scale = init::scale(first, d_in);
+        if !scale.is_finite() {
+            return Err(TrainError::Activations("are all zero"));
+        }
+        let scaled: Vec<f32> = first.iter().map(|number| number * scale).collect();
+        let parameters = init::parameters(recipe, d_in, &scaled, device);
+        Ok(Self {
+            d_in,
+            steps: 0,
+            scale,
+            threshold: 0.0,
+            adam: Adam::new(&parameters),
+            parameters,
+            fired: Fired::new(recipe.d_sae),
+            recipe: recipe.clone(),
+        })
     }
 
     /// One step with `batch` activations.
@@ -85,22 +110,157 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if the loss is not finite; the weights are then those before the step.
     pub fn step(&mut self, batch: &[f32]) -> Result<StepReport, TrainError> {
-        let _ = batch;
-        todo!()
+        let expected = self.recipe.batch * self.d_in;
+        if batch.len() != expected {
+            return Err(TrainError::Batch { expected, found: batch.len() });
+        }
+        let x: Vec<f32> = batch.iter().map(|number| number * self.scale).collect();
+        let step = self.steps + 1;
+        let dead = self.fired.dead(self.steps, self.recipe.dead.window_steps);
+        let pass = self.pass(&x, &dead);
+
+        let gradients = self.without_norm_changes(pass.gradients);
+        let grad_norm = norm(&gradients);
+        let loss = pass.losses.total;
+        if !(loss.is_finite() && grad_norm.is_finite()) {
+            return Err(TrainError::Diverged { step, loss, grad_norm });
+        }
+        let clip = self.recipe.optimizer.clip;
+        let gradients = if clip > 0.0 && grad_norm > clip {
+            gradients.map(|_, gradient| gradient.mul_scalar(clip / grad_norm))
+        } else {
+            gradients
+        };
+        let lr = self.recipe.learning_rate(self.steps);
+        let parameters = std::mem::take(&mut self.parameters);
+        self.parameters = self.adam.step(&self.recipe.optimizer, lr, step, parameters, &gradients);
+        if self.recipe.method.keeps_decoder_norm() {
+            let decoder = self.parameters.get(Part::Decoder);
+            self.parameters.set(Part::Decoder, unit_rows(decoder));
+        }
+        if let Some(smallest) = pass.smallest {
+            let rate = if self.steps == 0 { 1.0 } else { THRESHOLD_RATE };
+            self.threshold += rate * (smallest - self.threshold);
+        }
+        self.fired.note(step, &pass.fired);
+        self.steps = step;
+        if let Some(errors) = &pass.errors {
+            self.revive(&x, errors);
+        }
+
+        let rows = self.recipe.batch as f64;
+        Ok(StepReport {
+            step,
+            loss,
+            mse: pass.losses.mse,
+            sparsity: pass.losses.sparsity,
+            aux: pass.losses.aux,
+            explained_variance: 1.0 - pass.losses.mse / variance(&x, self.d_in),
+            l0: pass.fired.iter().map(|&count| f64::from(count)).sum::<f64>() / rows,
+            dead: dead.len(),
+            lr,
+            grad_norm,
+        })
     }
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
-        todo!()
+        self.steps
     }
 
-    /// All that is needed to go on from here.
-    pub fn snapshot(&self) -> Snapshot {
-        todo!()
+    /// What is being followed.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// The SAE as it is now, for inference: the scale is folded into the weights.
     pub fn sae(&self) -> Sae {
-        todo!()
+        inference::sae(&self.recipe.method, &self.parameters, self.scale, self.threshold)
     }
+
+    fn pass(&self, x: &[f32], dead: &[u32]) -> Pass {
+        let weight = self.recipe.sparsity_weight(self.steps);
+        let groups = self.recipe.method.groups(self.recipe.d_sae);
+        let selected =
+            |keep, aux_k| Selected { keep, groups: &groups, aux_k, dead }.pass(&self.parameters, x);
+        let dense = |dense: Dense| dense.pass(&self.parameters, x);
+        match &self.recipe.method {
+            Method::TopK { k, aux_k } => selected(Keep::PerRow(*k), aux_k),
+            Method::BatchTopK { k, aux_k } | Method::Matryoshka { k, aux_k, .. } => {
+                selected(Keep::PerBatch(*k), aux_k)
+            }
+            &Method::JumpRelu { target_l0, coefficient, bandwidth, .. } => {
+                let weight = weight * coefficient * self.d_in as f64;
+                dense(Dense::JumpRelu { weight, target_l0, bandwidth })
+            }
+            Method::Relu { l1, .. } => dense(Dense::Relu { l1: l1 * weight }),
+            Method::Gated { l1, .. } => dense(Dense::Gated { l1: l1 * weight }),
+        }
+    }
+
+    /// The gradients without what would only change the norms of decoder rows, which are set back
+    /// after the step (Bricken et al. 2023): else Adam would count it.
+    fn without_norm_changes(&self, mut gradients: Parameters) -> Parameters {
+        if self.recipe.method.keeps_decoder_norm() {
+            let decoder = self.parameters.get(Part::Decoder);
+            let gradient = gradients.get(Part::Decoder);
+            let along = (gradient.clone() * decoder.clone()).sum_dim(1);
+            gradients.set(Part::Decoder, gradient - decoder * along);
+        }
+        gradients
+    }
+
+    fn revive(&mut self, x: &[f32], errors: &[f32]) {
+        let every = self.recipe.resample_steps();
+        if every == 0 || !self.steps.is_multiple_of(every) {
+            return;
+        }
+        let dead = self.fired.dead(self.steps, self.recipe.dead.window_steps);
+        if dead.is_empty() {
+            return;
+        }
+        let threshold = match self.recipe.method {
+            Method::JumpRelu { threshold, .. } => (threshold as f32).ln(),
+            _ => 0.0,
+        };
+        // A stream of its own for each step: what is drawn does not depend on earlier draws.
+        let mut random = ChaCha8Rng::seed_from_u64(self.recipe.seed);
+        random.set_stream(self.steps);
+        resample(&mut self.parameters, &mut self.adam, &dead, x, errors, threshold, &mut random);
+        for feature in dead {
+            self.fired.last[feature as usize] = self.steps;
+        }
+    }
+}
+
+/// The norm of all of them together.
+fn norm(parameters: &Parameters) -> f64 {
+    let squares = parameters
+        .iter()
+        .map(|(_, tensor)| f64::from(tensor.clone().square().sum().into_scalar::<f32>()));
+    squares.sum::<f64>().sqrt()
+}
+
+/// `matrix` with rows of norm 1; a row of zeros stays one.
+fn unit_rows(matrix: Tensor<2>) -> Tensor<2> {
+    let norms = matrix.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE);
+    matrix / norms
+}
+
+/// `E‖x‖² − ‖E x‖²` of the rows, never quite 0.
+///
+/// # Shapes
+/// - `x`: `[rows, d_in]` row-major
+fn variance(x: &[f32], d_in: usize) -> f64 {
+    let rows = (x.len() / d_in) as f64;
+    let mut mean = vec![0.0_f64; d_in];
+    let mut squares = 0.0;
+    for row in x.chunks_exact(d_in) {
+        squares += f64::from(square(row));
+        for (mean, number) in mean.iter_mut().zip(row) {
+            *mean += f64::from(*number);
+        }
+    }
+    let of_mean: f64 = mean.iter().map(|sum| (sum / rows).powi(2)).sum();
+    (squares / rows - of_mean).max(f64::MIN_POSITIVE)
 }

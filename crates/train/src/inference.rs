@@ -1,0 +1,68 @@
+//! From weights in training to an SAE.
+
+use burn::tensor::Tensor;
+use nanoscope_sae::{Architecture, MagnitudeWeights, Sae, SaeConfig, SaeWeights};
+
+use crate::parameters::{Parameters, Part};
+use crate::recipe::Method;
+
+/// The SAE that these weights are, for activations that are not scaled.
+///
+/// Every activation function here lets a positive factor through, so with activations scaled by `s`
+/// a feature is `s` times what it is without: the biases and thresholds are divided by `s`, and
+/// `W_enc` and `W_dec` stay. Features are then in the activation's own units, and decoder rows keep
+/// their norm.
+///
+/// `batch_threshold` is what batch-top-k has learnt to be the smallest value that is kept.
+pub(crate) fn sae(
+    method: &Method,
+    parameters: &Parameters,
+    scale: f32,
+    batch_threshold: f32,
+) -> Sae {
+    let [d_sae, d_in] = parameters.get(Part::Encoder).dims();
+    let (architecture, apply_b_dec_to_input) = match *method {
+        Method::TopK { k, .. } => {
+            (Architecture::TopK { k, rescale_acts_by_decoder_norm: false }, true)
+        }
+        Method::BatchTopK { .. } | Method::Matryoshka { .. } => (Architecture::JumpRelu, true),
+        Method::JumpRelu { .. } => (Architecture::JumpRelu, false),
+        Method::Relu { .. } => (Architecture::Relu, true),
+        Method::Gated { .. } => (Architecture::Gated, true),
+    };
+    let vector = |part: Part| parameters.get(part).squeeze_dim::<1>(0);
+    let unscaled = |part: Part| vector(part).div_scalar(scale);
+    let threshold = match method {
+        Method::JumpRelu { .. } => Some(vector(Part::LogThreshold).exp().div_scalar(scale)),
+        Method::BatchTopK { .. } | Method::Matryoshka { .. } => {
+            let device = parameters.get(Part::Encoder).device();
+            Some(Tensor::full([d_sae], batch_threshold / scale, &device))
+        }
+        _ => None,
+    };
+    let magnitude = matches!(method, Method::Gated { .. }).then(|| MagnitudeWeights {
+        r_mag: vector(Part::Magnitude),
+        b_mag: unscaled(Part::MagnitudeBias),
+    });
+    let encoder = parameters.get(Part::Encoder).transpose();
+    let weights = SaeWeights {
+        threshold,
+        magnitude,
+        ..SaeWeights::new(
+            // Laid out anew, so that the weight is contiguous whatever reads it.
+            encoder.clone().zeros_like().slice_assign([0..d_in, 0..d_sae], encoder),
+            unscaled(Part::EncoderBias),
+            parameters.get(Part::Decoder),
+            unscaled(Part::DecoderBias),
+        )
+    };
+    let sae = SaeConfig::new(d_in, d_sae, architecture)
+        .and_then(|config| config.with_apply_b_dec_to_input(apply_b_dec_to_input))
+        .and_then(|config| Sae::new(config, weights))
+        .expect("the recipe's sizes were checked");
+    if method.keeps_decoder_norm() {
+        sae
+    } else {
+        sae.fold_w_dec_norm().expect("no feature is selected by comparison with others")
+    }
+}

@@ -1,0 +1,122 @@
+//! Where the weights start.
+
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::parameters::{Parameters, Part, upload};
+use crate::recipe::{BDecInit, Method, Recipe};
+use crate::vector::square;
+
+/// Activations that the geometric median is taken of.
+const MEDIAN_ROWS: usize = 4096;
+/// Iterations of Weiszfeld's algorithm; it is within a thousandth long before.
+const MEDIAN_STEPS: usize = 50;
+
+/// The weights that a training by `recipe` starts with. `W_enc` is the transpose of `W_dec` (Gao et
+/// al. 2024; Conerly et al. 2024): each feature begins by reading what it writes.
+///
+/// # Shapes
+/// - `first`: `[rows, d_in]` row-major, scaled
+pub(crate) fn parameters(
+    recipe: &Recipe,
+    d_in: usize,
+    first: &[f32],
+    device: &Device,
+) -> Parameters {
+    let d_sae = recipe.d_sae;
+    let norm = if recipe.method.keeps_decoder_norm() { 1.0 } else { recipe.init.decoder_norm };
+    let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
+    let mut decoder: Vec<f32> =
+        (0..d_sae * d_in).map(|_| StandardNormal.sample(&mut random)).collect();
+    for row in decoder.chunks_exact_mut(d_in) {
+        let by = norm as f32 / square(row).sqrt().max(f32::MIN_POSITIVE);
+        row.iter_mut().for_each(|number| *number *= by);
+    }
+    let b_dec = match recipe.init.b_dec {
+        BDecInit::Zero => vec![0.0; d_in],
+        BDecInit::Mean => mean(first, d_in),
+        BDecInit::GeometricMedian => {
+            geometric_median(&first[..first.len().min(MEDIAN_ROWS * d_in)], d_in)
+        }
+    };
+
+    let row = |number: f32| upload(vec![number; d_sae], [1, d_sae], device);
+    let mut parts = vec![
+        (Part::Encoder, upload(decoder.clone(), [d_sae, d_in], device)),
+        (Part::EncoderBias, row(0.0)),
+        (Part::Decoder, upload(decoder, [d_sae, d_in], device)),
+        (Part::DecoderBias, upload(b_dec, [1, d_in], device)),
+    ];
+    match recipe.method {
+        Method::JumpRelu { threshold, .. } => {
+            parts.push((Part::LogThreshold, row((threshold as f32).ln())));
+        }
+        Method::Gated { .. } => {
+            parts.push((Part::Magnitude, row(0.0)));
+            parts.push((Part::MagnitudeBias, row(0.0)));
+        }
+        _ => {}
+    }
+    Parameters::new(parts)
+}
+
+/// `√d_in` over the mean norm of the activations: SAELens's `expected_average_only_in`.
+///
+/// # Shapes
+/// - `activations`: `[rows, d_in]` row-major
+pub(crate) fn scale(activations: &[f32], d_in: usize) -> f32 {
+    let norms = activations.chunks_exact(d_in).map(|row| f64::from(square(row)).sqrt());
+    let mean = norms.sum::<f64>() / (activations.len() / d_in) as f64;
+    ((d_in as f64).sqrt() / mean) as f32
+}
+
+fn mean(rows: &[f32], d_in: usize) -> Vec<f32> {
+    weighted_mean(rows.chunks_exact(d_in).map(|row| (1.0, row)), d_in)
+}
+
+/// The point with the least sum of distances to the rows, by Weiszfeld's algorithm.
+fn geometric_median(rows: &[f32], d_in: usize) -> Vec<f32> {
+    let mut median = mean(rows, d_in);
+    for _ in 0..MEDIAN_STEPS {
+        let weighted = rows.chunks_exact(d_in).map(|row| {
+            let distance = row.iter().zip(&median).map(|(a, b)| f64::from(a - b).powi(2));
+            (1.0 / distance.sum::<f64>().sqrt().max(1e-6), row)
+        });
+        median = weighted_mean(weighted, d_in);
+    }
+    median
+}
+
+fn weighted_mean<'a>(rows: impl Iterator<Item = (f64, &'a [f32])>, d_in: usize) -> Vec<f32> {
+    let (mut sum, mut weights) = (vec![0.0_f64; d_in], 0.0);
+    for (weight, row) in rows {
+        weights += weight;
+        for (sum, number) in sum.iter_mut().zip(row) {
+            *sum += weight * f64::from(*number);
+        }
+    }
+    sum.into_iter().map(|sum| (sum / weights) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_brings_the_mean_norm_to_the_root_of_the_width() {
+        // Norms 5 and 13, mean 9.
+        assert!((scale(&[3.0, 4.0, 5.0, 12.0], 2) - 2.0_f32.sqrt() / 9.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn an_outlier_moves_the_mean_and_hardly_the_median() {
+        let mut rows = vec![1.0, 2.0].repeat(10);
+        rows.extend([1001.0, 2.0]);
+
+        assert!((mean(&rows, 2)[0] - 1011.0 / 11.0).abs() < 1e-3);
+        let median = geometric_median(&rows, 2);
+        assert!((median[0] - 1.0).abs() < 1e-2 && (median[1] - 2.0).abs() < 1e-6, "{median:?}");
+    }
+}

@@ -1,0 +1,99 @@
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// A weight of an SAE in training.
+///
+/// Vectors are `[1, n]` here, so that one loop goes over all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// The encoder, `[d_sae, d_in]`: a feature's weights are a row, as in the decoder. A product
+    /// with its transpose costs no copy, and a feature's gradient lies in one piece.
+    Encoder,
+    /// `[1, d_sae]`; of a gated SAE the gate's.
+    EncoderBias,
+    /// `[d_sae, d_in]`
+    Decoder,
+    /// `[1, d_in]`
+    DecoderBias,
+    /// The logarithm of JumpReLU's thresholds, `[1, d_sae]`.
+    LogThreshold,
+    /// The gated SAE's `r_mag`, `[1, d_sae]`.
+    Magnitude,
+    /// The gated SAE's `b_mag`, `[1, d_sae]`.
+    MagnitudeBias,
+}
+
+impl Part {
+    /// Its name in a checkpoint.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Encoder => "encoder",
+            Self::EncoderBias => "encoder_bias",
+            Self::Decoder => "decoder",
+            Self::DecoderBias => "decoder_bias",
+            Self::LogThreshold => "log_threshold",
+            Self::Magnitude => "r_mag",
+            Self::MagnitudeBias => "b_mag",
+        }
+    }
+
+    /// Its rows and columns.
+    pub(crate) fn shape(self, d_in: usize, d_sae: usize) -> [usize; 2] {
+        match self {
+            Self::Encoder | Self::Decoder => [d_sae, d_in],
+            Self::DecoderBias => [1, d_in],
+            _ => [1, d_sae],
+        }
+    }
+}
+
+/// Something for each weight: the weights themselves, their gradients, Adam's means.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters(Vec<(Part, Tensor<2>)>);
+
+impl Parameters {
+    pub(crate) fn new(parts: impl IntoIterator<Item = (Part, Tensor<2>)>) -> Self {
+        Self(parts.into_iter().collect())
+    }
+
+    /// The tensor of `part`; another handle to it.
+    ///
+    /// # Panics
+    /// If the method has no such weight.
+    pub(crate) fn get(&self, part: Part) -> Tensor<2> {
+        let found = self.0.iter().find(|(of, _)| *of == part);
+        found.unwrap_or_else(|| panic!("the method has no {}", part.name())).1.clone()
+    }
+
+    pub(crate) fn set(&mut self, part: Part, value: Tensor<2>) {
+        let found = self.0.iter_mut().find(|(of, _)| *of == part);
+        found.unwrap_or_else(|| panic!("the method has no {}", part.name())).1 = value;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Part, &Tensor<2>)> {
+        self.0.iter().map(|(part, tensor)| (*part, tensor))
+    }
+
+    /// The same with each tensor turned into another. Those of `self` are given away, so that what
+    /// is done to them can be done in place.
+    pub(crate) fn map(self, mut turn: impl FnMut(Part, Tensor<2>) -> Tensor<2>) -> Self {
+        Self(self.0.into_iter().map(|(part, tensor)| (part, turn(part, tensor))).collect())
+    }
+
+    /// Zeros for each weight.
+    pub(crate) fn zeros_like(&self) -> Self {
+        self.clone().map(|_, tensor| tensor.zeros_like())
+    }
+}
+
+/// A tensor of `numbers`.
+///
+/// # Shapes
+/// - `numbers`: `[rows, columns]` row-major
+pub(crate) fn upload(numbers: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}
+
+/// The numbers of `tensor` on the host, row-major.
+pub(crate) fn download(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("all weights are float32")
+}

@@ -1,0 +1,188 @@
+//! Which features of a batch are kept.
+
+use nanoscope_sae::{Selection, SparseFeatures};
+use rayon::prelude::*;
+
+/// Rows that a thread goes through before it takes others.
+const ROWS_AT_ONCE: usize = 64;
+
+/// The `k` largest positive pre-activations of each row.
+///
+/// # Shapes
+/// - `pre`: `[rows, d_sae]` row-major
+pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
+    by_row(
+        pre,
+        d_sae,
+        || Selection::new(k),
+        |selection, row, kept| {
+            kept.extend(selection.of(row).iter().filter(|(_, value)| *value > 0.0));
+        },
+    )
+}
+
+/// The `k` largest positive pre-activations of each row, among `candidates` only.
+///
+/// # Shapes
+/// - `pre`: `[rows, d_sae]` row-major
+pub(crate) fn top_k_among(
+    pre: &[f32],
+    d_sae: usize,
+    candidates: &[u32],
+    k: usize,
+) -> SparseFeatures {
+    let k = k.min(candidates.len());
+    let start = || (Selection::new(k), Vec::with_capacity(candidates.len()));
+    by_row(pre, d_sae, start, |(selection, values), row, kept| {
+        values.clear();
+        values.extend(candidates.iter().map(|&feature| row[feature as usize]));
+        let positive = selection.of(values).iter().filter(|(_, value)| *value > 0.0);
+        kept.extend(positive.map(|&(at, value)| (candidates[at as usize], value)));
+    })
+}
+
+/// The `k · rows` largest positive pre-activations of the batch; of equal ones those that come
+/// first.
+///
+/// # Shapes
+/// - `pre`: `[rows, d_sae]` row-major
+pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
+    let wanted = k * (pre.len() / d_sae);
+    let Some((bound, mut ties)) = bound(pre, wanted) else {
+        return by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row, 0.0)));
+    };
+    // Those that are equal to the bound are counted off in their order, so one thread does it.
+    let mut features = SparseFeatures::new(d_sae);
+    for row in pre.chunks_exact(d_sae) {
+        let kept = (0..).zip(row).filter(|(_, value)| {
+            let tie = **value == bound && ties > 0;
+            ties -= usize::from(tie);
+            tie || **value > bound
+        });
+        let kept: Vec<(u32, f32)> = kept.map(|(index, &value)| (index, value)).collect();
+        features.push_row(kept);
+    }
+    features
+}
+
+/// The `wanted`-th largest positive number of `pre`, and how many of those equal to it are among
+/// the `wanted` largest; none if there are no more than `wanted`.
+fn bound(pre: &[f32], wanted: usize) -> Option<(f32, usize)> {
+    // The bits of positive floats are ordered as the floats are, so the number is found by its
+    // upper half first, then by its lower half, each by counting: a sort of the batch would take
+    // most of the step.
+    let (upper, above) = nth_half(pre, wanted, |bits| Some(bits >> 16))?;
+    let in_upper = |bits: u32| (bits >> 16 == upper).then_some(bits & 0xFFFF);
+    let (lower, above) =
+        nth_half(pre, wanted - above, in_upper).map(|(lower, n)| (lower, above + n))?;
+    Some((f32::from_bits(upper << 16 | lower), wanted - above))
+}
+
+/// Of the positive numbers whose `half` is something: the largest half that `wanted` of them reach,
+/// and how many are above it.
+fn nth_half(
+    pre: &[f32],
+    wanted: usize,
+    half: impl Fn(u32) -> Option<u32> + Sync,
+) -> Option<(u32, usize)> {
+    let count = |chunk: &[f32]| {
+        let mut counts = vec![0_u32; 1 << 16];
+        for value in chunk.iter().filter(|value| **value > 0.0) {
+            if let Some(half) = half(value.to_bits()) {
+                counts[half as usize] += 1;
+            }
+        }
+        counts
+    };
+    let sum = |mut a: Vec<u32>, b: Vec<u32>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    };
+    let at_once = pre.len().div_ceil(rayon::current_num_threads()).max(1);
+    let counts = pre.par_chunks(at_once).map(count).reduce_with(sum)?;
+    let mut above = 0;
+    for (half, &count) in counts.iter().enumerate().rev() {
+        if above + count as usize >= wanted {
+            return Some((half as u32, above));
+        }
+        above += count as usize;
+    }
+    None
+}
+
+/// What `row` has above `bound`, with its places.
+fn positive(row: &[f32], bound: f32) -> impl Iterator<Item = (u32, f32)> {
+    (0..).zip(row.iter().copied()).filter(move |(_, value)| *value > bound)
+}
+
+/// Keeps of each row what `keep` puts into its list.
+fn by_row<S>(
+    pre: &[f32],
+    d_sae: usize,
+    start: impl Fn() -> S + Sync,
+    keep: impl Fn(&mut S, &[f32], &mut Vec<(u32, f32)>) + Sync,
+) -> SparseFeatures {
+    let chunks: Vec<_> = pre
+        .par_chunks(ROWS_AT_ONCE * d_sae)
+        .map(|rows| {
+            let (mut state, mut kept, mut ends) = (start(), Vec::new(), Vec::new());
+            for row in rows.chunks_exact(d_sae) {
+                keep(&mut state, row, &mut kept);
+                ends.push(kept.len());
+            }
+            (kept, ends)
+        })
+        .collect();
+    let mut features = SparseFeatures::new(d_sae);
+    for (kept, ends) in chunks {
+        let mut from = 0;
+        for to in ends {
+            features.push_row(kept[from..to].iter().copied());
+            from = to;
+        }
+    }
+    features
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As [`batch_top_k`], by sorting.
+    fn by_sorting(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
+        let mut all: Vec<_> = (0..pre.len()).filter(|&at| pre[at] > 0.0).collect();
+        all.sort_by(|&a, &b| pre[b].total_cmp(&pre[a]).then(a.cmp(&b)));
+        all.truncate(k * (pre.len() / d_sae));
+        all.sort_unstable();
+        let mut features = SparseFeatures::new(d_sae);
+        for row in 0..pre.len() / d_sae {
+            let kept = all.iter().filter(|at| *at / d_sae == row);
+            features.push_row(kept.map(|&at| ((at % d_sae) as u32, pre[at])));
+        }
+        features
+    }
+
+    proptest! {
+        #[test]
+        fn counting_keeps_what_sorting_keeps(
+            // Few distinct values, so that ties are common; some that differ in their last bits.
+            pre in prop::collection::vec(
+                prop_oneof![(-4_i8..4).prop_map(f32::from), 1.0_f32..1.0001], 7 * 9),
+            k in 1_usize..7,
+        ) {
+            prop_assert_eq!(batch_top_k(&pre, 7, k), by_sorting(&pre, 7, k));
+        }
+    }
+
+    #[test]
+    fn candidates_keep_their_own_numbers_and_negative_ones_are_left_out() {
+        let pre = [9.0, 1.0, -2.0, 3.0, 4.0, 0.5];
+
+        let kept = top_k_among(&pre, 6, &[1, 2, 3, 5], 3);
+
+        assert_eq!(kept.row(0).collect::<Vec<_>>(), [(1, 1.0), (3, 3.0), (5, 0.5)]);
+        assert_eq!(top_k(&pre, 6, 2).row(0).collect::<Vec<_>>(), [(0, 9.0), (4, 4.0)]);
+    }
+}

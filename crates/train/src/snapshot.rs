@@ -1,0 +1,129 @@
+//! A training's state by name, for a file.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::adam::Adam;
+use crate::dead::Fired;
+use crate::parameters::{Parameters, Part};
+use crate::recipe::{Method, Recipe};
+use crate::{TrainError, Trainer};
+
+/// All that a [`Trainer`] is, to be written to a file and gone on from.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Steps done.
+    pub step: u64,
+    /// Weights and states by name; float32 or int64.
+    pub tensors: BTreeMap<String, TensorData>,
+}
+
+impl Trainer {
+    /// All that is needed to go on from here.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut tensors = BTreeMap::new();
+        let states = [
+            ("", &self.parameters),
+            ("adam.mean.", &self.adam.mean),
+            ("adam.square.", &self.adam.square),
+        ];
+        for (prefix, state) in states {
+            for (part, tensor) in state.iter() {
+                tensors.insert(format!("{prefix}{}", part.name()), tensor.clone().into_data());
+            }
+        }
+        let numbers = TensorData::new(vec![self.scale, self.threshold], [2]);
+        tensors.insert(NUMBERS.to_owned(), numbers);
+        let fired: Vec<i64> = self.fired.last.iter().map(|&step| step as i64).collect();
+        let d_sae = fired.len();
+        tensors.insert(FIRED.to_owned(), TensorData::new(fired, [d_sae]));
+        Snapshot { step: self.steps, tensors }
+    }
+
+    /// Goes on from `snapshot`, with the same results as if nothing had happened in between.
+    ///
+    /// # Errors
+    /// [`TrainError`] if it is not one of a training by `recipe`.
+    pub fn resume(
+        recipe: &Recipe,
+        snapshot: &Snapshot,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let d_in = match snapshot
+            .tensors
+            .get(Part::DecoderBias.name())
+            .map(|data| data.shape().to_vec())
+        {
+            Some(shape) if shape.len() == 2 && shape[0] == 1 => shape[1],
+            _ => return Err(missing(Part::DecoderBias.name(), "a row of d_in numbers")),
+        };
+        recipe.check(d_in)?;
+        let parts = parts(&recipe.method);
+        let state = |prefix: &str| -> Result<Parameters, TrainError> {
+            let tensors = parts.iter().map(|&part| {
+                let name = format!("{prefix}{}", part.name());
+                let shape = part.shape(d_in, recipe.d_sae);
+                let numbers = numbers::<f32>(snapshot, &name, &shape)?;
+                Ok((part, Tensor::from_data(TensorData::new(numbers, shape), device)))
+            });
+            Ok(Parameters::new(tensors.collect::<Result<Vec<_>, TrainError>>()?))
+        };
+        let scalars = numbers::<f32>(snapshot, NUMBERS, &[2])?;
+        let fired = numbers::<i64>(snapshot, FIRED, &[recipe.d_sae])?;
+        let in_the_past = |&step: &i64| u64::try_from(step).is_ok_and(|step| step <= snapshot.step);
+        if !fired.iter().all(in_the_past) {
+            return Err(missing(FIRED, "steps that are done"));
+        }
+        Ok(Self {
+            d_in,
+            steps: snapshot.step,
+            scale: scalars[0],
+            threshold: scalars[1],
+            parameters: state("")?,
+            adam: Adam { mean: state("adam.mean.")?, square: state("adam.square.")? },
+            fired: Fired { last: fired.into_iter().map(|step| step as u64).collect() },
+            recipe: recipe.clone(),
+        })
+    }
+}
+
+/// The scale and batch-top-k's threshold.
+const NUMBERS: &str = "scale_and_threshold";
+/// For each feature when it fired last.
+const FIRED: &str = "last_fired";
+
+/// The weights that `method` trains.
+fn parts(method: &Method) -> Vec<Part> {
+    let mut parts = vec![Part::Encoder, Part::EncoderBias, Part::Decoder, Part::DecoderBias];
+    match method {
+        Method::JumpRelu { .. } => parts.push(Part::LogThreshold),
+        Method::Gated { .. } => parts.extend([Part::Magnitude, Part::MagnitudeBias]),
+        _ => {}
+    }
+    parts
+}
+
+fn missing(tensor: &str, expected: &str) -> TrainError {
+    let found = "something else, or not there".to_owned();
+    TrainError::Snapshot { tensor: tensor.to_owned(), expected: expected.to_owned(), found }
+}
+
+/// The numbers of a tensor that must have this shape and type.
+fn numbers<E: burn::tensor::Element>(
+    snapshot: &Snapshot,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<E>, TrainError> {
+    let expected = format!("{} {shape:?}", E::dtype().name());
+    let wrong = |found: String| TrainError::Snapshot {
+        tensor: name.to_owned(),
+        expected: expected.clone(),
+        found,
+    };
+    let data = snapshot.tensors.get(name).ok_or_else(|| wrong("not there".to_owned()))?;
+    if data.dtype() != E::dtype() || data.shape()[..] != *shape {
+        return Err(wrong(format!("{} {:?}", data.dtype().name(), &data.shape()[..])));
+    }
+    data.try_to_vec().map_err(|_| wrong("damaged".to_owned()))
+}
