@@ -12,27 +12,20 @@ mod mix;
 mod parameters;
 mod pass;
 mod recipe;
-<<<<<<< HEAD
 mod run;
-=======
 mod schedule;
 mod select;
 mod snapshot;
 mod sparse_pass;
->>>>>>> main
 mod trainer;
 mod vector;
 
 pub use error::TrainError;
 pub use mix::Mixer;
 pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
-<<<<<<< HEAD
 pub use run::{
     ActivationSegments, ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig,
     RunDraft, RunError, RunFolder, Settings, Source, Validation, widths,
 };
-pub use trainer::{Snapshot, StepReport, Trainer};
-=======
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};
->>>>>>> main

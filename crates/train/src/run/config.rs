@@ -8,7 +8,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config_error::ConfigError;
-use crate::{Method, Recipe};
+use super::keys;
+use crate::{Recipe, TrainError};
 
 /// What a run trains, on what, and what it leaves behind on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,7 +161,7 @@ impl RunConfig {
             ("run.save-every", self.run.save_every),
             ("run.keep", self.run.keep as u64),
         ] {
-            within(key, every, every > 0, "at least 1")?;
+            within(key, every, every > 0, "1 or more")?;
         }
         Ok(())
     }
@@ -204,7 +205,7 @@ impl Source {
             return Err(missing("source.activations", "the file that `source.tensor` is in"));
         }
         match self.context {
-            Some(context) => within("source.context", context, context > 1, "at least 2"),
+            Some(context) => within("source.context", context, context > 1, "2 or more"),
             None => Ok(()),
         }
     }
@@ -212,55 +213,14 @@ impl Source {
 
 /// Refuses numbers that no training can have.
 fn check_recipe(recipe: &Recipe) -> Result<(), ConfigError> {
-    let at_least_1 = |key, found: u64| within(key, found, found > 0, "at least 1");
-    let positive = |key, found: f64| {
-        within(key, found, found > 0.0 && found.is_finite(), "finite and above 0")
-    };
-    let weight = |key, found: f64| {
-        within(key, found, found >= 0.0 && found.is_finite(), "finite and not below 0")
-    };
-    let below_1 =
-        |key, found: f64| within(key, found, (0.0..1.0).contains(&found), "at least 0 and below 1");
-
-    at_least_1("recipe.d-sae", recipe.d_sae as u64)?;
-    at_least_1("recipe.steps", recipe.steps)?;
-    at_least_1("recipe.batch", recipe.batch as u64)?;
-    let optimizer = &recipe.optimizer;
-    positive("recipe.optimizer.lr", optimizer.lr)?;
-    below_1("recipe.optimizer.beta1", optimizer.beta1)?;
-    below_1("recipe.optimizer.beta2", optimizer.beta2)?;
-    positive("recipe.optimizer.epsilon", optimizer.epsilon)?;
-    weight("recipe.optimizer.clip", optimizer.clip)?;
-    positive("recipe.init.decoder-norm", recipe.init.decoder_norm)?;
-    at_least_1("recipe.dead.window-steps", recipe.dead.window_steps)?;
-
-    let d_sae = recipe.d_sae;
-    let kept = |k: usize| {
-        within("recipe.method.k", k, (1..=d_sae).contains(&k), &format!("in 1..={d_sae} (d-sae)"))
-    };
-    match &recipe.method {
-        Method::TopK { k, aux_k } | Method::BatchTopK { k, aux_k } => {
-            kept(*k)?;
-            weight("recipe.method.aux-k.coefficient", aux_k.coefficient)
+    match recipe.check(1) {
+        Err(TrainError::Recipe { name, found, range }) => {
+            let of = |table: &str| keys::find(&format!("{table}.{name}"));
+            let key = of("recipe").or_else(|| of("recipe.method")).map_or(name, |key| key.path);
+            Err(ConfigError::Range { key, found, expected: range })
         }
-        Method::Matryoshka { k, groups, aux_k } => {
-            kept(*k)?;
-            let ascending = groups.first().is_none_or(|&first| first > 0)
-                && groups.is_sorted_by(|a, b| a < b)
-                && groups.last().is_none_or(|&last| last == d_sae);
-            let expected = format!("ascending and end with {d_sae} (d-sae)");
-            within("recipe.method.groups", format!("{groups:?}"), ascending, &expected)?;
-            weight("recipe.method.aux-k.coefficient", aux_k.coefficient)
-        }
-        Method::JumpRelu { target_l0, coefficient, bandwidth, threshold, .. } => {
-            let possible = *target_l0 > 0.0 && *target_l0 <= d_sae as f64;
-            let expected = format!("above 0 and at most {d_sae} (d-sae)");
-            within("recipe.method.target-l0", target_l0, possible, &expected)?;
-            weight("recipe.method.coefficient", *coefficient)?;
-            positive("recipe.method.bandwidth", *bandwidth)?;
-            positive("recipe.method.threshold", *threshold)
-        }
-        Method::Relu { l1, .. } | Method::Gated { l1, .. } => weight("recipe.method.l1", *l1),
+        // A recipe alone has no other fault.
+        _ => Ok(()),
     }
 }
 

@@ -140,8 +140,8 @@ impl RunDraft {
     /// # Errors
     /// [`ConfigError`] with the key and what is wrong with it.
     pub fn check(&self) -> Result<RunConfig, ConfigError> {
-        // Wide enough for whatever number of features is kept.
-        self.resolve_with(|_| 1 << 40, true)
+        // As many features as there may be, enough for whatever number is kept.
+        self.resolve_with(|_| 1 << 24, true)
     }
 
     /// The whole configuration of a training on activations of these widths, one for each hook
@@ -388,7 +388,7 @@ fn count(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
     u64::try_from(number).ok().filter(|&n| n > 0).ok_or_else(|| ConfigError::Range {
         key,
         found: number.to_string(),
-        expected: "at least 1".to_owned(),
+        expected: "1 or more".to_owned(),
     })
 }
 
