@@ -44,6 +44,8 @@ pub(crate) struct State {
 pub(crate) struct HookState {
     /// The step with the best evaluation so far, and its loss.
     pub(crate) best: Option<Best>,
+    /// Numbers of an activation.
+    pub(crate) width: usize,
     /// SHA-256 of the file with the snapshot.
     pub(crate) sha256: String,
 }

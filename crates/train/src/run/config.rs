@@ -32,18 +32,20 @@ pub struct RunConfig {
 
 /// Where activations come from: exactly one of text, store and activations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Source {
     /// Texts to run a model on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<PathBuf>,
+    /// The field of JSONL and the column of parquet that has the text. Default: `text`.
+    pub text_column: Option<String>,
     /// The model. Default: the built-in demo.
     pub model: Option<PathBuf>,
     /// The tokenizer's folder. Default: where nanochat puts it.
     pub tokenizer: Option<PathBuf>,
     /// The era of a checkpoint that fits several.
     pub era: Option<String>,
-    /// Tokens that the model sees at once. Default: what the corpus takes.
+    /// Tokens that the model sees at once. Default: the model's context.
     pub context: Option<usize>,
     /// The folder of an activation store.
     pub store: Option<PathBuf>,
@@ -190,6 +192,7 @@ impl Source {
     /// Keys that say more about a source that is not the one.
     fn check_companions(&self) -> Result<(), ConfigError> {
         let of_text = [
+            ("source.text-column", self.text_column.is_some()),
             ("source.model", self.model.is_some()),
             ("source.tokenizer", self.tokenizer.is_some()),
             ("source.era", self.era.is_some()),

@@ -59,6 +59,12 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("recipe.method.l1", "5.0"),
     ("recipe.method.target-l0", "32.0"),
 ];
+/// Keys of which one is in place of the others.
+const EXCLUSIVE: [&[&str]; 3] = [
+    &["source.text", "source.store", "source.activations"],
+    &["recipe.d-sae", "recipe.expansion"],
+    &["recipe.steps", "recipe.tokens"],
+];
 const ARCHITECTURE: &str = "recipe.method.architecture";
 const ARCHITECTURES: [&str; 6] =
     ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
@@ -94,21 +100,22 @@ impl RunDraft {
         Ok(draft)
     }
 
-    /// Says that the value of `key` is `value`.
+    /// Says that the value of `key` is `value`, in place of what was said of it and of what it
+    /// excludes: another source, a number in other units, what is for other architectures.
     ///
     /// # Errors
     /// [`ConfigError::UnknownKey`].
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
         self.put(key, value.into())?;
-        // One of each pair is in place of the other; the last word holds.
-        for (one, other) in
-            [("recipe.d-sae", "recipe.expansion"), ("recipe.steps", "recipe.tokens")]
-        {
-            if key == one {
-                self.said.remove(other);
-            } else if key == other {
-                self.said.remove(one);
+        for group in EXCLUSIVE {
+            if group.contains(&key) {
+                self.said.retain(|said, _| *said == key || !group.contains(said));
             }
+        }
+        if key == ARCHITECTURE
+            && let Ok(architecture) = self.architecture()
+        {
+            self.said.retain(|said, _| is_for(said, &architecture));
         }
         Ok(())
     }
@@ -166,19 +173,13 @@ impl RunDraft {
         let architecture = self.architecture()?;
         let mut all = self.said.clone();
         all.remove("out");
-        for path in all.keys() {
-            let only = keys::find(path).expect("only known keys are put").only;
-            if !only.is_empty() && !only.contains(&architecture.as_str()) {
-                let key = keys::find(path).expect("only known keys are put").path;
-                let only = only.join(", ");
-                return Err(ConfigError::OtherArchitecture { key, architecture, only });
-            }
+        if let Some(&key) = all.keys().find(|key| !is_for(key, &architecture)) {
+            let only = keys::find(key).map_or(String::new(), |key| key.only.join(", "));
+            return Err(ConfigError::OtherArchitecture { key, architecture, only });
         }
-        for (path, value) in DEFAULTS {
-            let key = keys::find(path).expect("defaults are of known keys");
-            if key.only.is_empty() || key.only.contains(&architecture.as_str()) {
-                let value = value.parse().expect("defaults are TOML");
-                all.entry(key.path).or_insert(value);
+        for (key, value) in DEFAULTS {
+            if is_for(key, &architecture) {
+                all.entry(key).or_insert_with(|| value.parse().expect("defaults are TOML"));
             }
         }
         let expansion = exclusive(&mut all, "recipe.d-sae", "recipe.expansion")?;
@@ -302,7 +303,7 @@ fn write(said: &BTreeMap<&'static str, Value>, architecture: &str, width: Width)
     let mut text = String::new();
     let mut table = "";
     for key in KEYS {
-        if !key.only.is_empty() && !key.only.contains(&architecture) {
+        if !is_for(key.path, architecture) {
             continue;
         }
         let value = said.get(key.path);
@@ -368,6 +369,11 @@ fn unflatten(said: BTreeMap<&'static str, Value>) -> Table {
         root.insert("hooks".to_owned(), Value::Array(Vec::new()));
     }
     root
+}
+
+fn is_for(key: &str, architecture: &str) -> bool {
+    let only = keys::find(key).map_or(&[][..], |key| key.only);
+    only.is_empty() || only.contains(&architecture)
 }
 
 /// The value of `other`, which is in place of `one`, taken out.

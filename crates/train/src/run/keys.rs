@@ -55,10 +55,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("out", "The run's folder."),
     key("device", "The backend: auto, flex, ndarray, wgpu, cuda."),
     key("source.text", "Texts to run the model on: files or folders."),
+    key("source.text-column", "The field of JSONL and the column of parquet. Default: text."),
     key("source.model", "The model's folder or file. Default: the built-in demo."),
     key("source.tokenizer", "The tokenizer's folder. Default: where nanochat puts it."),
     key("source.era", "The era of a checkpoint that fits several."),
-    key("source.context", "Tokens that the model sees at once."),
+    key("source.context", "Tokens that the model sees at once. Default: the model's context."),
     key("source.store", "In place of texts: a folder that `nanoscope collect` wrote."),
     key("source.activations", "In place of texts: a file with a tensor [..., d_in]."),
     key("source.tensor", "The tensor's name, if that file has several."),
@@ -91,7 +92,7 @@ pub(crate) const KEYS: &[Key] = &[
     of(
         JUMP_RELU,
         "recipe.method.coefficient",
-        "Weight of (L0 / target - 1)^2 (Rajamanoharan et al. 2024, appendix).",
+        "Weight of d_in (L0 / target - 1)^2 (Rajamanoharan et al. 2024, appendix).",
     ),
     of(
         JUMP_RELU,

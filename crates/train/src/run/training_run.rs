@@ -102,14 +102,16 @@ impl Run {
         };
         let mut trainers = Vec::with_capacity(config.hooks.len());
         if let Some(Checkpoint { state, snapshots }) = &found.last {
-            let describe = |segments, rows| format!("{segments} segments, {rows} activations");
-            if (state.segments, state.rows) != (segments, rows) {
-                let was = describe(state.segments, state.rows);
-                return Err(RunError::OtherSource { was, is: describe(segments, rows) });
+            let of = |hook: &HookPoint| &state.hooks[&hook.to_string()];
+            let widths_then: Vec<usize> = config.hooks.iter().map(|hook| of(hook).width).collect();
+            let was = describe(state.segments, state.rows, &widths_then);
+            let is = describe(segments, rows, &widths);
+            if was != is {
+                return Err(RunError::OtherSource { was, is });
             }
             seconds = state.seconds;
             for (at, snapshot) in snapshots.iter().enumerate() {
-                best[at] = state.hooks[&config.hooks[at].to_string()].best;
+                best[at] = of(&config.hooks[at]).best;
                 trainers.push(Trainer::resume(recipe, snapshot, device).map_err(failed(at))?);
             }
         } else {
@@ -207,12 +209,13 @@ impl Run {
             return Ok(dir.join(format!("step-{}", self.step)));
         }
         self.metrics.sync()?;
-        let hooks: BTreeMap<_, _> = self
-            .config
-            .hooks
+        let points = self.batches.segments().points();
+        let hooks: BTreeMap<_, _> = points
             .iter()
             .zip(&self.best)
-            .map(|(hook, &best)| (hook.to_string(), HookState { best, ..HookState::default() }))
+            .map(|(&(hook, width), &best)| {
+                (hook.to_string(), HookState { best, width, ..HookState::default() })
+            })
             .collect();
         let (segments, rows) = (self.segments, self.rows);
         let state = State { step: self.step, segments, rows, seconds: self.seconds, hooks };
@@ -263,6 +266,11 @@ impl Run {
         self.folder.dir().join(hook.to_string()).join(which.folder())
     }
 
+    /// The step of the last checkpoint.
+    pub fn saved(&self) -> Option<u64> {
+        self.saved
+    }
+
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.step
@@ -293,4 +301,9 @@ impl Run {
     pub fn refused(&self) -> &[RunError] {
         &self.refused
     }
+}
+
+fn describe(segments: u64, rows: u64, widths: &[usize]) -> String {
+    let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
+    format!("{segments} segments, {rows} activations, {} numbers wide", widths.join(", "))
 }

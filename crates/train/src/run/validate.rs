@@ -117,7 +117,7 @@ impl Sums {
         let sparsity = match *method {
             Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => 0.0,
             Method::JumpRelu { target_l0, coefficient, .. } => {
-                coefficient * (l0 / target_l0 - 1.0).powi(2)
+                coefficient * self.x.len() as f64 * (l0 / target_l0 - 1.0).powi(2)
             }
             Method::Relu { l1, .. } | Method::Gated { l1, .. } => l1 * scale * self.l1 / rows,
         };
@@ -194,7 +194,7 @@ mod tests {
             threshold: 0.01,
             warmup_steps: None,
         };
-        let expected = mse + 3.0 / 9.0;
+        let expected = mse + 3.0 * 2.0 / 9.0;
         let found = validated(&jump_relu).0.loss;
         assert!((found - expected).abs() < 1e-9, "{found} {expected}");
     }
