@@ -53,7 +53,6 @@ pub(crate) fn resample(
     dead: &[u32],
     x: &[f32],
     errors: &[f32],
-    initial_log_threshold: f32,
     random: &mut ChaCha8Rng,
 ) {
     let [d_sae, d_in] = parameters.get(Part::Encoder).dims();
@@ -65,7 +64,9 @@ pub(crate) fn resample(
     let encoder = download(parameters.get(Part::Encoder));
     let is_dead: Vec<bool> = {
         let mut is_dead = vec![false; d_sae];
-        dead.iter().for_each(|&feature| is_dead[feature as usize] = true);
+        for &feature in dead {
+            is_dead[feature as usize] = true;
+        }
         is_dead
     };
     let mean_norm = |matrix: &[f32]| {
@@ -74,6 +75,11 @@ pub(crate) fn resample(
         if norms.is_empty() { 1.0 } else { norms.iter().sum::<f32>() / norms.len() as f32 }
     };
     let (decoder_norm, encoder_norm) = (mean_norm(&decoder), mean_norm(&encoder) * ENCODER_NORM);
+    // As low as any that is in use, so that the feature has a chance to fire.
+    let low_threshold = parameters.iter().find(|(part, _)| *part == Part::LogThreshold);
+    let low_threshold = low_threshold.map_or(0.0, |(_, thresholds)| {
+        download(thresholds.clone()).into_iter().fold(f32::INFINITY, f32::min)
+    });
     let directions: Vec<Vec<f32>> = dead
         .iter()
         .map(|_| {
@@ -90,7 +96,7 @@ pub(crate) fn resample(
         let start = |direction: &[f32]| match part {
             Part::Encoder => direction.iter().map(|number| number * encoder_norm).collect(),
             Part::Decoder => direction.iter().map(|number| number * decoder_norm).collect(),
-            Part::LogThreshold => vec![initial_log_threshold],
+            Part::LogThreshold => vec![low_threshold],
             _ => vec![0.0],
         };
         if part == Part::DecoderBias {

@@ -42,7 +42,9 @@ fn parameters(extra: &[Part]) -> Parameters {
         let shape = part.shape(D_IN, D_SAE);
         let mut numbers = random(10 + part as u64, shape[0] * shape[1], 0.5);
         if part == Part::LogThreshold {
-            numbers.iter_mut().for_each(|number| *number = number.abs() - 2.0);
+            for number in &mut numbers {
+                *number = number.abs() - 2.0;
+            }
         }
         (part, upload(numbers, shape, &device))
     }))
@@ -65,7 +67,7 @@ fn rows_of_x() -> Vec<Vec<f64>> {
     x().chunks(D_IN).map(|row| row.iter().map(|&number| f64::from(number)).collect()).collect()
 }
 
-fn row_of<'a>(numbers: &'a Numbers, part: Part, feature: usize) -> &'a [f64] {
+fn row_of(numbers: &Numbers, part: Part, feature: usize) -> &[f64] {
     &numbers[part.name()][feature * D_IN..][..D_IN]
 }
 

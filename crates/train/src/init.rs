@@ -1,11 +1,11 @@
 //! Where the weights start.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::parameters::{Parameters, Part, upload};
+use crate::parameters::{Parameters, Part, download, upload};
 use crate::recipe::{BDecInit, Method, Recipe};
 use crate::vector::square;
 
@@ -13,6 +13,10 @@ use crate::vector::square;
 const MEDIAN_ROWS: usize = 4096;
 /// Iterations of Weiszfeld's algorithm; it is within a thousandth long before.
 const MEDIAN_STEPS: usize = 50;
+/// Activations that JumpReLU's first thresholds are taken from.
+const THRESHOLD_ROWS: usize = 512;
+/// L0 at the start, in wanted ones: what is closed from the start learns nothing.
+const STARTING_L0: f64 = 2.0;
 
 /// The weights that a training by `recipe` starts with. `W_enc` is the transpose of `W_dec` (Gao et
 /// al. 2024; Conerly et al. 2024): each feature begins by reading what it writes.
@@ -32,7 +36,9 @@ pub(crate) fn parameters(
         (0..d_sae * d_in).map(|_| StandardNormal.sample(&mut random)).collect();
     for row in decoder.chunks_exact_mut(d_in) {
         let by = norm as f32 / square(row).sqrt().max(f32::MIN_POSITIVE);
-        row.iter_mut().for_each(|number| *number *= by);
+        for number in row {
+            *number *= by;
+        }
     }
     let b_dec = match recipe.init.b_dec {
         BDecInit::Zero => vec![0.0; d_in],
@@ -50,8 +56,13 @@ pub(crate) fn parameters(
         (Part::DecoderBias, upload(b_dec, [1, d_in], device)),
     ];
     match recipe.method {
-        Method::JumpRelu { threshold, .. } => {
-            parts.push((Part::LogThreshold, row((threshold as f32).ln())));
+        Method::JumpRelu { threshold, target_l0, .. } => {
+            let encoder = parts[0].1.clone();
+            let start = threshold.map_or_else(
+                || threshold_for(target_l0 * STARTING_L0, first, d_in, encoder),
+                |threshold| threshold as f32,
+            );
+            parts.push((Part::LogThreshold, row(start.ln())));
         }
         Method::Gated { .. } => {
             parts.push((Part::Magnitude, row(0.0)));
@@ -60,6 +71,21 @@ pub(crate) fn parameters(
         _ => {}
     }
     Parameters::new(parts)
+}
+
+/// The threshold that lets about `l0` features per activation through; at least a hundredth.
+///
+/// # Shapes
+/// - `activations`: `[rows, d_in]` row-major
+/// - `encoder`: `[d_sae, d_in]`
+fn threshold_for(l0: f64, activations: &[f32], d_in: usize, encoder: Tensor<2>) -> f32 {
+    let some = &activations[..activations.len().min(THRESHOLD_ROWS * d_in)];
+    let rows = some.len() / d_in;
+    let x = upload(some.to_vec(), [rows, d_in], &encoder.device());
+    let mut pre = download(x.matmul(encoder.transpose()));
+    let wanted = ((l0 * rows as f64) as usize).min(pre.len() - 1);
+    let (_, bound, _) = pre.select_nth_unstable_by(wanted, |a, b| b.total_cmp(a));
+    bound.max(0.01)
 }
 
 /// `√d_in` over the mean norm of the activations: SAELens's `expected_average_only_in`.
@@ -112,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_outlier_moves_the_mean_and_hardly_the_median() {
-        let mut rows = vec![1.0, 2.0].repeat(10);
+        let mut rows = [1.0, 2.0].repeat(10);
         rows.extend([1001.0, 2.0]);
 
         assert!((mean(&rows, 2)[0] - 1011.0 / 11.0).abs() < 1e-3);

@@ -222,8 +222,8 @@ mod tests {
     fn a_mixer_that_begins_at_any_batch_gives_what_one_from_the_start_gives() {
         let all = batches(0, 40);
 
-        for next in 0..40 {
-            assert_eq!(batches(next as u64, 1)[0], all[next], "batch {next}");
+        for (next, batch) in all.iter().enumerate() {
+            assert_eq!(batches(next as u64, 1)[0], *batch, "batch {next}");
         }
     }
 

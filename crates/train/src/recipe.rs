@@ -97,7 +97,8 @@ impl Recipe {
                 count("k", *k, d_sae)?;
                 aux_k.check(d_sae)?;
                 let ascending = groups.is_sorted_by(|a, b| a < b) && groups.first() != Some(&0);
-                if !groups.is_empty() && !(ascending && groups.last() == Some(&d_sae)) {
+                let whole = ascending && groups.last() == Some(&d_sae);
+                if !(groups.is_empty() || whole) {
                     return Err(TrainError::Recipe {
                         name: "groups",
                         found: format!("{groups:?}"),
@@ -111,7 +112,7 @@ impl Recipe {
                 number("target-l0", *target_l0, &range, ok)?;
                 weight("coefficient", *coefficient)?;
                 positive("bandwidth", *bandwidth)?;
-                positive("threshold", *threshold)?;
+                threshold.map_or(Ok(()), |threshold| positive("threshold", threshold))?;
             }
             Method::Relu { l1, .. } | Method::Gated { l1, .. } => weight("l1", *l1)?,
         }
@@ -177,9 +178,11 @@ pub enum Method {
         /// Width of the estimate's kernel. Default: 0.05, as in SAELens.
         #[serde(default = "default_bandwidth")]
         bandwidth: f64,
-        /// Where thresholds start. Default: 0.01, as in SAELens.
-        #[serde(default = "default_threshold")]
-        threshold: f64,
+        /// Where thresholds start. Default: where twice the wanted L0 fires at the start. From a
+        /// small number, as papers start, they take tens of thousands of steps to get there: the
+        /// estimate moves a threshold by a learning rate's worth per step.
+        #[serde(default)]
+        threshold: Option<f64>,
         /// Steps over which the sparsity loss reaches its weight. Default: a tenth.
         #[serde(default)]
         warmup_steps: Option<u64>,
@@ -243,10 +246,6 @@ fn default_l0_coefficient() -> f64 {
 
 fn default_bandwidth() -> f64 {
     0.05
-}
-
-fn default_threshold() -> f64 {
-    0.01
 }
 
 /// The auxiliary loss of top-k SAEs: dead features reconstruct what the others leave

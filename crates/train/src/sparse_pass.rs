@@ -129,7 +129,9 @@ impl Selected<'_> {
         let mut upstream = left.pop().expect("there is one group");
         let loss = weight * mean_square(&upstream, size.rows);
         let scale = (2.0 * weight / size.rows as f64) as f32;
-        upstream.iter_mut().for_each(|error| *error *= scale);
+        for error in &mut upstream {
+            *error *= scale;
+        }
         Some(Aux { loss, kept, upstream })
     }
 }

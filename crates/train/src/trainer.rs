@@ -219,14 +219,10 @@ impl Trainer {
         if dead.is_empty() {
             return;
         }
-        let threshold = match self.recipe.method {
-            Method::JumpRelu { threshold, .. } => (threshold as f32).ln(),
-            _ => 0.0,
-        };
         // A stream of its own for each step: what is drawn does not depend on earlier draws.
         let mut random = ChaCha8Rng::seed_from_u64(self.recipe.seed);
         random.set_stream(self.steps);
-        resample(&mut self.parameters, &mut self.adam, &dead, x, errors, threshold, &mut random);
+        resample(&mut self.parameters, &mut self.adam, &dead, x, errors, &mut random);
         for feature in dead {
             self.fired.last[feature as usize] = self.steps;
         }

@@ -1,7 +1,8 @@
 //! Loops over `d_in` numbers that the compiler makes vector instructions of.
 //!
 //! They are called inside [`pulp::Arch::dispatch`], which compiles the caller for the widest
-//! registers that the machine has.
+//! registers that the machine has. What is not inlined there is compiled for the narrowest.
+#![allow(clippy::inline_always)]
 
 /// Numbers that are summed side by side: sums of floats are not reordered by the compiler.
 const LANES: usize = 16;
