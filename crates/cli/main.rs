@@ -1,6 +1,8 @@
 //! The command line: flags to calls, results to text.
 
 mod args;
+mod collect;
+mod collect_args;
 mod convert;
 mod demo;
 mod display;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
         Some(Command::Encode(args)) => encode::encode(args),
+        Some(Command::Collect(args)) => collect::collect(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
