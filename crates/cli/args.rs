@@ -9,6 +9,7 @@ use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
 use crate::collect_args::CollectArgs;
+use crate::train_args::TrainArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Encode(EncodeArgs),
     Collect(CollectArgs),
+    Train(TrainArgs),
 }
 
 /// Generate text, with the features that fire on each token
