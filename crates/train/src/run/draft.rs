@@ -416,3 +416,78 @@ fn absolute(value: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commented_file_and_a_runs_own_say_the_same_as_what_they_were_written_from() {
+        for architecture in ARCHITECTURES {
+            let mut draft = RunDraft::default();
+            draft.set(ARCHITECTURE, architecture).unwrap();
+            draft.set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]).unwrap();
+            draft.set("source.text", vec!["a b.txt"]).unwrap();
+            draft.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
+            draft.set("run.hold-out", 0.25).unwrap();
+            draft.set("recipe.optimizer.decay-steps", 7).unwrap();
+
+            let config = draft.resolve(&[64, 64]).unwrap();
+            let again = RunDraft::parse(&draft.commented().unwrap()).unwrap();
+            let own = RunDraft::parse(&config.to_toml()).unwrap().check().unwrap();
+
+            assert_eq!(again.resolve(&[64, 64]).unwrap(), config, "{architecture}");
+            assert_eq!(own, config, "{architecture}");
+            assert_eq!(config.differences(&own), [], "{architecture}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_its_place_in_some_configuration() {
+        let mut written = String::new();
+        for architecture in ARCHITECTURES {
+            let mut draft = RunDraft::default();
+            draft.set(ARCHITECTURE, architecture).unwrap();
+            written += &draft.commented().unwrap();
+        }
+
+        for key in KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            assert!(written.contains(&format!("{name} =")), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn what_is_set_takes_the_place_of_what_it_excludes() {
+        let mut draft = RunDraft::parse(
+            "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.steps = 9\n\
+             recipe.method = { architecture = 'relu', l1 = 2.0 }",
+        )
+        .unwrap();
+        draft.set("source.activations", "f").unwrap();
+        draft.set("recipe.tokens", 8193).unwrap();
+        draft.set(ARCHITECTURE, "top-k").unwrap();
+
+        let config = draft.resolve(&[4]).unwrap();
+
+        assert_eq!(config.recipe.steps, 3);
+        assert_eq!((config.recipe.d_sae, config.source.store), (32, None));
+    }
+
+    #[test]
+    fn hook_points_of_different_widths_need_a_number_of_features() {
+        let mut draft = RunDraft::parse(
+            "hooks = ['blocks.0.hook_resid_post', 'blocks.0.mlp.hook_post']\nsource.store = 's'",
+        )
+        .unwrap();
+
+        let error = draft.resolve(&[4, 16]).unwrap_err();
+        draft.set("recipe.d-sae", 64).unwrap();
+
+        assert_eq!(
+            error.to_string(),
+            "the hook points are 4 and 16 numbers wide; say `recipe.d-sae`, which then holds for all"
+        );
+        assert_eq!(draft.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
+    }
+}

@@ -99,7 +99,11 @@ pub(crate) const KEYS: &[Key] = &[
         "recipe.method.bandwidth",
         "Width of the straight-through estimate's kernel. SAELens: 0.05.",
     ),
-    of(JUMP_RELU, "recipe.method.threshold", "Where thresholds start. SAELens: 0.01."),
+    of(
+        JUMP_RELU,
+        "recipe.method.threshold",
+        "Where thresholds start. Default: where twice the target L0 fires.",
+    ),
     of(
         WARMED,
         "recipe.method.warmup-steps",

@@ -191,7 +191,7 @@ mod tests {
             target_l0: 1.0,
             coefficient: 3.0,
             bandwidth: 0.05,
-            threshold: 0.01,
+            threshold: None,
             warmup_steps: None,
         };
         let expected = mse + 3.0 * 2.0 / 9.0;
