@@ -8,6 +8,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
+use crate::collect_args::CollectArgs;
+use crate::train_args::TrainArgs;
+
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
 #[derive(Debug, Parser)]
@@ -26,6 +29,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Convert(ConvertArgs),
     Encode(EncodeArgs),
+    Collect(CollectArgs),
+    Train(TrainArgs),
 }
 
 /// Generate text, with the features that fire on each token
@@ -343,10 +348,8 @@ pub(crate) struct EncodeArgs {
 /// Which model and SAEs, and where they run.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// nanochat's base folder, a checkpoint folder or file, or our own form [default: the built-in
-    /// demo]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) gpt: GptArgs,
     /// An SAE's file, or a folder of them; with HOOK= in front where the files do not say where it
     /// belongs, HOOK:HOOK= for a transcoder [default: the demo's, with the demo model]
     #[arg(long, value_name = "[HOOK=]PATH", value_parser = sae_path)]
@@ -355,6 +358,15 @@ pub(crate) struct ModelArgs {
     /// f32]
     #[arg(long, value_enum)]
     pub(crate) sae_dtype: Option<Number>,
+}
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+pub(crate) struct GptArgs {
+    /// nanochat's base folder, a checkpoint folder or file, or our own form [default: the built-in
+    /// demo]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) model: Option<PathBuf>,
     /// The tokenizer's folder [default: where nanochat puts it]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,

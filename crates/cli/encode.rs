@@ -1,7 +1,7 @@
 //! `nanoscope encode`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
 use crate::args::EncodeArgs;
+use crate::file_key::split;
 use crate::progress::{LateBar, patiently};
 
 /// Numbers of pre-activations that are computed at once: 64 MB of float32.
@@ -138,14 +139,4 @@ fn report(
     }
     writeln!(out, "written to {}", args.out.display())?;
     Ok(())
-}
-
-/// `FILE` or `FILE:KEY`; a file that has that whole name wins.
-fn split(text: &str) -> (PathBuf, Option<&str>) {
-    match text.rsplit_once(':') {
-        Some((file, key)) if !Path::new(text).exists() && !key.is_empty() => {
-            (PathBuf::from(file), Some(key))
-        }
-        _ => (PathBuf::from(text), None),
-    }
 }

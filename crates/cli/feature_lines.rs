@@ -210,17 +210,17 @@ fn cut_start(text: &str, cells: usize) -> String {
 fn flags(model: &ModelArgs) -> String {
     let path = |path: &PathBuf| path.to_string_lossy().into_owned();
     let mut flags: Vec<(&str, String)> = Vec::new();
-    flags.extend(model.model.iter().map(|model| ("--model", path(model))));
+    flags.extend(model.gpt.model.iter().map(|model| ("--model", path(model))));
     flags.extend(model.sae.iter().map(|sae| ("--sae", sae_flag(sae))));
     flags.extend(
         model.sae_dtype.and_then(|dtype| {
             Some(("--sae-dtype", dtype.to_possible_value()?.get_name().to_owned()))
         }),
     );
-    flags.extend(model.tokenizer.iter().map(|tokenizer| ("--tokenizer", path(tokenizer))));
-    flags.extend(model.era.map(|era| ("--era", era.to_string())));
-    if model.device != "auto" {
-        flags.push(("--device", model.device.clone()));
+    flags.extend(model.gpt.tokenizer.iter().map(|tokenizer| ("--tokenizer", path(tokenizer))));
+    flags.extend(model.gpt.era.map(|era| ("--era", era.to_string())));
+    if model.gpt.device != "auto" {
+        flags.push(("--device", model.gpt.device.clone()));
     }
     let flags = flags.into_iter().map(|(flag, value)| format!(" {flag} {}", quoted(&value)));
     flags.collect::<Vec<_>>().concat()

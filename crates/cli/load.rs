@@ -1,7 +1,7 @@
 //! Flags to a model that can be run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,11 +10,22 @@ use nanoscope_checkpoint::{
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice, Target};
+use nanoscope_tokenizer::Tokenizer;
+use nanoscope_transformer::Era;
 
-use crate::args::{ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
+use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
 use crate::demo;
 use crate::output::{Hint, note};
 use crate::progress::patiently;
+
+/// A model without SAEs, and where it comes from.
+pub(crate) struct Loaded {
+    pub(crate) model: InterpretableModel,
+    pub(crate) era: Era,
+    pub(crate) files: ModelFiles,
+    /// The demo's folder, if the model is the demo's.
+    pub(crate) demo: Option<PathBuf>,
+}
 
 /// A model with what its SAEs' features mean.
 pub(crate) struct Scope {
@@ -25,8 +36,8 @@ pub(crate) struct Scope {
 /// From this size on loading shows its progress.
 const WORTH_A_BAR: u64 = 100 << 20;
 
-impl Scope {
-    pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
+impl Loaded {
+    pub(crate) fn new(args: &GptArgs) -> Result<Self> {
         let device = nanoscope_device::by_name(&args.device)?;
         let demo = args.model.is_none().then(demo::unpack).transpose()?;
         let path = args.model.clone().or(demo.clone()).expect("without a model there is the demo");
@@ -44,6 +55,23 @@ impl Scope {
                 format!("the tokenizer in {} is not this model's", dir.display())
             })?;
         }
+        Ok(Self { model, era: loaded.era, files, demo })
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
+        tokenizer(&self.model, "give its folder with --tokenizer")
+    }
+}
+
+fn tokenizer<'m>(model: &'m InterpretableModel, hint: &'static str) -> Result<&'m Tokenizer> {
+    let hint = || Hint::new("the model has no tokenizer beside it", hint).into();
+    model.tokenizer().ok_or_else(hint)
+}
+
+impl Scope {
+    pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
+        let Loaded { mut model, demo, .. } = Loaded::new(&args.gpt)?;
+        let device = model.gpt().device().clone();
 
         let paths = match (&demo, args.sae.is_empty()) {
             (Some(demo), true) => vec![demo.join(demo::SAES).into()],
@@ -109,14 +137,9 @@ impl Scope {
         Ok(self.tokenizer()?.chat_prompt(text)?)
     }
 
-    pub(crate) fn tokenizer(&self) -> Result<&nanoscope_tokenizer::Tokenizer> {
-        self.model.tokenizer().ok_or_else(|| {
-            let hint = Hint::new(
-                "the model has no tokenizer beside it",
-                "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`",
-            );
-            hint.into()
-        })
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
+        let hint = "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`";
+        tokenizer(&self.model, hint)
     }
 }
 

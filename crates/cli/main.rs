@@ -1,6 +1,8 @@
 //! The command line: flags to calls, results to text.
 
 mod args;
+mod collect;
+mod collect_args;
 mod convert;
 mod demo;
 mod display;
@@ -11,6 +13,7 @@ mod feature_lines;
 mod feature_page;
 mod feature_text;
 mod features;
+mod file_key;
 mod generate;
 mod hooks;
 mod inspect;
@@ -19,6 +22,10 @@ mod output;
 mod progress;
 mod run;
 mod steered;
+mod train;
+mod train_args;
+mod train_source;
+mod train_view;
 
 use std::process::ExitCode;
 
@@ -37,6 +44,10 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
         Some(Command::Encode(args)) => encode::encode(args),
+        Some(Command::Collect(args)) => collect::collect(args),
+        Some(Command::Train(args)) => {
+            return train::train(args).unwrap_or_else(|e| output::report(&e));
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

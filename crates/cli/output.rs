@@ -54,6 +54,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn is_bad_flag(error: &anyhow::Error) -> bool {
     use nanoscope_runtime::RuntimeError;
 
+    use nanoscope_train::ConfigError;
+
+    let config = error.downcast_ref::<ConfigError>();
+    if config.is_some_and(|e| !matches!(e, ConfigError::Io { .. } | ConfigError::Changed { .. })) {
+        return true;
+    }
     let sampling = error.downcast_ref::<RuntimeError>();
     matches!(sampling, Some(RuntimeError::Sampling { .. }))
         || error.is::<nanoscope_device::DeviceError>()
@@ -92,6 +98,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(hint) = training_hint(error) {
+        return Some(hint);
+    }
     match error.chain().find_map(|cause| cause.downcast_ref::<RuntimeError>())? {
         RuntimeError::NoSae { .. } => {
             Some("load one with --sae PATH; `nanoscope hooks` lists hook points and SAEs")
@@ -99,6 +108,49 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
         RuntimeError::MixedSplice { .. } => {
             Some("`--splice reconstruct` applies to all --steer flags, `with reconstruct` to one")
+        }
+        _ => None,
+    }
+}
+
+/// What a person can do about a training that could not begin or go on.
+fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
+    use nanoscope_train::{ConfigError, RunError, TrainError};
+
+    let is_full = |cause: &io::Error| {
+        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    };
+    if error.is::<RunError>()
+        && error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_full)
+    {
+        return Some("make room, and go on with nanoscope train --resume DIR");
+    }
+    if let Some(TrainError::Diverged { .. }) =
+        error.chain().find_map(|cause| cause.downcast_ref::<TrainError>())
+    {
+        return Some(
+            "try a lower --lr in a new folder; what was saved before it diverged is whole",
+        );
+    }
+    match error.downcast_ref::<ConfigError>() {
+        Some(ConfigError::UnknownKey { .. }) => {
+            return Some("nanoscope train --print-config prints every key");
+        }
+        Some(ConfigError::Changed { .. }) => {
+            return Some(
+                "a run goes on as it began: leave the flags out, or begin a new one with --out",
+            );
+        }
+        _ => {}
+    }
+    match error.downcast_ref::<RunError>()? {
+        RunError::NotEmpty { is_run: true, .. } => {
+            Some("go on with that run by nanoscope train --resume DIR, or name another folder")
+        }
+        RunError::NotEmpty { .. } => Some("name a folder that is empty, or not there yet"),
+        RunError::NothingLeft { .. } => Some("give more text, or hold out less with --hold-out"),
+        RunError::NoRun { .. } => {
+            Some("without --resume a new run begins; it needs --hook, a source and --out")
         }
         _ => None,
     }

@@ -161,6 +161,16 @@ pub enum CheckpointError {
         /// The object's class or function.
         name: String,
     },
+    /// A tensor that should hold whole numbers of 32 or 64 bits holds others.
+    #[error("tensor `{tensor}` in {} is of {found}, not of i32 or i64", path.display())]
+    NotIntegers {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: crate::Dtype,
+    },
     /// A safetensors file is damaged.
     #[error("could not read or write the safetensors file {}: {reason}", path.display())]
     Safetensors {

@@ -183,6 +183,17 @@ impl ModelFiles {
         Ok(description)
     }
 
+    /// Every file that says what the model computes: those with the weights, by name, and the
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if there is an index and it names no files.
+    pub fn all(&self) -> Result<Vec<PathBuf>, CheckpointError> {
+        let mut files = TensorSource::open(&self.weights)?.files();
+        files.extend(self.config.clone());
+        Ok(files)
+    }
+
     fn meta(&self) -> Result<RawConfig, CheckpointError> {
         /// nanochat writes more, different in each era; only the model's configuration is needed.
         #[derive(Deserialize)]

@@ -90,6 +90,11 @@ impl TensorSource {
         &self.path
     }
 
+    /// The files with tensors, by name.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path().to_owned()).collect()
+    }
+
     /// The file, if there is but one.
     pub(crate) fn only(&self) -> Option<&TensorFile> {
         match self.files.as_slice() {

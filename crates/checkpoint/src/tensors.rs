@@ -325,6 +325,38 @@ impl TensorFile {
         })
     }
 
+    /// The whole numbers of the tensor `name`, which must have `len` of them, of 32 or 64 bits.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the tensor is missing, has another shape than `[len]` or another type,
+    /// or cannot be read.
+    pub fn integers(&self, name: &str, len: usize) -> Result<Vec<i64>, CheckpointError> {
+        let dtype = self.info_of_shape(name, &[len])?.dtype;
+        let bytes = match &self.kind {
+            Kind::Pt { .. } => self.pt_bytes(name)?,
+            Kind::Mapped(MappedTensors { offsets, .. }) => {
+                let io = |source| CheckpointError::io(&self.path, source);
+                let (from, to) = offsets[name];
+                let mut file = File::open(&self.path).map_err(io)?;
+                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
+                let mut bytes = vec![0; to - from];
+                file.read_exact(&mut bytes).map_err(io)?;
+                bytes
+            }
+        };
+        match dtype {
+            Dtype::I64 => Ok(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect()),
+            Dtype::I32 => {
+                Ok(bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b).into()).collect())
+            }
+            found => Err(CheckpointError::NotIntegers {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                found,
+            }),
+        }
+    }
+
     /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
     /// Of any but a `.pt` no more than a part is in memory.
     ///

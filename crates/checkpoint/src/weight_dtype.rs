@@ -26,6 +26,21 @@ impl WeightDtype {
         }
     }
 
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        self.burn().size()
+    }
+
+    /// `values` as numbers of this type, little-endian.
+    ///
+    /// # Errors
+    /// The place of one that is not finite as this type.
+    pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, usize> {
+        let mut out = Vec::with_capacity(values.len() * self.bytes());
+        self.append(values, &mut out)?;
+        Ok(out)
+    }
+
     /// Appends `values` as numbers of this type, little-endian. The error is the place of one that
     /// is not finite as this type.
     pub(crate) fn append(self, values: &[f32], out: &mut Vec<u8>) -> Result<(), usize> {
@@ -41,7 +56,7 @@ impl WeightDtype {
     }
 
     /// The place of a number that would not be finite as this type.
-    pub(crate) fn first_not_finite(self, values: &[f32]) -> Option<usize> {
+    pub fn first_not_finite(self, values: &[f32]) -> Option<usize> {
         let finite = |value: &f32| match self {
             Self::F32 => value.is_finite(),
             Self::F16 => f16::from_f32(*value).is_finite(),

@@ -71,3 +71,47 @@ pub fn save_tensors<V: View>(
             .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })
     })
 }
+
+/// As [`save_tensors`], with `temporary`, in the same folder, as the file's name until it is
+/// complete. A run that is killed leaves that file and no other, and the next one writes over it.
+///
+/// # Errors
+/// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+pub fn save_tensors_through<V: View>(
+    temporary: &Path,
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, V)>,
+) -> Result<(), CheckpointError> {
+    through(temporary, path, || {
+        safetensors::serialize_to_file(tensors, None, temporary)
+            .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })
+    })
+}
+
+/// Writes `bytes` to `path`, at once or not at all, with `temporary`, in the same folder, as the
+/// file's name until it is complete.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    through(temporary, path, || {
+        fs::write(temporary, bytes).map_err(|source| CheckpointError::io(path, source))
+    })
+}
+
+fn through(
+    temporary: &Path,
+    path: &Path,
+    fill: impl FnOnce() -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::io(path, source);
+    let written = fill().and_then(|()| {
+        File::open(temporary).and_then(|file| file.sync_all()).map_err(io)?;
+        fs::rename(temporary, path).map_err(io)
+    });
+    if written.is_err() {
+        // On a full disk its room is needed for something else.
+        let _ = fs::remove_file(temporary);
+    }
+    written
+}

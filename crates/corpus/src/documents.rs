@@ -122,7 +122,7 @@ impl std::fmt::Debug for Documents<'_> {
 
 impl Open {
     fn new(source: &Source, column: &str, read: &Arc<AtomicU64>) -> Result<Self, CorpusError> {
-        let lines = |packed| {
+        let lines = |packed| -> Result<Lines, CorpusError> {
             let file = File::open(&source.path).map_err(|e| CorpusError::io(&source.path, e))?;
             let file = BufReader::new(Counted { file, read: Arc::clone(read) });
             let reader: Box<dyn BufRead> = if packed {

@@ -1,7 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use nanoscope_checkpoint::{CheckpointError, WeightDtype};
+use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::TokenizerError;
+use nanoscope_transformer::GptError;
 use parquet::errors::ParquetError;
 
 /// Why a corpus could not be read, or its activations not be made or kept.
@@ -141,6 +144,133 @@ pub enum CorpusError {
         /// Tokens of a context.
         context_len: usize,
     },
+    /// No hook point was asked for.
+    #[error("there is no hook point to collect at")]
+    NoPoint,
+    /// The model has no such hook point.
+    #[error("the model has no {point}, it has {n_layer} blocks (0 to {})", .n_layer - 1)]
+    NoSuchHook {
+        /// The hook point.
+        point: HookPoint,
+        /// Blocks of the model.
+        n_layer: usize,
+    },
+    /// A hook point has no activation per token.
+    #[error("{point} has no row per token: its width grows with the context")]
+    NoWidth {
+        /// The hook point.
+        point: HookPoint,
+    },
+    /// A hook point was asked for twice.
+    #[error("{point} is asked for twice")]
+    HookTwice {
+        /// The hook point.
+        point: HookPoint,
+    },
+    /// All tokens are special, and these do not count.
+    #[error("the texts have no token that counts")]
+    NoRows,
+    /// The model does not take the tokens.
+    #[error("could not run the model on the texts")]
+    Model {
+        /// What is wrong with them.
+        #[from]
+        source: GptError,
+    },
+    /// A number cannot be written in the store's dtype.
+    #[error("{hook} has {value} at row {row} of shard {shard}, which is not finite as {dtype}")]
+    NotFinite {
+        /// The hook point.
+        hook: String,
+        /// The store's dtype.
+        dtype: WeightDtype,
+        /// The shard.
+        shard: u64,
+        /// The row in the shard.
+        row: usize,
+        /// The number.
+        value: f32,
+    },
+    /// A file of tensors could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A folder holds no activation store.
+    #[error("{} is no activation store: it has no manifest", path.display())]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A manifest or journal is damaged, or says what cannot be.
+    #[error("could not understand the manifest {}: {what}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What is in the folder is of another store.
+    #[error("{} is of another store: {}", path.display(), differences.join("; "))]
+    Differs {
+        /// The manifest or journal that is there.
+        path: PathBuf,
+        /// What differs, in words.
+        differences: Vec<String>,
+    },
+    /// Another run is writing the same part.
+    #[error("another run is writing here: it holds {}", path.display())]
+    Busy {
+        /// The journal that it holds.
+        path: PathBuf,
+    },
+    /// The disk is too small for what is to be written.
+    #[error("{} needs {needed} bytes ({}), and {free} ({}) are free", path.display(),
+            gigabytes(*needed), gigabytes(*free))]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that will be written.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// Parts or shards of a store are not there.
+    #[error("{} is not complete, it lacks {}", path.display(), missing.join(", "))]
+    Incomplete {
+        /// The folder.
+        path: PathBuf,
+        /// The files or shards that are missing, the first ones if there are many.
+        missing: Vec<String>,
+    },
+    /// A shard is not the one that its manifest describes.
+    #[error("{} is not as it was written: expected {expected}, found {found}", path.display())]
+    ChangedShard {
+        /// The shard's file.
+        path: PathBuf,
+        /// What the manifest says.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A store has no activations at a hook point.
+    #[error("{} has no activations at {point}, but at {}", path.display(), listed(found))]
+    NotCollected {
+        /// The folder.
+        path: PathBuf,
+        /// The hook point that was asked for.
+        point: HookPoint,
+        /// Those that there are.
+        found: Vec<String>,
+    },
+    /// A number of a token, document, context or position is none.
+    #[error("`{tensor}` of {} has {found}, which is no number of a thing", path.display())]
+    NoIndex {
+        /// The shard's file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The number.
+        found: i64,
+    },
     /// Whoever was told of the progress said that it is enough.
     #[error("interrupted")]
     Interrupted,
@@ -171,4 +301,8 @@ fn listed(found: &[String]) -> String {
 
 fn in_row_group(row_group: Option<usize>) -> String {
     row_group.map_or(String::new(), |index| format!(", row group {index}"))
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
 }

@@ -1,4 +1,5 @@
 use nanoscope_tokenizer::Tokenizer;
+use serde::{Deserialize, Serialize};
 
 use crate::Context;
 
@@ -6,12 +7,14 @@ use crate::Context;
 ///
 /// The model reads them in any case. Their activations are far larger than others and say nothing
 /// of a text, so that an SAE trained on them spends features on one token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Special {
     /// They have no rows.
     #[default]
+    #[serde(rename = "skipped")]
     Skip,
     /// They count like any other.
+    #[serde(rename = "kept")]
     Keep,
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use nanoscope_tokenizer::{TokenId, Tokenizer};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::{Context, Corpus, CorpusError};
 
 /// The tokens of a corpus, cut into contexts.
@@ -277,16 +278,6 @@ impl Spool {
 fn written(file: BufWriter<File>, dir: &Path) -> Result<Mutex<File>, CorpusError> {
     let file = file.into_inner();
     file.map(Mutex::new).map_err(|error| CorpusError::io(dir, error.into_error()))
-}
-
-/// Bytes as they are written by people.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

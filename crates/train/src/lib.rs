@@ -12,6 +12,7 @@ mod mix;
 mod parameters;
 mod pass;
 mod recipe;
+mod run;
 mod schedule;
 mod select;
 mod snapshot;
@@ -22,5 +23,9 @@ mod vector;
 pub use error::TrainError;
 pub use mix::Mixer;
 pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
+pub use run::{
+    ActivationSegments, ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig,
+    RunDraft, RunError, RunFolder, Settings, Source, Validation, widths,
+};
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};

@@ -1,0 +1,13 @@
+//! `FILE:KEY`: a tensor in a file.
+
+use std::path::{Path, PathBuf};
+
+/// `FILE` or `FILE:KEY`; a file that has that whole name wins.
+pub(crate) fn split(text: &str) -> (PathBuf, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((file, key)) if !Path::new(text).exists() && !key.is_empty() => {
+            (PathBuf::from(file), Some(key))
+        }
+        _ => (PathBuf::from(text), None),
+    }
+}

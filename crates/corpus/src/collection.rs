@@ -1,0 +1,257 @@
+//! An activation store that is being written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use nanoscope_checkpoint::{WeightDtype, save_tensors_through, write_through};
+use safetensors::Dtype;
+use safetensors::tensor::View;
+use serde::Serialize;
+
+use crate::digest::file_sha256;
+use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use crate::origins::Origins;
+use crate::{CorpusError, Rows};
+
+/// A part of an activation store on its way into a folder.
+///
+/// A shard has its name when it is complete, and not before; then a line in the part's journal says
+/// so. A run that is killed leaves these, and the next one makes what is missing. Parts on other
+/// machines may write to the same folder at the same time.
+#[derive(Debug)]
+pub struct Collection {
+    dir: PathBuf,
+    part: Part,
+    settings: Settings,
+    journal: File,
+    done: BTreeMap<u64, ShardEntry>,
+}
+
+impl Collection {
+    /// Begins part `part` of a store in `dir`, which is made if needed, or goes on with it.
+    ///
+    /// # Errors
+    /// [`CorpusError::Differs`] if what is there is of another model, tokenizer or text, or was
+    /// made with other settings; [`CorpusError::Busy`] if another run is writing this part;
+    /// [`CorpusError::Manifest`], [`CorpusError::Io`].
+    pub fn begin(dir: &Path, part: Part, settings: Settings) -> Result<Self, CorpusError> {
+        fs::create_dir_all(dir).map_err(|source| CorpusError::io(dir, source))?;
+        let path = dir.join(part.journal_name());
+        let journal = lock(&path)?;
+        let mut done = BTreeMap::new();
+        let mut whole = None;
+        for (found, kind) in in_folder(dir)? {
+            let Some((manifest, bytes)) = Manifest::read(&found, kind)? else { continue };
+            manifest.agrees(&found, &settings, part.of)?;
+            if manifest.part == part {
+                if kind == Kind::Journal {
+                    whole = Some(bytes);
+                }
+                done.extend(manifest.shards.into_iter().map(|entry| (entry.shard, entry)));
+            }
+        }
+        done.retain(|&shard, entry| {
+            fs::metadata(shard_path(dir, shard)).is_ok_and(|file| file.len() == entry.bytes)
+        });
+        let io = |source| CorpusError::io(&path, source);
+        // What follows the last whole line was being written when the run was killed.
+        journal.set_len(whole.unwrap_or(0)).map_err(io)?;
+        let mut collection = Self { dir: dir.to_owned(), part, settings, journal, done };
+        if whole.is_none() {
+            collection.note(&Manifest::new(part, collection.settings.clone(), Vec::new()))?;
+        }
+        Ok(collection)
+    }
+
+    /// The shards of this part that are to be made yet, ascending.
+    pub fn missing(&self) -> Vec<u64> {
+        let own = (0..self.settings.shards).filter(|&shard| self.part.has(shard));
+        own.filter(|shard| !self.done.contains_key(shard)).collect()
+    }
+
+    /// How many shards of this part are complete.
+    pub fn complete(&self) -> usize {
+        self.done.len()
+    }
+
+    /// The store's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Bytes that shards with so many rows will take, no less than they do.
+    pub fn bytes(&self, rows: impl IntoIterator<Item = usize>) -> u64 {
+        /// A header takes about 100 bytes for each tensor.
+        const PER_TENSOR: u64 = 256;
+
+        let header = PER_TENSOR * (self.settings.hooks.len() as u64 + 5);
+        let of = |rows| rows as u64 * self.settings.bytes_per_row() + header;
+        rows.into_iter().map(of).sum()
+    }
+
+    /// Checks that there is room for `needed` bytes.
+    ///
+    /// # Errors
+    /// [`CorpusError::NoRoom`]; [`CorpusError::Io`] if the file system does not say.
+    pub fn check_room(&self, needed: u64) -> Result<(), CorpusError> {
+        let free = free(&self.dir)?;
+        if needed > free {
+            return Err(CorpusError::NoRoom { path: self.dir.clone(), needed, free });
+        }
+        Ok(())
+    }
+
+    /// Writes shard `shard`.
+    ///
+    /// # Errors
+    /// [`CorpusError::NotFinite`] for a number that is none in the store's dtype;
+    /// [`CorpusError::Checkpoint`], [`CorpusError::Io`]. What was complete stays.
+    ///
+    /// # Panics
+    /// If the rows are not those of this store, or are of other tokens than `origins`.
+    pub fn write(&mut self, shard: u64, rows: &Rows, origins: &Origins) -> Result<(), CorpusError> {
+        assert_eq!((rows.len, rows.at.len()), (origins.len(), self.settings.hooks.len()));
+        let dtype = self.settings.dtype;
+        let mut tensors = Vec::new();
+        for (hook, values) in self.settings.hooks.iter().zip(&rows.at) {
+            assert_eq!(values.len(), rows.len * hook.width, "{}", hook.name);
+            if let Some(at) = dtype.first_not_finite(values) {
+                return Err(CorpusError::NotFinite {
+                    hook: hook.name.clone(),
+                    dtype,
+                    shard,
+                    row: at / hook.width,
+                    value: values[at],
+                });
+            }
+            let shape = vec![rows.len, hook.width];
+            tensors.push((
+                hook.name.clone(),
+                Tensor { shape, numbers: Numbers::Float(dtype, values) },
+            ));
+        }
+        let vector = |numbers| Tensor { shape: vec![rows.len], numbers };
+        for (name, numbers) in [
+            (TOKEN_IDS, Numbers::I32(&origins.tokens)),
+            (DOCUMENT_IDS, Numbers::I64(&origins.documents)),
+            (CONTEXT_IDS, Numbers::I64(&origins.contexts)),
+            (POSITIONS, Numbers::I32(&origins.positions)),
+        ] {
+            tensors.push((name.to_owned(), vector(numbers)));
+        }
+        let path = shard_path(&self.dir, shard);
+        save_tensors_through(&partial(&path), &path, tensors)?;
+        let bytes = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?.len();
+        let entry = ShardEntry { shard, rows: rows.len, bytes, sha256: file_sha256(&path)? };
+        self.note(&entry)?;
+        self.done.insert(shard, entry);
+        Ok(())
+    }
+
+    /// Writes the part's manifest.
+    ///
+    /// # Errors
+    /// [`CorpusError::Checkpoint`], [`CorpusError::Io`].
+    ///
+    /// # Panics
+    /// If shards are missing.
+    pub fn finish(&self) -> Result<(), CorpusError> {
+        assert!(self.missing().is_empty(), "a manifest is written when all is there");
+        let path = self.dir.join(self.part.manifest_name());
+        let shards = self.done.values().cloned().collect();
+        let manifest = Manifest::new(self.part, self.settings.clone(), shards);
+        let mut text = serde_json::to_vec_pretty(&manifest).expect("a manifest is JSON");
+        text.push(b'\n');
+        write_through(&partial(&path), &path, &text)?;
+        let journal = self.dir.join(self.part.journal_name());
+        fs::remove_file(&journal).map_err(|source| CorpusError::io(journal, source))
+    }
+
+    /// Appends a line to the journal.
+    fn note(&mut self, line: &impl Serialize) -> Result<(), CorpusError> {
+        let mut text = serde_json::to_vec(line).expect("a journal is JSON");
+        text.push(b'\n');
+        self.journal
+            .write_all(&text)
+            .and_then(|()| self.journal.sync_data())
+            .map_err(|source| CorpusError::io(self.dir.join(self.part.journal_name()), source))
+    }
+}
+
+/// The names of the tensors that say which token a row is of.
+pub(crate) const TOKEN_IDS: &str = "token_ids";
+pub(crate) const DOCUMENT_IDS: &str = "document_ids";
+pub(crate) const CONTEXT_IDS: &str = "context_ids";
+pub(crate) const POSITIONS: &str = "positions";
+
+/// Bytes that are free in the file system of `dir`, for those who are not its administrator.
+///
+/// # Errors
+/// [`CorpusError::Io`].
+pub fn free(dir: &Path) -> Result<u64, CorpusError> {
+    fs4::available_space(dir).map_err(|source| CorpusError::io(dir, source))
+}
+
+/// What a file is called while it is written. Always the same, so that what a killed run has left
+/// is written over.
+fn partial(path: &Path) -> PathBuf {
+    path.with_added_extension("partial")
+}
+
+fn lock(path: &Path) -> Result<File, CorpusError> {
+    let io = |source| CorpusError::io(path, source);
+    let journal = File::options().read(true).append(true).create(true).open(path).map_err(io)?;
+    match journal.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(CorpusError::Busy { path: path.to_owned() }),
+        // Some network file systems know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(journal),
+    }
+}
+
+/// A tensor whose bytes are made when they are written.
+struct Tensor<'a> {
+    shape: Vec<usize>,
+    numbers: Numbers<'a>,
+}
+
+enum Numbers<'a> {
+    Float(WeightDtype, &'a [f32]),
+    I32(&'a [u32]),
+    I64(&'a [u64]),
+}
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.numbers {
+            Numbers::Float(WeightDtype::F32, _) => Dtype::F32,
+            Numbers::Float(WeightDtype::F16, _) => Dtype::F16,
+            Numbers::Float(WeightDtype::BF16, _) => Dtype::BF16,
+            Numbers::I32(_) => Dtype::I32,
+            Numbers::I64(_) => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(match self.numbers {
+            Numbers::Float(dtype, values) => dtype.encode(values).expect("they are finite"),
+            Numbers::I32(values) => values.iter().flat_map(|&v| (v as i32).to_le_bytes()).collect(),
+            Numbers::I64(values) => values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect(),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        let bytes = match self.numbers {
+            Numbers::Float(dtype, _) => dtype.bytes(),
+            Numbers::I32(_) => 4,
+            Numbers::I64(_) => 8,
+        };
+        self.shape.iter().product::<usize>() * bytes
+    }
+}

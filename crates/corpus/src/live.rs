@@ -1,0 +1,206 @@
+//! Activations computed as they are asked for.
+
+use std::ops::{ControlFlow, Range};
+
+use nanoscope_hooks::{HookPoint, Recorder};
+use nanoscope_transformer::{Gpt, TokenBatch};
+
+use crate::origins::Origins;
+use crate::{Context, CorpusError, Rows, Segments, Special, Tokens};
+
+/// The activations of a model on a corpus, computed segment by segment.
+///
+/// A segment is a number of contexts, and always the same ones go through the model together, so
+/// that it is bit for bit the same whenever and wherever it is computed (on one kind of device). All
+/// hook points are had from one pass, which ends at the deepest of them. Those with heads are laid
+/// side by side.
+#[derive(Debug)]
+pub struct LiveSegments {
+    gpt: Gpt,
+    tokens: Tokens,
+    points: Vec<(HookPoint, usize)>,
+    deepest: HookPoint,
+    special: Special,
+    contexts_per_segment: u64,
+    /// By segment.
+    rows: Vec<usize>,
+}
+
+/// Tokens that go through the model at once, if a context is not longer.
+const TOKENS_PER_PASS: usize = 2048;
+
+impl LiveSegments {
+    /// The activations of `gpt` at `points` on `tokens`, in segments of so many contexts.
+    ///
+    /// # Errors
+    /// [`CorpusError::NoPoint`], [`CorpusError::NoSuchHook`], [`CorpusError::NoWidth`],
+    /// [`CorpusError::HookTwice`]; [`CorpusError::NoRows`] if no token counts.
+    ///
+    /// # Panics
+    /// If a segment is to have no contexts.
+    pub fn new(
+        gpt: Gpt,
+        tokens: Tokens,
+        points: &[HookPoint],
+        special: Special,
+        contexts_per_segment: u64,
+    ) -> Result<Self, CorpusError> {
+        assert!(contexts_per_segment > 0, "segments of something");
+        let points = widths(&gpt, points)?;
+        let deepest = points.iter().map(|&(point, _)| point).max().ok_or(CorpusError::NoPoint)?;
+        let mut rows = Vec::new();
+        for context in 0..tokens.contexts() {
+            if context.is_multiple_of(contexts_per_segment) {
+                rows.push(0);
+            }
+            let specials = if special == Special::Skip { tokens.specials(context)? } else { 0 };
+            let last = rows.last_mut().expect("the first context begins a segment");
+            *last += tokens.context_len() - specials as usize;
+        }
+        if rows.iter().all(|&rows| rows == 0) {
+            return Err(CorpusError::NoRows);
+        }
+        Ok(Self { gpt, tokens, points, deepest, special, contexts_per_segment, rows })
+    }
+
+    /// The tokens that are run.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The model.
+    pub fn gpt(&self) -> &Gpt {
+        &self.gpt
+    }
+
+    /// Which tokens have rows.
+    pub fn special(&self) -> Special {
+        self.special
+    }
+
+    /// Contexts of a segment; the last one may have fewer.
+    pub fn contexts_per_segment(&self) -> u64 {
+        self.contexts_per_segment
+    }
+
+    /// The contexts of segment `index`.
+    pub fn contexts(&self, index: u64) -> Range<u64> {
+        let from = index * self.contexts_per_segment;
+        from..(from + self.contexts_per_segment).min(self.tokens.contexts())
+    }
+
+    /// Which tokens the rows of segment `index` are of.
+    ///
+    /// # Errors
+    /// [`CorpusError::Io`].
+    ///
+    /// # Panics
+    /// If there is no such segment.
+    pub fn origins(&self, index: u64) -> Result<Origins, CorpusError> {
+        let mut origins = Origins::default();
+        for context in self.contexts(index) {
+            let context = self.tokens.context(context)?;
+            origins.push(&context, &self.positions(&context));
+        }
+        Ok(origins)
+    }
+
+    /// As [`segment`](Segments::segment); `progress` is told after each pass how many tokens went
+    /// through the model in it, and may end it.
+    ///
+    /// # Errors
+    /// As [`segment`](Segments::segment), and [`CorpusError::Interrupted`].
+    ///
+    /// # Panics
+    /// If there is no such segment.
+    pub fn segment_with(
+        &self,
+        index: u64,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Rows, CorpusError> {
+        let len = self.rows(index);
+        let at = self.points.iter().map(|&(_, width)| Vec::with_capacity(len * width));
+        let mut rows = Rows { len, at: at.collect() };
+        let per_pass = (TOKENS_PER_PASS / self.tokens.context_len()).max(1);
+        let contexts: Vec<u64> = self.contexts(index).collect();
+        for some in contexts.chunks(per_pass) {
+            let some: Vec<Context> =
+                some.iter().map(|&index| self.tokens.context(index)).collect::<Result<_, _>>()?;
+            self.pass(&some, &mut rows)?;
+            let tokens = some.len() * self.tokens.context_len();
+            if progress(tokens as u64).is_break() {
+                return Err(CorpusError::Interrupted);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Runs `contexts` and appends their rows.
+    fn pass(&self, contexts: &[Context], rows: &mut Rows) -> Result<(), CorpusError> {
+        let ids: Vec<Vec<u32>> = contexts.iter().map(|context| context.tokens.clone()).collect();
+        let batch = TokenBatch::new(&ids).expect("contexts are equally long");
+        let mut recorder = Recorder::new(self.points.iter().map(|&(point, _)| point));
+        self.gpt.forward_to(&batch, self.deepest, &mut recorder)?;
+        let recording = recorder.finish().expect("the pass goes as far as the deepest point");
+        for (&(point, width), at) in self.points.iter().zip(&mut rows.at) {
+            let values = recording.get(point).expect("it was recorded").to_vec();
+            for (row, context) in contexts.iter().enumerate() {
+                for position in self.positions(context) {
+                    let from = (row * context.tokens.len() + position) * width;
+                    at.extend_from_slice(&values[from..from + width]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn positions(&self, context: &Context) -> Vec<usize> {
+        self.special.positions_of(&context.tokens, |id| self.tokens.is_special(id))
+    }
+}
+
+/// Contexts of `context_len` tokens whose activations, float32 and of `width` numbers per token,
+/// take no more than `bytes`; at least one.
+pub fn contexts_in(bytes: u64, context_len: usize, width: usize) -> u64 {
+    let context = (context_len * width * size_of::<f32>()) as u64;
+    (bytes / context.max(1)).max(1)
+}
+
+/// The points with how many numbers a model has there per token.
+///
+/// # Errors
+/// [`CorpusError::NoSuchHook`], [`CorpusError::NoWidth`], [`CorpusError::HookTwice`].
+pub fn widths(gpt: &Gpt, points: &[HookPoint]) -> Result<Vec<(HookPoint, usize)>, CorpusError> {
+    let config = gpt.config();
+    let n_layer = config.shape.n_layer;
+    let mut found: Vec<(HookPoint, usize)> = Vec::new();
+    for &point in points {
+        if point.layer().is_some_and(|layer| layer >= n_layer) {
+            return Err(CorpusError::NoSuchHook { point, n_layer });
+        }
+        if found.iter().any(|&(other, _)| other == point) {
+            return Err(CorpusError::HookTwice { point });
+        }
+        let width = config.hook_shape(point).width().ok_or(CorpusError::NoWidth { point })?;
+        found.push((point, width));
+    }
+    Ok(found)
+}
+
+impl Segments for LiveSegments {
+    fn points(&self) -> &[(HookPoint, usize)] {
+        &self.points
+    }
+
+    fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn rows(&self, index: u64) -> usize {
+        self.rows[usize::try_from(index).expect("segments are counted in memory")]
+    }
+
+    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+        self.segment_with(index, &mut |_| ControlFlow::Continue(()))
+    }
+}

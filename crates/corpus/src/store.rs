@@ -1,0 +1,237 @@
+//! An activation store that is complete, to be read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nanoscope_checkpoint::{ActivationFile, TensorFile};
+use nanoscope_hooks::HookPoint;
+
+use crate::collection::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
+use crate::digest::file_sha256;
+use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use crate::origins::Origins;
+use crate::{CorpusError, Rows, Segments};
+
+/// Activations in a folder of shards, made by one run or by several in parts.
+///
+/// A segment is a shard. The first time that one is read its checksum is verified. In memory is what
+/// is asked for of one shard, and nothing else.
+#[derive(Debug)]
+pub struct ActivationStore {
+    dir: PathBuf,
+    settings: Settings,
+    shards: Vec<ShardEntry>,
+    points: Vec<(HookPoint, usize)>,
+    verified: Vec<bool>,
+}
+
+impl ActivationStore {
+    /// Opens the store in `dir`, for the activations at all its hook points.
+    ///
+    /// # Errors
+    /// [`CorpusError::NoStore`]; [`CorpusError::Incomplete`] with the parts or shards that are
+    /// missing; [`CorpusError::Differs`] if parts are of different stores;
+    /// [`CorpusError::Manifest`]; [`CorpusError::ChangedShard`] for a shard of another size than
+    /// its manifest says.
+    pub fn open(dir: &Path) -> Result<Self, CorpusError> {
+        let mut found: Vec<(PathBuf, Manifest)> = Vec::new();
+        let mut journals = Vec::new();
+        for (path, kind) in in_folder(dir)? {
+            match kind {
+                Kind::Journal => journals.push(path),
+                Kind::Manifest => {
+                    let (manifest, _) = Manifest::read(&path, kind)?.expect("a manifest is whole");
+                    found.push((path, manifest));
+                }
+            }
+        }
+        let Some((_, first)) = found.first() else {
+            return Err(match journals.pop() {
+                Some(_) => {
+                    incomplete(dir, vec!["a manifest: it is still being collected".to_owned()])
+                }
+                None => CorpusError::NoStore { path: dir.to_owned() },
+            });
+        };
+        let (settings, of) = (first.settings.clone(), first.part.of);
+        for (path, manifest) in &found {
+            manifest.agrees(path, &settings, of)?;
+        }
+        if of != found.len() as u64 {
+            let is_there = |index: &u64| found.iter().any(|(_, m)| m.part.index == *index);
+            let missing = (0..of).filter(|index| !is_there(index)).take(MOST_MISSING);
+            let names = missing.map(|index| Part { index, of }.manifest_name());
+            return Err(incomplete(dir, names.collect()));
+        }
+        let manifest = found[0].0.clone();
+        let entries = found.into_iter().flat_map(|(_, manifest)| manifest.shards);
+        let shards: BTreeMap<u64, ShardEntry> = entries.map(|entry| (entry.shard, entry)).collect();
+        if shards.len() as u64 != settings.shards {
+            let missing = (0..settings.shards).filter(|shard| !shards.contains_key(shard));
+            let names = missing.take(MOST_MISSING).map(|shard| format!("shard {shard}"));
+            return Err(incomplete(dir, names.collect()));
+        }
+        let shards: Vec<ShardEntry> = shards.into_values().collect();
+        let wrong = |what: String| CorpusError::Manifest { path: manifest.clone(), what };
+        let rows: u64 = shards.iter().map(|entry| entry.rows as u64).sum();
+        if rows != settings.rows || rows == 0 {
+            return Err(wrong(format!("its shards have {rows} rows, the store {}", settings.rows)));
+        }
+        let points = points(&settings).map_err(wrong)?;
+        for entry in &shards {
+            check_size(dir, entry, &settings)?;
+        }
+        let verified = vec![false; shards.len()];
+        Ok(Self { dir: dir.to_owned(), settings, shards, points, verified })
+    }
+
+    /// The same store with the activations at `points` only, in this order.
+    ///
+    /// # Errors
+    /// [`CorpusError::NotCollected`].
+    pub fn select(mut self, points: &[HookPoint]) -> Result<Self, CorpusError> {
+        let of = |&point: &HookPoint| {
+            let found = self.points.iter().find(|(other, _)| *other == point).copied();
+            found.ok_or_else(|| CorpusError::NotCollected {
+                path: self.dir.clone(),
+                point,
+                found: self.points.iter().map(|(point, _)| point.to_string()).collect(),
+            })
+        };
+        self.points = points.iter().map(of).collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// What the activations are of.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Which tokens the rows of shard `index` are of.
+    ///
+    /// # Errors
+    /// As [`segment`](Segments::segment).
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn origins(&mut self, index: u64) -> Result<Origins, CorpusError> {
+        let path = self.verify(index)?;
+        let file = TensorFile::open(&path)?;
+        let len = self.rows(index);
+        let numbers = |name: &str| -> Result<Vec<u64>, CorpusError> {
+            let out_of_range =
+                |found| CorpusError::NoIndex { path: path.clone(), tensor: name.to_owned(), found };
+            let values = file.integers(name, len)?.into_iter();
+            values.map(|value| u64::try_from(value).map_err(|_| out_of_range(value))).collect()
+        };
+        let small = |name: &str| -> Result<Vec<u32>, CorpusError> {
+            // As an i32 was at least 0, or as an i64 that is none of ours.
+            let narrow = |value| {
+                u32::try_from(value).map_err(|_| CorpusError::NoIndex {
+                    path: path.clone(),
+                    tensor: name.to_owned(),
+                    found: value as i64,
+                })
+            };
+            numbers(name)?.into_iter().map(narrow).collect()
+        };
+        Ok(Origins {
+            tokens: small(TOKEN_IDS)?,
+            documents: numbers(DOCUMENT_IDS)?,
+            contexts: numbers(CONTEXT_IDS)?,
+            positions: small(POSITIONS)?,
+        })
+    }
+
+    /// Verifies the checksum of a shard that has not been read before.
+    fn verify(&mut self, index: u64) -> Result<PathBuf, CorpusError> {
+        let at = place(index);
+        let (entry, path) = (&self.shards[at], shard_path(&self.dir, index));
+        if !self.verified[at] {
+            let found = file_sha256(&path)?;
+            if found != entry.sha256 {
+                let expected = format!("SHA-256 {}", entry.sha256);
+                let found = format!("SHA-256 {found}");
+                return Err(CorpusError::ChangedShard { path, expected, found });
+            }
+            self.verified[at] = true;
+        }
+        Ok(path)
+    }
+}
+
+/// Parts or shards that are named as missing, at most.
+const MOST_MISSING: usize = 20;
+
+fn incomplete(dir: &Path, missing: Vec<String>) -> CorpusError {
+    CorpusError::Incomplete { path: dir.to_owned(), missing }
+}
+
+fn points(settings: &Settings) -> Result<Vec<(HookPoint, usize)>, String> {
+    let mut points: Vec<(HookPoint, usize)> = Vec::new();
+    for hook in &settings.hooks {
+        let point: HookPoint = hook.name.parse().map_err(|error| format!("{error}"))?;
+        if points.iter().any(|&(other, _)| other == point) || hook.width == 0 {
+            return Err(format!("{point} is there twice, or with width 0"));
+        }
+        points.push((point, hook.width));
+    }
+    if points.is_empty() { Err("it has no hook points".to_owned()) } else { Ok(points) }
+}
+
+/// Checks that a shard is as large as its manifest says, and that it can have its rows.
+fn check_size(dir: &Path, entry: &ShardEntry, settings: &Settings) -> Result<(), CorpusError> {
+    let path = shard_path(dir, entry.shard);
+    let found = match fs::metadata(&path) {
+        Ok(file) => file.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(incomplete(dir, vec![name]));
+        }
+        Err(source) => return Err(CorpusError::io(path, source)),
+    };
+    let per_row = settings.hooks.iter().fold(0_u64, |sum, hook| {
+        sum.saturating_add((hook.width as u64).saturating_mul(settings.dtype.bytes() as u64))
+    });
+    let least = per_row.saturating_mul(entry.rows as u64);
+    if found != entry.bytes || found < least {
+        let expected = format!("{} bytes for {} rows", entry.bytes, entry.rows);
+        return Err(CorpusError::ChangedShard { path, expected, found: format!("{found} bytes") });
+    }
+    Ok(())
+}
+
+fn place(index: u64) -> usize {
+    usize::try_from(index).expect("shards are counted in memory")
+}
+
+impl Segments for ActivationStore {
+    fn points(&self) -> &[(HookPoint, usize)] {
+        &self.points
+    }
+
+    fn len(&self) -> u64 {
+        self.shards.len() as u64
+    }
+
+    fn rows(&self, index: u64) -> usize {
+        self.shards[place(index)].rows
+    }
+
+    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+        let path = self.verify(index)?;
+        let len = self.rows(index);
+        let mut at = Vec::new();
+        for &(point, width) in &self.points {
+            let mut file = ActivationFile::open(&path, Some(&point.to_string()), width)?;
+            if file.shape() != [len, width] {
+                let expected = format!("{point} of shape [{len}, {width}]");
+                let found = format!("{:?}", file.shape());
+                return Err(CorpusError::ChangedShard { path, expected, found });
+            }
+            at.push(file.read(0, len)?);
+        }
+        Ok(Rows { len, at })
+    }
+}

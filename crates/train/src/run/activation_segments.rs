@@ -1,0 +1,94 @@
+//! A file of activations as segments.
+
+use std::io;
+use std::path::Path;
+
+use nanoscope_checkpoint::{ActivationFile, CheckpointError, TensorFile};
+use nanoscope_corpus::{CorpusError, Rows, Segments};
+use nanoscope_hooks::HookPoint;
+
+use super::run_error::RunError;
+
+/// Activations at one hook point that lie in a file, of which one segment at a time is in memory
+/// (of a `.pt` file all of it).
+#[derive(Debug)]
+pub struct ActivationSegments {
+    file: ActivationFile,
+    path: std::path::PathBuf,
+    point: [(HookPoint, usize); 1],
+    rows_per_segment: usize,
+}
+
+/// Numbers in a segment at most: 16 MB of float32.
+const LARGEST: usize = 4 << 20;
+/// A file has at least so many segments if it has as many rows, so that one can be held out.
+const FEWEST: usize = 20;
+
+impl ActivationSegments {
+    /// The activations at `hook` in the file at `path`, a tensor `[…, d_in]`, of
+    /// [`HookPoint::Z`] `[…, heads, d_head]`; which one, if there are several, says `tensor`.
+    ///
+    /// # Errors
+    /// [`RunError::NoActivations`], [`RunError::File`].
+    pub fn open(path: &Path, tensor: Option<&str>, hook: HookPoint) -> Result<Self, RunError> {
+        let (tensor, shape) = shape(path, tensor)?;
+        let together = if matches!(hook, HookPoint::Z(_)) && shape.len() > 2 { 2 } else { 1 };
+        let width: usize = shape.iter().rev().take(together).product();
+        let none = || RunError::NoActivations {
+            path: path.to_owned(),
+            tensor: tensor.clone(),
+            shape: shape.clone(),
+        };
+        if width == 0 || shape.len() < 2 {
+            return Err(none());
+        }
+        let file = ActivationFile::open(path, Some(&tensor), width)?;
+        if file.rows() == 0 {
+            return Err(none());
+        }
+        let rows_per_segment = (LARGEST / width).min(file.rows() / FEWEST).max(1);
+        Ok(Self { file, path: path.to_owned(), point: [(hook, width)], rows_per_segment })
+    }
+}
+
+/// The name and shape of the tensor that is meant.
+fn shape(path: &Path, tensor: Option<&str>) -> Result<(String, Vec<usize>), CheckpointError> {
+    let file = TensorFile::open(path)?;
+    if let Some(name) = tensor {
+        return Ok((name.to_owned(), file.info(name)?.shape.clone()));
+    }
+    let all: Vec<_> = file.tensors().map(|(name, info)| (name, &info.shape)).collect();
+    match all[..] {
+        [(name, shape)] => Ok((name.to_owned(), shape.clone())),
+        _ => Err(CheckpointError::WhichTensor {
+            path: path.to_owned(),
+            tensors: all.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        }),
+    }
+}
+
+impl Segments for ActivationSegments {
+    fn points(&self) -> &[(HookPoint, usize)] {
+        &self.point
+    }
+
+    fn len(&self) -> u64 {
+        self.file.rows().div_ceil(self.rows_per_segment) as u64
+    }
+
+    fn rows(&self, index: u64) -> usize {
+        assert!(index < self.len(), "there is no segment {index}");
+        let from = index as usize * self.rows_per_segment;
+        self.rows_per_segment.min(self.file.rows() - from)
+    }
+
+    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+        let len = self.rows(index);
+        let from = index as usize * self.rows_per_segment;
+        let numbers = self.file.read(from, from + len).map_err(|error| CorpusError::Io {
+            path: self.path.clone(),
+            source: io::Error::other(error),
+        })?;
+        Ok(Rows { len, at: vec![numbers] })
+    }
+}

@@ -1,0 +1,404 @@
+//! Checkpoints that are whole or not there.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use nanoscope_checkpoint::save_tensors;
+use nanoscope_hooks::HookPoint;
+use safetensors::SafeTensors;
+use safetensors::tensor::View;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::folder::write_atomically;
+use super::run_error::RunError;
+use crate::Snapshot;
+
+/// What a run is after some step.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkpoint {
+    pub(crate) state: State,
+    /// For each hook point, in the run's order.
+    pub(crate) snapshots: Vec<Snapshot>,
+}
+
+/// What a run knows beside its trainers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) step: u64,
+    /// Segments and rows of the source, those held out included.
+    pub(crate) segments: u64,
+    pub(crate) rows: u64,
+    /// Seconds spent training.
+    pub(crate) seconds: f64,
+    pub(crate) hooks: BTreeMap<String, HookState>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HookState {
+    /// The step with the best evaluation so far, and its loss.
+    pub(crate) best: Option<Best>,
+    /// Numbers of an activation.
+    pub(crate) width: usize,
+    /// SHA-256 of the file with the snapshot.
+    pub(crate) sha256: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Best {
+    pub(crate) step: u64,
+    pub(crate) loss: f64,
+}
+
+const STATE: &str = "state.json";
+/// Before the name of a folder that is being written or taken away.
+const UNFINISHED: &str = ".unfinished-";
+/// A state has a line or two per hook point.
+const LARGEST_STATE: u64 = 1 << 20;
+
+/// Writes `checkpoint` to the folder of its step in `dir`, and takes away all but the last `keep`.
+pub(crate) fn save(
+    dir: &Path,
+    hooks: &[HookPoint],
+    mut checkpoint: Checkpoint,
+    keep: usize,
+) -> Result<PathBuf, RunError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RunError::io(path, source)
+    };
+    let name = format!("step-{}", checkpoint.state.step);
+    let (path, unfinished) = (dir.join(&name), dir.join(format!("{UNFINISHED}{name}")));
+    fs::create_dir_all(dir).map_err(io(dir))?;
+    remove(&unfinished)?;
+    fs::create_dir(&unfinished).map_err(io(&unfinished))?;
+    let guard = Unfinished(&unfinished);
+
+    for (hook, snapshot) in hooks.iter().zip(checkpoint.snapshots) {
+        let file = unfinished.join(file_name(*hook));
+        save_tensors(&file, snapshot.tensors.into_iter().map(|(name, data)| (name, Saved(data))))?;
+        let state = checkpoint.state.hooks.entry(hook.to_string()).or_default();
+        state.sha256 = sha256(&file).map_err(io(&file))?;
+    }
+    let text = serde_json::to_vec_pretty(&checkpoint.state).expect("numbers and names make JSON");
+    write_atomically(&unfinished.join(STATE), &text)?;
+    // There already is one of this step if it was refused as damaged.
+    take_away(dir, &path)?;
+    fs::rename(&unfinished, &path).map_err(io(&path))?;
+    guard.done();
+    sync(dir)?;
+
+    let mut whole = steps(dir)?;
+    whole.truncate(whole.len().saturating_sub(keep));
+    for step in whole {
+        take_away(dir, &dir.join(format!("step-{step}")))?;
+    }
+    Ok(path)
+}
+
+/// What was found of a run's checkpoints.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The last that is whole; none if none was written yet.
+    pub(crate) last: Option<Checkpoint>,
+    /// Later ones that are not, and why.
+    pub(crate) refused: Vec<RunError>,
+}
+
+/// The last whole checkpoint in `dir`.
+pub(crate) fn load_last(dir: &Path, hooks: &[HookPoint]) -> Result<Found, RunError> {
+    clear_unfinished(dir)?;
+    let mut refused = Vec::new();
+    for step in steps(dir)?.into_iter().rev() {
+        match load(&dir.join(format!("step-{step}")), step, hooks) {
+            Ok(checkpoint) => return Ok(Found { last: Some(checkpoint), refused }),
+            Err(error) => refused.push(error),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(Found { last: None, refused });
+    }
+    let source = Box::new(refused.remove(0));
+    Err(RunError::NoWholeCheckpoint { dir: dir.to_owned(), source })
+}
+
+fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunError> {
+    let file = path.join(STATE);
+    let damaged = |path: &Path, reason: String| RunError::Damaged { path: path.to_owned(), reason };
+    let mut text = Vec::new();
+    File::open(&file)
+        .and_then(|opened| opened.take(LARGEST_STATE).read_to_end(&mut text))
+        .map_err(|error| damaged(&file, error.to_string()))?;
+    let state: State =
+        serde_json::from_slice(&text).map_err(|error| damaged(&file, error.to_string()))?;
+    if state.step != step {
+        return Err(damaged(&file, format!("it is of step {}", state.step)));
+    }
+    let mut snapshots = Vec::with_capacity(hooks.len());
+    for hook in hooks {
+        let name = hook.to_string();
+        let entry = state.hooks.get(&name);
+        let entry = entry.ok_or_else(|| damaged(&file, format!("it has nothing of {name}")))?;
+        let file = path.join(file_name(*hook));
+        let bytes = fs::read(&file).map_err(|error| damaged(&file, error.to_string()))?;
+        if hex(&Sha256::digest(&bytes)) != entry.sha256 {
+            return Err(damaged(&file, "its SHA-256 is not the one that was noted".to_owned()));
+        }
+        let tensors = tensors(&bytes).map_err(|reason| damaged(&file, reason))?;
+        snapshots.push(Snapshot { step, tensors });
+    }
+    Ok(Checkpoint { state, snapshots })
+}
+
+fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    file.iter()
+        .map(|(name, view)| {
+            let shape = view.shape().to_vec();
+            let data = match view.dtype() {
+                safetensors::Dtype::F32 => {
+                    let of = |&bytes: &[u8; 4]| f32::from_le_bytes(bytes);
+                    TensorData::new(view.data().as_chunks().0.iter().map(of).collect(), shape)
+                }
+                safetensors::Dtype::I64 => {
+                    let of = |&bytes: &[u8; 8]| i64::from_le_bytes(bytes);
+                    TensorData::new(view.data().as_chunks().0.iter().map(of).collect(), shape)
+                }
+                other => return Err(format!("{name} is {other:?}, not float32 or int64")),
+            };
+            Ok((name.to_owned(), data))
+        })
+        .collect()
+}
+
+/// A tensor on its way into a file.
+pub(crate) struct Saved(pub(crate) TensorData);
+
+impl View for Saved {
+    fn dtype(&self) -> safetensors::Dtype {
+        match self.0.dtype() {
+            DType::F32 => safetensors::Dtype::F32,
+            DType::I64 => safetensors::Dtype::I64,
+            other => unreachable!("a snapshot has no {other:?}"),
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.as_bytes().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.as_bytes().len()
+    }
+}
+
+fn file_name(hook: HookPoint) -> String {
+    format!("{hook}.safetensors")
+}
+
+/// The steps of the checkpoints in `dir`, ascending.
+fn steps(dir: &Path) -> Result<Vec<u64>, RunError> {
+    let mut steps: Vec<u64> =
+        names(dir)?.iter().filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, RunError> {
+    let io = |source| RunError::io(dir, source);
+    match fs::read_dir(dir) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry.map_err(io)?.file_name().to_string_lossy().into_owned()))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// Removes a checkpoint, so that at no time a part of it has its name.
+fn take_away(dir: &Path, path: &Path) -> Result<(), RunError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.join(format!("{UNFINISHED}old-{name}"));
+    remove(&aside)?;
+    fs::rename(path, &aside).map_err(|source| RunError::io(path, source))?;
+    remove(&aside)
+}
+
+fn clear_unfinished(dir: &Path) -> Result<(), RunError> {
+    for name in names(dir)?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+        remove(&dir.join(name))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), RunError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunError::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename in `dir` outlive the machine; where folders cannot be opened, it is left to the
+/// system.
+fn sync(dir: &Path) -> Result<(), RunError> {
+    match File::open(dir) {
+        Ok(opened) => opened.sync_all().map_err(|source| RunError::io(dir, source)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A folder that is taken away again unless it was finished: what did not fit on a full disk would
+/// keep it full.
+struct Unfinished<'a>(&'a Path);
+
+impl Unfinished<'_> {
+    fn done(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // The error that led here is the one to tell.
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut part)?;
+        if read == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&part[..read]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOKS: [HookPoint; 1] = [HookPoint::ResidPost(1)];
+
+    fn checkpoint(step: u64) -> Checkpoint {
+        let hook = HookState {
+            best: Some(Best { step, loss: 0.1 + step as f64 }),
+            ..HookState::default()
+        };
+        let state = State {
+            step,
+            segments: 3,
+            rows: 30,
+            seconds: 1.5,
+            hooks: [(HOOKS[0].to_string(), hook)].into(),
+        };
+        let tensors = BTreeMap::from([
+            ("w".to_owned(), TensorData::new(vec![step as f32, -0.0, f32::MIN_POSITIVE], [3, 1])),
+            ("seen".to_owned(), TensorData::new(vec![-1_i64, i64::MAX], [2])),
+        ]);
+        Checkpoint { state, snapshots: vec![Snapshot { step, tensors }] }
+    }
+
+    fn last(dir: &Path) -> (u64, Vec<String>) {
+        let found = load_last(dir, &HOOKS).unwrap();
+        (found.last.unwrap().state.step, found.refused.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_bit_for_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &HOOKS, checkpoint(7), 2).unwrap();
+
+        let read = load_last(dir.path(), &HOOKS).unwrap().last.unwrap();
+
+        assert_eq!(read.snapshots[0].step, 7);
+        assert_eq!(read.snapshots[0].tensors, checkpoint(7).snapshots[0].tensors);
+        assert_eq!(
+            read.state.hooks["blocks.1.hook_resid_post"].best,
+            Some(Best { step: 7, loss: 7.1 })
+        );
+    }
+
+    #[test]
+    fn the_last_ones_are_kept_and_unfinished_ones_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        for step in [1, 2, 10] {
+            save(dir.path(), &HOOKS, checkpoint(step), 2).unwrap();
+        }
+        fs::create_dir(dir.path().join(".unfinished-step-11")).unwrap();
+
+        assert_eq!(last(dir.path()), (10, vec![]));
+        let mut left = names(dir.path()).unwrap();
+        left.sort();
+        assert_eq!(left, ["step-10", "step-2"]);
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        for step in [1, 2] {
+            save(dir.path(), &HOOKS, checkpoint(step), 2).unwrap();
+        }
+        let file = dir.path().join("step-2/blocks.1.hook_resid_post.safetensors");
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, bytes).unwrap();
+
+        let (step, refused) = last(dir.path());
+
+        assert_eq!(step, 1);
+        let expected = format!(
+            "the checkpoint {} is damaged: its SHA-256 is not the one that was noted",
+            file.display()
+        );
+        assert_eq!(refused, [expected]);
+    }
+
+    #[test]
+    fn when_none_is_whole_that_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &HOOKS, checkpoint(4), 2).unwrap();
+        fs::write(dir.path().join("step-4/state.json"), "{").unwrap();
+
+        let error = load_last(dir.path(), &HOOKS).unwrap_err();
+
+        assert!(error.to_string().ends_with("is whole; the last was refused"), "{error}");
+        let RunError::NoWholeCheckpoint { source, .. } = error else { panic!("{error}") };
+        assert!(
+            source.to_string().contains("state.json is damaged: EOF while parsing"),
+            "{source}"
+        );
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_refused_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &HOOKS, checkpoint(4), 2).unwrap();
+        fs::write(dir.path().join("step-4/state.json"), "{").unwrap();
+
+        save(dir.path(), &HOOKS, checkpoint(4), 2).unwrap();
+
+        assert_eq!(last(dir.path()), (4, vec![]));
+    }
+}

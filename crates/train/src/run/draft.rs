@@ -1,0 +1,493 @@
+//! What files and flags say of a run, before it is known how wide its activations are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::config::RunConfig;
+use super::config_error::ConfigError;
+use super::keys::{self, KEYS};
+
+/// What has been said of a run's configuration, by key. Later words override earlier ones.
+///
+/// ```
+/// use nanoscope_train::RunDraft;
+///
+/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']".as_ref()).unwrap();
+/// draft.set("source.store", "acts").unwrap();
+/// draft.set("recipe.method.k", 16).unwrap();
+/// let config = draft.resolve(&[256]).unwrap();
+/// assert_eq!(config.recipe.d_sae, 2048);
+///
+/// let wrong = RunDraft::parse("[recipe.method]\nkk = 3").unwrap_err();
+/// assert_eq!(wrong.to_string(), "unknown key `recipe.method.kk`; is `recipe.method.k` meant?");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunDraft {
+    said: BTreeMap<&'static str, Value>,
+}
+
+/// A key that two configurations do not have the same value for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The key.
+    pub key: &'static str,
+    /// Its value in the one that was there before, as TOML.
+    pub was: Option<String>,
+    /// Its value in the other.
+    pub is: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        write!(f, "`{}` was {} and is {}", self.key, word(&self.was), word(&self.is))
+    }
+}
+
+/// Features per number of an activation, where nothing is said. nanochat-SAE: 8.
+const EXPANSION: usize = 8;
+/// Activations to train on, where nothing is said.
+const TOKENS: u64 = 4_096_000;
+/// What is taken where a recipe needs a number and nothing is said.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("recipe.method.architecture", "'top-k'"),
+    ("recipe.method.k", "32"),
+    ("recipe.method.l1", "5.0"),
+    ("recipe.method.target-l0", "32.0"),
+];
+/// Keys of which one is in place of the others.
+const EXCLUSIVE: [&[&str]; 3] = [
+    &["source.text", "source.store", "source.activations"],
+    &["recipe.d-sae", "recipe.expansion"],
+    &["recipe.steps", "recipe.tokens"],
+];
+const ARCHITECTURE: &str = "recipe.method.architecture";
+const ARCHITECTURES: [&str; 6] =
+    ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
+/// Keys with paths, which are kept in absolute form so that a run goes on from any folder.
+const PATHS: [&str; 5] =
+    ["source.text", "source.model", "source.tokenizer", "source.store", "source.activations"];
+
+impl RunDraft {
+    /// What the text of a TOML file says.
+    ///
+    /// # Errors
+    /// [`ConfigError::Toml`], [`ConfigError::UnknownKey`].
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_as(text, Path::new("the configuration"))
+    }
+
+    /// What the TOML file at `path` says.
+    ///
+    /// # Errors
+    /// [`ConfigError::Io`], [`ConfigError::Toml`], [`ConfigError::UnknownKey`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let io = |source| ConfigError::Io { path: path.to_owned(), source };
+        Self::parse_as(&fs::read_to_string(path).map_err(io)?, path)
+    }
+
+    fn parse_as(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let table: Table = text.parse().map_err(|source| ConfigError::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let mut draft = Self::default();
+        flatten("", table, &mut |path, value| draft.put(path, value))?;
+        Ok(draft)
+    }
+
+    /// Says that the value of `key` is `value`, in place of what was said of it and of what it
+    /// excludes: another source, a number in other units, what is for other architectures.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownKey`].
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
+        self.put(key, value.into())?;
+        for group in EXCLUSIVE {
+            if group.contains(&key) {
+                self.said.retain(|said, _| *said == key || !group.contains(said));
+            }
+        }
+        if key == ARCHITECTURE
+            && let Ok(architecture) = self.architecture()
+        {
+            self.said.retain(|said, _| is_for(said, &architecture));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
+        let key = keys::find(path).ok_or_else(|| ConfigError::UnknownKey {
+            key: path.chars().take(200).collect(),
+            nearest: keys::nearest(path),
+        })?;
+        self.said.insert(key.path, value);
+        Ok(())
+    }
+
+    /// The run's folder, if that was said.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] if it is no path.
+    pub fn out(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match self.said.get("out") {
+            None => Ok(None),
+            Some(Value::String(path)) => Ok(Some(path.into())),
+            Some(other) => Err(wrong_kind("out", other, "a string")),
+        }
+    }
+
+    /// Refuses what means nothing whatever the activations are, and gives the rest, with numbers in
+    /// place of those that follow from the activations' width.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key and what is wrong with it.
+    pub fn check(&self) -> Result<RunConfig, ConfigError> {
+        // As many features as there may be, enough for whatever number is kept.
+        self.resolve_with(|_| 1 << 24, true)
+    }
+
+    /// The whole configuration of a training on activations of these widths, one for each hook
+    /// point.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key and what is wrong with it.
+    pub fn resolve(&self, widths: &[usize]) -> Result<RunConfig, ConfigError> {
+        let narrow = widths.iter().copied().min().unwrap_or(1);
+        let wide = widths.iter().copied().max().unwrap_or(1);
+        if narrow != wide && !self.said.contains_key("recipe.d-sae") {
+            return Err(ConfigError::Widths { narrow, wide });
+        }
+        self.resolve_with(|expansion| narrow.saturating_mul(expansion), false)
+    }
+
+    fn resolve_with(
+        &self,
+        d_sae: impl Fn(usize) -> usize,
+        any_width: bool,
+    ) -> Result<RunConfig, ConfigError> {
+        let architecture = self.architecture()?;
+        let mut all = self.said.clone();
+        all.remove("out");
+        if let Some(&key) = all.keys().find(|key| !is_for(key, &architecture)) {
+            let only = keys::find(key).map_or(String::new(), |key| key.only.join(", "));
+            return Err(ConfigError::OtherArchitecture { key, architecture, only });
+        }
+        for (key, value) in DEFAULTS {
+            if is_for(key, &architecture) {
+                all.entry(key).or_insert_with(|| value.parse().expect("defaults are TOML"));
+            }
+        }
+        let expansion = exclusive(&mut all, "recipe.d-sae", "recipe.expansion")?;
+        if !all.contains_key("recipe.d-sae") {
+            let expansion =
+                expansion.map_or(Ok(EXPANSION as u64), |v| count("recipe.expansion", &v))?;
+            let d_sae = d_sae(usize::try_from(expansion).unwrap_or(usize::MAX));
+            let d_sae = i64::try_from(d_sae).unwrap_or(i64::MAX);
+            all.insert("recipe.d-sae", d_sae.into());
+        }
+        let tokens = exclusive(&mut all, "recipe.steps", "recipe.tokens")?;
+        if !all.contains_key("recipe.steps") {
+            let tokens = tokens.map_or(Ok(TOKENS), |v| count("recipe.tokens", &v))?;
+            let batch = all.get("recipe.batch").map_or(Ok(4096), |v| count("recipe.batch", v))?;
+            let steps = i64::try_from(tokens.div_ceil(batch)).unwrap_or(i64::MAX);
+            all.insert("recipe.steps", steps.into());
+        }
+        for path in PATHS {
+            if let Some(value) = all.get_mut(path) {
+                absolute(value);
+            }
+        }
+        if any_width
+            && let Some(groups) = all.get("recipe.method.groups")
+            && !self.said.contains_key("recipe.d-sae")
+            && let Some(last) = groups.as_array().and_then(|groups| groups.last())
+        {
+            all.insert("recipe.d-sae", last.clone());
+        }
+        let config: RunConfig =
+            serde_path_to_error::deserialize(unflatten(all)).map_err(|error| {
+                let key = error.path().to_string();
+                // The parser's text ends with a line of its own.
+                let reason = error.into_inner().to_string().trim_end().to_owned();
+                ConfigError::Value { key, reason }
+            })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn architecture(&self) -> Result<String, ConfigError> {
+        match self.said.get(ARCHITECTURE) {
+            None => Ok("top-k".to_owned()),
+            Some(Value::String(name)) if ARCHITECTURES.contains(&name.as_str()) => Ok(name.clone()),
+            Some(other) => {
+                let reason = format!("{other} is none of {}", ARCHITECTURES.join(", "));
+                Err(ConfigError::Value { key: ARCHITECTURE.to_owned(), reason })
+            }
+        }
+    }
+
+    /// This draft as a commented TOML file, with the defaults that hold for its architecture. What
+    /// has no value, or follows from something else, stands in a comment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if what was said means nothing.
+    pub fn commented(&self) -> Result<String, ConfigError> {
+        let mut whole = self.clone();
+        // What every run needs, as an example.
+        let examples: [(&'static str, Value); 3] = [
+            ("hooks", vec!["blocks.2.hook_resid_post"].into()),
+            ("source.text", vec!["stories.txt"].into()),
+            ("out", "runs/a".into()),
+        ];
+        let other_source =
+            ["source.store", "source.activations"].iter().any(|key| whole.said.contains_key(key));
+        for (key, value) in examples {
+            if key != "source.text" || !other_source {
+                whole.said.entry(key).or_insert(value);
+            }
+        }
+        let mut said = flat(&whole.check()?);
+        for (key, value) in &whole.said {
+            said.insert(key, value.clone());
+        }
+        for (key, other, default) in [
+            ("recipe.d-sae", "recipe.expansion", EXPANSION as i64),
+            ("recipe.steps", "recipe.tokens", TOKENS as i64),
+        ] {
+            if !whole.said.contains_key(key) {
+                said.remove(key);
+                said.entry(other).or_insert(default.into());
+            }
+        }
+        Ok(write(&said, &whole.architecture()?, Width::Commented))
+    }
+}
+
+impl RunConfig {
+    /// This configuration as a TOML file that [`RunDraft::read`] reads.
+    pub fn to_toml(&self) -> String {
+        let said = flat(self);
+        let architecture =
+            said[ARCHITECTURE].as_str().expect("an architecture is a name").to_owned();
+        write(&said, &architecture, Width::Bare)
+    }
+
+    /// The keys for which this configuration differs from the one that was there `before`.
+    pub fn differences(&self, before: &Self) -> Vec<Difference> {
+        let (was, is) = (flat(before), flat(self));
+        let text = |value: Option<&Value>| value.map(ToString::to_string);
+        KEYS.iter()
+            .filter(|key| was.get(key.path) != is.get(key.path))
+            .map(|key| Difference {
+                key: key.path,
+                was: text(was.get(key.path)),
+                is: text(is.get(key.path)),
+            })
+            .collect()
+    }
+}
+
+/// Whether a written file has keys without a value too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Bare,
+    Commented,
+}
+
+fn write(said: &BTreeMap<&'static str, Value>, architecture: &str, width: Width) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for key in KEYS {
+        if !is_for(key.path, architecture) {
+            continue;
+        }
+        let value = said.get(key.path);
+        if value.is_none() && width == Width::Bare {
+            continue;
+        }
+        let (of, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+        if of != table {
+            text.push_str(&format!("\n[{of}]\n"));
+            table = of;
+        }
+        for line in key.meaning.lines() {
+            text.push_str(&format!("# {line}\n"));
+        }
+        match value {
+            Some(value) => text.push_str(&format!("{name} = {value}\n")),
+            None => text.push_str(&format!("# {name} =\n")),
+        }
+    }
+    text
+}
+
+/// A configuration's values by key.
+fn flat(config: &RunConfig) -> BTreeMap<&'static str, Value> {
+    let table = Table::try_from(config).expect("numbers, names and paths make TOML");
+    let mut draft = RunDraft::default();
+    flatten("", table, &mut |path, value| draft.put(path, value)).expect("every field has its key");
+    draft.said
+}
+
+fn flatten(
+    prefix: &str,
+    table: Table,
+    put: &mut dyn FnMut(&str, Value) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    for (name, value) in table {
+        let path = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) if keys::find(&path).is_none() => flatten(&path, inner, put)?,
+            value => put(&path, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn unflatten(said: BTreeMap<&'static str, Value>) -> Table {
+    let mut root = Table::new();
+    // A table that nothing is said of has its defaults; the source's must be there to be looked at.
+    root.insert("source".to_owned(), Table::new().into());
+    for (path, value) in said {
+        let mut table = &mut root;
+        let mut names = path.split('.').peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                table.insert(name.to_owned(), value);
+                break;
+            }
+            let inner = table.entry(name.to_owned()).or_insert_with(|| Table::new().into());
+            table = inner.as_table_mut().expect("no key is another's table");
+        }
+    }
+    if !root.contains_key("hooks") {
+        root.insert("hooks".to_owned(), Value::Array(Vec::new()));
+    }
+    root
+}
+
+fn is_for(key: &str, architecture: &str) -> bool {
+    let only = keys::find(key).map_or(&[][..], |key| key.only);
+    only.is_empty() || only.contains(&architecture)
+}
+
+/// The value of `other`, which is in place of `one`, taken out.
+fn exclusive(
+    said: &mut BTreeMap<&'static str, Value>,
+    one: &'static str,
+    other: &'static str,
+) -> Result<Option<Value>, ConfigError> {
+    let value = said.remove(other);
+    if value.is_some() && said.contains_key(one) {
+        return Err(ConfigError::Both { one, other });
+    }
+    Ok(value)
+}
+
+fn count(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
+    let number = value.as_integer().ok_or_else(|| wrong_kind(key, value, "a whole number"))?;
+    u64::try_from(number).ok().filter(|&n| n > 0).ok_or_else(|| ConfigError::Range {
+        key,
+        found: number.to_string(),
+        expected: "1 or more".to_owned(),
+    })
+}
+
+fn wrong_kind(key: &str, found: &Value, expected: &str) -> ConfigError {
+    let reason = format!("{} where {expected} is expected", found.type_str());
+    ConfigError::Value { key: key.to_owned(), reason }
+}
+
+fn absolute(value: &mut Value) {
+    match value {
+        Value::String(path) => {
+            if let Ok(whole) = std::path::absolute(&*path)
+                && let Some(whole) = whole.to_str()
+            {
+                *path = whole.to_owned();
+            }
+        }
+        Value::Array(paths) => paths.iter_mut().for_each(absolute),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commented_file_and_a_runs_own_say_the_same_as_what_they_were_written_from() {
+        for architecture in ARCHITECTURES {
+            let mut draft = RunDraft::default();
+            draft.set(ARCHITECTURE, architecture).unwrap();
+            draft.set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]).unwrap();
+            draft.set("source.text", vec!["a b.txt"]).unwrap();
+            draft.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
+            draft.set("run.hold-out", 0.25).unwrap();
+            draft.set("recipe.optimizer.decay-steps", 7).unwrap();
+
+            let config = draft.resolve(&[64, 64]).unwrap();
+            let again = RunDraft::parse(&draft.commented().unwrap()).unwrap();
+            let own = RunDraft::parse(&config.to_toml()).unwrap().check().unwrap();
+
+            assert_eq!(again.resolve(&[64, 64]).unwrap(), config, "{architecture}");
+            assert_eq!(own, config, "{architecture}");
+            assert_eq!(config.differences(&own), [], "{architecture}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_its_place_in_some_configuration() {
+        let mut written = String::new();
+        for architecture in ARCHITECTURES {
+            let mut draft = RunDraft::default();
+            draft.set(ARCHITECTURE, architecture).unwrap();
+            written += &draft.commented().unwrap();
+        }
+
+        for key in KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            assert!(written.contains(&format!("{name} =")), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn what_is_set_takes_the_place_of_what_it_excludes() {
+        let mut draft = RunDraft::parse(
+            "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.steps = 9\n\
+             recipe.method = { architecture = 'relu', l1 = 2.0 }",
+        )
+        .unwrap();
+        draft.set("source.activations", "f").unwrap();
+        draft.set("recipe.tokens", 8193).unwrap();
+        draft.set(ARCHITECTURE, "top-k").unwrap();
+
+        let config = draft.resolve(&[4]).unwrap();
+
+        assert_eq!(config.recipe.steps, 3);
+        assert_eq!((config.recipe.d_sae, config.source.store), (32, None));
+    }
+
+    #[test]
+    fn hook_points_of_different_widths_need_a_number_of_features() {
+        let mut draft = RunDraft::parse(
+            "hooks = ['blocks.0.hook_resid_post', 'blocks.0.mlp.hook_post']\nsource.store = 's'",
+        )
+        .unwrap();
+
+        let error = draft.resolve(&[4, 16]).unwrap_err();
+        draft.set("recipe.d-sae", 64).unwrap();
+
+        assert_eq!(
+            error.to_string(),
+            "the hook points are 4 and 16 numbers wide; say `recipe.d-sae`, which then holds for all"
+        );
+        assert_eq!(draft.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
+    }
+}

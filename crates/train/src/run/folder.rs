@@ -1,0 +1,162 @@
+//! The folder that a run writes to.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::config::RunConfig;
+use super::config_error::ConfigError;
+use super::draft::RunDraft;
+use super::run_error::RunError;
+
+/// A run's folder, which no other process writes to as long as this is there.
+///
+/// The lock is the operating system's, so it is gone with the process that had it, however that
+/// ended.
+#[derive(Debug)]
+pub struct RunFolder {
+    dir: PathBuf,
+    /// Locked until it is closed.
+    _lock: File,
+}
+
+const CONFIG: &str = "config.toml";
+const LOCK: &str = "lock";
+
+impl RunFolder {
+    /// A new folder at `dir`, with the configuration in it.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`] if there is something in it, [`RunError::Locked`], [`RunError::Io`].
+    pub fn create(dir: &Path, config: &RunConfig) -> Result<Self, RunError> {
+        Self::check_empty(dir)?;
+        fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
+        let folder = Self::lock(dir)?;
+        // Somebody may have been faster.
+        if dir.join(CONFIG).exists() {
+            return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run: true });
+        }
+        write_atomically(&dir.join(CONFIG), config.to_toml().as_bytes())?;
+        Ok(folder)
+    }
+
+    /// Refuses a folder that has something in it; a lock alone is what a run leaves that died
+    /// before it began.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`], [`RunError::Io`].
+    pub fn check_empty(dir: &Path) -> Result<(), RunError> {
+        let io = |source| RunError::io(dir, source);
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io(error)),
+        };
+        for entry in entries {
+            if entry.map_err(io)?.file_name() != LOCK {
+                let is_run = dir.join(CONFIG).is_file();
+                return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run });
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of a run to go on with, and its configuration.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`], [`RunError::Locked`], [`RunError::Config`], [`RunError::Io`].
+    pub fn open(dir: &Path) -> Result<(Self, RunConfig), RunError> {
+        if !dir.join(CONFIG).is_file() {
+            return Err(RunError::NoRun { dir: dir.to_owned() });
+        }
+        let folder = Self::lock(dir)?;
+        let config = RunDraft::read(&dir.join(CONFIG))?.check()?;
+        Ok((folder, config))
+    }
+
+    /// What the run in `dir` was configured to be; later words can override it.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`], [`RunError::Config`].
+    pub fn draft(dir: &Path) -> Result<RunDraft, RunError> {
+        if !dir.join(CONFIG).is_file() {
+            return Err(RunError::NoRun { dir: dir.to_owned() });
+        }
+        Ok(RunDraft::read(&dir.join(CONFIG))?)
+    }
+
+    fn lock(dir: &Path) -> Result<Self, RunError> {
+        let path = dir.join(LOCK);
+        let io = |source| RunError::io(&path, source);
+        let mut options = File::options();
+        let mut lock =
+            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                let pid = std::process::id().to_string();
+                lock.set_len(0)
+                    .and_then(|()| lock.seek(SeekFrom::Start(0)))
+                    .and_then(|_| lock.write_all(pid.as_bytes()))
+                    .map_err(io)?;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let read = (&lock).take(20).read_to_string(&mut pid);
+                let is_number = read.is_ok() && pid.parse::<u32>().is_ok();
+                let pid = is_number.then_some(pid);
+                return Err(RunError::Locked { dir: dir.to_owned(), pid });
+            }
+            // Some file systems of clusters are mounted without locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Refuses a configuration that is not the one of the run in the folder.
+    ///
+    /// # Errors
+    /// [`ConfigError::Changed`] with what differs.
+    pub fn check_same(&self, before: &RunConfig, now: &RunConfig) -> Result<(), ConfigError> {
+        let differences = now.differences(before);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Changed { dir: self.dir.clone(), differences })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.dir.join("metrics.jsonl")
+    }
+
+    pub(crate) fn curves(&self) -> PathBuf {
+        self.dir.join("curves.svg")
+    }
+}
+
+/// Writes `bytes` to a temporary file beside `path` and renames it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let io = |source| RunError::io(path, source);
+    let dir = path.parent().expect("a file of a run lies in its folder");
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file: NamedTempFile = builder.tempfile_in(dir).map_err(io)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Segments that are trained on, and segments that are kept for evaluation.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use nanoscope_corpus::{CorpusError, Rows, Segments};
+use nanoscope_hooks::HookPoint;
+
+use super::run_error::RunError;
+
+/// A source of which only some hook points and consecutive segments are seen.
+pub(crate) struct Part {
+    source: Rc<RefCell<Box<dyn Segments>>>,
+    points: Vec<(HookPoint, usize)>,
+    /// Where each point is among the source's.
+    at: Vec<usize>,
+    first: u64,
+    len: u64,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { points, first, len, .. } = self;
+        write!(f, "Part {{ points: {points:?}, first: {first}, len: {len} }}")
+    }
+}
+
+/// The widths of `hooks` in `source`, in the order of `hooks`.
+///
+/// # Errors
+/// [`RunError::NoSuchHook`].
+pub fn widths(source: &dyn Segments, hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
+    let points = source.points();
+    Ok(places(points, hooks)?.into_iter().map(|at| points[at].1).collect())
+}
+
+/// `source` without its last `held_out` segments, and these.
+pub(crate) fn split(
+    source: Box<dyn Segments>,
+    hooks: &[HookPoint],
+    held_out: u64,
+) -> Result<(Part, Part), RunError> {
+    let segments = source.len();
+    let at = places(source.points(), hooks)?;
+    if held_out >= segments {
+        return Err(RunError::NothingLeft { segments, held_out });
+    }
+    let points: Vec<_> = at.iter().map(|&at| source.points()[at]).collect();
+    let source = Rc::new(RefCell::new(source));
+    let part = |first, len| Part {
+        source: Rc::clone(&source),
+        points: points.clone(),
+        at: at.clone(),
+        first,
+        len,
+    };
+    let trained = segments - held_out;
+    Ok((part(0, trained), part(trained, held_out)))
+}
+
+fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
+    let place = |hook: &HookPoint| {
+        points.iter().position(|(point, _)| point == hook).ok_or_else(|| RunError::NoSuchHook {
+            hook: *hook,
+            has: points.iter().map(|(point, _)| point.to_string()).collect(),
+        })
+    };
+    hooks.iter().map(place).collect()
+}
+
+impl Segments for Part {
+    fn points(&self) -> &[(HookPoint, usize)] {
+        &self.points
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn rows(&self, index: u64) -> usize {
+        assert!(index < self.len, "there is no segment {index}");
+        self.source.borrow().rows(self.first + index)
+    }
+
+    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+        assert!(index < self.len, "there is no segment {index}");
+        let mut rows = self.source.borrow_mut().segment(self.first + index)?;
+        let take = |&at: &usize| std::mem::take(&mut rows.at[at]);
+        Ok(Rows { len: rows.len, at: self.at.iter().map(take).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_corpus::InMemory;
+
+    use super::*;
+
+    fn source() -> Box<dyn Segments> {
+        let numbers = (0..10).map(|n| n as f32).collect();
+        Box::new(InMemory::new(HookPoint::ResidPost(0), 2, numbers, 2))
+    }
+
+    #[test]
+    fn the_last_segments_are_in_the_one_part_and_not_in_the_other() {
+        let (mut train, mut held_out) = split(source(), &[HookPoint::ResidPost(0)], 1).unwrap();
+
+        assert_eq!((train.len(), held_out.len(), held_out.rows(0)), (2, 1, 1));
+        assert_eq!(train.segment(1).unwrap().at[0], [4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(held_out.segment(0).unwrap().at[0], [8.0, 9.0]);
+    }
+
+    #[test]
+    fn a_source_of_too_few_segments_or_of_other_points_is_an_error() {
+        let error = split(source(), &[HookPoint::ResidPost(0)], 3).unwrap_err();
+        assert_eq!(error.to_string(), "the source has 3 segments, and 3 of them are held out");
+
+        let error = split(source(), &[HookPoint::ResidPost(1)], 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the source has no blocks.1.hook_resid_post; it has blocks.0.hook_resid_post"
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Trained SAEs as files that other tools read.
+
+use std::path::Path;
+
+use burn::tensor::TensorData;
+use nanoscope_checkpoint::{
+    CheckpointError, WeightDtype, save_nanochat_sae, save_saelens, save_tensors,
+};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::Sae;
+
+use super::checkpoints::Saved;
+use super::run_error::RunError;
+
+/// Which of a run's SAEs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    Best,
+    Final,
+}
+
+impl Which {
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Final => "final",
+        }
+    }
+
+    /// nanochat-SAE's name.
+    fn pt_file(self) -> &'static str {
+        match self {
+            Self::Best => "best_model.pt",
+            Self::Final => "sae_final.pt",
+        }
+    }
+}
+
+/// What SAELens adds to a density before it takes the logarithm.
+const LEAST_DENSITY: f64 = 1e-10;
+
+/// Writes `sae` to `dir` in SAELens's layout, with the logarithm (base 10) of how often each
+/// feature fires in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that can express it.
+pub(crate) fn save_sae(
+    dir: &Path,
+    sae: &Sae,
+    hook: HookPoint,
+    density: &[f64],
+    which: Which,
+) -> Result<(), RunError> {
+    save_saelens(dir, sae, hook, None, WeightDtype::F32)?;
+    let sparsity: Vec<f32> =
+        density.iter().map(|share| (share + LEAST_DENSITY).log10() as f32).collect();
+    let len = sparsity.len();
+    let tensor = Saved(TensorData::new(sparsity, [len]));
+    save_tensors(&dir.join("sparsity.safetensors"), [("sparsity".to_owned(), tensor)])?;
+    match save_nanochat_sae(&dir.join(which.pt_file()), sae, hook, None, WeightDtype::F32) {
+        Err(
+            CheckpointError::NotExpressible { .. } | CheckpointError::HookNotInReference { .. },
+        ) => Ok(()),
+        other => Ok(other?),
+    }
+}

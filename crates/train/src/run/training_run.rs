@@ -1,0 +1,309 @@
+//! SAEs trained together, and what that leaves in a folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use nanoscope_corpus::Segments;
+use nanoscope_hooks::HookPoint;
+use serde_json::json;
+
+use super::checkpoints::{self, Best, Checkpoint, HookState, State};
+use super::config::RunConfig;
+use super::curves;
+use super::folder::RunFolder;
+use super::held_out::{Part, split};
+use super::metrics::{self, Metrics};
+use super::run_error::RunError;
+use super::save_saes::{Which, save_sae};
+use super::validate::{Validation, validate};
+use crate::{Mixer, StepReport, Trainer};
+
+/// A training of one SAE for each hook point of one source, step by step.
+///
+/// What it leaves behind depends on the configuration and the source alone, but for the time that
+/// it took: a run that was killed and is opened again ends with the same files.
+#[derive(Debug)]
+pub struct Run {
+    folder: RunFolder,
+    config: RunConfig,
+    device: Device,
+    batches: Mixer<Part>,
+    held_out: Part,
+    trainers: Vec<Trainer>,
+    best: Vec<Option<Best>>,
+    metrics: Metrics,
+    segments: u64,
+    rows: u64,
+    step: u64,
+    seconds: f64,
+    /// The step and the seconds of the last logged line.
+    logged: (u64, f64),
+    saved: Option<u64>,
+    refused: Vec<RunError>,
+}
+
+/// What one step of a run did.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The step, from 1.
+    pub step: u64,
+    /// For each hook point.
+    pub reports: Vec<StepReport>,
+    /// For each hook point, if the step was followed by an evaluation.
+    pub validation: Option<Vec<Validation>>,
+    /// The checkpoint, if one was written.
+    pub saved: Option<PathBuf>,
+}
+
+/// What a run ended with at one hook point.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The hook point.
+    pub hook: HookPoint,
+    /// The SAE after the last step, on what is held out.
+    pub last: Validation,
+    /// The step of the best SAE.
+    pub best_step: Option<u64>,
+    /// The folder of the last SAE.
+    pub last_dir: PathBuf,
+    /// The folder of the best SAE.
+    pub best_dir: PathBuf,
+}
+
+impl Run {
+    /// The run in `folder`, from its last whole checkpoint on, or from the start if it has none.
+    ///
+    /// # Errors
+    /// [`RunError`] if the source does not have what `config` names or is another than before, no
+    /// checkpoint is whole, or a training cannot begin.
+    pub fn open(
+        folder: RunFolder,
+        config: RunConfig,
+        source: Box<dyn Segments>,
+        device: &Device,
+    ) -> Result<Self, RunError> {
+        let segments = source.len();
+        let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
+        let held_out = config.run.hold_out.of(segments);
+        let (trained, held_out) = split(source, &config.hooks, held_out)?;
+        let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
+
+        let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
+        let step = found.last.as_ref().map_or(0, |last| last.state.step);
+        let recipe = &config.recipe;
+        let mut batches =
+            Mixer::new(trained, recipe.batch, recipe.seed, step).map_err(RunError::Batch)?;
+        let (mut seconds, mut best) = (0.0, vec![None; config.hooks.len()]);
+        let failed = |at: usize| {
+            let hook = config.hooks[at];
+            move |source| RunError::Train { hook, step: step + 1, source }
+        };
+        let mut trainers = Vec::with_capacity(config.hooks.len());
+        if let Some(Checkpoint { state, snapshots }) = &found.last {
+            let of = |hook: &HookPoint| &state.hooks[&hook.to_string()];
+            let widths_then: Vec<usize> = config.hooks.iter().map(|hook| of(hook).width).collect();
+            let was = describe(state.segments, state.rows, &widths_then);
+            let is = describe(segments, rows, &widths);
+            if was != is {
+                return Err(RunError::OtherSource { was, is });
+            }
+            seconds = state.seconds;
+            for (at, snapshot) in snapshots.iter().enumerate() {
+                best[at] = of(&config.hooks[at]).best;
+                trainers.push(Trainer::resume(recipe, snapshot, device).map_err(failed(at))?);
+            }
+        } else {
+            let first = batches.first().map_err(RunError::Batch)?;
+            for (at, (&width, x)) in widths.iter().zip(&first.at).enumerate() {
+                trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
+            }
+        }
+        Ok(Self {
+            metrics: Metrics::open(&folder.metrics(), step)?,
+            saved: found.last.map(|_| step),
+            refused: found.refused,
+            folder,
+            config,
+            device: device.clone(),
+            batches,
+            held_out,
+            trainers,
+            best,
+            segments,
+            rows,
+            step,
+            seconds,
+            logged: (step, seconds),
+        })
+    }
+
+    /// Does the next step and what is due after it; nothing after the last one.
+    ///
+    /// # Errors
+    /// [`RunError`]. After one of a training (a loss that is not finite) the run can only be opened
+    /// again; what was saved is as it was.
+    pub fn advance(&mut self) -> Result<Option<Progress>, RunError> {
+        if self.step >= self.config.recipe.steps {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let batch = self.batches.next_batch().map_err(RunError::Batch)?;
+        let mut reports = Vec::with_capacity(self.trainers.len());
+        for ((trainer, &hook), x) in self.trainers.iter_mut().zip(&self.config.hooks).zip(&batch) {
+            let failed = |source| RunError::Train { hook, step: self.step + 1, source };
+            reports.push(trainer.step(x).map_err(failed)?);
+        }
+        self.step += 1;
+        let settings = self.config.run.clone();
+        let is_last = self.step == self.config.recipe.steps;
+        let is_due = |every| is_last || self.step.is_multiple_of(every);
+        let (log, save) = (is_due(settings.log_every), is_due(settings.save_every));
+        let validation = if is_due(settings.eval_every) { Some(self.evaluate()?) } else { None };
+        self.seconds += began.elapsed().as_secs_f64();
+        if log || validation.is_some() {
+            self.log(&reports, validation.as_deref())?;
+        }
+        let saved = if save { Some(self.save()?) } else { None };
+        Ok(Some(Progress { step: self.step, reports, validation, saved }))
+    }
+
+    fn log(
+        &mut self,
+        reports: &[StepReport],
+        validation: Option<&[Validation]>,
+    ) -> Result<(), RunError> {
+        let batch = self.config.recipe.batch as u64;
+        let (step, seconds) = self.logged;
+        let speed = ((self.step - step) * batch) as f64 / (self.seconds - seconds).max(1e-9);
+        let time = json!({ "seconds": self.seconds, "tokens_per_s": speed });
+        self.logged = (self.step, self.seconds);
+        self.metrics.add(&self.config.hooks, self.step * batch, reports, validation, time)
+    }
+
+    /// The numbers of all SAEs on what is held out; those that are better than before are written.
+    fn evaluate(&mut self) -> Result<Vec<Validation>, RunError> {
+        let saes: Vec<_> = self.trainers.iter().map(Trainer::sae).collect();
+        let method = &self.config.recipe.method;
+        let found = validate(&saes, method, &mut self.held_out, &self.device)?;
+        let mut numbers = Vec::with_capacity(found.len());
+        for (at, (validation, density)) in found.into_iter().enumerate() {
+            if self.best[at].is_none_or(|best| validation.loss < best.loss) {
+                let hook = self.config.hooks[at];
+                save_sae(&self.sae_dir(hook, Which::Best), &saes[at], hook, &density, Which::Best)?;
+                self.best[at] = Some(Best { step: self.step, loss: validation.loss });
+            }
+            numbers.push(validation);
+        }
+        Ok(numbers)
+    }
+
+    /// Writes a checkpoint of the last step, unless there is one, and says where it is.
+    ///
+    /// # Errors
+    /// [`RunError`]; the checkpoints that were there are then still there.
+    pub fn save(&mut self) -> Result<PathBuf, RunError> {
+        let dir = self.folder.checkpoints();
+        if self.saved == Some(self.step) {
+            return Ok(dir.join(format!("step-{}", self.step)));
+        }
+        self.metrics.sync()?;
+        let points = self.batches.segments().points();
+        let hooks: BTreeMap<_, _> = points
+            .iter()
+            .zip(&self.best)
+            .map(|(&(hook, width), &best)| {
+                (hook.to_string(), HookState { best, width, ..HookState::default() })
+            })
+            .collect();
+        let (segments, rows) = (self.segments, self.rows);
+        let state = State { step: self.step, segments, rows, seconds: self.seconds, hooks };
+        let snapshots = self.trainers.iter().map(Trainer::snapshot).collect();
+        let checkpoint = Checkpoint { state, snapshots };
+        let path = checkpoints::save(&dir, &self.config.hooks, checkpoint, self.config.run.keep)?;
+        self.saved = Some(self.step);
+        Ok(path)
+    }
+
+    /// Writes the SAEs of the last step and the curves, and says how good they are.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn finish(mut self) -> Result<Vec<Outcome>, RunError> {
+        let saes: Vec<_> = self.trainers.iter().map(Trainer::sae).collect();
+        let method = &self.config.recipe.method;
+        let found = validate(&saes, method, &mut self.held_out, &self.device)?;
+        let mut outcomes = Vec::with_capacity(found.len());
+        for (at, (last, density)) in found.into_iter().enumerate() {
+            let hook = self.config.hooks[at];
+            let last_dir = self.sae_dir(hook, Which::Final);
+            save_sae(&last_dir, &saes[at], hook, &density, Which::Final)?;
+            outcomes.push(Outcome {
+                hook,
+                last,
+                best_step: self.best[at].map(|best| best.step),
+                last_dir,
+                best_dir: self.sae_dir(hook, Which::Best),
+            });
+        }
+        self.draw()?;
+        Ok(outcomes)
+    }
+
+    /// Draws the curves so far, and says where they are.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn draw(&self) -> Result<PathBuf, RunError> {
+        let points = metrics::read(&self.folder.metrics(), &self.config.hooks)?;
+        let path = self.folder.curves();
+        curves::draw(&path, &self.config.hooks, &points)?;
+        Ok(path)
+    }
+
+    fn sae_dir(&self, hook: HookPoint, which: Which) -> PathBuf {
+        self.folder.dir().join(hook.to_string()).join(which.folder())
+    }
+
+    /// The step of the last checkpoint.
+    pub fn saved(&self) -> Option<u64> {
+        self.saved
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The run's folder.
+    pub fn dir(&self) -> &Path {
+        self.folder.dir()
+    }
+
+    /// Segments and activations of the source, those held out included.
+    pub fn source_size(&self) -> (u64, u64) {
+        (self.segments, self.rows)
+    }
+
+    /// The segments and activations that are held out.
+    pub fn held_out(&self) -> (u64, u64) {
+        let segments = self.held_out.len();
+        (segments, (0..segments).map(|index| self.held_out.rows(index) as u64).sum())
+    }
+
+    /// Checkpoints that were passed over because they are damaged.
+    pub fn refused(&self) -> &[RunError] {
+        &self.refused
+    }
+}
+
+fn describe(segments: u64, rows: u64, widths: &[usize]) -> String {
+    let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
+    format!("{segments} segments, {rows} activations, {} numbers wide", widths.join(", "))
+}

@@ -1,0 +1,201 @@
+//! How good an SAE is on what it was not trained on.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use nanoscope_corpus::Segments;
+use nanoscope_sae::{Sae, SparseFeatures};
+use serde::Serialize;
+
+use super::run_error::RunError;
+use crate::Method;
+
+/// An SAE's numbers on what is held out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Validation {
+    /// The method's loss with its sparsity loss at full weight and without auxiliary ones, of
+    /// activations scaled to a mean norm of `√d_in`. The best SAE is the one where it is least.
+    pub loss: f64,
+    /// `E‖x − x̂‖²`, of activations as they are.
+    pub mse: f64,
+    /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)`.
+    pub explained_variance: f64,
+    /// Features per activation.
+    pub l0: f64,
+    /// Features that fire nowhere in what is held out.
+    pub dead: usize,
+    /// Activations that are held out.
+    pub rows: u64,
+}
+
+/// Pre-activations that are computed at once: 32 MB of float32.
+const AT_ONCE: usize = 8 << 20;
+
+/// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
+/// which it fires.
+pub(crate) fn validate(
+    saes: &[Sae],
+    method: &Method,
+    held_out: &mut impl Segments,
+    device: &Device,
+) -> Result<Vec<(Validation, Vec<f64>)>, RunError> {
+    let mut sums: Vec<Sums> = saes.iter().map(Sums::new).collect();
+    for segment in 0..held_out.len() {
+        let rows = held_out.segment(segment)?;
+        for ((sae, sums), x) in saes.iter().zip(&mut sums).zip(&rows.at) {
+            let d_in = sae.config().d_in();
+            let at_once = (AT_ONCE / sae.config().d_sae()).max(1) * d_in;
+            x.chunks(at_once).for_each(|x| sums.add(sae, x, device));
+        }
+    }
+    Ok(sums.iter().map(|sums| (sums.numbers(method), sums.density())).collect())
+}
+
+struct Sums {
+    rows: u64,
+    squared_error: f64,
+    squares: f64,
+    norms: f64,
+    /// `Σ x`, `[d_in]`.
+    x: Vec<f64>,
+    /// How often each feature fires.
+    fires: Vec<u64>,
+    /// `Σ f · ‖W_dec‖` over all activations.
+    l1: f64,
+    decoder_norms: Vec<f32>,
+}
+
+impl Sums {
+    fn new(sae: &Sae) -> Self {
+        Self {
+            rows: 0,
+            squared_error: 0.0,
+            squares: 0.0,
+            norms: 0.0,
+            x: vec![0.0; sae.config().d_in()],
+            fires: vec![0; sae.config().d_sae()],
+            l1: 0.0,
+            decoder_norms: numbers(sae.decoder_norms()),
+        }
+    }
+
+    fn add(&mut self, sae: &Sae, x: &[f32], device: &Device) {
+        let d_in = self.x.len();
+        let tensor =
+            Tensor::<2>::from_data(TensorData::new(x.to_vec(), [x.len() / d_in, d_in]), device);
+        let features = sae.encode_sparse(tensor.clone());
+        self.add_features(&features);
+        let reconstructed = numbers(sae.decode_sparse(&features, tensor));
+        let square = |&x: &f32| f64::from(x) * f64::from(x);
+        for (x, back) in x.chunks(d_in).zip(reconstructed.chunks(d_in)) {
+            self.rows += 1;
+            let squares: f64 = x.iter().map(square).sum();
+            self.squares += squares;
+            self.norms += squares.sqrt();
+            for (sum, &x) in self.x.iter_mut().zip(x) {
+                *sum += f64::from(x);
+            }
+            let error = |(&x, &back): (&f32, &f32)| (f64::from(x) - f64::from(back)).powi(2);
+            self.squared_error += x.iter().zip(back).map(error).sum::<f64>();
+        }
+    }
+
+    fn add_features(&mut self, features: &SparseFeatures) {
+        for row in 0..features.rows() {
+            for (feature, value) in features.row(row) {
+                self.fires[feature as usize] += 1;
+                self.l1 += f64::from(value) * f64::from(self.decoder_norms[feature as usize]);
+            }
+        }
+    }
+
+    fn numbers(&self, method: &Method) -> Validation {
+        let rows = self.rows as f64;
+        let mse = self.squared_error / rows;
+        let mean_square: f64 = self.x.iter().map(|x| (x / rows).powi(2)).sum();
+        let variance = self.squares / rows - mean_square;
+        let l0 = self.fires.iter().sum::<u64>() as f64 / rows;
+        let scale = (self.x.len() as f64).sqrt() / (self.norms / rows);
+        let sparsity = match *method {
+            Method::TopK { .. } | Method::BatchTopK { .. } | Method::Matryoshka { .. } => 0.0,
+            Method::JumpRelu { target_l0, coefficient, .. } => {
+                coefficient * self.x.len() as f64 * (l0 / target_l0 - 1.0).powi(2)
+            }
+            Method::Relu { l1, .. } | Method::Gated { l1, .. } => l1 * scale * self.l1 / rows,
+        };
+        Validation {
+            loss: scale * scale * mse + sparsity,
+            mse,
+            explained_variance: 1.0 - mse / variance,
+            l0,
+            dead: self.fires.iter().filter(|&&fires| fires == 0).count(),
+            rows: self.rows,
+        }
+    }
+
+    fn density(&self) -> Vec<f64> {
+        self.fires.iter().map(|&fires| fires as f64 / self.rows as f64).collect()
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("an SAE computes in float32")
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_corpus::InMemory;
+    use nanoscope_hooks::HookPoint;
+    use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
+
+    use super::*;
+    use crate::AuxK;
+
+    fn validated(method: &Method) -> (Validation, Vec<f64>) {
+        let device = nanoscope_device::for_tests();
+        let config = SaeConfig::new(2, 3, Architecture::Relu).unwrap();
+        let weights = SaeWeights::new(
+            Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]], &device),
+            Tensor::from_floats([0.0, -1.0, -9.0], &device),
+            Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], &device),
+            Tensor::from_floats([0.0, 0.0], &device),
+        );
+        let sae = Sae::new(config, weights).unwrap();
+        // (3, 4) becomes (3, 3), (4, 3) becomes (4, 2), (0, -5) becomes nothing.
+        let x = vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0];
+        let mut held_out = InMemory::new(HookPoint::ResidPost(0), 2, x, 2);
+        validate(&[sae], method, &mut held_out, &device).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_numbers_are_those_worked_by_hand() {
+        let (numbers, density) = validated(&Method::TopK { k: 2, aux_k: AuxK::default() });
+
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}");
+        near(numbers.mse, (1.0 + 1.0 + 25.0) / 3.0);
+        // E‖x‖² is 25, the mean is (7/3, 2/3).
+        near(numbers.explained_variance, 1.0 - 9.0 / (25.0 - 53.0 / 9.0));
+        near(numbers.l0, 4.0 / 3.0);
+        // Norms of 5 become √2, squares are scaled by 2 / 25.
+        near(numbers.loss, 9.0 * 2.0 / 25.0);
+        assert_eq!((numbers.dead, numbers.rows), (1, 3));
+        assert_eq!(density, [2.0 / 3.0, 2.0 / 3.0, 0.0]);
+    }
+
+    #[test]
+    fn the_loss_has_the_sparsity_loss_at_full_weight() {
+        let mse = 9.0 * 2.0 / 25.0;
+        let relu = validated(&Method::Relu { l1: 0.5, warmup_steps: None }).0;
+        let expected = mse + 0.5 * 2_f64.sqrt() / 5.0 * 12.0 / 3.0;
+        assert!((relu.loss - expected).abs() < 1e-9, "{} {expected}", relu.loss);
+
+        let jump_relu = Method::JumpRelu {
+            target_l0: 1.0,
+            coefficient: 3.0,
+            bandwidth: 0.05,
+            threshold: None,
+            warmup_steps: None,
+        };
+        let expected = mse + 3.0 * 2.0 / 9.0;
+        let found = validated(&jump_relu).0.loss;
+        assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+    }
+}

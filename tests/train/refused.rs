@@ -1,0 +1,246 @@
+//! What is refused, and in which words.
+
+use super::*;
+
+/// The error of a training with these flags beside those of a small one.
+#[track_caller]
+fn error(scratch: &Scratch, flags: &[&str]) -> (String, i32) {
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    let base = ["train", "--activations", &acts, "--hook", HOOK, "--out", &out];
+    failure(&[&base[..], flags].concat())
+}
+
+#[test]
+fn flags_and_keys_that_mean_nothing_are_refused_before_anything_is_written() {
+    let scratch = Scratch::new();
+    let config = |text: &str| {
+        std::fs::write(scratch.path("run.toml"), text).unwrap();
+        scratch.text("run.toml")
+    };
+    let cases: &[(&[&str], &str)] = &[
+        (&["--k", "0"], "`recipe.method.k` is 0, it must be 1 to"),
+        (&["--d-sae", "8", "--k", "9"], "`recipe.method.k` is 9, it must be 1 to 8"),
+        (&["--lr", "-1"], "`recipe.optimizer.lr` is -1, it must be above 0"),
+        (&["--batch", "0"], "`recipe.batch` is 0, it must be 1 or more"),
+        (&["--steps", "0"], "`recipe.steps` is 0, it must be 1 to"),
+        (&["--tokens", "0"], "`recipe.tokens` is 0, it must be 1 or more"),
+        (&["--l1", "3"], "`recipe.method.l1` means nothing for top-k; it is for relu, gated"),
+        (&["--architecture", "jump-relu", "--target-l0", "0"], "`recipe.method.target-l0` is 0"),
+        (
+            &["--hold-out", "0"],
+            "`run.hold-out`: invalid value: integer `0`, expected a number of segments, or a share above 0 and below 1",
+        ),
+        (&["--hold-out", "1.5"], "`run.hold-out`: invalid value: floating point `1.5`"),
+        (&["--save-every", "0"], "`run.save-every` is 0, it must be 1 or more"),
+        (&["--context", "64"], "`source.context` and `source.activations` are both given"),
+        (
+            &["--hook", "blocks.0.hook_mlp_out"],
+            "an activation file is of one hook point, `hooks` names 2",
+        ),
+        (&["--hook", HOOK], "`hooks` names blocks.1.hook_resid_post twice"),
+        (&["--device", "abacus"], "unknown device `abacus`"),
+    ];
+    for (flags, expected) in cases {
+        let (error, code) = error(&scratch, flags);
+        assert!(error.contains(expected), "{flags:?}: {error}");
+        assert_eq!(code, 2, "{flags:?}");
+    }
+    let cases = [
+        ("[recipe.method]\nkk = 3", "unknown key `recipe.method.kk`; is `recipe.method.k` meant?"),
+        (
+            "[recipe]\nd-sae = 'many'",
+            "`recipe.d-sae`: invalid type: string \"many\", expected usize",
+        ),
+        (
+            "[recipe]\nd-sae = 64\nexpansion = 4",
+            "`recipe.d-sae` and `recipe.expansion` are both given",
+        ),
+        ("hooks = 3\nhooks = 4", "run.toml is not TOML"),
+        ("[recipe.method]\narchitecture = 'topk'", "\"topk\" is none of top-k, batch-top-k"),
+    ];
+    for (text, expected) in cases {
+        let (error, code) = error(&scratch, &["--config", &config(text)]);
+        assert!(error.contains(expected), "{text}: {error}");
+        assert_eq!(code, 2, "{text}");
+    }
+    assert!(!scratch.path("run").exists());
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let scratch = Scratch::new();
+    let acts = scratch.text("acts.safetensors");
+
+    let (error, _) = failure(&["train", "--activations", &acts, "--hook", HOOK]);
+    assert!(error.contains("the run has no folder") && error.contains("--out DIR"), "{error}");
+    let (error, _) = failure(&["train", "--activations", &acts, "--out", &scratch.text("run")]);
+    assert!(error.contains("`hooks` is missing: the hook points that get an SAE"), "{error}");
+    let (error, _) = failure(&["train", "--hook", HOOK, "--out", &scratch.text("run")]);
+    assert!(error.contains("`source.text` is missing: what to train on"), "{error}");
+    let (error, _) = failure(&["train", "--resume"]);
+    assert!(error.contains("--resume has no folder"), "{error}");
+    let (error, code) = failure(&["train", "--resume", &scratch.text("nothing")]);
+    assert!(error.contains("is no folder of a run: it has no config.toml"), "{error}");
+    assert_eq!(code, 1);
+    let (error, _) = failure(&["train", "--store", "s", "--text", "t", "--hook", HOOK]);
+    assert!(error.contains("cannot be used with"), "{error}");
+}
+
+#[test]
+fn a_folder_with_something_in_it_and_a_changed_configuration_are_refused() {
+    let scratch = Scratch::new();
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    let args = small(&acts, &out);
+    success(&args);
+
+    let (error, code) = failure(&args);
+    assert!(
+        error.contains("run is not empty") && error.contains("nanoscope train --resume DIR"),
+        "{error}"
+    );
+    assert_eq!(code, 1);
+    let (error, code) = failure(&["train", "--resume", &out, "--k", "5", "--lr", "0.1"]);
+    assert!(
+        error.contains(
+            "`recipe.method.k` was 3 and is 5; `recipe.optimizer.lr` was 0.003 and is 0.1"
+        ),
+        "{error}"
+    );
+    assert_eq!(code, 1);
+    let (error, _) = failure(&["train", "--resume", &out, "--architecture", "relu"]);
+    assert!(
+        error.contains("`recipe.method.architecture` was \"top-k\" and is \"relu\""),
+        "{error}"
+    );
+
+    // The same path with other content.
+    activations(&scratch.path("acts.safetensors"), 3000);
+    let (error, _) = failure(&["train", "--resume", &out]);
+    let expected =
+        "20 segments, 4000 activations, 16 numbers wide then, 20 segments, 3000 activations";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn activations_that_cannot_be_trained_on_are_refused() {
+    let scratch = Scratch::new();
+    let out = scratch.text("run");
+    let write = |name: &str, shape: &[usize], numbers: &[f32]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
+        safetensors::serialize_to_file([("x", view)], None, &scratch.path(name)).unwrap();
+        scratch.text(name)
+    };
+    let train =
+        |path: &str| failure(&["train", "--activations", path, "--hook", HOOK, "--out", &out]).0;
+
+    let error = train(&write("flat", &[4], &[1.0; 4]));
+    assert!(error.contains("flat [x] has no rows of activations: its shape is [4]"), "{error}");
+    let error = train(&write("one", &[1, 4], &[1.0; 4]));
+    assert!(error.contains("the source has 1 segments, and 1 of them are held out"), "{error}");
+    std::fs::remove_dir_all(&out).unwrap();
+    let mut numbers = [1.0; 400];
+    numbers[7] = f32::NAN;
+    let error = train(&write("nan", &[100, 4], &numbers));
+    assert!(error.contains("nan"), "{error}");
+    std::fs::remove_dir_all(&out).unwrap();
+    let error = train(&scratch.text("nowhere"));
+    assert!(error.contains("could not read or write"), "{error}");
+}
+
+#[test]
+fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
+    let scratch = Scratch::new();
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    let args = [
+        "train",
+        "--activations",
+        &acts,
+        "--hook",
+        HOOK,
+        "--out",
+        &out,
+        "--d-sae",
+        "64",
+        "--k",
+        "3",
+        "--batch",
+        "64",
+        "--steps",
+        "100",
+        "--lr",
+        "1e36",
+        "--save-every",
+        "1",
+    ];
+
+    let (error, code) = failure(&args);
+
+    assert_eq!(code, 1);
+    assert!(
+        error.contains("the training has diverged") && error.contains("is whole and stays"),
+        "{error}"
+    );
+    assert!(error.contains("try a lower --lr"), "{error}");
+    assert!(std::fs::read_dir(scratch.path("run/checkpoints")).unwrap().count() > 0);
+}
+
+/// A file system of so many bytes at `dir`, if this user may have one.
+#[cfg(target_os = "linux")]
+fn mount(dir: &Path, bytes: usize) -> bool {
+    std::fs::create_dir_all(dir).unwrap();
+    let size = format!("size={bytes}");
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+        .arg(dir)
+        .stderr(Stdio::null())
+        .status();
+    mount.is_ok_and(|status| status.success())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
+    struct Mounted<'a>(&'a Path);
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0).status();
+        }
+    }
+
+    let scratch = Scratch::new();
+    let dir = scratch.path("small");
+    // The SAEs and one checkpoint fit, a second beside it does not.
+    if !mount(&dir, 160 << 10) {
+        eprintln!("skipped: this user may not mount a tmpfs, so no disk was filled");
+        return;
+    }
+    let mounted = Mounted(&dir);
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("small/run"));
+
+    let (error, code) = failure(&small(&acts, &out));
+
+    assert_eq!(code, 1, "{error}");
+    assert!(
+        error.contains("could not read or write") || error.contains("could not write"),
+        "{error}"
+    );
+    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains("is whole and stays") && error.contains("make room"), "{error}");
+    let checkpoints = std::fs::read_dir(dir.join("run/checkpoints")).unwrap();
+    let names: Vec<_> = checkpoints.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        !names.is_empty() && names.iter().all(|name| name.to_string_lossy().starts_with("step-")),
+        "{names:?}"
+    );
+
+    // With room it goes on to the same end.
+    let grown =
+        std::process::Command::new("mount").args(["-o", "remount,size=4m"]).arg(&dir).status();
+    assert!(grown.unwrap().success());
+    success(&["train", "--resume", &out]);
+    let whole = scratch.text("whole");
+    success(&small(&acts, &whole));
+    assert_same(&left_behind(&dir.join("run")), &left_behind(&scratch.path("whole")));
+    drop(mounted);
+}
