@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use nanoscope_corpus::{Context, CorpusError};
+use nanoscope_corpus::{Context, CorpusError, Special};
 use nanoscope_hooks::{HookPoint, Patch};
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::TokenBatch;
@@ -18,25 +18,16 @@ pub struct Options {
     /// Contexts that are run together. Some of SAELens's metrics depend on it, as the table says.
     /// Default: 8
     pub batch_contexts: usize,
-    /// What becomes of special tokens. Default: they do not count
+    /// What becomes of special tokens. Those that are skipped the model sees, but no metric counts
+    /// what happens at them, and there the activation stays when others are replaced by their
+    /// reconstruction; ablation spares no token. As SAELens does it. Default: they are skipped
     pub special: Special,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_contexts: 8, special: Special::LeaveOut }
+        Self { batch_contexts: 8, special: Special::Skip }
     }
-}
-
-/// What becomes of special tokens such as `<|bos|>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
-    /// The model sees them, but no metric counts what happens at them, and there the activation
-    /// stays when others are replaced by their reconstruction. Ablation spares no token. As SAELens
-    /// does it.
-    LeaveOut,
-    /// They are tokens like any other.
-    Keep,
 }
 
 /// How good an SAE is.
@@ -182,7 +173,7 @@ fn add_losses(
 
 /// For each token whether it counts.
 fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: Special) -> Vec<bool> {
-    let tokenizer = model.tokenizer().filter(|_| special == Special::LeaveOut);
+    let tokenizer = model.tokenizer().filter(|_| special == Special::Skip);
     let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
     tokens.rows().flatten().map(counts).collect()
 }

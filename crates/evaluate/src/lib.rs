@@ -54,7 +54,7 @@ mod sums;
 mod table;
 
 pub use error::EvaluateError;
-pub use evaluate::{Evaluation, Options, Special, evaluate};
+pub use evaluate::{Evaluation, Options, evaluate};
 pub use saebench::{RunFacts, details, saebench};
 pub use subject::Subject;
 pub use table::{FEATURE_METRICS, FeatureMetric, Group, METRICS, Metric};

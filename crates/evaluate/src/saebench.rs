@@ -1,10 +1,11 @@
 //! Results as SAEBench's core evaluation writes them.
 
+use nanoscope_corpus::Special;
 use nanoscope_sae::{Architecture, Normalization};
 use serde_json::{Map, Value, json};
 
 use crate::table::{FEATURE_METRICS, Group};
-use crate::{Evaluation, Options, Special, Subject};
+use crate::{Evaluation, Options, Subject};
 
 /// What a result says of the run that made it.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ pub fn saebench(
             "batch_size_prompts": options.batch_contexts,
             "n_eval_reconstruction_batches": batches.ceil() as u64,
             "n_eval_sparsity_variance_batches": batches.ceil() as u64,
-            "exclude_special_tokens_from_reconstruction": options.special == Special::LeaveOut,
+            "exclude_special_tokens_from_reconstruction": options.special == Special::Skip,
             "dataset": run.dataset,
             "context_size": run.context_len,
             "compute_kl": true,
