@@ -183,7 +183,8 @@ fn the_spliced_loss_is_that_of_a_reconstructing_intervention() {
     let nll = |row: usize, at: usize| {
         -f64::from(log_p[(row * 10 + at) * 60 + rows[row][at + 1] as usize])
     };
-    let expected: f64 = (0..2).flat_map(|row| (0..9).map(move |at| nll(row, at))).sum::<f64>() / 18.0;
+    let expected: f64 =
+        (0..2).flat_map(|row| (0..9).map(move |at| nll(row, at))).sum::<f64>() / 18.0;
 
     let found = one(&model, (hook, None), scaled(0.7, 9), rows.clone());
 
@@ -237,8 +238,7 @@ fn saes_are_evaluated_together_as_each_alone() {
 #[test]
 fn contexts_of_one_token_have_no_loss_and_are_an_error() {
     let model = small();
-    let subject =
-        Subject::new(&model, "it", (HookPoint::Embed, None), scaled(1.0, 4)).unwrap();
+    let subject = Subject::new(&model, "it", (HookPoint::Embed, None), scaled(1.0, 4)).unwrap();
     let subjects = [subject];
 
     let found = |rows| evaluate(&model, &subjects, contexts(rows), Options::default(), |_| {});

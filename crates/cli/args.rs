@@ -8,6 +8,8 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
+use crate::eval_args::EvalArgs;
+
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Convert(ConvertArgs),
     Encode(EncodeArgs),
+    Eval(EvalArgs),
 }
 
 /// Generate text, with the features that fire on each token

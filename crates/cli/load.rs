@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope_checkpoint::{
-    Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer, load_vector,
+    Labels, LoadedModel, ModelFiles, SaePath, WeightDtype, load_saes_as, load_tokenizer,
+    load_vector,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice, Target};
@@ -27,28 +28,8 @@ const WORTH_A_BAR: u64 = 100 << 20;
 
 impl Scope {
     pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
-        let device = nanoscope_device::by_name(&args.device)?;
-        let demo = args.model.is_none().then(demo::unpack).transpose()?;
-        let path = args.model.clone().or(demo.clone()).expect("without a model there is the demo");
-
-        let files = ModelFiles::find(&path)?;
-        let bar = ProgressBar::hidden();
-        let loaded = files.load(args.era, &device, &mut |done, total| show(&bar, done, total))?;
-        bar.finish_and_clear();
-        note_ambiguous_era(&loaded);
-
-        let mut model = InterpretableModel::new(loaded.gpt);
-        let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
-        if let Some(dir) = tokenizer {
-            model = model.with_tokenizer(load_tokenizer(dir)?).with_context(|| {
-                format!("the tokenizer in {} is not this model's", dir.display())
-            })?;
-        }
-
-        let paths = match (&demo, args.sae.is_empty()) {
-            (Some(demo), true) => vec![demo.join(demo::SAES).into()],
-            _ => args.sae.clone(),
-        };
+        let (mut model, paths) = load_bare(args)?;
+        let device = model.gpt().device().clone();
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
         for sae in patiently("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
@@ -118,6 +99,32 @@ impl Scope {
             hint.into()
         })
     }
+}
+
+/// The model with its tokenizer, and where its SAEs are.
+pub(crate) fn load_bare(args: &ModelArgs) -> Result<(InterpretableModel, Vec<SaePath>)> {
+    let device = nanoscope_device::by_name(&args.device)?;
+    let demo = args.model.is_none().then(demo::unpack).transpose()?;
+    let path = args.model.clone().or(demo.clone()).expect("without a model there is the demo");
+
+    let files = ModelFiles::find(&path)?;
+    let bar = ProgressBar::hidden();
+    let loaded = files.load(args.era, &device, &mut |done, total| show(&bar, done, total))?;
+    bar.finish_and_clear();
+    note_ambiguous_era(&loaded);
+
+    let mut model = InterpretableModel::new(loaded.gpt);
+    let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
+    if let Some(dir) = tokenizer {
+        model = model
+            .with_tokenizer(load_tokenizer(dir)?)
+            .with_context(|| format!("the tokenizer in {} is not this model's", dir.display()))?;
+    }
+    let paths = match (&demo, args.sae.is_empty()) {
+        (Some(demo), true) => vec![demo.join(demo::SAES).into()],
+        _ => args.sae.clone(),
+    };
+    Ok((model, paths))
 }
 
 /// The plan with the vectors that flags name. Of a control vector each layer has its own, so which

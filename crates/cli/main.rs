@@ -5,6 +5,9 @@ mod convert;
 mod demo;
 mod display;
 mod encode;
+mod eval;
+mod eval_args;
+mod eval_lines;
 mod export;
 mod feature_json;
 mod feature_lines;
@@ -19,6 +22,7 @@ mod output;
 mod progress;
 mod run;
 mod steered;
+mod write_file;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
         Some(Command::Encode(args)) => encode::encode(args),
+        Some(Command::Eval(args)) => eval::eval(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

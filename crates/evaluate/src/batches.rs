@@ -35,8 +35,7 @@ fn next<I: Iterator<Item = Result<Context, CorpusError>>>(
             None => break,
         }
     }
-    let tokens = TokenBatch::new(&rows)
-        .map_err(|source| EvaluateError::Model { index, source })?;
+    let tokens = TokenBatch::new(&rows).map_err(|source| EvaluateError::Model { index, source })?;
     Ok(Some(Batch { index, tokens }))
 }
 

@@ -47,4 +47,10 @@ pub enum EvaluateError {
         /// What it is.
         found: f64,
     },
+    /// A plot could not be drawn.
+    #[error("no plot could be drawn: {reason}")]
+    Plot {
+        /// Why not.
+        reason: String,
+    },
 }

@@ -45,6 +45,7 @@ mod geometry;
 mod losses;
 mod mean;
 mod pass;
+mod plot;
 mod reconstruction;
 mod reference;
 mod saebench;
@@ -55,6 +56,7 @@ mod table;
 
 pub use error::EvaluateError;
 pub use evaluate::{Evaluation, Options, evaluate};
+pub use plot::{Point, plot};
 pub use saebench::{RunFacts, details, saebench};
 pub use subject::Subject;
 pub use table::{FEATURE_METRICS, FeatureMetric, Group, METRICS, Metric};

@@ -55,8 +55,7 @@ fn losses_at_once(
             gpt.unembed(hidden).into_data().iter::<f32>().collect::<Vec<f32>>()
         };
         let clean = logits(clean);
-        let rows: Vec<Prediction> =
-            clean.par_chunks_exact(vocab).map(Prediction::of).collect();
+        let rows: Vec<Prediction> = clean.par_chunks_exact(vocab).map(Prediction::of).collect();
         let nll = |(row, target): (&Prediction, &Option<u32>)| row.nll(*target);
         losses.clean.extend(rows.iter().zip(targets).map(nll));
         for (hidden, out) in changed.iter().zip(&mut losses.changed) {
@@ -163,7 +162,7 @@ mod tests {
         };
         let targets = [Some(3), None, Some(49), Some(0), Some(7), Some(7), None];
 
-        let at_once = |rows| {
+        let at_once = |rows: usize| {
             losses_at_once(&gpt, &hidden(0.0), &[hidden(0.1), hidden(2.0)], &targets, rows * 50)
         };
 

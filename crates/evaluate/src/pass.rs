@@ -26,8 +26,7 @@ impl Batch {
         gpt: &Gpt,
         points: BTreeSet<HookPoint>,
     ) -> Result<(Tensor<2>, Recording), EvaluateError> {
-        let mut recorder =
-            Recorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
+        let mut recorder = Recorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
         self.run(gpt, &mut recorder)?;
         let recording = recorder.finish()?;
         Ok((final_rows(&recording), recording))
