@@ -10,6 +10,7 @@ use nanoscope_transformer::Era;
 
 use crate::collect_args::CollectArgs;
 use crate::train_args::TrainArgs;
+use crate::eval_args::EvalArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Encode(EncodeArgs),
     Collect(CollectArgs),
     Train(TrainArgs),
+    Eval(EvalArgs),
 }
 
 /// Generate text, with the features that fire on each token

@@ -7,6 +7,9 @@ mod convert;
 mod demo;
 mod display;
 mod encode;
+mod eval;
+mod eval_args;
+mod eval_lines;
 mod export;
 mod feature_json;
 mod feature_lines;
@@ -26,6 +29,7 @@ mod train;
 mod train_args;
 mod train_source;
 mod train_view;
+mod write_file;
 
 use std::process::ExitCode;
 
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Train(args)) => {
             return train::train(args).unwrap_or_else(|e| output::report(&e));
         }
+        Some(Command::Eval(args)) => eval::eval(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
