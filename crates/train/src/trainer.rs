@@ -68,7 +68,11 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`] if it is not one of a training by `recipe`.
-    pub fn resume(recipe: &Recipe, snapshot: &Snapshot, device: &Device) -> Result<Self, TrainError> {
+    pub fn resume(
+        recipe: &Recipe,
+        snapshot: &Snapshot,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let _ = (recipe, snapshot, device);
         todo!()
     }
