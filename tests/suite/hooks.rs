@@ -44,6 +44,28 @@ fn recording_every_point_changes_no_bit_of_the_logits() {
 }
 
 #[test]
+fn a_pass_that_ends_at_a_point_reaches_it_with_the_same_bits_and_no_later_block() {
+    for golden in golden::ALL {
+        let (model, tokens) = (golden.model().gpt, golden.tokens());
+        let (_, whole) = record(&model, &tokens);
+
+        for point in points(&model) {
+            let mut recorder = Recorder::new([point]);
+            model.forward_to(&tokens, point, &mut recorder).unwrap();
+            let found = recorder.finish().unwrap().get(point).unwrap().to_vec();
+            assert_same(format!("{golden}, {point}"), &found, &whole.get(point).unwrap().to_vec());
+
+            let later =
+                point.layer().map_or(HookPoint::ResidPre(0), |l| HookPoint::ResidPre(l + 1));
+            let mut recorder = Recorder::new([later]);
+            model.forward_to(&tokens, point, &mut recorder).unwrap();
+            let reached = recorder.finish().is_ok();
+            assert_eq!(reached, point == HookPoint::FinalNormalized, "{golden}, {point}");
+        }
+    }
+}
+
+#[test]
 fn putting_a_recorded_activation_back_changes_no_bit_of_the_logits() {
     for golden in golden::ALL {
         let (model, tokens) = (golden.model().gpt, golden.tokens());

@@ -160,12 +160,42 @@ impl Gpt {
         logits: Logits,
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
+        self.check_whole(tokens)?;
+        Ok(self.run(tokens, None, logits, router))
+    }
+
+    /// Runs `tokens` from position 0 until the block of `deepest` is done, for what `router` sees:
+    /// the blocks after it and the logits are left out. What comes by is, bit for bit, what comes by
+    /// in [`forward`](Self::forward).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_to(
+        &self,
+        tokens: &TokenBatch,
+        deepest: HookPoint,
+        router: &mut impl HookRouter,
+    ) -> Result<(), GptError> {
+        self.check_whole(tokens)?;
+        let blocks = match deepest {
+            HookPoint::Embed => 0,
+            HookPoint::FinalNormalized => self.blocks.len(),
+            point => point.layer().map_or(0, |layer| layer + 1),
+        };
+        let (x, backout) = self.run_blocks(tokens, None, blocks, router);
+        if deepest == HookPoint::FinalNormalized {
+            self.final_norm(x, backout, router);
+        }
+        Ok(())
+    }
+
+    fn check_whole(&self, tokens: &TokenBatch) -> Result<(), GptError> {
         tokens.check(self.config.shape.vocab_size)?;
         let (needed, capacity) = (tokens.seq(), LONGEST * self.config.shape.sequence_len);
         if needed > capacity {
             return Err(GptError::ContextFull { needed, capacity });
         }
-        Ok(self.run(tokens, None, logits, router))
+        Ok(())
     }
 
     /// Runs `tokens` after those that `cache` holds, and adds them to it.
@@ -203,10 +233,31 @@ impl Gpt {
     fn run(
         &self,
         tokens: &TokenBatch,
-        mut cache: Option<&mut KvCache>,
+        cache: Option<&mut KvCache>,
         logits: Logits,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
+        let seq = tokens.seq();
+        let (mut x, mut backout) = self.run_blocks(tokens, cache, self.blocks.len(), router);
+        // Rows are independent from here on; a generation needs only the last.
+        if logits == Logits::Last && !router.wants(HookPoint::FinalNormalized) {
+            x = x.slice_dim(1, seq - 1..seq);
+            backout = backout.map(|x| x.slice_dim(1, seq - 1..seq));
+        }
+        let x = self.final_norm(x, backout, router);
+        let [_, kept, _] = x.dims();
+        let x = if logits == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
+        self.unembed(x)
+    }
+
+    /// The residual stream after the first `blocks` blocks, and what was kept for the end of it.
+    fn run_blocks(
+        &self,
+        tokens: &TokenBatch,
+        mut cache: Option<&mut KvCache>,
+        blocks: usize,
+        router: &mut impl HookRouter,
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
         let seq = tokens.seq();
         let offset = cache.as_ref().map_or(0, |cache| cache.len());
         let flat = tokens.flat(&self.device);
@@ -220,7 +271,7 @@ impl Gpt {
         let bigram = self.embed.bigram.as_ref();
         let bigram = bigram.map(|b| (b.forward(tokens, cache.as_deref()), b.lambdas.as_slice()));
         let mut backout = None;
-        for (layer, block) in self.blocks.iter().enumerate() {
+        for (layer, block) in self.blocks.iter().enumerate().take(blocks) {
             if let Some(lambdas) = &self.lambdas {
                 x = x * lambdas.resid[layer] + x0.clone() * lambdas.x0[layer];
             }
@@ -235,19 +286,21 @@ impl Gpt {
                 backout = Some(x.clone());
             }
         }
-        // Rows are independent from here on; a generation needs only the last.
-        if logits == Logits::Last && !router.wants(HookPoint::FinalNormalized) {
-            x = x.slice_dim(1, seq - 1..seq);
-            backout = backout.map(|x| x.slice_dim(1, seq - 1..seq));
-        }
-        if let Some(backout) = backout {
-            x = x - backout * self.backout_lambda;
-        }
-        let x = router
-            .route(HookPoint::FinalNormalized, rms_norm(x, self.config.constants.norm_epsilon));
-        let [_, kept, _] = x.dims();
-        let x = if logits == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
-        self.unembed(x)
+        (x, backout)
+    }
+
+    fn final_norm(
+        &self,
+        x: Tensor<3>,
+        backout: Option<Tensor<3>>,
+        router: &mut impl HookRouter,
+    ) -> Tensor<3> {
+        let x = match backout {
+            Some(backout) => x - backout * self.backout_lambda,
+            None => x,
+        };
+        let x = rms_norm(x, self.config.constants.norm_epsilon);
+        router.route(HookPoint::FinalNormalized, x)
     }
 
     /// # Shapes

@@ -1,0 +1,169 @@
+//! The documents of a corpus, one after another.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::CorpusError;
+use crate::json_lines::JsonLines;
+use crate::lines::Lines;
+use crate::parquet_text::ParquetText;
+use crate::plain_text::{PIECE, PlainText};
+use crate::source::{Form, Source};
+
+/// Most bytes of one text that are in memory: of a JSON line, of a parquet row, and of a stretch of
+/// plain text that cannot be divided. What is longer is an error.
+pub const LONGEST_TEXT: usize = 16 << 20;
+
+/// A document, or a part of a long plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its number in the corpus, from 0. Documents without any text have none.
+    pub number: u64,
+    /// The text.
+    pub text: String,
+    /// Whether this goes on where the last one, of the same number, ended.
+    pub continued: bool,
+}
+
+/// The documents of a corpus in its order. After an error there is nothing more.
+///
+/// In memory is no more than one document of JSON or a few rows of parquet (each at most
+/// [`LONGEST_TEXT`]), the page of the parquet file that they lie in, or about a megabyte of a plain
+/// text: what is longer comes in several parts.
+pub struct Documents<'a> {
+    sources: &'a [Source],
+    column: &'a str,
+    /// The next source to open.
+    next: usize,
+    open: Option<Open>,
+    number: u64,
+    /// Bytes of the sources that are done.
+    done: u64,
+    /// Bytes read of the source that is open.
+    read: Arc<AtomicU64>,
+    failed: bool,
+}
+
+enum Open {
+    Text(PlainText),
+    JsonLines(JsonLines),
+    Parquet(Box<ParquetText>),
+}
+
+impl<'a> Documents<'a> {
+    pub(crate) fn new(sources: &'a [Source], column: &'a str) -> Self {
+        let read = Arc::default();
+        Self { sources, column, next: 0, open: None, number: 0, done: 0, read, failed: false }
+    }
+
+    /// Bytes of the files that have been read so far, packed as they are.
+    pub fn bytes_read(&self) -> u64 {
+        match &self.open {
+            Some(Open::Parquet(parquet)) => {
+                let bytes = self.sources[self.next - 1].bytes as f64;
+                self.done + (bytes * parquet.done()) as u64
+            }
+            _ => self.done + self.read.load(Ordering::Relaxed),
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
+        loop {
+            let Some(open) = &mut self.open else {
+                let Some(source) = self.sources.get(self.next) else { return Ok(None) };
+                self.next += 1;
+                self.read.store(0, Ordering::Relaxed);
+                self.open = Some(Open::new(source, self.column, &self.read)?);
+                continue;
+            };
+            let (continued, text) = match open.next()? {
+                Some((_, text)) if text.is_empty() => continue,
+                Some(found) => found,
+                None => {
+                    self.done += self.sources[self.next - 1].bytes;
+                    self.read.store(0, Ordering::Relaxed);
+                    self.open = None;
+                    continue;
+                }
+            };
+            if !continued {
+                self.number += 1;
+            }
+            return Ok(Some(Document { number: self.number - 1, text, continued }));
+        }
+    }
+}
+
+impl Iterator for Documents<'_> {
+    type Item = Result<Document, CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let found = self.advance();
+        self.failed = found.is_err();
+        found.transpose()
+    }
+}
+
+impl std::fmt::Debug for Documents<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("sources", &self.sources)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    fn new(source: &Source, column: &str, read: &Arc<AtomicU64>) -> Result<Self, CorpusError> {
+        let lines = |packed| {
+            let file = File::open(&source.path).map_err(|e| CorpusError::io(&source.path, e))?;
+            let file = BufReader::new(Counted { file, read: Arc::clone(read) });
+            let reader: Box<dyn BufRead> = if packed {
+                Box::new(BufReader::new(MultiGzDecoder::new(file)))
+            } else {
+                Box::new(file)
+            };
+            Ok(Lines::new(reader, &source.path, LONGEST_TEXT))
+        };
+        Ok(match source.form {
+            Form::Text { packed } => {
+                Self::Text(PlainText::new(lines(packed)?, PIECE, LONGEST_TEXT))
+            }
+            Form::JsonLines { packed } => Self::JsonLines(JsonLines::new(lines(packed)?, column)),
+            Form::Parquet => {
+                let parquet = ParquetText::open(&source.path, column, LONGEST_TEXT)?;
+                Self::Parquet(Box::new(parquet))
+            }
+        })
+    }
+
+    /// The next text, and whether it goes on from the last one.
+    fn next(&mut self) -> Result<Option<(bool, String)>, CorpusError> {
+        match self {
+            Self::Text(text) => Ok(text.next()?.map(|piece| (piece.continued, piece.text))),
+            Self::JsonLines(lines) => Ok(lines.next()?.map(|text| (false, text))),
+            Self::Parquet(parquet) => Ok(parquet.next()?.map(|text| (false, text))),
+        }
+    }
+}
+
+/// A file that tells how much of it has been read.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}

@@ -1,0 +1,28 @@
+use nanoscope_tokenizer::Tokenizer;
+
+use crate::Context;
+
+/// What becomes of special tokens, such as `<|bos|>`.
+///
+/// The model reads them in any case. Their activations are far larger than others and say nothing
+/// of a text, so that an SAE trained on them spends features on one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Special {
+    /// They have no rows.
+    #[default]
+    Skip,
+    /// They count like any other.
+    Keep,
+}
+
+impl Special {
+    /// The positions of `context` that have rows, ascending.
+    pub fn positions(self, context: &Context, tokenizer: &Tokenizer) -> Vec<usize> {
+        self.positions_of(&context.tokens, |id| tokenizer.is_special(id))
+    }
+
+    pub(crate) fn positions_of(self, ids: &[u32], special: impl Fn(u32) -> bool) -> Vec<usize> {
+        let counts = |&at: &usize| self == Self::Keep || !special(ids[at]);
+        (0..ids.len()).filter(counts).collect()
+    }
+}

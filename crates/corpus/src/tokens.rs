@@ -1,0 +1,372 @@
+//! A corpus as token ids, in contexts of equal length.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use nanoscope_tokenizer::{TokenId, Tokenizer};
+use sha2::{Digest, Sha256};
+
+use crate::{Context, Corpus, CorpusError};
+
+/// The tokens of a corpus, cut into contexts.
+///
+/// Each document is encoded with `<|bos|>` before it, one after another without gaps, and a context
+/// is the next [`context_len`](Self::context_len) ids, wherever documents begin and end; what is
+/// left at the end and fills none is dropped. The text of a special token is plain text.
+///
+/// The ids lie in a file without a name, which is gone with this. In memory is one context.
+#[derive(Debug)]
+pub struct Tokens {
+    dir: PathBuf,
+    ids: Mutex<File>,
+    heads: Mutex<File>,
+    context_len: usize,
+    len: u64,
+    documents: u64,
+    bos: TokenId,
+    special: Vec<TokenId>,
+    sha256: String,
+}
+
+/// How a corpus becomes contexts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// Tokens of a context, at least 1.
+    pub context_len: usize,
+    /// Tokens of the corpus at most, `<|bos|>` counted; all if there is no limit.
+    pub limit: Option<u64>,
+    /// The folder for the ids: 4 bytes for each token, 12 for each context.
+    pub dir: PathBuf,
+}
+
+impl SpoolOptions {
+    /// Contexts of `context_len` tokens of the whole corpus, with the ids in the system's folder for
+    /// temporary files.
+    pub fn new(context_len: usize) -> Self {
+        Self { context_len, limit: None, dir: std::env::temp_dir() }
+    }
+}
+
+/// How far the encoding of a corpus is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spooled {
+    /// Tokens so far.
+    pub tokens: u64,
+    /// Bytes of files read so far, packed as they are.
+    pub bytes: u64,
+    /// Bytes of all files.
+    pub of_bytes: u64,
+}
+
+impl Tokens {
+    /// Encodes `corpus`. `progress` is told from time to time how far it is, and may end it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the texts; [`CorpusError::NoBos`]; [`CorpusError::TooFewTokens`] for
+    /// one context; [`CorpusError::Io`] with the folder if the ids cannot be written;
+    /// [`CorpusError::Interrupted`].
+    ///
+    /// # Panics
+    /// If a context is to have no tokens.
+    pub fn spool(
+        corpus: &Corpus,
+        tokenizer: &Tokenizer,
+        options: &SpoolOptions,
+        progress: &mut dyn FnMut(Spooled) -> ControlFlow<()>,
+    ) -> Result<Self, CorpusError> {
+        let mut spool = Spool::new(tokenizer, options)?;
+        let mut documents = corpus.documents();
+        while let Some(document) = documents.next().transpose()? {
+            let encoded = tokenizer.encode(&document.text);
+            let number = document.number;
+            let ids = encoded.map_err(|source| CorpusError::Encode { document: number, source })?;
+            let full = spool.push(&ids, document.continued)?.is_break();
+            let bytes = documents.bytes_read();
+            let so_far = Spooled { tokens: spool.len, bytes, of_bytes: corpus.bytes() };
+            if progress(so_far).is_break() {
+                return Err(CorpusError::Interrupted);
+            }
+            if full {
+                break;
+            }
+        }
+        spool.finish(tokenizer)
+    }
+
+    /// Tokens of a context.
+    pub fn context_len(&self) -> usize {
+        self.context_len
+    }
+
+    /// How many contexts there are; at least one.
+    pub fn contexts(&self) -> u64 {
+        self.len / self.context_len as u64
+    }
+
+    /// How many tokens there are, those at the end that fill no context included.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none; never.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Tokens at the end that fill no context.
+    pub fn dropped(&self) -> u64 {
+        self.len % self.context_len as u64
+    }
+
+    /// How many documents have begun.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// SHA-256 of all ids, as four little-endian bytes each: of the text as this tokenizer reads it.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Whether `id` is a special token.
+    pub fn is_special(&self, id: TokenId) -> bool {
+        self.special.binary_search(&id).is_ok()
+    }
+
+    /// Context `index`.
+    ///
+    /// # Errors
+    /// [`CorpusError::Io`].
+    ///
+    /// # Panics
+    /// If there is no such context.
+    pub fn context(&self, index: u64) -> Result<Context, CorpusError> {
+        assert!(index < self.contexts(), "context {index} of {}", self.contexts());
+        let mut bytes = vec![0; self.context_len * ID];
+        self.read(&self.ids, index * bytes.len() as u64, &mut bytes)?;
+        let tokens: Vec<TokenId> =
+            bytes.as_chunks().0.iter().map(|&bytes| TokenId::from_le_bytes(bytes)).collect();
+        let (mut document, _) = self.head(index)?;
+        let documents = tokens.iter().enumerate().map(|(at, &id)| {
+            // `<|bos|>` comes from nowhere but the beginning of a document.
+            document += u64::from(at > 0 && id == self.bos);
+            document
+        });
+        Ok(Context { index, documents: documents.collect(), tokens })
+    }
+
+    /// How many special tokens context `index` has.
+    ///
+    /// # Errors
+    /// [`CorpusError::Io`].
+    ///
+    /// # Panics
+    /// If there is no such context.
+    pub fn specials(&self, index: u64) -> Result<u32, CorpusError> {
+        assert!(index < self.contexts(), "context {index} of {}", self.contexts());
+        Ok(self.head(index)?.1)
+    }
+
+    /// The document of the first token of context `index`, and how many of its tokens are special.
+    fn head(&self, index: u64) -> Result<(u64, u32), CorpusError> {
+        let mut bytes = [0; HEAD];
+        self.read(&self.heads, index * HEAD as u64, &mut bytes)?;
+        let [document, specials] = [&bytes[..8], &bytes[8..]];
+        let document = u64::from_le_bytes(document.try_into().expect("they are eight"));
+        Ok((document, u32::from_le_bytes(specials.try_into().expect("they are four"))))
+    }
+
+    fn read(&self, file: &Mutex<File>, from: u64, into: &mut [u8]) -> Result<(), CorpusError> {
+        // A read that panicked has left nothing half done: each one seeks first.
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(into));
+        read.map_err(|source| CorpusError::io(&self.dir, source))
+    }
+}
+
+/// Bytes of an id.
+const ID: usize = size_of::<TokenId>();
+
+/// Bytes of what is known of a context: its first document, how many special tokens it has.
+const HEAD: usize = 12;
+
+/// Tokens on their way into files.
+struct Spool {
+    options: SpoolOptions,
+    ids: BufWriter<File>,
+    heads: BufWriter<File>,
+    sha256: Sha256,
+    bos: TokenId,
+    len: u64,
+    documents: u64,
+    /// Of the context that is being filled: its first document, its special tokens.
+    head: (u64, u32),
+}
+
+impl Spool {
+    fn new(tokenizer: &Tokenizer, options: &SpoolOptions) -> Result<Self, CorpusError> {
+        assert!(options.context_len > 0, "contexts of something");
+        let file = || {
+            let file = tempfile::tempfile_in(&options.dir);
+            file.map(BufWriter::new).map_err(|source| CorpusError::io(&options.dir, source))
+        };
+        Ok(Self {
+            ids: file()?,
+            heads: file()?,
+            sha256: Sha256::new(),
+            bos: tokenizer.bos().ok_or(CorpusError::NoBos)?,
+            len: 0,
+            documents: 0,
+            head: (0, 0),
+            options: options.clone(),
+        })
+    }
+
+    /// Appends a document, or goes on with the last one. It breaks at the limit.
+    fn push(&mut self, ids: &[TokenId], continued: bool) -> Result<ControlFlow<()>, CorpusError> {
+        let bos = (!continued).then_some(self.bos);
+        for id in bos.into_iter().chain(ids.iter().copied()) {
+            if self.options.limit.is_some_and(|limit| self.len >= limit) {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.append(id).map_err(|source| CorpusError::io(&self.options.dir, source))?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn append(&mut self, id: TokenId) -> io::Result<()> {
+        let is_bos = id == self.bos;
+        self.documents += u64::from(is_bos);
+        if self.len.is_multiple_of(self.options.context_len as u64) {
+            self.head = (self.documents - 1, 0);
+        }
+        // The tokenizer gives no special token for any text.
+        self.head.1 += u32::from(is_bos);
+        self.ids.write_all(&id.to_le_bytes())?;
+        self.sha256.update(id.to_le_bytes());
+        self.len += 1;
+        if self.len.is_multiple_of(self.options.context_len as u64) {
+            self.heads.write_all(&self.head.0.to_le_bytes())?;
+            self.heads.write_all(&self.head.1.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, tokenizer: &Tokenizer) -> Result<Tokens, CorpusError> {
+        let SpoolOptions { context_len, dir, .. } = self.options;
+        if self.len < context_len as u64 {
+            return Err(CorpusError::TooFewTokens { found: self.len, context_len });
+        }
+        Ok(Tokens {
+            ids: written(self.ids, &dir)?,
+            heads: written(self.heads, &dir)?,
+            dir,
+            context_len,
+            len: self.len,
+            documents: self.documents,
+            bos: self.bos,
+            special: tokenizer.special_tokens().iter().map(|&(_, id)| id).collect(),
+            sha256: hex(&self.sha256.finalize()),
+        })
+    }
+}
+
+fn written(file: BufWriter<File>, dir: &Path) -> Result<Mutex<File>, CorpusError> {
+    let file = file.into_inner();
+    file.map(Mutex::new).map_err(|error| CorpusError::io(dir, error.into_error()))
+}
+
+/// Bytes as they are written by people.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_tokenizer::TokenizerParts;
+
+    use super::*;
+    use crate::{CorpusOptions, Special};
+
+    const BOS: u32 = 256;
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::new(TokenizerParts {
+            pattern: r"\w+|\W+".to_owned(),
+            ranks: (0..=255_u8).map(|byte| (vec![byte], byte.into())).collect(),
+            special_tokens: vec![("<|bos|>".to_owned(), BOS)],
+        })
+        .unwrap()
+    }
+
+    fn spool(texts: &[&str], options: &SpoolOptions) -> Result<Tokens, CorpusError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        let lines = texts.iter().map(|text| serde_json::json!({ "text": text }).to_string() + "\n");
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
+        Tokens::spool(&corpus, &tokenizer(), options, &mut |_| ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn contexts_go_on_across_documents_and_know_which_is_which() {
+        let tokens = spool(&["abc", "", "d", "efgh"], &SpoolOptions::new(4)).unwrap();
+
+        let contexts: Vec<Context> = (0..2).map(|index| tokens.context(index).unwrap()).collect();
+        assert_eq!(contexts[0].tokens, [BOS, 97, 98, 99]);
+        assert_eq!(contexts[0].documents, [0, 0, 0, 0]);
+        assert_eq!(contexts[1].tokens, [BOS, 100, BOS, 101]);
+        assert_eq!(contexts[1].documents, [1, 1, 2, 2]);
+        assert_eq!((tokens.contexts(), tokens.len(), tokens.dropped()), (2, 11, 3));
+        assert_eq!((tokens.documents(), tokens.specials(1).unwrap()), (3, 2));
+    }
+
+    #[test]
+    fn a_context_in_the_middle_of_a_document_is_of_that_document() {
+        let tokens = spool(&["a", "bcdefgh"], &SpoolOptions::new(3)).unwrap();
+
+        let context = tokens.context(1).unwrap();
+
+        assert_eq!((context.tokens, context.documents), (vec![98, 99, 100], vec![1, 1, 1]));
+        assert_eq!(tokens.specials(1).unwrap(), 0);
+    }
+
+    #[test]
+    fn no_more_tokens_are_taken_than_the_limit_says() {
+        let options = SpoolOptions { limit: Some(7), ..SpoolOptions::new(3) };
+
+        let tokens = spool(&["abcde", "fgh"], &options).unwrap();
+
+        assert_eq!((tokens.len(), tokens.contexts(), tokens.documents()), (7, 2, 2));
+        let same = spool(&["abcde", "x"], &SpoolOptions { limit: Some(7), ..options }).unwrap();
+        assert_eq!(same.sha256(), tokens.sha256());
+    }
+
+    #[test]
+    fn the_text_of_a_special_token_is_no_special_token() {
+        let tokens = spool(&["<|bos|>"], &SpoolOptions::new(8)).unwrap();
+
+        let context = tokens.context(0).unwrap();
+
+        assert_eq!(Special::Skip.positions(&context, &tokenizer()), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(Special::Keep.positions(&context, &tokenizer()).len(), 8);
+    }
+
+    #[test]
+    fn texts_that_fill_no_context_are_an_error() {
+        let error = spool(&["ab"], &SpoolOptions::new(4)).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "the texts have 3 tokens, which do not fill one context of 4"
+        );
+    }
+}
