@@ -8,6 +8,8 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
+use crate::dashboard_args::DashboardArgs;
+
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
 #[derive(Debug, Parser)]
@@ -22,6 +24,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Run(RunArgs),
     Features(FeaturesArgs),
+    Dashboard(DashboardArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),

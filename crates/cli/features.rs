@@ -213,7 +213,7 @@ impl<'s> Found<'s> {
 }
 
 /// The SAE at `hook`; without one the deepest.
-fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
+pub(crate) fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
     if let Some(hook) = hook {
         return Ok((hook, scope.model.sae(hook)?));
     }

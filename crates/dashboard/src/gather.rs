@@ -1,6 +1,6 @@
 use std::ops::{ControlFlow, Range};
 
-use nanoscope_corpus::{Context, CorpusError};
+use nanoscope_corpus::{Context, CorpusError, Special};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{FeatureStats, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
@@ -9,7 +9,7 @@ use nanoscope_transformer::TokenBatch;
 use crate::example::{Example, Firing, Strongest};
 use crate::pairs::Pairs;
 use crate::quantile::{QUANTILES, Quantile, Sample, priority};
-use crate::{DashboardError, Options, Progress, Special, Stage};
+use crate::{DashboardError, Options, Progress, Stage};
 
 /// Bars of a histogram.
 pub const BARS: usize = 40;
@@ -124,7 +124,7 @@ impl Pass<'_> {
         let features = self.model.features_at(self.hook, &tokens)?;
         let tokenizer = self.model.tokenizer();
         let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
-        let counts = |&id: &u32| self.special == Special::Counted || !is_special(id);
+        let counts = |&id: &u32| self.special == Special::Keep || !is_special(id);
         Ok(Rows::new(features, context.tokens.iter().map(counts).collect()))
     }
 }

@@ -67,7 +67,7 @@ pub use example::Example;
 pub use gather::{Activity, BARS};
 pub use layout::ROUNDS;
 pub use neuronpedia::Export;
-pub use options::{Options, Progress, Special, Stage};
+pub use options::{Options, Progress, Stage};
 pub use pack::{pack, unpack};
 pub use quantile::{QUANTILES, Quantile};
 pub use site::{check_place, own_labels};

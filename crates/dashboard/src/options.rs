@@ -1,5 +1,7 @@
 use std::ops::Range;
 
+use nanoscope_corpus::Special;
+
 /// What a dashboard shows, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -12,20 +14,11 @@ pub struct Options {
     pub per_quantile: usize,
     /// Tokens shown on either side of one. Default: 16.
     pub window: usize,
-    /// What is done with special tokens. Default: [`Special::LeftOut`].
+    /// What becomes of special tokens; they are shown in windows in any case. Default:
+    /// [`Special::Skip`].
     pub special: Special,
     /// Which examples are sampled and how the map begins. Same seed, same dashboard. Default: 42.
     pub seed: u64,
-}
-
-/// What is done with special tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
-    /// They are shown in windows and count nowhere else. At the first position a model's
-    /// activations are ten times as long as elsewhere.
-    LeftOut,
-    /// They count as any other token.
-    Counted,
 }
 
 impl Options {
@@ -36,7 +29,7 @@ impl Options {
             examples: 20,
             per_quantile: 5,
             window: 16,
-            special: Special::LeftOut,
+            special: Special::Skip,
             seed: 42,
         }
     }

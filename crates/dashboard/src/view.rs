@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nanoscope_corpus::Special;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::Special;
 use crate::dashboard::{Dashboard, FeaturePage};
 use crate::example::Example;
 use crate::gather::Activity;
@@ -58,7 +58,7 @@ pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
         "dead": dashboard.dead(),
         "tokens": dashboard.tokens,
         "contexts": dashboard.contexts,
-        "special": options.special == Special::Counted,
+        "special": options.special == Special::Keep,
         "examples": options.examples,
         "per_quantile": options.per_quantile,
         "window": options.window,
