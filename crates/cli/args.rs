@@ -11,6 +11,7 @@ use nanoscope_transformer::Era;
 use crate::collect_args::CollectArgs;
 use crate::train_args::TrainArgs;
 use crate::eval_args::EvalArgs;
+use crate::dashboard_args::DashboardArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Run(RunArgs),
     Features(FeaturesArgs),
+    Dashboard(DashboardArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),

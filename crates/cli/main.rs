@@ -4,6 +4,8 @@ mod args;
 mod collect;
 mod collect_args;
 mod convert;
+mod dashboard;
+mod dashboard_args;
 mod demo;
 mod display;
 mod encode;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Generate(args)) => generate::generate(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Features(args)) => features::features(args),
+        Some(Command::Dashboard(args)) => dashboard::dashboard(args),
         Some(Command::Hooks(args)) => hooks::hooks(args),
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
