@@ -9,9 +9,9 @@ use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
 use crate::collect_args::CollectArgs;
-use crate::train_args::TrainArgs;
-use crate::eval_args::EvalArgs;
 use crate::dashboard_args::DashboardArgs;
+use crate::eval_args::EvalArgs;
+use crate::train_args::TrainArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
 /// you turn them.

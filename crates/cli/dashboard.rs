@@ -140,7 +140,7 @@ impl Bars {
 
 /// What the model is called if nobody says it: as its folder, and as one that an export can have.
 fn name(args: &ModelArgs) -> String {
-    let Some(path) = &args.model else { return "nanoscope-demo".to_owned() };
+    let Some(path) = &args.gpt.model else { return "nanoscope-demo".to_owned() };
     let path = path.canonicalize().unwrap_or_else(|_| path.clone());
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
