@@ -70,11 +70,9 @@ fn sixteen_bits_are_the_thirty_two_rounded() {
     let bench = Bench::new(6);
     bench.collect("f32", &[]);
     let mut full = ActivationStore::open(&bench.path("f32")).unwrap();
-    let rounded: [(&str, fn(f32) -> f32); 2] = [
-        ("bf16", |value| bf16::from_f32(value).to_f32()),
-        ("f16", |value| f16::from_f32(value).to_f32()),
-    ];
-    for (dtype, round) in rounded {
+    let bf16 = |value| bf16::from_f32(value).to_f32();
+    let f16 = |value| f16::from_f32(value).to_f32();
+    for (dtype, round) in [("bf16", &bf16 as &dyn Fn(f32) -> f32), ("f16", &f16)] {
         bench.collect(dtype, &["--dtype", dtype]);
         let mut store = ActivationStore::open(&bench.path(dtype)).unwrap();
         assert_eq!(store.settings().bytes_per_row(), 2 * 256 + 24);
