@@ -45,12 +45,12 @@ mod tests {
 
     use super::*;
 
-    fn context(index: u64, len: usize) -> Result<Context, CorpusError> {
-        Ok(Context { index, tokens: vec![1; len], documents: vec![0; len] })
+    fn context(index: u64, len: usize) -> Context {
+        Context { index, tokens: vec![1; len], documents: vec![0; len] }
     }
 
-    fn shapes(contexts: Vec<Result<Context, CorpusError>>) -> Vec<(u64, usize, usize)> {
-        batches(contexts.into_iter(), 2)
+    fn shapes(contexts: Vec<Context>) -> Vec<(u64, usize, usize)> {
+        batches(contexts.into_iter().map(Ok), 2)
             .map(|batch| batch.unwrap())
             .map(|batch| (batch.index, batch.tokens.batch(), batch.tokens.seq()))
             .collect()
@@ -76,7 +76,7 @@ mod tests {
             path: PathBuf::from("a.txt"),
             source: std::io::ErrorKind::NotFound.into(),
         };
-        let contexts = vec![context(0, 2), Err(broken)];
+        let contexts = vec![Ok(context(0, 2)), Err(broken)];
 
         let error = batches(contexts.into_iter(), 8).find_map(Result::err).unwrap();
 

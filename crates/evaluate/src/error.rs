@@ -13,7 +13,7 @@ pub enum EvaluateError {
         /// The SAE's name.
         name: String,
         /// What does not fit.
-        source: RuntimeError,
+        source: Box<RuntimeError>,
     },
     /// A context could not be read.
     #[error(transparent)]

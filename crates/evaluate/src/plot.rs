@@ -37,20 +37,23 @@ fn draw(points: &[Point], backend: SVGBackend<'_>) -> Result<(), String> {
     let area = backend.into_drawing_area();
     area.fill(&WHITE).map_err(|e| say(&e))?;
     let mut chart = ChartBuilder::on(&area)
-        .caption("What the model keeps of its loss, by features per token", ("sans-serif", 20))
+        .caption("What the model keeps of its loss, by features per token", ("sans-serif", 28))
         .margin(20)
-        .x_label_area_size(45)
-        .y_label_area_size(75)
+        .x_label_area_size(55)
+        .y_label_area_size(90)
         .build_cartesian_2d(
             // Names stand to the right of their points.
-            range(points.iter().map(|point| point.l0), 0.25),
-            range(points.iter().map(|point| point.ce_score), 0.1),
+            range(points.iter().map(|point| point.l0), 0.25, 0.2),
+            range(points.iter().map(|point| point.ce_score), 0.1, 0.02),
         )
         .map_err(|e| say(&e))?;
     chart
         .configure_mesh()
         .x_desc("L0: features that fire at a token")
         .y_desc("CE score: 1 as the model itself, 0 as with zeros")
+        .axis_desc_style(("sans-serif", 22))
+        .label_style(("sans-serif", 19))
+        .x_labels(8)
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(|e| say(&e))?;
@@ -58,19 +61,19 @@ fn draw(points: &[Point], backend: SVGBackend<'_>) -> Result<(), String> {
         let color = Palette99::pick(at).to_rgba();
         let element = EmptyElement::at((point.l0, point.ce_score))
             + Circle::new((0, 0), 5, color.filled())
-            + Text::new(point.name.clone(), (9, -7), ("sans-serif", 14).into_font());
+            + Text::new(point.name.clone(), (9, -9), ("sans-serif", 20).into_font());
         chart.draw_series([element]).map_err(|e| say(&e))?;
     }
     area.present().map_err(|e| say(&e))
 }
 
-/// From the least to the largest value, with room at both ends: a share of the difference, more to
-/// the right.
-fn range(values: impl Iterator<Item = f64>, share: f64) -> std::ops::Range<f64> {
+/// From the least to the largest value, with room at both ends: a tenth of the difference below,
+/// `above` of it above. Values that are as good as equal are given `least_room` of their size.
+fn range(values: impl Iterator<Item = f64>, above: f64, least_room: f64) -> std::ops::Range<f64> {
     let bounds = (f64::INFINITY, f64::NEG_INFINITY);
     let (least, largest) = values.fold(bounds, |(a, b), value| (a.min(value), b.max(value)));
-    let room = (largest - least).max(largest.abs().max(1e-3) * 0.02);
-    least - room * 0.1..largest + room * share
+    let room = (largest - least).max(largest.abs().max(1e-3) * least_room);
+    least - room * 0.1..largest + room * above
 }
 
 #[cfg(test)]

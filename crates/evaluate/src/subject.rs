@@ -37,7 +37,7 @@ impl Subject {
         };
         match fits {
             Ok(_) => Ok(Self { name, read, write, sae }),
-            Err(source) => Err(EvaluateError::Subject { name, source }),
+            Err(source) => Err(EvaluateError::Subject { name, source: Box::new(source) }),
         }
     }
 
