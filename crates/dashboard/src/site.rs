@@ -163,7 +163,9 @@ mod tests {
             let place = dir.path().join("place");
             let _ = fs::remove_dir_all(&place);
             fs::create_dir(&place).unwrap();
-            files.iter().for_each(|(name, text)| fs::write(place.join(name), text).unwrap());
+            for (name, text) in files {
+                fs::write(place.join(name), text).unwrap();
+            }
             check_place(&place).map_err(|error| error.to_string())
         };
         let about = (ABOUT, r#"{"format": "nanoscope dashboard"}"#);
