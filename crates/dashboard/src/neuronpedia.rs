@@ -13,7 +13,7 @@ use crate::dashboard::{Bars, Dashboard, FeaturePage};
 use crate::example::Example;
 use crate::gather::{BARS, edge};
 use crate::quantile::mix;
-use crate::site::put;
+use crate::site::{put, take_place};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
@@ -87,11 +87,7 @@ impl Dashboard {
             .map_err(|source| DashboardError::io(&folder, source))?;
         let new = temporary.path().join("new");
         self.fill_export(&new, model, export)?;
-        if to.exists() {
-            let old = temporary.path().join("old");
-            fs::rename(&to, old).map_err(|source| DashboardError::io(&to, source))?;
-        }
-        fs::rename(&new, &to).map_err(|source| DashboardError::io(&to, source))?;
+        take_place(&new, &to, &temporary.path().join("old"))?;
         Ok(to)
     }
 
