@@ -36,7 +36,14 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
     let labels = labels(args, &scope, (hook, d_sae))?;
     let options = options(args, d_sae);
 
-    let tokens = spool(args, &corpus, &scope)?;
+    let name = args.name.clone().unwrap_or_else(|| name(&args.model));
+    let context_len = args.context.map_or(scope.model.context_len(), |len| len as usize);
+    let export = export(args, &name, (hook, d_sae), context_len);
+    if let Some(dir) = &args.neuronpedia {
+        export.check(dir, hook)?;
+    }
+
+    let tokens = spool(args, &corpus, &scope, context_len)?;
     let mut bars = Bars::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
     let label = |feature| {
@@ -50,11 +57,9 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
     let dashboard = Dashboard::build(&scope.model, hook, &options, contexts, label, &mut progress)?;
     drop(bars);
 
-    let name = args.name.clone().unwrap_or_else(|| name(&args.model));
     let page = patiently("writing", || dashboard.write(&args.out, &name, scope.model.tokenizer()))?;
     let export = match &args.neuronpedia {
         Some(dir) => {
-            let export = export(args, &name, &dashboard, tokens.context_len());
             let write = || dashboard.write_neuronpedia(dir, &scope.model, &export);
             Some(patiently("writing for Neuronpedia", write)?)
         }
@@ -90,8 +95,12 @@ fn labels(
     Ok(labels)
 }
 
-fn spool(args: &DashboardArgs, corpus: &Corpus, scope: &Scope) -> Result<Tokens> {
-    let context_len = args.context.map_or(scope.model.context_len(), |len| len as usize);
+fn spool(
+    args: &DashboardArgs,
+    corpus: &Corpus,
+    scope: &Scope,
+    context_len: usize,
+) -> Result<Tokens> {
     let options = SpoolOptions { limit: args.tokens, ..SpoolOptions::new(context_len) };
     let bar = LateBar::new("reading texts", corpus.bytes(), "bytes");
     Ok(Tokens::spool(corpus, scope.tokenizer()?, &options, &mut |spooled| {
@@ -152,14 +161,19 @@ fn name(args: &ModelArgs) -> String {
     }
 }
 
-fn export(args: &DashboardArgs, name: &str, dashboard: &Dashboard, context_len: usize) -> Export {
-    let hook = dashboard.hook.to_string();
+fn export(
+    args: &DashboardArgs,
+    name: &str,
+    (hook, d_sae): (HookPoint, usize),
+    context_len: usize,
+) -> Export {
+    let hook = hook.to_string();
     let kind = hook.rsplit('.').next().unwrap_or(&hook).replace("hook_", "");
     let texts: Vec<_> = args.text.iter().filter_map(|path| path.file_name()).collect();
     let texts: Vec<_> = texts.iter().map(|name| name.to_string_lossy()).collect();
     Export {
         model: name.to_owned(),
-        set: format!("{kind}-{}", dashboard.d_sae),
+        set: format!("{kind}-{d_sae}"),
         creator: "nanoscope".to_owned(),
         dataset: texts.join(", "),
         created: now(),

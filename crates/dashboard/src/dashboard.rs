@@ -274,7 +274,9 @@ mod tests {
     fn what_fires_together_is_measured_as_its_names_say() {
         let rows: [&[(u32, f32)]; 4] = [&[(0, 1.0), (1, 2.0)], &[(0, 3.0)], &[(1, 4.0)], &[]];
         let mut features = SparseFeatures::new(2);
-        rows.iter().for_each(|row| features.push_row(row.iter().copied()));
+        for row in rows {
+            features.push_row(row.iter().copied());
+        }
         let mut stats = FeatureStats::new(2, 0);
         stats.add(&features, [Some(0); 4]);
 

@@ -102,6 +102,8 @@ impl Strongest {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn context(index: u64, tokens: &[u32], documents: &[u64]) -> Context {
@@ -134,9 +136,9 @@ mod tests {
         let at = vec![(0, 1.0), (3, 5.0), (4, 6.0), (8, 2.0)];
         let one = (context(0, &tokens, &[0; 9]), at);
         // 3 is in the window of 4.
-        assert_eq!(strongest(&[one.clone()], 9), [(0, 4), (0, 8), (0, 0)]);
-        assert_eq!(strongest(&[one.clone()], 2), [(0, 4), (0, 8)]);
-        assert_eq!(strongest(&[one], 0), []);
+        assert_eq!(strongest(from_ref(&one), 9), [(0, 4), (0, 8), (0, 0)]);
+        assert_eq!(strongest(from_ref(&one), 2), [(0, 4), (0, 8)]);
+        assert_eq!(strongest(from_ref(&one), 0), []);
     }
 
     #[test]

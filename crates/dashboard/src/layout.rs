@@ -42,7 +42,9 @@ pub(crate) fn layout(
     fit(&mut places, WIDTH);
     // Directions that are the same would stay in one place for ever.
     for place in &mut places {
-        place.iter_mut().for_each(|x| *x += 1e-3 * uniform(&mut rng));
+        for x in place {
+            *x += 1e-3 * uniform(&mut rng);
+        }
     }
     if n > 2 {
         move_apart(&mut places, &graph(directions), &mut rng, &mut round)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use crate::dashboard::{Bars, Dashboard, FeaturePage};
 use crate::example::Example;
 use crate::gather::{BARS, edge};
 use crate::quantile::mix;
-use crate::site::put;
+use crate::site::{put, take_place};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
@@ -38,6 +39,25 @@ pub struct Export {
     pub context_len: usize,
 }
 
+impl Export {
+    /// Whether an export of an SAE at `hook` can be written to `dir`. To know before the work is
+    /// done.
+    ///
+    /// # Errors
+    /// [`DashboardError::Name`], [`DashboardError::NotOurs`], [`DashboardError::Io`].
+    pub fn check(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
+        for name in [&self.model, &self.set] {
+            check_name(name)?;
+        }
+        check_export(&dir.join(&self.model).join(self.source(hook)))
+    }
+
+    /// The source's id; Neuronpedia takes the layer from its start.
+    fn source(&self, hook: HookPoint) -> String {
+        format!("{}-{}", hook.layer().unwrap_or(0), self.set)
+    }
+}
+
 impl Dashboard {
     /// Writes what Neuronpedia's import takes, in SAEDashboard's layout, to a folder
     /// `MODEL/LAYER-SET` in `dir`: `release.jsonl`, `model.jsonl`, `sourceset.jsonl`,
@@ -57,12 +77,9 @@ impl Dashboard {
         model: &InterpretableModel,
         export: &Export,
     ) -> Result<PathBuf, DashboardError> {
-        for name in [&export.model, &export.set] {
-            check_name(name)?;
-        }
+        export.check(dir, self.hook)?;
         let folder = dir.join(&export.model);
         let to = folder.join(self.source(export));
-        check_export(&to)?;
         fs::create_dir_all(&folder).map_err(|source| DashboardError::io(&folder, source))?;
         let temporary = tempfile::Builder::new()
             .prefix(".nanoscope-")
@@ -70,17 +87,12 @@ impl Dashboard {
             .map_err(|source| DashboardError::io(&folder, source))?;
         let new = temporary.path().join("new");
         self.fill_export(&new, model, export)?;
-        if to.exists() {
-            let old = temporary.path().join("old");
-            fs::rename(&to, old).map_err(|source| DashboardError::io(&to, source))?;
-        }
-        fs::rename(&new, &to).map_err(|source| DashboardError::io(&to, source))?;
+        take_place(&new, &to, &temporary.path().join("old"))?;
         Ok(to)
     }
 
-    /// The source's id; Neuronpedia takes the layer from its start.
     fn source(&self, export: &Export) -> String {
-        format!("{}-{}", self.hook.layer().unwrap_or(0), export.set)
+        export.source(self.hook)
     }
 
     fn fill_export(

@@ -91,7 +91,8 @@ mod tests {
             let data = &script[BEFORE.len()..script.len() - AFTER.len()];
             let plain = |&b: &u8| b.is_ascii_alphanumeric() || b"+/=-\",".contains(&b);
             prop_assert!(data.iter().all(plain));
-            prop_assert_eq!(data.iter().filter(|&&b| b == b'"').count(), 2);
+            let name_and_data = data.split(|&b| b == b'"').count();
+            prop_assert_eq!(name_and_data, 3);
             prop_assert_eq!(unpack(&script).unwrap(), ("features-3".to_owned(), value));
         }
 

@@ -67,7 +67,9 @@ impl Pairs {
         let Store::Some(candidates) = &mut self.store else { return };
         for candidates in candidates {
             candidates.sort_unstable_by_key(|pair| pair.other);
-            candidates.iter_mut().for_each(|pair| pair.count = 0);
+            for pair in candidates {
+                pair.count = 0;
+            }
         }
     }
 
@@ -137,9 +139,13 @@ mod tests {
 
     fn pairs(room: usize) -> Pairs {
         let mut pairs = Pairs::with_room(1..3, 300, room);
-        rows().iter().for_each(|row| pairs.survey(row));
+        for row in rows() {
+            pairs.survey(&row);
+        }
         pairs.settle();
-        rows().iter().for_each(|row| pairs.count(row));
+        for row in rows() {
+            pairs.count(&row);
+        }
         pairs
     }
 

@@ -57,19 +57,7 @@ impl Dashboard {
             let to = new.join(LABELS);
             fs::copy(&labels, &to).map_err(|source| DashboardError::io(&labels, source))?;
         }
-        // What was there goes into the folder that is about to vanish, and comes back if the new
-        // one cannot take its place.
-        let old = temporary.path().join("old");
-        let moved = dir.exists();
-        if moved {
-            fs::rename(dir, &old).map_err(|source| DashboardError::io(dir, source))?;
-        }
-        if let Err(source) = fs::rename(&new, dir) {
-            if moved {
-                fs::rename(&old, dir).map_err(|source| DashboardError::io(dir, source))?;
-            }
-            return Err(DashboardError::io(dir, source));
-        }
+        take_place(&new, dir, &temporary.path().join("old"))?;
         Ok(dir.join(FILES[0].0))
     }
 
@@ -141,6 +129,23 @@ fn is_about(path: &Path) -> bool {
     about.is_some_and(|about| about["format"] == FORMAT)
 }
 
+/// Renames the folder `new` to `dir`. What was there goes to `old`, in a folder that is about to
+/// vanish, and comes back if the new one cannot take its place.
+pub(crate) fn take_place(new: &Path, dir: &Path, old: &Path) -> Result<(), DashboardError> {
+    let io = |source| DashboardError::io(dir, source);
+    let moved = dir.exists();
+    if moved {
+        fs::rename(dir, old).map_err(io)?;
+    }
+    if let Err(source) = fs::rename(new, dir) {
+        if moved {
+            fs::rename(old, dir).map_err(io)?;
+        }
+        return Err(io(source));
+    }
+    Ok(())
+}
+
 /// The folder that `path` is in; of a bare name the current one.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -163,7 +168,9 @@ mod tests {
             let place = dir.path().join("place");
             let _ = fs::remove_dir_all(&place);
             fs::create_dir(&place).unwrap();
-            files.iter().for_each(|(name, text)| fs::write(place.join(name), text).unwrap());
+            for (name, text) in files {
+                fs::write(place.join(name), text).unwrap();
+            }
             check_place(&place).map_err(|error| error.to_string())
         };
         let about = (ABOUT, r#"{"format": "nanoscope dashboard"}"#);

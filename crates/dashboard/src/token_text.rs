@@ -42,7 +42,19 @@ fn is_hidden(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_visible_stays_as_it_is(text in any::<String>()) {
+            let shown = visible(&text);
+
+            prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
+            prop_assert_eq!(visible(&shown), shown);
+        }
+    }
 
     #[test]
     fn nothing_hidden_is_left() {

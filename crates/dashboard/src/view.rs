@@ -154,9 +154,17 @@ fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
     }
     let texts: BTreeMap<u32, String> =
         ids.into_iter().map(|id| (id, token_text(tokenizer, id))).collect();
+    // Tokens that are a part of a character: a page puts them together where they meet.
+    let parts: Map<String, Value> = texts
+        .keys()
+        .filter_map(|&id| Some((id, tokenizer?.token_bytes(id)?)))
+        .filter(|(_, bytes)| std::str::from_utf8(bytes).is_err())
+        .map(|(id, bytes)| (id.to_string(), json!(bytes)))
+        .collect();
     json!({
         "ids": texts.keys().collect::<Vec<_>>(),
         "texts": texts.values().collect::<Vec<_>>(),
+        "parts": parts,
     })
 }
 

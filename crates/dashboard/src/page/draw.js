@@ -35,6 +35,11 @@ function shown(text) {
   return visible(text).replace(/^ | $/g, "·");
 }
 
+/// An automatic label whose quotes are not torn from the space that a token begins with.
+function unbroken(text) {
+  return text.replaceAll('" ', '"\u00a0');
+}
+
 function percent(share) {
   if (share === 0) return "0 %";
   const value = share * 100;
@@ -47,6 +52,7 @@ function number(value, digits = 3) {
   return String(Number(value.toPrecision(digits)));
 }
 
+const fixed = (value) => (Math.abs(value) < 100 ? value.toFixed(2) : number(value));
 const whole = (value) => value.toLocaleString("en");
 
 /// Bars side by side, each with a title; `ticks` are [place, text], the place being 0 to 1.
@@ -75,10 +81,20 @@ function bars(values, { title, label, ticks, root = false }) {
 }
 
 // One tip for the whole page.
-function showTip(box, ...content) {
+let tipPlace;
+
+/// Shows a tip at the box that `place` gives.
+function showTip(place, ...content) {
+  $("tip").replaceChildren(...content);
+  $("tip").hidden = false;
+  tipPlace = place;
+  moveTip();
+}
+
+function moveTip() {
   const tip = $("tip");
-  tip.replaceChildren(...content);
-  tip.hidden = false;
+  if (tip.hidden) return;
+  const box = tipPlace();
   const [wide, high] = [tip.offsetWidth, tip.offsetHeight];
   const left = Math.min(Math.max(8, box.left + box.width / 2 - wide / 2), document.documentElement.clientWidth - wide - 8);
   const above = box.top - high - 8;

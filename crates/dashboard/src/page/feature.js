@@ -23,8 +23,8 @@ class FeatureView {
       el("div", { class: "columns" },
         section("Activations", dead ? "It fires at none of the tokens that were read." : `${whole(fires)} tokens at which it is not 0; heights are square roots`, dead ? undefined : this.histogram(data)),
         section("Logits", data.promoted ? "direct effect of its decoder row, less the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect.", data.promoted && this.logits(data)),
-        section("Nearest features", "cosine of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, number(cosine, 2), `cosine ${cosine}`]))),
-        section("Co-active features", dead ? "None, as it never fires." : "Jaccard index: tokens with both, of tokens with either", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, number(jaccard, 2), `Jaccard ${jaccard}; fires at ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
+        section("Nearest features", "cosine of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]))),
+        section("Co-active features", dead ? "None, as it never fires." : "Jaccard index: tokens with both, of tokens with either", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires at ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
       this.examples("Strongest", dead ? "" : "where its value is largest", data.strongest, data),
       ...this.quantiles(data),
     ];
@@ -79,7 +79,7 @@ class FeatureView {
     const side = (title, tokens, kind) => el("div", {}, el("h3", {}, title), el("ol", { class: `logits ${kind}` }, ...tokens.map(([id, value]) => {
       const bar = el("i", { class: "fill", "aria-hidden": "true" });
       bar.style.width = `${(Math.abs(value) / most) * 100}%`;
-      return el("li", { title: `token ${id}` }, bar, el("span", { class: "token" }, shown(this.list.token(id))), el("span", { class: "value" }, `${value < 0 ? "−" : "+"}${number(Math.abs(value), 2)}`));
+      return el("li", { title: `token ${id}` }, bar, el("span", { class: "token" }, shown(this.list.token(id))), el("span", { class: "value" }, `${value < 0 ? "−" : "+"}${fixed(Math.abs(value))}`));
     })));
     return el("div", { class: "sides" }, side("Promotes", data.promoted, "up"), side("Suppresses", data.suppressed, "down"));
   }
@@ -95,7 +95,7 @@ class FeatureView {
   quantiles(data) {
     const edge = (at) => number(data.low + ((data.high - data.low) * at) / data.quantiles.length);
     const drawn = data.quantiles.map(([count, examples], at) => {
-      const hint = count === 0 ? "no token" : `${whole(count)} ${count === 1 ? "token" : "tokens"}${examples.length < count ? `, ${examples.length} of them at random` : ""}`;
+      const hint = count === 0 ? "" : `${whole(count)} ${count === 1 ? "token" : "tokens"}${examples.length < count ? `, ${examples.length} of them at random` : ""}`;
       return this.examples(`Values ${edge(at)} to ${edge(at + 1)}`, hint, examples, data);
     });
     return drawn.reverse();
@@ -109,10 +109,11 @@ class FeatureView {
   example([context, position, peak, tokens, pairs], data) {
     const values = new Map();
     for (let at = 0; at < pairs.length; at += 2) values.set(pairs[at], pairs[at + 1]);
+    const joined = this.join(tokens);
     const spans = tokens.map((id, at) => {
       const text = this.list.token(id);
       const value = values.get(at) ?? 0;
-      const span = el("span", { class: at === peak ? "t peak" : value === 0 ? "t" : "t on" }, visible(text));
+      const span = el("span", { class: at === peak ? "t peak" : value === 0 ? "t" : "t on" }, joined[at]);
       if (value !== 0) span.style.setProperty("--a", (0.1 + 0.9 * Math.min(1, Math.abs(value) / (Math.abs(data.high) || 1))).toFixed(3));
       span.tip = () => [el("b", { class: "token" }, shown(text)), ` ${number(value, 4)}`, el("span", { class: "hint" }, ` token ${id}`)];
       return span;
@@ -123,10 +124,35 @@ class FeatureView {
     return el("div", { class: "example" }, el("span", { class: "value", title: `context ${context}, position ${position}` }, number(value)), text);
   }
 
+  /// The tokens' texts. Where a character is made of several, it stands at the last of them, and
+  /// something small at those before; bytes that are no character stay bytes.
+  join(tokens) {
+    const texts = tokens.map((id) => visible(this.list.token(id)));
+    const { parts } = this.list.data.tokens;
+    for (let from = 0; from < tokens.length; from++) {
+      if (parts[tokens[from]] === undefined) continue;
+      let bytes = [];
+      for (let to = from; to < tokens.length && parts[tokens[to]] !== undefined; to++) {
+        bytes = bytes.concat(parts[tokens[to]]);
+        let whole;
+        try {
+          whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+        } catch {
+          continue;
+        }
+        texts.fill("▫", from, to);
+        texts[to] = visible(whole);
+        from = to;
+        break;
+      }
+    }
+    return texts;
+  }
+
   /// Shows tokens' values under the pointer, and with the arrow keys.
   walk(text, spans, peak) {
     let at = peak;
-    const show = (span) => showTip(span.getBoundingClientRect(), ...span.tip());
+    const show = (span) => showTip(() => span.getBoundingClientRect(), ...span.tip());
     const mark = (to) => {
       spans[at].classList.remove("here");
       at = to;

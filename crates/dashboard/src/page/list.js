@@ -107,7 +107,7 @@ class List {
     if (label !== undefined) return el("span", { class: "label" }, visible(label));
     const auto = this.data.auto[feature - this.first];
     if (auto === undefined) return el("span", { class: "label auto" }, "no page");
-    return el("span", { class: "label auto" }, el("abbr", { class: "chip", title: "made by a rule, not by a person" }, "auto"), " ", visible(auto));
+    return el("span", { class: "label auto" }, el("abbr", { class: "chip", title: "made by a rule, not by a person" }, "auto"), " ", unbroken(visible(auto)));
   }
 
   densities() {
@@ -215,7 +215,7 @@ class FeatureMap {
     const [x, y] = this.place(at);
     const box = this.canvas.getBoundingClientRect();
     const feature = this.list.first + at;
-    showTip({ left: box.left + x, width: 0, top: box.top + y - 4, bottom: box.top + y + 4 }, el("b", {}, `#${feature} `), this.list.name(feature));
+    showTip(() => ({ left: box.left + x, width: 0, top: box.top + y - 4, bottom: box.top + y + 4 }), el("b", {}, `#${feature} `), this.list.name(feature));
   }
 
   leave() {

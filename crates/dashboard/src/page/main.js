@@ -9,7 +9,7 @@ function showDownload(labels) {
 
 function describe(about) {
   const [first, end] = about.features;
-  const part = end - first === about.d_sae ? "" : `features ${first} to ${end - 1} of `;
+  const part = end - first === about.d_sae ? "" : `Features ${first} to ${end - 1} of `;
   $("where").replaceChildren(el("b", {}, about.hook), ` of ${about.model}`);
   $("foot").replaceChildren(
     el("p", {}, `${part}${whole(about.d_sae)} features on ${whole(about.tokens)} tokens in ${whole(about.contexts)} contexts${about.special ? "" : "; special tokens are shown but not counted"}. ${about.dead === 0 ? "None is dead." : `${whole(about.dead)} never fire.`}`),
@@ -65,7 +65,7 @@ async function start() {
     $("notice").textContent = `Something is missing: ${error.message}`;
   };
   addEventListener("hashchange", () => go().catch(fail));
-  addEventListener("scroll", hideTip, { passive: true });
+  addEventListener("scroll", moveTip, { passive: true });
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") hideTip();
     if (event.target.matches("input, select, textarea, .text") || event.ctrlKey || event.metaKey || event.altKey) return;
