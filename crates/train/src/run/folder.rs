@@ -38,6 +38,7 @@ impl RunFolder {
         Self::check_empty(dir)?;
         fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
         let folder = Self::lock(dir)?;
+        clear_temporary(dir, 0)?;
         // Somebody may have been faster.
         if dir.join(CONFIG).exists() {
             return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run: true });
@@ -46,8 +47,8 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Refuses a folder that has something in it; a lock alone is what a run leaves that died
-    /// before it began.
+    /// Refuses a folder that has something in it; a lock and temporary files are what a run leaves
+    /// that died before it began.
     ///
     /// # Errors
     /// [`RunError::NotEmpty`], [`RunError::Io`].
@@ -59,7 +60,8 @@ impl RunFolder {
             Err(error) => return Err(io(error)),
         };
         for entry in entries {
-            if entry.map_err(io)?.file_name() != LOCK {
+            let name = entry.map_err(io)?.file_name();
+            if name != LOCK && !name.to_string_lossy().starts_with(TEMPORARY) {
                 let is_run = dir.join(CONFIG).is_file();
                 return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run });
             }

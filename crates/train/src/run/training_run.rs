@@ -90,7 +90,11 @@ impl Run {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let held_out = config.run.hold_out.of(segments);
+        let mut held_out = config.run.hold_out.of(segments);
+        // What is left at the end of a corpus may be a few rows only, too few to tell SAEs apart.
+        if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
+            held_out += 1;
+        }
         let (trained, held_out) = split(source, &config.hooks, held_out)?;
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
 
