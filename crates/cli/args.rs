@@ -9,6 +9,8 @@ use nanoscope_runtime::{Condition, Intervention, VectorName};
 use nanoscope_transformer::Era;
 
 use crate::collect_args::CollectArgs;
+use crate::dashboard_args::DashboardArgs;
+use crate::eval_args::EvalArgs;
 use crate::train_args::TrainArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
@@ -25,12 +27,14 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Run(RunArgs),
     Features(FeaturesArgs),
+    Dashboard(DashboardArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),
     Encode(EncodeArgs),
     Collect(CollectArgs),
     Train(TrainArgs),
+    Eval(EvalArgs),
 }
 
 /// Generate text, with the features that fire on each token

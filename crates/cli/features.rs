@@ -6,7 +6,7 @@ use anyhow::Result;
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    FeatureStats, Intervention, LogitEffect, LogitEffectError, logit_effects, mean_differences,
+    FeatureStats, FeatureWeights, Intervention, LogitEffect, LogitEffectError, mean_differences,
 };
 use nanoscope_sae::{Geometry, Sae};
 
@@ -192,17 +192,13 @@ impl<'s> Found<'s> {
     }
 
     fn pages(&self, features: &[usize], n: usize) -> Result<Vec<Page>> {
-        let geometry = self.sae.geometry(features)?;
-        let page = |(&feature, geometry): (&usize, Geometry)| {
-            let directions = self.sae.directions(&[feature])?;
-            let write = self.scope.model.write_point(self.hook);
-            let effect = logit_effects(self.scope.model.gpt(), write, directions).map(|effects| {
-                let effects: Vec<f32> = effects.into_data().iter::<f32>().collect();
-                LogitEffect::of(&effects, n)
-            });
-            Ok(Page { geometry, effect, nearest: self.sae.nearest(feature, n)? })
+        let weights = self.scope.model.feature_weights(self.hook, features, n)?;
+        let page = |FeatureWeights { geometry, effects, nearest }: FeatureWeights| Page {
+            geometry,
+            effect: effects.map(|effects| LogitEffect::of(&effects, n)),
+            nearest,
         };
-        features.iter().zip(geometry).map(page).collect()
+        Ok(weights.into_iter().map(page).collect())
     }
 
     /// The first feature added at the largest value that it reaches in the text, or that strong
@@ -217,7 +213,7 @@ impl<'s> Found<'s> {
 }
 
 /// The SAE at `hook`; without one the deepest.
-fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
+pub(crate) fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
     if let Some(hook) = hook {
         return Ok((hook, scope.model.sae(hook)?));
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope_checkpoint::{
-    Labels, LoadedModel, ModelFiles, WeightDtype, load_saes_as, load_tokenizer, load_vector,
+    Labels, LoadedModel, ModelFiles, SaePath, WeightDtype, load_saes_as, load_tokenizer,
+    load_vector,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice, Target};
@@ -70,13 +71,8 @@ fn tokenizer<'m>(model: &'m InterpretableModel, hint: &'static str) -> Result<&'
 
 impl Scope {
     pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
-        let Loaded { mut model, demo, .. } = Loaded::new(&args.gpt)?;
+        let (mut model, paths) = load_bare(args)?;
         let device = model.gpt().device().clone();
-
-        let paths = match (&demo, args.sae.is_empty()) {
-            (Some(demo), true) => vec![demo.join(demo::SAES).into()],
-            _ => args.sae.clone(),
-        };
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
         for sae in patiently("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
@@ -141,6 +137,16 @@ impl Scope {
         let hint = "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`";
         tokenizer(&self.model, hint)
     }
+}
+
+/// The model with its tokenizer, and where its SAEs are.
+pub(crate) fn load_bare(args: &ModelArgs) -> Result<(InterpretableModel, Vec<SaePath>)> {
+    let Loaded { model, demo, .. } = Loaded::new(&args.gpt)?;
+    let paths = match (&demo, args.sae.is_empty()) {
+        (Some(demo), true) => vec![demo.join(demo::SAES).into()],
+        _ => args.sae.clone(),
+    };
+    Ok((model, paths))
 }
 
 /// The plan with the vectors that flags name. Of a control vector each layer has its own, so which

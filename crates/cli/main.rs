@@ -4,9 +4,14 @@ mod args;
 mod collect;
 mod collect_args;
 mod convert;
+mod dashboard;
+mod dashboard_args;
 mod demo;
 mod display;
 mod encode;
+mod eval;
+mod eval_args;
+mod eval_lines;
 mod export;
 mod feature_json;
 mod feature_lines;
@@ -26,6 +31,7 @@ mod train;
 mod train_args;
 mod train_source;
 mod train_view;
+mod write_file;
 
 use std::process::ExitCode;
 
@@ -40,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Generate(args)) => generate::generate(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Features(args)) => features::features(args),
+        Some(Command::Dashboard(args)) => dashboard::dashboard(args),
         Some(Command::Hooks(args)) => hooks::hooks(args),
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
@@ -48,6 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Train(args)) => {
             return train::train(args).unwrap_or_else(|e| output::report(&e));
         }
+        Some(Command::Eval(args)) => eval::eval(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ mod sae_formats;
 mod sae_weights;
 mod saved;
 mod steering;
+mod texts;
 mod vectors;
 
 use std::error::Error;

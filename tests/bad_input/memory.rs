@@ -7,12 +7,13 @@ use std::fs;
 use std::process::Command;
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile};
+use nanoscope_corpus::CorpusError;
 use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
 use serde_json::json;
 
 use crate::files::{Checkpoint, SaeFile, file, load_bytes, torch_zip, zip_of};
 use crate::python::{Py, PyTensor, pickle};
-use crate::refused;
+use crate::{refused, texts};
 
 /// Set in the process that runs the cases.
 const INSIDE: &str = "NANOSCOPE_TEST_BAD_INPUT_INSIDE";
@@ -111,6 +112,25 @@ fn sizes_that_the_file_does_not_back_are_not_allocated() {
             ["weights.safetensors"]
         );
         grows_little("claims of sizes", before);
+    });
+}
+
+#[test]
+fn a_text_takes_no_more_than_a_line_may_have() {
+    alone("a_text_takes_no_more_than_a_line_may_have", || {
+        let line = texts::packed(&vec![b'a'; 80 << 20]);
+        let list = format!("{{\"a\": [{}0], \"text\": \"b\"}}", "0,".repeat(5 << 20));
+        assert!(line.len() < 1 << 20);
+        let before = most_used();
+
+        refused!(
+            "packed line of 80 MiB",
+            texts::read("a.txt.gz", &line),
+            CorpusError::LineTooLong { .. },
+            ["line 1 of"]
+        );
+        assert_eq!(texts::read("a.jsonl", list.as_bytes()).unwrap(), 1);
+        grows_little("lines", before);
     });
 }
 

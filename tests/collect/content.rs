@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use nanoscope_corpus::{ActivationStore, Origins, Rows, Segments};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
+use serde_json::Value;
 
 use crate::{Bench, CONTEXT, MODEL, success};
 
@@ -70,11 +71,9 @@ fn sixteen_bits_are_the_thirty_two_rounded() {
     let bench = Bench::new(6);
     bench.collect("f32", &[]);
     let mut full = ActivationStore::open(&bench.path("f32")).unwrap();
-    let rounded: [(&str, fn(f32) -> f32); 2] = [
-        ("bf16", |value| bf16::from_f32(value).to_f32()),
-        ("f16", |value| f16::from_f32(value).to_f32()),
-    ];
-    for (dtype, round) in rounded {
+    let bf16 = |value| bf16::from_f32(value).to_f32();
+    let f16 = |value| f16::from_f32(value).to_f32();
+    for (dtype, round) in [("bf16", &bf16 as &dyn Fn(f32) -> f32), ("f16", &f16)] {
         bench.collect(dtype, &["--dtype", dtype]);
         let mut store = ActivationStore::open(&bench.path(dtype)).unwrap();
         assert_eq!(store.settings().bytes_per_row(), 2 * 256 + 24);
@@ -91,7 +90,7 @@ fn sixteen_bits_are_the_thirty_two_rounded() {
 #[test]
 fn documents_and_contexts_are_counted_through_all_files() {
     let bench = Bench::new(6);
-    bench.collect("out", &[]);
+    let summary: Value = serde_json::from_str(&bench.collect("out", &["--json"])).unwrap();
     let mut store = ActivationStore::open(&bench.path("out")).unwrap();
 
     let origins: Vec<Origins> = all(&mut store).into_iter().map(|(_, origins)| origins).collect();
@@ -105,6 +104,9 @@ fn documents_and_contexts_are_counted_through_all_files() {
     assert_eq!(store.settings().rows, documents.len() as u64);
     let names: Vec<&str> = text.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!((names, text.documents), (vec!["a.txt", "b.jsonl"], 7));
+    assert_eq!(summary["rows"], store.settings().rows);
+    assert_eq!(summary["tokens"], text.contexts * CONTEXT as u64);
+    assert_eq!((&summary["documents"], &summary["made"]), (&7.into(), &store.len().into()));
 }
 
 #[test]

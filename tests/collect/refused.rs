@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nanoscope_corpus::{ActivationStore, Segments};
+use nanoscope_checkpoint::WeightDtype;
+use nanoscope_corpus::{ActivationStore, Collection, Part, Segments, Settings};
 
 use crate::{Bench, failure, stderr};
 
@@ -100,16 +101,21 @@ fn a_manifest_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_is_found_out_before_anything_is_made() {
+fn a_run_that_makes_nothing_leaves_nothing_that_others_must_agree_with() {
     let bench = Bench::new(4);
-    bench.collect("out", &[]);
+    bench.collect("f32", &[]);
+    let settings = |dtype| Settings {
+        dtype,
+        ..ActivationStore::open(&bench.path("f32")).unwrap().settings().clone()
+    };
 
-    // The store's folder is on a disk with less room than 2^60 bytes.
-    let text = bench.path("out");
-    let free = nanoscope_corpus::free(&text).unwrap();
-    assert!(free > 0 && free < 1 << 60);
-    let error = nanoscope_corpus::CorpusError::NoRoom { path: text, needed: 1 << 60, free };
-    assert!(error.to_string().contains("needs 1152921504606846976 bytes (1152921504.61 GB), and"));
+    let full = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::F32));
+    let error = full.unwrap().check_room(1 << 60).unwrap_err().to_string();
+
+    assert!(error.contains("needs 1152921504606846976 bytes (1152921504.61 GB), and "), "{error}");
+    assert!(bench.files("out").is_empty(), "{:?}", bench.files("out").keys());
+    let half = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::BF16));
+    half.unwrap().check_room(1).unwrap();
 }
 
 #[test]

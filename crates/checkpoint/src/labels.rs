@@ -30,12 +30,25 @@ impl Labels {
         let mut labels = neuronpedia::read(dir, d_sae)?;
         let path = dir.join(LABELS_FILE);
         if path.is_file() {
-            for (key, label) in json::read::<BTreeMap<String, String>>(&path)? {
-                match key.parse::<u32>() {
-                    Ok(feature) if (feature as usize) < d_sae => labels.insert(feature, label),
-                    _ => return Err(CheckpointError::LabelOfNoFeature { path, key, d_sae }),
-                };
-            }
+            labels.extend(Self::read_file(&path, d_sae)?.labels);
+        }
+        Ok(Self { labels })
+    }
+
+    /// Reads the labels in `path`, a file as [`LABELS_FILE`] is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and if there is no such file.
+    pub fn read_file(path: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
+        let mut labels = BTreeMap::new();
+        for (key, label) in json::read::<BTreeMap<String, String>>(path)? {
+            match key.parse::<u32>() {
+                Ok(feature) if (feature as usize) < d_sae => labels.insert(feature, label),
+                _ => {
+                    let path = path.to_owned();
+                    return Err(CheckpointError::LabelOfNoFeature { path, key, d_sae });
+                }
+            };
         }
         Ok(Self { labels })
     }

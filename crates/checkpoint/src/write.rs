@@ -1,10 +1,11 @@
 //! Files that are there completely or not at all.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use safetensors::tensor::View;
+use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::error::CheckpointError;
@@ -76,16 +77,45 @@ pub fn save_tensors<V: View>(
 /// complete. A run that is killed leaves that file and no other, and the next one writes over it.
 ///
 /// # Errors
-/// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+/// [`CheckpointError::Io`].
 pub fn save_tensors_through<V: View>(
     temporary: &Path,
     path: &Path,
     tensors: impl IntoIterator<Item = (String, V)>,
 ) -> Result<(), CheckpointError> {
     through(temporary, path, || {
-        safetensors::serialize_to_file(tensors, None, temporary)
-            .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })
+        File::create(temporary)
+            .and_then(|file| write_safetensors(BufWriter::new(file), tensors.into_iter().collect()))
+            .map_err(|source| CheckpointError::io(path, source))
     })
+}
+
+/// Writes a safetensors file as the safetensors crate does. That one's own function goes through a
+/// file with a random name, which stays when the process is killed, and makes it private.
+fn write_safetensors<V: View>(
+    mut file: impl Write,
+    mut tensors: Vec<(String, V)>,
+) -> io::Result<()> {
+    // The widest numbers first, so that each tensor is aligned.
+    tensors.sort_by(|(a_name, a), (b_name, b)| {
+        b.dtype().bitsize().cmp(&a.dtype().bitsize()).then_with(|| a_name.cmp(b_name))
+    });
+    let (mut header, mut from) = (serde_json::Map::new(), 0);
+    for (name, tensor) in &tensors {
+        let to = from + tensor.data_len();
+        let entry =
+            json!({"dtype": tensor.dtype(), "shape": tensor.shape(), "data_offsets": [from, to]});
+        header.insert(name.clone(), entry);
+        from = to;
+    }
+    let mut header = serde_json::to_vec(&header).expect("names and numbers are JSON");
+    header.resize(header.len().next_multiple_of(8), b' ');
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    for (_, tensor) in &tensors {
+        file.write_all(&tensor.data())?;
+    }
+    file.flush()
 }
 
 /// Writes `bytes` to `path`, at once or not at all, with `temporary`, in the same folder, as the
@@ -114,4 +144,35 @@ fn through(
         let _ = fs::remove_file(temporary);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::*;
+
+    #[test]
+    fn a_file_written_through_a_name_of_its_own_is_as_the_safetensors_crate_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, temporary) = (dir.path().join("a"), dir.path().join("a.partial"));
+        let (wide, narrow) = ([1; 16], [2; 6]);
+        let tensors = || {
+            let view = |dtype, shape, data| TensorView::new(dtype, shape, data).unwrap();
+            [
+                ("b".to_owned(), view(Dtype::BF16, vec![3, 1], &narrow)),
+                ("c".to_owned(), view(Dtype::I64, vec![2], &wide)),
+                ("a".to_owned(), view(Dtype::I32, vec![4], &wide)),
+            ]
+        };
+
+        fs::write(&temporary, [0; 1000]).unwrap();
+        save_tensors_through(&temporary, &path, tensors()).unwrap();
+
+        let found = fs::read(&path).unwrap();
+        assert_eq!(found, safetensors::serialize(tensors(), None).unwrap());
+        assert_eq!(SafeTensors::deserialize(&found).unwrap().tensor("b").unwrap().data(), narrow);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

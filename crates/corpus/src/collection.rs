@@ -26,7 +26,7 @@ pub struct Collection {
     dir: PathBuf,
     part: Part,
     settings: Settings,
-    journal: File,
+    journal: Journal,
     done: BTreeMap<u64, ShardEntry>,
 }
 
@@ -39,16 +39,14 @@ impl Collection {
     /// [`CorpusError::Manifest`], [`CorpusError::Io`].
     pub fn begin(dir: &Path, part: Part, settings: Settings) -> Result<Self, CorpusError> {
         fs::create_dir_all(dir).map_err(|source| CorpusError::io(dir, source))?;
-        let path = dir.join(part.journal_name());
-        let journal = lock(&path)?;
+        let mut journal = Journal::lock(dir.join(part.journal_name()))?;
         let mut done = BTreeMap::new();
-        let mut whole = None;
         for (found, kind) in in_folder(dir)? {
             let Some((manifest, bytes)) = Manifest::read(&found, kind)? else { continue };
             manifest.agrees(&found, &settings, part.of)?;
             if manifest.part == part {
                 if kind == Kind::Journal {
-                    whole = Some(bytes);
+                    journal.whole = bytes;
                 }
                 done.extend(manifest.shards.into_iter().map(|entry| (entry.shard, entry)));
             }
@@ -56,14 +54,8 @@ impl Collection {
         done.retain(|&shard, entry| {
             fs::metadata(shard_path(dir, shard)).is_ok_and(|file| file.len() == entry.bytes)
         });
-        let io = |source| CorpusError::io(&path, source);
-        // What follows the last whole line was being written when the run was killed.
-        journal.set_len(whole.unwrap_or(0)).map_err(io)?;
-        let mut collection = Self { dir: dir.to_owned(), part, settings, journal, done };
-        if whole.is_none() {
-            collection.note(&Manifest::new(part, collection.settings.clone(), Vec::new()))?;
-        }
-        Ok(collection)
+        journal.cut()?;
+        Ok(Self { dir: dir.to_owned(), part, settings, journal, done })
     }
 
     /// The shards of this part that are to be made yet, ascending.
@@ -146,7 +138,10 @@ impl Collection {
         save_tensors_through(&partial(&path), &path, tensors)?;
         let bytes = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?.len();
         let entry = ShardEntry { shard, rows: rows.len, bytes, sha256: file_sha256(&path)? };
-        self.note(&entry)?;
+        if self.journal.whole == 0 {
+            self.journal.note(&Manifest::new(self.part, self.settings.clone(), Vec::new()))?;
+        }
+        self.journal.note(&entry)?;
         self.done.insert(shard, entry);
         Ok(())
     }
@@ -166,18 +161,52 @@ impl Collection {
         let mut text = serde_json::to_vec_pretty(&manifest).expect("a manifest is JSON");
         text.push(b'\n');
         write_through(&partial(&path), &path, &text)?;
-        let journal = self.dir.join(self.part.journal_name());
-        fs::remove_file(&journal).map_err(|source| CorpusError::io(journal, source))
+        let journal = &self.journal.path;
+        fs::remove_file(journal).map_err(|source| CorpusError::io(journal, source))
+    }
+}
+
+/// The file that says which shards are complete. It is held by one run at a time, and is gone when
+/// that one has made none, so that a run that was refused can be followed by one with other settings.
+#[derive(Debug)]
+struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    whole: u64,
+}
+
+impl Journal {
+    fn lock(path: PathBuf) -> Result<Self, CorpusError> {
+        let file = File::options().read(true).append(true).create(true).open(&path);
+        let file = file.map_err(|source| CorpusError::io(&path, source))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(CorpusError::Busy { path }),
+            // Some network file systems know no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, file, whole: 0 }),
+        }
     }
 
-    /// Appends a line to the journal.
+    /// Takes off what follows the last whole line: it was being written when a run was killed.
+    fn cut(&self) -> Result<(), CorpusError> {
+        self.file.set_len(self.whole).map_err(|source| CorpusError::io(&self.path, source))
+    }
+
     fn note(&mut self, line: &impl Serialize) -> Result<(), CorpusError> {
         let mut text = serde_json::to_vec(line).expect("a journal is JSON");
         text.push(b'\n');
-        self.journal
-            .write_all(&text)
-            .and_then(|()| self.journal.sync_data())
-            .map_err(|source| CorpusError::io(self.dir.join(self.part.journal_name()), source))
+        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        written.map_err(|source| CorpusError::io(&self.path, source))?;
+        self.whole += text.len() as u64;
+        Ok(())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.file.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -199,16 +228,6 @@ pub fn free(dir: &Path) -> Result<u64, CorpusError> {
 /// is written over.
 fn partial(path: &Path) -> PathBuf {
     path.with_added_extension("partial")
-}
-
-fn lock(path: &Path) -> Result<File, CorpusError> {
-    let io = |source| CorpusError::io(path, source);
-    let journal = File::options().read(true).append(true).create(true).open(path).map_err(io)?;
-    match journal.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(CorpusError::Busy { path: path.to_owned() }),
-        // Some network file systems know no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(journal),
-    }
 }
 
 /// A tensor whose bytes are made when they are written.

@@ -9,6 +9,7 @@
 //! time. What the activations are used for is others' business.
 
 mod collection;
+mod contained;
 mod context;
 mod digest;
 mod documents;

@@ -11,6 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::CorpusError;
+use crate::contained::contained;
 
 /// The texts of a column, a few rows at a time; a row without a text is passed over.
 pub(crate) struct ParquetText {
@@ -30,10 +31,8 @@ impl ParquetText {
     pub(crate) fn open(path: &Path, column: &str, limit: usize) -> Result<Self, CorpusError> {
         let file = File::open(path).map_err(|source| CorpusError::io(path, source))?;
         let metadata = file.metadata().map_err(|source| CorpusError::io(path, source))?;
-        let reader = SerializedFileReader::new(file).map_err(|source| CorpusError::Parquet {
-            path: path.to_owned(),
-            row_group: None,
-            source,
+        let reader = guarded(|| SerializedFileReader::new(file)).map_err(|source| {
+            CorpusError::Parquet { path: path.to_owned(), row_group: None, source }
         })?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let at = schema.columns().iter().position(|found| found.path().string() == column);
@@ -99,8 +98,8 @@ impl ParquetText {
             });
         }
         let damaged = |source| self.damaged(group, source);
-        let reader = self.reader.get_row_group(group).map_err(damaged)?;
-        match reader.get_column_reader(self.column).map_err(damaged)? {
+        let open = || self.reader.get_row_group(group)?.get_column_reader(self.column);
+        match guarded(open).map_err(damaged)? {
             ColumnReader::ByteArrayColumnReader(reader) => self.open = Some((reader, 0)),
             _ => return Err(damaged(ParquetError::General("the column changes its type".into()))),
         }
@@ -115,7 +114,7 @@ impl ParquetText {
         let Some((reader, given)) = &mut self.open else { return Ok(()) };
         let mut values: Vec<ByteArray> = Vec::new();
         let mut levels = Vec::new();
-        let read = reader.read_records(ROWS, Some(&mut levels), None, &mut values);
+        let read = guarded(|| reader.read_records(ROWS, Some(&mut levels), None, &mut values));
         let (rows, ..) = read.map_err(|source| CorpusError::Parquet {
             path: self.path.clone(),
             row_group: Some(group),
@@ -148,4 +147,9 @@ impl ParquetText {
     fn damaged(&self, row_group: usize, source: ParquetError) -> CorpusError {
         CorpusError::Parquet { path: self.path.clone(), row_group: Some(row_group), source }
     }
+}
+
+/// Does `work` of the parquet crate, which panics on some damaged files.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    contained(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }

@@ -1,1 +1,73 @@
 //! Pages about features: a folder of static HTML, and Neuronpedia's export.
+//!
+//! [`Dashboard::build`] runs a model on a text twice and gathers what the features of one SAE do;
+//! [`Dashboard::write`] makes the folder, [`Dashboard::write_neuronpedia`] the export.
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//!
+//! use nanoscope_corpus::Context;
+//! use nanoscope_dashboard::{Dashboard, Options};
+//! # use burn::tensor::Tensor;
+//! # use nanoscope_hooks::HookPoint;
+//! # use nanoscope_runtime::InterpretableModel;
+//! # use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+//! # use nanoscope_transformer::{Era, Gpt, GptShape};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let device = nanoscope_device::for_tests();
+//! # let shape = GptShape {
+//! #     sequence_len: 32, vocab_size: 50, n_layer: 1, n_head: 2, n_kv_head: 1, n_embd: 64,
+//! # };
+//! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
+//! # let sae = Sae::new(SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 })?, SaeWeights::new(
+//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
+//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
+//! # ))?;
+//! # let hook = HookPoint::ResidPost(0);
+//! # let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
+//! let text = Context { index: 0, tokens: vec![3, 1, 4, 1, 5], documents: vec![0; 5] };
+//! let contexts = || Ok([Ok(text.clone())].into_iter());
+//!
+//! let options = Options::new(0..64);
+//! let mut on = |_| ControlFlow::Continue(());
+//! let dashboard = Dashboard::build(&model, hook, &options, contexts, |_| None, &mut on)?;
+//!
+//! assert_eq!((dashboard.tokens, dashboard.features.len()), (5, 64));
+//! let folder = tempfile::tempdir()?;
+//! let page = dashboard.write(&folder.path().join("pages"), "random", model.tokenizer())?;
+//! assert!(page.is_file());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The text comes from `nanoscope-corpus`, models and labels from `nanoscope-checkpoint`; this
+//! crate reads no foreign file, and writes only what it makes.
+
+mod auto_label;
+mod dashboard;
+mod error;
+mod example;
+mod gather;
+mod layout;
+mod neighbours;
+mod neuronpedia;
+mod options;
+mod pack;
+mod pairs;
+mod principal;
+mod quantile;
+mod site;
+mod token_text;
+mod view;
+
+pub use dashboard::{Bars, Dashboard, FeaturePage, Together};
+pub use error::DashboardError;
+pub use example::Example;
+pub use gather::{Activity, BARS};
+pub use layout::ROUNDS;
+pub use neuronpedia::Export;
+pub use options::{Options, Progress, Stage};
+pub use pack::{pack, unpack};
+pub use quantile::{QUANTILES, Quantile};
+pub use site::{check_place, own_labels};

@@ -1,1 +1,62 @@
 //! How good a sparse autoencoder is: reconstruction, sparsity, the model with it spliced in.
+//!
+//! ```
+//! use nanoscope_corpus::Context;
+//! use nanoscope_evaluate::{Group, Options, Subject, evaluate};
+//! use nanoscope_hooks::HookPoint;
+//! # use burn::tensor::Tensor;
+//! # use nanoscope_runtime::InterpretableModel;
+//! # use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+//! # use nanoscope_transformer::{Era, Gpt, GptShape};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let device = nanoscope_device::for_tests();
+//! # let shape = GptShape {
+//! #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 32,
+//! # };
+//! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
+//! # let sae = Sae::new(SaeConfig::new(32, 32, Architecture::SignedTopK { k: 4 })?, SaeWeights::new(
+//! #     Tensor::eye(32, &device), Tensor::zeros([32], &device),
+//! #     Tensor::eye(32, &device), Tensor::zeros([32], &device),
+//! # ))?;
+//! # let model = InterpretableModel::new(gpt);
+//! let subject = Subject::new(&model, "mine", (HookPoint::ResidPost(1), None), sae)?;
+//! let contexts = [Ok(Context { index: 0, tokens: vec![3, 1, 4, 1, 5], documents: vec![0; 5] })];
+//!
+//! let [evaluation] = evaluate(&model, &[subject], contexts, Options::default(), |_| {})?
+//!     .try_into()
+//!     .unwrap();
+//!
+//! assert_eq!(evaluation.get(Group::Sparsity, "l0"), 4.0);
+//! let clean = evaluation.get(Group::Performance, "ce_loss_without_sae");
+//! assert!(evaluation.get(Group::Performance, "ce_loss_with_sae") != clean);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The metrics and their formulas are those of SAELens's `evals.py`, SAEBench's core evaluation,
+//! nanochat-SAE's evaluator and a few of others; [`METRICS`] is the table of them. Sums are taken in
+//! float64, batch by batch. No file is read or written, and no clock.
+
+mod batches;
+mod error;
+mod evaluate;
+mod geometry;
+mod losses;
+mod mean;
+mod pass;
+mod plot;
+mod reconstruction;
+mod reference;
+mod saebench;
+mod sparsity;
+mod subject;
+mod sums;
+mod table;
+
+pub use error::EvaluateError;
+pub use evaluate::{Evaluation, Options, evaluate};
+pub use plot::{Point, plot};
+pub use saebench::{RunFacts, details, saebench};
+pub use subject::Subject;
+pub use table::{FEATURE_METRICS, FeatureMetric, Group, METRICS, Metric};

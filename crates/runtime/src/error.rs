@@ -75,6 +75,14 @@ pub enum RuntimeError {
         /// What is wrong with it.
         source: SaeError,
     },
+    /// The SAE has no such feature.
+    #[error("the SAE at {hook} was asked for a feature that it does not have")]
+    NoSuchFeature {
+        /// Where the SAE is.
+        hook: HookPoint,
+        /// Which feature, and how many there are.
+        source: SaeError,
+    },
     /// An intervention cannot act on its target.
     #[error("the intervention `{intervention}` cannot be applied")]
     Target {

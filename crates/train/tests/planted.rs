@@ -173,7 +173,7 @@ fn a_batch_of_not_a_number_changes_nothing() {
         let mut trainer = Trainer::new(&recipe(method), D_IN, &first.at[0], &device).unwrap();
         let before = trainer.snapshot();
 
-        let error = trainer.step(&[f32::NAN; BATCH * D_IN]).unwrap_err();
+        let error = trainer.step(&vec![f32::NAN; BATCH * D_IN]).unwrap_err();
 
         assert!(error.to_string().contains("the training has diverged"), "{name}: {error}");
         assert_eq!(trainer.snapshot().tensors["decoder"], before.tensors["decoder"], "{name}");

@@ -303,10 +303,15 @@ impl Gpt {
         router.route(HookPoint::FinalNormalized, x)
     }
 
+    /// The logits of what is at [`HookPoint::FinalNormalized`]: unembedding and softcap.
+    ///
+    /// Rows are independent, so whoever has a large vocabulary and little memory runs a pass for
+    /// the last position's logits, keeps what is at that point, and unembeds a few rows at a time.
+    ///
     /// # Shapes
     /// - `x`: `[batch, seq, n_embd]`, normed
-    /// - output: `[batch, seq, vocab_size]`
-    fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
+    /// - output: `[batch, seq, vocab_size]`, after the softcap
+    pub fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
         let logits = linear(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
         match self.config.constants.softcap {
             Some(softcap) => (logits / softcap).tanh() * softcap,

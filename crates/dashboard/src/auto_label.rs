@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use nanoscope_runtime::LogitEffect;
+
+use crate::gather::Activity;
+
+/// Tokens that a label names of each kind.
+const FIRES_ON: usize = 3;
+const PROMOTES: usize = 2;
+/// A token is named if it is at the peak of this share of the strongest examples, or before it.
+const SHARE_AT: f32 = 0.15;
+const SHARE_BEFORE: f32 = 0.5;
+
+/// A short label made of the tokens that a feature is strongest on and those that it promotes:
+/// `fires on " mom", " dad"; promotes " said"`. A guess, to find a feature again by; what it means
+/// is for a person to say.
+///
+/// `text` gives a token's text.
+pub(crate) fn auto_label(
+    activity: &Activity,
+    effect: Option<&LogitEffect>,
+    text: impl Fn(u32) -> String,
+) -> String {
+    let mut parts = Vec::new();
+    if activity.strongest.is_empty() {
+        parts.push("never fires here".to_owned());
+    } else {
+        let at = |peak: usize, tokens: &[u32]| Some(tokens[peak]);
+        let before = |peak: usize, tokens: &[u32]| Some(tokens[peak.checked_sub(1)?]);
+        let on = frequent(activity, SHARE_AT, at);
+        let after = frequent(activity, SHARE_BEFORE, before);
+        if !on.is_empty() {
+            parts.push(format!("fires on {}", quoted(&on, &text)));
+        } else if after.is_empty() {
+            parts.push("fires on many tokens".to_owned());
+        }
+        if on.is_empty() && !after.is_empty() {
+            parts.push(format!("fires after {}", quoted(&after, &text)));
+        }
+    }
+    if let Some(effect) = effect {
+        let promoted: Vec<u32> =
+            effect.promoted.iter().take(PROMOTES).map(|&(token, _)| token).collect();
+        if !promoted.is_empty() {
+            parts.push(format!("promotes {}", quoted(&promoted, &text)));
+        }
+    }
+    parts.join("; ")
+}
+
+/// The tokens that `pick` finds most often in the strongest examples, if their share is at least
+/// `least`.
+fn frequent(
+    activity: &Activity,
+    least: f32,
+    pick: impl Fn(usize, &[u32]) -> Option<u32>,
+) -> Vec<u32> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for example in &activity.strongest {
+        if let Some(token) = pick(example.peak as usize, &example.tokens) {
+            *counts.entry(token).or_default() += 1;
+        }
+    }
+    let least = (least * activity.strongest.len() as f32).ceil().max(1.0) as usize;
+    let mut counts: Vec<(u32, usize)> = counts.into_iter().filter(|&(_, n)| n >= least).collect();
+    // The token with the lower id is the more frequent one in most vocabularies.
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    counts.into_iter().take(FIRES_ON).map(|(token, _)| token).collect()
+}
+
+fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
+    let quoted: Vec<String> = tokens.iter().map(|&token| format!("\"{}\"", text(token))).collect();
+    quoted.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Example;
+
+    fn activity(windows: &[(&[u32], u32)]) -> Activity {
+        let example = |&(tokens, peak): &(&[u32], u32)| Example {
+            context: 0,
+            position: peak,
+            value: 1.0,
+            tokens: tokens.into(),
+            peak,
+            values: Box::new([(peak, 1.0)]),
+        };
+        Activity {
+            low: 0.0,
+            high: 1.0,
+            histogram: Vec::new(),
+            strongest: windows.iter().map(example).collect(),
+            quantiles: Vec::new(),
+        }
+    }
+
+    fn label(windows: &[(&[u32], u32)], promoted: &[u32]) -> String {
+        let promoted = promoted.iter().map(|&token| (token, 1.0)).collect();
+        let effect = LogitEffect { promoted, suppressed: Vec::new() };
+        auto_label(&activity(windows), Some(&effect), |token| format!(" t{token}"))
+    }
+
+    #[test]
+    fn a_label_names_the_tokens_at_the_peaks_and_those_that_are_promoted() {
+        let windows: [(&[u32], u32); 4] = [(&[1, 7], 1), (&[2, 7, 3], 1), (&[8], 0), (&[7, 8], 1)];
+
+        assert_eq!(
+            label(&windows, &[4, 5, 6]),
+            "fires on \" t7\", \" t8\"; promotes \" t4\", \" t5\""
+        );
+    }
+
+    #[test]
+    fn a_feature_of_many_tokens_is_named_after_the_token_before() {
+        let windows: Vec<[u32; 2]> = (10..20).map(|token| [3, token]).collect();
+        let windows: Vec<(&[u32], u32)> = windows.iter().map(|w| (w.as_slice(), 1)).collect();
+
+        assert_eq!(label(&windows, &[]), "fires after \" t3\"");
+        let alone: Vec<(&[u32], u32)> = windows.iter().map(|(w, _)| (&w[1..], 0)).collect();
+        assert_eq!(label(&alone, &[]), "fires on many tokens");
+    }
+
+    #[test]
+    fn a_feature_that_never_fires_says_so() {
+        assert_eq!(label(&[], &[4]), "never fires here; promotes \" t4\"");
+    }
+}

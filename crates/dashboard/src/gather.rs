@@ -1,0 +1,274 @@
+use std::ops::{ControlFlow, Range};
+
+use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{FeatureStats, InterpretableModel};
+use nanoscope_sae::SparseFeatures;
+use nanoscope_transformer::TokenBatch;
+
+use crate::example::{Example, Firing, Strongest};
+use crate::pairs::Pairs;
+use crate::quantile::{QUANTILES, Quantile, Sample, priority};
+use crate::{DashboardError, Options, Progress, Stage};
+
+/// Bars of a histogram.
+pub const BARS: usize = 40;
+
+/// What the features of a range do on a text.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) stats: FeatureStats,
+    /// Per feature of the SAE, the sum of its squared values.
+    pub(crate) squares: Vec<f64>,
+    pub(crate) pairs: Pairs,
+    pub(crate) contexts: u64,
+    /// Those of the range, in order.
+    pub(crate) features: Vec<Activity>,
+}
+
+/// What one feature does on a text, beside its statistics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activity {
+    /// Values that are not 0 lie above this one, or are it: 0, or the smallest if that is less.
+    pub low: f32,
+    /// The largest value; 0 if the feature does not fire.
+    pub high: f32,
+    /// How many tokens have a value in each of [`BARS`] equal parts of `low..=high`, zeros left out.
+    pub histogram: Vec<u32>,
+    /// Where it is strongest, the largest value first.
+    pub strongest: Vec<Example>,
+    /// Samples from the whole range of its values, from the smallest values to the largest.
+    pub quantiles: Vec<Quantile>,
+}
+
+/// Reads the text twice: what the range of a feature's values is must be known before they can be
+/// sorted into intervals.
+pub(crate) fn gather<I>(
+    (model, hook): (&InterpretableModel, HookPoint),
+    options: &Options,
+    mut contexts: impl FnMut() -> Result<I, CorpusError>,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Gathered, DashboardError>
+where
+    I: Iterator<Item = Result<Context, CorpusError>>,
+{
+    let d_sae = model.sae(hook)?.config().d_sae();
+    let mut pass = Pass { model, hook, special: options.special };
+
+    let mut survey = Survey {
+        stats: FeatureStats::new(d_sae, 0),
+        squares: vec![0.0; d_sae],
+        smallest: vec![0.0; d_sae],
+        pairs: Pairs::new(options.features.clone(), d_sae),
+    };
+    let mut read = 0;
+    let mut tokens = 0;
+    for context in contexts()? {
+        let context = context?;
+        survey.add(&pass.run(&context)?);
+        read += 1;
+        tokens += context.tokens.len() as u64;
+        tell(progress, Stage::Surveying, tokens)?;
+    }
+    let Survey { stats, squares, smallest, mut pairs } = survey;
+    if stats.tokens() == 0 {
+        return Err(DashboardError::NoTokens);
+    }
+    pairs.settle();
+
+    let gatherers = options.features.clone();
+    let gatherers = gatherers.map(|feature| {
+        let high = stats.get(feature).max.max(0.0);
+        Gatherer::new(feature, smallest[feature as usize], high)
+    });
+    let mut gatherers: Vec<Gatherer> = gatherers.collect();
+    let mut tokens = 0;
+    for context in contexts()? {
+        let context = context?;
+        let features = pass.run(&context)?;
+        for (_, row) in features.counted() {
+            pairs.count(row);
+        }
+        features.by_feature(&options.features, |feature, at| {
+            let gatherer = &mut gatherers[(feature - options.features.start) as usize];
+            gatherer.add(Firing { context: &context, at }, &features, options);
+        });
+        tokens += context.tokens.len() as u64;
+        tell(progress, Stage::Gathering, tokens)?;
+    }
+    let features = gatherers.into_iter().map(Gatherer::finish).collect();
+    Ok(Gathered { stats, squares, pairs, contexts: read, features })
+}
+
+pub(crate) fn tell(
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    stage: Stage,
+    done: u64,
+) -> Result<(), DashboardError> {
+    match progress(Progress { stage, done }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(DashboardError::Interrupted),
+    }
+}
+
+/// The model, run context by context.
+struct Pass<'m> {
+    model: &'m InterpretableModel,
+    hook: HookPoint,
+    special: Special,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, context: &Context) -> Result<Rows, DashboardError> {
+        let tokens = TokenBatch::new(std::slice::from_ref(&context.tokens))?;
+        let features = self.model.features_at(self.hook, &tokens)?;
+        let tokenizer = self.model.tokenizer();
+        let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
+        let counts = |&id: &u32| self.special == Special::Keep || !is_special(id);
+        Ok(Rows::new(features, context.tokens.iter().map(counts).collect()))
+    }
+}
+
+/// The features of a context, and which of its tokens count.
+struct Rows {
+    features: SparseFeatures,
+    entries: Vec<(u32, f32)>,
+    starts: Vec<usize>,
+    counts: Vec<bool>,
+}
+
+impl Rows {
+    fn new(features: SparseFeatures, counts: Vec<bool>) -> Self {
+        let (starts, indices, values) = features.csr();
+        let entries = indices.iter().copied().zip(values.iter().copied()).collect();
+        Self { starts: starts.to_vec(), entries, counts, features }
+    }
+
+    /// The tokens that count, with their features.
+    fn counted(&self) -> impl Iterator<Item = (u32, &[(u32, f32)])> {
+        let row = |at: usize| (at as u32, &self.entries[self.starts[at]..self.starts[at + 1]]);
+        (0..self.counts.len()).filter(|&at| self.counts[at]).map(row)
+    }
+
+    /// Calls `each` with every feature of `range` that fires, and where it does.
+    fn by_feature(&self, range: &Range<u32>, mut each: impl FnMut(u32, &[(u32, f32)])) {
+        let mut entries: Vec<(u32, (u32, f32))> = Vec::new();
+        for row in 0..self.features.rows() {
+            let row_entries = self.entries[self.starts[row]..self.starts[row + 1]].iter();
+            let of_range = row_entries.filter(|(feature, _)| range.contains(feature));
+            entries.extend(of_range.map(|&(feature, value)| (feature, (row as u32, value))));
+        }
+        // Rows come in order, and a stable sort keeps them so.
+        entries.sort_by_key(|&(feature, _)| feature);
+        let mut at = Vec::new();
+        for group in entries.chunk_by(|a, b| a.0 == b.0) {
+            at.clear();
+            at.extend(group.iter().map(|&(_, at)| at));
+            each(group[0].0, &at);
+        }
+    }
+}
+
+/// The first pass.
+struct Survey {
+    stats: FeatureStats,
+    squares: Vec<f64>,
+    smallest: Vec<f32>,
+    pairs: Pairs,
+}
+
+impl Survey {
+    fn add(&mut self, rows: &Rows) {
+        let places = rows.counts.iter().map(|&counts| counts.then_some(0));
+        self.stats.add(&rows.features, places);
+        for (_, row) in rows.counted() {
+            for &(feature, value) in row {
+                self.squares[feature as usize] += f64::from(value).powi(2);
+                let smallest = &mut self.smallest[feature as usize];
+                *smallest = smallest.min(value);
+            }
+            self.pairs.survey(row);
+        }
+    }
+}
+
+/// One feature in the second pass.
+#[derive(Debug)]
+struct Gatherer {
+    feature: u32,
+    low: f32,
+    high: f32,
+    histogram: Vec<u32>,
+    strongest: Strongest,
+    samples: [Sample; QUANTILES],
+}
+
+impl Gatherer {
+    fn new(feature: u32, low: f32, high: f32) -> Self {
+        Self {
+            feature,
+            low,
+            high,
+            histogram: vec![0; BARS],
+            strongest: Strongest::default(),
+            samples: Default::default(),
+        }
+    }
+
+    fn add(&mut self, firing: Firing<'_>, rows: &Rows, options: &Options) {
+        let counts = |position: u32| rows.counts[position as usize];
+        for &(position, value) in firing.at.iter().filter(|&&(position, _)| counts(position)) {
+            self.histogram[part(self.low, self.high, value, BARS)] += 1;
+            let priority = priority(options.seed, self.feature, firing.context.index, position);
+            let sample = &mut self.samples[part(self.low, self.high, value, QUANTILES)];
+            let most = options.per_quantile;
+            sample.offer(priority, firing, (position, value), options.window, most);
+        }
+        self.strongest.offer(firing, counts, options.window, options.examples);
+    }
+
+    fn finish(self) -> Activity {
+        let Self { low, high, histogram, strongest, samples, .. } = self;
+        let quantiles = if high > low {
+            let bounds = |n| (edge(low, high, n, QUANTILES), edge(low, high, n + 1, QUANTILES));
+            let quantile = |(n, sample): (usize, Sample)| sample.into_quantile(bounds(n));
+            samples.into_iter().enumerate().map(quantile).collect()
+        } else {
+            Vec::new()
+        };
+        Activity { low, high, histogram, strongest: strongest.into_examples(), quantiles }
+    }
+}
+
+/// Where the `n`-th of `parts` equal parts of `low..=high` begins.
+pub(crate) fn edge(low: f32, high: f32, n: usize, parts: usize) -> f32 {
+    let width = f64::from(high) - f64::from(low);
+    if n == parts { high } else { (f64::from(low) + width * n as f64 / parts as f64) as f32 }
+}
+
+/// The part that `value` is in: the one at whose [`edge`] it is not yet over, the lowest of two.
+fn part(low: f32, high: f32, value: f32, parts: usize) -> usize {
+    (1..parts).take_while(|&n| value > edge(low, high, n, parts)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_in_the_part_whose_edges_hold_it() {
+        assert_eq!(part(0.0, 10.0, 2.0, 5), 0);
+        assert_eq!(part(0.0, 10.0, 2.1, 5), 1);
+        assert_eq!(part(0.0, 10.0, 10.0, 5), 4);
+        // A second run on another device may round upwards.
+        assert_eq!(part(0.0, 10.0, 10.001, 5), 4);
+        assert_eq!(part(-4.0, 6.0, -4.0, 5), 0);
+        assert_eq!(part(-4.0, 6.0, 0.5, 5), 2);
+        assert_eq!(part(0.0, 0.0, 0.0, 5), 0);
+        for n in 0..=40 {
+            let value = edge(0.0, 3.3, n, 40);
+            let found = part(0.0, 3.3, value, 40);
+            assert!(edge(0.0, 3.3, found, 40) <= value && value <= edge(0.0, 3.3, found + 1, 40));
+        }
+    }
+}

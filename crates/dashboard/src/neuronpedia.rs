@@ -1,0 +1,396 @@
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nanoscope_runtime::InterpretableModel;
+use serde_json::{Value, json};
+
+use crate::DashboardError;
+use crate::dashboard::{Bars, Dashboard, FeaturePage};
+use crate::example::Example;
+use crate::gather::{BARS, edge};
+use crate::quantile::mix;
+use crate::site::put;
+use crate::token_text::token_text;
+
+/// Features in one file, as SAEDashboard's default.
+const PER_FILE: usize = 128;
+/// Coordinates named in which a decoder row is largest, as SAEDashboard's default.
+const ALIGNED: usize = 3;
+
+/// What an export for Neuronpedia is called there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// `modelId`, such as `nanochat-d20`.
+    pub model: String,
+    /// The source set: what the SAEs of all layers have in common, such as `resid_post-2k`. A
+    /// source is called `LAYER-SET`.
+    pub set: String,
+    /// Who made it; `creatorId` and the names beside it.
+    pub creator: String,
+    /// What the text is called.
+    pub dataset: String,
+    /// When, in RFC 3339: `2026-01-31T12:00:00Z`.
+    pub created: String,
+    /// Tokens of a context.
+    pub context_len: usize,
+}
+
+impl Dashboard {
+    /// Writes what Neuronpedia's import takes, in SAEDashboard's layout, to a folder
+    /// `MODEL/LAYER-SET` in `dir`: `release.jsonl`, `model.jsonl`, `sourceset.jsonl`,
+    /// `source.jsonl`, `features/batch-N.jsonl.gz` and `activations/batch-N.jsonl.gz`, and
+    /// `explanations/batch-N.jsonl.gz` with the labels that there are. Automatic labels are left
+    /// out: there they would pass for explanations.
+    ///
+    /// Correlations with neurons need the activations, which are not kept; these lists are empty.
+    /// An export that is there already is replaced. Gives the folder.
+    ///
+    /// # Errors
+    /// [`DashboardError::Name`] if a name cannot be a folder's, [`DashboardError::NotOurs`] if
+    /// something else is there, [`DashboardError::Io`], or the SAE cannot be read.
+    pub fn write_neuronpedia(
+        &self,
+        dir: &Path,
+        model: &InterpretableModel,
+        export: &Export,
+    ) -> Result<PathBuf, DashboardError> {
+        for name in [&export.model, &export.set] {
+            check_name(name)?;
+        }
+        let folder = dir.join(&export.model);
+        let to = folder.join(self.source(export));
+        check_export(&to)?;
+        fs::create_dir_all(&folder).map_err(|source| DashboardError::io(&folder, source))?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".nanoscope-")
+            .tempdir_in(&folder)
+            .map_err(|source| DashboardError::io(&folder, source))?;
+        let new = temporary.path().join("new");
+        self.fill_export(&new, model, export)?;
+        if to.exists() {
+            let old = temporary.path().join("old");
+            fs::rename(&to, old).map_err(|source| DashboardError::io(&to, source))?;
+        }
+        fs::rename(&new, &to).map_err(|source| DashboardError::io(&to, source))?;
+        Ok(to)
+    }
+
+    /// The source's id; Neuronpedia takes the layer from its start.
+    fn source(&self, export: &Export) -> String {
+        format!("{}-{}", self.hook.layer().unwrap_or(0), export.set)
+    }
+
+    fn fill_export(
+        &self,
+        dir: &Path,
+        model: &InterpretableModel,
+        export: &Export,
+    ) -> Result<(), DashboardError> {
+        for part in ["features", "activations", "explanations"] {
+            let part = dir.join(part);
+            fs::create_dir_all(&part).map_err(|source| DashboardError::io(&part, source))?;
+        }
+        for (name, row) in self.descriptions(model, export) {
+            put(&dir.join(name), format!("{row}\n").as_bytes())?;
+        }
+        for (number, pages) in self.features.chunks(PER_FILE).enumerate() {
+            let indices: Vec<usize> = pages.iter().map(|page| page.feature as usize).collect();
+            let directions = model.sae(self.hook)?.directions(&indices)?;
+            let width = directions.dims()[1];
+            let directions: Vec<f32> = directions.into_data().iter::<f32>().collect();
+            let rows = pages.iter().zip(directions.chunks_exact(width));
+            let features =
+                rows.map(|(page, direction)| self.feature(page, direction, model, export));
+            let name = format!("batch-{number}.jsonl.gz");
+            pack_lines(&dir.join("features").join(&name), features)?;
+            let activations = pages.iter().flat_map(|page| self.activations(page, model, export));
+            pack_lines(&dir.join("activations").join(&name), activations)?;
+            let labelled = pages.iter().filter(|page| page.label.is_some());
+            let explanations: Vec<Value> =
+                labelled.map(|page| self.explanation(page, export)).collect();
+            if !explanations.is_empty() {
+                pack_lines(&dir.join("explanations").join(&name), explanations)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of one line.
+    fn descriptions(
+        &self,
+        model: &InterpretableModel,
+        export: &Export,
+    ) -> [(&'static str, Value); 4] {
+        let Export { model: id, set, creator, dataset, created, context_len } = export;
+        let shape = &model.gpt().config().shape;
+        let release = format!("{id}-{set}");
+        [
+            (
+                "release.jsonl",
+                json!({
+                    "name": release, "description": format!("SAEs of {id}"),
+                    "creatorName": creator, "creatorId": creator, "visibility": "PUBLIC",
+                    "isNewUi": false, "featured": false,
+                    "descriptionShort": format!("SAEs of {id}"), "urls": [],
+                    "creatorEmail": null, "creatorNameShort": creator,
+                    "defaultSourceSetName": set, "defaultSourceId": self.source(export),
+                    "defaultUmapSourceIds": [], "createdAt": created,
+                }),
+            ),
+            (
+                "model.jsonl",
+                json!({
+                    "id": id, "instruct": false, "creatorId": creator, "displayNameShort": id,
+                    "displayName": id, "tlensId": null, "dimension": shape.n_embd,
+                    "visibility": "PUBLIC", "defaultSourceSetName": set,
+                    "defaultSourceId": self.source(export), "inferenceEnabled": false,
+                    "layers": shape.n_layer, "neuronsPerLayer": shape.n_embd,
+                    "createdAt": created, "owner": creator, "updatedAt": created,
+                    "website": null,
+                }),
+            ),
+            (
+                "sourceset.jsonl",
+                json!({
+                    "modelId": id, "name": set, "creatorId": creator, "hasDashboards": true,
+                    "visibility": "PUBLIC", "description": format!("SAEs of {id}"), "type": "SAE",
+                    "creatorName": creator, "urls": [], "creatorEmail": null,
+                    "releaseName": release, "defaultOfModelId": null, "defaultRange": 1,
+                    "defaultShowBreaks": true, "showDfa": false, "showCorrelated": true,
+                    "showHeadAttribution": false, "showUmap": false, "createdAt": created,
+                }),
+            ),
+            (
+                "source.jsonl",
+                json!({
+                    "id": self.source(export), "modelId": id, "setName": set,
+                    "creatorId": creator, "hasDashboards": true, "inferenceEnabled": false,
+                    "inferenceHosts": [], "saelensConfig": null, "saelensRelease": null,
+                    "saelensSaeId": null, "hfRepoId": null, "hfFolderId": null,
+                    "visibility": "PUBLIC", "defaultOfModelId": null, "hasUmap": false,
+                    "hasUmapLogSparsity": false, "hasUmapClusters": false,
+                    "num_prompts": self.contexts, "num_tokens_in_prompt": context_len,
+                    "dataset": dataset, "notes": null, "createdAt": created,
+                }),
+            ),
+        ]
+    }
+
+    fn feature(
+        &self,
+        page: &FeaturePage,
+        direction: &[f32],
+        model: &InterpretableModel,
+        export: &Export,
+    ) -> Value {
+        let activity = &page.activity;
+        let text = |&(id, _): &(u32, f32)| token_text(model.tokenizer(), id);
+        let effect = |ends: &dyn Fn(&nanoscope_runtime::LogitEffect) -> Vec<(u32, f32)>| {
+            let ends = page.effect.as_ref().map(ends).unwrap_or_default();
+            let texts: Vec<String> = ends.iter().map(text).collect();
+            (texts, rounded(ends.iter().map(|&(_, value)| value)))
+        };
+        let (pos_str, pos_values) = effect(&|effect| effect.promoted.clone());
+        let (neg_str, neg_values) = effect(&|effect| effect.suppressed.clone());
+        let (aligned, aligned_values, aligned_l1) = alignment(direction);
+        let (near, cosines): (Vec<u32>, Vec<f32>) = page.nearest.iter().copied().unzip();
+        let together =
+            |of: fn(&crate::Together) -> f64| rounded(page.together.iter().map(|t| of(t) as f32));
+        let frequencies =
+            Bars { low: activity.low, high: activity.high, counts: activity.histogram.clone() };
+        let fires = (page.fires > 0).then_some(&frequencies);
+        json!({
+            "modelId": export.model, "layer": self.source(export),
+            "index": page.feature.to_string(), "creatorId": export.creator,
+            "createdAt": export.created, "maxActApprox": round(activity.high),
+            "hasVector": false, "vector": [], "vectorLabel": null,
+            "vectorDefaultSteerStrength": 10, "hookName": self.hook.to_string(),
+            "topkCosSimIndices": near, "topkCosSimValues": rounded(cosines),
+            "neuron_alignment_indices": aligned, "neuron_alignment_values": aligned_values,
+            "neuron_alignment_l1": aligned_l1,
+            "correlated_neurons_indices": [], "correlated_neurons_pearson": [],
+            "correlated_neurons_l1": [],
+            "correlated_features_indices":
+                page.together.iter().map(|t| t.feature).collect::<Vec<_>>(),
+            "correlated_features_pearson": together(|t| t.pearson),
+            // SAEDashboard calls it l1, and puts the cosine there.
+            "correlated_features_l1": together(|t| t.cosine),
+            "neg_str": neg_str, "neg_values": neg_values,
+            "pos_str": pos_str, "pos_values": pos_values,
+            "frac_nonzero": self.density(page),
+            "freq_hist_data_bar_heights": heights(fires),
+            "freq_hist_data_bar_values": middles(fires),
+            "logits_hist_data_bar_heights": heights(page.effects.as_ref()),
+            "logits_hist_data_bar_values": middles(page.effects.as_ref()),
+            "decoder_weights_dist": [], "sourceSetName": export.set,
+        })
+    }
+
+    fn activations(
+        &self,
+        page: &FeaturePage,
+        model: &InterpretableModel,
+        export: &Export,
+    ) -> Vec<Value> {
+        let activity = &page.activity;
+        // −1 marks the strongest, as in SAEDashboard.
+        let strongest = activity
+            .strongest
+            .iter()
+            .map(|example| (example, [-1.0, f64::from(round(activity.high)), -1.0]));
+        let sampled = activity.quantiles.iter().flat_map(|quantile| {
+            let share = quantile.count as f64 / page.fires as f64;
+            let bin = [round(quantile.from).into(), round(quantile.to).into(), share];
+            quantile.examples.iter().map(move |example| (example, bin))
+        });
+        let row = |(number, (example, bin)): (usize, (&Example, [f64; 3]))| {
+            let mut values = vec![0.0_f32; example.tokens.len()];
+            for &(at, value) in &example.values {
+                values[at as usize] = value;
+            }
+            let first = |wanted: f32| values.iter().position(|&value| value == wanted);
+            let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let min = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let tokens = example.tokens.iter().map(|&id| token_text(model.tokenizer(), id));
+            json!({
+                "id": self.id(export, page.feature, number as u64),
+                "tokens": tokens.collect::<Vec<_>>(), "index": page.feature.to_string(),
+                "layer": self.source(export), "modelId": export.model,
+                "maxValue": round(max), "maxValueTokenIndex": first(max),
+                "minValue": round(min), "values": rounded(values.iter().copied()),
+                "creatorId": export.creator, "dataSource": export.dataset,
+                "dataIndex": example.context.to_string(), "dfaValues": [],
+                "dfaTargetIndex": null, "dfaMaxValue": null, "createdAt": export.created,
+                "lossValues": [], "logitContributions": null, "binMin": bin[0],
+                "binMax": bin[1], "binContains": bin[2], "qualifyingTokenIndex": example.peak,
+                "zIndices": null, "zValues": null,
+            })
+        };
+        strongest.chain(sampled).enumerate().map(row).collect()
+    }
+
+    fn explanation(&self, page: &FeaturePage, export: &Export) -> Value {
+        json!({
+            "id": self.id(export, page.feature, u64::MAX), "modelId": export.model,
+            "layer": self.source(export), "index": page.feature.to_string(),
+            "description": page.label, "authorId": export.creator, "typeName": null,
+            "explanationModelName": null, "triggeredByUserId": null, "notes": null,
+            "scoreV1": null, "scoreV2": null,
+            "umap_x": page.place[0], "umap_y": page.place[1], "umap_cluster": null,
+            "embedding": null, "createdAt": export.created, "updatedAt": export.created,
+        })
+    }
+
+    /// 25 characters that no other row has, as the ids there are.
+    fn id(&self, export: &Export, feature: u32, number: u64) -> String {
+        let names = [&export.model, &export.set, &export.created].map(|name| name.bytes());
+        let mut hash = self.fingerprint;
+        names.into_iter().flatten().for_each(|byte| hash = mix(hash ^ u64::from(byte)));
+        let hash = mix(hash ^ u64::from(feature));
+        let (high, low) = (mix(hash ^ number), mix(mix(hash) ^ number) as u32);
+        format!("c{high:016x}{low:08x}")
+    }
+}
+
+/// The coordinates in which a decoder row is largest, their values, and their share of its L1 norm.
+fn alignment(direction: &[f32]) -> (Vec<usize>, Vec<f32>, Vec<f32>) {
+    let mut order: Vec<usize> = (0..direction.len()).collect();
+    order.sort_by(|&a, &b| direction[b].abs().total_cmp(&direction[a].abs()).then(a.cmp(&b)));
+    order.truncate(ALIGNED);
+    let l1: f32 = direction.iter().map(|x| x.abs()).sum();
+    let share = |&at: &usize| if l1 > 0.0 { direction[at].abs() / l1 } else { 0.0 };
+    let values = rounded(order.iter().map(|&at| direction[at]));
+    let shares = rounded(order.iter().map(share));
+    (order, values, shares)
+}
+
+fn heights(bars: Option<&Bars>) -> Vec<u32> {
+    bars.map_or_else(Vec::new, |bars| bars.counts.clone())
+}
+
+fn middles(bars: Option<&Bars>) -> Vec<f32> {
+    let Some(bars) = bars else { return Vec::new() };
+    let at = |n| edge(bars.low, bars.high, n, BARS);
+    rounded((0..BARS).map(|n| f32::midpoint(at(n), at(n + 1))))
+}
+
+/// Three decimal places, as SAEDashboard rounds.
+fn rounded(values: impl IntoIterator<Item = f32>) -> Vec<f32> {
+    values.into_iter().map(round).collect()
+}
+
+fn round(value: f32) -> f32 {
+    if value.is_finite() { ((f64::from(value) * 1000.0).round() / 1000.0) as f32 } else { 0.0 }
+}
+
+fn pack_lines(path: &Path, rows: impl IntoIterator<Item = Value>) -> Result<(), DashboardError> {
+    let io = |source| DashboardError::io(path, source);
+    let file = fs::File::create(path).map_err(io)?;
+    let mut encoder = GzEncoder::new(std::io::BufWriter::new(file), Compression::default());
+    for row in rows {
+        writeln!(encoder, "{row}").map_err(io)?;
+    }
+    encoder.finish().and_then(|mut file| file.flush()).map_err(io)
+}
+
+/// A name becomes a folder: it must not lead anywhere else.
+fn check_name(name: &str) -> Result<(), DashboardError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') {
+        Ok(())
+    } else {
+        Err(DashboardError::Name { name: name.to_owned() })
+    }
+}
+
+/// Whether nothing is there, or what an export has.
+fn check_export(dir: &Path) -> Result<(), DashboardError> {
+    const OURS: [&str; 7] = [
+        "release.jsonl",
+        "model.jsonl",
+        "sourceset.jsonl",
+        "source.jsonl",
+        "features",
+        "activations",
+        "explanations",
+    ];
+    if !dir.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(|source| DashboardError::io(dir, source))? {
+        let entry = entry.map_err(|source| DashboardError::io(dir, source))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !OURS.contains(&name.as_str()) {
+            return Err(DashboardError::NotOurs {
+                path: dir.to_owned(),
+                found: format!("`{name}`"),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        for name in ["", ".", "..", "a/b", "../a", "/", "a b", "a\\b", ".hidden", "é"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert!(check_name("nanochat-d20_v1.5").is_ok());
+    }
+
+    #[test]
+    fn alignment_names_the_largest_coordinates() {
+        let (indices, values, shares) = alignment(&[0.5, -3.0, 0.0, 1.0, 0.5]);
+
+        assert_eq!(indices, [1, 3, 0]);
+        assert_eq!(values, [-3.0, 1.0, 0.5]);
+        assert_eq!(shares, [0.6, 0.2, 0.1]);
+    }
+}

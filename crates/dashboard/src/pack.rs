@@ -1,0 +1,111 @@
+use std::io::{Read, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use serde_json::Value;
+
+use crate::DashboardError;
+
+const BEFORE: &str = "nanoscope.take(\"";
+const BETWEEN: &str = "\",\"";
+const AFTER: &str = "\");\n";
+/// What a file of ours holds at most, unpacked.
+const MOST: u64 = 1 << 30;
+
+/// A script that hands `value` to the page: a call with `name` and with the JSON text, compressed
+/// (zlib) and in base64.
+///
+/// A page that is opened from a disk may load scripts and nothing else. That no character of the
+/// text is in the script makes it a third of the size, and nothing in it can end the script or be
+/// run, whatever the text says.
+///
+/// # Panics
+/// If `name` has another character than letters, digits and `-`.
+pub fn pack(name: &str, value: &Value) -> Vec<u8> {
+    assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "a name of ours");
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    let written = encoder.write_all(value.to_string().as_bytes()).and_then(|()| encoder.finish());
+    let data = STANDARD.encode(written.expect("memory takes everything"));
+    [BEFORE, name, BETWEEN, &data, AFTER].concat().into_bytes()
+}
+
+/// What [`pack`] was given.
+///
+/// # Errors
+/// [`DashboardError::NotPacked`] if it was never given that.
+pub fn unpack(script: &[u8]) -> Result<(String, Value), DashboardError> {
+    let refused = |reason: &str| DashboardError::NotPacked { reason: reason.to_owned() };
+    let text = std::str::from_utf8(script).map_err(|error| refused(&error.to_string()))?;
+    let call = text.strip_prefix(BEFORE).and_then(|text| text.strip_suffix(AFTER));
+    let (name, data) = call
+        .and_then(|text| text.split_once(BETWEEN))
+        .ok_or_else(|| refused("it is not a call with two texts"))?;
+    let data = STANDARD.decode(data).map_err(|error| refused(&error.to_string()))?;
+    let mut json = Vec::new();
+    let read = ZlibDecoder::new(data.as_slice()).take(MOST).read_to_end(&mut json);
+    read.map_err(|error| refused(&error.to_string()))?;
+    let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-1_000_000..1_000_000_i32).prop_map(|n| Value::from(f64::from(n) / 100.0)),
+            ".*".prop_map(Value::from),
+            prop::sample::select(vec![
+                "</script><script>alert(1)</script>",
+                "<!--",
+                "\u{2028}\u{2029}\u{202e}\u{0}",
+                "\");alert(1);(\"",
+                "'\"`${1}\\",
+            ])
+            .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 40, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map(".*", inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back_and_no_text_is_in_the_script(value in value()) {
+            let script = pack("features-3", &value);
+
+            let data = &script[BEFORE.len()..script.len() - AFTER.len()];
+            let plain = |&b: &u8| b.is_ascii_alphanumeric() || b"+/=-\",".contains(&b);
+            prop_assert!(data.iter().all(plain));
+            prop_assert_eq!(data.iter().filter(|&&b| b == b'"').count(), 2);
+            prop_assert_eq!(unpack(&script).unwrap(), ("features-3".to_owned(), value));
+        }
+
+        #[test]
+        fn anything_else_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = unpack(&bytes);
+            let data = STANDARD.encode(&bytes);
+            prop_assert!(unpack([BEFORE, "a", BETWEEN, &data, AFTER].concat().as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a name of ours")]
+    fn a_name_cannot_end_the_text_that_it_is_in() {
+        pack("a\",alert(1),\"", &json!(1));
+    }
+}

@@ -1,0 +1,164 @@
+use std::ops::Range;
+
+/// Pairs of which all are counted: 200 MB.
+const MOST_COUNTED: usize = 1 << 24;
+/// Partners that a feature has where not all pairs can be counted.
+const CANDIDATES: usize = 64;
+
+/// How often features fire together, for the features of a range with all others.
+///
+/// Up to 2²⁴ pairs there is a place for each. Beyond, a first pass finds for each feature the
+/// partners that it meets most often, with as many counters as partners are kept (Metwally et al.
+/// 2005, Space-Saving), and a second pass counts these: what is counted is exact, and a partner that
+/// is missing makes up at most a 64th of the feature's meetings.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    features: Range<u32>,
+    d_sae: usize,
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    /// `[features, d_sae]`
+    All { counts: Vec<u32>, products: Vec<f64> },
+    /// Per feature its candidates, in order of index once the first pass is done.
+    Some(Vec<Vec<Pair>>),
+}
+
+/// Two features.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pair {
+    pub(crate) other: u32,
+    /// Tokens at which both fire.
+    pub(crate) count: u32,
+    /// The sum over these of the product of their values.
+    pub(crate) product: f64,
+}
+
+impl Pairs {
+    pub(crate) fn new(features: Range<u32>, d_sae: usize) -> Self {
+        Self::with_room(features, d_sae, MOST_COUNTED)
+    }
+
+    fn with_room(features: Range<u32>, d_sae: usize, room: usize) -> Self {
+        let store = match features.len().checked_mul(d_sae) {
+            Some(pairs) if pairs <= room => {
+                Store::All { counts: vec![0; pairs], products: vec![0.0; pairs] }
+            }
+            _ => Store::Some(vec![Vec::new(); features.len()]),
+        };
+        Self { features, d_sae, store }
+    }
+
+    /// Looks at a token in the first pass.
+    pub(crate) fn survey(&mut self, row: &[(u32, f32)]) {
+        let Store::Some(candidates) = &mut self.store else { return };
+        for &(feature, _) in row.iter().filter(|(feature, _)| self.features.contains(feature)) {
+            let candidates = &mut candidates[(feature - self.features.start) as usize];
+            for &(other, _) in row.iter().filter(|&&(other, _)| other != feature) {
+                meet(candidates, other);
+            }
+        }
+    }
+
+    /// Ends the first pass.
+    pub(crate) fn settle(&mut self) {
+        let Store::Some(candidates) = &mut self.store else { return };
+        for candidates in candidates {
+            candidates.sort_unstable_by_key(|pair| pair.other);
+            candidates.iter_mut().for_each(|pair| pair.count = 0);
+        }
+    }
+
+    /// Counts a token in the second pass.
+    pub(crate) fn count(&mut self, row: &[(u32, f32)]) {
+        for &(feature, x) in row.iter().filter(|(feature, _)| self.features.contains(feature)) {
+            let at = (feature - self.features.start) as usize;
+            match &mut self.store {
+                Store::All { counts, products } => {
+                    let from = at * self.d_sae;
+                    for &(other, y) in row {
+                        counts[from + other as usize] += 1;
+                        products[from + other as usize] += f64::from(x) * f64::from(y);
+                    }
+                }
+                Store::Some(candidates) => {
+                    for &(other, y) in row {
+                        let pairs = &mut candidates[at];
+                        if let Ok(at) = pairs.binary_search_by_key(&other, |pair| pair.other) {
+                            pairs[at].count += 1;
+                            pairs[at].product += f64::from(x) * f64::from(y);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The features that fire together with `feature`, in order of index.
+    pub(crate) fn of(&self, feature: u32) -> Vec<Pair> {
+        let at = (feature - self.features.start) as usize;
+        let pairs: Vec<Pair> = match &self.store {
+            Store::All { counts, products } => {
+                let range = at * self.d_sae..(at + 1) * self.d_sae;
+                let both = counts[range.clone()].iter().zip(&products[range]);
+                (0..)
+                    .zip(both)
+                    .map(|(other, (&count, &product))| Pair { other, count, product })
+                    .collect()
+            }
+            Store::Some(candidates) => candidates[at].clone(),
+        };
+        pairs.into_iter().filter(|pair| pair.count > 0 && pair.other != feature).collect()
+    }
+}
+
+fn meet(candidates: &mut Vec<Pair>, other: u32) {
+    if let Some(pair) = candidates.iter_mut().find(|pair| pair.other == other) {
+        pair.count = pair.count.saturating_add(1);
+    } else if candidates.len() < CANDIDATES {
+        candidates.push(Pair { other, count: 1, product: 0.0 });
+    } else {
+        let rarest = candidates.iter_mut().min_by_key(|pair| pair.count);
+        let rarest = rarest.expect("the list is full");
+        *rarest = Pair { other, count: rarest.count.saturating_add(1), product: 0.0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feature 1 with 2 at every token, with one of 200 others beside.
+    fn rows() -> Vec<Vec<(u32, f32)>> {
+        (0..1000).map(|n| vec![(1, 2.0), (2, 3.0), (10 + n % 200, 1.0)]).collect()
+    }
+
+    fn pairs(room: usize) -> Pairs {
+        let mut pairs = Pairs::with_room(1..3, 300, room);
+        rows().iter().for_each(|row| pairs.survey(row));
+        pairs.settle();
+        rows().iter().for_each(|row| pairs.count(row));
+        pairs
+    }
+
+    #[test]
+    fn every_pair_is_counted_where_there_is_room() {
+        let all = pairs(600).of(1);
+
+        assert_eq!(all.len(), 201);
+        assert_eq!(all[0], Pair { other: 2, count: 1000, product: 6000.0 });
+        assert_eq!(all[1], Pair { other: 10, count: 5, product: 10.0 });
+    }
+
+    #[test]
+    fn the_most_frequent_partner_is_counted_exactly_where_there_is_none() {
+        let some = pairs(599).of(1);
+
+        assert!(some.len() <= CANDIDATES);
+        assert_eq!(some[0], Pair { other: 2, count: 1000, product: 6000.0 });
+        let all = pairs(600).of(1);
+        assert!(some.iter().all(|pair| all.contains(pair)), "{some:?}");
+    }
+}

@@ -1,0 +1,106 @@
+use crate::example::{Example, Firing};
+
+/// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
+pub const QUANTILES: usize = 5;
+
+/// One of [`QUANTILES`] equal intervals of a feature's values, with examples from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantile {
+    /// Values in it are above this one.
+    pub from: f32,
+    /// And not above this one.
+    pub to: f32,
+    /// Tokens whose value is in it.
+    pub count: u64,
+    /// A uniform sample of these, the largest value first.
+    pub examples: Vec<Example>,
+}
+
+/// A uniform sample of a stream that depends on nothing but the seed and what is in the stream.
+///
+/// Each example has a random number of its own, made from where it stands, and those with the
+/// smallest are kept: the same sample in whatever order or pieces the text is read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    count: u64,
+    kept: Vec<(u64, Example)>,
+}
+
+impl Sample {
+    /// Takes the token at `peak` into account; at most `most` are kept.
+    pub(crate) fn offer(
+        &mut self,
+        priority: u64,
+        firing: Firing<'_>,
+        peak: (u32, f32),
+        window: usize,
+        most: usize,
+    ) {
+        self.count += 1;
+        let place = self.kept.partition_point(|&(other, _)| other <= priority);
+        if place < most {
+            self.kept.insert(place, (priority, Example::new(firing, peak, window)));
+            self.kept.truncate(most);
+        }
+    }
+
+    pub(crate) fn into_quantile(self, (from, to): (f32, f32)) -> Quantile {
+        let mut examples: Vec<Example> =
+            self.kept.into_iter().map(|(_, example)| example).collect();
+        examples.sort_by(|a, b| b.value.total_cmp(&a.value));
+        Quantile { from, to, count: self.count, examples }
+    }
+}
+
+/// A random number for a token of a feature.
+pub(crate) fn priority(seed: u64, feature: u32, context: u64, position: u32) -> u64 {
+    let at = (u64::from(feature) << 32) | u64::from(position);
+    mix(mix(seed ^ mix(context)) ^ at)
+}
+
+/// The finaliser of SplitMix64 (Steele et al. 2014), after its increment.
+pub(crate) fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_corpus::Context;
+
+    use super::*;
+
+    fn sampled(seed: u64, positions: impl Iterator<Item = u32>) -> Vec<u32> {
+        let context = Context { index: 0, tokens: vec![0; 1000], documents: vec![0; 1000] };
+        let mut sample = Sample::default();
+        for position in positions {
+            let firing = Firing { context: &context, at: &[] };
+            sample.offer(priority(seed, 1, 0, position), firing, (position, 1.0), 0, 5);
+        }
+        assert_eq!(sample.count, 1000);
+        let mut at: Vec<u32> = sample.kept.iter().map(|(_, example)| example.position).collect();
+        at.sort_unstable();
+        at
+    }
+
+    #[test]
+    fn a_sample_does_not_depend_on_the_order_of_the_stream() {
+        assert_eq!(sampled(1, 0..1000), sampled(1, (0..1000).rev()));
+        assert_ne!(sampled(1, 0..1000), sampled(2, 0..1000));
+    }
+
+    #[test]
+    fn every_token_is_as_likely_to_be_sampled() {
+        let mut tenths = [0_u32; 10];
+        for seed in 0..400 {
+            for at in sampled(seed, 0..1000) {
+                tenths[at as usize / 100] += 1;
+            }
+        }
+
+        // 200 each, with a standard deviation of 13.
+        assert!(tenths.iter().all(|&n| (140..260).contains(&n)), "{tenths:?}");
+    }
+}

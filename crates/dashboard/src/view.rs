@@ -1,0 +1,187 @@
+//! The data of the pages: what `page/*.js` reads, as small as it can be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nanoscope_corpus::Special;
+use nanoscope_tokenizer::Tokenizer;
+use serde_json::{Map, Value, json};
+
+use crate::dashboard::{Dashboard, FeaturePage};
+use crate::example::Example;
+use crate::gather::Activity;
+use crate::token_text::token_text;
+
+/// Version of what is written.
+pub(crate) const VERSION: u32 = 1;
+/// Features in one file; what a page loads when one of them is looked at.
+pub(crate) const PER_FILE: usize = 64;
+/// Tokens of each kind by which a feature is found.
+const WORDS: usize = 5;
+/// Digits of a value, where it is a feature's own and where it is one of many.
+const DIGITS: usize = 4;
+const FEW_DIGITS: usize = 3;
+
+/// What the index shows, and the text of all tokens.
+pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokenizer>) -> Value {
+    let pages = &dashboard.features;
+    let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
+    let grid = |x: f32| json!((x * 999.0).round() as u32);
+    let labels: Map<String, Value> = pages
+        .iter()
+        .filter_map(|page| Some((page.feature.to_string(), json!(page.label.as_ref()?))))
+        .collect();
+    json!({
+        "about": about(dashboard, name),
+        "per_file": PER_FILE,
+        "fires": column(&|page| json!(page.fires)),
+        "max": column(&|page| short(page.activity.high, FEW_DIGITS)),
+        "x": column(&|page| grid(page.place[0])),
+        "y": column(&|page| grid(page.place[1])),
+        "auto": column(&|page| json!(page.auto_label)),
+        "words": column(&|page| json!(words(page))),
+        "labels": labels,
+        "tokens": tokens(dashboard, tokenizer),
+    })
+}
+
+/// What a dashboard is of; also its `dashboard.json`.
+pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
+    let options = &dashboard.options;
+    json!({
+        "format": FORMAT,
+        "version": VERSION,
+        "model": name,
+        "hook": dashboard.hook.to_string(),
+        "fingerprint": format!("{:016x}", dashboard.fingerprint),
+        "d_sae": dashboard.d_sae,
+        "features": [options.features.start, options.features.end],
+        "dead": dashboard.dead(),
+        "tokens": dashboard.tokens,
+        "contexts": dashboard.contexts,
+        "special": options.special == Special::Keep,
+        "examples": options.examples,
+        "per_quantile": options.per_quantile,
+        "window": options.window,
+        "seed": options.seed,
+    })
+}
+
+/// The name of what is written.
+pub(crate) const FORMAT: &str = "nanoscope dashboard";
+
+/// The pages of [`PER_FILE`] features.
+pub(crate) fn chunk(pages: &[FeaturePage]) -> Value {
+    pages.iter().map(page).collect()
+}
+
+fn page(page: &FeaturePage) -> Value {
+    let Activity { low, histogram, strongest, quantiles, .. } = &page.activity;
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("feature", json!(page.feature));
+    put("mean", short64(page.mean, DIGITS));
+    put("low", short(*low, DIGITS));
+    put("high", short(page.activity.high, DIGITS));
+    // Without the zeros at the end.
+    let bars = histogram.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
+    put("histogram", json!(histogram[..bars]));
+    put("strongest", strongest.iter().map(example).collect());
+    let quantile = |quantile: &crate::Quantile| {
+        let examples: Value = quantile.examples.iter().map(example).collect();
+        json!([quantile.count, examples])
+    };
+    put("quantiles", quantiles.iter().map(quantile).collect());
+    if let Some(effect) = &page.effect {
+        put("promoted", pairs(&effect.promoted));
+        put("suppressed", pairs(&effect.suppressed));
+    }
+    put("nearest", pairs(&page.nearest));
+    let together = page.together.iter().map(|t| {
+        let numbers = [t.jaccard, t.share, t.pearson].map(|x| short64(x, FEW_DIGITS));
+        json!([t.feature, numbers])
+    });
+    put("together", together.collect());
+    let geometry = &page.geometry;
+    put("norms", json!([short(geometry.decoder_norm, 3), short(geometry.encoder_norm, 3)]));
+    put("cosine", json!(geometry.encoder_decoder_cosine.map(|c| short(c, FEW_DIGITS))));
+    Value::Object(out)
+}
+
+/// `[context, position, peak, [token, …], [at, value, …]]`
+fn example(example: &Example) -> Value {
+    let values = example.values.iter().flat_map(|&(at, value)| {
+        // What is searched for has to be the same number wherever it stands.
+        let digits = if at == example.peak { DIGITS } else { FEW_DIGITS };
+        [json!(at), short(value, digits)]
+    });
+    json!([
+        example.context,
+        example.position,
+        example.peak,
+        example.tokens,
+        values.collect::<Vec<_>>()
+    ])
+}
+
+fn pairs(pairs: &[(u32, f32)]) -> Value {
+    pairs.iter().map(|&(id, value)| json!([id, short(value, FEW_DIGITS)])).collect()
+}
+
+/// The tokens by which a feature is found: those at its strongest places, and those it promotes.
+fn words(page: &FeaturePage) -> Vec<u32> {
+    let mut words: Vec<u32> = Vec::new();
+    let peaks = page.activity.strongest.iter().map(|e| e.tokens[e.peak as usize]);
+    let promoted = page.effect.iter().flat_map(|effect| &effect.promoted).map(|&(id, _)| id);
+    for (kind, most) in [(peaks.collect::<Vec<_>>(), WORDS), (promoted.collect(), 2 * WORDS)] {
+        for id in kind {
+            if words.len() < most && !words.contains(&id) {
+                words.push(id);
+            }
+        }
+    }
+    words
+}
+
+fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
+    let mut ids = BTreeSet::new();
+    for page in &dashboard.features {
+        let Activity { strongest, quantiles, .. } = &page.activity;
+        let sampled = quantiles.iter().flat_map(|quantile| &quantile.examples);
+        ids.extend(strongest.iter().chain(sampled).flat_map(|example| &example.tokens).copied());
+        if let Some(effect) = &page.effect {
+            ids.extend(effect.promoted.iter().chain(&effect.suppressed).map(|&(id, _)| id));
+        }
+    }
+    let texts: BTreeMap<u32, String> =
+        ids.into_iter().map(|id| (id, token_text(tokenizer, id))).collect();
+    json!({
+        "ids": texts.keys().collect::<Vec<_>>(),
+        "texts": texts.values().collect::<Vec<_>>(),
+    })
+}
+
+/// `value` with so many digits that say something; null if it is not finite.
+fn short(value: f32, digits: usize) -> Value {
+    short64(value.into(), digits)
+}
+
+fn short64(value: f64, digits: usize) -> Value {
+    let text = format!("{value:.*e}", digits - 1);
+    let value: f64 = text.parse().expect("a number that was just written reads back");
+    // A whole number needs no `.0`.
+    if value.fract() == 0.0 && value.abs() < 1e9 { json!(value as i64) } else { json!(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_few_digits() {
+        let texts: Vec<String> = [31.234_56, 0.000_123_45, -7.0, 0.0, 123_456.0, f32::NAN]
+            .map(|x| short(x, 3).to_string())
+            .into();
+
+        assert_eq!(texts, ["31.2", "0.000123", "-7", "0", "123000", "null"]);
+    }
+}

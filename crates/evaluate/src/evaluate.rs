@@ -1,0 +1,184 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_hooks::{HookPoint, Patch};
+use nanoscope_runtime::InterpretableModel;
+use nanoscope_transformer::TokenBatch;
+
+use crate::batches::batches;
+use crate::losses::{Changed, Losses, losses};
+use crate::pass::{Batch, rows, spliced};
+use crate::sums::{Counted, Sums};
+use crate::table::{FEATURE_METRICS, Group, METRICS, Metric};
+use crate::{EvaluateError, Subject};
+
+/// What an evaluation leaves to choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Contexts that are run together. Some of SAELens's metrics depend on it, as the table says.
+    /// Default: 8
+    pub batch_contexts: usize,
+    /// What becomes of special tokens. Those that are skipped the model sees, but no metric counts
+    /// what happens at them, and there the activation stays when others are replaced by their
+    /// reconstruction; ablation spares no token. As SAELens does it. Default: they are skipped
+    pub special: Special,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { batch_contexts: 8, special: Special::Skip }
+    }
+}
+
+/// How good an SAE is.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    values: Vec<f64>,
+    features: Vec<Vec<f64>>,
+}
+
+impl Evaluation {
+    fn of(sums: &Sums) -> Self {
+        let d_sae = sums.geometry.encoder_norm.len();
+        let of_feature =
+            |feature| FEATURE_METRICS.iter().map(|metric| (metric.of)(sums, feature)).collect();
+        Self {
+            values: METRICS.iter().map(|metric| (metric.of)(sums)).collect(),
+            features: (0..d_sae).map(of_feature).collect(),
+        }
+    }
+
+    /// Every metric with its value, in the table's order; NaN where it is not defined.
+    pub fn metrics(&self) -> impl Iterator<Item = (&'static Metric, f64)> {
+        METRICS.iter().zip(self.values.iter().copied())
+    }
+
+    /// The metric `name` of `group`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn get(&self, group: Group, name: &str) -> f64 {
+        let found = self.metrics().find(|(metric, _)| metric.group == group && metric.name == name);
+        found.unwrap_or_else(|| panic!("there is no metric {name} in {}", group.name())).1
+    }
+
+    /// For each feature a value for each of [`FEATURE_METRICS`]; NaN where it is not defined.
+    pub fn features(&self) -> &[Vec<f64>] {
+        &self.features
+    }
+}
+
+/// Evaluates SAEs on the tokens of `contexts`, in the order of `subjects`.
+///
+/// Each batch of contexts is run once as it is, once for each SAE with its reconstruction in the
+/// place of the activation that it stands for, and once for each such hook point with zeros there.
+/// The next token of a context's last token is not known, so the loss is that of the others.
+///
+/// Contexts of different lengths are not run together. Memory does not grow with their number.
+/// `progress` hears how many tokens have been done.
+///
+/// # Errors
+/// [`EvaluateError`] if a context cannot be read or run, or there is nothing that counts.
+pub fn evaluate(
+    model: &InterpretableModel,
+    subjects: &[Subject],
+    contexts: impl IntoIterator<Item = Result<Context, CorpusError>>,
+    options: Options,
+    mut progress: impl FnMut(u64),
+) -> Result<Vec<Evaluation>, EvaluateError> {
+    if options.batch_contexts == 0 {
+        return Err(EvaluateError::EmptyBatch);
+    }
+    let mut sums: Vec<Sums> = subjects.iter().map(Sums::new).collect();
+    let mut tokens = 0;
+    for batch in batches(contexts.into_iter(), options.batch_contexts) {
+        let batch = batch?;
+        run(model, subjects, &batch, options.special, &mut sums)?;
+        tokens += (batch.tokens.batch() * batch.tokens.seq()) as u64;
+        progress(tokens);
+    }
+    for sums in &mut sums {
+        if sums.ce_clean.count == 0 {
+            return Err(EvaluateError::NothingCounts { tokens });
+        }
+        let found = sums.ce_clean.get();
+        if !found.is_finite() {
+            return Err(EvaluateError::NotFinite { found });
+        }
+        sums.reference.finish();
+    }
+    Ok(sums.iter().map(Evaluation::of).collect())
+}
+
+fn run(
+    model: &InterpretableModel,
+    subjects: &[Subject],
+    batch: &Batch,
+    special: Special,
+    sums: &mut [Sums],
+) -> Result<(), EvaluateError> {
+    let gpt = model.gpt();
+    let points = subjects.iter().flat_map(|subject| [subject.read(), subject.write()]);
+    let (clean, recording) = batch.clean(gpt, points.collect())?;
+    let at = |hook: HookPoint, width| {
+        rows(recording.get(hook).expect("every subject's points were recorded"), width)
+    };
+    let counts = counting(model, &batch.tokens, special);
+    let counted = Counted { counts: &counts, seq: batch.tokens.seq() };
+
+    let mut changed = Vec::with_capacity(subjects.len());
+    for (subject, sums) in subjects.iter().zip(sums.iter_mut()) {
+        let (sae, config) = (subject.sae(), subject.sae().config());
+        let read = at(subject.read(), config.d_in());
+        let features = sae.encode_sparse(read.clone());
+        let reconstruction = sae.decode_sparse(&features, read);
+        let activation = recording.get(subject.write()).expect("it was recorded");
+        let replaced = spliced(activation, reconstruction.clone(), &counts);
+        changed.push(batch.patched(gpt, Patch::new().replace(subject.write(), replaced))?);
+        let x = at(subject.write(), config.d_out());
+        sums.add_features(&counted, x, reconstruction, &features);
+    }
+    let writes: BTreeSet<HookPoint> = subjects.iter().map(Subject::write).collect();
+    let mut ablated = BTreeMap::new();
+    for write in writes {
+        ablated.insert(write, changed.len());
+        changed.push(batch.patched(gpt, Patch::new().zero(write))?);
+    }
+
+    let losses = losses(gpt, &clean, &changed, &targets(&batch.tokens));
+    for (at, (subject, sums)) in subjects.iter().zip(sums).enumerate() {
+        let ablated = &losses.changed[ablated[&subject.write()]];
+        add_losses(sums, &counted, &losses, &losses.changed[at], ablated);
+    }
+    Ok(())
+}
+
+fn add_losses(
+    sums: &mut Sums,
+    batch: &Counted<'_>,
+    losses: &Losses,
+    with_sae: &Changed,
+    ablated: &Changed,
+) {
+    for (row, _) in batch.counts.iter().enumerate().filter(|&(_, &counts)| counts) {
+        sums.kl_sae.add(with_sae.kl[row]);
+        sums.kl_ablation.add(ablated.kl[row]);
+        if (row + 1) % batch.seq != 0 {
+            sums.ce_clean.add(losses.clean[row]);
+            sums.ce_sae.add(with_sae.nll[row]);
+            sums.ce_ablation.add(ablated.nll[row]);
+        }
+    }
+}
+
+/// For each token whether it counts.
+fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: Special) -> Vec<bool> {
+    let tokenizer = model.tokenizer().filter(|_| special == Special::Skip);
+    let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
+    tokens.rows().flatten().map(counts).collect()
+}
+
+/// For each token the next one of its context.
+fn targets(tokens: &TokenBatch) -> Vec<Option<u32>> {
+    tokens.rows().flat_map(|row| row[1..].iter().copied().map(Some).chain([None])).collect()
+}

@@ -1,0 +1,97 @@
+//! Forward passes that end before the unembedding.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::{Bool, Tensor, TensorData};
+use nanoscope_hooks::{HookPoint, HookRouter, Patch, Recorded, Recorder, Recording};
+use nanoscope_transformer::{Gpt, Logits, TokenBatch};
+
+use crate::EvaluateError;
+
+/// Contexts of the same length that are run together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The first context's number in the corpus.
+    pub(crate) index: u64,
+    pub(crate) tokens: TokenBatch,
+}
+
+impl Batch {
+    /// Runs the batch as it is. The recording has the activations at `points`.
+    ///
+    /// # Shapes
+    /// - output: what the unembedding reads, `[batch * seq, n_embd]`
+    pub(crate) fn clean(
+        &self,
+        gpt: &Gpt,
+        points: BTreeSet<HookPoint>,
+    ) -> Result<(Tensor<2>, Recording), EvaluateError> {
+        let mut recorder = Recorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
+        self.run(gpt, &mut recorder)?;
+        let recording = recorder.finish()?;
+        Ok((final_rows(&recording), recording))
+    }
+
+    /// Runs the batch with the activation at a point replaced.
+    ///
+    /// # Shapes
+    /// - output: as of [`clean`](Self::clean)
+    pub(crate) fn patched(&self, gpt: &Gpt, patch: Patch) -> Result<Tensor<2>, EvaluateError> {
+        let mut router = (patch, Recorder::new([HookPoint::FinalNormalized]));
+        self.run(gpt, &mut router)?;
+        let (patch, recorder) = router;
+        patch.finish()?;
+        Ok(final_rows(&recorder.finish()?))
+    }
+
+    /// The logits of the last position are computed in vain; they are one row of many.
+    fn run(&self, gpt: &Gpt, router: &mut impl HookRouter) -> Result<(), EvaluateError> {
+        gpt.forward(&self.tokens, Logits::Last, router)
+            .map_err(|source| EvaluateError::Model { index: self.index, source })?;
+        Ok(())
+    }
+}
+
+fn final_rows(recording: &Recording) -> Tensor<2> {
+    let recorded = recording.get(HookPoint::FinalNormalized).expect("it was asked for");
+    rows(recorded, recorded.shape()[2])
+}
+
+/// An activation with a row for each token, heads side by side.
+///
+/// # Shapes
+/// - output: `[batch * seq, width]`
+pub(crate) fn rows(recorded: &Recorded, width: usize) -> Tensor<2> {
+    let tokens = recorded.shape().iter().product::<usize>() / width;
+    match recorded.shape().len() {
+        3 => recorded.tensor::<3>().reshape([tokens, width]),
+        4 => recorded.tensor::<4>().reshape([tokens, width]),
+        rank => unreachable!("an activation with an SAE has rank 3 or 4, not {rank}"),
+    }
+}
+
+/// `reconstruction` in the rows that count and the activation itself in the others, in the shape of
+/// the activation.
+///
+/// # Shapes
+/// - `reconstruction`: `[batch * seq, width]`
+/// - `counts`: `[batch * seq]`
+pub(crate) fn spliced(
+    activation: &Recorded,
+    reconstruction: Tensor<2>,
+    counts: &[bool],
+) -> Recorded {
+    let [tokens, width] = reconstruction.dims();
+    let masked = if counts.iter().all(|&counts| counts) {
+        reconstruction
+    } else {
+        let mask = TensorData::new(counts.to_vec(), [tokens, 1]);
+        let mask = Tensor::<2, Bool>::from_data(mask, &reconstruction.device());
+        rows(activation, width).mask_where(mask.expand([tokens, width]), reconstruction)
+    };
+    match *activation.shape() {
+        [a, b, c] => Recorded::new(masked.reshape([a, b, c])),
+        [a, b, c, d] => Recorded::new(masked.reshape([a, b, c, d])),
+        _ => unreachable!("rows would have refused it"),
+    }
+}

@@ -1,0 +1,22 @@
+//! A byte that says which form, then any bytes as a file of texts: documents that are not too long,
+//! or an error.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nanoscope_corpus::{Corpus, CorpusOptions, LONGEST_TEXT};
+use nanoscope_fuzz::put;
+
+const NAMES: [&str; 5] = ["a.txt", "a.txt.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"];
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((form, bytes)) = bytes.split_first() else { return };
+    let path = put(NAMES[usize::from(*form) % NAMES.len()], bytes);
+    let corpus = Corpus::open(&[path], &CorpusOptions::default()).expect("the file is there");
+    let mut next = 0;
+    for document in corpus.documents() {
+        let Ok(document) = document else { return };
+        assert!(!document.text.is_empty() && document.text.len() <= LONGEST_TEXT);
+        assert_eq!(document.number, if document.continued { next - 1 } else { next });
+        next = document.number + 1;
+    }
+});
