@@ -117,12 +117,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     use nanoscope_train::{ConfigError, RunError, TrainError};
 
-    let is_full = |cause: &io::Error| {
-        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    };
-    if error.is::<RunError>()
-        && error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_full)
-    {
+    if is_full_disk(error) {
         return Some("make room, and go on with nanoscope train --resume DIR");
     }
     if let Some(TrainError::Diverged { .. }) =
@@ -154,6 +149,25 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether a run could not write because there is no room.
+fn is_full_disk(error: &anyhow::Error) -> bool {
+    use nanoscope_checkpoint::CheckpointError;
+    use nanoscope_train::RunError;
+    use safetensors::SafeTensorError;
+
+    let io = match error.downcast_ref::<RunError>() {
+        Some(
+            RunError::Io { source, .. }
+            | RunError::File(
+                CheckpointError::Io { source, .. }
+                | CheckpointError::Safetensors { reason: SafeTensorError::IoError(source), .. },
+            ),
+        ) => source,
+        _ => return false,
+    };
+    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Prints a remark that is no part of the result.

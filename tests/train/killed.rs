@@ -62,11 +62,14 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_same_bytes() {
                 success(args);
                 break;
             }
-            let mut child = spawn(args);
+            let mut command = command(args);
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
             // Within the first half, so that a run is killed several times before it ends.
             sleep(took.mul_f64(random.next() as f64 % 1000.0 / 2000.0));
             if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success());
+                let said = child.wait_with_output().unwrap().stderr;
+                assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
                 break;
             }
             // SIGKILL, on Unix.

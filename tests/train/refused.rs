@@ -211,7 +211,7 @@ fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
     let scratch = Scratch::new();
     let dir = scratch.path("small");
     // The SAEs and one checkpoint fit, a second beside it does not.
-    if !mount(&dir, 160 << 10) {
+    if !mount(&dir, 120 << 10) {
         eprintln!("skipped: this user may not mount a tmpfs, so no disk was filled");
         return;
     }

@@ -83,7 +83,8 @@ impl Default for Settings {
     }
 }
 
-/// Segments at the end of a source that are never trained on.
+/// Segments at the end of a source that are never trained on; one more if the last is less than
+/// half as full as the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HoldOut {
     /// So many.

@@ -24,6 +24,10 @@ pub struct RunFolder {
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
+/// SAEs lie in `HOOK/best`.
+const DEEPEST: usize = 2;
+/// Before the names of temporary files.
+const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
     /// A new folder at `dir`, with the configuration in it.
@@ -34,6 +38,7 @@ impl RunFolder {
         Self::check_empty(dir)?;
         fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
         let folder = Self::lock(dir)?;
+        clear_temporary(dir, 0)?;
         // Somebody may have been faster.
         if dir.join(CONFIG).exists() {
             return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run: true });
@@ -42,8 +47,8 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Refuses a folder that has something in it; a lock alone is what a run leaves that died
-    /// before it began.
+    /// Refuses a folder that has something in it; a lock and temporary files are what a run leaves
+    /// that died before it began.
     ///
     /// # Errors
     /// [`RunError::NotEmpty`], [`RunError::Io`].
@@ -55,7 +60,8 @@ impl RunFolder {
             Err(error) => return Err(io(error)),
         };
         for entry in entries {
-            if entry.map_err(io)?.file_name() != LOCK {
+            let name = entry.map_err(io)?.file_name();
+            if name != LOCK && !name.to_string_lossy().starts_with(TEMPORARY) {
                 let is_run = dir.join(CONFIG).is_file();
                 return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run });
             }
@@ -72,6 +78,7 @@ impl RunFolder {
             return Err(RunError::NoRun { dir: dir.to_owned() });
         }
         let folder = Self::lock(dir)?;
+        clear_temporary(dir, DEEPEST)?;
         let config = RunDraft::read(&dir.join(CONFIG))?.check()?;
         Ok((folder, config))
     }
@@ -145,11 +152,27 @@ impl RunFolder {
     }
 }
 
+/// Removes the temporary files of a process that was killed.
+fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
+    let io = |source| RunError::io(dir, source);
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let (kind, path) = (entry.file_type().map_err(io)?, entry.path());
+        if kind.is_dir() && deep > 0 {
+            clear_temporary(&path, deep - 1)?;
+        } else if kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            fs::remove_file(&path).map_err(|source| RunError::io(path, source))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` to a temporary file beside `path` and renames it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let io = |source| RunError::io(path, source);
     let dir = path.parent().expect("a file of a run lies in its folder");
     let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

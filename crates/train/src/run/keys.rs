@@ -159,7 +159,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "run.hold-out",
         "Segments at the end of the source that are not trained on: how many, or below 1 which\n\
-         share of them.",
+         share of them; one more if the last is less than half full.",
     ),
 ];
 

@@ -65,7 +65,7 @@ impl Metrics {
         for (hook, report) in hooks.iter().zip(reports) {
             let mut numbers = json!(report);
             if let Some(numbers) = numbers.as_object_mut() {
-                numbers.remove("step");
+                numbers.shift_remove("step");
             }
             train.insert(hook.to_string(), numbers);
         }

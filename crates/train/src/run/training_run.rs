@@ -44,6 +44,10 @@ pub struct Run {
     refused: Vec<RunError>,
 }
 
+/// Activations from which scale and `b_dec` start: a median of more is the same, and takes time and
+/// memory.
+const FIRST_ROWS: usize = 16_384;
+
 /// What one step of a run did.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -86,7 +90,11 @@ impl Run {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let held_out = config.run.hold_out.of(segments);
+        let mut held_out = config.run.hold_out.of(segments);
+        // What is left at the end of a corpus may be a few rows only, too few to tell SAEs apart.
+        if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
+            held_out += 1;
+        }
         let (trained, held_out) = split(source, &config.hooks, held_out)?;
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
 
@@ -117,6 +125,7 @@ impl Run {
         } else {
             let first = batches.first().map_err(RunError::Batch)?;
             for (at, (&width, x)) in widths.iter().zip(&first.at).enumerate() {
+                let x = &x[..x.len().min(FIRST_ROWS * width)];
                 trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
             }
         }

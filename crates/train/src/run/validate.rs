@@ -26,8 +26,8 @@ pub struct Validation {
     pub rows: u64,
 }
 
-/// Pre-activations that are computed at once: 32 MB of float32.
-const AT_ONCE: usize = 8 << 20;
+/// Pre-activations that are computed at once: 8 MB of float32.
+const AT_ONCE: usize = 2 << 20;
 
 /// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
 /// which it fires.
