@@ -153,17 +153,17 @@ fn is_full_disk(error: &anyhow::Error) -> bool {
     use nanoscope_train::RunError;
     use safetensors::SafeTensorError;
 
-    let io = match error.downcast_ref::<RunError>() {
-        Some(
-            RunError::Io { source, .. }
-            | RunError::File(
-                CheckpointError::Io { source, .. }
-                | CheckpointError::Safetensors { reason: SafeTensorError::IoError(source), .. },
-            ),
-        ) => source,
-        _ => return false,
+    let Some(
+        RunError::Io { source, .. }
+        | RunError::File(
+            CheckpointError::Io { source, .. }
+            | CheckpointError::Safetensors { reason: SafeTensorError::IoError(source), .. },
+        ),
+    ) = error.downcast_ref::<RunError>()
+    else {
+        return false;
     };
-    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Prints a remark that is no part of the result.
