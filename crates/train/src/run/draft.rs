@@ -16,7 +16,7 @@ use super::keys::{self, KEYS};
 /// ```
 /// use nanoscope_train::RunDraft;
 ///
-/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']".as_ref()).unwrap();
+/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
 /// draft.set("source.store", "acts").unwrap();
 /// draft.set("recipe.method.k", 16).unwrap();
 /// let config = draft.resolve(&[256]).unwrap();
