@@ -120,13 +120,6 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     if is_full_disk(error) {
         return Some("make room, and go on with nanoscope train --resume DIR");
     }
-    if let Some(TrainError::Diverged { .. }) =
-        error.chain().find_map(|cause| cause.downcast_ref::<TrainError>())
-    {
-        return Some(
-            "try a lower --lr in a new folder; what was saved before it diverged is whole",
-        );
-    }
     match error.downcast_ref::<ConfigError>() {
         Some(ConfigError::UnknownKey { .. }) => {
             return Some("nanoscope train --print-config prints every key");
@@ -139,6 +132,9 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
         _ => {}
     }
     match error.downcast_ref::<RunError>()? {
+        RunError::Train { source, .. } if matches!(**source, TrainError::Diverged { .. }) => {
+            Some("try a lower --lr in a new folder; what was saved before it diverged is whole")
+        }
         RunError::NotEmpty { is_run: true, .. } => {
             Some("go on with that run by nanoscope train --resume DIR, or name another folder")
         }
@@ -157,17 +153,17 @@ fn is_full_disk(error: &anyhow::Error) -> bool {
     use nanoscope_train::RunError;
     use safetensors::SafeTensorError;
 
-    let io = match error.downcast_ref::<RunError>() {
-        Some(
-            RunError::Io { source, .. }
-            | RunError::File(
-                CheckpointError::Io { source, .. }
-                | CheckpointError::Safetensors { reason: SafeTensorError::IoError(source), .. },
-            ),
-        ) => source,
-        _ => return false,
+    let Some(
+        RunError::Io { source, .. }
+        | RunError::File(
+            CheckpointError::Io { source, .. }
+            | CheckpointError::Safetensors { reason: SafeTensorError::IoError(source), .. },
+        ),
+    ) = error.downcast_ref::<RunError>()
+    else {
+        return false;
     };
-    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Prints a remark that is no part of the result.

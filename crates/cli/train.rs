@@ -93,13 +93,14 @@ fn begin(args: &TrainArgs, interrupted: &AtomicBool) -> Result<Option<Run>> {
 /// The folder of the run to go on with.
 fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
     let hint = |error| Hint::new(error, "nanoscope train --resume DIR goes on with the run in DIR");
-    match (&args.resume, &args.out) {
-        (None, _) => Ok(None),
-        (Some(Some(dir)), Some(out)) if dir != out => {
+    let Some(resume) = &args.resume else { return Ok(None) };
+    match (Path::new(resume), &args.out) {
+        (dir, None) if dir.as_os_str().is_empty() => Err(hint("--resume has no folder").into()),
+        (dir, Some(out)) if dir.as_os_str().is_empty() => Ok(Some(out.clone())),
+        (dir, Some(out)) if dir != out => {
             Err(hint("--resume and --out name different folders").into())
         }
-        (Some(Some(dir)), _) | (Some(None), Some(dir)) => Ok(Some(dir.clone())),
-        (Some(None), None) => Err(hint("--resume has no folder").into()),
+        (dir, _) => Ok(Some(dir.to_owned())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The flags of `nanoscope train`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -42,8 +43,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, or in that of --out
-    #[arg(long, value_name = "DIR", num_args = 0..=1)]
-    pub(crate) resume: Option<Option<PathBuf>>,
+    // Empty where no folder is named, which no path can be.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) resume: Option<OsString>,
 
     /// A hook point that gets an SAE
     #[arg(long, value_name = "HOOK")]

@@ -1,7 +1,8 @@
 //! What is seen of a training while it runs, and at its end.
 
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -95,7 +96,8 @@ impl View {
             dead(report.dead)
         );
         if let Some(found) = held_out {
-            text += &format!(
+            let _ = write!(
+                text,
                 "  held out: {:.4}, L0 {:.1}, {:.1} % never fire",
                 found.explained_variance,
                 found.l0,

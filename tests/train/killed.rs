@@ -22,9 +22,10 @@ fn assert_whole(run: &Path) {
             continue;
         }
         let bytes = std::fs::read(&entry).unwrap();
-        if name.ends_with(".safetensors") {
+        let ends = |with: &str| entry.extension().is_some_and(|end| end == with);
+        if ends("safetensors") {
             assert!(safetensors::SafeTensors::deserialize(&bytes).is_ok(), "{}", entry.display());
-        } else if name.ends_with(".json") {
+        } else if ends("json") {
             assert!(serde_json::from_slice::<Value>(&bytes).is_ok(), "{}", entry.display());
         } else if name == "config.toml" {
             assert!(String::from_utf8(bytes).unwrap().contains("[run]"));

@@ -82,7 +82,7 @@ fn activations(path: &Path, rows: usize) {
             let direction = &directions[random.next() as usize % directions.len()];
             row.iter_mut().zip(direction).for_each(|(x, d)| *x += size * d);
         }
-        row.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        bytes.extend(row.iter().flat_map(|x| x.to_le_bytes()));
     }
     let view = TensorView::new(Dtype::F32, vec![rows, WIDTH], &bytes).unwrap();
     safetensors::serialize_to_file([("acts", view)], None, path).unwrap();

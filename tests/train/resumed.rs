@@ -10,7 +10,7 @@ use super::*;
 fn wait_for(what: &str, is_there: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_there() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
+        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not come");
         sleep(Duration::from_millis(10));
     }
 }

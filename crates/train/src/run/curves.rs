@@ -17,10 +17,10 @@ const LEGEND_LINE: u32 = 20;
 const LEGEND_COLUMNS: usize = 3;
 /// Points of a curve at most: a screen has no more.
 const MOST_POINTS: usize = 1000;
-/// Okabe and Ito's colours, which people with colour blindness tell apart, but for black, white and
+/// Okabe and Ito's colours (the blue a little lighter), which people with colour blindness tell apart, but for black, white and
 /// yellow, which are not seen on every ground.
 const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
+    RGBColor(40, 138, 204),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
@@ -83,7 +83,7 @@ fn render(text: &mut String, hooks: &[HookPoint], points: &[Vec<Point>]) -> Resu
                 series.draw(panel, steps.clone(), values.log_scale())?;
             }
             "explained_variance" => {
-                series.draw(panel, steps.clone(), values.start.max(-1.0)..1.0)?
+                series.draw(panel, steps.clone(), values.start.max(-1.0)..1.0)?;
             }
             _ => series.draw(panel, steps.clone(), 0.0..(values.end * 1.05).max(1.0))?,
         }
@@ -143,7 +143,7 @@ impl Series<'_> {
             .map_err(failed)?;
         for (hook, points) in self.points.iter().enumerate() {
             let curve = thinned(points, |point| point.train[self.at]);
-            let style = colour(hook).mix(0.85).stroke_width(1);
+            let style = colour(hook).mix(0.85).stroke_width(2);
             chart.draw_series(LineSeries::new(curve, style)).map_err(failed)?;
             let dots = thinned(points, |point| point.validation[self.at]);
             let dot = |at| Circle::new(at, 3, colour(hook).filled());

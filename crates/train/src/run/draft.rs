@@ -1,7 +1,7 @@
 //! What files and flags say of a run, before it is known how wide its activations are.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::keys::{self, KEYS};
 /// ```
 /// use nanoscope_train::RunDraft;
 ///
-/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']".as_ref()).unwrap();
+/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
 /// draft.set("source.store", "acts").unwrap();
 /// draft.set("recipe.method.k", 16).unwrap();
 /// let config = draft.resolve(&[256]).unwrap();
@@ -312,16 +312,16 @@ fn write(said: &BTreeMap<&'static str, Value>, architecture: &str, width: Width)
         }
         let (of, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if of != table {
-            text.push_str(&format!("\n[{of}]\n"));
+            let _ = write!(text, "\n[{of}]\n");
             table = of;
         }
         for line in key.meaning.lines() {
-            text.push_str(&format!("# {line}\n"));
+            let _ = writeln!(text, "# {line}");
         }
-        match value {
-            Some(value) => text.push_str(&format!("{name} = {value}\n")),
-            None => text.push_str(&format!("# {name} =\n")),
-        }
+        let _ = match value {
+            Some(value) => writeln!(text, "{name} = {value}"),
+            None => writeln!(text, "# {name} ="),
+        };
     }
     text
 }
@@ -409,7 +409,7 @@ fn absolute(value: &mut Value) {
             if let Ok(whole) = std::path::absolute(&*path)
                 && let Some(whole) = whole.to_str()
             {
-                *path = whole.to_owned();
+                whole.clone_into(path);
             }
         }
         Value::Array(paths) => paths.iter_mut().for_each(absolute),

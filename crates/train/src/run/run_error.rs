@@ -103,7 +103,7 @@ pub enum RunError {
         /// The step that was not done.
         step: u64,
         /// Why.
-        source: TrainError,
+        source: Box<TrainError>,
     },
     /// Batches could not be had.
     #[error(transparent)]

@@ -106,7 +106,7 @@ impl Run {
         let (mut seconds, mut best) = (0.0, vec![None; config.hooks.len()]);
         let failed = |at: usize| {
             let hook = config.hooks[at];
-            move |source| RunError::Train { hook, step: step + 1, source }
+            move |source| RunError::Train { hook, step: step + 1, source: Box::new(source) }
         };
         let mut trainers = Vec::with_capacity(config.hooks.len());
         if let Some(Checkpoint { state, snapshots }) = &found.last {
@@ -161,7 +161,8 @@ impl Run {
         let batch = self.batches.next_batch().map_err(RunError::Batch)?;
         let mut reports = Vec::with_capacity(self.trainers.len());
         for ((trainer, &hook), x) in self.trainers.iter_mut().zip(&self.config.hooks).zip(&batch) {
-            let failed = |source| RunError::Train { hook, step: self.step + 1, source };
+            let step = self.step + 1;
+            let failed = |source| RunError::Train { hook, step, source: Box::new(source) };
             reports.push(trainer.step(x).map_err(failed)?);
         }
         self.step += 1;
