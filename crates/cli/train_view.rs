@@ -148,17 +148,21 @@ pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Pa
     }
     writeln!(out)?;
     for outcome in outcomes {
-        writeln!(out, "{}", outcome.best_dir.display())?;
+        writeln!(out, "{}", outcome.last_dir.display())?;
+        if let Some(step) = outcome.best_step.filter(|step| *step != run.recipe.steps) {
+            let best = outcome.best_dir.display();
+            writeln!(out, "{best}, the one of step {step}, which was better")?;
+        }
     }
     writeln!(out, "{}", dir.join("curves.svg").display())?;
     let Some(outcome) = outcomes.last() else { return Ok(()) };
     let model = run.source.model.as_ref().map(|path| format!(" --model {}", path.display()));
-    let (model, best) = (model.unwrap_or_default(), outcome.best_dir.display());
+    let (model, sae) = (model.unwrap_or_default(), outcome.last_dir.display());
     writeln!(out, "\nLook at it:")?;
-    writeln!(out, "  nanoscope generate{model} --sae {best}")?;
-    writeln!(out, "  nanoscope features{model} --sae {best} --text 'The dog barked.'")?;
+    writeln!(out, "  nanoscope generate{model} --sae {sae}")?;
+    writeln!(out, "  nanoscope features{model} --sae {sae} --text 'The dog barked.'")?;
     let texts = run.source.text.first().map_or("TEXT".to_owned(), |t| t.display().to_string());
-    writeln!(out, "  nanoscope eval{model} --sae {best} --text {texts}")?;
-    writeln!(out, "  nanoscope dashboard{model} --sae {best} --text {texts} --out dashboard")?;
+    writeln!(out, "  nanoscope eval{model} --sae {sae} --text {texts}")?;
+    writeln!(out, "  nanoscope dashboard{model} --sae {sae} --text {texts} --out dashboard")?;
     Ok(())
 }

@@ -59,7 +59,7 @@ pub enum DashboardError {
     },
     /// The text could not be had.
     #[error(transparent)]
-    Corpus(#[from] CorpusError),
+    Corpus(Box<CorpusError>),
     /// The model could not be run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -74,5 +74,11 @@ pub enum DashboardError {
 impl DashboardError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl From<CorpusError> for DashboardError {
+    fn from(error: CorpusError) -> Self {
+        Self::Corpus(Box::new(error))
     }
 }

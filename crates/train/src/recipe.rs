@@ -87,7 +87,8 @@ impl Recipe {
         positive("optimizer.epsilon", optimizer.epsilon)?;
         weight("optimizer.clip", optimizer.clip)?;
         positive("init.decoder-norm", init.decoder_norm)?;
-        count("dead.window-steps", usize::try_from(self.dead.window_steps).unwrap_or(0), 1 << 40)?;
+        let window = usize::try_from(self.window_steps()).unwrap_or(0);
+        count("dead.window-steps", window, 1 << 40)?;
         match &self.method {
             Method::TopK { k, aux_k } | Method::BatchTopK { k, aux_k } => {
                 count("k", *k, d_sae)?;
@@ -119,9 +120,14 @@ impl Recipe {
         count("d_in", d_in, 1 << 24)
     }
 
+    /// In how many steps a feature must fire not to be dead.
+    pub fn window_steps(&self) -> u64 {
+        self.dead.window_steps.unwrap_or((self.steps / 10).clamp(1, 1000))
+    }
+
     /// After how many steps dead features start anew; 0 for never.
     pub(crate) fn resample_steps(&self) -> u64 {
-        let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.dead.window_steps };
+        let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.window_steps() };
         self.dead.resample_steps.unwrap_or(default)
     }
 }
@@ -348,19 +354,14 @@ pub enum BDecInit {
 }
 
 /// What becomes of features that do not fire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dead {
-    /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens.
-    pub window_steps: u64,
+    /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
+    /// more than a tenth of the steps: in a short training nothing would ever be dead.
+    pub window_steps: Option<u64>,
     /// After how many steps dead features without an auxiliary loss start anew at activations that
     /// are reconstructed badly (Bricken et al. 2023, "neuron resampling"); 0 for never. Default: 0
     /// with aux-k, else four times the window.
     pub resample_steps: Option<u64>,
-}
-
-impl Default for Dead {
-    fn default() -> Self {
-        Self { window_steps: 1000, resample_steps: None }
-    }
 }

@@ -116,7 +116,7 @@ impl Trainer {
         }
         let x: Vec<f32> = batch.iter().map(|number| number * self.scale).collect();
         let step = self.steps + 1;
-        let dead = self.fired.dead(self.steps, self.recipe.dead.window_steps);
+        let dead = self.fired.dead(self.steps, self.recipe.window_steps());
         let pass = self.pass(&x, &dead);
 
         let gradients = self.without_norm_changes(pass.gradients);
@@ -215,7 +215,7 @@ impl Trainer {
         if every == 0 || !self.steps.is_multiple_of(every) {
             return;
         }
-        let dead = self.fired.dead(self.steps, self.recipe.dead.window_steps);
+        let dead = self.fired.dead(self.steps, self.recipe.window_steps());
         if dead.is_empty() {
             return;
         }

@@ -145,7 +145,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.dead.window-steps",
-        "A feature that did not fire in so many steps is dead. SAELens: 1000.",
+        "A feature that did not fire in so many steps is dead. Default: 1000 (SAELens), a tenth of\n\
+         the steps at most.",
     ),
     key(
         "recipe.dead.resample-steps",
