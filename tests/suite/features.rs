@@ -20,7 +20,7 @@ fn demo() -> PathBuf {
 
 fn demo_sae(layer: usize) -> (Sae, Labels) {
     let dir = demo().join(format!("saes/layer_{layer}"));
-    let loaded = load_sae(&dir.join("best_model.pt"), &nanoscope_device::for_tests()).unwrap();
+    let loaded = load_sae(&dir, &nanoscope_device::for_tests()).unwrap();
     let labels = Labels::read(&dir, loaded.sae.config().d_sae()).unwrap();
     (loaded.sae, labels)
 }

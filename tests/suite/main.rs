@@ -14,4 +14,5 @@ mod sae_formats;
 mod saes;
 mod selection;
 mod steering;
+mod training;
 mod worked;
