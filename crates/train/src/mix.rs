@@ -7,20 +7,59 @@ use rand::seq::SliceRandom;
 
 use crate::TrainError;
 
-/// Batches of activations, shuffled across neighbouring segments; after the last segment the first
-/// comes again, in another order.
+/// Shuffled batches of activations; every pass over the segments has another order.
 ///
-/// Each segment's rows are shuffled and halved. Round `r` of batches has the first half of segment
-/// `r` and the second half of the one before, shuffled again, so that half of what is in memory is
-/// always older, as in SAELens's buffer (`mix_fraction` 0.5). Unlike in a buffer that is filled up
-/// again and again, round `r` follows from two segments and the seed: a training goes on at any
-/// step with nothing but the segments.
+/// The segments come in a random order: a corpus is often several texts one after another, and an
+/// SAE that sees the last of them at the end forgets the others. Each segment's rows are shuffled
+/// and halved. Round `r` of batches has one half of its segment and the other half of the segment
+/// before, shuffled again, so that half of what is in memory is always older, as in SAELens's
+/// buffer (`mix_fraction` 0.5). Unlike in a buffer that is filled up again and again, round `r`
+/// follows from two segments and the seed: a training goes on at any step with nothing but the
+/// segments.
 #[derive(Debug)]
 pub struct Mixer<S> {
     segments: S,
     batch: usize,
     seed: u64,
+    turns: Turns,
     round: Round,
+}
+
+/// In which order the segments come, pass by pass.
+#[derive(Debug)]
+struct Turns {
+    segments: u64,
+    seed: u64,
+    /// The last pass that was asked for, and its order.
+    pass: (u64, Vec<u64>),
+}
+
+impl Turns {
+    fn new(segments: u64, seed: u64) -> Self {
+        Self { segments, seed, pass: (0, Self::order(segments, seed, 0)) }
+    }
+
+    /// The segment that round `number` begins.
+    fn segment(&mut self, number: u64) -> u64 {
+        let pass = number / self.segments;
+        if self.pass.0 != pass {
+            self.pass = (pass, Self::order(self.segments, self.seed, pass));
+        }
+        self.pass.1[(number % self.segments) as usize]
+    }
+
+    fn order(segments: u64, seed: u64, pass: u64) -> Vec<u64> {
+        let mut order: Vec<u64> = (0..segments).collect();
+        order.shuffle(&mut random(seed, 3 * pass + 2));
+        order
+    }
+}
+
+/// A stream of random numbers of its own for each purpose and number.
+fn random(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(stream);
+    random
 }
 
 /// Where the mixer is.
@@ -45,30 +84,22 @@ impl<S: Segments> Mixer<S> {
         if total == 0 {
             return Err(TrainError::Activations("are none"));
         }
-        // Whole passes over the segments are skipped at once: each gives `total` rows, whichever
-        // the round that it begins with.
+        // Round by round, because segments differ in size; nothing is computed for it.
         let mut skip = next * batch as u64;
-        let first_pass = Self::before(&segments, segments.len());
-        let mut number = 0;
-        if skip >= first_pass {
-            let passes = (skip - first_pass) / total;
-            number = segments.len() * (1 + passes);
-            skip -= first_pass + passes * total;
-        }
+        let (mut number, mut turns) = (0, Turns::new(segments.len(), seed));
+        let mut older = 0;
         loop {
-            let rows = Self::rows(&segments, number);
-            if skip < rows {
+            let rows = segments.rows(turns.segment(number));
+            let of_round = (older + rows.div_ceil(2)) as u64;
+            if skip < of_round {
                 break;
             }
-            skip -= rows;
+            skip -= of_round;
+            older = rows / 2;
             number += 1;
         }
-        let mut mixer = Self {
-            segments,
-            batch,
-            seed,
-            round: Round { number, rows: None, order: vec![], next: 0 },
-        };
+        let round = Round { number, rows: None, order: vec![], next: 0 };
+        let mut mixer = Self { segments, batch, seed, turns, round };
         mixer.round.order = mixer.order(number);
         mixer.round.next = skip as usize;
         Ok(mixer)
@@ -124,7 +155,8 @@ impl<S: Segments> Mixer<S> {
             Some([_, current]) => Some([current, self.segment(number)?]),
             None => None,
         };
-        self.round = Round { number, rows, order: self.order(number), next: 0 };
+        let order = self.order(number);
+        self.round = Round { number, rows, order, next: 0 };
         Ok(())
     }
 
@@ -141,12 +173,12 @@ impl<S: Segments> Mixer<S> {
     }
 
     fn segment(&mut self, number: u64) -> Result<Rows, TrainError> {
-        let index = number % self.segments.len();
+        let index = self.turns.segment(number);
         Ok(self.segments.segment(index)?)
     }
 
     /// Which rows round `number` has, in order.
-    fn order(&self, number: u64) -> Vec<(u8, u32)> {
+    fn order(&mut self, number: u64) -> Vec<(u8, u32)> {
         let (older, _) = match number.checked_sub(1) {
             Some(before) => self.halves(before),
             None => (vec![], vec![]),
@@ -154,36 +186,18 @@ impl<S: Segments> Mixer<S> {
         let (_, newer) = self.halves(number);
         let mut order: Vec<_> = older.into_iter().map(|row| (0, row)).collect();
         order.extend(newer.into_iter().map(|row| (1, row)));
-        order.shuffle(&mut self.random(2 * number + 1));
+        order.shuffle(&mut random(self.seed, 3 * number + 1));
         order
     }
 
     /// The rows of the segment that round `number` begins: those for the round after it, and those
     /// for itself.
-    fn halves(&self, number: u64) -> (Vec<u32>, Vec<u32>) {
-        let rows = self.segments.rows(number % self.segments.len());
+    fn halves(&mut self, number: u64) -> (Vec<u32>, Vec<u32>) {
+        let rows = self.segments.rows(self.turns.segment(number));
         let mut order: Vec<u32> = (0..rows as u32).collect();
-        order.shuffle(&mut self.random(2 * number));
+        order.shuffle(&mut random(self.seed, 3 * number));
         let own = order.split_off(rows / 2);
         (order, own)
-    }
-
-    fn random(&self, stream: u64) -> ChaCha8Rng {
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        random.set_stream(stream);
-        random
-    }
-
-    /// Rows of round `number`.
-    fn rows(segments: &S, number: u64) -> u64 {
-        let of = |number: u64| segments.rows(number % segments.len());
-        let older = number.checked_sub(1).map_or(0, |before| of(before) / 2);
-        (older + of(number).div_ceil(2)) as u64
-    }
-
-    /// Rows of all rounds before round `number`.
-    fn before(segments: &S, number: u64) -> u64 {
-        (0..number).map(|round| Self::rows(segments, round)).sum()
     }
 }
 
@@ -224,6 +238,25 @@ mod tests {
 
         for (next, batch) in all.iter().enumerate() {
             assert_eq!(batches(next as u64, 1)[0], *batch, "batch {next}");
+        }
+    }
+
+    /// As a corpus of two texts would have it: what is trained on last must not be one of them.
+    #[test]
+    fn segments_come_in_another_order_in_each_pass() {
+        let mut turns = Turns::new(40, 7);
+        let mut pass =
+            |pass: u64| -> Vec<u64> { (0..40).map(|at| turns.segment(40 * pass + at)).collect() };
+        let (first, second) = (pass(0), pass(1));
+
+        assert_ne!(first, second);
+        assert_eq!(pass(0), first);
+        for order in [first, second] {
+            let late = order[30..].iter().filter(|segment| **segment >= 30).count();
+            assert!(late < 6, "{order:?}");
+            let mut sorted = order;
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..40));
         }
     }
 
