@@ -35,6 +35,7 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
     let d_sae = sae.config().d_sae();
     let labels = labels(args, &scope, (hook, d_sae))?;
     let options = options(args, d_sae);
+    options.check(d_sae)?;
 
     let name = args.name.clone().unwrap_or_else(|| name(&args.model));
     let context_len = args.context.map_or(scope.model.context_len(), |len| len as usize);

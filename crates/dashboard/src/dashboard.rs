@@ -126,10 +126,8 @@ impl Dashboard {
         I: Iterator<Item = Result<Context, CorpusError>>,
     {
         let d_sae = model.sae(hook)?.config().d_sae();
+        options.check(d_sae)?;
         let range = options.features.clone();
-        if range.is_empty() || range.end as usize > d_sae {
-            return Err(DashboardError::NoFeatures { from: range.start, to: range.end, d_sae });
-        }
         let labels: BTreeMap<u32, String> = (0..d_sae as u32)
             .filter_map(|feature| Some((feature, label(feature)?.trim().to_owned())))
             .collect();
