@@ -35,6 +35,7 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
     let d_sae = sae.config().d_sae();
     let labels = labels(args, &scope, (hook, d_sae))?;
     let options = options(args, d_sae);
+    options.check(d_sae)?;
 
     let name = args.name.clone().unwrap_or_else(|| name(&args.model));
     let context_len = args.context.map_or(scope.model.context_len(), |len| len as usize);
@@ -46,10 +47,8 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
     let tokens = spool(args, &corpus, &scope, context_len)?;
     let mut bars = Bars::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
-    let label = |feature| {
-        let label = labels.iter().find_map(|labels| labels.get(feature));
-        label.filter(|label| !label.trim().is_empty()).map(str::to_owned)
-    };
+    // An empty one hides those of the sources behind it.
+    let label = |feature| labels.iter().find_map(|labels| labels.get(feature)).map(str::to_owned);
     let mut progress = |progress| {
         bars.set(progress);
         go_on()

@@ -54,7 +54,7 @@ pub(crate) struct DashboardArgs {
     #[arg(long, value_name = "A..B", value_parser = range)]
     pub(crate) features: Option<Range<u32>>,
     /// Examples at which a feature is strongest [default: 20, with --compact 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) examples: Option<u16>,
     /// Tokens shown on either side of one [default: 16, with --compact 10]
     #[arg(long, value_name = "N")]

@@ -9,25 +9,30 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use nanoscope_checkpoint::{LoadedSae, SaePath, WeightDtype, load_saes_as};
+use nanoscope_checkpoint::{
+    LoadedSae, SaePath, WeightDtype, check_writable, load_saes_as, write_atomically,
+};
 use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
 use nanoscope_evaluate::{
-    Evaluation, Group, Options, Point, RunFacts, Subject, details, evaluate, plot, saebench,
+    EvaluateError, Evaluation, Group, Options, Point, RunFacts, Subject, details, evaluate, plot,
+    saebench,
 };
 use nanoscope_runtime::InterpretableModel;
 use serde_json::Value;
 
 use crate::eval_args::EvalArgs;
 use crate::eval_lines::{print_comparison, print_one};
-use crate::load::load_bare;
+use crate::load::{load_bare, tokenizer};
 use crate::output::{Hint, note};
 use crate::progress::{LateBar, patiently};
-use crate::write_file::write_file;
 
 /// Longer contexts are not taken unless they are asked for.
 const LONGEST_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    for path in outputs(args) {
+        check_writable(path)?;
+    }
     let (model, paths) = load_bare(&args.model)?;
     let subjects = load_subjects(args, &model, paths)?;
     let tokens = spool(args, &model)?;
@@ -41,14 +46,41 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
 
     let run = facts(args, tokens.context_len())?;
     let results: Vec<(&Subject, &Evaluation)> = subjects.iter().zip(&evaluations).collect();
-    let json = || results.iter().map(|(subject, of)| saebench(of, subject, options, &run));
+    let core: Vec<Value> =
+        results.iter().map(|(subject, of)| saebench(of, subject, options, &run)).collect();
+    // Shown first, because a file that cannot be written must not take the numbers with it; and
+    // written whether or not somebody reads to the end.
+    let shown = show(args, &results, &core);
+    write(args, &results, core)?;
+    shown
+}
+
+/// The files that are asked for, which are known to be writable before anything is computed.
+fn outputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
+    [&args.out, &args.features, &args.plot].into_iter().flatten()
+}
+
+fn show(args: &EvalArgs, results: &[(&Subject, &Evaluation)], core: &[Value]) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        for result in core {
+            writeln!(out, "{result}")?;
+        }
+        return Ok(());
+    }
+    match results[..] {
+        [(subject, evaluation)] => print_one(&mut out, subject, evaluation, args.explain),
+        _ => print_comparison(&mut out, results, args.explain),
+    }
+}
+
+fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Value>) -> Result<()> {
     if let Some(path) = &args.out {
-        let mut results: Vec<Value> = json().collect();
-        let result = if results.len() == 1 { results.remove(0) } else { results.into() };
-        write_file(path, &format!("{result:#}\n"))?;
+        let result = if core.len() == 1 { core.remove(0) } else { core.into() };
+        write_atomically(path, format!("{result:#}\n").as_bytes())?;
     }
     if let Some(path) = &args.features {
-        write_file(path, &feature_lines(&results))?;
+        write_atomically(path, feature_lines(results).as_bytes())?;
     }
     if let Some(path) = &args.plot {
         let point = |(subject, of): &(&Subject, &Evaluation)| Point {
@@ -56,18 +88,20 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
             l0: of.get(Group::Sparsity, "l0"),
             ce_score: of.get(Group::Performance, "ce_loss_score"),
         };
-        write_file(path, &plot(&results.iter().map(point).collect::<Vec<_>>())?)?;
+        write_plot(path, &results.iter().map(point).collect::<Vec<_>>())?;
     }
-    let mut out = anstream::stdout().lock();
-    if args.json {
-        for result in json() {
-            writeln!(out, "{result}")?;
+    Ok(())
+}
+
+/// That there is nothing to draw is said, and is no failure: the numbers are as they are.
+fn write_plot(path: &Path, points: &[Point]) -> Result<()> {
+    match plot(points) {
+        Ok(svg) => Ok(write_atomically(path, svg.as_bytes())?),
+        Err(error @ EvaluateError::Plot { .. }) => {
+            note(&format!("{error}; {} was not written", path.display()));
+            Ok(())
         }
-        return Ok(());
-    }
-    match results[..] {
-        [(subject, evaluation)] => print_one(&mut out, subject, evaluation, args.explain),
-        _ => print_comparison(&mut out, &results, args.explain),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -114,9 +148,7 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
 }
 
 fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
-    let tokenizer = model.tokenizer().ok_or_else(|| {
-        Hint::new("the model has no tokenizer beside it", "give its folder with --tokenizer")
-    })?;
+    let tokenizer = tokenizer(model, "give its folder with --tokenizer")?;
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
     let context_len =
@@ -186,6 +218,18 @@ mod tests {
         assert_eq!(named(&files), ["k16/layer_0", "k32/layer_0"]);
         assert_eq!(named(&["a/one.pt", "a/two.pt"]), ["a/one.pt", "a/two.pt"]);
         assert_eq!(named(&["one.pt"]), ["one.pt"]);
+    }
+
+    #[test]
+    fn a_plot_of_scores_that_are_not_finite_is_left_out_and_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plot.svg");
+        let point = |ce_score| Point { name: "a".to_owned(), l0: 32.0, ce_score };
+
+        write_plot(&path, &[point(f64::NAN)]).unwrap();
+        assert!(!path.exists());
+        write_plot(&path, &[point(0.9)]).unwrap();
+        assert!(path.is_file());
     }
 
     #[test]

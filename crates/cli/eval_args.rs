@@ -38,7 +38,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,
     /// Tokens to evaluate on at most
-    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    #[arg(long, default_value_t = 100_000, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: u64,
     /// Contexts that are run together; explained_variance_legacy and relative_reconstruction_bias
     /// depend on it

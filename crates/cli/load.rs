@@ -64,7 +64,11 @@ impl Loaded {
     }
 }
 
-fn tokenizer<'m>(model: &'m InterpretableModel, hint: &'static str) -> Result<&'m Tokenizer> {
+/// The tokenizer of `model`; if it has none, `hint` says what to do.
+pub(crate) fn tokenizer<'m>(
+    model: &'m InterpretableModel,
+    hint: &'static str,
+) -> Result<&'m Tokenizer> {
     let hint = || Hint::new("the model has no tokenizer beside it", hint).into();
     model.tokenizer().ok_or_else(hint)
 }

@@ -31,7 +31,6 @@ mod train;
 mod train_args;
 mod train_source;
 mod train_view;
-mod write_file;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 // pictures.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -19,9 +19,14 @@ const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;
 const index = pathToFileURL(join(folder, "pages/index.html")).href;
 let browser;
 
+/// A dashboard of the demo in the folder `name`.
+function make(name, labels, more) {
+  const args = ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", labels, "--hook", "blocks.2.hook_resid_post", ...more, "--out", join(folder, name)];
+  execFileSync(binary, args, { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") } });
+}
+
 before(async () => {
-  const made = ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", join(fixtures, "labels.json"), "--hook", "blocks.2.hook_resid_post", "--features", "0..130", "--out", join(folder, "pages")];
-  execFileSync(binary, made, { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") } });
+  make("pages", join(fixtures, "labels.json"), ["--features", "0..130"]);
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
@@ -164,18 +169,75 @@ test("a label is kept, and downloaded as our labels.json", async () => {
   const file = JSON.parse(text);
   assert.equal(download.suggestedFilename(), "labels.json");
   assert.equal(file["20"], label);
-  assert.equal(file["3"], undefined);
+  // Left out, the label that there is beside the SAE would show again.
+  assert.equal(file["3"], "");
   for (const feature of ["5", "8", "11"]) assert.equal(file[feature], given[feature]);
 
   // What the page writes, the command reads.
-  const out = join(folder, "again");
   await download.saveAs(join(folder, "labels.json"));
-  execFileSync(binary, ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", join(folder, "labels.json"), "--hook", "blocks.2.hook_resid_post", "--features", "20..22", "--tokens", "300", "--out", out], { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") } });
-  await page.goto(pathToFileURL(join(out, "index.html")).href);
+  make("again", join(folder, "labels.json"), ["--features", "20..22", "--tokens", "300"]);
+  await page.goto(pathToFileURL(join(folder, "again/index.html")).href);
   await page.waitForSelector("#rows li");
   assert.equal(await page.locator("#rows .label").first().textContent(), label);
+  // The edits are what is given now; and features without a page keep their labels.
+  assert.equal(await page.locator("#download").textContent(), "Download labels.json");
+  const [again] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+  assert.deepEqual(JSON.parse(readFileSync(await again.path(), "utf8")), file);
 
   assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("an edit gives way to a label that was given later", async () => {
+  const { page, context, wrong } = await open();
+
+  await visit(page, 5);
+  await page.fill("#label", "mine");
+  await page.click(".box button");
+  const labels = join(folder, "newer.json");
+  writeFileSync(labels, JSON.stringify({ 5: "another's, newer" }));
+  make("newer", labels, ["--features", "5..7", "--tokens", "300"]);
+  await page.goto(pathToFileURL(join(folder, "newer/index.html")).href);
+  await page.waitForSelector("#rows li");
+
+  assert.equal(await page.locator("#rows .label").first().textContent(), "another's, newer");
+  assert.equal(await page.locator("#download").textContent(), "Download labels.json");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("j and k turn pages only where a feature is shown", async () => {
+  const { page, context, wrong } = await open();
+
+  await visit(page, 11);
+  await page.keyboard.press("j");
+  await page.waitForSelector('#feature h1 .hash:text-is("#12")');
+  await page.keyboard.press("k");
+  await page.waitForSelector('#feature h1 .hash:text-is("#11")');
+  await page.evaluate(() => { location.hash = ""; });
+  await page.waitForSelector("#list:not([hidden])");
+  await page.keyboard.press("j");
+  await page.waitForTimeout(200);
+  assert.equal(await page.evaluate(() => location.hash), "");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a file that says nothing is named as missing", async () => {
+  const { page, context } = await open();
+
+  const broken = join(folder, "pages/data/features-1.js");
+  const whole = readFileSync(broken);
+  writeFileSync(broken, "");
+  await page.evaluate(() => { location.hash = "100"; });
+  await page.waitForSelector("#notice:not([hidden])");
+  assert.match(await page.locator("#notice").textContent(), /data\/features-1\.js/);
+  // Once it is there, it is read.
+  writeFileSync(broken, whole);
+  await page.evaluate(() => { location.hash = ""; });
+  await visit(page, 100);
+
   await context.close();
 });
 

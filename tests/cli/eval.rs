@@ -84,6 +84,18 @@ fn several_saes_are_a_table_a_plot_a_list_and_lines() {
 }
 
 #[test]
+fn the_number_type_in_a_result_is_that_of_the_matrices() {
+    let dtype = |more: &[&str]| {
+        let args = few(&[&["--sae", LAYER_1, "--json"], more].concat());
+        lines(&stdout(&args)).remove(0)["sae_cfg_dict"]["dtype"].clone()
+    };
+
+    assert_eq!(dtype(&[]), "float32");
+    assert_eq!(dtype(&["--sae-dtype", "bf16"]), "bfloat16");
+    assert_eq!(dtype(&["--sae-dtype", "f16"]), "float16");
+}
+
+#[test]
 fn special_tokens_count_only_if_they_are_kept() {
     let counted = |more: &[&str]| {
         let args = few(&[&["--sae", LAYER_1, "--json"], more].concat());
@@ -120,7 +132,14 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     let elsewhere = format!("blocks.1.mlp.hook_post={LAYER_1}");
     let (error, _) = failure(&few(&["--sae", &elsewhere]));
     assert!(error.contains("layer_1 does not fit the model"), "{error}");
-    let unwritable = "no/such/folder/core.json";
-    let (error, _) = failure(&few(&["--sae", LAYER_1, "--out", unwritable]));
-    assert!(error.contains("could not write no/such/folder/core.json"), "{error}");
+    let (_, code) = failure(&["eval", "--text", TEXT, "--tokens", "0"]);
+    assert_eq!(code, 2);
+    // Before anything is loaded: an evaluation can take hours.
+    for flag in ["--out", "--plot", "--features"] {
+        let unwritable = "no/such/folder/file";
+        let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, unwritable]));
+        assert!(error.contains("could not read or write no/such/folder/file"), "{flag}: {error}");
+        let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, "models"]));
+        assert!(error.contains("could not read or write models"), "{flag}: {error}");
+    }
 }

@@ -141,4 +141,6 @@ pub use saelens_writer::save_saelens;
 pub use tensors::{Dtype, TensorFile, TensorInfo};
 #[cfg(feature = "sae")]
 pub use weight_dtype::WeightDtype;
-pub use write::{save_tensors, save_tensors_through, write_through};
+pub use write::{
+    check_writable, save_tensors, save_tensors_through, write_atomically, write_through,
+};

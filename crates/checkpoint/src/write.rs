@@ -12,7 +12,10 @@ use crate::error::CheckpointError;
 
 /// Writes `bytes` to a temporary file beside `path` and renames it, so that nobody ever sees a part
 /// of it, and an error leaves what was there before.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     write_file_atomically(path, |temporary| {
         File::options()
             .write(true)
@@ -30,6 +33,18 @@ pub(crate) fn write_file_atomically(
     let file = temporary_beside(path)?;
     fill(file.path())?;
     persist(file, path)
+}
+
+/// Whether a file could be written to `path` now, to know before the work is done: a temporary one
+/// beside it can be made, and it is no folder.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn check_writable(path: &Path) -> Result<(), CheckpointError> {
+    if path.is_dir() {
+        return Err(CheckpointError::io(path, io::ErrorKind::IsADirectory.into()));
+    }
+    temporary_beside(path).map(drop)
 }
 
 /// A temporary file in the folder of `path`, which is gone when it is dropped.

@@ -15,14 +15,15 @@ const SHARE_BEFORE: f32 = 0.5;
 /// `fires on " mom", " dad"; promotes " said"`. A guess, to find a feature again by; what it means
 /// is for a person to say.
 ///
-/// `text` gives a token's text.
+/// `fires` is the number of tokens at which the feature fires, `text` gives a token's text.
 pub(crate) fn auto_label(
+    fires: u64,
     activity: &Activity,
     effect: Option<&LogitEffect>,
     text: impl Fn(u32) -> String,
 ) -> String {
     let mut parts = Vec::new();
-    if activity.strongest.is_empty() {
+    if fires == 0 {
         parts.push("never fires here".to_owned());
     } else {
         let at = |peak: usize, tokens: &[u32]| Some(tokens[peak]);
@@ -99,7 +100,8 @@ mod tests {
     fn label(windows: &[(&[u32], u32)], promoted: &[u32]) -> String {
         let promoted = promoted.iter().map(|&token| (token, 1.0)).collect();
         let effect = LogitEffect { promoted, suppressed: Vec::new() };
-        auto_label(&activity(windows), Some(&effect), |token| format!(" t{token}"))
+        let fires = windows.len() as u64;
+        auto_label(fires, &activity(windows), Some(&effect), |token| format!(" t{token}"))
     }
 
     #[test]
@@ -125,5 +127,10 @@ mod tests {
     #[test]
     fn a_feature_that_never_fires_says_so() {
         assert_eq!(label(&[], &[4]), "never fires here; promotes \" t4\"");
+    }
+
+    #[test]
+    fn a_feature_that_fires_and_has_no_example_is_not_called_dead() {
+        assert_eq!(auto_label(3, &activity(&[]), None, |_| String::new()), "fires on many tokens");
     }
 }

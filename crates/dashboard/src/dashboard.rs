@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use nanoscope_corpus::{Context, CorpusError};
@@ -38,6 +39,9 @@ pub struct Dashboard {
     pub fingerprint: u64,
     /// The features that have a page, in order of index.
     pub features: Vec<FeaturePage>,
+    /// The labels of all features of the SAE, those without a page too. An empty one says that a
+    /// label was taken away.
+    pub labels: BTreeMap<u32, String>,
 }
 
 /// All that the page of one feature shows.
@@ -105,7 +109,7 @@ impl Dashboard {
     /// example, 12 for each pair with another feature (at most 200 MB in all; beyond, the 64 that it
     /// meets most often), and 100 for each feature of the SAE.
     ///
-    /// `label` gives the labels that there are. `progress` is told how far it is and can end it.
+    /// `label` gives the labels that there are, an empty one where one was taken away. `progress` is told how far it is and can end it.
     ///
     /// # Errors
     /// [`DashboardError`] if there are no such features or no text, the text or the model cannot be
@@ -122,10 +126,11 @@ impl Dashboard {
         I: Iterator<Item = Result<Context, CorpusError>>,
     {
         let d_sae = model.sae(hook)?.config().d_sae();
+        options.check(d_sae)?;
         let range = options.features.clone();
-        if range.is_empty() || range.end as usize > d_sae {
-            return Err(DashboardError::NoFeatures { from: range.start, to: range.end, d_sae });
-        }
+        let labels: BTreeMap<u32, String> = (0..d_sae as u32)
+            .filter_map(|feature| Some((feature, label(feature)?.trim().to_owned())))
+            .collect();
         let mut gathered = gather((model, hook), options, contexts, progress)?;
         let places = places(model, hook, options, progress)?;
 
@@ -139,7 +144,7 @@ impl Dashboard {
                 let feature = feature as u32;
                 let activity = activities.next().expect("one for each feature of the range");
                 let place = places.next().expect("one for each feature of the range");
-                let label = label(feature);
+                let label = labels.get(&feature).filter(|label| !label.is_empty()).cloned();
                 let text = |id| visible(&token_text(model.tokenizer(), id));
                 features.push(gathered.page(feature, activity, weights, place, label, text));
             }
@@ -153,6 +158,7 @@ impl Dashboard {
             options: options.clone(),
             fingerprint: fingerprint(model, hook)?,
             features,
+            labels,
         })
     }
 
@@ -180,10 +186,11 @@ impl Gathered {
         let FeatureWeights { geometry, effects, nearest } = weights;
         let effects = effects.ok();
         let effect = effects.as_ref().map(|effects| LogitEffect::of(effects, EFFECTS));
-        let auto_label = auto_label(&activity, effect.as_ref(), text);
+        let fires = self.stats.get(feature).fires;
+        let auto_label = auto_label(fires, &activity, effect.as_ref(), text);
         FeaturePage {
             feature,
-            fires: self.stats.get(feature).fires,
+            fires,
             mean: self.stats.mean(feature),
             activity,
             geometry,

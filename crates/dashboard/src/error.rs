@@ -29,6 +29,16 @@ pub enum DashboardError {
         /// What there is that no dashboard has.
         found: String,
     },
+    /// The new pages could not be put in their place, nor the old ones back into it.
+    #[error("could not write {}; what was there is now in {}", path.display(), kept.display())]
+    NotPutBack {
+        /// The place.
+        path: PathBuf,
+        /// Where what was there is.
+        kept: PathBuf,
+        /// What the operating system says of the new ones.
+        source: io::Error,
+    },
     /// The features that were asked for are not there.
     #[error("features {from}..{to} were asked for, the SAE has {d_sae}: 0..{d_sae}")]
     NoFeatures {

@@ -13,13 +13,17 @@ use crate::dashboard::{Bars, Dashboard, FeaturePage};
 use crate::example::Example;
 use crate::gather::{BARS, edge};
 use crate::quantile::mix;
-use crate::site::{put, take_place};
+use crate::site::{names, numbered, put, take_place};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
 const PER_FILE: usize = 128;
 /// Coordinates named in which a decoder row is largest, as SAEDashboard's default.
 const ALIGNED: usize = 3;
+
+/// What an export has: files of one line, and folders of packed ones.
+const LINES: [&str; 4] = ["release.jsonl", "model.jsonl", "sourceset.jsonl", "source.jsonl"];
+const FOLDERS: [&str; 3] = ["features", "activations", "explanations"];
 
 /// What an export for Neuronpedia is called there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +53,41 @@ impl Export {
         for name in [&self.model, &self.set] {
             check_name(name)?;
         }
-        check_export(&dir.join(&self.model).join(self.source(hook)))
+        self.check_place(&dir.join(&self.model).join(self.source(hook)), hook)
+    }
+
+    /// Whether nothing is in `dir`, or only an export of the same source by the same creator.
+    fn check_place(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
+        let not_ours = |found| DashboardError::NotOurs { path: dir.to_owned(), found };
+        if fs::symlink_metadata(dir).is_err() {
+            return Ok(());
+        }
+        let found = names(dir)?;
+        for name in &found {
+            let inside = dir.join(name);
+            if LINES.contains(&name.as_str()) && inside.is_file() {
+                continue;
+            }
+            if !FOLDERS.contains(&name.as_str()) || !inside.is_dir() {
+                return Err(not_ours(format!("`{name}`")));
+            }
+            let ours = |name: &str| numbered(name, "batch-", ".jsonl.gz");
+            if let Some(stranger) = names(&inside)?.iter().find(|name| !ours(name)) {
+                return Err(not_ours(format!("`{name}/{stranger}`")));
+            }
+        }
+        let source = fs::read(dir.join("source.jsonl")).ok();
+        let source = source.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let ours = |source: Value| {
+            source["id"] == self.source(hook) && source["creatorId"] == self.creator
+        };
+        match found.first() {
+            Some(first) if !source.is_some_and(ours) => Err(not_ours(format!(
+                "`{first}`, and no source.jsonl that says `{}` made it",
+                self.creator
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The source's id; Neuronpedia takes the layer from its start.
@@ -66,7 +104,7 @@ impl Dashboard {
     /// out: there they would pass for explanations.
     ///
     /// Correlations with neurons need the activations, which are not kept; these lists are empty.
-    /// An export that is there already is replaced. Gives the folder.
+    /// An export of the same source by the same creator is replaced. Gives the folder.
     ///
     /// # Errors
     /// [`DashboardError::Name`] if a name cannot be a folder's, [`DashboardError::NotOurs`] if
@@ -87,7 +125,7 @@ impl Dashboard {
             .map_err(|source| DashboardError::io(&folder, source))?;
         let new = temporary.path().join("new");
         self.fill_export(&new, model, export)?;
-        take_place(&new, &to, &temporary.path().join("old"))?;
+        take_place(temporary, &to)?;
         Ok(to)
     }
 
@@ -101,7 +139,7 @@ impl Dashboard {
         model: &InterpretableModel,
         export: &Export,
     ) -> Result<(), DashboardError> {
-        for part in ["features", "activations", "explanations"] {
+        for part in FOLDERS {
             let part = dir.join(part);
             fs::create_dir_all(&part).map_err(|source| DashboardError::io(&part, source))?;
         }
@@ -358,33 +396,6 @@ fn check_name(name: &str) -> Result<(), DashboardError> {
     }
 }
 
-/// Whether nothing is there, or what an export has.
-fn check_export(dir: &Path) -> Result<(), DashboardError> {
-    const OURS: [&str; 7] = [
-        "release.jsonl",
-        "model.jsonl",
-        "sourceset.jsonl",
-        "source.jsonl",
-        "features",
-        "activations",
-        "explanations",
-    ];
-    if !dir.exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(dir).map_err(|source| DashboardError::io(dir, source))? {
-        let entry = entry.map_err(|source| DashboardError::io(dir, source))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !OURS.contains(&name.as_str()) {
-            return Err(DashboardError::NotOurs {
-                path: dir.to_owned(),
-                found: format!("`{name}`"),
-            });
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,6 +406,50 @@ mod tests {
             assert!(check_name(name).is_err(), "{name}");
         }
         assert!(check_name("nanochat-d20_v1.5").is_ok());
+    }
+
+    #[test]
+    fn only_nothing_or_an_export_by_the_same_creator_is_written_over() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let export = Export {
+            model: "model".to_owned(),
+            set: "set".to_owned(),
+            creator: "nanoscope".to_owned(),
+            dataset: String::new(),
+            created: String::new(),
+            context_len: 8,
+        };
+        let place = dir.path().join("model/2-set");
+        let with = |files: &[(&str, &str)]| {
+            let _ = fs::remove_dir_all(&place);
+            fs::create_dir_all(&place).unwrap();
+            for (name, text) in files {
+                fs::create_dir_all(place.join(name).parent().unwrap()).unwrap();
+                fs::write(place.join(name), text).unwrap();
+            }
+            let hook = HookPoint::ResidPost(2);
+            export.check(dir.path(), hook).map_err(|error| error.to_string())
+        };
+        let source = ("source.jsonl", r#"{"id": "2-set", "creatorId": "nanoscope"}"#);
+        let batch = ("features/batch-0.jsonl.gz", "");
+
+        assert_eq!(with(&[]), Ok(()));
+        assert_eq!(with(&[source, batch, ("model.jsonl", "")]), Ok(()));
+        let refused = [
+            (vec![source, ("thesis.tex", "")], "`thesis.tex`"),
+            (vec![source, ("features/thesis.tex", "")], "`features/thesis.tex`"),
+            (vec![source, ("features", "")], "`features`"),
+            (vec![source, ("model.jsonl/thesis.tex", "")], "`model.jsonl`"),
+            (vec![batch], "`features`, and no source.jsonl that says `nanoscope`"),
+            (
+                vec![("source.jsonl", r#"{"id": "2-set", "creatorId": "another"}"#)],
+                "`source.jsonl`, and no source.jsonl that says `nanoscope`",
+            ),
+        ];
+        for (files, found) in refused {
+            let error = with(&files).unwrap_err();
+            assert!(error.contains(found), "{error}");
+        }
     }
 
     #[test]

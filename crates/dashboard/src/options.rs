@@ -2,6 +2,8 @@ use std::ops::Range;
 
 use nanoscope_corpus::Special;
 
+use crate::DashboardError;
+
 /// What a dashboard shows, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -37,6 +39,19 @@ impl Options {
     /// Fewer and shorter examples: 2048 features in less than 3 MB.
     pub fn compact(self) -> Self {
         Self { examples: 8, per_quantile: 1, window: 10, ..self }
+    }
+
+    /// Whether an SAE of `d_sae` features has those that were asked for. To know before the text is
+    /// read.
+    ///
+    /// # Errors
+    /// [`DashboardError::NoFeatures`].
+    pub fn check(&self, d_sae: usize) -> Result<(), DashboardError> {
+        let Range { start, end } = self.features;
+        if self.features.is_empty() || end as usize > d_sae {
+            return Err(DashboardError::NoFeatures { from: start, to: end, d_sae });
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::DashboardError;
 use crate::dashboard::Dashboard;
@@ -57,7 +58,7 @@ impl Dashboard {
             let to = new.join(LABELS);
             fs::copy(&labels, &to).map_err(|source| DashboardError::io(&labels, source))?;
         }
-        take_place(&new, dir, &temporary.path().join("old"))?;
+        take_place(temporary, dir)?;
         Ok(dir.join(FILES[0].0))
     }
 
@@ -103,17 +104,20 @@ pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
         Ok(there) if !there.is_dir() => return Err(not_ours("no folder".to_owned())),
         Ok(_) => {}
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    let ours = |name: &String| {
-        let page = FILES.iter().any(|(file, _)| file == name);
-        page || [ABOUT, DATA, LABELS].contains(&name.as_str())
+    let names = names(dir)?;
+    let ours = |name: &str| {
+        let page = FILES.iter().any(|(file, _)| *file == name);
+        (page || [ABOUT, LABELS].contains(&name)) && dir.join(name).is_file()
     };
-    if let Some(stranger) = names.iter().find(|&name| !ours(name)) {
-        return Err(not_ours(format!("`{stranger}`")));
+    for name in names.iter().filter(|name| !ours(name)) {
+        let data = dir.join(DATA);
+        if name != DATA || !data.is_dir() {
+            return Err(not_ours(format!("`{name}`")));
+        }
+        let ours = |name: &str| name == "index.js" || numbered(name, "features-", ".js");
+        if let Some(stranger) = self::names(&data)?.iter().find(|name| !ours(name)) {
+            return Err(not_ours(format!("`{DATA}/{stranger}`")));
+        }
     }
     let about = dir.join(ABOUT);
     if names.is_empty() || is_about(&about) {
@@ -123,27 +127,53 @@ pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
     }
 }
 
+/// What is in `dir`, in order.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, DashboardError> {
+    let io = |source| DashboardError::io(dir, source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether `name` is a number between `before` and `after`.
+pub(crate) fn numbered(name: &str, before: &str, after: &str) -> bool {
+    let number = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn is_about(path: &Path) -> bool {
     let about = fs::read(path).ok();
     let about = about.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     about.is_some_and(|about| about["format"] == FORMAT)
 }
 
-/// Renames the folder `new` to `dir`. What was there goes to `old`, in a folder that is about to
-/// vanish, and comes back if the new one cannot take its place.
-pub(crate) fn take_place(new: &Path, dir: &Path, old: &Path) -> Result<(), DashboardError> {
+/// Renames the folder `new` in `temporary` to `dir`. What was there goes to `old` beside it, vanishes
+/// with it, and comes back if the new one cannot take its place.
+pub(crate) fn take_place(temporary: TempDir, dir: &Path) -> Result<(), DashboardError> {
+    take_place_by(temporary, dir, |from, to| fs::rename(from, to))
+}
+
+fn take_place_by(
+    temporary: TempDir,
+    dir: &Path,
+    mut rename: impl FnMut(&Path, &Path) -> io::Result<()>,
+) -> Result<(), DashboardError> {
     let io = |source| DashboardError::io(dir, source);
+    let [new, old] = ["new", "old"].map(|name| temporary.path().join(name));
     let moved = dir.exists();
     if moved {
-        fs::rename(dir, old).map_err(io)?;
+        rename(dir, &old).map_err(io)?;
     }
-    if let Err(source) = fs::rename(new, dir) {
-        if moved {
-            fs::rename(old, dir).map_err(io)?;
-        }
-        return Err(io(source));
+    let Err(source) = rename(&new, dir) else { return Ok(()) };
+    if moved && rename(&old, dir).is_err() {
+        // It is the only one there is.
+        let kept = temporary.keep().join("old");
+        return Err(DashboardError::NotPutBack { path: dir.to_owned(), kept, source });
     }
-    Ok(())
+    Err(io(source))
 }
 
 /// The folder that `path` is in; of a bare name the current one.
@@ -157,8 +187,6 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<(), DashboardError> {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
-
     use super::*;
 
     #[test]
@@ -169,6 +197,7 @@ mod tests {
             let _ = fs::remove_dir_all(&place);
             fs::create_dir(&place).unwrap();
             for (name, text) in files {
+                fs::create_dir_all(place.join(name).parent().unwrap()).unwrap();
                 fs::write(place.join(name), text).unwrap();
             }
             check_place(&place).map_err(|error| error.to_string())
@@ -177,10 +206,16 @@ mod tests {
 
         assert_eq!(with(&[]), Ok(()));
         assert_eq!(with(&[about, (LABELS, "{}"), ("index.html", "")]), Ok(()));
+        assert_eq!(with(&[about, ("data/index.js", ""), ("data/features-12.js", "")]), Ok(()));
         assert!(check_place(&dir.path().join("nothing")).is_ok());
         let refused = [
             (vec![("thesis.tex", "")], "`thesis.tex`"),
             (vec![about, ("thesis.tex", "")], "`thesis.tex`"),
+            (vec![about, ("data/thesis.tex", "")], "`data/thesis.tex`"),
+            (vec![about, ("data/features-.js", "")], "`data/features-.js`"),
+            (vec![about, ("data/features-1/thesis.js", "")], "`data/features-1`"),
+            (vec![about, (DATA, "")], "`data`"),
+            (vec![about, ("style.css/thesis.tex", "")], "`style.css`"),
             (vec![("index.html", "")], "`index.html`, and no dashboard.json"),
             (vec![(ABOUT, "{}")], "`dashboard.json`, and no dashboard.json that says"),
             (vec![(LABELS, "{}")], "`labels.json`, and no dashboard.json"),
@@ -192,5 +227,36 @@ mod tests {
         }
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(check_place(&dir.path().join("file")).is_err());
+    }
+    #[test]
+    fn what_was_there_comes_back_or_is_named() {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().join("place");
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("kept"), "").unwrap();
+        let failing = |fails: &[usize]| {
+            let temporary = TempDir::new_in(dir.path()).unwrap();
+            fs::create_dir(temporary.path().join("new")).unwrap();
+            let mut number = 0;
+            take_place_by(temporary, &place, |from, to| {
+                number += 1;
+                if fails.contains(&number) {
+                    return Err(io::ErrorKind::PermissionDenied.into());
+                }
+                fs::rename(from, to)
+            })
+        };
+
+        for fails in [&[1][..], &[2]] {
+            assert!(matches!(failing(fails), Err(DashboardError::Io { .. })), "{fails:?}");
+            assert_eq!(names(dir.path()).unwrap(), ["place"], "{fails:?}");
+            assert_eq!(names(&place).unwrap(), ["kept"], "{fails:?}");
+        }
+        let error = failing(&[2, 3]).unwrap_err();
+        let DashboardError::NotPutBack { kept, .. } = &error else { panic!("{error}") };
+        assert_eq!(names(kept).unwrap(), ["kept"]);
+        assert!(error.to_string().contains(kept.to_str().unwrap()), "{error}");
+        failing(&[]).unwrap();
+        assert!(names(&place).unwrap().is_empty());
     }
 }

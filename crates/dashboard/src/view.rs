@@ -26,10 +26,6 @@ pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokeni
     let pages = &dashboard.features;
     let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
     let grid = |x: f32| json!((x * 999.0).round() as u32);
-    let labels: Map<String, Value> = pages
-        .iter()
-        .filter_map(|page| Some((page.feature.to_string(), json!(page.label.as_ref()?))))
-        .collect();
     json!({
         "about": about(dashboard, name),
         "per_file": PER_FILE,
@@ -39,7 +35,7 @@ pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokeni
         "y": column(&|page| grid(page.place[1])),
         "auto": column(&|page| json!(page.auto_label)),
         "words": column(&|page| json!(words(page))),
-        "labels": labels,
+        "labels": dashboard.labels,
         "tokens": tokens(dashboard, tokenizer),
     })
 }

@@ -1,5 +1,6 @@
 //! Results as SAEBench's core evaluation writes them.
 
+use burn::tensor::DType;
 use nanoscope_corpus::Special;
 use nanoscope_sae::{Architecture, Normalization};
 use serde_json::{Map, Value, json};
@@ -117,7 +118,7 @@ fn config(subject: &Subject) -> Value {
         "hook_name_out": subject.write().to_string(),
         "apply_b_dec_to_input": config.apply_b_dec_to_input(),
         "normalize_activations": config.normalization().name(),
-        "dtype": "float32",
+        "dtype": dtype(subject.sae().weights().w_enc.dtype()),
     });
     if let Some(k) = config.architecture().k() {
         out["k"] = k.into();
@@ -126,6 +127,16 @@ fn config(subject: &Subject) -> Value {
         out["activation_scale"] = scale.into();
     }
     out
+}
+
+/// PyTorch's name of it.
+fn dtype(dtype: DType) -> String {
+    match dtype {
+        DType::F32 => "float32".to_owned(),
+        DType::F16 => "float16".to_owned(),
+        DType::BF16 => "bfloat16".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
 }
 
 fn saelens_name(architecture: Architecture) -> &'static str {

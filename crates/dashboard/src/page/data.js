@@ -13,6 +13,7 @@ const nanoscope = (() => {
 
   function take(name, text) {
     const promise = waiting.get(name);
+    waiting.delete(name);
     if (promise) unpack(text).then(promise.resolve, promise.reject);
   }
 
@@ -23,10 +24,14 @@ const nanoscope = (() => {
         waiting.set(name, { resolve, reject });
         const script = document.createElement("script");
         script.src = `data/${name}.js`;
-        script.onerror = () => {
+        const fail = (what) => {
+          waiting.delete(name);
           loaded.delete(name);
-          reject(new Error(`data/${name}.js is missing`));
+          reject(new Error(`data/${name}.js ${what}`));
         };
+        script.onerror = () => fail("is missing");
+        // It has run by now, and called `take` if it is what it should be.
+        script.onload = () => waiting.has(name) && fail("has no data");
         document.head.append(script);
       }));
     }

@@ -10,12 +10,19 @@ class Labels {
     this.kept = true;
     try {
       const kept = JSON.parse(localStorage.getItem(this.key) ?? "{}");
-      for (const [feature, label] of Object.entries(kept)) {
-        if (this.fits(Number(feature)) && typeof label === "string") this.edited.set(Number(feature), label);
-      }
+      for (const [feature, edit] of Object.entries(kept)) this.take(Number(feature), edit);
     } catch {
       this.kept = false;
     }
+  }
+
+  /// An edit is kept with the label that it was made against. One that is given by now is none any
+  /// more, and one against another label than the present one gives way to that.
+  take(feature, edit) {
+    if (!this.fits(feature) || !Array.isArray(edit) || edit.length !== 2) return;
+    const [label, against] = edit;
+    const given = this.given.get(feature) ?? "";
+    if (typeof label === "string" && label !== given && against === given) this.edited.set(feature, label);
   }
 
   fits(feature) {
@@ -31,22 +38,20 @@ class Labels {
     const label = text.trim();
     if (label === (this.given.get(feature) ?? "")) this.edited.delete(feature);
     else this.edited.set(feature, label);
+    const kept = [...this.edited].map(([edited, to]) => [edited, [to, this.given.get(edited) ?? ""]]);
     try {
-      localStorage.setItem(this.key, JSON.stringify(Object.fromEntries(this.edited)));
+      localStorage.setItem(this.key, JSON.stringify(Object.fromEntries(kept)));
     } catch {
       this.kept = false;
     }
   }
 
-  /// All labels, as `labels.json` has them.
+  /// All labels, as `labels.json` has them. One that was taken away is an empty one: left out, the
+  /// label that stands elsewhere would show again.
   file() {
-    const features = new Set([...this.given.keys(), ...this.edited.keys()]);
-    const labels = {};
-    for (const feature of [...features].sort((a, b) => a - b)) {
-      const label = this.get(feature);
-      if (label !== undefined) labels[feature] = label;
-    }
-    return `${JSON.stringify(labels, null, 2)}\n`;
+    const all = new Map([...this.given, ...this.edited]);
+    const sorted = [...all].sort(([a], [b]) => a - b);
+    return `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`;
   }
 
   download() {

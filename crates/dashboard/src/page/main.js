@@ -70,7 +70,7 @@ async function start() {
     if (event.key === "Escape") hideTip();
     if (event.target.matches("input, select, textarea, .text") || event.ctrlKey || event.metaKey || event.altKey) return;
     const link = { j: "next", k: "prev" }[event.key];
-    if (link) $("feature").querySelector(`a[rel=${link}]`)?.click();
+    if (link && !$("feature").hidden) $("feature").querySelector(`a[rel=${link}]`)?.click();
     if (event.key === "/" && !$("list").hidden) {
       event.preventDefault();
       $("search").focus();
