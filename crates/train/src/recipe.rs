@@ -17,7 +17,7 @@ pub struct Recipe {
     pub method: Method,
     /// Steps; each is one batch.
     pub steps: u64,
-    /// Activations per step. Default: 4096, as in SAELens and Bricken et al. 2023 (8192).
+    /// Activations per step. Default: 4096, as in SAELens; Bricken et al. 2023 have 8192.
     #[serde(default = "default_batch")]
     pub batch: usize,
     /// What everything random follows from. Default: 0.
@@ -125,10 +125,13 @@ impl Recipe {
         self.dead.window_steps.unwrap_or((self.steps / 10).clamp(1, 1000))
     }
 
-    /// After how many steps dead features start anew; 0 for never.
-    pub(crate) fn resample_steps(&self) -> u64 {
+    /// Whether dead features start anew after `steps` steps.
+    pub(crate) fn resamples_after(&self, steps: u64) -> bool {
         let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.window_steps() };
-        self.dead.resample_steps.unwrap_or(default)
+        let every = self.dead.resample_steps.unwrap_or(default);
+        // What starts anew while the rate falls never becomes a feature.
+        let decays = steps.saturating_add(self.decay_steps()) >= self.steps;
+        every > 0 && steps.is_multiple_of(every) && !decays
     }
 }
 
@@ -360,8 +363,8 @@ pub struct Dead {
     /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
     /// more than a tenth of the steps: in a short training nothing would ever be dead.
     pub window_steps: Option<u64>,
-    /// After how many steps dead features without an auxiliary loss start anew at activations that
-    /// are reconstructed badly (Bricken et al. 2023, "neuron resampling"); 0 for never. Default: 0
-    /// with aux-k, else four times the window.
+    /// After how many steps dead features start anew at activations that are reconstructed badly
+    /// (Bricken et al. 2023, "neuron resampling"); 0 for never. None do once the learning rate
+    /// falls. Default: 0 with aux-k, else four times the window.
     pub resample_steps: Option<u64>,
 }

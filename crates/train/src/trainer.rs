@@ -144,9 +144,7 @@ impl Trainer {
         }
         self.fired.note(step, &pass.fired);
         self.steps = step;
-        if let Some(errors) = &pass.errors {
-            self.revive(&x, errors);
-        }
+        self.revive(&x, &pass.errors);
 
         let rows = self.recipe.batch as f64;
         Ok(StepReport {
@@ -211,8 +209,7 @@ impl Trainer {
     }
 
     fn revive(&mut self, x: &[f32], errors: &[f32]) {
-        let every = self.recipe.resample_steps();
-        if every == 0 || !self.steps.is_multiple_of(every) {
+        if !self.recipe.resamples_after(self.steps) {
             return;
         }
         let dead = self.fired.dead(self.steps, self.recipe.window_steps());
@@ -259,4 +256,48 @@ fn variance(x: &[f32], d_in: usize) -> f64 {
     }
     let of_mean: f64 = mean.iter().map(|sum| (sum / rows).powi(2)).sum();
     (squares / rows - of_mean).max(f64::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{download, upload};
+    use crate::{AuxK, Dead, Optimizer};
+
+    /// After which of ten steps, the last two of which decay, feature 0 started anew. It is kept
+    /// from firing; every other step is one to resample at.
+    fn resampled_after(method: Method) -> Vec<u64> {
+        let device = nanoscope_device::for_tests();
+        let recipe = Recipe {
+            batch: 3,
+            dead: Dead { window_steps: Some(1), resample_steps: Some(2) },
+            optimizer: Optimizer { decay_steps: Some(2), ..Optimizer::default() },
+            ..Recipe::new(4, method, 10)
+        };
+        let x = [3.0, 4.0, -1.0, 0.5, 2.0, -7.0];
+        let mut trainer = Trainer::new(&recipe, 2, &x, &device).unwrap();
+        let mut after = Vec::new();
+        for step in 1..=10 {
+            let mut bias = download(trainer.parameters.get(Part::EncoderBias));
+            bias[0] = -1e3;
+            trainer.parameters.set(Part::EncoderBias, upload(bias, [1, 4], &device));
+            trainer.step(&x).unwrap();
+            if download(trainer.parameters.get(Part::EncoderBias))[0] == 0.0 {
+                after.push(step);
+            }
+        }
+        after
+    }
+
+    #[test]
+    fn dead_features_start_anew_up_to_where_the_rate_falls() {
+        assert_eq!(resampled_after(Method::Relu { l1: 0.1, warmup_steps: None }), [2, 4, 6]);
+    }
+
+    #[test]
+    fn features_that_are_selected_start_anew_too_where_that_is_asked_for() {
+        let aux_k = AuxK { k: None, coefficient: 0.0 };
+        assert_eq!(resampled_after(Method::TopK { k: 1, aux_k: aux_k.clone() }), [2, 4, 6]);
+        assert_eq!(resampled_after(Method::Matryoshka { k: 1, groups: vec![], aux_k }), [2, 4, 6]);
+    }
 }

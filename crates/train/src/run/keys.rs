@@ -150,8 +150,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.dead.resample-steps",
-        "After how many steps dead features start anew (Bricken et al. 2023); 0 for never.\n\
-         Default: 0 with aux-k, else four times the window.",
+        "After how many steps dead features start anew (Bricken et al. 2023); 0 for never. None do\n\
+         once the learning rate falls. Default: 0 with aux-k, else four times the window.",
     ),
     key("run.log-every", "Steps between two lines of metrics.jsonl."),
     key("run.eval-every", "Steps between two evaluations on what is held out."),
