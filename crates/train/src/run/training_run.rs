@@ -83,7 +83,7 @@ impl Run {
     /// [`RunError`] if the source does not have what `config` names or is another than before, no
     /// checkpoint is whole, or a training cannot begin.
     pub fn open(
-        folder: RunFolder,
+        mut folder: RunFolder,
         config: RunConfig,
         source: Box<dyn Segments>,
         device: &Device,
@@ -129,6 +129,7 @@ impl Run {
                 trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
             }
         }
+        folder.begin()?;
         Ok(Self {
             metrics: Metrics::open(&folder.metrics(), step)?,
             saved: found.last.map(|_| step),
