@@ -172,6 +172,23 @@ fn what_cannot_be_evaluated_ends_the_training_and_leaves_its_checkpoints_readabl
 }
 
 #[test]
+fn a_checkpoint_of_a_step_that_the_run_does_not_have_is_refused() {
+    let scratch = Scratch::new();
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    success(&small(&acts, &out));
+    let step = |step: u64| scratch.path(&format!("run/checkpoints/step-{step}"));
+    std::fs::rename(step(60), step(70)).unwrap();
+    let state = std::fs::read_to_string(step(70).join("state.json")).unwrap();
+    let changed = state.replacen("\"step\": 60", "\"step\": 70", 1);
+    std::fs::write(step(70).join("state.json"), changed).unwrap();
+
+    let (error, code) = failure(&["train", "--resume", &out]);
+
+    assert!(error.contains("step-70 is damaged: the run has 60 steps"), "{error}");
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
     let scratch = Scratch::new();
     let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));

@@ -47,7 +47,7 @@ impl<S: Segments> Mixer<S> {
         }
         // Whole passes over the segments are skipped at once: each gives `total` rows, whichever
         // the round that it begins with.
-        let mut skip = next * batch as u64;
+        let mut skip = next.saturating_mul(batch as u64);
         let first_pass = Self::before(&segments, segments.len());
         let mut number = 0;
         if skip >= first_pass {

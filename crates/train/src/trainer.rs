@@ -84,9 +84,12 @@ impl Trainer {
         if !first.iter().all(|number| number.is_finite()) {
             return Err(TrainError::Activations("are not all finite"));
         }
-        let scale = init::scale(first, d_in);
-        if !scale.is_finite() {
+        if first.iter().all(|number| *number == 0.0) {
             return Err(TrainError::Activations("are all zero"));
+        }
+        let scale = init::scale(first, d_in);
+        if !scale.is_normal() {
+            return Err(TrainError::Activations("are too small or too large to be scaled"));
         }
         let scaled: Vec<f32> = first.iter().map(|number| number * scale).collect();
         let parameters = init::parameters(recipe, d_in, &scaled, device);
@@ -287,6 +290,18 @@ mod tests {
             }
         }
         after
+    }
+
+    #[test]
+    fn activations_without_a_scale_are_refused_for_what_they_are() {
+        let device = nanoscope_device::for_tests();
+        let recipe = Recipe::new(4, Method::Relu { l1: 0.1, warmup_steps: None }, 10);
+        let error = |x| Trainer::new(&recipe, 2, &[x; 4], &device).unwrap_err().to_string();
+
+        assert_eq!(error(0.0), "the activations to start from are all zero");
+        let expected = "the activations to start from are too small or too large to be scaled";
+        assert_eq!(error(1e-44), expected);
+        assert_eq!(error(3e38), expected);
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Run {
         let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
         let step = found.last.as_ref().map_or(0, |last| last.state.step);
         let recipe = &config.recipe;
+        if step > recipe.steps {
+            let path = folder.checkpoints().join(format!("step-{step}"));
+            let reason = format!("the run has {} steps", recipe.steps);
+            return Err(RunError::Damaged { path, reason });
+        }
         let mut batches =
             Mixer::new(trained, recipe.batch, recipe.seed, step).map_err(RunError::Batch)?;
         let (mut seconds, mut best) = (0.0, vec![None; config.hooks.len()]);
