@@ -50,7 +50,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
-    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(&tokenizer.to_json()));
+    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
     let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(Part::WHOLE);
     let collection = Collection::begin(&args.out, part, settings)?;

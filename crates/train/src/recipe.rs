@@ -362,8 +362,8 @@ impl Default for Optimizer {
 pub struct Init {
     /// Where `b_dec` starts.
     pub b_dec: BDecInit,
-    /// Norm of the decoder's rows, where the method does not keep it at 1. Default: 0.1, as in
-    /// Conerly et al. 2024.
+    /// Norm of the decoder's rows, for ReLU only: the other methods keep it at 1, and this changes
+    /// nothing for them. Default: 0.1, as in Conerly et al. 2024.
     pub decoder_norm: f64,
 }
 

@@ -40,7 +40,7 @@ pub struct StepReport {
     pub step: u64,
     /// The whole loss.
     pub loss: f64,
-    /// `‖x − x̂‖²`.
+    /// `‖x − x̂‖²`, for matryoshka of all groups together, while the loss has the mean over groups.
     pub mse: f64,
     /// The sparsity loss, with its weight.
     pub sparsity: f64,

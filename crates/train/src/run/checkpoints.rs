@@ -2,18 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use nanoscope_checkpoint::save_tensors;
+use nanoscope_corpus::{file_sha256, text_sha256};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::folder::write_atomically;
 use super::run_error::RunError;
@@ -102,7 +101,7 @@ pub(crate) fn save(
         let file = unfinished.join(file_name(*hook));
         save_tensors(&file, snapshot.tensors.into_iter().map(|(name, data)| (name, Saved(data))))?;
         let state = checkpoint.state.hooks.entry(hook.to_string()).or_default();
-        state.sha256 = sha256(&file).map_err(io(&file))?;
+        state.sha256 = file_sha256(&file)?;
     }
     let text = serde_json::to_vec_pretty(&checkpoint.state).expect("numbers and names make JSON");
     write_atomically(&unfinished.join(STATE), &text)?;
@@ -166,7 +165,7 @@ fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunEr
         let entry = entry.ok_or_else(|| damaged(&file, format!("it has nothing of {name}")))?;
         let file = path.join(file_name(*hook));
         let bytes = fs::read(&file).map_err(|error| damaged(&file, error.to_string()))?;
-        if hex(&Sha256::digest(&bytes)) != entry.sha256 {
+        if text_sha256(&bytes) != entry.sha256 {
             return Err(damaged(&file, "its SHA-256 is not the one that was noted".to_owned()));
         }
         let tensors = tensors(&bytes).map_err(|reason| damaged(&file, reason))?;
@@ -294,26 +293,6 @@ impl Drop for Unfinished<'_> {
         // The error that led here is the one to tell.
         let _ = fs::remove_dir_all(self.0);
     }
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut part = vec![0; 1 << 16];
-    loop {
-        let read = file.read(&mut part)?;
-        if read == 0 {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(&part[..read]);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

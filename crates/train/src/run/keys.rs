@@ -140,8 +140,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.init.decoder-norm",
-        "Norm of the decoder's rows at the start, where it is not kept at 1. Conerly et al. 2024:\n\
-         0.1.",
+        "Norm of the decoder's rows at the start, for relu only; the others keep it at 1. Conerly et\n\
+         al. 2024: 0.1.",
     ),
     key(
         "recipe.dead.window-steps",

@@ -13,7 +13,8 @@ use crate::Method;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Validation {
     /// The method's loss with its sparsity loss at full weight and without auxiliary ones, of
-    /// activations scaled to a mean norm of `√d_in`. The best SAE is the one where it is least.
+    /// activations scaled to a mean norm of `√d_in`; for matryoshka of all groups together. The best
+    /// SAE is the one where it is least.
     pub loss: f64,
     /// `E‖x − x̂‖²`, of activations as they are.
     pub mse: f64,
