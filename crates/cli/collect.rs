@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
     Collection, Corpus, CorpusError, CorpusOptions, LiveSegments, Part, Segments, Settings,
@@ -18,14 +19,12 @@ use crate::collect_args::CollectArgs;
 use crate::load::Loaded;
 use crate::output::note;
 use crate::progress::{LateBar, patiently};
+use crate::signals::{INTERRUPTED, watch_for_signals};
 
 /// Bytes of a shard's activations as float32, if nothing else is asked for.
 const SHARD_BYTES: u64 = 128 << 20;
 
-/// Set by Ctrl-C; what is complete then stays.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
+pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let loaded = Loaded::new(&args.gpt)?;
     let gpt = loaded.model.gpt();
     let mut hooks = args.hook.clone();
@@ -33,12 +32,14 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .context("could not watch for Ctrl-C")?;
+    let interrupted = watch_for_signals()?;
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = loaded.tokenizer()?;
-    let tokens = tokens(args, &corpus, tokenizer, context_len)?;
+    let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
+        note("interrupted while the texts were read");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
         None => contexts_in(SHARD_BYTES, context_len, width),
@@ -49,30 +50,31 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
-    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(&tokenizer.to_json()));
+    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
     let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(Part::WHOLE);
     let collection = Collection::begin(&args.out, part, settings)?;
-    Run { args, live, collection, part }.run()
+    Run { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
-/// The texts as tokens. They lie in the folder that is to be written: that is where there is room.
+/// The texts as tokens; nothing if the reading was interrupted. They lie in the folder that is to be written: that is where there is room.
 fn tokens(
     args: &CollectArgs,
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     context_len: usize,
-) -> Result<Tokens> {
+    interrupted: &AtomicBool,
+) -> Result<Option<Tokens>> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not make {}", args.out.display()))?;
     let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
     let bar = LateBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
-        go_on()
+        go_on(interrupted)
     });
     let tokens = match tokens {
-        Err(CorpusError::Interrupted) => bail!("interrupted while reading the texts"),
+        Err(CorpusError::Interrupted) => return Ok(None),
         tokens => tokens?,
     };
     drop(bar);
@@ -85,11 +87,11 @@ fn tokens(
     if let Some(limit) = args.tokens.filter(|&limit| limit > tokens.len()) {
         note(&format!("the texts have {} tokens, fewer than {limit}", tokens.len()));
     }
-    Ok(tokens)
+    Ok(Some(tokens))
 }
 
-fn go_on() -> ControlFlow<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+fn go_on(interrupted: &AtomicBool) -> ControlFlow<()> {
+    if interrupted.load(Ordering::Relaxed) {
         ControlFlow::Break(())
     } else {
         ControlFlow::Continue(())
@@ -101,10 +103,11 @@ struct Run<'a> {
     live: LiveSegments,
     collection: Collection,
     part: Part,
+    interrupted: &'a AtomicBool,
 }
 
 impl Run<'_> {
-    fn run(mut self) -> Result<()> {
+    fn run(mut self) -> Result<ExitCode> {
         let missing = self.collection.missing();
         let (done, all) = (self.collection.complete(), self.collection.complete() + missing.len());
         let rows: usize = missing.iter().map(|&shard| self.live.rows(shard)).sum();
@@ -121,13 +124,22 @@ impl Run<'_> {
         self.collection.check_room(needed)?;
 
         let began = Instant::now();
-        let tokens = self.compute(&missing, all)?;
+        let Some(tokens) = self.compute(&missing, all)? else {
+            note(&format!(
+                "interrupted; {} of {all} shards are complete, and the same command goes on behind \
+                 them",
+                self.collection.complete()
+            ));
+            return Ok(ExitCode::from(INTERRUPTED));
+        };
         self.collection.finish()?;
-        self.report(missing.len(), tokens, began)
+        self.report(missing.len(), tokens, began)?;
+        Ok(ExitCode::SUCCESS)
     }
 
-    /// Makes the missing shards, and tells how many tokens went through the model.
-    fn compute(&mut self, missing: &[u64], all: usize) -> Result<u64> {
+    /// Makes the missing shards, and tells how many tokens went through the model; nothing if that
+    /// was interrupted.
+    fn compute(&mut self, missing: &[u64], all: usize) -> Result<Option<u64>> {
         let context_len = self.live.tokens().context_len() as u64;
         let contexts = |shard| self.live.contexts(shard).count() as u64;
         let total: u64 = missing.iter().map(|&shard| contexts(shard)).sum::<u64>() * context_len;
@@ -137,14 +149,10 @@ impl Run<'_> {
             let rows = self.live.segment_with(shard, &mut |some| {
                 tokens += some;
                 bar.set(tokens);
-                go_on()
+                go_on(self.interrupted)
             });
             let rows = match rows {
-                Err(CorpusError::Interrupted) => bail!(
-                    "interrupted; {} of {all} shards are complete, and the same command goes on \
-                     behind them",
-                    self.collection.complete()
-                ),
+                Err(CorpusError::Interrupted) => return Ok(None),
                 rows => rows?,
             };
             let origins = self.live.origins(shard)?;
@@ -156,7 +164,7 @@ impl Run<'_> {
                 )
             })?;
         }
-        Ok(tokens)
+        Ok(Some(tokens))
     }
 
     fn report(&self, made: usize, tokens: u64, began: Instant) -> Result<()> {

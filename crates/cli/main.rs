@@ -26,6 +26,7 @@ mod load;
 mod output;
 mod progress;
 mod run;
+mod signals;
 mod steered;
 mod train;
 mod train_args;
@@ -50,7 +51,9 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::inspect(args),
         Some(Command::Convert(args)) => convert::convert(args),
         Some(Command::Encode(args)) => encode::encode(args),
-        Some(Command::Collect(args)) => collect::collect(args),
+        Some(Command::Collect(args)) => {
+            return collect::collect(args).unwrap_or_else(|e| output::report(&e));
+        }
         Some(Command::Train(args)) => {
             return train::train(args).unwrap_or_else(|e| output::report(&e));
         }

@@ -3,21 +3,17 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::output::{Hint, note};
+use crate::signals::{INTERRUPTED, watch_for_signals};
 use crate::train_args::TrainArgs;
 use crate::train_source::source;
 use crate::train_view::{View, summary};
-
-/// What a shell gives for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
@@ -36,22 +32,6 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 /// What --config says.
 fn configured(args: &TrainArgs) -> Result<RunDraft> {
     Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
-}
-
-/// Set by the first Ctrl-C or SIGTERM; the second ends the process.
-fn watch_for_signals() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag not set yet.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(INTERRUPTED),
-            Arc::clone(&interrupted),
-        )
-        .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-        .context("could not watch for Ctrl-C")?;
-    }
-    Ok(interrupted)
 }
 
 /// The run that the flags ask for, new or from its last checkpoint on; nothing if it was

@@ -60,7 +60,8 @@ pub(crate) fn source(
     let width: usize = widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
-    let limit = (wanted as f64 * ROOM) as u64 + FEWEST * context_len as u64;
+    let limit =
+        ((wanted as f64 * ROOM) as u64).saturating_add(FEWEST.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
     let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = LateBar::new("reading the texts", limit, "tokens");

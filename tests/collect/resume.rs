@@ -105,13 +105,20 @@ fn a_run_that_is_killed_at_any_moment_and_gone_on_with_ends_with_the_same_bytes(
 fn an_interrupted_run_says_how_to_go_on_and_loses_no_complete_shard() {
     let bench = Bench::new(120);
     bench.collect("reference", &[]);
-    let mut child = spawn(&mut bench.command("out", &[]));
-    wait_for_shards(&bench, "out", &mut child, 2);
+    for signal in ["INT", "TERM"] {
+        interrupted_by(signal, &bench);
+        std::fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}
 
-    success(Command::new("kill").args(["-INT", &child.id().to_string()]));
+fn interrupted_by(signal: &str, bench: &Bench) {
+    let mut child = spawn(&mut bench.command("out", &[]));
+    wait_for_shards(bench, "out", &mut child, 2);
+
+    success(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]));
     let output = child.wait_with_output().unwrap();
 
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(130), "{signal}: {}", stderr(&output));
     let text = stderr(&output);
     assert!(
         text.contains("shards are complete, and the same command goes on behind them"),

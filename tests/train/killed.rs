@@ -49,7 +49,10 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_same_bytes() {
     let took = began.elapsed();
     let expected = left_behind(&scratch.path("whole"));
 
-    let mut random = Random(std::process::id().into());
+    let seed = std::env::var("NANOSCOPE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| std::process::id().into());
+    eprintln!("NANOSCOPE_SEED={seed}");
+    let mut random = Random(seed);
     let (mut killed, mut runs) = (0, 0);
     while killed < kills() {
         let out = scratch.text(&format!("run-{runs}"));

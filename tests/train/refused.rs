@@ -138,14 +138,54 @@ fn activations_that_cannot_be_trained_on_are_refused() {
     assert!(error.contains("flat [x] has no rows of activations: its shape is [4]"), "{error}");
     let error = train(&write("one", &[1, 4], &[1.0; 4]));
     assert!(error.contains("the source has 1 segments, and 1 of them are held out"), "{error}");
-    std::fs::remove_dir_all(&out).unwrap();
     let mut numbers = [1.0; 400];
     numbers[7] = f32::NAN;
-    let error = train(&write("nan", &[100, 4], &numbers));
-    assert!(error.contains("nan"), "{error}");
-    std::fs::remove_dir_all(&out).unwrap();
+    let error = train(&write("gaps", &[100, 4], &numbers));
+    let expected = "gaps: tensor `x` has a number that is not finite, at index 7";
+    assert!(error.contains(expected), "{error}");
     let error = train(&scratch.text("nowhere"));
     assert!(error.contains("could not read or write"), "{error}");
+    // None of these kept the next one from the folder.
+    success(&small(&scratch.text("acts.safetensors"), &out));
+}
+
+#[test]
+fn what_cannot_be_evaluated_ends_the_training_and_leaves_its_checkpoints_readable() {
+    let scratch = Scratch::new();
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    let bytes = std::fs::read(&acts).unwrap();
+    let mut numbers = bytes.clone();
+    let held_out = numbers.len() - 200 * WIDTH * 4;
+    numbers[held_out..].fill(0);
+    std::fs::write(&acts, numbers).unwrap();
+
+    let (error, code) = failure(&small(&acts, &out));
+
+    let expected = "the SAE at blocks.1.hook_resid_post cannot be evaluated on the 200 activations \
+                    that are held out: they are none, or all zero";
+    assert!(error.contains(expected), "{error}");
+    assert!(error.contains("the checkpoint of step 5 is whole and stays"), "{error}");
+    assert_eq!(code, 1);
+    std::fs::write(&acts, bytes).unwrap();
+    let (_, said) = success(&["train", "--resume", &out]);
+    assert!(said.contains("going on after step 5"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_of_a_step_that_the_run_does_not_have_is_refused() {
+    let scratch = Scratch::new();
+    let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
+    success(&small(&acts, &out));
+    let step = |step: u64| scratch.path(&format!("run/checkpoints/step-{step}"));
+    std::fs::rename(step(60), step(70)).unwrap();
+    let state = std::fs::read_to_string(step(70).join("state.json")).unwrap();
+    let changed = state.replacen("\"step\": 60", "\"step\": 70", 1);
+    std::fs::write(step(70).join("state.json"), changed).unwrap();
+
+    let (error, code) = failure(&["train", "--resume", &out]);
+
+    assert!(error.contains("step-70 is damaged: the run has 60 steps"), "{error}");
+    assert_eq!(code, 1);
 }
 
 #[test]

@@ -24,9 +24,9 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
 
     // The same SAE on the same rows, read back from its files.
     let features = scratch.text("features.safetensors");
-    let best = format!("{out}/{HOOK}/final");
+    let last = format!("{out}/{HOOK}/final");
     let encoded =
-        success(&["encode", "--sae", &best, "--activations", &acts, "--out", &features, "--json"])
+        success(&["encode", "--sae", &last, "--activations", &acts, "--out", &features, "--json"])
             .0;
     let encoded: Value = serde_json::from_str(&encoded).unwrap();
     assert!((encoded["l0"].as_f64().unwrap() - number("l0")).abs() < 0.3, "{encoded}");
@@ -39,7 +39,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
     let losses = |at: usize| lines[at]["train"][HOOK]["loss"].as_f64().unwrap();
     assert!(losses(299) < losses(0) / 3.0, "{} {}", losses(0), losses(299));
 
-    let sparsity = std::fs::read(format!("{best}/sparsity.safetensors")).unwrap();
+    let sparsity = std::fs::read(format!("{last}/sparsity.safetensors")).unwrap();
     let sparsity = safetensors::SafeTensors::deserialize(&sparsity).unwrap();
     assert_eq!(sparsity.tensor("sparsity").unwrap().shape(), [64]);
     let curves = std::fs::read_to_string(scratch.path("run/curves.svg")).unwrap();
@@ -104,7 +104,7 @@ fn the_printed_configuration_trains_what_the_flags_do() {
 }
 
 #[test]
-fn texts_and_a_store_of_the_same_texts_are_trained_on_at_two_points() {
+fn texts_and_a_store_of_the_same_texts_give_the_same_saes_at_two_points() {
     let scratch = Scratch::new();
     let sentence = "Once upon a time there was a small dog who liked the big red ball. ";
     std::fs::write(scratch.path("stories.txt"), sentence.repeat(120)).unwrap();
@@ -136,8 +136,11 @@ fn texts_and_a_store_of_the_same_texts_are_trained_on_at_two_points() {
                 "32",
                 "--out",
                 &store,
+                // As many as are read for a training of 512, in segments of a twentieth of them.
+                "--tokens",
+                "1254",
                 "--shard-tokens",
-                "320",
+                "32",
             ],
             &hooks[..],
         ]
@@ -145,6 +148,12 @@ fn texts_and_a_store_of_the_same_texts_are_trained_on_at_two_points() {
     );
     let out = scratch.text("from-store");
     success(&[&["train", "--store", &store, "--out", &out], &hooks[..], &size].concat());
+    for hook in ["blocks.0.hook_resid_post", "blocks.0.hook_mlp_out"] {
+        let weights = |run: &str| {
+            std::fs::read(format!("{run}/{hook}/final/sae_weights.safetensors")).unwrap()
+        };
+        assert!(weights(&live) == weights(&out), "{hook}");
+    }
     let (error, code) = failure(
         &[&["train", "--store", &store, "--out", &scratch.text("x"), "--hook", HOOK], &size[..]]
             .concat(),

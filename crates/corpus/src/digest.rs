@@ -41,8 +41,8 @@ pub fn files_sha256(paths: &[PathBuf]) -> Result<String, CorpusError> {
     Ok(hex(&hash.finalize()))
 }
 
-/// SHA-256 of a text, in hexadecimal digits.
-pub fn text_sha256(text: &str) -> String {
+/// SHA-256 of a text or other bytes, in hexadecimal digits.
+pub fn text_sha256(text: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(text))
 }
 

@@ -5,6 +5,25 @@
 //! these to a folder, which an [`ActivationStore`] reads. Both are [`Segments`], so that training on
 //! the one is training on the other.
 //!
+//! ```
+//! use nanoscope_corpus::{Corpus, CorpusOptions, InMemory, Segments};
+//! use nanoscope_hooks::HookPoint;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("stories.txt");
+//! std::fs::write(&path, "Once upon a time.\n<|endoftext|>\nThe end.")?;
+//! let corpus = Corpus::open(&[path], &CorpusOptions::default())?;
+//! assert_eq!(corpus.bytes(), 40);
+//!
+//! // Three activations of two numbers, in segments of two.
+//! let mut segments = InMemory::new(HookPoint::ResidPost(0), 2, vec![1., 2., 3., 4., 5., 6.], 2);
+//! assert_eq!((segments.len(), segments.rows(1)), (2, 1));
+//! assert_eq!(segments.segment(1)?.at[0], [5.0, 6.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! All of it streams: a corpus may be larger than memory, and of a store one shard is read at a
 //! time. What the activations are used for is others' business.
 

@@ -74,7 +74,8 @@ impl ActivationStore {
         }
         let shards: Vec<ShardEntry> = shards.into_values().collect();
         let wrong = |what: String| CorpusError::Manifest { path: manifest.clone(), what };
-        let rows: u64 = shards.iter().map(|entry| entry.rows as u64).sum();
+        let numbers = shards.iter().map(|entry| entry.rows as u64);
+        let rows = numbers.fold(0, u64::saturating_add);
         if rows != settings.rows || rows == 0 {
             return Err(wrong(format!("its shards have {rows} rows, the store {}", settings.rows)));
         }

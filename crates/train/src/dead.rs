@@ -76,9 +76,12 @@ pub(crate) fn resample(
     };
     let (decoder_norm, encoder_norm) = (mean_norm(&decoder), mean_norm(&encoder) * ENCODER_NORM);
     // As low as any that is in use, so that the feature has a chance to fire.
-    let low_threshold = parameters.iter().find(|(part, _)| *part == Part::LogThreshold);
-    let low_threshold = low_threshold.map_or(0.0, |(_, thresholds)| {
-        download(thresholds.clone()).into_iter().fold(f32::INFINITY, f32::min)
+    let thresholds = parameters.iter().find(|(part, _)| *part == Part::LogThreshold);
+    let low_threshold = thresholds.map_or(0.0, |(_, thresholds)| {
+        let thresholds = download(thresholds.clone());
+        let alive = thresholds.iter().zip(&is_dead).filter(|(_, dead)| !**dead);
+        let lowest = alive.map(|(threshold, _)| *threshold).reduce(f32::min);
+        lowest.unwrap_or_else(|| thresholds.iter().copied().fold(f32::INFINITY, f32::min))
     });
     let directions: Vec<Vec<f32>> = dead
         .iter()
@@ -116,5 +119,92 @@ pub(crate) fn resample(
         let zero = |_: &[f32]| vec![0.0; width];
         put(&mut adam.mean, &zero);
         put(&mut adam.square, &zero);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn filled(numbers: [&[f32]; 5]) -> Parameters {
+        let device = nanoscope_device::for_tests();
+        let parts = [
+            Part::Encoder,
+            Part::EncoderBias,
+            Part::Decoder,
+            Part::DecoderBias,
+            Part::LogThreshold,
+        ];
+        let tensor = |(part, numbers): (Part, &[f32])| {
+            (part, upload(numbers.to_vec(), part.shape(2, 3), &device))
+        };
+        Parameters::new(parts.into_iter().zip(numbers).map(tensor))
+    }
+
+    fn weights() -> Parameters {
+        // Encoder rows that live have norms of 2 and 4; the dead one's threshold is the lowest.
+        filled([
+            &[2.0, 0.0, 9.0, 9.0, 0.0, 4.0],
+            &[0.5, 0.6, 0.7],
+            &[1.0, 0.0, 0.6, 0.8, 0.0, 1.0],
+            &[3.0, 0.0],
+            &[-1.0, -9.0, -2.0],
+        ])
+    }
+
+    fn resampled(errors: &[f32]) -> (Parameters, Adam) {
+        let mut parameters = weights();
+        let ones = filled([&[1.0; 6], &[1.0; 3], &[1.0; 6], &[1.0; 2], &[1.0; 3]]);
+        let mut adam = Adam { mean: ones.clone(), square: ones };
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let x = [1.0, 1.0, 3.0, 4.0];
+        resample(&mut parameters, &mut adam, &[1], &x, errors, &mut random);
+        (parameters, adam)
+    }
+
+    fn numbers(parameters: &Parameters, part: Part) -> Vec<f32> {
+        download(parameters.get(part))
+    }
+
+    #[test]
+    fn a_dead_feature_starts_anew_at_what_is_reconstructed_badly_and_the_others_stay() {
+        let (found, adam) = resampled(&[0.0, 5.0]);
+
+        // The second activation without b_dec is (0, 4); a fifth of the mean norm 3 is 0.6.
+        let encoder = numbers(&found, Part::Encoder);
+        assert!((encoder[3] - 0.6).abs() < 1e-6, "{encoder:?}");
+        assert_eq!([&encoder[..3], &encoder[4..]].concat(), [2.0, 0.0, 0.0, 0.0, 4.0]);
+        assert_eq!(numbers(&found, Part::EncoderBias), [0.5, 0.0, 0.7]);
+        assert_eq!(numbers(&found, Part::Decoder), [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(numbers(&found, Part::DecoderBias), [3.0, 0.0]);
+        assert_eq!(numbers(&found, Part::LogThreshold), [-1.0, -2.0, -2.0]);
+        for state in [&adam.mean, &adam.square] {
+            assert_eq!(numbers(state, Part::Encoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(numbers(state, Part::Decoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(numbers(state, Part::EncoderBias), [1.0, 0.0, 1.0]);
+            assert_eq!(numbers(state, Part::LogThreshold), [1.0, 0.0, 1.0]);
+            assert_eq!(numbers(state, Part::DecoderBias), [1.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn where_all_is_reconstructed_nothing_starts_anew() {
+        let (found, adam) = resampled(&[0.0, 0.0]);
+
+        assert_eq!(numbers(&found, Part::Encoder), numbers(&weights(), Part::Encoder));
+        assert_eq!(numbers(&adam.mean, Part::Encoder), [1.0; 6]);
+    }
+
+    #[test]
+    fn a_feature_is_dead_once_the_window_is_full_and_not_a_step_before() {
+        let mut fired = Fired::new(3);
+        fired.note(4, &[2, 0, 0]);
+        fired.note(5, &[0, 1, 0]);
+
+        assert_eq!(fired.dead(8, 5), [2]);
+        assert_eq!(fired.dead(9, 5), [0, 2]);
+        assert_eq!(fired.dead(10, 5), [0, 1, 2]);
     }
 }

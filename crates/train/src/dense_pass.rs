@@ -64,7 +64,7 @@ impl Dense {
             },
             fired: fired(graph.features.inner()),
             smallest: None,
-            errors: Some(download(errors.inner())),
+            errors: download(errors.inner()),
             gradients: Parameters::new(tracked.iter().map(|(part, weight)| {
                 let gradient = weight.grad_remove(&mut gradients);
                 // A weight that this batch does not reach, such as a threshold far from all.

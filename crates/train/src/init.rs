@@ -88,12 +88,14 @@ fn threshold_for(l0: f64, activations: &[f32], d_in: usize, encoder: Tensor<2>) 
     bound.max(0.01)
 }
 
-/// `√d_in` over the mean norm of the activations: SAELens's `expected_average_only_in`.
+/// `√d_in` over the mean norm of the activations: SAELens's `expected_average_only_in`. Of
+/// activations next to float32's ends it is not a normal number.
 ///
 /// # Shapes
 /// - `activations`: `[rows, d_in]` row-major
 pub(crate) fn scale(activations: &[f32], d_in: usize) -> f32 {
-    let norms = activations.chunks_exact(d_in).map(|row| f64::from(square(row)).sqrt());
+    let square = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    let norms = activations.chunks_exact(d_in).map(|row| square(row).sqrt());
     let mean = norms.sum::<f64>() / (activations.len() / d_in) as f64;
     ((d_in as f64).sqrt() / mean) as f32
 }
@@ -134,6 +136,9 @@ mod tests {
     fn the_scale_brings_the_mean_norm_to_the_root_of_the_width() {
         // Norms 5 and 13, mean 9.
         assert!((scale(&[3.0, 4.0, 5.0, 12.0], 2) - 2.0_f32.sqrt() / 9.0).abs() < 1e-7);
+        // Their squares are infinite in float32.
+        let found = scale(&[3e20, 4e20], 2) * 5e20;
+        assert!((found - 2.0_f32.sqrt()).abs() < 1e-6, "{found}");
     }
 
     #[test]

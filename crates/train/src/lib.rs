@@ -1,4 +1,36 @@
-//! Training sparse autoencoders.
+//! Training sparse autoencoders: batches from activations, the step of each method, and the run
+//! around it with its configuration, checkpoints and evaluation.
+//!
+//! ```
+//! use nanoscope_corpus::InMemory;
+//! use nanoscope_hooks::HookPoint;
+//! use nanoscope_train::{AuxK, Method, Mixer, Recipe, Trainer};
+//!
+//! # fn main() -> Result<(), nanoscope_train::TrainError> {
+//! let device = nanoscope_device::for_tests();
+//! // Eight activations along two directions.
+//! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
+//! let segments = InMemory::new(HookPoint::ResidPost(0), 2, activations, 4);
+//! let method = Method::TopK { k: 1, aux_k: AuxK::default() };
+//! let recipe = Recipe { batch: 4, ..Recipe::new(4, method, 20) };
+//!
+//! let mut batches = Mixer::new(segments, recipe.batch, recipe.seed, 0)?;
+//! let first = batches.first()?;
+//! let mut trainer = Trainer::new(&recipe, 2, &first.at[0], &device)?;
+//! let mut losses = Vec::new();
+//! for _ in 0..recipe.steps {
+//!     losses.push(trainer.step(&batches.next_batch()?[0])?.loss);
+//! }
+//!
+//! assert!(losses[19] < losses[0]);
+//! assert_eq!(trainer.sae().config().d_sae(), 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Run`] does this for several hook points of one source, in a folder from which it goes on when
+//! it was killed. Where activations come from (`nanoscope_corpus`), what an SAE computes
+//! (`nanoscope_sae`), and what is shown of a training (the command line) are others' business.
 
 mod adam;
 mod dead;

@@ -85,7 +85,7 @@ impl<S: Segments> Mixer<S> {
             return Err(TrainError::Activations("are none"));
         }
         // Round by round, because segments differ in size; nothing is computed for it.
-        let mut skip = next * batch as u64;
+        let mut skip = next.saturating_mul(batch as u64);
         let (mut number, mut turns) = (0, Turns::new(segments.len(), seed));
         let mut older = 0;
         loop {

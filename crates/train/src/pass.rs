@@ -9,8 +9,8 @@ pub(crate) struct Pass {
     pub(crate) fired: Vec<u32>,
     /// The smallest value that was kept, where features are kept by comparison.
     pub(crate) smallest: Option<f32>,
-    /// `‖x − x̂‖²` of each activation, where dead features may need it.
-    pub(crate) errors: Option<Vec<f32>>,
+    /// `‖x − x̂‖²` of each activation.
+    pub(crate) errors: Vec<f32>,
 }
 
 /// The parts of a loss, each with its weight.

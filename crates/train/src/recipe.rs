@@ -17,7 +17,7 @@ pub struct Recipe {
     pub method: Method,
     /// Steps; each is one batch.
     pub steps: u64,
-    /// Activations per step. Default: 4096, as in SAELens and Bricken et al. 2023 (8192).
+    /// Activations per step. Default: 4096, as in SAELens; Bricken et al. 2023 have 8192.
     #[serde(default = "default_batch")]
     pub batch: usize,
     /// What everything random follows from. Default: 0.
@@ -32,6 +32,20 @@ pub struct Recipe {
     /// What becomes of features that do not fire.
     #[serde(default)]
     pub dead: Dead,
+}
+
+/// Numbers of a matrix: 16 GiB of float32.
+const LARGEST_MATRIX: usize = 1 << 32;
+/// What a number may be that is divided by or taken the logarithm of.
+const POSITIVE: &str = "above 0 and a normal number in float32";
+/// What a weight may be.
+const NOT_NEGATIVE: &str = "0 or more and, if not 0, a normal number in float32";
+
+fn count(name: &'static str, found: usize, most: usize) -> Result<(), TrainError> {
+    if (1..=most).contains(&found) {
+        return Ok(());
+    }
+    Err(TrainError::Recipe { name, found: found.to_string(), range: format!("1 to {most}") })
 }
 
 fn default_batch() -> usize {
@@ -58,23 +72,36 @@ impl Recipe {
     /// # Errors
     /// [`TrainError::Recipe`] for the first number that is out of its range.
     pub fn check(&self, d_in: usize) -> Result<(), TrainError> {
+        self.check_numbers()?;
+        count("d_in", d_in, 1 << 24)?;
+        // Matrices of so many numbers are held, with their gradients and Adam's means.
+        let product = |name, found: usize, other: usize, of: &str| {
+            let most = LARGEST_MATRIX / other;
+            if found <= most {
+                return Ok(());
+            }
+            let range = format!("1 to {most} for {of} {other}");
+            Err(TrainError::Recipe { name, found: found.to_string(), range })
+        };
+        product("d-sae", self.d_sae, d_in, "a width of")?;
+        product("batch", self.batch, d_in, "a width of")?;
+        product("batch", self.batch, self.d_sae, "a d-sae of")
+    }
+
+    /// Whether the recipe can be followed for activations of some width.
+    pub(crate) fn check_numbers(&self) -> Result<(), TrainError> {
         let Self { optimizer, init, .. } = self;
         let d_sae = self.d_sae;
-        let count = |name, found: usize, most: usize| {
-            let (found, range) = (found.to_string(), format!("1 to {most}"));
-            let ok = (1..=most).contains(&found.parse().unwrap_or(0));
-            if ok { Ok(()) } else { Err(TrainError::Recipe { name, found, range }) }
-        };
         let number = |name, found: f64, range: &str, ok: bool| {
-            let ok = ok && found.is_finite();
+            // It is computed with in float32, where it must not become nothing.
+            let single = found as f32;
+            let ok = ok && (single.is_normal() || found == 0.0);
             let (found, range) = (found.to_string(), range.to_owned());
             if ok { Ok(()) } else { Err(TrainError::Recipe { name, found, range }) }
         };
-        let positive = |name, found: f64| number(name, found, "above 0", found > 0.0);
-        let weight = |name, found: f64| number(name, found, "0 or more", found >= 0.0);
+        let positive = |name, found: f64| number(name, found, POSITIVE, found > 0.0);
+        let weight = |name, found: f64| number(name, found, NOT_NEGATIVE, found >= 0.0);
 
-        // Two matrices, their gradients and Adam's means are held; products of sizes stay far
-        // from overflow.
         count("d-sae", d_sae, 1 << 24)?;
         count("batch", self.batch, 1 << 20)?;
         count("steps", usize::try_from(self.steps).unwrap_or(0), 1 << 40)?;
@@ -82,7 +109,8 @@ impl Recipe {
         for (name, beta) in
             [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
         {
-            number(name, beta, "0 or more and below 1", (0.0..1.0).contains(&beta))?;
+            let ok = (0.0..1.0).contains(&(beta as f32));
+            number(name, beta, "0 or more and below 1, in float32", ok)?;
         }
         positive("optimizer.epsilon", optimizer.epsilon)?;
         weight("optimizer.clip", optimizer.clip)?;
@@ -117,7 +145,7 @@ impl Recipe {
             }
             Method::Relu { l1, .. } | Method::Gated { l1, .. } => weight("l1", *l1)?,
         }
-        count("d_in", d_in, 1 << 24)
+        Ok(())
     }
 
     /// In how many steps a feature must fire not to be dead.
@@ -125,10 +153,13 @@ impl Recipe {
         self.dead.window_steps.unwrap_or((self.steps / 10).clamp(1, 1000))
     }
 
-    /// After how many steps dead features start anew; 0 for never.
-    pub(crate) fn resample_steps(&self) -> u64 {
+    /// Whether dead features start anew after `steps` steps.
+    pub(crate) fn resamples_after(&self, steps: u64) -> bool {
         let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.window_steps() };
-        self.dead.resample_steps.unwrap_or(default)
+        let every = self.dead.resample_steps.unwrap_or(default);
+        // What starts anew while the rate falls never becomes a feature.
+        let decays = steps.saturating_add(self.decay_steps()) >= self.steps;
+        every > 0 && steps.is_multiple_of(every) && !decays
     }
 }
 
@@ -273,8 +304,9 @@ impl AuxK {
             let range = format!("1 to {d_sae}");
             return Err(TrainError::Recipe { name: "aux-k.k", found, range });
         }
-        if !(self.coefficient.is_finite() && self.coefficient >= 0.0) {
-            let (found, range) = (self.coefficient.to_string(), "0 or more".to_owned());
+        let weight = self.coefficient;
+        if !(weight == 0.0 || weight > 0.0 && (weight as f32).is_normal()) {
+            let (found, range) = (weight.to_string(), NOT_NEGATIVE.to_owned());
             return Err(TrainError::Recipe { name: "aux-k.coefficient", found, range });
         }
         Ok(())
@@ -330,8 +362,8 @@ impl Default for Optimizer {
 pub struct Init {
     /// Where `b_dec` starts.
     pub b_dec: BDecInit,
-    /// Norm of the decoder's rows, where the method does not keep it at 1. Default: 0.1, as in
-    /// Conerly et al. 2024.
+    /// Norm of the decoder's rows, for ReLU only: the other methods keep it at 1, and this changes
+    /// nothing for them. Default: 0.1, as in Conerly et al. 2024.
     pub decoder_norm: f64,
 }
 
@@ -360,8 +392,57 @@ pub struct Dead {
     /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
     /// more than a tenth of the steps: in a short training nothing would ever be dead.
     pub window_steps: Option<u64>,
-    /// After how many steps dead features without an auxiliary loss start anew at activations that
-    /// are reconstructed badly (Bricken et al. 2023, "neuron resampling"); 0 for never. Default: 0
-    /// with aux-k, else four times the window.
+    /// After how many steps dead features start anew at activations that are reconstructed badly
+    /// (Bricken et al. 2023, "neuron resampling"); 0 for never. None do once the learning rate
+    /// falls. Default: 0 with aux-k, else four times the window.
     pub resample_steps: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(recipe: &Recipe, d_in: usize) -> String {
+        recipe.check(d_in).unwrap_err().to_string()
+    }
+
+    fn top_k(d_sae: usize) -> Recipe {
+        Recipe::new(d_sae, Method::TopK { k: 1, aux_k: AuxK::default() }, 10)
+    }
+
+    #[test]
+    fn a_number_that_is_nothing_or_infinite_in_float32_is_refused() {
+        let end = "it must be above 0 and a normal number in float32";
+        let with = |optimizer| Recipe { optimizer, ..top_k(8) };
+        let epsilon = with(Optimizer { epsilon: 1e-46, ..Optimizer::default() });
+        assert!(refused(&epsilon, 4).starts_with("optimizer.epsilon is 0.000"));
+        assert!(refused(&epsilon, 4).ends_with(end));
+        let lr = with(Optimizer { lr: 1e39, ..Optimizer::default() });
+        assert!(refused(&lr, 4).ends_with(end));
+        let beta2 = with(Optimizer { beta2: 1.0 - 1e-12, ..Optimizer::default() });
+        assert!(refused(&beta2, 4).ends_with("it must be 0 or more and below 1, in float32"));
+        let jump_relu = |bandwidth, threshold| Method::JumpRelu {
+            target_l0: 2.0,
+            coefficient: 1.0,
+            bandwidth,
+            threshold: Some(threshold),
+            warmup_steps: None,
+        };
+        assert!(refused(&Recipe::new(8, jump_relu(1e-46, 1.0), 10), 4).starts_with("bandwidth"));
+        assert!(refused(&Recipe::new(8, jump_relu(1.0, 1e-46), 10), 4).starts_with("threshold"));
+        Recipe::new(8, jump_relu(1.0, 1e-30), 10).check(4).unwrap();
+    }
+
+    #[test]
+    fn matrices_that_no_memory_holds_are_refused_by_both_sizes() {
+        assert_eq!(
+            refused(&top_k(1 << 20), 4097),
+            "d-sae is 1048576, it must be 1 to 1048320 for a width of 4097"
+        );
+        assert_eq!(
+            refused(&Recipe { batch: 4097, ..top_k(1 << 20) }, 1),
+            "batch is 4097, it must be 1 to 4096 for a d-sae of 1048576"
+        );
+        top_k(1 << 20).check(4096).unwrap();
+    }
 }

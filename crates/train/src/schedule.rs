@@ -7,10 +7,15 @@ impl Recipe {
     /// of which the last step has one left.
     pub fn learning_rate(&self, step: u64) -> f64 {
         let warmup = self.optimizer.warmup_steps.unwrap_or((self.steps / 20).min(1000));
-        let decay = self.optimizer.decay_steps.unwrap_or(self.steps / 5);
+        let decay = self.decay_steps();
         let rising = (step + 1) as f64 / warmup.max(1) as f64;
         let falling = self.steps.saturating_sub(step) as f64 / decay.max(1) as f64;
         self.optimizer.lr * rising.min(falling).min(1.0)
+    }
+
+    /// Last steps over which the learning rate falls.
+    pub(crate) fn decay_steps(&self) -> u64 {
+        self.optimizer.decay_steps.unwrap_or(self.steps / 5)
     }
 
     /// What part of its weight the sparsity loss has at step `step`, from 0.

@@ -63,6 +63,12 @@ impl Selected<'_> {
         let last = errors.len() - 1;
         let losses: Vec<f64> = errors.iter().map(|errors| mean_square(errors, rows)).collect();
         let aux = self.aux(&pre, &errors[last], &decoder, size);
+        let arch = Arch::new();
+        let row_errors = errors[last]
+            .par_chunks_exact(d_in)
+            .with_min_len(64)
+            .map(|row| arch.dispatch(|| square(row)))
+            .collect();
         drop(pre);
 
         let mut gradient = FeatureGradients::zeros(size);
@@ -103,7 +109,7 @@ impl Selected<'_> {
             },
             smallest: kept.csr().2.iter().copied().reduce(f32::min),
             fired,
-            errors: None,
+            errors: row_errors,
             gradients: Parameters::new([
                 (Part::Encoder, upload(gradient.encoder, [d_sae, d_in], &device)),
                 (Part::EncoderBias, bias_gradient),

@@ -40,7 +40,7 @@ pub struct StepReport {
     pub step: u64,
     /// The whole loss.
     pub loss: f64,
-    /// `‖x − x̂‖²`.
+    /// `‖x − x̂‖²`, for matryoshka of all groups together, while the loss has the mean over groups.
     pub mse: f64,
     /// The sparsity loss, with its weight.
     pub sparsity: f64,
@@ -84,9 +84,12 @@ impl Trainer {
         if !first.iter().all(|number| number.is_finite()) {
             return Err(TrainError::Activations("are not all finite"));
         }
-        let scale = init::scale(first, d_in);
-        if !scale.is_finite() {
+        if first.iter().all(|number| *number == 0.0) {
             return Err(TrainError::Activations("are all zero"));
+        }
+        let scale = init::scale(first, d_in);
+        if !scale.is_normal() {
+            return Err(TrainError::Activations("are too small or too large to be scaled"));
         }
         let scaled: Vec<f32> = first.iter().map(|number| number * scale).collect();
         let parameters = init::parameters(recipe, d_in, &scaled, device);
@@ -144,9 +147,7 @@ impl Trainer {
         }
         self.fired.note(step, &pass.fired);
         self.steps = step;
-        if let Some(errors) = &pass.errors {
-            self.revive(&x, errors);
-        }
+        self.revive(&x, &pass.errors);
 
         let rows = self.recipe.batch as f64;
         Ok(StepReport {
@@ -211,8 +212,7 @@ impl Trainer {
     }
 
     fn revive(&mut self, x: &[f32], errors: &[f32]) {
-        let every = self.recipe.resample_steps();
-        if every == 0 || !self.steps.is_multiple_of(every) {
+        if !self.recipe.resamples_after(self.steps) {
             return;
         }
         let dead = self.fired.dead(self.steps, self.recipe.window_steps());
@@ -259,4 +259,60 @@ fn variance(x: &[f32], d_in: usize) -> f64 {
     }
     let of_mean: f64 = mean.iter().map(|sum| (sum / rows).powi(2)).sum();
     (squares / rows - of_mean).max(f64::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::{download, upload};
+    use crate::{AuxK, Dead, Optimizer};
+
+    /// After which of ten steps, the last two of which decay, feature 0 started anew. It is kept
+    /// from firing; every other step is one to resample at.
+    fn resampled_after(method: Method) -> Vec<u64> {
+        let device = nanoscope_device::for_tests();
+        let recipe = Recipe {
+            batch: 3,
+            dead: Dead { window_steps: Some(1), resample_steps: Some(2) },
+            optimizer: Optimizer { decay_steps: Some(2), ..Optimizer::default() },
+            ..Recipe::new(4, method, 10)
+        };
+        let x = [3.0, 4.0, -1.0, 0.5, 2.0, -7.0];
+        let mut trainer = Trainer::new(&recipe, 2, &x, &device).unwrap();
+        let mut after = Vec::new();
+        for step in 1..=10 {
+            let mut bias = download(trainer.parameters.get(Part::EncoderBias));
+            bias[0] = -1e3;
+            trainer.parameters.set(Part::EncoderBias, upload(bias, [1, 4], &device));
+            trainer.step(&x).unwrap();
+            if download(trainer.parameters.get(Part::EncoderBias))[0] == 0.0 {
+                after.push(step);
+            }
+        }
+        after
+    }
+
+    #[test]
+    fn activations_without_a_scale_are_refused_for_what_they_are() {
+        let device = nanoscope_device::for_tests();
+        let recipe = Recipe::new(4, Method::Relu { l1: 0.1, warmup_steps: None }, 10);
+        let error = |x| Trainer::new(&recipe, 2, &[x; 4], &device).unwrap_err().to_string();
+
+        assert_eq!(error(0.0), "the activations to start from are all zero");
+        let expected = "the activations to start from are too small or too large to be scaled";
+        assert_eq!(error(1e-44), expected);
+        assert_eq!(error(3e38), expected);
+    }
+
+    #[test]
+    fn dead_features_start_anew_up_to_where_the_rate_falls() {
+        assert_eq!(resampled_after(Method::Relu { l1: 0.1, warmup_steps: None }), [2, 4, 6]);
+    }
+
+    #[test]
+    fn features_that_are_selected_start_anew_too_where_that_is_asked_for() {
+        let aux_k = AuxK { k: None, coefficient: 0.0 };
+        assert_eq!(resampled_after(Method::TopK { k: 1, aux_k: aux_k.clone() }), [2, 4, 6]);
+        assert_eq!(resampled_after(Method::Matryoshka { k: 1, groups: vec![], aux_k }), [2, 4, 6]);
+    }
 }

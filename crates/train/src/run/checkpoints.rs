@@ -2,18 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use nanoscope_checkpoint::save_tensors;
+use nanoscope_corpus::{file_sha256, text_sha256};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::folder::write_atomically;
 use super::run_error::RunError;
@@ -55,7 +54,22 @@ pub(crate) struct HookState {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Best {
     pub(crate) step: u64,
+    #[serde(with = "exact")]
     pub(crate) loss: f64,
+}
+
+/// A number as text: serde_json reads one that is no text with a last digit that may be another.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(super) fn serialize<S: Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
 }
 
 const STATE: &str = "state.json";
@@ -65,6 +79,7 @@ const UNFINISHED: &str = ".unfinished-";
 const LARGEST_STATE: u64 = 1 << 20;
 
 /// Writes `checkpoint` to the folder of its step in `dir`, and takes away all but the last `keep`.
+/// Those of later steps go too: the run began before them, so they were refused as damaged.
 pub(crate) fn save(
     dir: &Path,
     hooks: &[HookPoint],
@@ -86,7 +101,7 @@ pub(crate) fn save(
         let file = unfinished.join(file_name(*hook));
         save_tensors(&file, snapshot.tensors.into_iter().map(|(name, data)| (name, Saved(data))))?;
         let state = checkpoint.state.hooks.entry(hook.to_string()).or_default();
-        state.sha256 = sha256(&file).map_err(io(&file))?;
+        state.sha256 = file_sha256(&file)?;
     }
     let text = serde_json::to_vec_pretty(&checkpoint.state).expect("numbers and names make JSON");
     write_atomically(&unfinished.join(STATE), &text)?;
@@ -96,9 +111,10 @@ pub(crate) fn save(
     guard.done();
     sync(dir)?;
 
-    let mut whole = steps(dir)?;
+    let (mut whole, later): (Vec<u64>, Vec<u64>) =
+        steps(dir)?.into_iter().partition(|step| *step <= checkpoint.state.step);
     whole.truncate(whole.len().saturating_sub(keep));
-    for step in whole {
+    for step in whole.into_iter().chain(later) {
         take_away(dir, &dir.join(format!("step-{step}")))?;
     }
     Ok(path)
@@ -149,7 +165,7 @@ fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunEr
         let entry = entry.ok_or_else(|| damaged(&file, format!("it has nothing of {name}")))?;
         let file = path.join(file_name(*hook));
         let bytes = fs::read(&file).map_err(|error| damaged(&file, error.to_string()))?;
-        if hex(&Sha256::digest(&bytes)) != entry.sha256 {
+        if text_sha256(&bytes) != entry.sha256 {
             return Err(damaged(&file, "its SHA-256 is not the one that was noted".to_owned()));
         }
         let tensors = tensors(&bytes).map_err(|reason| damaged(&file, reason))?;
@@ -279,37 +295,16 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut part = vec![0; 1 << 16];
-    loop {
-        let read = file.read(&mut part)?;
-        if read == 0 {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(&part[..read]);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const HOOKS: [HookPoint; 1] = [HookPoint::ResidPost(1)];
+    /// As a number in JSON it is read back as 31.24527019143944.
+    const LOSS: f64 = 31.245_270_191_439_438;
 
     fn checkpoint(step: u64) -> Checkpoint {
-        let hook = HookState {
-            best: Some(Best { step, loss: 0.1 + step as f64 }),
-            ..HookState::default()
-        };
+        let hook = HookState { best: Some(Best { step, loss: LOSS }), ..HookState::default() };
         let state = State {
             step,
             segments: 3,
@@ -340,7 +335,7 @@ mod tests {
         assert_eq!(read.snapshots[0].tensors, checkpoint(7).snapshots[0].tensors);
         assert_eq!(
             read.state.hooks["blocks.1.hook_resid_post"].best,
-            Some(Best { step: 7, loss: 7.1 })
+            Some(Best { step: 7, loss: LOSS })
         );
     }
 
@@ -377,6 +372,22 @@ mod tests {
             file.display()
         );
         assert_eq!(refused, [expected]);
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_does_not_count_as_one_that_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        for step in [1, 2, 10] {
+            save(dir.path(), &HOOKS, checkpoint(step), 2).unwrap();
+        }
+        fs::write(dir.path().join("step-10/state.json"), "{").unwrap();
+        assert_eq!(last(dir.path()).0, 2);
+
+        save(dir.path(), &HOOKS, checkpoint(3), 2).unwrap();
+
+        let mut left = names(dir.path()).unwrap();
+        left.sort();
+        assert_eq!(left, ["step-2", "step-3"]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl RunConfig {
             }
         }
         self.source.check(self.hooks.len())?;
-        check_recipe(&self.recipe)?;
+        check_recipe(&self.recipe, None)?;
         for (key, every) in [
             ("run.log-every", self.run.log_every),
             ("run.eval-every", self.run.eval_every),
@@ -215,9 +215,9 @@ impl Source {
     }
 }
 
-/// Refuses numbers that no training can have.
-fn check_recipe(recipe: &Recipe) -> Result<(), ConfigError> {
-    match recipe.check(1) {
+/// Refuses numbers that no training can have, on activations of `width` numbers if that is known.
+pub(crate) fn check_recipe(recipe: &Recipe, width: Option<usize>) -> Result<(), ConfigError> {
+    match width.map_or_else(|| recipe.check_numbers(), |width| recipe.check(width)) {
         Err(TrainError::Recipe { name, found, range }) => {
             let of = |table: &str| keys::find(&format!("{table}.{name}"));
             let key = of("recipe").or_else(|| of("recipe.method")).map_or(name, |key| key.path);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::config::RunConfig;
+use super::config::{RunConfig, check_recipe};
 use super::config_error::ConfigError;
 use super::keys::{self, KEYS};
 
@@ -162,7 +162,9 @@ impl RunDraft {
         if narrow != wide && !self.said.contains_key("recipe.d-sae") {
             return Err(ConfigError::Widths { narrow, wide });
         }
-        self.resolve_with(|expansion| narrow.saturating_mul(expansion), false)
+        let config = self.resolve_with(|expansion| narrow.saturating_mul(expansion), false)?;
+        check_recipe(&config.recipe, Some(wide))?;
+        Ok(config)
     }
 
     fn resolve_with(
@@ -419,6 +421,8 @@ fn absolute(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -444,17 +448,22 @@ mod tests {
 
     #[test]
     fn every_key_has_its_place_in_some_configuration() {
-        let mut written = String::new();
+        let mut written = BTreeSet::new();
         for architecture in ARCHITECTURES {
             let mut draft = RunDraft::default();
             draft.set(ARCHITECTURE, architecture).unwrap();
-            written += &draft.commented().unwrap();
+            let mut table = String::new();
+            for line in draft.commented().unwrap().lines() {
+                if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                    table = format!("{name}.");
+                } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" =") {
+                    written.insert(format!("{table}{name}"));
+                }
+            }
         }
 
-        for key in KEYS {
-            let name = key.path.rsplit('.').next().unwrap();
-            assert!(written.contains(&format!("{name} =")), "{}", key.path);
-        }
+        let all = KEYS.iter().map(|key| key.path.to_owned()).collect();
+        assert_eq!(written, all);
     }
 
     #[test]
@@ -472,6 +481,22 @@ mod tests {
 
         assert_eq!(config.recipe.steps, 3);
         assert_eq!((config.recipe.d_sae, config.source.store), (32, None));
+    }
+
+    #[test]
+    fn sizes_that_fit_alone_and_not_together_are_refused_once_the_width_is_known() {
+        let draft = RunDraft::parse(
+            "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.d-sae = 16777216\n\
+             recipe.batch = 256",
+        )
+        .unwrap();
+        draft.check().unwrap();
+        draft.resolve(&[256]).unwrap();
+
+        let error = draft.resolve(&[257]).unwrap_err();
+
+        let expected = "`recipe.d-sae` is 16777216, it must be 1 to 16711935 for a width of 257";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use super::run_error::RunError;
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
+    /// The configuration of a new run, until it is in the folder.
+    config: Option<String>,
     /// Locked until it is closed.
     _lock: File,
 }
@@ -30,21 +32,30 @@ const DEEPEST: usize = 2;
 const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
-    /// A new folder at `dir`, with the configuration in it.
+    /// A new folder at `dir`. The configuration is written to it once the [`Run`](crate::Run) can
+    /// begin: a start that is refused leaves nothing that another would have to be kept from.
     ///
     /// # Errors
     /// [`RunError::NotEmpty`] if there is something in it, [`RunError::Locked`], [`RunError::Io`].
     pub fn create(dir: &Path, config: &RunConfig) -> Result<Self, RunError> {
         Self::check_empty(dir)?;
         fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
-        let folder = Self::lock(dir)?;
+        let mut folder = Self::lock(dir)?;
         clear_temporary(dir, 0)?;
         // Somebody may have been faster.
         if dir.join(CONFIG).exists() {
             return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run: true });
         }
-        write_atomically(&dir.join(CONFIG), config.to_toml().as_bytes())?;
+        folder.config = Some(config.to_toml());
         Ok(folder)
+    }
+
+    /// Makes the folder that of a run, if it is new.
+    pub(crate) fn begin(&mut self) -> Result<(), RunError> {
+        match self.config.take() {
+            Some(text) => write_atomically(&self.dir.join(CONFIG), text.as_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a folder that has something in it; a lock and temporary files are what a run leaves
@@ -119,7 +130,7 @@ impl RunFolder {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), config: None, _lock: lock })
     }
 
     /// Refuses a configuration that is not the one of the run in the folder.

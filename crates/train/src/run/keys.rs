@@ -140,8 +140,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.init.decoder-norm",
-        "Norm of the decoder's rows at the start, where it is not kept at 1. Conerly et al. 2024:\n\
-         0.1.",
+        "Norm of the decoder's rows at the start, for relu only; the others keep it at 1. Conerly et\n\
+         al. 2024: 0.1.",
     ),
     key(
         "recipe.dead.window-steps",
@@ -150,8 +150,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "recipe.dead.resample-steps",
-        "After how many steps dead features start anew (Bricken et al. 2023); 0 for never.\n\
-         Default: 0 with aux-k, else four times the window.",
+        "After how many steps dead features start anew (Bricken et al. 2023); 0 for never. None do\n\
+         once the learning rate falls. Default: 0 with aux-k, else four times the window.",
     ),
     key("run.log-every", "Steps between two lines of metrics.jsonl."),
     key("run.eval-every", "Steps between two evaluations on what is held out."),

@@ -108,6 +108,18 @@ pub enum RunError {
     /// Batches could not be had.
     #[error(transparent)]
     Batch(TrainError),
+    /// An SAE has no loss on what is held out.
+    #[error(
+        "the SAE at {hook} cannot be evaluated on the {rows} activations that are held out: {reason}"
+    )]
+    Validation {
+        /// The hook point.
+        hook: HookPoint,
+        /// Activations that are held out.
+        rows: u64,
+        /// Why not.
+        reason: String,
+    },
     /// What is held out could not be read or computed.
     #[error(transparent)]
     Corpus(#[from] CorpusError),

@@ -33,6 +33,8 @@ pub struct Run {
     held_out: Part,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
+    /// The step of the last evaluation, and what it found for each hook point.
+    evaluated: Option<(u64, Vec<Evaluated>)>,
     metrics: Metrics,
     segments: u64,
     rows: u64,
@@ -44,8 +46,11 @@ pub struct Run {
     refused: Vec<RunError>,
 }
 
-/// Activations from which scale and `b_dec` start: a median of more is the same, and takes time and
-/// memory.
+/// An SAE's numbers on what is held out, and how often each of its features fires there.
+type Evaluated = (Validation, Vec<f64>);
+
+/// Activations that the scale and the weights start from, where they are looked at: what is made of
+/// more is the same, and takes time and memory.
 const FIRST_ROWS: usize = 16_384;
 
 /// What one step of a run did.
@@ -83,7 +88,7 @@ impl Run {
     /// [`RunError`] if the source does not have what `config` names or is another than before, no
     /// checkpoint is whole, or a training cannot begin.
     pub fn open(
-        folder: RunFolder,
+        mut folder: RunFolder,
         config: RunConfig,
         source: Box<dyn Segments>,
         device: &Device,
@@ -101,6 +106,11 @@ impl Run {
         let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
         let step = found.last.as_ref().map_or(0, |last| last.state.step);
         let recipe = &config.recipe;
+        if step > recipe.steps {
+            let path = folder.checkpoints().join(format!("step-{step}"));
+            let reason = format!("the run has {} steps", recipe.steps);
+            return Err(RunError::Damaged { path, reason });
+        }
         let mut batches =
             Mixer::new(trained, recipe.batch, recipe.seed, step).map_err(RunError::Batch)?;
         let (mut seconds, mut best) = (0.0, vec![None; config.hooks.len()]);
@@ -129,6 +139,7 @@ impl Run {
                 trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
             }
         }
+        folder.begin()?;
         Ok(Self {
             metrics: Metrics::open(&folder.metrics(), step)?,
             saved: found.last.map(|_| step),
@@ -140,6 +151,7 @@ impl Run {
             held_out,
             trainers,
             best,
+            evaluated: None,
             segments,
             rows,
             step,
@@ -198,14 +210,15 @@ impl Run {
         let method = &self.config.recipe.method;
         let found = validate(&saes, method, &mut self.held_out, &self.device)?;
         let mut numbers = Vec::with_capacity(found.len());
-        for (at, (validation, density)) in found.into_iter().enumerate() {
+        for (at, (validation, density)) in found.iter().enumerate() {
             if self.best[at].is_none_or(|best| validation.loss < best.loss) {
                 let hook = self.config.hooks[at];
-                save_sae(&self.sae_dir(hook, Which::Best), &saes[at], hook, &density, Which::Best)?;
+                save_sae(&self.sae_dir(hook, Which::Best), &saes[at], hook, density, Which::Best)?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
-            numbers.push(validation);
+            numbers.push(*validation);
         }
+        self.evaluated = Some((self.step, found));
         Ok(numbers)
     }
 
@@ -242,8 +255,14 @@ impl Run {
     /// [`RunError`].
     pub fn finish(mut self) -> Result<Vec<Outcome>, RunError> {
         let saes: Vec<_> = self.trainers.iter().map(Trainer::sae).collect();
-        let method = &self.config.recipe.method;
-        let found = validate(&saes, method, &mut self.held_out, &self.device)?;
+        let found = match self.evaluated.take() {
+            Some((step, found)) if step == self.step => found,
+            // The run was opened again after its last step.
+            _ => {
+                let method = &self.config.recipe.method;
+                validate(&saes, method, &mut self.held_out, &self.device)?
+            }
+        };
         let mut outcomes = Vec::with_capacity(found.len());
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
@@ -261,15 +280,10 @@ impl Run {
         Ok(outcomes)
     }
 
-    /// Draws the curves so far, and says where they are.
-    ///
-    /// # Errors
-    /// [`RunError`].
-    pub fn draw(&self) -> Result<PathBuf, RunError> {
+    /// Draws the curves so far.
+    fn draw(&self) -> Result<(), RunError> {
         let points = metrics::read(&self.folder.metrics(), &self.config.hooks)?;
-        let path = self.folder.curves();
-        curves::draw(&path, &self.config.hooks, &points)?;
-        Ok(path)
+        curves::draw(&self.folder.curves(), &self.config.hooks, &points)
     }
 
     fn sae_dir(&self, hook: HookPoint, which: Which) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_corpus::Segments;
+use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde::Serialize;
 
@@ -12,7 +13,8 @@ use crate::Method;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Validation {
     /// The method's loss with its sparsity loss at full weight and without auxiliary ones, of
-    /// activations scaled to a mean norm of `√d_in`. The best SAE is the one where it is least.
+    /// activations scaled to a mean norm of `√d_in`; for matryoshka of all groups together. The best
+    /// SAE is the one where it is least.
     pub loss: f64,
     /// `E‖x − x̂‖²`, of activations as they are.
     pub mse: f64,
@@ -31,6 +33,9 @@ const AT_ONCE: usize = 2 << 20;
 
 /// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
 /// which it fires.
+///
+/// # Errors
+/// [`RunError::Validation`] if nothing is held out, it is all zero, or a loss is not finite.
 pub(crate) fn validate(
     saes: &[Sae],
     method: &Method,
@@ -46,7 +51,11 @@ pub(crate) fn validate(
             x.chunks(at_once).for_each(|x| sums.add(sae, x, device));
         }
     }
-    Ok(sums.iter().map(|sums| (sums.numbers(method), sums.density())).collect())
+    let numbers = |(sums, &(hook, _)): (&Sums, &(HookPoint, usize))| {
+        let failed = |reason| RunError::Validation { hook, rows: sums.rows, reason };
+        Ok((sums.numbers(method).map_err(failed)?, sums.density()))
+    };
+    sums.iter().zip(held_out.points()).map(numbers).collect()
 }
 
 struct Sums {
@@ -107,11 +116,14 @@ impl Sums {
         }
     }
 
-    fn numbers(&self, method: &Method) -> Validation {
+    fn numbers(&self, method: &Method) -> Result<Validation, String> {
+        if self.norms == 0.0 {
+            return Err("they are none, or all zero".to_owned());
+        }
         let rows = self.rows as f64;
         let mse = self.squared_error / rows;
         let mean_square: f64 = self.x.iter().map(|x| (x / rows).powi(2)).sum();
-        let variance = self.squares / rows - mean_square;
+        let variance = (self.squares / rows - mean_square).max(f64::MIN_POSITIVE);
         let l0 = self.fires.iter().sum::<u64>() as f64 / rows;
         let scale = (self.x.len() as f64).sqrt() / (self.norms / rows);
         let sparsity = match *method {
@@ -121,14 +133,18 @@ impl Sums {
             }
             Method::Relu { l1, .. } | Method::Gated { l1, .. } => l1 * scale * self.l1 / rows,
         };
-        Validation {
-            loss: scale * scale * mse + sparsity,
+        let loss = scale * scale * mse + sparsity;
+        if !loss.is_finite() {
+            return Err(format!("its loss is {loss}"));
+        }
+        Ok(Validation {
+            loss,
             mse,
             explained_variance: 1.0 - mse / variance,
             l0,
             dead: self.fires.iter().filter(|&&fires| fires == 0).count(),
             rows: self.rows,
-        }
+        })
     }
 
     fn density(&self) -> Vec<f64> {
@@ -143,13 +159,17 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use nanoscope_corpus::InMemory;
-    use nanoscope_hooks::HookPoint;
     use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
 
     use super::*;
     use crate::AuxK;
 
     fn validated(method: &Method) -> (Validation, Vec<f64>) {
+        // (3, 4) becomes (3, 3), (4, 3) becomes (4, 2), (0, -5) becomes nothing.
+        validated_on(vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0], method).unwrap()
+    }
+
+    fn validated_on(x: Vec<f32>, method: &Method) -> Result<(Validation, Vec<f64>), RunError> {
         let device = nanoscope_device::for_tests();
         let config = SaeConfig::new(2, 3, Architecture::Relu).unwrap();
         let weights = SaeWeights::new(
@@ -159,10 +179,21 @@ mod tests {
             Tensor::from_floats([0.0, 0.0], &device),
         );
         let sae = Sae::new(config, weights).unwrap();
-        // (3, 4) becomes (3, 3), (4, 3) becomes (4, 2), (0, -5) becomes nothing.
-        let x = vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0];
         let mut held_out = InMemory::new(HookPoint::ResidPost(0), 2, x, 2);
-        validate(&[sae], method, &mut held_out, &device).unwrap().remove(0)
+        Ok(validate(&[sae], method, &mut held_out, &device)?.remove(0))
+    }
+
+    #[test]
+    fn without_a_finite_loss_there_is_an_error_that_names_the_hook_point() {
+        let method = Method::TopK { k: 2, aux_k: AuxK::default() };
+        let error = |x: &[f32]| validated_on(x.to_vec(), &method).unwrap_err().to_string();
+        let start = "the SAE at blocks.0.hook_resid_post cannot be evaluated on the";
+
+        let found = error(&[0.0; 4]);
+        let expected = "2 activations that are held out: they are none, or all zero";
+        assert_eq!(found, format!("{start} {expected}"));
+        let found = error(&[1.0, 2.0, f32::INFINITY, 3.0]);
+        assert_eq!(found, format!("{start} 2 activations that are held out: its loss is NaN"));
     }
 
     #[test]
