@@ -4,7 +4,7 @@
 //! ```
 //! use nanoscope_corpus::InMemory;
 //! use nanoscope_hooks::HookPoint;
-//! use nanoscope_train::{AuxK, Method, Mixer, Recipe, Trainer};
+//! use nanoscope_train::{AuxK, Method, Mixer, Optimizer, Recipe, Trainer};
 //!
 //! # fn main() -> Result<(), nanoscope_train::TrainError> {
 //! let device = nanoscope_device::for_tests();
@@ -12,17 +12,18 @@
 //! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
 //! let segments = InMemory::new(HookPoint::ResidPost(0), 2, activations, 4);
 //! let method = Method::TopK { k: 1, aux_k: AuxK::default() };
-//! let recipe = Recipe { batch: 4, ..Recipe::new(4, method, 20) };
+//! let optimizer = Optimizer { lr: 1e-2, ..Optimizer::default() };
+//! let recipe = Recipe { batch: 64, optimizer, ..Recipe::new(4, method, 500) };
 //!
 //! let mut batches = Mixer::new(segments, recipe.batch, recipe.seed, 0)?;
 //! let first = batches.first()?;
 //! let mut trainer = Trainer::new(&recipe, 2, &first.at[0], &device)?;
-//! let mut losses = Vec::new();
+//! let mut errors = Vec::new();
 //! for _ in 0..recipe.steps {
-//!     losses.push(trainer.step(&batches.next_batch()?[0])?.loss);
+//!     errors.push(trainer.step(&batches.next_batch()?[0])?.mse);
 //! }
 //!
-//! assert!(losses[19] < losses[0]);
+//! assert!(errors[499] < errors[0] / 10.0, "{} then {}", errors[0], errors[499]);
 //! assert_eq!(trainer.sae().config().d_sae(), 4);
 //! # Ok(())
 //! # }
