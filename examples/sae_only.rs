@@ -12,7 +12,7 @@ use nanoscope_checkpoint::load_sae;
 fn main() -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let loaded = load_sae(&demo.join("saes/layer_2/best_model.pt"), &device)?;
+    let loaded = load_sae(&demo.join("saes/layer_2"), &device)?;
     let sae = &loaded.sae;
     println!("{}: {:?}", loaded.hook()?, sae.config());
 

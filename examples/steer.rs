@@ -22,8 +22,8 @@ fn main() -> Result<()> {
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
     prompt.extend(tokenizer.encode("Once upon a time, there was a")?);
 
-    // Feature 373 promotes " dog"; 33.5 is the most that it reaches on its own.
-    let dogs = Plan::new().intervene("blocks.3.hook_resid_post:373:add:33.5".parse()?);
+    // Feature 1909 promotes " dog"; it reaches more than this on its own.
+    let dogs = Plan::new().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
     for (name, plan) in [("as it is", Plan::new()), ("with dogs", dogs)] {
         let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(30))?;
         let text: String = generation.by_ref().map(|step| step.text).collect();

@@ -229,14 +229,15 @@ fn what_is_converted_computes_the_same() {
 fn what_another_tool_would_read_with_other_numbers_is_not_written() {
     let dir = TempDir::new().unwrap();
     let dst = dir.path().join("sae");
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes/layer_2/best_model.pt");
+    let golden = "tests/fixtures/golden/head/saes/topk/blocks_1_hook_resid_post/best_model.pt";
+    let signed = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
     let refused = |src: &Path, form: &str| {
         let error = failure(&["convert", text(src), text(&dst), "--to", form]);
         assert!(!dst.exists(), "something was written");
         error
     };
 
-    let error = refused(&demo, "saelens");
+    let error = refused(&signed, "saelens");
     assert!(
         error.contains("its top-k sets negative values to 0, this SAE's keeps them"),
         "{error}"

@@ -3,7 +3,7 @@
     python benches/python/against_saelens.py ACTIVATIONS.safetensors KEY NANOSCOPE [STEPS]
 
 ACTIVATIONS as for train_step.py. The last tenth of the rows is held out. Equal: d_sae, k, steps,
-batch, Adam, constant learning rate after no warm-up, no clipping, the weight of the auxiliary loss and when a
+batch, Adam at a constant rate, no clipping, the weight of the auxiliary loss and when a
 feature counts as dead. Explained variance is `1 - E|x - x^|^2 / (E|x|^2 - |E x|^2)` on the held-out rows, both
 SAEs being run by sae-lens; dead features fire on none of them.
 """
@@ -43,7 +43,7 @@ def theirs(x: torch.Tensor, steps: int):
     scale = x.shape[1] ** 0.5 / x.norm(dim=1).mean()
     trainer = SAETrainer(
         SAETrainerConfig(
-            total_training_samples=steps * BATCH, train_batch_size_samples=BATCH, lr=LR,
+            total_training_samples=steps * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR,
             dead_feature_window=DEAD_WINDOW, n_checkpoints=0,
         ),
         sae,

@@ -43,7 +43,7 @@ pub(crate) enum Command {
 Examples:
   nanoscope generate
       tells a story with the built-in model, and shows what fires on each token
-  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:373:add:33
+  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
       the same with the direction of one feature added everywhere
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
@@ -140,9 +140,9 @@ Examples:
       the most active features, and where they are strongest
   nanoscope features --text 'The dog barked.' --against 'The cake was sweet.'
       those that are most specific to the first text
-  nanoscope features --feature 373
+  nanoscope features --feature 1909
       one feature: its weights, the tokens that it promotes, its neighbours, where it fires
-  nanoscope features --near 373
+  nanoscope features --near 1909
   nanoscope features --grep dog --json | jq .features
 
 Special tokens such as <|bos|> are run but not counted, unless --special is given. A text longer \

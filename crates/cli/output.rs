@@ -183,7 +183,7 @@ happens when you turn them. A small model is built in; try
 
   {SOFT}nanoscope generate{SOFT:#}
       a story, with the features that fire on each token
-  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:373:add:33{SOFT:#}
+  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:1909:add:27{SOFT:#}
       the same model with one feature turned up
   {SOFT}nanoscope features --text \"The dog barked.\" --against \"The cake was sweet.\"{SOFT:#}
       the features to turn

@@ -60,7 +60,7 @@ fn several_saes_are_a_table_a_plot_a_list_and_lines() {
     // The same SAE as another file is another SAE at the same hook point.
     let copy = dir.join("again");
     fs::create_dir_all(&copy).unwrap();
-    for name in ["best_model.pt", "config.json"] {
+    for name in ["sae_weights.safetensors", "cfg.json"] {
         fs::copy(format!("{LAYER_1}/{name}"), copy.join(name)).unwrap();
     }
     let copy = copy.to_str().unwrap();

@@ -31,10 +31,10 @@ fn features_are_listed_with_labels_places_and_a_flag_to_copy() {
 
 #[test]
 fn the_flag_to_copy_can_be_used() {
-    let answer = object(&["features", "--json", "--feature", "373", "--text", DOGS]);
+    let answer = object(&["features", "--json", "--feature", "1909", "--text", DOGS]);
 
     let steer = answer["steer"].as_str().unwrap();
-    assert!(steer.starts_with("blocks.3.hook_resid_post:373:add:"), "{steer}");
+    assert!(steer.starts_with("blocks.3.hook_resid_post:1909:add:"), "{steer}");
     let story = stdout(&[
         "generate",
         "--json",
@@ -71,8 +71,8 @@ fn features_of_dogs_are_specific_to_a_text_about_dogs() {
     let dogs = against(DOGS, CAKES);
     let cakes = found(&against(CAKES, DOGS));
 
-    // The labels: "the" in dog stories, "the dog" as subject, cat and dog stories.
-    for feature in [373, 85, 267] {
+    // Words before and about dogs; both promote " dog" or fire on it.
+    for feature in [1909, 1731] {
         assert!(found(&dogs).contains(&feature), "#{feature} is not among {:?}", found(&dogs));
         assert!(!cakes.contains(&feature), "#{feature} is among {cakes:?}");
     }
@@ -109,31 +109,31 @@ fn a_text_longer_than_the_context_is_read_in_pieces() {
 fn a_label_is_found_by_a_word_in_it() {
     let answer = object(&["features", "--json", "--grep", "DOG"]);
 
-    assert!(found(&answer).contains(&373), "{answer}");
+    assert!(found(&answer).contains(&1909), "{answer}");
     for entry in answer["features"].as_array().unwrap() {
         assert!(entry["label"].as_str().unwrap().to_lowercase().contains("dog"), "{entry}");
     }
     let text = stdout(&["features", "--grep", "no such word"]);
-    assert!(text.contains("0 of 314 labels have `no such word`"), "{text}");
+    assert!(text.contains("0 of 86 labels have `no such word`"), "{text}");
 }
 
 #[test]
 fn a_features_page_says_what_it_promotes_and_what_is_near() {
     let answer =
-        object(&["features", "--json", "--feature", "373,85", "--text", DOGS, "--top", "3"]);
+        object(&["features", "--json", "--feature", "1909,1731", "--text", DOGS, "--top", "3"]);
 
-    assert_eq!(found(&answer), [373, 85]);
+    assert_eq!(found(&answer), [1909, 1731]);
     let page = &answer["features"][0];
     assert_eq!(page["promoted"][0][1], " dog");
     assert_eq!(page["promoted"].as_array().unwrap().len(), 3);
     assert_eq!(page["suppressed"].as_array().unwrap().len(), 3);
     assert!((page["decoder_norm"].as_f64().unwrap() - 1.0).abs() < 1e-2, "{page}");
     let nearest = page["nearest"].as_array().unwrap();
-    let near = object(&["features", "--json", "--near", "373", "--top", "3"]);
+    let near = object(&["features", "--json", "--near", "1909", "--top", "3"]);
     let ids: Vec<u64> = nearest.iter().map(|entry| entry[0].as_u64().unwrap()).collect();
     assert_eq!(found(&near), ids);
 
-    let text = stdout(&["features", "--feature", "373", "--text", DOGS]);
+    let text = stdout(&["features", "--feature", "1909", "--text", DOGS]);
     assert!(text.contains("promotes    ·dog +"), "{text}");
 }
 

@@ -85,7 +85,7 @@ fn the_demo_tells_nanochats_own_story_with_the_features_of_each_token() {
 
 #[test]
 fn steering_changes_the_story_and_says_where_it_was_applied() {
-    let steer = "blocks.3.hook_resid_post:373:add:33";
+    let steer = "blocks.3.hook_resid_post:1909:add:27";
     let args = [
         &["generate", "--json", "--steer", steer, "--prompt", "Once upon a time, there was a"],
         &GREEDY[..],

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import regex
 import torch
+from safetensors.torch import load_file
 from sae_lens import TopKSAE, TopKSAEConfig
 from sae_lens.evals import get_eval_everything_config, run_evals
 from sae_lens.saes.sae import SAEMetadata
@@ -171,19 +172,20 @@ def contexts_of(texts, tokenizer, length):
 
 
 def load_sae(layer):
-    file = torch.load(DEMO / "saes" / f"layer_{layer}" / "best_model.pt", weights_only=True)
-    config = file["config"]
+    folder = DEMO / "saes" / f"layer_{layer}"
+    config = json.loads((folder / "cfg.json").read_text())
     sae = TopKSAE(
         TopKSAEConfig(
             d_in=config["d_in"],
             d_sae=config["d_sae"],
             k=config["k"],
             dtype="float64",
-            apply_b_dec_to_input=False,
-            metadata=SAEMetadata(hook_name=config["hook_point"]),
+            apply_b_dec_to_input=config["apply_b_dec_to_input"],
+            metadata=SAEMetadata(hook_name=config["metadata"]["hook_name"]),
         )
     )
-    sae.load_state_dict({k: v.double() for k, v in file["sae_state_dict"].items()})
+    weights = load_file(folder / "sae_weights.safetensors")
+    sae.load_state_dict({name: weight.double() for name, weight in weights.items()})
     return sae.double()
 
 

@@ -1,0 +1,176 @@
+"use strict";
+
+/// The page of one feature, from the data of its file.
+class FeatureView {
+  constructor(list, labels) {
+    this.list = list;
+    this.labels = labels;
+    this.about = list.data.about;
+  }
+
+  /// The page, as what an article holds.
+  draw(data) {
+    const { feature } = data;
+    const at = feature - this.list.first;
+    const fires = this.list.data.fires[at];
+    const dead = fires === 0;
+    const section = (title, hint, ...content) => el("section", { class: "card" }, el("h2", {}, title), hint && el("p", { class: "hint" }, hint), ...content);
+    return [
+      this.steps(feature),
+      el("h1", {}, el("span", { class: "hash" }, `#${feature}`), " ", this.list.name(feature)),
+      this.box(feature),
+      el("dl", { class: "facts" }, ...this.facts(data, fires)),
+      el("div", { class: "columns" },
+        section("Activations", dead ? "It fires at none of the tokens that were read." : `${whole(fires)} tokens at which it is not 0; heights are square roots`, dead ? undefined : this.histogram(data)),
+        section("Logits", data.promoted ? "direct effect of its decoder row, less the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect.", data.promoted && this.logits(data)),
+        section("Nearest features", "cosine of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]))),
+        section("Co-active features", dead ? "None, as it never fires." : "Jaccard index: tokens with both, of tokens with either", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires at ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
+      this.examples("Strongest", dead ? "" : "where its value is largest", data.strongest, data),
+      ...this.quantiles(data),
+    ];
+  }
+
+  steps(feature) {
+    const [first, end] = this.about.features;
+    const step = (to, text, name) => (to >= first && to < end ? el("a", { href: `#${to}`, rel: name }, text) : el("span", { class: "off", "aria-hidden": "true" }, text));
+    return el("nav", { class: "steps", "aria-label": "Features" }, el("a", { href: "#" }, "All features"), step(feature - 1, "← Previous", "prev"), step(feature + 1, "Next →", "next"));
+  }
+
+  /// Where a label is written.
+  box(feature) {
+    const input = el("input", { type: "text", id: "label", maxlength: 500, autocomplete: "off", placeholder: "What does it stand for?" });
+    input.value = this.labels.get(feature) ?? "";
+    const state = el("span", { class: "hint", role: "status" });
+    const save = (event) => {
+      event.preventDefault();
+      this.labels.set(feature, input.value);
+      $("feature").querySelector("h1 .label").replaceWith(this.list.name(feature));
+      state.textContent = this.labels.kept ? "Kept in this browser. Download labels.json to keep it for good." : "This browser keeps nothing: download labels.json before you close the page.";
+      showDownload(this.labels);
+    };
+    return el("form", { class: "box", onsubmit: save }, el("label", { for: "label" }, "Label"), input, el("button", { type: "submit" }, "Save"), state);
+  }
+
+  facts(data, fires) {
+    const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+    return [
+      fact("density", percent(fires / this.about.tokens)),
+      fact("max", number(data.high)),
+      fact("mean", number(data.mean)),
+      fact("decoder norm", number(data.norms[0])),
+      fact("encoder norm", number(data.norms[1])),
+      fact("their cosine", number(data.cosine, 2)),
+    ];
+  }
+
+  histogram(data) {
+    const counts = Array.from({ length: 40 }, (_, at) => data.histogram[at] ?? 0);
+    const edge = (at) => data.low + ((data.high - data.low) * at) / 40;
+    return bars(counts, {
+      root: true,
+      label: `How often the feature has which value, from ${number(data.low)} to ${number(data.high)}`,
+      title: (at, n) => `${whole(n)} tokens at ${number(edge(at))} to ${number(edge(at + 1))}`,
+      ticks: [[0, number(data.low)], [0.5, number((data.low + data.high) / 2)], [1, number(data.high)]],
+    });
+  }
+
+  logits(data) {
+    const most = Math.max(1e-9, ...[...data.promoted, ...data.suppressed].map(([, value]) => Math.abs(value)));
+    const side = (title, tokens, kind) => el("div", {}, el("h3", {}, title), el("ol", { class: `logits ${kind}` }, ...tokens.map(([id, value]) => {
+      const bar = el("i", { class: "fill", "aria-hidden": "true" });
+      bar.style.width = `${(Math.abs(value) / most) * 100}%`;
+      return el("li", { title: `token ${id}` }, bar, el("span", { class: "token" }, shown(this.list.token(id))), el("span", { class: "value" }, `${value < 0 ? "−" : "+"}${fixed(Math.abs(value))}`));
+    })));
+    return el("div", { class: "sides" }, side("Promotes", data.promoted, "up"), side("Suppresses", data.suppressed, "down"));
+  }
+
+  others(rows) {
+    return el("ol", { class: "others" }, ...rows.map(([other, value, title]) => {
+      const there = other >= this.about.features[0] && other < this.about.features[1];
+      const content = [el("span", { class: "value", title }, value), el("span", { class: "index" }, `#${other}`), this.list.name(other)];
+      return el("li", {}, there ? el("a", { href: `#${other}` }, ...content) : el("span", { class: "off" }, ...content));
+    }));
+  }
+
+  quantiles(data) {
+    const edge = (at) => number(data.low + ((data.high - data.low) * at) / data.quantiles.length);
+    const drawn = data.quantiles.map(([count, examples], at) => {
+      const hint = count === 0 ? "" : `${whole(count)} ${count === 1 ? "token" : "tokens"}${examples.length < count ? `, ${examples.length} of them at random` : ""}`;
+      return this.examples(`Values ${edge(at)} to ${edge(at + 1)}`, hint, examples, data);
+    });
+    return drawn.reverse();
+  }
+
+  examples(title, hint, examples, data) {
+    if (examples.length === 0 && hint === "") return "";
+    return el("section", { class: "examples" }, el("h2", {}, title, " ", el("span", { class: "hint" }, hint)), el("ol", {}, ...examples.map((example) => el("li", {}, this.example(example, data)))));
+  }
+
+  example([context, position, peak, tokens, pairs], data) {
+    const values = new Map();
+    for (let at = 0; at < pairs.length; at += 2) values.set(pairs[at], pairs[at + 1]);
+    const joined = this.join(tokens);
+    const spans = tokens.map((id, at) => {
+      const text = this.list.token(id);
+      const value = values.get(at) ?? 0;
+      const span = el("span", { class: at === peak ? "t peak" : value === 0 ? "t" : "t on" }, joined[at]);
+      if (value !== 0) span.style.setProperty("--a", (0.1 + 0.9 * Math.min(1, Math.abs(value) / (Math.abs(data.high) || 1))).toFixed(3));
+      span.tip = () => [el("b", { class: "token" }, shown(text)), ` ${number(value, 4)}`, el("span", { class: "hint" }, ` token ${id}`)];
+      return span;
+    });
+    const value = values.get(peak) ?? 0;
+    const text = el("p", { class: "text", tabindex: 0, role: "group", "aria-label": `Value ${number(value)} at “${shown(this.list.token(tokens[peak]))}”. Left and right arrows go through the tokens.`, dir: "ltr" }, ...spans);
+    this.walk(text, spans, peak);
+    return el("div", { class: "example" }, el("span", { class: "value", title: `context ${context}, position ${position}` }, number(value)), text);
+  }
+
+  /// The tokens' texts. Where a character is made of several, it stands at the last of them, and
+  /// something small at those before; bytes that are no character stay bytes.
+  join(tokens) {
+    const texts = tokens.map((id) => visible(this.list.token(id)));
+    const { parts } = this.list.data.tokens;
+    for (let from = 0; from < tokens.length; from++) {
+      if (parts[tokens[from]] === undefined) continue;
+      let bytes = [];
+      for (let to = from; to < tokens.length && parts[tokens[to]] !== undefined; to++) {
+        bytes = bytes.concat(parts[tokens[to]]);
+        let whole;
+        try {
+          whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+        } catch {
+          continue;
+        }
+        texts.fill("▫", from, to);
+        texts[to] = visible(whole);
+        from = to;
+        break;
+      }
+    }
+    return texts;
+  }
+
+  /// Shows tokens' values under the pointer, and with the arrow keys.
+  walk(text, spans, peak) {
+    let at = peak;
+    const show = (span) => showTip(() => span.getBoundingClientRect(), ...span.tip());
+    const mark = (to) => {
+      spans[at].classList.remove("here");
+      at = to;
+      spans[at].classList.add("here");
+      show(spans[at]);
+    };
+    text.addEventListener("pointerover", (event) => event.target.tip && show(event.target));
+    text.addEventListener("pointerleave", hideTip);
+    text.addEventListener("focus", () => text.matches(":focus-visible") && mark(peak));
+    text.addEventListener("blur", () => {
+      spans[at].classList.remove("here");
+      hideTip();
+    });
+    text.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      mark(Math.min(spans.length - 1, Math.max(0, at + by)));
+    });
+  }
+}
