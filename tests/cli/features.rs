@@ -25,7 +25,7 @@ fn features_are_listed_with_labels_places_and_a_flag_to_copy() {
 
     assert!(text.starts_with("blocks.3.hook_resid_post: "), "{text}");
     assert_eq!(text.matches('#').count(), 10, "{text}");
-    assert!(text.contains("little «girl» named Lily"), "{text}");
+    assert!(text.contains("a «little» girl named Lily"), "{text}");
     assert!(text.contains("nanoscope generate --steer blocks.3.hook_resid_post:"), "{text}");
 }
 
@@ -89,7 +89,8 @@ fn a_text_longer_than_the_context_is_read_in_pieces() {
     let file = scratch().join("long.txt");
     std::fs::write(&file, "The dog ran to the park. ".repeat(100)).unwrap();
     let read = |more: &[&str]| {
-        let args = ["features", "--json", "--top", "1", "--text-file", file.to_str().unwrap()];
+        let file = file.to_str().unwrap();
+        let args = ["features", "--json", "--by", "count", "--top", "1", "--text-file", file];
         let answer = object(&[&args, more].concat());
         (answer["tokens"].as_u64().unwrap(), answer)
     };
