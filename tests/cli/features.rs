@@ -115,7 +115,7 @@ fn a_label_is_found_by_a_word_in_it() {
         assert!(entry["label"].as_str().unwrap().to_lowercase().contains("dog"), "{entry}");
     }
     let text = stdout(&["features", "--grep", "no such word"]);
-    assert!(text.contains("0 of 86 labels have `no such word`"), "{text}");
+    assert!(text.contains("0 of 199 labels have `no such word`"), "{text}");
 }
 
 #[test]
