@@ -14,5 +14,4 @@ mod sae_formats;
 mod saes;
 mod selection;
 mod steering;
-mod training;
 mod worked;
