@@ -16,11 +16,11 @@ fn main() -> Result<()> {
     let sae = &loaded.sae;
     println!("{}: {:?}", loaded.hook()?, sae.config());
 
-    // An activation that is one feature's direction, and one that is two.
+    // An activation that is one feature's direction away from the mean, and one that is two.
     let directions = sae.directions(&[1993, 705])?;
     let one = directions.clone().slice_dim(0, 0..1) * 30.0;
     let two = directions.sum_dim(0) * 30.0;
-    let x = Tensor::cat(vec![one, two], 0);
+    let x = Tensor::cat(vec![one, two], 0) + sae.weights().b_dec.unsqueeze();
 
     let features = sae.encode_sparse(x.clone());
     for row in 0..features.rows() {
