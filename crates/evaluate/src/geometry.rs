@@ -73,8 +73,7 @@ fn max_cosines(
         for columns in &blocks[at..] {
             let others = if columns == rows { units.clone() } else { unit(columns) };
             let cosines = units.clone().matmul(others.transpose()).into_data();
-            let cosines: Vec<f32> = cosines.iter::<f32>().collect();
-            let mut cosines = cosines;
+            let mut cosines: Vec<f32> = cosines.iter::<f32>().collect();
             if columns == rows {
                 for at in 0..rows.len() {
                     cosines[at * columns.len() + at] = f32::NEG_INFINITY;

@@ -78,13 +78,9 @@ impl Selection {
     /// If `k` is 0 or `row` has fewer numbers.
     pub fn of(&mut self, row: &[f32]) -> &[(u32, f32)] {
         assert!((1..=row.len()).contains(&self.k), "top {} of {}", self.k, row.len());
-        self.find(row)
-    }
-
-    /// The `k`-th largest of the chunks' maxima is no larger than the `k`-th largest number: `k`
-    /// numbers, one in each of these chunks, reach it. So only what reaches it is a candidate, and
-    /// only about `k` chunks have any.
-    fn find(&mut self, row: &[f32]) -> &[(u32, f32)] {
+        // The `k`-th largest of the chunks' maxima is no larger than the `k`-th largest number: `k`
+        // numbers, one in each of these chunks, reach it. So only what reaches it is a candidate,
+        // and only about `k` chunks have any.
         let largest = |chunk: &[f32]| {
             chunk.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
         };

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use nanoscope_checkpoint::CheckpointError;
 
 use super::config::RunConfig;
 use super::config_error::ConfigError;
@@ -28,7 +28,7 @@ const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
 /// SAEs lie in `HOOK/best`.
 const DEEPEST: usize = 2;
-/// Before the names of temporary files.
+/// What the names of the temporary files of `nanoscope_checkpoint` begin with: tempfile's default.
 const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
@@ -180,17 +180,8 @@ fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
 
 /// Writes `bytes` to a temporary file beside `path` and renames it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let io = |source| RunError::io(path, source);
-    let dir = path.parent().expect("a file of a run lies in its folder");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file: NamedTempFile = builder.tempfile_in(dir).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    nanoscope_checkpoint::write_atomically(path, bytes).map_err(|error| match error {
+        CheckpointError::Io { path, source } => RunError::io(path, source),
+        other => other.into(),
+    })
 }
