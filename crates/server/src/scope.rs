@@ -1,0 +1,47 @@
+use std::collections::BTreeMap;
+
+use nanoscope_checkpoint::Labels;
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::InterpretableModel;
+
+/// What is served: a model with its SAEs and what is known of their features.
+#[derive(Debug)]
+pub struct Scope {
+    /// The model, with a tokenizer.
+    pub model: InterpretableModel,
+    /// The name that clients call it by.
+    pub name: String,
+    /// Per SAE what is known beside its weights.
+    pub sources: BTreeMap<HookPoint, Source>,
+}
+
+/// What is known of an SAE beside its weights.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// What its features mean.
+    pub labels: Labels,
+}
+
+impl Scope {
+    /// The SAE that a client calls `id`: its hook point in any of its names, or Neuronpedia's
+    /// `LAYER-SET` ([`source_id`](Self::source_id)).
+    pub fn source(&self, id: &str) -> Option<HookPoint> {
+        let by_id = || self.sources.keys().copied().find(|&hook| Self::source_id(hook) == id);
+        by_id().or_else(|| id.parse().ok().filter(|hook| self.sources.contains_key(hook)))
+    }
+
+    /// Neuronpedia's name for the SAE at `hook`: `3-resid_post` for `blocks.3.hook_resid_post`.
+    pub fn source_id(hook: HookPoint) -> String {
+        match hook.layer() {
+            Some(layer) => format!("{layer}-{}", Self::source_set(hook)),
+            None => hook.to_string(),
+        }
+    }
+
+    /// Neuronpedia's name for the SAEs at such points of all layers: `resid_post`.
+    pub fn source_set(hook: HookPoint) -> String {
+        let name = hook.to_string();
+        let last = name.rsplit('.').next().expect("a name has a last part");
+        last.trim_start_matches("hook_").to_owned()
+    }
+}
