@@ -5,11 +5,26 @@
 //! a browser gets a page. `docs/serving.md` has the interfaces.
 
 mod app;
+mod auth;
+mod batch;
+mod body;
 mod config;
 mod error;
+mod extension;
+mod headers;
+mod log;
+mod metrics;
+mod openai;
+mod origin;
+mod page;
+mod patient;
+mod scheduler;
 mod scope;
+mod serve;
 mod state;
+mod stop_strings;
 
 pub use config::{Config, Limits};
 pub use error::{ApiError, ServeError};
 pub use scope::{Scope, Source};
+pub use serve::serve;
