@@ -23,6 +23,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         top_p: args.top_p,
         seed: args.seed,
         max_tokens: args.max_tokens,
+        ..Sampling::default()
     };
     let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan)?, &sampling)?;
     if args.json {
@@ -34,7 +35,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
 
 fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    for Step { position, token, text, logprob, features } in generation.by_ref() {
+    for Step { position, token, text, logprob, features, .. } in generation.by_ref() {
         let features: serde_json::Map<_, _> = features
             .iter()
             .map(|(hook, features)| {

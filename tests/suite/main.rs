@@ -4,6 +4,7 @@
 //! `NANOSCOPE_TEST_DEVICE` chooses the device. `--nocapture` prints every error that was measured
 //! beside its tolerance.
 
+mod batch;
 mod cache;
 mod eras;
 mod features;

@@ -7,7 +7,7 @@ use nanoscope_runtime::{
     Applied, EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
 };
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-use nanoscope_transformer::{Logits, TokenBatch};
+use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::golden::{self, Golden, assert_close, assert_same, values};
 
@@ -46,25 +46,23 @@ fn noisy_sae(d_in: usize, d_sae: usize) -> Sae {
 
 /// A model of every era, those with a golden and those without, with an SAE after its first block
 /// and a transcoder of its second MLP.
-fn models() -> Vec<(String, InterpretableModel)> {
+pub(crate) fn models() -> Vec<(String, InterpretableModel)> {
     let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
-    golden
-        .chain(golden::unseen())
-        .map(|(name, gpt)| {
-            let width = gpt.config().shape.n_embd;
-            let model = InterpretableModel::new(gpt);
-            let model = model.with_sae(SITE, noisy_sae(width, 2 * width)).unwrap();
-            let transcoder = noisy_sae(width, 2 * width);
-            (name, model.with_transcoder(READ, WRITE, transcoder).unwrap())
-        })
-        .collect()
+    golden.chain(golden::unseen()).map(|(name, gpt)| (name, with_saes(gpt))).collect()
 }
 
-const SITE: HookPoint = HookPoint::ResidPost(0);
-const READ: HookPoint = HookPoint::Ln2Normalized(1);
+pub(crate) fn with_saes(gpt: Gpt) -> InterpretableModel {
+    let width = gpt.config().shape.n_embd;
+    let model = InterpretableModel::new(gpt);
+    let model = model.with_sae(SITE, noisy_sae(width, 2 * width)).unwrap();
+    model.with_transcoder(READ, WRITE, noisy_sae(width, 2 * width)).unwrap()
+}
+
+pub(crate) const SITE: HookPoint = HookPoint::ResidPost(0);
+pub(crate) const READ: HookPoint = HookPoint::Ln2Normalized(1);
 const WRITE: HookPoint = HookPoint::MlpOut(1);
 
-fn spec(text: &str) -> Intervention {
+pub(crate) fn spec(text: &str) -> Intervention {
     text.parse().unwrap()
 }
 

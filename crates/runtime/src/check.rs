@@ -9,6 +9,7 @@ use crate::condition::Condition;
 use crate::error::RuntimeError;
 use crate::intervention::{Intervention, Splice, Target, VectorName};
 use crate::model::InterpretableModel;
+use crate::place::Span;
 use crate::plan::Plan;
 use crate::site::{Along, Site, SiteBuilder};
 use crate::syntax::check_target;
@@ -43,6 +44,15 @@ impl<'m> Reader<'m> {
     fn new(sae: &'m Sae) -> Self {
         let needed_by = Vec::new();
         Self { sae, track: false, stops: false, needed_by, keeps_activation: false }
+    }
+}
+
+impl CheckedPlan<'_> {
+    /// The interventions that can cover a position of a prompt.
+    pub(crate) fn changes_of_prompts(&self) -> Vec<usize> {
+        let interventions = self.interventions.iter().enumerate();
+        let can = interventions.filter(|(_, i)| *i.at.span() != Span::Generated);
+        can.map(|(index, _)| index).collect()
     }
 }
 

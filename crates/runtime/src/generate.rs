@@ -1,20 +1,28 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
-use nanoscope_transformer::{KvCache, Logits, TokenBatch};
+use nanoscope_transformer::{KvCache, TokenBatch};
 
+use crate::batch::{Progress, step_together};
 use crate::check::CheckedPlan;
 use crate::condition::Condition;
 use crate::context::Context;
 use crate::error::RuntimeError;
+use crate::intervention::Target;
 use crate::model::InterpretableModel;
+use crate::place::Span;
 use crate::plan::Plan;
+use crate::prefix::{Id, Kept, Prefixes};
 use crate::report::{Applied, Report};
-use crate::router::{PassOutput, PlanRouter};
-use crate::sampling::{Sampler, Sampling};
+use crate::router::PassOutput;
+use crate::sampling::{Choice, Sampler, Sampling};
+
+/// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
+/// in every prompt that has it at this place.
+const PIECE: usize = 64;
 
 /// A text being generated; an iterator over its tokens.
 ///
@@ -25,18 +33,43 @@ use crate::sampling::{Sampler, Sampling};
 #[derive(Debug)]
 pub struct Generation<'m> {
     model: &'m InterpretableModel,
-    plan: CheckedPlan<'m>,
-    report: Report,
-    cache: KvCache,
+    pub(crate) plan: CheckedPlan<'m>,
+    pub(crate) report: Report,
+    pub(crate) cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
-    prompt_len: usize,
+    prompt: Vec<u32>,
     prompt_features: BTreeMap<HookPoint, SparseFeatures>,
+    beginning: Beginning,
     /// Of the position after the last one run.
     logits: Vec<f32>,
     produced: usize,
     max_tokens: usize,
     end: Option<EndReason>,
+}
+
+/// Where a prompt's beginning is kept.
+#[derive(Debug)]
+struct Beginning {
+    /// The last piece run or taken over.
+    piece: Id,
+    /// The interventions that can change the prompt.
+    changes: Vec<usize>,
+    /// Tokens that were taken over.
+    reused: usize,
+}
+
+/// What a generation does next.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Runs these positions of its prompt.
+    Prompt(Range<usize>),
+    /// Runs the token that was chosen.
+    Token(Choice),
+    /// Gives out the token that was chosen, whose pass nobody needs.
+    Last(Choice),
+    /// Nothing: it has ended.
+    End,
 }
 
 /// One generated token.
@@ -54,6 +87,9 @@ pub struct Step {
     pub logprob: f32,
     /// Per tracked hook point, one row: the features at the token's own position.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
+    /// The likeliest tokens at this place with their log probabilities, the likeliest first; as many
+    /// as [`Sampling::top_logprobs`] says.
+    pub top_logprobs: Vec<(u32, f32)>,
 }
 
 /// Why a generation ended.
@@ -96,7 +132,22 @@ impl std::fmt::Display for EndReason {
 }
 
 impl<'m> Generation<'m> {
+    /// A generation whose prompt is run.
     pub(crate) fn start(
+        model: &'m InterpretableModel,
+        prompt: &[u32],
+        plan: &Plan,
+        sampling: &Sampling,
+    ) -> Result<Self, RuntimeError> {
+        let mut generation = Self::begin(model, prompt, plan, sampling)?;
+        while generation.next_piece().is_some() {
+            step_together(model, &mut [&mut generation], None);
+        }
+        Ok(generation)
+    }
+
+    /// A generation of which everything is checked and nothing run.
+    pub(crate) fn begin(
         model: &'m InterpretableModel,
         prompt: &[u32],
         plan: &Plan,
@@ -108,6 +159,7 @@ impl<'m> Generation<'m> {
         }
         let plan = plan.check(model)?;
         let tokens = TokenBatch::new(&[prompt.to_vec()])?;
+        tokens.check(model.gpt().config().shape.vocab_size)?;
         let capacity = model.context_len();
         if prompt.len() > capacity {
             return Err(RuntimeError::PromptTooLong { found: prompt.len(), capacity });
@@ -117,24 +169,83 @@ impl<'m> Generation<'m> {
         for intervention in &plan.interventions {
             context.check(intervention, more)?;
         }
-
-        let mut generation = Self {
+        Ok(Self {
             model,
             report: Report::new(plan.interventions.len()),
+            prompt_features: plan
+                .readers
+                .iter()
+                .filter(|(_, reader)| reader.track)
+                .map(|(&hook, reader)| (hook, SparseFeatures::new(reader.sae.config().d_sae())))
+                .collect(),
+            beginning: Beginning { piece: 0, changes: plan.changes_of_prompts(), reused: 0 },
             plan,
             // No more than can be used: a config may claim any context.
             cache: model.gpt().cache(1, prompt.len() + more),
             sampler: Sampler::new(sampling.clone()),
             decoder: model.tokenizer().map(|tokenizer| tokenizer.stream()),
-            prompt_len: prompt.len(),
-            prompt_features: BTreeMap::new(),
+            prompt: prompt.to_vec(),
             logits: Vec::new(),
             produced: 0,
             max_tokens: sampling.max_tokens,
             end: None,
-        };
-        generation.prompt_features = generation.run(&tokens, &context)?.features;
-        Ok(generation)
+        })
+    }
+
+    /// Takes over what `prefixes` has of the prompt.
+    pub(crate) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
+        self.beginning.piece = prefixes.root(&self.changes_of_prompt(plan));
+        while let Some(piece) = self.next_piece() {
+            let ends = piece.end == self.prompt.len();
+            let found = prefixes.get(self.beginning.piece, &self.prompt[piece.clone()]);
+            let enough = |kept: &Kept| {
+                self.prompt_features.keys().all(|hook| kept.features.contains_key(hook))
+                    && (!ends || kept.logits.is_some())
+            };
+            let Some((id, kept)) = found.filter(|(_, kept)| enough(kept)) else { return };
+            self.cache.extend(&kept.tail);
+            self.report.merge(&self.beginning.changes, &kept.report);
+            for (hook, features) in &mut self.prompt_features {
+                append(features, &kept.features[hook]);
+            }
+            if let Some(logits) = kept.logits.as_ref().filter(|_| ends) {
+                self.logits.clone_from(logits);
+            }
+            self.beginning.piece = id;
+            self.beginning.reused = piece.end;
+        }
+    }
+
+    /// What makes this prompt's activations others than those of the same tokens unchanged.
+    fn changes_of_prompt(&self, plan: &Plan) -> String {
+        use std::fmt::Write;
+
+        let mut key = String::new();
+        for &index in &self.beginning.changes {
+            let intervention = &self.plan.interventions[index];
+            write!(key, "{intervention}").expect("a string takes everything");
+            if let Target::Vector(name) = &intervention.target {
+                plan.values_of(name)
+                    .iter()
+                    .for_each(|value| write!(key, " {:x}", value.to_bits()).expect("as above"));
+            }
+            // Where its last position is.
+            if *intervention.at.span() == Span::Last {
+                write!(key, " of {}", self.prompt.len()).expect("as above");
+            }
+            key.push('\n');
+        }
+        key
+    }
+
+    /// Prompt tokens that were taken from the cache of prompts' beginnings.
+    pub fn reused(&self) -> usize {
+        self.beginning.reused
+    }
+
+    /// The ids of the prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.prompt
     }
 
     /// Per tracked hook point, the features of the prompt, a row for each token.
@@ -152,13 +263,11 @@ impl<'m> Generation<'m> {
         self.report.applied(&self.plan.interventions)
     }
 
-    /// Runs `tokens` after those before, and keeps the logits of the last one.
-    fn run(&mut self, tokens: &TokenBatch, context: &Context) -> Result<PassOutput, RuntimeError> {
-        let mut router = PlanRouter::new(&self.plan, context, &mut self.report);
-        let gpt = self.model.gpt();
-        let logits = gpt.forward_cached(tokens, &mut self.cache, Logits::Last, &mut router)?;
-        self.logits = to_host(logits);
-        router.finish()
+    /// The positions of the prompt that are run next, if any are left.
+    fn next_piece(&self) -> Option<Range<usize>> {
+        let from = self.cache.len();
+        let to = ((from / PIECE + 1) * PIECE).min(self.prompt.len());
+        (from < to).then_some(from..to)
     }
 
     fn ends_text(&self, token: u32) -> bool {
@@ -166,48 +275,126 @@ impl<'m> Generation<'m> {
         ends(ASSISTANT_END) || ends(BOS)
     }
 
-    /// What comes next: a token, or the end.
-    fn advance(&mut self) -> Result<Step, EndReason> {
+    /// What comes next.
+    pub(crate) fn turn(&mut self) -> Turn {
+        if self.end.is_some() {
+            return Turn::End;
+        }
+        if let Some(piece) = self.next_piece() {
+            return Turn::Prompt(piece);
+        }
+        match self.choose() {
+            // The last token's own pass would only give logits that nobody reads.
+            Ok(choice) => {
+                let asked = !self.plan.readers.is_empty() || !self.plan.sites.is_empty();
+                let last = self.produced + 1 == self.max_tokens;
+                if last && !asked { Turn::Last(choice) } else { Turn::Token(choice) }
+            }
+            Err(reason) => {
+                self.end = Some(reason);
+                Turn::End
+            }
+        }
+    }
+
+    fn choose(&mut self) -> Result<Choice, EndReason> {
         if self.produced == self.max_tokens {
             return Err(EndReason::MaxTokens);
         }
-        let position = self.cache.len();
         let capacity = self.cache.capacity();
-        if position == capacity {
+        if self.cache.len() == capacity {
             return Err(EndReason::ContextFull { capacity });
         }
         let choice = self.sampler.choose(&self.logits);
-        let token = choice.token;
         if !choice.logprob.is_finite() {
             return Err(EndReason::NotFinite);
         }
-        if self.ends_text(token) {
-            return Err(EndReason::Stop { token });
+        if self.ends_text(choice.token) {
+            return Err(EndReason::Stop { token: choice.token });
         }
+        Ok(choice)
+    }
+
+    /// The tokens of a turn that are run.
+    pub(crate) fn tokens_of(&self, turn: &Turn) -> Vec<u32> {
+        match turn {
+            Turn::Prompt(piece) => self.prompt[piece.clone()].to_vec(),
+            Turn::Token(choice) => vec![choice.token],
+            Turn::Last(_) | Turn::End => Vec::new(),
+        }
+    }
+
+    /// Where the tokens of the next pass stand.
+    pub(crate) fn context(&self, tokens: &[u32]) -> Context {
+        let tokens = TokenBatch::new(&[tokens.to_vec()]).expect("a turn that is run has a token");
+        let prompt_len = self.prompt.len();
+        Context::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
+    }
+
+    /// Whether the logits after this turn are the next token's.
+    pub(crate) fn wants_logits(&self, turn: &Turn) -> bool {
+        match turn {
+            Turn::Prompt(piece) => piece.end == self.prompt.len(),
+            Turn::Token(_) => true,
+            Turn::Last(_) | Turn::End => false,
+        }
+    }
+
+    /// Takes over what a pass over `piece` of the prompt gave.
+    pub(crate) fn ran_prompt(
+        &mut self,
+        piece: Range<usize>,
+        output: PassOutput,
+        report: &Report,
+        logits: Option<Vec<f32>>,
+        prefixes: Option<&mut Prefixes>,
+    ) {
+        let report = report.of(&self.beginning.changes);
+        self.report.merge(&self.beginning.changes, &report);
+        for (hook, features) in &mut self.prompt_features {
+            append(features, &output.features[hook]);
+        }
+        if let Some(logits) = &logits {
+            self.logits.clone_from(logits);
+        }
+        if let Some(prefixes) = prefixes {
+            let tail = self.cache.tail(piece.clone());
+            let kept = Kept { tail, report, features: output.features, logits };
+            self.beginning.piece = prefixes.put(self.beginning.piece, &self.prompt[piece], kept);
+        }
+    }
+
+    /// Takes over what a pass over a chosen token gave, or that none was needed.
+    pub(crate) fn ran_token(
+        &mut self,
+        choice: Choice,
+        output: Option<PassOutput>,
+        report: &Report,
+        logits: Option<Vec<f32>>,
+    ) -> Step {
+        let position = self.prompt.len() + self.produced;
         self.produced += 1;
-        // The last token's own pass would only give logits that nobody reads.
-        let asked = !self.plan.readers.is_empty() || !self.plan.sites.is_empty();
-        let features = if asked || self.produced < self.max_tokens {
-            let tokens = TokenBatch::new(&[vec![token]]).expect("one token makes a batch");
-            let context =
-                Context::new(&tokens, position, self.prompt_len, |id| self.model.is_special(id));
-            let output = self.run(&tokens, &context);
-            let output =
-                output.expect("a sampled token is in the vocabulary, and there is room for it");
-            self.end =
-                output.stop.map(|(condition, value)| EndReason::Condition { condition, value });
-            output.features
-        } else {
-            BTreeMap::new()
-        };
+        self.logits = logits.unwrap_or_default();
+        let all: Vec<usize> = (0..self.plan.interventions.len()).collect();
+        self.report.merge(&all, report);
+        let (features, stop) = output.map_or_else(Default::default, |out| (out.features, out.stop));
+        self.end = stop.map(|(condition, value)| EndReason::Condition { condition, value });
+        let Choice { token, logprob, top: top_logprobs } = choice;
         let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
             decoder.push(token).expect("the tokenizer has as many tokens as the model")
         });
-        if self.end.is_some() || self.produced == self.max_tokens || position + 1 == capacity {
+        let full = position + 1 == self.cache.capacity();
+        if self.end.is_some() || self.produced == self.max_tokens || full {
             // Nothing will complete what is left of a character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }
-        Ok(Step { position, token, text, logprob: choice.logprob, features })
+        Step { position, token, text, logprob, features, top_logprobs }
+    }
+}
+
+fn append(features: &mut SparseFeatures, more: &SparseFeatures) {
+    for row in 0..more.rows() {
+        features.push_row(more.row(row));
     }
 }
 
@@ -215,19 +402,14 @@ impl Iterator for Generation<'_> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
-        if self.end.is_some() {
-            return None;
-        }
-        match self.advance() {
-            Ok(step) => Some(step),
-            Err(reason) => {
-                self.end = Some(reason);
-                None
+        let model = self.model;
+        loop {
+            let progress = step_together(model, &mut [self], None).pop();
+            match progress.expect("one for each generation") {
+                Progress::Prompt => {}
+                Progress::Step(step) => return Some(step),
+                Progress::End => return None,
             }
         }
     }
-}
-
-fn to_host(logits: Tensor<3>) -> Vec<f32> {
-    logits.into_data().iter::<f32>().collect()
 }

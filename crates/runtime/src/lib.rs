@@ -37,6 +37,8 @@
 //! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
 //! this one never sees.
 
+mod batch;
+mod batch_router;
 mod check;
 mod condition;
 mod context;
@@ -51,6 +53,7 @@ mod model;
 mod op;
 mod place;
 mod plan;
+mod prefix;
 mod report;
 mod router;
 #[cfg(test)]
@@ -61,6 +64,7 @@ mod splice;
 mod syntax;
 mod text_features;
 
+pub use batch::{Batch, Progress};
 pub use condition::Condition;
 pub use error::RuntimeError;
 pub use feature_stats::{FeatureStat, FeatureStats, Peak, mean_differences};

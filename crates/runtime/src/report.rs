@@ -62,6 +62,21 @@ impl Report {
         }
     }
 
+    /// Adds what the interventions `indices` did, as [`of`](Self::of) gave it.
+    pub(crate) fn merge(&mut self, indices: &[usize], part: &Self) {
+        for (&index, part) in indices.iter().zip(&part.0) {
+            let tally = &mut self.0[index];
+            tally.positions += part.positions;
+            tally.changed += part.changed;
+            tally.moved += part.moved;
+        }
+    }
+
+    /// What the interventions `indices` did.
+    pub(crate) fn of(&self, indices: &[usize]) -> Self {
+        Self(indices.iter().map(|&index| self.0[index].clone()).collect())
+    }
+
     pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<Applied> {
         let of = |(intervention, tally): (&Intervention, &Tally)| Applied {
             intervention: intervention.clone(),

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter, Recorder, Recording};
-use nanoscope_sae::SparseFeatures;
+use nanoscope_sae::{Sae, SparseFeatures};
 
-use crate::check::{CheckedPlan, Reader};
+use crate::check::CheckedPlan;
 use crate::condition::Condition;
 use crate::context::Context;
 use crate::error::RuntimeError;
@@ -62,19 +62,50 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         Ok(PassOutput { features: self.features, captured, stop })
     }
 
-    /// # Shapes
-    /// - `x`: `[rows, d_in]`
-    fn read(&mut self, point: HookPoint, reader: &Reader<'m>, x: Tensor<2>) {
+    /// The SAE that reads `point`, with whether its features are wanted of this pass.
+    pub(crate) fn reader(&self, point: HookPoint) -> Option<(&'m Sae, bool)> {
+        let reader = self.plan.readers.get(&point)?;
         let covers_any = |&index: &usize| {
             let intervention = &self.plan.interventions[index];
             (0..self.context.rows()).any(|row| self.context.covers(intervention, row))
         };
-        if reader.track || reader.stops || reader.needed_by.iter().any(covers_any) {
-            self.features.insert(point, reader.sae.encode_sparse(x.clone()));
+        let wanted = reader.track || reader.stops || reader.needed_by.iter().any(covers_any);
+        Some((reader.sae, wanted))
+    }
+
+    /// Takes over what arrived at `point`, which has a reader, and what its SAE made of it, if that
+    /// was wanted.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`
+    pub(crate) fn read(
+        &mut self,
+        point: HookPoint,
+        x: Tensor<2>,
+        features: Option<SparseFeatures>,
+    ) {
+        if let Some(features) = features {
+            self.features.insert(point, features);
         }
-        if reader.keeps_activation {
+        if self.plan.readers[&point].keeps_activation {
             self.arrived.insert(point, x);
         }
+    }
+
+    /// The activation with the changes of the plan at `point`; none if nothing changes.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, width]` in whatever shape it arrives in; the output has the same shape
+    pub(crate) fn change<const D: usize>(
+        &mut self,
+        point: HookPoint,
+        x: &Tensor<D>,
+    ) -> Option<Tensor<D>> {
+        let plan = self.plan;
+        let site = plan.sites.get(&point)?;
+        let [_, width] = site.directions.dims();
+        let changed = self.edit(site, x.clone().reshape([self.context.rows(), width]))?;
+        Some(changed.reshape(x.dims()))
     }
 
     /// Whether the intervention `index` is applied to the token at `row`.
@@ -200,15 +231,13 @@ impl HookRouter for PlanRouter<'_, '_> {
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         let x = self.recorder.route(point, x);
-        let (plan, rows) = (self.plan, self.context.rows());
-        if let Some(reader) = plan.readers.get(&point) {
-            self.read(point, reader, x.clone().reshape([rows, reader.sae.config().d_in()]));
+        if let Some((sae, wanted)) = self.reader(point) {
+            let arrived = x.clone().reshape([self.context.rows(), sae.config().d_in()]);
+            let features = wanted.then(|| sae.encode_sparse(arrived.clone()));
+            self.read(point, arrived, features);
         }
-        let Some(site) = plan.sites.get(&point) else { return x };
-        let [_, width] = site.directions.dims();
-        let dims = x.dims();
-        match self.edit(site, x.clone().reshape([rows, width])) {
-            Some(changed) => changed.reshape(dims),
+        match self.change(point, &x) {
+            Some(changed) => changed,
             None => x,
         }
     }

@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 
@@ -17,11 +20,29 @@ pub struct Sampling {
     pub seed: u64,
     /// Tokens to generate at most. Default: 128.
     pub max_tokens: usize,
+    /// Subtracted from a token's logit for each time that it was generated; in -2..=2, as OpenAI
+    /// has it. Default: 0.
+    pub frequency_penalty: f32,
+    /// Subtracted from the logit of each token that was generated; in -2..=2. Default: 0.
+    pub presence_penalty: f32,
+    /// How many of the likeliest tokens each step names ([`Step::top_logprobs`]). Default: 0.
+    ///
+    /// [`Step::top_logprobs`]: crate::Step::top_logprobs
+    pub top_logprobs: usize,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: None, top_p: None, seed: 42, max_tokens: 128 }
+        Self {
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            seed: 42,
+            max_tokens: 128,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            top_logprobs: 0,
+        }
     }
 }
 
@@ -44,6 +65,14 @@ impl Sampling {
         if self.top_k == Some(0) {
             return wrong("top-k", "0".to_owned(), "1 or more");
         }
+        for (parameter, penalty) in [
+            ("frequency-penalty", self.frequency_penalty),
+            ("presence-penalty", self.presence_penalty),
+        ] {
+            if !(-2.0..=2.0).contains(&penalty) {
+                return wrong(parameter, penalty.to_string(), "in -2..=2");
+            }
+        }
         if self.max_tokens == 0 {
             return wrong("max-tokens", "0".to_owned(), "1 or more");
         }
@@ -56,31 +85,64 @@ impl Sampling {
 pub(crate) struct Sampler {
     sampling: Sampling,
     rng: ChaCha12Rng,
+    /// How often each token was chosen; kept where there is a penalty for it.
+    chosen: BTreeMap<u32, u32>,
 }
 
 /// A token and how likely it was.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Choice {
     pub(crate) token: u32,
-    /// Natural logarithm of the probability that the model itself gave it, before temperature,
-    /// top-k and top-p.
+    /// Natural logarithm of the probability that the model itself gave it, before penalties,
+    /// temperature, top-k and top-p.
     pub(crate) logprob: f32,
+    /// The likeliest tokens by the same probability, the likeliest first.
+    pub(crate) top: Vec<(u32, f32)>,
 }
 
 impl Sampler {
     pub(crate) fn new(sampling: Sampling) -> Self {
-        Self { rng: ChaCha12Rng::seed_from_u64(sampling.seed), sampling }
+        let rng = ChaCha12Rng::seed_from_u64(sampling.seed);
+        Self { rng, sampling, chosen: BTreeMap::new() }
     }
 
     /// Chooses the token after the position whose logits these are, `[vocab_size]`.
     pub(crate) fn choose(&mut self, logits: &[f32]) -> Choice {
-        let token = if self.sampling.temperature == 0.0 {
-            argmax(logits)
-        } else {
-            let uniform = uniform(&mut self.rng);
-            draw(logits, &self.sampling, uniform)
+        let token = {
+            let logits = self.penalised(logits);
+            if self.sampling.temperature == 0.0 {
+                argmax(&logits)
+            } else {
+                let uniform = uniform(&mut self.rng);
+                draw(&logits, &self.sampling, uniform)
+            }
         };
-        Choice { token: token as u32, logprob: log_softmax(logits, token) }
+        if self.penalises() {
+            *self.chosen.entry(token as u32).or_default() += 1;
+        }
+        let log_total = log_total(logits);
+        let top = likeliest(logits, self.sampling.top_logprobs).into_iter();
+        Choice {
+            token: token as u32,
+            logprob: log_total.logprob(logits[token]),
+            top: top.map(|index| (index as u32, log_total.logprob(logits[index]))).collect(),
+        }
+    }
+
+    fn penalises(&self) -> bool {
+        self.sampling.frequency_penalty != 0.0 || self.sampling.presence_penalty != 0.0
+    }
+
+    fn penalised<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        if self.chosen.is_empty() {
+            return Cow::Borrowed(logits);
+        }
+        let Sampling { frequency_penalty, presence_penalty, .. } = self.sampling;
+        let mut logits = logits.to_vec();
+        for (&token, &times) in &self.chosen {
+            logits[token as usize] -= frequency_penalty * times as f32 + presence_penalty;
+        }
+        Cow::Owned(logits)
     }
 }
 
@@ -102,24 +164,41 @@ fn argmax(logits: &[f32]) -> usize {
     best
 }
 
-fn log_softmax(logits: &[f32], index: usize) -> f32 {
+/// The logarithm of the sum of the exponentials, and the largest logit, which was taken off first.
+struct LogTotal {
+    max: f32,
+    ln_sum: f64,
+}
+
+fn log_total(logits: &[f32]) -> LogTotal {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // The exponentials in float32, which is fast, their sum in float64, which loses nothing.
     let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    (f64::from(logits[index] - max) - sum.ln()) as f32
+    LogTotal { max, ln_sum: sum.ln() }
+}
+
+impl LogTotal {
+    fn logprob(&self, logit: f32) -> f32 {
+        (f64::from(logit - self.max) - self.ln_sum) as f32
+    }
+}
+
+/// The indices of the `n` largest logits, the largest first, the first of equal ones.
+fn likeliest(logits: &[f32], n: usize) -> Vec<usize> {
+    let n = n.min(logits.len());
+    let largest_first = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    if 0 < n && n < order.len() {
+        order.select_nth_unstable_by(n - 1, largest_first);
+    }
+    order.truncate(n);
+    order.sort_unstable_by(largest_first);
+    order
 }
 
 /// The token at `uniform` of the cumulated probabilities, the likeliest first.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    let likeliest_first = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
-    let kept = sampling.top_k.unwrap_or(order.len()).min(order.len());
-    if kept < order.len() {
-        order.select_nth_unstable_by(kept - 1, likeliest_first);
-        order.truncate(kept);
-    }
-    order.sort_unstable_by(likeliest_first);
-
+    let order = likeliest(logits, sampling.top_k.unwrap_or(logits.len()));
     let max = logits[order[0]];
     let weight = |&index: &usize| f64::from((logits[index] - max) / sampling.temperature).exp();
     let mut weights: Vec<f64> = order.iter().map(weight).collect();
@@ -190,6 +269,38 @@ mod tests {
 
         assert_eq!(choice.token, 1);
         assert!((choice.logprob - 0.5_f32.ln()).abs() < 1e-5, "{}", choice.logprob);
+    }
+
+    #[test]
+    fn the_likeliest_tokens_are_named_with_their_log_probabilities() {
+        let sampling = Sampling { top_logprobs: 2, ..Sampling::greedy(1) };
+
+        let top = Sampler::new(sampling).choose(&LOGITS).top;
+
+        assert_eq!([top[0].0, top[1].0], [1, 3]);
+        assert!((top[0].1 - 0.5_f32.ln()).abs() < 1e-5 && (top[1].1 - 0.3_f32.ln()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_penalty_grows_with_each_time_and_leaves_the_log_probability_alone() {
+        // ln 0.5 - ln 0.3 = 0.51, and ln 0.5 - ln 0.15 = 1.2
+        let penalty = |frequency_penalty, presence_penalty| {
+            let sampling = Sampling { frequency_penalty, presence_penalty, ..Sampling::greedy(9) };
+            let mut sampler = Sampler::new(sampling);
+            (0..4).map(|_| sampler.choose(&LOGITS)).collect::<Vec<_>>()
+        };
+        let tokens = |choices: &[Choice]| choices.iter().map(|c| c.token).collect::<Vec<_>>();
+
+        let frequency = penalty(0.4, 0.0);
+        assert_eq!(tokens(&frequency), [1, 1, 3, 1]);
+        assert!((frequency[1].logprob - 0.5_f32.ln()).abs() < 1e-5);
+        // Once per token, however often it came.
+        assert_eq!(tokens(&penalty(0.0, 0.6)), [1, 3, 1, 1]);
+        let refused = Sampling { presence_penalty: 2.5, ..Sampling::default() }.check();
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "presence-penalty is 2.5, it must be in -2..=2"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::config::{GptShape, ValueEmbeds};
-use crate::kv_cache::LayerCache;
+use crate::kv_cache::{Caches, LayerCache};
 use crate::layout::linear;
 use crate::norm::rms_norm;
 use crate::rope::Rows;
@@ -33,7 +33,8 @@ pub(crate) struct ValueEmbed {
 /// What all layers of one pass share.
 pub(crate) struct Pass {
     pub(crate) rope: Rows,
-    pub(crate) masks: Masks,
+    /// Of the rows of each cache, or of all rows of a pass without one.
+    pub(crate) masks: Vec<Masks>,
 }
 
 impl Attention {
@@ -47,7 +48,7 @@ impl Attention {
         embedded_values: Option<Tensor<3>>,
         layer: usize,
         pass: &mut Pass,
-        cache: Option<&mut LayerCache>,
+        caches: &mut Caches<'_, '_>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let GptShape { n_head, n_kv_head, n_embd, .. } = self.shape;
@@ -72,9 +73,42 @@ impl Attention {
         let k = normed(k) * self.qk_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
-        let first = pass.masks.first_key(self.window);
+        let z = if let [masks] = pass.masks.as_mut_slice() {
+            self.attend([q, k, v], layer, masks, caches.layer(0, layer), router)
+        } else {
+            let mut first = 0;
+            let of_cache = pass.masks.iter_mut().enumerate().map(|(at, masks)| {
+                let rows = first..first + caches.rows(at);
+                first = rows.end;
+                let of_rows = [&q, &k, &v].map(|x| x.clone().slice_dim(0, rows.clone()));
+                self.attend(of_rows, layer, masks, caches.layer(at, layer), &mut ())
+            });
+            Tensor::cat(of_cache.collect(), 0)
+        };
+        let z = router.route(HookPoint::Z(layer), z);
+        router
+            .route(HookPoint::AttnOut(layer), linear(z.reshape([batch, seq, n_embd]), &self.c_proj))
+    }
+
+    /// The attention itself, of rows whose keys and values lie in one cache.
+    ///
+    /// # Shapes
+    /// - `q`: `[batch, n_head, seq, head_dim]`, with its scale; `k`, `v`: `[batch, n_kv_head, seq,
+    ///   head_dim]`
+    /// - output: `[batch, seq, n_head, head_dim]`
+    fn attend(
+        &self,
+        [q, k, v]: [Tensor<4>; 3],
+        layer: usize,
+        masks: &mut Masks,
+        cache: Option<&mut LayerCache>,
+        router: &mut impl HookRouter,
+    ) -> Tensor<4> {
+        let GptShape { n_head, n_kv_head, .. } = self.shape;
+        let [batch, _, seq, head_dim] = q.dims();
+        let first = masks.first_key(self.window);
         let (k, v) = match cache {
-            Some(cache) => cache.push(k, v, pass.masks.offset, first),
+            Some(cache) => cache.push(k, v, masks.offset, first),
             None => (k, v),
         };
         let [_, _, keys, _] = k.dims();
@@ -84,17 +118,14 @@ impl Attention {
         let rows = n_head / n_kv_head * seq;
         let q = q.reshape([batch, n_kv_head, rows, head_dim]);
         let scores = q.matmul(k.transpose()).reshape([batch, n_head, seq, keys]);
-        let scores = match pass.masks.bias(self.window) {
+        let scores = match masks.bias(self.window) {
             Some(bias) => scores + bias,
             None => scores,
         };
         let pattern = router.route(HookPoint::Pattern(layer), softmax(scores, 3));
 
         let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
-        let z = z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2);
-        let z = router.route(HookPoint::Z(layer), z);
-        router
-            .route(HookPoint::AttnOut(layer), linear(z.reshape([batch, seq, n_embd]), &self.c_proj))
+        z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2)
     }
 }
 

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::attention::{Attention, Pass};
-use crate::kv_cache::LayerCache;
+use crate::kv_cache::Caches;
 use crate::mlp::Mlp;
 use crate::norm::rms_norm;
 
@@ -23,12 +23,12 @@ impl Block {
         embedded_values: Option<Tensor<3>>,
         layer: usize,
         pass: &mut Pass,
-        cache: Option<&mut LayerCache>,
+        caches: &mut Caches<'_, '_>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let x = router.route(HookPoint::ResidPre(layer), x);
         let h = rms_norm(x.clone(), self.norm_epsilon);
-        let x = x + self.attention.forward(h, embedded_values, layer, pass, cache, router);
+        let x = x + self.attention.forward(h, embedded_values, layer, pass, caches, router);
         let x = router.route(HookPoint::ResidMid(layer), x);
         let h = rms_norm(x.clone(), self.norm_epsilon);
         let h = router.route(HookPoint::Ln2Normalized(layer), h);

@@ -3,7 +3,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::config::SMEAR_CHANNELS;
-use crate::kv_cache::KvCache;
+use crate::kv_cache::Caches;
 use crate::layout::linear;
 use crate::norm::rms_norm;
 use crate::tokens::TokenBatch;
@@ -38,13 +38,13 @@ impl Embed {
         &self,
         tokens: &TokenBatch,
         flat: Tensor<1, Int>,
-        cache: Option<&mut KvCache>,
+        caches: &mut Caches<'_, '_>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let x = rows(&self.wte, flat, tokens);
         let x = rms_norm(router.route(HookPoint::Embed, x), self.norm_epsilon);
         match &self.smear {
-            Some(smear) => smear.forward(x, cache),
+            Some(smear) => smear.forward(x, caches),
             None => x,
         }
     }
@@ -55,13 +55,10 @@ impl Smear {
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, n_embd]`; the output has the same shape
-    fn forward(&self, x: Tensor<3>, cache: Option<&mut KvCache>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, caches: &mut Caches<'_, '_>) -> Tensor<3> {
         let [_, seq, _] = x.dims();
         // The embedding that a cached sequence ended with is the one before this pass's first.
-        let before = cache.and_then(|cache| {
-            let last = x.clone().slice_dim(1, seq - 1..seq);
-            cache.last_embedding.replace(last)
-        });
+        let before = caches.replace_last_embedding(&x.clone().slice_dim(1, seq - 1..seq));
         match (before, seq) {
             (Some(before), 1) => self.add(x, before),
             (Some(before), _) => {
@@ -87,14 +84,14 @@ impl Smear {
 impl Bigram {
     /// # Shapes
     /// - output: `[batch, seq, n_embd]`, not normed
-    pub(crate) fn forward(&self, tokens: &TokenBatch, cache: Option<&KvCache>) -> Tensor<3> {
+    pub(crate) fn forward(&self, tokens: &TokenBatch, caches: &Caches<'_, '_>) -> Tensor<3> {
         let [table_rows, _] = self.table.dims();
-        let before = |row| cache.and_then(|cache| cache.last_tokens.get(row).copied());
+        let before = caches.last_tokens().chain(std::iter::repeat(None));
         let hashed: Vec<i32> = tokens
             .rows()
-            .enumerate()
-            .flat_map(|(row, ids)| {
-                let shifted = std::iter::once(before(row)).chain(ids.iter().copied().map(Some));
+            .zip(before)
+            .flat_map(|(ids, before)| {
+                let shifted = std::iter::once(before).chain(ids.iter().copied().map(Some));
                 ids.iter().zip(shifted).map(|(&id, before)| hash(before, id, table_rows))
             })
             .collect();

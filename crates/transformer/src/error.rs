@@ -111,6 +111,12 @@ pub enum GptError {
         /// Positions that there are.
         capacity: usize,
     },
+    /// Rows at different positions see different numbers of keys, so their patterns are no tensor.
+    #[error("{hook} cannot be had of rows that stand at different positions")]
+    RaggedPattern {
+        /// The hook point.
+        hook: String,
+    },
     /// The cache was made for another batch size.
     #[error("the batch has {found} rows, the key-value cache {expected}")]
     BatchMismatch {

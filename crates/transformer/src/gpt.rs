@@ -8,11 +8,11 @@ use crate::block::Block;
 use crate::config::{GptConfig, ResidualMix};
 use crate::embed::{Bigram, Embed, Smear, rows};
 use crate::error::GptError;
-use crate::kv_cache::KvCache;
+use crate::kv_cache::{Caches, KvCache};
 use crate::layout::{self, ParamSpec, linear};
 use crate::mlp::Mlp;
 use crate::norm::rms_norm;
-use crate::rope::Rope;
+use crate::rope::{Rope, Rows};
 use crate::tokens::TokenBatch;
 use crate::weights::WeightSource;
 
@@ -161,7 +161,9 @@ impl Gpt {
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
         self.check_whole(tokens)?;
-        Ok(self.run(tokens, None, logits, router))
+        Ok(self
+            .run(tokens, &mut Caches(&mut []), Some(logits), router)
+            .expect("they were asked for"))
     }
 
     /// Runs `tokens` from position 0 until the block of `deepest` is done, for what `router` sees:
@@ -182,7 +184,7 @@ impl Gpt {
             HookPoint::FinalNormalized => self.blocks.len(),
             point => point.layer().map_or(0, |layer| layer + 1),
         };
-        let (x, backout) = self.run_blocks(tokens, None, blocks, router);
+        let (x, backout) = self.run_blocks(tokens, &mut Caches(&mut []), blocks, router);
         if deepest == HookPoint::FinalNormalized {
             self.final_norm(x, backout, router);
         }
@@ -216,60 +218,108 @@ impl Gpt {
         logits: Logits,
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
+        let out = self.forward_together(tokens, &mut [cache], Some(logits), router)?;
+        Ok(out.expect("they were asked for"))
+    }
+
+    /// Runs rows that stand at different positions, each after what its cache holds: the caches'
+    /// rows, one cache after the other, are the rows of `tokens`. Weights are read once for all of
+    /// them; each row attends to its own cache.
+    ///
+    /// A row's logits are, within float32 noise, those that it has alone.
+    ///
+    /// # Shapes
+    /// - output: `[batch, seq or 1, vocab_size]`, after the softcap; none if `logits` is none
+    ///
+    /// # Errors
+    /// As [`forward_cached`](Self::forward_cached); [`GptError::RaggedPattern`] if there are several
+    /// caches and `router` wants an attention pattern. The caches are then as they were.
+    pub fn forward_together(
+        &self,
+        tokens: &TokenBatch,
+        caches: &mut [&mut KvCache],
+        logits: Option<Logits>,
+        router: &mut impl HookRouter,
+    ) -> Result<Option<Tensor<3>>, GptError> {
         tokens.check(self.config.shape.vocab_size)?;
-        if tokens.batch() != cache.batch() {
-            return Err(GptError::BatchMismatch { found: tokens.batch(), expected: cache.batch() });
+        let (found, expected) = (tokens.batch(), caches.iter().map(|cache| cache.batch()).sum());
+        if found != expected {
+            return Err(GptError::BatchMismatch { found, expected });
         }
-        let needed = cache.len() + tokens.seq();
-        if needed > cache.capacity() {
-            return Err(GptError::ContextFull { needed, capacity: cache.capacity() });
+        for cache in caches.iter() {
+            let needed = cache.len() + tokens.seq();
+            if needed > cache.capacity() {
+                return Err(GptError::ContextFull { needed, capacity: cache.capacity() });
+            }
         }
-        let out = self.run(tokens, Some(cache), logits, router);
-        cache.advance(tokens.seq());
-        cache.last_tokens = tokens.rows().map(|row| row[row.len() - 1]).collect();
+        let patterns = (0..self.blocks.len()).map(HookPoint::Pattern);
+        if caches.len() > 1
+            && let Some(hook) = patterns.into_iter().find(|&hook| router.wants(hook))
+        {
+            return Err(GptError::RaggedPattern { hook: hook.to_string() });
+        }
+        let out = self.run(tokens, &mut Caches(caches), logits, router);
+        let mut last_tokens = tokens.rows().map(|row| row[row.len() - 1]);
+        for cache in caches {
+            cache.advance(tokens.seq());
+            cache.last_tokens = last_tokens.by_ref().take(cache.batch()).collect();
+        }
         Ok(out)
     }
 
     fn run(
         &self,
         tokens: &TokenBatch,
-        cache: Option<&mut KvCache>,
-        logits: Logits,
+        caches: &mut Caches<'_, '_>,
+        logits: Option<Logits>,
         router: &mut impl HookRouter,
-    ) -> Tensor<3> {
+    ) -> Option<Tensor<3>> {
         let seq = tokens.seq();
-        let (mut x, mut backout) = self.run_blocks(tokens, cache, self.blocks.len(), router);
+        let (mut x, mut backout) = self.run_blocks(tokens, caches, self.blocks.len(), router);
+        let wanted = router.wants(HookPoint::FinalNormalized);
+        if logits.is_none() && !wanted {
+            return None;
+        }
         // Rows are independent from here on; a generation needs only the last.
-        if logits == Logits::Last && !router.wants(HookPoint::FinalNormalized) {
+        if logits == Some(Logits::Last) && !wanted {
             x = x.slice_dim(1, seq - 1..seq);
             backout = backout.map(|x| x.slice_dim(1, seq - 1..seq));
         }
         let x = self.final_norm(x, backout, router);
         let [_, kept, _] = x.dims();
-        let x = if logits == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
-        self.unembed(x)
+        let x = if logits? == Logits::Last { x.slice_dim(1, kept - 1..kept) } else { x };
+        Some(self.unembed(x))
     }
 
     /// The residual stream after the first `blocks` blocks, and what was kept for the end of it.
     fn run_blocks(
         &self,
         tokens: &TokenBatch,
-        mut cache: Option<&mut KvCache>,
+        caches: &mut Caches<'_, '_>,
         blocks: usize,
         router: &mut impl HookRouter,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
         let seq = tokens.seq();
-        let offset = cache.as_ref().map_or(0, |cache| cache.len());
+        let offsets = caches.offsets();
         let flat = tokens.flat(&self.device);
         let mut pass = Pass {
-            rope: self.rope.rows(offset, seq),
-            masks: Masks::new(offset, seq, self.device.clone()),
+            rope: match offsets.as_slice() {
+                &[offset] => self.rope.rows(offset, seq),
+                offsets => {
+                    let rows = |(at, &offset)| (self.rope.rows(offset, seq), caches.rows(at));
+                    Rows::cat(offsets.iter().enumerate().map(rows).collect())
+                }
+            },
+            masks: offsets
+                .iter()
+                .map(|&offset| Masks::new(offset, seq, self.device.clone()))
+                .collect(),
         };
 
-        let mut x = self.embed.forward(tokens, flat.clone(), cache.as_deref_mut(), router);
+        let mut x = self.embed.forward(tokens, flat.clone(), caches, router);
         let x0 = x.clone();
         let bigram = self.embed.bigram.as_ref();
-        let bigram = bigram.map(|b| (b.forward(tokens, cache.as_deref()), b.lambdas.as_slice()));
+        let bigram = bigram.map(|b| (b.forward(tokens, caches), b.lambdas.as_slice()));
         let mut backout = None;
         for (layer, block) in self.blocks.iter().enumerate().take(blocks) {
             if let Some(lambdas) = &self.lambdas {
@@ -280,8 +330,7 @@ impl Gpt {
             }
             let values = block.attention.value_embed.as_ref();
             let values = values.map(|embed| rows(&embed.table, flat.clone(), tokens));
-            let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
-            x = block.forward(x, values, layer, &mut pass, cache, router);
+            x = block.forward(x, values, layer, &mut pass, caches, router);
             if self.config.backout_layer() == Some(layer) {
                 backout = Some(x.clone());
             }

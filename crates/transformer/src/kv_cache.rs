@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::config::GptShape;
@@ -16,6 +18,16 @@ pub struct KvCache {
     pub(crate) last_embedding: Option<Tensor<3>>,
     /// The last position's token in each row, for the bigram embedding.
     pub(crate) last_tokens: Vec<u32>,
+}
+
+/// What a [`KvCache`] held of some positions, and how it went on from the last of them.
+#[derive(Debug, Clone)]
+pub struct KvTail {
+    /// Keys and values, each `[batch, n_kv_head, positions, head_dim]`.
+    layers: Vec<(Tensor<4>, Tensor<4>)>,
+    positions: Range<usize>,
+    last_embedding: Option<Tensor<3>>,
+    last_tokens: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -55,12 +67,104 @@ impl KvCache {
         self.batch
     }
 
-    pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerCache {
-        &mut self.layers[layer]
-    }
-
     pub(crate) fn advance(&mut self, seq: usize) {
         self.len += seq;
+    }
+
+    /// A copy of what is held of `positions`, to go on from where they end.
+    ///
+    /// # Panics
+    /// If the cache does not end with `positions`.
+    pub fn tail(&self, positions: Range<usize>) -> KvTail {
+        assert_eq!(positions.end, self.len, "the last position's embedding is the only one kept");
+        // A view would share the cache's memory, and the next write would copy all of it.
+        let copy = |kept: &Option<Tensor<4>>| {
+            let all = kept.clone().expect("a cache is whole between two writes");
+            all.slice_dim(2, positions.clone()).mul_scalar(1.0)
+        };
+        let layers = self.layers.iter().map(|layer| (copy(&layer.keys), copy(&layer.values)));
+        KvTail {
+            layers: layers.collect(),
+            last_embedding: self.last_embedding.clone(),
+            last_tokens: self.last_tokens.clone(),
+            positions,
+        }
+    }
+
+    /// Takes over the positions of `tail`, as if they had just been run.
+    ///
+    /// # Panics
+    /// If the cache does not end where they begin, or they do not fit.
+    pub fn extend(&mut self, tail: &KvTail) {
+        let Range { start, end } = tail.positions;
+        assert!(start == self.len && end <= self.capacity, "the positions come next and fit");
+        for (layer, (keys, values)) in self.layers.iter_mut().zip(&tail.layers) {
+            layer.push(keys.clone(), values.clone(), start, start);
+        }
+        self.last_embedding.clone_from(&tail.last_embedding);
+        self.last_tokens.clone_from(&tail.last_tokens);
+        self.len = end;
+    }
+}
+
+impl KvTail {
+    /// The positions.
+    pub fn positions(&self) -> Range<usize> {
+        self.positions.clone()
+    }
+
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let numbers = |x: &Tensor<4>| x.dims().iter().product::<usize>();
+        self.layers.iter().map(|(keys, values)| numbers(keys) + numbers(values)).sum::<usize>()
+            * size_of::<f32>()
+    }
+}
+
+/// The caches of the rows of a pass, each with the rows that follow those of the one before; none
+/// for a pass from position 0 that keeps nothing.
+pub(crate) struct Caches<'a, 'c>(pub(crate) &'a mut [&'c mut KvCache]);
+
+impl Caches<'_, '_> {
+    /// The position of each cache's first new token; 0 without caches.
+    pub(crate) fn offsets(&self) -> Vec<usize> {
+        if self.0.is_empty() { vec![0] } else { self.0.iter().map(|cache| cache.len).collect() }
+    }
+
+    /// Rows of the cache `at`.
+    pub(crate) fn rows(&self, at: usize) -> usize {
+        self.0[at].batch
+    }
+
+    /// What the cache `at` keeps of `layer`.
+    pub(crate) fn layer(&mut self, at: usize, layer: usize) -> Option<&mut LayerCache> {
+        self.0.get_mut(at).map(|cache| &mut cache.layers[layer])
+    }
+
+    /// Per row the token before the pass's first.
+    pub(crate) fn last_tokens(&self) -> impl Iterator<Item = Option<u32>> {
+        self.0
+            .iter()
+            .flat_map(|cache| (0..cache.batch).map(|row| cache.last_tokens.get(row).copied()))
+    }
+
+    /// Keeps the embeddings of the last position and gives those of the position before the pass's
+    /// first, `[batch, 1, n_embd]`; none if all rows begin. A row that begins has zeros there.
+    pub(crate) fn replace_last_embedding(&mut self, last: &Tensor<3>) -> Option<Tensor<3>> {
+        let begins = self.0.iter().all(|cache| cache.last_embedding.is_none());
+        let [batch, _, n_embd] = last.dims();
+        let mut first = 0;
+        let mut before = Vec::with_capacity(self.0.len());
+        for cache in self.0.iter_mut() {
+            let rows = first..first + cache.batch;
+            first = rows.end;
+            let own = last.clone().slice_dim(0, rows);
+            // Not a view: it would keep every row's embedding in memory.
+            let own = if cache.batch == batch { own } else { own.mul_scalar(1.0) };
+            let zeros = || Tensor::zeros([cache.batch, 1, n_embd], &last.device());
+            before.push(cache.last_embedding.replace(own).unwrap_or_else(zeros));
+        }
+        (!begins).then(|| Tensor::cat(before, 0))
     }
 }
 

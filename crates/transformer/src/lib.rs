@@ -53,7 +53,7 @@ pub use config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueE
 pub use era::Era;
 pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};
-pub use kv_cache::KvCache;
+pub use kv_cache::{KvCache, KvTail};
 pub use layout::{HookShape, Layout, ParamSpec};
 pub use norm::rms_norm;
 pub use tokens::TokenBatch;

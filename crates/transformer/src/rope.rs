@@ -18,7 +18,7 @@ pub(crate) struct Rope {
 /// Cosines and sines of some positions.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
-    cos: Tensor<4>, // [1, seq, 1, head_dim / 2]
+    cos: Tensor<4>, // [1 or batch, seq, 1, head_dim / 2]
     sin: Tensor<4>,
 }
 
@@ -49,6 +49,16 @@ impl Rope {
 }
 
 impl Rows {
+    /// The rows of sequences that stand at different positions: those of each, for as many rows of
+    /// the batch as `repeat` says.
+    pub(crate) fn cat(of: Vec<(Self, usize)>) -> Self {
+        let table = |of: fn(&Self) -> &Tensor<4>, all: &[(Self, usize)]| {
+            let rows = all.iter().map(|(rows, repeat)| of(rows).clone().repeat_dim(0, *repeat));
+            Tensor::cat(rows.collect(), 0)
+        };
+        Self { cos: table(|rows| &rows.cos, &of), sin: table(|rows| &rows.sin, &of) }
+    }
+
     /// Turns queries or keys.
     ///
     /// # Shapes

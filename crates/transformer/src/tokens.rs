@@ -43,7 +43,11 @@ impl TokenBatch {
         self.ids.chunks_exact(self.seq())
     }
 
-    pub(crate) fn check(&self, vocab_size: usize) -> Result<(), GptError> {
+    /// Checks that every id is one of `vocab_size`.
+    ///
+    /// # Errors
+    /// [`GptError::TokenOutOfRange`] names the first that is not.
+    pub fn check(&self, vocab_size: usize) -> Result<(), GptError> {
         match self.ids.iter().position(|&id| id as usize >= vocab_size) {
             Some(at) => Err(GptError::TokenOutOfRange {
                 id: self.ids[at],

@@ -1,0 +1,77 @@
+use burn::tensor::Tensor;
+use nanoscope_hooks::{HookPoint, HookRouter};
+
+use crate::router::PlanRouter;
+
+/// Follows a plan per row of a pass.
+///
+/// What several plans read of one point is encoded once for all their rows; what a plan changes, it
+/// changes in its own row.
+pub(crate) struct BatchRouter<'r, 'p, 'm> {
+    rows: &'r mut [PlanRouter<'p, 'm>],
+}
+
+impl<'r, 'p, 'm> BatchRouter<'r, 'p, 'm> {
+    /// One router per row, in the order of the rows; each for as many tokens.
+    pub(crate) fn new(rows: &'r mut [PlanRouter<'p, 'm>]) -> Self {
+        Self { rows }
+    }
+
+    fn read<const D: usize>(&mut self, point: HookPoint, x: &Tensor<D>) {
+        let row_of = |row: usize, width: usize| {
+            let x = x.clone().slice_dim(0, row..row + 1);
+            let rows = x.dims().iter().product::<usize>() / width;
+            x.reshape([rows, width])
+        };
+        let mut wanting = Vec::new();
+        for (row, router) in self.rows.iter_mut().enumerate() {
+            match router.reader(point) {
+                Some((sae, true)) => wanting.push((row, sae)),
+                Some((sae, false)) => router.read(point, row_of(row, sae.config().d_in()), None),
+                None => {}
+            }
+        }
+        let Some(&(_, sae)) = wanting.first() else { return };
+        let width = sae.config().d_in();
+        let all = if wanting.len() == self.rows.len() {
+            let rows = x.dims().iter().product::<usize>() / width;
+            x.clone().reshape([rows, width])
+        } else {
+            Tensor::cat(wanting.iter().map(|&(row, _)| row_of(row, width)).collect(), 0)
+        };
+        let features = sae.encode_sparse(all);
+        let tokens = features.rows() / wanting.len();
+        for (at, (row, _)) in wanting.into_iter().enumerate() {
+            let own = features.slice(at * tokens, (at + 1) * tokens);
+            self.rows[row].read(point, row_of(row, width), Some(own));
+        }
+    }
+}
+
+impl HookRouter for BatchRouter<'_, '_, '_> {
+    fn wants(&self, point: HookPoint) -> bool {
+        self.rows.iter().any(|row| row.wants(point))
+    }
+
+    fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
+        if let [only] = &mut *self.rows {
+            return only.route(point, x);
+        }
+        if !self.wants(point) {
+            return x;
+        }
+        self.read(point, &x);
+        let change = |(row, router): (usize, &mut PlanRouter<'_, '_>)| {
+            let own = x.clone().slice_dim(0, row..row + 1);
+            router.change(point, &own)
+        };
+        let changed: Vec<_> = self.rows.iter_mut().enumerate().map(change).collect();
+        if changed.iter().all(Option::is_none) {
+            return x;
+        }
+        let or_unchanged = |(row, changed): (usize, Option<Tensor<D>>)| {
+            changed.unwrap_or_else(|| x.clone().slice_dim(0, row..row + 1))
+        };
+        Tensor::cat(changed.into_iter().enumerate().map(or_unchanged).collect(), 0)
+    }
+}
