@@ -6,7 +6,6 @@
 
 mod app;
 mod auth;
-mod batch;
 mod body;
 mod config;
 mod error;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Generation, Plan, RuntimeError, Sampling, Step};
+use nanoscope_runtime::{
+    Applied, Batch, EndReason, Generation, Plan, Progress, RuntimeError, Sampling, Step,
+};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::batch::{Batch, Progress};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -204,12 +205,14 @@ struct Worker<'s> {
     scope: &'s Scope,
     batch: Batch<'s>,
     /// Checked, and told so.
-    waiting: VecDeque<Vec<Waiting>>,
+    waiting: VecDeque<Vec<Waiting<'s>>>,
     rows: Vec<Row<'s>>,
 }
 
-struct Waiting {
+struct Waiting<'s> {
     ask: Ask,
+    /// Kept where it need not wait; else it is begun again, with what is cached by then.
+    begun: Option<Generation<'s>>,
     client: Client,
 }
 
@@ -274,19 +277,23 @@ impl<'s> Worker<'s> {
     /// Checks what is asked for and says what came of it.
     fn arrive(&mut self, group: Group) {
         let Group { asks, mut places, asked, reply } = group;
-        for ask in &asks {
-            if let Err(error) = self.begin(ask) {
-                let _ = reply.send(Err(error));
-                return;
-            }
-        }
+        let before: usize = self.waiting.iter().map(Vec::len).sum();
+        let at_once = self.rows.len() + before + asks.len() <= self.shared.limits.rows;
         let mut running = Vec::with_capacity(asks.len());
         let mut waiting = Vec::with_capacity(asks.len());
         for ask in asks {
+            let begun = match self.begin(&ask) {
+                Ok(generation) => at_once.then_some(generation),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
+            };
             let (events, receiver) = mpsc::unbounded_channel();
             let place = places.split(1).expect("there is a place for each");
             running.push(Running { events: receiver });
-            waiting.push(Waiting { ask, client: Client { events, asked, _place: place } });
+            let client = Client { events, asked, _place: place };
+            waiting.push(Waiting { ask, begun, client });
         }
         // Who went away meanwhile drops the receivers with the answer.
         let _ = reply.send(Ok(running));
@@ -336,8 +343,8 @@ impl<'s> Worker<'s> {
             if group.is_empty() {
                 self.waiting.pop_front();
             }
-            for Waiting { ask, client } in entering {
-                match self.begin(&ask) {
+            for Waiting { ask, begun, client } in entering {
+                match begun.map_or_else(|| self.begin(&ask), Ok) {
                     Ok(generation) => self.rows.push(Row {
                         generation,
                         stops: StopStrings::new(ask.stop),
@@ -412,7 +419,7 @@ impl Row<'_> {
     fn start(&mut self, metrics: &Metrics) {
         self.started = Some(Instant::now());
         metrics.first_token.observe(self.client.asked.elapsed().as_secs_f64());
-        let reused = 0;
+        let reused = self.generation.reused();
         metrics.reused(reused);
         let prompt_features = self.generation.prompt_features().clone();
         self.client.tell(Event::Started { reused, prompt_features });

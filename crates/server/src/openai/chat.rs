@@ -53,10 +53,11 @@ pub(crate) async fn create(
     Extension(tally): Extension<Tally>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::read(&body, &OWN, &state)?;
+    let mut wanted = Wanted::read(&body, &OWN, &state)?;
     let fields: Fields = parse_fields(&body)?;
     let logprobs = fields.logprobs.unwrap_or(false);
     check_logprobs(logprobs, fields.top_logprobs)?;
+    wanted.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
     let prompt = render(&state, fields.messages).await?;
     let Wanted { sampling, lens, stop, .. } = &wanted;
     let mut answer = Answer::new(state.clone(), Form::Chat, lens.clone(), sampling.seed, tally);

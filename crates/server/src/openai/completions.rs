@@ -43,7 +43,7 @@ pub(crate) async fn create(
     Extension(tally): Extension<Tally>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
-    let wanted = Wanted::read(&body, &OWN, &state)?;
+    let mut wanted = Wanted::read(&body, &OWN, &state)?;
     let fields: Fields = parse_fields(&body)?;
     let echo = fields.echo.unwrap_or(false);
     if let Some(asked) = fields.logprobs {
@@ -56,6 +56,7 @@ pub(crate) async fn create(
             return Err(ApiError::bad(message).of("echo"));
         }
     }
+    wanted.sampling.top_logprobs = fields.logprobs.unwrap_or(0);
     let prompts = prompts(&state, fields.prompt).await?;
     if wanted.lens.compare && prompts.len() > 1 {
         let message = "nanoscope.compare: one prompt at a time";

@@ -56,9 +56,8 @@ impl Lists {
     }
 }
 
-#[allow(clippy::unused_self)]
-fn likeliest(_step: &Step) -> impl Iterator<Item = (u32, f32)> {
-    std::iter::empty()
+fn likeliest(step: &Step) -> impl Iterator<Item = (u32, f32)> {
+    step.top_logprobs.iter().copied()
 }
 
 /// A token's text. One that is no text on its own is written as its bytes, so that no two tokens

@@ -43,6 +43,8 @@ struct Fields {
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<usize>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
     seed: Option<u64>,
     stop: Option<Stop>,
     n: Option<usize>,
@@ -63,13 +65,15 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 14] = [
     "model",
     "max_tokens",
     "max_completion_tokens",
     "temperature",
     "top_p",
     "top_k",
+    "frequency_penalty",
+    "presence_penalty",
     "seed",
     "stop",
     "n",
@@ -134,6 +138,9 @@ impl Wanted {
             top_p: fields.top_p,
             seed: seed(fields.seed)?,
             max_tokens: max_tokens(&fields, state)?,
+            frequency_penalty: fields.frequency_penalty.unwrap_or(0.0),
+            presence_penalty: fields.presence_penalty.unwrap_or(0.0),
+            ..Sampling::default()
         };
         let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
         Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
@@ -220,7 +227,6 @@ fn asks_nothing(field: &str, value: &Value) -> bool {
             "tool_choice" | "function_call" => value == "none" || value == "auto",
             "response_format" => value.get("type").is_some_and(|kind| kind == "text"),
             "modalities" => value.as_array().is_some_and(|list| list.iter().all(|m| m == "text")),
-            "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
             "best_of" => value.as_u64() == Some(1),
             _ => false,
         }
