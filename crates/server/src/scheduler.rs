@@ -257,12 +257,12 @@ impl<'s> Worker<'s> {
             }
             self.reap();
             self.admit();
-            let metrics = &self.shared.metrics;
-            metrics.running.set(self.rows.len() as i64);
-            metrics.waiting.set(self.waiting.iter().map(Vec::len).sum::<usize>() as i64);
+            self.measure();
             if !self.rows.is_empty() {
                 self.step();
             }
+            // Again: the thread may sleep now.
+            self.measure();
         }
         for waiting in self.waiting.iter().flatten() {
             waiting.client.end(End::ShuttingDown, Vec::new());
@@ -376,6 +376,12 @@ impl<'s> Worker<'s> {
             let progress = progress.next().expect("there is progress of each generation");
             row.goes_on(progress, metrics)
         });
+    }
+
+    fn measure(&self) {
+        let metrics = &self.shared.metrics;
+        metrics.running.set(self.rows.len() as i64);
+        metrics.waiting.set(self.waiting.iter().map(Vec::len).sum::<usize>() as i64);
     }
 
     /// A new batch, for one that a panic went through.

@@ -23,7 +23,7 @@ use crate::config::{Config, Limits};
 use crate::error::ServeError;
 use crate::metrics::Metrics;
 use crate::origin::Names;
-use crate::patient::Patient;
+use crate::patient::{Patient, gone};
 use crate::scheduler::Scheduler;
 use crate::scope::Scope;
 use crate::state::AppState;
@@ -120,7 +120,8 @@ impl Doors {
     fn talk(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
         // A token is a small packet, and must not wait for the next one.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Patient::new(stream, self.limits.stalled));
+        let (stream, watched) = Patient::new(stream, self.limits.stalled);
+        let io = TokioIo::new(stream);
         let app = self.app.clone();
         let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
             let answer = app.clone().oneshot(request.map(Body::new));
@@ -130,8 +131,11 @@ impl Doors {
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection broke off");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "a connection broke off");
+                },
+                () = gone(&watched) => tracing::debug!("a client went away"),
             }
         });
     }

@@ -12,10 +12,11 @@ use crate::lab::{CONTEXT, Lab};
 
 const ROWS: &str = "nanoscope_running_rows";
 
-/// A text that takes seconds. Token 9 ends no text, and nothing else is likely.
+/// A text that takes seconds: steered so far that it is one token again and again, and never the
+/// one that ends a text.
 fn long() -> Value {
     json!({"prompt": "the", "temperature": 0, "max_tokens": CONTEXT, "stream": true,
-        "nanoscope": {"track": ["all"]}})
+        "nanoscope": {"track": ["all"], "steer": ["1-resid_post:5:add:1000@all"]}})
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ async fn each_wrong_field_is_named() {
         (
             scope(json!({"stop_when": ["1-resid_post:1"]})),
             "nanoscope.stop_when[0]",
-            "is not of the form",
+            "is no condition",
         ),
     ];
     for (body, field, says) in cases {
