@@ -11,6 +11,7 @@ use nanoscope_transformer::Era;
 use crate::collect_args::CollectArgs;
 use crate::dashboard_args::DashboardArgs;
 use crate::eval_args::EvalArgs;
+use crate::serve_args::ServeArgs;
 use crate::train_args::TrainArgs;
 
 /// A microscope for small language models: which features fire on each token, and what happens when
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Collect(CollectArgs),
     Train(TrainArgs),
     Eval(EvalArgs),
+    Serve(ServeArgs),
 }
 
 /// Generate text, with the features that fire on each token

@@ -26,6 +26,8 @@ mod load;
 mod output;
 mod progress;
 mod run;
+mod serve;
+mod serve_args;
 mod signals;
 mod steered;
 mod train;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             return train::train(args).unwrap_or_else(|e| output::report(&e));
         }
         Some(Command::Eval(args)) => eval::eval(args),
+        Some(Command::Serve(args)) => serve::serve(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,34 @@
 //! Which path is answered by whom.
 
+use std::any::Any;
+
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::error::ApiError;
+use crate::origin::Names;
 use crate::state::AppState;
+use crate::{auth, headers, log, metrics, openai, origin, page};
 
-/// All routes.
-pub(crate) fn app(state: AppState) -> Router {
-    Router::new().with_state(state)
+/// All routes, behind everything that every request goes through.
+pub(crate) fn app(state: AppState, names: Names) -> Router {
+    Router::new()
+        .merge(openai::routes())
+        .merge(page::routes())
+        .merge(metrics::routes())
+        .fallback(|| async { ApiError::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async { ApiError::method() })
+        .layer(from_fn_with_state(state.clone(), auth::check))
+        .layer(from_fn_with_state(names, origin::check))
+        .layer(CatchPanicLayer::custom(failed))
+        .layer(from_fn(headers::add))
+        .layer(from_fn_with_state(state.clone(), log::log))
+        .with_state(state)
+}
+
+/// The panic's own text went to standard error and is nothing for clients.
+fn failed(_: Box<dyn Any + Send>) -> Response {
+    ApiError::failed().into_response()
 }

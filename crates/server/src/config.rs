@@ -27,6 +27,12 @@ pub struct Limits {
     pub time: Duration,
     /// How long a client may take to send a request's head, and then its body.
     pub reading: Duration,
+    /// How long a client may read nothing of an answer that waits for it.
+    pub stalled: Duration,
+    /// Connections that are open together.
+    pub connections: usize,
+    /// How long streams have for their last words when the server ends.
+    pub grace: Duration,
     /// Bytes of the cache of prompts' beginnings.
     pub prefix_cache: usize,
 }
@@ -40,6 +46,9 @@ impl Default for Limits {
             max_tokens: 4096,
             time: Duration::from_mins(5),
             reading: Duration::from_secs(10),
+            stalled: Duration::from_mins(1),
+            connections: 1024,
+            grace: Duration::from_secs(3),
             prefix_cache: 256 << 20,
         }
     }

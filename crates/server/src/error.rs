@@ -1,20 +1,17 @@
-use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use nanoscope_runtime::RuntimeError;
+use nanoscope_tokenizer::TokenizerError;
 use serde_json::json;
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address is taken, or not one of this machine's.
-    #[error("could not listen on {address}")]
-    Bind {
-        /// Where to.
-        address: std::net::SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// Texts are what clients send, and only a tokenizer can read them.
+    #[error("the model has no tokenizer")]
+    NoTokenizer,
     /// The system does not give what a server needs.
     #[error("could not serve")]
     Io {
@@ -63,6 +60,80 @@ impl ApiError {
         }
     }
 
+    /// 401: the key is missing or wrong.
+    pub(crate) fn unauthorized() -> Self {
+        Self {
+            code: Some("invalid_api_key"),
+            ..Self::new(
+                StatusCode::UNAUTHORIZED,
+                "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or as \
+                 `x-secret-key: KEY`",
+            )
+        }
+    }
+
+    /// 403: a page of somebody else's asks.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 408: the client is too slow.
+    pub(crate) fn slow(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    /// 413: the body has more bytes than `limit`.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// 405: the path is there, for other methods.
+    pub(crate) fn method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed on this path")
+    }
+
+    /// 500: a fault of ours.
+    pub(crate) fn failed() -> Self {
+        let message = "the request met a fault in the server; its log says more";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// 503: the server is about to end.
+    pub(crate) fn shutting_down() -> Self {
+        Self {
+            code: Some("shutting_down"),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
+        }
+    }
+
+    /// The same, with what is wrong for a program.
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// 400: `error` with its causes.
+    pub(crate) fn because(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::bad(message)
+    }
+
+    /// What an answer says, without its status.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json!({"error": {
+            "message": self.message,
+            "type": self.kind(),
+            "param": self.param,
+            "code": self.code,
+        }})
+    }
+
     /// The same, about the field `param`.
     pub(crate) fn of(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
@@ -78,15 +149,29 @@ impl ApiError {
     }
 }
 
+impl From<&RuntimeError> for ApiError {
+    fn from(error: &RuntimeError) -> Self {
+        let refusal = Self::because(error);
+        match error {
+            RuntimeError::Sampling { parameter, .. } => refusal.of(parameter.replace('-', "_")),
+            RuntimeError::PromptTooLong { .. } => refusal.code("context_length_exceeded"),
+            _ => refusal,
+        }
+    }
+}
+
+impl From<TokenizerError> for ApiError {
+    fn from(error: TokenizerError) -> Self {
+        Self::because(&error)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"error": {
-            "message": self.message,
-            "type": self.kind(),
-            "param": self.param,
-            "code": self.code,
-        }});
-        let mut response = (self.status, axum::Json(body)).into_response();
+        let mut response = (self.status, axum::Json(self.json())).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }

@@ -1,0 +1,74 @@
+//! A line for each request, when its answer has gone out or its client away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::BodyExt;
+
+use crate::state::AppState;
+
+/// The tokens that a request generated; in the extensions of every request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally(Arc<AtomicUsize>);
+
+impl Tally {
+    /// Counts a token.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What the line says. Neither prompts nor keys are part of it: of the address only the path is.
+struct Line {
+    method: Method,
+    path: String,
+    status: u16,
+    began: Instant,
+    tally: Tally,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        tracing::info!(
+            method = %self.method,
+            path = self.path,
+            status = self.status,
+            ms = self.began.elapsed().as_millis() as u64,
+            tokens = self.tally.0.load(Ordering::Relaxed),
+            "request"
+        );
+    }
+}
+
+pub(crate) async fn log(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let tally = Tally::default();
+    request.extensions_mut().insert(tally.clone());
+    let mut line = Line {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        // As nginx says it: the client went away before there was an answer.
+        status: 499,
+        began: Instant::now(),
+        tally,
+    };
+    let response = next.run(request).await;
+    line.status = response.status().as_u16();
+    state.metrics.answered(line.status);
+    // The line lives as long as the body does.
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &line;
+            frame
+        }))
+    })
+}

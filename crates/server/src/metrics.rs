@@ -1,0 +1,137 @@
+//! What Prometheus reads at `/metrics`.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::state::AppState;
+
+/// Counts of what the server does.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) waiting: Gauge,
+    pub(crate) running: Gauge,
+    pub(crate) tokens: Counter,
+    pub(crate) features: Counter,
+    pub(crate) first_token: Histogram,
+    speed: Histogram,
+    prefix_hits: Counter,
+    prefix_tokens: Counter,
+    requests: Family<Status, Counter>,
+    refusals: Family<Status, Counter>,
+    seconds: Counter<f64, AtomicU64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: u16,
+}
+
+const FIRST_TOKEN: [f64; 12] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const SPEED: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("nanoscope"),
+            waiting: Gauge::default(),
+            running: Gauge::default(),
+            tokens: Counter::default(),
+            features: Counter::default(),
+            first_token: Histogram::new(FIRST_TOKEN),
+            speed: Histogram::new(SPEED),
+            prefix_hits: Counter::default(),
+            prefix_tokens: Counter::default(),
+            requests: Family::default(),
+            refusals: Family::default(),
+            seconds: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self { registry, .. } = self;
+        registry.register("queue_length", "Generations that wait", self.waiting.clone());
+        registry.register("running_rows", "Generations that run", self.running.clone());
+        registry.register("tokens_generated", "Tokens generated", self.tokens.clone());
+        let seconds = "Time from the first token of generations to their end, summed";
+        let unit = Unit::Seconds;
+        registry.register_with_unit("generation", seconds, unit, self.seconds.clone());
+        let features = "Active features of generated tokens that were tracked";
+        registry.register("features_tracked", features, self.features.clone());
+        let first = "Time from a request to its first token, its wait included";
+        registry.register_with_unit(
+            "time_to_first_token",
+            first,
+            Unit::Seconds,
+            self.first_token.clone(),
+        );
+        let speed = "Tokens per second of single generations";
+        registry.register("tokens_per_second", speed, self.speed.clone());
+        let hits = "Generations whose prompt was found in part in the cache";
+        registry.register("prefix_hits", hits, self.prefix_hits.clone());
+        let tokens = "Tokens of prompts that were taken from the cache";
+        registry.register("prefix_tokens_reused", tokens, self.prefix_tokens.clone());
+        registry.register("requests", "Answers by status", self.requests.clone());
+        let refusals = "Requests that were refused, by status";
+        registry.register("refusals", refusals, self.refusals.clone());
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: u16) {
+        self.requests.get_or_create(&Status { status }).inc();
+        if status >= 400 {
+            self.refusals.get_or_create(&Status { status }).inc();
+        }
+    }
+
+    /// Counts what was taken from the cache for a prompt.
+    pub(crate) fn reused(&self, tokens: usize) {
+        if tokens > 0 {
+            self.prefix_hits.inc();
+            self.prefix_tokens.inc_by(tokens as u64);
+        }
+    }
+
+    /// Counts a generation that ended `took` after its first token.
+    pub(crate) fn ended(&self, tokens: usize, took: Option<Duration>) {
+        let Some(took) = took.map(|took| took.as_secs_f64()) else {
+            return;
+        };
+        self.seconds.inc_by(took);
+        if tokens > 1 && took > 0.0 {
+            self.speed.observe((tokens - 1) as f64 / took);
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    let mut text = String::new();
+    encode(&mut text, &state.metrics.registry).expect("a string takes any text");
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}

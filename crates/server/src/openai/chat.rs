@@ -1,0 +1,149 @@
+//! `POST /v1/chat/completions`.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use nanoscope_tokenizer::{ASSISTANT_START, Content, Conversation, Message, Role};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::body::Json;
+use crate::error::ApiError;
+use crate::log::Tally;
+use crate::openai::answer::{Answer, Form};
+use crate::openai::choice::Choice;
+use crate::openai::completions::{asks, too_long};
+use crate::openai::request::{Wanted, parse_fields};
+use crate::state::AppState;
+
+#[derive(Debug, Deserialize)]
+struct Fields {
+    messages: Vec<RawMessage>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<usize>,
+}
+
+/// A message; what else a client says of it (`name`, `refusal`) changes nothing.
+#[derive(Debug, Deserialize)]
+struct RawMessage {
+    role: String,
+    content: Option<RawContent>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a list of parts of type `text`")]
+enum RawContent {
+    Text(String),
+    Parts(Vec<RawPart>),
+}
+
+#[derive(Debug, Deserialize)]
+struct RawPart {
+    r#type: String,
+    #[serde(default)]
+    text: String,
+}
+
+const OWN: [&str; 3] = ["messages", "logprobs", "top_logprobs"];
+/// As with OpenAI.
+const MOST_LOGPROBS: usize = 20;
+
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    Extension(tally): Extension<Tally>,
+    Json(body): Json<Map<String, Value>>,
+) -> Result<Response, ApiError> {
+    let mut wanted = Wanted::read(&body, &OWN, &state)?;
+    let fields: Fields = parse_fields(&body)?;
+    let logprobs = fields.logprobs.unwrap_or(false);
+    check_logprobs(logprobs, fields.top_logprobs)?;
+    wanted.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
+    let prompt = render(&state, fields.messages).await?;
+    let Wanted { sampling, lens, stop, .. } = &wanted;
+    let mut answer = Answer::new(state.clone(), Form::Chat, lens.clone(), sampling.seed, tally);
+    answer.logprobs = logprobs;
+    answer.usage.prompt = prompt.len();
+    let running = state.scheduler.start(asks(&wanted, std::iter::once(&prompt))).await?;
+    let choices = running.into_iter().enumerate().map(|(index, running)| {
+        let mut choice = Choice::new(index, prompt.clone(), running, stop);
+        choice.steered = lens.compare.then_some(index < wanted.n);
+        choice
+    });
+    Ok(answer.give(choices.collect(), wanted.delivery).await)
+}
+
+fn check_logprobs(logprobs: bool, top: Option<usize>) -> Result<(), ApiError> {
+    let wrong = |message: &str| Err(ApiError::bad(message).of("top_logprobs"));
+    match top {
+        Some(1..) if !logprobs => wrong("top_logprobs: it needs `logprobs` to be true"),
+        Some(top) if top > MOST_LOGPROBS => {
+            wrong(&format!("top_logprobs: {top} is more than {MOST_LOGPROBS}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The ids after which the assistant answers.
+async fn render(state: &AppState, messages: Vec<RawMessage>) -> Result<Vec<u32>, ApiError> {
+    let messages: Vec<Message> = messages
+        .into_iter()
+        .enumerate()
+        .map(|(at, message)| read(at, message))
+        .collect::<Result<_, _>>()?;
+    if messages.last().is_none_or(|last| last.role != Role::User) {
+        let message = "messages: the last one must be the user's";
+        return Err(ApiError::bad(message).of("messages"));
+    }
+    let texts = messages.iter().filter_map(|message| match &message.content {
+        Content::Text(text) => Some(text.len()),
+        Content::Parts(_) => None,
+    });
+    let (found, most) = (texts.sum(), state.most_text());
+    if found > most {
+        let refusal = too_long(found, state.scope.model.context_len());
+        return Err(refusal.of("messages"));
+    }
+    let state = state.clone();
+    let render = move || {
+        let tokenizer = state.tokenizer();
+        // Whole: what does not fit into the context is refused, not cut.
+        let rendered = tokenizer.render_conversation(&Conversation { messages }, usize::MAX)?;
+        let mut ids = rendered.ids;
+        ids.extend(tokenizer.special(ASSISTANT_START));
+        Ok(ids)
+    };
+    let rendered = tokio::task::spawn_blocking(render).await;
+    rendered
+        .unwrap_or_else(|_| Err(ApiError::failed()))
+        .map_err(|error: ApiError| error.of("messages"))
+}
+
+fn read(at: usize, message: RawMessage) -> Result<Message, ApiError> {
+    let field = |field: &str| format!("messages[{at}].{field}");
+    let wrong = |part: &str, message: String| {
+        let field = field(part);
+        Err(ApiError::bad(format!("{field}: {message}")).of(field))
+    };
+    let role = match message.role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => {
+            return wrong(
+                "role",
+                format!("`{other}` is none of system, developer, user, assistant"),
+            );
+        }
+    };
+    let text = match message.content {
+        None => return wrong("content", "it is missing".to_owned()),
+        Some(RawContent::Text(text)) => text,
+        Some(RawContent::Parts(parts)) => {
+            if let Some(part) = parts.iter().find(|part| part.r#type != "text") {
+                return wrong("content", format!("this server reads no `{}`", part.r#type));
+            }
+            parts.into_iter().map(|part| part.text).collect()
+        }
+    };
+    Ok(Message { role, content: Content::Text(text) })
+}

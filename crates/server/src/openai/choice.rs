@@ -1,0 +1,96 @@
+//! One of the texts of an answer.
+
+use std::collections::BTreeMap;
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Applied, EndReason, Step};
+use nanoscope_sae::SparseFeatures;
+
+use crate::scheduler::{End, Event, Running};
+use crate::stop_strings::StopStrings;
+
+/// A text that is being generated.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) index: usize,
+    /// Whether it is steered, where texts are compared.
+    pub(crate) steered: Option<bool>,
+    pub(crate) prompt: Vec<u32>,
+    /// What the text begins with: the prompt, if it is to be echoed.
+    pub(crate) opening: String,
+    running: Running,
+    stops: StopStrings,
+    /// Characters of the tokens so far, the opening's included.
+    offset: usize,
+    reused: usize,
+}
+
+/// What is new of a text.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Started(BTreeMap<HookPoint, SparseFeatures>),
+    Token {
+        step: Step,
+        /// What can be given out by now.
+        text: String,
+        /// Characters before the token.
+        offset: usize,
+    },
+    Ended {
+        /// What was held back and belongs to the text after all.
+        text: String,
+        why: End,
+        applied: Vec<Applied>,
+        reused: usize,
+    },
+}
+
+impl Choice {
+    pub(crate) fn new(index: usize, prompt: Vec<u32>, running: Running, stop: &[String]) -> Self {
+        Self {
+            index,
+            steered: None,
+            prompt,
+            opening: String::new(),
+            running,
+            stops: StopStrings::new(stop.to_vec()),
+            offset: 0,
+            reused: 0,
+        }
+    }
+
+    /// The same, beginning with `opening`.
+    pub(crate) fn opening(self, opening: String) -> Self {
+        Self { offset: opening.chars().count(), opening, ..self }
+    }
+
+    /// What comes next; none after the end.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        Some(match self.running.next().await? {
+            Event::Started { reused, prompt_features } => {
+                self.reused = reused;
+                Piece::Started(prompt_features)
+            }
+            Event::Step(step) => {
+                let text = self.stops.push(&step.text).text;
+                let offset = self.offset;
+                self.offset += step.text.chars().count();
+                Piece::Token { step, text, offset }
+            }
+            Event::End { why, applied } => {
+                let text = self.stops.finish();
+                Piece::Ended { text, why, applied, reused: self.reused }
+            }
+        })
+    }
+}
+
+/// OpenAI's word for why a text ended: `stop` where it came to an end, `length` where it was cut.
+pub(crate) fn finish_reason(why: &End) -> &'static str {
+    match why {
+        End::StopString | End::Model(EndReason::Stop { .. } | EndReason::Condition { .. }) => {
+            "stop"
+        }
+        _ => "length",
+    }
+}

@@ -1,0 +1,22 @@
+//! OpenAI's interface: models, completions, chat.
+
+mod answer;
+mod chat;
+mod choice;
+mod completions;
+mod logprobs;
+mod models;
+mod request;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::state::AppState;
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::one))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/chat/completions", post(chat::create))
+}

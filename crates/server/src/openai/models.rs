@@ -1,0 +1,42 @@
+//! Which models there are: one.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// Names that mean the model whatever it is called.
+const ALIASES: [&str; 2] = ["nanoscope", "default"];
+
+pub(crate) async fn list(State(state): State<AppState>) -> Json<Value> {
+    Json(json!({"object": "list", "data": [entry(&state)]}))
+}
+
+pub(crate) async fn one(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    check(&state, &id)?;
+    Ok(Json(entry(&state)))
+}
+
+/// Checks that `id` is the model that is served.
+pub(crate) fn check(state: &AppState, id: &str) -> Result<(), ApiError> {
+    if id == state.scope.name || ALIASES.contains(&id) {
+        return Ok(());
+    }
+    let have = &state.scope.name;
+    let message = format!("the model `{id}` does not exist; this server has `{have}`");
+    Err(ApiError::not_found(message).of("model").code("model_not_found"))
+}
+
+fn entry(state: &AppState) -> Value {
+    json!({
+        "id": state.scope.name,
+        "object": "model",
+        "created": state.began,
+        "owned_by": "nanoscope",
+    })
+}

@@ -1,0 +1,233 @@
+//! What requests for completions and for chat have in common.
+
+use std::hash::{BuildHasher, RandomState};
+
+use nanoscope_runtime::Sampling;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::body::parse;
+use crate::error::ApiError;
+use crate::extension::Lens;
+use crate::openai::models;
+use crate::state::AppState;
+
+/// How a text is wanted, whatever it goes on from.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Texts for each prompt.
+    pub(crate) n: usize,
+    /// That of the first; its seed counts up from one text to the next.
+    pub(crate) sampling: Sampling,
+    pub(crate) stop: Vec<String>,
+    pub(crate) delivery: Delivery,
+    pub(crate) lens: Lens,
+}
+
+/// How an answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Whole,
+    Stream,
+    /// A stream with a last chunk that says what was used.
+    StreamWithUsage,
+}
+
+/// The fields; null is as good as absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    model: Option<String>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    seed: Option<u64>,
+    stop: Option<Stop>,
+    n: Option<usize>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
+enum Stop {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+const FIELDS: [&str; 14] = [
+    "model",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "n",
+    "stream",
+    "stream_options",
+    "nanoscope",
+];
+
+/// Fields of OpenAI's that change nothing in the text.
+const HARMLESS: [&str; 9] = [
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "parallel_tool_calls",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "verbosity",
+];
+
+/// Tokens where a request does not say how many.
+const MAX_TOKENS: usize = 128;
+/// Texts for one prompt, as with OpenAI.
+const MOST_N: usize = 128;
+/// Stop strings, and the bytes of each.
+const MOST_STOPS: usize = 16;
+const LONGEST_STOP: usize = 1000;
+/// The first seed that JSON's numbers, as JavaScript has them, cannot tell from its neighbours.
+const SEEDS: u64 = 1 << 53;
+
+impl Wanted {
+    /// Reads what is common; `own` are the fields that the caller reads.
+    pub(crate) fn read(
+        body: &Map<String, Value>,
+        own: &[&str],
+        state: &AppState,
+    ) -> Result<Self, ApiError> {
+        refuse_what_we_lack(body, own)?;
+        let fields: Fields = parse_fields(body)?;
+        if let Some(model) = &fields.model {
+            models::check(state, model)?;
+        }
+        let n = fields.n.unwrap_or(1);
+        if !(1..=MOST_N).contains(&n) {
+            return Err(ApiError::bad(format!("n: {n} is not in 1..={MOST_N}")).of("n"));
+        }
+        let delivery = match (fields.stream, &fields.stream_options) {
+            (Some(true), Some(StreamOptions { include_usage: Some(true) })) => {
+                Delivery::StreamWithUsage
+            }
+            (Some(true), _) => Delivery::Stream,
+            (_, Some(_)) => {
+                let message = "stream_options: only a stream has them";
+                return Err(ApiError::bad(message).of("stream_options"));
+            }
+            _ => Delivery::Whole,
+        };
+        let sampling = Sampling {
+            temperature: fields.temperature.unwrap_or(1.0),
+            top_k: fields.top_k,
+            top_p: fields.top_p,
+            seed: seed(fields.seed)?,
+            max_tokens: max_tokens(&fields, state)?,
+            frequency_penalty: fields.frequency_penalty.unwrap_or(0.0),
+            presence_penalty: fields.presence_penalty.unwrap_or(0.0),
+            ..Sampling::default()
+        };
+        let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
+        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
+    }
+}
+
+/// Reads a `T` out of the body's fields.
+pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
+    body: &Map<String, Value>,
+) -> Result<T, ApiError> {
+    parse(&Value::Object(body.clone()), "")
+}
+
+fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
+    let (field, asked) = match (fields.max_completion_tokens, fields.max_tokens) {
+        (Some(asked), _) => ("max_completion_tokens", asked),
+        (None, Some(asked)) => ("max_tokens", asked),
+        (None, None) => return Ok(MAX_TOKENS),
+    };
+    let most = state.config.limits.max_tokens;
+    match usize::try_from(asked) {
+        Ok(asked) if (1..=most).contains(&asked) => Ok(asked),
+        _ => Err(ApiError::bad(format!("{field}: {asked} is not in 1..={most}")).of(field)),
+    }
+}
+
+/// The seed that is asked for, or one by chance.
+fn seed(asked: Option<u64>) -> Result<u64, ApiError> {
+    match asked {
+        None => Ok(chance() % SEEDS),
+        Some(seed) if seed < SEEDS => Ok(seed),
+        Some(seed) => Err(ApiError::bad(format!("seed: {seed} is not below 2^53")).of("seed")),
+    }
+}
+
+/// A number that nobody knows before.
+pub(crate) fn chance() -> u64 {
+    // The standard library keys its hash maps with random numbers of the system.
+    RandomState::new().hash_one(0)
+}
+
+fn stop(asked: Option<Stop>) -> Result<Vec<String>, ApiError> {
+    let stops = match asked {
+        None => Vec::new(),
+        Some(Stop::One(stop)) => vec![stop],
+        Some(Stop::Several(stops)) => stops,
+    };
+    let wrong = |message: String| Err(ApiError::bad(format!("stop: {message}")).of("stop"));
+    if stops.len() > MOST_STOPS {
+        return wrong(format!("{} strings are too many, {MOST_STOPS} at most", stops.len()));
+    }
+    if stops.iter().any(|stop| !(1..=LONGEST_STOP).contains(&stop.len())) {
+        return wrong(format!("a string must have 1 to {LONGEST_STOP} bytes"));
+    }
+    Ok(stops)
+}
+
+/// Refuses fields that would change the answer if we had what they ask for.
+fn refuse_what_we_lack(body: &Map<String, Value>, own: &[&str]) -> Result<(), ApiError> {
+    for (field, value) in body {
+        let name = field.as_str();
+        if FIELDS.contains(&name) || own.contains(&name) || HARMLESS.contains(&name) {
+            continue;
+        }
+        if !asks_nothing(name, value) {
+            let message = format!("{name}: this server does not have it");
+            return Err(ApiError::bad(message).of(name).code("unsupported_parameter"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value is the one that leaves things as they are.
+fn asks_nothing(field: &str, value: &Value) -> bool {
+    let empty = match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    empty
+        || match field {
+            "tool_choice" | "function_call" => value == "none" || value == "auto",
+            "response_format" => value.get("type").is_some_and(|kind| kind == "text"),
+            "modalities" => value.as_array().is_some_and(|list| list.iter().all(|m| m == "text")),
+            "best_of" => value.as_u64() == Some(1),
+            _ => false,
+        }
+}

@@ -1,0 +1,156 @@
+//! Connections, from the first to the last.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::app::app;
+use crate::config::{Config, Limits};
+use crate::error::ServeError;
+use crate::metrics::Metrics;
+use crate::origin::Names;
+use crate::patient::{Patient, gone};
+use crate::scheduler::Scheduler;
+use crate::scope::Scope;
+use crate::state::AppState;
+
+/// Bytes of a request's head: its first line and its headers.
+const HEAD: usize = 32 << 10;
+/// Headers of a request.
+const HEADERS: usize = 64;
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-length: 0\r\n\r\n";
+
+/// Serves `scope` to the connections of `listener` until `shutdown` is ready; then streams get their
+/// ends, and what is not gone within [`Limits::grace`] is cut off.
+///
+/// # Errors
+/// [`ServeError`] if the model has no tokenizer, or the system refuses a thread or the listener's
+/// address.
+pub async fn serve(
+    listener: TcpListener,
+    scope: Scope,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    if scope.model.tokenizer().is_none() {
+        return Err(ServeError::NoTokenizer);
+    }
+    let io = |source| ServeError::Io { source };
+    let names = Names::of(listener.local_addr().map_err(io)?.ip());
+    let limits = config.limits.clone();
+    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
+    let scheduler = Scheduler::new(Arc::clone(&scope), limits.clone(), Arc::clone(&metrics));
+    let scheduler = scheduler.map_err(io)?;
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let config = Arc::new(config);
+    let state = AppState { scope, config, scheduler: scheduler.clone(), metrics, began };
+    let mut doors = Doors::new(app(state, names), limits.clone());
+
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => doors.open(stream),
+                // Too many files are open, mostly. Those that are there go on, and free some.
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    scheduler.close();
+    tracing::info!("shutting down");
+    doors.close().await;
+    let _ = tokio::time::timeout(limits.grace, scheduler.closed()).await;
+    Ok(())
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "could not accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// The open connections.
+struct Doors {
+    app: Router,
+    limits: Limits,
+    builder: Builder<TokioExecutor>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+    places: Arc<Semaphore>,
+}
+
+impl Doors {
+    fn new(app: Router, limits: Limits) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.reading)
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS);
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
+        Self { app, limits, builder, graceful, tasks, places }
+    }
+
+    fn open(&mut self, stream: TcpStream) {
+        while self.tasks.try_join_next().is_some() {}
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => self.talk(stream, place),
+            Err(_) => drop(self.tasks.spawn(refuse(stream))),
+        }
+    }
+
+    fn talk(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // A token is a small packet, and must not wait for the next one.
+        let _ = stream.set_nodelay(true);
+        let (stream, watched) = Patient::new(stream, self.limits.stalled);
+        let io = TokioIo::new(stream);
+        let app = self.app.clone();
+        let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
+            let answer = app.clone().oneshot(request.map(Body::new));
+            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        }));
+        let connection = self.builder.serve_connection(io, service).into_owned();
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
+            let _place = place;
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "a connection broke off");
+                },
+                () = gone(&watched) => tracing::debug!("a client went away"),
+            }
+        });
+    }
+
+    /// Lets each connection end what it is at, and cuts off those that do not.
+    async fn close(mut self) {
+        let ended = tokio::time::timeout(self.limits.grace, self.graceful.shutdown()).await;
+        if ended.is_err() {
+            tracing::warn!("cut off connections that were not read to their end");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Says that there are too many connections, to one that is one too many.
+async fn refuse(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
+}

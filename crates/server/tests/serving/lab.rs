@@ -1,0 +1,153 @@
+//! A server of a small model, and the model itself beside it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Generation, InterpretableModel, Plan, Sampling};
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_server::{Config, Limits, Scope, ServeError, serve};
+use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
+use nanoscope_transformer::{Era, Gpt, GptShape};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, raw, read, request};
+
+pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
+/// Positions of the model's context: enough for a text that takes seconds.
+pub(crate) const CONTEXT: usize = 4096;
+
+const SPECIAL: [&str; 5] =
+    ["<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"];
+
+pub(crate) struct Lab {
+    pub(crate) address: SocketAddr,
+    /// What the server has, once more.
+    pub(crate) model: InterpretableModel,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::with(Config { limits, ..Config::default() }).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sources = [(HOOK, nanoscope_server::Source::default())].into();
+        let scope = Scope { model: model(), name: "lab".to_owned(), sources };
+        let (stop, stopped) = oneshot::channel();
+        let served = serve(listener, scope, config, async { drop(stopped.await) });
+        Self { address, model: model(), stop: Some(stop), served: tokio::spawn(served) }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        raw(self.address, &request("GET", path, &[], b"")).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        raw(self.address, &request("POST", path, &[], body.to_string().as_bytes())).await
+    }
+
+    /// The answer to a request that is followed.
+    pub(crate) async fn complete(&self, body: &Value) -> Value {
+        let answer = self.post("/v1/completions", body).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()
+    }
+
+    /// A request of which nothing is read yet.
+    pub(crate) async fn begin(&self, path: &str, body: &Value) -> TcpStream {
+        use tokio::io::AsyncWriteExt;
+
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let bytes = request("POST", path, &[], body.to_string().as_bytes());
+        stream.write_all(&bytes).await.unwrap();
+        stream
+    }
+
+    pub(crate) async fn end(&self, stream: &mut TcpStream) -> Answer {
+        read(stream).await
+    }
+
+    /// A number of `/metrics`.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = String::from_utf8(self.get("/metrics").await.body).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Waits until the metric is `value`.
+    pub(crate) async fn until(&self, name: &str, value: f64) {
+        for _ in 0..500 {
+            if self.metric(name).await == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} is {}, not {value}", self.metric(name).await);
+    }
+
+    /// Tells the server to end.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn stopped(self) {
+        self.served.await.unwrap().unwrap();
+    }
+
+    /// The ids of a text as the server prompts the model with it.
+    pub(crate) fn ids(&self, text: &str) -> Vec<u32> {
+        let tokenizer = self.model.tokenizer().unwrap();
+        let mut ids = vec![tokenizer.bos().unwrap()];
+        ids.extend(tokenizer.encode(text).unwrap());
+        ids
+    }
+
+    pub(crate) fn generate(&self, text: &str, plan: &Plan, sampling: &Sampling) -> Generation<'_> {
+        self.model.generate(&self.ids(text), plan, sampling).unwrap()
+    }
+}
+
+/// Two blocks with random weights, every byte a token and a few words too, an SAE of unit vectors.
+fn model() -> InterpretableModel {
+    let device = nanoscope_device::for_tests();
+    let words = ["the", " dog", " cat", "é", " and", "ing"];
+    let single = (0..=u8::MAX).map(|byte| vec![byte]);
+    let ranks: Vec<_> =
+        single.chain(words.iter().map(|word| word.as_bytes().to_vec())).zip(0..).collect();
+    let first = ranks.len() as u32;
+    let special_tokens = SPECIAL.iter().map(ToString::to_string).zip(first..).collect();
+    let tokenizer =
+        Tokenizer::new(TokenizerParts { pattern: r" ?\w+|\W+".to_owned(), ranks, special_tokens });
+    let tokenizer = tokenizer.unwrap();
+    let shape = GptShape {
+        sequence_len: CONTEXT,
+        vocab_size: tokenizer.vocab_size(),
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: 1,
+        n_embd: 64,
+    };
+    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+    let eye = || Tensor::eye(64, &device);
+    let zeros = || Tensor::zeros([64], &device);
+    let sae = Sae::new(
+        SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap(),
+        SaeWeights::new(eye(), zeros(), eye(), zeros()),
+    );
+    let model = InterpretableModel::new(gpt).with_sae(HOOK, sae.unwrap()).unwrap();
+    model.with_tokenizer(tokenizer).unwrap()
+}

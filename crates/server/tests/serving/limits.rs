@@ -1,0 +1,156 @@
+//! What happens when there is too much of something, or not enough.
+
+use std::time::{Duration, Instant};
+
+use nanoscope_server::Limits;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::{raw, read, request};
+use crate::lab::{CONTEXT, Lab};
+
+const ROWS: &str = "nanoscope_running_rows";
+
+/// A text that takes seconds: steered so far that it is one token again and again, and never the
+/// one that ends a text.
+fn long() -> Value {
+    json!({"prompt": "the", "temperature": 0, "max_tokens": CONTEXT, "stream": true,
+        "nanoscope": {"track": ["all"], "steer": ["1-resid_post:5:add:1000@all"]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_when_the_queue_is_full_is_told_to_come_back() {
+    let lab = Lab::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
+    let running = lab.begin("/v1/completions", &long()).await;
+    lab.until(ROWS, 1.0).await;
+    let waiting = lab.begin("/v1/completions", &long()).await;
+    lab.until("nanoscope_queue_length", 1.0).await;
+
+    let refused = lab.post("/v1/completions", &json!({"prompt": "the"})).await;
+    let never = lab.post("/v1/completions", &json!({"prompt": "the", "n": 3})).await;
+    drop(waiting);
+    drop(running);
+    lab.until(ROWS, 0.0).await;
+    let answer = lab.complete(&json!({"prompt": "the", "max_tokens": 2})).await;
+
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
+    assert_eq!(never.status, 400, "{}", never.error());
+    assert_eq!(answer["usage"]["completion_tokens"], 2);
+    assert_eq!(lab.metric("nanoscope_refusals_total{status=\"429\"}").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_frees_its_rows() {
+    let lab = Lab::new().await;
+    let mut body = long();
+    body["n"] = 3.into();
+    let mut whole = body.clone();
+    whole["stream"] = false.into();
+    for body in [body, whole] {
+        let stream = lab.begin("/v1/completions", &body).await;
+        lab.until(ROWS, 3.0).await;
+
+        drop(stream);
+
+        lab.until(ROWS, 0.0).await;
+    }
+    let tokens = lab.metric("nanoscope_tokens_generated_total").await;
+    assert!(tokens < 6.0 * CONTEXT as f64, "{tokens} tokens: they ran to their ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_read() {
+    let limits = Limits { grace: Duration::from_millis(1500), rows: 3, ..Limits::default() };
+    let mut lab = Lab::with_limits(limits).await;
+    let mut reader = lab.begin("/v1/completions", &long()).await;
+    let mut stalled = long();
+    stalled["n"] = 2.into();
+    let _stalled = lab.begin("/v1/completions", &stalled).await;
+    lab.until(ROWS, 3.0).await;
+    let mut waiting = lab.begin("/v1/completions", &long()).await;
+    lab.until("nanoscope_queue_length", 1.0).await;
+    let address = lab.address;
+    let began = Instant::now();
+
+    lab.stop();
+
+    let chunks = read(&mut reader).await.chunks();
+    let last = chunks.last().unwrap();
+    assert_eq!(last["nanoscope"]["end"], "shutting_down");
+    assert_eq!(last["choices"][0]["finish_reason"], "length");
+    let waited = read(&mut waiting).await.chunks();
+    assert_eq!(waited.len(), 1);
+    assert_eq!(waited[0]["nanoscope"]["end"], "shutting_down");
+    lab.stopped().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_when_its_time_is_up() {
+    let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
+    let lab = Lab::with_limits(limits).await;
+    let mut body = long();
+    body["stream"] = false.into();
+
+    let answer = lab.complete(&body).await;
+
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["nanoscope"]["end"], "time_out");
+    assert_eq!(choice["finish_reason"], "length");
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0);
+    lab.until(ROWS, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_too_slow_is_not_waited_for() {
+    let limits = Limits { reading: Duration::from_millis(300), ..Limits::default() };
+    let lab = Lab::with_limits(limits).await;
+    let began = Instant::now();
+
+    let mut head = TcpStream::connect(lab.address).await.unwrap();
+    head.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nx-a: ").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = head.read_to_end(&mut rest).await;
+    let mut body = request("POST", "/v1/completions", &[], b"{\"prompt\": \"the\"}");
+    body.truncate(body.len() - 3);
+    let slow = raw(lab.address, &body).await;
+
+    assert_eq!(slow.status, 408, "{}", slow.error());
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_are_refused_and_those_before_it_are_not() {
+    let lab = Lab::with_limits(Limits { connections: 2, ..Limits::default() }).await;
+    let mut first = lab.begin("/v1/completions", &long()).await;
+    let _second = lab.begin("/v1/completions", &long()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let mut third = TcpStream::connect(lab.address).await.unwrap();
+    let refused = read(&mut third).await;
+
+    assert_eq!(refused.status, 503);
+    let mut byte = [0];
+    assert_eq!(first.read(&mut byte).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() {
+    let lab = Lab::new().await;
+    let prompt = "the dog and the cat ".repeat(20);
+    let body = json!({"prompt": prompt, "temperature": 0, "max_tokens": 5});
+
+    let first = lab.complete(&body).await;
+    let second = lab.complete(&body).await;
+
+    assert_eq!(first["choices"][0]["nanoscope"]["reused"], 0);
+    let reused = second["choices"][0]["nanoscope"]["reused"].as_u64().unwrap();
+    assert!(reused >= 64, "{reused}");
+    assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], reused);
+    assert_eq!(second["choices"][0]["text"], first["choices"][0]["text"]);
+    assert_eq!(lab.metric("nanoscope_prefix_hits_total").await, 1.0);
+}
