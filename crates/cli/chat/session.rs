@@ -1,0 +1,479 @@
+//! The dialogue without a screen: what is set, what was written, and what a line does to them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nanoscope_checkpoint::{Labels, write_atomically};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Condition, Intervention, Sampling, Target, VectorName};
+use serde_json::json;
+
+use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked};
+use super::mode::Mode;
+use super::turn::{State, Take, Turn};
+use super::worker::{Job, News, Prompt};
+use crate::display::visible;
+use crate::features::labelled;
+use crate::load::PlanParts;
+
+/// Labels that /find lists.
+const FOUND: usize = 30;
+/// Seeds that are drawn are short enough to be typed.
+const SEEDS: u64 = 1_000_000;
+
+/// What the dialogue knows of the model.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// How many features the SAE at each hook point has.
+    pub(crate) saes: BTreeMap<HookPoint, usize>,
+    pub(crate) labels: BTreeMap<HookPoint, Labels>,
+}
+
+/// What tokens are shaded by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shade {
+    /// What is looked at: the steered feature, or the strongest of the token in the panel.
+    Auto,
+    Off,
+    Feature(HookPoint, u32),
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) facts: Facts,
+    pub(crate) mode: Mode,
+    pub(crate) parts: PlanParts,
+    pub(crate) compare: bool,
+    pub(crate) sampling: Sampling,
+    /// Whether each text gets a seed of its own.
+    pub(crate) draws_seeds: bool,
+    pub(crate) shade: Shade,
+    pub(crate) turns: Vec<Turn>,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Reply {
+    Say(String),
+    Work(Job),
+    /// The texts are forgotten.
+    Cleared,
+    Quit,
+}
+
+impl Session {
+    pub(crate) fn new(facts: Facts, mode: Mode, parts: PlanParts, sampling: Sampling) -> Self {
+        Self {
+            facts,
+            mode,
+            parts,
+            compare: false,
+            sampling,
+            draws_seeds: false,
+            shade: Shade::Auto,
+            turns: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.turns.last().is_some_and(|turn| turn.state == State::Running)
+    }
+
+    /// Does what `line` says; `cells` is how wide a page may be.
+    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
+        if let Some(text) = line.strip_prefix("//") {
+            return self.ask(&format!("/{text}"));
+        }
+        if line.trim_start().starts_with('/') {
+            return self.obey(Command::parse(line)?, cells);
+        }
+        if !line.trim().is_empty() {
+            return self.ask(line);
+        }
+        match self.mode {
+            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
+            _ => Ok(Reply::Say(String::new())),
+        }
+    }
+
+    fn obey(&mut self, command: Command, cells: usize) -> Result<Reply> {
+        let said = match command {
+            Command::Help => help(),
+            Command::Mode(mode) => {
+                self.mode = mode;
+                match mode {
+                    Mode::Chat => "talking with the model".to_owned(),
+                    Mode::Story => "the model goes on with what you write".to_owned(),
+                }
+            }
+            Command::Track(tracked) => self.track(tracked)?,
+            Command::Steer(spec) => self.steer(&spec)?,
+            Command::SteerOff(which) => self.steer_off(which)?,
+            Command::Steers => self.steers(),
+            Command::Compare(on) => self.compare(on),
+            Command::Shade(by) => self.shade_by(by)?,
+            Command::Feature(name) => {
+                let (hook, feature) = self.feature(name)?;
+                return Ok(Reply::Work(Job::Page { hook, feature: feature as usize, cells }));
+            }
+            Command::Find(word) => self.find(&word)?,
+            Command::Seed(Some(seed)) => {
+                (self.sampling.seed, self.draws_seeds) = (seed, false);
+                format!("seed {seed}")
+            }
+            Command::Seed(None) => {
+                self.draws_seeds = true;
+                "each text gets a seed of its own".to_owned()
+            }
+            Command::Set(setting) => self.set(setting)?,
+            Command::Again => return self.again(),
+            Command::More(text) => return self.more(text),
+            Command::Save { path, overwrite } => self.save(&path, overwrite)?,
+            Command::Clear => {
+                self.check_idle()?;
+                self.turns.clear();
+                return Ok(Reply::Cleared);
+            }
+            Command::Quit => return Ok(Reply::Quit),
+        };
+        Ok(Reply::Say(said))
+    }
+
+    /// Puts a person's line to the model.
+    fn ask(&mut self, text: &str) -> Result<Reply> {
+        let prompt = match self.mode {
+            Mode::Story => Prompt::Story(text.to_owned()),
+            Mode::Chat => {
+                let so_far = self.turns.iter().filter(|turn| {
+                    turn.mode == Mode::Chat && !turn.superseded && !turn.ids.is_empty()
+                });
+                Prompt::Chat { before: so_far.map(Turn::own_ids).collect(), text: text.to_owned() }
+            }
+        };
+        self.begin(self.mode, text, prompt)
+    }
+
+    fn more(&mut self, text: String) -> Result<Reply> {
+        self.check_idle()?;
+        match self.turns.iter().rev().find(|turn| !turn.ids.is_empty()) {
+            Some(turn) if turn.mode == Mode::Story => {
+                let prompt = Prompt::More { before: turn.all_ids(), text: text.clone() };
+                self.begin(Mode::Story, &text, prompt)
+            }
+            _ => bail!("there is no story to go on with; write how one begins"),
+        }
+    }
+
+    fn again(&mut self) -> Result<Reply> {
+        self.check_idle()?;
+        let Some(last) = self.turns.iter_mut().rev().find(|turn| !turn.ids.is_empty()) else {
+            bail!("there is no text to write again");
+        };
+        last.superseded = true;
+        let prompt = Prompt::Again { ids: last.ids.clone(), before: last.before };
+        let (mode, asked) = (last.mode, last.asked.clone());
+        self.begin(mode, &asked, prompt)
+    }
+
+    fn begin(&mut self, mode: Mode, asked: &str, prompt: Prompt) -> Result<Reply> {
+        self.check_idle()?;
+        if self.draws_seeds {
+            self.sampling.seed = RandomState::new().build_hasher().finish() % SEEDS;
+        }
+        let steered = !self.parts.steer.is_empty();
+        let default = PlanParts { steer: Vec::new(), vectors: Vec::new(), ..self.parts.clone() };
+        let (takes, plans) = if self.compare && steered {
+            (vec![Take::new(false), Take::new(true)], vec![default, self.used_parts()])
+        } else {
+            (vec![Take::new(steered)], vec![self.used_parts()])
+        };
+        self.turns.push(Turn {
+            mode,
+            asked: asked.to_owned(),
+            ids: Vec::new(),
+            before: 0,
+            sampling: self.sampling.clone(),
+            parts: self.parts.clone(),
+            takes,
+            state: State::Running,
+            superseded: false,
+        });
+        Ok(Reply::Work(Job::Write { prompt, plans, sampling: self.sampling.clone() }))
+    }
+
+    /// The parts with those vectors only that an intervention names.
+    fn used_parts(&self) -> PlanParts {
+        let mut parts = self.parts.clone();
+        let used = |name: &VectorName| {
+            parts.steer.iter().any(|i| matches!(&i.target, Target::Vector(used) if used == name))
+        };
+        let vectors = parts.vectors.iter().filter(|(name, _)| used(name)).cloned();
+        parts.vectors = vectors.collect();
+        parts
+    }
+
+    /// Notes what the worker tells of the last turn. Gives what a person should know beside it.
+    pub(crate) fn record(&mut self, news: News) -> Option<String> {
+        let Some(turn) = self.turns.last_mut().filter(|turn| turn.state == State::Running) else {
+            return match news {
+                News::Page(page) => Some(page),
+                News::Failed(why) => Some(why),
+                _ => None,
+            };
+        };
+        match news {
+            News::Begun { ids, before, forgotten } => {
+                (turn.ids, turn.before) = (ids, before);
+                return (forgotten > 0).then(|| {
+                    let messages = if forgotten == 1 { "message is" } else { "messages are" };
+                    format!("the context is full: the first {forgotten} {messages} left out")
+                });
+            }
+            News::Prompt { take, tokens } => turn.takes[take].tokens = tokens,
+            News::Token { take, token, took } => {
+                let take = &mut turn.takes[take];
+                take.tokens.push(token);
+                take.took = took;
+            }
+            News::End { take, end, applied } => {
+                let take = &mut turn.takes[take];
+                (take.end, take.applied) = (end, applied);
+            }
+            News::Page(page) => return Some(page),
+            News::Done { stopped: false } => turn.state = State::Done,
+            News::Done { stopped: true } => turn.state = State::Stopped,
+            News::Failed(why) => turn.state = State::Failed(why),
+        }
+        None
+    }
+
+    fn check_idle(&self) -> Result<()> {
+        if self.is_running() {
+            bail!("a text is being written; Esc stops it");
+        }
+        Ok(())
+    }
+
+    fn track(&mut self, tracked: Option<Tracked>) -> Result<String> {
+        match tracked {
+            None => {}
+            Some(Tracked::All) if self.facts.saes.is_empty() => {
+                bail!("there is no SAE to track; load one with --sae PATH")
+            }
+            Some(Tracked::All) => self.parts.track = self.facts.saes.keys().copied().collect(),
+            Some(Tracked::None) => self.parts.track.clear(),
+            Some(Tracked::Hooks(hooks)) => {
+                for &hook in &hooks {
+                    self.d_sae(hook)?;
+                }
+                self.parts.track = hooks.into_iter().collect();
+            }
+        }
+        let tracked: Vec<_> = self.parts.track.iter().map(ToString::to_string).collect();
+        Ok(if tracked.is_empty() {
+            "no SAE is tracked".to_owned()
+        } else {
+            format!("tracked: {}", tracked.join(", "))
+        })
+    }
+
+    fn steer(&mut self, spec: &str) -> Result<String> {
+        let target = spec.split(':').next().unwrap_or_default().trim();
+        let intervention: Intervention = if target.parse::<usize>().is_ok() {
+            let tracked: Vec<_> = self.parts.track.iter().collect();
+            let [hook] = tracked.as_slice() else {
+                bail!("say the hook point: one SAE has to be tracked for it to be left out");
+            };
+            format!("{hook}:{spec}").parse()?
+        } else {
+            spec.parse()?
+        };
+        match &intervention.target {
+            Target::Feature(feature) => self.check_feature(intervention.hook, *feature)?,
+            Target::Vector(name) => {
+                if !self.parts.vectors.iter().any(|(known, _)| known == name) {
+                    bail!("there is no vector {name}; --vector NAME=PATH reads one");
+                }
+            }
+        }
+        if let Some(Condition { hook, feature, .. }) = intervention.when {
+            self.check_feature(hook, feature)?;
+        }
+        let label = match intervention.target {
+            Target::Feature(feature) => self.label((intervention.hook, feature as u32)),
+            Target::Vector(_) => None,
+        };
+        let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
+        let said = format!("steered from the next text on: {intervention}{label}");
+        self.parts.steer.push(intervention);
+        Ok(said)
+    }
+
+    fn steer_off(&mut self, which: Option<usize>) -> Result<String> {
+        let all = self.parts.steer.len();
+        match which {
+            None => self.parts.steer.clear(),
+            Some(at) if (1..=all).contains(&at) => drop(self.parts.steer.remove(at - 1)),
+            Some(at) => bail!("there is no intervention {at}; /steers lists them"),
+        }
+        Ok(self.steers())
+    }
+
+    fn steers(&self) -> String {
+        if self.parts.steer.is_empty() {
+            return "nothing is steered".to_owned();
+        }
+        let line = |(at, steer): (usize, &Intervention)| format!("{}. {steer}", at + 1);
+        self.parts.steer.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn compare(&mut self, on: Option<bool>) -> String {
+        self.compare = on.unwrap_or(!self.compare);
+        match (self.compare, self.parts.steer.is_empty()) {
+            (false, _) => "one text for each prompt".to_owned(),
+            (true, true) => "two texts for each prompt, once something is steered".to_owned(),
+            (true, false) => "two texts for each prompt, without steering and with it".to_owned(),
+        }
+    }
+
+    fn shade_by(&mut self, by: ShadeBy) -> Result<String> {
+        self.shade = match by {
+            ShadeBy::Auto => Shade::Auto,
+            ShadeBy::Off => Shade::Off,
+            ShadeBy::Feature(name) => {
+                let (hook, feature) = self.feature(name)?;
+                Shade::Feature(hook, feature)
+            }
+        };
+        Ok(match self.shade {
+            Shade::Auto => "shaded by the steered feature, or the strongest shown".to_owned(),
+            Shade::Off => "not shaded".to_owned(),
+            Shade::Feature(hook, feature) => {
+                let label = self.label((hook, feature)).map(|label| format!(" ({label})"));
+                let label = label.unwrap_or_default();
+                let note = if self.parts.track.contains(&hook) {
+                    ""
+                } else {
+                    "; its SAE is not tracked, so nothing is shaded until /track"
+                };
+                format!("shaded by {hook}:{feature}{label}{note}")
+            }
+        })
+    }
+
+    fn find(&self, word: &str) -> Result<String> {
+        let hooks = self
+            .facts
+            .saes
+            .keys()
+            .filter(|hook| self.parts.track.is_empty() || self.parts.track.contains(hook));
+        let (mut out, mut found, mut labels) = (String::new(), 0, 0);
+        for hook in hooks {
+            let Some(of_hook) = self.facts.labels.get(hook) else { continue };
+            labels += of_hook.len();
+            for feature in labelled(of_hook, self.facts.saes[hook], word) {
+                found += 1;
+                if found <= FOUND {
+                    let label = visible(of_hook.get(feature).unwrap_or_default());
+                    let _ = write!(out, "\n{hook}:{feature}  {label}");
+                }
+            }
+        }
+        if labels == 0 {
+            bail!("the features that are tracked have no labels to search");
+        }
+        let more = if found > FOUND { format!(", the first {FOUND} are") } else { String::new() };
+        Ok(format!("{found} of {labels} labels have `{word}`{more}{out}"))
+    }
+
+    fn set(&mut self, setting: Setting) -> Result<String> {
+        let mut sampling = self.sampling.clone();
+        let said = match setting {
+            Setting::Temperature(to) => {
+                sampling.temperature = to;
+                format!("temperature {to}")
+            }
+            Setting::TopK(to) => {
+                sampling.top_k = to;
+                to.map_or("no top-k".to_owned(), |to| format!("top-k {to}"))
+            }
+            Setting::TopP(to) => {
+                sampling.top_p = to;
+                to.map_or("no top-p".to_owned(), |to| format!("top-p {to}"))
+            }
+            Setting::MaxTokens(to) => {
+                sampling.max_tokens = to;
+                format!("at most {to} tokens")
+            }
+        };
+        sampling.check()?;
+        self.sampling = sampling;
+        Ok(said)
+    }
+
+    fn save(&self, path: &Path, overwrite: bool) -> Result<String> {
+        self.check_idle()?;
+        let turns: Vec<&Turn> = self.turns.iter().filter(|turn| !turn.ids.is_empty()).collect();
+        if turns.is_empty() {
+            bail!("there is no text to save");
+        }
+        if !overwrite && path.symlink_metadata().is_ok() {
+            bail!("{} is there already; /save! writes over it", path.display());
+        }
+        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.facts.labels)).collect();
+        let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
+        let text = serde_json::to_vec_pretty(&json).context("the run could not be written down")?;
+        write_atomically(path, &text)?;
+        let texts = if turns.len() == 1 { "prompt" } else { "prompts" };
+        Ok(format!("{} {texts} with what came of them written to {}", turns.len(), path.display()))
+    }
+
+    /// The feature that is meant, and that is there.
+    fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
+        let deepest = self.parts.track.last().or(self.facts.saes.keys().next_back());
+        let Some(hook) = name.hook.or(deepest.copied()) else {
+            bail!("there is no SAE; load one with --sae PATH");
+        };
+        self.check_feature(hook, name.index)?;
+        Ok((hook, name.index as u32))
+    }
+
+    fn check_feature(&self, hook: HookPoint, feature: usize) -> Result<()> {
+        let d_sae = self.d_sae(hook)?;
+        if feature >= d_sae {
+            bail!("the SAE at {hook} has no feature {feature}: it has {d_sae}, from 0");
+        }
+        Ok(())
+    }
+
+    fn d_sae(&self, hook: HookPoint) -> Result<usize> {
+        let have: Vec<_> = self.facts.saes.keys().map(ToString::to_string).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        let d_sae = self.facts.saes.get(&hook).copied();
+        d_sae.with_context(|| format!("there is no SAE at {hook}; there are: {have}"))
+    }
+
+    pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
+        self.facts.labels.get(&hook)?.get(feature).map(visible)
+    }
+}
+
+fn help() -> String {
+    let line = |usage: &super::command::Usage| {
+        let form = format!("{} {}", usage.name, usage.takes);
+        format!("{form:<38} {}", usage.does)
+    };
+    let commands: Vec<String> = COMMANDS.iter().map(line).collect();
+    format!(
+        "{}\n\n\
+         ← →        from token to token while nothing is typed; with Alt always\n\
+         Alt ↑ ↓    from text to text\n\
+         ↑ ↓        lines typed before        PgUp PgDn  scroll\n\
+         Tab        complete                  Esc        stop the text, show the newest token\n\
+         Ctrl-D, Ctrl-C twice  leave",
+        commands.join("\n")
+    )
+}
