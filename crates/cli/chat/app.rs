@@ -285,3 +285,177 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{LATE, news, session};
+    use super::super::turn::State;
+    use super::*;
+
+    fn press(app: &mut App, code: KeyCode) -> Effect {
+        app.on_key(KeyEvent::new(code, KeyModifiers::NONE))
+    }
+
+    fn press_with(app: &mut App, code: KeyCode, modifiers: KeyModifiers) -> Effect {
+        app.on_key(KeyEvent::new(code, modifiers))
+    }
+
+    fn enter(app: &mut App, line: &str) -> Effect {
+        for c in line.chars() {
+            assert_eq!(press(app, KeyCode::Char(c)), Effect::Nothing);
+        }
+        press(app, KeyCode::Enter)
+    }
+
+    fn told(takes: &[&[&str]]) -> App {
+        let mut app = App::new(session());
+        if takes.len() > 1 {
+            enter(&mut app, "/steer 7:add:27");
+            enter(&mut app, "/compare on");
+        }
+        assert!(matches!(enter(&mut app, "Once"), Effect::Work(Job::Write { .. })));
+        news(takes).into_iter().for_each(|news| app.on_news(news));
+        app
+    }
+
+    #[test]
+    fn the_newest_token_is_looked_at_until_an_arrow_moves_away_from_it() {
+        let mut app = told(&[&[" there", " was"]]);
+        let place = |token| Some(Place { turn: 0, take: 0, token });
+        assert_eq!((app.place(), app.selected), (place(2), None));
+
+        press(&mut app, KeyCode::Left);
+        assert_eq!(app.selected, place(1));
+        press(&mut app, KeyCode::Left);
+        press(&mut app, KeyCode::Left);
+        assert_eq!(app.selected, place(0));
+        for _ in 0..3 {
+            press(&mut app, KeyCode::Right);
+        }
+        assert_eq!(app.selected, None);
+        press(&mut app, KeyCode::Left);
+        press(&mut app, KeyCode::Esc);
+        assert_eq!(app.selected, None);
+    }
+
+    #[test]
+    fn arrows_edit_a_line_that_is_typed_and_with_alt_still_move_the_selection() {
+        let mut app = told(&[&[" there"]]);
+        press(&mut app, KeyCode::Char('b'));
+
+        press(&mut app, KeyCode::Left);
+        press(&mut app, KeyCode::Char('a'));
+        assert_eq!((app.editor.text(), app.selected), ("ab", None));
+        press_with(&mut app, KeyCode::Left, KeyModifiers::ALT);
+        assert_eq!(app.selected.unwrap().token, 0);
+        assert_eq!(app.editor.text(), "ab");
+    }
+
+    #[test]
+    fn the_selection_goes_from_the_steered_text_to_the_one_beside_it() {
+        let mut app = told(&[&[" there"], &[" a", " dog"]]);
+        assert_eq!(app.place(), Some(Place { turn: 0, take: 1, token: 2 }));
+
+        press_with(&mut app, KeyCode::Up, KeyModifiers::ALT);
+        assert_eq!(app.selected, Some(Place { turn: 0, take: 0, token: 1 }));
+        press(&mut app, KeyCode::Right);
+        assert_eq!(app.selected, Some(Place { turn: 0, take: 0, token: 1 }));
+        press_with(&mut app, KeyCode::Down, KeyModifiers::ALT);
+        assert_eq!(app.selected, Some(Place { turn: 0, take: 1, token: 1 }));
+    }
+
+    #[test]
+    fn escape_and_control_c_stop_a_text_and_a_second_control_c_leaves() {
+        let mut app = App::new(session());
+        enter(&mut app, "Once");
+        let control_c = |app: &mut App| press_with(app, KeyCode::Char('c'), KeyModifiers::CONTROL);
+
+        assert_eq!(press(&mut app, KeyCode::Esc), Effect::Stop);
+        assert_eq!(control_c(&mut app), Effect::Stop);
+        press(&mut app, KeyCode::Char('x'));
+        assert_eq!(control_c(&mut app), Effect::Stop);
+        assert_eq!(control_c(&mut app), Effect::Quit);
+        app.on_news(News::Done { stopped: true });
+        assert_eq!(app.session.turns[0].state, State::Stopped);
+        assert_eq!(press(&mut app, KeyCode::Esc), Effect::Nothing);
+    }
+
+    #[test]
+    fn control_d_leaves_only_where_nothing_is_typed() {
+        let mut app = App::new(session());
+        let control_d = |app: &mut App| press_with(app, KeyCode::Char('d'), KeyModifiers::CONTROL);
+        press(&mut app, KeyCode::Char('x'));
+
+        assert_eq!(control_d(&mut app), Effect::Nothing);
+        press(&mut app, KeyCode::Backspace);
+        assert_eq!(control_d(&mut app), Effect::Quit);
+        assert_eq!(enter(&mut app, "/quit"), Effect::Quit);
+    }
+
+    #[test]
+    fn an_error_is_shown_and_the_dialogue_goes_on() {
+        let mut app = App::new(session());
+
+        assert_eq!(enter(&mut app, "/nonsense"), Effect::Nothing);
+        let wrong = "there is no command /nonsense; /help lists them";
+        assert_eq!(app.items, [Item::Wrong(wrong.to_owned())]);
+        enter(&mut app, "Once");
+        app.on_news(News::Failed("the prompt is too long".to_owned()));
+        assert!(matches!(enter(&mut app, "Once"), Effect::Work(_)));
+        press(&mut app, KeyCode::Up);
+        assert_eq!(app.editor.text(), "Once");
+    }
+
+    #[test]
+    fn what_is_said_while_a_text_is_written_stands_above_it() {
+        let mut app = App::new(session());
+        enter(&mut app, "Once");
+
+        enter(&mut app, "/seed 3");
+
+        assert_eq!(app.items, [Item::Said("seed 3".to_owned()), Item::Turn(0)]);
+    }
+
+    #[test]
+    fn tokens_are_shaded_by_the_feature_that_is_looked_at() {
+        let mut app = told(&[&[" there", " was", " a"]]);
+        // On the newest token 3 of feature 7, on the one after the prompt 1, and 2 of feature 9.
+        assert_eq!(app.shade(), Some((LATE, 7)));
+        press(&mut app, KeyCode::Left);
+        press(&mut app, KeyCode::Left);
+        assert_eq!(app.shade(), Some((LATE, 9)));
+        press(&mut app, KeyCode::Esc);
+
+        enter(&mut app, "/steer 40:add:1");
+        assert_eq!(app.shade(), Some((LATE, 40)));
+        enter(&mut app, "/shade 9");
+        assert_eq!(app.shade(), Some((LATE, 9)));
+        enter(&mut app, "/shade off");
+        assert_eq!(app.shade(), None);
+    }
+
+    #[test]
+    fn tab_completes_and_names_what_is_left_to_choose() {
+        let mut app = App::new(session());
+        "/shade bl".chars().for_each(|c| drop(press(&mut app, KeyCode::Char(c))));
+
+        press(&mut app, KeyCode::Tab);
+        assert_eq!(app.editor.text(), "/shade blocks.");
+        assert_eq!(app.choices.len(), 2);
+        press(&mut app, KeyCode::Char('3'));
+        press(&mut app, KeyCode::Tab);
+        assert_eq!(app.editor.text(), "/shade blocks.3.hook_resid_post:");
+        assert!(app.choices.is_empty());
+    }
+
+    #[test]
+    fn cleared_texts_are_gone_from_the_screen_and_the_selection() {
+        let mut app = told(&[&[" there"]]);
+        press(&mut app, KeyCode::Left);
+
+        enter(&mut app, "/clear");
+
+        assert!(app.items.is_empty() && app.session.turns.is_empty());
+        assert_eq!(app.place(), None);
+    }
+}

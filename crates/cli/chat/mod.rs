@@ -11,6 +11,8 @@ mod session;
 mod terminal;
 mod texts;
 mod theme;
+#[cfg(test)]
+mod trial;
 mod turn;
 mod view;
 mod worker;

@@ -477,3 +477,230 @@ fn help() -> String {
         commands.join("\n")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{EARLY, LATE, job, news, refused, said, session};
+    use super::*;
+
+    fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {
+        let Job::Write { prompt, plans, sampling } = job(session, line) else {
+            panic!("{line} should write a text");
+        };
+        let takes: [&[&str]; 2] = [&[" there", " was"], &[" a", " dog"]];
+        for news in news(&takes[..plans.len()]) {
+            assert_eq!(session.record(news), None);
+        }
+        (prompt, plans, sampling)
+    }
+
+    #[test]
+    fn a_line_begins_a_story_and_an_empty_one_goes_on_with_it() {
+        let mut session = session();
+
+        let (prompt, plans, _) = write(&mut session, "Once");
+        assert_eq!(prompt, Prompt::Story("Once".to_owned()));
+        assert_eq!(plans, [session.parts.clone()]);
+        assert_eq!(session.turns[0].takes[0].text(), " there was");
+
+        let ids = session.turns[0].all_ids();
+        assert_eq!(ids.len(), 4);
+        let more = |text: &str| Prompt::More { before: ids.clone(), text: text.to_owned() };
+        assert_eq!(write(&mut session, "").0, more(""));
+        session.turns.truncate(1);
+        assert_eq!(write(&mut session, "/more and then").0, more("and then"));
+        assert_eq!(write(&mut session, "//slash").0, Prompt::Story("/slash".to_owned()));
+    }
+
+    #[test]
+    fn a_message_follows_the_conversation_without_what_was_written_again() {
+        let mut session = session();
+        said(&mut session, "/mode chat");
+
+        write(&mut session, "Hi");
+        write(&mut session, "/again");
+        let (prompt, ..) = write(&mut session, "And?");
+
+        // What the first turn added after `<|bos|>`: a token of the message, two of the answer.
+        let own = session.turns[1].own_ids();
+        assert_eq!(own.len(), 3);
+        assert_eq!(prompt, Prompt::Chat { before: vec![own], text: "And?".to_owned() });
+        assert_eq!(
+            refused(&mut session, "/more"),
+            "there is no story to go on with; write how one begins"
+        );
+    }
+
+    #[test]
+    fn again_runs_the_same_ids_with_what_is_set_now() {
+        let mut session = session();
+        assert_eq!(refused(&mut session, "/again"), "there is no text to write again");
+        write(&mut session, "Once");
+
+        said(&mut session, "/seed 7");
+        let (prompt, _, sampling) = write(&mut session, "/again");
+
+        assert_eq!(prompt, Prompt::Again { ids: vec![0, 5], before: 1 });
+        assert_eq!(sampling.seed, 7);
+        assert_eq!(session.turns[1].asked, "Once");
+    }
+
+    #[test]
+    fn steering_is_written_with_the_hook_point_or_without_it() {
+        let mut session = session();
+
+        let told = said(&mut session, "/steer 7:add:27");
+        assert_eq!(told, format!("steered from the next text on: {LATE}:7:add:27 (a dog)"));
+        said(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
+        assert_eq!(
+            said(&mut session, "/steers"),
+            format!("1. {LATE}:7:add:27\n2. {EARLY}:3:multiply:2@generated when {LATE}:7>1")
+        );
+        said(&mut session, "/steer off 1");
+        assert_eq!(session.parts.steer.len(), 1);
+        assert_eq!(session.parts.steer[0].hook, EARLY);
+        assert_eq!(said(&mut session, "/steer off"), "nothing is steered");
+    }
+
+    #[test]
+    fn steering_that_cannot_be_done_is_refused_at_once() {
+        let mut session = session();
+
+        let wrong = refused(&mut session, "/steer 2048:add:1");
+        assert_eq!(wrong, format!("the SAE at {LATE} has no feature 2048: it has 2048, from 0"));
+        assert!(
+            refused(&mut session, "/steer hook_embed:1:add:1").contains("no SAE at hook_embed")
+        );
+        assert!(refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("no vector up"));
+        assert!(refused(&mut session, "/steer 7:shout:1").contains("shout"));
+        assert!(refused(&mut session, "/steer off 1").contains("no intervention 1"));
+        let when = format!("/steer 7:add:1 when {LATE}:5000>1");
+        assert!(refused(&mut session, &when).contains("no feature 5000"));
+        said(&mut session, "/track all");
+        assert!(refused(&mut session, "/steer 7:add:1").starts_with("say the hook point"));
+        assert!(session.parts.steer.is_empty());
+    }
+
+    #[test]
+    fn a_comparison_writes_the_text_without_steering_and_the_steered_one() {
+        let mut session = session();
+        assert!(said(&mut session, "/compare on").contains("once something is steered"));
+        assert_eq!(write(&mut session, "Once").1.len(), 1);
+        said(&mut session, "/steer 7:add:27");
+
+        let (_, plans, _) = write(&mut session, "Once");
+
+        assert!(plans[0].steer.is_empty());
+        assert_eq!(plans[1].steer, session.parts.steer);
+        let turn = session.turns.last().unwrap();
+        assert_eq!(
+            turn.takes.iter().map(|take| take.is_steered).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(turn.last_take().text(), " a dog");
+    }
+
+    #[test]
+    fn what_is_tracked_shaded_and_sampled_can_be_changed() {
+        let mut session = session();
+
+        said(&mut session, "/track all");
+        assert_eq!(session.parts.track.len(), 2);
+        said(&mut session, &format!("/track {EARLY}"));
+        assert_eq!(session.parts.track, [EARLY].into());
+        assert!(
+            refused(&mut session, "/track hook_embed").contains("there is no SAE at hook_embed")
+        );
+        assert!(said(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
+        assert_eq!(session.shade, Shade::Feature(LATE, 7));
+        assert!(refused(&mut session, "/shade 64").contains("no feature 64"));
+
+        said(&mut session, "/set temperature 0.5");
+        said(&mut session, "/set top-k 3");
+        let wrong = refused(&mut session, "/set top-p 2");
+        assert!(wrong.contains("top-p"), "{wrong}");
+        assert!(refused(&mut session, "/set temperature nan").contains("temperature"));
+        assert!(refused(&mut session, "/set max-tokens 0").contains("max-tokens"));
+        assert_eq!((session.sampling.temperature, session.sampling.top_k), (0.5, Some(3)));
+        assert_eq!(session.sampling.top_p, None);
+    }
+
+    #[test]
+    fn a_random_seed_is_noted_with_its_text() {
+        let mut session = session();
+        said(&mut session, "/seed random");
+
+        let seeds: Vec<u64> = (0..4).map(|_| write(&mut session, "Once").2.seed).collect();
+
+        assert!(seeds.iter().any(|seed| *seed != seeds[0]), "{seeds:?}");
+        let noted: Vec<u64> = session.turns.iter().map(|turn| turn.sampling.seed).collect();
+        assert_eq!(noted, seeds);
+    }
+
+    #[test]
+    fn labels_are_found_and_cannot_act_on_a_terminal() {
+        let mut session = session();
+
+        let found = said(&mut session, "/find DOG");
+
+        assert!(found.starts_with("2 of 2 labels have `DOG`"), "{found}");
+        assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
+        assert!(found.contains("dogs \\u{1b}[31mred"), "{found}");
+        session.facts.labels.clear();
+        assert!(refused(&mut session, "/find dog").contains("have no labels"));
+    }
+
+    #[test]
+    fn while_a_text_is_written_nothing_else_is_begun() {
+        let mut session = session();
+        job(&mut session, "Once");
+
+        for line in ["Twice", "/again", "/more", "/clear", "/save x.json"] {
+            assert_eq!(
+                refused(&mut session, line),
+                "a text is being written; Esc stops it",
+                "{line}"
+            );
+        }
+        said(&mut session, "/seed 3");
+        session.record(News::Failed("no room".to_owned()));
+        assert_eq!(session.turns[0].state, State::Failed("no room".to_owned()));
+        job(&mut session, "Twice");
+    }
+
+    #[test]
+    fn a_saved_run_has_all_that_gives_it_again_and_is_not_written_over() {
+        let mut session = session();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let save = format!("/save {}", path.display());
+        assert_eq!(refused(&mut session, &save), "there is no text to save");
+        said(&mut session, "/steer 7:add:27");
+        said(&mut session, "/set temperature 0.7");
+        write(&mut session, "Once");
+
+        said(&mut session, &save);
+
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let run = &json["runs"][0];
+        assert_eq!(run["prompt"], "Once");
+        assert_eq!(run["prompt_ids"], json!([0, 5]));
+        assert_eq!(run["seed"], 42);
+        assert_eq!(run["sampling"]["temperature"], 0.7);
+        assert_eq!(run["steer"], json!([format!("{LATE}:7:add:27")]));
+        assert_eq!(run["texts"][0]["text"], " there was");
+        assert_eq!(run["texts"][0]["steered"], true);
+        assert_eq!(run["texts"][0]["end"], "max_tokens");
+        let tokens = run["texts"][0]["tokens"].as_array().unwrap();
+        assert_eq!(tokens.len(), 3);
+        assert_eq!(tokens[0]["logprob"], serde_json::Value::Null);
+        let features = &tokens[2]["features"][LATE.to_string()];
+        assert_eq!(features[0][1], 2.0);
+
+        assert!(refused(&mut session, &save).contains("is there already"));
+        std::fs::write(&path, "mine").unwrap();
+        said(&mut session, &save.replace("/save", "/save!"));
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("{\n"));
+    }
+}

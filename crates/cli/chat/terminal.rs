@@ -74,6 +74,10 @@ fn follow(
                     app.editor.insert(&text);
                     Effect::Nothing
                 }
+                Event::Resize(..) => {
+                    app.is_sought = app.selected.is_some();
+                    Effect::Nothing
+                }
                 _ => Effect::Nothing,
             };
             if !act(&mut app, worker, effect) {

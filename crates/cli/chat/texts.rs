@@ -18,9 +18,21 @@ use crate::steered;
 const COLUMN: usize = 18;
 const BETWEEN: &str = " │ ";
 
+const WELCOME: &str = "\
+Each token appears with the features that fire on it.
+
+Type how a story begins, or a message
+/find WORD       features to look at
+/feature N       one of them
+/steer N:add:20  to change it, from then on
+/help            all there is";
+
 /// Everything on the screen in lines of `cells`, and the line of the selected token.
 pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Wrapped {
     let mut out = Wrapped::default();
+    if app.items.is_empty() {
+        return wrap(&[Piece::new(WELCOME, theme.dim())], cells);
+    }
     for item in &app.items {
         let block = match item {
             Item::Said(said) => wrap(&[Piece::new(harmless(said), theme.dim())], cells),

@@ -47,7 +47,11 @@ impl Theme {
 
     /// A token that the text beside it does not have.
     pub(crate) fn differs(self) -> Style {
-        self.ink(Color::Cyan).add_modifier(Modifier::UNDERLINED)
+        if self.has_colour {
+            Style::new().fg(Color::Cyan)
+        } else {
+            Style::new().add_modifier(Modifier::UNDERLINED)
+        }
     }
 
     pub(crate) fn selected(self) -> Style {

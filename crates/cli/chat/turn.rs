@@ -160,9 +160,9 @@ impl Turn {
             "prompt_ids": self.ids,
             "seed": seed,
             "sampling": {
-                "temperature": temperature,
+                "temperature": decimal(*temperature),
                 "top_k": top_k,
-                "top_p": top_p,
+                "top_p": top_p.map(decimal),
                 "max_tokens": max_tokens,
             },
             "track": self.parts.track.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -171,4 +171,9 @@ impl Turn {
             "texts": self.takes.iter().map(|take| take.json(labels)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The number as a person wrote it: 0.7, and not the float32 next to it.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().expect("a number that was just written reads back")
 }

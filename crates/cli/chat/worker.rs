@@ -271,3 +271,209 @@ fn prompt_tokens(
     }
     tokens
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use burn::tensor::Tensor;
+    use nanoscope_runtime::InterpretableModel;
+    use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+    use nanoscope_tokenizer::{
+        ASSISTANT_START, BOS, Content, Conversation, Message, Role, Tokenizer, TokenizerParts,
+        USER_END, USER_START,
+    };
+    use nanoscope_transformer::{Era, Gpt, GptShape};
+
+    use super::*;
+
+    const HOOK: HookPoint = HookPoint::ResidPost(1);
+    const CONTEXT: usize = 48;
+
+    /// A model of bytes with an SAE whose features are the activation's coordinates.
+    fn scope() -> Scope {
+        let names = [BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
+        let tokenizer = Tokenizer::new(TokenizerParts {
+            pattern: r"\w+|\W+".to_owned(),
+            ranks: (0..=255_u8).map(|byte| (vec![byte], byte.into())).collect(),
+            special_tokens: names.iter().map(|&name| name.to_owned()).zip(256..).collect(),
+        });
+        let device = nanoscope_device::for_tests();
+        let shape = GptShape {
+            sequence_len: CONTEXT,
+            vocab_size: 261,
+            n_layer: 2,
+            n_head: 2,
+            n_kv_head: 1,
+            n_embd: 64,
+        };
+        let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+        let config = SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap();
+        let (eye, zeros) = (Tensor::eye(64, &device), Tensor::zeros([64], &device));
+        let weights = SaeWeights::new(eye.clone(), zeros.clone(), eye, zeros);
+        let model = InterpretableModel::new(gpt)
+            .with_tokenizer(tokenizer.unwrap())
+            .unwrap()
+            .with_sae(HOOK, Sae::new(config, weights).unwrap())
+            .unwrap();
+        Scope { model, labels: BTreeMap::new(), converses: false }
+    }
+
+    fn tracking() -> PlanParts {
+        PlanParts { track: BTreeSet::from([HOOK]), ..PlanParts::default() }
+    }
+
+    fn story(plans: Vec<PlanParts>) -> Job {
+        Job::Write {
+            prompt: Prompt::Story("Once".to_owned()),
+            plans,
+            sampling: Sampling { max_tokens: 12, seed: 3, ..Sampling::default() },
+        }
+    }
+
+    /// What a job tells if it is heard to its end.
+    fn all_news(scope: &Scope, job: &Job) -> Vec<News> {
+        let mut news = Vec::new();
+        do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |told| {
+            news.push(told);
+            true
+        });
+        news
+    }
+
+    fn generated(news: &[News], of: usize) -> Vec<Token> {
+        let token = |news: &News| match news {
+            News::Token { take, token, .. } if *take == of => Some(token.clone()),
+            _ => None,
+        };
+        news.iter().filter_map(token).collect()
+    }
+
+    fn ids(tokens: &[Token]) -> Vec<u32> {
+        tokens.iter().map(|token| token.id).collect()
+    }
+
+    #[test]
+    fn a_text_is_told_token_by_token_with_the_features_of_the_prompt_before_it() {
+        let scope = scope();
+
+        let news = all_news(&scope, &story(vec![tracking()]));
+
+        let News::Begun { ids: prompt, before: 0, forgotten: 0 } = &news[0] else {
+            panic!("{:?}", news[0]);
+        };
+        assert_eq!(prompt[1..], b"Once".map(u32::from));
+        let News::Prompt { take: 0, tokens } = &news[1] else { panic!("{:?}", news[1]) };
+        let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+        assert_eq!(texts, ["O", "n", "c", "e"]);
+        let run = scope.model.generate(prompt, &tracking().plan(), &Sampling::greedy(1)).unwrap();
+        let expected = run.prompt_features()[&HOOK].slice(1, 2);
+        assert_eq!(tokens[0].features[&HOOK], expected);
+        assert_eq!(tokens[0].position, 1);
+        let tokens = generated(&news, 0);
+        assert_eq!(tokens.len(), 12);
+        assert_eq!(tokens[0].position, 5);
+        assert!(tokens.iter().all(|token| token.features[&HOOK].nnz() == 4));
+        assert!(matches!(news.last(), Some(News::Done { stopped: false })));
+    }
+
+    #[test]
+    fn the_texts_of_a_comparison_are_those_that_each_plan_gives_alone() {
+        let scope = scope();
+        let steered =
+            PlanParts { steer: vec![format!("{HOOK}:5:add:9").parse().unwrap()], ..tracking() };
+
+        let pair = all_news(&scope, &story(vec![tracking(), steered.clone()]));
+
+        let alone = |plan| ids(&generated(&all_news(&scope, &story(vec![plan])), 0));
+        let (default, changed) = (ids(&generated(&pair, 0)), ids(&generated(&pair, 1)));
+        assert_eq!(default, alone(tracking()));
+        assert_eq!(changed, alone(steered));
+        assert_ne!(default, changed);
+        let applied = pair.iter().find_map(|news| match news {
+            News::End { take: 1, applied, .. } => Some(applied.clone()),
+            _ => None,
+        });
+        // Four tokens of the prompt and twelve after it, `<|bos|>` left out.
+        assert_eq!(applied.unwrap()[0].positions, 16);
+    }
+
+    #[test]
+    fn a_text_that_is_stopped_ends_with_the_token_at_hand() {
+        let scope = scope();
+        let (mut heard, mut last) = (0, None);
+
+        let mut batch = Batch::new(&scope.model, 0);
+        do_job(&scope, &mut batch, &story(vec![tracking()]), &mut |news| {
+            heard += usize::from(matches!(news, News::Token { .. }));
+            last = Some(news);
+            heard < 3
+        });
+
+        assert_eq!(heard, 3);
+        assert!(matches!(last, Some(News::Done { stopped: true })), "{last:?}");
+    }
+
+    #[test]
+    fn a_conversation_is_laid_out_as_nanochat_does_it() {
+        let scope = scope();
+        let tokenizer = scope.tokenizer().unwrap();
+        let mut before = tokenizer.chat_turn("Hi").unwrap();
+        before.extend(tokenizer.encode("Yes").unwrap());
+
+        let prompt = Prompt::Chat { before: vec![before], text: "And?".to_owned() };
+        let laid = lay_out(&scope, &prompt, 4).unwrap();
+
+        let said = [
+            (Role::User, "Hi"),
+            (Role::Assistant, "Yes"),
+            (Role::User, "And?"),
+            (Role::Assistant, ""),
+        ];
+        let message =
+            |(role, text): (Role, &str)| Message { role, content: Content::Text(text.to_owned()) };
+        let conversation = Conversation { messages: said.map(message).into() };
+        assert_eq!(laid.ids, tokenizer.render_for_completion(&conversation).unwrap());
+        assert_eq!(laid.ids.len() - laid.before, tokenizer.chat_turn("And?").unwrap().len());
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_loses_its_first_messages() {
+        let scope = scope();
+        let tokenizer = scope.tokenizer().unwrap();
+        let message = |text: &str| tokenizer.chat_turn(text).unwrap();
+        // 11 and 13 tokens with what ends their answers, 13 of the new message, one `<|bos|>`.
+        let before = vec![message("0123456"), message("012345678")];
+
+        let lay_out = |max_tokens| {
+            let prompt = Prompt::Chat { before: before.clone(), text: "0123456789".to_owned() };
+            let laid = lay_out(&scope, &prompt, max_tokens).unwrap();
+            (laid.forgotten, laid.ids.len())
+        };
+
+        assert_eq!(lay_out(10), (0, 38));
+        assert_eq!(lay_out(11), (1, 27));
+        // Half of the context is kept for what was said, however long an answer may be.
+        assert_eq!(lay_out(1000), (2, 14));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_told_and_the_next_job_is_done() {
+        let (tell, news) = mpsc::channel();
+        let worker = Worker::new(Arc::new(scope()), move |news| tell.send(news).is_ok());
+        let long = Job::Write {
+            prompt: Prompt::Story("x".repeat(CONTEXT)),
+            plans: vec![tracking()],
+            sampling: Sampling::default(),
+        };
+
+        worker.start(long).unwrap();
+        let News::Failed(why) = news.recv().unwrap() else { panic!("it does not fit") };
+        assert!(why.contains(&CONTEXT.to_string()), "{why}");
+        worker.start(Job::Page { hook: HOOK, feature: 64, cells: 60 }).unwrap();
+        assert!(matches!(news.recv().unwrap(), News::Failed(_)));
+        worker.start(Job::Page { hook: HOOK, feature: 5, cells: 60 }).unwrap();
+        let News::Page(page) = news.recv().unwrap() else { panic!("feature 5 is there") };
+        assert!(page.starts_with(&format!("#5 of {HOOK}")) && page.contains("promotes"), "{page}");
+    }
+}
