@@ -314,7 +314,9 @@ mod tests {
             enter(&mut app, "/compare on");
         }
         assert!(matches!(enter(&mut app, "Once"), Effect::Work(Job::Write { .. })));
-        news(takes).into_iter().for_each(|news| app.on_news(news));
+        for news in news(takes) {
+            app.on_news(news);
+        }
         app
     }
 

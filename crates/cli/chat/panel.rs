@@ -1,10 +1,9 @@
 //! The features of one token.
 
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::app::App;
-use super::theme::Theme;
+use super::theme::{BOLD, DIM, Theme};
 use super::turn::Token;
 use crate::display::{BAR_CELLS, bar, cut, pad, visible};
 
@@ -19,12 +18,12 @@ pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec
             0 => "no SAE is tracked",
             _ => "features of each token appear here",
         };
-        return vec![Line::styled(cut(words, width), theme.dim())];
+        return vec![Line::styled(cut(words, width), DIM)];
     };
     let token = app.token(place);
-    let mut lines = vec![heading(token, theme, width)];
+    let mut lines = vec![heading(token, width)];
     if token.features.is_empty() {
-        lines.push(Line::styled(cut("no SAE was tracked: /track all", width), theme.dim()));
+        lines.push(Line::styled(cut("no SAE was tracked: /track all", width), DIM));
         return lines;
     }
     let room = height.saturating_sub(1);
@@ -38,19 +37,18 @@ pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec
             .iter()
             .filter_map(|token| token.features.get(&hook)?.strongest(0, 1).first().copied())
             .fold(f32::MIN_POSITIVE, |max, (_, value)| max.max(value.abs()));
-        lines.push(Line::styled(cut(&hook.to_string(), width), theme.dim()));
+        lines.push(Line::styled(cut(&hook.to_string(), width), DIM));
         for (index, value) in features.strongest(0, rows) {
             let is_shade = shade == Some((hook, index));
             let label = app.session.label((hook, index)).unwrap_or_default();
             let room = width.saturating_sub(BAR_CELLS + VALUE_CELLS + INDEX_CELLS + 2);
-            let label_style =
-                if is_shade { theme.label().patch(theme.bold()) } else { theme.label() };
+            let label_style = if is_shade { theme.label().patch(BOLD) } else { theme.label() };
             lines.push(Line::from(vec![
                 Span::styled(bar(value.abs() / largest), theme.value()),
                 Span::styled(format!("{value:>VALUE_CELLS$.1} "), theme.value()),
                 Span::styled(
                     pad(&format!("#{index}"), INDEX_CELLS - 1),
-                    if is_shade { theme.bold() } else { theme.dim() },
+                    if is_shade { BOLD } else { DIM },
                 ),
                 Span::raw(" "),
                 Span::styled(cut(&label, room), label_style),
@@ -62,15 +60,12 @@ pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec
 }
 
 /// The token, its position and how likely it was.
-fn heading(token: &Token, theme: Theme, width: usize) -> Line<'static> {
+fn heading(token: &Token, width: usize) -> Line<'static> {
     let likely = match token.logprob {
         Some(logprob) => format!("p {:.2}", logprob.exp()),
         None => "of the prompt".to_owned(),
     };
     let rest = format!("  at {}  {likely}", token.position);
     let name = cut(&visible(&token.name), width.saturating_sub(rest.chars().count()));
-    Line::from(vec![
-        Span::styled(name, theme.bold()),
-        Span::styled(cut(&rest, width), Style::new().patch(theme.dim())),
-    ])
+    Line::from(vec![Span::styled(name, BOLD), Span::styled(cut(&rest, width), DIM)])
 }

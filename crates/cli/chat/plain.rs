@@ -63,6 +63,7 @@ fn work<'m>(
     let (mut printed, mut failed) = (Ok(()), None);
     do_job(scope, batch, job, &mut |news| {
         let wrote = match &news {
+            _ if printed.is_err() => Ok(()),
             News::Begun { .. } if !is_pair => write!(out, "{}", opening(session)),
             News::Token { token, .. } if !is_pair => {
                 write!(out, "{}", harmless(&token.text)).and_then(|()| out.flush())
@@ -73,7 +74,7 @@ fn work<'m>(
             }
             _ => Ok(()),
         };
-        printed = wrote;
+        printed = std::mem::replace(&mut printed, Ok(())).and(wrote);
         match session.record(news) {
             Some(said) if failed.is_none() && printed.is_ok() => {
                 printed = match job {

@@ -17,7 +17,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::app::{App, Effect};
 use super::session::Session;
-use super::view::{Theme, draw};
+use super::theme::Theme;
+use super::view::draw;
 use super::worker::{News, Worker};
 use crate::load::Scope;
 use crate::signals::INTERRUPTED;

@@ -7,7 +7,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::app::{App, Item, Place};
 use super::mode::Mode;
-use super::theme::Theme;
+use super::theme::{BOLD, DIM, SELECTED, Theme};
 use super::turn::{State, Take, Token, Turn};
 use super::wrap::{Piece, Wrapped, wrap};
 use crate::display::harmless;
@@ -31,11 +31,11 @@ Type how a story begins, or a message
 pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Wrapped {
     let mut out = Wrapped::default();
     if app.items.is_empty() {
-        return wrap(&[Piece::new(WELCOME, theme.dim())], cells);
+        return wrap(&[Piece::new(WELCOME, DIM)], cells);
     }
     for item in &app.items {
         let block = match item {
-            Item::Said(said) => wrap(&[Piece::new(harmless(said), theme.dim())], cells),
+            Item::Said(said) => wrap(&[Piece::new(harmless(said), DIM)], cells),
             Item::Wrong(wrong) => wrap(&[Piece::new(harmless(wrong), theme.wrong())], cells),
             Item::Turn(at) => Drawer::new(app, *at, theme).turn(cells),
         };
@@ -77,7 +77,7 @@ impl<'a> Drawer<'a> {
             [left, right] if column >= COLUMN => {
                 let left = wrap(&self.pieces(0, left, &differing[0]), column);
                 let right = wrap(&self.pieces(1, right, &differing[1]), column);
-                self.side_by_side(left, right, column)
+                side_by_side(left, right, column)
             }
             takes => {
                 let mut pieces = Vec::new();
@@ -99,14 +99,14 @@ impl<'a> Drawer<'a> {
         let mut pieces = Vec::new();
         if self.turn.takes.len() > 1 {
             let name = if take.is_steered { "steered\n" } else { "default\n" };
-            pieces.push(Piece::new(name, self.theme.dim()));
+            pieces.push(Piece::new(name, DIM));
         }
         let is_chat = self.turn.mode == Mode::Chat;
         if is_chat {
-            pieces.push(Piece::new("› ", self.theme.bold()));
+            pieces.push(Piece::new("› ", BOLD));
         }
         if take.tokens.is_empty() {
-            pieces.push(Piece::new(harmless(&self.turn.asked), self.theme.bold()));
+            pieces.push(Piece::new(harmless(&self.turn.asked), BOLD));
         }
         let mut generated = 0;
         for (index, token) in take.tokens.iter().enumerate() {
@@ -124,7 +124,7 @@ impl<'a> Drawer<'a> {
     fn token(&self, token: &Token, place: Place, differs: bool) -> Piece {
         let mut style = Style::new();
         if !token.is_generated() {
-            style = style.patch(self.theme.bold());
+            style = style.patch(BOLD);
         }
         if differs {
             style = style.patch(self.theme.differs());
@@ -134,25 +134,9 @@ impl<'a> Drawer<'a> {
         }
         let is_marked = self.selected == Some(place);
         if is_marked {
-            style = style.patch(self.theme.selected());
+            style = style.patch(SELECTED);
         }
         Piece { text: harmless(&token.text), style, is_marked }
-    }
-
-    fn side_by_side(&self, left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
-        let height = left.lines.len().max(right.lines.len());
-        let mut right_lines = right.lines.into_iter();
-        let mut left_lines = left.lines.into_iter();
-        let line = |_| {
-            let mut line = left_lines.next().unwrap_or_default();
-            let missing = column.saturating_sub(line.width());
-            line.spans.push(Span::raw(" ".repeat(missing)));
-            line.spans.push(Span::styled(BETWEEN, self.theme.dim()));
-            line.spans.extend(right_lines.next().unwrap_or_default().spans);
-            line
-        };
-        let lines = (0..height).map(line).collect();
-        Wrapped { lines, marked: left.marked.or(right.marked) }
     }
 
     /// Why it ended and what steering did, a line each.
@@ -160,24 +144,40 @@ impl<'a> Drawer<'a> {
         let (theme, turn) = (self.theme, self.turn);
         let mut pieces = match &turn.state {
             State::Failed(why) => vec![Piece::new(harmless(why), theme.wrong())],
-            State::Stopped => vec![Piece::new("stopped", theme.dim())],
+            State::Stopped => vec![Piece::new("stopped", DIM)],
             State::Running | State::Done => Vec::new(),
         };
         for take in &turn.takes {
             let why = take.end.as_ref().map(why).unwrap_or_default();
             if !why.is_empty() {
                 let line = format!("{} tokens{why}", take.generated().count());
-                pieces.push(Piece::new(line, theme.dim()));
+                pieces.push(Piece::new(line, DIM));
             }
-            pieces.extend(
-                take.applied.iter().map(|applied| Piece::new(steered::line(applied), theme.dim())),
-            );
+            pieces
+                .extend(take.applied.iter().map(|applied| Piece::new(steered::line(applied), DIM)));
         }
         for at in (1..pieces.len()).rev() {
             pieces.insert(at, Piece::new("\n", Style::new()));
         }
         pieces
     }
+}
+
+/// Two texts in columns of so many cells.
+fn side_by_side(left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
+    let height = left.lines.len().max(right.lines.len());
+    let mut right_lines = right.lines.into_iter();
+    let mut left_lines = left.lines.into_iter();
+    let line = |_| {
+        let mut line = left_lines.next().unwrap_or_default();
+        let missing = column.saturating_sub(line.width());
+        line.spans.push(Span::raw(" ".repeat(missing)));
+        line.spans.push(Span::styled(BETWEEN, DIM));
+        line.spans.extend(right_lines.next().unwrap_or_default().spans);
+        line
+    };
+    let lines = (0..height).map(line).collect();
+    Wrapped { lines, marked: left.marked.or(right.marked) }
 }
 
 /// For each text of a turn, which of its generated tokens the other one does not have there.

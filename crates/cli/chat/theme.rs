@@ -1,6 +1,11 @@
 use ratatui::style::{Color, Modifier, Style};
 
-/// How things look; without colours by other means.
+pub(crate) const DIM: Style = Style::new().add_modifier(Modifier::DIM);
+pub(crate) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+pub(crate) const SELECTED: Style =
+    Style::new().add_modifier(Modifier::REVERSED.union(Modifier::BOLD));
+
+/// What is coloured; without colours it is told apart by other means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Theme {
     has_colour: bool,
@@ -11,6 +16,7 @@ pub(crate) struct Theme {
 const SHADES: [(u8, u8); 4] = [(94, 231), (136, 16), (178, 16), (220, 16)];
 
 impl Theme {
+    #[cfg(test)]
     pub(crate) const COLOUR: Self = Self { has_colour: true };
     #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { has_colour: false };
@@ -18,19 +24,11 @@ impl Theme {
     /// As <https://no-color.org> has it.
     pub(crate) fn of_environment() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { has_colour: !refused, ..Self::COLOUR }
+        Self { has_colour: !refused }
     }
 
     fn ink(self, colour: Color) -> Style {
         if self.has_colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    pub(crate) fn dim(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    pub(crate) fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
     }
 
     pub(crate) fn label(self) -> Style {
@@ -52,10 +50,6 @@ impl Theme {
         } else {
             Style::new().add_modifier(Modifier::UNDERLINED)
         }
-    }
-
-    pub(crate) fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD)
     }
 
     /// A token on which a feature has `share` of its largest value.

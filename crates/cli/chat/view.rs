@@ -9,7 +9,7 @@ use super::app::{App, Seen};
 use super::command::COMMANDS;
 use super::panel::panel;
 use super::texts::texts;
-pub(crate) use super::theme::Theme;
+use super::theme::{BOLD, DIM, Theme};
 use crate::display::{cut, harmless};
 
 /// From this width on the panel is beside the text, else below it.
@@ -44,7 +44,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
     };
     let seen = draw_texts(frame, app, theme, text);
     if let Some((area, border)) = side {
-        let block = Block::new().borders(border).border_style(theme.dim());
+        let block = Block::new().borders(border).border_style(DIM);
         let inside = block.inner(area);
         frame.render_widget(block, area);
         // A cell between the rule and what stands beside it.
@@ -56,9 +56,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
         let lines = panel(app, theme, inside.width.into(), inside.height.into());
         frame.render_widget(Paragraph::new(Text::from(lines)), inside);
     }
-    draw_line(frame, app, theme, line);
+    draw_line(frame, app, line);
     let words = cut(&status_line(app), status.width.into());
-    frame.render_widget(Paragraph::new(Span::styled(words, theme.dim())), status);
+    frame.render_widget(Paragraph::new(Span::styled(words, DIM)), status);
     seen
 }
 
@@ -83,15 +83,15 @@ fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> See
     Seen { lines: total, height, cells, scroll }
 }
 
-fn draw_line(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) {
+fn draw_line(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let room = usize::from(area.width).saturating_sub(PROMPT.chars().count());
     let (text, cursor) = app.editor.window(room);
     let shown = if app.editor.is_empty() && app.session.turns.is_empty() {
-        Span::styled(cut(hint(app), room.saturating_sub(1)), theme.dim())
+        Span::styled(cut(hint(app), room.saturating_sub(1)), DIM)
     } else {
         Span::raw(text.to_owned())
     };
-    let line = Line::from(vec![Span::styled(PROMPT, theme.bold()), shown]);
+    let line = Line::from(vec![Span::styled(PROMPT, BOLD), shown]);
     frame.render_widget(Paragraph::new(line), area);
     let x = area.x + (PROMPT.chars().count() + cursor) as u16;
     if area.height > 0 && x < area.right() {
@@ -173,7 +173,9 @@ mod tests {
             app.submit("/compare on");
         }
         app.submit("Once");
-        news(takes).into_iter().for_each(|news| app.on_news(news));
+        for news in news(takes) {
+            app.on_news(news);
+        }
         app
     }
 
