@@ -36,7 +36,7 @@ fn a_line_is_gone_on_with_as_nanochat_does_it_and_quit_ends_the_dialogue() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(
         text(&output.stdout),
-        format!("{OPENING}, there was a little girl named Lily. She loved\n")
+        format!("{OPENING}, there was a little girl named Lily. She loved to\n")
     );
 }
 
@@ -82,7 +82,7 @@ fn an_empty_line_goes_on_and_errors_do_not_end_the_dialogue() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     let mut lines = out.lines();
     assert_eq!(lines.next(), Some("Once upon a time, there was a little girl"));
-    assert_eq!(lines.next(), Some(" named Lily. She loved"));
+    assert_eq!(lines.next(), Some(" named Lily. She loved to"));
     assert!(!out.contains('\u{1b}'), "{out:?}");
     assert!(err.contains("nonsense"), "{err}");
     assert_eq!(output.status.code(), Some(1));

@@ -98,10 +98,9 @@ impl App {
             KeyCode::Char('d') if control && self.editor.is_empty() => return Effect::Quit,
             KeyCode::Esc if self.session.is_running() => return self.stop(),
             KeyCode::Esc => self.follow(),
-            KeyCode::Enter => {
-                let line = self.editor.take();
-                return self.submit(&line);
-            }
+            // A terminal that was not ours yet made the Enter of somebody impatient a line feed.
+            KeyCode::Char('j') if control => return self.enter(),
+            KeyCode::Enter => return self.enter(),
             KeyCode::Tab => self.complete(),
             KeyCode::Left if aside || self.editor.is_empty() => self.go(-1),
             KeyCode::Right if aside || self.editor.is_empty() => self.go(1),
@@ -112,6 +111,11 @@ impl App {
             _ => self.edit(key.code, control),
         }
         Effect::Nothing
+    }
+
+    fn enter(&mut self) -> Effect {
+        let line = self.editor.take();
+        self.submit(&line)
     }
 
     fn edit(&mut self, code: KeyCode, control: bool) {
@@ -380,6 +384,17 @@ mod tests {
         app.on_news(News::Done { stopped: true });
         assert_eq!(app.session.turns[0].state, State::Stopped);
         assert_eq!(press(&mut app, KeyCode::Esc), Effect::Nothing);
+    }
+
+    #[test]
+    fn an_enter_of_before_the_terminal_was_ours_counts() {
+        let mut app = App::new(session());
+        press(&mut app, KeyCode::Char('x'));
+
+        let effect = press_with(&mut app, KeyCode::Char('j'), KeyModifiers::CONTROL);
+
+        assert!(matches!(effect, Effect::Work(Job::Write { .. })));
+        assert!(app.editor.is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Sampling, Target, VectorName};
 use serde_json::json;
 
-use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked};
+use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, Usage};
 use super::mode::Mode;
 use super::turn::{State, Take, Turn};
 use super::worker::{Job, News, Prompt};
@@ -101,7 +101,7 @@ impl Session {
 
     fn obey(&mut self, command: Command, cells: usize) -> Result<Reply> {
         let said = match command {
-            Command::Help => help(),
+            Command::Help => help(cells),
             Command::Mode(mode) => {
                 self.mode = mode;
                 match mode {
@@ -461,22 +461,32 @@ impl Session {
     }
 }
 
-fn help() -> String {
-    let line = |usage: &super::command::Usage| {
+/// Cells of a command with what it takes, and from which on there is room for that beside it.
+const FORM_CELLS: usize = 46;
+const WIDE: usize = 100;
+
+fn help(cells: usize) -> String {
+    let line = |usage: &Usage| {
         let form = format!("{} {}", usage.name, usage.takes);
-        format!("{form:<38} {}", usage.does)
+        let does = usage.does;
+        if cells >= WIDE {
+            format!("{form:<FORM_CELLS$}{does}")
+        } else {
+            format!("{form}\n  {does}")
+        }
     };
     let commands: Vec<String> = COMMANDS.iter().map(line).collect();
-    format!(
-        "{}\n\n\
-         ← →        from token to token while nothing is typed; with Alt always\n\
-         Alt ↑ ↓    from text to text\n\
-         ↑ ↓        lines typed before        PgUp PgDn  scroll\n\
-         Tab        complete                  Esc        stop the text, show the newest token\n\
-         Ctrl-D, Ctrl-C twice  leave",
-        commands.join("\n")
-    )
+    format!("{}\n\n{KEYS}", commands.join("\n"))
 }
+
+const KEYS: &str = "\
+← →       from token to token while nothing is typed; with Alt always
+Alt ↑ ↓   from text to text
+↑ ↓       lines typed before
+PgUp PgDn scroll
+Tab       complete
+Esc       stop the text; show the newest token again
+Ctrl-D    leave; so does Ctrl-C twice";
 
 #[cfg(test)]
 mod tests {
