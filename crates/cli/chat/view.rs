@@ -15,7 +15,7 @@ use crate::display::{cut, harmless};
 /// From this width on the panel is beside the text, else below it.
 const WIDE: u16 = 72;
 /// Cells of a panel beside the text.
-const PANEL: std::ops::RangeInclusive<u16> = 30..=60;
+const PANEL: std::ops::RangeInclusive<u16> = 30..=56;
 /// Lines from which on there is room for a panel below the text, and those that it takes.
 const TALL: u16 = 8;
 const PANEL_LINES: std::ops::RangeInclusive<u16> = 3..=8;
@@ -30,7 +30,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
             .areas(frame.area());
 
     let (text, side) = if body.width >= WIDE {
-        let width = (body.width * 9 / 20).clamp(*PANEL.start(), *PANEL.end());
+        let width = (body.width * 2 / 5).clamp(*PANEL.start(), *PANEL.end());
         let [text, side] =
             Layout::horizontal([Constraint::Fill(1), Constraint::Length(width)]).areas(body);
         (text, Some((side, Borders::LEFT)))
