@@ -8,7 +8,7 @@ use nanoscope_runtime::Batch;
 use super::mode::Mode;
 use super::session::{Reply, Session};
 use super::turn::{State, Turn};
-use super::worker::{Job, News, do_job};
+use super::worker::{Job, News, PREFIX_BYTES, do_job};
 use crate::display::{harmless, width};
 use crate::generate::why;
 use crate::load::Scope;
@@ -23,7 +23,7 @@ pub(crate) fn dialogue(
     mut input: impl BufRead,
     out: &mut impl Write,
 ) -> Result<bool> {
-    let mut batch = Batch::new(&scope.model, 0);
+    let mut batch = Batch::new(&scope.model, PREFIX_BYTES);
     let mut is_well = true;
     let mut first = first.map(str::to_owned);
     loop {

@@ -20,7 +20,7 @@ use crate::load::{PlanParts, Scope};
 use crate::run::token_text;
 
 /// Bytes of prompts' beginnings that are kept, so that a conversation is not run anew each time.
-const PREFIX_BYTES: usize = 256 << 20;
+pub(crate) const PREFIX_BYTES: usize = 256 << 20;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
@@ -435,6 +435,29 @@ mod tests {
         let conversation = Conversation { messages: said.map(message).into() };
         assert_eq!(laid.ids, tokenizer.render_for_completion(&conversation).unwrap());
         assert_eq!(laid.ids.len() - laid.before, tokenizer.chat_turn("And?").unwrap().len());
+    }
+
+    #[test]
+    fn of_a_later_message_only_its_own_tokens_are_told_with_their_features() {
+        let scope = scope();
+        let before = scope.tokenizer().unwrap().chat_turn("Hi").unwrap();
+        let job = Job::Write {
+            prompt: Prompt::Chat { before: vec![before], text: "And?".to_owned() },
+            plans: vec![tracking()],
+            sampling: Sampling::greedy(1),
+        };
+
+        let news = all_news(&scope, &job);
+
+        let News::Begun { ids, before, .. } = &news[0] else { panic!("{:?}", news[0]) };
+        let News::Prompt { tokens, .. } = &news[1] else { panic!("{:?}", news[1]) };
+        let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
+        assert_eq!(texts, ["A", "n", "d", "?"]);
+        // `<|user_start|>` is between.
+        assert_eq!(tokens[0].position, before + 1);
+        let run = scope.model.generate(ids, &tracking().plan(), &Sampling::greedy(1)).unwrap();
+        let expected = run.prompt_features()[&HOOK].slice(before + 1, before + 2);
+        assert_eq!(tokens[0].features[&HOOK], expected);
     }
 
     #[test]
