@@ -5,6 +5,7 @@ mod args;
 mod command;
 mod editor;
 mod mode;
+mod obey;
 mod panel;
 mod plain;
 mod session;
