@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention, VectorName};
+use nanoscope_runtime::{Condition, Intervention, Sampling, VectorName};
 use nanoscope_transformer::Era;
 
+use crate::chat::ChatArgs;
 use crate::collect_args::CollectArgs;
 use crate::dashboard_args::DashboardArgs;
 use crate::eval_args::EvalArgs;
@@ -26,6 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Generate(GenerateArgs),
+    Chat(ChatArgs),
     Run(RunArgs),
     Features(FeaturesArgs),
     Dashboard(DashboardArgs),
@@ -66,6 +68,19 @@ pub(crate) struct GenerateArgs {
     /// Tokens to generate at most
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(crate) max_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print one JSON object per token, and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Args)]
+pub(crate) struct SamplingArgs {
     /// How adventurous: 0 takes the likeliest token every time
     #[arg(long, default_value_t = 0.7, value_name = "T", allow_hyphen_values = true)]
     pub(crate) temperature: f32,
@@ -78,12 +93,19 @@ pub(crate) struct GenerateArgs {
     /// Same seed, same text
     #[arg(long, default_value_t = 42, value_name = "S")]
     pub(crate) seed: u64,
-    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
-    #[arg(long, value_name = "N")]
-    pub(crate) top: Option<usize>,
-    /// Print one JSON object per token, and one at the end
-    #[arg(long)]
-    pub(crate) json: bool,
+}
+
+impl SamplingArgs {
+    pub(crate) fn sampling(&self, max_tokens: usize) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            seed: self.seed,
+            max_tokens,
+            ..Sampling::default()
+        }
+    }
 }
 
 /// Run a text or tokens through the model once
@@ -490,7 +512,7 @@ fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     }
 }
 
-fn prompt(text: &str) -> Result<String, &'static str> {
+pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("the prompt is empty") } else { Ok(text.to_owned()) }
 }
 

@@ -6,6 +6,8 @@ use anstyle::{AnsiColor, Style};
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
 pub(crate) const TOKEN: Style = Style::new().bold();
 pub(crate) const VALUE: Style = AnsiColor::Yellow.on_default();
@@ -16,7 +18,7 @@ pub(crate) const LABEL: Style = AnsiColor::Green.on_default();
 const TOKEN_CELLS: usize = 13;
 const LAYER_CELLS: usize = 4;
 /// Cells of a full bar.
-const BAR_CELLS: usize = 6;
+pub(crate) const BAR_CELLS: usize = 6;
 /// Cells of a feature beside its label: bar, value, index and what is between them.
 const NUMBER_CELLS: usize = BAR_CELLS + 15;
 /// Cells of a label; what does not fit is cut.
@@ -89,7 +91,7 @@ pub(crate) fn width() -> usize {
 }
 
 /// A bar of `share` of its full length, in eighths of a cell.
-fn bar(share: f32) -> String {
+pub(crate) fn bar(share: f32) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
     let eighths = (share.clamp(0.0, 1.0) * (BAR_CELLS * 8) as f32).round() as usize;
@@ -125,14 +127,26 @@ pub(crate) fn harmless(text: &str) -> String {
 
 /// `text`, or as much of it as `cells` hold.
 pub(crate) fn cut(text: &str, cells: usize) -> String {
-    if text.chars().count() <= cells {
+    if text.width() <= cells {
         return text.to_owned();
     }
-    text.chars().take(cells.saturating_sub(1)).chain(['…']).collect()
+    let mut out = String::new();
+    let mut room = cells.saturating_sub(1);
+    for grapheme in text.graphemes(true) {
+        match room.checked_sub(grapheme.width()) {
+            Some(left) => room = left,
+            None => break,
+        }
+        out.push_str(grapheme);
+    }
+    if cells > 0 {
+        out.push('…');
+    }
+    out
 }
 
 pub(crate) fn pad(text: &str, cells: usize) -> String {
-    let missing = cells.saturating_sub(text.chars().count());
+    let missing = cells.saturating_sub(text.width());
     format!("{text}{}", " ".repeat(missing))
 }
 
@@ -144,6 +158,16 @@ mod tests {
     fn what_a_terminal_would_act_on_is_written_out() {
         assert_eq!(visible(" red\n\u{1b}[31m"), "·red⏎\\u{1b}[31m");
         assert_eq!(harmless("red\n\u{1b}[31m"), "red\n[31m");
+    }
+
+    #[test]
+    fn what_is_cut_or_padded_is_measured_in_cells() {
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
+        assert_eq!(cut("word", 0), "");
+        assert_eq!(pad("日本", 6), "日本  ");
     }
 
     #[test]

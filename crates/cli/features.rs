@@ -13,6 +13,7 @@ use nanoscope_sae::{Geometry, Sae};
 use crate::args::{By, FeaturesArgs};
 use crate::feature_json::to_json;
 use crate::feature_lines::print;
+use crate::feature_page::print_pages;
 use crate::feature_text::{FeatureText, read_text};
 use crate::load::Scope;
 use crate::output::Hint;
@@ -183,11 +184,7 @@ impl<'s> Found<'s> {
                 "they are read from labels.json in the SAE's folder: {\"417\": \"adjectives\"}",
             )
         })?;
-        let word = word.to_lowercase();
-        let has = |feature: &u32| {
-            labels.get(*feature).is_some_and(|label| label.to_lowercase().contains(&word))
-        };
-        let features = (0..self.sae.config().d_sae() as u32).filter(has);
+        let features = labelled(labels, self.sae.config().d_sae(), word);
         Ok(features.map(|feature| Entry { feature, key: None }).collect())
     }
 
@@ -210,6 +207,42 @@ impl<'s> Found<'s> {
         let spec = format!("{}:{feature}:add:{}", self.hook, two_digits(value));
         (value > 0.0).then(|| spec.parse().expect("the form of an intervention"))
     }
+}
+
+/// The page of one feature, without a text, for lines of `width` cells.
+pub(crate) fn page(scope: &Scope, hook: HookPoint, feature: usize, width: usize) -> Result<String> {
+    let sae = scope.model.sae(hook)?;
+    sae.config().check_feature(feature)?;
+    let found = Found {
+        scope,
+        hook,
+        sae,
+        asked: Asked::Pages(Vec::new()),
+        text: None,
+        own_text: false,
+        against: None,
+        special: false,
+        entries: vec![Entry { feature: feature as u32, key: None }],
+        all: 1,
+        steer: None,
+    };
+    let pages = found.pages(&[feature], ON_A_PAGE)?;
+    let mut out = Vec::new();
+    print_pages(&mut out, &found, &pages, width)?;
+    Ok(anstream::adapter::strip_str(&String::from_utf8_lossy(&out)).to_string())
+}
+
+/// The features of `d_sae` with `word` in their label, in small or large letters.
+pub(crate) fn labelled<'l>(
+    labels: &'l Labels,
+    d_sae: usize,
+    word: &str,
+) -> impl Iterator<Item = u32> + use<'l> {
+    let word = word.to_lowercase();
+    let has = move |feature: &u32| {
+        labels.get(*feature).is_some_and(|label| label.to_lowercase().contains(&word))
+    };
+    (0..d_sae as u32).filter(has)
 }
 
 /// The SAE at `hook`; without one the deepest.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use anyhow::Result;
-use nanoscope_runtime::{EndReason, Generation, Sampling, Step};
+use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
 use crate::args::GenerateArgs;
@@ -17,14 +17,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
     let prompt =
         if args.chat { scope.encode_chat(&args.prompt)? } else { scope.encode(&args.prompt)? };
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
-        max_tokens: args.max_tokens,
-        ..Sampling::default()
-    };
+    let sampling = args.sampling.sampling(args.max_tokens);
     let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan)?, &sampling)?;
     if args.json {
         print_json(&scope, &mut generation, args.top)
@@ -99,7 +92,18 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         writeln!(out, "{}", steered::line(&applied))?;
     }
     let end = generation.end().expect("the iterator was driven to its end");
-    let why = match end {
+    let why = why(&end);
+    if std::io::stderr().is_terminal() {
+        anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
+    } else if !why.is_empty() {
+        anstream::eprintln!("{tokens} tokens{why}");
+    }
+    Ok(())
+}
+
+/// Why a text ended, to be put after a number of tokens; nothing if that was asked for.
+pub(crate) fn why(end: &EndReason) -> String {
+    match end {
         EndReason::MaxTokens => String::new(),
         EndReason::Stop { .. } => ", the model ended its text".to_owned(),
         EndReason::Condition { condition, value } => {
@@ -109,11 +113,5 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
             format!(", the context of {capacity} tokens is full")
         }
         EndReason::NotFinite => ", the logits are not finite".to_owned(),
-    };
-    if std::io::stderr().is_terminal() {
-        anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
-    } else if !why.is_empty() {
-        anstream::eprintln!("{tokens} tokens{why}");
     }
-    Ok(())
 }

@@ -10,7 +10,9 @@ use nanoscope_checkpoint::{
     load_vector,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Splice, Target};
+use nanoscope_runtime::{
+    Condition, InterpretableModel, Intervention, Plan, Splice, Target, VectorName,
+};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
 
@@ -32,7 +34,31 @@ pub(crate) struct Loaded {
 pub(crate) struct Scope {
     pub(crate) model: InterpretableModel,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
+    /// Whether the model lies where nanochat puts those that learned conversations.
+    pub(crate) converses: bool,
 }
+
+/// What a plan is made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PlanParts {
+    pub(crate) track: BTreeSet<HookPoint>,
+    pub(crate) steer: Vec<Intervention>,
+    pub(crate) vectors: Vec<(VectorName, Vec<f32>)>,
+    pub(crate) stop_when: Vec<Condition>,
+}
+
+impl PlanParts {
+    pub(crate) fn plan(&self) -> Plan {
+        let plan = self.track.iter().copied().fold(Plan::new(), Plan::track);
+        let vectors = self.vectors.iter().cloned();
+        let plan = vectors.fold(plan, |plan, (name, values)| plan.vector(name, values));
+        let plan = self.steer.iter().cloned().fold(plan, Plan::intervene);
+        self.stop_when.iter().copied().fold(plan, Plan::stop_when)
+    }
+}
+
+/// nanochat's folders of checkpoints that were trained on conversations.
+const CONVERSING: [&str; 3] = ["mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints"];
 
 /// From this size on loading shows its progress.
 const WORTH_A_BAR: u64 = 100 << 20;
@@ -75,7 +101,12 @@ pub(crate) fn tokenizer<'m>(
 
 impl Scope {
     pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
-        let (mut model, paths) = load_bare(args)?;
+        let loaded = Loaded::new(&args.gpt)?;
+        let paths = sae_paths(&loaded, args);
+        let converses = CONVERSING
+            .iter()
+            .any(|dir| loaded.files.weights.components().any(|part| part.as_os_str() == *dir));
+        let mut model = loaded.model;
         let device = model.gpt().device().clone();
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
@@ -89,39 +120,40 @@ impl Scope {
                 put.with_context(|| format!("{} does not fit the model", sae.path.display()))?;
             labels.insert(hook, sae.labels);
         }
-        Ok(Self { model, labels })
+        Ok(Self { model, labels, converses })
     }
 
     /// The plan that the flags ask for.
     pub(crate) fn plan(&self, args: &PlanArgs) -> Result<Plan> {
-        let mut plan = Plan::new();
+        Ok(self.plan_parts(args)?.plan())
+    }
+
+    pub(crate) fn plan_parts(&self, args: &PlanArgs) -> Result<PlanParts> {
+        let mut parts = PlanParts { stop_when: args.stop_when.clone(), ..PlanParts::default() };
         for track in &args.track {
             match track {
-                Track::Hook(hook) => plan = plan.track(*hook),
+                Track::Hook(hook) => drop(parts.track.insert(*hook)),
                 Track::All if self.model.saes().is_empty() => {
                     let hint = Hint::new("there is no SAE to track", "load one with --sae PATH");
                     return Err(hint.into());
                 }
-                Track::All => plan = self.model.saes().keys().copied().fold(plan, Plan::track),
+                Track::All => parts.track.extend(self.model.saes().keys()),
             }
         }
-        if args.track.is_empty()
-            && let Some(&deepest) = self.model.saes().keys().next_back()
-        {
-            plan = plan.track(deepest);
+        if args.track.is_empty() {
+            parts.track.extend(self.model.saes().keys().next_back());
         }
-        let mut interventions = args.steer.clone();
+        parts.steer.clone_from(&args.steer);
         if args.splice == Some(SpliceArg::Reconstruct) {
-            for intervention in &mut interventions {
+            for intervention in &mut parts.steer {
                 intervention.splice = Splice::Reconstruct;
             }
         }
         for path in &args.steer_file {
-            interventions.extend(read_interventions(path)?);
+            parts.steer.extend(read_interventions(path)?);
         }
-        plan = vectors(plan, &args.vector, &interventions)?;
-        plan = interventions.into_iter().fold(plan, Plan::intervene);
-        Ok(args.stop_when.iter().copied().fold(plan, Plan::stop_when))
+        parts.vectors = vectors(&args.vector, &parts.steer)?;
+        Ok(parts)
     }
 
     /// The ids of `text` with `<|bos|>` before it, as nanochat's models are prompted.
@@ -145,17 +177,23 @@ impl Scope {
 
 /// The model with its tokenizer, and where its SAEs are.
 pub(crate) fn load_bare(args: &ModelArgs) -> Result<(InterpretableModel, Vec<SaePath>)> {
-    let Loaded { model, demo, .. } = Loaded::new(&args.gpt)?;
-    let paths = match (&demo, args.sae.is_empty()) {
-        (Some(demo), true) => vec![demo.join(demo::SAES).into()],
-        _ => args.sae.clone(),
-    };
-    Ok((model, paths))
+    let loaded = Loaded::new(&args.gpt)?;
+    let paths = sae_paths(&loaded, args);
+    Ok((loaded.model, paths))
 }
 
-/// The plan with the vectors that flags name. Of a control vector each layer has its own, so which
+/// The SAEs that are meant: the demo's with the demo, if none are named.
+fn sae_paths(loaded: &Loaded, args: &ModelArgs) -> Vec<SaePath> {
+    match (&loaded.demo, args.sae.is_empty()) {
+        (Some(demo), true) => vec![demo.join(demo::SAES).into()],
+        _ => args.sae.clone(),
+    }
+}
+
+/// The vectors that flags name. Of a control vector each layer has its own, so which
 /// one is meant follows from where it is used.
-fn vectors(mut plan: Plan, flags: &[VectorFlag], used: &[Intervention]) -> Result<Plan> {
+fn vectors(flags: &[VectorFlag], used: &[Intervention]) -> Result<Vec<(VectorName, Vec<f32>)>> {
+    let mut vectors = Vec::new();
     for VectorFlag { name, path, key } in flags {
         let uses = used.iter().filter(|used| used.target == Target::Vector(name.clone()));
         let layers: BTreeSet<_> = uses.map(|used| used.hook.layer()).collect();
@@ -168,9 +206,9 @@ fn vectors(mut plan: Plan, flags: &[VectorFlag], used: &[Intervention]) -> Resul
             return Err(Hint::new("one control vector is used in several layers", hint).into());
         }
         let layer = layers.first().copied().flatten();
-        plan = plan.vector(name.clone(), load_vector(path, key.as_deref(), layer)?);
+        vectors.push((name.clone(), load_vector(path, key.as_deref(), layer)?));
     }
-    Ok(plan)
+    Ok(vectors)
 }
 
 fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {

@@ -1,6 +1,7 @@
 //! The command line: flags to calls, results to text.
 
 mod args;
+mod chat;
 mod collect;
 mod collect_args;
 mod convert;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         None => output::welcome(),
         Some(Command::Generate(args)) => generate::generate(args),
+        Some(Command::Chat(args)) => {
+            return chat::chat(args).unwrap_or_else(|e| output::report(&e));
+        }
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Features(args)) => features::features(args),
         Some(Command::Dashboard(args)) => dashboard::dashboard(args),

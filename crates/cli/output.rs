@@ -39,6 +39,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
+    complain(error);
+    if is_bad_flag(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// Prints `error` with its causes and a hint.
+pub(crate) fn complain(error: &anyhow::Error) {
     // Names from files are part of it, and a terminal acts on some characters.
     anstream::eprintln!("{BAD}error{BAD:#}: {}", harmless(&error.to_string()));
     for cause in error.chain().skip(1) {
@@ -47,7 +53,6 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = hint(error) {
         anstream::eprintln!("{SOFT}hint{SOFT:#}: {hint}");
     }
-    if is_bad_flag(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// Whether the error is the value of a flag that means nothing, whatever the files hold.
@@ -171,7 +176,7 @@ pub(crate) fn note(text: &str) {
     anstream::eprintln!("{SOFT}note{SOFT:#}: {text}");
 }
 
-/// Four commands to begin with.
+/// Commands to begin with.
 pub(crate) fn welcome() -> anyhow::Result<()> {
     writeln!(
         anstream::stdout(),
@@ -189,6 +194,8 @@ happens when you turn them. A small model is built in; try
       the features to turn
   {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
       your own model and SAEs
+  {SOFT}nanoscope chat{SOFT:#}
+      all of it live: write, steer and look at the features of each token
 
 nanoscope help lists all commands, nanoscope help generate its flags."
     )?;

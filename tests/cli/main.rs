@@ -1,5 +1,6 @@
 //! The binary as a user runs it, on the built-in demo.
 
+mod chat;
 mod eval;
 mod features;
 

@@ -52,7 +52,11 @@ impl Sampling {
         Self { temperature: 0.0, max_tokens, ..Self::default() }
     }
 
-    pub(crate) fn check(&self) -> Result<(), RuntimeError> {
+    /// Whether each parameter is in its range.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Sampling`] for the first that is not.
+    pub fn check(&self) -> Result<(), RuntimeError> {
         let wrong = |parameter, found: String, expected| {
             Err(RuntimeError::Sampling { parameter, found, expected })
         };

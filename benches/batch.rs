@@ -1,0 +1,80 @@
+//! What generations gain from sharing their passes, against one alone, in one run.
+//!
+//! `cargo bench --bench batch`
+//!
+//! Each round lets every number of generations make some tokens, in turn, so that all see the same
+//! machine; what is said is the median over the rounds, as tokens per second of all generations
+//! together over those of one alone.
+
+use std::path::Path;
+use std::time::Instant;
+
+use nanoscope_checkpoint::{ModelFiles, load_sae};
+use nanoscope_runtime::{Batch, InterpretableModel, Plan, Progress, Sampling};
+use nanoscope_transformer::{Era, Gpt, GptShape};
+
+const TOGETHER: [usize; 6] = [1, 2, 4, 8, 16, 64];
+const ROUNDS: usize = 5;
+
+fn main() {
+    let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+    let files = ModelFiles::find(&demo).expect("the demo is in the repository");
+    let gpt = files.load(None, &device, &mut |_, _| {}).expect("the demo loads").gpt;
+    let loaded = load_sae(&demo.join("saes/layer_3"), &device).expect("it loads");
+    let hook = loaded.hook().expect("its file says where it belongs");
+    let model = InterpretableModel::new(gpt).with_sae(hook, loaded.sae).expect("it fits");
+    let steer = format!("{hook}:5:add:0.5").parse().expect("it is well formed");
+    race("demo, nothing asked for", &model, &Plan::new(), 32);
+    race("demo, one SAE tracked", &model, &Plan::new().track(hook), 32);
+    race("demo, tracked and steered", &model, &Plan::new().track(hook).intervene(steer), 32);
+
+    let shape = GptShape {
+        sequence_len: 512,
+        vocab_size: 32_768,
+        n_layer: 12,
+        n_head: 6,
+        n_kv_head: 6,
+        n_embd: 768,
+    };
+    let config = Era::E6.config(shape, Some("SSSL")).expect("the sizes make a model");
+    let model = InterpretableModel::new(Gpt::random(config, 1, &device));
+    race("d12, nothing asked for", &model, &Plan::new(), 4);
+}
+
+fn race(name: &str, model: &InterpretableModel, plan: &Plan, tokens: usize) {
+    let mut speeds = vec![Vec::new(); TOGETHER.len()];
+    for _ in 0..ROUNDS {
+        for (speeds, n) in speeds.iter_mut().zip(TOGETHER) {
+            let mut batch = Batch::new(model, 0);
+            let mut all: Vec<_> = (0..n)
+                .map(|row| {
+                    // Each stands somewhere else.
+                    let prompt: Vec<u32> = (0..8 + row as u32).collect();
+                    let sampling = Sampling { max_tokens: tokens + 1, ..Sampling::default() };
+                    batch.begin(&prompt, plan, &sampling).expect("the plan is good")
+                })
+                .collect();
+            let mut rows: Vec<_> = all.iter_mut().collect();
+            while batch.step(&mut rows).contains(&Progress::Prompt) {}
+            let started = Instant::now();
+            let mut made = 0;
+            for _ in 1..tokens {
+                let progress = batch.step(&mut rows);
+                made += progress.iter().filter(|p| matches!(p, Progress::Step(_))).count();
+            }
+            speeds.push(made as f64 / started.elapsed().as_secs_f64());
+        }
+    }
+    println!("{name}");
+    let alone = median(&mut speeds[0]);
+    for (speeds, n) in speeds.iter_mut().zip(TOGETHER) {
+        let speed = median(speeds);
+        println!("  {n:>3} together: {speed:>8.0} tokens/s, {:.2} x one alone", speed / alone);
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,377 @@
+//! What can be said to the dialogue beside text: lines that begin with a slash.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use nanoscope_hooks::HookPoint;
+
+use super::mode::Mode;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Command {
+    Help,
+    Mode(Mode),
+    /// The hook points whose SAEs are tracked from now on; none says which are.
+    Track(Option<Tracked>),
+    /// An intervention as it was written.
+    Steer(String),
+    /// Takes the N-th intervention away, from 1, or all.
+    SteerOff(Option<usize>),
+    Steers,
+    Compare(Option<bool>),
+    Shade(ShadeBy),
+    Feature(FeatureName),
+    Find(String),
+    /// None draws one for each text.
+    Seed(Option<u64>),
+    Set(Setting),
+    Again,
+    More(String),
+    Save {
+        path: PathBuf,
+        overwrite: bool,
+    },
+    Clear,
+    Quit,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Tracked {
+    All,
+    None,
+    Hooks(Vec<HookPoint>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ShadeBy {
+    Auto,
+    Off,
+    Feature(FeatureName),
+}
+
+/// A feature, of the deepest tracked SAE if no hook point is named.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FeatureName {
+    pub(crate) hook: Option<HookPoint>,
+    pub(crate) index: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Setting {
+    Temperature(f32),
+    TopK(Option<usize>),
+    TopP(Option<f32>),
+    MaxTokens(usize),
+}
+
+/// A command as the help shows it.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) name: &'static str,
+    pub(crate) takes: &'static str,
+    pub(crate) does: &'static str,
+}
+
+const fn usage(name: &'static str, takes: &'static str, does: &'static str) -> Usage {
+    Usage { name, takes, does }
+}
+
+/// Every command, in the order of the help.
+pub(crate) const COMMANDS: [Usage; 17] = [
+    usage("/help", "", "list the commands and keys"),
+    usage("/again", "", "the last prompt once more, with what is set now"),
+    usage("/more", "[TEXT]", "go on with the story, after TEXT; an empty line does it too"),
+    usage("/steer", "SPEC | off [N]", "change a feature: 1909:add:27, or HOOK:1909:ablate"),
+    usage("/steers", "", "list what is steered"),
+    usage("/compare", "[on|off]", "the text without steering beside the steered one"),
+    usage("/track", "HOOK… | all | none", "whose features are shown"),
+    usage("/shade", "[HOOK:]N | auto | off", "shade tokens by this feature"),
+    usage("/feature", "[HOOK:]N", "all that is known of a feature"),
+    usage("/find", "WORD", "features with a word in their label"),
+    usage("/seed", "N | random", "same seed, same text"),
+    usage(
+        "/set",
+        "temperature|top-k|top-p|max-tokens V",
+        "how tokens are chosen; off takes a limit away",
+    ),
+    usage("/mode", "chat | story", "talk with the model, or let it go on with a text"),
+    usage("/save", "FILE", "write the texts with their features as JSON; /save! overwrites"),
+    usage("/clear", "", "forget the texts"),
+    usage("/quit", "", "leave"),
+    usage("//", "TEXT", "a text that begins with a slash"),
+];
+
+impl Command {
+    /// Reads a line that begins with a slash.
+    pub(crate) fn parse(line: &str) -> Result<Self> {
+        let line = line.trim();
+        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        if rest.is_empty() && needs_more(name) {
+            bail!("{name} takes {}", takes(name));
+        }
+        let command = match name {
+            "/help" | "/?" => return Ok(Self::Help),
+            "/mode" => Self::Mode(rest.parse()?),
+            "/track" => Self::Track(tracked(rest)?),
+            "/steer" => steer(rest)?,
+            "/steers" => Self::Steers,
+            "/compare" => Self::Compare(match rest {
+                "" => None,
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => bail!("/compare takes on or off, not `{rest}`"),
+            }),
+            "/shade" => Self::Shade(match rest {
+                "auto" => ShadeBy::Auto,
+                "off" => ShadeBy::Off,
+                _ => ShadeBy::Feature(feature(rest)?),
+            }),
+            "/feature" => Self::Feature(feature(rest)?),
+            "/find" => Self::Find(rest.to_owned()),
+            "/seed" => Self::Seed(match rest {
+                "random" => None,
+                _ => Some(number("/seed", rest, "a whole number or `random`")?),
+            }),
+            "/set" => Self::Set(setting(rest)?),
+            "/again" => Self::Again,
+            "/more" => Self::More(rest.to_owned()),
+            "/save" | "/save!" => Self::Save { path: rest.into(), overwrite: name.ends_with('!') },
+            "/clear" => Self::Clear,
+            "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
+            _ => bail!("there is no command {name}; /help lists them"),
+        };
+        if !rest.is_empty() && takes(name).is_empty() && name != "/save!" {
+            bail!("{name} takes nothing, not `{rest}`");
+        }
+        Ok(command)
+    }
+}
+
+fn takes(name: &str) -> &'static str {
+    COMMANDS.iter().find(|usage| usage.name == name.trim_end_matches('!')).map_or("", |u| u.takes)
+}
+
+/// Whether a command means nothing without an argument.
+fn needs_more(name: &str) -> bool {
+    const ALONE: [&str; 3] = ["/more", "/compare", "/track"];
+    !takes(name).is_empty() && !ALONE.contains(&name)
+}
+
+fn number<T: std::str::FromStr>(name: &str, text: &str, expected: &str) -> Result<T> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => bail!("{name} takes {expected}, not `{text}`"),
+    }
+}
+
+fn tracked(rest: &str) -> Result<Option<Tracked>> {
+    Ok(match rest {
+        "" => None,
+        "all" => Some(Tracked::All),
+        "none" => Some(Tracked::None),
+        _ => {
+            let hooks = rest.split([' ', ',']).filter(|word| !word.is_empty());
+            Some(Tracked::Hooks(hooks.map(str::parse).collect::<Result<_, _>>()?))
+        }
+    })
+}
+
+fn steer(rest: &str) -> Result<Command> {
+    match rest.split_once(' ').unwrap_or((rest, "")) {
+        ("off", "") => Ok(Command::SteerOff(None)),
+        ("off", which) => {
+            let which = which.trim();
+            Ok(Command::SteerOff(Some(number("/steer off", which, "a number from /steers")?)))
+        }
+        _ => Ok(Command::Steer(rest.to_owned())),
+    }
+}
+
+fn feature(text: &str) -> Result<FeatureName> {
+    let (hook, index) = match text.rsplit_once(':') {
+        Some((hook, index)) => (Some(hook.parse()?), index),
+        None => (None, text),
+    };
+    match index.trim_start_matches('#').parse() {
+        Ok(index) => Ok(FeatureName { hook, index }),
+        Err(_) => bail!("`{text}` is not a feature: 1909, or blocks.3.hook_resid_post:1909"),
+    }
+}
+
+fn setting(rest: &str) -> Result<Setting> {
+    let Some((name, value)) = rest.split_once(char::is_whitespace) else {
+        bail!("/set takes {}", takes("/set"));
+    };
+    let (value, is_off) = (value.trim(), value.trim() == "off");
+    Ok(match name {
+        "temperature" => Setting::Temperature(number(name, value, "a number")?),
+        "top-k" if is_off => Setting::TopK(None),
+        "top-k" => Setting::TopK(Some(number(name, value, "a whole number or `off`")?)),
+        "top-p" if is_off => Setting::TopP(None),
+        "top-p" => Setting::TopP(Some(number(name, value, "a number or `off`")?)),
+        "max-tokens" => Setting::MaxTokens(number(name, value, "a whole number")?),
+        _ => bail!("there is no setting {name}: temperature, top-k, top-p or max-tokens"),
+    })
+}
+
+/// What a line may go on with.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Completion {
+    /// The line with all that is certain added.
+    pub(crate) line: String,
+    /// The words that fit, if several do.
+    pub(crate) choices: Vec<String>,
+}
+
+/// Completes the last word of `line`: a command, or what it takes.
+pub(crate) fn complete(line: &str, hooks: &[HookPoint]) -> Completion {
+    let (before, word) = match line.rsplit_once(char::is_whitespace) {
+        Some((_, word)) => line.split_at(line.len() - word.len()),
+        None => ("", line),
+    };
+    let words: Vec<String> = match before.split_whitespace().next() {
+        None if word.starts_with('/') => {
+            COMMANDS.iter().map(|usage| usage.name.to_owned()).filter(|name| name != "//").collect()
+        }
+        None => Vec::new(),
+        Some(name) => {
+            let hooks = hooks.iter().map(ToString::to_string);
+            let fixed: &[&str] = match name {
+                "/track" => &["all", "none"],
+                "/steer" => &["off"],
+                "/shade" => &["auto", "off"],
+                "/feature" => &[],
+                "/mode" => return among(before, word, &["chat", "story"].map(str::to_owned)),
+                "/compare" => return among(before, word, &["on", "off"].map(str::to_owned)),
+                "/seed" => return among(before, word, &["random".to_owned()]),
+                "/set" => {
+                    let names = ["temperature", "top-k", "top-p", "max-tokens"];
+                    return among(before, word, &names.map(str::to_owned));
+                }
+                _ => return Completion { line: line.to_owned(), choices: Vec::new() },
+            };
+            hooks.chain(fixed.iter().map(|&word| word.to_owned())).collect()
+        }
+    };
+    among(before, word, &words)
+}
+
+fn among(before: &str, word: &str, words: &[String]) -> Completion {
+    let fits: Vec<&String> = words.iter().filter(|fit| fit.starts_with(word)).collect();
+    match fits.as_slice() {
+        [] => Completion { line: format!("{before}{word}"), choices: Vec::new() },
+        // A hook point in a specification goes on with a colon.
+        [one] if one.contains("hook_") => {
+            let is_list = before.starts_with("/track");
+            let end = if is_list { " " } else { ":" };
+            Completion { line: format!("{before}{one}{end}"), choices: Vec::new() }
+        }
+        [one] => Completion { line: format!("{before}{one} "), choices: Vec::new() },
+        [first, rest @ ..] => {
+            let shared = rest.iter().fold(first.len(), |shared, fit| {
+                let same = first.bytes().zip(fit.bytes()).take_while(|(a, b)| a == b).count();
+                shared.min(same)
+            });
+            Completion {
+                line: format!("{before}{}", &first[..shared]),
+                choices: fits.into_iter().cloned().collect(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOK: HookPoint = HookPoint::ResidPost(3);
+
+    #[track_caller]
+    fn parsed(line: &str) -> Command {
+        Command::parse(line).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(line: &str) -> String {
+        Command::parse(line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        let feature = |hook| FeatureName { hook, index: 1909 };
+        let save = |overwrite| Command::Save { path: "a b.json".into(), overwrite };
+        let cases = [
+            ("/help", Command::Help),
+            ("/again", Command::Again),
+            ("/more", Command::More(String::new())),
+            ("/more and then", Command::More("and then".to_owned())),
+            ("/steer 1909:add:27", Command::Steer("1909:add:27".to_owned())),
+            ("/steer off", Command::SteerOff(None)),
+            ("/steer off  2", Command::SteerOff(Some(2))),
+            ("/steers", Command::Steers),
+            ("/compare", Command::Compare(None)),
+            ("/compare off", Command::Compare(Some(false))),
+            ("/track", Command::Track(None)),
+            ("/track all", Command::Track(Some(Tracked::All))),
+            (
+                "/track blocks.3.hook_resid_post, hook_embed",
+                Command::Track(Some(Tracked::Hooks(vec![HOOK, HookPoint::Embed]))),
+            ),
+            ("/shade auto", Command::Shade(ShadeBy::Auto)),
+            ("/shade #1909", Command::Shade(ShadeBy::Feature(feature(None)))),
+            ("/feature blocks.3.hook_resid_post:1909", Command::Feature(feature(Some(HOOK)))),
+            ("/find little dog", Command::Find("little dog".to_owned())),
+            ("/seed 7", Command::Seed(Some(7))),
+            ("/seed random", Command::Seed(None)),
+            ("/set temperature 0.5", Command::Set(Setting::Temperature(0.5))),
+            ("/set top-k off", Command::Set(Setting::TopK(None))),
+            ("/set top-p 0.9", Command::Set(Setting::TopP(Some(0.9)))),
+            ("/set max-tokens 20", Command::Set(Setting::MaxTokens(20))),
+            ("/mode chat", Command::Mode(Mode::Chat)),
+            ("/save a b.json", save(false)),
+            ("/save! a b.json", save(true)),
+            ("  /clear ", Command::Clear),
+            ("/quit", Command::Quit),
+        ];
+        for (line, command) in cases {
+            assert_eq!(parsed(line), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_with_what_would_be() {
+        assert_eq!(refused("/stear 3"), "there is no command /stear; /help lists them");
+        assert_eq!(refused("/steer"), "/steer takes SPEC | off [N]");
+        assert_eq!(refused("/save!"), "/save! takes FILE");
+        assert_eq!(refused("/again now"), "/again takes nothing, not `now`");
+        assert_eq!(refused("/seed -1"), "/seed takes a whole number or `random`, not `-1`");
+        assert_eq!(refused("/compare maybe"), "/compare takes on or off, not `maybe`");
+        assert!(refused("/set temperature").starts_with("/set takes temperature|top-k"));
+        assert!(refused("/set heat 3").starts_with("there is no setting heat"));
+        assert!(refused("/feature dog").starts_with("`dog` is not a feature"));
+        assert!(refused("/steer off x").contains("a number from /steers"));
+        assert!(Command::parse("/track blocks.x").is_err());
+        assert!(Command::parse("/mode prose").is_err());
+    }
+
+    #[test]
+    fn tab_completes_commands_and_what_they_take() {
+        let hooks = [HookPoint::ResidPost(2), HOOK];
+        let completed = |line: &str| complete(line, &hooks);
+        let one = |line: &str| Completion { line: line.to_owned(), choices: Vec::new() };
+
+        assert_eq!(completed("/ag"), one("/again "));
+        assert_eq!(completed("/st").line, "/steer");
+        assert_eq!(completed("/st").choices, ["/steer", "/steers"]);
+        assert_eq!(completed("/track bl").line, "/track blocks.");
+        assert_eq!(completed("/track bl").choices.len(), 2);
+        assert_eq!(completed("/track blocks.3"), one("/track blocks.3.hook_resid_post "));
+        assert_eq!(completed("/steer blocks.3"), one("/steer blocks.3.hook_resid_post:"));
+        assert_eq!(completed("/set temp"), one("/set temperature "));
+        assert_eq!(completed("/mode s"), one("/mode story "));
+        assert_eq!(completed("a story"), one("a story"));
+        assert_eq!(completed("/nothing x"), one("/nothing x"));
+        assert_eq!(completed(""), one(""));
+    }
+}

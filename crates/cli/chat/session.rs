@@ -1,0 +1,386 @@
+//! The dialogue without a screen: what is set, what was written, and what a line does to them.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nanoscope_checkpoint::{Labels, write_atomically};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Sampling, Target, VectorName};
+use serde_json::json;
+
+use super::command::Command;
+use super::mode::Mode;
+use super::turn::{State, Take, Turn};
+use super::worker::{Job, News, Prompt};
+use crate::display::visible;
+use crate::load::PlanParts;
+
+/// Seeds that are drawn are short enough to be typed.
+const SEEDS: u64 = 1_000_000;
+
+/// What the dialogue knows of the model.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// How many features the SAE at each hook point has.
+    pub(crate) saes: BTreeMap<HookPoint, usize>,
+    pub(crate) labels: BTreeMap<HookPoint, Labels>,
+}
+
+/// What tokens are shaded by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shade {
+    /// What is looked at: the steered feature, or the strongest of the token in the panel.
+    Auto,
+    Off,
+    Feature(HookPoint, u32),
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) facts: Facts,
+    pub(crate) mode: Mode,
+    pub(crate) parts: PlanParts,
+    pub(crate) compare: bool,
+    pub(crate) sampling: Sampling,
+    /// Whether each text gets a seed of its own.
+    pub(crate) draws_seeds: bool,
+    pub(crate) shade: Shade,
+    pub(crate) turns: Vec<Turn>,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Reply {
+    Say(String),
+    Work(Job),
+    /// The texts are forgotten.
+    Cleared,
+    Quit,
+}
+
+impl Session {
+    pub(crate) fn new(facts: Facts, mode: Mode, parts: PlanParts, sampling: Sampling) -> Self {
+        Self {
+            facts,
+            mode,
+            parts,
+            compare: false,
+            sampling,
+            draws_seeds: false,
+            shade: Shade::Auto,
+            turns: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.turns.last().is_some_and(|turn| turn.state == State::Running)
+    }
+
+    /// Does what `line` says; `cells` is how wide a page may be.
+    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
+        if let Some(text) = line.strip_prefix("//") {
+            return self.ask(&format!("/{text}"));
+        }
+        if line.trim_start().starts_with('/') {
+            return self.obey(Command::parse(line)?, cells);
+        }
+        if !line.trim().is_empty() {
+            return self.ask(line);
+        }
+        match self.mode {
+            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
+            _ => Ok(Reply::Say(String::new())),
+        }
+    }
+
+    /// Puts a person's line to the model.
+    fn ask(&mut self, text: &str) -> Result<Reply> {
+        let prompt = match self.mode {
+            Mode::Story => Prompt::Story(text.to_owned()),
+            Mode::Chat => {
+                let so_far = self.turns.iter().filter(|turn| {
+                    turn.mode == Mode::Chat && !turn.superseded && !turn.ids.is_empty()
+                });
+                Prompt::Chat { before: so_far.map(Turn::own_ids).collect(), text: text.to_owned() }
+            }
+        };
+        self.begin(self.mode, text, prompt)
+    }
+
+    pub(crate) fn more(&mut self, text: String) -> Result<Reply> {
+        self.check_idle()?;
+        match self.turns.iter().rev().find(|turn| !turn.ids.is_empty()) {
+            Some(turn) if turn.mode == Mode::Story => {
+                let prompt = Prompt::More { before: turn.all_ids(), text: text.clone() };
+                self.begin(Mode::Story, &text, prompt)
+            }
+            _ => bail!("there is no story to go on with; write how one begins"),
+        }
+    }
+
+    pub(crate) fn again(&mut self) -> Result<Reply> {
+        self.check_idle()?;
+        let Some(last) = self.turns.iter_mut().rev().find(|turn| !turn.ids.is_empty()) else {
+            bail!("there is no text to write again");
+        };
+        last.superseded = true;
+        let prompt = Prompt::Again { ids: last.ids.clone(), before: last.before };
+        let (mode, asked) = (last.mode, last.asked.clone());
+        self.begin(mode, &asked, prompt)
+    }
+
+    fn begin(&mut self, mode: Mode, asked: &str, prompt: Prompt) -> Result<Reply> {
+        self.check_idle()?;
+        if self.draws_seeds {
+            self.sampling.seed = RandomState::new().build_hasher().finish() % SEEDS;
+        }
+        let steered = !self.parts.steer.is_empty();
+        let default = PlanParts { steer: Vec::new(), vectors: Vec::new(), ..self.parts.clone() };
+        let (takes, plans) = if self.compare && steered {
+            (vec![Take::new(false), Take::new(true)], vec![default, self.used_parts()])
+        } else {
+            (vec![Take::new(steered)], vec![self.used_parts()])
+        };
+        self.turns.push(Turn {
+            mode,
+            asked: asked.to_owned(),
+            ids: Vec::new(),
+            before: 0,
+            sampling: self.sampling.clone(),
+            parts: self.parts.clone(),
+            takes,
+            state: State::Running,
+            superseded: false,
+        });
+        Ok(Reply::Work(Job::Write { prompt, plans, sampling: self.sampling.clone() }))
+    }
+
+    /// The parts with those vectors only that an intervention names.
+    fn used_parts(&self) -> PlanParts {
+        let mut parts = self.parts.clone();
+        let used = |name: &VectorName| {
+            parts.steer.iter().any(|i| matches!(&i.target, Target::Vector(used) if used == name))
+        };
+        let vectors = parts.vectors.iter().filter(|(name, _)| used(name)).cloned();
+        parts.vectors = vectors.collect();
+        parts
+    }
+
+    /// Notes what the worker tells of the last turn. Gives what a person should know beside it.
+    pub(crate) fn record(&mut self, news: News) -> Option<String> {
+        let Some(turn) = self.turns.last_mut().filter(|turn| turn.state == State::Running) else {
+            return match news {
+                News::Page(page) => Some(page),
+                News::Failed(why) => Some(why),
+                _ => None,
+            };
+        };
+        match news {
+            News::Begun { ids, before, forgotten } => {
+                (turn.ids, turn.before) = (ids, before);
+                return (forgotten > 0).then(|| {
+                    let messages = if forgotten == 1 { "message is" } else { "messages are" };
+                    format!("the context is full: the first {forgotten} {messages} left out")
+                });
+            }
+            News::Prompt { take, tokens } => turn.takes[take].tokens = tokens,
+            News::Token { take, token, took } => {
+                let take = &mut turn.takes[take];
+                take.tokens.push(token);
+                take.took = took;
+            }
+            News::End { take, end, applied } => {
+                let take = &mut turn.takes[take];
+                (take.end, take.applied) = (end, applied);
+            }
+            News::Page(page) => return Some(page),
+            News::Done { stopped: false } => turn.state = State::Done,
+            News::Done { stopped: true } => turn.state = State::Stopped,
+            News::Failed(why) => turn.state = State::Failed(why),
+        }
+        None
+    }
+
+    pub(crate) fn check_idle(&self) -> Result<()> {
+        if self.is_running() {
+            bail!("a text is being written; Esc stops it");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn save(&self, path: &Path, overwrite: bool) -> Result<String> {
+        self.check_idle()?;
+        let turns: Vec<&Turn> = self.turns.iter().filter(|turn| !turn.ids.is_empty()).collect();
+        if turns.is_empty() {
+            bail!("there is no text to save");
+        }
+        if !overwrite && path.symlink_metadata().is_ok() {
+            bail!("{} is there already; /save! writes over it", path.display());
+        }
+        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.facts.labels)).collect();
+        let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
+        let text = serde_json::to_vec_pretty(&json).context("the run could not be written down")?;
+        write_atomically(path, &text)?;
+        let texts = if turns.len() == 1 { "prompt" } else { "prompts" };
+        Ok(format!("{} {texts} with what came of them written to {}", turns.len(), path.display()))
+    }
+
+    pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
+        self.facts.labels.get(&hook)?.get(feature).map(visible)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{LATE, job, news, refused, said, session};
+    use super::*;
+
+    fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {
+        let Job::Write { prompt, plans, sampling } = job(session, line) else {
+            panic!("{line} should write a text");
+        };
+        let takes: [&[&str]; 2] = [&[" there", " was"], &[" a", " dog"]];
+        for news in news(&takes[..plans.len()]) {
+            assert_eq!(session.record(news), None);
+        }
+        (prompt, plans, sampling)
+    }
+
+    #[test]
+    fn a_line_begins_a_story_and_an_empty_one_goes_on_with_it() {
+        let mut session = session();
+
+        let (prompt, plans, _) = write(&mut session, "Once");
+        assert_eq!(prompt, Prompt::Story("Once".to_owned()));
+        assert_eq!(plans, [session.parts.clone()]);
+        assert_eq!(session.turns[0].takes[0].text(), " there was");
+
+        let ids = session.turns[0].all_ids();
+        assert_eq!(ids.len(), 4);
+        let more = |text: &str| Prompt::More { before: ids.clone(), text: text.to_owned() };
+        assert_eq!(write(&mut session, "").0, more(""));
+        session.turns.truncate(1);
+        assert_eq!(write(&mut session, "/more and then").0, more("and then"));
+        assert_eq!(write(&mut session, "//slash").0, Prompt::Story("/slash".to_owned()));
+    }
+
+    #[test]
+    fn a_message_follows_the_conversation_without_what_was_written_again() {
+        let mut session = session();
+        said(&mut session, "/mode chat");
+
+        write(&mut session, "Hi");
+        write(&mut session, "/again");
+        let (prompt, ..) = write(&mut session, "And?");
+
+        // What the first turn added after `<|bos|>`: a token of the message, two of the answer.
+        let own = session.turns[1].own_ids();
+        assert_eq!(own.len(), 3);
+        assert_eq!(prompt, Prompt::Chat { before: vec![own], text: "And?".to_owned() });
+        assert_eq!(
+            refused(&mut session, "/more"),
+            "there is no story to go on with; write how one begins"
+        );
+    }
+
+    #[test]
+    fn again_runs_the_same_ids_with_what_is_set_now() {
+        let mut session = session();
+        assert_eq!(refused(&mut session, "/again"), "there is no text to write again");
+        write(&mut session, "Once");
+
+        said(&mut session, "/seed 7");
+        let (prompt, _, sampling) = write(&mut session, "/again");
+
+        assert_eq!(prompt, Prompt::Again { ids: vec![0, 5], before: 1 });
+        assert_eq!(sampling.seed, 7);
+        assert_eq!(session.turns[1].asked, "Once");
+    }
+
+    #[test]
+    fn a_comparison_writes_the_text_without_steering_and_the_steered_one() {
+        let mut session = session();
+        assert!(said(&mut session, "/compare on").contains("once something is steered"));
+        assert_eq!(write(&mut session, "Once").1.len(), 1);
+        said(&mut session, "/steer 7:add:27");
+
+        let (_, plans, _) = write(&mut session, "Once");
+
+        assert!(plans[0].steer.is_empty());
+        assert_eq!(plans[1].steer, session.parts.steer);
+        let turn = session.turns.last().unwrap();
+        assert_eq!(
+            turn.takes.iter().map(|take| take.is_steered).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(turn.last_take().text(), " a dog");
+    }
+
+    #[test]
+    fn a_random_seed_is_noted_with_its_text() {
+        let mut session = session();
+        said(&mut session, "/seed random");
+
+        let seeds: Vec<u64> = (0..4).map(|_| write(&mut session, "Once").2.seed).collect();
+
+        assert!(seeds.iter().any(|seed| *seed != seeds[0]), "{seeds:?}");
+        let noted: Vec<u64> = session.turns.iter().map(|turn| turn.sampling.seed).collect();
+        assert_eq!(noted, seeds);
+    }
+
+    #[test]
+    fn while_a_text_is_written_nothing_else_is_begun() {
+        let mut session = session();
+        job(&mut session, "Once");
+
+        for line in ["Twice", "/again", "/more", "/clear", "/save x.json"] {
+            assert_eq!(
+                refused(&mut session, line),
+                "a text is being written; Esc stops it",
+                "{line}"
+            );
+        }
+        said(&mut session, "/seed 3");
+        session.record(News::Failed("no room".to_owned()));
+        assert_eq!(session.turns[0].state, State::Failed("no room".to_owned()));
+        job(&mut session, "Twice");
+    }
+
+    #[test]
+    fn a_saved_run_has_all_that_gives_it_again_and_is_not_written_over() {
+        let mut session = session();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let save = format!("/save {}", path.display());
+        assert_eq!(refused(&mut session, &save), "there is no text to save");
+        said(&mut session, "/steer 7:add:27");
+        said(&mut session, "/set temperature 0.7");
+        write(&mut session, "Once");
+
+        said(&mut session, &save);
+
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let run = &json["runs"][0];
+        assert_eq!(run["prompt"], "Once");
+        assert_eq!(run["prompt_ids"], json!([0, 5]));
+        assert_eq!(run["seed"], 42);
+        assert_eq!(run["sampling"]["temperature"], 0.7);
+        assert_eq!(run["steer"], json!([format!("{LATE}:7:add:27")]));
+        assert_eq!(run["texts"][0]["text"], " there was");
+        assert_eq!(run["texts"][0]["steered"], true);
+        assert_eq!(run["texts"][0]["end"], "max_tokens");
+        let tokens = run["texts"][0]["tokens"].as_array().unwrap();
+        assert_eq!(tokens.len(), 3);
+        assert_eq!(tokens[0]["logprob"], serde_json::Value::Null);
+        let features = &tokens[2]["features"][LATE.to_string()];
+        assert_eq!(features[0][1], 2.0);
+
+        assert!(refused(&mut session, &save).contains("is there already"));
+        std::fs::write(&path, "mine").unwrap();
+        said(&mut session, &save.replace("/save", "/save!"));
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("{\n"));
+    }
+}
