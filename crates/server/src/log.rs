@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::Method;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -61,7 +62,11 @@ pub(crate) async fn log(
         began: Instant::now(),
         tally,
     };
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    // A body that is looked through has no length of its own any more.
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
     line.status = response.status().as_u16();
     state.metrics.answered(line.status);
     // The line lives as long as the body does.

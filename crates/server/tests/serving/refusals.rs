@@ -206,6 +206,8 @@ async fn the_model_is_listed_and_found_by_its_name() {
     let one = lab.get("/v1/models/lab").await.json();
 
     assert_eq!(list["data"], json!([one]));
+    let whole = lab.get("/v1/models").await;
+    assert_eq!(whole.header("content-length"), Some(whole.body.len().to_string().as_str()));
     assert_eq!((&one["id"], &one["object"]), (&json!("lab"), &json!("model")));
     assert_eq!(lab.get("/v1/models/default").await.status, 200);
 }
