@@ -98,7 +98,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 /// What is served.
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
-    let Scope { model, labels } = Scope::load(&args.model)?;
+    let Scope { model, labels, .. } = Scope::load(&args.model)?;
     tokenizer(&model, "clients send text; give the tokenizer's folder with --tokenizer")?;
     let sources = labels.into_iter().map(|(hook, labels)| (hook, Source { labels })).collect();
     let folder = args.model.gpt.model.as_ref().map(|path| {

@@ -272,7 +272,7 @@ fn rows_at_different_positions_have_the_logits_that_each_has_alone() {
         let starts = [prompt(2, 1), prompt(13, 2), prompt(5, 3)];
         let mut together: Vec<_> = starts.iter().map(|_| gpt.cache(1, 20)).collect();
         for (start, cache) in starts.iter().zip(&mut together) {
-            let tokens = TokenBatch::new(&[start.clone()]).unwrap();
+            let tokens = TokenBatch::new(std::slice::from_ref(start)).unwrap();
             gpt.forward_cached(&tokens, cache, Logits::Last, &mut ()).unwrap();
         }
         // A fourth that begins, pieces of three tokens and then single ones.
