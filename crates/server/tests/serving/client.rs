@@ -1,5 +1,6 @@
 //! As little of a client as shows every byte of an answer.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
 pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
-    let read = tokio::time::timeout(Duration::from_secs(60), read).await.expect("an answer");
+    let read = tokio::time::timeout(Duration::from_mins(1), read).await.expect("an answer");
     assert!(read.is_ok() || !bytes.is_empty(), "{read:?}");
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| {
         panic!("no head: {}", String::from_utf8_lossy(&bytes));
@@ -84,9 +85,9 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
         head += "host: localhost\r\n";
     }
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
-    head += &format!("content-length: {}\r\n\r\n", body.len());
+    write!(head, "content-length: {}\r\n\r\n", body.len()).unwrap();
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     bytes

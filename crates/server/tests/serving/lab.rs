@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::client::{Answer, raw, read, request};
+use crate::client::{Answer, raw, request};
 
 pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
 /// Positions of the model's context: enough for a text that takes seconds.
@@ -74,10 +74,6 @@ impl Lab {
         let bytes = request("POST", path, &[], body.to_string().as_bytes());
         stream.write_all(&bytes).await.unwrap();
         stream
-    }
-
-    pub(crate) async fn end(&self, stream: &mut TcpStream) -> Answer {
-        read(stream).await
     }
 
     /// A number of `/metrics`.
