@@ -233,7 +233,10 @@ async fn load(server: &Server, time: Duration) {
     let again = speed(server, 1, true, Duration::from_secs(10)).await;
     let alone = f64::midpoint(alone, again);
     println!("{CLIENTS} streaming clients with tracking for {} s:", time.as_secs());
-    println!("  {together:.0} tokens/s together, {alone:.0} one client alone: {:.2} x", together / alone);
+    println!(
+        "  {together:.0} tokens/s together, {alone:.0} one client alone: {:.2} x",
+        together / alone
+    );
     let warm = &samples[samples.len() / 4..];
     let half = warm.len() / 2;
     let mean = |samples: &[f64]| samples.iter().sum::<f64>() / samples.len() as f64;
@@ -259,13 +262,17 @@ async fn stalled(server: &Server) {
         ratios.push(speed(server, 8, true, time).await / free);
         drop(held);
     }
-    println!("8 clients beside 4 that read nothing: {:.2} x their speed alone", median(&mut ratios));
+    println!(
+        "8 clients beside 4 that read nothing: {:.2} x their speed alone",
+        median(&mut ratios)
+    );
 }
 
 async fn cancelled(server: &Server) {
     let mut state = 1_u64;
     let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let mut after = Vec::new();
@@ -315,8 +322,12 @@ async fn first_token(server: &Server) {
         cached.push(until_first(server, &body).await);
     }
     let (fresh, cached) = (median(&mut fresh), median(&mut cached));
-    println!("first token of a prompt of about 180 tokens: {:.2} x as late if its beginning is cached ({:.1} ms, {:.1} ms)",
-        cached / fresh, cached * 1e3, fresh * 1e3);
+    println!(
+        "first token of a prompt of about 180 tokens: {:.2} x as late if its beginning is cached ({:.1} ms, {:.1} ms)",
+        cached / fresh,
+        cached * 1e3,
+        fresh * 1e3
+    );
 }
 
 async fn tracking(server: &Server) {
