@@ -74,6 +74,7 @@ fn options(args: &DashboardArgs, d_sae: usize) -> Options {
         options = options.compact();
     }
     options.examples = args.examples.map_or(options.examples, usize::from);
+    options.per_quantile = args.per_quantile.map_or(options.per_quantile, usize::from);
     options.window = args.window.map_or(options.window, usize::from);
     options.special = if args.keep_special { Special::Keep } else { Special::Skip };
     options.seed = args.seed;

@@ -56,6 +56,9 @@ pub(crate) struct DashboardArgs {
     /// Examples at which a feature is strongest [default: 20, with --compact 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) examples: Option<u16>,
+    /// Examples from each fifth of a feature's values [default: 5, with --compact 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) per_quantile: Option<u16>,
     /// Tokens shown on either side of one [default: 16, with --compact 10]
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u16>,

@@ -31,6 +31,30 @@ const FILES: &[(&str, &[u8])] = embed![
     "saes/layer_3/sae_weights.safetensors",
 ];
 
+macro_rules! embed_dashboards {
+    ($($layer:literal),*) => { &[$(embed_dashboards!(@one $layer
+        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
+        16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)),*] };
+    (@one $layer:literal $($file:literal)*) => {
+        [
+            embed_dashboards!(@file $layer, "dashboard.json"),
+            embed_dashboards!(@file $layer, "data/index.js"),
+            $(embed_dashboards!(@file $layer, concat!("data/features-", $file, ".js"))),*
+        ]
+    };
+    (@file $layer:literal, $name:expr) => {
+        (
+            concat!("dashboards/layer_", $layer, "/", $name),
+            include_bytes!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/models/demo/dashboards/layer_", $layer, "/", $name
+            )) as &[u8],
+        )
+    };
+}
+
+/// What each of the SAEs' dashboards is read from: a description, an index and 32 files of features.
+const DASHBOARD_FILES: &[[(&str, &[u8]); 34]] = embed_dashboards!(0, 1, 2, 3);
+
 /// The folder of the demo's SAEs within the demo.
 pub(crate) const SAES: &str = "saes";
 
@@ -41,10 +65,10 @@ pub(crate) const SAES: &str = "saes";
 /// versions do not share one.
 pub(crate) fn unpack() -> Result<PathBuf> {
     let dir = cache_dir().join(format!("demo-{:016x}", fingerprint()));
-    for (path, bytes) in FILES {
+    for (path, bytes) in files() {
         let path = dir.join(path);
         // Compared whole: a cache can be damaged, or filled by somebody else.
-        let there = fs::read(&path).is_ok_and(|found| found == *bytes);
+        let there = fs::read(&path).is_ok_and(|found| found == bytes);
         if !there {
             write(&path, bytes).with_context(|| {
                 format!("could not unpack the built-in model to {}", dir.display())
@@ -52,6 +76,15 @@ pub(crate) fn unpack() -> Result<PathBuf> {
         }
     }
     Ok(dir)
+}
+
+/// The dashboards of the demo's SAEs, within the demo's folder `dir`.
+pub(crate) fn dashboards(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..DASHBOARD_FILES.len()).map(move |layer| dir.join(format!("dashboards/layer_{layer}")))
+}
+
+fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.iter().chain(DASHBOARD_FILES.iter().flatten()).copied()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -74,13 +107,13 @@ fn cache_dir() -> PathBuf {
 }
 
 /// FNV-1a over lengths and a sample of the content: enough to tell two releases apart, without
-/// reading 23 MB at each start.
+/// reading 29 MB at each start.
 fn fingerprint() -> u64 {
     const SAMPLE: usize = 4099;
 
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    for (path, bytes) in FILES {
+    for (path, bytes) in files() {
         path.bytes().for_each(&mut add);
         bytes.len().to_le_bytes().into_iter().for_each(&mut add);
         bytes.iter().step_by(SAMPLE).copied().for_each(&mut add);

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use nanoscope_server::{Config, Limits, Source};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+use crate::args::ModelArgs;
+use crate::demo;
 use crate::load::{Scope, tokenizer};
 use crate::output::{Hint, note};
 use crate::serve_args::{LogFormat, ServeArgs};
@@ -100,14 +103,34 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
     let Scope { model, labels, .. } = Scope::load(&args.model)?;
     tokenizer(&model, "clients send text; give the tokenizer's folder with --tokenizer")?;
-    let sources = labels.into_iter().map(|(hook, labels)| (hook, Source { labels })).collect();
+    let sources = labels
+        .into_iter()
+        .map(|(hook, labels)| (hook, Source { labels, ..Source::default() }))
+        .collect();
     let folder = args.model.gpt.model.as_ref().map(|path| {
         // As the file system knows it: `.` has no name of its own.
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
         path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
-    Ok(nanoscope_server::Scope { model, name: name.unwrap_or_else(|| "demo".to_owned()), sources })
+    let name = name.unwrap_or_else(|| "demo".to_owned());
+    let mut scope = nanoscope_server::Scope { model, name, sources };
+    for dir in dashboards(args)? {
+        let read = scope.with_dashboard(&dir);
+        scope = read.with_context(|| format!("{} cannot be shown", dir.display()))?;
+    }
+    Ok(scope)
+}
+
+/// The folders of the dashboards: those that are given, over those that the demo comes with.
+fn dashboards(args: &ServeArgs) -> Result<Vec<PathBuf>> {
+    let ModelArgs { gpt, sae, .. } = &args.model;
+    let mut dirs = Vec::new();
+    if gpt.model.is_none() && sae.is_empty() {
+        dirs.extend(demo::dashboards(&demo::unpack()?));
+    }
+    dirs.extend(args.dashboard.iter().cloned());
+    Ok(dirs)
 }
 
 /// Where a browser on this machine finds the page.

@@ -56,6 +56,10 @@ pub(crate) struct ServeArgs {
     /// Megabytes for the cache of prompts' beginnings
     #[arg(long, default_value_t = 256, value_name = "MB")]
     pub(crate) prefix_cache: u32,
+    /// Folders that `nanoscope dashboard` wrote, for what features do on a text; each goes to the SAE
+    /// that it is of
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) dashboard: Vec<PathBuf>,
     /// The folder in which labels that people give are kept [default: in memory only]
     #[arg(long, value_name = "DIR")]
     pub(crate) labels: Option<PathBuf>,

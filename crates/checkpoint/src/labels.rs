@@ -58,6 +58,11 @@ impl Labels {
         self.labels.get(&feature).map(String::as_str)
     }
 
+    /// The features that have a label, in order of index.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.labels.iter().map(|(&feature, label)| (feature, label.as_str()))
+    }
+
     /// How many features have a label.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -257,7 +257,12 @@ fn places(
     layout(directions, options.seed, |round| tell(progress, Stage::Layout, round))
 }
 
-fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, DashboardError> {
+/// A number that tells the SAE of `model` at `hook` from others: of its hook point, its features
+/// and the lengths of a few weights, so that it is the same on every backend.
+///
+/// # Errors
+/// [`DashboardError::Runtime`] if there is no SAE.
+pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, DashboardError> {
     let sae = model.sae(hook)?;
     let few: Vec<usize> = (0..sae.config().d_sae().min(16)).collect();
     let mut hash = mix(sae.config().d_sae() as u64);

@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nanoscope_corpus::CorpusError;
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::RuntimeError;
 use nanoscope_sae::SaeError;
 use nanoscope_transformer::GptError;
@@ -66,6 +67,29 @@ pub enum DashboardError {
     NotPacked {
         /// What is wrong with it.
         reason: String,
+    },
+    /// A folder that should be a dashboard cannot be read as one.
+    #[error("{} is no dashboard that can be read: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A dashboard is of an SAE that the model does not have.
+    #[error(
+        "{} is of another SAE than the one at {hook}: its fingerprint is {found:016x}, the SAE's {expected:016x}",
+        path.display()
+    )]
+    OtherSae {
+        /// The folder.
+        path: PathBuf,
+        /// Where the dashboard's SAE is.
+        hook: HookPoint,
+        /// The fingerprint of the model's SAE there.
+        expected: u64,
+        /// That of the dashboard's.
+        found: u64,
     },
     /// The text could not be had.
     #[error(transparent)]

@@ -41,8 +41,10 @@
 //! # }
 //! ```
 //!
+//! [`ReadDashboard`] reads such a folder again, for a server.
+//!
 //! The text comes from `nanoscope-corpus`, models and labels from `nanoscope-checkpoint`; this
-//! crate reads no foreign file, and writes only what it makes.
+//! crate reads no file but its own kind, as carefully as a stranger's, and writes only what it makes.
 
 mod auto_label;
 mod dashboard;
@@ -57,11 +59,12 @@ mod pack;
 mod pairs;
 mod principal;
 mod quantile;
+mod read;
 mod site;
 mod token_text;
 mod view;
 
-pub use dashboard::{Bars, Dashboard, FeaturePage, Together};
+pub use dashboard::{Bars, Dashboard, FeaturePage, Together, fingerprint};
 pub use error::DashboardError;
 pub use example::Example;
 pub use gather::{Activity, BARS};
@@ -70,4 +73,5 @@ pub use neuronpedia::Export;
 pub use options::{Options, Progress, Stage};
 pub use pack::{pack, unpack};
 pub use quantile::{QUANTILES, Quantile};
+pub use read::{Glance, ReadDashboard, ShownExample};
 pub use site::{check_place, own_labels};

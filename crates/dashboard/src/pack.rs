@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::DashboardError;
@@ -37,6 +38,14 @@ pub fn pack(name: &str, value: &Value) -> Vec<u8> {
 /// # Errors
 /// [`DashboardError::NotPacked`] if it was never given that.
 pub fn unpack(script: &[u8]) -> Result<(String, Value), DashboardError> {
+    unpack_as(script, MOST)
+}
+
+/// What [`pack`] was given, of the form that `T` has and of at most `most` bytes as JSON.
+pub(crate) fn unpack_as<T: DeserializeOwned>(
+    script: &[u8],
+    most: u64,
+) -> Result<(String, T), DashboardError> {
     let refused = |reason: &str| DashboardError::NotPacked { reason: reason.to_owned() };
     let text = std::str::from_utf8(script).map_err(|error| refused(&error.to_string()))?;
     let call = text.strip_prefix(BEFORE).and_then(|text| text.strip_suffix(AFTER));
@@ -45,8 +54,11 @@ pub fn unpack(script: &[u8]) -> Result<(String, Value), DashboardError> {
         .ok_or_else(|| refused("it is not a call with two texts"))?;
     let data = STANDARD.decode(data).map_err(|error| refused(&error.to_string()))?;
     let mut json = Vec::new();
-    let read = ZlibDecoder::new(data.as_slice()).take(MOST).read_to_end(&mut json);
+    let read = ZlibDecoder::new(data.as_slice()).take(most + 1).read_to_end(&mut json);
     read.map_err(|error| refused(&error.to_string()))?;
+    if json.len() as u64 > most {
+        return Err(refused(&format!("it has more than {most} bytes")));
+    }
     let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
     Ok((name.to_owned(), value))
 }

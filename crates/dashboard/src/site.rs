@@ -23,9 +23,9 @@ const FILES: [(&str, &str); 8] = [
     ("main.js", include_str!("page/main.js")),
 ];
 /// What the dashboard is of, by which we know our own.
-const ABOUT: &str = "dashboard.json";
+pub(crate) const ABOUT: &str = "dashboard.json";
 /// The folder of the packed data.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// What a person may put there.
 const LABELS: &str = "labels.json";
 

@@ -10,12 +10,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::error::ApiError;
 use crate::origin::Names;
 use crate::state::AppState;
-use crate::{auth, headers, log, metrics, openai, origin, page};
+use crate::{auth, headers, log, metrics, neuronpedia, openai, origin, own, page};
 
 /// All routes, behind everything that every request goes through.
 pub(crate) fn app(state: AppState, names: Names) -> Router {
     Router::new()
         .merge(openai::routes())
+        .merge(neuronpedia::routes())
+        .merge(own::routes())
         .merge(page::routes())
         .merge(metrics::routes())
         .fallback(|| async { ApiError::not_found("there is nothing at this path") })

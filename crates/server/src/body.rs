@@ -38,7 +38,12 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>, path: &str) -> A
     let (inner, why) = (error.path().to_string(), error.inner());
     let inner = if inner == "." { "" } else { &inner };
     let dot = if path.is_empty() || inner.is_empty() || inner.starts_with('[') { "" } else { "." };
-    let field = format!("{path}{dot}{inner}");
+    let mut field = format!("{path}{dot}{inner}");
+    let text = why.to_string();
+    if let Some(missing) = text.strip_prefix("missing field `").and_then(|t| t.split('`').next()) {
+        let dot = if field.is_empty() { "" } else { "." };
+        field = format!("{field}{dot}{missing}");
+    }
     if field.is_empty() {
         return ApiError::bad(format!("the body is not as it should be: {why}"));
     }

@@ -18,6 +18,12 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A label that was given before cannot be had, or where labels are kept is something else.
+    #[error("could not read the labels that people gave")]
+    Labels {
+        /// Why.
+        source: nanoscope_checkpoint::CheckpointError,
+    },
 }
 
 /// A request that gets no answer; said as OpenAI says it:

@@ -26,12 +26,18 @@ mod config;
 mod error;
 mod extension;
 mod headers;
+mod labels;
 mod log;
 mod metrics;
+mod neuronpedia;
 mod openai;
 mod origin;
+mod own;
 mod page;
+mod passes;
 mod patient;
+#[cfg(test)]
+mod samples;
 mod scheduler;
 mod scope;
 mod serve;

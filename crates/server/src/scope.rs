@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use nanoscope_checkpoint::Labels;
+use nanoscope_dashboard::{DashboardError, ReadDashboard};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 
@@ -20,9 +22,25 @@ pub struct Scope {
 pub struct Source {
     /// What its features mean.
     pub labels: Labels,
+    /// What they do on a text.
+    pub dashboard: Option<ReadDashboard>,
 }
 
 impl Scope {
+    /// The same with what the dashboard in `dir` knows of the SAE that it is of, which is found by
+    /// its hook point and known by its fingerprint.
+    ///
+    /// # Errors
+    /// [`DashboardError`] if it is no dashboard that `nanoscope dashboard` wrote, or of an SAE that is
+    /// not here.
+    pub fn with_dashboard(mut self, dir: &Path) -> Result<Self, DashboardError> {
+        let dashboard = ReadDashboard::open(dir)?;
+        dashboard.check(&self.model)?;
+        let hook = dashboard.hook();
+        self.sources.entry(hook).or_default().dashboard = Some(dashboard);
+        Ok(self)
+    }
+
     /// The SAE that a client calls `id`: its hook point in any of its names, or Neuronpedia's
     /// `LAYER-SET` ([`source_id`](Self::source_id)).
     pub fn source(&self, id: &str) -> Option<HookPoint> {

@@ -21,8 +21,10 @@ use tower::ServiceExt;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
+use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::origin::Names;
+use crate::passes::Passes;
 use crate::patient::{Patient, gone};
 use crate::scheduler::Scheduler;
 use crate::scope::Scope;
@@ -39,7 +41,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconn
 /// ends, and what is not gone within [`Limits::grace`] is cut off.
 ///
 /// # Errors
-/// [`ServeError`] if the model has no tokenizer, or the system refuses a thread or the listener's
+/// [`ServeError`] if the model has no tokenizer, the labels that people gave cannot be read, or the system refuses a thread or the listener's
 /// address.
 pub async fn serve(
     listener: TcpListener,
@@ -53,12 +55,21 @@ pub async fn serve(
     let io = |source| ServeError::Io { source };
     let names = Names::of(listener.local_addr().map_err(io)?.ip());
     let limits = config.limits.clone();
+    let labels = LabelBook::open(&scope, &config)?;
     let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
     let scheduler = Scheduler::new(Arc::clone(&scope), limits.clone(), Arc::clone(&metrics));
     let scheduler = scheduler.map_err(io)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let config = Arc::new(config);
-    let state = AppState { scope, config, scheduler: scheduler.clone(), metrics, began };
+    let state = AppState {
+        scope,
+        config,
+        labels,
+        passes: Passes::default(),
+        scheduler: scheduler.clone(),
+        metrics,
+        began,
+    };
     let mut doors = Doors::new(app(state, names), limits.clone());
 
     tokio::pin!(shutdown);

@@ -4,7 +4,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::Tokenizer;
 
 use crate::config::Config;
+use crate::labels::LabelBook;
 use crate::metrics::Metrics;
+use crate::passes::Passes;
 use crate::scheduler::Scheduler;
 use crate::scope::Scope;
 
@@ -13,6 +15,8 @@ use crate::scope::Scope;
 pub(crate) struct AppState {
     pub(crate) scope: Arc<Scope>,
     pub(crate) config: Arc<Config>,
+    pub(crate) labels: LabelBook,
+    pub(crate) passes: Passes,
     pub(crate) scheduler: Scheduler,
     pub(crate) metrics: Arc<Metrics>,
     /// Seconds since 1970 at which the server began.
@@ -26,7 +30,7 @@ impl AppState {
 
     /// What the feature `index` of the SAE at `hook` means, if somebody said it.
     pub(crate) fn label(&self, hook: HookPoint, index: u32) -> Option<String> {
-        self.scope.sources.get(&hook)?.labels.get(index).map(str::to_owned)
+        self.labels.get(hook, index)
     }
 
     /// The bytes that a text can have at most and still fit into the context.

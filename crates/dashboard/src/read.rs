@@ -1,0 +1,393 @@
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::InterpretableModel;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::DashboardError;
+use crate::dashboard::fingerprint;
+use crate::pack::unpack_as;
+use crate::site::{ABOUT, DATA};
+use crate::view::{FORMAT, VERSION};
+
+/// Bytes of the largest file of a dashboard that is read, packed and unpacked. The index of a million
+/// features has some hundred megabytes.
+const MOST_PACKED: u64 = 128 << 20;
+const MOST_UNPACKED: u64 = 256 << 20;
+/// Bytes of `dashboard.json`.
+const MOST_ABOUT: u64 = 1 << 20;
+/// Tokens that are counted out as a feature's top ones.
+const TOP_TOKENS: usize = 10;
+
+/// A folder that [`Dashboard::write`](crate::Dashboard::write) made, opened.
+///
+/// What is in the folder is taken for a stranger's: sizes are bounded, and every number that points
+/// at something is checked before it is used.
+#[derive(Debug)]
+pub struct ReadDashboard {
+    dir: PathBuf,
+    hook: HookPoint,
+    fingerprint: u64,
+    d_sae: u32,
+    /// The first feature with a page.
+    start: u32,
+    per_file: u32,
+    tokens: u64,
+    fires: Vec<u64>,
+    /// The ids of the tokens that are shown, in ascending order, and their texts.
+    ids: Vec<u32>,
+    texts: Vec<String>,
+}
+
+/// What a dashboard knows of one feature beside its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glance {
+    /// Tokens of the text at which it fires.
+    pub fires: u64,
+    /// The share of the tokens that these are.
+    pub density: f64,
+    /// Its largest value on the text.
+    pub max: f64,
+    /// Its mean over all tokens, those at which it does not fire included.
+    pub mean: f64,
+    /// The tokens at which its examples peak, with how many do, the most frequent first.
+    pub top_tokens: Vec<(String, usize)>,
+    /// The places where it is strongest, the largest value first.
+    pub examples: Vec<ShownExample>,
+}
+
+/// A place where a feature fires, with what stands around it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownExample {
+    /// The texts of the token and its neighbours.
+    pub tokens: Vec<String>,
+    /// Where in `tokens` the feature is not 0, and its value there.
+    pub values: Vec<(usize, f64)>,
+    /// Where in `tokens` it is strongest.
+    pub peak: usize,
+}
+
+#[derive(Deserialize)]
+struct RawAbout {
+    format: String,
+    version: u32,
+    hook: String,
+    fingerprint: String,
+    d_sae: u32,
+    features: [u32; 2],
+    tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct RawIndex {
+    about: RawAbout,
+    per_file: u32,
+    fires: Vec<u64>,
+    tokens: RawTokens,
+}
+
+#[derive(Deserialize)]
+struct RawTokens {
+    ids: Vec<u32>,
+    texts: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    feature: u32,
+    mean: Option<f64>,
+    high: Option<f64>,
+    strongest: Vec<RawExample>,
+    quantiles: Vec<(u64, Vec<RawExample>)>,
+}
+
+/// Context, position, peak, tokens, and places with values by turns.
+type RawExample = (u64, u32, u32, Vec<u32>, Vec<Option<f64>>);
+
+impl ReadDashboard {
+    /// Opens the folder `dir`; the pages of features are read when they are asked for.
+    ///
+    /// # Errors
+    /// [`DashboardError::Io`], [`DashboardError::Unreadable`] if it is no dashboard of ours or of
+    /// another version.
+    pub fn open(dir: &Path) -> Result<Self, DashboardError> {
+        let path = dir.join(ABOUT);
+        let unreadable = |reason: String| DashboardError::Unreadable { path: path.clone(), reason };
+        let about = read_at_most(&path, MOST_ABOUT)?;
+        let about: RawAbout =
+            serde_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
+        about.check().map_err(unreadable)?;
+
+        let path = dir.join(DATA).join("index.js");
+        let unreadable = |reason: &str| {
+            let (path, reason) = (path.clone(), reason.to_owned());
+            DashboardError::Unreadable { path, reason }
+        };
+        let index: RawIndex = packed(&path, "index")?;
+        index.about.check().map_err(|reason| unreadable(&reason))?;
+        let RawIndex { about, per_file, fires, tokens } = index;
+        let [start, end] = about.features;
+        if fires.len() != (end - start) as usize {
+            return Err(unreadable("it has not one number of tokens for each feature"));
+        }
+        if per_file == 0 {
+            return Err(unreadable("no feature is in a file"));
+        }
+        if tokens.ids.len() != tokens.texts.len() || !tokens.ids.is_sorted_by(|a, b| a < b) {
+            return Err(unreadable("its tokens have not one text each"));
+        }
+        let hook = about.hook.parse().map_err(|_| unreadable("it names no hook point"))?;
+        let fingerprint = u64::from_str_radix(&about.fingerprint, 16)
+            .map_err(|_| unreadable("its fingerprint is no number"))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            hook,
+            fingerprint,
+            d_sae: about.d_sae,
+            start,
+            per_file,
+            tokens: about.tokens,
+            fires,
+            ids: tokens.ids,
+            texts: tokens.texts,
+        })
+    }
+
+    /// Where the SAE is that it is of.
+    pub fn hook(&self) -> HookPoint {
+        self.hook
+    }
+
+    /// Tokens of the text that count.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Checks that it is of the SAE that `model` has.
+    ///
+    /// # Errors
+    /// [`DashboardError::OtherSae`], and [`DashboardError::Runtime`] if there is none.
+    pub fn check(&self, model: &InterpretableModel) -> Result<(), DashboardError> {
+        let hook = self.hook;
+        let d_sae = model.sae(hook)?.config().d_sae();
+        let expected = fingerprint(model, hook)?;
+        if expected == self.fingerprint && d_sae == self.d_sae as usize {
+            return Ok(());
+        }
+        let (path, found) = (self.dir.clone(), self.fingerprint);
+        Err(DashboardError::OtherSae { path, hook, expected, found })
+    }
+
+    /// What is known of `feature`; none if it has no page.
+    ///
+    /// # Errors
+    /// [`DashboardError::Io`], [`DashboardError::Unreadable`], [`DashboardError::NotPacked`].
+    pub fn feature(&self, feature: u32) -> Result<Option<Glance>, DashboardError> {
+        let Some(at) = feature.checked_sub(self.start) else { return Ok(None) };
+        let Some(&fires) = self.fires.get(at as usize) else { return Ok(None) };
+        let name = format!("features-{}", at / self.per_file);
+        let path = self.dir.join(DATA).join(format!("{name}.js"));
+        let unreadable = |reason: &str| {
+            let (path, reason) = (path.clone(), reason.to_owned());
+            DashboardError::Unreadable { path, reason }
+        };
+        let mut pages: Vec<RawPage> = packed(&path, &name)?;
+        let within = (at % self.per_file) as usize;
+        if pages.get(within).is_none_or(|page| page.feature != feature) {
+            return Err(unreadable(&format!("feature {feature} is not where it should be")));
+        }
+        let page = pages.swap_remove(within);
+
+        let mut peaks: Vec<(u32, usize)> = Vec::new();
+        let sampled = page.quantiles.iter().flat_map(|(_, examples)| examples);
+        for (_, _, peak, tokens, _) in page.strongest.iter().chain(sampled) {
+            let id = *tokens.get(*peak as usize).ok_or_else(|| unreadable("a peak is nowhere"))?;
+            match peaks.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, count)) => *count += 1,
+                None => peaks.push((id, 1)),
+            }
+        }
+        // Of equal counts the one that is met first: at the stronger place.
+        peaks.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        peaks.truncate(TOP_TOKENS);
+        let text = |id: u32| {
+            let at = self.ids.binary_search(&id).map_err(|_| unreadable("a token has no text"))?;
+            Ok::<_, DashboardError>(self.texts[at].clone())
+        };
+        let shown = |(_, _, peak, tokens, values): &RawExample| {
+            let values = values.chunks(2).map(|pair| match pair {
+                &[Some(at), Some(value)] if at >= 0.0 && at < tokens.len() as f64 => {
+                    Ok((at as usize, value))
+                }
+                _ => Err(unreadable("a value is nowhere")),
+            });
+            Ok::<_, DashboardError>(ShownExample {
+                tokens: tokens.iter().copied().map(text).collect::<Result<_, _>>()?,
+                values: values.collect::<Result<_, _>>()?,
+                peak: *peak as usize,
+            })
+        };
+        Ok(Some(Glance {
+            fires,
+            density: fires as f64 / self.tokens as f64,
+            max: page.high.unwrap_or_default(),
+            mean: page.mean.unwrap_or_default(),
+            top_tokens: peaks
+                .into_iter()
+                .map(|(id, count)| Ok((text(id)?, count)))
+                .collect::<Result<_, DashboardError>>()?,
+            examples: page.strongest.iter().map(shown).collect::<Result<_, _>>()?,
+        }))
+    }
+}
+
+impl RawAbout {
+    fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("its format is not `{FORMAT}`"));
+        }
+        if self.version != VERSION {
+            return Err(format!("it is of version {}, not {VERSION}", self.version));
+        }
+        let [start, end] = self.features;
+        if start >= end || end > self.d_sae || self.tokens == 0 {
+            return Err(format!(
+                "it has the features {start}..{end} of {} on {} tokens",
+                self.d_sae, self.tokens
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn packed<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, DashboardError> {
+    let script = read_at_most(path, MOST_PACKED)?;
+    let unreadable = |reason: String| DashboardError::Unreadable { path: path.to_owned(), reason };
+    let (found, value) =
+        unpack_as(&script, MOST_UNPACKED).map_err(|error| unreadable(error.to_string()))?;
+    if found == name { Ok(value) } else { Err(unreadable(format!("it is not `{name}`"))) }
+}
+
+fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, DashboardError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|source| DashboardError::io(path, source))?;
+    if bytes.len() as u64 > most {
+        let reason = format!("it has more than {most} bytes");
+        return Err(DashboardError::Unreadable { path: path.to_owned(), reason });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::pack::pack;
+
+    /// What is wrong with a dashboard: about, index, pages.
+    type Change = fn(&mut [Value; 3]);
+
+    /// A dashboard of features 2 and 3 of 4, changed by `change`: about, index, pages.
+    fn folder(change: impl FnOnce(&mut [Value; 3])) -> TempDir {
+        let about = json!({
+            "format": FORMAT, "version": VERSION, "hook": "blocks.0.hook_resid_post",
+            "fingerprint": "00000000000000ff", "d_sae": 4, "features": [2, 4], "tokens": 8,
+        });
+        let index = json!({
+            "about": about, "per_file": 64, "fires": [2, 0],
+            "tokens": {"ids": [5, 9], "texts": ["a", " b"]},
+        });
+        let page = |feature: u32, strongest: Value| {
+            json!({
+                "feature": feature, "mean": 0.5, "high": 3, "strongest": strongest,
+                "quantiles": [[2, [[0, 1, 0, [9], [0, 1]]]], [0, []]],
+            })
+        };
+        let pages = json!([
+            page(2, json!([[0, 1, 1, [5, 9], [1, 3]], [0, 0, 0, [5], [0, 1]]])),
+            page(3, json!([])),
+        ]);
+        let mut parts = [about, index, pages];
+        change(&mut parts);
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join(DATA)).unwrap();
+        fs::write(dir.path().join(ABOUT), parts[0].to_string()).unwrap();
+        fs::write(dir.path().join(DATA).join("index.js"), pack("index", &parts[1])).unwrap();
+        let pages = pack("features-0", &parts[2]);
+        fs::write(dir.path().join(DATA).join("features-0.js"), pages).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_feature_has_its_numbers_tokens_and_examples() {
+        let dir = folder(|_| {});
+
+        let dashboard = ReadDashboard::open(dir.path()).unwrap();
+
+        assert_eq!(dashboard.hook(), HookPoint::ResidPost(0));
+        let glance = dashboard.feature(2).unwrap().unwrap();
+        assert_eq!((glance.fires, glance.density), (2, 0.25));
+        assert_eq!((glance.max, glance.mean), (3.0, 0.5));
+        assert_eq!(glance.top_tokens, [(" b".to_owned(), 2), ("a".to_owned(), 1)]);
+        assert_eq!(glance.examples.len(), 2);
+        let first = &glance.examples[0];
+        assert_eq!((first.tokens.as_slice(), first.peak), (&["a".to_owned(), " b".into()][..], 1));
+        assert_eq!(first.values, [(1, 3.0)]);
+        assert_eq!(dashboard.feature(1).unwrap(), None);
+        assert_eq!(dashboard.feature(4).unwrap(), None);
+        assert_eq!(dashboard.feature(u32::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_contradicts_itself_is_refused() {
+        let cases: [(Change, &str); 7] = [
+            (|parts| parts[0]["format"] = json!("other"), "format"),
+            (|parts| parts[0]["version"] = json!(VERSION + 1), "version"),
+            (|parts| parts[1]["about"]["features"] = json!([2, 9]), "2..9 of 4"),
+            (|parts| parts[1]["fires"] = json!([1]), "one number"),
+            (|parts| parts[1]["per_file"] = json!(0), "no feature is in a file"),
+            (|parts| parts[1]["tokens"]["ids"] = json!([9, 5]), "one text each"),
+            (|parts| parts[1]["about"]["hook"] = json!("blocks.x"), "no hook point"),
+        ];
+        for (change, reason) in cases {
+            let dir = folder(change);
+            let error = ReadDashboard::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_points_nowhere_is_refused() {
+        let cases: [(Change, &str); 5] = [
+            (|parts| parts[2][0]["feature"] = json!(3), "not where it should be"),
+            (|parts| parts[2] = json!([]), "not where it should be"),
+            (|parts| parts[2][0]["strongest"][0][2] = json!(7), "a peak is nowhere"),
+            (|parts| parts[2][0]["strongest"][0][3] = json!([5, 6]), "a token has no text"),
+            (|parts| parts[2][0]["strongest"][0][4] = json!([2, 1.0]), "a value is nowhere"),
+        ];
+        for (change, reason) in cases {
+            let dir = folder(change);
+            let dashboard = ReadDashboard::open(dir.path()).unwrap();
+            let error = dashboard.feature(2).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_there_may_be_is_refused() {
+        let script = pack("index", &json!(" ".repeat(1000)));
+
+        let error = unpack_as::<Value>(&script, 100).unwrap_err().to_string();
+
+        assert!(error.contains("more than 100 bytes"), "{error}");
+        assert!(unpack_as::<Value>(&script, 1002).is_ok());
+    }
+}

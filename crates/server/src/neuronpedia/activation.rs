@@ -1,0 +1,364 @@
+//! `activation/single`, `topk-by-token` and `source`, and their forms for several prompts.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::Plan;
+use nanoscope_sae::SparseFeatures;
+use serde::{Deserialize, Serialize};
+
+use super::prompt::Prompt;
+use super::{check_feature, check_model, check_prompts, find_source};
+use crate::body;
+use crate::error::ApiError;
+use crate::scope::Scope;
+use crate::state::AppState;
+
+/// Features of a token if nobody says how many; Neuronpedia's.
+const TOP_K: usize = 5;
+
+/// What every answer for several prompts is.
+#[derive(Debug, Serialize)]
+pub(crate) struct Batch<T> {
+    pub(crate) results: Vec<T>,
+}
+
+/// What `single` and `single-batch` are asked.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SingleRequest {
+    prompt: Option<String>,
+    prompts: Option<Vec<String>>,
+    model: String,
+    source: Option<String>,
+    index: Option<Index>,
+    vector: Option<Vec<f32>>,
+    hook: Option<String>,
+}
+
+/// A feature's index, which Neuronpedia sends as a text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a feature's index, as a text or a number")]
+enum Index {
+    Number(usize),
+    Text(String),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Single {
+    activation: Activation,
+    tokens: Vec<String>,
+    tokens_is_special: Vec<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Activation {
+    values: Vec<f32>,
+    max_value: f32,
+    max_value_index: usize,
+}
+
+/// What `single` looks along.
+enum Along {
+    Feature(HookPoint, u32),
+    Vector(HookPoint, Vec<f32>),
+}
+
+/// `POST /v1/activation/single`
+pub(crate) async fn single(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<SingleRequest>,
+) -> Result<Json<Single>, ApiError> {
+    let work = move |scope: &Scope| {
+        let along = request.along(scope)?;
+        along.values(scope, &Prompt::of(scope, request.prompt.as_deref())?)
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+/// `POST /v1/activation/single-batch`
+pub(crate) async fn single_batch(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<SingleRequest>,
+) -> Result<Json<Batch<Single>>, ApiError> {
+    let work = move |scope: &Scope| {
+        let along = request.along(scope)?;
+        each(scope, request.prompts.as_deref(), |prompt| along.values(scope, prompt))
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+impl SingleRequest {
+    fn along(&self, scope: &Scope) -> Result<Along, ApiError> {
+        check_model(scope, &self.model, "model")?;
+        match (&self.source, &self.index, &self.vector, &self.hook) {
+            (Some(source), Some(index), None, None) => {
+                let hook = find_source(scope, source, "source")?;
+                Ok(Along::Feature(hook, check_feature(scope, hook, index.number()?, "index")?))
+            }
+            (None, None, Some(vector), Some(hook)) => {
+                let hook = find_hook(scope, hook, "hook")?;
+                check_vector(scope, hook, vector, "vector")?;
+                Ok(Along::Vector(hook, vector.clone()))
+            }
+            _ => Err(ApiError::bad(
+                "exactly one of `source` with `index` and `vector` with `hook` must be given",
+            )),
+        }
+    }
+}
+
+impl Index {
+    fn number(&self) -> Result<usize, ApiError> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Text(text) => text.parse().map_err(|_| {
+                ApiError::bad(format!("index: `{text}` is no feature's index")).of("index")
+            }),
+        }
+    }
+}
+
+impl Along {
+    /// A feature's values without that of `<|bos|>`, as Neuronpedia leaves it out; a vector's with it.
+    fn values(&self, scope: &Scope, prompt: &Prompt) -> Result<Single, ApiError> {
+        let (from, values) = match self {
+            &Self::Feature(hook, feature) => {
+                let features = &prompt.features(scope, &[hook])?[&hook];
+                (1, (1..features.rows()).map(|row| features.get(row, feature)).collect())
+            }
+            Self::Vector(hook, vector) => (0, projections(scope, *hook, vector, prompt)?),
+        };
+        Ok(Single {
+            activation: Activation::new(values),
+            tokens: prompt.tokens[from..].to_vec(),
+            tokens_is_special: prompt.special(scope)?[from..].to_vec(),
+        })
+    }
+}
+
+impl Activation {
+    fn new(values: Vec<f32>) -> Self {
+        let (max_value_index, max_value) = largest(&values);
+        Self { values, max_value, max_value_index }
+    }
+}
+
+/// The first of the largest values, and its place.
+pub(crate) fn largest(values: &[f32]) -> (usize, f32) {
+    let mut found = (0, values.first().copied().unwrap_or_default());
+    for (at, &value) in values.iter().enumerate() {
+        if value > found.1 {
+            found = (at, value);
+        }
+    }
+    found
+}
+
+/// The inner product of the activation at `hook` with `vector` at each token.
+fn projections(
+    scope: &Scope,
+    hook: HookPoint,
+    vector: &[f32],
+    prompt: &Prompt,
+) -> Result<Vec<f32>, ApiError> {
+    let run = scope.model.run(&prompt.batch()?, &Plan::new().capture(hook));
+    let run = run.map_err(|error| ApiError::because(&error))?;
+    let activations = run.captured.get(hook).expect("what is captured is there").to_vec();
+    let project = |row: &[f32]| {
+        let sum: f64 = row.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+        sum as f32
+    };
+    let values: Vec<f32> = activations.chunks(vector.len()).map(project).collect();
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(values);
+    }
+    Err(ApiError::bad("vector: the activations along it leave the range of float32").of("vector"))
+}
+
+/// The hook point called `name`.
+pub(crate) fn find_hook(scope: &Scope, name: &str, field: &str) -> Result<HookPoint, ApiError> {
+    let hook: HookPoint = name.parse().map_err(|error| ApiError::because(&error).of(field))?;
+    let n_layer = scope.model.gpt().config().shape.n_layer;
+    if hook.layer().is_some_and(|layer| layer >= n_layer) {
+        let message = format!("{field}: the model has {n_layer} blocks, so no {hook}");
+        return Err(ApiError::bad(message).of(field));
+    }
+    Ok(hook)
+}
+
+/// Checks that `vector` can be added at `hook`.
+pub(crate) fn check_vector(
+    scope: &Scope,
+    hook: HookPoint,
+    vector: &[f32],
+    field: &str,
+) -> Result<(), ApiError> {
+    let shape = scope.model.gpt().config().hook_shape(hook);
+    if shape.width() != Some(vector.len()) {
+        let found = vector.len();
+        let message =
+            format!("{field}: it has {found} numbers, the activation at {hook} is {shape}");
+        return Err(ApiError::bad(message).of(field));
+    }
+    if vector.iter().all(|number| number.is_finite()) {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!("{field}: a number leaves the range of float32")).of(field))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TopKRequest {
+    prompt: Option<String>,
+    prompts: Option<Vec<String>>,
+    model: String,
+    source: String,
+    #[serde(alias = "ignore_bos")]
+    ignore_bos: bool,
+    #[serde(alias = "top_k")]
+    top_k: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TopKAnswer {
+    results: Vec<TopToken>,
+    tokens: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopToken {
+    token_position: usize,
+    token: String,
+    is_special: bool,
+    top_features: Vec<TopFeature>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopFeature {
+    feature_index: u32,
+    activation_value: f32,
+}
+
+/// `POST /v1/activation/topk-by-token`
+pub(crate) async fn top_k(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<TopKRequest>,
+) -> Result<Json<TopKAnswer>, ApiError> {
+    let work = move |scope: &Scope| {
+        let hook = request.hook(scope)?;
+        request.answer(scope, hook, &Prompt::of(scope, request.prompt.as_deref())?)
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+/// `POST /v1/activation/topk-by-token-batch`
+pub(crate) async fn top_k_batch(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<TopKRequest>,
+) -> Result<Json<Batch<TopKAnswer>>, ApiError> {
+    let work = move |scope: &Scope| {
+        let hook = request.hook(scope)?;
+        each(scope, request.prompts.as_deref(), |prompt| request.answer(scope, hook, prompt))
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+impl TopKRequest {
+    fn hook(&self, scope: &Scope) -> Result<HookPoint, ApiError> {
+        check_model(scope, &self.model, "model")?;
+        if self.top_k == Some(0) {
+            return Err(ApiError::bad("topK: it must be 1 or more").of("topK"));
+        }
+        find_source(scope, &self.source, "source")
+    }
+
+    fn answer(
+        &self,
+        scope: &Scope,
+        hook: HookPoint,
+        prompt: &Prompt,
+    ) -> Result<TopKAnswer, ApiError> {
+        let features = &prompt.features(scope, &[hook])?[&hook];
+        let special = prompt.special(scope)?;
+        let from = usize::from(self.ignore_bos);
+        let token = |position: usize| {
+            let strongest = features.strongest(position, self.top_k.unwrap_or(TOP_K));
+            let feature =
+                |(feature_index, activation_value)| TopFeature { feature_index, activation_value };
+            TopToken {
+                token_position: position,
+                token: prompt.tokens[position].clone(),
+                is_special: special[position],
+                top_features: strongest.into_iter().map(feature).collect(),
+            }
+        };
+        let results = (from..features.rows()).map(token).collect();
+        Ok(TopKAnswer { results, tokens: prompt.tokens[from..].to_vec() })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct SourceRequest {
+    prompts: Option<Vec<String>>,
+    model: String,
+    source: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SourceAnswer {
+    tokens: Vec<String>,
+    /// By feature the places at which it is not 0, with its values. Without `<|bos|>`.
+    active_features: BTreeMap<u32, Vec<(usize, f32)>>,
+}
+
+/// `POST /v1/activation/source`
+pub(crate) async fn source(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<SourceRequest>,
+) -> Result<Json<Batch<SourceAnswer>>, ApiError> {
+    let work = move |scope: &Scope| {
+        check_model(scope, &request.model, "model")?;
+        let hook = find_source(scope, &request.source, "source")?;
+        each(scope, request.prompts.as_deref(), |prompt| {
+            let active_features = by_feature(&prompt.features(scope, &[hook])?[&hook], 1);
+            Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
+        })
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+/// By feature the rows `from..` in which it is not 0, with its values.
+pub(crate) fn by_feature(
+    features: &SparseFeatures,
+    from: usize,
+) -> BTreeMap<u32, Vec<(usize, f32)>> {
+    let mut found: BTreeMap<u32, Vec<(usize, f32)>> = BTreeMap::new();
+    for row in from..features.rows() {
+        for (feature, value) in features.row(row) {
+            found.entry(feature).or_default().push((row, value));
+        }
+    }
+    found
+}
+
+/// The answers for several prompts, all of which are checked before the first is run.
+pub(crate) fn each<T>(
+    scope: &Scope,
+    prompts: Option<&[String]>,
+    answer: impl Fn(&Prompt) -> Result<T, ApiError>,
+) -> Result<Batch<T>, ApiError> {
+    let prompts = check_prompts(prompts)?;
+    let checked = prompts
+        .iter()
+        .enumerate()
+        .map(|(at, text)| Prompt::new(scope, text, &format!("prompts[{at}]")));
+    let checked: Vec<Prompt> = checked.collect::<Result<_, _>>()?;
+    Ok(Batch { results: checked.iter().map(answer).collect::<Result<_, _>>()? })
+}

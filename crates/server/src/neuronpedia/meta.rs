@@ -1,0 +1,92 @@
+//! `tokenize` and `capabilities`.
+
+use axum::Json;
+use axum::extract::State;
+use nanoscope_hooks::HookPoint;
+use nanoscope_tokenizer::BOS;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::all::MOST_RESULTS;
+use super::check_model;
+use super::prompt::{encode, token_text, tokenizer};
+use crate::body;
+use crate::error::ApiError;
+use crate::scope::Scope;
+use crate::state::AppState;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TokenizeRequest {
+    model: String,
+    text: String,
+    #[serde(alias = "prepend_bos")]
+    prepend_bos: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tokenized {
+    tokens: Vec<u32>,
+    token_strings: Vec<String>,
+    prepend_bos: bool,
+}
+
+/// `POST /v1/tokenize`
+pub(crate) async fn tokenize(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<TokenizeRequest>,
+) -> Result<Json<Tokenized>, ApiError> {
+    let work = move |scope: &Scope| {
+        check_model(scope, &request.model, "model")?;
+        let tokenizer = tokenizer(scope)?;
+        let bos = request.prepend_bos != Some(false) && tokenizer.bos().is_some();
+        let text = request.text.strip_prefix(BOS).filter(|_| bos).unwrap_or(&request.text);
+        let mut tokens = encode(tokenizer, text, "text")?;
+        if !bos && tokenizer.bos().is_some() {
+            tokens.remove(0);
+        }
+        let token_strings = tokens.iter().map(|&id| token_text(tokenizer, id)).collect();
+        Ok(Tokenized { tokens, token_strings, prepend_bos: bos })
+    };
+    Ok(Json(state.passes.run(&state.scope, work).await?))
+}
+
+/// `GET /v1/capabilities`; in snake_case, as Neuronpedia has it.
+pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
+    let (scope, limits) = (&state.scope, &state.config.limits);
+    let shape = &scope.model.gpt().config().shape;
+    let has_sae = !scope.model.saes().is_empty();
+    let points: Vec<String> = HookPoint::all(shape.n_layer).map(|hook| hook.to_string()).collect();
+    let mut sets: Vec<String> =
+        scope.model.saes().keys().map(|&hook| Scope::source_set(hook)).collect();
+    sets.sort();
+    sets.dedup();
+    Json(json!({
+        "model": scope.name,
+        "backend": "nanoscope",
+        "max_concurrent_requests": limits.rows,
+        "max_tokens": limits.max_tokens,
+        "token_limit": scope.model.context_len(),
+        "activation_token_limit": scope.model.context_len(),
+        "max_num_results": MOST_RESULTS,
+        "capture_points": points,
+        "num_layers": shape.n_layer,
+        "sae_sets": sets,
+        "endpoints": {
+            "tokenize": true,
+            "activation_single": true,
+            "activation_all": has_sae,
+            "activation_source": has_sae,
+            "activation_topk_by_token": has_sae,
+            "activation_raw": false,
+            "activation_attention": false,
+            "dfa": false,
+            "steer_completion": true,
+            "steer_completion_chat": true,
+            "lens_logit": false,
+            "lens_jacobian": false,
+            "neurons": false,
+        },
+    }))
+}

@@ -1,0 +1,109 @@
+use std::collections::BTreeMap;
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::Plan;
+use nanoscope_sae::SparseFeatures;
+use nanoscope_tokenizer::{BOS, Tokenizer};
+use nanoscope_transformer::TokenBatch;
+
+use super::missing;
+use crate::error::ApiError;
+use crate::scope::Scope;
+
+/// A prompt as the model gets it, `<|bos|>` first.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    pub(crate) ids: Vec<u32>,
+    /// The text of each.
+    pub(crate) tokens: Vec<String>,
+}
+
+impl Prompt {
+    /// Encodes `text`. A `<|bos|>` at its beginning is that token; all other text is text.
+    ///
+    /// # Errors
+    /// 400 about `field` if there is no text or more than the model can hold.
+    pub(crate) fn new(scope: &Scope, text: &str, field: &str) -> Result<Self, ApiError> {
+        let tokenizer = tokenizer(scope)?;
+        let text = text.strip_prefix(BOS).unwrap_or(text);
+        if text.is_empty() {
+            return Err(ApiError::bad(format!("{field}: the prompt is empty")).of(field));
+        }
+        let most = scope.model.context_len();
+        // Longer than any text of so many tokens, so it need not be split into them.
+        if text.len() > most_text(tokenizer, most) {
+            let found = text.len();
+            let message = format!(
+                "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
+            );
+            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+        }
+        let ids = encode(tokenizer, text, field)?;
+        let found = ids.len();
+        if found > most {
+            let message =
+                format!("{field}: the prompt has {found} tokens, the model holds at most {most}");
+            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+        }
+        Ok(Self { tokens: ids.iter().map(|&id| token_text(tokenizer, id)).collect(), ids })
+    }
+
+    /// Encodes the field `prompt`, which has to be there.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn of(scope: &Scope, text: Option<&str>) -> Result<Self, ApiError> {
+        Self::new(scope, text.ok_or_else(|| missing("prompt"))?, "prompt")
+    }
+
+    /// What the SAEs at `hooks` say of each token.
+    pub(crate) fn features(
+        &self,
+        scope: &Scope,
+        hooks: &[HookPoint],
+    ) -> Result<BTreeMap<HookPoint, SparseFeatures>, ApiError> {
+        let batch = self.batch()?;
+        if let &[hook] = hooks {
+            let features = scope.model.features_at(hook, &batch);
+            return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::because(&e))?)]));
+        }
+        let plan = hooks.iter().copied().fold(Plan::new(), Plan::track);
+        let run = scope.model.run(&batch, &plan).map_err(|error| ApiError::because(&error))?;
+        Ok(run.features)
+    }
+
+    pub(crate) fn batch(&self) -> Result<TokenBatch, ApiError> {
+        TokenBatch::new(std::slice::from_ref(&self.ids)).map_err(|error| ApiError::because(&error))
+    }
+
+    /// For each token whether it is special.
+    pub(crate) fn special(&self, scope: &Scope) -> Result<Vec<bool>, ApiError> {
+        let tokenizer = tokenizer(scope)?;
+        Ok(self.ids.iter().map(|&id| tokenizer.is_special(id)).collect())
+    }
+}
+
+/// The bytes that a text of `tokens` tokens has at most.
+fn most_text(tokenizer: &Tokenizer, tokens: usize) -> usize {
+    let bytes = |id| tokenizer.token_bytes(id).map_or(0, <[u8]>::len);
+    let longest = (0..tokenizer.vocab_size() as u32).map(bytes).max().unwrap_or(0);
+    longest.saturating_mul(tokens)
+}
+
+/// The ids of `text` with `<|bos|>` before them.
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<Vec<u32>, ApiError> {
+    let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
+    let found = tokenizer.encode(text).map_err(|error| ApiError::because(&error).of(field))?;
+    ids.extend(found);
+    Ok(ids)
+}
+
+/// A token's text; bytes that are no text on their own are replaced.
+pub(crate) fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
+    tokenizer.token_text(id).map(std::borrow::Cow::into_owned).unwrap_or_default()
+}
+
+pub(crate) fn tokenizer(scope: &Scope) -> Result<&Tokenizer, ApiError> {
+    let without = || ApiError::bad("this server's model has no tokenizer, so it takes no text");
+    scope.model.tokenizer().ok_or_else(without)
+}

@@ -1,0 +1,158 @@
+//! `steer/completion`: a text continued, with and without steering.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use axum::extract::State;
+use axum::response::sse::{Event as SseEvent, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream, StreamExt};
+use nanoscope_runtime::{Step, Where};
+use nanoscope_tokenizer::Tokenizer;
+use serde::Serialize;
+
+use super::prompt::{Prompt, token_text};
+use super::steer_plan::{Kind, SteerRequest};
+use crate::body;
+use crate::error::ApiError;
+use crate::scheduler::{End, Event, Running};
+use crate::state::AppState;
+
+/// What a request gets, in one piece or as it grows: each piece of a stream has the whole text so
+/// far, as Neuronpedia sends it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Completion {
+    outputs: Vec<Written>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Written {
+    #[serde(rename = "type")]
+    kind: Kind,
+    output: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Vec<Weighed>>,
+}
+
+/// What the model was weighing at one token.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Weighed {
+    token: String,
+    logprob: f32,
+    top_logprobs: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Candidate {
+    token: String,
+    logprob: f32,
+}
+
+/// A generation as far as it has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Growing {
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+    /// None if nobody asked.
+    pub(crate) logprobs: Option<Vec<Weighed>>,
+}
+
+/// `POST /v1/steer/completion`
+pub(crate) async fn completion(
+    State(state): State<AppState>,
+    body::Json(request): body::Json<SteerRequest<String>>,
+) -> Result<Response, ApiError> {
+    let prompt = Prompt::new(&state.scope, &request.prompt, "prompt")?;
+    // Every position, as Neuronpedia steers a text.
+    let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Where::ALL)?;
+    let running = state.scheduler.start(asks).await?;
+    let texts = Growing::all(&request.types, request.logprobs());
+    let answer =
+        |texts: &[Growing]| Completion { outputs: texts.iter().map(Written::new).collect() };
+    answer_with(state, running, texts, request.stream == Some(true), answer).await
+}
+
+impl Growing {
+    pub(crate) fn all(kinds: &[Kind], logprobs: usize) -> Vec<Self> {
+        let text =
+            |&kind| Self { kind, text: String::new(), logprobs: (logprobs > 0).then(Vec::new) };
+        kinds.iter().map(text).collect()
+    }
+
+    fn push(&mut self, tokenizer: &Tokenizer, step: &Step) {
+        self.text.push_str(&step.text);
+        if let Some(logprobs) = &mut self.logprobs {
+            let top = |&(id, logprob): &(u32, f32)| Candidate {
+                token: token_text(tokenizer, id),
+                logprob,
+            };
+            logprobs.push(Weighed {
+                token: token_text(tokenizer, step.token),
+                logprob: step.logprob,
+                top_logprobs: step.top_logprobs.iter().map(top).collect(),
+            });
+        }
+    }
+}
+
+impl Written {
+    fn new(text: &Growing) -> Self {
+        Self { kind: text.kind, output: text.text.clone(), logprobs: text.logprobs.clone() }
+    }
+}
+
+/// Runs the generations to their ends and answers, in one piece or in a stream of `data:` lines.
+pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
+    state: AppState,
+    running: Vec<Running>,
+    mut texts: Vec<Growing>,
+    streamed: bool,
+    answer: impl Fn(&[Growing]) -> T + Send + 'static,
+) -> Result<Response, ApiError> {
+    if streamed {
+        let pieces = merged(running).scan((texts, false), move |(texts, failed), (at, event)| {
+            let piece = match take(&state, &mut texts[at], event) {
+                _ if *failed => None,
+                Ok(true) => Some(SseEvent::default().json_data(answer(texts))),
+                Ok(false) => return std::future::ready(Some(None)),
+                Err(error) => {
+                    *failed = true;
+                    Some(SseEvent::default().json_data(error.json()))
+                }
+            };
+            std::future::ready(piece.map(Result::ok))
+        });
+        let pieces = pieces.filter_map(|piece| async { piece.map(Ok::<_, Infallible>) });
+        return Ok(Sse::new(pieces).into_response());
+    }
+    let mut steps = pin!(merged(running));
+    while let Some((at, event)) = steps.next().await {
+        take(&state, &mut texts[at], event)?;
+    }
+    Ok(axum::Json(answer(&texts)).into_response())
+}
+
+/// What happens to several generations, with the number of each.
+fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
+    let numbered = running.into_iter().enumerate().map(|(at, running)| {
+        let next = move |mut running: Running| async move {
+            let event = running.next().await?;
+            Some(((at, event), running))
+        };
+        Box::pin(stream::unfold(running, next))
+    });
+    stream::select_all(numbered)
+}
+
+/// Whether the text has grown.
+fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiError> {
+    match event {
+        Event::Step(step) => {
+            text.push(state.tokenizer(), &step);
+            Ok(true)
+        }
+        Event::End { why: End::Failed, .. } => Err(ApiError::failed()),
+        Event::Started { .. } | Event::End { .. } => Ok(false),
+    }
+}

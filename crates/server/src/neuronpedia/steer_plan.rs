@@ -1,0 +1,253 @@
+//! What a request to steer asks of the runtime.
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorName, Where};
+use serde::{Deserialize, Serialize};
+
+use super::activation::{check_vector, find_hook};
+use super::{check_feature, check_model, find_source};
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::scheduler::Ask;
+use crate::scope::Scope;
+
+/// Candidates of one token at most; Neuronpedia's.
+const MOST_LOGPROBS: usize = 10;
+/// Features and vectors of a request at most.
+const MOST_STEERED: usize = 256;
+/// The largest whole number that JSON's readers agree on.
+const MOST_SEED: f64 = 9_007_199_254_740_992.0;
+
+/// What `completion` and `completion-chat` have in common.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SteerRequest<P> {
+    pub(crate) prompt: P,
+    model: String,
+    #[serde(alias = "steer_method")]
+    steer_method: Method,
+    #[serde(alias = "normalize_steering")]
+    normalize_steering: bool,
+    pub(crate) types: Vec<Kind>,
+    #[serde(alias = "n_completion_tokens")]
+    n_completion_tokens: usize,
+    temperature: f32,
+    #[serde(alias = "strength_multiplier")]
+    strength_multiplier: f64,
+    #[serde(alias = "freq_penalty")]
+    freq_penalty: f32,
+    seed: f64,
+    features: Option<Vec<Feature>>,
+    vectors: Option<Vec<Along>>,
+    pub(crate) stream: Option<bool>,
+    #[serde(alias = "n_logprobs")]
+    n_logprobs: Option<usize>,
+    /// Only chats have it, and need it.
+    #[serde(alias = "steer_special_tokens")]
+    pub(crate) steer_special_tokens: Option<bool>,
+    /// What would read vectors off the chat, which is not done here.
+    #[serde(default)]
+    pub(crate) reads: Vec<serde::de::IgnoredAny>,
+    #[serde(alias = "is_assistant_axis")]
+    pub(crate) is_assistant_axis: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Method {
+    SimpleAdditive,
+    OrthogonalDecomp,
+    ProjectionCap,
+}
+
+/// Whether a text is steered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Kind {
+    Steered,
+    Default,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feature {
+    model: String,
+    source: String,
+    index: usize,
+    strength: f64,
+    #[serde(alias = "steering_vector")]
+    steering_vector: Option<Vec<f32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Along {
+    #[serde(alias = "steering_vector")]
+    steering_vector: Vec<f32>,
+    strength: f64,
+    hook: String,
+}
+
+impl<P> SteerRequest<P> {
+    /// How many candidates each token comes with.
+    pub(crate) fn logprobs(&self) -> usize {
+        self.n_logprobs.unwrap_or_default()
+    }
+
+    /// One generation for each of the types, after `prompt`; steered `at` these positions.
+    ///
+    /// # Errors
+    /// 400 about the field that cannot be followed.
+    pub(crate) fn asks(
+        &self,
+        scope: &Scope,
+        limits: &Limits,
+        prompt: &[u32],
+        at: &Where,
+    ) -> Result<Vec<Ask>, ApiError> {
+        check_model(scope, &self.model, "model")?;
+        self.check_types()?;
+        let sampling = self.sampling(scope, limits, prompt)?;
+        let steered = self.plan(scope, at)?;
+        let ask = |kind: &Kind| Ask {
+            prompt: prompt.to_vec(),
+            plan: match kind {
+                Kind::Steered => steered.clone(),
+                Kind::Default => Plan::new(),
+            },
+            sampling: sampling.clone(),
+            ..Ask::default()
+        };
+        Ok(self.types.iter().map(ask).collect())
+    }
+
+    fn check_types(&self) -> Result<(), ApiError> {
+        let wrong = match self.types.as_slice() {
+            [] => "types: there is none",
+            [_] => return Ok(()),
+            [a, b] if a != b => return Ok(()),
+            _ => "types: each of STEERED and DEFAULT can be there once",
+        };
+        Err(ApiError::bad(wrong).of("types"))
+    }
+
+    fn sampling(
+        &self,
+        scope: &Scope,
+        limits: &Limits,
+        prompt: &[u32],
+    ) -> Result<Sampling, ApiError> {
+        let wrong =
+            |field: &str, why: String| Err(ApiError::bad(format!("{field}: {why}")).of(field));
+        if self.n_completion_tokens == 0 {
+            return wrong("nCompletionTokens", "it must be 1 or more".to_owned());
+        }
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return wrong("temperature", format!("it must be 0 or more, not {}", self.temperature));
+        }
+        // Others would drown what the model says; OpenAI has the same range.
+        if !(-2.0..=2.0).contains(&self.freq_penalty) {
+            return wrong("freqPenalty", format!("it must be −2 to 2, not {}", self.freq_penalty));
+        }
+        if self.seed.abs() > MOST_SEED {
+            return wrong("seed", format!("it must be −2^53 to 2^53, not {}", self.seed));
+        }
+        if self.logprobs() > MOST_LOGPROBS {
+            return wrong("nLogprobs", format!("it must be 0 to {MOST_LOGPROBS}"));
+        }
+        if prompt.len() >= scope.model.context_len() {
+            let (found, most) = (prompt.len(), scope.model.context_len());
+            let why = format!("the prompt has {found} tokens, which leaves no room in {most}");
+            return wrong("prompt", why);
+        }
+        Ok(Sampling {
+            temperature: self.temperature,
+            // A whole number; a negative one has a place of its own above the others.
+            seed: self.seed as i64 as u64,
+            // As Neuronpedia, which gives as many as there is room for.
+            max_tokens: self.n_completion_tokens.min(limits.max_tokens),
+            frequency_penalty: self.freq_penalty,
+            top_logprobs: self.logprobs(),
+            ..Sampling::default()
+        })
+    }
+
+    fn plan(&self, scope: &Scope, at: &Where) -> Result<Plan, ApiError> {
+        if self.steer_method == Method::ProjectionCap {
+            let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
+                           ORTHOGONAL_DECOMP are";
+            return Err(ApiError::bad(message).of("steerMethod"));
+        }
+        let mut plan = Plan::new();
+        match (&self.features, &self.vectors) {
+            (Some(features), None) => {
+                check_count(features.len(), "features")?;
+                for (number, feature) in features.iter().enumerate() {
+                    let field = |name: &str| format!("features[{number}].{name}");
+                    check_model(scope, &feature.model, &field("model"))?;
+                    let hook = find_source(scope, &feature.source, &field("source"))?;
+                    let index = check_feature(scope, hook, feature.index, &field("index"))?;
+                    let op = self.op(feature.strength, &field("strength"))?;
+                    let target = match &feature.steering_vector {
+                        Some(vector) => {
+                            let hook = scope.model.write_point(hook);
+                            check_vector(scope, hook, vector, &field("steeringVector"))?;
+                            let name = name(number);
+                            plan = plan.vector(name.clone(), vector.clone());
+                            (hook, Target::Vector(name))
+                        }
+                        None => (hook, Target::Feature(index as usize)),
+                    };
+                    plan = plan.intervene(intervention(target, op, at));
+                }
+            }
+            (None, Some(vectors)) => {
+                check_count(vectors.len(), "vectors")?;
+                for (number, vector) in vectors.iter().enumerate() {
+                    let field = |name: &str| format!("vectors[{number}].{name}");
+                    let hook = find_hook(scope, &vector.hook, &field("hook"))?;
+                    check_vector(scope, hook, &vector.steering_vector, &field("steeringVector"))?;
+                    let op = self.op(vector.strength, &field("strength"))?;
+                    let name = name(number);
+                    plan = plan.vector(name.clone(), vector.steering_vector.clone());
+                    plan = plan.intervene(intervention((hook, Target::Vector(name)), op, at));
+                }
+            }
+            _ => {
+                return Err(ApiError::bad("exactly one of `features` and `vectors` must be given"));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn op(&self, strength: f64, field: &str) -> Result<Op, ApiError> {
+        let strength = (strength * self.strength_multiplier) as f32;
+        if !strength.is_finite() {
+            let message =
+                format!("{field}: times strengthMultiplier it leaves the range of float32");
+            return Err(ApiError::bad(message).of(field));
+        }
+        // `normalizeSteering` divides the direction by its length.
+        let scale = if self.normalize_steering { Scale::Unit } else { Scale::Raw };
+        Ok(match self.steer_method {
+            Method::SimpleAdditive => Op::Add(strength, scale),
+            Method::OrthogonalDecomp | Method::ProjectionCap => Op::Orthogonal(strength, scale),
+        })
+    }
+}
+
+fn check_count(found: usize, field: &str) -> Result<(), ApiError> {
+    if found <= MOST_STEERED {
+        return Ok(());
+    }
+    let message = format!("{field}: there are {found}, a request takes {MOST_STEERED}");
+    Err(ApiError::bad(message).of(field))
+}
+
+fn name(number: usize) -> VectorName {
+    format!("v{number}").parse().expect("a letter and a number are a name")
+}
+
+fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Where) -> Intervention {
+    Intervention { at: at.clone(), ..Intervention::new(hook, target, op) }
+}
