@@ -1,11 +1,93 @@
 //! The page and what it loads, all of it in the binary.
 
 use axum::Router;
-use axum::response::Html;
+use axum::extract::Path;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
+use crate::error::ApiError;
 use crate::state::AppState;
 
+const INDEX: &str = include_str!("../page/index.html");
+
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../page/", $name)))),*]
+    };
+}
+
+/// What browsers run is what the repository has: nothing builds it.
+const ASSETS: &[(&str, &str)] = assets![
+    "api.js",
+    "controls.js",
+    "dom.js",
+    "experiments.js",
+    "feature-panel.js",
+    "finder.js",
+    "inspector.js",
+    "main.js",
+    "names.js",
+    "output.js",
+    "prompt.js",
+    "run.js",
+    "shade.js",
+    "share.js",
+    "spec.js",
+    "sse.js",
+    "steering.js",
+    "style.css",
+    "text.js",
+    "theme.js",
+    "token-panel.js",
+];
+
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new().route("/", get(|| async { Html(include_str!("../page/index.html")) }))
+    Router::new().route("/", get(|| async { Html(INDEX) })).route("/assets/{name}", get(asset))
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    let Some((_, text)) = ASSETS.iter().find(|(known, _)| *known == name) else {
+        return ApiError::not_found("the page has no such part").into_response();
+    };
+    let kind = if name.ends_with(".css") { "text/css" } else { "text/javascript" };
+    ([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], *text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str) -> bool {
+        ASSETS.iter().any(|(known, _)| *known == name)
+    }
+
+    #[test]
+    fn whatever_the_page_and_its_modules_load_is_in_the_binary() {
+        for part in INDEX.split("/assets/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(known(name), "index.html loads {name}");
+        }
+        for (module, text) in ASSETS.iter().filter(|(name, _)| name.ends_with(".js")) {
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
+                let name = line.split("\"./").nth(1).unwrap().trim_end_matches("\";");
+                assert!(known(name), "{module} loads {name}");
+            }
+        }
+    }
+
+    /// The policy would block them, without anybody being told.
+    #[test]
+    fn the_page_has_no_script_and_no_style_of_its_own_in_its_markup() {
+        let scripts = INDEX.matches("<script").count();
+
+        assert_eq!(
+            scripts,
+            INDEX.matches("<script src=").count()
+                + INDEX.matches("<script type=\"module\" src=").count()
+        );
+        for inline in ["<style", " style=", " onclick=", "javascript:"] {
+            assert!(!INDEX.contains(inline), "{inline}");
+        }
+    }
 }

@@ -1,0 +1,113 @@
+import { EventParser } from "./sse.js";
+
+const KEY = "nanoscope.key";
+let key = read();
+
+function read() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * The key for all requests from now on; kept until the tab is closed.
+ * @param {string} value
+ */
+export function useKey(value) {
+  key = value;
+  try {
+    sessionStorage.setItem(KEY, value);
+  } catch {
+    // Where nothing may be stored it is kept as long as the page is open.
+  }
+}
+
+/** What a server said no to, and how. */
+export class Refused extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status 0 where there was no answer
+   * @param {string | null} param
+   */
+  constructor(message, status, param = null) {
+    super(message);
+    this.status = status;
+    this.param = param;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {{method?: string, body?: unknown, signal?: AbortSignal}} options
+ * @returns {Promise<Response>}
+ */
+async function ask(path, { method = "GET", body, signal } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = {};
+  if (body !== undefined) headers["content-type"] = "application/json";
+  // A header takes no other characters, and no key has them.
+  if (/^[\x21-\x7e]+$/.test(key)) headers.authorization = `Bearer ${key}`;
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit" });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Refused("The server does not answer. Is nanoscope serve still running?", 0);
+  }
+  if (response.ok) return response;
+  throw await refusal(response);
+}
+
+/** @param {Response} response */
+async function refusal(response) {
+  const text = await response.text().catch(() => "");
+  /** @type {any} */
+  let error;
+  try {
+    error = JSON.parse(text).error;
+  } catch {
+    // Not JSON: what there is of it is said.
+  }
+  const wait = response.status === 429 ? response.headers.get("retry-after") : null;
+  const message = typeof error?.message === "string" ? error.message : text.slice(0, 300) || `${response.status} ${response.statusText}`;
+  return new Refused(wait ? `${message} (again in ${wait} s)` : message, response.status, error?.param ?? null);
+}
+
+/**
+ * @param {string} path
+ * @param {{method?: string, body?: unknown, signal?: AbortSignal}} options
+ * @returns {Promise<any>}
+ */
+export async function json(path, options = {}) {
+  return (await ask(path, options)).json();
+}
+
+/**
+ * The chunks of a streamed answer.
+ * @param {string} path
+ * @param {unknown} body
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<any, void, void>}
+ */
+export async function* stream(path, body, signal) {
+  const response = await ask(path, { method: "POST", body, signal });
+  if (!response.body) throw new Refused("the answer has no body", response.status);
+  const parser = new EventParser();
+  const reader = response.body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) throw new Refused("The stream ended before the text did.", 0);
+      for (const data of parser.push(value)) {
+        if (data === "[DONE]") return;
+        const chunk = JSON.parse(data);
+        if (chunk.error) throw new Refused(String(chunk.error.message ?? "the server gave up"), 200, chunk.error.param ?? null);
+        yield chunk;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

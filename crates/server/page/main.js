@@ -1,0 +1,454 @@
+import { Refused, json, useKey } from "./api.js";
+import { Controls } from "./controls.js";
+import { $, el, later, named, narrow, number, shown, visible } from "./dom.js";
+import { experiments } from "./experiments.js";
+import { featureData, featurePanel } from "./feature-panel.js";
+import { finder } from "./finder.js";
+import { Inspector } from "./inspector.js";
+import { label, onRename } from "./names.js";
+import { Output } from "./output.js";
+import { request, run } from "./run.js";
+import { SEEDS, fromFragment, toFragment } from "./share.js";
+import { parseShade, place, writeShade } from "./spec.js";
+import { Steering } from "./steering.js";
+import { valueOf } from "./shade.js";
+import { tokenPanel } from "./token-panel.js";
+/** @import {About, Shade, State} from "./types.d.ts" */
+/** @import {TokenText} from "./text.js" */
+
+/** A slider that is moved runs once it rests for so long, in ms. */
+const REST = 250;
+/** How often progress is announced, in ms. */
+const ANNOUNCE = 10_000;
+
+class Page {
+  /** @type {State} */
+  state;
+  running = new AbortController();
+  /** What was run last, and when it is whole. @type {{state: State, finished: boolean} | null} */
+  last = null;
+  /** @type {Set<string>} */
+  #wide = new Set();
+  /** @type {{text: TokenText, at: number} | null} */
+  #token = null;
+  /** @type {Shade[]} */
+  #opened = [];
+
+  /** @param {About} about */
+  constructor(about) {
+    this.about = about;
+    this.state = fromFragment(location.hash).state;
+    const state = () => this.state;
+    this.later = later(() => this.go(), REST);
+    this.controls = new Controls(state, about, { run: () => this.send(), changed: () => this.changed(), mode: () => this.switched() });
+    this.steering = new Steering(state, { changed: () => this.changed(), open: (hook, feature) => this.openFeature(hook, feature) });
+    this.inspector = new Inspector(() => this.#nothing());
+    this.output = new Output({ shade: () => this.shade, point: (text, at) => this.point(text, at), open: (text, at, how) => this.openToken(text, at, how) });
+    $("steer-finder").append(finder(about, "Steer a feature", (hook, feature) => this.steer(hook, feature)));
+    this.#wire();
+    onRename(() => {
+      this.#shades();
+      if (this.inspector.key.startsWith("token:")) this.inspector.redraw();
+    });
+  }
+
+  /** What tokens are shaded by. @returns {Shade | null} */
+  get shade() {
+    const deepest = this.about.saes.at(-1);
+    return this.state.shade ?? (deepest ? { hook: deepest.hook, feature: null } : null);
+  }
+
+  start() {
+    const { saes, name, version, model } = this.about;
+    $("about").textContent = `${name} · ${model.n_layer} layers · ${saes.length} ${saes.length === 1 ? "SAE" : "SAEs"} · ${version}`;
+    $("main").hidden = false;
+    $("key").hidden = true;
+    for (const { hook, feature } of this.state.steer) featureData(this.about, hook, feature).then(() => {
+        this.steering.draw();
+        this.#shades();
+      }, () => {});
+    experiments(this.about, (steer) => this.experiment(steer));
+    this.load();
+  }
+
+  /** Takes the state of the address, and runs it. */
+  load() {
+    const { state, unknown } = fromFragment(location.hash);
+    this.state = state;
+    this.last = null;
+    this.controls.draw();
+    this.steering.draw();
+    this.#shades();
+    this.output.begin({ compare: false, steered: false, chat: false });
+    if (unknown.length > 0) this.#fail(new Refused(`The link has parts that this page does not know: ${unknown.map(visible).join(", ")}`, 0));
+    else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
+  }
+
+  #wire() {
+    $("stop").addEventListener("click", () => this.stop());
+    $("dice").addEventListener("click", () => {
+      this.state.seed = Math.floor(Math.random() * Math.min(SEEDS, 1e6));
+      $("seed").value = String(this.state.seed);
+      $("seed").dispatchEvent(new Event("input"));
+      this.controls.draw();
+      this.go();
+    });
+    $("fresh").addEventListener("click", () => {
+      this.stop();
+      this.state.messages = [];
+      this.last = null;
+      this.controls.draw();
+      this.output.begin({ compare: false, steered: false, chat: false });
+      $("prompt").focus();
+    });
+    $("shade").addEventListener("change", () => {
+      this.state.shade = parseShade($("shade").value);
+      this.#shades();
+      this.output.reshade();
+      this.#address();
+    });
+    $("share").addEventListener("click", () => this.share());
+    $("export").addEventListener("click", () => this.export());
+    $("skip").addEventListener("click", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      $("output").focus();
+    });
+    addEventListener("hashchange", () => {
+      if (location.hash !== toFragment(this.state)) this.load();
+    });
+    addEventListener("keydown", (event) => {
+      const typing = event.target instanceof HTMLElement && event.target.matches("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        this.send();
+      } else if (event.key === "Escape" && !event.defaultPrevented) {
+        if (!$("stop").hidden) this.stop();
+        else if (this.inspector.open) this.inspector.close();
+      } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        $("steer-finder").querySelector("input").focus();
+      }
+    });
+  }
+
+  /** @param {State["steer"]} steer */
+  experiment(steer) {
+    this.state.steer = structuredClone(steer);
+    this.state.shade = steer.length > 0 ? { hook: steer[0].hook, feature: steer[0].feature } : null;
+    if (this.state.mode === "chat" && this.state.messages.length === 0) this.state.messages = [{ role: "user", content: "Tell me a story." }];
+    this.controls.draw();
+    this.steering.draw();
+    this.#shades();
+    this.go();
+    this.#look();
+  }
+
+  /** Where the text is below what was pressed, it comes up. */
+  #look() {
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (narrow()) $("output").scrollIntoView({ block: this.state.mode === "chat" ? "nearest" : "start", behavior: still ? "auto" : "smooth" });
+  }
+
+  /** Runs what is in the box: the prompt, or one message more. */
+  send() {
+    const { mode, messages } = this.state;
+    if (mode === "chat") {
+      const text = $("prompt").value.trim();
+      if (text !== "") {
+        // A conversation goes on from the steered answer.
+        const answer = this.last?.state.mode === "chat" ? this.output.written(0) : "";
+        if (answer !== "") messages.push({ role: "assistant", content: answer });
+        // What was not answered is asked anew, in other words: nobody speaks twice in a row.
+        else if (messages.at(-1)?.role === "user") messages.pop();
+        messages.push({ role: "user", content: text });
+        $("prompt").value = "";
+        this.controls.draw();
+        this.output.begin({ compare: false, steered: false, chat: true });
+      } else if (messages.length === 0) {
+        $("prompt").focus();
+        return;
+      }
+    }
+    this.go();
+    this.#look();
+  }
+
+  /** Another strength, feature or setting: the same text again with it. */
+  changed() {
+    this.later();
+  }
+
+  switched() {
+    this.stop();
+    this.last = null;
+    this.output.begin({ compare: false, steered: false, chat: false });
+    this.#error("");
+    if (this.state.mode === "story" || this.state.messages.length > 0) this.go();
+    else $("prompt").focus();
+  }
+
+  stop() {
+    this.running.abort();
+  }
+
+  async go() {
+    const { state } = this;
+    if (state.mode === "chat" && state.messages.length === 0) return;
+    this.later.cancel();
+    this.running.abort();
+    const own = (this.running = new AbortController());
+    const { signal } = own;
+    const compare = state.compare && state.steer.length > 0;
+    this.last = { state: structuredClone(state), finished: false };
+    this.#address();
+    this.#error("");
+    this.#busy(true);
+    $("progress").textContent = state.compare && !compare ? "Steer something, and there is something to compare." : "";
+    this.say("Writing.");
+    let [begun, tokens, told] = [0, 0, performance.now()];
+    // The text before stays until there is a new one, so that nothing jumps under a slider.
+    const begin = () => {
+      if (begun > 0) return;
+      begun = performance.now();
+      this.#token = null;
+      $("panes").style.minHeight = `${$("panes").offsetHeight}px`;
+      this.output.begin({ compare, steered: state.steer.length > 0, chat: state.mode === "chat" });
+    };
+    const rate = () => `${tokens} tokens · ${number(tokens / Math.max(0.001, (performance.now() - begun) / 1000), 2)}/s`;
+    try {
+      await run(this.last.state, this.about, signal, {
+        prompt: (choice, some) => {
+          begin();
+          this.output.prompt(choice, some);
+        },
+        token: (choice, token) => {
+          begin();
+          this.output.token(choice, token);
+          tokens++;
+          if (tokens % 8 === 0) $("progress").textContent = rate();
+          if (performance.now() - told > ANNOUNCE) {
+            told = performance.now();
+            this.say(`${tokens} tokens so far.`);
+          }
+        },
+        end: (choice, ending) => {
+          begin();
+          this.output.end(choice, ending);
+          if (choice === 0) this.steering.report(ending.applied);
+        },
+      });
+      this.output.compared();
+      this.last.finished = true;
+      $("progress").textContent = rate();
+      this.say(`Done: ${tokens} tokens.`);
+      this.#reopen();
+    } catch (error) {
+      if (this.running !== own) return;
+      for (const text of this.output.texts) text.flush();
+      if (signal.aborted) {
+        $("progress").textContent = "Stopped.";
+        this.say("Stopped.");
+      } else this.#fail(error);
+    } finally {
+      if (this.running === own) {
+        this.#busy(false);
+        $("panes").style.minHeight = "";
+      }
+    }
+  }
+
+  /** @param {boolean} busy */
+  #busy(busy) {
+    const focused = document.activeElement;
+    $("stop").hidden = !busy;
+    $("run").hidden = busy;
+    if (focused === $("run") && busy) $("stop").focus();
+    if (focused === $("stop") && !busy) $("run").focus();
+    $("export").disabled = busy || !this.last;
+    $("output").setAttribute("aria-busy", String(busy));
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    if (error instanceof Refused && error.status === 401) {
+      askForKey(error.message);
+      return;
+    }
+    const message = error instanceof Error ? error.message : String(error);
+    this.#error(message.charAt(0).toUpperCase() + message.slice(1));
+  }
+
+  /** @param {string} message */
+  #error(message) {
+    $("error").textContent = visible(message);
+    $("error").hidden = message === "";
+  }
+
+  /** @param {string} message */
+  say(message) {
+    $("status").textContent = message;
+  }
+
+  /**
+   * @param {string} hook
+   * @param {number} feature
+   */
+  async steer(hook, feature) {
+    // How far it goes by itself says how far to push it.
+    await featureData(this.about, hook, feature).catch(() => {});
+    this.steering.add(hook, feature);
+    this.#shades();
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   * @param {"pointer" | "key" | "step"} how
+   */
+  openToken(text, at, how) {
+    const again = this.#token?.text === text && this.#token.at === at && this.inspector.key.startsWith("token:");
+    if (this.#token) this.#token.text.choose(-1);
+    this.#token = { text, at };
+    text.choose(at);
+    this.inspector.show(`token:${at}`, () => tokenPanel(text, at, this.output.beside(text, at), this.about, { feature: (hook, feature) => this.openFeature(hook, feature), token: (to, place) => this.openToken(to, place, "step") }, this.#wide));
+    if (narrow()) text.reveal(at, $("inspector").getBoundingClientRect().top);
+    if (how === "key" && again) this.inspector.focus();
+    else if (how === "key") this.say("Features are shown. Enter again goes there.");
+  }
+
+  /**
+   * @param {string} hook
+   * @param {number} feature
+   */
+  openFeature(hook, feature) {
+    this.#opened = [{ hook, feature }, ...this.#opened.filter((one) => one.hook !== hook || one.feature !== feature)].slice(0, 6);
+    this.inspector.show(`feature:${hook}:${feature}`, () => featurePanel(this.about, hook, feature, {
+      feature: (to, index) => this.openFeature(to, index),
+      failed: (error) => error instanceof Refused && error.status === 401 && this.#fail(error),
+      steer: () => this.steer(hook, feature),
+      shade: () => {
+        this.state.shade = { hook, feature };
+        this.#shades();
+        this.output.reshade();
+        this.#address();
+      },
+    }));
+    this.inspector.focus();
+    this.#shades();
+  }
+
+  /** The token that was open, in the text that took the place of its own. */
+  #reopen() {
+    const at = Number(/^token:(\d+)$/.exec(this.inspector.key)?.[1] ?? -1);
+    const [text] = this.output.texts;
+    if (this.#token || at < 0 || !text?.tokens[at]) return;
+    this.openToken(text, at, "step");
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   */
+  point(text, at) {
+    const token = text.tokens[at];
+    $("point").replaceChildren(el("span", { class: "token" }, shown(token.token)), ` ${number(valueOf(token, this.shade))}`);
+    const follows = this.inspector.key.startsWith("token:") && this.#token?.text === text && this.#token.at !== at;
+    if (follows && document.activeElement instanceof HTMLElement && document.activeElement.matches(`[data-at="${at}"]:focus-visible`)) this.openToken(text, at, "step");
+  }
+
+  /** What can be chosen to shade by: the strongest of a layer, and features that were met. */
+  #shades() {
+    const { shade } = this;
+    if (!shade) return;
+    /** @type {Map<string, Shade>} */
+    const met = new Map();
+    for (const one of [this.state.shade, ...this.state.steer, ...this.#opened]) if (one && one.feature !== null) met.set(writeShade({ hook: one.hook, feature: one.feature }), one);
+    const name = (/** @type {Shade} */ { hook, feature }) => `${named(label(hook, feature ?? 0)) || "no label"} · ${place(hook)} #${feature}`;
+    $("shade").replaceChildren(
+      el("optgroup", { label: "The strongest feature of" }, ...this.about.saes.map(({ hook }) => el("option", { value: hook }, `strongest of ${place(hook)}`)).reverse()),
+      met.size > 0 && el("optgroup", { label: "One feature" }, ...[...met].map(([value, one]) => el("option", { value }, name(one)))));
+    $("shade").value = writeShade(shade);
+  }
+
+  #address() {
+    try {
+      history.replaceState(null, "", toFragment(this.state));
+    } catch {
+      // Browsers refuse when it is asked too often; Share has it all the same.
+    }
+  }
+
+  async share() {
+    const link = `${location.origin}${location.pathname}${toFragment(this.state)}`;
+    $("link").value = link;
+    try {
+      await navigator.clipboard.writeText(link);
+      $("share").textContent = "Copied";
+      this.say("The link is copied.");
+      setTimeout(() => ($("share").textContent = "Share"), 1500);
+    } catch {
+      $("shared").hidden = false;
+      $("link").select();
+    }
+  }
+
+  /** The run as a file: what was asked, and all that came. */
+  export() {
+    if (!this.last) return;
+    const { state, finished } = this.last;
+    const texts = this.output.texts.map((text, choice) => ({
+      steered: state.steer.length > 0 && choice === 0,
+      text: this.output.written(choice),
+      ...this.output.endings[choice],
+      tokens: [...(this.output.read?.[choice]?.tokens ?? []), ...text.tokens],
+    }));
+    const { path, body } = request(state, this.about);
+    const run = { nanoscope: this.about.version, model: this.about.name, link: toFragment(state), finished, request: { path, body }, texts };
+    const url = URL.createObjectURL(new Blob([JSON.stringify(run, null, 1)], { type: "application/json" }));
+    el("a", { href: url, download: `nanoscope-${state.mode}-${state.seed}.json` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  #nothing() {
+    return el("div", { class: "nothing" },
+      el("h2", {}, "What is it thinking of?"),
+      el("p", {}, "Choose a token of the text. The features that are active in it show here, layer by layer, each with what it stands for."),
+      el("p", {}, "A feature can then be steered: pushed up, held, or switched off, and the text is written again."),
+      finder(this.about, "Look up a feature", (hook, feature) => this.openFeature(hook, feature)));
+  }
+}
+
+/** @param {string} message */
+function askForKey(message) {
+  $("key").hidden = false;
+  $("key-error").hidden = !$("key").dataset.asked;
+  $("key-error").textContent = message;
+  $("key").dataset.asked = "1";
+  $("key-text").focus();
+}
+
+/** @type {Page | null} */
+let page = null;
+
+async function boot() {
+  try {
+    const about = /** @type {About} */ (await json("/api/about"));
+    if (page) {
+      $("key").hidden = true;
+      page.go();
+    } else {
+      page = new Page(about);
+      page.start();
+    }
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) askForKey(error.message);
+    else $("about").textContent = error instanceof Error ? error.message : String(error);
+  }
+}
+
+$("key").addEventListener("submit", (/** @type {Event} */ event) => {
+  event.preventDefault();
+  useKey($("key-text").value.trim());
+  boot();
+});
+boot();

@@ -1,0 +1,107 @@
+// What the page's modules give each other. For the checker only; it is not served.
+
+/** A feature that is active at a token: its index, its value, its label if it has one. */
+export type Pair = [index: number, value: number, label?: string | null];
+
+export interface Token {
+  position: number;
+  id: number;
+  /** The token's own text; what is no whole character has U+FFFD in it. */
+  token: string;
+  /** What it adds to the text. */
+  piece: string;
+  prompt: boolean;
+  features: Record<string, Pair[]>;
+}
+
+export interface Intervention {
+  hook: string;
+  feature: number;
+  op: string;
+  value: number;
+  scale: string;
+  at: string;
+  /** The rest of the written form, as it came: rows, condition, splice. */
+  rest: string;
+}
+
+export interface Message {
+  role: string;
+  content: string;
+}
+
+/** What tokens are shaded by: a feature, or the strongest one at a hook point. */
+export interface Shade {
+  hook: string;
+  feature: number | null;
+}
+
+/** All that a run follows from. */
+export interface State {
+  mode: "story" | "chat";
+  prompt: string;
+  /** The conversation up to the last message of the user. */
+  messages: Message[];
+  steer: Intervention[];
+  compare: boolean;
+  seed: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  maxTokens: number;
+  shade: Shade | null;
+}
+
+export interface SaeInfo {
+  hook: string;
+  source: string;
+  d_sae: number;
+  labels: number;
+}
+
+export interface About {
+  name: string;
+  version: string;
+  device: string;
+  model: { n_layer: number; d_model: number; vocab_size: number; context: number; chat: boolean };
+  saes: SaeInfo[];
+  limits: { max_tokens: number };
+}
+
+export interface Applied {
+  intervention: unknown;
+  positions: number;
+  changed: number;
+  moved: number;
+}
+
+/** How a text ended. */
+export interface Ending {
+  end?: string;
+  applied?: Applied[];
+  reused?: number;
+  finish: string;
+}
+
+export interface FeatureData {
+  hook: string;
+  source: string;
+  index: number;
+  label?: string | null;
+  density?: number | null;
+  max?: number | null;
+  mean?: number | null;
+  decoder_norm?: number | null;
+  promoted?: [id: number, text: string, logit: number][] | null;
+  suppressed?: [id: number, text: string, logit: number][] | null;
+  nearest?: [index: number, cosine: number, label?: string | null][] | null;
+  top_tokens?: [text: string, count: number][] | null;
+  examples?: { tokens: string[]; values: [at: number, value: number][]; peak: number }[] | null;
+}
+
+export interface Found {
+  source: string;
+  hook: string;
+  index: number;
+  label: string;
+}
