@@ -3,6 +3,7 @@
 mod chat;
 mod eval;
 mod features;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
