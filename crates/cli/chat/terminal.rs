@@ -14,6 +14,7 @@ use ratatui::crossterm::event::{
     self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyEventKind,
 };
 use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::disable_raw_mode;
 use rustix::termios::tcgetwinsize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -28,6 +29,9 @@ use crate::signals::INTERRUPTED;
 
 /// How long it takes at most until a signal, or that the terminal is gone, is seen.
 const TICK: Duration = Duration::from_millis(25);
+
+/// How long after a signal the loop may still be drawing; a terminal may take nothing for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a shell gives for a program that ended with its terminal.
 const HUNG_UP: u8 = 129;
@@ -50,7 +54,16 @@ pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> R
     let worker = Worker::new(scope, move |news| tell_news.send(Message::News(news)).is_ok());
     let mut screen = Screen::enter().context("the terminal could not be taken over")?;
     // Away from the loop: crossterm reads the end of a terminal's input again and again, for ever.
-    thread::spawn(move || listen(next_event, |event| tell.send(Message::Event(event)).is_ok()));
+    let (signals, mut since) = (Arc::clone(&signalled), None);
+    let next = move || {
+        if let Some(code) = asked(&signals)
+            && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE
+        {
+            leave(code);
+        }
+        next_event()
+    };
+    thread::spawn(move || listen(next, |event| tell.send(Message::Event(event)).is_ok()));
     let done = follow(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
     drop(screen);
     Ok(ExitCode::from(done.unwrap_or_else(|error| {
@@ -79,9 +92,8 @@ fn follow(
     }
     let mut is_stale = true;
     loop {
-        match u8::try_from(signalled.load(Ordering::Relaxed)) {
-            Ok(0) => {}
-            code => return Ok(code.unwrap_or(HUNG_UP)),
+        if let Some(code) = asked(signalled) {
+            return Ok(code);
         }
         if is_gone() {
             return Ok(HUNG_UP);
@@ -91,8 +103,7 @@ fn follow(
             terminal
                 .draw(|frame| seen = draw(frame, &app, theme))
                 .context("could not write to the terminal")?;
-            (app.scroll, app.seen) = (seen.scroll, seen);
-            app.is_sought = false;
+            app.on_drawn(seen);
         }
         let next = match inbox.recv_timeout(TICK) {
             Ok(next) => next,
@@ -156,6 +167,17 @@ fn listen(
 /// the terminal for where its cursor is.
 fn next_event() -> io::Result<Option<Event>> {
     if event::poll(TICK)? { event::read().map(Some) } else { Ok(None) }
+}
+
+/// The exit code that a signal asked for.
+fn asked(signalled: &AtomicUsize) -> Option<u8> {
+    u8::try_from(signalled.load(Ordering::Relaxed)).ok().filter(|&code| code != 0)
+}
+
+/// Ends the process while something else waits for the terminal, so that nothing can be written.
+fn leave(code: u8) -> ! {
+    let _ = disable_raw_mode();
+    std::process::exit(code.into())
 }
 
 /// Whether the terminal was closed, or its connection: then even its size is not to be had.
