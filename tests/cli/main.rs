@@ -4,6 +4,7 @@ mod chat;
 mod eval;
 mod features;
 mod serve;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -22,6 +22,8 @@ pub(crate) struct App {
     pub(crate) scroll: usize,
     /// Whether the selected token has to be brought into view.
     pub(crate) is_sought: bool,
+    /// Whether the last thing on the screen was just said, and is to be shown from its beginning.
+    pub(crate) is_new: bool,
     /// Words that the line may go on with.
     pub(crate) choices: Vec<String>,
     /// Whether one more Ctrl-C leaves.
@@ -73,6 +75,7 @@ impl App {
             selected: None,
             scroll: 0,
             is_sought: false,
+            is_new: false,
             choices: Vec::new(),
             is_leaving: false,
             seen: Seen { cells: 80, ..Seen::default() },
@@ -173,20 +176,23 @@ impl App {
         }
     }
 
+    /// Notes what was drawn.
+    pub(crate) fn on_drawn(&mut self, seen: Seen) {
+        (self.scroll, self.seen) = (seen.scroll, seen);
+        (self.is_sought, self.is_new) = (false, false);
+    }
+
     /// Adds to the screen, and shows it.
     fn say(&mut self, item: Item) {
-        // What is said while a text is written stays above it, so that the text grows at the end.
-        match self.items.last() {
-            Some(Item::Turn(_)) if self.session.is_running() && !matches!(item, Item::Turn(_)) => {
-                self.items.insert(self.items.len() - 1, item);
-            }
-            _ => self.items.push(item),
-        }
+        let is_new = !matches!(item, Item::Turn(_));
+        self.items.push(item);
         self.follow();
+        self.is_new = is_new;
     }
 
     fn follow(&mut self) {
-        (self.selected, self.scroll, self.is_sought) = (None, 0, false);
+        (self.selected, self.scroll) = (None, 0);
+        (self.is_sought, self.is_new) = (false, false);
     }
 
     fn stop(&self) -> Effect {
@@ -421,16 +427,6 @@ mod tests {
         assert!(matches!(enter(&mut app, "Once"), Effect::Work(_)));
         press(&mut app, KeyCode::Up);
         assert_eq!(app.editor.text(), "Once");
-    }
-
-    #[test]
-    fn what_is_said_while_a_text_is_written_stands_above_it() {
-        let mut app = App::new(session());
-        enter(&mut app, "Once");
-
-        enter(&mut app, "/seed 3");
-
-        assert_eq!(app.items, [Item::Said("seed 3".to_owned()), Item::Turn(0)]);
     }
 
     #[test]

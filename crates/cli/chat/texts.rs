@@ -27,12 +27,25 @@ Type how a story begins, or a message
 /steer N:add:20  to change it, from then on
 /help            all there is";
 
-/// Everything on the screen in lines of `cells`, and the line of the selected token.
-pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Wrapped {
-    let mut out = Wrapped::default();
+/// Everything there is to show.
+#[derive(Default)]
+pub(crate) struct Texts {
+    /// The lines, and which one the selected token is in.
+    pub(crate) all: Wrapped,
+    /// Lines of what is last.
+    pub(crate) last: usize,
+    /// Lines below the last text, which is the one that may grow.
+    pub(crate) below: usize,
+}
+
+/// Everything there is to show, in lines of `cells`.
+pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Texts {
+    let mut texts = Texts::default();
     if app.items.is_empty() {
-        return wrap(&[Piece::new(WELCOME, DIM)], cells);
+        texts.all = wrap(&[Piece::new(WELCOME, DIM)], cells);
+        return texts;
     }
+    let out = &mut texts.all;
     for item in &app.items {
         let block = match item {
             Item::Said(said) => wrap(&[Piece::new(harmless(said), DIM)], cells),
@@ -43,10 +56,12 @@ pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Wrapped {
             out.lines.push(Line::default());
         }
         let above = out.lines.len();
+        texts.last = block.lines.len();
+        texts.below = if matches!(item, Item::Turn(_)) { 0 } else { texts.below + 1 + texts.last };
         out.marked = out.marked.or(block.marked.map(|line| above + line));
         out.lines.extend(block.lines);
     }
-    out
+    texts
 }
 
 /// Draws one turn.

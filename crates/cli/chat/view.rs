@@ -67,18 +67,26 @@ fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> See
     let cells = usize::from(area.width.saturating_sub(1));
     let height = usize::from(area.height);
     let texts = texts(app, theme, cells);
-    let total = texts.lines.len();
+    let total = texts.all.lines.len();
     let most = total.saturating_sub(height);
-    let mut scroll = app.scroll.min(most);
-    if let Some(line) = texts.marked.filter(|_| app.is_sought) {
+    let mut scroll = app.scroll;
+    if scroll > texts.below && cells == app.seen.cells {
+        // What is read stays where it is while the text below it grows.
+        scroll = scroll.saturating_add(total.saturating_sub(app.seen.lines));
+    }
+    if app.is_new {
+        scroll = texts.last.saturating_sub(height);
+    }
+    if let Some(line) = texts.all.marked.filter(|_| app.is_sought) {
         let below = total - 1 - line;
         // The selected token's line, with one more around it where there is room.
         let (lowest, highest) = ((below + 2).saturating_sub(height), below.saturating_sub(1));
-        scroll = scroll.clamp(lowest.min(highest), highest.max(lowest)).min(most);
+        scroll = scroll.clamp(lowest.min(highest), highest.max(lowest));
     }
+    let scroll = scroll.min(most);
     let end = total - scroll;
     let shown: Vec<Line<'_>> =
-        texts.lines.into_iter().take(end).skip(end.saturating_sub(height)).collect();
+        texts.all.lines.into_iter().take(end).skip(end.saturating_sub(height)).collect();
     frame.render_widget(Paragraph::new(Text::from(shown)), area);
     Seen { lines: total, height, cells, scroll }
 }
@@ -310,6 +318,54 @@ mod tests {
         assert!(has(&app, "Once"));
         let (_, seen) = drawn(&app, Theme::COLOUR, size);
         assert_eq!(seen.scroll, seen.lines - seen.height);
+    }
+
+    /// The picture after which the dialogue goes on.
+    fn next_screen(app: &mut App, size: (u16, u16)) -> Vec<String> {
+        let (buffer, seen) = drawn(app, Theme::COLOUR, size);
+        app.on_drawn(seen);
+        lines(&buffer)
+    }
+
+    #[test]
+    fn a_long_message_is_shown_from_its_beginning_and_stays_while_a_text_is_written() {
+        let mut app = App::new(session());
+        let size = (60, 12);
+        app.submit("Once");
+        app.submit("/help");
+
+        let help = next_screen(&mut app, size);
+        assert!(help[0].starts_with(COMMANDS[0].name), "{help:#?}");
+        let mut told = Vec::new();
+        for news in news(&[&[" and then"; 60]]) {
+            app.on_news(news);
+            told.push(next_screen(&mut app, size)[..6].to_vec());
+        }
+
+        assert!(told.iter().all(|lines| lines[..] == help[..6]), "{told:#?}");
+        app.submit("/seed 3");
+        let short = next_screen(&mut app, size);
+        assert_eq!(short[5], "seed 3", "{short:#?}");
+    }
+
+    #[test]
+    fn what_was_scrolled_to_stays_while_the_text_below_it_grows() {
+        let mut app = App::new(session());
+        let size = (60, 12);
+        app.submit("Once");
+        let mut news = news(&[&[" and then"; 90]]).into_iter();
+        for _ in 0..60 {
+            app.on_news(news.next().unwrap());
+        }
+        let newest = next_screen(&mut app, size);
+        app.scroll = 2;
+        let above = next_screen(&mut app, size);
+        assert_ne!(above[..6], newest[..6]);
+
+        for news in news {
+            app.on_news(news);
+            assert_eq!(next_screen(&mut app, size)[..6], above[..6]);
+        }
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! `nanoscope chat` in a terminal, and how it ends with it.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use super::scratch;
+
+/// What a loaded machine needs to end a process, many times over; one that does not end needs more.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A dialogue in a terminal of 80 by 24.
+struct Dialogue {
+    child: Child,
+    /// The side of the terminal that the dialogue has.
+    inner: File,
+    /// The other side; the terminal is gone when nobody has it.
+    outer: File,
+}
+
+impl Dialogue {
+    /// Starts it and waits until it has drawn its line.
+    fn start(args: &[&str]) -> Self {
+        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&outer).unwrap();
+        unlockpt(&outer).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&outer, size).unwrap();
+        let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
+        let inner = File::options().read(true).write(true).open(name).unwrap();
+        let stdio = || Stdio::from(inner.try_clone().unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+            .arg("chat")
+            .args(args)
+            .env("XDG_CACHE_HOME", scratch())
+            .env("TERM", "xterm")
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .expect("the binary was built for this test");
+        let mut dialogue = Self { child, inner, outer: File::from(outer) };
+        dialogue.wait_for("›");
+        dialogue
+    }
+
+    /// Reads until this has been written.
+    fn wait_for(&mut self, text: &str) {
+        let mut written = Vec::new();
+        let mut bytes = [0; 4096];
+        while !String::from_utf8_lossy(&written).contains(text) {
+            let mut ready = [PollFd::new(&self.outer, PollFlags::IN)];
+            let soon = Timespec { tv_sec: 60, tv_nsec: 0 };
+            assert_eq!(poll(&mut ready, Some(&soon)).unwrap(), 1, "{text:?} was not written");
+            let count = self.outer.read(&mut bytes).unwrap();
+            written.extend_from_slice(&bytes[..count]);
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    fn is_raw(&self) -> bool {
+        !tcgetattr(&self.inner).unwrap().local_modes.contains(LocalModes::ICANON)
+    }
+}
+
+/// How it ended, if it did so soon.
+#[track_caller]
+fn end(mut child: Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() > SOON {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the dialogue did not end");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_dialogue_ends_when_its_terminal_goes_away_without_a_signal() {
+    let Dialogue { child, inner, outer } = Dialogue::start(&[]);
+
+    drop((inner, outer));
+
+    assert_eq!(end(child).code(), Some(129));
+}
+
+#[test]
+fn a_dialogue_ends_when_its_terminal_goes_away_while_a_text_is_written() {
+    let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
+    dialogue.wait_for("tokens/s");
+    let Dialogue { child, inner, outer } = dialogue;
+
+    drop((inner, outer));
+
+    assert_eq!(end(child).code(), Some(129));
+}
+
+#[test]
+fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
+    for (signal, code) in [("-HUP", 129), ("-TERM", 130), ("-INT", 130)] {
+        let dialogue = Dialogue::start(&[]);
+        assert!(dialogue.is_raw());
+
+        dialogue.signal(signal);
+
+        let Dialogue { child, inner, outer } = dialogue;
+        assert_eq!(end(child).code(), Some(code), "{signal}");
+        let dialogue = tcgetattr(&inner).unwrap();
+        assert!(dialogue.local_modes.contains(LocalModes::ICANON), "{signal}");
+        drop(outer);
+    }
+}
