@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
+use rayon::prelude::*;
 
 use crate::batch_router::BatchRouter;
 use crate::context::Context;
@@ -108,7 +109,10 @@ pub(crate) fn step_together<'m>(
     generations: &mut [&mut Generation<'m>],
     mut prefixes: Option<&mut Prefixes>,
 ) -> Vec<Progress> {
-    let turns: Vec<Turn> = generations.iter_mut().map(|generation| generation.turn()).collect();
+    let turns: Vec<Turn> = match &mut *generations {
+        [only] => vec![only.turn()],
+        several => several.par_iter_mut().map(|generation| generation.turn()).collect(),
+    };
     let mut passes: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
     for (at, (generation, turn)) in generations.iter().zip(&turns).enumerate() {
         let len = generation.tokens_of(turn).len();

@@ -125,7 +125,8 @@ impl Sampler {
             *self.chosen.entry(token as u32).or_default() += 1;
         }
         let log_total = log_total(logits);
-        let top = likeliest(logits, self.sampling.top_logprobs).into_iter();
+        let mut order = Likeliest::new(logits);
+        let top = (0..self.sampling.top_logprobs.min(logits.len())).map(|rank| order.at(rank));
         Choice {
             token: token as u32,
             logprob: log_total.logprob(logits[token]),
@@ -187,44 +188,73 @@ impl LogTotal {
     }
 }
 
-/// The indices of the `n` largest logits, the largest first, the first of equal ones.
-fn likeliest(logits: &[f32], n: usize) -> Vec<usize> {
-    let n = n.min(logits.len());
-    let largest_first = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    if 0 < n && n < order.len() {
-        order.select_nth_unstable_by(n - 1, largest_first);
-    }
-    order.truncate(n);
-    order.sort_unstable_by(largest_first);
-    order
-}
-
 /// The token at `uniform` of the cumulated probabilities, the likeliest first.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
-    let order = likeliest(logits, sampling.top_k.unwrap_or(logits.len()));
-    let max = logits[order[0]];
-    let weight = |&index: &usize| f64::from((logits[index] - max) / sampling.temperature).exp();
-    let mut weights: Vec<f64> = order.iter().map(weight).collect();
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |index: usize| f64::from((logits[index] - max) / sampling.temperature).exp();
+    let mut order = Likeliest::new(logits);
+    let kept = sampling.top_k.unwrap_or(logits.len()).min(logits.len());
+    let mut total: f64 = if kept < logits.len() {
+        (0..kept).map(|rank| weight(order.at(rank))).sum()
+    } else {
+        (0..kept).map(weight).sum()
+    };
+    let mut last = kept - 1;
     if let Some(top_p) = sampling.top_p {
-        let total: f64 = weights.iter().sum();
+        let enough = f64::from(top_p) * total;
         let mut sum = 0.0;
-        let enough = weights.iter().position(|weight| {
-            sum += weight;
-            sum >= f64::from(top_p) * total
-        });
-        weights.truncate(enough.map_or(weights.len(), |last| last + 1));
+        for rank in 0..kept {
+            sum += weight(order.at(rank));
+            if sum >= enough {
+                (last, total) = (rank, sum);
+                break;
+            }
+        }
     }
-    let total: f64 = weights.iter().sum();
     let mut left = uniform * total;
-    for (weight, &index) in weights.iter().zip(&order) {
-        left -= weight;
+    for rank in 0..=last {
+        let index = order.at(rank);
+        left -= weight(index);
         if left < 0.0 {
             return index;
         }
     }
     // Rounding can leave a crumb beyond the last.
-    order[weights.len() - 1]
+    order.at(last)
+}
+
+/// The indices of logits, the largest logit first, the first of equal ones; sorted as far as they are
+/// asked for, which is seldom far.
+struct Likeliest<'l> {
+    logits: &'l [f32],
+    order: Vec<usize>,
+    sorted: usize,
+}
+
+impl<'l> Likeliest<'l> {
+    /// How many are sorted at first; each time there are four times as many.
+    const FIRST: usize = 64;
+
+    fn new(logits: &'l [f32]) -> Self {
+        Self { logits, order: (0..logits.len()).collect(), sorted: 0 }
+    }
+
+    /// The index at `rank`.
+    fn at(&mut self, rank: usize) -> usize {
+        while self.sorted <= rank {
+            let logits = self.logits;
+            let largest_first =
+                |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
+            let rest = &mut self.order[self.sorted..];
+            let more = (3 * self.sorted).max(Self::FIRST).min(rest.len());
+            if more < rest.len() {
+                rest.select_nth_unstable_by(more - 1, largest_first);
+            }
+            rest[..more].sort_unstable_by(largest_first);
+            self.sorted += more;
+        }
+        self.order[rank]
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +286,18 @@ mod tests {
         assert_eq!(drawn(&top_p), [0, 625, 0, 375]);
         let both = Sampling { top_k: Some(3), top_p: Some(0.4), ..Sampling::default() };
         assert_eq!(drawn(&both), [0, 1000, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_sorted_as_far_as_needed_is_in_order() {
+        let logits: Vec<f32> = (0..1000_u32).map(|i| (i * 7919 % 101) as f32).collect();
+        let mut sorted: Vec<usize> = (0..1000).collect();
+        sorted.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+
+        let mut order = Likeliest::new(&logits);
+        assert_eq!(order.at(63), sorted[63]);
+        assert!(order.sorted < 1000);
+        assert_eq!((0..1000).map(|rank| order.at(rank)).collect::<Vec<_>>(), sorted);
     }
 
     #[test]
