@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_has_the_features_of_the_newest_token_beside_the_text() {
-        let screen = screen(&told(&[&[" there", " was", " a"]]), (100, 8));
+        let screen = screen(&told(&[&[" there", " was", " a"]]), (110, 8));
 
         assert!(screen[0].starts_with("Once there was a "), "{screen:#?}");
         assert!(screen[0].contains("│ ·a  at 4  p 0.61"), "{screen:#?}");
@@ -353,7 +353,9 @@ mod tests {
         let mut app = App::new(session());
         let size = (60, 12);
         app.submit("Once");
-        let mut news = news(&[&[" and then"; 90]]).into_iter();
+        let texts: Vec<String> = (0..90).map(|at| format!(" word{at}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut news = news(&[&texts]).into_iter();
         for _ in 0..60 {
             app.on_news(news.next().unwrap());
         }
