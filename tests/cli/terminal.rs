@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -14,6 +15,10 @@ use super::scratch;
 
 /// What a loaded machine needs to end a process, many times over; one that does not end needs more.
 const SOON: Duration = Duration::from_secs(20);
+
+/// Drawn when the first token is there with its features. One character, as a picture gives only what
+/// changed of the one before.
+const BAR: &str = "█";
 
 /// A dialogue in a terminal of 80 by 24.
 struct Dialogue {
@@ -33,7 +38,9 @@ impl Dialogue {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&outer, size).unwrap();
         let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-        let inner = File::options().read(true).write(true).open(name).unwrap();
+        // It must not become the terminal of the tests themselves, which would end with it.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let inner = File::from(open(name, flags, Mode::empty()).unwrap());
         let stdio = || Stdio::from(inner.try_clone().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
             .arg("chat")
@@ -102,7 +109,7 @@ fn a_dialogue_ends_when_its_terminal_goes_away_without_a_signal() {
 #[test]
 fn a_dialogue_ends_when_its_terminal_goes_away_while_a_text_is_written() {
     let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
-    dialogue.wait_for("tokens/s");
+    dialogue.wait_for(BAR);
     let Dialogue { child, inner, outer } = dialogue;
 
     drop((inner, outer));
@@ -120,8 +127,24 @@ fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
 
         let Dialogue { child, inner, outer } = dialogue;
         assert_eq!(end(child).code(), Some(code), "{signal}");
-        let dialogue = tcgetattr(&inner).unwrap();
-        assert!(dialogue.local_modes.contains(LocalModes::ICANON), "{signal}");
+        let modes = tcgetattr(&inner).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON), "{signal}");
         drop(outer);
     }
+}
+
+#[test]
+fn a_signal_ends_a_dialogue_whose_terminal_takes_nothing_any_more() {
+    let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
+    dialogue.wait_for(BAR);
+    // What is drawn meanwhile is more than a terminal holds that nobody reads.
+    thread::sleep(Duration::from_secs(4));
+
+    dialogue.signal("-TERM");
+
+    let Dialogue { child, inner, outer } = dialogue;
+    assert_eq!(end(child).code(), Some(130));
+    let modes = tcgetattr(&inner).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ICANON));
+    drop(outer);
 }

@@ -57,7 +57,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
         frame.render_widget(Paragraph::new(Text::from(lines)), inside);
     }
     draw_line(frame, app, line);
-    let words = cut(&status_line(app), status.width.into());
+    let words = cut(&status_line(app, seen.scroll), status.width.into());
     frame.render_widget(Paragraph::new(Span::styled(words, DIM)), status);
     seen
 }
@@ -115,7 +115,7 @@ fn hint(app: &App) -> &'static str {
 }
 
 /// What is set, the most important first; help with a command while one is typed.
-fn status_line(app: &App) -> String {
+fn status_line(app: &App, below: usize) -> String {
     if app.is_leaving {
         return "Ctrl-C once more leaves".to_owned();
     }
@@ -132,6 +132,9 @@ fn status_line(app: &App) -> String {
     }
     let session = &app.session;
     let mut parts = Vec::new();
+    if below > 0 {
+        parts.push(format!("{below} more with PgDn"));
+    }
     if session.is_running() {
         parts.push("Esc stops".to_owned());
     }
@@ -336,6 +339,8 @@ mod tests {
 
         let help = next_screen(&mut app, size);
         assert!(help[0].starts_with(COMMANDS[0].name), "{help:#?}");
+        let below = app.seen.scroll;
+        assert!(help[11].starts_with(&format!("{below} more with PgDn · Esc stops")), "{help:#?}");
         let mut told = Vec::new();
         for news in news(&[&[" and then"; 60]]) {
             app.on_news(news);
