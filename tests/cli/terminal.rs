@@ -32,6 +32,13 @@ struct Dialogue {
 impl Dialogue {
     /// Starts it and waits until it has drawn its line.
     fn start(args: &[&str]) -> Self {
+        let mut dialogue = Self::start_as("xterm", args);
+        dialogue.wait_for("›");
+        dialogue
+    }
+
+    /// Starts it in a terminal that calls itself `term`.
+    fn start_as(term: &str, args: &[&str]) -> Self {
         let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&outer).unwrap();
         unlockpt(&outer).unwrap();
@@ -46,15 +53,13 @@ impl Dialogue {
             .arg("chat")
             .args(args)
             .env("XDG_CACHE_HOME", scratch())
-            .env("TERM", "xterm")
+            .env("TERM", term)
             .stdin(stdio())
             .stdout(stdio())
             .stderr(stdio())
             .spawn()
             .expect("the binary was built for this test");
-        let mut dialogue = Self { child, inner, outer: File::from(outer) };
-        dialogue.wait_for("›");
-        dialogue
+        Self { child, inner, outer: File::from(outer) }
     }
 
     /// Reads until this has been written.
@@ -115,6 +120,19 @@ fn a_dialogue_ends_when_its_terminal_goes_away_while_a_text_is_written() {
     drop((inner, outer));
 
     assert_eq!(end(child).code(), Some(129));
+}
+
+#[test]
+fn a_dialogue_in_lines_ends_with_its_terminal_and_not_in_a_panic() {
+    let mut dialogue = Dialogue::start_as("dumb", &["--max-tokens", "4", "--prompt", "Once"]);
+    dialogue.wait_for("Once");
+    let Dialogue { child, inner, outer } = dialogue;
+
+    drop((inner, outer));
+
+    // The end of the input, or an error of the terminal.
+    let code = end(child).code();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
 
 #[test]
