@@ -45,14 +45,20 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints `error` with its causes and a hint.
 pub(crate) fn complain(error: &anyhow::Error) {
+    // A terminal may have gone away, and then there is nobody to tell.
+    let _ = tell(&mut anstream::stderr().lock(), error);
+}
+
+fn tell(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     // Names from files are part of it, and a terminal acts on some characters.
-    anstream::eprintln!("{BAD}error{BAD:#}: {}", harmless(&error.to_string()));
+    writeln!(out, "{BAD}error{BAD:#}: {}", harmless(&error.to_string()))?;
     for cause in error.chain().skip(1) {
-        anstream::eprintln!("  because: {}", harmless(&cause.to_string()));
+        writeln!(out, "  because: {}", harmless(&cause.to_string()))?;
     }
     if let Some(hint) = hint(error) {
-        anstream::eprintln!("{SOFT}hint{SOFT:#}: {hint}");
+        writeln!(out, "{SOFT}hint{SOFT:#}: {hint}")?;
     }
+    Ok(())
 }
 
 /// Whether the error is the value of a flag that means nothing, whatever the files hold.

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -14,6 +15,10 @@ use super::scratch;
 
 /// What a loaded machine needs to end a process, many times over; one that does not end needs more.
 const SOON: Duration = Duration::from_secs(20);
+
+/// Drawn when the first token is there with its features. One character, as a picture gives only what
+/// changed of the one before.
+const BAR: &str = "█";
 
 /// A dialogue in a terminal of 80 by 24.
 struct Dialogue {
@@ -27,27 +32,34 @@ struct Dialogue {
 impl Dialogue {
     /// Starts it and waits until it has drawn its line.
     fn start(args: &[&str]) -> Self {
+        let mut dialogue = Self::start_as("xterm", args);
+        dialogue.wait_for("›");
+        dialogue
+    }
+
+    /// Starts it in a terminal that calls itself `term`.
+    fn start_as(term: &str, args: &[&str]) -> Self {
         let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&outer).unwrap();
         unlockpt(&outer).unwrap();
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&outer, size).unwrap();
         let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-        let inner = File::options().read(true).write(true).open(name).unwrap();
+        // It must not become the terminal of the tests themselves, which would end with it.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let inner = File::from(open(name, flags, Mode::empty()).unwrap());
         let stdio = || Stdio::from(inner.try_clone().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
             .arg("chat")
             .args(args)
             .env("XDG_CACHE_HOME", scratch())
-            .env("TERM", "xterm")
+            .env("TERM", term)
             .stdin(stdio())
             .stdout(stdio())
             .stderr(stdio())
             .spawn()
             .expect("the binary was built for this test");
-        let mut dialogue = Self { child, inner, outer: File::from(outer) };
-        dialogue.wait_for("›");
-        dialogue
+        Self { child, inner, outer: File::from(outer) }
     }
 
     /// Reads until this has been written.
@@ -102,12 +114,25 @@ fn a_dialogue_ends_when_its_terminal_goes_away_without_a_signal() {
 #[test]
 fn a_dialogue_ends_when_its_terminal_goes_away_while_a_text_is_written() {
     let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
-    dialogue.wait_for("tokens/s");
+    dialogue.wait_for(BAR);
     let Dialogue { child, inner, outer } = dialogue;
 
     drop((inner, outer));
 
     assert_eq!(end(child).code(), Some(129));
+}
+
+#[test]
+fn a_dialogue_in_lines_ends_with_its_terminal_and_not_in_a_panic() {
+    let mut dialogue = Dialogue::start_as("dumb", &["--max-tokens", "4", "--prompt", "Once"]);
+    dialogue.wait_for("Once");
+    let Dialogue { child, inner, outer } = dialogue;
+
+    drop((inner, outer));
+
+    // The end of the input, or an error of the terminal.
+    let code = end(child).code();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
 
 #[test]
@@ -120,8 +145,24 @@ fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
 
         let Dialogue { child, inner, outer } = dialogue;
         assert_eq!(end(child).code(), Some(code), "{signal}");
-        let dialogue = tcgetattr(&inner).unwrap();
-        assert!(dialogue.local_modes.contains(LocalModes::ICANON), "{signal}");
+        let modes = tcgetattr(&inner).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON), "{signal}");
         drop(outer);
     }
+}
+
+#[test]
+fn a_signal_ends_a_dialogue_whose_terminal_takes_nothing_any_more() {
+    let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
+    dialogue.wait_for(BAR);
+    // What is drawn meanwhile is more than a terminal holds that nobody reads.
+    thread::sleep(Duration::from_secs(4));
+
+    dialogue.signal("-TERM");
+
+    let Dialogue { child, inner, outer } = dialogue;
+    assert_eq!(end(child).code(), Some(130));
+    let modes = tcgetattr(&inner).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ICANON));
+    drop(outer);
 }

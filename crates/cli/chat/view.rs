@@ -57,7 +57,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
         frame.render_widget(Paragraph::new(Text::from(lines)), inside);
     }
     draw_line(frame, app, line);
-    let words = cut(&status_line(app), status.width.into());
+    let words = cut(&status_line(app, seen.scroll), status.width.into());
     frame.render_widget(Paragraph::new(Span::styled(words, DIM)), status);
     seen
 }
@@ -115,7 +115,7 @@ fn hint(app: &App) -> &'static str {
 }
 
 /// What is set, the most important first; help with a command while one is typed.
-fn status_line(app: &App) -> String {
+fn status_line(app: &App, below: usize) -> String {
     if app.is_leaving {
         return "Ctrl-C once more leaves".to_owned();
     }
@@ -132,6 +132,9 @@ fn status_line(app: &App) -> String {
     }
     let session = &app.session;
     let mut parts = Vec::new();
+    if below > 0 {
+        parts.push(format!("{below} more with PgDn"));
+    }
     if session.is_running() {
         parts.push("Esc stops".to_owned());
     }
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_has_the_features_of_the_newest_token_beside_the_text() {
-        let screen = screen(&told(&[&[" there", " was", " a"]]), (100, 8));
+        let screen = screen(&told(&[&[" there", " was", " a"]]), (110, 8));
 
         assert!(screen[0].starts_with("Once there was a "), "{screen:#?}");
         assert!(screen[0].contains("│ ·a  at 4  p 0.61"), "{screen:#?}");
@@ -336,6 +339,8 @@ mod tests {
 
         let help = next_screen(&mut app, size);
         assert!(help[0].starts_with(COMMANDS[0].name), "{help:#?}");
+        let below = app.seen.scroll;
+        assert!(help[11].starts_with(&format!("{below} more with PgDn · Esc stops")), "{help:#?}");
         let mut told = Vec::new();
         for news in news(&[&[" and then"; 60]]) {
             app.on_news(news);
@@ -353,7 +358,9 @@ mod tests {
         let mut app = App::new(session());
         let size = (60, 12);
         app.submit("Once");
-        let mut news = news(&[&[" and then"; 90]]).into_iter();
+        let texts: Vec<String> = (0..90).map(|at| format!(" word{at}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut news = news(&[&texts]).into_iter();
         for _ in 0..60 {
             app.on_news(news.next().unwrap());
         }
