@@ -21,6 +21,10 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let bytes = read(request, &state.config.limits).await?;
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::bad("the body is a list, and an object is needed"));
+        }
         // serde_json goes 128 levels deep, and no further.
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let read = serde_path_to_error::deserialize(&mut json).map_err(|e| wrong(&e, ""))?;

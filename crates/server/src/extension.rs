@@ -50,6 +50,12 @@ impl Lens {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Ok(Self { top: TOP, ..Self::default() });
         };
+        // A list would be taken for the fields in their order.
+        if value.is_array() {
+            return Err(
+                ApiError::bad("nanoscope: it is a list, and an object is needed").of("nanoscope")
+            );
+        }
         let raw: Raw = parse(value, "nanoscope")?;
         let steer = raw.steer.unwrap_or_default();
         let compare = raw.compare.unwrap_or(false);

@@ -1,6 +1,7 @@
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
+use rayon::prelude::*;
 
 use crate::config::{GptShape, ValueEmbeds};
 use crate::kv_cache::{Caches, LayerCache};
@@ -35,7 +36,12 @@ pub(crate) struct Pass {
     pub(crate) rope: Rows,
     /// Of the rows of each cache, or of all rows of a pass without one.
     pub(crate) masks: Vec<Masks>,
+    /// Whether tensors are computed by the host's own threads.
+    pub(crate) on_host: bool,
 }
+
+/// From so many caches on their attention is worth threads of its own.
+const WORTH_THREADS: usize = 16;
 
 impl Attention {
     /// # Shapes
@@ -77,13 +83,21 @@ impl Attention {
             self.attend([q, k, v], layer, masks, caches.layer(0, layer), router)
         } else {
             let mut first = 0;
-            let of_cache = pass.masks.iter_mut().enumerate().map(|(at, masks)| {
-                let rows = first..first + caches.rows(at);
-                first = rows.end;
+            let rows = |batch: usize| {
+                first += batch;
+                first - batch..first
+            };
+            let rows: Vec<_> = caches.0.iter().map(|cache| cache.batch()).map(rows).collect();
+            // Threads of the host that feed a device would only wait for each other.
+            let threads = pass.on_host && rows.len() >= WORTH_THREADS;
+            let at_once = if threads { 1 } else { rows.len() };
+            let of_cache = (&mut pass.masks, &mut *caches.0, rows).into_par_iter();
+            let of_cache = of_cache.with_min_len(at_once).map(|(masks, cache, rows)| {
                 let of_rows = [&q, &k, &v].map(|x| x.clone().slice_dim(0, rows.clone()));
-                self.attend(of_rows, layer, masks, caches.layer(at, layer), &mut ())
+                self.attend(of_rows, layer, masks, Some(cache.layer_mut(layer)), &mut ())
             });
-            Tensor::cat(of_cache.collect(), 0)
+            let of_cache: Vec<_> = of_cache.collect();
+            Tensor::cat(of_cache, 0)
         };
         let z = router.route(HookPoint::Z(layer), z);
         router

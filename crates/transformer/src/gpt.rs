@@ -314,6 +314,8 @@ impl Gpt {
                 .iter()
                 .map(|&offset| Masks::new(offset, seq, self.device.clone()))
                 .collect(),
+            // A backend that has memory of its own has a device of its own.
+            on_host: self.device.memory_pool_usage().is_none(),
         };
 
         let mut x = self.embed.forward(tokens, flat.clone(), caches, router);

@@ -67,6 +67,10 @@ impl KvCache {
         self.batch
     }
 
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut LayerCache {
+        &mut self.layers[layer]
+    }
+
     pub(crate) fn advance(&mut self, seq: usize) {
         self.len += seq;
     }

@@ -17,7 +17,7 @@ async fn each_wrong_field_is_named() {
     let scope = |value: Value| with("nanoscope", value);
     let steer = |value: Value| scope(json!({"steer": [value]}));
     let cases = [
-        (json!({}), "", "missing field `prompt`"),
+        (json!({}), "prompt", "missing field `prompt`"),
         (with("prompt", json!(3)), "prompt", "a string, a list of strings"),
         (with("prompt", json!([])), "prompt", "it is empty"),
         (with("prompt", json!([1, "a"])), "prompt", "a string, a list of strings"),
@@ -47,6 +47,8 @@ async fn each_wrong_field_is_named() {
         (with("best_of", json!(4)), "best_of", "this server does not have it"),
         (with("logit_bias", json!({"5": 100})), "logit_bias", "this server does not have it"),
         (scope(json!(3)), "nanoscope", "invalid type: integer"),
+        (scope(json!([])), "nanoscope", "an object is needed"),
+        (json!([["the"], 3]), "", "an object is needed"),
         (scope(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
         (scope(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "there is no SAE `0-mlp`"),
         (scope(json!({"top": -1})), "nanoscope.top", "invalid value"),
