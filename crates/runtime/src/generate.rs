@@ -5,6 +5,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
 use nanoscope_transformer::{KvCache, TokenBatch};
+use sha2::{Digest as _, Sha256};
 
 use crate::batch::{Progress, step_together};
 use crate::check::CheckedPlan;
@@ -15,7 +16,7 @@ use crate::intervention::Target;
 use crate::model::InterpretableModel;
 use crate::place::Span;
 use crate::plan::Plan;
-use crate::prefix::{Id, Kept, Prefixes};
+use crate::prefix::{Digest, Id, Kept, Prefixes};
 use crate::report::{Applied, Report};
 use crate::router::PassOutput;
 use crate::sampling::{Choice, Sampler, Sampling};
@@ -194,7 +195,7 @@ impl<'m> Generation<'m> {
 
     /// Takes over what `prefixes` has of the prompt.
     pub(crate) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
-        self.beginning.piece = prefixes.root(&self.changes_of_prompt(plan));
+        self.beginning.piece = prefixes.root(self.changes_of_prompt(plan));
         while let Some(piece) = self.next_piece() {
             let ends = piece.end == self.prompt.len();
             let found = prefixes.get(self.beginning.piece, &self.prompt[piece.clone()]);
@@ -217,25 +218,22 @@ impl<'m> Generation<'m> {
     }
 
     /// What makes this prompt's activations others than those of the same tokens unchanged.
-    fn changes_of_prompt(&self, plan: &Plan) -> String {
-        use std::fmt::Write;
-
-        let mut key = String::new();
+    fn changes_of_prompt(&self, plan: &Plan) -> Digest {
+        let mut digest = Sha256::new();
         for &index in &self.beginning.changes {
             let intervention = &self.plan.interventions[index];
-            write!(key, "{intervention}").expect("a string takes everything");
+            digest.update(format!("{intervention}\n"));
             if let Target::Vector(name) = &intervention.target {
-                plan.values_of(name)
-                    .iter()
-                    .for_each(|value| write!(key, " {:x}", value.to_bits()).expect("as above"));
+                for value in plan.values_of(name) {
+                    digest.update(value.to_le_bytes());
+                }
             }
             // Where its last position is.
             if *intervention.at.span() == Span::Last {
-                write!(key, " of {}", self.prompt.len()).expect("as above");
+                digest.update(self.prompt.len().to_le_bytes());
             }
-            key.push('\n');
         }
-        key
+        digest.finalize().into()
     }
 
     /// Prompt tokens that were taken from the cache of prompts' beginnings.

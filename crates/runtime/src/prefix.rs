@@ -15,14 +15,19 @@ use crate::report::Report;
 /// before it, and the first to what a plan changes in a prompt.
 #[derive(Debug)]
 pub(crate) struct Prefixes {
-    roots: HashMap<Arc<str>, Id>,
+    roots: HashMap<Digest, Id>,
     pieces: HashMap<Key, Piece>,
+    /// When pieces were asked for last, the oldest first.
+    ages: BTreeMap<u64, Key>,
     most_bytes: usize,
     bytes: usize,
     /// Counts up; what was asked for last has the largest.
     clock: u64,
     next_id: Id,
 }
+
+/// Of what a plan changes in a prompt (SHA-256): short, whatever clients write.
+pub(crate) type Digest = [u8; 32];
 
 /// Roots that may lie about without a piece.
 const MOST_EMPTY_ROOTS: usize = 1024;
@@ -57,7 +62,7 @@ impl Kept {
         let features: usize = self.features.values().map(SparseFeatures::nnz).sum();
         let logits = self.logits.as_ref().map_or(0, Vec::len);
         // An index and a value for each active feature.
-        self.tail.bytes() + features * 8 + logits * size_of::<f32>()
+        self.tail.bytes() + self.report.bytes() + features * 8 + logits * size_of::<f32>()
     }
 }
 
@@ -67,6 +72,7 @@ impl Prefixes {
         Self {
             roots: HashMap::new(),
             pieces: HashMap::new(),
+            ages: BTreeMap::new(),
             most_bytes,
             bytes: 0,
             clock: 0,
@@ -75,8 +81,8 @@ impl Prefixes {
     }
 
     /// What prompts begin from that are changed by `changes`.
-    pub(crate) fn root(&mut self, changes: &str) -> Id {
-        if let Some(&id) = self.roots.get(changes) {
+    pub(crate) fn root(&mut self, changes: Digest) -> Id {
+        if let Some(&id) = self.roots.get(&changes) {
             return id;
         }
         // A root whose pieces are gone is worth nothing, and clients make up as many as they like.
@@ -85,15 +91,18 @@ impl Prefixes {
             self.roots.retain(|_, root| parents.contains(root));
         }
         let id = self.new_id();
-        self.roots.insert(changes.into(), id);
+        self.roots.insert(changes, id);
         id
     }
 
     /// The piece `tokens` after `parent`, if it is kept.
     pub(crate) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<Kept>)> {
+        let key = (parent, tokens.into());
+        let piece = self.pieces.get_mut(&key)?;
         self.clock += 1;
-        let piece = self.pieces.get_mut(&(parent, tokens.into()))?;
+        self.ages.remove(&piece.used);
         piece.used = self.clock;
+        self.ages.insert(self.clock, key);
         Some((piece.id, Arc::clone(&piece.kept)))
     }
 
@@ -104,6 +113,7 @@ impl Prefixes {
         let id = match self.pieces.remove(&key) {
             Some(before) => {
                 self.bytes -= before.bytes;
+                self.ages.remove(&before.used);
                 for (hook, features) in &before.kept.features {
                     kept.features.entry(*hook).or_insert_with(|| features.clone());
                 }
@@ -118,15 +128,15 @@ impl Prefixes {
                 self.forget_oldest();
             }
             self.bytes += bytes;
+            self.ages.insert(self.clock, key.clone());
             self.pieces.insert(key, Piece { id, kept: Arc::new(kept), bytes, used: self.clock });
         }
         id
     }
 
     fn forget_oldest(&mut self) {
-        let oldest = self.pieces.iter().min_by_key(|(_, piece)| piece.used);
-        let key = oldest.map(|(key, _)| key.clone()).expect("what takes memory is there");
-        let piece = self.pieces.remove(&key).expect("it was just found");
+        let (_, key) = self.ages.pop_first().expect("what takes memory is there");
+        let piece = self.pieces.remove(&key).expect("a piece for each age");
         self.bytes -= piece.bytes;
     }
 

@@ -62,6 +62,11 @@ impl Report {
         }
     }
 
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.0.as_slice())
+    }
+
     /// Adds what the interventions `indices` did, as [`of`](Self::of) gave it.
     pub(crate) fn merge(&mut self, indices: &[usize], part: &Self) {
         for (&index, part) in indices.iter().zip(&part.0) {

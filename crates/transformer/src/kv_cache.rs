@@ -120,8 +120,9 @@ impl KvTail {
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
         let numbers = |x: &Tensor<4>| x.dims().iter().product::<usize>();
-        self.layers.iter().map(|(keys, values)| numbers(keys) + numbers(values)).sum::<usize>()
-            * size_of::<f32>()
+        let layers = self.layers.iter().map(|(keys, values)| numbers(keys) + numbers(values));
+        let embedding = self.last_embedding.as_ref().map_or(0, |x| x.dims().iter().product());
+        (layers.sum::<usize>() + embedding) * size_of::<f32>()
     }
 }
 
