@@ -260,6 +260,8 @@ async fn what_is_wrong_is_a_refusal_that_names_the_field() {
         ("sourceSet", json!("res-jb"), "there are resid_post"),
         ("selectedSources", json!(["9-x"]), "selectedSources[0]"),
         ("sortByTokenIndexes", json!([10]), "there is no token 10"),
+        ("sortByTokenIndexes", json!([2, 3, 2]), "token 2 is there twice"),
+        ("sortByTokenIndexes", json!(vec![0; 100_000]), "token 0 is there twice"),
         ("sortByTokenIndexes", json!([-1]), "sortByTokenIndexes[0]"),
         ("numResults", json!(-5), "numResults"),
         ("ignoreBos", json!("yes"), "ignoreBos"),
