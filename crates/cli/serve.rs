@@ -28,7 +28,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let address = listener.local_addr().context("could not tell the address")?;
     let scope = scope(args)?;
     let signal = watch_for_signals()?;
-    if args.insecure && config.api_key.is_none() && !args.host.is_loopback() {
+    if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
         note("whoever reaches this machine can use the server: there is no key");
     }
     writeln!(std::io::stdout(), "nanoscope serves {} at http://{}/", scope.name, page(address))?;
@@ -42,7 +42,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
     if args.api_key.as_ref().is_some_and(String::is_empty) {
         return Err(Hint::new("the API key is empty", "leave it out to serve without one").into());
     }
-    if !args.host.is_loopback() && args.api_key.is_none() && !args.insecure {
+    if !args.host.to_canonical().is_loopback() && args.api_key.is_none() && !args.insecure {
         let hint = "set NANOSCOPE_API_KEY or --api-key, or say --insecure";
         return Err(
             Hint::new("other machines can reach this address, and there is no key", hint).into()
@@ -56,7 +56,12 @@ fn config(args: &ServeArgs) -> Result<Config> {
         prefix_cache: (args.prefix_cache as usize) << 20,
         ..Limits::default()
     };
-    Ok(Config { api_key: args.api_key.clone(), labels: args.labels.clone(), limits })
+    Ok(Config {
+        api_key: args.api_key.clone(),
+        labels: args.labels.clone(),
+        public_names: args.public_name.clone(),
+        limits,
+    })
 }
 
 fn start_log(args: &ServeArgs) -> Result<()> {

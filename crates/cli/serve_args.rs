@@ -34,6 +34,10 @@ pub(crate) struct ServeArgs {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8765, value_name = "N")]
     pub(crate) port: u16,
+    /// A name that a proxy before this server is asked for, with the port if browsers show one, such
+    /// as lab.example; once for each
+    #[arg(long, value_name = "HOST", value_parser = public_name)]
+    pub(crate) public_name: Vec<String>,
     /// The key that clients must have; in the environment variable nobody else on the machine sees
     /// it
     #[arg(long, value_name = "KEY", env = "NANOSCOPE_API_KEY", hide_env_values = true)]
@@ -77,6 +81,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object per line
     Json,
+}
+
+fn public_name(text: &str) -> Result<String, &'static str> {
+    let stands_in_a_name = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if text.is_empty() || !text.chars().all(stands_in_a_name) {
+        return Err("it is no name, such as lab.example or lab.example:8443");
+    }
+    Ok(text.to_owned())
 }
 
 fn host(text: &str) -> Result<IpAddr, &'static str> {

@@ -84,9 +84,11 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     let taken = failure(&["serve", "--port", port]).0;
     let open = failure(&["serve", "--port", "0", "--host", "0.0.0.0"]).0;
     let filter = failure(&["serve", "--port", "0", "--log", "a=b=c"]).0;
+    let name = failure(&["serve", "--port", "0", "--public-name", "https://lab.example"]).0;
     terminate(&child);
     child.wait().unwrap();
 
+    assert!(name.contains("it is no name, such as lab.example"), "{name}");
     assert!(taken.contains("the port is taken") && taken.contains("--port 0"), "{taken}");
     assert!(open.contains("there is no key") && open.contains("--insecure"), "{open}");
     assert!(filter.contains("--log a=b=c is no filter"), "{filter}");

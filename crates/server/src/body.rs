@@ -1,8 +1,9 @@
-//! A request's body: JSON, of a bounded size, within a bounded time.
+//! A request's body: JSON, of a bounded size, within a bounded time; and what its path names.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -30,6 +31,20 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
         let read = serde_path_to_error::deserialize(&mut json).map_err(|e| wrong(&e, ""))?;
         json.end().map_err(|error| ApiError::bad(format!("the body is not JSON: {error}")))?;
         Ok(Self(read))
+    }
+}
+
+/// The variable parts of the path as a `T`; those that are no text are refused as anything else is.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let path = extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|extract::Path(named)| Self(named))
+            .map_err(|refused| ApiError::bad(refused.body_text()))
     }
 }
 

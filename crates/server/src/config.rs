@@ -8,6 +8,9 @@ pub struct Config {
     pub api_key: Option<String>,
     /// Where labels that people give are kept; none keeps them in memory.
     pub labels: Option<PathBuf>,
+    /// Names beside this machine's own by which a proxy is asked for it: what a browser has in its
+    /// address bar after `https://`.
+    pub public_names: Vec<String>,
     /// What one request and all of them together may take.
     pub limits: Limits,
 }

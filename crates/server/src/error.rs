@@ -113,6 +113,12 @@ impl ApiError {
         }
     }
 
+    /// 503: the time that a request may take is over.
+    pub(crate) fn late() -> Self {
+        let message = "the request took longer than this server lets one take";
+        Self { code: Some("time_out"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
     /// The same, with what is wrong for a program.
     pub(crate) fn code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }

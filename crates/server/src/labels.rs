@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nanoscope_checkpoint::{CheckpointError, Labels, write_atomically};
 use nanoscope_dashboard::fingerprint;
@@ -27,6 +27,8 @@ struct Page {
     d_sae: usize,
     /// An empty one hides what came.
     given: RwLock<BTreeMap<u32, String>>,
+    /// Held while the file changes, which those who only read do not wait for.
+    writing: Mutex<()>,
 }
 
 impl LabelBook {
@@ -51,6 +53,7 @@ impl LabelBook {
                     .map(|source| source.labels.clone())
                     .unwrap_or_default(),
                 given: RwLock::new(given.map_err(|source| ServeError::Labels { source })?),
+                writing: Mutex::default(),
                 path,
                 d_sae,
             };
@@ -65,6 +68,15 @@ impl LabelBook {
         let given = page.given.read().unwrap_or_else(PoisonError::into_inner);
         let label = given.get(&feature).map(String::as_str).or_else(|| page.came.get(feature))?;
         (!label.is_empty()).then(|| label.to_owned())
+    }
+
+    /// How many labels the SAE at `hook` has.
+    pub(crate) fn count(&self, hook: HookPoint) -> usize {
+        let Some(page) = self.pages.get(&hook) else { return 0 };
+        let given = page.given.read().unwrap_or_else(PoisonError::into_inner);
+        let came = page.came.iter().filter(|(feature, _)| !given.contains_key(feature));
+        let labels = came.map(|(_, label)| label).chain(given.values().map(String::as_str));
+        labels.filter(|label| !label.is_empty()).count()
     }
 
     /// The labels of the SAE at `hook`, in order of index.
@@ -91,10 +103,10 @@ impl LabelBook {
         label: &str,
     ) -> Result<(), CheckpointError> {
         let Some(page) = self.pages.get(&hook) else { return Ok(()) };
-        let mut given = page.given.write().unwrap_or_else(PoisonError::into_inner);
+        let _writing = page.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = match &page.path {
             Some(path) => read(path, page.d_sae)?,
-            None => given.clone(),
+            None => page.given.read().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         if label.is_empty() && page.came.get(feature).is_none() {
             new.remove(&feature);
@@ -109,7 +121,7 @@ impl LabelBook {
             let json = serde_json::to_vec_pretty(&new).expect("numbers and texts are JSON");
             write_atomically(path, &json)?;
         }
-        *given = new;
+        *page.given.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
 }
@@ -128,6 +140,7 @@ fn read(path: &Path, d_sae: usize) -> Result<BTreeMap<u32, String>, CheckpointEr
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::samples::{HOOK, scope};
@@ -157,7 +170,29 @@ mod tests {
             assert_eq!(labels.get(HOOK, 3).as_deref(), Some("given"));
             assert_eq!(labels.get(HOOK, 7), None);
             assert_eq!(labels.of(HOOK), BTreeMap::from([(3, "given".to_owned())]));
+            assert_eq!(labels.count(HOOK), 1);
         }
+    }
+
+    /// Every stream reads labels between two tokens.
+    #[test]
+    fn a_file_is_written_while_somebody_reads_labels() {
+        let dir = tempfile::tempdir().unwrap();
+        let labels = book(dir.path()).unwrap();
+        let reading = labels.pages[&HOOK].given.read().unwrap();
+
+        let writer = labels.clone();
+        let writer = std::thread::spawn(move || writer.set(HOOK, 3, "given"));
+        let began = Instant::now();
+        // The folder is made by the writer too.
+        while fs::read_dir(dir.path().join("labels")).map_or(0, Iterator::count) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "the writer waits for the reader");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+
+        drop(reading);
+        writer.join().unwrap().unwrap();
+        assert_eq!(labels.get(HOOK, 3).as_deref(), Some("given"));
     }
 
     #[test]

@@ -51,8 +51,7 @@ fn check_model(scope: &Scope, name: &str, field: &str) -> Result<(), ApiError> {
 
 /// The SAE that `id` names.
 fn find_source(scope: &Scope, id: &str, field: &str) -> Result<HookPoint, ApiError> {
-    let found = scope.source(id).filter(|&hook| scope.model.saes().contains_key(&hook));
-    found.ok_or_else(|| {
+    scope.source(id).ok_or_else(|| {
         let known: Vec<String> = scope.model.saes().keys().map(|&h| Scope::source_id(h)).collect();
         let message = format!("{field}: no source `{id}`; there are {}", list(&known));
         ApiError::bad(message).of(field)

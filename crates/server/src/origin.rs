@@ -5,6 +5,7 @@
 //! here (DNS rebinding), and would then be of our origin.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN};
@@ -15,61 +16,92 @@ use axum::response::{IntoResponse, Response};
 use crate::error::ApiError;
 
 /// Which names of this machine are answered to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Names {
-    /// Those that only this machine knows itself by.
-    Loopback,
-    /// All: others have their own names for it.
-    Any,
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// All: others have their own names for it. Else those that only this machine knows itself by.
+    any: bool,
+    /// Those that a proxy before it has, with the port if a browser shows one.
+    public: Arc<[String]>,
 }
 
 impl Names {
-    /// Those that a server that listens on `address` answers to.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        if address.is_loopback() { Self::Loopback } else { Self::Any }
+    /// Those that a server that listens on `address` answers to, and the `public` ones.
+    pub(crate) fn of(address: IpAddr, public: &[String]) -> Self {
+        Self { any: !address.to_canonical().is_loopback(), public: public.into() }
+    }
+
+    /// Whether a request may be for `host`. A proxy may have put any port behind a public name.
+    fn answer_to(&self, host: &str) -> bool {
+        let is = |public: &String| match (name(public), name(host)) {
+            (Some(public), Some(host)) => public.eq_ignore_ascii_case(&host),
+            _ => false,
+        };
+        self.any || is_loopback(host) || self.public.iter().any(is)
+    }
+
+    /// Whether a page that came from `origin` may ask `host`.
+    fn trust(&self, origin: &str, host: &str) -> bool {
+        origin.eq_ignore_ascii_case(host)
+            || self.public.iter().any(|public| public.eq_ignore_ascii_case(origin))
     }
 }
 
 pub(crate) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
-    match refusal(names, request.headers()) {
+    match refusal(&names, request.headers()) {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refusal(names: Names, headers: &HeaderMap) -> Option<ApiError> {
+fn refusal(names: &Names, headers: &HeaderMap) -> Option<ApiError> {
     let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
         return Some(ApiError::bad("the header Host is missing"));
     };
-    if names == Names::Loopback && !is_loopback(host) {
+    if !names.answer_to(host) {
         return Some(ApiError::forbidden(
-            "this server answers to localhost and loopback addresses only; the header Host names \
-             another",
+            "this server answers to localhost, loopback addresses and its public names only; the \
+             header Host names another",
         ));
     }
     let origin = headers.get(ORIGIN)?;
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let ours = origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+    let ours = origin.is_some_and(|(_, authority)| names.trust(authority, host));
     (!ours).then(|| ApiError::forbidden("a page of another origin may not ask here"))
 }
 
 /// Whether `authority`, a name with or without a port, is this machine for itself alone.
 fn is_loopback(authority: &str) -> bool {
-    let Ok(uri) = authority.parse::<Uri>() else {
-        return false;
-    };
-    let Some(host) = uri.host() else {
+    let Some(host) = name(authority) else {
         return false;
     };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// The name in `authority`, without the port.
+fn name(authority: &str) -> Option<String> {
+    authority.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn passes(names: Names, host: Option<&str>, origin: Option<&str>) -> bool {
+    fn names(address: &str, public: &[&str]) -> Names {
+        let public: Vec<String> = public.iter().map(|&name| name.to_owned()).collect();
+        Names::of(address.parse().unwrap(), &public)
+    }
+
+    fn loopback() -> Names {
+        names("127.0.0.1", &[])
+    }
+
+    fn any() -> Names {
+        names("0.0.0.0", &[])
+    }
+
+    fn passes(names: &Names, host: Option<&str>, origin: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in [(HOST, host), (ORIGIN, origin)] {
             if let Some(value) = value {
@@ -81,9 +113,16 @@ mod tests {
 
     #[test]
     fn on_loopback_only_its_own_names_are_answered_to() {
-        let on_loopback = |host| passes(Names::Loopback, host, None);
+        let on_loopback = |host| passes(&loopback(), host, None);
 
-        for host in ["localhost", "LOCALHOST:8765", "127.0.0.1:8765", "127.3.2.1", "[::1]:80"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8765",
+            "127.0.0.1:8765",
+            "127.3.2.1",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
             assert!(on_loopback(Some(host)), "{host}");
         }
         for host in [
@@ -98,19 +137,43 @@ mod tests {
             assert!(!on_loopback(Some(host)), "{host}");
         }
         assert!(!on_loopback(None));
-        assert!(passes(Names::Any, Some("lab.example"), None));
+        assert!(passes(&any(), Some("lab.example"), None));
     }
 
     #[test]
     fn a_page_may_ask_where_it_came_from_only() {
-        let from = |origin| passes(Names::Loopback, Some("localhost:8765"), Some(origin));
+        let from = |origin| passes(&loopback(), Some("localhost:8765"), Some(origin));
 
         assert!(from("http://localhost:8765"));
         assert!(from("https://LOCALHOST:8765"));
         for origin in ["http://localhost:3000", "http://evil.example", "null", "localhost:8765"] {
             assert!(!from(origin), "{origin}");
         }
-        let elsewhere = passes(Names::Any, Some("lab.example"), Some("http://evil.example"));
+        let elsewhere = passes(&any(), Some("lab.example"), Some("http://evil.example"));
         assert!(!elsewhere);
+    }
+
+    #[test]
+    fn a_page_behind_a_proxy_may_ask_by_the_public_name() {
+        let names = names("127.0.0.1", &["lab.example", "lab.example:8443"]);
+        let passes = |host, origin| passes(&names, Some(host), Some(origin));
+
+        // The proxy says whom it was asked for, or whom it asks.
+        for host in ["lab.example", "LAB.example:443", "127.0.0.1:8765"] {
+            for origin in ["https://lab.example", "https://Lab.example:8443"] {
+                assert!(passes(host, origin), "{host} {origin}");
+            }
+            for origin in ["https://lab.example:3000", "https://evil.example", "null"] {
+                assert!(!passes(host, origin), "{host} {origin}");
+            }
+        }
+        assert!(!passes("evil.example", "https://lab.example"));
+        assert!(!passes("lab.example.evil.example", "https://lab.example"));
+    }
+
+    #[test]
+    fn an_address_of_version_4_in_one_of_version_6_is_what_it_is_in_it() {
+        assert!(!passes(&names("::ffff:127.0.0.1", &[]), Some("evil.example"), None));
+        assert!(passes(&names("::ffff:10.0.0.1", &[]), Some("lab.example"), None));
     }
 }

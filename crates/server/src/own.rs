@@ -33,9 +33,9 @@ async fn health() -> axum::Json<serde_json::Value> {
 
 /// The feature that a path names.
 fn find(scope: &Scope, (source, index): (&str, &str)) -> Result<(HookPoint, u32), ApiError> {
-    let sae = scope.source(source).and_then(|hook| Some((hook, scope.model.saes().get(&hook)?)));
-    let (hook, sae) = sae.ok_or_else(|| ApiError::not_found("there is no such source"))?;
-    let d_sae = sae.config().d_sae();
+    let hook = scope.source(source);
+    let hook = hook.ok_or_else(|| ApiError::not_found("there is no such source"))?;
+    let d_sae = scope.model.saes()[&hook].config().d_sae();
     let index = index.parse().ok().filter(|&index: &u32| (index as usize) < d_sae);
     let without = || {
         let id = Scope::source_id(hook);

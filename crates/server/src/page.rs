@@ -1,11 +1,11 @@
 //! The page and what it loads, all of it in the binary.
 
 use axum::Router;
-use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
+use crate::body;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -49,7 +49,7 @@ pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/", get(|| async { Html(INDEX) })).route("/assets/{name}", get(asset))
 }
 
-async fn asset(Path(name): Path<String>) -> Response {
+async fn asset(body::Path(name): body::Path<String>) -> Response {
     let Some((_, text)) = ASSETS.iter().find(|(known, _)| *known == name) else {
         return ApiError::not_found("the page has no such part").into_response();
     };

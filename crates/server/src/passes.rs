@@ -1,10 +1,14 @@
 //! Passes of the model beside its generations: one at a time.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::scope::Scope;
 
@@ -21,19 +25,75 @@ pub(crate) struct Passes {
     /// One works.
     work: Arc<Semaphore>,
     patience: Duration,
+    /// How long one may work.
+    time: Duration,
+}
+
+/// Whether work that has several parts is to go on to the next.
+#[derive(Debug)]
+pub(crate) struct Going {
+    client: Weak<()>,
+    began: Instant,
+    time: Duration,
+}
+
+impl Going {
+    /// # Errors
+    /// 400 if the time is over, or nobody waits for the answer any more.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        if self.client.strong_count() == 0 {
+            return Err(ApiError::bad("the client is gone"));
+        }
+        if self.began.elapsed() < self.time {
+            return Ok(());
+        }
+        let message = format!(
+            "this server works on one request for {} seconds at most; ask for less at once",
+            self.time.as_secs()
+        );
+        Err(ApiError::bad(message).code("time_out"))
+    }
 }
 
 impl Default for Passes {
     fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(WAITING + 1)),
-            work: Arc::new(Semaphore::new(1)),
-            patience: PATIENCE,
-        }
+        Self::new(Limits::default().time)
     }
 }
 
 impl Passes {
+    /// Each of them may take `time`.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(WAITING + 1)),
+            work: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
+            time,
+        }
+    }
+
+    /// Does `work`, which asks between its parts whether to go on, and makes the answer of it too
+    /// before the next may begin: one large answer is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) async fn answer<T: Serialize>(
+        &self,
+        scope: &Arc<Scope>,
+        work: impl FnOnce(&Scope, &Going) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let client = Arc::new(());
+        let (client_of_work, time) = (Arc::downgrade(&client), self.time);
+        let answered = self.run(scope, move |scope| {
+            let going = Going { client: client_of_work, began: Instant::now(), time };
+            work(scope, &going).map(|answer| Json(answer).into_response())
+        });
+        let answered = answered.await;
+        // It was held until here: whoever goes away drops it.
+        drop(client);
+        answered
+    }
+
     /// Does `work` when what came before is done.
     ///
     /// # Errors
@@ -82,6 +142,43 @@ mod tests {
         let error = passes.run(&Arc::new(scope()), |_| Ok(())).await.unwrap_err();
 
         assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn work_in_parts_ends_when_its_client_is_gone() {
+        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = tokio::sync::oneshot::channel();
+        let work = move |_: &Scope, going: &Going| {
+            begun.send(()).unwrap();
+            while going.check().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            end.send(()).unwrap();
+            Ok(())
+        };
+        let client = tokio::spawn(async move { passes.answer(&scope, work).await });
+        begins.await.unwrap();
+
+        client.abort();
+
+        tokio::time::timeout(Duration::from_secs(20), ends).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_in_parts_ends_when_its_time_is_over() {
+        let passes = Passes::new(Duration::from_millis(20));
+        let work = |_: &Scope, going: &Going| loop {
+            going.check()?;
+            std::thread::sleep(Duration::from_millis(1));
+        };
+
+        let scope = Arc::new(scope());
+        let answer = passes.answer::<()>(&scope, work);
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
+
+        let error = answer.unwrap_err();
+        assert_eq!((error.status, error.code), (StatusCode::BAD_REQUEST, Some("time_out")));
     }
 
     #[tokio::test]

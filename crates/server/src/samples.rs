@@ -83,9 +83,11 @@ pub(crate) fn application(scope: Scope, config: Config) -> Router {
     let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
     let scheduler =
         Scheduler::new(Arc::clone(&scope), config.limits.clone(), Arc::clone(&metrics)).unwrap();
-    let (config, passes) = (Arc::new(config), Passes::default());
+    let passes = Passes::new(config.limits.time);
+    let names = Names::of(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
+    let config = Arc::new(config);
     let state = AppState { scope, config, labels, passes, scheduler, metrics, began: 0 };
-    app(state, Names::Loopback)
+    app(state, names)
 }
 
 /// What the application answers, as text.

@@ -44,8 +44,17 @@ impl Scope {
     /// The SAE that a client calls `id`: its hook point in any of its names, or Neuronpedia's
     /// `LAYER-SET` ([`source_id`](Self::source_id)).
     pub fn source(&self, id: &str) -> Option<HookPoint> {
-        let by_id = || self.sources.keys().copied().find(|&hook| Self::source_id(hook) == id);
-        by_id().or_else(|| id.parse().ok().filter(|hook| self.sources.contains_key(hook)))
+        let saes = self.model.saes();
+        let by_id = || saes.keys().copied().find(|&hook| Self::source_id(hook) == id);
+        by_id().or_else(|| id.parse().ok().filter(|hook| saes.contains_key(hook)))
+    }
+
+    /// The bytes that a text can have at most and still fit into the context; 0 without a tokenizer.
+    pub(crate) fn most_text(&self) -> usize {
+        let Some(tokenizer) = self.model.tokenizer() else { return 0 };
+        let bytes = |id| tokenizer.token_bytes(id).map_or(0, <[u8]>::len);
+        let longest = (0..tokenizer.vocab_size() as u32).map(bytes).max().unwrap_or(0);
+        longest.saturating_mul(self.model.context_len())
     }
 
     /// Neuronpedia's name for the SAE at `hook`: `3-resid_post` for `blocks.3.hook_resid_post`.
@@ -61,5 +70,21 @@ impl Scope {
         let name = hook.to_string();
         let last = name.rsplit('.').next().expect("a name has a last part");
         last.trim_start_matches("hook_").to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{HOOK, scope};
+
+    #[test]
+    fn an_sae_of_which_nothing_else_is_known_has_its_names() {
+        let scope = Scope { sources: BTreeMap::new(), ..scope() };
+
+        assert_eq!(scope.source("1-resid_post"), Some(HOOK));
+        assert_eq!(scope.source("blocks.1.hook_resid_post"), Some(HOOK));
+        assert_eq!(scope.source("0-resid_post"), None);
+        assert_eq!(scope.source("blocks.0.hook_resid_post"), None);
     }
 }

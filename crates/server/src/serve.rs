@@ -53,7 +53,7 @@ pub async fn serve(
         return Err(ServeError::NoTokenizer);
     }
     let io = |source| ServeError::Io { source };
-    let names = Names::of(listener.local_addr().map_err(io)?.ip());
+    let names = Names::of(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
     let labels = LabelBook::open(&scope, &config)?;
     let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
@@ -65,7 +65,7 @@ pub async fn serve(
         scope,
         config,
         labels,
-        passes: Passes::default(),
+        passes: Passes::new(limits.time),
         scheduler: scheduler.clone(),
         metrics,
         began,

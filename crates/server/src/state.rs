@@ -4,6 +4,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::Tokenizer;
 
 use crate::config::Config;
+use crate::error::ApiError;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
@@ -35,9 +36,19 @@ impl AppState {
 
     /// The bytes that a text can have at most and still fit into the context.
     pub(crate) fn most_text(&self) -> usize {
-        let tokenizer = self.tokenizer();
-        let bytes = |id| tokenizer.token_bytes(id).map_or(0, <[u8]>::len);
-        let longest = (0..tokenizer.vocab_size() as u32).map(bytes).max().unwrap_or(0);
-        longest.saturating_mul(self.scope.model.context_len())
+        self.scope.most_text()
+    }
+
+    /// Does what takes a while, such as making tokens of a long text, where nobody else waits for it.
+    ///
+    /// # Errors
+    /// 500 if it panics, and its own.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&state));
+        done.await.unwrap_or_else(|_| Err(ApiError::failed()))
     }
 }

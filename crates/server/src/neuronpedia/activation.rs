@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::Plan;
 use nanoscope_sae::SparseFeatures;
@@ -13,6 +14,7 @@ use super::prompt::Prompt;
 use super::{check_feature, check_model, check_prompts, find_source};
 use crate::body;
 use crate::error::ApiError;
+use crate::passes::Going;
 use crate::scope::Scope;
 use crate::state::AppState;
 
@@ -83,12 +85,13 @@ pub(crate) async fn single(
 pub(crate) async fn single_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
-) -> Result<Json<Batch<Single>>, ApiError> {
-    let work = move |scope: &Scope| {
+) -> Result<Response, ApiError> {
+    let work = move |scope: &Scope, going: &Going| {
         let along = request.along(scope)?;
-        each(scope, request.prompts.as_deref(), |prompt| along.values(scope, prompt))
+        let prompts = encode_all(scope, request.prompts.as_deref())?;
+        each(&prompts, going, |prompt| along.values(scope, prompt))
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    state.passes.answer(&state.scope, work).await
 }
 
 impl SingleRequest {
@@ -261,12 +264,13 @@ pub(crate) async fn top_k(
 pub(crate) async fn top_k_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
-) -> Result<Json<Batch<TopKAnswer>>, ApiError> {
-    let work = move |scope: &Scope| {
+) -> Result<Response, ApiError> {
+    let work = move |scope: &Scope, going: &Going| {
         let hook = request.hook(scope)?;
-        each(scope, request.prompts.as_deref(), |prompt| request.answer(scope, hook, prompt))
+        let prompts = encode_all(scope, request.prompts.as_deref())?;
+        each(&prompts, going, |prompt| request.answer(scope, hook, prompt))
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    state.passes.answer(&state.scope, work).await
 }
 
 impl TopKRequest {
@@ -322,16 +326,17 @@ pub(crate) struct SourceAnswer {
 pub(crate) async fn source(
     State(state): State<AppState>,
     body::Json(request): body::Json<SourceRequest>,
-) -> Result<Json<Batch<SourceAnswer>>, ApiError> {
-    let work = move |scope: &Scope| {
+) -> Result<Response, ApiError> {
+    let work = move |scope: &Scope, going: &Going| {
         check_model(scope, &request.model, "model")?;
         let hook = find_source(scope, &request.source, "source")?;
-        each(scope, request.prompts.as_deref(), |prompt| {
+        let prompts = encode_all(scope, request.prompts.as_deref())?;
+        each(&prompts, going, |prompt| {
             let active_features = by_feature(&prompt.features(scope, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    state.passes.answer(&state.scope, work).await
 }
 
 /// By feature the rows `from..` in which it is not 0, with its values.
@@ -350,15 +355,19 @@ pub(crate) fn by_feature(
 
 /// The answers for several prompts, all of which are checked before the first is run.
 pub(crate) fn each<T>(
-    scope: &Scope,
-    prompts: Option<&[String]>,
+    prompts: &[Prompt],
+    going: &Going,
     answer: impl Fn(&Prompt) -> Result<T, ApiError>,
 ) -> Result<Batch<T>, ApiError> {
-    let prompts = check_prompts(prompts)?;
-    let checked = prompts
-        .iter()
-        .enumerate()
-        .map(|(at, text)| Prompt::new(scope, text, &format!("prompts[{at}]")));
-    let checked: Vec<Prompt> = checked.collect::<Result<_, _>>()?;
-    Ok(Batch { results: checked.iter().map(answer).collect::<Result<_, _>>()? })
+    let answer = |prompt| going.check().and_then(|()| answer(prompt));
+    Ok(Batch { results: prompts.iter().map(answer).collect::<Result<_, _>>()? })
+}
+
+/// The prompts of a request that has several.
+pub(crate) fn encode_all(
+    scope: &Scope,
+    prompts: Option<&[String]>,
+) -> Result<Vec<Prompt>, ApiError> {
+    let encode = |(at, text): (usize, &String)| Prompt::new(scope, text, &format!("prompts[{at}]"));
+    check_prompts(prompts)?.iter().enumerate().map(encode).collect()
 }

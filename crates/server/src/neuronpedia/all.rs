@@ -4,20 +4,24 @@ use std::cmp::Ordering;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 
-use super::activation::{Batch, by_feature, each, largest};
+use super::activation::{by_feature, each, encode_all, largest};
 use super::prompt::Prompt;
 use super::{check_model, find_source, list};
 use crate::body;
 use crate::error::ApiError;
+use crate::passes::Going;
 use crate::scope::Scope;
 use crate::state::AppState;
 
 /// Features if nobody says how many, and at most; Neuronpedia's.
 const RESULTS: usize = 25;
 pub(crate) const MOST_RESULTS: usize = 1000;
+/// Values of an answer at most, of all prompts, features and tokens: 128 MB before they are text.
+const MOST_VALUES: usize = 32_000_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,15 +74,41 @@ pub(crate) async fn all(
 pub(crate) async fn all_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
-) -> Result<Json<Batch<AllAnswer>>, ApiError> {
-    let work = move |scope: &Scope| {
+) -> Result<Response, ApiError> {
+    let work = move |scope: &Scope, going: &Going| {
         let hooks = request.hooks(scope)?;
-        each(scope, request.prompts.as_deref(), |prompt| request.answer(scope, &hooks, prompt))
+        let prompts = encode_all(scope, request.prompts.as_deref())?;
+        check_values(request.results(), prompts.iter().map(|prompt| prompt.ids.len()).sum())?;
+        each(&prompts, going, |prompt| request.answer(scope, &hooks, prompt))
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    state.passes.answer(&state.scope, work).await
+}
+
+/// Checks that `results` features of prompts of so many `tokens` are not too much for one answer.
+fn check_values(results: usize, tokens: usize) -> Result<(), ApiError> {
+    if results.saturating_mul(tokens) <= MOST_VALUES {
+        return Ok(());
+    }
+    let message = format!(
+        "numResults: {results} features of {tokens} tokens are more than the {MOST_VALUES} values \
+         of an answer; ask for fewer, or for fewer prompts at once"
+    );
+    Err(ApiError::bad(message).of("numResults"))
+}
+
+/// A feature before it is known whether it is among the strongest.
+struct Ranked {
+    key: f32,
+    hook: HookPoint,
+    index: u32,
+    places: Vec<(usize, f32)>,
 }
 
 impl AllRequest {
+    fn results(&self) -> usize {
+        self.num_results.unwrap_or(RESULTS).min(MOST_RESULTS)
+    }
+
     /// The SAEs that are meant.
     fn hooks(&self, scope: &Scope) -> Result<Vec<HookPoint>, ApiError> {
         check_model(scope, &self.model, "model")?;
@@ -123,44 +153,76 @@ impl AllRequest {
         prompt: &Prompt,
     ) -> Result<AllAnswer, ApiError> {
         let len = prompt.ids.len();
-        if let Some(at) = self.sort_by_token_indexes.iter().find(|&&at| at >= len) {
-            let message = format!(
-                "sortByTokenIndexes: there is no token {at}, the prompt has {len} with `<|bos|>`"
-            );
-            return Err(ApiError::bad(message).of("sortByTokenIndexes"));
-        }
+        let chosen = self.chosen(len)?;
+        let by_sum = !self.sort_by_token_indexes.is_empty();
         let all = prompt.features(scope, hooks)?;
         let mut found = Vec::new();
-        for hook in hooks {
-            for (index, places) in by_feature(&all[hook], usize::from(self.ignore_bos)) {
-                let mut values = vec![0.0; len];
-                for (at, value) in places {
-                    values[at] = value;
+        for &hook in hooks {
+            for (index, places) in by_feature(&all[&hook], usize::from(self.ignore_bos)) {
+                // Where it is not active it is 0, which changes neither a sum nor a largest above 0.
+                let key = if by_sum {
+                    sum(&places, &chosen)
+                } else {
+                    places.iter().fold(0.0, |largest, &(_, value)| value.max(largest))
+                };
+                if key > 0.0 {
+                    found.push(Ranked { key, hook, index, places });
                 }
-                let (max_value_index, max_value) = largest(&values);
-                let sum_values =
-                    self.sort_by_token_indexes.iter().fold(0.0, |sum, &at| sum + values[at]);
-                let source = Scope::source_id(*hook);
-                found.push(Feature {
-                    source,
-                    index,
-                    values,
-                    sum_values,
-                    max_value,
-                    max_value_index,
-                });
             }
         }
-        let key = |feature: &Feature| {
-            if self.sort_by_token_indexes.is_empty() {
-                feature.max_value
-            } else {
-                feature.sum_values
+        found.sort_by(|a, b| b.key.partial_cmp(&a.key).unwrap_or(Ordering::Equal));
+        found.truncate(self.results());
+        // All values only now: there may be many more features than are asked for.
+        let feature = |Ranked { hook, index, places, .. }: Ranked| {
+            let mut values = vec![0.0; len];
+            for &(at, value) in &places {
+                values[at] = value;
             }
+            let (max_value_index, max_value) = largest(&values);
+            let (source, sum_values) = (Scope::source_id(hook), sum(&places, &chosen));
+            Feature { source, index, values, sum_values, max_value, max_value_index }
         };
-        found.retain(|feature| key(feature) > 0.0);
-        found.sort_by(|a, b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal));
-        found.truncate(self.num_results.unwrap_or(RESULTS).min(MOST_RESULTS));
+        let found = found.into_iter().map(feature).collect();
         Ok(AllAnswer { activations: found, tokens: prompt.tokens.clone() })
+    }
+
+    /// For each of the `len` tokens whether features are ranked by it.
+    fn chosen(&self, len: usize) -> Result<Vec<bool>, ApiError> {
+        let mut chosen = vec![false; len];
+        for &at in &self.sort_by_token_indexes {
+            let why = match chosen.get_mut(at) {
+                None => {
+                    format!("there is no token {at}, the prompt has {len} with `<|bos|>`")
+                }
+                Some(true) => format!("token {at} is there twice"),
+                Some(chosen) => {
+                    *chosen = true;
+                    continue;
+                }
+            };
+            let message = format!("sortByTokenIndexes: {why}");
+            return Err(ApiError::bad(message).of("sortByTokenIndexes"));
+        }
+        Ok(chosen)
+    }
+}
+
+/// The values at the tokens that are `chosen`.
+fn sum(places: &[(usize, f32)], chosen: &[bool]) -> f32 {
+    places.iter().filter(|&&(at, _)| chosen[at]).fold(0.0, |sum, &(_, value)| sum + value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_a_bounded_number_of_values() {
+        assert!(check_values(MOST_RESULTS, MOST_VALUES / MOST_RESULTS).is_ok());
+        assert!(check_values(RESULTS, 64 * 2048).is_ok());
+
+        let error = check_values(MOST_RESULTS, 64 * 2048).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("numResults"));
+        assert!(check_values(MOST_RESULTS, usize::MAX).is_err());
     }
 }

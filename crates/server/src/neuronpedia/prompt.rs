@@ -31,7 +31,7 @@ impl Prompt {
         }
         let most = scope.model.context_len();
         // Longer than any text of so many tokens, so it need not be split into them.
-        if text.len() > most_text(tokenizer, most) {
+        if text.len() > scope.most_text() {
             let found = text.len();
             let message = format!(
                 "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
@@ -81,13 +81,6 @@ impl Prompt {
         let tokenizer = tokenizer(scope)?;
         Ok(self.ids.iter().map(|&id| tokenizer.is_special(id)).collect())
     }
-}
-
-/// The bytes that a text of `tokens` tokens has at most.
-fn most_text(tokenizer: &Tokenizer, tokens: usize) -> usize {
-    let bytes = |id| tokenizer.token_bytes(id).map_or(0, <[u8]>::len);
-    let longest = (0..tokenizer.vocab_size() as u32).map(bytes).max().unwrap_or(0);
-    longest.saturating_mul(tokens)
 }
 
 /// The ids of `text` with `<|bos|>` before them.

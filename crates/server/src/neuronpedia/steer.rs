@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use nanoscope_runtime::{Step, Where};
+use nanoscope_runtime::{EndReason, Step, Where};
 use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -54,6 +54,8 @@ struct Candidate {
 pub(crate) struct Growing {
     pub(crate) kind: Kind,
     pub(crate) text: String,
+    /// Whether it has a token.
+    begun: bool,
     /// None if nobody asked.
     pub(crate) logprobs: Option<Vec<Weighed>>,
 }
@@ -63,7 +65,8 @@ pub(crate) async fn completion(
     State(state): State<AppState>,
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
-    let prompt = Prompt::new(&state.scope, &request.prompt, "prompt")?;
+    let text = request.prompt.clone();
+    let prompt = state.aside(move |state| Prompt::new(&state.scope, &text, "prompt")).await?;
     // Every position, as Neuronpedia steers a text.
     let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Where::ALL)?;
     let running = state.scheduler.start(asks).await?;
@@ -75,12 +78,17 @@ pub(crate) async fn completion(
 
 impl Growing {
     pub(crate) fn all(kinds: &[Kind], logprobs: usize) -> Vec<Self> {
-        let text =
-            |&kind| Self { kind, text: String::new(), logprobs: (logprobs > 0).then(Vec::new) };
+        let text = |&kind| Self {
+            kind,
+            text: String::new(),
+            begun: false,
+            logprobs: (logprobs > 0).then(Vec::new),
+        };
         kinds.iter().map(text).collect()
     }
 
     fn push(&mut self, tokenizer: &Tokenizer, step: &Step) {
+        self.begun = true;
         self.text.push_str(&step.text);
         if let Some(logprobs) = &mut self.logprobs {
             let top = |&(id, logprob): &(u32, f32)| Candidate {
@@ -126,9 +134,14 @@ pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
         let pieces = pieces.filter_map(|piece| async { piece.map(Ok::<_, Infallible>) });
         return Ok(Sse::new(pieces).into_response());
     }
+    let failed = ApiError::failed().status;
     let mut steps = pin!(merged(running));
     while let Some((at, event)) = steps.next().await {
-        take(&state, &mut texts[at], event)?;
+        match take(&state, &mut texts[at], event) {
+            // What there is of a text is still worth having, if the fault is not ours.
+            Err(error) if error.status != failed && texts[at].begun => {}
+            taken => drop(taken?),
+        }
     }
     Ok(axum::Json(answer(&texts)).into_response())
 }
@@ -145,14 +158,28 @@ fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
     stream::select_all(numbered)
 }
 
-/// Whether the text has grown.
+/// Whether the text has grown. An end that nobody asked for is an error.
 fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiError> {
     match event {
         Event::Step(step) => {
             text.push(state.tokenizer(), &step);
             Ok(true)
         }
-        Event::End { why: End::Failed, .. } => Err(ApiError::failed()),
-        Event::Started { .. } | Event::End { .. } => Ok(false),
+        Event::Started { .. } => Ok(false),
+        Event::End { why, .. } => refusal(&why).map_or(Ok(false), Err),
+    }
+}
+
+/// What is said of an end that is neither the model's nor the request's.
+fn refusal(why: &End) -> Option<ApiError> {
+    match why {
+        End::Failed => Some(ApiError::failed()),
+        End::ShuttingDown => Some(ApiError::shutting_down()),
+        End::TimeOut => Some(ApiError::late()),
+        End::Model(EndReason::NotFinite) => {
+            let message = "the activations left the range of float32; steer with less strength";
+            Some(ApiError::bad(message).code("not_finite"))
+        }
+        End::Model(_) | End::StopString => None,
     }
 }

@@ -52,7 +52,8 @@ pub(crate) async fn completion_chat(
         let message = "isAssistantAxis: there is no such vector for this model";
         return Err(ApiError::bad(message).of("isAssistantAxis"));
     }
-    let prompt = render(&state, &request.prompt)?;
+    let messages = request.prompt.clone();
+    let prompt = state.aside(move |state| render(state, &messages)).await?;
     let at = if special { Where::ALL } else { Where::TEXT };
     let asks = request.asks(&state.scope, &state.config.limits, &prompt, &at)?;
     let running = state.scheduler.start(asks).await?;

@@ -1,12 +1,14 @@
 //! What the interface says is what the runtime computes.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::StatusCode;
 use nanoscope_runtime::{Intervention, Plan, Sampling};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::samples::{CONTEXT, D_SAE, HOOK, application, ask, ask_text, scope};
 use crate::scope::Scope;
 
@@ -260,6 +262,8 @@ async fn what_is_wrong_is_a_refusal_that_names_the_field() {
         ("sourceSet", json!("res-jb"), "there are resid_post"),
         ("selectedSources", json!(["9-x"]), "selectedSources[0]"),
         ("sortByTokenIndexes", json!([10]), "there is no token 10"),
+        ("sortByTokenIndexes", json!([2, 3, 2]), "token 2 is there twice"),
+        ("sortByTokenIndexes", json!(vec![0; 100_000]), "token 0 is there twice"),
         ("sortByTokenIndexes", json!([-1]), "sortByTokenIndexes[0]"),
         ("numResults", json!(-5), "numResults"),
         ("ignoreBos", json!("yes"), "ignoreBos"),
@@ -393,6 +397,33 @@ async fn each_piece_of_a_stream_has_the_text_so_far() {
             let text = |piece: &Value| piece["outputs"][at]["output"].as_str().unwrap().to_owned();
             assert!(text(&pair[1]).starts_with(&text(&pair[0])), "{stream}");
         }
+    }
+}
+
+fn huge(body: &mut Value) {
+    body["strengthMultiplier"] = json!(1);
+    let feature = json!({"model": "tiny", "source": SOURCE, "index": 7, "strength": 3e38});
+    body["features"] = json!([feature, feature]);
+}
+
+#[tokio::test]
+async fn steering_that_ends_before_a_word_is_no_empty_answer() {
+    let limits = Limits { time: Duration::ZERO, ..Limits::default() };
+    let late = application(scope(), Config { limits, ..Config::default() });
+    let cases: [(&Router, Change, u16, &str); 2] =
+        [(&late, |_| {}, 503, "time_out"), (&app(), huge, 400, "not_finite")];
+    for (app, change, expected, code) in cases {
+        let (status, answer) = ask(app, "POST", "/v1/steer/completion", &steer(change)).await;
+
+        assert_eq!(status.as_u16(), expected, "{answer}");
+        assert_eq!(answer["error"]["code"], code);
+
+        let mut streamed = steer(change);
+        streamed["stream"] = json!(true);
+        let (status, stream) = ask_text(app, "POST", "/v1/steer/completion", &streamed).await;
+
+        assert_eq!(status, StatusCode::OK);
+        assert!(stream.contains(&format!("\"code\":\"{code}\"")), "{stream}");
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "d_in": config.d_in(),
             "d_sae": config.d_sae(),
             "architecture": config.architecture().name(),
-            "labels": state.labels.of(hook).len(),
+            "labels": state.labels.count(hook),
             "dashboard": source.is_some_and(|source| source.dashboard.is_some()),
         })
     };

@@ -1,11 +1,12 @@
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use nanoscope_dashboard::Glance;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
 
 use super::find;
+use crate::body;
 use crate::error::ApiError;
 use crate::labels::LabelBook;
 use crate::scope::Scope;
@@ -58,7 +59,7 @@ struct Example {
 /// `GET /api/saes/{source}/features/{index}`
 pub(crate) async fn feature(
     State(state): State<AppState>,
-    Path((source, index)): Path<(String, String)>,
+    body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
     let (hook, index) = find(&state.scope, (&source, &index))?;
     let labels = state.labels.clone();

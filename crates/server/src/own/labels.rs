@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
 use super::find;
@@ -94,7 +94,7 @@ fn distance(label: &str, words: &[String]) -> Option<usize> {
 /// `PUT /api/saes/{source}/features/{index}/label`
 pub(crate) async fn put(
     State(state): State<AppState>,
-    Path((source, index)): Path<(String, String)>,
+    body::Path((source, index)): body::Path<(String, String)>,
     body::Json(request): body::Json<Label>,
 ) -> Result<Json<Label>, ApiError> {
     let (hook, index) = find(&state.scope, (&source, &index))?;

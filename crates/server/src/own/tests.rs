@@ -48,6 +48,22 @@ async fn a_feature_has_what_its_weights_say() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_is_refused_in_json() {
+    let app = application(scope(), Config::default());
+
+    for (method, path) in [
+        ("GET", "/api/saes/%FF/features/1"),
+        ("PUT", "/api/saes/%FF/features/1/label"),
+        ("GET", "/assets/%FF"),
+    ] {
+        let (status, answer) = ask(&app, method, path, &json!({"label": "x"})).await;
+
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer["error"]["type"], "invalid_request_error", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_label_that_is_put_is_found_and_an_empty_one_takes_it_away() {
     let dir = tempfile::tempdir().unwrap();
     let labels = Some(dir.path().join("labels"));
