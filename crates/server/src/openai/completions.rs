@@ -96,6 +96,7 @@ pub(crate) fn asks<'p>(
                     plan: wanted.lens.plan(steered).clone(),
                     sampling,
                     stop: wanted.stop.clone(),
+                    copy: nth > 0,
                 });
             }
         }
