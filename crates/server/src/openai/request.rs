@@ -155,12 +155,12 @@ pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
 }
 
 fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
+    let most = state.config.limits.max_tokens;
     let (field, asked) = match (fields.max_completion_tokens, fields.max_tokens) {
         (Some(asked), _) => ("max_completion_tokens", asked),
         (None, Some(asked)) => ("max_tokens", asked),
-        (None, None) => return Ok(MAX_TOKENS),
+        (None, None) => return Ok(MAX_TOKENS.min(most)),
     };
-    let most = state.config.limits.max_tokens;
     match usize::try_from(asked) {
         Ok(asked) if (1..=most).contains(&asked) => Ok(asked),
         _ => Err(ApiError::bad(format!("{field}: {asked} is not in 1..={most}")).of(field)),

@@ -154,3 +154,16 @@ async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() 
     assert_eq!(second["choices"][0]["text"], first["choices"][0]["text"]);
     assert_eq!(lab.metric("nanoscope_prefix_hits_total").await, 1.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_does_not_say_how_many_tokens_gets_no_more_than_the_limit() {
+    let lab = Lab::with_limits(Limits { max_tokens: 3, ..Limits::default() }).await;
+    let mut body = long();
+    body["stream"] = false.into();
+    body.as_object_mut().unwrap().remove("max_tokens");
+
+    let answer = lab.complete(&body).await;
+
+    assert_eq!(answer["usage"]["completion_tokens"], 3);
+    assert_eq!(answer["choices"][0]["nanoscope"]["end"], "max_tokens");
+}
