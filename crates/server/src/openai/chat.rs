@@ -67,6 +67,7 @@ pub(crate) async fn create(
     let choices = running.into_iter().enumerate().map(|(index, running)| {
         let mut choice = Choice::new(index, prompt.clone(), running, stop);
         choice.steered = lens.compare.then_some(index < wanted.n);
+        choice.first_of_prompt = wanted.is_first_of_prompt(index, 1);
         choice
     });
     Ok(answer.give(choices.collect(), wanted.delivery).await)

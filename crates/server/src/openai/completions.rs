@@ -73,6 +73,7 @@ pub(crate) async fn create(
         let (ids, text) = &prompts[index / wanted.n % prompts.len()];
         let mut choice = Choice::new(index, ids.clone(), running, stop);
         choice.steered = lens.compare.then_some(index < wanted.n);
+        choice.first_of_prompt = wanted.is_first_of_prompt(index, prompts.len());
         if echo { choice.opening(text.clone()) } else { choice }
     });
     Ok(answer.give(choices.collect(), wanted.delivery).await)

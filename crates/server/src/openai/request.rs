@@ -145,6 +145,11 @@ impl Wanted {
         let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
         Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
     }
+
+    /// Whether the text at `index` is the first that is asked for after its prompt.
+    pub(crate) fn is_first_of_prompt(&self, index: usize, prompts: usize) -> bool {
+        index.is_multiple_of(self.n) && index < self.n * prompts
+    }
 }
 
 /// Reads a `T` out of the body's fields.

@@ -70,8 +70,12 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     stalled["n"] = 2.into();
     let _stalled = lab.begin("/v1/completions", &stalled).await;
     lab.until(ROWS, 3.0).await;
-    let mut waiting = lab.begin("/v1/completions", &long()).await;
-    lab.until("nanoscope_queue_length", 1.0).await;
+    let mut echo = long();
+    echo["echo"] = true.into();
+    let mut waiting = lab.begin("/v1/completions", &echo).await;
+    let chat = json!({"messages": [{"role": "user", "content": "the"}], "stream": true});
+    let mut chatting = lab.begin("/v1/chat/completions", &chat).await;
+    lab.until("nanoscope_queue_length", 2.0).await;
     let address = lab.address;
     let began = Instant::now();
 
@@ -84,6 +88,13 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     let waited = read(&mut waiting).await.chunks();
     assert_eq!(waited.len(), 1);
     assert_eq!(waited[0]["nanoscope"]["end"], "shutting_down");
+    // What the first chunk has is there although it is the last one.
+    assert_eq!(waited[0]["choices"][0]["text"], "the");
+    assert!(waited[0]["nanoscope"]["seed"].is_u64(), "{}", waited[0]);
+    let chatted = read(&mut chatting).await.chunks();
+    assert_eq!(chatted.len(), 1);
+    assert_eq!(chatted[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert!(chatted[0]["nanoscope"]["seed"].is_u64(), "{}", chatted[0]);
     lab.stopped().await;
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
@@ -153,6 +164,18 @@ async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() 
     assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], reused);
     assert_eq!(second["choices"][0]["text"], first["choices"][0]["text"]);
     assert_eq!(lab.metric("nanoscope_prefix_hits_total").await, 1.0);
+
+    // The prompt is counted once, and so is what was cached of it.
+    let mut three = body;
+    three["n"] = 3.into();
+    let whole = lab.complete(&three).await;
+    three["stream"] = true.into();
+    three["stream_options"] = json!({"include_usage": true});
+    let chunks = lab.post("/v1/completions", &three).await.chunks();
+    for usage in [&whole["usage"], &chunks.last().unwrap()["usage"]] {
+        assert_eq!(usage["prompt_tokens"], first["usage"]["prompt_tokens"]);
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], reused);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
