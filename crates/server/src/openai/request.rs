@@ -146,6 +146,22 @@ impl Wanted {
         Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
     }
 
+    /// Checks that the texts for `prompts` prompts can be had at once, before anything is made for
+    /// each of them.
+    pub(crate) fn check_count(&self, prompts: usize, state: &AppState) -> Result<(), ApiError> {
+        let for_each = self.n * if self.lens.compare { 2 } else { 1 };
+        let field = match (prompts, self.n) {
+            (_, 2..) if state.scheduler.check(prompts).is_ok() => "n",
+            (2.., _) => "prompt",
+            _ => "nanoscope.compare",
+        };
+        let wrong = |error: ApiError| {
+            let message = format!("{field}: {}", error.message);
+            ApiError { message, ..error.of(field) }
+        };
+        state.scheduler.check(prompts.saturating_mul(for_each)).map_err(wrong)
+    }
+
     /// Whether the text at `index` is the first that is asked for after its prompt.
     pub(crate) fn is_first_of_prompt(&self, index: usize, prompts: usize) -> bool {
         index.is_multiple_of(self.n) && index < self.n * prompts

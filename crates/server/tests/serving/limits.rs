@@ -38,6 +38,7 @@ async fn who_comes_when_the_queue_is_full_is_told_to_come_back() {
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
     assert_eq!(never.status, 400, "{}", never.error());
+    assert_eq!(never.json()["error"]["param"], "n");
     assert_eq!(answer["usage"]["completion_tokens"], 2);
     assert_eq!(lab.metric("nanoscope_refusals_total{status=\"429\"}").await, 1.0);
 }
@@ -175,6 +176,29 @@ async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() 
     for usage in [&whole["usage"], &chunks.last().unwrap()["usage"]] {
         assert_eq!(usage["prompt_tokens"], first["usage"]["prompt_tokens"]);
         assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], reused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_them() {
+    let lab = Lab::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
+    let compare = json!({"compare": true, "steer": ["1-resid_post:5:add:1"]});
+    let chat = json!([{"role": "user", "content": "the"}]);
+    // Ids that no tokenizer has: they were not looked at.
+    let cases = [
+        ("/v1/completions", json!({"prompt": [[99_999], [99_999], [99_999]]}), "prompt", 3),
+        ("/v1/completions", json!({"prompt": [[99_999], [99_999]], "n": 2}), "n", 4),
+        ("/v1/completions", json!({"prompt": [99_999], "n": 3}), "n", 3),
+        ("/v1/completions", json!({"prompt": [99_999], "n": 2, "nanoscope": compare}), "n", 4),
+        ("/v1/chat/completions", json!({"messages": chat, "n": 128}), "n", 128),
+    ];
+    for (path, body, field, count) in cases {
+        let answer = lab.post(path, &body).await;
+
+        assert_eq!(answer.status, 400, "{body}: {}", answer.error());
+        let says = format!("{field}: {count} texts are asked for at once, this server takes 2");
+        assert_eq!(answer.error(), says, "{body}");
+        assert_eq!(answer.json()["error"]["param"], field, "{body}");
     }
 }
 
