@@ -27,6 +27,8 @@ pub(crate) struct Ask {
     pub(crate) sampling: Sampling,
     /// Texts that end it.
     pub(crate) stop: Vec<String>,
+    /// Whether it is the one before it but for its seed, so that it need not be checked too.
+    pub(crate) copy: bool,
 }
 
 /// What happens to a generation, in this order: `Started`, any number of `Step`s, `End`. One that
@@ -73,6 +75,9 @@ impl fmt::Display for End {
 /// A generation that waits or runs. Dropping it frees its row within one step.
 #[derive(Debug)]
 pub(crate) struct Running {
+    /// The scheduler's and the client's: it is free when the generation has ended and its events
+    /// are read or given up. It goes before the events, so that who sees their end finds it free.
+    _place: Arc<OwnedSemaphorePermit>,
     // A generation has at most as many events as tokens, so the queue needs no bound of its own,
     // and a client that reads nothing keeps nobody waiting.
     events: mpsc::UnboundedReceiver<Event>,
@@ -133,6 +138,7 @@ impl Scheduler {
         let of_thread = Arc::clone(&shared);
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             let _life = life;
+            let _closing = Closing(&of_thread);
             Worker::new(&of_thread, &scope).work();
         })?;
         Ok(Self { shared })
@@ -144,17 +150,11 @@ impl Scheduler {
     /// 429 if there is no room for them, 400 if there never is or one of them cannot be followed,
     /// 503 while shutting down.
     pub(crate) async fn start(&self, asks: Vec<Ask>) -> Result<Vec<Running>, ApiError> {
-        let Shared { limits, .. } = &*self.shared;
-        let capacity = limits.rows + limits.queue;
-        if asks.len() > capacity {
-            let found = asks.len();
-            return Err(ApiError::bad(format!(
-                "{found} texts are asked for at once, this server takes {capacity}"
-            )));
-        }
+        self.check(asks.len())?;
+        let limits = &self.shared.limits;
         let places = Arc::clone(&self.shared.places).try_acquire_many_owned(asks.len() as u32);
         let Ok(places) = places else {
-            let waiting = capacity - self.shared.places.available_permits();
+            let waiting = limits.rows + limits.queue - self.shared.places.available_permits();
             let patience = 1 + waiting / limits.rows.max(1);
             return Err(ApiError::busy("too many requests are waiting", patience as u64));
         };
@@ -168,6 +168,21 @@ impl Scheduler {
         }
         self.shared.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(ApiError::shutting_down()))
+    }
+
+    /// Checks that there can be room for `found` generations at once, which can be known before there
+    /// is anything to ask with.
+    ///
+    /// # Errors
+    /// 400 if there never is.
+    pub(crate) fn check(&self, found: usize) -> Result<(), ApiError> {
+        let limits = &self.shared.limits;
+        let capacity = limits.rows + limits.queue;
+        if found <= capacity {
+            return Ok(());
+        }
+        let message = format!("{found} texts are asked for at once, this server takes {capacity}");
+        Err(ApiError::bad(message))
     }
 
     /// Ends all generations, with the reason said, and takes no more.
@@ -199,6 +214,18 @@ impl Shared {
     }
 }
 
+/// Refuses those whom the thread did not come to, when it ends, be it by a panic.
+struct Closing<'s>(&'s Shared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut door = self.0.door();
+        door.closing = true;
+        // What they wait on for their answers goes with them.
+        door.arrivals.clear();
+    }
+}
+
 /// The thread's own.
 struct Worker<'s> {
     shared: &'s Shared,
@@ -226,9 +253,9 @@ struct Row<'s> {
 
 /// To whom events go.
 struct Client {
+    _place: Arc<OwnedSemaphorePermit>,
     events: mpsc::UnboundedSender<Event>,
     asked: Instant,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Client {
@@ -277,22 +304,30 @@ impl<'s> Worker<'s> {
     /// Checks what is asked for and says what came of it.
     fn arrive(&mut self, group: Group) {
         let Group { asks, mut places, asked, reply } = group;
+        // Who asked is gone.
+        if reply.is_closed() {
+            return;
+        }
         let before: usize = self.waiting.iter().map(Vec::len).sum();
         let at_once = self.rows.len() + before + asks.len() <= self.shared.limits.rows;
         let mut running = Vec::with_capacity(asks.len());
         let mut waiting = Vec::with_capacity(asks.len());
         for ask in asks {
-            let begun = match self.begin(&ask) {
-                Ok(generation) => at_once.then_some(generation),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    return;
+            let begun = if ask.copy && !at_once {
+                None
+            } else {
+                match self.begin(&ask) {
+                    Ok(generation) => at_once.then_some(generation),
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                        return;
+                    }
                 }
             };
             let (events, receiver) = mpsc::unbounded_channel();
-            let place = places.split(1).expect("there is a place for each");
-            running.push(Running { events: receiver });
-            let client = Client { events, asked, _place: place };
+            let place = Arc::new(places.split(1).expect("there is a place for each"));
+            running.push(Running { _place: Arc::clone(&place), events: receiver });
+            let client = Client { _place: place, events, asked };
             waiting.push(Waiting { ask, begun, client });
         }
         // Who went away meanwhile drops the receivers with the answer.
@@ -429,5 +464,55 @@ impl Row<'_> {
         metrics.reused(reused);
         let prompt_features = self.generation.prompt_features().clone();
         self.client.tell(Event::Started { reused, prompt_features });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn scheduler(rows: usize, queue: usize) -> Scheduler {
+        let limits = Limits { rows, queue, ..Limits::default() };
+        Scheduler::new(Arc::new(crate::samples::scope()), limits, Arc::new(Metrics::new())).unwrap()
+    }
+
+    fn short() -> Ask {
+        let sampling = Sampling { max_tokens: 2, ..Sampling::default() };
+        Ask { prompt: vec![1, 2], sampling, ..Ask::default() }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_thread_did_not_come_to_before_it_ended_is_answered() {
+        let scheduler = scheduler(1, 1);
+        let places = Arc::clone(&scheduler.shared.places).try_acquire_many_owned(1).unwrap();
+        let (reply, answer) = oneshot::channel();
+        {
+            // Both at once, as when the two come between a look of the thread and the next.
+            let mut door = scheduler.shared.door();
+            door.arrivals.push(Group { asks: vec![short()], places, asked: Instant::now(), reply });
+            door.closing = true;
+        }
+        scheduler.shared.wake.notify_one();
+
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+
+        assert!(answer.expect("an answer").is_err(), "it was let in");
+        assert_eq!(scheduler.start(vec![short()]).await.unwrap_err(), ApiError::shutting_down());
+    }
+
+    #[tokio::test]
+    async fn a_place_is_taken_until_what_was_written_in_it_is_read_or_given_up() {
+        let scheduler = scheduler(1, 0);
+        let mut running = scheduler.start(vec![short()]).await.unwrap();
+        while running[0].next().await.is_some() {}
+
+        let refused = scheduler.start(vec![short()]).await.unwrap_err();
+        drop(running);
+        let next = scheduler.start(vec![short()]).await;
+
+        assert_eq!(refused.status, axum::http::StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(next.unwrap().len(), 1);
     }
 }

@@ -136,7 +136,9 @@ impl Answer {
                 Piece::Ended { text: more, why, applied, reused } => {
                     text.push_str(&more);
                     finish = finish_reason(&why);
-                    self.usage.reused += reused;
+                    if choice.first_of_prompt {
+                        self.usage.reused += reused;
+                    }
                     scope.append(&mut ending(&why, &applied, reused));
                 }
             }
@@ -168,18 +170,20 @@ impl Answer {
         with_usage: bool,
     ) -> impl Stream<Item = Result<Event, Infallible>> {
         let pieces = choices.into_iter().map(|choice| {
-            stream::unfold(choice, |mut choice| async move {
+            stream::unfold((choice, true), |(mut choice, begins)| async move {
                 let piece = choice.next().await?;
                 let of = Of {
+                    begins,
                     index: choice.index,
                     steered: choice.steered,
+                    first_of_prompt: choice.first_of_prompt,
                     opening: std::mem::take(&mut choice.opening),
                     prompt: match piece {
                         Piece::Started(_) => std::mem::take(&mut choice.prompt),
                         _ => Vec::new(),
                     },
                 };
-                Some(((of, piece), choice))
+                Some(((of, piece), (choice, false)))
             })
             .boxed()
         });
@@ -203,15 +207,13 @@ impl Answer {
         let mut scope = Map::new();
         let mut logprobs = Value::Null;
         let mut finish = Value::Null;
-        let first = matches!(piece, Piece::Started(_));
         let text = match piece {
             Piece::Started(features) => {
-                scope.insert("seed".to_owned(), self.seed.into());
                 if self.lens.prompt {
                     let prompt = self.lens.prompt(&self.state, &of.prompt, &features);
                     scope.insert("prompt".to_owned(), prompt);
                 }
-                of.opening
+                String::new()
             }
             Piece::Token { step, text, offset } => {
                 self.count();
@@ -223,20 +225,27 @@ impl Answer {
             }
             Piece::Ended { why: End::Failed, .. } => return event(&ApiError::failed().json()),
             Piece::Ended { text, why, applied, reused } => {
-                self.usage.reused += reused;
+                if of.first_of_prompt {
+                    self.usage.reused += reused;
+                }
                 scope = ending(&why, &applied, reused);
                 finish = finish_reason(&why).into();
                 text
             }
         };
+        // Empty but for the first chunk, which is the last one too if the text ended in the queue.
+        let text = of.opening + &text;
+        if of.begins {
+            scope.insert("seed".to_owned(), self.seed.into());
+        }
         if let Some(steered) = of.steered {
             scope.insert("steered".to_owned(), steered.into());
         }
         let mut choice = json!({"index": of.index});
         match self.form {
             Form::Completion => choice["text"] = text.into(),
-            Form::Chat if first => {
-                choice["delta"] = json!({"role": "assistant", "content": ""});
+            Form::Chat if of.begins => {
+                choice["delta"] = json!({"role": "assistant", "content": text});
             }
             // The last chunk of a chat is empty, unless something was held back.
             Form::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
@@ -296,8 +305,11 @@ impl Answer {
 
 /// Of which choice a piece is.
 struct Of {
+    /// Whether it is the first one.
+    begins: bool,
     index: usize,
     steered: Option<bool>,
+    first_of_prompt: bool,
     opening: String,
     prompt: Vec<u32>,
 }

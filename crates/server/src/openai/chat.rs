@@ -55,9 +55,12 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut wanted = Wanted::read(&body, &OWN, &state)?;
     let fields: Fields = parse_fields(&body)?;
+    // It may be large, and the answer may take minutes.
+    drop(body);
     let logprobs = fields.logprobs.unwrap_or(false);
     check_logprobs(logprobs, fields.top_logprobs)?;
     wanted.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
+    wanted.check_count(1, &state)?;
     let prompt = render(&state, fields.messages).await?;
     let Wanted { sampling, lens, stop, .. } = &wanted;
     let mut answer = Answer::new(state.clone(), Form::Chat, lens.clone(), sampling.seed, tally);
@@ -67,6 +70,7 @@ pub(crate) async fn create(
     let choices = running.into_iter().enumerate().map(|(index, running)| {
         let mut choice = Choice::new(index, prompt.clone(), running, stop);
         choice.steered = lens.compare.then_some(index < wanted.n);
+        choice.first_of_prompt = wanted.is_first_of_prompt(index, 1);
         choice
     });
     Ok(answer.give(choices.collect(), wanted.delivery).await)

@@ -15,6 +15,8 @@ pub(crate) struct Choice {
     pub(crate) index: usize,
     /// Whether it is steered, where texts are compared.
     pub(crate) steered: Option<bool>,
+    /// Whether its prompt counts in what was used; once, however many texts go on from it.
+    pub(crate) first_of_prompt: bool,
     pub(crate) prompt: Vec<u32>,
     /// What the text begins with: the prompt, if it is to be echoed.
     pub(crate) opening: String,
@@ -50,6 +52,7 @@ impl Choice {
         Self {
             index,
             steered: None,
+            first_of_prompt: false,
             prompt,
             opening: String::new(),
             running,

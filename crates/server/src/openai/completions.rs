@@ -34,6 +34,17 @@ enum Prompt {
     Lists(Vec<Vec<u32>>),
 }
 
+impl Prompt {
+    /// How many prompts they are.
+    fn count(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Ids(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::Lists(lists) => lists.len(),
+        }
+    }
+}
+
 const OWN: [&str; 3] = ["prompt", "echo", "logprobs"];
 /// As with OpenAI.
 const MOST_LOGPROBS: usize = 5;
@@ -45,6 +56,8 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut wanted = Wanted::read(&body, &OWN, &state)?;
     let fields: Fields = parse_fields(&body)?;
+    // It may be large, and the answer may take minutes.
+    drop(body);
     let echo = fields.echo.unwrap_or(false);
     if let Some(asked) = fields.logprobs {
         if asked > MOST_LOGPROBS {
@@ -57,11 +70,12 @@ pub(crate) async fn create(
         }
     }
     wanted.sampling.top_logprobs = fields.logprobs.unwrap_or(0);
-    let prompts = prompts(&state, fields.prompt).await?;
-    if wanted.lens.compare && prompts.len() > 1 {
+    if wanted.lens.compare && fields.prompt.count() > 1 {
         let message = "nanoscope.compare: one prompt at a time";
         return Err(ApiError::bad(message).of("nanoscope.compare"));
     }
+    wanted.check_count(fields.prompt.count(), &state)?;
+    let prompts = prompts(&state, fields.prompt).await?;
     let Wanted { sampling, lens, stop, .. } = &wanted;
     let mut answer =
         Answer::new(state.clone(), Form::Completion, lens.clone(), sampling.seed, tally);
@@ -73,6 +87,7 @@ pub(crate) async fn create(
         let (ids, text) = &prompts[index / wanted.n % prompts.len()];
         let mut choice = Choice::new(index, ids.clone(), running, stop);
         choice.steered = lens.compare.then_some(index < wanted.n);
+        choice.first_of_prompt = wanted.is_first_of_prompt(index, prompts.len());
         if echo { choice.opening(text.clone()) } else { choice }
     });
     Ok(answer.give(choices.collect(), wanted.delivery).await)
@@ -96,6 +111,7 @@ pub(crate) fn asks<'p>(
                     plan: wanted.lens.plan(steered).clone(),
                     sampling,
                     stop: wanted.stop.clone(),
+                    copy: nth > 0,
                 });
             }
         }

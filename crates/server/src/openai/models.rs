@@ -1,6 +1,7 @@
 //! Which models there are: one.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
@@ -16,9 +17,11 @@ pub(crate) async fn list(State(state): State<AppState>) -> Json<Value> {
 
 pub(crate) async fn one(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    path: Result<Path<Vec<(String, String)>>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    check(&state, &id)?;
+    let Path(parts) = path.map_err(|error| ApiError::bad(error.body_text()))?;
+    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
+    check(&state, &parts.join("/"))?;
     Ok(Json(entry(&state)))
 }
 

@@ -145,6 +145,27 @@ impl Wanted {
         let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
         Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
     }
+
+    /// Checks that the texts for `prompts` prompts can be had at once, before anything is made for
+    /// each of them.
+    pub(crate) fn check_count(&self, prompts: usize, state: &AppState) -> Result<(), ApiError> {
+        let for_each = self.n * if self.lens.compare { 2 } else { 1 };
+        let field = match (prompts, self.n) {
+            (_, 2..) if state.scheduler.check(prompts).is_ok() => "n",
+            (2.., _) => "prompt",
+            _ => "nanoscope.compare",
+        };
+        let wrong = |error: ApiError| {
+            let message = format!("{field}: {}", error.message);
+            ApiError { message, ..error.of(field) }
+        };
+        state.scheduler.check(prompts.saturating_mul(for_each)).map_err(wrong)
+    }
+
+    /// Whether the text at `index` is the first that is asked for after its prompt.
+    pub(crate) fn is_first_of_prompt(&self, index: usize, prompts: usize) -> bool {
+        index.is_multiple_of(self.n) && index < self.n * prompts
+    }
 }
 
 /// Reads a `T` out of the body's fields.
@@ -155,12 +176,12 @@ pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
 }
 
 fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
+    let most = state.config.limits.max_tokens;
     let (field, asked) = match (fields.max_completion_tokens, fields.max_tokens) {
         (Some(asked), _) => ("max_completion_tokens", asked),
         (None, Some(asked)) => ("max_tokens", asked),
-        (None, None) => return Ok(MAX_TOKENS),
+        (None, None) => return Ok(MAX_TOKENS.min(most)),
     };
-    let most = state.config.limits.max_tokens;
     match usize::try_from(asked) {
         Ok(asked) if (1..=most).contains(&asked) => Ok(asked),
         _ => Err(ApiError::bad(format!("{field}: {asked} is not in 1..={most}")).of(field)),

@@ -42,10 +42,14 @@ impl Lab {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::named("lab", config).await
+    }
+
+    pub(crate) async fn named(name: &str, config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sources = [(HOOK, nanoscope_server::Source::default())].into();
-        let scope = Scope { model: model(), name: "lab".to_owned(), sources };
+        let scope = Scope { model: model(), name: name.to_owned(), sources };
         let (stop, stopped) = oneshot::channel();
         let served = serve(listener, scope, config, async { drop(stopped.await) });
         Self { address, model: model(), stop: Some(stop), served: tokio::spawn(served) }

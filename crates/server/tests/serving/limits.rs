@@ -38,6 +38,7 @@ async fn who_comes_when_the_queue_is_full_is_told_to_come_back() {
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
     assert_eq!(never.status, 400, "{}", never.error());
+    assert_eq!(never.json()["error"]["param"], "n");
     assert_eq!(answer["usage"]["completion_tokens"], 2);
     assert_eq!(lab.metric("nanoscope_refusals_total{status=\"429\"}").await, 1.0);
 }
@@ -70,8 +71,12 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     stalled["n"] = 2.into();
     let _stalled = lab.begin("/v1/completions", &stalled).await;
     lab.until(ROWS, 3.0).await;
-    let mut waiting = lab.begin("/v1/completions", &long()).await;
-    lab.until("nanoscope_queue_length", 1.0).await;
+    let mut echo = long();
+    echo["echo"] = true.into();
+    let mut waiting = lab.begin("/v1/completions", &echo).await;
+    let chat = json!({"messages": [{"role": "user", "content": "the"}], "stream": true});
+    let mut chatting = lab.begin("/v1/chat/completions", &chat).await;
+    lab.until("nanoscope_queue_length", 2.0).await;
     let address = lab.address;
     let began = Instant::now();
 
@@ -84,6 +89,13 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     let waited = read(&mut waiting).await.chunks();
     assert_eq!(waited.len(), 1);
     assert_eq!(waited[0]["nanoscope"]["end"], "shutting_down");
+    // What the first chunk has is there although it is the last one.
+    assert_eq!(waited[0]["choices"][0]["text"], "the");
+    assert!(waited[0]["nanoscope"]["seed"].is_u64(), "{}", waited[0]);
+    let chatted = read(&mut chatting).await.chunks();
+    assert_eq!(chatted.len(), 1);
+    assert_eq!(chatted[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert!(chatted[0]["nanoscope"]["seed"].is_u64(), "{}", chatted[0]);
     lab.stopped().await;
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
@@ -153,4 +165,52 @@ async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() 
     assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], reused);
     assert_eq!(second["choices"][0]["text"], first["choices"][0]["text"]);
     assert_eq!(lab.metric("nanoscope_prefix_hits_total").await, 1.0);
+
+    // The prompt is counted once, and so is what was cached of it.
+    let mut three = body;
+    three["n"] = 3.into();
+    let whole = lab.complete(&three).await;
+    three["stream"] = true.into();
+    three["stream_options"] = json!({"include_usage": true});
+    let chunks = lab.post("/v1/completions", &three).await.chunks();
+    for usage in [&whole["usage"], &chunks.last().unwrap()["usage"]] {
+        assert_eq!(usage["prompt_tokens"], first["usage"]["prompt_tokens"]);
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], reused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_them() {
+    let lab = Lab::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
+    let compare = json!({"compare": true, "steer": ["1-resid_post:5:add:1"]});
+    let chat = json!([{"role": "user", "content": "the"}]);
+    // Ids that no tokenizer has: they were not looked at.
+    let cases = [
+        ("/v1/completions", json!({"prompt": [[99_999], [99_999], [99_999]]}), "prompt", 3),
+        ("/v1/completions", json!({"prompt": [[99_999], [99_999]], "n": 2}), "n", 4),
+        ("/v1/completions", json!({"prompt": [99_999], "n": 3}), "n", 3),
+        ("/v1/completions", json!({"prompt": [99_999], "n": 2, "nanoscope": compare}), "n", 4),
+        ("/v1/chat/completions", json!({"messages": chat, "n": 128}), "n", 128),
+    ];
+    for (path, body, field, count) in cases {
+        let answer = lab.post(path, &body).await;
+
+        assert_eq!(answer.status, 400, "{body}: {}", answer.error());
+        let says = format!("{field}: {count} texts are asked for at once, this server takes 2");
+        assert_eq!(answer.error(), says, "{body}");
+        assert_eq!(answer.json()["error"]["param"], field, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_does_not_say_how_many_tokens_gets_no_more_than_the_limit() {
+    let lab = Lab::with_limits(Limits { max_tokens: 3, ..Limits::default() }).await;
+    let mut body = long();
+    body["stream"] = false.into();
+    body.as_object_mut().unwrap().remove("max_tokens");
+
+    let answer = lab.complete(&body).await;
+
+    assert_eq!(answer["usage"]["completion_tokens"], 3);
+    assert_eq!(answer["choices"][0]["nanoscope"]["end"], "max_tokens");
 }

@@ -212,4 +212,13 @@ async fn the_model_is_listed_and_found_by_its_name() {
     assert_eq!(whole.header("content-length"), Some(whole.body.len().to_string().as_str()));
     assert_eq!((&one["id"], &one["object"]), (&json!("lab"), &json!("model")));
     assert_eq!(lab.get("/v1/models/default").await.status, 200);
+
+    let owned = Lab::named("somebody/tiny", Config::default()).await;
+    for path in ["/v1/models/somebody/tiny", "/v1/models/somebody%2Ftiny"] {
+        assert_eq!(owned.get(path).await.json()["id"], "somebody/tiny", "{path}");
+    }
+    let other = owned.get("/v1/models/somebody/else").await;
+    assert_eq!((other.status, &other.json()["error"]["param"]), (404, &json!("model")));
+    let not_text = owned.get("/v1/models/%ff").await;
+    assert_eq!(not_text.status, 400, "{}", not_text.error());
 }
