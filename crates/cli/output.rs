@@ -202,6 +202,8 @@ happens when you turn them. A small model is built in; try
       your own model and SAEs
   {SOFT}nanoscope chat{SOFT:#}
       all of it live: write, steer and look at the features of each token
+  {SOFT}nanoscope serve{SOFT:#}
+      the same in a browser, and for any client of OpenAI's
 
 nanoscope help lists all commands, nanoscope help generate its flags."
     )?;
