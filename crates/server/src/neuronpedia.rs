@@ -42,7 +42,7 @@ pub(crate) fn routes() -> Router<AppState> {
 
 /// Checks that `name` is this server's model.
 fn check_model(scope: &Scope, name: &str, field: &str) -> Result<(), ApiError> {
-    if name == scope.name || ["nanoscope", "default"].contains(&name) {
+    if scope.is_called(name) {
         return Ok(());
     }
     let message = format!("{field}: this server has the model `{}`, not `{name}`", scope.name);

@@ -41,6 +41,11 @@ impl Scope {
         Ok(self)
     }
 
+    /// Whether `name` means the model: its own name, or one that means it whatever it is called.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        name == self.name || ["nanoscope", "default"].contains(&name)
+    }
+
     /// The SAE that a client calls `id`: its hook point in any of its names, or Neuronpedia's
     /// `LAYER-SET` ([`source_id`](Self::source_id)).
     pub fn source(&self, id: &str) -> Option<HookPoint> {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_tokenizer::Tokenizer;
+use nanoscope_tokenizer::{ASSISTANT_START, Conversation, Tokenizer, TokenizerError};
 
 use crate::config::Config;
 use crate::error::ApiError;
@@ -27,6 +27,15 @@ pub(crate) struct AppState {
 impl AppState {
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.scope.model.tokenizer().expect("a scope without a tokenizer is not served")
+    }
+
+    /// The ids of a whole conversation, up to where the assistant answers. What does not fit into the
+    /// context is for the caller to refuse; nothing is cut.
+    pub(crate) fn render(&self, conversation: &Conversation) -> Result<Vec<u32>, TokenizerError> {
+        let tokenizer = self.tokenizer();
+        let mut ids = tokenizer.render_conversation(conversation, usize::MAX)?.ids;
+        ids.extend(tokenizer.special(ASSISTANT_START));
+        Ok(ids)
     }
 
     /// What the feature `index` of the SAE at `hook` means, if somebody said it.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use nanoscope_runtime::Where;
-use nanoscope_tokenizer::{ASSISTANT_START, Content, Conversation, Message, Role};
+use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
 use super::missing;
@@ -112,11 +112,8 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
     if conversation.messages.last().is_none_or(|last| last.role != Role::User) {
         return Err(ApiError::bad("prompt: the last message must be the user's").of("prompt"));
     }
-    let tokenizer = state.tokenizer();
-    // Whole: what does not fit into the context is refused, not cut.
-    let rendered = tokenizer.render_conversation(&conversation, usize::MAX);
-    let mut ids = rendered.map_err(|error| ApiError::because(&error).of("prompt"))?.ids;
-    ids.extend(tokenizer.special(ASSISTANT_START));
+    let rendered = state.render(&conversation);
+    let ids = rendered.map_err(|error| ApiError::because(&error).of("prompt"))?;
     let most = state.scope.model.context_len();
     if ids.len() >= most {
         let found = ids.len();

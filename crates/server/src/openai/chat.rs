@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use nanoscope_tokenizer::{ASSISTANT_START, Content, Conversation, Message, Role};
+use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -107,19 +107,8 @@ async fn render(state: &AppState, messages: Vec<RawMessage>) -> Result<Vec<u32>,
         let refusal = too_long(found, state.scope.model.context_len());
         return Err(refusal.of("messages"));
     }
-    let state = state.clone();
-    let render = move || {
-        let tokenizer = state.tokenizer();
-        // Whole: what does not fit into the context is refused, not cut.
-        let rendered = tokenizer.render_conversation(&Conversation { messages }, usize::MAX)?;
-        let mut ids = rendered.ids;
-        ids.extend(tokenizer.special(ASSISTANT_START));
-        Ok(ids)
-    };
-    let rendered = tokio::task::spawn_blocking(render).await;
-    rendered
-        .unwrap_or_else(|_| Err(ApiError::failed()))
-        .map_err(|error: ApiError| error.of("messages"))
+    let rendered = state.aside(|state| Ok(state.render(&Conversation { messages })?)).await;
+    rendered.map_err(|error| error.of("messages"))
 }
 
 fn read(at: usize, message: RawMessage) -> Result<Message, ApiError> {

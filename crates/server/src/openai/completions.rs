@@ -145,8 +145,7 @@ async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, S
         let (found, context) = (text.len(), state.scope.model.context_len());
         return Err(too_long(found, context));
     }
-    let state = state.clone();
-    let encode = move || {
+    let encode = |state: &AppState| {
         let tokenizer = state.tokenizer();
         let encode = |text: String| {
             let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
@@ -155,8 +154,7 @@ async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, S
         };
         texts.into_iter().map(encode).collect()
     };
-    // A long text takes a while, in which the server has others to listen to.
-    tokio::task::spawn_blocking(encode).await.unwrap_or_else(|_| Err(ApiError::failed()))
+    state.aside(encode).await
 }
 
 /// The refusal of a text of `found` bytes, which the context cannot hold however it is divided.

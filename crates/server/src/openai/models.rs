@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// Names that mean the model whatever it is called.
-const ALIASES: [&str; 2] = ["nanoscope", "default"];
-
 pub(crate) async fn list(State(state): State<AppState>) -> Json<Value> {
     Json(json!({"object": "list", "data": [entry(&state)]}))
 }
@@ -27,7 +24,7 @@ pub(crate) async fn one(
 
 /// Checks that `id` is the model that is served.
 pub(crate) fn check(state: &AppState, id: &str) -> Result<(), ApiError> {
-    if id == state.scope.name || ALIASES.contains(&id) {
+    if state.scope.is_called(id) {
         return Ok(());
     }
     let have = &state.scope.name;
