@@ -31,6 +31,7 @@ mod bpe;
 mod chat;
 mod error;
 mod json;
+mod merges;
 mod pattern;
 mod stream;
 
@@ -41,4 +42,5 @@ pub use chat::{
 };
 pub use error::TokenizerError;
 pub use json::{JSON_FORMAT, JSON_VERSION};
+pub use merges::{Merge, MergeError, check_merges};
 pub use stream::StreamDecoder;
