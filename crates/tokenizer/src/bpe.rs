@@ -6,22 +6,11 @@ use std::fmt;
 
 use tiktoken_rs::CoreBPE;
 
-use crate::chat::BOS;
+use crate::conversation::BOS;
 use crate::error::TokenizerError;
-use crate::json::escape;
+use crate::escape::escape;
+use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use crate::pattern::check_pattern;
-
-/// Index of a token in the vocabulary.
-pub type TokenId = u32;
-
-/// Most tokens, special ones included, that a vocabulary may have.
-pub const MAX_VOCAB: usize = 1 << 20;
-
-/// Most bytes that one token or one special token's text may have.
-pub const MAX_TOKEN_BYTES: usize = 1 << 16;
-
-/// Most bytes that the split pattern may have.
-pub const MAX_PATTERN_BYTES: usize = 1 << 12;
 
 /// What a tokenizer is made of, as a file gives it and before anything is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +252,7 @@ const NEVER_SPECIAL: &str = "<|never|>";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_PATTERN_BYTES;
 
     fn bytes_and(merges: &[&str]) -> TokenizerParts {
         let single = (0..=u8::MAX).map(|byte| vec![byte]);

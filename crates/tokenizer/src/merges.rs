@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::bpe::{TokenId, Tokenizer};
+use crate::bpe::Tokenizer;
+use crate::limits::TokenId;
 
 /// Why merges would not give the ids that a vocabulary alone gives, or make no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
