@@ -59,7 +59,7 @@ impl Tokenizer {
         };
         expect_role(Role::Assistant, last, before.len())?;
         let mut ids = self.render_messages(before, DEFAULT_MAX_TOKENS)?.ids;
-        ids.push(self.needed_special(ASSISTANT_START)?);
+        ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
     }
 
@@ -70,7 +70,7 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
     pub fn chat_prompt(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = vec![self.needed_special(BOS)?];
+        let mut ids = vec![self.required_special(BOS)?];
         ids.extend(self.chat_turn(user_text)?);
         Ok(ids)
     }
@@ -82,10 +82,10 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
     pub fn chat_turn(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = vec![self.needed_special(USER_START)?];
+        let mut ids = vec![self.required_special(USER_START)?];
         ids.extend(self.encode(user_text)?);
-        ids.push(self.needed_special(USER_END)?);
-        ids.push(self.needed_special(ASSISTANT_START)?);
+        ids.push(self.required_special(USER_END)?);
+        ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
     }
 
@@ -107,7 +107,7 @@ impl Tokenizer {
         let skipped = messages.len() - turns.len();
 
         let mut rendered = Rendered::default();
-        rendered.push(self.needed_special(BOS)?, GIVEN);
+        rendered.push(self.required_special(BOS)?, GIVEN);
         for (turn, message) in turns.iter().enumerate() {
             let index = turn + skipped;
             if turn % 2 == 0 {
@@ -134,7 +134,7 @@ impl Tokenizer {
         rendered: &mut Rendered,
         content: &Content,
     ) -> Result<(), TokenizerError> {
-        rendered.push(self.needed_special(ASSISTANT_START)?, GIVEN);
+        rendered.push(self.required_special(ASSISTANT_START)?, GIVEN);
         match content {
             Content::Text(text) => self.render_span(rendered, text, (None, WRITTEN))?,
             Content::Parts(parts) => {
@@ -150,7 +150,7 @@ impl Tokenizer {
                 }
             }
         }
-        rendered.push(self.needed_special(ASSISTANT_END)?, WRITTEN);
+        rendered.push(self.required_special(ASSISTANT_END)?, WRITTEN);
         Ok(())
     }
 
@@ -162,19 +162,15 @@ impl Tokenizer {
         (around, mask): (Option<(&'static str, &'static str)>, bool),
     ) -> Result<(), TokenizerError> {
         if let Some((start, _)) = around {
-            rendered.push(self.needed_special(start)?, mask);
+            rendered.push(self.required_special(start)?, mask);
         }
         for id in self.encode(text)? {
             rendered.push(id, mask);
         }
         if let Some((_, end)) = around {
-            rendered.push(self.needed_special(end)?, mask);
+            rendered.push(self.required_special(end)?, mask);
         }
         Ok(())
-    }
-
-    fn needed_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
-        self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
 }
 
