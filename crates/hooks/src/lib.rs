@@ -29,6 +29,7 @@
 mod error;
 mod patch;
 mod point;
+mod point_serde;
 mod record;
 mod router;
 
