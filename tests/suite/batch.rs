@@ -318,12 +318,12 @@ fn rows_at_different_positions_have_the_logits_that_each_has_alone() {
 
 #[test]
 fn a_pattern_of_rows_at_different_positions_is_refused_and_nothing_is_run() {
-    use nanoscope_hooks::Recorder;
+    use nanoscope_hooks::ActivationRecorder;
 
     let model = long_model();
     let mut caches = [model.gpt().cache(1, 8), model.gpt().cache(1, 8)];
     let tokens = TokenBatch::new(&[vec![1], vec![2]]).unwrap();
-    let mut recorder = Recorder::new([HookPoint::Pattern(1)]);
+    let mut recorder = ActivationRecorder::new([HookPoint::Pattern(1)]);
     let mut of_rows: Vec<_> = caches.iter_mut().collect();
 
     let refused = model.gpt().forward_together(&tokens, &mut of_rows, None, &mut recorder);

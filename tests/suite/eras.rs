@@ -1,7 +1,7 @@
 //! Every era of nanochat computes what its own code computes.
 
 use nanoscope_checkpoint::{CheckpointError, ModelFiles};
-use nanoscope_hooks::{HookPoint, Recorder};
+use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_transformer::{Era, Gpt, Logits, TokenBatch};
 
 use crate::golden::{self, Golden, assert_close, assert_same, largest_error, values};
@@ -80,7 +80,7 @@ fn attention_mlp_and_block_outputs_are_those_of_each_eras_own_code() {
                 ]
             })
             .collect();
-        let mut recorder = Recorder::new(outputs.iter().map(|&(point, _)| point));
+        let mut recorder = ActivationRecorder::new(outputs.iter().map(|&(point, _)| point));
 
         model.forward(&golden.tokens(), Logits::All, &mut recorder).unwrap();
 

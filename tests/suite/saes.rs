@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::Tensor;
 use nanoscope_checkpoint::load_sae;
-use nanoscope_hooks::{HookPoint, Recorder};
+use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_sae::Sae;
 use nanoscope_transformer::Logits;
 
@@ -38,7 +38,7 @@ fn cases(golden: Golden) -> Vec<Case> {
             let loaded = load_sae(&golden.dir().join(text("checkpoint")), &device).unwrap();
             assert_eq!(loaded.hook().unwrap(), point, "{golden}, {key}");
 
-            let mut recorder = Recorder::new([point]);
+            let mut recorder = ActivationRecorder::new([point]);
             model.forward(&tokens, Logits::All, &mut recorder).unwrap();
             let recording = recorder.finish().unwrap();
             let x: Tensor<3> = recording.get(point).unwrap().tensor();

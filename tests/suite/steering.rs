@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
-use nanoscope_hooks::{HookPoint, Patch, Recorded};
+use nanoscope_hooks::{Activation, HookPoint, Patch};
 use nanoscope_runtime::{
     Applied, EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
 };
@@ -125,7 +125,7 @@ fn reconstructing_at_strength_one_puts_the_references_reconstruction_in_place() 
                 [tokens.batch(), tokens.seq(), *reconstruction.shape.last().unwrap()],
             );
             let device = nanoscope_device::for_tests();
-            let data = Recorded::new(Tensor::<3>::from_data(data, &device));
+            let data = Activation::new(Tensor::<3>::from_data(data, &device));
             let mut patch = Patch::new().replace(hook, data);
             let patched = model.gpt().forward(&tokens, Logits::All, &mut patch).unwrap();
             patch.finish().unwrap();

@@ -10,14 +10,12 @@ use nanoscope_hooks::HookPoint;
 #[cfg(feature = "sae")]
 use nanoscope_sae::SaeError;
 #[cfg(feature = "gpt")]
-use nanoscope_tokenizer::TokenizerError;
+use nanoscope_tokenizer::{MergeError, TokenizerError};
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::{ConfigError, Era};
 use pytorch_reader::PytorchError;
 use thiserror::Error;
 
-#[cfg(feature = "gpt")]
-use crate::merges::MergeError;
 use crate::pickle::PickleError;
 
 /// Why a checkpoint, or a file that belongs to one, could not be read or written.

@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
-use nanoscope_tokenizer::{MAX_VOCAB, TokenId, Tokenizer, TokenizerParts};
+use nanoscope_tokenizer::{MAX_VOCAB, Merge, TokenId, Tokenizer, TokenizerParts, check_merges};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::CheckpointError;
 use crate::json;
-use crate::merges::{self, Merge};
 
 /// Makes a tokenizer of the JSON `bytes`, which are what the file at `path` holds.
 pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
@@ -39,7 +38,7 @@ pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, Checkpoi
         .into_iter()
         .map(|(left, right)| Ok((to_bytes(path, &left)?, to_bytes(path, &right)?)))
         .collect::<Result<Vec<Merge>, CheckpointError>>()?;
-    merges::check(&tokenizer, &listed)
+    check_merges(&tokenizer, &listed)
         .map_err(|source| CheckpointError::Merges { path: path.to_owned(), source })?;
     Ok(tokenizer)
 }

@@ -65,8 +65,6 @@ mod llama_scope;
 mod load_saes;
 mod mapped;
 #[cfg(feature = "gpt")]
-mod merges;
-#[cfg(feature = "gpt")]
 mod nanochat;
 #[cfg(feature = "gpt")]
 mod nanochat_config;
@@ -125,13 +123,13 @@ pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "sae")]
 pub use load_saes::{LoadedSae, SaePath, load_sae, load_sae_as, load_saes, load_saes_as};
 #[cfg(feature = "gpt")]
-pub use merges::MergeError;
-#[cfg(feature = "gpt")]
 pub use nanochat::{LoadedModel, ModelFiles, Progress};
 #[cfg(feature = "sae")]
 pub use nanochat_sae::save_nanochat_sae;
 #[cfg(feature = "gpt")]
 pub use nanochat_tokenizer::{load_tokenizer, save_tokenizer};
+#[cfg(feature = "gpt")]
+pub use nanoscope_tokenizer::MergeError;
 #[cfg(feature = "gpt")]
 pub use native::save_model;
 #[cfg(feature = "sae")]

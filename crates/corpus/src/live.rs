@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use nanoscope_hooks::{HookPoint, Recorder};
+use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_transformer::{Gpt, TokenBatch};
 
 use crate::origins::Origins;
@@ -139,7 +139,7 @@ impl LiveSegments {
     fn pass(&self, contexts: &[Context], rows: &mut Rows) -> Result<(), CorpusError> {
         let ids: Vec<Vec<u32>> = contexts.iter().map(|context| context.tokens.clone()).collect();
         let batch = TokenBatch::new(&ids).expect("contexts are equally long");
-        let mut recorder = Recorder::new(self.points.iter().map(|&(point, _)| point));
+        let mut recorder = ActivationRecorder::new(self.points.iter().map(|&(point, _)| point));
         self.gpt.forward_to(&batch, self.deepest, &mut recorder)?;
         let recording = recorder.finish().expect("the pass goes as far as the deepest point");
         for (&(point, width), at) in self.points.iter().zip(&mut rows.at) {

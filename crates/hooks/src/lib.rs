@@ -5,12 +5,12 @@
 //!
 //! ```
 //! use burn::tensor::Tensor;
-//! use nanoscope_hooks::{HookPoint, HookRouter, Recorder};
+//! use nanoscope_hooks::{HookPoint, HookRouter, ActivationRecorder};
 //!
 //! # fn main() -> Result<(), nanoscope_hooks::HookError> {
 //! let device = nanoscope_device::for_tests();
 //! let point: HookPoint = "blocks.2.hook_resid_post".parse()?;
-//! let mut recorder = Recorder::new([point]);
+//! let mut recorder = ActivationRecorder::new([point]);
 //!
 //! // What a model does at that place of its forward pass:
 //! let x = Tensor::<3>::from_floats([[[1.0, 2.0]]], &device);
@@ -29,11 +29,12 @@
 mod error;
 mod patch;
 mod point;
+mod point_serde;
 mod record;
 mod router;
 
 pub use error::HookError;
 pub use patch::Patch;
 pub use point::HookPoint;
-pub use record::{Recorded, Recorder, Recording};
+pub use record::{Activation, ActivationCache, ActivationRecorder};
 pub use router::HookRouter;

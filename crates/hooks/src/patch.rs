@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 
-use crate::{HookError, HookPoint, HookRouter, Recorded};
+use crate::{Activation, HookError, HookPoint, HookRouter};
 
 /// A router that puts given activations, or zeros, in the place of the pass's own
 /// ("activation patching", Meng et al. 2022, arXiv:2202.05262, and zero ablation).
@@ -15,7 +15,7 @@ pub struct Patch {
 #[derive(Debug, Clone)]
 struct Edit {
     /// None for zeros.
-    with: Option<Recorded>,
+    with: Option<Activation>,
     reached: bool,
 }
 
@@ -26,7 +26,7 @@ impl Patch {
     }
 
     /// Puts `activation` at `point`.
-    pub fn replace(self, point: HookPoint, activation: Recorded) -> Self {
+    pub fn replace(self, point: HookPoint, activation: Activation) -> Self {
         self.with(point, Some(activation))
     }
 
@@ -35,7 +35,7 @@ impl Patch {
         self.with(point, None)
     }
 
-    fn with(mut self, point: HookPoint, with: Option<Recorded>) -> Self {
+    fn with(mut self, point: HookPoint, with: Option<Activation>) -> Self {
         self.edits.insert(point, Edit { with, reached: false });
         self
     }
@@ -91,7 +91,7 @@ mod tests {
         let point = HookPoint::MlpOut(1);
         let x = Tensor::<2>::from_floats([[1.0, 2.0]], &device);
         let mut patch =
-            Patch::new().replace(point, Recorded::new(Tensor::<2>::zeros([2, 2], &device)));
+            Patch::new().replace(point, Activation::new(Tensor::<2>::zeros([2, 2], &device)));
 
         let out = patch.route(point, x.clone());
 

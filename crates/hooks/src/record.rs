@@ -9,12 +9,12 @@ use crate::{HookError, HookPoint, HookRouter};
 /// Recording changes no bit of the pass: a tensor is a reference-counted handle, and the recorder
 /// keeps a second one.
 #[derive(Debug, Clone, Default)]
-pub struct Recorder {
+pub struct ActivationRecorder {
     wanted: BTreeSet<HookPoint>,
-    seen: BTreeMap<HookPoint, Recorded>,
+    seen: BTreeMap<HookPoint, Activation>,
 }
 
-impl Recorder {
+impl ActivationRecorder {
     /// A recorder for `points`.
     pub fn new(points: impl IntoIterator<Item = HookPoint>) -> Self {
         Self { wanted: points.into_iter().collect(), seen: BTreeMap::new() }
@@ -24,22 +24,22 @@ impl Recorder {
     ///
     /// # Errors
     /// [`HookError::NeverReached`] for the first wanted point that the pass did not come by.
-    pub fn finish(self) -> Result<Recording, HookError> {
+    pub fn finish(self) -> Result<ActivationCache, HookError> {
         match self.wanted.iter().find(|point| !self.seen.contains_key(point)) {
             Some(&point) => Err(HookError::NeverReached { point }),
-            None => Ok(Recording { seen: self.seen }),
+            None => Ok(ActivationCache { seen: self.seen }),
         }
     }
 }
 
-impl HookRouter for Recorder {
+impl HookRouter for ActivationRecorder {
     fn wants(&self, point: HookPoint) -> bool {
         self.wanted.contains(&point)
     }
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         if self.wants(point) {
-            self.seen.insert(point, Recorded::new(x.clone()));
+            self.seen.insert(point, Activation::new(x.clone()));
         }
         x
     }
@@ -47,30 +47,30 @@ impl HookRouter for Recorder {
 
 /// The activations of one pass, by hook point in execution order.
 #[derive(Debug, Clone, Default)]
-pub struct Recording {
-    seen: BTreeMap<HookPoint, Recorded>,
+pub struct ActivationCache {
+    seen: BTreeMap<HookPoint, Activation>,
 }
 
-impl Recording {
+impl ActivationCache {
     /// The activation at `point`, if it was asked for.
-    pub fn get(&self, point: HookPoint) -> Option<&Recorded> {
+    pub fn get(&self, point: HookPoint) -> Option<&Activation> {
         self.seen.get(&point)
     }
 
     /// All activations, in the order in which the pass made them.
-    pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Recorded)> {
-        self.seen.iter().map(|(&point, recorded)| (point, recorded))
+    pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Activation)> {
+        self.seen.iter().map(|(&point, activation)| (point, activation))
     }
 }
 
 /// An activation of any rank.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct Activation {
     flat: Tensor<1>,
     shape: Vec<usize>,
 }
 
-impl Recorded {
+impl Activation {
     /// Keeps `x`.
     pub fn new<const D: usize>(x: Tensor<D>) -> Self {
         let shape = x.dims().to_vec();
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_point_that_the_pass_never_reached_is_an_error_that_names_it() {
         let device = nanoscope_device::for_tests();
-        let mut recorder = Recorder::new([HookPoint::Embed, HookPoint::ResidPost(3)]);
+        let mut recorder = ActivationRecorder::new([HookPoint::Embed, HookPoint::ResidPost(3)]);
 
         let _ = recorder.route(HookPoint::Embed, Tensor::<1>::zeros([2], &device));
 
@@ -120,10 +120,10 @@ mod tests {
         let device = nanoscope_device::for_tests();
         let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
 
-        let recorded = Recorded::new(x.clone().transpose());
+        let activation = Activation::new(x.clone().transpose());
 
-        assert_eq!(recorded.shape(), [3, 2]);
-        assert_eq!(recorded.to_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(recorded.tensor::<2>().into_data(), x.transpose().into_data());
+        assert_eq!(activation.shape(), [3, 2]);
+        assert_eq!(activation.to_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(activation.tensor::<2>().into_data(), x.transpose().into_data());
     }
 }

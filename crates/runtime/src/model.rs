@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, Recording};
+use nanoscope_hooks::{ActivationCache, HookPoint};
 use nanoscope_sae::{Sae, SparseFeatures};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
@@ -38,7 +38,7 @@ pub struct Run {
     /// Per tracked hook point, a row for each token: row `b · seq + t` is position `t` of row `b`.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
     /// The captured activations.
-    pub captured: Recording,
+    pub captured: ActivationCache,
     /// Per intervention of the plan, in its order, where it was applied.
     pub applied: Vec<Applied>,
 }

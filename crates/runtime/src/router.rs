@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, HookRouter, Recorder, Recording};
+use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
 use nanoscope_sae::{Sae, SparseFeatures};
 
 use crate::check::CheckedPlan;
@@ -17,7 +17,7 @@ use crate::splice::{along, in_rows};
 pub(crate) struct PlanRouter<'p, 'm> {
     plan: &'p CheckedPlan<'m>,
     context: &'p Context,
-    recorder: Recorder,
+    recorder: ActivationRecorder,
     /// What the SAEs made of what arrived, by the point that they read.
     features: BTreeMap<HookPoint, SparseFeatures>,
     /// What arrived where an intervention needs it later, `[rows, d_in]`.
@@ -30,7 +30,7 @@ pub(crate) struct PlanRouter<'p, 'm> {
 pub(crate) struct PassOutput {
     /// Of the points that are tracked.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
-    pub(crate) captured: Recording,
+    pub(crate) captured: ActivationCache,
     /// The first condition of the plan's that ends a generation and holds at the last row, with
     /// its feature's value.
     pub(crate) stop: Option<(Condition, f32)>,
@@ -42,7 +42,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         context: &'p Context,
         report: &'p mut Report,
     ) -> Self {
-        let recorder = Recorder::new(plan.capture.iter().copied());
+        let recorder = ActivationRecorder::new(plan.capture.iter().copied());
         let (features, arrived, distances) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         Self { plan, context, recorder, features, arrived, report, distances }
     }

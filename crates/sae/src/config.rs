@@ -84,7 +84,7 @@ pub enum Normalization {
 
 /// The largest sizes taken from a config: far above any SAE, and small enough that no product of
 /// two of them overflows.
-const MOST: usize = 1 << 28;
+const MAX_SIZE: usize = 1 << 28;
 
 impl SaeConfig {
     /// A configuration with activations of `d_in` numbers and `d_sae` features, that writes what it
@@ -94,8 +94,8 @@ impl SaeConfig {
     /// [`SaeError::Size`] if a size is zero or absurd, or more features are kept than there are;
     /// [`SaeError::Groups`] if stretches of features are not equal.
     pub fn new(d_in: usize, d_sae: usize, architecture: Architecture) -> Result<Self, SaeError> {
-        check_size("d_in", d_in, MOST)?;
-        check_size("d_sae", d_sae, MOST)?;
+        check_size("d_in", d_in, MAX_SIZE)?;
+        check_feature_count(d_sae)?;
         match architecture {
             Architecture::TopK { k, .. }
             | Architecture::AbsTopK { k }
@@ -127,7 +127,7 @@ impl SaeConfig {
     /// [`SaeError::Size`]; [`SaeError::BDecOfAnotherWidth`] if `b_dec`, which is as wide as what is
     /// written, is to be taken off what is read.
     pub fn with_d_out(self, d_out: usize) -> Result<Self, SaeError> {
-        check_size("d_out", d_out, MOST)?;
+        check_size("d_out", d_out, MAX_SIZE)?;
         Self { d_out, ..self }.checked()
     }
 
@@ -219,6 +219,11 @@ impl SaeConfig {
             Err(SaeError::FeatureOutOfRange { feature, d_sae: self.d_sae })
         }
     }
+}
+
+/// Checks a number of features, as [`SaeConfig::new`] does.
+pub(crate) fn check_feature_count(d_sae: usize) -> Result<(), SaeError> {
+    check_size("d_sae", d_sae, MAX_SIZE)
 }
 
 fn check_size(field: &'static str, found: usize, most: usize) -> Result<(), SaeError> {

@@ -1,12 +1,15 @@
-use burn::tensor::{DType, Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::Architecture;
 use crate::sae::CAST_AT_ONCE;
-use crate::top_k::{keep_top_k, top_k, top_k_positive};
+use crate::top_k::{top_k, top_k_positive};
 use crate::{Sae, SparseFeatures};
 
 impl Sae {
     /// The features of each activation, zeros included, on the activations' device.
+    ///
+    /// They are those of [`encode_sparse`](Self::encode_sparse), which computes them on the host: no
+    /// gradient passes through them.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -15,38 +18,13 @@ impl Sae {
     /// # Panics
     /// If `x` does not have `d_in` columns.
     pub fn encode(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self.encoder_input(x);
-        match self.config().architecture() {
-            Architecture::Relu => activation::relu(self.pre_activations(x)),
-            Architecture::JumpRelu => {
-                let pre = self.pre_activations(x);
-                let open = pre.clone().greater(self.thresholds().unsqueeze()).float();
-                activation::relu(pre) * open
-            }
-            Architecture::TopK { k, .. } => {
-                activation::relu(keep_top_k(self.rescaled_pre_activations(x), k))
-            }
-            Architecture::AbsTopK { .. } | Architecture::GroupMax { .. } => {
-                let [rows, _] = x.dims();
-                let (shape, device) = ([rows, self.config().d_sae()], x.device());
-                let features = self.encode_input_sparse(x).to_dense();
-                Tensor::from_data(TensorData::new(features, shape), &device)
-            }
-            Architecture::Gated => {
-                let gate = self.pre_activations(x);
-                let open = gate.clone().greater_scalar(0.0).float();
-                activation::relu(self.magnitudes(gate)) * open
-            }
-            Architecture::SignedTopK { k } => keep_top_k(self.pre_activations(x), k),
-            Architecture::SignedGated => {
-                let open = self.gate_logits(x.clone()).greater_scalar(0.0).float();
-                self.pre_activations(x) * open
-            }
-        }
+        let device = x.device();
+        let features = self.encode_sparse(x);
+        let shape = [features.rows(), features.d_sae()];
+        Tensor::from_data(TensorData::new(features.to_dense(), shape), &device)
     }
 
-    /// The active features of each activation, on the host. What [`encode`](Self::encode)
-    /// computes, without its zeros.
+    /// The active features of each activation, on the host.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -54,10 +32,7 @@ impl Sae {
     /// # Panics
     /// If `x` does not have `d_in` columns.
     pub fn encode_sparse(&self, x: Tensor<2>) -> SparseFeatures {
-        self.encode_input_sparse(self.encoder_input(x))
-    }
-
-    fn encode_input_sparse(&self, x: Tensor<2>) -> SparseFeatures {
+        let x = self.encoder_input(x);
         let d_sae = self.config().d_sae();
         let rectified = |value: f32| if value > 0.0 { value } else { 0.0 };
         match self.config().architecture() {

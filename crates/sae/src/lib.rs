@@ -28,6 +28,7 @@
 //! from, are others' business.
 
 mod config;
+mod config_serde;
 mod decoder;
 mod encoder;
 mod error;
@@ -36,6 +37,7 @@ mod geometry;
 mod normalize;
 mod sae;
 mod sparse;
+mod sparse_serde;
 mod top_k;
 mod weights;
 

@@ -16,6 +16,16 @@ impl SparseFeatures {
         Self { d_sae, indptr: vec![0], indices: Vec::new(), values: Vec::new() }
     }
 
+    /// Features from the three arrays of [`csr`](Self::csr), which the caller has checked.
+    pub(crate) fn from_csr(
+        d_sae: usize,
+        indptr: Vec<usize>,
+        indices: Vec<u32>,
+        values: Vec<f32>,
+    ) -> Self {
+        Self { d_sae, indptr, indices, values }
+    }
+
     /// Appends a row of `(index, value)` pairs in ascending order of index. Zeros are left out.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
 use crate::SparseFeatures;
 
@@ -33,16 +33,6 @@ fn select(pre: Tensor<2>, k: usize, keep: impl Fn(f32) -> f32) -> SparseFeatures
         features.push_row(selection.of(row).iter().map(|&(index, value)| (index, keep(value))));
     }
     features
-}
-
-/// `pre` with all but the `k` largest of each row set to 0.
-///
-/// # Shapes
-/// - `pre`: `[rows, d_sae]`; the output has the same shape
-pub(crate) fn keep_top_k(pre: Tensor<2>, k: usize) -> Tensor<2> {
-    let (shape, device) = (pre.dims(), pre.device());
-    let dense = top_k(pre, k).to_dense();
-    Tensor::from_data(TensorData::new(dense, shape), &device)
 }
 
 /// Finds the `k` largest numbers of a row, with memory that is used again for the next row.

@@ -6,22 +6,11 @@ use std::fmt;
 
 use tiktoken_rs::CoreBPE;
 
-use crate::chat::BOS;
+use crate::conversation::BOS;
 use crate::error::TokenizerError;
-use crate::json::escape;
+use crate::escape::escape;
+use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use crate::pattern::check_pattern;
-
-/// Index of a token in the vocabulary.
-pub type TokenId = u32;
-
-/// Most tokens, special ones included, that a vocabulary may have.
-pub const MAX_VOCAB: usize = 1 << 20;
-
-/// Most bytes that one token or one special token's text may have.
-pub const MAX_TOKEN_BYTES: usize = 1 << 16;
-
-/// Most bytes that the split pattern may have.
-pub const MAX_PATTERN_BYTES: usize = 1 << 12;
 
 /// What a tokenizer is made of, as a file gives it and before anything is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +110,19 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Encodes `text` as the start of a document: [`BOS`], then the ids of [`encode`](Self::encode).
+    /// nanochat's models were trained on documents that start this way.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::MissingSpecialToken`] if the vocabulary has no [`BOS`], and the errors of
+    /// [`encode`](Self::encode).
+    pub fn encode_with_bos(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = vec![self.required_special(BOS)?];
+        ids.extend(self.encode(text)?);
+        Ok(ids)
+    }
+
     /// Joins the bytes of `ids`; a special token gives the bytes of its name.
     ///
     /// # Errors
@@ -180,6 +182,10 @@ impl Tokenizer {
     /// Id of nanochat's token at the start of every document, [`BOS`].
     pub fn bos(&self) -> Option<TokenId> {
         self.special(BOS)
+    }
+
+    pub(crate) fn required_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
+        self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
 
     /// Number of tokens, special ones included.
@@ -263,6 +269,7 @@ const NEVER_SPECIAL: &str = "<|never|>";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_PATTERN_BYTES;
 
     fn bytes_and(merges: &[&str]) -> TokenizerParts {
         let single = (0..=u8::MAX).map(|byte| vec![byte]);
@@ -301,6 +308,19 @@ mod tests {
 
         assert!(ids.iter().all(|&id| id < 256), "{ids:?}");
         assert_eq!(tokenizer.decode(&ids).unwrap(), "<|bos|><|never|>");
+    }
+
+    #[test]
+    fn a_document_starts_with_bos_and_a_vocabulary_without_it_is_an_error() {
+        let mut parts = bytes_and(&["lo"]);
+        let tokenizer = Tokenizer::new(parts.clone()).unwrap();
+
+        assert_eq!(tokenizer.encode_with_bos("low").unwrap(), [257, 256, 119]);
+        assert_eq!(tokenizer.encode_with_bos("").unwrap(), [257]);
+
+        parts.special_tokens.clear();
+        let error = Tokenizer::new(parts).unwrap().encode_with_bos("low").unwrap_err();
+        assert_eq!(error.to_string(), "the vocabulary has no special token <|bos|>");
     }
 
     #[test]

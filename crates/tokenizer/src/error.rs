@@ -2,9 +2,8 @@
 
 use thiserror::Error;
 
-use crate::bpe::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
-use crate::chat::Role;
-use crate::json::{JSON_FORMAT, JSON_VERSION};
+use crate::conversation::Role;
+use crate::limits::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 
 /// Why a tokenizer could not be built, or could not do what it was asked.
 #[derive(Debug, Error)]
@@ -123,16 +122,20 @@ pub enum TokenizerError {
         source: serde_json::Error,
     },
     /// The JSON says that it is something else.
-    #[error("the format is \"{found}\", not \"{JSON_FORMAT}\"")]
+    #[error("the format is \"{found}\", not \"{expected}\"")]
     JsonFormat {
         /// What the file says.
         found: String,
+        /// The format that is read.
+        expected: &'static str,
     },
     /// The JSON is of a version that this program does not know.
-    #[error("version {found} of the format is not known, only {JSON_VERSION} is")]
+    #[error("version {found} of the format is not known, only {expected} is")]
     JsonVersion {
         /// What the file says.
         found: u32,
+        /// The version that is read.
+        expected: u32,
     },
     /// A token's text has a backslash that starts no known escape.
     #[error("token {id} has a broken escape: \\\\ and \\xNN are the two there are")]

@@ -28,17 +28,24 @@
 //! a tokenizer, and no tensors.
 
 mod bpe;
-mod chat;
+mod conversation;
 mod error;
+mod escape;
 mod json;
+mod limits;
+mod merges;
 mod pattern;
+mod render;
 mod stream;
 
-pub use bpe::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId, Tokenizer, TokenizerParts};
-pub use chat::{
-    ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, DEFAULT_MAX_TOKENS, Message,
-    OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START, Part, Rendered, Role, USER_END, USER_START,
+pub use bpe::{Tokenizer, TokenizerParts};
+pub use conversation::{
+    ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, Message, OUTPUT_END, OUTPUT_START,
+    PYTHON_END, PYTHON_START, Part, Role, USER_END, USER_START,
 };
 pub use error::TokenizerError;
 pub use json::{JSON_FORMAT, JSON_VERSION};
+pub use limits::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
+pub use merges::{Merge, MergeError, check_merges};
+pub use render::{DEFAULT_MAX_TOKENS, Rendered};
 pub use stream::StreamDecoder;

@@ -1,7 +1,7 @@
 //! Which split patterns are given to the regular expression engine.
 
-use crate::bpe::MAX_PATTERN_BYTES;
 use crate::error::TokenizerError;
+use crate::limits::MAX_PATTERN_BYTES;
 
 /// Refuses a pattern that could exhaust or crash the engine when it is compiled.
 ///

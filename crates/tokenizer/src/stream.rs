@@ -1,7 +1,8 @@
 //! Text from ids that arrive one at a time.
 
-use crate::bpe::{TokenId, Tokenizer};
+use crate::bpe::Tokenizer;
 use crate::error::TokenizerError;
+use crate::limits::TokenId;
 
 /// Decodes a stream of ids, giving out whole characters only.
 ///

@@ -1,98 +1,17 @@
 //! Conversations laid out in nanochat's special tokens.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::bpe::{TokenId, Tokenizer};
+use crate::bpe::Tokenizer;
+use crate::conversation::{
+    ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, Message, OUTPUT_END, OUTPUT_START,
+    PYTHON_END, PYTHON_START, Part, Role, USER_END, USER_START,
+};
 use crate::error::TokenizerError;
-
-/// Starts every document.
-pub const BOS: &str = "<|bos|>";
-/// Starts a message of the user.
-pub const USER_START: &str = "<|user_start|>";
-/// Ends a message of the user.
-pub const USER_END: &str = "<|user_end|>";
-/// Starts a message of the assistant.
-pub const ASSISTANT_START: &str = "<|assistant_start|>";
-/// Ends a message of the assistant.
-pub const ASSISTANT_END: &str = "<|assistant_end|>";
-/// Starts an expression that the assistant wants computed.
-pub const PYTHON_START: &str = "<|python_start|>";
-/// Ends an expression that the assistant wants computed.
-pub const PYTHON_END: &str = "<|python_end|>";
-/// Starts the result of a computed expression.
-pub const OUTPUT_START: &str = "<|output_start|>";
-/// Ends the result of a computed expression.
-pub const OUTPUT_END: &str = "<|output_end|>";
+use crate::limits::TokenId;
 
 /// Where nanochat cuts a rendered conversation when it is not told otherwise.
 pub const DEFAULT_MAX_TOKENS: usize = 2048;
-
-/// A chat as nanochat keeps it in JSON: `{"messages": [{"role": "user", "content": "Hi"}]}`.
-///
-/// Keys beside `messages` are ignored: nanochat's own data sets put a task's `letters` and `subject`
-/// there. Within a message an unknown key is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conversation {
-    /// The messages, oldest first.
-    pub messages: Vec<Message>,
-}
-
-/// One message of a [`Conversation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub content: Content,
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Instructions before the first message of the user.
-    System,
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        })
-    }
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a string or a list of parts")]
-pub enum Content {
-    /// Plain text.
-    Text(String),
-    /// Text with computed expressions between; only the assistant writes such messages.
-    Parts(Vec<Part>),
-}
-
-/// A piece of an assistant's message: `{"type": "python", "text": "2+2"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", content = "text", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Part {
-    /// Plain text.
-    Text(String),
-    /// An expression that the assistant wants computed.
-    Python(String),
-    /// The result, which the model is given and does not learn to write.
-    PythonOutput(String),
-}
 
 /// A conversation as ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,7 +59,7 @@ impl Tokenizer {
         };
         expect_role(Role::Assistant, last, before.len())?;
         let mut ids = self.render_messages(before, DEFAULT_MAX_TOKENS)?.ids;
-        ids.push(self.needed_special(ASSISTANT_START)?);
+        ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
     }
 
@@ -151,7 +70,7 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
     pub fn chat_prompt(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = vec![self.needed_special(BOS)?];
+        let mut ids = vec![self.required_special(BOS)?];
         ids.extend(self.chat_turn(user_text)?);
         Ok(ids)
     }
@@ -163,10 +82,10 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
     pub fn chat_turn(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = vec![self.needed_special(USER_START)?];
+        let mut ids = vec![self.required_special(USER_START)?];
         ids.extend(self.encode(user_text)?);
-        ids.push(self.needed_special(USER_END)?);
-        ids.push(self.needed_special(ASSISTANT_START)?);
+        ids.push(self.required_special(USER_END)?);
+        ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
     }
 
@@ -188,7 +107,7 @@ impl Tokenizer {
         let skipped = messages.len() - turns.len();
 
         let mut rendered = Rendered::default();
-        rendered.push(self.needed_special(BOS)?, GIVEN);
+        rendered.push(self.required_special(BOS)?, GIVEN);
         for (turn, message) in turns.iter().enumerate() {
             let index = turn + skipped;
             if turn % 2 == 0 {
@@ -215,7 +134,7 @@ impl Tokenizer {
         rendered: &mut Rendered,
         content: &Content,
     ) -> Result<(), TokenizerError> {
-        rendered.push(self.needed_special(ASSISTANT_START)?, GIVEN);
+        rendered.push(self.required_special(ASSISTANT_START)?, GIVEN);
         match content {
             Content::Text(text) => self.render_span(rendered, text, (None, WRITTEN))?,
             Content::Parts(parts) => {
@@ -231,7 +150,7 @@ impl Tokenizer {
                 }
             }
         }
-        rendered.push(self.needed_special(ASSISTANT_END)?, WRITTEN);
+        rendered.push(self.required_special(ASSISTANT_END)?, WRITTEN);
         Ok(())
     }
 
@@ -243,19 +162,15 @@ impl Tokenizer {
         (around, mask): (Option<(&'static str, &'static str)>, bool),
     ) -> Result<(), TokenizerError> {
         if let Some((start, _)) = around {
-            rendered.push(self.needed_special(start)?, mask);
+            rendered.push(self.required_special(start)?, mask);
         }
         for id in self.encode(text)? {
             rendered.push(id, mask);
         }
         if let Some((_, end)) = around {
-            rendered.push(self.needed_special(end)?, mask);
+            rendered.push(self.required_special(end)?, mask);
         }
         Ok(())
-    }
-
-    fn needed_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
-        self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use nanoscope_tokenizer::{TokenId, Tokenizer};
+use crate::bpe::Tokenizer;
+use crate::limits::TokenId;
 
 /// Why merges would not give the ids that a vocabulary alone gives, or make no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum MergeError {
 }
 
 /// A merge as a file lists it, in bytes.
-pub(crate) type Merge = (Vec<u8>, Vec<u8>);
+pub type Merge = (Vec<u8>, Vec<u8>);
 
 /// Checks that `merges`, applied in their order, give the ids that `tokenizer` gives.
 ///
@@ -62,7 +63,11 @@ pub(crate) type Merge = (Vec<u8>, Vec<u8>);
 /// together are a token are always the two that its own last merge joins. This merge is listed and
 /// is the one that both would apply, and both take the pairs that there are in the same order.
 /// Other ways to split a token may be listed, as transformers' converter does: they never occur.
-pub(crate) fn check(tokenizer: &Tokenizer, merges: &[Merge]) -> Result<(), MergeError> {
+///
+/// # Errors
+///
+/// [`MergeError`] for the first merge or token that does not fit.
+pub fn check_merges(tokenizer: &Tokenizer, merges: &[Merge]) -> Result<(), MergeError> {
     let listed = find_tokens(tokenizer, merges)?;
     let vocab_size = tokenizer.vocab_size();
     let mut made = Made { origins: vec![Origin::None; vocab_size], pairs: HashMap::new() };

@@ -1,0 +1,139 @@
+//! Each architecture finds the features that its definition gives.
+
+use burn::tensor::Tensor;
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+
+use crate::{
+    RESCALED_TOP_1, TOP_2, assert_close, assert_decoded, assert_features, config, device, sae,
+    values, weights, x,
+};
+
+#[test]
+fn relu_drops_negative_values() {
+    assert_features(
+        &sae(Architecture::Relu),
+        [[3.0, 5.0], [-1.0, -2.0]],
+        [[3.0, 4.0, 0.0], [0.0, 0.0, 3.0]],
+    );
+}
+
+#[test]
+fn a_jump_is_closed_at_exactly_its_threshold() {
+    // Pre-activations [1, 1, -2] and [1.5, 0, -2.5]: 1 is not above 1, nor 0 above 0.
+    assert_features(
+        &sae(Architecture::JumpRelu),
+        [[1.0, 2.0], [1.5, 1.0]],
+        [[0.0, 1.0, 0.0], [1.5, 0.0, 0.0]],
+    );
+}
+
+#[test]
+fn a_jump_lets_nothing_negative_through_however_low_its_threshold() {
+    // Pre-activations [0.5, -1, -0.5]: the third is above its threshold of -1.
+    assert_features(
+        &sae(Architecture::JumpRelu),
+        [[0.5, 0.0], [0.5, 0.0]],
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+    );
+}
+
+#[test]
+fn batch_top_k_at_inference_is_one_threshold_for_all_features() {
+    let one = SaeWeights {
+        threshold: Some(Tensor::from_floats([3.5, 3.5, 3.5], &device())),
+        ..weights(Architecture::JumpRelu)
+    };
+    let sae = Sae::new(config(Architecture::JumpRelu), one).unwrap();
+
+    // Pre-activations [3, 4, -8] and [-1, -3, 3].
+    assert_features(&sae, [[3.0, 5.0], [-1.0, -2.0]], [[0.0, 4.0, 0.0], [0.0, 0.0, 0.0]]);
+}
+
+#[test]
+fn top_k_drops_a_negative_entry_even_when_it_is_among_the_largest() {
+    // Pre-activations [3, 4, -8] and [-1, -3, 3]: of the second, -1 is among the two largest.
+    assert_features(&sae(TOP_2), [[3.0, 5.0], [-1.0, -2.0]], [[3.0, 4.0, 0.0], [0.0, 0.0, 3.0]]);
+}
+
+#[test]
+fn rescaled_top_k_selects_by_what_a_feature_writes() {
+    let sae = sae(RESCALED_TOP_1);
+
+    // Pre-activations [3, 2, -6] and [3, 1, -5], times the decoder's norms 1, 2 and √0.3125.
+    assert_features(&sae, [[3.0, 3.0], [3.0, 2.0]], [[0.0, 4.0, 0.0], [3.0, 0.0, 0.0]]);
+    // 4 / 2 · [0, 2] and 3 · [1, 0], plus [10, 20]
+    assert_decoded(&sae, [[3.0, 3.0], [3.0, 2.0]], [[10.0, 24.0], [13.0, 20.0]]);
+    assert_close(&values(sae.direction(1).unwrap()), &[0.0, 1.0]);
+}
+
+#[test]
+fn abs_top_k_selects_by_magnitude_and_keeps_the_sign() {
+    // Pre-activations [3, 4, -8] and [-1, -3, 3].
+    assert_features(
+        &sae(Architecture::AbsTopK { k: 2 }),
+        [[3.0, 5.0], [-1.0, -2.0]],
+        [[0.0, 4.0, -8.0], [0.0, -3.0, 3.0]],
+    );
+}
+
+#[test]
+fn groupmax_keeps_the_largest_of_each_stretch_if_it_is_positive() {
+    let device = device();
+    // Pre-activations are [x0, x1, -x0, -x1], in the groups (0, 1) and (2, 3).
+    let config = SaeConfig::new(2, 4, Architecture::GroupMax { k: 2 }).unwrap();
+    let weights = SaeWeights::new(
+        Tensor::from_floats([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]], &device),
+        Tensor::zeros([4], &device),
+        Tensor::ones([4, 2], &device),
+        Tensor::zeros([2], &device),
+    );
+    let sae = Sae::new(config, weights).unwrap();
+    let rows = [[3.0, 5.0], [-1.0, -2.0]];
+
+    let expected = [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0];
+    assert_close(&sae.encode_sparse(x(rows)).to_dense(), &expected);
+    assert_close(&values(sae.encode(x(rows))), &expected);
+}
+
+#[test]
+fn a_gate_opens_above_zero_and_its_magnitude_is_rectified() {
+    // Gates [3, 4, -8] and [1, 0, -2]; magnitudes [7, 2.5, ..] and [3, 0.5, ..].
+    assert_features(
+        &sae(Architecture::Gated),
+        [[3.0, 5.0], [1.0, 1.0]],
+        [[7.0, 2.5, 0.0], [3.0, 0.0, 0.0]],
+    );
+    // Gates [-1, -3, 3] and [-1, -1, 1]; the third magnitudes are 3 - 1 and 1 - 1.
+    assert_features(
+        &sae(Architecture::Gated),
+        [[-1.0, -2.0], [-1.0, 0.0]],
+        [[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]],
+    );
+}
+
+#[test]
+fn signed_top_k_keeps_negative_values_where_too_few_are_positive() {
+    let sae = sae(Architecture::SignedTopK { k: 2 });
+
+    // Pre-activations [3, 4, -8] and [-1, -3, 3]: of the second, -1 is kept.
+    assert_features(&sae, [[3.0, 5.0], [-1.0, -2.0]], [[3.0, 4.0, 0.0], [-1.0, 0.0, 3.0]]);
+}
+
+#[test]
+fn signed_top_k_keeps_the_earlier_of_equal_values() {
+    let sae = sae(Architecture::SignedTopK { k: 1 });
+
+    // Pre-activations [2, 2, -5] and [0, -1, 0]; a kept 0 is not active.
+    assert_features(&sae, [[2.0, 3.0], [0.0, 0.0]], [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]);
+    assert_eq!(sae.encode_sparse(x([[2.0, 3.0], [0.0, 0.0]])).nnz(), 1);
+}
+
+#[test]
+fn a_signed_gate_lets_negative_magnitudes_through_and_is_closed_at_exactly_zero() {
+    // Gate logits [1, -1, x0]; the second row's third gate stands at exactly 0.
+    assert_features(
+        &sae(Architecture::SignedGated),
+        [[3.0, 5.0], [0.0, 2.0]],
+        [[3.0, 0.0, -8.0], [0.0, 0.0, 0.0]],
+    );
+}
