@@ -6,16 +6,16 @@ use nanoscope_sae::{Sae, SparseFeatures};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::generate::Generation;
-use crate::intervention::{Intervention, Splice, Target};
-use crate::op::Op;
-use crate::place::Where;
-use crate::plan::Plan;
-use crate::report::{Applied, Report};
-use crate::router::PlanRouter;
-use crate::sampling::Sampling;
+use crate::generation::sampling::Sampling;
+use crate::generation::state::Generation;
+use crate::pass::plan_router::PlanRouter;
+use crate::pass::report::{Applied, Report};
+use crate::pass::token_positions::Context;
+use crate::steering::intervention::{Intervention, Splice, Target};
+use crate::steering::op::Op;
+use crate::steering::plan::Plan;
+use crate::steering::positions::Where;
 
 /// A model with SAEs at some of its hook points, and the tokenizer of its texts.
 ///

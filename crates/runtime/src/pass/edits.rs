@@ -11,10 +11,10 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
-use crate::intervention::{Intervention, Splice, VectorName};
 use crate::model::InterpretableModel;
-use crate::op::{Op, Scale};
-use crate::plan::Plan;
+use crate::steering::intervention::{Intervention, Splice, VectorName};
+use crate::steering::op::{Op, Scale};
+use crate::steering::plan::Plan;
 
 /// The interventions whose effect lands at one hook point.
 #[derive(Debug)]

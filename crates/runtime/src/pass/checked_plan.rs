@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
-use crate::condition::Condition;
 use crate::error::RuntimeError;
-use crate::intervention::{Intervention, Splice, Target, VectorName};
 use crate::model::InterpretableModel;
-use crate::place::Span;
-use crate::plan::Plan;
-use crate::site::{Along, Site, SiteBuilder};
-use crate::syntax::check_target;
+use crate::pass::edits::{Along, Site, SiteBuilder};
+use crate::steering::condition::Condition;
+use crate::steering::intervention::{Intervention, Splice, Target, VectorName};
+use crate::steering::plan::Plan;
+use crate::steering::positions::Span;
+use crate::steering::text::check_target;
 
 /// A plan that a model can follow.
 #[derive(Debug)]

@@ -2,7 +2,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Geometry;
 
 use crate::error::RuntimeError;
-use crate::logit_effect::{LogitEffectError, logit_effects};
+use crate::features::logit_effect::{LogitEffectError, logit_effects};
 use crate::model::InterpretableModel;
 
 /// What a feature's weights say of it, whatever text there is.

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::condition::Condition;
-use crate::op::Op;
-use crate::place::Where;
-use crate::syntax::SyntaxError;
+use crate::steering::condition::Condition;
+use crate::steering::op::Op;
+use crate::steering::positions::Where;
+use crate::steering::text::SyntaxError;
 
 /// What to do to one feature, or along one vector, at one hook point.
 ///

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::condition::Condition;
-use crate::intervention::{Intervention, VectorName};
+use crate::steering::condition::Condition;
+use crate::steering::intervention::{Intervention, VectorName};
 
 /// What to look at and what to change in a pass: a value, which a model checks and then follows.
 ///

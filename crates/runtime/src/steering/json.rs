@@ -10,11 +10,11 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::condition::Condition;
-use crate::intervention::{Intervention, Splice, Target};
-use crate::op::Scale;
-use crate::place::Where;
-use crate::syntax::{Positions, SyntaxError, check_target, op_of, positions};
+use crate::steering::condition::Condition;
+use crate::steering::intervention::{Intervention, Splice, Target};
+use crate::steering::op::Scale;
+use crate::steering::positions::Where;
+use crate::steering::text::{Positions, SyntaxError, check_target, op_of, positions};
 
 /// An intervention as it stands in JSON. A key that is there has a value: null is none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -270,7 +270,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::samples::{condition, intervention};
+    use crate::steering::strategies::{condition, intervention};
 
     proptest! {
         #[test]

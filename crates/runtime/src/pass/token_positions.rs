@@ -1,8 +1,8 @@
 use nanoscope_transformer::TokenBatch;
 
 use crate::error::RuntimeError;
-use crate::intervention::Intervention;
-use crate::place::Span;
+use crate::steering::intervention::Intervention;
+use crate::steering::positions::Span;
 
 /// Where the rows of a pass stand in their sequences.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::KvTail;
 
-use crate::report::Report;
+use crate::pass::report::Report;
 
 /// The beginnings of prompts, so that a prompt that begins like an earlier one is not run from its
 /// first token.

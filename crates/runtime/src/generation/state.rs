@@ -7,19 +7,19 @@ use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
 use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
-use crate::batch::{Progress, step_together};
-use crate::check::CheckedPlan;
-use crate::condition::Condition;
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::intervention::Target;
+use crate::generation::batch::{Progress, step_together};
+use crate::generation::prefix_cache::{Digest, Id, Kept, Prefixes};
+use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
-use crate::place::Span;
-use crate::plan::Plan;
-use crate::prefix::{Digest, Id, Kept, Prefixes};
-use crate::report::{Applied, Report};
-use crate::router::PassOutput;
-use crate::sampling::{Choice, Sampler, Sampling};
+use crate::pass::checked_plan::CheckedPlan;
+use crate::pass::plan_router::PassOutput;
+use crate::pass::report::{Applied, Report};
+use crate::pass::token_positions::Context;
+use crate::steering::condition::Condition;
+use crate::steering::intervention::Target;
+use crate::steering::plan::Plan;
+use crate::steering::positions::Span;
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
 /// in every prompt that has it at this place.

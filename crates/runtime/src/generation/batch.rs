@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
-use crate::batch_router::BatchRouter;
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::generate::{Generation, Step, Turn};
+use crate::generation::prefix_cache::Prefixes;
+use crate::generation::sampling::Sampling;
+use crate::generation::state::{Generation, Step, Turn};
 use crate::model::InterpretableModel;
-use crate::plan::Plan;
-use crate::prefix::Prefixes;
-use crate::report::Report;
-use crate::router::{PassOutput, PlanRouter};
-use crate::sampling::Sampling;
+use crate::pass::batch_router::BatchRouter;
+use crate::pass::plan_router::{PassOutput, PlanRouter};
+use crate::pass::report::Report;
+use crate::pass::token_positions::Context;
+use crate::steering::plan::Plan;
 
 /// Generations on one model that join and leave as they like, and the beginnings of their prompts.
 ///

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookError;
 
-use crate::intervention::{Intervention, Splice, Target};
-use crate::op::{Op, Scale};
-use crate::place::{Span, Where};
+use crate::steering::intervention::{Intervention, Splice, Target};
+use crate::steering::op::{Op, Scale};
+use crate::steering::positions::{Span, Where};
 
 /// Why a text, or an object of JSON, is no intervention or condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -373,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::Condition;
-    use crate::samples::{condition, intervention};
+    use crate::steering::strategies::{condition, intervention};
 
     proptest! {
         #[test]

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::syntax::{SyntaxError, feature_index, finite};
+use crate::steering::text::{SyntaxError, feature_index, finite};
 
 /// A feature's value above a threshold, at a position.
 ///
