@@ -42,6 +42,7 @@ mod features;
 mod generation;
 mod model;
 mod pass;
+mod run;
 mod steering;
 
 pub use error::RuntimeError;
@@ -50,8 +51,9 @@ pub use features::{
     mean_differences, windows,
 };
 pub use generation::{Batch, EndReason, Generation, Progress, Sampling, Step};
-pub use model::{InterpretableModel, Run};
+pub use model::InterpretableModel;
 pub use pass::Applied;
+pub use run::Run;
 pub use steering::{
     Condition, Intervention, Op, Plan, Scale, Span, Splice, SyntaxError, Target, VectorName, Where,
 };

@@ -1,10 +1,13 @@
 //! Generation of text, one sequence at a time or many in shared passes.
 
-pub(crate) mod batch;
-pub(crate) mod prefix_cache;
-pub(crate) mod sampling;
-pub(crate) mod state;
+mod batch;
+mod generate;
+mod prefix_cache;
+mod sampling;
+mod state;
+mod step;
 
-pub use batch::{Batch, Progress};
+pub use batch::Batch;
 pub use sampling::Sampling;
 pub use state::{EndReason, Generation, Step};
+pub use step::Progress;

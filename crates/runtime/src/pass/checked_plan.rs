@@ -8,11 +8,9 @@ use nanoscope_sae::Sae;
 use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
 use crate::pass::edits::{Along, Site, SiteBuilder};
-use crate::steering::condition::Condition;
-use crate::steering::intervention::{Intervention, Splice, Target, VectorName};
-use crate::steering::plan::Plan;
-use crate::steering::positions::Span;
-use crate::steering::text::check_target;
+use crate::steering::{
+    Condition, Intervention, Plan, Span, Splice, Target, VectorName, check_target,
+};
 
 /// A plan that a model can follow.
 #[derive(Debug)]
@@ -102,7 +100,9 @@ impl Plan {
             let site = sites.entry(landing).or_insert_with(|| SiteBuilder::new(landing));
             site.add(index, intervention, along, reconstructs)?;
         }
-        let sites = sites.into_iter().map(|(hook, site)| Ok((hook, site.build(self, model)?)));
+        let sites = sites
+            .into_iter()
+            .map(|(hook, site)| Ok((hook, site.build(self, model.gpt().device())?)));
         Ok(CheckedPlan {
             sites: sites.collect::<Result<_, RuntimeError>>()?,
             readers: readers.0,
@@ -180,12 +180,6 @@ impl Plan {
             name: name.to_string(),
             have: self.vectors.iter().map(|(name, _)| name.to_string()).collect(),
         })
-    }
-
-    /// The numbers of a vector that an intervention was checked to have.
-    pub(crate) fn values_of(&self, name: &VectorName) -> &[f32] {
-        let mut vectors = self.vectors.iter();
-        &vectors.find(|(known, _)| known == name).expect("the check found the vector").1
     }
 }
 

@@ -10,8 +10,7 @@ use crate::pass::edits::{Along, Row, Site};
 use crate::pass::report::{Distances, Report};
 use crate::pass::splice::{along, in_rows};
 use crate::pass::token_positions::Context;
-use crate::steering::condition::Condition;
-use crate::steering::op::{Op, Scale};
+use crate::steering::{Condition, Op, Scale};
 
 /// Follows a plan through one pass.
 pub(crate) struct PlanRouter<'p, 'm> {

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::steering::intervention::Intervention;
+use crate::steering::Intervention;
 
 /// What an intervention did.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::steering::condition::Condition;
-use crate::steering::op::Op;
-use crate::steering::positions::Where;
-use crate::steering::text::SyntaxError;
+use super::condition::Condition;
+use super::op::Op;
+use super::positions::Where;
+use super::syntax_error::SyntaxError;
 
 /// What to do to one feature, or along one vector, at one hook point.
 ///

@@ -10,11 +10,12 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::steering::condition::Condition;
-use crate::steering::intervention::{Intervention, Splice, Target};
-use crate::steering::op::Scale;
-use crate::steering::positions::Where;
-use crate::steering::text::{Positions, SyntaxError, check_target, op_of, positions};
+use super::condition::Condition;
+use super::intervention::{Intervention, Splice, Target};
+use super::op::Scale;
+use super::positions::Where;
+use super::syntax_error::SyntaxError;
+use super::text::{Positions, check_target, op_of, positions};
 
 /// An intervention as it stands in JSON. A key that is there has a value: null is none.
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::steering::condition::Condition;
-use crate::steering::intervention::{Intervention, VectorName};
+use super::condition::Condition;
+use super::intervention::{Intervention, VectorName};
 
 /// What to look at and what to change in a pass: a value, which a model checks and then follows.
 ///
@@ -68,5 +68,11 @@ impl Plan {
             && self.capture.is_empty()
             && self.interventions.is_empty()
             && self.stop_when.is_empty()
+    }
+
+    /// The numbers of a vector that an intervention was checked to have.
+    pub(crate) fn values_of(&self, name: &VectorName) -> &[f32] {
+        let mut vectors = self.vectors.iter();
+        &vectors.find(|(known, _)| known == name).expect("the check found the vector").1
     }
 }

@@ -1,0 +1,126 @@
+//! One step of several generations, in shared passes.
+
+use std::collections::BTreeMap;
+
+use nanoscope_transformer::{KvCache, Logits, TokenBatch};
+use rayon::prelude::*;
+
+use crate::generation::prefix_cache::Prefixes;
+use crate::generation::state::{Generation, Step, Turn};
+use crate::model::InterpretableModel;
+use crate::pass::batch_router::BatchRouter;
+use crate::pass::plan_router::{PassOutput, PlanRouter};
+use crate::pass::report::Report;
+use crate::pass::token_positions::Context;
+
+/// What a step of a [`Batch`] did for one generation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// A piece of its prompt was run.
+    Prompt,
+    /// Its next token was chosen.
+    Step(Step),
+    /// It has ended; [`Generation::end`] says why.
+    End,
+}
+
+/// What a pass gave one of its generations.
+struct Ran {
+    output: PassOutput,
+    report: Report,
+    logits: Option<Vec<f32>>,
+}
+
+/// One step of each generation; in each pass those that run as many tokens.
+pub(super) fn step_together<'m>(
+    model: &'m InterpretableModel,
+    generations: &mut [&mut Generation<'m>],
+    mut prefixes: Option<&mut Prefixes>,
+) -> Vec<Progress> {
+    let turns: Vec<Turn> = match &mut *generations {
+        [only] => vec![only.turn()],
+        several => several.par_iter_mut().map(|generation| generation.turn()).collect(),
+    };
+    let mut passes: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
+    for (at, (generation, turn)) in generations.iter().zip(&turns).enumerate() {
+        let len = generation.tokens_of(turn).len();
+        if len > 0 {
+            passes.entry((len, generation.wants_logits(turn))).or_default().push(at);
+        }
+    }
+    let mut ran: BTreeMap<usize, Ran> = BTreeMap::new();
+    for ((_, logits), members) in passes {
+        let mut of_pass: Vec<_> = generations
+            .iter_mut()
+            .enumerate()
+            .filter(|(at, _)| members.contains(at))
+            .map(|(at, generation)| (&mut **generation, &turns[at]))
+            .collect();
+        let of_pass = pass(model, &mut of_pass, logits);
+        ran.extend(members.into_iter().zip(of_pass));
+    }
+    let nothing = Report::new(0);
+    let progress = generations.iter_mut().zip(turns).enumerate().map(|(at, (generation, turn))| {
+        match (turn, ran.remove(&at)) {
+            (Turn::Prompt(piece), Some(Ran { output, report, logits })) => {
+                generation.ran_prompt(piece, output, &report, logits, prefixes.as_deref_mut());
+                Progress::Prompt
+            }
+            (Turn::Token(choice), Some(Ran { output, report, logits })) => {
+                Progress::Step(generation.ran_token(choice, Some(output), &report, logits))
+            }
+            (Turn::Last(choice), _) => {
+                Progress::Step(generation.ran_token(choice, None, &nothing, None))
+            }
+            (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => Progress::End,
+        }
+    });
+    progress.collect()
+}
+
+/// Runs the tokens of `turns`, equally many of each, together.
+fn pass<'m>(
+    model: &'m InterpretableModel,
+    turns: &mut [(&mut Generation<'m>, &Turn)],
+    logits: bool,
+) -> Vec<Ran> {
+    let rows: Vec<Vec<u32>> = turns.iter().map(|(g, turn)| g.tokens_of(turn)).collect();
+    let contexts: Vec<Context> =
+        turns.iter().zip(&rows).map(|((g, _), row)| g.context(row)).collect();
+    let tokens = TokenBatch::new(&rows).expect("the rows of a pass are equally long");
+    let mut reports: Vec<Report> = turns
+        .iter()
+        .map(|(generation, _)| Report::new(generation.plan.interventions.len()))
+        .collect();
+
+    let mut caches: Vec<&mut KvCache> = Vec::with_capacity(turns.len());
+    let mut routers = Vec::with_capacity(turns.len());
+    for (((generation, _), context), report) in turns.iter_mut().zip(&contexts).zip(&mut reports) {
+        let Generation { plan, cache, .. } = &mut **generation;
+        caches.push(cache);
+        routers.push(PlanRouter::new(plan, context, report));
+    }
+    let out = model.gpt().forward_together(
+        &tokens,
+        &mut caches,
+        logits.then_some(Logits::Last),
+        &mut BatchRouter::new(&mut routers),
+    );
+    let out = out.expect("ids were checked, and there is room for each token that is chosen");
+    let out: Option<Vec<f32>> = out.map(|logits| logits.into_data().iter::<f32>().collect());
+    let outputs: Vec<PassOutput> = routers
+        .into_iter()
+        .map(|router| router.finish().expect("a generation captures nothing"))
+        .collect();
+
+    let vocab_size = model.gpt().config().shape.vocab_size;
+    let of_row = |row: usize| {
+        out.as_ref().map(|logits| logits[row * vocab_size..(row + 1) * vocab_size].to_vec())
+    };
+    outputs
+        .into_iter()
+        .zip(reports)
+        .enumerate()
+        .map(|(row, (output, report))| Ran { output, report, logits: of_row(row) })
+        .collect()
+}
