@@ -137,10 +137,10 @@ impl<'m> Generation<'m> {
         sampling: &Sampling,
     ) -> Result<Self, RuntimeError> {
         sampling.check()?;
+        let plan = plan.check(model)?;
         if let Some(&hook) = plan.capture.first() {
             return Err(RuntimeError::CaptureInGeneration { hook });
         }
-        let plan = plan.check(model)?;
         let tokens = TokenBatch::new(&[prompt.to_vec()])?;
         tokens.check(model.gpt().config().shape.vocab_size)?;
         let capacity = model.context_len();

@@ -60,12 +60,20 @@ impl Plan {
         &self,
         model: &'m InterpretableModel,
     ) -> Result<CheckedPlan<'m>, RuntimeError> {
-        for &hook in &self.capture {
+        let mut track = self.track.clone();
+        if self.track_all {
+            track.extend(model.saes().keys());
+        }
+        let mut capture = self.capture.clone();
+        if self.capture_tracked {
+            capture.extend(&track);
+        }
+        for &hook in &capture {
             model.check_hook(hook)?;
         }
         self.check_vectors()?;
         let mut readers = Readers(BTreeMap::new());
-        for &hook in &self.track {
+        for &hook in &track {
             readers.at(hook, model)?.track = true;
         }
         for condition in &self.stop_when {
@@ -106,7 +114,7 @@ impl Plan {
         Ok(CheckedPlan {
             sites: sites.collect::<Result<_, RuntimeError>>()?,
             readers: readers.0,
-            capture: self.capture.clone(),
+            capture,
             interventions: self.interventions.clone(),
             stop_when: self.stop_when.clone(),
         })
@@ -139,7 +147,7 @@ impl Plan {
         let text = || intervention.to_string();
         let found = match target {
             Target::Feature(index) => {
-                let sae = model.sae_at(*hook)?;
+                let sae = model.sae(*hook)?;
                 sae.config()
                     .check_feature(*index)
                     .map_err(|source| RuntimeError::Feature { intervention: text(), source })?;
@@ -212,7 +220,7 @@ impl<'m> Readers<'m> {
         hook: HookPoint,
         model: &'m InterpretableModel,
     ) -> Result<&mut Reader<'m>, RuntimeError> {
-        let sae = model.sae_at(hook)?;
+        let sae = model.sae(hook)?;
         Ok(self.0.entry(hook).or_insert_with(|| Reader::new(sae)))
     }
 
@@ -223,7 +231,7 @@ impl<'m> Readers<'m> {
         model: &'m InterpretableModel,
     ) -> Result<&mut Reader<'m>, RuntimeError> {
         let text = || condition.to_string();
-        let config = model.sae_at(condition.hook)?.config();
+        let config = model.sae(condition.hook)?.config();
         config
             .check_feature(condition.feature)
             .map_err(|source| RuntimeError::ConditionFeature { condition: text(), source })?;
