@@ -44,11 +44,13 @@ mod model;
 mod pass;
 mod run;
 mod steering;
+#[cfg(test)]
+mod test_model;
 
 pub use error::RuntimeError;
 pub use features::{
-    FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak, logit_effects,
-    mean_differences, windows,
+    ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
+    logit_effects, mean_differences, windows,
 };
 pub use generation::{Batch, EndReason, Generation, Progress, Sampling, Step};
 pub use model::InterpretableModel;
