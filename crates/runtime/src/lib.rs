@@ -40,6 +40,7 @@
 mod error;
 mod features;
 mod generation;
+mod json;
 mod model;
 mod pass;
 mod run;

@@ -2,6 +2,7 @@
 
 mod batch;
 mod generate;
+mod json;
 mod prefix_cache;
 mod sampling;
 mod state;

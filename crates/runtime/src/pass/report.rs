@@ -1,5 +1,8 @@
 use burn::tensor::Tensor;
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
+use crate::json::{Index, Number, object};
 use crate::steering::Intervention;
 
 /// What an intervention did.
@@ -17,6 +20,49 @@ pub struct Applied {
     /// own change and `x` the activation that arrived where the change lands. 0 where it was
     /// applied nowhere; a position whose `x` is 0 counts 0.
     pub moved: f32,
+}
+
+/// The JSON form of an [`Applied`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReport {
+    #[serde(serialize_with = "as_text")]
+    intervention: Intervention,
+    positions: Index,
+    changed: Index,
+    moved: Number,
+}
+
+fn as_text<S: Serializer>(value: &Intervention, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl Serialize for Applied {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = RawReport {
+            intervention: self.intervention.clone(),
+            positions: Index(self.positions),
+            changed: Index(self.changed),
+            moved: Number(self.moved),
+        };
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Applied {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RawReport { intervention, positions, changed, moved } =
+            object(deserializer, "a report as an object")?;
+        let (Index(positions), Index(changed), Number(moved)) = (positions, changed, moved);
+        if changed > positions {
+            let message = format!("`changed` is {changed}, more than the {positions} `positions`");
+            return Err(D::Error::custom(message));
+        }
+        if moved < 0.0 {
+            return Err(D::Error::custom(format!("`moved` is {moved}; expected 0 or more")));
+        }
+        Ok(Self { intervention, positions, changed, moved })
+    }
 }
 
 /// Per intervention of a plan, what it did so far.
@@ -90,5 +136,61 @@ impl Report {
             moved: (tally.moved / tally.positions.max(1) as f64) as f32,
         };
         interventions.iter().zip(&self.0).map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_report_written_as_json_reads_back_as_the_same() {
+        let report = Applied {
+            intervention: "hook_embed:7:add:0.1:unit@generated".parse().unwrap(),
+            positions: 3,
+            changed: 2,
+            moved: 0.1,
+        };
+        let json = json!({
+            "intervention": "hook_embed:7:add:0.1:unit@generated",
+            "positions": 3,
+            "changed": 2,
+            "moved": 0.1,
+        });
+
+        assert_eq!(serde_json::to_value(&report).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Applied>(json.clone()).unwrap(), report);
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Applied>(&text).unwrap(), report);
+        let mut object = json;
+        object["intervention"] = serde_json::to_value(&report.intervention).unwrap();
+        assert_eq!(serde_json::from_value::<Applied>(object).unwrap(), report);
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_is_refused() {
+        let with = |key: &str, value: serde_json::Value| {
+            let intervention = "hook_embed:7:ablate";
+            let mut json =
+                json!({"intervention": intervention, "positions": 3, "changed": 2, "moved": 0.5});
+            json[key] = value;
+            json
+        };
+        let cases = [
+            (json!([]), "expected a report as an object"),
+            (json!({"positions": 3}), "missing field `intervention`"),
+            (with("intervention", json!("hook_embed:7")), "is not of the form"),
+            (with("changed", json!(4)), "`changed` is 4, more than the 3 `positions`"),
+            (with("positions", json!(-1)), "a whole number from 0"),
+            (with("moved", json!(-0.5)), "`moved` is -0.5; expected 0 or more"),
+            (with("moved", json!(null)), "invalid type: null"),
+            (with("rows", json!(1)), "unknown field `rows`"),
+        ];
+        for (json, says) in cases {
+            let error = serde_json::from_value::<Applied>(json.clone()).unwrap_err();
+            assert!(error.to_string().contains(says), "{json}: {error}");
+        }
     }
 }

@@ -7,8 +7,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::json::{Index, Number, custom, hook, present};
 
 use super::condition::Condition;
 use super::intervention::{Intervention, Splice, Target};
@@ -64,65 +67,6 @@ impl RawSplice {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// An index from 0. JSON has one kind of number, so 3.0 is one too.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(transparent)]
-struct Index(usize);
-
-impl<'de> Deserialize<'de> for Index {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// 2^64, the first that is too large.
-        const BEYOND: f64 = 18_446_744_073_709_551_616.0;
-
-        struct Whole;
-
-        impl Visitor<'_> for Whole {
-            type Value = Index;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number from 0")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Index, E> {
-                value.try_into().map(Index).map_err(|_| E::custom(format!("{value} is too large")))
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Index, E> {
-                if value.fract() == 0.0 && (0.0..BEYOND).contains(&value) {
-                    self.visit_u64(value as u64)
-                } else {
-                    Err(E::invalid_value(serde::de::Unexpected::Float(value), &self))
-                }
-            }
-        }
-
-        deserializer.deserialize_u64(Whole)
-    }
-}
-
-/// A number that float32 can hold.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(transparent)]
-struct Number(f32);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = f64::deserialize(deserializer)?;
-        let value = read as f32;
-        if value.is_finite() {
-            Ok(Self(value))
-        } else {
-            Err(D::Error::custom(format!("{read:e} is no finite float32 number")))
-        }
-    }
-}
-
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 impl From<&Intervention> for RawIntervention {
@@ -197,10 +141,6 @@ impl TryFrom<RawCondition> for Condition {
     }
 }
 
-fn hook(name: &str) -> Result<nanoscope_hooks::HookPoint, SyntaxError> {
-    name.parse().map_err(|source| SyntaxError::Hook { text: name.to_owned(), source })
-}
-
 impl Serialize for Intervention {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawIntervention::from(self).serialize(serializer)
@@ -254,14 +194,6 @@ where
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
         Raw::deserialize(MapAccessDeserializer::new(map))?.try_into().map_err(custom)
-    }
-}
-
-/// serde keeps the text of an error only, so its cause goes into the text.
-fn custom<E: serde::de::Error>(error: SyntaxError) -> E {
-    match &error {
-        SyntaxError::Hook { source, .. } => E::custom(format!("{error}: {source}")),
-        _ => E::custom(error),
     }
 }
 

@@ -6,6 +6,7 @@ mod json;
 mod lex;
 mod op;
 mod plan;
+mod plan_json;
 mod positions;
 #[cfg(test)]
 mod strategies;
