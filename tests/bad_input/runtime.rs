@@ -194,7 +194,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
     );
     refused!(
         "features that were not tracked",
-        run(&model, &Plan::new()).unwrap().active_features(SITE, 3),
+        run(&model, &Plan::new()).unwrap().active_features(SITE, Some(3)),
         RuntimeError::NotTracked { .. },
         ["blocks.1.hook_resid_post", "tracked were none"]
     );

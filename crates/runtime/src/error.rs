@@ -3,7 +3,7 @@ use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
 use nanoscope_transformer::GptError;
 
-use crate::syntax::SyntaxError;
+use crate::steering::SyntaxError;
 
 /// Why a model could not be put together, or a plan was refused.
 #[derive(Debug, thiserror::Error)]

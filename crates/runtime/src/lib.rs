@@ -37,46 +37,26 @@
 //! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
 //! this one never sees.
 
-mod batch;
-mod batch_router;
-mod check;
-mod condition;
-mod context;
 mod error;
-mod feature_stats;
-mod feature_weights;
-mod generate;
-mod intervention;
+mod features;
+mod generation;
 mod json;
-mod logit_effect;
 mod model;
-mod op;
-mod place;
-mod plan;
-mod prefix;
-mod report;
-mod router;
+mod pass;
+mod run;
+mod steering;
 #[cfg(test)]
-mod samples;
-mod sampling;
-mod site;
-mod splice;
-mod syntax;
-mod text_features;
+mod test_model;
 
-pub use batch::{Batch, Progress};
-pub use condition::Condition;
 pub use error::RuntimeError;
-pub use feature_stats::{FeatureStat, FeatureStats, Peak, mean_differences};
-pub use feature_weights::FeatureWeights;
-pub use generate::{EndReason, Generation, Step};
-pub use intervention::{Intervention, Splice, Target, VectorName};
-pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects};
-pub use model::{InterpretableModel, Run};
-pub use op::{Op, Scale};
-pub use place::{Span, Where};
-pub use plan::Plan;
-pub use report::Applied;
-pub use sampling::Sampling;
-pub use syntax::SyntaxError;
-pub use text_features::windows;
+pub use features::{
+    ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
+    logit_effects, mean_differences, windows,
+};
+pub use generation::{Batch, EndReason, Generation, Progress, Sampling, Step};
+pub use model::InterpretableModel;
+pub use pass::Applied;
+pub use run::Run;
+pub use steering::{
+    Condition, Intervention, Op, Plan, Scale, Span, Splice, SyntaxError, Target, VectorName, Where,
+};

@@ -1,21 +1,11 @@
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
-use nanoscope_hooks::{ActivationCache, HookPoint};
-use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::Sae;
 use nanoscope_tokenizer::Tokenizer;
-use nanoscope_transformer::{Gpt, Logits, TokenBatch};
+use nanoscope_transformer::Gpt;
 
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::generate::Generation;
-use crate::intervention::{Intervention, Splice, Target};
-use crate::op::Op;
-use crate::place::Where;
-use crate::plan::Plan;
-use crate::report::{Applied, Report};
-use crate::router::PlanRouter;
-use crate::sampling::Sampling;
 
 /// A model with SAEs at some of its hook points, and the tokenizer of its texts.
 ///
@@ -30,107 +20,92 @@ pub struct InterpretableModel {
     tokenizer: Option<Tokenizer>,
 }
 
-/// What one forward pass gave.
-#[derive(Debug)]
-pub struct Run {
-    /// `[batch, seq, vocab_size]`
-    pub logits: Tensor<3>,
-    /// Per tracked hook point, a row for each token: row `b · seq + t` is position `t` of row `b`.
-    pub features: BTreeMap<HookPoint, SparseFeatures>,
-    /// The captured activations.
-    pub captured: ActivationCache,
-    /// Per intervention of the plan, in its order, where it was applied.
-    pub applied: Vec<Applied>,
-}
-
-impl Run {
-    /// For each token, the `top_k` strongest features at `hook`, the largest first.
-    ///
-    /// # Errors
-    /// [`RuntimeError::NotTracked`] if the plan did not track `hook`.
-    pub fn active_features(
-        &self,
-        hook: HookPoint,
-        top_k: usize,
-    ) -> Result<Vec<Vec<(u32, f32)>>, RuntimeError> {
-        let features = self.features.get(&hook).ok_or_else(|| RuntimeError::NotTracked {
-            hook,
-            tracked: self.features.keys().copied().collect(),
-        })?;
-        Ok((0..features.rows()).map(|row| features.strongest(row, top_k)).collect())
-    }
-}
-
 impl InterpretableModel {
     /// A model without SAEs and tokenizer. Without a tokenizer no token is special.
     pub fn new(gpt: Gpt) -> Self {
         Self { gpt, saes: BTreeMap::new(), writes: BTreeMap::new(), tokenizer: None }
     }
 
-    /// The same with a tokenizer.
+    /// Sets the tokenizer, in place of the one that was there.
     ///
     /// # Errors
-    /// [`RuntimeError::VocabMismatch`] if it is not this model's.
-    pub fn with_tokenizer(self, tokenizer: Tokenizer) -> Result<Self, RuntimeError> {
+    /// [`RuntimeError::VocabMismatch`] if its vocabulary is not the model's; the model is then
+    /// unchanged.
+    pub fn set_tokenizer(&mut self, tokenizer: Tokenizer) -> Result<(), RuntimeError> {
         let expected = self.gpt.config().shape.vocab_size;
         let found = tokenizer.vocab_size();
         if found != expected {
             return Err(RuntimeError::VocabMismatch { expected, found });
         }
-        Ok(Self { tokenizer: Some(tokenizer), ..self })
+        self.tokenizer = Some(tokenizer);
+        Ok(())
     }
 
-    /// The same with `sae` at `hook`.
+    /// Adds `sae` at `hook`.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model has no such point, the activation there has another width than
-    /// the SAE's `d_in` or `d_out`, or there is an SAE already.
-    pub fn with_sae(self, hook: HookPoint, sae: Sae) -> Result<Self, RuntimeError> {
-        self.with_dictionary(hook, hook, sae)
+    /// [`RuntimeError`] if the model has no hook point `hook`, the activation there has another
+    /// width than the SAE's `d_in` or `d_out`, or there is already an SAE at `hook`. The model is
+    /// then unchanged. The SAE is dropped; a clone made before shares its weights and costs little.
+    pub fn add_sae(&mut self, hook: HookPoint, sae: Sae) -> Result<(), RuntimeError> {
+        self.check_sae(hook, hook, &sae)?;
+        self.saes.insert(hook, sae);
+        Ok(())
     }
 
-    /// The same with a transcoder: `sae` reads the activation at `read` and stands for the one at
-    /// `write`. It is known by the point that it reads: there its features are tracked, and
-    /// interventions name it; their effect lands at `write`.
+    /// Adds a transcoder: `sae` reads the activation at `read` and reconstructs the one at
+    /// `write`. It is identified by `read`: its features are tracked there, and interventions
+    /// name that hook point. Their effect lands at `write`.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model has no such points, `write` is not after `read`, an activation
-    /// has another width than the transcoder's `d_in` or `d_out`, or there is an SAE at `read`
-    /// already.
-    pub fn with_transcoder(
-        self,
+    /// [`RuntimeError`] if the model lacks one of the hook points, `write` is not after `read`, an
+    /// activation has another width than the transcoder's `d_in` or `d_out`, or there is already
+    /// an SAE at `read`. The model is then unchanged, and the transcoder is dropped, as by
+    /// [`add_sae`](Self::add_sae).
+    pub fn add_transcoder(
+        &mut self,
         read: HookPoint,
         write: HookPoint,
         sae: Sae,
-    ) -> Result<Self, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         if write <= read {
             return Err(RuntimeError::TranscoderOrder { read, write });
         }
-        let mut model = self.with_dictionary(read, write, sae)?;
-        model.writes.insert(read, write);
-        Ok(model)
+        self.check_sae(read, write, &sae)?;
+        self.saes.insert(read, sae);
+        self.writes.insert(read, write);
+        Ok(())
     }
 
-    fn with_dictionary(
+    /// Returns the model with a tokenizer.
+    ///
+    /// # Errors
+    /// As [`set_tokenizer`](Self::set_tokenizer), which leaves the model to the caller.
+    pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Result<Self, RuntimeError> {
+        self.set_tokenizer(tokenizer)?;
+        Ok(self)
+    }
+
+    /// Returns the model with `sae` at `hook`.
+    ///
+    /// # Errors
+    /// As [`add_sae`](Self::add_sae), which leaves the model to the caller.
+    pub fn with_sae(mut self, hook: HookPoint, sae: Sae) -> Result<Self, RuntimeError> {
+        self.add_sae(hook, sae)?;
+        Ok(self)
+    }
+
+    /// Returns the model with a transcoder from `read` to `write`.
+    ///
+    /// # Errors
+    /// As [`add_transcoder`](Self::add_transcoder), which leaves the model to the caller.
+    pub fn with_transcoder(
         mut self,
         read: HookPoint,
         write: HookPoint,
         sae: Sae,
     ) -> Result<Self, RuntimeError> {
-        self.check_hook(read)?;
-        self.check_hook(write)?;
-        let width = |hook| self.gpt.config().hook_shape(hook).width();
-        let (expected, found) = (width(read), sae.config().d_in());
-        if expected != Some(found) {
-            return Err(RuntimeError::WidthMismatch { hook: read, expected, found });
-        }
-        let (expected, found) = (width(write), sae.config().d_out());
-        if expected != Some(found) {
-            return Err(RuntimeError::OutputWidthMismatch { hook: write, expected, found });
-        }
-        if self.saes.insert(read, sae).is_some() {
-            return Err(RuntimeError::DuplicateSae { hook: read });
-        }
+        self.add_transcoder(read, write, sae)?;
         Ok(self)
     }
 
@@ -142,6 +117,18 @@ impl InterpretableModel {
     /// The SAEs by hook point, in execution order; transcoders by the point that they read.
     pub fn saes(&self) -> &BTreeMap<HookPoint, Sae> {
         &self.saes
+    }
+
+    /// The SAE at `hook`; a transcoder is at the hook point that it reads.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchHook`] if the model has no such hook point, [`RuntimeError::NoSae`] if
+    /// there is no SAE at it.
+    pub fn sae(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
+        self.check_hook(hook)?;
+        self.saes
+            .get(&hook)
+            .ok_or_else(|| RuntimeError::NoSae { hook, have: self.saes.keys().copied().collect() })
     }
 
     /// The point that the SAE at `hook` writes: `hook` itself, unless it is a transcoder.
@@ -159,84 +146,6 @@ impl InterpretableModel {
         self.gpt.config().shape.sequence_len
     }
 
-    /// Runs `tokens` once, all of them being the prompt.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] if the plan cannot be followed or a token is outside the vocabulary.
-    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<Run, RuntimeError> {
-        self.run_generated(tokens, tokens.seq(), plan)
-    }
-
-    /// Runs `tokens` once, those from position `prompt_len` on being what was generated. Steered
-    /// alike, this gives the logits that a cached generation of the same tokens had.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] if the plan cannot be followed, a token is outside the vocabulary or the
-    /// prompt longer than the sequence.
-    pub fn run_generated(
-        &self,
-        tokens: &TokenBatch,
-        prompt_len: usize,
-        plan: &Plan,
-    ) -> Result<Run, RuntimeError> {
-        if prompt_len > tokens.seq() {
-            return Err(RuntimeError::PromptLen { prompt_len, len: tokens.seq() });
-        }
-        if let Some(condition) = plan.stop_when.first() {
-            return Err(RuntimeError::StopInRun { condition: condition.to_string() });
-        }
-        let plan = plan.check(self)?;
-        let context = Context::new(tokens, 0, prompt_len, |id| self.is_special(id));
-        for intervention in &plan.interventions {
-            context.check(intervention, 0)?;
-        }
-        let mut report = Report::new(plan.interventions.len());
-        let mut router = PlanRouter::new(&plan, &context, &mut report);
-        let logits = self.gpt.forward(tokens, Logits::All, &mut router)?;
-        let output = router.finish()?;
-        Ok(Run {
-            logits,
-            features: output.features,
-            captured: output.captured,
-            applied: report.applied(&plan.interventions),
-        })
-    }
-
-    /// Runs `tokens` with one feature multiplied by `strength` at every position, special tokens
-    /// too, the activation replaced by the SAE's reconstruction: nanochat-SAE's `steer`.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] if there is no such SAE or feature.
-    pub fn steer(
-        &self,
-        tokens: &TokenBatch,
-        (hook, feature): (HookPoint, usize),
-        strength: f32,
-    ) -> Result<Run, RuntimeError> {
-        let intervention = Intervention {
-            at: Where::ALL,
-            splice: Splice::Reconstruct,
-            ..Intervention::new(hook, Target::Feature(feature), Op::Multiply(strength))
-        };
-        self.run(tokens, &Plan::new().intervene(intervention))
-    }
-
-    /// Generates text after `prompt`, a token at a time, with a key-value cache.
-    ///
-    /// The prompt is run at once; tokens are computed as the iterator is asked for them.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] if the plan cannot be followed, a sampling parameter is out of its range,
-    /// or the prompt is empty, too long or outside the vocabulary.
-    pub fn generate<'m>(
-        &'m self,
-        prompt: &[u32],
-        plan: &Plan,
-        sampling: &Sampling,
-    ) -> Result<Generation<'m>, RuntimeError> {
-        Generation::start(self, prompt, plan, sampling)
-    }
-
     pub(crate) fn is_special(&self, id: u32) -> bool {
         self.tokenizer.as_ref().is_some_and(|tokenizer| tokenizer.is_special(id))
     }
@@ -250,10 +159,83 @@ impl InterpretableModel {
         }
     }
 
-    pub(crate) fn sae_at(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
-        self.check_hook(hook)?;
-        self.saes
-            .get(&hook)
-            .ok_or_else(|| RuntimeError::NoSae { hook, have: self.saes.keys().copied().collect() })
+    /// Checks that `sae` can read the activation at `read` and write the one at `write`.
+    fn check_sae(&self, read: HookPoint, write: HookPoint, sae: &Sae) -> Result<(), RuntimeError> {
+        self.check_hook(read)?;
+        self.check_hook(write)?;
+        let width = |hook| self.gpt.config().hook_shape(hook).width();
+        let (expected, found) = (width(read), sae.config().d_in());
+        if expected != Some(found) {
+            return Err(RuntimeError::WidthMismatch { hook: read, expected, found });
+        }
+        let (expected, found) = (width(write), sae.config().d_out());
+        if expected != Some(found) {
+            return Err(RuntimeError::OutputWidthMismatch { hook: write, expected, found });
+        }
+        if self.saes.contains_key(&read) {
+            return Err(RuntimeError::DuplicateSae { hook: read });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_tokenizer::TokenizerParts;
+
+    use super::*;
+    use crate::test_model::{WIDTH, gpt, sae};
+
+    const EARLY: HookPoint = HookPoint::ResidPost(0);
+    const LATE: HookPoint = HookPoint::ResidPost(1);
+
+    #[test]
+    fn a_refused_sae_leaves_the_model_as_it_was() {
+        let mut model = InterpretableModel::new(gpt());
+        model.add_sae(EARLY, sae(0.0)).unwrap();
+        let before = model.sae(EARLY).unwrap().clone();
+
+        let again = model.add_sae(EARLY, sae(0.5)).unwrap_err();
+        let no_hook = model.add_sae(HookPoint::ResidPost(9), sae(0.0)).unwrap_err();
+        let width = model.add_sae(HookPoint::MlpPost(1), sae(0.0)).unwrap_err();
+
+        assert!(matches!(again, RuntimeError::DuplicateSae { hook: EARLY }), "{again}");
+        assert!(matches!(no_hook, RuntimeError::NoSuchHook { n_layer: 2, .. }), "{no_hook}");
+        assert!(matches!(width, RuntimeError::WidthMismatch { found: WIDTH, .. }), "{width}");
+        assert_eq!(model.saes().keys().collect::<Vec<_>>(), [&EARLY]);
+        let decoder = |sae: &Sae| sae.direction(0).unwrap().into_data();
+        assert_eq!(decoder(model.sae(EARLY).unwrap()), decoder(&before));
+        model.add_sae(LATE, sae(0.0)).unwrap();
+    }
+
+    #[test]
+    fn a_refused_transcoder_leaves_the_model_as_it_was() {
+        let mut model = InterpretableModel::new(gpt());
+        model.add_sae(EARLY, sae(0.0)).unwrap();
+
+        let order = model.add_transcoder(LATE, EARLY, sae(0.0)).unwrap_err();
+        let again = model.add_transcoder(EARLY, LATE, sae(0.0)).unwrap_err();
+
+        assert!(matches!(order, RuntimeError::TranscoderOrder { read: LATE, .. }), "{order}");
+        assert!(matches!(again, RuntimeError::DuplicateSae { hook: EARLY }), "{again}");
+        assert_eq!((model.write_point(EARLY), model.saes().len()), (EARLY, 1));
+        model.add_transcoder(HookPoint::AttnOut(1), LATE, sae(0.0)).unwrap();
+        assert_eq!(model.write_point(HookPoint::AttnOut(1)), LATE);
+    }
+
+    #[test]
+    fn a_refused_tokenizer_leaves_the_model_as_it_was() {
+        let parts = TokenizerParts {
+            pattern: r"\s+|\S+".to_owned(),
+            ranks: (0..=255).map(|byte| (vec![byte], u32::from(byte))).collect(),
+            special_tokens: Vec::new(),
+        };
+        let mut model = InterpretableModel::new(gpt());
+
+        let error = model.set_tokenizer(Tokenizer::new(parts).unwrap()).unwrap_err();
+
+        let vocab =
+            |error| matches!(error, RuntimeError::VocabMismatch { expected: 50, found: 256 });
+        assert!(vocab(error) && model.tokenizer().is_none());
     }
 }

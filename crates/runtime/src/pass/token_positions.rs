@@ -1,8 +1,7 @@
 use nanoscope_transformer::TokenBatch;
 
 use crate::error::RuntimeError;
-use crate::intervention::Intervention;
-use crate::place::Span;
+use crate::steering::{Intervention, Span};
 
 /// Where the rows of a pass stand in their sequences.
 #[derive(Debug, Clone)]

@@ -6,15 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
-use crate::intervention::{Intervention, Splice, VectorName};
-use crate::model::InterpretableModel;
-use crate::op::{Op, Scale};
-use crate::plan::Plan;
+use crate::steering::{Intervention, Op, Plan, Scale, Splice, VectorName};
 
 /// The interventions whose effect lands at one hook point.
 #[derive(Debug)]
@@ -213,11 +210,7 @@ impl<'m> SiteBuilder<'m> {
         Ok(())
     }
 
-    pub(crate) fn build(
-        self,
-        plan: &Plan,
-        model: &InterpretableModel,
-    ) -> Result<Site<'m>, RuntimeError> {
+    pub(crate) fn build(self, plan: &Plan, device: &Device) -> Result<Site<'m>, RuntimeError> {
         let rows = directions(&self.alongs, plan);
         let norms: Vec<f64> = rows.iter().map(|row| inner(row, row).sqrt()).collect();
         let mut columns: Vec<usize> = Vec::new();
@@ -241,7 +234,6 @@ impl<'m> SiteBuilder<'m> {
         let slots = slots.map(|((orthogonal, norm), along)| Slot { along, norm, orthogonal });
         let slots = slots.collect();
 
-        let device = model.gpt().device();
         let tensor = |rows: Vec<&Vec<f32>>| {
             let (count, width) = (rows.len(), rows[0].len());
             let flat: Vec<f32> = rows.into_iter().flatten().copied().collect();

@@ -5,7 +5,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::KvTail;
 
-use crate::report::Report;
+use crate::pass::report::Report;
 
 /// The beginnings of prompts, so that a prompt that begins like an earlier one is not run from its
 /// first token.
@@ -14,7 +14,7 @@ use crate::report::Report;
 /// same, bit for bit, whether its pieces are run or taken from here. A piece belongs to the one
 /// before it, and the first to what a plan changes in a prompt.
 #[derive(Debug)]
-pub(crate) struct Prefixes {
+pub(super) struct Prefixes {
     roots: HashMap<Digest, Id>,
     pieces: HashMap<Key, Piece>,
     /// When pieces were asked for last, the oldest first.
@@ -27,12 +27,12 @@ pub(crate) struct Prefixes {
 }
 
 /// Of what a plan changes in a prompt (SHA-256): short, whatever clients write.
-pub(crate) type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 /// Roots that may lie about without a piece.
 const MOST_EMPTY_ROOTS: usize = 1024;
 
-pub(crate) type Id = u64;
+pub(super) type Id = u64;
 
 /// The piece before, or the root; and the tokens of this one.
 type Key = (Id, Box<[u32]>);
@@ -47,14 +47,14 @@ struct Piece {
 
 /// What running a piece of a prompt gave.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
-    pub(crate) tail: KvTail,
+pub(super) struct Kept {
+    pub(super) tail: KvTail,
     /// Of the interventions that can change a prompt.
-    pub(crate) report: Report,
+    pub(super) report: Report,
     /// By hook point, a row for each token.
-    pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
+    pub(super) features: BTreeMap<HookPoint, SparseFeatures>,
     /// Of the position after the piece, if it ended a prompt.
-    pub(crate) logits: Option<Vec<f32>>,
+    pub(super) logits: Option<Vec<f32>>,
 }
 
 impl Kept {
@@ -68,7 +68,7 @@ impl Kept {
 
 impl Prefixes {
     /// A cache of `most_bytes`; 0 keeps nothing.
-    pub(crate) fn new(most_bytes: usize) -> Self {
+    pub(super) fn new(most_bytes: usize) -> Self {
         Self {
             roots: HashMap::new(),
             pieces: HashMap::new(),
@@ -81,7 +81,7 @@ impl Prefixes {
     }
 
     /// What prompts begin from that are changed by `changes`.
-    pub(crate) fn root(&mut self, changes: Digest) -> Id {
+    pub(super) fn root(&mut self, changes: Digest) -> Id {
         if let Some(&id) = self.roots.get(&changes) {
             return id;
         }
@@ -96,7 +96,7 @@ impl Prefixes {
     }
 
     /// The piece `tokens` after `parent`, if it is kept.
-    pub(crate) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<Kept>)> {
+    pub(super) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<Kept>)> {
         let key = (parent, tokens.into());
         let piece = self.pieces.get_mut(&key)?;
         self.clock += 1;
@@ -107,7 +107,7 @@ impl Prefixes {
     }
 
     /// Keeps a piece; one that is there gets what it lacks. Gives its id.
-    pub(crate) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: Kept) -> Id {
+    pub(super) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: Kept) -> Id {
         self.clock += 1;
         let key = (parent, tokens.into());
         let id = match self.pieces.remove(&key) {

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::condition::Condition;
-use crate::op::Op;
-use crate::place::Where;
-use crate::syntax::SyntaxError;
+use super::condition::Condition;
+use super::op::Op;
+use super::positions::Where;
+use super::syntax_error::SyntaxError;
 
 /// What to do to one feature, or along one vector, at one hook point.
 ///

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter};
 
-use crate::router::PlanRouter;
+use crate::pass::plan_router::PlanRouter;
 
 /// Follows a plan per row of a pass.
 ///

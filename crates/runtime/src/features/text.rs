@@ -7,15 +7,6 @@ use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
 
 impl InterpretableModel {
-    /// The SAE at `hook`.
-    ///
-    /// # Errors
-    /// [`RuntimeError::NoSuchHook`] if the model has no such point, [`RuntimeError::NoSae`] if there
-    /// is no SAE.
-    pub fn sae(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
-        self.sae_at(hook)
-    }
-
     /// The features of the SAE at `hook`, a row for each token: what [`run`](Self::run) tracks,
     /// without the logits of every position. For long texts.
     ///
@@ -26,7 +17,7 @@ impl InterpretableModel {
         hook: HookPoint,
         tokens: &TokenBatch,
     ) -> Result<SparseFeatures, RuntimeError> {
-        let sae = self.sae_at(hook)?;
+        let sae = self.sae(hook)?;
         let features = SparseFeatures::new(sae.config().d_sae());
         let mut encoder = Encoder { hook, sae, features };
         self.gpt().forward(tokens, Logits::Last, &mut encoder)?;
@@ -83,29 +74,13 @@ pub fn windows(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
-    use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
-    use nanoscope_transformer::{Era, Gpt, GptShape};
-
     use super::*;
     use crate::Plan;
+    use crate::test_model::{gpt, sae};
 
     #[test]
     fn the_features_of_a_text_are_those_that_a_run_tracks() {
-        let device = nanoscope_device::for_tests();
-        let shape = GptShape {
-            sequence_len: 32,
-            vocab_size: 50,
-            n_layer: 2,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 64,
-        };
-        let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
-        let config = SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap();
-        let (eye, zeros) = (Tensor::eye(64, &device), Tensor::zeros([64], &device));
-        let weights = SaeWeights::new(eye.clone(), zeros.clone(), eye, zeros);
-        let sae = Sae::new(config, weights).unwrap();
+        let (gpt, sae) = (gpt(), sae(0.0));
         let tokens = TokenBatch::new(&[vec![3, 1, 4], vec![1, 5, 9]]).unwrap();
 
         for hook in HookPoint::all(2) {

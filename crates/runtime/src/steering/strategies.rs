@@ -3,7 +3,7 @@
 use nanoscope_hooks::HookPoint;
 use proptest::prelude::*;
 
-use crate::{Condition, Intervention, Op, Scale, Span, Splice, Target, Where};
+use crate::{Condition, Intervention, Op, Plan, Scale, Span, Splice, Target, Where};
 
 fn hook() -> impl Strategy<Value = HookPoint> {
     (0_usize..40)
@@ -73,6 +73,29 @@ pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
             at,
             when,
             splice,
+        },
+    )
+}
+
+/// Any plan that can be written; not every model can follow it.
+pub(crate) fn plan() -> impl Strategy<Value = Plan> {
+    let hooks = || prop::collection::btree_set(hook(), 0..3);
+    let name = "[A-Za-z_][A-Za-z0-9_-]{0,8}";
+    let vectors = prop::collection::btree_map(name, prop::collection::vec(number(), 0..4), 0..3);
+    let steering = (prop::collection::vec(intervention(), 0..3), vectors);
+    let stop_when = prop::collection::vec(condition(), 0..3);
+    (hooks(), any::<bool>(), hooks(), any::<bool>(), steering, stop_when).prop_map(
+        |(track, track_all, capture, capture_tracked, (interventions, vectors), stop_when)| Plan {
+            track,
+            track_all,
+            capture,
+            capture_tracked,
+            interventions,
+            vectors: vectors
+                .into_iter()
+                .map(|(name, values)| (name.parse().unwrap(), values))
+                .collect(),
+            stop_when,
         },
     )
 }

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
-use crate::condition::Condition;
 use crate::error::RuntimeError;
-use crate::intervention::{Intervention, Splice, Target, VectorName};
 use crate::model::InterpretableModel;
-use crate::place::Span;
-use crate::plan::Plan;
-use crate::site::{Along, Site, SiteBuilder};
-use crate::syntax::check_target;
+use crate::pass::edits::{Along, Site, SiteBuilder};
+use crate::steering::{
+    Condition, Intervention, Plan, Span, Splice, Target, VectorName, check_target,
+};
 
 /// A plan that a model can follow.
 #[derive(Debug)]
@@ -62,12 +60,20 @@ impl Plan {
         &self,
         model: &'m InterpretableModel,
     ) -> Result<CheckedPlan<'m>, RuntimeError> {
-        for &hook in &self.capture {
+        let mut track = self.track.clone();
+        if self.track_all {
+            track.extend(model.saes().keys());
+        }
+        let mut capture = self.capture.clone();
+        if self.capture_tracked {
+            capture.extend(&track);
+        }
+        for &hook in &capture {
             model.check_hook(hook)?;
         }
         self.check_vectors()?;
         let mut readers = Readers(BTreeMap::new());
-        for &hook in &self.track {
+        for &hook in &track {
             readers.at(hook, model)?.track = true;
         }
         for condition in &self.stop_when {
@@ -102,11 +108,13 @@ impl Plan {
             let site = sites.entry(landing).or_insert_with(|| SiteBuilder::new(landing));
             site.add(index, intervention, along, reconstructs)?;
         }
-        let sites = sites.into_iter().map(|(hook, site)| Ok((hook, site.build(self, model)?)));
+        let sites = sites
+            .into_iter()
+            .map(|(hook, site)| Ok((hook, site.build(self, model.gpt().device())?)));
         Ok(CheckedPlan {
             sites: sites.collect::<Result<_, RuntimeError>>()?,
             readers: readers.0,
-            capture: self.capture.clone(),
+            capture,
             interventions: self.interventions.clone(),
             stop_when: self.stop_when.clone(),
         })
@@ -139,7 +147,7 @@ impl Plan {
         let text = || intervention.to_string();
         let found = match target {
             Target::Feature(index) => {
-                let sae = model.sae_at(*hook)?;
+                let sae = model.sae(*hook)?;
                 sae.config()
                     .check_feature(*index)
                     .map_err(|source| RuntimeError::Feature { intervention: text(), source })?;
@@ -181,12 +189,6 @@ impl Plan {
             have: self.vectors.iter().map(|(name, _)| name.to_string()).collect(),
         })
     }
-
-    /// The numbers of a vector that an intervention was checked to have.
-    pub(crate) fn values_of(&self, name: &VectorName) -> &[f32] {
-        let mut vectors = self.vectors.iter();
-        &vectors.find(|(known, _)| known == name).expect("the check found the vector").1
-    }
 }
 
 /// The point whose SAE's reconstruction takes the activation's place, if one does.
@@ -218,7 +220,7 @@ impl<'m> Readers<'m> {
         hook: HookPoint,
         model: &'m InterpretableModel,
     ) -> Result<&mut Reader<'m>, RuntimeError> {
-        let sae = model.sae_at(hook)?;
+        let sae = model.sae(hook)?;
         Ok(self.0.entry(hook).or_insert_with(|| Reader::new(sae)))
     }
 
@@ -229,7 +231,7 @@ impl<'m> Readers<'m> {
         model: &'m InterpretableModel,
     ) -> Result<&mut Reader<'m>, RuntimeError> {
         let text = || condition.to_string();
-        let config = model.sae_at(condition.hook)?.config();
+        let config = model.sae(condition.hook)?.config();
         config
             .check_feature(condition.feature)
             .map_err(|source| RuntimeError::ConditionFeature { condition: text(), source })?;

@@ -86,7 +86,7 @@ impl Sampling {
 
 /// Chooses tokens, one after another.
 #[derive(Debug)]
-pub(crate) struct Sampler {
+pub(super) struct Sampler {
     sampling: Sampling,
     rng: ChaCha12Rng,
     /// How often each token was chosen; kept where there is a penalty for it.
@@ -95,23 +95,23 @@ pub(crate) struct Sampler {
 
 /// A token and how likely it was.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Choice {
-    pub(crate) token: u32,
+pub(super) struct Choice {
+    pub(super) token: u32,
     /// Natural logarithm of the probability that the model itself gave it, before penalties,
     /// temperature, top-k and top-p.
-    pub(crate) logprob: f32,
+    pub(super) logprob: f32,
     /// The likeliest tokens by the same probability, the likeliest first.
-    pub(crate) top: Vec<(u32, f32)>,
+    pub(super) top: Vec<(u32, f32)>,
 }
 
 impl Sampler {
-    pub(crate) fn new(sampling: Sampling) -> Self {
+    pub(super) fn new(sampling: Sampling) -> Self {
         let rng = ChaCha12Rng::seed_from_u64(sampling.seed);
         Self { rng, sampling, chosen: BTreeMap::new() }
     }
 
     /// Chooses the token after the position whose logits these are, `[vocab_size]`.
-    pub(crate) fn choose(&mut self, logits: &[f32]) -> Choice {
+    pub(super) fn choose(&mut self, logits: &[f32]) -> Choice {
         let token = {
             let logits = self.penalised(logits);
             if self.sampling.temperature == 0.0 {

@@ -3,7 +3,8 @@ use std::str::FromStr;
 
 use nanoscope_hooks::HookPoint;
 
-use crate::syntax::{SyntaxError, feature_index, finite};
+use super::lex::{feature_index, finite};
+use super::syntax_error::SyntaxError;
 
 /// A feature's value above a threshold, at a position.
 ///

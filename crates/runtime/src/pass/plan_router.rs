@@ -4,14 +4,13 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
 use nanoscope_sae::{Sae, SparseFeatures};
 
-use crate::check::CheckedPlan;
-use crate::condition::Condition;
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::op::{Op, Scale};
-use crate::report::{Distances, Report};
-use crate::site::{Along, Row, Site};
-use crate::splice::{along, in_rows};
+use crate::pass::checked_plan::CheckedPlan;
+use crate::pass::edits::{Along, Row, Site};
+use crate::pass::report::{Distances, Report};
+use crate::pass::splice::{along, in_rows};
+use crate::pass::token_positions::Context;
+use crate::steering::{Condition, Op, Scale};
 
 /// Follows a plan through one pass.
 pub(crate) struct PlanRouter<'p, 'm> {

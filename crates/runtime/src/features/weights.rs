@@ -2,7 +2,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Geometry;
 
 use crate::error::RuntimeError;
-use crate::logit_effect::{LogitEffectError, logit_effects};
+use crate::features::logit_effect::{LogitEffectError, logit_effects};
 use crate::model::InterpretableModel;
 
 /// What a feature's weights say of it, whatever text there is.
@@ -30,7 +30,7 @@ impl InterpretableModel {
         features: &[usize],
         nearest: usize,
     ) -> Result<Vec<FeatureWeights>, RuntimeError> {
-        let sae = self.sae_at(hook)?;
+        let sae = self.sae(hook)?;
         let refused = |source| RuntimeError::NoSuchFeature { hook, source };
         let directions = sae.directions(features).map_err(refused)?;
         let geometry = sae.geometry(features).map_err(refused)?;
@@ -56,35 +56,14 @@ impl InterpretableModel {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
-    use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-    use nanoscope_transformer::{Era, Gpt, GptShape};
-
     use super::*;
+    use crate::test_model::{gpt, sae};
 
     #[test]
     fn the_weights_of_several_features_are_those_of_each() {
-        let device = nanoscope_device::for_tests();
-        let shape = GptShape {
-            sequence_len: 8,
-            vocab_size: 50,
-            n_layer: 1,
-            n_head: 1,
-            n_kv_head: 1,
-            n_embd: 64,
-        };
-        let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
-        let config = SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap();
-        let zeros = Tensor::zeros([64], &device);
-        let weights = SaeWeights::new(
-            Tensor::eye(64, &device),
-            zeros.clone(),
-            Tensor::eye(64, &device) + 0.1,
-            zeros,
-        );
-        let sae = Sae::new(config, weights).unwrap();
+        let sae = sae(0.1);
         let (hook, out) = (HookPoint::ResidPost(0), HookPoint::MlpPre(0));
-        let model = InterpretableModel::new(gpt).with_sae(hook, sae.clone()).unwrap();
+        let model = InterpretableModel::new(gpt()).with_sae(hook, sae.clone()).unwrap();
 
         let weights = model.feature_weights(hook, &[3, 9], 5).unwrap();
 

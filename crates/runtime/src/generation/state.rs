@@ -7,19 +7,15 @@ use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
 use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
-use crate::batch::{Progress, step_together};
-use crate::check::CheckedPlan;
-use crate::condition::Condition;
-use crate::context::Context;
 use crate::error::RuntimeError;
-use crate::intervention::Target;
+use crate::generation::prefix_cache::{Digest, Id, Kept, Prefixes};
+use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
-use crate::place::Span;
-use crate::plan::Plan;
-use crate::prefix::{Digest, Id, Kept, Prefixes};
-use crate::report::{Applied, Report};
-use crate::router::PassOutput;
-use crate::sampling::{Choice, Sampler, Sampling};
+use crate::pass::checked_plan::CheckedPlan;
+use crate::pass::plan_router::PassOutput;
+use crate::pass::report::{Applied, Report};
+use crate::pass::token_positions::Context;
+use crate::steering::{Condition, Plan, Span, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
 /// in every prompt that has it at this place.
@@ -33,10 +29,10 @@ const PIECE: usize = 64;
 /// context is full; [`end`](Self::end) says which.
 #[derive(Debug)]
 pub struct Generation<'m> {
-    model: &'m InterpretableModel,
-    pub(crate) plan: CheckedPlan<'m>,
-    pub(crate) report: Report,
-    pub(crate) cache: KvCache,
+    pub(super) model: &'m InterpretableModel,
+    pub(super) plan: CheckedPlan<'m>,
+    pub(super) report: Report,
+    pub(super) cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
     prompt: Vec<u32>,
@@ -62,7 +58,7 @@ struct Beginning {
 
 /// What a generation does next.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub(super) enum Turn {
     /// Runs these positions of its prompt.
     Prompt(Range<usize>),
     /// Runs the token that was chosen.
@@ -133,32 +129,18 @@ impl std::fmt::Display for EndReason {
 }
 
 impl<'m> Generation<'m> {
-    /// A generation whose prompt is run.
-    pub(crate) fn start(
-        model: &'m InterpretableModel,
-        prompt: &[u32],
-        plan: &Plan,
-        sampling: &Sampling,
-    ) -> Result<Self, RuntimeError> {
-        let mut generation = Self::begin(model, prompt, plan, sampling)?;
-        while generation.next_piece().is_some() {
-            step_together(model, &mut [&mut generation], None);
-        }
-        Ok(generation)
-    }
-
     /// A generation of which everything is checked and nothing run.
-    pub(crate) fn begin(
+    pub(super) fn begin(
         model: &'m InterpretableModel,
         prompt: &[u32],
         plan: &Plan,
         sampling: &Sampling,
     ) -> Result<Self, RuntimeError> {
         sampling.check()?;
+        let plan = plan.check(model)?;
         if let Some(&hook) = plan.capture.first() {
             return Err(RuntimeError::CaptureInGeneration { hook });
         }
-        let plan = plan.check(model)?;
         let tokens = TokenBatch::new(&[prompt.to_vec()])?;
         tokens.check(model.gpt().config().shape.vocab_size)?;
         let capacity = model.context_len();
@@ -194,7 +176,7 @@ impl<'m> Generation<'m> {
     }
 
     /// Takes over what `prefixes` has of the prompt.
-    pub(crate) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
+    pub(super) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
         self.beginning.piece = prefixes.root(self.changes_of_prompt(plan));
         while let Some(piece) = self.next_piece() {
             let ends = piece.end == self.prompt.len();
@@ -262,7 +244,7 @@ impl<'m> Generation<'m> {
     }
 
     /// The positions of the prompt that are run next, if any are left.
-    fn next_piece(&self) -> Option<Range<usize>> {
+    pub(super) fn next_piece(&self) -> Option<Range<usize>> {
         let from = self.cache.len();
         let to = ((from / PIECE + 1) * PIECE).min(self.prompt.len());
         (from < to).then_some(from..to)
@@ -274,7 +256,7 @@ impl<'m> Generation<'m> {
     }
 
     /// What comes next.
-    pub(crate) fn turn(&mut self) -> Turn {
+    pub(super) fn turn(&mut self) -> Turn {
         if self.end.is_some() {
             return Turn::End;
         }
@@ -314,7 +296,7 @@ impl<'m> Generation<'m> {
     }
 
     /// The tokens of a turn that are run.
-    pub(crate) fn tokens_of(&self, turn: &Turn) -> Vec<u32> {
+    pub(super) fn tokens_of(&self, turn: &Turn) -> Vec<u32> {
         match turn {
             Turn::Prompt(piece) => self.prompt[piece.clone()].to_vec(),
             Turn::Token(choice) => vec![choice.token],
@@ -323,14 +305,14 @@ impl<'m> Generation<'m> {
     }
 
     /// Where the tokens of the next pass stand.
-    pub(crate) fn context(&self, tokens: &[u32]) -> Context {
+    pub(super) fn context(&self, tokens: &[u32]) -> Context {
         let tokens = TokenBatch::new(&[tokens.to_vec()]).expect("a turn that is run has a token");
         let prompt_len = self.prompt.len();
         Context::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
     }
 
     /// Whether the logits after this turn are the next token's.
-    pub(crate) fn wants_logits(&self, turn: &Turn) -> bool {
+    pub(super) fn wants_logits(&self, turn: &Turn) -> bool {
         match turn {
             Turn::Prompt(piece) => piece.end == self.prompt.len(),
             Turn::Token(_) => true,
@@ -339,7 +321,7 @@ impl<'m> Generation<'m> {
     }
 
     /// Takes over what a pass over `piece` of the prompt gave.
-    pub(crate) fn ran_prompt(
+    pub(super) fn ran_prompt(
         &mut self,
         piece: Range<usize>,
         output: PassOutput,
@@ -363,7 +345,7 @@ impl<'m> Generation<'m> {
     }
 
     /// Takes over what a pass over a chosen token gave, or that none was needed.
-    pub(crate) fn ran_token(
+    pub(super) fn ran_token(
         &mut self,
         choice: Choice,
         output: Option<PassOutput>,
@@ -393,21 +375,5 @@ impl<'m> Generation<'m> {
 fn append(features: &mut SparseFeatures, more: &SparseFeatures) {
     for row in 0..more.rows() {
         features.push_row(more.row(row));
-    }
-}
-
-impl Iterator for Generation<'_> {
-    type Item = Step;
-
-    fn next(&mut self) -> Option<Step> {
-        let model = self.model;
-        loop {
-            let progress = step_together(model, &mut [self], None).pop();
-            match progress.expect("one for each generation") {
-                Progress::Prompt => {}
-                Progress::Step(step) => return Some(step),
-                Progress::End => return None,
-            }
-        }
     }
 }

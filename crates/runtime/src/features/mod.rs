@@ -1,0 +1,13 @@
+//! Features: their activations on a text, their weights and their effects on the logits.
+
+pub(crate) mod active;
+mod logit_effect;
+mod stats;
+mod text;
+mod weights;
+
+pub use active::ActiveFeatures;
+pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects};
+pub use stats::{FeatureStat, FeatureStats, Peak, mean_differences};
+pub use text::windows;
+pub use weights::FeatureWeights;

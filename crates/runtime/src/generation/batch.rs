@@ -1,0 +1,78 @@
+//! Many generations that share their passes.
+
+use crate::error::RuntimeError;
+use crate::generation::prefix_cache::Prefixes;
+use crate::generation::sampling::Sampling;
+use crate::generation::state::Generation;
+use crate::generation::step::{Progress, step_together};
+use crate::model::InterpretableModel;
+use crate::steering::Plan;
+
+/// Generations on one model that join and leave as they like, and the beginnings of their prompts.
+///
+/// Each has its own plan, sampling and place. What a generation gives does not depend on which
+/// others it is stepped with, but for the rounding of float32: a matrix product of several rows may
+/// sum in another order than that of one row.
+///
+/// ```
+/// # use nanoscope_transformer::{Era, Gpt, GptShape};
+/// use nanoscope_runtime::{Batch, InterpretableModel, Plan, Progress, Sampling};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let shape = GptShape {
+/// #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
+/// # };
+/// # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &nanoscope_device::for_tests());
+/// let model = InterpretableModel::new(gpt);
+/// let mut batch = Batch::new(&model, 1 << 20);
+///
+/// let mut long = batch.begin(&[3, 1, 4], &Plan::new(), &Sampling::greedy(5))?;
+/// let mut short = batch.begin(&[2, 7], &Plan::new(), &Sampling::greedy(2))?;
+/// let mut tokens = [Vec::new(), Vec::new()];
+/// while long.end().is_none() {
+///     for (progress, tokens) in batch.step(&mut [&mut long, &mut short]).into_iter().zip(&mut tokens) {
+///         if let Progress::Step(step) = progress {
+///             tokens.push(step.token);
+///         }
+///     }
+/// }
+/// assert_eq!(tokens.map(|tokens| tokens.len()), [5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Batch<'m> {
+    model: &'m InterpretableModel,
+    prefixes: Option<Prefixes>,
+}
+
+impl<'m> Batch<'m> {
+    /// A batch on `model` that keeps at most `prefix_bytes` of prompts' beginnings; 0 keeps none.
+    pub fn new(model: &'m InterpretableModel, prefix_bytes: usize) -> Self {
+        Self { model, prefixes: (prefix_bytes > 0).then(|| Prefixes::new(prefix_bytes)) }
+    }
+
+    /// A generation that goes on with [`step`](Self::step): everything is checked, and nothing run.
+    /// What is kept of a prompt that begins alike, and is changed alike, is taken over.
+    ///
+    /// # Errors
+    /// As [`InterpretableModel::generate`].
+    pub fn begin(
+        &mut self,
+        prompt: &[u32],
+        plan: &Plan,
+        sampling: &Sampling,
+    ) -> Result<Generation<'m>, RuntimeError> {
+        let mut generation = Generation::begin(self.model, prompt, plan, sampling)?;
+        if let Some(prefixes) = &mut self.prefixes {
+            generation.reuse(prefixes, plan);
+        }
+        Ok(generation)
+    }
+
+    /// One step of each generation: a piece of its prompt or its next token. Tokens are run in one
+    /// pass, and so are pieces of equal length.
+    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<Progress> {
+        step_together(self.model, generations, self.prefixes.as_mut())
+    }
+}

@@ -1,0 +1,56 @@
+use crate::error::RuntimeError;
+use crate::generation::sampling::Sampling;
+use crate::generation::state::{Generation, Step};
+use crate::generation::step::{Progress, step_together};
+use crate::model::InterpretableModel;
+use crate::steering::Plan;
+
+impl InterpretableModel {
+    /// Generates text after `prompt`, a token at a time, with a key-value cache.
+    ///
+    /// The prompt is run at once; tokens are computed as the iterator is asked for them.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the plan cannot be followed, a sampling parameter is out of its range,
+    /// or the prompt is empty, too long or outside the vocabulary.
+    pub fn generate<'m>(
+        &'m self,
+        prompt: &[u32],
+        plan: &Plan,
+        sampling: &Sampling,
+    ) -> Result<Generation<'m>, RuntimeError> {
+        Generation::start(self, prompt, plan, sampling)
+    }
+}
+
+impl<'m> Generation<'m> {
+    /// A generation whose prompt is run.
+    pub(super) fn start(
+        model: &'m InterpretableModel,
+        prompt: &[u32],
+        plan: &Plan,
+        sampling: &Sampling,
+    ) -> Result<Self, RuntimeError> {
+        let mut generation = Self::begin(model, prompt, plan, sampling)?;
+        while generation.next_piece().is_some() {
+            step_together(model, &mut [&mut generation], None);
+        }
+        Ok(generation)
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let model = self.model;
+        loop {
+            let progress = step_together(model, &mut [self], None).pop();
+            match progress.expect("one for each generation") {
+                Progress::Prompt => {}
+                Progress::Step(step) => return Some(step),
+                Progress::End => return None,
+            }
+        }
+    }
+}

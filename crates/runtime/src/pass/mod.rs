@@ -1,0 +1,11 @@
+//! A forward pass under a checked plan.
+
+pub(crate) mod batch_router;
+pub(crate) mod checked_plan;
+pub(crate) mod edits;
+pub(crate) mod plan_router;
+pub(crate) mod report;
+pub(crate) mod splice;
+pub(crate) mod token_positions;
+
+pub use report::Applied;

@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use nanoscope_hooks::{HookPoint, Recording};
+use nanoscope_sae::SparseFeatures;
+use nanoscope_transformer::{Logits, TokenBatch};
+
+use crate::error::RuntimeError;
+use crate::features::ActiveFeatures;
+use crate::model::InterpretableModel;
+use crate::pass::plan_router::PlanRouter;
+use crate::pass::report::{Applied, Report};
+use crate::pass::token_positions::Context;
+use crate::steering::{Intervention, Op, Plan, Splice, Target, Where};
+
+/// What one forward pass gave.
+#[derive(Debug)]
+pub struct Run {
+    /// `[batch, seq, vocab_size]`
+    pub logits: Tensor<3>,
+    /// Per tracked hook point, a row for each token: row `b · seq + t` is position `t` of row `b`.
+    pub features: BTreeMap<HookPoint, SparseFeatures>,
+    /// The captured activations.
+    pub captured: Recording,
+    /// Per intervention of the plan, in its order, where it was applied.
+    pub applied: Vec<Applied>,
+}
+
+impl Run {
+    /// Returns the active features at `hook` of each token, strongest first; at most `top_k` of
+    /// them, or all.
+    ///
+    /// Inactive features are left out, so a token can have fewer than `top_k`. Strength is the
+    /// activation's value, not its magnitude.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotTracked`] if the plan did not track `hook`.
+    pub fn active_features(
+        &self,
+        hook: HookPoint,
+        top_k: Option<usize>,
+    ) -> Result<ActiveFeatures, RuntimeError> {
+        let features = self.features.get(&hook).ok_or_else(|| RuntimeError::NotTracked {
+            hook,
+            tracked: self.features.keys().copied().collect(),
+        })?;
+        Ok(self.active(features, top_k))
+    }
+
+    /// Returns the active features of each token at every tracked hook point, as
+    /// [`active_features`](Self::active_features) does for one.
+    pub fn all_active_features(&self, top_k: Option<usize>) -> BTreeMap<HookPoint, ActiveFeatures> {
+        self.features.iter().map(|(&hook, features)| (hook, self.active(features, top_k))).collect()
+    }
+
+    fn active(&self, features: &SparseFeatures, top_k: Option<usize>) -> ActiveFeatures {
+        let [_, seq, _] = self.logits.dims();
+        ActiveFeatures::from_sparse(features, seq, top_k)
+    }
+}
+
+impl InterpretableModel {
+    /// Runs `tokens` once, all of them being the prompt.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the plan cannot be followed or a token is outside the vocabulary.
+    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<Run, RuntimeError> {
+        self.run_generated(tokens, tokens.seq(), plan)
+    }
+
+    /// Runs `tokens` once, those from position `prompt_len` on being what was generated. Steered
+    /// alike, this gives the logits that a cached generation of the same tokens had.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the plan cannot be followed, a token is outside the vocabulary or the
+    /// prompt longer than the sequence.
+    pub fn run_generated(
+        &self,
+        tokens: &TokenBatch,
+        prompt_len: usize,
+        plan: &Plan,
+    ) -> Result<Run, RuntimeError> {
+        if prompt_len > tokens.seq() {
+            return Err(RuntimeError::PromptLen { prompt_len, len: tokens.seq() });
+        }
+        if let Some(condition) = plan.stop_when.first() {
+            return Err(RuntimeError::StopInRun { condition: condition.to_string() });
+        }
+        let plan = plan.check(self)?;
+        let context = Context::new(tokens, 0, prompt_len, |id| self.is_special(id));
+        for intervention in &plan.interventions {
+            context.check(intervention, 0)?;
+        }
+        let mut report = Report::new(plan.interventions.len());
+        let mut router = PlanRouter::new(&plan, &context, &mut report);
+        let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
+        let output = router.finish()?;
+        Ok(Run {
+            logits,
+            features: output.features,
+            captured: output.captured,
+            applied: report.applied(&plan.interventions),
+        })
+    }
+
+    /// Runs `tokens` with one feature multiplied by `strength` at every position, special tokens
+    /// too, the activation replaced by the SAE's reconstruction: nanochat-SAE's `steer`.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if there is no such SAE or feature.
+    pub fn steer(
+        &self,
+        tokens: &TokenBatch,
+        (hook, feature): (HookPoint, usize),
+        strength: f32,
+    ) -> Result<Run, RuntimeError> {
+        let intervention = Intervention {
+            at: Where::ALL,
+            splice: Splice::Reconstruct,
+            ..Intervention::new(hook, Target::Feature(feature), Op::Multiply(strength))
+        };
+        self.run(tokens, &Plan::new().intervene(intervention))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_model::{gpt, sae};
+
+    const EARLY: HookPoint = HookPoint::ResidPost(0);
+    const LATE: HookPoint = HookPoint::ResidPost(1);
+
+    fn run(plan: Plan) -> Run {
+        let model = InterpretableModel::new(gpt()).with_sae(EARLY, sae(0.0)).unwrap();
+        let model = model.with_sae(LATE, sae(0.0)).unwrap();
+        let tokens = TokenBatch::new(&[vec![3, 1, 4], vec![1, 5, 9]]).unwrap();
+        model.run(&tokens, &plan).unwrap()
+    }
+
+    #[test]
+    fn track_all_tracks_every_sae_and_capture_tracked_goes_with_it() {
+        let run = run(Plan::new().capture_tracked().track_all());
+
+        assert_eq!(run.features.keys().collect::<Vec<_>>(), [&EARLY, &LATE]);
+        let captured: Vec<_> = run.captured.iter().map(|(hook, _)| hook).collect();
+        assert_eq!(captured, [EARLY, LATE]);
+    }
+
+    #[test]
+    fn active_features_keep_rows_and_positions() {
+        let run = run(Plan::new().track(LATE));
+
+        let all = run.active_features(LATE, None).unwrap();
+        let top = run.active_features(LATE, Some(2)).unwrap();
+
+        assert_eq!((all.batch(), all.seq()), (2, 3));
+        assert_eq!(all.iter().count(), 6);
+        for (row, position, pairs) in all.iter() {
+            // The SAE is the identity: its features are the activation's largest numbers.
+            let sparse = run.features[&LATE].row(3 * row + position);
+            assert!(pairs.is_sorted_by(|a, b| a.1 > b.1), "{pairs:?}");
+            let mut by_index = pairs.to_vec();
+            by_index.sort_by_key(|&(index, _)| index);
+            assert_eq!(by_index, sparse.collect::<Vec<_>>());
+            assert_eq!(all.at(row, position), pairs);
+            assert_eq!(top.at(row, position), &pairs[..2]);
+        }
+        assert_ne!(all.at(0, 1), all.at(1, 0));
+    }
+
+    #[test]
+    fn all_active_features_have_each_tracked_hook_point_and_no_other() {
+        let run = run(Plan::new().track(EARLY));
+
+        let all = run.all_active_features(Some(1));
+
+        assert_eq!(all.keys().collect::<Vec<_>>(), [&EARLY]);
+        assert_eq!(all[&EARLY], run.active_features(EARLY, Some(1)).unwrap());
+        let error = run.active_features(LATE, None).unwrap_err();
+        assert!(matches!(error, RuntimeError::NotTracked { hook: LATE, .. }), "{error}");
+    }
+}
