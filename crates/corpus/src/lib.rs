@@ -27,35 +27,17 @@
 //! All of it streams: a corpus may be larger than memory, and of a store one shard is read at a
 //! time. What the activations are used for is others' business.
 
-mod collection;
-mod contained;
-mod context;
+mod activations;
 mod digest;
-mod documents;
 mod error;
-mod json_lines;
-mod lines;
-mod live;
-mod manifest;
-mod origins;
-mod parquet_text;
-mod plain_text;
-mod segments;
-mod source;
-mod special;
-mod store;
+mod text;
 mod tokens;
 
-pub use collection::{Collection, free};
-pub use context::Context;
+pub use activations::{
+    ActivationStore, Collection, HookWidth, InMemory, LiveSegments, Origins, Part, Rows, Segments,
+    Settings, SourceFacts, TextFacts, contexts_in, free, widths,
+};
 pub use digest::{file_sha256, files_sha256, text_sha256};
-pub use documents::{Document, Documents, LONGEST_TEXT};
 pub use error::CorpusError;
-pub use live::{LiveSegments, contexts_in, widths};
-pub use manifest::{HookWidth, Part, Settings, SourceFacts, TextFacts};
-pub use origins::Origins;
-pub use segments::{InMemory, Rows, Segments};
-pub use source::{Corpus, CorpusOptions, Source};
-pub use special::Special;
-pub use store::ActivationStore;
-pub use tokens::{SpoolOptions, Spooled, Tokens};
+pub use text::{Corpus, CorpusOptions, Document, Documents, LONGEST_TEXT, Source};
+pub use tokens::{Context, Special, SpoolOptions, Spooled, Tokens};

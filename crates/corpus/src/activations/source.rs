@@ -1,3 +1,5 @@
+//! Activations in segments, and those that are in memory.
+
 use nanoscope_hooks::HookPoint;
 
 use crate::CorpusError;

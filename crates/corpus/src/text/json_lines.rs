@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 
+use super::lines::Lines;
 use crate::CorpusError;
-use crate::lines::Lines;
 
 /// The texts under one key of each object.
 pub(crate) struct JsonLines {

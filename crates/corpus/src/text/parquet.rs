@@ -10,8 +10,8 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::catch_panic::contained;
 use crate::CorpusError;
-use crate::contained::contained;
 
 /// The texts of a column, a few rows at a time; a row without a text is passed over.
 pub(crate) struct ParquetText {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::json_lines::JsonLines;
+use super::lines::Lines;
+use super::parquet::ParquetText;
+use super::plain_text::{PIECE, PlainText};
+use super::text_file::{Form, Source};
 use crate::CorpusError;
-use crate::json_lines::JsonLines;
-use crate::lines::Lines;
-use crate::parquet_text::ParquetText;
-use crate::plain_text::{PIECE, PlainText};
-use crate::source::{Form, Source};
 
 /// Most bytes of one text that are in memory: of a JSON line, of a parquet row, and of a stretch of
 /// plain text that cannot be divided. What is longer is an error.

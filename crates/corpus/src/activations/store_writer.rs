@@ -11,10 +11,11 @@ use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde::Serialize;
 
+use super::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use super::origins::Origins;
+use super::source::Rows;
+use crate::CorpusError;
 use crate::digest::file_sha256;
-use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
-use crate::origins::Origins;
-use crate::{CorpusError, Rows};
 
 /// A part of an activation store on its way into a folder.
 ///

@@ -10,7 +10,11 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Corpus, CorpusError, LiveSegments, Segments, Special};
+use super::model_activations::LiveSegments;
+use super::source::Segments;
+use crate::CorpusError;
+use crate::text::Corpus;
+use crate::tokens::Special;
 
 /// Everything on which the numbers of an activation store depend, and how they are divided into
 /// shards. Two runs with the same settings write the same shards.

@@ -5,8 +5,10 @@ use std::ops::{ControlFlow, Range};
 use nanoscope_hooks::{HookPoint, Recorder};
 use nanoscope_transformer::{Gpt, TokenBatch};
 
-use crate::origins::Origins;
-use crate::{Context, CorpusError, Rows, Segments, Special, Tokens};
+use super::origins::Origins;
+use super::source::{Rows, Segments};
+use crate::CorpusError;
+use crate::tokens::{Context, Special, Tokens};
 
 /// The activations of a model on a corpus, computed segment by segment.
 ///

@@ -1,10 +1,11 @@
-//! Which files a corpus is.
+//! Which files a corpus is, and their texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::documents::Documents;
+use super::text_file::{Form, Source, form, has_extension};
 use crate::CorpusError;
-use crate::documents::Documents;
 
 /// Texts in files, in a fixed order.
 ///
@@ -39,29 +40,6 @@ impl Default for CorpusOptions {
     fn default() -> Self {
         Self { text_column: "text".to_owned() }
     }
-}
-
-/// One file of a corpus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its name, from the folder on that was given; the same wherever that folder lies.
-    pub name: String,
-    /// Its size as it is, packed if it is packed.
-    pub bytes: u64,
-    pub(crate) form: Form,
-}
-
-/// How a file holds its texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// As they are, `<|endoftext|>` between them.
-    Text { packed: bool },
-    /// A JSON object per line.
-    JsonLines { packed: bool },
-    /// A column of strings.
-    Parquet,
 }
 
 impl Corpus {
@@ -143,22 +121,6 @@ fn add_folder(
         }
     }
     Ok(())
-}
-
-/// How a file of this name holds its texts, if the name says it.
-fn form(path: &Path) -> Option<Form> {
-    let packed = has_extension(path, "gz");
-    let stem = if packed { Path::new(path.file_stem()?) } else { path };
-    match stem.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "txt" | "text" => Some(Form::Text { packed }),
-        "jsonl" | "ndjson" => Some(Form::JsonLines { packed }),
-        "parquet" if !packed => Some(Form::Parquet),
-        _ => None,
-    }
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
 #[cfg(test)]

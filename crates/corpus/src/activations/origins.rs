@@ -1,4 +1,4 @@
-use crate::Context;
+use crate::tokens::Context;
 
 /// Which token each row is of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use nanoscope_tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-use crate::Context;
+use super::context::Context;
 
 /// What becomes of special tokens, such as `<|bos|>`.
 ///

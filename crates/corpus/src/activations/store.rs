@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use nanoscope_checkpoint::{ActivationFile, TensorFile};
 use nanoscope_hooks::HookPoint;
 
-use crate::collection::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
+use super::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use super::origins::Origins;
+use super::source::{Rows, Segments};
+use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
+use crate::CorpusError;
 use crate::digest::file_sha256;
-use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
-use crate::origins::Origins;
-use crate::{CorpusError, Rows, Segments};
 
 /// Activations in a folder of shards, made by one run or by several in parts.
 ///

@@ -2,8 +2,8 @@
 
 use std::mem;
 
+use super::lines::Lines;
 use crate::CorpusError;
-use crate::lines::Lines;
 
 /// What is between two documents of a plain text.
 const MARKER: &str = "<|endoftext|>";

@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use nanoscope_tokenizer::{TokenId, Tokenizer};
 use sha2::{Digest, Sha256};
 
+use super::context::Context;
+use crate::CorpusError;
 use crate::digest::hex;
-use crate::{Context, Corpus, CorpusError};
+use crate::text::Corpus;
 
 /// The tokens of a corpus, cut into contexts.
 ///
