@@ -7,9 +7,9 @@ use nanoscope_transformer::TokenBatch;
 
 use crate::batches::batches;
 use crate::losses::{Changed, Losses, losses};
+use crate::metrics::{FEATURE_METRICS, Group, METRICS, Metric};
 use crate::pass::{Batch, rows, spliced};
 use crate::sums::{Counted, Sums};
-use crate::table::{FEATURE_METRICS, Group, METRICS, Metric};
 use crate::{EvaluateError, Subject};
 
 /// What an evaluation leaves to choose.

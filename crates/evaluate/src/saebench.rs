@@ -5,7 +5,7 @@ use nanoscope_corpus::Special;
 use nanoscope_sae::{Architecture, Normalization};
 use serde_json::{Map, Value, json};
 
-use crate::table::{FEATURE_METRICS, Group};
+use crate::metrics::{FEATURE_METRICS, Group};
 use crate::{Evaluation, Options, Subject};
 
 /// What a result says of the run that made it.

@@ -3,10 +3,10 @@ use nanoscope_sae::SparseFeatures;
 
 use crate::geometry::Geometry;
 use crate::mean::Mean;
+use crate::nanochat_sae::{self, Reference};
 use crate::reconstruction::Reconstruction;
-use crate::reference::{self, Reference};
 use crate::sparsity::{Sparsity, kept};
-use crate::subject::Subject;
+use crate::target::Subject;
 
 /// All that is summed up for one SAE.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl Sums {
             kl_ablation: mean,
             reconstruction: Reconstruction::new(config.d_out()),
             sparsity: Sparsity::new(config.d_sae()),
-            reference: Reference::new(config.d_out(), reference::ROWS),
+            reference: Reference::new(config.d_out(), nanochat_sae::ROWS),
             geometry: Geometry::of(subject.sae()),
         }
     }
