@@ -6,7 +6,7 @@ use rand_distr::weighted::WeightedIndex;
 
 use crate::adam::Adam;
 use crate::parameters::{Parameters, Part, download, upload};
-use crate::vector::square;
+use crate::simd::square;
 
 /// A resampled encoder row has this part of the others' mean norm (Bricken et al. 2023).
 const ENCODER_NORM: f32 = 0.2;

@@ -7,7 +7,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::parameters::{Parameters, Part, download, upload};
 use crate::recipe::{BDecInit, Method, Recipe};
-use crate::vector::square;
+use crate::simd::square;
 
 /// Activations that the geometric median is taken of.
 const MEDIAN_ROWS: usize = 4096;

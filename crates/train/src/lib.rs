@@ -34,27 +34,27 @@
 //! (`nanoscope_sae`), and what is shown of a training (the command line) are others' business.
 
 mod adam;
-mod dead;
+mod dead_features;
 mod dense_pass;
 mod error;
 #[cfg(test)]
 mod finite_differences;
 mod inference;
 mod init;
-mod mix;
+mod mixer;
 mod parameters;
 mod pass;
 mod recipe;
 mod run;
 mod schedule;
 mod select;
+mod simd;
 mod snapshot;
 mod sparse_pass;
 mod trainer;
-mod vector;
 
 pub use error::TrainError;
-pub use mix::Mixer;
+pub use mixer::Mixer;
 pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
 pub use run::{
     ActivationSegments, ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig,

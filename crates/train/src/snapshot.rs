@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::adam::Adam;
-use crate::dead::Fired;
+use crate::dead_features::Fired;
 use crate::parameters::{Parameters, Part};
 use crate::recipe::{Method, Recipe};
 use crate::{TrainError, Trainer};

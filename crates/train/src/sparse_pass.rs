@@ -12,7 +12,7 @@ use crate::parameters::{Parameters, Part, download, upload};
 use crate::pass::{Losses, Pass};
 use crate::recipe::AuxK;
 use crate::select;
-use crate::vector::{add_scaled, dot, square};
+use crate::simd::{add_scaled, dot, square};
 
 /// How features are selected.
 #[derive(Debug, Clone, Copy)]

@@ -6,13 +6,13 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
-use crate::dead::{Fired, resample};
+use crate::dead_features::{Fired, resample};
 use crate::dense_pass::Dense;
 use crate::parameters::{Parameters, Part};
 use crate::pass::Pass;
 use crate::recipe::{Method, Recipe};
+use crate::simd::square;
 use crate::sparse_pass::{Keep, Selected};
-use crate::vector::square;
 use crate::{TrainError, inference, init};
 
 /// How fast batch-top-k's threshold follows the batches' smallest kept values, as in SAELens.
