@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::{
-    ActivationStore, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
-    SpoolOptions, Tokens, contexts_in, widths,
+    ActivationSegments, ActivationStore, Corpus, CorpusError, CorpusOptions, LiveSegments,
+    Segments, Special, SpoolOptions, Tokens, contexts_in, widths,
 };
-use nanoscope_train::{ActivationSegments, RunConfig};
+use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
 use crate::load::Loaded;

@@ -261,6 +261,16 @@ pub enum CorpusError {
         /// Those that there are.
         found: Vec<String>,
     },
+    /// An activation file that cannot be.
+    #[error("{} [{tensor}] has no rows of activations: its shape is {shape:?}", path.display())]
+    NoActivations {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
     /// A number of a token, document, context or position is none.
     #[error("`{tensor}` of {} has {found}, which is no number of a thing", path.display())]
     NoIndex {

@@ -34,8 +34,8 @@ mod text;
 mod tokens;
 
 pub use activations::{
-    ActivationStore, Collection, HookWidth, InMemory, LiveSegments, Origins, Part, Rows, Segments,
-    Settings, SourceFacts, TextFacts, contexts_in, free, widths,
+    ActivationSegments, ActivationStore, Collection, HookWidth, InMemory, LiveSegments, Origins,
+    Part, Rows, Segments, Settings, SourceFacts, TextFacts, contexts_in, free, widths,
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;

@@ -57,8 +57,8 @@ pub use error::TrainError;
 pub use mixer::Mixer;
 pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
 pub use run::{
-    ActivationSegments, ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig,
-    RunDraft, RunError, RunFolder, Settings, Source, Validation, widths,
+    ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig, RunDraft, RunError,
+    RunFolder, Settings, Source, Validation, widths,
 };
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};

@@ -1,5 +1,6 @@
 //! Activations in segments: of a model as it runs, of a store on disk, of one file, in memory.
 
+mod file_activations;
 mod manifest;
 mod model_activations;
 mod origins;
@@ -7,6 +8,7 @@ mod source;
 mod store;
 mod store_writer;
 
+pub use file_activations::ActivationSegments;
 pub use manifest::{HookWidth, Part, Settings, SourceFacts, TextFacts};
 pub use model_activations::{LiveSegments, contexts_in, widths};
 pub use origins::Origins;

@@ -1,6 +1,5 @@
 //! Everything around the training step: configuration, folder, checkpoints, evaluation, curves.
 
-mod activation_segments;
 mod checkpoints;
 mod config;
 mod config_error;
@@ -15,7 +14,6 @@ mod save_saes;
 mod training_run;
 mod validate;
 
-pub use activation_segments::ActivationSegments;
 pub use config::{HoldOut, RunConfig, Settings, Source};
 pub use config_error::ConfigError;
 pub use draft::{Difference, RunDraft};

@@ -1,20 +1,20 @@
 //! A file of activations as segments.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{ActivationFile, CheckpointError, TensorFile};
-use nanoscope_corpus::{CorpusError, Rows, Segments};
 use nanoscope_hooks::HookPoint;
 
-use super::run_error::RunError;
+use super::source::{Rows, Segments};
+use crate::CorpusError;
 
 /// Activations at one hook point that lie in a file, of which one segment at a time is in memory
 /// (of a `.pt` file all of it).
 #[derive(Debug)]
 pub struct ActivationSegments {
     file: ActivationFile,
-    path: std::path::PathBuf,
+    path: PathBuf,
     point: [(HookPoint, usize); 1],
     rows_per_segment: usize,
 }
@@ -29,12 +29,12 @@ impl ActivationSegments {
     /// [`HookPoint::Z`] `[…, heads, d_head]`; which one, if there are several, says `tensor`.
     ///
     /// # Errors
-    /// [`RunError::NoActivations`], [`RunError::File`].
-    pub fn open(path: &Path, tensor: Option<&str>, hook: HookPoint) -> Result<Self, RunError> {
+    /// [`CorpusError::NoActivations`], [`CorpusError::Checkpoint`].
+    pub fn open(path: &Path, tensor: Option<&str>, hook: HookPoint) -> Result<Self, CorpusError> {
         let (tensor, shape) = shape(path, tensor)?;
         let together = if matches!(hook, HookPoint::Z(_)) && shape.len() > 2 { 2 } else { 1 };
         let width: usize = shape.iter().rev().take(together).product();
-        let none = || RunError::NoActivations {
+        let none = || CorpusError::NoActivations {
             path: path.to_owned(),
             tensor: tensor.clone(),
             shape: shape.clone(),
