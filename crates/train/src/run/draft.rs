@@ -1,7 +1,5 @@
 //! What files and flags say of a run, before it is known how wide its activations are.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +7,9 @@ use toml::{Table, Value};
 
 use super::config::{RunConfig, check_recipe};
 use super::config_error::ConfigError;
-use super::keys::{self, KEYS};
+use super::config_toml::{Width, write};
+use super::keys::{self, ARCHITECTURE};
+use super::values::{self, Values};
 
 /// What has been said of a run's configuration, by key. Later words override earlier ones.
 ///
@@ -27,25 +27,7 @@ use super::keys::{self, KEYS};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunDraft {
-    said: BTreeMap<&'static str, Value>,
-}
-
-/// A key that two configurations do not have the same value for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Difference {
-    /// The key.
-    pub key: &'static str,
-    /// Its value in the one that was there before, as TOML.
-    pub was: Option<String>,
-    /// Its value in the other.
-    pub is: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
-        write!(f, "`{}` was {} and is {}", self.key, word(&self.was), word(&self.is))
-    }
+    values: Values,
 }
 
 /// Features per number of an activation, where nothing is said. nanochat-SAE: 8.
@@ -65,7 +47,6 @@ const EXCLUSIVE: [&[&str]; 3] = [
     &["recipe.d-sae", "recipe.expansion"],
     &["recipe.steps", "recipe.tokens"],
 ];
-const ARCHITECTURE: &str = "recipe.method.architecture";
 const ARCHITECTURES: [&str; 6] =
     ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
 /// Keys with paths, which are kept in absolute form so that a run goes on from any folder.
@@ -95,9 +76,7 @@ impl RunDraft {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let mut draft = Self::default();
-        flatten("", table, &mut |path, value| draft.put(path, value))?;
-        Ok(draft)
+        Ok(Self { values: values::from_table(table)? })
     }
 
     /// Says that the value of `key` is `value`, in place of what was said of it and of what it
@@ -106,26 +85,17 @@ impl RunDraft {
     /// # Errors
     /// [`ConfigError::UnknownKey`].
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
-        self.put(key, value.into())?;
+        values::put(&mut self.values, key, value.into())?;
         for group in EXCLUSIVE {
             if group.contains(&key) {
-                self.said.retain(|said, _| *said == key || !group.contains(said));
+                self.values.retain(|other, _| *other == key || !group.contains(other));
             }
         }
         if key == ARCHITECTURE
             && let Ok(architecture) = self.architecture()
         {
-            self.said.retain(|said, _| is_for(said, &architecture));
+            self.values.retain(|other, _| keys::is_for(other, &architecture));
         }
-        Ok(())
-    }
-
-    fn put(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
-        let key = keys::find(path).ok_or_else(|| ConfigError::UnknownKey {
-            key: path.chars().take(200).collect(),
-            nearest: keys::nearest(path),
-        })?;
-        self.said.insert(key.path, value);
         Ok(())
     }
 
@@ -134,7 +104,7 @@ impl RunDraft {
     /// # Errors
     /// [`ConfigError::Value`] if it is no path.
     pub fn out(&self) -> Result<Option<PathBuf>, ConfigError> {
-        match self.said.get("out") {
+        match self.values.get("out") {
             None => Ok(None),
             Some(Value::String(path)) => Ok(Some(path.into())),
             Some(other) => Err(wrong_kind("out", other, "a string")),
@@ -159,7 +129,7 @@ impl RunDraft {
     pub fn resolve(&self, widths: &[usize]) -> Result<RunConfig, ConfigError> {
         let narrow = widths.iter().copied().min().unwrap_or(1);
         let wide = widths.iter().copied().max().unwrap_or(1);
-        if narrow != wide && !self.said.contains_key("recipe.d-sae") {
+        if narrow != wide && !self.values.contains_key("recipe.d-sae") {
             return Err(ConfigError::Widths { narrow, wide });
         }
         let config = self.resolve_with(|expansion| narrow.saturating_mul(expansion), false)?;
@@ -173,14 +143,14 @@ impl RunDraft {
         any_width: bool,
     ) -> Result<RunConfig, ConfigError> {
         let architecture = self.architecture()?;
-        let mut all = self.said.clone();
+        let mut all = self.values.clone();
         all.remove("out");
-        if let Some(&key) = all.keys().find(|key| !is_for(key, &architecture)) {
+        if let Some(&key) = all.keys().find(|key| !keys::is_for(key, &architecture)) {
             let only = keys::find(key).map_or(String::new(), |key| key.only.join(", "));
             return Err(ConfigError::OtherArchitecture { key, architecture, only });
         }
         for (key, value) in DEFAULTS {
-            if is_for(key, &architecture) {
+            if keys::is_for(key, &architecture) {
                 all.entry(key).or_insert_with(|| value.parse().expect("defaults are TOML"));
             }
         }
@@ -206,13 +176,13 @@ impl RunDraft {
         }
         if any_width
             && let Some(groups) = all.get("recipe.method.groups")
-            && !self.said.contains_key("recipe.d-sae")
+            && !self.values.contains_key("recipe.d-sae")
             && let Some(last) = groups.as_array().and_then(|groups| groups.last())
         {
             all.insert("recipe.d-sae", last.clone());
         }
         let config: RunConfig =
-            serde_path_to_error::deserialize(unflatten(all)).map_err(|error| {
+            serde_path_to_error::deserialize(values::to_table(all)).map_err(|error| {
                 let key = error.path().to_string();
                 // The parser's text ends with a line of its own.
                 let reason = error.into_inner().to_string().trim_end().to_owned();
@@ -223,7 +193,7 @@ impl RunDraft {
     }
 
     fn architecture(&self) -> Result<String, ConfigError> {
-        match self.said.get(ARCHITECTURE) {
+        match self.values.get(ARCHITECTURE) {
             None => Ok("top-k".to_owned()),
             Some(Value::String(name)) if ARCHITECTURES.contains(&name.as_str()) => Ok(name.clone()),
             Some(other) => {
@@ -247,145 +217,37 @@ impl RunDraft {
             ("out", "runs/a".into()),
         ];
         let other_source =
-            ["source.store", "source.activations"].iter().any(|key| whole.said.contains_key(key));
+            ["source.store", "source.activations"].iter().any(|key| whole.values.contains_key(key));
         for (key, value) in examples {
             if key != "source.text" || !other_source {
-                whole.said.entry(key).or_insert(value);
+                whole.values.entry(key).or_insert(value);
             }
         }
-        let mut said = flat(&whole.check()?);
-        for (key, value) in &whole.said {
-            said.insert(key, value.clone());
+        let mut values = values::from_config(&whole.check()?);
+        for (key, value) in &whole.values {
+            values.insert(key, value.clone());
         }
         for (key, other, default) in [
             ("recipe.d-sae", "recipe.expansion", EXPANSION as i64),
             ("recipe.steps", "recipe.tokens", TOKENS as i64),
         ] {
-            if !whole.said.contains_key(key) {
-                said.remove(key);
-                said.entry(other).or_insert(default.into());
+            if !whole.values.contains_key(key) {
+                values.remove(key);
+                values.entry(other).or_insert(default.into());
             }
         }
-        Ok(write(&said, &whole.architecture()?, Width::Commented))
+        Ok(write(&values, &whole.architecture()?, Width::Commented))
     }
-}
-
-impl RunConfig {
-    /// This configuration as a TOML file that [`RunDraft::read`] reads.
-    pub fn to_toml(&self) -> String {
-        let said = flat(self);
-        let architecture =
-            said[ARCHITECTURE].as_str().expect("an architecture is a name").to_owned();
-        write(&said, &architecture, Width::Bare)
-    }
-
-    /// The keys for which this configuration differs from the one that was there `before`.
-    pub fn differences(&self, before: &Self) -> Vec<Difference> {
-        let (was, is) = (flat(before), flat(self));
-        let text = |value: Option<&Value>| value.map(ToString::to_string);
-        KEYS.iter()
-            .filter(|key| was.get(key.path) != is.get(key.path))
-            .map(|key| Difference {
-                key: key.path,
-                was: text(was.get(key.path)),
-                is: text(is.get(key.path)),
-            })
-            .collect()
-    }
-}
-
-/// Whether a written file has keys without a value too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Width {
-    Bare,
-    Commented,
-}
-
-fn write(said: &BTreeMap<&'static str, Value>, architecture: &str, width: Width) -> String {
-    let mut text = String::new();
-    let mut table = "";
-    for key in KEYS {
-        if !is_for(key.path, architecture) {
-            continue;
-        }
-        let value = said.get(key.path);
-        if value.is_none() && width == Width::Bare {
-            continue;
-        }
-        let (of, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
-        if of != table {
-            let _ = write!(text, "\n[{of}]\n");
-            table = of;
-        }
-        for line in key.meaning.lines() {
-            let _ = writeln!(text, "# {line}");
-        }
-        let _ = match value {
-            Some(value) => writeln!(text, "{name} = {value}"),
-            None => writeln!(text, "# {name} ="),
-        };
-    }
-    text
-}
-
-/// A configuration's values by key.
-fn flat(config: &RunConfig) -> BTreeMap<&'static str, Value> {
-    let table = Table::try_from(config).expect("numbers, names and paths make TOML");
-    let mut draft = RunDraft::default();
-    flatten("", table, &mut |path, value| draft.put(path, value)).expect("every field has its key");
-    draft.said
-}
-
-fn flatten(
-    prefix: &str,
-    table: Table,
-    put: &mut dyn FnMut(&str, Value) -> Result<(), ConfigError>,
-) -> Result<(), ConfigError> {
-    for (name, value) in table {
-        let path = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Table(inner) if keys::find(&path).is_none() => flatten(&path, inner, put)?,
-            value => put(&path, value)?,
-        }
-    }
-    Ok(())
-}
-
-fn unflatten(said: BTreeMap<&'static str, Value>) -> Table {
-    let mut root = Table::new();
-    // A table that nothing is said of has its defaults; the source's must be there to be looked at.
-    root.insert("source".to_owned(), Table::new().into());
-    for (path, value) in said {
-        let mut table = &mut root;
-        let mut names = path.split('.').peekable();
-        while let Some(name) = names.next() {
-            if names.peek().is_none() {
-                table.insert(name.to_owned(), value);
-                break;
-            }
-            let inner = table.entry(name.to_owned()).or_insert_with(|| Table::new().into());
-            table = inner.as_table_mut().expect("no key is another's table");
-        }
-    }
-    if !root.contains_key("hooks") {
-        root.insert("hooks".to_owned(), Value::Array(Vec::new()));
-    }
-    root
-}
-
-fn is_for(key: &str, architecture: &str) -> bool {
-    let only = keys::find(key).map_or(&[][..], |key| key.only);
-    only.is_empty() || only.contains(&architecture)
 }
 
 /// The value of `other`, which is in place of `one`, taken out.
 fn exclusive(
-    said: &mut BTreeMap<&'static str, Value>,
+    values: &mut Values,
     one: &'static str,
     other: &'static str,
 ) -> Result<Option<Value>, ConfigError> {
-    let value = said.remove(other);
-    if value.is_some() && said.contains_key(one) {
+    let value = values.remove(other);
+    if value.is_some() && values.contains_key(one) {
         return Err(ConfigError::Both { one, other });
     }
     Ok(value)
@@ -423,6 +285,7 @@ fn absolute(value: &mut Value) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::keys::KEYS;
     use super::*;
 
     #[test]

@@ -1,5 +1,8 @@
 //! Every key that a run's configuration may have, in the order in which it is written.
 
+/// The key that says which other keys there are.
+pub(crate) const ARCHITECTURE: &str = "recipe.method.architecture";
+
 /// Architectures that keep a number of features.
 const K: &[&str] = &["top-k", "batch-top-k", "matryoshka"];
 /// Architectures whose features are priced by their size.
@@ -28,6 +31,12 @@ const fn of(only: &'static [&'static str], path: &'static str, meaning: &'static
 /// The key at `path`.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
+}
+
+/// Whether the key at `path` means something for `architecture`.
+pub(crate) fn is_for(path: &str, architecture: &str) -> bool {
+    let only = find(path).map_or(&[][..], |key| key.only);
+    only.is_empty() || only.contains(&architecture)
 }
 
 /// The known key most like `path`.

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod config;
 mod config_error;
+mod config_toml;
 mod curves;
 mod draft;
 mod folder;
@@ -13,10 +14,11 @@ mod run_error;
 mod save_saes;
 mod training_run;
 mod validate;
+mod values;
 
 pub use config::{HoldOut, RunConfig, Settings, Source};
-pub use config_error::ConfigError;
-pub use draft::{Difference, RunDraft};
+pub use config_error::{ConfigError, Difference};
+pub use draft::RunDraft;
 pub use folder::RunFolder;
 pub use held_out::widths;
 pub use run_error::RunError;
