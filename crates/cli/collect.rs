@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    Collection, Corpus, CorpusError, CorpusOptions, LiveSegments, Part, Segments, Settings,
-    Special, SpoolOptions, Tokens, contexts_in, files_sha256, free, text_sha256, widths,
+    ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
+    SpoolOptions, StorePart, StoreSettings, Tokens, contexts_in, files_sha256, free_space,
+    text_sha256, widths,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
@@ -51,9 +52,9 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
-    let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
-    let part = args.shard.unwrap_or(Part::WHOLE);
-    let collection = Collection::begin(&args.out, part, settings)?;
+    let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
+    let part = args.shard.unwrap_or(StorePart::WHOLE);
+    let collection = ActivationStoreWriter::open(&args.out, part, settings)?;
     Run { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
@@ -101,8 +102,8 @@ fn go_on(interrupted: &AtomicBool) -> ControlFlow<()> {
 struct Run<'a> {
     args: &'a CollectArgs,
     live: LiveSegments,
-    collection: Collection,
-    part: Part,
+    collection: ActivationStoreWriter,
+    part: StorePart,
     interrupted: &'a AtomicBool,
 }
 
@@ -119,7 +120,7 @@ impl Run<'_> {
             "{rows} rows in {} shards: {} to write, {} free",
             missing.len(),
             size(needed),
-            size(free(&self.args.out)?),
+            size(free_space(&self.args.out)?),
         ));
         self.collection.check_room(needed)?;
 

@@ -3,7 +3,9 @@
 use std::fs;
 
 use nanoscope_checkpoint::WeightDtype;
-use nanoscope_corpus::{ActivationStore, Collection, Part, Segments, Settings};
+use nanoscope_corpus::{
+    ActivationStore, ActivationStoreWriter, Segments, StorePart, StoreSettings,
+};
 
 use crate::{Bench, failure, stderr};
 
@@ -104,17 +106,25 @@ fn a_manifest_that_cannot_be_is_refused() {
 fn a_run_that_makes_nothing_leaves_nothing_that_others_must_agree_with() {
     let bench = Bench::new(4);
     bench.collect("f32", &[]);
-    let settings = |dtype| Settings {
+    let settings = |dtype| StoreSettings {
         dtype,
         ..ActivationStore::open(&bench.path("f32")).unwrap().settings().clone()
     };
 
-    let full = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::F32));
+    let full = ActivationStoreWriter::open(
+        &bench.path("out"),
+        StorePart::WHOLE,
+        settings(WeightDtype::F32),
+    );
     let error = full.unwrap().check_room(1 << 60).unwrap_err().to_string();
 
     assert!(error.contains("needs 1152921504606846976 bytes (1152921504.61 GB), and "), "{error}");
     assert!(bench.files("out").is_empty(), "{:?}", bench.files("out").keys());
-    let half = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::BF16));
+    let half = ActivationStoreWriter::open(
+        &bench.path("out"),
+        StorePart::WHOLE,
+        settings(WeightDtype::BF16),
+    );
     half.unwrap().check_room(1).unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! Text into tokens, tokens into activations: corpora, contexts, activation stores.
 //!
 //! A [`Corpus`] is files of text, [`Tokens`] are its tokens in contexts of equal length, and
-//! [`LiveSegments`] a model's activations on them as they are asked for. A [`Collection`] writes
+//! [`LiveSegments`] a model's activations on them as they are asked for. A [`ActivationStoreWriter`] writes
 //! these to a folder, which an [`ActivationStore`] reads. Both are [`Segments`], so that training on
 //! the one is training on the other.
 //!
@@ -34,8 +34,9 @@ mod text;
 mod tokens;
 
 pub use activations::{
-    ActivationSegments, ActivationStore, Collection, HookWidth, InMemory, LiveSegments, Origins,
-    Part, Rows, Segments, Settings, SourceFacts, TextFacts, contexts_in, free, widths,
+    ActivationSegments, ActivationStore, ActivationStoreWriter, HookWidth, InMemory, LiveSegments,
+    Origins, Rows, Segments, StorePart, StoreSettings, TextFileInfo, TextInfo, contexts_in,
+    free_space, widths,
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;

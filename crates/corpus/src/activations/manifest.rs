@@ -20,7 +20,7 @@ use crate::tokens::Special;
 /// shards. Two runs with the same settings write the same shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct StoreSettings {
     /// The model's files, [`files_sha256`](crate::files_sha256) of them.
     pub model_sha256: String,
     /// The era whose function the model computes, such as `E3`.
@@ -39,7 +39,7 @@ pub struct Settings {
     /// Whether special tokens have rows.
     pub special_tokens: Special,
     /// The corpus.
-    pub text: TextFacts,
+    pub text: TextInfo,
     /// Rows of all shards.
     pub rows: u64,
     /// How many shards there are.
@@ -59,9 +59,9 @@ pub struct HookWidth {
 /// A corpus as a store's manifest has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TextFacts {
+pub struct TextInfo {
     /// The files, in the order in which they are read.
-    pub sources: Vec<SourceFacts>,
+    pub sources: Vec<TextFileInfo>,
     /// [`Tokens::sha256`](crate::Tokens::sha256).
     pub tokens_sha256: String,
     /// Tokens, those at the end that fill no context included.
@@ -75,7 +75,7 @@ pub struct TextFacts {
 /// A file of a corpus as a store's manifest has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SourceFacts {
+pub struct TextFileInfo {
     /// [`Source::name`](crate::Source::name).
     pub name: String,
     /// Its size, packed as it is.
@@ -85,7 +85,7 @@ pub struct SourceFacts {
 /// One machine's share of a store: shard `s` belongs to part `s` mod `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct StorePart {
     /// Which part, from 0.
     pub index: u64,
     /// How many parts there are.
@@ -108,8 +108,8 @@ pub(crate) struct ShardEntry {
 pub(crate) struct Manifest {
     pub(crate) format: String,
     pub(crate) version: u32,
-    pub(crate) part: Part,
-    pub(crate) settings: Settings,
+    pub(crate) part: StorePart,
+    pub(crate) settings: StoreSettings,
     pub(crate) shards: Vec<ShardEntry>,
 }
 
@@ -119,7 +119,7 @@ const VERSION: u32 = 1;
 /// Most bytes of a manifest; one of a million shards has 130 million.
 const MOST_BYTES: u64 = 1 << 28;
 
-impl Settings {
+impl StoreSettings {
     /// The settings of a store of `live`'s activations.
     pub fn new(
         live: &LiveSegments,
@@ -133,7 +133,7 @@ impl Settings {
             |&(point, width): &(HookPoint, usize)| HookWidth { name: point.to_string(), width };
         let tokens = live.tokens();
         let sources = corpus.sources().iter();
-        let sources = sources.map(|s| SourceFacts { name: s.name.clone(), bytes: s.bytes });
+        let sources = sources.map(|s| TextFileInfo { name: s.name.clone(), bytes: s.bytes });
         Self {
             model_sha256,
             model_era,
@@ -143,7 +143,7 @@ impl Settings {
             context_length: tokens.context_len(),
             contexts_per_shard: live.contexts_per_segment(),
             special_tokens: live.special(),
-            text: TextFacts {
+            text: TextInfo {
                 sources: sources.collect(),
                 tokens_sha256: tokens.sha256().to_owned(),
                 tokens: tokens.len(),
@@ -196,7 +196,7 @@ fn short(value: &Value) -> String {
     text.chars().take(SHOWN).chain(['…']).collect()
 }
 
-impl Part {
+impl StorePart {
     /// The only part of a store that is made by one run.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
@@ -245,13 +245,13 @@ pub(crate) enum Kind {
 }
 
 /// A part as it is written, `2/8`, the first one being `0/8`.
-impl fmt::Display for Part {
+impl fmt::Display for StorePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.of)
     }
 }
 
-impl FromStr for Part {
+impl FromStr for StorePart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -267,7 +267,7 @@ impl FromStr for Part {
 }
 
 impl Manifest {
-    pub(crate) fn new(part: Part, settings: Settings, shards: Vec<ShardEntry>) -> Self {
+    pub(crate) fn new(part: StorePart, settings: StoreSettings, shards: Vec<ShardEntry>) -> Self {
         Self { format: FORMAT.to_owned(), version: VERSION, part, settings, shards }
     }
 
@@ -310,7 +310,7 @@ impl Manifest {
                 self.format, self.version
             ));
         }
-        let Part { index, of } = self.part;
+        let StorePart { index, of } = self.part;
         if index >= of {
             return wrong(format!("part {index} of {of} parts"));
         }
@@ -330,7 +330,7 @@ impl Manifest {
     pub(crate) fn agrees(
         &self,
         path: &Path,
-        settings: &Settings,
+        settings: &StoreSettings,
         of: u64,
     ) -> Result<(), CorpusError> {
         let mut differences = settings.differences(&self.settings);
@@ -389,10 +389,10 @@ mod tests {
 
     #[test]
     fn a_part_reads_back_as_it_is_written_and_others_are_refused() {
-        let part = Part { index: 2, of: 8 };
+        let part = StorePart { index: 2, of: 8 };
         assert_eq!(part.to_string().parse(), Ok(part));
         assert_eq!(part.manifest_name(), "manifest-2-of-8.json");
-        assert_eq!(Part::WHOLE.manifest_name(), "manifest.json");
+        assert_eq!(StorePart::WHOLE.manifest_name(), "manifest.json");
 
         for (text, error) in [
             ("8/8", "the parts of 8 are 0/8 to 7/8"),
@@ -400,14 +400,14 @@ mod tests {
             ("-1/2", "it is not of the form INDEX/PARTS, such as 0/8"),
             ("2", "it is not of the form INDEX/PARTS, such as 0/8"),
         ] {
-            assert_eq!(text.parse::<Part>().unwrap_err(), error, "{text}");
+            assert_eq!(text.parse::<StorePart>().unwrap_err(), error, "{text}");
         }
     }
 
     #[test]
     fn each_shard_belongs_to_one_part() {
         for shard in 0..20 {
-            let owners = (0..8).filter(|&index| Part { index, of: 8 }.has(shard));
+            let owners = (0..8).filter(|&index| StorePart { index, of: 8 }.has(shard));
             assert_eq!(owners.count(), 1, "{shard}");
         }
     }

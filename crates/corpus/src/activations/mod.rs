@@ -9,9 +9,9 @@ mod store;
 mod store_writer;
 
 pub use file_activations::ActivationSegments;
-pub use manifest::{HookWidth, Part, Settings, SourceFacts, TextFacts};
+pub use manifest::{HookWidth, StorePart, StoreSettings, TextFileInfo, TextInfo};
 pub use model_activations::{LiveSegments, contexts_in, widths};
 pub use origins::Origins;
 pub use source::{InMemory, Rows, Segments};
 pub use store::ActivationStore;
-pub use store_writer::{Collection, free};
+pub use store_writer::{ActivationStoreWriter, free_space};

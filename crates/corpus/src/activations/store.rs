@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use nanoscope_checkpoint::{ActivationFile, TensorFile};
 use nanoscope_hooks::HookPoint;
 
-use super::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use super::manifest::{
+    Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
+};
 use super::origins::Origins;
 use super::source::{Rows, Segments};
 use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
@@ -21,7 +23,7 @@ use crate::digest::file_sha256;
 #[derive(Debug)]
 pub struct ActivationStore {
     dir: PathBuf,
-    settings: Settings,
+    settings: StoreSettings,
     shards: Vec<ShardEntry>,
     points: Vec<(HookPoint, usize)>,
     verified: Vec<bool>,
@@ -62,7 +64,7 @@ impl ActivationStore {
         if of != found.len() as u64 {
             let is_there = |index: &u64| found.iter().any(|(_, m)| m.part.index == *index);
             let missing = (0..of).filter(|index| !is_there(index)).take(MOST_MISSING);
-            let names = missing.map(|index| Part { index, of }.manifest_name());
+            let names = missing.map(|index| StorePart { index, of }.manifest_name());
             return Err(incomplete(dir, names.collect()));
         }
         let manifest = found[0].0.clone();
@@ -106,7 +108,7 @@ impl ActivationStore {
     }
 
     /// What the activations are of.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &StoreSettings {
         &self.settings
     }
 
@@ -170,7 +172,7 @@ fn incomplete(dir: &Path, missing: Vec<String>) -> CorpusError {
     CorpusError::Incomplete { path: dir.to_owned(), missing }
 }
 
-fn points(settings: &Settings) -> Result<Vec<(HookPoint, usize)>, String> {
+fn points(settings: &StoreSettings) -> Result<Vec<(HookPoint, usize)>, String> {
     let mut points: Vec<(HookPoint, usize)> = Vec::new();
     for hook in &settings.hooks {
         let point: HookPoint = hook.name.parse().map_err(|error| format!("{error}"))?;
@@ -183,7 +185,7 @@ fn points(settings: &Settings) -> Result<Vec<(HookPoint, usize)>, String> {
 }
 
 /// Checks that a shard is as large as its manifest says, and that it can have its rows.
-fn check_size(dir: &Path, entry: &ShardEntry, settings: &Settings) -> Result<(), CorpusError> {
+fn check_size(dir: &Path, entry: &ShardEntry, settings: &StoreSettings) -> Result<(), CorpusError> {
     let path = shard_path(dir, entry.shard);
     let found = match fs::metadata(&path) {
         Ok(file) => file.len(),

@@ -11,7 +11,9 @@ use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde::Serialize;
 
-use super::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
+use super::manifest::{
+    Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
+};
 use super::origins::Origins;
 use super::source::Rows;
 use crate::CorpusError;
@@ -23,22 +25,22 @@ use crate::digest::file_sha256;
 /// so. A run that is killed leaves these, and the next one makes what is missing. Parts on other
 /// machines may write to the same folder at the same time.
 #[derive(Debug)]
-pub struct Collection {
+pub struct ActivationStoreWriter {
     dir: PathBuf,
-    part: Part,
-    settings: Settings,
+    part: StorePart,
+    settings: StoreSettings,
     journal: Journal,
     done: BTreeMap<u64, ShardEntry>,
 }
 
-impl Collection {
+impl ActivationStoreWriter {
     /// Begins part `part` of a store in `dir`, which is made if needed, or goes on with it.
     ///
     /// # Errors
     /// [`CorpusError::Differs`] if what is there is of another model, tokenizer or text, or was
     /// made with other settings; [`CorpusError::Busy`] if another run is writing this part;
     /// [`CorpusError::Manifest`], [`CorpusError::Io`].
-    pub fn begin(dir: &Path, part: Part, settings: Settings) -> Result<Self, CorpusError> {
+    pub fn open(dir: &Path, part: StorePart, settings: StoreSettings) -> Result<Self, CorpusError> {
         fs::create_dir_all(dir).map_err(|source| CorpusError::io(dir, source))?;
         let mut journal = Journal::lock(dir.join(part.journal_name()))?;
         let mut done = BTreeMap::new();
@@ -71,7 +73,7 @@ impl Collection {
     }
 
     /// The store's settings.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &StoreSettings {
         &self.settings
     }
 
@@ -90,7 +92,7 @@ impl Collection {
     /// # Errors
     /// [`CorpusError::NoRoom`]; [`CorpusError::Io`] if the file system does not say.
     pub fn check_room(&self, needed: u64) -> Result<(), CorpusError> {
-        let free = free(&self.dir)?;
+        let free = free_space(&self.dir)?;
         if needed > free {
             return Err(CorpusError::NoRoom { path: self.dir.clone(), needed, free });
         }
@@ -221,7 +223,7 @@ pub(crate) const POSITIONS: &str = "positions";
 ///
 /// # Errors
 /// [`CorpusError::Io`].
-pub fn free(dir: &Path) -> Result<u64, CorpusError> {
+pub fn free_space(dir: &Path) -> Result<u64, CorpusError> {
     fs4::available_space(dir).map_err(|source| CorpusError::io(dir, source))
 }
 
