@@ -9,9 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
-    SpoolOptions, StorePart, StoreSettings, Tokens, contexts_in, files_sha256, free_space,
-    text_sha256, widths,
+    ActivationSource, ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations,
+    Special, SpoolOptions, StorePart, StoreSettings, Tokens, contexts_within, files_sha256,
+    free_space, hook_widths, text_sha256,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
@@ -30,7 +30,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let gpt = loaded.model.gpt();
     let mut hooks = args.hook.clone();
     hooks.sort();
-    let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
+    let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
     let interrupted = watch_for_signals()?;
@@ -43,10 +43,10 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
-        None => contexts_in(SHARD_BYTES, context_len, width),
+        None => contexts_within(SHARD_BYTES, context_len, width),
     };
     let special = if args.keep_special { Special::Keep } else { Special::Skip };
-    let live = LiveSegments::new(gpt.clone(), tokens, &hooks, special, contexts)?;
+    let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
     let model = patiently("hashing the model", || -> Result<String> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
@@ -101,7 +101,7 @@ fn go_on(interrupted: &AtomicBool) -> ControlFlow<()> {
 
 struct Run<'a> {
     args: &'a CollectArgs,
-    live: LiveSegments,
+    live: ModelActivations,
     collection: ActivationStoreWriter,
     part: StorePart,
     interrupted: &'a AtomicBool,

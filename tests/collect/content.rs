@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use half::{bf16, f16};
-use nanoscope_corpus::{ActivationStore, Origins, Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource, ActivationStore, Origins};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{Bench, CONTEXT, MODEL, success};
 
 const BOS: u32 = 4087;
 
-fn all(store: &mut ActivationStore) -> Vec<(Rows, Origins)> {
+fn all(store: &mut ActivationStore) -> Vec<(ActivationBatch, Origins)> {
     (0..store.len())
         .map(|shard| (store.segment(shard).unwrap(), store.origins(shard).unwrap()))
         .collect()

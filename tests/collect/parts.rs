@@ -1,6 +1,6 @@
 //! One store made by several runs.
 
-use nanoscope_corpus::{ActivationStore, Segments};
+use nanoscope_corpus::{ActivationSource, ActivationStore};
 use serde_json::Value;
 
 use crate::{Bench, failure, shards};

@@ -4,7 +4,7 @@ use std::fs;
 
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    ActivationStore, ActivationStoreWriter, Segments, StorePart, StoreSettings,
+    ActivationSource, ActivationStore, ActivationStoreWriter, StorePart, StoreSettings,
 };
 
 use crate::{Bench, failure, stderr};

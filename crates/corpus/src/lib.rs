@@ -1,12 +1,12 @@
 //! Text into tokens, tokens into activations: corpora, contexts, activation stores.
 //!
 //! A [`Corpus`] is files of text, [`Tokens`] are its tokens in contexts of equal length, and
-//! [`LiveSegments`] a model's activations on them as they are asked for. A [`ActivationStoreWriter`] writes
-//! these to a folder, which an [`ActivationStore`] reads. Both are [`Segments`], so that training on
+//! [`ModelActivations`] a model's activations on them as they are asked for. A [`ActivationStoreWriter`] writes
+//! these to a folder, which an [`ActivationStore`] reads. Both are [`ActivationSource`], so that training on
 //! the one is training on the other.
 //!
 //! ```
-//! use nanoscope_corpus::{Corpus, CorpusOptions, InMemory, Segments};
+//! use nanoscope_corpus::{Corpus, CorpusOptions, InMemoryActivations, ActivationSource};
 //! use nanoscope_hooks::HookPoint;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@
 //! assert_eq!(corpus.bytes(), 40);
 //!
 //! // Three activations of two numbers, in segments of two.
-//! let mut segments = InMemory::new(HookPoint::ResidPost(0), 2, vec![1., 2., 3., 4., 5., 6.], 2);
+//! let mut segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, vec![1., 2., 3., 4., 5., 6.], 2);
 //! assert_eq!((segments.len(), segments.rows(1)), (2, 1));
 //! assert_eq!(segments.segment(1)?.at[0], [5.0, 6.0]);
 //! # Ok(())
@@ -34,9 +34,9 @@ mod text;
 mod tokens;
 
 pub use activations::{
-    ActivationSegments, ActivationStore, ActivationStoreWriter, HookWidth, InMemory, LiveSegments,
-    Origins, Rows, Segments, StorePart, StoreSettings, TextFileInfo, TextInfo, contexts_in,
-    free_space, widths,
+    ActivationBatch, ActivationSource, ActivationStore, ActivationStoreWriter, FileActivations,
+    HookWidth, InMemoryActivations, ModelActivations, Origins, StorePart, StoreSettings,
+    TextFileInfo, TextInfo, contexts_within, free_space, hook_widths,
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;

@@ -2,7 +2,7 @@
 //! around it with its configuration, checkpoints and evaluation.
 //!
 //! ```
-//! use nanoscope_corpus::InMemory;
+//! use nanoscope_corpus::InMemoryActivations;
 //! use nanoscope_hooks::HookPoint;
 //! use nanoscope_train::{AuxK, Method, Mixer, Optimizer, Recipe, Trainer};
 //!
@@ -10,7 +10,7 @@
 //! let device = nanoscope_device::for_tests();
 //! // Eight activations along two directions.
 //! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
-//! let segments = InMemory::new(HookPoint::ResidPost(0), 2, activations, 4);
+//! let segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 4);
 //! let method = Method::TopK { k: 1, aux_k: AuxK::default() };
 //! let optimizer = Optimizer { lr: 1e-2, ..Optimizer::default() };
 //! let recipe = Recipe { batch: 64, optimizer, ..Recipe::new(4, method, 500) };

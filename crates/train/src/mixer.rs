@@ -1,6 +1,6 @@
 //! Shuffled batches from segments.
 
-use nanoscope_corpus::{Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
@@ -67,13 +67,13 @@ fn random(seed: u64, stream: u64) -> ChaCha8Rng {
 struct Round {
     number: u64,
     /// The segments before and of this round, once they are needed.
-    rows: Option<[Rows; 2]>,
+    rows: Option<[ActivationBatch; 2]>,
     /// Which rows come, in order: of the segment before (0) or of this one (1), and their place.
     order: Vec<(u8, u32)>,
     next: usize,
 }
 
-impl<S: Segments> Mixer<S> {
+impl<S: ActivationSource> Mixer<S> {
     /// Batches of `batch` rows, the next one being number `next` (from 0).
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl<S: Segments> Mixer<S> {
     ///
     /// # Errors
     /// [`TrainError`] if they cannot be read or computed.
-    pub fn first(&mut self) -> Result<Rows, TrainError> {
+    pub fn first(&mut self) -> Result<ActivationBatch, TrainError> {
         Ok(self.segments.segment(0)?)
     }
 
@@ -165,14 +165,16 @@ impl<S: Segments> Mixer<S> {
             let number = self.round.number;
             let before = match number.checked_sub(1) {
                 Some(before) => self.segment(before)?,
-                None => Rows { len: 0, at: vec![Vec::new(); self.segments.points().len()] },
+                None => {
+                    ActivationBatch { len: 0, at: vec![Vec::new(); self.segments.points().len()] }
+                }
             };
             self.round.rows = Some([before, self.segment(number)?]);
         }
         Ok(())
     }
 
-    fn segment(&mut self, number: u64) -> Result<Rows, TrainError> {
+    fn segment(&mut self, number: u64) -> Result<ActivationBatch, TrainError> {
         let index = self.turns.segment(number);
         Ok(self.segments.segment(index)?)
     }
@@ -203,15 +205,15 @@ impl<S: Segments> Mixer<S> {
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_corpus::InMemory;
+    use nanoscope_corpus::InMemoryActivations;
     use nanoscope_hooks::HookPoint;
 
     use super::*;
 
     /// 25 rows, each of its own number twice, in segments of 8.
-    fn segments() -> InMemory {
+    fn segments() -> InMemoryActivations {
         let rows = (0..25).flat_map(|row| [row as f32; 2]).collect();
-        InMemory::new(HookPoint::ResidPost(0), 2, rows, 8)
+        InMemoryActivations::new(HookPoint::ResidPost(0), 2, rows, 8)
     }
 
     fn batches(next: u64, count: usize) -> Vec<Vec<f32>> {

@@ -2,7 +2,7 @@
 //! the bit, and gives an SAE that computes what was trained.
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_corpus::InMemory;
+use nanoscope_corpus::InMemoryActivations;
 use nanoscope_hooks::HookPoint;
 use nanoscope_train::{Dead, Method, Mixer, Optimizer, Recipe, StepReport, Trainer};
 use rand::rngs::ChaCha8Rng;
@@ -44,9 +44,9 @@ fn planted() -> (Vec<Vec<f32>>, Vec<f32>) {
     (directions.clone(), rows.collect())
 }
 
-fn mixer(next: u64) -> Mixer<InMemory> {
+fn mixer(next: u64) -> Mixer<InMemoryActivations> {
     let (_, rows) = planted();
-    let segments = InMemory::new(HookPoint::ResidPost(0), D_IN, rows, BATCH * 10);
+    let segments = InMemoryActivations::new(HookPoint::ResidPost(0), D_IN, rows, BATCH * 10);
     Mixer::new(segments, BATCH, 0, next).unwrap()
 }
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use nanoscope_checkpoint::{ActivationFile, CheckpointError, TensorFile};
 use nanoscope_hooks::HookPoint;
 
-use super::source::{Rows, Segments};
+use super::source::{ActivationBatch, ActivationSource};
 use crate::CorpusError;
 
 /// Activations at one hook point that lie in a file, of which one segment at a time is in memory
 /// (of a `.pt` file all of it).
 #[derive(Debug)]
-pub struct ActivationSegments {
+pub struct FileActivations {
     file: ActivationFile,
     path: PathBuf,
     point: [(HookPoint, usize); 1],
@@ -24,7 +24,7 @@ const LARGEST: usize = 4 << 20;
 /// A file has at least so many segments if it has as many rows, so that one can be held out.
 const FEWEST: usize = 20;
 
-impl ActivationSegments {
+impl FileActivations {
     /// The activations at `hook` in the file at `path`, a tensor `[…, d_in]`, of
     /// [`HookPoint::Z`] `[…, heads, d_head]`; which one, if there are several, says `tensor`.
     ///
@@ -67,7 +67,7 @@ fn shape(path: &Path, tensor: Option<&str>) -> Result<(String, Vec<usize>), Chec
     }
 }
 
-impl Segments for ActivationSegments {
+impl ActivationSource for FileActivations {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.point
     }
@@ -82,13 +82,13 @@ impl Segments for ActivationSegments {
         self.rows_per_segment.min(self.file.rows() - from)
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         let len = self.rows(index);
         let from = index as usize * self.rows_per_segment;
         let numbers = self.file.read(from, from + len).map_err(|error| CorpusError::Io {
             path: self.path.clone(),
             source: io::Error::other(error),
         })?;
-        Ok(Rows { len, at: vec![numbers] })
+        Ok(ActivationBatch { len, at: vec![numbers] })
     }
 }

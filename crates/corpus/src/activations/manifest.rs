@@ -10,8 +10,8 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::model_activations::LiveSegments;
-use super::source::Segments;
+use super::model_activations::ModelActivations;
+use super::source::ActivationSource;
 use crate::CorpusError;
 use crate::text::Corpus;
 use crate::tokens::Special;
@@ -122,7 +122,7 @@ const MOST_BYTES: u64 = 1 << 28;
 impl StoreSettings {
     /// The settings of a store of `live`'s activations.
     pub fn new(
-        live: &LiveSegments,
+        live: &ModelActivations,
         corpus: &Corpus,
         model_sha256: String,
         model_era: String,

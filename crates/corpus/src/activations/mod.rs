@@ -8,10 +8,10 @@ mod source;
 mod store;
 mod store_writer;
 
-pub use file_activations::ActivationSegments;
+pub use file_activations::FileActivations;
 pub use manifest::{HookWidth, StorePart, StoreSettings, TextFileInfo, TextInfo};
-pub use model_activations::{LiveSegments, contexts_in, widths};
+pub use model_activations::{ModelActivations, contexts_within, hook_widths};
 pub use origins::Origins;
-pub use source::{InMemory, Rows, Segments};
+pub use source::{ActivationBatch, ActivationSource, InMemoryActivations};
 pub use store::ActivationStore;
 pub use store_writer::{ActivationStoreWriter, free_space};

@@ -6,7 +6,7 @@ use nanoscope_hooks::{HookPoint, Recorder};
 use nanoscope_transformer::{Gpt, TokenBatch};
 
 use super::origins::Origins;
-use super::source::{Rows, Segments};
+use super::source::{ActivationBatch, ActivationSource};
 use crate::CorpusError;
 use crate::tokens::{Context, Special, Tokens};
 
@@ -17,7 +17,7 @@ use crate::tokens::{Context, Special, Tokens};
 /// hook points are had from one pass, which ends at the deepest of them. Those with heads are laid
 /// side by side.
 #[derive(Debug)]
-pub struct LiveSegments {
+pub struct ModelActivations {
     gpt: Gpt,
     tokens: Tokens,
     points: Vec<(HookPoint, usize)>,
@@ -31,7 +31,7 @@ pub struct LiveSegments {
 /// Tokens that go through the model at once, if a context is not longer.
 const TOKENS_PER_PASS: usize = 2048;
 
-impl LiveSegments {
+impl ModelActivations {
     /// The activations of `gpt` at `points` on `tokens`, in segments of so many contexts.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl LiveSegments {
         contexts_per_segment: u64,
     ) -> Result<Self, CorpusError> {
         assert!(contexts_per_segment > 0, "segments of something");
-        let points = widths(&gpt, points)?;
+        let points = hook_widths(&gpt, points)?;
         let deepest = points.iter().map(|&(point, _)| point).max().ok_or(CorpusError::NoPoint)?;
         let mut rows = Vec::new();
         for context in 0..tokens.contexts() {
@@ -107,11 +107,11 @@ impl LiveSegments {
         Ok(origins)
     }
 
-    /// As [`segment`](Segments::segment); `progress` is told after each pass how many tokens went
+    /// As [`segment`](ActivationSource::segment); `progress` is told after each pass how many tokens went
     /// through the model in it, and may end it.
     ///
     /// # Errors
-    /// As [`segment`](Segments::segment), and [`CorpusError::Interrupted`].
+    /// As [`segment`](ActivationSource::segment), and [`CorpusError::Interrupted`].
     ///
     /// # Panics
     /// If there is no such segment.
@@ -119,10 +119,10 @@ impl LiveSegments {
         &self,
         index: u64,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Rows, CorpusError> {
+    ) -> Result<ActivationBatch, CorpusError> {
         let len = self.rows(index);
         let at = self.points.iter().map(|&(_, width)| Vec::with_capacity(len * width));
-        let mut rows = Rows { len, at: at.collect() };
+        let mut rows = ActivationBatch { len, at: at.collect() };
         let per_pass = (TOKENS_PER_PASS / self.tokens.context_len()).max(1);
         let contexts: Vec<u64> = self.contexts(index).collect();
         for some in contexts.chunks(per_pass) {
@@ -138,7 +138,7 @@ impl LiveSegments {
     }
 
     /// Runs `contexts` and appends their rows.
-    fn pass(&self, contexts: &[Context], rows: &mut Rows) -> Result<(), CorpusError> {
+    fn pass(&self, contexts: &[Context], rows: &mut ActivationBatch) -> Result<(), CorpusError> {
         let ids: Vec<Vec<u32>> = contexts.iter().map(|context| context.tokens.clone()).collect();
         let batch = TokenBatch::new(&ids).expect("contexts are equally long");
         let mut recorder = Recorder::new(self.points.iter().map(|&(point, _)| point));
@@ -163,7 +163,7 @@ impl LiveSegments {
 
 /// Contexts of `context_len` tokens whose activations, float32 and of `width` numbers per token,
 /// take no more than `bytes`; at least one.
-pub fn contexts_in(bytes: u64, context_len: usize, width: usize) -> u64 {
+pub fn contexts_within(bytes: u64, context_len: usize, width: usize) -> u64 {
     let context = (context_len * width * size_of::<f32>()) as u64;
     (bytes / context.max(1)).max(1)
 }
@@ -172,7 +172,10 @@ pub fn contexts_in(bytes: u64, context_len: usize, width: usize) -> u64 {
 ///
 /// # Errors
 /// [`CorpusError::NoSuchHook`], [`CorpusError::NoWidth`], [`CorpusError::HookTwice`].
-pub fn widths(gpt: &Gpt, points: &[HookPoint]) -> Result<Vec<(HookPoint, usize)>, CorpusError> {
+pub fn hook_widths(
+    gpt: &Gpt,
+    points: &[HookPoint],
+) -> Result<Vec<(HookPoint, usize)>, CorpusError> {
     let config = gpt.config();
     let n_layer = config.shape.n_layer;
     let mut found: Vec<(HookPoint, usize)> = Vec::new();
@@ -189,7 +192,7 @@ pub fn widths(gpt: &Gpt, points: &[HookPoint]) -> Result<Vec<(HookPoint, usize)>
     Ok(found)
 }
 
-impl Segments for LiveSegments {
+impl ActivationSource for ModelActivations {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -202,7 +205,7 @@ impl Segments for LiveSegments {
         self.rows[usize::try_from(index).expect("segments are counted in memory")]
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         self.segment_with(index, &mut |_| ControlFlow::Continue(()))
     }
 }

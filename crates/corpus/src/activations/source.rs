@@ -6,10 +6,10 @@ use crate::CorpusError;
 
 /// Activations of the same tokens at several hook points.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rows {
+pub struct ActivationBatch {
     /// How many tokens.
     pub len: usize,
-    /// For each hook point, in the order of [`Segments::points`], `[len, width]` row-major.
+    /// For each hook point, in the order of [`ActivationSource::points`], `[len, width]` row-major.
     pub at: Vec<Vec<f32>>,
 }
 
@@ -17,7 +17,7 @@ pub struct Rows {
 ///
 /// A training that mixes rows of neighbouring segments needs nothing else to go on where it was
 /// killed: it asks for the two segments it was in. What is behind it may be files or a model.
-pub trait Segments {
+pub trait ActivationSource {
     /// The hook points and how many numbers an activation has there.
     fn points(&self) -> &[(HookPoint, usize)];
 
@@ -37,7 +37,7 @@ pub trait Segments {
     ///
     /// # Panics
     /// If there is no such segment.
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError>;
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError>;
 
     /// Whether there are none; never, of what can be trained on.
     fn is_empty(&self) -> bool {
@@ -47,13 +47,13 @@ pub trait Segments {
 
 /// Activations at one hook point that are all in memory.
 #[derive(Debug, Clone)]
-pub struct InMemory {
+pub struct InMemoryActivations {
     point: [(HookPoint, usize); 1],
     activations: Vec<f32>,
     rows_per_segment: usize,
 }
 
-impl InMemory {
+impl InMemoryActivations {
     /// `activations` at `point`, cut into segments of `rows_per_segment`, the last one shorter.
     ///
     /// # Shapes
@@ -86,7 +86,7 @@ impl InMemory {
     }
 }
 
-impl Segments for InMemory {
+impl ActivationSource for InMemoryActivations {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.point
     }
@@ -100,9 +100,9 @@ impl Segments for InMemory {
         self.chunk(index).len() / self.point[0].1
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         let chunk = self.chunk(index).to_vec();
-        Ok(Rows { len: chunk.len() / self.point[0].1, at: vec![chunk] })
+        Ok(ActivationBatch { len: chunk.len() / self.point[0].1, at: vec![chunk] })
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_last_segment_has_what_is_left() {
         let numbers: Vec<f32> = (0..10).map(|n| n as f32).collect();
-        let mut segments = InMemory::new(HookPoint::ResidPost(0), 2, numbers, 3);
+        let mut segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, numbers, 3);
 
         assert_eq!((segments.len(), segments.rows(0), segments.rows(1)), (2, 3, 2));
         assert_eq!(segments.segment(1).unwrap().at[0], [6.0, 7.0, 8.0, 9.0]);

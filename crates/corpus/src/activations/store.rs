@@ -11,7 +11,7 @@ use super::manifest::{
     Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
 };
 use super::origins::Origins;
-use super::source::{Rows, Segments};
+use super::source::{ActivationBatch, ActivationSource};
 use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
 use crate::CorpusError;
 use crate::digest::file_sha256;
@@ -115,7 +115,7 @@ impl ActivationStore {
     /// Which tokens the rows of shard `index` are of.
     ///
     /// # Errors
-    /// As [`segment`](Segments::segment).
+    /// As [`segment`](ActivationSource::segment).
     ///
     /// # Panics
     /// If there is no such shard.
@@ -210,7 +210,7 @@ fn place(index: u64) -> usize {
     usize::try_from(index).expect("shards are counted in memory")
 }
 
-impl Segments for ActivationStore {
+impl ActivationSource for ActivationStore {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -223,7 +223,7 @@ impl Segments for ActivationStore {
         self.shards[place(index)].rows
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         let path = self.verify(index)?;
         let len = self.rows(index);
         let mut at = Vec::new();
@@ -236,6 +236,6 @@ impl Segments for ActivationStore {
             }
             at.push(file.read(0, len)?);
         }
-        Ok(Rows { len, at })
+        Ok(ActivationBatch { len, at })
     }
 }

@@ -15,7 +15,7 @@ use super::manifest::{
     Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
 };
 use super::origins::Origins;
-use super::source::Rows;
+use super::source::ActivationBatch;
 use crate::CorpusError;
 use crate::digest::file_sha256;
 
@@ -107,7 +107,12 @@ impl ActivationStoreWriter {
     ///
     /// # Panics
     /// If the rows are not those of this store, or are of other tokens than `origins`.
-    pub fn write(&mut self, shard: u64, rows: &Rows, origins: &Origins) -> Result<(), CorpusError> {
+    pub fn write(
+        &mut self,
+        shard: u64,
+        rows: &ActivationBatch,
+        origins: &Origins,
+    ) -> Result<(), CorpusError> {
         assert_eq!((rows.len, rows.at.len()), (origins.len(), self.settings.hooks.len()));
         let dtype = self.settings.dtype;
         let mut tensors = Vec::new();

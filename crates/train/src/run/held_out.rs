@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use nanoscope_corpus::{CorpusError, Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource, CorpusError};
 use nanoscope_hooks::HookPoint;
 
 use super::run_error::RunError;
 
 /// A source of which only some hook points and consecutive segments are seen.
 pub(crate) struct Part {
-    source: Rc<RefCell<Box<dyn Segments>>>,
+    source: Rc<RefCell<Box<dyn ActivationSource>>>,
     points: Vec<(HookPoint, usize)>,
     /// Where each point is among the source's.
     at: Vec<usize>,
@@ -30,14 +30,14 @@ impl fmt::Debug for Part {
 ///
 /// # Errors
 /// [`RunError::NoSuchHook`].
-pub fn widths(source: &dyn Segments, hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
+pub fn widths(source: &dyn ActivationSource, hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
     let points = source.points();
     Ok(places(points, hooks)?.into_iter().map(|at| points[at].1).collect())
 }
 
 /// `source` without its last `held_out` segments, and these.
 pub(crate) fn split(
-    source: Box<dyn Segments>,
+    source: Box<dyn ActivationSource>,
     hooks: &[HookPoint],
     held_out: u64,
 ) -> Result<(Part, Part), RunError> {
@@ -69,7 +69,7 @@ fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usiz
     hooks.iter().map(place).collect()
 }
 
-impl Segments for Part {
+impl ActivationSource for Part {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -83,23 +83,23 @@ impl Segments for Part {
         self.source.borrow().rows(self.first + index)
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         assert!(index < self.len, "there is no segment {index}");
         let mut rows = self.source.borrow_mut().segment(self.first + index)?;
         let take = |&at: &usize| std::mem::take(&mut rows.at[at]);
-        Ok(Rows { len: rows.len, at: self.at.iter().map(take).collect() })
+        Ok(ActivationBatch { len: rows.len, at: self.at.iter().map(take).collect() })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_corpus::InMemory;
+    use nanoscope_corpus::InMemoryActivations;
 
     use super::*;
 
-    fn source() -> Box<dyn Segments> {
+    fn source() -> Box<dyn ActivationSource> {
         let numbers = (0..10).map(|n| n as f32).collect();
-        Box::new(InMemory::new(HookPoint::ResidPost(0), 2, numbers, 2))
+        Box::new(InMemoryActivations::new(HookPoint::ResidPost(0), 2, numbers, 2))
     }
 
     #[test]

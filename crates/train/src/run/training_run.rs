@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use nanoscope_corpus::Segments;
+use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -90,7 +90,7 @@ impl Run {
     pub fn open(
         mut folder: RunFolder,
         config: RunConfig,
-        source: Box<dyn Segments>,
+        source: Box<dyn ActivationSource>,
         device: &Device,
     ) -> Result<Self, RunError> {
         let segments = source.len();
