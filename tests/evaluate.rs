@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::{ModelFiles, load_saes, load_tokenizer};
-use nanoscope_corpus::{Context, Special};
+use nanoscope_corpus::{Context, SpecialTokens};
 use nanoscope_evaluate::{
     EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, Options, Subject, evaluate,
 };
@@ -61,7 +61,7 @@ fn every_metric_of_the_demo_is_what_saelens_computes_in_float64() {
         let options = Options { batch_contexts, special };
         evaluate(&model, &subjects, contexts(rows.clone()), options, |_| {}).unwrap()
     };
-    let (skipped, kept) = (evaluated(Special::Skip), evaluated(Special::Keep));
+    let (skipped, kept) = (evaluated(SpecialTokens::Skip), evaluated(SpecialTokens::Keep));
 
     let runs = expected["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 8);

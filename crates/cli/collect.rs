@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
     ActivationSource, ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations,
-    Special, SpoolOptions, StorePart, StoreSettings, Tokens, contexts_within, files_sha256,
-    free_space, hook_widths, text_sha256,
+    SpecialTokens, StorePart, StoreSettings, TokenizeOptions, TokenizedCorpus, contexts_within,
+    files_sha256, free_space, hook_widths, text_sha256,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
@@ -45,7 +45,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
         Some(tokens) => (tokens / context_len as u64).max(1),
         None => contexts_within(SHARD_BYTES, context_len, width),
     };
-    let special = if args.keep_special { Special::Keep } else { Special::Skip };
+    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
     let model = patiently("hashing the model", || -> Result<String> {
         Ok(files_sha256(&loaded.files.all()?)?)
@@ -65,12 +65,12 @@ fn tokens(
     tokenizer: &Tokenizer,
     context_len: usize,
     interrupted: &AtomicBool,
-) -> Result<Option<Tokens>> {
+) -> Result<Option<TokenizedCorpus>> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not make {}", args.out.display()))?;
-    let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
+    let options = TokenizeOptions { context_len, limit: args.tokens, dir: args.out.clone() };
     let bar = LateBar::new("reading the texts", corpus.bytes(), "bytes");
-    let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
         go_on(interrupted)
     });

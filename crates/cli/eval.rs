@@ -12,7 +12,7 @@ use anyhow::Result;
 use nanoscope_checkpoint::{
     LoadedSae, SaePath, WeightDtype, check_writable, load_saes_as, write_atomically,
 };
-use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
     EvaluateError, Evaluation, Group, Options, Point, RunFacts, Subject, details, evaluate, plot,
     saebench,
@@ -36,7 +36,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let (model, paths) = load_bare(&args.model)?;
     let subjects = load_subjects(args, &model, paths)?;
     let tokens = spool(args, &model)?;
-    let special = if args.keep_special { Special::Keep } else { Special::Skip };
+    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let options = Options { batch_contexts: args.batch_contexts as usize, special };
 
     let bar = LateBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
@@ -147,15 +147,15 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
+fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<TokenizedCorpus> {
     let tokenizer = tokenizer(model, "give its folder with --tokenizer")?;
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
     let context_len =
         args.context.map_or(model.context_len().min(LONGEST_CONTEXT), |len| len as usize);
-    let options = SpoolOptions { limit: Some(args.tokens), ..SpoolOptions::new(context_len) };
+    let options = TokenizeOptions { limit: Some(args.tokens), ..TokenizeOptions::new(context_len) };
     let bar = LateBar::new("reading", args.tokens, "tokens");
-    let tokens = Tokens::spool(&corpus, tokenizer, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(&corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         ControlFlow::Continue(())
     })?;

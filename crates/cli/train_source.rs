@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::{
     ActivationSource, ActivationStore, Corpus, CorpusError, CorpusOptions, FileActivations,
-    ModelActivations, Special, SpoolOptions, Tokens, contexts_within, hook_widths,
+    ModelActivations, SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within,
+    hook_widths,
 };
 use nanoscope_train::RunConfig;
 
@@ -63,9 +64,9 @@ pub(crate) fn source(
     let limit =
         ((wanted as f64 * ROOM) as u64).saturating_add(FEWEST.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
-    let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
+    let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = LateBar::new("reading the texts", limit, "tokens");
-    let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         if interrupted.load(Ordering::Relaxed) {
             ControlFlow::Break(())
@@ -88,6 +89,6 @@ pub(crate) fn source(
     let per_segment =
         contexts_within(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / FEWEST).max(1);
     let hooks = &config.hooks;
-    let live = ModelActivations::new(gpt.clone(), tokens, hooks, Special::Skip, per_segment)?;
+    let live = ModelActivations::new(gpt.clone(), tokens, hooks, SpecialTokens::Skip, per_segment)?;
     Ok(Some(Box::new(live)))
 }

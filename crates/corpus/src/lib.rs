@@ -1,6 +1,6 @@
 //! Text into tokens, tokens into activations: corpora, contexts, activation stores.
 //!
-//! A [`Corpus`] is files of text, [`Tokens`] are its tokens in contexts of equal length, and
+//! A [`Corpus`] is files of text, [`TokenizedCorpus`] are its tokens in contexts of equal length, and
 //! [`ModelActivations`] a model's activations on them as they are asked for. A [`ActivationStoreWriter`] writes
 //! these to a folder, which an [`ActivationStore`] reads. Both are [`ActivationSource`], so that training on
 //! the one is training on the other.
@@ -41,4 +41,4 @@ pub use activations::{
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;
 pub use text::{Corpus, CorpusOptions, Document, Documents, LONGEST_TEXT, Source};
-pub use tokens::{Context, Special, SpoolOptions, Spooled, Tokens};
+pub use tokens::{Context, SpecialTokens, TokenizeOptions, TokenizeProgress, TokenizedCorpus};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::load_tokenizer;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, TokenizeOptions, TokenizedCorpus};
 
 const TEXTS: [&str; 3] =
     ["Once upon a time, there was a fox.", "The dog barked.\n\nThen it slept.", "Größe 大きい 🦊"];
@@ -65,7 +65,8 @@ fn a_long_text_has_the_same_tokens_in_pieces_as_whole() {
     let parts = corpus.documents().count();
     let go_on = &mut |_| ControlFlow::Continue(());
 
-    let tokens = Tokens::spool(&corpus, &tokenizer, &SpoolOptions::new(100), go_on).unwrap();
+    let tokens =
+        TokenizedCorpus::build(&corpus, &tokenizer, &TokenizeOptions::new(100), go_on).unwrap();
 
     assert_eq!((parts, tokens.documents()), (whole.len() / (1 << 20) + 1, 1));
     let mut expected = vec![tokenizer.bos().unwrap()];

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_corpus::{Context, CorpusError, SpecialTokens};
 use nanoscope_hooks::{HookPoint, Patch};
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::TokenBatch;
@@ -21,12 +21,12 @@ pub struct Options {
     /// What becomes of special tokens. Those that are skipped the model sees, but no metric counts
     /// what happens at them, and there the activation stays when others are replaced by their
     /// reconstruction; ablation spares no token. As SAELens does it. Default: they are skipped
-    pub special: Special,
+    pub special: SpecialTokens,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_contexts: 8, special: Special::Skip }
+        Self { batch_contexts: 8, special: SpecialTokens::Skip }
     }
 }
 
@@ -114,7 +114,7 @@ fn run(
     model: &InterpretableModel,
     subjects: &[Subject],
     batch: &Batch,
-    special: Special,
+    special: SpecialTokens,
     sums: &mut [Sums],
 ) -> Result<(), EvaluateError> {
     let gpt = model.gpt();
@@ -172,8 +172,8 @@ fn add_losses(
 }
 
 /// For each token whether it counts.
-fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: Special) -> Vec<bool> {
-    let tokenizer = model.tokenizer().filter(|_| special == Special::Skip);
+fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: SpecialTokens) -> Vec<bool> {
+    let tokenizer = model.tokenizer().filter(|_| special == SpecialTokens::Skip);
     let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
     tokens.rows().flatten().map(counts).collect()
 }

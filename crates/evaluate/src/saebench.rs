@@ -1,7 +1,7 @@
 //! Results as SAEBench's core evaluation writes them.
 
 use burn::tensor::DType;
-use nanoscope_corpus::Special;
+use nanoscope_corpus::SpecialTokens;
 use nanoscope_sae::{Architecture, Normalization};
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,7 @@ pub fn saebench(
     own.insert("name".into(), subject.name().into());
     own.insert("hook_point".into(), subject.read().to_string().into());
     own.insert("hook_point_out".into(), subject.write().to_string().into());
-    own.insert("special_tokens_counted".into(), (options.special == Special::Keep).into());
+    own.insert("special_tokens_counted".into(), (options.special == SpecialTokens::Keep).into());
 
     let batches = evaluation.get(Group::TokenStats, "total_tokens_eval_reconstruction")
         / (run.context_len * options.batch_contexts) as f64;
@@ -60,7 +60,7 @@ pub fn saebench(
             "batch_size_prompts": options.batch_contexts,
             "n_eval_reconstruction_batches": batches.ceil() as u64,
             "n_eval_sparsity_variance_batches": batches.ceil() as u64,
-            "exclude_special_tokens_from_reconstruction": options.special == Special::Skip,
+            "exclude_special_tokens_from_reconstruction": options.special == SpecialTokens::Skip,
             "dataset": run.dataset,
             "context_size": run.context_len,
             "compute_kl": true,

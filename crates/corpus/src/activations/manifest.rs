@@ -14,7 +14,7 @@ use super::model_activations::ModelActivations;
 use super::source::ActivationSource;
 use crate::CorpusError;
 use crate::text::Corpus;
-use crate::tokens::Special;
+use crate::tokens::SpecialTokens;
 
 /// Everything on which the numbers of an activation store depend, and how they are divided into
 /// shards. Two runs with the same settings write the same shards.
@@ -37,7 +37,7 @@ pub struct StoreSettings {
     /// Contexts of a shard; the last one may have fewer.
     pub contexts_per_shard: u64,
     /// Whether special tokens have rows.
-    pub special_tokens: Special,
+    pub special_tokens: SpecialTokens,
     /// The corpus.
     pub text: TextInfo,
     /// Rows of all shards.
@@ -62,7 +62,7 @@ pub struct HookWidth {
 pub struct TextInfo {
     /// The files, in the order in which they are read.
     pub sources: Vec<TextFileInfo>,
-    /// [`Tokens::sha256`](crate::Tokens::sha256).
+    /// [`TokenizedCorpus::sha256`](crate::TokenizedCorpus::sha256).
     pub tokens_sha256: String,
     /// Tokens, those at the end that fill no context included.
     pub tokens: u64,

@@ -8,7 +8,7 @@ use nanoscope_transformer::{Gpt, TokenBatch};
 use super::origins::Origins;
 use super::source::{ActivationBatch, ActivationSource};
 use crate::CorpusError;
-use crate::tokens::{Context, Special, Tokens};
+use crate::tokens::{Context, SpecialTokens, TokenizedCorpus};
 
 /// The activations of a model on a corpus, computed segment by segment.
 ///
@@ -19,10 +19,10 @@ use crate::tokens::{Context, Special, Tokens};
 #[derive(Debug)]
 pub struct ModelActivations {
     gpt: Gpt,
-    tokens: Tokens,
+    tokens: TokenizedCorpus,
     points: Vec<(HookPoint, usize)>,
     deepest: HookPoint,
-    special: Special,
+    special: SpecialTokens,
     contexts_per_segment: u64,
     /// By segment.
     rows: Vec<usize>,
@@ -42,9 +42,9 @@ impl ModelActivations {
     /// If a segment is to have no contexts.
     pub fn new(
         gpt: Gpt,
-        tokens: Tokens,
+        tokens: TokenizedCorpus,
         points: &[HookPoint],
-        special: Special,
+        special: SpecialTokens,
         contexts_per_segment: u64,
     ) -> Result<Self, CorpusError> {
         assert!(contexts_per_segment > 0, "segments of something");
@@ -55,7 +55,8 @@ impl ModelActivations {
             if context.is_multiple_of(contexts_per_segment) {
                 rows.push(0);
             }
-            let specials = if special == Special::Skip { tokens.specials(context)? } else { 0 };
+            let specials =
+                if special == SpecialTokens::Skip { tokens.specials(context)? } else { 0 };
             let last = rows.last_mut().expect("the first context begins a segment");
             *last += tokens.context_len() - specials as usize;
         }
@@ -66,7 +67,7 @@ impl ModelActivations {
     }
 
     /// The tokens that are run.
-    pub fn tokens(&self) -> &Tokens {
+    pub fn tokens(&self) -> &TokenizedCorpus {
         &self.tokens
     }
 
@@ -76,7 +77,7 @@ impl ModelActivations {
     }
 
     /// Which tokens have rows.
-    pub fn special(&self) -> Special {
+    pub fn special(&self) -> SpecialTokens {
         self.special
     }
 

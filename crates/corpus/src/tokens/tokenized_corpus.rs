@@ -22,7 +22,7 @@ use crate::text::Corpus;
 ///
 /// The ids lie in a file without a name, which is gone with this. In memory is one context.
 #[derive(Debug)]
-pub struct Tokens {
+pub struct TokenizedCorpus {
     dir: PathBuf,
     ids: Mutex<File>,
     heads: Mutex<File>,
@@ -36,7 +36,7 @@ pub struct Tokens {
 
 /// How a corpus becomes contexts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolOptions {
+pub struct TokenizeOptions {
     /// Tokens of a context, at least 1.
     pub context_len: usize,
     /// Tokens of the corpus at most, `<|bos|>` counted; all if there is no limit.
@@ -45,7 +45,7 @@ pub struct SpoolOptions {
     pub dir: PathBuf,
 }
 
-impl SpoolOptions {
+impl TokenizeOptions {
     /// Contexts of `context_len` tokens of the whole corpus, with the ids in the system's folder for
     /// temporary files.
     pub fn new(context_len: usize) -> Self {
@@ -55,16 +55,16 @@ impl SpoolOptions {
 
 /// How far the encoding of a corpus is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spooled {
+pub struct TokenizeProgress {
     /// Tokens so far.
     pub tokens: u64,
     /// Bytes of files read so far, packed as they are.
     pub bytes: u64,
     /// Bytes of all files.
-    pub of_bytes: u64,
+    pub total_bytes: u64,
 }
 
-impl Tokens {
+impl TokenizedCorpus {
     /// Encodes `corpus`. `progress` is told from time to time how far it is, and may end it.
     ///
     /// # Errors
@@ -74,21 +74,22 @@ impl Tokens {
     ///
     /// # Panics
     /// If a context is to have no tokens.
-    pub fn spool(
+    pub fn build(
         corpus: &Corpus,
         tokenizer: &Tokenizer,
-        options: &SpoolOptions,
-        progress: &mut dyn FnMut(Spooled) -> ControlFlow<()>,
+        options: &TokenizeOptions,
+        progress: &mut dyn FnMut(TokenizeProgress) -> ControlFlow<()>,
     ) -> Result<Self, CorpusError> {
-        let mut spool = Spool::new(tokenizer, options)?;
+        let mut writer = TokenWriter::new(tokenizer, options)?;
         let mut documents = corpus.documents();
         while let Some(document) = documents.next().transpose()? {
             let encoded = tokenizer.encode(&document.text);
             let number = document.number;
             let ids = encoded.map_err(|source| CorpusError::Encode { document: number, source })?;
-            let full = spool.push(&ids, document.continued)?.is_break();
+            let full = writer.push(&ids, document.continued)?.is_break();
             let bytes = documents.bytes_read();
-            let so_far = Spooled { tokens: spool.len, bytes, of_bytes: corpus.bytes() };
+            let so_far =
+                TokenizeProgress { tokens: writer.len, bytes, total_bytes: corpus.bytes() };
             if progress(so_far).is_break() {
                 return Err(CorpusError::Interrupted);
             }
@@ -96,7 +97,7 @@ impl Tokens {
                 break;
             }
         }
-        spool.finish(tokenizer)
+        writer.finish(tokenizer)
     }
 
     /// Tokens of a context.
@@ -197,8 +198,8 @@ const ID: usize = size_of::<TokenId>();
 const HEAD: usize = 12;
 
 /// Tokens on their way into files.
-struct Spool {
-    options: SpoolOptions,
+struct TokenWriter {
+    options: TokenizeOptions,
     ids: BufWriter<File>,
     heads: BufWriter<File>,
     sha256: Sha256,
@@ -209,8 +210,8 @@ struct Spool {
     head: (u64, u32),
 }
 
-impl Spool {
-    fn new(tokenizer: &Tokenizer, options: &SpoolOptions) -> Result<Self, CorpusError> {
+impl TokenWriter {
+    fn new(tokenizer: &Tokenizer, options: &TokenizeOptions) -> Result<Self, CorpusError> {
         assert!(options.context_len > 0, "contexts of something");
         let file = || {
             let file = tempfile::tempfile_in(&options.dir);
@@ -258,12 +259,12 @@ impl Spool {
         Ok(())
     }
 
-    fn finish(self, tokenizer: &Tokenizer) -> Result<Tokens, CorpusError> {
-        let SpoolOptions { context_len, dir, .. } = self.options;
+    fn finish(self, tokenizer: &Tokenizer) -> Result<TokenizedCorpus, CorpusError> {
+        let TokenizeOptions { context_len, dir, .. } = self.options;
         if self.len < context_len as u64 {
             return Err(CorpusError::TooFewTokens { found: self.len, context_len });
         }
-        Ok(Tokens {
+        Ok(TokenizedCorpus {
             ids: written(self.ids, &dir)?,
             heads: written(self.heads, &dir)?,
             dir,
@@ -287,7 +288,7 @@ mod tests {
     use nanoscope_tokenizer::TokenizerParts;
 
     use super::*;
-    use crate::{CorpusOptions, Special};
+    use crate::{CorpusOptions, SpecialTokens};
 
     const BOS: u32 = 256;
 
@@ -300,18 +301,21 @@ mod tests {
         .unwrap()
     }
 
-    fn spool(texts: &[&str], options: &SpoolOptions) -> Result<Tokens, CorpusError> {
+    fn tokenized(
+        texts: &[&str],
+        options: &TokenizeOptions,
+    ) -> Result<TokenizedCorpus, CorpusError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
         let lines = texts.iter().map(|text| serde_json::json!({ "text": text }).to_string() + "\n");
         std::fs::write(&path, lines.collect::<String>()).unwrap();
         let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
-        Tokens::spool(&corpus, &tokenizer(), options, &mut |_| ControlFlow::Continue(()))
+        TokenizedCorpus::build(&corpus, &tokenizer(), options, &mut |_| ControlFlow::Continue(()))
     }
 
     #[test]
     fn contexts_go_on_across_documents_and_know_which_is_which() {
-        let tokens = spool(&["abc", "", "d", "efgh"], &SpoolOptions::new(4)).unwrap();
+        let tokens = tokenized(&["abc", "", "d", "efgh"], &TokenizeOptions::new(4)).unwrap();
 
         let contexts: Vec<Context> = (0..2).map(|index| tokens.context(index).unwrap()).collect();
         assert_eq!(contexts[0].tokens, [BOS, 97, 98, 99]);
@@ -324,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_context_in_the_middle_of_a_document_is_of_that_document() {
-        let tokens = spool(&["a", "bcdefgh"], &SpoolOptions::new(3)).unwrap();
+        let tokens = tokenized(&["a", "bcdefgh"], &TokenizeOptions::new(3)).unwrap();
 
         let context = tokens.context(1).unwrap();
 
@@ -334,28 +338,29 @@ mod tests {
 
     #[test]
     fn no_more_tokens_are_taken_than_the_limit_says() {
-        let options = SpoolOptions { limit: Some(7), ..SpoolOptions::new(3) };
+        let options = TokenizeOptions { limit: Some(7), ..TokenizeOptions::new(3) };
 
-        let tokens = spool(&["abcde", "fgh"], &options).unwrap();
+        let tokens = tokenized(&["abcde", "fgh"], &options).unwrap();
 
         assert_eq!((tokens.len(), tokens.contexts(), tokens.documents()), (7, 2, 2));
-        let same = spool(&["abcde", "x"], &SpoolOptions { limit: Some(7), ..options }).unwrap();
+        let same =
+            tokenized(&["abcde", "x"], &TokenizeOptions { limit: Some(7), ..options }).unwrap();
         assert_eq!(same.sha256(), tokens.sha256());
     }
 
     #[test]
     fn the_text_of_a_special_token_is_no_special_token() {
-        let tokens = spool(&["<|bos|>"], &SpoolOptions::new(8)).unwrap();
+        let tokens = tokenized(&["<|bos|>"], &TokenizeOptions::new(8)).unwrap();
 
         let context = tokens.context(0).unwrap();
 
-        assert_eq!(Special::Skip.positions(&context, &tokenizer()), [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(Special::Keep.positions(&context, &tokenizer()).len(), 8);
+        assert_eq!(SpecialTokens::Skip.positions(&context, &tokenizer()), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(SpecialTokens::Keep.positions(&context, &tokenizer()).len(), 8);
     }
 
     #[test]
     fn texts_that_fill_no_context_are_an_error() {
-        let error = spool(&["ab"], &SpoolOptions::new(4)).unwrap_err();
+        let error = tokenized(&["ab"], &TokenizeOptions::new(4)).unwrap_err();
 
         assert_eq!(
             error.to_string(),

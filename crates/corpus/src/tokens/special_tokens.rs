@@ -8,7 +8,7 @@ use super::context::Context;
 /// The model reads them in any case. Their activations are far larger than others and say nothing
 /// of a text, so that an SAE trained on them spends features on one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Special {
+pub enum SpecialTokens {
     /// They have no rows.
     #[default]
     #[serde(rename = "skipped")]
@@ -18,7 +18,7 @@ pub enum Special {
     Keep,
 }
 
-impl Special {
+impl SpecialTokens {
     /// The positions of `context` that have rows, ascending.
     pub fn positions(self, context: &Context, tokenizer: &Tokenizer) -> Vec<usize> {
         self.positions_of(&context.tokens, |id| tokenizer.is_special(id))
