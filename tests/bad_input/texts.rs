@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, LONGEST_TEXT};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, MAX_TEXT_BYTES};
 use tempfile::TempDir;
 
 use crate::refused;
@@ -20,7 +20,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<usize, CorpusError> {
     let options = CorpusOptions::default();
     let mut documents = 0;
     for document in Corpus::open(&[path], &options)?.documents() {
-        assert!(document?.text.len() <= LONGEST_TEXT);
+        assert!(document?.text.len() <= MAX_TEXT_BYTES);
         documents += 1;
     }
     Ok(documents)
@@ -98,7 +98,7 @@ fn packed_texts_that_are_damaged_are_refused() {
 
     refused!(
         "packed line without an end",
-        read("a.txt.gz", &packed(&vec![b'a'; LONGEST_TEXT + 1])),
+        read("a.txt.gz", &packed(&vec![b'a'; MAX_TEXT_BYTES + 1])),
         CorpusError::LineTooLong { line: 1, .. },
         ["line 1 of", "goes on for more than 16777216 bytes"]
     );

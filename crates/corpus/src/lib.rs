@@ -40,5 +40,5 @@ pub use activations::{
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;
-pub use text::{Corpus, CorpusOptions, Document, Documents, LONGEST_TEXT, Source};
+pub use text::{Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, TextFile};
 pub use tokens::{Context, SpecialTokens, TokenizeOptions, TokenizeProgress, TokenizedCorpus};

@@ -76,7 +76,7 @@ pub struct TextInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFileInfo {
-    /// [`Source::name`](crate::Source::name).
+    /// [`TextFile::name`](crate::TextFile::name).
     pub name: String,
     /// Its size, packed as it is.
     pub bytes: u64,
@@ -132,7 +132,7 @@ impl StoreSettings {
         let hook =
             |&(point, width): &(HookPoint, usize)| HookWidth { name: point.to_string(), width };
         let tokens = live.tokens();
-        let sources = corpus.sources().iter();
+        let sources = corpus.files().iter();
         let sources = sources.map(|s| TextFileInfo { name: s.name.clone(), bytes: s.bytes });
         Self {
             model_sha256,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::documents::Documents;
-use super::text_file::{Form, Source, form, has_extension};
+use super::text_file::{TextFile, TextFormat, format_by_name, has_extension};
 use crate::CorpusError;
 
 /// Texts in files, in a fixed order.
@@ -25,7 +25,7 @@ use crate::CorpusError;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Corpus {
-    sources: Vec<Source>,
+    files: Vec<TextFile>,
     text_column: String,
 }
 
@@ -52,43 +52,44 @@ impl Corpus {
     /// [`CorpusError::Io`], [`CorpusError::NoFile`]; [`CorpusError::NoTexts`] for a folder without
     /// any.
     pub fn open(paths: &[PathBuf], options: &CorpusOptions) -> Result<Self, CorpusError> {
-        let mut sources = Vec::new();
+        let mut files = Vec::new();
         for path in paths {
             let metadata = fs::metadata(path).map_err(|source| CorpusError::io(path, source))?;
             if metadata.is_dir() {
-                let before = sources.len();
-                add_folder(path, path, 0, &mut sources)?;
-                if sources.len() == before {
+                let before = files.len();
+                add_folder(path, path, 0, &mut files)?;
+                if files.len() == before {
                     return Err(CorpusError::NoTexts { path: path.clone() });
                 }
             } else if metadata.is_file() {
                 let name = path.file_name().unwrap_or(path.as_os_str());
-                sources.push(Source {
+                files.push(TextFile {
                     path: path.clone(),
                     name: name.to_string_lossy().into_owned(),
                     bytes: metadata.len(),
-                    form: form(path).unwrap_or(Form::Text { packed: has_extension(path, "gz") }),
+                    format: format_by_name(path)
+                        .unwrap_or(TextFormat::Text { gzip: has_extension(path, "gz") }),
                 });
             } else {
                 return Err(CorpusError::NoFile { path: path.clone() });
             }
         }
-        Ok(Self { sources, text_column: options.text_column.clone() })
+        Ok(Self { files, text_column: options.text_column.clone() })
     }
 
     /// The files, in the order in which they are read.
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
+    pub fn files(&self) -> &[TextFile] {
+        &self.files
     }
 
     /// Bytes of all files together.
     pub fn bytes(&self) -> u64 {
-        self.sources.iter().map(|source| source.bytes).sum()
+        self.files.iter().map(|source| source.bytes).sum()
     }
 
     /// The documents from the first on.
     pub fn documents(&self) -> Documents<'_> {
-        Documents::new(&self.sources, &self.text_column)
+        Documents::new(&self.files, &self.text_column)
     }
 }
 
@@ -99,7 +100,7 @@ fn add_folder(
     root: &Path,
     dir: &Path,
     depth: usize,
-    sources: &mut Vec<Source>,
+    files: &mut Vec<TextFile>,
 ) -> Result<(), CorpusError> {
     let io = |source| CorpusError::io(dir, source);
     let mut entries = fs::read_dir(dir).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
@@ -109,15 +110,15 @@ fn add_folder(
         // Of the entry itself: a link to a folder above would lead round in circles.
         if entry.file_type().map_err(io)?.is_dir() {
             if depth < DEEPEST {
-                add_folder(root, &path, depth + 1, sources)?;
+                add_folder(root, &path, depth + 1, files)?;
             }
             continue;
         }
-        let Some(form) = form(&path) else { continue };
+        let Some(format) = format_by_name(&path) else { continue };
         let metadata = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?;
         if metadata.is_file() {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            sources.push(Source { name, bytes: metadata.len(), form, path });
+            files.push(TextFile { name, bytes: metadata.len(), format, path });
         }
     }
     Ok(())
@@ -137,7 +138,7 @@ mod tests {
 
         let corpus = Corpus::open(&[dir.path().to_owned()], &CorpusOptions::default()).unwrap();
 
-        let names: Vec<&str> = corpus.sources().iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = corpus.files().iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["a.jsonl.gz", "b/1.txt", "b/2.parquet", "c.TXT"]);
         assert_eq!(corpus.bytes(), 4);
     }
@@ -150,6 +151,6 @@ mod tests {
 
         let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
 
-        assert_eq!(corpus.sources()[0].form, Form::Text { packed: false });
+        assert_eq!(corpus.files()[0].format, TextFormat::Text { gzip: false });
     }
 }

@@ -10,5 +10,5 @@ mod plain_text;
 mod text_file;
 
 pub use corpus::{Corpus, CorpusOptions};
-pub use documents::{Document, Documents, LONGEST_TEXT};
-pub use text_file::Source;
+pub use documents::{Document, Documents, MAX_TEXT_BYTES};
+pub use text_file::TextFile;
