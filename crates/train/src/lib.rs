@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! A [`Run`] does this for several hook points of one source, in a folder from which it goes on when
+//! A [`TrainingRun`] does this for several hook points of one source, in a folder from which it goes on when
 //! it was killed. Where activations come from (`nanoscope_corpus`), what an SAE computes
 //! (`nanoscope_sae`), and what is shown of a training (the command line) are others' business.
 
@@ -55,10 +55,10 @@ mod trainer;
 
 pub use error::TrainError;
 pub use mixer::Mixer;
-pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
+pub use recipe::{AuxK, BDecInit, DeadFeatures, Init, Method, Optimizer, Recipe};
 pub use run::{
-    ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig, RunDraft, RunError,
-    RunFolder, Settings, Source, Validation, widths,
+    ActivationsFrom, ConfigError, Difference, HoldOut, LoggingSettings, Outcome, PartialConfig,
+    RunConfig, RunError, RunFolder, TrainProgress, TrainingRun, Validation, widths,
 };
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};

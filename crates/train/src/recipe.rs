@@ -31,7 +31,7 @@ pub struct Recipe {
     pub init: Init,
     /// What becomes of features that do not fire.
     #[serde(default)]
-    pub dead: Dead,
+    pub dead: DeadFeatures,
 }
 
 /// Numbers of a matrix: 16 GiB of float32.
@@ -63,7 +63,7 @@ impl Recipe {
             seed: 0,
             optimizer: Optimizer::default(),
             init: Init::default(),
-            dead: Dead::default(),
+            dead: DeadFeatures::default(),
         }
     }
 
@@ -388,7 +388,7 @@ pub enum BDecInit {
 /// What becomes of features that do not fire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Dead {
+pub struct DeadFeatures {
     /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
     /// more than a tenth of the steps: in a short training nothing would ever be dead.
     pub window_steps: Option<u64>,

@@ -265,7 +265,7 @@ fn variance(x: &[f32], d_in: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::parameters::{download, upload};
-    use crate::{AuxK, Dead, Optimizer};
+    use crate::{AuxK, DeadFeatures, Optimizer};
 
     /// After which of ten steps, the last two of which decay, feature 0 started anew. It is kept
     /// from firing; every other step is one to resample at.
@@ -273,7 +273,7 @@ mod tests {
         let device = nanoscope_device::for_tests();
         let recipe = Recipe {
             batch: 3,
-            dead: Dead { window_steps: Some(1), resample_steps: Some(2) },
+            dead: DeadFeatures { window_steps: Some(1), resample_steps: Some(2) },
             optimizer: Optimizer { decay_steps: Some(2), ..Optimizer::default() },
             ..Recipe::new(4, method, 10)
         };

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_corpus::InMemoryActivations;
 use nanoscope_hooks::HookPoint;
-use nanoscope_train::{Dead, Method, Mixer, Optimizer, Recipe, StepReport, Trainer};
+use nanoscope_train::{DeadFeatures, Method, Mixer, Optimizer, Recipe, StepReport, Trainer};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
@@ -54,7 +54,7 @@ fn recipe(method: Method) -> Recipe {
     Recipe {
         batch: BATCH,
         optimizer: Optimizer { lr: 3e-3, ..Optimizer::default() },
-        dead: Dead { window_steps: Some(100), resample_steps: None },
+        dead: DeadFeatures { window_steps: Some(100), resample_steps: None },
         ..Recipe::new(PLANTED * 3 / 2, method, STEPS)
     }
 }
@@ -138,8 +138,10 @@ fn a_training_that_went_on_from_a_snapshot_ends_with_the_same_bits() {
     for (name, method) in methods() {
         let recipe = Recipe { steps: 60, ..recipe(method) };
         // Dead features and a resampling fall into the part after the snapshot.
-        let recipe =
-            Recipe { dead: Dead { window_steps: Some(10), resample_steps: Some(25) }, ..recipe };
+        let recipe = Recipe {
+            dead: DeadFeatures { window_steps: Some(10), resample_steps: Some(25) },
+            ..recipe
+        };
         let mut source = mixer(0);
         let first = source.first().unwrap();
         let mut whole = Trainer::new(&recipe, D_IN, &first.at[0], &device).unwrap();

@@ -10,7 +10,7 @@ use super::keys::{self, ARCHITECTURE, KEYS};
 use super::values::{Values, from_config};
 
 impl RunConfig {
-    /// This configuration as a TOML file that [`RunDraft::read`] reads.
+    /// This configuration as a TOML file that [`PartialConfig::read`] reads.
     pub fn to_toml(&self) -> String {
         let values = from_config(self);
         let architecture =

@@ -25,7 +25,7 @@ use crate::{Mixer, StepReport, Trainer};
 /// What it leaves behind depends on the configuration and the source alone, but for the time that
 /// it took: a run that was killed and is opened again ends with the same files.
 #[derive(Debug)]
-pub struct Run {
+pub struct TrainingRun {
     folder: RunFolder,
     config: RunConfig,
     device: Device,
@@ -55,7 +55,7 @@ const FIRST_ROWS: usize = 16_384;
 
 /// What one step of a run did.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct TrainProgress {
     /// The step, from 1.
     pub step: u64,
     /// For each hook point.
@@ -81,7 +81,7 @@ pub struct Outcome {
     pub best_dir: PathBuf,
 }
 
-impl Run {
+impl TrainingRun {
     /// The run in `folder`, from its last whole checkpoint on, or from the start if it has none.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Run {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let mut held_out = config.run.hold_out.of(segments);
+        let mut held_out = config.run.hold_out.count(segments);
         // What is left at the end of a corpus may be a few rows only, too few to tell SAEs apart.
         if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
             held_out += 1;
@@ -165,7 +165,7 @@ impl Run {
     /// # Errors
     /// [`RunError`]. After one of a training (a loss that is not finite) the run can only be opened
     /// again; what was saved is as it was.
-    pub fn advance(&mut self) -> Result<Option<Progress>, RunError> {
+    pub fn advance(&mut self) -> Result<Option<TrainProgress>, RunError> {
         if self.step >= self.config.recipe.steps {
             return Ok(None);
         }
@@ -188,7 +188,7 @@ impl Run {
             self.log(&reports, validation.as_deref())?;
         }
         let saved = if save { Some(self.save()?) } else { None };
-        Ok(Some(Progress { step: self.step, reports, validation, saved }))
+        Ok(Some(TrainProgress { step: self.step, reports, validation, saved }))
     }
 
     fn log(

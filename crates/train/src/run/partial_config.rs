@@ -14,19 +14,19 @@ use super::values::{self, Values};
 /// What has been said of a run's configuration, by key. Later words override earlier ones.
 ///
 /// ```
-/// use nanoscope_train::RunDraft;
+/// use nanoscope_train::PartialConfig;
 ///
-/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
-/// draft.set("source.store", "acts").unwrap();
-/// draft.set("recipe.method.k", 16).unwrap();
-/// let config = draft.resolve(&[256]).unwrap();
+/// let mut partial = PartialConfig::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
+/// partial.set("source.store", "acts").unwrap();
+/// partial.set("recipe.method.k", 16).unwrap();
+/// let config = partial.resolve(&[256]).unwrap();
 /// assert_eq!(config.recipe.d_sae, 2048);
 ///
-/// let wrong = RunDraft::parse("[recipe.method]\nkk = 3").unwrap_err();
+/// let wrong = PartialConfig::parse("[recipe.method]\nkk = 3").unwrap_err();
 /// assert_eq!(wrong.to_string(), "unknown key `recipe.method.kk`; is `recipe.method.k` meant?");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RunDraft {
+pub struct PartialConfig {
     values: Values,
 }
 
@@ -53,7 +53,7 @@ const ARCHITECTURES: [&str; 6] =
 const PATHS: [&str; 5] =
     ["source.text", "source.model", "source.tokenizer", "source.store", "source.activations"];
 
-impl RunDraft {
+impl PartialConfig {
     /// What the text of a TOML file says.
     ///
     /// # Errors
@@ -203,7 +203,7 @@ impl RunDraft {
         }
     }
 
-    /// This draft as a commented TOML file, with the defaults that hold for its architecture. What
+    /// This partial as a commented TOML file, with the defaults that hold for its architecture. What
     /// has no value, or follows from something else, stands in a comment.
     ///
     /// # Errors
@@ -291,17 +291,19 @@ mod tests {
     #[test]
     fn a_commented_file_and_a_runs_own_say_the_same_as_what_they_were_written_from() {
         for architecture in ARCHITECTURES {
-            let mut draft = RunDraft::default();
-            draft.set(ARCHITECTURE, architecture).unwrap();
-            draft.set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]).unwrap();
-            draft.set("source.text", vec!["a b.txt"]).unwrap();
-            draft.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
-            draft.set("run.hold-out", 0.25).unwrap();
-            draft.set("recipe.optimizer.decay-steps", 7).unwrap();
+            let mut partial = PartialConfig::default();
+            partial.set(ARCHITECTURE, architecture).unwrap();
+            partial
+                .set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"])
+                .unwrap();
+            partial.set("source.text", vec!["a b.txt"]).unwrap();
+            partial.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
+            partial.set("run.hold-out", 0.25).unwrap();
+            partial.set("recipe.optimizer.decay-steps", 7).unwrap();
 
-            let config = draft.resolve(&[64, 64]).unwrap();
-            let again = RunDraft::parse(&draft.commented().unwrap()).unwrap();
-            let own = RunDraft::parse(&config.to_toml()).unwrap().check().unwrap();
+            let config = partial.resolve(&[64, 64]).unwrap();
+            let again = PartialConfig::parse(&partial.commented().unwrap()).unwrap();
+            let own = PartialConfig::parse(&config.to_toml()).unwrap().check().unwrap();
 
             assert_eq!(again.resolve(&[64, 64]).unwrap(), config, "{architecture}");
             assert_eq!(own, config, "{architecture}");
@@ -313,10 +315,10 @@ mod tests {
     fn every_key_has_its_place_in_some_configuration() {
         let mut written = BTreeSet::new();
         for architecture in ARCHITECTURES {
-            let mut draft = RunDraft::default();
-            draft.set(ARCHITECTURE, architecture).unwrap();
+            let mut partial = PartialConfig::default();
+            partial.set(ARCHITECTURE, architecture).unwrap();
             let mut table = String::new();
-            for line in draft.commented().unwrap().lines() {
+            for line in partial.commented().unwrap().lines() {
                 if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
                     table = format!("{name}.");
                 } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" =") {
@@ -331,16 +333,16 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_the_place_of_what_it_excludes() {
-        let mut draft = RunDraft::parse(
+        let mut partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.steps = 9\n\
              recipe.method = { architecture = 'relu', l1 = 2.0 }",
         )
         .unwrap();
-        draft.set("source.activations", "f").unwrap();
-        draft.set("recipe.tokens", 8193).unwrap();
-        draft.set(ARCHITECTURE, "top-k").unwrap();
+        partial.set("source.activations", "f").unwrap();
+        partial.set("recipe.tokens", 8193).unwrap();
+        partial.set(ARCHITECTURE, "top-k").unwrap();
 
-        let config = draft.resolve(&[4]).unwrap();
+        let config = partial.resolve(&[4]).unwrap();
 
         assert_eq!(config.recipe.steps, 3);
         assert_eq!((config.recipe.d_sae, config.source.store), (32, None));
@@ -348,15 +350,15 @@ mod tests {
 
     #[test]
     fn sizes_that_fit_alone_and_not_together_are_refused_once_the_width_is_known() {
-        let draft = RunDraft::parse(
+        let partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.d-sae = 16777216\n\
              recipe.batch = 256",
         )
         .unwrap();
-        draft.check().unwrap();
-        draft.resolve(&[256]).unwrap();
+        partial.check().unwrap();
+        partial.resolve(&[256]).unwrap();
 
-        let error = draft.resolve(&[257]).unwrap_err();
+        let error = partial.resolve(&[257]).unwrap_err();
 
         let expected = "`recipe.d-sae` is 16777216, it must be 1 to 16711935 for a width of 257";
         assert_eq!(error.to_string(), expected);
@@ -364,18 +366,18 @@ mod tests {
 
     #[test]
     fn hook_points_of_different_widths_need_a_number_of_features() {
-        let mut draft = RunDraft::parse(
+        let mut partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post', 'blocks.0.mlp.hook_post']\nsource.store = 's'",
         )
         .unwrap();
 
-        let error = draft.resolve(&[4, 16]).unwrap_err();
-        draft.set("recipe.d-sae", 64).unwrap();
+        let error = partial.resolve(&[4, 16]).unwrap_err();
+        partial.set("recipe.d-sae", 64).unwrap();
 
         assert_eq!(
             error.to_string(),
             "the hook points are 4 and 16 numbers wide; say `recipe.d-sae`, which then holds for all"
         );
-        assert_eq!(draft.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
+        assert_eq!(partial.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
     }
 }
