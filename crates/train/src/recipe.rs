@@ -35,7 +35,7 @@ pub struct Recipe {
 }
 
 /// Numbers of a matrix: 16 GiB of float32.
-const LARGEST_MATRIX: usize = 1 << 32;
+const MAX_MATRIX_VALUES: usize = 1 << 32;
 /// What a number may be that is divided by or taken the logarithm of.
 const POSITIVE: &str = "above 0 and a normal number in float32";
 /// What a weight may be.
@@ -76,7 +76,7 @@ impl Recipe {
         count("d_in", d_in, 1 << 24)?;
         // Matrices of so many numbers are held, with their gradients and Adam's means.
         let product = |name, found: usize, other: usize, of: &str| {
-            let most = LARGEST_MATRIX / other;
+            let most = MAX_MATRIX_VALUES / other;
             if found <= most {
                 return Ok(());
             }

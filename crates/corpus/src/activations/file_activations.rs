@@ -20,9 +20,9 @@ pub struct FileActivations {
 }
 
 /// Numbers in a segment at most: 16 MB of float32.
-const LARGEST: usize = 4 << 20;
+const MAX_SEGMENT_VALUES: usize = 4 << 20;
 /// A file has at least so many segments if it has as many rows, so that one can be held out.
-const FEWEST: usize = 20;
+const MIN_SEGMENTS: usize = 20;
 
 impl FileActivations {
     /// The activations at `hook` in the file at `path`, a tensor `[…, d_in]`, of
@@ -46,7 +46,7 @@ impl FileActivations {
         if file.rows() == 0 {
             return Err(none());
         }
-        let rows_per_segment = (LARGEST / width).min(file.rows() / FEWEST).max(1);
+        let rows_per_segment = (MAX_SEGMENT_VALUES / width).min(file.rows() / MIN_SEGMENTS).max(1);
         Ok(Self { file, path: path.to_owned(), point: [(hook, width)], rows_per_segment })
     }
 }

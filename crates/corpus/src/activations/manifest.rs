@@ -117,7 +117,7 @@ const FORMAT: &str = "nanoscope-activations";
 const VERSION: u32 = 1;
 
 /// Most bytes of a manifest; one of a million shards has 130 million.
-const MOST_BYTES: u64 = 1 << 28;
+const MAX_MANIFEST_BYTES: u64 = 1 << 28;
 
 impl StoreSettings {
     /// The settings of a store of `live`'s activations.
@@ -277,8 +277,8 @@ impl Manifest {
     pub(crate) fn read(path: &Path, kind: Kind) -> Result<Option<(Self, u64)>, CorpusError> {
         let io = |source| CorpusError::io(path, source);
         let found = fs::metadata(path).map_err(io)?.len();
-        if found > MOST_BYTES {
-            let what = format!("it has {found} bytes, at most {MOST_BYTES} are read");
+        if found > MAX_MANIFEST_BYTES {
+            let what = format!("it has {found} bytes, at most {MAX_MANIFEST_BYTES} are read");
             return Err(CorpusError::Manifest { path: path.to_owned(), what });
         }
         let bytes = fs::read(path).map_err(io)?;

@@ -158,7 +158,7 @@ impl ModelActivations {
     }
 
     fn positions(&self, context: &Context) -> Vec<usize> {
-        self.special.positions_of(&context.tokens, |id| self.tokens.is_special(id))
+        self.special.positions_where(&context.tokens, |id| self.tokens.is_special(id))
     }
 }
 

@@ -63,7 +63,7 @@ impl ActivationStore {
         }
         if of != found.len() as u64 {
             let is_there = |index: &u64| found.iter().any(|(_, m)| m.part.index == *index);
-            let missing = (0..of).filter(|index| !is_there(index)).take(MOST_MISSING);
+            let missing = (0..of).filter(|index| !is_there(index)).take(MAX_MISSING_NAMED);
             let names = missing.map(|index| StorePart { index, of }.manifest_name());
             return Err(incomplete(dir, names.collect()));
         }
@@ -72,7 +72,7 @@ impl ActivationStore {
         let shards: BTreeMap<u64, ShardEntry> = entries.map(|entry| (entry.shard, entry)).collect();
         if shards.len() as u64 != settings.shards {
             let missing = (0..settings.shards).filter(|shard| !shards.contains_key(shard));
-            let names = missing.take(MOST_MISSING).map(|shard| format!("shard {shard}"));
+            let names = missing.take(MAX_MISSING_NAMED).map(|shard| format!("shard {shard}"));
             return Err(incomplete(dir, names.collect()));
         }
         let shards: Vec<ShardEntry> = shards.into_values().collect();
@@ -166,7 +166,7 @@ impl ActivationStore {
 }
 
 /// Parts or shards that are named as missing, at most.
-const MOST_MISSING: usize = 20;
+const MAX_MISSING_NAMED: usize = 20;
 
 fn incomplete(dir: &Path, missing: Vec<String>) -> CorpusError {
     CorpusError::Incomplete { path: dir.to_owned(), missing }

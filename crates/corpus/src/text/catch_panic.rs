@@ -12,7 +12,7 @@ thread_local! {
 /// Does `work`; if it panics, the error is what the panic says, and nothing is printed.
 ///
 /// What `work` borrows must not be used after an error.
-pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_with_its_text() {
-        assert_eq!(contained(|| 1), Ok(1));
-        assert_eq!(contained(|| panic!("no {}", "page")), Err::<(), _>("no page".to_owned()));
+        assert_eq!(catch_panic(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| panic!("no {}", "page")), Err::<(), _>("no page".to_owned()));
     }
 }

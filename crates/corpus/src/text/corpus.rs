@@ -94,7 +94,7 @@ impl Corpus {
 }
 
 /// Folders in folders that are gone into.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 fn add_folder(
     root: &Path,
@@ -109,7 +109,7 @@ fn add_folder(
         let path = entry.path();
         // Of the entry itself: a link to a folder above would lead round in circles.
         if entry.file_type().map_err(io)?.is_dir() {
-            if depth < DEEPEST {
+            if depth < MAX_DEPTH {
                 add_folder(root, &path, depth + 1, files)?;
             }
             continue;

@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::json_lines::JsonLines;
 use super::lines::Lines;
 use super::parquet::ParquetText;
-use super::plain_text::{PIECE, PlainText};
+use super::plain_text::{PIECE_BYTES, PlainText};
 use super::text_file::{TextFile, TextFormat};
 use crate::CorpusError;
 
@@ -134,7 +134,7 @@ impl Open {
         };
         Ok(match file.format {
             TextFormat::Text { gzip } => {
-                Self::Text(PlainText::new(lines(gzip)?, PIECE, MAX_TEXT_BYTES))
+                Self::Text(PlainText::new(lines(gzip)?, PIECE_BYTES, MAX_TEXT_BYTES))
             }
             TextFormat::JsonLines { gzip } => Self::JsonLines(JsonLines::new(lines(gzip)?, column)),
             TextFormat::Parquet => {

@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for Field<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         /// Keys that are remembered for the error.
-        const KEPT: usize = 1000;
+        const MAX_KEYS: usize = 1000;
 
         let (mut text, mut keys) = (None, Vec::new());
         while let Some(key) = map.next_key::<String>()? {
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Field<'_> {
                 text = Some(map.next_value::<String>()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
-                if keys.len() < KEPT {
+                if keys.len() < MAX_KEYS {
                     keys.push(key);
                 }
             }

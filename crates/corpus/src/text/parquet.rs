@@ -10,7 +10,7 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::catch_panic::contained;
+use super::catch_panic::catch_panic;
 use crate::CorpusError;
 
 /// The texts of a column, a few rows at a time; a row without a text is passed over.
@@ -108,13 +108,14 @@ impl ParquetText {
 
     fn read_some(&mut self) -> Result<(), CorpusError> {
         /// Rows that are in memory at once, beside the page that they lie in.
-        const ROWS: usize = 16;
+        const CHUNK_ROWS: usize = 16;
 
         let group = self.next_group - 1;
         let Some((reader, given)) = &mut self.open else { return Ok(()) };
         let mut values: Vec<ByteArray> = Vec::new();
         let mut levels = Vec::new();
-        let read = guarded(|| reader.read_records(ROWS, Some(&mut levels), None, &mut values));
+        let read =
+            guarded(|| reader.read_records(CHUNK_ROWS, Some(&mut levels), None, &mut values));
         let (rows, ..) = read.map_err(|source| CorpusError::Parquet {
             path: self.path.clone(),
             row_group: Some(group),
@@ -151,5 +152,5 @@ impl ParquetText {
 
 /// Does `work` of the parquet crate, which panics on some damaged files.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    contained(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
+    catch_panic(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }

@@ -9,7 +9,7 @@ use crate::CorpusError;
 const MARKER: &str = "<|endoftext|>";
 
 /// Bytes from which on a document is given in pieces.
-pub(crate) const PIECE: usize = 1 << 20;
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
 /// A part of a document: all of it, unless it is long.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ mod tests {
     fn markers_divide_documents_wherever_they_stand() {
         let text = "\u{feff}\n one\n\ntwo \n<|endoftext|>\n<|endoftext|>three<|endoftext|> four\n";
 
-        let found = pieces(text, PIECE, 100).unwrap();
+        let found = pieces(text, PIECE_BYTES, 100).unwrap();
 
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["one\n\ntwo", "three", "four"]);

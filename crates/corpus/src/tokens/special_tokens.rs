@@ -21,10 +21,10 @@ pub enum SpecialTokens {
 impl SpecialTokens {
     /// The positions of `context` that have rows, ascending.
     pub fn positions(self, context: &Context, tokenizer: &Tokenizer) -> Vec<usize> {
-        self.positions_of(&context.tokens, |id| tokenizer.is_special(id))
+        self.positions_where(&context.tokens, |id| tokenizer.is_special(id))
     }
 
-    pub(crate) fn positions_of(self, ids: &[u32], special: impl Fn(u32) -> bool) -> Vec<usize> {
+    pub(crate) fn positions_where(self, ids: &[u32], special: impl Fn(u32) -> bool) -> Vec<usize> {
         let counts = |&at: &usize| self == Self::Keep || !special(ids[at]);
         (0..ids.len()).filter(counts).collect()
     }

@@ -149,7 +149,7 @@ impl TokenizedCorpus {
     /// If there is no such context.
     pub fn context(&self, index: u64) -> Result<Context, CorpusError> {
         assert!(index < self.contexts(), "context {index} of {}", self.contexts());
-        let mut bytes = vec![0; self.context_len * ID];
+        let mut bytes = vec![0; self.context_len * ID_BYTES];
         self.read(&self.ids, index * bytes.len() as u64, &mut bytes)?;
         let tokens: Vec<TokenId> =
             bytes.as_chunks().0.iter().map(|&bytes| TokenId::from_le_bytes(bytes)).collect();
@@ -176,8 +176,8 @@ impl TokenizedCorpus {
 
     /// The document of the first token of context `index`, and how many of its tokens are special.
     fn head(&self, index: u64) -> Result<(u64, u32), CorpusError> {
-        let mut bytes = [0; HEAD];
-        self.read(&self.heads, index * HEAD as u64, &mut bytes)?;
+        let mut bytes = [0; HEAD_BYTES];
+        self.read(&self.heads, index * HEAD_BYTES as u64, &mut bytes)?;
         let [document, specials] = [&bytes[..8], &bytes[8..]];
         let document = u64::from_le_bytes(document.try_into().expect("they are eight"));
         Ok((document, u32::from_le_bytes(specials.try_into().expect("they are four"))))
@@ -192,10 +192,10 @@ impl TokenizedCorpus {
 }
 
 /// Bytes of an id.
-const ID: usize = size_of::<TokenId>();
+const ID_BYTES: usize = size_of::<TokenId>();
 
 /// Bytes of what is known of a context: its first document, how many special tokens it has.
-const HEAD: usize = 12;
+const HEAD_BYTES: usize = 12;
 
 /// Tokens on their way into files.
 struct TokenWriter {

@@ -27,7 +27,7 @@ pub struct RunFolder {
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
 /// SAEs lie in `HOOK/best`.
-const DEEPEST: usize = 2;
+const MAX_DEPTH: usize = 2;
 /// What the names of the temporary files of `nanoscope_checkpoint` begin with: tempfile's default.
 const TEMPORARY: &str = ".tmp";
 
@@ -89,7 +89,7 @@ impl RunFolder {
             return Err(RunError::NoRun { dir: dir.to_owned() });
         }
         let folder = Self::lock(dir)?;
-        clear_temporary(dir, DEEPEST)?;
+        clear_temporary(dir, MAX_DEPTH)?;
         let config = PartialConfig::read(&dir.join(CONFIG))?.check()?;
         Ok((folder, config))
     }

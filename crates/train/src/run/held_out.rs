@@ -10,7 +10,7 @@ use nanoscope_hooks::HookPoint;
 use super::run_error::RunError;
 
 /// A source of which only some hook points and consecutive segments are seen.
-pub(crate) struct Part {
+pub(crate) struct SourceSlice {
     source: Rc<RefCell<Box<dyn ActivationSource>>>,
     points: Vec<(HookPoint, usize)>,
     /// Where each point is among the source's.
@@ -19,10 +19,10 @@ pub(crate) struct Part {
     len: u64,
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for SourceSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { points, first, len, .. } = self;
-        write!(f, "Part {{ points: {points:?}, first: {first}, len: {len} }}")
+        write!(f, "SourceSlice {{ points: {points:?}, first: {first}, len: {len} }}")
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn split(
     source: Box<dyn ActivationSource>,
     hooks: &[HookPoint],
     held_out: u64,
-) -> Result<(Part, Part), RunError> {
+) -> Result<(SourceSlice, SourceSlice), RunError> {
     let segments = source.len();
     let at = places(source.points(), hooks)?;
     if held_out >= segments {
@@ -48,7 +48,7 @@ pub(crate) fn split(
     }
     let points: Vec<_> = at.iter().map(|&at| source.points()[at]).collect();
     let source = Rc::new(RefCell::new(source));
-    let part = |first, len| Part {
+    let slice = |first, len| SourceSlice {
         source: Rc::clone(&source),
         points: points.clone(),
         at: at.clone(),
@@ -56,7 +56,7 @@ pub(crate) fn split(
         len,
     };
     let trained = segments - held_out;
-    Ok((part(0, trained), part(trained, held_out)))
+    Ok((slice(0, trained), slice(trained, held_out)))
 }
 
 fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
@@ -69,7 +69,7 @@ fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usiz
     hooks.iter().map(place).collect()
 }
 
-impl ActivationSource for Part {
+impl ActivationSource for SourceSlice {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }

@@ -13,10 +13,10 @@ use super::checkpoints::{self, Best, Checkpoint, HookState, State};
 use super::config::RunConfig;
 use super::curves;
 use super::folder::RunFolder;
-use super::held_out::{Part, split};
+use super::held_out::{SourceSlice, split};
 use super::metrics::{self, Metrics};
 use super::run_error::RunError;
-use super::save_saes::{Which, save_sae};
+use super::save_saes::{SaeKind, save_sae};
 use super::validate::{Validation, validate};
 use crate::{Mixer, StepReport, Trainer};
 
@@ -29,8 +29,8 @@ pub struct TrainingRun {
     folder: RunFolder,
     config: RunConfig,
     device: Device,
-    batches: Mixer<Part>,
-    held_out: Part,
+    batches: Mixer<SourceSlice>,
+    held_out: SourceSlice,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
     /// The step of the last evaluation, and what it found for each hook point.
@@ -213,7 +213,13 @@ impl TrainingRun {
         for (at, (validation, density)) in found.iter().enumerate() {
             if self.best[at].is_none_or(|best| validation.loss < best.loss) {
                 let hook = self.config.hooks[at];
-                save_sae(&self.sae_dir(hook, Which::Best), &saes[at], hook, density, Which::Best)?;
+                save_sae(
+                    &self.sae_dir(hook, SaeKind::Best),
+                    &saes[at],
+                    hook,
+                    density,
+                    SaeKind::Best,
+                )?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
             numbers.push(*validation);
@@ -266,14 +272,14 @@ impl TrainingRun {
         let mut outcomes = Vec::with_capacity(found.len());
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
-            let last_dir = self.sae_dir(hook, Which::Final);
-            save_sae(&last_dir, &saes[at], hook, &density, Which::Final)?;
+            let last_dir = self.sae_dir(hook, SaeKind::Final);
+            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final)?;
             outcomes.push(Outcome {
                 hook,
                 last,
                 best_step: self.best[at].map(|best| best.step),
                 last_dir,
-                best_dir: self.sae_dir(hook, Which::Best),
+                best_dir: self.sae_dir(hook, SaeKind::Best),
             });
         }
         self.draw()?;
@@ -286,7 +292,7 @@ impl TrainingRun {
         curves::draw(&self.folder.curves(), &self.config.hooks, &points)
     }
 
-    fn sae_dir(&self, hook: HookPoint, which: Which) -> PathBuf {
+    fn sae_dir(&self, hook: HookPoint, which: SaeKind) -> PathBuf {
         self.folder.dir().join(hook.to_string()).join(which.folder())
     }
 

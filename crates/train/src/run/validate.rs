@@ -29,7 +29,7 @@ pub struct Validation {
 }
 
 /// Pre-activations that are computed at once: 8 MB of float32.
-const AT_ONCE: usize = 2 << 20;
+const CHUNK_VALUES: usize = 2 << 20;
 
 /// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
 /// which it fires.
@@ -47,7 +47,7 @@ pub(crate) fn validate(
         let rows = held_out.segment(segment)?;
         for ((sae, sums), x) in saes.iter().zip(&mut sums).zip(&rows.at) {
             let d_in = sae.config().d_in();
-            let at_once = (AT_ONCE / sae.config().d_sae()).max(1) * d_in;
+            let at_once = (CHUNK_VALUES / sae.config().d_sae()).max(1) * d_in;
             x.chunks(at_once).for_each(|x| sums.add(sae, x, device));
         }
     }
