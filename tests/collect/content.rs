@@ -121,7 +121,7 @@ fn of_a_store_only_the_points_that_are_wanted_are_read() {
 
     let store = ActivationStore::open(&bench.path("out")).unwrap();
     let error = store.select(&[HookPoint::ResidPost(2)]).unwrap_err().to_string();
-    let says = "has no activations at blocks.2.hook_resid_post, but at `hook_embed`, \
-                `blocks.1.hook_resid_post`";
+    let says = "has no activations at blocks.2.hook_resid_post (found `hook_embed`, \
+                `blocks.1.hook_resid_post`)";
     assert!(error.ends_with(says), "{error}");
 }

@@ -1,12 +1,12 @@
-//! Text into tokens, tokens into activations: corpora, contexts, activation stores.
+//! Corpora of text, their tokens, and a model's activations on them.
 //!
-//! A [`Corpus`] is files of text, [`TokenizedCorpus`] are its tokens in contexts of equal length, and
-//! [`ModelActivations`] a model's activations on them as they are asked for. A [`ActivationStoreWriter`] writes
-//! these to a folder, which an [`ActivationStore`] reads. Both are [`ActivationSource`], so that training on
-//! the one is training on the other.
+//! A [`Corpus`] is a list of text files. A [`TokenizedCorpus`] holds its tokens in contexts of
+//! equal length, and [`ModelActivations`] computes a model's activations on them on demand. An
+//! [`ActivationStoreWriter`] writes these to a folder, which an [`ActivationStore`] reads. Both
+//! sources implement [`ActivationSource`], so an SAE can be trained on either.
 //!
 //! ```
-//! use nanoscope_corpus::{Corpus, CorpusOptions, InMemoryActivations, ActivationSource};
+//! use nanoscope_corpus::{ActivationSource, Corpus, CorpusOptions, InMemoryActivations};
 //! use nanoscope_hooks::HookPoint;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,15 +17,16 @@
 //! assert_eq!(corpus.bytes(), 40);
 //!
 //! // Three activations of two numbers, in segments of two.
-//! let mut segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, vec![1., 2., 3., 4., 5., 6.], 2);
+//! let activations = vec![1., 2., 3., 4., 5., 6.];
+//! let mut segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 2);
 //! assert_eq!((segments.len(), segments.rows(1)), (2, 1));
 //! assert_eq!(segments.segment(1)?.at[0], [5.0, 6.0]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! All of it streams: a corpus may be larger than memory, and of a store one shard is read at a
-//! time. What the activations are used for is others' business.
+//! Everything is streamed: a corpus may be larger than memory, and a store is read one shard at a
+//! time. This crate does not use the activations for anything.
 
 mod activations;
 mod digest;

@@ -35,7 +35,7 @@ fn every_kind_of_file_gives_the_same_texts() {
 fn a_parquet_file_without_the_column_is_refused_with_those_that_it_has() {
     let error = texts(fixture("story_snappy.parquet"), "text").unwrap_err().to_string();
     assert!(
-        error.ends_with("has no column `text`, but `id`, `story`, `tags.list.element`"),
+        error.ends_with("has no column `text` (found `id`, `story`, `tags.list.element`)"),
         "{error}"
     );
 

@@ -1,4 +1,4 @@
-//! A file of activations as segments.
+//! A file of activations as an activation source.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use nanoscope_hooks::HookPoint;
 use super::source::{ActivationBatch, ActivationSource};
 use crate::CorpusError;
 
-/// Activations at one hook point that lie in a file, of which one segment at a time is in memory
-/// (of a `.pt` file all of it).
+/// Activations at one hook point, read from a file one segment at a time. A `.pt` file is loaded
+/// whole.
 #[derive(Debug)]
 pub struct FileActivations {
     file: ActivationFile,
@@ -19,14 +19,14 @@ pub struct FileActivations {
     rows_per_segment: usize,
 }
 
-/// Numbers in a segment at most: 16 MB of float32.
+/// Maximum values in a segment: 16 MB of float32.
 const MAX_SEGMENT_VALUES: usize = 4 << 20;
-/// A file has at least so many segments if it has as many rows, so that one can be held out.
+/// Minimum segments of a file that has at least this many rows, so that one can be held out.
 const MIN_SEGMENTS: usize = 20;
 
 impl FileActivations {
-    /// The activations at `hook` in the file at `path`, a tensor `[…, d_in]`, of
-    /// [`HookPoint::Z`] `[…, heads, d_head]`; which one, if there are several, says `tensor`.
+    /// Opens the activations at `hook` in the file at `path`: a tensor `[…, d_in]`, or
+    /// `[…, heads, d_head]` for [`HookPoint::Z`]. `tensor` names it if the file has several.
     ///
     /// # Errors
     /// [`CorpusError::NoActivations`], [`CorpusError::Checkpoint`].
@@ -51,7 +51,7 @@ impl FileActivations {
     }
 }
 
-/// The name and shape of the tensor that is meant.
+/// Returns the name and shape of the selected tensor.
 fn shape(path: &Path, tensor: Option<&str>) -> Result<(String, Vec<usize>), CheckpointError> {
     let file = TensorFile::open(path)?;
     if let Some(name) = tensor {
@@ -77,7 +77,7 @@ impl ActivationSource for FileActivations {
     }
 
     fn rows(&self, index: u64) -> usize {
-        assert!(index < self.len(), "there is no segment {index}");
+        assert!(index < self.len(), "segment {index} is out of range");
         let from = index as usize * self.rows_per_segment;
         self.rows_per_segment.min(self.file.rows() - from)
     }

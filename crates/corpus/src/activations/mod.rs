@@ -1,4 +1,4 @@
-//! Activations in segments: of a model as it runs, of a store on disk, of one file, in memory.
+//! Sources of activations (a model, a store on disk, a file, memory), and the writer of stores.
 
 mod file_activations;
 mod manifest;

@@ -1,51 +1,53 @@
-//! Activations in segments, and those that are in memory.
+//! The trait of activation sources, and the source that is held in memory.
 
 use nanoscope_hooks::HookPoint;
 
 use crate::CorpusError;
 
-/// Activations of the same tokens at several hook points.
+/// Activations at the same tokens, at one or several hook points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivationBatch {
-    /// How many tokens.
+    /// Number of rows, one per token.
     pub len: usize,
-    /// For each hook point, in the order of [`ActivationSource::points`], `[len, width]` row-major.
+    /// Activations at each hook point, in the order of [`ActivationSource::points`]; `[len, width]`
+    /// row-major.
     pub at: Vec<Vec<f32>>,
 }
 
-/// Activations in numbered stretches, each of which can be had again, bit for bit.
+/// Activations in numbered segments, each of which can be requested again and is bit for bit the
+/// same.
 ///
-/// A training that mixes rows of neighbouring segments needs nothing else to go on where it was
-/// killed: it asks for the two segments it was in. What is behind it may be files or a model.
+/// That is all a training run that mixes the rows of neighbouring segments needs in order to
+/// resume: it requests the two segments it was reading. The source may read files or run a model.
 pub trait ActivationSource {
-    /// The hook points and how many numbers an activation has there.
+    /// The hook points and the width of their activations.
     fn points(&self) -> &[(HookPoint, usize)];
 
-    /// How many segments there are; at least one.
+    /// Number of segments; at least one.
     fn len(&self) -> u64;
 
-    /// How many rows segment `index` has. Cheap: nothing is computed or read for it.
+    /// Number of rows in segment `index`. This is cheap: nothing is computed or read.
     ///
     /// # Panics
-    /// If there is no such segment.
+    /// If `index` is out of range.
     fn rows(&self, index: u64) -> usize;
 
-    /// The activations of segment `index`.
+    /// Returns the activations of segment `index`.
     ///
     /// # Errors
     /// [`CorpusError`] if they cannot be read or computed.
     ///
     /// # Panics
-    /// If there is no such segment.
+    /// If `index` is out of range.
     fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError>;
 
-    /// Whether there are none; never, of what can be trained on.
+    /// Always false: a source has at least one segment.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Activations at one hook point that are all in memory.
+/// Activations at one hook point, held in memory.
 #[derive(Debug, Clone)]
 pub struct InMemoryActivations {
     point: [(HookPoint, usize); 1],
@@ -54,23 +56,24 @@ pub struct InMemoryActivations {
 }
 
 impl InMemoryActivations {
-    /// `activations` at `point`, cut into segments of `rows_per_segment`, the last one shorter.
+    /// Divides `activations` at `point` into segments of `rows_per_segment` rows; the last segment
+    /// may have fewer.
     ///
     /// # Shapes
     /// - `activations`: `[rows, width]` row-major
     ///
     /// # Panics
-    /// If there is no row, or the last is not whole, or segments are to have no rows.
+    /// If there are no rows, the last row is incomplete, or `width` or `rows_per_segment` is 0.
     pub fn new(
         point: HookPoint,
         width: usize,
         activations: Vec<f32>,
         rows_per_segment: usize,
     ) -> Self {
-        assert!(rows_per_segment > 0 && width > 0, "segments of something");
+        assert!(rows_per_segment > 0 && width > 0, "a segment must have rows and columns");
         assert!(
             !activations.is_empty() && activations.len().is_multiple_of(width),
-            "{} numbers are not rows of {width}",
+            "{} values do not divide into rows of {width}",
             activations.len()
         );
         Self { point: [(point, width)], activations, rows_per_segment }
@@ -78,11 +81,11 @@ impl InMemoryActivations {
 
     fn chunk(&self, index: u64) -> &[f32] {
         let (_, width) = self.point[0];
-        let index = usize::try_from(index).expect("no more segments than numbers in memory");
+        let index = usize::try_from(index).expect("an index of a segment in memory fits in usize");
         self.activations
             .chunks(self.rows_per_segment * width)
             .nth(index)
-            .unwrap_or_else(|| panic!("there is no segment {index}"))
+            .unwrap_or_else(|| panic!("segment {index} is out of range"))
     }
 }
 

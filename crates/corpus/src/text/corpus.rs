@@ -1,4 +1,4 @@
-//! Which files a corpus is, and their texts.
+//! The files of a corpus, and their documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::documents::Documents;
 use super::text_file::{TextFile, TextFormat, format_by_name, has_extension};
 use crate::CorpusError;
 
-/// Texts in files, in a fixed order.
+/// Text files in a fixed order.
 ///
 /// ```
 /// use nanoscope_corpus::{Corpus, CorpusOptions};
@@ -29,10 +29,11 @@ pub struct Corpus {
     text_column: String,
 }
 
-/// How the files of a corpus are read.
+/// Options for reading the files of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorpusOptions {
-    /// The field of JSONL lines and the column of parquet files that has the text. Default: `text`.
+    /// The field of JSONL lines, or column of parquet files, that contains the text. Default:
+    /// `text`.
     pub text_column: String,
 }
 
@@ -43,14 +44,16 @@ impl Default for CorpusOptions {
 }
 
 impl Corpus {
-    /// The texts of `paths`, files and folders. Of a folder those files are taken, and of its
-    /// folders, whose names say that they are texts: `.txt`, `.text`, `.jsonl` and `.ndjson`, also
-    /// with `.gz`, and `.parquet`; sorted by name, links to folders not followed. A file that is
-    /// named itself is taken whatever its name, as plain text if that says nothing else.
+    /// Opens the corpus of `paths`, which may be files or folders.
+    ///
+    /// A folder is searched recursively for files that are named as texts: `.txt`, `.text`,
+    /// `.jsonl` and `.ndjson`, each also with `.gz`, and `.parquet`. They are sorted by name; links
+    /// to folders are not followed. A file given by its own path is taken whatever its name, and
+    /// read as plain text unless its extension says otherwise.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::NoFile`]; [`CorpusError::NoTexts`] for a folder without
-    /// any.
+    /// text files.
     pub fn open(paths: &[PathBuf], options: &CorpusOptions) -> Result<Self, CorpusError> {
         let mut files = Vec::new();
         for path in paths {
@@ -77,23 +80,23 @@ impl Corpus {
         Ok(Self { files, text_column: options.text_column.clone() })
     }
 
-    /// The files, in the order in which they are read.
+    /// The files, in reading order.
     pub fn files(&self) -> &[TextFile] {
         &self.files
     }
 
-    /// Bytes of all files together.
+    /// Total size of the files in bytes (compressed size for `.gz`).
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|source| source.bytes).sum()
     }
 
-    /// The documents from the first on.
+    /// Iterates over the documents, from the first.
     pub fn documents(&self) -> Documents<'_> {
         Documents::new(&self.files, &self.text_column)
     }
 }
 
-/// Folders in folders that are gone into.
+/// Maximum depth of nested folders.
 const MAX_DEPTH: usize = 64;
 
 fn add_folder(
@@ -107,7 +110,7 @@ fn add_folder(
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        // Of the entry itself: a link to a folder above would lead round in circles.
+        // The type of the entry itself: following a link to a parent folder would never end.
         if entry.file_type().map_err(io)?.is_dir() {
             if depth < MAX_DEPTH {
                 add_folder(root, &path, depth + 1, files)?;

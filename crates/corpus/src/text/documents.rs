@@ -1,4 +1,4 @@
-//! The documents of a corpus, one after another.
+//! Iterates over the documents of a corpus.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -14,36 +14,36 @@ use super::plain_text::{PIECE_BYTES, PlainText};
 use super::text_file::{TextFile, TextFormat};
 use crate::CorpusError;
 
-/// Most bytes of one text that are in memory: of a JSON line, of a parquet row, and of a stretch of
-/// plain text that cannot be divided. What is longer is an error.
+/// Maximum size in bytes of a text held in memory: a JSON line, a parquet row, or a run of
+/// plain-text lines that cannot be split. A longer one is an error.
 pub const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// A document, or a part of a long plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Its number in the corpus, from 0. Documents without any text have none.
+    /// The document's number in the corpus, from 0. Empty documents are not counted.
     pub number: u64,
     /// The text.
     pub text: String,
-    /// Whether this goes on where the last one, of the same number, ended.
+    /// True if this text continues the previous one, which has the same number.
     pub continued: bool,
 }
 
-/// The documents of a corpus in its order. After an error there is nothing more.
+/// Iterator over the documents of a corpus. It ends after an error.
 ///
-/// In memory is no more than one document of JSON or a few rows of parquet (each at most
-/// [`MAX_TEXT_BYTES`]), the page of the parquet file that they lie in, or about a megabyte of a plain
-/// text: what is longer comes in several parts.
+/// At most one JSON document or a few parquet rows (each up to [`MAX_TEXT_BYTES`]), the current
+/// page of a parquet file, or about a megabyte of plain text is in memory. Longer plain texts are
+/// returned in several parts.
 pub struct Documents<'a> {
     files: &'a [TextFile],
     column: &'a str,
-    /// The next source to open.
+    /// The next file to open.
     next: usize,
     open: Option<Open>,
     number: u64,
-    /// Bytes of the files that are done.
+    /// Bytes of the finished files.
     done: u64,
-    /// Bytes read of the source that is open.
+    /// Bytes read of the open file.
     read: Arc<AtomicU64>,
     failed: bool,
 }
@@ -60,7 +60,7 @@ impl<'a> Documents<'a> {
         Self { files, column, next: 0, open: None, number: 0, done: 0, read, failed: false }
     }
 
-    /// Bytes of the files that have been read so far, packed as they are.
+    /// Bytes of the files read so far, compressed where they are compressed.
     pub fn bytes_read(&self) -> u64 {
         match &self.open {
             Some(Open::Parquet(parquet)) => {
@@ -144,7 +144,7 @@ impl Open {
         })
     }
 
-    /// The next text, and whether it goes on from the last one.
+    /// Returns the next text, and whether it continues the previous one.
     fn next(&mut self) -> Result<Option<(bool, String)>, CorpusError> {
         match self {
             Self::Text(text) => Ok(text.next()?.map(|piece| (piece.continued, piece.text))),
@@ -154,7 +154,7 @@ impl Open {
     }
 }
 
-/// A file that tells how much of it has been read.
+/// A file that counts the bytes read from it.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,

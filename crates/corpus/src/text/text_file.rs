@@ -1,31 +1,32 @@
-//! One file of a corpus, and how it holds its texts.
+//! A file of a corpus and its format.
 
 use std::path::{Path, PathBuf};
 
-/// One file of a corpus.
+/// A text file of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextFile {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its name, from the folder on that was given; the same wherever that folder lies.
+    /// Path relative to the given folder, or the file's own name. It does not depend on where the
+    /// folder is.
     pub name: String,
-    /// Its size as it is, packed if it is packed.
+    /// File size in bytes (compressed size for `.gz`).
     pub bytes: u64,
     pub(crate) format: TextFormat,
 }
 
-/// How a file holds its texts.
+/// The format of a text file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextFormat {
-    /// As they are, `<|endoftext|>` between them.
+    /// Plain text, with `<|endoftext|>` between documents.
     Text { gzip: bool },
     /// A JSON object per line.
     JsonLines { gzip: bool },
-    /// A column of strings.
+    /// A column of strings in a parquet file.
     Parquet,
 }
 
-/// How a file of this name holds its texts, if the name says it.
+/// Guesses the format of a file from its extension.
 pub(super) fn format_by_name(path: &Path) -> Option<TextFormat> {
     let gzip = has_extension(path, "gz");
     let stem = if gzip { Path::new(path.file_stem()?) } else { path };

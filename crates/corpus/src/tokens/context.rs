@@ -1,10 +1,10 @@
-/// Consecutive tokens of a corpus that a model sees at once.
+/// Consecutive tokens of a corpus that the model processes as one sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// Its number in the corpus, from 0.
+    /// The context's number in the corpus, from 0.
     pub index: u64,
-    /// The tokens' ids, documents one after another, `<|bos|>` before each.
+    /// Token ids. Documents are concatenated, each beginning with `<|bos|>`.
     pub tokens: Vec<u32>,
-    /// For each token the number of the document that it is from.
+    /// The document number of each token.
     pub documents: Vec<u64>,
 }

@@ -3,23 +3,23 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 
-/// What becomes of special tokens, such as `<|bos|>`.
+/// Treatment of special tokens, such as `<|bos|>`.
 ///
-/// The model reads them in any case. Their activations are far larger than others and say nothing
-/// of a text, so that an SAE trained on them spends features on one token.
+/// The model reads them in either case. Their activations are far larger than others and carry no
+/// information about the text, so an SAE trained on them wastes features on a single token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum SpecialTokens {
     /// They have no rows.
     #[default]
     #[serde(rename = "skipped")]
     Skip,
-    /// They count like any other.
+    /// They are treated like any other token.
     #[serde(rename = "kept")]
     Keep,
 }
 
 impl SpecialTokens {
-    /// The positions of `context` that have rows, ascending.
+    /// Returns the positions of `context` that have rows, ascending.
     pub fn positions(self, context: &Context, tokenizer: &Tokenizer) -> Vec<usize> {
         self.positions_where(&context.tokens, |id| tokenizer.is_special(id))
     }
