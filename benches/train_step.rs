@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::ActivationFile;
-use nanoscope_corpus::InMemory;
+use nanoscope_corpus::InMemoryActivations;
 use nanoscope_hooks::HookPoint;
 use nanoscope_train::{AuxK, Method, Mixer, Recipe, Trainer};
 
@@ -36,7 +36,8 @@ fn main() -> Result<()> {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        let segments = InMemory::new(HookPoint::ResidPost(0), D_IN, rows.clone(), BATCH * 16);
+        let segments =
+            InMemoryActivations::new(HookPoint::ResidPost(0), D_IN, rows.clone(), BATCH * 16);
         let mut mixer = Mixer::new(segments, BATCH, 0, 0)?;
         let recipe = Recipe { batch: BATCH, ..Recipe::new(D_SAE, method, steps + 1) };
         let mut trainer = Trainer::new(&recipe, D_IN, &mixer.first()?.at[0], &device)?;

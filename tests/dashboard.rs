@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use nanoscope_checkpoint::{Labels, ModelFiles, load_saes, load_tokenizer};
-use nanoscope_corpus::{Context, Corpus, CorpusOptions, SpoolOptions, Tokens};
+use nanoscope_corpus::{Context, Corpus, CorpusOptions, TokenizeOptions, TokenizedCorpus};
 use nanoscope_dashboard::unpack;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, LogitEffect};
@@ -103,9 +103,9 @@ fn demo() -> (InterpretableModel, Vec<(Context, SparseFeatures)>) {
     let tokenizer = load_tokenizer(found.tokenizer.as_ref().unwrap()).unwrap();
     let sae = load_saes([root.join("saes/layer_2")], &device).unwrap().remove(0).sae;
     let corpus = Corpus::open(&[fixture("stories.jsonl")], &CorpusOptions::default()).unwrap();
-    let options = SpoolOptions::new(loaded.gpt.config().shape.sequence_len);
+    let options = TokenizeOptions::new(loaded.gpt.config().shape.sequence_len);
     let go_on = &mut |_| std::ops::ControlFlow::Continue(());
-    let tokens = Tokens::spool(&corpus, &tokenizer, &options, go_on).unwrap();
+    let tokens = TokenizedCorpus::build(&corpus, &tokenizer, &options, go_on).unwrap();
     let model = InterpretableModel::new(loaded.gpt).with_tokenizer(tokenizer).unwrap();
     let model = model.with_sae(HOOK, sae).unwrap();
     let contexts = (0..tokens.contexts()).map(|index| tokens.context(index).unwrap());

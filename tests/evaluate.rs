@@ -4,9 +4,9 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::{ModelFiles, load_saes, load_tokenizer};
-use nanoscope_corpus::{Context, Special};
+use nanoscope_corpus::{Context, SpecialTokens};
 use nanoscope_evaluate::{
-    EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, Options, Subject, evaluate,
+    EvalOptions, EvalTarget, EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, evaluate,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Where};
@@ -26,11 +26,11 @@ fn demo(device: &Device) -> InterpretableModel {
     InterpretableModel::new(gpt).with_tokenizer(tokenizer).unwrap()
 }
 
-fn demo_subjects(model: &InterpretableModel) -> Vec<Subject> {
+fn demo_subjects(model: &InterpretableModel) -> Vec<EvalTarget> {
     let saes = load_saes([Path::new("models/demo/saes")], model.gpt().device()).unwrap();
     let subject = |sae: nanoscope_checkpoint::LoadedSae| {
         let hook = sae.hook().unwrap();
-        Subject::new(model, hook.to_string(), (hook, None), sae.sae).unwrap()
+        EvalTarget::new(model, hook.to_string(), (hook, None), sae.sae).unwrap()
     };
     saes.into_iter().map(subject).collect()
 }
@@ -58,10 +58,10 @@ fn every_metric_of_the_demo_is_what_saelens_computes_in_float64() {
     let subjects = demo_subjects(&model);
 
     let evaluated = |special| {
-        let options = Options { batch_contexts, special };
+        let options = EvalOptions { batch_contexts, special };
         evaluate(&model, &subjects, contexts(rows.clone()), options, |_| {}).unwrap()
     };
-    let (skipped, kept) = (evaluated(Special::Skip), evaluated(Special::Keep));
+    let (skipped, kept) = (evaluated(SpecialTokens::Skip), evaluated(SpecialTokens::Keep));
 
     let runs = expected["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 8);
@@ -123,8 +123,8 @@ fn one(
     sae: Sae,
     rows: Vec<Vec<u32>>,
 ) -> Evaluation {
-    let subject = Subject::new(model, "it", (read, write), sae).unwrap();
-    let all = evaluate(model, &[subject], contexts(rows), Options::default(), |_| {}).unwrap();
+    let subject = EvalTarget::new(model, "it", (read, write), sae).unwrap();
+    let all = evaluate(model, &[subject], contexts(rows), EvalOptions::default(), |_| {}).unwrap();
     all.into_iter().next().unwrap()
 }
 
@@ -214,7 +214,7 @@ fn a_transcoder_is_held_against_what_it_writes() {
 fn saes_are_evaluated_together_as_each_alone() {
     let model = small();
     let hook = |layer| (HookPoint::ResidPost(layer), None);
-    let subject = |name, layer, sae| Subject::new(&model, name, hook(layer), sae).unwrap();
+    let subject = |name, layer, sae| EvalTarget::new(&model, name, hook(layer), sae).unwrap();
     let together = [
         subject("a", 0, scaled(1.0, 4)),
         subject("b", 1, scaled(0.5, 8)),
@@ -222,8 +222,8 @@ fn saes_are_evaluated_together_as_each_alone() {
     ];
     let rows = some_rows(9, 5, 10);
 
-    let found =
-        evaluate(&model, &together, contexts(rows.clone()), Options::default(), |_| {}).unwrap();
+    let found = evaluate(&model, &together, contexts(rows.clone()), EvalOptions::default(), |_| {})
+        .unwrap();
 
     for (subject, found) in together.iter().zip(found) {
         let alone = one(&model, (subject.read(), None), subject.sae().clone(), rows.clone());
@@ -238,10 +238,10 @@ fn saes_are_evaluated_together_as_each_alone() {
 #[test]
 fn contexts_of_one_token_have_no_loss_and_are_an_error() {
     let model = small();
-    let subject = Subject::new(&model, "it", (HookPoint::Embed, None), scaled(1.0, 4)).unwrap();
+    let subject = EvalTarget::new(&model, "it", (HookPoint::Embed, None), scaled(1.0, 4)).unwrap();
     let subjects = [subject];
 
-    let found = |rows| evaluate(&model, &subjects, contexts(rows), Options::default(), |_| {});
+    let found = |rows| evaluate(&model, &subjects, contexts(rows), EvalOptions::default(), |_| {});
 
     let error = found(some_rows(1, 3, 1)).unwrap_err();
     assert!(matches!(error, EvaluateError::NothingCounts { tokens: 3 }), "{error}");
@@ -249,7 +249,7 @@ fn contexts_of_one_token_have_no_loss_and_are_an_error() {
     assert!(matches!(error, EvaluateError::NothingCounts { tokens: 0 }), "{error}");
     let error = found(vec![vec![3, 999]]).unwrap_err();
     assert_eq!(error.to_string(), "context 0 could not be run");
-    let none = Options { batch_contexts: 0, ..Options::default() };
+    let none = EvalOptions { batch_contexts: 0, ..EvalOptions::default() };
     let error = evaluate(&model, &subjects, contexts(vec![]), none, |_| {}).unwrap_err();
     assert!(matches!(error, EvaluateError::EmptyBatch), "{error}");
 }
@@ -258,8 +258,8 @@ fn contexts_of_one_token_have_no_loss_and_are_an_error() {
 fn an_sae_that_does_not_fit_is_an_error_with_its_name() {
     let model = small();
 
-    let error = Subject::new(&model, "mine", (HookPoint::MlpPost(0), None), scaled(1.0, 4));
+    let error = EvalTarget::new(&model, "mine", (HookPoint::MlpPost(0), None), scaled(1.0, 4));
     assert_eq!(error.unwrap_err().to_string(), "mine does not fit the model");
     let backwards = (HookPoint::MlpOut(0), Some(HookPoint::Embed));
-    assert!(Subject::new(&model, "mine", backwards, scaled(1.0, 4)).is_err());
+    assert!(EvalTarget::new(&model, "mine", backwards, scaled(1.0, 4)).is_err());
 }

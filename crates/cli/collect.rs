@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    Collection, Corpus, CorpusError, CorpusOptions, LiveSegments, Part, Segments, Settings,
-    Special, SpoolOptions, Tokens, contexts_in, files_sha256, free, text_sha256, widths,
+    ActivationSource, ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations,
+    SpecialTokens, StorePart, StoreSettings, TokenizeOptions, TokenizedCorpus, contexts_within,
+    files_sha256, free_space, hook_widths, text_sha256,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
@@ -29,7 +30,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let gpt = loaded.model.gpt();
     let mut hooks = args.hook.clone();
     hooks.sort();
-    let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
+    let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
     let interrupted = watch_for_signals()?;
@@ -42,18 +43,18 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
-        None => contexts_in(SHARD_BYTES, context_len, width),
+        None => contexts_within(SHARD_BYTES, context_len, width),
     };
-    let special = if args.keep_special { Special::Keep } else { Special::Skip };
-    let live = LiveSegments::new(gpt.clone(), tokens, &hooks, special, contexts)?;
+    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
+    let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
     let model = patiently("hashing the model", || -> Result<String> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
-    let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
-    let part = args.shard.unwrap_or(Part::WHOLE);
-    let collection = Collection::begin(&args.out, part, settings)?;
+    let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
+    let part = args.shard.unwrap_or(StorePart::WHOLE);
+    let collection = ActivationStoreWriter::open(&args.out, part, settings)?;
     Run { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
@@ -64,12 +65,12 @@ fn tokens(
     tokenizer: &Tokenizer,
     context_len: usize,
     interrupted: &AtomicBool,
-) -> Result<Option<Tokens>> {
+) -> Result<Option<TokenizedCorpus>> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not make {}", args.out.display()))?;
-    let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
+    let options = TokenizeOptions { context_len, limit: args.tokens, dir: args.out.clone() };
     let bar = LateBar::new("reading the texts", corpus.bytes(), "bytes");
-    let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
         go_on(interrupted)
     });
@@ -100,9 +101,9 @@ fn go_on(interrupted: &AtomicBool) -> ControlFlow<()> {
 
 struct Run<'a> {
     args: &'a CollectArgs,
-    live: LiveSegments,
-    collection: Collection,
-    part: Part,
+    live: ModelActivations,
+    collection: ActivationStoreWriter,
+    part: StorePart,
     interrupted: &'a AtomicBool,
 }
 
@@ -119,7 +120,7 @@ impl Run<'_> {
             "{rows} rows in {} shards: {} to write, {} free",
             missing.len(),
             size(needed),
-            size(free(&self.args.out)?),
+            size(free_space(&self.args.out)?),
         ));
         self.collection.check_room(needed)?;
 

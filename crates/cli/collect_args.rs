@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nanoscope_corpus::Part;
+use nanoscope_corpus::StorePart;
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{GptArgs, Number};
@@ -54,7 +54,7 @@ pub(crate) struct CollectArgs {
     pub(crate) tokens: Option<u64>,
     /// Make only the shards of part I of N, counted from 0
     #[arg(long, value_name = "I/N")]
-    pub(crate) shard: Option<Part>,
+    pub(crate) shard: Option<StorePart>,
     /// Give special tokens such as <|bos|> rows too
     #[arg(long)]
     pub(crate) keep_special: bool,

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_dashboard::{
     Dashboard, Export, Options, Progress, ROUNDS, Stage, check_place, own_labels,
 };
@@ -76,7 +76,7 @@ fn options(args: &DashboardArgs, d_sae: usize) -> Options {
     options.examples = args.examples.map_or(options.examples, usize::from);
     options.per_quantile = args.per_quantile.map_or(options.per_quantile, usize::from);
     options.window = args.window.map_or(options.window, usize::from);
-    options.special = if args.keep_special { Special::Keep } else { Special::Skip };
+    options.special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     options.seed = args.seed;
     options
 }
@@ -100,10 +100,10 @@ fn spool(
     corpus: &Corpus,
     scope: &Scope,
     context_len: usize,
-) -> Result<Tokens> {
-    let options = SpoolOptions { limit: args.tokens, ..SpoolOptions::new(context_len) };
+) -> Result<TokenizedCorpus> {
+    let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
     let bar = LateBar::new("reading texts", corpus.bytes(), "bytes");
-    Ok(Tokens::spool(corpus, scope.tokenizer()?, &options, &mut |spooled| {
+    Ok(TokenizedCorpus::build(corpus, scope.tokenizer()?, &options, &mut |spooled| {
         bar.set(spooled.bytes);
         go_on()
     })?)
@@ -125,7 +125,7 @@ struct Bars {
 }
 
 impl Bars {
-    fn new(tokens: &Tokens, features: u64) -> Self {
+    fn new(tokens: &TokenizedCorpus, features: u64) -> Self {
         Self { tokens: tokens.len() - tokens.dropped(), features, shown: None }
     }
 

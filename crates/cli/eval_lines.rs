@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use nanoscope_evaluate::{Evaluation, Group, METRICS, Metric, Subject};
+use nanoscope_evaluate::{EvalTarget, Evaluation, Group, METRICS, Metric};
 
 use crate::display::{DIM, TOKEN, VALUE, cut, harmless, pad, width};
 
@@ -16,7 +16,7 @@ const SAE_CELLS: usize = 28;
 /// Every metric of one SAE.
 pub(crate) fn print_one(
     out: &mut impl Write,
-    subject: &Subject,
+    subject: &EvalTarget,
     evaluation: &Evaluation,
     explain: bool,
 ) -> Result<()> {
@@ -70,7 +70,7 @@ const COLUMNS: [Column; 8] = [
 /// A row for each SAE.
 pub(crate) fn print_comparison(
     out: &mut impl Write,
-    results: &[(&Subject, &Evaluation)],
+    results: &[(&EvalTarget, &Evaluation)],
     explain: bool,
 ) -> Result<()> {
     let words: Vec<[String; 4]> = results
@@ -124,7 +124,7 @@ pub(crate) fn print_comparison(
     Ok(())
 }
 
-fn writes(subject: &Subject) -> String {
+fn writes(subject: &EvalTarget) -> String {
     if subject.write() == subject.read() {
         String::new()
     } else {
@@ -132,7 +132,7 @@ fn writes(subject: &Subject) -> String {
     }
 }
 
-fn architecture(subject: &Subject) -> String {
+fn architecture(subject: &EvalTarget) -> String {
     let architecture = subject.sae().config().architecture();
     let name = architecture.name();
     architecture.k().map_or(name.to_owned(), |k| format!("{name}, k {k}"))

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
+use nanoscope_train::{Outcome, PartialConfig, RunConfig, RunFolder, TrainingRun, widths};
 use serde_json::json;
 
 use crate::output::{Hint, note};
@@ -30,16 +30,16 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 /// What --config says.
-fn configured(args: &TrainArgs) -> Result<RunDraft> {
-    Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
+fn configured(args: &TrainArgs) -> Result<PartialConfig> {
+    Ok(args.config.as_deref().map(PartialConfig::read).transpose()?.unwrap_or_default())
 }
 
 /// The run that the flags ask for, new or from its last checkpoint on; nothing if it was
 /// interrupted before it began.
-fn begin(args: &TrainArgs, interrupted: &AtomicBool) -> Result<Option<Run>> {
+fn begin(args: &TrainArgs, interrupted: &AtomicBool) -> Result<Option<TrainingRun>> {
     let resumed = resumed(args)?;
     let draft = match (&resumed, &args.config) {
-        (Some(dir), None) => RunFolder::draft(dir)?,
+        (Some(dir), None) => RunFolder::partial_config(dir)?,
         _ => configured(args)?,
     };
     let draft = args.over(draft)?;
@@ -65,7 +65,7 @@ fn begin(args: &TrainArgs, interrupted: &AtomicBool) -> Result<Option<Run>> {
         }
         None => RunFolder::create(&dir, &config)?,
     };
-    let run = Run::open(folder, config, source, &device)?;
+    let run = TrainingRun::open(folder, config, source, &device)?;
     say(&run);
     Ok(Some(run))
 }
@@ -85,7 +85,7 @@ fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
 }
 
 /// Says what is going to be trained.
-fn say(run: &Run) {
+fn say(run: &TrainingRun) {
     for refused in run.refused() {
         note(&format!("{refused}; the one before it is taken"));
     }
@@ -107,7 +107,7 @@ fn say(run: &Run) {
     ));
 }
 
-fn follow(args: &TrainArgs, mut run: Run, interrupted: &AtomicBool) -> Result<ExitCode> {
+fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &AtomicBool) -> Result<ExitCode> {
     let mut view = View::new(&run);
     loop {
         let progress = match run.advance() {
@@ -144,7 +144,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &AtomicBool) -> Result<Ex
 }
 
 /// The same error, after what of the run is there has been said.
-fn kept(run: &Run, error: anyhow::Error) -> anyhow::Error {
+fn kept(run: &TrainingRun, error: anyhow::Error) -> anyhow::Error {
     match run.saved() {
         Some(step) => note(&format!("the checkpoint of step {step} is whole and stays")),
         None => note("there is no checkpoint yet"),

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::{
-    ActivationStore, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
-    SpoolOptions, Tokens, contexts_in, widths,
+    ActivationSource, ActivationStore, Corpus, CorpusError, CorpusOptions, FileActivations,
+    ModelActivations, SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within,
+    hook_widths,
 };
-use nanoscope_train::{ActivationSegments, RunConfig};
+use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
 use crate::load::Loaded;
@@ -32,11 +33,11 @@ pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
     interrupted: &AtomicBool,
-) -> Result<Option<Box<dyn Segments>>> {
+) -> Result<Option<Box<dyn ActivationSource>>> {
     let source = &config.source;
     if let Some(path) = &source.activations {
         let hook = config.hooks[0];
-        let segments = ActivationSegments::open(path, source.tensor.as_deref(), hook)?;
+        let segments = FileActivations::open(path, source.tensor.as_deref(), hook)?;
         return Ok(Some(Box::new(segments)));
     }
     if let Some(dir) = &source.store {
@@ -57,15 +58,15 @@ pub(crate) fn source(
     let corpus = Corpus::open(&source.text, &options)?;
     let loaded = Loaded::new(&gpt)?;
     let gpt = loaded.model.gpt();
-    let width: usize = widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
+    let width: usize = hook_widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit =
         ((wanted as f64 * ROOM) as u64).saturating_add(FEWEST.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
-    let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
+    let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = LateBar::new("reading the texts", limit, "tokens");
-    let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         if interrupted.load(Ordering::Relaxed) {
             ControlFlow::Break(())
@@ -86,8 +87,8 @@ pub(crate) fn source(
         ));
     }
     let per_segment =
-        contexts_in(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / FEWEST).max(1);
+        contexts_within(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / FEWEST).max(1);
     let hooks = &config.hooks;
-    let live = LiveSegments::new(gpt.clone(), tokens, hooks, Special::Skip, per_segment)?;
+    let live = ModelActivations::new(gpt.clone(), tokens, hooks, SpecialTokens::Skip, per_segment)?;
     Ok(Some(Box::new(live)))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use nanoscope_train::{Outcome, Progress, Run, RunConfig, StepReport, Validation};
+use nanoscope_train::{Outcome, RunConfig, StepReport, TrainProgress, TrainingRun, Validation};
 
 /// Where nobody watches, a line is written so often.
 const EVERY: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ enum Kind {
 }
 
 impl View {
-    pub(crate) fn new(run: &Run) -> Self {
+    pub(crate) fn new(run: &TrainingRun) -> Self {
         let config = run.config().clone();
         let kind = if std::io::stderr().is_terminal() {
             let all = MultiProgress::new();
@@ -52,7 +52,7 @@ impl View {
     }
 
     /// Shows what a step did.
-    pub(crate) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &TrainProgress) {
         self.times.push_back(Instant::now());
         if self.times.len() > RECENT {
             self.times.pop_front();

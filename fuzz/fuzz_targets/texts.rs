@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nanoscope_corpus::{Corpus, CorpusOptions, LONGEST_TEXT};
+use nanoscope_corpus::{Corpus, CorpusOptions, MAX_TEXT_BYTES};
 use nanoscope_fuzz::put;
 
 const NAMES: [&str; 5] = ["a.txt", "a.txt.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"];
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut next = 0;
     for document in corpus.documents() {
         let Ok(document) = document else { return };
-        assert!(!document.text.is_empty() && document.text.len() <= LONGEST_TEXT);
+        assert!(!document.text.is_empty() && document.text.len() <= MAX_TEXT_BYTES);
         assert_eq!(document.number, if document.continued { next - 1 } else { next });
         next = document.number + 1;
     }

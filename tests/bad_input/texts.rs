@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, LONGEST_TEXT};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, MAX_TEXT_BYTES};
 use tempfile::TempDir;
 
 use crate::refused;
@@ -20,7 +20,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<usize, CorpusError> {
     let options = CorpusOptions::default();
     let mut documents = 0;
     for document in Corpus::open(&[path], &options)?.documents() {
-        assert!(document?.text.len() <= LONGEST_TEXT);
+        assert!(document?.text.len() <= MAX_TEXT_BYTES);
         documents += 1;
     }
     Ok(documents)
@@ -47,7 +47,7 @@ fn lines_that_are_no_text_are_refused_by_number() {
         "text that is not UTF-8",
         read("a.txt", b"one\ntwo \xff\n"),
         CorpusError::NotUtf8 { line: 2, .. },
-        ["line 2 of", "a.txt is not UTF-8"]
+        ["line 2 of", "a.txt is not valid UTF-8"]
     );
     refused!(
         "text in UTF-16",
@@ -71,7 +71,7 @@ fn lines_that_are_no_text_are_refused_by_number() {
         "JSON without the field",
         read("a.jsonl", br#"{"content": "a"}"#),
         CorpusError::NoField { line: 1, .. },
-        ["no field `text`, but `content`"]
+        ["no field `text` (found `content`)"]
     );
     refused!(
         "deep JSON",
@@ -98,9 +98,9 @@ fn packed_texts_that_are_damaged_are_refused() {
 
     refused!(
         "packed line without an end",
-        read("a.txt.gz", &packed(&vec![b'a'; LONGEST_TEXT + 1])),
+        read("a.txt.gz", &packed(&vec![b'a'; MAX_TEXT_BYTES + 1])),
         CorpusError::LineTooLong { line: 1, .. },
-        ["line 1 of", "goes on for more than 16777216 bytes"]
+        ["line 1 of", "is longer than 16777216 bytes"]
     );
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use half::{bf16, f16};
-use nanoscope_corpus::{ActivationStore, Origins, Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource, ActivationStore, Origins};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{Bench, CONTEXT, MODEL, success};
 
 const BOS: u32 = 4087;
 
-fn all(store: &mut ActivationStore) -> Vec<(Rows, Origins)> {
+fn all(store: &mut ActivationStore) -> Vec<(ActivationBatch, Origins)> {
     (0..store.len())
         .map(|shard| (store.segment(shard).unwrap(), store.origins(shard).unwrap()))
         .collect()
@@ -121,7 +121,7 @@ fn of_a_store_only_the_points_that_are_wanted_are_read() {
 
     let store = ActivationStore::open(&bench.path("out")).unwrap();
     let error = store.select(&[HookPoint::ResidPost(2)]).unwrap_err().to_string();
-    let says = "has no activations at blocks.2.hook_resid_post, but at `hook_embed`, \
-                `blocks.1.hook_resid_post`";
+    let says = "has no activations at blocks.2.hook_resid_post (found `hook_embed`, \
+                `blocks.1.hook_resid_post`)";
     assert!(error.ends_with(says), "{error}");
 }

@@ -1,6 +1,6 @@
 //! One store made by several runs.
 
-use nanoscope_corpus::{ActivationStore, Segments};
+use nanoscope_corpus::{ActivationSource, ActivationStore};
 use serde_json::Value;
 
 use crate::{Bench, failure, shards};
@@ -44,7 +44,7 @@ fn a_store_that_lacks_a_part_is_refused_by_the_parts_name() {
 
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
 
-    let says = "is not complete, it lacks manifest-0-of-4.json, manifest-2-of-4.json";
+    let says = "is incomplete: missing manifest-0-of-4.json, manifest-2-of-4.json";
     assert!(error.ends_with(says), "{error}");
 }
 
@@ -56,7 +56,9 @@ fn another_number_of_parts_is_no_part_of_the_same_store() {
     for more in [&["--shard", "0/2"][..], &[]] {
         let error = failure(&mut bench.command("out", more));
         assert!(
-            error.contains("manifest-1-of-4.json is of another store: the parts are 4"),
+            error.contains(
+                "manifest-1-of-4.json belongs to a different store: the number of parts is 4"
+            ),
             "{error}"
         );
     }

@@ -3,7 +3,9 @@
 use std::fs;
 
 use nanoscope_checkpoint::WeightDtype;
-use nanoscope_corpus::{ActivationStore, Collection, Part, Segments, Settings};
+use nanoscope_corpus::{
+    ActivationSource, ActivationStore, ActivationStoreWriter, StorePart, StoreSettings,
+};
 
 use crate::{Bench, failure, stderr};
 
@@ -23,7 +25,7 @@ fn a_store_of_another_model_text_or_flag_is_not_gone_on_with() {
         (&["--tokens", "200"], "text.tokens is "),
     ] {
         let error = failure(&mut bench.command("out", more));
-        assert!(error.contains("manifest.json is of another store: "), "{error}");
+        assert!(error.contains("manifest.json belongs to a different store: "), "{error}");
         assert!(error.contains(says), "{more:?}: {error}");
     }
     let text = bench.path("texts/a.txt");
@@ -45,7 +47,7 @@ fn a_shard_that_was_cut_or_changed_is_refused_by_its_name() {
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
     assert!(
-        error.contains("shard-000001.safetensors is not as it was written: expected"),
+        error.contains("shard-000001.safetensors does not match its manifest: expected"),
         "{error}"
     );
     assert!(error.ends_with(&format!("found {} bytes", whole.len() - 1)), "{error}");
@@ -57,13 +59,13 @@ fn a_shard_that_was_cut_or_changed_is_refused_by_its_name() {
     store.segment(0).unwrap();
     let error = store.segment(1).unwrap_err().to_string();
     assert!(
-        error.contains("shard-000001.safetensors is not as it was written: expected SHA-256"),
+        error.contains("shard-000001.safetensors does not match its manifest: expected SHA-256"),
         "{error}"
     );
 
     fs::remove_file(&path).unwrap();
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
-    assert!(error.ends_with("is not complete, it lacks shard-000001.safetensors"), "{error}");
+    assert!(error.ends_with("is incomplete: missing shard-000001.safetensors"), "{error}");
 
     // The same command makes what is missing.
     bench.collect("out", &[]);
@@ -80,13 +82,13 @@ fn a_manifest_that_cannot_be_is_refused() {
     for (from, to, says) in [
         ("nanoscope-activations", "other", "its format is `other` version 1"),
         ("\"version\": 1", "\"version\": 2", "version 2, not"),
-        ("\"index\": 0", "\"index\": 1", "part 1 of 1 parts"),
-        ("\"f32\"", "\"f8\"", "a store has no numbers of type `f8`"),
+        ("\"index\": 0", "\"index\": 1", "part 1 of 1 does not exist"),
+        ("\"f32\"", "\"f8\"", "unsupported dtype `f8`"),
         ("resid_post", "resid_pst", "unknown hook point `blocks.1.hook_resid_pst`"),
         ("\"width\": 256", "\"width\": 0", "width 0"),
-        ("\"width\": 256", "\"width\": 18446744073709551615", "is not as it was written"),
-        ("\"rows\": 2", "\"rows\": 9", "the store"),
-        ("\"shard\": 0", "\"shard\": 7", "it has shard 7, which is none of part 0/1"),
+        ("\"width\": 256", "\"width\": 18446744073709551615", "does not match its manifest"),
+        ("\"rows\": 2", "\"rows\": 9", "rows in total, expected"),
+        ("\"shard\": 0", "\"shard\": 7", "shard 7 does not belong to part 0/1"),
         ("\"settings\"", "\"setting\"", "unknown field `setting`"),
         ("{", "[", ""),
     ] {
@@ -97,24 +99,32 @@ fn a_manifest_that_cannot_be_is_refused() {
         assert!(error.contains(says), "{from}: {error}");
     }
     let error = ActivationStore::open(&bench.path("texts")).unwrap_err().to_string();
-    assert!(error.ends_with("is no activation store: it has no manifest"), "{error}");
+    assert!(error.ends_with("is not an activation store: it has no manifest"), "{error}");
 }
 
 #[test]
 fn a_run_that_makes_nothing_leaves_nothing_that_others_must_agree_with() {
     let bench = Bench::new(4);
     bench.collect("f32", &[]);
-    let settings = |dtype| Settings {
+    let settings = |dtype| StoreSettings {
         dtype,
         ..ActivationStore::open(&bench.path("f32")).unwrap().settings().clone()
     };
 
-    let full = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::F32));
+    let full = ActivationStoreWriter::open(
+        &bench.path("out"),
+        StorePart::WHOLE,
+        settings(WeightDtype::F32),
+    );
     let error = full.unwrap().check_room(1 << 60).unwrap_err().to_string();
 
     assert!(error.contains("needs 1152921504606846976 bytes (1152921504.61 GB), and "), "{error}");
     assert!(bench.files("out").is_empty(), "{:?}", bench.files("out").keys());
-    let half = Collection::begin(&bench.path("out"), Part::WHOLE, settings(WeightDtype::BF16));
+    let half = ActivationStoreWriter::open(
+        &bench.path("out"),
+        StorePart::WHOLE,
+        settings(WeightDtype::BF16),
+    );
     half.unwrap().check_room(1).unwrap();
 }
 
@@ -122,13 +132,13 @@ fn a_run_that_makes_nothing_leaves_nothing_that_others_must_agree_with() {
 fn flags_that_make_no_sense_are_refused() {
     let bench = Bench::new(4);
     for (more, says) in [
-        (&["--hook", "blocks.0.attn.hook_pattern"][..], "has no row per token"),
+        (&["--hook", "blocks.0.attn.hook_pattern"][..], "has no activation per token"),
         (
             &["--hook", "blocks.4.hook_resid_post"],
-            "the model has no blocks.4.hook_resid_post, it has 4 blocks",
+            "the model has no blocks.4.hook_resid_post; it has 4 blocks",
         ),
-        (&["--hook", "blocks.1.hook_out"], "blocks.1.hook_resid_post is asked for twice"),
-        (&["--tokens", "3"], "the texts have 3 tokens, which do not fill one context of 32"),
+        (&["--hook", "blocks.1.hook_out"], "blocks.1.hook_resid_post is given twice"),
+        (&["--tokens", "3"], "the texts have 3 tokens, too few for one context of 32"),
         (&["--text-column", "story"], "line 1 of"),
         (&["--text", "/dev/null"], "/dev/null is neither a file nor a folder"),
         (&["--text", "/nowhere/at/all"], "could not read or write /nowhere/at/all"),

@@ -125,7 +125,7 @@ fn interrupted_by(signal: &str, bench: &Bench) {
         "{text}"
     );
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
-    assert!(error.ends_with("it lacks a manifest: it is still being collected"), "{error}");
+    assert!(error.ends_with("missing a manifest (it is still being written)"), "{error}");
     let times = |name: &str| bench.path(name).metadata().unwrap().modified().unwrap();
     let first = times("out/shard-000000.safetensors");
 
@@ -144,7 +144,7 @@ fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
 
     let error = failure(&mut bench.command("out", &[]));
 
-    assert!(error.contains("another run is writing here"), "{error}");
+    assert!(error.contains("another run is writing this part"), "{error}");
     assert!(child.wait().unwrap().success());
     ActivationStore::open(&bench.path("out")).unwrap();
 }

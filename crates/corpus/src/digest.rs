@@ -1,4 +1,4 @@
-//! Files as one number.
+//! SHA-256 digests of files and texts.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::CorpusError;
 
-/// SHA-256 of a file, in hexadecimal digits.
+/// Returns the SHA-256 of a file as hexadecimal digits.
 ///
 /// # Errors
 /// [`CorpusError::Io`].
@@ -27,8 +27,8 @@ pub fn file_sha256(path: &Path) -> Result<String, CorpusError> {
     }
 }
 
-/// SHA-256 of several files: of their digests in hexadecimal digits, one per line, in this order.
-/// It does not depend on what the files are called.
+/// Returns the combined SHA-256 of several files: the digest of their hexadecimal digests, one per
+/// line, in this order. It does not depend on the files' names.
 ///
 /// # Errors
 /// [`CorpusError::Io`].
@@ -41,7 +41,7 @@ pub fn files_sha256(paths: &[PathBuf]) -> Result<String, CorpusError> {
     Ok(hex(&hash.finalize()))
 }
 
-/// SHA-256 of a text or other bytes, in hexadecimal digits.
+/// Returns the SHA-256 of a text or of bytes as hexadecimal digits.
 pub fn text_sha256(text: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(text))
 }
@@ -65,7 +65,8 @@ mod tests {
         let path = dir.path().join("a");
         std::fs::write(&path, "abc").unwrap();
 
-        // FIPS 180-2, appendix B.1; the second as `sha256sum a | cut -c1-64 | sha256sum` has it.
+        // FIPS 180-2, appendix B.1; the second value is from `sha256sum a | cut -c1-64 |
+        // sha256sum`.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(file_sha256(&path).unwrap(), abc);
         assert_eq!(text_sha256("abc"), abc);

@@ -7,89 +7,89 @@ use nanoscope_tokenizer::TokenizerError;
 use nanoscope_transformer::GptError;
 use parquet::errors::ParquetError;
 
-/// Why a corpus could not be read, or its activations not be made or kept.
+/// Errors from reading a corpus, and from computing, writing or reading activations.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorpusError {
-    /// The operating system refuses, or a packed file is damaged.
+    /// An I/O operation failed, or a compressed file is damaged.
     #[error("could not read or write {}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system says.
+        /// The underlying error.
         source: io::Error,
     },
-    /// A path is neither a file nor a folder; a pipe may never end.
+    /// A path is neither a file nor a folder; reading a pipe might never end.
     #[error("{} is neither a file nor a folder", path.display())]
     NoFile {
         /// The path as given.
         path: PathBuf,
     },
-    /// A folder has no file that is taken for text.
-    #[error("{} has no texts: no .txt, .text, .jsonl, .ndjson (or these with .gz) or .parquet",
+    /// A folder contains no text files.
+    #[error("{} contains no text files (.txt, .text, .jsonl or .ndjson, also with .gz, or .parquet)",
             path.display())]
     NoTexts {
         /// The folder.
         path: PathBuf,
     },
     /// A line is not UTF-8.
-    #[error("line {line} of {} is not UTF-8", path.display())]
+    #[error("line {line} of {} is not valid UTF-8", path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
     },
-    /// A line, or a stretch of lines that cannot be divided, is longer than is held in memory.
-    #[error("line {line} of {} goes on for more than {limit} bytes", path.display())]
+    /// A line, or a run of lines that cannot be split, exceeds the size limit.
+    #[error("the text at line {line} of {} is longer than {limit} bytes", path.display())]
     LineTooLong {
         /// The file.
         path: PathBuf,
-        /// The line, from 1; the last line of a stretch.
+        /// The line, from 1; for a run of lines, the last one.
         line: u64,
-        /// The most bytes that are taken.
+        /// Maximum size in bytes.
         limit: usize,
     },
-    /// A line of a JSONL file is no JSON object, or its text is no string.
-    #[error("line {line} of {}", path.display())]
+    /// A line of a JSONL file is not a JSON object, or its text is not a string.
+    #[error("could not read line {line} of {}", path.display())]
     JsonLine {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The JSON error.
         source: serde_json::Error,
     },
-    /// A line of a JSONL file has no field of the name that was asked for.
-    #[error("line {line} of {} has no field `{column}`, but {}", path.display(), listed(found))]
+    /// A line of a JSONL file lacks the requested field.
+    #[error("line {line} of {} has no field `{column}` (found {})", path.display(), listed(found))]
     NoField {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The field that was asked for.
+        /// The requested field.
         column: String,
-        /// The fields that there are.
+        /// The fields it has.
         found: Vec<String>,
     },
-    /// A parquet file has no column of the name that was asked for.
-    #[error("{} has no column `{column}`, but {}", path.display(), listed(found))]
+    /// A parquet file lacks the requested column.
+    #[error("{} has no column `{column}` (found {})", path.display(), listed(found))]
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// The column that was asked for.
+        /// The requested column.
         column: String,
-        /// The columns that there are.
+        /// The columns it has.
         found: Vec<String>,
     },
-    /// A parquet file's column does not hold one string per row.
+    /// A column of a parquet file does not hold one string per row.
     #[error("column `{column}` of {} holds {found}, not one text per row", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
         /// The column.
         column: String,
-        /// What it holds.
+        /// The contents of the column.
         found: String,
     },
     /// A parquet file is damaged.
@@ -97,87 +97,87 @@ pub enum CorpusError {
     Parquet {
         /// The file.
         path: PathBuf,
-        /// The row group, from 0, if it is known.
+        /// The row group, from 0, if known.
         row_group: Option<usize>,
-        /// What is wrong with it.
+        /// The parquet error.
         source: ParquetError,
     },
-    /// A row of a parquet file is longer than is held in memory, or claims to be.
-    #[error("row group {row_group} of {} has {found} bytes of text where at most {limit} can be",
+    /// A row of a parquet file exceeds the size limit, or claims to.
+    #[error("row group {row_group} of {} has {found} bytes of text; the maximum is {limit}",
             path.display())]
     ParquetTooLarge {
         /// The file.
         path: PathBuf,
         /// The row group, from 0.
         row_group: usize,
-        /// Bytes that it has or claims.
+        /// Bytes that it has or claims to have.
         found: u64,
-        /// The most that is possible or taken.
+        /// The maximum possible or permitted size in bytes.
         limit: u64,
     },
-    /// A text of a parquet file is not UTF-8.
-    #[error("text {text} of row group {row_group} of {} is not UTF-8", path.display())]
+    /// A text in a parquet file is not UTF-8.
+    #[error("text {text} of row group {row_group} of {} is not valid UTF-8", path.display())]
     RowNotUtf8 {
         /// The file.
         path: PathBuf,
         /// The row group, from 0.
         row_group: usize,
-        /// Which of its texts, from 0; rows without one do not count.
+        /// The text's index in the row group, from 0; rows without a text are not counted.
         text: u64,
     },
-    /// A document could not be made into tokens.
+    /// A document could not be tokenized.
     #[error("could not encode document {document}")]
     Encode {
         /// The document's number in the corpus, from 0.
         document: u64,
-        /// What is wrong with it.
+        /// The tokenizer's error.
         source: TokenizerError,
     },
-    /// The tokenizer has no token that documents begin with.
-    #[error("the tokenizer has no `<|bos|>`, which is put before every document")]
+    /// The tokenizer lacks `<|bos|>`, which begins every document.
+    #[error("the tokenizer has no `<|bos|>` token, which must begin every document")]
     NoBos,
-    /// The texts do not fill one context.
-    #[error("the texts have {found} tokens, which do not fill one context of {context_len}")]
+    /// The texts are too short to fill one context.
+    #[error("the texts have {found} tokens, too few for one context of {context_len}")]
     TooFewTokens {
-        /// Tokens that there are.
+        /// Number of tokens in the texts.
         found: u64,
-        /// Tokens of a context.
+        /// Tokens per context.
         context_len: usize,
     },
-    /// No hook point was asked for.
-    #[error("there is no hook point to collect at")]
+    /// No hook point was given.
+    #[error("no hook point was given")]
     NoPoint,
-    /// The model has no such hook point.
-    #[error("the model has no {point}, it has {n_layer} blocks (0 to {})", .n_layer - 1)]
+    /// The model does not have this hook point.
+    #[error("the model has no {point}; it has {n_layer} blocks (0 to {})", .n_layer - 1)]
     NoSuchHook {
         /// The hook point.
         point: HookPoint,
-        /// Blocks of the model.
+        /// Number of blocks in the model.
         n_layer: usize,
     },
-    /// A hook point has no activation per token.
-    #[error("{point} has no row per token: its width grows with the context")]
+    /// A hook point does not have one activation per token.
+    #[error("{point} has no activation per token: its width grows with the context")]
     NoWidth {
         /// The hook point.
         point: HookPoint,
     },
-    /// A hook point was asked for twice.
-    #[error("{point} is asked for twice")]
+    /// A hook point was given twice.
+    #[error("{point} is given twice")]
     HookTwice {
         /// The hook point.
         point: HookPoint,
     },
-    /// All tokens are special, and these do not count.
-    #[error("the texts have no token that counts")]
+    /// All tokens are special tokens, which are skipped.
+    #[error("the texts contain only special tokens")]
     NoRows,
-    /// The model does not take the tokens.
+    /// The model rejected the tokens.
     #[error("could not run the model on the texts")]
     Model {
-        /// What is wrong with them.
+        /// The model's error.
         #[from]
         source: GptError,
     },
-    /// A number cannot be written in the store's dtype.
+    /// A value is not finite in the store's dtype.
     #[error("{hook} has {value} at row {row} of shard {shard}, which is not finite as {dtype}")]
     NotFinite {
         /// The hook point.
@@ -186,104 +186,114 @@ pub enum CorpusError {
         dtype: WeightDtype,
         /// The shard.
         shard: u64,
-        /// The row in the shard.
+        /// The row within the shard.
         row: usize,
-        /// The number.
+        /// The value.
         value: f32,
     },
     /// A file of tensors could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A folder holds no activation store.
-    #[error("{} is no activation store: it has no manifest", path.display())]
+    /// A folder is not an activation store.
+    #[error("{} is not an activation store: it has no manifest", path.display())]
     NoStore {
         /// The folder.
         path: PathBuf,
     },
-    /// A manifest or journal is damaged, or says what cannot be.
-    #[error("could not understand the manifest {}: {what}", path.display())]
+    /// A manifest or journal is damaged or inconsistent.
+    #[error("invalid manifest {}: {what}", path.display())]
     Manifest {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
-    /// What is in the folder is of another store.
-    #[error("{} is of another store: {}", path.display(), differences.join("; "))]
+    /// The folder holds a different store.
+    #[error("{} belongs to a different store: {}", path.display(), differences.join("; "))]
     Differs {
-        /// The manifest or journal that is there.
+        /// The manifest or journal found there.
         path: PathBuf,
-        /// What differs, in words.
+        /// The differences, in words.
         differences: Vec<String>,
     },
     /// Another run is writing the same part.
-    #[error("another run is writing here: it holds {}", path.display())]
+    #[error("another run is writing this part: it has locked {}", path.display())]
     Busy {
-        /// The journal that it holds.
+        /// The journal it has locked.
         path: PathBuf,
     },
-    /// The disk is too small for what is to be written.
+    /// There is too little free disk space.
     #[error("{} needs {needed} bytes ({}), and {free} ({}) are free", path.display(),
             gigabytes(*needed), gigabytes(*free))]
     NoRoom {
         /// The folder.
         path: PathBuf,
-        /// Bytes that will be written.
+        /// Bytes to be written.
         needed: u64,
-        /// Bytes that are free.
+        /// Bytes available.
         free: u64,
     },
-    /// Parts or shards of a store are not there.
-    #[error("{} is not complete, it lacks {}", path.display(), missing.join(", "))]
+    /// Parts or shards of a store are missing.
+    #[error("{} is incomplete: missing {}", path.display(), missing.join(", "))]
     Incomplete {
         /// The folder.
         path: PathBuf,
-        /// The files or shards that are missing, the first ones if there are many.
+        /// The missing files or shards; only the first ones if there are many.
         missing: Vec<String>,
     },
-    /// A shard is not the one that its manifest describes.
-    #[error("{} is not as it was written: expected {expected}, found {found}", path.display())]
+    /// A shard does not match its manifest.
+    #[error("{} does not match its manifest: expected {expected}, found {found}", path.display())]
     ChangedShard {
         /// The shard's file.
         path: PathBuf,
-        /// What the manifest says.
+        /// The value in the manifest.
         expected: String,
-        /// What is there.
+        /// The value found.
         found: String,
     },
     /// A store has no activations at a hook point.
-    #[error("{} has no activations at {point}, but at {}", path.display(), listed(found))]
+    #[error("{} has no activations at {point} (found {})", path.display(), listed(found))]
     NotCollected {
         /// The folder.
         path: PathBuf,
-        /// The hook point that was asked for.
+        /// The requested hook point.
         point: HookPoint,
-        /// Those that there are.
+        /// The hook points it has.
         found: Vec<String>,
     },
-    /// A number of a token, document, context or position is none.
-    #[error("`{tensor}` of {} has {found}, which is no number of a thing", path.display())]
+    /// A tensor does not hold rows of activations.
+    #[error("{} [{tensor}] has no rows of activations: its shape is {shape:?}", path.display())]
+    NoActivations {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A token, document, context or position is out of range.
+    #[error("`{tensor}` in {} has the value {found}, which is out of range", path.display())]
     NoIndex {
         /// The shard's file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The number.
+        /// The value.
         found: i64,
     },
-    /// Whoever was told of the progress said that it is enough.
+    /// The progress callback cancelled the operation.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl CorpusError {
-    /// An IO error with the file it happened on.
+    /// Wraps an I/O error with the path it occurred on.
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }
 }
 
-/// As many names as a person reads.
+/// Lists names for an error message, up to a readable number.
 fn listed(found: &[String]) -> String {
     const SHOWN: usize = 20;
 
@@ -293,7 +303,7 @@ fn listed(found: &[String]) -> String {
     });
     let names = names.collect::<Vec<_>>().join(", ");
     match found.len() {
-        0 => "none at all".to_owned(),
+        0 => "none".to_owned(),
         n if n > SHOWN => format!("{names} and {} more", n - SHOWN),
         _ => names,
     }

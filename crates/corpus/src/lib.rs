@@ -1,12 +1,12 @@
-//! Text into tokens, tokens into activations: corpora, contexts, activation stores.
+//! Corpora of text, their tokens, and a model's activations on them.
 //!
-//! A [`Corpus`] is files of text, [`Tokens`] are its tokens in contexts of equal length, and
-//! [`LiveSegments`] a model's activations on them as they are asked for. A [`Collection`] writes
-//! these to a folder, which an [`ActivationStore`] reads. Both are [`Segments`], so that training on
-//! the one is training on the other.
+//! A [`Corpus`] is a list of text files. A [`TokenizedCorpus`] holds its tokens in contexts of
+//! equal length, and [`ModelActivations`] computes a model's activations on them on demand. An
+//! [`ActivationStoreWriter`] writes these to a folder, which an [`ActivationStore`] reads. Both
+//! sources implement [`ActivationSource`], so an SAE can be trained on either.
 //!
 //! ```
-//! use nanoscope_corpus::{Corpus, CorpusOptions, InMemory, Segments};
+//! use nanoscope_corpus::{ActivationSource, Corpus, CorpusOptions, InMemoryActivations};
 //! use nanoscope_hooks::HookPoint;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,45 +17,29 @@
 //! assert_eq!(corpus.bytes(), 40);
 //!
 //! // Three activations of two numbers, in segments of two.
-//! let mut segments = InMemory::new(HookPoint::ResidPost(0), 2, vec![1., 2., 3., 4., 5., 6.], 2);
+//! let activations = vec![1., 2., 3., 4., 5., 6.];
+//! let mut segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 2);
 //! assert_eq!((segments.len(), segments.rows(1)), (2, 1));
 //! assert_eq!(segments.segment(1)?.at[0], [5.0, 6.0]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! All of it streams: a corpus may be larger than memory, and of a store one shard is read at a
-//! time. What the activations are used for is others' business.
+//! Everything is streamed: a corpus may be larger than memory, and a store is read one shard at a
+//! time. This crate does not use the activations for anything.
 
-mod collection;
-mod contained;
-mod context;
+mod activations;
 mod digest;
-mod documents;
 mod error;
-mod json_lines;
-mod lines;
-mod live;
-mod manifest;
-mod origins;
-mod parquet_text;
-mod plain_text;
-mod segments;
-mod source;
-mod special;
-mod store;
+mod text;
 mod tokens;
 
-pub use collection::{Collection, free};
-pub use context::Context;
+pub use activations::{
+    ActivationBatch, ActivationSource, ActivationStore, ActivationStoreWriter, FileActivations,
+    HookWidth, InMemoryActivations, ModelActivations, Origins, StorePart, StoreSettings,
+    TextFileInfo, TextInfo, contexts_within, free_space, hook_widths,
+};
 pub use digest::{file_sha256, files_sha256, text_sha256};
-pub use documents::{Document, Documents, LONGEST_TEXT};
 pub use error::CorpusError;
-pub use live::{LiveSegments, contexts_in, widths};
-pub use manifest::{HookWidth, Part, Settings, SourceFacts, TextFacts};
-pub use origins::Origins;
-pub use segments::{InMemory, Rows, Segments};
-pub use source::{Corpus, CorpusOptions, Source};
-pub use special::Special;
-pub use store::ActivationStore;
-pub use tokens::{SpoolOptions, Spooled, Tokens};
+pub use text::{Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, TextFile};
+pub use tokens::{Context, SpecialTokens, TokenizeOptions, TokenizeProgress, TokenizedCorpus};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::load_tokenizer;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, TokenizeOptions, TokenizedCorpus};
 
 const TEXTS: [&str; 3] =
     ["Once upon a time, there was a fox.", "The dog barked.\n\nThen it slept.", "Größe 大きい 🦊"];
@@ -35,7 +35,7 @@ fn every_kind_of_file_gives_the_same_texts() {
 fn a_parquet_file_without_the_column_is_refused_with_those_that_it_has() {
     let error = texts(fixture("story_snappy.parquet"), "text").unwrap_err().to_string();
     assert!(
-        error.ends_with("has no column `text`, but `id`, `story`, `tags.list.element`"),
+        error.ends_with("has no column `text` (found `id`, `story`, `tags.list.element`)"),
         "{error}"
     );
 
@@ -65,7 +65,8 @@ fn a_long_text_has_the_same_tokens_in_pieces_as_whole() {
     let parts = corpus.documents().count();
     let go_on = &mut |_| ControlFlow::Continue(());
 
-    let tokens = Tokens::spool(&corpus, &tokenizer, &SpoolOptions::new(100), go_on).unwrap();
+    let tokens =
+        TokenizedCorpus::build(&corpus, &tokenizer, &TokenizeOptions::new(100), go_on).unwrap();
 
     assert_eq!((parts, tokens.documents()), (whole.len() / (1 << 20) + 1, 1));
     let mut expected = vec![tokenizer.bos().unwrap()];

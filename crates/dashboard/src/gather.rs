@@ -1,6 +1,6 @@
 use std::ops::{ControlFlow, Range};
 
-use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_corpus::{Context, CorpusError, SpecialTokens};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{FeatureStats, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
@@ -115,7 +115,7 @@ pub(crate) fn tell(
 struct Pass<'m> {
     model: &'m InterpretableModel,
     hook: HookPoint,
-    special: Special,
+    special: SpecialTokens,
 }
 
 impl Pass<'_> {
@@ -124,7 +124,7 @@ impl Pass<'_> {
         let features = self.model.features_at(self.hook, &tokens)?;
         let tokenizer = self.model.tokenizer();
         let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
-        let counts = |&id: &u32| self.special == Special::Keep || !is_special(id);
+        let counts = |&id: &u32| self.special == SpecialTokens::Keep || !is_special(id);
         Ok(Rows::new(features, context.tokens.iter().map(counts).collect()))
     }
 }

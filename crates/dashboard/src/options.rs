@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use nanoscope_corpus::Special;
+use nanoscope_corpus::SpecialTokens;
 
 use crate::DashboardError;
 
@@ -17,8 +17,8 @@ pub struct Options {
     /// Tokens shown on either side of one. Default: 16.
     pub window: usize,
     /// What becomes of special tokens; they are shown in windows in any case. Default:
-    /// [`Special::Skip`].
-    pub special: Special,
+    /// [`SpecialTokens::Skip`].
+    pub special: SpecialTokens,
     /// Which examples are sampled and how the map begins. Same seed, same dashboard. Default: 42.
     pub seed: u64,
 }
@@ -31,7 +31,7 @@ impl Options {
             examples: 20,
             per_quantile: 5,
             window: 16,
-            special: Special::Skip,
+            special: SpecialTokens::Skip,
             seed: 42,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nanoscope_corpus::Special;
+use nanoscope_corpus::SpecialTokens;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,7 @@ pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
         "dead": dashboard.dead(),
         "tokens": dashboard.tokens,
         "contexts": dashboard.contexts,
-        "special": options.special == Special::Keep,
+        "special": options.special == SpecialTokens::Keep,
         "examples": options.examples,
         "per_quantile": options.per_quantile,
         "window": options.window,

@@ -6,13 +6,13 @@ use nanoscope_transformer::TokenBatch;
 use crate::EvaluateError;
 use crate::pass::Batch;
 
-/// Contexts of equal length, up to `most` that follow one another.
+/// Contexts of equal length, up to `max_contexts` that follow one another.
 pub(crate) fn batches(
     contexts: impl Iterator<Item = Result<Context, CorpusError>>,
-    most: usize,
+    max_contexts: usize,
 ) -> impl Iterator<Item = Result<Batch, EvaluateError>> {
     let mut contexts = contexts.filter(|context| !is_empty(context)).peekable();
-    std::iter::from_fn(move || next(&mut contexts, most).transpose())
+    std::iter::from_fn(move || next(&mut contexts, max_contexts).transpose())
 }
 
 fn is_empty(context: &Result<Context, CorpusError>) -> bool {
@@ -21,12 +21,12 @@ fn is_empty(context: &Result<Context, CorpusError>) -> bool {
 
 fn next<I: Iterator<Item = Result<Context, CorpusError>>>(
     contexts: &mut Peekable<I>,
-    most: usize,
+    max_contexts: usize,
 ) -> Result<Option<Batch>, EvaluateError> {
     let Some(first) = contexts.next().transpose()? else { return Ok(None) };
     let (index, seq) = (first.index, first.tokens.len());
     let mut rows = vec![first.tokens];
-    while rows.len() < most {
+    while rows.len() < max_contexts {
         let same = |next: &Result<Context, CorpusError>| {
             next.as_ref().map_or(true, |context| context.tokens.len() == seq)
         };

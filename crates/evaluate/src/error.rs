@@ -9,7 +9,7 @@ use nanoscope_transformer::GptError;
 pub enum EvaluateError {
     /// An SAE has no place in the model.
     #[error("{name} does not fit the model")]
-    Subject {
+    Target {
         /// The SAE's name.
         name: String,
         /// What does not fit.

@@ -1,32 +1,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_corpus::{Context, CorpusError, SpecialTokens};
 use nanoscope_hooks::{HookPoint, Patch};
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::TokenBatch;
 
 use crate::batches::batches;
 use crate::losses::{Changed, Losses, losses};
+use crate::metrics::{FEATURE_METRICS, Group, METRICS, Metric};
 use crate::pass::{Batch, rows, spliced};
 use crate::sums::{Counted, Sums};
-use crate::table::{FEATURE_METRICS, Group, METRICS, Metric};
-use crate::{EvaluateError, Subject};
+use crate::{EvalTarget, EvaluateError};
 
 /// What an evaluation leaves to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct EvalOptions {
     /// Contexts that are run together. Some of SAELens's metrics depend on it, as the table says.
     /// Default: 8
     pub batch_contexts: usize,
     /// What becomes of special tokens. Those that are skipped the model sees, but no metric counts
     /// what happens at them, and there the activation stays when others are replaced by their
     /// reconstruction; ablation spares no token. As SAELens does it. Default: they are skipped
-    pub special: Special,
+    pub special: SpecialTokens,
 }
 
-impl Default for Options {
+impl Default for EvalOptions {
     fn default() -> Self {
-        Self { batch_contexts: 8, special: Special::Skip }
+        Self { batch_contexts: 8, special: SpecialTokens::Skip }
     }
 }
 
@@ -38,12 +38,13 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    fn of(sums: &Sums) -> Self {
+    fn from_sums(sums: &Sums) -> Self {
         let d_sae = sums.geometry.encoder_norm.len();
-        let of_feature =
-            |feature| FEATURE_METRICS.iter().map(|metric| (metric.of)(sums, feature)).collect();
+        let of_feature = |feature| {
+            FEATURE_METRICS.iter().map(|metric| (metric.compute)(sums, feature)).collect()
+        };
         Self {
-            values: METRICS.iter().map(|metric| (metric.of)(sums)).collect(),
+            values: METRICS.iter().map(|metric| (metric.compute)(sums)).collect(),
             features: (0..d_sae).map(of_feature).collect(),
         }
     }
@@ -68,7 +69,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates SAEs on the tokens of `contexts`, in the order of `subjects`.
+/// Evaluates SAEs on the tokens of `contexts`, in the order of `targets`.
 ///
 /// Each batch of contexts is run once as it is, once for each SAE with its reconstruction in the
 /// place of the activation that it stands for, and once for each such hook point with zeros there.
@@ -81,19 +82,19 @@ impl Evaluation {
 /// [`EvaluateError`] if a context cannot be read or run, or there is nothing that counts.
 pub fn evaluate(
     model: &InterpretableModel,
-    subjects: &[Subject],
+    targets: &[EvalTarget],
     contexts: impl IntoIterator<Item = Result<Context, CorpusError>>,
-    options: Options,
+    options: EvalOptions,
     mut progress: impl FnMut(u64),
 ) -> Result<Vec<Evaluation>, EvaluateError> {
     if options.batch_contexts == 0 {
         return Err(EvaluateError::EmptyBatch);
     }
-    let mut sums: Vec<Sums> = subjects.iter().map(Sums::new).collect();
+    let mut sums: Vec<Sums> = targets.iter().map(Sums::new).collect();
     let mut tokens = 0;
     for batch in batches(contexts.into_iter(), options.batch_contexts) {
         let batch = batch?;
-        run(model, subjects, &batch, options.special, &mut sums)?;
+        run(model, targets, &batch, options.special, &mut sums)?;
         tokens += (batch.tokens.batch() * batch.tokens.seq()) as u64;
         progress(tokens);
     }
@@ -105,49 +106,49 @@ pub fn evaluate(
         if !found.is_finite() {
             return Err(EvaluateError::NotFinite { found });
         }
-        sums.reference.finish();
+        sums.nanochat_sae.finish();
     }
-    Ok(sums.iter().map(Evaluation::of).collect())
+    Ok(sums.iter().map(Evaluation::from_sums).collect())
 }
 
 fn run(
     model: &InterpretableModel,
-    subjects: &[Subject],
+    targets: &[EvalTarget],
     batch: &Batch,
-    special: Special,
+    special: SpecialTokens,
     sums: &mut [Sums],
 ) -> Result<(), EvaluateError> {
     let gpt = model.gpt();
-    let points = subjects.iter().flat_map(|subject| [subject.read(), subject.write()]);
+    let points = targets.iter().flat_map(|target| [target.read(), target.write()]);
     let (clean, recording) = batch.clean(gpt, points.collect())?;
     let at = |hook: HookPoint, width| {
-        rows(recording.get(hook).expect("every subject's points were recorded"), width)
+        rows(recording.get(hook).expect("every target's points were recorded"), width)
     };
     let counts = counting(model, &batch.tokens, special);
     let counted = Counted { counts: &counts, seq: batch.tokens.seq() };
 
-    let mut changed = Vec::with_capacity(subjects.len());
-    for (subject, sums) in subjects.iter().zip(sums.iter_mut()) {
-        let (sae, config) = (subject.sae(), subject.sae().config());
-        let read = at(subject.read(), config.d_in());
+    let mut changed = Vec::with_capacity(targets.len());
+    for (target, sums) in targets.iter().zip(sums.iter_mut()) {
+        let (sae, config) = (target.sae(), target.sae().config());
+        let read = at(target.read(), config.d_in());
         let features = sae.encode_sparse(read.clone());
         let reconstruction = sae.decode_sparse(&features, read);
-        let activation = recording.get(subject.write()).expect("it was recorded");
+        let activation = recording.get(target.write()).expect("it was recorded");
         let replaced = spliced(activation, reconstruction.clone(), &counts);
-        changed.push(batch.patched(gpt, Patch::new().replace(subject.write(), replaced))?);
-        let x = at(subject.write(), config.d_out());
+        changed.push(batch.patched(gpt, Patch::new().replace(target.write(), replaced))?);
+        let x = at(target.write(), config.d_out());
         sums.add_features(&counted, x, reconstruction, &features);
     }
-    let writes: BTreeSet<HookPoint> = subjects.iter().map(Subject::write).collect();
+    let writes: BTreeSet<HookPoint> = targets.iter().map(EvalTarget::write).collect();
     let mut ablated = BTreeMap::new();
     for write in writes {
         ablated.insert(write, changed.len());
         changed.push(batch.patched(gpt, Patch::new().zero(write))?);
     }
 
-    let losses = losses(gpt, &clean, &changed, &targets(&batch.tokens));
-    for (at, (subject, sums)) in subjects.iter().zip(sums).enumerate() {
-        let ablated = &losses.changed[ablated[&subject.write()]];
+    let losses = losses(gpt, &clean, &changed, &next_tokens(&batch.tokens));
+    for (at, (target, sums)) in targets.iter().zip(sums).enumerate() {
+        let ablated = &losses.changed[ablated[&target.write()]];
         add_losses(sums, &counted, &losses, &losses.changed[at], ablated);
     }
     Ok(())
@@ -172,13 +173,13 @@ fn add_losses(
 }
 
 /// For each token whether it counts.
-fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: Special) -> Vec<bool> {
-    let tokenizer = model.tokenizer().filter(|_| special == Special::Skip);
+fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: SpecialTokens) -> Vec<bool> {
+    let tokenizer = model.tokenizer().filter(|_| special == SpecialTokens::Skip);
     let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
     tokens.rows().flatten().map(counts).collect()
 }
 
 /// For each token the next one of its context.
-fn targets(tokens: &TokenBatch) -> Vec<Option<u32>> {
+fn next_tokens(tokens: &TokenBatch) -> Vec<Option<u32>> {
     tokens.rows().flat_map(|row| row[1..].iter().copied().map(Some).chain([None])).collect()
 }

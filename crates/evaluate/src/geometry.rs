@@ -7,7 +7,7 @@ use nanoscope_sae::Sae;
 use rayon::prelude::*;
 
 /// Numbers of a matrix that are made float32 at once: 16 MB.
-const AT_ONCE: usize = 1 << 22;
+const CHUNK_VALUES: usize = 1 << 22;
 
 /// Per feature; NaN where there is no number, such as the cosine to a row of zeros.
 #[derive(Debug, Clone)]
@@ -20,9 +20,9 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    pub(crate) fn of(sae: &Sae) -> Self {
+    pub(crate) fn from_sae(sae: &Sae) -> Self {
         let (d_sae, weights) = (sae.config().d_sae(), sae.weights());
-        let at_once = (AT_ONCE / sae.config().d_in().max(sae.config().d_out())).max(1);
+        let at_once = (CHUNK_VALUES / sae.config().d_in().max(sae.config().d_out())).max(1);
         let mut encoder_norm = Vec::with_capacity(d_sae);
         let mut encoder_decoder_cosine = Vec::with_capacity(d_sae);
         for from in (0..d_sae).step_by(at_once) {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn weights_are_compared_feature_by_feature() {
-        let geometry = Geometry::of(&sae());
+        let geometry = Geometry::from_sae(&sae());
 
         near(&geometry.encoder_bias, &[0.5, 0.0, 0.0, -1.0]);
         near(&geometry.encoder_norm, &[5.0, 5.0, 1.0, 1.0]);

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use nanoscope_corpus::Context;
-//! use nanoscope_evaluate::{Group, Options, Subject, evaluate};
+//! use nanoscope_evaluate::{Group, EvalOptions, EvalTarget, evaluate};
 //! use nanoscope_hooks::HookPoint;
 //! # use burn::tensor::Tensor;
 //! # use nanoscope_runtime::InterpretableModel;
@@ -20,10 +20,10 @@
 //! #     Tensor::eye(32, &device), Tensor::zeros([32], &device),
 //! # ))?;
 //! # let model = InterpretableModel::new(gpt);
-//! let subject = Subject::new(&model, "mine", (HookPoint::ResidPost(1), None), sae)?;
+//! let target = EvalTarget::new(&model, "mine", (HookPoint::ResidPost(1), None), sae)?;
 //! let contexts = [Ok(Context { index: 0, tokens: vec![3, 1, 4, 1, 5], documents: vec![0; 5] })];
 //!
-//! let [evaluation] = evaluate(&model, &[subject], contexts, Options::default(), |_| {})?
+//! let [evaluation] = evaluate(&model, &[target], contexts, EvalOptions::default(), |_| {})?
 //!     .try_into()
 //!     .unwrap();
 //!
@@ -44,19 +44,19 @@ mod evaluate;
 mod geometry;
 mod losses;
 mod mean;
+mod metrics;
+mod nanochat_sae;
 mod pass;
 mod plot;
 mod reconstruction;
-mod reference;
 mod saebench;
 mod sparsity;
-mod subject;
 mod sums;
-mod table;
+mod target;
 
 pub use error::EvaluateError;
-pub use evaluate::{Evaluation, Options, evaluate};
-pub use plot::{Point, plot};
-pub use saebench::{RunFacts, details, saebench};
-pub use subject::Subject;
-pub use table::{FEATURE_METRICS, FeatureMetric, Group, METRICS, Metric};
+pub use evaluate::{EvalOptions, Evaluation, evaluate};
+pub use metrics::{FEATURE_METRICS, FeatureMetric, Group, METRICS, Metric};
+pub use plot::{PlotPoint, plot};
+pub use saebench::{RunInfo, details, saebench};
+pub use target::EvalTarget;

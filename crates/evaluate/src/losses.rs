@@ -5,7 +5,7 @@ use nanoscope_transformer::Gpt;
 use rayon::prelude::*;
 
 /// Logits that are on the host at once: 16 MB of float32.
-const AT_ONCE: usize = 1 << 22;
+const CHUNK_LOGITS: usize = 1 << 22;
 
 /// Per row of a batch, in nats.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub(crate) fn losses(
     changed: &[Tensor<2>],
     targets: &[Option<u32>],
 ) -> Losses {
-    losses_at_once(gpt, clean, changed, targets, AT_ONCE)
+    losses_at_once(gpt, clean, changed, targets, CHUNK_LOGITS)
 }
 
 fn losses_at_once(
@@ -55,7 +55,8 @@ fn losses_at_once(
             gpt.unembed(hidden).into_data().iter::<f32>().collect::<Vec<f32>>()
         };
         let clean = logits(clean);
-        let rows: Vec<Prediction> = clean.par_chunks_exact(vocab).map(Prediction::of).collect();
+        let rows: Vec<Prediction> =
+            clean.par_chunks_exact(vocab).map(Prediction::from_logits).collect();
         let nll = |(row, target): (&Prediction, &Option<u32>)| row.nll(*target);
         losses.clean.extend(rows.iter().zip(targets).map(nll));
         for (hidden, out) in changed.iter().zip(&mut losses.changed) {
@@ -81,7 +82,7 @@ struct Prediction<'l> {
 }
 
 impl<'l> Prediction<'l> {
-    fn of(logits: &'l [f32]) -> Self {
+    fn from_logits(logits: &'l [f32]) -> Self {
         let log_sum = log_sum_exp(logits);
         let probability = |&logit: &f32| (f64::from(logit) - log_sum).exp();
         let probabilities = logits.iter().map(probability).collect();
@@ -125,7 +126,7 @@ mod tests {
         let clean = [4.0_f32.ln(), 2.0_f32.ln(), 2.0_f32.ln()];
         let changed = [0.0, 0.0, 2.0_f32.ln()];
 
-        let clean = Prediction::of(&clean);
+        let clean = Prediction::from_logits(&clean);
         let (nll, kl) = clean.against(&changed, Some(2));
 
         assert!((clean.nll(Some(0)) - 2.0_f64.ln()).abs() < 1e-7);
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn logits_that_differ_by_a_constant_predict_the_same() {
-        let clean = Prediction::of(&[1.0, -2.0, 0.5]);
+        let clean = Prediction::from_logits(&[1.0, -2.0, 0.5]);
 
         let (nll, kl) = clean.against(&[81.0, 78.0, 80.5], Some(1));
 

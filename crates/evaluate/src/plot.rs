@@ -7,7 +7,7 @@ const SIZE: (u32, u32) = (900, 600);
 
 /// An SAE in the plot of how much its sparsity costs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct PlotPoint {
     /// The SAE's name.
     pub name: String,
     /// Features that fire at a token.
@@ -20,15 +20,15 @@ pub struct Point {
 ///
 /// # Errors
 /// [`EvaluateError::Plot`] if no point has two finite numbers.
-pub fn plot(points: &[Point]) -> Result<String, EvaluateError> {
+pub fn plot(points: &[PlotPoint]) -> Result<String, EvaluateError> {
     let mut svg = String::new();
     let drawn = draw(points, SVGBackend::with_string(&mut svg, SIZE));
     drawn.map_err(|reason| EvaluateError::Plot { reason })?;
     Ok(svg)
 }
 
-fn draw(points: &[Point], backend: SVGBackend<'_>) -> Result<(), String> {
-    let points: Vec<&Point> =
+fn draw(points: &[PlotPoint], backend: SVGBackend<'_>) -> Result<(), String> {
+    let points: Vec<&PlotPoint> =
         points.iter().filter(|p| p.l0.is_finite() && p.ce_score.is_finite()).collect();
     if points.is_empty() {
         return Err("no SAE has a finite L0 and score".to_owned());
@@ -80,8 +80,8 @@ fn range(values: impl Iterator<Item = f64>, above: f64, least_room: f64) -> std:
 mod tests {
     use super::*;
 
-    fn point(name: &str, l0: f64, ce_score: f64) -> Point {
-        Point { name: name.to_owned(), l0, ce_score }
+    fn point(name: &str, l0: f64, ce_score: f64) -> PlotPoint {
+        PlotPoint { name: name.to_owned(), l0, ce_score }
     }
 
     #[test]

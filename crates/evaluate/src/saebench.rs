@@ -1,16 +1,16 @@
 //! Results as SAEBench's core evaluation writes them.
 
 use burn::tensor::DType;
-use nanoscope_corpus::Special;
+use nanoscope_corpus::SpecialTokens;
 use nanoscope_sae::{Architecture, Normalization};
 use serde_json::{Map, Value, json};
 
-use crate::table::{FEATURE_METRICS, Group};
-use crate::{Evaluation, Options, Subject};
+use crate::metrics::{FEATURE_METRICS, Group};
+use crate::{EvalOptions, EvalTarget, Evaluation};
 
 /// What a result says of the run that made it.
 #[derive(Debug, Clone)]
-pub struct RunFacts {
+pub struct RunInfo {
     /// A unique name of the run, a UUID.
     pub id: String,
     /// When it ended, in milliseconds since 1970.
@@ -25,15 +25,15 @@ pub struct RunFacts {
     pub context_len: usize,
 }
 
-/// The result of evaluating `subject`, in the layout of SAEBench's `core` evaluation. What that has
+/// The result of evaluating `target`, in the layout of SAEBench's `core` evaluation. What that has
 /// no place for stands under `nanoscope`.
 ///
 /// Like there, a number that is not defined is −1; under `nanoscope` it is null.
 pub fn saebench(
     evaluation: &Evaluation,
-    subject: &Subject,
-    options: Options,
-    run: &RunFacts,
+    target: &EvalTarget,
+    options: EvalOptions,
+    run: &RunInfo,
 ) -> Value {
     let group = |group: Group, undefined: Value| {
         let values = evaluation.metrics().filter(|(metric, _)| metric.group == group);
@@ -46,10 +46,10 @@ pub fn saebench(
         theirs.iter().map(|&of| (of.name().to_owned(), group(of, json!(-1)).into())).collect();
     let mut own: Map<_, _> =
         ours.iter().map(|&of| (of.name().to_owned(), group(of, Value::Null).into())).collect();
-    own.insert("name".into(), subject.name().into());
-    own.insert("hook_point".into(), subject.read().to_string().into());
-    own.insert("hook_point_out".into(), subject.write().to_string().into());
-    own.insert("special_tokens_counted".into(), (options.special == Special::Keep).into());
+    own.insert("name".into(), target.name().into());
+    own.insert("hook_point".into(), target.read().to_string().into());
+    own.insert("hook_point_out".into(), target.write().to_string().into());
+    own.insert("special_tokens_counted".into(), (options.special == SpecialTokens::Keep).into());
 
     let batches = evaluation.get(Group::TokenStats, "total_tokens_eval_reconstruction")
         / (run.context_len * options.batch_contexts) as f64;
@@ -60,7 +60,7 @@ pub fn saebench(
             "batch_size_prompts": options.batch_contexts,
             "n_eval_reconstruction_batches": batches.ceil() as u64,
             "n_eval_sparsity_variance_batches": batches.ceil() as u64,
-            "exclude_special_tokens_from_reconstruction": options.special == Special::Skip,
+            "exclude_special_tokens_from_reconstruction": options.special == SpecialTokens::Skip,
             "dataset": run.dataset,
             "context_size": run.context_len,
             "compute_kl": true,
@@ -78,10 +78,10 @@ pub fn saebench(
         "eval_result_details": details(evaluation),
         "eval_result_unstructured": {},
         "sae_bench_commit_hash": null,
-        "sae_lens_id": subject.read().to_string(),
-        "sae_lens_release_id": subject.name(),
+        "sae_lens_id": target.read().to_string(),
+        "sae_lens_release_id": target.name(),
         "sae_lens_version": run.program,
-        "sae_cfg_dict": config(subject),
+        "sae_cfg_dict": config(target),
         "nanoscope": own,
     })
 }
@@ -107,18 +107,18 @@ fn number(value: f64) -> Value {
 }
 
 /// The SAE's configuration, by SAELens's names where it has one.
-fn config(subject: &Subject) -> Value {
-    let config = subject.sae().config();
+fn config(target: &EvalTarget) -> Value {
+    let config = target.sae().config();
     let mut out = json!({
         "architecture": saelens_name(config.architecture()),
         "d_in": config.d_in(),
         "d_sae": config.d_sae(),
         "d_out": config.d_out(),
-        "hook_name": subject.read().to_string(),
-        "hook_name_out": subject.write().to_string(),
+        "hook_name": target.read().to_string(),
+        "hook_name_out": target.write().to_string(),
         "apply_b_dec_to_input": config.apply_b_dec_to_input(),
         "normalize_activations": config.normalization().name(),
-        "dtype": dtype(subject.sae().weights().w_enc.dtype()),
+        "dtype": dtype(target.sae().weights().w_enc.dtype()),
     });
     if let Some(k) = config.architecture().k() {
         out["k"] = k.into();

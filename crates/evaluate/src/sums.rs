@@ -3,10 +3,10 @@ use nanoscope_sae::SparseFeatures;
 
 use crate::geometry::Geometry;
 use crate::mean::Mean;
+use crate::nanochat_sae::{self, NanochatSaeSums};
 use crate::reconstruction::Reconstruction;
-use crate::reference::{self, Reference};
 use crate::sparsity::{Sparsity, kept};
-use crate::subject::Subject;
+use crate::target::EvalTarget;
 
 /// All that is summed up for one SAE.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(crate) struct Sums {
     pub(crate) kl_ablation: Mean,
     pub(crate) reconstruction: Reconstruction,
     pub(crate) sparsity: Sparsity,
-    pub(crate) reference: Reference,
+    pub(crate) nanochat_sae: NanochatSaeSums,
     pub(crate) geometry: Geometry,
 }
 
@@ -32,8 +32,8 @@ pub(crate) struct Counted<'b> {
 }
 
 impl Sums {
-    pub(crate) fn new(subject: &Subject) -> Self {
-        let config = subject.sae().config();
+    pub(crate) fn new(target: &EvalTarget) -> Self {
+        let config = target.sae().config();
         let mean = Mean::default();
         Self {
             tokens: 0,
@@ -44,8 +44,8 @@ impl Sums {
             kl_ablation: mean,
             reconstruction: Reconstruction::new(config.d_out()),
             sparsity: Sparsity::new(config.d_sae()),
-            reference: Reference::new(config.d_out(), reference::ROWS),
-            geometry: Geometry::of(subject.sae()),
+            nanochat_sae: NanochatSaeSums::new(config.d_out(), nanochat_sae::BATCH_ROWS),
+            geometry: Geometry::from_sae(target.sae()),
         }
     }
 
@@ -72,7 +72,7 @@ impl Sums {
         for row in kept(features, batch.counts, 0..features.rows()) {
             kept_features.push_row(row);
         }
-        self.reference.add(&x, &x_hat, &kept_features);
+        self.nanochat_sae.add(&x, &x_hat, &kept_features);
         for from in (0..features.rows()).step_by(batch.seq) {
             self.sparsity.add_context(kept(features, batch.counts, from..from + batch.seq));
         }

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::parameters::{Parameters, Part};
+use crate::parameters::{Parameters, Weight};
 use crate::recipe::Optimizer;
 
 /// Adam (Kingma & Ba 2014, arXiv:1412.6980), with the bias correction in the step's size.
@@ -42,7 +42,7 @@ impl Adam {
 }
 
 /// Moves the running mean of `part` towards `value`.
-fn follow(means: &mut Parameters, part: Part, value: Tensor<2>, beta: f64) -> Tensor<2> {
+fn follow(means: &mut Parameters, part: Weight, value: Tensor<2>, beta: f64) -> Tensor<2> {
     let mean = means.get(part).mul_scalar(beta) + value.mul_scalar(1.0 - beta);
     means.set(part, mean.clone());
     mean
@@ -59,7 +59,7 @@ mod tests {
         let device = nanoscope_device::for_tests();
         let part = |numbers: &[f32]| {
             let tensor = upload(numbers.to_vec(), [1, numbers.len()], &device);
-            Parameters::new([(Part::DecoderBias, tensor)])
+            Parameters::new([(Weight::DecoderBias, tensor)])
         };
         let optimizer = Optimizer { epsilon: 1e-3, ..Optimizer::default() };
         let mut weights = part(&[1.0, -2.0, 0.5]);
@@ -72,7 +72,7 @@ mod tests {
             weights = adam.step(&optimizer, 0.1, step, weights, &part(gradient));
         }
 
-        let found = download(weights.get(Part::DecoderBias));
+        let found = download(weights.get(Weight::DecoderBias));
         for (found, expected) in found.iter().zip(EXPECTED) {
             assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
         }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Tensor, activation};
 
-use crate::parameters::{Parameters, Part, download, upload};
+use crate::parameters::{Parameters, Weight, download, upload};
 use crate::pass::{Losses, Pass};
 
 /// A loss over dense features. Weights are those of the step: after warm-up.
@@ -33,9 +33,9 @@ impl Dense {
     /// # Shapes
     /// - `x`: `[rows, d_in]` row-major
     pub(crate) fn pass(self, parameters: &Parameters, x: &[f32]) -> Pass {
-        let [_, d_in] = parameters.get(Part::DecoderBias).dims();
+        let [_, d_in] = parameters.get(Weight::DecoderBias).dims();
         let rows = x.len() / d_in;
-        let device = parameters.get(Part::Encoder).device();
+        let device = parameters.get(Weight::Encoder).device();
         let x = Tensor::from_inner(upload(x.to_vec(), [rows, d_in], &device));
         let tracked = parameters.clone().map(|_, tensor| Tensor::from_inner(tensor).require_grad());
 
@@ -75,8 +75,8 @@ impl Dense {
 }
 
 fn relu(parameters: &Parameters, x: Tensor<2>, l1: f64) -> Graph {
-    let b_dec = parameters.get(Part::DecoderBias);
-    let decoder = parameters.get(Part::Decoder);
+    let b_dec = parameters.get(Weight::DecoderBias);
+    let decoder = parameters.get(Weight::Decoder);
     let features = activation::relu(pre_activations(parameters, x - b_dec.clone()));
     let norms = decoder.clone().square().sum_dim(1).sqrt().transpose(); // [1, d_sae]
     let sparsity = (features.clone() * norms).sum_dim(1).mean() * l1;
@@ -95,7 +95,7 @@ fn jump_relu(
     target_l0: f64,
     bandwidth: f64,
 ) -> Graph {
-    let threshold = parameters.get(Part::LogThreshold).exp();
+    let threshold = parameters.get(Weight::LogThreshold).exp();
     let pre = pre_activations(parameters, x);
     let open = pre.clone().greater(threshold.clone().expand(pre.dims())).float().detach();
     // The straight-through estimate: near the threshold, the derivative of the jump by the
@@ -109,8 +109,8 @@ fn jump_relu(
     let count = open + near.div_scalar(-bandwidth) * carrier;
     let l0 = count.sum_dim(1).mean();
     Graph {
-        reconstruction: features.clone().matmul(parameters.get(Part::Decoder))
-            + parameters.get(Part::DecoderBias),
+        reconstruction: features.clone().matmul(parameters.get(Weight::Decoder))
+            + parameters.get(Weight::DecoderBias),
         features,
         sparsity: l0.div_scalar(target_l0).sub_scalar(1.0).square() * weight,
         aux: None,
@@ -118,13 +118,13 @@ fn jump_relu(
 }
 
 fn gated(parameters: &Parameters, x: Tensor<2>, l1: f64) -> Graph {
-    let b_dec = parameters.get(Part::DecoderBias);
-    let decoder = parameters.get(Part::Decoder);
+    let b_dec = parameters.get(Weight::DecoderBias);
+    let decoder = parameters.get(Weight::Decoder);
     let gate = pre_activations(parameters, x.clone() - b_dec.clone());
     let open = gate.clone().greater_scalar(0.0).float().detach();
-    let product = gate.clone() - parameters.get(Part::EncoderBias);
+    let product = gate.clone() - parameters.get(Weight::EncoderBias);
     let magnitude =
-        product * parameters.get(Part::Magnitude).exp() + parameters.get(Part::MagnitudeBias);
+        product * parameters.get(Weight::Magnitude).exp() + parameters.get(Weight::MagnitudeBias);
     let features = activation::relu(magnitude) * open;
     let gate = activation::relu(gate);
     let norms = decoder.clone().square().sum_dim(1).sqrt().transpose(); // [1, d_sae]
@@ -141,7 +141,7 @@ fn gated(parameters: &Parameters, x: Tensor<2>, l1: f64) -> Graph {
 
 /// `x · W_enc + b_enc`, `[rows, d_sae]`.
 fn pre_activations(parameters: &Parameters, x: Tensor<2>) -> Tensor<2> {
-    x.matmul(parameters.get(Part::Encoder).transpose()) + parameters.get(Part::EncoderBias)
+    x.matmul(parameters.get(Weight::Encoder).transpose()) + parameters.get(Weight::EncoderBias)
 }
 
 /// For each feature in how many rows it is active.

@@ -7,7 +7,7 @@ use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::dense_pass::Dense;
-use crate::parameters::{Parameters, Part, download, upload};
+use crate::parameters::{Parameters, Weight, download, upload};
 use crate::pass::Pass;
 use crate::recipe::AuxK;
 use crate::sparse_pass::{Keep, Selected};
@@ -35,13 +35,13 @@ fn x() -> Vec<f32> {
     random(1, ROWS * D_IN, 1.5)
 }
 
-fn parameters(extra: &[Part]) -> Parameters {
+fn parameters(extra: &[Weight]) -> Parameters {
     let device = nanoscope_device::for_tests();
-    let parts = [Part::Encoder, Part::EncoderBias, Part::Decoder, Part::DecoderBias];
+    let parts = [Weight::Encoder, Weight::EncoderBias, Weight::Decoder, Weight::DecoderBias];
     Parameters::new(parts.iter().chain(extra).map(|&part| {
         let shape = part.shape(D_IN, D_SAE);
         let mut numbers = random(10 + part as u64, shape[0] * shape[1], 0.5);
-        if part == Part::LogThreshold {
+        if part == Weight::LogThreshold {
             for number in &mut numbers {
                 *number = number.abs() - 2.0;
             }
@@ -67,7 +67,7 @@ fn rows_of_x() -> Vec<Vec<f64>> {
     x().chunks(D_IN).map(|row| row.iter().map(|&number| f64::from(number)).collect()).collect()
 }
 
-fn row_of(numbers: &Numbers, part: Part, feature: usize) -> &[f64] {
+fn row_of(numbers: &Numbers, part: Weight, feature: usize) -> &[f64] {
     &numbers[part.name()][feature * D_IN..][..D_IN]
 }
 
@@ -78,14 +78,14 @@ fn pre(numbers: &Numbers, x: &[f64], feature: usize, take_off: bool) -> f64 {
         .zip(&numbers["decoder_bias"])
         .map(|(x, b)| if take_off { x - b } else { *x })
         .collect();
-    dot(&input, row_of(numbers, Part::Encoder, feature)) + numbers["encoder_bias"][feature]
+    dot(&input, row_of(numbers, Weight::Encoder, feature)) + numbers["encoder_bias"][feature]
 }
 
 /// `Σ f · W_dec + b − x` and its sum of squares.
 fn error(numbers: &Numbers, features: &[(usize, f64)], b: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
     let mut error: Vec<f64> = b.iter().zip(x).map(|(b, x)| b - x).collect();
     for &(feature, value) in features {
-        for (error, w) in error.iter_mut().zip(row_of(numbers, Part::Decoder, feature)) {
+        for (error, w) in error.iter_mut().zip(row_of(numbers, Weight::Decoder, feature)) {
             *error += value * w;
         }
     }
@@ -206,7 +206,7 @@ fn relu_has_the_gradient_of_its_loss() {
             let features: Vec<_> = (0..D_SAE).map(|feature| (feature, value(feature))).collect();
             loss += error(numbers, &features, &numbers["decoder_bias"], &x).1;
             for (feature, value) in features {
-                let row = row_of(numbers, Part::Decoder, feature);
+                let row = row_of(numbers, Weight::Decoder, feature);
                 loss += 0.3 * value * dot(row, row).sqrt();
             }
         }
@@ -216,7 +216,7 @@ fn relu_has_the_gradient_of_its_loss() {
 
 #[test]
 fn gated_has_the_gradient_of_its_loss_with_the_decoder_of_the_gates_frozen() {
-    let parameters = parameters(&[Part::Magnitude, Part::MagnitudeBias]);
+    let parameters = parameters(&[Weight::Magnitude, Weight::MagnitudeBias]);
 
     let pass = Dense::Gated { l1: 0.3 }.pass(&parameters, &x());
 
@@ -235,7 +235,7 @@ fn gated_has_the_gradient_of_its_loss_with_the_decoder_of_the_gates_frozen() {
             loss += error(numbers, &features, &numbers["decoder_bias"], &x).1;
             loss += error(frozen, &gates, &frozen["decoder_bias"], &x).1;
             for (feature, gate) in gates {
-                let row = row_of(frozen, Part::Decoder, feature);
+                let row = row_of(frozen, Weight::Decoder, feature);
                 loss += 0.3 * gate * dot(row, row).sqrt();
             }
         }
@@ -248,7 +248,7 @@ fn gated_has_the_gradient_of_its_loss_with_the_decoder_of_the_gates_frozen() {
 #[test]
 fn jump_relu_has_the_gradient_that_the_paper_estimates() {
     let (weight, target_l0, bandwidth) = (0.8, 3.0, 0.9);
-    let parameters = parameters(&[Part::LogThreshold]);
+    let parameters = parameters(&[Weight::LogThreshold]);
 
     let pass = Dense::JumpRelu { weight, target_l0, bandwidth }.pass(&parameters, &x());
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, MagnitudeWeights, Sae, SaeConfig, SaeWeights};
 
-use crate::parameters::{Parameters, Part};
+use crate::parameters::{Parameters, Weight};
 use crate::recipe::Method;
 
 /// The SAE that these weights are, for activations that are not scaled.
@@ -20,7 +20,7 @@ pub(crate) fn sae(
     scale: f32,
     batch_threshold: f32,
 ) -> Sae {
-    let [d_sae, d_in] = parameters.get(Part::Encoder).dims();
+    let [d_sae, d_in] = parameters.get(Weight::Encoder).dims();
     let (architecture, apply_b_dec_to_input) = match *method {
         Method::TopK { k, .. } => {
             (Architecture::TopK { k, rescale_acts_by_decoder_norm: false }, true)
@@ -30,30 +30,30 @@ pub(crate) fn sae(
         Method::Relu { .. } => (Architecture::Relu, true),
         Method::Gated { .. } => (Architecture::Gated, true),
     };
-    let vector = |part: Part| parameters.get(part).squeeze_dim::<1>(0);
-    let unscaled = |part: Part| vector(part).div_scalar(scale);
+    let vector = |part: Weight| parameters.get(part).squeeze_dim::<1>(0);
+    let unscaled = |part: Weight| vector(part).div_scalar(scale);
     let threshold = match method {
-        Method::JumpRelu { .. } => Some(vector(Part::LogThreshold).exp().div_scalar(scale)),
+        Method::JumpRelu { .. } => Some(vector(Weight::LogThreshold).exp().div_scalar(scale)),
         Method::BatchTopK { .. } | Method::Matryoshka { .. } => {
-            let device = parameters.get(Part::Encoder).device();
+            let device = parameters.get(Weight::Encoder).device();
             Some(Tensor::full([d_sae], batch_threshold / scale, &device))
         }
         _ => None,
     };
     let magnitude = matches!(method, Method::Gated { .. }).then(|| MagnitudeWeights {
-        r_mag: vector(Part::Magnitude),
-        b_mag: unscaled(Part::MagnitudeBias),
+        r_mag: vector(Weight::Magnitude),
+        b_mag: unscaled(Weight::MagnitudeBias),
     });
-    let encoder = parameters.get(Part::Encoder).transpose();
+    let encoder = parameters.get(Weight::Encoder).transpose();
     let weights = SaeWeights {
         threshold,
         magnitude,
         ..SaeWeights::new(
             // Laid out anew, so that the weight is contiguous whatever reads it.
             encoder.clone().zeros_like().slice_assign([0..d_in, 0..d_sae], encoder),
-            unscaled(Part::EncoderBias),
-            parameters.get(Part::Decoder),
-            unscaled(Part::DecoderBias),
+            unscaled(Weight::EncoderBias),
+            parameters.get(Weight::Decoder),
+            unscaled(Weight::DecoderBias),
         )
     };
     let sae = SaeConfig::new(d_in, d_sae, architecture)

@@ -5,9 +5,9 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::parameters::{Parameters, Part, download, upload};
+use crate::parameters::{Parameters, Weight, download, upload};
 use crate::recipe::{BDecInit, Method, Recipe};
-use crate::vector::square;
+use crate::simd::square;
 
 /// Activations that the geometric median is taken of.
 const MEDIAN_ROWS: usize = 4096;
@@ -50,10 +50,10 @@ pub(crate) fn parameters(
 
     let row = |number: f32| upload(vec![number; d_sae], [1, d_sae], device);
     let mut parts = vec![
-        (Part::Encoder, upload(decoder.clone(), [d_sae, d_in], device)),
-        (Part::EncoderBias, row(0.0)),
-        (Part::Decoder, upload(decoder, [d_sae, d_in], device)),
-        (Part::DecoderBias, upload(b_dec, [1, d_in], device)),
+        (Weight::Encoder, upload(decoder.clone(), [d_sae, d_in], device)),
+        (Weight::EncoderBias, row(0.0)),
+        (Weight::Decoder, upload(decoder, [d_sae, d_in], device)),
+        (Weight::DecoderBias, upload(b_dec, [1, d_in], device)),
     ];
     match recipe.method {
         Method::JumpRelu { threshold, target_l0, .. } => {
@@ -62,11 +62,11 @@ pub(crate) fn parameters(
                 || threshold_for(target_l0 * STARTING_L0, first, d_in, encoder),
                 |threshold| threshold as f32,
             );
-            parts.push((Part::LogThreshold, row(start.ln())));
+            parts.push((Weight::LogThreshold, row(start.ln())));
         }
         Method::Gated { .. } => {
-            parts.push((Part::Magnitude, row(0.0)));
-            parts.push((Part::MagnitudeBias, row(0.0)));
+            parts.push((Weight::Magnitude, row(0.0)));
+            parts.push((Weight::MagnitudeBias, row(0.0)));
         }
         _ => {}
     }

@@ -2,7 +2,7 @@
 //! around it with its configuration, checkpoints and evaluation.
 //!
 //! ```
-//! use nanoscope_corpus::InMemory;
+//! use nanoscope_corpus::InMemoryActivations;
 //! use nanoscope_hooks::HookPoint;
 //! use nanoscope_train::{AuxK, Method, Mixer, Optimizer, Recipe, Trainer};
 //!
@@ -10,7 +10,7 @@
 //! let device = nanoscope_device::for_tests();
 //! // Eight activations along two directions.
 //! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
-//! let segments = InMemory::new(HookPoint::ResidPost(0), 2, activations, 4);
+//! let segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 4);
 //! let method = Method::TopK { k: 1, aux_k: AuxK::default() };
 //! let optimizer = Optimizer { lr: 1e-2, ..Optimizer::default() };
 //! let recipe = Recipe { batch: 64, optimizer, ..Recipe::new(4, method, 500) };
@@ -29,36 +29,36 @@
 //! # }
 //! ```
 //!
-//! A [`Run`] does this for several hook points of one source, in a folder from which it goes on when
+//! A [`TrainingRun`] does this for several hook points of one source, in a folder from which it goes on when
 //! it was killed. Where activations come from (`nanoscope_corpus`), what an SAE computes
 //! (`nanoscope_sae`), and what is shown of a training (the command line) are others' business.
 
 mod adam;
-mod dead;
+mod dead_features;
 mod dense_pass;
 mod error;
 #[cfg(test)]
 mod finite_differences;
 mod inference;
 mod init;
-mod mix;
+mod mixer;
 mod parameters;
 mod pass;
 mod recipe;
 mod run;
 mod schedule;
 mod select;
+mod simd;
 mod snapshot;
 mod sparse_pass;
 mod trainer;
-mod vector;
 
 pub use error::TrainError;
-pub use mix::Mixer;
-pub use recipe::{AuxK, BDecInit, Dead, Init, Method, Optimizer, Recipe};
+pub use mixer::Mixer;
+pub use recipe::{AuxK, BDecInit, DeadFeatures, Init, Method, Optimizer, Recipe};
 pub use run::{
-    ActivationSegments, ConfigError, Difference, HoldOut, Outcome, Progress, Run, RunConfig,
-    RunDraft, RunError, RunFolder, Settings, Source, Validation, widths,
+    ActivationsFrom, ConfigError, Difference, HoldOut, LoggingSettings, Outcome, PartialConfig,
+    RunConfig, RunError, RunFolder, TrainProgress, TrainingRun, Validation, widths,
 };
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};

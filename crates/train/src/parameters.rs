@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 ///
 /// Vectors are `[1, n]` here, so that one loop goes over all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub(crate) enum Weight {
     /// The encoder, `[d_sae, d_in]`: a feature's weights are a row, as in the decoder. A product
     /// with its transpose costs no copy, and a feature's gradient lies in one piece.
     Encoder,
@@ -22,7 +22,7 @@ pub(crate) enum Part {
     MagnitudeBias,
 }
 
-impl Part {
+impl Weight {
     /// Its name in a checkpoint.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,10 +48,10 @@ impl Part {
 
 /// Something for each weight: the weights themselves, their gradients, Adam's means.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Parameters(Vec<(Part, Tensor<2>)>);
+pub(crate) struct Parameters(Vec<(Weight, Tensor<2>)>);
 
 impl Parameters {
-    pub(crate) fn new(parts: impl IntoIterator<Item = (Part, Tensor<2>)>) -> Self {
+    pub(crate) fn new(parts: impl IntoIterator<Item = (Weight, Tensor<2>)>) -> Self {
         Self(parts.into_iter().collect())
     }
 
@@ -59,23 +59,23 @@ impl Parameters {
     ///
     /// # Panics
     /// If the method has no such weight.
-    pub(crate) fn get(&self, part: Part) -> Tensor<2> {
+    pub(crate) fn get(&self, part: Weight) -> Tensor<2> {
         let found = self.0.iter().find(|(of, _)| *of == part);
         found.unwrap_or_else(|| panic!("the method has no {}", part.name())).1.clone()
     }
 
-    pub(crate) fn set(&mut self, part: Part, value: Tensor<2>) {
+    pub(crate) fn set(&mut self, part: Weight, value: Tensor<2>) {
         let found = self.0.iter_mut().find(|(of, _)| *of == part);
         found.unwrap_or_else(|| panic!("the method has no {}", part.name())).1 = value;
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Part, &Tensor<2>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Weight, &Tensor<2>)> {
         self.0.iter().map(|(part, tensor)| (*part, tensor))
     }
 
     /// The same with each tensor turned into another. Those of `self` are given away, so that what
     /// is done to them can be done in place.
-    pub(crate) fn map(self, mut turn: impl FnMut(Part, Tensor<2>) -> Tensor<2>) -> Self {
+    pub(crate) fn map(self, mut turn: impl FnMut(Weight, Tensor<2>) -> Tensor<2>) -> Self {
         Self(self.0.into_iter().map(|(part, tensor)| (part, turn(part, tensor))).collect())
     }
 

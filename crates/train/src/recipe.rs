@@ -31,11 +31,11 @@ pub struct Recipe {
     pub init: Init,
     /// What becomes of features that do not fire.
     #[serde(default)]
-    pub dead: Dead,
+    pub dead: DeadFeatures,
 }
 
 /// Numbers of a matrix: 16 GiB of float32.
-const LARGEST_MATRIX: usize = 1 << 32;
+const MAX_MATRIX_VALUES: usize = 1 << 32;
 /// What a number may be that is divided by or taken the logarithm of.
 const POSITIVE: &str = "above 0 and a normal number in float32";
 /// What a weight may be.
@@ -63,7 +63,7 @@ impl Recipe {
             seed: 0,
             optimizer: Optimizer::default(),
             init: Init::default(),
-            dead: Dead::default(),
+            dead: DeadFeatures::default(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Recipe {
         count("d_in", d_in, 1 << 24)?;
         // Matrices of so many numbers are held, with their gradients and Adam's means.
         let product = |name, found: usize, other: usize, of: &str| {
-            let most = LARGEST_MATRIX / other;
+            let most = MAX_MATRIX_VALUES / other;
             if found <= most {
                 return Ok(());
             }
@@ -388,7 +388,7 @@ pub enum BDecInit {
 /// What becomes of features that do not fire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Dead {
+pub struct DeadFeatures {
     /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
     /// more than a tenth of the steps: in a short training nothing would ever be dead.
     pub window_steps: Option<u64>,

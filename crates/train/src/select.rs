@@ -4,7 +4,7 @@ use nanoscope_sae::{Selection, SparseFeatures};
 use rayon::prelude::*;
 
 /// Rows that a thread goes through before it takes others.
-const ROWS_AT_ONCE: usize = 64;
+const CHUNK_ROWS: usize = 64;
 
 /// The `k` largest positive pre-activations of each row.
 ///
@@ -123,7 +123,7 @@ fn by_row<S>(
     keep: impl Fn(&mut S, &[f32], &mut Vec<(u32, f32)>) + Sync,
 ) -> SparseFeatures {
     let chunks: Vec<_> = pre
-        .par_chunks(ROWS_AT_ONCE * d_sae)
+        .par_chunks(CHUNK_ROWS * d_sae)
         .map(|rows| {
             let (mut state, mut kept, mut ends) = (start(), Vec::new(), Vec::new());
             for row in rows.chunks_exact(d_sae) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::adam::Adam;
-use crate::dead::Fired;
-use crate::parameters::{Parameters, Part};
+use crate::dead_features::LastFired;
+use crate::parameters::{Parameters, Weight};
 use crate::recipe::{Method, Recipe};
 use crate::{TrainError, Trainer};
 
@@ -52,11 +52,11 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let d_in = match snapshot
             .tensors
-            .get(Part::DecoderBias.name())
+            .get(Weight::DecoderBias.name())
             .map(|data| data.shape().to_vec())
         {
             Some(shape) if shape.len() == 2 && shape[0] == 1 => shape[1],
-            _ => return Err(missing(Part::DecoderBias.name(), "a row of d_in numbers")),
+            _ => return Err(missing(Weight::DecoderBias.name(), "a row of d_in numbers")),
         };
         recipe.check(d_in)?;
         let parts = parts(&recipe.method);
@@ -82,7 +82,7 @@ impl Trainer {
             threshold: scalars[1],
             parameters: state("")?,
             adam: Adam { mean: state("adam.mean.")?, square: state("adam.square.")? },
-            fired: Fired { last: fired.into_iter().map(|step| step as u64).collect() },
+            fired: LastFired { last: fired.into_iter().map(|step| step as u64).collect() },
             recipe: recipe.clone(),
         })
     }
@@ -94,11 +94,12 @@ const NUMBERS: &str = "scale_and_threshold";
 const FIRED: &str = "last_fired";
 
 /// The weights that `method` trains.
-fn parts(method: &Method) -> Vec<Part> {
-    let mut parts = vec![Part::Encoder, Part::EncoderBias, Part::Decoder, Part::DecoderBias];
+fn parts(method: &Method) -> Vec<Weight> {
+    let mut parts =
+        vec![Weight::Encoder, Weight::EncoderBias, Weight::Decoder, Weight::DecoderBias];
     match method {
-        Method::JumpRelu { .. } => parts.push(Part::LogThreshold),
-        Method::Gated { .. } => parts.extend([Part::Magnitude, Part::MagnitudeBias]),
+        Method::JumpRelu { .. } => parts.push(Weight::LogThreshold),
+        Method::Gated { .. } => parts.extend([Weight::Magnitude, Weight::MagnitudeBias]),
         _ => {}
     }
     parts

@@ -8,11 +8,11 @@ use nanoscope_sae::SparseFeatures;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::parameters::{Parameters, Part, download, upload};
+use crate::parameters::{Parameters, Weight, download, upload};
 use crate::pass::{Losses, Pass};
 use crate::recipe::AuxK;
 use crate::select;
-use crate::vector::{add_scaled, dot, square};
+use crate::simd::{add_scaled, dot, square};
 
 /// How features are selected.
 #[derive(Debug, Clone, Copy)]
@@ -41,16 +41,16 @@ impl Selected<'_> {
     /// # Shapes
     /// - `x`: `[rows, d_in]` row-major
     pub(crate) fn pass(&self, parameters: &Parameters, x: &[f32]) -> Pass {
-        let encoder = parameters.get(Part::Encoder);
+        let encoder = parameters.get(Weight::Encoder);
         let ([d_sae, d_in], device) = (encoder.dims(), encoder.device());
         let rows = x.len() / d_in;
-        let decoder = download(parameters.get(Part::Decoder));
-        let b_dec = download(parameters.get(Part::DecoderBias));
+        let decoder = download(parameters.get(Weight::Decoder));
+        let b_dec = download(parameters.get(Weight::DecoderBias));
 
         // `b_dec` is taken off in the bias: `(x − b_dec) · W + b = x · W + (b − b_dec · W)`.
         let turned = encoder.clone().transpose();
-        let offset = parameters.get(Part::DecoderBias).matmul(turned.clone());
-        let bias = parameters.get(Part::EncoderBias) - offset;
+        let offset = parameters.get(Weight::DecoderBias).matmul(turned.clone());
+        let bias = parameters.get(Weight::EncoderBias) - offset;
         let pre = upload(x.to_vec(), [rows, d_in], &device).matmul(turned) + bias;
         let pre = download(pre);
         let kept = match self.keep {
@@ -73,9 +73,16 @@ impl Selected<'_> {
 
         let mut gradient = FeatureGradients::zeros(size);
         let upstream = upstream(errors, rows);
-        gradient.add(&Columns::of(&kept, size), &upstream, self.groups, &decoder, x, size);
+        gradient.add(
+            &Columns::from_features(&kept, size),
+            &upstream,
+            self.groups,
+            &decoder,
+            x,
+            size,
+        );
         if let Some(aux) = &aux {
-            let columns = Columns::of(&aux.kept, size);
+            let columns = Columns::from_features(&aux.kept, size);
             gradient.add(
                 &columns,
                 std::slice::from_ref(&aux.upstream),
@@ -111,10 +118,10 @@ impl Selected<'_> {
             fired,
             errors: row_errors,
             gradients: Parameters::new([
-                (Part::Encoder, upload(gradient.encoder, [d_sae, d_in], &device)),
-                (Part::EncoderBias, bias_gradient),
-                (Part::Decoder, upload(gradient.decoder, [d_sae, d_in], &device)),
-                (Part::DecoderBias, b_dec_gradient),
+                (Weight::Encoder, upload(gradient.encoder, [d_sae, d_in], &device)),
+                (Weight::EncoderBias, bias_gradient),
+                (Weight::Decoder, upload(gradient.decoder, [d_sae, d_in], &device)),
+                (Weight::DecoderBias, b_dec_gradient),
             ]),
         }
     }
@@ -235,7 +242,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(kept: &SparseFeatures, size: Size) -> Self {
+    fn from_features(kept: &SparseFeatures, size: Size) -> Self {
         let (indptr, indices, values) = kept.csr();
         let mut starts = vec![0; size.d_sae + 1];
         for &feature in indices {
@@ -312,7 +319,7 @@ impl FeatureGradients {
             });
     }
 
-    /// Turns gradients of an encoder of `x` into those of one of `x − b_dec`.
+    /// SegmentOrder gradients of an encoder of `x` into those of one of `x − b_dec`.
     fn take_off(&mut self, b_dec: &[f32]) {
         let rows = self.encoder.par_chunks_exact_mut(b_dec.len());
         rows.zip(&self.bias).for_each(|(row, bias)| add_scaled(row, -bias, b_dec));

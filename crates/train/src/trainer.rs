@@ -6,13 +6,13 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
-use crate::dead::{Fired, resample};
+use crate::dead_features::{LastFired, resample};
 use crate::dense_pass::Dense;
-use crate::parameters::{Parameters, Part};
+use crate::parameters::{Parameters, Weight};
 use crate::pass::Pass;
 use crate::recipe::{Method, Recipe};
+use crate::simd::square;
 use crate::sparse_pass::{Keep, Selected};
-use crate::vector::square;
 use crate::{TrainError, inference, init};
 
 /// How fast batch-top-k's threshold follows the batches' smallest kept values, as in SAELens.
@@ -30,7 +30,7 @@ pub struct Trainer {
     pub(crate) threshold: f32,
     pub(crate) parameters: Parameters,
     pub(crate) adam: Adam,
-    pub(crate) fired: Fired,
+    pub(crate) fired: LastFired,
 }
 
 /// What one step did. Losses and norms are those of scaled activations (see [`Recipe`]).
@@ -100,7 +100,7 @@ impl Trainer {
             threshold: 0.0,
             adam: Adam::new(&parameters),
             parameters,
-            fired: Fired::new(recipe.d_sae),
+            fired: LastFired::new(recipe.d_sae),
             recipe: recipe.clone(),
         })
     }
@@ -138,8 +138,8 @@ impl Trainer {
         let parameters = std::mem::take(&mut self.parameters);
         self.parameters = self.adam.step(&self.recipe.optimizer, lr, step, parameters, &gradients);
         if self.recipe.method.keeps_decoder_norm() {
-            let decoder = self.parameters.get(Part::Decoder);
-            self.parameters.set(Part::Decoder, unit_rows(decoder));
+            let decoder = self.parameters.get(Weight::Decoder);
+            self.parameters.set(Weight::Decoder, unit_rows(decoder));
         }
         if let Some(smallest) = pass.smallest {
             let rate = if self.steps == 0 { 1.0 } else { THRESHOLD_RATE };
@@ -203,10 +203,10 @@ impl Trainer {
     /// after the step (Bricken et al. 2023): else Adam would count it.
     fn without_norm_changes(&self, mut gradients: Parameters) -> Parameters {
         if self.recipe.method.keeps_decoder_norm() {
-            let decoder = self.parameters.get(Part::Decoder);
-            let gradient = gradients.get(Part::Decoder);
+            let decoder = self.parameters.get(Weight::Decoder);
+            let gradient = gradients.get(Weight::Decoder);
             let along = (gradient.clone() * decoder.clone()).sum_dim(1);
-            gradients.set(Part::Decoder, gradient - decoder * along);
+            gradients.set(Weight::Decoder, gradient - decoder * along);
         }
         gradients
     }
@@ -265,7 +265,7 @@ fn variance(x: &[f32], d_in: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::parameters::{download, upload};
-    use crate::{AuxK, Dead, Optimizer};
+    use crate::{AuxK, DeadFeatures, Optimizer};
 
     /// After which of ten steps, the last two of which decay, feature 0 started anew. It is kept
     /// from firing; every other step is one to resample at.
@@ -273,7 +273,7 @@ mod tests {
         let device = nanoscope_device::for_tests();
         let recipe = Recipe {
             batch: 3,
-            dead: Dead { window_steps: Some(1), resample_steps: Some(2) },
+            dead: DeadFeatures { window_steps: Some(1), resample_steps: Some(2) },
             optimizer: Optimizer { decay_steps: Some(2), ..Optimizer::default() },
             ..Recipe::new(4, method, 10)
         };
@@ -281,11 +281,11 @@ mod tests {
         let mut trainer = Trainer::new(&recipe, 2, &x, &device).unwrap();
         let mut after = Vec::new();
         for step in 1..=10 {
-            let mut bias = download(trainer.parameters.get(Part::EncoderBias));
+            let mut bias = download(trainer.parameters.get(Weight::EncoderBias));
             bias[0] = -1e3;
-            trainer.parameters.set(Part::EncoderBias, upload(bias, [1, 4], &device));
+            trainer.parameters.set(Weight::EncoderBias, upload(bias, [1, 4], &device));
             trainer.step(&x).unwrap();
-            if download(trainer.parameters.get(Part::EncoderBias))[0] == 0.0 {
+            if download(trainer.parameters.get(Weight::EncoderBias))[0] == 0.0 {
                 after.push(step);
             }
         }

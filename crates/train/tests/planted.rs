@@ -2,9 +2,9 @@
 //! the bit, and gives an SAE that computes what was trained.
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_corpus::InMemory;
+use nanoscope_corpus::InMemoryActivations;
 use nanoscope_hooks::HookPoint;
-use nanoscope_train::{Dead, Method, Mixer, Optimizer, Recipe, StepReport, Trainer};
+use nanoscope_train::{DeadFeatures, Method, Mixer, Optimizer, Recipe, StepReport, Trainer};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
@@ -44,9 +44,9 @@ fn planted() -> (Vec<Vec<f32>>, Vec<f32>) {
     (directions.clone(), rows.collect())
 }
 
-fn mixer(next: u64) -> Mixer<InMemory> {
+fn mixer(next: u64) -> Mixer<InMemoryActivations> {
     let (_, rows) = planted();
-    let segments = InMemory::new(HookPoint::ResidPost(0), D_IN, rows, BATCH * 10);
+    let segments = InMemoryActivations::new(HookPoint::ResidPost(0), D_IN, rows, BATCH * 10);
     Mixer::new(segments, BATCH, 0, next).unwrap()
 }
 
@@ -54,7 +54,7 @@ fn recipe(method: Method) -> Recipe {
     Recipe {
         batch: BATCH,
         optimizer: Optimizer { lr: 3e-3, ..Optimizer::default() },
-        dead: Dead { window_steps: Some(100), resample_steps: None },
+        dead: DeadFeatures { window_steps: Some(100), resample_steps: None },
         ..Recipe::new(PLANTED * 3 / 2, method, STEPS)
     }
 }
@@ -138,8 +138,10 @@ fn a_training_that_went_on_from_a_snapshot_ends_with_the_same_bits() {
     for (name, method) in methods() {
         let recipe = Recipe { steps: 60, ..recipe(method) };
         // Dead features and a resampling fall into the part after the snapshot.
-        let recipe =
-            Recipe { dead: Dead { window_steps: Some(10), resample_steps: Some(25) }, ..recipe };
+        let recipe = Recipe {
+            dead: DeadFeatures { window_steps: Some(10), resample_steps: Some(25) },
+            ..recipe
+        };
         let mut source = mixer(0);
         let first = source.first().unwrap();
         let mut whole = Trainer::new(&recipe, D_IN, &first.at[0], &device).unwrap();

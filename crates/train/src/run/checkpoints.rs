@@ -76,7 +76,7 @@ const STATE: &str = "state.json";
 /// Before the name of a folder that is being written or taken away.
 const UNFINISHED: &str = ".unfinished-";
 /// A state has a line or two per hook point.
-const LARGEST_STATE: u64 = 1 << 20;
+const MAX_STATE_BYTES: u64 = 1 << 20;
 
 /// Writes `checkpoint` to the folder of its step in `dir`, and takes away all but the last `keep`.
 /// Those of later steps go too: the run began before them, so they were refused as damaged.
@@ -99,14 +99,17 @@ pub(crate) fn save(
 
     for (hook, snapshot) in hooks.iter().zip(checkpoint.snapshots) {
         let file = unfinished.join(file_name(*hook));
-        save_tensors(&file, snapshot.tensors.into_iter().map(|(name, data)| (name, Saved(data))))?;
+        save_tensors(
+            &file,
+            snapshot.tensors.into_iter().map(|(name, data)| (name, StoredTensor(data))),
+        )?;
         let state = checkpoint.state.hooks.entry(hook.to_string()).or_default();
         state.sha256 = file_sha256(&file)?;
     }
     let text = serde_json::to_vec_pretty(&checkpoint.state).expect("numbers and names make JSON");
     write_atomically(&unfinished.join(STATE), &text)?;
     // There already is one of this step if it was refused as damaged.
-    take_away(dir, &path)?;
+    remove_atomically(dir, &path)?;
     fs::rename(&unfinished, &path).map_err(io(&path))?;
     guard.done();
     sync(dir)?;
@@ -115,7 +118,7 @@ pub(crate) fn save(
         steps(dir)?.into_iter().partition(|step| *step <= checkpoint.state.step);
     whole.truncate(whole.len().saturating_sub(keep));
     for step in whole.into_iter().chain(later) {
-        take_away(dir, &dir.join(format!("step-{step}")))?;
+        remove_atomically(dir, &dir.join(format!("step-{step}")))?;
     }
     Ok(path)
 }
@@ -151,7 +154,7 @@ fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunEr
     let damaged = |path: &Path, reason: String| RunError::Damaged { path: path.to_owned(), reason };
     let mut text = Vec::new();
     File::open(&file)
-        .and_then(|opened| opened.take(LARGEST_STATE).read_to_end(&mut text))
+        .and_then(|opened| opened.take(MAX_STATE_BYTES).read_to_end(&mut text))
         .map_err(|error| damaged(&file, error.to_string()))?;
     let state: State =
         serde_json::from_slice(&text).map_err(|error| damaged(&file, error.to_string()))?;
@@ -196,9 +199,9 @@ fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, String> {
 }
 
 /// A tensor on its way into a file.
-pub(crate) struct Saved(pub(crate) TensorData);
+pub(crate) struct StoredTensor(pub(crate) TensorData);
 
-impl View for Saved {
+impl View for StoredTensor {
     fn dtype(&self) -> safetensors::Dtype {
         match self.0.dtype() {
             DType::F32 => safetensors::Dtype::F32,
@@ -244,7 +247,7 @@ fn names(dir: &Path) -> Result<Vec<String>, RunError> {
 }
 
 /// Removes a checkpoint, so that at no time a part of it has its name.
-fn take_away(dir: &Path, path: &Path) -> Result<(), RunError> {
+fn remove_atomically(dir: &Path, path: &Path) -> Result<(), RunError> {
     if !path.exists() {
         return Ok(());
     }

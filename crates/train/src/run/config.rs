@@ -22,18 +22,18 @@ pub struct RunConfig {
     #[serde(default = "auto")]
     pub device: String,
     /// Where the activations come from.
-    pub source: Source,
+    pub source: ActivationsFrom,
     /// What is trained, and how.
     pub recipe: Recipe,
     /// When it is logged, evaluated and saved.
     #[serde(default)]
-    pub run: Settings,
+    pub run: LoggingSettings,
 }
 
 /// Where activations come from: exactly one of text, store and activations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Source {
+pub struct ActivationsFrom {
     /// Texts to run a model on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<PathBuf>,
@@ -58,7 +58,7 @@ pub struct Source {
 /// When a run is logged, evaluated and saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Settings {
+pub struct LoggingSettings {
     /// Steps between two lines of `metrics.jsonl`. Default: 10.
     pub log_every: u64,
     /// Steps between two evaluations on what is held out. Default: 100.
@@ -71,7 +71,7 @@ pub struct Settings {
     pub hold_out: HoldOut,
 }
 
-impl Default for Settings {
+impl Default for LoggingSettings {
     fn default() -> Self {
         Self {
             log_every: 10,
@@ -95,7 +95,7 @@ pub enum HoldOut {
 
 impl HoldOut {
     /// How many of `segments` that is.
-    pub fn of(self, segments: u64) -> u64 {
+    pub fn count(self, segments: u64) -> u64 {
         match self {
             Self::Segments(count) => count,
             Self::Share(share) => ((segments as f64 * share).round() as u64).max(1),
@@ -170,7 +170,7 @@ impl RunConfig {
     }
 }
 
-impl Source {
+impl ActivationsFrom {
     fn check(&self, hooks: usize) -> Result<(), ConfigError> {
         let sources = [
             ("source.text", !self.text.is_empty()),

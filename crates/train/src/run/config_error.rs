@@ -1,7 +1,5 @@
-use std::io;
 use std::path::PathBuf;
-
-use super::draft::Difference;
+use std::{fmt, io};
 
 /// Why a training's configuration means nothing.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +103,24 @@ pub enum ConfigError {
         /// What differs.
         differences: Vec<Difference>,
     },
+}
+
+/// A key that two configurations do not have the same value for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The key.
+    pub key: &'static str,
+    /// Its value in the one that was there before, as TOML.
+    pub was: Option<String>,
+    /// Its value in the other.
+    pub is: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        write!(f, "`{}` was {} and is {}", self.key, word(&self.was), word(&self.is))
+    }
 }
 
 fn list(differences: &[Difference]) -> String {

@@ -16,7 +16,7 @@ const PANEL: u32 = 300;
 const LEGEND_LINE: u32 = 20;
 const LEGEND_COLUMNS: usize = 3;
 /// Points of a curve at most: a screen has no more.
-const MOST_POINTS: usize = 1000;
+const MAX_POINTS: usize = 1000;
 /// Okabe and Ito's colours (the blue a little lighter), which people with colour blindness tell apart, but for black, white and
 /// yellow, which are not seen on every ground.
 const COLOURS: [RGBColor; 6] = [
@@ -163,7 +163,7 @@ fn thinned(points: &[Point], value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64,
         .iter()
         .filter_map(|point| Some((point.step as f64, value(point).filter(|v| v.is_finite())?)))
         .collect();
-    let every = there.len().div_ceil(MOST_POINTS).max(1);
+    let every = there.len().div_ceil(MAX_POINTS).max(1);
     there.into_iter().step_by(every).collect()
 }
 

@@ -8,7 +8,7 @@ use nanoscope_checkpoint::CheckpointError;
 
 use super::config::RunConfig;
 use super::config_error::ConfigError;
-use super::draft::RunDraft;
+use super::partial_config::PartialConfig;
 use super::run_error::RunError;
 
 /// A run's folder, which no other process writes to as long as this is there.
@@ -27,12 +27,12 @@ pub struct RunFolder {
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
 /// SAEs lie in `HOOK/best`.
-const DEEPEST: usize = 2;
+const MAX_DEPTH: usize = 2;
 /// What the names of the temporary files of `nanoscope_checkpoint` begin with: tempfile's default.
 const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
-    /// A new folder at `dir`. The configuration is written to it once the [`Run`](crate::Run) can
+    /// A new folder at `dir`. The configuration is written to it once the [`TrainingRun`](crate::TrainingRun) can
     /// begin: a start that is refused leaves nothing that another would have to be kept from.
     ///
     /// # Errors
@@ -89,8 +89,8 @@ impl RunFolder {
             return Err(RunError::NoRun { dir: dir.to_owned() });
         }
         let folder = Self::lock(dir)?;
-        clear_temporary(dir, DEEPEST)?;
-        let config = RunDraft::read(&dir.join(CONFIG))?.check()?;
+        clear_temporary(dir, MAX_DEPTH)?;
+        let config = PartialConfig::read(&dir.join(CONFIG))?.check()?;
         Ok((folder, config))
     }
 
@@ -98,11 +98,11 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`RunError::NoRun`], [`RunError::Config`].
-    pub fn draft(dir: &Path) -> Result<RunDraft, RunError> {
+    pub fn partial_config(dir: &Path) -> Result<PartialConfig, RunError> {
         if !dir.join(CONFIG).is_file() {
             return Err(RunError::NoRun { dir: dir.to_owned() });
         }
-        Ok(RunDraft::read(&dir.join(CONFIG))?)
+        Ok(PartialConfig::read(&dir.join(CONFIG))?)
     }
 
     fn lock(dir: &Path) -> Result<Self, RunError> {

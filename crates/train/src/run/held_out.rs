@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use nanoscope_corpus::{CorpusError, Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource, CorpusError};
 use nanoscope_hooks::HookPoint;
 
 use super::run_error::RunError;
 
 /// A source of which only some hook points and consecutive segments are seen.
-pub(crate) struct Part {
-    source: Rc<RefCell<Box<dyn Segments>>>,
+pub(crate) struct SourceSlice {
+    source: Rc<RefCell<Box<dyn ActivationSource>>>,
     points: Vec<(HookPoint, usize)>,
     /// Where each point is among the source's.
     at: Vec<usize>,
@@ -19,10 +19,10 @@ pub(crate) struct Part {
     len: u64,
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for SourceSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { points, first, len, .. } = self;
-        write!(f, "Part {{ points: {points:?}, first: {first}, len: {len} }}")
+        write!(f, "SourceSlice {{ points: {points:?}, first: {first}, len: {len} }}")
     }
 }
 
@@ -30,17 +30,17 @@ impl fmt::Debug for Part {
 ///
 /// # Errors
 /// [`RunError::NoSuchHook`].
-pub fn widths(source: &dyn Segments, hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
+pub fn widths(source: &dyn ActivationSource, hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
     let points = source.points();
     Ok(places(points, hooks)?.into_iter().map(|at| points[at].1).collect())
 }
 
 /// `source` without its last `held_out` segments, and these.
 pub(crate) fn split(
-    source: Box<dyn Segments>,
+    source: Box<dyn ActivationSource>,
     hooks: &[HookPoint],
     held_out: u64,
-) -> Result<(Part, Part), RunError> {
+) -> Result<(SourceSlice, SourceSlice), RunError> {
     let segments = source.len();
     let at = places(source.points(), hooks)?;
     if held_out >= segments {
@@ -48,7 +48,7 @@ pub(crate) fn split(
     }
     let points: Vec<_> = at.iter().map(|&at| source.points()[at]).collect();
     let source = Rc::new(RefCell::new(source));
-    let part = |first, len| Part {
+    let slice = |first, len| SourceSlice {
         source: Rc::clone(&source),
         points: points.clone(),
         at: at.clone(),
@@ -56,7 +56,7 @@ pub(crate) fn split(
         len,
     };
     let trained = segments - held_out;
-    Ok((part(0, trained), part(trained, held_out)))
+    Ok((slice(0, trained), slice(trained, held_out)))
 }
 
 fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usize>, RunError> {
@@ -69,7 +69,7 @@ fn places(points: &[(HookPoint, usize)], hooks: &[HookPoint]) -> Result<Vec<usiz
     hooks.iter().map(place).collect()
 }
 
-impl Segments for Part {
+impl ActivationSource for SourceSlice {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -83,23 +83,23 @@ impl Segments for Part {
         self.source.borrow().rows(self.first + index)
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         assert!(index < self.len, "there is no segment {index}");
         let mut rows = self.source.borrow_mut().segment(self.first + index)?;
         let take = |&at: &usize| std::mem::take(&mut rows.at[at]);
-        Ok(Rows { len: rows.len, at: self.at.iter().map(take).collect() })
+        Ok(ActivationBatch { len: rows.len, at: self.at.iter().map(take).collect() })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_corpus::InMemory;
+    use nanoscope_corpus::InMemoryActivations;
 
     use super::*;
 
-    fn source() -> Box<dyn Segments> {
+    fn source() -> Box<dyn ActivationSource> {
         let numbers = (0..10).map(|n| n as f32).collect();
-        Box::new(InMemory::new(HookPoint::ResidPost(0), 2, numbers, 2))
+        Box::new(InMemoryActivations::new(HookPoint::ResidPost(0), 2, numbers, 2))
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Every key that a run's configuration may have, in the order in which it is written.
 
+/// The key that says which other keys there are.
+pub(crate) const ARCHITECTURE: &str = "recipe.method.architecture";
+
 /// Architectures that keep a number of features.
 const K: &[&str] = &["top-k", "batch-top-k", "matryoshka"];
 /// Architectures whose features are priced by their size.
@@ -21,7 +24,7 @@ const fn key(path: &'static str, meaning: &'static str) -> Key {
     Key { path, meaning, only: &[] }
 }
 
-const fn of(only: &'static [&'static str], path: &'static str, meaning: &'static str) -> Key {
+const fn key_for(only: &'static [&'static str], path: &'static str, meaning: &'static str) -> Key {
     Key { path, meaning, only }
 }
 
@@ -30,13 +33,19 @@ pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
+/// Whether the key at `path` means something for `architecture`.
+pub(crate) fn is_for(path: &str, architecture: &str) -> bool {
+    let only = find(path).map_or(&[][..], |key| key.only);
+    only.is_empty() || only.contains(&architecture)
+}
+
 /// The known key most like `path`.
 pub(crate) fn nearest(path: &str) -> Option<&'static str> {
-    const ALIKE: f64 = 0.8;
+    const MIN_SIMILARITY: f64 = 0.8;
     /// Comparing takes time, and a file may hold a name of megabytes.
-    const LONGEST: usize = 200;
+    const MAX_KEY_BYTES: usize = 200;
 
-    if path.len() > LONGEST {
+    if path.len() > MAX_KEY_BYTES {
         return None;
     }
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().replace('_', "-");
@@ -45,7 +54,7 @@ pub(crate) fn nearest(path: &str) -> Option<&'static str> {
     KEYS.iter()
         .map(|key| (strsim::jaro_winkler(&path.replace('_', "-"), key.path), key.path))
         .chain(same)
-        .filter(|(likeness, _)| *likeness > ALIKE)
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, path)| path)
 }
@@ -76,47 +85,51 @@ pub(crate) const KEYS: &[Key] = &[
          (Rajamanoharan et al. 2024, arXiv:2407.14435), relu (Conerly et al. 2024), gated\n\
          (Rajamanoharan et al. 2024, arXiv:2404.16014).",
     ),
-    of(K, "recipe.method.k", "Features per activation. Gao et al. 2024 use 32 for small models."),
-    of(
+    key_for(
+        K,
+        "recipe.method.k",
+        "Features per activation. Gao et al. 2024 use 32 for small models.",
+    ),
+    key_for(
         MATRYOSHKA,
         "recipe.method.groups",
         "The ends of the nested groups; none means a sixteenth, an eighth, a quarter, half and\n\
          all of the features.",
     ),
-    of(JUMP_RELU, "recipe.method.target-l0", "Features per activation to end with."),
-    of(
+    key_for(JUMP_RELU, "recipe.method.target-l0", "Features per activation to end with."),
+    key_for(
         L1,
         "recipe.method.l1",
         "Weight of the sparsity loss. Conerly et al. 2024: 5, with activations scaled as here.",
     ),
-    of(
+    key_for(
         JUMP_RELU,
         "recipe.method.coefficient",
         "Weight of d_in (L0 / target - 1)^2 (Rajamanoharan et al. 2024, appendix).",
     ),
-    of(
+    key_for(
         JUMP_RELU,
         "recipe.method.bandwidth",
         "Width of the straight-through estimate's kernel. SAELens: 0.05.",
     ),
-    of(
+    key_for(
         JUMP_RELU,
         "recipe.method.threshold",
         "Where thresholds start. Default: where twice the target L0 fires.",
     ),
-    of(
+    key_for(
         WARMED,
         "recipe.method.warmup-steps",
         "Steps over which the sparsity loss reaches its weight. Default: a tenth with jump-relu,\n\
          else a twentieth (Conerly et al. 2024).",
     ),
-    of(
+    key_for(
         K,
         "recipe.method.aux-k.k",
         "Dead features that reconstruct what the others leave. Default: half of d_in (Gao et al.\n\
          2024, appendix A.2).",
     ),
-    of(
+    key_for(
         K,
         "recipe.method.aux-k.coefficient",
         "Weight of their loss; 0 leaves it out. Gao et al. 2024: 1/32.",

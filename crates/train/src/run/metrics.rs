@@ -12,7 +12,7 @@ use super::validate::Validation;
 use crate::StepReport;
 
 /// A line is some hundred bytes per hook point.
-const LONGEST_LINE: u64 = 16 << 20;
+const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// The file, open at its end.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ fn each_line(
     let (mut end, mut text) = (0, Vec::new());
     loop {
         text.clear();
-        let read = std::io::Read::take(&mut lines, LONGEST_LINE).read_until(b'\n', &mut text);
+        let read = std::io::Read::take(&mut lines, MAX_LINE_BYTES).read_until(b'\n', &mut text);
         end += read.map_err(|source| RunError::io(path, source))? as u64;
         let whole = text.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
         match whole {

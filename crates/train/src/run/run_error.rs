@@ -85,16 +85,6 @@ pub enum RunError {
         /// Those to be held out.
         held_out: u64,
     },
-    /// An activation file that cannot be.
-    #[error("{} [{tensor}] has no rows of activations: its shape is {shape:?}", path.display())]
-    NoActivations {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
     /// A training could not begin or go on.
     #[error("training at {hook} stopped in step {step}")]
     Train {

@@ -9,17 +9,17 @@ use nanoscope_checkpoint::{
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
-use super::checkpoints::Saved;
+use super::checkpoints::StoredTensor;
 use super::run_error::RunError;
 
-/// Which of a run's SAEs.
+/// SaeKind of a run's SAEs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum SaeKind {
     Best,
     Final,
 }
 
-impl Which {
+impl SaeKind {
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Best => "best",
@@ -37,7 +37,7 @@ impl Which {
 }
 
 /// What SAELens adds to a density before it takes the logarithm.
-const LEAST_DENSITY: f64 = 1e-10;
+const DENSITY_EPSILON: f64 = 1e-10;
 
 /// Writes `sae` to `dir` in SAELens's layout, with the logarithm (base 10) of how often each
 /// feature fires in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that can express it.
@@ -46,13 +46,13 @@ pub(crate) fn save_sae(
     sae: &Sae,
     hook: HookPoint,
     density: &[f64],
-    which: Which,
+    which: SaeKind,
 ) -> Result<(), RunError> {
     save_saelens(dir, sae, hook, None, WeightDtype::F32)?;
     let sparsity: Vec<f32> =
-        density.iter().map(|share| (share + LEAST_DENSITY).log10() as f32).collect();
+        density.iter().map(|share| (share + DENSITY_EPSILON).log10() as f32).collect();
     let len = sparsity.len();
-    let tensor = Saved(TensorData::new(sparsity, [len]));
+    let tensor = StoredTensor(TensorData::new(sparsity, [len]));
     save_tensors(&dir.join("sparsity.safetensors"), [("sparsity".to_owned(), tensor)])?;
     match save_nanochat_sae(&dir.join(which.pt_file()), sae, hook, None, WeightDtype::F32) {
         Err(

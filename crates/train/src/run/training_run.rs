@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use nanoscope_corpus::Segments;
+use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -13,10 +13,10 @@ use super::checkpoints::{self, Best, Checkpoint, HookState, State};
 use super::config::RunConfig;
 use super::curves;
 use super::folder::RunFolder;
-use super::held_out::{Part, split};
+use super::held_out::{SourceSlice, split};
 use super::metrics::{self, Metrics};
 use super::run_error::RunError;
-use super::save_saes::{Which, save_sae};
+use super::save_saes::{SaeKind, save_sae};
 use super::validate::{Validation, validate};
 use crate::{Mixer, StepReport, Trainer};
 
@@ -25,12 +25,12 @@ use crate::{Mixer, StepReport, Trainer};
 /// What it leaves behind depends on the configuration and the source alone, but for the time that
 /// it took: a run that was killed and is opened again ends with the same files.
 #[derive(Debug)]
-pub struct Run {
+pub struct TrainingRun {
     folder: RunFolder,
     config: RunConfig,
     device: Device,
-    batches: Mixer<Part>,
-    held_out: Part,
+    batches: Mixer<SourceSlice>,
+    held_out: SourceSlice,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
     /// The step of the last evaluation, and what it found for each hook point.
@@ -55,7 +55,7 @@ const FIRST_ROWS: usize = 16_384;
 
 /// What one step of a run did.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct TrainProgress {
     /// The step, from 1.
     pub step: u64,
     /// For each hook point.
@@ -81,7 +81,7 @@ pub struct Outcome {
     pub best_dir: PathBuf,
 }
 
-impl Run {
+impl TrainingRun {
     /// The run in `folder`, from its last whole checkpoint on, or from the start if it has none.
     ///
     /// # Errors
@@ -90,12 +90,12 @@ impl Run {
     pub fn open(
         mut folder: RunFolder,
         config: RunConfig,
-        source: Box<dyn Segments>,
+        source: Box<dyn ActivationSource>,
         device: &Device,
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let mut held_out = config.run.hold_out.of(segments);
+        let mut held_out = config.run.hold_out.count(segments);
         // What is left at the end of a corpus may be a few rows only, too few to tell SAEs apart.
         if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
             held_out += 1;
@@ -165,7 +165,7 @@ impl Run {
     /// # Errors
     /// [`RunError`]. After one of a training (a loss that is not finite) the run can only be opened
     /// again; what was saved is as it was.
-    pub fn advance(&mut self) -> Result<Option<Progress>, RunError> {
+    pub fn advance(&mut self) -> Result<Option<TrainProgress>, RunError> {
         if self.step >= self.config.recipe.steps {
             return Ok(None);
         }
@@ -188,7 +188,7 @@ impl Run {
             self.log(&reports, validation.as_deref())?;
         }
         let saved = if save { Some(self.save()?) } else { None };
-        Ok(Some(Progress { step: self.step, reports, validation, saved }))
+        Ok(Some(TrainProgress { step: self.step, reports, validation, saved }))
     }
 
     fn log(
@@ -213,7 +213,13 @@ impl Run {
         for (at, (validation, density)) in found.iter().enumerate() {
             if self.best[at].is_none_or(|best| validation.loss < best.loss) {
                 let hook = self.config.hooks[at];
-                save_sae(&self.sae_dir(hook, Which::Best), &saes[at], hook, density, Which::Best)?;
+                save_sae(
+                    &self.sae_dir(hook, SaeKind::Best),
+                    &saes[at],
+                    hook,
+                    density,
+                    SaeKind::Best,
+                )?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
             numbers.push(*validation);
@@ -266,14 +272,14 @@ impl Run {
         let mut outcomes = Vec::with_capacity(found.len());
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
-            let last_dir = self.sae_dir(hook, Which::Final);
-            save_sae(&last_dir, &saes[at], hook, &density, Which::Final)?;
+            let last_dir = self.sae_dir(hook, SaeKind::Final);
+            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final)?;
             outcomes.push(Outcome {
                 hook,
                 last,
                 best_step: self.best[at].map(|best| best.step),
                 last_dir,
-                best_dir: self.sae_dir(hook, Which::Best),
+                best_dir: self.sae_dir(hook, SaeKind::Best),
             });
         }
         self.draw()?;
@@ -286,7 +292,7 @@ impl Run {
         curves::draw(&self.folder.curves(), &self.config.hooks, &points)
     }
 
-    fn sae_dir(&self, hook: HookPoint, which: Which) -> PathBuf {
+    fn sae_dir(&self, hook: HookPoint, which: SaeKind) -> PathBuf {
         self.folder.dir().join(hook.to_string()).join(which.folder())
     }
 

@@ -1,7 +1,7 @@
 //! How good an SAE is on what it was not trained on.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_corpus::Segments;
+use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub struct Validation {
 }
 
 /// Pre-activations that are computed at once: 8 MB of float32.
-const AT_ONCE: usize = 2 << 20;
+const CHUNK_VALUES: usize = 2 << 20;
 
 /// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
 /// which it fires.
@@ -39,7 +39,7 @@ const AT_ONCE: usize = 2 << 20;
 pub(crate) fn validate(
     saes: &[Sae],
     method: &Method,
-    held_out: &mut impl Segments,
+    held_out: &mut impl ActivationSource,
     device: &Device,
 ) -> Result<Vec<(Validation, Vec<f64>)>, RunError> {
     let mut sums: Vec<Sums> = saes.iter().map(Sums::new).collect();
@@ -47,7 +47,7 @@ pub(crate) fn validate(
         let rows = held_out.segment(segment)?;
         for ((sae, sums), x) in saes.iter().zip(&mut sums).zip(&rows.at) {
             let d_in = sae.config().d_in();
-            let at_once = (AT_ONCE / sae.config().d_sae()).max(1) * d_in;
+            let at_once = (CHUNK_VALUES / sae.config().d_sae()).max(1) * d_in;
             x.chunks(at_once).for_each(|x| sums.add(sae, x, device));
         }
     }
@@ -158,7 +158,7 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_corpus::InMemory;
+    use nanoscope_corpus::InMemoryActivations;
     use nanoscope_sae::{Architecture, SaeConfig, SaeWeights};
 
     use super::*;
@@ -179,7 +179,7 @@ mod tests {
             Tensor::from_floats([0.0, 0.0], &device),
         );
         let sae = Sae::new(config, weights).unwrap();
-        let mut held_out = InMemory::new(HookPoint::ResidPost(0), 2, x, 2);
+        let mut held_out = InMemoryActivations::new(HookPoint::ResidPost(0), 2, x, 2);
         Ok(validate(&[sae], method, &mut held_out, &device)?.remove(0))
     }
 

@@ -1,40 +1,40 @@
-//! A file of activations as segments.
+//! A file of activations as an activation source.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{ActivationFile, CheckpointError, TensorFile};
-use nanoscope_corpus::{CorpusError, Rows, Segments};
 use nanoscope_hooks::HookPoint;
 
-use super::run_error::RunError;
+use super::source::{ActivationBatch, ActivationSource};
+use crate::CorpusError;
 
-/// Activations at one hook point that lie in a file, of which one segment at a time is in memory
-/// (of a `.pt` file all of it).
+/// Activations at one hook point, read from a file one segment at a time. A `.pt` file is loaded
+/// whole.
 #[derive(Debug)]
-pub struct ActivationSegments {
+pub struct FileActivations {
     file: ActivationFile,
-    path: std::path::PathBuf,
+    path: PathBuf,
     point: [(HookPoint, usize); 1],
     rows_per_segment: usize,
 }
 
-/// Numbers in a segment at most: 16 MB of float32.
-const LARGEST: usize = 4 << 20;
-/// A file has at least so many segments if it has as many rows, so that one can be held out.
-const FEWEST: usize = 20;
+/// Maximum values in a segment: 16 MB of float32.
+const MAX_SEGMENT_VALUES: usize = 4 << 20;
+/// Minimum segments of a file that has at least this many rows, so that one can be held out.
+const MIN_SEGMENTS: usize = 20;
 
-impl ActivationSegments {
-    /// The activations at `hook` in the file at `path`, a tensor `[…, d_in]`, of
-    /// [`HookPoint::Z`] `[…, heads, d_head]`; which one, if there are several, says `tensor`.
+impl FileActivations {
+    /// Opens the activations at `hook` in the file at `path`: a tensor `[…, d_in]`, or
+    /// `[…, heads, d_head]` for [`HookPoint::Z`]. `tensor` names it if the file has several.
     ///
     /// # Errors
-    /// [`RunError::NoActivations`], [`RunError::File`].
-    pub fn open(path: &Path, tensor: Option<&str>, hook: HookPoint) -> Result<Self, RunError> {
+    /// [`CorpusError::NoActivations`], [`CorpusError::Checkpoint`].
+    pub fn open(path: &Path, tensor: Option<&str>, hook: HookPoint) -> Result<Self, CorpusError> {
         let (tensor, shape) = shape(path, tensor)?;
         let together = if matches!(hook, HookPoint::Z(_)) && shape.len() > 2 { 2 } else { 1 };
         let width: usize = shape.iter().rev().take(together).product();
-        let none = || RunError::NoActivations {
+        let none = || CorpusError::NoActivations {
             path: path.to_owned(),
             tensor: tensor.clone(),
             shape: shape.clone(),
@@ -46,12 +46,12 @@ impl ActivationSegments {
         if file.rows() == 0 {
             return Err(none());
         }
-        let rows_per_segment = (LARGEST / width).min(file.rows() / FEWEST).max(1);
+        let rows_per_segment = (MAX_SEGMENT_VALUES / width).min(file.rows() / MIN_SEGMENTS).max(1);
         Ok(Self { file, path: path.to_owned(), point: [(hook, width)], rows_per_segment })
     }
 }
 
-/// The name and shape of the tensor that is meant.
+/// Returns the name and shape of the selected tensor.
 fn shape(path: &Path, tensor: Option<&str>) -> Result<(String, Vec<usize>), CheckpointError> {
     let file = TensorFile::open(path)?;
     if let Some(name) = tensor {
@@ -67,7 +67,7 @@ fn shape(path: &Path, tensor: Option<&str>) -> Result<(String, Vec<usize>), Chec
     }
 }
 
-impl Segments for ActivationSegments {
+impl ActivationSource for FileActivations {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.point
     }
@@ -77,18 +77,18 @@ impl Segments for ActivationSegments {
     }
 
     fn rows(&self, index: u64) -> usize {
-        assert!(index < self.len(), "there is no segment {index}");
+        assert!(index < self.len(), "segment {index} is out of range");
         let from = index as usize * self.rows_per_segment;
         self.rows_per_segment.min(self.file.rows() - from)
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         let len = self.rows(index);
         let from = index as usize * self.rows_per_segment;
         let numbers = self.file.read(from, from + len).map_err(|error| CorpusError::Io {
             path: self.path.clone(),
             source: io::Error::other(error),
         })?;
-        Ok(Rows { len, at: vec![numbers] })
+        Ok(ActivationBatch { len, at: vec![numbers] })
     }
 }

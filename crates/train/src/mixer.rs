@@ -1,6 +1,6 @@
 //! Shuffled batches from segments.
 
-use nanoscope_corpus::{Rows, Segments};
+use nanoscope_corpus::{ActivationBatch, ActivationSource};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
@@ -21,20 +21,20 @@ pub struct Mixer<S> {
     segments: S,
     batch: usize,
     seed: u64,
-    turns: Turns,
+    segment_order: SegmentOrder,
     round: Round,
 }
 
 /// In which order the segments come, pass by pass.
 #[derive(Debug)]
-struct Turns {
+struct SegmentOrder {
     segments: u64,
     seed: u64,
     /// The last pass that was asked for, and its order.
     pass: (u64, Vec<u64>),
 }
 
-impl Turns {
+impl SegmentOrder {
     fn new(segments: u64, seed: u64) -> Self {
         Self { segments, seed, pass: (0, Self::order(segments, seed, 0)) }
     }
@@ -67,13 +67,13 @@ fn random(seed: u64, stream: u64) -> ChaCha8Rng {
 struct Round {
     number: u64,
     /// The segments before and of this round, once they are needed.
-    rows: Option<[Rows; 2]>,
+    rows: Option<[ActivationBatch; 2]>,
     /// Which rows come, in order: of the segment before (0) or of this one (1), and their place.
     order: Vec<(u8, u32)>,
     next: usize,
 }
 
-impl<S: Segments> Mixer<S> {
+impl<S: ActivationSource> Mixer<S> {
     /// Batches of `batch` rows, the next one being number `next` (from 0).
     ///
     /// # Errors
@@ -86,10 +86,10 @@ impl<S: Segments> Mixer<S> {
         }
         // Round by round, because segments differ in size; nothing is computed for it.
         let mut skip = next.saturating_mul(batch as u64);
-        let (mut number, mut turns) = (0, Turns::new(segments.len(), seed));
+        let (mut number, mut segment_order) = (0, SegmentOrder::new(segments.len(), seed));
         let mut older = 0;
         loop {
-            let rows = segments.rows(turns.segment(number));
+            let rows = segments.rows(segment_order.segment(number));
             let of_round = (older + rows.div_ceil(2)) as u64;
             if skip < of_round {
                 break;
@@ -99,7 +99,7 @@ impl<S: Segments> Mixer<S> {
             number += 1;
         }
         let round = Round { number, rows: None, order: vec![], next: 0 };
-        let mut mixer = Self { segments, batch, seed, turns, round };
+        let mut mixer = Self { segments, batch, seed, segment_order, round };
         mixer.round.order = mixer.order(number);
         mixer.round.next = skip as usize;
         Ok(mixer)
@@ -109,7 +109,7 @@ impl<S: Segments> Mixer<S> {
     ///
     /// # Errors
     /// [`TrainError`] if they cannot be read or computed.
-    pub fn first(&mut self) -> Result<Rows, TrainError> {
+    pub fn first(&mut self) -> Result<ActivationBatch, TrainError> {
         Ok(self.segments.segment(0)?)
     }
 
@@ -124,7 +124,7 @@ impl<S: Segments> Mixer<S> {
         let mut wanted = self.batch;
         while wanted > 0 {
             if self.round.next == self.round.order.len() {
-                self.turn()?;
+                self.next_round()?;
                 continue;
             }
             self.load()?;
@@ -149,7 +149,7 @@ impl<S: Segments> Mixer<S> {
     }
 
     /// Goes on to the next round. Its older segment is in memory already.
-    fn turn(&mut self) -> Result<(), TrainError> {
+    fn next_round(&mut self) -> Result<(), TrainError> {
         let number = self.round.number + 1;
         let rows = match self.round.rows.take() {
             Some([_, current]) => Some([current, self.segment(number)?]),
@@ -165,15 +165,17 @@ impl<S: Segments> Mixer<S> {
             let number = self.round.number;
             let before = match number.checked_sub(1) {
                 Some(before) => self.segment(before)?,
-                None => Rows { len: 0, at: vec![Vec::new(); self.segments.points().len()] },
+                None => {
+                    ActivationBatch { len: 0, at: vec![Vec::new(); self.segments.points().len()] }
+                }
             };
             self.round.rows = Some([before, self.segment(number)?]);
         }
         Ok(())
     }
 
-    fn segment(&mut self, number: u64) -> Result<Rows, TrainError> {
-        let index = self.turns.segment(number);
+    fn segment(&mut self, number: u64) -> Result<ActivationBatch, TrainError> {
+        let index = self.segment_order.segment(number);
         Ok(self.segments.segment(index)?)
     }
 
@@ -193,7 +195,7 @@ impl<S: Segments> Mixer<S> {
     /// The rows of the segment that round `number` begins: those for the round after it, and those
     /// for itself.
     fn halves(&mut self, number: u64) -> (Vec<u32>, Vec<u32>) {
-        let rows = self.segments.rows(self.turns.segment(number));
+        let rows = self.segments.rows(self.segment_order.segment(number));
         let mut order: Vec<u32> = (0..rows as u32).collect();
         order.shuffle(&mut random(self.seed, 3 * number));
         let own = order.split_off(rows / 2);
@@ -203,15 +205,15 @@ impl<S: Segments> Mixer<S> {
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_corpus::InMemory;
+    use nanoscope_corpus::InMemoryActivations;
     use nanoscope_hooks::HookPoint;
 
     use super::*;
 
     /// 25 rows, each of its own number twice, in segments of 8.
-    fn segments() -> InMemory {
+    fn segments() -> InMemoryActivations {
         let rows = (0..25).flat_map(|row| [row as f32; 2]).collect();
-        InMemory::new(HookPoint::ResidPost(0), 2, rows, 8)
+        InMemoryActivations::new(HookPoint::ResidPost(0), 2, rows, 8)
     }
 
     fn batches(next: u64, count: usize) -> Vec<Vec<f32>> {
@@ -244,9 +246,10 @@ mod tests {
     /// As a corpus of two texts would have it: what is trained on last must not be one of them.
     #[test]
     fn segments_come_in_another_order_in_each_pass() {
-        let mut turns = Turns::new(40, 7);
-        let mut pass =
-            |pass: u64| -> Vec<u64> { (0..40).map(|at| turns.segment(40 * pass + at)).collect() };
+        let mut segment_order = SegmentOrder::new(40, 7);
+        let mut pass = |pass: u64| -> Vec<u64> {
+            (0..40).map(|at| segment_order.segment(40 * pass + at)).collect()
+        };
         let (first, second) = (pass(0), pass(1));
 
         assert_ne!(first, second);

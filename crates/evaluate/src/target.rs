@@ -8,18 +8,18 @@ use crate::EvaluateError;
 ///
 /// Several may belong to the same hook point, as when SAEs of different sparsity are compared.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct EvalTarget {
     name: String,
     read: HookPoint,
     write: HookPoint,
     sae: Sae,
 }
 
-impl Subject {
+impl EvalTarget {
     /// `sae` at the point that it reads and, of a transcoder, the one that it writes.
     ///
     /// # Errors
-    /// [`EvaluateError::Subject`] if the model has no such points, they have another width than the
+    /// [`EvaluateError::Target`] if the model has no such points, they have another width than the
     /// SAE, or a transcoder writes before it reads.
     pub fn new(
         model: &InterpretableModel,
@@ -37,7 +37,7 @@ impl Subject {
         };
         match fits {
             Ok(_) => Ok(Self { name, read, write, sae }),
-            Err(source) => Err(EvaluateError::Subject { name, source: Box::new(source) }),
+            Err(source) => Err(EvaluateError::Target { name, source: Box::new(source) }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Documents of a parquet file.
+//! Reads documents from a column of a parquet file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,10 +10,10 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::catch_panic::catch_panic;
 use crate::CorpusError;
-use crate::contained::contained;
 
-/// The texts of a column, a few rows at a time; a row without a text is passed over.
+/// The texts of a column, read a few rows at a time. Rows without a text are skipped.
 pub(crate) struct ParquetText {
     path: PathBuf,
     file_len: u64,
@@ -22,7 +22,7 @@ pub(crate) struct ParquetText {
     limit: usize,
     /// The row group to open next.
     next_group: usize,
-    /// The column in the open row group, and how many texts it has given.
+    /// The column reader of the open row group, and the number of texts it has returned.
     open: Option<(ColumnReaderImpl<ByteArrayType>, u64)>,
     texts: VecDeque<String>,
 }
@@ -63,7 +63,7 @@ impl ParquetText {
         })
     }
 
-    /// The share of the file that has been read.
+    /// The fraction of the file that has been read.
     pub(crate) fn done(&self) -> f64 {
         self.next_group as f64 / self.reader.num_row_groups().max(1) as f64
     }
@@ -87,7 +87,7 @@ impl ParquetText {
         }
         self.next_group += 1;
         let metadata = self.reader.metadata().row_group(group);
-        // The reader reserves what these say.
+        // The reader allocates as many bytes as the file claims.
         let claimed = metadata.columns()[self.column].compressed_size();
         if u64::try_from(claimed).map_or(true, |claimed| claimed > self.file_len) {
             return Err(CorpusError::ParquetTooLarge {
@@ -101,20 +101,25 @@ impl ParquetText {
         let open = || self.reader.get_row_group(group)?.get_column_reader(self.column);
         match guarded(open).map_err(damaged)? {
             ColumnReader::ByteArrayColumnReader(reader) => self.open = Some((reader, 0)),
-            _ => return Err(damaged(ParquetError::General("the column changes its type".into()))),
+            _ => {
+                return Err(damaged(ParquetError::General(
+                    "the column's type differs between row groups".into(),
+                )));
+            }
         }
         Ok(true)
     }
 
     fn read_some(&mut self) -> Result<(), CorpusError> {
-        /// Rows that are in memory at once, beside the page that they lie in.
-        const ROWS: usize = 16;
+        /// Rows held in memory at once, besides the page they are in.
+        const CHUNK_ROWS: usize = 16;
 
         let group = self.next_group - 1;
         let Some((reader, given)) = &mut self.open else { return Ok(()) };
         let mut values: Vec<ByteArray> = Vec::new();
         let mut levels = Vec::new();
-        let read = guarded(|| reader.read_records(ROWS, Some(&mut levels), None, &mut values));
+        let read =
+            guarded(|| reader.read_records(CHUNK_ROWS, Some(&mut levels), None, &mut values));
         let (rows, ..) = read.map_err(|source| CorpusError::Parquet {
             path: self.path.clone(),
             row_group: Some(group),
@@ -149,7 +154,7 @@ impl ParquetText {
     }
 }
 
-/// Does `work` of the parquet crate, which panics on some damaged files.
+/// Runs `work`, catching the panics of the parquet crate on some damaged files.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    contained(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
+    catch_panic(work).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }

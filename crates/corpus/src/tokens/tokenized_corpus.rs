@@ -1,4 +1,4 @@
-//! A corpus as token ids, in contexts of equal length.
+//! A corpus as token ids in contexts of equal length.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -9,18 +9,21 @@ use std::sync::{Mutex, PoisonError};
 use nanoscope_tokenizer::{TokenId, Tokenizer};
 use sha2::{Digest, Sha256};
 
+use super::context::Context;
+use crate::CorpusError;
 use crate::digest::hex;
-use crate::{Context, Corpus, CorpusError};
+use crate::text::Corpus;
 
-/// The tokens of a corpus, cut into contexts.
+/// The tokens of a corpus, divided into contexts.
 ///
-/// Each document is encoded with `<|bos|>` before it, one after another without gaps, and a context
-/// is the next [`context_len`](Self::context_len) ids, wherever documents begin and end; what is
-/// left at the end and fills none is dropped. The text of a special token is plain text.
+/// Documents are encoded with a leading `<|bos|>` and concatenated. A context is the next
+/// [`context_len`](Self::context_len) ids, regardless of document boundaries; the remainder at the
+/// end is dropped. The text of a special token is encoded as plain text.
 ///
-/// The ids lie in a file without a name, which is gone with this. In memory is one context.
+/// The ids are stored in an unnamed temporary file, which disappears with this value. Only one
+/// context at a time is in memory.
 #[derive(Debug)]
-pub struct Tokens {
+pub struct TokenizedCorpus {
     dir: PathBuf,
     ids: Mutex<File>,
     heads: Mutex<File>,
@@ -32,61 +35,62 @@ pub struct Tokens {
     sha256: String,
 }
 
-/// How a corpus becomes contexts.
+/// Options for tokenizing a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolOptions {
-    /// Tokens of a context, at least 1.
+pub struct TokenizeOptions {
+    /// Tokens per context, at least 1.
     pub context_len: usize,
-    /// Tokens of the corpus at most, `<|bos|>` counted; all if there is no limit.
+    /// Maximum number of tokens, including `<|bos|>`; `None` for the whole corpus.
     pub limit: Option<u64>,
-    /// The folder for the ids: 4 bytes for each token, 12 for each context.
+    /// The folder for the temporary files, which take 4 bytes per token and 12 per context.
     pub dir: PathBuf,
 }
 
-impl SpoolOptions {
-    /// Contexts of `context_len` tokens of the whole corpus, with the ids in the system's folder for
-    /// temporary files.
+impl TokenizeOptions {
+    /// Divides the whole corpus into contexts of `context_len` tokens, with temporary files in the
+    /// system's temporary folder.
     pub fn new(context_len: usize) -> Self {
         Self { context_len, limit: None, dir: std::env::temp_dir() }
     }
 }
 
-/// How far the encoding of a corpus is.
+/// Progress of tokenizing a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spooled {
+pub struct TokenizeProgress {
     /// Tokens so far.
     pub tokens: u64,
-    /// Bytes of files read so far, packed as they are.
+    /// Bytes read so far (compressed size for `.gz`).
     pub bytes: u64,
-    /// Bytes of all files.
-    pub of_bytes: u64,
+    /// Total size of the files in bytes.
+    pub total_bytes: u64,
 }
 
-impl Tokens {
-    /// Encodes `corpus`. `progress` is told from time to time how far it is, and may end it.
+impl TokenizedCorpus {
+    /// Tokenizes `corpus`. `progress` is called after each document and may cancel.
     ///
     /// # Errors
-    /// Whatever is wrong with the texts; [`CorpusError::NoBos`]; [`CorpusError::TooFewTokens`] for
-    /// one context; [`CorpusError::Io`] with the folder if the ids cannot be written;
+    /// Any error in the texts; [`CorpusError::NoBos`]; [`CorpusError::TooFewTokens`] if they do not
+    /// fill one context; [`CorpusError::Io`] with the folder if the ids cannot be written;
     /// [`CorpusError::Interrupted`].
     ///
     /// # Panics
-    /// If a context is to have no tokens.
-    pub fn spool(
+    /// If `context_len` is 0.
+    pub fn build(
         corpus: &Corpus,
         tokenizer: &Tokenizer,
-        options: &SpoolOptions,
-        progress: &mut dyn FnMut(Spooled) -> ControlFlow<()>,
+        options: &TokenizeOptions,
+        progress: &mut dyn FnMut(TokenizeProgress) -> ControlFlow<()>,
     ) -> Result<Self, CorpusError> {
-        let mut spool = Spool::new(tokenizer, options)?;
+        let mut writer = TokenWriter::new(tokenizer, options)?;
         let mut documents = corpus.documents();
         while let Some(document) = documents.next().transpose()? {
             let encoded = tokenizer.encode(&document.text);
             let number = document.number;
             let ids = encoded.map_err(|source| CorpusError::Encode { document: number, source })?;
-            let full = spool.push(&ids, document.continued)?.is_break();
+            let full = writer.push(&ids, document.continued)?.is_break();
             let bytes = documents.bytes_read();
-            let so_far = Spooled { tokens: spool.len, bytes, of_bytes: corpus.bytes() };
+            let so_far =
+                TokenizeProgress { tokens: writer.len, bytes, total_bytes: corpus.bytes() };
             if progress(so_far).is_break() {
                 return Err(CorpusError::Interrupted);
             }
@@ -94,122 +98,123 @@ impl Tokens {
                 break;
             }
         }
-        spool.finish(tokenizer)
+        writer.finish(tokenizer)
     }
 
-    /// Tokens of a context.
+    /// Tokens per context.
     pub fn context_len(&self) -> usize {
         self.context_len
     }
 
-    /// How many contexts there are; at least one.
+    /// Number of contexts; at least one.
     pub fn contexts(&self) -> u64 {
         self.len / self.context_len as u64
     }
 
-    /// How many tokens there are, those at the end that fill no context included.
+    /// Number of tokens, including the last ones that do not fill a context.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none; never.
+    /// Always false: there is at least one context.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Tokens at the end that fill no context.
+    /// Number of tokens at the end that do not fill a context.
     pub fn dropped(&self) -> u64 {
         self.len % self.context_len as u64
     }
 
-    /// How many documents have begun.
+    /// Number of documents that begin within the tokens.
     pub fn documents(&self) -> u64 {
         self.documents
     }
 
-    /// SHA-256 of all ids, as four little-endian bytes each: of the text as this tokenizer reads it.
+    /// SHA-256 of all ids, each as four little-endian bytes. It identifies the text as this
+    /// tokenizer encodes it.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// Whether `id` is a special token.
+    /// Returns whether `id` is a special token.
     pub fn is_special(&self, id: TokenId) -> bool {
         self.special.binary_search(&id).is_ok()
     }
 
-    /// Context `index`.
+    /// Reads context `index`.
     ///
     /// # Errors
     /// [`CorpusError::Io`].
     ///
     /// # Panics
-    /// If there is no such context.
+    /// If `index` is out of range.
     pub fn context(&self, index: u64) -> Result<Context, CorpusError> {
         assert!(index < self.contexts(), "context {index} of {}", self.contexts());
-        let mut bytes = vec![0; self.context_len * ID];
+        let mut bytes = vec![0; self.context_len * ID_BYTES];
         self.read(&self.ids, index * bytes.len() as u64, &mut bytes)?;
         let tokens: Vec<TokenId> =
             bytes.as_chunks().0.iter().map(|&bytes| TokenId::from_le_bytes(bytes)).collect();
         let (mut document, _) = self.head(index)?;
         let documents = tokens.iter().enumerate().map(|(at, &id)| {
-            // `<|bos|>` comes from nowhere but the beginning of a document.
+            // `<|bos|>` only occurs at the beginning of a document.
             document += u64::from(at > 0 && id == self.bos);
             document
         });
         Ok(Context { index, documents: documents.collect(), tokens })
     }
 
-    /// How many special tokens context `index` has.
+    /// Number of special tokens in context `index`.
     ///
     /// # Errors
     /// [`CorpusError::Io`].
     ///
     /// # Panics
-    /// If there is no such context.
+    /// If `index` is out of range.
     pub fn specials(&self, index: u64) -> Result<u32, CorpusError> {
         assert!(index < self.contexts(), "context {index} of {}", self.contexts());
         Ok(self.head(index)?.1)
     }
 
-    /// The document of the first token of context `index`, and how many of its tokens are special.
+    /// Reads the document of the first token of context `index`, and its number of special tokens.
     fn head(&self, index: u64) -> Result<(u64, u32), CorpusError> {
-        let mut bytes = [0; HEAD];
-        self.read(&self.heads, index * HEAD as u64, &mut bytes)?;
+        let mut bytes = [0; HEAD_BYTES];
+        self.read(&self.heads, index * HEAD_BYTES as u64, &mut bytes)?;
         let [document, specials] = [&bytes[..8], &bytes[8..]];
-        let document = u64::from_le_bytes(document.try_into().expect("they are eight"));
-        Ok((document, u32::from_le_bytes(specials.try_into().expect("they are four"))))
+        let document = u64::from_le_bytes(document.try_into().expect("the slice has 8 bytes"));
+        Ok((document, u32::from_le_bytes(specials.try_into().expect("the slice has 4 bytes"))))
     }
 
     fn read(&self, file: &Mutex<File>, from: u64, into: &mut [u8]) -> Result<(), CorpusError> {
-        // A read that panicked has left nothing half done: each one seeks first.
+        // A panic during a read leaves nothing half done: each read seeks first.
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(into));
         read.map_err(|source| CorpusError::io(&self.dir, source))
     }
 }
 
-/// Bytes of an id.
-const ID: usize = size_of::<TokenId>();
+/// Bytes per token id.
+const ID_BYTES: usize = size_of::<TokenId>();
 
-/// Bytes of what is known of a context: its first document, how many special tokens it has.
-const HEAD: usize = 12;
+/// Bytes per context header: its first document and number of special tokens.
+const HEAD_BYTES: usize = 12;
 
-/// Tokens on their way into files.
-struct Spool {
-    options: SpoolOptions,
+/// Writes tokens to temporary files.
+struct TokenWriter {
+    options: TokenizeOptions,
     ids: BufWriter<File>,
     heads: BufWriter<File>,
     sha256: Sha256,
     bos: TokenId,
     len: u64,
     documents: u64,
-    /// Of the context that is being filled: its first document, its special tokens.
+    /// Header of the context being filled: its first document and number of special tokens.
     head: (u64, u32),
 }
 
-impl Spool {
-    fn new(tokenizer: &Tokenizer, options: &SpoolOptions) -> Result<Self, CorpusError> {
-        assert!(options.context_len > 0, "contexts of something");
+impl TokenWriter {
+    fn new(tokenizer: &Tokenizer, options: &TokenizeOptions) -> Result<Self, CorpusError> {
+        assert!(options.context_len > 0, "a context must have at least one token");
         let file = || {
             let file = tempfile::tempfile_in(&options.dir);
             file.map(BufWriter::new).map_err(|source| CorpusError::io(&options.dir, source))
@@ -226,7 +231,7 @@ impl Spool {
         })
     }
 
-    /// Appends a document, or goes on with the last one. It breaks at the limit.
+    /// Appends a document, or a continuation of the previous one. Breaks at the limit.
     fn push(&mut self, ids: &[TokenId], continued: bool) -> Result<ControlFlow<()>, CorpusError> {
         let bos = (!continued).then_some(self.bos);
         for id in bos.into_iter().chain(ids.iter().copied()) {
@@ -244,7 +249,7 @@ impl Spool {
         if self.len.is_multiple_of(self.options.context_len as u64) {
             self.head = (self.documents - 1, 0);
         }
-        // The tokenizer gives no special token for any text.
+        // The tokenizer never encodes text as a special token.
         self.head.1 += u32::from(is_bos);
         self.ids.write_all(&id.to_le_bytes())?;
         self.sha256.update(id.to_le_bytes());
@@ -256,12 +261,12 @@ impl Spool {
         Ok(())
     }
 
-    fn finish(self, tokenizer: &Tokenizer) -> Result<Tokens, CorpusError> {
-        let SpoolOptions { context_len, dir, .. } = self.options;
+    fn finish(self, tokenizer: &Tokenizer) -> Result<TokenizedCorpus, CorpusError> {
+        let TokenizeOptions { context_len, dir, .. } = self.options;
         if self.len < context_len as u64 {
             return Err(CorpusError::TooFewTokens { found: self.len, context_len });
         }
-        Ok(Tokens {
+        Ok(TokenizedCorpus {
             ids: written(self.ids, &dir)?,
             heads: written(self.heads, &dir)?,
             dir,
@@ -285,7 +290,7 @@ mod tests {
     use nanoscope_tokenizer::TokenizerParts;
 
     use super::*;
-    use crate::{CorpusOptions, Special};
+    use crate::{CorpusOptions, SpecialTokens};
 
     const BOS: u32 = 256;
 
@@ -298,18 +303,21 @@ mod tests {
         .unwrap()
     }
 
-    fn spool(texts: &[&str], options: &SpoolOptions) -> Result<Tokens, CorpusError> {
+    fn tokenized(
+        texts: &[&str],
+        options: &TokenizeOptions,
+    ) -> Result<TokenizedCorpus, CorpusError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
         let lines = texts.iter().map(|text| serde_json::json!({ "text": text }).to_string() + "\n");
         std::fs::write(&path, lines.collect::<String>()).unwrap();
         let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
-        Tokens::spool(&corpus, &tokenizer(), options, &mut |_| ControlFlow::Continue(()))
+        TokenizedCorpus::build(&corpus, &tokenizer(), options, &mut |_| ControlFlow::Continue(()))
     }
 
     #[test]
     fn contexts_go_on_across_documents_and_know_which_is_which() {
-        let tokens = spool(&["abc", "", "d", "efgh"], &SpoolOptions::new(4)).unwrap();
+        let tokens = tokenized(&["abc", "", "d", "efgh"], &TokenizeOptions::new(4)).unwrap();
 
         let contexts: Vec<Context> = (0..2).map(|index| tokens.context(index).unwrap()).collect();
         assert_eq!(contexts[0].tokens, [BOS, 97, 98, 99]);
@@ -322,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_context_in_the_middle_of_a_document_is_of_that_document() {
-        let tokens = spool(&["a", "bcdefgh"], &SpoolOptions::new(3)).unwrap();
+        let tokens = tokenized(&["a", "bcdefgh"], &TokenizeOptions::new(3)).unwrap();
 
         let context = tokens.context(1).unwrap();
 
@@ -332,32 +340,30 @@ mod tests {
 
     #[test]
     fn no_more_tokens_are_taken_than_the_limit_says() {
-        let options = SpoolOptions { limit: Some(7), ..SpoolOptions::new(3) };
+        let options = TokenizeOptions { limit: Some(7), ..TokenizeOptions::new(3) };
 
-        let tokens = spool(&["abcde", "fgh"], &options).unwrap();
+        let tokens = tokenized(&["abcde", "fgh"], &options).unwrap();
 
         assert_eq!((tokens.len(), tokens.contexts(), tokens.documents()), (7, 2, 2));
-        let same = spool(&["abcde", "x"], &SpoolOptions { limit: Some(7), ..options }).unwrap();
+        let same =
+            tokenized(&["abcde", "x"], &TokenizeOptions { limit: Some(7), ..options }).unwrap();
         assert_eq!(same.sha256(), tokens.sha256());
     }
 
     #[test]
     fn the_text_of_a_special_token_is_no_special_token() {
-        let tokens = spool(&["<|bos|>"], &SpoolOptions::new(8)).unwrap();
+        let tokens = tokenized(&["<|bos|>"], &TokenizeOptions::new(8)).unwrap();
 
         let context = tokens.context(0).unwrap();
 
-        assert_eq!(Special::Skip.positions(&context, &tokenizer()), [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(Special::Keep.positions(&context, &tokenizer()).len(), 8);
+        assert_eq!(SpecialTokens::Skip.positions(&context, &tokenizer()), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(SpecialTokens::Keep.positions(&context, &tokenizer()).len(), 8);
     }
 
     #[test]
     fn texts_that_fill_no_context_are_an_error() {
-        let error = spool(&["ab"], &SpoolOptions::new(4)).unwrap_err();
+        let error = tokenized(&["ab"], &TokenizeOptions::new(4)).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "the texts have 3 tokens, which do not fill one context of 4"
-        );
+        assert_eq!(error.to_string(), "the texts have 3 tokens, too few for one context of 4");
     }
 }

@@ -1,4 +1,4 @@
-//! Other people's code that may panic on a damaged file.
+//! Turns panics in third-party parsers into errors.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -9,10 +9,10 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does `work`; if it panics, the error is what the panic says, and nothing is printed.
+/// Runs `work`. If it panics, nothing is printed and the panic's message is the error.
 ///
-/// What `work` borrows must not be used after an error.
-pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Values that `work` borrows must not be used after an error.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -31,7 +31,7 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it cannot be read".to_owned())
+        .unwrap_or_else(|| "it panicked".to_owned())
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_with_its_text() {
-        assert_eq!(contained(|| 1), Ok(1));
-        assert_eq!(contained(|| panic!("no {}", "page")), Err::<(), _>("no page".to_owned()));
+        assert_eq!(catch_panic(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| panic!("no {}", "page")), Err::<(), _>("no page".to_owned()));
     }
 }

@@ -1,12 +1,13 @@
-//! Which files a corpus is.
+//! The files of a corpus, and their documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::documents::Documents;
+use super::text_file::{TextFile, TextFormat, format_by_name, has_extension};
 use crate::CorpusError;
-use crate::documents::Documents;
 
-/// Texts in files, in a fixed order.
+/// Text files in a fixed order.
 ///
 /// ```
 /// use nanoscope_corpus::{Corpus, CorpusOptions};
@@ -24,14 +25,15 @@ use crate::documents::Documents;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Corpus {
-    sources: Vec<Source>,
+    files: Vec<TextFile>,
     text_column: String,
 }
 
-/// How the files of a corpus are read.
+/// Options for reading the files of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorpusOptions {
-    /// The field of JSONL lines and the column of parquet files that has the text. Default: `text`.
+    /// The field of JSONL lines, or column of parquet files, that contains the text. Default:
+    /// `text`.
     pub text_column: String,
 }
 
@@ -41,124 +43,88 @@ impl Default for CorpusOptions {
     }
 }
 
-/// One file of a corpus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its name, from the folder on that was given; the same wherever that folder lies.
-    pub name: String,
-    /// Its size as it is, packed if it is packed.
-    pub bytes: u64,
-    pub(crate) form: Form,
-}
-
-/// How a file holds its texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// As they are, `<|endoftext|>` between them.
-    Text { packed: bool },
-    /// A JSON object per line.
-    JsonLines { packed: bool },
-    /// A column of strings.
-    Parquet,
-}
-
 impl Corpus {
-    /// The texts of `paths`, files and folders. Of a folder those files are taken, and of its
-    /// folders, whose names say that they are texts: `.txt`, `.text`, `.jsonl` and `.ndjson`, also
-    /// with `.gz`, and `.parquet`; sorted by name, links to folders not followed. A file that is
-    /// named itself is taken whatever its name, as plain text if that says nothing else.
+    /// Opens the corpus of `paths`, which may be files or folders.
+    ///
+    /// A folder is searched recursively for files that are named as texts: `.txt`, `.text`,
+    /// `.jsonl` and `.ndjson`, each also with `.gz`, and `.parquet`. They are sorted by name; links
+    /// to folders are not followed. A file given by its own path is taken whatever its name, and
+    /// read as plain text unless its extension says otherwise.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::NoFile`]; [`CorpusError::NoTexts`] for a folder without
-    /// any.
+    /// text files.
     pub fn open(paths: &[PathBuf], options: &CorpusOptions) -> Result<Self, CorpusError> {
-        let mut sources = Vec::new();
+        let mut files = Vec::new();
         for path in paths {
             let metadata = fs::metadata(path).map_err(|source| CorpusError::io(path, source))?;
             if metadata.is_dir() {
-                let before = sources.len();
-                add_folder(path, path, 0, &mut sources)?;
-                if sources.len() == before {
+                let before = files.len();
+                add_folder(path, path, 0, &mut files)?;
+                if files.len() == before {
                     return Err(CorpusError::NoTexts { path: path.clone() });
                 }
             } else if metadata.is_file() {
                 let name = path.file_name().unwrap_or(path.as_os_str());
-                sources.push(Source {
+                files.push(TextFile {
                     path: path.clone(),
                     name: name.to_string_lossy().into_owned(),
                     bytes: metadata.len(),
-                    form: form(path).unwrap_or(Form::Text { packed: has_extension(path, "gz") }),
+                    format: format_by_name(path)
+                        .unwrap_or(TextFormat::Text { gzip: has_extension(path, "gz") }),
                 });
             } else {
                 return Err(CorpusError::NoFile { path: path.clone() });
             }
         }
-        Ok(Self { sources, text_column: options.text_column.clone() })
+        Ok(Self { files, text_column: options.text_column.clone() })
     }
 
-    /// The files, in the order in which they are read.
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
+    /// The files, in reading order.
+    pub fn files(&self) -> &[TextFile] {
+        &self.files
     }
 
-    /// Bytes of all files together.
+    /// Total size of the files in bytes (compressed size for `.gz`).
     pub fn bytes(&self) -> u64 {
-        self.sources.iter().map(|source| source.bytes).sum()
+        self.files.iter().map(|source| source.bytes).sum()
     }
 
-    /// The documents from the first on.
+    /// Iterates over the documents, from the first.
     pub fn documents(&self) -> Documents<'_> {
-        Documents::new(&self.sources, &self.text_column)
+        Documents::new(&self.files, &self.text_column)
     }
 }
 
-/// Folders in folders that are gone into.
-const DEEPEST: usize = 64;
+/// Maximum depth of nested folders.
+const MAX_DEPTH: usize = 64;
 
 fn add_folder(
     root: &Path,
     dir: &Path,
     depth: usize,
-    sources: &mut Vec<Source>,
+    files: &mut Vec<TextFile>,
 ) -> Result<(), CorpusError> {
     let io = |source| CorpusError::io(dir, source);
     let mut entries = fs::read_dir(dir).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        // Of the entry itself: a link to a folder above would lead round in circles.
+        // The type of the entry itself: following a link to a parent folder would never end.
         if entry.file_type().map_err(io)?.is_dir() {
-            if depth < DEEPEST {
-                add_folder(root, &path, depth + 1, sources)?;
+            if depth < MAX_DEPTH {
+                add_folder(root, &path, depth + 1, files)?;
             }
             continue;
         }
-        let Some(form) = form(&path) else { continue };
+        let Some(format) = format_by_name(&path) else { continue };
         let metadata = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?;
         if metadata.is_file() {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            sources.push(Source { name, bytes: metadata.len(), form, path });
+            files.push(TextFile { name, bytes: metadata.len(), format, path });
         }
     }
     Ok(())
-}
-
-/// How a file of this name holds its texts, if the name says it.
-fn form(path: &Path) -> Option<Form> {
-    let packed = has_extension(path, "gz");
-    let stem = if packed { Path::new(path.file_stem()?) } else { path };
-    match stem.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "txt" | "text" => Some(Form::Text { packed }),
-        "jsonl" | "ndjson" => Some(Form::JsonLines { packed }),
-        "parquet" if !packed => Some(Form::Parquet),
-        _ => None,
-    }
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
 #[cfg(test)]
@@ -175,7 +141,7 @@ mod tests {
 
         let corpus = Corpus::open(&[dir.path().to_owned()], &CorpusOptions::default()).unwrap();
 
-        let names: Vec<&str> = corpus.sources().iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = corpus.files().iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["a.jsonl.gz", "b/1.txt", "b/2.parquet", "c.TXT"]);
         assert_eq!(corpus.bytes(), 4);
     }
@@ -188,6 +154,6 @@ mod tests {
 
         let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
 
-        assert_eq!(corpus.sources()[0].form, Form::Text { packed: false });
+        assert_eq!(corpus.files()[0].format, TextFormat::Text { gzip: false });
     }
 }

@@ -1,26 +1,26 @@
 //! Everything around the training step: configuration, folder, checkpoints, evaluation, curves.
 
-mod activation_segments;
 mod checkpoints;
 mod config;
 mod config_error;
+mod config_toml;
 mod curves;
-mod draft;
 mod folder;
 mod held_out;
 mod keys;
 mod metrics;
+mod partial_config;
 mod run_error;
 mod save_saes;
 mod training_run;
 mod validate;
+mod values;
 
-pub use activation_segments::ActivationSegments;
-pub use config::{HoldOut, RunConfig, Settings, Source};
-pub use config_error::ConfigError;
-pub use draft::{Difference, RunDraft};
+pub use config::{ActivationsFrom, HoldOut, LoggingSettings, RunConfig};
+pub use config_error::{ConfigError, Difference};
 pub use folder::RunFolder;
 pub use held_out::widths;
+pub use partial_config::PartialConfig;
 pub use run_error::RunError;
-pub use training_run::{Outcome, Progress, Run};
+pub use training_run::{Outcome, TrainProgress, TrainingRun};
 pub use validate::Validation;

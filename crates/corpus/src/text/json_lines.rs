@@ -1,14 +1,14 @@
-//! Documents of a file with a JSON object per line.
+//! Reads documents from JSON lines.
 
 use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 
+use super::lines::Lines;
 use crate::CorpusError;
-use crate::lines::Lines;
 
-/// The texts under one key of each object.
+/// The texts under one key of the object on each line.
 pub(crate) struct JsonLines {
     lines: Lines,
     column: String,
@@ -19,7 +19,7 @@ impl JsonLines {
         Self { lines, column: column.to_owned() }
     }
 
-    /// The next text; lines that are blank are passed over.
+    /// Returns the next text. Blank lines are skipped.
     pub(crate) fn next(&mut self) -> Result<Option<String>, CorpusError> {
         while let Some(line) = self.lines.next()? {
             if !line.trim().is_empty() {
@@ -51,8 +51,8 @@ impl JsonLines {
     }
 }
 
-/// The string under a key; the keys that there are if it is not among them. Nothing is made of the
-/// other values: a list of numbers takes twenty times its text.
+/// Deserializes the string under a key, or the keys that are present if it is missing. Other values
+/// are skipped without being built: a list of numbers would take twenty times the size of its text.
 struct Field<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Field<'_> {
@@ -71,19 +71,19 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        /// Keys that are remembered for the error.
-        const KEPT: usize = 1000;
+        /// Maximum keys that are collected for the error.
+        const MAX_KEYS: usize = 1000;
 
         let (mut text, mut keys) = (None, Vec::new());
         while let Some(key) = map.next_key::<String>()? {
             if key == self.0 {
                 if text.is_some() {
-                    return Err(A::Error::custom(format!("`{key}` is there twice")));
+                    return Err(A::Error::custom(format!("duplicate key `{key}`")));
                 }
                 text = Some(map.next_value::<String>()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
-                if keys.len() < KEPT {
+                if keys.len() < MAX_KEYS {
                     keys.push(key);
                 }
             }
@@ -121,17 +121,17 @@ mod tests {
         };
 
         let (text, _) = error("{\"story\": 1, \"id\": 2}");
-        assert_eq!(text, "line 2 of a.jsonl has no field `text`, but `story`, `id`");
+        assert_eq!(text, "line 2 of a.jsonl has no field `text` (found `story`, `id`)");
         for (line, source) in [
             ("{\"text\": 1}", "invalid type: integer `1`, expected a string"),
             ("[\"text\"]", "invalid type: sequence, expected an object with a string `text`"),
             ("{\"text\": \"a\"", "EOF while parsing an object"),
             ("{\"text\": \"a\"} {}", "trailing characters"),
-            ("{\"text\": \"a\", \"text\": \"b\"}", "`text` is there twice"),
+            ("{\"text\": \"a\", \"text\": \"b\"}", "duplicate key `text`"),
             (&"[".repeat(500), "expected an object"),
         ] {
             let (text, found) = error(line);
-            assert_eq!(text, "line 2 of a.jsonl");
+            assert_eq!(text, "could not read line 2 of a.jsonl");
             assert!(found.contains(source), "{line}: {found}");
         }
     }

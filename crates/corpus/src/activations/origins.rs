@@ -1,25 +1,25 @@
-use crate::Context;
+use crate::tokens::Context;
 
-/// Which token each row is of.
+/// The origin of each row: which token of the corpus it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// The token.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// The document's number in the corpus.
+    /// Document numbers in the corpus.
     pub documents: Vec<u64>,
-    /// The context's number in the corpus.
+    /// Context numbers in the corpus.
     pub contexts: Vec<u64>,
-    /// The place in the context.
+    /// Positions in the context.
     pub positions: Vec<u32>,
 }
 
 impl Origins {
-    /// How many rows.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

@@ -5,11 +5,11 @@ use nanoscope_sae::SparseFeatures;
 use crate::mean::Mean;
 
 /// Rows that its `evaluate` takes at once, if it is not told otherwise.
-pub(crate) const ROWS: usize = 4096;
+pub(crate) const BATCH_ROWS: usize = 4096;
 
 /// Sums of that evaluator. Its batches are of rows, whatever contexts they come from.
 #[derive(Debug, Clone)]
-pub(crate) struct Reference {
+pub(crate) struct NanochatSaeSums {
     rows_at_once: usize,
     pub(crate) squared_error: Mean,
     pub(crate) l0: Mean,
@@ -36,7 +36,7 @@ impl Batch {
     }
 }
 
-impl Reference {
+impl NanochatSaeSums {
     pub(crate) fn new(width: usize, rows_at_once: usize) -> Self {
         Self {
             rows_at_once,
@@ -139,11 +139,11 @@ mod tests {
         features
     }
 
-    fn evaluated(rows_at_once: usize, x: &[f32], x_hat: &[f32]) -> Reference {
-        let mut reference = Reference::new(1, rows_at_once);
-        reference.add(x, x_hat, &features(&vec![&[(0, 1.0)][..]; x.len()]));
-        reference.finish();
-        reference
+    fn evaluated(rows_at_once: usize, x: &[f32], x_hat: &[f32]) -> NanochatSaeSums {
+        let mut sums = NanochatSaeSums::new(1, rows_at_once);
+        sums.add(x, x_hat, &features(&vec![&[(0, 1.0)][..]; x.len()]));
+        sums.finish();
+        sums
     }
 
     #[test]
@@ -167,17 +167,17 @@ mod tests {
 
     #[test]
     fn counts_and_sizes_of_features_are_over_rows_and_batches() {
-        let mut reference = Reference::new(1, 2);
+        let mut sums = NanochatSaeSums::new(1, 2);
         let rows: [&[(u32, f32)]; 4] = [&[(0, 4.0), (1, 2.0)], &[], &[(2, 5.0)], &[(3, 1.0)]];
 
-        reference.add(&[0.0; 4], &[0.0; 4], &features(&rows));
-        reference.finish();
+        sums.add(&[0.0; 4], &[0.0; 4], &features(&rows));
+        sums.finish();
 
-        assert_eq!((reference.l0.get(), reference.l1.get()), (1.0, 3.0));
+        assert_eq!((sums.l0.get(), sums.l1.get()), (1.0, 3.0));
         // l0 is 2, 0, 1, 1
-        assert!((reference.l0_std() - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert_eq!(reference.max_activation(), 5.0);
+        assert!((sums.l0_std() - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(sums.max_activation(), 5.0);
         // Each batch's active features have mean 3.
-        assert_eq!(reference.mean_activation(), 3.0);
+        assert_eq!(sums.mean_activation(), 3.0);
     }
 }

@@ -1,7 +1,5 @@
 //! What files and flags say of a run, before it is known how wide its activations are.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,43 +7,27 @@ use toml::{Table, Value};
 
 use super::config::{RunConfig, check_recipe};
 use super::config_error::ConfigError;
-use super::keys::{self, KEYS};
+use super::config_toml::{Width, write};
+use super::keys::{self, ARCHITECTURE};
+use super::values::{self, Values};
 
 /// What has been said of a run's configuration, by key. Later words override earlier ones.
 ///
 /// ```
-/// use nanoscope_train::RunDraft;
+/// use nanoscope_train::PartialConfig;
 ///
-/// let mut draft = RunDraft::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
-/// draft.set("source.store", "acts").unwrap();
-/// draft.set("recipe.method.k", 16).unwrap();
-/// let config = draft.resolve(&[256]).unwrap();
+/// let mut partial = PartialConfig::parse("hooks = ['blocks.0.hook_resid_post']").unwrap();
+/// partial.set("source.store", "acts").unwrap();
+/// partial.set("recipe.method.k", 16).unwrap();
+/// let config = partial.resolve(&[256]).unwrap();
 /// assert_eq!(config.recipe.d_sae, 2048);
 ///
-/// let wrong = RunDraft::parse("[recipe.method]\nkk = 3").unwrap_err();
+/// let wrong = PartialConfig::parse("[recipe.method]\nkk = 3").unwrap_err();
 /// assert_eq!(wrong.to_string(), "unknown key `recipe.method.kk`; is `recipe.method.k` meant?");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RunDraft {
-    said: BTreeMap<&'static str, Value>,
-}
-
-/// A key that two configurations do not have the same value for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Difference {
-    /// The key.
-    pub key: &'static str,
-    /// Its value in the one that was there before, as TOML.
-    pub was: Option<String>,
-    /// Its value in the other.
-    pub is: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
-        write!(f, "`{}` was {} and is {}", self.key, word(&self.was), word(&self.is))
-    }
+pub struct PartialConfig {
+    values: Values,
 }
 
 /// Features per number of an activation, where nothing is said. nanochat-SAE: 8.
@@ -65,14 +47,13 @@ const EXCLUSIVE: [&[&str]; 3] = [
     &["recipe.d-sae", "recipe.expansion"],
     &["recipe.steps", "recipe.tokens"],
 ];
-const ARCHITECTURE: &str = "recipe.method.architecture";
 const ARCHITECTURES: [&str; 6] =
     ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
 /// Keys with paths, which are kept in absolute form so that a run goes on from any folder.
 const PATHS: [&str; 5] =
     ["source.text", "source.model", "source.tokenizer", "source.store", "source.activations"];
 
-impl RunDraft {
+impl PartialConfig {
     /// What the text of a TOML file says.
     ///
     /// # Errors
@@ -95,9 +76,7 @@ impl RunDraft {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let mut draft = Self::default();
-        flatten("", table, &mut |path, value| draft.put(path, value))?;
-        Ok(draft)
+        Ok(Self { values: values::from_table(table)? })
     }
 
     /// Says that the value of `key` is `value`, in place of what was said of it and of what it
@@ -106,26 +85,17 @@ impl RunDraft {
     /// # Errors
     /// [`ConfigError::UnknownKey`].
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
-        self.put(key, value.into())?;
+        values::put(&mut self.values, key, value.into())?;
         for group in EXCLUSIVE {
             if group.contains(&key) {
-                self.said.retain(|said, _| *said == key || !group.contains(said));
+                self.values.retain(|other, _| *other == key || !group.contains(other));
             }
         }
         if key == ARCHITECTURE
             && let Ok(architecture) = self.architecture()
         {
-            self.said.retain(|said, _| is_for(said, &architecture));
+            self.values.retain(|other, _| keys::is_for(other, &architecture));
         }
-        Ok(())
-    }
-
-    fn put(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
-        let key = keys::find(path).ok_or_else(|| ConfigError::UnknownKey {
-            key: path.chars().take(200).collect(),
-            nearest: keys::nearest(path),
-        })?;
-        self.said.insert(key.path, value);
         Ok(())
     }
 
@@ -134,7 +104,7 @@ impl RunDraft {
     /// # Errors
     /// [`ConfigError::Value`] if it is no path.
     pub fn out(&self) -> Result<Option<PathBuf>, ConfigError> {
-        match self.said.get("out") {
+        match self.values.get("out") {
             None => Ok(None),
             Some(Value::String(path)) => Ok(Some(path.into())),
             Some(other) => Err(wrong_kind("out", other, "a string")),
@@ -159,7 +129,7 @@ impl RunDraft {
     pub fn resolve(&self, widths: &[usize]) -> Result<RunConfig, ConfigError> {
         let narrow = widths.iter().copied().min().unwrap_or(1);
         let wide = widths.iter().copied().max().unwrap_or(1);
-        if narrow != wide && !self.said.contains_key("recipe.d-sae") {
+        if narrow != wide && !self.values.contains_key("recipe.d-sae") {
             return Err(ConfigError::Widths { narrow, wide });
         }
         let config = self.resolve_with(|expansion| narrow.saturating_mul(expansion), false)?;
@@ -173,14 +143,14 @@ impl RunDraft {
         any_width: bool,
     ) -> Result<RunConfig, ConfigError> {
         let architecture = self.architecture()?;
-        let mut all = self.said.clone();
+        let mut all = self.values.clone();
         all.remove("out");
-        if let Some(&key) = all.keys().find(|key| !is_for(key, &architecture)) {
+        if let Some(&key) = all.keys().find(|key| !keys::is_for(key, &architecture)) {
             let only = keys::find(key).map_or(String::new(), |key| key.only.join(", "));
             return Err(ConfigError::OtherArchitecture { key, architecture, only });
         }
         for (key, value) in DEFAULTS {
-            if is_for(key, &architecture) {
+            if keys::is_for(key, &architecture) {
                 all.entry(key).or_insert_with(|| value.parse().expect("defaults are TOML"));
             }
         }
@@ -206,13 +176,13 @@ impl RunDraft {
         }
         if any_width
             && let Some(groups) = all.get("recipe.method.groups")
-            && !self.said.contains_key("recipe.d-sae")
+            && !self.values.contains_key("recipe.d-sae")
             && let Some(last) = groups.as_array().and_then(|groups| groups.last())
         {
             all.insert("recipe.d-sae", last.clone());
         }
         let config: RunConfig =
-            serde_path_to_error::deserialize(unflatten(all)).map_err(|error| {
+            serde_path_to_error::deserialize(values::to_table(all)).map_err(|error| {
                 let key = error.path().to_string();
                 // The parser's text ends with a line of its own.
                 let reason = error.into_inner().to_string().trim_end().to_owned();
@@ -223,7 +193,7 @@ impl RunDraft {
     }
 
     fn architecture(&self) -> Result<String, ConfigError> {
-        match self.said.get(ARCHITECTURE) {
+        match self.values.get(ARCHITECTURE) {
             None => Ok("top-k".to_owned()),
             Some(Value::String(name)) if ARCHITECTURES.contains(&name.as_str()) => Ok(name.clone()),
             Some(other) => {
@@ -233,7 +203,7 @@ impl RunDraft {
         }
     }
 
-    /// This draft as a commented TOML file, with the defaults that hold for its architecture. What
+    /// This partial as a commented TOML file, with the defaults that hold for its architecture. What
     /// has no value, or follows from something else, stands in a comment.
     ///
     /// # Errors
@@ -247,145 +217,37 @@ impl RunDraft {
             ("out", "runs/a".into()),
         ];
         let other_source =
-            ["source.store", "source.activations"].iter().any(|key| whole.said.contains_key(key));
+            ["source.store", "source.activations"].iter().any(|key| whole.values.contains_key(key));
         for (key, value) in examples {
             if key != "source.text" || !other_source {
-                whole.said.entry(key).or_insert(value);
+                whole.values.entry(key).or_insert(value);
             }
         }
-        let mut said = flat(&whole.check()?);
-        for (key, value) in &whole.said {
-            said.insert(key, value.clone());
+        let mut values = values::from_config(&whole.check()?);
+        for (key, value) in &whole.values {
+            values.insert(key, value.clone());
         }
         for (key, other, default) in [
             ("recipe.d-sae", "recipe.expansion", EXPANSION as i64),
             ("recipe.steps", "recipe.tokens", TOKENS as i64),
         ] {
-            if !whole.said.contains_key(key) {
-                said.remove(key);
-                said.entry(other).or_insert(default.into());
+            if !whole.values.contains_key(key) {
+                values.remove(key);
+                values.entry(other).or_insert(default.into());
             }
         }
-        Ok(write(&said, &whole.architecture()?, Width::Commented))
+        Ok(write(&values, &whole.architecture()?, Width::Commented))
     }
-}
-
-impl RunConfig {
-    /// This configuration as a TOML file that [`RunDraft::read`] reads.
-    pub fn to_toml(&self) -> String {
-        let said = flat(self);
-        let architecture =
-            said[ARCHITECTURE].as_str().expect("an architecture is a name").to_owned();
-        write(&said, &architecture, Width::Bare)
-    }
-
-    /// The keys for which this configuration differs from the one that was there `before`.
-    pub fn differences(&self, before: &Self) -> Vec<Difference> {
-        let (was, is) = (flat(before), flat(self));
-        let text = |value: Option<&Value>| value.map(ToString::to_string);
-        KEYS.iter()
-            .filter(|key| was.get(key.path) != is.get(key.path))
-            .map(|key| Difference {
-                key: key.path,
-                was: text(was.get(key.path)),
-                is: text(is.get(key.path)),
-            })
-            .collect()
-    }
-}
-
-/// Whether a written file has keys without a value too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Width {
-    Bare,
-    Commented,
-}
-
-fn write(said: &BTreeMap<&'static str, Value>, architecture: &str, width: Width) -> String {
-    let mut text = String::new();
-    let mut table = "";
-    for key in KEYS {
-        if !is_for(key.path, architecture) {
-            continue;
-        }
-        let value = said.get(key.path);
-        if value.is_none() && width == Width::Bare {
-            continue;
-        }
-        let (of, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
-        if of != table {
-            let _ = write!(text, "\n[{of}]\n");
-            table = of;
-        }
-        for line in key.meaning.lines() {
-            let _ = writeln!(text, "# {line}");
-        }
-        let _ = match value {
-            Some(value) => writeln!(text, "{name} = {value}"),
-            None => writeln!(text, "# {name} ="),
-        };
-    }
-    text
-}
-
-/// A configuration's values by key.
-fn flat(config: &RunConfig) -> BTreeMap<&'static str, Value> {
-    let table = Table::try_from(config).expect("numbers, names and paths make TOML");
-    let mut draft = RunDraft::default();
-    flatten("", table, &mut |path, value| draft.put(path, value)).expect("every field has its key");
-    draft.said
-}
-
-fn flatten(
-    prefix: &str,
-    table: Table,
-    put: &mut dyn FnMut(&str, Value) -> Result<(), ConfigError>,
-) -> Result<(), ConfigError> {
-    for (name, value) in table {
-        let path = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Table(inner) if keys::find(&path).is_none() => flatten(&path, inner, put)?,
-            value => put(&path, value)?,
-        }
-    }
-    Ok(())
-}
-
-fn unflatten(said: BTreeMap<&'static str, Value>) -> Table {
-    let mut root = Table::new();
-    // A table that nothing is said of has its defaults; the source's must be there to be looked at.
-    root.insert("source".to_owned(), Table::new().into());
-    for (path, value) in said {
-        let mut table = &mut root;
-        let mut names = path.split('.').peekable();
-        while let Some(name) = names.next() {
-            if names.peek().is_none() {
-                table.insert(name.to_owned(), value);
-                break;
-            }
-            let inner = table.entry(name.to_owned()).or_insert_with(|| Table::new().into());
-            table = inner.as_table_mut().expect("no key is another's table");
-        }
-    }
-    if !root.contains_key("hooks") {
-        root.insert("hooks".to_owned(), Value::Array(Vec::new()));
-    }
-    root
-}
-
-fn is_for(key: &str, architecture: &str) -> bool {
-    let only = keys::find(key).map_or(&[][..], |key| key.only);
-    only.is_empty() || only.contains(&architecture)
 }
 
 /// The value of `other`, which is in place of `one`, taken out.
 fn exclusive(
-    said: &mut BTreeMap<&'static str, Value>,
+    values: &mut Values,
     one: &'static str,
     other: &'static str,
 ) -> Result<Option<Value>, ConfigError> {
-    let value = said.remove(other);
-    if value.is_some() && said.contains_key(one) {
+    let value = values.remove(other);
+    if value.is_some() && values.contains_key(one) {
         return Err(ConfigError::Both { one, other });
     }
     Ok(value)
@@ -423,22 +285,25 @@ fn absolute(value: &mut Value) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::keys::KEYS;
     use super::*;
 
     #[test]
     fn a_commented_file_and_a_runs_own_say_the_same_as_what_they_were_written_from() {
         for architecture in ARCHITECTURES {
-            let mut draft = RunDraft::default();
-            draft.set(ARCHITECTURE, architecture).unwrap();
-            draft.set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]).unwrap();
-            draft.set("source.text", vec!["a b.txt"]).unwrap();
-            draft.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
-            draft.set("run.hold-out", 0.25).unwrap();
-            draft.set("recipe.optimizer.decay-steps", 7).unwrap();
+            let mut partial = PartialConfig::default();
+            partial.set(ARCHITECTURE, architecture).unwrap();
+            partial
+                .set("hooks", vec!["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"])
+                .unwrap();
+            partial.set("source.text", vec!["a b.txt"]).unwrap();
+            partial.set("recipe.optimizer.lr", 0.1 + 0.2).unwrap();
+            partial.set("run.hold-out", 0.25).unwrap();
+            partial.set("recipe.optimizer.decay-steps", 7).unwrap();
 
-            let config = draft.resolve(&[64, 64]).unwrap();
-            let again = RunDraft::parse(&draft.commented().unwrap()).unwrap();
-            let own = RunDraft::parse(&config.to_toml()).unwrap().check().unwrap();
+            let config = partial.resolve(&[64, 64]).unwrap();
+            let again = PartialConfig::parse(&partial.commented().unwrap()).unwrap();
+            let own = PartialConfig::parse(&config.to_toml()).unwrap().check().unwrap();
 
             assert_eq!(again.resolve(&[64, 64]).unwrap(), config, "{architecture}");
             assert_eq!(own, config, "{architecture}");
@@ -450,10 +315,10 @@ mod tests {
     fn every_key_has_its_place_in_some_configuration() {
         let mut written = BTreeSet::new();
         for architecture in ARCHITECTURES {
-            let mut draft = RunDraft::default();
-            draft.set(ARCHITECTURE, architecture).unwrap();
+            let mut partial = PartialConfig::default();
+            partial.set(ARCHITECTURE, architecture).unwrap();
             let mut table = String::new();
-            for line in draft.commented().unwrap().lines() {
+            for line in partial.commented().unwrap().lines() {
                 if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
                     table = format!("{name}.");
                 } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" =") {
@@ -468,16 +333,16 @@ mod tests {
 
     #[test]
     fn what_is_set_takes_the_place_of_what_it_excludes() {
-        let mut draft = RunDraft::parse(
+        let mut partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.steps = 9\n\
              recipe.method = { architecture = 'relu', l1 = 2.0 }",
         )
         .unwrap();
-        draft.set("source.activations", "f").unwrap();
-        draft.set("recipe.tokens", 8193).unwrap();
-        draft.set(ARCHITECTURE, "top-k").unwrap();
+        partial.set("source.activations", "f").unwrap();
+        partial.set("recipe.tokens", 8193).unwrap();
+        partial.set(ARCHITECTURE, "top-k").unwrap();
 
-        let config = draft.resolve(&[4]).unwrap();
+        let config = partial.resolve(&[4]).unwrap();
 
         assert_eq!(config.recipe.steps, 3);
         assert_eq!((config.recipe.d_sae, config.source.store), (32, None));
@@ -485,15 +350,15 @@ mod tests {
 
     #[test]
     fn sizes_that_fit_alone_and_not_together_are_refused_once_the_width_is_known() {
-        let draft = RunDraft::parse(
+        let partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post']\nsource.store = 's'\nrecipe.d-sae = 16777216\n\
              recipe.batch = 256",
         )
         .unwrap();
-        draft.check().unwrap();
-        draft.resolve(&[256]).unwrap();
+        partial.check().unwrap();
+        partial.resolve(&[256]).unwrap();
 
-        let error = draft.resolve(&[257]).unwrap_err();
+        let error = partial.resolve(&[257]).unwrap_err();
 
         let expected = "`recipe.d-sae` is 16777216, it must be 1 to 16711935 for a width of 257";
         assert_eq!(error.to_string(), expected);
@@ -501,18 +366,18 @@ mod tests {
 
     #[test]
     fn hook_points_of_different_widths_need_a_number_of_features() {
-        let mut draft = RunDraft::parse(
+        let mut partial = PartialConfig::parse(
             "hooks = ['blocks.0.hook_resid_post', 'blocks.0.mlp.hook_post']\nsource.store = 's'",
         )
         .unwrap();
 
-        let error = draft.resolve(&[4, 16]).unwrap_err();
-        draft.set("recipe.d-sae", 64).unwrap();
+        let error = partial.resolve(&[4, 16]).unwrap_err();
+        partial.set("recipe.d-sae", 64).unwrap();
 
         assert_eq!(
             error.to_string(),
             "the hook points are 4 and 16 numbers wide; say `recipe.d-sae`, which then holds for all"
         );
-        assert_eq!(draft.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
+        assert_eq!(partial.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
     }
 }

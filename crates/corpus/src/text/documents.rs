@@ -1,4 +1,4 @@
-//! The documents of a corpus, one after another.
+//! Iterates over the documents of a corpus.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -7,43 +7,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::json_lines::JsonLines;
+use super::lines::Lines;
+use super::parquet::ParquetText;
+use super::plain_text::{PIECE_BYTES, PlainText};
+use super::text_file::{TextFile, TextFormat};
 use crate::CorpusError;
-use crate::json_lines::JsonLines;
-use crate::lines::Lines;
-use crate::parquet_text::ParquetText;
-use crate::plain_text::{PIECE, PlainText};
-use crate::source::{Form, Source};
 
-/// Most bytes of one text that are in memory: of a JSON line, of a parquet row, and of a stretch of
-/// plain text that cannot be divided. What is longer is an error.
-pub const LONGEST_TEXT: usize = 16 << 20;
+/// Maximum size in bytes of a text held in memory: a JSON line, a parquet row, or a run of
+/// plain-text lines that cannot be split. A longer one is an error.
+pub const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// A document, or a part of a long plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Its number in the corpus, from 0. Documents without any text have none.
+    /// The document's number in the corpus, from 0. Empty documents are not counted.
     pub number: u64,
     /// The text.
     pub text: String,
-    /// Whether this goes on where the last one, of the same number, ended.
+    /// True if this text continues the previous one, which has the same number.
     pub continued: bool,
 }
 
-/// The documents of a corpus in its order. After an error there is nothing more.
+/// Iterator over the documents of a corpus. It ends after an error.
 ///
-/// In memory is no more than one document of JSON or a few rows of parquet (each at most
-/// [`LONGEST_TEXT`]), the page of the parquet file that they lie in, or about a megabyte of a plain
-/// text: what is longer comes in several parts.
+/// At most one JSON document or a few parquet rows (each up to [`MAX_TEXT_BYTES`]), the current
+/// page of a parquet file, or about a megabyte of plain text is in memory. Longer plain texts are
+/// returned in several parts.
 pub struct Documents<'a> {
-    sources: &'a [Source],
+    files: &'a [TextFile],
     column: &'a str,
-    /// The next source to open.
+    /// The next file to open.
     next: usize,
     open: Option<Open>,
     number: u64,
-    /// Bytes of the sources that are done.
+    /// Bytes of the finished files.
     done: u64,
-    /// Bytes read of the source that is open.
+    /// Bytes read of the open file.
     read: Arc<AtomicU64>,
     failed: bool,
 }
@@ -55,16 +55,16 @@ enum Open {
 }
 
 impl<'a> Documents<'a> {
-    pub(crate) fn new(sources: &'a [Source], column: &'a str) -> Self {
+    pub(crate) fn new(files: &'a [TextFile], column: &'a str) -> Self {
         let read = Arc::default();
-        Self { sources, column, next: 0, open: None, number: 0, done: 0, read, failed: false }
+        Self { files, column, next: 0, open: None, number: 0, done: 0, read, failed: false }
     }
 
-    /// Bytes of the files that have been read so far, packed as they are.
+    /// Bytes of the files read so far, compressed where they are compressed.
     pub fn bytes_read(&self) -> u64 {
         match &self.open {
             Some(Open::Parquet(parquet)) => {
-                let bytes = self.sources[self.next - 1].bytes as f64;
+                let bytes = self.files[self.next - 1].bytes as f64;
                 self.done + (bytes * parquet.done()) as u64
             }
             _ => self.done + self.read.load(Ordering::Relaxed),
@@ -74,17 +74,17 @@ impl<'a> Documents<'a> {
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
         loop {
             let Some(open) = &mut self.open else {
-                let Some(source) = self.sources.get(self.next) else { return Ok(None) };
+                let Some(file) = self.files.get(self.next) else { return Ok(None) };
                 self.next += 1;
                 self.read.store(0, Ordering::Relaxed);
-                self.open = Some(Open::new(source, self.column, &self.read)?);
+                self.open = Some(Open::new(file, self.column, &self.read)?);
                 continue;
             };
             let (continued, text) = match open.next()? {
                 Some((_, text)) if text.is_empty() => continue,
                 Some(found) => found,
                 None => {
-                    self.done += self.sources[self.next - 1].bytes;
+                    self.done += self.files[self.next - 1].bytes;
                     self.read.store(0, Ordering::Relaxed);
                     self.open = None;
                     continue;
@@ -114,37 +114,37 @@ impl Iterator for Documents<'_> {
 impl std::fmt::Debug for Documents<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Documents")
-            .field("sources", &self.sources)
+            .field("files", &self.files)
             .field("number", &self.number)
             .finish_non_exhaustive()
     }
 }
 
 impl Open {
-    fn new(source: &Source, column: &str, read: &Arc<AtomicU64>) -> Result<Self, CorpusError> {
-        let lines = |packed| -> Result<Lines, CorpusError> {
-            let file = File::open(&source.path).map_err(|e| CorpusError::io(&source.path, e))?;
-            let file = BufReader::new(Counted { file, read: Arc::clone(read) });
-            let reader: Box<dyn BufRead> = if packed {
-                Box::new(BufReader::new(MultiGzDecoder::new(file)))
+    fn new(file: &TextFile, column: &str, read: &Arc<AtomicU64>) -> Result<Self, CorpusError> {
+        let lines = |gzip| -> Result<Lines, CorpusError> {
+            let opened = File::open(&file.path).map_err(|e| CorpusError::io(&file.path, e))?;
+            let opened = BufReader::new(Counted { file: opened, read: Arc::clone(read) });
+            let reader: Box<dyn BufRead> = if gzip {
+                Box::new(BufReader::new(MultiGzDecoder::new(opened)))
             } else {
-                Box::new(file)
+                Box::new(opened)
             };
-            Ok(Lines::new(reader, &source.path, LONGEST_TEXT))
+            Ok(Lines::new(reader, &file.path, MAX_TEXT_BYTES))
         };
-        Ok(match source.form {
-            Form::Text { packed } => {
-                Self::Text(PlainText::new(lines(packed)?, PIECE, LONGEST_TEXT))
+        Ok(match file.format {
+            TextFormat::Text { gzip } => {
+                Self::Text(PlainText::new(lines(gzip)?, PIECE_BYTES, MAX_TEXT_BYTES))
             }
-            Form::JsonLines { packed } => Self::JsonLines(JsonLines::new(lines(packed)?, column)),
-            Form::Parquet => {
-                let parquet = ParquetText::open(&source.path, column, LONGEST_TEXT)?;
+            TextFormat::JsonLines { gzip } => Self::JsonLines(JsonLines::new(lines(gzip)?, column)),
+            TextFormat::Parquet => {
+                let parquet = ParquetText::open(&file.path, column, MAX_TEXT_BYTES)?;
                 Self::Parquet(Box::new(parquet))
             }
         })
     }
 
-    /// The next text, and whether it goes on from the last one.
+    /// Returns the next text, and whether it continues the previous one.
     fn next(&mut self) -> Result<Option<(bool, String)>, CorpusError> {
         match self {
             Self::Text(text) => Ok(text.next()?.map(|piece| (piece.continued, piece.text))),
@@ -154,7 +154,7 @@ impl Open {
     }
 }
 
-/// A file that tells how much of it has been read.
+/// A file that counts the bytes read from it.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,

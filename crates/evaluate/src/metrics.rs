@@ -13,7 +13,7 @@ pub struct Metric {
     pub formula: &'static str,
     /// What it says.
     pub meaning: &'static str,
-    pub(crate) of: fn(&Sums) -> f64,
+    pub(crate) compute: fn(&Sums) -> f64,
 }
 
 /// Metrics that belong together. The first seven are SAEBench core's, of which SAELens has the
@@ -92,7 +92,7 @@ pub struct FeatureMetric {
     pub name: &'static str,
     /// How it is computed.
     pub formula: &'static str,
-    pub(crate) of: fn(&Sums, usize) -> f64,
+    pub(crate) compute: fn(&Sums, usize) -> f64,
 }
 
 const fn metric(
@@ -100,9 +100,9 @@ const fn metric(
     name: &'static str,
     formula: &'static str,
     meaning: &'static str,
-    of: fn(&Sums) -> f64,
+    compute: fn(&Sums) -> f64,
 ) -> Metric {
-    Metric { group, name, formula, meaning, of }
+    Metric { group, name, formula, meaning, compute }
 }
 
 /// All metrics, in the order of their groups.
@@ -281,33 +281,35 @@ pub static METRICS: &[Metric] = &[
         "mse_loss",
         "E ‖x − x̂‖²",
         "summed over the activation's numbers, unlike the loss it trains with",
-        |sums| sums.reference.squared_error.get(),
+        |sums| sums.nanochat_sae.squared_error.get(),
     ),
     metric(
         Group::NanochatSae,
         "explained_variance",
         "max(0, reconstruction_score)",
         "flagged: the variance is that within batches of 4096 rows",
-        |sums| sums.reference.reconstruction_score().max(0.0),
+        |sums| sums.nanochat_sae.reconstruction_score().max(0.0),
     ),
     metric(
         Group::NanochatSae,
         "reconstruction_score",
         "1 − mse_loss / (Σ_b n_b·Σ_d var_b(x_d) / Σ_b n_b), var unbiased within batch b of 4096 rows",
         "flagged: depends on the batch; 0 if the last batch has one row",
-        |sums| sums.reference.reconstruction_score(),
+        |sums| sums.nanochat_sae.reconstruction_score(),
     ),
     metric(Group::NanochatSae, "l0_mean", "E #{j: f_j ≠ 0}", "as l0", |sums| {
-        sums.reference.l0.get()
+        sums.nanochat_sae.l0.get()
     }),
     metric(
         Group::NanochatSae,
         "l0_std",
         "unbiased standard deviation of #{j: f_j ≠ 0} over tokens",
         "0 for a top-k SAE that always finds k",
-        |sums| sums.reference.l0_std(),
+        |sums| sums.nanochat_sae.l0_std(),
     ),
-    metric(Group::NanochatSae, "l1_mean", "E Σ_j |f_j|", "as l1", |sums| sums.reference.l1.get()),
+    metric(Group::NanochatSae, "l1_mean", "E Σ_j |f_j|", "as l1", |sums| {
+        sums.nanochat_sae.l1.get()
+    }),
     metric(
         Group::NanochatSae,
         "dead_latent_fraction",
@@ -316,14 +318,14 @@ pub static METRICS: &[Metric] = &[
         |sums| sums.sparsity.share_dead(),
     ),
     metric(Group::NanochatSae, "max_activation", "max f_j", "the largest value", |sums| {
-        sums.reference.max_activation()
+        sums.nanochat_sae.max_activation()
     }),
     metric(
         Group::NanochatSae,
         "mean_activation",
         "mean over batches of 4096 rows of the mean of f_j ≠ 0",
         "flagged: a short last batch weighs as much as a whole one",
-        |sums| sums.reference.mean_activation(),
+        |sums| sums.nanochat_sae.mean_activation(),
     ),
     metric(
         Group::Others,
@@ -381,37 +383,37 @@ pub static FEATURE_METRICS: &[FeatureMetric] = &[
     FeatureMetric {
         name: "feature_density",
         formula: "tokens at which it fires / tokens that count",
-        of: |sums, feature| sums.sparsity.density(feature),
+        compute: |sums, feature| sums.sparsity.density(feature),
     },
     FeatureMetric {
         name: "consistent_activation_heuristic",
         formula: "tokens at which it fires / contexts in which it fires",
-        of: |sums, feature| sums.sparsity.consistency(feature),
+        compute: |sums, feature| sums.sparsity.consistency(feature),
     },
     FeatureMetric {
         name: "encoder_bias",
         formula: "b_enc_j; b_mag_j of a gated SAE",
-        of: |sums, feature| sums.geometry.encoder_bias[feature],
+        compute: |sums, feature| sums.geometry.encoder_bias[feature],
     },
     FeatureMetric {
         name: "encoder_norm",
         formula: "‖W_enc_j‖",
-        of: |sums, feature| sums.geometry.encoder_norm[feature],
+        compute: |sums, feature| sums.geometry.encoder_norm[feature],
     },
     FeatureMetric {
         name: "encoder_decoder_cosine_sim",
         formula: "cos(W_enc_j, W_dec_j)",
-        of: |sums, feature| sums.geometry.encoder_decoder_cosine[feature],
+        compute: |sums, feature| sums.geometry.encoder_decoder_cosine[feature],
     },
     FeatureMetric {
         name: "max_decoder_cosine_sim",
         formula: "max_{i ≠ j} cos(W_dec_j, W_dec_i)",
-        of: |sums, feature| sums.geometry.max_decoder_cosine[feature],
+        compute: |sums, feature| sums.geometry.max_decoder_cosine[feature],
     },
     FeatureMetric {
         name: "max_encoder_cosine_sim",
         formula: "max_{i ≠ j} cos(W_enc_j, W_enc_i)",
-        of: |sums, feature| sums.geometry.max_encoder_cosine[feature],
+        compute: |sums, feature| sums.geometry.max_encoder_cosine[feature],
     },
 ];
 

@@ -1,37 +1,38 @@
-//! Documents of a plain text.
+//! Reads documents from plain text.
 
 use std::mem;
 
+use super::lines::Lines;
 use crate::CorpusError;
-use crate::lines::Lines;
 
-/// What is between two documents of a plain text.
+/// The marker between two documents.
 const MARKER: &str = "<|endoftext|>";
 
-/// Bytes from which on a document is given in pieces.
-pub(crate) const PIECE: usize = 1 << 20;
+/// Size in bytes from which a document is returned in pieces.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
-/// A part of a document: all of it, unless it is long.
+/// A document, or a piece of a long one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Whether it goes on from the piece before.
+    /// True if this continues the previous piece.
     pub(crate) continued: bool,
     pub(crate) text: String,
 }
 
-/// The documents of a plain text: what is between markers, without the white space around it.
+/// The documents of a plain text, separated by markers, with surrounding white space removed.
 ///
-/// A long document comes in pieces. It is cut before a line that does not begin with white space,
-/// where nanochat's pattern always cuts too, so that the tokens are those of the whole.
+/// A long document is returned in pieces. It is split before a line that does not begin with white
+/// space: nanochat's pattern always splits there too, so the tokens are the same as for the whole
+/// document.
 pub(crate) struct PlainText {
     lines: Lines,
     piece: usize,
     limit: usize,
-    /// What was read and is not given out yet.
+    /// Text that has been read but not yet returned.
     buffer: String,
-    /// Whether a piece of the document has been given out.
+    /// True if a piece of the current document has been returned.
     continued: bool,
-    /// What follows a marker in its line.
+    /// The rest of a line after a marker.
     rest: Option<String>,
 }
 
@@ -49,7 +50,7 @@ impl PlainText {
             let Some(line) = line else {
                 return Ok(self.end());
             };
-            // Some editors begin a file with a mark of its byte order.
+            // Some editors begin a file with a byte order mark.
             let begins = self.lines.number() == 1 && self.buffer.is_empty() && !self.continued;
             let line = if begins { line.trim_start_matches('\u{feff}') } else { &line };
             if let Some((before, after)) = line.split_once(MARKER) {
@@ -79,7 +80,7 @@ impl PlainText {
         Ok(())
     }
 
-    /// What is left of a document that ends here.
+    /// Returns the rest of a document that ends here.
     fn end(&mut self) -> Option<Piece> {
         let len = self.buffer.trim_end().len();
         self.buffer.truncate(len);
@@ -113,7 +114,7 @@ mod tests {
     fn markers_divide_documents_wherever_they_stand() {
         let text = "\u{feff}\n one\n\ntwo \n<|endoftext|>\n<|endoftext|>three<|endoftext|> four\n";
 
-        let found = pieces(text, PIECE, 100).unwrap();
+        let found = pieces(text, PIECE_BYTES, 100).unwrap();
 
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["one\n\ntwo", "three", "four"]);
@@ -143,6 +144,6 @@ mod tests {
 
         let error = pieces(&text, 6, 50).unwrap_err();
 
-        assert_eq!(error.to_string(), "line 11 of a.txt goes on for more than 50 bytes");
+        assert_eq!(error.to_string(), "the text at line 11 of a.txt is longer than 50 bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! An activation store that is being written.
+//! Writes an activation store, shard by shard.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,39 +11,42 @@ use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde::Serialize;
 
+use super::manifest::{
+    Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
+};
+use super::origins::Origins;
+use super::source::ActivationBatch;
+use crate::CorpusError;
 use crate::digest::file_sha256;
-use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
-use crate::origins::Origins;
-use crate::{CorpusError, Rows};
 
-/// A part of an activation store on its way into a folder.
+/// Writes one part of an activation store to a folder.
 ///
-/// A shard has its name when it is complete, and not before; then a line in the part's journal says
-/// so. A run that is killed leaves these, and the next one makes what is missing. Parts on other
-/// machines may write to the same folder at the same time.
+/// A shard gets its final name only when it is complete, and is then recorded in the part's
+/// journal. A run that was killed leaves its complete shards, and the next run writes the missing
+/// ones. Machines may write different parts to the same folder at the same time.
 #[derive(Debug)]
-pub struct Collection {
+pub struct ActivationStoreWriter {
     dir: PathBuf,
-    part: Part,
-    settings: Settings,
+    part: StorePart,
+    settings: StoreSettings,
     journal: Journal,
     done: BTreeMap<u64, ShardEntry>,
 }
 
-impl Collection {
-    /// Begins part `part` of a store in `dir`, which is made if needed, or goes on with it.
+impl ActivationStoreWriter {
+    /// Starts or resumes `part` of a store in `dir`, which is created if needed.
     ///
     /// # Errors
-    /// [`CorpusError::Differs`] if what is there is of another model, tokenizer or text, or was
-    /// made with other settings; [`CorpusError::Busy`] if another run is writing this part;
+    /// [`CorpusError::Differs`] if the folder holds a store of another model, tokenizer or text, or
+    /// with other settings; [`CorpusError::Busy`] if another run is writing this part;
     /// [`CorpusError::Manifest`], [`CorpusError::Io`].
-    pub fn begin(dir: &Path, part: Part, settings: Settings) -> Result<Self, CorpusError> {
+    pub fn open(dir: &Path, part: StorePart, settings: StoreSettings) -> Result<Self, CorpusError> {
         fs::create_dir_all(dir).map_err(|source| CorpusError::io(dir, source))?;
         let mut journal = Journal::lock(dir.join(part.journal_name()))?;
         let mut done = BTreeMap::new();
         for (found, kind) in in_folder(dir)? {
             let Some((manifest, bytes)) = Manifest::read(&found, kind)? else { continue };
-            manifest.agrees(&found, &settings, part.of)?;
+            manifest.agrees(&found, &settings, part.count)?;
             if manifest.part == part {
                 if kind == Kind::Journal {
                     journal.whole = bytes;
@@ -54,57 +57,63 @@ impl Collection {
         done.retain(|&shard, entry| {
             fs::metadata(shard_path(dir, shard)).is_ok_and(|file| file.len() == entry.bytes)
         });
-        journal.cut()?;
+        journal.truncate()?;
         Ok(Self { dir: dir.to_owned(), part, settings, journal, done })
     }
 
-    /// The shards of this part that are to be made yet, ascending.
+    /// The shards of this part that remain to be written, ascending.
     pub fn missing(&self) -> Vec<u64> {
         let own = (0..self.settings.shards).filter(|&shard| self.part.has(shard));
         own.filter(|shard| !self.done.contains_key(shard)).collect()
     }
 
-    /// How many shards of this part are complete.
+    /// Number of complete shards of this part.
     pub fn complete(&self) -> usize {
         self.done.len()
     }
 
     /// The store's settings.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &StoreSettings {
         &self.settings
     }
 
-    /// Bytes that shards with so many rows will take, no less than they do.
+    /// Upper bound on the size in bytes of shards with these numbers of rows.
     pub fn bytes(&self, rows: impl IntoIterator<Item = usize>) -> u64 {
-        /// A header takes about 100 bytes for each tensor.
+        /// Allowance for a tensor's entry in the header, which takes about 100 bytes.
         const PER_TENSOR: u64 = 256;
 
         let header = PER_TENSOR * (self.settings.hooks.len() as u64 + 5);
-        let of = |rows| rows as u64 * self.settings.bytes_per_row() + header;
-        rows.into_iter().map(of).sum()
+        let size = |rows| rows as u64 * self.settings.bytes_per_row() + header;
+        rows.into_iter().map(size).sum()
     }
 
-    /// Checks that there is room for `needed` bytes.
+    /// Checks that `needed` bytes of disk space are free.
     ///
     /// # Errors
-    /// [`CorpusError::NoRoom`]; [`CorpusError::Io`] if the file system does not say.
+    /// [`CorpusError::NoRoom`]; [`CorpusError::Io`] if the file system does not report its free
+    /// space.
     pub fn check_room(&self, needed: u64) -> Result<(), CorpusError> {
-        let free = free(&self.dir)?;
+        let free = free_space(&self.dir)?;
         if needed > free {
             return Err(CorpusError::NoRoom { path: self.dir.clone(), needed, free });
         }
         Ok(())
     }
 
-    /// Writes shard `shard`.
+    /// Writes `shard`.
     ///
     /// # Errors
-    /// [`CorpusError::NotFinite`] for a number that is none in the store's dtype;
-    /// [`CorpusError::Checkpoint`], [`CorpusError::Io`]. What was complete stays.
+    /// [`CorpusError::NotFinite`] for a value that is not finite in the store's dtype;
+    /// [`CorpusError::Checkpoint`], [`CorpusError::Io`]. Complete shards are kept.
     ///
     /// # Panics
-    /// If the rows are not those of this store, or are of other tokens than `origins`.
-    pub fn write(&mut self, shard: u64, rows: &Rows, origins: &Origins) -> Result<(), CorpusError> {
+    /// If `rows` does not have the store's hook points and widths, or as many rows as `origins`.
+    pub fn write(
+        &mut self,
+        shard: u64,
+        rows: &ActivationBatch,
+        origins: &Origins,
+    ) -> Result<(), CorpusError> {
         assert_eq!((rows.len, rows.at.len()), (origins.len(), self.settings.hooks.len()));
         let dtype = self.settings.dtype;
         let mut tensors = Vec::new();
@@ -139,9 +148,9 @@ impl Collection {
         let bytes = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?.len();
         let entry = ShardEntry { shard, rows: rows.len, bytes, sha256: file_sha256(&path)? };
         if self.journal.whole == 0 {
-            self.journal.note(&Manifest::new(self.part, self.settings.clone(), Vec::new()))?;
+            self.journal.append(&Manifest::new(self.part, self.settings.clone(), Vec::new()))?;
         }
-        self.journal.note(&entry)?;
+        self.journal.append(&entry)?;
         self.done.insert(shard, entry);
         Ok(())
     }
@@ -154,7 +163,7 @@ impl Collection {
     /// # Panics
     /// If shards are missing.
     pub fn finish(&self) -> Result<(), CorpusError> {
-        assert!(self.missing().is_empty(), "a manifest is written when all is there");
+        assert!(self.missing().is_empty(), "all shards must be complete");
         let path = self.dir.join(self.part.manifest_name());
         let shards = self.done.values().cloned().collect();
         let manifest = Manifest::new(self.part, self.settings.clone(), shards);
@@ -166,13 +175,13 @@ impl Collection {
     }
 }
 
-/// The file that says which shards are complete. It is held by one run at a time, and is gone when
-/// that one has made none, so that a run that was refused can be followed by one with other settings.
+/// The journal of complete shards. Only one run at a time holds it. It is deleted if that run wrote
+/// no shard, so that a run with other settings can follow one that failed early.
 #[derive(Debug)]
 struct Journal {
     path: PathBuf,
     file: File,
-    /// Bytes of whole lines.
+    /// Size of the complete lines in bytes.
     whole: u64,
 }
 
@@ -182,17 +191,17 @@ impl Journal {
         let file = file.map_err(|source| CorpusError::io(&path, source))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(CorpusError::Busy { path }),
-            // Some network file systems know no locks.
+            // Some network file systems do not support locks.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, file, whole: 0 }),
         }
     }
 
-    /// Takes off what follows the last whole line: it was being written when a run was killed.
-    fn cut(&self) -> Result<(), CorpusError> {
+    /// Truncates the file after its last complete line: a killed run may have left part of another.
+    fn truncate(&self) -> Result<(), CorpusError> {
         self.file.set_len(self.whole).map_err(|source| CorpusError::io(&self.path, source))
     }
 
-    fn note(&mut self, line: &impl Serialize) -> Result<(), CorpusError> {
+    fn append(&mut self, line: &impl Serialize) -> Result<(), CorpusError> {
         let mut text = serde_json::to_vec(line).expect("a journal is JSON");
         text.push(b'\n');
         let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
@@ -210,27 +219,27 @@ impl Drop for Journal {
     }
 }
 
-/// The names of the tensors that say which token a row is of.
+/// Names of the tensors that hold the origins of rows.
 pub(crate) const TOKEN_IDS: &str = "token_ids";
 pub(crate) const DOCUMENT_IDS: &str = "document_ids";
 pub(crate) const CONTEXT_IDS: &str = "context_ids";
 pub(crate) const POSITIONS: &str = "positions";
 
-/// Bytes that are free in the file system of `dir`, for those who are not its administrator.
+/// Free disk space in bytes on the file system of `dir`, as available to unprivileged users.
 ///
 /// # Errors
 /// [`CorpusError::Io`].
-pub fn free(dir: &Path) -> Result<u64, CorpusError> {
+pub fn free_space(dir: &Path) -> Result<u64, CorpusError> {
     fs4::available_space(dir).map_err(|source| CorpusError::io(dir, source))
 }
 
-/// What a file is called while it is written. Always the same, so that what a killed run has left
-/// is written over.
+/// The temporary path of a file while it is written. It is always the same, so that the next run
+/// overwrites what a killed run left behind.
 fn partial(path: &Path) -> PathBuf {
     path.with_added_extension("partial")
 }
 
-/// A tensor whose bytes are made when they are written.
+/// A tensor that is encoded to bytes as it is written.
 struct Tensor<'a> {
     shape: Vec<usize>,
     numbers: Numbers<'a>,

@@ -1,4 +1,4 @@
-//! An activation store that is complete, to be read.
+//! Reads a complete activation store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,33 +7,35 @@ use std::path::{Path, PathBuf};
 use nanoscope_checkpoint::{ActivationFile, TensorFile};
 use nanoscope_hooks::HookPoint;
 
-use crate::collection::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
+use super::manifest::{
+    Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
+};
+use super::origins::Origins;
+use super::source::{ActivationBatch, ActivationSource};
+use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
+use crate::CorpusError;
 use crate::digest::file_sha256;
-use crate::manifest::{Kind, Manifest, Part, Settings, ShardEntry, in_folder, shard_path};
-use crate::origins::Origins;
-use crate::{CorpusError, Rows, Segments};
 
-/// Activations in a folder of shards, made by one run or by several in parts.
+/// Activations in a folder of shards, written by one run or by several in parts.
 ///
-/// A segment is a shard. The first time that one is read its checksum is verified. In memory is what
-/// is asked for of one shard, and nothing else.
+/// Each segment is a shard. Its checksum is verified the first time it is read. Only the requested
+/// tensors of one shard are in memory.
 #[derive(Debug)]
 pub struct ActivationStore {
     dir: PathBuf,
-    settings: Settings,
+    settings: StoreSettings,
     shards: Vec<ShardEntry>,
     points: Vec<(HookPoint, usize)>,
     verified: Vec<bool>,
 }
 
 impl ActivationStore {
-    /// Opens the store in `dir`, for the activations at all its hook points.
+    /// Opens the store in `dir` with all its hook points.
     ///
     /// # Errors
-    /// [`CorpusError::NoStore`]; [`CorpusError::Incomplete`] with the parts or shards that are
-    /// missing; [`CorpusError::Differs`] if parts are of different stores;
-    /// [`CorpusError::Manifest`]; [`CorpusError::ChangedShard`] for a shard of another size than
-    /// its manifest says.
+    /// [`CorpusError::NoStore`]; [`CorpusError::Incomplete`], naming missing parts or shards;
+    /// [`CorpusError::Differs`] if the parts belong to different stores; [`CorpusError::Manifest`];
+    /// [`CorpusError::ChangedShard`] if a shard's size differs from its manifest.
     pub fn open(dir: &Path) -> Result<Self, CorpusError> {
         let mut found: Vec<(PathBuf, Manifest)> = Vec::new();
         let mut journals = Vec::new();
@@ -49,19 +51,19 @@ impl ActivationStore {
         let Some((_, first)) = found.first() else {
             return Err(match journals.pop() {
                 Some(_) => {
-                    incomplete(dir, vec!["a manifest: it is still being collected".to_owned()])
+                    incomplete(dir, vec!["a manifest (it is still being written)".to_owned()])
                 }
                 None => CorpusError::NoStore { path: dir.to_owned() },
             });
         };
-        let (settings, of) = (first.settings.clone(), first.part.of);
+        let (settings, count) = (first.settings.clone(), first.part.count);
         for (path, manifest) in &found {
-            manifest.agrees(path, &settings, of)?;
+            manifest.agrees(path, &settings, count)?;
         }
-        if of != found.len() as u64 {
+        if count != found.len() as u64 {
             let is_there = |index: &u64| found.iter().any(|(_, m)| m.part.index == *index);
-            let missing = (0..of).filter(|index| !is_there(index)).take(MOST_MISSING);
-            let names = missing.map(|index| Part { index, of }.manifest_name());
+            let missing = (0..count).filter(|index| !is_there(index)).take(MAX_MISSING_NAMED);
+            let names = missing.map(|index| StorePart { index, count }.manifest_name());
             return Err(incomplete(dir, names.collect()));
         }
         let manifest = found[0].0.clone();
@@ -69,7 +71,7 @@ impl ActivationStore {
         let shards: BTreeMap<u64, ShardEntry> = entries.map(|entry| (entry.shard, entry)).collect();
         if shards.len() as u64 != settings.shards {
             let missing = (0..settings.shards).filter(|shard| !shards.contains_key(shard));
-            let names = missing.take(MOST_MISSING).map(|shard| format!("shard {shard}"));
+            let names = missing.take(MAX_MISSING_NAMED).map(|shard| format!("shard {shard}"));
             return Err(incomplete(dir, names.collect()));
         }
         let shards: Vec<ShardEntry> = shards.into_values().collect();
@@ -77,7 +79,10 @@ impl ActivationStore {
         let numbers = shards.iter().map(|entry| entry.rows as u64);
         let rows = numbers.fold(0, u64::saturating_add);
         if rows != settings.rows || rows == 0 {
-            return Err(wrong(format!("its shards have {rows} rows, the store {}", settings.rows)));
+            return Err(wrong(format!(
+                "its shards have {rows} rows in total, expected {}",
+                settings.rows
+            )));
         }
         let points = points(&settings).map_err(wrong)?;
         for entry in &shards {
@@ -87,12 +92,12 @@ impl ActivationStore {
         Ok(Self { dir: dir.to_owned(), settings, shards, points, verified })
     }
 
-    /// The same store with the activations at `points` only, in this order.
+    /// Restricts the store to the activations at `points`, in this order.
     ///
     /// # Errors
     /// [`CorpusError::NotCollected`].
     pub fn select(mut self, points: &[HookPoint]) -> Result<Self, CorpusError> {
-        let of = |&point: &HookPoint| {
+        let find = |&point: &HookPoint| {
             let found = self.points.iter().find(|(other, _)| *other == point).copied();
             found.ok_or_else(|| CorpusError::NotCollected {
                 path: self.dir.clone(),
@@ -100,22 +105,22 @@ impl ActivationStore {
                 found: self.points.iter().map(|(point, _)| point.to_string()).collect(),
             })
         };
-        self.points = points.iter().map(of).collect::<Result<_, _>>()?;
+        self.points = points.iter().map(find).collect::<Result<_, _>>()?;
         Ok(self)
     }
 
-    /// What the activations are of.
-    pub fn settings(&self) -> &Settings {
+    /// The settings the store was written with.
+    pub fn settings(&self) -> &StoreSettings {
         &self.settings
     }
 
-    /// Which tokens the rows of shard `index` are of.
+    /// Returns the token, document, context and position of each row of shard `index`.
     ///
     /// # Errors
-    /// As [`segment`](Segments::segment).
+    /// As [`segment`](ActivationSource::segment).
     ///
     /// # Panics
-    /// If there is no such shard.
+    /// If `index` is out of range.
     pub fn origins(&mut self, index: u64) -> Result<Origins, CorpusError> {
         let path = self.verify(index)?;
         let file = TensorFile::open(&path)?;
@@ -127,7 +132,7 @@ impl ActivationStore {
             values.map(|value| u64::try_from(value).map_err(|_| out_of_range(value))).collect()
         };
         let small = |name: &str| -> Result<Vec<u32>, CorpusError> {
-            // As an i32 was at least 0, or as an i64 that is none of ours.
+            // An i32 was checked to be non-negative; an i64 this large is not one that we wrote.
             let narrow = |value| {
                 u32::try_from(value).map_err(|_| CorpusError::NoIndex {
                     path: path.clone(),
@@ -145,7 +150,7 @@ impl ActivationStore {
         })
     }
 
-    /// Verifies the checksum of a shard that has not been read before.
+    /// Verifies a shard's checksum the first time it is read, and returns the shard's path.
     fn verify(&mut self, index: u64) -> Result<PathBuf, CorpusError> {
         let at = place(index);
         let (entry, path) = (&self.shards[at], shard_path(&self.dir, index));
@@ -162,27 +167,27 @@ impl ActivationStore {
     }
 }
 
-/// Parts or shards that are named as missing, at most.
-const MOST_MISSING: usize = 20;
+/// Maximum number of missing parts or shards that an error names.
+const MAX_MISSING_NAMED: usize = 20;
 
 fn incomplete(dir: &Path, missing: Vec<String>) -> CorpusError {
     CorpusError::Incomplete { path: dir.to_owned(), missing }
 }
 
-fn points(settings: &Settings) -> Result<Vec<(HookPoint, usize)>, String> {
+fn points(settings: &StoreSettings) -> Result<Vec<(HookPoint, usize)>, String> {
     let mut points: Vec<(HookPoint, usize)> = Vec::new();
     for hook in &settings.hooks {
         let point: HookPoint = hook.name.parse().map_err(|error| format!("{error}"))?;
         if points.iter().any(|&(other, _)| other == point) || hook.width == 0 {
-            return Err(format!("{point} is there twice, or with width 0"));
+            return Err(format!("{point} is listed twice or has width 0"));
         }
         points.push((point, hook.width));
     }
     if points.is_empty() { Err("it has no hook points".to_owned()) } else { Ok(points) }
 }
 
-/// Checks that a shard is as large as its manifest says, and that it can have its rows.
-fn check_size(dir: &Path, entry: &ShardEntry, settings: &Settings) -> Result<(), CorpusError> {
+/// Checks that a shard has the size given in its manifest, and is large enough for its rows.
+fn check_size(dir: &Path, entry: &ShardEntry, settings: &StoreSettings) -> Result<(), CorpusError> {
     let path = shard_path(dir, entry.shard);
     let found = match fs::metadata(&path) {
         Ok(file) => file.len(),
@@ -207,7 +212,7 @@ fn place(index: u64) -> usize {
     usize::try_from(index).expect("shards are counted in memory")
 }
 
-impl Segments for ActivationStore {
+impl ActivationSource for ActivationStore {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -220,7 +225,7 @@ impl Segments for ActivationStore {
         self.shards[place(index)].rows
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         let path = self.verify(index)?;
         let len = self.rows(index);
         let mut at = Vec::new();
@@ -233,6 +238,6 @@ impl Segments for ActivationStore {
             }
             at.push(file.read(0, len)?);
         }
-        Ok(Rows { len, at })
+        Ok(ActivationBatch { len, at })
     }
 }

@@ -1,21 +1,21 @@
-//! Lines of a file, none of them longer than memory is given to it.
+//! A line reader with a maximum line length.
 
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use crate::CorpusError;
 
-/// The lines of a file with their numbers.
+/// The lines of a file, numbered.
 pub(crate) struct Lines {
     reader: Box<dyn BufRead>,
     path: PathBuf,
-    /// The number of the line that was read last, from 1.
+    /// Number of the last line read, from 1.
     number: u64,
     limit: usize,
 }
 
 impl Lines {
-    /// The lines of `reader`, of `limit` bytes at most.
+    /// Reads lines of up to `limit` bytes from `reader`.
     pub(crate) fn new(reader: Box<dyn BufRead>, path: &Path, limit: usize) -> Self {
         Self { reader, path: path.to_owned(), number: 0, limit }
     }
@@ -28,20 +28,20 @@ impl Lines {
         self.number
     }
 
-    /// The next line with what ends it; none at the end of the file.
+    /// Returns the next line including its line ending, or `None` at the end of the file.
     pub(crate) fn next(&mut self) -> Result<Option<String>, CorpusError> {
         let mut bytes = Vec::new();
-        let most = self.limit as u64 + 1;
+        let max = self.limit as u64 + 1;
         self.reader
             .by_ref()
-            .take(most)
+            .take(max)
             .read_until(b'\n', &mut bytes)
             .map_err(|source| CorpusError::io(&self.path, source))?;
         if bytes.is_empty() {
             return Ok(None);
         }
         self.number += 1;
-        if bytes.len() as u64 == most {
+        if bytes.len() as u64 == max {
             return Err(self.too_long());
         }
         let not_utf8 = |_| CorpusError::NotUtf8 { path: self.path.clone(), line: self.number };
@@ -64,6 +64,6 @@ mod tests {
 
         let error = lines.next().unwrap_err();
 
-        assert_eq!(error.to_string(), "line 1 of a.txt goes on for more than 1000 bytes");
+        assert_eq!(error.to_string(), "the text at line 1 of a.txt is longer than 1000 bytes");
     }
 }

@@ -5,20 +5,20 @@ use rand_distr::Distribution;
 use rand_distr::weighted::WeightedIndex;
 
 use crate::adam::Adam;
-use crate::parameters::{Parameters, Part, download, upload};
-use crate::vector::square;
+use crate::parameters::{Parameters, Weight, download, upload};
+use crate::simd::square;
 
 /// A resampled encoder row has this part of the others' mean norm (Bricken et al. 2023).
 const ENCODER_NORM: f32 = 0.2;
 
 /// When each feature fired last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fired {
+pub(crate) struct LastFired {
     /// For each feature the number of steps that were done when it had last fired.
     pub(crate) last: Vec<u64>,
 }
 
-impl Fired {
+impl LastFired {
     /// Of features none of which has fired, nor had the time to.
     pub(crate) fn new(d_sae: usize) -> Self {
         Self { last: vec![0; d_sae] }
@@ -55,13 +55,13 @@ pub(crate) fn resample(
     errors: &[f32],
     random: &mut ChaCha8Rng,
 ) {
-    let [d_sae, d_in] = parameters.get(Part::Encoder).dims();
+    let [d_sae, d_in] = parameters.get(Weight::Encoder).dims();
     let weights = errors.iter().map(|error| f64::from(*error).powi(2));
     // Perfect reconstructions: nothing to learn from.
     let Ok(draw) = WeightedIndex::new(weights) else { return };
-    let b_dec = download(parameters.get(Part::DecoderBias));
-    let decoder = download(parameters.get(Part::Decoder));
-    let encoder = download(parameters.get(Part::Encoder));
+    let b_dec = download(parameters.get(Weight::DecoderBias));
+    let decoder = download(parameters.get(Weight::Decoder));
+    let encoder = download(parameters.get(Weight::Encoder));
     let is_dead: Vec<bool> = {
         let mut is_dead = vec![false; d_sae];
         for &feature in dead {
@@ -76,7 +76,7 @@ pub(crate) fn resample(
     };
     let (decoder_norm, encoder_norm) = (mean_norm(&decoder), mean_norm(&encoder) * ENCODER_NORM);
     // As low as any that is in use, so that the feature has a chance to fire.
-    let thresholds = parameters.iter().find(|(part, _)| *part == Part::LogThreshold);
+    let thresholds = parameters.iter().find(|(part, _)| *part == Weight::LogThreshold);
     let low_threshold = thresholds.map_or(0.0, |(_, thresholds)| {
         let thresholds = download(thresholds.clone());
         let alive = thresholds.iter().zip(&is_dead).filter(|(_, dead)| !**dead);
@@ -93,16 +93,16 @@ pub(crate) fn resample(
         })
         .collect();
 
-    let parts: Vec<Part> = parameters.iter().map(|(part, _)| part).collect();
+    let parts: Vec<Weight> = parameters.iter().map(|(part, _)| part).collect();
     for part in parts {
         let shape = part.shape(d_in, d_sae);
         let start = |direction: &[f32]| match part {
-            Part::Encoder => direction.iter().map(|number| number * encoder_norm).collect(),
-            Part::Decoder => direction.iter().map(|number| number * decoder_norm).collect(),
-            Part::LogThreshold => vec![low_threshold],
+            Weight::Encoder => direction.iter().map(|number| number * encoder_norm).collect(),
+            Weight::Decoder => direction.iter().map(|number| number * decoder_norm).collect(),
+            Weight::LogThreshold => vec![low_threshold],
             _ => vec![0.0],
         };
-        if part == Part::DecoderBias {
+        if part == Weight::DecoderBias {
             continue;
         }
         let width = if shape[0] == d_sae { d_in } else { 1 };
@@ -131,13 +131,13 @@ mod tests {
     fn filled(numbers: [&[f32]; 5]) -> Parameters {
         let device = nanoscope_device::for_tests();
         let parts = [
-            Part::Encoder,
-            Part::EncoderBias,
-            Part::Decoder,
-            Part::DecoderBias,
-            Part::LogThreshold,
+            Weight::Encoder,
+            Weight::EncoderBias,
+            Weight::Decoder,
+            Weight::DecoderBias,
+            Weight::LogThreshold,
         ];
-        let tensor = |(part, numbers): (Part, &[f32])| {
+        let tensor = |(part, numbers): (Weight, &[f32])| {
             (part, upload(numbers.to_vec(), part.shape(2, 3), &device))
         };
         Parameters::new(parts.into_iter().zip(numbers).map(tensor))
@@ -164,7 +164,7 @@ mod tests {
         (parameters, adam)
     }
 
-    fn numbers(parameters: &Parameters, part: Part) -> Vec<f32> {
+    fn numbers(parameters: &Parameters, part: Weight) -> Vec<f32> {
         download(parameters.get(part))
     }
 
@@ -173,19 +173,19 @@ mod tests {
         let (found, adam) = resampled(&[0.0, 5.0]);
 
         // The second activation without b_dec is (0, 4); a fifth of the mean norm 3 is 0.6.
-        let encoder = numbers(&found, Part::Encoder);
+        let encoder = numbers(&found, Weight::Encoder);
         assert!((encoder[3] - 0.6).abs() < 1e-6, "{encoder:?}");
         assert_eq!([&encoder[..3], &encoder[4..]].concat(), [2.0, 0.0, 0.0, 0.0, 4.0]);
-        assert_eq!(numbers(&found, Part::EncoderBias), [0.5, 0.0, 0.7]);
-        assert_eq!(numbers(&found, Part::Decoder), [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
-        assert_eq!(numbers(&found, Part::DecoderBias), [3.0, 0.0]);
-        assert_eq!(numbers(&found, Part::LogThreshold), [-1.0, -2.0, -2.0]);
+        assert_eq!(numbers(&found, Weight::EncoderBias), [0.5, 0.0, 0.7]);
+        assert_eq!(numbers(&found, Weight::Decoder), [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(numbers(&found, Weight::DecoderBias), [3.0, 0.0]);
+        assert_eq!(numbers(&found, Weight::LogThreshold), [-1.0, -2.0, -2.0]);
         for state in [&adam.mean, &adam.square] {
-            assert_eq!(numbers(state, Part::Encoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
-            assert_eq!(numbers(state, Part::Decoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
-            assert_eq!(numbers(state, Part::EncoderBias), [1.0, 0.0, 1.0]);
-            assert_eq!(numbers(state, Part::LogThreshold), [1.0, 0.0, 1.0]);
-            assert_eq!(numbers(state, Part::DecoderBias), [1.0, 1.0]);
+            assert_eq!(numbers(state, Weight::Encoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(numbers(state, Weight::Decoder), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(numbers(state, Weight::EncoderBias), [1.0, 0.0, 1.0]);
+            assert_eq!(numbers(state, Weight::LogThreshold), [1.0, 0.0, 1.0]);
+            assert_eq!(numbers(state, Weight::DecoderBias), [1.0, 1.0]);
         }
     }
 
@@ -193,13 +193,13 @@ mod tests {
     fn where_all_is_reconstructed_nothing_starts_anew() {
         let (found, adam) = resampled(&[0.0, 0.0]);
 
-        assert_eq!(numbers(&found, Part::Encoder), numbers(&weights(), Part::Encoder));
-        assert_eq!(numbers(&adam.mean, Part::Encoder), [1.0; 6]);
+        assert_eq!(numbers(&found, Weight::Encoder), numbers(&weights(), Weight::Encoder));
+        assert_eq!(numbers(&adam.mean, Weight::Encoder), [1.0; 6]);
     }
 
     #[test]
     fn a_feature_is_dead_once_the_window_is_full_and_not_a_step_before() {
-        let mut fired = Fired::new(3);
+        let mut fired = LastFired::new(3);
         fired.note(4, &[2, 0, 0]);
         fired.note(5, &[0, 1, 0]);
 

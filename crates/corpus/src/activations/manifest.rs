@@ -1,4 +1,4 @@
-//! What a store's activations are of, as its manifest says it.
+//! The manifest of an activation store: its settings, its parts and their shards.
 
 use std::fmt;
 use std::fs;
@@ -10,85 +10,91 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Corpus, CorpusError, LiveSegments, Segments, Special};
+use super::model_activations::ModelActivations;
+use super::source::ActivationSource;
+use crate::CorpusError;
+use crate::text::Corpus;
+use crate::tokens::SpecialTokens;
 
-/// Everything on which the numbers of an activation store depend, and how they are divided into
-/// shards. Two runs with the same settings write the same shards.
+/// The settings that determine the contents of an activation store and its division into shards.
+/// Two runs with the same settings write the same shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The model's files, [`files_sha256`](crate::files_sha256) of them.
+pub struct StoreSettings {
+    /// Digest of the model's files, as [`files_sha256`](crate::files_sha256) computes it.
     pub model_sha256: String,
-    /// The era whose function the model computes, such as `E3`.
+    /// The model's era, such as `E3`.
     pub model_era: String,
-    /// The tokenizer in nanochat's JSON form, [`text_sha256`](crate::text_sha256) of it.
+    /// Digest of the tokenizer in nanochat's JSON form, as [`text_sha256`](crate::text_sha256)
+    /// computes it.
     pub tokenizer_sha256: String,
-    /// The hook points, in the order in which a pass reaches them.
+    /// The hook points, in forward-pass order.
     pub hooks: Vec<HookWidth>,
-    /// The numbers that activations are written in.
+    /// The data type of the stored activations.
     #[serde(with = "dtype_name")]
     pub dtype: WeightDtype,
-    /// Tokens of a context.
+    /// Tokens per context.
     pub context_length: usize,
-    /// Contexts of a shard; the last one may have fewer.
+    /// Contexts per shard; the last shard may have fewer.
     pub contexts_per_shard: u64,
-    /// Whether special tokens have rows.
-    pub special_tokens: Special,
+    /// Treatment of special tokens.
+    pub special_tokens: SpecialTokens,
     /// The corpus.
-    pub text: TextFacts,
-    /// Rows of all shards.
+    pub text: TextInfo,
+    /// Rows in all shards.
     pub rows: u64,
-    /// How many shards there are.
+    /// Number of shards.
     pub shards: u64,
 }
 
-/// A hook point and how many numbers an activation has there.
+/// A hook point and the width of its activations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HookWidth {
-    /// Its canonical name.
+    /// Canonical name of the hook point.
     pub name: String,
-    /// Numbers per row.
+    /// Values per row.
     pub width: usize,
 }
 
-/// A corpus as a store's manifest has it.
+/// The corpus, as described in a store's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TextFacts {
-    /// The files, in the order in which they are read.
-    pub sources: Vec<SourceFacts>,
-    /// [`Tokens::sha256`](crate::Tokens::sha256).
+pub struct TextInfo {
+    /// The files, in reading order.
+    pub sources: Vec<TextFileInfo>,
+    /// Digest of the tokens, [`TokenizedCorpus::sha256`](crate::TokenizedCorpus::sha256).
     pub tokens_sha256: String,
-    /// Tokens, those at the end that fill no context included.
+    /// Number of tokens, including the last ones that do not fill a context.
     pub tokens: u64,
-    /// Documents that begin within these.
+    /// Number of documents that begin within these tokens.
     pub documents: u64,
-    /// Contexts.
+    /// Number of contexts.
     pub contexts: u64,
 }
 
-/// A file of a corpus as a store's manifest has it.
+/// A file of a corpus, as described in a store's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SourceFacts {
-    /// [`Source::name`](crate::Source::name).
+pub struct TextFileInfo {
+    /// Name of the file, [`TextFile::name`](crate::TextFile::name).
     pub name: String,
-    /// Its size, packed as it is.
+    /// File size in bytes (compressed size for `.gz`).
     pub bytes: u64,
 }
 
-/// One machine's share of a store: shard `s` belongs to part `s` mod `of`.
+/// One machine's share of a store: part `i` of `n` has the shards `s` with `s % n == i`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
-    /// Which part, from 0.
+pub struct StorePart {
+    /// Index of the part, from 0.
     pub index: u64,
-    /// How many parts there are.
-    pub of: u64,
+    /// Number of parts.
+    #[serde(rename = "of")]
+    pub count: u64,
 }
 
-/// A shard that is complete.
+/// A complete shard, as listed in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShardEntry {
@@ -98,27 +104,27 @@ pub(crate) struct ShardEntry {
     pub(crate) sha256: String,
 }
 
-/// A manifest's file.
+/// The contents of a manifest file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     pub(crate) format: String,
     pub(crate) version: u32,
-    pub(crate) part: Part,
-    pub(crate) settings: Settings,
+    pub(crate) part: StorePart,
+    pub(crate) settings: StoreSettings,
     pub(crate) shards: Vec<ShardEntry>,
 }
 
 const FORMAT: &str = "nanoscope-activations";
 const VERSION: u32 = 1;
 
-/// Most bytes of a manifest; one of a million shards has 130 million.
-const MOST_BYTES: u64 = 1 << 28;
+/// Maximum size of a manifest in bytes. A manifest of a million shards has 130 million.
+const MAX_MANIFEST_BYTES: u64 = 1 << 28;
 
-impl Settings {
-    /// The settings of a store of `live`'s activations.
+impl StoreSettings {
+    /// Settings for a store of the activations that `live` computes.
     pub fn new(
-        live: &LiveSegments,
+        live: &ModelActivations,
         corpus: &Corpus,
         model_sha256: String,
         model_era: String,
@@ -128,8 +134,8 @@ impl Settings {
         let hook =
             |&(point, width): &(HookPoint, usize)| HookWidth { name: point.to_string(), width };
         let tokens = live.tokens();
-        let sources = corpus.sources().iter();
-        let sources = sources.map(|s| SourceFacts { name: s.name.clone(), bytes: s.bytes });
+        let sources = corpus.files().iter();
+        let sources = sources.map(|s| TextFileInfo { name: s.name.clone(), bytes: s.bytes });
         Self {
             model_sha256,
             model_era,
@@ -139,7 +145,7 @@ impl Settings {
             context_length: tokens.context_len(),
             contexts_per_shard: live.contexts_per_segment(),
             special_tokens: live.special(),
-            text: TextFacts {
+            text: TextInfo {
                 sources: sources.collect(),
                 tokens_sha256: tokens.sha256().to_owned(),
                 tokens: tokens.len(),
@@ -151,16 +157,16 @@ impl Settings {
         }
     }
 
-    /// Bytes that a row takes.
+    /// Bytes per row, including the token, document, context and position.
     pub fn bytes_per_row(&self) -> u64 {
-        /// Token, document, context and position.
+        /// Size of the token, document, context and position of a row.
         const ORIGIN: usize = 4 + 8 + 8 + 4;
 
         let numbers: usize = self.hooks.iter().map(|hook| hook.width).sum();
         (numbers * self.dtype.bytes() + ORIGIN) as u64
     }
 
-    /// What differs from `there`, a line each.
+    /// Describes how these settings differ from `there`, one line per difference.
     fn differences(&self, there: &Self) -> Vec<String> {
         let value = |settings| serde_json::to_value(settings).expect("settings are JSON");
         let mut lines = Vec::new();
@@ -192,31 +198,31 @@ fn short(value: &Value) -> String {
     text.chars().take(SHOWN).chain(['…']).collect()
 }
 
-impl Part {
-    /// The only part of a store that is made by one run.
-    pub const WHOLE: Self = Self { index: 0, of: 1 };
+impl StorePart {
+    /// The only part of a store that a single run writes.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
 
-    /// Whether shard `shard` belongs to this part.
+    /// Returns whether `shard` belongs to this part.
     pub fn has(self, shard: u64) -> bool {
-        shard % self.of == self.index
+        shard % self.count == self.index
     }
 
-    /// The name of its manifest.
+    /// File name of the part's manifest.
     pub(crate) fn manifest_name(self) -> String {
         format!("{}.json", self.stem())
     }
 
-    /// The name of its journal: the manifest without shards on the first line, then a line for each
-    /// shard that is complete.
+    /// File name of the part's journal. Its first line is the manifest without shards; each further
+    /// line is a complete shard.
     pub(crate) fn journal_name(self) -> String {
         format!("{}{JOURNAL}", self.stem())
     }
 
     fn stem(self) -> String {
-        if self.of == 1 {
+        if self.count == 1 {
             MANIFEST.to_owned()
         } else {
-            format!("{MANIFEST}-{}-of-{}", self.index, self.of)
+            format!("{MANIFEST}-{}-of-{}", self.index, self.count)
         }
     }
 }
@@ -224,7 +230,7 @@ impl Part {
 const MANIFEST: &str = "manifest";
 const JOURNAL: &str = ".partial.jsonl";
 
-/// Whether a file of this name is a manifest or a journal.
+/// Returns the kind of file that `name` denotes: manifest, journal or neither.
 pub(crate) fn kind(name: &str) -> Option<Kind> {
     let stem = |end| name.strip_suffix(end).filter(|stem: &&str| stem.starts_with(MANIFEST));
     if stem(JOURNAL).is_some() {
@@ -240,41 +246,43 @@ pub(crate) enum Kind {
     Journal,
 }
 
-/// A part as it is written, `2/8`, the first one being `0/8`.
-impl fmt::Display for Part {
+/// Written as `2/8`; the first part is `0/8`.
+impl fmt::Display for StorePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.of)
+        write!(f, "{}/{}", self.index, self.count)
     }
 }
 
-impl FromStr for Part {
+impl FromStr for StorePart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse::<u64>().ok();
-        match text.split_once('/').map(|(index, of)| (number(index), number(of))) {
-            Some((Some(index), Some(of))) if index < of => Ok(Self { index, of }),
-            Some((Some(_), Some(of))) if of > 0 => {
-                Err(format!("the parts of {of} are 0/{of} to {}/{of}", of - 1))
+        match text.split_once('/').map(|(index, count)| (number(index), number(count))) {
+            Some((Some(index), Some(count))) if index < count => Ok(Self { index, count }),
+            Some((Some(_), Some(count))) if count > 0 => {
+                Err(format!("the parts of {count} are 0/{count} to {}/{count}", count - 1))
             }
-            _ => Err("it is not of the form INDEX/PARTS, such as 0/8".to_owned()),
+            _ => Err("expected INDEX/PARTS, such as 0/8".to_owned()),
         }
     }
 }
 
 impl Manifest {
-    pub(crate) fn new(part: Part, settings: Settings, shards: Vec<ShardEntry>) -> Self {
+    pub(crate) fn new(part: StorePart, settings: StoreSettings, shards: Vec<ShardEntry>) -> Self {
         Self { format: FORMAT.to_owned(), version: VERSION, part, settings, shards }
     }
 
-    /// Reads a manifest; of a journal its first line and, as long as they are whole, those after
-    /// it. None if a journal ends in its first line: then nothing was made yet. The second number is
-    /// how many bytes of a journal are whole lines.
+    /// Reads a manifest or a journal, and returns it with the number of bytes in its complete
+    /// lines.
+    ///
+    /// A journal is read up to its first incomplete line. Returns `None` if its header line is
+    /// incomplete: no shard has been written yet.
     pub(crate) fn read(path: &Path, kind: Kind) -> Result<Option<(Self, u64)>, CorpusError> {
         let io = |source| CorpusError::io(path, source);
         let found = fs::metadata(path).map_err(io)?.len();
-        if found > MOST_BYTES {
-            let what = format!("it has {found} bytes, at most {MOST_BYTES} are read");
+        if found > MAX_MANIFEST_BYTES {
+            let what = format!("it has {found} bytes; the maximum is {MAX_MANIFEST_BYTES}");
             return Err(CorpusError::Manifest { path: path.to_owned(), what });
         }
         let bytes = fs::read(path).map_err(io)?;
@@ -306,32 +314,30 @@ impl Manifest {
                 self.format, self.version
             ));
         }
-        let Part { index, of } = self.part;
-        if index >= of {
-            return wrong(format!("part {index} of {of} parts"));
+        let StorePart { index, count } = self.part;
+        if index >= count {
+            return wrong(format!("part {index} of {count} does not exist"));
         }
-        let of_part = |entry: &&ShardEntry| {
+        let is_foreign = |entry: &&ShardEntry| {
             !self.part.has(entry.shard) || entry.shard >= self.settings.shards
         };
-        if let Some(entry) = self.shards.iter().find(of_part) {
-            return wrong(format!(
-                "it has shard {}, which is none of part {}",
-                entry.shard, self.part
-            ));
+        if let Some(entry) = self.shards.iter().find(is_foreign) {
+            return wrong(format!("shard {} does not belong to part {}", entry.shard, self.part));
         }
         Ok(self)
     }
 
-    /// Checks that this is of the same store as `settings` and `of` parts.
+    /// Checks that this manifest belongs to the same store: equal `settings`, and `count` parts.
     pub(crate) fn agrees(
         &self,
         path: &Path,
-        settings: &Settings,
-        of: u64,
+        settings: &StoreSettings,
+        count: u64,
     ) -> Result<(), CorpusError> {
         let mut differences = settings.differences(&self.settings);
-        if self.part.of != of {
-            differences.push(format!("the parts are {} there, {of} here", self.part.of));
+        if self.part.count != count {
+            differences
+                .push(format!("the number of parts is {} there, {count} here", self.part.count));
         }
         if differences.is_empty() {
             return Ok(());
@@ -340,7 +346,7 @@ impl Manifest {
     }
 }
 
-/// The manifests and journals in a folder, by name.
+/// Lists the manifests and journals in `dir`, sorted by name.
 pub(crate) fn in_folder(dir: &Path) -> Result<Vec<(PathBuf, Kind)>, CorpusError> {
     let io = |source| CorpusError::io(dir, source);
     let mut found = Vec::new();
@@ -375,7 +381,7 @@ mod dtype_name {
         [WeightDtype::F32, WeightDtype::F16, WeightDtype::BF16]
             .into_iter()
             .find(|dtype| dtype.to_string() == name)
-            .ok_or_else(|| D::Error::custom(format!("a store has no numbers of type `{name}`")))
+            .ok_or_else(|| D::Error::custom(format!("unsupported dtype `{name}`")))
     }
 }
 
@@ -385,25 +391,25 @@ mod tests {
 
     #[test]
     fn a_part_reads_back_as_it_is_written_and_others_are_refused() {
-        let part = Part { index: 2, of: 8 };
+        let part = StorePart { index: 2, count: 8 };
         assert_eq!(part.to_string().parse(), Ok(part));
         assert_eq!(part.manifest_name(), "manifest-2-of-8.json");
-        assert_eq!(Part::WHOLE.manifest_name(), "manifest.json");
+        assert_eq!(StorePart::WHOLE.manifest_name(), "manifest.json");
 
         for (text, error) in [
             ("8/8", "the parts of 8 are 0/8 to 7/8"),
-            ("0/0", "it is not of the form INDEX/PARTS, such as 0/8"),
-            ("-1/2", "it is not of the form INDEX/PARTS, such as 0/8"),
-            ("2", "it is not of the form INDEX/PARTS, such as 0/8"),
+            ("0/0", "expected INDEX/PARTS, such as 0/8"),
+            ("-1/2", "expected INDEX/PARTS, such as 0/8"),
+            ("2", "expected INDEX/PARTS, such as 0/8"),
         ] {
-            assert_eq!(text.parse::<Part>().unwrap_err(), error, "{text}");
+            assert_eq!(text.parse::<StorePart>().unwrap_err(), error, "{text}");
         }
     }
 
     #[test]
     fn each_shard_belongs_to_one_part() {
         for shard in 0..20 {
-            let owners = (0..8).filter(|&index| Part { index, of: 8 }.has(shard));
+            let owners = (0..8).filter(|&index| StorePart { index, count: 8 }.has(shard));
             assert_eq!(owners.count(), 1, "{shard}");
         }
     }

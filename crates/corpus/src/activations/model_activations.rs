@@ -1,59 +1,63 @@
-//! Activations computed as they are asked for.
+//! Activations computed on demand.
 
 use std::ops::{ControlFlow, Range};
 
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_transformer::{Gpt, TokenBatch};
 
-use crate::origins::Origins;
-use crate::{Context, CorpusError, Rows, Segments, Special, Tokens};
+use super::origins::Origins;
+use super::source::{ActivationBatch, ActivationSource};
+use crate::CorpusError;
+use crate::tokens::{Context, SpecialTokens, TokenizedCorpus};
 
-/// The activations of a model on a corpus, computed segment by segment.
+/// A model's activations on a corpus, computed one segment at a time.
 ///
-/// A segment is a number of contexts, and always the same ones go through the model together, so
-/// that it is bit for bit the same whenever and wherever it is computed (on one kind of device). All
-/// hook points are had from one pass, which ends at the deepest of them. Those with heads are laid
-/// side by side.
+/// A segment is a fixed number of contexts, and the same contexts always go through the model
+/// together. On one kind of device a segment is therefore bit for bit the same whenever and
+/// wherever it is computed. One pass, which ends at the deepest hook point, yields the activations
+/// at all of them. Heads are concatenated.
 #[derive(Debug)]
-pub struct LiveSegments {
+pub struct ModelActivations {
     gpt: Gpt,
-    tokens: Tokens,
+    tokens: TokenizedCorpus,
     points: Vec<(HookPoint, usize)>,
     deepest: HookPoint,
-    special: Special,
+    special: SpecialTokens,
     contexts_per_segment: u64,
-    /// By segment.
+    /// Rows per segment.
     rows: Vec<usize>,
 }
 
-/// Tokens that go through the model at once, if a context is not longer.
+/// Maximum tokens in a forward pass, unless a single context is longer.
 const TOKENS_PER_PASS: usize = 2048;
 
-impl LiveSegments {
-    /// The activations of `gpt` at `points` on `tokens`, in segments of so many contexts.
+impl ModelActivations {
+    /// Creates a source of the activations of `gpt` at `points` on `tokens`, with
+    /// `contexts_per_segment` contexts in each segment.
     ///
     /// # Errors
     /// [`CorpusError::NoPoint`], [`CorpusError::NoSuchHook`], [`CorpusError::NoWidth`],
-    /// [`CorpusError::HookTwice`]; [`CorpusError::NoRows`] if no token counts.
+    /// [`CorpusError::HookTwice`]; [`CorpusError::NoRows`] if every token is skipped.
     ///
     /// # Panics
-    /// If a segment is to have no contexts.
+    /// If `contexts_per_segment` is 0.
     pub fn new(
         gpt: Gpt,
-        tokens: Tokens,
+        tokens: TokenizedCorpus,
         points: &[HookPoint],
-        special: Special,
+        special: SpecialTokens,
         contexts_per_segment: u64,
     ) -> Result<Self, CorpusError> {
-        assert!(contexts_per_segment > 0, "segments of something");
-        let points = widths(&gpt, points)?;
+        assert!(contexts_per_segment > 0, "a segment must have at least one context");
+        let points = hook_widths(&gpt, points)?;
         let deepest = points.iter().map(|&(point, _)| point).max().ok_or(CorpusError::NoPoint)?;
         let mut rows = Vec::new();
         for context in 0..tokens.contexts() {
             if context.is_multiple_of(contexts_per_segment) {
                 rows.push(0);
             }
-            let specials = if special == Special::Skip { tokens.specials(context)? } else { 0 };
+            let specials =
+                if special == SpecialTokens::Skip { tokens.specials(context)? } else { 0 };
             let last = rows.last_mut().expect("the first context begins a segment");
             *last += tokens.context_len() - specials as usize;
         }
@@ -63,8 +67,8 @@ impl LiveSegments {
         Ok(Self { gpt, tokens, points, deepest, special, contexts_per_segment, rows })
     }
 
-    /// The tokens that are run.
-    pub fn tokens(&self) -> &Tokens {
+    /// The tokenized corpus.
+    pub fn tokens(&self) -> &TokenizedCorpus {
         &self.tokens
     }
 
@@ -73,29 +77,29 @@ impl LiveSegments {
         &self.gpt
     }
 
-    /// Which tokens have rows.
-    pub fn special(&self) -> Special {
+    /// Treatment of special tokens.
+    pub fn special(&self) -> SpecialTokens {
         self.special
     }
 
-    /// Contexts of a segment; the last one may have fewer.
+    /// Contexts per segment; the last segment may have fewer.
     pub fn contexts_per_segment(&self) -> u64 {
         self.contexts_per_segment
     }
 
-    /// The contexts of segment `index`.
+    /// The range of contexts in segment `index`.
     pub fn contexts(&self, index: u64) -> Range<u64> {
         let from = index * self.contexts_per_segment;
         from..(from + self.contexts_per_segment).min(self.tokens.contexts())
     }
 
-    /// Which tokens the rows of segment `index` are of.
+    /// Returns the token, document, context and position of each row of segment `index`.
     ///
     /// # Errors
     /// [`CorpusError::Io`].
     ///
     /// # Panics
-    /// If there is no such segment.
+    /// If `index` is out of range.
     pub fn origins(&self, index: u64) -> Result<Origins, CorpusError> {
         let mut origins = Origins::default();
         for context in self.contexts(index) {
@@ -105,29 +109,29 @@ impl LiveSegments {
         Ok(origins)
     }
 
-    /// As [`segment`](Segments::segment); `progress` is told after each pass how many tokens went
-    /// through the model in it, and may end it.
+    /// Computes segment `index` like [`segment`](ActivationSource::segment), and calls `progress`
+    /// after each forward pass with the number of tokens in it. `progress` may cancel.
     ///
     /// # Errors
-    /// As [`segment`](Segments::segment), and [`CorpusError::Interrupted`].
+    /// As [`segment`](ActivationSource::segment), and [`CorpusError::Interrupted`].
     ///
     /// # Panics
-    /// If there is no such segment.
+    /// If `index` is out of range.
     pub fn segment_with(
         &self,
         index: u64,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Rows, CorpusError> {
+    ) -> Result<ActivationBatch, CorpusError> {
         let len = self.rows(index);
         let at = self.points.iter().map(|&(_, width)| Vec::with_capacity(len * width));
-        let mut rows = Rows { len, at: at.collect() };
+        let mut rows = ActivationBatch { len, at: at.collect() };
         let per_pass = (TOKENS_PER_PASS / self.tokens.context_len()).max(1);
         let contexts: Vec<u64> = self.contexts(index).collect();
-        for some in contexts.chunks(per_pass) {
-            let some: Vec<Context> =
-                some.iter().map(|&index| self.tokens.context(index)).collect::<Result<_, _>>()?;
-            self.pass(&some, &mut rows)?;
-            let tokens = some.len() * self.tokens.context_len();
+        for chunk in contexts.chunks(per_pass) {
+            let chunk: Vec<Context> =
+                chunk.iter().map(|&index| self.tokens.context(index)).collect::<Result<_, _>>()?;
+            self.pass(&chunk, &mut rows)?;
+            let tokens = chunk.len() * self.tokens.context_len();
             if progress(tokens as u64).is_break() {
                 return Err(CorpusError::Interrupted);
             }
@@ -136,14 +140,14 @@ impl LiveSegments {
     }
 
     /// Runs `contexts` and appends their rows.
-    fn pass(&self, contexts: &[Context], rows: &mut Rows) -> Result<(), CorpusError> {
+    fn pass(&self, contexts: &[Context], rows: &mut ActivationBatch) -> Result<(), CorpusError> {
         let ids: Vec<Vec<u32>> = contexts.iter().map(|context| context.tokens.clone()).collect();
         let batch = TokenBatch::new(&ids).expect("contexts are equally long");
         let mut recorder = ActivationRecorder::new(self.points.iter().map(|&(point, _)| point));
         self.gpt.forward_to(&batch, self.deepest, &mut recorder)?;
         let recording = recorder.finish().expect("the pass goes as far as the deepest point");
         for (&(point, width), at) in self.points.iter().zip(&mut rows.at) {
-            let values = recording.get(point).expect("it was recorded").to_vec();
+            let values = recording.get(point).expect("the point was recorded").to_vec();
             for (row, context) in contexts.iter().enumerate() {
                 for position in self.positions(context) {
                     let from = (row * context.tokens.len() + position) * width;
@@ -155,22 +159,25 @@ impl LiveSegments {
     }
 
     fn positions(&self, context: &Context) -> Vec<usize> {
-        self.special.positions_of(&context.tokens, |id| self.tokens.is_special(id))
+        self.special.positions_where(&context.tokens, |id| self.tokens.is_special(id))
     }
 }
 
-/// Contexts of `context_len` tokens whose activations, float32 and of `width` numbers per token,
-/// take no more than `bytes`; at least one.
-pub fn contexts_in(bytes: u64, context_len: usize, width: usize) -> u64 {
+/// Number of contexts of `context_len` tokens whose float32 activations, `width` values per token,
+/// fit in `bytes`; at least one.
+pub fn contexts_within(bytes: u64, context_len: usize, width: usize) -> u64 {
     let context = (context_len * width * size_of::<f32>()) as u64;
     (bytes / context.max(1)).max(1)
 }
 
-/// The points with how many numbers a model has there per token.
+/// Returns each hook point with the width of its activations.
 ///
 /// # Errors
 /// [`CorpusError::NoSuchHook`], [`CorpusError::NoWidth`], [`CorpusError::HookTwice`].
-pub fn widths(gpt: &Gpt, points: &[HookPoint]) -> Result<Vec<(HookPoint, usize)>, CorpusError> {
+pub fn hook_widths(
+    gpt: &Gpt,
+    points: &[HookPoint],
+) -> Result<Vec<(HookPoint, usize)>, CorpusError> {
     let config = gpt.config();
     let n_layer = config.shape.n_layer;
     let mut found: Vec<(HookPoint, usize)> = Vec::new();
@@ -187,7 +194,7 @@ pub fn widths(gpt: &Gpt, points: &[HookPoint]) -> Result<Vec<(HookPoint, usize)>
     Ok(found)
 }
 
-impl Segments for LiveSegments {
+impl ActivationSource for ModelActivations {
     fn points(&self) -> &[(HookPoint, usize)] {
         &self.points
     }
@@ -200,7 +207,7 @@ impl Segments for LiveSegments {
         self.rows[usize::try_from(index).expect("segments are counted in memory")]
     }
 
-    fn segment(&mut self, index: u64) -> Result<Rows, CorpusError> {
+    fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         self.segment_with(index, &mut |_| ControlFlow::Continue(()))
     }
 }
