@@ -54,14 +54,14 @@ impl ActivationFile {
                 found: shape,
             });
         }
-        let numbers = match file.place(&key) {
+        let numbers = match file.byte_range(&key) {
             Some((from, _)) => {
                 let io = |source| CheckpointError::io(path, source);
                 Numbers::InFile { file: File::open(path).map_err(io)?, from, dtype }
             }
             None => {
                 let mut values = Vec::with_capacity(len);
-                file.each_part(&key, &mut |part| values.extend_from_slice(part))?;
+                file.for_each_chunk(&key, &mut |part| values.extend_from_slice(part))?;
                 Numbers::InMemory(values)
             }
         };

@@ -53,7 +53,7 @@ pub fn load_vector(
         return Err(CheckpointError::NotAVector { path, tensor: name, found });
     }
     let mut vector = Vec::with_capacity(info.len());
-    file.each_part(&name, &mut |values| vector.extend_from_slice(values))?;
+    file.for_each_chunk(&name, &mut |values| vector.extend_from_slice(values))?;
     match vector.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(CheckpointError::NotFinite { path: path.to_owned(), tensor: name, at }),
         None => Ok(vector),

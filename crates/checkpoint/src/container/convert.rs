@@ -3,7 +3,7 @@
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::{bf16, f16};
 
-use crate::container::Dtype;
+use crate::container::dtype::Dtype;
 
 /// How a matrix in a file lies to the matrix wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

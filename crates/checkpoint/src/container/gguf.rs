@@ -1,27 +1,29 @@
-//! GGUF files, as far as their tensors are not quantised.
+//! GGUF files, except for their quantised tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::container::mmap::Mapped;
-use crate::container::tensor_file::{Dtype, MappedTensors, TensorInfo};
+use crate::container::dtype::Dtype;
+use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
+use crate::container::mmap::MappedFile;
 use crate::error::CheckpointError;
 
 const MAGIC: &[u8] = b"GGUF";
-/// The most dimensions that ggml has.
-const MOST_DIMENSIONS: u32 = 4;
+/// Maximum number of dimensions in ggml.
+const MAX_DIMENSIONS: u32 = 4;
 const ARCHITECTURE: &str = "general.architecture";
 const ALIGNMENT: &str = "general.alignment";
 const DEFAULT_ALIGNMENT: u64 = 32;
 
+/// Returns whether a file that starts with these bytes is a GGUF file.
 pub(crate) fn looks_like(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }
 
-/// Opens the file at `path`. Quantised tensors are passed over.
+/// Opens the file at `path`. Quantised tensors are skipped.
 pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let mapped = Mapped::open(path)?;
-    let parts = parse(mapped.bytes());
+    let file = MappedFile::open(path)?;
+    let parts = parse(file.bytes());
     let (architecture, tensors) =
         parts.map_err(|what| CheckpointError::Gguf { path: path.to_owned(), what })?;
     let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
@@ -29,17 +31,17 @@ pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
         infos.insert(name.clone(), info);
         offsets.insert(name, range);
     }
-    Ok(MappedTensors { format: "GGUF", mapped, infos, offsets, architecture })
+    Ok(MappedTensors { format: "GGUF", file, infos, offsets, architecture })
 }
 
 type Tensor = (String, TensorInfo, (usize, usize));
 
-/// The architecture and the tensors that a file of these bytes has.
+/// Returns the architecture and the tensors of a file with these bytes.
 fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<Tensor>), String> {
     let mut reader = Reader { bytes, at: MAGIC.len() };
     let version = reader.u32()?;
     if !(2..=3).contains(&version) {
-        return Err(format!("version {version} is not known, 2 and 3 are"));
+        return Err(format!("unknown version {version} (expected 2 or 3)"));
     }
     let (n_tensors, n_values) = (reader.u64()?, reader.u64()?);
     let (mut architecture, mut alignment) = (None, DEFAULT_ALIGNMENT);
@@ -53,29 +55,30 @@ fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<Tensor>), String> {
         }
     }
     if !alignment.is_power_of_two() {
-        return Err(format!("an alignment of {alignment}"));
+        return Err(format!("the alignment {alignment} is not a valid power of two"));
     }
     let mut described = BTreeMap::new();
     for _ in 0..n_tensors {
         let name = reader.text()?;
         let n_dimensions = reader.u32()?;
-        if n_dimensions > MOST_DIMENSIONS {
-            return Err(format!("tensor `{name}` of {n_dimensions} dimensions"));
+        if n_dimensions > MAX_DIMENSIONS {
+            return Err(format!("tensor `{name}` has {n_dimensions} dimensions"));
         }
         let mut shape = Vec::new();
         for _ in 0..n_dimensions {
-            let too_long = |_| format!("tensor `{name}` has a dimension beyond any file's length");
+            let too_long = |_| format!("tensor `{name}` has a dimension larger than any file");
             shape.push(usize::try_from(reader.u64()?).map_err(too_long)?);
         }
-        // ggml has the dimension in which numbers lie side by side first.
+        // ggml lists the fastest-varying dimension first.
         shape.reverse();
         let (kind, offset) = (reader.u32()?, reader.u64()?);
         if described.insert(name, (shape, kind, offset)).is_some() {
-            return Err(format!("two tensors have the name `{name}`"));
+            return Err(format!("two tensors are named `{name}`"));
         }
     }
     let start = (reader.at as u64).checked_next_multiple_of(alignment);
-    let start = start.ok_or_else(|| format!("an alignment of {alignment}"))?;
+    let start =
+        start.ok_or_else(|| format!("the alignment {alignment} is not a valid power of two"))?;
     let mut tensors = Vec::new();
     for (name, (shape, kind, offset)) in described {
         let Some(dtype) = dtype(kind) else { continue };
@@ -85,7 +88,7 @@ fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<Tensor>), String> {
             Some((from, from.checked_add(len)?)).filter(|&(_, to)| to <= bytes.len())
         };
         let range = range().ok_or_else(|| {
-            format!("tensor `{name}` of shape {shape:?} goes on beyond the file's end")
+            format!("tensor `{name}` of shape {shape:?} extends past the end of the file")
         })?;
         tensors.push((name.to_owned(), TensorInfo { shape, dtype }, range));
     }
@@ -96,7 +99,7 @@ const U32: u32 = 4;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// Bytes of a number of that kind in the metadata.
+/// The size in bytes of a metadata number of that kind.
 fn size(kind: u32) -> Option<u64> {
     Some(match kind {
         0 | 1 | 7 => 1,
@@ -107,7 +110,7 @@ fn size(kind: u32) -> Option<u64> {
     })
 }
 
-/// ggml's types of single numbers; its others are of blocks.
+/// The element type of that ggml kind; `None` for block-quantised kinds.
 fn dtype(kind: u32) -> Option<Dtype> {
     Some(match kind {
         0 => Dtype::F32,
@@ -122,7 +125,7 @@ fn dtype(kind: u32) -> Option<Dtype> {
     })
 }
 
-/// Reads on from a place in the file. Nothing is taken that is not there.
+/// A cursor over the file that checks every read against its length.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -136,7 +139,7 @@ impl<'a> Reader<'a> {
         });
         let taken = range.ok_or_else(|| {
             format!(
-                "{len} bytes are to come at byte {}, the file has {}",
+                "{len} bytes expected at byte {}, but the file has {}",
                 self.at,
                 self.bytes.len()
             )
@@ -159,11 +162,11 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let len = self.u64()?;
         let bytes = self.take(len)?;
-        std::str::from_utf8(bytes).map_err(|_| format!("the text at byte {at} is no UTF-8"))
+        std::str::from_utf8(bytes).map_err(|_| format!("the text at byte {at} is not valid UTF-8"))
     }
 
     fn skip_value(&mut self, key: &str, kind: u32) -> Result<(), String> {
-        let unknown = |kind| format!("metadata `{key}` is of the unknown kind {kind}");
+        let unknown = |kind| format!("metadata `{key}` has the unknown kind {kind}");
         match kind {
             STRING => self.text().map(|_| ()),
             ARRAY => {
@@ -174,7 +177,7 @@ impl<'a> Reader<'a> {
                     }
                     return Ok(());
                 }
-                // Not of arrays: ggml has none, and they could be nested without end.
+                // Arrays of arrays are refused: ggml has none, and they could nest without limit.
                 let size = size(of).ok_or_else(|| unknown(of))?;
                 self.take(len.saturating_mul(size)).map(|_| ())
             }
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_found_behind_any_metadata_with_their_dimensions_turned_round() {
+    fn tensors_are_found_after_any_metadata_with_their_dimensions_reversed() {
         let mut bytes = [MAGIC, &3_u32.to_le_bytes()].concat();
         bytes.extend([1_u64, 4].map(u64::to_le_bytes).concat());
         bytes.extend([text(ARCHITECTURE), STRING.to_le_bytes().to_vec(), text("llama")].concat());

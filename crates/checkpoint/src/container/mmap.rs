@@ -1,4 +1,4 @@
-//! Files as memory.
+//! Memory-mapped files.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,13 +8,13 @@ use burn::tensor::{AllocationProperty, Bytes};
 
 use crate::error::CheckpointError;
 
-/// A file mapped into memory; views of it live as long as they need to.
+/// A file mapped into memory. The map lives as long as the last view of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Mapped {
+pub(crate) struct MappedFile {
     map: Arc<memmap2::Mmap>,
 }
 
-/// What `bytes::Bytes` holds while a tensor uses the map.
+/// The owner that `bytes::Bytes` keeps alive while a tensor uses the map.
 struct Owner(Arc<memmap2::Mmap>);
 
 impl AsRef<[u8]> for Owner {
@@ -23,12 +23,12 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
-impl Mapped {
+impl MappedFile {
     pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let map = File::open(path).and_then(|file| {
-            // SAFETY: the map is only read. That nobody changes or cuts the file meanwhile is what
-            // every memory-mapped loader asks of its user; our own writers never do, they rename a
-            // finished file into place.
+            // SAFETY: the map is only read. As with every memory-mapped loader, nobody may change or
+            // truncate the file meanwhile; our own writers never do, they rename a finished file
+            // into place.
             #[allow(unsafe_code)]
             unsafe {
                 memmap2::Mmap::map(&file)
@@ -42,7 +42,7 @@ impl Mapped {
         &self.map
     }
 
-    /// The bytes `from..to` without a copy, if they lie where float32 numbers may.
+    /// Returns the bytes `from..to` without a copy, if they are aligned for float32.
     pub(crate) fn view(&self, from: usize, to: usize) -> Option<Bytes> {
         let aligned = (self.map.as_ptr() as usize + from).is_multiple_of(align_of::<f32>());
         (aligned && cfg!(target_endian = "little")).then(|| {

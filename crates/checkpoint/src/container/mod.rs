@@ -1,9 +1,13 @@
 //! Files of named tensors: `.pt`, safetensors, `.npz` and GGUF.
 
 pub(crate) mod convert;
+mod dtype;
 mod gguf;
+mod mapped_tensors;
 mod mmap;
 pub(crate) mod npz;
+mod pt;
+mod safetensors;
 #[cfg(feature = "gpt")]
 mod shards;
 mod tensor_file;
@@ -13,8 +17,10 @@ mod transpose;
 mod weight_dtype;
 
 pub use convert::Order;
+pub use dtype::Dtype;
+pub use mapped_tensors::TensorInfo;
 #[cfg(feature = "gpt")]
 pub(crate) use shards::{INDEX_FILE, TensorSource, is_index};
-pub use tensor_file::{Dtype, TensorFile, TensorInfo};
+pub use tensor_file::TensorFile;
 #[cfg(feature = "sae")]
 pub use weight_dtype::WeightDtype;

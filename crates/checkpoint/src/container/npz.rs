@@ -1,4 +1,4 @@
-//! `.npz` files: a zip of numpy's arrays, one `.npy` each.
+//! `.npz` files: zips of numpy arrays, one `.npy` each.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -6,18 +6,19 @@ use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::container::mmap::Mapped;
-use crate::container::tensor_file::{Dtype, MappedTensors, TensorInfo};
+use crate::container::dtype::Dtype;
+use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
+use crate::container::mmap::MappedFile;
 use crate::error::CheckpointError;
 
-/// A word for the format, for people.
+/// The name of the format, for people.
 pub(crate) const FORMAT: &str = "numpy .npz";
-/// The most bytes of an array's header; numpy, too, refuses longer ones.
-const MOST_HEADER: usize = 10_000;
+/// Maximum length of an array's header in bytes; numpy refuses longer ones, too.
+const MAX_HEADER_BYTES: usize = 10_000;
 const MAGIC: &[u8] = b"\x93NUMPY";
 const EXTENSION: &str = ".npy";
 
-/// Whether a file that starts like this is a zip whose first entry is an array.
+/// Returns whether a file that starts with these bytes is a zip whose first entry is an array.
 pub(crate) fn looks_like(start: &[u8]) -> bool {
     let name = || {
         let length = start.get(26..28)?;
@@ -26,16 +27,16 @@ pub(crate) fn looks_like(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04") && name().is_some_and(|name| name.ends_with(b".npy"))
 }
 
-/// Opens the file at `path`. Arrays of types that no weight has are passed over.
+/// Opens the file at `path`. Arrays of element types that weights never have are skipped.
 pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let mapped = Mapped::open(path)?;
+    let file = MappedFile::open(path)?;
     let broken = |what: String| CheckpointError::Npz { path: path.to_owned(), what };
-    let bytes = mapped.bytes();
+    let bytes = file.bytes();
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|source| {
-        broken(format!("no directory at the end of the zip; is the file complete? ({source})"))
+        broken(format!("the zip has no central directory; is the file complete? ({source})"))
     })?;
     if archive.has_duplicate_names() {
-        return Err(broken("two arrays have one name".to_owned()));
+        return Err(broken("two arrays have the same name".to_owned()));
     }
     let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
     for index in 0..archive.len() {
@@ -47,7 +48,7 @@ pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
             return Err(CheckpointError::Compressed { path: path.to_owned(), entry: name });
         }
         let Some(array) = name.strip_suffix(EXTENSION) else {
-            return Err(broken(format!("`{name}` in it is no array")));
+            return Err(broken(format!("its entry `{name}` is not an array")));
         };
         let range = entry.data_start().and_then(|start| {
             let end = usize::try_from(start.checked_add(entry.size())?).ok()?;
@@ -55,7 +56,7 @@ pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
         });
         let (start, end) = range
             .filter(|&(start, end)| start <= end && end <= bytes.len())
-            .ok_or_else(|| broken(format!("`{name}` goes on beyond the file's end")))?;
+            .ok_or_else(|| broken(format!("`{name}` extends past the end of the file")))?;
         let header = Header::parse(&bytes[start..end]);
         let header = header.map_err(|what| broken(format!("`{name}`: {what}")))?;
         let Some(dtype) = header.dtype else { continue };
@@ -63,53 +64,53 @@ pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
         if claimed != Some(end - start - header.length) {
             let (shape, found) = (&header.shape, end - start - header.length);
             return Err(broken(format!(
-                "`{name}` has {found} bytes of numbers, which is no {dtype} of shape {shape:?}"
+                "`{name}` has {found} bytes of data, which do not fit {dtype} of shape {shape:?}"
             )));
         }
         infos.insert(array.to_owned(), TensorInfo { shape: header.shape, dtype });
         offsets.insert(array.to_owned(), (start + header.length, end));
     }
     drop(archive);
-    Ok(MappedTensors { format: FORMAT, mapped, infos, offsets, architecture: None })
+    Ok(MappedTensors { format: FORMAT, file, infos, offsets, architecture: None })
 }
 
-/// What stands before an array's numbers.
+/// The header in front of an array's numbers.
 #[derive(Debug, PartialEq, Eq)]
 struct Header {
-    /// Bytes up to the numbers.
+    /// Bytes before the numbers.
     length: usize,
-    /// None if no weight is of that type.
+    /// `None` if weights never have that type.
     dtype: Option<Dtype>,
     shape: Vec<usize>,
 }
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let start = bytes.strip_prefix(MAGIC).ok_or("no array of numpy's")?;
+        let start = bytes.strip_prefix(MAGIC).ok_or("it is not a numpy array")?;
         let (text_at, text_len) = match *start {
             [1, 0, a, b, ..] => (10, u32::from(u16::from_le_bytes([a, b]))),
             [2 | 3, 0, a, b, c, d, ..] => (12, u32::from_le_bytes([a, b, c, d])),
-            [major, minor, ..] => return Err(format!("version {major}.{minor} is not known")),
-            _ => return Err("the header is cut off".to_owned()),
+            [major, minor, ..] => return Err(format!("unknown version {major}.{minor}")),
+            _ => return Err("the header is truncated".to_owned()),
         };
         let text_len = text_len as usize;
-        if text_len > MOST_HEADER {
+        if text_len > MAX_HEADER_BYTES {
             return Err(format!(
-                "a header of {text_len} bytes, numpy's have {MOST_HEADER} at most"
+                "the header has {text_len} bytes, more than the {MAX_HEADER_BYTES} that numpy allows"
             ));
         }
-        let text = bytes.get(text_at..text_at + text_len).ok_or("the header is cut off")?;
-        let text = std::str::from_utf8(text).map_err(|_| "the header is no text")?;
-        let mut header = Text { left: text };
+        let text = bytes.get(text_at..text_at + text_len).ok_or("the header is truncated")?;
+        let text = std::str::from_utf8(text).map_err(|_| "the header is not valid UTF-8")?;
+        let mut header = HeaderText { left: text };
         let (descr, column_major, shape) = header
             .parse()
             .ok_or_else(|| format!("cannot read the header {:?}", text.trim_end()))?;
         if descr.starts_with('>') {
-            return Err(format!("numbers of type {descr}, big end first, are not supported"));
+            return Err(format!("big-endian numbers (type {descr}) are not supported"));
         }
-        // Of fewer than two dimensions both orders are the same.
+        // With fewer than two dimensions, both orders are the same.
         if column_major && shape.len() > 1 {
-            return Err("an array stored column by column (fortran_order) is not supported".into());
+            return Err("column-major arrays (fortran_order) are not supported".into());
         }
         Ok(Self { length: text_at + text_len, dtype: dtype(descr), shape })
     }
@@ -130,12 +131,12 @@ fn dtype(descr: &str) -> Option<Dtype> {
     })
 }
 
-/// What is left of a header's text: a Python dictionary of three keys, as numpy writes it.
-struct Text<'a> {
+/// The unparsed rest of a header: a Python dictionary of three keys, as numpy writes it.
+struct HeaderText<'a> {
     left: &'a str,
 }
 
-impl<'a> Text<'a> {
+impl<'a> HeaderText<'a> {
     fn parse(&mut self) -> Option<(&'a str, bool, Vec<usize>)> {
         let (mut descr, mut column_major, mut shape) = (None, None, None);
         self.skip("{")?;
@@ -143,9 +144,9 @@ impl<'a> Text<'a> {
             let key = self.quoted()?;
             self.skip(":")?;
             let is_new = match key {
-                // A list of fields is no type of a weight, and not understood.
+                // A list of fields is not supported: weights never have such a type.
                 "descr" => descr.replace(self.quoted()?).is_none(),
-                "fortran_order" => column_major.replace(self.truth()?).is_none(),
+                "fortran_order" => column_major.replace(self.boolean()?).is_none(),
                 "shape" => shape.replace(self.tuple()?).is_none(),
                 _ => false,
             };
@@ -174,7 +175,7 @@ impl<'a> Text<'a> {
         Some(text)
     }
 
-    fn truth(&mut self) -> Option<bool> {
+    fn boolean(&mut self) -> Option<bool> {
         match self.skip("True") {
             Some(()) => Some(true),
             None => self.skip("False").map(|()| false),
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_of_the_header_says_the_same() {
+    fn every_version_of_the_header_reads_the_same() {
         let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 48), }   \n";
         for version in [1, 2, 3] {
             let bytes = header(version, text);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_of_another_type_is_no_weight_and_no_error() {
+    fn an_array_of_another_type_is_not_an_error() {
         let text = "{'descr': '<U5', 'fortran_order': False, 'shape': ()}";
 
         assert_eq!(Header::parse(&header(1, text)).unwrap().dtype, None);

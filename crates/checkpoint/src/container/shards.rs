@@ -7,7 +7,9 @@ use burn::tensor::TensorData;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::container::{Order, TensorFile, TensorInfo};
+use crate::container::convert::Order;
+use crate::container::mapped_tensors::TensorInfo;
+use crate::container::tensor_file::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
 

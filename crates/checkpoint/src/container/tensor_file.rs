@@ -1,4 +1,4 @@
-//! Tensors by name, from a `.pt`, safetensors, `.npz` or GGUF file, read one at a time.
+//! A file of named tensors, of which one is read at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,126 +7,27 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use pytorch_reader::{PickleValue, PytorchReader};
+use pytorch_reader::PickleValue;
 
 #[cfg(feature = "sae")]
 use crate::container::WeightDtype;
-use crate::container::mmap::Mapped;
-use crate::container::transpose::Turned;
-use crate::container::{Order, convert, gguf, npz, torch_zip};
+use crate::container::convert::{self, Order};
+use crate::container::dtype::Dtype;
+use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
+use crate::container::pt::PtFile;
+use crate::container::transpose::Transposer;
+use crate::container::{gguf, npz, safetensors};
 use crate::error::CheckpointError;
 
 /// A file of named tensors, opened but not yet read.
 pub struct TensorFile {
     path: PathBuf,
-    kind: Kind,
+    contents: Contents,
 }
 
-enum Kind {
-    Pt { reader: PytorchReader, value: PickleValue, infos: BTreeMap<String, TensorInfo> },
+enum Contents {
+    Pt(PtFile),
     Mapped(MappedTensors),
-}
-
-/// Tensors that lie in a file as they are.
-#[derive(Debug)]
-pub(crate) struct MappedTensors {
-    /// A word for the format, for people.
-    pub(crate) format: &'static str,
-    pub(crate) mapped: Mapped,
-    pub(crate) infos: BTreeMap<String, TensorInfo>,
-    /// Where in the file each tensor's numbers are, row-major and little-endian.
-    pub(crate) offsets: BTreeMap<String, (usize, usize)>,
-    /// What a GGUF file says it is.
-    pub(crate) architecture: Option<String>,
-}
-
-/// What a file says of one of its tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The shape in the file.
-    pub shape: Vec<usize>,
-    /// The element type in the file.
-    pub dtype: Dtype,
-}
-
-/// The element type of a tensor in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Dtype {
-    F64,
-    F32,
-    F16,
-    BF16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-    Bool,
-}
-
-impl Dtype {
-    /// Bytes per element.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
-            Self::I8 | Self::U8 | Self::Bool => 1,
-        }
-    }
-
-    fn from_pt(dtype: pytorch_reader::DType) -> Option<Self> {
-        use pytorch_reader::DType;
-        Some(match dtype {
-            DType::F64 => Self::F64,
-            DType::F32 => Self::F32,
-            DType::F16 => Self::F16,
-            DType::BF16 => Self::BF16,
-            DType::I64 => Self::I64,
-            DType::I32 => Self::I32,
-            DType::I16 => Self::I16,
-            DType::I8 => Self::I8,
-            DType::U8 => Self::U8,
-            DType::Bool => Self::Bool,
-            DType::U64 | DType::U32 | DType::U16 => return None,
-        })
-    }
-
-    fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
-        use safetensors::Dtype;
-        Some(match dtype {
-            Dtype::F64 => Self::F64,
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::BF16 => Self::BF16,
-            Dtype::I64 => Self::I64,
-            Dtype::I32 => Self::I32,
-            Dtype::I16 => Self::I16,
-            Dtype::I8 => Self::I8,
-            Dtype::U8 => Self::U8,
-            Dtype::BOOL => Self::Bool,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
-    }
-}
-
-impl TensorInfo {
-    /// Numbers in the tensor; no less than the file's own size allows, so it does not overflow.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether the tensor has no numbers.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl fmt::Debug for TensorFile {
@@ -136,94 +37,63 @@ impl fmt::Debug for TensorFile {
 }
 
 impl TensorFile {
-    /// Opens the file at `path`, recognising by its content what it is. No tensor is read yet.
+    /// Opens the file at `path`, recognising its format by its content. Reads no tensor yet.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file cannot be read, is of no known format, is damaged, or
-    /// mentions a Python object that has no business in a file of tensors.
+    /// [`CheckpointError`] if the file cannot be read, has an unknown format, is damaged, or
+    /// mentions a Python object that does not belong in a file of tensors.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut start = [0; START];
-        let read = regular_file(path)
+        let mut start = [0; START_BYTES];
+        let read = open_regular_file(path)
             .and_then(|mut file| read_start(&mut file, &mut start))
             .map_err(|source| CheckpointError::io(path, source))?;
         let start = &start[..read];
-        let mapped = if looks_like_safetensors(start) {
-            open_safetensors(path)?
+        let contents = if safetensors::looks_like(start) {
+            Contents::Mapped(safetensors::open(path)?)
         } else if npz::looks_like(start) {
-            npz::open(path)?
+            Contents::Mapped(npz::open(path)?)
         } else if gguf::looks_like(start) {
-            gguf::open(path)?
+            Contents::Mapped(gguf::open(path)?)
         } else {
-            return Self::open_pt(path);
+            Contents::Pt(PtFile::open(path)?)
         };
-        Ok(Self { path: path.to_owned(), kind: Kind::Mapped(mapped) })
+        Ok(Self { path: path.to_owned(), contents })
     }
 
-    fn open_pt(path: &Path) -> Result<Self, CheckpointError> {
-        let broken = |reason| CheckpointError::Pt { path: path.to_owned(), reason };
-        torch_zip::check(path)?;
-        let value = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
-        if let Some(name) = foreign_object(&value) {
-            return Err(CheckpointError::PythonObject {
-                path: path.to_owned(),
-                name: name.to_owned(),
-            });
-        }
-        let reader = PytorchReader::new(path).map_err(broken)?;
-        let file_len = file_len(path)?;
-        let mut infos = BTreeMap::new();
-        for (name, tensor) in reader.tensors() {
-            // A view can repeat a short storage without end; nothing that we read does, and what
-            // the file cannot back is not allocated.
-            if tensor.byte_len() as u64 > file_len {
-                return Err(CheckpointError::Oversized {
-                    path: path.to_owned(),
-                    tensor: name.clone(),
-                    claimed: tensor.byte_len() as u64,
-                    file_len,
-                });
-            }
-            if let Some(dtype) = Dtype::from_pt(tensor.dtype()) {
-                infos.insert(name.clone(), TensorInfo { shape: tensor.shape().to_vec(), dtype });
-            }
-        }
-        Ok(Self { path: path.to_owned(), kind: Kind::Pt { reader, value, infos } })
-    }
-
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A word for the format, for people.
+    /// The name of the format, for people.
     pub fn format(&self) -> &'static str {
-        match &self.kind {
-            Kind::Pt { .. } => "PyTorch .pt",
-            Kind::Mapped(mapped) => mapped.format,
+        match &self.contents {
+            Contents::Pt(_) => "PyTorch .pt",
+            Contents::Mapped(tensors) => tensors.format,
         }
     }
 
-    /// What a GGUF file says it is, its `general.architecture`.
+    /// The `general.architecture` of a GGUF file.
     pub(crate) fn gguf_architecture(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Mapped(mapped) => mapped.architecture.as_deref(),
-            Kind::Pt { .. } => None,
+        match &self.contents {
+            Contents::Mapped(tensors) => tensors.architecture.as_deref(),
+            Contents::Pt(_) => None,
         }
     }
 
     fn infos(&self) -> &BTreeMap<String, TensorInfo> {
-        match &self.kind {
-            Kind::Pt { infos, .. } => infos,
-            Kind::Mapped(mapped) => &mapped.infos,
+        match &self.contents {
+            Contents::Pt(file) => &file.infos,
+            Contents::Mapped(tensors) => &tensors.infos,
         }
     }
 
-    /// Every tensor's name, in alphabetical order, with what the file says of it.
+    /// Iterates over the tensors' names, in alphabetical order, with shape and element type.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.infos().iter().map(|(name, info)| (name.as_str(), info))
     }
 
-    /// What the file says of the tensor `name`.
+    /// The shape and element type of the tensor `name`.
     ///
     /// # Errors
     /// [`CheckpointError::MissingTensor`].
@@ -234,7 +104,7 @@ impl TensorFile {
         })
     }
 
-    /// What the file says of the tensor `name`, whose shape there must be `expected`.
+    /// The shape and element type of the tensor `name`, whose shape in the file must be `expected`.
     pub(crate) fn info_of_shape(
         &self,
         name: &str,
@@ -252,22 +122,23 @@ impl TensorFile {
         })
     }
 
-    /// What the dictionary at a `.pt` file's root holds under `key`, tensors as their type's name.
+    /// The value under `key` in the root dictionary of a `.pt` file. A tensor is represented by the
+    /// name of its type.
     pub(crate) fn value(&self, key: &str) -> Option<&PickleValue> {
-        match &self.kind {
-            Kind::Pt { value: PickleValue::Dict(entries), .. } => entries.get(key),
-            _ => None,
+        match &self.contents {
+            Contents::Pt(file) => file.value(key),
+            Contents::Mapped(_) => None,
         }
     }
 
-    /// The tensor `name` as float32, which must have `expected` as its shape here; transposed on
-    /// the way if the file has it the other way round.
+    /// Reads the tensor `name` as float32, in the shape `expected`. With [`Order::Transposed`] the
+    /// file has the transpose of `expected`.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the tensor is missing, has another shape, is not of numbers, cannot
-    /// be read, or holds a number that is not finite. The last is not looked for where the data
-    /// are mapped as they are (float32 in any file but a `.pt`): that would read what mapping leaves
-    /// unread.
+    /// [`CheckpointError`] if the tensor is missing, has another shape, is not numeric, cannot be
+    /// read, or contains a number that is not finite. That last check is skipped for data mapped
+    /// without conversion (float32 in any format except `.pt`), because it would read pages that
+    /// mapping leaves unread.
     pub fn read(
         &self,
         name: &str,
@@ -279,67 +150,55 @@ impl TensorFile {
             Order::Transposed => expected.iter().rev().copied().collect(),
         };
         let info = self.info_of_shape(name, &in_file)?;
-        let not_finite = |at| CheckpointError::NotFinite {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-            at,
-        };
-        match &self.kind {
-            Kind::Pt { .. } => convert::owned(self.pt_bytes(name)?, info.dtype, expected, order)
-                .map_err(not_finite),
-            Kind::Mapped(MappedTensors { mapped, offsets, .. }) => {
+        let not_finite = |at| self.not_finite(name, at);
+        match &self.contents {
+            Contents::Pt(file) => {
+                convert::owned(file.bytes(name)?, info.dtype, expected, order).map_err(not_finite)
+            }
+            Contents::Mapped(MappedTensors { file, offsets, .. }) => {
                 let (from, to) = offsets[name];
-                match (order, info.dtype, mapped.view(from, to)) {
-                    // Nothing is read here: the pages come in as the weights are used.
+                match (order, info.dtype, file.view(from, to)) {
+                    // Nothing is read here: pages are loaded when the weights are used.
                     (Order::AsStored, Dtype::F32, Some(view)) => Ok(TensorData::from_bytes(
                         view,
                         expected.to_vec(),
                         burn::tensor::DType::F32,
                     )),
                     (Order::AsStored, ..) => {
-                        convert::borrowed(&mapped.bytes()[from..to], info.dtype, expected, order)
+                        convert::borrowed(&file.bytes()[from..to], info.dtype, expected, order)
                             .map_err(not_finite)
                     }
                     (Order::Transposed, ..) => {
                         let shape = <[usize; 2]>::try_from(info.shape.as_slice());
-                        let mut turned = Turned::new(shape.expect("only matrices are transposed"));
-                        self.each_part(name, &mut |values| turned.push(values))?;
-                        turned.finish(expected).map_err(not_finite)
+                        let shape = shape.expect("only matrices are transposed");
+                        let mut transposer = Transposer::new(shape);
+                        self.for_each_chunk(name, &mut |values| transposer.push(values))?;
+                        transposer.finish(expected).map_err(not_finite)
                     }
                 }
             }
         }
     }
-}
 
-impl TensorFile {
-    /// The bytes of a tensor of a `.pt` file, in row-major order whatever its strides.
-    fn pt_bytes(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
-        let Kind::Pt { reader, .. } = &self.kind else { unreachable!("the file is no .pt") };
-        let tensor = reader.get(name).expect("infos lists the reader's tensors");
-        tensor.read().map_err(|source| CheckpointError::UnreadableTensor {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-            source,
-        })
+    fn not_finite(&self, name: &str, at: usize) -> CheckpointError {
+        CheckpointError::NotFinite { path: self.path.clone(), tensor: name.to_owned(), at }
     }
 
-    /// The whole numbers of the tensor `name`, which must have `len` of them, of 32 or 64 bits.
+    /// Reads the integers of the tensor `name`, of shape `[len]` and 32 or 64 bits each.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the tensor is missing, has another shape than `[len]` or another type,
-    /// or cannot be read.
+    /// [`CheckpointError`] if the tensor is missing, has another shape or element type, or cannot
+    /// be read.
     pub fn integers(&self, name: &str, len: usize) -> Result<Vec<i64>, CheckpointError> {
         let dtype = self.info_of_shape(name, &[len])?.dtype;
-        let bytes = match &self.kind {
-            Kind::Pt { .. } => self.pt_bytes(name)?,
-            Kind::Mapped(MappedTensors { offsets, .. }) => {
-                let io = |source| CheckpointError::io(&self.path, source);
-                let (from, to) = offsets[name];
-                let mut file = File::open(&self.path).map_err(io)?;
-                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
+        let bytes = match &self.contents {
+            Contents::Pt(file) => file.bytes(name)?,
+            Contents::Mapped(tensors) => {
+                let (from, to) = tensors.offsets[name];
                 let mut bytes = vec![0; to - from];
-                file.read_exact(&mut bytes).map_err(io)?;
+                self.open_at(from)
+                    .and_then(|mut file| file.read_exact(&mut bytes))
+                    .map_err(|source| CheckpointError::io(&self.path, source))?;
                 bytes
             }
         };
@@ -356,48 +215,53 @@ impl TensorFile {
         }
     }
 
-    /// Gives the numbers of the tensor `name` in the file's order, as float32, a part at a time.
-    /// Of any but a `.pt` no more than a part is in memory.
+    /// Calls `with` on the numbers of the tensor `name` as float32, in the file's order, one chunk at
+    /// a time. Only one chunk is in memory, except for a `.pt` file.
     ///
     /// # Errors
     /// [`CheckpointError`] if the tensor is missing or cannot be read.
-    pub(crate) fn each_part(
+    pub(crate) fn for_each_chunk(
         &self,
         name: &str,
-        part: &mut dyn FnMut(&[f32]),
+        with: &mut dyn FnMut(&[f32]),
     ) -> Result<(), CheckpointError> {
         let dtype = self.info(name)?.dtype;
-        let mut give = |bytes: &[u8]| part(&convert::floats(bytes, dtype));
-        match &self.kind {
-            Kind::Pt { .. } => self.pt_bytes(name)?.chunks(AT_ONCE).for_each(give),
-            Kind::Mapped(MappedTensors { offsets, .. }) => {
-                // Read and not mapped: the pages of a map count as the process' memory.
+        let mut convert = |bytes: &[u8]| with(&convert::floats(bytes, dtype));
+        match &self.contents {
+            Contents::Pt(file) => file.bytes(name)?.chunks(CHUNK_BYTES).for_each(convert),
+            Contents::Mapped(tensors) => {
+                // Read rather than mapped: mapped pages count towards the memory of the process.
                 let io = |source| CheckpointError::io(&self.path, source);
-                let (from, to) = offsets[name];
-                let mut file = File::open(&self.path).map_err(io)?;
-                file.seek(io::SeekFrom::Start(from as u64)).map_err(io)?;
-                let mut buffer = vec![0; AT_ONCE.min(to - from)];
+                let (from, to) = tensors.offsets[name];
+                let mut file = self.open_at(from).map_err(io)?;
                 let mut left = to - from;
+                let mut buffer = vec![0; CHUNK_BYTES.min(left)];
                 while left > 0 {
-                    let bytes = &mut buffer[..AT_ONCE.min(left)];
+                    let bytes = &mut buffer[..CHUNK_BYTES.min(left)];
                     file.read_exact(bytes).map_err(io)?;
-                    give(bytes);
+                    convert(bytes);
                     left -= bytes.len();
                 }
             }
         }
         Ok(())
     }
+
+    fn open_at(&self, offset: usize) -> io::Result<File> {
+        let mut file = File::open(&self.path)?;
+        file.seek(io::SeekFrom::Start(offset as u64))?;
+        Ok(file)
+    }
 }
 
 #[cfg(feature = "sae")]
 impl TensorFile {
-    /// Whether it is a file of PyTorch's own, which can hold more than tensors.
+    /// True if PyTorch wrote the file, so that it can contain more than tensors.
     pub(crate) fn is_pt(&self) -> bool {
-        matches!(self.kind, Kind::Pt { .. })
+        matches!(self.contents, Contents::Pt(_))
     }
 
-    /// The lengths of the matrix `name`.
+    /// The shape of the matrix `name`.
     ///
     /// # Errors
     /// [`CheckpointError`] if it is missing or has another number of dimensions.
@@ -411,11 +275,11 @@ impl TensorFile {
         })
     }
 
-    /// The only number of the tensor `name`.
+    /// Reads the only number of the tensor `name`.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is missing, has more numbers or none, or is not finite.
-    pub(crate) fn one(&self, name: &str) -> Result<f32, CheckpointError> {
+    /// [`CheckpointError`] if it is missing, does not have exactly one number, or is not finite.
+    pub(crate) fn read_scalar(&self, name: &str) -> Result<f32, CheckpointError> {
         let info = self.info(name)?;
         if info.len() != 1 {
             self.info_of_shape(name, &[])?;
@@ -424,8 +288,8 @@ impl TensorFile {
         Ok(data.iter::<f32>().next().expect("it has one number"))
     }
 
-    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Of any but a `.pt` no more
-    /// than the result and a small part of the tensor is in memory, unless it is transposed.
+    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
+    /// are in memory, except for a `.pt` file or a transposed tensor.
     ///
     /// # Errors
     /// As [`read`](Self::read); also if a number does not fit `dtype`.
@@ -439,70 +303,49 @@ impl TensorFile {
         if dtype == WeightDtype::F32 {
             return self.read(name, expected, order);
         }
-        let not_finite = |at| CheckpointError::NotFinite {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-            at,
-        };
         let mut bytes = Vec::new();
         if order == Order::AsStored {
             let len = self.info_of_shape(name, expected)?.len();
             bytes.reserve_exact(len * dtype.burn().size());
             let (mut done, mut bad) = (0, None);
-            self.each_part(name, &mut |values| {
+            self.for_each_chunk(name, &mut |values| {
                 if let Err(at) = dtype.append(values, &mut bytes) {
                     bad = bad.or(Some(done + at));
                 }
                 done += values.len();
             })?;
             if let Some(at) = bad {
-                return Err(not_finite(at));
+                return Err(self.not_finite(name, at));
             }
         } else {
             let data = self.read(name, expected, order)?;
-            let values = data.as_slice::<f32>().expect("what is read is float32");
+            let values = data.as_slice::<f32>().expect("tensors are read as float32");
             bytes.reserve_exact(size_of_val(values) / 2);
-            dtype.append(values, &mut bytes).map_err(not_finite)?;
+            dtype.append(values, &mut bytes).map_err(|at| self.not_finite(name, at))?;
         }
         Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
 
-    /// The bytes of the file from which on to which the tensor `name` lies there as it is, row-major;
-    /// none if it has to be read some other way.
-    pub(crate) fn place(&self, name: &str) -> Option<(u64, u64)> {
-        match &self.kind {
-            Kind::Pt { .. } => None,
-            Kind::Mapped(MappedTensors { offsets, .. }) => {
-                offsets.get(name).map(|&(from, to)| (from as u64, to as u64))
+    /// The first byte of the tensor `name` in the file and the one after its last, if it is stored
+    /// there contiguously and row-major; otherwise `None`.
+    pub(crate) fn byte_range(&self, name: &str) -> Option<(u64, u64)> {
+        match &self.contents {
+            Contents::Pt(_) => None,
+            Contents::Mapped(tensors) => {
+                tensors.offsets.get(name).map(|&(from, to)| (from as u64, to as u64))
             }
         }
     }
 }
 
-fn open_safetensors(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let mapped = Mapped::open(path)?;
-    let header = safetensors::SafeTensors::deserialize(mapped.bytes())
-        .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })?;
-    let start = mapped.bytes().as_ptr() as usize;
-    let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
-    for (name, view) in header.iter() {
-        if let Some(dtype) = Dtype::from_safetensors(view.dtype()) {
-            let from = view.data().as_ptr() as usize - start;
-            infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
-            offsets.insert(name.to_owned(), (from, from + view.data().len()));
-        }
-    }
-    Ok(MappedTensors { format: "safetensors", mapped, infos, offsets, architecture: None })
-}
+/// Bytes of a tensor converted at a time; a multiple of every element size.
+const CHUNK_BYTES: usize = 4 << 20;
 
-/// Bytes of a tensor that are converted at once; a multiple of every number's size.
-const AT_ONCE: usize = 4 << 20;
+/// Bytes at the start of a file that identify its format.
+const START_BYTES: usize = 256;
 
-/// Bytes at the start of a file that tell its format.
-const START: usize = 256;
-
-/// Opens the file at `path`. Not a folder, which cannot be read, and no pipe, which may never end.
-fn regular_file(path: &Path) -> io::Result<File> {
+/// Opens the file at `path`. Refuses folders, which cannot be read, and pipes, which may never end.
+fn open_regular_file(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -522,35 +365,4 @@ fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(read)
-}
-
-/// A safetensors file starts with the length of its header and the header's brace; no zip, pickle
-/// or tar has a brace there after a length that small.
-fn looks_like_safetensors(start: &[u8]) -> bool {
-    start.first_chunk().is_some_and(|length| {
-        u64::from_le_bytes(*length) < (1 << 32)
-            && !start.starts_with(b"PK")
-            && length[5..] == [0, 0, 0]
-    })
-}
-
-fn file_len(path: &Path) -> Result<u64, CheckpointError> {
-    Ok(std::fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?.len())
-}
-
-/// The name of a Python object in `value` that is not known to be harmless.
-fn foreign_object(value: &PickleValue) -> Option<&str> {
-    match value {
-        PickleValue::Unsupported(name) if !torch_zip::is_harmless(name) => Some(name),
-        PickleValue::List(items) => items.iter().find_map(foreign_object),
-        PickleValue::Dict(entries) => entries.values().find_map(foreign_object),
-        _ => None,
-    }
-}
-
-impl CheckpointError {
-    /// An IO error with the file it happened on.
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
 }

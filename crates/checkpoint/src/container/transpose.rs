@@ -1,23 +1,23 @@
-//! A matrix read in parts and turned on the way.
+//! A matrix read in parts and transposer on the way.
 
 use burn::tensor::TensorData;
 
-/// A matrix that is transposed as its numbers come, so that it is in memory once.
-pub(crate) struct Turned {
+/// Transposes a matrix as its numbers arrive, so that only one copy of it is in memory.
+pub(crate) struct Transposer {
     rows: usize,
     columns: usize,
     out: Vec<f32>,
-    /// Numbers that have come.
+    /// Count of the numbers received.
     done: usize,
     not_finite: Option<usize>,
 }
 
-impl Turned {
+impl Transposer {
     pub(crate) fn new([rows, columns]: [usize; 2]) -> Self {
         Self { rows, columns, out: vec![0.0; rows * columns], done: 0, not_finite: None }
     }
 
-    /// Takes the next numbers in the file's order.
+    /// Adds the next numbers, in the file's order.
     pub(crate) fn push(&mut self, mut values: &[f32]) {
         if self.not_finite.is_none() {
             let bad = values.iter().position(|value| !value.is_finite());
@@ -27,7 +27,7 @@ impl Turned {
             let (row, column) = (self.done / self.columns, self.done % self.columns);
             let whole = values.len() / self.columns;
             let took = if column == 0 && whole > 0 {
-                // Column by column, so that what is written lies side by side.
+                // Column by column, so that writes are contiguous.
                 for column in 0..self.columns {
                     let out = &mut self.out[column * self.rows + row..][..whole];
                     for (at, out) in out.iter_mut().enumerate() {
@@ -47,7 +47,10 @@ impl Turned {
         }
     }
 
-    /// The matrix; the error is the place, in the file's order, of a number that is not finite.
+    /// Returns the transposed matrix.
+    ///
+    /// # Errors
+    /// The index, in the file's order, of a number that is not finite.
     pub(crate) fn finish(self, expected: &[usize]) -> Result<TensorData, usize> {
         match self.not_finite {
             Some(at) => Err(at),
@@ -61,14 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_matrix_is_transposed_whatever_the_parts_it_comes_in() {
+    fn a_matrix_is_transposed_whatever_the_size_of_the_parts() {
         for part in [1, 2, 3, 5, 7, 14, 20, 35] {
-            let mut turned = Turned::new([5, 7]);
+            let mut transposer = Transposer::new([5, 7]);
             let values: Vec<f32> = (0..35_u8).map(f32::from).collect();
 
-            values.chunks(part).for_each(|values| turned.push(values));
+            values.chunks(part).for_each(|values| transposer.push(values));
 
-            let out = turned.finish(&[7, 5]).unwrap().try_to_vec::<f32>().unwrap();
+            let out = transposer.finish(&[7, 5]).unwrap().try_to_vec::<f32>().unwrap();
             for (row, column) in (0..5).flat_map(|row| (0..7).map(move |column| (row, column))) {
                 assert_eq!(out[column * 5 + row], values[row * 7 + column], "parts of {part}");
             }
@@ -76,12 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_finite_is_found_at_its_place_in_the_file() {
-        let mut turned = Turned::new([2, 3]);
+    fn a_number_that_is_not_finite_is_reported_by_its_index_in_the_file() {
+        let mut transposer = Transposer::new([2, 3]);
 
-        turned.push(&[0.0, 1.0]);
-        turned.push(&[2.0, f32::NAN, f32::INFINITY, 5.0]);
+        transposer.push(&[0.0, 1.0]);
+        transposer.push(&[2.0, f32::NAN, f32::INFINITY, 5.0]);
 
-        assert_eq!(turned.finish(&[3, 2]).unwrap_err(), 3);
+        assert_eq!(transposer.finish(&[3, 2]).unwrap_err(), 3);
     }
 }

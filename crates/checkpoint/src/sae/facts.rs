@@ -115,7 +115,7 @@ impl MatrixStats {
         let rows = sae.file.info(name)?.len() / columns.max(1);
         let mut stats = Self { not_finite: 0, rows: vec![0.0; rows], columns: vec![0.0; columns] };
         let mut at = 0;
-        sae.file.each_part(name, &mut |values| {
+        sae.file.for_each_chunk(name, &mut |values| {
             for &value in values {
                 if value.is_finite() {
                     let square = f64::from(value).powi(2);

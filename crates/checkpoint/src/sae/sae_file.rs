@@ -293,7 +293,7 @@ impl SaeFile {
                 Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
             }
             Source::One { name, times } => {
-                let one = self.file.one(name)? * times;
+                let one = self.file.read_scalar(name)? * times;
                 Tensor::full(shape, one, (device, DType::F32))
             }
             Source::Fill(value) => Tensor::full(shape, *value, (device, DType::F32)),

@@ -184,7 +184,7 @@ fn kind(
 
 /// k, which `load_dictionary` wants to be the same in both files.
 fn k(file: &TensorFile, config_k: Option<usize>, path: &Path) -> Result<usize, CheckpointError> {
-    let k = file.one("k")?;
+    let k = file.read_scalar("k")?;
     match config_k {
         Some(config_k) if config_k as f32 != k => Err(CheckpointError::Contradicted {
             path: path.to_owned(),

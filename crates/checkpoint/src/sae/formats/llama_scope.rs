@@ -209,7 +209,7 @@ impl Cfg<'_> {
         let missing = |key| CheckpointError::MissingKey { path: self.path.to_owned(), key };
         let hook_in = raw.hook_point_in.as_ref().ok_or_else(|| missing("hook_point_in"))?;
         let hook_out = raw.hook_point_out.as_ref().unwrap_or(hook_in);
-        let of = |hook: &str| scale(self.file.one(&format!("{NORM}{hook}"))?);
+        let of = |hook: &str| scale(self.file.read_scalar(&format!("{NORM}{hook}"))?);
         Ok(Some([of(hook_in)?, of(hook_out)?]))
     }
 
