@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
-use crate::model::{Form, ModelFiles};
+use crate::model::{ModelFiles, WeightNaming};
 use crate::sae::{find_saes, is_sae, open_sae_in};
 
 /// What is known of a file before its weights are read.
@@ -105,9 +105,9 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     }
     let tokenizer = files.tokenizer.as_ref();
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
-    let whose = match description.form {
-        Form::HuggingFace { .. } => " in transformers' layout",
-        Form::Nanochat { .. } | Form::Native => "",
+    let whose = match description.naming {
+        WeightNaming::Transformers { .. } => " in transformers' layout",
+        WeightNaming::Nanochat { .. } | WeightNaming::Native => "",
     };
     let inspection = of(&description.source, description.bytes());
     Ok(Inspection {

@@ -67,7 +67,7 @@ pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "gpt")]
 pub use merges::MergeError;
 #[cfg(feature = "gpt")]
-pub use model::{LoadedModel, ModelFiles, Progress, save_model};
+pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "sae")]
 pub use sae::{
     LoadedSae, Place, SaePath, load_sae, load_sae_as, load_saes, load_saes_as, save_nanochat_sae,

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
-use crate::model::files::{Description, Form};
+use crate::model::description::Description;
 use crate::model::nanochat::RawConfig;
+use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
 use crate::write::{save_tensors, write_atomically};
 
@@ -106,7 +107,7 @@ pub(crate) fn describe(
     });
     let description = Description {
         source,
-        form: Form::Native,
+        naming: WeightNaming::Native,
         config: made.map_err(invalid)?,
         era,
         also_fits: Vec::new(),

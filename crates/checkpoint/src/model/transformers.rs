@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nanoscope_transformer::{
-    ConfigError, Constants, Era, GptConfig, GptShape, ParamSpec, RopeTables,
-};
+use nanoscope_transformer::{ConfigError, Constants, Era, GptConfig, GptShape, RopeTables};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
-use crate::model::files::{Description, Form};
+use crate::model::description::Description;
+use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
 
 /// The only model type that is read.
@@ -130,7 +129,7 @@ pub(crate) fn describe(
     let config = raw.config(path)?;
     let description = Description {
         source,
-        form: Form::HuggingFace { tied: raw.tie_word_embeddings },
+        naming: WeightNaming::Transformers { tied: raw.tie_word_embeddings },
         config,
         era: ERA,
         also_fits: Vec::new(),
@@ -208,31 +207,6 @@ impl RawConfig {
             }
         }
         Ok(theta)
-    }
-}
-
-/// The name in transformers' files of the weight that nanochat's files call `spec.name`.
-///
-/// `tied`: the unembedding is the embedding, and has no name of its own.
-pub(crate) fn name(spec: &ParamSpec, tied: bool) -> String {
-    const EMBEDDING: &str = "model.embed_tokens.weight";
-    const PARTS: [(&str, &str); 6] = [
-        ("attn.c_q.weight", "self_attn.q_proj.weight"),
-        ("attn.c_k.weight", "self_attn.k_proj.weight"),
-        ("attn.c_v.weight", "self_attn.v_proj.weight"),
-        ("attn.c_proj.weight", "self_attn.o_proj.weight"),
-        ("mlp.c_fc.weight", "mlp.fc1.weight"),
-        ("mlp.c_proj.weight", "mlp.fc2.weight"),
-    ];
-    let in_block = || {
-        let (layer, part) = spec.name.strip_prefix("transformer.h.")?.split_once('.')?;
-        let (_, theirs) = PARTS.iter().find(|(ours, _)| *ours == part)?;
-        Some(format!("model.layers.{layer}.{theirs}"))
-    };
-    match spec.name.as_str() {
-        "transformer.wte.weight" => EMBEDDING.to_owned(),
-        "lm_head.weight" if tied => EMBEDDING.to_owned(),
-        name => in_block().unwrap_or_else(|| name.to_owned()),
     }
 }
 
