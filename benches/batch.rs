@@ -20,7 +20,7 @@ fn main() {
     let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let files = ModelFiles::find(&demo).expect("the demo is in the repository");
-    let gpt = files.load(None, &device, &mut |_, _| {}).expect("the demo loads").gpt;
+    let gpt = files.load(&device).expect("the demo loads").gpt;
     let loaded = load_sae(&demo.join("saes/layer_3"), &device).expect("it loads");
     let hook = loaded.hook().expect("its file says where it belongs");
     let model = InterpretableModel::new(gpt).with_sae(hook, loaded.sae).expect("it fits");

@@ -21,7 +21,7 @@ fn main() {
     let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let files = ModelFiles::find(&demo).expect("the demo is in the repository");
-    let gpt = files.load(None, &device, &mut |_, _| {}).expect("the demo loads").gpt;
+    let gpt = files.load(&device).expect("the demo loads").gpt;
     let loaded = load_sae(&demo.join("saes/layer_2"), &device).expect("it loads");
     race("demo", gpt, loaded.hook().unwrap(), loaded.sae, 240, 12);
 

@@ -11,7 +11,7 @@ use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
 fn main() -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let gpt = ModelFiles::find(&demo)?.load(None, &device, &mut |_, _| {})?.gpt;
+    let gpt = ModelFiles::find(&demo)?.load(&device)?.gpt;
     let mut model =
         InterpretableModel::new(gpt).with_tokenizer(load_tokenizer(&demo.join("tokenizer"))?)?;
     for loaded in load_saes(&[demo.join("saes")], &device)? {

@@ -12,7 +12,7 @@ fn main() -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let files = ModelFiles::find(&demo)?;
-    let gpt = files.load(None, &device, &mut |_, _| {})?.gpt;
+    let gpt = files.load(&device)?.gpt;
     let tokenizer = load_tokenizer(&demo.join("tokenizer"))?;
 
     let mut model = InterpretableModel::new(gpt).with_tokenizer(tokenizer)?;

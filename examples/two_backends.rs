@@ -14,7 +14,7 @@ use nanoscope_transformer::{Logits, TokenBatch};
 /// The demo model's logits for one sentence, computed on `device`.
 fn logits(device: &Device) -> Result<Vec<f32>> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let model = ModelFiles::find(&demo)?.load(None, device, &mut |_, _| {})?.gpt;
+    let model = ModelFiles::find(&demo)?.load(device)?.gpt;
     let tokens = TokenBatch::new(&[vec![4087, 550, 468, 258, 429, 44, 454, 305, 258]])?;
     let logits = model.forward(&tokens, Logits::All, &mut ())?;
     Ok(logits.into_data().iter::<f32>().collect())

@@ -99,7 +99,7 @@ fn demo() -> (InterpretableModel, Vec<(Context, SparseFeatures)>) {
     let device = nanoscope_device::by_name("auto").unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let found = ModelFiles::find(&root).unwrap();
-    let loaded = found.load(None, &device, &mut |_, _| {}).unwrap();
+    let loaded = found.load(&device).unwrap();
     let tokenizer = load_tokenizer(found.tokenizer.as_ref().unwrap()).unwrap();
     let sae = load_saes([root.join("saes/layer_2")], &device).unwrap().remove(0).sae;
     let corpus = Corpus::open(&[fixture("stories.jsonl")], &CorpusOptions::default()).unwrap();

@@ -21,7 +21,7 @@ const ATOL_OF: f64 = 1e-3;
 
 fn demo(device: &Device) -> InterpretableModel {
     let files = ModelFiles::find(Path::new("models/demo")).unwrap();
-    let gpt = files.load(None, device, &mut |_, _| {}).unwrap().gpt;
+    let gpt = files.load(device).unwrap().gpt;
     let tokenizer = load_tokenizer(files.tokenizer.as_ref().unwrap()).unwrap();
     InterpretableModel::new(gpt).with_tokenizer(tokenizer).unwrap()
 }

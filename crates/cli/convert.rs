@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, ModelFiles, Place, WeightDtype, load_sae, load_tokenizer, save_model,
+    LoadOptions, LoadedSae, ModelFiles, Place, WeightDtype, load_sae, load_tokenizer, save_model,
     save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
@@ -33,7 +33,7 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     // Conversion computes nothing; any CPU backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
-    let model = files.load(args.era, &device, &mut |_, _| {})?;
+    let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
     note_ambiguous_era(&model);
     save_model(&args.dst, &model.gpt, model.era)?;
     match &files.tokenizer {

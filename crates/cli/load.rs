@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope_checkpoint::{
-    Labels, LoadedModel, ModelFiles, SaePath, WeightDtype, load_saes_as, load_tokenizer,
-    load_vector,
+    Labels, LoadOptions, LoadedModel, ModelFiles, SaePath, WeightDtype, load_saes_as,
+    load_tokenizer, load_vector,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
@@ -71,7 +71,13 @@ impl Loaded {
 
         let files = ModelFiles::find(&path)?;
         let bar = ProgressBar::hidden();
-        let loaded = files.load(args.era, &device, &mut |done, total| show(&bar, done, total))?;
+        let loaded = files.load_with(
+            &device,
+            LoadOptions {
+                era: args.era,
+                progress: Some(&mut |done, total| show(&bar, done, total)),
+            },
+        )?;
         bar.finish_and_clear();
         note_ambiguous_era(&loaded);
 

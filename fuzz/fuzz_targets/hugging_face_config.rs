@@ -21,7 +21,7 @@ fuzz_target!(|config: &[u8]| {
     std::fs::write(MODEL.join("config.json"), config).expect("a file can be written");
     let device = nanoscope_device::by_name("auto").expect("there is a CPU");
     let files = ModelFiles::find(*MODEL).expect("the weights are there");
-    let Ok(model) = files.load(None, &device, &mut |_, _| {}) else {
+    let Ok(model) = files.load(&device) else {
         return;
     };
     let shape = model.gpt.config().shape;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::{
-    CheckpointError, LoadedModel, LoadedSae, ModelFiles, Order, TensorFile, WeightDtype, load_sae,
-    save_nanochat_sae,
+    CheckpointError, LoadOptions, LoadedModel, LoadedSae, ModelFiles, Order, TensorFile,
+    WeightDtype, load_sae, save_nanochat_sae,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
@@ -242,7 +242,7 @@ impl Checkpoint {
 }
 
 pub(crate) fn load_model(path: &Path, era: Option<Era>) -> Result<LoadedModel, CheckpointError> {
-    ModelFiles::find(path)?.load(era, &device(), &mut |_, _| {})
+    ModelFiles::find(path)?.load_with(&device(), LoadOptions { era, ..Default::default() })
 }
 
 fn write(path: &Path, bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! Every era of nanochat computes what its own code computes.
 
-use nanoscope_checkpoint::{CheckpointError, ModelFiles};
+use nanoscope_checkpoint::{CheckpointError, LoadOptions, ModelFiles};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_transformer::{Era, Gpt, Logits, TokenBatch};
 
@@ -138,7 +138,9 @@ fn an_era_that_the_weights_contradict_is_an_error() {
     ] {
         let files = ModelFiles::find(&Golden::new(folder, asked).dir()).unwrap();
 
-        let error = files.load(Some(asked), &device, &mut |_, _| {}).unwrap_err();
+        let error = files
+            .load_with(&device, LoadOptions { era: Some(asked), ..Default::default() })
+            .unwrap_err();
 
         let CheckpointError::EraMismatch { fits, .. } = &error else {
             panic!("{folder} as {asked}: {error}");

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use nanoscope_checkpoint::{LoadedModel, ModelFiles};
+use nanoscope_checkpoint::{LoadOptions, LoadedModel, ModelFiles};
 use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
@@ -124,7 +124,7 @@ fn ids(row: &[i64]) -> Vec<u32> {
 pub(crate) fn load(path: &Path, era: Option<Era>) -> LoadedModel {
     let device = nanoscope_device::for_tests();
     let files = ModelFiles::find(path).unwrap();
-    files.load(era, &device, &mut |_, _| {}).unwrap()
+    files.load_with(&device, LoadOptions { era, ..Default::default() }).unwrap()
 }
 
 /// A file of arrays.

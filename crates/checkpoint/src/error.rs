@@ -1,7 +1,7 @@
 //! Why a file could not be read or written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "sae")]
 use nanoscope_hooks::HookError;
@@ -577,4 +577,11 @@ fn some_of(names: &[String]) -> String {
 #[cfg(feature = "gpt")]
 fn list(eras: &[Era]) -> String {
     eras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl CheckpointError {
+    /// An IO error with the file it happened on.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
 }

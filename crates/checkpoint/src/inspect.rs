@@ -6,12 +6,10 @@ use nanoscope_transformer::{Constants, Era};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
-use crate::find_saes::find_saes;
-use crate::load_saes::{is_sae, open_sae_in};
-use crate::nanochat::{Form, ModelFiles};
-use crate::shards::{TensorSource, is_index};
-use crate::tensors::{Dtype, TensorFile};
+use crate::model::{ModelFiles, WeightNaming};
+use crate::sae::{find_saes, is_sae, open_sae_in};
 
 /// What is known of a file before its weights are read.
 #[derive(Debug, Clone, Serialize)]
@@ -107,9 +105,9 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     }
     let tokenizer = files.tokenizer.as_ref();
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
-    let whose = match description.form {
-        Form::HuggingFace { .. } => " in transformers' layout",
-        Form::Nanochat { .. } | Form::Native => "",
+    let whose = match description.naming {
+        WeightNaming::Transformers { .. } => " in transformers' layout",
+        WeightNaming::Nanochat { .. } | WeightNaming::Native => "",
     };
     let inspection = of(&description.source, description.bytes());
     Ok(Inspection {
@@ -155,7 +153,7 @@ fn float_bytes(file: &TensorFile) -> u64 {
 }
 
 fn of(source: &TensorSource, memory_bytes: u64) -> Inspection {
-    let line = |(name, info): (&str, &crate::tensors::TensorInfo)| TensorLine {
+    let line = |(name, info): (&str, &crate::container::TensorInfo)| TensorLine {
         name: name.to_owned(),
         shape: info.shape.clone(),
         dtype: info.dtype.to_string(),

@@ -30,89 +30,31 @@
 //! business.
 
 #[cfg(feature = "sae")]
-mod activations;
-#[cfg(feature = "sae")]
-mod circuit_tracer;
-mod control_vector;
-mod convert;
-#[cfg(feature = "sae")]
-mod dictionary_learning;
+mod activation_file;
+mod container;
 mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
-#[cfg(feature = "sae")]
-mod find_saes;
-mod folder;
-#[cfg(feature = "sae")]
-mod gemma_scope;
-#[cfg(feature = "sae")]
-mod gemma_scope_2;
-mod gguf;
-#[cfg(feature = "sae")]
-mod goodfire;
-#[cfg(feature = "gpt")]
-mod hugging_face;
-#[cfg(feature = "gpt")]
-mod hugging_face_tokenizer;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
-mod json;
 #[cfg(feature = "sae")]
 mod labels;
-#[cfg(feature = "sae")]
-mod llama_scope;
-#[cfg(feature = "sae")]
-mod load_saes;
-mod mapped;
 #[cfg(feature = "gpt")]
-mod nanochat;
-#[cfg(feature = "gpt")]
-mod nanochat_config;
-#[cfg(feature = "sae")]
-mod nanochat_sae;
-#[cfg(feature = "gpt")]
-mod nanochat_tokenizer;
-#[cfg(feature = "gpt")]
-mod native;
-#[cfg(feature = "sae")]
-mod neuronpedia;
-mod npz;
-#[cfg(feature = "sae")]
-mod openai;
-#[cfg(feature = "sae")]
-mod path_names;
+mod model;
 pub mod pickle;
+mod read;
 #[cfg(feature = "sae")]
-mod pt_writer;
-#[cfg(feature = "sae")]
-mod qwen_scope;
-#[cfg(all(feature = "gpt", feature = "sae"))]
-mod sae_facts;
-#[cfg(feature = "sae")]
-mod sae_file;
-#[cfg(feature = "sae")]
-mod saelens;
-#[cfg(feature = "sae")]
-mod saelens_writer;
-#[cfg(feature = "sae")]
-mod saved_weight;
+mod sae;
+mod steering_vector;
 #[cfg(feature = "gpt")]
-mod shards;
-#[cfg(feature = "sae")]
-mod sparsify;
-mod tensors;
-mod torch_zip;
-mod turned;
-#[cfg(feature = "sae")]
-mod weight_dtype;
+mod tokenizer;
 mod write;
-#[cfg(feature = "sae")]
-mod yaml;
 
 #[cfg(feature = "sae")]
-pub use activations::ActivationFile;
-pub use control_vector::load_vector;
-pub use convert::Order;
+pub use activation_file::ActivationFile;
+#[cfg(feature = "sae")]
+pub use container::WeightDtype;
+pub use container::{Dtype, Order, TensorFile, TensorInfo};
 pub use error::CheckpointError;
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
@@ -120,25 +62,18 @@ pub use feature_file::FeatureWriter;
 pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, Labels};
-#[cfg(feature = "sae")]
-pub use load_saes::{LoadedSae, SaePath, load_sae, load_sae_as, load_saes, load_saes_as};
-#[cfg(feature = "gpt")]
-pub use nanochat::{LoadedModel, ModelFiles, Progress};
-#[cfg(feature = "sae")]
-pub use nanochat_sae::save_nanochat_sae;
-#[cfg(feature = "gpt")]
-pub use nanochat_tokenizer::{load_tokenizer, save_tokenizer};
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
 #[cfg(feature = "gpt")]
-pub use native::save_model;
+pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "sae")]
-pub use sae_file::Place;
-#[cfg(feature = "sae")]
-pub use saelens_writer::save_saelens;
-pub use tensors::{Dtype, TensorFile, TensorInfo};
-#[cfg(feature = "sae")]
-pub use weight_dtype::WeightDtype;
+pub use sae::{
+    LoadedSae, Place, SaePath, load_sae, load_sae_as, load_saes, load_saes_as, save_nanochat_sae,
+    save_saelens,
+};
+pub use steering_vector::load_vector;
+#[cfg(feature = "gpt")]
+pub use tokenizer::{load_tokenizer, save_tokenizer};
 pub use write::{
     check_writable, save_tensors, save_tensors_through, write_atomically, write_through,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::{ModelFiles, Order, TensorFile};
+use nanoscope_checkpoint::{LoadOptions, ModelFiles, Order, TensorFile};
 use nanoscope_transformer::Era;
 use serde::Deserialize;
 
@@ -49,7 +49,15 @@ fn the_one_file_form_is_a_model_with_its_configuration_inside() {
 
     let device = nanoscope_device::for_tests();
     let mut read = Vec::new();
-    let model = files.load(None, &device, &mut |done, total| read.push((done, total))).unwrap();
+    let model = files
+        .load_with(
+            &device,
+            LoadOptions {
+                progress: Some(&mut |done, total| read.push((done, total))),
+                ..Default::default()
+            },
+        )
+        .unwrap();
 
     assert_eq!(model.era, Era::E6);
     assert_eq!(model.gpt.config().shape.n_kv_head, 2);

@@ -1,0 +1,125 @@
+//! Activations that another tool wrote, read a part at a time.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::container::{Dtype, TensorFile, convert};
+use crate::error::CheckpointError;
+
+/// A tensor of activations in a file, `[…, d_in]`, read row by row.
+///
+/// Of a file whose tensors lie there as they are (safetensors) only the rows asked for are in
+/// memory; of a `.pt` file the whole tensor is.
+#[derive(Debug)]
+pub struct ActivationFile {
+    path: PathBuf,
+    key: String,
+    shape: Vec<usize>,
+    rows: usize,
+    d_in: usize,
+    numbers: Numbers,
+}
+
+#[derive(Debug)]
+enum Numbers {
+    InFile { file: File, from: u64, dtype: Dtype },
+    InMemory(Vec<f32>),
+}
+
+impl ActivationFile {
+    /// Opens the activations of `d_in` numbers under `key` in the file at `path`; without a key the
+    /// file must have one tensor only. A tensor whose last two dimensions make `d_in` together,
+    /// as `hook_z` has it (`[…, heads, d_head]`), is taken too.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the file cannot be read, there is no such tensor or a choice of them,
+    /// or its rows are of another width.
+    pub fn open(path: &Path, key: Option<&str>, d_in: usize) -> Result<Self, CheckpointError> {
+        let file = TensorFile::open(path)?;
+        let key = match key {
+            Some(key) => key.to_owned(),
+            None => only_tensor(&file)?,
+        };
+        let info = file.info(&key)?;
+        let (shape, dtype, len) = (info.shape.clone(), info.dtype, info.len());
+        let width_is = |n: usize| {
+            shape.len() > n && shape[shape.len() - n..].iter().product::<usize>() == d_in
+        };
+        if !(width_is(1) || width_is(2) || shape == [d_in]) {
+            return Err(CheckpointError::ShapeMismatch {
+                path: path.to_owned(),
+                tensor: key,
+                expected: vec![len / d_in.max(1), d_in],
+                found: shape,
+            });
+        }
+        let numbers = match file.byte_range(&key) {
+            Some((from, _)) => {
+                let io = |source| CheckpointError::io(path, source);
+                Numbers::InFile { file: File::open(path).map_err(io)?, from, dtype }
+            }
+            None => {
+                let mut values = Vec::with_capacity(len);
+                file.for_each_chunk(&key, &mut |part| values.extend_from_slice(part))?;
+                Numbers::InMemory(values)
+            }
+        };
+        Ok(Self { path: path.to_owned(), key, shape, rows: len / d_in, d_in, numbers })
+    }
+
+    /// How many activations there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The tensor's shape in the file.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The tensor's name.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The activations `from..to`, row-major, `[to - from, d_in]`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`]; [`CheckpointError::NotFinite`] with the place of a number that is
+    /// none.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn read(&mut self, from: usize, to: usize) -> Result<Vec<f32>, CheckpointError> {
+        assert!(from <= to && to <= self.rows, "rows {from}..{to} of {}", self.rows);
+        let (first, last) = (from * self.d_in, to * self.d_in);
+        let values = match &mut self.numbers {
+            Numbers::InMemory(values) => values[first..last].to_vec(),
+            Numbers::InFile { file, from, dtype } => {
+                let mut bytes = vec![0; (last - first) * dtype.size()];
+                let start = *from + (first * dtype.size()) as u64;
+                file.seek(SeekFrom::Start(start))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|source| CheckpointError::io(&self.path, source))?;
+                convert::floats(&bytes, *dtype)
+            }
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(CheckpointError::NotFinite {
+                path: self.path.clone(),
+                tensor: self.key.clone(),
+                at: first + at,
+            }),
+            None => Ok(values),
+        }
+    }
+}
+
+fn only_tensor(file: &TensorFile) -> Result<String, CheckpointError> {
+    let names: Vec<String> = file.tensors().map(|(name, _)| name.to_owned()).collect();
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        _ => Err(CheckpointError::WhichTensor { path: file.path().to_owned(), tensors: names }),
+    }
+}

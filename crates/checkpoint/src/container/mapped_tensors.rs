@@ -1,0 +1,40 @@
+//! Tensors stored contiguously in a memory-mapped file.
+
+use std::collections::BTreeMap;
+
+use crate::container::dtype::Dtype;
+use crate::container::mmap::MappedFile;
+
+/// The tensors of a memory-mapped file.
+#[derive(Debug)]
+pub(crate) struct MappedTensors {
+    /// The name of the format, for people.
+    pub(crate) format: &'static str,
+    pub(crate) file: MappedFile,
+    pub(crate) infos: BTreeMap<String, TensorInfo>,
+    /// The bytes of each tensor (start and end), row-major and little-endian.
+    pub(crate) offsets: BTreeMap<String, (usize, usize)>,
+    /// The `general.architecture` of a GGUF file.
+    pub(crate) architecture: Option<String>,
+}
+
+/// The shape and element type of a tensor in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The shape in the file.
+    pub shape: Vec<usize>,
+    /// The element type in the file.
+    pub dtype: Dtype,
+}
+
+impl TensorInfo {
+    /// The number of elements. It cannot overflow: the size of the file bounds it.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Returns whether the tensor has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,26 @@
+//! Files of named tensors: `.pt`, safetensors, `.npz` and GGUF.
+
+pub(crate) mod convert;
+mod dtype;
+mod gguf;
+mod mapped_tensors;
+mod mmap;
+pub(crate) mod npz;
+mod pt;
+mod safetensors;
+#[cfg(feature = "gpt")]
+mod shards;
+mod tensor_file;
+mod torch_zip;
+mod transpose;
+#[cfg(feature = "sae")]
+mod weight_dtype;
+
+pub use convert::Order;
+pub use dtype::Dtype;
+pub use mapped_tensors::TensorInfo;
+#[cfg(feature = "gpt")]
+pub(crate) use shards::{INDEX_FILE, TensorSource, is_index};
+pub use tensor_file::TensorFile;
+#[cfg(feature = "sae")]
+pub use weight_dtype::WeightDtype;

@@ -1,0 +1,164 @@
+//! A model's tensors, in one file or in several with an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::container::convert::Order;
+use crate::container::mapped_tensors::TensorInfo;
+use crate::container::tensor_file::TensorFile;
+use crate::error::CheckpointError;
+use crate::read::json;
+
+/// What Hugging Face's libraries call the index of a model in several files.
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Most bytes of an index; one of the largest model that makes sense here has 3 million.
+const MOST_INDEX_BYTES: u64 = 8 << 20;
+
+/// Named tensors from one file or more, opened but not yet read.
+#[derive(Debug)]
+pub(crate) struct TensorSource {
+    path: PathBuf,
+    files: Vec<TensorFile>,
+    /// By tensor, which of the files it is in.
+    homes: BTreeMap<String, usize>,
+}
+
+/// An index: which file each tensor is in. Its `metadata` holds counts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Index {
+    #[serde(default, rename = "metadata")]
+    _metadata: IgnoredAny,
+    weight_map: BTreeMap<String, String>,
+}
+
+pub(crate) fn is_index(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == INDEX_FILE)
+}
+
+impl TensorSource {
+    /// Opens the file at `path`, or those that it names if it is an index.
+    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        if is_index(path) { Self::open_index(path) } else { Ok(TensorFile::open(path)?.into()) }
+    }
+
+    fn open_index(path: &Path) -> Result<Self, CheckpointError> {
+        let Index { weight_map, .. } = json::read_at_most(path, MOST_INDEX_BYTES)?;
+        let names: BTreeSet<&String> = weight_map.values().collect();
+        let mut files = Vec::new();
+        for &name in &names {
+            let refusal = |is_there: fn(PathBuf, String) -> CheckpointError| {
+                is_there(path.to_owned(), name.clone())
+            };
+            // A name with a folder in it could be any file of the computer.
+            if !is_plain_name(name) {
+                return Err(refusal(|path, shard| CheckpointError::ShardOutside { path, shard }));
+            }
+            let file = path.with_file_name(name);
+            if !file.exists() {
+                return Err(refusal(|path, shard| CheckpointError::MissingShard { path, shard }));
+            }
+            files.push(TensorFile::open(&file)?);
+        }
+        let mut homes = BTreeMap::new();
+        for (at, (name, file)) in names.iter().zip(&files).enumerate() {
+            for (tensor, _) in file.tensors() {
+                if weight_map.get(tensor) != Some(name) {
+                    return Err(CheckpointError::NotInIndex {
+                        path: file.path().to_owned(),
+                        tensor: tensor.to_owned(),
+                    });
+                }
+                homes.insert(tensor.to_owned(), at);
+            }
+        }
+        match weight_map.into_iter().find(|(tensor, _)| !homes.contains_key(tensor)) {
+            Some((tensor, shard)) => {
+                let path = path.with_file_name(shard);
+                Err(CheckpointError::MissingTensor { path, tensor })
+            }
+            None => Ok(Self { path: path.to_owned(), files, homes }),
+        }
+    }
+
+    /// The file, or the index.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files with tensors, by name.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path().to_owned()).collect()
+    }
+
+    /// The file, if there is but one.
+    pub(crate) fn only(&self) -> Option<&TensorFile> {
+        match self.files.as_slice() {
+            [file] => Some(file),
+            _ => None,
+        }
+    }
+
+    /// A word for the format, for people.
+    #[cfg(feature = "sae")] // Only `inspect` shows it.
+    pub(crate) fn format(&self) -> &'static str {
+        self.files.first().map_or("safetensors", TensorFile::format)
+    }
+
+    /// Every tensor's name, in alphabetical order, with what its file says of it.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.homes.iter().map(|(name, &at)| {
+            let info = self.files[at].info(name).expect("homes lists what the files have");
+            (name.as_str(), info)
+        })
+    }
+
+    /// What its file says of the tensor `name`, if there is one.
+    pub(crate) fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.files[*self.homes.get(name)?].info(name).ok()
+    }
+
+    /// As [`TensorFile::info_of_shape`].
+    pub(crate) fn info_of_shape(
+        &self,
+        name: &str,
+        expected: &[usize],
+    ) -> Result<&TensorInfo, CheckpointError> {
+        self.home(name)?.info_of_shape(name, expected)
+    }
+
+    /// As [`TensorFile::read`].
+    pub(crate) fn read(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+    ) -> Result<TensorData, CheckpointError> {
+        self.home(name)?.read(name, expected, order)
+    }
+
+    fn home(&self, name: &str) -> Result<&TensorFile, CheckpointError> {
+        let home = self.homes.get(name).map(|&at| &self.files[at]);
+        home.ok_or_else(|| CheckpointError::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+        })
+    }
+}
+
+impl From<TensorFile> for TensorSource {
+    fn from(file: TensorFile) -> Self {
+        let homes = file.tensors().map(|(name, _)| (name.to_owned(), 0)).collect();
+        Self { path: file.path().to_owned(), files: vec![file], homes }
+    }
+}
+
+/// Whether `name` is that of a file in the same folder, wherever the program runs.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
+}

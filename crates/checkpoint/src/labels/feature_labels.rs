@@ -1,0 +1,76 @@
+//! What features mean, in words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::CheckpointError;
+use crate::labels::neuronpedia;
+use crate::read::json;
+
+/// The file in an SAE's folder that holds the labels of its features.
+pub const LABELS_FILE: &str = "labels.json";
+
+/// A short text per feature, for some features of an SAE.
+///
+/// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
+/// `{"417": "size adjectives"}`. Neuronpedia's explanations are read too, `explanations.jsonl` or
+/// `explanations/batch-*.jsonl`, plain or packed with gzip: of each feature the first one, unless
+/// [`LABELS_FILE`] has a label for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    labels: BTreeMap<u32, String>,
+}
+
+impl Labels {
+    /// Reads the labels in `dir`; none if there is no such file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if a file is not what it should be, or names a feature that an SAE with
+    /// `d_sae` features does not have.
+    pub fn read(dir: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
+        let mut labels = neuronpedia::read(dir, d_sae)?;
+        let path = dir.join(LABELS_FILE);
+        if path.is_file() {
+            labels.extend(Self::read_file(&path, d_sae)?.labels);
+        }
+        Ok(Self { labels })
+    }
+
+    /// Reads the labels in `path`, a file as [`LABELS_FILE`] is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and if there is no such file.
+    pub fn read_file(path: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
+        let mut labels = BTreeMap::new();
+        for (key, label) in json::read::<BTreeMap<String, String>>(path)? {
+            match key.parse::<u32>() {
+                Ok(feature) if (feature as usize) < d_sae => labels.insert(feature, label),
+                _ => {
+                    let path = path.to_owned();
+                    return Err(CheckpointError::LabelOfNoFeature { path, key, d_sae });
+                }
+            };
+        }
+        Ok(Self { labels })
+    }
+
+    /// The label of `feature`, if it has one.
+    pub fn get(&self, feature: u32) -> Option<&str> {
+        self.labels.get(&feature).map(String::as_str)
+    }
+
+    /// The features that have a label, in order of index.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.labels.iter().map(|(&feature, label)| (feature, label.as_str()))
+    }
+
+    /// How many features have a label.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether no feature has a label.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}

@@ -1,0 +1,15 @@
+//! nanochat's models: finding, describing, loading and saving them.
+
+mod description;
+mod files;
+mod load;
+mod nanochat;
+mod native;
+mod transformers;
+mod weight_naming;
+
+pub use files::ModelFiles;
+pub use load::{LoadOptions, LoadProgress, LoadedModel};
+pub use native::save_model;
+#[cfg(feature = "sae")] // Only `inspect` looks at it.
+pub(crate) use weight_naming::WeightNaming;

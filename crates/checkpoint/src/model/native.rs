@@ -1,0 +1,193 @@
+//! Our own form of a model: `config.json` and `model.safetensors`, float32 in the shapes that
+//! inference needs, so that loading is mapping.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Tensor;
+use nanoscope_transformer::{Constants, Era, Gpt, RopeTables};
+use safetensors::tensor::{Dtype, View};
+use serde::{Deserialize, Serialize};
+
+use crate::container::TensorSource;
+use crate::error::CheckpointError;
+use crate::model::description::Description;
+use crate::model::nanochat::RawConfig;
+use crate::model::weight_naming::WeightNaming;
+use crate::read::json;
+use crate::write::{save_tensors, write_atomically};
+
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
+/// What `config.json` says in `format`.
+const FORMAT: &str = "nanoscope-model";
+const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    format: String,
+    version: u32,
+    era: String,
+    #[serde(rename = "model_config")]
+    model: RawConfig,
+    /// The era's own if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constants: Option<RawConstants>,
+}
+
+/// [`Constants`], as they are in files.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConstants {
+    d_mlp: usize,
+    norm_epsilon: f32,
+    softcap: Option<f32>,
+    rope_base: f64,
+    rope_tables: RawRopeTables,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawRopeTables {
+    Bf16,
+    F32,
+}
+
+impl From<Constants> for RawConstants {
+    fn from(constants: Constants) -> Self {
+        let Constants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = constants;
+        let rope_tables = match rope_tables {
+            RopeTables::Bf16 => RawRopeTables::Bf16,
+            RopeTables::F32 => RawRopeTables::F32,
+        };
+        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+    }
+}
+
+impl From<RawConstants> for Constants {
+    fn from(raw: RawConstants) -> Self {
+        let RawConstants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = raw;
+        let rope_tables = match rope_tables {
+            RawRopeTables::Bf16 => RopeTables::Bf16,
+            RawRopeTables::F32 => RopeTables::F32,
+        };
+        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+    }
+}
+
+pub(crate) fn is_native(weights: &Path) -> bool {
+    weights.file_name().is_some_and(|name| name == WEIGHTS_FILE)
+}
+
+pub(crate) fn describe(
+    source: TensorSource,
+    path: &Path,
+    asked: Option<Era>,
+) -> Result<Description, CheckpointError> {
+    let config: Config = json::read(path)?;
+    if config.format != FORMAT || config.version != VERSION {
+        return Err(CheckpointError::ForeignConfig {
+            path: path.to_owned(),
+            found: format!("format `{}` version {}", config.format, config.version),
+        });
+    }
+    let invalid = |source| CheckpointError::Config { path: path.to_owned(), source };
+    let era: Era = config.era.parse().map_err(invalid)?;
+    if let Some(asked) = asked.filter(|asked| *asked != era) {
+        let path = path.to_owned();
+        return Err(CheckpointError::EraMismatch { path, asked, fits: vec![era] });
+    }
+    let raw = serde_json::to_value(&config.model).expect("numbers and strings make JSON");
+    let made = config.model.config(era).and_then(|made| match config.constants {
+        Some(constants) => made.with_constants(constants.into()),
+        None => Ok(made),
+    });
+    let description = Description {
+        source,
+        naming: WeightNaming::Native,
+        config: made.map_err(invalid)?,
+        era,
+        also_fits: Vec::new(),
+        raw,
+    };
+    description.check()?;
+    Ok(description)
+}
+
+/// Writes `gpt` to `config.json` and `model.safetensors` in `dir`, which is made if needed. Each
+/// file is replaced at once or stays as it was.
+///
+/// `era` must be the one that the model's configuration was made by.
+///
+/// # Errors
+/// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError> {
+    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
+    let weights = dir.join(WEIGHTS_FILE);
+    let views = gpt
+        .weights()
+        .into_iter()
+        .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
+    save_tensors(&weights, views)?;
+
+    let shape = gpt.config().shape;
+    let model = RawConfig {
+        sequence_len: shape.sequence_len,
+        vocab_size: shape.vocab_size,
+        n_layer: shape.n_layer,
+        n_head: shape.n_head,
+        n_kv_head: Some(shape.n_kv_head),
+        n_embd: shape.n_embd,
+        window_pattern: window_pattern(gpt),
+    };
+    let constants = gpt.config().constants;
+    let is_the_eras = model.config(era).is_ok_and(|config| config.constants == constants);
+    let config = Config {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        era: era.to_string(),
+        model,
+        constants: (!is_the_eras).then(|| constants.into()),
+    };
+    let config = serde_json::to_vec_pretty(&config).expect("numbers and strings make JSON");
+    write_atomically(&dir.join(CONFIG_FILE), &config)
+}
+
+/// The letters that give the model's windows again.
+fn window_pattern(gpt: &Gpt) -> Option<String> {
+    let config = gpt.config();
+    let letter = |window: &Option<usize>| match window {
+        Some(window) if *window != config.shape.sequence_len => 'S',
+        _ => 'L',
+    };
+    let windowed = config.windows.iter().any(Option::is_some);
+    windowed.then(|| config.windows.iter().map(letter).collect())
+}
+
+/// A weight whose numbers are fetched when they are written.
+struct Weight {
+    shape: Vec<usize>,
+    weight: Tensor<1>,
+}
+
+impl View for Weight {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values: Vec<f32> = self.weight.to_data().iter::<f32>().collect();
+        Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}

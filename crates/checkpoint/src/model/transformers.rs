@@ -1,0 +1,254 @@
+//! nanochat's models in the layout of Hugging Face's transformers: `config.json` with
+//! `"model_type": "nanochat"`, and `model.safetensors` or shards of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nanoscope_transformer::{ConfigError, Constants, Era, GptConfig, GptShape, RopeTables};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::container::TensorSource;
+use crate::error::CheckpointError;
+use crate::model::description::Description;
+use crate::model::weight_naming::WeightNaming;
+use crate::read::json;
+
+/// The only model type that is read.
+const MODEL_TYPE: &str = "nanochat";
+
+/// Most bytes of a `config.json`; transformers writes less than a thousand.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
+
+/// transformers has this model's parts as nanochat had them when it was ported.
+const ERA: Era = Era::E0;
+
+/// The keys that tell whose a `config.json` is.
+#[derive(Deserialize)]
+#[serde(expecting = "a model's configuration")]
+struct Tag {
+    model_type: Option<String>,
+    format: Option<IgnoredAny>,
+}
+
+/// transformers' `NanoChatConfig`. A key that is missing has its default, sizes excepted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(expecting = "a model's configuration")]
+struct RawConfig {
+    model_type: String,
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    max_position_embeddings: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_dim: Option<usize>,
+    #[serde(default = "default_hidden_act")]
+    hidden_act: String,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default = "default_rms_norm_eps")]
+    rms_norm_eps: f64,
+    #[serde(default = "default_final_logit_softcapping")]
+    final_logit_softcapping: Option<f64>,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    rope_parameters: Option<Map<String, Value>>,
+    /// Before version 5 the two keys of `rope_parameters` stood in these places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rope_theta: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rope_scaling: Option<Map<String, Value>>,
+
+    /// Whatever else is there; it must be one of [`HARMLESS_KEYS`].
+    #[serde(flatten, skip_serializing)]
+    others: BTreeMap<String, Value>,
+}
+
+/// Keys that change no number of a forward pass: of training, of generation, of classifiers, of
+/// what is returned, and of who wrote the file and in which type.
+const HARMLESS_KEYS: [&str; 20] = [
+    "_name_or_path",
+    "architectures",
+    "attention_dropout",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "dtype",
+    "eos_token_id",
+    "id2label",
+    "initializer_range",
+    "is_encoder_decoder",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "problem_type",
+    "return_dict",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "use_return_dict",
+];
+
+fn default_hidden_act() -> String {
+    "relu2".to_owned()
+}
+fn default_rms_norm_eps() -> f64 {
+    1e-6
+}
+#[expect(clippy::unnecessary_wraps, reason = "null is a value of this key, and not its default")]
+fn default_final_logit_softcapping() -> Option<f64> {
+    Some(15.0)
+}
+const DEFAULT_ROPE_THETA: f64 = 10_000.0;
+
+/// Whether the `config.json` at `path` is of transformers, and not of our own form.
+pub(crate) fn is_transformers(path: &Path) -> Result<bool, CheckpointError> {
+    let Tag { model_type, format } = json::read(path)?;
+    Ok(model_type.is_some() && format.is_none())
+}
+
+/// Describes the model with the weights `source` and the configuration at `path`.
+pub(crate) fn describe(
+    source: TensorSource,
+    path: &Path,
+    asked: Option<Era>,
+) -> Result<Description, CheckpointError> {
+    let Tag { model_type, .. } = json::read(path)?;
+    if let Some(found) = model_type.filter(|found| found != MODEL_TYPE) {
+        return Err(unknown_value(path, "model_type", found, MODEL_TYPE));
+    }
+    let raw: RawConfig = json::read_at_most(path, MOST_CONFIG_BYTES)?;
+    if let Some(asked) = asked.filter(|asked| *asked != ERA) {
+        let path = path.to_owned();
+        return Err(CheckpointError::EraMismatch { path, asked, fits: vec![ERA] });
+    }
+    let config = raw.config(path)?;
+    let description = Description {
+        source,
+        naming: WeightNaming::Transformers { tied: raw.tie_word_embeddings },
+        config,
+        era: ERA,
+        also_fits: Vec::new(),
+        raw: serde_json::to_value(&raw).expect("numbers and strings make JSON"),
+    };
+    description.check()?;
+    Ok(description)
+}
+
+impl RawConfig {
+    fn config(&self, path: &Path) -> Result<GptConfig, CheckpointError> {
+        if let Some(key) = self.others.keys().find(|key| !HARMLESS_KEYS.contains(&key.as_str())) {
+            return Err(CheckpointError::UnknownKey { path: path.to_owned(), key: key.clone() });
+        }
+        if self.hidden_act != default_hidden_act() {
+            return Err(unknown_value(path, "hidden_act", self.hidden_act.clone(), "relu2"));
+        }
+        if self.attention_bias {
+            return Err(unknown_value(path, "attention_bias", "true".to_owned(), "false"));
+        }
+        let shape = GptShape {
+            sequence_len: self.max_position_embeddings,
+            vocab_size: self.vocab_size,
+            n_layer: self.num_hidden_layers,
+            n_head: self.num_attention_heads,
+            n_kv_head: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
+            n_embd: self.hidden_size,
+        };
+        let rope_base = self.rope_theta(path)?;
+        let made = ERA.config(shape, None).and_then(|config| {
+            config.with_constants(Constants {
+                d_mlp: self.intermediate_size,
+                norm_epsilon: self.rms_norm_eps as f32,
+                softcap: self.final_logit_softcapping.map(|softcap| softcap as f32),
+                rope_base,
+                // transformers rounds its tables to the type it computes in; here that is float32.
+                rope_tables: RopeTables::F32,
+            })
+        });
+        let config = made.map_err(|source| CheckpointError::Config {
+            path: path.to_owned(),
+            source: in_their_words(source),
+        })?;
+        match self.head_dim {
+            Some(head_dim) if head_dim != shape.head_dim() => {
+                let known = "hidden_size / num_attention_heads";
+                Err(unknown_value(path, "head_dim", head_dim.to_string(), known))
+            }
+            _ => Ok(config),
+        }
+    }
+
+    /// The rotary base of plain rotary embedding, the only kind that is read.
+    fn rope_theta(&self, path: &Path) -> Result<f64, CheckpointError> {
+        let mut theta = self.rope_theta.unwrap_or(DEFAULT_ROPE_THETA);
+        // As in transformers' `convert_rope_params_to_dict`, the old key comes first.
+        let Some(parameters) = self.rope_scaling.as_ref().or(self.rope_parameters.as_ref()) else {
+            return Ok(theta);
+        };
+        let kind = parameters.get("rope_type").or(parameters.get("type"));
+        if let Some(kind) = kind.filter(|kind| *kind != "default") {
+            return Err(unknown_value(path, "rope_type", text(kind), "default"));
+        }
+        for (key, value) in parameters {
+            match (key.as_str(), value.as_f64()) {
+                ("rope_type" | "type", _) => {}
+                ("rope_theta", Some(value)) => theta = value,
+                ("rope_theta", None) => {
+                    return Err(unknown_value(path, "rope_theta", text(value), "numbers"));
+                }
+                _ => {
+                    let key = format!("rope_parameters.{key}");
+                    return Err(CheckpointError::UnknownKey { path: path.to_owned(), key });
+                }
+            }
+        }
+        Ok(theta)
+    }
+}
+
+/// `error` with transformers' names of the keys.
+fn in_their_words(error: ConfigError) -> ConfigError {
+    let key = |ours| match ours {
+        "sequence_len" => "max_position_embeddings",
+        "n_layer" => "num_hidden_layers",
+        "n_head" => "num_attention_heads",
+        "n_kv_head" => "num_key_value_heads",
+        "n_embd" => "hidden_size",
+        "d_mlp" => "intermediate_size",
+        "norm_epsilon" => "rms_norm_eps",
+        "softcap" => "final_logit_softcapping",
+        "rope_base" => "rope_theta",
+        same => same,
+    };
+    match error {
+        ConfigError::Size { field, found, most } => {
+            ConfigError::Size { field: key(field), found, most }
+        }
+        ConfigError::Number { field, found, needed } => {
+            ConfigError::Number { field: key(field), found, needed }
+        }
+        ConfigError::NotAMultiple { field, found, of_field, of } => {
+            ConfigError::NotAMultiple { field: key(field), found, of_field: key(of_field), of }
+        }
+        other => other,
+    }
+}
+
+/// A text without its quotes, and anything else as the JSON that it is, cut to what can be read.
+fn text(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.chars().take(80).collect()
+}
+
+fn unknown_value(
+    path: &Path,
+    key: &'static str,
+    found: String,
+    known: &'static str,
+) -> CheckpointError {
+    CheckpointError::UnknownValue { path: path.to_owned(), key, found, known }
+}

@@ -1,0 +1,45 @@
+//! Qwen Scope: `layer3.sae.pt` in a repository like `SAE-Res-Qwen3-8B-Base-W64K-L0_50`.
+
+use nanoscope_sae::{Architecture, SaeConfig};
+
+use crate::container::TensorFile;
+use crate::error::CheckpointError;
+use crate::sae::path_names::{names, number_after};
+use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+
+const SUFFIX: &str = ".sae.pt";
+
+/// Whether `file` is of this format, going by its name.
+pub(crate) fn claims(file: &TensorFile) -> bool {
+    let path = file.path();
+    let is_named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+        name.strip_suffix(SUFFIX).is_some_and(|name| number_after(name, "layer").is_some())
+    });
+    is_named && file.is_pt() && file.info("W_enc").is_ok()
+}
+
+pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let path = file.path().to_owned();
+    let names = names(&path);
+    let k = names.iter().find_map(|name| number_after(name, "L0_"));
+    let k = k.ok_or_else(|| CheckpointError::NotInPath {
+        path: path.clone(),
+        what: "how many features are kept",
+        example: "SAE-Res-Qwen3-8B-Base-W64K-L0_50",
+    })?;
+    let [d_sae, d_in] = file.matrix_shape("W_enc")?;
+    let architecture = Architecture::TopK { k, rescale_acts_by_decoder_norm: false };
+    let config = SaeConfig::new(d_in, d_sae, architecture)
+        .map_err(|source| CheckpointError::Sae { path, source })?;
+    // SAELens has the same names the other way round.
+    let sources = vec![
+        (Weight::WEnc, Source::transposed("W_enc")),
+        (Weight::BEnc, Source::tensor("b_enc")),
+        (Weight::WDec, Source::transposed("W_dec")),
+        (Weight::BDec, Source::tensor("b_dec")),
+    ];
+    let layer = names.first().and_then(|name| number_after(name, "layer"));
+    let layer = layer.expect("a file without a layer in its name is not claimed");
+    let place = Place::at(format!("blocks.{layer}.hook_resid_post"));
+    SaeFile { place, sources, ..SaeFile::of(file, "Qwen Scope", config) }.checked()
+}

@@ -1,0 +1,373 @@
+//! SAELens's folders: `cfg.json` and `sae_weights.safetensors`, of every version.
+
+use std::path::Path;
+
+use nanoscope_sae::{Architecture, Normalization, SaeConfig, SaeError};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::container::{Order, TensorFile};
+use crate::error::CheckpointError;
+use crate::read::json;
+use crate::sae::path_names::is_beside;
+use crate::sae::sae_file::{Finish, Place, SaeFile, Source, Weight, usual_sources};
+
+pub(crate) const WEIGHTS_FILE: &str = "sae_weights.safetensors";
+pub(crate) const CONFIG_FILE: &str = "cfg.json";
+
+/// The keys of `cfg.json` that decide numbers or places, of every version. Those of version 6 have
+/// the others in `metadata`; before that all stood side by side.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "the keys of SAELens's cfg.json")]
+struct RawConfig {
+    d_in: usize,
+    d_sae: usize,
+    d_out: Option<usize>,
+    architecture: Option<String>,
+    apply_b_dec_to_input: Option<bool>,
+    #[serde(default)]
+    normalize_activations: Value,
+    k: Option<usize>,
+    rescale_acts_by_decoder_norm: Option<bool>,
+    #[serde(default)]
+    metadata: Metadata,
+
+    sae_lens_version: Option<String>,
+    #[serde(alias = "activation_fn_str")]
+    activation_fn: Option<String>,
+    activation_fn_kwargs: Option<Map<String, Value>>,
+    #[serde(default)]
+    finetuning_scaling_factor: bool,
+    #[serde(default)]
+    is_transcoder: bool,
+    #[serde(alias = "hook_point")]
+    hook_name: Option<String>,
+    #[serde(alias = "hook_point_head_index")]
+    hook_head_index: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    sae_lens_version: Option<String>,
+    hook_name: Option<String>,
+    hook_name_out: Option<String>,
+    hook_head_index: Option<i64>,
+    hook_head_index_out: Option<i64>,
+}
+
+/// What version 6 writes beside [`RawConfig`], of inference and training alike; none of it changes
+/// what an SAE computes. (Earlier versions write eighty keys; which of them did is known.)
+const OTHER_KEYS: [&str; 24] = [
+    "dtype",
+    "device",
+    "reshape_activations",
+    "decoder_init_norm",
+    "l1_coefficient",
+    "l1_warm_up_steps",
+    "lp_norm",
+    "use_sparse_activations",
+    "aux_loss_coefficient",
+    "topk_threshold_lr",
+    "matryoshka_widths",
+    "use_matryoshka_aux_loss",
+    "jumprelu_init_threshold",
+    "jumprelu_bandwidth",
+    "jumprelu_sparsity_loss_mode",
+    "jumprelu_ste_to_input",
+    "jumprelu_tanh_scale",
+    "l0_coefficient",
+    "l0_warm_up_steps",
+    "pre_act_loss_coefficient",
+    "target_l0",
+    // The names of two keys before version 6, which a converted file can have kept.
+    "model_name",
+    "hook_layer",
+    "prepend_bos",
+];
+
+/// The keys of [`RawConfig`] in version 6.
+const KEYS: [&str; 10] = [
+    "d_in",
+    "d_sae",
+    "d_out",
+    "architecture",
+    "apply_b_dec_to_input",
+    "normalize_activations",
+    "k",
+    "rescale_acts_by_decoder_norm",
+    "metadata",
+    "sae_lens_version",
+];
+
+/// `k` where a version that knows the key leaves it out.
+const DEFAULT_K: usize = 100;
+
+/// Whether `file` is of this format, going by its name and what lies beside it.
+pub(crate) fn claims(file: &TensorFile) -> bool {
+    is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE)
+}
+
+pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let path = file.path().with_file_name(CONFIG_FILE);
+    let description: Value = json::read(&path)?;
+    let raw: RawConfig = json::from_value(&path, description.clone())?;
+    let cfg = Cfg { path: &path, raw: &raw, is_old: is_before_6(&raw) };
+    cfg.check_keys(&description)?;
+    let kind = cfg.kind(&file)?;
+
+    let d_out = if kind.is_transcoder { raw.d_out.unwrap_or(raw.d_in) } else { raw.d_in };
+    let mut notes = Vec::new();
+    let normalization = cfg.normalization(&mut notes)?;
+    if kind.is_transcoder && normalization != Normalization::None {
+        return Err(cfg.unsupported(format!(
+            "a transcoder with normalize_activations `{}`, whose output SAELens leaves normalised,",
+            normalization.name()
+        )));
+    }
+    let apply_b_dec = cfg.apply_b_dec_to_input(&kind)?;
+    let config = SaeConfig::new(raw.d_in, raw.d_sae, kind.architecture)
+        .and_then(|config| config.with_d_out(d_out))
+        .and_then(|config| config.with_normalization(normalization))
+        .and_then(|config| config.with_apply_b_dec_to_input(apply_b_dec))
+        .map_err(|source| cfg.unusable(source))?;
+    let config = if kind.skip { config.with_skip() } else { config };
+
+    let mut sources = usual_sources();
+    // Those of the architecture come in the place of the usual ones.
+    sources.retain(|(usual, _)| !kind.sources.iter().any(|(own, _)| own == usual));
+    sources.extend(kind.sources);
+    let finish = if cfg.scales_decoder_rows(&file)? {
+        Finish::ScaleDecoderRows(SCALING_FACTOR.to_owned())
+    } else {
+        kind.finish
+    };
+    let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
+    let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
+    SaeFile {
+        place: Place { hook, hook_out },
+        sources,
+        finish,
+        description: Some(description),
+        notes,
+        ignored: &[SCALING_FACTOR],
+        ..SaeFile::of(file, "SAELens", config)
+    }
+    .checked()
+}
+
+/// A scale per feature, from before version 6.
+const SCALING_FACTOR: &str = "scaling_factor";
+
+/// What an `architecture` comes to.
+struct Kind {
+    architecture: Architecture,
+    is_transcoder: bool,
+    skip: bool,
+    /// The weights beside those that every SAE has.
+    sources: Vec<(Weight, Source)>,
+    finish: Finish,
+}
+
+struct Cfg<'a> {
+    path: &'a Path,
+    raw: &'a RawConfig,
+    /// Written before version 6, whose defaults were others.
+    is_old: bool,
+}
+
+fn is_before_6(raw: &RawConfig) -> bool {
+    let version = raw.sae_lens_version.as_ref().or(raw.metadata.sae_lens_version.as_ref());
+    let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    major.is_none_or(|major| major < 6)
+}
+
+impl Cfg<'_> {
+    fn check_keys(&self, description: &Value) -> Result<(), CheckpointError> {
+        let raw = self.raw;
+        let head =
+            [raw.hook_head_index, raw.metadata.hook_head_index, raw.metadata.hook_head_index_out];
+        if let Some(head) = head.into_iter().flatten().next() {
+            return Err(self.unsupported(format!("an SAE of one attention head ({head})")));
+        }
+        if self.is_old {
+            return if raw.is_transcoder {
+                Err(self.unsupported("a transcoder from before SAELens 6".to_owned()))
+            } else {
+                Ok(())
+            };
+        }
+        json::check_keys(self.path, description, &[&KEYS[..], &OTHER_KEYS].concat())
+    }
+
+    fn kind(&self, file: &TensorFile) -> Result<Kind, CheckpointError> {
+        let raw = self.raw;
+        let kind = |architecture| Kind {
+            architecture,
+            is_transcoder: false,
+            skip: false,
+            sources: Vec::new(),
+            finish: Finish::AsRead,
+        };
+        let threshold = || {
+            // As training stored it once.
+            let log = file.info("threshold").is_err() && file.info("log_threshold").is_ok();
+            let source = if log {
+                Source::Exp { name: "log_threshold".to_owned() }
+            } else {
+                Source::tensor("threshold")
+            };
+            vec![(Weight::Threshold, source)]
+        };
+        let jump = || Kind { sources: threshold(), ..kind(Architecture::JumpRelu) };
+        let transcoder = |of: Kind| Kind { is_transcoder: true, ..of };
+        let skipping = |of: Kind| {
+            let mut sources = of.sources;
+            sources.push((Weight::WSkip, Source::transposed("W_skip")));
+            Kind { is_transcoder: true, skip: true, sources, ..of }
+        };
+        let rescale = raw.rescale_acts_by_decoder_norm;
+        let k = match (&raw.activation_fn_kwargs, raw.k) {
+            (Some(kwargs), None) => kwargs.get("k").and_then(Value::as_u64).map(|k| k as usize),
+            (_, k) => k,
+        };
+        let k = k.unwrap_or(DEFAULT_K);
+        Ok(match self.architecture()? {
+            "standard" => kind(Architecture::Relu),
+            "topk" => kind(Architecture::TopK {
+                k,
+                rescale_acts_by_decoder_norm: rescale.unwrap_or(false),
+            }),
+            "abstopk" if rescale == Some(true) => {
+                let what = "abstopk with rescale_acts_by_decoder_norm";
+                return Err(self.unsupported(what.to_owned()));
+            }
+            "abstopk" => kind(Architecture::AbsTopK { k }),
+            "jumprelu" => jump(),
+            // As training stores them; what SAELens makes of them for inference.
+            "batchtopk" | "matryoshka_batchtopk" => Kind {
+                sources: vec![(
+                    Weight::Threshold,
+                    Source::One { name: "topk_threshold".to_owned(), times: 1.0 },
+                )],
+                finish: if rescale.unwrap_or(true) {
+                    Finish::RescaleByDecoderNorm
+                } else {
+                    Finish::AsRead
+                },
+                ..kind(Architecture::JumpRelu)
+            },
+            "gated" => Kind {
+                sources: vec![
+                    (Weight::BEnc, Source::tensor("b_gate")),
+                    (Weight::RMag, Source::tensor("r_mag")),
+                    (Weight::BMag, Source::tensor("b_mag")),
+                ],
+                ..kind(Architecture::Gated)
+            },
+            "transcoder" => transcoder(kind(Architecture::Relu)),
+            "skip_transcoder" => skipping(kind(Architecture::Relu)),
+            "jumprelu_transcoder" => transcoder(jump()),
+            "jumprelu_skip_transcoder" => skipping(jump()),
+            other => {
+                return Err(CheckpointError::UnknownValue {
+                    path: self.path.to_owned(),
+                    key: "architecture",
+                    found: other.to_owned(),
+                    known: "standard, topk, abstopk, jumprelu, gated, batchtopk, \
+                            matryoshka_batchtopk, transcoder, skip_transcoder, \
+                            jumprelu_transcoder, jumprelu_skip_transcoder",
+                });
+            }
+        })
+    }
+
+    fn architecture(&self) -> Result<&str, CheckpointError> {
+        let raw = self.raw;
+        if self.is_old {
+            let architecture = raw.architecture.as_deref().unwrap_or("standard");
+            return match raw.activation_fn.as_deref() {
+                // Top-k was an activation function of the standard architecture.
+                Some("topk") if architecture == "standard" => Ok("topk"),
+                None | Some("relu" | "topk") => Ok(architecture),
+                Some(other) => Err(CheckpointError::UnknownValue {
+                    path: self.path.to_owned(),
+                    key: "activation_fn",
+                    found: other.to_owned(),
+                    known: "relu, topk",
+                }),
+            };
+        }
+        raw.architecture.as_deref().ok_or_else(|| CheckpointError::MissingKey {
+            path: self.path.to_owned(),
+            key: "architecture",
+        })
+    }
+
+    fn apply_b_dec_to_input(&self, kind: &Kind) -> Result<bool, CheckpointError> {
+        match (kind.is_transcoder, self.raw.apply_b_dec_to_input) {
+            // What a transcoder reads is not what its decoder writes; SAELens refuses it too.
+            (true, Some(true)) => {
+                Err(self.unsupported("a transcoder with apply_b_dec_to_input".to_owned()))
+            }
+            (true, _) => Ok(false),
+            // True is what every version means by leaving it out.
+            (false, apply) => Ok(apply.unwrap_or(true)),
+        }
+    }
+
+    fn normalization(
+        &self,
+        notes: &mut Vec<(&'static str, String)>,
+    ) -> Result<Normalization, CheckpointError> {
+        let name = match &self.raw.normalize_activations {
+            Value::Null | Value::Bool(false) => "none",
+            Value::Bool(true) if self.is_old => "expected_average_only_in",
+            Value::String(name) => name.as_str(),
+            other => return Err(self.unknown_normalization(other.to_string())),
+        };
+        match name {
+            "none" => Ok(Normalization::None),
+            // Nothing happens to the activations of a file: it was folded when it was saved.
+            "expected_average_only_in" | "covariance_whitening" => {
+                notes.push(("normalisation", format!("{name}, folded into the weights")));
+                Ok(Normalization::None)
+            }
+            "constant_norm_rescale" => Ok(Normalization::ConstantNormRescale),
+            "layer_norm" => Ok(Normalization::LayerNorm),
+            other => Err(self.unknown_normalization(other.to_owned())),
+        }
+    }
+
+    fn unknown_normalization(&self, found: String) -> CheckpointError {
+        CheckpointError::UnknownValue {
+            path: self.path.to_owned(),
+            key: "normalize_activations",
+            found,
+            known: "none, expected_average_only_in, constant_norm_rescale, layer_norm, \
+                    covariance_whitening",
+        }
+    }
+
+    /// Whether a `scaling_factor` is there that does something.
+    fn scales_decoder_rows(&self, file: &TensorFile) -> Result<bool, CheckpointError> {
+        if file.info(SCALING_FACTOR).is_err() {
+            return Ok(false);
+        }
+        let data = file.read(SCALING_FACTOR, &[self.raw.d_sae], Order::AsStored)?;
+        if data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5) {
+            return Ok(false);
+        }
+        if self.raw.finetuning_scaling_factor {
+            return Ok(true);
+        }
+        Err(self.unsupported("a scaling_factor without finetuning_scaling_factor".to_owned()))
+    }
+
+    fn unsupported(&self, what: String) -> CheckpointError {
+        CheckpointError::Unsupported { path: self.path.to_owned(), what }
+    }
+
+    fn unusable(&self, source: SaeError) -> CheckpointError {
+        CheckpointError::Sae { path: self.path.to_owned(), source }
+    }
+}

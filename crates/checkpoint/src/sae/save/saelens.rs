@@ -1,0 +1,190 @@
+//! SAEs in SAELens's form, version 6.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::{Architecture, Normalization, Sae};
+use safetensors::tensor::{Dtype, View};
+use serde_json::{Value, json};
+
+use crate::container::WeightDtype;
+use crate::error::CheckpointError;
+use crate::sae::formats::saelens::{CONFIG_FILE, WEIGHTS_FILE};
+use crate::sae::save::SavedWeight;
+use crate::write::{save_tensors, write_atomically};
+
+/// The version whose form this is. From 6.0.0 on a missing key means something else than before.
+const VERSION: &str = "6.54.12";
+
+/// Writes `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is made if needed, as
+/// SAELens 6 does; `SAE.load_from_disk` reads it and encodes the same. Each file is replaced at
+/// once or stays as it was.
+///
+/// `hook_out` is the point that a transcoder writes. A constant normalisation is folded into the
+/// weights, as SAELens expects. Matrices are written as `dtype`, vectors and the computation that
+/// SAELens is told to do stay float32.
+///
+/// # Errors
+/// [`CheckpointError::NotExpressible`] if SAELens has no form that computes the same,
+/// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
+/// [`CheckpointError::Safetensors`].
+pub fn save_saelens(
+    dir: &Path,
+    sae: &Sae,
+    hook: HookPoint,
+    hook_out: Option<HookPoint>,
+    dtype: WeightDtype,
+) -> Result<(), CheckpointError> {
+    let weights_file = dir.join(WEIGHTS_FILE);
+    if sae.config().d_out() != sae.config().d_in() && hook_out.is_none() {
+        return Err(CheckpointError::NotExpressible {
+            path: weights_file,
+            format: "SAELens",
+            reason: "nothing says which point it writes, and it is as wide as another".to_owned(),
+        });
+    }
+    let sae = prepared(&weights_file, sae, hook_out.is_some())?;
+    let is_transcoder = hook_out.is_some() || sae.config().skip();
+    let mut description = description(&weights_file, &sae, is_transcoder)?;
+    let mut metadata = json!({
+        "sae_lens_version": VERSION,
+        "hook_name": hook.to_string(),
+        "hook_head_index": null,
+        // nanochat's models are run with `<|bos|>` in front.
+        "prepend_bos": true,
+    });
+    if is_transcoder {
+        // A skip connection on its own is a transcoder from a point to itself.
+        metadata["hook_name_out"] = json!(hook_out.unwrap_or(hook).to_string());
+    }
+    let reshape = if matches!(hook, HookPoint::Z(_)) { "hook_z" } else { "none" };
+    description["reshape_activations"] = json!(reshape);
+    description["metadata"] = metadata;
+
+    let weights = weights(&sae, dtype);
+    SavedWeight::check_all(&weights, &weights_file)?;
+    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
+    save_tensors(&weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+    let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
+    write_atomically(&dir.join(CONFIG_FILE), &text)
+}
+
+/// The same SAE with what SAELens has no key for moved into the weights.
+fn prepared(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, CheckpointError> {
+    let config = sae.config();
+    let folded = match config.normalization() {
+        Normalization::ExpectedAverageOnlyIn { .. } => sae.fold_normalization(),
+        _ => Ok(sae.clone()),
+    };
+    let folded = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
+    // SAELens's transcoders encode what they read as it is.
+    Ok(if is_transcoder || config.skip() { folded.fold_b_dec() } else { folded })
+}
+
+fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, CheckpointError> {
+    let config = sae.config();
+    let refused = |reason| CheckpointError::NotExpressible {
+        path: path.to_owned(),
+        format: "SAELens",
+        reason,
+    };
+    let architecture = match (config.architecture(), is_transcoder, config.skip()) {
+        (Architecture::Relu, false, _) => "standard",
+        (Architecture::Relu, true, false) => "transcoder",
+        (Architecture::Relu, true, true) => "skip_transcoder",
+        (Architecture::JumpRelu, false, _) => "jumprelu",
+        (Architecture::JumpRelu, true, false) => "jumprelu_transcoder",
+        (Architecture::JumpRelu, true, true) => "jumprelu_skip_transcoder",
+        (Architecture::TopK { .. }, false, _) => "topk",
+        (Architecture::AbsTopK { .. }, false, _) => "abstopk",
+        (Architecture::Gated, false, _) => "gated",
+        (Architecture::SignedTopK { .. }, _, _) => {
+            let reason = "its top-k sets negative values to 0, this SAE's keeps them";
+            return Err(refused(reason.to_owned()));
+        }
+        (Architecture::SignedGated, _, _) => {
+            let reason = "its gated SAEs have no gate weights of their own, and a ReLU";
+            return Err(refused(reason.to_owned()));
+        }
+        (other, true, _) => {
+            return Err(refused(format!("it has no {} transcoders", other.name())));
+        }
+        (other @ Architecture::GroupMax { .. }, false, _) => {
+            return Err(refused(format!("it has no {} SAEs", other.name())));
+        }
+    };
+    if is_transcoder && config.normalization() != Normalization::None {
+        let name = config.normalization().name();
+        return Err(refused(format!(
+            "it leaves the output of a transcoder with {name} normalised"
+        )));
+    }
+    let mut description = json!({
+        "architecture": architecture,
+        "d_in": config.d_in(),
+        "d_sae": config.d_sae(),
+        // What it computes in; the weights become that whatever they are stored as.
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": config.apply_b_dec_to_input(),
+        "normalize_activations": config.normalization().name(),
+    });
+    if is_transcoder {
+        description["d_out"] = json!(config.d_out());
+    }
+    if let Some(k) = config.architecture().k() {
+        description["k"] = json!(k);
+        description["rescale_acts_by_decoder_norm"] = json!(matches!(
+            config.architecture(),
+            Architecture::TopK { rescale_acts_by_decoder_norm: true, .. }
+        ));
+    }
+    Ok(description)
+}
+
+fn weights(sae: &Sae, dtype: WeightDtype) -> Vec<SavedWeight> {
+    let weights = sae.weights();
+    let matrix = |name, x| SavedWeight::matrix(name, x, dtype);
+    let vector = |name, x| SavedWeight::vector(name, x, WeightDtype::F32);
+    let b_enc = if weights.magnitude.is_some() { "b_gate" } else { "b_enc" };
+    let mut saved = vec![
+        matrix("W_enc", weights.w_enc),
+        vector(b_enc, weights.b_enc),
+        matrix("W_dec", weights.w_dec),
+        vector("b_dec", weights.b_dec),
+    ];
+    saved.extend(weights.threshold.map(|threshold| vector("threshold", threshold)));
+    if let Some(magnitude) = weights.magnitude {
+        saved.extend([vector("r_mag", magnitude.r_mag), vector("b_mag", magnitude.b_mag)]);
+    }
+    // `x · W_skipᵀ` is how SAELens uses it.
+    saved.extend(weights.w_skip.map(|w_skip| matrix("W_skip", w_skip.transpose())));
+    saved
+}
+
+impl View for SavedWeight {
+    fn dtype(&self) -> Dtype {
+        match self.dtype {
+            WeightDtype::F32 => Dtype::F32,
+            WeightDtype::F16 => Dtype::F16,
+            WeightDtype::BF16 => Dtype::BF16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Vec::with_capacity(self.data_len());
+        self.with_values(|values| self.dtype.append(values, &mut bytes))
+            .expect("all numbers were checked to fit");
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.len() * self.dtype.burn().size()
+    }
+}

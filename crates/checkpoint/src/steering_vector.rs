@@ -1,0 +1,61 @@
+//! Directions to steer with, from files of vectors.
+
+use std::path::Path;
+
+use crate::container::TensorFile;
+use crate::error::CheckpointError;
+
+/// What a GGUF file of llama.cpp's and repeng's directions says that it is.
+const ARCHITECTURE: &str = "controlvector";
+
+/// Reads the vector `key` of the file at `path`, a `.safetensors`, `.pt` or `.npz` file or a
+/// control vector of llama.cpp or repeng.
+///
+/// In the last the directions are called `direction.{layer}`, which is what `key` is if it is not
+/// given; llama.cpp adds that of layer `N` to `blocks.N.hook_resid_post`. In any other file the only
+/// tensor is taken.
+///
+/// # Errors
+/// [`CheckpointError::NoSuchVector`] if there is no such tensor, or several and no `key`;
+/// [`CheckpointError::NotAVector`] if it is neither `[d]` nor `[1, d]`;
+/// [`CheckpointError::NotFinite`]; and whatever is wrong with the file.
+pub fn load_vector(
+    path: &Path,
+    key: Option<&str>,
+    layer: Option<usize>,
+) -> Result<Vec<f32>, CheckpointError> {
+    let file = TensorFile::open(path)?;
+    let architecture = file.gguf_architecture();
+    if let Some(other) = architecture.filter(|found| *found != ARCHITECTURE) {
+        return Err(CheckpointError::UnknownValue {
+            path: path.to_owned(),
+            key: "general.architecture",
+            found: other.to_owned(),
+            known: ARCHITECTURE,
+        });
+    }
+    let known = || file.tensors().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let of_layer = || Some(format!("direction.{}", layer.filter(|_| architecture.is_some())?));
+    let name = match (key.map(str::to_owned).or_else(of_layer), known().as_slice()) {
+        (Some(name), _) => name,
+        (None, [only]) => only.clone(),
+        (None, _) => {
+            let (path, key) = (path.to_owned(), None);
+            return Err(CheckpointError::NoSuchVector { path, key, known: known() });
+        }
+    };
+    let Ok(info) = file.info(&name) else {
+        let (path, key) = (path.to_owned(), Some(name));
+        return Err(CheckpointError::NoSuchVector { path, key, known: known() });
+    };
+    if !matches!(info.shape[..], [_] | [1, _]) || info.is_empty() {
+        let (path, found) = (path.to_owned(), info.shape.clone());
+        return Err(CheckpointError::NotAVector { path, tensor: name, found });
+    }
+    let mut vector = Vec::with_capacity(info.len());
+    file.for_each_chunk(&name, &mut |values| vector.extend_from_slice(values))?;
+    match vector.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(CheckpointError::NotFinite { path: path.to_owned(), tensor: name, at }),
+        None => Ok(vector),
+    }
+}

@@ -1,0 +1,371 @@
+//! nanochat's tokenizers in the `tokenizer.json` of Hugging Face's `tokenizers`.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+use nanoscope_tokenizer::{MAX_VOCAB, Merge, TokenId, Tokenizer, TokenizerParts, check_merges};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::error::CheckpointError;
+use crate::read::json;
+
+/// Makes a tokenizer of the JSON `bytes`, which are what the file at `path` holds.
+pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+    // The kinds of the parts first: a tokenizer of another kind is then refused by its kind, not by
+    // a key that only such a one has.
+    json::from_slice::<Kinds>(path, bytes)?.check(path)?;
+    let file: File = json::from_slice(path, bytes)?;
+    file.check(path)?;
+
+    let special_tokens: Vec<_> =
+        file.added_tokens.into_iter().map(|token| (token.content, token.id)).collect();
+    // What `tokenizers` trains has the special tokens in its vocabulary too.
+    let twins: HashSet<_> = special_tokens.iter().cloned().collect();
+    let Pairs(vocab) = file.model.vocab;
+    let ranks = vocab.into_iter().filter(|entry| !twins.contains(entry));
+    let ranks = ranks
+        .map(|(text, id)| Ok((to_bytes(path, &text)?, id)))
+        .collect::<Result<_, CheckpointError>>()?;
+    let (split, _) = file.pre_tokenizer.pretokenizers;
+    let parts = TokenizerParts { pattern: split.pattern.regex, ranks, special_tokens };
+    let tokenizer = Tokenizer::new(parts)
+        .map_err(|source| CheckpointError::Tokenizer { path: path.to_owned(), source })?;
+
+    let Merges(listed) = file.model.merges;
+    let listed = listed
+        .into_iter()
+        .map(|(left, right)| Ok((to_bytes(path, &left)?, to_bytes(path, &right)?)))
+        .collect::<Result<Vec<Merge>, CheckpointError>>()?;
+    check_merges(&tokenizer, &listed)
+        .map_err(|source| CheckpointError::Merges { path: path.to_owned(), source })?;
+    Ok(tokenizer)
+}
+
+/// The kind of each part of a tokenizer.
+#[derive(Deserialize)]
+#[serde(expecting = "a tokenizer")]
+struct Kinds {
+    model: Kind,
+    normalizer: Option<Kind>,
+    pre_tokenizer: Option<Kind>,
+    post_processor: Option<Kind>,
+    decoder: Option<Kind>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a part of a tokenizer")]
+struct Kind {
+    #[serde(rename = "type")]
+    name: String,
+    /// Of a sequence of pre-tokenizers.
+    #[serde(default)]
+    pretokenizers: Vec<Kind>,
+}
+
+impl Kinds {
+    fn check(&self, path: &Path) -> Result<(), CheckpointError> {
+        let name = |kind: &Option<Kind>| kind.as_ref().map_or("null", |kind| &kind.name).to_owned();
+        let steps = match &self.pre_tokenizer {
+            Some(kind) if kind.name == "Sequence" => {
+                let names: Vec<_> = kind.pretokenizers.iter().map(|k| k.name.as_str()).collect();
+                names.join(", ")
+            }
+            other => name(other),
+        };
+        for (key, found, known) in [
+            ("model", self.model.name.clone(), &["BPE"][..]),
+            ("normalizer", name(&self.normalizer), &["null"]),
+            ("pre_tokenizer", steps, &["Split, ByteLevel"]),
+            ("post_processor", name(&self.post_processor), &["ByteLevel", "null"]),
+            ("decoder", name(&self.decoder), &["ByteLevel"]),
+        ] {
+            if !known.contains(&found.as_str()) {
+                return Err(unknown_value(path, key, &found, known[0]));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tokenizer as `tokenizers` writes it, of the only kinds that are read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: String,
+    truncation: Option<IgnoredAny>,
+    padding: Option<IgnoredAny>,
+    added_tokens: Vec<AddedToken>,
+    #[serde(rename = "normalizer")]
+    _normalizer: IgnoredAny,
+    pre_tokenizer: PreTokenizers,
+    /// A `ByteLevel` here changes offsets and no id.
+    #[serde(default, rename = "post_processor")]
+    _post_processor: IgnoredAny,
+    #[serde(rename = "decoder")]
+    _decoder: IgnoredAny,
+    model: Model,
+}
+
+/// A token beside the model's. The keys that are ignored say where in a text it is looked for; a
+/// special token's text is plain text here, as in nanochat.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddedToken {
+    id: TokenId,
+    content: String,
+    special: bool,
+    #[serde(default, rename = "single_word")]
+    _single_word: IgnoredAny,
+    #[serde(default, rename = "lstrip")]
+    _lstrip: IgnoredAny,
+    #[serde(default, rename = "rstrip")]
+    _rstrip: IgnoredAny,
+    #[serde(default, rename = "normalized")]
+    _normalized: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreTokenizers {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    pretokenizers: (Split, ByteLevel),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Split {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    pattern: Pattern,
+    behavior: String,
+    invert: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pattern {
+    #[serde(rename = "Regex")]
+    regex: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByteLevel {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    add_prefix_space: bool,
+    /// Whether GPT-2's pattern splits too. Files from before there was this key mean that it does.
+    #[serde(default = "yes")]
+    use_regex: bool,
+    #[serde(default, rename = "trim_offsets")]
+    _trim_offsets: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    dropout: Option<f64>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    vocab: Pairs,
+    merges: Merges,
+    // What to do with a character without a token: each has one, made of its bytes.
+    #[serde(default, rename = "unk_token")]
+    _unk_token: IgnoredAny,
+    #[serde(default, rename = "fuse_unk")]
+    _fuse_unk: IgnoredAny,
+    #[serde(default, rename = "byte_fallback")]
+    _byte_fallback: IgnoredAny,
+    // Whether a piece that is a token is taken as it is: the merges make it anyway, or are refused.
+    #[serde(default, rename = "ignore_merges")]
+    _ignore_merges: IgnoredAny,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl File {
+    fn check(&self, path: &Path) -> Result<(), CheckpointError> {
+        let (split, byte_level) = &self.pre_tokenizer.pretokenizers;
+        let model = &self.model;
+        let set = |is: bool| if is { "set" } else { "null" };
+        let is = |is: bool| if is { "true" } else { "false" };
+        let affix = |text: &Option<String>| text.clone().unwrap_or_default();
+        for (key, found, known) in [
+            ("version", self.version.as_str(), "1.0"),
+            ("truncation", set(self.truncation.is_some()), "null"),
+            ("padding", set(self.padding.is_some()), "null"),
+            ("behavior", &split.behavior, "Isolated"),
+            ("invert", is(split.invert), "false"),
+            ("add_prefix_space", is(byte_level.add_prefix_space), "false"),
+            ("use_regex", is(byte_level.use_regex), "false"),
+            ("dropout", set(model.dropout.is_some_and(|share| share != 0.0)), "null"),
+            ("continuing_subword_prefix", &affix(&model.continuing_subword_prefix), ""),
+            ("end_of_word_suffix", &affix(&model.end_of_word_suffix), ""),
+        ] {
+            if found != known {
+                let known = if known.is_empty() { "null" } else { known };
+                return Err(unknown_value(path, key, found, known));
+            }
+        }
+        match self.added_tokens.iter().find(|token| !token.special) {
+            Some(token) => Err(CheckpointError::AddedToken {
+                path: path.to_owned(),
+                token: shortened(&token.content),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The entries of an object from text to id, as many as there are: a map would hide a text that is
+/// there twice.
+struct Pairs(Vec<(String, TokenId)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object from token to id")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                    if entries.len() > MAX_VOCAB {
+                        return Err(A::Error::custom(format!("more than {MAX_VOCAB} tokens")));
+                    }
+                }
+                Ok(Pairs(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Merges as two texts, or as one with a space between them, which is how they used to be written.
+struct Merges(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Merges {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Merges;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of merges")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Merges, A::Error> {
+                let mut merges = Vec::new();
+                while let Some(OneMerge(left, right)) = list.next_element()? {
+                    merges.push((left, right));
+                    if merges.len() > MAX_VOCAB {
+                        return Err(A::Error::custom(format!("more than {MAX_VOCAB} merges")));
+                    }
+                }
+                Ok(Merges(merges))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+struct OneMerge(String, String);
+
+impl<'de> Deserialize<'de> for OneMerge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+
+        impl<'de> Visitor<'de> for Parts {
+            type Value = OneMerge;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("two tokens")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneMerge, E> {
+                match text.split_once(' ') {
+                    Some((left, right)) => Ok(OneMerge(left.to_owned(), right.to_owned())),
+                    None => Err(E::custom("a merge without a space")),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<OneMerge, A::Error> {
+                let mut part = || -> Result<Option<String>, A::Error> { parts.next_element() };
+                match (part()?, part()?, part()?) {
+                    (Some(left), Some(right), None) => Ok(OneMerge(left, right)),
+                    _ => Err(A::Error::custom("a merge that is not of two tokens")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Parts)
+    }
+}
+
+/// The bytes that a token's letters stand for.
+fn to_bytes(path: &Path, token: &str) -> Result<Vec<u8>, CheckpointError> {
+    let bytes = token.chars().map(byte_of).collect::<Option<_>>();
+    bytes.ok_or_else(|| CheckpointError::ForeignLetter {
+        path: path.to_owned(),
+        token: shortened(token),
+    })
+}
+
+/// The byte that `letter` stands for in GPT-2's alphabet, where a byte that shows as a character is
+/// that character, and the others are those from U+0100 on in the order of their values.
+fn byte_of(letter: char) -> Option<u8> {
+    // 0..=32, 127..=160 and 173 do not show.
+    match u32::from(letter) {
+        code @ (33..=126 | 161..=172 | 174..=255) => Some(code as u8),
+        code @ 256..=288 => Some((code - 256) as u8),
+        code @ 289..=322 => Some((code - 289 + 127) as u8),
+        323 => Some(173),
+        _ => None,
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn unknown_value(
+    path: &Path,
+    key: &'static str,
+    found: &str,
+    known: &'static str,
+) -> CheckpointError {
+    CheckpointError::UnknownValue { path: path.to_owned(), key, found: shortened(found), known }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_letters_are_those_of_gpt_2_and_each_byte_has_one() {
+        let mut bytes: Vec<u8> = (0..1000).filter_map(char::from_u32).filter_map(byte_of).collect();
+        bytes.sort_unstable();
+
+        assert_eq!(bytes, (0..=u8::MAX).collect::<Vec<_>>());
+        for (letter, byte) in [('a', b'a'), ('Ġ', b' '), ('Ċ', b'\n'), ('Ń', 0xad), ('é', 0xe9)]
+        {
+            assert_eq!(byte_of(letter), Some(byte), "{letter}");
+        }
+    }
+}

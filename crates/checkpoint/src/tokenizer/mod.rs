@@ -1,0 +1,6 @@
+//! Tokenizers from the files that nanochat and Hugging Face write.
+
+mod hugging_face;
+mod nanochat;
+
+pub use nanochat::{load_tokenizer, save_tokenizer};

@@ -1,0 +1,241 @@
+//! Tokenizers from nanochat's directory, and to our own file.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use nanoscope_tokenizer::{JSON_FORMAT, TokenId, Tokenizer, TokenizerError, TokenizerParts};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::error::CheckpointError;
+use crate::pickle::{Pickle, Value, ValueId, read_pickle};
+use crate::tokenizer::hugging_face;
+use crate::write::write_atomically;
+
+/// Reads the tokenizer in `dir`, nanochat's `<base>/tokenizer` or a model's folder.
+///
+/// That is `tokenizer.json` if it is of our own format ([`Tokenizer::to_json`]), otherwise
+/// `tokenizer.pkl`, the pickled `tiktoken.core.Encoding` of nanochat, otherwise a `tokenizer.json`
+/// of Hugging Face's. The pickle is read as data and may mention no other class or function.
+///
+/// # Errors
+///
+/// [`CheckpointError::NoTokenizer`] if there is neither file, [`CheckpointError::ForeignTokenizer`]
+/// if there is only a `tokenizer.json` of yet another format, and the variants for files that cannot
+/// be read, are too large or broken, or hold a vocabulary that cannot be used.
+pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
+    let json = dir.join(JSON_FILE);
+    let pickle = dir.join(PICKLE_FILE);
+
+    let own_or_foreign = read_if_there(&json)?;
+    if let Some(bytes) = &own_or_foreign
+        && let Ok(Tag { format: Some(format), .. }) = serde_json::from_slice(bytes)
+        && format == JSON_FORMAT
+    {
+        return from_json(&json, bytes);
+    }
+    if let Some(bytes) = read_if_there(&pickle)? {
+        return from_pickle(&pickle, &bytes);
+    }
+    let Some(bytes) = own_or_foreign else {
+        return Err(CheckpointError::NoTokenizer { dir: dir.to_owned() });
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Tag { format: None, model: Some(_) }) => hugging_face::from_json(&json, &bytes),
+        Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
+        Err(source) => Err(CheckpointError::Json { path: json, source }),
+    }
+}
+
+/// Writes `tokenizer` to `tokenizer.json` in `dir`, which is made if needed. The file is replaced at
+/// once or stays as it was.
+///
+/// # Errors
+///
+/// [`CheckpointError::Io`].
+pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
+    fs::create_dir_all(dir)
+        .map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
+    write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())
+}
+
+/// The keys that tell whose a `tokenizer.json` is.
+#[derive(Deserialize)]
+struct Tag {
+    format: Option<serde_json::Value>,
+    model: Option<IgnoredAny>,
+}
+
+fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+    let json = std::str::from_utf8(bytes).map_err(|error| CheckpointError::Io {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })?;
+    Tokenizer::from_json(json).map_err(|source| unusable(path, source))
+}
+
+fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+    let pickle = read_pickle(bytes, &[ENCODING])
+        .map_err(|source| CheckpointError::Pickle { path: path.to_owned(), source })?;
+    let parts = encoding_parts(&pickle).map_err(|difference| CheckpointError::NotATokenizer {
+        path: path.to_owned(),
+        what: difference.what,
+        expected: difference.expected,
+        found: difference.found,
+    })?;
+    Tokenizer::new(parts).map_err(|source| unusable(path, source))
+}
+
+fn unusable(path: &Path, source: TokenizerError) -> CheckpointError {
+    CheckpointError::Tokenizer { path: path.to_owned(), source }
+}
+
+/// What a pickle has instead of a part of a tokenizer.
+struct Difference {
+    what: &'static str,
+    expected: &'static str,
+    found: String,
+}
+
+/// Finds the parts in the state that `Encoding.__setstate__` would get.
+fn encoding_parts(pickle: &Pickle<'_>) -> Result<TokenizerParts, Difference> {
+    let Value::Object(encoding) = pickle.root() else {
+        return Err(differs("the result", "a tiktoken Encoding", pickle.root()));
+    };
+    let Some(state) = encoding.state else {
+        return Err(Difference {
+            what: "the Encoding's state",
+            expected: "a dict",
+            found: "missing".to_owned(),
+        });
+    };
+    let Value::Dict(state) = pickle.get(state) else {
+        // tiktoken writes an encoding that it ships, such as gpt2, as no more than its name.
+        return Err(differs("the Encoding's state", "a dict", pickle.get(state)));
+    };
+
+    let mut pattern = None;
+    let mut ranks = None;
+    let mut special_tokens = None;
+    let mut name = None;
+    for &(key, value) in state {
+        let key = text(pickle, "a key of the state", key)?;
+        let again = match key {
+            "name" => name.replace(text(pickle, "name", value)?).is_some(),
+            "pat_str" => pattern.replace(text(pickle, "pat_str", value)?).is_some(),
+            "mergeable_ranks" => {
+                let found = ids(pickle, "mergeable_ranks", value, token_bytes)?;
+                ranks.replace(found).is_some()
+            }
+            "special_tokens" => {
+                let found = ids(pickle, "special_tokens", value, |pickle, key| {
+                    text(pickle, "a special token", key).map(str::to_owned)
+                })?;
+                special_tokens.replace(found).is_some()
+            }
+            _ => {
+                return Err(Difference {
+                    what: "a key of the state",
+                    expected: "one that tiktoken writes",
+                    found: format!("{key:.80?}"),
+                });
+            }
+        };
+        if again {
+            return Err(Difference {
+                what: "a key of the state",
+                expected: "there once",
+                found: format!("{key:?} again"),
+            });
+        }
+    }
+    Ok(TokenizerParts {
+        pattern: pattern.ok_or_else(|| missing("pat_str"))?.to_owned(),
+        ranks: ranks.ok_or_else(|| missing("mergeable_ranks"))?,
+        special_tokens: special_tokens.ok_or_else(|| missing("special_tokens"))?,
+    })
+}
+
+/// Reads a dict from tokens to ids.
+fn ids<K>(
+    pickle: &Pickle<'_>,
+    what: &'static str,
+    dict: ValueId,
+    read_key: impl Fn(&Pickle<'_>, ValueId) -> Result<K, Difference>,
+) -> Result<Vec<(K, TokenId)>, Difference> {
+    let Value::Dict(entries) = pickle.get(dict) else {
+        return Err(differs(what, "a dict", pickle.get(dict)));
+    };
+    entries
+        .iter()
+        .map(|&(key, id)| {
+            let key = read_key(pickle, key)?;
+            match pickle.get(id) {
+                Value::Int(id) => {
+                    let id = TokenId::try_from(*id).map_err(|_| Difference {
+                        what: "a token's id",
+                        expected: "an int of 32 bits",
+                        found: id.to_string(),
+                    })?;
+                    Ok((key, id))
+                }
+                other => Err(differs("a token's id", "an int", other)),
+            }
+        })
+        .collect()
+}
+
+fn token_bytes(pickle: &Pickle<'_>, key: ValueId) -> Result<Vec<u8>, Difference> {
+    match pickle.get(key) {
+        Value::Bytes(bytes) => Ok(bytes.to_vec()),
+        other => Err(differs("a token", "bytes", other)),
+    }
+}
+
+fn text<'a>(
+    pickle: &Pickle<'a>,
+    what: &'static str,
+    value: ValueId,
+) -> Result<&'a str, Difference> {
+    match pickle.get(value) {
+        Value::Text(text) => Ok(text),
+        other => Err(differs(what, "a str", other)),
+    }
+}
+
+fn differs(what: &'static str, expected: &'static str, found: &Value<'_>) -> Difference {
+    Difference { what, expected, found: found.kind().to_owned() }
+}
+
+fn missing(what: &'static str) -> Difference {
+    Difference { what, expected: "in the state", found: "missing".to_owned() }
+}
+
+/// Reads a file of at most [`MAX_FILE_BYTES`]; `None` if it does not exist.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
+    }
+    Ok(Some(bytes))
+}
+
+/// The only class that a `tokenizer.pkl` may mention.
+const ENCODING: &str = "tiktoken.core.Encoding";
+
+/// File that nanochat writes.
+const PICKLE_FILE: &str = "tokenizer.pkl";
+
+/// File that we write, under the name that Hugging Face's uses too.
+const JSON_FILE: &str = "tokenizer.json";
+
+/// Most bytes of a tokenizer file; the one of nanochat's 65,536 tokens has less than a million.
+const MAX_FILE_BYTES: u64 = 1 << 26;
