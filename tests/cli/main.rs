@@ -1,10 +1,14 @@
 //! The binary as a user runs it, on the built-in demo.
 
 mod chat;
+mod collect;
+mod dashboard;
+mod encode;
 mod eval;
 mod features;
 mod serve;
 mod terminal;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

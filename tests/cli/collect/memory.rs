@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::Bench;
+use super::Bench;
 
 /// What the allocator and the tokenizer may keep more of a longer text, in bytes.
 const NOISE: u64 = 24 << 20;

@@ -28,7 +28,7 @@ from sae_lens.evals import get_eval_everything_config, run_evals
 from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.activation_scaler import ActivationScaler
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "models" / "demo"
 FIXTURE = ROOT / "tests" / "fixtures" / "evaluate"
 RTOL = 1e-4

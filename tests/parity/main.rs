@@ -7,6 +7,7 @@
 mod batch;
 mod cache;
 mod eras;
+mod evaluate;
 mod features;
 mod golden;
 mod hooks;
@@ -15,4 +16,5 @@ mod sae_formats;
 mod saes;
 mod selection;
 mod steering;
+mod training;
 mod worked;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nanoscope_corpus::ActivationStore;
 
-use crate::{Bench, failure, shards, stderr, success};
+use super::{Bench, failure, shards, stderr, success};
 
 /// How many runs are killed, if `NANOSCOPE_KILLS` does not say.
 const KILLS: usize = 4;

@@ -5,7 +5,7 @@ use std::fs;
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{ActivationStore, Collection, Part, Segments, Settings};
 
-use crate::{Bench, failure, stderr};
+use super::{Bench, failure, stderr};
 
 #[test]
 fn a_store_of_another_model_text_or_flag_is_not_gone_on_with() {

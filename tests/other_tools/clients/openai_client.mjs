@@ -1,6 +1,6 @@
 // OpenAI's own Node client against the server, as anybody would use it.
 //
-//     NANOSCOPE_BINARY=target/debug/nanoscope npm --prefix tests/clients test
+//     NANOSCOPE_BINARY=target/debug/nanoscope npm --prefix tests/other_tools/clients test
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

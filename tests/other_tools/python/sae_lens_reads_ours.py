@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from sae_lens import SAE
 
 ATOL = 5e-5
-SAES = Path(__file__).parent.parent / "fixtures" / "saes"
+SAES = Path(__file__).parent.parent.parent / "fixtures" / "saes"
 # Those that the fixtures must show being read, by SAELens's names.
 ARCHITECTURES = {
     "standard",

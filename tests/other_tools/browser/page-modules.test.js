@@ -6,7 +6,7 @@ import { test } from "node:test";
 /// A module of the page. It has no package.json beside it that says what it is, so it is given as
 /// text; those that are tested here load others by name only.
 async function load(name) {
-  const text = (file) => readFileSync(new URL(`../../crates/server/page/${file}`, import.meta.url), "utf8");
+  const text = (file) => readFileSync(new URL(`../../../crates/server/page/${file}`, import.meta.url), "utf8");
   const url = (source) => `data:text/javascript,${encodeURIComponent(source)}`;
   return import(url(text(name).replace(/from "\.\/([\w-]+\.js)"/g, (_, other) => `from ${JSON.stringify(url(text(other)))}`)));
 }

@@ -3,7 +3,7 @@
 use nanoscope_corpus::{ActivationStore, Segments};
 use serde_json::Value;
 
-use crate::{Bench, failure, shards};
+use super::{Bench, failure, shards};
 
 #[test]
 fn the_parts_of_a_store_are_together_what_one_run_makes() {

@@ -1,6 +1,6 @@
 """OpenAI's own Python client against the server, as anybody would use it.
 
-    NANOSCOPE_BINARY=target/debug/nanoscope python tests/clients/openai_client.py
+    NANOSCOPE_BINARY=target/debug/nanoscope python tests/other_tools/clients/openai_client.py
 """
 
 import openai

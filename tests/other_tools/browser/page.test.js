@@ -11,7 +11,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+const root = fileURLToPath(new URL("../../..", import.meta.url));
 const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
 const folder = mkdtempSync(join(tmpdir(), "nanoscope-page-"));
 const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;

@@ -8,7 +8,7 @@ use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::{Bench, CONTEXT, MODEL, success};
+use super::{Bench, CONTEXT, MODEL, success};
 
 const BOS: u32 = 4087;
 

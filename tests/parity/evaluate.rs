@@ -50,7 +50,7 @@ fn assert_near(what: &str, found: f64, expected: f64) {
 
 #[test]
 fn every_metric_of_the_demo_is_what_saelens_computes_in_float64() {
-    let expected = include_str!("fixtures/evaluate/expected.json");
+    let expected = include_str!("../fixtures/evaluate/expected.json");
     let expected: Value = serde_json::from_str(expected).unwrap();
     let rows: Vec<Vec<u32>> = serde_json::from_value(expected["contexts"].clone()).unwrap();
     let batch_contexts = expected["batch_contexts"].as_u64().unwrap() as usize;

@@ -1,6 +1,6 @@
 """A hundred requests that nobody should send: each is refused with a reason, none is a fault.
 
-    NANOSCOPE_BINARY=target/debug/nanoscope python3 tests/clients/hostile.py
+    NANOSCOPE_BINARY=target/debug/nanoscope python3 tests/other_tools/clients/hostile.py
 
 Plain sockets and nothing but Python, so that what is sent is what stands here.
 """
