@@ -2,35 +2,22 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use nanoscope_testing::Outcome;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{nanoscope, stdout as success};
+
 const ATOL: f32 = 5e-5;
 
-fn nanoscope(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nanoscope"))
-        .args(args)
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("the binary was built for this test")
-}
-
-#[track_caller]
-fn success(args: &[&str]) -> String {
-    let output = nanoscope(args);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
+/// The standard error of a run that fails with exit code 1.
 #[track_caller]
 fn failure(args: &[&str]) -> String {
-    let output = nanoscope(args);
-    assert_eq!(output.status.code(), Some(1), "{args:?}");
-    String::from_utf8(output.stderr).unwrap()
+    let (error, code) = crate::failure(args);
+    assert_eq!(code, 1, "{args:?}");
+    error
 }
 
 fn root() -> PathBuf {
@@ -173,20 +160,18 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
 }
 
 /// Converts `src`, saying where it belongs if its files name no point of our models.
-fn convert(src: &Path, dst: &Path, form: &str) -> Output {
+fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
     let args = ["convert", text(src), text(dst), "--to", form];
-    let at = |hooks: &'static str| nanoscope(&[args.as_slice(), &["--at", hooks]].concat());
-    let output = nanoscope(&args);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !error.contains("hook point") {
-        return output;
+    let at = |hooks: &'static str| nanoscope(&args).args(["--at", hooks]).run();
+    let outcome = nanoscope(&args).run();
+    if !outcome.stderr.contains("hook point") {
+        return outcome;
     }
-    let output = at("blocks.1.hook_resid_post");
-    let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("which point it writes") {
+    let outcome = at("blocks.1.hook_resid_post");
+    if outcome.stderr.contains("which point it writes") {
         return at("blocks.1.ln2.hook_normalized:blocks.1.hook_mlp_out");
     }
-    output
+    outcome
 }
 
 #[test]
@@ -198,10 +183,9 @@ fn what_is_converted_computes_the_same() {
         for (form, dst) in
             [("saelens", dir.path().join("sae")), ("nanochat-sae", dir.path().join("sae.pt"))]
         {
-            let output = convert(&path, &dst, form);
-            if !output.status.success() {
-                let error = String::from_utf8(output.stderr).unwrap();
-                assert!(error.contains("cannot be written"), "{name} to {form}: {error}");
+            let Outcome { code, stderr, .. } = convert(&path, &dst, form);
+            if code != Some(0) {
+                assert!(stderr.contains("cannot be written"), "{name} to {form}: {stderr}");
                 continue;
             }
             converted += 1;

@@ -12,19 +12,16 @@ use nanoscope_checkpoint::{
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
 use nanoscope_transformer::Era;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
-
-use crate::python::{Py, PyTensor, pickle};
 
 pub(crate) const D_IN: usize = 4;
 pub(crate) const D_SAE: usize = 8;
 
 pub(crate) fn device() -> Device {
-    nanoscope_device::for_tests()
+    nanoscope_testing::test_device()
 }
 
 pub(crate) fn fixture(path: &str) -> PathBuf {
@@ -37,24 +34,6 @@ pub(crate) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let path = dir.path().join(name);
     fs::write(&path, bytes).unwrap();
     (dir, path)
-}
-
-/// A zip as torch writes it, with any pickle and storages in it.
-pub(crate) fn torch_zip(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut entries = vec![("archive/data.pkl".to_owned(), pickle)];
-    entries.extend(storages.iter().map(|(key, bytes)| (format!("archive/data/{key}"), *bytes)));
-    entries.push(("archive/version".to_owned(), b"3\n"));
-    zip_of(&entries, CompressionMethod::Stored)
-}
-
-pub(crate) fn zip_of(entries: &[(String, &[u8])], method: CompressionMethod) -> Vec<u8> {
-    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(method);
-    for (name, bytes) in entries {
-        zip.start_file(name, options).unwrap();
-        zip.write_all(bytes).unwrap();
-    }
-    zip.finish().unwrap().into_inner()
 }
 
 pub(crate) fn floats(values: &[f32]) -> Vec<u8> {

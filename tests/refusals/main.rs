@@ -4,21 +4,13 @@
 //! a text that names the thing; nothing may panic, run what a file asks for, or take memory that
 //! the file does not back.
 
-mod checkpoints;
 mod files;
-mod hugging_face;
-mod hugging_face_tokenizer;
 mod labels;
 mod memory;
-mod native;
-mod pickles;
-mod pt_files;
-mod python;
+mod models;
+mod pt;
 mod runtime;
-mod sae_configs;
-mod sae_formats;
-mod sae_weights;
-mod saved;
+mod saes;
 mod steering;
 mod texts;
 mod vectors;

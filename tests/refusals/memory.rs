@@ -9,10 +9,10 @@ use std::process::Command;
 use nanoscope_checkpoint::{CheckpointError, TensorFile};
 use nanoscope_corpus::CorpusError;
 use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
+use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip, zip_archive};
 use serde_json::json;
 
-use crate::files::{Checkpoint, SaeFile, file, load_bytes, torch_zip, zip_of};
-use crate::python::{Py, PyTensor, pickle};
+use crate::files::{Checkpoint, SaeFile, file, load_bytes};
 use crate::{refused, texts};
 
 /// Set in the process that runs the cases.
@@ -138,12 +138,13 @@ fn a_text_takes_no_more_than_a_line_may_have() {
 fn a_small_file_cannot_grow_by_compression_or_sparseness() {
     alone("a_small_file_cannot_grow_by_compression_or_sparseness", || {
         let zeros = vec![0; 32 << 20];
-        let bomb = zip_of(
+        let bomb = zip_archive(
             &[("a/data.pkl".to_owned(), b"}."), ("a/data/0".to_owned(), &zeros)],
             zip::CompressionMethod::Deflated,
         );
         let nones = [b"\x80\x02(".as_slice(), &b"N".repeat(32 << 20), b"l."].concat();
-        let pickle = zip_of(&[("a/data.pkl".to_owned(), &nones)], zip::CompressionMethod::Deflated);
+        let pickle =
+            zip_archive(&[("a/data.pkl".to_owned(), &nones)], zip::CompressionMethod::Deflated);
         assert!(bomb.len() < 1 << 20 && pickle.len() < 1 << 20);
         drop((zeros, nones));
         let before = most_used();
@@ -299,9 +300,10 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
         let mut array = b"\x93NUMPY\x01\x00".to_vec();
         array.extend((header.len() as u16).to_le_bytes());
         array.extend(header.as_bytes());
-        let npz = zip_of(&[("W_enc.npy".to_owned(), &array)], zip::CompressionMethod::Stored);
+        let npz = zip_archive(&[("W_enc.npy".to_owned(), &array)], zip::CompressionMethod::Stored);
         let zeros = vec![0; 32 << 20];
-        let packed = zip_of(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
+        let packed =
+            zip_archive(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
         drop(zeros);
         let gguf = [&b"GGUF\x03\0\0\0"[..], &[0xff; 6], &[0; 2], &[0xff; 6], &[0; 2]].concat();
         let before = most_used();

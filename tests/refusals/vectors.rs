@@ -1,11 +1,11 @@
 //! Directions to steer with, in files of every kind.
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile, load_vector};
+use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use crate::files::{file, floats, torch_zip};
-use crate::python::{Py, PyTensor, pickle};
+use crate::files::{file, floats};
 use crate::refused;
 
 const STRING: u32 = 8;

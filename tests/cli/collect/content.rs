@@ -1,14 +1,13 @@
 //! What is in a store.
 
-use std::process::Command;
-
 use half::{bf16, f16};
 use nanoscope_corpus::{ActivationStore, Origins, Rows, Segments};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Bench, CONTEXT, MODEL, success};
+use super::{Bench, CONTEXT, MODEL};
+use crate::nanoscope;
 
 const BOS: u32 = 4087;
 
@@ -43,9 +42,10 @@ fn activations_are_those_that_run_captures_at_the_same_tokens_to_the_bit() {
 
         let file = bench.path("run.safetensors");
         let ids: Vec<String> = context.iter().map(ToString::to_string).collect();
-        let mut run = Command::new(env!("CARGO_BIN_EXE_nanoscope"));
-        run.args(["run", "--model", MODEL, "--tokens", &ids.join(","), "--out"]).arg(&file);
-        success(run.args(points.iter().flat_map(|p| ["--capture".to_owned(), p.to_string()])));
+        nanoscope(&["run", "--model", MODEL, "--tokens", &ids.join(","), "--out"])
+            .args([&file])
+            .args(points.iter().flat_map(|p| ["--capture".to_owned(), p.to_string()]))
+            .success();
         let bytes = std::fs::read(&file).unwrap();
         let captured = SafeTensors::deserialize(&bytes).unwrap();
         for (at, (&point, &(_, width))) in points.iter().zip(store.points()).enumerate() {

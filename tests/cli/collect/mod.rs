@@ -10,9 +10,11 @@ mod resume;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use nanoscope_testing::Nanoscope;
 use tempfile::TempDir;
+
+use crate::nanoscope;
 
 /// Tokens of a context and of a shard in these tests.
 const CONTEXT: usize = 32;
@@ -42,25 +44,23 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn command(&self, out: &str, more: &[&str]) -> Command {
+    fn command(&self, out: &str, more: &[&str]) -> Nanoscope {
         self.command_at("blocks.1.hook_resid_post", out, more)
     }
 
-    fn command_at(&self, hook: &str, out: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nanoscope"));
-        command
-            .env("NO_COLOR", "1")
-            .args(["collect", "--model", MODEL, "--text"])
-            .arg(self.path("texts"));
-        command.args(["--hook", hook, "--out"]).arg(self.path(out));
+    fn command_at(&self, hook: &str, out: &str, more: &[&str]) -> Nanoscope {
         let (context, shard) = (CONTEXT.to_string(), SHARD.to_string());
-        command.args(["--context", &context, "--shard-tokens", &shard]).args(more);
-        command
+        nanoscope(&["collect", "--model", MODEL, "--text"])
+            .args([self.path("texts")])
+            .args(["--hook", hook, "--out"])
+            .args([self.path(out)])
+            .args(["--context", &context, "--shard-tokens", &shard])
+            .args(more)
     }
 
     #[track_caller]
     fn collect(&self, out: &str, more: &[&str]) -> String {
-        success(&mut self.command(out, more))
+        self.command(out, more).success().stdout
     }
 
     /// Every file of a store, by name.
@@ -92,22 +92,12 @@ fn story(number: usize) -> String {
     words.collect::<Vec<_>>().join(" ") + "."
 }
 
+/// The standard error of a run that fails with exit code 1.
 #[track_caller]
-fn success(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn failure(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    stderr(&output)
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+fn failure(run: Nanoscope) -> String {
+    let outcome = run.failure();
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    outcome.stderr
 }
 
 /// A file's shards, by name.

@@ -54,7 +54,7 @@ fn another_number_of_parts_is_no_part_of_the_same_store() {
     bench.collect("out", &["--shard", "1/4"]);
 
     for more in [&["--shard", "0/2"][..], &[]] {
-        let error = failure(&mut bench.command("out", more));
+        let error = failure(bench.command("out", more));
         assert!(
             error.contains("manifest-1-of-4.json is of another store: the parts are 4"),
             "{error}"

@@ -5,7 +5,7 @@ use std::fs;
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{ActivationStore, Collection, Part, Segments, Settings};
 
-use super::{Bench, failure, stderr};
+use super::{Bench, failure};
 
 #[test]
 fn a_store_of_another_model_text_or_flag_is_not_gone_on_with() {
@@ -22,14 +22,14 @@ fn a_store_of_another_model_text_or_flag_is_not_gone_on_with() {
         (&["--keep-special"], r#"special_tokens is "skipped" there, "kept" here"#),
         (&["--tokens", "200"], "text.tokens is "),
     ] {
-        let error = failure(&mut bench.command("out", more));
+        let error = failure(bench.command("out", more));
         assert!(error.contains("manifest.json is of another store: "), "{error}");
         assert!(error.contains(says), "{more:?}: {error}");
     }
     let text = bench.path("texts/a.txt");
     let changed = fs::read_to_string(&text).unwrap().replacen("the", "The", 1);
     fs::write(&text, changed).unwrap();
-    let error = failure(&mut bench.command("out", &[]));
+    let error = failure(bench.command("out", &[]));
     assert!(error.contains("text.tokens_sha256 is"), "{error}");
 
     assert!(bench.files("out") == before, "the refused runs changed something");
@@ -133,13 +133,13 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--text", "/dev/null"], "/dev/null is neither a file nor a folder"),
         (&["--text", "/nowhere/at/all"], "could not read or write /nowhere/at/all"),
     ] {
-        let error = failure(&mut bench.command("out", more));
+        let error = failure(bench.command("out", more));
         assert!(error.contains(says), "{more:?}: {error}");
     }
     for more in
         [&["--shard", "3/3"][..], &["--shard", "1"], &["--context", "1"], &["--tokens", "0"]]
     {
-        let output = bench.command("out", more).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{more:?}: {}", stderr(&output));
+        let outcome = bench.command("out", more).run();
+        assert_eq!(outcome.code, Some(2), "{more:?}: {}", outcome.stderr);
     }
 }

@@ -3,13 +3,15 @@
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nanoscope_corpus::ActivationStore;
+use nanoscope_testing::{Nanoscope, Outcome};
 
-use super::{Bench, failure, shards, stderr, success};
+use super::{Bench, failure, shards};
+use crate::signal;
 
 /// How many runs are killed, if `NANOSCOPE_KILLS` does not say.
 const KILLS: usize = 4;
@@ -31,8 +33,8 @@ impl Moments {
     }
 }
 
-fn spawn(command: &mut Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+fn spawn(run: Nanoscope) -> Child {
+    run.into_command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Every shard that has its name is whole.
@@ -76,7 +78,7 @@ fn a_run_that_is_killed_at_any_moment_and_gone_on_with_ends_with_the_same_bytes(
         let out = format!("out-{stores}");
         // A few kills in a row, until one comes too late.
         loop {
-            let mut child = spawn(&mut bench.command(&out, &[]));
+            let mut child = spawn(bench.command(&out, &[]));
             thread::sleep(moments.within(whole));
             child.kill().unwrap();
             if child.wait().unwrap().success() {
@@ -111,15 +113,15 @@ fn an_interrupted_run_says_how_to_go_on_and_loses_no_complete_shard() {
     }
 }
 
-fn interrupted_by(signal: &str, bench: &Bench) {
-    let mut child = spawn(&mut bench.command("out", &[]));
+fn interrupted_by(name: &str, bench: &Bench) {
+    let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(bench, "out", &mut child, 2);
 
-    success(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]));
-    let output = child.wait_with_output().unwrap();
+    signal(name, child.id());
+    let outcome = Outcome::new(child.wait_with_output().unwrap());
 
-    assert_eq!(output.status.code(), Some(130), "{signal}: {}", stderr(&output));
-    let text = stderr(&output);
+    let text = outcome.stderr;
+    assert_eq!(outcome.code, Some(130), "{name}: {text}");
     assert!(
         text.contains("shards are complete, and the same command goes on behind them"),
         "{text}"
@@ -129,9 +131,9 @@ fn interrupted_by(signal: &str, bench: &Bench) {
     let times = |name: &str| bench.path(name).metadata().unwrap().modified().unwrap();
     let first = times("out/shard-000000.safetensors");
 
-    let output = bench.command("out", &[]).output().unwrap();
+    let text = bench.command("out", &[]).run().stderr;
 
-    assert!(stderr(&output).contains("shards are complete and stay"), "{}", stderr(&output));
+    assert!(text.contains("shards are complete and stay"), "{text}");
     assert_eq!(times("out/shard-000000.safetensors"), first, "the first shard was made again");
     assert!(bench.files("out") == bench.files("reference"), "it has other bytes");
 }
@@ -139,10 +141,10 @@ fn interrupted_by(signal: &str, bench: &Bench) {
 #[test]
 fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
     let bench = Bench::new(120);
-    let mut child = spawn(&mut bench.command("out", &[]));
+    let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(&bench, "out", &mut child, 1);
 
-    let error = failure(&mut bench.command("out", &[]));
+    let error = failure(bench.command("out", &[]));
 
     assert!(error.contains("another run is writing here"), "{error}");
     assert!(child.wait().unwrap().success());
@@ -153,18 +155,19 @@ fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
 fn a_write_that_fails_is_an_error_that_keeps_the_complete_shards() {
     let bench = Bench::new(60);
     bench.collect("reference", &[]);
-    let mut child = spawn(&mut bench.command("out", &[]));
+    let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(&bench, "out", &mut child, 2);
     child.kill().unwrap();
     child.wait().unwrap();
     let before = bench.files("out");
 
     // No file may be larger than this, as on a disk with no more room; a shard is.
-    let command = bench.command("out", &[]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""]);
-    limited.arg(command.get_program()).args(command.get_args()).env("NO_COLOR", "1");
-    let error = failure(&mut limited);
+    let command = bench.command("out", &[]).into_command();
+    let limited = Nanoscope::new("sh", env!("CARGO_TARGET_TMPDIR"))
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""])
+        .args([command.get_program()])
+        .args(command.get_args());
+    let error = failure(limited);
 
     assert!(error.contains("was not written; "), "{error}");
     assert!(error.contains("are complete, and the same command goes on behind them"), "{error}");

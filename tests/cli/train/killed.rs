@@ -66,7 +66,7 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_same_bytes() {
                 success(args);
                 break;
             }
-            let mut command = command(args);
+            let mut command = nanoscope(args).into_command();
             command.stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
             // Within the first half, so that a run is killed several times before it ends.

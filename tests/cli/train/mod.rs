@@ -8,49 +8,32 @@ mod trained;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 
+use nanoscope_testing::Nanoscope;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 const HOOK: &str = "blocks.1.hook_resid_post";
 const WIDTH: usize = 16;
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nanoscope"));
-    command
-        .args(args)
-        .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli"))
-        .env("NO_COLOR", "1")
-        // Bit for bit the same is promised for one thread.
-        .env("RAYON_NUM_THREADS", "1");
-    command
+/// A run with one thread, for which the same results are promised bit for bit.
+fn nanoscope(args: &[&str]) -> Nanoscope {
+    crate::nanoscope(args).env("RAYON_NUM_THREADS", "1")
 }
 
-fn nanoscope(args: &[&str]) -> Output {
-    command(args).output().expect("the binary was built for this test")
-}
-
-fn spawn(args: &[&str]) -> Child {
-    let quiet = || Stdio::null();
-    command(args).stdout(quiet()).stderr(quiet()).spawn().expect("the binary was built")
-}
-
+/// The standard output and the standard error of a run that succeeds.
 #[track_caller]
 fn success(args: &[&str]) -> (String, String) {
-    let output = nanoscope(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{args:?}: {error}");
-    (String::from_utf8(output.stdout).unwrap(), error)
+    let outcome = nanoscope(args).success();
+    (outcome.stdout, outcome.stderr)
 }
 
-/// What a failing run says, and its exit code.
+/// The standard error of a run that fails, and its exit code.
 #[track_caller]
 fn failure(args: &[&str]) -> (String, i32) {
-    let output = nanoscope(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{args:?} should have failed: {error}");
-    (error, output.status.code().unwrap_or(-1))
+    let outcome = nanoscope(args).failure();
+    (outcome.stderr, outcome.code.unwrap_or(-1))
 }
 
 /// Numbers that look random and are the same everywhere.

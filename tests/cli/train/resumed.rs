@@ -1,6 +1,5 @@
 //! Runs that were interrupted, and folders that are in use or damaged.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,8 @@ fn ctrl_c_and_sigterm_save_and_say_how_to_go_on_and_a_folder_has_one_writer() {
         args.remove(at);
         let at = args.iter().position(|arg| *arg == "60").unwrap();
         args[at] = "1000000";
-        let child = command(&args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = nanoscope(&args).into_command();
+        let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         wait_for("a line of metrics", || {
             std::fs::metadata(scratch.path(signal).join("metrics.jsonl")).is_ok_and(|m| m.len() > 0)
         });
@@ -40,10 +40,7 @@ fn ctrl_c_and_sigterm_save_and_say_how_to_go_on_and_a_folder_has_one_writer() {
             "{second}"
         );
 
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success()
-        );
+        crate::signal(signal, child.id());
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile};
+use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
 use tempfile::TempDir;
 
-use crate::files::{SaeFile, file, load_bytes, torch_zip};
-use crate::python::{Py, PyTensor, pickle};
+use crate::files::{SaeFile, file, load_bytes};
 use crate::refused;
 
 /// Calls that write `marker` if anyone makes them.

@@ -1,38 +1,57 @@
-//! Pickles by hand, with what Python would not write in them.
+//! A pickle writer that can also write what Python never would.
+
+use std::io::Write;
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 /// A Python value.
 #[derive(Debug, Clone)]
-pub(crate) enum Py {
+pub enum Py {
+    /// `None`
     None,
+    /// `bool`
     Bool(bool),
+    /// `int`, written with eight bytes
     Int(i64),
+    /// `float`
     Float(f64),
+    /// `str`
     Text(String),
+    /// `list`
     List(Vec<Py>),
+    /// `tuple`
     Tuple(Vec<Py>),
+    /// `dict` with strings for keys
     Dict(Vec<(String, Py)>),
     /// `module.name(*args)`
     Call(&'static str, &'static str, Vec<Py>),
+    /// `torch.Tensor`
     Tensor(PyTensor),
-    /// Any instructions.
+    /// Pickle instructions, written unchanged.
     Raw(Vec<u8>),
 }
 
-/// A tensor as its pickle describes it, whatever its storage is.
+/// A tensor as its pickle describes it. Nothing checks that the storage holds it.
 #[derive(Debug, Clone)]
-pub(crate) struct PyTensor {
-    pub(crate) storage_type: &'static str,
-    pub(crate) key: String,
-    /// Elements that the storage claims.
-    pub(crate) claims: i64,
-    pub(crate) offset: i64,
-    pub(crate) shape: Vec<i64>,
-    pub(crate) stride: Vec<i64>,
+pub struct PyTensor {
+    /// Name of the storage's class, `FloatStorage` for float32.
+    pub storage_type: &'static str,
+    /// Name of the storage's file in `data/`.
+    pub key: String,
+    /// Number of elements that the storage claims to have.
+    pub claims: i64,
+    /// Index in the storage of the first element.
+    pub offset: i64,
+    /// Length of each dimension.
+    pub shape: Vec<i64>,
+    /// Elements to skip per step of each dimension.
+    pub stride: Vec<i64>,
 }
 
 impl PyTensor {
-    /// All of a float32 storage.
-    pub(crate) fn whole(key: &str, shape: &[usize]) -> Self {
+    /// A contiguous tensor that is all of the float32 storage `key`.
+    pub fn whole(key: &str, shape: &[usize]) -> Self {
         let stride = (1..=shape.len()).map(|dim| shape[dim..].iter().product::<usize>() as i64);
         Self {
             storage_type: "FloatStorage",
@@ -70,12 +89,37 @@ impl From<&serde_json::Value> for Py {
     }
 }
 
-/// The pickle of `value`, protocol 2.
-pub(crate) fn pickle(value: &Py) -> Vec<u8> {
+/// Pickles `value` with protocol 2.
+pub fn pickle(value: &Py) -> Vec<u8> {
     let mut out = vec![0x80, 2];
     write(value, &mut out);
     out.push(b'.');
     out
+}
+
+/// A file as `torch.save` writes it, with this pickle and these storages by key.
+///
+/// # Panics
+/// If two storages have the same key.
+pub fn torch_zip(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut entries = vec![("archive/data.pkl".to_owned(), pickle)];
+    entries.extend(storages.iter().map(|(key, bytes)| (format!("archive/data/{key}"), *bytes)));
+    entries.push(("archive/version".to_owned(), b"3\n"));
+    zip_archive(&entries, CompressionMethod::Stored)
+}
+
+/// A zip archive with these entries.
+///
+/// # Panics
+/// If two entries have the same name.
+pub fn zip_archive(entries: &[(String, &[u8])], method: CompressionMethod) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(method);
+    for (name, bytes) in entries {
+        zip.start_file(name, options).expect("each name is there once");
+        zip.write_all(bytes).expect("memory takes everything");
+    }
+    zip.finish().expect("memory takes everything").into_inner()
 }
 
 fn write(value: &Py, out: &mut Vec<u8>) {

@@ -7,8 +7,8 @@ use nanoscope_tokenizer::{Tokenizer, TokenizerError};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use super::hugging_face::change_json;
 use crate::files::fixture;
-use crate::hugging_face::change_json;
 use crate::refused;
 
 /// Loads the tokenizer `golden_head` after `change` of its file.

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::Cursor;
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile, load_sae};
+use nanoscope_testing::pickle::{Py, pickle, torch_zip, zip_archive};
 use tempfile::TempDir;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::files::{self, D_IN, D_SAE, SaeFile, file, load_bytes, torch_zip, zip_of};
-use crate::python::{Py, pickle};
+use crate::files::{self, D_IN, D_SAE, SaeFile, file, load_bytes};
 use crate::refused;
 
 fn open(bytes: &[u8]) -> Result<TensorFile, CheckpointError> {
@@ -51,8 +51,8 @@ fn what_is_no_pt_file_says_what_it_is() {
     );
 
     let legacy = pickle(&Py::Dict(vec![]));
-    let no_pickle = zip_of(&[("notes.txt".to_owned(), b"hello")], CompressionMethod::Stored);
-    let two = zip_of(
+    let no_pickle = zip_archive(&[("notes.txt".to_owned(), b"hello")], CompressionMethod::Stored);
+    let two = zip_archive(
         &[("a/data.pkl".to_owned(), b"}."), ("b/data.pkl".to_owned(), b"}.")],
         CompressionMethod::Stored,
     );
@@ -71,7 +71,8 @@ fn what_is_no_pt_file_says_what_it_is() {
 
     let sae = SaeFile::valid();
     let pickle = sae.pickle();
-    let compressed = zip_of(&[("a/data.pkl".to_owned(), &pickle)], CompressionMethod::Deflated);
+    let compressed =
+        zip_archive(&[("a/data.pkl".to_owned(), &pickle)], CompressionMethod::Deflated);
     refused!(
         "compressed zip",
         open(&compressed),
@@ -217,7 +218,7 @@ fn a_file_without_a_dictionary_at_its_root_is_refused() {
     );
     refused!(
         "big-endian numbers",
-        open(&zip_of(
+        open(&zip_archive(
             &[("a/data.pkl".to_owned(), b"}."), ("a/byteorder".to_owned(), b"big")],
             CompressionMethod::Stored,
         )),

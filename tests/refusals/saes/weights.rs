@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{CheckpointError, LoadedSae, TensorFile, inspect, load_saes};
+use nanoscope_testing::pickle::{Py, PyTensor};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::files::{D_IN, D_SAE, SaeFile, device, file, floats};
-use crate::python::{Py, PyTensor};
 use crate::refused;
 
 #[test]

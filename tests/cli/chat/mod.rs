@@ -1,41 +1,26 @@
-//! `nanoscope chat` without a terminal.
+//! `nanoscope chat`: here without a terminal.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod terminal;
 
+use nanoscope_testing::Outcome;
 use serde_json::Value;
 
-use super::{CONTINUATION, OPENING, scratch};
+use crate::{CONTINUATION, OPENING, nanoscope};
 
 const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "12"];
 
 /// The dialogue with these lines on standard input.
-fn chat(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
-        .arg("chat")
-        .args(args)
-        .env("XDG_CACHE_HOME", scratch())
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary was built for this test");
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+fn chat(args: &[&str], input: &[u8]) -> Outcome {
+    nanoscope(&["chat"]).args(args).run_with_input(input)
 }
 
 #[test]
 fn a_line_is_gone_on_with_as_nanochat_does_it_and_quit_ends_the_dialogue() {
     let output = chat(&GREEDY, format!("{OPENING}\n/quit\nnever read\n").as_bytes());
 
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_eq!(
-        text(&output.stdout),
+        output.stdout,
         format!("{OPENING}, there was a little girl named Lily. She loved to\n")
     );
 }
@@ -51,13 +36,13 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
 
     let output = chat(&GREEDY, input.as_bytes());
 
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    let (out, err) = (&output.stdout, &output.stderr);
     assert!(out.contains("[default] Once upon a time, there was a little girl"), "{out}");
     assert!(out.contains("[steered] Once upon a time"), "{out}");
     // The four tokens of the opening and twelve after it.
     assert!(out.contains("steered blocks.3.hook_resid_post:1909:add:27: at 16 positions"), "{out}");
     assert!(err.contains("is there already; /save! writes over it"), "{err}");
-    assert_eq!(output.status.code(), Some(1), "a line could not be followed");
+    assert_eq!(output.code, Some(1), "a line could not be followed");
 
     let saved: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let texts = saved["runs"][0]["texts"].as_array().unwrap();
@@ -79,13 +64,13 @@ fn an_empty_line_goes_on_and_errors_do_not_end_the_dialogue() {
 
     let output = chat(&["--temperature", "0", "--max-tokens", "6"], &input);
 
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    let (out, err) = (&output.stdout, &output.stderr);
     let mut lines = out.lines();
     assert_eq!(lines.next(), Some("Once upon a time, there was a little girl"));
     assert_eq!(lines.next(), Some(" named Lily. She loved to"));
     assert!(!out.contains('\u{1b}'), "{out:?}");
     assert!(err.contains("nonsense"), "{err}");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.code, Some(1));
 }
 
 #[test]
@@ -95,10 +80,10 @@ fn a_message_is_answered_and_the_answer_does_not_repeat_it() {
 
     let output = chat(&args, b"/mode story\n/save\n");
 
-    let out = text(&output.stdout);
+    let out = output.stdout;
     assert!(!out.contains("Tell me"), "{out}");
     assert!(out.contains("the model goes on with what you write"), "{out}");
-    assert!(text(&output.stderr).contains("/save takes FILE"));
+    assert!(output.stderr.contains("/save takes FILE"));
 }
 
 #[test]
@@ -110,8 +95,8 @@ fn flags_that_cannot_be_followed_are_refused_before_the_first_line() {
         (&["--chat", "--story"], "cannot be used with", 2),
     ] {
         let output = chat(args, b"");
-        assert_eq!(output.status.code(), Some(code), "{args:?}");
-        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+        assert_eq!(output.code, Some(code), "{args:?}");
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
         assert!(output.stdout.is_empty());
     }
 }

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae};
+use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip, zip_archive};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use zip::CompressionMethod;
 
-use crate::files::{device, fixture, floats, torch_zip, zip_of};
-use crate::python::{Py, PyTensor, pickle};
+use crate::files::{device, fixture, floats};
 
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -202,7 +202,7 @@ pub(crate) fn npz(tensors: &Tensors) -> Vec<u8> {
         .collect();
     let entries: Vec<_> =
         arrays.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
-    zip_of(&entries, CompressionMethod::Stored)
+    zip_archive(&entries, CompressionMethod::Stored)
 }
 
 pub(crate) fn safetensors(tensors: &Tensors) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use super::scratch;
+use crate::{nanoscope, signal};
 
 /// What a loaded machine needs to end a process, many times over; one that does not end needs more.
 const SOON: Duration = Duration::from_secs(20);
@@ -49,11 +49,9 @@ impl Dialogue {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let inner = File::from(open(name, flags, Mode::empty()).unwrap());
         let stdio = || Stdio::from(inner.try_clone().unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
-            .arg("chat")
-            .args(args)
-            .env("XDG_CACHE_HOME", scratch())
-            .env("TERM", term)
+        let mut command = nanoscope(&["chat"]).args(args).env("TERM", term).into_command();
+        let child = command
+            .env_remove("NO_COLOR")
             .stdin(stdio())
             .stdout(stdio())
             .stderr(stdio())
@@ -76,8 +74,7 @@ impl Dialogue {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        signal(name, self.child.id());
     }
 
     fn is_raw(&self) -> bool {
@@ -137,7 +134,7 @@ fn a_dialogue_in_lines_ends_with_its_terminal_and_not_in_a_panic() {
 
 #[test]
 fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
-    for (signal, code) in [("-HUP", 129), ("-TERM", 130), ("-INT", 130)] {
+    for (signal, code) in [("HUP", 129), ("TERM", 130), ("INT", 130)] {
         let dialogue = Dialogue::start(&[]);
         assert!(dialogue.is_raw());
 
@@ -158,7 +155,7 @@ fn a_signal_ends_a_dialogue_whose_terminal_takes_nothing_any_more() {
     // What is drawn meanwhile is more than a terminal holds that nobody reads.
     thread::sleep(Duration::from_secs(4));
 
-    dialogue.signal("-TERM");
+    dialogue.signal("TERM");
 
     let Dialogue { child, inner, outer } = dialogue;
     assert_eq!(end(child).code(), Some(130));
