@@ -264,6 +264,7 @@ fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
 
 /// A model of the newest era, whose embeddings take in the one before, with room for 96 positions.
 fn long_model() -> InterpretableModel {
+    use nanoscope_testing::TINY_SHAPE;
     use nanoscope_transformer::{Era, Gpt, GptShape};
 
     let shape = GptShape {
@@ -272,10 +273,10 @@ fn long_model() -> InterpretableModel {
         n_layer: 3,
         n_head: 4,
         n_kv_head: 2,
-        n_embd: 64,
+        ..TINY_SHAPE
     };
     let config = Era::E6.config(shape, Some("SL")).unwrap();
-    crate::steering::with_saes(Gpt::random(config, 1, &nanoscope_device::for_tests()))
+    crate::steering::with_saes(Gpt::random(config, 1, &nanoscope_testing::test_device()))
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn a_checkpoint_read_as_another_era_that_fits_it_is_another_model() {
 
 #[test]
 fn an_era_that_the_weights_contradict_is_an_error() {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     for (folder, asked, fitting) in [
         ("head", Era::E0, vec![Era::E6]),
         ("old", Era::E1, vec![Era::E0, Era::E0p]),

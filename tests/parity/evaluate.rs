@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use nanoscope_checkpoint::{ModelFiles, load_saes, load_tokenizer};
 use nanoscope_corpus::{Context, Special};
 use nanoscope_evaluate::{
@@ -10,8 +10,9 @@ use nanoscope_evaluate::{
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Where};
-use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
+use nanoscope_sae::Sae;
+use nanoscope_testing::{TINY_SHAPE, scaled_identity_sae, test_device, tiny_gpt};
+use nanoscope_transformer::{GptShape, TokenBatch};
 use serde_json::Value;
 
 /// Agreement with SAELens in float64.
@@ -54,7 +55,7 @@ fn every_metric_of_the_demo_is_what_saelens_computes_in_float64() {
     let expected: Value = serde_json::from_str(expected).unwrap();
     let rows: Vec<Vec<u32>> = serde_json::from_value(expected["contexts"].clone()).unwrap();
     let batch_contexts = expected["batch_contexts"].as_u64().unwrap() as usize;
-    let model = demo(&nanoscope_device::for_tests());
+    let model = demo(&test_device());
     let subjects = demo_subjects(&model);
 
     let evaluated = |special| {
@@ -91,25 +92,14 @@ fn every_metric_of_the_demo_is_what_saelens_computes_in_float64() {
     }
 }
 
-const SHAPE: GptShape =
-    GptShape { sequence_len: 32, vocab_size: 60, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 32 };
-
 fn small() -> InterpretableModel {
-    let gpt = Gpt::random(Era::E6.config(SHAPE, None).unwrap(), 7, &nanoscope_device::for_tests());
-    InterpretableModel::new(gpt)
+    let shape = GptShape { vocab_size: 60, n_embd: 32, ..TINY_SHAPE };
+    InterpretableModel::new(tiny_gpt(shape, &test_device()))
 }
 
 /// An SAE whose features are the activation's numbers, times `scale` when they are decoded.
 fn scaled(scale: f32, k: usize) -> Sae {
-    let device = nanoscope_device::for_tests();
-    let config = SaeConfig::new(32, 32, Architecture::SignedTopK { k }).unwrap();
-    let weights = SaeWeights::new(
-        Tensor::eye(32, &device),
-        Tensor::zeros([32], &device),
-        Tensor::eye(32, &device) * scale,
-        Tensor::zeros([32], &device),
-    );
-    Sae::new(config, weights).unwrap()
+    scaled_identity_sae(32, k, scale, &test_device())
 }
 
 fn some_rows(seed: u32, rows: usize, len: usize) -> Vec<Vec<u32>> {

@@ -20,7 +20,7 @@ fn demo() -> PathBuf {
 
 fn demo_sae(layer: usize) -> (Sae, Labels) {
     let dir = demo().join(format!("saes/layer_{layer}"));
-    let loaded = load_sae(&dir, &nanoscope_device::for_tests()).unwrap();
+    let loaded = load_sae(&dir, &nanoscope_testing::test_device()).unwrap();
     let labels = Labels::read(&dir, loaded.sae.config().d_sae()).unwrap();
     (loaded.sae, labels)
 }
@@ -51,7 +51,7 @@ fn the_direct_effect_on_the_logits_is_what_a_pass_computes_of_a_direction() {
     let gpt = golden.model().gpt;
     let width = gpt.config().shape.n_embd;
     let direction: Vec<f32> = (0..width).map(|at| (at as f32).sin()).collect();
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let direction = Tensor::<1>::from_data(TensorData::new(direction, [width]), &device);
 
     let effects = logit_effects(&gpt, HookPoint::MlpOut(1), direction.clone().unsqueeze()).unwrap();

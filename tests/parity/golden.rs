@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use nanoscope_checkpoint::{LoadedModel, ModelFiles};
+use nanoscope_testing::TINY_SHAPE;
 use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
@@ -54,16 +55,9 @@ pub(crate) const WITH_SAES: [Golden; 2] =
 /// A random model for each era that no folder has.
 pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
     [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
-        let shape = GptShape {
-            sequence_len: 32,
-            vocab_size: 300,
-            n_layer: 3,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 32,
-        };
+        let shape = GptShape { vocab_size: 300, n_layer: 3, n_embd: 32, ..TINY_SHAPE };
         let config = era.config(shape, (era >= Era::E1w).then_some("SL")).unwrap();
-        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_device::for_tests()))
+        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_testing::test_device()))
     })
 }
 
@@ -122,7 +116,7 @@ fn ids(row: &[i64]) -> Vec<u32> {
 /// The model in `path`, wherever in it that is.
 #[track_caller]
 pub(crate) fn load(path: &Path, era: Option<Era>) -> LoadedModel {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let files = ModelFiles::find(path).unwrap();
     files.load(era, &device, &mut |_, _| {}).unwrap()
 }

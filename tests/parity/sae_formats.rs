@@ -39,7 +39,7 @@ fn cases(format: &str) -> Vec<Case> {
 }
 
 fn load(case: &Case) -> LoadedSae {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     load_sae(&root().join(&case.path), &device).unwrap_or_else(|error| {
         panic!("{}: {error}: {:?}", case.name, std::error::Error::source(&error))
     })
@@ -56,7 +56,7 @@ fn check(case: &Case) {
     assert_eq!(x.shape, [ROWS, d_in], "{name}");
     let x = Tensor::<2>::from_data(
         TensorData::new(x.values.clone(), [ROWS, d_in]),
-        &nanoscope_device::for_tests(),
+        &nanoscope_testing::test_device(),
     );
     let features = expected.floats("features");
     let reconstruction = expected.floats("reconstruction");
@@ -251,7 +251,7 @@ fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sa
     let expected = Arrays::read(&root().join(&case.name).join("expected.safetensors"));
     let x = expected.floats("x").values.clone();
     let x = TensorData::new(x, [ROWS, sae.config().d_in()]);
-    let x = Tensor::<2>::from_data(x, &nanoscope_device::for_tests());
+    let x = Tensor::<2>::from_data(x, &nanoscope_testing::test_device());
     let found = values(mistaken.encode(x));
     let off = found.iter().zip(&expected.floats("features").values).map(|(a, b)| (a - b).abs());
     let off = off.fold(0.0, f32::max);
@@ -370,12 +370,12 @@ fn a_dictionary_that_load_dictionary_rescales_is_rescaled() {
 
 #[test]
 fn a_folder_of_several_saes_has_each_of_them() {
-    let found = load_saes([root().join("circuit-tracer/relu")], &nanoscope_device::for_tests());
+    let found = load_saes([root().join("circuit-tracer/relu")], &nanoscope_testing::test_device());
     // Its hook point is none of ours yet, or it is: either way both layers were found.
     match found {
         Ok(saes) => assert_eq!(saes.len(), 2),
         Err(error) => assert!(matches!(error, CheckpointError::Hook { .. }), "{error}"),
     }
-    let error = load_sae(&root().join("circuit-tracer/relu"), &nanoscope_device::for_tests());
+    let error = load_sae(&root().join("circuit-tracer/relu"), &nanoscope_testing::test_device());
     assert!(matches!(error, Err(CheckpointError::SeveralSaes { .. })));
 }

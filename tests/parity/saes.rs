@@ -24,7 +24,7 @@ struct Case {
 }
 
 fn cases(golden: Golden) -> Vec<Case> {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let (model, tokens) = (golden.model().gpt, golden.tokens());
     let manifest = golden.manifest();
     let listed = manifest["saes"].as_array().unwrap();

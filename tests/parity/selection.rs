@@ -51,7 +51,7 @@ fn assert_selected(what: &str, found: &SparseFeatures, expected: &SparseFeatures
 
 #[test]
 fn the_largest_values_are_those_of_a_sort() {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     for d_sae in SIZES {
         for rows in [1, 4] {
             let values = distinct(rows * d_sae);
@@ -69,7 +69,7 @@ fn the_largest_values_are_those_of_a_sort() {
 
 #[test]
 fn of_equal_values_the_earlier_are_taken() {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let d_sae = 4096;
     // Sixteen values, so that every selection is cut through equal ones.
     let values: Vec<f32> = distinct(d_sae).iter().map(|v| (v * 8.0).floor()).collect();

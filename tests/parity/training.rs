@@ -17,7 +17,7 @@ fn activations() -> Vec<f32> {
 
 fn reports(method: &Method, device: &str) -> Vec<StepReport> {
     let device = match device {
-        "" => nanoscope_device::for_tests(),
+        "" => nanoscope_testing::test_device(),
         name => nanoscope_device::by_name(name).unwrap(),
     };
     // With a window of one step some features are dead, so that the auxiliary loss and the

@@ -51,7 +51,7 @@ impl WeightSource for ByHand {
             _ => {}
         }
         let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
-        Ok(Tensor::from_data(TensorData::new(weight, shape), &nanoscope_device::for_tests()))
+        Ok(Tensor::from_data(TensorData::new(weight, shape), &nanoscope_testing::test_device()))
     }
 }
 
@@ -60,7 +60,7 @@ fn config() -> SaeConfig {
 }
 
 fn sae(config: SaeConfig) -> Sae {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let weights = SaeWeights::new(
         Tensor::from_floats(
             [[1.0, 0.0, -1.0], [0.0, 1.0, -1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
@@ -86,7 +86,7 @@ fn bare() -> InterpretableModel {
         n_embd: 4,
     };
     let config = Era::E0.config(shape, None).unwrap();
-    let gpt = Gpt::load(config, &mut ByHand, &nanoscope_device::for_tests()).unwrap();
+    let gpt = Gpt::load(config, &mut ByHand, &nanoscope_testing::test_device()).unwrap();
     InterpretableModel::new(gpt)
 }
 
@@ -442,7 +442,7 @@ fn reconstructing_is_decoding_the_changed_features_whatever_the_sae_normalises()
     ];
     // What arrives after 3 more in the second channel, so that lengths differ.
     let x = [[2.0, 3.0, 0.0, 0.0], [1.0, 4.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]];
-    let x = Tensor::<2>::from_floats(x, &nanoscope_device::for_tests());
+    let x = Tensor::<2>::from_floats(x, &nanoscope_testing::test_device());
     for normalization in normalizations {
         let sae = sae(config().with_normalization(normalization).unwrap());
         // The first feature is doubled, one is added to the second, the third is 0.5.

@@ -276,14 +276,14 @@ impl WeightSource for NotNumbers {
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Self::Error> {
         let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
-        Ok(Tensor::full(shape, f32::NAN, &nanoscope_device::for_tests()))
+        Ok(Tensor::full(shape, f32::NAN, &nanoscope_testing::test_device()))
     }
 }
 
 #[test]
 fn a_generation_from_logits_that_are_no_numbers_ends_and_says_so() {
     let config = bare().gpt().config().clone();
-    let gpt = Gpt::load(config, &mut NotNumbers, &nanoscope_device::for_tests()).unwrap();
+    let gpt = Gpt::load(config, &mut NotNumbers, &nanoscope_testing::test_device()).unwrap();
     let model = InterpretableModel::new(gpt);
 
     let mut generation = model.generate(&[1, 2], &Plan::new(), &Sampling::greedy(5)).unwrap();

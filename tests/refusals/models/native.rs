@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use nanoscope_checkpoint::{CheckpointError, LoadedModel, Order, TensorFile, inspect, save_model};
+use nanoscope_testing::TINY_SHAPE;
 use nanoscope_transformer::{ConfigError, Era, Gpt, GptShape};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value as Json, json};
@@ -17,14 +18,7 @@ const WTE: &str = "transformer.wte.weight";
 
 /// A model of a few numbers in its folder.
 fn saved() -> TempDir {
-    let shape = GptShape {
-        sequence_len: 16,
-        vocab_size: 64,
-        n_layer: 2,
-        n_head: 2,
-        n_kv_head: 1,
-        n_embd: 8,
-    };
+    let shape = GptShape { sequence_len: 16, vocab_size: 64, n_embd: 8, ..TINY_SHAPE };
     let gpt = Gpt::random(Era::E0.config(shape, None).unwrap(), 1, &device());
     let dir = TempDir::new().unwrap();
     save_model(dir.path(), &gpt, Era::E0).unwrap();
