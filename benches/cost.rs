@@ -10,11 +10,12 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use nanoscope_checkpoint::{ModelFiles, load_sae};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
-use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_sae::Sae;
+use nanoscope_testing::noisy_sae;
 use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
 
 fn main() {
@@ -35,29 +36,7 @@ fn main() {
     };
     let config = Era::E6.config(shape, Some("SSSL")).expect("the sizes make a model");
     let gpt = Gpt::random(config, 1, &device);
-    race("d12", gpt, HookPoint::ResidPost(6), sae(768, &device), 60, 3);
-}
-
-/// A top-k SAE with 8 features per channel, of which 32 are active, and random weights.
-fn sae(d_in: usize, device: &Device) -> Sae {
-    let d_sae = 8 * d_in;
-    let mut state = 1_u32;
-    let mut matrix = |rows: usize, columns: usize| {
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        let values: Vec<f32> = (0..rows * columns).map(|_| next()).collect();
-        Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), device)
-    };
-    let config = SaeConfig::new(d_in, d_sae, Architecture::SignedTopK { k: 32 });
-    let weights = SaeWeights::new(
-        matrix(d_in, d_sae),
-        Tensor::zeros([d_sae], device),
-        matrix(d_sae, d_in),
-        Tensor::zeros([d_in], device),
-    );
-    Sae::new(config.expect("the sizes are good"), weights).expect("the shapes are")
+    race("d12", gpt, HookPoint::ResidPost(6), noisy_sae(768, 8 * 768, 32, &device), 60, 3);
 }
 
 const BARE: usize = 0;

@@ -4,7 +4,7 @@
 //! a ratio of things measured in turn in this one run; what must hold (no error, no chunk lost or out
 //! of order, no row left behind) ends the run if it does not.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::handshake;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use nanoscope_testing::nanoscope;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -43,8 +44,9 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+        let mut child = nanoscope!()
             .args(["serve", "--port", "0", "--log", "warn"])
+            .into_command()
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built with the bench");

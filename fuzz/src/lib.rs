@@ -1,13 +1,11 @@
 //! What several targets do with their bytes.
 
-use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use nanoscope_checkpoint::{Order, TensorFile};
+use nanoscope_testing::pickle::{self, Py, PyTensor};
 use tempfile::TempDir;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 /// One folder per process: what the file is called is not what is tested.
 pub static DIR: LazyLock<TempDir> =
@@ -34,57 +32,30 @@ pub fn read_tensors(bytes: &[u8]) {
 
 /// A file as `torch.save` writes it, with the storages `0` and `1`.
 pub fn torch_zip(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, bytes) in [("data.pkl", pickle), ("data/0", storage), ("data/1", storage)] {
-        zip.start_file(format!("archive/{name}"), stored).expect("the name is short");
-        zip.write_all(bytes).expect("memory takes everything");
-    }
-    zip.finish().expect("memory takes everything").into_inner()
+    pickle::torch_zip(pickle, &[("0", storage), ("1", storage)])
 }
 
 /// The pickle of a top-k SAE's weights without a configuration, all of them the numbers of storage
 /// `0`.
-pub fn sae_pickle(d_in: u16, d_sae: u16) -> Vec<u8> {
+pub fn sae_pickle(d_in: usize, d_sae: usize) -> Vec<u8> {
     let weights = dict(&[
         ("W_enc", &[d_in, d_sae]),
         ("W_dec", &[d_sae, d_in]),
         ("b_enc", &[d_sae]),
         ("b_dec", &[d_in]),
     ]);
-    [b"\x80\x02}".as_slice(), &text("sae_state_dict"), &weights, b"s."].concat()
+    pickle::pickle(&Py::Dict(vec![("sae_state_dict".to_owned(), weights)]))
 }
 
 /// The pickle of a dictionary of tensors, all of them the numbers of storage `0`.
-pub fn tensors_pickle(tensors: &[(&str, &[u16])]) -> Vec<u8> {
-    [b"\x80\x02".as_slice(), &dict(tensors), b"."].concat()
+pub fn tensors_pickle(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+    pickle::pickle(&dict(tensors))
 }
 
-fn dict(tensors: &[(&str, &[u16])]) -> Vec<u8> {
-    let mut out = b"}(".to_vec();
-    for (name, shape) in tensors {
-        out.extend(text(name));
-        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        out.extend(text("storage"));
-        out.extend(b"ctorch\nFloatStorage\n");
-        out.extend([text("0"), text("cpu"), ints(&[shape.iter().product()])].concat());
-        out.extend(b"tQK\0");
-        let strides: Vec<u16> = (1..=shape.len()).map(|at| shape[at..].iter().product()).collect();
-        for numbers in [*shape, &strides] {
-            out.extend([b"(".as_slice(), &ints(numbers), b"t"].concat());
-        }
-        out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
-    }
-    out.extend(b"u");
-    out
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [b"X", (text.len() as u32).to_le_bytes().as_slice(), text.as_bytes()].concat()
-}
-
-fn ints(values: &[u16]) -> Vec<u8> {
-    values.iter().flat_map(|value| [b"M".as_slice(), &value.to_le_bytes()].concat()).collect()
+fn dict(tensors: &[(&str, &[usize])]) -> Py {
+    let tensor = |shape| PyTensor { key: "0".to_owned(), ..PyTensor::whole("", shape) };
+    let entry = |&(name, shape): &(&str, &[usize])| (name.to_owned(), Py::Tensor(tensor(shape)));
+    Py::Dict(tensors.iter().map(entry).collect())
 }
 
 /// A safetensors file of a model of one block in transformers' layout, every weight 0.125.
@@ -128,7 +99,7 @@ pub fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
 /// Describes the SAE in the file at `path`, and loads it.
 pub fn load_sae(path: &Path) {
     let _ = nanoscope_checkpoint::inspect(path, None);
-    if let Ok(loaded) = nanoscope_checkpoint::load_sae(path, &nanoscope_device::for_tests()) {
+    if let Ok(loaded) = nanoscope_checkpoint::load_sae(path, &nanoscope_testing::test_device()) {
         let _ = (loaded.hook(), loaded.hook_out());
     }
 }

@@ -2,20 +2,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{CONTINUATION, OPENING, failure, scratch};
+use crate::{CONTINUATION, OPENING, failure, nanoscope, signal};
 
 /// A server on a port of its own, and the address that it printed.
 fn server(args: &[&str]) -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nanoscope"))
-        .args(["serve", "--port", "0"])
+    let mut child = nanoscope(&["serve", "--port", "0"])
         .args(args)
-        .env("XDG_CACHE_HOME", scratch())
-        .env_remove("NANOSCOPE_API_KEY")
+        .into_command()
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -40,11 +38,6 @@ fn post(address: &str, body: &Value) -> TcpStream {
     stream
 }
 
-fn terminate(child: &Child) {
-    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-}
-
 #[test]
 fn the_demo_is_served_as_it_generates_and_sigterm_ends_it() {
     let (mut child, address) = server(&["--log-format", "json"]);
@@ -59,7 +52,7 @@ fn the_demo_is_served_as_it_generates_and_sigterm_ends_it() {
     let _stalled = post(&address, &body);
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
-    terminate(&child);
+    signal("TERM", child.id());
     let status = child.wait().unwrap();
 
     let json: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
@@ -85,7 +78,7 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     let open = failure(&["serve", "--port", "0", "--host", "0.0.0.0"]).0;
     let filter = failure(&["serve", "--port", "0", "--log", "a=b=c"]).0;
     let name = failure(&["serve", "--port", "0", "--public-name", "https://lab.example"]).0;
-    terminate(&child);
+    signal("TERM", child.id());
     child.wait().unwrap();
 
     assert!(name.contains("it is no name, such as lab.example"), "{name}");

@@ -47,7 +47,7 @@ fn the_one_file_form_is_a_model_with_its_configuration_inside() {
     let files = ModelFiles::find(&fixture("single.pt")).unwrap();
     assert_eq!(files.config, None);
 
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let mut read = Vec::new();
     let model = files
         .load_with(

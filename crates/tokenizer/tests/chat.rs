@@ -1,32 +1,7 @@
 //! Conversations become the ids that nanochat's rules give, and broken ones are refused.
 
-use nanoscope_tokenizer::{
-    ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, DEFAULT_MAX_TOKENS, OUTPUT_END,
-    OUTPUT_START, PYTHON_END, PYTHON_START, Part, Tokenizer, TokenizerError, TokenizerParts,
-    USER_END, USER_START,
-};
-
-const SPECIAL: [&str; 9] = [
-    BOS,
-    USER_START,
-    USER_END,
-    ASSISTANT_START,
-    ASSISTANT_END,
-    PYTHON_START,
-    PYTHON_END,
-    OUTPUT_START,
-    OUTPUT_END,
-];
-
-/// One id per byte, then the special tokens from 256 on.
-fn bytes_only(special: &[&str]) -> Tokenizer {
-    Tokenizer::new(TokenizerParts {
-        pattern: r"(?s:.)".to_owned(),
-        ranks: (0..=u8::MAX).map(|byte| (vec![byte], byte.into())).collect(),
-        special_tokens: special.iter().map(|&name| name.to_owned()).zip(256..).collect(),
-    })
-    .unwrap()
-}
+use nanoscope_testing::{SPECIAL_TOKENS, byte_tokenizer};
+use nanoscope_tokenizer::{Content, Conversation, DEFAULT_MAX_TOKENS, Part, TokenizerError};
 
 #[track_caller]
 fn conversation(json: &str) -> Conversation {
@@ -35,7 +10,10 @@ fn conversation(json: &str) -> Conversation {
 
 #[track_caller]
 fn refusal(json: &str) -> String {
-    bytes_only(&SPECIAL).render_conversation(&conversation(json), 100).unwrap_err().to_string()
+    byte_tokenizer(&SPECIAL_TOKENS)
+        .render_conversation(&conversation(json), 100)
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -51,7 +29,7 @@ fn only_what_the_assistant_writes_is_in_the_mask() {
         ]}"#,
     );
 
-    let rendered = bytes_only(&SPECIAL).render_conversation(&chat, 100).unwrap();
+    let rendered = byte_tokenizer(&SPECIAL_TOKENS).render_conversation(&chat, 100).unwrap();
 
     assert_eq!(rendered.ids, [256, 257, 65, 258, 259, 66, 261, 67, 262, 263, 68, 264, 260]);
     let mask: Vec<u8> = rendered.mask.iter().map(|&mask| mask.into()).collect();
@@ -69,7 +47,7 @@ fn a_system_message_joins_the_first_user_message_only() {
         ]}"#,
     );
 
-    let rendered = bytes_only(&SPECIAL).render_conversation(&chat, 100).unwrap();
+    let rendered = byte_tokenizer(&SPECIAL_TOKENS).render_conversation(&chat, 100).unwrap();
 
     assert_eq!(rendered.ids, [256, 257, 83, 10, 10, 65, 258, 259, 66, 260, 257, 67, 258]);
 }
@@ -78,7 +56,7 @@ fn a_system_message_joins_the_first_user_message_only() {
 fn a_long_conversation_is_cut_with_its_mask() {
     let chat = conversation(r#"{"messages": [{"role": "user", "content": "ABC"}]}"#);
 
-    let rendered = bytes_only(&SPECIAL).render_conversation(&chat, 3).unwrap();
+    let rendered = byte_tokenizer(&SPECIAL_TOKENS).render_conversation(&chat, 3).unwrap();
 
     assert_eq!(rendered.ids, [256, 257, 65]);
     assert_eq!(rendered.mask.len(), 3);
@@ -92,7 +70,7 @@ fn a_completion_starts_where_the_last_answer_was() {
             {"role": "assistant", "content": "not this"}
         ]}"#,
     );
-    let tokenizer = bytes_only(&SPECIAL);
+    let tokenizer = byte_tokenizer(&SPECIAL_TOKENS);
 
     let ids = tokenizer.render_for_completion(&chat).unwrap();
 
@@ -111,7 +89,7 @@ fn a_long_completion_is_cut_before_the_answer_starts() {
         ]}}"#
     ));
 
-    let ids = bytes_only(&SPECIAL).render_for_completion(&chat).unwrap();
+    let ids = byte_tokenizer(&SPECIAL_TOKENS).render_for_completion(&chat).unwrap();
 
     assert_eq!(ids.len(), DEFAULT_MAX_TOKENS + 1);
     assert_eq!(ids[DEFAULT_MAX_TOKENS - 1..], [65, 259]);
@@ -160,7 +138,7 @@ fn conversations_that_nanochat_refuses_are_refused() {
 
 #[test]
 fn a_completion_needs_a_last_message_of_the_assistant() {
-    let tokenizer = bytes_only(&SPECIAL);
+    let tokenizer = byte_tokenizer(&SPECIAL_TOKENS);
     let user_last = conversation(r#"{"messages": [{"role": "user", "content": "A"}]}"#);
     let nothing_before = conversation(r#"{"messages": [{"role": "assistant", "content": "A"}]}"#);
 
@@ -176,7 +154,7 @@ fn a_completion_needs_a_last_message_of_the_assistant() {
 
 #[test]
 fn a_vocabulary_without_chat_tokens_says_which_one_is_missing() {
-    let error = bytes_only(&SPECIAL[..2]).chat_prompt("A").unwrap_err();
+    let error = byte_tokenizer(&SPECIAL_TOKENS[..2]).chat_prompt("A").unwrap_err();
 
     assert_eq!(error.to_string(), "the vocabulary has no special token <|user_end|>");
 }

@@ -81,7 +81,7 @@ fn methods() -> [(&'static str, Method); 6] {
 }
 
 fn train(method: Method) -> (Trainer, StepReport) {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let mut mixer = mixer(0);
     let first = mixer.first().unwrap();
     let mut trainer = Trainer::new(&recipe(method), D_IN, &first.at[0], &device).unwrap();
@@ -108,7 +108,7 @@ fn mean_max_cosine(trainer: &Trainer, directions: &[Vec<f32>]) -> f32 {
 #[test]
 fn every_architecture_recovers_planted_features() {
     let (directions, rows) = planted();
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     for (name, method) in methods() {
         let (trainer, report) = train(method);
 
@@ -134,7 +134,7 @@ fn every_architecture_recovers_planted_features() {
 
 #[test]
 fn a_training_that_went_on_from_a_snapshot_ends_with_the_same_bits() {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     for (name, method) in methods() {
         let recipe = Recipe { steps: 60, ..recipe(method) };
         // Dead features and a resampling fall into the part after the snapshot.
@@ -169,7 +169,7 @@ fn a_training_that_went_on_from_a_snapshot_ends_with_the_same_bits() {
 
 #[test]
 fn a_batch_of_not_a_number_changes_nothing() {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     for (name, method) in methods() {
         let mut source = mixer(0);
         let first = source.first().unwrap();

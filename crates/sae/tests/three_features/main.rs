@@ -12,7 +12,7 @@ use nanoscope_sae::{
 };
 
 fn device() -> burn::tensor::Device {
-    nanoscope_device::for_tests()
+    nanoscope_testing::test_device()
 }
 
 /// `pre = [x0, x1 - 1, -x0 - x1]`, decoder rows `[1, 0]`, `[0, 2]`, `[-0.5, 0.25]`,

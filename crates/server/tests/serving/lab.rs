@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, Sampling};
-use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_server::{Config, Limits, Scope, ServeError, serve};
+use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
 use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
-use nanoscope_transformer::{Era, Gpt, GptShape};
+use nanoscope_transformer::GptShape;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -123,7 +122,7 @@ impl Lab {
 
 /// Two blocks with random weights, every byte a token and a few words too, an SAE of unit vectors.
 fn model() -> InterpretableModel {
-    let device = nanoscope_device::for_tests();
+    let device = test_device();
     let words = ["the", " dog", " cat", "é", " and", "ing"];
     let single = (0..=u8::MAX).map(|byte| vec![byte]);
     let ranks: Vec<_> =
@@ -133,21 +132,10 @@ fn model() -> InterpretableModel {
     let tokenizer =
         Tokenizer::new(TokenizerParts { pattern: r" ?\w+|\W+".to_owned(), ranks, special_tokens });
     let tokenizer = tokenizer.unwrap();
-    let shape = GptShape {
-        sequence_len: CONTEXT,
-        vocab_size: tokenizer.vocab_size(),
-        n_layer: 2,
-        n_head: 2,
-        n_kv_head: 1,
-        n_embd: 64,
-    };
-    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
-    let eye = || Tensor::eye(64, &device);
-    let zeros = || Tensor::zeros([64], &device);
-    let sae = Sae::new(
-        SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap(),
-        SaeWeights::new(eye(), zeros(), eye(), zeros()),
-    );
-    let model = InterpretableModel::new(gpt).with_sae(HOOK, sae.unwrap()).unwrap();
+    let shape =
+        GptShape { sequence_len: CONTEXT, vocab_size: tokenizer.vocab_size(), ..TINY_SHAPE };
+    let gpt = tiny_gpt(shape, &device);
+    let sae = identity_sae(64, 4, &device);
+    let model = InterpretableModel::new(gpt).with_sae(HOOK, sae).unwrap();
     model.with_tokenizer(tokenizer).unwrap()
 }

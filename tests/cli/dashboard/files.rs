@@ -1,0 +1,174 @@
+//! The files of a dashboard, and what happens to those that are there already.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nanoscope_checkpoint::Labels;
+use nanoscope_testing::Outcome;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{HOOK, data, failure, files, fixture, names, nanoscope, success};
+use crate::signal;
+
+/// The first address of another place in `text`, with what follows it. SVG's namespace is none, and
+/// what stands after a space is a comment.
+fn url(text: &str) -> Option<String> {
+    let text = text.replace("http://www.w3.org/2000/svg", "");
+    let relative = text.match_indices("//").map(|(at, _)| at);
+    let relative = relative.filter(|&at| !text[..at].ends_with(char::is_whitespace) && at > 0);
+    let schemes = ["http:", "https:", "ws:", "wss:"];
+    let at = schemes.iter().filter_map(|scheme| text.find(scheme)).chain(relative).min()?;
+    Some(text[at..].chars().take(40).collect())
+}
+
+#[test]
+fn an_address_is_found_however_it_is_written() {
+    for text in ["a https://b", "src=\"//b\"", "url(//b)", "\"HTTP://b\"", "'wss:' + b"] {
+        assert!(url(&text.to_lowercase()).is_some(), "{text}");
+    }
+    assert_eq!(url("f(\"http://www.w3.org/2000/svg\"); // a comment\n/// another"), None);
+}
+
+#[test]
+fn no_text_of_others_is_in_a_file_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("pages");
+    let labels = fixture("labels.json");
+    success(&out, &["--features", "0..12", "--labels", labels.to_str().unwrap()]);
+
+    for (path, bytes) in files(&out) {
+        let text = String::from_utf8(bytes).unwrap();
+        if !path.starts_with("data") {
+            assert_eq!(url(&text.to_lowercase()), None, "{}", path.display());
+        }
+        assert!(!text.contains("hacked") && !text.contains("Lily"), "{}", path.display());
+        if path.starts_with("data") {
+            assert!(!text.contains(['<', '>', '&', '\'', '\\']), "{}", path.display());
+        }
+    }
+    let index = data(&out, "index");
+    assert_eq!(index["labels"]["3"], "<img src=x onerror=window.hacked=7>");
+    assert_eq!(index["labels"]["8"], "quotes ' \" ` & \u{202e} reversed \u{2028} line");
+    // Marked by where it stands; a person's label does not change it.
+    assert!(index["auto"][3].as_str().unwrap().contains("promotes"));
+    let texts: Vec<&str> =
+        index["tokens"]["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    assert!(texts.iter().any(|text| text.contains('<')), "no window has the hostile text");
+    let page = String::from_utf8(fs::read(out.join("index.html")).unwrap()).unwrap();
+    assert!(page.contains("default-src 'none'"), "{page}");
+}
+
+#[test]
+fn same_text_and_seed_give_the_same_files() {
+    let dir = TempDir::new().unwrap();
+    let make = |name: &str, seed: &str| {
+        let out = dir.path().join(name);
+        success(&out, &["--features", "0..20", "--seed", seed]);
+        files(&out)
+    };
+
+    let first = make("a", "1");
+    assert!(first == make("b", "1"), "the second is another");
+    assert!(first != make("c", "2"), "the seed is not used");
+}
+
+#[test]
+fn labels_in_the_folder_are_read_and_stay_there() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("pages");
+    let small = ["--features", "0..12", "--tokens", "600"];
+    success(&out, &small);
+    let own = r#"{"4": "kept <b>", "0": "x", "11": "", "2047": "no page"}"#;
+    fs::write(out.join("labels.json"), own).unwrap();
+
+    success(&out, &small);
+    let json = success(&out, &[&small[..], &["--json"]].concat());
+
+    assert_eq!(fs::read_to_string(out.join("labels.json")).unwrap(), own);
+    assert_eq!(data(&out, "index")["labels"]["4"], "kept <b>");
+    // What the page gives back for download: the labels of all features, and those taken away.
+    assert_eq!(data(&out, "index")["labels"]["11"], "");
+    assert_eq!(data(&out, "index")["labels"]["2047"], "no page");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes/layer_2");
+    let beside = Labels::read(&beside, 2048).unwrap();
+    let all = data(&out, "index")["labels"].as_object().unwrap().len();
+    assert!(all >= beside.len(), "{all} labels of {}", beside.len());
+    let read = Labels::read(&out, 2048).unwrap();
+    assert_eq!(read.get(4), Some("kept <b>"));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["features"], &json["hook"]), (&12.into(), &HOOK.to_string().into()));
+    assert!(json["page"].as_str().unwrap().ends_with("pages/index.html"), "{json}");
+}
+
+#[test]
+fn what_is_no_dashboard_is_left_alone_and_nothing_half_made_stays() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("thesis");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("thesis.tex"), "years of work").unwrap();
+
+    let error = failure(&out, &["--features", "0..4", "--tokens", "600"]);
+    assert!(error.contains("thesis is no dashboard of ours: it holds `thesis.tex`"), "{error}");
+    let new = dir.path().join("pages");
+    let error = failure(&new, &["--features", "0..4000"]);
+    assert!(
+        error.contains("features 0..4000 were asked for, the SAE has 2048: 0..2048"),
+        "{error}"
+    );
+    // Before the text is read, which has no context of that length.
+    let error = failure(&new, &["--features", "0..4000", "--tokens", "1"]);
+    assert!(error.contains("features 0..4000 were asked for"), "{error}");
+    let error = failure(&new, &["--features", "9..4"]);
+    assert!(error.contains("there is nothing in 9..4"), "{error}");
+    let error = failure(
+        &new,
+        &[
+            "--name",
+            "../up",
+            "--neuronpedia",
+            dir.path().to_str().unwrap(),
+            "--tokens",
+            "600",
+            "--features",
+            "0..4",
+        ],
+    );
+    assert!(error.contains("`../up` is no name for a folder"), "{error}");
+    assert_eq!(names(&out), ["thesis.tex"]);
+    assert_eq!(names(dir.path()), ["thesis"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_what_was_there() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("pages");
+    success(&out, &["--features", "0..4", "--tokens", "600"]);
+    let before = files(&out);
+
+    // Twice as late each time, until it has ended by itself, as interrupted.
+    let mut wait = Duration::from_millis(50);
+    loop {
+        let run = nanoscope(&out, &["--features", "0..2048"])
+            .into_command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(wait);
+        signal("INT", run.id());
+        let Outcome { code, stderr: error, .. } = Outcome::new(run.wait_with_output().unwrap());
+        assert_ne!(code, Some(0), "it was never interrupted: done after {wait:?}");
+        assert!(files(&out) == before, "after {wait:?}");
+        assert_eq!(names(dir.path()), ["pages"], "after {wait:?}");
+        // Before it watches for the signal, that kills it.
+        if code.is_some() {
+            assert!(error.contains("interrupted"), "after {wait:?}: {error}");
+            break;
+        }
+        wait *= 2;
+    }
+}

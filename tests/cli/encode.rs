@@ -1,0 +1,291 @@
+//! `nanoscope encode` and `nanoscope convert` on SAE files of every format, as a user runs them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use nanoscope_testing::Outcome;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{nanoscope, stdout as success};
+
+const ATOL: f32 = 5e-5;
+
+/// The standard error of a run that fails with exit code 1.
+#[track_caller]
+fn failure(args: &[&str]) -> String {
+    let (error, code) = crate::failure(args);
+    assert_eq!(code, 1, "{args:?}");
+    error
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The name and path of each case that is an SAE of one point or two.
+fn cases() -> Vec<(String, PathBuf)> {
+    let manifest = std::fs::read(root().join("manifest.json")).unwrap();
+    let manifest: Vec<Value> = serde_json::from_slice(&manifest).unwrap();
+    let of = |case: &Value| {
+        let name = case["case"].as_str().unwrap().to_owned();
+        (name, root().join(case["path"].as_str().unwrap()))
+    };
+    manifest
+        .iter()
+        .filter(|case| case["architecture"] != "cross_layer_transcoder")
+        .map(of)
+        .collect()
+}
+
+/// A file's tensors: shapes, and numbers as float64, which holds each type exactly.
+fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let numbers = |name: &str| {
+        let view = file.tensor(name).unwrap();
+        let data = view.data();
+        let values = match view.dtype() {
+            safetensors::Dtype::F32 => {
+                data.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect()
+            }
+            safetensors::Dtype::I32 => {
+                data.as_chunks().0.iter().map(|&b| f64::from(i32::from_le_bytes(b))).collect()
+            }
+            _ => data.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
+        };
+        (view.shape().to_vec(), values)
+    };
+    file.names().into_iter().map(|name| (name.to_owned(), numbers(name))).collect()
+}
+
+/// The dense features that a file of sparse ones stands for.
+fn dense(path: &Path) -> Vec<f32> {
+    let file = read(path);
+    let at = |name: &str| file[name].1.clone();
+    let (shape, indptr) = (at("shape"), at("indptr"));
+    let (indices, values) = (at("indices"), at("values"));
+    let (rows, d_sae) = (shape[0] as usize, shape[1] as usize);
+    let mut dense = vec![0.0; rows * d_sae];
+    for row in 0..rows {
+        for entry in indptr[row] as usize..indptr[row + 1] as usize {
+            dense[row * d_sae + indices[entry] as usize] = values[entry] as f32;
+        }
+    }
+    dense
+}
+
+#[track_caller]
+fn assert_features(name: &str, found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    for (at, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found == 0.0, expected == 0.0, "{name}: {found} instead of {expected} at {at}");
+        assert!(
+            (f64::from(found) - expected).abs() <= f64::from(ATOL),
+            "{name}: {found} {expected}"
+        );
+    }
+}
+
+#[test]
+fn features_of_every_format_are_those_of_the_tool_that_wrote_the_sae() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    for (name, path) in cases() {
+        let expected = root().join(&name).join("expected.safetensors");
+        let activations = format!("{}:x", text(&expected));
+
+        success(&[
+            "encode",
+            "--sae",
+            text(&path),
+            "--activations",
+            &activations,
+            "--out",
+            text(&out),
+        ]);
+
+        assert_features(&name, &dense(&out), &read(&expected)["features"].1);
+    }
+}
+
+#[test]
+fn activations_by_attention_head_are_taken_as_they_are() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let case = root().join("saelens/standard_hook_z");
+    let expected = case.join("expected.safetensors");
+    let activations = format!("{}:x_heads", text(&expected));
+
+    success(&["encode", "--sae", text(&case), "--activations", &activations, "--out", text(&out)]);
+
+    assert_features("heads", &dense(&out), &read(&expected)["features"].1);
+}
+
+#[test]
+fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let case = root().join("saelens/jumprelu");
+    let activations = format!("{}:x", text(&case.join("expected.safetensors")));
+    let encode = |dtype: &str| -> Value {
+        let args = [
+            "encode",
+            "--sae",
+            text(&case),
+            "--activations",
+            &activations,
+            "--out",
+            text(&out),
+            "--dtype",
+            dtype,
+            "--json",
+        ];
+        serde_json::from_str(&success(&args)).unwrap()
+    };
+
+    assert_eq!(encode("f32")["agreement"], Value::Null);
+    for dtype in ["bf16", "f16"] {
+        let said = encode(dtype);
+        let share = said["agreement"].as_f64().unwrap();
+        // A few rows near a threshold may differ, most do not.
+        assert!((0.9..=1.0).contains(&share), "{dtype}: {said}");
+        assert_eq!(said["rows"], 64, "{dtype}");
+    }
+}
+
+/// Converts `src`, saying where it belongs if its files name no point of our models.
+fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
+    let args = ["convert", text(src), text(dst), "--to", form];
+    let at = |hooks: &'static str| nanoscope(&args).args(["--at", hooks]).run();
+    let outcome = nanoscope(&args).run();
+    if !outcome.stderr.contains("hook point") {
+        return outcome;
+    }
+    let outcome = at("blocks.1.hook_resid_post");
+    if outcome.stderr.contains("which point it writes") {
+        return at("blocks.1.ln2.hook_normalized:blocks.1.hook_mlp_out");
+    }
+    outcome
+}
+
+#[test]
+fn what_is_converted_computes_the_same() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let mut converted = 0;
+    for (name, path) in cases() {
+        for (form, dst) in
+            [("saelens", dir.path().join("sae")), ("nanochat-sae", dir.path().join("sae.pt"))]
+        {
+            let Outcome { code, stderr, .. } = convert(&path, &dst, form);
+            if code != Some(0) {
+                assert!(stderr.contains("cannot be written"), "{name} to {form}: {stderr}");
+                continue;
+            }
+            converted += 1;
+            let expected = root().join(&name).join("expected.safetensors");
+            let activations = format!("{}:x", text(&expected));
+            success(&[
+                "encode",
+                "--sae",
+                text(&dst),
+                "--activations",
+                &activations,
+                "--out",
+                text(&out),
+            ]);
+            let what = format!("{name} to {form}");
+            assert_features(&what, &dense(&out), &read(&expected)["features"].1);
+            // What nanochat-SAE keeps beside its file is written once.
+            let _ = std::fs::remove_file(dir.path().join("config.json"));
+        }
+    }
+    assert!(converted > 80, "only {converted} were converted");
+}
+
+#[test]
+fn what_another_tool_would_read_with_other_numbers_is_not_written() {
+    let dir = TempDir::new().unwrap();
+    let dst = dir.path().join("sae");
+    let golden = "tests/fixtures/golden/head/saes/topk/blocks_1_hook_resid_post/best_model.pt";
+    let signed = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
+    let refused = |src: &Path, form: &str| {
+        let error = failure(&["convert", text(src), text(&dst), "--to", form]);
+        assert!(!dst.exists(), "something was written");
+        error
+    };
+
+    let error = refused(&signed, "saelens");
+    assert!(
+        error.contains("its top-k sets negative values to 0, this SAE's keeps them"),
+        "{error}"
+    );
+    let error = refused(&root().join("saelens/topk"), "nanochat-sae");
+    assert!(error.contains("its top-k keeps negative values, this SAE's does not"), "{error}");
+    let error = refused(&root().join("saelens/standard_layer_norm"), "nanochat-sae");
+    assert!(error.contains("it normalises no activation, this SAE does (layer_norm)"), "{error}");
+}
+
+#[test]
+fn mistakes_are_named_and_leave_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let sae = root().join("saelens/standard");
+    let expected = sae.join("expected.safetensors");
+    let encode = |activations: &str| {
+        let error = failure(&[
+            "encode",
+            "--sae",
+            text(&sae),
+            "--activations",
+            activations,
+            "--out",
+            text(&out),
+        ]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{activations}");
+        error
+    };
+
+    let error = encode(text(&expected));
+    assert!(
+        error.contains("no key says which is meant; there are features, reconstruction, x"),
+        "{error}"
+    );
+    assert!(error.contains("--activations FILE:KEY"), "{error}");
+    let error = encode(&format!("{}:y", text(&expected)));
+    assert!(error.contains("has no tensor `y`"), "{error}");
+    let error = encode(&format!("{}:features", text(&expected)));
+    assert!(error.contains("tensor `features` has shape [64, 48], expected [192, 16]"), "{error}");
+    let error = encode("/nowhere.safetensors:x");
+    assert!(error.contains("could not read or write /nowhere.safetensors"), "{error}");
+}
+
+#[test]
+fn activations_that_are_not_finite_are_refused_with_their_place() {
+    let dir = TempDir::new().unwrap();
+    let (acts, out) = (dir.path().join("acts.safetensors"), dir.path().join("out.safetensors"));
+    let mut values = [0.5_f32; 32];
+    values[21] = f32::NAN;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 16], &bytes);
+    safetensors::serialize_to_file([("x", view.unwrap())], None, &acts).unwrap();
+
+    let error = failure(&[
+        "encode",
+        "--sae",
+        text(&root().join("saelens/standard")),
+        "--activations",
+        text(&acts),
+        "--out",
+        text(&out),
+    ]);
+
+    assert!(error.contains("a number that is not finite, at index 21"), "{error}");
+    assert!(!out.exists());
+}

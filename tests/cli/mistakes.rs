@@ -1,0 +1,104 @@
+//! Arguments that are refused, and the exit codes.
+
+use crate::{failure, golden, stdout};
+
+#[test]
+fn without_arguments_it_shows_commands_to_copy() {
+    let text = stdout(&[]);
+
+    assert!(text.contains("nanoscope generate --prompt"), "{text}");
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
+    let cases: [(&[&str], &str, i32); 22] = [
+        (&["generate", "--frobnicate"], "unexpected argument '--frobnicate'", 2),
+        (&["generate", "--prompt", ""], "the prompt is empty", 2),
+        (&["generate", "--steer", "417"], "`417` is not of the form HOOK:TARGET:OP", 2),
+        (
+            &["run", "--prompt", "a", "--track", "blocks.2.hook_resid_pst"],
+            "did you mean `blocks.2.hook_resid_post`?",
+            2,
+        ),
+        (&["run"], "--prompt", 2),
+        (&["generate", "--model", "no/such/folder"], "no/such/folder", 1),
+        (&["generate", "--device", "abacus"], "unknown device `abacus`", 2),
+        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 2),
+        (
+            &["generate", "--track", "blocks.9.hook_resid_post"],
+            "the model has no blocks.9.hook_resid_post, it has 4 blocks (0 to 3)",
+            1,
+        ),
+        (
+            &["generate", "--steer", "blocks.3.hook_resid_post:2048:ablate"],
+            "feature 2048 is out of range, the SAE has 2048 (0 to 2047)",
+            1,
+        ),
+        (
+            &["run", "--prompt", "a", "--steer", "blocks.3.hook_resid_post:1:ablate@generated"],
+            "nothing is generated",
+            1,
+        ),
+        (
+            &["run", "--prompt", "a", "--stop-when", "blocks.3.hook_resid_post:1>0"],
+            "a run cannot stop when `blocks.3.hook_resid_post:1>0`",
+            1,
+        ),
+        (&["generate", "--stop-when", "hook_embed:1"], "which has the form HOOK:FEATURE>T", 2),
+        (
+            &["generate", "--steer", "blocks.3.hook_resid_post:calm:add:1"],
+            "needs the vector `calm`; there are none",
+            1,
+        ),
+        (&["generate", "--steer-file", "no/such.json"], "could not read no/such.json", 1),
+        (
+            &["run", "--tokens", "1,5000"],
+            "token id 5000 at row 0, position 1 is outside the vocabulary of 4096",
+            1,
+        ),
+        (&["features", "--text", ""], "the text is empty", 2),
+        (&["features", "--text-file", "no/such/file"], "could not read no/such/file", 1),
+        (&["features", "--top", "0"], "0 is not in 1..", 2),
+        (
+            &["features", "--near", "2048"],
+            "feature 2048 is out of range, the SAE has 2048 (0 to 2047)",
+            1,
+        ),
+        (
+            &["features", "--at", "blocks.3.hook_mlp_out"],
+            "no SAE for blocks.3.hook_mlp_out; there are SAEs for blocks.0.hook_resid_post",
+            1,
+        ),
+        (&["features", "--grep", "dog", "--near", "3"], "cannot be used with", 2),
+    ];
+    for (args, message, code) in cases {
+        let (error, found) = failure(args);
+        assert!(error.contains(message), "{args:?}: {error}");
+        assert!(error.starts_with("error: "), "{args:?}: {error}");
+        assert_eq!(found, code, "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn flags_that_would_be_ignored_are_refused() {
+    let head = golden("head");
+    let sae = golden("head/saes/relu/blocks_2_hook_mlp/best_model.pt");
+    let cases: [(&[&str], &str); 9] = [
+        (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
+        (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
+        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "there is no SAE to track"),
+        (&["generate", "--splice", "reconstruct"], "--steer"),
+        (&["features", "--against", "a cake"], "--text"),
+        (&["features", "--text", "a", "--against", "b", "--by", "mean"], "--by"),
+        (&["features", "--near", "3", "--by", "mean"], "--by"),
+        (&["features", "--model", &head, "--near", "3"], "there is no SAE whose features"),
+        (
+            &["features", "--model", &head, "--sae", &sae, "--grep", "dog"],
+            "the features of this SAE have no labels to search",
+        ),
+    ];
+    for (args, message) in cases {
+        let (error, _) = failure(args);
+        assert!(error.contains(message), "{args:?}: {error}");
+    }
+}

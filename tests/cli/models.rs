@@ -1,0 +1,55 @@
+//! `nanoscope inspect`, `hooks` and `convert` on models.
+
+use crate::{GREEDY, golden, scratch, stdout};
+
+#[test]
+fn hook_points_are_listed_with_shapes_and_saes() {
+    let text = stdout(&["hooks"]);
+
+    let line = text.lines().find(|line| line.starts_with("blocks.2.hook_resid_post")).unwrap();
+    assert!(line.contains("[batch, seq, 256]") && line.contains("2048 features"), "{line}");
+    assert_eq!(text.lines().count(), 2 + 4 * 13);
+}
+
+#[test]
+fn inspect_tells_a_model_an_sae_and_a_tensor_file() {
+    let model = stdout(&["inspect", &golden("mid_aba30cb")]);
+    assert!(model.contains("era: E3") && model.contains("also fits era: E4, E4b"), "{model}");
+    let sae = stdout(&["inspect", &golden("old/saes/gated/blocks_2_hook_mlp")]);
+    assert!(sae.contains("hook point: blocks.2.hook_mlp_out"), "{sae}");
+    let tensors = stdout(&["inspect", &golden("old/expected.safetensors")]);
+    assert!(tensors.contains("logits"), "{tensors}");
+}
+
+#[test]
+fn a_converted_model_computes_the_same_bits() {
+    let dir = scratch().join("converted");
+    let _ = std::fs::remove_dir_all(&dir);
+    stdout(&["convert", &golden("head"), dir.to_str().unwrap(), "--to", "nanoscope"]);
+
+    let run = |model: &str| stdout(&["run", "--json", "--model", model, "--tokens", "5,7,11"]);
+    assert_eq!(run(dir.to_str().unwrap()), run(&golden("head")));
+}
+
+#[test]
+fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
+    let single = golden("../hf/single");
+    let sharded = golden("../hf/sharded");
+    let converted = scratch().join("from_transformers");
+    let _ = std::fs::remove_dir_all(&converted);
+    let generate = |model: &str| {
+        let args = ["generate", "--model", model, "--prompt", "I am fine", "--json"];
+        stdout(&[&args[..], &GREEDY].concat())
+    };
+
+    stdout(&["convert", &single, converted.to_str().unwrap(), "--to", "nanoscope"]);
+
+    assert_eq!(generate(converted.to_str().unwrap()), generate(&single));
+    let inspection = stdout(&["inspect", &sharded]);
+    assert!(inspection.contains("nanochat model in transformers' layout, era E0"), "{inspection}");
+    assert!(inspection.contains("MLP width 80, norm epsilon 0.000001, rotary tables f32"));
+    let tokens = ["--tokens", "1,2,3"];
+    let run = |model: &str| stdout(&[&["run", "--model", model, "--json"], &tokens[..]].concat());
+    assert_eq!(run(&sharded), run(&single));
+    assert!(stdout(&["hooks", "--model", &single]).contains("blocks.2.hook_resid_post"));
+}

@@ -1,0 +1,84 @@
+//! `nanoscope run`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{golden, nanoscope, scratch, stdout};
+
+#[test]
+fn a_run_writes_what_it_computed_for_other_tools() {
+    std::fs::create_dir_all(scratch()).unwrap();
+    let (tokens, out) = (scratch().join("tokens.json"), scratch().join("run.safetensors"));
+    std::fs::write(&tokens, "[[5, 7, 11, 13], [17, 19, 23, 29]]").unwrap();
+    let _ = std::fs::remove_file(&out);
+    let sae = golden("head/saes/topk/blocks_1_hook_resid_post/best_model.pt");
+    stdout(&[
+        "run",
+        "--model",
+        &golden("head"),
+        "--sae",
+        &sae,
+        "--tokens-file",
+        tokens.to_str().unwrap(),
+        "--capture",
+        "blocks.2.hook_attn",
+        "--track",
+        "blocks.1.hook_resid_post",
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+
+    let bytes = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("logits"), [2, 4, 300]);
+    assert_eq!(shape("tokens"), [2, 4]);
+    assert_eq!(shape("blocks.2.hook_attn_out"), [2, 4, 64]);
+    assert_eq!(shape("blocks.1.hook_resid_post/features"), [2, 4, 128]);
+    assert_eq!(shape("blocks.1.hook_resid_post/reconstruction"), [2, 4, 64]);
+    assert_eq!(file.len(), 5);
+    let features = file.tensor("blocks.1.hook_resid_post/features").unwrap();
+    let (numbers, _) = features.data().as_chunks::<4>();
+    let active = numbers.iter().filter(|&&bytes| f32::from_le_bytes(bytes) != 0.0).count();
+    assert_eq!(active, 8 * 8);
+}
+
+#[test]
+fn a_run_prints_one_json_object() {
+    let value: Value =
+        serde_json::from_str(&stdout(&["run", "--json", "--prompt", "The dog", "--top", "2"]))
+            .unwrap();
+
+    assert_eq!(value["texts"][0][0], "<|bos|>");
+    let features = &value["features"]["blocks.3.hook_resid_post"][0];
+    assert_eq!(features.as_array().unwrap().len(), value["tokens"][0].as_array().unwrap().len());
+    assert_eq!(features[1].as_array().unwrap().len(), 2);
+    assert_eq!(value["next"][0].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn the_tokenizer_is_found_from_a_relative_path() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/base_checkpoints");
+    for (inside, path) in [("", "d4"), ("d4", "."), ("d4", "model_001359.pt")] {
+        let run = nanoscope(&["run", "--prompt", "The dog", "--model", path]);
+        let run = run.current_dir(folder.join(inside)).run();
+        assert_eq!(run.code, Some(0), "{path} in d4/{inside}: {}", run.stderr);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_can_be_read_by_those_who_may_read_other_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = scratch().join("modes");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (out, plain) = (dir.join("run.safetensors"), dir.join("plain"));
+    std::fs::write(&plain, "").unwrap();
+    stdout(&["run", "--prompt", "The dog", "--out", out.to_str().unwrap()]);
+
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&out), mode(&plain));
+}

@@ -1,0 +1,498 @@
+// The page of `nanoscope serve` as a person uses it, in Chromium, with the demo.
+//
+// NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
+// pictures.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
+const folder = mkdtempSync(join(tmpdir(), "nanoscope-page-"));
+const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;
+const HOOK = "blocks.3.hook_resid_post";
+const DOG = `${HOOK}:1909:add:27`;
+const PROMPT = "Once upon a time, there was a";
+const KEY = "a key of letters";
+const servers = [];
+let browser;
+let address;
+let locked;
+
+/// Where a server listens that was started with `args`.
+function serve(args) {
+  const server = spawn(binary, ["serve", "--port", "0", "--labels", join(folder, `labels-${servers.length}.json`), "--log", "warn", ...args], { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") }, stdio: ["ignore", "pipe", "inherit"] });
+  servers.push(server);
+  return new Promise((resolve, reject) => {
+    let said = "";
+    server.stdout.on("data", (data) => {
+      said += data;
+      const found = /http:\/\/\S+\//.exec(said);
+      if (found) resolve(found[0]);
+    });
+    server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
+  });
+}
+
+before(async () => {
+  address = await serve([]);
+  locked = await serve(["--api-key", KEY.replaceAll(" ", "-")]);
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  for (const server of servers) server.kill("SIGTERM");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/// A link to the page.
+function link(fields, steer = []) {
+  const all = new URLSearchParams({ seed: "3", temperature: "0.7", max_tokens: "40", ...fields });
+  for (const spec of steer) all.append("steer", spec);
+  return `#${all}`;
+}
+
+/// A page that keeps what went wrong on it and what it asked others for.
+async function open(fragment = "", { at = address, done = true, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const wrong = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+  page.on("pageerror", (error) => wrong.push(String(error)));
+  page.on("dialog", (dialog) => {
+    wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.on("request", (request) => request.url().startsWith(at) || /^(data|blob):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+  await page.goto(at + fragment);
+  if (done) await finished(page);
+  return { page, context, wrong };
+}
+
+const finished = (page) => page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done"));
+
+/// Does `act` and waits for the run that follows from it.
+async function again(page, act) {
+  await page.evaluate(() => { document.getElementById("status").textContent = ""; });
+  await act();
+  await finished(page);
+}
+
+/// What a pane's model wrote.
+const written = (page, pane = ".pane") => page.locator(`${pane} .text`).last().evaluate((text) => [...text.querySelectorAll("p")].map((line) => line.textContent).join("\n"));
+const over = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+test("the first visit tells a story, token by token", async () => {
+  const { page, context, wrong } = await open("", { done: false });
+
+  const seen = new Set();
+  for (let n = 0; n < 400; n++) {
+    seen.add(await page.locator(".pane .t:not(.p)").count());
+    if (await page.evaluate(() => document.getElementById("status").textContent.startsWith("Done"))) break;
+    await page.waitForTimeout(10);
+  }
+  assert.ok(seen.size > 3, `it grew through ${[...seen].join()} tokens`);
+  const text = await written(page);
+  assert.ok(text.startsWith(`<|bos|>${PROMPT}`) && text.length > 200, text);
+  const shaded = await page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count();
+  assert.ok(shaded > 50, `${shaded} tokens are shaded`);
+  assert.ok(Number(await page.textContent("#high")) > 10);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a token opens its features in every layer, one of the prompt too", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }));
+
+  for (const which of [".t.p >> nth=1", ".t:not(.p) >> nth=0"]) {
+    await page.locator(`.pane ${which}`).click();
+    assert.deepEqual(await page.locator("#view .layer").evaluateAll((layers) => layers.map((layer) => layer.getAttribute("aria-label"))), ["layer 3", "layer 2", "layer 1", "layer 0"]);
+    const values = (await page.locator("#view .layer").first().locator(".value").allTextContents()).map(Number);
+    assert.equal(values.length, 6);
+    assert.ok(values.every((value, at) => value > 0 && (at === 0 || value <= values[at - 1])), values.join());
+  }
+  assert.equal(await page.locator("#view h2").textContent(), "·little");
+  assert.match(await page.locator("#view .features .label").first().textContent(), /little/);
+  await page.click("#view .more >> nth=0");
+  assert.equal(await page.locator("#view .layer").first().locator("li").count(), 32);
+
+  // From a feature of its the way goes on to steering, and back.
+  await page.locator("#view .features button").first().click();
+  await page.waitForSelector("#view .facts dd");
+  assert.match(await page.textContent("#view h2"), /little/);
+  assert.ok((await page.locator("#view .logits li").count()) > 0, "what it promotes");
+  await page.click("text=Shade by this");
+  const shaded = await page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").allTextContents();
+  assert.ok(shaded.includes("little") && shaded.length < 20, shaded.join());
+  await again(page, () => page.click("text=Steer this"));
+  assert.equal(await page.locator("#specs .spec").count(), 1);
+  await page.click("#back");
+  assert.equal(await page.locator("#view h2").textContent(), "·little");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("an experiment steers, and its slider changes the text and back", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }));
+  const plain = await written(page);
+  const dogs = (text) => text.match(/dog/g)?.length ?? 0;
+
+  await again(page, () => page.click("text=Make it about a dog"));
+  const steered = await written(page);
+  assert.ok(dogs(steered) >= 2 && dogs(plain) === 0, `${plain}\n${steered}`);
+  assert.match(await page.textContent("#specs .applied"), /^Moved the activation at \d+ tokens, by [23]\d/);
+  const slider = page.locator("#specs input[type=range]");
+  await again(page, () => slider.fill("0"));
+  assert.equal(await written(page), plain);
+  assert.equal(await page.inputValue("#specs input[type=number]"), "0");
+  await again(page, () => page.fill("#specs input[type=number]", "27"));
+  assert.equal(await written(page), steered);
+  await again(page, () => page.selectOption("#specs select >> nth=1", "last"));
+  assert.match(await page.textContent("#specs .applied"), /at 1 tokens/);
+  await again(page, () => page.selectOption("#specs select >> nth=0", "ablate"));
+  assert.ok(await slider.isDisabled());
+  await again(page, () => page.click("#specs .remove"));
+  assert.equal(await written(page), plain);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a feature is found by a word and by a number", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }));
+  const box = "#steer-finder input";
+
+  await page.fill(box, "paint");
+  await page.waitForSelector("#steer-finder [role=option]");
+  assert.match((await page.locator("#steer-finder [role=option]").allTextContents()).join("\n"), /layer 3 #1268.*paint/);
+  await page.fill(box, "3:748");
+  await page.waitForSelector("#steer-finder [role=option]:has-text('#748')");
+  assert.equal(await page.locator("#steer-finder [role=option]").count(), 1);
+  await again(page, () => page.press(box, "Enter"));
+  assert.match(await page.textContent("#specs .name"), /bird.*layer 3 #748/);
+  await page.fill(box, "no such label");
+  await page.waitForSelector("#steer-finder .none");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("compare shows both, marks where they part, and the features of either", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", shade: `${HOOK}:1909` }, [DOG]));
+
+  const texts = {};
+  for (const pane of ["steered", "default"]) {
+    const tokens = await page.locator(`.pane.${pane} .t`).evaluateAll((spans) => spans.map((span) => ({ text: span.textContent, marked: span.classList.contains("d"), line: getComputedStyle(span).textDecorationLine })));
+    const first = tokens.findIndex((token) => token.marked);
+    assert.ok(first > 8, `the prompt is the same: ${first}`);
+    assert.ok(tokens.every((token, at) => token.marked === at >= first && token.line === (at >= first ? "underline" : "none")), pane);
+    texts[pane] = { tokens, first };
+  }
+  assert.equal(texts.steered.first, texts.default.first);
+  const { first } = texts.steered;
+  assert.deepEqual(texts.steered.tokens.slice(0, first), texts.default.tokens.slice(0, first));
+  assert.notEqual(texts.steered.tokens[first].text, texts.default.tokens[first].text);
+  assert.match(await page.textContent("#where-0"), /differs/);
+  await page.locator(".pane.steered .t").nth(first).click();
+  assert.match(await page.textContent("#view .beside"), /Default has here/);
+  assert.ok((await page.locator("#view .bar + .bar .fill.cool").count()) >= 6);
+  await page.click("#view .beside button");
+  assert.match(await page.textContent("#view .beside"), /Steered has here/);
+  await page.screenshot({ path: join(pictures, "page-compare.png") });
+
+  // The default beside is what there is without steering.
+  const beside = await written(page, ".pane.default");
+  await again(page, () => page.uncheck("#compare"));
+  await again(page, () => page.click("#specs .remove"));
+  assert.equal(await written(page), beside);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a link that is shared gives the same text to another", async () => {
+  const { page, context, wrong } = await open("", { permissions: ["clipboard-read", "clipboard-write"] });
+
+  await again(page, () => page.click("text=About a bird"));
+  await again(page, () => page.click("#dice"));
+  const text = await written(page);
+  await page.click("#share");
+  const shared = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(shared, page.url());
+  const other = await open(shared.slice(address.length));
+  assert.equal(await written(other.page), text);
+  assert.equal(await other.page.locator("#specs .spec").count(), 1);
+  assert.match(text, /bird/);
+
+  assert.deepEqual([...wrong, ...other.wrong], []);
+  await context.close();
+  await other.context.close();
+});
+
+test("a run is exported with what was asked and every token's features", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }, [DOG]));
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  const run = JSON.parse(readFileSync(await download.path(), "utf8"));
+  assert.equal(download.suggestedFilename(), "nanoscope-story-3.json");
+  assert.deepEqual(run.request.body.nanoscope.steer, [DOG]);
+  assert.equal(run.texts[0].tokens.filter((token) => !token.prompt).length, 40);
+  assert.equal(`<|bos|>${PROMPT}${run.texts[0].text}`, await written(page));
+  assert.ok(run.texts[0].tokens.every((token) => token.features[HOOK].length === 32));
+  assert.equal(run.texts[0].applied[0].positions, 48);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a conversation goes on from what was answered", async () => {
+  const { page, context, wrong } = await open(link({ mode: "chat", max_tokens: "24" }), { done: false });
+
+  await page.fill("#prompt", "Tell me about a cat.");
+  await again(page, () => page.press("#prompt", "Enter"));
+  const answer = await written(page);
+  assert.ok(answer.length > 10 && !answer.includes("<|"), answer);
+  assert.deepEqual(await page.locator("#thread .turn").allTextContents(), ["You: Tell me about a cat."]);
+  await page.click(".read summary");
+  const read = await page.locator(".read .t").allTextContents();
+  assert.deepEqual([read[0], read.at(-1)], ["<|bos|>", "<|assistant_start|>"]);
+  await page.fill("#prompt", "And then?");
+  await again(page, () => page.click("#run"));
+  const turns = await page.locator("#thread .turn").allTextContents();
+  assert.equal(turns.length, 3);
+  assert.equal(turns[1].replace("Model: ", ""), answer);
+  const second = await written(page);
+  const other = await open(page.url().slice(address.length));
+  assert.equal(await written(other.page), second);
+
+  assert.deepEqual([...wrong, ...other.wrong], []);
+  await context.close();
+  await other.context.close();
+});
+
+test("what is hostile stays text", async () => {
+  const bad = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=2</script>\u202e";
+  const { page, context, wrong } = await open(link({ prompt: bad, max_tokens: "4" }, [`${HOOK}:7:add:1`]));
+
+  await page.click("#specs .name");
+  await page.click("text=Edit the label");
+  await page.fill("#view .edit input", bad);
+  await page.click("#view .edit button");
+  await page.waitForSelector("#view .edit >> text=Saved.");
+  assert.match(await page.textContent("#view h2"), /^<img src=x .*⟨202E⟩$/);
+  assert.match(await page.textContent("#specs .name"), /<img src=x/);
+  const word = await page.locator(".pane .t.p").allTextContents();
+  assert.match(word.join(""), /<img.*⟨202E⟩/);
+  await page.fill("#steer-finder input", "<img");
+  await page.waitForSelector("#steer-finder [role=option]:has-text('onerror')");
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.equal(await page.locator("main img, main script, [onerror]").count(), 0);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("what the server refuses is said in place, and the page goes on", async () => {
+  const { page, context } = await open(link({ prompt: PROMPT }));
+
+  await page.evaluate((hook) => { location.hash = `#prompt=a&steer=${hook}:999999:add:3`; }, HOOK);
+  await page.waitForSelector("#error:not([hidden])");
+  assert.match(await page.textContent("#error"), /999999/);
+  await again(page, () => page.click("#specs .remove"));
+  assert.ok(await page.locator("#error").isHidden());
+  await page.evaluate(() => { location.hash = "#steer=nonsense"; });
+  await page.waitForSelector("#error:not([hidden])");
+  assert.match(await page.textContent("#error"), /nonsense/);
+
+  await context.close();
+});
+
+test("a server with a key asks for it, and keeps it to the tab", async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "5" }), { at: locked, done: false });
+
+  await page.waitForSelector("#key:not([hidden])");
+  await page.fill("#key-text", "wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#key-error:not([hidden])");
+  await page.fill("#key-text", KEY.replaceAll(" ", "-"));
+  await again(page, () => page.keyboard.press("Enter"));
+  assert.ok(await page.locator("#key").isHidden());
+  await page.reload();
+  await finished(page);
+  assert.equal(await page.evaluate(() => Object.keys(localStorage).length), 0);
+
+  await context.close();
+});
+
+test("all of it is reached with the keyboard", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }));
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+
+  await page.focus("#prompt");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("The cat");
+  await again(page, () => page.keyboard.press("Control+Enter"));
+  assert.match(await written(page), /^<\|bos\|>The cat/);
+  for (let n = 0; n < 40 && !(await page.evaluate(() => document.activeElement.matches(".t"))); n++) await page.keyboard.press("Tab");
+  assert.equal(await focused(), "<|bos|>");
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await focused(), "cat");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.textContent("#view h2"), "·cat");
+  await page.keyboard.press("ArrowRight");
+  assert.notEqual(await page.textContent("#view h2"), "·cat");
+  await page.keyboard.press("ArrowLeft");
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.equal(outline, "solid");
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Enter");
+  assert.ok(await page.evaluate(() => document.getElementById("inspector").contains(document.activeElement)));
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(), "cat");
+  assert.ok(await page.locator("#view .nothing").isVisible());
+  await page.keyboard.press("End");
+  const last = await focused();
+  await page.keyboard.press("ArrowUp");
+  assert.notEqual(await focused(), last);
+  await page.keyboard.press("/");
+  await page.keyboard.type("dog");
+  await page.waitForSelector("#steer-finder [role=option]");
+  await again(page, () => page.keyboard.press("Enter"));
+  assert.equal(await page.locator("#specs .spec").count(), 1);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a text is stopped, and what there is of it stays", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "400" }), { done: false });
+
+  await page.waitForSelector(".pane .t:not(.p) >> nth=3");
+  await page.keyboard.press("Escape");
+  await page.waitForFunction(() => document.getElementById("status").textContent === "Stopped.");
+  const count = await page.locator(".pane .t").count();
+  await page.waitForTimeout(300);
+  assert.equal(await page.locator(".pane .t").count(), count);
+  assert.ok(count < 300, `${count} tokens`);
+  assert.ok(await page.locator("#run").isVisible());
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("four thousand tokens are drawn without a pause", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
+  const chunk = (n) => `data: ${JSON.stringify({ choices: [{ index: 0, text: n % 50 === 49 ? ".\n" : ` word${n}`, finish_reason: n === 3999 ? "length" : null }], nanoscope: { position: n, token_id: n, token: ` word${n}`, features: { [HOOK]: Array.from({ length: 32 }, (_, at) => [(n * 7 + at * 31) % 2048, 1 + n / 100 - at / 32]) } } })}\n\n`;
+
+  // As a server that is faster than any: the page must not fall behind, and not wait for its end.
+  const longest = await page.evaluate(async (text) => {
+    const bytes = new TextEncoder().encode(text);
+    const real = window.fetch;
+    window.fetch = async (path, options) => (String(path).startsWith("/v1/") ? new Response(new ReadableStream({
+      async pull(controller) {
+        this.at ??= 0;
+        if (this.at >= bytes.length) return controller.close();
+        controller.enqueue(bytes.subarray(this.at, this.at + 40_001));
+        this.at += 40_001;
+        await new Promise((next) => setTimeout(next, 2));
+      },
+    })) : real(path, options));
+    const status = document.getElementById("status");
+    status.textContent = "";
+    let [longest, before] = [0, performance.now()];
+    document.getElementById("run").click();
+    await new Promise((end) => {
+      const frame = () => {
+        const now = performance.now();
+        longest = Math.max(longest, now - before);
+        before = now;
+        if (status.textContent.startsWith("Done")) end();
+        else requestAnimationFrame(frame);
+      };
+      requestAnimationFrame(frame);
+    });
+    return longest;
+  }, Array.from({ length: 4000 }, (_, n) => chunk(n)).join("") + "data: [DONE]\n\n");
+
+  assert.equal(await page.locator(".pane .t").count(), 4000);
+  assert.ok(longest < 1000, `a frame took ${longest.toFixed(0)} ms`);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`nothing runs over the side of a phone, ${colorScheme}, and text has contrast`, async () => {
+    const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", shade: `${HOOK}:1909` }, [DOG]), { viewport: { width: 360, height: 740 }, colorScheme, deviceScaleFactor: 2 });
+
+    assert.equal(await over(page), 0);
+    await page.screenshot({ path: join(pictures, `page-phone-${colorScheme}.png`) });
+    await page.click(".settings summary");
+    assert.equal(await over(page), 0, "settings");
+    await page.locator(".pane.steered .t").nth(12).click();
+    assert.equal(await over(page), 0, "a token's features");
+    const token = await page.locator(".pane.steered .t[aria-current]").boundingBox();
+    const sheet = await page.locator("#inspector").boundingBox();
+    assert.ok(token.y + token.height < sheet.y && token.y > 0, `the token is seen above the sheet: ${token.y}, ${sheet.y}`);
+    await page.screenshot({ path: join(pictures, `page-sheet-${colorScheme}.png`) });
+    await page.locator("#view .features button").first().click();
+    await page.waitForSelector("#view .facts dd");
+    assert.equal(await over(page), 0, "a feature");
+    await page.click("#close");
+    assert.ok(await page.locator("#inspector").isHidden());
+
+    const { paper, least } = await page.evaluate(() => {
+      const parse = (colour) => {
+        const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+      };
+      const light = (rgb) => {
+        const [r, g, b] = rgb.map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const paper = light(parse(getComputedStyle(document.body).backgroundColor));
+      const card = light(parse(getComputedStyle(document.getElementById("output")).backgroundColor));
+      const ratios = [...document.querySelectorAll(".hint, .t, .label, .home, summary, h2, h3")].map((element) => {
+        const ink = light(parse(getComputedStyle(element).color));
+        return Math.min(...[paper, card].map((back) => (Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05)));
+      });
+      return { paper, least: Math.min(...ratios) };
+    });
+    assert.equal(paper < 0.2, colorScheme === "dark");
+    assert.ok(least >= 4.5, `contrast ${least}`);
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+}
+
+test("the theme is chosen over the system's, and kept", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "3" }), { colorScheme: "light" });
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+
+  await page.click("#theme");
+  assert.equal(await paper(), light);
+  await page.click("#theme");
+  const dark = await paper();
+  assert.notEqual(dark, light);
+  await page.reload();
+  assert.equal(await paper(), dark);
+  assert.equal(await over(page), 0);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});

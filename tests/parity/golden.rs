@@ -1,0 +1,230 @@
+//! The files in `tests/fixtures/golden`, and how near to them is near enough.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use nanoscope_checkpoint::{LoadOptions, LoadedModel, ModelFiles};
+use nanoscope_testing::TINY_SHAPE;
+use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value as Json;
+
+/// How far a GPU may be off, whatever a CPU achieves: its kernels sum in another order.
+const GPU_ATOL: f32 = 1e-3;
+
+/// The tolerance on this run's device of a comparison that holds within `cpu` on a CPU.
+pub(crate) fn tolerance(cpu: f32) -> f32 {
+    if on_gpu() { cpu.max(GPU_ATOL) } else { cpu }
+}
+
+pub(crate) fn on_gpu() -> bool {
+    let device = std::env::var("NANOSCOPE_TEST_DEVICE");
+    matches!(device.as_deref(), Ok("wgpu" | "cuda"))
+}
+
+/// A folder of golden files: a model of one era, and what that era's own code computes with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Golden {
+    /// The folder in `tests/fixtures/golden`; `mid_` ones are named by the commit of nanochat that made
+    /// them, those in `hf` hold what transformers wrote and computed.
+    pub(crate) folder: &'static str,
+    pub(crate) era: Era,
+}
+
+/// Every folder. `old` and `head` have more than one key-value head; `head_win` and `mid_e7ed208`
+/// have sequences longer than a window.
+pub(crate) const ALL: [Golden; 10] = [
+    Golden::new("old", Era::E0),
+    Golden::new("mid_aa530cd", Era::E1),
+    Golden::new("mid_e7ed208", Era::E3),
+    Golden::new("mid_aba30cb", Era::E4),
+    Golden::new("mid_6ed7d1d", Era::E5),
+    Golden::new("head", Era::E6),
+    Golden::new("head_win", Era::E6),
+    Golden::new("../hf/single", Era::E0),
+    Golden::new("../hf/bf16", Era::E0),
+    Golden::new("../hf/other", Era::E0),
+];
+
+/// Those with SAEs.
+pub(crate) const WITH_SAES: [Golden; 2] =
+    [Golden::new("old", Era::E0), Golden::new("head", Era::E6)];
+
+/// A random model for each era that no folder has.
+pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
+    [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
+        let shape = GptShape { vocab_size: 300, n_layer: 3, n_embd: 32, ..TINY_SHAPE };
+        let config = era.config(shape, (era >= Era::E1w).then_some("SL")).unwrap();
+        (format!("random {era}"), Gpt::random(config, 1, &nanoscope_testing::test_device()))
+    })
+}
+
+impl Golden {
+    pub(crate) const fn new(folder: &'static str, era: Era) -> Self {
+        Self { folder, era }
+    }
+
+    pub(crate) fn dir(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(self.folder)
+    }
+
+    /// The base model, as its own era's code computes it.
+    #[track_caller]
+    pub(crate) fn model(self) -> LoadedModel {
+        load(&self.dir(), Some(self.era))
+    }
+
+    pub(crate) fn expected(self) -> Arrays {
+        Arrays::read(&self.dir().join("expected.safetensors"))
+    }
+
+    /// What its SAEs compute.
+    pub(crate) fn sae_expected(self) -> Arrays {
+        Arrays::read(&self.dir().join("sae_expected.safetensors"))
+    }
+
+    pub(crate) fn manifest(self) -> Json {
+        let path = self.dir().join("manifest.json");
+        let text =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    pub(crate) fn tokens(self) -> TokenBatch {
+        TokenBatch::new(&self.token_rows()).unwrap()
+    }
+
+    pub(crate) fn token_rows(self) -> Vec<Vec<u32>> {
+        let expected = self.expected();
+        let tokens = expected.ints("tokens");
+        tokens.rows().map(ids).collect()
+    }
+}
+
+impl Display for Golden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.folder, self.era)
+    }
+}
+
+fn ids(row: &[i64]) -> Vec<u32> {
+    row.iter().map(|&id| u32::try_from(id).unwrap()).collect()
+}
+
+/// The model in `path`, wherever in it that is.
+#[track_caller]
+pub(crate) fn load(path: &Path, era: Option<Era>) -> LoadedModel {
+    let device = nanoscope_testing::test_device();
+    let files = ModelFiles::find(path).unwrap();
+    files.load_with(&device, LoadOptions { era, ..Default::default() }).unwrap()
+}
+
+/// A file of arrays.
+#[derive(Debug)]
+pub(crate) struct Arrays {
+    path: PathBuf,
+    floats: HashMap<String, Array<f32>>,
+    ints: HashMap<String, Array<i64>>,
+}
+
+/// Numbers in row-major order.
+#[derive(Debug)]
+pub(crate) struct Array<T> {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<T>,
+}
+
+impl<T> Array<T> {
+    /// What lies along the last dimension.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[T]> {
+        self.values.chunks_exact(*self.shape.last().unwrap())
+    }
+}
+
+impl Arrays {
+    pub(crate) fn read(path: &Path) -> Self {
+        let bytes =
+            std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (mut floats, mut ints) = (HashMap::new(), HashMap::new());
+        for (name, view) in file.iter() {
+            let (shape, data) = (view.shape().to_vec(), view.data());
+            match view.dtype() {
+                Dtype::F32 => {
+                    let values = numbers(data, f32::from_le_bytes);
+                    floats.insert(name.to_owned(), Array { shape, values });
+                }
+                Dtype::I64 => {
+                    let values = numbers(data, i64::from_le_bytes);
+                    ints.insert(name.to_owned(), Array { shape, values });
+                }
+                other => panic!("{}: {name} is of {other:?}", path.display()),
+            }
+        }
+        Self { path: path.to_owned(), floats, ints }
+    }
+
+    #[track_caller]
+    pub(crate) fn floats(&self, name: &str) -> &Array<f32> {
+        let found = self.floats.get(name);
+        found.unwrap_or_else(|| panic!("{} has no floats `{name}`", self.path.display()))
+    }
+
+    #[track_caller]
+    pub(crate) fn ints(&self, name: &str) -> &Array<i64> {
+        let found = self.ints.get(name);
+        found.unwrap_or_else(|| panic!("{} has no integers `{name}`", self.path.display()))
+    }
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
+    let (numbers, rest) = bytes.as_chunks::<N>();
+    assert!(rest.is_empty());
+    numbers.iter().copied().map(from).collect()
+}
+
+/// The numbers of `x` on the host.
+pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
+}
+
+/// The largest difference between two arrays; infinite if it is none or their lengths differ.
+pub(crate) fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
+    if found.len() != expected.len() {
+        return f32::INFINITY;
+    }
+    let errors = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    errors.fold(
+        0.0,
+        |largest, error| {
+            if error.is_nan() { f32::INFINITY } else { largest.max(error) }
+        },
+    )
+}
+
+/// Asserts that `found` is `expected` within `tolerance(cpu)`.
+#[track_caller]
+pub(crate) fn assert_close(what: impl Display, found: &[f32], expected: &[f32], cpu: f32) {
+    let (found_len, expected_len) = (found.len(), expected.len());
+    assert_eq!(found_len, expected_len, "{what}: how many numbers");
+    let (error, atol) = (largest_error(found, expected), tolerance(cpu));
+    println!("{what}: largest error {error:.2e}, tolerance {atol:.0e}");
+    assert!(error <= atol, "{what}: largest error {error:.2e}, tolerance {atol:.0e}");
+}
+
+/// Asserts that `found` is `expected`: to the bit on a CPU, within a GPU's noise on a GPU.
+///
+/// There the arithmetic itself depends on who looks on: a kernel that is fused with its neighbours
+/// rounds otherwise than one whose output somebody keeps.
+#[track_caller]
+pub(crate) fn assert_same(what: impl Display, found: &[f32], expected: &[f32]) {
+    if on_gpu() {
+        assert_close(what, found, expected, 0.0);
+        return;
+    }
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let error = largest_error(found, expected);
+    assert!(bits(found) == bits(expected), "{what}: not the same bits, largest error {error:.2e}");
+}

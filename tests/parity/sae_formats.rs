@@ -1,0 +1,381 @@
+//! SAEs of every format compute what the tools that wrote them compute.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Tensor, TensorData};
+use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae, load_saes};
+use nanoscope_sae::{Normalization, Sae, SaeConfig, SaeError, SaeWeights};
+use serde::Deserialize;
+
+use crate::golden::{Arrays, assert_close, values};
+
+const FEATURES_ATOL: f32 = 5e-5;
+const RECONSTRUCTION_ATOL: f32 = 5e-5;
+
+/// Rows of activations that each case has.
+const ROWS: usize = 64;
+
+#[derive(Debug, Deserialize)]
+struct Case {
+    #[serde(rename = "case")]
+    name: String,
+    path: PathBuf,
+    hook: Option<String>,
+    hook_out: Option<String>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes")
+}
+
+/// The cases of one format, as the manifest lists them.
+fn cases(format: &str) -> Vec<Case> {
+    let manifest = std::fs::read(root().join("manifest.json")).unwrap();
+    let all: Vec<Case> = serde_json::from_slice(&manifest).unwrap();
+    let cases: Vec<Case> =
+        all.into_iter().filter(|case| case.name.starts_with(&format!("{format}/"))).collect();
+    assert!(!cases.is_empty(), "no cases of {format}");
+    cases
+}
+
+fn load(case: &Case) -> LoadedSae {
+    let device = nanoscope_testing::test_device();
+    load_sae(&root().join(&case.path), &device).unwrap_or_else(|error| {
+        panic!("{}: {error}: {:?}", case.name, std::error::Error::source(&error))
+    })
+}
+
+/// Checks features, dense and sparse, and what they decode to.
+fn check(case: &Case) {
+    let name = &case.name;
+    let loaded = load(case);
+    let sae = &loaded.sae;
+    let expected = Arrays::read(&root().join(name).join("expected.safetensors"));
+    let x = expected.floats("x");
+    let d_in = sae.config().d_in();
+    assert_eq!(x.shape, [ROWS, d_in], "{name}");
+    let x = Tensor::<2>::from_data(
+        TensorData::new(x.values.clone(), [ROWS, d_in]),
+        &nanoscope_testing::test_device(),
+    );
+    let features = expected.floats("features");
+    let reconstruction = expected.floats("reconstruction");
+
+    let sparse = sae.encode_sparse(x.clone());
+    for (way, found) in [("dense", values(sae.encode(x.clone()))), ("sparse", sparse.to_dense())] {
+        let active = |values: &[f32]| values.iter().map(|&v| v != 0.0).collect::<Vec<_>>();
+        assert_eq!(active(&found), active(&features.values), "{name}, {way}: other features");
+        let what = format!("{name}, {way} features");
+        assert_close(what, &found, &features.values, FEATURES_ATOL);
+    }
+    for (way, found) in [
+        ("dense", values(sae.decode(sae.encode(x.clone()), x.clone()))),
+        ("sparse", values(sae.decode_sparse(&sparse, x))),
+    ] {
+        let what = format!("{name}, {way} reconstruction");
+        assert_close(what, &found, &reconstruction.values, RECONSTRUCTION_ATOL);
+    }
+}
+
+#[test]
+fn saelens_files_of_every_version_compute_what_saelens_computes() {
+    for case in cases("saelens") {
+        check(&case);
+        let loaded = load(&case);
+        assert_eq!((loaded.place.hook, loaded.place.hook_out), (case.hook, case.hook_out));
+        assert_eq!(loaded.format, "SAELens");
+    }
+}
+
+/// Checks every case of `format`, which is called `name` here, with the places that `at` gives for
+/// them: case, what it reads, what it writes.
+#[track_caller]
+fn check_all(format: &str, name: &str, at: &[(&str, &str, Option<&str>)]) {
+    let cases = cases(format);
+    assert_eq!(cases.len(), at.len(), "{format}: another number of cases");
+    for case in cases {
+        check(&case);
+        let loaded = load(&case);
+        assert_eq!(loaded.format, name, "{}", case.name);
+        let known = at.iter().find(|(known, ..)| case.name == format!("{format}/{known}"));
+        let (_, hook, hook_out) = known.unwrap_or_else(|| panic!("no place for {}", case.name));
+        let place = (loaded.place.hook.as_deref(), loaded.place.hook_out.as_deref());
+        assert_eq!(place, (Some(*hook), *hook_out), "{}", case.name);
+    }
+}
+
+/// A case by its name.
+fn case(name: &str) -> Case {
+    let (format, _) = name.split_once('/').unwrap();
+    cases(format).into_iter().find(|case| case.name == name).unwrap()
+}
+
+#[test]
+fn gemma_scope_files_compute_what_saelens_computes_with_them() {
+    check_all(
+        "gemma-scope",
+        "Gemma Scope",
+        &[
+            ("res", "blocks.20.hook_resid_post", None),
+            ("mlp", "blocks.20.hook_mlp_out", None),
+            ("att", "blocks.20.attn.hook_z", None),
+            ("embedding", "hook_embed", None),
+            ("transcoders", "blocks.20.ln2.hook_normalized", Some("blocks.20.hook_mlp_out")),
+        ],
+    );
+}
+
+#[test]
+fn gemma_scope_2_files_compute_what_saelens_computes_with_them() {
+    // SAELens calls what a transcoder reads hook_mlp_in, which in TransformerLens is before the
+    // norm; the file says that it is the norm's output.
+    let normalized = "blocks.12.ln2.hook_normalized";
+    check_all(
+        "gemma-scope-2",
+        "Gemma Scope 2",
+        &[
+            ("resid_post", "blocks.12.hook_resid_post", None),
+            ("resid_post_no_config", "blocks.12.hook_resid_post", None),
+            ("attn_out", "blocks.12.attn.hook_z", None),
+            ("mlp_out", "blocks.12.hook_mlp_out", None),
+            ("transcoder", normalized, Some("blocks.12.hook_mlp_out")),
+            ("transcoder_affine", normalized, Some("blocks.12.hook_mlp_out")),
+        ],
+    );
+}
+
+#[test]
+fn dictionary_learning_files_compute_what_load_dictionary_computes() {
+    let at = "blocks.3.hook_resid_post";
+    check_all(
+        "dictionary-learning",
+        "dictionary_learning",
+        &[
+            ("auto_encoder", at, None),
+            ("auto_encoder_unnormalised", at, None),
+            ("auto_encoder_new", at, None),
+            ("gated", at, None),
+            ("jumprelu", at, None),
+            ("topk", at, None),
+            ("topk_threshold", at, None),
+            ("batch_topk", at, None),
+            ("batch_topk_unset", at, None),
+            ("matryoshka", at, None),
+        ],
+    );
+}
+
+#[test]
+fn sparsify_files_compute_what_sparsify_computes() {
+    let residual = "blocks.2.hook_resid_post";
+    let (normalized, mlp_out) = ("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out");
+    check_all(
+        "sparsify",
+        "sparsify",
+        &[
+            ("topk", residual, None),
+            ("topk_bf16", residual, None),
+            ("expansion", mlp_out, None),
+            ("groupmax", "blocks.1.hook_attn_out", None),
+            ("unnormalised", residual, None),
+            ("transcode", normalized, Some(mlp_out)),
+            ("transcode_skip", normalized, Some(mlp_out)),
+            ("skip", "blocks.1.hook_attn_out", None),
+            ("old_cfg", residual, None),
+        ],
+    );
+}
+
+#[test]
+fn openai_files_compute_the_formulas_of_their_paper() {
+    check_all(
+        "openai",
+        "OpenAI",
+        &[("relu", "blocks.8.hook_mlp_out", None), ("topk", "blocks.8.hook_resid_post", None)],
+    );
+}
+
+#[test]
+fn llama_scope_files_compute_what_saelens_computes_with_them() {
+    check_all(
+        "llama-scope",
+        "Llama Scope",
+        &[
+            ("Llama3_1-8B-Base-L15R-8x", "blocks.15.hook_resid_post", None),
+            ("Llama3_1-8B-Base-L15M-8x", "blocks.15.hook_mlp_out", None),
+            ("r1_distill", "blocks.15.hook_resid_post", None),
+        ],
+    );
+}
+
+#[test]
+fn qwen_scope_files_compute_what_saelens_computes_with_them() {
+    check_all("qwen-scope", "Qwen Scope", &[("Qwen3-8B-Base", "blocks.3.hook_resid_post", None)]);
+}
+
+#[test]
+fn goodfire_and_qresearch_files_compute_what_saelens_computes_with_them() {
+    check_all(
+        "goodfire",
+        "Goodfire",
+        &[
+            ("Llama-3.1-8B-Instruct", "blocks.19.hook_resid_post", None),
+            ("Llama-3.3-70B-Instruct", "blocks.50.hook_resid_post", None),
+            ("DeepSeek-R1-Distill-Llama-8B", "blocks.19.hook_resid_post", None),
+        ],
+    );
+}
+
+#[test]
+fn circuit_tracer_files_compute_what_circuit_tracer_computes() {
+    for (name, layer) in [("relu", 0), ("jumprelu_skip", 1)] {
+        let case = case(&format!("circuit-tracer/{name}"));
+        check(&case);
+        let loaded = load(&case);
+        assert_eq!(loaded.format, "circuit-tracer");
+        assert_eq!(
+            (loaded.place.hook.unwrap(), loaded.place.hook_out.unwrap()),
+            (format!("blocks.{layer}.mlp.hook_in"), format!("blocks.{layer}.mlp.hook_out"))
+        );
+    }
+}
+
+// Mistakes that readers of these files have made. Each case is right, and would not be with it.
+
+/// Checks `case`, and that `mistaken` makes an SAE of it that computes something else.
+#[track_caller]
+fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sae) {
+    check(case);
+    let sae = load(case).sae;
+    let mistaken = mistaken(sae.config().clone(), sae.weights());
+    let expected = Arrays::read(&root().join(&case.name).join("expected.safetensors"));
+    let x = expected.floats("x").values.clone();
+    let x = TensorData::new(x, [ROWS, sae.config().d_in()]);
+    let x = Tensor::<2>::from_data(x, &nanoscope_testing::test_device());
+    let found = values(mistaken.encode(x));
+    let off = found.iter().zip(&expected.floats("features").values).map(|(a, b)| (a - b).abs());
+    let off = off.fold(0.0, f32::max);
+    assert!(off > 100.0 * FEATURES_ATOL, "{}: the mistake would not show ({off})", case.name);
+}
+
+fn with_config(config: Result<SaeConfig, SaeError>, weights: SaeWeights) -> Sae {
+    Sae::new(config.unwrap(), weights).unwrap()
+}
+
+/// An encoder whose numbers are taken the other way round.
+fn with_w_enc_misread(config: SaeConfig, weights: SaeWeights) -> Sae {
+    let [d_in, d_sae] = weights.w_enc.dims();
+    let w_enc = weights.w_enc.clone().transpose().reshape([d_in, d_sae]);
+    Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
+}
+
+#[test]
+fn before_saelens_6_b_dec_is_subtracted_where_the_key_is_missing() {
+    let case = case("saelens/flat_standard");
+    let cfg = std::fs::read_to_string(root().join(&case.path).join("cfg.json")).unwrap();
+
+    assert!(!cfg.contains("apply_b_dec_to_input"));
+    check_against(&case, |config, weights| {
+        with_config(config.with_apply_b_dec_to_input(false), weights)
+    });
+}
+
+#[test]
+fn normalize_activations_is_more_than_read() {
+    for name in ["standard_layer_norm", "standard_constant_norm", "flat_layer_norm"] {
+        check_against(&case(&format!("saelens/{name}")), |config, weights| {
+            with_config(config.with_normalization(Normalization::None), weights)
+        });
+    }
+}
+
+#[test]
+fn sparsify_has_a_row_of_w_dec_per_feature_and_one_of_its_encoder_too() {
+    let case = case("sparsify/topk");
+    let file = TensorFile::open(&root().join(&case.path).join("sae.safetensors")).unwrap();
+    let stored = |name: &str, order| file.read(name, &[48, 16], order).unwrap();
+
+    let weights = load(&case).sae.weights();
+
+    let w_dec: Vec<f32> = stored("W_dec", Order::AsStored).iter::<f32>().collect();
+    assert_eq!(values(weights.w_dec), w_dec);
+    let w_enc: Vec<f32> = stored("encoder.weight", Order::AsStored).iter::<f32>().collect();
+    assert_eq!(values(weights.w_enc.transpose()), w_enc);
+    check(&case);
+}
+
+#[test]
+fn sparsify_subtracts_b_dec_of_autoencoders_whatever_normalize_decoder_says_and_of_no_transcoder() {
+    for (name, subtracts) in [("topk", true), ("unnormalised", true), ("transcode", false)] {
+        check_against(&case(&format!("sparsify/{name}")), |config, weights| {
+            assert_eq!(config.apply_b_dec_to_input(), subtracts, "{name}");
+            with_config(config.with_apply_b_dec_to_input(!subtracts), weights)
+        });
+    }
+}
+
+#[test]
+fn a_column_major_matrix_in_a_pt_file_is_read_by_its_strides() {
+    for case in cases("strides") {
+        // What lies in the file is the encoder, one feature's numbers far from each other.
+        check_against(&case, |config, weights| {
+            let [d_in, d_sae] = weights.w_enc.dims();
+            let w_enc = weights.w_enc.clone().reshape([d_sae, d_in]).transpose();
+            Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
+        });
+        assert_eq!(load(&case).place.hook, case.hook, "{}", case.name);
+    }
+}
+
+#[test]
+fn gemma_scope_2_writes_all_names_in_lower_case() {
+    for case in cases("gemma-scope-2") {
+        let file = TensorFile::open(&root().join(&case.path).join("params.safetensors")).unwrap();
+
+        assert!(file.tensors().all(|(name, _)| name == name.to_lowercase()), "{}", case.name);
+
+        assert_eq!(load(&case).format, "Gemma Scope 2", "{}", case.name);
+    }
+}
+
+#[test]
+fn qwen_scope_has_saelens_names_for_transposed_matrices() {
+    let case = case("qwen-scope/Qwen3-8B-Base");
+    let file = TensorFile::open(&root().join(&case.path)).unwrap();
+
+    assert_eq!(file.info("W_enc").unwrap().shape, [48, 16]);
+    assert_eq!(file.info("W_dec").unwrap().shape, [16, 48]);
+    check_against(&case, with_w_enc_misread);
+}
+
+#[test]
+fn an_embedding_sae_of_gemma_scope_reads_the_embedding_before_it_is_scaled() {
+    check_against(&case("gemma-scope/embedding"), |config, weights| {
+        let w_enc = weights.w_enc.clone() * 4.0; // √16
+        Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
+    });
+}
+
+#[test]
+fn a_dictionary_that_load_dictionary_rescales_is_rescaled() {
+    let case = case("dictionary-learning/auto_encoder_unnormalised");
+    let file = TensorFile::open(&root().join(&case.path).join("ae.pt")).unwrap();
+    let raw = file.read("encoder.weight", &[16, 48], Order::Transposed).unwrap();
+
+    check_against(&case, |config, weights| {
+        let w_enc = Tensor::from_data(raw, &weights.w_enc.device());
+        Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
+    });
+}
+
+#[test]
+fn a_folder_of_several_saes_has_each_of_them() {
+    let found = load_saes([root().join("circuit-tracer/relu")], &nanoscope_testing::test_device());
+    // Its hook point is none of ours yet, or it is: either way both layers were found.
+    match found {
+        Ok(saes) => assert_eq!(saes.len(), 2),
+        Err(error) => assert!(matches!(error, CheckpointError::Hook { .. }), "{error}"),
+    }
+    let error = load_sae(&root().join("circuit-tracer/relu"), &nanoscope_testing::test_device());
+    assert!(matches!(error, Err(CheckpointError::SeveralSaes { .. })));
+}

@@ -1,0 +1,142 @@
+//! SAEs compute what nanochat-SAE computes, on activations of our own model.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Tensor;
+use nanoscope_checkpoint::load_sae;
+use nanoscope_hooks::{ActivationRecorder, HookPoint};
+use nanoscope_sae::Sae;
+use nanoscope_transformer::Logits;
+
+use crate::golden::{self, Arrays, Golden, assert_close, values};
+
+const FEATURES_ATOL: f32 = 5e-5;
+
+/// How many SAEs the manifest of each golden lists: three architectures at three points.
+const SAES: usize = 9;
+
+/// An SAE, the activations that it is for, and what it should make of them.
+struct Case {
+    name: String,
+    key: String,
+    sae: Sae,
+    x: Tensor<2>, // [batch * seq, d_in]
+}
+
+fn cases(golden: Golden) -> Vec<Case> {
+    let device = nanoscope_testing::test_device();
+    let (model, tokens) = (golden.model().gpt, golden.tokens());
+    let manifest = golden.manifest();
+    let listed = manifest["saes"].as_array().unwrap();
+    assert_eq!(listed.len(), SAES, "{golden}");
+    listed
+        .iter()
+        .map(|entry| {
+            let text = |key: &str| entry[key].as_str().unwrap();
+            let key = text("key");
+            let point: HookPoint = text("hook_point").parse().unwrap();
+            let loaded = load_sae(&golden.dir().join(text("checkpoint")), &device).unwrap();
+            assert_eq!(loaded.hook().unwrap(), point, "{golden}, {key}");
+
+            let mut recorder = ActivationRecorder::new([point]);
+            model.forward(&tokens, Logits::All, &mut recorder).unwrap();
+            let recording = recorder.finish().unwrap();
+            let x: Tensor<3> = recording.get(point).unwrap().tensor();
+            let [batch, seq, d_in] = x.dims();
+            Case {
+                name: format!("{golden}, {key}"),
+                key: key.to_owned(),
+                sae: loaded.sae,
+                x: x.reshape([batch * seq, d_in]),
+            }
+        })
+        .collect()
+}
+
+/// Every case of every golden with what was expected of all.
+fn each(mut check: impl FnMut(Case, &Arrays)) {
+    for golden in golden::WITH_SAES {
+        let expected = golden.sae_expected();
+        for case in cases(golden) {
+            check(case, &expected);
+        }
+    }
+}
+
+fn active(row: &[f32]) -> BTreeSet<usize> {
+    (0..row.len()).filter(|&at| row[at] != 0.0).collect()
+}
+
+#[test]
+fn features_are_those_of_the_reference_dense_and_sparse() {
+    each(|case, expected| {
+        let Case { name, key, sae, x } = case;
+        let wanted = expected.floats(&format!("{key}/features"));
+
+        let dense = values(sae.encode(x.clone()));
+        let sparse = sae.encode_sparse(x).to_dense();
+
+        for (way, found) in [("dense", dense), ("sparse", sparse)] {
+            for (row, (found, wanted)) in
+                found.chunks(sae.config().d_sae()).zip(wanted.rows()).enumerate()
+            {
+                assert_eq!(active(found), active(wanted), "{name}, {way}, row {row}");
+            }
+            assert_close(format!("{name}, {way} features"), &found, &wanted.values, FEATURES_ATOL);
+        }
+    });
+}
+
+#[test]
+fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
+    each(|case, expected| {
+        let Case { name, key, sae, x } = case;
+        let wanted = expected.floats(&format!("{key}/reconstruction"));
+
+        let dense = values(sae.decode(sae.encode(x.clone()), x.clone()));
+        let sparse = values(sae.decode_sparse(&sae.encode_sparse(x.clone()), x));
+
+        for (way, found) in [("dense", &dense), ("sparse", &sparse)] {
+            assert_close(
+                format!("{name}, {way} reconstruction"),
+                found,
+                &wanted.values,
+                FEATURES_ATOL,
+            );
+        }
+        assert_close(format!("{name}, sparse and dense"), &sparse, &dense, FEATURES_ATOL);
+    });
+}
+
+#[test]
+fn the_strongest_features_are_ranked_as_in_the_reference() {
+    each(|case, expected| {
+        let Case { name, key, sae, x } = case;
+        let indices = expected.ints(&format!("{key}/top5_idx"));
+        let wanted = expected.floats(&format!("{key}/top5_val"));
+
+        let features = sae.encode_sparse(x);
+
+        assert_eq!(features.rows(), wanted.shape[0], "{name}");
+        for (row, (indices, wanted)) in indices.rows().zip(wanted.rows()).enumerate() {
+            // The reference ranks inactive features too, at their value of 0; in which order is
+            // its sort's affair, and which of them is of no interest.
+            let positive = wanted.iter().filter(|&&value| value > 0.0).count();
+            let found: Vec<_> = features
+                .strongest(row, wanted.len())
+                .into_iter()
+                .filter(|&(_, value)| value > 0.0)
+                .collect();
+            let found_at: Vec<i64> = found.iter().map(|&(index, _)| i64::from(index)).collect();
+            let found: Vec<f32> = found.iter().map(|&(_, value)| value).collect();
+
+            assert_eq!(found_at, indices[..positive], "{name}, row {row}");
+            assert_close(
+                format!("{name}, row {row}, strongest"),
+                &found,
+                &wanted[..positive],
+                FEATURES_ATOL,
+            );
+        }
+    });
+}

@@ -1,0 +1,6 @@
+//! Models and tokenizers with one thing wrong.
+
+mod hugging_face;
+mod hugging_face_tokenizer;
+mod nanochat;
+mod native;

@@ -1,0 +1,4 @@
+//! `.pt` files: what their pickles ask for, and the zip around them.
+
+mod files;
+mod pickles;

@@ -1,0 +1,293 @@
+//! Plans that cannot be followed, and tokens that cannot be run.
+
+use std::fs;
+
+use burn::tensor::Tensor;
+use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{
+    EndReason, Generation, InterpretableModel, Plan, Run, RuntimeError, Sampling,
+};
+use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
+use tempfile::TempDir;
+
+use crate::files::{Checkpoint, fixture, small_sae};
+use crate::refused;
+
+pub(crate) const SITE: HookPoint = HookPoint::ResidPost(1);
+pub(crate) const D_MODEL: usize = 64;
+
+pub(crate) fn bare() -> InterpretableModel {
+    InterpretableModel::new(Checkpoint::valid().load(None).unwrap().gpt)
+}
+
+/// The golden model of 300 tokens and 64 positions, with its tokenizer and an SAE of 8 features.
+pub(crate) fn model() -> InterpretableModel {
+    let tokenizer = load_tokenizer(&fixture("tokenizers/golden_old")).unwrap();
+    let model = bare().with_tokenizer(tokenizer).unwrap();
+    model.with_sae(SITE, small_sae(D_MODEL)).unwrap()
+}
+
+pub(crate) fn tokens(rows: &[&[u32]]) -> TokenBatch {
+    TokenBatch::new(&rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>()).unwrap()
+}
+
+pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
+    model.run(&tokens(&[&[1, 2, 3]]), plan)
+}
+
+pub(crate) fn steered(spec: &str) -> Plan {
+    Plan::new().intervene(spec.parse().unwrap())
+}
+
+#[test]
+fn an_sae_that_does_not_fit_the_model_is_refused() {
+    refused!(
+        "hook point in a block that is not there",
+        bare().with_sae(HookPoint::ResidPost(4), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { n_layer: 4, .. },
+        ["blocks.4.hook_resid_post", "4 blocks (0 to 3)"]
+    );
+    refused!(
+        "hook point in a block beyond counting",
+        bare().with_sae(HookPoint::MlpOut(usize::MAX), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.18446744073709551615.hook_mlp_out"]
+    );
+    refused!(
+        "SAE of another width",
+        bare().with_sae(SITE, small_sae(4)),
+        RuntimeError::WidthMismatch { expected: Some(64), found: 4, .. },
+        ["blocks.1.hook_resid_post", "d_in 4", "has 64"]
+    );
+    refused!(
+        "SAE on attention patterns",
+        bare().with_sae(HookPoint::Pattern(0), small_sae(D_MODEL)),
+        RuntimeError::WidthMismatch { expected: None, .. },
+        ["blocks.0.attn.hook_pattern", "d_in 64", "no fixed width"]
+    );
+    refused!(
+        "transcoder that writes another width",
+        bare().with_transcoder(SITE, HookPoint::MlpPre(2), small_sae(D_MODEL)),
+        RuntimeError::OutputWidthMismatch { expected: Some(256), found: 64, .. },
+        ["blocks.2.mlp.hook_pre", "d_out 64", "has 256"]
+    );
+    refused!(
+        "transcoder that reads another width",
+        bare().with_transcoder(SITE, HookPoint::MlpOut(2), small_sae(4)),
+        RuntimeError::WidthMismatch { expected: Some(64), found: 4, .. },
+        ["blocks.1.hook_resid_post", "d_in 4"]
+    );
+    for write in [SITE, HookPoint::MlpOut(1)] {
+        refused!(
+            format!("transcoder that writes {write}"),
+            bare().with_transcoder(SITE, write, small_sae(D_MODEL)),
+            RuntimeError::TranscoderOrder { .. },
+            ["reads blocks.1.hook_resid_post", &write.to_string(), "not after it"]
+        );
+    }
+    refused!(
+        "transcoder that writes a block that is not there",
+        bare().with_transcoder(SITE, HookPoint::MlpOut(4), small_sae(D_MODEL)),
+        RuntimeError::NoSuchHook { n_layer: 4, .. },
+        ["blocks.4.hook_mlp_out"]
+    );
+    refused!(
+        "transcoder where there is an SAE",
+        model().with_transcoder(SITE, HookPoint::MlpOut(2), small_sae(D_MODEL)),
+        RuntimeError::DuplicateSae { .. },
+        ["blocks.1.hook_resid_post"]
+    );
+    refused!(
+        "second SAE at a hook point",
+        model().with_sae(SITE, small_sae(D_MODEL)),
+        RuntimeError::DuplicateSae { .. },
+        ["blocks.1.hook_resid_post"]
+    );
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused_with_both_sizes() {
+    let other = load_tokenizer(&fixture("tokenizers/32k")).unwrap();
+    let found = other.vocab_size();
+    refused!(
+        "tokenizer of another model",
+        bare().with_tokenizer(other),
+        RuntimeError::VocabMismatch { expected: 300, .. },
+        ["300", &found.to_string()]
+    );
+    let dir = TempDir::new().unwrap();
+    refused!(
+        "folder without a tokenizer",
+        load_tokenizer(dir.path()),
+        CheckpointError::NoTokenizer { .. },
+        [dir.path().to_str().unwrap(), "tokenizer.pkl"]
+    );
+    fs::write(dir.path().join("tokenizer.pkl"), b"cos\nsystem\n(X\x02\x00\x00\x00idtR.").unwrap();
+    refused!(
+        "tokenizer that calls os.system",
+        load_tokenizer(dir.path()),
+        CheckpointError::Pickle { .. },
+        ["tokenizer.pkl", "os.system"]
+    );
+}
+
+#[test]
+fn tokens_that_make_no_batch_or_are_no_tokens_are_refused() {
+    refused!("no rows", TokenBatch::new(&[]), GptError::NoTokens, ["no tokens"]);
+    refused!("empty row", TokenBatch::new(&[vec![], vec![]]), GptError::NoTokens, ["no tokens"]);
+    refused!(
+        "rows of different length",
+        TokenBatch::new(&[vec![1, 2], vec![1, 2], vec![3]]),
+        GptError::RaggedRows { .. },
+        ["row 2 has 1 tokens", "row 0 has 2"]
+    );
+    for id in [300, 319, u32::MAX] {
+        refused!(
+            format!("token {id}"),
+            model().run(&tokens(&[&[0, 1], &[2, id]]), &Plan::new()),
+            RuntimeError::Tokens { source: GptError::TokenOutOfRange { .. } },
+            [&id.to_string(), "row 1, position 1", "vocabulary of 300"]
+        );
+    }
+    refused!(
+        "prompt longer than the sequence",
+        model().run_generated(&tokens(&[&[1, 2, 3]]), 4, &Plan::new()),
+        RuntimeError::PromptLen { .. },
+        ["4 tokens", "sequence of 3"]
+    );
+}
+
+#[test]
+fn a_plan_for_what_the_model_does_not_have_is_refused() {
+    let model = model();
+    let deep = HookPoint::ResidPost(9);
+    refused!(
+        "capture in a block that is not there",
+        run(&model, &Plan::new().capture(deep)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.9.hook_resid_post", "4 blocks (0 to 3)"]
+    );
+    refused!(
+        "features of a block that is not there",
+        run(&model, &Plan::new().track(deep)),
+        RuntimeError::NoSuchHook { .. },
+        ["blocks.9.hook_resid_post"]
+    );
+    refused!(
+        "features where there is no SAE",
+        run(&model, &Plan::new().track(HookPoint::Embed)),
+        RuntimeError::NoSae { .. },
+        ["no SAE for hook_embed", "blocks.1.hook_resid_post"]
+    );
+    refused!(
+        "features of a model without SAEs",
+        run(&bare(), &Plan::new().track(SITE)),
+        RuntimeError::NoSae { .. },
+        ["blocks.1.hook_resid_post", "there are SAEs for none"]
+    );
+    refused!(
+        "intervention where there is no SAE",
+        run(&model, &steered("blocks.2.hook_mlp_out:1:add:1")),
+        RuntimeError::NoSae { .. },
+        ["blocks.2.hook_mlp_out"]
+    );
+    refused!(
+        "features that were not tracked",
+        run(&model, &Plan::new()).unwrap().active_features(SITE, Some(3)),
+        RuntimeError::NotTracked { .. },
+        ["blocks.1.hook_resid_post", "tracked were none"]
+    );
+}
+
+#[test]
+fn a_generation_that_cannot_start_is_refused() {
+    fn start<'m>(
+        model: &'m InterpretableModel,
+        prompt: &[u32],
+        sampling: &Sampling,
+    ) -> Result<Generation<'m>, RuntimeError> {
+        model.generate(prompt, &Plan::new(), sampling)
+    }
+    let model = model();
+    let greedy = Sampling::greedy(3);
+    refused!(
+        "empty prompt",
+        start(&model, &[], &greedy),
+        RuntimeError::Tokens { source: GptError::NoTokens },
+        ["no tokens"]
+    );
+    refused!(
+        "prompt longer than the context",
+        start(&model, &[1; 65], &greedy),
+        RuntimeError::PromptTooLong { found: 65, capacity: 64 },
+        ["65 tokens", "context holds 64"]
+    );
+    refused!(
+        "prompt outside the vocabulary",
+        start(&model, &[1, 300], &greedy),
+        RuntimeError::Tokens { source: GptError::TokenOutOfRange { .. } },
+        ["token id 300", "position 1", "vocabulary of 300"]
+    );
+    let default = Sampling::default;
+    let cases = [
+        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5, it must be 0 or more"),
+        (Sampling { temperature: f32::NAN, ..default() }, "temperature is NaN"),
+        (Sampling { temperature: f32::INFINITY, ..default() }, "temperature is inf"),
+        (
+            Sampling { top_p: Some(0.0), ..default() },
+            "top-p is 0, it must be above 0 and at most 1",
+        ),
+        (Sampling { top_p: Some(1.5), ..default() }, "top-p is 1.5"),
+        (Sampling { top_p: Some(f32::NAN), ..default() }, "top-p is NaN"),
+        (Sampling { top_k: Some(0), ..default() }, "top-k is 0, it must be 1 or more"),
+        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0, it must be 1 or more"),
+    ];
+    for (sampling, found) in cases {
+        refused!(found, start(&model, &[1], &sampling), RuntimeError::Sampling { .. }, [found]);
+    }
+}
+
+#[test]
+fn parameters_at_their_limits_are_taken() {
+    let model = model();
+    let limits = [
+        Sampling { temperature: f32::MIN_POSITIVE, ..Sampling::default() },
+        Sampling { temperature: f32::MAX, ..Sampling::default() },
+        Sampling { top_k: Some(usize::MAX), ..Sampling::default() },
+        Sampling { top_p: Some(f32::MIN_POSITIVE), ..Sampling::default() },
+        Sampling { max_tokens: usize::MAX, seed: u64::MAX, ..Sampling::default() },
+    ];
+    for sampling in limits {
+        let steps = model.generate(&[1, 2], &Plan::new(), &sampling).unwrap();
+        for step in steps.take(3) {
+            assert!((step.token as usize) < 300, "{sampling:?}");
+        }
+    }
+    let full = model.generate(&[1; 64], &Plan::new(), &Sampling::default()).unwrap();
+    assert_eq!(full.count(), 0);
+}
+
+/// Gives NaN for every weight.
+struct NotNumbers;
+
+impl WeightSource for NotNumbers {
+    type Error = std::convert::Infallible;
+
+    fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Self::Error> {
+        let shape: [usize; D] = spec.shape.clone().try_into().unwrap();
+        Ok(Tensor::full(shape, f32::NAN, &nanoscope_testing::test_device()))
+    }
+}
+
+#[test]
+fn a_generation_from_logits_that_are_no_numbers_ends_and_says_so() {
+    let config = bare().gpt().config().clone();
+    let gpt = Gpt::load(config, &mut NotNumbers, &nanoscope_testing::test_device()).unwrap();
+    let model = InterpretableModel::new(gpt);
+
+    let mut generation = model.generate(&[1, 2], &Plan::new(), &Sampling::greedy(5)).unwrap();
+
+    assert_eq!(generation.by_ref().count(), 0);
+    assert_eq!(generation.end(), Some(EndReason::NotFinite));
+}
