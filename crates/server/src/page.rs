@@ -5,8 +5,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
-use crate::body;
 use crate::error::ApiError;
+use crate::http::body;
 use crate::state::AppState;
 
 /// The one part that is no module.

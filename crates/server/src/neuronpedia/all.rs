@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::activation::{by_feature, each, encode_all, largest};
 use super::prompt::Prompt;
 use super::{check_model, find_source, list};
-use crate::body;
+use crate::analysis::Going;
 use crate::error::ApiError;
-use crate::passes::Going;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Features if nobody says how many, and at most; Neuronpedia's.

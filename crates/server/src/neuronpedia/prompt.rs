@@ -8,7 +8,7 @@ use nanoscope_transformer::TokenBatch;
 
 use super::missing;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 
 /// A prompt as the model gets it, `<|bos|>` first.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::prompt::{Prompt, token_text};
 use super::steer_plan::{Kind, SteerRequest};
-use crate::body;
 use crate::error::ApiError;
-use crate::scheduler::{End, Event, Running};
+use crate::generation::scheduler::{End, Event, Running};
+use crate::http::body;
 use crate::state::AppState;
 
 /// What a request gets, in one piece or as it grows: each piece of a stream has the whole text so

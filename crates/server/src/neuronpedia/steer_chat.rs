@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::missing;
 use super::steer::{Growing, Weighed, answer_with};
 use super::steer_plan::{Kind, SteerRequest};
-use crate::body;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// One message.

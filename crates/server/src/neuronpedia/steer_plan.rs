@@ -8,8 +8,8 @@ use super::activation::{check_vector, find_hook};
 use super::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::scheduler::Ask;
-use crate::scope::Scope;
+use crate::generation::scheduler::Ask;
+use crate::served_model::Scope;
 
 /// Candidates of one token at most; Neuronpedia's.
 const MOST_LOGPROBS: usize = 10;

@@ -9,8 +9,8 @@ use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
 use crate::config::{Config, Limits};
-use crate::samples::{CONTEXT, D_SAE, HOOK, application, ask, ask_text, scope};
-use crate::scope::Scope;
+use crate::served_model::Scope;
+use crate::server_fixture::{CONTEXT, D_SAE, HOOK, application, ask, ask_text, scope};
 
 const TEXT: &str = "a dog ran";
 const SOURCE: &str = "1-resid_post";

@@ -7,9 +7,9 @@ use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::body::Json;
 use crate::error::ApiError;
-use crate::log::Tally;
+use crate::http::body::Json;
+use crate::http::log::Tally;
 use crate::openai::answer::{Answer, Form};
 use crate::openai::choice::Choice;
 use crate::openai::completions::{asks, too_long};

@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::body::Json;
 use crate::error::ApiError;
-use crate::log::Tally;
+use crate::generation::scheduler::Ask;
+use crate::http::body::Json;
+use crate::http::log::Tally;
 use crate::openai::answer::{Answer, Form};
 use crate::openai::choice::Choice;
 use crate::openai::request::{Wanted, parse_fields};
-use crate::scheduler::Ask;
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@ mod answer;
 mod chat;
 mod choice;
 mod completions;
+mod extension;
 mod logprobs;
 mod models;
 mod request;

@@ -8,9 +8,9 @@ use nanoscope_sae::SparseFeatures;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::body::parse;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::http::body::parse;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// What a request wants to see and to change.

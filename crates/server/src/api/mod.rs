@@ -12,7 +12,7 @@ use axum::routing::{get, put};
 use nanoscope_hooks::HookPoint;
 
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// The routes.

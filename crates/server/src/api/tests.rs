@@ -3,7 +3,7 @@ use nanoscope_runtime::LogitEffect;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::samples::{D_SAE, HOOK, application, ask, scope};
+use crate::server_fixture::{D_SAE, HOOK, application, ask, scope};
 
 #[tokio::test]
 async fn about_has_the_shapes_of_model_and_saes() {

@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use nanoscope_hooks::HookPoint;
 
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Prompts of one request at most.

@@ -4,7 +4,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{ASSISTANT_START, USER_START};
 use serde_json::{Value, json};
 
-use crate::scope::Scope;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// `GET /api/about`

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::generation::stop_strings::StopStrings;
 use crate::metrics::Metrics;
-use crate::scope::Scope;
-use crate::stop_strings::StopStrings;
+use crate::served_model::Scope;
 
 /// A generation that is asked for.
 #[derive(Debug, Clone, Default)]
@@ -475,7 +475,8 @@ mod tests {
 
     fn scheduler(rows: usize, queue: usize) -> Scheduler {
         let limits = Limits { rows, queue, ..Limits::default() };
-        Scheduler::new(Arc::new(crate::samples::scope()), limits, Arc::new(Metrics::new())).unwrap()
+        Scheduler::new(Arc::new(crate::server_fixture::scope()), limits, Arc::new(Metrics::new()))
+            .unwrap()
     }
 
     fn short() -> Ask {

@@ -4,9 +4,9 @@ use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
 use super::find;
-use crate::body;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Characters of a label, and of what is searched for, at most.

@@ -6,10 +6,10 @@ use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
 
 use super::find;
-use crate::body;
 use crate::error::ApiError;
+use crate::http::body;
 use crate::labels::LabelBook;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Tokens at either end of a feature's effect, and features that are near it.

@@ -81,7 +81,7 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{HOOK, scope};
+    use crate::server_fixture::{HOOK, scope};
 
     #[test]
     fn an_sae_of_which_nothing_else_is_known_has_its_names() {

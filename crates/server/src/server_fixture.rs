@@ -19,14 +19,14 @@ use nanoscope_transformer::{Era, Gpt, GptShape};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::analysis::Passes;
 use crate::app::app;
 use crate::config::Config;
+use crate::generation::scheduler::Scheduler;
+use crate::http::origin::Names;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::origin::Names;
-use crate::passes::Passes;
-use crate::scheduler::Scheduler;
-use crate::scope::{Scope, Source};
+use crate::served_model::{Scope, Source};
 use crate::state::AppState;
 
 /// Where the SAE is.

@@ -61,7 +61,10 @@ mod tests {
 
     #[tokio::test]
     async fn every_operation_is_answered_and_no_other_method_is() {
-        let app = crate::samples::application(crate::samples::scope(), crate::Config::default());
+        let app = crate::server_fixture::application(
+            crate::server_fixture::scope(),
+            crate::Config::default(),
+        );
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         for (path, operations) in document["paths"].as_object().unwrap() {
             let path = path.replace("{source}", "1-resid_post").replace("{index}", "3");
@@ -69,7 +72,8 @@ mod tests {
             for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
                 let there = operations.get(method.to_lowercase()).is_some();
 
-                let (status, _) = crate::samples::ask_text(&app, method, &path, &Value::Null).await;
+                let (status, _) =
+                    crate::server_fixture::ask_text(&app, method, &path, &Value::Null).await;
 
                 assert_eq!(status.as_u16() != 405, there, "{method} {path}: {status}");
                 assert!(status.as_u16() != 404, "{method} {path}");

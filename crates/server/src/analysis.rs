@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 
 /// How long a request waits for the passes before it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -122,7 +122,7 @@ mod tests {
     use axum::http::StatusCode;
 
     use super::*;
-    use crate::samples::scope;
+    use crate::server_fixture::scope;
 
     #[tokio::test]
     async fn who_waits_too_long_is_told_to_come_back() {
