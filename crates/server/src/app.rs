@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::http::origin::Names;
 use crate::http::{auth, headers, log, origin};
 use crate::state::AppState;
-use crate::{api, metrics, neuronpedia, openai, page};
+use crate::{api, neuronpedia, openai, page};
 
 /// All routes, behind everything that every request goes through.
 pub(crate) fn app(state: AppState, names: Names) -> Router {
@@ -20,7 +20,6 @@ pub(crate) fn app(state: AppState, names: Names) -> Router {
         .merge(neuronpedia::routes())
         .merge(api::routes())
         .merge(page::routes())
-        .merge(metrics::routes())
         .fallback(|| async { ApiError::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { ApiError::method() })
         .layer(from_fn_with_state(state.clone(), auth::check))

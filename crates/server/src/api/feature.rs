@@ -5,7 +5,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
 
-use super::find;
+use super::feature_path::find;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::LabelBook;

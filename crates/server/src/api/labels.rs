@@ -3,7 +3,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
-use super::find;
+use super::feature_path::find;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::served_model::Scope;

@@ -10,8 +10,8 @@ use nanoscope_runtime::Plan;
 use nanoscope_sae::SparseFeatures;
 use serde::{Deserialize, Serialize};
 
+use super::check::{check_feature, check_model, check_prompts, find_source};
 use super::prompt::Prompt;
-use super::{check_feature, check_model, check_prompts, find_source};
 use crate::analysis::Going;
 use crate::error::ApiError;
 use crate::http::body;

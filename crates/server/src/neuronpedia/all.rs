@@ -9,8 +9,8 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 
 use super::activation::{by_feature, each, encode_all, largest};
+use super::check::{check_model, find_source, list};
 use super::prompt::Prompt;
-use super::{check_model, find_source, list};
 use crate::analysis::Going;
 use crate::error::ApiError;
 use crate::http::body;

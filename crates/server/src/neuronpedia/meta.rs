@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::all::MOST_RESULTS;
-use super::check_model;
+use super::check::check_model;
 use super::prompt::{encode, token_text, tokenizer};
 use crate::error::ApiError;
 use crate::http::body;

@@ -6,7 +6,7 @@ use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::{BOS, Tokenizer};
 use nanoscope_transformer::TokenBatch;
 
-use super::missing;
+use super::check::missing;
 use crate::error::ApiError;
 use crate::served_model::Scope;
 

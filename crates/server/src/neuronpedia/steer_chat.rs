@@ -6,7 +6,7 @@ use nanoscope_runtime::Where;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
-use super::missing;
+use super::check::missing;
 use super::steer::{Growing, Weighed, answer_with};
 use super::steer_plan::{Kind, SteerRequest};
 use crate::error::ApiError;

@@ -5,7 +5,7 @@ use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorN
 use serde::{Deserialize, Serialize};
 
 use super::activation::{check_vector, find_hook};
-use super::{check_feature, check_model, find_source};
+use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::generation::scheduler::Ask;
