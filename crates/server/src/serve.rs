@@ -22,7 +22,7 @@ use crate::analysis::Passes;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
-use crate::generation::scheduler::Scheduler;
+use crate::generation::Scheduler;
 use crate::http::connection::{Patient, gone};
 use crate::http::origin::Names;
 use crate::labels::LabelBook;

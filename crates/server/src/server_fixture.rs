@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::analysis::Passes;
 use crate::app::app;
 use crate::config::Config;
-use crate::generation::scheduler::Scheduler;
+use crate::generation::Scheduler;
 use crate::http::origin::Names;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;

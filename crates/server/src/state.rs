@@ -6,7 +6,7 @@ use nanoscope_tokenizer::{ASSISTANT_START, Conversation, Tokenizer, TokenizerErr
 use crate::analysis::Passes;
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::generation::scheduler::Scheduler;
+use crate::generation::Scheduler;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::served_model::Scope;

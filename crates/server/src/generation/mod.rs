@@ -1,4 +1,11 @@
 //! Generation of texts: requests, the thread that runs them in batches, and stop strings.
 
-pub(crate) mod scheduler;
-pub(crate) mod stop_strings;
+mod inbox;
+mod request;
+mod scheduler;
+mod stop_strings;
+mod worker;
+
+pub(crate) use request::{Ask, End, Event, Running};
+pub(crate) use scheduler::Scheduler;
+pub(crate) use stop_strings::StopStrings;

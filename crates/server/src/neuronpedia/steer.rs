@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::prompt::{Prompt, token_text};
 use super::steer_plan::{Kind, SteerRequest};
 use crate::error::ApiError;
-use crate::generation::scheduler::{End, Event, Running};
+use crate::generation::{End, Event, Running};
 use crate::http::body;
 use crate::state::AppState;
 

@@ -8,7 +8,7 @@ use super::activation::{check_vector, find_hook};
 use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::generation::scheduler::Ask;
+use crate::generation::Ask;
 use crate::served_model::Scope;
 
 /// Candidates of one token at most; Neuronpedia's.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_stream::Stream;
 
 use crate::error::ApiError;
-use crate::generation::scheduler::End;
+use crate::generation::End;
 use crate::http::log::Tally;
 use crate::openai::choice::{Choice, Piece, finish_reason};
 use crate::openai::extension::{Lens, applied};

@@ -6,8 +6,8 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Applied, EndReason, Step};
 use nanoscope_sae::SparseFeatures;
 
-use crate::generation::scheduler::{End, Event, Running};
-use crate::generation::stop_strings::StopStrings;
+use crate::generation::StopStrings;
+use crate::generation::{End, Event, Running};
 
 /// A text that is being generated.
 #[derive(Debug)]

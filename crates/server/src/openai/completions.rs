@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::generation::scheduler::Ask;
+use crate::generation::Ask;
 use crate::http::body::Json;
 use crate::http::log::Tally;
 use crate::openai::answer::{Answer, Form};
