@@ -8,4 +8,3 @@ mod worker;
 
 pub(crate) use request::{Ask, End, Event, Running};
 pub(crate) use scheduler::Scheduler;
-pub(crate) use stop_strings::StopStrings;

@@ -21,8 +21,8 @@ pub(crate) struct Ask {
     pub(crate) copy: bool,
 }
 
-/// What happens to a generation, in this order: `Started`, any number of `Step`s, `End`. One that
-/// ends before its prompt was run has only the last.
+/// An event of a generation, in this order: `Started`, any number of `Token`s, `End`. A generation
+/// that ends before its prompt was run has only the last.
 #[derive(Debug)]
 pub(crate) enum Event {
     Started {
@@ -30,8 +30,14 @@ pub(crate) enum Event {
         reused: usize,
         prompt_features: BTreeMap<HookPoint, SparseFeatures>,
     },
-    Step(Step),
+    Token {
+        step: Step,
+        /// The text that can be shown by now: without a stop string, or what may become one.
+        text: String,
+    },
     End {
+        /// Text that was held back because it might have become a stop string.
+        text: String,
         why: End,
         applied: Vec<Applied>,
     },

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nanoscope_runtime::{Applied, Batch, Generation, Progress, RuntimeError};
+use nanoscope_runtime::{Batch, Generation, Progress, RuntimeError};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::inbox::{Group, Shared};
 use super::request::{Ask, End, Event, Running};
-use super::stop_strings::StopStrings;
+use super::stop_strings::{Certain, StopStrings};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::served_model::Scope;
@@ -54,8 +54,9 @@ impl Client {
         let _ = self.events.send(event);
     }
 
-    fn end(&self, why: End, applied: Vec<Applied>) {
-        self.tell(Event::End { why, applied });
+    /// Ends a generation that has no row, and so no text.
+    fn end(&self, why: End) {
+        self.tell(Event::End { text: String::new(), why, applied: Vec::new() });
     }
 }
 
@@ -82,10 +83,10 @@ impl<'s> Worker<'s> {
             self.measure();
         }
         for waiting in self.waiting.iter().flatten() {
-            waiting.client.end(End::ShuttingDown, Vec::new());
+            waiting.client.end(End::ShuttingDown);
         }
-        for row in &self.rows {
-            row.client.end(End::ShuttingDown, row.generation.applied());
+        for row in &mut self.rows {
+            row.end(End::ShuttingDown);
         }
         self.shared.metrics.running.set(0);
         self.shared.metrics.waiting.set(0);
@@ -139,21 +140,23 @@ impl<'s> Worker<'s> {
     /// Frees the places of those who went away or whose time is up.
     fn reap(&mut self) {
         let time = self.shared.limits.time;
-        let stays = |client: &Client, applied: &dyn Fn() -> Vec<Applied>| {
-            if client.events.is_closed() {
-                return false;
-            }
-            let late = client.asked.elapsed() > time;
-            if late {
-                client.end(End::TimeOut, applied());
-            }
-            !late
-        };
         for group in &mut self.waiting {
-            group.retain(|waiting| stays(&waiting.client, &Vec::new));
+            group.retain(|waiting| {
+                let late = waiting.client.asked.elapsed() > time;
+                if late {
+                    waiting.client.end(End::TimeOut);
+                }
+                !late && !waiting.client.events.is_closed()
+            });
         }
         self.waiting.retain(|group| !group.is_empty());
-        self.rows.retain(|row| stays(&row.client, &|| row.generation.applied()));
+        self.rows.retain_mut(|row| {
+            let late = row.client.asked.elapsed() > time;
+            if late {
+                row.end(End::TimeOut);
+            }
+            !late && !row.client.events.is_closed()
+        });
     }
 
     /// Lets groups in, whole ones while there is room for them; one that is larger than all rows
@@ -178,7 +181,7 @@ impl<'s> Worker<'s> {
                         tokens: 0,
                     }),
                     // It was checked when it came.
-                    Err(_) => client.end(End::Failed, Vec::new()),
+                    Err(_) => client.end(End::Failed),
                 }
             }
         }
@@ -190,7 +193,7 @@ impl<'s> Worker<'s> {
         let Ok(progress) = catch_unwind(step) else {
             // Which of them is to blame is not known, and what state they are in is not either.
             for row in self.rows.drain(..) {
-                row.client.end(End::Failed, Vec::new());
+                row.client.end(End::Failed);
             }
             self.renew();
             return;
@@ -231,8 +234,8 @@ impl Row<'_> {
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
                 metrics.features.inc_by(tracked as u64);
-                let stopped = self.stops.push(&step.text).stopped;
-                self.client.tell(Event::Step(step));
+                let Certain { text, stopped } = self.stops.push(&step.text);
+                self.client.tell(Event::Token { step, text });
                 if !stopped {
                     return true;
                 }
@@ -243,8 +246,14 @@ impl Row<'_> {
             }
         };
         metrics.ended(self.tokens, self.started.map(|started| started.elapsed()));
-        self.client.end(why, self.generation.applied());
+        self.end(why);
         false
+    }
+
+    /// Sends the end, with the text that was held back.
+    fn end(&mut self, why: End) {
+        let (text, applied) = (self.stops.finish(), self.generation.applied());
+        self.client.tell(Event::End { text, why, applied });
     }
 
     fn start(&mut self, metrics: &Metrics) {

@@ -8,6 +8,7 @@ mod extension;
 mod logprobs;
 mod models;
 mod request;
+mod respond;
 mod routes;
 
 pub(crate) use routes::routes;
