@@ -1,7 +1,7 @@
 import { $, el, number } from "./dom.js";
 import { ramp, scaleFor } from "./shade.js";
 import { TokenText } from "./text.js";
-/** @import {Ending, Shade, Token} from "./types.d.ts" */
+/** @import {Ending, Shade, Token} from "../types.d.ts" */
 
 /**
  * The texts of a run: one, or the steered one (choice 0) and the default (choice 1) side by side.

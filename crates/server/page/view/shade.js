@@ -1,4 +1,4 @@
-/** @import {Shade, Token} from "./types.d.ts" */
+/** @import {Shade, Token} from "../types.d.ts" */
 
 /** Steps of the shading; style.css has a colour for each, `.s1` and on. */
 const LEVELS = 12;

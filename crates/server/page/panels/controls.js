@@ -1,6 +1,6 @@
-import { $, el, visible } from "./dom.js";
-import { SEEDS } from "./share.js";
-/** @import {About, State} from "./types.d.ts" */
+import { $, el, visible } from "../view/dom.js";
+import { SEEDS } from "../state/share.js";
+/** @import {About, State} from "../types.d.ts" */
 
 /** Which field of the state each box holds. */
 const FIELDS = /** @type {const} */ ([

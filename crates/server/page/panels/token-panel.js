@@ -1,9 +1,9 @@
-import { bar, el, named, number, shown } from "./dom.js";
+import { bar, el, named, number, shown } from "../view/dom.js";
 import { title } from "./inspector.js";
-import { label } from "./names.js";
-import { place } from "./spec.js";
-/** @import {About, Pair} from "./types.d.ts" */
-/** @import {TokenText} from "./text.js" */
+import { label } from "../state/names.js";
+import { place } from "../state/spec.js";
+/** @import {About, Pair} from "../types.d.ts" */
+/** @import {TokenText} from "../view/text.js" */
 
 /** Features that are shown at once per layer. */
 const FEW = 6;

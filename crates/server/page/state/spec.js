@@ -1,4 +1,4 @@
-/** @import {Intervention, Shade} from "./types.d.ts" */
+/** @import {Intervention, Shade} from "../types.d.ts" */
 
 /** What each operation does, in the order in which they are offered. */
 export const OPS = Object.freeze({

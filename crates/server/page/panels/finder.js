@@ -1,8 +1,8 @@
-import { json } from "./api.js";
-import { el, later, named } from "./dom.js";
-import { learn } from "./names.js";
-import { place } from "./spec.js";
-/** @import {About, Found} from "./types.d.ts" */
+import { json } from "../client/api.js";
+import { el, later, named } from "../view/dom.js";
+import { learn } from "../state/names.js";
+import { place } from "../state/spec.js";
+/** @import {About, Found} from "../types.d.ts" */
 
 let count = 0;
 

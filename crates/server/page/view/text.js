@@ -1,8 +1,8 @@
 import { el, shown, visible } from "./dom.js";
-import { learn, reached } from "./names.js";
-import { special } from "./prompt.js";
+import { learn, reached } from "../state/names.js";
+import { special } from "../state/prompt.js";
 import { level, valueOf } from "./shade.js";
-/** @import {Shade, Token} from "./types.d.ts" */
+/** @import {Shade, Token} from "../types.d.ts" */
 
 /**
  * A text whose tokens can be reached, shaded and opened. It only ever appends; a frame's tokens go

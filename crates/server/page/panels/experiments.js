@@ -1,6 +1,6 @@
-import { $, el } from "./dom.js";
+import { $, el } from "../view/dom.js";
 import { featureData } from "./feature-panel.js";
-/** @import {About, Intervention} from "./types.d.ts" */
+/** @import {About, Intervention} from "../types.d.ts" */
 
 /** Features of the demo that show well; each is offered where its label says that it is that one. */
 const EXPERIMENTS = [

@@ -1,4 +1,4 @@
-/** @import {Token} from "./types.d.ts" */
+/** @import {Token} from "../types.d.ts" */
 
 /** Structure, not text. */
 export const special = (/** @type {{token: string}} */ { token }) => /^<\|.*\|>$/s.test(token);

@@ -1,7 +1,7 @@
-import { $, el, named, percent } from "./dom.js";
-import { high, label, onRename } from "./names.js";
-import { OPS, PLACES, place } from "./spec.js";
-/** @import {Applied, Intervention, State} from "./types.d.ts" */
+import { $, el, named, percent } from "../view/dom.js";
+import { high, label, onRename } from "../state/names.js";
+import { OPS, PLACES, place } from "../state/spec.js";
+/** @import {Applied, Intervention, State} from "../types.d.ts" */
 
 /** What is known of a feature before its values were seen. */
 const TYPICAL = 20;

@@ -1,7 +1,7 @@
 import { stream } from "./api.js";
-import { fillIn } from "./prompt.js";
-import { writeSpec } from "./spec.js";
-/** @import {About, Ending, State, Token} from "./types.d.ts" */
+import { fillIn } from "../state/prompt.js";
+import { writeSpec } from "../state/spec.js";
+/** @import {About, Ending, State, Token} from "../types.d.ts" */
 
 /** Features per hook point and token that are asked for; a text is shaded by what is among them. */
 export const TOP = 32;

@@ -1,10 +1,10 @@
-import { json } from "./api.js";
-import { bar, el, named, number, percent, shown, visible } from "./dom.js";
+import { json } from "../client/api.js";
+import { bar, el, named, number, percent, shown, visible } from "../view/dom.js";
 import { title } from "./inspector.js";
-import { label, learn, reached, rename } from "./names.js";
-import { level } from "./shade.js";
-import { place } from "./spec.js";
-/** @import {About, FeatureData} from "./types.d.ts" */
+import { label, learn, reached, rename } from "../state/names.js";
+import { level } from "../view/shade.js";
+import { place } from "../state/spec.js";
+/** @import {About, FeatureData} from "../types.d.ts" */
 
 /** @type {Map<string, FeatureData>} */
 const known = new Map();

@@ -1,4 +1,4 @@
-import { $, el } from "./dom.js";
+import { $, el } from "../view/dom.js";
 
 /**
  * The panel beside the text; on a narrow screen a sheet over its lower part. It shows one view after

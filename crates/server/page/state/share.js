@@ -1,5 +1,5 @@
 import { parseShade, parseSpec, writeShade, writeSpec } from "./spec.js";
-/** @import {State} from "./types.d.ts" */
+/** @import {State} from "../types.d.ts" */
 
 /** Seeds that JSON's numbers hold exactly. */
 export const SEEDS = 2 ** 53;
