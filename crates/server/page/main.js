@@ -1,20 +1,20 @@
-import { Refused, json, useKey } from "./api.js";
-import { Controls } from "./controls.js";
-import { $, el, later, named, narrow, number, shown, visible } from "./dom.js";
-import { experiments } from "./experiments.js";
-import { featureData, featurePanel } from "./feature-panel.js";
-import { finder } from "./finder.js";
-import { Inspector } from "./inspector.js";
-import { label, onRename } from "./names.js";
-import { Output } from "./output.js";
-import { request, run } from "./run.js";
-import { SEEDS, fromFragment, toFragment } from "./share.js";
-import { parseShade, place, writeShade } from "./spec.js";
-import { Steering } from "./steering.js";
-import { valueOf } from "./shade.js";
-import { tokenPanel } from "./token-panel.js";
+import { Refused, json, useKey } from "./client/api.js";
+import { Controls } from "./panels/controls.js";
+import { $, el, later, named, narrow, number, shown, visible } from "./view/dom.js";
+import { experiments } from "./panels/experiments.js";
+import { featureData, featurePanel } from "./panels/feature-panel.js";
+import { finder } from "./panels/finder.js";
+import { Inspector } from "./panels/inspector.js";
+import { label, onRename } from "./state/names.js";
+import { Output } from "./view/output.js";
+import { request, run } from "./client/run.js";
+import { SEEDS, fromFragment, toFragment } from "./state/share.js";
+import { parseShade, place, writeShade } from "./state/spec.js";
+import { Steering } from "./panels/steering.js";
+import { valueOf } from "./view/shade.js";
+import { tokenPanel } from "./panels/token-panel.js";
 /** @import {About, Shade, State} from "./types.d.ts" */
-/** @import {TokenText} from "./text.js" */
+/** @import {TokenText} from "./view/text.js" */
 
 /** A slider that is moved runs once it rests for so long, in ms. */
 const REST = 250;

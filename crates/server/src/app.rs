@@ -8,18 +8,18 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::ApiError;
-use crate::origin::Names;
+use crate::http::origin::Names;
+use crate::http::{auth, headers, log, origin};
 use crate::state::AppState;
-use crate::{auth, headers, log, metrics, neuronpedia, openai, origin, own, page};
+use crate::{api, neuronpedia, openai, page};
 
 /// All routes, behind everything that every request goes through.
 pub(crate) fn app(state: AppState, names: Names) -> Router {
     Router::new()
         .merge(openai::routes())
         .merge(neuronpedia::routes())
-        .merge(own::routes())
+        .merge(api::routes())
         .merge(page::routes())
-        .merge(metrics::routes())
         .fallback(|| async { ApiError::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { ApiError::method() })
         .layer(from_fn_with_state(state.clone(), auth::check))

@@ -10,7 +10,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::config::Config;
 use crate::error::ServeError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 
 /// The labels of all features: those that came with the SAEs, and over them those that people gave.
 #[derive(Debug, Clone)]
@@ -143,7 +143,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::samples::{HOOK, scope};
+    use crate::server_fixture::{HOOK, scope};
 
     fn book(dir: &Path) -> Result<LabelBook, ServeError> {
         let config = Config { labels: Some(dir.join("labels")), ..Config::default() };

@@ -19,32 +19,25 @@
 //!
 //! Loading models, choosing a device and reading flags is the caller's.
 
+mod analysis;
+mod api;
 mod app;
-mod auth;
-mod body;
 mod config;
 mod error;
-mod extension;
-mod headers;
+mod generation;
+mod http;
 mod labels;
-mod log;
 mod metrics;
 mod neuronpedia;
 mod openai;
-mod origin;
-mod own;
 mod page;
-mod passes;
-mod patient;
-#[cfg(test)]
-mod samples;
-mod scheduler;
-mod scope;
 mod serve;
+mod served_model;
+#[cfg(test)]
+mod server_fixture;
 mod state;
-mod stop_strings;
 
 pub use config::{Config, Limits};
 pub use error::{ApiError, ServeError};
-pub use scope::{Scope, Source};
 pub use serve::serve;
+pub use served_model::{Scope, Source};

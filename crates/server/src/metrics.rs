@@ -1,14 +1,9 @@
-//! What Prometheus reads at `/metrics`.
+//! Counters of the server's work.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -16,8 +11,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::state::AppState;
 
 /// Counts of what the server does.
 pub(crate) struct Metrics {
@@ -92,6 +85,13 @@ impl Metrics {
         registry.register("refusals", refusals, self.refusals.clone());
     }
 
+    /// All of them in the text format of OpenMetrics.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+
     /// Counts an answer.
     pub(crate) fn answered(&self, status: u16) {
         self.requests.get_or_create(&Status { status }).inc();
@@ -124,14 +124,4 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
-}
-
-pub(crate) fn routes() -> Router<AppState> {
-    Router::new().route("/metrics", get(metrics))
-}
-
-async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
-    let mut text = String::new();
-    encode(&mut text, &state.metrics.registry).expect("a string takes any text");
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

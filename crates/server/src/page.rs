@@ -5,8 +5,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
-use crate::body;
 use crate::error::ApiError;
+use crate::http::body;
 use crate::state::AppState;
 
 /// The one part that is no module.
@@ -22,31 +22,31 @@ macro_rules! assets {
 
 /// What browsers run is what the repository has: nothing builds it.
 const ASSETS: &[(&str, &str)] = assets![
-    "api.js",
-    "controls.js",
-    "dom.js",
-    "experiments.js",
-    "feature-panel.js",
-    "finder.js",
-    "inspector.js",
+    "client/api.js",
+    "client/run.js",
+    "client/sse.js",
     "main.js",
-    "names.js",
-    "output.js",
-    "prompt.js",
-    "run.js",
-    "shade.js",
-    "share.js",
-    "spec.js",
-    "sse.js",
-    "steering.js",
+    "panels/controls.js",
+    "panels/experiments.js",
+    "panels/feature-panel.js",
+    "panels/finder.js",
+    "panels/inspector.js",
+    "panels/steering.js",
+    "panels/token-panel.js",
+    "state/names.js",
+    "state/prompt.js",
+    "state/share.js",
+    "state/spec.js",
     "style.css",
-    "text.js",
     "theme.js",
-    "token-panel.js",
+    "view/dom.js",
+    "view/output.js",
+    "view/shade.js",
+    "view/text.js",
 ];
 
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new().route("/", get(|| async { Html(INDEX) })).route("/assets/{name}", get(asset))
+    Router::new().route("/", get(|| async { Html(INDEX) })).route("/assets/{*path}", get(asset))
 }
 
 async fn asset(body::Path(name): body::Path<String>) -> Response {
@@ -65,6 +65,20 @@ mod tests {
         ASSETS.iter().any(|(known, _)| *known == name)
     }
 
+    /// The name of the module that `module` imports as `path`, `./x.js` or `../folder/x.js`.
+    fn resolve(module: &str, path: &str) -> String {
+        let mut parts: Vec<&str> = module.split('/').collect();
+        parts.pop();
+        for part in path.split('/') {
+            match part {
+                "." => {}
+                ".." => drop(parts.pop().expect("an import stays in the page's folder")),
+                part => parts.push(part),
+            }
+        }
+        parts.join("/")
+    }
+
     #[test]
     fn whatever_the_page_and_its_modules_load_is_in_the_binary() {
         for part in INDEX.split("/assets/").skip(1) {
@@ -73,8 +87,9 @@ mod tests {
         }
         for (module, text) in ASSETS.iter().filter(|(name, _)| *name != STYLE) {
             for line in text.lines().filter(|line| line.starts_with("import ")) {
-                let name = line.split("\"./").nth(1).unwrap().trim_end_matches("\";");
-                assert!(known(name), "{module} loads {name}");
+                let path = line.split('"').nth(1).unwrap();
+                let name = resolve(module, path);
+                assert!(known(&name), "{module} loads {name}");
             }
         }
     }

@@ -18,16 +18,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::analysis::Passes;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
+use crate::generation::Scheduler;
+use crate::http::connection::{Patient, gone};
+use crate::http::origin::Names;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::origin::Names;
-use crate::passes::Passes;
-use crate::patient::{Patient, gone};
-use crate::scheduler::Scheduler;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Bytes of a request's head: its first line and its headers.

@@ -3,13 +3,13 @@ use std::sync::Arc;
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{ASSISTANT_START, Conversation, Tokenizer, TokenizerError};
 
+use crate::analysis::Passes;
 use crate::config::Config;
 use crate::error::ApiError;
+use crate::generation::Scheduler;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::passes::Passes;
-use crate::scheduler::Scheduler;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 
 /// What every handler sees.
 #[derive(Debug, Clone)]

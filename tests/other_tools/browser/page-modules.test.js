@@ -3,19 +3,22 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-/// A module of the page. It has no package.json beside it that says what it is, so it is given as
-/// text; those that are tested here load others by name only.
-async function load(name) {
-  const text = (file) => readFileSync(new URL(`../../../crates/server/page/${file}`, import.meta.url), "utf8");
-  const url = (source) => `data:text/javascript,${encodeURIComponent(source)}`;
-  return import(url(text(name).replace(/from "\.\/([\w-]+\.js)"/g, (_, other) => `from ${JSON.stringify(url(text(other)))}`)));
+/// Imports a module of the page. No package.json beside it marks it as a module, so it is passed as a data URL, as is each
+/// module that it imports.
+async function load(path) {
+  return import(dataUrl(new URL(`../../../crates/server/page/${path}`, import.meta.url)));
 }
 
-const { EventParser } = await load("sse.js");
-const { parseSpec, writeSpec } = await load("spec.js");
-const { fromFragment, initial, toFragment } = await load("share.js");
-const { fillIn } = await load("prompt.js");
-const { level, scaleFor } = await load("shade.js");
+function dataUrl(file) {
+  const source = readFileSync(file, "utf8").replace(/from "(\.[^"]+\.js)"/g, (_, path) => `from ${JSON.stringify(dataUrl(new URL(path, file)))}`);
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
+
+const { EventParser } = await load("client/sse.js");
+const { parseSpec, writeSpec } = await load("state/spec.js");
+const { fromFragment, initial, toFragment } = await load("state/share.js");
+const { fillIn } = await load("state/prompt.js");
+const { level, scaleFor } = await load("view/shade.js");
 
 test("events are the same however the stream is cut", () => {
   const stream = new TextEncoder().encode('data: {"a":"é🐕"}\r\n\r\n: a comment\ndata: two\ndata:lines\n\nevent: x\rdata: cr\r\rdata\n\nid: 3\n\ndata: [DONE]\n\n');

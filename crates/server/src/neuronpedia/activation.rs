@@ -10,12 +10,12 @@ use nanoscope_runtime::Plan;
 use nanoscope_sae::SparseFeatures;
 use serde::{Deserialize, Serialize};
 
+use super::check::{check_feature, check_model, check_prompts, find_source};
 use super::prompt::Prompt;
-use super::{check_feature, check_model, check_prompts, find_source};
-use crate::body;
+use crate::analysis::Going;
 use crate::error::ApiError;
-use crate::passes::Going;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Features of a token if nobody says how many; Neuronpedia's.

@@ -9,12 +9,12 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 
 use super::activation::{by_feature, each, encode_all, largest};
+use super::check::{check_model, find_source, list};
 use super::prompt::Prompt;
-use super::{check_model, find_source, list};
-use crate::body;
+use crate::analysis::Going;
 use crate::error::ApiError;
-use crate::passes::Going;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// Features if nobody says how many, and at most; Neuronpedia's.

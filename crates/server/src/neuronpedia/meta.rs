@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::all::MOST_RESULTS;
-use super::check_model;
+use super::check::check_model;
 use super::prompt::{encode, token_text, tokenizer};
-use crate::body;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]

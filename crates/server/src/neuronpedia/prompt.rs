@@ -6,9 +6,9 @@ use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::{BOS, Tokenizer};
 use nanoscope_transformer::TokenBatch;
 
-use super::missing;
+use super::check::missing;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::served_model::Scope;
 
 /// A prompt as the model gets it, `<|bos|>` first.
 #[derive(Debug)]

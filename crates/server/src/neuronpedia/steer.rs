@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::prompt::{Prompt, token_text};
 use super::steer_plan::{Kind, SteerRequest};
-use crate::body;
 use crate::error::ApiError;
-use crate::scheduler::{End, Event, Running};
+use crate::generation::{End, Event, Running};
+use crate::http::body;
 use crate::state::AppState;
 
 /// What a request gets, in one piece or as it grows: each piece of a stream has the whole text so
@@ -87,9 +87,9 @@ impl Growing {
         kinds.iter().map(text).collect()
     }
 
-    fn push(&mut self, tokenizer: &Tokenizer, step: &Step) {
+    fn push(&mut self, tokenizer: &Tokenizer, step: &Step, shown: &str) {
         self.begun = true;
-        self.text.push_str(&step.text);
+        self.text.push_str(shown);
         if let Some(logprobs) = &mut self.logprobs {
             let top = |&(id, logprob): &(u32, f32)| Candidate {
                 token: token_text(tokenizer, id),
@@ -161,8 +161,8 @@ fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
 /// Whether the text has grown. An end that nobody asked for is an error.
 fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiError> {
     match event {
-        Event::Step(step) => {
-            text.push(state.tokenizer(), &step);
+        Event::Token { step, text: shown } => {
+            text.push(state.tokenizer(), &step, &shown);
             Ok(true)
         }
         Event::Started { .. } => Ok(false),

@@ -6,12 +6,12 @@ use nanoscope_runtime::Where;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
-use super::missing;
+use super::check::missing;
 use super::steer::{Growing, Weighed, answer_with};
 use super::steer_plan::{Kind, SteerRequest};
-use crate::body;
 use crate::error::ApiError;
-use crate::scope::Scope;
+use crate::http::body;
+use crate::served_model::Scope;
 use crate::state::AppState;
 
 /// One message.

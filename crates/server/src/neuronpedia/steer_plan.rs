@@ -5,11 +5,11 @@ use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorN
 use serde::{Deserialize, Serialize};
 
 use super::activation::{check_vector, find_hook};
-use super::{check_feature, check_model, find_source};
+use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::scheduler::Ask;
-use crate::scope::Scope;
+use crate::generation::Ask;
+use crate::served_model::Scope;
 
 /// Candidates of one token at most; Neuronpedia's.
 const MOST_LOGPROBS: usize = 10;

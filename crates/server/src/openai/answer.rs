@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use tokio_stream::Stream;
 
 use crate::error::ApiError;
-use crate::extension::{Lens, applied};
-use crate::log::Tally;
+use crate::generation::End;
+use crate::http::log::Tally;
 use crate::openai::choice::{Choice, Piece, finish_reason};
+use crate::openai::extension::{Lens, applied};
 use crate::openai::logprobs::{Lists, of_chat};
 use crate::openai::request::{Delivery, chance};
-use crate::scheduler::End;
 use crate::state::AppState;
 
 /// An answer that is on its way.

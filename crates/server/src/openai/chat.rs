@@ -7,13 +7,12 @@ use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::body::Json;
 use crate::error::ApiError;
-use crate::log::Tally;
-use crate::openai::answer::{Answer, Form};
-use crate::openai::choice::Choice;
-use crate::openai::completions::{asks, too_long};
+use crate::http::body::Json;
+use crate::http::log::Tally;
+use crate::openai::answer::Form;
 use crate::openai::request::{Wanted, parse_fields};
+use crate::openai::respond::{Prompt, respond, too_long};
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
@@ -62,18 +61,8 @@ pub(crate) async fn create(
     wanted.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
     wanted.check_count(1, &state)?;
     let prompt = render(&state, fields.messages).await?;
-    let Wanted { sampling, lens, stop, .. } = &wanted;
-    let mut answer = Answer::new(state.clone(), Form::Chat, lens.clone(), sampling.seed, tally);
-    answer.logprobs = logprobs;
-    answer.usage.prompt = prompt.len();
-    let running = state.scheduler.start(asks(&wanted, std::iter::once(&prompt))).await?;
-    let choices = running.into_iter().enumerate().map(|(index, running)| {
-        let mut choice = Choice::new(index, prompt.clone(), running, stop);
-        choice.steered = lens.compare.then_some(index < wanted.n);
-        choice.first_of_prompt = wanted.is_first_of_prompt(index, 1);
-        choice
-    });
-    Ok(answer.give(choices.collect(), wanted.delivery).await)
+    let prompts = vec![Prompt { ids: prompt, opening: String::new() }];
+    respond(state, Form::Chat, &wanted, prompts, logprobs, tally).await
 }
 
 fn check_logprobs(logprobs: bool, top: Option<usize>) -> Result<(), ApiError> {

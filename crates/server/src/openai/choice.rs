@@ -6,8 +6,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Applied, EndReason, Step};
 use nanoscope_sae::SparseFeatures;
 
-use crate::scheduler::{End, Event, Running};
-use crate::stop_strings::StopStrings;
+use crate::generation::{End, Event, Running};
 
 /// A text that is being generated.
 #[derive(Debug)]
@@ -21,7 +20,6 @@ pub(crate) struct Choice {
     /// What the text begins with: the prompt, if it is to be echoed.
     pub(crate) opening: String,
     running: Running,
-    stops: StopStrings,
     /// Characters of the tokens so far, the opening's included.
     offset: usize,
     reused: usize,
@@ -48,23 +46,17 @@ pub(crate) enum Piece {
 }
 
 impl Choice {
-    pub(crate) fn new(index: usize, prompt: Vec<u32>, running: Running, stop: &[String]) -> Self {
+    pub(crate) fn new(index: usize, prompt: Vec<u32>, opening: String, running: Running) -> Self {
         Self {
             index,
             steered: None,
             first_of_prompt: false,
             prompt,
-            opening: String::new(),
+            offset: opening.chars().count(),
+            opening,
             running,
-            stops: StopStrings::new(stop.to_vec()),
-            offset: 0,
             reused: 0,
         }
-    }
-
-    /// The same, beginning with `opening`.
-    pub(crate) fn opening(self, opening: String) -> Self {
-        Self { offset: opening.chars().count(), opening, ..self }
     }
 
     /// What comes next; none after the end.
@@ -74,14 +66,12 @@ impl Choice {
                 self.reused = reused;
                 Piece::Started(prompt_features)
             }
-            Event::Step(step) => {
-                let text = self.stops.push(&step.text).text;
+            Event::Token { step, text } => {
                 let offset = self.offset;
                 self.offset += step.text.chars().count();
                 Piece::Token { step, text, offset }
             }
-            Event::End { why, applied } => {
-                let text = self.stops.finish();
+            Event::End { text, why, applied } => {
                 Piece::Ended { text, why, applied, reused: self.reused }
             }
         })

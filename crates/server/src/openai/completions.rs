@@ -6,18 +6,17 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::body::Json;
 use crate::error::ApiError;
-use crate::log::Tally;
-use crate::openai::answer::{Answer, Form};
-use crate::openai::choice::Choice;
+use crate::http::body::Json;
+use crate::http::log::Tally;
+use crate::openai::answer::Form;
 use crate::openai::request::{Wanted, parse_fields};
-use crate::scheduler::Ask;
+use crate::openai::respond::{Prompt, respond, too_long};
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
 struct Fields {
-    prompt: Prompt,
+    prompt: RawPrompt,
     echo: Option<bool>,
     logprobs: Option<usize>,
 }
@@ -27,14 +26,14 @@ struct Fields {
     untagged,
     expecting = "expected a string, a list of strings, a list of token ids or a list of such lists"
 )]
-enum Prompt {
+enum RawPrompt {
     Text(String),
     Ids(Vec<u32>),
     Texts(Vec<String>),
     Lists(Vec<Vec<u32>>),
 }
 
-impl Prompt {
+impl RawPrompt {
     /// How many prompts they are.
     fn count(&self) -> usize {
         match self {
@@ -76,59 +75,24 @@ pub(crate) async fn create(
     }
     wanted.check_count(fields.prompt.count(), &state)?;
     let prompts = prompts(&state, fields.prompt).await?;
-    let Wanted { sampling, lens, stop, .. } = &wanted;
-    let mut answer =
-        Answer::new(state.clone(), Form::Completion, lens.clone(), sampling.seed, tally);
-    answer.logprobs = fields.logprobs.is_some();
-    answer.usage.prompt = prompts.iter().map(|(ids, _)| ids.len()).sum();
-    let asks = asks(&wanted, prompts.iter().map(|(ids, _)| ids));
-    let running = state.scheduler.start(asks).await?;
-    let choices = running.into_iter().enumerate().map(|(index, running)| {
-        let (ids, text) = &prompts[index / wanted.n % prompts.len()];
-        let mut choice = Choice::new(index, ids.clone(), running, stop);
-        choice.steered = lens.compare.then_some(index < wanted.n);
-        choice.first_of_prompt = wanted.is_first_of_prompt(index, prompts.len());
-        if echo { choice.opening(text.clone()) } else { choice }
-    });
-    Ok(answer.give(choices.collect(), wanted.delivery).await)
-}
-
-/// What is asked of the scheduler: each prompt `n` times; to compare, all of it once more without
-/// steering.
-pub(crate) fn asks<'p>(
-    wanted: &Wanted,
-    prompts: impl Iterator<Item = &'p Vec<u32>> + Clone,
-) -> Vec<Ask> {
-    let steering: &[bool] = if wanted.lens.compare { &[true, false] } else { &[true] };
-    let mut asks = Vec::new();
-    for &steered in steering {
-        for prompt in prompts.clone() {
-            for nth in 0..wanted.n {
-                let mut sampling = wanted.sampling.clone();
-                sampling.seed += nth as u64;
-                asks.push(Ask {
-                    prompt: prompt.clone(),
-                    plan: wanted.lens.plan(steered).clone(),
-                    sampling,
-                    stop: wanted.stop.clone(),
-                    copy: nth > 0,
-                });
-            }
-        }
-    }
-    asks
+    let prompts = prompts
+        .into_iter()
+        .map(|(ids, text)| Prompt { ids, opening: if echo { text } else { String::new() } })
+        .collect();
+    let logprobs = fields.logprobs.is_some();
+    respond(state, Form::Completion, &wanted, prompts, logprobs, tally).await
 }
 
 /// Ids and text of each prompt.
-async fn prompts(state: &AppState, prompt: Prompt) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
+async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
     let of_prompt = |error: ApiError| error.of("prompt");
     let lists = match prompt {
-        Prompt::Text(text) => return encode(state, vec![text]).await.map_err(of_prompt),
-        Prompt::Texts(texts) if !texts.is_empty() => {
+        RawPrompt::Text(text) => return encode(state, vec![text]).await.map_err(of_prompt),
+        RawPrompt::Texts(texts) if !texts.is_empty() => {
             return encode(state, texts).await.map_err(of_prompt);
         }
-        Prompt::Ids(ids) if !ids.is_empty() => vec![ids],
-        Prompt::Lists(lists) if !lists.is_empty() => lists,
+        RawPrompt::Ids(ids) if !ids.is_empty() => vec![ids],
+        RawPrompt::Lists(lists) if !lists.is_empty() => lists,
         _ => return Err(of_prompt(ApiError::bad("prompt: it is empty"))),
     };
     let decode = |ids: Vec<u32>| {
@@ -155,11 +119,4 @@ async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, S
         texts.into_iter().map(encode).collect()
     };
     state.aside(encode).await
-}
-
-/// The refusal of a text of `found` bytes, which the context cannot hold however it is divided.
-pub(crate) fn too_long(found: usize, context: usize) -> ApiError {
-    let message =
-        format!("the prompt has {found} bytes, the model's context holds {context} tokens");
-    ApiError::bad(message).code("context_length_exceeded")
 }

@@ -4,7 +4,7 @@ use nanoscope_runtime::Step;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::extension::shortest;
+use crate::openai::extension::shortest;
 
 /// Of a chat: an entry for each token.
 pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {

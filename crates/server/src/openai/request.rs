@@ -6,9 +6,9 @@ use nanoscope_runtime::Sampling;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::body::parse;
 use crate::error::ApiError;
-use crate::extension::Lens;
+use crate::http::body::parse;
+use crate::openai::extension::Lens;
 use crate::openai::models;
 use crate::state::AppState;
 

@@ -1,0 +1,144 @@
+import { json } from "../client/api.js";
+import { bar, el, named, number, percent, shown, visible } from "../view/dom.js";
+import { title } from "./inspector.js";
+import { label, learn, reached, rename } from "../state/names.js";
+import { level } from "../view/shade.js";
+import { place } from "../state/spec.js";
+/** @import {About, FeatureData} from "../types.d.ts" */
+
+/** @type {Map<string, FeatureData>} */
+const known = new Map();
+
+/**
+ * Where a feature's data is.
+ * @param {About} about
+ * @param {string} hook
+ * @param {number} feature
+ */
+function path(about, hook, feature) {
+  const source = about.saes.find((sae) => sae.hook === hook)?.source ?? hook;
+  return `/api/saes/${encodeURIComponent(source)}/features/${feature}`;
+}
+
+/**
+ * What the server knows of a feature.
+ * @param {About} about
+ * @param {string} hook
+ * @param {number} feature
+ * @returns {Promise<FeatureData>}
+ */
+export async function featureData(about, hook, feature) {
+  const key = `${hook}:${feature}`;
+  const data = known.get(key) ?? (await json(path(about, hook, feature)));
+  known.set(key, data);
+  learn(hook, feature, data.label);
+  reached(hook, feature, data.max);
+  for (const [index, , name] of data.nearest ?? []) learn(hook, index, name);
+  return data;
+}
+
+/**
+ * The panel of a feature; it fills when its data come.
+ * @param {About} about
+ * @param {string} hook
+ * @param {number} feature
+ * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, failed: (error: unknown) => void}} act
+ */
+export function featurePanel(about, hook, feature, act) {
+  const name = el("span", { class: "label" });
+  const rest = el("div", {}, el("p", { class: "hint" }, "Reading…"));
+  const entitle = () => {
+    const text = label(hook, feature);
+    name.textContent = text ? named(text) : "no label";
+    name.classList.toggle("off", !text);
+  };
+  entitle();
+  featureData(about, hook, feature).then((data) => {
+    entitle();
+    rest.replaceChildren(...facts(data, act));
+    if (!input.value) input.value = label(hook, feature);
+  }, (error) => {
+    rest.replaceChildren(el("p", { class: "error" }, error.message));
+    act.failed(error);
+  });
+
+  const input = el("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "What does it stand for?", "aria-label": "Label" });
+  input.value = label(hook, feature);
+  const said = el("span", { class: "hint", role: "status" });
+  const save = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    try {
+      const answer = await json(`${path(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value.trim() } });
+      const text = answer.label ?? "";
+      const data = known.get(`${hook}:${feature}`);
+      if (data) data.label = text;
+      rename(hook, feature, text);
+      entitle();
+      said.textContent = text ? "Saved." : "Removed.";
+    } catch (error) {
+      said.textContent = /** @type {Error} */ (error).message;
+      act.failed(error);
+    }
+  };
+  return el("div", {},
+    el("p", { class: "hint above" }, `${place(hook)} · #${feature}`),
+    title(name),
+    el("div", { class: "acts" },
+      el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
+      el("button", { type: "button", onclick: act.shade }, "Shade by this")),
+    el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), said)),
+    rest);
+}
+
+/**
+ * @param {FeatureData} data
+ * @param {{feature: (hook: string, feature: number) => void}} act
+ */
+function facts(data, act) {
+  const fact = (/** @type {string} */ term, /** @type {string} */ value) => el("div", {}, el("dt", {}, term), el("dd", {}, value));
+  const has = (/** @type {unknown} */ value) => value !== undefined && value !== null;
+  const numbers = [
+    has(data.density) && fact("active at", percent(data.density)),
+    has(data.max) && fact("largest", number(data.max)),
+    has(data.mean) && fact("mean", number(data.mean)),
+    has(data.decoder_norm) && fact("decoder norm", number(data.decoder_norm)),
+  ];
+  const out = [el("dl", { class: "facts" }, ...numbers)];
+  const section = (/** @type {string} */ name, /** @type {string} */ hint, /** @type {Node[]} */ ...content) => out.push(el("section", {}, el("h3", {}, name, " ", el("span", { class: "hint" }, hint)), ...content));
+
+  if (data.top_tokens?.length) {
+    section("Fires on", "", el("p", { class: "chips" }, ...data.top_tokens.slice(0, 12).map(([text, count]) => el("span", { class: "chip token", title: `${count} times` }, shown(text)))));
+  }
+  const promoted = data.promoted ?? [];
+  const suppressed = data.suppressed ?? [];
+  if (promoted.length + suppressed.length > 0) {
+    const most = Math.max(...[...promoted, ...suppressed].map(([, , logit]) => Math.abs(logit)));
+    const side = (/** @type {string} */ name, /** @type {FeatureData["promoted"]} */ tokens, /** @type {string} */ kind) => el("div", {}, el("h4", {}, name), el("ol", { class: "logits" }, ...(tokens ?? []).slice(0, 8).map(([id, text, logit]) => el("li", { title: `token ${id}` }, bar(logit, most, kind), el("span", { class: "token" }, shown(text)), el("span", { class: "value" }, `${logit < 0 ? "−" : "+"}${Math.abs(logit).toFixed(2)}`)))));
+    section("Next words", "what it makes likelier and less likely", el("div", { class: "sides" }, side("More", promoted, "up"), side("Less", suppressed, "down")));
+  }
+  if (data.examples?.length) {
+    const most = data.max || Math.max(...data.examples.flatMap((example) => example.values.map(([, value]) => value)));
+    section("Examples", "where it is strongest", el("ol", { class: "examples" }, ...data.examples.slice(0, 8).map((example) => el("li", {}, ...sample(example, most)))));
+  }
+  if (data.nearest?.length) {
+    section("Nearest features", "cosine of directions", el("ol", { class: "features near" }, ...data.nearest.slice(0, 8).map(([index, cosine, name]) => el("li", {}, el("button", { type: "button", onclick: () => act.feature(data.hook, index) }, el("span", { class: "value" }, cosine.toFixed(2).replace("-", "−")), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"))))));
+  }
+  return out;
+}
+
+/**
+ * The part of an example around its peak.
+ * @param {NonNullable<FeatureData["examples"]>[number]} example
+ * @param {number} most
+ */
+function sample({ tokens, values, peak }, most) {
+  const by = new Map(values);
+  const [from, to] = [Math.max(0, peak - 12), Math.min(tokens.length, peak + 9)];
+  const spans = tokens.slice(from, to).map((text, n) => {
+    const value = Math.abs(by.get(from + n) ?? 0);
+    const span = el("span", { class: `t s${level(value, most)}`, title: value > 0 ? number(value) : null }, visible(text).replace(/\n/g, "↵"));
+    if (from + n === peak) span.classList.add("peak");
+    return span;
+  });
+  return [from > 0 ? "…" : "", ...spans, to < tokens.length ? "…" : ""];
+}

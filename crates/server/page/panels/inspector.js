@@ -1,0 +1,89 @@
+import { $, el } from "../view/dom.js";
+
+/**
+ * The panel beside the text; on a narrow screen a sheet over its lower part. It shows one view after
+ * another and goes back to the one before.
+ */
+export class Inspector {
+  /** @type {{key: string, draw: () => Node}[]} */
+  #views = [];
+  /** @type {HTMLElement | null} */
+  #from = null;
+
+  /** @param {() => Node} nothing what is there before anything was chosen */
+  constructor(nothing) {
+    this.nothing = nothing;
+    $("close").addEventListener("click", () => this.close());
+    $("back").addEventListener("click", () => this.back());
+    this.#draw();
+  }
+
+  get open() {
+    return this.#views.length > 0;
+  }
+
+  /** What the view on top is of. */
+  get key() {
+    return this.#views.at(-1)?.key ?? "";
+  }
+
+  /**
+   * Shows a view; in place of the one there is, if that is of the same sort.
+   * @param {string} key its sort, a colon and what of it
+   * @param {() => Node} draw
+   */
+  show(key, draw) {
+    const sort = (/** @type {string} */ of) => of.split(":")[0];
+    if (this.#views.length === 0) this.#from = /** @type {HTMLElement | null} */ (document.activeElement);
+    if (sort(key) === "token") this.#views = [];
+    else if (this.key === key) this.#views.pop();
+    this.#views.push({ key, draw });
+    if (this.#views.length > 20) this.#views.shift();
+    this.#draw();
+  }
+
+  /** Draws the view on top anew. */
+  redraw() {
+    if (this.open) this.#draw(false);
+  }
+
+  back() {
+    this.#views.pop();
+    this.#draw();
+    if (this.open) this.focus();
+    else this.#leave();
+  }
+
+  close() {
+    this.#views = [];
+    this.#draw();
+    this.#leave();
+  }
+
+  focus() {
+    $("inspector").querySelector("h2")?.focus();
+  }
+
+  #leave() {
+    const inside = $("inspector").contains(document.activeElement) || document.activeElement === document.body;
+    if (inside && this.#from?.isConnected) this.#from.focus({ preventScroll: true });
+  }
+
+  #draw(top = true) {
+    const view = this.#views.at(-1);
+    const inspector = $("inspector");
+    const within = inspector.contains(document.activeElement);
+    $("view").replaceChildren(view ? view.draw() : this.nothing());
+    inspector.classList.toggle("open", this.open);
+    $("back").hidden = this.#views.length < 2;
+    $("close").hidden = !this.open;
+    if (top) $("view").scrollTop = 0;
+    if (within && this.open && !inspector.contains(document.activeElement)) this.focus();
+  }
+}
+
+/**
+ * A view's title, which takes the focus when the view is shown.
+ * @param {...(Node | string)} children
+ */
+export const title = (...children) => el("h2", { tabindex: -1 }, ...children);

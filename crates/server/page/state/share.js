@@ -1,0 +1,111 @@
+import { parseShade, parseSpec, writeShade, writeSpec } from "./spec.js";
+/** @import {State} from "../types.d.ts" */
+
+/** Seeds that JSON's numbers hold exactly. */
+export const SEEDS = 2 ** 53;
+
+/**
+ * What the page begins with.
+ * @returns {State}
+ */
+export function initial() {
+  return {
+    mode: "story",
+    prompt: "Once upon a time, there was a",
+    messages: [],
+    steer: [],
+    compare: false,
+    seed: 3,
+    temperature: 0.7,
+    topK: 0,
+    topP: 1,
+    maxTokens: 96,
+    shade: null,
+  };
+}
+
+/**
+ * The state as a link's fragment. docs/page.md says its form.
+ * @param {State} state
+ */
+export function toFragment(state) {
+  const fields = new URLSearchParams();
+  if (state.mode === "chat") {
+    fields.append("mode", "chat");
+    for (const { role, content } of state.messages) fields.append(role, content);
+  } else {
+    fields.append("prompt", state.prompt);
+  }
+  for (const spec of state.steer) fields.append("steer", writeSpec(spec));
+  if (state.compare) fields.append("compare", "1");
+  fields.append("seed", String(state.seed));
+  fields.append("temperature", String(state.temperature));
+  if (state.topK > 0) fields.append("top_k", String(state.topK));
+  if (state.topP < 1) fields.append("top_p", String(state.topP));
+  fields.append("max_tokens", String(state.maxTokens));
+  if (state.shade) fields.append("shade", writeShade(state.shade));
+  return `#${fields}`;
+}
+
+/**
+ * The state that a fragment says, and what in it was not understood. A fragment may come from
+ * anybody: what is out of range is left as it was.
+ * @param {string} fragment
+ * @returns {{state: State, unknown: string[]}}
+ */
+export function fromFragment(fragment) {
+  const state = initial();
+  /** @type {string[]} */
+  const unknown = [];
+  const number = (/** @type {string} */ text, /** @type {number} */ least, /** @type {number} */ most, /** @type {number} */ otherwise) => {
+    const value = text.trim() === "" ? NaN : Number(text);
+    if (value >= least && value <= most) return value;
+    unknown.push(text);
+    return otherwise;
+  };
+  for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
+    switch (name) {
+      case "mode":
+        if (value === "chat") state.mode = "chat";
+        break;
+      case "prompt":
+        state.prompt = value;
+        break;
+      case "system":
+      case "user":
+      case "assistant":
+        state.messages.push({ role: name, content: value });
+        break;
+      case "steer": {
+        const spec = parseSpec(value);
+        if (spec) state.steer.push(spec);
+        else unknown.push(value);
+        break;
+      }
+      case "compare":
+        state.compare = value === "1";
+        break;
+      case "seed":
+        state.seed = Math.floor(number(value, 0, SEEDS - 1, state.seed));
+        break;
+      case "temperature":
+        state.temperature = number(value, 0, 100, state.temperature);
+        break;
+      case "top_k":
+        state.topK = Math.floor(number(value, 0, 1e9, state.topK));
+        break;
+      case "top_p":
+        state.topP = number(value, 0, 1, state.topP);
+        break;
+      case "max_tokens":
+        state.maxTokens = Math.floor(number(value, 1, 1e6, state.maxTokens));
+        break;
+      case "shade":
+        state.shade = parseShade(value);
+        break;
+      default:
+        unknown.push(name);
+    }
+  }
+  return { state, unknown };
+}

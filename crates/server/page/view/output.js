@@ -1,0 +1,169 @@
+import { $, el, number } from "./dom.js";
+import { ramp, scaleFor } from "./shade.js";
+import { TokenText } from "./text.js";
+/** @import {Ending, Shade, Token} from "../types.d.ts" */
+
+/**
+ * The texts of a run: one, or the steered one (choice 0) and the default (choice 1) side by side.
+ */
+export class Output {
+  /** @type {TokenText[]} */
+  texts = [];
+  /** @type {(Ending | undefined)[]} */
+  endings = [];
+  #differs = -1;
+  #compared = 0;
+  #scale = 1;
+
+  /**
+   * @param {{shade: () => Shade | null, point: (text: TokenText, at: number) => void, open: (text: TokenText, at: number, how: "pointer" | "key") => void}} owner
+   */
+  constructor(owner) {
+    this.owner = owner;
+  }
+
+  /**
+   * Empties all for the next run.
+   * @param {{compare: boolean, steered: boolean, chat: boolean}} how
+   */
+  begin({ compare, steered, chat }) {
+    for (const text of this.texts) text.stop();
+    const names = compare ? ["Steered", "Default"] : [chat ? "Answer" : steered ? "Steered text" : "Text"];
+    const owner = { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() };
+    this.texts = names.map((name) => new TokenText(name, owner));
+    this.read = chat ? names.map((name) => new TokenText(`${name}: what the model read`, owner)) : null;
+    this.endings = [];
+    this.#differs = -1;
+    this.#compared = 0;
+    const panes = this.texts.map((text, at) => this.#pane(text, at, compare));
+    // The default comes first for the eye, the steered one is the first choice.
+    $("panes").replaceChildren(...panes.reverse());
+    $("panes").classList.toggle("two", compare);
+    $("panes").style.minHeight = "";
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   * @param {boolean} compare
+   */
+  #pane(text, at, compare) {
+    const kind = compare ? (at === 0 ? "steered" : "default") : "only";
+    const note = el("p", { class: "hint end", id: `end-${at}` });
+    const read = this.read && el("details", { class: "read" }, el("summary", {}, "What the model read"), this.read[at].element);
+    return el("section", { class: `pane ${kind}`, "aria-label": text.name }, compare && el("h3", {}, text.name, el("span", { class: "hint where", id: `where-${at}` })), read, text.element, note);
+  }
+
+  /**
+   * @param {number} choice
+   * @param {Token[]} tokens
+   */
+  prompt(choice, tokens) {
+    const into = (this.read ?? this.texts)[choice];
+    for (const token of tokens) into?.push(token);
+  }
+
+  /**
+   * @param {number} choice
+   * @param {Token} token
+   */
+  token(choice, token) {
+    this.texts[choice]?.push(token);
+  }
+
+  /**
+   * @param {number} choice
+   * @param {Ending} ending
+   */
+  end(choice, ending) {
+    this.endings[choice] = ending;
+    this.texts[choice]?.flush();
+    const why = { max_tokens: "the limit", stop: "its end", stop_when: "a condition held", context_full: "its context is full", not_finite: "its numbers ran away: less strength", time_out: "out of time", shutting_down: "the server is closing", stop_string: "a stop string" };
+    $(`end-${choice}`).textContent = `${this.generated(choice)} tokens · ${why[/** @type {keyof typeof why} */ (ending.end)] ?? ending.finish}`;
+  }
+
+  /**
+   * How many tokens it wrote.
+   * @param {number} choice
+   */
+  generated(choice) {
+    return this.texts[choice]?.tokens.filter((token) => !token.prompt).length ?? 0;
+  }
+
+  /**
+   * What it wrote, as text.
+   * @param {number} choice
+   */
+  written(choice) {
+    return (this.texts[choice]?.tokens ?? []).filter((token) => !token.prompt).map((token) => token.piece).join("");
+  }
+
+  /** All texts that have tokens. */
+  get all() {
+    return [...this.texts, ...(this.read ?? [])];
+  }
+
+  reshade() {
+    for (const text of this.all) text.reshade();
+    this.#legend();
+    for (const text of this.all) text.paint();
+  }
+
+  /** The token at the same place of the text beside. */
+  beside(/** @type {TokenText} */ text, /** @type {number} */ at) {
+    for (const pair of [this.texts, this.read ?? []]) {
+      if (pair.length === 2 && pair.includes(text)) {
+        const other = pair[0] === text ? pair[1] : pair[0];
+        if (other.tokens[at]) return { text: other, at };
+      }
+    }
+    return null;
+  }
+
+  #drawn() {
+    this.#diff();
+    if (this.#legend()) for (const text of this.all) text.paint();
+  }
+
+  /** Brings the scale to the values that there are; whether it is another one now. */
+  #legend() {
+    const high = Math.max(0, ...this.all.map((text) => text.high));
+    const scale = scaleFor(high);
+    const changed = scale !== this.#scale;
+    this.#scale = scale;
+    $("high").textContent = high > 0 ? number(scale) : "–";
+    const strongest = this.owner.shade()?.feature === null;
+    if ($("ramp").dataset.strongest !== String(strongest)) {
+      $("ramp").dataset.strongest = String(strongest);
+      $("ramp").replaceChildren(...ramp(strongest).map((step) => el("i", { class: `s${step}` })));
+    }
+    return changed;
+  }
+
+  /** Goes on where the last look at both texts ended; marks all from the first difference on. */
+  #diff() {
+    if (this.texts.length !== 2 || this.#differs >= 0) return;
+    const [steered, plain] = this.texts.map((text) => text.tokens);
+    const both = Math.min(steered.length, plain.length);
+    while (this.#compared < both && steered[this.#compared].id === plain[this.#compared].id) this.#compared++;
+    if (this.#compared === both) return;
+    this.#part(this.#compared);
+  }
+
+  /** @param {number} from */
+  #part(from) {
+    this.#differs = from;
+    for (const text of this.texts) text.differ(from);
+    const written = this.texts[0].tokens.slice(0, from).filter((token) => !token.prompt).length;
+    for (const at of [0, 1]) $(`where-${at}`).textContent = written === 0 ? "differs from the first token on" : `differs after ${written} ${written === 1 ? "token" : "tokens"}`;
+  }
+
+  /** After both have ended: where one is longer, it differs there; and being the same is an answer. */
+  compared() {
+    if (this.texts.length !== 2 || this.#differs >= 0) return;
+    for (const text of this.texts) text.flush();
+    const [steered, plain] = this.texts.map((text) => text.tokens.length);
+    if (steered !== plain) this.#part(Math.min(steered, plain));
+    else for (const at of [0, 1]) $(`where-${at}`).textContent = "the same in both";
+  }
+}

@@ -1,0 +1,194 @@
+//! Passes of the model beside its generations: one at a time.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::served_model::Scope;
+
+/// How long a request waits for the passes before it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Requests that wait at most.
+const WAITING: usize = 64;
+
+/// Where work on the model that is no generation is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Passes {
+    /// One may wait or work for each.
+    places: Arc<Semaphore>,
+    /// One works.
+    work: Arc<Semaphore>,
+    patience: Duration,
+    /// How long one may work.
+    time: Duration,
+}
+
+/// Whether work that has several parts is to go on to the next.
+#[derive(Debug)]
+pub(crate) struct Going {
+    client: Weak<()>,
+    began: Instant,
+    time: Duration,
+}
+
+impl Going {
+    /// # Errors
+    /// 400 if the time is over, or nobody waits for the answer any more.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        if self.client.strong_count() == 0 {
+            return Err(ApiError::bad("the client is gone"));
+        }
+        if self.began.elapsed() < self.time {
+            return Ok(());
+        }
+        let message = format!(
+            "this server works on one request for {} seconds at most; ask for less at once",
+            self.time.as_secs()
+        );
+        Err(ApiError::bad(message).code("time_out"))
+    }
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self::new(Limits::default().time)
+    }
+}
+
+impl Passes {
+    /// Each of them may take `time`.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(WAITING + 1)),
+            work: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
+            time,
+        }
+    }
+
+    /// Does `work`, which asks between its parts whether to go on, and makes the answer of it too
+    /// before the next may begin: one large answer is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) async fn answer<T: Serialize>(
+        &self,
+        scope: &Arc<Scope>,
+        work: impl FnOnce(&Scope, &Going) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let client = Arc::new(());
+        let (client_of_work, time) = (Arc::downgrade(&client), self.time);
+        let answered = self.run(scope, move |scope| {
+            let going = Going { client: client_of_work, began: Instant::now(), time };
+            work(scope, &going).map(|answer| Json(answer).into_response())
+        });
+        let answered = answered.await;
+        // It was held until here: whoever goes away drops it.
+        drop(client);
+        answered
+    }
+
+    /// Does `work` when what came before is done.
+    ///
+    /// # Errors
+    /// 429 if too many wait or it takes too long until then, 500 if it panics, and its own.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        scope: &Arc<Scope>,
+        work: impl FnOnce(&Scope) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let busy = || ApiError::busy("too many requests are waiting", 1);
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.work).acquire_owned());
+        let turn = turn.await.map_err(|_| busy())?.expect("it is never closed");
+        let scope = Arc::clone(scope);
+        let done = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when its client has gone away.
+            let _held = (place, turn);
+            work(&scope)
+        });
+        done.await.unwrap_or_else(|_| Err(ApiError::failed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+    use crate::server_fixture::scope;
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told_to_come_back() {
+        let passes = Passes { patience: Duration::from_millis(20), ..Passes::default() };
+        let scope = Arc::new(scope());
+        let _turn = Arc::clone(&passes.work).try_acquire_owned().unwrap();
+
+        let error = passes.run(&scope, |_| Ok(())).await.unwrap_err();
+
+        assert_eq!((error.status, error.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_there_are_places() {
+        let passes = Passes { places: Arc::new(Semaphore::new(0)), ..Passes::default() };
+
+        let error = passes.run(&Arc::new(scope()), |_| Ok(())).await.unwrap_err();
+
+        assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn work_in_parts_ends_when_its_client_is_gone() {
+        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = tokio::sync::oneshot::channel();
+        let work = move |_: &Scope, going: &Going| {
+            begun.send(()).unwrap();
+            while going.check().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            end.send(()).unwrap();
+            Ok(())
+        };
+        let client = tokio::spawn(async move { passes.answer(&scope, work).await });
+        begins.await.unwrap();
+
+        client.abort();
+
+        tokio::time::timeout(Duration::from_secs(20), ends).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_in_parts_ends_when_its_time_is_over() {
+        let passes = Passes::new(Duration::from_millis(20));
+        let work = |_: &Scope, going: &Going| loop {
+            going.check()?;
+            std::thread::sleep(Duration::from_millis(1));
+        };
+
+        let scope = Arc::new(scope());
+        let answer = passes.answer::<()>(&scope, work);
+        let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
+
+        let error = answer.unwrap_err();
+        assert_eq!((error.status, error.code), (StatusCode::BAD_REQUEST, Some("time_out")));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_and_the_next_is_done() {
+        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+
+        let error = passes.run::<()>(&scope, |_| panic!("a test's own")).await.unwrap_err();
+        let next = passes.run(&scope, |scope| Ok(scope.name.clone())).await;
+
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(next, Ok("tiny".to_owned()));
+    }
+}

@@ -1,0 +1,10 @@
+//! Generation of texts: requests, the thread that runs them in batches, and stop strings.
+
+mod inbox;
+mod request;
+mod scheduler;
+mod stop_strings;
+mod worker;
+
+pub(crate) use request::{Ask, End, Event, Running};
+pub(crate) use scheduler::Scheduler;

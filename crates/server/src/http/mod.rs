@@ -1,0 +1,8 @@
+//! Everything between a connection and a handler: limits, checks, headers and the log.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod headers;
+pub(crate) mod log;
+pub(crate) mod origin;

@@ -1,0 +1,62 @@
+//! Checks of a request's fields that several paths have.
+
+use nanoscope_hooks::HookPoint;
+
+use crate::error::ApiError;
+use crate::served_model::Scope;
+
+/// Prompts of one request at most.
+const MOST_PROMPTS: usize = 64;
+
+/// Checks that `name` is this server's model.
+pub(crate) fn check_model(scope: &Scope, name: &str, field: &str) -> Result<(), ApiError> {
+    if scope.is_called(name) {
+        return Ok(());
+    }
+    let message = format!("{field}: this server has the model `{}`, not `{name}`", scope.name);
+    Err(ApiError::bad(message).of(field))
+}
+
+/// The SAE that `id` names.
+pub(crate) fn find_source(scope: &Scope, id: &str, field: &str) -> Result<HookPoint, ApiError> {
+    scope.source(id).ok_or_else(|| {
+        let known: Vec<String> = scope.model.saes().keys().map(|&h| Scope::source_id(h)).collect();
+        let message = format!("{field}: no source `{id}`; there are {}", list(&known));
+        ApiError::bad(message).of(field)
+    })
+}
+
+pub(crate) fn check_feature(
+    scope: &Scope,
+    hook: HookPoint,
+    index: usize,
+    field: &str,
+) -> Result<u32, ApiError> {
+    let d_sae = scope.model.saes()[&hook].config().d_sae();
+    if index < d_sae {
+        return Ok(index as u32);
+    }
+    let source = Scope::source_id(hook);
+    let message = format!("{field}: {source} has no feature {index}, it has 0 to {}", d_sae - 1);
+    Err(ApiError::bad(message).of(field))
+}
+
+pub(crate) fn check_prompts(prompts: Option<&[String]>) -> Result<&[String], ApiError> {
+    let prompts = prompts.ok_or_else(|| missing("prompts"))?;
+    match prompts.len() {
+        0 => Err(ApiError::bad("prompts: there is none").of("prompts")),
+        1..=MOST_PROMPTS => Ok(prompts),
+        found => {
+            let message = format!("prompts: there are {found}, a request takes {MOST_PROMPTS}");
+            Err(ApiError::bad(message).of("prompts"))
+        }
+    }
+}
+
+pub(crate) fn missing(field: &str) -> ApiError {
+    ApiError::bad(format!("{field}: missing field `{field}`")).of(field)
+}
+
+pub(crate) fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,226 @@
+//! The object `nanoscope` of a request and of its answer.
+
+use std::collections::BTreeMap;
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Applied, Condition, Intervention, Plan, Step, VectorName};
+use nanoscope_sae::SparseFeatures;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+use crate::http::body::parse;
+use crate::served_model::Scope;
+use crate::state::AppState;
+
+/// What a request wants to see and to change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lens {
+    plan: Plan,
+    unsteered: Plan,
+    /// Features per token and hook point, the strongest.
+    pub(crate) top: usize,
+    /// Whether the prompt's features are wanted too.
+    pub(crate) prompt: bool,
+    /// Whether each text is wanted with and without steering.
+    pub(crate) compare: bool,
+}
+
+/// The object as it stands in JSON; null is as good as absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Raw {
+    track: Option<Vec<String>>,
+    top: Option<usize>,
+    prompt: Option<bool>,
+    steer: Option<Vec<Value>>,
+    stop_when: Option<Vec<Value>>,
+    vectors: Option<BTreeMap<String, Vec<f32>>>,
+    compare: Option<bool>,
+}
+
+/// Features per token and hook point where a request does not say how many.
+const TOP: usize = 8;
+/// Interventions of one request, and conditions.
+const MOST: usize = 256;
+
+impl Lens {
+    /// Reads the object; without one nothing is tracked or changed.
+    pub(crate) fn read(value: Option<&Value>, scope: &Scope) -> Result<Self, ApiError> {
+        let Some(value) = value.filter(|value| !value.is_null()) else {
+            return Ok(Self { top: TOP, ..Self::default() });
+        };
+        // A list would be taken for the fields in their order.
+        if value.is_array() {
+            return Err(
+                ApiError::bad("nanoscope: it is a list, and an object is needed").of("nanoscope")
+            );
+        }
+        let raw: Raw = parse(value, "nanoscope")?;
+        let steer = raw.steer.unwrap_or_default();
+        let compare = raw.compare.unwrap_or(false);
+        if compare && steer.is_empty() {
+            let nothing = "nanoscope.compare: there is nothing in nanoscope.steer to compare with";
+            return Err(ApiError::bad(nothing).of("nanoscope.compare"));
+        }
+        let mut unsteered = Plan::new();
+        for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
+            unsteered = track(unsteered, id, scope).ok_or_else(|| {
+                let have: Vec<_> = scope.sources.keys().map(ToString::to_string).collect();
+                let field = format!("nanoscope.track[{at}]");
+                ApiError::bad(format!(
+                    "{field}: there is no SAE `{id}`; there are {}",
+                    if have.is_empty() { "none".to_owned() } else { have.join(", ") }
+                ))
+                .of(field)
+            })?;
+        }
+        let conditions = raw.stop_when.unwrap_or_default();
+        for condition in specs::<Condition>(conditions, "nanoscope.stop_when", scope)? {
+            unsteered = unsteered.stop_when(condition);
+        }
+        let mut plan = unsteered.clone();
+        for (name, values) in raw.vectors.unwrap_or_default() {
+            let name: VectorName =
+                name.parse().map_err(|error| ApiError::because(&error).of("nanoscope.vectors"))?;
+            plan = plan.vector(name, values);
+        }
+        for intervention in specs::<Intervention>(steer, "nanoscope.steer", scope)? {
+            plan = plan.intervene(intervention);
+        }
+        let (top, prompt) = (raw.top.unwrap_or(TOP), raw.prompt.unwrap_or(false));
+        Ok(Self { plan, unsteered, top, prompt, compare })
+    }
+
+    /// What is tracked and, with `steered`, changed.
+    pub(crate) fn plan(&self, steered: bool) -> &Plan {
+        if steered { &self.plan } else { &self.unsteered }
+    }
+
+    /// What is said of a generated token.
+    pub(crate) fn token(&self, state: &AppState, step: &Step) -> Map<String, Value> {
+        self.entry(state, step.position, step.token, &step.features, 0)
+    }
+
+    /// What is said of the prompt's tokens.
+    pub(crate) fn prompt(
+        &self,
+        state: &AppState,
+        ids: &[u32],
+        features: &BTreeMap<HookPoint, SparseFeatures>,
+    ) -> Value {
+        let tokens = ids.iter().enumerate();
+        tokens.map(|(at, &id)| Value::Object(self.entry(state, at, id, features, at))).collect()
+    }
+
+    fn entry(
+        &self,
+        state: &AppState,
+        position: usize,
+        id: u32,
+        features: &BTreeMap<HookPoint, SparseFeatures>,
+        row: usize,
+    ) -> Map<String, Value> {
+        let of = |(&hook, features): (&HookPoint, &SparseFeatures)| {
+            let strongest = features.strongest(row, self.top).into_iter();
+            let entry = |(index, value)| match state.label(hook, index) {
+                Some(label) => json!([index, shortest(value), label]),
+                None => json!([index, shortest(value)]),
+            };
+            (hook.to_string(), strongest.map(entry).collect())
+        };
+        let features: Map<_, _> = features.iter().map(of).collect();
+        let mut entry = Map::new();
+        entry.insert("position".to_owned(), position.into());
+        entry.insert("token_id".to_owned(), id.into());
+        let token = state.tokenizer().token_text(id).unwrap_or_default();
+        entry.insert("token".to_owned(), token.into());
+        entry.insert("features".to_owned(), Value::Object(features));
+        entry
+    }
+}
+
+/// What interventions did.
+pub(crate) fn applied(applied: &[Applied]) -> Value {
+    let one = |applied: &Applied| {
+        json!({
+            "intervention": applied.intervention.to_string(),
+            "positions": applied.positions,
+            "changed": applied.changed,
+            "moved": shortest(applied.moved),
+        })
+    };
+    applied.iter().map(one).collect()
+}
+
+/// The number with as few digits as tell it from its neighbours in float32.
+pub(crate) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+fn track(plan: Plan, id: &str, scope: &Scope) -> Option<Plan> {
+    if id == "all" {
+        return Some(scope.sources.keys().copied().fold(plan, Plan::track));
+    }
+    scope.source(id).map(|hook| plan.track(hook))
+}
+
+/// Reads interventions or conditions, whose hook may be said by an SAE's id too.
+fn specs<T: serde::de::DeserializeOwned>(
+    mut values: Vec<Value>,
+    field: &str,
+    scope: &Scope,
+) -> Result<Vec<T>, ApiError> {
+    if values.len() > MOST {
+        let found = values.len();
+        return Err(
+            ApiError::bad(format!("{field}: {found} are too many, {MOST} at most")).of(field)
+        );
+    }
+    let read = |(at, value): (usize, &mut Value)| {
+        say_hooks(value, scope);
+        parse(value, &format!("{field}[{at}]"))
+    };
+    values.iter_mut().enumerate().map(read).collect()
+}
+
+/// Puts the hook point's name where an SAE's id stands.
+fn say_hooks(value: &mut Value, scope: &Scope) {
+    let hook_of = |id: &str| scope.source(id).map(|hook| hook.to_string());
+    match value {
+        Value::String(text) => {
+            let said = text
+                .split_once(':')
+                .and_then(|(id, rest)| Some(format!("{}:{rest}", hook_of(id.trim())?)));
+            if let Some(said) = said {
+                *text = said;
+            }
+        }
+        Value::Object(object) => {
+            if let Some(Value::String(id)) = object.get_mut("hook")
+                && let Some(hook) = hook_of(id)
+            {
+                *id = hook;
+            }
+            if let Some(when) = object.get_mut("when") {
+                say_hooks(when, scope);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_shortly_and_reads_back_as_the_same_float32() {
+        for value in [0.1_f32, 1.0 / 3.0, 27.0, 1e-20, f32::MAX, -5.4321] {
+            let text = json!(shortest(value)).to_string();
+
+            assert_eq!(text.parse::<f32>(), Ok(value), "{text}");
+        }
+        assert_eq!(json!(shortest(0.1)).to_string(), "0.1");
+    }
+}

@@ -1,0 +1,119 @@
+//! A model and an SAE small enough for tests, with a tokenizer of bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use burn::tensor::Tensor;
+use http_body_util::BodyExt;
+use nanoscope_checkpoint::Labels;
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::InterpretableModel;
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_tokenizer::{
+    ASSISTANT_END, ASSISTANT_START, BOS, Tokenizer, TokenizerParts, USER_END, USER_START,
+};
+use nanoscope_transformer::{Era, Gpt, GptShape};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::analysis::Passes;
+use crate::app::app;
+use crate::config::Config;
+use crate::generation::Scheduler;
+use crate::http::origin::Names;
+use crate::labels::LabelBook;
+use crate::metrics::Metrics;
+use crate::served_model::{Scope, Source};
+use crate::state::AppState;
+
+/// Where the SAE is.
+pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
+/// Its features.
+pub(crate) const D_SAE: usize = 64;
+/// Tokens that the model holds.
+pub(crate) const CONTEXT: usize = 48;
+
+/// A random model called `tiny`, with an SAE that keeps 4 features per token.
+pub(crate) fn scope() -> Scope {
+    let device = nanoscope_device::for_tests();
+    let mut specials = vec![BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
+    specials.extend(["<|python_start|>", "<|python_end|>", "<|output_start|>", "<|output_end|>"]);
+    let special_tokens: Vec<(String, u32)> =
+        specials.iter().zip(256..).map(|(name, id)| ((*name).to_owned(), id)).collect();
+    let tokenizer = Tokenizer::new(TokenizerParts {
+        pattern: r"[\s\S]".to_owned(),
+        ranks: (0..=255u8).map(|byte| (vec![byte], byte.into())).collect(),
+        special_tokens,
+    })
+    .unwrap();
+    let shape = GptShape {
+        sequence_len: CONTEXT,
+        vocab_size: 256 + specials.len(),
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: 1,
+        n_embd: 64,
+    };
+    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+    let config = SaeConfig::new(64, D_SAE, Architecture::SignedTopK { k: 4 }).unwrap();
+    let zeros = Tensor::zeros([64], &device);
+    // The same in every call, and without two features alike.
+    let noise: Vec<f32> = (0..64 * D_SAE).map(|at| (at as f32 * 0.7).sin() / 10.0).collect();
+    let noise = Tensor::<1>::from_floats(noise.as_slice(), &device).reshape([64, D_SAE]);
+    let eye = Tensor::eye(64, &device);
+    let weights = SaeWeights::new(eye.clone() + noise, zeros.clone(), eye, zeros);
+    let sae = Sae::new(config, weights).unwrap();
+    let model = InterpretableModel::new(gpt).with_tokenizer(tokenizer).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("labels.json"), r#"{"7": "came with it"}"#).unwrap();
+    let labels = Labels::read(dir.path(), D_SAE).unwrap();
+    Scope {
+        model: model.with_sae(HOOK, sae).unwrap(),
+        name: "tiny".to_owned(),
+        sources: BTreeMap::from([(HOOK, Source { labels, ..Source::default() })]),
+    }
+}
+
+/// The whole application on [`scope`].
+pub(crate) fn application(scope: Scope, config: Config) -> Router {
+    let labels = LabelBook::open(&scope, &config).unwrap();
+    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
+    let scheduler =
+        Scheduler::new(Arc::clone(&scope), config.limits.clone(), Arc::clone(&metrics)).unwrap();
+    let passes = Passes::new(config.limits.time);
+    let names = Names::of(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
+    let config = Arc::new(config);
+    let state = AppState { scope, config, labels, passes, scheduler, metrics, began: 0 };
+    app(state, names)
+}
+
+/// What the application answers, as text.
+pub(crate) async fn ask_text(
+    app: &Router,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> (StatusCode, String) {
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let request = Request::builder().method(method).uri(path).header("host", "localhost");
+    let request = request.header("content-type", "application/json").body(body).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// What the application answers.
+pub(crate) async fn ask(
+    app: &Router,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> (StatusCode, Value) {
+    let (status, text) = ask_text(app, method, path, body).await;
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"));
+    (status, value)
+}
