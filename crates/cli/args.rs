@@ -2,44 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Sampling, VectorName};
 use nanoscope_transformer::Era;
-
-use crate::chat::ChatArgs;
-use crate::collect_args::CollectArgs;
-use crate::dashboard_args::DashboardArgs;
-use crate::eval_args::EvalArgs;
-use crate::serve_args::ServeArgs;
-use crate::train_args::TrainArgs;
-
-/// A microscope for small language models: which features fire on each token, and what happens when
-/// you turn them.
-#[derive(Debug, Parser)]
-#[command(name = "nanoscope", version, arg_required_else_help = false)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Generate(GenerateArgs),
-    Chat(ChatArgs),
-    Run(RunArgs),
-    Features(FeaturesArgs),
-    Dashboard(DashboardArgs),
-    Hooks(HooksArgs),
-    Inspect(InspectArgs),
-    Convert(ConvertArgs),
-    Encode(EncodeArgs),
-    Collect(CollectArgs),
-    Train(TrainArgs),
-    Eval(EvalArgs),
-    Serve(ServeArgs),
-}
 
 /// Generate text, with the features that fire on each token
 #[derive(Debug, Args)]

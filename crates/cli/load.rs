@@ -18,8 +18,8 @@ use nanoscope_transformer::Era;
 
 use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
 use crate::demo;
-use crate::output::{Hint, note};
-use crate::progress::patiently;
+use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::patiently;
 
 /// A model without SAEs, and where it comes from.
 pub(crate) struct Loaded {

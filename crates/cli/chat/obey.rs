@@ -10,8 +10,8 @@ use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, 
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
 use super::worker::Job;
-use crate::display::visible;
-use crate::features::labelled;
+use crate::commands::features::labelled;
+use crate::terminal::display::visible;
 
 /// Labels that /find lists.
 const FOUND: usize = 30;
@@ -272,7 +272,7 @@ Ctrl-D    leave; so does Ctrl-C twice";
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{EARLY, LATE, refused, said, session};
+    use super::super::test_session::{EARLY, LATE, refused, said, session};
     use super::*;
 
     #[test]

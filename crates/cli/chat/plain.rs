@@ -9,11 +9,11 @@ use super::mode::Mode;
 use super::session::{Reply, Session};
 use super::turn::{State, Turn};
 use super::worker::{Job, News, PREFIX_BYTES, do_job};
-use crate::display::{harmless, width};
-use crate::generate::why;
+use crate::commands::generate::why;
 use crate::load::Scope;
-use crate::output::complain;
-use crate::steered;
+use crate::terminal::applied;
+use crate::terminal::display::{harmless, width};
+use crate::terminal::messages::complain;
 
 /// Reads lines until there are no more, or one leaves. Gives whether each could be followed.
 pub(crate) fn dialogue(
@@ -80,7 +80,7 @@ fn work<'m>(
                 printed = match job {
                     Job::Page { .. } => write!(out, "{}", harmless(&said)),
                     Job::Write { .. } => {
-                        crate::output::note(&harmless(&said));
+                        crate::terminal::messages::note(&harmless(&said));
                         Ok(())
                     }
                 };
@@ -119,7 +119,7 @@ fn finish(turn: &Turn, is_pair: bool, opening: &str, out: &mut impl Write) -> Re
         writeln!(out)?;
     }
     for applied in turn.takes.iter().flat_map(|take| &take.applied) {
-        writeln!(out, "{}", steered::line(applied))?;
+        writeln!(out, "{}", applied::line(applied))?;
     }
     out.flush()?;
     for take in &turn.takes {

@@ -14,8 +14,8 @@ use super::command::Command;
 use super::mode::Mode;
 use super::turn::{State, Take, Turn};
 use super::worker::{Job, News, Prompt};
-use crate::display::visible;
 use crate::load::PlanParts;
+use crate::terminal::display::visible;
 
 /// Seeds that are drawn are short enough to be typed.
 const SEEDS: u64 = 1_000_000;
@@ -234,7 +234,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{LATE, job, news, refused, said, session};
+    use super::super::test_session::{LATE, job, news, refused, said, session};
     use super::*;
 
     fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {

@@ -10,10 +10,10 @@ use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
 use super::mode::Mode;
-use crate::display::harmless;
-use crate::export::features_json;
 use crate::load::PlanParts;
-use crate::steered;
+use crate::terminal::applied;
+use crate::terminal::display::harmless;
+use crate::terminal::export::features_json;
 
 /// One prompt and its texts.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Take {
             "steered": self.is_steered,
             "text": self.generated().map(|token| token.text.as_str()).collect::<String>(),
             "end": self.end.map(|end| end.to_string()),
-            "applied": self.applied.iter().map(steered::json).collect::<Vec<_>>(),
+            "applied": self.applied.iter().map(applied::json).collect::<Vec<_>>(),
             "tokens": self.tokens.iter().map(token).collect::<Vec<_>>(),
         })
     }

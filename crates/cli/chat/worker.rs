@@ -15,9 +15,9 @@ use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
 use super::turn::Token;
-use crate::features::page;
+use crate::commands::features::page;
+use crate::commands::run::token_text;
 use crate::load::{PlanParts, Scope};
-use crate::run::token_text;
 
 /// Bytes of prompts' beginnings that are kept, so that a conversation is not run anew each time.
 pub(crate) const PREFIX_BYTES: usize = 256 << 20;

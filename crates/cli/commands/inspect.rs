@@ -1,0 +1,48 @@
+//! `nanoscope inspect`.
+
+use std::io::Write;
+
+use anstyle::Style;
+use anyhow::Result;
+use indicatif::HumanBytes;
+use nanoscope_checkpoint::Inspection;
+
+use crate::args::InspectArgs;
+use crate::terminal::display::harmless;
+use crate::terminal::progress::patiently;
+
+pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
+    let inspect = || nanoscope_checkpoint::inspect(&args.path, args.era);
+    let inspections = patiently("reading the weights", inspect)?;
+    let mut out = anstream::stdout().lock();
+    for inspection in inspections {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string(&inspection)?)?;
+        } else {
+            print(&mut out, &inspection)?;
+        }
+    }
+    Ok(())
+}
+
+fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
+    const BOLD: Style = Style::new().bold();
+
+    let Inspection { path, what, format, config, facts, tensors, memory_bytes } = inspection;
+    writeln!(out, "{BOLD}{}{BOLD:#}", path.display())?;
+    writeln!(out, "  {what}, {format}, {} in memory", HumanBytes(*memory_bytes))?;
+    for (name, value) in facts {
+        writeln!(out, "  {name}: {value}")?;
+    }
+    if let Some(serde_json::Value::Object(config)) = config {
+        let entries: Vec<String> =
+            config.iter().map(|(key, value)| harmless(&format!("{key} {value}"))).collect();
+        writeln!(out, "  config: {}", entries.join(", "))?;
+    }
+    writeln!(out, "  {} tensors:", tensors.len())?;
+    for tensor in tensors {
+        let name = harmless(&tensor.name);
+        writeln!(out, "    {name:<48} {:<5} {:?}", tensor.dtype, tensor.shape)?;
+    }
+    Ok(())
+}
