@@ -2,13 +2,17 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::args::{
-    ConvertArgs, EncodeArgs, FeaturesArgs, GenerateArgs, HooksArgs, InspectArgs, RunArgs,
-};
 use crate::chat::ChatArgs;
 use crate::commands::collect::CollectArgs;
+use crate::commands::convert::ConvertArgs;
 use crate::commands::dashboard::DashboardArgs;
+use crate::commands::encode::EncodeArgs;
 use crate::commands::eval::EvalArgs;
+use crate::commands::features::FeaturesArgs;
+use crate::commands::generate::GenerateArgs;
+use crate::commands::hooks::HooksArgs;
+use crate::commands::inspect::InspectArgs;
+use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::train::TrainArgs;
 

@@ -2,12 +2,13 @@
 
 mod args;
 mod command;
+mod job;
 mod mode;
-mod obey;
 mod plain;
 mod screen;
 mod session;
 mod start;
+mod submit;
 #[cfg(test)]
 mod test_session;
 mod turn;

@@ -5,13 +5,14 @@ use std::io::{BufRead, Write};
 use anyhow::{Context, Result};
 use nanoscope_runtime::Batch;
 
+use super::job::{Job, News};
 use super::mode::Mode;
 use super::session::{Reply, Session};
 use super::turn::{State, Turn};
-use super::worker::{Job, News, PREFIX_BYTES, do_job};
-use crate::commands::generate::why;
+use super::worker::{PREFIX_BYTES, do_job};
 use crate::load::Scope;
 use crate::terminal::applied;
+use crate::terminal::display::why;
 use crate::terminal::display::{harmless, width};
 use crate::terminal::messages::complain;
 

@@ -10,10 +10,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Sampling, Target, VectorName};
 use serde_json::json;
 
-use super::command::Command;
+use super::job::{Job, News, Prompt};
 use super::mode::Mode;
 use super::turn::{State, Take, Turn};
-use super::worker::{Job, News, Prompt};
 use crate::load::PlanParts;
 use crate::terminal::display::visible;
 
@@ -78,25 +77,8 @@ impl Session {
         self.turns.last().is_some_and(|turn| turn.state == State::Running)
     }
 
-    /// Does what `line` says; `cells` is how wide a page may be.
-    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
-        if let Some(text) = line.strip_prefix("//") {
-            return self.ask(&format!("/{text}"));
-        }
-        if line.trim_start().starts_with('/') {
-            return self.obey(Command::parse(line)?, cells);
-        }
-        if !line.trim().is_empty() {
-            return self.ask(line);
-        }
-        match self.mode {
-            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
-            _ => Ok(Reply::Say(String::new())),
-        }
-    }
-
     /// Puts a person's line to the model.
-    fn ask(&mut self, text: &str) -> Result<Reply> {
+    pub(crate) fn ask(&mut self, text: &str) -> Result<Reply> {
         let prompt = match self.mode {
             Mode::Story => Prompt::Story(text.to_owned()),
             Mode::Chat => {

@@ -8,10 +8,10 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, Sampling};
 use nanoscope_sae::SparseFeatures;
 
+use super::job::{Job, News};
 use super::mode::Mode;
 use super::session::{Facts, Reply, Session};
 use super::turn::Token;
-use super::worker::{Job, News};
 use crate::load::PlanParts;
 
 pub(crate) const EARLY: HookPoint = HookPoint::ResidPost(2);

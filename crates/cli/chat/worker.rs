@@ -6,76 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, Batch, EndReason, Generation, Progress, Sampling, Step};
+use nanoscope_runtime::{Batch, Generation, Progress, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
+use super::job::{Job, News, Prompt};
 use super::turn::Token;
 use crate::commands::features::page;
-use crate::commands::run::token_text;
 use crate::load::{PlanParts, Scope};
+use crate::terminal::display::token_text;
 
 /// Bytes of prompts' beginnings that are kept, so that a conversation is not run anew each time.
 pub(crate) const PREFIX_BYTES: usize = 256 << 20;
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Job {
-    /// A text for each plan, all from the same prompt and seed.
-    Write { prompt: Prompt, plans: Vec<PlanParts>, sampling: Sampling },
-    /// A feature's page, in lines of so many cells.
-    Page { hook: HookPoint, feature: usize, cells: usize },
-}
-
-/// What a text goes on from.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Prompt {
-    /// A beginning.
-    Story(String),
-    /// A story so far, and what is put after it.
-    More { before: Vec<u32>, text: String },
-    /// The messages and answers so far, and the user's next message.
-    Chat { before: Vec<Vec<u32>>, text: String },
-    /// The same ids once more; the first `before` of them were there already.
-    Again { ids: Vec<u32>, before: usize },
-}
-
-/// What a job gives, in this order.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// The prompt's ids, how many of them were there before, and how many messages were left out
-    /// because the context would not hold them.
-    Begun {
-        ids: Vec<u32>,
-        before: usize,
-        forgotten: usize,
-    },
-    /// The tokens of the prompt that are new, for the `take`-th text.
-    Prompt {
-        take: usize,
-        tokens: Vec<Token>,
-    },
-    Token {
-        take: usize,
-        token: Token,
-        took: Duration,
-    },
-    End {
-        take: usize,
-        end: Option<EndReason>,
-        applied: Vec<Applied>,
-    },
-    Page(String),
-    /// The job is done; nothing comes after.
-    Done {
-        stopped: bool,
-    },
-    /// The job is done, and this is why it did not succeed.
-    Failed(String),
-}
 
 /// The thread that has the model.
 #[derive(Debug)]
@@ -180,7 +126,7 @@ fn write<'m>(
             };
             if let Progress::Step(Step { position, token, text, logprob, features, .. }) = progress
             {
-                let name = token_text(scope, token);
+                let name = token_text(&scope.model, token);
                 let token =
                     Token { position, id: token, text, name, logprob: Some(logprob), features };
                 is_on &= tell(News::Token { take, token, took: since.elapsed() });
@@ -261,7 +207,7 @@ fn prompt_tokens(
             position,
             id,
             text: stream.push(id).unwrap_or_default(),
-            name: token_text(scope, id),
+            name: token_text(&scope.model, id),
             logprob: None,
             features,
         });

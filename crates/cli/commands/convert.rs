@@ -8,10 +8,54 @@ use nanoscope_checkpoint::{
     save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
-use crate::args::{At, ConvertArgs, Form};
+use crate::args::{At, Number};
 use crate::load::note_ambiguous_era;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::patiently;
+use clap::{Args, ValueEnum};
+use nanoscope_transformer::Era;
+use std::path::PathBuf;
+
+/// Write a model or an SAE in another form
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope convert ~/.cache/nanochat/base_checkpoints/d20 d20-nanoscope --to nanoscope
+      a folder that loads by mapping it into memory
+  nanoscope convert dictionary_learning/trainer_0 sae --to saelens
+      cfg.json and sae_weights.safetensors, for SAE.load_from_disk
+  nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
+
+An SAE that the other tool would read with other numbers is refused, and the reason said.")]
+pub(crate) struct ConvertArgs {
+    /// A model's file or folder, or an SAE's, of any format that is read
+    pub(crate) src: PathBuf,
+    /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
+    pub(crate) dst: PathBuf,
+    /// The form to write
+    #[arg(long, value_enum)]
+    pub(crate) to: Form,
+    /// The numbers to write an SAE's matrices in [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Number>,
+    /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) at: Option<At>,
+    /// The era of a checkpoint that fits several
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<Era>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// A model as config.json and model.safetensors
+    Nanoscope,
+    /// An SAE as cfg.json and sae_weights.safetensors, which SAELens 6 reads
+    #[value(name = "saelens")]
+    SaeLens,
+    /// An SAE as a .pt file that nanochat-SAE reads
+    NanochatSae,
+}
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     patiently("converting", || match args.to {

@@ -1,7 +1,6 @@
 //! `nanoscope encode`.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -10,9 +9,45 @@ use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::EncodeArgs;
+use crate::args::Number;
 use crate::file_key::split;
 use crate::terminal::progress::{LateBar, patiently};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Turn another tool's activations into an SAE's features
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope encode --sae gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 \\
+      --activations acts.safetensors --out features.safetensors
+  nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
+
+The activations are a tensor [..., d_in] of a safetensors, .npz or .pt file; they are read a part at
+a time, so the file may be larger than memory (but for .pt). --out is a safetensors file in
+compressed sparse row form: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
+Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).")]
+pub(crate) struct EncodeArgs {
+    /// The SAE's file or folder, of any format that is read
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sae: PathBuf,
+    /// The activations: a file, and after a colon the tensor's name if there are several
+    #[arg(long, value_name = "FILE[:KEY]")]
+    pub(crate) activations: String,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The numbers to hold the SAE's matrices in; those of 16 bits take half the memory, and how
+    /// many active features stay the same is said [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Number>,
+    /// The backend: auto, flex, ndarray, wgpu, cuda
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) device: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Numbers of pre-activations that are computed at once: 64 MB of float32.
 const AT_ONCE: usize = 16 << 20;

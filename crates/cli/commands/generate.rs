@@ -7,11 +7,49 @@ use anyhow::Result;
 use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
-use crate::args::GenerateArgs;
+use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
-use crate::terminal::display::{Lines, harmless};
+use crate::terminal::display::{Lines, harmless, why};
 use crate::terminal::export::features_json;
+use clap::Args;
+
+/// Generate text, with the features that fire on each token
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope generate
+      tells a story with the built-in model, and shows what fires on each token
+  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
+      the same with the direction of one feature added everywhere
+  nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
+      your own model and SAEs
+  nanoscope generate --json | jq .text
+      one JSON object per token")]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+
+    /// Text to go on from; `<|bos|>` is put before it
+    #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
+    pub(crate) prompt: String,
+    /// Take the prompt for a user's message and let the assistant answer
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Tokens to generate at most
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) max_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print one JSON object per token, and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
@@ -99,19 +137,4 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         anstream::eprintln!("{tokens} tokens{why}");
     }
     Ok(())
-}
-
-/// Why a text ended, to be put after a number of tokens; nothing if that was asked for.
-pub(crate) fn why(end: &EndReason) -> String {
-    match end {
-        EndReason::MaxTokens => String::new(),
-        EndReason::Stop { .. } => ", the model ended its text".to_owned(),
-        EndReason::Condition { condition, value } => {
-            format!(", stopped when {condition}: it was {value:.2}")
-        }
-        EndReason::ContextFull { capacity } => {
-            format!(", the context of {capacity} tokens is full")
-        }
-        EndReason::NotFinite => ", the logits are not finite".to_owned(),
-    }
 }

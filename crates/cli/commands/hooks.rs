@@ -6,8 +6,20 @@ use anyhow::Result;
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
-use crate::args::HooksArgs;
+use crate::args::ModelArgs;
 use crate::load::Scope;
+use clap::Args;
+
+/// List the model's hook points, their shapes and SAEs
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nanoscope hooks --model ~/.cache/nanochat --sae sae_outputs")]
+pub(crate) struct HooksArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Print one JSON object per hook point
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn hooks(args: &HooksArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;

@@ -7,9 +7,25 @@ use anyhow::Result;
 use indicatif::HumanBytes;
 use nanoscope_checkpoint::Inspection;
 
-use crate::args::InspectArgs;
 use crate::terminal::display::harmless;
 use crate::terminal::progress::patiently;
+use clap::Args;
+use nanoscope_transformer::Era;
+use std::path::PathBuf;
+
+/// Tell what a file is: format, configuration, tensors, memory needed
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nanoscope inspect sae_outputs/layer_3/best_model.pt")]
+pub(crate) struct InspectArgs {
+    /// A file, or a folder with a model or SAEs
+    pub(crate) path: PathBuf,
+    /// The era of a checkpoint that fits several
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<Era>,
+    /// Print one JSON object per file
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let inspect = || nanoscope_checkpoint::inspect(&args.path, args.era);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
@@ -10,11 +9,61 @@ use nanoscope_runtime::{Plan, Run};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
-use crate::args::{InputArgs, RunArgs};
+use crate::args::{ModelArgs, PlanArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
-use crate::terminal::display::{Lines, harmless, visible};
+use crate::terminal::display::{Lines, harmless, token_text, visible};
 use crate::terminal::export::{features_json, write_run};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Run a text or tokens through the model once
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope run --prompt 'The dog was very' --track blocks.2.hook_resid_post
+  nanoscope run --tokens 4087,550,468 --capture blocks.1.hook_mlp_out --out run.safetensors
+  nanoscope run --tokens-file tokens.json --steer blocks.1.hook_resid_post:7:ablate --json
+
+--out writes safetensors: `logits` [batch, seq, vocab], `tokens`, `<hook>` for each captured
+activation, `<hook>/features` [batch, seq, d_sae] and `<hook>/reconstruction` [batch, seq, d_in] for
+each tracked SAE. Features and captured activations are those that arrive at the hook point.")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Also give the activation at this hook point
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) capture: Vec<HookPoint>,
+    /// Write what was computed to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct InputArgs {
+    /// A text; `<|bos|>` is put before it
+    #[arg(long, value_parser = prompt)]
+    pub(crate) prompt: Option<String>,
+    /// Token ids, exactly as they are
+    #[arg(long, value_name = "ID,ID,…", value_delimiter = ',')]
+    pub(crate) tokens: Option<Vec<u32>>,
+    /// A JSON file with rows of token ids: [[1, 2], [3, 4]]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens_file: Option<PathBuf>,
+}
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
@@ -64,16 +113,10 @@ fn predictions(scope: &Scope, run: &Run) -> Vec<Vec<(u32, String, f32)>> {
     let of_row = |row: &[f32]| {
         let mut order: Vec<u32> = (0..vocab as u32).collect();
         order.sort_unstable_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
-        let named = |id: u32| (id, token_text(scope, id), row[id as usize]);
+        let named = |id: u32| (id, token_text(&scope.model, id), row[id as usize]);
         order.into_iter().take(SHOWN).map(named).collect()
     };
     probabilities.chunks_exact(vocab).map(of_row).collect()
-}
-
-/// The text of a token; its id where there is no tokenizer.
-pub(crate) fn token_text(scope: &Scope, id: u32) -> String {
-    let text = scope.model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
-    text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
 fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
@@ -90,8 +133,10 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
             (hook.to_string(), rows.collect())
         })
         .collect();
-    let texts: Vec<Vec<String>> =
-        tokens.rows().map(|row| row.iter().map(|&id| token_text(scope, id)).collect()).collect();
+    let texts: Vec<Vec<String>> = tokens
+        .rows()
+        .map(|row| row.iter().map(|&id| token_text(&scope.model, id)).collect())
+        .collect();
     let next: Vec<Value> = predictions(scope, run)
         .into_iter()
         .map(|row| row.into_iter().map(|(id, text, p)| json!([id, text, p])).collect())
@@ -126,7 +171,7 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
                 .features
                 .iter()
                 .map(|(&hook, features)| (hook, features, at, scope.labels.get(&hook)));
-            writeln!(out, "{}", lines.token(&token_text(scope, id), tracked))?;
+            writeln!(out, "{}", lines.token(&token_text(&scope.model, id), tracked))?;
         }
         let next: Vec<String> = predictions[row]
             .iter()

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{EndReason, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
@@ -82,6 +83,27 @@ impl Lines {
             }
         }
         out
+    }
+}
+
+/// The text of a token; its id where there is no tokenizer.
+pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
+    let text = model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
+    text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
+}
+
+/// Why a text ended, to be put after a number of tokens; nothing if that was asked for.
+pub(crate) fn why(end: &EndReason) -> String {
+    match end {
+        EndReason::MaxTokens => String::new(),
+        EndReason::Stop { .. } => ", the model ended its text".to_owned(),
+        EndReason::Condition { condition, value } => {
+            format!(", stopped when {condition}: it was {value:.2}")
+        }
+        EndReason::ContextFull { capacity } => {
+            format!(", the context of {capacity} tokens is full")
+        }
+        EndReason::NotFinite => ", the logits are not finite".to_owned(),
     }
 }
 

@@ -6,9 +6,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::editor::Editor;
 use crate::chat::command::complete;
+use crate::chat::job::{Job, News};
 use crate::chat::session::{Reply, Session, Shade};
 use crate::chat::turn::{Take, Token, Turn};
-use crate::chat::worker::{Job, News};
 
 #[derive(Debug)]
 pub(crate) struct App {

@@ -10,9 +10,9 @@ use super::theme::{BOLD, DIM, SELECTED, Theme};
 use super::wrap::{Piece, Wrapped, wrap};
 use crate::chat::mode::Mode;
 use crate::chat::turn::{State, Take, Token, Turn};
-use crate::commands::generate::why;
 use crate::terminal::applied;
 use crate::terminal::display::harmless;
+use crate::terminal::display::why;
 
 /// Cells that each of two texts side by side needs; in less they are one below the other.
 const COLUMN: usize = 18;

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::command::{Asked, Found, Page};
+use super::args::By;
+use super::found::{Asked, Found, Page};
 use super::text::FeatureText;
-use crate::args::By;
-use crate::commands::run::token_text;
+use crate::terminal::display::token_text;
 
 /// The answer as one object; `docs/features.md` says what its keys are.
 pub(crate) fn to_json(found: &Found<'_>) -> Value {
@@ -69,8 +69,9 @@ fn feature(found: &Found<'_>, at: usize) -> Value {
         match effect {
             Ok(effect) => {
                 let tokens = |tokens: &[(u32, f32)]| {
-                    let token =
-                        |&(id, by): &(u32, f32)| json!([id, token_text(found.scope, id), by]);
+                    let token = |&(id, by): &(u32, f32)| {
+                        json!([id, token_text(&found.scope.model, id), by])
+                    };
                     Value::Array(tokens.iter().map(token).collect())
                 };
                 put("promoted", tokens(&effect.promoted));

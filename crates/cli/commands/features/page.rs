@@ -5,9 +5,9 @@ use std::io::Write;
 use anstyle::Style;
 use anyhow::Result;
 
-use super::command::{Found, Page};
-use super::lines::{number, percent, place};
-use crate::commands::run::token_text;
+use super::excerpts::{number, percent, place};
+use super::found::{Found, Page};
+use crate::terminal::display::token_text;
 use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut, visible};
 
 /// Cells of what stands before a line's content.
@@ -51,7 +51,7 @@ fn print_page(
         Ok(effect) => {
             let token = |&(id, by): &(u32, f32)| {
                 let sign = if by < 0.0 { "" } else { "+" };
-                let text = visible(&token_text(found.scope, id));
+                let text = visible(&token_text(&found.scope.model, id));
                 format!("{text} {sign}{}", number(by.into(), 2))
             };
             let ends = [("promotes", &effect.promoted), ("suppresses", &effect.suppressed)];

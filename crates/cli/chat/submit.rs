@@ -7,9 +7,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Target};
 
 use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, Usage};
+use super::job::Job;
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
-use super::worker::Job;
 use crate::commands::features::labelled;
 use crate::terminal::display::visible;
 
@@ -17,7 +17,24 @@ use crate::terminal::display::visible;
 const FOUND: usize = 30;
 
 impl Session {
-    pub(crate) fn obey(&mut self, command: Command, cells: usize) -> Result<Reply> {
+    /// Does what `line` says; `cells` is how wide a page may be.
+    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
+        if let Some(text) = line.strip_prefix("//") {
+            return self.ask(&format!("/{text}"));
+        }
+        if line.trim_start().starts_with('/') {
+            return self.obey(Command::parse(line)?, cells);
+        }
+        if !line.trim().is_empty() {
+            return self.ask(line);
+        }
+        match self.mode {
+            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
+            _ => Ok(Reply::Say(String::new())),
+        }
+    }
+
+    fn obey(&mut self, command: Command, cells: usize) -> Result<Reply> {
         let said = match command {
             Command::Help => help(cells),
             Command::Mode(mode) => {
