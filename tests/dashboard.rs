@@ -463,26 +463,33 @@ fn ctrl_c_leaves_what_was_there() {
     let out = dir.path().join("pages");
     success(&out, &["--features", "0..4", "--tokens", "600"]);
     let before = files(&out);
+    for signal in ["INT", "TERM"] {
+        interrupted_by(signal, &out, &before);
+    }
+}
 
+fn interrupted_by(signal: &str, out: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
     // Twice as late each time, until it has ended by itself, as interrupted.
     let mut wait = Duration::from_millis(50);
     loop {
-        let run = command(&out, &["--features", "0..2048"])
+        let run = command(out, &["--features", "0..2048"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         std::thread::sleep(wait);
-        let kill = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        let kill =
+            Command::new("kill").args([&format!("-{signal}"), &run.id().to_string()]).status();
+        assert!(kill.unwrap().success());
         let Output { status, stderr, .. } = run.wait_with_output().unwrap();
         let error = String::from_utf8(stderr).unwrap();
-        assert!(!status.success(), "it was never interrupted: done after {wait:?}");
-        assert!(files(&out) == before, "after {wait:?}");
-        assert_eq!(names(dir.path()), ["pages"], "after {wait:?}");
+        assert!(!status.success(), "{signal} never interrupted it: done after {wait:?}");
+        assert!(files(out) == *before, "{signal} after {wait:?}");
+        assert_eq!(names(out.parent().unwrap()), ["pages"], "{signal} after {wait:?}");
         // Before it watches for the signal, that kills it.
-        if status.code().is_some() {
-            assert!(error.contains("interrupted"), "after {wait:?}: {error}");
+        if let Some(code) = status.code() {
+            assert!(error.contains("interrupted"), "{signal} after {wait:?}: {error}");
+            assert_eq!(code, 130, "{signal} after {wait:?}");
             break;
         }
         wait *= 2;

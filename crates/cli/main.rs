@@ -11,8 +11,10 @@ mod terminal;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
 
+use crate::chat::chat;
 use crate::cli::{Cli, Command};
 use crate::commands::collect::collect;
 use crate::commands::convert::convert;
@@ -30,30 +32,25 @@ use crate::terminal::messages;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match &cli.command {
-        None => messages::welcome(),
-        Some(Command::Generate(args)) => generate(args),
-        Some(Command::Chat(args)) => {
-            return chat::chat(args).unwrap_or_else(|e| messages::report(&e));
-        }
-        Some(Command::Run(args)) => run(args),
-        Some(Command::Features(args)) => features(args),
-        Some(Command::Dashboard(args)) => dashboard(args),
-        Some(Command::Hooks(args)) => hooks(args),
-        Some(Command::Inspect(args)) => inspect(args),
-        Some(Command::Convert(args)) => convert(args),
-        Some(Command::Encode(args)) => encode(args),
-        Some(Command::Collect(args)) => {
-            return collect(args).unwrap_or_else(|e| messages::report(&e));
-        }
-        Some(Command::Train(args)) => {
-            return train(args).unwrap_or_else(|e| messages::report(&e));
-        }
-        Some(Command::Eval(args)) => eval(args),
-        Some(Command::Serve(args)) => serve(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => messages::report(&error),
+    run_command(cli.command.as_ref()).unwrap_or_else(|error| messages::report(&error))
+}
+
+fn run_command(command: Option<&Command>) -> Result<ExitCode> {
+    match command {
+        None => messages::welcome()?,
+        Some(Command::Generate(args)) => generate(args)?,
+        Some(Command::Chat(args)) => return chat(args),
+        Some(Command::Run(args)) => run(args)?,
+        Some(Command::Features(args)) => features(args)?,
+        Some(Command::Dashboard(args)) => return dashboard(args),
+        Some(Command::Hooks(args)) => hooks(args)?,
+        Some(Command::Inspect(args)) => inspect(args)?,
+        Some(Command::Convert(args)) => convert(args)?,
+        Some(Command::Encode(args)) => return encode(args),
+        Some(Command::Collect(args)) => return collect(args),
+        Some(Command::Train(args)) => return train(args),
+        Some(Command::Eval(args)) => eval(args)?,
+        Some(Command::Serve(args)) => serve(args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod chat;
 mod eval;
 mod features;
+mod interrupted;
 mod serve;
 mod terminal;
 

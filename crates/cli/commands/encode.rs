@@ -1,9 +1,8 @@
 //! `nanoscope encode`.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_as};
 use nanoscope_sae::{Sae, SparseFeatures};
@@ -11,9 +10,12 @@ use serde_json::json;
 
 use crate::args::Number;
 use crate::file_key::split;
+use crate::terminal::messages::note;
 use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Turn another tool's activations into an SAE's features
 #[derive(Debug, Args)]
@@ -54,10 +56,7 @@ const AT_ONCE: usize = 16 << 20;
 /// Rows at the start of a file on which a rounded SAE is compared with the unrounded one.
 const COMPARED: usize = 256;
 
-/// Set by Ctrl-C; what was begun is then taken away again.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
+pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let device = nanoscope_device::by_name(&args.device)?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (file, key) = split(&args.activations);
@@ -68,16 +67,17 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     let sae = load(&args.sae, &device, dtype)?;
     let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
     let rows = activations.rows();
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .context("could not watch for Ctrl-C")?;
+    let interrupted = InterruptFlag::watch()?;
 
     let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
     let rows_at_once = (AT_ONCE / sae.config().d_sae()).clamp(1, 4096);
     let bar = LateBar::new("encoding", rows as u64, "rows");
     let (mut active, mut compared) = (0, None);
     for from in (0..rows).step_by(rows_at_once) {
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            bail!("interrupted after {from} of {rows} rows; nothing was written");
+        if interrupted.is_set() {
+            drop(bar);
+            note(&format!("interrupted after {from} of {rows} rows; nothing was written"));
+            return Ok(ExitCode::from(INTERRUPTED));
         }
         let to = (from + rows_at_once).min(rows);
         let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
@@ -91,7 +91,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     }
     writer.finish()?;
     drop(bar);
-    report(args, &activations, &sae, active, compared)
+    report(args, &activations, &sae, active, compared)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {

@@ -1,9 +1,7 @@
 //! `nanoscope collect`.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -19,7 +17,7 @@ use super::args::CollectArgs;
 use crate::load::Loaded;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{LateBar, patiently};
-use crate::terminal::signals::{INTERRUPTED, watch_for_signals};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
 /// Bytes of a shard's activations as float32, if nothing else is asked for.
 const SHARD_BYTES: u64 = 128 << 20;
@@ -32,7 +30,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
-    let interrupted = watch_for_signals()?;
+    let interrupted = InterruptFlag::watch()?;
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = loaded.tokenizer()?;
@@ -63,7 +61,7 @@ fn tokens(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     context_len: usize,
-    interrupted: &AtomicBool,
+    interrupted: &InterruptFlag,
 ) -> Result<Option<Tokens>> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not make {}", args.out.display()))?;
@@ -71,7 +69,7 @@ fn tokens(
     let bar = LateBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
-        go_on(interrupted)
+        interrupted.control_flow()
     });
     let tokens = match tokens {
         Err(CorpusError::Interrupted) => return Ok(None),
@@ -90,20 +88,12 @@ fn tokens(
     Ok(Some(tokens))
 }
 
-fn go_on(interrupted: &AtomicBool) -> ControlFlow<()> {
-    if interrupted.load(Ordering::Relaxed) {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
-}
-
 struct Run<'a> {
     args: &'a CollectArgs,
     live: LiveSegments,
     collection: Collection,
     part: Part,
-    interrupted: &'a AtomicBool,
+    interrupted: &'a InterruptFlag,
 }
 
 impl Run<'_> {
@@ -149,7 +139,7 @@ impl Run<'_> {
             let rows = self.live.segment_with(shard, &mut |some| {
                 tokens += some;
                 bar.set(tokens);
-                go_on(self.interrupted)
+                self.interrupted.control_flow()
             });
             let rows = match rows {
                 Err(CorpusError::Interrupted) => return Ok(None),

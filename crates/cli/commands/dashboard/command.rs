@@ -1,16 +1,15 @@
 //! `nanoscope dashboard`.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, Special, SpoolOptions, Tokens};
 use nanoscope_dashboard::{
-    Dashboard, Export, Options, Progress, ROUNDS, Stage, check_place, own_labels,
+    Dashboard, DashboardError, Export, Options, Progress, ROUNDS, Stage, check_place, own_labels,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
@@ -19,17 +18,32 @@ use super::args::DashboardArgs;
 use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
 use crate::load::Scope;
+use crate::terminal::messages::note;
 use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
-/// Set by Ctrl-C; what was begun is then taken away again.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
+    match make(args) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if is_interruption(&error) => {
+            note("interrupted; nothing was written");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Err(error) => Err(error),
+    }
+}
 
-pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
+/// Returns whether `error` says that a signal ended the work.
+fn is_interruption(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
+        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
+}
+
+fn make(args: &DashboardArgs) -> Result<()> {
     check_place(&args.out)?;
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &corpus_options)?;
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .context("could not watch for Ctrl-C")?;
+    let interrupted = InterruptFlag::watch()?;
     let scope = Scope::load(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();
@@ -44,14 +58,14 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
         export.check(dir, hook)?;
     }
 
-    let tokens = spool(args, &corpus, &scope, context_len)?;
+    let tokens = spool(args, &corpus, &scope, context_len, &interrupted)?;
     let mut bars = Bars::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
     // An empty one hides those of the sources behind it.
     let label = |feature| labels.iter().find_map(|labels| labels.get(feature)).map(str::to_owned);
     let mut progress = |progress| {
         bars.set(progress);
-        go_on()
+        interrupted.control_flow()
     };
     let dashboard = Dashboard::build(&scope.model, hook, &options, contexts, label, &mut progress)?;
     drop(bars);
@@ -100,21 +114,14 @@ fn spool(
     corpus: &Corpus,
     scope: &Scope,
     context_len: usize,
+    interrupted: &InterruptFlag,
 ) -> Result<Tokens> {
     let options = SpoolOptions { limit: args.tokens, ..SpoolOptions::new(context_len) };
     let bar = LateBar::new("reading texts", corpus.bytes(), "bytes");
     Ok(Tokens::spool(corpus, scope.tokenizer()?, &options, &mut |spooled| {
         bar.set(spooled.bytes);
-        go_on()
+        interrupted.control_flow()
     })?)
-}
-
-fn go_on() -> ControlFlow<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
 }
 
 /// The bar of the stage at hand.

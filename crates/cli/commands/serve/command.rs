@@ -3,8 +3,6 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,7 +15,7 @@ use crate::args::ModelArgs;
 use crate::demo;
 use crate::load::{Scope, tokenizer};
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::signals::watch_for_signals;
+use crate::terminal::signals::InterruptFlag;
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let config = config(args)?;
@@ -27,7 +25,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let listener = runtime.block_on(listen((args.host, args.port).into()))?;
     let address = listener.local_addr().context("could not tell the address")?;
     let scope = scope(args)?;
-    let signal = watch_for_signals()?;
+    let signal = InterruptFlag::watch()?;
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
         note("whoever reaches this machine can use the server: there is no key");
     }
@@ -149,8 +147,8 @@ fn page(address: SocketAddr) -> SocketAddr {
 }
 
 /// Ready after the first Ctrl-C or SIGTERM.
-async fn until(signal: Arc<AtomicBool>) {
-    while !signal.load(Ordering::Relaxed) {
+async fn until(signal: InterruptFlag) {
+    while !signal.is_set() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
@@ -13,7 +12,7 @@ use super::args::TrainArgs;
 use super::progress::{View, summary};
 use super::source::source;
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::signals::{INTERRUPTED, watch_for_signals};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
@@ -21,7 +20,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         write!(anstream::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let interrupted = watch_for_signals()?;
+    let interrupted = InterruptFlag::watch()?;
     let Some(run) = begin(args, &interrupted)? else {
         note("interrupted while the texts were read; nothing was begun");
         return Ok(ExitCode::from(INTERRUPTED));
@@ -36,7 +35,7 @@ fn configured(args: &TrainArgs) -> Result<RunDraft> {
 
 /// The run that the flags ask for, new or from its last checkpoint on; nothing if it was
 /// interrupted before it began.
-fn begin(args: &TrainArgs, interrupted: &AtomicBool) -> Result<Option<Run>> {
+fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
     let resumed = resumed(args)?;
     let draft = match (&resumed, &args.config) {
         (Some(dir), None) => RunFolder::draft(dir)?,
@@ -107,7 +106,7 @@ fn say(run: &Run) {
     ));
 }
 
-fn follow(args: &TrainArgs, mut run: Run, interrupted: &AtomicBool) -> Result<ExitCode> {
+fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result<ExitCode> {
     let mut view = View::new(&run);
     loop {
         let progress = match run.advance() {
@@ -119,7 +118,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &AtomicBool) -> Result<Ex
             }
         };
         view.show(&progress);
-        if interrupted.load(Ordering::Relaxed) && progress.step < run.config().recipe.steps {
+        if interrupted.is_set() && progress.step < run.config().recipe.steps {
             view.clear();
             if let Err(error) = run.save() {
                 return Err(kept(&run, error.into()));

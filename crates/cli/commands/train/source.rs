@@ -1,9 +1,7 @@
 //! Where a training's activations come from.
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::{
@@ -16,6 +14,7 @@ use crate::args::GptArgs;
 use crate::load::Loaded;
 use crate::terminal::messages::note;
 use crate::terminal::progress::LateBar;
+use crate::terminal::signals::InterruptFlag;
 
 /// Activations of a segment that is computed as it is needed; three are in memory at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -31,7 +30,7 @@ const ROOM: f64 = 1.2;
 pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
-    interrupted: &AtomicBool,
+    interrupted: &InterruptFlag,
 ) -> Result<Option<Box<dyn Segments>>> {
     let source = &config.source;
     if let Some(path) = &source.activations {
@@ -67,11 +66,7 @@ pub(crate) fn source(
     let bar = LateBar::new("reading the texts", limit, "tokens");
     let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
         bar.set(so_far.tokens);
-        if interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        interrupted.control_flow()
     });
     drop(bar);
     let tokens = match tokens {
