@@ -175,7 +175,7 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
 /// Converts `src`, saying where it belongs if its files name no point of our models.
 fn convert(src: &Path, dst: &Path, form: &str) -> Output {
     let args = ["convert", text(src), text(dst), "--to", form];
-    let at = |hooks: &'static str| nanoscope(&[args.as_slice(), &["--at", hooks]].concat());
+    let at = |hooks: &'static str| nanoscope(&[args.as_slice(), &["--hook", hooks]].concat());
     let output = nanoscope(&args);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     if !error.contains("hook point") {

@@ -83,7 +83,7 @@ fn the_demo_tells_nanochats_own_story_with_the_features_of_each_token() {
         let values: Vec<f64> = features.iter().map(|f| f[1].as_f64().unwrap()).collect();
         assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
     }
-    let text: String = tokens.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let text: String = tokens.iter().map(|line| line["token"].as_str().unwrap()).collect();
     assert!(text.starts_with(", there was a little girl named"), "{text}");
 }
 
@@ -97,7 +97,7 @@ fn steering_changes_the_story_and_says_where_it_was_applied() {
     .concat();
     let lines = lines(&stdout(&args));
 
-    let text: String = lines.iter().filter_map(|line| line["text"].as_str()).collect();
+    let text: String = lines.iter().filter_map(|line| line["token"].as_str()).collect();
     assert!(text.contains(" dog"), "{text}");
     let applied = &lines.last().unwrap()["applied"][0];
     assert_eq!(applied["intervention"], steer);
@@ -226,11 +226,19 @@ fn a_run_prints_one_json_object() {
         serde_json::from_str(&stdout(&["run", "--json", "--prompt", "The dog", "--top", "2"]))
             .unwrap();
 
-    assert_eq!(value["texts"][0][0], "<|bos|>");
-    let features = &value["features"]["blocks.3.hook_resid_post"][0];
-    assert_eq!(features.as_array().unwrap().len(), value["tokens"][0].as_array().unwrap().len());
-    assert_eq!(features[1].as_array().unwrap().len(), 2);
-    assert_eq!(value["next"][0].as_array().unwrap().len(), 5);
+    let tokens = value["tokens"][0].as_array().unwrap();
+    assert_eq!(tokens[0]["token"], "<|bos|>");
+    assert_eq!(tokens[0]["token_id"], 0);
+    for (position, token) in tokens.iter().enumerate() {
+        assert_eq!(token["position"], position);
+        let features = token["features"]["blocks.3.hook_resid_post"].as_array().unwrap();
+        assert_eq!(features.len(), 2, "{token}");
+    }
+    let next = value["next_tokens"][0].as_array().unwrap();
+    assert_eq!(next.len(), 5);
+    let logprobs: Vec<f64> = next.iter().map(|next| next["logprob"].as_f64().unwrap()).collect();
+    assert!(logprobs.is_sorted_by(|a, b| a >= b) && logprobs[0] < 0.0, "{logprobs:?}");
+    assert!(next.iter().all(|next| next["token"].is_string() && next["token_id"].is_u64()));
 }
 
 #[test]
@@ -318,7 +326,7 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
             1,
         ),
         (
-            &["features", "--at", "blocks.3.hook_mlp_out"],
+            &["features", "--hook", "blocks.3.hook_mlp_out"],
             "no SAE for blocks.3.hook_mlp_out; there are SAEs for blocks.0.hook_resid_post",
             1,
         ),

@@ -13,7 +13,7 @@ use super::mode::Mode;
 use crate::load::PlanParts;
 use crate::terminal::applied;
 use crate::terminal::display::harmless;
-use crate::terminal::export::features_json;
+use crate::terminal::export::TokenEntry;
 
 /// One prompt and its texts.
 #[derive(Debug)]
@@ -108,21 +108,15 @@ impl Take {
 
     fn json(&self, labels: &BTreeMap<HookPoint, Labels>) -> Value {
         let token = |token: &Token| {
-            let features: serde_json::Map<_, _> = token
-                .features
-                .iter()
-                .map(|(hook, features)| {
-                    (hook.to_string(), features_json(features, 0, None, labels.get(hook)))
-                })
-                .collect();
-            json!({
-                "position": token.position,
-                "token_id": token.id,
-                "token": token.name,
-                "text": token.text,
-                "logprob": token.logprob,
-                "features": features,
-            })
+            let entry = TokenEntry {
+                position: token.position,
+                token_id: token.id,
+                token: &token.text,
+                logprob: token.logprob,
+                features: &token.features,
+                row: 0,
+            };
+            entry.to_json(None, labels)
         };
         json!({
             "steered": self.is_steered,

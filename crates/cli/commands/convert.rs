@@ -40,7 +40,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) dtype: Option<Number>,
     /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
     #[arg(long, value_name = "HOOK")]
-    pub(crate) at: Option<At>,
+    pub(crate) hook: Option<At>,
     /// The era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
@@ -71,8 +71,10 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
         let hint = "a model is written as float32, so that it can be mapped; leave --dtype out";
         return Err(Hint::new("--dtype is for SAEs", hint).into());
     }
-    if args.at.is_some() {
-        return Err(Hint::new("--at is for SAEs", "a model has no hook point; leave it out").into());
+    if args.hook.is_some() {
+        return Err(
+            Hint::new("--hook is for SAEs", "a model has no hook point; leave it out").into()
+        );
     }
     // Conversion computes nothing; any CPU backend will do.
     let device = nanoscope_device::by_name("auto")?;
@@ -93,7 +95,7 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     }
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;
-    if let Some(At(hook, hook_out)) = args.at {
+    if let Some(At(hook, hook_out)) = args.hook {
         loaded.place = Place::of(hook, hook_out);
     }
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);

@@ -11,7 +11,7 @@ use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
 use crate::terminal::display::{Lines, harmless, why};
-use crate::terminal::export::features_json;
+use crate::terminal::export::TokenEntry;
 use clap::Args;
 
 /// Generate text, with the features that fire on each token
@@ -24,7 +24,7 @@ Examples:
       the same with the direction of one feature added everywhere
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
-  nanoscope generate --json | jq .text
+  nanoscope generate --json | jq .token
       one JSON object per token")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
@@ -67,20 +67,15 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
 fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for Step { position, token, text, logprob, features, .. } in generation.by_ref() {
-        let features: serde_json::Map<_, _> = features
-            .iter()
-            .map(|(hook, features)| {
-                (hook.to_string(), features_json(features, 0, top, scope.labels.get(hook)))
-            })
-            .collect();
-        let line = json!({
-            "position": position,
-            "token_id": token,
-            "text": text,
-            "logprob": logprob,
-            "features": features,
-        });
-        writeln!(out, "{line}")?;
+        let entry = TokenEntry {
+            position,
+            token_id: token,
+            token: &text,
+            logprob: Some(logprob),
+            features: &features,
+            row: 0,
+        };
+        writeln!(out, "{}", entry.to_json(top, &scope.labels))?;
     }
     let mut last = json!({
         "end": generation.end().map(|end| end.to_string()),

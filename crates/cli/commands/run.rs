@@ -13,7 +13,7 @@ use crate::args::{ModelArgs, PlanArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
 use crate::terminal::display::{Lines, harmless, token_text, visible};
-use crate::terminal::export::{features_json, write_run};
+use crate::terminal::export::{TokenEntry, write_run};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -102,45 +102,53 @@ fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
         .with_context(|| format!("{} is not a JSON list of rows of token ids", path.display()))
 }
 
-/// The likeliest next tokens after the last position of each row, with their probabilities.
-fn predictions(scope: &Scope, run: &Run) -> Vec<Vec<(u32, String, f32)>> {
+/// A token that may follow, with its log probability.
+struct NextToken {
+    id: u32,
+    text: String,
+    logprob: f32,
+}
+
+/// The likeliest next tokens after the last position of each row.
+fn next_tokens(scope: &Scope, run: &Run) -> Vec<Vec<NextToken>> {
     const SHOWN: usize = 5;
 
     let [batch, seq, vocab] = run.logits.dims();
     let last = run.logits.clone().slice_dim(1, seq - 1..seq).reshape([batch, vocab]);
-    let probabilities = burn::tensor::activation::softmax(last, 1).into_data();
-    let probabilities: Vec<f32> = probabilities.iter::<f32>().collect();
+    let logprobs = burn::tensor::activation::log_softmax(last, 1).into_data();
+    let logprobs: Vec<f32> = logprobs.iter::<f32>().collect();
     let of_row = |row: &[f32]| {
         let mut order: Vec<u32> = (0..vocab as u32).collect();
         order.sort_unstable_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
-        let named = |id: u32| (id, token_text(&scope.model, id), row[id as usize]);
-        order.into_iter().take(SHOWN).map(named).collect()
+        let next = |id: u32| NextToken {
+            id,
+            text: token_text(&scope.model, id),
+            logprob: row[id as usize],
+        };
+        order.into_iter().take(SHOWN).map(next).collect()
     };
-    probabilities.chunks_exact(vocab).map(of_row).collect()
+    logprobs.chunks_exact(vocab).map(of_row).collect()
 }
 
 fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
-    let seq = tokens.seq();
-    let features: serde_json::Map<_, _> = run
-        .features
-        .iter()
-        .map(|(hook, features)| {
-            let labels = scope.labels.get(hook);
-            let tokens: Vec<Value> = (0..features.rows())
-                .map(|token| features_json(features, token, args.top, labels))
-                .collect();
-            let rows = tokens.chunks(seq).map(|row| Value::Array(row.to_vec()));
-            (hook.to_string(), rows.collect())
-        })
-        .collect();
-    let texts: Vec<Vec<String>> = tokens
-        .rows()
-        .map(|row| row.iter().map(|&id| token_text(&scope.model, id)).collect())
-        .collect();
-    let next: Vec<Value> = predictions(scope, run)
-        .into_iter()
-        .map(|row| row.into_iter().map(|(id, text, p)| json!([id, text, p])).collect())
-        .collect();
+    let row = |(at, ids): (usize, &[u32])| {
+        let token = |(position, &id): (usize, &u32)| {
+            let entry = TokenEntry {
+                position,
+                token_id: id,
+                token: &token_text(&scope.model, id),
+                logprob: None,
+                features: &run.features,
+                row: at * tokens.seq() + position,
+            };
+            entry.to_json(args.top, &scope.labels)
+        };
+        ids.iter().enumerate().map(token).collect::<Vec<_>>()
+    };
+    let next = |row: Vec<NextToken>| {
+        let token = |NextToken { id, text, logprob }: NextToken| json!({ "token_id": id, "token": text, "logprob": logprob });
+        row.into_iter().map(token).collect::<Vec<_>>()
+    };
     let captured: serde_json::Map<_, _> = run
         .captured
         .iter()
@@ -148,10 +156,8 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
         .map(|(hook, x)| (hook.to_string(), json!(x.shape())))
         .collect();
     json!({
-        "tokens": tokens.rows().collect::<Vec<_>>(),
-        "texts": texts,
-        "features": features,
-        "next": next,
+        "tokens": tokens.rows().enumerate().map(row).collect::<Vec<_>>(),
+        "next_tokens": next_tokens(scope, run).into_iter().map(next).collect::<Vec<_>>(),
         "captured": captured,
         "applied": run.applied.iter().map(applied::json).collect::<Vec<_>>(),
     })
@@ -160,7 +166,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
 fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut lines = Lines::new(args.top);
-    let predictions = predictions(scope, run);
+    let next_tokens = next_tokens(scope, run);
     for (row, ids) in tokens.rows().enumerate() {
         if tokens.batch() > 1 {
             writeln!(out, "row {row}")?;
@@ -173,11 +179,11 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
                 .map(|(&hook, features)| (hook, features, at, scope.labels.get(&hook)));
             writeln!(out, "{}", lines.token(&token_text(&scope.model, id), tracked))?;
         }
-        let next: Vec<String> = predictions[row]
+        let next: Vec<String> = next_tokens[row]
             .iter()
-            .map(|(_, text, p)| format!("{} {:.0}%", visible(text), p * 100.0))
+            .map(|next| format!("{} {:.0}%", visible(&next.text), next.logprob.exp() * 100.0))
             .collect();
-        writeln!(out, "next: {}", harmless(&next.join("  ")))?;
+        writeln!(out, "next tokens: {}", harmless(&next.join("  ")))?;
     }
     for applied in &run.applied {
         writeln!(out, "{}", applied::line(applied))?;

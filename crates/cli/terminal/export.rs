@@ -1,6 +1,7 @@
 //! Results for other programs: JSON and safetensors.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,8 +14,44 @@ use nanoscope_transformer::TokenBatch;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value, json};
 
-/// The features of one row as `[[index, value, label?], …]`, the strongest first.
-pub(crate) fn features_json(
+/// One token of a result, with the same keys in every command.
+pub(crate) struct TokenEntry<'a> {
+    pub(crate) position: usize,
+    pub(crate) token_id: u32,
+    pub(crate) token: &'a str,
+    /// The log probability that the model gave the token; none for tokens of a prompt.
+    pub(crate) logprob: Option<f32>,
+    /// The features of each tracked hook point. The token's are in `row`.
+    pub(crate) features: &'a BTreeMap<HookPoint, SparseFeatures>,
+    pub(crate) row: usize,
+}
+
+impl TokenEntry<'_> {
+    /// The token as an object, with the `top` strongest features per hook point (default: all).
+    pub(crate) fn to_json(
+        &self,
+        top: Option<usize>,
+        labels: &BTreeMap<HookPoint, Labels>,
+    ) -> Value {
+        let features: serde_json::Map<_, _> = self
+            .features
+            .iter()
+            .map(|(hook, features)| {
+                (hook.to_string(), features_json(features, self.row, top, labels.get(hook)))
+            })
+            .collect();
+        json!({
+            "position": self.position,
+            "token_id": self.token_id,
+            "token": self.token,
+            "logprob": self.logprob,
+            "features": features,
+        })
+    }
+}
+
+/// The features of one row as `[[index, activation, label?], …]`, the strongest first.
+fn features_json(
     features: &SparseFeatures,
     row: usize,
     top: Option<usize>,

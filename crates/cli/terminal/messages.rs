@@ -95,10 +95,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             CheckpointError::TwoSaes { .. } => Some("give the one you mean with --sae FILE"),
             CheckpointError::SeveralSaes { .. } => Some("give the file or folder of one of them"),
             CheckpointError::NoHook { .. } => {
-                Some("say it: --sae HOOK=PATH, or --at HOOK of `nanoscope convert`")
+                Some("say it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`")
             }
             CheckpointError::Hook { .. } => Some(
-                "say which point of this model is meant: --sae HOOK=PATH, or --at HOOK of `nanoscope convert`",
+                "say which point of this model is meant: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`",
             ),
             CheckpointError::WhichTensor { .. } => {
                 Some("name it after the file: --activations FILE:KEY")

@@ -20,7 +20,7 @@ Examples:
   nanoscope features --near 1909
   nanoscope features --grep dog --json | jq .features
 
-Special tokens such as <|bos|> are run but not counted, unless --special is given. A text longer \
+Special tokens such as <|bos|> are run but not counted, unless --keep-special is given. A text longer \
 than the model's context is run in pieces, each with <|bos|> before it. A feature fires where its \
 value is not 0; its mean is over all tokens that count, those at which it does not fire included.
 
@@ -35,7 +35,7 @@ pub(crate) struct FeaturesArgs {
 
     /// The hook point whose SAE's features are meant [default: the deepest SAE's]
     #[arg(long, value_name = "HOOK")]
-    pub(crate) at: Option<HookPoint>,
+    pub(crate) hook: Option<HookPoint>,
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// What the listed features are sorted by [default: max]
@@ -47,7 +47,7 @@ pub(crate) struct FeaturesArgs {
     pub(crate) one_of: OneOfArgs,
     /// Count special tokens too
     #[arg(long)]
-    pub(crate) special: bool,
+    pub(crate) keep_special: bool,
     /// Features to list; with --feature, tokens, neighbours and places to show [default: 10; with
     /// --grep all, with --feature 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -103,8 +103,8 @@ pub(crate) enum By {
     Max,
     /// The mean over all tokens
     Mean,
-    /// The number of tokens at which it fires
-    Count,
+    /// The density: the share of tokens at which it fires
+    Density,
 }
 
 fn text(text: &str) -> Result<String, &'static str> {

@@ -64,6 +64,7 @@ mod tests {
 
     fn excerpt() -> Excerpt {
         Excerpt {
+            token_id: 17,
             before: "Once upon a time, there was a little".to_owned(),
             token: " girl".to_owned(),
             after: " named\nLily".to_owned(),

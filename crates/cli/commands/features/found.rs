@@ -67,7 +67,7 @@ pub(crate) struct Page {
 
 impl<'s> Found<'s> {
     pub(crate) fn new(scope: &'s Scope, args: &FeaturesArgs) -> Result<Self> {
-        let (hook, sae) = sae_at(scope, args.at)?;
+        let (hook, sae) = sae_at(scope, args.hook)?;
         let top = args.top.map(|top| top as usize);
         let one_of = &args.one_of;
         for feature in one_of.feature.iter().chain(&one_of.near) {
@@ -75,7 +75,7 @@ impl<'s> Found<'s> {
         }
 
         let places = if one_of.feature.is_empty() { PLACES } else { top.unwrap_or(ON_A_PAGE) };
-        let run = |text: &str| FeatureText::run(scope, hook, text, args.special, places);
+        let run = |text: &str| FeatureText::run(scope, hook, text, args.keep_special, places);
         let own = read_text(args.text.text.as_deref(), args.text.text_file.as_deref())?;
         let other =
             read_text(args.against.against.as_deref(), args.against.against_file.as_deref())?;
@@ -96,7 +96,7 @@ impl<'s> Found<'s> {
             text,
             own_text: own.is_some(),
             against,
-            special: args.special,
+            special: args.keep_special,
             entries: Vec::new(),
             all: 0,
             steer: None,
@@ -141,7 +141,7 @@ impl<'s> Found<'s> {
         let features = self.stats().ranked(|stat| match by {
             By::Max => f64::from(stat.max),
             By::Mean => stat.sum,
-            By::Count => stat.fires as f64,
+            By::Density => stat.fires as f64,
         });
         features.into_iter().map(|feature| Entry { feature, key: None }).collect()
     }

@@ -20,7 +20,7 @@ pub(crate) fn to_json(found: &Found<'_>) -> Value {
         Asked::Grep(word) => put("grep", json!(word)),
         Asked::Pages(_) => None,
     };
-    put("special", json!(found.special));
+    put("keep_special", json!(found.special));
     if let Some(text) = &found.text {
         put("tokens", json!(text.stats.tokens()));
     }
@@ -38,7 +38,7 @@ fn name(by: By) -> &'static str {
     match by {
         By::Max => "max",
         By::Mean => "mean",
-        By::Count => "count",
+        By::Density => "density",
     }
 }
 
@@ -69,8 +69,12 @@ fn feature(found: &Found<'_>, at: usize) -> Value {
         match effect {
             Ok(effect) => {
                 let tokens = |tokens: &[(u32, f32)]| {
-                    let token = |&(id, by): &(u32, f32)| {
-                        json!([id, token_text(&found.scope.model, id), by])
+                    let token = |&(id, logit): &(u32, f32)| {
+                        json!({
+                            "token_id": id,
+                            "token": token_text(&found.scope.model, id),
+                            "logit": logit,
+                        })
                     };
                     Value::Array(tokens.iter().map(token).collect())
                 };
@@ -97,17 +101,18 @@ fn on(text: &FeatureText<'_>, feature: u32) -> Value {
         let excerpt = text.excerpt(peak.at);
         json!({
             "position": peak.at,
-            "value": peak.value,
-            "before": excerpt.before,
+            "token_id": excerpt.token_id,
             "token": excerpt.token,
+            "activation": peak.value,
+            "before": excerpt.before,
             "after": excerpt.after,
         })
     });
     json!({
-        "max": stat.max,
-        "mean": text.stats.mean(feature),
-        "fires": stat.fires,
-        "share": text.stats.share(feature),
+        "max_activation": stat.max,
+        "mean_activation": text.stats.mean(feature),
+        "active_tokens": stat.fires,
+        "density": text.stats.share(feature),
         "strongest": places.collect::<Vec<_>>(),
     })
 }

@@ -95,7 +95,7 @@ fn title(found: &Found<'_>) -> String {
             let by = match by {
                 By::Max => "max",
                 By::Mean => "mean",
-                By::Count => "fires",
+                By::Density => "density",
             };
             format!("{hook}: {all} of {d_sae} features fire on {text}; by {by}")
         }

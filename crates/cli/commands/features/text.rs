@@ -26,6 +26,7 @@ pub(crate) struct FeatureText<'s> {
 
 /// A token with what stands around it in its window.
 pub(crate) struct Excerpt {
+    pub(crate) token_id: u32,
     pub(crate) before: String,
     pub(crate) token: String,
     pub(crate) after: String,
@@ -85,6 +86,7 @@ impl<'s> FeatureText<'s> {
         let before = &self.ids[start.max(at.saturating_sub(BEFORE))..at];
         let special = before.iter().take_while(|&&id| self.tokenizer.is_special(id)).count();
         Excerpt {
+            token_id: self.ids[at],
             before: decode(&before[special..]),
             token: decode(&self.ids[at..=at]),
             after: decode(&self.ids[at + 1..end.min(at + 1 + AFTER)]),
