@@ -39,18 +39,18 @@ impl SamplingArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Number {
+pub(crate) enum DtypeArg {
     F32,
     F16,
     Bf16,
 }
 
-impl From<Number> for WeightDtype {
-    fn from(number: Number) -> Self {
+impl From<DtypeArg> for WeightDtype {
+    fn from(number: DtypeArg) -> Self {
         match number {
-            Number::F32 => Self::F32,
-            Number::F16 => Self::F16,
-            Number::Bf16 => Self::BF16,
+            DtypeArg::F32 => Self::F32,
+            DtypeArg::F16 => Self::F16,
+            DtypeArg::Bf16 => Self::BF16,
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct ModelArgs {
     /// The numbers to hold the SAEs' matrices in; those of 16 bits take half the memory [default:
     /// f32]
     #[arg(long, value_enum)]
-    pub(crate) sae_dtype: Option<Number>,
+    pub(crate) sae_dtype: Option<DtypeArg>,
 }
 
 /// Which model, and where it runs.
@@ -170,9 +170,9 @@ impl std::str::FromStr for VectorFlag {
 
 /// The hook point that an SAE reads, and the one that it writes if that is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct At(pub(crate) HookPoint, pub(crate) Option<HookPoint>);
+pub(crate) struct HooksArg(pub(crate) HookPoint, pub(crate) Option<HookPoint>);
 
-impl std::str::FromStr for At {
+impl std::str::FromStr for HooksArg {
     type Err = nanoscope_hooks::HookError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -187,7 +187,7 @@ impl std::str::FromStr for At {
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
         Some((at, path)) if !PathBuf::from(text).exists() => {
-            let At(hook, hook_out) = at.parse()?;
+            let HooksArg(hook, hook_out) = at.parse()?;
             Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
         }
         _ => Ok(SaePath::from(text)),

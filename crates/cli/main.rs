@@ -32,7 +32,7 @@ use crate::terminal::messages;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    run_command(cli.command.as_ref()).unwrap_or_else(|error| messages::report(&error))
+    run_command(cli.command.as_ref()).unwrap_or_else(|error| messages::report_error(&error))
 }
 
 fn run_command(command: Option<&Command>) -> Result<ExitCode> {

@@ -31,7 +31,7 @@ pub(crate) enum Prompt {
 
 /// What a job gives, in this order.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum WorkerEvent {
     /// The prompt's ids, how many of them were there before, and how many messages were left out
     /// because the context would not hold them.
     Begun {
@@ -39,18 +39,18 @@ pub(crate) enum News {
         before: usize,
         forgotten: usize,
     },
-    /// The tokens of the prompt that are new, for the `take`-th text.
+    /// The tokens of the prompt that are new, for the `variant`-th text.
     Prompt {
-        take: usize,
+        variant: usize,
         tokens: Vec<Token>,
     },
     Token {
-        take: usize,
+        variant: usize,
         token: Token,
         took: Duration,
     },
     End {
-        take: usize,
+        variant: usize,
         end: Option<EndReason>,
         applied: Vec<Applied>,
     },

@@ -9,7 +9,7 @@ use nanoscope_runtime::Batch;
 
 use super::args::ChatArgs;
 use super::mode::Mode;
-use super::session::{Facts, Session};
+use super::session::{ModelInfo, Session};
 use super::{plain, screen};
 use crate::load::Scope;
 
@@ -29,8 +29,8 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
         _ => Mode::Story,
     };
     let saes = scope.model.saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
-    let facts = Facts { saes: saes.collect(), labels: scope.labels.clone() };
-    let mut session = Session::new(facts, mode, parts, sampling);
+    let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels.clone() };
+    let mut session = Session::new(model_info, mode, parts, sampling);
     session.compare = args.compare;
     let first = args.prompt.as_deref();
 
@@ -39,6 +39,6 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
         return screen::run(Arc::new(scope), session, first);
     }
     let (input, mut out) = (std::io::stdin().lock(), anstream::stdout().lock());
-    let is_well = plain::dialogue(&scope, &mut session, first, input, &mut out)?;
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let succeeded = plain::dialogue(&scope, &mut session, first, input, &mut out)?;
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

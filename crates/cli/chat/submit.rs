@@ -14,7 +14,7 @@ use crate::commands::features::labelled;
 use crate::terminal::display::visible;
 
 /// Labels that /find lists.
-const FOUND: usize = 30;
+const MAX_FOUND: usize = 30;
 
 impl Session {
     /// Does what `line` says; `cells` is how wide a page may be.
@@ -23,18 +23,18 @@ impl Session {
             return self.ask(&format!("/{text}"));
         }
         if line.trim_start().starts_with('/') {
-            return self.obey(Command::parse(line)?, cells);
+            return self.run_command(Command::parse(line)?, cells);
         }
         if !line.trim().is_empty() {
             return self.ask(line);
         }
         match self.mode {
             Mode::Story if !self.turns.is_empty() => self.more(String::new()),
-            _ => Ok(Reply::Say(String::new())),
+            _ => Ok(Reply::Message(String::new())),
         }
     }
 
-    fn obey(&mut self, command: Command, cells: usize) -> Result<Reply> {
+    fn run_command(&mut self, command: Command, cells: usize) -> Result<Reply> {
         let said = match command {
             Command::Help => help(cells),
             Command::Mode(mode) => {
@@ -56,11 +56,11 @@ impl Session {
             }
             Command::Find(word) => self.find(&word)?,
             Command::Seed(Some(seed)) => {
-                (self.sampling.seed, self.draws_seeds) = (seed, false);
+                (self.sampling.seed, self.random_seeds) = (seed, false);
                 format!("seed {seed}")
             }
             Command::Seed(None) => {
-                self.draws_seeds = true;
+                self.random_seeds = true;
                 "each text gets a seed of its own".to_owned()
             }
             Command::Set(setting) => self.set(setting)?,
@@ -74,16 +74,16 @@ impl Session {
             }
             Command::Quit => return Ok(Reply::Quit),
         };
-        Ok(Reply::Say(said))
+        Ok(Reply::Message(said))
     }
 
     fn track(&mut self, tracked: Option<Tracked>) -> Result<String> {
         match tracked {
             None => {}
-            Some(Tracked::All) if self.facts.saes.is_empty() => {
+            Some(Tracked::All) if self.model_info.saes.is_empty() => {
                 bail!("there is no SAE to track; load one with --sae PATH")
             }
-            Some(Tracked::All) => self.parts.track = self.facts.saes.keys().copied().collect(),
+            Some(Tracked::All) => self.parts.track = self.model_info.saes.keys().copied().collect(),
             Some(Tracked::None) => self.parts.track.clear(),
             Some(Tracked::Hooks(hooks)) => {
                 for &hook in &hooks {
@@ -186,17 +186,17 @@ impl Session {
 
     fn find(&self, word: &str) -> Result<String> {
         let hooks = self
-            .facts
+            .model_info
             .saes
             .keys()
             .filter(|hook| self.parts.track.is_empty() || self.parts.track.contains(hook));
         let (mut out, mut found, mut labels) = (String::new(), 0, 0);
         for hook in hooks {
-            let Some(of_hook) = self.facts.labels.get(hook) else { continue };
+            let Some(of_hook) = self.model_info.labels.get(hook) else { continue };
             labels += of_hook.len();
-            for feature in labelled(of_hook, self.facts.saes[hook], word) {
+            for feature in labelled(of_hook, self.model_info.saes[hook], word) {
                 found += 1;
-                if found <= FOUND {
+                if found <= MAX_FOUND {
                     let label = visible(of_hook.get(feature).unwrap_or_default());
                     let _ = write!(out, "\n{hook}:{feature}  {label}");
                 }
@@ -205,7 +205,8 @@ impl Session {
         if labels == 0 {
             bail!("the features that are tracked have no labels to search");
         }
-        let more = if found > FOUND { format!(", the first {FOUND} are") } else { String::new() };
+        let more =
+            if found > MAX_FOUND { format!(", the first {MAX_FOUND} are") } else { String::new() };
         Ok(format!("{found} of {labels} labels have `{word}`{more}{out}"))
     }
 
@@ -236,7 +237,7 @@ impl Session {
 
     /// The feature that is meant, and that is there.
     fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
-        let deepest = self.parts.track.last().or(self.facts.saes.keys().next_back());
+        let deepest = self.parts.track.last().or(self.model_info.saes.keys().next_back());
         let Some(hook) = name.hook.or(deepest.copied()) else {
             bail!("there is no SAE; load one with --sae PATH");
         };
@@ -253,23 +254,23 @@ impl Session {
     }
 
     fn d_sae(&self, hook: HookPoint) -> Result<usize> {
-        let have: Vec<_> = self.facts.saes.keys().map(ToString::to_string).collect();
+        let have: Vec<_> = self.model_info.saes.keys().map(ToString::to_string).collect();
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
-        let d_sae = self.facts.saes.get(&hook).copied();
+        let d_sae = self.model_info.saes.get(&hook).copied();
         d_sae.with_context(|| format!("there is no SAE at {hook}; there are: {have}"))
     }
 }
 
 /// Cells of a command with what it takes, and from which on there is room for that beside it.
-const FORM_CELLS: usize = 46;
-const WIDE: usize = 100;
+const USAGE_CELLS: usize = 46;
+const WIDE_CELLS: usize = 100;
 
 fn help(cells: usize) -> String {
     let line = |usage: &Usage| {
-        let form = format!("{} {}", usage.name, usage.takes);
+        let form = format!("{} {}", usage.name, usage.arguments);
         let does = usage.does;
-        if cells >= WIDE {
-            format!("{form:<FORM_CELLS$}{does}")
+        if cells >= WIDE_CELLS {
+            format!("{form:<USAGE_CELLS$}{does}")
         } else {
             format!("{form}\n  {does}")
         }
@@ -362,7 +363,7 @@ mod tests {
         assert!(found.starts_with("2 of 2 labels have `DOG`"), "{found}");
         assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
         assert!(found.contains("dogs \\u{1b}[31mred"), "{found}");
-        session.facts.labels.clear();
+        session.model_info.labels.clear();
         assert!(refused(&mut session, "/find dog").contains("have no labels"));
     }
 }

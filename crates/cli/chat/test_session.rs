@@ -8,9 +8,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, Sampling};
 use nanoscope_sae::SparseFeatures;
 
-use super::job::{Job, News};
+use super::job::{Job, WorkerEvent};
 use super::mode::Mode;
-use super::session::{Facts, Reply, Session};
+use super::session::{ModelInfo, Reply, Session};
 use super::turn::Token;
 use crate::load::PlanParts;
 
@@ -22,12 +22,12 @@ pub(crate) fn session() -> Session {
     let dir = tempfile::tempdir().unwrap();
     let labels = r#"{"7": "a dog", "9": "dogs \u001b[31mred"}"#;
     std::fs::write(dir.path().join("labels.json"), labels).unwrap();
-    let facts = Facts {
+    let model_info = ModelInfo {
         saes: BTreeMap::from([(EARLY, 64), (LATE, 2048)]),
         labels: BTreeMap::from([(LATE, Labels::read(dir.path(), 2048).unwrap())]),
     };
     let parts = PlanParts { track: BTreeSet::from([LATE]), ..PlanParts::default() };
-    Session::new(facts, Mode::Story, parts, Sampling::default())
+    Session::new(model_info, Mode::Story, parts, Sampling::default())
 }
 
 /// The `at`-th token; on each one more of feature 7 fires, and of feature 9 always 2.
@@ -47,7 +47,7 @@ pub(crate) fn token(at: usize, text: &str, is_generated: bool) -> Token {
 #[track_caller]
 pub(crate) fn said(session: &mut Session, line: &str) -> String {
     match session.submit(line, 80).unwrap() {
-        Reply::Say(said) => said,
+        Reply::Message(said) => said,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -65,19 +65,23 @@ pub(crate) fn job(session: &mut Session, line: &str) -> Job {
     }
 }
 
-/// What a worker tells of a prompt of one token and, for each take, these tokens after it.
-pub(crate) fn news(takes: &[&[&str]]) -> Vec<News> {
-    let mut news = vec![News::Begun { ids: vec![0, 5], before: 1, forgotten: 0 }];
-    for (take, texts) in takes.iter().enumerate() {
-        news.push(News::Prompt { take, tokens: vec![token(0, "Once", false)] });
-        let tokens = texts.iter().enumerate().map(|(at, text)| News::Token {
-            take,
+/// What a worker tells of a prompt of one token and, for each variant, these tokens after it.
+pub(crate) fn events(variants: &[&[&str]]) -> Vec<WorkerEvent> {
+    let mut events = vec![WorkerEvent::Begun { ids: vec![0, 5], before: 1, forgotten: 0 }];
+    for (variant, texts) in variants.iter().enumerate() {
+        events.push(WorkerEvent::Prompt { variant, tokens: vec![token(0, "Once", false)] });
+        let tokens = texts.iter().enumerate().map(|(at, text)| WorkerEvent::Token {
+            variant,
             token: token(at + 1, text, true),
             took: Duration::from_millis(10 * (at as u64 + 1)),
         });
-        news.extend(tokens);
-        news.push(News::End { take, end: Some(EndReason::MaxTokens), applied: Vec::new() });
+        events.extend(tokens);
+        events.push(WorkerEvent::End {
+            variant,
+            end: Some(EndReason::MaxTokens),
+            applied: Vec::new(),
+        });
     }
-    news.push(News::Done { stopped: false });
-    news
+    events.push(WorkerEvent::Done { stopped: false });
+    events
 }

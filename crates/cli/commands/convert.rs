@@ -8,10 +8,10 @@ use nanoscope_checkpoint::{
     save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
-use crate::args::{At, Number};
+use crate::args::{DtypeArg, HooksArg};
 use crate::load::note_ambiguous_era;
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::progress::patiently;
+use crate::terminal::progress::with_spinner;
 use clap::{Args, ValueEnum};
 use nanoscope_transformer::Era;
 use std::path::PathBuf;
@@ -34,20 +34,20 @@ pub(crate) struct ConvertArgs {
     pub(crate) dst: PathBuf,
     /// The form to write
     #[arg(long, value_enum)]
-    pub(crate) to: Form,
+    pub(crate) to: TargetFormat,
     /// The numbers to write an SAE's matrices in [default: f32]
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<Number>,
+    pub(crate) dtype: Option<DtypeArg>,
     /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
     #[arg(long, value_name = "HOOK")]
-    pub(crate) hook: Option<At>,
+    pub(crate) hook: Option<HooksArg>,
     /// The era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
+pub(crate) enum TargetFormat {
     /// A model as config.json and model.safetensors
     Nanoscope,
     /// An SAE as cfg.json and sae_weights.safetensors, which SAELens 6 reads
@@ -58,9 +58,9 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
-    patiently("converting", || match args.to {
-        Form::Nanoscope => convert_model(args),
-        Form::SaeLens | Form::NanochatSae => convert_sae(args),
+    with_spinner("converting", || match args.to {
+        TargetFormat::Nanoscope => convert_model(args),
+        TargetFormat::SaeLens | TargetFormat::NanochatSae => convert_sae(args),
     })?;
     writeln!(anstream::stdout(), "written to {}", args.dst.display())?;
     Ok(())
@@ -95,14 +95,14 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     }
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;
-    if let Some(At(hook, hook_out)) = args.hook {
+    if let Some(HooksArg(hook, hook_out)) = args.hook {
         loaded.place = Place::of(hook, hook_out);
     }
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;
     let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
     match args.to {
-        Form::NanochatSae => save_nanochat_sae(&args.dst, sae, hook, hook_out, dtype)?,
+        TargetFormat::NanochatSae => save_nanochat_sae(&args.dst, sae, hook, hook_out, dtype)?,
         _ => save_saelens(&args.dst, sae, hook, hook_out, dtype)?,
     }
     Ok(())

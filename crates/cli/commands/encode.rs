@@ -8,10 +8,10 @@ use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::Number;
+use crate::args::DtypeArg;
 use crate::file_key::split;
 use crate::terminal::messages::note;
-use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(crate) struct EncodeArgs {
     /// The numbers to hold the SAE's matrices in; those of 16 bits take half the memory, and how
     /// many active features stay the same is said [default: f32]
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<Number>,
+    pub(crate) dtype: Option<DtypeArg>,
     /// The backend: auto, flex, ndarray, wgpu, cuda
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
@@ -52,9 +52,9 @@ pub(crate) struct EncodeArgs {
 }
 
 /// Numbers of pre-activations that are computed at once: 64 MB of float32.
-const AT_ONCE: usize = 16 << 20;
+const CHUNK_VALUES: usize = 16 << 20;
 /// Rows at the start of a file on which a rounded SAE is compared with the unrounded one.
-const COMPARED: usize = 256;
+const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let device = nanoscope_device::by_name(&args.device)?;
@@ -70,8 +70,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let interrupted = InterruptFlag::watch()?;
 
     let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
-    let rows_at_once = (AT_ONCE / sae.config().d_sae()).clamp(1, 4096);
-    let bar = LateBar::new("encoding", rows as u64, "rows");
+    let rows_at_once = (CHUNK_VALUES / sae.config().d_sae()).clamp(1, 4096);
+    let bar = DelayedBar::new("encoding", rows as u64, "rows");
     let (mut active, mut compared) = (0, None);
     for from in (0..rows).step_by(rows_at_once) {
         if interrupted.is_set() {
@@ -96,7 +96,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 }
 
 fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
-    let loaded = patiently("loading the SAE", || load_sae_as(path, device, dtype))?;
+    let loaded = with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?;
     Ok(loaded.sae)
 }
 
@@ -109,7 +109,8 @@ fn sample(
 ) -> Result<Option<SparseFeatures>> {
     let sae = load(&args.sae, device, WeightDtype::F32)?;
     let mut activations = ActivationFile::open(file, key, sae.config().d_in())?;
-    let rows = (AT_ONCE / sae.config().d_sae()).clamp(1, COMPARED).min(activations.rows());
+    let rows =
+        (CHUNK_VALUES / sae.config().d_sae()).clamp(1, COMPARED_ROWS).min(activations.rows());
     if rows == 0 {
         return Ok(None);
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
-use crate::terminal::display::{Lines, harmless, why};
+use crate::terminal::display::{TokenLines, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
 use clap::Args;
 
@@ -90,13 +90,13 @@ fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>
 
 fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    let mut lines = Lines::new(args.top);
+    let mut lines = TokenLines::new(args.top);
     let mut text = String::new();
     let mut tokens = 0;
     let started = Instant::now();
     let tracks = !scope.model.saes().is_empty();
     // An answer is not a continuation of the question.
-    let opening = if args.chat { String::new() } else { harmless(&args.prompt) };
+    let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
     if !tracks {
         write!(out, "{opening}")?;
     }
@@ -112,20 +112,20 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
                 .map(|(&hook, features)| (hook, features, 0, scope.labels.get(&hook)));
             writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
         } else {
-            write!(out, "{}", harmless(&step.text))?;
+            write!(out, "{}", sanitized(&step.text))?;
         }
         out.flush()?;
     }
     let took = started.elapsed().as_secs_f64();
     writeln!(out)?;
     if tracks {
-        writeln!(out, "{opening}{}", harmless(&text))?;
+        writeln!(out, "{opening}{}", sanitized(&text))?;
     }
     for applied in generation.applied() {
         writeln!(out, "{}", applied::line(&applied))?;
     }
     let end = generation.end().expect("the iterator was driven to its end");
-    let why = why(&end);
+    let why = end_note(&end);
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
     } else if !why.is_empty() {

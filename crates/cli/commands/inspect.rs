@@ -7,8 +7,8 @@ use anyhow::Result;
 use indicatif::HumanBytes;
 use nanoscope_checkpoint::Inspection;
 
-use crate::terminal::display::harmless;
-use crate::terminal::progress::patiently;
+use crate::terminal::display::sanitized;
+use crate::terminal::progress::with_spinner;
 use clap::Args;
 use nanoscope_transformer::Era;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) struct InspectArgs {
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let inspect = || nanoscope_checkpoint::inspect(&args.path, args.era);
-    let inspections = patiently("reading the weights", inspect)?;
+    let inspections = with_spinner("reading the weights", inspect)?;
     let mut out = anstream::stdout().lock();
     for inspection in inspections {
         if args.json {
@@ -52,12 +52,12 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
     }
     if let Some(serde_json::Value::Object(config)) = config {
         let entries: Vec<String> =
-            config.iter().map(|(key, value)| harmless(&format!("{key} {value}"))).collect();
+            config.iter().map(|(key, value)| sanitized(&format!("{key} {value}"))).collect();
         writeln!(out, "  config: {}", entries.join(", "))?;
     }
     writeln!(out, "  {} tensors:", tensors.len())?;
     for tensor in tensors {
-        let name = harmless(&tensor.name);
+        let name = sanitized(&tensor.name);
         writeln!(out, "    {name:<48} {:<5} {:?}", tensor.dtype, tensor.shape)?;
     }
     Ok(())

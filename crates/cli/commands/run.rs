@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{ModelArgs, PlanArgs, prompt};
 use crate::load::Scope;
 use crate::terminal::applied;
-use crate::terminal::display::{Lines, harmless, token_text, visible};
+use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
 
 fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    let mut lines = Lines::new(args.top);
+    let mut lines = TokenLines::new(args.top);
     let next_tokens = next_tokens(scope, run);
     for (row, ids) in tokens.rows().enumerate() {
         if tokens.batch() > 1 {
@@ -183,7 +183,7 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
             .iter()
             .map(|next| format!("{} {:.0}%", visible(&next.text), next.logprob.exp() * 100.0))
             .collect();
-        writeln!(out, "next tokens: {}", harmless(&next.join("  ")))?;
+        writeln!(out, "next tokens: {}", sanitized(&next.join("  ")))?;
     }
     for applied in &run.applied {
         writeln!(out, "{}", applied::line(applied))?;

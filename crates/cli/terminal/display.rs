@@ -25,29 +25,29 @@ const NUMBER_CELLS: usize = BAR_CELLS + 15;
 /// Cells of a label; what does not fit is cut.
 const LABEL_CELLS: std::ops::RangeInclusive<usize> = 20..=40;
 /// Features shown per token and hook point, if that many fit.
-const MOST_FEATURES: usize = 3;
+const MAX_FEATURES: usize = 3;
 /// Cells of a line that goes to a file or another program.
 const PIPED_CELLS: usize = 100;
 
 /// Draws features as lines; bars are relative to the largest value seen at the hook point so far.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct TokenLines {
     top: usize,
     label_cells: usize,
     largest: std::collections::BTreeMap<HookPoint, f32>,
 }
 
-impl Lines {
-    /// Lines with `top` features per token and hook point, else as many as the terminal's width
+impl TokenLines {
+    /// TokenLines with `top` features per token and hook point, else as many as the terminal's width
     /// has room for.
     pub(crate) fn new(top: Option<usize>) -> Self {
-        Self::of_width(top, width())
+        Self::with_width(top, width())
     }
 
-    fn of_width(top: Option<usize>, width: usize) -> Self {
+    fn with_width(top: Option<usize>, width: usize) -> Self {
         let room = width.saturating_sub(TOKEN_CELLS + LAYER_CELLS);
         let fits = room / (NUMBER_CELLS + LABEL_CELLS.start());
-        let top = top.unwrap_or(fits.clamp(1, MOST_FEATURES));
+        let top = top.unwrap_or(fits.clamp(1, MAX_FEATURES));
         let label_cells = (room / top.max(1)).saturating_sub(NUMBER_CELLS);
         let label_cells = label_cells.clamp(*LABEL_CELLS.start(), *LABEL_CELLS.end());
         Self { top, label_cells, largest: std::collections::BTreeMap::new() }
@@ -93,7 +93,7 @@ pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
 }
 
 /// Why a text ended, to be put after a number of tokens; nothing if that was asked for.
-pub(crate) fn why(end: &EndReason) -> String {
+pub(crate) fn end_note(end: &EndReason) -> String {
     match end {
         EndReason::MaxTokens => String::new(),
         EndReason::Stop { .. } => ", the model ended its text".to_owned(),
@@ -142,7 +142,7 @@ pub(crate) fn visible(text: &str) -> String {
 }
 
 /// `text` as it is, but for what a terminal would act on.
-pub(crate) fn harmless(text: &str) -> String {
+pub(crate) fn sanitized(text: &str) -> String {
     let safe = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
     text.chars().filter(safe).collect()
 }
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_a_terminal_would_act_on_is_written_out() {
         assert_eq!(visible(" red\n\u{1b}[31m"), "·red⏎\\u{1b}[31m");
-        assert_eq!(harmless("red\n\u{1b}[31m"), "red\n[31m");
+        assert_eq!(sanitized("red\n\u{1b}[31m"), "red\n[31m");
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
         let mut features = SparseFeatures::new(2048);
         features.push_row((0..5).map(|index| (2000 + index, 40.0)));
         for (width, shown) in [(80, 1), (100, 2), (132, 2), (200, 3)] {
-            let mut lines = Lines::of_width(None, width);
+            let mut lines = TokenLines::with_width(None, width);
             let line = lines.token(" once", [(hook, &features, 0, None)].into_iter());
             let line = anstream::adapter::strip_str(&line).to_string();
             assert_eq!(line.matches('#').count(), shown, "{width}: {line}");

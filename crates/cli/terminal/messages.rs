@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::terminal::display::harmless;
+use crate::terminal::display::sanitized;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const SOFT: Style = AnsiColor::Cyan.on_default();
@@ -34,26 +34,26 @@ impl fmt::Display for Hint {
 impl std::error::Error for Hint {}
 
 /// Prints `error` with its causes and a hint, and gives the exit code of a failure.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report_error(error: &anyhow::Error) -> ExitCode {
     // Whoever reads our output has had enough (`nanoscope … | head`); that is no failure.
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    complain(error);
+    print_error(error);
     if is_bad_flag(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// Prints `error` with its causes and a hint.
-pub(crate) fn complain(error: &anyhow::Error) {
+pub(crate) fn print_error(error: &anyhow::Error) {
     // A terminal may have gone away, and then there is nobody to tell.
-    let _ = tell(&mut anstream::stderr().lock(), error);
+    let _ = write_error(&mut anstream::stderr().lock(), error);
 }
 
-fn tell(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
+fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     // Names from files are part of it, and a terminal acts on some characters.
-    writeln!(out, "{BAD}error{BAD:#}: {}", harmless(&error.to_string()))?;
+    writeln!(out, "{BAD}error{BAD:#}: {}", sanitized(&error.to_string()))?;
     for cause in error.chain().skip(1) {
-        writeln!(out, "  because: {}", harmless(&cause.to_string()))?;
+        writeln!(out, "  because: {}", sanitized(&cause.to_string()))?;
     }
     if let Some(hint) = hint(error) {
         writeln!(out, "{SOFT}hint{SOFT:#}: {hint}")?;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What is done sooner shows nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SHOW_AFTER: Duration = Duration::from_secs(2);
 
 /// Does `work`, with `what` and the time it has taken on the screen if it takes long.
-pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_spinner<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (done, waiting) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            if waiting.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+            if waiting.recv_timeout(SHOW_AFTER) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
             let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
@@ -33,12 +33,12 @@ pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// A bar that appears when the work has taken long.
 #[derive(Debug)]
-pub(crate) struct LateBar {
+pub(crate) struct DelayedBar {
     bar: ProgressBar,
     since: Instant,
 }
 
-impl LateBar {
+impl DelayedBar {
     /// A bar for `total` of what `unit` names.
     pub(crate) fn new(what: &str, total: u64, unit: &str) -> Self {
         let template = format!("{what} {{bar:30}} {{human_pos}}/{{human_len}} {unit} {{eta}}");
@@ -50,14 +50,14 @@ impl LateBar {
 
     /// Says that so much is done.
     pub(crate) fn set(&self, done: u64) {
-        if self.bar.is_hidden() && self.since.elapsed() > PATIENCE {
+        if self.bar.is_hidden() && self.since.elapsed() > SHOW_AFTER {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.set_position(done);
     }
 }
 
-impl Drop for LateBar {
+impl Drop for DelayedBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -6,9 +6,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::editor::Editor;
 use crate::chat::command::complete;
-use crate::chat::job::{Job, News};
+use crate::chat::job::{Job, WorkerEvent};
 use crate::chat::session::{Reply, Session, Shade};
-use crate::chat::turn::{Take, Token, Turn};
+use crate::chat::turn::{Token, Turn, Variant};
 
 #[derive(Debug)]
 pub(crate) struct App {
@@ -17,39 +17,39 @@ pub(crate) struct App {
     /// What is on the screen, the oldest first.
     pub(crate) items: Vec<Item>,
     /// The token that was moved to; none follows the newest.
-    pub(crate) selected: Option<Place>,
+    pub(crate) selected: Option<TokenRef>,
     /// Lines between the last one and the bottom of the screen.
     pub(crate) scroll: usize,
     /// Whether the selected token has to be brought into view.
-    pub(crate) is_sought: bool,
+    pub(crate) scroll_to_selection: bool,
     /// Whether the last thing on the screen was just said, and is to be shown from its beginning.
-    pub(crate) is_new: bool,
+    pub(crate) show_from_start: bool,
     /// Words that the line may go on with.
     pub(crate) choices: Vec<String>,
     /// Whether one more Ctrl-C leaves.
     pub(crate) is_leaving: bool,
     /// What the last picture had.
-    pub(crate) seen: Seen,
+    pub(crate) viewport: Viewport,
 }
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Item {
     Turn(usize),
-    Said(String),
-    Wrong(String),
+    Message(String),
+    Error(String),
 }
 
 /// A token of a text of a turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct TokenRef {
     pub(crate) turn: usize,
-    pub(crate) take: usize,
+    pub(crate) variant: usize,
     pub(crate) token: usize,
 }
 
 /// How much there was to show, and room for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct Viewport {
     pub(crate) lines: usize,
     pub(crate) height: usize,
     pub(crate) cells: usize,
@@ -74,11 +74,11 @@ impl App {
             items: Vec::new(),
             selected: None,
             scroll: 0,
-            is_sought: false,
-            is_new: false,
+            scroll_to_selection: false,
+            show_from_start: false,
             choices: Vec::new(),
             is_leaving: false,
-            seen: Seen { cells: 80, ..Seen::default() },
+            viewport: Viewport { cells: 80, ..Viewport::default() },
         }
     }
 
@@ -89,7 +89,7 @@ impl App {
             .intersects(KeyModifiers::ALT | KeyModifiers::SHIFT | KeyModifiers::CONTROL);
         let was_leaving = std::mem::take(&mut self.is_leaving);
         self.choices.clear();
-        let page = self.seen.height.saturating_sub(1).max(1);
+        let page = self.viewport.height.saturating_sub(1).max(1);
         match key.code {
             KeyCode::Char('c') if control => {
                 if was_leaving {
@@ -146,15 +146,15 @@ impl App {
 
     /// Does what a whole line says.
     pub(crate) fn submit(&mut self, line: &str) -> Effect {
-        match self.session.submit(line, self.seen.cells) {
+        match self.session.submit(line, self.viewport.cells) {
             Ok(Reply::Quit) => return Effect::Quit,
             Ok(Reply::Cleared) => {
                 self.items.clear();
                 self.follow();
             }
-            Ok(Reply::Say(said)) => {
+            Ok(Reply::Message(said)) => {
                 if !said.is_empty() {
-                    self.say(Item::Said(said));
+                    self.say(Item::Message(said));
                 }
             }
             Ok(Reply::Work(job)) => {
@@ -163,36 +163,36 @@ impl App {
                 }
                 return Effect::Work(job);
             }
-            Err(error) => self.say(Item::Wrong(format!("{error:#}"))),
+            Err(error) => self.say(Item::Error(format!("{error:#}"))),
         }
         Effect::Nothing
     }
 
-    pub(crate) fn on_news(&mut self, news: News) {
-        let is_failure = matches!(news, News::Failed(_));
-        if let Some(said) = self.session.record(news) {
-            let item = if is_failure { Item::Wrong(said) } else { Item::Said(said) };
+    pub(crate) fn on_worker_event(&mut self, event: WorkerEvent) {
+        let is_failure = matches!(event, WorkerEvent::Failed(_));
+        if let Some(said) = self.session.record(event) {
+            let item = if is_failure { Item::Error(said) } else { Item::Message(said) };
             self.say(item);
         }
     }
 
     /// Notes what was drawn.
-    pub(crate) fn on_drawn(&mut self, seen: Seen) {
-        (self.scroll, self.seen) = (seen.scroll, seen);
-        (self.is_sought, self.is_new) = (false, false);
+    pub(crate) fn on_drawn(&mut self, viewport: Viewport) {
+        (self.scroll, self.viewport) = (viewport.scroll, viewport);
+        (self.scroll_to_selection, self.show_from_start) = (false, false);
     }
 
     /// Adds to the screen, and shows it.
     fn say(&mut self, item: Item) {
-        let is_new = !matches!(item, Item::Turn(_));
+        let show_from_start = !matches!(item, Item::Turn(_));
         self.items.push(item);
         self.follow();
-        self.is_new = is_new;
+        self.show_from_start = show_from_start;
     }
 
     fn follow(&mut self) {
         (self.selected, self.scroll) = (None, 0);
-        (self.is_sought, self.is_new) = (false, false);
+        (self.scroll_to_selection, self.show_from_start) = (false, false);
     }
 
     fn stop(&self) -> Effect {
@@ -200,39 +200,40 @@ impl App {
     }
 
     fn complete(&mut self) {
-        let hooks: Vec<HookPoint> = self.session.facts.saes.keys().copied().collect();
+        let hooks: Vec<HookPoint> = self.session.model_info.saes.keys().copied().collect();
         let completion = complete(self.editor.text(), &hooks);
         self.choices = completion.choices;
         self.editor.set(completion.line);
     }
 
     fn scroll_to(&mut self, scroll: usize) {
-        self.scroll = scroll.min(self.seen.lines.saturating_sub(self.seen.height));
-        self.is_sought = false;
+        self.scroll = scroll.min(self.viewport.lines.saturating_sub(self.viewport.height));
+        self.scroll_to_selection = false;
     }
 
     /// The token whose features are shown: the selected, else the newest.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<TokenRef> {
         self.selected.or_else(|| {
-            let (turn, take) = self.texts().last().copied()?;
-            let token = self.take(turn, take).tokens.len().checked_sub(1)?;
-            Some(Place { turn, take, token })
+            let (turn, variant) = self.texts().last().copied()?;
+            let token = self.variant(turn, variant).tokens.len().checked_sub(1)?;
+            Some(TokenRef { turn, variant, token })
         })
     }
 
-    pub(crate) fn token(&self, at: Place) -> &Token {
-        &self.take(at.turn, at.take).tokens[at.token]
+    pub(crate) fn token(&self, at: TokenRef) -> &Token {
+        &self.variant(at.turn, at.variant).tokens[at.token]
     }
 
-    fn take(&self, turn: usize, take: usize) -> &Take {
-        &self.session.turns[turn].takes[take]
+    fn variant(&self, turn: usize, variant: usize) -> &Variant {
+        &self.session.turns[turn].variants[variant]
     }
 
     /// Every text that has a token, as its turn and its number there.
     fn texts(&self) -> Vec<(usize, usize)> {
         let of_turn = |(at, turn): (usize, &Turn)| {
-            let full = turn.takes.iter().enumerate().filter(|(_, take)| !take.tokens.is_empty());
-            full.map(move |(take, _)| (at, take)).collect::<Vec<_>>()
+            let full =
+                turn.variants.iter().enumerate().filter(|(_, variant)| !variant.tokens.is_empty());
+            full.map(move |(variant, _)| (at, variant)).collect::<Vec<_>>()
         };
         self.session.turns.iter().enumerate().flat_map(of_turn).collect()
     }
@@ -240,11 +241,11 @@ impl App {
     /// Moves the selection along its text; past the newest token it follows again.
     fn go(&mut self, by: isize) {
         let Some(place) = self.place() else { return };
-        let last = self.take(place.turn, place.take).tokens.len() - 1;
-        let is_newest = self.texts().last() == Some(&(place.turn, place.take));
+        let last = self.variant(place.turn, place.variant).tokens.len() - 1;
+        let is_newest = self.texts().last() == Some(&(place.turn, place.variant));
         match place.token.checked_add_signed(by) {
             Some(token) if token < last || (token == last && !is_newest) => {
-                self.select(Place { token, ..place });
+                self.select(TokenRef { token, ..place });
             }
             Some(_) if is_newest => self.follow(),
             _ => {}
@@ -255,17 +256,17 @@ impl App {
     fn go_to_text(&mut self, by: isize) {
         let Some(place) = self.place() else { return };
         let texts = self.texts();
-        let at = texts.iter().position(|&text| text == (place.turn, place.take));
+        let at = texts.iter().position(|&text| text == (place.turn, place.variant));
         let to = at.and_then(|at| at.checked_add_signed(by)).and_then(|at| texts.get(at));
-        if let Some(&(turn, take)) = to {
-            let token = place.token.min(self.take(turn, take).tokens.len() - 1);
-            self.select(Place { turn, take, token });
+        if let Some(&(turn, variant)) = to {
+            let token = place.token.min(self.variant(turn, variant).tokens.len() - 1);
+            self.select(TokenRef { turn, variant, token });
         }
     }
 
-    fn select(&mut self, place: Place) {
+    fn select(&mut self, place: TokenRef) {
         self.selected = Some(place);
-        self.is_sought = true;
+        self.scroll_to_selection = true;
     }
 
     /// The feature that tokens are shaded by.
@@ -299,7 +300,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::test_session::{LATE, news, session};
+    use crate::chat::test_session::{LATE, events, session};
     use crate::chat::turn::State;
 
     fn press(app: &mut App, code: KeyCode) -> Effect {
@@ -317,15 +318,15 @@ mod tests {
         press(app, KeyCode::Enter)
     }
 
-    fn told(takes: &[&[&str]]) -> App {
+    fn told(variants: &[&[&str]]) -> App {
         let mut app = App::new(session());
-        if takes.len() > 1 {
+        if variants.len() > 1 {
             enter(&mut app, "/steer 7:add:27");
             enter(&mut app, "/compare on");
         }
         assert!(matches!(enter(&mut app, "Once"), Effect::Work(Job::Write { .. })));
-        for news in news(takes) {
-            app.on_news(news);
+        for event in events(variants) {
+            app.on_worker_event(event);
         }
         app
     }
@@ -333,7 +334,7 @@ mod tests {
     #[test]
     fn the_newest_token_is_looked_at_until_an_arrow_moves_away_from_it() {
         let mut app = told(&[&[" there", " was"]]);
-        let place = |token| Some(Place { turn: 0, take: 0, token });
+        let place = |token| Some(TokenRef { turn: 0, variant: 0, token });
         assert_eq!((app.place(), app.selected), (place(2), None));
 
         press(&mut app, KeyCode::Left);
@@ -366,14 +367,14 @@ mod tests {
     #[test]
     fn the_selection_goes_from_the_steered_text_to_the_one_beside_it() {
         let mut app = told(&[&[" there"], &[" a", " dog"]]);
-        assert_eq!(app.place(), Some(Place { turn: 0, take: 1, token: 2 }));
+        assert_eq!(app.place(), Some(TokenRef { turn: 0, variant: 1, token: 2 }));
 
         press_with(&mut app, KeyCode::Up, KeyModifiers::ALT);
-        assert_eq!(app.selected, Some(Place { turn: 0, take: 0, token: 1 }));
+        assert_eq!(app.selected, Some(TokenRef { turn: 0, variant: 0, token: 1 }));
         press(&mut app, KeyCode::Right);
-        assert_eq!(app.selected, Some(Place { turn: 0, take: 0, token: 1 }));
+        assert_eq!(app.selected, Some(TokenRef { turn: 0, variant: 0, token: 1 }));
         press_with(&mut app, KeyCode::Down, KeyModifiers::ALT);
-        assert_eq!(app.selected, Some(Place { turn: 0, take: 1, token: 1 }));
+        assert_eq!(app.selected, Some(TokenRef { turn: 0, variant: 1, token: 1 }));
     }
 
     #[test]
@@ -387,7 +388,7 @@ mod tests {
         press(&mut app, KeyCode::Char('x'));
         assert_eq!(control_c(&mut app), Effect::Stop);
         assert_eq!(control_c(&mut app), Effect::Quit);
-        app.on_news(News::Done { stopped: true });
+        app.on_worker_event(WorkerEvent::Done { stopped: true });
         assert_eq!(app.session.turns[0].state, State::Stopped);
         assert_eq!(press(&mut app, KeyCode::Esc), Effect::Nothing);
     }
@@ -421,9 +422,9 @@ mod tests {
 
         assert_eq!(enter(&mut app, "/nonsense"), Effect::Nothing);
         let wrong = "there is no command /nonsense; /help lists them";
-        assert_eq!(app.items, [Item::Wrong(wrong.to_owned())]);
+        assert_eq!(app.items, [Item::Error(wrong.to_owned())]);
         enter(&mut app, "Once");
-        app.on_news(News::Failed("the prompt is too long".to_owned()));
+        app.on_worker_event(WorkerEvent::Failed("the prompt is too long".to_owned()));
         assert!(matches!(enter(&mut app, "Once"), Effect::Work(_)));
         press(&mut app, KeyCode::Up);
         assert_eq!(app.editor.text(), "Once");

@@ -3,7 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::terminal::display::harmless;
+use crate::terminal::display::sanitized;
 
 /// A line with a cursor that moves by characters as a person sees them.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Editor {
     cursor: usize,
     history: Vec<String>,
     /// The line of the history that is shown, and what was typed before it was looked for.
-    browsed: Option<(usize, String)>,
+    browsing: Option<(usize, String)>,
 }
 
 impl Editor {
@@ -27,7 +27,7 @@ impl Editor {
 
     /// Puts `text` in at the cursor; line breaks and tabs become spaces.
     pub(crate) fn insert(&mut self, text: &str) {
-        let text = harmless(text).replace(['\n', '\t'], " ");
+        let text = sanitized(text).replace(['\n', '\t'], " ");
         self.text.insert_str(self.cursor, &text);
         self.cursor += text.len();
     }
@@ -41,7 +41,7 @@ impl Editor {
     pub(crate) fn take(&mut self) -> String {
         let line = std::mem::take(&mut self.text);
         self.cursor = 0;
-        self.browsed = None;
+        self.browsing = None;
         if !line.trim().is_empty() && self.history.last() != Some(&line) {
             self.history.push(line.clone());
         }
@@ -95,22 +95,22 @@ impl Editor {
 
     /// Shows the line before.
     pub(crate) fn up(&mut self) {
-        let at = self.browsed.as_ref().map_or(self.history.len(), |(at, _)| *at);
+        let at = self.browsing.as_ref().map_or(self.history.len(), |(at, _)| *at);
         let Some(at) = at.checked_sub(1) else { return };
-        let draft = match self.browsed.take() {
+        let draft = match self.browsing.take() {
             Some((_, draft)) => draft,
             None => self.text.clone(),
         };
-        self.browsed = Some((at, draft));
+        self.browsing = Some((at, draft));
         self.set(self.history[at].clone());
     }
 
     /// Shows the line after; after the last what was typed.
     pub(crate) fn down(&mut self) {
-        let Some((at, draft)) = self.browsed.take() else { return };
+        let Some((at, draft)) = self.browsing.take() else { return };
         match self.history.get(at + 1).cloned() {
             Some(line) => {
-                self.browsed = Some((at + 1, draft));
+                self.browsing = Some((at + 1, draft));
                 self.set(line);
             }
             None => self.set(draft),

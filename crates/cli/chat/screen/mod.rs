@@ -1,12 +1,12 @@
 //! The dialogue on a terminal.
 
 mod app;
+mod draw;
 mod editor;
 mod panel;
 mod terminal;
-mod texts;
 mod theme;
-mod view;
+mod transcript;
 mod wrap;
 
 pub(crate) use self::terminal::run;

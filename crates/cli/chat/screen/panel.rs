@@ -31,7 +31,7 @@ pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec
     let shown = token.features.len().min((room / 2).max(1));
     let rows = (room / shown).saturating_sub(1).max(1);
     let shade = app.shade();
-    let tokens = &app.session.turns[place.turn].takes[place.take].tokens;
+    let tokens = &app.session.turns[place.turn].variants[place.variant].tokens;
     for (&hook, features) in token.features.iter().skip(token.features.len() - shown) {
         let largest = tokens
             .iter()

@@ -19,20 +19,20 @@ use rustix::termios::tcgetwinsize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::app::{App, Effect};
+use super::draw::draw;
 use super::theme::Theme;
-use super::view::draw;
-use crate::chat::job::News;
+use crate::chat::job::WorkerEvent;
 use crate::chat::session::Session;
 use crate::chat::worker::Worker;
 use crate::load::Scope;
-use crate::terminal::messages::complain;
+use crate::terminal::messages::print_error;
 use crate::terminal::signals::INTERRUPTED;
 
 /// How long it takes at most until a signal, or that the terminal is gone, is seen.
 const TICK: Duration = Duration::from_millis(25);
 
 /// How long after a signal the loop may still be drawing; a terminal may take nothing for ever.
-const PATIENCE: Duration = Duration::from_secs(1);
+const EXIT_AFTER: Duration = Duration::from_secs(1);
 
 /// What a shell gives for a program that ended with its terminal.
 const HUNG_UP: u8 = 129;
@@ -40,7 +40,7 @@ const HUNG_UP: u8 = 129;
 /// What the loop waits for.
 enum Message {
     Event(io::Result<Event>),
-    News(News),
+    WorkerEvent(WorkerEvent),
 }
 
 pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> Result<ExitCode> {
@@ -51,33 +51,35 @@ pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> R
             .context("could not watch for signals")?;
     }
     let (tell, inbox) = mpsc::channel();
-    let tell_news = tell.clone();
-    let worker = Worker::new(scope, move |news| tell_news.send(Message::News(news)).is_ok());
+    let send_event = tell.clone();
+    let worker =
+        Worker::new(scope, move |event| send_event.send(Message::WorkerEvent(event)).is_ok());
     let mut screen = Screen::enter().context("the terminal could not be taken over")?;
     // Away from the loop: crossterm reads the end of a terminal's input again and again, for ever.
     let (signals, mut since) = (Arc::clone(&signalled), None);
     let next = move || {
-        if let Some(code) = asked(&signals)
-            && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE
+        if let Some(code) = exit_code(&signals)
+            && since.get_or_insert_with(Instant::now).elapsed() > EXIT_AFTER
         {
-            leave(code);
+            exit_now(code);
         }
         next_event()
     };
     thread::spawn(move || listen(next, |event| tell.send(Message::Event(event)).is_ok()));
-    let done = follow(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
+    let done =
+        event_loop(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
     drop(screen);
     Ok(ExitCode::from(done.unwrap_or_else(|error| {
         // Without the terminal there is nobody to tell.
-        if !is_gone() {
-            complain(&error);
+        if !is_closed() {
+            print_error(&error);
         }
         HUNG_UP
     })))
 }
 
 /// Draws, waits and acts until somebody leaves; gives the exit code.
-fn follow(
+fn event_loop(
     terminal: &mut DefaultTerminal,
     mut app: App,
     worker: &Worker,
@@ -85,43 +87,43 @@ fn follow(
     signalled: &AtomicUsize,
     first: Option<&str>,
 ) -> Result<u8> {
-    let theme = Theme::of_environment();
+    let theme = Theme::from_env();
     if let Some(first) = first {
         let line = format!("{}{first}", if first.starts_with('/') { "/" } else { "" });
         let effect = app.submit(&line);
-        act(&mut app, worker, effect);
+        apply(&mut app, worker, effect);
     }
     let mut is_stale = true;
     loop {
-        if let Some(code) = asked(signalled) {
+        if let Some(code) = exit_code(signalled) {
             return Ok(code);
         }
-        if is_gone() {
+        if is_closed() {
             return Ok(HUNG_UP);
         }
         if std::mem::take(&mut is_stale) {
-            let mut seen = app.seen;
+            let mut viewport = app.viewport;
             terminal
-                .draw(|frame| seen = draw(frame, &app, theme))
+                .draw(|frame| viewport = draw(frame, &app, theme))
                 .context("could not write to the terminal")?;
-            app.on_drawn(seen);
+            app.on_drawn(viewport);
         }
         let next = match inbox.recv_timeout(TICK) {
             Ok(next) => next,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(error @ RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(error).context(UNREADABLE));
+                return Err(Error::new(error).context(READ_ERROR));
             }
         };
         for message in std::iter::once(next).chain(inbox.try_iter()) {
             let effect = match message {
-                Message::News(news) => {
-                    app.on_news(news);
+                Message::WorkerEvent(event) => {
+                    app.on_worker_event(event);
                     Effect::Nothing
                 }
-                Message::Event(event) => on_event(&mut app, event.context(UNREADABLE)?),
+                Message::Event(event) => on_event(&mut app, event.context(READ_ERROR)?),
             };
-            if !act(&mut app, worker, effect) {
+            if !apply(&mut app, worker, effect) {
                 return Ok(0);
             }
         }
@@ -129,13 +131,13 @@ fn follow(
     }
 }
 
-const UNREADABLE: &str = "could not read from the terminal";
+const READ_ERROR: &str = "could not read from the terminal";
 
 fn on_event(app: &mut App, event: Event) -> Effect {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => return app.on_key(key),
         Event::Paste(text) => app.editor.insert(&text),
-        Event::Resize(..) => app.is_sought = app.selected.is_some(),
+        Event::Resize(..) => app.scroll_to_selection = app.selected.is_some(),
         _ => {}
     }
     Effect::Nothing
@@ -171,28 +173,28 @@ fn next_event() -> io::Result<Option<Event>> {
 }
 
 /// The exit code that a signal asked for.
-fn asked(signalled: &AtomicUsize) -> Option<u8> {
+fn exit_code(signalled: &AtomicUsize) -> Option<u8> {
     u8::try_from(signalled.load(Ordering::Relaxed)).ok().filter(|&code| code != 0)
 }
 
 /// Ends the process while something else waits for the terminal, so that nothing can be written.
-fn leave(code: u8) -> ! {
+fn exit_now(code: u8) -> ! {
     let _ = disable_raw_mode();
     std::process::exit(code.into())
 }
 
 /// Whether the terminal was closed, or its connection: then even its size is not to be had.
-fn is_gone() -> bool {
+fn is_closed() -> bool {
     tcgetwinsize(stdin()).is_err() || tcgetwinsize(stdout()).is_err()
 }
 
 /// Whether the dialogue goes on.
-fn act(app: &mut App, worker: &Worker, effect: Effect) -> bool {
+fn apply(app: &mut App, worker: &Worker, effect: Effect) -> bool {
     match effect {
         Effect::Nothing => {}
         Effect::Work(job) => {
             if let Err(error) = worker.start(job) {
-                app.on_news(News::Failed(error.to_string()));
+                app.on_worker_event(WorkerEvent::Failed(error.to_string()));
             }
         }
         Effect::Stop => worker.stop(),

@@ -22,7 +22,7 @@ impl Theme {
     pub(crate) const PLAIN: Self = Self { has_colour: false };
 
     /// As <https://no-color.org> has it.
-    pub(crate) fn of_environment() -> Self {
+    pub(crate) fn from_env() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { has_colour: !refused }
     }
@@ -39,7 +39,7 @@ impl Theme {
         self.ink(Color::Yellow)
     }
 
-    pub(crate) fn wrong(self) -> Style {
+    pub(crate) fn error(self) -> Style {
         self.ink(Color::Red).add_modifier(Modifier::BOLD)
     }
 

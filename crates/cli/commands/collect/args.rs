@@ -6,7 +6,7 @@ use clap::Args;
 use nanoscope_corpus::Part;
 use nanoscope_hooks::HookPoint;
 
-use crate::args::{GptArgs, Number};
+use crate::args::{DtypeArg, GptArgs};
 
 /// Run a model over text and keep its activations in a folder, for training on them
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(crate) struct CollectArgs {
     pub(crate) out: PathBuf,
     /// The numbers to write [default: f32]
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<Number>,
+    pub(crate) dtype: Option<DtypeArg>,
     /// Tokens that the model sees at once [default: the model's context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::args::CollectArgs;
 use crate::load::Loaded;
 use crate::terminal::messages::note;
-use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
 /// Bytes of a shard's activations as float32, if nothing else is asked for.
@@ -44,7 +44,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     };
     let special = if args.keep_special { Special::Keep } else { Special::Skip };
     let live = LiveSegments::new(gpt.clone(), tokens, &hooks, special, contexts)?;
-    let model = patiently("hashing the model", || -> Result<String> {
+    let model = with_spinner("hashing the model", || -> Result<String> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
@@ -52,7 +52,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(Part::WHOLE);
     let collection = Collection::begin(&args.out, part, settings)?;
-    Run { args, live, collection, part, interrupted: &interrupted }.run()
+    CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
 /// The texts as tokens; nothing if the reading was interrupted. They lie in the folder that is to be written: that is where there is room.
@@ -66,7 +66,7 @@ fn tokens(
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not make {}", args.out.display()))?;
     let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
-    let bar = LateBar::new("reading the texts", corpus.bytes(), "bytes");
+    let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
         interrupted.control_flow()
@@ -88,7 +88,7 @@ fn tokens(
     Ok(Some(tokens))
 }
 
-struct Run<'a> {
+struct CollectJob<'a> {
     args: &'a CollectArgs,
     live: LiveSegments,
     collection: Collection,
@@ -96,7 +96,7 @@ struct Run<'a> {
     interrupted: &'a InterruptFlag,
 }
 
-impl Run<'_> {
+impl CollectJob<'_> {
     fn run(mut self) -> Result<ExitCode> {
         let missing = self.collection.missing();
         let (done, all) = (self.collection.complete(), self.collection.complete() + missing.len());
@@ -133,7 +133,7 @@ impl Run<'_> {
         let context_len = self.live.tokens().context_len() as u64;
         let contexts = |shard| self.live.contexts(shard).count() as u64;
         let total: u64 = missing.iter().map(|&shard| contexts(shard)).sum::<u64>() * context_len;
-        let bar = LateBar::new("collecting", total, "tokens, {per_sec}, left");
+        let bar = DelayedBar::new("collecting", total, "tokens, {per_sec}, left");
         let mut tokens = 0;
         for &shard in missing {
             let rows = self.live.segment_with(shard, &mut |some| {

@@ -19,7 +19,7 @@ use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
 use crate::load::Scope;
 use crate::terminal::messages::note;
-use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -70,11 +70,12 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let dashboard = Dashboard::build(&scope.model, hook, &options, contexts, label, &mut progress)?;
     drop(bars);
 
-    let page = patiently("writing", || dashboard.write(&args.out, &name, scope.model.tokenizer()))?;
+    let page =
+        with_spinner("writing", || dashboard.write(&args.out, &name, scope.model.tokenizer()))?;
     let export = match &args.neuronpedia {
         Some(dir) => {
             let write = || dashboard.write_neuronpedia(dir, &scope.model, &export);
-            Some(patiently("writing for Neuronpedia", write)?)
+            Some(with_spinner("writing for Neuronpedia", write)?)
         }
         None => None,
     };
@@ -117,7 +118,7 @@ fn spool(
     interrupted: &InterruptFlag,
 ) -> Result<Tokens> {
     let options = SpoolOptions { limit: args.tokens, ..SpoolOptions::new(context_len) };
-    let bar = LateBar::new("reading texts", corpus.bytes(), "bytes");
+    let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
     Ok(Tokens::spool(corpus, scope.tokenizer()?, &options, &mut |spooled| {
         bar.set(spooled.bytes);
         interrupted.control_flow()
@@ -128,7 +129,7 @@ fn spool(
 struct Bars {
     tokens: u64,
     features: u64,
-    shown: Option<(Stage, LateBar)>,
+    shown: Option<(Stage, DelayedBar)>,
 }
 
 impl Bars {
@@ -146,7 +147,7 @@ impl Bars {
                 Stage::Weights => ("comparing weights", self.features, "features"),
                 Stage::Layout => ("drawing the map", ROUNDS as u64, "rounds"),
             };
-            self.shown = Some((stage, LateBar::new(what, total, unit)));
+            self.shown = Some((stage, DelayedBar::new(what, total, unit)));
         }
         if let Some((_, bar)) = &self.shown {
             bar.set(done);

@@ -24,10 +24,10 @@ use super::args::EvalArgs;
 use super::lines::{print_comparison, print_one};
 use crate::load::{load_bare, tokenizer};
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::progress::{LateBar, patiently};
+use crate::terminal::progress::{DelayedBar, with_spinner};
 
 /// Longer contexts are not taken unless they are asked for.
-const LONGEST_CONTEXT: usize = 1024;
+const MAX_DEFAULT_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     for path in outputs(args) {
@@ -39,7 +39,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let special = if args.keep_special { Special::Keep } else { Special::Skip };
     let options = Options { batch_contexts: args.batch_contexts as usize, special };
 
-    let bar = LateBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
+    let bar = DelayedBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
     let contexts = (0..tokens.contexts()).map(|index| tokens.context(index));
     let evaluations = evaluate(&model, &subjects, contexts, options, |done| bar.set(done))?;
     drop(bar);
@@ -115,7 +115,7 @@ fn load_subjects(
     let device = model.gpt().device();
     let mut saes: Vec<LoadedSae> = Vec::new();
     for path in paths {
-        saes.extend(patiently("loading the SAEs", || load_saes_as([path], device, dtype))?);
+        saes.extend(with_spinner("loading the SAEs", || load_saes_as([path], device, dtype))?);
     }
     if saes.is_empty() {
         return Err(Hint::new("there is no SAE to evaluate", "load one with --sae PATH").into());
@@ -152,9 +152,9 @@ fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
     let context_len =
-        args.context.map_or(model.context_len().min(LONGEST_CONTEXT), |len| len as usize);
+        args.context.map_or(model.context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
     let options = SpoolOptions { limit: Some(args.tokens), ..SpoolOptions::new(context_len) };
-    let bar = LateBar::new("reading", args.tokens, "tokens");
+    let bar = DelayedBar::new("reading", args.tokens, "tokens");
     let tokens = Tokens::spool(&corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         ControlFlow::Continue(())

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use nanoscope_evaluate::{Evaluation, Group, METRICS, Metric, Subject};
 
-use crate::terminal::display::{DIM, TOKEN, VALUE, cut, harmless, pad, width};
+use crate::terminal::display::{DIM, TOKEN, VALUE, cut, pad, sanitized, width};
 
 /// Cells of a metric's name, and of a number.
 const NAME_CELLS: usize = 36;
@@ -24,7 +24,7 @@ pub(crate) fn print_one(
     writeln!(
         out,
         "{TOKEN}{}{TOKEN:#} at {}{}, {}, {} features",
-        harmless(subject.name()),
+        sanitized(subject.name()),
         subject.read(),
         writes(subject),
         architecture(subject),
@@ -76,7 +76,7 @@ pub(crate) fn print_comparison(
     let words: Vec<[String; 4]> = results
         .iter()
         .map(|(subject, _)| {
-            let name = cut(&harmless(subject.name()), SAE_CELLS);
+            let name = cut(&sanitized(subject.name()), SAE_CELLS);
             let hook = format!("{}{}", subject.read(), writes(subject));
             [name, hook, architecture(subject), subject.sae().config().d_sae().to_string()]
         })

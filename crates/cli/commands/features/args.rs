@@ -39,12 +39,12 @@ pub(crate) struct FeaturesArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// What the listed features are sorted by [default: max]
-    #[arg(long, value_enum, conflicts_with_all = ["other", "one_of"])]
+    #[arg(long, value_enum, conflicts_with_all = ["other", "lookup"])]
     pub(crate) by: Option<By>,
     #[command(flatten)]
-    pub(crate) against: AgainstArgs,
+    pub(crate) against: ComparisonArgs,
     #[command(flatten)]
-    pub(crate) one_of: OneOfArgs,
+    pub(crate) lookup: LookupArgs,
     /// Count special tokens too
     #[arg(long)]
     pub(crate) keep_special: bool,
@@ -71,8 +71,8 @@ pub(crate) struct TextArgs {
 
 /// The text to compare with.
 #[derive(Debug, Args)]
-#[group(id = "other", multiple = false, conflicts_with = "one_of")]
-pub(crate) struct AgainstArgs {
+#[group(id = "other", multiple = false, conflicts_with = "lookup")]
+pub(crate) struct ComparisonArgs {
     /// List the features that are most specific to the text, compared with this other one
     #[arg(long, value_name = "TEXT", requires = "own", value_parser = text)]
     pub(crate) against: Option<String>,
@@ -83,8 +83,8 @@ pub(crate) struct AgainstArgs {
 
 /// Features that are found without a text.
 #[derive(Debug, Args)]
-#[group(id = "one_of", multiple = false)]
-pub(crate) struct OneOfArgs {
+#[group(id = "lookup", multiple = false)]
+pub(crate) struct LookupArgs {
     /// List the features whose decoder rows point most nearly in this one's direction
     #[arg(long, value_name = "FEATURE")]
     pub(crate) near: Option<usize>,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nanoscope_hooks::HookPoint;
 
 use super::args::FeaturesArgs;
-use super::found::{Asked, Entry, Found, ON_A_PAGE};
+use super::found::{DEFAULT_ON_PAGE, Entry, FoundFeatures, Query};
 use super::json::to_json;
 use super::lines::print;
 use super::page::print_pages;
@@ -14,7 +14,7 @@ use crate::load::Scope;
 
 pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
     let scope = Scope::load(&args.model)?;
-    let found = Found::new(&scope, args)?;
+    let found = FoundFeatures::new(&scope, args)?;
     if args.json {
         writeln!(std::io::stdout().lock(), "{}", to_json(&found))?;
         Ok(())
@@ -27,20 +27,20 @@ pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
 pub(crate) fn page(scope: &Scope, hook: HookPoint, feature: usize, width: usize) -> Result<String> {
     let sae = scope.model.sae(hook)?;
     sae.config().check_feature(feature)?;
-    let found = Found {
+    let found = FoundFeatures {
         scope,
         hook,
         sae,
-        asked: Asked::Pages(Vec::new()),
+        query: Query::Pages(Vec::new()),
         text: None,
-        own_text: false,
+        is_user_text: false,
         against: None,
         special: false,
         entries: vec![Entry { feature: feature as u32, key: None }],
         all: 1,
         steer: None,
     };
-    let pages = found.pages(&[feature], ON_A_PAGE)?;
+    let pages = found.pages(&[feature], DEFAULT_ON_PAGE)?;
     let mut out = Vec::new();
     print_pages(&mut out, &found, &pages, width)?;
     Ok(anstream::adapter::strip_str(&String::from_utf8_lossy(&out)).to_string())

@@ -19,7 +19,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A token between quotes with what fits around it in `cells`.
-pub(crate) fn place(excerpt: &Excerpt, cells: usize) -> String {
+pub(crate) fn format_excerpt(excerpt: &Excerpt, cells: usize) -> String {
     const QUOTES: usize = 2;
 
     let before = one_line(&excerpt.before);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn plain(cells: usize) -> String {
-        anstream::adapter::strip_str(&place(&excerpt(), cells)).to_string()
+        anstream::adapter::strip_str(&format_excerpt(&excerpt(), cells)).to_string()
     }
 
     #[test]

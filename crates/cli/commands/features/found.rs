@@ -18,21 +18,21 @@ const STORY: &str = "Once upon a time, there was a little girl named Lily. She l
                      outside with her dog. One day, she saw a big, red ball in the park.";
 
 /// Features listed, and for each the places kept at which it is strongest.
-const LISTED: usize = 10;
-const PLACES: usize = 4;
+const DEFAULT_LISTED: usize = 10;
+const DEFAULT_EXCERPTS: usize = 4;
 /// Tokens, neighbours and places on a feature's page.
-pub(crate) const ON_A_PAGE: usize = 6;
+pub(crate) const DEFAULT_ON_PAGE: usize = 6;
 
 /// The features that were asked for, with all that is known of them.
-pub(crate) struct Found<'s> {
+pub(crate) struct FoundFeatures<'s> {
     pub(crate) scope: &'s Scope,
     pub(crate) hook: HookPoint,
     pub(crate) sae: &'s Sae,
-    pub(crate) asked: Asked,
+    pub(crate) query: Query,
     /// None if there is no tokenizer, which is no error as long as no text is needed.
     pub(crate) text: Option<FeatureText<'s>>,
     /// Whether the text is the user's.
-    pub(crate) own_text: bool,
+    pub(crate) is_user_text: bool,
     pub(crate) against: Option<FeatureText<'s>>,
     pub(crate) special: bool,
     pub(crate) entries: Vec<Entry>,
@@ -43,7 +43,7 @@ pub(crate) struct Found<'s> {
 }
 
 /// What the features were found by.
-pub(crate) enum Asked {
+pub(crate) enum Query {
     Active(By),
     Against,
     Near(usize),
@@ -65,22 +65,26 @@ pub(crate) struct Page {
     pub(crate) nearest: Vec<(u32, f32)>,
 }
 
-impl<'s> Found<'s> {
+impl<'s> FoundFeatures<'s> {
     pub(crate) fn new(scope: &'s Scope, args: &FeaturesArgs) -> Result<Self> {
         let (hook, sae) = sae_at(scope, args.hook)?;
         let top = args.top.map(|top| top as usize);
-        let one_of = &args.one_of;
-        for feature in one_of.feature.iter().chain(&one_of.near) {
+        let lookup = &args.lookup;
+        for feature in lookup.feature.iter().chain(&lookup.near) {
             sae.config().check_feature(*feature)?;
         }
 
-        let places = if one_of.feature.is_empty() { PLACES } else { top.unwrap_or(ON_A_PAGE) };
+        let places = if lookup.feature.is_empty() {
+            DEFAULT_EXCERPTS
+        } else {
+            top.unwrap_or(DEFAULT_ON_PAGE)
+        };
         let run = |text: &str| FeatureText::run(scope, hook, text, args.keep_special, places);
         let own = read_text(args.text.text.as_deref(), args.text.text_file.as_deref())?;
         let other =
             read_text(args.against.against.as_deref(), args.against.against_file.as_deref())?;
         let needs_text =
-            one_of.near.is_none() && one_of.grep.is_none() && one_of.feature.is_empty();
+            lookup.near.is_none() && lookup.grep.is_none() && lookup.feature.is_empty();
         let text = if own.is_some() || needs_text || scope.model.tokenizer().is_some() {
             Some(run(own.as_deref().unwrap_or(STORY))?)
         } else {
@@ -92,37 +96,37 @@ impl<'s> Found<'s> {
             scope,
             hook,
             sae,
-            asked: Asked::Against,
+            query: Query::Against,
             text,
-            own_text: own.is_some(),
+            is_user_text: own.is_some(),
             against,
             special: args.keep_special,
             entries: Vec::new(),
             all: 0,
             steer: None,
         };
-        (found.asked, found.entries) = if let Some(near) = one_of.near {
-            (Asked::Near(near), found.near(near, top.unwrap_or(LISTED))?)
-        } else if let Some(word) = &one_of.grep {
-            (Asked::Grep(word.clone()), found.grep(word)?)
-        } else if !one_of.feature.is_empty() {
-            let pages = found.pages(&one_of.feature, top.unwrap_or(ON_A_PAGE))?;
+        (found.query, found.entries) = if let Some(near) = lookup.near {
+            (Query::Near(near), found.near(near, top.unwrap_or(DEFAULT_LISTED))?)
+        } else if let Some(word) = &lookup.grep {
+            (Query::Grep(word.clone()), found.grep(word)?)
+        } else if !lookup.feature.is_empty() {
+            let pages = found.pages(&lookup.feature, top.unwrap_or(DEFAULT_ON_PAGE))?;
             let entry = |&feature: &usize| Entry { feature: feature as u32, key: None };
-            (Asked::Pages(pages), one_of.feature.iter().map(entry).collect())
+            (Query::Pages(pages), lookup.feature.iter().map(entry).collect())
         } else if let Some(against) = &found.against {
-            (Asked::Against, found.specific(&against.stats))
+            (Query::Against, found.specific(&against.stats))
         } else {
             let by = args.by.unwrap_or_default();
-            (Asked::Active(by), found.active(by))
+            (Query::Active(by), found.active(by))
         };
-        found.all = match found.asked {
-            Asked::Near(_) => sae.config().d_sae() - 1,
+        found.all = match found.query {
+            Query::Near(_) => sae.config().d_sae() - 1,
             _ => found.entries.len(),
         };
-        match found.asked {
-            Asked::Pages(_) => {}
-            Asked::Grep(_) => found.entries.truncate(top.unwrap_or(usize::MAX)),
-            _ => found.entries.truncate(top.unwrap_or(LISTED)),
+        match found.query {
+            Query::Pages(_) => {}
+            Query::Grep(_) => found.entries.truncate(top.unwrap_or(usize::MAX)),
+            _ => found.entries.truncate(top.unwrap_or(DEFAULT_LISTED)),
         }
         found.steer = found.steer();
         Ok(found)

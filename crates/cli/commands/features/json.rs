@@ -3,22 +3,22 @@
 use serde_json::{Map, Value, json};
 
 use super::args::By;
-use super::found::{Asked, Found, Page};
+use super::found::{FoundFeatures, Page, Query};
 use super::text::FeatureText;
 use crate::terminal::display::token_text;
 
 /// The answer as one object; `docs/features.md` says what its keys are.
-pub(crate) fn to_json(found: &Found<'_>) -> Value {
+pub(crate) fn to_json(found: &FoundFeatures<'_>) -> Value {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("hook", json!(found.hook.to_string()));
     put("d_sae", json!(found.sae.config().d_sae()));
-    match &found.asked {
-        Asked::Active(by) => put("by", json!(name(*by))),
-        Asked::Against => put("by", json!("mean difference")),
-        Asked::Near(feature) => put("near", json!(feature)),
-        Asked::Grep(word) => put("grep", json!(word)),
-        Asked::Pages(_) => None,
+    match &found.query {
+        Query::Active(by) => put("by", json!(name(*by))),
+        Query::Against => put("by", json!("mean difference")),
+        Query::Near(feature) => put("near", json!(feature)),
+        Query::Grep(word) => put("grep", json!(word)),
+        Query::Pages(_) => None,
     };
     put("keep_special", json!(found.special));
     if let Some(text) = &found.text {
@@ -42,7 +42,7 @@ fn name(by: By) -> &'static str {
     }
 }
 
-fn feature(found: &Found<'_>, at: usize) -> Value {
+fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
     let entry = &found.entries[at];
     let feature = entry.feature;
     let mut out = Map::new();
@@ -52,16 +52,16 @@ fn feature(found: &Found<'_>, at: usize) -> Value {
         put("label", json!(label));
     }
     if let Some(key) = entry.key {
-        let name = if matches!(found.asked, Asked::Near(_)) { "cosine" } else { "score" };
+        let name = if matches!(found.query, Query::Near(_)) { "cosine" } else { "score" };
         put(name, json!(key));
     }
     if let Some(text) = &found.text {
-        put("text", on(text, feature));
+        put("text", text_json(text, feature));
     }
     if let Some(against) = &found.against {
-        put("against", on(against, feature));
+        put("against", text_json(against, feature));
     }
-    if let Asked::Pages(pages) = &found.asked {
+    if let Query::Pages(pages) = &found.query {
         let Page { geometry, effect, nearest } = &pages[at];
         put("decoder_norm", json!(geometry.decoder_norm));
         put("encoder_norm", json!(geometry.encoder_norm));
@@ -95,7 +95,7 @@ fn feature(found: &Found<'_>, at: usize) -> Value {
 }
 
 /// What a feature does on a text.
-fn on(text: &FeatureText<'_>, feature: u32) -> Value {
+fn text_json(text: &FeatureText<'_>, feature: u32) -> Value {
     let stat = text.stats.get(feature);
     let places = stat.peaks.iter().map(|peak| {
         let excerpt = text.excerpt(peak.at);

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use nanoscope_checkpoint::SaePath;
 
 use super::args::By;
-use super::excerpts::{NUMBER_CELLS, number, percent, place};
-use super::found::{Asked, Entry, Found};
+use super::excerpts::{NUMBER_CELLS, format_excerpt, number, percent};
+use super::found::{Entry, FoundFeatures, Query};
 use super::page::print_pages;
 use super::text::FeatureText;
 use crate::args::ModelArgs;
@@ -21,16 +21,20 @@ const INDEX_CELLS: usize = 8;
 const PLACE_CELLS: usize = 36;
 
 /// Prints the answer; lines are as wide as the terminal.
-pub(crate) fn print(out: &mut impl Write, found: &Found<'_>, model: &ModelArgs) -> Result<()> {
+pub(crate) fn print(
+    out: &mut impl Write,
+    found: &FoundFeatures<'_>,
+    model: &ModelArgs,
+) -> Result<()> {
     let width = width();
-    match &found.asked {
-        Asked::Pages(pages) => print_pages(out, found, pages, width)?,
+    match &found.query {
+        Query::Pages(pages) => print_pages(out, found, pages, width)?,
         _ => print_list(out, found, width)?,
     }
     if let Some(steer) = &found.steer {
         let what = if found.entries.len() == 1 { "it" } else { "the first" };
         writeln!(out, "\n{DIM}turn {what} up:{DIM:#}")?;
-        writeln!(out, "  nanoscope generate{} --steer {steer}", flags(model))?;
+        writeln!(out, "  nanoscope generate{} --steer {steer}", model_flags(model))?;
     }
     Ok(())
 }
@@ -47,7 +51,7 @@ impl<'f> Column<'f> {
     }
 }
 
-fn print_list(out: &mut impl Write, found: &Found<'_>, width: usize) -> Result<()> {
+fn print_list(out: &mut impl Write, found: &FoundFeatures<'_>, width: usize) -> Result<()> {
     writeln!(out, "{DIM}{}{DIM:#}", cut(&title(found), width))?;
     if found.entries.is_empty() {
         return Ok(());
@@ -78,20 +82,20 @@ fn print_list(out: &mut impl Write, found: &Found<'_>, width: usize) -> Result<(
 }
 
 /// The text whose numbers are listed: where nothing depends on a text, only the user's own.
-fn text_shown<'f>(found: &'f Found<'_>) -> Option<&'f FeatureText<'f>> {
-    let needs_none = matches!(found.asked, Asked::Near(_) | Asked::Grep(_));
-    found.text.as_ref().filter(|_| found.own_text || !needs_none)
+fn text_shown<'f>(found: &'f FoundFeatures<'_>) -> Option<&'f FeatureText<'f>> {
+    let needs_none = matches!(found.query, Query::Near(_) | Query::Grep(_));
+    found.text.as_ref().filter(|_| found.is_user_text || !needs_none)
 }
 
-fn title(found: &Found<'_>) -> String {
+fn title(found: &FoundFeatures<'_>) -> String {
     let (hook, d_sae) = (found.hook, found.sae.config().d_sae());
     let tokens = |text: &Option<FeatureText<'_>>| {
         let tokens = text.as_ref().map_or(0, |text| text.stats.tokens());
         format!("{tokens} {}", if tokens == 1 { "token" } else { "tokens" })
     };
     let (all, text) = (found.all, tokens(&found.text));
-    match &found.asked {
-        Asked::Active(by) => {
+    match &found.query {
+        Query::Active(by) => {
             let by = match by {
                 By::Max => "max",
                 By::Mean => "mean",
@@ -99,28 +103,28 @@ fn title(found: &Found<'_>) -> String {
             };
             format!("{hook}: {all} of {d_sae} features fire on {text}; by {by}")
         }
-        Asked::Against => {
+        Query::Against => {
             let other = tokens(&found.against);
             format!("{hook}: {all} features prefer A ({text}) to B ({other})")
         }
-        Asked::Near(feature) => {
+        Query::Near(feature) => {
             let label = found.label(*feature as u32);
             let label = label.map(|label| format!(" ({})", visible(label))).unwrap_or_default();
             format!("{hook}: nearest to #{feature}{label}")
         }
-        Asked::Grep(word) => {
+        Query::Grep(word) => {
             let labels = found.labels().map_or(0, nanoscope_checkpoint::Labels::len);
             format!("{hook}: {all} of {labels} labels have `{}`", visible(word))
         }
-        Asked::Pages(_) => String::new(),
+        Query::Pages(_) => String::new(),
     }
 }
 
-fn columns<'f>(found: &'f Found<'_>) -> Vec<Column<'f>> {
+fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
     let mut columns = Vec::new();
     let key = |entry: &Entry, digits| entry.key.map(|key| number(key, digits)).unwrap_or_default();
-    match (&found.asked, text_shown(found), &found.against) {
-        (Asked::Against, Some(a), Some(b)) => {
+    match (&found.query, text_shown(found), &found.against) {
+        (Query::Against, Some(a), Some(b)) => {
             let (a, b) = (&a.stats, &b.stats);
             columns.push(Column::new("A − B", move |entry| key(entry, 2)));
             columns.push(Column::new("mean A", |entry| number(a.mean(entry.feature), 2)));
@@ -129,7 +133,7 @@ fn columns<'f>(found: &'f Found<'_>) -> Vec<Column<'f>> {
             columns.push(Column::new("fires B", |entry| percent(b.share(entry.feature))));
             return columns;
         }
-        (Asked::Near(_), ..) => columns.push(Column::new("cosine", move |entry| key(entry, 3))),
+        (Query::Near(_), ..) => columns.push(Column::new("cosine", move |entry| key(entry, 3))),
         _ => {}
     }
     if let Some(text) = text_shown(found) {
@@ -150,13 +154,16 @@ fn places(text: &FeatureText<'_>, feature: u32, room: usize) -> Option<String> {
     let shown = most.min(peaks.len());
     let cells = (room + BETWEEN) / shown.max(1) - BETWEEN.min(room);
     let cells = cells.min(2 * PLACE_CELLS);
-    let places: Vec<String> =
-        peaks.iter().take(shown).map(|peak| place(&text.excerpt(peak.at), cells)).collect();
+    let places: Vec<String> = peaks
+        .iter()
+        .take(shown)
+        .map(|peak| format_excerpt(&text.excerpt(peak.at), cells))
+        .collect();
     (!places.is_empty()).then(|| places.join(&" ".repeat(BETWEEN)))
 }
 
 /// The flags with which another command finds the same model, as a shell reads them.
-fn flags(model: &ModelArgs) -> String {
+fn model_flags(model: &ModelArgs) -> String {
     let path = |path: &PathBuf| path.to_string_lossy().into_owned();
     let mut flags: Vec<(&str, String)> = Vec::new();
     flags.extend(model.gpt.model.iter().map(|model| ("--model", path(model))));
@@ -171,7 +178,7 @@ fn flags(model: &ModelArgs) -> String {
     if model.gpt.device != "auto" {
         flags.push(("--device", model.gpt.device.clone()));
     }
-    let flags = flags.into_iter().map(|(flag, value)| format!(" {flag} {}", quoted(&value)));
+    let flags = flags.into_iter().map(|(flag, value)| format!(" {flag} {}", shell_quoted(&value)));
     flags.collect::<Vec<_>>().concat()
 }
 
@@ -185,7 +192,7 @@ fn sae_flag(sae: &SaePath) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:@,~".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -214,9 +221,9 @@ mod tests {
 
     #[test]
     fn a_flag_is_quoted_where_a_shell_would_take_it_apart() {
-        assert_eq!(quoted("~/a/b-1.pt"), "~/a/b-1.pt");
-        assert_eq!(quoted("my model"), "'my model'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(shell_quoted("~/a/b-1.pt"), "~/a/b-1.pt");
+        assert_eq!(shell_quoted("my model"), "'my model'");
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted(""), "''");
     }
 }

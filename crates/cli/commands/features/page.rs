@@ -5,8 +5,8 @@ use std::io::Write;
 use anstyle::Style;
 use anyhow::Result;
 
-use super::excerpts::{number, percent, place};
-use super::found::{Found, Page};
+use super::excerpts::{format_excerpt, number, percent};
+use super::found::{FoundFeatures, Page};
 use crate::terminal::display::token_text;
 use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut, visible};
 
@@ -16,7 +16,7 @@ const NAME_CELLS: usize = 12;
 /// A page for each feature found.
 pub(crate) fn print_pages(
     out: &mut impl Write,
-    found: &Found<'_>,
+    found: &FoundFeatures<'_>,
     pages: &[Page],
     width: usize,
 ) -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn print_pages(
 
 fn print_page(
     out: &mut impl Write,
-    found: &Found<'_>,
+    found: &FoundFeatures<'_>,
     feature: u32,
     page: &Page,
     width: usize,
@@ -77,7 +77,7 @@ fn print_page(
 
     if let Some(text) = &found.text {
         let (stat, stats) = (text.stats.get(feature), &text.stats);
-        let whose = if found.own_text { "" } else { " of a story" };
+        let whose = if found.is_user_text { "" } else { " of a story" };
         let (fires, tokens) = (stat.fires, stats.tokens());
         if fires == 0 {
             named(out, "fires", &format!("at none of {tokens} tokens{whose}"))?;
@@ -92,7 +92,7 @@ fn print_page(
             named(out, "fires", &line)?;
         }
         for peak in &stat.peaks {
-            let place = place(&text.excerpt(peak.at), room.saturating_sub(8));
+            let place = format_excerpt(&text.excerpt(peak.at), room.saturating_sub(8));
             named(
                 out,
                 "",

@@ -10,7 +10,7 @@ use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
 use crate::load::Scope;
-use crate::terminal::progress::LateBar;
+use crate::terminal::progress::DelayedBar;
 
 /// What a model was run on, and what its features did.
 pub(crate) struct FeatureText<'s> {
@@ -52,7 +52,7 @@ impl<'s> FeatureText<'s> {
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());
         let all = windows.iter().map(Vec::len).sum::<usize>();
-        let bar = LateBar::new("reading", all as u64, "tokens");
+        let bar = DelayedBar::new("reading", all as u64, "tokens");
         for window in windows {
             let tokens = TokenBatch::new(std::slice::from_ref(&window))?;
             let features = model.features_at(hook, &tokens)?;

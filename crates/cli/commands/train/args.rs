@@ -149,7 +149,7 @@ pub(crate) enum ArchitectureArg {
 
 impl TrainArgs {
     /// What the flags say, over what is said in `draft`.
-    pub(crate) fn over(&self, mut draft: RunDraft) -> Result<RunDraft> {
+    pub(crate) fn apply_to(&self, mut draft: RunDraft) -> Result<RunDraft> {
         let mut set = |key: &str, value: Option<Value>| match value {
             Some(value) => draft.set(key, value),
             None => Ok(()),

@@ -9,14 +9,14 @@ use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
 use serde_json::json;
 
 use super::args::TrainArgs;
-use super::progress::{View, summary};
+use super::progress::{ProgressView, summary};
 use super::source::source;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
-        let text = args.over(configured(args)?)?.commented()?;
+        let text = args.apply_to(config_file(args)?)?.commented()?;
         write!(anstream::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -29,7 +29,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 /// What --config says.
-fn configured(args: &TrainArgs) -> Result<RunDraft> {
+fn config_file(args: &TrainArgs) -> Result<RunDraft> {
     Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
 }
 
@@ -39,11 +39,11 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
     let resumed = resumed(args)?;
     let draft = match (&resumed, &args.config) {
         (Some(dir), None) => RunFolder::draft(dir)?,
-        _ => configured(args)?,
+        _ => config_file(args)?,
     };
-    let draft = args.over(draft)?;
-    let asked = draft.check()?;
-    let device = nanoscope_device::by_name(&asked.device)?;
+    let draft = args.apply_to(draft)?;
+    let checked = draft.check()?;
+    let device = nanoscope_device::by_name(&checked.device)?;
     let Some(dir) = resumed.clone().map_or_else(|| draft.out(), |dir| Ok(Some(dir)))? else {
         return Err(Hint::new("the run has no folder", "say where: --out DIR").into());
     };
@@ -55,8 +55,8 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
             None
         }
     };
-    let Some(source) = source(&asked, &dir, interrupted)? else { return Ok(None) };
-    let config = draft.resolve(&widths(source.as_ref(), &asked.hooks)?)?;
+    let Some(source) = source(&checked, &dir, interrupted)? else { return Ok(None) };
+    let config = draft.resolve(&widths(source.as_ref(), &checked.hooks)?)?;
     let folder = match opened {
         Some((folder, before)) => {
             folder.check_same(&before, &config)?;
@@ -65,7 +65,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
         None => RunFolder::create(&dir, &config)?,
     };
     let run = Run::open(folder, config, source, &device)?;
-    say(&run);
+    note_start(&run);
     Ok(Some(run))
 }
 
@@ -84,7 +84,7 @@ fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
 }
 
 /// Says what is going to be trained.
-fn say(run: &Run) {
+fn note_start(run: &Run) {
     for refused in run.refused() {
         note(&format!("{refused}; the one before it is taken"));
     }
@@ -107,21 +107,21 @@ fn say(run: &Run) {
 }
 
 fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result<ExitCode> {
-    let mut view = View::new(&run);
+    let mut view = ProgressView::new(&run);
     loop {
         let progress = match run.advance() {
             Ok(Some(progress)) => progress,
             Ok(None) => break,
             Err(error) => {
                 view.clear();
-                return Err(kept(&run, error.into()));
+                return Err(note_checkpoint(&run, error.into()));
             }
         };
         view.show(&progress);
         if interrupted.is_set() && progress.step < run.config().recipe.steps {
             view.clear();
             if let Err(error) = run.save() {
-                return Err(kept(&run, error.into()));
+                return Err(note_checkpoint(&run, error.into()));
             }
             let dir = run.dir().display();
             note(&format!(
@@ -143,7 +143,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result
 }
 
 /// The same error, after what of the run is there has been said.
-fn kept(run: &Run, error: anyhow::Error) -> anyhow::Error {
+fn note_checkpoint(run: &Run, error: anyhow::Error) -> anyhow::Error {
     match run.saved() {
         Some(step) => note(&format!("the checkpoint of step {step} is whole and stays")),
         None => note("there is no checkpoint yet"),

@@ -10,12 +10,12 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use nanoscope_train::{Outcome, Progress, Run, RunConfig, StepReport, Validation};
 
 /// Where nobody watches, a line is written so often.
-const EVERY: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The speed is that of so many last steps.
-const RECENT: usize = 50;
+const RECENT_STEPS: usize = 50;
 
 /// Live lines on a terminal, plain ones elsewhere.
-pub(crate) struct View {
+pub(crate) struct ProgressView {
     config: RunConfig,
     times: VecDeque<Instant>,
     /// The last evaluation; none before the first.
@@ -28,7 +28,7 @@ enum Kind {
     Plain { last: Option<Instant> },
 }
 
-impl View {
+impl ProgressView {
     pub(crate) fn new(run: &Run) -> Self {
         let config = run.config().clone();
         let kind = if std::io::stderr().is_terminal() {
@@ -54,7 +54,7 @@ impl View {
     /// Shows what a step did.
     pub(crate) fn show(&mut self, progress: &Progress) {
         self.times.push_back(Instant::now());
-        if self.times.len() > RECENT {
+        if self.times.len() > RECENT_STEPS {
             self.times.pop_front();
         }
         if let Some(held_out) = &progress.validation {
@@ -62,7 +62,7 @@ impl View {
         }
         let is_evaluated = progress.validation.is_some();
         if let Kind::Plain { last } = &mut self.kind {
-            if !is_evaluated && last.is_some_and(|last| last.elapsed() < EVERY) {
+            if !is_evaluated && last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
                 return;
             }
             *last = Some(Instant::now());

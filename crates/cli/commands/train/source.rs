@@ -13,16 +13,16 @@ use nanoscope_train::{ActivationSegments, RunConfig};
 use crate::args::GptArgs;
 use crate::load::Loaded;
 use crate::terminal::messages::note;
-use crate::terminal::progress::LateBar;
+use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 
 /// Activations of a segment that is computed as it is needed; three are in memory at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// Segments that a small corpus is still divided into, so that what is held out is little.
-const FEWEST: u64 = 20;
+const MIN_SEGMENTS: u64 = 20;
 /// Tokens that are read for each activation that is trained on: some are held out, and special ones
 /// do not count.
-const ROOM: f64 = 1.2;
+const TOKENS_PER_ACTIVATION: f64 = 1.2;
 
 /// The source that `config` names; nothing if the reading was interrupted.
 ///
@@ -59,11 +59,11 @@ pub(crate) fn source(
     let width: usize = widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
-    let limit =
-        ((wanted as f64 * ROOM) as u64).saturating_add(FEWEST.saturating_mul(context_len as u64));
+    let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
+        .saturating_add(MIN_SEGMENTS.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
     let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
-    let bar = LateBar::new("reading the texts", limit, "tokens");
+    let bar = DelayedBar::new("reading the texts", limit, "tokens");
     let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         interrupted.control_flow()
@@ -81,7 +81,7 @@ pub(crate) fn source(
         ));
     }
     let per_segment =
-        contexts_in(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / FEWEST).max(1);
+        contexts_in(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / MIN_SEGMENTS).max(1);
     let hooks = &config.hooks;
     let live = LiveSegments::new(gpt.clone(), tokens, hooks, Special::Skip, per_segment)?;
     Ok(Some(Box::new(live)))

@@ -5,18 +5,18 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use super::app::{App, Item, Place};
+use super::app::{App, Item, TokenRef};
 use super::theme::{BOLD, DIM, SELECTED, Theme};
 use super::wrap::{Piece, Wrapped, wrap};
 use crate::chat::mode::Mode;
-use crate::chat::turn::{State, Take, Token, Turn};
+use crate::chat::turn::{State, Token, Turn, Variant};
 use crate::terminal::applied;
-use crate::terminal::display::harmless;
-use crate::terminal::display::why;
+use crate::terminal::display::end_note;
+use crate::terminal::display::sanitized;
 
 /// Cells that each of two texts side by side needs; in less they are one below the other.
-const COLUMN: usize = 18;
-const BETWEEN: &str = " │ ";
+const MIN_COLUMN_CELLS: usize = 18;
+const SEPARATOR: &str = " │ ";
 
 const WELCOME: &str = "\
 Each token appears with the features that fire on it.
@@ -29,7 +29,7 @@ Type how a story begins, or a message
 
 /// Everything there is to show.
 #[derive(Default)]
-pub(crate) struct Texts {
+pub(crate) struct Transcript {
     /// The lines, and which one the selected token is in.
     pub(crate) all: Wrapped,
     /// Lines of what is last.
@@ -39,8 +39,8 @@ pub(crate) struct Texts {
 }
 
 /// Everything there is to show, in lines of `cells`.
-pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Texts {
-    let mut texts = Texts::default();
+pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Transcript {
+    let mut texts = Transcript::default();
     if app.items.is_empty() {
         texts.all = wrap(&[Piece::new(WELCOME, DIM)], cells);
         return texts;
@@ -48,8 +48,8 @@ pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Texts {
     let out = &mut texts.all;
     for item in &app.items {
         let block = match item {
-            Item::Said(said) => wrap(&[Piece::new(harmless(said), DIM)], cells),
-            Item::Wrong(wrong) => wrap(&[Piece::new(harmless(wrong), theme.wrong())], cells),
+            Item::Message(said) => wrap(&[Piece::new(sanitized(said), DIM)], cells),
+            Item::Error(wrong) => wrap(&[Piece::new(sanitized(wrong), theme.error())], cells),
             Item::Turn(at) => Drawer::new(app, *at, theme).turn(cells),
         };
         if !out.lines.is_empty() {
@@ -69,7 +69,7 @@ struct Drawer<'a> {
     at: usize,
     turn: &'a Turn,
     theme: Theme,
-    selected: Option<Place>,
+    selected: Option<TokenRef>,
     shade: Option<(HookPoint, u32)>,
     /// The largest value in the turn of the feature that shades it.
     largest: f32,
@@ -79,7 +79,7 @@ impl<'a> Drawer<'a> {
     fn new(app: &'a App, at: usize, theme: Theme) -> Self {
         let turn = &app.session.turns[at];
         let shade = app.shade();
-        let tokens = turn.takes.iter().flat_map(|take| &take.tokens);
+        let tokens = turn.variants.iter().flat_map(|variant| &variant.tokens);
         let values = tokens.filter_map(|token| Some(token.value(shade?)?.abs()));
         let largest = values.fold(f32::MIN_POSITIVE, f32::max);
         Self { at, turn, theme, selected: app.selected, shade, largest }
@@ -87,20 +87,20 @@ impl<'a> Drawer<'a> {
 
     fn turn(&self, cells: usize) -> Wrapped {
         let differing = differing(self.turn);
-        let column = cells.saturating_sub(BETWEEN.chars().count()) / 2;
-        let mut out = match self.turn.takes.as_slice() {
-            [left, right] if column >= COLUMN => {
+        let column = cells.saturating_sub(SEPARATOR.chars().count()) / 2;
+        let mut out = match self.turn.variants.as_slice() {
+            [left, right] if column >= MIN_COLUMN_CELLS => {
                 let left = wrap(&self.pieces(0, left, &differing[0]), column);
                 let right = wrap(&self.pieces(1, right, &differing[1]), column);
                 side_by_side(left, right, column)
             }
-            takes => {
+            variants => {
                 let mut pieces = Vec::new();
-                for (at, take) in takes.iter().enumerate() {
+                for (at, variant) in variants.iter().enumerate() {
                     if at > 0 {
                         pieces.push(Piece::new("\n", Style::new()));
                     }
-                    pieces.extend(self.pieces(at, take, &differing[at]));
+                    pieces.extend(self.pieces(at, variant, &differing[at]));
                 }
                 wrap(&pieces, cells)
             }
@@ -110,33 +110,33 @@ impl<'a> Drawer<'a> {
     }
 
     /// A text, with its heading if there are two.
-    fn pieces(&self, at: usize, take: &Take, differing: &[bool]) -> Vec<Piece> {
+    fn pieces(&self, at: usize, variant: &Variant, differing: &[bool]) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        if self.turn.takes.len() > 1 {
-            let name = if take.is_steered { "steered\n" } else { "default\n" };
+        if self.turn.variants.len() > 1 {
+            let name = if variant.is_steered { "steered\n" } else { "default\n" };
             pieces.push(Piece::new(name, DIM));
         }
         let is_chat = self.turn.mode == Mode::Chat;
         if is_chat {
             pieces.push(Piece::new("› ", BOLD));
         }
-        if take.tokens.is_empty() {
-            pieces.push(Piece::new(harmless(&self.turn.asked), BOLD));
+        if variant.tokens.is_empty() {
+            pieces.push(Piece::new(sanitized(&self.turn.asked), BOLD));
         }
         let mut generated = 0;
-        for (index, token) in take.tokens.iter().enumerate() {
+        for (index, token) in variant.tokens.iter().enumerate() {
             if token.is_generated() && generated == 0 && is_chat {
                 pieces.push(Piece::new("\n", Style::new()));
             }
             let differs = token.is_generated() && differing.get(generated) == Some(&true);
             generated += usize::from(token.is_generated());
-            let place = Place { turn: self.at, take: at, token: index };
+            let place = TokenRef { turn: self.at, variant: at, token: index };
             pieces.push(self.token(token, place, differs));
         }
         pieces
     }
 
-    fn token(&self, token: &Token, place: Place, differs: bool) -> Piece {
+    fn token(&self, token: &Token, place: TokenRef, differs: bool) -> Piece {
         let mut style = Style::new();
         if !token.is_generated() {
             style = style.patch(BOLD);
@@ -151,25 +151,26 @@ impl<'a> Drawer<'a> {
         if is_marked {
             style = style.patch(SELECTED);
         }
-        Piece { text: harmless(&token.text), style, is_marked }
+        Piece { text: sanitized(&token.text), style, is_marked }
     }
 
     /// Why it ended and what steering did, a line each.
     fn remarks(&self) -> Vec<Piece> {
         let (theme, turn) = (self.theme, self.turn);
         let mut pieces = match &turn.state {
-            State::Failed(why) => vec![Piece::new(harmless(why), theme.wrong())],
+            State::Failed(why) => vec![Piece::new(sanitized(why), theme.error())],
             State::Stopped => vec![Piece::new("stopped", DIM)],
             State::Running | State::Done => Vec::new(),
         };
-        for take in &turn.takes {
-            let why = take.end.as_ref().map(why).unwrap_or_default();
+        for variant in &turn.variants {
+            let why = variant.end.as_ref().map(end_note).unwrap_or_default();
             if !why.is_empty() {
-                let line = format!("{} tokens{why}", take.generated().count());
+                let line = format!("{} tokens{why}", variant.generated().count());
                 pieces.push(Piece::new(line, DIM));
             }
-            pieces
-                .extend(take.applied.iter().map(|applied| Piece::new(applied::line(applied), DIM)));
+            pieces.extend(
+                variant.applied.iter().map(|applied| Piece::new(applied::line(applied), DIM)),
+            );
         }
         for at in (1..pieces.len()).rev() {
             pieces.insert(at, Piece::new("\n", Style::new()));
@@ -187,7 +188,7 @@ fn side_by_side(left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
         let mut line = left_lines.next().unwrap_or_default();
         let missing = column.saturating_sub(line.width());
         line.spans.push(Span::raw(" ".repeat(missing)));
-        line.spans.push(Span::styled(BETWEEN, DIM));
+        line.spans.push(Span::styled(SEPARATOR, DIM));
         line.spans.extend(right_lines.next().unwrap_or_default().spans);
         line
     };
@@ -197,8 +198,8 @@ fn side_by_side(left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
 
 /// For each text of a turn, which of its generated tokens the other one does not have there.
 fn differing(turn: &Turn) -> Vec<Vec<bool>> {
-    let ids = |take: &Take| take.generated().map(|token| token.id).collect::<Vec<_>>();
-    let ids: Vec<Vec<u32>> = turn.takes.iter().map(ids).collect();
+    let ids = |variant: &Variant| variant.generated().map(|token| token.id).collect::<Vec<_>>();
+    let ids: Vec<Vec<u32>> = turn.variants.iter().map(ids).collect();
     let mut differing: Vec<Vec<bool>> = ids.iter().map(|ids| vec![true; ids.len()]).collect();
     let [left, right] = ids.as_slice() else {
         return ids.iter().map(|ids| vec![false; ids.len()]).collect();

@@ -5,36 +5,36 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
-use super::app::{App, Seen};
+use super::app::{App, Viewport};
 use super::panel::panel;
-use super::texts::texts;
 use super::theme::{BOLD, DIM, Theme};
+use super::transcript::texts;
 use crate::chat::command::COMMANDS;
-use crate::terminal::display::{cut, harmless};
+use crate::terminal::display::{cut, sanitized};
 
 /// From this width on the panel is beside the text, else below it.
-const WIDE: u16 = 72;
+const WIDE_CELLS: u16 = 72;
 /// Cells of a panel beside the text.
-const PANEL: std::ops::RangeInclusive<u16> = 30..=56;
+const PANEL_CELLS: std::ops::RangeInclusive<u16> = 30..=56;
 /// Lines from which on there is room for a panel below the text, and those that it takes.
-const TALL: u16 = 8;
+const TALL_LINES: u16 = 8;
 const PANEL_LINES: std::ops::RangeInclusive<u16> = 3..=8;
 
 /// What stands before the line that is typed.
 const PROMPT: &str = "› ";
 
 /// Draws `app`; gives what there was room for.
-pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
+pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Viewport {
     let [body, line, status] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1), Constraint::Length(1)])
             .areas(frame.area());
 
-    let (text, side) = if body.width >= WIDE {
-        let width = (body.width * 2 / 5).clamp(*PANEL.start(), *PANEL.end());
+    let (text, side) = if body.width >= WIDE_CELLS {
+        let width = (body.width * 2 / 5).clamp(*PANEL_CELLS.start(), *PANEL_CELLS.end());
         let [text, side] =
             Layout::horizontal([Constraint::Fill(1), Constraint::Length(width)]).areas(body);
         (text, Some((side, Borders::LEFT)))
-    } else if body.height >= TALL {
+    } else if body.height >= TALL_LINES {
         let lines = (body.height / 3).clamp(*PANEL_LINES.start(), *PANEL_LINES.end()) + 1;
         let [text, side] =
             Layout::vertical([Constraint::Fill(1), Constraint::Length(lines)]).areas(body);
@@ -42,7 +42,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
     } else {
         (body, None)
     };
-    let seen = draw_texts(frame, app, theme, text);
+    let viewport = draw_texts(frame, app, theme, text);
     if let Some((area, border)) = side {
         let block = Block::new().borders(border).border_style(DIM);
         let inside = block.inner(area);
@@ -57,12 +57,12 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Seen {
         frame.render_widget(Paragraph::new(Text::from(lines)), inside);
     }
     draw_line(frame, app, line);
-    let words = cut(&status_line(app, seen.scroll), status.width.into());
+    let words = cut(&status_line(app, viewport.scroll), status.width.into());
     frame.render_widget(Paragraph::new(Span::styled(words, DIM)), status);
-    seen
+    viewport
 }
 
-fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> Seen {
+fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> Viewport {
     // The last column stays free, so that the text does not touch the rule.
     let cells = usize::from(area.width.saturating_sub(1));
     let height = usize::from(area.height);
@@ -70,14 +70,14 @@ fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> See
     let total = texts.all.lines.len();
     let most = total.saturating_sub(height);
     let mut scroll = app.scroll;
-    if scroll > texts.below && cells == app.seen.cells {
+    if scroll > texts.below && cells == app.viewport.cells {
         // What is read stays where it is while the text below it grows.
-        scroll = scroll.saturating_add(total.saturating_sub(app.seen.lines));
+        scroll = scroll.saturating_add(total.saturating_sub(app.viewport.lines));
     }
-    if app.is_new {
+    if app.show_from_start {
         scroll = texts.last.saturating_sub(height);
     }
-    if let Some(line) = texts.all.marked.filter(|_| app.is_sought) {
+    if let Some(line) = texts.all.marked.filter(|_| app.scroll_to_selection) {
         let below = total - 1 - line;
         // The selected token's line, with one more around it where there is room.
         let (lowest, highest) = ((below + 2).saturating_sub(height), below.saturating_sub(1));
@@ -88,7 +88,7 @@ fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> See
     let shown: Vec<Line<'_>> =
         texts.all.lines.into_iter().take(end).skip(end.saturating_sub(height)).collect();
     frame.render_widget(Paragraph::new(Text::from(shown)), area);
-    Seen { lines: total, height, cells, scroll }
+    Viewport { lines: total, height, cells, scroll }
 }
 
 fn draw_line(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -126,7 +126,7 @@ fn status_line(app: &App, below: usize) -> String {
         let fits = COMMANDS.iter().filter(|usage| usage.name.starts_with(name));
         let exact = COMMANDS.iter().find(|usage| usage.name == name);
         return match exact {
-            Some(usage) => format!("{} {}: {}", usage.name, usage.takes, usage.does),
+            Some(usage) => format!("{} {}: {}", usage.name, usage.arguments, usage.does),
             None => fits.map(|usage| usage.name).collect::<Vec<_>>().join("  "),
         };
     }
@@ -138,13 +138,13 @@ fn status_line(app: &App, below: usize) -> String {
     if session.is_running() {
         parts.push("Esc stops".to_owned());
     }
-    let take = session.turns.iter().rev().find_map(|turn| turn.takes.last()?.speed());
-    if let Some(speed) = take {
+    let variant = session.turns.iter().rev().find_map(|turn| turn.variants.last()?.speed());
+    if let Some(speed) = variant {
         parts.push(format!("{speed:.0} tokens/s"));
     }
     parts.push(session.mode.to_string());
     let sampling = &session.sampling;
-    let drawn = if session.draws_seeds { " (random)" } else { "" };
+    let drawn = if session.random_seeds { " (random)" } else { "" };
     parts.push(format!("seed {}{drawn}", sampling.seed));
     parts.push(format!("T {}", sampling.temperature));
     parts.extend(sampling.top_k.map(|k| format!("top-k {k}")));
@@ -163,7 +163,7 @@ fn status_line(app: &App, below: usize) -> String {
         let layer = hook.layer().map(|layer| format!("L{layer} ")).unwrap_or_default();
         parts.push(format!("shade {layer}#{feature}{label}"));
     }
-    harmless(&parts.join(" · "))
+    sanitized(&parts.join(" · "))
 }
 
 #[cfg(test)]
@@ -173,28 +173,28 @@ mod tests {
     use ratatui::buffer::Buffer;
     use ratatui::style::Color;
 
-    use super::super::app::Place;
+    use super::super::app::TokenRef;
     use super::*;
-    use crate::chat::test_session::{news, session};
+    use crate::chat::test_session::{events, session};
 
-    fn told(takes: &[&[&str]]) -> App {
+    fn told(variants: &[&[&str]]) -> App {
         let mut app = App::new(session());
-        if takes.len() > 1 {
+        if variants.len() > 1 {
             app.submit("/steer 7:add:27");
             app.submit("/compare on");
         }
         app.submit("Once");
-        for news in news(takes) {
-            app.on_news(news);
+        for event in events(variants) {
+            app.on_worker_event(event);
         }
         app
     }
 
-    fn drawn(app: &App, theme: Theme, (width, height): (u16, u16)) -> (Buffer, Seen) {
+    fn drawn(app: &App, theme: Theme, (width, height): (u16, u16)) -> (Buffer, Viewport) {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut seen = Seen::default();
-        terminal.draw(|frame| seen = draw(frame, app, theme)).unwrap();
-        (terminal.backend().buffer().clone(), seen)
+        let mut viewport = Viewport::default();
+        terminal.draw(|frame| viewport = draw(frame, app, theme)).unwrap();
+        (terminal.backend().buffer().clone(), viewport)
     }
 
     fn lines(buffer: &Buffer) -> Vec<String> {
@@ -240,8 +240,8 @@ mod tests {
     fn no_size_is_too_small_to_draw() {
         let mut app = told(&[&[" there", " was", "日本語"], &[" a", " dog"]]);
         app.editor.insert("日本語 and more than fits");
-        app.selected = Some(Place { turn: 0, take: 0, token: 1 });
-        app.is_sought = true;
+        app.selected = Some(TokenRef { turn: 0, variant: 0, token: 1 });
+        app.scroll_to_selection = true;
         for width in 1..=90 {
             for height in 1..=14 {
                 drawn(&app, Theme::PLAIN, (width, height));
@@ -293,7 +293,7 @@ mod tests {
     fn without_colours_there_are_none() {
         let mut app = told(&[&[" was", " a"], &[" was", " dog"]]);
         app.submit("/nonsense");
-        app.selected = Some(Place { turn: 0, take: 0, token: 1 });
+        app.selected = Some(TokenRef { turn: 0, variant: 0, token: 1 });
 
         let (buffer, _) = drawn(&app, Theme::PLAIN, (100, 24));
 
@@ -313,20 +313,20 @@ mod tests {
         };
         assert!(has(&app, "word59") && !has(&app, "word3"));
 
-        app.selected = Some(Place { turn: 0, take: 0, token: 4 });
-        app.is_sought = true;
+        app.selected = Some(TokenRef { turn: 0, variant: 0, token: 4 });
+        app.scroll_to_selection = true;
         assert!(has(&app, "word3") && !has(&app, "word59"));
 
-        (app.selected, app.is_sought, app.scroll) = (None, false, usize::MAX);
+        (app.selected, app.scroll_to_selection, app.scroll) = (None, false, usize::MAX);
         assert!(has(&app, "Once"));
-        let (_, seen) = drawn(&app, Theme::COLOUR, size);
-        assert_eq!(seen.scroll, seen.lines - seen.height);
+        let (_, viewport) = drawn(&app, Theme::COLOUR, size);
+        assert_eq!(viewport.scroll, viewport.lines - viewport.height);
     }
 
     /// The picture after which the dialogue goes on.
     fn next_screen(app: &mut App, size: (u16, u16)) -> Vec<String> {
-        let (buffer, seen) = drawn(app, Theme::COLOUR, size);
-        app.on_drawn(seen);
+        let (buffer, viewport) = drawn(app, Theme::COLOUR, size);
+        app.on_drawn(viewport);
         lines(&buffer)
     }
 
@@ -339,11 +339,11 @@ mod tests {
 
         let help = next_screen(&mut app, size);
         assert!(help[0].starts_with(COMMANDS[0].name), "{help:#?}");
-        let below = app.seen.scroll;
+        let below = app.viewport.scroll;
         assert!(help[11].starts_with(&format!("{below} more with PgDn · Esc stops")), "{help:#?}");
         let mut told = Vec::new();
-        for news in news(&[&[" and then"; 60]]) {
-            app.on_news(news);
+        for event in events(&[&[" and then"; 60]]) {
+            app.on_worker_event(event);
             told.push(next_screen(&mut app, size)[..6].to_vec());
         }
 
@@ -360,17 +360,17 @@ mod tests {
         app.submit("Once");
         let texts: Vec<String> = (0..90).map(|at| format!(" word{at}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let mut news = news(&[&texts]).into_iter();
+        let mut events = events(&[&texts]).into_iter();
         for _ in 0..60 {
-            app.on_news(news.next().unwrap());
+            app.on_worker_event(events.next().unwrap());
         }
         let newest = next_screen(&mut app, size);
         app.scroll = 2;
         let above = next_screen(&mut app, size);
         assert_ne!(above[..6], newest[..6]);
 
-        for news in news {
-            app.on_news(news);
+        for event in events {
+            app.on_worker_event(event);
             assert_eq!(next_screen(&mut app, size)[..6], above[..6]);
         }
     }
