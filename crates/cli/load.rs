@@ -18,8 +18,8 @@ use nanoscope_transformer::Era;
 
 use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
 use crate::demo;
-use crate::output::{Hint, note};
-use crate::progress::patiently;
+use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::with_spinner;
 
 /// A model without SAEs, and where it comes from.
 pub(crate) struct Loaded {
@@ -58,10 +58,11 @@ impl PlanParts {
 }
 
 /// nanochat's folders of checkpoints that were trained on conversations.
-const CONVERSING: [&str; 3] = ["mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints"];
+const CHAT_CHECKPOINTS: [&str; 3] =
+    ["mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints"];
 
 /// From this size on loading shows its progress.
-const WORTH_A_BAR: u64 = 100 << 20;
+const PROGRESS_BYTES: u64 = 100 << 20;
 
 impl Loaded {
     pub(crate) fn new(args: &GptArgs) -> Result<Self> {
@@ -109,14 +110,14 @@ impl Scope {
     pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
         let loaded = Loaded::new(&args.gpt)?;
         let paths = sae_paths(&loaded, args);
-        let converses = CONVERSING
+        let converses = CHAT_CHECKPOINTS
             .iter()
             .any(|dir| loaded.files.weights.components().any(|part| part.as_os_str() == *dir));
         let mut model = loaded.model;
         let device = model.gpt().device().clone();
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
-        for sae in patiently("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
+        for sae in with_spinner("loading the SAEs", || load_saes_as(paths, &device, dtype))? {
             let (hook, hook_out) = (sae.hook()?, sae.hook_out()?);
             let put = match hook_out {
                 Some(write) if write != hook => model.with_transcoder(hook, write, sae.sae),
@@ -237,7 +238,7 @@ pub(crate) fn note_ambiguous_era(loaded: &LoadedModel) {
 }
 
 fn show(bar: &ProgressBar, done: u64, total: u64) {
-    if total < WORTH_A_BAR {
+    if total < PROGRESS_BYTES {
         return;
     }
     if bar.is_hidden() && done < total {

@@ -162,7 +162,7 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
 /// Converts `src`, saying where it belongs if its files name no point of our models.
 fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
     let args = ["convert", text(src), text(dst), "--to", form];
-    let at = |hooks: &'static str| nanoscope(&args).args(["--at", hooks]).run();
+    let at = |hooks: &'static str| nanoscope(&args).args(["--hook", hooks]).run();
     let outcome = nanoscope(&args).run();
     if !outcome.stderr.contains("hook point") {
         return outcome;

@@ -48,13 +48,15 @@ fn the_flag_to_copy_can_be_used() {
         steer,
     ]);
     let story: String =
-        lines(&story).iter().filter_map(|line| line["text"].as_str().map(str::to_owned)).collect();
+        lines(&story).iter().filter_map(|line| line["token"].as_str().map(str::to_owned)).collect();
     assert!(story.contains(" dog"), "{story}");
 }
 
 #[test]
 fn features_are_sorted_by_what_is_asked() {
-    for (by, key) in [("max", "max"), ("mean", "mean"), ("count", "fires")] {
+    for (by, key) in
+        [("max", "max_activation"), ("mean", "mean_activation"), ("density", "density")]
+    {
         let answer = object(&["features", "--json", "--by", by, "--text", DOGS, "--top", "20"]);
 
         let features = answer["features"].as_array().unwrap();
@@ -77,7 +79,7 @@ fn features_of_dogs_are_specific_to_a_text_about_dogs() {
         assert!(!cakes.contains(&feature), "#{feature} is among {cakes:?}");
     }
     for entry in dogs["features"].as_array().unwrap() {
-        let mean = |side: &str| entry[side]["mean"].as_f64().unwrap();
+        let mean = |side: &str| entry[side]["mean_activation"].as_f64().unwrap();
         let (score, by_hand) = (entry["score"].as_f64().unwrap(), mean("text") - mean("against"));
         assert!((score - by_hand).abs() < 1e-9, "{entry}");
     }
@@ -90,7 +92,7 @@ fn a_text_longer_than_the_context_is_read_in_pieces() {
     std::fs::write(&file, "The dog ran to the park. ".repeat(100)).unwrap();
     let read = |more: &[&str]| {
         let file = file.to_str().unwrap();
-        let args = ["features", "--json", "--by", "count", "--top", "1", "--text-file", file];
+        let args = ["features", "--json", "--by", "density", "--top", "1", "--text-file", file];
         let answer = object(&[&args, more].concat());
         (answer["tokens"].as_u64().unwrap(), answer)
     };
@@ -99,11 +101,11 @@ fn a_text_longer_than_the_context_is_read_in_pieces() {
 
     // Seven for each sentence and a last space; in windows of 256, each with a `<|bos|>`.
     assert_eq!(tokens, 701);
-    let fires = answer["features"][0]["text"]["fires"].as_u64().unwrap();
+    let fires = answer["features"][0]["text"]["active_tokens"].as_u64().unwrap();
     assert!(fires >= 99, "the same words fire it in every piece, not {fires} times");
-    let (with_special, answer) = read(&["--special"]);
+    let (with_special, answer) = read(&["--keep-special"]);
     assert_eq!(with_special, 704);
-    assert_eq!(answer["special"], true);
+    assert_eq!(answer["keep_special"], true);
 }
 
 #[test]
@@ -125,7 +127,7 @@ fn a_features_page_says_what_it_promotes_and_what_is_near() {
 
     assert_eq!(found(&answer), [1909, 1731]);
     let page = &answer["features"][0];
-    assert_eq!(page["promoted"][0][1], " dog");
+    assert_eq!(page["promoted"][0]["token"], " dog");
     assert_eq!(page["promoted"].as_array().unwrap().len(), 3);
     assert_eq!(page["suppressed"].as_array().unwrap().len(), 3);
     assert!((page["decoder_norm"].as_f64().unwrap() - 1.0).abs() < 1e-2, "{page}");
@@ -147,7 +149,7 @@ fn features_near_each_other_are_found_without_a_tokenizer() {
         std::fs::copy(file.path(), alone.join(file.file_name())).unwrap();
     }
     let args = ["features", "--json", "--model", alone.to_str().unwrap(), "--sae", &sae];
-    let at = ["--at", "blocks.2.hook_mlp", "--near", "3", "--top", "4"];
+    let at = ["--hook", "blocks.2.hook_mlp", "--near", "3", "--top", "4"];
     let answer = object(&[&args[..], &at].concat());
 
     assert_eq!(answer["hook"], "blocks.2.hook_mlp_out");

@@ -22,7 +22,7 @@ fn the_demo_tells_nanochats_own_story_with_the_features_of_each_token() {
         let values: Vec<f64> = features.iter().map(|f| f[1].as_f64().unwrap()).collect();
         assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
     }
-    let text: String = tokens.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let text: String = tokens.iter().map(|line| line["token"].as_str().unwrap()).collect();
     assert!(text.starts_with(", there was a little girl named"), "{text}");
 }
 

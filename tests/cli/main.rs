@@ -7,6 +7,7 @@ mod encode;
 mod eval;
 mod features;
 mod generate;
+mod interrupted;
 mod mistakes;
 mod models;
 mod run;

@@ -65,7 +65,7 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
             1,
         ),
         (
-            &["features", "--at", "blocks.3.hook_mlp_out"],
+            &["features", "--hook", "blocks.3.hook_mlp_out"],
             "no SAE for blocks.3.hook_mlp_out; there are SAEs for blocks.0.hook_resid_post",
             1,
         ),

@@ -50,11 +50,19 @@ fn a_run_prints_one_json_object() {
         serde_json::from_str(&stdout(&["run", "--json", "--prompt", "The dog", "--top", "2"]))
             .unwrap();
 
-    assert_eq!(value["texts"][0][0], "<|bos|>");
-    let features = &value["features"]["blocks.3.hook_resid_post"][0];
-    assert_eq!(features.as_array().unwrap().len(), value["tokens"][0].as_array().unwrap().len());
-    assert_eq!(features[1].as_array().unwrap().len(), 2);
-    assert_eq!(value["next"][0].as_array().unwrap().len(), 5);
+    let tokens = value["tokens"][0].as_array().unwrap();
+    assert_eq!(tokens[0]["token"], "<|bos|>");
+    assert!(tokens[0]["token_id"].is_u64(), "{value}");
+    for (position, token) in tokens.iter().enumerate() {
+        assert_eq!(token["position"], position);
+        let features = token["features"]["blocks.3.hook_resid_post"].as_array().unwrap();
+        assert_eq!(features.len(), 2, "{token}");
+    }
+    let next = value["next_tokens"][0].as_array().unwrap();
+    assert_eq!(next.len(), 5);
+    let logprobs: Vec<f64> = next.iter().map(|next| next["logprob"].as_f64().unwrap()).collect();
+    assert!(logprobs.is_sorted_by(|a, b| a >= b) && logprobs[0] < 0.0, "{logprobs:?}");
+    assert!(next.iter().all(|next| next["token"].is_string() && next["token_id"].is_u64()));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn steering_changes_the_story_and_says_where_it_was_applied() {
     .concat();
     let lines = lines(&stdout(&args));
 
-    let text: String = lines.iter().filter_map(|line| line["text"].as_str()).collect();
+    let text: String = lines.iter().filter_map(|line| line["token"].as_str()).collect();
     assert!(text.contains(" dog"), "{text}");
     let applied = &lines.last().unwrap()["applied"][0];
     assert_eq!(applied["intervention"], steer);

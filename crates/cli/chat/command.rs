@@ -68,12 +68,12 @@ pub(crate) enum Setting {
 #[derive(Debug)]
 pub(crate) struct Usage {
     pub(crate) name: &'static str,
-    pub(crate) takes: &'static str,
+    pub(crate) arguments: &'static str,
     pub(crate) does: &'static str,
 }
 
-const fn usage(name: &'static str, takes: &'static str, does: &'static str) -> Usage {
-    Usage { name, takes, does }
+const fn usage(name: &'static str, arguments: &'static str, does: &'static str) -> Usage {
+    Usage { name, arguments, does }
 }
 
 /// Every command, in the order of the help.
@@ -108,7 +108,7 @@ impl Command {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
         if rest.is_empty() && needs_more(name) {
-            bail!("{name} takes {}", takes(name));
+            bail!("{name} takes {}", arguments(name));
         }
         let command = match name {
             "/help" | "/?" => return Ok(Self::Help),
@@ -141,21 +141,24 @@ impl Command {
             "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
             _ => bail!("there is no command {name}; /help lists them"),
         };
-        if !rest.is_empty() && takes(name).is_empty() && name != "/save!" {
+        if !rest.is_empty() && arguments(name).is_empty() && name != "/save!" {
             bail!("{name} takes nothing, not `{rest}`");
         }
         Ok(command)
     }
 }
 
-fn takes(name: &str) -> &'static str {
-    COMMANDS.iter().find(|usage| usage.name == name.trim_end_matches('!')).map_or("", |u| u.takes)
+fn arguments(name: &str) -> &'static str {
+    COMMANDS
+        .iter()
+        .find(|usage| usage.name == name.trim_end_matches('!'))
+        .map_or("", |u| u.arguments)
 }
 
 /// Whether a command means nothing without an argument.
 fn needs_more(name: &str) -> bool {
     const ALONE: [&str; 3] = ["/more", "/compare", "/track"];
-    !takes(name).is_empty() && !ALONE.contains(&name)
+    !arguments(name).is_empty() && !ALONE.contains(&name)
 }
 
 fn number<T: std::str::FromStr>(name: &str, text: &str, expected: &str) -> Result<T> {
@@ -201,7 +204,7 @@ fn feature(text: &str) -> Result<FeatureName> {
 
 fn setting(rest: &str) -> Result<Setting> {
     let Some((name, value)) = rest.split_once(char::is_whitespace) else {
-        bail!("/set takes {}", takes("/set"));
+        bail!("/set takes {}", arguments("/set"));
     };
     let (value, is_off) = (value.trim(), value.trim() == "off");
     Ok(match name {

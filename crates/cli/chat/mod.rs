@@ -1,62 +1,18 @@
 //! `nanoscope chat`: a dialogue with the model, with the features of each token as it appears.
 
-mod app;
 mod args;
 mod command;
-mod editor;
+mod job;
 mod mode;
-mod obey;
-mod panel;
 mod plain;
+mod screen;
 mod session;
-mod terminal;
-mod texts;
-mod theme;
+mod start;
+mod submit;
 #[cfg(test)]
-mod trial;
+mod test_session;
 mod turn;
-mod view;
 mod worker;
-mod wrap;
-
-use std::io::IsTerminal;
-use std::process::ExitCode;
-use std::sync::Arc;
-
-use anyhow::Result;
-use nanoscope_runtime::Batch;
 
 pub(crate) use self::args::ChatArgs;
-use self::mode::Mode;
-use self::session::{Facts, Session};
-use crate::load::Scope;
-
-pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
-    let sampling = args.sampling.sampling(args.max_tokens);
-    sampling.check()?;
-    let scope = Scope::load(&args.model)?;
-    // A dialogue without a tokenizer would refuse every line.
-    scope.tokenizer()?;
-    let parts = scope.plan_parts(&args.plan)?;
-    // Whatever the first text will be, a plan that cannot be followed is said now.
-    Batch::new(&scope.model, 0).begin(&scope.encode("a")?, &parts.plan(), &sampling)?;
-    let mode = match (args.chat, args.story) {
-        (true, _) => Mode::Chat,
-        (_, true) => Mode::Story,
-        _ if scope.converses => Mode::Chat,
-        _ => Mode::Story,
-    };
-    let saes = scope.model.saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
-    let facts = Facts { saes: saes.collect(), labels: scope.labels.clone() };
-    let mut session = Session::new(facts, mode, parts, sampling);
-    session.compare = args.compare;
-    let first = args.prompt.as_deref();
-
-    let is_watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    if is_watched && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
-        return terminal::run(Arc::new(scope), session, first);
-    }
-    let (input, mut out) = (std::io::stdin().lock(), anstream::stdout().lock());
-    let is_well = plain::dialogue(&scope, &mut session, first, input, &mut out)?;
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
+pub(crate) use self::start::chat;

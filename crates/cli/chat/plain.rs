@@ -5,15 +5,16 @@ use std::io::{BufRead, Write};
 use anyhow::{Context, Result};
 use nanoscope_runtime::Batch;
 
+use super::job::{Job, WorkerEvent};
 use super::mode::Mode;
 use super::session::{Reply, Session};
 use super::turn::{State, Turn};
-use super::worker::{Job, News, PREFIX_BYTES, do_job};
-use crate::display::{harmless, width};
-use crate::generate::why;
+use super::worker::{PREFIX_BYTES, do_job};
 use crate::load::Scope;
-use crate::output::complain;
-use crate::steered;
+use crate::terminal::applied;
+use crate::terminal::display::end_note;
+use crate::terminal::display::{sanitized, width};
+use crate::terminal::messages::print_error;
 
 /// Reads lines until there are no more, or one leaves. Gives whether each could be followed.
 pub(crate) fn dialogue(
@@ -24,7 +25,7 @@ pub(crate) fn dialogue(
     out: &mut impl Write,
 ) -> Result<bool> {
     let mut batch = Batch::new(&scope.model, PREFIX_BYTES);
-    let mut is_well = true;
+    let mut succeeded = true;
     let mut first = first.map(str::to_owned);
     loop {
         let line = match first.take() {
@@ -32,20 +33,20 @@ pub(crate) fn dialogue(
             None => {
                 let mut line = Vec::new();
                 if input.read_until(b'\n', &mut line).context("could not read a line")? == 0 {
-                    return Ok(is_well);
+                    return Ok(succeeded);
                 }
                 String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned()
             }
         };
         match session.submit(&line, width()) {
-            Ok(Reply::Quit) => return Ok(is_well),
+            Ok(Reply::Quit) => return Ok(succeeded),
             Ok(Reply::Cleared) => {}
-            Ok(Reply::Say(said)) if said.is_empty() => {}
-            Ok(Reply::Say(said)) => writeln!(out, "{}", harmless(&said))?,
-            Ok(Reply::Work(job)) => is_well &= work(scope, &mut batch, session, &job, out)?,
+            Ok(Reply::Message(said)) if said.is_empty() => {}
+            Ok(Reply::Message(said)) => writeln!(out, "{}", sanitized(&said))?,
+            Ok(Reply::Work(job)) => succeeded &= work(scope, &mut batch, session, &job, out)?,
             Err(error) => {
-                complain(&error);
-                is_well = false;
+                print_error(&error);
+                succeeded = false;
             }
         }
     }
@@ -61,26 +62,26 @@ fn work<'m>(
 ) -> Result<bool> {
     let is_pair = matches!(job, Job::Write { plans, .. } if plans.len() > 1);
     let (mut printed, mut failed) = (Ok(()), None);
-    do_job(scope, batch, job, &mut |news| {
-        let wrote = match &news {
+    do_job(scope, batch, job, &mut |event| {
+        let wrote = match &event {
             _ if printed.is_err() => Ok(()),
-            News::Begun { .. } if !is_pair => write!(out, "{}", opening(session)),
-            News::Token { token, .. } if !is_pair => {
-                write!(out, "{}", harmless(&token.text)).and_then(|()| out.flush())
+            WorkerEvent::Begun { .. } if !is_pair => write!(out, "{}", opening(session)),
+            WorkerEvent::Token { token, .. } if !is_pair => {
+                write!(out, "{}", sanitized(&token.text)).and_then(|()| out.flush())
             }
-            News::Failed(why) => {
+            WorkerEvent::Failed(why) => {
                 failed = Some(why.clone());
                 Ok(())
             }
             _ => Ok(()),
         };
         printed = std::mem::replace(&mut printed, Ok(())).and(wrote);
-        match session.record(news) {
+        match session.record(event) {
             Some(said) if failed.is_none() && printed.is_ok() => {
                 printed = match job {
-                    Job::Page { .. } => write!(out, "{}", harmless(&said)),
+                    Job::Page { .. } => write!(out, "{}", sanitized(&said)),
                     Job::Write { .. } => {
-                        crate::output::note(&harmless(&said));
+                        crate::terminal::messages::note(&sanitized(&said));
                         Ok(())
                     }
                 };
@@ -91,7 +92,7 @@ fn work<'m>(
     });
     printed?;
     if let Some(why) = failed {
-        complain(&anyhow::anyhow!(why));
+        print_error(&anyhow::anyhow!(why));
         return Ok(false);
     }
     if let (Job::Write { .. }, Some(turn)) = (job, session.turns.last()) {
@@ -103,7 +104,7 @@ fn work<'m>(
 /// What a story begins with; an answer is not a continuation of the question.
 fn opening(session: &Session) -> String {
     match session.turns.last() {
-        Some(turn) if turn.mode == Mode::Story => harmless(&turn.asked),
+        Some(turn) if turn.mode == Mode::Story => sanitized(&turn.asked),
         _ => String::new(),
     }
 }
@@ -111,21 +112,21 @@ fn opening(session: &Session) -> String {
 fn finish(turn: &Turn, is_pair: bool, opening: &str, out: &mut impl Write) -> Result<()> {
     debug_assert_eq!(turn.state, State::Done);
     if is_pair {
-        for take in &turn.takes {
-            let name = if take.is_steered { "steered" } else { "default" };
-            writeln!(out, "[{name}] {opening}{}", take.text())?;
+        for variant in &turn.variants {
+            let name = if variant.is_steered { "steered" } else { "default" };
+            writeln!(out, "[{name}] {opening}{}", variant.text())?;
         }
     } else {
         writeln!(out)?;
     }
-    for applied in turn.takes.iter().flat_map(|take| &take.applied) {
-        writeln!(out, "{}", steered::line(applied))?;
+    for applied in turn.variants.iter().flat_map(|variant| &variant.applied) {
+        writeln!(out, "{}", applied::line(applied))?;
     }
     out.flush()?;
-    for take in &turn.takes {
-        let why = take.end.as_ref().map(why).unwrap_or_default();
+    for variant in &turn.variants {
+        let why = variant.end.as_ref().map(end_note).unwrap_or_default();
         if !why.is_empty() {
-            anstream::eprintln!("{} tokens{why}", take.generated().count());
+            anstream::eprintln!("{} tokens{why}", variant.generated().count());
         }
     }
     Ok(())

@@ -10,19 +10,18 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Sampling, Target, VectorName};
 use serde_json::json;
 
-use super::command::Command;
+use super::job::{Job, Prompt, WorkerEvent};
 use super::mode::Mode;
-use super::turn::{State, Take, Turn};
-use super::worker::{Job, News, Prompt};
-use crate::display::visible;
+use super::turn::{State, Turn, Variant};
 use crate::load::PlanParts;
+use crate::terminal::display::visible;
 
 /// Seeds that are drawn are short enough to be typed.
-const SEEDS: u64 = 1_000_000;
+const SEED_LIMIT: u64 = 1_000_000;
 
 /// What the dialogue knows of the model.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct ModelInfo {
     /// How many features the SAE at each hook point has.
     pub(crate) saes: BTreeMap<HookPoint, usize>,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
@@ -39,13 +38,13 @@ pub(crate) enum Shade {
 
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) facts: Facts,
+    pub(crate) model_info: ModelInfo,
     pub(crate) mode: Mode,
     pub(crate) parts: PlanParts,
     pub(crate) compare: bool,
     pub(crate) sampling: Sampling,
     /// Whether each text gets a seed of its own.
-    pub(crate) draws_seeds: bool,
+    pub(crate) random_seeds: bool,
     pub(crate) shade: Shade,
     pub(crate) turns: Vec<Turn>,
 }
@@ -53,7 +52,7 @@ pub(crate) struct Session {
 /// What a line asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {
-    Say(String),
+    Message(String),
     Work(Job),
     /// The texts are forgotten.
     Cleared,
@@ -61,14 +60,19 @@ pub(crate) enum Reply {
 }
 
 impl Session {
-    pub(crate) fn new(facts: Facts, mode: Mode, parts: PlanParts, sampling: Sampling) -> Self {
+    pub(crate) fn new(
+        model_info: ModelInfo,
+        mode: Mode,
+        parts: PlanParts,
+        sampling: Sampling,
+    ) -> Self {
         Self {
-            facts,
+            model_info,
             mode,
             parts,
             compare: false,
             sampling,
-            draws_seeds: false,
+            random_seeds: false,
             shade: Shade::Auto,
             turns: Vec::new(),
         }
@@ -78,25 +82,8 @@ impl Session {
         self.turns.last().is_some_and(|turn| turn.state == State::Running)
     }
 
-    /// Does what `line` says; `cells` is how wide a page may be.
-    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
-        if let Some(text) = line.strip_prefix("//") {
-            return self.ask(&format!("/{text}"));
-        }
-        if line.trim_start().starts_with('/') {
-            return self.obey(Command::parse(line)?, cells);
-        }
-        if !line.trim().is_empty() {
-            return self.ask(line);
-        }
-        match self.mode {
-            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
-            _ => Ok(Reply::Say(String::new())),
-        }
-    }
-
     /// Puts a person's line to the model.
-    fn ask(&mut self, text: &str) -> Result<Reply> {
+    pub(crate) fn ask(&mut self, text: &str) -> Result<Reply> {
         let prompt = match self.mode {
             Mode::Story => Prompt::Story(text.to_owned()),
             Mode::Chat => {
@@ -133,15 +120,15 @@ impl Session {
 
     fn begin(&mut self, mode: Mode, asked: &str, prompt: Prompt) -> Result<Reply> {
         self.check_idle()?;
-        if self.draws_seeds {
-            self.sampling.seed = RandomState::new().build_hasher().finish() % SEEDS;
+        if self.random_seeds {
+            self.sampling.seed = RandomState::new().build_hasher().finish() % SEED_LIMIT;
         }
         let steered = !self.parts.steer.is_empty();
         let default = PlanParts { steer: Vec::new(), vectors: Vec::new(), ..self.parts.clone() };
-        let (takes, plans) = if self.compare && steered {
-            (vec![Take::new(false), Take::new(true)], vec![default, self.used_parts()])
+        let (variants, plans) = if self.compare && steered {
+            (vec![Variant::new(false), Variant::new(true)], vec![default, self.parts_in_use()])
         } else {
-            (vec![Take::new(steered)], vec![self.used_parts()])
+            (vec![Variant::new(steered)], vec![self.parts_in_use()])
         };
         self.turns.push(Turn {
             mode,
@@ -150,7 +137,7 @@ impl Session {
             before: 0,
             sampling: self.sampling.clone(),
             parts: self.parts.clone(),
-            takes,
+            variants,
             state: State::Running,
             superseded: false,
         });
@@ -158,7 +145,7 @@ impl Session {
     }
 
     /// The parts with those vectors only that an intervention names.
-    fn used_parts(&self) -> PlanParts {
+    fn parts_in_use(&self) -> PlanParts {
         let mut parts = self.parts.clone();
         let used = |name: &VectorName| {
             parts.steer.iter().any(|i| matches!(&i.target, Target::Vector(used) if used == name))
@@ -169,36 +156,36 @@ impl Session {
     }
 
     /// Notes what the worker tells of the last turn. Gives what a person should know beside it.
-    pub(crate) fn record(&mut self, news: News) -> Option<String> {
+    pub(crate) fn record(&mut self, event: WorkerEvent) -> Option<String> {
         let Some(turn) = self.turns.last_mut().filter(|turn| turn.state == State::Running) else {
-            return match news {
-                News::Page(page) => Some(page),
-                News::Failed(why) => Some(why),
+            return match event {
+                WorkerEvent::Page(page) => Some(page),
+                WorkerEvent::Failed(why) => Some(why),
                 _ => None,
             };
         };
-        match news {
-            News::Begun { ids, before, forgotten } => {
+        match event {
+            WorkerEvent::Begun { ids, before, forgotten } => {
                 (turn.ids, turn.before) = (ids, before);
                 return (forgotten > 0).then(|| {
                     let messages = if forgotten == 1 { "message is" } else { "messages are" };
                     format!("the context is full: the first {forgotten} {messages} left out")
                 });
             }
-            News::Prompt { take, tokens } => turn.takes[take].tokens = tokens,
-            News::Token { take, token, took } => {
-                let take = &mut turn.takes[take];
-                take.tokens.push(token);
-                take.took = took;
+            WorkerEvent::Prompt { variant, tokens } => turn.variants[variant].tokens = tokens,
+            WorkerEvent::Token { variant, token, took } => {
+                let variant = &mut turn.variants[variant];
+                variant.tokens.push(token);
+                variant.took = took;
             }
-            News::End { take, end, applied } => {
-                let take = &mut turn.takes[take];
-                (take.end, take.applied) = (end, applied);
+            WorkerEvent::End { variant, end, applied } => {
+                let variant = &mut turn.variants[variant];
+                (variant.end, variant.applied) = (end, applied);
             }
-            News::Page(page) => return Some(page),
-            News::Done { stopped: false } => turn.state = State::Done,
-            News::Done { stopped: true } => turn.state = State::Stopped,
-            News::Failed(why) => turn.state = State::Failed(why),
+            WorkerEvent::Page(page) => return Some(page),
+            WorkerEvent::Done { stopped: false } => turn.state = State::Done,
+            WorkerEvent::Done { stopped: true } => turn.state = State::Stopped,
+            WorkerEvent::Failed(why) => turn.state = State::Failed(why),
         }
         None
     }
@@ -219,7 +206,7 @@ impl Session {
         if !overwrite && path.symlink_metadata().is_ok() {
             bail!("{} is there already; /save! writes over it", path.display());
         }
-        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.facts.labels)).collect();
+        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.model_info.labels)).collect();
         let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
         let text = serde_json::to_vec_pretty(&json).context("the run could not be written down")?;
         write_atomically(path, &text)?;
@@ -228,22 +215,22 @@ impl Session {
     }
 
     pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
-        self.facts.labels.get(&hook)?.get(feature).map(visible)
+        self.model_info.labels.get(&hook)?.get(feature).map(visible)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{LATE, job, news, refused, said, session};
+    use super::super::test_session::{LATE, events, job, refused, said, session};
     use super::*;
 
     fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {
         let Job::Write { prompt, plans, sampling } = job(session, line) else {
             panic!("{line} should write a text");
         };
-        let takes: [&[&str]; 2] = [&[" there", " was"], &[" a", " dog"]];
-        for news in news(&takes[..plans.len()]) {
-            assert_eq!(session.record(news), None);
+        let variants: [&[&str]; 2] = [&[" there", " was"], &[" a", " dog"]];
+        for event in events(&variants[..plans.len()]) {
+            assert_eq!(session.record(event), None);
         }
         (prompt, plans, sampling)
     }
@@ -255,7 +242,7 @@ mod tests {
         let (prompt, plans, _) = write(&mut session, "Once");
         assert_eq!(prompt, Prompt::Story("Once".to_owned()));
         assert_eq!(plans, [session.parts.clone()]);
-        assert_eq!(session.turns[0].takes[0].text(), " there was");
+        assert_eq!(session.turns[0].variants[0].text(), " there was");
 
         let ids = session.turns[0].all_ids();
         assert_eq!(ids.len(), 4);
@@ -312,10 +299,10 @@ mod tests {
         assert_eq!(plans[1].steer, session.parts.steer);
         let turn = session.turns.last().unwrap();
         assert_eq!(
-            turn.takes.iter().map(|take| take.is_steered).collect::<Vec<_>>(),
+            turn.variants.iter().map(|variant| variant.is_steered).collect::<Vec<_>>(),
             [false, true]
         );
-        assert_eq!(turn.last_take().text(), " a dog");
+        assert_eq!(turn.last_variant().text(), " a dog");
     }
 
     #[test]
@@ -343,7 +330,7 @@ mod tests {
             );
         }
         said(&mut session, "/seed 3");
-        session.record(News::Failed("no room".to_owned()));
+        session.record(WorkerEvent::Failed("no room".to_owned()));
         assert_eq!(session.turns[0].state, State::Failed("no room".to_owned()));
         job(&mut session, "Twice");
     }

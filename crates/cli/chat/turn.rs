@@ -10,10 +10,10 @@ use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
 use super::mode::Mode;
-use crate::display::harmless;
-use crate::export::features_json;
 use crate::load::PlanParts;
-use crate::steered;
+use crate::terminal::applied;
+use crate::terminal::display::sanitized;
+use crate::terminal::export::TokenEntry;
 
 /// One prompt and its texts.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Turn {
     pub(crate) sampling: Sampling,
     pub(crate) parts: PlanParts,
     /// The steered one, or one without steering; before it that without, if both are wanted.
-    pub(crate) takes: Vec<Take>,
+    pub(crate) variants: Vec<Variant>,
     pub(crate) state: State,
     /// Whether a later turn took this one's place in the conversation.
     pub(crate) superseded: bool,
@@ -43,7 +43,7 @@ pub(crate) enum State {
 
 /// One text.
 #[derive(Debug)]
-pub(crate) struct Take {
+pub(crate) struct Variant {
     pub(crate) is_steered: bool,
     /// Those of the prompt that this turn added and a person wrote, then the generated ones.
     pub(crate) tokens: Vec<Token>,
@@ -80,7 +80,7 @@ impl Token {
     }
 }
 
-impl Take {
+impl Variant {
     pub(crate) fn new(is_steered: bool) -> Self {
         Self {
             is_steered,
@@ -97,7 +97,7 @@ impl Take {
 
     /// The generated text, without what a terminal would act on.
     pub(crate) fn text(&self) -> String {
-        self.generated().map(|token| harmless(&token.text)).collect()
+        self.generated().map(|token| sanitized(&token.text)).collect()
     }
 
     /// Tokens per second; none before there are two.
@@ -108,27 +108,21 @@ impl Take {
 
     fn json(&self, labels: &BTreeMap<HookPoint, Labels>) -> Value {
         let token = |token: &Token| {
-            let features: serde_json::Map<_, _> = token
-                .features
-                .iter()
-                .map(|(hook, features)| {
-                    (hook.to_string(), features_json(features, 0, None, labels.get(hook)))
-                })
-                .collect();
-            json!({
-                "position": token.position,
-                "token_id": token.id,
-                "token": token.name,
-                "text": token.text,
-                "logprob": token.logprob,
-                "features": features,
-            })
+            let entry = TokenEntry {
+                position: token.position,
+                token_id: token.id,
+                token: &token.text,
+                logprob: token.logprob,
+                features: &token.features,
+                row: 0,
+            };
+            entry.to_json(None, labels)
         };
         json!({
             "steered": self.is_steered,
             "text": self.generated().map(|token| token.text.as_str()).collect::<String>(),
             "end": self.end.map(|end| end.to_string()),
-            "applied": self.applied.iter().map(steered::json).collect::<Vec<_>>(),
+            "applied": self.applied.iter().map(applied::json).collect::<Vec<_>>(),
             "tokens": self.tokens.iter().map(token).collect::<Vec<_>>(),
         })
     }
@@ -136,13 +130,13 @@ impl Take {
 
 impl Turn {
     /// The text that a further one goes on from: the steered one if there are two.
-    pub(crate) fn last_take(&self) -> &Take {
-        self.takes.last().expect("a turn has a text at least")
+    pub(crate) fn last_variant(&self) -> &Variant {
+        self.variants.last().expect("a turn has a text at least")
     }
 
     /// The prompt's ids and those that were generated.
     pub(crate) fn all_ids(&self) -> Vec<u32> {
-        let generated = self.last_take().generated().map(|token| token.id);
+        let generated = self.last_variant().generated().map(|token| token.id);
         self.ids.iter().copied().chain(generated).collect()
     }
 
@@ -168,7 +162,7 @@ impl Turn {
             "track": self.parts.track.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "steer": self.parts.steer.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "stop_when": self.parts.stop_when.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "texts": self.takes.iter().map(|take| take.json(labels)).collect::<Vec<_>>(),
+            "texts": self.variants.iter().map(|variant| variant.json(labels)).collect::<Vec<_>>(),
         })
     }
 }

@@ -6,76 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, Batch, EndReason, Generation, Progress, Sampling, Step};
+use nanoscope_runtime::{Batch, Generation, Progress, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
+use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
-use crate::features::page;
+use crate::commands::features::page;
 use crate::load::{PlanParts, Scope};
-use crate::run::token_text;
+use crate::terminal::display::token_text;
 
 /// Bytes of prompts' beginnings that are kept, so that a conversation is not run anew each time.
 pub(crate) const PREFIX_BYTES: usize = 256 << 20;
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Job {
-    /// A text for each plan, all from the same prompt and seed.
-    Write { prompt: Prompt, plans: Vec<PlanParts>, sampling: Sampling },
-    /// A feature's page, in lines of so many cells.
-    Page { hook: HookPoint, feature: usize, cells: usize },
-}
-
-/// What a text goes on from.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Prompt {
-    /// A beginning.
-    Story(String),
-    /// A story so far, and what is put after it.
-    More { before: Vec<u32>, text: String },
-    /// The messages and answers so far, and the user's next message.
-    Chat { before: Vec<Vec<u32>>, text: String },
-    /// The same ids once more; the first `before` of them were there already.
-    Again { ids: Vec<u32>, before: usize },
-}
-
-/// What a job gives, in this order.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// The prompt's ids, how many of them were there before, and how many messages were left out
-    /// because the context would not hold them.
-    Begun {
-        ids: Vec<u32>,
-        before: usize,
-        forgotten: usize,
-    },
-    /// The tokens of the prompt that are new, for the `take`-th text.
-    Prompt {
-        take: usize,
-        tokens: Vec<Token>,
-    },
-    Token {
-        take: usize,
-        token: Token,
-        took: Duration,
-    },
-    End {
-        take: usize,
-        end: Option<EndReason>,
-        applied: Vec<Applied>,
-    },
-    Page(String),
-    /// The job is done; nothing comes after.
-    Done {
-        stopped: bool,
-    },
-    /// The job is done, and this is why it did not succeed.
-    Failed(String),
-}
 
 /// The thread that has the model.
 #[derive(Debug)]
@@ -85,30 +31,33 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts it; what it has to say goes to `tell`, until that gives false.
-    pub(crate) fn new(scope: Arc<Scope>, tell: impl Fn(News) -> bool + Send + 'static) -> Self {
+    /// Starts it; what it has to say goes to `send`, until that gives false.
+    pub(crate) fn new(
+        scope: Arc<Scope>,
+        send: impl Fn(WorkerEvent) -> bool + Send + 'static,
+    ) -> Self {
         let (jobs, todo): (_, Receiver<Job>) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         thread::spawn(move || {
             let mut batch = Batch::new(&scope.model, PREFIX_BYTES);
             for job in todo {
-                let mut is_heard = true;
-                let mut hear = |news| {
-                    is_heard = is_heard && tell(news);
-                    is_heard && !stopped.load(Ordering::Relaxed)
+                let mut is_open = true;
+                let mut emit = |event| {
+                    is_open = is_open && send(event);
+                    is_open && !stopped.load(Ordering::Relaxed)
                 };
                 // A defect in a kernel is the end of the text, and not of the dialogue.
                 let done = catch_unwind(AssertUnwindSafe(|| {
-                    do_job(&scope, &mut batch, &job, &mut hear);
+                    do_job(&scope, &mut batch, &job, &mut emit);
                 }));
                 if let Err(panic) = done {
                     batch = Batch::new(&scope.model, PREFIX_BYTES);
                     let why = panic.downcast_ref::<String>().map(String::as_str);
                     let why = why.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a defect");
-                    tell(News::Failed(why.to_owned()));
+                    send(WorkerEvent::Failed(why.to_owned()));
                 }
-                if !is_heard {
+                if !is_open {
                     return;
                 }
             }
@@ -127,24 +76,24 @@ impl Worker {
     }
 }
 
-/// Does `job` and tells what comes of it, until `tell` gives false.
+/// Does `job` and tells what comes of it, until `send` gives false.
 pub(crate) fn do_job<'m>(
     scope: &'m Scope,
     batch: &mut Batch<'m>,
     job: &Job,
-    tell: &mut dyn FnMut(News) -> bool,
+    send: &mut dyn FnMut(WorkerEvent) -> bool,
 ) {
     let done = match job {
         Job::Write { prompt, plans, sampling } => {
-            write(scope, batch, prompt, plans, sampling, tell)
+            write(scope, batch, prompt, plans, sampling, send)
         }
         Job::Page { hook, feature, cells } => {
-            page(scope, *hook, *feature, *cells).map(|page| !tell(News::Page(page)))
+            page(scope, *hook, *feature, *cells).map(|page| !send(WorkerEvent::Page(page)))
         }
     };
-    tell(match done {
-        Ok(stopped) => News::Done { stopped },
-        Err(error) => News::Failed(format!("{error:#}")),
+    send(match done {
+        Ok(stopped) => WorkerEvent::Done { stopped },
+        Err(error) => WorkerEvent::Failed(format!("{error:#}")),
     });
 }
 
@@ -155,62 +104,62 @@ fn write<'m>(
     prompt: &Prompt,
     plans: &[PlanParts],
     sampling: &Sampling,
-    tell: &mut dyn FnMut(News) -> bool,
+    send: &mut dyn FnMut(WorkerEvent) -> bool,
 ) -> Result<bool> {
-    let Laid { ids, before, forgotten } = lay_out(scope, prompt, sampling.max_tokens)?;
+    let PromptIds { ids, before, forgotten } = lay_out(scope, prompt, sampling.max_tokens)?;
     let mut generations = plans
         .iter()
         .map(|parts| batch.begin(&ids, &parts.plan(), sampling))
         .collect::<Result<Vec<Generation<'m>>, _>>()?;
-    let mut is_on = tell(News::Begun { ids: ids.clone(), before, forgotten });
+    let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten });
     let mut ran_prompt = vec![None; generations.len()];
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
         let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>());
-        for (take, progress) in progress.into_iter().enumerate() {
+        for (variant, progress) in progress.into_iter().enumerate() {
             if matches!(progress, Progress::Prompt) {
                 continue;
             }
-            let since = match ran_prompt[take] {
+            let since = match ran_prompt[variant] {
                 Some(since) => since,
                 None => {
-                    let tokens = prompt_tokens(scope, &ids, before, &generations[take]);
-                    is_on &= tell(News::Prompt { take, tokens });
-                    *ran_prompt[take].insert(Instant::now())
+                    let tokens = prompt_tokens(scope, &ids, before, &generations[variant]);
+                    is_on &= send(WorkerEvent::Prompt { variant, tokens });
+                    *ran_prompt[variant].insert(Instant::now())
                 }
             };
             if let Progress::Step(Step { position, token, text, logprob, features, .. }) = progress
             {
-                let name = token_text(scope, token);
+                let name = token_text(&scope.model, token);
                 let token =
                     Token { position, id: token, text, name, logprob: Some(logprob), features };
-                is_on &= tell(News::Token { take, token, took: since.elapsed() });
+                is_on &= send(WorkerEvent::Token { variant, token, took: since.elapsed() });
             }
         }
     }
-    for (take, generation) in generations.iter().enumerate() {
-        tell(News::End { take, end: generation.end(), applied: generation.applied() });
+    for (variant, generation) in generations.iter().enumerate() {
+        send(WorkerEvent::End { variant, end: generation.end(), applied: generation.applied() });
     }
     Ok(!is_on)
 }
 
 /// A prompt as ids.
-struct Laid {
+struct PromptIds {
     ids: Vec<u32>,
     before: usize,
     forgotten: usize,
 }
 
-fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<Laid> {
+fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptIds> {
     let tokenizer = scope.tokenizer()?;
-    let laid = |ids, before| Laid { ids, before, forgotten: 0 };
+    let prompt_ids = |ids, before| PromptIds { ids, before, forgotten: 0 };
     Ok(match prompt {
-        Prompt::Story(text) => laid(scope.encode(text)?, 0),
+        Prompt::Story(text) => prompt_ids(scope.encode(text)?, 0),
         Prompt::More { before, text } => {
             let mut ids = before.clone();
             ids.extend(tokenizer.encode(text)?);
-            laid(ids, before.len())
+            prompt_ids(ids, before.len())
         }
-        Prompt::Again { ids, before } => laid(ids.clone(), *before),
+        Prompt::Again { ids, before } => prompt_ids(ids.clone(), *before),
         Prompt::Chat { before, text } => {
             let own = tokenizer.chat_turn(text)?;
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();
@@ -233,7 +182,7 @@ fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<Laid> {
             }
             let at = ids.len();
             ids.extend(own);
-            Laid { ids, before: at, forgotten: before.len() - kept.len() }
+            PromptIds { ids, before: at, forgotten: before.len() - kept.len() }
         }
     })
 }
@@ -261,7 +210,7 @@ fn prompt_tokens(
             position,
             id,
             text: stream.push(id).unwrap_or_default(),
-            name: token_text(scope, id),
+            name: token_text(&scope.model, id),
             logprob: None,
             features,
         });
@@ -332,21 +281,21 @@ mod tests {
     }
 
     /// What a job tells if it is heard to its end.
-    fn all_news(scope: &Scope, job: &Job) -> Vec<News> {
-        let mut news = Vec::new();
+    fn all_events(scope: &Scope, job: &Job) -> Vec<WorkerEvent> {
+        let mut events = Vec::new();
         do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |told| {
-            news.push(told);
+            events.push(told);
             true
         });
-        news
+        events
     }
 
-    fn generated(news: &[News], of: usize) -> Vec<Token> {
-        let token = |news: &News| match news {
-            News::Token { take, token, .. } if *take == of => Some(token.clone()),
+    fn generated(events: &[WorkerEvent], of: usize) -> Vec<Token> {
+        let token = |event: &WorkerEvent| match event {
+            WorkerEvent::Token { variant, token, .. } if *variant == of => Some(token.clone()),
             _ => None,
         };
-        news.iter().filter_map(token).collect()
+        events.iter().filter_map(token).collect()
     }
 
     fn ids(tokens: &[Token]) -> Vec<u32> {
@@ -357,24 +306,26 @@ mod tests {
     fn a_text_is_told_token_by_token_with_the_features_of_the_prompt_before_it() {
         let scope = scope();
 
-        let news = all_news(&scope, &story(vec![tracking()]));
+        let events = all_events(&scope, &story(vec![tracking()]));
 
-        let News::Begun { ids: prompt, before: 0, forgotten: 0 } = &news[0] else {
-            panic!("{:?}", news[0]);
+        let WorkerEvent::Begun { ids: prompt, before: 0, forgotten: 0 } = &events[0] else {
+            panic!("{:?}", events[0]);
         };
         assert_eq!(prompt[1..], b"Once".map(u32::from));
-        let News::Prompt { take: 0, tokens } = &news[1] else { panic!("{:?}", news[1]) };
+        let WorkerEvent::Prompt { variant: 0, tokens } = &events[1] else {
+            panic!("{:?}", events[1])
+        };
         let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!(texts, ["O", "n", "c", "e"]);
         let run = scope.model.generate(prompt, &tracking().plan(), &Sampling::greedy(1)).unwrap();
         let expected = run.prompt_features()[&HOOK].slice(1, 2);
         assert_eq!(tokens[0].features[&HOOK], expected);
         assert_eq!(tokens[0].position, 1);
-        let tokens = generated(&news, 0);
+        let tokens = generated(&events, 0);
         assert_eq!(tokens.len(), 12);
         assert_eq!(tokens[0].position, 5);
         assert!(tokens.iter().all(|token| token.features[&HOOK].nnz() == 4));
-        assert!(matches!(news.last(), Some(News::Done { stopped: false })));
+        assert!(matches!(events.last(), Some(WorkerEvent::Done { stopped: false })));
     }
 
     #[test]
@@ -383,15 +334,15 @@ mod tests {
         let steered =
             PlanParts { steer: vec![format!("{HOOK}:5:add:9").parse().unwrap()], ..tracking() };
 
-        let pair = all_news(&scope, &story(vec![tracking(), steered.clone()]));
+        let pair = all_events(&scope, &story(vec![tracking(), steered.clone()]));
 
-        let alone = |plan| ids(&generated(&all_news(&scope, &story(vec![plan])), 0));
+        let alone = |plan| ids(&generated(&all_events(&scope, &story(vec![plan])), 0));
         let (default, changed) = (ids(&generated(&pair, 0)), ids(&generated(&pair, 1)));
         assert_eq!(default, alone(tracking()));
         assert_eq!(changed, alone(steered));
         assert_ne!(default, changed);
-        let applied = pair.iter().find_map(|news| match news {
-            News::End { take: 1, applied, .. } => Some(applied.clone()),
+        let applied = pair.iter().find_map(|event| match event {
+            WorkerEvent::End { variant: 1, applied, .. } => Some(applied.clone()),
             _ => None,
         });
         // Four tokens of the prompt and twelve after it, `<|bos|>` left out.
@@ -404,14 +355,14 @@ mod tests {
         let (mut heard, mut last) = (0, None);
 
         let mut batch = Batch::new(&scope.model, 0);
-        do_job(&scope, &mut batch, &story(vec![tracking()]), &mut |news| {
-            heard += usize::from(matches!(news, News::Token { .. }));
-            last = Some(news);
+        do_job(&scope, &mut batch, &story(vec![tracking()]), &mut |event| {
+            heard += usize::from(matches!(event, WorkerEvent::Token { .. }));
+            last = Some(event);
             heard < 3
         });
 
         assert_eq!(heard, 3);
-        assert!(matches!(last, Some(News::Done { stopped: true })), "{last:?}");
+        assert!(matches!(last, Some(WorkerEvent::Done { stopped: true })), "{last:?}");
     }
 
     #[test]
@@ -422,7 +373,7 @@ mod tests {
         before.extend(tokenizer.encode("Yes").unwrap());
 
         let prompt = Prompt::Chat { before: vec![before], text: "And?".to_owned() };
-        let laid = lay_out(&scope, &prompt, 4).unwrap();
+        let prompt_ids = lay_out(&scope, &prompt, 4).unwrap();
 
         let said = [
             (Role::User, "Hi"),
@@ -433,8 +384,11 @@ mod tests {
         let message =
             |(role, text): (Role, &str)| Message { role, content: Content::Text(text.to_owned()) };
         let conversation = Conversation { messages: said.map(message).into() };
-        assert_eq!(laid.ids, tokenizer.render_for_completion(&conversation).unwrap());
-        assert_eq!(laid.ids.len() - laid.before, tokenizer.chat_turn("And?").unwrap().len());
+        assert_eq!(prompt_ids.ids, tokenizer.render_for_completion(&conversation).unwrap());
+        assert_eq!(
+            prompt_ids.ids.len() - prompt_ids.before,
+            tokenizer.chat_turn("And?").unwrap().len()
+        );
     }
 
     #[test]
@@ -447,10 +401,10 @@ mod tests {
             sampling: Sampling::greedy(1),
         };
 
-        let news = all_news(&scope, &job);
+        let events = all_events(&scope, &job);
 
-        let News::Begun { ids, before, .. } = &news[0] else { panic!("{:?}", news[0]) };
-        let News::Prompt { tokens, .. } = &news[1] else { panic!("{:?}", news[1]) };
+        let WorkerEvent::Begun { ids, before, .. } = &events[0] else { panic!("{:?}", events[0]) };
+        let WorkerEvent::Prompt { tokens, .. } = &events[1] else { panic!("{:?}", events[1]) };
         let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!(texts, ["A", "n", "d", "?"]);
         // `<|user_start|>` is between.
@@ -470,8 +424,8 @@ mod tests {
 
         let lay_out = |max_tokens| {
             let prompt = Prompt::Chat { before: before.clone(), text: "0123456789".to_owned() };
-            let laid = lay_out(&scope, &prompt, max_tokens).unwrap();
-            (laid.forgotten, laid.ids.len())
+            let prompt_ids = lay_out(&scope, &prompt, max_tokens).unwrap();
+            (prompt_ids.forgotten, prompt_ids.ids.len())
         };
 
         assert_eq!(lay_out(10), (0, 38));
@@ -482,8 +436,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_told_and_the_next_job_is_done() {
-        let (tell, news) = mpsc::channel();
-        let worker = Worker::new(Arc::new(scope()), move |news| tell.send(news).is_ok());
+        let (send, events) = mpsc::channel();
+        let worker = Worker::new(Arc::new(scope()), move |event| send.send(event).is_ok());
         let long = Job::Write {
             prompt: Prompt::Story("x".repeat(CONTEXT)),
             plans: vec![tracking()],
@@ -491,12 +445,12 @@ mod tests {
         };
 
         worker.start(long).unwrap();
-        let News::Failed(why) = news.recv().unwrap() else { panic!("it does not fit") };
+        let WorkerEvent::Failed(why) = events.recv().unwrap() else { panic!("it does not fit") };
         assert!(why.contains(&CONTEXT.to_string()), "{why}");
         worker.start(Job::Page { hook: HOOK, feature: 64, cells: 60 }).unwrap();
-        assert!(matches!(news.recv().unwrap(), News::Failed(_)));
+        assert!(matches!(events.recv().unwrap(), WorkerEvent::Failed(_)));
         worker.start(Job::Page { hook: HOOK, feature: 5, cells: 60 }).unwrap();
-        let News::Page(page) = news.recv().unwrap() else { panic!("feature 5 is there") };
+        let WorkerEvent::Page(page) = events.recv().unwrap() else { panic!("feature 5 is there") };
         assert!(page.starts_with(&format!("#5 of {HOOK}")) && page.contains("promotes"), "{page}");
     }
 }

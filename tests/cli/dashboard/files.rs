@@ -149,24 +149,32 @@ fn ctrl_c_leaves_what_was_there() {
     success(&out, &["--features", "0..4", "--tokens", "600"]);
     let before = files(&out);
 
-    // Twice as late each time, until it has ended by itself, as interrupted.
+    for name in ["INT", "TERM"] {
+        interrupted_by(name, &out, &before);
+    }
+}
+
+#[cfg(unix)]
+fn interrupted_by(name: &str, out: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    // Twice as late each time, until it ends by itself, as interrupted.
     let mut wait = Duration::from_millis(50);
     loop {
-        let run = nanoscope(&out, &["--features", "0..2048"])
+        let run = nanoscope(out, &["--features", "0..2048"])
             .into_command()
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         std::thread::sleep(wait);
-        signal("INT", run.id());
+        signal(name, run.id());
         let Outcome { code, stderr: error, .. } = Outcome::new(run.wait_with_output().unwrap());
-        assert_ne!(code, Some(0), "it was never interrupted: done after {wait:?}");
-        assert!(files(&out) == before, "after {wait:?}");
-        assert_eq!(names(dir.path()), ["pages"], "after {wait:?}");
+        assert_ne!(code, Some(0), "{name} never interrupted it: done after {wait:?}");
+        assert!(files(out) == *before, "{name} after {wait:?}");
+        assert_eq!(names(out.parent().unwrap()), ["pages"], "{name} after {wait:?}");
         // Before it watches for the signal, that kills it.
-        if code.is_some() {
-            assert!(error.contains("interrupted"), "after {wait:?}: {error}");
+        if let Some(code) = code {
+            assert!(error.contains("interrupted"), "{name} after {wait:?}: {error}");
+            assert_eq!(code, 130, "{name} after {wait:?}");
             break;
         }
         wait *= 2;

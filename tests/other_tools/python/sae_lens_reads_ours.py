@@ -38,10 +38,10 @@ def convert(binary, source, target):
     command = [binary, "convert", source, target, "--to", "saelens"]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode and "nothing says at which hook point" in run.stderr + run.stdout:
-        run = subprocess.run(command + ["--at", "blocks.0.hook_resid_post"], capture_output=True, text=True)
+        run = subprocess.run(command + ["--hook", "blocks.0.hook_resid_post"], capture_output=True, text=True)
     if run.returncode and "the hook point in" in run.stderr:
         hooks = "blocks.0.hook_resid_mid:blocks.0.hook_mlp_out"
-        run = subprocess.run(command + ["--at", hooks], capture_output=True, text=True)
+        run = subprocess.run(command + ["--hook", hooks], capture_output=True, text=True)
     return None if run.returncode == 0 else run.stderr.strip()
 
 

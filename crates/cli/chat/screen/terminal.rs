@@ -1,0 +1,291 @@
+//! The terminal, and the loop that joins it to the state and the worker.
+
+use std::io::{self, stdin, stdout};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{
+    self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyEventKind,
+};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::disable_raw_mode;
+use rustix::termios::tcgetwinsize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::app::{App, Effect};
+use super::draw::draw;
+use super::theme::Theme;
+use crate::chat::job::WorkerEvent;
+use crate::chat::session::Session;
+use crate::chat::worker::Worker;
+use crate::load::Scope;
+use crate::terminal::messages::print_error;
+use crate::terminal::signals::INTERRUPTED;
+
+/// How long it takes at most until a signal, or that the terminal is gone, is seen.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How long after a signal the loop may still be drawing; a terminal may take nothing for ever.
+const EXIT_AFTER: Duration = Duration::from_secs(1);
+
+/// What a shell gives for a program that ended with its terminal.
+const HUNG_UP: u8 = 129;
+
+/// What the loop waits for.
+enum Message {
+    Event(io::Result<Event>),
+    WorkerEvent(WorkerEvent),
+}
+
+pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> Result<ExitCode> {
+    // The exit code that a signal asks for; none has come while it is 0.
+    let signalled = Arc::new(AtomicUsize::new(0));
+    for (signal, code) in [(SIGINT, INTERRUPTED), (SIGTERM, INTERRUPTED), (SIGHUP, HUNG_UP)] {
+        signal_hook::flag::register_usize(signal, Arc::clone(&signalled), code.into())
+            .context("could not watch for signals")?;
+    }
+    let (tell, inbox) = mpsc::channel();
+    let send_event = tell.clone();
+    let worker =
+        Worker::new(scope, move |event| send_event.send(Message::WorkerEvent(event)).is_ok());
+    let mut screen = Screen::enter().context("the terminal could not be taken over")?;
+    // Away from the loop: crossterm reads the end of a terminal's input again and again, for ever.
+    let (signals, mut since) = (Arc::clone(&signalled), None);
+    let next = move || {
+        if let Some(code) = exit_code(&signals)
+            && since.get_or_insert_with(Instant::now).elapsed() > EXIT_AFTER
+        {
+            exit_now(code);
+        }
+        next_event()
+    };
+    thread::spawn(move || listen(next, |event| tell.send(Message::Event(event)).is_ok()));
+    let done =
+        event_loop(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
+    drop(screen);
+    Ok(ExitCode::from(done.unwrap_or_else(|error| {
+        // Without the terminal there is nobody to tell.
+        if !is_closed() {
+            print_error(&error);
+        }
+        HUNG_UP
+    })))
+}
+
+/// Draws, waits and acts until somebody leaves; gives the exit code.
+fn event_loop(
+    terminal: &mut DefaultTerminal,
+    mut app: App,
+    worker: &Worker,
+    inbox: &mpsc::Receiver<Message>,
+    signalled: &AtomicUsize,
+    first: Option<&str>,
+) -> Result<u8> {
+    let theme = Theme::from_env();
+    if let Some(first) = first {
+        let line = format!("{}{first}", if first.starts_with('/') { "/" } else { "" });
+        let effect = app.submit(&line);
+        apply(&mut app, worker, effect);
+    }
+    let mut is_stale = true;
+    loop {
+        if let Some(code) = exit_code(signalled) {
+            return Ok(code);
+        }
+        if is_closed() {
+            return Ok(HUNG_UP);
+        }
+        if std::mem::take(&mut is_stale) {
+            let mut viewport = app.viewport;
+            terminal
+                .draw(|frame| viewport = draw(frame, &app, theme))
+                .context("could not write to the terminal")?;
+            app.on_drawn(viewport);
+        }
+        let next = match inbox.recv_timeout(TICK) {
+            Ok(next) => next,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(error @ RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(error).context(READ_ERROR));
+            }
+        };
+        for message in std::iter::once(next).chain(inbox.try_iter()) {
+            let effect = match message {
+                Message::WorkerEvent(event) => {
+                    app.on_worker_event(event);
+                    Effect::Nothing
+                }
+                Message::Event(event) => on_event(&mut app, event.context(READ_ERROR)?),
+            };
+            if !apply(&mut app, worker, effect) {
+                return Ok(0);
+            }
+        }
+        is_stale = true;
+    }
+}
+
+const READ_ERROR: &str = "could not read from the terminal";
+
+fn on_event(app: &mut App, event: Event) -> Effect {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => return app.on_key(key),
+        Event::Paste(text) => app.editor.insert(&text),
+        Event::Resize(..) => app.scroll_to_selection = app.selected.is_some(),
+        _ => {}
+    }
+    Effect::Nothing
+}
+
+/// Tells each event that `next` gives, until it fails, which is told too, or nobody hears it.
+fn listen(
+    mut next: impl FnMut() -> io::Result<Option<Event>>,
+    mut tell: impl FnMut(io::Result<Event>) -> bool,
+) {
+    loop {
+        let begun = Instant::now();
+        match next() {
+            // Were there no wait in `next`, this would keep a core busy.
+            Ok(None) => thread::sleep(TICK.saturating_sub(begun.elapsed())),
+            Ok(Some(event)) => {
+                if !tell(Ok(event)) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tell(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+/// The next event, if there is one soon. To wait for one for ever would keep from drawing what asks
+/// the terminal for where its cursor is.
+fn next_event() -> io::Result<Option<Event>> {
+    if event::poll(TICK)? { event::read().map(Some) } else { Ok(None) }
+}
+
+/// The exit code that a signal asked for.
+fn exit_code(signalled: &AtomicUsize) -> Option<u8> {
+    u8::try_from(signalled.load(Ordering::Relaxed)).ok().filter(|&code| code != 0)
+}
+
+/// Ends the process while something else waits for the terminal, so that nothing can be written.
+fn exit_now(code: u8) -> ! {
+    let _ = disable_raw_mode();
+    std::process::exit(code.into())
+}
+
+/// Whether the terminal was closed, or its connection: then even its size is not to be had.
+fn is_closed() -> bool {
+    tcgetwinsize(stdin()).is_err() || tcgetwinsize(stdout()).is_err()
+}
+
+/// Whether the dialogue goes on.
+fn apply(app: &mut App, worker: &Worker, effect: Effect) -> bool {
+    match effect {
+        Effect::Nothing => {}
+        Effect::Work(job) => {
+            if let Err(error) = worker.start(job) {
+                app.on_worker_event(WorkerEvent::Failed(error.to_string()));
+            }
+        }
+        Effect::Stop => worker.stop(),
+        Effect::Quit => return false,
+    }
+    true
+}
+
+/// The terminal while it is ours; given back as it was, whatever happens.
+struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        // Another thread's panic is reported by the dialogue, which goes on.
+        let ours = std::thread::current().id();
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().id() == ours {
+                let _ = execute!(stdout(), DisableBracketedPaste);
+                hook(info);
+            }
+        }));
+        let screen = Self { terminal };
+        execute!(stdout(), EnableBracketedPaste)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // The terminal may be gone; there is nobody to tell.
+        let _ = execute!(stdout(), DisableBracketedPaste);
+        let _ = ratatui::try_restore();
+        let _ = self.terminal.show_cursor();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    fn heard(
+        events: impl IntoIterator<Item = io::Result<Option<Event>>>,
+    ) -> Vec<io::Result<Event>> {
+        let mut events: VecDeque<_> = events.into_iter().collect();
+        let mut heard = Vec::new();
+        listen(
+            || events.pop_front().expect("nothing is asked for after an error"),
+            |event| {
+                heard.push(event);
+                true
+            },
+        );
+        heard
+    }
+
+    #[test]
+    fn an_error_of_the_terminal_is_told_once_after_what_came_before_it() {
+        let gone = io::Error::from(io::ErrorKind::UnexpectedEof);
+
+        let heard = heard([Ok(Some(Event::FocusGained)), Ok(None), Err(gone)]);
+
+        assert_eq!(heard.len(), 2);
+        assert_eq!(heard[0].as_ref().unwrap(), &Event::FocusGained);
+        assert_eq!(heard[1].as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_terminal_that_has_nothing_at_once_is_not_asked_without_a_pause() {
+        let begun = Instant::now();
+
+        heard([Ok(None), Ok(None), Ok(None), Err(io::ErrorKind::Other.into())]);
+
+        assert!(begun.elapsed() >= 3 * TICK, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn nothing_is_asked_for_when_nobody_hears_it() {
+        let mut asked = 0;
+
+        let next = || {
+            asked += 1;
+            Ok(Some(Event::FocusGained))
+        };
+        listen(next, |_| false);
+
+        assert_eq!(asked, 1);
+    }
+}

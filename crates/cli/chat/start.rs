@@ -1,0 +1,44 @@
+//! Flags to a dialogue, on a terminal or on standard input.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use nanoscope_runtime::Batch;
+
+use super::args::ChatArgs;
+use super::mode::Mode;
+use super::session::{ModelInfo, Session};
+use super::{plain, screen};
+use crate::load::Scope;
+
+pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
+    let sampling = args.sampling.sampling(args.max_tokens);
+    sampling.check()?;
+    let scope = Scope::load(&args.model)?;
+    // A dialogue without a tokenizer would refuse every line.
+    scope.tokenizer()?;
+    let parts = scope.plan_parts(&args.plan)?;
+    // Whatever the first text will be, a plan that cannot be followed is said now.
+    Batch::new(&scope.model, 0).begin(&scope.encode("a")?, &parts.plan(), &sampling)?;
+    let mode = match (args.chat, args.story) {
+        (true, _) => Mode::Chat,
+        (_, true) => Mode::Story,
+        _ if scope.converses => Mode::Chat,
+        _ => Mode::Story,
+    };
+    let saes = scope.model.saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
+    let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels.clone() };
+    let mut session = Session::new(model_info, mode, parts, sampling);
+    session.compare = args.compare;
+    let first = args.prompt.as_deref();
+
+    let is_watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if is_watched && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
+        return screen::run(Arc::new(scope), session, first);
+    }
+    let (input, mut out) = (std::io::stdin().lock(), anstream::stdout().lock());
+    let succeeded = plain::dialogue(&scope, &mut session, first, input, &mut out)?;
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

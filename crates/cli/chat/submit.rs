@@ -1,0 +1,369 @@
+//! What commands set and tell.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, bail};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Condition, Intervention, Target};
+
+use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, Usage};
+use super::job::Job;
+use super::mode::Mode;
+use super::session::{Reply, Session, Shade};
+use crate::commands::features::labelled;
+use crate::terminal::display::visible;
+
+/// Labels that /find lists.
+const MAX_FOUND: usize = 30;
+
+impl Session {
+    /// Does what `line` says; `cells` is how wide a page may be.
+    pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
+        if let Some(text) = line.strip_prefix("//") {
+            return self.ask(&format!("/{text}"));
+        }
+        if line.trim_start().starts_with('/') {
+            return self.run_command(Command::parse(line)?, cells);
+        }
+        if !line.trim().is_empty() {
+            return self.ask(line);
+        }
+        match self.mode {
+            Mode::Story if !self.turns.is_empty() => self.more(String::new()),
+            _ => Ok(Reply::Message(String::new())),
+        }
+    }
+
+    fn run_command(&mut self, command: Command, cells: usize) -> Result<Reply> {
+        let said = match command {
+            Command::Help => help(cells),
+            Command::Mode(mode) => {
+                self.mode = mode;
+                match mode {
+                    Mode::Chat => "talking with the model".to_owned(),
+                    Mode::Story => "the model goes on with what you write".to_owned(),
+                }
+            }
+            Command::Track(tracked) => self.track(tracked)?,
+            Command::Steer(spec) => self.steer(&spec)?,
+            Command::SteerOff(which) => self.steer_off(which)?,
+            Command::Steers => self.steers(),
+            Command::Compare(on) => self.compare(on),
+            Command::Shade(by) => self.shade_by(by)?,
+            Command::Feature(name) => {
+                let (hook, feature) = self.feature(name)?;
+                return Ok(Reply::Work(Job::Page { hook, feature: feature as usize, cells }));
+            }
+            Command::Find(word) => self.find(&word)?,
+            Command::Seed(Some(seed)) => {
+                (self.sampling.seed, self.random_seeds) = (seed, false);
+                format!("seed {seed}")
+            }
+            Command::Seed(None) => {
+                self.random_seeds = true;
+                "each text gets a seed of its own".to_owned()
+            }
+            Command::Set(setting) => self.set(setting)?,
+            Command::Again => return self.again(),
+            Command::More(text) => return self.more(text),
+            Command::Save { path, overwrite } => self.save(&path, overwrite)?,
+            Command::Clear => {
+                self.check_idle()?;
+                self.turns.clear();
+                return Ok(Reply::Cleared);
+            }
+            Command::Quit => return Ok(Reply::Quit),
+        };
+        Ok(Reply::Message(said))
+    }
+
+    fn track(&mut self, tracked: Option<Tracked>) -> Result<String> {
+        match tracked {
+            None => {}
+            Some(Tracked::All) if self.model_info.saes.is_empty() => {
+                bail!("there is no SAE to track; load one with --sae PATH")
+            }
+            Some(Tracked::All) => self.parts.track = self.model_info.saes.keys().copied().collect(),
+            Some(Tracked::None) => self.parts.track.clear(),
+            Some(Tracked::Hooks(hooks)) => {
+                for &hook in &hooks {
+                    self.d_sae(hook)?;
+                }
+                self.parts.track = hooks.into_iter().collect();
+            }
+        }
+        let tracked: Vec<_> = self.parts.track.iter().map(ToString::to_string).collect();
+        Ok(if tracked.is_empty() {
+            "no SAE is tracked".to_owned()
+        } else {
+            format!("tracked: {}", tracked.join(", "))
+        })
+    }
+
+    fn steer(&mut self, spec: &str) -> Result<String> {
+        let target = spec.split(':').next().unwrap_or_default().trim();
+        let intervention: Intervention = if target.parse::<usize>().is_ok() {
+            let tracked: Vec<_> = self.parts.track.iter().collect();
+            let [hook] = tracked.as_slice() else {
+                bail!("say the hook point: one SAE has to be tracked for it to be left out");
+            };
+            format!("{hook}:{spec}").parse()?
+        } else {
+            spec.parse()?
+        };
+        match &intervention.target {
+            Target::Feature(feature) => self.check_feature(intervention.hook, *feature)?,
+            Target::Vector(name) => {
+                if !self.parts.vectors.iter().any(|(known, _)| known == name) {
+                    bail!("there is no vector {name}; --vector NAME=PATH reads one");
+                }
+            }
+        }
+        if let Some(Condition { hook, feature, .. }) = intervention.when {
+            self.check_feature(hook, feature)?;
+        }
+        let label = match intervention.target {
+            Target::Feature(feature) => self.label((intervention.hook, feature as u32)),
+            Target::Vector(_) => None,
+        };
+        let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
+        let said = format!("steered from the next text on: {intervention}{label}");
+        self.parts.steer.push(intervention);
+        Ok(said)
+    }
+
+    fn steer_off(&mut self, which: Option<usize>) -> Result<String> {
+        let all = self.parts.steer.len();
+        match which {
+            None => self.parts.steer.clear(),
+            Some(at) if (1..=all).contains(&at) => drop(self.parts.steer.remove(at - 1)),
+            Some(at) => bail!("there is no intervention {at}; /steers lists them"),
+        }
+        Ok(self.steers())
+    }
+
+    fn steers(&self) -> String {
+        if self.parts.steer.is_empty() {
+            return "nothing is steered".to_owned();
+        }
+        let line = |(at, steer): (usize, &Intervention)| format!("{}. {steer}", at + 1);
+        self.parts.steer.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn compare(&mut self, on: Option<bool>) -> String {
+        self.compare = on.unwrap_or(!self.compare);
+        match (self.compare, self.parts.steer.is_empty()) {
+            (false, _) => "one text for each prompt".to_owned(),
+            (true, true) => "two texts for each prompt, once something is steered".to_owned(),
+            (true, false) => "two texts for each prompt, without steering and with it".to_owned(),
+        }
+    }
+
+    fn shade_by(&mut self, by: ShadeBy) -> Result<String> {
+        self.shade = match by {
+            ShadeBy::Auto => Shade::Auto,
+            ShadeBy::Off => Shade::Off,
+            ShadeBy::Feature(name) => {
+                let (hook, feature) = self.feature(name)?;
+                Shade::Feature(hook, feature)
+            }
+        };
+        Ok(match self.shade {
+            Shade::Auto => "shaded by the steered feature, or the strongest shown".to_owned(),
+            Shade::Off => "not shaded".to_owned(),
+            Shade::Feature(hook, feature) => {
+                let label = self.label((hook, feature)).map(|label| format!(" ({label})"));
+                let label = label.unwrap_or_default();
+                let note = if self.parts.track.contains(&hook) {
+                    ""
+                } else {
+                    "; its SAE is not tracked, so nothing is shaded until /track"
+                };
+                format!("shaded by {hook}:{feature}{label}{note}")
+            }
+        })
+    }
+
+    fn find(&self, word: &str) -> Result<String> {
+        let hooks = self
+            .model_info
+            .saes
+            .keys()
+            .filter(|hook| self.parts.track.is_empty() || self.parts.track.contains(hook));
+        let (mut out, mut found, mut labels) = (String::new(), 0, 0);
+        for hook in hooks {
+            let Some(of_hook) = self.model_info.labels.get(hook) else { continue };
+            labels += of_hook.len();
+            for feature in labelled(of_hook, self.model_info.saes[hook], word) {
+                found += 1;
+                if found <= MAX_FOUND {
+                    let label = visible(of_hook.get(feature).unwrap_or_default());
+                    let _ = write!(out, "\n{hook}:{feature}  {label}");
+                }
+            }
+        }
+        if labels == 0 {
+            bail!("the features that are tracked have no labels to search");
+        }
+        let more =
+            if found > MAX_FOUND { format!(", the first {MAX_FOUND} are") } else { String::new() };
+        Ok(format!("{found} of {labels} labels have `{word}`{more}{out}"))
+    }
+
+    fn set(&mut self, setting: Setting) -> Result<String> {
+        let mut sampling = self.sampling.clone();
+        let said = match setting {
+            Setting::Temperature(to) => {
+                sampling.temperature = to;
+                format!("temperature {to}")
+            }
+            Setting::TopK(to) => {
+                sampling.top_k = to;
+                to.map_or("no top-k".to_owned(), |to| format!("top-k {to}"))
+            }
+            Setting::TopP(to) => {
+                sampling.top_p = to;
+                to.map_or("no top-p".to_owned(), |to| format!("top-p {to}"))
+            }
+            Setting::MaxTokens(to) => {
+                sampling.max_tokens = to;
+                format!("at most {to} tokens")
+            }
+        };
+        sampling.check()?;
+        self.sampling = sampling;
+        Ok(said)
+    }
+
+    /// The feature that is meant, and that is there.
+    fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
+        let deepest = self.parts.track.last().or(self.model_info.saes.keys().next_back());
+        let Some(hook) = name.hook.or(deepest.copied()) else {
+            bail!("there is no SAE; load one with --sae PATH");
+        };
+        self.check_feature(hook, name.index)?;
+        Ok((hook, name.index as u32))
+    }
+
+    fn check_feature(&self, hook: HookPoint, feature: usize) -> Result<()> {
+        let d_sae = self.d_sae(hook)?;
+        if feature >= d_sae {
+            bail!("the SAE at {hook} has no feature {feature}: it has {d_sae}, from 0");
+        }
+        Ok(())
+    }
+
+    fn d_sae(&self, hook: HookPoint) -> Result<usize> {
+        let have: Vec<_> = self.model_info.saes.keys().map(ToString::to_string).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        let d_sae = self.model_info.saes.get(&hook).copied();
+        d_sae.with_context(|| format!("there is no SAE at {hook}; there are: {have}"))
+    }
+}
+
+/// Cells of a command with what it takes, and from which on there is room for that beside it.
+const USAGE_CELLS: usize = 46;
+const WIDE_CELLS: usize = 100;
+
+fn help(cells: usize) -> String {
+    let line = |usage: &Usage| {
+        let form = format!("{} {}", usage.name, usage.arguments);
+        let does = usage.does;
+        if cells >= WIDE_CELLS {
+            format!("{form:<USAGE_CELLS$}{does}")
+        } else {
+            format!("{form}\n  {does}")
+        }
+    };
+    let commands: Vec<String> = COMMANDS.iter().map(line).collect();
+    format!("{}\n\n{KEYS}", commands.join("\n"))
+}
+
+const KEYS: &str = "\
+← →       from token to token while nothing is typed; with Alt always
+Alt ↑ ↓   from text to text
+↑ ↓       lines typed before
+PgUp PgDn scroll
+Tab       complete
+Esc       stop the text; show the newest token again
+Ctrl-D    leave; so does Ctrl-C twice";
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_session::{EARLY, LATE, refused, said, session};
+    use super::*;
+
+    #[test]
+    fn steering_is_written_with_the_hook_point_or_without_it() {
+        let mut session = session();
+
+        let told = said(&mut session, "/steer 7:add:27");
+        assert_eq!(told, format!("steered from the next text on: {LATE}:7:add:27 (a dog)"));
+        said(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
+        assert_eq!(
+            said(&mut session, "/steers"),
+            format!("1. {LATE}:7:add:27\n2. {EARLY}:3:multiply:2@generated when {LATE}:7>1")
+        );
+        said(&mut session, "/steer off 1");
+        assert_eq!(session.parts.steer.len(), 1);
+        assert_eq!(session.parts.steer[0].hook, EARLY);
+        assert_eq!(said(&mut session, "/steer off"), "nothing is steered");
+    }
+
+    #[test]
+    fn steering_that_cannot_be_done_is_refused_at_once() {
+        let mut session = session();
+
+        let wrong = refused(&mut session, "/steer 2048:add:1");
+        assert_eq!(wrong, format!("the SAE at {LATE} has no feature 2048: it has 2048, from 0"));
+        assert!(
+            refused(&mut session, "/steer hook_embed:1:add:1").contains("no SAE at hook_embed")
+        );
+        assert!(refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("no vector up"));
+        assert!(refused(&mut session, "/steer 7:shout:1").contains("shout"));
+        assert!(refused(&mut session, "/steer off 1").contains("no intervention 1"));
+        let when = format!("/steer 7:add:1 when {LATE}:5000>1");
+        assert!(refused(&mut session, &when).contains("no feature 5000"));
+        said(&mut session, "/track all");
+        assert!(refused(&mut session, "/steer 7:add:1").starts_with("say the hook point"));
+        assert!(session.parts.steer.is_empty());
+    }
+
+    #[test]
+    fn what_is_tracked_shaded_and_sampled_can_be_changed() {
+        let mut session = session();
+
+        said(&mut session, "/track all");
+        assert_eq!(session.parts.track.len(), 2);
+        said(&mut session, &format!("/track {EARLY}"));
+        assert_eq!(session.parts.track, [EARLY].into());
+        assert!(
+            refused(&mut session, "/track hook_embed").contains("there is no SAE at hook_embed")
+        );
+        assert!(said(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
+        assert_eq!(session.shade, Shade::Feature(LATE, 7));
+        assert!(refused(&mut session, "/shade 64").contains("no feature 64"));
+
+        said(&mut session, "/set temperature 0.5");
+        said(&mut session, "/set top-k 3");
+        let wrong = refused(&mut session, "/set top-p 2");
+        assert!(wrong.contains("top-p"), "{wrong}");
+        assert!(refused(&mut session, "/set temperature nan").contains("temperature"));
+        assert!(refused(&mut session, "/set max-tokens 0").contains("max-tokens"));
+        assert_eq!((session.sampling.temperature, session.sampling.top_k), (0.5, Some(3)));
+        assert_eq!(session.sampling.top_p, None);
+    }
+
+    #[test]
+    fn labels_are_found_and_cannot_act_on_a_terminal() {
+        let mut session = session();
+
+        let found = said(&mut session, "/find DOG");
+
+        assert!(found.starts_with("2 of 2 labels have `DOG`"), "{found}");
+        assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
+        assert!(found.contains("dogs \\u{1b}[31mred"), "{found}");
+        session.model_info.labels.clear();
+        assert!(refused(&mut session, "/find dog").contains("have no labels"));
+    }
+}

@@ -1,0 +1,43 @@
+//! The command line's commands.
+
+use clap::{Parser, Subcommand};
+
+use crate::chat::ChatArgs;
+use crate::commands::collect::CollectArgs;
+use crate::commands::convert::ConvertArgs;
+use crate::commands::dashboard::DashboardArgs;
+use crate::commands::encode::EncodeArgs;
+use crate::commands::eval::EvalArgs;
+use crate::commands::features::FeaturesArgs;
+use crate::commands::generate::GenerateArgs;
+use crate::commands::hooks::HooksArgs;
+use crate::commands::inspect::InspectArgs;
+use crate::commands::run::RunArgs;
+use crate::commands::serve::ServeArgs;
+use crate::commands::train::TrainArgs;
+
+/// A microscope for small language models: which features fire on each token, and what happens when
+/// you turn them.
+#[derive(Debug, Parser)]
+#[command(name = "nanoscope", version, arg_required_else_help = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Generate(GenerateArgs),
+    Chat(ChatArgs),
+    Run(RunArgs),
+    Features(FeaturesArgs),
+    Dashboard(DashboardArgs),
+    Hooks(HooksArgs),
+    Inspect(InspectArgs),
+    Convert(ConvertArgs),
+    Encode(EncodeArgs),
+    Collect(CollectArgs),
+    Train(TrainArgs),
+    Eval(EvalArgs),
+    Serve(ServeArgs),
+}

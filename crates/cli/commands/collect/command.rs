@@ -1,0 +1,193 @@
+//! `nanoscope collect`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nanoscope_checkpoint::WeightDtype;
+use nanoscope_corpus::{
+    Collection, Corpus, CorpusError, CorpusOptions, LiveSegments, Part, Segments, Settings,
+    Special, SpoolOptions, Tokens, contexts_in, files_sha256, free, text_sha256, widths,
+};
+use nanoscope_tokenizer::Tokenizer;
+use serde_json::json;
+
+use super::args::CollectArgs;
+use crate::load::Loaded;
+use crate::terminal::messages::note;
+use crate::terminal::progress::{DelayedBar, with_spinner};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+
+/// Bytes of a shard's activations as float32, if nothing else is asked for.
+const SHARD_BYTES: u64 = 128 << 20;
+
+pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
+    let loaded = Loaded::new(&args.gpt)?;
+    let gpt = loaded.model.gpt();
+    let mut hooks = args.hook.clone();
+    hooks.sort();
+    let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
+    let options = CorpusOptions { text_column: args.text_column.clone() };
+    let corpus = Corpus::open(&args.text, &options)?;
+    let interrupted = InterruptFlag::watch()?;
+
+    let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
+    let tokenizer = loaded.tokenizer()?;
+    let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
+        note("interrupted while the texts were read");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let contexts = match args.shard_tokens {
+        Some(tokens) => (tokens / context_len as u64).max(1),
+        None => contexts_in(SHARD_BYTES, context_len, width),
+    };
+    let special = if args.keep_special { Special::Keep } else { Special::Skip };
+    let live = LiveSegments::new(gpt.clone(), tokens, &hooks, special, contexts)?;
+    let model = with_spinner("hashing the model", || -> Result<String> {
+        Ok(files_sha256(&loaded.files.all()?)?)
+    })?;
+    let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
+    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
+    let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
+    let part = args.shard.unwrap_or(Part::WHOLE);
+    let collection = Collection::begin(&args.out, part, settings)?;
+    CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
+}
+
+/// The texts as tokens; nothing if the reading was interrupted. They lie in the folder that is to be written: that is where there is room.
+fn tokens(
+    args: &CollectArgs,
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    context_len: usize,
+    interrupted: &InterruptFlag,
+) -> Result<Option<Tokens>> {
+    std::fs::create_dir_all(&args.out)
+        .with_context(|| format!("could not make {}", args.out.display()))?;
+    let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
+    let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
+    let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
+        bar.set(so_far.bytes);
+        interrupted.control_flow()
+    });
+    let tokens = match tokens {
+        Err(CorpusError::Interrupted) => return Ok(None),
+        tokens => tokens?,
+    };
+    drop(bar);
+    if tokens.dropped() > 0 {
+        note(&format!(
+            "the last {} tokens fill no context of {context_len} and are left out",
+            tokens.dropped()
+        ));
+    }
+    if let Some(limit) = args.tokens.filter(|&limit| limit > tokens.len()) {
+        note(&format!("the texts have {} tokens, fewer than {limit}", tokens.len()));
+    }
+    Ok(Some(tokens))
+}
+
+struct CollectJob<'a> {
+    args: &'a CollectArgs,
+    live: LiveSegments,
+    collection: Collection,
+    part: Part,
+    interrupted: &'a InterruptFlag,
+}
+
+impl CollectJob<'_> {
+    fn run(mut self) -> Result<ExitCode> {
+        let missing = self.collection.missing();
+        let (done, all) = (self.collection.complete(), self.collection.complete() + missing.len());
+        let rows: usize = missing.iter().map(|&shard| self.live.rows(shard)).sum();
+        let needed = self.collection.bytes(missing.iter().map(|&shard| self.live.rows(shard)));
+        if done > 0 {
+            note(&format!("{done} of {all} shards are complete and stay"));
+        }
+        note(&format!(
+            "{rows} rows in {} shards: {} to write, {} free",
+            missing.len(),
+            size(needed),
+            size(free(&self.args.out)?),
+        ));
+        self.collection.check_room(needed)?;
+
+        let began = Instant::now();
+        let Some(tokens) = self.compute(&missing, all)? else {
+            note(&format!(
+                "interrupted; {} of {all} shards are complete, and the same command goes on behind \
+                 them",
+                self.collection.complete()
+            ));
+            return Ok(ExitCode::from(INTERRUPTED));
+        };
+        self.collection.finish()?;
+        self.report(missing.len(), tokens, began)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Makes the missing shards, and tells how many tokens went through the model; nothing if that
+    /// was interrupted.
+    fn compute(&mut self, missing: &[u64], all: usize) -> Result<Option<u64>> {
+        let context_len = self.live.tokens().context_len() as u64;
+        let contexts = |shard| self.live.contexts(shard).count() as u64;
+        let total: u64 = missing.iter().map(|&shard| contexts(shard)).sum::<u64>() * context_len;
+        let bar = DelayedBar::new("collecting", total, "tokens, {per_sec}, left");
+        let mut tokens = 0;
+        for &shard in missing {
+            let rows = self.live.segment_with(shard, &mut |some| {
+                tokens += some;
+                bar.set(tokens);
+                self.interrupted.control_flow()
+            });
+            let rows = match rows {
+                Err(CorpusError::Interrupted) => return Ok(None),
+                rows => rows?,
+            };
+            let origins = self.live.origins(shard)?;
+            self.collection.write(shard, &rows, &origins).with_context(|| {
+                format!(
+                    "shard {shard} was not written; {} of {all} are complete, and the same command \
+                     goes on behind them",
+                    self.collection.complete()
+                )
+            })?;
+        }
+        Ok(Some(tokens))
+    }
+
+    fn report(&self, made: usize, tokens: u64, began: Instant) -> Result<()> {
+        let (settings, all) = (self.collection.settings(), self.collection.complete());
+        let seconds = began.elapsed().as_secs_f64();
+        let own = (0..settings.shards).filter(|&shard| self.part.has(shard));
+        let rows: usize = own.map(|shard| self.live.rows(shard)).sum();
+        let mut out = anstream::stdout().lock();
+        if self.args.json {
+            let line = json!({
+                "rows": rows,
+                "shards": all,
+                "made": made,
+                "hooks": settings.hooks.iter().map(|hook| &hook.name).collect::<Vec<_>>(),
+                "documents": settings.text.documents,
+                "contexts": settings.text.contexts,
+                "bytes_per_row": settings.bytes_per_row(),
+                "tokens": tokens,
+                "seconds": seconds,
+                "out": self.args.out,
+            });
+            writeln!(out, "{line}")?;
+            return Ok(());
+        }
+        let per_second = tokens as f64 / seconds.max(1e-9);
+        writeln!(out, "{rows} rows in {all} shards in {}", self.args.out.display())?;
+        if made > 0 {
+            writeln!(out, "{tokens} tokens in {seconds:.1} s, {per_second:.0} per second")?;
+        }
+        Ok(())
+    }
+}
+
+fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}

@@ -1,0 +1,109 @@
+//! `nanoscope convert`.
+
+use std::io::Write;
+
+use anyhow::Result;
+use nanoscope_checkpoint::{
+    LoadedSae, ModelFiles, Place, WeightDtype, load_sae, load_tokenizer, save_model,
+    save_nanochat_sae, save_saelens, save_tokenizer,
+};
+
+use crate::args::{DtypeArg, HooksArg};
+use crate::load::note_ambiguous_era;
+use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::with_spinner;
+use clap::{Args, ValueEnum};
+use nanoscope_transformer::Era;
+use std::path::PathBuf;
+
+/// Write a model or an SAE in another form
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope convert ~/.cache/nanochat/base_checkpoints/d20 d20-nanoscope --to nanoscope
+      a folder that loads by mapping it into memory
+  nanoscope convert dictionary_learning/trainer_0 sae --to saelens
+      cfg.json and sae_weights.safetensors, for SAE.load_from_disk
+  nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
+
+An SAE that the other tool would read with other numbers is refused, and the reason said.")]
+pub(crate) struct ConvertArgs {
+    /// A model's file or folder, or an SAE's, of any format that is read
+    pub(crate) src: PathBuf,
+    /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
+    pub(crate) dst: PathBuf,
+    /// The form to write
+    #[arg(long, value_enum)]
+    pub(crate) to: TargetFormat,
+    /// The numbers to write an SAE's matrices in [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<DtypeArg>,
+    /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) hook: Option<HooksArg>,
+    /// The era of a checkpoint that fits several
+    #[arg(long, value_name = "ERA")]
+    pub(crate) era: Option<Era>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TargetFormat {
+    /// A model as config.json and model.safetensors
+    Nanoscope,
+    /// An SAE as cfg.json and sae_weights.safetensors, which SAELens 6 reads
+    #[value(name = "saelens")]
+    SaeLens,
+    /// An SAE as a .pt file that nanochat-SAE reads
+    NanochatSae,
+}
+
+pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
+    with_spinner("converting", || match args.to {
+        TargetFormat::Nanoscope => convert_model(args),
+        TargetFormat::SaeLens | TargetFormat::NanochatSae => convert_sae(args),
+    })?;
+    writeln!(anstream::stdout(), "written to {}", args.dst.display())?;
+    Ok(())
+}
+
+fn convert_model(args: &ConvertArgs) -> Result<()> {
+    if args.dtype.is_some() {
+        let hint = "a model is written as float32, so that it can be mapped; leave --dtype out";
+        return Err(Hint::new("--dtype is for SAEs", hint).into());
+    }
+    if args.hook.is_some() {
+        return Err(
+            Hint::new("--hook is for SAEs", "a model has no hook point; leave it out").into()
+        );
+    }
+    // Conversion computes nothing; any CPU backend will do.
+    let device = nanoscope_device::by_name("auto")?;
+    let files = ModelFiles::find(&args.src)?;
+    let model = files.load(args.era, &device, &mut |_, _| {})?;
+    note_ambiguous_era(&model);
+    save_model(&args.dst, &model.gpt, model.era)?;
+    match &files.tokenizer {
+        Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
+        None => note("the model has no tokenizer beside it; none was written"),
+    }
+    Ok(())
+}
+
+fn convert_sae(args: &ConvertArgs) -> Result<()> {
+    if args.era.is_some() {
+        return Err(Hint::new("--era is for models", "an SAE has no era; leave it out").into());
+    }
+    let device = nanoscope_device::by_name("auto")?;
+    let mut loaded = load_sae(&args.src, &device)?;
+    if let Some(HooksArg(hook, hook_out)) = args.hook {
+        loaded.place = Place::of(hook, hook_out);
+    }
+    let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
+    let LoadedSae { sae, .. } = &loaded;
+    let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
+    match args.to {
+        TargetFormat::NanochatSae => save_nanochat_sae(&args.dst, sae, hook, hook_out, dtype)?,
+        _ => save_saelens(&args.dst, sae, hook, hook_out, dtype)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! `nanoscope encode`.
+
+use std::io::Write;
+
+use anyhow::Result;
+use burn::tensor::{Device, Tensor, TensorData};
+use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_as};
+use nanoscope_sae::{Sae, SparseFeatures};
+use serde_json::json;
+
+use crate::args::DtypeArg;
+use crate::file_key::split;
+use crate::terminal::messages::note;
+use crate::terminal::progress::{DelayedBar, with_spinner};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Turn another tool's activations into an SAE's features
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope encode --sae gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 \\
+      --activations acts.safetensors --out features.safetensors
+  nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
+
+The activations are a tensor [..., d_in] of a safetensors, .npz or .pt file; they are read a part at
+a time, so the file may be larger than memory (but for .pt). --out is a safetensors file in
+compressed sparse row form: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
+Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).")]
+pub(crate) struct EncodeArgs {
+    /// The SAE's file or folder, of any format that is read
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sae: PathBuf,
+    /// The activations: a file, and after a colon the tensor's name if there are several
+    #[arg(long, value_name = "FILE[:KEY]")]
+    pub(crate) activations: String,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The numbers to hold the SAE's matrices in; those of 16 bits take half the memory, and how
+    /// many active features stay the same is said [default: f32]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<DtypeArg>,
+    /// The backend: auto, flex, ndarray, wgpu, cuda
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) device: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Numbers of pre-activations that are computed at once: 64 MB of float32.
+const CHUNK_VALUES: usize = 16 << 20;
+/// Rows at the start of a file on which a rounded SAE is compared with the unrounded one.
+const COMPARED_ROWS: usize = 256;
+
+pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    let device = nanoscope_device::by_name(&args.device)?;
+    let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
+    let (file, key) = split(&args.activations);
+    let rounded = dtype != WeightDtype::F32;
+
+    // The unrounded one is gone before the other comes, so that there is memory for one only.
+    let full = if rounded { sample(args, &file, key, &device)? } else { None };
+    let sae = load(&args.sae, &device, dtype)?;
+    let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
+    let rows = activations.rows();
+    let interrupted = InterruptFlag::watch()?;
+
+    let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
+    let rows_at_once = (CHUNK_VALUES / sae.config().d_sae()).clamp(1, 4096);
+    let bar = DelayedBar::new("encoding", rows as u64, "rows");
+    let (mut active, mut compared) = (0, None);
+    for from in (0..rows).step_by(rows_at_once) {
+        if interrupted.is_set() {
+            drop(bar);
+            note(&format!("interrupted after {from} of {rows} rows; nothing was written"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        let to = (from + rows_at_once).min(rows);
+        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
+        if let (0, Some(full)) = (from, &full) {
+            let same_rows = features.slice(0, full.rows().min(features.rows()));
+            compared = Some(agreement(full, &same_rows));
+        }
+        active += features.nnz();
+        writer.push(&features)?;
+        bar.set(to as u64);
+    }
+    writer.finish()?;
+    drop(bar);
+    report(args, &activations, &sae, active, compared)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
+    let loaded = with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?;
+    Ok(loaded.sae)
+}
+
+/// What the SAE makes of the first rows unrounded.
+fn sample(
+    args: &EncodeArgs,
+    file: &Path,
+    key: Option<&str>,
+    device: &Device,
+) -> Result<Option<SparseFeatures>> {
+    let sae = load(&args.sae, device, WeightDtype::F32)?;
+    let mut activations = ActivationFile::open(file, key, sae.config().d_in())?;
+    let rows =
+        (CHUNK_VALUES / sae.config().d_sae()).clamp(1, COMPARED_ROWS).min(activations.rows());
+    if rows == 0 {
+        return Ok(None);
+    }
+    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)))
+}
+
+fn read(
+    activations: &mut ActivationFile,
+    from: usize,
+    to: usize,
+    device: &Device,
+) -> Result<Tensor<2>> {
+    let values = activations.read(from, to)?;
+    let d_in = values.len() / (to - from);
+    Ok(Tensor::from_data(TensorData::new(values, [to - from, d_in]), device))
+}
+
+/// Of the features that are active in either, how many are in both, and how many there are.
+fn agreement(a: &SparseFeatures, b: &SparseFeatures) -> (usize, usize) {
+    let rows = a.rows().min(b.rows());
+    let both = |row| a.row(row).filter(|&(index, _)| b.get(row, index) != 0.0).count();
+    let both: usize = (0..rows).map(both).sum();
+    let active = |f: &SparseFeatures| (0..rows).map(|row| f.row(row).count()).sum::<usize>();
+    (both, active(a) + active(b) - both)
+}
+
+fn report(
+    args: &EncodeArgs,
+    activations: &ActivationFile,
+    sae: &Sae,
+    active: usize,
+    compared: Option<(usize, usize)>,
+) -> Result<()> {
+    let rows = activations.rows();
+    let l0 = active as f64 / rows.max(1) as f64;
+    let share = compared.map(|(both, either)| both as f64 / either.max(1) as f64);
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        let line = json!({
+            "rows": rows,
+            "d_sae": sae.config().d_sae(),
+            "active": active,
+            "l0": l0,
+            "agreement": share,
+            "out": args.out,
+        });
+        writeln!(out, "{line}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} {:?}: {rows} rows, {l0:.1} of {} features active on average",
+        activations.key(),
+        activations.shape(),
+        sae.config().d_sae(),
+    )?;
+    if let (Some((both, either)), Some(share)) = (compared, share) {
+        writeln!(
+            out,
+            "as unrounded: {:.2} % of active features ({both} of {either}, at the first rows)",
+            share * 100.0
+        )?;
+    }
+    writeln!(out, "written to {}", args.out.display())?;
+    Ok(())
+}

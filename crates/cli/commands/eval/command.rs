@@ -1,0 +1,244 @@
+//! `nanoscope eval`.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use nanoscope_checkpoint::{
+    LoadedSae, SaePath, WeightDtype, check_writable, load_saes_as, write_atomically,
+};
+use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_evaluate::{
+    EvaluateError, Evaluation, Group, Options, Point, RunFacts, Subject, details, evaluate, plot,
+    saebench,
+};
+use nanoscope_runtime::InterpretableModel;
+use serde_json::Value;
+
+use super::args::EvalArgs;
+use super::lines::{print_comparison, print_one};
+use crate::load::{load_bare, tokenizer};
+use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::{DelayedBar, with_spinner};
+
+/// Longer contexts are not taken unless they are asked for.
+const MAX_DEFAULT_CONTEXT: usize = 1024;
+
+pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    for path in outputs(args) {
+        check_writable(path)?;
+    }
+    let (model, paths) = load_bare(&args.model)?;
+    let subjects = load_subjects(args, &model, paths)?;
+    let tokens = spool(args, &model)?;
+    let special = if args.keep_special { Special::Keep } else { Special::Skip };
+    let options = Options { batch_contexts: args.batch_contexts as usize, special };
+
+    let bar = DelayedBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
+    let contexts = (0..tokens.contexts()).map(|index| tokens.context(index));
+    let evaluations = evaluate(&model, &subjects, contexts, options, |done| bar.set(done))?;
+    drop(bar);
+
+    let run = facts(args, tokens.context_len())?;
+    let results: Vec<(&Subject, &Evaluation)> = subjects.iter().zip(&evaluations).collect();
+    let core: Vec<Value> =
+        results.iter().map(|(subject, of)| saebench(of, subject, options, &run)).collect();
+    // Shown first, because a file that cannot be written must not take the numbers with it; and
+    // written whether or not somebody reads to the end.
+    let shown = show(args, &results, &core);
+    write(args, &results, core)?;
+    shown
+}
+
+/// The files that are asked for, which are known to be writable before anything is computed.
+fn outputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
+    [&args.out, &args.features, &args.plot].into_iter().flatten()
+}
+
+fn show(args: &EvalArgs, results: &[(&Subject, &Evaluation)], core: &[Value]) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        for result in core {
+            writeln!(out, "{result}")?;
+        }
+        return Ok(());
+    }
+    match results[..] {
+        [(subject, evaluation)] => print_one(&mut out, subject, evaluation, args.explain),
+        _ => print_comparison(&mut out, results, args.explain),
+    }
+}
+
+fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Value>) -> Result<()> {
+    if let Some(path) = &args.out {
+        let result = if core.len() == 1 { core.remove(0) } else { core.into() };
+        write_atomically(path, format!("{result:#}\n").as_bytes())?;
+    }
+    if let Some(path) = &args.features {
+        write_atomically(path, feature_lines(results).as_bytes())?;
+    }
+    if let Some(path) = &args.plot {
+        let point = |(subject, of): &(&Subject, &Evaluation)| Point {
+            name: subject.name().to_owned(),
+            l0: of.get(Group::Sparsity, "l0"),
+            ce_score: of.get(Group::Performance, "ce_loss_score"),
+        };
+        write_plot(path, &results.iter().map(point).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// That there is nothing to draw is said, and is no failure: the numbers are as they are.
+fn write_plot(path: &Path, points: &[Point]) -> Result<()> {
+    match plot(points) {
+        Ok(svg) => Ok(write_atomically(path, svg.as_bytes())?),
+        Err(error @ EvaluateError::Plot { .. }) => {
+            note(&format!("{error}; {} was not written", path.display()));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Each path by itself, so that several SAEs may be for one hook point.
+fn load_subjects(
+    args: &EvalArgs,
+    model: &InterpretableModel,
+    paths: Vec<SaePath>,
+) -> Result<Vec<Subject>> {
+    let dtype = args.model.sae_dtype.map_or(WeightDtype::F32, Into::into);
+    let device = model.gpt().device();
+    let mut saes: Vec<LoadedSae> = Vec::new();
+    for path in paths {
+        saes.extend(with_spinner("loading the SAEs", || load_saes_as([path], device, dtype))?);
+    }
+    if saes.is_empty() {
+        return Err(Hint::new("there is no SAE to evaluate", "load one with --sae PATH").into());
+    }
+    let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
+    let subject = |(sae, name): (LoadedSae, String)| {
+        let hooks = (sae.hook()?, sae.hook_out()?);
+        Ok(Subject::new(model, name, hooks, sae.sae)?)
+    };
+    saes.into_iter().zip(names).map(subject).collect()
+}
+
+/// The folders that the files lie in, as much of each path's end as tells them apart.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let parts = |path: &Path| -> Vec<String> {
+        let dir = path.parent().unwrap_or(path);
+        dir.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
+    };
+    let all: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
+    let end = |parts: &[String], len: usize| parts[parts.len().saturating_sub(len)..].join("/");
+    let deepest = all.iter().map(Vec::len).max().unwrap_or(0);
+    for len in 1..=deepest {
+        let names: Vec<String> = all.iter().map(|parts| end(parts, len)).collect();
+        let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+        if distinct.len() == names.len() && names.iter().all(|name| !name.is_empty()) {
+            return names;
+        }
+    }
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
+    let tokenizer = tokenizer(model, "give its folder with --tokenizer")?;
+    let corpus =
+        Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
+    let context_len =
+        args.context.map_or(model.context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
+    let options = SpoolOptions { limit: Some(args.tokens), ..SpoolOptions::new(context_len) };
+    let bar = DelayedBar::new("reading", args.tokens, "tokens");
+    let tokens = Tokens::spool(&corpus, tokenizer, &options, &mut |so_far| {
+        bar.set(so_far.tokens);
+        ControlFlow::Continue(())
+    })?;
+    drop(bar);
+    if tokens.len() >= args.tokens {
+        note(&format!("the first {} tokens of the text; --tokens N takes more", args.tokens));
+    }
+    Ok(tokens)
+}
+
+fn facts(args: &EvalArgs, context_len: usize) -> Result<RunFacts> {
+    let joined = |paths: &[PathBuf]| {
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let model = args.model.gpt.model.as_ref();
+    Ok(RunFacts {
+        id: uuid(),
+        epoch_millis: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
+        program: format!("nanoscope {}", env!("CARGO_PKG_VERSION")),
+        model: model.map_or("nanoscope demo".to_owned(), |path| path.display().to_string()),
+        dataset: joined(&args.text),
+        context_len,
+    })
+}
+
+/// A random UUID (version 4). The standard library's hashers have random keys.
+fn uuid() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    let version = random() & 0xffff_ffff_ffff_0fff | 0x4000;
+    let variant = random() >> 2 | 1 << 63;
+    let (a, b) = (format!("{version:016x}"), format!("{variant:016x}"));
+    format!("{}-{}-{}-{}-{}", &a[..8], &a[8..12], &a[12..], &b[..4], &b[4..])
+}
+
+fn feature_lines(results: &[(&Subject, &Evaluation)]) -> String {
+    let mut lines = String::new();
+    for (subject, evaluation) in results {
+        for mut detail in details(evaluation) {
+            detail["sae"] = subject.name().into();
+            detail["hook_point"] = subject.read().to_string().into();
+            let _ = writeln!(lines, "{detail}");
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(paths: &[&str]) -> Vec<String> {
+        names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn saes_are_called_by_what_tells_their_folders_apart() {
+        let files = ["a/layer_0/best_model.pt", "a/layer_1/best_model.pt"];
+        assert_eq!(named(&files), ["layer_0", "layer_1"]);
+        let files = ["k16/layer_0/best_model.pt", "k32/layer_0/best_model.pt"];
+        assert_eq!(named(&files), ["k16/layer_0", "k32/layer_0"]);
+        assert_eq!(named(&["a/one.pt", "a/two.pt"]), ["a/one.pt", "a/two.pt"]);
+        assert_eq!(named(&["one.pt"]), ["one.pt"]);
+    }
+
+    #[test]
+    fn a_plot_of_scores_that_are_not_finite_is_left_out_and_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plot.svg");
+        let point = |ce_score| Point { name: "a".to_owned(), l0: 32.0, ce_score };
+
+        write_plot(&path, &[point(f64::NAN)]).unwrap();
+        assert!(!path.exists());
+        write_plot(&path, &[point(0.9)]).unwrap();
+        assert!(path.is_file());
+    }
+
+    #[test]
+    fn two_runs_have_two_uuids() {
+        let id = uuid();
+
+        let parts: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
+        assert!(id.as_bytes()[14] == b'4' && b"89ab".contains(&id.as_bytes()[19]), "{id}");
+        assert!(id != uuid());
+    }
+}

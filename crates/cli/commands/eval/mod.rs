@@ -1,0 +1,8 @@
+//! `nanoscope eval`.
+
+mod args;
+mod command;
+mod lines;
+
+pub(crate) use self::args::EvalArgs;
+pub(crate) use self::command::eval;

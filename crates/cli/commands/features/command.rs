@@ -1,0 +1,47 @@
+//! `nanoscope features`: what is asked for, and what answers it.
+
+use std::io::Write;
+
+use anyhow::Result;
+use nanoscope_hooks::HookPoint;
+
+use super::args::FeaturesArgs;
+use super::found::{DEFAULT_ON_PAGE, Entry, FoundFeatures, Query};
+use super::json::to_json;
+use super::lines::print;
+use super::page::print_pages;
+use crate::load::Scope;
+
+pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
+    let scope = Scope::load(&args.model)?;
+    let found = FoundFeatures::new(&scope, args)?;
+    if args.json {
+        writeln!(std::io::stdout().lock(), "{}", to_json(&found))?;
+        Ok(())
+    } else {
+        print(&mut anstream::stdout().lock(), &found, &args.model)
+    }
+}
+
+/// The page of one feature, without a text, for lines of `width` cells.
+pub(crate) fn page(scope: &Scope, hook: HookPoint, feature: usize, width: usize) -> Result<String> {
+    let sae = scope.model.sae(hook)?;
+    sae.config().check_feature(feature)?;
+    let found = FoundFeatures {
+        scope,
+        hook,
+        sae,
+        query: Query::Pages(Vec::new()),
+        text: None,
+        is_user_text: false,
+        against: None,
+        special: false,
+        entries: vec![Entry { feature: feature as u32, key: None }],
+        all: 1,
+        steer: None,
+    };
+    let pages = found.pages(&[feature], DEFAULT_ON_PAGE)?;
+    let mut out = Vec::new();
+    print_pages(&mut out, &found, &pages, width)?;
+    Ok(anstream::adapter::strip_str(&String::from_utf8_lossy(&out)).to_string())
+}

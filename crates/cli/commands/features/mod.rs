@@ -1,0 +1,14 @@
+//! `nanoscope features`.
+
+mod args;
+mod command;
+mod excerpts;
+mod found;
+mod json;
+mod lines;
+mod page;
+mod text;
+
+pub(crate) use self::args::FeaturesArgs;
+pub(crate) use self::command::{features, page};
+pub(crate) use self::found::{labelled, sae_at};

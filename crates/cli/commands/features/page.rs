@@ -1,0 +1,155 @@
+//! All that is known of single features, for the eye.
+
+use std::io::Write;
+
+use anstyle::Style;
+use anyhow::Result;
+
+use super::excerpts::{format_excerpt, number, percent};
+use super::found::{FoundFeatures, Page};
+use crate::terminal::display::token_text;
+use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut, visible};
+
+/// Cells of what stands before a line's content.
+const NAME_CELLS: usize = 12;
+
+/// A page for each feature found.
+pub(crate) fn print_pages(
+    out: &mut impl Write,
+    found: &FoundFeatures<'_>,
+    pages: &[Page],
+    width: usize,
+) -> Result<()> {
+    for (at, (entry, page)) in found.entries.iter().zip(pages).enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        print_page(out, found, entry.feature, page, width)?;
+    }
+    Ok(())
+}
+
+fn print_page(
+    out: &mut impl Write,
+    found: &FoundFeatures<'_>,
+    feature: u32,
+    page: &Page,
+    width: usize,
+) -> Result<()> {
+    let room = width.saturating_sub(NAME_CELLS).max(1);
+    writeln!(out, "{TOKEN}#{feature}{TOKEN:#} {DIM}of {}{DIM:#}", found.hook)?;
+    let label = found.label(feature).map_or("none".to_owned(), visible);
+    wrapped(out, "label", &label, LABEL, room)?;
+
+    let geometry = &page.geometry;
+    let cosine = geometry.encoder_decoder_cosine;
+    let cosine = cosine.map(|cosine| format!(", their cosine {cosine:.2}")).unwrap_or_default();
+    let (decoder, encoder) = (geometry.decoder_norm, geometry.encoder_norm);
+    named(out, "norms", &format!("decoder {decoder:.2}, encoder {encoder:.2}{cosine}"))?;
+
+    match &page.effect {
+        Ok(effect) => {
+            let token = |&(id, by): &(u32, f32)| {
+                let sign = if by < 0.0 { "" } else { "+" };
+                let text = visible(&token_text(&found.scope.model, id));
+                format!("{text} {sign}{}", number(by.into(), 2))
+            };
+            let ends = [("promotes", &effect.promoted), ("suppresses", &effect.suppressed)];
+            for (name, tokens) in ends {
+                let tokens: Vec<String> = tokens.iter().map(token).collect();
+                several(out, name, &filled(&tokens, "  ", room), Style::new())?;
+            }
+        }
+        Err(why) => wrapped(out, "promotes", &why.to_string(), DIM, room)?,
+    }
+
+    for (at, &(other, cosine)) in page.nearest.iter().enumerate() {
+        let number = format!("{VALUE}{cosine:>6.3}{VALUE:#}");
+        let line = match found.label(other) {
+            Some(label) => {
+                let label = cut(&visible(label), room.saturating_sub(15));
+                format!("{number} {DIM}#{other:<6}{DIM:#} {LABEL}{label}{LABEL:#}")
+            }
+            None => format!("{number} {DIM}#{other}{DIM:#}"),
+        };
+        named(out, if at == 0 { "nearest" } else { "" }, &line)?;
+    }
+
+    if let Some(text) = &found.text {
+        let (stat, stats) = (text.stats.get(feature), &text.stats);
+        let whose = if found.is_user_text { "" } else { " of a story" };
+        let (fires, tokens) = (stat.fires, stats.tokens());
+        if fires == 0 {
+            named(out, "fires", &format!("at none of {tokens} tokens{whose}"))?;
+        } else {
+            let (share, max, mean) = (
+                percent(stats.share(feature)),
+                number(stat.max.into(), 1),
+                number(stats.mean(feature), 2),
+            );
+            let line =
+                format!("at {fires} of {tokens} tokens{whose} ({share}), max {max}, mean {mean}");
+            named(out, "fires", &line)?;
+        }
+        for peak in &stat.peaks {
+            let place = format_excerpt(&text.excerpt(peak.at), room.saturating_sub(8));
+            named(
+                out,
+                "",
+                &format!("{VALUE}{:>6}{VALUE:#}  {place}", number(peak.value.into(), 1)),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A text in as many lines as it needs.
+fn wrapped(out: &mut impl Write, name: &str, text: &str, style: Style, room: usize) -> Result<()> {
+    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    several(out, name, &filled(&words, " ", room), style)
+}
+
+fn several(out: &mut impl Write, name: &str, lines: &[String], style: Style) -> Result<()> {
+    for (at, line) in lines.iter().enumerate() {
+        named(out, if at == 0 { name } else { "" }, &format!("{style}{line}{style:#}"))?;
+    }
+    Ok(())
+}
+
+fn named(out: &mut impl Write, name: &str, line: &str) -> Result<()> {
+    writeln!(out, "{DIM}{name:<NAME_CELLS$}{DIM:#}{line}")?;
+    Ok(())
+}
+
+/// `items` with `between` them, in lines of at most `cells`; an item that is longer is cut.
+fn filled(items: &[String], between: &str, cells: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        let item = cut(item, cells);
+        match lines.last_mut() {
+            Some(line) if chars(line) + chars(between) + chars(&item) <= cells => {
+                line.push_str(between);
+                line.push_str(&item);
+            }
+            _ => lines.push(item),
+        }
+    }
+    lines
+}
+
+fn chars(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_filled_and_no_longer_than_they_may_be() {
+        let items = ["·dog +1.2", "·cat +1.1", "s", "unbelievable"].map(str::to_owned);
+
+        assert_eq!(filled(&items, "  ", 20), ["·dog +1.2  ·cat +1.1", "s  unbelievable"]);
+        assert_eq!(filled(&items, "  ", 9), ["·dog +1.2", "·cat +1.1", "s", "unbeliev…"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! A text that was run, with what each feature does on it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{FeatureStats, windows};
+use nanoscope_tokenizer::Tokenizer;
+use nanoscope_transformer::TokenBatch;
+
+use crate::load::Scope;
+use crate::terminal::progress::DelayedBar;
+
+/// What a model was run on, and what its features did.
+pub(crate) struct FeatureText<'s> {
+    tokenizer: &'s Tokenizer,
+    /// The tokens of all windows, one after another; a peak's place is an index into them.
+    ids: Vec<u32>,
+    /// Where each window starts.
+    starts: Vec<usize>,
+    pub(crate) stats: FeatureStats,
+    /// What the strongest feature of a token exceeds at one in ten of the tokens that count.
+    pub(crate) strong: f32,
+}
+
+/// A token with what stands around it in its window.
+pub(crate) struct Excerpt {
+    pub(crate) token_id: u32,
+    pub(crate) before: String,
+    pub(crate) token: String,
+    pub(crate) after: String,
+}
+
+/// Tokens shown around one.
+const BEFORE: usize = 32;
+const AFTER: usize = 16;
+
+impl<'s> FeatureText<'s> {
+    /// Runs `text` and gathers the features at `hook`, with up to `peaks` places for each.
+    pub(crate) fn run(
+        scope: &'s Scope,
+        hook: HookPoint,
+        text: &str,
+        special: bool,
+        peaks: usize,
+    ) -> Result<Self> {
+        let tokenizer = scope.tokenizer()?;
+        let model = &scope.model;
+        let windows = windows(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let sae = model.saes().get(&hook).context("the caller found an SAE there")?;
+        let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
+        let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());
+        let all = windows.iter().map(Vec::len).sum::<usize>();
+        let bar = DelayedBar::new("reading", all as u64, "tokens");
+        for window in windows {
+            let tokens = TokenBatch::new(std::slice::from_ref(&window))?;
+            let features = model.features_at(hook, &tokens)?;
+            let counts = |id: u32| special || !tokenizer.is_special(id);
+            let places =
+                (ids.len() as u64..).zip(&window).map(|(at, &id)| counts(id).then_some(at));
+            stats.add(&features, places);
+            let counted = (0..window.len()).filter(|&row| counts(window[row]));
+            maxima.extend(
+                counted
+                    .map(|row| features.row(row).fold(0.0_f32, |max, (_, value)| max.max(value))),
+            );
+            starts.push(ids.len());
+            ids.extend(window);
+            bar.set(ids.len() as u64);
+        }
+        maxima.sort_unstable_by(f32::total_cmp);
+        let strong = maxima.get(maxima.len() * 9 / 10).copied().unwrap_or(0.0);
+        Ok(Self { tokenizer, ids, starts, stats, strong })
+    }
+
+    /// The token at `at` and what stands around it.
+    pub(crate) fn excerpt(&self, at: u64) -> Excerpt {
+        let at = at as usize;
+        let window = self.starts.partition_point(|&start| start <= at);
+        let end = self.starts.get(window).copied().unwrap_or(self.ids.len());
+        let start = self.starts[window - 1];
+        let decode =
+            |ids: &[u32]| self.tokenizer.decode(ids).expect("the ids were run by the model");
+        // That `<|bos|>` stands before every text needs no saying.
+        let before = &self.ids[start.max(at.saturating_sub(BEFORE))..at];
+        let special = before.iter().take_while(|&&id| self.tokenizer.is_special(id)).count();
+        Excerpt {
+            token_id: self.ids[at],
+            before: decode(&before[special..]),
+            token: decode(&self.ids[at..=at]),
+            after: decode(&self.ids[at + 1..end.min(at + 1 + AFTER)]),
+        }
+    }
+}
+
+/// The text that a flag gives, or the file that another one names.
+pub(crate) fn read_text(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>> {
+    let Some(path) = file else { return Ok(text.map(str::to_owned)) };
+    let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    let text = String::from_utf8(text)
+        .with_context(|| format!("{} is no text in UTF-8", path.display()))?;
+    if text.is_empty() {
+        bail!("{} is empty", path.display());
+    }
+    Ok(Some(text))
+}

@@ -1,0 +1,135 @@
+//! `nanoscope generate`.
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use anyhow::Result;
+use nanoscope_runtime::{EndReason, Generation, Step};
+use serde_json::json;
+
+use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
+use crate::load::Scope;
+use crate::terminal::applied;
+use crate::terminal::display::{TokenLines, end_note, sanitized};
+use crate::terminal::export::TokenEntry;
+use clap::Args;
+
+/// Generate text, with the features that fire on each token
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope generate
+      tells a story with the built-in model, and shows what fires on each token
+  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
+      the same with the direction of one feature added everywhere
+  nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
+      your own model and SAEs
+  nanoscope generate --json | jq .token
+      one JSON object per token")]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+
+    /// Text to go on from; `<|bos|>` is put before it
+    #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
+    pub(crate) prompt: String,
+    /// Take the prompt for a user's message and let the assistant answer
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Tokens to generate at most
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) max_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print one JSON object per token, and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    let scope = Scope::load(&args.model)?;
+    let prompt =
+        if args.chat { scope.encode_chat(&args.prompt)? } else { scope.encode(&args.prompt)? };
+    let sampling = args.sampling.sampling(args.max_tokens);
+    let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan)?, &sampling)?;
+    if args.json {
+        print_json(&scope, &mut generation, args.top)
+    } else {
+        print_lines(&scope, &mut generation, args)
+    }
+}
+
+fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for Step { position, token, text, logprob, features, .. } in generation.by_ref() {
+        let entry = TokenEntry {
+            position,
+            token_id: token,
+            token: &text,
+            logprob: Some(logprob),
+            features: &features,
+            row: 0,
+        };
+        writeln!(out, "{}", entry.to_json(top, &scope.labels))?;
+    }
+    let mut last = json!({
+        "end": generation.end().map(|end| end.to_string()),
+        "applied": generation.applied().iter().map(applied::json).collect::<Vec<_>>(),
+    });
+    if let Some(EndReason::Condition { condition, value }) = generation.end() {
+        last["stop_when"] = json!({ "condition": condition.to_string(), "value": value });
+    }
+    writeln!(out, "{last}")?;
+    Ok(())
+}
+
+fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateArgs) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let mut lines = TokenLines::new(args.top);
+    let mut text = String::new();
+    let mut tokens = 0;
+    let started = Instant::now();
+    let tracks = !scope.model.saes().is_empty();
+    // An answer is not a continuation of the question.
+    let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
+    if !tracks {
+        write!(out, "{opening}")?;
+    }
+    for step in generation.by_ref() {
+        tokens += 1;
+        text.push_str(&step.text);
+        if tracks {
+            let tokenizer = scope.model.tokenizer();
+            let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token));
+            let tracked = step
+                .features
+                .iter()
+                .map(|(&hook, features)| (hook, features, 0, scope.labels.get(&hook)));
+            writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
+        } else {
+            write!(out, "{}", sanitized(&step.text))?;
+        }
+        out.flush()?;
+    }
+    let took = started.elapsed().as_secs_f64();
+    writeln!(out)?;
+    if tracks {
+        writeln!(out, "{opening}{}", sanitized(&text))?;
+    }
+    for applied in generation.applied() {
+        writeln!(out, "{}", applied::line(&applied))?;
+    }
+    let end = generation.end().expect("the iterator was driven to its end");
+    let why = end_note(&end);
+    if std::io::stderr().is_terminal() {
+        anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
+    } else if !why.is_empty() {
+        anstream::eprintln!("{tokens} tokens{why}");
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The commands: for each its flags, and what it does with them.
+
+pub(crate) mod collect;
+pub(crate) mod convert;
+pub(crate) mod dashboard;
+pub(crate) mod encode;
+pub(crate) mod eval;
+pub(crate) mod features;
+pub(crate) mod generate;
+pub(crate) mod hooks;
+pub(crate) mod inspect;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod train;

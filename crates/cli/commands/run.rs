@@ -1,0 +1,201 @@
+//! `nanoscope run`.
+
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Plan, Run};
+use nanoscope_transformer::TokenBatch;
+use serde_json::{Value, json};
+
+use crate::args::{ModelArgs, PlanArgs, prompt};
+use crate::load::Scope;
+use crate::terminal::applied;
+use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
+use crate::terminal::export::{TokenEntry, write_run};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Run a text or tokens through the model once
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope run --prompt 'The dog was very' --track blocks.2.hook_resid_post
+  nanoscope run --tokens 4087,550,468 --capture blocks.1.hook_mlp_out --out run.safetensors
+  nanoscope run --tokens-file tokens.json --steer blocks.1.hook_resid_post:7:ablate --json
+
+--out writes safetensors: `logits` [batch, seq, vocab], `tokens`, `<hook>` for each captured
+activation, `<hook>/features` [batch, seq, d_sae] and `<hook>/reconstruction` [batch, seq, d_in] for
+each tracked SAE. Features and captured activations are those that arrive at the hook point.")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Also give the activation at this hook point
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) capture: Vec<HookPoint>,
+    /// Write what was computed to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct InputArgs {
+    /// A text; `<|bos|>` is put before it
+    #[arg(long, value_parser = prompt)]
+    pub(crate) prompt: Option<String>,
+    /// Token ids, exactly as they are
+    #[arg(long, value_name = "ID,ID,…", value_delimiter = ',')]
+    pub(crate) tokens: Option<Vec<u32>>,
+    /// A JSON file with rows of token ids: [[1, 2], [3, 4]]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let scope = Scope::load(&args.model)?;
+    let tokens = tokens(&scope, &args.input)?;
+    let mut plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
+    if args.out.is_some() {
+        // A reconstruction may depend on the activation, not on its features alone.
+        plan = plan.capture_tracked();
+    }
+    let run = scope.model.run(&tokens, &plan)?;
+    if let Some(path) = &args.out {
+        write_run(path, &scope.model, &tokens, &run, &args.capture)?;
+    }
+    if args.json {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", run_json(&scope, &tokens, &run, args))?;
+        Ok(())
+    } else {
+        print_lines(&scope, &tokens, &run, args)
+    }
+}
+
+fn tokens(scope: &Scope, input: &InputArgs) -> Result<TokenBatch> {
+    let rows = match (&input.prompt, &input.tokens, &input.tokens_file) {
+        (Some(text), ..) => vec![scope.encode(text)?],
+        (_, Some(ids), _) => vec![ids.clone()],
+        (.., Some(path)) => read_rows(path)?,
+        _ => bail!("nothing to run"),
+    };
+    Ok(TokenBatch::new(&rows)?)
+}
+
+fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
+    let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not a JSON list of rows of token ids", path.display()))
+}
+
+/// A token that may follow, with its log probability.
+struct NextToken {
+    id: u32,
+    text: String,
+    logprob: f32,
+}
+
+/// The likeliest next tokens after the last position of each row.
+fn next_tokens(scope: &Scope, run: &Run) -> Vec<Vec<NextToken>> {
+    const SHOWN: usize = 5;
+
+    let [batch, seq, vocab] = run.logits.dims();
+    let last = run.logits.clone().slice_dim(1, seq - 1..seq).reshape([batch, vocab]);
+    let logprobs = burn::tensor::activation::log_softmax(last, 1).into_data();
+    let logprobs: Vec<f32> = logprobs.iter::<f32>().collect();
+    let of_row = |row: &[f32]| {
+        let mut order: Vec<u32> = (0..vocab as u32).collect();
+        order.sort_unstable_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
+        let next = |id: u32| NextToken {
+            id,
+            text: token_text(&scope.model, id),
+            logprob: row[id as usize],
+        };
+        order.into_iter().take(SHOWN).map(next).collect()
+    };
+    logprobs.chunks_exact(vocab).map(of_row).collect()
+}
+
+fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
+    let row = |(at, ids): (usize, &[u32])| {
+        let token = |(position, &id): (usize, &u32)| {
+            let entry = TokenEntry {
+                position,
+                token_id: id,
+                token: &token_text(&scope.model, id),
+                logprob: None,
+                features: &run.features,
+                row: at * tokens.seq() + position,
+            };
+            entry.to_json(args.top, &scope.labels)
+        };
+        ids.iter().enumerate().map(token).collect::<Vec<_>>()
+    };
+    let next = |row: Vec<NextToken>| {
+        let token = |NextToken { id, text, logprob }: NextToken| json!({ "token_id": id, "token": text, "logprob": logprob });
+        row.into_iter().map(token).collect::<Vec<_>>()
+    };
+    let captured: serde_json::Map<_, _> = run
+        .captured
+        .iter()
+        .filter(|(hook, _)| args.capture.contains(hook))
+        .map(|(hook, x)| (hook.to_string(), json!(x.shape())))
+        .collect();
+    json!({
+        "tokens": tokens.rows().enumerate().map(row).collect::<Vec<_>>(),
+        "next_tokens": next_tokens(scope, run).into_iter().map(next).collect::<Vec<_>>(),
+        "captured": captured,
+        "applied": run.applied.iter().map(applied::json).collect::<Vec<_>>(),
+    })
+}
+
+fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let mut lines = TokenLines::new(args.top);
+    let next_tokens = next_tokens(scope, run);
+    for (row, ids) in tokens.rows().enumerate() {
+        if tokens.batch() > 1 {
+            writeln!(out, "row {row}")?;
+        }
+        for (at, &id) in ids.iter().enumerate() {
+            let at = row * tokens.seq() + at;
+            let tracked = run
+                .features
+                .iter()
+                .map(|(&hook, features)| (hook, features, at, scope.labels.get(&hook)));
+            writeln!(out, "{}", lines.token(&token_text(&scope.model, id), tracked))?;
+        }
+        let next: Vec<String> = next_tokens[row]
+            .iter()
+            .map(|next| format!("{} {:.0}%", visible(&next.text), next.logprob.exp() * 100.0))
+            .collect();
+        writeln!(out, "next tokens: {}", sanitized(&next.join("  ")))?;
+    }
+    for applied in &run.applied {
+        writeln!(out, "{}", applied::line(applied))?;
+    }
+    let asked = |hook: &HookPoint| args.capture.contains(hook);
+    for (hook, activation) in run.captured.iter().filter(|(hook, _)| asked(hook)) {
+        writeln!(out, "captured {hook} {:?}", activation.shape())?;
+    }
+    if let Some(path) = &args.out {
+        writeln!(out, "written to {}", path.display())?;
+    } else if !args.capture.is_empty() {
+        writeln!(out, "captured activations are written with --out FILE")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! `nanoscope serve`.
+
+mod args;
+mod command;
+
+pub(crate) use self::args::ServeArgs;
+pub(crate) use self::command::serve;

@@ -1,0 +1,170 @@
+//! `nanoscope train`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
+use serde_json::json;
+
+use super::args::TrainArgs;
+use super::progress::{ProgressView, summary};
+use super::source::source;
+use crate::terminal::messages::{Hint, note};
+use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+
+pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
+    if args.print_config {
+        let text = args.apply_to(config_file(args)?)?.commented()?;
+        write!(anstream::stdout(), "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let interrupted = InterruptFlag::watch()?;
+    let Some(run) = begin(args, &interrupted)? else {
+        note("interrupted while the texts were read; nothing was begun");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    follow(args, run, &interrupted)
+}
+
+/// What --config says.
+fn config_file(args: &TrainArgs) -> Result<RunDraft> {
+    Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
+}
+
+/// The run that the flags ask for, new or from its last checkpoint on; nothing if it was
+/// interrupted before it began.
+fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
+    let resumed = resumed(args)?;
+    let draft = match (&resumed, &args.config) {
+        (Some(dir), None) => RunFolder::draft(dir)?,
+        _ => config_file(args)?,
+    };
+    let draft = args.apply_to(draft)?;
+    let checked = draft.check()?;
+    let device = nanoscope_device::by_name(&checked.device)?;
+    let Some(dir) = resumed.clone().map_or_else(|| draft.out(), |dir| Ok(Some(dir)))? else {
+        return Err(Hint::new("the run has no folder", "say where: --out DIR").into());
+    };
+
+    let opened = match resumed {
+        Some(_) => Some(RunFolder::open(&dir)?),
+        None => {
+            RunFolder::check_empty(&dir)?;
+            None
+        }
+    };
+    let Some(source) = source(&checked, &dir, interrupted)? else { return Ok(None) };
+    let config = draft.resolve(&widths(source.as_ref(), &checked.hooks)?)?;
+    let folder = match opened {
+        Some((folder, before)) => {
+            folder.check_same(&before, &config)?;
+            folder
+        }
+        None => RunFolder::create(&dir, &config)?,
+    };
+    let run = Run::open(folder, config, source, &device)?;
+    note_start(&run);
+    Ok(Some(run))
+}
+
+/// The folder of the run to go on with.
+fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
+    let hint = |error| Hint::new(error, "nanoscope train --resume DIR goes on with the run in DIR");
+    let Some(resume) = &args.resume else { return Ok(None) };
+    match (Path::new(resume), &args.out) {
+        (dir, None) if dir.as_os_str().is_empty() => Err(hint("--resume has no folder").into()),
+        (dir, Some(out)) if dir.as_os_str().is_empty() => Ok(Some(out.clone())),
+        (dir, Some(out)) if dir != out => {
+            Err(hint("--resume and --out name different folders").into())
+        }
+        (dir, _) => Ok(Some(dir.to_owned())),
+    }
+}
+
+/// Says what is going to be trained.
+fn note_start(run: &Run) {
+    for refused in run.refused() {
+        note(&format!("{refused}; the one before it is taken"));
+    }
+    let (recipe, (segments, rows)) = (&run.config().recipe, run.source_size());
+    let (held_out, held_out_rows) = run.held_out();
+    let begin = if run.step() == 0 {
+        "training".to_owned()
+    } else {
+        format!("going on after step {}:", run.step())
+    };
+    note(&format!(
+        "{begin} {} SAE{} of {} features, {} steps of {} activations; the source has {rows} in \
+         {segments} segments, of which {held_out_rows} in {held_out} are held out",
+        run.config().hooks.len(),
+        if run.config().hooks.len() == 1 { "" } else { "s" },
+        recipe.d_sae,
+        recipe.steps,
+        recipe.batch,
+    ));
+}
+
+fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result<ExitCode> {
+    let mut view = ProgressView::new(&run);
+    loop {
+        let progress = match run.advance() {
+            Ok(Some(progress)) => progress,
+            Ok(None) => break,
+            Err(error) => {
+                view.clear();
+                return Err(note_checkpoint(&run, error.into()));
+            }
+        };
+        view.show(&progress);
+        if interrupted.is_set() && progress.step < run.config().recipe.steps {
+            view.clear();
+            if let Err(error) = run.save() {
+                return Err(note_checkpoint(&run, error.into()));
+            }
+            let dir = run.dir().display();
+            note(&format!(
+                "interrupted after step {}, which is saved; go on with\n  nanoscope train --resume {dir}",
+                progress.step
+            ));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    }
+    view.clear();
+    let (config, dir) = (run.config().clone(), run.dir().to_owned());
+    let outcomes = run.finish()?;
+    if args.json {
+        writeln!(anstream::stdout(), "{}", as_json(&config, &outcomes, &dir))?;
+    } else {
+        summary(&config, &outcomes, &dir)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same error, after what of the run is there has been said.
+fn note_checkpoint(run: &Run, error: anyhow::Error) -> anyhow::Error {
+    match run.saved() {
+        Some(step) => note(&format!("the checkpoint of step {step} is whole and stays")),
+        None => note("there is no checkpoint yet"),
+    }
+    error
+}
+
+fn as_json(config: &RunConfig, outcomes: &[Outcome], dir: &Path) -> serde_json::Value {
+    let hook = |outcome: &Outcome| {
+        json!({
+            "hook": outcome.hook.to_string(),
+            "held_out": outcome.last,
+            "best_step": outcome.best_step,
+            "best": outcome.best_dir,
+            "final": outcome.last_dir,
+        })
+    };
+    json!({
+        "out": dir,
+        "steps": config.recipe.steps,
+        "d_sae": config.recipe.d_sae,
+        "hooks": outcomes.iter().map(hook).collect::<Vec<_>>(),
+    })
+}

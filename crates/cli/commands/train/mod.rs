@@ -1,0 +1,9 @@
+//! `nanoscope train`.
+
+mod args;
+mod command;
+mod progress;
+mod source;
+
+pub(crate) use self::args::TrainArgs;
+pub(crate) use self::command::train;

@@ -1,0 +1,168 @@
+//! What is seen of a training while it runs, and at its end.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use nanoscope_train::{Outcome, Progress, Run, RunConfig, StepReport, Validation};
+
+/// Where nobody watches, a line is written so often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The speed is that of so many last steps.
+const RECENT_STEPS: usize = 50;
+
+/// Live lines on a terminal, plain ones elsewhere.
+pub(crate) struct ProgressView {
+    config: RunConfig,
+    times: VecDeque<Instant>,
+    /// The last evaluation; none before the first.
+    held_out: Vec<Validation>,
+    kind: Kind,
+}
+
+enum Kind {
+    Live { bar: ProgressBar, lines: Vec<ProgressBar> },
+    Plain { last: Option<Instant> },
+}
+
+impl ProgressView {
+    pub(crate) fn new(run: &Run) -> Self {
+        let config = run.config().clone();
+        let kind = if std::io::stderr().is_terminal() {
+            let all = MultiProgress::new();
+            let style = |template| {
+                ProgressStyle::with_template(template).expect("the template is a constant")
+            };
+            let bar = all.add(ProgressBar::new(config.recipe.steps));
+            bar.set_style(style("{bar:30} step {pos}/{len}  {msg}"));
+            bar.set_position(run.step());
+            let line = |_| {
+                let line = all.add(ProgressBar::new_spinner());
+                line.set_style(style("  {msg}"));
+                line
+            };
+            Kind::Live { bar, lines: config.hooks.iter().map(line).collect() }
+        } else {
+            Kind::Plain { last: None }
+        };
+        Self { config, times: VecDeque::from([Instant::now()]), held_out: Vec::new(), kind }
+    }
+
+    /// Shows what a step did.
+    pub(crate) fn show(&mut self, progress: &Progress) {
+        self.times.push_back(Instant::now());
+        if self.times.len() > RECENT_STEPS {
+            self.times.pop_front();
+        }
+        if let Some(held_out) = &progress.validation {
+            self.held_out.clone_from(held_out);
+        }
+        let is_evaluated = progress.validation.is_some();
+        if let Kind::Plain { last } = &mut self.kind {
+            if !is_evaluated && last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
+                return;
+            }
+            *last = Some(Instant::now());
+        }
+        let speed = self.speed(progress.step);
+        let numbers = progress.reports.iter().enumerate().map(|(at, report)| {
+            // Between evaluations the live lines show the last one; plain lines say it once.
+            let is_shown = is_evaluated || matches!(self.kind, Kind::Live { .. });
+            let held_out = self.held_out.get(at).filter(|_| is_shown);
+            format!("{}  {}", self.config.hooks[at], self.numbers(report, held_out))
+        });
+        match &self.kind {
+            Kind::Live { bar, lines } => {
+                bar.set_position(progress.step);
+                bar.set_message(speed);
+                lines.iter().zip(numbers).for_each(|(line, text)| line.set_message(text));
+            }
+            Kind::Plain { .. } => {
+                let total = self.config.recipe.steps;
+                anstream::eprintln!("step {}/{total}  {speed}", progress.step);
+                numbers.for_each(|text| anstream::eprintln!("  {text}"));
+            }
+        }
+    }
+
+    fn numbers(&self, report: &StepReport, held_out: Option<&Validation>) -> String {
+        let dead = |dead: usize| 100.0 * dead as f64 / self.config.recipe.d_sae as f64;
+        let StepReport { loss, explained_variance, l0, .. } = report;
+        let mut text = format!(
+            "loss {loss:.4}  explained variance {explained_variance:.4}  L0 {l0:.1}  dead {:.1} %",
+            dead(report.dead)
+        );
+        if let Some(found) = held_out {
+            let _ = write!(
+                text,
+                "  held out: {:.4}, L0 {:.1}, {:.1} % never fire",
+                found.explained_variance,
+                found.l0,
+                dead(found.dead)
+            );
+        }
+        text
+    }
+
+    /// Tokens per second and the time that is left.
+    fn speed(&self, step: u64) -> String {
+        let (Some(first), Some(last)) = (self.times.front(), self.times.back()) else {
+            return String::new();
+        };
+        let per_step = (*last - *first).as_secs_f64() / (self.times.len() - 1).max(1) as f64;
+        let left = Duration::from_secs_f64(per_step * (self.config.recipe.steps - step) as f64);
+        let speed = self.config.recipe.batch as f64 / per_step.max(1e-9);
+        format!("{speed:.0} tokens/s  {} left", HumanDuration(left))
+    }
+
+    /// Takes the live lines away.
+    pub(crate) fn clear(&self) {
+        if let Kind::Live { bar, lines } = &self.kind {
+            lines.iter().for_each(ProgressBar::finish_and_clear);
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints what a run ended with and what to do with it.
+pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Path) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let wide = outcomes.iter().map(|outcome| outcome.hook.to_string().len()).max().unwrap_or(0);
+    writeln!(
+        out,
+        "{:wide$}  explained variance        L0   never fire  mean squared error  best step",
+        "held out"
+    )?;
+    for outcome in outcomes {
+        let Validation { explained_variance, l0, dead, mse, .. } = outcome.last;
+        writeln!(
+            out,
+            "{:wide$}  {explained_variance:18.4}  {l0:8.1}  {:8.2} %  {mse:19.5}  {:>9}",
+            outcome.hook.to_string(),
+            100.0 * dead as f64 / run.recipe.d_sae as f64,
+            outcome.best_step.map_or_else(|| "none".to_owned(), |step| step.to_string()),
+        )?;
+    }
+    writeln!(out)?;
+    for outcome in outcomes {
+        writeln!(out, "{}", outcome.last_dir.display())?;
+        if let Some(step) = outcome.best_step.filter(|step| *step != run.recipe.steps) {
+            let best = outcome.best_dir.display();
+            writeln!(out, "{best}, the one of step {step}, which was better")?;
+        }
+    }
+    writeln!(out, "{}", dir.join("curves.svg").display())?;
+    let Some(outcome) = outcomes.last() else { return Ok(()) };
+    let model = run.source.model.as_ref().map(|path| format!(" --model {}", path.display()));
+    let (model, sae) = (model.unwrap_or_default(), outcome.last_dir.display());
+    writeln!(out, "\nLook at it:")?;
+    writeln!(out, "  nanoscope generate{model} --sae {sae}")?;
+    writeln!(out, "  nanoscope features{model} --sae {sae} --text 'The dog barked.'")?;
+    let texts = run.source.text.first().map_or("TEXT".to_owned(), |t| t.display().to_string());
+    writeln!(out, "  nanoscope eval{model} --sae {sae} --text {texts}")?;
+    writeln!(out, "  nanoscope dashboard{model} --sae {sae} --text {texts} --out dashboard")?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Where a training's activations come from.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use nanoscope_corpus::{
+    ActivationStore, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
+    SpoolOptions, Tokens, contexts_in, widths,
+};
+use nanoscope_train::{ActivationSegments, RunConfig};
+
+use crate::args::GptArgs;
+use crate::load::Loaded;
+use crate::terminal::messages::note;
+use crate::terminal::progress::DelayedBar;
+use crate::terminal::signals::InterruptFlag;
+
+/// Activations of a segment that is computed as it is needed; three are in memory at a time.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// Segments that a small corpus is still divided into, so that what is held out is little.
+const MIN_SEGMENTS: u64 = 20;
+/// Tokens that are read for each activation that is trained on: some are held out, and special ones
+/// do not count.
+const TOKENS_PER_ACTIVATION: f64 = 1.2;
+
+/// The source that `config` names; nothing if the reading was interrupted.
+///
+/// The texts' tokens lie in `scratch` while they are trained on.
+pub(crate) fn source(
+    config: &RunConfig,
+    scratch: &Path,
+    interrupted: &InterruptFlag,
+) -> Result<Option<Box<dyn Segments>>> {
+    let source = &config.source;
+    if let Some(path) = &source.activations {
+        let hook = config.hooks[0];
+        let segments = ActivationSegments::open(path, source.tensor.as_deref(), hook)?;
+        return Ok(Some(Box::new(segments)));
+    }
+    if let Some(dir) = &source.store {
+        return Ok(Some(Box::new(ActivationStore::open(dir)?.select(&config.hooks)?)));
+    }
+    let era = source.era.as_deref().map(str::parse).transpose();
+    let gpt = GptArgs {
+        model: source.model.clone(),
+        tokenizer: source.tokenizer.clone(),
+        device: config.device.clone(),
+        era: era.map_err(|error| anyhow!("`source.era`: {error}"))?,
+    };
+    let options = match &source.text_column {
+        Some(name) => CorpusOptions { text_column: name.clone() },
+        None => CorpusOptions::default(),
+    };
+    // Before the model is loaded: a misspelt path is the likelier mistake.
+    let corpus = Corpus::open(&source.text, &options)?;
+    let loaded = Loaded::new(&gpt)?;
+    let gpt = loaded.model.gpt();
+    let width: usize = widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
+    let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
+    let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
+    let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
+        .saturating_add(MIN_SEGMENTS.saturating_mul(context_len as u64));
+    fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
+    let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
+    let bar = DelayedBar::new("reading the texts", limit, "tokens");
+    let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
+        bar.set(so_far.tokens);
+        interrupted.control_flow()
+    });
+    drop(bar);
+    let tokens = match tokens {
+        Err(CorpusError::Interrupted) => return Ok(None),
+        tokens => tokens?,
+    };
+    if tokens.len() < wanted {
+        note(&format!(
+            "the texts have {} tokens and {wanted} are trained on: each about {:.1} times",
+            tokens.len(),
+            wanted as f64 / tokens.len() as f64
+        ));
+    }
+    let per_segment =
+        contexts_in(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / MIN_SEGMENTS).max(1);
+    let hooks = &config.hooks;
+    let live = LiveSegments::new(gpt.clone(), tokens, hooks, Special::Skip, per_segment)?;
+    Ok(Some(Box::new(live)))
+}

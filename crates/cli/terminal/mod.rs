@@ -1,0 +1,8 @@
+//! What is printed, for people and for other programs.
+
+pub(crate) mod applied;
+pub(crate) mod display;
+pub(crate) mod export;
+pub(crate) mod messages;
+pub(crate) mod progress;
+pub(crate) mod signals;

@@ -1,0 +1,117 @@
+//! Ctrl-C and SIGTERM in the middle of a command that writes files.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::scratch;
+
+/// What a shell gives for a program that Ctrl-C ended.
+const INTERRUPTED: Option<i32> = Some(130);
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn spawn(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_nanoscope"))
+        .args(args)
+        .env("XDG_CACHE_HOME", scratch())
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built for this test")
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+/// Sends `signal` to `child` once a temporary file or folder lies in `dir`.
+#[track_caller]
+fn interrupt(mut child: Child, signal: &str, dir: &Path) -> Output {
+    let begun = Instant::now();
+    while !names(dir).iter().any(|name| name.starts_with('.')) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before anything was written");
+        assert!(begun.elapsed() < DEADLINE, "nothing was written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let kill = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+/// Activations that are all zero, in a file that takes no room on the disk.
+fn zeros(path: &Path, rows: u64, d_in: u64) {
+    let bytes = rows * d_in * 4;
+    let header =
+        format!(r#"{{"x":{{"dtype":"F32","shape":[{rows},{d_in}],"data_offsets":[0,{bytes}]}}}}"#);
+    let mut file = File::create(path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + bytes).unwrap();
+}
+
+#[test]
+fn encode_removes_its_temporary_files_on_ctrl_c_and_sigterm() {
+    let dir = TempDir::new().unwrap();
+    let activations = dir.path().join("zeros.safetensors");
+    zeros(&activations, 1 << 22, 256);
+    let sae = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes/layer_2");
+
+    for signal in ["INT", "TERM"] {
+        let out = dir.path().join(signal);
+        fs::create_dir(&out).unwrap();
+        let file = out.join("features.safetensors");
+        let child = spawn(&[
+            "encode",
+            "--sae",
+            sae.to_str().unwrap(),
+            "--activations",
+            activations.to_str().unwrap(),
+            "--out",
+            file.to_str().unwrap(),
+        ]);
+
+        let Output { status, stderr, .. } = interrupt(child, signal, &out);
+
+        let error = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), INTERRUPTED, "{signal}: {status}: {error}");
+        assert_eq!(names(&out), [""; 0], "{signal}");
+        assert!(error.contains("interrupted after"), "{signal}: {error}");
+        assert!(error.contains("nothing was written"), "{signal}: {error}");
+    }
+}
+
+#[test]
+fn a_dashboard_that_is_being_written_is_finished_on_ctrl_c_and_sigterm() {
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dashboard/stories.jsonl");
+    for signal in ["INT", "TERM"] {
+        let dir = TempDir::new().unwrap();
+        let out = dir.path().join("pages");
+        let child = spawn(&[
+            "dashboard",
+            "--text",
+            text.to_str().unwrap(),
+            "--tokens",
+            "2000",
+            "--features",
+            "0..512",
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+
+        let Output { status, stderr, .. } = interrupt(child, signal, dir.path());
+
+        let error = String::from_utf8(stderr).unwrap();
+        assert!(status.success(), "{signal}: {status}: {error}");
+        assert_eq!(names(dir.path()), ["pages"], "{signal}");
+        assert!(out.join("index.html").is_file(), "{signal}");
+    }
+}
