@@ -7,10 +7,10 @@ use nanoscope_runtime::{FeatureStats, FeatureWeights, InterpretableModel, LogitE
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
+use crate::gather::Pair;
+use crate::gather::mix;
 use crate::gather::{Activity, BARS, Gathered, gather, tell};
 use crate::layout::layout;
-use crate::pairs::Pair;
-use crate::quantile::mix;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
 use crate::dashboard::fingerprint;
-use crate::pack::unpack_as;
-use crate::site::{ABOUT, DATA};
-use crate::view::{FORMAT, VERSION};
+use crate::data_script::unpack_as;
+use crate::write::{ABOUT, DATA};
+use crate::write::{FORMAT, VERSION};
 
 /// Bytes of the largest file of a dashboard that is read, packed and unpacked. The index of a million
 /// features has some hundred megabytes.
@@ -290,7 +290,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::pack::pack;
+    use crate::data_script::pack;
 
     /// What is wrong with a dashboard: about, index, pages.
     type Change = fn(&mut [Value; 3]);

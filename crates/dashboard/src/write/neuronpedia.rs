@@ -8,12 +8,12 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
+use super::folder::{names, numbered, put, take_place};
 use crate::DashboardError;
 use crate::dashboard::{Bars, Dashboard, FeaturePage};
-use crate::example::Example;
+use crate::gather::Example;
+use crate::gather::mix;
 use crate::gather::{BARS, edge};
-use crate::quantile::mix;
-use crate::site::{names, numbered, put, take_place};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.

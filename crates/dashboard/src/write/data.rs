@@ -7,8 +7,8 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::dashboard::{Dashboard, FeaturePage};
-use crate::example::Example;
 use crate::gather::Activity;
+use crate::gather::Example;
 use crate::token_text::token_text;
 
 /// Version of what is written.
