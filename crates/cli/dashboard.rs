@@ -9,9 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::Labels;
 use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
-use nanoscope_dashboard::{
-    Dashboard, Export, Options, Progress, ROUNDS, Stage, check_place, own_labels,
-};
+use nanoscope_dashboard::{Dashboard, Export, Options, Progress, Stage, check_place, own_labels};
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -137,7 +135,6 @@ impl Bars {
                 Stage::Surveying => ("first reading", self.tokens, "tokens"),
                 Stage::Gathering => ("second reading", self.tokens, "tokens"),
                 Stage::Weights => ("comparing weights", self.features, "features"),
-                Stage::Layout => ("drawing the map", ROUNDS as u64, "rounds"),
             };
             self.shown = Some((stage, LateBar::new(what, total, unit)));
         }

@@ -347,6 +347,18 @@ mod tests {
     }
 
     #[test]
+    fn a_dashboard_with_the_places_of_a_map_still_opens() {
+        let dir = folder(|parts| {
+            parts[1]["x"] = json!([0, 999]);
+            parts[1]["y"] = json!([999, 0]);
+        });
+
+        let dashboard = ReadDashboard::open(dir.path()).unwrap();
+
+        assert_eq!(dashboard.feature(2).unwrap().unwrap().fires, 2);
+    }
+
+    #[test]
     fn a_folder_that_contradicts_itself_is_refused() {
         let cases: [(Change, &str); 7] = [
             (|parts| parts[0]["format"] = json!("other"), "format"),

@@ -329,7 +329,8 @@ impl Dashboard {
             "description": page.label, "authorId": export.creator, "typeName": null,
             "explanationModelName": null, "triggeredByUserId": null, "notes": null,
             "scoreV1": null, "scoreV2": null,
-            "umap_x": page.place[0], "umap_y": page.place[1], "umap_cluster": null,
+            // The map there needs places, which we do not compute; 0 is the default of its importer.
+            "umap_x": 0, "umap_y": 0, "umap_cluster": null,
             "embedding": null, "createdAt": export.created, "updatedAt": export.created,
         })
     }
