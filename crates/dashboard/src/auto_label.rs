@@ -77,7 +77,7 @@ fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::Example;
+    use crate::gather::Example;
 
     fn activity(windows: &[(&[u32], u32)]) -> Activity {
         let example = |&(tokens, peak): &(&[u32], u32)| Example {

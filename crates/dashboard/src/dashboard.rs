@@ -7,10 +7,9 @@ use nanoscope_runtime::{FeatureStats, FeatureWeights, InterpretableModel, LogitE
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
+use crate::gather::Pair;
+use crate::gather::mix;
 use crate::gather::{Activity, BARS, Gathered, gather, tell};
-use crate::layout::layout;
-use crate::pairs::Pair;
-use crate::quantile::mix;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
@@ -65,8 +64,6 @@ pub struct FeaturePage {
     pub nearest: Vec<(u32, f32)>,
     /// The features that fire where it does, those with the largest Jaccard index first.
     pub together: Vec<Together>,
-    /// Its place on the map, `0..=1` in both axes.
-    pub place: [f32; 2],
     /// What a person, or Neuronpedia, calls it.
     pub label: Option<String>,
     /// What its strongest tokens say; made by a rule, and shown as such.
@@ -132,21 +129,18 @@ impl Dashboard {
             .filter_map(|feature| Some((feature, label(feature)?.trim().to_owned())))
             .collect();
         let mut gathered = gather((model, hook), options, contexts, progress)?;
-        let places = places(model, hook, options, progress)?;
 
         let mut features = Vec::with_capacity(range.len());
         let mut activities = std::mem::take(&mut gathered.features).into_iter();
-        let mut places = places.into_iter();
         let indices: Vec<usize> = range.map(|feature| feature as usize).collect();
         for part in indices.chunks(AT_ONCE) {
             for (&feature, weights) in part.iter().zip(model.feature_weights(hook, part, NEAREST)?)
             {
                 let feature = feature as u32;
                 let activity = activities.next().expect("one for each feature of the range");
-                let place = places.next().expect("one for each feature of the range");
                 let label = labels.get(&feature).filter(|label| !label.is_empty()).cloned();
                 let text = |id| visible(&token_text(model.tokenizer(), id));
-                features.push(gathered.page(feature, activity, weights, place, label, text));
+                features.push(gathered.page(feature, activity, weights, label, text));
             }
             tell(progress, Stage::Weights, features.len() as u64)?;
         }
@@ -179,7 +173,6 @@ impl Gathered {
         feature: u32,
         activity: Activity,
         weights: FeatureWeights,
-        place: [f32; 2],
         label: Option<String>,
         text: impl Fn(u32) -> String,
     ) -> FeaturePage {
@@ -198,7 +191,6 @@ impl Gathered {
             effects: effects.as_deref().map(Bars::of),
             nearest,
             together: self.together(feature),
-            place,
             label,
             auto_label,
         }
@@ -244,17 +236,6 @@ impl Bars {
         }
         Self { low, high, counts }
     }
-}
-
-fn places(
-    model: &InterpretableModel,
-    hook: HookPoint,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Vec<[f32; 2]>, DashboardError> {
-    let indices: Vec<usize> = options.features.clone().map(|feature| feature as usize).collect();
-    let directions = model.sae(hook)?.directions(&indices)?;
-    layout(directions, options.seed, |round| tell(progress, Stage::Layout, round))
 }
 
 /// A number that tells the SAE of `model` at `hook` from others: of its hook point, its features

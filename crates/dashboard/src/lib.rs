@@ -48,30 +48,18 @@
 
 mod auto_label;
 mod dashboard;
+mod data_script;
 mod error;
-mod example;
 mod gather;
-mod layout;
-mod neighbours;
-mod neuronpedia;
 mod options;
-mod pack;
-mod pairs;
-mod principal;
-mod quantile;
 mod read;
-mod site;
 mod token_text;
-mod view;
+mod write;
 
 pub use dashboard::{Bars, Dashboard, FeaturePage, Together, fingerprint};
+pub use data_script::{pack, unpack};
 pub use error::DashboardError;
-pub use example::Example;
-pub use gather::{Activity, BARS};
-pub use layout::ROUNDS;
-pub use neuronpedia::Export;
+pub use gather::{Activity, BARS, Example, QUANTILES, Quantile};
 pub use options::{Options, Progress, Stage};
-pub use pack::{pack, unpack};
-pub use quantile::{QUANTILES, Quantile};
 pub use read::{Glance, ReadDashboard, ShownExample};
-pub use site::{check_place, own_labels};
+pub use write::{Export, check_place, own_labels};

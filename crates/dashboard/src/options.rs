@@ -19,7 +19,7 @@ pub struct Options {
     /// What becomes of special tokens; they are shown in windows in any case. Default:
     /// [`SpecialTokens::Skip`].
     pub special: SpecialTokens,
-    /// Which examples are sampled and how the map begins. Same seed, same dashboard. Default: 42.
+    /// Which examples are sampled. Same seed, same dashboard. Default: 42.
     pub seed: u64,
 }
 
@@ -60,7 +60,7 @@ impl Options {
 pub struct Progress {
     /// What is being done.
     pub stage: Stage,
-    /// Tokens read, features measured, or steps of the map made.
+    /// Tokens read, or features measured.
     pub done: u64,
 }
 
@@ -73,6 +73,4 @@ pub enum Stage {
     Gathering,
     /// Weights are compared; counts features.
     Weights,
-    /// The map is drawn; counts rounds, of [`ROUNDS`](crate::ROUNDS).
-    Layout,
 }

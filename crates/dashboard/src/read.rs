@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
 use crate::dashboard::fingerprint;
-use crate::pack::unpack_as;
-use crate::site::{ABOUT, DATA};
-use crate::view::{FORMAT, VERSION};
+use crate::data_script::unpack_as;
+use crate::write::{ABOUT, DATA};
+use crate::write::{FORMAT, VERSION};
 
 /// Bytes of the largest file of a dashboard that is read, packed and unpacked. The index of a million
 /// features has some hundred megabytes.
@@ -290,7 +290,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::pack::pack;
+    use crate::data_script::pack;
 
     /// What is wrong with a dashboard: about, index, pages.
     type Change = fn(&mut [Value; 3]);
@@ -344,6 +344,18 @@ mod tests {
         assert_eq!(dashboard.feature(1).unwrap(), None);
         assert_eq!(dashboard.feature(4).unwrap(), None);
         assert_eq!(dashboard.feature(u32::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn a_dashboard_with_the_places_of_a_map_still_opens() {
+        let dir = folder(|parts| {
+            parts[1]["x"] = json!([0, 999]);
+            parts[1]["y"] = json!([999, 0]);
+        });
+
+        let dashboard = ReadDashboard::open(dir.path()).unwrap();
+
+        assert_eq!(dashboard.feature(2).unwrap().unwrap().fires, 2);
     }
 
     #[test]

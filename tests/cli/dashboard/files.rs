@@ -1,7 +1,8 @@
 //! The files of a dashboard, and what happens to those that are there already.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 

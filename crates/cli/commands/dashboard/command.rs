@@ -9,7 +9,7 @@ use anyhow::Result;
 use nanoscope_checkpoint::Labels;
 use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, Special, SpoolOptions, Tokens};
 use nanoscope_dashboard::{
-    Dashboard, DashboardError, Export, Options, Progress, ROUNDS, Stage, check_place, own_labels,
+    Dashboard, DashboardError, Export, Options, Progress, Stage, check_place, own_labels,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
@@ -145,7 +145,6 @@ impl Bars {
                 Stage::Surveying => ("first reading", self.tokens, "tokens"),
                 Stage::Gathering => ("second reading", self.tokens, "tokens"),
                 Stage::Weights => ("comparing weights", self.features, "features"),
-                Stage::Layout => ("drawing the map", ROUNDS as u64, "rounds"),
             };
             self.shown = Some((stage, DelayedBar::new(what, total, unit)));
         }

@@ -2,7 +2,7 @@
 
 const PER_PAGE = 50;
 
-/// The index: a list that is searched and sorted, a map and a histogram.
+/// The index: a list that can be searched and sorted, and a histogram of densities.
 class List {
   constructor(data, labels) {
     this.data = data;
@@ -11,7 +11,6 @@ class List {
     this.page = 0;
     this.texts = new Map(data.tokens.ids.map((id, at) => [id, data.tokens.texts[at]]));
     this.hay = data.fires.map(() => undefined);
-    this.map = new FeatureMap(this);
     let due;
     $("search").addEventListener("input", () => {
       clearTimeout(due);
@@ -57,7 +56,6 @@ class List {
     this.found.sort(sorts[$("sort").value]);
     if (index !== undefined) this.found.sort((a, b) => (this.first + b === index) - (this.first + a === index));
     this.page = 0;
-    this.map.select(text === "" && !only ? undefined : new Set(this.found));
     this.show();
   }
 
@@ -124,103 +122,5 @@ class List {
       title: (at, n) => `${whole(n)} features at ${edge(at)} to ${edge(at + 1)} of tokens`,
       ticks: [[0, "0.0001 %"], [1 / 3, "0.01 %"], [2 / 3, "1 %"], [1, "100 %"]],
     });
-  }
-}
-
-/// The features as points.
-class FeatureMap {
-  constructor(list) {
-    this.list = list;
-    this.canvas = $("map");
-    this.chosen = undefined;
-    this.over = -1;
-    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
-    this.canvas.addEventListener("pointerleave", () => this.leave());
-    this.canvas.addEventListener("click", (event) => {
-      const at = this.at(event);
-      if (at >= 0) location.hash = String(list.first + at);
-    });
-    new ResizeObserver(() => this.draw()).observe(this.canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-  }
-
-  select(chosen) {
-    this.chosen = chosen;
-    this.draw();
-  }
-
-  place(at) {
-    const { clientWidth: wide, clientHeight: high } = this.canvas;
-    const { x, y } = this.list.data;
-    return [10 + (x[at] / 999) * (wide - 20), 10 + (y[at] / 999) * (high - 20)];
-  }
-
-  draw() {
-    const { clientWidth: wide, clientHeight: high } = this.canvas;
-    if (wide === 0) return;
-    const ratio = window.devicePixelRatio || 1;
-    [this.canvas.width, this.canvas.height] = [Math.round(wide * ratio), Math.round(high * ratio)];
-    const paint = this.canvas.getContext("2d");
-    paint.scale(ratio, ratio);
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const [ink, accent] = [colour("--point"), colour("--accent")];
-    const n = this.list.data.fires.length;
-    const size = n > 10000 ? 1 : n > 3000 ? 1.6 : 2.3;
-    const later = [];
-    const dot = (at, colour, radius, alpha) => {
-      const [x, y] = this.place(at);
-      paint.globalAlpha = alpha;
-      paint.beginPath();
-      paint.arc(x, y, radius, 0, 2 * Math.PI);
-      if (this.list.data.fires[at] === 0) {
-        paint.strokeStyle = colour;
-        paint.stroke();
-      } else {
-        paint.fillStyle = colour;
-        paint.fill();
-      }
-    };
-    for (let at = 0; at < n; at++) {
-      const labelled = this.list.labels.get(this.list.first + at) !== undefined;
-      if (this.chosen ? this.chosen.has(at) : labelled) later.push(at);
-      else dot(at, ink, size, this.chosen ? 0.18 : 0.5);
-    }
-    for (const at of later) dot(at, accent, size + 0.4, 0.85);
-    if (this.over >= 0) dot(this.over, accent, size + 3, 1);
-    paint.globalAlpha = 1;
-  }
-
-  at(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    let [best, near] = [-1, 12 * 12];
-    for (let at = 0; at < this.list.data.fires.length; at++) {
-      if (this.chosen && !this.chosen.has(at)) continue;
-      const [px, py] = this.place(at);
-      const far = (px - x) ** 2 + (py - y) ** 2;
-      if (far < near) [best, near] = [at, far];
-    }
-    return best;
-  }
-
-  hover(event) {
-    const at = this.at(event);
-    if (at !== this.over) {
-      this.over = at;
-      this.draw();
-    }
-    this.canvas.classList.toggle("hand", at >= 0);
-    if (at < 0) return hideTip();
-    const [x, y] = this.place(at);
-    const box = this.canvas.getBoundingClientRect();
-    const feature = this.list.first + at;
-    showTip(() => ({ left: box.left + x, width: 0, top: box.top + y - 4, bottom: box.top + y + 4 }), el("b", {}, `#${feature} `), this.list.name(feature));
-  }
-
-  leave() {
-    this.over = -1;
-    hideTip();
-    this.draw();
   }
 }

@@ -46,7 +46,6 @@ async function start() {
         list.show();
         scrollTo(0, scroll);
       }
-      list.map.draw();
       return;
     }
     const pages = await nanoscope.load(`features-${Math.floor(at / data.per_file)}`);

@@ -6,21 +6,21 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::data::{FORMAT, PER_FILE, about, chunk, index};
 use crate::DashboardError;
 use crate::dashboard::Dashboard;
-use crate::pack::pack;
-use crate::view::{FORMAT, PER_FILE, about, chunk, index};
+use crate::data_script::pack;
 
 /// The files that are the same in every dashboard.
 const FILES: [(&str, &str); 8] = [
-    ("index.html", include_str!("page/index.html")),
-    ("style.css", include_str!("page/style.css")),
-    ("data.js", include_str!("page/data.js")),
-    ("labels.js", include_str!("page/labels.js")),
-    ("draw.js", include_str!("page/draw.js")),
-    ("list.js", include_str!("page/list.js")),
-    ("feature.js", include_str!("page/feature.js")),
-    ("main.js", include_str!("page/main.js")),
+    ("index.html", include_str!("../page/index.html")),
+    ("style.css", include_str!("../page/style.css")),
+    ("data.js", include_str!("../page/data.js")),
+    ("labels.js", include_str!("../page/labels.js")),
+    ("draw.js", include_str!("../page/draw.js")),
+    ("list.js", include_str!("../page/list.js")),
+    ("feature.js", include_str!("../page/feature.js")),
+    ("main.js", include_str!("../page/main.js")),
 ];
 /// What the dashboard is of, by which we know our own.
 pub(crate) const ABOUT: &str = "dashboard.json";

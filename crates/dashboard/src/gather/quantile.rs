@@ -1,4 +1,4 @@
-use crate::example::{Example, Firing};
+use super::example::{Example, Firing};
 
 /// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
 pub const QUANTILES: usize = 5;

@@ -6,9 +6,9 @@ use nanoscope_runtime::{FeatureStats, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
 
-use crate::example::{Example, Firing, Strongest};
-use crate::pairs::Pairs;
-use crate::quantile::{QUANTILES, Quantile, Sample, priority};
+use super::example::{Example, Firing, Strongest};
+use super::pairs::Pairs;
+use super::quantile::{QUANTILES, Quantile, Sample, priority};
 use crate::{DashboardError, Options, Progress, Stage};
 
 /// Bars of a histogram.

@@ -8,12 +8,12 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
+use super::folder::{names, numbered, put, take_place};
 use crate::DashboardError;
 use crate::dashboard::{Bars, Dashboard, FeaturePage};
-use crate::example::Example;
+use crate::gather::Example;
+use crate::gather::mix;
 use crate::gather::{BARS, edge};
-use crate::quantile::mix;
-use crate::site::{names, numbered, put, take_place};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
@@ -329,7 +329,8 @@ impl Dashboard {
             "description": page.label, "authorId": export.creator, "typeName": null,
             "explanationModelName": null, "triggeredByUserId": null, "notes": null,
             "scoreV1": null, "scoreV2": null,
-            "umap_x": page.place[0], "umap_y": page.place[1], "umap_cluster": null,
+            // The map there needs places, which we do not compute; 0 is the default of its importer.
+            "umap_x": 0, "umap_y": 0, "umap_cluster": null,
             "embedding": null, "createdAt": export.created, "updatedAt": export.created,
         })
     }

@@ -7,8 +7,8 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::dashboard::{Dashboard, FeaturePage};
-use crate::example::Example;
 use crate::gather::Activity;
+use crate::gather::Example;
 use crate::token_text::token_text;
 
 /// Version of what is written.
@@ -25,14 +25,11 @@ const FEW_DIGITS: usize = 3;
 pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokenizer>) -> Value {
     let pages = &dashboard.features;
     let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
-    let grid = |x: f32| json!((x * 999.0).round() as u32);
     json!({
         "about": about(dashboard, name),
         "per_file": PER_FILE,
         "fires": column(&|page| json!(page.fires)),
         "max": column(&|page| short(page.activity.high, FEW_DIGITS)),
-        "x": column(&|page| grid(page.place[0])),
-        "y": column(&|page| grid(page.place[1])),
         "auto": column(&|page| json!(page.auto_label)),
         "words": column(&|page| json!(words(page))),
         "labels": dashboard.labels,

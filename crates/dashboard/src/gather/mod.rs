@@ -1,0 +1,13 @@
+//! Two passes over the text: what each feature does on it.
+
+mod example;
+mod pairs;
+mod passes;
+mod quantile;
+
+pub use example::Example;
+pub(crate) use pairs::Pair;
+pub use passes::{Activity, BARS};
+pub(crate) use passes::{Gathered, edge, gather, tell};
+pub(crate) use quantile::mix;
+pub use quantile::{QUANTILES, Quantile};

@@ -1,0 +1,10 @@
+//! The folder of pages and the export for Neuronpedia.
+
+mod data;
+mod folder;
+mod neuronpedia;
+
+pub(crate) use data::{FORMAT, VERSION};
+pub(crate) use folder::{ABOUT, DATA};
+pub use folder::{check_place, own_labels};
+pub use neuronpedia::Export;
