@@ -243,7 +243,7 @@ impl Form {
 
     fn order(&self, spec: &ParamSpec) -> Order {
         match (self, spec.layout) {
-            (Self::Native, _) | (_, Layout::AsHere) => Order::AsStored,
+            (Self::Native, _) | (_, Layout::Same) => Order::AsStored,
             (_, Layout::Transposed) => Order::Transposed,
         }
     }
