@@ -18,7 +18,7 @@ pub fn top_k(pre: Tensor<2>, k: usize) -> SparseFeatures {
     select(pre, k, |value| value)
 }
 
-/// As [`top_k`], with negative values set to 0.
+/// Selects like [`top_k`], and sets negative values to 0.
 pub(crate) fn top_k_positive(pre: Tensor<2>, k: usize) -> SparseFeatures {
     select(pre, k, |value| if value > 0.0 { value } else { 0.0 })
 }
