@@ -331,7 +331,7 @@ fn a_pattern_of_rows_at_different_positions_is_refused_and_nothing_is_run() {
 
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "blocks.1.attn.hook_pattern cannot be had of rows that stand at different positions"
+        "blocks.1.attn.hook_pattern is not available for rows at different positions"
     );
     assert!(caches.iter().all(nanoscope_transformer::KvCache::is_empty));
 }

@@ -338,5 +338,5 @@ fn a_vocabulary_that_cannot_be_used_names_the_file() {
         matches!(&error, CheckpointError::Tokenizer { path, .. } if path.ends_with("tokenizer.pkl"))
     );
     let source = std::error::Error::source(&error).unwrap();
-    assert_eq!(source.to_string(), "no token stands for the single byte 0x00");
+    assert_eq!(source.to_string(), "the single byte 0x00 has no token");
 }

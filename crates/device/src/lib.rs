@@ -1,8 +1,8 @@
 //! Backend names and the burn devices behind them.
 //!
-//! Since burn 0.22 a tensor carries its backend in its [`Device`], so library code takes a
-//! `&Device` and names none. This crate is the one place where a name becomes a device, for the
-//! binary, the examples and the tests:
+//! Since burn 0.22 a tensor carries its backend in its [`Device`], so library code takes a `&Device`
+//! and is independent of backends. This crate alone turns names into devices, for the binary, the
+//! examples and the tests:
 //!
 //! ```
 //! # if !nanoscope_device::available().contains(&"flex") { return }
@@ -11,21 +11,21 @@
 //! # let _ = device;
 //! ```
 //!
-//! Which names exist is decided by this crate's cargo features, which only pass through to burn.
+//! The cargo features determine which backends are available; they have burn's names.
 
 use burn::tensor::Device;
 
-/// Why a name gives no device.
+/// Errors in the choice of a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// No backend has this name.
-    #[error("unknown device `{name}`; known are auto, {}", KNOWN.join(", "))]
+    /// The name is not the name of a backend.
+    #[error("unknown device `{name}` (expected auto, {})", KNOWN.join(", "))]
     Unknown {
         /// The name as given.
         name: String,
     },
-    /// The backend exists but is not in this binary.
+    /// The backend exists, but this binary was built without it.
     #[error(
         "this binary was built without `{name}` (it has: {}); rebuild with `--features {name}`",
         available().join(", ")
@@ -36,21 +36,21 @@ pub enum DeviceError {
     },
 }
 
-/// Every backend, those for a GPU first.
+/// All backends, those for GPUs first.
 const KNOWN: [&str; 4] = ["cuda", "wgpu", "flex", "ndarray"];
 
-/// The names of the backends in this binary.
+/// Returns the names of the backends that this binary was built with.
 pub fn available() -> Vec<&'static str> {
     KNOWN.into_iter().filter(|name| open(name).is_some()).collect()
 }
 
-/// The device called `name`: `flex`, `ndarray`, `wgpu`, `cuda`, or `auto`.
+/// Opens the device called `name`: `flex`, `ndarray`, `wgpu`, `cuda` or `auto`.
 ///
-/// `auto` is flex where it is compiled in: for the small models that this project is about, a CPU
-/// needs no kernel compilation and answers first. Without flex it is the first one available.
+/// `auto` is flex if it is available: with small models a CPU, which does not compile kernels, is
+/// the first to respond. Without flex it is the first backend available.
 ///
 /// # Errors
-/// [`DeviceError`] if there is no such backend, or not in this binary.
+/// [`DeviceError`] if the backend does not exist, or this binary was built without it.
 pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     let name = match name {
         "auto" if cfg!(feature = "flex") => "flex",
@@ -64,10 +64,10 @@ pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     open(known).map(|open| open()).ok_or(DeviceError::NotCompiledIn { name: known })
 }
 
-/// The device that tests run on: the one named by `NANOSCOPE_TEST_DEVICE`, else flex.
+/// Opens the device that tests run on: the one named by `NANOSCOPE_TEST_DEVICE`, or else flex.
 ///
 /// # Panics
-/// If the variable names no device of this binary.
+/// If this binary has no device of that name.
 pub fn for_tests() -> Device {
     let name = std::env::var("NANOSCOPE_TEST_DEVICE").unwrap_or_else(|_| "flex".to_owned());
     by_name(&name).unwrap_or_else(|error| panic!("NANOSCOPE_TEST_DEVICE: {error}"))
@@ -79,7 +79,7 @@ fn open(name: &str) -> Option<fn() -> Device> {
         "flex" => Some(Device::flex),
         #[cfg(feature = "ndarray")]
         "ndarray" => Some(|| {
-            // burn 0.22 is the last release with this backend; it still passes the whole suite.
+            // burn 0.22 is the last release with this backend; it still passes all tests.
             #[allow(deprecated)]
             Device::ndarray()
         }),
@@ -101,7 +101,7 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "unknown device `abacus`; known are auto, cuda, wgpu, flex, ndarray"
+            "unknown device `abacus` (expected auto, cuda, wgpu, flex, ndarray)"
         );
     }
 

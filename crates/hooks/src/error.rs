@@ -1,27 +1,27 @@
 use crate::HookPoint;
 
-/// Why a hook point could not be named or used.
+/// Errors in the name or the use of a hook point.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// The text names no hook point.
+    /// The text is not the name of a hook point.
     #[error("unknown hook point `{name}`{}", suggestion(.nearest.as_deref()))]
     Unknown {
         /// The text as given.
         name: String,
-        /// The valid name nearest to it, if one is near.
+        /// The most similar valid name, if there is a similar one.
         nearest: Option<String>,
     },
-    /// The forward pass ended without coming by a point that was asked for.
+    /// The forward pass did not reach a requested point.
     #[error("the forward pass never reached {point}")]
     NeverReached {
-        /// The point that was asked for.
+        /// The requested point.
         point: HookPoint,
     },
-    /// A replacement does not have the shape of the activation it should replace.
+    /// A replacement has another shape than the activation.
     #[error("{point} has shape {expected:?}, its replacement {found:?}")]
     ShapeMismatch {
-        /// Where the replacement should have gone.
+        /// The hook point of the activation.
         point: HookPoint,
         /// The shape of the activation.
         expected: Vec<usize>,

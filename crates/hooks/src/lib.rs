@@ -1,7 +1,7 @@
-//! Where a forward pass can be read or changed, and by whom.
+//! Hook points of a transformer, and routers that record or change activations at them.
 //!
-//! A model calls [`HookRouter::route`] once at each named activation; the router may look at the
-//! tensor, replace it, or do nothing. `()` is the router that does nothing and costs nothing.
+//! A model calls [`HookRouter::route`] once at each named activation; the router can read the tensor,
+//! replace it, or pass it through. `()` is the router that passes everything through, at no cost.
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -12,19 +12,19 @@
 //! let point: HookPoint = "blocks.2.hook_resid_post".parse()?;
 //! let mut recorder = ActivationRecorder::new([point]);
 //!
-//! // What a model does at that place of its forward pass:
+//! // At this point of its forward pass a model calls the router:
 //! let x = Tensor::<3>::from_floats([[[1.0, 2.0]]], &device);
 //! let x = recorder.route(point, x);
 //!
-//! let recording = recorder.finish()?;
-//! let seen: Tensor<3> = recording.get(point).unwrap().tensor();
-//! assert_eq!(seen.into_data(), x.into_data());
+//! let cache = recorder.finish()?;
+//! let recorded: Tensor<3> = cache.get(point).unwrap().tensor();
+//! assert_eq!(recorded.into_data(), x.into_data());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! This crate knows no model and no file: which points a model has, and what their tensors mean,
-//! is the model's to say (`docs/hook-points.md`).
+//! This crate knows neither models nor files. A model defines which points it has and what their
+//! tensors mean (`docs/hook-points.md`).
 
 mod error;
 mod patch;

@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 
 use crate::{Activation, HookError, HookPoint, HookRouter};
 
-/// A router that puts given activations, or zeros, in the place of the pass's own
-/// ("activation patching", Meng et al. 2022, arXiv:2202.05262, and zero ablation).
+/// A router that replaces activations with given ones or with zeros.
+///
+/// The former is activation patching (Meng et al. 2022, arXiv:2202.05262), the latter zero ablation.
 #[derive(Debug, Clone, Default)]
 pub struct Patch {
     edits: BTreeMap<HookPoint, Edit>,
@@ -14,23 +15,23 @@ pub struct Patch {
 
 #[derive(Debug, Clone)]
 struct Edit {
-    /// None for zeros.
+    /// The replacement; `None` for zeros.
     with: Option<Activation>,
     reached: bool,
 }
 
 impl Patch {
-    /// A patch that changes nothing yet.
+    /// Creates a patch that changes nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts `activation` at `point`.
+    /// Replaces the activation at `point` with `activation`.
     pub fn replace(self, point: HookPoint, activation: Activation) -> Self {
         self.with(point, Some(activation))
     }
 
-    /// Puts zeros at `point`.
+    /// Replaces the activation at `point` with zeros.
     pub fn zero(self, point: HookPoint) -> Self {
         self.with(point, None)
     }
@@ -40,11 +41,11 @@ impl Patch {
         self
     }
 
-    /// Ends the patch after the pass.
+    /// Checks after the pass that every replacement was made.
     ///
     /// # Errors
-    /// [`HookError::ShapeMismatch`] if a replacement did not fit (the activation was left as it
-    /// was), [`HookError::NeverReached`] if the pass did not come by a patched point.
+    /// [`HookError::ShapeMismatch`] if a replacement had another shape (the activation was left
+    /// unchanged), [`HookError::NeverReached`] if the pass did not reach a patched point.
     pub fn finish(self) -> Result<(), HookError> {
         if let Some(mismatch) = self.mismatch {
             return Err(mismatch);
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_that_no_pass_came_by_is_an_error() {
+    fn a_patched_point_that_no_pass_reached_is_an_error() {
         let patch = Patch::new().zero(HookPoint::Z(0));
 
         assert_eq!(patch.finish(), Err(HookError::NeverReached { point: HookPoint::Z(0) }));

@@ -7,8 +7,9 @@ use crate::HookError;
 /// A named activation of a transformer's forward pass.
 ///
 /// Names and meanings are `TransformerLens`'s; the number is the block's index from 0.
-/// [`Display`](fmt::Display) writes the canonical name, [`FromStr`] reads it and the aliases that
-/// nanochat-SAE's files and TransformerLens 3 and 4 use. Points order as the pass reaches them.
+/// [`Display`](fmt::Display) writes the canonical name. [`FromStr`] also reads the aliases that
+/// nanochat-SAE's files and TransformerLens 3 and 4 use. Points are ordered as a pass reaches them.
+/// Serde writes and reads the same names.
 ///
 /// ```
 /// use nanoscope_hooks::HookPoint;
@@ -22,39 +23,39 @@ use crate::HookError;
 pub enum HookPoint {
     /// `hook_embed`: the token embedding, before any norm.
     Embed,
-    /// `blocks.{i}.hook_resid_pre`: what block `i` reads.
+    /// `blocks.{i}.hook_resid_pre`: the residual stream before block `i`.
     ResidPre(usize),
     /// `blocks.{i}.attn.hook_q`: queries, before rotary embedding and QK norm.
     Q(usize),
     /// `blocks.{i}.attn.hook_k`: keys, before rotary embedding and QK norm.
     K(usize),
-    /// `blocks.{i}.attn.hook_v`: values, as the attention pattern weighs them.
+    /// `blocks.{i}.attn.hook_v`: values, as weighted by the attention pattern.
     V(usize),
     /// `blocks.{i}.attn.hook_pattern`: attention weights, after the softmax.
     Pattern(usize),
-    /// `blocks.{i}.attn.hook_z`: per head, the values weighed by the pattern.
+    /// `blocks.{i}.attn.hook_z`: the values weighted by the pattern, per head.
     Z(usize),
-    /// `blocks.{i}.hook_attn_out`: what attention adds to the residual stream.
+    /// `blocks.{i}.hook_attn_out`: the output of attention, added to the residual stream.
     AttnOut(usize),
     /// `blocks.{i}.hook_resid_mid`: the residual stream between attention and MLP.
     ResidMid(usize),
-    /// `blocks.{i}.ln2.hook_normalized`: what the MLP reads, after the norm.
+    /// `blocks.{i}.ln2.hook_normalized`: the input of the MLP, after the norm.
     Ln2Normalized(usize),
     /// `blocks.{i}.mlp.hook_pre`: MLP hidden units, before the activation function.
     MlpPre(usize),
     /// `blocks.{i}.mlp.hook_post`: MLP hidden units, after the activation function.
     MlpPost(usize),
-    /// `blocks.{i}.hook_mlp_out`: what the MLP adds to the residual stream.
+    /// `blocks.{i}.hook_mlp_out`: the output of the MLP, added to the residual stream.
     MlpOut(usize),
     /// `blocks.{i}.hook_resid_post`: the residual stream after block `i`.
     ResidPost(usize),
-    /// `ln_final.hook_normalized`: what the unembedding reads.
+    /// `ln_final.hook_normalized`: the input of the unembedding.
     FinalNormalized,
 }
 
-/// The points of a block in the order in which a pass reaches them, with their canonical name
-/// after `blocks.{i}.` and the other names that mean the same tensor.
-const IN_BLOCK: [BlockPoint; 13] = [
+/// The points of a block in the order in which a pass reaches them, each with its canonical name
+/// after `blocks.{i}.` and its aliases.
+const BLOCK_POINTS: [BlockPoint; 13] = [
     (HookPoint::ResidPre, "hook_resid_pre", &["hook_in"]),
     (HookPoint::Q, "attn.hook_q", &[]),
     (HookPoint::K, "attn.hook_k", &[]),
@@ -76,14 +77,14 @@ const EMBED: &str = "hook_embed";
 const FINAL_NORMALIZED: &str = "ln_final.hook_normalized";
 
 impl HookPoint {
-    /// Every hook point of a model with `n_layer` blocks, in execution order.
+    /// Iterates over every hook point of a model with `n_layer` blocks, in execution order.
     pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
         let blocks =
-            (0..n_layer).flat_map(|layer| IN_BLOCK.iter().map(move |(point, ..)| point(layer)));
+            (0..n_layer).flat_map(|layer| BLOCK_POINTS.iter().map(move |(point, ..)| point(layer)));
         std::iter::once(Self::Embed).chain(blocks).chain(std::iter::once(Self::FinalNormalized))
     }
 
-    /// The block this point lies in; none for the embedding and the final norm.
+    /// The index of the point's block; `None` for the embedding and the final norm.
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Embed | Self::FinalNormalized => None,
@@ -103,7 +104,7 @@ impl HookPoint {
         }
     }
 
-    /// The other names by which [`FromStr`] knows this point.
+    /// The other names of this point that [`FromStr`] accepts.
     pub fn aliases(self) -> Vec<String> {
         match (self.layer(), self.in_block()) {
             (Some(layer), Some((_, _, aliases))) => {
@@ -115,11 +116,11 @@ impl HookPoint {
 
     fn in_block(self) -> Option<&'static BlockPoint> {
         let layer = self.layer()?;
-        IN_BLOCK.iter().find(|(point, ..)| point(layer) == self)
+        BLOCK_POINTS.iter().find(|(point, ..)| point(layer) == self)
     }
 
-    /// Position in the pass: before all blocks, in one, or after all. Compared at every hook point
-    /// of every pass, so it is a jump and not a search of [`IN_BLOCK`].
+    /// A sort key: before all blocks, in a block, or after all. It is compared at every hook point of
+    /// every pass, hence a jump rather than a search of [`BLOCK_POINTS`].
     fn order(self) -> (u8, usize, u8) {
         match self {
             Self::Embed => (0, 0, 0),
@@ -174,7 +175,7 @@ impl FromStr for HookPoint {
         }
         let unknown = || HookError::Unknown { name: name.to_owned(), nearest: nearest(name) };
         let (layer, rest) = split_block(name).ok_or_else(unknown)?;
-        IN_BLOCK
+        BLOCK_POINTS
             .iter()
             .find(|(_, canonical, aliases)| *canonical == rest || aliases.contains(&rest))
             .map(|(point, ..)| point(layer))
@@ -182,37 +183,37 @@ impl FromStr for HookPoint {
     }
 }
 
-/// Splits `blocks.{i}.rest`; the index must be written as Rust prints it, so that `blocks.01.` and
-/// `blocks.-1.` are no names.
+/// Splits `blocks.{i}.rest`. The index has to be written as Rust prints it: `blocks.01.` and
+/// `blocks.-1.` are not names.
 fn split_block(name: &str) -> Option<(usize, &str)> {
     let (layer, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
     let index: usize = layer.parse().ok()?;
     (index.to_string() == layer).then_some((index, rest))
 }
 
-/// The valid name most like `name`, if any is like it at all.
+/// The valid name most similar to `name`, if one is similar enough.
 fn nearest(name: &str) -> Option<String> {
-    const ALIKE: f64 = 0.75;
-    /// Comparing takes time, and a file may hold a name of megabytes.
-    const LONGEST: usize = 200;
+    const MIN_SIMILARITY: f64 = 0.75;
+    /// Comparing takes time, and a name in a file may have megabytes.
+    const MAX_NAME_BYTES: usize = 200;
 
-    if name.len() > LONGEST {
+    if name.len() > MAX_NAME_BYTES {
         return None;
     }
-    // A name of some block is compared with that block's names; anything else with block 0's.
+    // A name with a block's index is compared with that block's names, anything else with block 0's.
     let layer = name
         .split('.')
         .nth(1)
         .map(|digits| digits.trim_start_matches('-'))
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
-    let block = IN_BLOCK.iter().flat_map(|(_, canonical, aliases)| {
+    let block = BLOCK_POINTS.iter().flat_map(|(_, canonical, aliases)| {
         std::iter::once(canonical).chain(aliases.iter()).map(move |n| format!("blocks.{layer}.{n}"))
     });
     block
         .chain([EMBED.to_owned(), FINAL_NORMALIZED.to_owned()])
         .map(|candidate| (strsim::jaro_winkler(name, &candidate), candidate))
-        .filter(|(likeness, _)| *likeness > ALIKE)
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }

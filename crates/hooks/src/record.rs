@@ -4,62 +4,62 @@ use burn::tensor::Tensor;
 
 use crate::{HookError, HookPoint, HookRouter};
 
-/// A router that keeps the activations at the points it was given.
+/// A router that records the activations at given points.
 ///
-/// Recording changes no bit of the pass: a tensor is a reference-counted handle, and the recorder
-/// keeps a second one.
+/// Recording does not change the pass in any bit: a tensor is a reference-counted handle, and the
+/// recorder keeps a second one.
 #[derive(Debug, Clone, Default)]
 pub struct ActivationRecorder {
-    wanted: BTreeSet<HookPoint>,
-    seen: BTreeMap<HookPoint, Activation>,
+    points: BTreeSet<HookPoint>,
+    recorded: BTreeMap<HookPoint, Activation>,
 }
 
 impl ActivationRecorder {
-    /// A recorder for `points`.
+    /// Creates a recorder for `points`.
     pub fn new(points: impl IntoIterator<Item = HookPoint>) -> Self {
-        Self { wanted: points.into_iter().collect(), seen: BTreeMap::new() }
+        Self { points: points.into_iter().collect(), recorded: BTreeMap::new() }
     }
 
-    /// Ends the recording.
+    /// Returns the recorded activations after the pass.
     ///
     /// # Errors
-    /// [`HookError::NeverReached`] for the first wanted point that the pass did not come by.
+    /// [`HookError::NeverReached`] for the first point that the pass did not reach.
     pub fn finish(self) -> Result<ActivationCache, HookError> {
-        match self.wanted.iter().find(|point| !self.seen.contains_key(point)) {
+        match self.points.iter().find(|point| !self.recorded.contains_key(point)) {
             Some(&point) => Err(HookError::NeverReached { point }),
-            None => Ok(ActivationCache { seen: self.seen }),
+            None => Ok(ActivationCache { activations: self.recorded }),
         }
     }
 }
 
 impl HookRouter for ActivationRecorder {
     fn wants(&self, point: HookPoint) -> bool {
-        self.wanted.contains(&point)
+        self.points.contains(&point)
     }
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         if self.wants(point) {
-            self.seen.insert(point, Activation::new(x.clone()));
+            self.recorded.insert(point, Activation::new(x.clone()));
         }
         x
     }
 }
 
-/// The activations of one pass, by hook point in execution order.
+/// The recorded activations of one pass, by hook point in execution order.
 #[derive(Debug, Clone, Default)]
 pub struct ActivationCache {
-    seen: BTreeMap<HookPoint, Activation>,
+    activations: BTreeMap<HookPoint, Activation>,
 }
 
 impl ActivationCache {
-    /// The activation at `point`, if it was asked for.
+    /// The activation at `point`, if it was recorded.
     pub fn get(&self, point: HookPoint) -> Option<&Activation> {
-        self.seen.get(&point)
+        self.activations.get(&point)
     }
 
-    /// All activations, in the order in which the pass made them.
+    /// Iterates over all activations, in the order in which the pass computed them.
     pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Activation)> {
-        self.seen.iter().map(|(&point, activation)| (point, activation))
+        self.activations.iter().map(|(&point, activation)| (point, activation))
     }
 }
 
@@ -71,7 +71,7 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Keeps `x`.
+    /// Wraps `x`, which keeps its rank and shape.
     pub fn new<const D: usize>(x: Tensor<D>) -> Self {
         let shape = x.dims().to_vec();
         let len = shape.iter().product::<usize>();
@@ -89,7 +89,7 @@ impl Activation {
     /// If `D` is not the rank of [`shape`](Self::shape).
     pub fn tensor<const D: usize>(&self) -> Tensor<D> {
         let shape: [usize; D] =
-            self.shape.clone().try_into().expect("the rank asked for is the activation's own");
+            self.shape.clone().try_into().expect("the requested rank is the activation's");
         self.flat.clone().reshape(shape)
     }
 

@@ -2,25 +2,24 @@ use burn::tensor::Tensor;
 
 use crate::HookPoint;
 
-/// The one who is asked at every hook point of a forward pass.
+/// Receives every activation at a hook point and returns the one that the pass continues with.
 ///
-/// A model calls [`route`](Self::route) exactly once per hook point it has, in execution order,
-/// and goes on with the tensor that comes back.
+/// A model calls [`route`](Self::route) exactly once per hook point, in execution order.
 pub trait HookRouter {
-    /// Whether `point` is to be read or changed.
+    /// Returns whether the router reads or changes the activation at `point`.
     ///
-    /// A model asks before it builds a tensor that its own arithmetic does not need, so what
-    /// nobody wants is never made.
+    /// A model calls this before it computes a tensor that the pass itself does not need, so that a
+    /// tensor nobody reads is never computed.
     fn wants(&self, point: HookPoint) -> bool;
 
-    /// Takes the activation at `point` and gives back the one to go on with, of the same shape.
+    /// Takes the activation at `point`, and returns the one to continue with, of the same shape.
     ///
     /// # Shapes
-    /// - `x`: as the model's table of hook points says; mostly `[batch, seq, d_model]`
+    /// - `x`: as in the model's table of hook points; mostly `[batch, seq, d_model]`
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D>;
 }
 
-/// No hooks: every activation passes through untouched.
+/// No hooks: every activation is returned unchanged.
 impl HookRouter for () {
     #[inline]
     fn wants(&self, _point: HookPoint) -> bool {
@@ -43,7 +42,7 @@ impl<R: HookRouter> HookRouter for &mut R {
     }
 }
 
-/// Two routers in a row: the second sees what the first let through.
+/// Two routers in sequence: the second receives the activations that the first returns.
 impl<A: HookRouter, B: HookRouter> HookRouter for (A, B) {
     fn wants(&self, point: HookPoint) -> bool {
         self.0.wants(point) || self.1.wants(point)

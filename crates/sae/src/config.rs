@@ -1,9 +1,9 @@
 use crate::SaeError;
 
-/// The sizes of a sparse autoencoder and what it computes.
+/// The sizes and the architecture of a sparse autoencoder.
 ///
-/// Of a transcoder, which reads one activation and writes another, `d_in` is the width of what it
-/// reads and `d_out` that of what it writes. Otherwise the two are the same.
+/// A transcoder encodes one activation and decodes to another: `d_in` is the width of the former and
+/// `d_out` the width of the latter. For other SAEs the two are the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaeConfig {
     d_in: usize,
@@ -15,46 +15,46 @@ pub struct SaeConfig {
     skip: bool,
 }
 
-/// How features follow from the encoder's input `x̃`.
+/// The function from the encoder's input `x̃` to features.
 ///
-/// `x̃` is the activation, normalised if the SAE does that, less `b_dec` if
-/// [`SaeConfig::apply_b_dec_to_input`] says so. `p = x̃ · W_enc + b_enc` are the pre-activations.
+/// `x̃` is the activation, normalised if the SAE normalises, minus `b_dec` if
+/// [`SaeConfig::apply_b_dec_to_input`] is set. `p = x̃ · W_enc + b_enc` are the pre-activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// `relu(p)`. SAELens's `standard`, dictionary_learning's `AutoEncoder`, nanochat-SAE's `relu`.
     Relu,
     /// `p` where `p > θ` and `p > 0`, else 0: JumpReLU (Rajamanoharan et al. 2024,
-    /// arXiv:2407.14435). Also what batch-top-k (Bussmann et al. 2024, arXiv:2412.06410) and its
-    /// matryoshka form are at inference, with one `θ` for all features.
+    /// arXiv:2407.14435). At inference, batch-top-k (Bussmann et al. 2024, arXiv:2412.06410) and its
+    /// matryoshka form are JumpReLU with one `θ` for all features.
     JumpRelu,
-    /// `relu` of the `k` largest `p` in each row, others 0 (Gao et al. 2024, arXiv:2406.04093); of
+    /// `relu` of the `k` largest `p` in each row, others 0 (Gao et al. 2024, arXiv:2406.04093). Among
     /// equal values the one with the lower index is kept.
     TopK {
-        /// Features kept per row at most; `1..=d_sae`.
+        /// Maximum number of features kept per row; `1..=d_sae`.
         k: usize,
-        /// Whether `p` is multiplied by the norm of the feature's decoder row before the selection,
-        /// and the feature divided by it before decoding. SAELens's `rescale_acts_by_decoder_norm`.
+        /// Multiply `p` by the norm of the feature's decoder row before the selection, and divide the
+        /// feature by it before decoding. SAELens's `rescale_acts_by_decoder_norm`.
         rescale_acts_by_decoder_norm: bool,
     },
-    /// The `k` entries of `p` with the largest magnitude in each row, with their sign, others 0; of
+    /// The `k` entries of `p` with the largest magnitude in each row, with their sign, others 0. Among
     /// equal magnitudes the one with the lower index is kept. SAELens's `abstopk`.
     AbsTopK {
-        /// Features kept per row; `1..=d_sae`.
+        /// Number of features kept per row; `1..=d_sae`.
         k: usize,
     },
-    /// `relu` of the largest `p` in each of `k` equal stretches of a row, others 0. sparsify's
-    /// `groupmax`.
+    /// `relu` of the largest `p` in each of `k` groups of adjacent features of equal size, others 0.
+    /// sparsify's `groupmax`.
     GroupMax {
-        /// Stretches; a divisor of `d_sae`.
+        /// Number of groups; a divisor of `d_sae`.
         k: usize,
     },
     /// `relu(x̃ · (W_enc · exp(r_mag)) + b_mag)` where `x̃ · W_enc + b_enc > 0`, else 0: the gated
     /// SAE (Rajamanoharan et al. 2024, arXiv:2404.16014). `b_enc` is its `b_gate`.
     Gated,
-    /// The `k` largest `p` in each row, others 0. There is no ReLU: with fewer than `k` positive
-    /// pre-activations the kept ones include negative values. nanochat-SAE's `topk`.
+    /// The `k` largest `p` in each row, others 0. Without a ReLU: if fewer than `k` pre-activations are
+    /// positive, negative ones are kept too. nanochat-SAE's `topk`.
     SignedTopK {
-        /// Features kept per row; `1..=d_sae`.
+        /// Number of features kept per row; `1..=d_sae`.
         k: usize,
     },
     /// `p` where `x̃ · W_gate + b_gate > 0`, else 0. The magnitude has no ReLU, so features can be
@@ -62,37 +62,38 @@ pub enum Architecture {
     SignedGated,
 }
 
-/// What happens to an activation `x` before it is encoded, and to what is decoded.
+/// Normalisation of an activation `x` before encoding, undone after decoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Normalization {
-    /// Nothing.
+    /// No normalisation.
     None,
-    /// `x · scale`, and what is decoded `/ scale`. SAELens's `expected_average_only_in`, where
-    /// `scale` is `√d_in` over the mean norm of the activations trained on. Can be folded into the
-    /// weights: [`Sae::fold_normalization`](crate::Sae::fold_normalization).
+    /// `x · scale`; the reconstruction is divided by `scale`. SAELens's `expected_average_only_in`,
+    /// where `scale` is `√d_in` over the mean norm of the training activations. It can be folded into
+    /// the weights: [`Sae::fold_normalization`](crate::Sae::fold_normalization).
     ExpectedAverageOnlyIn {
         /// Finite and above 0.
         scale: f32,
     },
-    /// `x · √d_in / ‖x‖`, and what is decoded `· ‖x‖ / √d_in`. SAELens's name. A row of zeros stays
-    /// one.
+    /// `x · √d_in / ‖x‖`; the reconstruction is multiplied by `‖x‖ / √d_in`. SAELens's name. Rows of
+    /// zeros stay zero.
     ConstantNormRescale,
-    /// `(x − μ) / (σ + 1e-5)`, and what is decoded `· σ + μ`, with the mean and the unbiased
-    /// standard deviation of each row. SAELens's name; also OpenAI's.
+    /// `(x − μ) / (σ + 1e-5)`; the reconstruction is multiplied by `σ`, and `μ` is added. `μ` and `σ`
+    /// are the mean and the unbiased standard deviation of each row. SAELens's name; also used by
+    /// OpenAI.
     LayerNorm,
 }
 
-/// The largest sizes taken from a config: far above any SAE, and small enough that no product of
-/// two of them overflows.
+/// The largest size accepted in a config: far above any SAE, and small enough that no product of two
+/// sizes overflows.
 const MAX_SIZE: usize = 1 << 28;
 
 impl SaeConfig {
-    /// A configuration with activations of `d_in` numbers and `d_sae` features, that writes what it
-    /// reads, normalises nothing and encodes activations without taking `b_dec` off.
+    /// Creates a configuration for activations of width `d_in` and `d_sae` features, without
+    /// normalisation or skip connection, that encodes activations without subtracting `b_dec`.
     ///
     /// # Errors
-    /// [`SaeError::Size`] if a size is zero or absurd, or more features are kept than there are;
-    /// [`SaeError::Groups`] if stretches of features are not equal.
+    /// [`SaeError::Size`] if a size is zero or too large, or `k` is larger than `d_sae`;
+    /// [`SaeError::Groups`] if the features cannot be divided into `k` groups of equal size.
     pub fn new(d_in: usize, d_sae: usize, architecture: Architecture) -> Result<Self, SaeError> {
         check_size("d_in", d_in, MAX_SIZE)?;
         check_feature_count(d_sae)?;
@@ -121,46 +122,46 @@ impl SaeConfig {
         })
     }
 
-    /// The same, of a transcoder that writes `d_out` numbers.
+    /// Sets the width of the reconstruction, for a transcoder.
     ///
     /// # Errors
-    /// [`SaeError::Size`]; [`SaeError::BDecOfAnotherWidth`] if `b_dec`, which is as wide as what is
-    /// written, is to be taken off what is read.
+    /// [`SaeError::Size`]; [`SaeError::BDecWidth`] if `b_dec`, whose width is `d_out`, is subtracted
+    /// from the input.
     pub fn with_d_out(self, d_out: usize) -> Result<Self, SaeError> {
         check_size("d_out", d_out, MAX_SIZE)?;
         Self { d_out, ..self }.checked()
     }
 
-    /// The same with a normalisation.
+    /// Sets the normalisation.
     ///
     /// # Errors
-    /// [`SaeError::Scale`] if its scale is not finite or not above 0; [`SaeError::Size`] if rows of
-    /// one number are to have a standard deviation.
+    /// [`SaeError::Scale`] if its scale is not finite or not above 0; [`SaeError::LayerNormWidth`] for
+    /// [`Normalization::LayerNorm`] of activations of width 1.
     pub fn with_normalization(self, normalization: Normalization) -> Result<Self, SaeError> {
         Self { normalization, ..self }.checked()
     }
 
-    /// The same with `b_dec` taken off the encoder's input, or not.
+    /// Sets whether `b_dec` is subtracted from the encoder's input.
     ///
     /// # Errors
-    /// [`SaeError::BDecOfAnotherWidth`] if `b_dec` does not have `d_in` numbers.
+    /// [`SaeError::BDecWidth`] if it is, and `d_out` differs from `d_in`.
     pub fn with_apply_b_dec_to_input(self, apply: bool) -> Result<Self, SaeError> {
         Self { apply_b_dec_to_input: apply, ..self }.checked()
     }
 
-    /// The same with a skip connection: `x · W_skip` is added to what is decoded.
+    /// Adds a skip connection: `x · W_skip` is added to the reconstruction.
     pub fn with_skip(self) -> Self {
         Self { skip: true, ..self }
     }
 
-    /// The same with another architecture of the same sizes.
+    /// Replaces the architecture by one that fits the same sizes.
     pub(crate) fn with_architecture(self, architecture: Architecture) -> Self {
         Self { architecture, ..self }
     }
 
     fn checked(self) -> Result<Self, SaeError> {
         if self.apply_b_dec_to_input && self.d_out != self.d_in {
-            return Err(SaeError::BDecOfAnotherWidth { d_in: self.d_in, d_out: self.d_out });
+            return Err(SaeError::BDecWidth { d_in: self.d_in, d_out: self.d_out });
         }
         match self.normalization {
             Normalization::ExpectedAverageOnlyIn { scale }
@@ -168,50 +169,50 @@ impl SaeConfig {
             {
                 Err(SaeError::Scale { found: scale })
             }
-            Normalization::LayerNorm if self.d_in == 1 => Err(SaeError::DeviationOfOne),
+            Normalization::LayerNorm if self.d_in == 1 => Err(SaeError::LayerNormWidth),
             _ => Ok(self),
         }
     }
 
-    /// Numbers per activation that is read.
+    /// The width of the activations that are encoded.
     pub fn d_in(&self) -> usize {
         self.d_in
     }
 
-    /// Features.
+    /// The number of features.
     pub fn d_sae(&self) -> usize {
         self.d_sae
     }
 
-    /// Numbers per activation that is written.
+    /// The width of the activations that are decoded.
     pub fn d_out(&self) -> usize {
         self.d_out
     }
 
-    /// How features follow from activations.
+    /// The architecture.
     pub fn architecture(&self) -> Architecture {
         self.architecture
     }
 
-    /// What happens to activations before they are encoded.
+    /// The normalisation.
     pub fn normalization(&self) -> Normalization {
         self.normalization
     }
 
-    /// Whether `b_dec` is taken off the (normalised) activation before it is encoded.
+    /// Returns whether `b_dec` is subtracted from the (normalised) activation before encoding.
     pub fn apply_b_dec_to_input(&self) -> bool {
         self.apply_b_dec_to_input
     }
 
-    /// Whether `x · W_skip` is added to what is decoded.
+    /// Returns whether `x · W_skip` is added to the reconstruction.
     pub fn skip(&self) -> bool {
         self.skip
     }
 
-    /// Checks that `feature` is one of this SAE's.
+    /// Checks that `feature` is below `d_sae`.
     ///
     /// # Errors
-    /// [`SaeError::FeatureOutOfRange`].
+    /// [`SaeError::FeatureOutOfRange`] if it is not.
     pub fn check_feature(&self, feature: usize) -> Result<(), SaeError> {
         if feature < self.d_sae {
             Ok(())
@@ -226,12 +227,12 @@ pub(crate) fn check_feature_count(d_sae: usize) -> Result<(), SaeError> {
     check_size("d_sae", d_sae, MAX_SIZE)
 }
 
-fn check_size(field: &'static str, found: usize, most: usize) -> Result<(), SaeError> {
-    if (1..=most).contains(&found) { Ok(()) } else { Err(SaeError::Size { field, found, most }) }
+fn check_size(field: &'static str, found: usize, max: usize) -> Result<(), SaeError> {
+    if (1..=max).contains(&found) { Ok(()) } else { Err(SaeError::Size { field, found, max }) }
 }
 
 impl Architecture {
-    /// A short name for people.
+    /// A short name for display.
     pub fn name(self) -> &'static str {
         match self {
             Self::Relu => "relu",
@@ -246,7 +247,7 @@ impl Architecture {
         }
     }
 
-    /// Features kept per row, if their number is fixed.
+    /// The number of features kept per row, if the architecture fixes one.
     pub fn k(self) -> Option<usize> {
         match self {
             Self::TopK { k, .. }
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_make_no_sae_are_errors() {
+    fn impossible_sizes_are_errors() {
         let top_k = |k| SaeConfig::new(4, 8, Architecture::SignedTopK { k });
 
         assert!(top_k(8).is_ok());
@@ -290,12 +291,12 @@ mod tests {
         assert!(relu(4).with_d_out(0).is_err());
         assert_eq!(
             SaeConfig::new(4, 8, Architecture::GroupMax { k: 3 }).unwrap_err().to_string(),
-            "8 features do not make 3 groups of the same size"
+            "8 features cannot be divided into 3 groups of equal size"
         );
     }
 
     #[test]
-    fn what_cannot_be_computed_is_an_error() {
+    fn normalisations_and_biases_that_cannot_be_computed_are_errors() {
         let scale =
             |scale| relu(4).with_normalization(Normalization::ExpectedAverageOnlyIn { scale });
 
@@ -311,7 +312,7 @@ mod tests {
         let transcoder = relu(4).with_d_out(6).unwrap();
         assert_eq!(
             transcoder.with_apply_b_dec_to_input(true).unwrap_err().to_string(),
-            "b_dec has 6 numbers, it cannot be taken off activations of 4"
+            "b_dec has 6 numbers and cannot be subtracted from activations of 4"
         );
     }
 

@@ -10,15 +10,16 @@
 //! }
 //! ```
 //!
-//! What is read goes through the constructors of [`SaeConfig`], so that every configuration there is
-//! is valid. Unknown keys are errors, as is a key of another architecture.
+//! Reading goes through the constructors of [`SaeConfig`], so that only valid configurations are
+//! accepted. Unknown keys are errors, and so are keys of another architecture.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{Architecture, Normalization, SaeConfig};
 
-/// A configuration as it is written and read. Everything from `d_out` on may be left out.
+/// The serialised form of a configuration. When reading, only `d_in`, `d_sae` and `architecture` are
+/// required.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "SaeConfig")]
 struct RawConfig {
@@ -72,8 +73,7 @@ impl<'de> Deserialize<'de> for SaeConfig {
     }
 }
 
-/// An architecture as it is written and read. The names are SAELens's and sparsify's where they have
-/// one.
+/// The serialised form of an architecture. The names are SAELens's and sparsify's where they have one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "Architecture")]
 struct RawArchitecture {
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Architecture {
     }
 }
 
-/// A normalisation as it is written and read, under SAELens's names.
+/// The serialised form of a normalisation, with SAELens's names.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "Normalization")]
 struct RawNormalization {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_makes_no_sae_is_an_error() {
+    fn invalid_configurations_are_errors() {
         let with = |architecture: &str, rest: &str| {
             format!(r#"{{"d_in": 4, "d_sae": 8, "architecture": {architecture}{rest}}}"#)
         };
@@ -332,7 +332,10 @@ mod tests {
             ),
             (with(r#"{"type": "topk", "k": 9}"#, ""), "k is 9, it must be in 1..=8"),
             (with(r#"{"type": "topk", "k": 0}"#, ""), "k is 0, it must be in 1..=8"),
-            (with(r#"{"type": "groupmax", "k": 3}"#, ""), "8 features do not make 3 groups"),
+            (
+                with(r#"{"type": "groupmax", "k": 3}"#, ""),
+                "8 features cannot be divided into 3 groups",
+            ),
             (with(r#"{"type": "topk"}"#, ""), "needs k"),
             (with(r#"{"type": "gated", "k": 2}"#, ""), "has no k"),
             (

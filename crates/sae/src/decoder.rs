@@ -1,23 +1,24 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::sae::CAST_AT_ONCE;
+use crate::sae::CAST_CHUNK;
 use crate::{Sae, SaeError, SparseFeatures};
 
 impl Sae {
-    /// The activations that features stand for: `f · W_dec + b_dec`, taken back through the
-    /// normalisation, plus `x · W_skip` where there is a skip connection.
+    /// Decodes features to activations: `f · W_dec + b_dec`, with the normalisation undone, plus
+    /// `x · W_skip` if there is a skip connection.
     ///
     /// # Shapes
     /// - `f`: `[rows, d_sae]`
-    /// - `x`: `[rows, d_in]`, the activations that were encoded. They decide nothing unless the SAE
+    /// - `x`: `[rows, d_in]`, the activations that were encoded; their values matter only if the SAE
     ///   normalises each row or has a skip connection
     /// - output: `[rows, d_out]`
     ///
     /// # Panics
-    /// If `f` does not have `d_sae` columns, or `x` not `d_in` columns and as many rows as `f`.
+    /// If `f` does not have `d_sae` columns, or `x` does not have `d_in` columns and as many rows as
+    /// `f`.
     pub fn decode(&self, f: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let f = match &self.dec_norm {
-            Some(norms) => f / at_least_tiny(norms.val()).unsqueeze(),
+            Some(norms) => f / clamp_norms(norms.val()).unsqueeze(),
             None => f,
         };
         let w_dec = self.w_dec.val();
@@ -25,26 +26,27 @@ impl Sae {
             f.matmul(w_dec)
         } else {
             let [d_sae, d_out] = w_dec.dims();
-            let at_once = (CAST_AT_ONCE / d_out).max(1);
+            let chunk = (CAST_CHUNK / d_out).max(1);
             let part = |from: usize| {
-                let range = from..(from + at_once).min(d_sae);
+                let range = from..(from + chunk).min(d_sae);
                 let rows = w_dec.clone().slice_dim(0, range.clone()).cast(DType::F32);
                 f.clone().slice_dim(1, range).matmul(rows)
             };
-            let parts = (0..d_sae).step_by(at_once).map(part);
+            let parts = (0..d_sae).step_by(chunk).map(part);
             parts.reduce(|sum, part| sum + part).expect("an SAE has features")
         };
         self.finish(sum, x)
     }
 
-    /// As [`decode`](Self::decode), reading only the decoder rows of active features.
+    /// Decodes sparse features like [`decode`](Self::decode), reading only the decoder rows of active
+    /// features.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_out]`
     ///
     /// # Panics
-    /// If the features are not this SAE's, or `x` has not as many rows.
+    /// If `f` has another `d_sae`, or `x` another number of rows.
     pub fn decode_sparse(&self, f: &SparseFeatures, x: Tensor<2>) -> Tensor<2> {
         assert_eq!(f.d_sae(), self.config().d_sae(), "features of another SAE");
         let d_out = self.config().d_out();
@@ -52,18 +54,18 @@ impl Sae {
         if widest == 0 {
             return self.finish(Tensor::zeros([f.rows(), d_out], &x.device()), x);
         }
-        let rows_at_once = (CAST_AT_ONCE / (widest * d_out)).max(1);
+        let row_chunk = (CAST_CHUNK / (widest * d_out)).max(1);
         let parts: Vec<Tensor<2>> = (0..f.rows())
-            .step_by(rows_at_once)
-            .map(|from| self.decode_rows(f, from, (from + rows_at_once).min(f.rows()), widest))
+            .step_by(row_chunk)
+            .map(|from| self.decode_rows(f, from, (from + row_chunk).min(f.rows()), widest))
             .collect();
         self.finish(Tensor::cat(parts, 0), x)
     }
 
-    /// The rows `from..to` of `f · W_dec`, each with up to `widest` active features.
+    /// Computes the rows `from..to` of `f · W_dec`, each with up to `widest` active features.
     fn decode_rows(&self, f: &SparseFeatures, from: usize, to: usize, widest: usize) -> Tensor<2> {
         let (rows, d_out) = (to - from, self.config().d_out());
-        // Shorter rows are filled up with feature 0 at value 0.
+        // Shorter rows are padded with feature 0 at value 0.
         let mut indices = vec![0_i32; rows * widest];
         let mut values = vec![0.0_f32; rows * widest];
         for row in 0..rows {
@@ -78,17 +80,17 @@ impl Sae {
         Tensor::<3>::from_data(values, &device).matmul(gathered).reshape([rows, d_out])
     }
 
-    /// What `f · W_dec` becomes.
+    /// Adds the bias to `f · W_dec`, undoes the normalisation and adds the skip connection.
     fn finish(&self, sum: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let config = self.config();
         let mut out = sum + self.b_dec.val().unsqueeze();
-        let constant = config.normalization().constant_back();
-        if constant != 1.0 {
-            out = out * constant;
+        let scale = config.normalization().constant_inverse();
+        if scale != 1.0 {
+            out = out * scale;
         }
-        if let Some(back) = config.normalization().back(x.clone()) {
-            out = out * back.scale;
-            if let Some(shift) = back.shift {
+        if let Some(inverse) = config.normalization().inverse(x.clone()) {
+            out = out * inverse.scale;
+            if let Some(shift) = inverse.shift {
                 out = out + shift;
             }
         }
@@ -98,61 +100,63 @@ impl Sae {
         }
     }
 
-    /// The decoder rows of `features` as they are used, `[features, d_out]`.
+    /// The decoder rows of `features` in float32, with the rescaling by their norms undone;
+    /// `[features, d_out]`.
     fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
         let len = features.len();
         let features = Tensor::<1, Int>::from_data(TensorData::new(features, [len]), device);
         let rows = self.w_dec.val().select(0, features.clone()).cast(DType::F32);
         match &self.dec_norm {
-            Some(norms) => rows / at_least_tiny(norms.val().select(0, features)).unsqueeze_dim(1),
+            Some(norms) => rows / clamp_norms(norms.val().select(0, features)).unsqueeze_dim(1),
             None => rows,
         }
     }
 
-    /// What a value of 1 of each of `features` adds to the activation that is written, up to
-    /// [`output_scale`](Self::output_scale): the decoder's rows, taken back through a normalisation
-    /// and rescaling that are the same for every activation.
+    /// The directions of `features`: what each adds to the reconstruction per unit of its value, up to
+    /// [`output_scale`](Self::output_scale). These are the decoder's rows, with a normalisation and
+    /// rescaling undone that are the same for every activation.
     ///
     /// # Shapes
     /// - output: `[features, d_out]`
     ///
     /// # Errors
-    /// [`SaeError::FeatureOutOfRange`] for the first that is none of this SAE's.
+    /// [`SaeError::FeatureOutOfRange`] for the first that is out of range.
     pub fn directions(&self, features: &[usize]) -> Result<Tensor<2>, SaeError> {
         for &feature in features {
             self.config().check_feature(feature)?;
         }
         let indices = features.iter().map(|&feature| feature as i32).collect();
         let rows = self.gather(indices, &self.w_dec.val().device());
-        Ok(match self.config().normalization().constant_back() {
+        Ok(match self.config().normalization().constant_inverse() {
             1.0 => rows,
-            constant => rows * constant,
+            scale => rows * scale,
         })
     }
 
-    /// The direction that one feature writes; a row of [`directions`](Self::directions).
+    /// The direction of one feature; a row of [`directions`](Self::directions).
     ///
     /// # Shapes
     /// - output: `[d_out]`
     ///
     /// # Errors
-    /// [`SaeError::FeatureOutOfRange`].
+    /// [`SaeError::FeatureOutOfRange`] if `feature` is.
     pub fn direction(&self, feature: usize) -> Result<Tensor<1>, SaeError> {
         Ok(self.directions(&[feature])?.squeeze_dim(0))
     }
 
-    /// What [`directions`](Self::directions) are multiplied by for each activation, where the SAE
-    /// normalises row by row; none where that is 1 for all.
+    /// The factor of [`directions`](Self::directions) for each activation, if the SAE normalises each
+    /// row; `None` if the factor is always 1.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, 1]`
     pub fn output_scale(&self, x: Tensor<2>) -> Option<Tensor<2>> {
-        Some(self.config().normalization().back(x)?.scale)
+        Some(self.config().normalization().inverse(x)?.scale)
     }
 }
 
-/// Norms to divide by. A decoder row of zeros decodes to zeros, whatever it is divided by.
-pub(crate) fn at_least_tiny(norms: Tensor<1>) -> Tensor<1> {
+/// Clamps norms to positive numbers, to divide by. A decoder row of zeros decodes to zeros whatever it
+/// is divided by.
+pub(crate) fn clamp_norms(norms: Tensor<1>) -> Tensor<1> {
     norms.clamp_min(f32::MIN_POSITIVE)
 }

@@ -1,15 +1,15 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::Architecture;
-use crate::sae::CAST_AT_ONCE;
+use crate::sae::CAST_CHUNK;
 use crate::top_k::{top_k, top_k_positive};
 use crate::{Sae, SparseFeatures};
 
 impl Sae {
-    /// The features of each activation, zeros included, on the activations' device.
+    /// Encodes activations to features, zeros included, on the activations' device.
     ///
-    /// They are those of [`encode_sparse`](Self::encode_sparse), which computes them on the host: no
-    /// gradient passes through them.
+    /// The result is [`encode_sparse`](Self::encode_sparse) in dense form. It goes through the host, so
+    /// no gradient passes through it.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -24,7 +24,7 @@ impl Sae {
         Tensor::from_data(TensorData::new(features.to_dense(), shape), &device)
     }
 
-    /// The active features of each activation, on the host.
+    /// Encodes activations to their active features, on the host.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -90,7 +90,7 @@ impl Sae {
         }
     }
 
-    /// Makes rows of `d_sae` values each sparse.
+    /// Converts rows of `d_sae` values to sparse features.
     fn collect(&self, mut values: impl ExactSizeIterator<Item = f32>) -> SparseFeatures {
         let d_sae = self.config().d_sae();
         let mut features = SparseFeatures::new(d_sae);
@@ -100,7 +100,7 @@ impl Sae {
         features
     }
 
-    /// `x̃`: the activations, normalised and less `b_dec` where the SAE does that.
+    /// Computes `x̃`: the activations, normalised and minus `b_dec` if the configuration says so.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`; the output has the same shape
@@ -110,7 +110,7 @@ impl Sae {
         if self.config().apply_b_dec_to_input() { x - self.b_dec.val().unsqueeze() } else { x }
     }
 
-    /// `x · W_enc + b_enc`.
+    /// Computes `x · W_enc + b_enc`.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -119,8 +119,8 @@ impl Sae {
         product(x, self.w_enc.val()) + self.b_enc.val().unsqueeze()
     }
 
-    /// [`pre_activations`](Self::pre_activations), times the norms of the decoder's rows where
-    /// features are rescaled by them.
+    /// Computes [`pre_activations`](Self::pre_activations), multiplied by the norms of the decoder's
+    /// rows if features are rescaled by them.
     fn rescaled_pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
         let pre = self.pre_activations(x);
         match &self.dec_norm {
@@ -129,39 +129,41 @@ impl Sae {
         }
     }
 
-    /// `x · W_gate + b_gate`, shaped as [`pre_activations`](Self::pre_activations).
+    /// Computes `x · W_gate + b_gate`, of the shape of [`pre_activations`](Self::pre_activations).
     fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.gate.as_ref().expect("new checked that a signed gated SAE has a gate");
+        let gate =
+            self.gate.as_ref().expect("`new` checks that a signed gated SAE has gate weights");
         product(x, gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
     }
 
-    /// `x · (W_enc · exp(r_mag)) + b_mag`, from the gate's `x · W_enc + b_enc`.
+    /// Computes `x · (W_enc · exp(r_mag)) + b_mag` from the gate's `x · W_enc + b_enc`.
     fn magnitudes(&self, gate: Tensor<2>) -> Tensor<2> {
-        let magnitude = self.magnitude.as_ref().expect("new checked that a gated SAE has these");
+        let magnitude =
+            self.magnitude.as_ref().expect("`new` checks that a gated SAE has magnitude weights");
         let product = gate - self.b_enc.val().unsqueeze();
         product * magnitude.r_mag.val().exp().unsqueeze() + magnitude.b_mag.val().unsqueeze()
     }
 
     fn thresholds(&self) -> Tensor<1> {
-        self.threshold.as_ref().expect("new checked that a JumpReLU SAE has a threshold").val()
+        self.threshold.as_ref().expect("`new` checks that a JumpReLU SAE has a threshold").val()
     }
 }
 
-/// `x · w`, computed in float32: 16-bit products flip features near their threshold.
+/// Computes `x · w` in float32: with 16-bit products, features near their threshold would flip.
 pub(crate) fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     if w.dtype() == DType::F32 {
         return x.matmul(w);
     }
     let [d_in, d_sae] = w.dims();
-    let at_once = (CAST_AT_ONCE / d_in).max(1);
+    let chunk = (CAST_CHUNK / d_in).max(1);
     let part = |from: usize| {
-        let columns = w.clone().slice_dim(1, from..(from + at_once).min(d_sae));
+        let columns = w.clone().slice_dim(1, from..(from + chunk).min(d_sae));
         x.clone().matmul(columns.cast(DType::F32))
     };
-    Tensor::cat((0..d_sae).step_by(at_once).map(part).collect(), 1)
+    Tensor::cat((0..d_sae).step_by(chunk).map(part).collect(), 1)
 }
 
-/// The largest of each group of `row`, if it is positive; of equal ones that with the lower index.
+/// The largest value of each group of `row`, if it is positive; among equal values the first.
 fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
     row.chunks_exact(group).enumerate().filter_map(move |(at, values)| {
         let mut largest = 0;
@@ -174,7 +176,7 @@ fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
     })
 }
 
-/// The numbers of `x` on the host, row-major.
+/// Reads the values of `x` to the host, row-major.
 pub(crate) fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }

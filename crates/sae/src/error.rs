@@ -1,78 +1,78 @@
-/// Why weights and a configuration make no sparse autoencoder, or a feature is none of its own.
+/// Errors in building an SAE or indexing its features.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaeError {
-    /// A size is zero or larger than any SAE that this code could hold.
-    #[error("{field} is {found}, it must be in 1..={most}")]
+    /// A size is zero or above the largest size accepted.
+    #[error("{field} is {found}, it must be in 1..={max}")]
     Size {
         /// The config's key.
         field: &'static str,
         /// The value given.
         found: usize,
-        /// The largest value taken.
-        most: usize,
+        /// The largest value accepted.
+        max: usize,
     },
-    /// Features cannot be divided into that many groups.
-    #[error("{d_sae} features do not make {k} groups of the same size")]
+    /// The features cannot be divided into groups of equal size.
+    #[error("{d_sae} features cannot be divided into {k} groups of equal size")]
     Groups {
-        /// The groups.
+        /// The number of groups.
         k: usize,
-        /// The features.
+        /// The number of features.
         d_sae: usize,
     },
-    /// Activations cannot be multiplied by this and divided again.
+    /// The scale of a normalisation cannot be undone.
     #[error("the activations' scale is {found}, it must be finite and above 0")]
     Scale {
         /// The scale given.
         found: f32,
     },
-    /// One number has no standard deviation.
+    /// Activations of width 1 have no standard deviation.
     #[error("layer_norm needs activations of at least two numbers")]
-    DeviationOfOne,
-    /// The decoder's bias belongs to another activation than the one that is read.
-    #[error("b_dec has {d_out} numbers, it cannot be taken off activations of {d_in}")]
-    BDecOfAnotherWidth {
-        /// Numbers of what is read.
+    LayerNormWidth,
+    /// The decoder's bias has another width than the activation it is subtracted from.
+    #[error("b_dec has {d_out} numbers and cannot be subtracted from activations of {d_in}")]
+    BDecWidth {
+        /// Width of the activations that are encoded.
         d_in: usize,
-        /// Numbers of what is written.
+        /// Width of `b_dec`.
         d_out: usize,
     },
-    /// A weight does not have the shape that the configuration asks for.
+    /// A weight does not have the shape that the configuration requires.
     #[error("{tensor} has shape {found:?}, expected {expected:?}")]
     ShapeMismatch {
         /// The weight's name.
         tensor: &'static str,
-        /// The shape that the configuration asks for.
+        /// The shape that the configuration requires.
         expected: Vec<usize>,
         /// The shape given.
         found: Vec<usize>,
     },
-    /// The configuration needs a weight that is not there, or the other way round.
+    /// A weight is missing, or the architecture does not have it.
     #[error("a {architecture} SAE {} {weight}", if *.expected { "needs" } else { "has no" })]
     Weight {
         /// The architecture's name.
         architecture: &'static str,
         /// The weight.
         weight: &'static str,
-        /// Whether it needs it.
+        /// True if the weight is missing, false if it is superfluous.
         expected: bool,
     },
-    /// Something cannot be moved into the weights without other features.
+    /// Folding into the weights would change the features.
     #[error("{what} cannot be folded into the weights of a {architecture} SAE: {reason}")]
     Fold {
-        /// What was to be folded.
+        /// The part to be folded.
         what: &'static str,
         /// The architecture's name.
         architecture: &'static str,
-        /// Why not.
+        /// The reason why it cannot be.
         reason: &'static str,
     },
-    /// No feature has this index.
+    /// The index is not the index of a feature.
     #[error("feature {feature} is out of range, the SAE has {d_sae} (0 to {})", .d_sae - 1)]
     FeatureOutOfRange {
         /// The index given.
         feature: usize,
-        /// How many features there are.
+        /// The number of features.
         d_sae: usize,
     },
 }

@@ -1,27 +1,26 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use crate::decoder::at_least_tiny;
+use crate::decoder::clamp_norms;
 use crate::encoder::host;
-use crate::sae::{CAST_AT_ONCE, row_norms};
+use crate::sae::{CAST_CHUNK, row_norms};
 use crate::{Sae, SaeError};
 
-/// How the weights of one feature lie.
+/// Norms and alignment of one feature's weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Geometry {
-    /// The norm of its row of `W_dec`.
+    /// Norm of the feature's row of `W_dec`.
     pub decoder_norm: f32,
-    /// The norm of its column of `W_enc`.
+    /// Norm of the feature's column of `W_enc`.
     pub encoder_norm: f32,
-    /// The cosine of the two; none if one of them is zero, or a transcoder reads and writes
-    /// activations of different widths.
+    /// Cosine between the two; `None` if one of them is zero, or `d_in` and `d_out` differ.
     pub encoder_decoder_cosine: Option<f32>,
 }
 
 impl Sae {
-    /// How the weights of each of `features` lie, in their order.
+    /// Computes the geometry of each of `features`, in their order.
     ///
     /// # Errors
-    /// [`SaeError::FeatureOutOfRange`] for the first that is none of this SAE's.
+    /// [`SaeError::FeatureOutOfRange`] for the first that is out of range.
     pub fn geometry(&self, features: &[usize]) -> Result<Vec<Geometry>, SaeError> {
         for &feature in features {
             self.config().check_feature(feature)?;
@@ -48,25 +47,25 @@ impl Sae {
         Ok((0..features.len()).map(geometry).collect())
     }
 
-    /// The `n` features other than `feature` that write most nearly in its direction, with the
-    /// cosine of their decoder rows to its own, the largest first.
+    /// The `n` other features whose decoder rows are most similar to that of `feature`, with their
+    /// cosines, the largest first.
     ///
     /// # Errors
-    /// [`SaeError::FeatureOutOfRange`].
+    /// [`SaeError::FeatureOutOfRange`] if `feature` is.
     pub fn nearest(&self, feature: usize, n: usize) -> Result<Vec<(u32, f32)>, SaeError> {
         let directions = self.directions(&[feature])?;
         let [mut nearest] = <[_; 1]>::try_from(self.nearest_to(directions, n.saturating_add(1)))
-            .expect("there is a list for each direction");
+            .expect("each direction has a list");
         nearest.retain(|&(other, _)| other as usize != feature);
         nearest.truncate(n);
         Ok(nearest)
     }
 
-    /// For each of `directions` the `n` features whose decoder rows have the largest cosine to it,
-    /// the largest first; of equal ones the one with the lower index.
+    /// The `n` features whose decoder rows have the largest cosine with each of `directions`, the
+    /// largest first; among equal cosines the lower index comes first.
     ///
-    /// The decoder is gone through in blocks, so that no more than a few megabytes are made at
-    /// once. What is zero has cosine 0 to everything.
+    /// The decoder is read in blocks, so that temporary memory is limited to a few megabytes. A zero
+    /// vector has cosine 0 with everything.
     ///
     /// # Shapes
     /// - `directions`: `[directions, d_out]`
@@ -75,29 +74,29 @@ impl Sae {
     /// If `directions` does not have `d_out` columns.
     pub fn nearest_to(&self, directions: Tensor<2>, n: usize) -> Vec<Vec<(u32, f32)>> {
         let [count, d_out] = directions.dims();
-        self.nearest_in_blocks(directions, n, (CAST_AT_ONCE / d_out.max(count)).max(1))
+        self.nearest_in_blocks(directions, n, (CAST_CHUNK / d_out.max(count)).max(1))
     }
 
-    /// [`nearest_to`](Self::nearest_to), `at_once` decoder rows at a time.
+    /// [`nearest_to`](Self::nearest_to), `block_rows` decoder rows at a time.
     fn nearest_in_blocks(
         &self,
         directions: Tensor<2>,
         n: usize,
-        at_once: usize,
+        block_rows: usize,
     ) -> Vec<Vec<(u32, f32)>> {
         let [count, _] = directions.dims();
         let d_sae = self.config().d_sae();
-        let norms = at_least_tiny(row_norms(directions.clone()));
+        let norms = clamp_norms(row_norms(directions.clone()));
         let units = (directions / norms.unsqueeze_dim(1)).transpose(); // [d_out, directions]
         let mut nearest = vec![Vec::new(); count];
-        for from in (0..d_sae).step_by(at_once) {
-            let block = self.w_dec.val().slice_dim(0, from..(from + at_once).min(d_sae));
+        for from in (0..d_sae).step_by(block_rows) {
+            let block = self.w_dec.val().slice_dim(0, from..(from + block_rows).min(d_sae));
             let block = block.cast(DType::F32);
-            let norms = at_least_tiny(row_norms(block.clone()));
+            let norms = clamp_norms(row_norms(block.clone()));
             let cosines = block.matmul(units.clone()) / norms.unsqueeze_dim(1);
             for (at, row) in host(cosines).chunks_exact(count).enumerate() {
                 for (nearest, &cosine) in nearest.iter_mut().zip(row) {
-                    offer(nearest, n, (from + at) as u32, cosine);
+                    insert_nearest(nearest, n, (from + at) as u32, cosine);
                 }
             }
         }
@@ -105,9 +104,9 @@ impl Sae {
     }
 }
 
-/// Puts a feature into its place in `nearest`, if it is among the `n` nearest so far.
-fn offer(nearest: &mut Vec<(u32, f32)>, n: usize, feature: u32, cosine: f32) {
-    // A row that is not finite is near to nothing.
+/// Inserts a feature into `nearest` in order, if it is among the `n` nearest so far.
+fn insert_nearest(nearest: &mut Vec<(u32, f32)>, n: usize, feature: u32, cosine: f32) {
+    // A decoder row that is not finite is not near anything.
     if !cosine.is_finite() {
         return;
     }
@@ -162,8 +161,8 @@ mod tests {
         let directions = sae().directions(&[0, 1, 2, 3]).unwrap();
 
         let whole = sae().nearest_to(directions.clone(), 4);
-        for at_once in 1..5 {
-            assert_eq!(sae().nearest_in_blocks(directions.clone(), 4, at_once), whole, "{at_once}");
+        for rows in 1..5 {
+            assert_eq!(sae().nearest_in_blocks(directions.clone(), 4, rows), whole, "{rows}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sparse autoencoders: activations in, features out, and back.
+//! Sparse autoencoders: activations to features, and back.
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -18,14 +18,14 @@
 //! let features = sae.encode_sparse(x.clone());
 //! assert_eq!(features.row(0).collect::<Vec<_>>(), [(0, 2.0), (1, 2.0)]);
 //!
-//! let back = sae.decode_sparse(&features, x).into_data().try_to_vec::<f32>().unwrap();
-//! assert_eq!(back, [2.0, 2.0]);
+//! let decoded = sae.decode_sparse(&features, x).into_data().try_to_vec::<f32>().unwrap();
+//! assert_eq!(decoded, [2.0, 2.0]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! It does no IO, and knows no transformer: where an SAE belongs in a model, and which file it came
-//! from, are others' business.
+//! This crate does no IO and knows no transformer. The hook point that an SAE belongs to and the file
+//! it came from are tracked by its owner.
 
 mod config;
 mod config_serde;

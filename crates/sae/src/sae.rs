@@ -4,9 +4,9 @@ use burn::tensor::{DType, Tensor};
 use crate::weights::{GateWeights, MagnitudeWeights, SaeWeights};
 use crate::{Architecture, SaeConfig, SaeError};
 
-/// A sparse autoencoder: its configuration and weights.
+/// A sparse autoencoder: configuration and weights.
 ///
-/// A transcoder is one too, of which what is decoded is another activation than what was encoded.
+/// Also represents a transcoder, which decodes to a different activation than it encodes.
 #[derive(Module, Debug)]
 pub struct Sae {
     pub(crate) w_enc: Param<Tensor<2>>,
@@ -17,7 +17,7 @@ pub struct Sae {
     pub(crate) magnitude: Option<Magnitude>,
     pub(crate) gate: Option<Gate>,
     pub(crate) w_skip: Option<Param<Tensor<2>>>,
-    /// The norms of the decoder's rows, `[d_sae]`, where features are rescaled by them.
+    /// The norms of the decoder's rows, `[d_sae]`, if features are rescaled by them.
     pub(crate) dec_norm: Option<Param<Tensor<1>>>,
     #[module(skip)]
     config: SaeConfig,
@@ -36,11 +36,11 @@ pub(crate) struct Gate {
 }
 
 impl Sae {
-    /// An SAE of these weights.
+    /// Creates an SAE from a configuration and weights.
     ///
     /// # Errors
-    /// [`SaeError::ShapeMismatch`] for the first weight whose shape is not what `config` says,
-    /// [`SaeError::Weight`] if one is missing or too many.
+    /// [`SaeError::ShapeMismatch`] for the first weight whose shape does not match `config`,
+    /// [`SaeError::Weight`] if a weight is missing or superfluous.
     pub fn new(config: SaeConfig, weights: SaeWeights) -> Result<Self, SaeError> {
         check(&config, &weights)?;
         let rescaled = matches!(
@@ -68,7 +68,7 @@ impl Sae {
         })
     }
 
-    /// The sizes and what it computes.
+    /// The configuration.
     pub fn config(&self) -> &SaeConfig {
         &self.config
     }
@@ -81,8 +81,8 @@ impl Sae {
         self.dec_norm.as_ref().map_or_else(|| row_norms(self.w_dec.val()), Param::val)
     }
 
-    /// The same SAE with its matrices rounded to `dtype`, which takes half the memory where that
-    /// has 16 bits. What is computed with them is computed in float32.
+    /// Rounds the matrices to `dtype`; 16 bits halve the memory. Computations with them are still in
+    /// float32.
     pub fn with_matrices_as(self, dtype: DType) -> Self {
         let cast = |matrix: Param<Tensor<2>>| {
             if matrix.dtype() == dtype { matrix } else { matrix.map(|matrix| matrix.cast(dtype)) }
@@ -96,7 +96,7 @@ impl Sae {
         }
     }
 
-    /// The weights; handles to the same memory.
+    /// The weights, as handles to the same memory.
     pub fn weights(&self) -> SaeWeights {
         SaeWeights {
             threshold: self.threshold.as_ref().map(Param::val),
@@ -127,7 +127,7 @@ fn check(config: &SaeConfig, weights: &SaeWeights) -> Result<(), SaeError> {
     check_shape("b_dec", weights.b_dec.dims(), [d_out])?;
 
     let architecture = config.architecture();
-    let check_there = |weight, found: bool, expected: bool| {
+    let check_present = |weight, found: bool, expected: bool| {
         if found == expected {
             Ok(())
         } else {
@@ -137,10 +137,10 @@ fn check(config: &SaeConfig, weights: &SaeWeights) -> Result<(), SaeError> {
     let gated = architecture == Architecture::Gated;
     let signed_gated = architecture == Architecture::SignedGated;
     let jump = architecture == Architecture::JumpRelu;
-    check_there("threshold", weights.threshold.is_some(), jump)?;
-    check_there("magnitude weights", weights.magnitude.is_some(), gated)?;
-    check_there("gate weights", weights.gate.is_some(), signed_gated)?;
-    check_there("W_skip", weights.w_skip.is_some(), config.skip())?;
+    check_present("threshold", weights.threshold.is_some(), jump)?;
+    check_present("magnitude weights", weights.magnitude.is_some(), gated)?;
+    check_present("gate weights", weights.gate.is_some(), signed_gated)?;
+    check_present("W_skip", weights.w_skip.is_some(), config.skip())?;
     if let Some(threshold) = &weights.threshold {
         check_shape("threshold", threshold.dims(), [d_sae])?;
     }
@@ -171,19 +171,19 @@ fn check_shape<const D: usize>(
     }
 }
 
-/// Numbers of a 16-bit matrix that are made float32 at once: 16 MB of float32.
-pub(crate) const CAST_AT_ONCE: usize = 1 << 22;
+/// Number of values of a 16-bit matrix that are converted to float32 at a time (16 MB of float32).
+pub(crate) const CAST_CHUNK: usize = 1 << 22;
 
-/// The norm of each row of `matrix`, in float32.
+/// Computes the norm of each row of `matrix`, in float32.
 ///
 /// # Shapes
 /// - `matrix`: `[rows, columns]`
 /// - output: `[rows]`
 pub(crate) fn row_norms(matrix: Tensor<2>) -> Tensor<1> {
     let [rows, columns] = matrix.dims();
-    let at_once = (CAST_AT_ONCE / columns).max(1);
-    let parts = (0..rows).step_by(at_once).map(|from| {
-        let part = matrix.clone().slice_dim(0, from..(from + at_once).min(rows));
+    let chunk = (CAST_CHUNK / columns).max(1);
+    let parts = (0..rows).step_by(chunk).map(|from| {
+        let part = matrix.clone().slice_dim(0, from..(from + chunk).min(rows));
         part.cast(DType::F32).square().sum_dim(1).sqrt().squeeze_dim(1)
     });
     Tensor::cat(parts.collect(), 0)

@@ -1,6 +1,9 @@
-/// The active features of some rows, on the host, in compressed sparse row form.
+/// Active features by row, on the host, in compressed sparse row form.
 ///
-/// A row's features are in ascending order of index; a feature that is not listed is 0.
+/// A row's features are in ascending order of index; features that are not listed are 0.
+///
+/// Serde writes `{"d_sae": 8, "rows": [[[2, 1.5], [7, 0.25]], []]}`, a list of `[index, value]` pairs
+/// per row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseFeatures {
     d_sae: usize,
@@ -11,12 +14,12 @@ pub struct SparseFeatures {
 }
 
 impl SparseFeatures {
-    /// No rows yet, of an SAE with `d_sae` features.
+    /// Creates features without rows, of an SAE with `d_sae` features.
     pub fn new(d_sae: usize) -> Self {
         Self { d_sae, indptr: vec![0], indices: Vec::new(), values: Vec::new() }
     }
 
-    /// Features from the three arrays of [`csr`](Self::csr), which the caller has checked.
+    /// Creates features from the three arrays of [`csr`](Self::csr), which the caller has checked.
     pub(crate) fn from_csr(
         d_sae: usize,
         indptr: Vec<usize>,
@@ -32,12 +35,12 @@ impl SparseFeatures {
     /// If an index is not below `d_sae`.
     pub fn push_row(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
         let row = row.into_iter();
-        // Where the length is known, as after a selection, memory is taken once.
-        if let (_, Some(most)) = row.size_hint()
-            && most < self.d_sae
+        // If the length is known, as after a selection, memory is allocated once.
+        if let (_, Some(max)) = row.size_hint()
+            && max < self.d_sae
         {
-            self.indices.reserve(most);
-            self.values.reserve(most);
+            self.indices.reserve(max);
+            self.values.reserve(max);
         }
         for (index, value) in row {
             assert!((index as usize) < self.d_sae, "feature {index} of {}", self.d_sae);
@@ -49,25 +52,25 @@ impl SparseFeatures {
         self.indptr.push(self.indices.len());
     }
 
-    /// Features of the SAE.
+    /// Number of features of the SAE.
     pub fn d_sae(&self) -> usize {
         self.d_sae
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.indptr.len() - 1
     }
 
-    /// Active features in all rows together.
+    /// Number of active features in all rows together.
     pub fn nnz(&self) -> usize {
         self.indices.len()
     }
 
-    /// The active features of `row`, in ascending order of index.
+    /// The active features of `row` with their values, in ascending order of index.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of range.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (u32, f32)> {
         let range = self.indptr[row]..self.indptr[row + 1];
         self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
@@ -76,7 +79,7 @@ impl SparseFeatures {
     /// The value of `feature` in `row`; 0 if it is not active.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of range.
     pub fn get(&self, row: usize, feature: u32) -> f32 {
         let range = self.indptr[row]..self.indptr[row + 1];
         match self.indices[range.clone()].binary_search(&feature) {
@@ -85,11 +88,11 @@ impl SparseFeatures {
         }
     }
 
-    /// At most `n` features of `row`, the largest first (by value, not by magnitude, as
-    /// nanochat-SAE ranks them).
+    /// At most `n` features of `row`, the largest first (by value rather than magnitude, as in
+    /// nanochat-SAE).
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of range.
     pub fn strongest(&self, row: usize, n: usize) -> Vec<(u32, f32)> {
         let mut features: Vec<_> = self.row(row).collect();
         features.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -97,10 +100,10 @@ impl SparseFeatures {
         features
     }
 
-    /// The rows `from..to` on their own.
+    /// Copies the rows `from..to`.
     ///
     /// # Panics
-    /// If there are no such rows.
+    /// If the rows are out of range.
     pub fn slice(&self, from: usize, to: usize) -> Self {
         let mut out = Self::new(self.d_sae);
         for row in from..to {
@@ -121,7 +124,7 @@ impl SparseFeatures {
     }
 
     /// The three arrays of the compressed sparse row form: `indptr` (`[rows + 1]`), `indices`
-    /// (`[nnz]`), `values` (`[nnz]`).
+    /// (`[nnz]`) and `values` (`[nnz]`).
     pub fn csr(&self) -> (&[usize], &[u32], &[f32]) {
         (&self.indptr, &self.indices, &self.values)
     }

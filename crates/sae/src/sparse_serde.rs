@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::SparseFeatures;
 use crate::config::check_feature_count;
 
-/// A row is a list of `[index, value]` pairs in ascending order of index. Values that are not finite
-/// are written as the format writes them (`null` in JSON), and not read back.
+/// Writes a row as a list of `[index, value]` pairs in ascending order of index. Values that are not
+/// finite are written as the format writes them (`null` in JSON), and rejected when read back.
 impl Serialize for SparseFeatures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -44,8 +44,8 @@ impl Serialize for PairList<'_> {
     }
 }
 
-/// Checks that indices ascend and are below `d_sae`, and that values are finite. Takes no more
-/// memory than the pairs need, whatever `d_sae` says.
+/// Reads rows, checking that indices ascend and are below `d_sae`, and that values are finite.
+/// Memory use depends on the number of pairs alone, not on `d_sae`.
 impl<'de> Deserialize<'de> for SparseFeatures {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for SparseFeatures {
 
         let Fields { d_sae, rows } = Fields::deserialize(deserializer)?;
         check_feature_count(d_sae).map_err(D::Error::custom)?;
-        // A row's indices ascend, so its last is its largest.
+        // The indices of a row ascend, so the last is the largest.
         for (row, ends) in rows.indptr.windows(2).enumerate() {
             if let Some(&index) = rows.indices[ends[0]..ends[1]].last()
                 && index as usize >= d_sae
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for SparseFeatures {
     }
 }
 
-/// Rows whose indices ascend and whose values are finite.
+/// Rows whose indices ascend and whose values are finite, in compressed sparse row form.
 struct Rows {
     indptr: Vec<usize>,
     indices: Vec<u32>,
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for RowsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Rows, A::Error> {
-        // Nothing is reserved by a length that the input merely claims.
+        // The size hint is not used: it can be a claim of the input.
         let mut rows = Rows { indptr: vec![0], indices: Vec::new(), values: Vec::new() };
         while list.next_element_seed(RowSeed(&mut rows))?.is_some() {
             rows.indptr.push(rows.indices.len());
@@ -139,7 +139,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                 )));
             }
             previous = Some(index);
-            // As in `push_row`: an inactive feature is not stored.
+            // As in `push_row`, zeros are not stored.
             if value != 0.0 {
                 self.0.indices.push(index);
                 self.0.values.push(value);
@@ -223,7 +223,7 @@ mod tests {
             (r#"{"d_sae": 4, "rows": [], "cols": []}"#, "unknown field `cols`"),
             (r#"{"d_sae": -1, "rows": []}"#, "invalid value: integer `-1`"),
             (r#"{"d_sae": 0, "rows": []}"#, "d_sae is 0"),
-            // No memory is taken by such a claim, and `to_dense` cannot be made to take it later.
+            // A claim like this must not make `to_dense` allocate it later.
             (r#"{"d_sae": 18446744073709551615, "rows": []}"#, "d_sae is 18446744073709551615"),
             (r#"{"d_sae": 4, "rows": [[[1, 1.0]"#, "EOF while parsing"),
         ];

@@ -2,12 +2,12 @@ use burn::tensor::{DType, Tensor};
 
 use crate::SparseFeatures;
 
-/// The `k` largest values of each row; of equal ones those with the lower index.
+/// Selects the `k` largest values of each row; among equal values those with the lower index.
 ///
-/// The rows are read back and gone through on the host, on every backend. On a CPU burn's own top-k
-/// sorts the row (199 µs against 10 µs at 10,240 features). On a GPU burn 0.22.1 has no better way:
+/// The rows are read to the host and searched there, on every backend. On a CPU, burn's own top-k
+/// sorts the row (199 µs against 10 µs at 10,240 features). On a GPU, burn 0.22.1 has nothing better:
 /// its sort reads the tensor back, sorts on the host and uploads the result, and `topk_with_indices`
-/// on wgpu gives wrong values for `k >= 64` without an error.
+/// on wgpu silently returns wrong values for `k >= 64`.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]`
@@ -18,7 +18,7 @@ pub fn top_k(pre: Tensor<2>, k: usize) -> SparseFeatures {
     select(pre, k, |value| value)
 }
 
-/// As [`top_k`], with what is negative of the `k` largest set to 0.
+/// Selects like [`top_k`], and sets negative values to 0.
 pub(crate) fn top_k_positive(pre: Tensor<2>, k: usize) -> SparseFeatures {
     select(pre, k, |value| if value > 0.0 { value } else { 0.0 })
 }
@@ -26,51 +26,51 @@ pub(crate) fn top_k_positive(pre: Tensor<2>, k: usize) -> SparseFeatures {
 fn select(pre: Tensor<2>, k: usize, keep: impl Fn(f32) -> f32) -> SparseFeatures {
     let [_, d_sae] = pre.dims();
     let data = pre.into_data_dtype(DType::F32);
-    let values = data.as_slice::<f32>().expect("the data were just made float32");
+    let values = data.as_slice::<f32>().expect("the data were converted to float32");
     let mut features = SparseFeatures::new(d_sae);
     let mut selection = Selection::new(k);
     for row in values.chunks_exact(d_sae) {
-        features.push_row(selection.of(row).iter().map(|&(index, value)| (index, keep(value))));
+        features.push_row(selection.select(row).iter().map(|&(index, value)| (index, keep(value))));
     }
     features
 }
 
-/// Finds the `k` largest numbers of a row, with memory that is used again for the next row.
+/// Finds the `k` largest numbers of a row, reusing its memory from row to row.
 ///
 /// ```
 /// use nanoscope_sae::Selection;
 ///
 /// let mut selection = Selection::new(2);
-/// assert_eq!(selection.of(&[1.0, -2.0, 3.0, 1.0]), [(0, 1.0), (2, 3.0)]);
+/// assert_eq!(selection.select(&[1.0, -2.0, 3.0, 1.0]), [(0, 1.0), (2, 3.0)]);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Selection {
     k: usize,
     /// The largest number of each chunk.
     maxima: Vec<f32>,
-    /// What may be among the `k` largest.
+    /// Numbers that may be among the `k` largest, with their indices.
     candidates: Vec<(u32, f32)>,
 }
 
-/// Numbers whose maximum is taken together, without a branch.
+/// Size of a chunk, whose maximum is computed without branches.
 const CHUNK: usize = 16;
 
 impl Selection {
-    /// Of rows that have at least `k` numbers.
+    /// Creates a selection for rows of at least `k` numbers.
     pub fn new(k: usize) -> Self {
         Self { k, maxima: Vec::new(), candidates: Vec::with_capacity(2 * k) }
     }
 
-    /// The `k` largest of `row` with their places, in ascending order of place; of equal ones those
-    /// that come first.
+    /// Selects the `k` largest numbers of `row`, with their indices in ascending order; among equal
+    /// numbers the first ones.
     ///
     /// # Panics
     /// If `k` is 0 or `row` has fewer numbers.
-    pub fn of(&mut self, row: &[f32]) -> &[(u32, f32)] {
+    pub fn select(&mut self, row: &[f32]) -> &[(u32, f32)] {
         assert!((1..=row.len()).contains(&self.k), "top {} of {}", self.k, row.len());
-        // The `k`-th largest of the chunks' maxima is no larger than the `k`-th largest number: `k`
-        // numbers, one in each of these chunks, reach it. So only what reaches it is a candidate,
-        // and only about `k` chunks have any.
+        // The `k`-th largest of the chunks' maxima is at most the `k`-th largest number, because `k`
+        // numbers, one in each of these chunks, are at least as large. Only numbers that reach it are
+        // candidates, and only about `k` chunks have any.
         let largest = |chunk: &[f32]| {
             chunk.iter().fold(f32::NEG_INFINITY, |max, &v| if v > max { v } else { max })
         };
@@ -94,7 +94,7 @@ impl Selection {
         &self.candidates
     }
 
-    /// What a number must reach to be among the `k` largest, going by the maxima alone.
+    /// A lower bound of the `k` largest numbers, from the maxima alone.
     fn bound(&self) -> f32 {
         if self.maxima.len() < self.k {
             return f32::NEG_INFINITY;
@@ -127,9 +127,9 @@ mod tests {
         ) {
             let k = k.min(row.len());
             let mut selection = Selection::new(k);
-            prop_assert_eq!(selection.of(&row), by_sorting(&row, k));
-            // And again with the memory of the first row.
-            prop_assert_eq!(selection.of(&row), by_sorting(&row, k));
+            prop_assert_eq!(selection.select(&row), by_sorting(&row, k));
+            // Again, reusing the memory of the first row.
+            prop_assert_eq!(selection.select(&row), by_sorting(&row, k));
         }
     }
 }

@@ -12,12 +12,12 @@ use crate::escape::escape;
 use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use crate::pattern::check_pattern;
 
-/// What a tokenizer is made of, as a file gives it and before anything is checked.
+/// The parts of a tokenizer, as read from a file and not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenizerParts {
-    /// Regular expression that cuts a text into the pieces within which bytes are merged.
+    /// Regular expression that splits a text into pieces. Bytes are merged within a piece only.
     pub pattern: String,
-    /// Bytes of each ordinary token with its id, which is also its merge priority: lower first.
+    /// Bytes of each ordinary token with its id, which is also its merge priority (lower ids first).
     pub ranks: Vec<(Vec<u8>, TokenId)>,
     /// Text of each special token with its id.
     pub special_tokens: Vec<(String, TokenId)>,
@@ -25,8 +25,8 @@ pub struct TokenizerParts {
 
 /// Encodes text to ids and decodes ids to text.
 ///
-/// Ids are dense from 0, ordinary and special tokens together, and each of the 256 bytes is a token,
-/// so that every text can be encoded.
+/// Ordinary and special tokens together have the ids from 0 on, without gaps. Each of the 256 bytes
+/// is a token, so that every text can be encoded.
 #[derive(Clone)]
 pub struct Tokenizer {
     pattern: String,
@@ -44,8 +44,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// For parts that come from outside nothing is taken on trust: see the variants of
-    /// [`TokenizerError`] about the pattern, the tokens and their ids.
+    /// [`TokenizerError`], whose variants about the pattern, the tokens and their ids cover everything
+    /// that parts from an untrusted file can get wrong.
     pub fn new(parts: TokenizerParts) -> Result<Self, TokenizerError> {
         let TokenizerParts { pattern, ranks, mut special_tokens } = parts;
         check_pattern(&pattern)?;
@@ -86,13 +86,13 @@ impl Tokenizer {
         Ok(Self { pattern, tokens, ordinary, special_tokens, engine })
     }
 
-    /// Encodes `text`. The text of a special token is plain text here: only ids put into the result
-    /// by the caller are special, as in nanochat.
+    /// Encodes `text`. The text of a special token is encoded as plain text, as in nanochat: only ids
+    /// that the caller adds are special.
     ///
     /// # Errors
     ///
     /// [`TokenizerError::PatternGaveUp`] if the split pattern runs into its backtracking limit, and
-    /// [`TokenizerError::PatternSkipsText`] if it leaves a part of the text out.
+    /// [`TokenizerError::PatternSkipsText`] if it does not match a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
         // `encode_ordinary` would panic where this returns an error.
         let (mut ids, _) = self
@@ -123,7 +123,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Joins the bytes of `ids`; a special token gives the bytes of its name.
+    /// Concatenates the bytes of `ids`. The bytes of a special token are those of its name.
     ///
     /// # Errors
     ///
@@ -152,8 +152,8 @@ impl Tokenizer {
         self.tokens.get(id as usize).map(Vec::as_slice)
     }
 
-    /// Text of the token `id` for display, with U+FFFD for what is not UTF-8 on its own; `None`
-    /// outside the vocabulary.
+    /// Text of the token `id` for display, with U+FFFD in place of bytes that are not UTF-8 on their
+    /// own; `None` outside the vocabulary.
     pub fn token_text(&self, id: TokenId) -> Option<Cow<'_, str>> {
         self.token_bytes(id).map(String::from_utf8_lossy)
     }
@@ -169,7 +169,7 @@ impl Tokenizer {
         Some(*id)
     }
 
-    /// Whether `id` is a special token.
+    /// Returns whether `id` is a special token.
     pub fn is_special(&self, id: TokenId) -> bool {
         self.special_tokens.binary_search_by_key(&id, |&(_, special)| special).is_ok()
     }
@@ -179,7 +179,7 @@ impl Tokenizer {
         &self.special_tokens
     }
 
-    /// Id of nanochat's token at the start of every document, [`BOS`].
+    /// Id of [`BOS`], nanochat's token at the start of every document.
     pub fn bos(&self) -> Option<TokenId> {
         self.special(BOS)
     }
@@ -193,7 +193,7 @@ impl Tokenizer {
         self.tokens.len()
     }
 
-    /// Regular expression that cuts a text into pieces.
+    /// Regular expression that splits a text into pieces.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
@@ -214,8 +214,8 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// Puts every token at its id. Filling `vocab_size` places with as many tokens, no place twice,
-/// leaves no gap.
+/// Orders the tokens by id. There are as many tokens as ids, so if no id is used twice, no id is
+/// missing.
 fn place_by_id(
     tokens: impl Iterator<Item = (Vec<u8>, TokenId)>,
     vocab_size: usize,
@@ -228,11 +228,11 @@ fn place_by_id(
         if bytes.len() > MAX_TOKEN_BYTES {
             return Err(TokenizerError::TokenTooLong { id, found: bytes.len() });
         }
-        let place = by_id.get_mut(id as usize).ok_or(TokenizerError::IdGap { id, vocab_size })?;
-        if !place.is_empty() {
+        let slot = by_id.get_mut(id as usize).ok_or(TokenizerError::IdGap { id, vocab_size })?;
+        if !slot.is_empty() {
             return Err(TokenizerError::DuplicateId { id });
         }
-        *place = bytes;
+        *slot = bytes;
     }
     Ok(by_id)
 }
@@ -241,7 +241,7 @@ fn find_token(tokens: &[Vec<u8>], ordinary: &[TokenId], bytes: &[u8]) -> Option<
     ordinary
         .binary_search_by_key(&bytes, |&id| &tokens[id as usize])
         .ok()
-        .map(|place| ordinary[place])
+        .map(|index| ordinary[index])
 }
 
 fn build_engine(
@@ -252,19 +252,19 @@ fn build_engine(
     let mut encoder =
         ordinary.iter().map(|&id| (tokens[id as usize].clone(), id)).collect::<Vec<_>>();
     encoder.push((Vec::new(), EMPTY_PIECE));
-    let never = [(NEVER_SPECIAL.to_owned(), EMPTY_PIECE)];
-    CoreBPE::new(encoder.into_iter().collect(), never.into_iter().collect(), pattern)
+    let unused = [(UNUSED_SPECIAL.to_owned(), EMPTY_PIECE)];
+    CoreBPE::new(encoder.into_iter().collect(), unused.into_iter().collect(), pattern)
         .map_err(|source| TokenizerError::InvalidPattern { source: source.into() })
 }
 
-/// Id that the engine gives to an empty piece. The engine panics on a piece that it cannot look up
-/// and that has no byte to merge, which is what a pattern such as `a*` produces.
+/// Id of the empty piece in the engine. A pattern like `a*` produces empty pieces, and the engine
+/// panics on a piece that it cannot look up and that has no bytes to merge.
 const EMPTY_PIECE: TokenId = TokenId::MAX;
 
-/// The one special token that the engine is told of, and never asked to parse. Without any, the
-/// engine's scan for special tokens stops at every byte; with a special token that starts with a
-/// multi-byte character it would cut the text within that character and panic.
-const NEVER_SPECIAL: &str = "<|never|>";
+/// The only special token that the engine knows; it is never allowed in an encoding. Without special
+/// tokens, the engine's scan for them stops at every byte; with one that starts with a multi-byte
+/// character it would split the text within that character and panic.
+const UNUSED_SPECIAL: &str = "<|never|>";
 
 #[cfg(test)]
 mod tests {
@@ -294,7 +294,7 @@ mod tests {
     fn merges_apply_in_the_order_of_their_ids() {
         let tokenizer = Tokenizer::new(bytes_and(&["ow", "lo", "low"])).unwrap();
 
-        // "ow" has the lower id, so it goes first and "lo" never gets its chance.
+        // "ow" has the lower id, so it is merged first, and "lo" never is.
         assert_eq!(tokenizer.encode("low").unwrap(), [258]);
         assert_eq!(tokenizer.encode("slow lo").unwrap(), [115, 258, 32, 257]);
         assert_eq!(tokenizer.encode("lowl").unwrap(), [258, 108]);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn lookups_tell_ordinary_from_special() {
+    fn lookups_distinguish_ordinary_and_special_tokens() {
         let tokenizer = Tokenizer::new(bytes_and(&["lo"])).unwrap();
 
         assert_eq!(tokenizer.vocab_size(), 258);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_decode_to_the_replacement_character() {
+    fn bytes_that_are_not_utf8_decode_to_the_replacement_character() {
         let tokenizer = Tokenizer::new(bytes_and(&[])).unwrap();
 
         assert_eq!(tokenizer.decode(&[97, 0xe4, 0xbd, 98]).unwrap(), "a\u{fffd}b");
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_matches_nothing_or_skips_text_is_an_error_and_no_panic() {
+    fn a_pattern_that_matches_nothing_or_skips_text_does_not_panic() {
         let mut parts = bytes_and(&[]);
         parts.pattern = "a*".to_owned();
         let tokenizer = Tokenizer::new(parts).unwrap();
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(tokenizer.encode("aaa").unwrap(), [97, 97, 97]);
         assert_eq!(
             tokenizer.encode("aé").unwrap_err().to_string(),
-            "the split pattern leaves 2 of the text's 3 bytes out"
+            "the split pattern does not match 2 of the text's 3 bytes"
         );
     }
 
@@ -400,7 +400,7 @@ mod tests {
             ),
             (
                 refusal(|parts| parts.ranks[65].0 = b"AA".to_vec()),
-                "no token stands for the single byte 0x41",
+                "the single byte 0x41 has no token",
             ),
             (refusal(|parts| parts.ranks[256].0.clear()), "token 256 is empty"),
             (
@@ -414,7 +414,7 @@ mod tests {
             ),
             (
                 refusal(|parts| parts.special_tokens[0].1 = 259),
-                "token id 259 leaves a gap: 259 tokens have the ids from 0 on",
+                "token id 259 leaves a gap; 259 tokens have the ids from 0 on",
             ),
             (
                 refusal(|parts| parts.special_tokens.push((BOS.to_owned(), 259))),

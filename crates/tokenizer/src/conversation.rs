@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 /// Starts every document.
 pub const BOS: &str = "<|bos|>";
-/// Starts a message of the user.
+/// Starts a user message.
 pub const USER_START: &str = "<|user_start|>";
-/// Ends a message of the user.
+/// Ends a user message.
 pub const USER_END: &str = "<|user_end|>";
-/// Starts a message of the assistant.
+/// Starts an assistant message.
 pub const ASSISTANT_START: &str = "<|assistant_start|>";
-/// Ends a message of the assistant.
+/// Ends an assistant message.
 pub const ASSISTANT_END: &str = "<|assistant_end|>";
-/// Starts an expression that the assistant wants computed.
+/// Starts a Python expression to evaluate, written by the assistant.
 pub const PYTHON_START: &str = "<|python_start|>";
-/// Ends an expression that the assistant wants computed.
+/// Ends a Python expression to evaluate.
 pub const PYTHON_END: &str = "<|python_end|>";
-/// Starts the result of a computed expression.
+/// Starts the result of an evaluated expression.
 pub const OUTPUT_START: &str = "<|output_start|>";
-/// Ends the result of a computed expression.
+/// Ends the result of an evaluated expression.
 pub const OUTPUT_END: &str = "<|output_end|>";
 
-/// A chat as nanochat keeps it in JSON: `{"messages": [{"role": "user", "content": "Hi"}]}`.
+/// A conversation in nanochat's JSON: `{"messages": [{"role": "user", "content": "Hi"}]}`.
 ///
-/// Keys beside `messages` are ignored: nanochat's own data sets put a task's `letters` and `subject`
-/// there. Within a message an unknown key is an error.
+/// Keys other than `messages` are ignored, because nanochat's own data sets have the `letters` and
+/// `subject` of a task there. Within a message an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     /// The messages, oldest first.
@@ -37,19 +37,19 @@ pub struct Conversation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks.
+    /// The author.
     pub role: Role,
-    /// What is said.
+    /// The content.
     pub content: Content,
 }
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions before the first message of the user.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -65,24 +65,24 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a string or a list of parts")]
 pub enum Content {
     /// Plain text.
     Text(String),
-    /// Text with computed expressions between; only the assistant writes such messages.
+    /// Text interleaved with evaluated expressions; only in messages of the assistant.
     Parts(Vec<Part>),
 }
 
-/// A piece of an assistant's message: `{"type": "python", "text": "2+2"}`.
+/// A part of an assistant's message: `{"type": "python", "text": "2+2"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "text", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Part {
     /// Plain text.
     Text(String),
-    /// An expression that the assistant wants computed.
+    /// A Python expression to evaluate.
     Python(String),
-    /// The result, which the model is given and does not learn to write.
+    /// The result of an expression, which the model reads and does not learn to write.
     PythonOutput(String),
 }

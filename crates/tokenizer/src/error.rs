@@ -1,48 +1,48 @@
-//! Why text, ids, a vocabulary or a conversation could not be used.
+//! Errors of the tokenizer.
 
 use thiserror::Error;
 
 use crate::conversation::Role;
 use crate::limits::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 
-/// Why a tokenizer could not be built, or could not do what it was asked.
+/// Errors in building or using a tokenizer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
     /// The split pattern does not compile.
     #[error("the split pattern is not a valid regular expression")]
     InvalidPattern {
-        /// What the regular expression engine says.
+        /// The error of the regular expression engine.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The split pattern is longer than [`MAX_PATTERN_BYTES`].
     #[error("the split pattern has {found} bytes, more than {MAX_PATTERN_BYTES}")]
     PatternTooLong {
-        /// Bytes of the pattern.
+        /// Length of the pattern in bytes.
         found: usize,
     },
-    /// The split pattern uses something that split patterns do not need.
+    /// The split pattern uses a construct that is not supported.
     #[error("the split pattern uses \"{construct}\" at byte {position}, which is not supported")]
     UnsupportedPattern {
         /// The first characters of the construct.
         construct: String,
-        /// Where it stands, in bytes from the start of the pattern.
+        /// Its position, in bytes from the start of the pattern.
         position: usize,
     },
-    /// The repeats in the split pattern, taken as nested, are too many.
+    /// The repeat counts in the split pattern, taken as nested, are too large.
     #[error("the counts in the split pattern multiply to more than {max}")]
     PatternRepeatsTooOften {
         /// The largest product that is supported.
         max: usize,
     },
-    /// There are more tokens than [`MAX_VOCAB`].
+    /// The vocabulary has more than [`MAX_VOCAB`] tokens.
     #[error("the vocabulary has {found} tokens, more than {MAX_VOCAB}")]
     VocabularyTooLarge {
-        /// Tokens, special ones included.
+        /// Number of tokens, special ones included.
         found: usize,
     },
-    /// A single byte has no token, so there would be texts without ids.
-    #[error("no token stands for the single byte {byte:#04x}")]
+    /// A single byte has no token, so that some texts could not be encoded.
+    #[error("the single byte {byte:#04x} has no token")]
     MissingByte {
         /// The byte.
         byte: u8,
@@ -58,13 +58,13 @@ pub enum TokenizerError {
     TokenTooLong {
         /// Id of the token.
         id: TokenId,
-        /// Bytes of the token.
+        /// Length of the token in bytes.
         found: usize,
     },
     /// Two ids have the same bytes.
     #[error("\"{token}\" is both token {first} and token {second}")]
     DuplicateToken {
-        /// The token, with anything but printable text escaped.
+        /// The token, with everything but printable text escaped.
         token: String,
         /// The lower id.
         first: TokenId,
@@ -78,7 +78,7 @@ pub enum TokenizerError {
         id: TokenId,
     },
     /// An id is as large as the number of tokens or larger.
-    #[error("token id {id} leaves a gap: {vocab_size} tokens have the ids from 0 on")]
+    #[error("token id {id} leaves a gap; {vocab_size} tokens have the ids from 0 on")]
     IdGap {
         /// The id.
         id: TokenId,
@@ -94,17 +94,17 @@ pub enum TokenizerError {
     /// The split pattern needed more backtracking than the engine allows for this text.
     #[error("the split pattern gave up on a text of {text_bytes} bytes")]
     PatternGaveUp {
-        /// Bytes of the text.
+        /// Length of the text in bytes.
         text_bytes: usize,
-        /// What the engine says.
+        /// The error of the engine.
         source: tiktoken_rs::EncodeError,
     },
     /// The split pattern does not match all of a text, so that encoding would lose a part of it.
-    #[error("the split pattern leaves {skipped} of the text's {text_bytes} bytes out")]
+    #[error("the split pattern does not match {skipped} of the text's {text_bytes} bytes")]
     PatternSkipsText {
-        /// Bytes that no match covers.
+        /// Number of bytes that no match covers.
         skipped: usize,
-        /// Bytes of the text.
+        /// Length of the text in bytes.
         text_bytes: usize,
     },
     /// An id is not in the vocabulary.
@@ -115,65 +115,65 @@ pub enum TokenizerError {
         /// Number of tokens, special ones included.
         vocab_size: usize,
     },
-    /// The text is not JSON, or not of the shape of a tokenizer.
+    /// The text is not JSON, or not the JSON of a tokenizer.
     #[error("not a tokenizer in JSON")]
     Json {
-        /// What the parser says, with line and column.
+        /// The error of the parser, with line and column.
         source: serde_json::Error,
     },
-    /// The JSON says that it is something else.
+    /// The JSON has another format.
     #[error("the format is \"{found}\", not \"{expected}\"")]
     JsonFormat {
-        /// What the file says.
+        /// The format in the file.
         found: String,
-        /// The format that is read.
+        /// The format that is supported.
         expected: &'static str,
     },
-    /// The JSON is of a version that this program does not know.
-    #[error("version {found} of the format is not known, only {expected} is")]
+    /// The JSON has a version that is not supported.
+    #[error("version {found} of the format is not supported, only {expected} is")]
     JsonVersion {
-        /// What the file says.
+        /// The version in the file.
         found: u32,
-        /// The version that is read.
+        /// The version that is supported.
         expected: u32,
     },
-    /// A token's text has a backslash that starts no known escape.
-    #[error("token {id} has a broken escape: \\\\ and \\xNN are the two there are")]
+    /// A backslash in a token's text does not start a known escape.
+    #[error("token {id} has an unknown escape (expected \\\\ or \\xNN)")]
     JsonEscape {
         /// Id of the token.
         id: usize,
     },
-    /// An id stands for an ordinary token and a special one, or for neither.
+    /// An id has neither an ordinary nor a special token.
     #[error("token {id} is null, but no special token has this id")]
     JsonHole {
         /// The id.
         id: usize,
     },
-    /// The vocabulary has no such special token, which a conversation needs.
+    /// The vocabulary lacks a special token that is needed.
     #[error("the vocabulary has no special token {name}")]
     MissingSpecialToken {
         /// Text of the special token.
         name: &'static str,
     },
-    /// A conversation has no message to render.
+    /// The conversation has no message to render.
     #[error("the conversation has no message to render")]
     EmptyConversation,
     /// The roles of a conversation are not in nanochat's order.
-    #[error("message {index} is from the {found}, where the {expected} is expected")]
+    #[error("message {index} is from the {found}; expected the {expected}")]
     UnexpectedRole {
         /// Index of the message, from 0.
         index: usize,
-        /// Who has to speak here.
+        /// The role expected.
         expected: Role,
-        /// Who speaks.
+        /// The role found.
         found: Role,
     },
     /// A message that has to be plain text has parts.
-    #[error("message {index} from the {role} has parts, where only text is expected")]
+    #[error("message {index} from the {role} has parts; expected text")]
     UnexpectedParts {
         /// Index of the message, from 0.
         index: usize,
-        /// Who speaks.
+        /// The role of the message.
         role: Role,
     },
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Printable text of any bytes, which [`unescape`] turns back into the same bytes.
+/// Converts bytes to printable text, which [`unescape`] converts back.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -27,12 +27,13 @@ fn escape_bytes(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// Whether the character shows as itself. `escape_debug` knows what does not: controls, unassigned
-/// characters, combining marks and every space but the plain one.
+/// Returns whether the character is written unescaped. `escape_debug` escapes the others: controls,
+/// unassigned characters, combining marks and all spaces but U+0020.
 fn is_printable(character: char) -> bool {
     matches!(character, '"' | '\'') || character.escape_debug().count() == 1
 }
 
+/// Converts the text of [`escape`] back to bytes; `None` for an unknown escape.
 pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

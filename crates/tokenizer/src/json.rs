@@ -1,4 +1,4 @@
-//! Our own file form of a tokenizer, readable and without any code in it.
+//! nanoscope's own JSON format of a tokenizer, readable and free of code.
 //!
 //! ```json
 //! {
@@ -10,9 +10,8 @@
 //! }
 //! ```
 //!
-//! `tokens[id]` is the token with this id, or `null` where the id is a special token's. A token's
-//! text stands as it is, apart from `\\` for a backslash and `\xNN` for a byte that is no printable
-//! character or no part of one.
+//! `tokens[id]` is the token with this id, or `null` if it is a special token. In the text of a token,
+//! `\\` is a backslash and `\xNN` a byte that is not part of a printable character.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +22,10 @@ use crate::error::TokenizerError;
 use crate::escape::{escape, unescape};
 use crate::limits::TokenId;
 
-/// What the key `format` says in a tokenizer of this form.
+/// The value of the key `format`.
 pub const JSON_FORMAT: &str = "nanoscope-tokenizer";
 
-/// The version of the form that is written, and the only one that is read.
+/// The version of the format: the one written, and the only one read.
 pub const JSON_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -70,8 +69,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Json`] for text of another shape, an unknown key included, and every error
-    /// of [`Tokenizer::new`].
+    /// [`TokenizerError::Json`] for JSON of another shape, including unknown keys; the other `Json`
+    /// variants; and every error of [`Tokenizer::new`].
     pub fn from_json(json: &str) -> Result<Self, TokenizerError> {
         let file: TokenizerFile =
             serde_json::from_str(json).map_err(|source| TokenizerError::Json { source })?;

@@ -2,9 +2,8 @@
 //!
 //! A [`Tokenizer`] turns text into the ids that a nanochat model was trained on and back. The ids
 //! come from tiktoken's own engine, which nanochat uses too, so they agree by construction.
-//! [`Tokenizer::render_conversation`] lays a chat out in nanochat's special tokens, and a
-//! [`StreamDecoder`] turns ids that arrive one at a time into text without ever splitting a
-//! character.
+//! [`Tokenizer::render_conversation`] renders a conversation with nanochat's special tokens, and a
+//! [`StreamDecoder`] turns ids that arrive one at a time into text without splitting a character.
 //!
 //! ```
 //! use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
@@ -19,13 +18,14 @@
 //! })?;
 //!
 //! assert_eq!(tokenizer.encode("low")?, [256, 119]);
+//! assert_eq!(tokenizer.encode_with_bos("low")?, [257, 256, 119]);
 //! assert_eq!(tokenizer.decode(&[257, 256, 119])?, "<|bos|>low");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! No files here: `nanoscope-checkpoint` reads `tokenizer.pkl` and `tokenizer.json`. No training of
-//! a tokenizer, and no tensors.
+//! This crate reads no files: `nanoscope-checkpoint` reads `tokenizer.pkl` and `tokenizer.json`. It
+//! does not train tokenizers, and does not use tensors.
 
 mod bpe;
 mod conversation;

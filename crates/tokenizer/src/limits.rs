@@ -1,13 +1,13 @@
-//! Token ids, and the largest sizes that a vocabulary may have.
+//! Token ids and the limits of a vocabulary.
 
 /// Index of a token in the vocabulary.
 pub type TokenId = u32;
 
-/// Most tokens, special ones included, that a vocabulary may have.
+/// The largest number of tokens in a vocabulary, special ones included.
 pub const MAX_VOCAB: usize = 1 << 20;
 
-/// Most bytes that one token or one special token's text may have.
+/// The largest length of a token or of a special token's text, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 1 << 16;
 
-/// Most bytes that the split pattern may have.
+/// The largest length of the split pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1 << 12;

@@ -1,48 +1,48 @@
-//! Whether a list of merges, as Hugging Face's `tokenizers` applies it, gives tiktoken's ids.
+//! Checks that a list of merges, as Hugging Face's `tokenizers` applies it, gives tiktoken's ids.
 
 use std::collections::HashMap;
 
 use crate::bpe::Tokenizer;
 use crate::limits::TokenId;
 
-/// Why merges would not give the ids that a vocabulary alone gives, or make no sense.
+/// Errors in a list of merges.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// A merge has a part, or makes something, that is not in the vocabulary.
-    #[error("merge {place} of `{left}` and `{right}` names `{missing}`, which is no token")]
+    /// A part of a merge, or its result, is not in the vocabulary.
+    #[error("merge {place} of `{left}` and `{right}` needs `{missing}`, which is not a token")]
     UnknownToken {
-        /// The merge's place in the list, from 0.
+        /// Index of the merge in the list.
         place: usize,
         /// Its first part.
         left: String,
         /// Its second part.
         right: String,
-        /// What is no token.
+        /// The bytes that are not a token.
         missing: String,
     },
-    /// A merge is listed again.
-    #[error("merge {place} of `{left}` and `{right}` is listed before")]
-    Twice {
-        /// The merge's place in the list, from 0.
+    /// A merge is listed twice.
+    #[error("merge {place} of `{left}` and `{right}` is listed twice")]
+    Duplicate {
+        /// Index of the merge in the list.
         place: usize,
         /// Its first part.
         left: String,
         /// Its second part.
         right: String,
     },
-    /// No merges make a token from its own bytes, so it would stand only where a text is cut so
-    /// that it is a whole piece.
-    #[error("the merges do not make token {id} `{token}` of its bytes")]
+    /// The merges do not produce a token from its own bytes, so it would only occur as a whole piece
+    /// of a text.
+    #[error("the merges do not produce token {id} `{token}` from its bytes")]
     Unreachable {
         /// The token.
         id: TokenId,
-        /// Its bytes, lossily.
+        /// Its bytes as lossy UTF-8.
         token: String,
     },
-    /// A merge comes before another, and the token that it makes after that one's.
-    #[error("the merges that make the tokens {earlier} and {later} are in the opposite order")]
-    OtherOrder {
+    /// Two merges are not in the order of the tokens that they produce.
+    #[error("the merges that produce the tokens {earlier} and {later} are in the opposite order")]
+    OutOfOrder {
         /// The lower id.
         earlier: TokenId,
         /// The higher id, whose merge comes first.
@@ -50,19 +50,19 @@ pub enum MergeError {
     },
 }
 
-/// A merge as a file lists it, in bytes.
+/// The two parts of a merge, in bytes.
 pub type Merge = (Vec<u8>, Vec<u8>);
 
-/// Checks that `merges`, applied in their order, give the ids that `tokenizer` gives.
+/// Checks that `merges`, applied in their order, give the same ids as `tokenizer`.
 ///
-/// `tokenizers` merges the pairs that are listed, the first listed first; tiktoken merges any pair
-/// that makes a token, the one with the lowest id first, and takes a piece that is a token as a
-/// whole. The two are the same if every token is made of its own bytes by listed merges, the last
-/// of them in the order of ids. For then what happens between two places of a text that no merge
-/// crosses is what happens to these bytes alone; so two tokens that stand beside each other and
-/// together are a token are always the two that its own last merge joins. This merge is listed and
-/// is the one that both would apply, and both take the pairs that there are in the same order.
-/// Other ways to split a token may be listed, as transformers' converter does: they never occur.
+/// `tokenizers` merges the listed pairs, in the order of the list. tiktoken merges any pair whose
+/// concatenation is a token, the one with the lowest id first, and encodes a piece that is a token as
+/// that token. The two agree if listed merges produce every token from its own bytes, and the last
+/// merge of each token is listed in the order of ids. The bytes between two positions that no merge
+/// crosses are then merged as they would be on their own, so two adjacent tokens whose concatenation
+/// is a token are always the two that the last merge of that token joins. This merge is listed, both
+/// algorithms apply it, and both consider the available pairs in the same order. Other splits of a
+/// token may be listed too, as transformers' converter does; they never occur.
 ///
 /// # Errors
 ///
@@ -70,9 +70,9 @@ pub type Merge = (Vec<u8>, Vec<u8>);
 pub fn check_merges(tokenizer: &Tokenizer, merges: &[Merge]) -> Result<(), MergeError> {
     let listed = find_tokens(tokenizer, merges)?;
     let vocab_size = tokenizer.vocab_size();
-    let mut made = Made { origins: vec![Origin::None; vocab_size], pairs: HashMap::new() };
+    let mut produced = Produced { origins: vec![Origin::None; vocab_size], pairs: HashMap::new() };
     for id in (0..=u8::MAX).filter_map(|byte| tokenizer.id_of(&[byte])) {
-        made.origins[id as usize] = Origin::Byte;
+        produced.origins[id as usize] = Origin::Byte;
     }
     let mut last: Option<(usize, TokenId)> = None;
     for id in 0..vocab_size as TokenId {
@@ -80,33 +80,33 @@ pub fn check_merges(tokenizer: &Tokenizer, merges: &[Merge]) -> Result<(), Merge
         if token.len() < 2 || tokenizer.is_special(id) {
             continue;
         }
-        let ways = listed.get(&id).map_or(&[][..], Vec::as_slice);
+        let splits = listed.get(&id).map_or(&[][..], Vec::as_slice);
         let Some(&(place, left, right)) =
-            ways.iter().find(|&&(_, left, right)| made.meet(left, right, id))
+            splits.iter().find(|&&(_, left, right)| produced.meet(left, right, id))
         else {
             return Err(MergeError::Unreachable { id, token: text(token) });
         };
         if let Some((last_place, last_id)) = last
             && place < last_place
         {
-            return Err(MergeError::OtherOrder { earlier: last_id, later: id });
+            return Err(MergeError::OutOfOrder { earlier: last_id, later: id });
         }
         last = Some((place, id));
-        made.origins[id as usize] = Origin::Merge(left, right);
-        made.pairs.insert((left, right), id);
+        produced.origins[id as usize] = Origin::Merge(left, right);
+        produced.pairs.insert((left, right), id);
     }
     Ok(())
 }
 
-/// A merge's place in the list, and the two tokens that it joins.
-type Way = (usize, TokenId, TokenId);
+/// One way to split a token: the index of a merge, and the two tokens that it joins.
+type Split = (usize, TokenId, TokenId);
 
-/// The merges in ids, by the token that they make.
+/// Converts the merges to ids, grouped by the token that they produce.
 fn find_tokens(
     tokenizer: &Tokenizer,
     merges: &[Merge],
-) -> Result<HashMap<TokenId, Vec<Way>>, MergeError> {
-    let mut listed: HashMap<TokenId, Vec<Way>> = HashMap::new();
+) -> Result<HashMap<TokenId, Vec<Split>>, MergeError> {
+    let mut listed: HashMap<TokenId, Vec<Split>> = HashMap::new();
     for (place, (left, right)) in merges.iter().enumerate() {
         let find = |bytes: &[u8]| {
             tokenizer.id_of(bytes).ok_or_else(|| MergeError::UnknownToken {
@@ -117,40 +117,40 @@ fn find_tokens(
             })
         };
         let (first, second) = (find(left)?, find(right)?);
-        let ways = listed.entry(find(&[left.as_slice(), right].concat())?).or_default();
-        // All the ways to split one token differ in where.
-        if ways.iter().any(|&(_, known, _)| known == first) {
-            return Err(MergeError::Twice { place, left: text(left), right: text(right) });
+        let splits = listed.entry(find(&[left.as_slice(), right].concat())?).or_default();
+        // Two splits of a token differ in their first part.
+        if splits.iter().any(|&(_, known, _)| known == first) {
+            return Err(MergeError::Duplicate { place, left: text(left), right: text(right) });
         }
-        ways.push((place, first, second));
+        splits.push((place, first, second));
     }
     Ok(listed)
 }
 
-/// How the tokens seen so far come to be.
-struct Made {
-    /// By token.
+/// The tokens that the merges produce, up to a certain id.
+struct Produced {
+    /// The origin of each token.
     origins: Vec<Origin>,
-    /// The merges.
+    /// The token that each pair is merged into.
     pairs: HashMap<(TokenId, TokenId), TokenId>,
 }
 
 #[derive(Clone, Copy)]
 enum Origin {
-    /// Not by then.
+    /// Not produced yet.
     None,
-    /// It is a single byte.
+    /// A single byte.
     Byte,
-    /// Its last merge joins these two.
+    /// The last merge joins these two tokens.
     Merge(TokenId, TokenId),
 }
 
-impl Made {
-    /// Whether the bytes of `left` and `right` become these two tokens before any merge crosses the
-    /// border between them, so that the one that makes `whole` of the two does.
+impl Produced {
+    /// Returns whether the bytes of `left` and `right` are merged into these two tokens before any
+    /// merge crosses the boundary between them, so that the merge into `whole` is the first to do so.
     ///
-    /// Takes apart what was merged last, again and again, and looks for a merge across the border
-    /// that would have come before it. (The idea is that of `is_valid_token_pair` in the crate
+    /// Undoes the merges one by one, the last one first, and looks for a merge across the boundary
+    /// that would have been applied earlier. (The idea is that of `is_valid_token_pair` in the crate
     /// `bpe` of github/rust-gems.)
     fn meet(&self, mut left: TokenId, mut right: TokenId, whole: TokenId) -> bool {
         let mut limit = whole;
@@ -165,7 +165,7 @@ impl Made {
                 (Origin::Merge(_, inner), Origin::Merge(..)) if left > right => {
                     (left, limit) = (inner, left);
                 }
-                // Of two merges of the same kind the left one comes first.
+                // Of two equal merges the left one is applied first.
                 (_, Origin::Merge(inner, _)) => (right, limit) = (inner, right + 1),
             }
         }

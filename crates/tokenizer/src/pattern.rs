@@ -1,18 +1,17 @@
-//! Which split patterns are given to the regular expression engine.
+//! Validation of split patterns before the regular expression engine compiles them.
 
 use crate::error::TokenizerError;
 use crate::limits::MAX_PATTERN_BYTES;
 
-/// Refuses a pattern that could exhaust or crash the engine when it is compiled.
+/// Rejects a pattern that could exhaust or crash the engine when it is compiled.
 ///
-/// The engine, fancy-regex, knows far more than a split pattern needs, and was not made for patterns
-/// from strangers: subroutine calls are expanded (exponentially), lookbehinds become complete
-/// automata, repeats of repeats overflow a multiplication. So what tokenizers do use is listed here,
-/// and nothing else gets through: groups, flags `i`, `m` and `s`, lookaheads, atomic groups,
-/// classes, quantifiers, and escapes for characters and their classes.
+/// The engine, fancy-regex, supports far more than a split pattern needs, and is not designed for
+/// untrusted patterns: subroutine calls are expanded (exponentially), lookbehinds become complete
+/// automata, nested repeats overflow a multiplication. Therefore only the constructs that tokenizers
+/// use are accepted: groups, the flags `i`, `m` and `s`, lookaheads, atomic groups, classes,
+/// quantifiers, and escapes for characters and their classes.
 ///
-/// Every place is judged on its own, in a character class too, where most of this would be
-/// harmless; that can only refuse more.
+/// Constructs are also rejected within a character class, where most of them would be harmless.
 pub(crate) fn check_pattern(pattern: &str) -> Result<(), TokenizerError> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(TokenizerError::PatternTooLong { found: pattern.len() });
@@ -27,15 +26,15 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), TokenizerError> {
                 Some(escaped) if is_known_escape(escaped) => {
                     taken += escaped.len_utf8();
                     if HAS_BRACES.contains(&escaped) && after[1..].starts_with('{') {
-                        // Digits in here are a character's code, not a repeat.
+                        // Digits in these braces are a character's code, not a repeat count.
                         taken += after[1..].find('}').map_or(0, |end| end + 1);
                     }
                 }
-                _ => return Err(refusal(pattern, rest, 2)),
+                _ => return Err(unsupported(pattern, rest, 2)),
             },
-            '(' if after.starts_with('*') => return Err(refusal(pattern, rest, 2)),
+            '(' if after.starts_with('*') => return Err(unsupported(pattern, rest, 2)),
             '(' if after.starts_with('?') && !is_known_group(&after[1..]) => {
-                return Err(refusal(pattern, rest, 4));
+                return Err(unsupported(pattern, rest, 4));
             }
             '{' => repeats = repeats.saturating_mul(repeat_count(after)),
             _ => {}
@@ -57,7 +56,7 @@ fn is_known_group(after_question_mark: &str) -> bool {
     flags_end.starts_with(':') || after_question_mark.starts_with(['=', '!', '>'])
 }
 
-/// The larger number of `n}`, `n,}` or `n,m}`, at least 1; 1 for anything else, which the engine
+/// The largest number in `n}`, `n,}` or `n,m}`, at least 1; 1 for anything else, which the engine
 /// takes literally.
 fn repeat_count(after_brace: &str) -> usize {
     let Some((inside, _)) = after_brace.split_once('}') else {
@@ -75,18 +74,17 @@ fn repeat_count(after_brace: &str) -> usize {
     largest.unwrap_or(1)
 }
 
-fn refusal(pattern: &str, rest: &str, characters: usize) -> TokenizerError {
+fn unsupported(pattern: &str, rest: &str, characters: usize) -> TokenizerError {
     TokenizerError::UnsupportedPattern {
         construct: rest.chars().take(characters).collect(),
         position: pattern.len() - rest.len(),
     }
 }
 
-/// Escapes that may have braces after them, as in `\p{L}`.
+/// Escapes that can be followed by braces, as in `\p{L}`.
 const HAS_BRACES: [char; 4] = ['p', 'P', 'x', 'u'];
 
-/// Most that the counts of all `{n,m}` in a pattern, multiplied, may come to. nanochat has one,
-/// `{1,2}`.
+/// The largest product of the counts of all `{n,m}` in a pattern. nanochat's has one, `{1,2}`.
 const MAX_REPEATS: usize = 1 << 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Conversations laid out in nanochat's special tokens.
+//! Rendering of conversations with nanochat's special tokens.
 
 use std::borrow::Cow;
 
@@ -10,28 +10,28 @@ use crate::conversation::{
 use crate::error::TokenizerError;
 use crate::limits::TokenId;
 
-/// Where nanochat cuts a rendered conversation when it is not told otherwise.
+/// The length to which nanochat truncates a rendered conversation by default, in tokens.
 pub const DEFAULT_MAX_TOKENS: usize = 2048;
 
-/// A conversation as ids.
+/// A conversation rendered to ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rendered {
     /// The ids, starting with [`BOS`].
     pub ids: Vec<TokenId>,
-    /// For each id, whether the assistant writes it, so that it counts in training.
+    /// For each id, whether the assistant writes it, so that it counts in the training loss.
     pub mask: Vec<bool>,
 }
 
 impl Tokenizer {
-    /// Lays out a whole conversation, cut to its first `max_tokens` ids.
+    /// Renders a whole conversation, truncated to its first `max_tokens` ids.
     ///
-    /// As nanochat's `render_conversation`: a system message joins the first user message with an
-    /// empty line between; then user and assistant take turns, the user first.
+    /// As nanochat's `render_conversation`: a system message is prepended to the first user message,
+    /// separated by an empty line; user and assistant take turns, and the user starts.
     ///
     /// # Errors
     ///
     /// [`TokenizerError::EmptyConversation`], [`TokenizerError::UnexpectedRole`] or
-    /// [`TokenizerError::UnexpectedParts`] for a conversation that nanochat refuses too,
+    /// [`TokenizerError::UnexpectedParts`] for a conversation that nanochat rejects too,
     /// [`TokenizerError::MissingSpecialToken`], and the errors of [`encode`](Self::encode).
     pub fn render_conversation(
         &self,
@@ -41,10 +41,10 @@ impl Tokenizer {
         self.render_messages(&conversation.messages, max_tokens)
     }
 
-    /// Lays out a conversation up to its last message, which is the assistant's, and starts that
-    /// message, so that a model continues with its own.
+    /// Renders a conversation without its last message, which is the assistant's, and appends the
+    /// start of an assistant message for a model to continue.
     ///
-    /// As nanochat's `render_for_completion`, with its cut at [`DEFAULT_MAX_TOKENS`].
+    /// As nanochat's `render_for_completion`, truncated at [`DEFAULT_MAX_TOKENS`].
     ///
     /// # Errors
     ///
@@ -63,8 +63,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids after which a model answers a user's first message, as in nanochat's `chat_cli`:
-    /// [`BOS`] and then [`chat_turn`](Self::chat_turn).
+    /// Renders the first message of a user as a prompt for the model's answer, as in nanochat's
+    /// `chat_cli`: [`BOS`], then [`chat_turn`](Self::chat_turn).
     ///
     /// # Errors
     ///
@@ -75,8 +75,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids that a user's message adds to a conversation, up to the start of the answer. The
-    /// answer before it has to end in [`ASSISTANT_END`].
+    /// Renders a message of the user, up to the start of the answer, to append to a conversation. The
+    /// previous answer has to end with [`ASSISTANT_END`].
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Appends `text`, between two special tokens if there are any, all with the same mask.
+    /// Appends `text`, surrounded by two special tokens if given, all with the same mask.
     fn render_span(
         &self,
         rendered: &mut Rendered,
@@ -196,8 +196,8 @@ fn plain_text(message: &Message, index: usize) -> Result<&str, TokenizerError> {
     }
 }
 
-/// Mask of what the model is given.
+/// Mask of tokens that the model is given.
 const GIVEN: bool = false;
 
-/// Mask of what the model writes.
+/// Mask of tokens that the model writes.
 const WRITTEN: bool = true;

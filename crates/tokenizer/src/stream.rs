@@ -1,13 +1,13 @@
-//! Text from ids that arrive one at a time.
+//! Decoding of ids that arrive one at a time.
 
 use crate::bpe::Tokenizer;
 use crate::error::TokenizerError;
 use crate::limits::TokenId;
 
-/// Decodes a stream of ids, giving out whole characters only.
+/// Decodes a stream of ids to whole characters.
 ///
-/// A token may end in the middle of a character; its first bytes wait here until the rest arrives.
-/// Everything given out, joined, is what [`Tokenizer::decode`] makes of all the ids at once.
+/// A token can end in the middle of a character, whose first bytes are then kept until the rest
+/// arrives. The concatenated output is the same as [`Tokenizer::decode`] of all the ids.
 ///
 /// ```
 /// # use nanoscope_tokenizer::{Tokenizer, TokenizerError, TokenizerParts};
@@ -28,7 +28,7 @@ use crate::limits::TokenId;
 #[derive(Clone, Debug)]
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
-    /// Bytes at the start of a character that is not complete yet; three at most between calls.
+    /// The bytes of an incomplete character; at most three between calls.
     pending: Vec<u8>,
 }
 
@@ -40,17 +40,17 @@ impl Tokenizer {
 }
 
 impl StreamDecoder<'_> {
-    /// Takes one id and gives the text that is certain by now, which may be empty.
+    /// Takes one id and returns the text that is complete, which may be empty.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary; the stream is as before.
+    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary; the stream is unchanged.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
         self.pending.extend_from_slice(self.tokenizer.known_token(id)?);
         let mut text = String::new();
         let mut rest = self.pending.as_slice();
-        // `from_utf8` cuts invalid bytes as `from_utf8_lossy` does, and also tells an error from a
-        // character that may still be completed.
+        // `from_utf8` splits invalid bytes like `from_utf8_lossy`, and also distinguishes an error
+        // from a character that may still be completed.
         while let Err(error) = str::from_utf8(rest) {
             let (valid, invalid) = rest.split_at(error.valid_up_to());
             text.push_str(&String::from_utf8_lossy(valid));
@@ -69,8 +69,8 @@ impl StreamDecoder<'_> {
         Ok(text)
     }
 
-    /// Ends the stream: a character that was never completed comes out as U+FFFD.
-    #[must_use = "the last character may be in here"]
+    /// Ends the stream. Returns U+FFFD if a character is incomplete.
+    #[must_use = "the last character may be in the result"]
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Conversations become the ids that nanochat's rules give, and broken ones are refused.
+//! Conversations are rendered as nanochat renders them, and broken ones are rejected.
 
 use nanoscope_testing::{SPECIAL_TOKENS, byte_tokenizer};
 use nanoscope_tokenizer::{Content, Conversation, DEFAULT_MAX_TOKENS, Part, TokenizerError};
@@ -17,7 +17,7 @@ fn refusal(json: &str) -> String {
 }
 
 #[test]
-fn only_what_the_assistant_writes_is_in_the_mask() {
+fn the_mask_covers_only_tokens_that_the_assistant_writes() {
     let chat = conversation(
         r#"{"messages": [
             {"role": "user", "content": "A"},
@@ -53,7 +53,7 @@ fn a_system_message_joins_the_first_user_message_only() {
 }
 
 #[test]
-fn a_long_conversation_is_cut_with_its_mask() {
+fn a_long_conversation_is_truncated_with_its_mask() {
     let chat = conversation(r#"{"messages": [{"role": "user", "content": "ABC"}]}"#);
 
     let rendered = byte_tokenizer(&SPECIAL_TOKENS).render_conversation(&chat, 3).unwrap();
@@ -63,7 +63,7 @@ fn a_long_conversation_is_cut_with_its_mask() {
 }
 
 #[test]
-fn a_completion_starts_where_the_last_answer_was() {
+fn a_completion_replaces_the_last_answer() {
     let chat = conversation(
         r#"{"messages": [
             {"role": "user", "content": "A"},
@@ -80,7 +80,7 @@ fn a_completion_starts_where_the_last_answer_was() {
 }
 
 #[test]
-fn a_long_completion_is_cut_before_the_answer_starts() {
+fn a_long_completion_is_truncated_before_the_answer_starts() {
     let text = "A".repeat(DEFAULT_MAX_TOKENS);
     let chat = conversation(&format!(
         r#"{{"messages": [
@@ -96,7 +96,7 @@ fn a_long_completion_is_cut_before_the_answer_starts() {
 }
 
 #[test]
-fn conversations_that_nanochat_refuses_are_refused() {
+fn conversations_that_nanochat_rejects_are_rejected() {
     let cases = [
         (r#"{"messages": []}"#, "the conversation has no message to render"),
         (
@@ -105,7 +105,7 @@ fn conversations_that_nanochat_refuses_are_refused() {
         ),
         (
             r#"{"messages": [{"role": "assistant", "content": "B"}]}"#,
-            "message 0 is from the assistant, where the user is expected",
+            "message 0 is from the assistant; expected the user",
         ),
         (
             r#"{"messages": [
@@ -113,22 +113,22 @@ fn conversations_that_nanochat_refuses_are_refused() {
                 {"role": "user", "content": "A"},
                 {"role": "user", "content": "A"}
             ]}"#,
-            "message 2 is from the user, where the assistant is expected",
+            "message 2 is from the user; expected the assistant",
         ),
         (
             r#"{"messages": [
                 {"role": "user", "content": "A"},
                 {"role": "system", "content": "S"}
             ]}"#,
-            "message 1 is from the system, where the assistant is expected",
+            "message 1 is from the system; expected the assistant",
         ),
         (
             r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "A"}]}]}"#,
-            "message 0 from the user has parts, where only text is expected",
+            "message 0 from the user has parts; expected text",
         ),
         (
             r#"{"messages": [{"role": "system", "content": []}, {"role": "user", "content": "A"}]}"#,
-            "message 0 from the system has parts, where only text is expected",
+            "message 0 from the system has parts; expected text",
         ),
     ];
     for (json, expected) in cases {

@@ -1,4 +1,4 @@
-//! Text, ids and files come back as they were, whatever the text.
+//! Round trips of text through ids, and of tokenizers through JSON.
 
 use std::sync::LazyLock;
 
@@ -11,11 +11,11 @@ const NANOCHAT_PATTERN: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+
 const MERGES: [&str; 12] =
     ["aa", "aaaa", "  ", "    ", " t", "he", " the", "é", "\u{fffd}", "\n\n", "你", "\\x"];
 
-/// Built once: compiling the pattern is most of the time of a case.
+/// Built once, because compiling the pattern takes most of the time of a case.
 static SMALL: LazyLock<Tokenizer> = LazyLock::new(small);
 
-/// All bytes, a few merges (one ends within a character) and two special tokens, one of which has
-/// an id between ordinary ones.
+/// All bytes, a few merges (some end within a character) and two special tokens, one with an id
+/// between ordinary ones.
 fn small() -> Tokenizer {
     let merged = MERGES.iter().map(|text| text.as_bytes().to_vec());
     let broken = [vec![0xe4, 0xbd], vec![0xbf, b'a'], vec![0xf0, 0x9f]];
@@ -53,14 +53,14 @@ fn long_runs_of_one_character_are_encoded() {
     assert_eq!(assert_round_trip(tokenizer, &"1".repeat(length)), length);
     assert_eq!(assert_round_trip(tokenizer, &"!".repeat(length)), length);
     assert_eq!(assert_round_trip(tokenizer, &"你".repeat(length)), length);
-    // Combining marks belong to no letter class.
+    // Combining marks are not in a letter class.
     assert_eq!(assert_round_trip(tokenizer, &"\u{301}".repeat(length)), 2 * length);
     assert_round_trip(tokenizer, &(" ".repeat(length) + "x"));
     assert_round_trip(tokenizer, &"<|bos|>".repeat(length / 10));
 }
 
 #[test]
-fn a_run_that_is_too_long_for_the_pattern_is_an_error_and_no_panic() {
+fn a_run_that_is_too_long_for_the_pattern_is_an_error_not_a_panic() {
     let text = " ".repeat(3_000_000);
 
     let error = SMALL.encode(&text).unwrap_err();
@@ -86,7 +86,7 @@ fn odd_text_is_encoded() {
 }
 
 #[test]
-fn json_names_what_it_does_not_know() {
+fn broken_json_is_an_error_that_says_what_is_wrong() {
     let json = SMALL.to_json();
     let cases = [
         (
@@ -95,12 +95,12 @@ fn json_names_what_it_does_not_know() {
         ),
         (
             json.replace("\"version\": 1", "\"version\": 2"),
-            "version 2 of the format is not known, only 1 is",
+            "version 2 of the format is not supported, only 1 is",
         ),
         (json.replace("\"pattern\"", "\"extra\": 0, \"pattern\""), "not a tokenizer in JSON"),
         (
             json.replace("\"B\"", "\"\\\\q\""),
-            "token 66 has a broken escape: \\\\ and \\xNN are the two there are",
+            "token 66 has an unknown escape (expected \\\\ or \\xNN)",
         ),
         (json.replace("\"B\"", "null"), "token 66 is null, but no special token has this id"),
         (json.replace("null", "\"zz\""), "token id 100 is given twice"),
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_as_json_is_an_error_and_no_panic(text in any::<String>()) {
+    fn any_text_as_json_is_an_error_not_a_panic(text in any::<String>()) {
         prop_assert!(Tokenizer::from_json(&text).is_err());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
         d_sae,
         || Selection::new(k),
         |selection, row, kept| {
-            kept.extend(selection.of(row).iter().filter(|(_, value)| *value > 0.0));
+            kept.extend(selection.select(row).iter().filter(|(_, value)| *value > 0.0));
         },
     )
 }
@@ -36,7 +36,7 @@ pub(crate) fn top_k_among(
     by_row(pre, d_sae, start, |(selection, values), row, kept| {
         values.clear();
         values.extend(candidates.iter().map(|&feature| row[feature as usize]));
-        let positive = selection.of(values).iter().filter(|(_, value)| *value > 0.0);
+        let positive = selection.select(values).iter().filter(|(_, value)| *value > 0.0);
         kept.extend(positive.map(|&(at, value)| (candidates[at as usize], value)));
     })
 }

@@ -31,19 +31,21 @@ pub(crate) struct ValueEmbed {
     pub(crate) gate: Tensor<2>,  // [gate_channels, n_kv_head]
 }
 
-/// What all layers of one pass share.
+/// State shared by all layers of one pass.
 pub(crate) struct Pass {
     pub(crate) rope: Rows,
-    /// Of the rows of each cache, or of all rows of a pass without one.
+    /// One per cache, for its rows; a single one for all rows of a pass without caches.
     pub(crate) masks: Vec<Masks>,
-    /// Whether tensors are computed by the host's own threads.
+    /// True if tensors are computed by the host's own threads, rather than on a device.
     pub(crate) on_host: bool,
 }
 
-/// From so many caches on their attention is worth threads of its own.
-const WORTH_THREADS: usize = 16;
+/// Number of caches from which computing their attention on several threads pays off.
+const MIN_CACHES_FOR_THREADS: usize = 16;
 
 impl Attention {
+    /// Computes what the attention of `layer` adds to the residual stream.
+    ///
     /// # Shapes
     /// - `h`: `[batch, seq, n_embd]`, the normed residual stream
     /// - `embedded_values`: `[batch, seq, kv_dim]`, if the layer has a value embedding
@@ -73,8 +75,8 @@ impl Attention {
         };
         let v = router.route(HookPoint::V(layer), v);
 
-        // The scores' 1/sqrt(head_dim) goes to the queries, which are fewer numbers.
-        let normed = |x| rms_norm(pass.rope.turn(x), self.norm_epsilon);
+        // The scores' 1/sqrt(head_dim) is applied to the queries, which are fewer numbers.
+        let normed = |x| rms_norm(pass.rope.rotate(x), self.norm_epsilon);
         let q = normed(q) * (self.qk_scale / (head_dim as f32).sqrt());
         let k = normed(k) * self.qk_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
@@ -88,8 +90,8 @@ impl Attention {
                 first - batch..first
             };
             let rows: Vec<_> = caches.0.iter().map(|cache| cache.batch()).map(rows).collect();
-            // Threads of the host that feed a device would only wait for each other.
-            let threads = pass.on_host && rows.len() >= WORTH_THREADS;
+            // Host threads that feed a device would only wait for each other.
+            let threads = pass.on_host && rows.len() >= MIN_CACHES_FOR_THREADS;
             let at_once = if threads { 1 } else { rows.len() };
             let of_cache = (&mut pass.masks, &mut *caches.0, rows).into_par_iter();
             let of_cache = of_cache.with_min_len(at_once).map(|(masks, cache, rows)| {
@@ -104,10 +106,10 @@ impl Attention {
             .route(HookPoint::AttnOut(layer), linear(z.reshape([batch, seq, n_embd]), &self.c_proj))
     }
 
-    /// The attention itself, of rows whose keys and values lie in one cache.
+    /// Computes scores, pattern and weighted values of rows whose keys and values share one cache.
     ///
     /// # Shapes
-    /// - `q`: `[batch, n_head, seq, head_dim]`, with its scale; `k`, `v`: `[batch, n_kv_head, seq,
+    /// - `q`: `[batch, n_head, seq, head_dim]`, already scaled; `k`, `v`: `[batch, n_kv_head, seq,
     ///   head_dim]`
     /// - output: `[batch, seq, n_head, head_dim]`
     fn attend(
@@ -144,6 +146,8 @@ impl Attention {
 }
 
 impl ValueEmbed {
+    /// Multiplies embedded values by their gate.
+    ///
     /// # Shapes
     /// - `h`: `[batch, seq, n_embd]`
     /// - `values`: `[batch, seq, n_kv_head, head_dim]`; the output has the same shape
@@ -154,39 +158,39 @@ impl ValueEmbed {
     }
 }
 
-/// Which keys each query of a pass may see.
+/// Attention masks of a pass.
 pub(crate) struct Masks {
     offset: usize,
     seq: usize,
     device: Device,
-    /// By window; layers share few of them.
+    /// Masks built so far, by window. Layers share a few windows.
     built: Vec<(Option<usize>, Tensor<4>)>,
 }
 
-/// Added to the score of a hidden key. Finite, because shaders may assume that no number is
-/// infinite; its exponential is exactly zero beside any real score.
+/// Added to the score of a hidden key. It is finite because shaders may assume that no number is
+/// infinite; next to any real score its exponential is exactly zero.
 const HIDDEN: f32 = -1e30;
 
 impl Masks {
-    /// For a pass over the positions `offset..offset + seq`.
+    /// Creates the masks of a pass over the positions `offset..offset + seq`.
     pub(crate) fn new(offset: usize, seq: usize, device: Device) -> Self {
         Self { offset, seq, device, built: Vec::new() }
     }
 
-    /// The earliest position that any query of the pass sees.
+    /// The earliest position visible to any query of the pass.
     fn first_key(&self, window: Option<usize>) -> usize {
         window.map_or(0, |window| self.offset.saturating_sub(window))
     }
 
-    /// What to add to the scores; nothing if every query sees every key.
+    /// The term to add to the scores; `None` if every query sees every key.
     ///
     /// # Shapes
-    /// - output: `[1, 1, seq, keys]`, the first key being [`first_key`](Self::first_key)
+    /// - output: `[1, 1, seq, keys]`; the first key is [`first_key`](Self::first_key)
     fn bias(&mut self, window: Option<usize>) -> Option<Tensor<4>> {
         if self.seq == 1 {
             return None;
         }
-        // Windows that reach back to the first position are all the same mask.
+        // All windows that reach back to the first position give the same mask.
         let window = window.filter(|&window| window < self.offset + self.seq - 1);
         if let Some((_, bias)) = self.built.iter().find(|(built, _)| *built == window) {
             return Some(bias.clone());

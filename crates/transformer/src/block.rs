@@ -15,6 +15,8 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Runs the block on the residual stream.
+    ///
     /// # Shapes
     /// - `x`: `[batch, seq, n_embd]`; the output has the same shape
     pub(crate) fn forward(

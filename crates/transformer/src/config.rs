@@ -1,25 +1,25 @@
 use crate::error::ConfigError;
 
-/// The sizes of a model, under the names that nanochat's `model_config` gives them.
+/// The sizes of a model, named as in nanochat's `model_config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GptShape {
-    /// Context length in tokens that the model was trained with.
+    /// Context length in tokens during training.
     pub sequence_len: usize,
-    /// Token ids that exist, without padding.
+    /// Number of token ids, without padding.
     pub vocab_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub n_layer: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub n_head: usize,
-    /// Key and value heads; each serves `n_head / n_kv_head` query heads.
+    /// Number of key and value heads; each serves `n_head / n_kv_head` query heads.
     pub n_kv_head: usize,
     /// Width of the residual stream (`d_model`).
     pub n_embd: usize,
 }
 
-/// The largest sizes taken from a config. Far above any model of this family; they keep every
-/// product of two of them far from overflow.
-const MOST: [(&str, usize); 6] = [
+/// The largest sizes accepted from a config. They are far above any model of this family, and no
+/// product of two of them comes near an overflow.
+const MAX_SIZES: [(&str, usize); 6] = [
     ("sequence_len", 1 << 24),
     ("vocab_size", 1 << 24),
     ("n_layer", 1 << 12),
@@ -29,10 +29,10 @@ const MOST: [(&str, usize); 6] = [
 ];
 
 impl GptShape {
-    /// Checks that the sizes make a model.
+    /// Checks that the sizes are consistent.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the key, what it is and what it must be.
+    /// [`ConfigError`], which names the key, its value and the values accepted.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let given = [
             self.sequence_len,
@@ -42,31 +42,31 @@ impl GptShape {
             self.n_kv_head,
             self.n_embd,
         ];
-        for ((field, most), found) in MOST.into_iter().zip(given) {
-            if found == 0 || found > most {
-                return Err(ConfigError::Size { field, found, most });
+        for ((field, max), found) in MAX_SIZES.into_iter().zip(given) {
+            if found == 0 || found > max {
+                return Err(ConfigError::Size { field, found, max });
             }
         }
-        multiple("n_embd", self.n_embd, "n_head", self.n_head)?;
-        multiple("n_head", self.n_head, "n_kv_head", self.n_kv_head)?;
+        check_multiple("n_embd", self.n_embd, "n_head", self.n_head)?;
+        check_multiple("n_head", self.n_head, "n_kv_head", self.n_kv_head)?;
         if !self.head_dim().is_multiple_of(2) {
             return Err(ConfigError::OddHeadDim { found: self.head_dim() });
         }
         Ok(())
     }
 
-    /// Channels of one head (`d_head`).
+    /// Number of channels per head (`d_head`).
     pub fn head_dim(&self) -> usize {
         self.n_embd / self.n_head
     }
 
-    /// Channels of all key (or value) heads together.
+    /// Number of channels of all key (or value) heads together.
     pub fn kv_dim(&self) -> usize {
         self.n_kv_head * self.head_dim()
     }
 }
 
-fn multiple(
+fn check_multiple(
     field: &'static str,
     found: usize,
     of_field: &'static str,
@@ -79,64 +79,65 @@ fn multiple(
     }
 }
 
-/// A model's sizes and the parts it has.
+/// The sizes and parts of a model.
 ///
-/// Made by [`Era::config`](crate::Era::config), for a model of another program followed by
-/// [`with_constants`](Self::with_constants).
+/// Created by [`Era::config`](crate::Era::config); for a model of another program,
+/// [`with_constants`](Self::with_constants) then replaces the era's constants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GptConfig {
     /// The sizes.
     pub shape: GptShape,
     /// Rows of the embeddings and columns of the unembedding; at least `vocab_size`.
     pub padded_vocab_size: usize,
-    /// Per layer the attention window `w`: key `j` is visible to query `i` iff `0 <= i - j <= w`.
-    /// `None`: every earlier key.
+    /// The attention window `w` of each layer: key `j` is visible to query `i` iff
+    /// `0 <= i - j <= w`. `None`: every earlier key is visible.
     pub windows: Vec<Option<usize>>,
-    /// What a block reads.
+    /// The input of a block.
     pub residual: ResidualMix,
     /// Token embeddings added to the values of every other layer.
     pub value_embeds: Option<ValueEmbeds>,
-    /// Whether every block also reads a hashed bigram embedding.
+    /// Adds a hashed bigram embedding to the input of every block.
     pub bigram: bool,
-    /// Whether each embedding takes in a gated part of the one before it.
+    /// Adds a gated part of the previous embedding to each embedding.
     pub smear: bool,
-    /// Whether a part of the middle layer's output is subtracted before the final norm.
+    /// Subtracts a part of the middle layer's output before the final norm.
     pub backout: bool,
-    /// The numbers that an era fixes.
+    /// The constants that an era fixes.
     pub constants: Constants,
     /// Queries and keys are multiplied by this after their norm.
     pub qk_scale: f32,
 }
 
-/// Numbers that nanochat's code fixes in each era, and other programs' configurations may choose.
+/// Constants of the computation. nanochat's code fixes them in each era; other programs have them in
+/// their configurations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Constants {
-    /// Hidden units of the MLP. Every era: four times `n_embd`.
+    /// Number of hidden units of the MLP. Every era: four times `n_embd`.
     pub d_mlp: usize,
-    /// What each norm adds to the mean square. Every era: [`f32::EPSILON`].
+    /// Added to the mean square in each norm. Every era: [`f32::EPSILON`].
     pub norm_epsilon: f32,
-    /// `logits = softcap · tanh(logits / softcap)`; without one, which no era is, the logits stay
-    /// as they are.
+    /// The softcap of the logits: `logits = softcap · tanh(logits / softcap)`. Without one the logits
+    /// are not capped; every era has one.
     pub softcap: Option<f32>,
-    /// Rotary base.
+    /// Base of the rotary frequencies.
     pub rope_base: f64,
     /// Precision of the rotary tables.
     pub rope_tables: RopeTables,
 }
 
 impl Constants {
-    /// Refuses numbers with which a model would compute infinities or NaN.
+    /// Rejects constants that lead to infinities or NaN.
     fn validate(&self) -> Result<(), ConfigError> {
         let Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables: _ } = *self;
-        if d_mlp == 0 || d_mlp > MOST_D_MLP {
-            return Err(ConfigError::Size { field: "d_mlp", found: d_mlp, most: MOST_D_MLP });
+        if d_mlp == 0 || d_mlp > MAX_D_MLP {
+            return Err(ConfigError::Size { field: "d_mlp", found: d_mlp, max: MAX_D_MLP });
         }
-        for (field, found, least, needed) in [
+        for (field, found, min, needed) in [
             ("norm_epsilon", f64::from(norm_epsilon), f64::from(f32::MIN_POSITIVE), POSITIVE),
             ("softcap", f64::from(softcap.unwrap_or(1.0)), f64::from(f32::MIN_POSITIVE), POSITIVE),
             ("rope_base", rope_base, 1.0, "a finite number from 1 on"),
         ] {
-            if !found.is_finite() || found < least {
+            if !found.is_finite() || found < min {
                 return Err(ConfigError::Number { field, found: found.to_string(), needed });
             }
         }
@@ -144,51 +145,51 @@ impl Constants {
     }
 }
 
-/// As `MOST`, for the MLP.
-const MOST_D_MLP: usize = 1 << 22;
+/// The largest width accepted for the MLP, as in [`MAX_SIZES`].
+const MAX_D_MLP: usize = 1 << 22;
 const POSITIVE: &str = "a positive number of 32 bits";
 
-/// What a block reads.
+/// The input of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResidualMix {
-    /// The block before's output.
+    /// The output of the previous block.
     Plain,
-    /// `resid_lambdas[i] · x + x0_lambdas[i] · x0`, `x0` being the embedding.
+    /// `resid_lambdas[i] · x + x0_lambdas[i] · x0`, where `x0` is the embedding.
     Lambdas,
 }
 
 /// Gated value embeddings: `v += scale · sigmoid(gate(h[..channels])) · embed(token)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueEmbeds {
-    /// Channels of the block's normed input that the gate reads.
+    /// Number of channels of the block's normed input that the gate reads.
     pub gate_channels: usize,
     /// Factor after the sigmoid.
     pub gate_scale: f32,
 }
 
-/// Precision of the rotary tables; tables rounded to bf16 move logits by 5e-3.
+/// Precision of the rotary tables. Rounding them to bf16 moves logits by 5e-3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopeTables {
-    /// Rounded to bf16, always.
+    /// Always rounded to bf16.
     Bf16,
     /// In the compute dtype, which is float32 here.
     F32,
 }
 
-/// Channels of the embedding that the smear gate reads.
+/// Number of channels of the embedding that the smear gate reads.
 pub(crate) const SMEAR_CHANNELS: usize = 24;
 
 impl GptConfig {
-    /// The same model with other numbers in place of its era's.
+    /// Replaces the era's constants.
     ///
     /// # Errors
-    /// [`ConfigError`] naming a number with which there would be no finite logits.
+    /// [`ConfigError`], which names a constant with which logits would not be finite.
     pub fn with_constants(self, constants: Constants) -> Result<Self, ConfigError> {
         constants.validate()?;
         Ok(Self { constants, ..self })
     }
 
-    /// Whether `layer` adds a value embedding: every other layer, the last one always.
+    /// Returns whether `layer` adds a value embedding: every other layer does, including the last.
     pub fn has_value_embed(&self, layer: usize) -> bool {
         self.value_embeds.is_some() && layer % 2 == (self.shape.n_layer - 1) % 2
     }
@@ -198,7 +199,7 @@ impl GptConfig {
         self.backout.then_some(self.shape.n_layer / 2)
     }
 
-    /// Channels of the residual stream that some gate reads.
+    /// The number of channels of the residual stream that gates read.
     pub(crate) fn gate_channels(&self) -> usize {
         let smear = if self.smear { SMEAR_CHANNELS } else { 0 };
         self.value_embeds.map_or(0, |embeds| embeds.gate_channels).max(smear)

@@ -8,7 +8,7 @@ use crate::layout::linear;
 use crate::norm::rms_norm;
 use crate::tokens::TokenBatch;
 
-/// Token embeddings, and what some eras add to them before the first block.
+/// Token embeddings, with the additions of some eras before the first block.
 #[derive(Debug, Clone)]
 pub(crate) struct Embed {
     pub(crate) wte: Tensor<2>, // [padded_vocab, n_embd]
@@ -17,14 +17,14 @@ pub(crate) struct Embed {
     pub(crate) bigram: Option<Bigram>,
 }
 
-/// Each embedding takes in a gated part of the one before it.
+/// Adds a gated part of the previous embedding to each embedding.
 #[derive(Debug, Clone)]
 pub(crate) struct Smear {
     pub(crate) gate: Tensor<2>, // [SMEAR_CHANNELS, 1]
     pub(crate) lambda: f32,
 }
 
-/// An embedding of each token and the one before it, found by hashing.
+/// Embeddings of token pairs: each token with the previous one, looked up by hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Bigram {
     pub(crate) table: Tensor<2>, // [5 * padded_vocab, n_embd]
@@ -32,8 +32,10 @@ pub(crate) struct Bigram {
 }
 
 impl Embed {
+    /// Computes the input of the first block.
+    ///
     /// # Shapes
-    /// - output: `[batch, seq, n_embd]`, what the first block starts from
+    /// - output: `[batch, seq, n_embd]`
     pub(crate) fn forward(
         &self,
         tokens: &TokenBatch,
@@ -51,13 +53,14 @@ impl Embed {
 }
 
 impl Smear {
-    /// `x_t += λ · sigmoid(gate(x_t)) · x_{t-1}`, the first position of the sequence as it is.
+    /// Computes `x_t += λ · sigmoid(gate(x_t)) · x_{t-1}`. The first position of the sequence is left
+    /// unchanged.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, n_embd]`; the output has the same shape
     fn forward(&self, x: Tensor<3>, caches: &mut Caches<'_, '_>) -> Tensor<3> {
         let [_, seq, _] = x.dims();
-        // The embedding that a cached sequence ended with is the one before this pass's first.
+        // The last embedding of a cached sequence precedes the first one of this pass.
         let before = caches.replace_last_embedding(&x.clone().slice_dim(1, seq - 1..seq));
         match (before, seq) {
             (Some(before), 1) => self.add(x, before),
@@ -82,6 +85,8 @@ impl Smear {
 }
 
 impl Bigram {
+    /// Looks up the embedding of each token pair.
+    ///
     /// # Shapes
     /// - output: `[batch, seq, n_embd]`, not normed
     pub(crate) fn forward(&self, tokens: &TokenBatch, caches: &Caches<'_, '_>) -> Tensor<3> {
@@ -102,7 +107,7 @@ impl Bigram {
 }
 
 /// The row of the bigram table for `id` after `before`, in nanochat's int32 arithmetic (which
-/// wraps for ids above 59,139); the last row stands for "nothing before".
+/// wraps for ids above 59,139). The last row is for a token without a previous one.
 fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
     let last = table_rows as i32 - 1;
     match before {

@@ -4,15 +4,15 @@ use std::str::FromStr;
 use crate::config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
 use crate::error::ConfigError;
 
-/// A span of nanochat's history in which a checkpoint means the same function.
+/// A period of nanochat's history during which its architecture did not change.
 ///
-/// nanochat changes its architecture without a version number. The eras are named here by the
-/// order of their first commit on its master branch; each says which parts the model has.
+/// nanochat changes its architecture without a version number. The eras are numbered in the order of
+/// their first commits on its master branch; each determines which parts a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Era {
     /// 2025-10-13 (`3a5e0bc`): plain residual stream, full attention.
     E0,
-    /// 2025-12-09 (`f1bf69d`): as [`E0`](Self::E0), vocabulary padded to a multiple of 64.
+    /// 2025-12-09 (`f1bf69d`): as [`E0`](Self::E0), with the vocabulary padded to a multiple of 64.
     E0p,
     /// 2026-01-11 (`aa530cd`): every block reads a mix of its input and the embedding.
     E1,
@@ -22,9 +22,9 @@ pub enum Era {
     E3,
     /// 2026-01-25 (`59e36cc`): hashed bigram embeddings.
     E3b,
-    /// 2026-03-02 (`aba30cb`): as [`E3`](Self::E3) with softcap 20; same keys in the file.
+    /// 2026-03-02 (`aba30cb`): as [`E3`](Self::E3), with softcap 20 and the same keys in the file.
     E4,
-    /// 2026-03-04 (`1076f97`): as [`E4`](Self::E4) with rotary tables in the compute dtype.
+    /// 2026-03-04 (`1076f97`): as [`E4`](Self::E4), with rotary tables in the compute dtype.
     E4b,
     /// 2026-03-09 (`6ed7d1d`): narrower gates, rotary base 1e5, scaled QK norm.
     E5,
@@ -32,7 +32,7 @@ pub enum Era {
     E6,
 }
 
-/// Vocabulary sizes are padded up to a multiple of this.
+/// Vocabulary sizes are rounded up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
 
 impl Era {
@@ -60,7 +60,7 @@ impl Era {
     /// layer sees the whole context.
     ///
     /// # Errors
-    /// [`ConfigError`] if the sizes make no model, or the era has no windows.
+    /// [`ConfigError`] if the sizes are not consistent, or the era has no sliding windows.
     pub fn config(
         self,
         shape: GptShape,
@@ -115,7 +115,7 @@ impl Era {
         }
     }
 
-    /// How far back each layer sees; the last layer always sees the whole context.
+    /// The attention window of each layer. The last layer always sees the whole context.
     fn windows(
         self,
         shape: &GptShape,
@@ -180,7 +180,7 @@ mod tests {
         }
         assert_eq!(
             "E2".parse::<Era>().unwrap_err().to_string(),
-            "unknown era `E2`; known are E0, E0p, E1, E1w, E3, E3b, E4, E4b, E5, E6"
+            "unknown era `E2` (expected E0, E0p, E1, E1w, E3, E3b, E4, E4b, E5, E6)"
         );
     }
 
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_pattern_that_is_no_pattern_or_not_of_the_era_is_an_error() {
+    fn a_broken_window_pattern_and_one_that_the_era_does_not_have_are_errors() {
         let error = Era::E6.config(shape(64, 2), Some("SX")).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -1,28 +1,28 @@
-/// Why a model configuration makes no model.
+/// Errors in a model configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A size is zero or larger than any model that this code could hold.
-    #[error("{field} is {found}, it must be in 1..={most}")]
+    /// A size is zero or above the largest size accepted.
+    #[error("{field} is {found}, it must be in 1..={max}")]
     Size {
         /// The config's key.
         field: &'static str,
         /// The value given.
         found: usize,
-        /// The largest value taken.
-        most: usize,
+        /// The largest value accepted.
+        max: usize,
     },
-    /// A number would make logits infinite or NaN.
+    /// A constant would make logits infinite or NaN.
     #[error("{field} is {found}, it must be {needed}")]
     Number {
         /// The config's key.
         field: &'static str,
         /// The value given.
         found: String,
-        /// The values taken.
+        /// The values accepted.
         needed: &'static str,
     },
-    /// One size must be a multiple of another.
+    /// A size is not a multiple of another.
     #[error("{field} is {found}, it must be a multiple of {of_field} = {of}")]
     NotAMultiple {
         /// The config's key.
@@ -34,29 +34,29 @@ pub enum ConfigError {
         /// That key's value.
         of: usize,
     },
-    /// Rotary embedding turns pairs of channels.
+    /// The head dimension is odd, and rotary embedding rotates pairs of channels.
     #[error("n_embd / n_head is {found}, rotary embedding needs an even number")]
     OddHeadDim {
         /// The head dimension.
         found: usize,
     },
-    /// Gates read the first channels of the residual stream, and it is narrower than that.
+    /// The residual stream is narrower than the channels that a gate reads.
     #[error("n_embd is {found}, era {era} reads the first {needed} channels")]
     TooNarrow {
         /// The width of the residual stream.
         found: usize,
-        /// The channels that a gate reads.
+        /// The number of channels that the gate reads.
         needed: usize,
         /// The era that has this gate.
         era: crate::Era,
     },
-    /// A window pattern is a string of `S` (short) and `L` (long), tiled over the layers.
+    /// The window pattern is not a string of `S` (short) and `L` (long), to be tiled over the layers.
     #[error("window_pattern is `{found}`, it must be made of the letters S and L")]
     WindowPattern {
         /// The pattern given.
         found: String,
     },
-    /// The era's model has no sliding windows.
+    /// The era has no sliding windows.
     #[error("era {era} has no window_pattern, the config says `{found}`")]
     NoWindows {
         /// The era.
@@ -64,19 +64,19 @@ pub enum ConfigError {
         /// The pattern given.
         found: String,
     },
-    /// No era has this name.
-    #[error("unknown era `{name}`; known are {}", crate::Era::names())]
+    /// The name is not the name of an era.
+    #[error("unknown era `{name}` (expected {})", crate::Era::names())]
     UnknownEra {
         /// The name given.
         name: String,
     },
 }
 
-/// Why a forward pass was refused.
+/// Errors in the input of a forward pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GptError {
-    /// There is nothing to run.
+    /// The batch has no tokens.
     #[error("no tokens to run")]
     NoTokens,
     /// The rows of a batch differ in length.
@@ -98,26 +98,27 @@ pub enum GptError {
         id: u32,
         /// Its row.
         row: usize,
-        /// Its place in the row.
+        /// Its position in the row.
         position: usize,
-        /// How many ids there are.
+        /// The number of ids.
         vocab_size: usize,
     },
-    /// The sequence is longer than its place.
+    /// The sequence is longer than the context or the cache.
     #[error("{needed} positions needed, the context holds {capacity}")]
     ContextFull {
-        /// Positions that the pass would end with.
+        /// Number of positions after the pass.
         needed: usize,
-        /// Positions that there are.
+        /// Number of positions available.
         capacity: usize,
     },
-    /// Rows at different positions see different numbers of keys, so their patterns are no tensor.
-    #[error("{hook} cannot be had of rows that stand at different positions")]
+    /// Rows at different positions have different numbers of keys, so their attention patterns do not
+    /// form one tensor.
+    #[error("{hook} is not available for rows at different positions")]
     RaggedPattern {
         /// The hook point.
         hook: String,
     },
-    /// The cache was made for another batch size.
+    /// The cache has another batch size.
     #[error("the batch has {found} rows, the key-value cache {expected}")]
     BatchMismatch {
         /// Rows of the batch.

@@ -18,8 +18,8 @@ use crate::weights::WeightSource;
 
 /// nanochat's GPT, for inference.
 ///
-/// The weights are plain tensors, not a burn module's parameters: nothing trains this model, and
-/// a clone of it shares them.
+/// The weights are plain tensors, not parameters of a burn module, because nothing trains this
+/// model. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Gpt {
     config: GptConfig,
@@ -32,33 +32,33 @@ pub struct Gpt {
     lm_head: Tensor<2>, // [n_embd, padded_vocab]
 }
 
-/// Per layer, how much of its input and of the embedding a block reads.
+/// The weights of the residual stream and of the embedding in each block's input, by layer.
 #[derive(Debug, Clone)]
 struct Lambdas {
     resid: Vec<f32>,
     x0: Vec<f32>,
 }
 
-/// Which positions' logits a pass computes.
+/// The positions whose logits a pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logits {
-    /// Every position's: `[batch, seq, vocab_size]`.
+    /// All positions: `[batch, seq, vocab_size]`.
     All,
-    /// The last position's: `[batch, 1, vocab_size]`.
+    /// The last position: `[batch, 1, vocab_size]`.
     Last,
 }
 
-/// nanochat makes rotary tables for this many times the context, and refuses what is longer.
-const LONGEST: usize = 10;
+/// nanochat's rotary tables cover this many times the context; longer sequences are rejected.
+const MAX_CONTEXTS: usize = 10;
 
 impl Gpt {
-    /// A model with the weights that `source` gives.
+    /// Builds a model from the weights that `source` supplies.
     ///
     /// # Errors
-    /// The source's own.
+    /// The errors of the source.
     ///
     /// # Panics
-    /// If a weight that the source gives does not have the rank of its spec.
+    /// If a weight does not have the rank of its spec.
     pub fn load<S: WeightSource>(
         config: GptConfig,
         source: &mut S,
@@ -122,17 +122,17 @@ impl Gpt {
         })
     }
 
-    /// The model's sizes and parts.
+    /// The configuration.
     pub fn config(&self) -> &GptConfig {
         &self.config
     }
 
-    /// The device that the weights are on.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The unembedding, without norm and softcap.
+    /// The unembedding matrix, without norm and softcap.
     ///
     /// # Shapes
     /// - output: `[n_embd, padded_vocab_size]`
@@ -140,7 +140,7 @@ impl Gpt {
         self.lm_head.clone()
     }
 
-    /// An empty cache for `batch` rows of up to `capacity` positions.
+    /// Creates an empty cache for `batch` rows of up to `capacity` positions.
     pub fn cache(&self, batch: usize, capacity: usize) -> KvCache {
         KvCache::new(&self.config.shape, batch, capacity, &self.device)
     }
@@ -152,23 +152,23 @@ impl Gpt {
     ///
     /// # Errors
     /// [`GptError::TokenOutOfRange`] if an id is outside the vocabulary,
-    /// [`GptError::ContextFull`] if the rows are longer than ten times the context, which nanochat
-    /// has no rotary table for.
+    /// [`GptError::ContextFull`] if the rows are longer than ten times the context, the length of
+    /// nanochat's rotary tables.
     pub fn forward(
         &self,
         tokens: &TokenBatch,
         logits: Logits,
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
-        self.check_whole(tokens)?;
+        self.check_uncached(tokens)?;
         Ok(self
             .run(tokens, &mut Caches(&mut []), Some(logits), router)
-            .expect("they were asked for"))
+            .expect("logits were requested"))
     }
 
-    /// Runs `tokens` from position 0 until the block of `deepest` is done, for what `router` sees:
-    /// the blocks after it and the logits are left out. What comes by is, bit for bit, what comes by
-    /// in [`forward`](Self::forward).
+    /// Runs `tokens` from position 0 up to the block of `deepest`, for the activations alone: later
+    /// blocks and the logits are not computed. Up to there, `router` receives the same activations as
+    /// in [`forward`](Self::forward), bit for bit.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -178,7 +178,7 @@ impl Gpt {
         deepest: HookPoint,
         router: &mut impl HookRouter,
     ) -> Result<(), GptError> {
-        self.check_whole(tokens)?;
+        self.check_uncached(tokens)?;
         let blocks = match deepest {
             HookPoint::Embed => 0,
             HookPoint::FinalNormalized => self.blocks.len(),
@@ -191,18 +191,18 @@ impl Gpt {
         Ok(())
     }
 
-    fn check_whole(&self, tokens: &TokenBatch) -> Result<(), GptError> {
+    fn check_uncached(&self, tokens: &TokenBatch) -> Result<(), GptError> {
         tokens.check(self.config.shape.vocab_size)?;
-        let (needed, capacity) = (tokens.seq(), LONGEST * self.config.shape.sequence_len);
+        let (needed, capacity) = (tokens.seq(), MAX_CONTEXTS * self.config.shape.sequence_len);
         if needed > capacity {
             return Err(GptError::ContextFull { needed, capacity });
         }
         Ok(())
     }
 
-    /// Runs `tokens` after those that `cache` holds, and adds them to it.
+    /// Runs `tokens` after those in `cache`, and appends them to it.
     ///
-    /// A whole prompt, its pieces one after another, or single tokens: the logits are the same
+    /// Whether a prompt is run as a whole, in pieces or token by token, the logits are the same
     /// within float32 noise.
     ///
     /// # Shapes
@@ -210,7 +210,7 @@ impl Gpt {
     ///
     /// # Errors
     /// [`GptError`] if an id is outside the vocabulary, the cache is full or has another batch
-    /// size. The cache is then as it was.
+    /// size. The cache is then unchanged.
     pub fn forward_cached(
         &self,
         tokens: &TokenBatch,
@@ -219,21 +219,21 @@ impl Gpt {
         router: &mut impl HookRouter,
     ) -> Result<Tensor<3>, GptError> {
         let out = self.forward_together(tokens, &mut [cache], Some(logits), router)?;
-        Ok(out.expect("they were asked for"))
+        Ok(out.expect("logits were requested"))
     }
 
-    /// Runs rows that stand at different positions, each after what its cache holds: the caches'
-    /// rows, one cache after the other, are the rows of `tokens`. Weights are read once for all of
-    /// them; each row attends to its own cache.
+    /// Runs rows at different positions in one pass, each after the tokens in its own cache.
     ///
-    /// A row's logits are, within float32 noise, those that it has alone.
+    /// The rows of `tokens` are the rows of the caches, in their order. Weights are read once for all
+    /// rows; each row attends to its own cache. A row's logits are the same as if it were run alone,
+    /// within float32 noise.
     ///
     /// # Shapes
-    /// - output: `[batch, seq or 1, vocab_size]`, after the softcap; none if `logits` is none
+    /// - output: `[batch, seq or 1, vocab_size]`, after the softcap; `None` if `logits` is `None`
     ///
     /// # Errors
     /// As [`forward_cached`](Self::forward_cached); [`GptError::RaggedPattern`] if there are several
-    /// caches and `router` wants an attention pattern. The caches are then as they were.
+    /// caches and `router` wants an attention pattern. The caches are then unchanged.
     pub fn forward_together(
         &self,
         tokens: &TokenBatch,
@@ -280,7 +280,7 @@ impl Gpt {
         if logits.is_none() && !wanted {
             return None;
         }
-        // Rows are independent from here on; a generation needs only the last.
+        // From here on positions are independent; a generation needs only the last.
         if logits == Some(Logits::Last) && !wanted {
             x = x.slice_dim(1, seq - 1..seq);
             backout = backout.map(|x| x.slice_dim(1, seq - 1..seq));
@@ -291,7 +291,8 @@ impl Gpt {
         Some(self.unembed(x))
     }
 
-    /// The residual stream after the first `blocks` blocks, and what was kept for the end of it.
+    /// Computes the residual stream after the first `blocks` blocks, and the part of it kept for the
+    /// backout.
     fn run_blocks(
         &self,
         tokens: &TokenBatch,
@@ -314,7 +315,7 @@ impl Gpt {
                 .iter()
                 .map(|&offset| Masks::new(offset, seq, self.device.clone()))
                 .collect(),
-            // A backend that has memory of its own has a device of its own.
+            // Only backends that compute on a device have memory pools.
             on_host: self.device.memory_pool_usage().is_none(),
         };
 
@@ -354,10 +355,10 @@ impl Gpt {
         router.route(HookPoint::FinalNormalized, x)
     }
 
-    /// The logits of what is at [`HookPoint::FinalNormalized`]: unembedding and softcap.
+    /// Computes logits from the activation at [`HookPoint::FinalNormalized`]: unembedding and softcap.
     ///
-    /// Rows are independent, so whoever has a large vocabulary and little memory runs a pass for
-    /// the last position's logits, keeps what is at that point, and unembeds a few rows at a time.
+    /// Positions are independent. With a large vocabulary and little memory, run a pass for the last
+    /// position's logits, record the activation at that point, and unembed a few rows at a time.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, n_embd]`, normed
@@ -370,8 +371,8 @@ impl Gpt {
         }
     }
 
-    /// The model's weights by their names in nanochat's files, in the shapes they have here and
-    /// the order of [`GptConfig::params`].
+    /// The model's weights with their names in nanochat's files, flattened, in the order of
+    /// [`GptConfig::params`].
     pub fn weights(&self) -> Vec<(ParamSpec, Tensor<1>)> {
         let flat = |x: &Tensor<2>| {
             let [rows, columns] = x.dims();
@@ -399,7 +400,7 @@ impl Gpt {
                                 self.blocks[layer].part(layer, name).map(flat)
                             })
                         })
-                        .expect("params lists the weights that the model has"),
+                        .expect("params lists only weights of the model"),
                 };
                 (spec, weight)
             })
@@ -446,7 +447,7 @@ impl Block {
     }
 }
 
-/// Weights that were read and wait for their place.
+/// Weights that have been read and not yet put into the model.
 struct Weights {
     matrices: HashMap<String, Tensor<2>>,
     vectors: HashMap<String, Vec<f32>>,

@@ -4,10 +4,10 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::GptShape;
 
-/// What a model keeps of the positions it has seen, so that each is computed once.
+/// A key-value cache, so that each position is computed only once.
 ///
-/// Made by [`Gpt::cache`](crate::Gpt::cache); room for all positions is taken at once and written
-/// in place.
+/// Created by [`Gpt::cache`](crate::Gpt::cache). Memory for all positions is allocated at once and
+/// written in place.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -20,7 +20,7 @@ pub struct KvCache {
     pub(crate) last_tokens: Vec<u32>,
 }
 
-/// What a [`KvCache`] held of some positions, and how it went on from the last of them.
+/// A copy of the last positions of a [`KvCache`], with the state needed to continue from them.
 #[derive(Debug, Clone)]
 pub struct KvTail {
     /// Keys and values, each `[batch, n_kv_head, positions, head_dim]`.
@@ -32,8 +32,8 @@ pub struct KvTail {
 
 #[derive(Debug)]
 pub(crate) struct LayerCache {
-    // `None` only while a write is going on: burn writes in place where a tensor has one owner,
-    // and copies the whole cache where it has two.
+    // `None` only during a write: burn writes in place if a tensor has one owner, and copies the
+    // whole cache if it has two.
     keys: Option<Tensor<4>>, // [batch, n_kv_head, capacity, head_dim]
     values: Option<Tensor<4>>,
 }
@@ -47,22 +47,22 @@ impl KvCache {
         Self { layers, batch, capacity, len: 0, last_embedding: None, last_tokens: Vec::new() }
     }
 
-    /// Positions held.
+    /// Number of positions in the cache.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing was run yet.
+    /// Returns whether no position is in the cache.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Positions that there is room for.
+    /// Number of positions that fit.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -75,15 +75,15 @@ impl KvCache {
         self.len += seq;
     }
 
-    /// A copy of what is held of `positions`, to go on from where they end.
+    /// Copies `positions`, so that another cache can continue from their end.
     ///
     /// # Panics
     /// If the cache does not end with `positions`.
     pub fn tail(&self, positions: Range<usize>) -> KvTail {
-        assert_eq!(positions.end, self.len, "the last position's embedding is the only one kept");
+        assert_eq!(positions.end, self.len, "only the last position's embedding is kept");
         // A view would share the cache's memory, and the next write would copy all of it.
-        let copy = |kept: &Option<Tensor<4>>| {
-            let all = kept.clone().expect("a cache is whole between two writes");
+        let copy = |stored: &Option<Tensor<4>>| {
+            let all = stored.clone().expect("a cache is complete between two writes");
             all.slice_dim(2, positions.clone()).mul_scalar(1.0)
         };
         let layers = self.layers.iter().map(|layer| (copy(&layer.keys), copy(&layer.values)));
@@ -95,13 +95,16 @@ impl KvCache {
         }
     }
 
-    /// Takes over the positions of `tail`, as if they had just been run.
+    /// Appends the positions of `tail`, as if they had just been run.
     ///
     /// # Panics
-    /// If the cache does not end where they begin, or they do not fit.
+    /// If the cache does not end where they start, or they do not fit.
     pub fn extend(&mut self, tail: &KvTail) {
         let Range { start, end } = tail.positions;
-        assert!(start == self.len && end <= self.capacity, "the positions come next and fit");
+        assert!(
+            start == self.len && end <= self.capacity,
+            "the positions follow the cache's and fit"
+        );
         for (layer, (keys, values)) in self.layers.iter_mut().zip(&tail.layers) {
             layer.push(keys.clone(), values.clone(), start, start);
         }
@@ -112,12 +115,12 @@ impl KvCache {
 }
 
 impl KvTail {
-    /// The positions.
+    /// The positions copied.
     pub fn positions(&self) -> Range<usize> {
         self.positions.clone()
     }
 
-    /// Memory that it takes.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         let numbers = |x: &Tensor<4>| x.dims().iter().product::<usize>();
         let layers = self.layers.iter().map(|(keys, values)| numbers(keys) + numbers(values));
@@ -126,37 +129,38 @@ impl KvTail {
     }
 }
 
-/// The caches of the rows of a pass, each with the rows that follow those of the one before; none
-/// for a pass from position 0 that keeps nothing.
+/// The caches of a pass; the rows of each follow those of the previous one. Empty for a pass from
+/// position 0 without a cache.
 pub(crate) struct Caches<'a, 'c>(pub(crate) &'a mut [&'c mut KvCache]);
 
 impl Caches<'_, '_> {
-    /// The position of each cache's first new token; 0 without caches.
+    /// The position of each cache's first new token; a single 0 without caches.
     pub(crate) fn offsets(&self) -> Vec<usize> {
         if self.0.is_empty() { vec![0] } else { self.0.iter().map(|cache| cache.len).collect() }
     }
 
-    /// Rows of the cache `at`.
+    /// Number of rows of the cache at index `at`.
     pub(crate) fn rows(&self, at: usize) -> usize {
         self.0[at].batch
     }
 
-    /// What the cache `at` keeps of `layer`.
+    /// The keys and values of `layer` in the cache at index `at`.
     pub(crate) fn layer(&mut self, at: usize, layer: usize) -> Option<&mut LayerCache> {
         self.0.get_mut(at).map(|cache| &mut cache.layers[layer])
     }
 
-    /// Per row the token before the pass's first.
+    /// The token before the first one of the pass, for each row.
     pub(crate) fn last_tokens(&self) -> impl Iterator<Item = Option<u32>> {
         self.0
             .iter()
             .flat_map(|cache| (0..cache.batch).map(|row| cache.last_tokens.get(row).copied()))
     }
 
-    /// Keeps the embeddings of the last position and gives those of the position before the pass's
-    /// first, `[batch, 1, n_embd]`; none if all rows begin. A row that begins has zeros there.
+    /// Stores the embeddings of the last position, and returns those of the position before the first
+    /// one of the pass, `[batch, 1, n_embd]`: zeros for a row that starts with this pass, `None` if
+    /// all rows do.
     pub(crate) fn replace_last_embedding(&mut self, last: &Tensor<3>) -> Option<Tensor<3>> {
-        let begins = self.0.iter().all(|cache| cache.last_embedding.is_none());
+        let all_start = self.0.iter().all(|cache| cache.last_embedding.is_none());
         let [batch, _, n_embd] = last.dims();
         let mut first = 0;
         let mut before = Vec::with_capacity(self.0.len());
@@ -164,17 +168,17 @@ impl Caches<'_, '_> {
             let rows = first..first + cache.batch;
             first = rows.end;
             let own = last.clone().slice_dim(0, rows);
-            // Not a view: it would keep every row's embedding in memory.
+            // A view would keep the embeddings of all rows in memory.
             let own = if cache.batch == batch { own } else { own.mul_scalar(1.0) };
             let zeros = || Tensor::zeros([cache.batch, 1, n_embd], &last.device());
             before.push(cache.last_embedding.replace(own).unwrap_or_else(zeros));
         }
-        (!begins).then(|| Tensor::cat(before, 0))
+        (!all_start).then(|| Tensor::cat(before, 0))
     }
 }
 
 impl LayerCache {
-    /// Writes the keys and values of the positions from `from` on, and gives back all positions
+    /// Writes keys and values at the positions from `from` on, and returns those of all positions
     /// from `first` to the last one written.
     ///
     /// # Shapes
@@ -191,11 +195,11 @@ impl LayerCache {
     }
 }
 
-fn write(kept: &mut Option<Tensor<4>>, x: Tensor<4>, from: usize, first: usize) -> Tensor<4> {
+fn write(stored: &mut Option<Tensor<4>>, x: Tensor<4>, from: usize, first: usize) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = x.dims();
-    let all = kept.take().expect("a cache is whole between two writes");
+    let all = stored.take().expect("a cache is complete between two writes");
     let all = all.slice_assign([0..batch, 0..heads, from..from + seq, 0..head_dim], x);
     let view = all.clone().slice([0..batch, 0..heads, first..from + seq, 0..head_dim]);
-    *kept = Some(all);
+    *stored = Some(all);
     view
 }

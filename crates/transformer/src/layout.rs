@@ -3,22 +3,22 @@ use nanoscope_hooks::HookPoint;
 
 use crate::config::{GptConfig, ResidualMix, SMEAR_CHANNELS};
 
-/// One weight: its name in nanochat's files, and its shape here.
+/// A weight's name in nanochat's files, and its shape in this crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamSpec {
     /// The key in nanochat's state dict.
     pub name: String,
-    /// The shape here; for a linear layer `[d_in, d_out]`.
+    /// The shape in this crate; for a linear layer `[d_in, d_out]`.
     pub shape: Vec<usize>,
-    /// How nanochat's files lay it out.
+    /// The layout in nanochat's files.
     pub layout: Layout,
 }
 
-/// How a weight lies in nanochat's files.
+/// The layout of a weight in nanochat's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// As here.
-    AsHere,
+    /// The same as in this crate.
+    Same,
     /// Transposed: the files hold a linear layer as `[d_out, d_in]`.
     Transposed,
 }
@@ -31,7 +31,7 @@ impl ParamSpec {
     /// The shape in nanochat's files.
     pub fn file_shape(&self) -> Vec<usize> {
         match self.layout {
-            Layout::AsHere => self.shape.clone(),
+            Layout::Same => self.shape.clone(),
             Layout::Transposed => self.shape.iter().rev().copied().collect(),
         }
     }
@@ -60,24 +60,24 @@ pub(crate) fn value_embed(layer: usize) -> String {
 }
 
 impl GptConfig {
-    /// Every weight of the model, the largest kinds first: read in this order, what a
-    /// transposition needs beside a tensor is never more than the model itself.
+    /// Every weight of the model, the largest ones first. Read in this order, transposing a weight
+    /// never needs more memory in total than the finished model and that weight.
     pub fn params(&self) -> Vec<ParamSpec> {
-        use Layout::{AsHere, Transposed};
+        use Layout::{Same, Transposed};
 
         let shape = &self.shape;
         let (width, vocab, layers) = (shape.n_embd, self.padded_vocab_size, shape.n_layer);
         let d_mlp = self.constants.d_mlp;
         let mut params = vec![
             ParamSpec::new(LM_HEAD, &[width, vocab], Transposed),
-            ParamSpec::new(WTE, &[vocab, width], AsHere),
+            ParamSpec::new(WTE, &[vocab, width], Same),
         ];
         if self.bigram {
-            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * vocab, width], AsHere));
-            params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], AsHere));
+            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * vocab, width], Same));
+            params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], Same));
         }
         for layer in (0..layers).filter(|&layer| self.has_value_embed(layer)) {
-            params.push(ParamSpec::new(value_embed(layer), &[vocab, shape.kv_dim()], AsHere));
+            params.push(ParamSpec::new(value_embed(layer), &[vocab, shape.kv_dim()], Same));
         }
         for layer in 0..layers {
             for (part, d_in, d_out) in [
@@ -96,20 +96,20 @@ impl GptConfig {
             }
         }
         if self.residual == ResidualMix::Lambdas {
-            params.push(ParamSpec::new(RESID_LAMBDAS, &[layers], AsHere));
-            params.push(ParamSpec::new(X0_LAMBDAS, &[layers], AsHere));
+            params.push(ParamSpec::new(RESID_LAMBDAS, &[layers], Same));
+            params.push(ParamSpec::new(X0_LAMBDAS, &[layers], Same));
         }
         if self.smear {
             params.push(ParamSpec::new(SMEAR_GATE, &[SMEAR_CHANNELS, 1], Transposed));
-            params.push(ParamSpec::new(SMEAR_LAMBDA, &[1], AsHere));
+            params.push(ParamSpec::new(SMEAR_LAMBDA, &[1], Same));
         }
         if self.backout {
-            params.push(ParamSpec::new(BACKOUT_LAMBDA, &[1], AsHere));
+            params.push(ParamSpec::new(BACKOUT_LAMBDA, &[1], Same));
         }
         params
     }
 
-    /// The shape of an activation: what follows `[batch, seq]`, or the whole of a pattern.
+    /// The shape of the activation at `point`.
     pub fn hook_shape(&self, point: HookPoint) -> HookShape {
         let shape = &self.shape;
         match point {
@@ -135,21 +135,21 @@ pub enum HookShape {
     Channels(usize),
     /// `[batch, seq, heads, head_dim]`
     Heads {
-        /// Heads.
+        /// Number of heads.
         heads: usize,
-        /// Channels per head.
+        /// Number of channels per head.
         head_dim: usize,
     },
     /// `[batch, heads, query, key]`
     Pattern {
-        /// Heads.
+        /// Number of heads.
         heads: usize,
     },
 }
 
 impl HookShape {
-    /// Numbers per position when heads are laid side by side, which is what an SAE's `d_in` must
-    /// be; none for a pattern, whose last dimension grows with the sequence.
+    /// The activation's width with its heads concatenated, which an SAE's `d_in` has to match. `None`
+    /// for a pattern, whose last dimension grows with the sequence.
     pub fn width(self) -> Option<usize> {
         match self {
             Self::Channels(channels) => Some(channels),
@@ -169,7 +169,7 @@ impl std::fmt::Display for HookShape {
     }
 }
 
-/// `x · w` for every position.
+/// Computes `x · w` for every position.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, d_in]`

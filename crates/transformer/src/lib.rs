@@ -1,7 +1,7 @@
 //! nanochat's GPT in every era, with a hook at every named activation.
 //!
-//! One model; its [`GptConfig`] says which parts it has. Which parts a published checkpoint has
-//! follows from its [`Era`].
+//! There is one model; its [`GptConfig`] determines which parts it has, and the [`Era`] of a published
+//! checkpoint determines its configuration.
 //!
 //! ```
 //! use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
@@ -18,7 +18,7 @@
 //! let logits = model.forward(&tokens, Logits::All, &mut ())?;
 //! assert_eq!(logits.dims(), [1, 5, 50]);
 //!
-//! // The same with a key-value cache, token by token, ends at the same logits.
+//! // Running token by token with a key-value cache gives the same logits.
 //! let mut cache = model.cache(1, 32);
 //! let mut last = None;
 //! for token in [3, 1, 4, 1, 5] {
@@ -31,7 +31,8 @@
 //! # }
 //! ```
 //!
-//! It reads no file ([`WeightSource`] is how weights come in), knows no SAE and no tokenizer.
+//! This crate reads no files (weights are supplied by a [`WeightSource`]), and knows neither SAEs nor
+//! tokenizers.
 
 mod attention;
 mod block;

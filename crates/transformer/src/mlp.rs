@@ -3,7 +3,7 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::layout::linear;
 
-/// `relu(h · c_fc)² · c_proj`, the squared ReLU of So et al. 2021 (arXiv:2109.08668).
+/// An MLP with squared ReLU (So et al. 2021, arXiv:2109.08668): `relu(h · c_fc)² · c_proj`.
 #[derive(Debug, Clone)]
 pub(crate) struct Mlp {
     pub(crate) c_fc: Tensor<2>,   // [n_embd, d_mlp]
@@ -11,6 +11,8 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
+    /// Computes what the MLP of `layer` adds to the residual stream.
+    ///
     /// # Shapes
     /// - `h`: `[batch, seq, n_embd]`, the normed residual stream; the output has the same shape
     pub(crate) fn forward(

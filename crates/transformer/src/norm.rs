@@ -2,8 +2,8 @@ use burn::tensor::Tensor;
 
 /// Root-mean-square norm over the last dimension, without weights: `x / sqrt(mean(x²) + epsilon)`.
 ///
-/// As in Zhang & Sennrich 2019 (arXiv:1910.07467). In nanochat `epsilon` is [`f32::EPSILON`], which
-/// is what `torch.nn.functional.rms_norm` adds when it is given none.
+/// As in Zhang & Sennrich 2019 (arXiv:1910.07467). In nanochat `epsilon` is [`f32::EPSILON`], the
+/// default of `torch.nn.functional.rms_norm`.
 ///
 /// # Shapes
 /// - `x`: `[.., d]`; the output has the same shape

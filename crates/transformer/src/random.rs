@@ -8,8 +8,8 @@ use crate::layout::ParamSpec;
 use crate::weights::WeightSource;
 
 impl Gpt {
-    /// A model with random weights, for tests and benchmarks: the same for the same seed on every
-    /// backend. No weight is zero, so each part of the model has an effect on the logits.
+    /// Creates a model with random weights, for tests and benchmarks. A seed gives the same weights on
+    /// every backend. No weight is zero, so each part of the model affects the logits.
     pub fn random(config: GptConfig, seed: u64, device: &Device) -> Self {
         let mut source = RandomWeights { state: seed, device: device.clone() };
         match Self::load(config, &mut source, device) {
@@ -25,7 +25,7 @@ struct RandomWeights {
 }
 
 impl RandomWeights {
-    /// Uniform in -1..1 (`SplitMix64`, Steele et al. 2014).
+    /// The next number, uniform in -1..1 (`SplitMix64`, Steele et al. 2014).
     fn next(&mut self) -> f32 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;

@@ -5,39 +5,39 @@ use crate::config::{GptConfig, RopeTables};
 
 /// Rotary position embedding with its tables.
 ///
-/// The two halves of a head's channels form the pairs (the `NeoX` layout), turned by `-θ`:
+/// The two halves of a head's channels form the pairs (the `NeoX` layout), which are rotated by `-θ`:
 /// `y1 = x1·cos + x2·sin`, `y2 = -x1·sin + x2·cos`.
 #[derive(Debug, Clone)]
 pub(crate) struct Rope {
     frequencies: Vec<f32>,
     tables: RopeTables,
-    /// Rows for the first positions, kept on the device.
-    kept: Rows,
+    /// Rows for the first positions, computed in advance.
+    precomputed: Rows,
 }
 
-/// Cosines and sines of some positions.
+/// Cosines and sines for some positions.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
     cos: Tensor<4>, // [1 or batch, seq, 1, head_dim / 2]
     sin: Tensor<4>,
 }
 
-/// At most this many rows are computed ahead; others when a pass needs them.
-const MOST_KEPT: usize = 4096;
+/// The largest number of rows computed in advance; others are computed when a pass needs them.
+const MAX_PRECOMPUTED: usize = 4096;
 
 impl Rope {
     pub(crate) fn new(config: &GptConfig, device: &Device) -> Self {
         let frequencies = frequencies(config.shape.head_dim(), config.constants.rope_base);
-        let kept = config.shape.sequence_len.min(MOST_KEPT);
+        let seq = config.shape.sequence_len.min(MAX_PRECOMPUTED);
         let tables = config.constants.rope_tables;
-        Self { kept: compute(&frequencies, tables, 0, kept, device), frequencies, tables }
+        Self { precomputed: compute(&frequencies, tables, 0, seq, device), frequencies, tables }
     }
 
     /// The rows for positions `from..from + seq`.
     pub(crate) fn rows(&self, from: usize, seq: usize) -> Rows {
-        let Rows { cos, sin } = &self.kept;
-        let [_, kept, _, _] = cos.dims();
-        if from + seq <= kept {
+        let Rows { cos, sin } = &self.precomputed;
+        let [_, precomputed, _, _] = cos.dims();
+        if from + seq <= precomputed {
             Rows {
                 cos: cos.clone().slice_dim(1, from..from + seq),
                 sin: sin.clone().slice_dim(1, from..from + seq),
@@ -49,21 +49,22 @@ impl Rope {
 }
 
 impl Rows {
-    /// The rows of sequences that stand at different positions: those of each, for as many rows of
-    /// the batch as `repeat` says.
-    pub(crate) fn cat(of: Vec<(Self, usize)>) -> Self {
-        let table = |of: fn(&Self) -> &Tensor<4>, all: &[(Self, usize)]| {
-            let rows = all.iter().map(|(rows, repeat)| of(rows).clone().repeat_dim(0, *repeat));
-            Tensor::cat(rows.collect(), 0)
+    /// Joins the rows of sequences at different positions: each is repeated for as many rows of the
+    /// batch as its count says.
+    pub(crate) fn cat(sequences: Vec<(Self, usize)>) -> Self {
+        let cat = |table: fn(&Self) -> &Tensor<4>| {
+            let repeated =
+                sequences.iter().map(|(rows, count)| table(rows).clone().repeat_dim(0, *count));
+            Tensor::cat(repeated.collect(), 0)
         };
-        Self { cos: table(|rows| &rows.cos, &of), sin: table(|rows| &rows.sin, &of) }
+        Self { cos: cat(|rows| &rows.cos), sin: cat(|rows| &rows.sin) }
     }
 
-    /// Turns queries or keys.
+    /// Rotates queries or keys.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, heads, head_dim]`; the output has the same shape
-    pub(crate) fn turn(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, head_dim] = x.dims();
         let half = head_dim / 2;
         let x1 = x.clone().slice_dim(3, 0..half);
@@ -76,9 +77,9 @@ impl Rows {
 
 /// The inverse frequencies, rounded where `PyTorch` rounds them.
 ///
-/// In the eras whose tables are bf16 one unit in the last place of a float32 frequency can flip a
-/// table entry and move logits by 1e-3, so each rounding is the reference's: the exponent divided
-/// in float32, the power in float64 and rounded, its reciprocal in float32.
+/// In the eras with bf16 tables, one unit in the last place of a float32 frequency can change a table
+/// entry and move logits by 1e-3. Each step is therefore rounded as in the reference: the exponent is
+/// divided in float32, the power computed in float64 and rounded, its reciprocal taken in float32.
 fn frequencies(head_dim: usize, base: f64) -> Vec<f32> {
     (0..head_dim / 2)
         .map(|pair| {
@@ -116,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_of_channels_is_turned_by_minus_theta() {
+    fn a_pair_of_channels_is_rotated_by_minus_theta() {
         let device = nanoscope_device::for_tests();
         let frequencies = frequencies(2, 10_000.0);
         let rows = compute(&frequencies, RopeTables::F32, 0, 2, &device);
         let x = Tensor::<4>::from_floats([[[[1.0, 0.0]], [[1.0, 0.0]]]], &device);
 
-        let out = rows.turn(x).into_data().try_to_vec::<f32>().unwrap();
+        let out = rows.rotate(x).into_data().try_to_vec::<f32>().unwrap();
 
         let expected = [1.0, 0.0, 1.0_f32.cos(), -(1.0_f32.sin())];
         for (found, expected) in out.iter().zip(expected) {

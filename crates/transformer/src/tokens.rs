@@ -2,7 +2,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::GptError;
 
-/// Token ids of equally long rows, at least one of each.
+/// A batch of token ids: one or more rows of equal length, not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -10,10 +10,10 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// A batch of `rows`.
+    /// Creates a batch from `rows`.
     ///
     /// # Errors
-    /// [`GptError::NoTokens`] if there is no row or the rows are empty,
+    /// [`GptError::NoTokens`] if there are no rows or the rows are empty,
     /// [`GptError::RaggedRows`] if they differ in length.
     pub fn new(rows: &[Vec<u32>]) -> Result<Self, GptError> {
         let expected = rows.first().map_or(0, Vec::len);
@@ -28,12 +28,12 @@ impl TokenBatch {
         Ok(Self { ids: rows.concat(), batch: rows.len() })
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Tokens per row.
+    /// Number of tokens per row.
     pub fn seq(&self) -> usize {
         self.ids.len() / self.batch
     }
@@ -43,10 +43,10 @@ impl TokenBatch {
         self.ids.chunks_exact(self.seq())
     }
 
-    /// Checks that every id is one of `vocab_size`.
+    /// Checks that every id is below `vocab_size`.
     ///
     /// # Errors
-    /// [`GptError::TokenOutOfRange`] names the first that is not.
+    /// [`GptError::TokenOutOfRange`] for the first that is not.
     pub fn check(&self, vocab_size: usize) -> Result<(), GptError> {
         match self.ids.iter().position(|&id| id as usize >= vocab_size) {
             Some(at) => Err(GptError::TokenOutOfRange {

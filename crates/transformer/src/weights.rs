@@ -2,21 +2,21 @@ use burn::tensor::Tensor;
 
 use crate::layout::ParamSpec;
 
-/// Where a model's weights come from.
+/// A source of a model's weights.
 ///
-/// [`Gpt::load`](crate::Gpt::load) asks for each weight once, in the order of
-/// [`GptConfig::params`](crate::GptConfig::params), and puts it straight into the model; so a
-/// source need hold no more than one tensor beside it.
+/// [`Gpt::load`](crate::Gpt::load) requests each weight once, in the order of
+/// [`GptConfig::params`](crate::GptConfig::params), and moves it into the model, so a source never
+/// needs to hold more than one tensor at a time.
 pub trait WeightSource {
-    /// Why a weight could not be had.
+    /// The error of a weight that cannot be supplied.
     type Error;
 
-    /// The weight that `spec` describes, as float32 on the model's device.
+    /// Returns the weight that `spec` describes, as float32 on the model's device.
     ///
     /// # Shapes
     /// - output: `spec.shape`, contiguous; a linear layer is `[d_in, d_out]`
     ///
     /// # Errors
-    /// Whatever the source runs into: a missing tensor, another shape, an unreadable file.
+    /// Those of the source: a missing tensor, another shape, an unreadable file.
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Self::Error>;
 }

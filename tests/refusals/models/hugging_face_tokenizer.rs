@@ -116,7 +116,7 @@ fn a_vocabulary_that_cannot_be_used_is_refused_by_its_token() {
                 let id = vocab.remove("a").unwrap();
                 vocab.insert("Ġxyz".to_owned(), id);
             }),
-            "no token stands for the single byte 0x61",
+            "the single byte 0x61 has no token",
         ),
         (
             "empty token",
@@ -185,17 +185,17 @@ fn merges_that_cannot_be_used_are_refused_by_their_place() {
         (
             "part that is no token",
             merges(|merges| merges[3] = json!(["a", "mm"])),
-            "merge 3 of `a` and `mm` names `mm`, which is no token",
+            "merge 3 of `a` and `mm` needs `mm`, which is not a token",
         ),
         (
             "whole that is no token",
             merges(|merges| merges.push(json!(["z", "z"]))),
-            "of `z` and `z` names `zz`, which is no token",
+            "of `z` and `z` needs `zz`, which is not a token",
         ),
         (
             "part that is special",
             merges(|merges| merges.push(json!(["<|bos|>", "z"]))),
-            "names `<|bos|>`, which is no token",
+            "needs `<|bos|>`, which is not a token",
         ),
     ];
     for (case, spoilt, says) in unknown {
@@ -209,19 +209,19 @@ fn merges_that_cannot_be_used_are_refused_by_their_place() {
     refused!(
         "merge that is there twice",
         merges(|merges| merges.push(merges[3].clone())),
-        CheckpointError::Merges { source: MergeError::Twice { .. }, .. },
-        ["tokenizer.json", "merge 35 of `a` and `m` is listed before"]
+        CheckpointError::Merges { source: MergeError::Duplicate { .. }, .. },
+        ["tokenizer.json", "merge 35 of `a` and `m` is listed twice"]
     );
     refused!(
         "token without a merge",
         merges(|merges| drop(merges.remove(3))),
         CheckpointError::Merges { source: MergeError::Unreachable { .. }, .. },
-        ["tokenizer.json", "the merges do not make token 259 `am` of its bytes"]
+        ["tokenizer.json", "the merges do not produce token 259 `am` from its bytes"]
     );
     refused!(
         "merges in another order",
         merges(|merges| merges.swap(3, 4)),
-        CheckpointError::Merges { source: MergeError::OtherOrder { .. }, .. },
+        CheckpointError::Merges { source: MergeError::OutOfOrder { .. }, .. },
         ["tokenizer.json", "tokens 259 and 260 are in the opposite order"]
     );
     for (case, merge, says) in [

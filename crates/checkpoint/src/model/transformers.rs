@@ -225,8 +225,8 @@ fn in_their_words(error: ConfigError) -> ConfigError {
         same => same,
     };
     match error {
-        ConfigError::Size { field, found, most } => {
-            ConfigError::Size { field: key(field), found, most }
+        ConfigError::Size { field, found, max } => {
+            ConfigError::Size { field: key(field), found, max }
         }
         ConfigError::Number { field, found, needed } => {
             ConfigError::Number { field: key(field), found, needed }

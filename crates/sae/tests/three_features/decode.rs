@@ -1,4 +1,4 @@
-//! Features become activations and directions.
+//! Decoding, and the directions of features.
 
 use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, Sae, SaeError, SaeWeights};

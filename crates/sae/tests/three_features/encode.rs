@@ -1,4 +1,4 @@
-//! Each architecture finds the features that its definition gives.
+//! Each architecture computes the features of its definition.
 
 use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
@@ -28,7 +28,7 @@ fn a_jump_is_closed_at_exactly_its_threshold() {
 }
 
 #[test]
-fn a_jump_lets_nothing_negative_through_however_low_its_threshold() {
+fn a_jump_is_closed_to_negative_values_however_low_its_threshold() {
     // Pre-activations [0.5, -1, -0.5]: the third is above its threshold of -1.
     assert_features(
         &sae(Architecture::JumpRelu),
@@ -56,7 +56,7 @@ fn top_k_drops_a_negative_entry_even_when_it_is_among_the_largest() {
 }
 
 #[test]
-fn rescaled_top_k_selects_by_what_a_feature_writes() {
+fn rescaled_top_k_selects_by_the_norm_of_a_features_contribution() {
     let sae = sae(RESCALED_TOP_1);
 
     // Pre-activations [3, 2, -6] and [3, 1, -5], times the decoder's norms 1, 2 and √0.3125.
@@ -77,7 +77,7 @@ fn abs_top_k_selects_by_magnitude_and_keeps_the_sign() {
 }
 
 #[test]
-fn groupmax_keeps_the_largest_of_each_stretch_if_it_is_positive() {
+fn groupmax_keeps_the_largest_of_each_group_if_it_is_positive() {
     let device = device();
     // Pre-activations are [x0, x1, -x0, -x1], in the groups (0, 1) and (2, 3).
     let config = SaeConfig::new(2, 4, Architecture::GroupMax { k: 2 }).unwrap();

@@ -1,4 +1,4 @@
-//! Folding changes weights and configuration, and nothing that is computed.
+//! Folding changes weights and configuration, but not the reconstruction.
 
 use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeWeights};
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn folding_the_decoders_norm_multiplies_features_by_it_and_keeps_what_is_decoded() {
+fn folding_the_decoders_norm_multiplies_features_by_it_and_keeps_the_reconstruction() {
     let rows = [[3.0, 5.0], [-1.0, -2.0]];
     let norms = [1.0, 2.0, 0.3125_f32.sqrt()];
     for architecture in
@@ -47,7 +47,7 @@ fn folding_the_decoders_norm_keeps_the_features_that_are_rescaled_by_it() {
 }
 
 #[test]
-fn folding_the_decoders_norm_is_refused_where_other_features_would_win() {
+fn folding_the_decoders_norm_is_rejected_if_other_features_would_be_selected() {
     for architecture in [
         TOP_2,
         Architecture::AbsTopK { k: 2 },
@@ -66,7 +66,7 @@ fn folding_the_decoders_norm_is_refused_where_other_features_would_win() {
 }
 
 #[test]
-fn a_feature_that_writes_nothing_survives_folding() {
+fn a_feature_with_a_decoder_row_of_zeros_survives_folding() {
     let silent = SaeWeights {
         w_dec: Tensor::from_floats([[0.0, 0.0], [0.0, 2.0], [-0.5, 0.25]], &device()),
         ..weights(Architecture::Relu)
@@ -78,7 +78,7 @@ fn a_feature_that_writes_nothing_survives_folding() {
 }
 
 #[test]
-fn folding_a_constant_scale_changes_neither_features_nor_what_is_decoded() {
+fn folding_a_constant_scale_changes_neither_features_nor_the_reconstruction() {
     let rows = [[26.0, 50.0], [18.0, 36.0]];
     for architecture in EVERY {
         for apply in [false, true] {
@@ -101,7 +101,7 @@ fn folding_a_constant_scale_changes_neither_features_nor_what_is_decoded() {
 }
 
 #[test]
-fn folding_b_dec_changes_neither_features_nor_what_is_decoded() {
+fn folding_b_dec_changes_neither_features_nor_the_reconstruction() {
     let rows = [[13.0, 25.0], [9.0, 18.0]];
     for architecture in EVERY {
         let config = config(architecture).with_apply_b_dec_to_input(true).unwrap();

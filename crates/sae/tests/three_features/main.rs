@@ -1,4 +1,4 @@
-//! An SAE of two numbers and three features, small enough to work by hand.
+//! An SAE with inputs of width 2 and three features, small enough to compute by hand.
 
 mod decode;
 mod encode;
@@ -61,7 +61,7 @@ const TOP_2: Architecture = Architecture::TopK { k: 2, rescale_acts_by_decoder_n
 const RESCALED_TOP_1: Architecture =
     Architecture::TopK { k: 1, rescale_acts_by_decoder_norm: true };
 
-/// Every architecture, with sizes that fit.
+/// Every architecture, with a `k` that fits the sizes.
 const EVERY: [Architecture; 9] = [
     Architecture::Relu,
     Architecture::JumpRelu,

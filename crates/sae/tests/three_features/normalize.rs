@@ -1,4 +1,4 @@
-//! Activations are brought to the scale that an SAE was trained on, and back.
+//! Normalisations, and their inverses when decoding.
 
 use nanoscope_sae::{Architecture, Normalization, Sae};
 
@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[test]
-fn b_dec_is_taken_off_the_input_only_where_the_config_says_so() {
+fn b_dec_is_subtracted_from_the_input_only_if_the_config_says_so() {
     let config = config(Architecture::Relu).with_apply_b_dec_to_input(true).unwrap();
     let sae = Sae::new(config, weights(Architecture::Relu)).unwrap();
 
@@ -30,7 +30,7 @@ fn a_constant_scale_is_undone_by_the_decoder() {
 fn constant_norm_rescale_brings_each_row_to_the_norm_of_root_d_in() {
     let sae = normalised(Normalization::ConstantNormRescale);
 
-    // ‖[3, 4]‖ = 5, so x̃ = [3, 4] · √2 / 5; a row of zeros stays one and decodes to zeros.
+    // ‖[3, 4]‖ = 5, so x̃ = [3, 4] · √2 / 5; a row of zeros stays zero and decodes to zeros.
     let root = 2.0_f32.sqrt();
     let (f0, f1) = (0.6 * root, 0.8 * root - 1.0);
     assert_features(&sae, [[3.0, 4.0], [0.0, 0.0]], [[f0, f1, 0.0], [0.0, 0.0, 0.0]]);

@@ -1,4 +1,4 @@
-//! Weights in 16 bits, and weights that do not fit.
+//! Weights of 16 bits, and weights of the wrong shape.
 
 use burn::tensor::{DType, Tensor};
 use nanoscope_sae::{Architecture, GateWeights, MagnitudeWeights, Sae, SaeWeights};
@@ -13,7 +13,7 @@ fn matrices_of_16_bits_compute_as_if_they_were_made_float32_first() {
         let full = weights(architecture);
         let on = |x: Tensor<2>| x.to_device(&device);
         let of = |x: Tensor<1>| x.to_device(&device);
-        // 0.1 is none of the numbers that 16 bits hold.
+        // 0.1 is not exactly representable in 16 bits.
         let rounded = SaeWeights {
             threshold: full.threshold.map(of),
             magnitude: full.magnitude.map(|magnitude| MagnitudeWeights {
