@@ -1,4 +1,4 @@
-//! Forward passes that end before the unembedding.
+//! Forward passes up to the input of the unembedding.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::EvaluateError;
 
-/// Contexts of the same length that are run together.
+/// Contexts of equal length that are run together.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The first context's number in the corpus.
+    /// Number of the first context in the corpus.
     pub(crate) index: u64,
     pub(crate) tokens: TokenBatch,
 }
 
 impl Batch {
-    /// Runs the batch as it is. The recording has the activations at `points`.
+    /// Runs the unmodified model, and records the activations at `points`.
     ///
     /// # Shapes
-    /// - output: what the unembedding reads, `[batch * seq, n_embd]`
+    /// - output: input of the unembedding, `[batch * seq, n_embd]`
     pub(crate) fn clean(
         &self,
         gpt: &Gpt,
@@ -32,10 +32,10 @@ impl Batch {
         Ok((final_rows(&recording), recording))
     }
 
-    /// Runs the batch with the activation at a point replaced.
+    /// Runs the model with a patch applied.
     ///
     /// # Shapes
-    /// - output: as of [`clean`](Self::clean)
+    /// - output: as for [`clean`](Self::clean)
     pub(crate) fn patched(&self, gpt: &Gpt, patch: Patch) -> Result<Tensor<2>, EvaluateError> {
         let mut router = (patch, Recorder::new([HookPoint::FinalNormalized]));
         self.run(gpt, &mut router)?;
@@ -44,7 +44,7 @@ impl Batch {
         Ok(final_rows(&recorder.finish()?))
     }
 
-    /// The logits of the last position are computed in vain; they are one row of many.
+    /// The logits of the last position are computed but not used: they are one row of many.
     fn run(&self, gpt: &Gpt, router: &mut impl HookRouter) -> Result<(), EvaluateError> {
         gpt.forward(&self.tokens, Logits::Last, router)
             .map_err(|source| EvaluateError::Model { index: self.index, source })?;
@@ -53,11 +53,11 @@ impl Batch {
 }
 
 fn final_rows(recording: &Recording) -> Tensor<2> {
-    let recorded = recording.get(HookPoint::FinalNormalized).expect("it was asked for");
+    let recorded = recording.get(HookPoint::FinalNormalized).expect("the point was recorded");
     rows(recorded, recorded.shape()[2])
 }
 
-/// An activation with a row for each token, heads side by side.
+/// Reshapes an activation to a row per token, with heads concatenated.
 ///
 /// # Shapes
 /// - output: `[batch * seq, width]`
@@ -70,8 +70,8 @@ pub(crate) fn rows(recorded: &Recorded, width: usize) -> Tensor<2> {
     }
 }
 
-/// `reconstruction` in the rows that count and the activation itself in the others, in the shape of
-/// the activation.
+/// Returns `reconstruction` in the counted rows and the activation itself in the others, in the
+/// activation's shape.
 ///
 /// # Shapes
 /// - `reconstruction`: `[batch * seq, width]`
@@ -92,6 +92,6 @@ pub(crate) fn spliced(
     match *activation.shape() {
         [a, b, c] => Recorded::new(masked.reshape([a, b, c])),
         [a, b, c, d] => Recorded::new(masked.reshape([a, b, c, d])),
-        _ => unreachable!("rows would have refused it"),
+        _ => unreachable!("rows only accepts rank 3 or 4"),
     }
 }
