@@ -6,7 +6,8 @@ use nanoscope_transformer::TokenBatch;
 use crate::EvaluateError;
 use crate::pass::Batch;
 
-/// Contexts of equal length, up to `max_contexts` that follow one another.
+/// Groups consecutive contexts of equal length into batches of up to `max_contexts`. Empty contexts
+/// are skipped.
 pub(crate) fn batches(
     contexts: impl Iterator<Item = Result<Context, CorpusError>>,
     max_contexts: usize,

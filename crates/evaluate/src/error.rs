@@ -3,16 +3,16 @@ use nanoscope_hooks::HookError;
 use nanoscope_runtime::RuntimeError;
 use nanoscope_transformer::GptError;
 
-/// Why an SAE could not be evaluated.
+/// Errors from evaluating an SAE.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
-    /// An SAE has no place in the model.
+    /// An SAE does not fit the model.
     #[error("{name} does not fit the model")]
     Target {
         /// The SAE's name.
         name: String,
-        /// What does not fit.
+        /// The mismatch.
         source: Box<RuntimeError>,
     },
     /// A context could not be read.
@@ -21,36 +21,36 @@ pub enum EvaluateError {
     /// A context could not be run.
     #[error("context {index} could not be run")]
     Model {
-        /// The first context of the batch, by its number in the corpus.
+        /// The number of the batch's first context in the corpus.
         index: u64,
-        /// What the model says.
+        /// The model's error.
         source: GptError,
     },
-    /// The pass did not come by a hook point.
+    /// The pass did not reach a hook point.
     #[error(transparent)]
     Hook(#[from] HookError),
-    /// A batch of no contexts was asked for.
+    /// The batch size is zero.
     #[error("batches must have at least one context")]
     EmptyBatch,
-    /// There is nothing to take a mean of.
+    /// No token contributes to the metrics.
     #[error(
-        "of {tokens} tokens none counts that has a next token in its context: give more text, \
+        "none of the {tokens} tokens is counted and has a next token in its context: use more text or \
          longer contexts, or count special tokens too"
     )]
     NothingCounts {
-        /// Tokens that were run.
+        /// Number of tokens run.
         tokens: u64,
     },
-    /// The model itself computes no number.
-    #[error("the model's own cross entropy on the text is {found}, it must be finite")]
+    /// The unmodified model's loss is not finite.
+    #[error("the unmodified model's loss on the text is {found}; it must be finite")]
     NotFinite {
-        /// What it is.
+        /// The loss.
         found: f64,
     },
     /// A plot could not be drawn.
-    #[error("no plot could be drawn: {reason}")]
+    #[error("could not draw the plot: {reason}")]
     Plot {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }

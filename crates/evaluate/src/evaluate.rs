@@ -12,15 +12,14 @@ use crate::pass::{Batch, rows, spliced};
 use crate::sums::{Counted, Sums};
 use crate::{EvalTarget, EvaluateError};
 
-/// What an evaluation leaves to choose.
+/// Options of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvalOptions {
-    /// Contexts that are run together. Some of SAELens's metrics depend on it, as the table says.
-    /// Default: 8
+    /// Contexts per batch. Some of SAELens's metrics depend on it, as [`METRICS`] says. Default: 8.
     pub batch_contexts: usize,
-    /// What becomes of special tokens. Those that are skipped the model sees, but no metric counts
-    /// what happens at them, and there the activation stays when others are replaced by their
-    /// reconstruction; ablation spares no token. As SAELens does it. Default: they are skipped
+    /// Treatment of special tokens. The model still sees skipped tokens, but no metric counts them,
+    /// and their activations are kept when others are replaced by reconstructions. Ablation affects
+    /// all tokens. All of this is as in SAELens. Default: skip.
     pub special: SpecialTokens,
 }
 
@@ -30,7 +29,7 @@ impl Default for EvalOptions {
     }
 }
 
-/// How good an SAE is.
+/// The metrics of an SAE.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     values: Vec<f64>,
@@ -49,37 +48,38 @@ impl Evaluation {
         }
     }
 
-    /// Every metric with its value, in the table's order; NaN where it is not defined.
+    /// Every metric with its value, in the order of [`METRICS`]; NaN where undefined.
     pub fn metrics(&self) -> impl Iterator<Item = (&'static Metric, f64)> {
         METRICS.iter().zip(self.values.iter().copied())
     }
 
-    /// The metric `name` of `group`.
+    /// Returns the metric `name` of `group`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the metric does not exist.
     pub fn get(&self, group: Group, name: &str) -> f64 {
         let found = self.metrics().find(|(metric, _)| metric.group == group && metric.name == name);
-        found.unwrap_or_else(|| panic!("there is no metric {name} in {}", group.name())).1
+        found.unwrap_or_else(|| panic!("unknown metric {name} in {}", group.name())).1
     }
 
-    /// For each feature a value for each of [`FEATURE_METRICS`]; NaN where it is not defined.
+    /// For each feature, the values of [`FEATURE_METRICS`]; NaN where undefined.
     pub fn features(&self) -> &[Vec<f64>] {
         &self.features
     }
 }
 
-/// Evaluates SAEs on the tokens of `contexts`, in the order of `targets`.
+/// Evaluates the SAEs `targets` on the tokens of `contexts`. The results are in the order of
+/// `targets`.
 ///
-/// Each batch of contexts is run once as it is, once for each SAE with its reconstruction in the
-/// place of the activation that it stands for, and once for each such hook point with zeros there.
-/// The next token of a context's last token is not known, so the loss is that of the others.
+/// Each batch of contexts is run unmodified, once for each SAE with its reconstruction replacing
+/// the activation, and once for each such hook point with the activation set to zero. The token
+/// after the end of a context is unknown, so the loss excludes each context's last position.
 ///
-/// Contexts of different lengths are not run together. Memory does not grow with their number.
-/// `progress` hears how many tokens have been done.
+/// Contexts of different lengths are run in separate batches. Memory use does not depend on the
+/// number of contexts. `progress` receives the number of tokens completed.
 ///
 /// # Errors
-/// [`EvaluateError`] if a context cannot be read or run, or there is nothing that counts.
+/// [`EvaluateError`] if a context cannot be read or run, or no token contributes to the metrics.
 pub fn evaluate(
     model: &InterpretableModel,
     targets: &[EvalTarget],
@@ -133,7 +133,7 @@ fn run(
         let read = at(target.read(), config.d_in());
         let features = sae.encode_sparse(read.clone());
         let reconstruction = sae.decode_sparse(&features, read);
-        let activation = recording.get(target.write()).expect("it was recorded");
+        let activation = recording.get(target.write()).expect("the point was recorded");
         let replaced = spliced(activation, reconstruction.clone(), &counts);
         changed.push(batch.patched(gpt, Patch::new().replace(target.write(), replaced))?);
         let x = at(target.write(), config.d_out());
@@ -172,14 +172,14 @@ fn add_losses(
     }
 }
 
-/// For each token whether it counts.
+/// Returns for each token whether metrics count it.
 fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: SpecialTokens) -> Vec<bool> {
     let tokenizer = model.tokenizer().filter(|_| special == SpecialTokens::Skip);
     let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
     tokens.rows().flatten().map(counts).collect()
 }
 
-/// For each token the next one of its context.
+/// Returns the next token at each position; `None` at the end of a context.
 fn next_tokens(tokens: &TokenBatch) -> Vec<Option<u32>> {
     tokens.rows().flat_map(|row| row[1..].iter().copied().map(Some).chain([None])).collect()
 }

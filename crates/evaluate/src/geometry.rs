@@ -1,4 +1,4 @@
-//! What an SAE's weights say by themselves.
+//! Metrics computed from an SAE's weights alone.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use burn::tensor::{DType, Tensor};
 use nanoscope_sae::Sae;
 use rayon::prelude::*;
 
-/// Numbers of a matrix that are made float32 at once: 16 MB.
+/// Maximum values of a matrix converted to float32 at once: 16 MB.
 const CHUNK_VALUES: usize = 1 << 22;
 
-/// Per feature; NaN where there is no number, such as the cosine to a row of zeros.
+/// Metrics of each feature's weights; NaN where undefined, such as the cosine with a row of zeros.
 #[derive(Debug, Clone)]
 pub(crate) struct Geometry {
     pub(crate) encoder_bias: Vec<f64>,
@@ -33,7 +33,7 @@ impl Geometry {
                 encoder_decoder_cosine.push(cosine);
             }
         }
-        // As in SAEBench: of a gated SAE the magnitude's.
+        // As in SAEBench: the magnitude's bias for a gated SAE.
         let bias = weights.magnitude.map_or(weights.b_enc, |magnitude| magnitude.b_mag);
         let (w_enc, w_dec) = (weights.w_enc, weights.w_dec);
         let encoder = |range| w_enc.clone().slice_dim(1, range).cast(DType::F32).transpose();
@@ -48,13 +48,13 @@ impl Geometry {
     }
 }
 
-/// For each of `count` vectors the largest cosine to another; NaN if there is no other. What is zero
-/// has cosine 0 to everything.
+/// Returns each vector's largest cosine with another of the `count` vectors; NaN if there is only
+/// one. Zero vectors have cosine 0 with everything.
 ///
-/// The vectors are compared block by block, each pair of blocks once.
+/// Vectors are compared in blocks, each pair of blocks once.
 ///
 /// # Shapes
-/// - `vectors`: those in a range, `[range, width]`
+/// - `vectors`: returns the vectors in a range, `[range, width]`
 fn max_cosines(
     count: usize,
     at_once: usize,

@@ -1,4 +1,5 @@
-//! How good a sparse autoencoder is: reconstruction, sparsity, the model with it spliced in.
+//! Evaluation of sparse autoencoders: reconstruction, sparsity, and the model's loss with the SAE
+//! spliced in.
 //!
 //! ```
 //! use nanoscope_corpus::Context;
@@ -34,9 +35,9 @@
 //! # }
 //! ```
 //!
-//! The metrics and their formulas are those of SAELens's `evals.py`, SAEBench's core evaluation,
-//! nanochat-SAE's evaluator and a few of others; [`METRICS`] is the table of them. Sums are taken in
-//! float64, batch by batch. No file is read or written, and no clock.
+//! The metrics follow SAELens's `evals.py`, SAEBench's core evaluation, nanochat-SAE's evaluator
+//! and a few other tools; [`METRICS`] lists them with their formulas. Sums are accumulated in
+//! float64, batch by batch. This crate does no IO and does not read the clock.
 
 mod batches;
 mod error;

@@ -1,18 +1,18 @@
-//! What a change of the model does to its predictions, token by token.
+//! Effect of an intervention on the model's predictions, token by token.
 
 use burn::tensor::Tensor;
 use nanoscope_transformer::Gpt;
 use rayon::prelude::*;
 
-/// Logits that are on the host at once: 16 MB of float32.
+/// Maximum logits on the host at once: 16 MB of float32.
 const CHUNK_LOGITS: usize = 1 << 22;
 
-/// Per row of a batch, in nats.
+/// Losses per row of a batch, in nats.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Losses {
-    /// The clean model's `−ln p(target)`; 0 where there is no target.
+    /// `−ln p(target)` of the unmodified model; 0 without a target.
     pub(crate) clean: Vec<f64>,
-    /// The same of each changed model.
+    /// Losses of each modified model.
     pub(crate) changed: Vec<Changed>,
 }
 
@@ -23,10 +23,11 @@ pub(crate) struct Changed {
     pub(crate) kl: Vec<f64>,
 }
 
-/// Unembeds a few rows at a time, so that memory does not grow with the vocabulary.
+/// Computes the losses, unembedding a few rows at a time so that memory does not grow with the
+/// batch.
 ///
 /// # Shapes
-/// - `clean`, each of `changed`: what the unembedding reads, `[rows, n_embd]`
+/// - `clean`, each of `changed`: input of the unembedding, `[rows, n_embd]`
 /// - `targets`: `[rows]`
 pub(crate) fn losses(
     gpt: &Gpt,
@@ -74,7 +75,7 @@ fn losses_at_once(
     losses
 }
 
-/// A row of logits with its probabilities.
+/// A row of logits with its softmax probabilities.
 struct Prediction<'l> {
     logits: &'l [f32],
     log_sum: f64,
@@ -93,7 +94,8 @@ impl<'l> Prediction<'l> {
         target.map_or(0.0, |target| self.log_sum - f64::from(self.logits[target as usize]))
     }
 
-    /// The other logits' `−ln p(target)`, and the divergence of theirs from these.
+    /// Returns `−ln p(target)` of the other logits, and the KL divergence of their distribution
+    /// from this one.
     ///
     /// With `ln p(v) = z_v − ln Σ e^z` and `Σ p = 1`, `KL = Σ p · (z − z') + ln Σ e^z' − ln Σ e^z`.
     fn against(&self, logits: &[f32], target: Option<u32>) -> (f64, f64) {

@@ -1,4 +1,4 @@
-/// The mean of numbers that come one at a time.
+/// A running mean.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mean {
     pub(crate) sum: f64,
@@ -11,7 +11,7 @@ impl Mean {
         self.count += 1;
     }
 
-    /// NaN of nothing.
+    /// The mean; NaN if there are no values.
     pub(crate) fn get(self) -> f64 {
         self.sum / self.count as f64
     }

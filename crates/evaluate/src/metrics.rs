@@ -1,47 +1,46 @@
-//! Every metric with its formula, once: what is computed, printed, written and documented is this.
+//! The table of metrics. The computation, the output and the documentation are all derived from it.
 
 use crate::sums::Sums;
 
-/// A number that an evaluation gives.
+/// A metric of an SAE.
 #[derive(Debug)]
 pub struct Metric {
-    /// The group in which it stands in JSON.
+    /// Group of the metric in the JSON output.
     pub group: Group,
-    /// Its name there.
+    /// Name in the JSON output.
     pub name: &'static str,
-    /// How it is computed.
+    /// The formula.
     pub formula: &'static str,
-    /// What it says.
+    /// The interpretation.
     pub meaning: &'static str,
     pub(crate) compute: fn(&Sums) -> f64,
 }
 
-/// Metrics that belong together. The first seven are SAEBench core's, of which SAELens has the
-/// first six.
+/// Groups of metrics. SAEBench's core evaluation has the first seven; SAELens has the first six.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// How near the model's predictions stay.
+    /// Preservation of the model's predictions.
     Behavior,
-    /// How near the model's loss stays.
+    /// Preservation of the model's loss.
     Performance,
-    /// How near reconstructions are.
+    /// Quality of the reconstructions.
     Reconstruction,
-    /// Whether reconstructions are shorter.
+    /// Shrinkage of the reconstructions.
     Shrinkage,
-    /// How many features fire.
+    /// Number of active features.
     Sparsity,
-    /// What was evaluated on.
+    /// Number of evaluated tokens.
     TokenStats,
-    /// How features are distributed.
+    /// Distribution of the features.
     Misc,
-    /// What nanochat-SAE's evaluator reports.
+    /// The metrics of nanochat-SAE's evaluator.
     NanochatSae,
-    /// What other tools report, and what does not depend on batches.
+    /// Metrics of other tools, and metrics that do not depend on the batch size.
     Others,
 }
 
 impl Group {
-    /// All of them, in order.
+    /// All groups, in order.
     pub const ALL: [Self; 9] = [
         Self::Behavior,
         Self::Performance,
@@ -54,7 +53,7 @@ impl Group {
         Self::Others,
     ];
 
-    /// Its name in JSON.
+    /// Name in the JSON output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Behavior => "model_behavior_preservation",
@@ -69,28 +68,28 @@ impl Group {
         }
     }
 
-    /// The tool whose formulas these are.
+    /// The tool that defines the formulas.
     pub fn source(self) -> &'static str {
         match self {
             Self::Misc => "SAEBench, evals/core",
             Self::NanochatSae => "nanochat-SAE, evaluator.py",
-            Self::Others => "as each says",
+            Self::Others => "see each metric",
             _ => "SAELens, evals.py",
         }
     }
 
-    /// Whether SAEBench's core results have it.
+    /// Returns whether SAEBench's core results include the group.
     pub fn is_saebench(self) -> bool {
         !matches!(self, Self::NanochatSae | Self::Others)
     }
 }
 
-/// A number that an evaluation gives for each feature.
+/// A metric of a single feature.
 #[derive(Debug)]
 pub struct FeatureMetric {
-    /// Its name in JSON.
+    /// Name in the JSON output.
     pub name: &'static str,
-    /// How it is computed.
+    /// The formula.
     pub formula: &'static str,
     pub(crate) compute: fn(&Sums, usize) -> f64,
 }
@@ -107,96 +106,96 @@ const fn metric(
 
 /// All metrics, in the order of their groups.
 ///
-/// `x` is the activation that is replaced, `x̂` what replaces it, `f` the features, `t` a token that
-/// counts, `E` the mean over these; logarithms are natural.
+/// `x` is the replaced activation, `x̂` its replacement, `f` the features, `t` a counted token, and
+/// `E` the mean over these tokens. Logarithms are natural.
 pub static METRICS: &[Metric] = &[
     metric(
         Group::Behavior,
         "kl_div_score",
         "(KL_ablation − KL_sae) / KL_ablation",
-        "1: the model predicts as before; 0: as if the activation were zero",
+        "1: the predictions are unchanged; 0: as with zero ablation",
         |sums| (sums.kl_ablation.get() - sums.kl_sae.get()) / sums.kl_ablation.get(),
     ),
     metric(
         Group::Behavior,
         "kl_div_with_ablation",
-        "E Σ_v p(v)·(ln p(v) − ln p_ablation(v)), the activation zero at every token",
-        "nats per token by which predictions move without the activation",
+        "E Σ_v p(v)·(ln p(v) − ln p_ablation(v)), with the activation set to zero at every token",
+        "change of the predictions under zero ablation, nats per token",
         |sums| sums.kl_ablation.get(),
     ),
     metric(
         Group::Behavior,
         "kl_div_with_sae",
-        "E Σ_v p(v)·(ln p(v) − ln p_sae(v)), x̂ in the place of x at tokens that count",
-        "nats per token by which predictions move",
+        "E Σ_v p(v)·(ln p(v) − ln p_sae(v)), with x̂ replacing x at counted tokens",
+        "change of the predictions, nats per token",
         |sums| sums.kl_sae.get(),
     ),
     metric(
         Group::Performance,
         "ce_loss_score",
         "(CE_ablation − CE_sae) / (CE_ablation − CE)",
-        "1: the model is as good as before; 0: as bad as with the activation zero",
+        "1: the loss is unchanged; 0: as with zero ablation",
         Sums::ce_score,
     ),
     metric(
         Group::Performance,
         "ce_loss_with_ablation",
-        "E −ln p_ablation(next token), over tokens with a next one in their context",
-        "nats per token, the activation zero at every token",
+        "E −ln p_ablation(next token), over tokens that have a next token in their context",
+        "loss under zero ablation, nats per token",
         |sums| sums.ce_ablation.get(),
     ),
     metric(
         Group::Performance,
         "ce_loss_with_sae",
         "E −ln p_sae(next token)",
-        "nats per token, x̂ in the place of x",
+        "loss with x̂ replacing x, nats per token",
         |sums| sums.ce_sae.get(),
     ),
     metric(
         Group::Performance,
         "ce_loss_without_sae",
         "E −ln p(next token)",
-        "nats per token of the model as it is",
+        "loss of the unmodified model, nats per token",
         |sums| sums.ce_clean.get(),
     ),
     metric(
         Group::Reconstruction,
         "explained_variance",
         "1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)",
-        "share of the variance over all tokens; at most 1",
+        "fraction of the variance over all tokens; at most 1",
         |sums| sums.reconstruction.explained_variance(),
     ),
     metric(
         Group::Reconstruction,
         "explained_variance_legacy",
         "E (1 − ‖x − x̂‖² / ‖x − x̄‖²), x̄ the mean of the batch",
-        "what SAELens reported before it was fixed; depends on the batch, outliers flatter it",
+        "SAELens's metric before it was fixed; depends on the batch, and outliers inflate it",
         |sums| sums.reconstruction.explained_variance_legacy.get(),
     ),
     metric(
         Group::Reconstruction,
         "mse",
         "E ‖x − x̂‖²",
-        "squared error, summed over the activation's numbers",
+        "squared error, summed over dimensions",
         |sums| sums.reconstruction.squared_error.get(),
     ),
     metric(
         Group::Reconstruction,
         "cossim",
         "E x·x̂ / (‖x‖·‖x̂‖)",
-        "1: every direction is right",
+        "1: all directions are correct",
         |sums| sums.reconstruction.cossim.get(),
     ),
-    metric(Group::Shrinkage, "l2_norm_in", "E ‖x‖", "length of activations", |sums| {
+    metric(Group::Shrinkage, "l2_norm_in", "E ‖x‖", "norm of activations", |sums| {
         sums.reconstruction.l2_norm_in.get()
     }),
-    metric(Group::Shrinkage, "l2_norm_out", "E ‖x̂‖", "length of reconstructions", |sums| {
+    metric(Group::Shrinkage, "l2_norm_out", "E ‖x̂‖", "norm of reconstructions", |sums| {
         sums.reconstruction.l2_norm_out.get()
     }),
     metric(
         Group::Shrinkage,
         "l2_ratio",
-        "E ‖x̂‖ / ‖x‖ (a length below 1e-4 counts as 1)",
+        "E ‖x̂‖ / ‖x‖ (a norm below 1e-4 counts as 1)",
         "below 1: reconstructions are too short",
         |sums| sums.reconstruction.l2_ratio.get(),
     ),
@@ -204,90 +203,90 @@ pub static METRICS: &[Metric] = &[
         Group::Shrinkage,
         "relative_reconstruction_bias",
         "mean over batches of E‖x̂‖² / E x·x̂",
-        "below 1: features are too weak; depends a little on the batch",
+        "below 1: features are too weak; depends slightly on the batch",
         |sums| sums.reconstruction.bias_by_batch.get(),
     ),
-    metric(Group::Sparsity, "l0", "E #{j: f_j ≠ 0}", "features that fire at a token", |sums| {
+    metric(Group::Sparsity, "l0", "E #{j: f_j ≠ 0}", "active features per token", |sums| {
         sums.sparsity.l0.get()
     }),
-    metric(Group::Sparsity, "l1", "E Σ_j |f_j|", "their summed size", |sums| {
+    metric(Group::Sparsity, "l1", "E Σ_j |f_j|", "sum of feature activations per token", |sums| {
         sums.sparsity.l1.get()
     }),
     metric(
         Group::TokenStats,
         "total_tokens_eval_reconstruction",
         "tokens run through the model",
-        "special ones included",
+        "including special tokens",
         |sums| sums.tokens as f64,
     ),
     metric(
         Group::TokenStats,
         "total_tokens_eval_sparsity_variance",
         "tokens run through the SAE",
-        "special ones included; the same tokens",
+        "including special tokens; the same tokens",
         |sums| sums.tokens as f64,
     ),
     metric(
         Group::Misc,
         "freq_over_1_percent",
         "#{j: density_j > 0.01} / d_sae",
-        "share of features that fire often",
+        "fraction of features that fire often",
         |sums| sums.sparsity.frequent(0.01),
     ),
     metric(
         Group::Misc,
         "freq_over_10_percent",
         "#{j: density_j > 0.1} / d_sae",
-        "share of features that fire very often",
+        "fraction of features that fire very often",
         |sums| sums.sparsity.frequent(0.1),
     ),
     metric(
         Group::Misc,
         "normalized_freq_over_1_percent",
         "Σ_{j: density_j > 0.01} density_j / Σ_j density_j",
-        "share of all firings that are theirs",
+        "fraction of all firings that come from these features",
         |sums| sums.sparsity.firings_of_frequent(0.01),
     ),
     metric(
         Group::Misc,
         "normalized_freq_over_10_percent",
         "Σ_{j: density_j > 0.1} density_j / Σ_j density_j",
-        "share of all firings that are theirs",
+        "fraction of all firings that come from these features",
         |sums| sums.sparsity.firings_of_frequent(0.1),
     ),
     metric(
         Group::Misc,
         "average_max_encoder_cosine_sim",
         "mean over j of max_{i ≠ j} cos(W_enc_j, W_enc_i)",
-        "near 1: features are read in duplicate",
+        "near 1: encoder directions are duplicated",
         |sums| mean(&sums.geometry.max_encoder_cosine),
     ),
     metric(
         Group::Misc,
         "average_max_decoder_cosine_sim",
         "mean over j of max_{i ≠ j} cos(W_dec_j, W_dec_i)",
-        "near 1: features are written in duplicate",
+        "near 1: decoder directions are duplicated",
         |sums| mean(&sums.geometry.max_decoder_cosine),
     ),
     metric(
         Group::Misc,
         "frac_alive",
         "#{j: density_j > 0} / d_sae",
-        "share of features that fire at all",
+        "fraction of features that ever fire",
         |sums| 1.0 - sums.sparsity.share_dead(),
     ),
     metric(
         Group::NanochatSae,
         "mse_loss",
         "E ‖x − x̂‖²",
-        "summed over the activation's numbers, unlike the loss it trains with",
+        "summed over dimensions, unlike nanochat-SAE's training loss",
         |sums| sums.nanochat_sae.squared_error.get(),
     ),
     metric(
         Group::NanochatSae,
         "explained_variance",
         "max(0, reconstruction_score)",
-        "flagged: the variance is that within batches of 4096 rows",
+        "flagged: uses the variance within batches of 4096 rows",
         |sums| sums.nanochat_sae.reconstruction_score().max(0.0),
     ),
     metric(
@@ -297,17 +296,17 @@ pub static METRICS: &[Metric] = &[
         "flagged: depends on the batch; 0 if the last batch has one row",
         |sums| sums.nanochat_sae.reconstruction_score(),
     ),
-    metric(Group::NanochatSae, "l0_mean", "E #{j: f_j ≠ 0}", "as l0", |sums| {
+    metric(Group::NanochatSae, "l0_mean", "E #{j: f_j ≠ 0}", "same as l0", |sums| {
         sums.nanochat_sae.l0.get()
     }),
     metric(
         Group::NanochatSae,
         "l0_std",
         "unbiased standard deviation of #{j: f_j ≠ 0} over tokens",
-        "0 for a top-k SAE that always finds k",
+        "0 for a top-k SAE that always finds k features",
         |sums| sums.nanochat_sae.l0_std(),
     ),
-    metric(Group::NanochatSae, "l1_mean", "E Σ_j |f_j|", "as l1", |sums| {
+    metric(Group::NanochatSae, "l1_mean", "E Σ_j |f_j|", "same as l1", |sums| {
         sums.nanochat_sae.l1.get()
     }),
     metric(
@@ -317,49 +316,49 @@ pub static METRICS: &[Metric] = &[
         "1 − frac_alive",
         |sums| sums.sparsity.share_dead(),
     ),
-    metric(Group::NanochatSae, "max_activation", "max f_j", "the largest value", |sums| {
+    metric(Group::NanochatSae, "max_activation", "max f_j", "largest feature activation", |sums| {
         sums.nanochat_sae.max_activation()
     }),
     metric(
         Group::NanochatSae,
         "mean_activation",
         "mean over batches of 4096 rows of the mean of f_j ≠ 0",
-        "flagged: a short last batch weighs as much as a whole one",
+        "flagged: a short last batch has the same weight as a full one",
         |sums| sums.nanochat_sae.mean_activation(),
     ),
     metric(
         Group::Others,
         "dead",
         "#{j: f_j = 0 at every token}",
-        "features that never fire; of few tokens it says little",
+        "features that never fire; not meaningful for few tokens",
         |sums| sums.sparsity.dead() as f64,
     ),
     metric(
         Group::Others,
         "tokens_counted",
         "tokens that are not special",
-        "what E is over; with special tokens kept it is all",
+        "the tokens E averages over; all tokens with --keep-special",
         |sums| sums.sparsity.tokens() as f64,
     ),
     metric(
         Group::Others,
         "ce_loss_increase",
         "CE_sae − CE",
-        "nats per token lost; says more than the score where ablation is a catastrophe",
+        "increase of the loss, nats per token; more informative than the score where ablation is catastrophic",
         |sums| sums.ce_sae.get() - sums.ce_clean.get(),
     ),
     metric(
         Group::Others,
         "relative_reconstruction_bias",
         "E‖x̂‖² / E x·x̂ over all tokens",
-        "the same as above for any batch (Rajamanoharan et al. 2024, equation 10)",
+        "the above, independent of the batch (Rajamanoharan et al. 2024, equation 10)",
         |sums| sums.reconstruction.bias(),
     ),
     metric(
         Group::Others,
         "frac_variance_explained",
         "1 − Σ_d var(x_d − x̂_d) / Σ_d var(x_d)",
-        "dictionary_learning's, over all tokens: a constant error is forgiven",
+        "dictionary_learning's, over all tokens; ignores a constant error",
         |sums| sums.reconstruction.frac_variance_explained(),
     ),
     metric(
@@ -378,11 +377,11 @@ pub static METRICS: &[Metric] = &[
     ),
 ];
 
-/// All metrics of single features, as SAEBench core has them.
+/// All metrics of single features, as in SAEBench's core evaluation.
 pub static FEATURE_METRICS: &[FeatureMetric] = &[
     FeatureMetric {
         name: "feature_density",
-        formula: "tokens at which it fires / tokens that count",
+        formula: "tokens at which it fires / counted tokens",
         compute: |sums, feature| sums.sparsity.density(feature),
     },
     FeatureMetric {
@@ -392,7 +391,7 @@ pub static FEATURE_METRICS: &[FeatureMetric] = &[
     },
     FeatureMetric {
         name: "encoder_bias",
-        formula: "b_enc_j; b_mag_j of a gated SAE",
+        formula: "b_enc_j; b_mag_j for a gated SAE",
         compute: |sums, feature| sums.geometry.encoder_bias[feature],
     },
     FeatureMetric {
@@ -455,7 +454,7 @@ mod tests {
             }
             tables.push('\n');
         }
-        tables.push_str("### Of each feature\n\n| name | formula |\n| --- | --- |\n");
+        tables.push_str("### Per feature\n\n| name | formula |\n| --- | --- |\n");
         for metric in FEATURE_METRICS {
             let formula = metric.formula.replace('|', "\\|");
             let _ = writeln!(tables, "| `{}` | {formula} |", metric.name);

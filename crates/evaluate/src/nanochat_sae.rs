@@ -1,13 +1,13 @@
-//! nanochat-SAE's `SAEEvaluator`, its dependence on the batch included.
+//! Metrics of nanochat-SAE's `SAEEvaluator`, including their dependence on the batch.
 
 use nanoscope_sae::SparseFeatures;
 
 use crate::mean::Mean;
 
-/// Rows that its `evaluate` takes at once, if it is not told otherwise.
+/// Rows per batch of its `evaluate`, by default.
 pub(crate) const BATCH_ROWS: usize = 4096;
 
-/// Sums of that evaluator. Its batches are of rows, whatever contexts they come from.
+/// Running sums of that evaluator. Its batches consist of rows, regardless of contexts.
 #[derive(Debug, Clone)]
 pub(crate) struct NanochatSaeSums {
     rows_at_once: usize,
@@ -15,7 +15,7 @@ pub(crate) struct NanochatSaeSums {
     pub(crate) l0: Mean,
     pub(crate) l1: Mean,
     l0_squared: f64,
-    /// `Σ` over batches of the summed variance times the batch's rows.
+    /// Sum over batches of the summed variance times the number of rows.
     variance: f64,
     max: f64,
     mean_activation: Mean,
@@ -51,7 +51,7 @@ impl NanochatSaeSums {
         }
     }
 
-    /// Adds rows that count.
+    /// Adds counted rows.
     ///
     /// # Shapes
     /// - `x`, `x_hat`: `[rows, width]` row-major
@@ -88,7 +88,7 @@ impl NanochatSaeSums {
         }
     }
 
-    /// Ends the last batch.
+    /// Completes the last batch.
     pub(crate) fn finish(&mut self) {
         if self.batch.rows > 0 {
             self.end_batch();
@@ -100,7 +100,8 @@ impl NanochatSaeSums {
         let batch = std::mem::replace(&mut self.batch, Batch::new(width));
         let rows = batch.rows as f64;
         let of = |(sum, squares): (&f64, &f64)| (squares - sum * sum / rows) / (rows - 1.0);
-        // Of one row this is 0/0, as in the reference; all that is divided by it becomes 0.
+        // For a single row this is 0/0, as in the reference; metrics that are divided by it become
+        // 0.
         let variance: f64 = batch.sum.iter().zip(&batch.squares).map(of).sum();
         self.variance += variance * rows;
         if batch.active.count > 0 {
@@ -151,7 +152,7 @@ mod tests {
         let x = [0.0, 2.0, 10.0, 12.0];
         let x_hat = [1.0, 2.0, 10.0, 12.0];
 
-        // Within each pair the unbiased variance is 2; of all four it is (36 + 16 + 16 + 36) / 3.
+        // Within each pair the unbiased variance is 2; over all four it is (36 + 16 + 16 + 36) / 3.
         assert_eq!(evaluated(2, &x, &x_hat).reconstruction_score(), 1.0 - 0.25 / 2.0);
         let whole = evaluated(4, &x, &x_hat).reconstruction_score();
         assert!((whole - (1.0 - 0.25 / (104.0 / 3.0))).abs() < 1e-12, "{whole}");
@@ -174,10 +175,10 @@ mod tests {
         sums.finish();
 
         assert_eq!((sums.l0.get(), sums.l1.get()), (1.0, 3.0));
-        // l0 is 2, 0, 1, 1
+        // l0 is 2, 0, 1, 1.
         assert!((sums.l0_std() - (2.0_f64 / 3.0).sqrt()).abs() < 1e-12);
         assert_eq!(sums.max_activation(), 5.0);
-        // Each batch's active features have mean 3.
+        // The active features of each batch have mean 3.
         assert_eq!(sums.mean_activation(), 3.0);
     }
 }

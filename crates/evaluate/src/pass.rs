@@ -1,53 +1,50 @@
-//! Forward passes that end before the unembedding.
+//! Forward passes up to the input of the unembedding.
 
 use std::collections::BTreeSet;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use nanoscope_hooks::{
-    Activation, ActivationCache, ActivationRecorder, HookPoint, HookRouter, Patch,
-};
+use nanoscope_hooks::{HookPoint, HookRouter, Patch, Recorded, Recorder, Recording};
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::EvaluateError;
 
-/// Contexts of the same length that are run together.
+/// Contexts of equal length that are run together.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The first context's number in the corpus.
+    /// Number of the first context in the corpus.
     pub(crate) index: u64,
     pub(crate) tokens: TokenBatch,
 }
 
 impl Batch {
-    /// Runs the batch as it is. The recording has the activations at `points`.
+    /// Runs the unmodified model, and records the activations at `points`.
     ///
     /// # Shapes
-    /// - output: what the unembedding reads, `[batch * seq, n_embd]`
+    /// - output: input of the unembedding, `[batch * seq, n_embd]`
     pub(crate) fn clean(
         &self,
         gpt: &Gpt,
         points: BTreeSet<HookPoint>,
-    ) -> Result<(Tensor<2>, ActivationCache), EvaluateError> {
-        let mut recorder =
-            ActivationRecorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
+    ) -> Result<(Tensor<2>, Recording), EvaluateError> {
+        let mut recorder = Recorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
         self.run(gpt, &mut recorder)?;
         let recording = recorder.finish()?;
         Ok((final_rows(&recording), recording))
     }
 
-    /// Runs the batch with the activation at a point replaced.
+    /// Runs the model with a patch applied.
     ///
     /// # Shapes
-    /// - output: as of [`clean`](Self::clean)
+    /// - output: as for [`clean`](Self::clean)
     pub(crate) fn patched(&self, gpt: &Gpt, patch: Patch) -> Result<Tensor<2>, EvaluateError> {
-        let mut router = (patch, ActivationRecorder::new([HookPoint::FinalNormalized]));
+        let mut router = (patch, Recorder::new([HookPoint::FinalNormalized]));
         self.run(gpt, &mut router)?;
         let (patch, recorder) = router;
         patch.finish()?;
         Ok(final_rows(&recorder.finish()?))
     }
 
-    /// The logits of the last position are computed in vain; they are one row of many.
+    /// The logits of the last position are computed but not used: they are one row of many.
     fn run(&self, gpt: &Gpt, router: &mut impl HookRouter) -> Result<(), EvaluateError> {
         gpt.forward(&self.tokens, Logits::Last, router)
             .map_err(|source| EvaluateError::Model { index: self.index, source })?;
@@ -55,16 +52,16 @@ impl Batch {
     }
 }
 
-fn final_rows(recording: &ActivationCache) -> Tensor<2> {
-    let recorded = recording.get(HookPoint::FinalNormalized).expect("it was asked for");
+fn final_rows(recording: &Recording) -> Tensor<2> {
+    let recorded = recording.get(HookPoint::FinalNormalized).expect("the point was recorded");
     rows(recorded, recorded.shape()[2])
 }
 
-/// An activation with a row for each token, heads side by side.
+/// Reshapes an activation to a row per token, with heads concatenated.
 ///
 /// # Shapes
 /// - output: `[batch * seq, width]`
-pub(crate) fn rows(recorded: &Activation, width: usize) -> Tensor<2> {
+pub(crate) fn rows(recorded: &Recorded, width: usize) -> Tensor<2> {
     let tokens = recorded.shape().iter().product::<usize>() / width;
     match recorded.shape().len() {
         3 => recorded.tensor::<3>().reshape([tokens, width]),
@@ -73,17 +70,17 @@ pub(crate) fn rows(recorded: &Activation, width: usize) -> Tensor<2> {
     }
 }
 
-/// `reconstruction` in the rows that count and the activation itself in the others, in the shape of
-/// the activation.
+/// Returns `reconstruction` in the counted rows and the activation itself in the others, in the
+/// activation's shape.
 ///
 /// # Shapes
 /// - `reconstruction`: `[batch * seq, width]`
 /// - `counts`: `[batch * seq]`
 pub(crate) fn spliced(
-    activation: &Activation,
+    activation: &Recorded,
     reconstruction: Tensor<2>,
     counts: &[bool],
-) -> Activation {
+) -> Recorded {
     let [tokens, width] = reconstruction.dims();
     let masked = if counts.iter().all(|&counts| counts) {
         reconstruction
@@ -93,8 +90,8 @@ pub(crate) fn spliced(
         rows(activation, width).mask_where(mask.expand([tokens, width]), reconstruction)
     };
     match *activation.shape() {
-        [a, b, c] => Activation::new(masked.reshape([a, b, c])),
-        [a, b, c, d] => Activation::new(masked.reshape([a, b, c, d])),
-        _ => unreachable!("rows would have refused it"),
+        [a, b, c] => Recorded::new(masked.reshape([a, b, c])),
+        [a, b, c, d] => Recorded::new(masked.reshape([a, b, c, d])),
+        _ => unreachable!("rows only accepts rank 3 or 4"),
     }
 }

@@ -2,24 +2,24 @@ use plotters::prelude::*;
 
 use crate::EvaluateError;
 
-/// Pixels.
+/// Width and height in pixels.
 const SIZE: (u32, u32) = (900, 600);
 
-/// An SAE in the plot of how much its sparsity costs.
+/// A point of the plot: an SAE's sparsity and its cross-entropy score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlotPoint {
     /// The SAE's name.
     pub name: String,
-    /// Features that fire at a token.
+    /// Active features per token.
     pub l0: f64,
-    /// What the model keeps of its loss.
+    /// The cross-entropy score: 1 for the unmodified model, 0 for zero ablation.
     pub ce_score: f64,
 }
 
-/// An SVG picture of the cross entropy score against L0, a point with its name for each SAE.
+/// Draws the cross-entropy score against L0 as SVG, with a labelled point for each SAE.
 ///
 /// # Errors
-/// [`EvaluateError::Plot`] if no point has two finite numbers.
+/// [`EvaluateError::Plot`] if no point has finite coordinates.
 pub fn plot(points: &[PlotPoint]) -> Result<String, EvaluateError> {
     let mut svg = String::new();
     let drawn = draw(points, SVGBackend::with_string(&mut svg, SIZE));
@@ -33,42 +33,42 @@ fn draw(points: &[PlotPoint], backend: SVGBackend<'_>) -> Result<(), String> {
     if points.is_empty() {
         return Err("no SAE has a finite L0 and score".to_owned());
     }
-    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let message = |error: &dyn std::fmt::Display| error.to_string();
     let area = backend.into_drawing_area();
-    area.fill(&WHITE).map_err(|e| say(&e))?;
+    area.fill(&WHITE).map_err(|e| message(&e))?;
     let mut chart = ChartBuilder::on(&area)
-        .caption("What the model keeps of its loss, by features per token", ("sans-serif", 28))
+        .caption("Cross-entropy score against active features per token", ("sans-serif", 28))
         .margin(20)
         .x_label_area_size(55)
         .y_label_area_size(90)
         .build_cartesian_2d(
-            // Names stand to the right of their points.
+            // Labels are to the right of their points.
             range(points.iter().map(|point| point.l0), 0.25, 0.2),
             range(points.iter().map(|point| point.ce_score), 0.1, 0.02),
         )
-        .map_err(|e| say(&e))?;
+        .map_err(|e| message(&e))?;
     chart
         .configure_mesh()
-        .x_desc("L0: features that fire at a token")
-        .y_desc("CE score: 1 as the model itself, 0 as with zeros")
+        .x_desc("L0: active features per token")
+        .y_desc("CE score: 1 as unmodified, 0 as with zero ablation")
         .axis_desc_style(("sans-serif", 22))
         .label_style(("sans-serif", 19))
         .x_labels(8)
         .light_line_style(TRANSPARENT)
         .draw()
-        .map_err(|e| say(&e))?;
+        .map_err(|e| message(&e))?;
     for (at, point) in points.iter().enumerate() {
         let color = Palette99::pick(at).to_rgba();
         let element = EmptyElement::at((point.l0, point.ce_score))
             + Circle::new((0, 0), 5, color.filled())
             + Text::new(point.name.clone(), (9, -9), ("sans-serif", 20).into_font());
-        chart.draw_series([element]).map_err(|e| say(&e))?;
+        chart.draw_series([element]).map_err(|e| message(&e))?;
     }
-    area.present().map_err(|e| say(&e))
+    area.present().map_err(|e| message(&e))
 }
 
-/// From the least to the largest value, with room at both ends: a tenth of the difference below,
-/// `above` of it above. Values that are as good as equal are given `least_room` of their size.
+/// Returns the range of the values with a margin: a tenth of their spread below, and `above` times
+/// the spread above. The spread is at least `least_room` times the largest absolute value.
 fn range(values: impl Iterator<Item = f64>, above: f64, least_room: f64) -> std::ops::Range<f64> {
     let bounds = (f64::INFINITY, f64::NEG_INFINITY);
     let (least, largest) = values.fold(bounds, |(a, b), value| (a.min(value), b.max(value)));
@@ -114,6 +114,6 @@ mod tests {
     fn one_sae_is_a_plot_and_none_is_an_error() {
         assert!(plot(&[point("a", 32.0, 0.97)]).is_ok());
         let error = plot(&[point("a", f64::NAN, 1.0)]).unwrap_err();
-        assert_eq!(error.to_string(), "no plot could be drawn: no SAE has a finite L0 and score");
+        assert_eq!(error.to_string(), "could not draw the plot: no SAE has a finite L0 and score");
     }
 }

@@ -1,8 +1,8 @@
-//! How near reconstructions are to the activations they stand for.
+//! Metrics of reconstruction quality and shrinkage.
 
 use crate::mean::Mean;
 
-/// Sums over the tokens that count.
+/// Running sums over counted tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Reconstruction {
     pub(crate) l2_norm_in: Mean,
@@ -12,7 +12,7 @@ pub(crate) struct Reconstruction {
     /// `‖x − x̂‖²`
     pub(crate) squared_error: Mean,
     pub(crate) explained_variance_legacy: Mean,
-    /// Of each batch.
+    /// Averaged over batches.
     pub(crate) bias_by_batch: Mean,
     squared_norm: Mean,
     squared_norm_out: Mean,
@@ -40,7 +40,7 @@ impl Reconstruction {
         }
     }
 
-    /// Adds the rows of a batch that count.
+    /// Adds the counted rows of a batch.
     ///
     /// # Shapes
     /// - `x`, `x_hat`: `[rows, width]` row-major
@@ -73,7 +73,7 @@ impl Reconstruction {
             let (norm, norm_out) = (squared.sqrt(), squared_out.sqrt());
             self.l2_norm_in.add(norm);
             self.l2_norm_out.add(norm_out);
-            // SAELens divides by 1 where there is nothing to divide by.
+            // SAELens divides by 1 where the norm is almost zero.
             self.l2_ratio.add(norm_out / if norm < 1e-4 { 1.0 } else { norm });
             let norms = norm * norm_out;
             self.cossim.add(if norms > 0.0 { inner / norms } else { 0.0 });
@@ -98,10 +98,10 @@ impl Reconstruction {
         sums.iter().map(|sum| (sum / count).powi(2)).sum()
     }
 
-    /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)`, over all tokens.
+    /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)` over all tokens.
     pub(crate) fn explained_variance(&self) -> f64 {
         let (error, variance) = (self.squared_error.get(), self.variance());
-        // As in SAELens, where all activations are the same.
+        // As in SAELens if all activations are equal.
         match (variance < 1e-10, error < 1e-10) {
             (true, true) => 1.0,
             (true, false) => 0.0,
@@ -109,8 +109,8 @@ impl Reconstruction {
         }
     }
 
-    /// As [`explained_variance`](Self::explained_variance), an error that is the same for all
-    /// tokens forgiven.
+    /// Like [`explained_variance`](Self::explained_variance), but ignoring an error that is the
+    /// same for all tokens.
     pub(crate) fn frac_variance_explained(&self) -> f64 {
         let error = self.squared_error.get() - self.squared_length_of_mean(&self.sum_of_errors);
         1.0 - error / self.variance()
@@ -163,7 +163,7 @@ mod tests {
     fn the_legacy_variance_divides_token_by_token_and_the_fixed_one_once() {
         let sums = two_tokens();
 
-        // The mean is [1.5, 3]; both tokens are √3.25 from it.
+        // The mean is [1.5, 3]; both tokens are at distance √3.25 from it.
         near(sums.explained_variance(), 1.0 - 8.5 / 3.25);
         near(sums.explained_variance_legacy.get(), 1.0 - f64::midpoint(16.0 / 3.25, 1.0 / 3.25));
 
@@ -220,7 +220,7 @@ mod tests {
         sums.add(&[1.0, 0.0, 0.0, 0.0], &[0.0, 0.0, 3.0, 4.0]);
 
         assert_eq!(sums.cossim.get(), 0.0);
-        // The second token's activation is zero; its ratio is the reconstruction's length.
+        // The second token's activation is zero, so its ratio is the norm of the reconstruction.
         near(sums.l2_ratio.get(), 2.5);
     }
 }

@@ -1,4 +1,4 @@
-//! Results as SAEBench's core evaluation writes them.
+//! Results in the format of SAEBench's core evaluation.
 
 use burn::tensor::DType;
 use nanoscope_corpus::SpecialTokens;
@@ -8,27 +8,27 @@ use serde_json::{Map, Value, json};
 use crate::metrics::{FEATURE_METRICS, Group};
 use crate::{EvalOptions, EvalTarget, Evaluation};
 
-/// What a result says of the run that made it.
+/// Metadata of the run that produced a result.
 #[derive(Debug, Clone)]
 pub struct RunInfo {
-    /// A unique name of the run, a UUID.
+    /// A unique id of the run, a UUID.
     pub id: String,
-    /// When it ended, in milliseconds since 1970.
+    /// End of the run, in milliseconds since 1970.
     pub epoch_millis: u64,
-    /// The program and its version.
+    /// Program name and version.
     pub program: String,
     /// The model's name.
     pub model: String,
-    /// What the tokens were read from.
+    /// The source of the tokens.
     pub dataset: String,
-    /// Tokens of a context.
+    /// Tokens per context.
     pub context_len: usize,
 }
 
-/// The result of evaluating `target`, in the layout of SAEBench's `core` evaluation. What that has
-/// no place for stands under `nanoscope`.
+/// Formats the evaluation of `target` like SAEBench's `core` evaluation. Anything that format does
+/// not cover is under `nanoscope`.
 ///
-/// Like there, a number that is not defined is −1; under `nanoscope` it is null.
+/// Undefined values are −1, as in SAEBench; under `nanoscope` they are null.
 pub fn saebench(
     evaluation: &Evaluation,
     target: &EvalTarget,
@@ -86,7 +86,7 @@ pub fn saebench(
     })
 }
 
-/// An object for each feature, its index first.
+/// Returns one object per feature, beginning with its index.
 pub fn details(evaluation: &Evaluation) -> Vec<Value> {
     let detail = |(index, values): (usize, &Vec<f64>)| {
         let mut detail = Map::new();
@@ -100,13 +100,13 @@ pub fn details(evaluation: &Evaluation) -> Vec<Value> {
     evaluation.features().iter().enumerate().map(detail).collect()
 }
 
-/// A whole number as one: SAEBench's token counts are integers.
+/// Formats whole numbers as integers, like SAEBench's token counts.
 fn number(value: f64) -> Value {
     let whole = value.fract() == 0.0 && value.abs() < 1e15;
     if whole { json!(value as i64) } else { json!(value) }
 }
 
-/// The SAE's configuration, by SAELens's names where it has one.
+/// The SAE's configuration, with SAELens's names where it has them.
 fn config(target: &EvalTarget) -> Value {
     let config = target.sae().config();
     let mut out = json!({
@@ -129,7 +129,7 @@ fn config(target: &EvalTarget) -> Value {
     out
 }
 
-/// PyTorch's name of it.
+/// PyTorch's name of the data type.
 fn dtype(dtype: DType) -> String {
     match dtype {
         DType::F32 => "float32".to_owned(),

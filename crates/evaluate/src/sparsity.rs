@@ -1,19 +1,19 @@
-//! Which features fire, how often, and in how many contexts.
+//! Metrics of feature activity: how often, and in how many contexts.
 
 use nanoscope_sae::SparseFeatures;
 
 use crate::mean::Mean;
 
-/// Sums over the tokens that count. A feature fires where its value is not 0.
+/// Running sums over counted tokens. A feature fires where its value is not 0.
 #[derive(Debug, Clone)]
 pub(crate) struct Sparsity {
     pub(crate) l0: Mean,
     pub(crate) l1: Mean,
-    /// Per feature the tokens at which it fires.
+    /// Number of tokens at which each feature fires.
     firings: Vec<u64>,
-    /// Per feature the contexts in which it fires.
+    /// Number of contexts in which each feature fires.
     contexts: Vec<u64>,
-    /// Per feature the last context in which it fired, counted from 1.
+    /// The last context in which each feature fired, counted from 1.
     last: Vec<u64>,
     context: u64,
 }
@@ -31,7 +31,7 @@ impl Sparsity {
         }
     }
 
-    /// Adds the tokens that count of one context.
+    /// Adds the counted tokens of one context.
     pub(crate) fn add_context<R>(&mut self, rows: impl Iterator<Item = R>)
     where
         R: Iterator<Item = (u32, f32)>,
@@ -54,7 +54,7 @@ impl Sparsity {
         }
     }
 
-    /// Tokens that count.
+    /// Number of counted tokens.
     pub(crate) fn tokens(&self) -> u64 {
         self.l0.count
     }
@@ -63,7 +63,7 @@ impl Sparsity {
         self.firings[feature] as f64 / self.tokens() as f64
     }
 
-    /// Firings per context in which the feature fires at all; NaN if it never does.
+    /// Mean number of firings in the contexts in which the feature fires; NaN if it never does.
     pub(crate) fn consistency(&self, feature: usize) -> f64 {
         self.firings[feature] as f64 / self.contexts[feature] as f64
     }
@@ -76,13 +76,13 @@ impl Sparsity {
         self.dead() as f64 / self.firings.len() as f64
     }
 
-    /// The share of features with a density above `bound`.
+    /// The fraction of features with a density above `bound`.
     pub(crate) fn frequent(&self, bound: f64) -> f64 {
         let frequent = (0..self.firings.len()).filter(|&feature| self.density(feature) > bound);
         frequent.count() as f64 / self.firings.len() as f64
     }
 
-    /// The share of all firings that are of features with a density above `bound`.
+    /// The fraction of all firings that come from features with a density above `bound`.
     pub(crate) fn firings_of_frequent(&self, bound: f64) -> f64 {
         let all: u64 = self.firings.iter().sum();
         if all == 0 {
@@ -93,7 +93,7 @@ impl Sparsity {
     }
 }
 
-/// The rows of `features` that count.
+/// Returns the counted rows of `features`.
 pub(crate) fn kept<'f>(
     features: &'f SparseFeatures,
     counts: &'f [bool],
@@ -106,7 +106,7 @@ pub(crate) fn kept<'f>(
 mod tests {
     use super::*;
 
-    /// Two contexts of two tokens; the second's last does not count.
+    /// Two contexts of two tokens; the last token of the second is not counted.
     fn four_features() -> Sparsity {
         let mut features = SparseFeatures::new(4);
         features.push_row([(0, 1.0), (1, -2.0)]);

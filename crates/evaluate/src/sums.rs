@@ -8,7 +8,7 @@ use crate::reconstruction::Reconstruction;
 use crate::sparsity::{Sparsity, kept};
 use crate::target::EvalTarget;
 
-/// All that is summed up for one SAE.
+/// Everything accumulated for one SAE.
 #[derive(Debug, Clone)]
 pub(crate) struct Sums {
     pub(crate) tokens: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Sums {
     pub(crate) geometry: Geometry,
 }
 
-/// Which tokens of a batch count, and how it is divided into contexts.
+/// The counted tokens of a batch, and the length of its contexts.
 #[derive(Debug)]
 pub(crate) struct Counted<'b> {
     /// `[batch * seq]`
@@ -49,7 +49,7 @@ impl Sums {
         }
     }
 
-    /// Adds what the SAE made of a batch.
+    /// Adds the SAE's features and reconstructions of a batch.
     ///
     /// # Shapes
     /// - `x`, `x_hat`: `[batch * seq, width]`

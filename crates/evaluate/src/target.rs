@@ -4,9 +4,9 @@ use nanoscope_sae::Sae;
 
 use crate::EvaluateError;
 
-/// An SAE that is to be evaluated, and where in the model it belongs.
+/// An SAE to evaluate, with its hook points.
 ///
-/// Several may belong to the same hook point, as when SAEs of different sparsity are compared.
+/// Several targets may share a hook point, for example to compare SAEs of different sparsity.
 #[derive(Debug, Clone)]
 pub struct EvalTarget {
     name: String,
@@ -16,11 +16,12 @@ pub struct EvalTarget {
 }
 
 impl EvalTarget {
-    /// `sae` at the point that it reads and, of a transcoder, the one that it writes.
+    /// Creates a target from `sae`, the hook point it reads and, for a transcoder, the one it
+    /// writes.
     ///
     /// # Errors
-    /// [`EvaluateError::Target`] if the model has no such points, they have another width than the
-    /// SAE, or a transcoder writes before it reads.
+    /// [`EvaluateError::Target`] if the model lacks a hook point, a width differs from the SAE's,
+    /// or a transcoder writes before it reads.
     pub fn new(
         model: &InterpretableModel,
         name: impl Into<String>,
@@ -41,17 +42,17 @@ impl EvalTarget {
         }
     }
 
-    /// How it is called in tables.
+    /// Name in tables.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The point that it reads.
+    /// The hook point that the SAE reads.
     pub fn read(&self) -> HookPoint {
         self.read
     }
 
-    /// The point that it writes: [`read`](Self::read), unless it is a transcoder.
+    /// The hook point that the SAE writes: [`read`](Self::read), unless it is a transcoder.
     pub fn write(&self) -> HookPoint {
         self.write
     }

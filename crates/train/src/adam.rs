@@ -5,8 +5,8 @@ use crate::recipe::Optimizer;
 
 /// Adam (Kingma & Ba 2014, arXiv:1412.6980), with the bias correction in the step's size.
 ///
-/// burn's own keeps its state to itself, by ids that are new in every process. Here a checkpoint
-/// holds the state by name, and a feature that starts anew gets a new one.
+/// burn's own optimizer keeps its state private, keyed by ids that are new in every process. Here a
+/// checkpoint stores the state by name, and resampling a feature resets its state.
 #[derive(Debug, Clone)]
 pub(crate) struct Adam {
     pub(crate) mean: Parameters,
@@ -18,7 +18,7 @@ impl Adam {
         Self { mean: parameters.zeros_like(), square: parameters.zeros_like() }
     }
 
-    /// The weights after step number `step` (from 1).
+    /// Returns the weights after step number `step` (from 1).
     pub(crate) fn step(
         &mut self,
         optimizer: &Optimizer,
@@ -41,7 +41,7 @@ impl Adam {
     }
 }
 
-/// Moves the running mean of `part` towards `value`.
+/// Updates the running mean of `part` with `value`.
 fn follow(means: &mut Parameters, part: Weight, value: Tensor<2>, beta: f64) -> Tensor<2> {
     let mean = means.get(part).mul_scalar(beta) + value.mul_scalar(1.0 - beta);
     means.set(part, mean.clone());
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::parameters::{download, upload};
 
-    /// What `torch.optim.Adam(lr=0.1, eps=1e-3)` makes of these gradients.
+    /// Expected values from `torch.optim.Adam(lr=0.1, eps=1e-3)` with the same gradients.
     #[test]
     fn three_steps_are_those_of_pytorch() {
         let device = nanoscope_device::for_tests();

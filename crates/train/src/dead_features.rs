@@ -1,4 +1,4 @@
-//! Features that do not fire, and how they start anew.
+//! Dead-feature tracking and resampling.
 
 use rand::rngs::ChaCha8Rng;
 use rand_distr::Distribution;
@@ -8,23 +8,23 @@ use crate::adam::Adam;
 use crate::parameters::{Parameters, Weight, download, upload};
 use crate::simd::square;
 
-/// A resampled encoder row has this part of the others' mean norm (Bricken et al. 2023).
+/// Norm of a resampled encoder row, relative to the mean norm of the others (Bricken et al. 2023).
 const ENCODER_NORM: f32 = 0.2;
 
-/// When each feature fired last.
+/// The last step at which each feature fired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastFired {
-    /// For each feature the number of steps that were done when it had last fired.
+    /// For each feature, the number of steps completed when it last fired.
     pub(crate) last: Vec<u64>,
 }
 
 impl LastFired {
-    /// Of features none of which has fired, nor had the time to.
+    /// Starts the count at step 0: no feature has fired, and none is dead yet.
     pub(crate) fn new(d_sae: usize) -> Self {
         Self { last: vec![0; d_sae] }
     }
 
-    /// Notes how often each feature fired in step number `step` (from 1).
+    /// Records how often each feature fired in step number `step` (from 1).
     pub(crate) fn note(&mut self, step: u64, counts: &[u32]) {
         for (last, count) in self.last.iter_mut().zip(counts) {
             if *count > 0 {
@@ -33,16 +33,16 @@ impl LastFired {
         }
     }
 
-    /// The features that have not fired in the last `window` of `steps` steps.
+    /// Returns the features that have not fired in the last `window` of `steps` steps.
     pub(crate) fn dead(&self, steps: u64, window: u64) -> Vec<u32> {
         let dead = |last: &u64| steps - last >= window;
         (0..).zip(&self.last).filter(|(_, last)| dead(last)).map(|(at, _)| at).collect()
     }
 }
 
-/// Lets the features `dead` start anew: each reads and writes the direction of an activation that is
-/// reconstructed badly, drawn by the square of its error, and its state in Adam is forgotten
-/// (Bricken et al. 2023, "neuron resampling").
+/// Resamples the `dead` features: each one's encoder and decoder rows are set to the direction of a
+/// badly reconstructed activation, drawn with probability proportional to its squared error, and
+/// its Adam state is reset (Bricken et al. 2023, "neuron resampling").
 ///
 /// # Shapes
 /// - `x`: `[rows, d_in]` row-major
@@ -57,7 +57,7 @@ pub(crate) fn resample(
 ) {
     let [d_sae, d_in] = parameters.get(Weight::Encoder).dims();
     let weights = errors.iter().map(|error| f64::from(*error).powi(2));
-    // Perfect reconstructions: nothing to learn from.
+    // Every reconstruction is perfect: there is nothing to learn.
     let Ok(draw) = WeightedIndex::new(weights) else { return };
     let b_dec = download(parameters.get(Weight::DecoderBias));
     let decoder = download(parameters.get(Weight::Decoder));
@@ -75,7 +75,7 @@ pub(crate) fn resample(
         if norms.is_empty() { 1.0 } else { norms.iter().sum::<f32>() / norms.len() as f32 }
     };
     let (decoder_norm, encoder_norm) = (mean_norm(&decoder), mean_norm(&encoder) * ENCODER_NORM);
-    // As low as any that is in use, so that the feature has a chance to fire.
+    // The lowest threshold in use, so that the feature has a chance to fire.
     let thresholds = parameters.iter().find(|(part, _)| *part == Weight::LogThreshold);
     let low_threshold = thresholds.map_or(0.0, |(_, thresholds)| {
         let thresholds = download(thresholds.clone());
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn weights() -> Parameters {
-        // Encoder rows that live have norms of 2 and 4; the dead one's threshold is the lowest.
+        // The live encoder rows have norms 2 and 4; the dead feature's threshold is the lowest.
         filled([
             &[2.0, 0.0, 9.0, 9.0, 0.0, 4.0],
             &[0.5, 0.6, 0.7],
@@ -172,7 +172,7 @@ mod tests {
     fn a_dead_feature_starts_anew_at_what_is_reconstructed_badly_and_the_others_stay() {
         let (found, adam) = resampled(&[0.0, 5.0]);
 
-        // The second activation without b_dec is (0, 4); a fifth of the mean norm 3 is 0.6.
+        // The second activation minus b_dec is (0, 4); a fifth of the mean norm 3 is 0.6.
         let encoder = numbers(&found, Weight::Encoder);
         assert!((encoder[3] - 0.6).abs() < 1e-6, "{encoder:?}");
         assert_eq!([&encoder[..3], &encoder[4..]].concat(), [2.0, 0.0, 0.0, 0.0, 4.0]);

@@ -1,4 +1,4 @@
-//! Loss and gradients of SAEs of which any number of features can be active, by burn's automatic
+//! Loss and gradients of SAEs with any number of active features, by burn's automatic
 //! differentiation.
 
 use burn::tensor::{Tensor, activation};
@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use crate::parameters::{Parameters, Weight, download, upload};
 use crate::pass::{Losses, Pass};
 
-/// A loss over dense features. Weights are those of the step: after warm-up.
+/// A loss over dense features. The weights are those of the current step, with warm-up applied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Dense {
     /// `‖x − x̂‖² + l1 · Σ f · ‖W_dec‖`
@@ -17,7 +17,7 @@ pub(crate) enum Dense {
     Gated { l1: f64 },
 }
 
-/// What a loss is made of, as tensors of a graph.
+/// The terms of a loss, as tensors in the autodiff graph.
 struct Graph {
     /// `[rows, d_sae]`
     features: Tensor<2>,
@@ -28,7 +28,7 @@ struct Graph {
 }
 
 impl Dense {
-    /// The loss of the activations `x` and its gradients.
+    /// Computes the loss of the activations `x` and its gradients.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]` row-major
@@ -67,7 +67,8 @@ impl Dense {
             errors: download(errors.inner()),
             gradients: Parameters::new(tracked.iter().map(|(part, weight)| {
                 let gradient = weight.grad_remove(&mut gradients);
-                // A weight that this batch does not reach, such as a threshold far from all.
+                // A weight that this batch does not affect, such as a threshold far from every
+                // pre-activation.
                 (part, gradient.unwrap_or_else(|| weight.clone().inner().zeros_like()))
             })),
         }
@@ -98,9 +99,9 @@ fn jump_relu(
     let threshold = parameters.get(Weight::LogThreshold).exp();
     let pre = pre_activations(parameters, x);
     let open = pre.clone().greater(threshold.clone().expand(pre.dims())).float().detach();
-    // The straight-through estimate: near the threshold, the derivative of the jump by the
-    // threshold is that of a rectangle of this width (Rajamanoharan et al. 2024, section 3). The
-    // term that carries it has the value 0.
+    // The straight-through estimate: near the threshold, the derivative of the jump with respect to
+    // the threshold is taken to be a rectangle of this width (Rajamanoharan et al. 2024, section
+    // 3). The term that carries it has the value 0.
     let near = (pre.clone() - threshold.clone()).abs().lower_equal_scalar(bandwidth / 2.0);
     let near = near.float().detach();
     let carrier = threshold.clone() - threshold.clone().detach();
@@ -129,7 +130,8 @@ fn gated(parameters: &Parameters, x: Tensor<2>, l1: f64) -> Graph {
     let gate = activation::relu(gate);
     let norms = decoder.clone().square().sum_dim(1).sqrt().transpose(); // [1, d_sae]
     let sparsity = (gate.clone() * norms.detach()).sum_dim(1).mean() * l1;
-    // Without this the gate would learn from the sparsity loss alone: the jump has no gradient.
+    // Without this term the gate would learn from the sparsity loss alone, because the jump has no
+    // gradient.
     let by_gate = gate.matmul(decoder.clone().detach()) + b_dec.clone().detach();
     Graph {
         reconstruction: features.clone().matmul(decoder) + b_dec,
@@ -144,7 +146,7 @@ fn pre_activations(parameters: &Parameters, x: Tensor<2>) -> Tensor<2> {
     x.matmul(parameters.get(Weight::Encoder).transpose()) + parameters.get(Weight::EncoderBias)
 }
 
-/// For each feature in how many rows it is active.
+/// Counts the rows in which each feature is active.
 ///
 /// # Shapes
 /// - `features`: `[rows, d_sae]`

@@ -1,36 +1,36 @@
 use nanoscope_corpus::CorpusError;
 
-/// Why a training cannot begin or go on.
+/// Errors from training an SAE.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The activations could not be had.
-    #[error("could not get the activations to train on")]
+    /// The activations could not be read or computed.
+    #[error("could not read the training activations")]
     Corpus(#[from] CorpusError),
-    /// A number of the recipe is out of its range.
-    #[error("{name} is {found}, it must be {range}")]
+    /// A value in the recipe is out of range.
+    #[error("{name} is {found}; it must be {range}")]
     Recipe {
-        /// Its name in the configuration.
+        /// The value's name in the configuration.
         name: &'static str,
-        /// What it is.
+        /// The value.
         found: String,
-        /// What it may be.
+        /// The permitted range.
         range: String,
     },
-    /// Activations are not numbers, or all zero, or none.
-    #[error("the activations to start from {0}")]
+    /// The initial activations are missing, not finite, all zero, or impossible to scale.
+    #[error("{0}")]
     Activations(&'static str),
-    /// A batch has another size than the recipe says.
-    #[error("a batch has {found} numbers, expected {expected}")]
+    /// A batch does not have the recipe's size.
+    #[error("a batch has {found} values, expected {expected}")]
     Batch {
         /// Rows times `d_in`.
         expected: usize,
-        /// Numbers in the batch.
+        /// Values in the batch.
         found: usize,
     },
-    /// The loss or the gradient is not a finite number.
+    /// The loss or the gradient is not finite.
     #[error(
-        "at step {step} the loss is {loss} and the gradient's norm {grad_norm}: the training has diverged"
+        "training diverged at step {step}: the loss is {loss} and the gradient norm {grad_norm}"
     )]
     Diverged {
         /// The step's number, from 1.
@@ -40,14 +40,14 @@ pub enum TrainError {
         /// The norm of the gradient.
         grad_norm: f64,
     },
-    /// A snapshot is not one of a training by this recipe.
+    /// A snapshot does not match the recipe.
     #[error("the checkpoint's {tensor} is {found}, expected {expected}")]
     Snapshot {
         /// The tensor's name.
         tensor: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
-        /// What it is.
+        /// The value found.
         found: String,
     },
 }

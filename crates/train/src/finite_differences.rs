@@ -1,4 +1,4 @@
-//! Each loss's gradient against finite differences of the same loss written out in float64.
+//! Checks each loss's gradient against finite differences of the same loss, written out in float64.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ fn row_of(numbers: &Numbers, part: Weight, feature: usize) -> &[f64] {
     &numbers[part.name()][feature * D_IN..][..D_IN]
 }
 
-/// `(x − b_dec) · W_enc + b_enc`, or without taking `b_dec` off.
+/// `(x − b_dec) · W_enc + b_enc`; `subtract` says whether `b_dec` is subtracted.
 fn pre(numbers: &Numbers, x: &[f64], feature: usize, take_off: bool) -> f64 {
     let input: Vec<f64> = x
         .iter()
@@ -81,7 +81,7 @@ fn pre(numbers: &Numbers, x: &[f64], feature: usize, take_off: bool) -> f64 {
     dot(&input, row_of(numbers, Weight::Encoder, feature)) + numbers["encoder_bias"][feature]
 }
 
-/// `Σ f · W_dec + b − x` and its sum of squares.
+/// `Σ f · W_dec + b − x`, and its sum of squares.
 fn error(numbers: &Numbers, features: &[(usize, f64)], b: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
     let mut error: Vec<f64> = b.iter().zip(x).map(|(b, x)| b - x).collect();
     for &(feature, value) in features {
@@ -93,7 +93,7 @@ fn error(numbers: &Numbers, features: &[(usize, f64)], b: &[f64], x: &[f64]) -> 
     (error, square)
 }
 
-/// Compares each gradient with the differences of `loss(changed, unchanged)`.
+/// Compares each gradient with finite differences of `loss(changed, unchanged)`.
 #[track_caller]
 fn check(parameters: &Parameters, pass: &Pass, loss: impl Fn(&Numbers, &Numbers) -> f64) {
     let at = numbers(parameters);
@@ -115,7 +115,7 @@ fn check(parameters: &Parameters, pass: &Pass, loss: impl Fn(&Numbers, &Numbers)
     }
 }
 
-/// The loss of features that are kept, with what is kept and what aux-k aims at taken from the
+/// The loss of selected features. The selection and the target of aux-k are computed from the
 /// unchanged weights.
 fn selected_loss(
     keep: Keep,
@@ -243,8 +243,9 @@ fn gated_has_the_gradient_of_its_loss_with_the_decoder_of_the_gates_frozen() {
     });
 }
 
-/// The straight-through estimate is no derivative of the loss: the terms that it puts in place of
-/// the jump's are written out, with what is open and near taken from the unchanged weights.
+/// The straight-through estimate is not a derivative of the loss. The terms it uses in place of the
+/// jump's derivative are written out, with the open gates and the features near their threshold
+/// taken from the unchanged weights.
 #[test]
 fn jump_relu_has_the_gradient_that_the_paper_estimates() {
     let (weight, target_l0, bandwidth) = (0.8, 3.0, 0.9);

@@ -1,4 +1,4 @@
-//! From weights in training to an SAE.
+//! Converts weights in training to an SAE.
 
 use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, MagnitudeWeights, Sae, SaeConfig, SaeWeights};
@@ -6,14 +6,14 @@ use nanoscope_sae::{Architecture, MagnitudeWeights, Sae, SaeConfig, SaeWeights};
 use crate::parameters::{Parameters, Weight};
 use crate::recipe::Method;
 
-/// The SAE that these weights are, for activations that are not scaled.
+/// Builds the SAE with these weights, for unscaled activations.
 ///
-/// Every activation function here lets a positive factor through, so with activations scaled by `s`
-/// a feature is `s` times what it is without: the biases and thresholds are divided by `s`, and
-/// `W_enc` and `W_dec` stay. Features are then in the activation's own units, and decoder rows keep
-/// their norm.
+/// Every activation function here commutes with multiplication by a positive factor, so scaling
+/// activations by `s` scales features by `s`. Biases and thresholds are therefore divided by `s`,
+/// while `W_enc` and `W_dec` are unchanged. Features are then in the activation's own units, and
+/// decoder rows keep their norm.
 ///
-/// `batch_threshold` is what batch-top-k has learnt to be the smallest value that is kept.
+/// `batch_threshold` is the smallest value that batch-top-k has learned to keep.
 pub(crate) fn sae(
     method: &Method,
     parameters: &Parameters,
@@ -49,7 +49,7 @@ pub(crate) fn sae(
         threshold,
         magnitude,
         ..SaeWeights::new(
-            // Laid out anew, so that the weight is contiguous whatever reads it.
+            // Copied, so that the weight is contiguous.
             encoder.clone().zeros_like().slice_assign([0..d_in, 0..d_sae], encoder),
             unscaled(Weight::EncoderBias),
             parameters.get(Weight::Decoder),

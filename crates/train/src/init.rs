@@ -1,4 +1,4 @@
-//! Where the weights start.
+//! Initial values of the weights.
 
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
@@ -9,17 +9,18 @@ use crate::parameters::{Parameters, Weight, download, upload};
 use crate::recipe::{BDecInit, Method, Recipe};
 use crate::simd::square;
 
-/// Activations that the geometric median is taken of.
+/// Maximum activations used for the geometric median.
 const MEDIAN_ROWS: usize = 4096;
-/// Iterations of Weiszfeld's algorithm; it is within a thousandth long before.
+/// Iterations of Weiszfeld's algorithm; it converges to a thousandth well before.
 const MEDIAN_STEPS: usize = 50;
-/// Activations that JumpReLU's first thresholds are taken from.
+/// Maximum activations used for JumpReLU's initial thresholds.
 const THRESHOLD_ROWS: usize = 512;
-/// L0 at the start, in wanted ones: what is closed from the start learns nothing.
+/// Initial L0 as a multiple of the target: features that never fire learn nothing.
 const STARTING_L0: f64 = 2.0;
 
-/// The weights that a training by `recipe` starts with. `W_enc` is the transpose of `W_dec` (Gao et
-/// al. 2024; Conerly et al. 2024): each feature begins by reading what it writes.
+/// Returns the initial weights of a training run with `recipe`. `W_enc` is the transpose of `W_dec`
+/// (Gao et al. 2024; Conerly et al. 2024), so each feature starts by reading the direction it
+/// writes.
 ///
 /// # Shapes
 /// - `first`: `[rows, d_in]` row-major, scaled
@@ -73,7 +74,7 @@ pub(crate) fn parameters(
     Parameters::new(parts)
 }
 
-/// The threshold that lets about `l0` features per activation through; at least a hundredth.
+/// Returns the threshold that about `l0` features per activation exceed; at least 0.01.
 ///
 /// # Shapes
 /// - `activations`: `[rows, d_in]` row-major
@@ -88,8 +89,8 @@ fn threshold_for(l0: f64, activations: &[f32], d_in: usize, encoder: Tensor<2>) 
     bound.max(0.01)
 }
 
-/// `√d_in` over the mean norm of the activations: SAELens's `expected_average_only_in`. Of
-/// activations next to float32's ends it is not a normal number.
+/// `√d_in` divided by the mean norm of the activations, as in SAELens's `expected_average_only_in`.
+/// It is not a normal number if the activations are close to the limits of float32.
 ///
 /// # Shapes
 /// - `activations`: `[rows, d_in]` row-major
@@ -104,7 +105,7 @@ fn mean(rows: &[f32], d_in: usize) -> Vec<f32> {
     weighted_mean(rows.chunks_exact(d_in).map(|row| (1.0, row)), d_in)
 }
 
-/// The point with the least sum of distances to the rows, by Weiszfeld's algorithm.
+/// Returns the point with the least sum of distances to the rows, by Weiszfeld's algorithm.
 fn geometric_median(rows: &[f32], d_in: usize) -> Vec<f32> {
     let mut median = mean(rows, d_in);
     for _ in 0..MEDIAN_STEPS {

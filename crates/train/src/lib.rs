@@ -1,5 +1,5 @@
-//! Training sparse autoencoders: batches from activations, the step of each method, and the run
-//! around it with its configuration, checkpoints and evaluation.
+//! Training of sparse autoencoders: batches of activations, a training step for each method, and
+//! runs with configuration, checkpoints and evaluation.
 //!
 //! ```
 //! use nanoscope_corpus::InMemoryActivations;
@@ -29,9 +29,9 @@
 //! # }
 //! ```
 //!
-//! A [`TrainingRun`] does this for several hook points of one source, in a folder from which it goes on when
-//! it was killed. Where activations come from (`nanoscope_corpus`), what an SAE computes
-//! (`nanoscope_sae`), and what is shown of a training (the command line) are others' business.
+//! A [`TrainingRun`] trains SAEs at several hook points of one source, in a folder from which an
+//! interrupted run can be resumed. This crate does not produce activations (`nanoscope_corpus`
+//! does), define what an SAE computes (`nanoscope_sae`), or display progress (the command line).
 
 mod adam;
 mod dead_features;

@@ -1,4 +1,4 @@
-//! Shuffled batches from segments.
+//! Shuffled batches from the segments of a source.
 
 use nanoscope_corpus::{ActivationBatch, ActivationSource};
 use rand::SeedableRng;
@@ -7,15 +7,14 @@ use rand::seq::SliceRandom;
 
 use crate::TrainError;
 
-/// Shuffled batches of activations; every pass over the segments has another order.
+/// Shuffled batches of activations, in a different order on each pass over the segments.
 ///
-/// The segments come in a random order: a corpus is often several texts one after another, and an
-/// SAE that sees the last of them at the end forgets the others. Each segment's rows are shuffled
-/// and halved. Round `r` of batches has one half of its segment and the other half of the segment
-/// before, shuffled again, so that half of what is in memory is always older, as in SAELens's
-/// buffer (`mix_fraction` 0.5). Unlike in a buffer that is filled up again and again, round `r`
-/// follows from two segments and the seed: a training goes on at any step with nothing but the
-/// segments.
+/// The segments come in random order: a corpus is often several texts one after another, and an SAE
+/// that sees one of them only at the end forgets the others. The rows of each segment are shuffled
+/// and split in half. Round `r` of batches mixes one half of its segment with the other half of the
+/// previous segment, so that half of the rows in memory are older, as in SAELens's buffer
+/// (`mix_fraction` 0.5). Unlike a buffer that is continually refilled, round `r` depends only on
+/// two segments and the seed: training can resume at any step given only the segments.
 #[derive(Debug)]
 pub struct Mixer<S> {
     segments: S,
@@ -25,12 +24,12 @@ pub struct Mixer<S> {
     round: Round,
 }
 
-/// In which order the segments come, pass by pass.
+/// The order of the segments in each pass.
 #[derive(Debug)]
 struct SegmentOrder {
     segments: u64,
     seed: u64,
-    /// The last pass that was asked for, and its order.
+    /// The last requested pass, and its order.
     pass: (u64, Vec<u64>),
 }
 
@@ -39,7 +38,7 @@ impl SegmentOrder {
         Self { segments, seed, pass: (0, Self::order(segments, seed, 0)) }
     }
 
-    /// The segment that round `number` begins.
+    /// The segment that is new in round `number`.
     fn segment(&mut self, number: u64) -> u64 {
         let pass = number / self.segments;
         if self.pass.0 != pass {
@@ -55,36 +54,36 @@ impl SegmentOrder {
     }
 }
 
-/// A stream of random numbers of its own for each purpose and number.
+/// Returns a separate stream of random numbers for each purpose and round.
 fn random(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(stream);
     random
 }
 
-/// Where the mixer is.
+/// Position of the mixer.
 #[derive(Debug)]
 struct Round {
     number: u64,
-    /// The segments before and of this round, once they are needed.
+    /// The segments of the previous round and of this one, once needed.
     rows: Option<[ActivationBatch; 2]>,
-    /// Which rows come, in order: of the segment before (0) or of this one (1), and their place.
+    /// The rows in order: from the previous segment (0) or this one (1), and the index in it.
     order: Vec<(u8, u32)>,
     next: usize,
 }
 
 impl<S: ActivationSource> Mixer<S> {
-    /// Batches of `batch` rows, the next one being number `next` (from 0).
+    /// Creates batches of `batch` rows, starting with batch number `next` (from 0).
     ///
     /// # Errors
-    /// [`TrainError`] if all segments together have no row.
+    /// [`TrainError`] if the source has no rows.
     pub fn new(segments: S, batch: usize, seed: u64, next: u64) -> Result<Self, TrainError> {
         let rows_of = |index| segments.rows(index) as u64;
         let total: u64 = (0..segments.len()).map(rows_of).sum();
         if total == 0 {
-            return Err(TrainError::Activations("are none"));
+            return Err(TrainError::Activations("there are no activations to train on"));
         }
-        // Round by round, because segments differ in size; nothing is computed for it.
+        // Skips round by round, because segments differ in size. Nothing is computed.
         let mut skip = next.saturating_mul(batch as u64);
         let (mut number, mut segment_order) = (0, SegmentOrder::new(segments.len(), seed));
         let mut older = 0;
@@ -105,7 +104,7 @@ impl<S: ActivationSource> Mixer<S> {
         Ok(mixer)
     }
 
-    /// Some rows from the start of the corpus, for a [`Trainer`](crate::Trainer)'s start.
+    /// Returns the first segment, from which a [`Trainer`](crate::Trainer) is initialised.
     ///
     /// # Errors
     /// [`TrainError`] if they cannot be read or computed.
@@ -113,7 +112,7 @@ impl<S: ActivationSource> Mixer<S> {
         Ok(self.segments.segment(0)?)
     }
 
-    /// The next batch, for each hook point `[batch, width]` row-major.
+    /// Returns the next batch: `[batch, width]` row-major for each hook point.
     ///
     /// # Errors
     /// [`TrainError`] if a segment cannot be read or computed.
@@ -143,12 +142,12 @@ impl<S: ActivationSource> Mixer<S> {
         Ok(out)
     }
 
-    /// The segments.
+    /// The source of the segments.
     pub fn segments(&self) -> &S {
         &self.segments
     }
 
-    /// Goes on to the next round. Its older segment is in memory already.
+    /// Moves to the next round. Its older segment is already in memory.
     fn next_round(&mut self) -> Result<(), TrainError> {
         let number = self.round.number + 1;
         let rows = match self.round.rows.take() {
@@ -179,7 +178,7 @@ impl<S: ActivationSource> Mixer<S> {
         Ok(self.segments.segment(index)?)
     }
 
-    /// Which rows round `number` has, in order.
+    /// The rows of round `number`, in order.
     fn order(&mut self, number: u64) -> Vec<(u8, u32)> {
         let (older, _) = match number.checked_sub(1) {
             Some(before) => self.halves(before),
@@ -192,8 +191,8 @@ impl<S: ActivationSource> Mixer<S> {
         order
     }
 
-    /// The rows of the segment that round `number` begins: those for the round after it, and those
-    /// for itself.
+    /// Splits the rows of the segment that is new in round `number`: those for the next round, and
+    /// those for this one.
     fn halves(&mut self, number: u64) -> (Vec<u32>, Vec<u32>) {
         let rows = self.segments.rows(self.segment_order.segment(number));
         let mut order: Vec<u32> = (0..rows as u32).collect();
@@ -210,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// 25 rows, each of its own number twice, in segments of 8.
+    /// 25 rows of two equal values, the row's number, in segments of 8.
     fn segments() -> InMemoryActivations {
         let rows = (0..25).flat_map(|row| [row as f32; 2]).collect();
         InMemoryActivations::new(HookPoint::ResidPost(0), 2, rows, 8)
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_row_comes_once_in_each_pass_but_for_the_half_segment_that_waits() {
-        // Two passes and a little: 50 rows in 10 batches.
+        // Two passes: 50 rows in 10 batches.
         let mut counts = [0; 25];
         for row in batches(0, 10).concat().chunks(2) {
             assert_eq!(row[0], row[1]);
@@ -243,7 +242,7 @@ mod tests {
         }
     }
 
-    /// As a corpus of two texts would have it: what is trained on last must not be one of them.
+    /// With a corpus of two texts, training must not end on only one of them.
     #[test]
     fn segments_come_in_another_order_in_each_pass() {
         let mut segment_order = SegmentOrder::new(40, 7);

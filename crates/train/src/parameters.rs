@@ -1,20 +1,20 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// A weight of an SAE in training.
+/// The weights of an SAE in training.
 ///
-/// Vectors are `[1, n]` here, so that one loop goes over all.
+/// Vectors have shape `[1, n]`, so that one loop handles all weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Weight {
     /// The encoder, `[d_sae, d_in]`: a feature's weights are a row, as in the decoder. A product
-    /// with its transpose costs no copy, and a feature's gradient lies in one piece.
+    /// with its transpose needs no copy, and a feature's gradient is contiguous.
     Encoder,
-    /// `[1, d_sae]`; of a gated SAE the gate's.
+    /// `[1, d_sae]`; in a gated SAE, the gate's bias.
     EncoderBias,
     /// `[d_sae, d_in]`
     Decoder,
     /// `[1, d_in]`
     DecoderBias,
-    /// The logarithm of JumpReLU's thresholds, `[1, d_sae]`.
+    /// The logarithms of JumpReLU's thresholds, `[1, d_sae]`.
     LogThreshold,
     /// The gated SAE's `r_mag`, `[1, d_sae]`.
     Magnitude,
@@ -23,7 +23,7 @@ pub(crate) enum Weight {
 }
 
 impl Weight {
-    /// Its name in a checkpoint.
+    /// Name in a checkpoint.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Encoder => "encoder",
@@ -36,7 +36,7 @@ impl Weight {
         }
     }
 
-    /// Its rows and columns.
+    /// Number of rows and columns.
     pub(crate) fn shape(self, d_in: usize, d_sae: usize) -> [usize; 2] {
         match self {
             Self::Encoder | Self::Decoder => [d_sae, d_in],
@@ -46,7 +46,7 @@ impl Weight {
     }
 }
 
-/// Something for each weight: the weights themselves, their gradients, Adam's means.
+/// A tensor for each weight: the weights themselves, their gradients, or Adam's running means.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters(Vec<(Weight, Tensor<2>)>);
 
@@ -55,7 +55,7 @@ impl Parameters {
         Self(parts.into_iter().collect())
     }
 
-    /// The tensor of `part`; another handle to it.
+    /// Returns a handle to the tensor of `part`.
     ///
     /// # Panics
     /// If the method has no such weight.
@@ -73,19 +73,18 @@ impl Parameters {
         self.0.iter().map(|(part, tensor)| (*part, tensor))
     }
 
-    /// The same with each tensor turned into another. Those of `self` are given away, so that what
-    /// is done to them can be done in place.
+    /// Maps each tensor. `self` is consumed, so that operations can run in place.
     pub(crate) fn map(self, mut turn: impl FnMut(Weight, Tensor<2>) -> Tensor<2>) -> Self {
         Self(self.0.into_iter().map(|(part, tensor)| (part, turn(part, tensor))).collect())
     }
 
-    /// Zeros for each weight.
+    /// Returns zeros of the same shapes.
     pub(crate) fn zeros_like(&self) -> Self {
         self.clone().map(|_, tensor| tensor.zeros_like())
     }
 }
 
-/// A tensor of `numbers`.
+/// Creates a tensor of `numbers`.
 ///
 /// # Shapes
 /// - `numbers`: `[rows, columns]` row-major
@@ -93,7 +92,7 @@ pub(crate) fn upload(numbers: Vec<f32>, shape: [usize; 2], device: &Device) -> T
     Tensor::from_data(TensorData::new(numbers, shape), device)
 }
 
-/// The numbers of `tensor` on the host, row-major.
+/// Returns the values of `tensor` on the host, row-major.
 pub(crate) fn download(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("all weights are float32")
 }

@@ -1,19 +1,19 @@
 use crate::parameters::Parameters;
 
-/// What a batch gives: its loss, the gradients, and what fired.
+/// The results of a forward and backward pass over a batch.
 #[derive(Debug)]
 pub(crate) struct Pass {
     pub(crate) losses: Losses,
     pub(crate) gradients: Parameters,
-    /// For each feature how many activations it fired at.
+    /// The number of activations at which each feature fired.
     pub(crate) fired: Vec<u32>,
-    /// The smallest value that was kept, where features are kept by comparison.
+    /// The smallest kept value, where features are selected by comparison.
     pub(crate) smallest: Option<f32>,
     /// `‖x − x̂‖²` of each activation.
     pub(crate) errors: Vec<f32>,
 }
 
-/// The parts of a loss, each with its weight.
+/// The terms of a loss, weighted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Losses {
     pub(crate) total: f64,

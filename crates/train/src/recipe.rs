@@ -1,51 +1,51 @@
-//! What is trained, and how.
+//! The training recipe: the method, its hyperparameters and the optimizer.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Everything that decides the weights a training ends with, but for the activations.
+/// Everything that determines the trained weights, apart from the activations.
 ///
-/// Losses are those of activations that were scaled to a mean norm of `√d_in`, so that the numbers
-/// here mean the same for every model; the scale is folded into the weights when the SAE is saved.
+/// Losses are computed on activations scaled to a mean norm of `√d_in`, so that the same
+/// hyperparameters suit every model. The scale is folded into the weights when the SAE is saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
-    /// Features.
+    /// Number of features.
     pub d_sae: usize,
     /// The architecture and its loss.
     pub method: Method,
-    /// Steps; each is one batch.
+    /// Number of steps, one batch each.
     pub steps: u64,
-    /// Activations per step. Default: 4096, as in SAELens; Bricken et al. 2023 have 8192.
+    /// Activations per step. Default: 4096, as in SAELens; Bricken et al. 2023 use 8192.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// What everything random follows from. Default: 0.
+    /// Seed of everything random. Default: 0.
     #[serde(default)]
     pub seed: u64,
     /// Adam and its learning rate.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// Where the weights start.
+    /// Initial values of the weights.
     #[serde(default)]
     pub init: Init,
-    /// What becomes of features that do not fire.
+    /// Treatment of features that do not fire.
     #[serde(default)]
     pub dead: DeadFeatures,
 }
 
-/// Numbers of a matrix: 16 GiB of float32.
+/// Maximum values in a matrix: 16 GiB of float32.
 const MAX_MATRIX_VALUES: usize = 1 << 32;
-/// What a number may be that is divided by or taken the logarithm of.
+/// Range of a value that is a divisor or an argument of a logarithm.
 const POSITIVE: &str = "above 0 and a normal number in float32";
-/// What a weight may be.
+/// Range of a weight.
 const NOT_NEGATIVE: &str = "0 or more and, if not 0, a normal number in float32";
 
-fn count(name: &'static str, found: usize, most: usize) -> Result<(), TrainError> {
-    if (1..=most).contains(&found) {
+fn count(name: &'static str, found: usize, max: usize) -> Result<(), TrainError> {
+    if (1..=max).contains(&found) {
         return Ok(());
     }
-    Err(TrainError::Recipe { name, found: found.to_string(), range: format!("1 to {most}") })
+    Err(TrainError::Recipe { name, found: found.to_string(), range: format!("1 to {max}") })
 }
 
 fn default_batch() -> usize {
@@ -53,7 +53,7 @@ fn default_batch() -> usize {
 }
 
 impl Recipe {
-    /// A recipe with the defaults.
+    /// Creates a recipe with default settings.
     pub fn new(d_sae: usize, method: Method, steps: u64) -> Self {
         Self {
             d_sae,
@@ -67,20 +67,20 @@ impl Recipe {
         }
     }
 
-    /// Whether the recipe can be followed for activations of `d_in` numbers.
+    /// Checks that the recipe is valid for activations of width `d_in`.
     ///
     /// # Errors
-    /// [`TrainError::Recipe`] for the first number that is out of its range.
+    /// [`TrainError::Recipe`] for the first value that is out of range.
     pub fn check(&self, d_in: usize) -> Result<(), TrainError> {
         self.check_numbers()?;
         count("d_in", d_in, 1 << 24)?;
-        // Matrices of so many numbers are held, with their gradients and Adam's means.
+        // Matrices of these sizes are held in memory, with their gradients and Adam's means.
         let product = |name, found: usize, other: usize, of: &str| {
-            let most = MAX_MATRIX_VALUES / other;
-            if found <= most {
+            let max = MAX_MATRIX_VALUES / other;
+            if found <= max {
                 return Ok(());
             }
-            let range = format!("1 to {most} for {of} {other}");
+            let range = format!("1 to {max} for {of} {other}");
             Err(TrainError::Recipe { name, found: found.to_string(), range })
         };
         product("d-sae", self.d_sae, d_in, "a width of")?;
@@ -88,12 +88,12 @@ impl Recipe {
         product("batch", self.batch, self.d_sae, "a d-sae of")
     }
 
-    /// Whether the recipe can be followed for activations of some width.
+    /// Checks that the recipe is valid for activations of some width.
     pub(crate) fn check_numbers(&self) -> Result<(), TrainError> {
         let Self { optimizer, init, .. } = self;
         let d_sae = self.d_sae;
         let number = |name, found: f64, range: &str, ok: bool| {
-            // It is computed with in float32, where it must not become nothing.
+            // The value is used in float32, where it must not underflow.
             let single = found as f32;
             let ok = ok && (single.is_normal() || found == 0.0);
             let (found, range) = (found.to_string(), range.to_owned());
@@ -131,7 +131,7 @@ impl Recipe {
                     return Err(TrainError::Recipe {
                         name: "groups",
                         found: format!("{groups:?}"),
-                        range: format!("ascending, the last {d_sae}"),
+                        range: format!("ascending and end with {d_sae}"),
                     });
                 }
             }
@@ -148,22 +148,22 @@ impl Recipe {
         Ok(())
     }
 
-    /// In how many steps a feature must fire not to be dead.
+    /// The number of steps after which a feature that does not fire is dead.
     pub fn window_steps(&self) -> u64 {
         self.dead.window_steps.unwrap_or((self.steps / 10).clamp(1, 1000))
     }
 
-    /// Whether dead features start anew after `steps` steps.
+    /// Returns whether dead features are resampled after `steps` steps.
     pub(crate) fn resamples_after(&self, steps: u64) -> bool {
         let default = if self.method.aux_k().is_some() { 0 } else { 4 * self.window_steps() };
         let every = self.dead.resample_steps.unwrap_or(default);
-        // What starts anew while the rate falls never becomes a feature.
+        // A feature that is resampled while the learning rate decays never becomes useful.
         let decays = steps.saturating_add(self.decay_steps()) >= self.steps;
         every > 0 && steps.is_multiple_of(every) && !decays
     }
 }
 
-/// An architecture and its loss. `‖·‖²` is a sum over `d_in` and a mean over the batch.
+/// An architecture and its loss. `‖·‖²` is summed over `d_in` and averaged over the batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "architecture", rename_all = "kebab-case")]
 pub enum Method {
@@ -178,7 +178,7 @@ pub enum Method {
         aux_k: AuxK,
     },
     /// `‖x − x̂‖²` with the `k · batch` largest features of the batch (Bussmann et al. 2024,
-    /// arXiv:2412.06410); saved as a JumpReLU SAE with one threshold.
+    /// arXiv:2412.06410). Saved as a JumpReLU SAE with a single threshold.
     #[serde(rename_all = "kebab-case")]
     BatchTopK {
         /// Features per activation, on average.
@@ -187,13 +187,13 @@ pub enum Method {
         #[serde(default)]
         aux_k: AuxK,
     },
-    /// Batch-top-k whose first features must reconstruct on their own: the mean of `‖x − x̂‖²`
-    /// over nested groups of features (Bussmann et al. 2025, arXiv:2503.17547).
+    /// Batch-top-k in which the first features must also reconstruct on their own: the mean of
+    /// `‖x − x̂‖²` over nested groups of features (Bussmann et al. 2025, arXiv:2503.17547).
     #[serde(rename_all = "kebab-case")]
     Matryoshka {
         /// Features per activation, on average.
         k: usize,
-        /// The groups' ends, ascending; the last is `d_sae`. Default: a sixteenth, an eighth, a
+        /// Ends of the groups, ascending; the last is `d_sae`. Default: a sixteenth, an eighth, a
         /// quarter, half and all of the features.
         #[serde(default)]
         groups: Vec<usize>,
@@ -201,26 +201,26 @@ pub enum Method {
         #[serde(default)]
         aux_k: AuxK,
     },
-    /// `‖x − x̂‖² + coefficient · d_in · (L0 / target − 1)²` with a threshold for each feature that is
-    /// trained by a straight-through estimate (Rajamanoharan et al. 2024, arXiv:2407.14435, with
-    /// the loss of its appendix for a wanted L0).
+    /// `‖x − x̂‖² + coefficient · d_in · (L0 / target − 1)²` with a threshold per feature, trained
+    /// by a straight-through estimate (Rajamanoharan et al. 2024, arXiv:2407.14435, with the loss
+    /// for a target L0 from its appendix).
     #[serde(rename_all = "kebab-case")]
     JumpRelu {
-        /// Features per activation that the training ends with.
+        /// Target number of features per activation.
         target_l0: f64,
-        /// Weight of the sparsity loss. Default: 1; with activations of norm 1, as
-        /// dictionary_learning has them, that is its default.
+        /// Weight of the sparsity loss. Default: 1, which corresponds to the default of
+        /// dictionary_learning, where activations have norm 1.
         #[serde(default = "default_l0_coefficient")]
         coefficient: f64,
-        /// Width of the estimate's kernel. Default: 0.05, as in SAELens.
+        /// Width of the straight-through estimate's kernel. Default: 0.05, as in SAELens.
         #[serde(default = "default_bandwidth")]
         bandwidth: f64,
-        /// Where thresholds start. Default: where twice the wanted L0 fires at the start. From a
-        /// small number, as papers start, they take tens of thousands of steps to get there: the
-        /// estimate moves a threshold by a learning rate's worth per step.
+        /// Initial thresholds. Default: the value that gives twice the target L0 at the start. From
+        /// a small value, as in the papers, thresholds take tens of thousands of steps to get
+        /// there, because the estimate moves a threshold by about one learning rate per step.
         #[serde(default)]
         threshold: Option<f64>,
-        /// Steps over which the sparsity loss reaches its weight. Default: a tenth.
+        /// Steps over which the sparsity loss warms up. Default: a tenth of the steps.
         #[serde(default)]
         warmup_steps: Option<u64>,
     },
@@ -229,25 +229,26 @@ pub enum Method {
     Relu {
         /// Weight of the sparsity loss.
         l1: f64,
-        /// Steps over which it reaches its weight. Default: a twentieth, as in the paper.
+        /// Steps over which the sparsity loss warms up. Default: a twentieth of the steps, as in
+        /// the paper.
         #[serde(default)]
         warmup_steps: Option<u64>,
     },
-    /// `‖x − x̂‖² + l1 · Σ relu(π) · ‖W_dec‖ + ‖x − x̂(relu(π))‖²` with gates `π` and the last
-    /// decoder frozen (Rajamanoharan et al. 2024, arXiv:2404.16014).
+    /// `‖x − x̂‖² + l1 · Σ relu(π) · ‖W_dec‖ + ‖x − x̂(relu(π))‖²` with gates `π`, and the decoder
+    /// in the last term frozen (Rajamanoharan et al. 2024, arXiv:2404.16014).
     #[serde(rename_all = "kebab-case")]
     Gated {
         /// Weight of the sparsity loss.
         l1: f64,
-        /// Steps over which it reaches its weight. Default: a twentieth.
+        /// Steps over which the sparsity loss warms up. Default: a twentieth of the steps.
         #[serde(default)]
         warmup_steps: Option<u64>,
     },
 }
 
 impl Method {
-    /// Whether decoder rows are kept at norm 1, and what the gradient has along them is left out:
-    /// all methods but ReLU, whose sparsity loss counts the norms.
+    /// Returns whether decoder rows are kept at norm 1 and their gradient projected accordingly.
+    /// True for all methods but ReLU, whose sparsity loss includes the norms.
     pub fn keeps_decoder_norm(&self) -> bool {
         !matches!(self, Self::Relu { .. })
     }
@@ -262,7 +263,7 @@ impl Method {
         }
     }
 
-    /// The ends of the groups of features that reconstruct on their own.
+    /// Ends of the groups of features that reconstruct on their own.
     pub(crate) fn groups(&self, d_sae: usize) -> Vec<usize> {
         match self {
             Self::Matryoshka { groups, .. } if groups.is_empty() => {
@@ -285,14 +286,14 @@ fn default_bandwidth() -> f64 {
     0.05
 }
 
-/// The auxiliary loss of top-k SAEs: dead features reconstruct what the others leave
-/// (Gao et al. 2024, appendix A.2).
+/// The auxiliary loss of top-k SAEs: dead features reconstruct the error of the others (Gao et al.
+/// 2024, appendix A.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AuxK {
     /// Dead features per activation. Default: half of `d_in`, as in the paper.
     pub k: Option<usize>,
-    /// Weight of the loss; 0 leaves it out. Default: 1/32, as in the paper.
+    /// Weight of the loss; 0 disables it. Default: 1/32, as in the paper.
     pub coefficient: f64,
 }
 
@@ -323,22 +324,22 @@ impl Default for AuxK {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Optimizer {
-    /// The learning rate between warm-up and decay. Default: 3e-4, as in SAELens.
+    /// Learning rate between warm-up and decay. Default: 3e-4, as in SAELens.
     pub lr: f64,
-    /// Decay of the gradient's mean. Default: 0.9.
+    /// Decay rate of the running mean of gradients. Default: 0.9.
     pub beta1: f64,
-    /// Decay of the gradient's square. Default: 0.999.
+    /// Decay rate of the running mean of squared gradients. Default: 0.999.
     pub beta2: f64,
-    /// What keeps a division from being one by zero. Default: 1e-8.
+    /// Added to the denominator to avoid division by zero. Default: 1e-8.
     pub epsilon: f64,
-    /// The largest norm that the gradient of all weights together keeps; 0 for no limit.
-    /// Default: 1, as in SAELens.
+    /// Maximum norm of the gradient of all weights together; 0 disables clipping. Default: 1, as in
+    /// SAELens.
     pub clip: f64,
-    /// Steps over which the rate rises; the first step has `1 / warmup-steps` of it, not none.
-    /// Default: a twentieth of the steps, 1000 at most.
+    /// Steps over which the learning rate warms up. The first step has `1 / warmup-steps` of it,
+    /// not 0. Default: a twentieth of the steps, at most 1000.
     pub warmup_steps: Option<u64>,
-    /// Last steps over which the rate falls to nothing. Default: a fifth, as in Conerly et al.
-    /// 2024.
+    /// Steps at the end over which the learning rate decays to 0. Default: a fifth of the steps, as
+    /// in Conerly et al. 2024.
     pub decay_steps: Option<u64>,
 }
 
@@ -356,14 +357,15 @@ impl Default for Optimizer {
     }
 }
 
-/// Where the weights start. `W_enc` is the transpose of `W_dec`, whose rows have random directions.
+/// Initial values of the weights. The rows of `W_dec` have random directions, and `W_enc` is its
+/// transpose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Init {
-    /// Where `b_dec` starts.
+    /// Initial value of `b_dec`.
     pub b_dec: BDecInit,
-    /// Norm of the decoder's rows, for ReLU only: the other methods keep it at 1, and this changes
-    /// nothing for them. Default: 0.1, as in Conerly et al. 2024.
+    /// Norm of the decoder's rows, for ReLU only: the other methods keep it at 1 and ignore this.
+    /// Default: 0.1, as in Conerly et al. 2024.
     pub decoder_norm: f64,
 }
 
@@ -373,28 +375,28 @@ impl Default for Init {
     }
 }
 
-/// Where `b_dec` starts.
+/// Initial value of `b_dec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BDecInit {
     /// The point with the least sum of distances to the activations (Bricken et al. 2023).
     GeometricMedian,
-    /// The activations' mean.
+    /// The mean of the activations.
     Mean,
     /// Zero.
     Zero,
 }
 
-/// What becomes of features that do not fire.
+/// Treatment of features that do not fire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DeadFeatures {
-    /// A feature that did not fire in so many steps is dead. Default: 1000, as in SAELens, but no
-    /// more than a tenth of the steps: in a short training nothing would ever be dead.
+    /// Number of steps after which a feature that did not fire is dead. Default: 1000, as in
+    /// SAELens, but at most a tenth of the steps, so that a short run has dead features at all.
     pub window_steps: Option<u64>,
-    /// After how many steps dead features start anew at activations that are reconstructed badly
-    /// (Bricken et al. 2023, "neuron resampling"); 0 for never. None do once the learning rate
-    /// falls. Default: 0 with aux-k, else four times the window.
+    /// Steps between resamplings of dead features at badly reconstructed activations (Bricken et
+    /// al. 2023, "neuron resampling"); 0 disables them. There are none once the learning rate
+    /// decays. Default: 0 with aux-k, otherwise four times the window.
     pub resample_steps: Option<u64>,
 }
 
@@ -437,11 +439,11 @@ mod tests {
     fn matrices_that_no_memory_holds_are_refused_by_both_sizes() {
         assert_eq!(
             refused(&top_k(1 << 20), 4097),
-            "d-sae is 1048576, it must be 1 to 1048320 for a width of 4097"
+            "d-sae is 1048576; it must be 1 to 1048320 for a width of 4097"
         );
         assert_eq!(
             refused(&Recipe { batch: 4097, ..top_k(1 << 20) }, 1),
-            "batch is 4097, it must be 1 to 4096 for a d-sae of 1048576"
+            "batch is 4097; it must be 1 to 4096 for a d-sae of 1048576"
         );
         top_k(1 << 20).check(4096).unwrap();
     }

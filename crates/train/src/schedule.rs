@@ -1,10 +1,10 @@
 use crate::recipe::{Method, Recipe};
 
 impl Recipe {
-    /// The learning rate of step `step`, from 0.
+    /// The learning rate at step `step`, from 0.
     ///
-    /// It rises in equal parts, of which the first step has one already, and falls in equal parts,
-    /// of which the last step has one left.
+    /// It rises linearly, starting above 0 at the first step, and falls linearly, ending above 0 at
+    /// the last.
     pub fn learning_rate(&self, step: u64) -> f64 {
         let warmup = self.optimizer.warmup_steps.unwrap_or((self.steps / 20).min(1000));
         let decay = self.decay_steps();
@@ -13,12 +13,12 @@ impl Recipe {
         self.optimizer.lr * rising.min(falling).min(1.0)
     }
 
-    /// Last steps over which the learning rate falls.
+    /// Steps at the end over which the learning rate decays.
     pub(crate) fn decay_steps(&self) -> u64 {
         self.optimizer.decay_steps.unwrap_or(self.steps / 5)
     }
 
-    /// What part of its weight the sparsity loss has at step `step`, from 0.
+    /// The fraction of its weight that the sparsity loss has at step `step`, from 0.
     pub fn sparsity_weight(&self, step: u64) -> f64 {
         let warmup = match self.method {
             Method::JumpRelu { warmup_steps, .. } => warmup_steps.unwrap_or(self.steps / 10),

@@ -1,12 +1,12 @@
-//! Which features of a batch are kept.
+//! Selection of the features to keep in a batch.
 
 use nanoscope_sae::{Selection, SparseFeatures};
 use rayon::prelude::*;
 
-/// Rows that a thread goes through before it takes others.
+/// Rows that a thread processes at a time.
 const CHUNK_ROWS: usize = 64;
 
-/// The `k` largest positive pre-activations of each row.
+/// Selects the `k` largest positive pre-activations of each row.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
@@ -21,7 +21,7 @@ pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
     )
 }
 
-/// The `k` largest positive pre-activations of each row, among `candidates` only.
+/// Selects the `k` largest positive pre-activations of each row among `candidates`.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
@@ -41,8 +41,8 @@ pub(crate) fn top_k_among(
     })
 }
 
-/// The `k · rows` largest positive pre-activations of the batch; of equal ones those that come
-/// first.
+/// Selects the `k · rows` largest positive pre-activations of the batch. Of equal ones, the first
+/// are selected.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
@@ -51,7 +51,7 @@ pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures
     let Some((bound, mut ties)) = bound(pre, wanted) else {
         return by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row, 0.0)));
     };
-    // Those that are equal to the bound are counted off in their order, so one thread does it.
+    // Values equal to the bound are counted in order, so this runs on one thread.
     let mut features = SparseFeatures::new(d_sae);
     for row in pre.chunks_exact(d_sae) {
         let kept = (0..).zip(row).filter(|(_, value)| {
@@ -65,12 +65,12 @@ pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures
     features
 }
 
-/// The `wanted`-th largest positive number of `pre`, and how many of those equal to it are among
-/// the `wanted` largest; none if there are no more than `wanted`.
+/// Returns the `wanted`-th largest positive number of `pre`, and how many equal to it are among the
+/// `wanted` largest. `None` if there are at most `wanted`.
 fn bound(pre: &[f32], wanted: usize) -> Option<(f32, usize)> {
-    // The bits of positive floats are ordered as the floats are, so the number is found by its
-    // upper half first, then by its lower half, each by counting: a sort of the batch would take
-    // most of the step.
+    // The bits of positive floats have the same order as the floats, so the number is found by
+    // counting, first its upper half and then its lower half. Sorting the batch would take most of
+    // the step.
     let (upper, above) = nth_half(pre, wanted, |bits| Some(bits >> 16))?;
     let in_upper = |bits: u32| (bits >> 16 == upper).then_some(bits & 0xFFFF);
     let (lower, above) =
@@ -78,8 +78,8 @@ fn bound(pre: &[f32], wanted: usize) -> Option<(f32, usize)> {
     Some((f32::from_bits(upper << 16 | lower), wanted - above))
 }
 
-/// Of the positive numbers whose `half` is something: the largest half that `wanted` of them reach,
-/// and how many are above it.
+/// Among positive numbers for which `half` returns a value, finds the largest half that `wanted` of
+/// them reach, and counts those above it.
 fn nth_half(
     pre: &[f32],
     wanted: usize,
@@ -110,12 +110,12 @@ fn nth_half(
     None
 }
 
-/// What `row` has above `bound`, with its places.
+/// The values of `row` above `bound`, with their indices.
 fn positive(row: &[f32], bound: f32) -> impl Iterator<Item = (u32, f32)> {
     (0..).zip(row.iter().copied()).filter(move |(_, value)| *value > bound)
 }
 
-/// Keeps of each row what `keep` puts into its list.
+/// Applies `keep` to each row and collects the values it pushes.
 fn by_row<S>(
     pre: &[f32],
     d_sae: usize,
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// As [`batch_top_k`], by sorting.
+    /// Like [`batch_top_k`], by sorting.
     fn by_sorting(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
         let mut all: Vec<_> = (0..pre.len()).filter(|&at| pre[at] > 0.0).collect();
         all.sort_by(|&a, &b| pre[b].total_cmp(&pre[a]).then(a.cmp(&b)));
@@ -167,7 +167,8 @@ mod tests {
     proptest! {
         #[test]
         fn counting_keeps_what_sorting_keeps(
-            // Few distinct values, so that ties are common; some that differ in their last bits.
+            // Few distinct values, so that ties are common, and some that differ only in their last
+            // bits.
             pre in prop::collection::vec(
                 prop_oneof![(-4_i8..4).prop_map(f32::from), 1.0_f32..1.0001], 7 * 9),
             k in 1_usize..7,

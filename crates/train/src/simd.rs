@@ -1,10 +1,10 @@
-//! Loops over `d_in` numbers that the compiler makes vector instructions of.
+//! Inner loops over `d_in` values, written to auto-vectorise.
 //!
-//! They are called inside [`pulp::Arch::dispatch`], which compiles the caller for the widest
-//! registers that the machine has. What is not inlined there is compiled for the narrowest.
+//! They must be called inside [`pulp::Arch::dispatch`], which compiles the caller for the widest
+//! registers of the machine. A loop that is not inlined there is compiled for the narrowest.
 #![allow(clippy::inline_always)]
 
-/// Numbers that are summed side by side: sums of floats are not reordered by the compiler.
+/// Number of partial sums: the compiler does not reorder sums of floats.
 const LANES: usize = 16;
 
 /// `a · b`.
@@ -30,7 +30,7 @@ pub(crate) fn add_scaled(to: &mut [f32], by: f32, x: &[f32]) {
     }
 }
 
-/// The sum of squares of `a`.
+/// Sum of squares of `a`.
 #[inline(always)]
 pub(crate) fn square(a: &[f32]) -> f32 {
     dot(a, a)

@@ -1,4 +1,4 @@
-//! A training's state by name, for a file.
+//! Snapshots of a trainer.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::parameters::{Parameters, Weight};
 use crate::recipe::{Method, Recipe};
 use crate::{TrainError, Trainer};
 
-/// All that a [`Trainer`] is, to be written to a file and gone on from.
+/// The state of a [`Trainer`], from which training can resume.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Steps done.
+    /// Number of completed steps.
     pub step: u64,
-    /// Weights and states by name; float32 or int64.
+    /// Weights and optimizer state by name; float32 or int64.
     pub tensors: BTreeMap<String, TensorData>,
 }
 
 impl Trainer {
-    /// All that is needed to go on from here.
+    /// Captures the current state.
     pub fn snapshot(&self) -> Snapshot {
         let mut tensors = BTreeMap::new();
         let states = [
@@ -41,10 +41,10 @@ impl Trainer {
         Snapshot { step: self.steps, tensors }
     }
 
-    /// Goes on from `snapshot`, with the same results as if nothing had happened in between.
+    /// Resumes from `snapshot`. The results are the same as without the interruption.
     ///
     /// # Errors
-    /// [`TrainError`] if it is not one of a training by `recipe`.
+    /// [`TrainError`] if the snapshot does not match `recipe`.
     pub fn resume(
         recipe: &Recipe,
         snapshot: &Snapshot,
@@ -73,7 +73,7 @@ impl Trainer {
         let fired = numbers::<i64>(snapshot, FIRED, &[recipe.d_sae])?;
         let in_the_past = |&step: &i64| u64::try_from(step).is_ok_and(|step| step <= snapshot.step);
         if !fired.iter().all(in_the_past) {
-            return Err(missing(FIRED, "steps that are done"));
+            return Err(missing(FIRED, "step numbers up to the current one"));
         }
         Ok(Self {
             d_in,
@@ -90,7 +90,7 @@ impl Trainer {
 
 /// The scale and batch-top-k's threshold.
 const NUMBERS: &str = "scale_and_threshold";
-/// For each feature when it fired last.
+/// The last step at which each feature fired.
 const FIRED: &str = "last_fired";
 
 /// The weights that `method` trains.
@@ -106,11 +106,11 @@ fn parts(method: &Method) -> Vec<Weight> {
 }
 
 fn missing(tensor: &str, expected: &str) -> TrainError {
-    let found = "something else, or not there".to_owned();
+    let found = "missing or invalid".to_owned();
     TrainError::Snapshot { tensor: tensor.to_owned(), expected: expected.to_owned(), found }
 }
 
-/// The numbers of a tensor that must have this shape and type.
+/// Returns the values of a tensor, checking its shape and type.
 fn numbers<E: burn::tensor::Element>(
     snapshot: &Snapshot,
     name: &str,
@@ -122,7 +122,7 @@ fn numbers<E: burn::tensor::Element>(
         expected: expected.clone(),
         found,
     };
-    let data = snapshot.tensors.get(name).ok_or_else(|| wrong("not there".to_owned()))?;
+    let data = snapshot.tensors.get(name).ok_or_else(|| wrong("missing".to_owned()))?;
     if data.dtype() != E::dtype() || data.shape()[..] != *shape {
         return Err(wrong(format!("{} {:?}", data.dtype().name(), &data.shape()[..])));
     }

@@ -1,8 +1,8 @@
-//! Loss and gradients of SAEs that keep a few features by selection.
+//! Loss and gradients of SAEs that select a few features.
 //!
-//! Of what is not kept nothing depends on anything, so the gradient is known without a graph and
-//! touches `k` features per activation. Only the product with the encoder is dense: one of the five
-//! that a graph over dense features has.
+//! Features that are not selected do not contribute to the loss, so the gradient is known in closed
+//! form and touches only `k` features per activation. Only the product with the encoder is dense:
+//! one of the five products in an autodiff graph over dense features.
 
 use nanoscope_sae::SparseFeatures;
 use pulp::Arch;
@@ -14,29 +14,29 @@ use crate::recipe::AuxK;
 use crate::select;
 use crate::simd::{add_scaled, dot, square};
 
-/// How features are selected.
+/// Rule for selecting features.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Keep {
     /// The `k` largest of each activation.
     PerRow(usize),
-    /// The `k` largest per activation, of the whole batch.
+    /// The `k · rows` largest of the batch.
     PerBatch(usize),
 }
 
-/// What the pass of one batch needs beside the weights.
+/// Parameters of a pass over a batch, besides the weights.
 #[derive(Debug)]
 pub(crate) struct Selected<'a> {
     pub(crate) keep: Keep,
-    /// The ends of the groups of features that reconstruct on their own, ascending; the last is
+    /// Ends of the groups of features that reconstruct on their own, ascending; the last is
     /// `d_sae`.
     pub(crate) groups: &'a [usize],
     pub(crate) aux_k: &'a AuxK,
-    /// The features that are dead, ascending.
+    /// The dead features, ascending.
     pub(crate) dead: &'a [u32],
 }
 
 impl Selected<'_> {
-    /// The loss of the activations `x` and its gradients.
+    /// Computes the loss of the activations `x` and its gradients.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]` row-major
@@ -47,7 +47,7 @@ impl Selected<'_> {
         let decoder = download(parameters.get(Weight::Decoder));
         let b_dec = download(parameters.get(Weight::DecoderBias));
 
-        // `b_dec` is taken off in the bias: `(x − b_dec) · W + b = x · W + (b − b_dec · W)`.
+        // `b_dec` is subtracted in the bias: `(x − b_dec) · W + b = x · W + (b − b_dec · W)`.
         let turned = encoder.clone().transpose();
         let offset = parameters.get(Weight::DecoderBias).matmul(turned.clone());
         let bias = parameters.get(Weight::EncoderBias) - offset;
@@ -126,8 +126,8 @@ impl Selected<'_> {
         }
     }
 
-    /// The auxiliary loss: dead features reconstruct the error that the others leave, which is
-    /// taken as given, without `b_dec`.
+    /// Computes the auxiliary loss: dead features reconstruct the error of the others, without
+    /// `b_dec`. The error is treated as a constant.
     fn aux(&self, pre: &[f32], errors: &[f32], decoder: &[f32], size: Size) -> Option<Aux> {
         let k = self.aux_k.k.unwrap_or(size.d_in / 2).max(1);
         let weight = self.aux_k.coefficient * (self.dead.len() as f64 / k as f64).min(1.0);
@@ -135,7 +135,7 @@ impl Selected<'_> {
             return None;
         }
         let kept = select::top_k_among(pre, size.d_sae, self.dead, k);
-        // `errors` are `x̂ − x`, so what is missing is their negative.
+        // `errors` are `x̂ − x`; the missing part is their negative.
         let missing: Vec<f32> = errors.iter().map(|error| -error).collect();
         let zero = vec![0.0; size.d_in];
         let mut left = reconstruct(&kept, &[size.d_sae], decoder, &zero, &missing, size);
@@ -152,7 +152,7 @@ impl Selected<'_> {
 struct Aux {
     loss: f64,
     kept: SparseFeatures,
-    /// The gradient of what is reconstructed, `[rows, d_in]`.
+    /// Gradient of the reconstruction, `[rows, d_in]`.
     upstream: Vec<f32>,
 }
 
@@ -163,7 +163,8 @@ struct Size {
     d_sae: usize,
 }
 
-/// For each group `x̂ − x`, reconstructed by it and those before it, `[rows, d_in]`.
+/// Computes `x̂ − x` for each group, reconstructed from its features and those of earlier groups;
+/// `[rows, d_in]`.
 fn reconstruct(
     kept: &SparseFeatures,
     groups: &[usize],
@@ -174,7 +175,7 @@ fn reconstruct(
 ) -> Vec<Vec<f32>> {
     let Size { rows, d_in, .. } = size;
     let mut errors = vec![vec![0.0; rows * d_in]; groups.len()];
-    // A row of every group's errors at a time.
+    // For each row, its slice of every group's errors.
     let mut parts: Vec<Vec<&mut [f32]>> = (0..rows).map(|_| Vec::new()).collect();
     for errors in &mut errors {
         for (row, part) in errors.chunks_exact_mut(d_in).enumerate() {
@@ -205,8 +206,8 @@ fn reconstruct(
     errors
 }
 
-/// The gradient of the loss by what each group's features add: a feature is in its own group's
-/// reconstruction and in all later ones.
+/// Gradient of the loss with respect to each group's contribution: a feature takes part in the
+/// reconstruction of its own group and of all later ones.
 fn upstream(mut errors: Vec<Vec<f32>>, rows: usize) -> Vec<Vec<f32>> {
     let scale = 2.0 / (rows * errors.len()) as f32;
     for at in (0..errors.len()).rev() {
@@ -225,9 +226,9 @@ fn upstream(mut errors: Vec<Vec<f32>>, rows: usize) -> Vec<Vec<f32>> {
     errors
 }
 
-/// The mean over rows of the sum of squares.
+/// Sum of squares per row, averaged over the rows.
 fn mean_square(errors: &[f32], rows: usize) -> f64 {
-    // In pieces whose order does not depend on the number of threads.
+    // Split into chunks whose order does not depend on the number of threads.
     let sums: Vec<f64> = errors
         .par_chunks(1 << 14)
         .map(|errors| f64::from(Arch::new().dispatch(|| square(errors))))
@@ -235,7 +236,7 @@ fn mean_square(errors: &[f32], rows: usize) -> f64 {
     sums.iter().sum::<f64>() / rows as f64
 }
 
-/// Kept features by feature: compressed sparse columns.
+/// Selected features in compressed sparse column format.
 struct Columns {
     starts: Vec<usize>,
     entries: Vec<(u32, f32)>,
@@ -264,7 +265,7 @@ impl Columns {
     }
 }
 
-/// The gradients of each feature's weights.
+/// Gradients of each feature's weights.
 struct FeatureGradients {
     /// `[d_sae, d_in]`
     encoder: Vec<f32>,
@@ -280,11 +281,11 @@ impl FeatureGradients {
         Self { encoder: matrix.clone(), bias: vec![0.0; size.d_sae], decoder: matrix }
     }
 
-    /// Adds what follows from features with these values, `upstream` being the gradient of what
-    /// each group reconstructs.
+    /// Adds the gradients of features with these values. `upstream` is the gradient of each group's
+    /// reconstruction.
     ///
-    /// A feature is one thread's, which adds up its rows in their order: the sums do not depend on
-    /// the number of threads.
+    /// Each feature is handled by one thread, which adds its rows in order, so the sums do not
+    /// depend on the number of threads.
     fn add(
         &mut self,
         columns: &Columns,
@@ -319,7 +320,7 @@ impl FeatureGradients {
             });
     }
 
-    /// SegmentOrder gradients of an encoder of `x` into those of one of `x − b_dec`.
+    /// Converts gradients of an encoder of `x` to those of an encoder of `x − b_dec`.
     fn take_off(&mut self, b_dec: &[f32]) {
         let rows = self.encoder.par_chunks_exact_mut(b_dec.len());
         rows.zip(&self.bias).for_each(|(row, bias)| add_scaled(row, -bias, b_dec));

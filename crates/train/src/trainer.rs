@@ -1,4 +1,4 @@
-//! One SAE in training.
+//! Training of a single SAE.
 
 use burn::tensor::{Device, Tensor};
 use nanoscope_sae::Sae;
@@ -15,61 +15,64 @@ use crate::simd::square;
 use crate::sparse_pass::{Keep, Selected};
 use crate::{TrainError, inference, init};
 
-/// How fast batch-top-k's threshold follows the batches' smallest kept values, as in SAELens.
+/// Rate at which batch-top-k's threshold follows the smallest kept value of each batch, as in
+/// SAELens.
 const THRESHOLD_RATE: f32 = 0.01;
 
-/// An SAE in training: its weights, Adam's state, and when each feature fired last.
+/// An SAE in training: its weights, Adam's state, and the step at which each feature last fired.
 #[derive(Debug)]
 pub struct Trainer {
     pub(crate) recipe: Recipe,
     pub(crate) d_in: usize,
     pub(crate) steps: u64,
-    /// What activations are multiplied by.
+    /// Factor applied to activations.
     pub(crate) scale: f32,
-    /// What batch-top-k has learnt to be the smallest value that is kept.
+    /// The smallest value that batch-top-k has learned to keep.
     pub(crate) threshold: f32,
     pub(crate) parameters: Parameters,
     pub(crate) adam: Adam,
     pub(crate) fired: LastFired,
 }
 
-/// What one step did. Losses and norms are those of scaled activations (see [`Recipe`]).
+/// Metrics of a training step. Losses and norms refer to scaled activations (see [`Recipe`]).
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct StepReport {
     /// The step's number, from 1.
     pub step: u64,
-    /// The whole loss.
+    /// The total loss.
     pub loss: f64,
-    /// `‖x − x̂‖²`, for matryoshka of all groups together, while the loss has the mean over groups.
+    /// `‖x − x̂‖²`. For matryoshka this is of all groups together, while `loss` has the mean over
+    /// groups.
     pub mse: f64,
-    /// The sparsity loss, with its weight.
+    /// The sparsity loss, weighted.
     pub sparsity: f64,
-    /// The auxiliary loss, with its weight.
+    /// The auxiliary loss, weighted.
     pub aux: f64,
-    /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)` of the batch.
+    /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)` on the batch.
     pub explained_variance: f64,
     /// Features per activation.
     pub l0: f64,
-    /// Features that are dead.
+    /// Number of dead features.
     pub dead: usize,
     /// The learning rate.
     pub lr: f64,
-    /// The gradient's norm before it was clipped.
+    /// Norm of the gradient before clipping.
     pub grad_norm: f64,
 }
 
 impl Trainer {
-    /// The start of a training by `recipe`; `first` are some activations, from which the scale and
-    /// `b_dec`'s start follow.
+    /// Starts training with `recipe`. The scale and the initial `b_dec` are computed from the
+    /// activations `first`.
     ///
     /// # Shapes
     /// - `first`: `[rows, d_in]` row-major
     ///
     /// # Errors
-    /// [`TrainError`] if the recipe cannot be followed or the activations are not finite.
+    /// [`TrainError`] if the recipe is invalid, or the activations are not finite or cannot be
+    /// scaled.
     ///
     /// # Panics
-    /// If the last row of `first` is not whole.
+    /// If the last row of `first` is incomplete.
     pub fn new(
         recipe: &Recipe,
         d_in: usize,
@@ -79,17 +82,21 @@ impl Trainer {
         recipe.check(d_in)?;
         assert!(first.len().is_multiple_of(d_in), "rows of {d_in}");
         if first.is_empty() {
-            return Err(TrainError::Activations("are none"));
+            return Err(TrainError::Activations("there are no activations to initialise from"));
         }
         if !first.iter().all(|number| number.is_finite()) {
-            return Err(TrainError::Activations("are not all finite"));
+            return Err(TrainError::Activations(
+                "the activations to initialise from are not all finite",
+            ));
         }
         if first.iter().all(|number| *number == 0.0) {
-            return Err(TrainError::Activations("are all zero"));
+            return Err(TrainError::Activations("the activations to initialise from are all zero"));
         }
         let scale = init::scale(first, d_in);
         if !scale.is_normal() {
-            return Err(TrainError::Activations("are too small or too large to be scaled"));
+            return Err(TrainError::Activations(
+                "the activations to initialise from are too small or too large to be scaled",
+            ));
         }
         let scaled: Vec<f32> = first.iter().map(|number| number * scale).collect();
         let parameters = init::parameters(recipe, d_in, &scaled, device);
@@ -105,13 +112,13 @@ impl Trainer {
         })
     }
 
-    /// One step with `batch` activations.
+    /// Trains for one step on `batch`.
     ///
     /// # Shapes
-    /// - `batch`: `[rows, d_in]` row-major, rows as many as the recipe says
+    /// - `batch`: `[rows, d_in]` row-major, with the recipe's number of rows
     ///
     /// # Errors
-    /// [`TrainError`] if the loss is not finite; the weights are then those before the step.
+    /// [`TrainError`] if the loss is not finite; the weights are then unchanged.
     pub fn step(&mut self, batch: &[f32]) -> Result<StepReport, TrainError> {
         let expected = self.recipe.batch * self.d_in;
         if batch.len() != expected {
@@ -164,17 +171,17 @@ impl Trainer {
         })
     }
 
-    /// Steps done.
+    /// Number of completed steps.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// What is being followed.
+    /// The training recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// The SAE as it is now, for inference: the scale is folded into the weights.
+    /// Returns the current SAE for inference, with the scale folded into the weights.
     pub fn sae(&self) -> Sae {
         inference::sae(&self.recipe.method, &self.parameters, self.scale, self.threshold)
     }
@@ -199,8 +206,8 @@ impl Trainer {
         }
     }
 
-    /// The gradients without what would only change the norms of decoder rows, which are set back
-    /// after the step (Bricken et al. 2023): else Adam would count it.
+    /// Removes the component of the gradient that only changes the norms of decoder rows. These are
+    /// reset after each step (Bricken et al. 2023), so Adam must not accumulate it.
     fn without_norm_changes(&self, mut gradients: Parameters) -> Parameters {
         if self.recipe.method.keeps_decoder_norm() {
             let decoder = self.parameters.get(Weight::Decoder);
@@ -219,7 +226,7 @@ impl Trainer {
         if dead.is_empty() {
             return;
         }
-        // A stream of its own for each step: what is drawn does not depend on earlier draws.
+        // A separate stream for each step, so that the draws do not depend on earlier ones.
         let mut random = ChaCha8Rng::seed_from_u64(self.recipe.seed);
         random.set_stream(self.steps);
         resample(&mut self.parameters, &mut self.adam, &dead, x, errors, &mut random);
@@ -229,7 +236,7 @@ impl Trainer {
     }
 }
 
-/// The norm of all of them together.
+/// Norm of all tensors together.
 fn norm(parameters: &Parameters) -> f64 {
     let squares = parameters
         .iter()
@@ -237,13 +244,13 @@ fn norm(parameters: &Parameters) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-/// `matrix` with rows of norm 1; a row of zeros stays one.
+/// Normalises the rows of `matrix`; a row of zeros stays zero.
 fn unit_rows(matrix: Tensor<2>) -> Tensor<2> {
     let norms = matrix.clone().square().sum_dim(1).sqrt().clamp_min(f32::MIN_POSITIVE);
     matrix / norms
 }
 
-/// `E‖x‖² − ‖E x‖²` of the rows, never quite 0.
+/// `E‖x‖² − ‖E x‖²` of the rows, always above 0.
 ///
 /// # Shapes
 /// - `x`: `[rows, d_in]` row-major
@@ -267,8 +274,8 @@ mod tests {
     use crate::parameters::{download, upload};
     use crate::{AuxK, DeadFeatures, Optimizer};
 
-    /// After which of ten steps, the last two of which decay, feature 0 started anew. It is kept
-    /// from firing; every other step is one to resample at.
+    /// Returns after which of ten steps feature 0 was resampled. The last two steps decay, feature
+    /// 0 is kept from firing, and resampling is due at every second step.
     fn resampled_after(method: Method) -> Vec<u64> {
         let device = nanoscope_device::for_tests();
         let recipe = Recipe {
@@ -298,8 +305,8 @@ mod tests {
         let recipe = Recipe::new(4, Method::Relu { l1: 0.1, warmup_steps: None }, 10);
         let error = |x| Trainer::new(&recipe, 2, &[x; 4], &device).unwrap_err().to_string();
 
-        assert_eq!(error(0.0), "the activations to start from are all zero");
-        let expected = "the activations to start from are too small or too large to be scaled";
+        assert_eq!(error(0.0), "the activations to initialise from are all zero");
+        let expected = "the activations to initialise from are too small or too large to be scaled";
         assert_eq!(error(1e-44), expected);
         assert_eq!(error(3e38), expected);
     }

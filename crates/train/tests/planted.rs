@@ -1,5 +1,5 @@
-//! Each architecture finds the features that activations were made of, goes on from a snapshot to
-//! the bit, and gives an SAE that computes what was trained.
+//! Each architecture recovers planted features, resumes from a snapshot bit for bit, and yields an
+//! SAE that computes what was trained.
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_corpus::InMemoryActivations;
@@ -15,10 +15,10 @@ const PLANTED: usize = 40;
 const ACTIVE: f64 = 3.0;
 const STEPS: u64 = 1500;
 const BATCH: usize = 256;
-/// How near, on average, the nearest decoder row must be to each planted direction.
+/// Minimum mean cosine between planted directions and their nearest decoder rows.
 const WANTED_COSINE: f32 = 0.9;
 
-/// Directions of norm 1, and activations that are sums of a few of them with a bias.
+/// Returns unit directions, and activations that are sums of a few of them plus a bias.
 fn planted() -> (Vec<Vec<f32>>, Vec<f32>) {
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let mut direction = || -> Vec<f32> {
@@ -92,7 +92,7 @@ fn train(method: Method) -> (Trainer, StepReport) {
     (trainer, last.unwrap())
 }
 
-/// The mean over planted directions of the largest cosine with a decoder row.
+/// The largest cosine with a decoder row, averaged over planted directions.
 fn mean_max_cosine(trainer: &Trainer, directions: &[Vec<f32>]) -> f32 {
     let decoder = trainer.sae().weights().w_dec.into_data().try_to_vec::<f32>().unwrap();
     let largest = |direction: &Vec<f32>| {
@@ -116,7 +116,7 @@ fn every_architecture_recovers_planted_features() {
         println!("{name}: mean max cosine {cosine:.3}, {report:?}");
         assert!(cosine > WANTED_COSINE, "{name}: mean max cosine {cosine}, {report:?}");
 
-        // The SAE for inference, on activations as they are, is what was trained.
+        // The SAE for inference, on unscaled activations, matches the trained one.
         let x = TensorData::new(rows[..BATCH * D_IN].to_vec(), [BATCH, D_IN]);
         let x = Tensor::<2>::from_data(x, &device);
         let sae = trainer.sae();
@@ -137,7 +137,7 @@ fn a_training_that_went_on_from_a_snapshot_ends_with_the_same_bits() {
     let device = nanoscope_testing::test_device();
     for (name, method) in methods() {
         let recipe = Recipe { steps: 60, ..recipe(method) };
-        // Dead features and a resampling fall into the part after the snapshot.
+        // Dead features and a resampling occur after the snapshot.
         let recipe = Recipe {
             dead: DeadFeatures { window_steps: Some(10), resample_steps: Some(25) },
             ..recipe
@@ -178,7 +178,7 @@ fn a_batch_of_not_a_number_changes_nothing() {
 
         let error = trainer.step(&vec![f32::NAN; BATCH * D_IN]).unwrap_err();
 
-        assert!(error.to_string().contains("the training has diverged"), "{name}: {error}");
+        assert!(error.to_string().contains("training diverged at step"), "{name}: {error}");
         assert_eq!(trainer.snapshot().tensors["decoder"], before.tensors["decoder"], "{name}");
         assert_eq!(trainer.steps(), 0, "{name}");
     }

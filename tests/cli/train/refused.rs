@@ -18,26 +18,26 @@ fn flags_and_keys_that_mean_nothing_are_refused_before_anything_is_written() {
         scratch.text("run.toml")
     };
     let cases: &[(&[&str], &str)] = &[
-        (&["--k", "0"], "`recipe.method.k` is 0, it must be 1 to"),
-        (&["--d-sae", "8", "--k", "9"], "`recipe.method.k` is 9, it must be 1 to 8"),
-        (&["--lr", "-1"], "`recipe.optimizer.lr` is -1, it must be above 0"),
-        (&["--batch", "0"], "`recipe.batch` is 0, it must be 1 or more"),
-        (&["--steps", "0"], "`recipe.steps` is 0, it must be 1 to"),
-        (&["--tokens", "0"], "`recipe.tokens` is 0, it must be 1 or more"),
-        (&["--l1", "3"], "`recipe.method.l1` means nothing for top-k; it is for relu, gated"),
+        (&["--k", "0"], "`recipe.method.k` is 0; it must be 1 to"),
+        (&["--d-sae", "8", "--k", "9"], "`recipe.method.k` is 9; it must be 1 to 8"),
+        (&["--lr", "-1"], "`recipe.optimizer.lr` is -1; it must be above 0"),
+        (&["--batch", "0"], "`recipe.batch` is 0; it must be 1 or more"),
+        (&["--steps", "0"], "`recipe.steps` is 0; it must be 1 to"),
+        (&["--tokens", "0"], "`recipe.tokens` is 0; it must be 1 or more"),
+        (&["--l1", "3"], "`recipe.method.l1` does not apply to top-k, only to relu, gated"),
         (&["--architecture", "jump-relu", "--target-l0", "0"], "`recipe.method.target-l0` is 0"),
         (
             &["--hold-out", "0"],
-            "`run.hold-out`: invalid value: integer `0`, expected a number of segments, or a share above 0 and below 1",
+            "`run.hold-out`: invalid value: integer `0`, expected a number of segments, or a fraction between 0 and 1",
         ),
         (&["--hold-out", "1.5"], "`run.hold-out`: invalid value: floating point `1.5`"),
-        (&["--save-every", "0"], "`run.save-every` is 0, it must be 1 or more"),
-        (&["--context", "64"], "`source.context` and `source.activations` are both given"),
+        (&["--save-every", "0"], "`run.save-every` is 0; it must be 1 or more"),
+        (&["--context", "64"], "`source.context` and `source.activations` are mutually exclusive"),
         (
             &["--hook", "blocks.0.hook_mlp_out"],
-            "an activation file is of one hook point, `hooks` names 2",
+            "an activation file holds one hook point; `hooks` lists 2",
         ),
-        (&["--hook", HOOK], "`hooks` names blocks.1.hook_resid_post twice"),
+        (&["--hook", HOOK], "`hooks` lists blocks.1.hook_resid_post twice"),
         (&["--device", "abacus"], "unknown device `abacus`"),
     ];
     for (flags, expected) in cases {
@@ -46,17 +46,23 @@ fn flags_and_keys_that_mean_nothing_are_refused_before_anything_is_written() {
         assert_eq!(code, 2, "{flags:?}");
     }
     let cases = [
-        ("[recipe.method]\nkk = 3", "unknown key `recipe.method.kk`; is `recipe.method.k` meant?"),
+        (
+            "[recipe.method]\nkk = 3",
+            "unknown key `recipe.method.kk`; did you mean `recipe.method.k`?",
+        ),
         (
             "[recipe]\nd-sae = 'many'",
             "`recipe.d-sae`: invalid type: string \"many\", expected usize",
         ),
         (
             "[recipe]\nd-sae = 64\nexpansion = 4",
-            "`recipe.d-sae` and `recipe.expansion` are both given",
+            "`recipe.d-sae` and `recipe.expansion` are mutually exclusive",
         ),
-        ("hooks = 3\nhooks = 4", "run.toml is not TOML"),
-        ("[recipe.method]\narchitecture = 'topk'", "\"topk\" is none of top-k, batch-top-k"),
+        ("hooks = 3\nhooks = 4", "run.toml is not valid TOML"),
+        (
+            "[recipe.method]\narchitecture = 'topk'",
+            "unknown architecture \"topk\" (expected top-k, batch-top-k",
+        ),
     ];
     for (text, expected) in cases {
         let (error, code) = error(&scratch, &["--config", &config(text)]);
@@ -74,13 +80,13 @@ fn what_is_missing_is_said() {
     let (error, _) = failure(&["train", "--activations", &acts, "--hook", HOOK]);
     assert!(error.contains("the run has no folder") && error.contains("--out DIR"), "{error}");
     let (error, _) = failure(&["train", "--activations", &acts, "--out", &scratch.text("run")]);
-    assert!(error.contains("`hooks` is missing: the hook points that get an SAE"), "{error}");
+    assert!(error.contains("`hooks` is missing: the hook points to train SAEs at"), "{error}");
     let (error, _) = failure(&["train", "--hook", HOOK, "--out", &scratch.text("run")]);
-    assert!(error.contains("`source.text` is missing: what to train on"), "{error}");
+    assert!(error.contains("`source.text` is missing: the texts to train on"), "{error}");
     let (error, _) = failure(&["train", "--resume"]);
     assert!(error.contains("--resume has no folder"), "{error}");
     let (error, code) = failure(&["train", "--resume", &scratch.text("nothing")]);
-    assert!(error.contains("is no folder of a run: it has no config.toml"), "{error}");
+    assert!(error.contains("is not the folder of a run: it has no config.toml"), "{error}");
     assert_eq!(code, 1);
     let (error, _) = failure(&["train", "--store", "s", "--text", "t", "--hook", HOOK]);
     assert!(error.contains("cannot be used with"), "{error}");
@@ -102,14 +108,14 @@ fn a_folder_with_something_in_it_and_a_changed_configuration_are_refused() {
     let (error, code) = failure(&["train", "--resume", &out, "--k", "5", "--lr", "0.1"]);
     assert!(
         error.contains(
-            "`recipe.method.k` was 3 and is 5; `recipe.optimizer.lr` was 0.003 and is 0.1"
+            "`recipe.method.k` was 3 and is now 5; `recipe.optimizer.lr` was 0.003 and is now 0.1"
         ),
         "{error}"
     );
     assert_eq!(code, 1);
     let (error, _) = failure(&["train", "--resume", &out, "--architecture", "relu"]);
     assert!(
-        error.contains("`recipe.method.architecture` was \"top-k\" and is \"relu\""),
+        error.contains("`recipe.method.architecture` was \"top-k\" and is now \"relu\""),
         "{error}"
     );
 
@@ -117,7 +123,7 @@ fn a_folder_with_something_in_it_and_a_changed_configuration_are_refused() {
     activations(&scratch.path("acts.safetensors"), 3000);
     let (error, _) = failure(&["train", "--resume", &out]);
     let expected =
-        "20 segments, 4000 activations, 16 numbers wide then, 20 segments, 3000 activations";
+        "it had 20 segments and 4000 activations of width 16, now 20 segments and 3000 activations";
     assert!(error.contains(expected), "{error}");
 }
 
@@ -137,7 +143,10 @@ fn activations_that_cannot_be_trained_on_are_refused() {
     let error = train(&write("flat", &[4], &[1.0; 4]));
     assert!(error.contains("flat [x] has no rows of activations: its shape is [4]"), "{error}");
     let error = train(&write("one", &[1, 4], &[1.0; 4]));
-    assert!(error.contains("the source has 1 segments, and 1 of them are held out"), "{error}");
+    assert!(
+        error.contains("the source has 1 segments; holding out 1 leaves none to train on"),
+        "{error}"
+    );
     let mut numbers = [1.0; 400];
     numbers[7] = f32::NAN;
     let error = train(&write("gaps", &[100, 4], &numbers));
@@ -161,8 +170,8 @@ fn what_cannot_be_evaluated_ends_the_training_and_leaves_its_checkpoints_readabl
 
     let (error, code) = failure(&small(&acts, &out));
 
-    let expected = "the SAE at blocks.1.hook_resid_post cannot be evaluated on the 200 activations \
-                    that are held out: they are none, or all zero";
+    let expected = "the SAE at blocks.1.hook_resid_post cannot be evaluated on the 200 held-out \
+                    activations: there are none, or all are zero";
     assert!(error.contains(expected), "{error}");
     assert!(error.contains("the checkpoint of step 5 is whole and stays"), "{error}");
     assert_eq!(code, 1);
@@ -218,7 +227,7 @@ fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
 
     assert_eq!(code, 1);
     assert!(
-        error.contains("the training has diverged") && error.contains("is whole and stays"),
+        error.contains("training diverged at step") && error.contains("is whole and stays"),
         "{error}"
     );
     assert!(error.contains("try a lower --lr"), "{error}");

@@ -89,7 +89,7 @@ fn the_printed_configuration_trains_what_the_flags_do() {
     let printed = success(&[&args[..], &["--print-config"]].concat()).0;
     assert!(
         printed.contains(
-            "# Weight of their loss; 0 leaves it out. Gao et al. 2024: 1/32.\ncoefficient = 0.03125"
+            "# Weight of their loss; 0 disables it. Gao et al. 2024: 1/32.\ncoefficient = 0.03125"
         ),
         "{printed}"
     );

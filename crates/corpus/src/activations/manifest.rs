@@ -199,7 +199,7 @@ fn short(value: &Value) -> String {
 }
 
 impl StorePart {
-    /// The only part of a store that a single run writes.
+    /// The whole store as a single part.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
 
     /// Returns whether `shard` belongs to this part.

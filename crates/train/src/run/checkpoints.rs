@@ -1,4 +1,4 @@
-//! Checkpoints that are whole or not there.
+//! Checkpoints, written atomically.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,20 +18,20 @@ use super::folder::write_atomically;
 use super::run_error::RunError;
 use crate::Snapshot;
 
-/// What a run is after some step.
+/// The state of a run after a step.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
-    /// For each hook point, in the run's order.
+    /// One snapshot per hook point, in the run's order.
     pub(crate) snapshots: Vec<Snapshot>,
 }
 
-/// What a run knows beside its trainers.
+/// The state of a run besides its trainers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) step: u64,
-    /// Segments and rows of the source, those held out included.
+    /// Segments and rows of the source, including those held out.
     pub(crate) segments: u64,
     pub(crate) rows: u64,
     /// Seconds spent training.
@@ -44,9 +44,9 @@ pub(crate) struct State {
 pub(crate) struct HookState {
     /// The step with the best evaluation so far, and its loss.
     pub(crate) best: Option<Best>,
-    /// Numbers of an activation.
+    /// Width of the activations.
     pub(crate) width: usize,
-    /// SHA-256 of the file with the snapshot.
+    /// SHA-256 of the snapshot's file.
     pub(crate) sha256: String,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Best {
     pub(crate) loss: f64,
 }
 
-/// A number as text: serde_json reads one that is no text with a last digit that may be another.
+/// Stores a number as text: serde_json may read a JSON number with a different last digit.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
@@ -73,13 +73,14 @@ mod exact {
 }
 
 const STATE: &str = "state.json";
-/// Before the name of a folder that is being written or taken away.
+/// Prefix of folders that are being written or removed.
 const UNFINISHED: &str = ".unfinished-";
-/// A state has a line or two per hook point.
+/// Maximum size of a state file, which has a line or two per hook point.
 const MAX_STATE_BYTES: u64 = 1 << 20;
 
-/// Writes `checkpoint` to the folder of its step in `dir`, and takes away all but the last `keep`.
-/// Those of later steps go too: the run began before them, so they were refused as damaged.
+/// Writes `checkpoint` to the folder of its step in `dir`, and removes all but the last `keep`
+/// checkpoints. Those of later steps are removed too: the run resumed before them, so they were
+/// rejected as damaged.
 pub(crate) fn save(
     dir: &Path,
     hooks: &[HookPoint],
@@ -108,7 +109,7 @@ pub(crate) fn save(
     }
     let text = serde_json::to_vec_pretty(&checkpoint.state).expect("numbers and names make JSON");
     write_atomically(&unfinished.join(STATE), &text)?;
-    // There already is one of this step if it was refused as damaged.
+    // A folder for this step exists if it was rejected as damaged.
     remove_atomically(dir, &path)?;
     fs::rename(&unfinished, &path).map_err(io(&path))?;
     guard.done();
@@ -123,16 +124,16 @@ pub(crate) fn save(
     Ok(path)
 }
 
-/// What was found of a run's checkpoints.
+/// The checkpoints found for a run.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The last that is whole; none if none was written yet.
+    /// The last intact checkpoint; `None` if none has been written yet.
     pub(crate) last: Option<Checkpoint>,
-    /// Later ones that are not, and why.
+    /// Later checkpoints that were rejected, with the reasons.
     pub(crate) refused: Vec<RunError>,
 }
 
-/// The last whole checkpoint in `dir`.
+/// Loads the last intact checkpoint in `dir`.
 pub(crate) fn load_last(dir: &Path, hooks: &[HookPoint]) -> Result<Found, RunError> {
     clear_unfinished(dir)?;
     let mut refused = Vec::new();
@@ -159,17 +160,17 @@ fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunEr
     let state: State =
         serde_json::from_slice(&text).map_err(|error| damaged(&file, error.to_string()))?;
     if state.step != step {
-        return Err(damaged(&file, format!("it is of step {}", state.step)));
+        return Err(damaged(&file, format!("it belongs to step {}", state.step)));
     }
     let mut snapshots = Vec::with_capacity(hooks.len());
     for hook in hooks {
         let name = hook.to_string();
         let entry = state.hooks.get(&name);
-        let entry = entry.ok_or_else(|| damaged(&file, format!("it has nothing of {name}")))?;
+        let entry = entry.ok_or_else(|| damaged(&file, format!("it has no entry for {name}")))?;
         let file = path.join(file_name(*hook));
         let bytes = fs::read(&file).map_err(|error| damaged(&file, error.to_string()))?;
         if text_sha256(&bytes) != entry.sha256 {
-            return Err(damaged(&file, "its SHA-256 is not the one that was noted".to_owned()));
+            return Err(damaged(&file, "its SHA-256 does not match the recorded one".to_owned()));
         }
         let tensors = tensors(&bytes).map_err(|reason| damaged(&file, reason))?;
         snapshots.push(Snapshot { step, tensors });
@@ -198,7 +199,7 @@ fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, String> {
         .collect()
 }
 
-/// A tensor on its way into a file.
+/// Adapts a tensor for writing to a safetensors file.
 pub(crate) struct StoredTensor(pub(crate) TensorData);
 
 impl View for StoredTensor {
@@ -227,7 +228,7 @@ fn file_name(hook: HookPoint) -> String {
     format!("{hook}.safetensors")
 }
 
-/// The steps of the checkpoints in `dir`, ascending.
+/// Steps of the checkpoints in `dir`, ascending.
 fn steps(dir: &Path) -> Result<Vec<u64>, RunError> {
     let mut steps: Vec<u64> =
         names(dir)?.iter().filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
@@ -246,7 +247,7 @@ fn names(dir: &Path) -> Result<Vec<String>, RunError> {
     }
 }
 
-/// Removes a checkpoint, so that at no time a part of it has its name.
+/// Removes a checkpoint, renaming it first so that its name never refers to a partial one.
 fn remove_atomically(dir: &Path, path: &Path) -> Result<(), RunError> {
     if !path.exists() {
         return Ok(());
@@ -272,8 +273,7 @@ fn remove(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Makes a rename in `dir` outlive the machine; where folders cannot be opened, it is left to the
-/// system.
+/// Makes renames in `dir` durable. Where folders cannot be opened, this is left to the system.
 fn sync(dir: &Path) -> Result<(), RunError> {
     match File::open(dir) {
         Ok(opened) => opened.sync_all().map_err(|source| RunError::io(dir, source)),
@@ -281,8 +281,8 @@ fn sync(dir: &Path) -> Result<(), RunError> {
     }
 }
 
-/// A folder that is taken away again unless it was finished: what did not fit on a full disk would
-/// keep it full.
+/// A folder that is removed on drop unless it was finished: a partial checkpoint would keep a full
+/// disk full.
 struct Unfinished<'a>(&'a Path);
 
 impl Unfinished<'_> {
@@ -293,7 +293,7 @@ impl Unfinished<'_> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // The error that led here is the one to tell.
+        // The original error is the one to report.
         let _ = fs::remove_dir_all(self.0);
     }
 }
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     const HOOKS: [HookPoint; 1] = [HookPoint::ResidPost(1)];
-    /// As a number in JSON it is read back as 31.24527019143944.
+    /// As a JSON number this is read back as 31.24527019143944.
     const LOSS: f64 = 31.245_270_191_439_438;
 
     fn checkpoint(step: u64) -> Checkpoint {
@@ -371,7 +371,7 @@ mod tests {
 
         assert_eq!(step, 1);
         let expected = format!(
-            "the checkpoint {} is damaged: its SHA-256 is not the one that was noted",
+            "the checkpoint {} is damaged: its SHA-256 does not match the recorded one",
             file.display()
         );
         assert_eq!(refused, [expected]);
@@ -401,7 +401,7 @@ mod tests {
 
         let error = load_last(dir.path(), &HOOKS).unwrap_err();
 
-        assert!(error.to_string().ends_with("is whole; the last was refused"), "{error}");
+        assert!(error.to_string().ends_with("is intact; the last was rejected"), "{error}");
         let RunError::NoWholeCheckpoint { source, .. } = error else { panic!("{error}") };
         assert!(
             source.to_string().contains("state.json is damaged: EOF while parsing"),

@@ -1,4 +1,4 @@
-//! A run's configuration, complete and checked.
+//! The complete, validated configuration of a run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,63 +11,64 @@ use super::config_error::ConfigError;
 use super::keys;
 use crate::{Recipe, TrainError};
 
-/// What a run trains, on what, and what it leaves behind on the way.
+/// Configuration of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// The hook points, each of which gets an SAE.
+    /// The hook points. An SAE is trained at each.
     #[serde(with = "hook_names")]
     pub hooks: Vec<HookPoint>,
-    /// The backend's name. Default: auto.
+    /// Name of the backend. Default: auto.
     #[serde(default = "auto")]
     pub device: String,
-    /// Where the activations come from.
+    /// Source of the activations.
     pub source: ActivationsFrom,
-    /// What is trained, and how.
+    /// The training recipe.
     pub recipe: Recipe,
-    /// When it is logged, evaluated and saved.
+    /// Intervals of logging, evaluation and checkpoints.
     #[serde(default)]
     pub run: LoggingSettings,
 }
 
-/// Where activations come from: exactly one of text, store and activations.
+/// The source of activations: exactly one of `text`, `store` and `activations`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ActivationsFrom {
-    /// Texts to run a model on.
+    /// Texts on which the model is run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<PathBuf>,
-    /// The field of JSONL and the column of parquet that has the text. Default: `text`.
+    /// The field of JSONL lines, or column of parquet files, that contains the text. Default:
+    /// `text`.
     pub text_column: Option<String>,
     /// The model. Default: the built-in demo.
     pub model: Option<PathBuf>,
-    /// The tokenizer's folder. Default: where nanochat puts it.
+    /// The tokenizer's folder. Default: nanochat's location.
     pub tokenizer: Option<PathBuf>,
-    /// The era of a checkpoint that fits several.
+    /// The era of a checkpoint that fits several eras.
     pub era: Option<String>,
-    /// Tokens that the model sees at once. Default: the model's context.
+    /// Tokens per context. Default: the model's context length.
     pub context: Option<usize>,
     /// The folder of an activation store.
     pub store: Option<PathBuf>,
     /// A file with a tensor of activations.
     pub activations: Option<PathBuf>,
-    /// The tensor's name in it.
+    /// Name of the tensor in that file.
     pub tensor: Option<String>,
 }
 
-/// When a run is logged, evaluated and saved.
+/// Intervals of logging, evaluation and checkpoints, and the held-out data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LoggingSettings {
-    /// Steps between two lines of `metrics.jsonl`. Default: 10.
+    /// Steps between lines of `metrics.jsonl`. Default: 10.
     pub log_every: u64,
-    /// Steps between two evaluations on what is held out. Default: 100.
+    /// Steps between evaluations on the held-out segments. Default: 100.
     pub eval_every: u64,
-    /// Steps between two checkpoints. Default: 250.
+    /// Steps between checkpoints. Default: 250.
     pub save_every: u64,
-    /// Checkpoints to keep. Default: 2.
+    /// Number of checkpoints to keep. Default: 2.
     pub keep: usize,
-    /// What is held out. Default: one segment.
+    /// The held-out segments. Default: one segment.
     pub hold_out: HoldOut,
 }
 
@@ -83,18 +84,18 @@ impl Default for LoggingSettings {
     }
 }
 
-/// Segments at the end of a source that are never trained on; one more if the last is less than
-/// half as full as the first.
+/// Segments at the end of a source that are held out from training. One more is held out if the
+/// last is less than half as full as the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HoldOut {
-    /// So many.
+    /// A number of segments.
     Segments(u64),
-    /// This share of all, above 0 and below 1; at least one.
+    /// A fraction of all segments, between 0 and 1 exclusive; at least one segment.
     Share(f64),
 }
 
 impl HoldOut {
-    /// How many of `segments` that is.
+    /// Number of held-out segments, out of `segments`.
     pub fn count(self, segments: u64) -> u64 {
         match self {
             Self::Segments(count) => count,
@@ -120,7 +121,7 @@ impl<'de> Deserialize<'de> for HoldOut {
             type Value = HoldOut;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of segments, or a share above 0 and below 1")
+                f.write_str("a number of segments, or a fraction between 0 and 1")
             }
 
             fn visit_i64<E: de::Error>(self, count: i64) -> Result<HoldOut, E> {
@@ -146,10 +147,10 @@ impl<'de> Deserialize<'de> for HoldOut {
 }
 
 impl RunConfig {
-    /// Refuses what cannot be trained, whatever the activations are.
+    /// Checks everything that does not depend on the activations.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.hooks.is_empty() {
-            return Err(missing("hooks", "the hook points that get an SAE"));
+            return Err(missing("hooks", "the hook points to train SAEs at"));
         }
         for (at, hook) in self.hooks.iter().enumerate() {
             if self.hooks[..at].contains(hook) {
@@ -182,7 +183,7 @@ impl ActivationsFrom {
         match given[..] {
             [] => Err(missing(
                 "source.text",
-                "what to train on: texts, or source.store, or source.activations",
+                "the texts to train on; alternatives are `source.store` and `source.activations`",
             )),
             [one, other, ..] => Err(ConfigError::Both { one, other }),
             ["source.activations"] if hooks != 1 => Err(ConfigError::OneHook { found: hooks }),
@@ -190,7 +191,7 @@ impl ActivationsFrom {
         }
     }
 
-    /// Keys that say more about a source that is not the one.
+    /// Checks that no key belongs to a source that is not in use.
     fn check_companions(&self) -> Result<(), ConfigError> {
         let of_text = [
             ("source.text-column", self.text_column.is_some()),
@@ -206,7 +207,7 @@ impl ActivationsFrom {
             return Err(ConfigError::Both { one, other });
         }
         if self.tensor.is_some() && self.activations.is_none() {
-            return Err(missing("source.activations", "the file that `source.tensor` is in"));
+            return Err(missing("source.activations", "the file that contains `source.tensor`"));
         }
         match self.context {
             Some(context) => within("source.context", context, context > 1, "2 or more"),
@@ -215,7 +216,7 @@ impl ActivationsFrom {
     }
 }
 
-/// Refuses numbers that no training can have, on activations of `width` numbers if that is known.
+/// Checks the values of a recipe, for activations of `width` if it is known.
 pub(crate) fn check_recipe(recipe: &Recipe, width: Option<usize>) -> Result<(), ConfigError> {
     match width.map_or_else(|| recipe.check_numbers(), |width| recipe.check(width)) {
         Err(TrainError::Recipe { name, found, range }) => {
@@ -223,7 +224,7 @@ pub(crate) fn check_recipe(recipe: &Recipe, width: Option<usize>) -> Result<(), 
             let key = of("recipe").or_else(|| of("recipe.method")).map_or(name, |key| key.path);
             Err(ConfigError::Range { key, found, expected: range })
         }
-        // A recipe alone has no other fault.
+        // A recipe has no other errors.
         _ => Ok(()),
     }
 }

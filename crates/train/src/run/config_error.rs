@@ -1,125 +1,125 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why a training's configuration means nothing.
+/// Errors in the configuration of a training run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The operating system refuses.
+    /// A file could not be read.
     #[error("could not read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The underlying error.
         source: io::Error,
     },
-    /// A file is not TOML.
-    #[error("{} is not TOML", path.display())]
+    /// A file is not valid TOML.
+    #[error("{} is not valid TOML", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
-        /// What the parser says, with line and column.
+        /// The parser's error, with line and column.
         source: Box<toml::de::Error>,
     },
-    /// A key that means nothing.
-    #[error("unknown key `{key}`{}", nearest.map(|key| format!("; is `{key}` meant?")).unwrap_or_default())]
+    /// A key is unknown.
+    #[error("unknown key `{key}`{}", nearest.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
     UnknownKey {
         /// The key, with its tables.
         key: String,
-        /// A known key that is like it.
+        /// The most similar known key.
         nearest: Option<&'static str>,
     },
-    /// A key of another architecture.
-    #[error("`{key}` means nothing for {architecture}; it is for {only}")]
+    /// A key belongs to another architecture.
+    #[error("`{key}` does not apply to {architecture}, only to {only}")]
     OtherArchitecture {
         /// The key.
         key: &'static str,
-        /// The architecture that is configured.
+        /// The configured architecture.
         architecture: String,
-        /// Those that have the key.
+        /// The architectures that use the key.
         only: String,
     },
-    /// A value of the wrong kind.
+    /// A value has the wrong type.
     #[error("`{key}`: {reason}")]
     Value {
         /// The key.
         key: String,
-        /// What was expected and found.
+        /// The expected and the actual type.
         reason: String,
     },
-    /// Two keys of which only one can hold.
-    #[error("`{one}` and `{other}` are both given; only one can hold")]
+    /// Two mutually exclusive keys are set.
+    #[error("`{one}` and `{other}` are mutually exclusive")]
     Both {
-        /// One of them.
+        /// One of the keys.
         one: &'static str,
-        /// The other.
+        /// The other key.
         other: &'static str,
     },
-    /// A key that is needed.
+    /// A required key is missing.
     #[error("`{key}` is missing: {meaning}")]
     Missing {
-        /// The key, or those of which one is needed.
+        /// The key, or the first of several alternatives.
         key: &'static str,
-        /// What it means.
+        /// The meaning of the key.
         meaning: &'static str,
     },
-    /// A number out of range.
-    #[error("`{key}` is {found}, it must be {expected}")]
+    /// A value is out of range.
+    #[error("`{key}` is {found}; it must be {expected}")]
     Range {
         /// The key.
         key: &'static str,
-        /// The number.
+        /// The value.
         found: String,
-        /// What is possible.
+        /// The permitted range.
         expected: String,
     },
-    /// A hook point twice.
-    #[error("`hooks` names {hook} twice")]
+    /// A hook point is listed twice.
+    #[error("`hooks` lists {hook} twice")]
     HookTwice {
         /// The hook point.
         hook: String,
     },
-    /// An activation file with several hook points.
-    #[error("an activation file is of one hook point, `hooks` names {found}")]
+    /// An activation file is used with several hook points.
+    #[error("an activation file holds one hook point; `hooks` lists {found}")]
     OneHook {
-        /// How many are named.
+        /// Number of hook points.
         found: usize,
     },
-    /// `expansion` where hook points have different widths.
+    /// `expansion` is used with hook points of different widths.
     #[error(
-        "the hook points are {narrow} and {wide} numbers wide; say `recipe.d-sae`, which then holds for all"
+        "the hook points have different widths ({narrow} to {wide}); set `recipe.d-sae`, which applies to all"
     )]
     Widths {
-        /// The least width.
+        /// The smallest width.
         narrow: usize,
-        /// The largest.
+        /// The largest width.
         wide: usize,
     },
-    /// A resumed run with another configuration.
-    #[error("the run in {} has another configuration: {}", dir.display(), list(differences))]
+    /// A resumed run has a different configuration.
+    #[error("the run in {} has a different configuration: {}", dir.display(), list(differences))]
     Changed {
         /// The run's folder.
         dir: PathBuf,
-        /// What differs.
+        /// The differences.
         differences: Vec<Difference>,
     },
 }
 
-/// A key that two configurations do not have the same value for.
+/// A key whose value differs between two configurations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The key.
     pub key: &'static str,
-    /// Its value in the one that was there before, as TOML.
+    /// Its value in the earlier configuration, as TOML.
     pub was: Option<String>,
-    /// Its value in the other.
+    /// Its value in the later configuration, as TOML.
     pub is: Option<String>,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
-        write!(f, "`{}` was {} and is {}", self.key, word(&self.was), word(&self.is))
+        write!(f, "`{}` was {} and is now {}", self.key, word(&self.was), word(&self.is))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A configuration as a TOML file, and compared with another key by key.
+//! Writes a configuration as TOML, and compares two configurations.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::keys::{self, ARCHITECTURE, KEYS};
 use super::values::{Values, from_config};
 
 impl RunConfig {
-    /// This configuration as a TOML file that [`PartialConfig::read`] reads.
+    /// Writes this configuration as a TOML file that [`PartialConfig::read`] can read.
     pub fn to_toml(&self) -> String {
         let values = from_config(self);
         let architecture =
@@ -18,7 +18,7 @@ impl RunConfig {
         write(&values, &architecture, Width::Bare)
     }
 
-    /// The keys for which this configuration differs from the one that was there `before`.
+    /// Returns the keys whose values differ from those `before`.
     pub fn differences(&self, before: &Self) -> Vec<Difference> {
         let (was, is) = (from_config(before), from_config(self));
         let text = |value: Option<&Value>| value.map(ToString::to_string);
@@ -33,7 +33,7 @@ impl RunConfig {
     }
 }
 
-/// Whether a written file has keys without a value too.
+/// The amount written: only keys with a value, or unset keys as comments too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
     Bare,

@@ -1,4 +1,4 @@
-//! `curves.svg`: a run's numbers over its steps.
+//! Draws `curves.svg`, a run's metrics over its steps.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,10 +15,10 @@ const WIDTH: u32 = 1100;
 const PANEL: u32 = 300;
 const LEGEND_LINE: u32 = 20;
 const LEGEND_COLUMNS: usize = 3;
-/// Points of a curve at most: a screen has no more.
+/// Maximum points of a curve: a screen does not show more.
 const MAX_POINTS: usize = 1000;
-/// Okabe and Ito's colours (the blue a little lighter), which people with colour blindness tell apart, but for black, white and
-/// yellow, which are not seen on every ground.
+/// Okabe and Ito's colours, which people with colour blindness can tell apart. The blue is a little
+/// lighter; black, white and yellow are left out, because they are not visible on every background.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(40, 138, 204),
     RGBColor(213, 94, 0),
@@ -27,15 +27,16 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
-/// Stands for the colour of text until the file is written, which then leaves it to the viewer.
+/// Placeholder for the text colour, replaced by `currentColor` when the file is written.
 const INK: RGBColor = RGBColor(1, 2, 3);
 const INK_TEXT: &str = "#010203";
-/// Text in the colour that fits the viewer's ground, as standalone files and as images.
+/// Text and background colours that follow the viewer's colour scheme, both in standalone files and
+/// in images.
 const STYLE: &str = "<style>svg{color:#22242a;background:#fff}\
     @media(prefers-color-scheme:dark){svg{color:#d8dae0;background:#17181c}}</style>";
 
-/// Draws the points of each hook point to the SVG file at `path`: lines for batches, dots for what
-/// is held out.
+/// Draws the metrics of each hook point to the SVG file at `path`: lines for training batches, dots
+/// for held-out data.
 pub(crate) fn draw(
     path: &Path,
     hooks: &[HookPoint],
@@ -65,7 +66,7 @@ fn render(text: &mut String, hooks: &[HookPoint], points: &[Vec<Point>]) -> Resu
         top.draw(&PathElement::new([(x, y), (x + 24, y)], style)).map_err(failed)?;
         top.draw(&Text::new(hook.to_string(), (x + 32, y - 6), font(14))).map_err(failed)?;
     }
-    let note = "lines: training batches; dots: held out";
+    let note = "lines: training batches; dots: held-out data";
     let at = (60, legend as i32 - LEGEND_LINE as i32 - 4);
     top.draw(&Text::new(note, at, font(12))).map_err(failed)?;
 
@@ -91,7 +92,7 @@ fn render(text: &mut String, hooks: &[HookPoint], points: &[Vec<Point>]) -> Resu
     root.present().map_err(failed)
 }
 
-/// One of the four numbers of all hook points.
+/// One of the four metrics, at all hook points.
 struct Series<'a> {
     at: usize,
     title: &'a str,
@@ -157,7 +158,7 @@ fn colour(at: usize) -> RGBColor {
     COLOURS[at % COLOURS.len()]
 }
 
-/// The values that are there, at evenly spread steps if there are too many.
+/// Returns the values that are present, at evenly spaced steps if there are too many.
 fn thinned(points: &[Point], value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, f64)> {
     let there: Vec<(f64, f64)> = points
         .iter()
@@ -167,7 +168,7 @@ fn thinned(points: &[Point], value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64,
     there.into_iter().step_by(every).collect()
 }
 
-/// A number on an axis.
+/// Formats a number for an axis.
 fn short(value: f64) -> String {
     let size = value.abs();
     if size >= 1e6 {

@@ -1,4 +1,4 @@
-//! The folder that a run writes to.
+//! The output folder of a run.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,38 +11,38 @@ use super::config_error::ConfigError;
 use super::partial_config::PartialConfig;
 use super::run_error::RunError;
 
-/// A run's folder, which no other process writes to as long as this is there.
+/// A run's folder, locked against other processes while this value exists.
 ///
-/// The lock is the operating system's, so it is gone with the process that had it, however that
-/// ended.
+/// The operating system holds the lock, so it disappears with the process, however that ends.
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
-    /// The configuration of a new run, until it is in the folder.
+    /// The configuration of a new run, until it is written to the folder.
     config: Option<String>,
-    /// Locked until it is closed.
+    /// Locked until closed.
     _lock: File,
 }
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "lock";
-/// SAEs lie in `HOOK/best`.
+/// Depth of the folder tree: SAEs are in `HOOK/best`.
 const MAX_DEPTH: usize = 2;
-/// What the names of the temporary files of `nanoscope_checkpoint` begin with: tempfile's default.
+/// Name prefix of temporary files written by `nanoscope_checkpoint`; tempfile's default.
 const TEMPORARY: &str = ".tmp";
 
 impl RunFolder {
-    /// A new folder at `dir`. The configuration is written to it once the [`TrainingRun`](crate::TrainingRun) can
-    /// begin: a start that is refused leaves nothing that another would have to be kept from.
+    /// Creates a new folder at `dir`. The configuration is written to it only when the
+    /// [`TrainingRun`](crate::TrainingRun) can start, so that a failed start does not block
+    /// another.
     ///
     /// # Errors
-    /// [`RunError::NotEmpty`] if there is something in it, [`RunError::Locked`], [`RunError::Io`].
+    /// [`RunError::NotEmpty`] if the folder is not empty, [`RunError::Locked`], [`RunError::Io`].
     pub fn create(dir: &Path, config: &RunConfig) -> Result<Self, RunError> {
         Self::check_empty(dir)?;
         fs::create_dir_all(dir).map_err(|source| RunError::io(dir, source))?;
         let mut folder = Self::lock(dir)?;
         clear_temporary(dir, 0)?;
-        // Somebody may have been faster.
+        // Another process may have been faster.
         if dir.join(CONFIG).exists() {
             return Err(RunError::NotEmpty { dir: dir.to_owned(), is_run: true });
         }
@@ -50,7 +50,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Makes the folder that of a run, if it is new.
+    /// Writes the configuration of a new run to the folder.
     pub(crate) fn begin(&mut self) -> Result<(), RunError> {
         match self.config.take() {
             Some(text) => write_atomically(&self.dir.join(CONFIG), text.as_bytes()),
@@ -58,8 +58,8 @@ impl RunFolder {
         }
     }
 
-    /// Refuses a folder that has something in it; a lock and temporary files are what a run leaves
-    /// that died before it began.
+    /// Checks that a folder is empty. A lock and temporary files are ignored: a run that died
+    /// before it started leaves them behind.
     ///
     /// # Errors
     /// [`RunError::NotEmpty`], [`RunError::Io`].
@@ -80,7 +80,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The folder of a run to go on with, and its configuration.
+    /// Opens the folder of a run to resume, and returns its configuration.
     ///
     /// # Errors
     /// [`RunError::NoRun`], [`RunError::Locked`], [`RunError::Config`], [`RunError::Io`].
@@ -94,7 +94,7 @@ impl RunFolder {
         Ok((folder, config))
     }
 
-    /// What the run in `dir` was configured to be; later words can override it.
+    /// Reads the configuration of the run in `dir`, so that it can be overridden.
     ///
     /// # Errors
     /// [`RunError::NoRun`], [`RunError::Config`].
@@ -126,17 +126,17 @@ impl RunFolder {
                 let pid = is_number.then_some(pid);
                 return Err(RunError::Locked { dir: dir.to_owned(), pid });
             }
-            // Some file systems of clusters are mounted without locks.
+            // Some cluster file systems are mounted without lock support.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
         Ok(Self { dir: dir.to_owned(), config: None, _lock: lock })
     }
 
-    /// Refuses a configuration that is not the one of the run in the folder.
+    /// Checks that the configuration equals that of the run in the folder.
     ///
     /// # Errors
-    /// [`ConfigError::Changed`] with what differs.
+    /// [`ConfigError::Changed`] with the differences.
     pub fn check_same(&self, before: &RunConfig, now: &RunConfig) -> Result<(), ConfigError> {
         let differences = now.differences(before);
         if differences.is_empty() {
@@ -145,7 +145,7 @@ impl RunFolder {
         Err(ConfigError::Changed { dir: self.dir.clone(), differences })
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -163,7 +163,7 @@ impl RunFolder {
     }
 }
 
-/// Removes the temporary files of a process that was killed.
+/// Removes temporary files left by a killed process.
 fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
     let io = |source| RunError::io(dir, source);
     for entry in fs::read_dir(dir).map_err(io)? {

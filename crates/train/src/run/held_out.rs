@@ -1,4 +1,4 @@
-//! Segments that are trained on, and segments that are kept for evaluation.
+//! Splits a source into segments for training and held-out segments.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,11 +9,11 @@ use nanoscope_hooks::HookPoint;
 
 use super::run_error::RunError;
 
-/// A source of which only some hook points and consecutive segments are seen.
+/// A view of a source, restricted to some hook points and a range of segments.
 pub(crate) struct SourceSlice {
     source: Rc<RefCell<Box<dyn ActivationSource>>>,
     points: Vec<(HookPoint, usize)>,
-    /// Where each point is among the source's.
+    /// The index of each point in the source.
     at: Vec<usize>,
     first: u64,
     len: u64,
@@ -26,7 +26,7 @@ impl fmt::Debug for SourceSlice {
     }
 }
 
-/// The widths of `hooks` in `source`, in the order of `hooks`.
+/// Returns the widths of `hooks` in `source`, in the order of `hooks`.
 ///
 /// # Errors
 /// [`RunError::NoSuchHook`].
@@ -35,7 +35,7 @@ pub fn widths(source: &dyn ActivationSource, hooks: &[HookPoint]) -> Result<Vec<
     Ok(places(points, hooks)?.into_iter().map(|at| points[at].1).collect())
 }
 
-/// `source` without its last `held_out` segments, and these.
+/// Splits the last `held_out` segments off `source`.
 pub(crate) fn split(
     source: Box<dyn ActivationSource>,
     hooks: &[HookPoint],
@@ -79,12 +79,12 @@ impl ActivationSource for SourceSlice {
     }
 
     fn rows(&self, index: u64) -> usize {
-        assert!(index < self.len, "there is no segment {index}");
+        assert!(index < self.len, "segment {index} is out of range");
         self.source.borrow().rows(self.first + index)
     }
 
     fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
-        assert!(index < self.len, "there is no segment {index}");
+        assert!(index < self.len, "segment {index} is out of range");
         let mut rows = self.source.borrow_mut().segment(self.first + index)?;
         let take = |&at: &usize| std::mem::take(&mut rows.at[at]);
         Ok(ActivationBatch { len: rows.len, at: self.at.iter().map(take).collect() })
@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn a_source_of_too_few_segments_or_of_other_points_is_an_error() {
         let error = split(source(), &[HookPoint::ResidPost(0)], 3).unwrap_err();
-        assert_eq!(error.to_string(), "the source has 3 segments, and 3 of them are held out");
+        assert_eq!(
+            error.to_string(),
+            "the source has 3 segments; holding out 3 leaves none to train on"
+        );
 
         let error = split(source(), &[HookPoint::ResidPost(1)], 1).unwrap_err();
         assert_eq!(

@@ -1,18 +1,18 @@
-//! Every key that a run's configuration may have, in the order in which it is written.
+//! All keys of a run's configuration, in the order in which they are written.
 
-/// The key that says which other keys there are.
+/// The key that determines which other keys apply.
 pub(crate) const ARCHITECTURE: &str = "recipe.method.architecture";
 
-/// Architectures that keep a number of features.
+/// Architectures with a fixed number of active features.
 const K: &[&str] = &["top-k", "batch-top-k", "matryoshka"];
-/// Architectures whose features are priced by their size.
+/// Architectures with an L1 penalty.
 const L1: &[&str] = &["relu", "gated"];
 const JUMP_RELU: &[&str] = &["jump-relu"];
 const MATRYOSHKA: &[&str] = &["matryoshka"];
-/// Architectures whose sparsity loss rises to its weight.
+/// Architectures whose sparsity loss is warmed up.
 const WARMED: &[&str] = &["jump-relu", "relu", "gated"];
 
-/// One key: where it stands, what it means, and for which architectures (none: for all).
+/// A key: its path, its meaning, and the architectures it applies to (empty for all).
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) path: &'static str,
@@ -28,28 +28,28 @@ const fn key_for(only: &'static [&'static str], path: &'static str, meaning: &'s
     Key { path, meaning, only }
 }
 
-/// The key at `path`.
+/// Returns the key at `path`.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// Whether the key at `path` means something for `architecture`.
+/// Returns whether the key at `path` applies to `architecture`.
 pub(crate) fn is_for(path: &str, architecture: &str) -> bool {
     let only = find(path).map_or(&[][..], |key| key.only);
     only.is_empty() || only.contains(&architecture)
 }
 
-/// The known key most like `path`.
+/// Returns the known key most similar to `path`.
 pub(crate) fn nearest(path: &str) -> Option<&'static str> {
     const MIN_SIMILARITY: f64 = 0.8;
-    /// Comparing takes time, and a file may hold a name of megabytes.
+    /// Comparing long strings is slow, and a file may contain a name of megabytes.
     const MAX_KEY_BYTES: usize = 200;
 
     if path.len() > MAX_KEY_BYTES {
         return None;
     }
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().replace('_', "-");
-    // A key in the wrong table is most like one with the same last name.
+    // A key in the wrong table is most similar to a key with the same last name.
     let same = KEYS.iter().find(|key| last(key.path) == last(path)).map(|key| (1.0, key.path));
     KEYS.iter()
         .map(|key| (strsim::jaro_winkler(&path.replace('_', "-"), key.path), key.path))
@@ -60,24 +60,27 @@ pub(crate) fn nearest(path: &str) -> Option<&'static str> {
 }
 
 pub(crate) const KEYS: &[Key] = &[
-    key("hooks", "The hook points, each of which gets an SAE; `nanoscope hooks` lists them."),
+    key("hooks", "Hook points to train an SAE at; `nanoscope hooks` lists them."),
     key("out", "The run's folder."),
-    key("device", "The backend: auto, flex, ndarray, wgpu, cuda."),
+    key("device", "Backend: auto, flex, ndarray, wgpu, cuda."),
     key("source.text", "Texts to run the model on: files or folders."),
-    key("source.text-column", "The field of JSONL and the column of parquet. Default: text."),
+    key(
+        "source.text-column",
+        "JSONL field or parquet column that contains the text. Default: text.",
+    ),
     key("source.model", "The model's folder or file. Default: the built-in demo."),
-    key("source.tokenizer", "The tokenizer's folder. Default: where nanochat puts it."),
-    key("source.era", "The era of a checkpoint that fits several."),
-    key("source.context", "Tokens that the model sees at once. Default: the model's context."),
-    key("source.store", "In place of texts: a folder that `nanoscope collect` wrote."),
-    key("source.activations", "In place of texts: a file with a tensor [..., d_in]."),
-    key("source.tensor", "The tensor's name, if that file has several."),
-    key("recipe.d-sae", "Features of each SAE."),
-    key("recipe.expansion", "In place of d-sae: features per number of an activation."),
+    key("source.tokenizer", "The tokenizer's folder. Default: nanochat's location."),
+    key("source.era", "The era of a checkpoint that fits several eras."),
+    key("source.context", "Tokens per context. Default: the model's context length."),
+    key("source.store", "Instead of texts: an activation store written by `nanoscope collect`."),
+    key("source.activations", "Instead of texts: a file with a tensor [..., d_in]."),
+    key("source.tensor", "Name of the tensor, if that file has several."),
+    key("recipe.d-sae", "Number of features of each SAE."),
+    key("recipe.expansion", "Instead of d-sae: features per dimension of the activations."),
     key("recipe.steps", "Training steps, one batch each."),
-    key("recipe.tokens", "In place of steps: activations to train on."),
+    key("recipe.tokens", "Instead of steps: number of activations to train on."),
     key("recipe.batch", "Activations per step. SAELens: 4096; Bricken et al. 2023: 8192."),
-    key("recipe.seed", "What everything random follows from."),
+    key("recipe.seed", "Seed of everything random."),
     key(
         "recipe.method.architecture",
         "top-k (Gao et al. 2024, arXiv:2406.04093), batch-top-k (Bussmann et al. 2024,\n\
@@ -93,10 +96,10 @@ pub(crate) const KEYS: &[Key] = &[
     key_for(
         MATRYOSHKA,
         "recipe.method.groups",
-        "The ends of the nested groups; none means a sixteenth, an eighth, a quarter, half and\n\
-         all of the features.",
+        "Ends of the nested groups. Default: a sixteenth, an eighth, a quarter, half and all of\n\
+         the features.",
     ),
-    key_for(JUMP_RELU, "recipe.method.target-l0", "Features per activation to end with."),
+    key_for(JUMP_RELU, "recipe.method.target-l0", "Target number of features per activation."),
     key_for(
         L1,
         "recipe.method.l1",
@@ -115,65 +118,73 @@ pub(crate) const KEYS: &[Key] = &[
     key_for(
         JUMP_RELU,
         "recipe.method.threshold",
-        "Where thresholds start. Default: where twice the target L0 fires.",
+        "Initial thresholds. Default: the value that gives twice the target L0.",
     ),
     key_for(
         WARMED,
         "recipe.method.warmup-steps",
-        "Steps over which the sparsity loss reaches its weight. Default: a tenth with jump-relu,\n\
-         else a twentieth (Conerly et al. 2024).",
+        "Steps over which the sparsity loss warms up. Default: a tenth of the steps with\n\
+         jump-relu, otherwise a twentieth (Conerly et al. 2024).",
     ),
     key_for(
         K,
         "recipe.method.aux-k.k",
-        "Dead features that reconstruct what the others leave. Default: half of d_in (Gao et al.\n\
-         2024, appendix A.2).",
+        "Number of dead features that reconstruct the error of the others. Default: half of d_in\n\
+         (Gao et al. 2024, appendix A.2).",
     ),
     key_for(
         K,
         "recipe.method.aux-k.coefficient",
-        "Weight of their loss; 0 leaves it out. Gao et al. 2024: 1/32.",
+        "Weight of their loss; 0 disables it. Gao et al. 2024: 1/32.",
     ),
     key("recipe.optimizer.lr", "Learning rate of Adam between warm-up and decay. SAELens: 3e-4."),
-    key("recipe.optimizer.beta1", "Decay of the gradient's mean. Kingma & Ba 2014: 0.9."),
-    key("recipe.optimizer.beta2", "Decay of the gradient's square. Kingma & Ba 2014: 0.999."),
-    key("recipe.optimizer.epsilon", "Kingma & Ba 2014: 1e-8."),
-    key("recipe.optimizer.clip", "Largest norm of the gradient; 0 for no limit. SAELens: 1."),
+    key(
+        "recipe.optimizer.beta1",
+        "Decay rate of the running mean of gradients. Kingma & Ba 2014: 0.9.",
+    ),
+    key(
+        "recipe.optimizer.beta2",
+        "Decay rate of the running mean of squared gradients. Kingma & Ba 2014: 0.999.",
+    ),
+    key("recipe.optimizer.epsilon", "Added to the denominator. Kingma & Ba 2014: 1e-8."),
+    key("recipe.optimizer.clip", "Maximum norm of the gradient; 0 disables clipping. SAELens: 1."),
     key(
         "recipe.optimizer.warmup-steps",
-        "Steps over which the rate rises. Default: a twentieth, 1000 at most.",
+        "Steps over which the rate warms up. Default: a twentieth of the steps, at most 1000.",
     ),
     key(
         "recipe.optimizer.decay-steps",
-        "Last steps, over which it falls to nothing. Default: a fifth (Conerly et al. 2024).",
+        "Steps at the end over which the rate decays to 0. Default: a fifth of the steps\n\
+         (Conerly et al. 2024).",
     ),
     key(
         "recipe.init.b-dec",
-        "Where b_dec starts: geometric-median (Bricken et al. 2023), mean or zero.",
+        "Initial b_dec: geometric-median (Bricken et al. 2023), mean or zero.",
     ),
     key(
         "recipe.init.decoder-norm",
-        "Norm of the decoder's rows at the start, for relu only; the others keep it at 1. Conerly et\n\
-         al. 2024: 0.1.",
+        "Initial norm of the decoder's rows, for relu only; the others keep it at 1. Conerly et al.\n\
+         2024: 0.1.",
     ),
     key(
         "recipe.dead.window-steps",
-        "A feature that did not fire in so many steps is dead. Default: 1000 (SAELens), a tenth of\n\
-         the steps at most.",
+        "Steps after which a feature that did not fire is dead. Default: 1000 (SAELens), but at\n\
+         most a tenth of the steps.",
     ),
     key(
         "recipe.dead.resample-steps",
-        "After how many steps dead features start anew (Bricken et al. 2023); 0 for never. None do\n\
-         once the learning rate falls. Default: 0 with aux-k, else four times the window.",
+        "Steps between resamplings of dead features (Bricken et al. 2023); 0 disables them. There\n\
+         are none once the learning rate decays. Default: 0 with aux-k, otherwise four times the\n\
+         window.",
     ),
-    key("run.log-every", "Steps between two lines of metrics.jsonl."),
-    key("run.eval-every", "Steps between two evaluations on what is held out."),
-    key("run.save-every", "Steps between two checkpoints."),
-    key("run.keep", "Checkpoints to keep."),
+    key("run.log-every", "Steps between lines of metrics.jsonl."),
+    key("run.eval-every", "Steps between evaluations on the held-out segments."),
+    key("run.save-every", "Steps between checkpoints."),
+    key("run.keep", "Number of checkpoints to keep."),
     key(
         "run.hold-out",
-        "Segments at the end of the source that are not trained on: how many, or below 1 which\n\
-         share of them; one more if the last is less than half full.",
+        "Segments at the end of the source that are held out: a number, or a fraction below 1. One\n\
+         more is held out if the last is less than half full.",
     ),
 ];
 

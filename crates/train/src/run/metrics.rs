@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: what a run did, a line per step that is logged.
+//! `metrics.jsonl`: one line per logged step.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -11,17 +11,17 @@ use super::run_error::RunError;
 use super::validate::Validation;
 use crate::StepReport;
 
-/// A line is some hundred bytes per hook point.
+/// Maximum length of a line, which has a few hundred bytes per hook point.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
-/// The file, open at its end.
+/// The metrics file, open at its end.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
 }
 
-/// What a line says of one hook point; what is absent is none.
+/// The metrics of one hook point on one line, where present.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Point {
     pub(crate) step: u64,
@@ -29,12 +29,12 @@ pub(crate) struct Point {
     pub(crate) validation: [Option<f64>; 4],
 }
 
-/// What [`Point`] has, in its order.
+/// Names of the values in a [`Point`], in order.
 pub(crate) const CURVES: [&str; 4] = ["loss", "explained_variance", "l0", "dead"];
 
 impl Metrics {
-    /// Opens the file at `path` and cuts it off behind the line of `step`, so that a run that goes
-    /// on from there writes no line twice.
+    /// Opens the file at `path` and truncates it after the line of `step`, so that a resumed run
+    /// does not repeat lines.
     pub(crate) fn open(path: &Path, step: u64) -> Result<Self, RunError> {
         let io = |source| RunError::io(path, source);
         let mut options = File::options();
@@ -52,7 +52,7 @@ impl Metrics {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Adds a line. `time` is what no two runs have in common.
+    /// Appends a line. `time` holds the values that differ between identical runs.
     pub(crate) fn add(
         &mut self,
         hooks: &[HookPoint],
@@ -82,13 +82,13 @@ impl Metrics {
         self.file.write_all(text.as_bytes()).map_err(|source| RunError::io(&self.path, source))
     }
 
-    /// Makes all lines so far outlive the machine.
+    /// Flushes all lines to disk.
     pub(crate) fn sync(&self) -> Result<(), RunError> {
         self.file.sync_data().map_err(|source| RunError::io(&self.path, source))
     }
 }
 
-/// Everything that the file at `path` says of `hooks`.
+/// Reads the metrics of `hooks` from the file at `path`.
 pub(crate) fn read(path: &Path, hooks: &[HookPoint]) -> Result<Vec<Vec<Point>>, RunError> {
     let file = File::open(path).map_err(|source| RunError::io(path, source))?;
     let names: Vec<String> = hooks.iter().map(ToString::to_string).collect();
@@ -104,7 +104,7 @@ pub(crate) fn read(path: &Path, hooks: &[HookPoint]) -> Result<Vec<Vec<Point>>, 
     Ok(points)
 }
 
-/// Gives `each` the lines and where they end, up to one that is not whole or for which it says
+/// Calls `each` with each line and its end position, until a line is incomplete or `each` returns
 /// false.
 fn each_line(
     file: &File,
@@ -157,7 +157,7 @@ mod tests {
             metrics.add(&HOOKS, step, &[report(step)], None, json!({})).unwrap();
         }
         let whole = fs::read_to_string(&path).unwrap();
-        // A process that was killed while it wrote.
+        // As if the process had been killed while writing.
         fs::write(&path, format!("{whole}{{\"step\":6,")).unwrap();
 
         let mut metrics = Metrics::open(&path, 3).unwrap();

@@ -1,4 +1,4 @@
-//! Everything around the training step: configuration, folder, checkpoints, evaluation, curves.
+//! Training runs: configuration, folder, checkpoints, evaluation and curves.
 
 mod checkpoints;
 mod config;

@@ -1,4 +1,4 @@
-//! What files and flags say of a run, before it is known how wide its activations are.
+//! A partial run configuration, from files and flags.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::config_toml::{Width, write};
 use super::keys::{self, ARCHITECTURE};
 use super::values::{self, Values};
 
-/// What has been said of a run's configuration, by key. Later words override earlier ones.
+/// A partial run configuration: the keys set so far. Later values override earlier ones.
 ///
 /// ```
 /// use nanoscope_train::PartialConfig;
@@ -23,25 +23,25 @@ use super::values::{self, Values};
 /// assert_eq!(config.recipe.d_sae, 2048);
 ///
 /// let wrong = PartialConfig::parse("[recipe.method]\nkk = 3").unwrap_err();
-/// assert_eq!(wrong.to_string(), "unknown key `recipe.method.kk`; is `recipe.method.k` meant?");
+/// assert_eq!(wrong.to_string(), "unknown key `recipe.method.kk`; did you mean `recipe.method.k`?");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PartialConfig {
     values: Values,
 }
 
-/// Features per number of an activation, where nothing is said. nanochat-SAE: 8.
+/// Default number of features per dimension of the activations, as in nanochat-SAE.
 const EXPANSION: usize = 8;
-/// Activations to train on, where nothing is said.
+/// Default number of activations to train on.
 const TOKENS: u64 = 4_096_000;
-/// What is taken where a recipe needs a number and nothing is said.
+/// Defaults for required keys.
 const DEFAULTS: [(&str, &str); 4] = [
     ("recipe.method.architecture", "'top-k'"),
     ("recipe.method.k", "32"),
     ("recipe.method.l1", "5.0"),
     ("recipe.method.target-l0", "32.0"),
 ];
-/// Keys of which one is in place of the others.
+/// Groups of mutually exclusive keys.
 const EXCLUSIVE: [&[&str]; 3] = [
     &["source.text", "source.store", "source.activations"],
     &["recipe.d-sae", "recipe.expansion"],
@@ -49,12 +49,12 @@ const EXCLUSIVE: [&[&str]; 3] = [
 ];
 const ARCHITECTURES: [&str; 6] =
     ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
-/// Keys with paths, which are kept in absolute form so that a run goes on from any folder.
+/// Keys that hold paths. They are made absolute, so that a run can be resumed from any folder.
 const PATHS: [&str; 5] =
     ["source.text", "source.model", "source.tokenizer", "source.store", "source.activations"];
 
 impl PartialConfig {
-    /// What the text of a TOML file says.
+    /// Parses a TOML file's text.
     ///
     /// # Errors
     /// [`ConfigError::Toml`], [`ConfigError::UnknownKey`].
@@ -62,7 +62,7 @@ impl PartialConfig {
         Self::parse_as(text, Path::new("the configuration"))
     }
 
-    /// What the TOML file at `path` says.
+    /// Reads the TOML file at `path`.
     ///
     /// # Errors
     /// [`ConfigError::Io`], [`ConfigError::Toml`], [`ConfigError::UnknownKey`].
@@ -79,8 +79,8 @@ impl PartialConfig {
         Ok(Self { values: values::from_table(table)? })
     }
 
-    /// Says that the value of `key` is `value`, in place of what was said of it and of what it
-    /// excludes: another source, a number in other units, what is for other architectures.
+    /// Sets `key` to `value`. Removes its earlier value and the keys it excludes: another source,
+    /// the same quantity in other units, or keys of other architectures.
     ///
     /// # Errors
     /// [`ConfigError::UnknownKey`].
@@ -99,10 +99,10 @@ impl PartialConfig {
         Ok(())
     }
 
-    /// The run's folder, if that was said.
+    /// The run's folder, if set.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] if it is no path.
+    /// [`ConfigError::Value`] if the value is not a path.
     pub fn out(&self) -> Result<Option<PathBuf>, ConfigError> {
         match self.values.get("out") {
             None => Ok(None),
@@ -111,21 +111,20 @@ impl PartialConfig {
         }
     }
 
-    /// Refuses what means nothing whatever the activations are, and gives the rest, with numbers in
-    /// place of those that follow from the activations' width.
+    /// Checks everything that does not depend on the activations, and returns the configuration
+    /// with placeholders for values that depend on their width.
     ///
     /// # Errors
-    /// [`ConfigError`] with the key and what is wrong with it.
+    /// [`ConfigError`] for the first invalid key.
     pub fn check(&self) -> Result<RunConfig, ConfigError> {
-        // As many features as there may be, enough for whatever number is kept.
+        // The maximum number of features, so that any permitted `k` fits.
         self.resolve_with(|_| 1 << 24, true)
     }
 
-    /// The whole configuration of a training on activations of these widths, one for each hook
-    /// point.
+    /// Returns the complete configuration for activations of these widths, one per hook point.
     ///
     /// # Errors
-    /// [`ConfigError`] with the key and what is wrong with it.
+    /// [`ConfigError`] for the first invalid key.
     pub fn resolve(&self, widths: &[usize]) -> Result<RunConfig, ConfigError> {
         let narrow = widths.iter().copied().min().unwrap_or(1);
         let wide = widths.iter().copied().max().unwrap_or(1);
@@ -184,7 +183,7 @@ impl PartialConfig {
         let config: RunConfig =
             serde_path_to_error::deserialize(values::to_table(all)).map_err(|error| {
                 let key = error.path().to_string();
-                // The parser's text ends with a line of its own.
+                // The parser's message ends with a line break.
                 let reason = error.into_inner().to_string().trim_end().to_owned();
                 ConfigError::Value { key, reason }
             })?;
@@ -197,20 +196,21 @@ impl PartialConfig {
             None => Ok("top-k".to_owned()),
             Some(Value::String(name)) if ARCHITECTURES.contains(&name.as_str()) => Ok(name.clone()),
             Some(other) => {
-                let reason = format!("{other} is none of {}", ARCHITECTURES.join(", "));
+                let reason =
+                    format!("unknown architecture {other} (expected {})", ARCHITECTURES.join(", "));
                 Err(ConfigError::Value { key: ARCHITECTURE.to_owned(), reason })
             }
         }
     }
 
-    /// This partial as a commented TOML file, with the defaults that hold for its architecture. What
-    /// has no value, or follows from something else, stands in a comment.
+    /// Writes the configuration as a commented TOML file, with the defaults for its architecture.
+    /// Keys that are unset or derived from others are commented out.
     ///
     /// # Errors
-    /// [`ConfigError`] if what was said means nothing.
+    /// [`ConfigError`] if the configuration is invalid.
     pub fn commented(&self) -> Result<String, ConfigError> {
         let mut whole = self.clone();
-        // What every run needs, as an example.
+        // Examples of the keys that every run needs.
         let examples: [(&'static str, Value); 3] = [
             ("hooks", vec!["blocks.2.hook_resid_post"].into()),
             ("source.text", vec!["stories.txt"].into()),
@@ -240,7 +240,7 @@ impl PartialConfig {
     }
 }
 
-/// The value of `other`, which is in place of `one`, taken out.
+/// Removes and returns the value of `other`, the alternative to `one`.
 fn exclusive(
     values: &mut Values,
     one: &'static str,
@@ -263,7 +263,7 @@ fn count(key: &'static str, value: &Value) -> Result<u64, ConfigError> {
 }
 
 fn wrong_kind(key: &str, found: &Value, expected: &str) -> ConfigError {
-    let reason = format!("{} where {expected} is expected", found.type_str());
+    let reason = format!("expected {expected}, found {}", found.type_str());
     ConfigError::Value { key: key.to_owned(), reason }
 }
 
@@ -360,7 +360,7 @@ mod tests {
 
         let error = partial.resolve(&[257]).unwrap_err();
 
-        let expected = "`recipe.d-sae` is 16777216, it must be 1 to 16711935 for a width of 257";
+        let expected = "`recipe.d-sae` is 16777216; it must be 1 to 16711935 for a width of 257";
         assert_eq!(error.to_string(), expected);
     }
 
@@ -376,7 +376,7 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "the hook points are 4 and 16 numbers wide; say `recipe.d-sae`, which then holds for all"
+            "the hook points have different widths (4 to 16); set `recipe.d-sae`, which applies to all"
         );
         assert_eq!(partial.resolve(&[4, 16]).unwrap().recipe.d_sae, 64);
     }

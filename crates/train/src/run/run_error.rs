@@ -8,109 +8,107 @@ use nanoscope_hooks::HookPoint;
 use super::config_error::ConfigError;
 use crate::TrainError;
 
-/// Why a run could not begin, go on, or leave behind what it should.
+/// Errors from starting, resuming or finishing a training run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The operating system refuses.
+    /// An I/O operation failed.
     #[error("could not read or write {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The underlying error.
         source: io::Error,
     },
-    /// The configuration means nothing.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A new run in a folder that has something in it.
+    /// The folder for a new run is not empty.
     #[error("{} is not empty", dir.display())]
     NotEmpty {
         /// The folder.
         dir: PathBuf,
-        /// Whether what is there is a run.
+        /// True if it contains a run.
         is_run: bool,
     },
-    /// A folder to go on in that is none of a run.
-    #[error("{} is no folder of a run: it has no config.toml", dir.display())]
+    /// The folder to resume from does not contain a run.
+    #[error("{} is not the folder of a run: it has no config.toml", dir.display())]
     NoRun {
         /// The folder.
         dir: PathBuf,
     },
-    /// Another process writes to the folder.
+    /// Another process is training in the folder.
     #[error("another process{} is training in {}", pid.as_ref().map(|pid| format!(" ({pid})")).unwrap_or_default(), dir.display())]
     Locked {
         /// The folder.
         dir: PathBuf,
-        /// That process' number, if it could be read.
+        /// The process id, if it could be read.
         pid: Option<String>,
     },
-    /// A checkpoint is not as it was written.
+    /// A checkpoint is damaged.
     #[error("the checkpoint {} is damaged: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that is known.
+        /// The evidence of damage.
         reason: String,
     },
-    /// No checkpoint is whole.
-    #[error("no checkpoint in {} is whole; the last was refused", dir.display())]
+    /// No checkpoint is intact.
+    #[error("no checkpoint in {} is intact; the last was rejected", dir.display())]
     NoWholeCheckpoint {
         /// The folder of checkpoints.
         dir: PathBuf,
-        /// Why the last one was refused.
+        /// The reason the last one was rejected.
         source: Box<RunError>,
     },
-    /// The source is not the one that the run began with.
-    #[error("the source is another than the run began with: {was} then, {is} now")]
+    /// The source differs from the one the run started with.
+    #[error("the source has changed since the run started: it had {was}, now {is}")]
     OtherSource {
-        /// What it was.
+        /// The source at the start.
         was: String,
-        /// What it is.
+        /// The source now.
         is: String,
     },
-    /// A hook point that the source does not have.
+    /// The source lacks a hook point.
     #[error("the source has no {hook}; it has {}", has.join(", "))]
     NoSuchHook {
         /// The hook point.
         hook: HookPoint,
-        /// Those that it has.
+        /// The hook points it has.
         has: Vec<String>,
     },
-    /// Nothing is left to train on.
-    #[error("the source has {segments} segments, and {held_out} of them are held out")]
+    /// No segments are left to train on.
+    #[error("the source has {segments} segments; holding out {held_out} leaves none to train on")]
     NothingLeft {
         /// Segments of the source.
         segments: u64,
-        /// Those to be held out.
+        /// Segments to hold out.
         held_out: u64,
     },
-    /// A training could not begin or go on.
-    #[error("training at {hook} stopped in step {step}")]
+    /// Training an SAE failed.
+    #[error("training at {hook} stopped at step {step}")]
     Train {
         /// The hook point.
         hook: HookPoint,
-        /// The step that was not done.
+        /// The step that failed.
         step: u64,
-        /// Why.
+        /// The reason.
         source: Box<TrainError>,
     },
-    /// Batches could not be had.
+    /// A batch could not be assembled.
     #[error(transparent)]
     Batch(TrainError),
-    /// An SAE has no loss on what is held out.
-    #[error(
-        "the SAE at {hook} cannot be evaluated on the {rows} activations that are held out: {reason}"
-    )]
+    /// An SAE has no finite loss on the held-out activations.
+    #[error("the SAE at {hook} cannot be evaluated on the {rows} held-out activations: {reason}")]
     Validation {
         /// The hook point.
         hook: HookPoint,
-        /// Activations that are held out.
+        /// Number of held-out activations.
         rows: u64,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// What is held out could not be read or computed.
+    /// Held-out activations could not be read or computed.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
     /// A file of tensors could not be read or written.
@@ -121,7 +119,7 @@ pub enum RunError {
     Curves {
         /// The file.
         path: PathBuf,
-        /// What the drawing library says.
+        /// The drawing library's error.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Trained SAEs as files that other tools read.
+//! Saves trained SAEs in formats that other tools read.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use nanoscope_sae::Sae;
 use super::checkpoints::StoredTensor;
 use super::run_error::RunError;
 
-/// SaeKind of a run's SAEs.
+/// Which SAE of a run: the best, or that of the final step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SaeKind {
     Best,
@@ -27,7 +27,7 @@ impl SaeKind {
         }
     }
 
-    /// nanochat-SAE's name.
+    /// nanochat-SAE's file name.
     fn pt_file(self) -> &'static str {
         match self {
             Self::Best => "best_model.pt",
@@ -36,11 +36,11 @@ impl SaeKind {
     }
 }
 
-/// What SAELens adds to a density before it takes the logarithm.
+/// The constant that SAELens adds to a density before taking the logarithm.
 const DENSITY_EPSILON: f64 = 1e-10;
 
-/// Writes `sae` to `dir` in SAELens's layout, with the logarithm (base 10) of how often each
-/// feature fires in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that can express it.
+/// Writes `sae` to `dir` in SAELens's layout, with the base-10 logarithm of each feature's density
+/// in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that format can express it.
 pub(crate) fn save_sae(
     dir: &Path,
     sae: &Sae,

@@ -1,4 +1,4 @@
-//! SAEs trained together, and what that leaves in a folder.
+//! A training run and the files it writes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use super::save_saes::{SaeKind, save_sae};
 use super::validate::{Validation, validate};
 use crate::{Mixer, StepReport, Trainer};
 
-/// A training of one SAE for each hook point of one source, step by step.
+/// Trains one SAE at each hook point of a source, step by step.
 ///
-/// What it leaves behind depends on the configuration and the source alone, but for the time that
-/// it took: a run that was killed and is opened again ends with the same files.
+/// The files depend only on the configuration and the source, apart from timings: a run that was
+/// killed and resumed ends with the same files.
 #[derive(Debug)]
 pub struct TrainingRun {
     folder: RunFolder,
@@ -33,45 +33,45 @@ pub struct TrainingRun {
     held_out: SourceSlice,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
-    /// The step of the last evaluation, and what it found for each hook point.
+    /// The step of the last evaluation, and its result for each hook point.
     evaluated: Option<(u64, Vec<Evaluated>)>,
     metrics: Metrics,
     segments: u64,
     rows: u64,
     step: u64,
     seconds: f64,
-    /// The step and the seconds of the last logged line.
+    /// The step and seconds at the last logged line.
     logged: (u64, f64),
     saved: Option<u64>,
     refused: Vec<RunError>,
 }
 
-/// An SAE's numbers on what is held out, and how often each of its features fires there.
+/// An SAE's metrics on the held-out data, and the density of each feature.
 type Evaluated = (Validation, Vec<f64>);
 
-/// Activations that the scale and the weights start from, where they are looked at: what is made of
-/// more is the same, and takes time and memory.
+/// Maximum activations used to initialise the scale and the weights. More would cost time and
+/// memory without changing the result noticeably.
 const FIRST_ROWS: usize = 16_384;
 
-/// What one step of a run did.
+/// The outcome of a training step.
 #[derive(Debug, Clone)]
 pub struct TrainProgress {
     /// The step, from 1.
     pub step: u64,
-    /// For each hook point.
+    /// Step reports, one per hook point.
     pub reports: Vec<StepReport>,
-    /// For each hook point, if the step was followed by an evaluation.
+    /// Validation metrics, one per hook point, if the step was followed by an evaluation.
     pub validation: Option<Vec<Validation>>,
     /// The checkpoint, if one was written.
     pub saved: Option<PathBuf>,
 }
 
-/// What a run ended with at one hook point.
+/// The result of a run at one hook point.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The hook point.
     pub hook: HookPoint,
-    /// The SAE after the last step, on what is held out.
+    /// Validation metrics after the last step.
     pub last: Validation,
     /// The step of the best SAE.
     pub best_step: Option<u64>,
@@ -82,11 +82,11 @@ pub struct Outcome {
 }
 
 impl TrainingRun {
-    /// The run in `folder`, from its last whole checkpoint on, or from the start if it has none.
+    /// Opens the run in `folder` at its last intact checkpoint, or at the start if there is none.
     ///
     /// # Errors
-    /// [`RunError`] if the source does not have what `config` names or is another than before, no
-    /// checkpoint is whole, or a training cannot begin.
+    /// [`RunError`] if the source lacks a hook point of `config` or has changed, no checkpoint is
+    /// intact, or training cannot start.
     pub fn open(
         mut folder: RunFolder,
         config: RunConfig,
@@ -96,7 +96,7 @@ impl TrainingRun {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
         let mut held_out = config.run.hold_out.count(segments);
-        // What is left at the end of a corpus may be a few rows only, too few to tell SAEs apart.
+        // The last segment of a corpus may have only a few rows, too few to compare SAEs.
         if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
             held_out += 1;
         }
@@ -160,11 +160,12 @@ impl TrainingRun {
         })
     }
 
-    /// Does the next step and what is due after it; nothing after the last one.
+    /// Runs the next step, with any logging, evaluation and saving that is due. Returns `None`
+    /// after the last step.
     ///
     /// # Errors
-    /// [`RunError`]. After one of a training (a loss that is not finite) the run can only be opened
-    /// again; what was saved is as it was.
+    /// [`RunError`]. After a training error (such as a loss that is not finite) the run must be
+    /// reopened; saved files are unaffected.
     pub fn advance(&mut self) -> Result<Option<TrainProgress>, RunError> {
         if self.step >= self.config.recipe.steps {
             return Ok(None);
@@ -204,7 +205,7 @@ impl TrainingRun {
         self.metrics.add(&self.config.hooks, self.step * batch, reports, validation, time)
     }
 
-    /// The numbers of all SAEs on what is held out; those that are better than before are written.
+    /// Evaluates all SAEs on the held-out data, and saves those that are the best so far.
     fn evaluate(&mut self) -> Result<Vec<Validation>, RunError> {
         let saes: Vec<_> = self.trainers.iter().map(Trainer::sae).collect();
         let method = &self.config.recipe.method;
@@ -228,10 +229,10 @@ impl TrainingRun {
         Ok(numbers)
     }
 
-    /// Writes a checkpoint of the last step, unless there is one, and says where it is.
+    /// Writes a checkpoint of the last step, unless it exists, and returns its path.
     ///
     /// # Errors
-    /// [`RunError`]; the checkpoints that were there are then still there.
+    /// [`RunError`]; existing checkpoints are kept.
     pub fn save(&mut self) -> Result<PathBuf, RunError> {
         let dir = self.folder.checkpoints();
         if self.saved == Some(self.step) {
@@ -255,7 +256,7 @@ impl TrainingRun {
         Ok(path)
     }
 
-    /// Writes the SAEs of the last step and the curves, and says how good they are.
+    /// Saves the SAEs of the last step, draws the curves, and returns the results.
     ///
     /// # Errors
     /// [`RunError`].
@@ -263,7 +264,7 @@ impl TrainingRun {
         let saes: Vec<_> = self.trainers.iter().map(Trainer::sae).collect();
         let found = match self.evaluated.take() {
             Some((step, found)) if step == self.step => found,
-            // The run was opened again after its last step.
+            // The run was reopened after its last step.
             _ => {
                 let method = &self.config.recipe.method;
                 validate(&saes, method, &mut self.held_out, &self.device)?
@@ -286,7 +287,7 @@ impl TrainingRun {
         Ok(outcomes)
     }
 
-    /// Draws the curves so far.
+    /// Draws the curves up to now.
     fn draw(&self) -> Result<(), RunError> {
         let points = metrics::read(&self.folder.metrics(), &self.config.hooks)?;
         curves::draw(&self.folder.curves(), &self.config.hooks, &points)
@@ -301,7 +302,7 @@ impl TrainingRun {
         self.saved
     }
 
-    /// Steps done.
+    /// Number of completed steps.
     pub fn step(&self) -> u64 {
         self.step
     }
@@ -316,18 +317,18 @@ impl TrainingRun {
         self.folder.dir()
     }
 
-    /// Segments and activations of the source, those held out included.
+    /// Segments and activations of the source, including those held out.
     pub fn source_size(&self) -> (u64, u64) {
         (self.segments, self.rows)
     }
 
-    /// The segments and activations that are held out.
+    /// Segments and activations that are held out.
     pub fn held_out(&self) -> (u64, u64) {
         let segments = self.held_out.len();
         (segments, (0..segments).map(|index| self.held_out.rows(index) as u64).sum())
     }
 
-    /// Checkpoints that were passed over because they are damaged.
+    /// Checkpoints that were skipped because they are damaged.
     pub fn refused(&self) -> &[RunError] {
         &self.refused
     }
@@ -335,5 +336,5 @@ impl TrainingRun {
 
 fn describe(segments: u64, rows: u64, widths: &[usize]) -> String {
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
-    format!("{segments} segments, {rows} activations, {} numbers wide", widths.join(", "))
+    format!("{segments} segments and {rows} activations of width {}", widths.join(", "))
 }

@@ -1,4 +1,4 @@
-//! How good an SAE is on what it was not trained on.
+//! Evaluates SAEs on held-out data during training.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_corpus::ActivationSource;
@@ -9,33 +9,33 @@ use serde::Serialize;
 use super::run_error::RunError;
 use crate::Method;
 
-/// An SAE's numbers on what is held out.
+/// An SAE's metrics on held-out data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Validation {
-    /// The method's loss with its sparsity loss at full weight and without auxiliary ones, of
-    /// activations scaled to a mean norm of `√d_in`; for matryoshka of all groups together. The best
-    /// SAE is the one where it is least.
+    /// The method's loss on activations scaled to a mean norm of `√d_in`, with its sparsity loss at
+    /// full weight and without auxiliary losses; for matryoshka, of all groups together. The SAE
+    /// with the lowest loss is the best.
     pub loss: f64,
-    /// `E‖x − x̂‖²`, of activations as they are.
+    /// `E‖x − x̂‖²` of the unscaled activations.
     pub mse: f64,
     /// `1 − E‖x − x̂‖² / (E‖x‖² − ‖E x‖²)`.
     pub explained_variance: f64,
     /// Features per activation.
     pub l0: f64,
-    /// Features that fire nowhere in what is held out.
+    /// Number of features that never fire on the held-out data.
     pub dead: usize,
-    /// Activations that are held out.
+    /// Number of held-out activations.
     pub rows: u64,
 }
 
-/// Pre-activations that are computed at once: 8 MB of float32.
+/// Maximum pre-activations computed at once: 8 MB of float32.
 const CHUNK_VALUES: usize = 2 << 20;
 
-/// The numbers of each SAE on all of `held_out`, and for each feature the share of activations at
-/// which it fires.
+/// Evaluates each SAE on all of `held_out`. Returns its metrics and the density of each feature.
 ///
 /// # Errors
-/// [`RunError::Validation`] if nothing is held out, it is all zero, or a loss is not finite.
+/// [`RunError::Validation`] if nothing is held out, everything held out is zero, or a loss is not
+/// finite.
 pub(crate) fn validate(
     saes: &[Sae],
     method: &Method,
@@ -65,9 +65,9 @@ struct Sums {
     norms: f64,
     /// `Σ x`, `[d_in]`.
     x: Vec<f64>,
-    /// How often each feature fires.
+    /// Number of activations at which each feature fires.
     fires: Vec<u64>,
-    /// `Σ f · ‖W_dec‖` over all activations.
+    /// `Σ f · ‖W_dec‖`, summed over all activations.
     l1: f64,
     decoder_norms: Vec<f32>,
 }
@@ -118,7 +118,7 @@ impl Sums {
 
     fn numbers(&self, method: &Method) -> Result<Validation, String> {
         if self.norms == 0.0 {
-            return Err("they are none, or all zero".to_owned());
+            return Err("there are none, or all are zero".to_owned());
         }
         let rows = self.rows as f64;
         let mse = self.squared_error / rows;
@@ -135,7 +135,7 @@ impl Sums {
         };
         let loss = scale * scale * mse + sparsity;
         if !loss.is_finite() {
-            return Err(format!("its loss is {loss}"));
+            return Err(format!("the loss is {loss}"));
         }
         Ok(Validation {
             loss,
@@ -165,7 +165,7 @@ mod tests {
     use crate::AuxK;
 
     fn validated(method: &Method) -> (Validation, Vec<f64>) {
-        // (3, 4) becomes (3, 3), (4, 3) becomes (4, 2), (0, -5) becomes nothing.
+        // (3, 4) becomes (3, 3), (4, 3) becomes (4, 2), (0, -5) becomes (0, 0).
         validated_on(vec![3.0, 4.0, 4.0, 3.0, 0.0, -5.0], method).unwrap()
     }
 
@@ -190,10 +190,10 @@ mod tests {
         let start = "the SAE at blocks.0.hook_resid_post cannot be evaluated on the";
 
         let found = error(&[0.0; 4]);
-        let expected = "2 activations that are held out: they are none, or all zero";
+        let expected = "2 held-out activations: there are none, or all are zero";
         assert_eq!(found, format!("{start} {expected}"));
         let found = error(&[1.0, 2.0, f32::INFINITY, 3.0]);
-        assert_eq!(found, format!("{start} 2 activations that are held out: its loss is NaN"));
+        assert_eq!(found, format!("{start} 2 held-out activations: the loss is NaN"));
     }
 
     #[test]

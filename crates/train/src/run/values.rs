@@ -1,4 +1,4 @@
-//! Values of configuration keys: out of TOML tables and into them.
+//! Conversion between configuration values and TOML tables.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ pub(crate) fn put(values: &mut Values, path: &str, value: Value) -> Result<(), C
     Ok(())
 }
 
-/// The values in a table.
+/// Collects the values of a table.
 pub(crate) fn from_table(table: Table) -> Result<Values, ConfigError> {
     let mut values = Values::new();
     flatten("", table, &mut |path, value| put(&mut values, path, value))?;
     Ok(values)
 }
 
-/// The values of a configuration.
+/// Collects the values of a configuration.
 pub(crate) fn from_config(config: &RunConfig) -> Values {
     let table = Table::try_from(config).expect("numbers, names and paths make TOML");
     from_table(table).expect("every field has its key")
@@ -49,10 +49,10 @@ fn flatten(
     Ok(())
 }
 
-/// The values as nested tables.
+/// Nests the values in tables.
 pub(crate) fn to_table(values: Values) -> Table {
     let mut root = Table::new();
-    // A table that nothing is said of has its defaults; the source's must be there to be looked at.
+    // A missing table gets its defaults, but `source` must be present for its keys to be checked.
     root.insert("source".to_owned(), Table::new().into());
     for (path, value) in values {
         let mut table = &mut root;
