@@ -9,7 +9,7 @@ use nanoscope_evaluate::{
     EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, Options, Subject, evaluate,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Where};
+use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Positions, Splice, Target};
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use serde_json::Value;
@@ -172,7 +172,7 @@ fn the_spliced_loss_is_that_of_a_reconstructing_intervention() {
     let model = small().with_sae(hook, scaled(0.7, 9)).unwrap();
     let rows = some_rows(5, 2, 10);
     let nothing_more = Intervention {
-        at: Where::ALL,
+        at: Positions::ALL,
         splice: Splice::Reconstruct,
         ..Intervention::new(hook, Target::Feature(0), Op::Multiply(1.0))
     };

@@ -2,8 +2,8 @@
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Condition, Intervention, Op, Plan, RuntimeError, Sampling, Scale, Span, Splice, SyntaxError,
-    Target, Where,
+    Condition, Intervention, Op, Plan, PositionRange, Positions, RuntimeError, Sampling, Scale,
+    Splice, SyntaxError, Target,
 };
 use nanoscope_sae::{Sae, SaeError};
 
@@ -37,7 +37,7 @@ fn an_intervention_that_cannot_be_applied_is_refused_by_its_text() {
             Op::Add(value, Scale::Raw),
             Op::Orthogonal(value, Scale::Norm),
         ] {
-            let at = Where::ALL;
+            let at = Positions::ALL;
             let intervention =
                 Intervention { at, ..Intervention::new(SITE, Target::Feature(0), op) };
             let text = intervention.to_string();
@@ -86,7 +86,7 @@ fn an_intervention_that_covers_nothing_is_refused_with_the_reason() {
         ["@6..60", "there are 6 positions"]
     );
     let mut empty: Intervention = "blocks.1.hook_resid_post:1:add:1".parse().unwrap();
-    empty.at = Where::text_of(Span::Range(2..2)).with_special();
+    empty.at = Positions::text_in(PositionRange::Range(2..2)).with_special();
     refused!(
         "empty range",
         run(&model, &Plan::new().intervene(empty)),
@@ -358,7 +358,7 @@ fn rows_that_the_batch_does_not_have_are_refused() {
         ["names row 1", "the batch has 1 (0 to 0)"]
     );
     let mut none: Intervention = format!("{SITE}:1:add:1").parse().unwrap();
-    none.at = Where::ALL.in_rows(1..1);
+    none.at = Positions::ALL.in_rows(1..1);
     refused!(
         "no rows at all",
         model.run(&two, &Plan::new().intervene(none)),
@@ -436,7 +436,7 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
         refused!(
             format!("spec `{text}`"),
             parse(&text),
-            SyntaxError::Where { .. },
+            SyntaxError::Positions { .. },
             [&format!("`{at}` is no position rule"), "generated"]
         );
     }

@@ -58,5 +58,6 @@ pub use model::InterpretableModel;
 pub use pass::Applied;
 pub use run::Run;
 pub use steering::{
-    Condition, Intervention, Op, Plan, Scale, Span, Splice, SyntaxError, Target, VectorName, Where,
+    Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, SyntaxError,
+    Target, VectorName,
 };

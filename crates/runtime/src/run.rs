@@ -11,7 +11,7 @@ use crate::model::InterpretableModel;
 use crate::pass::plan_router::PlanRouter;
 use crate::pass::report::{Applied, Report};
 use crate::pass::token_positions::Context;
-use crate::steering::{Intervention, Op, Plan, Splice, Target, Where};
+use crate::steering::{Intervention, Op, Plan, Positions, Splice, Target};
 
 /// What one forward pass gave.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl InterpretableModel {
         strength: f32,
     ) -> Result<Run, RuntimeError> {
         let intervention = Intervention {
-            at: Where::ALL,
+            at: Positions::ALL,
             splice: Splice::Reconstruct,
             ..Intervention::new(hook, Target::Feature(feature), Op::Multiply(strength))
         };

@@ -15,7 +15,7 @@ use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::plan_router::PassOutput;
 use crate::pass::report::{Applied, Report};
 use crate::pass::token_positions::Context;
-use crate::steering::{Condition, Plan, Span, Target};
+use crate::steering::{Condition, Plan, PositionRange, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
 /// in every prompt that has it at this place.
@@ -211,7 +211,7 @@ impl<'m> Generation<'m> {
                 }
             }
             // Where its last position is.
-            if *intervention.at.span() == Span::Last {
+            if *intervention.at.range() == PositionRange::Last {
                 digest.update(self.prompt.len().to_le_bytes());
             }
         }

@@ -9,7 +9,7 @@ use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
 use crate::pass::edits::{Along, Site, SiteBuilder};
 use crate::steering::{
-    Condition, Intervention, Plan, Span, Splice, Target, VectorName, check_target,
+    Condition, Intervention, Plan, PositionRange, Splice, Target, VectorName, check_target,
 };
 
 /// A plan that a model can follow.
@@ -49,7 +49,7 @@ impl CheckedPlan<'_> {
     /// The interventions that can cover a position of a prompt.
     pub(crate) fn changes_of_prompts(&self) -> Vec<usize> {
         let interventions = self.interventions.iter().enumerate();
-        let can = interventions.filter(|(_, i)| *i.at.span() != Span::Generated);
+        let can = interventions.filter(|(_, i)| *i.at.range() != PositionRange::Generated);
         can.map(|(index, _)| index).collect()
     }
 }

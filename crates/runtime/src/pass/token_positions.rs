@@ -1,7 +1,7 @@
 use nanoscope_transformer::TokenBatch;
 
 use crate::error::RuntimeError;
-use crate::steering::{Intervention, Span};
+use crate::steering::{Intervention, PositionRange};
 
 /// Where the rows of a pass stand in their sequences.
 #[derive(Debug, Clone)]
@@ -69,14 +69,16 @@ impl Context {
         }
         let at = intervention.at.clone().with_special();
         let only_special = (0..end).any(|p| at.covers(p, self.prompt_len, true));
-        nowhere(match intervention.at.span() {
-            Span::Whole if only_special => {
+        nowhere(match intervention.at.range() {
+            PositionRange::Whole if only_special => {
                 "there are only special tokens; `@all` covers them".to_owned()
             }
             _ if only_special => "there are only special tokens; `+special` covers them".to_owned(),
-            Span::Generated => "nothing is generated".to_owned(),
-            Span::Prompt | Span::Last => "there is no prompt".to_owned(),
-            Span::Whole | Span::Range(_) => format!("there are {} positions", end + more),
+            PositionRange::Generated => "nothing is generated".to_owned(),
+            PositionRange::Prompt | PositionRange::Last => "there is no prompt".to_owned(),
+            PositionRange::Whole | PositionRange::Range(_) => {
+                format!("there are {} positions", end + more)
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use nanoscope_hooks::HookPoint;
 
 use super::condition::Condition;
 use super::op::Op;
-use super::positions::Where;
+use super::positions::Positions;
 use super::syntax_error::SyntaxError;
 
 /// What to do to one feature, or along one vector, at one hook point.
@@ -16,11 +16,11 @@ use super::syntax_error::SyntaxError;
 /// serde (`docs/steering.md`, `docs/steering.schema.json`); what is read may be in either form.
 ///
 /// ```
-/// use nanoscope_runtime::{Intervention, Op, Scale, Span, Splice, Target};
+/// use nanoscope_runtime::{Intervention, Op, Scale, PositionRange, Splice, Target};
 ///
 /// let spec: Intervention = "blocks.2.hook_resid_post:417:add:8:unit@0..5".parse().unwrap();
 /// assert_eq!((spec.target, spec.op), (Target::Feature(417), Op::Add(8.0, Scale::Unit)));
-/// assert_eq!(spec.at.span(), &Span::Range(0..5));
+/// assert_eq!(spec.at.range(), &PositionRange::Range(0..5));
 /// assert_eq!((spec.when, spec.splice), (None, Splice::KeepError));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ pub struct Intervention {
     /// What is done to it.
     pub op: Op,
     /// At which positions.
-    pub at: Where,
+    pub at: Positions,
     /// Only where this holds.
     pub when: Option<Condition>,
     /// What becomes of the part of the activation that the SAE does not explain.
@@ -96,7 +96,7 @@ pub enum Splice {
 impl Intervention {
     /// One at all positions of text, under no condition, with the error kept.
     pub fn new(hook: HookPoint, target: Target, op: Op) -> Self {
-        let (at, splice) = (Where::default(), Splice::default());
+        let (at, splice) = (Positions::default(), Splice::default());
         Self { hook, target, op, at, when: None, splice }
     }
 }

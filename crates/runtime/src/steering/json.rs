@@ -16,9 +16,9 @@ use crate::json::{Index, Number, custom, hook, present};
 use super::condition::Condition;
 use super::intervention::{Intervention, Splice, Target};
 use super::op::Scale;
-use super::positions::Where;
+use super::positions::Positions;
 use super::syntax_error::SyntaxError;
-use super::text::{Positions, check_target, op_of, positions};
+use super::text::{WithoutRows, check_target, op_of, positions};
 
 /// An intervention as it stands in JSON. A key that is there has a value: null is none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl From<&Intervention> for RawIntervention {
             Target::Vector(name) => (None, Some(name.to_string())),
         };
         let scale = spec.op.scale().filter(|scale| *scale != Scale::default());
-        let positions = Positions(&spec.at).to_string();
+        let positions = WithoutRows(&spec.at).to_string();
         Self {
             hook: spec.hook.to_string(),
             feature,
@@ -84,7 +84,7 @@ impl From<&Intervention> for RawIntervention {
             op: spec.op.name().to_owned(),
             value: spec.op.value().map(Number),
             scale: scale.map(|scale| scale.name().to_owned()),
-            at: (positions != Positions(&Where::default()).to_string()).then_some(positions),
+            at: (positions != WithoutRows(&Positions::default()).to_string()).then_some(positions),
             rows: spec.at.rows().map(|rows| [Index(rows.start), Index(rows.end)]),
             when: spec.when,
             splice: match spec.splice {
@@ -107,7 +107,7 @@ impl TryFrom<RawIntervention> for Intervention {
         let scale = raw.scale.map(|scale| scale.parse());
         let op = op_of(&raw.op, raw.value, |Number(value)| Some(value), scale)?;
         check_target(&target, op)?;
-        let mut at = raw.at.as_deref().map_or(Ok(Where::default()), positions)?;
+        let mut at = raw.at.as_deref().map_or(Ok(Positions::default()), positions)?;
         if let Some([Index(from), Index(to)]) = raw.rows {
             if from >= to {
                 return Err(SyntaxError::Rows { found: format!("[{from}, {to}]") });

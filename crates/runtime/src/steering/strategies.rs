@@ -3,7 +3,7 @@
 use nanoscope_hooks::HookPoint;
 use proptest::prelude::*;
 
-use crate::{Condition, Intervention, Op, Plan, Scale, Span, Splice, Target, Where};
+use crate::{Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, Target};
 
 fn hook() -> impl Strategy<Value = HookPoint> {
     (0_usize..40)
@@ -46,17 +46,17 @@ fn what() -> impl Strategy<Value = (Target, Op)> {
     ]
 }
 
-fn at() -> impl Strategy<Value = Where> {
+fn at() -> impl Strategy<Value = Positions> {
     let range = || (0_usize..1000, 1_usize..1000).prop_map(|(from, len)| from..from + len);
     let span = prop_oneof![
-        Just(Span::Prompt),
-        Just(Span::Generated),
-        Just(Span::Last),
-        Just(Span::Whole),
-        range().prop_map(Span::Range),
+        Just(PositionRange::Prompt),
+        Just(PositionRange::Generated),
+        Just(PositionRange::Last),
+        Just(PositionRange::Whole),
+        range().prop_map(PositionRange::Range),
     ];
     (span, any::<bool>(), prop::option::of(range())).prop_map(|(span, special, rows)| {
-        let at = Where::text_of(span);
+        let at = Positions::text_in(span);
         let at = if special { at.with_special() } else { at };
         rows.map_or(at.clone(), |rows| at.in_rows(rows))
     })

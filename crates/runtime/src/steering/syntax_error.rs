@@ -79,7 +79,7 @@ pub enum SyntaxError {
     #[error(
         "`{found}` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special"
     )]
-    Where {
+    Positions {
         /// What stands there.
         found: String,
     },

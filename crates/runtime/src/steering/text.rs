@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::intervention::{Intervention, Splice, Target};
 use super::lex::{digits, feature_index, finite, range};
 use super::op::{Op, Scale};
-use super::positions::{Span, Where};
+use super::positions::{PositionRange, Positions};
 use super::syntax_error::SyntaxError;
 
 /// Follows a stretch whose special tokens are covered too.
@@ -30,7 +30,7 @@ impl FromStr for Intervention {
         let (rest, rows) = split_rows(rest)?;
         let (what, mut at) = match rest.split_once('@') {
             Some((what, at)) => (what.trim(), at.trim().parse()?),
-            None => (rest, Where::default()),
+            None => (rest, Positions::default()),
         };
         if let Some(rows) = rows {
             at = at.in_rows(rows);
@@ -131,7 +131,7 @@ impl FromStr for Scale {
     }
 }
 
-impl FromStr for Where {
+impl FromStr for Positions {
     type Err = SyntaxError;
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
@@ -145,30 +145,30 @@ impl FromStr for Where {
 }
 
 /// A position rule without rows.
-pub(crate) fn positions(text: &str) -> Result<Where, SyntaxError> {
+pub(crate) fn positions(text: &str) -> Result<Positions, SyntaxError> {
     let (name, special) = match text.strip_suffix(SPECIAL) {
         Some(name) => (name, true),
         None => (text, false),
     };
     let span = match name {
-        "all" if !special => return Ok(Where::ALL),
-        "text" if !special => return Ok(Where::TEXT),
-        "prompt" => Span::Prompt,
-        "generated" => Span::Generated,
-        "last" => Span::Last,
+        "all" if !special => return Ok(Positions::ALL),
+        "text" if !special => return Ok(Positions::TEXT),
+        "prompt" => PositionRange::Prompt,
+        "generated" => PositionRange::Generated,
+        "last" => PositionRange::Last,
         name => {
-            let unknown = || SyntaxError::Where { found: text.to_owned() };
-            Span::Range(range(name).ok_or_else(unknown)?)
+            let unknown = || SyntaxError::Positions { found: text.to_owned() };
+            PositionRange::Range(range(name).ok_or_else(unknown)?)
         }
     };
-    let at = Where::text_of(span);
+    let at = Positions::text_in(span);
     Ok(if special { at.with_special() } else { at })
 }
 
 impl fmt::Display for Intervention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.hook, self.target, self.op)?;
-        if self.at != Where::default() {
+        if self.at != Positions::default() {
             write!(f, "@{}", self.at)?;
         }
         if let Some(condition) = &self.when {
@@ -203,9 +203,9 @@ impl fmt::Display for Op {
     }
 }
 
-impl fmt::Display for Where {
+impl fmt::Display for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Positions(self))?;
+        write!(f, "{}", WithoutRows(self))?;
         match self.rows() {
             None => Ok(()),
             Some(rows) if rows.len() == 1 => write!(f, "[{}]", rows.start),
@@ -215,17 +215,17 @@ impl fmt::Display for Where {
 }
 
 /// A position rule without its rows.
-pub(crate) struct Positions<'w>(pub(crate) &'w Where);
+pub(crate) struct WithoutRows<'w>(pub(crate) &'w Positions);
 
-impl fmt::Display for Positions<'_> {
+impl fmt::Display for WithoutRows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let special = self.0.covers_special();
-        match self.0.span() {
-            Span::Whole => return f.write_str(if special { "all" } else { "text" }),
-            Span::Prompt => f.write_str("prompt")?,
-            Span::Generated => f.write_str("generated")?,
-            Span::Last => f.write_str("last")?,
-            Span::Range(range) => write!(f, "{}..{}", range.start, range.end)?,
+        match self.0.range() {
+            PositionRange::Whole => return f.write_str(if special { "all" } else { "text" }),
+            PositionRange::Prompt => f.write_str("prompt")?,
+            PositionRange::Generated => f.write_str("generated")?,
+            PositionRange::Last => f.write_str("last")?,
+            PositionRange::Range(range) => write!(f, "{}..{}", range.start, range.end)?,
         }
         if special { f.write_str(SPECIAL) } else { Ok(()) }
     }
@@ -289,14 +289,14 @@ mod tests {
 
         assert_eq!(spec.target, Target::Vector("calm".parse().unwrap()));
         assert_eq!(spec.op, Op::Orthogonal(-2.0, Scale::Norm));
-        assert_eq!(spec.at, Where::text_of(Span::Prompt).with_special().in_rows(1..3));
+        assert_eq!(spec.at, Positions::text_in(PositionRange::Prompt).with_special().in_rows(1..3));
         assert_eq!(spec.when.map(|when| (when.feature, when.above)), Some((4, 0.5)));
         assert_eq!(spec.splice, Splice::KeepError);
         let bare: Intervention = "hook_embed:7:add:1".parse().unwrap();
         assert_eq!(bare.op, Op::Add(1.0, Scale::Raw));
-        assert_eq!((bare.at, bare.when), (Where::TEXT, None));
+        assert_eq!((bare.at, bare.when), (Positions::TEXT, None));
         let rows: Intervention = "hook_embed:7:ablate[2] with reconstruct".parse().unwrap();
-        assert_eq!((rows.at, rows.splice), (Where::TEXT.in_rows(2..3), Splice::Reconstruct));
+        assert_eq!((rows.at, rows.splice), (Positions::TEXT.in_rows(2..3), Splice::Reconstruct));
     }
 
     #[test]
