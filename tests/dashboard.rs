@@ -217,7 +217,7 @@ fn the_pages_say_what_the_model_does() {
         }
         assert_eq!(in_quantiles, values.len() as u64, "{what}");
 
-        logits(page, LogitEffect::of(weights.effects.as_ref().unwrap(), 10), &what);
+        logits(page, LogitEffect::from_effects(weights.effects.as_ref().unwrap(), 10), &what);
         let nearest = sae.nearest(feature as usize, 10).unwrap();
         let found = page["nearest"].as_array().unwrap();
         assert_eq!((found.len(), nearest.len()), (10, 10), "{what}");

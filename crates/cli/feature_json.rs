@@ -103,10 +103,10 @@ fn on(text: &FeatureText<'_>, feature: u32) -> Value {
         })
     });
     json!({
-        "max": stat.max,
+        "max": stat.max_activation,
         "mean": text.stats.mean(feature),
         "fires": stat.fires,
-        "share": text.stats.share(feature),
+        "share": text.stats.density(feature),
         "strongest": places.collect::<Vec<_>>(),
     })
 }

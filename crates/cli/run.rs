@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Plan, Run};
+use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
 }
 
 /// The likeliest next tokens after the last position of each row, with their probabilities.
-fn predictions(scope: &Scope, run: &Run) -> Vec<Vec<(u32, String, f32)>> {
+fn predictions(scope: &Scope, run: &RunOutput) -> Vec<Vec<(u32, String, f32)>> {
     const SHOWN: usize = 5;
 
     let [batch, seq, vocab] = run.logits.dims();
@@ -76,7 +76,7 @@ pub(crate) fn token_text(scope: &Scope, id: u32) -> String {
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
-fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
+fn run_json(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Value {
     let seq = tokens.seq();
     let features: serde_json::Map<_, _> = run
         .features
@@ -112,7 +112,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
     })
 }
 
-fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Result<()> {
+fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut lines = Lines::new(args.top);
     let predictions = predictions(scope, run);

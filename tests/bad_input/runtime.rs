@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    EndReason, Generation, InterpretableModel, Plan, Run, RuntimeError, Sampling,
+    EndReason, Generation, InterpretableModel, Plan, RunOutput, RuntimeError, Sampling,
 };
 use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ pub(crate) fn tokens(rows: &[&[u32]]) -> TokenBatch {
     TokenBatch::new(&rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>()).unwrap()
 }
 
-pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
+pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<RunOutput, RuntimeError> {
     model.run(&tokens(&[&[1, 2, 3]]), plan)
 }
 
@@ -261,7 +261,7 @@ fn parameters_at_their_limits_are_taken() {
     for sampling in limits {
         let steps = model.generate(&[1, 2], &Plan::new(), &sampling).unwrap();
         for step in steps.take(3) {
-            assert!((step.token as usize) < 300, "{sampling:?}");
+            assert!((step.token_id as usize) < 300, "{sampling:?}");
         }
     }
     let full = model.generate(&[1; 64], &Plan::new(), &Sampling::default()).unwrap();

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
 use nanoscope_hooks::{HookPoint, Patch, Recorded};
 use nanoscope_runtime::{
-    Applied, EndReason, InterpretableModel, Intervention, Plan, Sampling, Splice, Step,
+    EndReason, InterpretableModel, Intervention, InterventionReport, Plan, Sampling, Splice, Step,
 };
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
@@ -149,7 +149,7 @@ fn the_references_greedy_continuation_is_reproduced() {
 
         let sampling = Sampling::greedy(expected.len());
         let mut generation = model.generate(&prompt, &Plan::new(), &sampling).unwrap();
-        let found: Vec<u32> = generation.by_ref().map(|step| step.token).collect();
+        let found: Vec<u32> = generation.by_ref().map(|step| step.token_id).collect();
 
         assert_eq!(found, expected, "{golden}");
         assert_eq!(generation.end(), Some(EndReason::MaxTokens));
@@ -270,12 +270,14 @@ fn logprobs(logits: &[f32], ids: &[u32], from: usize) -> Vec<f32> {
 
 /// Asserts that the same was done, within the noise of the activations that it was done to.
 #[track_caller]
-fn assert_applied_alike(what: &str, found: &[Applied], expected: &[Applied]) {
-    let done =
-        |applied: &Applied| (applied.intervention.clone(), applied.positions, applied.changed);
-    let all = |applied: &[Applied]| applied.iter().map(done).collect::<Vec<_>>();
+fn assert_applied_alike(what: &str, found: &[InterventionReport], expected: &[InterventionReport]) {
+    let done = |applied: &InterventionReport| {
+        (applied.intervention.clone(), applied.positions, applied.changed)
+    };
+    let all = |applied: &[InterventionReport]| applied.iter().map(done).collect::<Vec<_>>();
     assert_eq!(all(found), all(expected), "{what}");
-    let moved = |applied: &[Applied]| applied.iter().map(|a| a.moved).collect::<Vec<_>>();
+    let moved =
+        |applied: &[InterventionReport]| applied.iter().map(|a| a.moved).collect::<Vec<_>>();
     assert_close(what, &moved(found), &moved(expected), MOVED_ATOL);
 }
 
@@ -291,7 +293,7 @@ fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
             assert_eq!(steps.len(), 10, "{what}");
 
             let mut ids = prompt.to_vec();
-            ids.extend(steps.iter().map(|step| step.token));
+            ids.extend(steps.iter().map(|step| step.token_id));
             let all = TokenBatch::new(std::slice::from_ref(&ids)).unwrap();
             let run = model.run_generated(&all, prompt.len(), &plan).unwrap();
             let logits = values(run.logits);
@@ -498,7 +500,7 @@ fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
         let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(8)).unwrap();
         let steps: Vec<Step> = generation.by_ref().collect();
 
-        let tokens = |steps: &[Step]| steps.iter().map(|step| step.token).collect::<Vec<_>>();
+        let tokens = |steps: &[Step]| steps.iter().map(|step| step.token_id).collect::<Vec<_>>();
         assert_eq!(tokens(&steps), tokens(&free[..=step]), "{name}");
         let Some(EndReason::Condition { condition, value: found }) = generation.end() else {
             panic!("{name}: ended by {:?}", generation.end());

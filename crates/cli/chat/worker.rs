@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, Batch, EndReason, Generation, Progress, Sampling, Step};
+use nanoscope_runtime::{
+    Batch, EndReason, Generation, InterventionReport, Sampling, Step, StepOutcome,
+};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
@@ -66,7 +68,7 @@ pub(crate) enum News {
     End {
         take: usize,
         end: Option<EndReason>,
-        applied: Vec<Applied>,
+        applied: Vec<InterventionReport>,
     },
     Page(String),
     /// The job is done; nothing comes after.
@@ -167,7 +169,7 @@ fn write<'m>(
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
         let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>());
         for (take, progress) in progress.into_iter().enumerate() {
-            if matches!(progress, Progress::Prompt) {
+            if matches!(progress, StepOutcome::Prompt) {
                 continue;
             }
             let since = match ran_prompt[take] {
@@ -178,7 +180,14 @@ fn write<'m>(
                     *ran_prompt[take].insert(Instant::now())
                 }
             };
-            if let Progress::Step(Step { position, token, text, logprob, features, .. }) = progress
+            if let StepOutcome::Step(Step {
+                position,
+                token_id: token,
+                text,
+                logprob,
+                features,
+                ..
+            }) = progress
             {
                 let name = token_text(scope, token);
                 let token =

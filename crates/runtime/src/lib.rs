@@ -51,12 +51,12 @@ mod test_model;
 pub use error::RuntimeError;
 pub use features::{
     ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
-    logit_effects, mean_differences, windows,
+    logit_effects, mean_differences, split_into_contexts,
 };
-pub use generation::{Batch, EndReason, Generation, Progress, Sampling, Step};
+pub use generation::{Batch, EndReason, Generation, Sampling, Step, StepOutcome};
 pub use model::InterpretableModel;
-pub use pass::Applied;
-pub use run::Run;
+pub use pass::InterventionReport;
+pub use run::RunOutput;
 pub use steering::{
     Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, SyntaxError,
     Target, VectorName,

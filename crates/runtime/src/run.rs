@@ -9,13 +9,13 @@ use crate::error::RuntimeError;
 use crate::features::ActiveFeatures;
 use crate::model::InterpretableModel;
 use crate::pass::plan_router::PlanRouter;
-use crate::pass::report::{Applied, Report};
+use crate::pass::report::{InterventionReport, Report};
 use crate::pass::token_positions::Context;
 use crate::steering::{Intervention, Op, Plan, Positions, Splice, Target};
 
 /// What one forward pass gave.
 #[derive(Debug)]
-pub struct Run {
+pub struct RunOutput {
     /// `[batch, seq, vocab_size]`
     pub logits: Tensor<3>,
     /// Per tracked hook point, a row for each token: row `b · seq + t` is position `t` of row `b`.
@@ -23,10 +23,10 @@ pub struct Run {
     /// The captured activations.
     pub captured: Recording,
     /// Per intervention of the plan, in its order, where it was applied.
-    pub applied: Vec<Applied>,
+    pub applied: Vec<InterventionReport>,
 }
 
-impl Run {
+impl RunOutput {
     /// Returns the active features at `hook` of each token, strongest first; at most `top_k` of
     /// them, or all.
     ///
@@ -64,7 +64,7 @@ impl InterpretableModel {
     ///
     /// # Errors
     /// [`RuntimeError`] if the plan cannot be followed or a token is outside the vocabulary.
-    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<Run, RuntimeError> {
+    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<RunOutput, RuntimeError> {
         self.run_generated(tokens, tokens.seq(), plan)
     }
 
@@ -79,7 +79,7 @@ impl InterpretableModel {
         tokens: &TokenBatch,
         prompt_len: usize,
         plan: &Plan,
-    ) -> Result<Run, RuntimeError> {
+    ) -> Result<RunOutput, RuntimeError> {
         if prompt_len > tokens.seq() {
             return Err(RuntimeError::PromptLen { prompt_len, len: tokens.seq() });
         }
@@ -95,7 +95,7 @@ impl InterpretableModel {
         let mut router = PlanRouter::new(&plan, &context, &mut report);
         let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
         let output = router.finish()?;
-        Ok(Run {
+        Ok(RunOutput {
             logits,
             features: output.features,
             captured: output.captured,
@@ -113,7 +113,7 @@ impl InterpretableModel {
         tokens: &TokenBatch,
         (hook, feature): (HookPoint, usize),
         strength: f32,
-    ) -> Result<Run, RuntimeError> {
+    ) -> Result<RunOutput, RuntimeError> {
         let intervention = Intervention {
             at: Positions::ALL,
             splice: Splice::Reconstruct,
@@ -131,7 +131,7 @@ mod tests {
     const EARLY: HookPoint = HookPoint::ResidPost(0);
     const LATE: HookPoint = HookPoint::ResidPost(1);
 
-    fn run(plan: Plan) -> Run {
+    fn run(plan: Plan) -> RunOutput {
         let model = InterpretableModel::new(gpt()).with_sae(EARLY, sae(0.0)).unwrap();
         let model = model.with_sae(LATE, sae(0.0)).unwrap();
         let tokens = TokenBatch::new(&[vec![3, 1, 4], vec![1, 5, 9]]).unwrap();

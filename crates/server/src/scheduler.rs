@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Applied, Batch, EndReason, Generation, Plan, Progress, RuntimeError, Sampling, Step,
+    Batch, EndReason, Generation, InterventionReport, Plan, RuntimeError, Sampling, Step,
+    StepOutcome,
 };
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -43,7 +44,7 @@ pub(crate) enum Event {
     Step(Step),
     End {
         why: End,
-        applied: Vec<Applied>,
+        applied: Vec<InterventionReport>,
     },
 }
 
@@ -264,7 +265,7 @@ impl Client {
         let _ = self.events.send(event);
     }
 
-    fn end(&self, why: End, applied: Vec<Applied>) {
+    fn end(&self, why: End, applied: Vec<InterventionReport>) {
         self.tell(Event::End { why, applied });
     }
 }
@@ -349,7 +350,7 @@ impl<'s> Worker<'s> {
     /// Frees the places of those who went away or whose time is up.
     fn reap(&mut self) {
         let time = self.shared.limits.time;
-        let stays = |client: &Client, applied: &dyn Fn() -> Vec<Applied>| {
+        let stays = |client: &Client, applied: &dyn Fn() -> Vec<InterventionReport>| {
             if client.events.is_closed() {
                 return false;
             }
@@ -427,16 +428,16 @@ impl<'s> Worker<'s> {
 
 impl Row<'_> {
     /// Tells the client; whether there is more to come.
-    fn goes_on(&mut self, progress: Progress, metrics: &Metrics) -> bool {
-        if matches!(progress, Progress::Prompt) {
+    fn goes_on(&mut self, progress: StepOutcome, metrics: &Metrics) -> bool {
+        if matches!(progress, StepOutcome::Prompt) {
             return true;
         }
         if self.started.is_none() {
             self.start(metrics);
         }
         let why = match progress {
-            Progress::Prompt => return true,
-            Progress::Step(step) => {
+            StepOutcome::Prompt => return true,
+            StepOutcome::Step(step) => {
                 self.tokens += 1;
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
@@ -448,7 +449,7 @@ impl Row<'_> {
                 }
                 End::StopString
             }
-            Progress::End => {
+            StepOutcome::End => {
                 End::Model(self.generation.end().expect("what has ended has a reason"))
             }
         };

@@ -81,7 +81,7 @@ fn is_residual(hook: HookPoint) -> bool {
 impl LogitEffect {
     /// The `n` tokens at either end of one direction's `effects`, the token's id being the index.
     /// Of equal ones the one with the lower id comes first; those that are not finite are left out.
-    pub fn of(effects: &[f32], n: usize) -> Self {
+    pub fn from_effects(effects: &[f32], n: usize) -> Self {
         let ends = |sign: f32| {
             let mut tokens: Vec<(u32, f32)> = (0..)
                 .zip(effects.iter().copied())
@@ -146,12 +146,12 @@ mod tests {
 
     #[test]
     fn either_end_is_sorted_and_only_so_long() {
-        let effect = LogitEffect::of(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
+        let effect = LogitEffect::from_effects(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
 
         assert_eq!(effect.promoted, [(4, 3.0), (0, 0.5), (3, 0.5)]);
         assert_eq!(effect.suppressed, [(1, -2.0), (0, 0.5), (3, 0.5)]);
-        assert_eq!(LogitEffect::of(&[1.0], 9).promoted, [(0, 1.0)]);
-        assert_eq!(LogitEffect::of(&[1.0], 0).promoted, []);
+        assert_eq!(LogitEffect::from_effects(&[1.0], 9).promoted, [(0, 1.0)]);
+        assert_eq!(LogitEffect::from_effects(&[1.0], 0).promoted, []);
     }
 
     #[test]

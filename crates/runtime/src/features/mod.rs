@@ -9,5 +9,5 @@ mod weights;
 pub use active::ActiveFeatures;
 pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects};
 pub use stats::{FeatureStat, FeatureStats, Peak, mean_differences};
-pub use text::windows;
+pub use text::split_into_contexts;
 pub use weights::FeatureWeights;

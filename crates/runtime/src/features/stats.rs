@@ -17,14 +17,14 @@ use nanoscope_sae::SparseFeatures;
 /// stats.add(&features, [None, Some(1), Some(2)]);
 ///
 /// assert_eq!((stats.tokens(), stats.mean(2)), (2, 5.0));
-/// assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [2, 1]);
+/// assert_eq!(stats.ranked(|stat| f64::from(stat.max_activation)), [2, 1]);
 /// assert_eq!(stats.get(2).peaks[0].at, 2);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureStats {
     features: Vec<FeatureStat>,
     tokens: u64,
-    most_peaks: usize,
+    max_peaks: usize,
 }
 
 /// What one feature does.
@@ -34,7 +34,7 @@ pub struct FeatureStat {
     pub fires: u64,
     /// Its largest value where it fires; 0 if it never does. Below 0 only for SAEs whose features
     /// can be negative.
-    pub max: f32,
+    pub max_activation: f32,
     /// The sum of its values.
     pub sum: f64,
     /// Where it is strongest, the largest first; of equal ones the one that came first.
@@ -51,9 +51,9 @@ pub struct Peak {
 }
 
 impl FeatureStats {
-    /// Nothing seen yet of an SAE with `d_sae` features; `most_peaks` tokens will be kept for each.
-    pub fn new(d_sae: usize, most_peaks: usize) -> Self {
-        Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, most_peaks }
+    /// Nothing seen yet of an SAE with `d_sae` features; `max_peaks` tokens will be kept for each.
+    pub fn new(d_sae: usize, max_peaks: usize) -> Self {
+        Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, max_peaks }
     }
 
     /// Adds the tokens of `features`. `places` has a number for each, by which the caller knows it
@@ -72,7 +72,7 @@ impl FeatureStats {
             let Some(at) = places.next().expect("a place for each row") else { continue };
             self.tokens += 1;
             for (feature, value) in features.row(row) {
-                self.features[feature as usize].add(at, value, self.most_peaks);
+                self.features[feature as usize].add(at, value, self.max_peaks);
             }
         }
         assert!(places.next().is_none(), "more places than rows");
@@ -108,7 +108,7 @@ impl FeatureStats {
     ///
     /// # Panics
     /// If there is no such feature.
-    pub fn share(&self, feature: u32) -> f64 {
+    pub fn density(&self, feature: u32) -> f64 {
         self.per_token(self.get(feature).fires as f64)
     }
 
@@ -124,21 +124,21 @@ impl FeatureStats {
             .collect();
         firing.sort_by(|&a, &b| {
             let (a, b) = (self.get(a), self.get(b));
-            key(b).total_cmp(&key(a)).then(b.max.total_cmp(&a.max))
+            key(b).total_cmp(&key(a)).then(b.max_activation.total_cmp(&a.max_activation))
         });
         firing
     }
 }
 
 impl FeatureStat {
-    fn add(&mut self, at: u64, value: f32, most_peaks: usize) {
-        self.max = if self.fires == 0 { value } else { self.max.max(value) };
+    fn add(&mut self, at: u64, value: f32, max_peaks: usize) {
+        self.max_activation = if self.fires == 0 { value } else { self.max_activation.max(value) };
         self.fires += 1;
         self.sum += f64::from(value);
         let place = self.peaks.partition_point(|peak| peak.value >= value);
-        if place < most_peaks {
+        if place < max_peaks {
             self.peaks.insert(place, Peak { at, value });
-            self.peaks.truncate(most_peaks);
+            self.peaks.truncate(max_peaks);
         }
     }
 }
@@ -152,7 +152,7 @@ impl FeatureStat {
 pub fn mean_differences(a: &FeatureStats, b: &FeatureStats) -> Vec<(u32, f64)> {
     assert_eq!(a.d_sae(), b.d_sae(), "statistics of different SAEs");
     let difference = |feature| (feature, a.mean(feature) - b.mean(feature));
-    let firing = a.ranked(|stat| f64::from(stat.max)).into_iter();
+    let firing = a.ranked(|stat| f64::from(stat.max_activation)).into_iter();
     let mut differences: Vec<_> = firing.map(difference).filter(|&(_, by)| by > 0.0).collect();
     differences.sort_by(|a, b| b.1.total_cmp(&a.1));
     differences
@@ -179,9 +179,9 @@ mod tests {
 
         assert_eq!(stats.tokens(), 4);
         let peaks = vec![Peak { at: 11, value: 3.0 }, Peak { at: 12, value: 3.0 }];
-        assert_eq!(*stats.get(0), FeatureStat { fires: 3, max: 3.0, sum: 7.0, peaks });
-        assert_eq!((stats.mean(0), stats.share(0)), (1.75, 0.75));
-        assert_eq!((stats.get(1).max, stats.mean(1)), (-2.0, -0.5));
+        assert_eq!(*stats.get(0), FeatureStat { fires: 3, max_activation: 3.0, sum: 7.0, peaks });
+        assert_eq!((stats.mean(0), stats.density(0)), (1.75, 0.75));
+        assert_eq!((stats.get(1).max_activation, stats.mean(1)), (-2.0, -0.5));
         assert_eq!(*stats.get(2), FeatureStat::default());
     }
 
@@ -191,7 +191,7 @@ mod tests {
 
         stats.add(&features(&[&[(0, 9.0)], &[(0, 1.0)]]), [None, Some(1)]);
 
-        assert_eq!((stats.tokens(), stats.get(0).max, stats.mean(0)), (1, 1.0, 1.0));
+        assert_eq!((stats.tokens(), stats.get(0).max_activation, stats.mean(0)), (1, 1.0, 1.0));
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         let mut stats = FeatureStats::new(3, 1);
         stats.add(&features(&[&[(1, 5.0)], &[(2, 2.0)], &[(2, 4.0)]]), (0..3).map(Some));
 
-        assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [1, 2]);
+        assert_eq!(stats.ranked(|stat| f64::from(stat.max_activation)), [1, 2]);
         assert_eq!(stats.ranked(|stat| stat.sum), [2, 1]);
         assert_eq!(stats.ranked(|stat| stat.fires as f64), [2, 1]);
         assert_eq!(stats.ranked(|_| 0.0), [1, 2]);
@@ -219,7 +219,7 @@ mod tests {
     fn nothing_is_known_of_no_tokens() {
         let stats = FeatureStats::new(3, 1);
 
-        assert_eq!((stats.mean(0), stats.share(0)), (0.0, 0.0));
+        assert_eq!((stats.mean(0), stats.density(0)), (0.0, 0.0));
         assert!(stats.ranked(|stat| stat.sum).is_empty());
     }
 }

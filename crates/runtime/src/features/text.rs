@@ -62,10 +62,10 @@ impl HookRouter for Encoder<'_> {
 /// of it, as a text's start was trained.
 ///
 /// ```
-/// let windows = nanoscope_runtime::windows(&[1, 2, 3], Some(0), 3);
-/// assert_eq!(windows, [vec![0, 1, 2], vec![0, 3]]);
+/// let contexts = nanoscope_runtime::split_into_contexts(&[1, 2, 3], Some(0), 3);
+/// assert_eq!(contexts, [vec![0, 1, 2], vec![0, 3]]);
 /// ```
-pub fn windows(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<u32>> {
+pub fn split_into_contexts(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<u32>> {
     let room = context_len.saturating_sub(usize::from(first.is_some())).max(1);
     text.chunks(room)
         .map(|piece| first.into_iter().chain(piece.iter().copied()).collect())
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_where_the_context_ends() {
-        assert_eq!(windows(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
-        assert_eq!(windows(&[1, 2], Some(0), 3), [[0, 1, 2]]);
-        assert!(windows(&[], Some(0), 3).is_empty());
+        assert_eq!(split_into_contexts(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
+        assert_eq!(split_into_contexts(&[1, 2], Some(0), 3), [[0, 1, 2]]);
+        assert!(split_into_contexts(&[], Some(0), 3).is_empty());
         // No context holds less, and what is too long for the model is the model's error.
-        assert_eq!(windows(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
+        assert_eq!(split_into_contexts(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
     }
 }

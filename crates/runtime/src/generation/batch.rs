@@ -4,7 +4,7 @@ use crate::error::RuntimeError;
 use crate::generation::prefix_cache::Prefixes;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
-use crate::generation::step::{Progress, step_together};
+use crate::generation::step::{StepOutcome, step_together};
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
@@ -16,7 +16,7 @@ use crate::steering::Plan;
 ///
 /// ```
 /// # use nanoscope_transformer::{Era, Gpt, GptShape};
-/// use nanoscope_runtime::{Batch, InterpretableModel, Plan, Progress, Sampling};
+/// use nanoscope_runtime::{Batch, InterpretableModel, Plan, StepOutcome, Sampling};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let shape = GptShape {
@@ -31,8 +31,8 @@ use crate::steering::Plan;
 /// let mut tokens = [Vec::new(), Vec::new()];
 /// while long.end().is_none() {
 ///     for (progress, tokens) in batch.step(&mut [&mut long, &mut short]).into_iter().zip(&mut tokens) {
-///         if let Progress::Step(step) = progress {
-///             tokens.push(step.token);
+///         if let StepOutcome::Step(step) = progress {
+///             tokens.push(step.token_id);
 ///         }
 ///     }
 /// }
@@ -72,7 +72,7 @@ impl<'m> Batch<'m> {
 
     /// One step of each generation: a piece of its prompt or its next token. Tokens are run in one
     /// pass, and so are pieces of equal length.
-    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<Progress> {
+    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<StepOutcome> {
         step_together(self.model, generations, self.prefixes.as_mut())
     }
 }

@@ -1,7 +1,7 @@
 use crate::error::RuntimeError;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::{Generation, Step};
-use crate::generation::step::{Progress, step_together};
+use crate::generation::step::{StepOutcome, step_together};
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
@@ -47,9 +47,9 @@ impl Iterator for Generation<'_> {
         loop {
             let progress = step_together(model, &mut [self], None).pop();
             match progress.expect("one for each generation") {
-                Progress::Prompt => {}
-                Progress::Step(step) => return Some(step),
-                Progress::End => return None,
+                StepOutcome::Prompt => {}
+                StepOutcome::Step(step) => return Some(step),
+                StepOutcome::End => return None,
             }
         }
     }

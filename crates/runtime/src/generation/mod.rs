@@ -11,4 +11,4 @@ mod step;
 pub use batch::Batch;
 pub use sampling::Sampling;
 pub use state::{EndReason, Generation, Step};
-pub use step::Progress;
+pub use step::StepOutcome;

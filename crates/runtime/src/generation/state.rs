@@ -13,7 +13,7 @@ use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::plan_router::PassOutput;
-use crate::pass::report::{Applied, Report};
+use crate::pass::report::{InterventionReport, Report};
 use crate::pass::token_positions::Context;
 use crate::steering::{Condition, Plan, PositionRange, Target};
 
@@ -75,7 +75,7 @@ pub struct Step {
     /// Its position in the sequence, the prompt included.
     pub position: usize,
     /// Its id.
-    pub token: u32,
+    pub token_id: u32,
     /// The text that is complete with it. Bytes of a character that is not complete yet come with
     /// the token that completes it; empty without a tokenizer.
     pub text: String,
@@ -239,7 +239,7 @@ impl<'m> Generation<'m> {
     }
 
     /// Per intervention of the plan, in its order, where it was applied so far, prompt included.
-    pub fn applied(&self) -> Vec<Applied> {
+    pub fn applied(&self) -> Vec<InterventionReport> {
         self.report.applied(&self.plan.interventions)
     }
 
@@ -368,7 +368,7 @@ impl<'m> Generation<'m> {
             // Nothing will complete what is left of a character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }
-        Step { position, token, text, logprob, features, top_logprobs }
+        Step { position, token_id: token, text, logprob, features, top_logprobs }
     }
 }
 

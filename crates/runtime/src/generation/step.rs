@@ -15,7 +15,7 @@ use crate::pass::token_positions::Context;
 
 /// What a step of a [`Batch`] did for one generation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
+pub enum StepOutcome {
     /// A piece of its prompt was run.
     Prompt,
     /// Its next token was chosen.
@@ -36,7 +36,7 @@ pub(super) fn step_together<'m>(
     model: &'m InterpretableModel,
     generations: &mut [&mut Generation<'m>],
     mut prefixes: Option<&mut Prefixes>,
-) -> Vec<Progress> {
+) -> Vec<StepOutcome> {
     let turns: Vec<Turn> = match &mut *generations {
         [only] => vec![only.turn()],
         several => several.par_iter_mut().map(|generation| generation.turn()).collect(),
@@ -64,15 +64,15 @@ pub(super) fn step_together<'m>(
         match (turn, ran.remove(&at)) {
             (Turn::Prompt(piece), Some(Ran { output, report, logits })) => {
                 generation.ran_prompt(piece, output, &report, logits, prefixes.as_deref_mut());
-                Progress::Prompt
+                StepOutcome::Prompt
             }
             (Turn::Token(choice), Some(Ran { output, report, logits })) => {
-                Progress::Step(generation.ran_token(choice, Some(output), &report, logits))
+                StepOutcome::Step(generation.ran_token(choice, Some(output), &report, logits))
             }
             (Turn::Last(choice), _) => {
-                Progress::Step(generation.ran_token(choice, None, &nothing, None))
+                StepOutcome::Step(generation.ran_token(choice, None, &nothing, None))
             }
-            (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => Progress::End,
+            (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => StepOutcome::End,
         }
     });
     progress.collect()

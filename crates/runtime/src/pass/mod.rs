@@ -8,4 +8,4 @@ pub(crate) mod report;
 pub(crate) mod splice;
 pub(crate) mod token_positions;
 
-pub use report::Applied;
+pub use report::InterventionReport;

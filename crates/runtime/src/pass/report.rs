@@ -7,7 +7,7 @@ use crate::steering::Intervention;
 
 /// What an intervention did.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
+pub struct InterventionReport {
     /// The intervention.
     pub intervention: Intervention,
     /// Positions at which it was applied, in all rows together: those that it covers and at which
@@ -22,7 +22,7 @@ pub struct Applied {
     pub moved: f32,
 }
 
-/// The JSON form of an [`Applied`].
+/// The JSON form of an [`InterventionReport`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawReport {
@@ -37,7 +37,7 @@ fn as_text<S: Serializer>(value: &Intervention, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(value)
 }
 
-impl Serialize for Applied {
+impl Serialize for InterventionReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = RawReport {
             intervention: self.intervention.clone(),
@@ -49,7 +49,7 @@ impl Serialize for Applied {
     }
 }
 
-impl<'de> Deserialize<'de> for Applied {
+impl<'de> Deserialize<'de> for InterventionReport {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let RawReport { intervention, positions, changed, moved } =
             object(deserializer, "a report as an object")?;
@@ -128,8 +128,8 @@ impl Report {
         Self(indices.iter().map(|&index| self.0[index].clone()).collect())
     }
 
-    pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<Applied> {
-        let of = |(intervention, tally): (&Intervention, &Tally)| Applied {
+    pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<InterventionReport> {
+        let of = |(intervention, tally): (&Intervention, &Tally)| InterventionReport {
             intervention: intervention.clone(),
             positions: tally.positions,
             changed: tally.changed,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_report_written_as_json_reads_back_as_the_same() {
-        let report = Applied {
+        let report = InterventionReport {
             intervention: "hook_embed:7:add:0.1:unit@generated".parse().unwrap(),
             positions: 3,
             changed: 2,
@@ -161,12 +161,12 @@ mod tests {
         });
 
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(serde_json::from_value::<Applied>(json.clone()).unwrap(), report);
+        assert_eq!(serde_json::from_value::<InterventionReport>(json.clone()).unwrap(), report);
         let text = serde_json::to_string(&report).unwrap();
-        assert_eq!(serde_json::from_str::<Applied>(&text).unwrap(), report);
+        assert_eq!(serde_json::from_str::<InterventionReport>(&text).unwrap(), report);
         let mut object = json;
         object["intervention"] = serde_json::to_value(&report.intervention).unwrap();
-        assert_eq!(serde_json::from_value::<Applied>(object).unwrap(), report);
+        assert_eq!(serde_json::from_value::<InterventionReport>(object).unwrap(), report);
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             (with("rows", json!(1)), "unknown field `rows`"),
         ];
         for (json, says) in cases {
-            let error = serde_json::from_value::<Applied>(json.clone()).unwrap_err();
+            let error = serde_json::from_value::<InterventionReport>(json.clone()).unwrap_err();
             assert!(error.to_string().contains(says), "{json}: {error}");
         }
     }

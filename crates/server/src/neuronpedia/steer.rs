@@ -96,7 +96,7 @@ impl Growing {
                 logprob,
             };
             logprobs.push(Weighed {
-                token: token_text(tokenizer, step.token),
+                token: token_text(tokenizer, step.token_id),
                 logprob: step.logprob,
                 top_logprobs: step.top_logprobs.iter().map(top).collect(),
             });
