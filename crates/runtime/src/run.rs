@@ -9,8 +9,8 @@ use crate::error::RuntimeError;
 use crate::features::ActiveFeatures;
 use crate::model::InterpretableModel;
 use crate::pass::plan_router::PlanRouter;
-use crate::pass::report::{InterventionReport, Report};
-use crate::pass::token_positions::Context;
+use crate::pass::report::{InterventionReport, ReportBuilder};
+use crate::pass::token_positions::TokenPositions;
 use crate::steering::{Intervention, Op, Plan, Positions, Splice, Target};
 
 /// What one forward pass gave.
@@ -87,12 +87,12 @@ impl InterpretableModel {
             return Err(RuntimeError::StopInRun { condition: condition.to_string() });
         }
         let plan = plan.check(self)?;
-        let context = Context::new(tokens, 0, prompt_len, |id| self.is_special(id));
+        let positions = TokenPositions::new(tokens, 0, prompt_len, |id| self.is_special(id));
         for intervention in &plan.interventions {
-            context.check(intervention, 0)?;
+            positions.check(intervention, 0)?;
         }
-        let mut report = Report::new(plan.interventions.len());
-        let mut router = PlanRouter::new(&plan, &context, &mut report);
+        let mut report = ReportBuilder::new(plan.interventions.len());
+        let mut router = PlanRouter::new(&plan, &positions, &mut report);
         let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
         let output = router.finish()?;
         Ok(RunOutput {

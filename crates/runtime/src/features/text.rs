@@ -33,7 +33,7 @@ struct Encoder<'m> {
 }
 
 /// Pre-activations that are made at once: 64 MB.
-const ENCODED_AT_ONCE: usize = 1 << 24;
+const MAX_PRE_ACTIVATIONS: usize = 1 << 24;
 
 impl HookRouter for Encoder<'_> {
     fn wants(&self, point: HookPoint) -> bool {
@@ -45,7 +45,7 @@ impl HookRouter for Encoder<'_> {
             let (d_in, d_sae) = (self.sae.config().d_in(), self.sae.config().d_sae());
             let rows = x.shape().num_elements() / d_in;
             let flat = x.clone().reshape([rows, d_in]);
-            let at_once = (ENCODED_AT_ONCE / d_sae).max(1);
+            let at_once = (MAX_PRE_ACTIVATIONS / d_sae).max(1);
             for from in (0..rows).step_by(at_once) {
                 let part = flat.clone().slice_dim(0, from..(from + at_once).min(rows));
                 let encoded = self.sae.encode_sparse(part);

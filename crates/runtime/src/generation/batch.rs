@@ -1,7 +1,7 @@
 //! Many generations that share their passes.
 
 use crate::error::RuntimeError;
-use crate::generation::prefix_cache::Prefixes;
+use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
 use crate::generation::step::{StepOutcome, step_together};
@@ -43,13 +43,13 @@ use crate::steering::Plan;
 #[derive(Debug)]
 pub struct Batch<'m> {
     model: &'m InterpretableModel,
-    prefixes: Option<Prefixes>,
+    prefixes: Option<PrefixCache>,
 }
 
 impl<'m> Batch<'m> {
     /// A batch on `model` that keeps at most `prefix_bytes` of prompts' beginnings; 0 keeps none.
     pub fn new(model: &'m InterpretableModel, prefix_bytes: usize) -> Self {
-        Self { model, prefixes: (prefix_bytes > 0).then(|| Prefixes::new(prefix_bytes)) }
+        Self { model, prefixes: (prefix_bytes > 0).then(|| PrefixCache::new(prefix_bytes)) }
     }
 
     /// A generation that goes on with [`step`](Self::step): everything is checked, and nothing run.

@@ -5,7 +5,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::KvTail;
 
-use crate::pass::report::Report;
+use crate::pass::report::ReportBuilder;
 
 /// The beginnings of prompts, so that a prompt that begins like an earlier one is not run from its
 /// first token.
@@ -14,12 +14,12 @@ use crate::pass::report::Report;
 /// same, bit for bit, whether its pieces are run or taken from here. A piece belongs to the one
 /// before it, and the first to what a plan changes in a prompt.
 #[derive(Debug)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixCache {
     roots: HashMap<Digest, Id>,
     pieces: HashMap<Key, Piece>,
     /// When pieces were asked for last, the oldest first.
     ages: BTreeMap<u64, Key>,
-    most_bytes: usize,
+    max_bytes: usize,
     bytes: usize,
     /// Counts up; what was asked for last has the largest.
     clock: u64,
@@ -30,7 +30,7 @@ pub(super) struct Prefixes {
 pub(super) type Digest = [u8; 32];
 
 /// Roots that may lie about without a piece.
-const MOST_EMPTY_ROOTS: usize = 1024;
+const MAX_EMPTY_ROOTS: usize = 1024;
 
 pub(super) type Id = u64;
 
@@ -40,24 +40,24 @@ type Key = (Id, Box<[u32]>);
 #[derive(Debug)]
 struct Piece {
     id: Id,
-    kept: Arc<Kept>,
+    kept: Arc<CachedPiece>,
     bytes: usize,
     used: u64,
 }
 
 /// What running a piece of a prompt gave.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct CachedPiece {
     pub(super) tail: KvTail,
     /// Of the interventions that can change a prompt.
-    pub(super) report: Report,
+    pub(super) report: ReportBuilder,
     /// By hook point, a row for each token.
     pub(super) features: BTreeMap<HookPoint, SparseFeatures>,
     /// Of the position after the piece, if it ended a prompt.
     pub(super) logits: Option<Vec<f32>>,
 }
 
-impl Kept {
+impl CachedPiece {
     fn bytes(&self) -> usize {
         let features: usize = self.features.values().map(SparseFeatures::nnz).sum();
         let logits = self.logits.as_ref().map_or(0, Vec::len);
@@ -66,14 +66,14 @@ impl Kept {
     }
 }
 
-impl Prefixes {
-    /// A cache of `most_bytes`; 0 keeps nothing.
-    pub(super) fn new(most_bytes: usize) -> Self {
+impl PrefixCache {
+    /// A cache of `max_bytes`; 0 keeps nothing.
+    pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             roots: HashMap::new(),
             pieces: HashMap::new(),
             ages: BTreeMap::new(),
-            most_bytes,
+            max_bytes,
             bytes: 0,
             clock: 0,
             next_id: 0,
@@ -86,7 +86,7 @@ impl Prefixes {
             return id;
         }
         // A root whose pieces are gone is worth nothing, and clients make up as many as they like.
-        if self.roots.len() > 2 * self.pieces.len() + MOST_EMPTY_ROOTS {
+        if self.roots.len() > 2 * self.pieces.len() + MAX_EMPTY_ROOTS {
             let parents: HashSet<Id> = self.pieces.keys().map(|(parent, _)| *parent).collect();
             self.roots.retain(|_, root| parents.contains(root));
         }
@@ -96,7 +96,7 @@ impl Prefixes {
     }
 
     /// The piece `tokens` after `parent`, if it is kept.
-    pub(super) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<Kept>)> {
+    pub(super) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<CachedPiece>)> {
         let key = (parent, tokens.into());
         let piece = self.pieces.get_mut(&key)?;
         self.clock += 1;
@@ -107,7 +107,7 @@ impl Prefixes {
     }
 
     /// Keeps a piece; one that is there gets what it lacks. Gives its id.
-    pub(super) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: Kept) -> Id {
+    pub(super) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: CachedPiece) -> Id {
         self.clock += 1;
         let key = (parent, tokens.into());
         let id = match self.pieces.remove(&key) {
@@ -123,8 +123,8 @@ impl Prefixes {
             None => self.new_id(),
         };
         let bytes = kept.bytes() + size_of_val(tokens);
-        if bytes <= self.most_bytes {
-            while self.bytes + bytes > self.most_bytes {
+        if bytes <= self.max_bytes {
+            while self.bytes + bytes > self.max_bytes {
                 self.forget_oldest();
             }
             self.bytes += bytes;

@@ -124,13 +124,13 @@ impl Sampler {
         if self.penalises() {
             *self.chosen.entry(token as u32).or_default() += 1;
         }
-        let log_total = log_total(logits);
+        let log_sum_exp = log_sum_exp(logits);
         let mut order = Likeliest::new(logits);
         let top = (0..self.sampling.top_logprobs.min(logits.len())).map(|rank| order.at(rank));
         Choice {
             token: token as u32,
-            logprob: log_total.logprob(logits[token]),
-            top: top.map(|index| (index as u32, log_total.logprob(logits[index]))).collect(),
+            logprob: log_sum_exp.logprob(logits[token]),
+            top: top.map(|index| (index as u32, log_sum_exp.logprob(logits[index]))).collect(),
         }
     }
 
@@ -170,19 +170,19 @@ fn argmax(logits: &[f32]) -> usize {
 }
 
 /// The logarithm of the sum of the exponentials, and the largest logit, which was taken off first.
-struct LogTotal {
+struct LogSumExp {
     max: f32,
     ln_sum: f64,
 }
 
-fn log_total(logits: &[f32]) -> LogTotal {
+fn log_sum_exp(logits: &[f32]) -> LogSumExp {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // The exponentials in float32, which is fast, their sum in float64, which loses nothing.
     let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    LogTotal { max, ln_sum: sum.ln() }
+    LogSumExp { max, ln_sum: sum.ln() }
 }
 
-impl LogTotal {
+impl LogSumExp {
     fn logprob(&self, logit: f32) -> f32 {
         (f64::from(logit - self.max) - self.ln_sum) as f32
     }

@@ -8,18 +8,18 @@ use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::RuntimeError;
-use crate::generation::prefix_cache::{Digest, Id, Kept, Prefixes};
+use crate::generation::prefix_cache::{CachedPiece, Digest, Id, PrefixCache};
 use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::plan_router::PassOutput;
-use crate::pass::report::{InterventionReport, Report};
-use crate::pass::token_positions::Context;
+use crate::pass::report::{InterventionReport, ReportBuilder};
+use crate::pass::token_positions::TokenPositions;
 use crate::steering::{Condition, Plan, PositionRange, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
 /// in every prompt that has it at this place.
-const PIECE: usize = 64;
+const PIECE_TOKENS: usize = 64;
 
 /// A text being generated; an iterator over its tokens.
 ///
@@ -31,7 +31,7 @@ const PIECE: usize = 64;
 pub struct Generation<'m> {
     pub(super) model: &'m InterpretableModel,
     pub(super) plan: CheckedPlan<'m>,
-    pub(super) report: Report,
+    pub(super) report: ReportBuilder,
     pub(super) cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
@@ -147,14 +147,14 @@ impl<'m> Generation<'m> {
         if prompt.len() > capacity {
             return Err(RuntimeError::PromptTooLong { found: prompt.len(), capacity });
         }
-        let context = Context::new(&tokens, 0, prompt.len(), |id| model.is_special(id));
+        let positions = TokenPositions::new(&tokens, 0, prompt.len(), |id| model.is_special(id));
         let more = sampling.max_tokens.min(capacity - prompt.len());
         for intervention in &plan.interventions {
-            context.check(intervention, more)?;
+            positions.check(intervention, more)?;
         }
         Ok(Self {
             model,
-            report: Report::new(plan.interventions.len()),
+            report: ReportBuilder::new(plan.interventions.len()),
             prompt_features: plan
                 .readers
                 .iter()
@@ -176,12 +176,12 @@ impl<'m> Generation<'m> {
     }
 
     /// Takes over what `prefixes` has of the prompt.
-    pub(super) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
+    pub(super) fn reuse(&mut self, prefixes: &mut PrefixCache, plan: &Plan) {
         self.beginning.piece = prefixes.root(self.changes_of_prompt(plan));
         while let Some(piece) = self.next_piece() {
             let ends = piece.end == self.prompt.len();
             let found = prefixes.get(self.beginning.piece, &self.prompt[piece.clone()]);
-            let enough = |kept: &Kept| {
+            let enough = |kept: &CachedPiece| {
                 self.prompt_features.keys().all(|hook| kept.features.contains_key(hook))
                     && (!ends || kept.logits.is_some())
             };
@@ -246,7 +246,7 @@ impl<'m> Generation<'m> {
     /// The positions of the prompt that are run next, if any are left.
     pub(super) fn next_piece(&self) -> Option<Range<usize>> {
         let from = self.cache.len();
-        let to = ((from / PIECE + 1) * PIECE).min(self.prompt.len());
+        let to = ((from / PIECE_TOKENS + 1) * PIECE_TOKENS).min(self.prompt.len());
         (from < to).then_some(from..to)
     }
 
@@ -266,7 +266,7 @@ impl<'m> Generation<'m> {
         match self.choose() {
             // The last token's own pass would only give logits that nobody reads.
             Ok(choice) => {
-                let asked = !self.plan.readers.is_empty() || !self.plan.sites.is_empty();
+                let asked = !self.plan.readers.is_empty() || !self.plan.edits.is_empty();
                 let last = self.produced + 1 == self.max_tokens;
                 if last && !asked { Turn::Last(choice) } else { Turn::Token(choice) }
             }
@@ -296,7 +296,7 @@ impl<'m> Generation<'m> {
     }
 
     /// The tokens of a turn that are run.
-    pub(super) fn tokens_of(&self, turn: &Turn) -> Vec<u32> {
+    pub(super) fn turn_tokens(&self, turn: &Turn) -> Vec<u32> {
         match turn {
             Turn::Prompt(piece) => self.prompt[piece.clone()].to_vec(),
             Turn::Token(choice) => vec![choice.token],
@@ -305,10 +305,10 @@ impl<'m> Generation<'m> {
     }
 
     /// Where the tokens of the next pass stand.
-    pub(super) fn context(&self, tokens: &[u32]) -> Context {
+    pub(super) fn token_positions(&self, tokens: &[u32]) -> TokenPositions {
         let tokens = TokenBatch::new(&[tokens.to_vec()]).expect("a turn that is run has a token");
         let prompt_len = self.prompt.len();
-        Context::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
+        TokenPositions::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
     }
 
     /// Whether the logits after this turn are the next token's.
@@ -325,11 +325,11 @@ impl<'m> Generation<'m> {
         &mut self,
         piece: Range<usize>,
         output: PassOutput,
-        report: &Report,
+        report: &ReportBuilder,
         logits: Option<Vec<f32>>,
-        prefixes: Option<&mut Prefixes>,
+        prefixes: Option<&mut PrefixCache>,
     ) {
-        let report = report.of(&self.beginning.changes);
+        let report = report.select(&self.beginning.changes);
         self.report.merge(&self.beginning.changes, &report);
         for (hook, features) in &mut self.prompt_features {
             append(features, &output.features[hook]);
@@ -339,7 +339,7 @@ impl<'m> Generation<'m> {
         }
         if let Some(prefixes) = prefixes {
             let tail = self.cache.tail(piece.clone());
-            let kept = Kept { tail, report, features: output.features, logits };
+            let kept = CachedPiece { tail, report, features: output.features, logits };
             self.beginning.piece = prefixes.put(self.beginning.piece, &self.prompt[piece], kept);
         }
     }
@@ -349,7 +349,7 @@ impl<'m> Generation<'m> {
         &mut self,
         choice: Choice,
         output: Option<PassOutput>,
-        report: &Report,
+        report: &ReportBuilder,
         logits: Option<Vec<f32>>,
     ) -> Step {
         let position = self.prompt.len() + self.produced;

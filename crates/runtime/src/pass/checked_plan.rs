@@ -7,7 +7,7 @@ use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
-use crate::pass::edits::{Along, Site, SiteBuilder};
+use crate::pass::edits::{DirectionSource, HookEdits, HookEditsBuilder};
 use crate::steering::{
     Condition, Intervention, Plan, PositionRange, Splice, Target, VectorName, check_target,
 };
@@ -18,7 +18,7 @@ pub(crate) struct CheckedPlan<'m> {
     /// By the point that is read.
     pub(crate) readers: BTreeMap<HookPoint, Reader<'m>>,
     /// By the point at which the effect lands.
-    pub(crate) sites: BTreeMap<HookPoint, Site<'m>>,
+    pub(crate) edits: BTreeMap<HookPoint, HookEdits<'m>>,
     pub(crate) capture: BTreeSet<HookPoint>,
     pub(crate) interventions: Vec<Intervention>,
     pub(crate) stop_when: Vec<Condition>,
@@ -77,13 +77,13 @@ impl Plan {
             readers.at(hook, model)?.track = true;
         }
         for condition in &self.stop_when {
-            readers.of(condition, model)?.stops = true;
+            readers.for_condition(condition, model)?.stops = true;
         }
-        let mut sites: BTreeMap<HookPoint, SiteBuilder<'m>> = BTreeMap::new();
+        let mut edits: BTreeMap<HookPoint, HookEditsBuilder<'m>> = BTreeMap::new();
         for (index, intervention) in self.interventions.iter().enumerate() {
-            let (landing, along) = self.landing(intervention, model)?;
+            let (landing, source) = self.landing(intervention, model)?;
             if let Some(condition) = &intervention.when {
-                readers.of(condition, model)?.needed_by.push(index);
+                readers.for_condition(condition, model)?.needed_by.push(index);
                 if condition.hook > landing {
                     return Err(RuntimeError::ConditionTooLate {
                         intervention: intervention.to_string(),
@@ -94,9 +94,9 @@ impl Plan {
             }
             let reconstructs = reconstructed(intervention, landing, model)?;
             let reads_value = intervention.op.reads_value();
-            let read = match &along {
-                Along::Feature { hook, .. } => Some(*hook),
-                Along::Vector(_) => reconstructs,
+            let read = match &source {
+                DirectionSource::Feature { hook, .. } => Some(*hook),
+                DirectionSource::Vector(_) => reconstructs,
             };
             if let Some(hook) = read {
                 let reader = readers.at(hook, model)?;
@@ -105,14 +105,14 @@ impl Plan {
                     reader.needed_by.push(index);
                 }
             }
-            let site = sites.entry(landing).or_insert_with(|| SiteBuilder::new(landing));
-            site.add(index, intervention, along, reconstructs)?;
+            let hook_edits = edits.entry(landing).or_insert_with(|| HookEditsBuilder::new(landing));
+            hook_edits.add(index, intervention, source, reconstructs)?;
         }
-        let sites = sites
+        let edits = edits
             .into_iter()
-            .map(|(hook, site)| Ok((hook, site.build(self, model.gpt().device())?)));
+            .map(|(hook, hook_edits)| Ok((hook, hook_edits.build(self, model.gpt().device())?)));
         Ok(CheckedPlan {
-            sites: sites.collect::<Result<_, RuntimeError>>()?,
+            edits: edits.collect::<Result<_, RuntimeError>>()?,
             readers: readers.0,
             capture,
             interventions: self.interventions.clone(),
@@ -142,7 +142,7 @@ impl Plan {
         &self,
         intervention: &Intervention,
         model: &'m InterpretableModel,
-    ) -> Result<(HookPoint, Along<'m>), RuntimeError> {
+    ) -> Result<(HookPoint, DirectionSource<'m>), RuntimeError> {
         let Intervention { hook, target, op, .. } = intervention;
         let text = || intervention.to_string();
         let found = match target {
@@ -151,8 +151,8 @@ impl Plan {
                 sae.config()
                     .check_feature(*index)
                     .map_err(|source| RuntimeError::Feature { intervention: text(), source })?;
-                let along = Along::Feature { hook: *hook, sae, index: *index };
-                (model.write_point(*hook), along)
+                let source = DirectionSource::Feature { hook: *hook, sae, index: *index };
+                (model.write_point(*hook), source)
             }
             Target::Vector(name) => {
                 model.check_hook(*hook)?;
@@ -168,7 +168,7 @@ impl Plan {
                         found: values.len(),
                     });
                 }
-                (*hook, Along::Vector(name.clone()))
+                (*hook, DirectionSource::Vector(name.clone()))
             }
         };
         if op.value().is_some_and(|value| !value.is_finite()) {
@@ -225,7 +225,7 @@ impl<'m> Readers<'m> {
     }
 
     /// The reader of a condition, which is checked.
-    fn of(
+    fn for_condition(
         &mut self,
         condition: &Condition,
         model: &'m InterpretableModel,

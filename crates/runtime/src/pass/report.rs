@@ -67,10 +67,10 @@ impl<'de> Deserialize<'de> for InterventionReport {
 
 /// Per intervention of a plan, what it did so far.
 #[derive(Debug, Clone)]
-pub(crate) struct Report(Vec<Tally>);
+pub(crate) struct ReportBuilder(Vec<Counts>);
 
 #[derive(Debug, Clone, Default)]
-struct Tally {
+struct Counts {
     positions: usize,
     changed: usize,
     moved: f64,
@@ -80,26 +80,26 @@ struct Tally {
 /// these activations. A length that nothing in a pass needs is read after it, when no work on the
 /// device has to be waited for.
 #[derive(Debug)]
-pub(crate) struct Distances {
+pub(crate) struct PendingNorms {
     /// `[rows, 1]`
     pub(crate) norms: Tensor<2>,
     /// Intervention, row, length.
     pub(crate) moves: Vec<(usize, usize, f64)>,
 }
 
-impl Report {
+impl ReportBuilder {
     pub(crate) fn new(interventions: usize) -> Self {
-        Self(vec![Tally::default(); interventions])
+        Self(vec![Counts::default(); interventions])
     }
 
     /// Counts a position at which the intervention `index` was applied.
     pub(crate) fn count(&mut self, index: usize, changed: bool) {
-        let tally = &mut self.0[index];
-        tally.positions += 1;
-        tally.changed += usize::from(changed);
+        let counts = &mut self.0[index];
+        counts.positions += 1;
+        counts.changed += usize::from(changed);
     }
 
-    pub(crate) fn add(&mut self, Distances { norms, moves }: Distances) {
+    pub(crate) fn add(&mut self, PendingNorms { norms, moves }: PendingNorms) {
         let norms: Vec<f32> = norms.into_data().iter::<f32>().collect();
         for (index, row, length) in moves {
             if norms[row] > 0.0 {
@@ -113,27 +113,27 @@ impl Report {
         size_of_val(self.0.as_slice())
     }
 
-    /// Adds what the interventions `indices` did, as [`of`](Self::of) gave it.
+    /// Adds what the interventions `indices` did, as [`select`](Self::select) gave it.
     pub(crate) fn merge(&mut self, indices: &[usize], part: &Self) {
         for (&index, part) in indices.iter().zip(&part.0) {
-            let tally = &mut self.0[index];
-            tally.positions += part.positions;
-            tally.changed += part.changed;
-            tally.moved += part.moved;
+            let counts = &mut self.0[index];
+            counts.positions += part.positions;
+            counts.changed += part.changed;
+            counts.moved += part.moved;
         }
     }
 
     /// What the interventions `indices` did.
-    pub(crate) fn of(&self, indices: &[usize]) -> Self {
+    pub(crate) fn select(&self, indices: &[usize]) -> Self {
         Self(indices.iter().map(|&index| self.0[index].clone()).collect())
     }
 
     pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<InterventionReport> {
-        let of = |(intervention, tally): (&Intervention, &Tally)| InterventionReport {
+        let of = |(intervention, counts): (&Intervention, &Counts)| InterventionReport {
             intervention: intervention.clone(),
-            positions: tally.positions,
-            changed: tally.changed,
-            moved: (tally.moved / tally.positions.max(1) as f64) as f32,
+            positions: counts.positions,
+            changed: counts.changed,
+            moved: (counts.moved / counts.positions.max(1) as f64) as f32,
         };
         interventions.iter().zip(&self.0).map(of).collect()
     }

@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 /// - `x`: `[rows, width]`; the output has the same shape
 /// - `moved`: `[rows * directions]`, how far each row moves along each direction
 /// - `directions`: `[directions, width]`
-pub(crate) fn along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Tensor<2> {
+pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Tensor<2> {
     let [rows, _] = x.dims();
     let [count, _] = directions.dims();
     let delta = if let [moved] = moved[..] {
@@ -25,7 +25,7 @@ pub(crate) fn along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Te
 /// # Shapes
 /// - `x`, `with`: `[rows, width]`; the output has the same shape
 /// - `covered`: `[rows]`
-pub(crate) fn in_rows(x: Tensor<2>, with: Tensor<2>, covered: Vec<bool>) -> Tensor<2> {
+pub(crate) fn replace_rows(x: Tensor<2>, with: Tensor<2>, covered: Vec<bool>) -> Tensor<2> {
     if covered.iter().all(|&covered| covered) {
         return with;
     }

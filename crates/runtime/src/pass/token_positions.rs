@@ -5,7 +5,7 @@ use crate::steering::{Intervention, PositionRange};
 
 /// Where the rows of a pass stand in their sequences.
 #[derive(Debug, Clone)]
-pub(crate) struct Context {
+pub(crate) struct TokenPositions {
     /// The position of the pass's first token.
     pub(crate) offset: usize,
     /// Tokens per row of the pass.
@@ -15,7 +15,7 @@ pub(crate) struct Context {
     pub(crate) special: Vec<bool>,
 }
 
-impl Context {
+impl TokenPositions {
     pub(crate) fn new(
         tokens: &TokenBatch,
         offset: usize,

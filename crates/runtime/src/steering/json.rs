@@ -18,7 +18,7 @@ use super::intervention::{Intervention, Splice, Target};
 use super::op::Scale;
 use super::positions::Positions;
 use super::syntax_error::SyntaxError;
-use super::text::{WithoutRows, check_target, op_of, positions};
+use super::text::{WithoutRows, check_target, parse_op, parse_positions};
 
 /// An intervention as it stands in JSON. A key that is there has a value: null is none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,9 +105,9 @@ impl TryFrom<RawIntervention> for Intervention {
             _ => return Err(SyntaxError::FeatureOrVector),
         };
         let scale = raw.scale.map(|scale| scale.parse());
-        let op = op_of(&raw.op, raw.value, |Number(value)| Some(value), scale)?;
+        let op = parse_op(&raw.op, raw.value, |Number(value)| Some(value), scale)?;
         check_target(&target, op)?;
-        let mut at = raw.at.as_deref().map_or(Ok(Positions::default()), positions)?;
+        let mut at = raw.at.as_deref().map_or(Ok(Positions::default()), parse_positions)?;
         if let Some([Index(from), Index(to)]) = raw.rows {
             if from >= to {
                 return Err(SyntaxError::Rows { found: format!("[{from}, {to}]") });

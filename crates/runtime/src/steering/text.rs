@@ -48,7 +48,7 @@ impl FromStr for Intervention {
             [value, scale] => (Some(*value), Some(*scale)),
             _ => return Err(SyntaxError::Form { text: text.to_owned() }),
         };
-        let op = op_of(op, value, finite, scale.map(str::parse))?;
+        let op = parse_op(op, value, finite, scale.map(str::parse))?;
         check_target(&target, op)?;
         Ok(Self { hook, target, op, at, when, splice })
     }
@@ -95,7 +95,7 @@ pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
 }
 
 /// The operation called `name` with a value, read by `number`, and a scale.
-pub(crate) fn op_of<V>(
+pub(crate) fn parse_op<V>(
     name: &str,
     value: Option<V>,
     number: impl FnOnce(V) -> Option<f32>,
@@ -136,7 +136,7 @@ impl FromStr for Positions {
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
         let (text, rows) = split_rows(text)?;
-        let at = positions(text)?;
+        let at = parse_positions(text)?;
         Ok(match rows {
             Some(rows) => at.in_rows(rows),
             None => at,
@@ -145,7 +145,7 @@ impl FromStr for Positions {
 }
 
 /// A position rule without rows.
-pub(crate) fn positions(text: &str) -> Result<Positions, SyntaxError> {
+pub(crate) fn parse_positions(text: &str) -> Result<Positions, SyntaxError> {
     let (name, special) = match text.strip_suffix(SPECIAL) {
         Some(name) => (name, true),
         None => (text, false),
