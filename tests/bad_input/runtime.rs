@@ -196,7 +196,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
         "features that were not tracked",
         run(&model, &Plan::new()).unwrap().active_features(SITE, Some(3)),
         RuntimeError::NotTracked { .. },
-        ["blocks.1.hook_resid_post", "tracked were none"]
+        ["blocks.1.hook_resid_post", "the plan tracked none"]
     );
 }
 
@@ -231,17 +231,17 @@ fn a_generation_that_cannot_start_is_refused() {
     );
     let default = Sampling::default;
     let cases = [
-        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5, it must be 0 or more"),
+        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5; it must be 0 or more"),
         (Sampling { temperature: f32::NAN, ..default() }, "temperature is NaN"),
         (Sampling { temperature: f32::INFINITY, ..default() }, "temperature is inf"),
         (
             Sampling { top_p: Some(0.0), ..default() },
-            "top-p is 0, it must be above 0 and at most 1",
+            "top-p is 0; it must be above 0 and at most 1",
         ),
         (Sampling { top_p: Some(1.5), ..default() }, "top-p is 1.5"),
         (Sampling { top_p: Some(f32::NAN), ..default() }, "top-p is NaN"),
-        (Sampling { top_k: Some(0), ..default() }, "top-k is 0, it must be 1 or more"),
-        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0, it must be 1 or more"),
+        (Sampling { top_k: Some(0), ..default() }, "top-k is 0; it must be 1 or more"),
+        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0; it must be 1 or more"),
     ];
     for (sampling, found) in cases {
         refused!(found, start(&model, &[1], &sampling), RuntimeError::Sampling { .. }, [found]);

@@ -109,7 +109,7 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
         "no vectors",
         run(&model, &steered()),
         RuntimeError::NoVector { .. },
-        ["blocks.2.hook_mlp_out:calm:add:1", "`calm`", "there are none"]
+        ["blocks.2.hook_mlp_out:calm:add:1", "`calm`", "the plan has none"]
     );
     refused!(
         "other vectors",
@@ -355,7 +355,7 @@ fn rows_that_the_batch_does_not_have_are_refused() {
         "second row of a generation",
         model.generate(&[1, 2], &on("1"), &Sampling::greedy(2)),
         RuntimeError::NoSuchRow { row: 1, batch: 1, .. },
-        ["names row 1", "the batch has 1 (0 to 0)"]
+        ["names row 1", "the batch has 1 rows (0 to 0)"]
     );
     let mut none: Intervention = format!("{SITE}:1:add:1").parse().unwrap();
     none.at = Positions::ALL.in_rows(1..1);
@@ -387,7 +387,7 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
             format!("spec `{text}`"),
             parse(&text),
             SyntaxError::Target { .. },
-            [&format!("`{feature}` is no feature index")]
+            [&format!("`{feature}` is not a feature index")]
         );
     }
     for op in ["", "boost", "ABLATE"] {
@@ -410,22 +410,22 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
         );
     }
     for (variant, text, says) in [
-        ("Scale", "hook_embed:1:add:1:big", "known are raw, unit, norm"),
-        ("Scale", "hook_embed:1:add:1:", "known are raw, unit, norm"),
+        ("Scale", "hook_embed:1:add:1:big", "expected raw, unit, norm"),
+        ("Scale", "hook_embed:1:add:1:", "expected raw, unit, norm"),
         ("NoScale", "hook_embed:1:set:1:unit", "`set` takes no scale"),
         ("VectorOp", "hook_embed:calm:multiply:2", "`calm` is a vector"),
         ("VectorOp", "hook_embed:calm:ablate", "`calm` is a vector"),
-        ("Rows", "hook_embed:1:ablate@all[]", "`[]` are no rows"),
-        ("Rows", "hook_embed:1:ablate@all[1..1]", "[A] and [A..B]"),
-        ("Rows", "hook_embed:1:ablate@all[18446744073709551615]", "are no rows"),
+        ("Rows", "hook_embed:1:ablate@all[]", "`[]` is not a range of batch rows"),
+        ("Rows", "hook_embed:1:ablate@all[1..1]", "[A] or [A..B]"),
+        ("Rows", "hook_embed:1:ablate@all[18446744073709551615]", "is not a range of batch rows"),
         ("Condition", "hook_embed:1:ablate when", "HOOK:FEATURE>T"),
         ("Condition", "hook_embed:1:ablate when hook_embed>3", "HOOK:FEATURE>T"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>", "the threshold ``"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>1e39", "the threshold `1e39`"),
-        ("ConditionFeature", "hook_embed:1:ablate when hook_embed:calm>1", "`calm` is no feature"),
+        ("ConditionFeature", "hook_embed:1:ablate when hook_embed:calm>1", "`calm` is not a feature"),
         ("Hook", "hook_embed:1:ablate when hook_resid:1>1", "unknown hook point `hook_resid`"),
-        ("Splice", "hook_embed:1:ablate with", "known is `with reconstruct`"),
-        ("Splice", "hook_embed:1:ablate with keep-error", "`with keep-error` is not known"),
+        ("Splice", "hook_embed:1:ablate with", "expected `with reconstruct`"),
+        ("Splice", "hook_embed:1:ablate with keep-error", "unknown clause `with keep-error`"),
         ("Splice", "hook_embed:1:ablate with reconstruct when hook_embed:1>1", "`with reconstruct"),
     ] {
         let is = |error: &SyntaxError| format!("{error:?}").starts_with(&format!("{variant} "));
@@ -437,7 +437,7 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
             format!("spec `{text}`"),
             parse(&text),
             SyntaxError::Positions { .. },
-            [&format!("`{at}` is no position rule"), "generated"]
+            [&format!("`{at}` is not a position rule"), "generated"]
         );
     }
 }

@@ -139,7 +139,7 @@ fn interventions_in_a_file_do_what_the_same_flags_do() {
 
     let cases = [
         (r#"{"hook": "hook_embed"}"#, "expected a sequence"),
-        (r#"["hook_embed:1:boost"]"#, "`boost` is no operation"),
+        (r#"["hook_embed:1:boost"]"#, "unknown operation `boost`"),
         (
             r#"[{"hook": "hook_embed", "feature": 1, "op": "ablate", "strength": 2}]"#,
             "unknown field `strength`",
@@ -275,10 +275,10 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
         (&["run"], "--prompt", 2),
         (&["generate", "--model", "no/such/folder"], "no/such/folder", 1),
         (&["generate", "--device", "abacus"], "unknown device `abacus`", 2),
-        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 2),
+        (&["generate", "--temperature", "-1"], "temperature is -1; it must be 0 or more", 2),
         (
             &["generate", "--track", "blocks.9.hook_resid_post"],
-            "the model has no blocks.9.hook_resid_post, it has 4 blocks (0 to 3)",
+            "the model has no blocks.9.hook_resid_post; it has 4 blocks (0 to 3)",
             1,
         ),
         (
@@ -299,7 +299,7 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
         (&["generate", "--stop-when", "hook_embed:1"], "which has the form HOOK:FEATURE>T", 2),
         (
             &["generate", "--steer", "blocks.3.hook_resid_post:calm:add:1"],
-            "needs the vector `calm`; there are none",
+            "needs the vector `calm`; the plan has none",
             1,
         ),
         (&["generate", "--steer-file", "no/such.json"], "could not read no/such.json", 1),

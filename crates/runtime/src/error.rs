@@ -10,7 +10,7 @@ use crate::steering::SyntaxError;
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The model has no such hook point.
-    #[error("the model has no {hook}, it has {n_layer} blocks (0 to {})", .n_layer - 1)]
+    #[error("the model has no {hook}; it has {n_layer} blocks (0 to {})", .n_layer - 1)]
     NoSuchHook {
         /// The hook point.
         hook: HookPoint,
@@ -18,7 +18,7 @@ pub enum RuntimeError {
         n_layer: usize,
     },
     /// An SAE was trained on activations of another width.
-    #[error("the SAE for {hook} has d_in {found}, the activation there {}", width(*.expected))]
+    #[error("the SAE for {hook} has d_in {found}, but the activation there {}", width(*.expected))]
     WidthMismatch {
         /// The hook point.
         hook: HookPoint,
@@ -28,7 +28,7 @@ pub enum RuntimeError {
         found: usize,
     },
     /// An SAE or transcoder writes activations of another width.
-    #[error("what writes {hook} has d_out {found}, the activation there {}", width(*.expected))]
+    #[error("the SAE that writes {hook} has d_out {found}, but the activation there {}", width(*.expected))]
     OutputWidthMismatch {
         /// The hook point.
         hook: HookPoint,
@@ -46,7 +46,7 @@ pub enum RuntimeError {
         write: HookPoint,
     },
     /// There is an SAE at this hook point already.
-    #[error("there is an SAE at {hook} already")]
+    #[error("there is already an SAE at {hook}")]
     DuplicateSae {
         /// The hook point.
         hook: HookPoint,
@@ -60,7 +60,7 @@ pub enum RuntimeError {
         have: Vec<HookPoint>,
     },
     /// The tokenizer has other ids than the model.
-    #[error("the tokenizer has {found} tokens, the model {expected}")]
+    #[error("the tokenizer has {found} tokens, but the model has {expected}")]
     VocabMismatch {
         /// The model's vocabulary.
         expected: usize,
@@ -76,7 +76,7 @@ pub enum RuntimeError {
         source: SaeError,
     },
     /// The SAE has no such feature.
-    #[error("the SAE at {hook} was asked for a feature that it does not have")]
+    #[error("the SAE at {hook} has no such feature")]
     NoSuchFeature {
         /// Where the SAE is.
         hook: HookPoint,
@@ -101,7 +101,7 @@ pub enum RuntimeError {
     },
     /// An intervention names a vector that the plan does not have.
     #[error(
-        "the intervention `{intervention}` needs the vector `{name}`; there are {}",
+        "the intervention `{intervention}` needs the vector `{name}`; the plan has {}",
         names(.have)
     )]
     NoVector {
@@ -113,7 +113,7 @@ pub enum RuntimeError {
         have: Vec<String>,
     },
     /// A vector has another width than the activation that it should change.
-    #[error("the vector `{name}` has {found} numbers, the activation at {hook} {}", width(*.expected))]
+    #[error("the vector `{name}` has {found} numbers, but the activation at {hook} {}", width(*.expected))]
     VectorWidth {
         /// The vector's name.
         name: String,
@@ -125,7 +125,7 @@ pub enum RuntimeError {
         found: usize,
     },
     /// A vector is 0.
-    #[error("the vector `{name}` is 0, it has no direction")]
+    #[error("the vector `{name}` is 0 and has no direction")]
     ZeroVector {
         /// The vector's name.
         name: String,
@@ -180,7 +180,7 @@ pub enum RuntimeError {
     },
     /// An intervention names a row that the batch does not have.
     #[error(
-        "the intervention `{intervention}` names row {row}, the batch has {batch} (0 to {})", .batch - 1
+        "the intervention `{intervention}` names row {row}; the batch has {batch} rows (0 to {})", .batch - 1
     )]
     NoSuchRow {
         /// The intervention.
@@ -206,7 +206,7 @@ pub enum RuntimeError {
     },
     /// Interventions at one hook point disagree on what becomes of the activation.
     #[error(
-        "the interventions at {hook} mix keep-error and reconstruct; one hook point takes one of them"
+        "the interventions at {hook} mix keep-error and reconstruct; use one of them per hook point"
     )]
     MixedSplice {
         /// The hook point.
@@ -214,7 +214,7 @@ pub enum RuntimeError {
     },
     /// Interventions at one hook point disagree on whose reconstruction takes its place.
     #[error(
-        "the interventions at {hook} would reconstruct it from {first} and from {second}; one hook point takes one of them"
+        "the interventions at {hook} would reconstruct it from {first} and from {second}; use one of them"
     )]
     TwoReconstructions {
         /// The hook point.
@@ -235,7 +235,7 @@ pub enum RuntimeError {
         hook: HookPoint,
     },
     /// The run has no features for a hook point, because they were not tracked.
-    #[error("{hook} was not tracked; tracked were {}", list(.tracked))]
+    #[error("{hook} was not tracked; the plan tracked {}", list(.tracked))]
     NotTracked {
         /// The hook point.
         hook: HookPoint,
@@ -243,7 +243,7 @@ pub enum RuntimeError {
         tracked: Vec<HookPoint>,
     },
     /// A sampling parameter is out of its range.
-    #[error("{parameter} is {found}, it must be {expected}")]
+    #[error("{parameter} is {found}; it must be {expected}")]
     Sampling {
         /// The parameter.
         parameter: &'static str,
@@ -260,7 +260,7 @@ pub enum RuntimeError {
         source: GptError,
     },
     /// The prompt leaves no room for a token.
-    #[error("the prompt has {found} tokens, the model's context holds {capacity}")]
+    #[error("the prompt has {found} tokens, but the model's context holds {capacity}")]
     PromptTooLong {
         /// Tokens of the prompt.
         found: usize,
@@ -268,7 +268,7 @@ pub enum RuntimeError {
         capacity: usize,
     },
     /// More tokens are said to be the prompt than there are.
-    #[error("{prompt_len} tokens cannot be the prompt of a sequence of {len}")]
+    #[error("a prompt of {prompt_len} tokens is longer than the sequence of {len}")]
     PromptLen {
         /// Tokens said to be the prompt.
         prompt_len: usize,

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Number {
         if value.is_finite() {
             Ok(Self(value))
         } else {
-            Err(D::Error::custom(format!("{read:e} is no finite float32 number")))
+            Err(D::Error::custom(format!("{read:e} is not a finite float32 number")))
         }
     }
 }

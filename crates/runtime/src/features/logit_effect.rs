@@ -17,14 +17,14 @@ pub struct LogitEffect {
 pub enum LogitEffectError {
     /// What is written there reaches the logits only through other weights.
     #[error(
-        "{hook} is no part of the residual stream, so what is written there has no direct effect on the logits"
+        "{hook} is not part of the residual stream, so writing there has no direct effect on the logits"
     )]
     NotResidual {
         /// The hook point.
         hook: HookPoint,
     },
     /// The directions are not of the residual stream's width.
-    #[error("the directions have {found} numbers, the residual stream {expected}")]
+    #[error("the directions have {found} numbers, but the residual stream has {expected}")]
     Width {
         /// Numbers of the residual stream.
         expected: usize,
@@ -176,11 +176,11 @@ mod tests {
         );
         assert_eq!(
             effect(HookPoint::MlpPost(0), 128).unwrap_err().to_string(),
-            "blocks.0.mlp.hook_post is no part of the residual stream, so what is written there has no direct effect on the logits"
+            "blocks.0.mlp.hook_post is not part of the residual stream, so writing there has no direct effect on the logits"
         );
         assert_eq!(
             effect(HookPoint::MlpOut(0), 31).unwrap_err().to_string(),
-            "the directions have 31 numbers, the residual stream 32"
+            "the directions have 31 numbers, but the residual stream has 32"
         );
     }
 }

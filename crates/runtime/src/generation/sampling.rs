@@ -345,7 +345,7 @@ mod tests {
         let refused = Sampling { presence_penalty: 2.5, ..Sampling::default() }.check();
         assert_eq!(
             refused.unwrap_err().to_string(),
-            "presence-penalty is 2.5, it must be in -2..=2"
+            "presence-penalty is 2.5; it must be in -2..=2"
         );
     }
 
@@ -365,12 +365,12 @@ mod tests {
         let message = |sampling: Sampling| sampling.check().unwrap_err().to_string();
 
         let cold = Sampling { temperature: -1.0, ..Sampling::default() };
-        assert_eq!(message(cold), "temperature is -1, it must be 0 or more");
+        assert_eq!(message(cold), "temperature is -1; it must be 0 or more");
         let nan = Sampling { temperature: f32::NAN, ..Sampling::default() };
-        assert_eq!(message(nan), "temperature is NaN, it must be 0 or more");
+        assert_eq!(message(nan), "temperature is NaN; it must be 0 or more");
         let top_p = Sampling { top_p: Some(1.5), ..Sampling::default() };
-        assert_eq!(message(top_p), "top-p is 1.5, it must be above 0 and at most 1");
+        assert_eq!(message(top_p), "top-p is 1.5; it must be above 0 and at most 1");
         let top_k = Sampling { top_k: Some(0), ..Sampling::default() };
-        assert_eq!(message(top_k), "top-k is 0, it must be 1 or more");
+        assert_eq!(message(top_k), "top-k is 0; it must be 1 or more");
     }
 }

@@ -185,7 +185,7 @@ where
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as a text or an object", self.what)
+        write!(f, "{} as a string or an object", self.what)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
@@ -263,7 +263,7 @@ mod tests {
             json
         };
         let cases = [
-            (json!(3), "expected an intervention as a text or an object"),
+            (json!(3), "expected an intervention as a string or an object"),
             (json!("hook_embed:1"), "`hook_embed:1` is not of the form"),
             (json!({"feature": 1, "op": "ablate"}), "missing field `hook`"),
             (with("hook", json!("hook_embd")), "did you mean `hook_embed`?"),
@@ -271,14 +271,14 @@ mod tests {
             (json!({"hook": "hook_embed", "op": "ablate"}), "either `feature` or `vector`"),
             (with("feature", json!(-1)), "a whole number from 0"),
             (with("feature", json!(1.5)), "a whole number from 0"),
-            (with("op", json!("boost")), "`boost` is no operation"),
+            (with("op", json!("boost")), "unknown operation `boost`"),
             (with("op", json!("ablate")), "`ablate` takes no value"),
-            (with("value", json!(1e39)), "is no finite float32 number"),
+            (with("value", json!(1e39)), "is not a finite float32 number"),
             (with("value", json!(null)), "invalid type: null"),
-            (with("scale", json!("big")), "`big` is no scale"),
-            (with("at", json!("now")), "`now` is no position rule"),
-            (with("at", json!("all[0]")), "`all[0]` is no position rule"),
-            (with("rows", json!([2, 2])), "`[2, 2]` are no rows"),
+            (with("scale", json!("big")), "unknown scale `big`"),
+            (with("at", json!("now")), "`now` is not a position rule"),
+            (with("at", json!("all[0]")), "`all[0]` is not a position rule"),
+            (with("rows", json!([2, 2])), "`[2, 2]` is not a range of batch rows"),
             (with("rows", json!([1])), "invalid length 1"),
             (with("when", json!({"hook": "hook_embed", "feature": 1})), "missing field `above`"),
             (with("splice", json!("mix")), "expected `keep-error` or `reconstruct`"),

@@ -15,7 +15,7 @@ pub enum SyntaxError {
         text: String,
     },
     /// The hook point has no such name.
-    #[error("the hook point of `{text}` is not known")]
+    #[error("unknown hook point in `{text}`")]
     Hook {
         /// The text.
         text: String,
@@ -23,7 +23,7 @@ pub enum SyntaxError {
         source: HookError,
     },
     /// The target is neither a feature nor a vector.
-    #[error("`{found}` is no feature index and no name of a vector")]
+    #[error("`{found}` is not a feature index or a vector name")]
     Target {
         /// What stands there.
         found: String,
@@ -33,22 +33,20 @@ pub enum SyntaxError {
     FeatureOrVector,
     /// A vector cannot have this name.
     #[error(
-        "`{found}` is no name of a vector; a name is a letter or `_`, then letters, digits, `_` and `-`"
+        "`{found}` is not a vector name; expected a letter or `_`, then letters, digits, `_` and `-`"
     )]
     VectorName {
         /// What stands there.
         found: String,
     },
     /// The op has no such name.
-    #[error("`{found}` is no operation; known are {}", Op::NAMES.join(", "))]
+    #[error("unknown operation `{found}` (expected {})", Op::NAMES.join(", "))]
     Op {
         /// What stands there.
         found: String,
     },
     /// The op changes a feature's value, and a vector has none.
-    #[error(
-        "`{op}` changes a feature, and `{vector}` is a vector; on a vector known are add, orthogonal"
-    )]
+    #[error("`{op}` changes a feature, but `{vector}` is a vector; vectors take add or orthogonal")]
     VectorOp {
         /// The op.
         op: &'static str,
@@ -70,46 +68,46 @@ pub enum SyntaxError {
         op: &'static str,
     },
     /// The scale has no such name.
-    #[error("`{found}` is no scale; known are raw, unit, norm")]
+    #[error("unknown scale `{found}` (expected raw, unit, norm)")]
     Scale {
         /// What stands there.
         found: String,
     },
     /// The positions have no such name.
     #[error(
-        "`{found}` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special"
+        "`{found}` is not a position rule; expected all, text, prompt, generated, last or A..B; all but the first two also take +special"
     )]
     Positions {
         /// What stands there.
         found: String,
     },
     /// The rows are none.
-    #[error("`{found}` are no rows of a batch; known are [A] and [A..B], A below B")]
+    #[error("`{found}` is not a range of batch rows; expected [A] or [A..B] with A below B")]
     Rows {
         /// What stands there.
         found: String,
     },
     /// What follows `when` is no condition.
-    #[error("`{found}` is no condition, which has the form HOOK:FEATURE>T")]
+    #[error("`{found}` is not a condition; expected HOOK:FEATURE>T")]
     Condition {
         /// What stands there.
         found: String,
     },
     /// The feature of a condition is no number.
-    #[error("`{found}` is no feature index")]
+    #[error("`{found}` is not a feature index")]
     ConditionFeature {
         /// What stands there.
         found: String,
     },
     /// The threshold of a condition is no number.
-    #[error("the threshold `{found}` is no finite number")]
+    #[error("the threshold `{found}` is not a finite number")]
     Threshold {
         /// What stands there.
         found: String,
     },
     /// What follows `with` is no splice that is said.
     #[error(
-        "`with {found}` is not known; known is `with reconstruct`, without it the error is kept"
+        "unknown clause `with {found}` (expected `with reconstruct`; without it the error is kept)"
     )]
     Splice {
         /// What stands there.

@@ -313,26 +313,25 @@ mod tests {
     fn each_mistake_is_named() {
         const FORM: &str = "is not of the form HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS]\
                             [ when HOOK:FEATURE>T][ with reconstruct]";
-        const WHERE: &str = "is no position rule; known are all, text, prompt, generated, last, \
-                             A..B, each but the first two also with +special";
-        const OPS: &str = "known are multiply, set, set_if_active, ablate, add, orthogonal";
-        const ROWS: &str = "are no rows of a batch; known are [A] and [A..B], A below B";
+        const WHERE: &str = "is not a position rule; expected all, text, prompt, generated, last \
+                             or A..B; all but the first two also take +special";
+        const OPS: &str = "(expected multiply, set, set_if_active, ablate, add, orthogonal)";
+        const ROWS: &str = "is not a range of batch rows; expected [A] or [A..B] with A below B";
         let cases = [
             ("417", format!("`417` {FORM}")),
             ("hook_embed:1:add:1:raw:2", format!("`hook_embed:1:add:1:raw:2` {FORM}")),
-            ("hook_embd:1:add:1", "the hook point of `hook_embd:1:add:1` is not known".into()),
-            ("hook_embed:-1:add:1", "`-1` is no feature index and no name of a vector".into()),
-            ("hook_embed:+1:add:1", "`+1` is no feature index and no name of a vector".into()),
-            ("hook_embed:1:boost:1", format!("`boost` is no operation; {OPS}")),
+            ("hook_embd:1:add:1", "unknown hook point in `hook_embd:1:add:1`".into()),
+            ("hook_embed:-1:add:1", "`-1` is not a feature index or a vector name".into()),
+            ("hook_embed:+1:add:1", "`+1` is not a feature index or a vector name".into()),
+            ("hook_embed:1:boost:1", format!("unknown operation `boost` {OPS}")),
             ("hook_embed:1:add", "`add` needs a finite number after it".into()),
             ("hook_embed:1:add:inf", "`add` needs a finite number after it".into()),
             ("hook_embed:1:ablate:1", "`ablate` takes no value".into()),
-            ("hook_embed:1:add:1:2", "`2` is no scale; known are raw, unit, norm".into()),
+            ("hook_embed:1:add:1:2", "unknown scale `2` (expected raw, unit, norm)".into()),
             ("hook_embed:1:set:1:unit", "`set` takes no scale; `add` and `orthogonal` do".into()),
             (
                 "hook_embed:calm:set:1",
-                "`set` changes a feature, and `calm` is a vector; on a vector known are add, \
-                 orthogonal"
+                "`set` changes a feature, but `calm` is a vector; vectors take add or orthogonal"
                     .into(),
             ),
             ("hook_embed:1:ablate@5..5", format!("`5..5` {WHERE}")),
@@ -342,21 +341,21 @@ mod tests {
             ("hook_embed:1:ablate@all[-1]", format!("`[-1]` {ROWS}")),
             (
                 "hook_embed:1:ablate when hook_embed:1",
-                "`hook_embed:1` is no condition, which has the form HOOK:FEATURE>T".into(),
+                "`hook_embed:1` is not a condition; expected HOOK:FEATURE>T".into(),
             ),
             (
                 "hook_embed:1:ablate when hook_embd:1>0",
-                "the hook point of `hook_embd:1>0` is not known".into(),
+                "unknown hook point in `hook_embd:1>0`".into(),
             ),
-            ("hook_embed:1:ablate when hook_embed:x>0", "`x` is no feature index".into()),
+            ("hook_embed:1:ablate when hook_embed:x>0", "`x` is not a feature index".into()),
             (
                 "hook_embed:1:ablate when hook_embed:1>nan",
-                "the threshold `nan` is no finite number".into(),
+                "the threshold `nan` is not a finite number".into(),
             ),
             (
                 "hook_embed:1:ablate with reconstruction",
-                "`with reconstruction` is not known; known is `with reconstruct`, without it the \
-                 error is kept"
+                "unknown clause `with reconstruction` (expected `with reconstruct`; without it the \
+                 error is kept)"
                     .into(),
             ),
         ];
@@ -365,7 +364,7 @@ mod tests {
         }
         assert_eq!(
             "9lives".parse::<crate::VectorName>().unwrap_err().to_string(),
-            "`9lives` is no name of a vector; a name is a letter or `_`, then letters, digits, \
+            "`9lives` is not a vector name; expected a letter or `_`, then letters, digits, \
              `_` and `-`"
         );
     }
