@@ -33,9 +33,9 @@
 //! # }
 //! ```
 //!
-//! What to track and what to change is a [`Plan`], a value: there is no hidden state, and nested or
-//! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
-//! this one never sees.
+//! A [`Plan`] is a value that lists what to track and what to change. The model keeps no hidden
+//! state, so nested and concurrent uses cannot disturb each other. This crate does no IO; the
+//! `checkpoint` crate reads and writes files.
 
 mod error;
 mod features;

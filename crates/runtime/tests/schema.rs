@@ -1,7 +1,7 @@
-//! The published schema and the code take the same JSON.
+//! The published schema and the code accept the same JSON.
 //!
-//! The schema is judged by a validator of its own, which knows the keywords that the schema has
-//! and no others; a library's would change the features that burn's dependencies are built with.
+//! The validator here knows only the keywords that the schema uses. A library's validator would
+//! change the features with which burn's dependencies are built.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention};
@@ -13,7 +13,7 @@ fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
 }
 
-/// Whether `value` is what the definition `name` describes.
+/// Returns whether `value` matches the definition `name`.
 fn fits(name: &str, value: &Value) -> bool {
     let root = schema();
     valid(&root, &root["$defs"][name], value)
@@ -23,7 +23,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     let rules = match schema {
         Value::Bool(anything) => return *anything,
         Value::Object(rules) => rules,
-        other => panic!("{other} is no schema"),
+        other => panic!("{other} is not a schema"),
     };
     let of = |schemas: &Value| {
         let schemas = schemas.as_array().unwrap().iter();
@@ -50,7 +50,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
             "string" => value.is_string(),
             "number" => value.is_number(),
             "integer" => value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
-            other => panic!("{other} is no type"),
+            other => panic!("unknown type {other}"),
         },
         // f64 is enough here: no case lies between a bound and its float64.
         "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),

@@ -1,4 +1,4 @@
-//! Features: their activations on a text, their weights and their effects on the logits.
+//! Features: their activations on text, their weights and their effects on the logits.
 
 pub(crate) mod active;
 mod logit_effect;

@@ -1,8 +1,9 @@
 use nanoscope_sae::SparseFeatures;
 
-/// What each feature of an SAE does on some tokens, gathered batch by batch.
+/// Activation statistics of the features of an SAE, accumulated batch by batch.
 ///
-/// It takes memory for each feature, not for each token. A feature fires where its value is not 0.
+/// Memory is proportional to the number of features, not of tokens. A feature fires where its
+/// activation is not 0.
 ///
 /// ```
 /// use nanoscope_runtime::FeatureStats;
@@ -27,40 +28,41 @@ pub struct FeatureStats {
     max_peaks: usize,
 }
 
-/// What one feature does.
+/// The activation statistics of one feature.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeatureStat {
-    /// Tokens at which it fires.
+    /// The number of tokens at which the feature fires.
     pub fires: u64,
-    /// Its largest value where it fires; 0 if it never does. Below 0 only for SAEs whose features
-    /// can be negative.
+    /// The largest activation where the feature fires; 0 if it never does. Negative only for SAEs
+    /// whose features can be negative.
     pub max_activation: f32,
-    /// The sum of its values.
+    /// The sum of the activations.
     pub sum: f64,
-    /// Where it is strongest, the largest first; of equal ones the one that came first.
+    /// The strongest activations, largest first; ties in order of arrival.
     pub peaks: Vec<Peak>,
 }
 
-/// A value of a feature, and where it has it.
+/// A strong activation of a feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peak {
-    /// The number that the caller gave the token.
+    /// The caller's number for the token.
     pub at: u64,
-    /// The feature's value there.
+    /// The activation at the token.
     pub value: f32,
 }
 
 impl FeatureStats {
-    /// Nothing seen yet of an SAE with `d_sae` features; `max_peaks` tokens will be kept for each.
+    /// Creates empty statistics for an SAE with `d_sae` features. They keep up to `max_peaks` peaks
+    /// of each feature.
     pub fn new(d_sae: usize, max_peaks: usize) -> Self {
         Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, max_peaks }
     }
 
-    /// Adds the tokens of `features`. `places` has a number for each, by which the caller knows it
-    /// again, or none if it is to be left out, as special tokens usually are.
+    /// Adds the tokens of `features`. `places` gives each token a number that identifies it to the
+    /// caller, or `None` to skip it, as is usual for special tokens.
     ///
     /// # Panics
-    /// If the features are not this SAE's, or there are not as many places as rows.
+    /// If the number of features differs from the SAE's, or the number of places from that of rows.
     pub fn add(
         &mut self,
         features: &SparseFeatures,
@@ -78,36 +80,36 @@ impl FeatureStats {
         assert!(places.next().is_none(), "more places than rows");
     }
 
-    /// Tokens added, those left out not counted.
+    /// The number of tokens added, without those skipped.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// Features of the SAE.
+    /// The number of features.
     pub fn d_sae(&self) -> usize {
         self.features.len()
     }
 
-    /// What `feature` does.
+    /// The statistics of `feature`.
     ///
     /// # Panics
-    /// If there is no such feature.
+    /// If `feature` is out of range.
     pub fn get(&self, feature: u32) -> &FeatureStat {
         &self.features[feature as usize]
     }
 
-    /// The mean of `feature` over all tokens, those at which it does not fire included.
+    /// The mean activation of `feature` over all tokens, including those at which it does not fire.
     ///
     /// # Panics
-    /// If there is no such feature.
+    /// If `feature` is out of range.
     pub fn mean(&self, feature: u32) -> f64 {
         self.per_token(self.get(feature).sum)
     }
 
-    /// The share of tokens at which `feature` fires.
+    /// The density of `feature`: the fraction of tokens at which it fires.
     ///
     /// # Panics
-    /// If there is no such feature.
+    /// If `feature` is out of range.
     pub fn density(&self, feature: u32) -> f64 {
         self.per_token(self.get(feature).fires as f64)
     }
@@ -116,8 +118,8 @@ impl FeatureStats {
         if self.tokens == 0 { 0.0 } else { sum / self.tokens as f64 }
     }
 
-    /// The features that fire, those with the largest `key` first; of equal ones the one with the
-    /// larger maximum, then that with the lower index.
+    /// Returns the features that fire, largest `key` first. Ties are broken by the larger max
+    /// activation, then by the lower index.
     pub fn ranked(&self, key: impl Fn(&FeatureStat) -> f64) -> Vec<u32> {
         let mut firing: Vec<u32> = (0..self.features.len() as u32)
             .filter(|&feature| self.get(feature).fires > 0)
@@ -143,12 +145,12 @@ impl FeatureStat {
     }
 }
 
-/// The features that fire in `a`, with how much larger their mean over its tokens is than over
-/// those of `b`: `mean_a − mean_b`, the largest first. Those for which it is not above 0 are left
-/// out: they say nothing for `a`.
+/// Ranks features by how much more they fire in `a` than in `b`: by the difference of their means
+/// over tokens, `mean_a − mean_b`, largest first. Features whose difference is not positive
+/// are omitted.
 ///
 /// # Panics
-/// If the two are not of the same SAE.
+/// If the numbers of features differ.
 pub fn mean_differences(a: &FeatureStats, b: &FeatureStats) -> Vec<(u32, f64)> {
     assert_eq!(a.d_sae(), b.d_sae(), "statistics of different SAEs");
     let difference = |feature| (feature, a.mean(feature) - b.mean(feature));

@@ -7,11 +7,13 @@ use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
 
 impl InterpretableModel {
-    /// The features of the SAE at `hook`, a row for each token: what [`run`](Self::run) tracks,
-    /// without the logits of every position. For long texts.
+    /// Computes the features of the SAE at `hook`, with a row for each token.
+    ///
+    /// The features are those that [`run`](Self::run) tracks, but logits are computed at the last
+    /// position only, which suits long texts.
     ///
     /// # Errors
-    /// [`RuntimeError`] if there is no SAE at `hook`, or the tokens cannot be run.
+    /// [`RuntimeError`] if the model lacks an SAE at `hook`, or the tokens cannot be run.
     pub fn features_at(
         &self,
         hook: HookPoint,
@@ -32,7 +34,7 @@ struct Encoder<'m> {
     features: SparseFeatures,
 }
 
-/// Pre-activations that are made at once: 64 MB.
+/// The maximum number of pre-activations computed at once: 64 MB.
 const MAX_PRE_ACTIVATIONS: usize = 1 << 24;
 
 impl HookRouter for Encoder<'_> {
@@ -58,8 +60,8 @@ impl HookRouter for Encoder<'_> {
     }
 }
 
-/// Cuts a text into pieces that a context of `context_len` tokens holds, each with `first` in front
-/// of it, as a text's start was trained.
+/// Splits a text into contexts of at most `context_len` tokens, each preceded by `first`, the token
+/// that the model was trained to see at the start of a text.
 ///
 /// ```
 /// let contexts = nanoscope_runtime::split_into_contexts(&[1, 2, 3], Some(0), 3);
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(split_into_contexts(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
         assert_eq!(split_into_contexts(&[1, 2], Some(0), 3), [[0, 1, 2]]);
         assert!(split_into_contexts(&[], Some(0), 3).is_empty());
-        // No context holds less, and what is too long for the model is the model's error.
+        // A context holds at least one token of text; the model rejects it if it is too long.
         assert_eq!(split_into_contexts(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
     }
 }

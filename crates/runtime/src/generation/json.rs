@@ -27,8 +27,8 @@ struct RawStep {
     top_logprobs: Vec<(u32, Number)>,
 }
 
-/// A feature with its activation. A label after them, as the command line and the server write it,
-/// is skipped.
+/// A feature and its activation. A label after them, as written by the command line and the server,
+/// is ignored.
 #[derive(Debug, Serialize)]
 struct Pair(u32, Number);
 
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Step {
     }
 }
 
-/// Builds the row of `pairs`, which may be in any order.
+/// Builds a row from `pairs` in any order.
 fn sparse_row(name: &str, pairs: Vec<Pair>, d_sae: usize) -> Result<SparseFeatures, String> {
     let mut row: BTreeMap<u32, f32> = BTreeMap::new();
     for Pair(index, Number(value)) in pairs {

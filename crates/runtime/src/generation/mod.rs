@@ -1,4 +1,4 @@
-//! Generation of text, one sequence at a time or many in shared passes.
+//! Text generation, one sequence at a time or many in shared passes.
 
 mod batch;
 mod generate;

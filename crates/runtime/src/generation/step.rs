@@ -13,25 +13,25 @@ use crate::pass::plan_router::{PassOutput, PlanRouter};
 use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
 
-/// What a step of a [`Batch`] did for one generation.
+/// The outcome of a [`Batch`] step for one generation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepOutcome {
-    /// A piece of its prompt was run.
+    /// A piece of the prompt was run.
     Prompt,
-    /// Its next token was chosen.
+    /// The next token was generated.
     Step(Step),
-    /// It has ended; [`Generation::end`] says why.
+    /// The generation has ended; [`Generation::end`] returns the reason.
     End,
 }
 
-/// What a pass gave one of its generations.
+/// The results of a pass for one of its generations.
 struct PassResult {
     output: PassOutput,
     report: ReportBuilder,
     logits: Option<Vec<f32>>,
 }
 
-/// One step of each generation; in each pass those that run as many tokens.
+/// Steps each generation once. Generations that run equally many tokens share a pass.
 pub(super) fn step_together<'m>(
     model: &'m InterpretableModel,
     generations: &mut [&mut Generation<'m>],
@@ -78,7 +78,7 @@ pub(super) fn step_together<'m>(
     progress.collect()
 }
 
-/// Runs the tokens of `turns`, equally many of each, together.
+/// Runs the tokens of `turns`, the same number in each, in one pass.
 fn pass<'m>(
     model: &'m InterpretableModel,
     turns: &mut [(&mut Generation<'m>, &Turn)],

@@ -1,4 +1,4 @@
-//! A plan against a model: everything that can be wrong with it is found before a pass.
+//! Validates a plan against a model before any pass runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,29 +12,29 @@ use crate::steering::{
     Condition, Intervention, Plan, PositionRange, Splice, Target, VectorName, check_target,
 };
 
-/// A plan that a model can follow.
+/// A plan validated against a model.
 #[derive(Debug)]
 pub(crate) struct CheckedPlan<'m> {
-    /// By the point that is read.
+    /// By the hook point that is read.
     pub(crate) readers: BTreeMap<HookPoint, Reader<'m>>,
-    /// By the point at which the effect lands.
+    /// By the hook point that is changed.
     pub(crate) edits: BTreeMap<HookPoint, HookEdits<'m>>,
     pub(crate) capture: BTreeSet<HookPoint>,
     pub(crate) interventions: Vec<Intervention>,
     pub(crate) stop_when: Vec<Condition>,
 }
 
-/// An SAE whose features somebody wants.
+/// An SAE whose features or input a plan needs.
 #[derive(Debug)]
 pub(crate) struct Reader<'m> {
     pub(crate) sae: &'m Sae,
-    /// The plan wants them of every pass.
+    /// True if the plan returns the features.
     pub(crate) track: bool,
-    /// A condition that ends a generation wants them.
+    /// True if a condition that ends a generation reads the features.
     pub(crate) stops: bool,
-    /// Interventions that need them where they cover something.
+    /// The interventions that read the features, where they cover a token.
     pub(crate) needed_by: Vec<usize>,
-    /// Whether an intervention needs the activation too.
+    /// True if an intervention reads the activation too.
     pub(crate) keeps_activation: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'m> Reader<'m> {
 }
 
 impl CheckedPlan<'_> {
-    /// The interventions that can cover a position of a prompt.
+    /// The indices of the interventions that can cover a position of a prompt.
     pub(crate) fn changes_of_prompts(&self) -> Vec<usize> {
         let interventions = self.interventions.iter().enumerate();
         let can = interventions.filter(|(_, i)| *i.at.range() != PositionRange::Generated);
@@ -55,7 +55,7 @@ impl CheckedPlan<'_> {
 }
 
 impl Plan {
-    /// Checks everything that can be checked before a pass.
+    /// Validates the plan, except for the positions that its interventions cover.
     pub(crate) fn check<'m>(
         &self,
         model: &'m InterpretableModel,
@@ -137,7 +137,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Checks an intervention by itself. Gives where its effect lands, and along what.
+    /// Validates one intervention. Returns the hook point that it changes and the direction along
+    /// which it moves the activation.
     fn landing<'m>(
         &self,
         intervention: &Intervention,
@@ -191,7 +192,7 @@ impl Plan {
     }
 }
 
-/// The point whose SAE's reconstruction takes the activation's place, if one does.
+/// The hook point read by the SAE whose reconstruction replaces the activation, if any.
 fn reconstructed(
     intervention: &Intervention,
     landing: HookPoint,
@@ -224,7 +225,7 @@ impl<'m> Readers<'m> {
         Ok(self.0.entry(hook).or_insert_with(|| Reader::new(sae)))
     }
 
-    /// The reader of a condition, which is checked.
+    /// Validates a condition and returns its reader.
     fn for_condition(
         &mut self,
         condition: &Condition,

@@ -1,8 +1,8 @@
-//! What happens at one hook point: interventions one after another, as one matrix product.
+//! The interventions at one hook point, applied in order as one matrix product.
 //!
-//! Whatever an intervention does moves the activation along the direction of its feature or
-//! vector. So the sequence is gone through on the host, which only keeps how far each row has moved
-//! along each direction; what it needs of the activations is a few numbers per row.
+//! Every intervention moves the activation along the direction of its feature or vector. The host
+//! therefore only tracks how far each row has moved along each direction, for which it needs a few
+//! numbers per row of the activations.
 
 use std::collections::BTreeMap;
 
@@ -13,33 +13,33 @@ use nanoscope_sae::Sae;
 use crate::error::RuntimeError;
 use crate::steering::{Intervention, Op, Plan, Scale, Splice, VectorName};
 
-/// The interventions whose effect lands at one hook point.
+/// The interventions that change the activation at one hook point.
 #[derive(Debug)]
 pub(crate) struct HookEdits<'m> {
     pub(crate) directions: Vec<Direction<'m>>,
-    /// A row per slot, `[slots, width]`.
+    /// The directions as rows, `[directions, width]`.
     pub(crate) matrix: Tensor<2>,
-    /// Those along which a part is taken away, as columns: `[width, orthogonal]`.
+    /// The directions that are projected out, as columns: `[width, projected]`.
     projector: Option<Tensor<2>>,
     pub(crate) edits: Vec<Edit>,
-    /// The point whose SAE's reconstruction takes the place of what arrives.
+    /// The hook point read by the SAE whose reconstruction replaces the activation.
     pub(crate) reconstructs: Option<HookPoint>,
 }
 
-/// A direction.
+/// A direction along which interventions move the activation.
 #[derive(Debug)]
 pub(crate) struct Direction<'m> {
     pub(crate) source: DirectionSource<'m>,
-    /// Its length.
+    /// The direction's length.
     pub(crate) norm: f64,
-    /// What taking a part away along it needs.
+    /// Present if an intervention projects the direction out.
     orthogonal: Option<Orthogonal>,
 }
 
-/// DirectionSource what an intervention moves the activation.
+/// The direction an intervention adds.
 #[derive(Debug, Clone)]
 pub(crate) enum DirectionSource<'m> {
-    /// The decoder row of a feature; `hook` is what its SAE reads.
+    /// The decoder row of a feature; its SAE reads `hook`.
     Feature { hook: HookPoint, sae: &'m Sae, index: usize },
     /// A vector of the plan.
     Vector(VectorName),
@@ -47,31 +47,31 @@ pub(crate) enum DirectionSource<'m> {
 
 #[derive(Debug)]
 struct Orthogonal {
-    /// Its column in the projector.
+    /// The direction's column in the projector.
     column: usize,
-    /// Its inner product with every slot's direction.
+    /// Its inner product with each direction at the hook point.
     with: Vec<f64>,
 }
 
-/// One intervention at its site.
+/// One intervention at the hook point that it changes.
 #[derive(Debug)]
 pub(crate) struct Edit {
-    /// Its place among the plan's interventions.
+    /// The index among the plan's interventions.
     pub(crate) index: usize,
-    /// Its direction's place among the site's.
+    /// The index of its direction.
     pub(crate) direction: usize,
     pub(crate) op: Op,
 }
 
-/// What is known of a row before the interventions.
+/// The numbers of a row that are known before the interventions.
 pub(crate) struct RowState<'r> {
-    /// Per slot the feature's value; 0 for a vector, and where no value is needed.
+    /// The feature's activation per direction; 0 for a vector or if not needed.
     pub(crate) values: Vec<f32>,
-    /// Per slot what its direction is multiplied by in this row.
+    /// The factor that scales each direction in this row.
     pub(crate) factors: Vec<f32>,
-    /// The length of the activation that arrived; 0 where it is not needed.
+    /// The length of the activation that arrives; 0 if not needed.
     pub(crate) norm: f32,
-    /// Per column of the projector the activation's inner product with it.
+    /// The activation's inner product with each column of the projector.
     pub(crate) projections: &'r [f32],
 }
 
@@ -88,8 +88,8 @@ impl DirectionSource<'_> {
 }
 
 impl HookEdits<'_> {
-    /// Applies the edits for which `applies` to one row. Gives how far it has moved along each
-    /// slot's direction; `on_edit` hears of each edit, whether it moved the row and by what length.
+    /// Applies the edits for which `applies` returns true to one row. Returns how far the row has
+    /// moved along each direction. Calls `on_edit` for each edit with the length of its move.
     pub(crate) fn apply(
         &self,
         row: RowState<'_>,
@@ -113,7 +113,7 @@ impl HookEdits<'_> {
                 }
                 None => {
                     let step = direction.step(edit.op, factor, row.norm, row.projections, &moved);
-                    // A direction of length 0 in this row moves nothing, whatever the feature is.
+                    // A direction scaled to length 0 in this row moves nothing.
                     if factor != 0.0 {
                         *value += (step / factor) as f32;
                     }
@@ -126,8 +126,8 @@ impl HookEdits<'_> {
         moved
     }
 
-    /// The activation's inner products with the directions along which a part is taken away, read
-    /// to the host: `[rows * orthogonal]`.
+    /// Computes the activation's inner products with the columns of the projector and reads them to
+    /// the host: `[rows * projected]`.
     ///
     /// # Shapes
     /// - `x`: `[rows, width]`
@@ -136,7 +136,7 @@ impl HookEdits<'_> {
         x.matmul(projector.clone()).into_data().iter::<f32>().collect()
     }
 
-    /// Columns of the projector.
+    /// The number of columns of the projector.
     pub(crate) fn columns(&self) -> usize {
         self.projector.as_ref().map_or(0, |projector| {
             let [_, columns] = projector.dims();
@@ -146,7 +146,7 @@ impl HookEdits<'_> {
 }
 
 impl Direction<'_> {
-    /// How far an operation on the direction moves along it, in its own length.
+    /// The distance that an operation moves along the direction, in units of the direction.
     fn step(&self, op: Op, factor: f64, norm: f32, projections: &[f32], moved: &[f64]) -> f64 {
         let added = |s: f32, scale| match scale {
             Scale::Raw => f64::from(s) * factor,
@@ -167,7 +167,7 @@ impl Direction<'_> {
     }
 }
 
-/// A site while the plan's interventions are gone through.
+/// Collects the interventions at one hook point.
 #[derive(Debug)]
 pub(crate) struct HookEditsBuilder<'m> {
     hook: HookPoint,
@@ -183,8 +183,8 @@ impl<'m> HookEditsBuilder<'m> {
         Self { hook, sources: Vec::new(), edits: Vec::new(), splice, reconstructs: None }
     }
 
-    /// Adds an intervention that moves `along` something, after putting the reconstruction by the
-    /// SAE at `reconstructs` in place.
+    /// Adds an intervention that moves along `source`, after the reconstruction by the SAE at
+    /// `reconstructs`, if any, has replaced the activation.
     pub(crate) fn add(
         &mut self,
         index: usize,
@@ -217,7 +217,7 @@ impl<'m> HookEditsBuilder<'m> {
         let norms: Vec<f64> = rows.iter().map(|row| inner(row, row).sqrt()).collect();
         let mut columns: Vec<usize> = Vec::new();
         for edit in &self.edits {
-            // Below the least normal number a division by it leaves the range of float32.
+            // Division by a subnormal length can leave the range of float32.
             let long = norms[edit.direction] >= f64::from(f32::MIN_POSITIVE);
             if edit.op.needs_length() && !(long && norms[edit.direction].is_finite()) {
                 let intervention = plan.interventions[edit.index].to_string();
@@ -254,7 +254,7 @@ impl<'m> HookEditsBuilder<'m> {
     }
 }
 
-/// The directions' numbers.
+/// Reads the values of the directions.
 fn direction_rows(sources: &[DirectionSource<'_>], plan: &Plan) -> Vec<Vec<f32>> {
     let mut rows = vec![Vec::new(); sources.len()];
     let mut features: BTreeMap<HookPoint, (&Sae, Vec<usize>, Vec<usize>)> = BTreeMap::new();

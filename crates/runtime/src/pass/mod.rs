@@ -1,4 +1,4 @@
-//! A forward pass under a checked plan.
+//! A forward pass that follows a plan.
 
 pub(crate) mod batch_router;
 pub(crate) mod checked_plan;

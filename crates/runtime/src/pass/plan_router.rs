@@ -17,21 +17,21 @@ pub(crate) struct PlanRouter<'p, 'm> {
     plan: &'p CheckedPlan<'m>,
     positions: &'p TokenPositions,
     recorder: Recorder,
-    /// What the SAEs made of what arrived, by the point that they read.
+    /// The features, by the hook point that the SAE reads.
     features: BTreeMap<HookPoint, SparseFeatures>,
-    /// What arrived where an intervention needs it later, `[rows, d_in]`.
+    /// The activations that interventions read later, `[rows, d_in]`.
     arrived: BTreeMap<HookPoint, Tensor<2>>,
     report: &'p mut ReportBuilder,
     pending: Vec<PendingNorms>,
 }
 
-/// What one pass gave.
+/// The results of one pass.
 pub(crate) struct PassOutput {
-    /// Of the points that are tracked.
+    /// The features of the tracked hook points.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
     pub(crate) captured: Recording,
-    /// The first condition of the plan's that ends a generation and holds at the last row, with
-    /// its feature's value.
+    /// The first condition in the plan that ends a generation and holds at the last row, with its
+    /// feature's activation.
     pub(crate) stop: Option<(Condition, f32)>,
 }
 
@@ -46,7 +46,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         Self { plan, positions, recorder, features, arrived, report, pending }
     }
 
-    /// Ends the pass. Waits for the device, so the logits are better read before.
+    /// Ends the pass. Waits for the device, so read the logits first.
     pub(crate) fn finish(mut self) -> Result<PassOutput, RuntimeError> {
         let captured = self.recorder.finish()?;
         for pending in self.pending {
@@ -61,7 +61,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         Ok(PassOutput { features: self.features, captured, stop })
     }
 
-    /// The SAE that reads `point`, with whether its features are wanted of this pass.
+    /// The SAE that reads `point`, and true if this pass needs its features.
     pub(crate) fn reader(&self, point: HookPoint) -> Option<(&'m Sae, bool)> {
         let reader = self.plan.readers.get(&point)?;
         let covers_any = |&index: &usize| {
@@ -72,8 +72,8 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         Some((reader.sae, wanted))
     }
 
-    /// Takes over what arrived at `point`, which has a reader, and what its SAE made of it, if that
-    /// was wanted.
+    /// Stores the activation that arrives at `point`, which has a reader, and its features, if they
+    /// are needed.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
@@ -91,10 +91,10 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         }
     }
 
-    /// The activation with the changes of the plan at `point`; none if nothing changes.
+    /// Returns the activation with the plan's changes at `point`; `None` if nothing changes.
     ///
     /// # Shapes
-    /// - `x`: `[rows, width]` in whatever shape it arrives in; the output has the same shape
+    /// - `x`: any shape that flattens to `[rows, width]`; the output has the same shape
     pub(crate) fn change<const D: usize>(
         &mut self,
         point: HookPoint,
@@ -107,7 +107,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         Some(changed.reshape(x.dims()))
     }
 
-    /// Whether the intervention `index` is applied to the token at `row`.
+    /// Returns whether the intervention `index` is applied to the token at `row`.
     fn applies(&self, index: usize, row: usize) -> bool {
         let intervention = &self.plan.interventions[index];
         self.positions.covers(intervention, row)
@@ -117,9 +117,10 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             })
     }
 
+    /// Applies `hook_edits` to the activation; `None` if nothing changes.
+    ///
     /// # Shapes
-    /// - `x`: `[rows, width]`
-    /// - output: the changed activation, if anything changes
+    /// - `x`: `[rows, width]`; the output has the same shape
     fn edit(&mut self, hook_edits: &HookEdits<'m>, x: Tensor<2>) -> Option<Tensor<2>> {
         let rows = self.positions.rows();
         let applies: Vec<Vec<bool>> = hook_edits
@@ -136,7 +137,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             None => x.clone(),
         };
 
-        // What is known of the rows on the host; each of these waits for the device.
+        // Reading each of these to the host waits for the device.
         let wants = |is: fn(Op) -> bool| {
             let mut edits = hook_edits.edits.iter().zip(&applies);
             edits.any(|(edit, applies)| is(edit.op) && applies.contains(&true))
@@ -186,7 +187,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
 }
 
 impl<'m> PlanRouter<'_, 'm> {
-    /// The value of what a slot stands for, before the interventions; 0 if nothing needs it.
+    /// The activation of a direction's feature before the interventions; 0 if not needed.
     fn value(&self, source: &DirectionSource<'_>, row: usize) -> f32 {
         match source {
             DirectionSource::Feature { hook, index, .. } => {
@@ -196,7 +197,7 @@ impl<'m> PlanRouter<'_, 'm> {
         }
     }
 
-    /// Per slot, by what its direction is multiplied in each row; none for 1.
+    /// The factor of each direction in each row; `None` stands for 1.
     fn factors(&self, hook_edits: &HookEdits<'m>) -> Vec<Option<Vec<f32>>> {
         let mut of_sae: BTreeMap<HookPoint, Option<Vec<f32>>> = BTreeMap::new();
         let factor = |source: &DirectionSource<'_>| match source {
@@ -209,7 +210,7 @@ impl<'m> PlanRouter<'_, 'm> {
         hook_edits.directions.iter().map(|direction| &direction.source).map(factor).collect()
     }
 
-    /// What the SAE at `hook` makes of the features that arrived there, unchanged.
+    /// The reconstruction by the SAE at `hook` from the features that arrived there, unchanged.
     fn reconstruction(&self, hook: HookPoint) -> Tensor<2> {
         let sae = self.plan.readers[&hook].sae;
         sae.decode_sparse(&self.features[&hook], self.arrived[&hook].clone())

@@ -5,20 +5,22 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::json::{Index, Number, object};
 use crate::steering::Intervention;
 
-/// What an intervention did.
+/// The effect of an intervention on a pass or a generation.
+///
+/// The JSON form is an object with the fields as keys, the intervention in its text form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InterventionReport {
     /// The intervention.
     pub intervention: Intervention,
-    /// Positions at which it was applied, in all rows together: those that it covers and at which
-    /// its condition held.
+    /// The number of positions, in all rows together, at which the intervention was applied: those
+    /// that it covers and at which its condition held.
     pub positions: usize,
-    /// Those at which it moved the activation. Multiplying a feature that never fires changes
-    /// nothing.
+    /// The number of positions at which it moved the activation. Multiplying an inactive feature,
+    /// for example, changes nothing.
     pub changed: usize,
-    /// How far it moved the activation, on average over `positions`: `‖Δ‖ / ‖x‖`, `Δ` being its
-    /// own change and `x` the activation that arrived where the change lands. 0 where it was
-    /// applied nowhere; a position whose `x` is 0 counts 0.
+    /// The relative size of its change, `‖Δ‖ / ‖x‖`, averaged over `positions`. `Δ` is the change
+    /// by this intervention alone, `x` the activation that arrives at the hook point it changes. A
+    /// position with `x = 0` counts as 0, and the mean over no positions is 0.
     pub moved: f32,
 }
 
@@ -65,7 +67,7 @@ impl<'de> Deserialize<'de> for InterventionReport {
     }
 }
 
-/// Per intervention of a plan, what it did so far.
+/// Running totals for each intervention of a plan.
 #[derive(Debug, Clone)]
 pub(crate) struct ReportBuilder(Vec<Counts>);
 
@@ -76,14 +78,13 @@ struct Counts {
     moved: f64,
 }
 
-/// How far interventions moved the activations at a site, as lengths that wait for the lengths of
-/// these activations. A length that nothing in a pass needs is read after it, when no work on the
-/// device has to be waited for.
+/// The lengths of changes at one hook point, to be divided by the lengths of the activations. The
+/// latter are read after the pass, to avoid waiting for the device during it.
 #[derive(Debug)]
 pub(crate) struct PendingNorms {
-    /// `[rows, 1]`
+    /// The lengths of the activations, `[rows, 1]`.
     pub(crate) norms: Tensor<2>,
-    /// Intervention, row, length.
+    /// The intervention, the row and the length of each change.
     pub(crate) moves: Vec<(usize, usize, f64)>,
 }
 
@@ -108,12 +109,12 @@ impl ReportBuilder {
         }
     }
 
-    /// Memory that it takes.
+    /// The memory used, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.0.as_slice())
     }
 
-    /// Adds what the interventions `indices` did, as [`select`](Self::select) gave it.
+    /// Adds the totals of the interventions `indices`, as returned by [`select`](Self::select).
     pub(crate) fn merge(&mut self, indices: &[usize], part: &Self) {
         for (&index, part) in indices.iter().zip(&part.0) {
             let counts = &mut self.0[index];
@@ -123,7 +124,7 @@ impl ReportBuilder {
         }
     }
 
-    /// What the interventions `indices` did.
+    /// Returns the totals of the interventions `indices`.
     pub(crate) fn select(&self, indices: &[usize]) -> Self {
         Self(indices.iter().map(|&index| self.0[index].clone()).collect())
     }

@@ -1,7 +1,7 @@
-//! The form of an intervention and of a condition in JSON.
+//! The JSON forms of an intervention and of a condition.
 //!
-//! `docs/steering.schema.json` describes it; `tests/schema.rs` holds the two together. What is
-//! read may also be a text in the written form.
+//! `docs/steering.schema.json` describes them, and `tests/schema.rs` tests that code and schema
+//! agree. A string in the text form is accepted too.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ use super::positions::Positions;
 use super::syntax_error::SyntaxError;
 use super::text::{WithoutRows, check_target, parse_op, parse_positions};
 
-/// An intervention as it stands in JSON. A key that is there has a value: null is none.
+/// The JSON object of an intervention. `null` is not accepted for an absent key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawIntervention {
@@ -44,7 +44,7 @@ struct RawIntervention {
     splice: RawSplice,
 }
 
-/// A condition as it stands in JSON.
+/// The JSON object of a condition.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCondition {
@@ -62,7 +62,7 @@ enum RawSplice {
 }
 
 impl RawSplice {
-    // serde calls it with a reference.
+    // Serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for Condition {
     }
 }
 
-/// Reads a `T` from its written form or from an object, `Raw`.
+/// Reads a `T` from its text form or from an object, `Raw`.
 struct Either<T, Raw> {
     what: &'static str,
     reads: PhantomData<(T, Raw)>,

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-/// The positions that an intervention covers, and in which rows of a batch.
+/// The positions, and the rows of a batch, that an intervention covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Positions {
     range: PositionRange,
@@ -8,64 +8,64 @@ pub struct Positions {
     rows: Option<Range<usize>>,
 }
 
-/// A stretch of a sequence.
+/// A range of positions in a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PositionRange {
     /// Every position.
     Whole,
     /// The prompt.
     Prompt,
-    /// What was generated: the positions after the prompt.
+    /// The generated tokens: the positions after the prompt.
     Generated,
-    /// Positions counted from the start of the sequence, the end excluded.
+    /// Positions counted from the start of the sequence; the end is excluded.
     Range(Range<usize>),
-    /// The prompt's last position. It stays where it is while tokens are generated, so that a
-    /// cached generation and a full pass over the same sequence agree.
+    /// The prompt's last position. It does not move while tokens are generated, so a cached
+    /// generation and a full pass over the same sequence agree.
     Last,
 }
 
 impl Positions {
-    /// Every position, special tokens too.
+    /// Every position, including special tokens.
     pub const ALL: Self = Self { range: PositionRange::Whole, special: true, rows: None };
-    /// Every position but those of special tokens.
+    /// Every position except those of special tokens.
     pub const TEXT: Self = Self { range: PositionRange::Whole, special: false, rows: None };
 
-    /// The positions of `range` that are not special tokens.
+    /// Covers the positions of `range` except those of special tokens.
     pub fn text_in(range: PositionRange) -> Self {
         Self { range, special: false, rows: None }
     }
 
-    /// The same stretch, special tokens too.
+    /// Returns the same range including special tokens.
     pub fn with_special(self) -> Self {
         Self { special: true, ..self }
     }
 
-    /// The same positions in these rows of a batch only, the end excluded.
+    /// Returns the same positions restricted to `rows` of a batch; the end is excluded.
     pub fn in_rows(self, rows: Range<usize>) -> Self {
         Self { rows: Some(rows), ..self }
     }
 
-    /// The stretch covered.
+    /// The range covered.
     pub fn range(&self) -> &PositionRange {
         &self.range
     }
 
-    /// Whether special tokens in the stretch are covered.
+    /// Returns whether special tokens in the range are covered.
     pub fn covers_special(&self) -> bool {
         self.special
     }
 
-    /// The rows covered, the end excluded; none for all of them.
+    /// The rows covered, with the end excluded; `None` for all rows.
     pub fn rows(&self) -> Option<&Range<usize>> {
         self.rows.as_ref()
     }
 
-    /// Whether row `row` of a batch is covered.
+    /// Returns whether row `row` of a batch is covered.
     pub(crate) fn covers_row(&self, row: usize) -> bool {
         self.rows.as_ref().is_none_or(|rows| rows.contains(&row))
     }
 
-    /// Whether `position` of a covered row with a prompt of `prompt_len` tokens is covered.
+    /// Returns whether `position` is covered in a covered row whose prompt has `prompt_len` tokens.
     pub(crate) fn covers(&self, position: usize, prompt_len: usize, is_special: bool) -> bool {
         let inside = match &self.range {
             PositionRange::Whole => true,

@@ -1,4 +1,4 @@
-//! Any intervention and any condition, for property tests.
+//! Strategies for property tests.
 
 use nanoscope_hooks::HookPoint;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn number() -> impl Strategy<Value = f32> {
     prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL
 }
 
-/// Any condition that can be written.
+/// Any valid condition.
 pub(crate) fn condition() -> impl Strategy<Value = Condition> {
     (hook(), any::<usize>(), number()).prop_map(|(hook, feature, above)| Condition {
         hook,
@@ -62,7 +62,7 @@ fn at() -> impl Strategy<Value = Positions> {
     })
 }
 
-/// Any intervention that can be written.
+/// Any valid intervention.
 pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
     let splice = prop::sample::select(vec![Splice::KeepError, Splice::Reconstruct]);
     (hook(), what(), at(), prop::option::of(condition()), splice).prop_map(
@@ -77,7 +77,7 @@ pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
     )
 }
 
-/// Any plan that can be written; not every model can follow it.
+/// Any well-formed plan; a given model may reject it.
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     let hooks = || prop::collection::btree_set(hook(), 0..3);
     let name = "[A-Za-z_][A-Za-z0-9_-]{0,8}";

@@ -1,4 +1,4 @@
-//! The written form of an intervention.
+//! The text form of an intervention.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use super::op::{Op, Scale};
 use super::positions::{PositionRange, Positions};
 use super::syntax_error::SyntaxError;
 
-/// Follows a stretch whose special tokens are covered too.
+/// The suffix of a range that includes special tokens.
 const SPECIAL: &str = "+special";
 const RECONSTRUCT: &str = "reconstruct";
 
@@ -54,7 +54,7 @@ impl FromStr for Intervention {
     }
 }
 
-/// What stands before and after `keyword`, if it is there as a word of its own.
+/// Splits `text` at `keyword`, if it occurs as a separate word.
 fn clause<'t>(text: &'t str, keyword: &str) -> Option<(&'t str, &'t str)> {
     let (at, _) = text.match_indices(keyword).find(|(at, _)| {
         let (before, after) = (&text[..*at], &text[at + keyword.len()..]);
@@ -64,7 +64,7 @@ fn clause<'t>(text: &'t str, keyword: &str) -> Option<(&'t str, &'t str)> {
     Some((text[..at].trim(), text[at + keyword.len()..].trim()))
 }
 
-/// Splits the rows in square brackets from the end.
+/// Splits off the rows in square brackets at the end.
 fn split_rows(text: &str) -> Result<(&str, Option<Range<usize>>), SyntaxError> {
     let Some((rest, rows)) = text.split_once('[') else { return Ok((text, None)) };
     let wrong = || SyntaxError::Rows { found: format!("[{rows}") };
@@ -94,7 +94,7 @@ pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
     }
 }
 
-/// The operation called `name` with a value, read by `number`, and a scale.
+/// Builds the operation `name` from a value, converted by `number`, and a scale.
 pub(crate) fn parse_op<V>(
     name: &str,
     value: Option<V>,
@@ -144,7 +144,7 @@ impl FromStr for Positions {
     }
 }
 
-/// A position rule without rows.
+/// Parses a position rule without rows.
 pub(crate) fn parse_positions(text: &str) -> Result<Positions, SyntaxError> {
     let (name, special) = match text.strip_suffix(SPECIAL) {
         Some(name) => (name, true),
@@ -214,7 +214,7 @@ impl fmt::Display for Positions {
     }
 }
 
-/// A position rule without its rows.
+/// Displays a position rule without its rows.
 pub(crate) struct WithoutRows<'w>(pub(crate) &'w Positions);
 
 impl fmt::Display for WithoutRows<'_> {
