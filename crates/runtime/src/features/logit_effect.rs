@@ -80,7 +80,8 @@ fn is_residual(hook: HookPoint) -> bool {
 }
 
 impl LogitEffect {
-    /// Selects the `n` tokens at either end of one direction's `effects`, indexed by token id. Ties are broken by the lower id; effects that are not finite are skipped.
+    /// Selects the `n` tokens at either end of one direction's `effects`, indexed by token id.
+    /// Ties are broken by the lower id; effects that are not finite are skipped.
     pub fn from_effects(effects: &[f32], n: usize) -> Self {
         let ends = |sign: f32| {
             let mut tokens: Vec<(u32, f32)> = (0..)
