@@ -107,7 +107,8 @@ fn agreed(value: &Value) -> bool {
     agreed_on::<Intervention>("intervention", value)
 }
 
-/// Asserts that the definition `name` and the code agree on `value`. Returns whether they accept it.
+/// Asserts that the definition `name` and the code agree on `value`. Returns whether they accept
+/// it.
 #[track_caller]
 fn agreed_on<T: DeserializeOwned>(name: &str, value: &Value) -> bool {
     let read = serde_json::from_str::<T>(&value.to_string());

@@ -14,6 +14,8 @@ use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
 
 /// The outcome of a [`Batch`] step for one generation.
+///
+/// [`Batch`]: crate::Batch
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepOutcome {
     /// A piece of the prompt was run.
