@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nanoscope_checkpoint::{ModelFiles, load_sae};
-use nanoscope_runtime::{Batch, InterpretableModel, Plan, Progress, Sampling};
+use nanoscope_runtime::{Batch, InterpretableModel, Plan, Sampling, StepOutcome};
 use nanoscope_transformer::{Era, Gpt, GptShape};
 
 const TOGETHER: [usize; 6] = [1, 2, 4, 8, 16, 64];
@@ -56,12 +56,12 @@ fn race(name: &str, model: &InterpretableModel, plan: &Plan, tokens: usize) {
                 })
                 .collect();
             let mut rows: Vec<_> = all.iter_mut().collect();
-            while batch.step(&mut rows).contains(&Progress::Prompt) {}
+            while batch.step(&mut rows).contains(&StepOutcome::Prompt) {}
             let started = Instant::now();
             let mut made = 0;
             for _ in 1..tokens {
                 let progress = batch.step(&mut rows);
-                made += progress.iter().filter(|p| matches!(p, Progress::Step(_))).count();
+                made += progress.iter().filter(|p| matches!(p, StepOutcome::Step(_))).count();
             }
             speeds.push(made as f64 / started.elapsed().as_secs_f64());
         }

@@ -2,7 +2,8 @@
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Applied, Batch, EndReason, Generation, InterpretableModel, Plan, Progress, Sampling, Step,
+    Batch, EndReason, Generation, InterpretableModel, InterventionReport, Plan, Sampling, Step,
+    StepOutcome,
 };
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -47,7 +48,7 @@ fn asked() -> Vec<(Vec<u32>, Plan, Sampling)> {
 fn alone(
     model: &InterpretableModel,
     (prompt, plan, sampling): &(Vec<u32>, Plan, Sampling),
-) -> (Vec<Step>, Vec<Applied>, Option<EndReason>) {
+) -> (Vec<Step>, Vec<InterventionReport>, Option<EndReason>) {
     let mut generation = model.generate(prompt, plan, sampling).unwrap();
     let steps = generation.by_ref().collect();
     (steps, generation.applied(), generation.end())
@@ -56,7 +57,11 @@ fn alone(
 fn assert_same_steps(what: &str, found: &[Step], expected: &[Step], atol: f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (found, expected) in found.iter().zip(expected) {
-        assert_eq!((found.position, found.token), (expected.position, expected.token), "{what}");
+        assert_eq!(
+            (found.position, found.token_id),
+            (expected.position, expected.token_id),
+            "{what}"
+        );
         let logprobs = |step: &Step| -> Vec<f32> {
             let top = step.top_logprobs.iter().map(|&(_, logprob)| logprob);
             std::iter::once(step.logprob).chain(top).collect()
@@ -70,9 +75,15 @@ fn assert_same_steps(what: &str, found: &[Step], expected: &[Step], atol: f32) {
     }
 }
 
-fn assert_same_reports(what: &str, found: &[Applied], expected: &[Applied], atol: f32) {
-    let counts = |of: &[Applied]| of.iter().map(|a| (a.positions, a.changed)).collect::<Vec<_>>();
-    let moved = |of: &[Applied]| of.iter().map(|a| a.moved).collect::<Vec<_>>();
+fn assert_same_reports(
+    what: &str,
+    found: &[InterventionReport],
+    expected: &[InterventionReport],
+    atol: f32,
+) {
+    let counts =
+        |of: &[InterventionReport]| of.iter().map(|a| (a.positions, a.changed)).collect::<Vec<_>>();
+    let moved = |of: &[InterventionReport]| of.iter().map(|a| a.moved).collect::<Vec<_>>();
     assert_eq!(counts(found), counts(expected), "{what}");
     assert_close(what, &moved(found), &moved(expected), atol);
 }
@@ -96,7 +107,7 @@ fn generations_that_join_and_leave_give_what_each_gives_alone() {
             let mut rows: Vec<_> = running.iter_mut().map(|(_, generation)| generation).collect();
             let progress = batch.step(&mut rows);
             for ((at, _), progress) in running.iter().zip(progress) {
-                if let Progress::Step(step) = progress {
+                if let StepOutcome::Step(step) = progress {
                     found[*at].push(step);
                 }
             }
@@ -136,7 +147,7 @@ fn a_prompt_is_run_once_for_those_that_join_together_and_each_is_changed_by_its_
 
         assert_eq!(
             progress,
-            [const { Progress::Prompt }; 3],
+            [const { StepOutcome::Prompt }; 3],
             "{name}: one pass is the whole prompt"
         );
         for (plan, generation) in plans.iter().zip(&all) {
@@ -154,7 +165,7 @@ fn a_prompt_is_run_once_for_those_that_join_together_and_each_is_changed_by_its_
 fn run<'m>(batch: &mut Batch<'m>, mut generation: Generation<'m>) -> (Vec<Step>, Generation<'m>) {
     let mut steps = Vec::new();
     while generation.end().is_none() {
-        if let Some(Progress::Step(step)) = batch.step(&mut [&mut generation]).pop() {
+        if let Some(StepOutcome::Step(step)) = batch.step(&mut [&mut generation]).pop() {
             steps.push(step);
         }
     }

@@ -97,7 +97,7 @@ fn the_demos_labels_name_the_tokens_that_are_found_to_be_promoted() {
             let directions = sae.directions(&[feature]).unwrap();
             let hook = HookPoint::ResidPost(layer);
             let effects = host(logit_effects(&model.gpt, hook, directions).unwrap());
-            let effect = LogitEffect::of(&effects, LISTED);
+            let effect = LogitEffect::from_effects(&effects, LISTED);
             let texts: Vec<_> =
                 effect.promoted.iter().filter_map(|&(id, _)| tokenizer.token_text(id)).collect();
             named += tokens.len();

@@ -56,7 +56,7 @@ fn greedy_generation_is_that_of_transformers() {
         let sampling = Sampling::greedy(wanted.len());
         let generation = model.generate(&prompt, &Plan::new(), &sampling).unwrap();
 
-        let found: Vec<u32> = generation.map(|step| step.token).collect();
+        let found: Vec<u32> = generation.map(|step| step.token_id).collect();
         assert_eq!(found, wanted, "{golden}");
     }
 }

@@ -15,7 +15,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Plan, Run};
+use nanoscope_runtime::{InterpretableModel, Intervention, Plan, RunOutput};
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeWeights};
 use nanoscope_transformer::{Era, Gpt, GptShape, ParamSpec, TokenBatch, WeightSource};
 
@@ -110,7 +110,7 @@ fn plan(specs: &[&str]) -> Plan {
     })
 }
 
-fn run(model: &InterpretableModel, rows: &[Vec<u32>], plan: Plan) -> Run {
+fn run(model: &InterpretableModel, rows: &[Vec<u32>], plan: Plan) -> RunOutput {
     let plan = plan.capture(AFTER).capture(AFTER_WRITE);
     model.run(&TokenBatch::new(rows).unwrap(), &plan).unwrap()
 }
@@ -427,7 +427,7 @@ fn what_takes_itself_back_leaves_the_activation_to_the_bit() {
     let specs = ["SITE:0:multiply:2", "SITE:0:multiply:0.5", "SITE:0:add:1", "SITE:0:add:-1"];
     let steered = run(&model, &[vec![0, 1, 2]], plan(&specs));
 
-    let x = |run: &Run| run.captured.get(AFTER).unwrap().to_vec();
+    let x = |run: &RunOutput| run.captured.get(AFTER).unwrap().to_vec();
     crate::golden::assert_same("x", &x(&steered), &x(&bare));
     assert!(steered.applied.iter().all(|applied| applied.positions == 3));
 }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    EndReason, Generation, InterpretableModel, Plan, Run, RuntimeError, Sampling,
+    EndReason, Generation, InterpretableModel, Plan, RunOutput, RuntimeError, Sampling,
 };
 use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ pub(crate) fn tokens(rows: &[&[u32]]) -> TokenBatch {
     TokenBatch::new(&rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>()).unwrap()
 }
 
-pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<Run, RuntimeError> {
+pub(crate) fn run(model: &InterpretableModel, plan: &Plan) -> Result<RunOutput, RuntimeError> {
     model.run(&tokens(&[&[1, 2, 3]]), plan)
 }
 
@@ -196,7 +196,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
         "features that were not tracked",
         run(&model, &Plan::new()).unwrap().active_features(SITE, Some(3)),
         RuntimeError::NotTracked { .. },
-        ["blocks.1.hook_resid_post", "tracked were none"]
+        ["blocks.1.hook_resid_post", "the plan tracked none"]
     );
 }
 
@@ -231,17 +231,17 @@ fn a_generation_that_cannot_start_is_refused() {
     );
     let default = Sampling::default;
     let cases = [
-        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5, it must be 0 or more"),
+        (Sampling { temperature: -0.5, ..default() }, "temperature is -0.5; it must be 0 or more"),
         (Sampling { temperature: f32::NAN, ..default() }, "temperature is NaN"),
         (Sampling { temperature: f32::INFINITY, ..default() }, "temperature is inf"),
         (
             Sampling { top_p: Some(0.0), ..default() },
-            "top-p is 0, it must be above 0 and at most 1",
+            "top-p is 0; it must be above 0 and at most 1",
         ),
         (Sampling { top_p: Some(1.5), ..default() }, "top-p is 1.5"),
         (Sampling { top_p: Some(f32::NAN), ..default() }, "top-p is NaN"),
-        (Sampling { top_k: Some(0), ..default() }, "top-k is 0, it must be 1 or more"),
-        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0, it must be 1 or more"),
+        (Sampling { top_k: Some(0), ..default() }, "top-k is 0; it must be 1 or more"),
+        (Sampling { max_tokens: 0, ..default() }, "max-tokens is 0; it must be 1 or more"),
     ];
     for (sampling, found) in cases {
         refused!(found, start(&model, &[1], &sampling), RuntimeError::Sampling { .. }, [found]);
@@ -261,7 +261,7 @@ fn parameters_at_their_limits_are_taken() {
     for sampling in limits {
         let steps = model.generate(&[1, 2], &Plan::new(), &sampling).unwrap();
         for step in steps.take(3) {
-            assert!((step.token as usize) < 300, "{sampling:?}");
+            assert!((step.token_id as usize) < 300, "{sampling:?}");
         }
     }
     let full = model.generate(&[1; 64], &Plan::new(), &Sampling::default()).unwrap();

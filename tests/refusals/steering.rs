@@ -2,8 +2,8 @@
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Condition, Intervention, Op, Plan, RuntimeError, Sampling, Scale, Span, Splice, SyntaxError,
-    Target, Where,
+    Condition, Intervention, Op, Plan, PositionRange, Positions, RuntimeError, Sampling, Scale,
+    Splice, SyntaxError, Target,
 };
 use nanoscope_sae::{Sae, SaeError};
 
@@ -37,7 +37,7 @@ fn an_intervention_that_cannot_be_applied_is_refused_by_its_text() {
             Op::Add(value, Scale::Raw),
             Op::Orthogonal(value, Scale::Norm),
         ] {
-            let at = Where::ALL;
+            let at = Positions::ALL;
             let intervention =
                 Intervention { at, ..Intervention::new(SITE, Target::Feature(0), op) };
             let text = intervention.to_string();
@@ -86,7 +86,7 @@ fn an_intervention_that_covers_nothing_is_refused_with_the_reason() {
         ["@6..60", "there are 6 positions"]
     );
     let mut empty: Intervention = "blocks.1.hook_resid_post:1:add:1".parse().unwrap();
-    empty.at = Where::text_of(Span::Range(2..2)).with_special();
+    empty.at = Positions::text_in(PositionRange::Range(2..2)).with_special();
     refused!(
         "empty range",
         run(&model, &Plan::new().intervene(empty)),
@@ -109,7 +109,7 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
         "no vectors",
         run(&model, &steered()),
         RuntimeError::NoVector { .. },
-        ["blocks.2.hook_mlp_out:calm:add:1", "`calm`", "there are none"]
+        ["blocks.2.hook_mlp_out:calm:add:1", "`calm`", "the plan has none"]
     );
     refused!(
         "other vectors",
@@ -355,10 +355,10 @@ fn rows_that_the_batch_does_not_have_are_refused() {
         "second row of a generation",
         model.generate(&[1, 2], &on("1"), &Sampling::greedy(2)),
         RuntimeError::NoSuchRow { row: 1, batch: 1, .. },
-        ["names row 1", "the batch has 1 (0 to 0)"]
+        ["names row 1", "the batch has 1 rows (0 to 0)"]
     );
     let mut none: Intervention = format!("{SITE}:1:add:1").parse().unwrap();
-    none.at = Where::ALL.in_rows(1..1);
+    none.at = Positions::ALL.in_rows(1..1);
     refused!(
         "no rows at all",
         model.run(&two, &Plan::new().intervene(none)),
@@ -387,7 +387,7 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
             format!("spec `{text}`"),
             parse(&text),
             SyntaxError::Target { .. },
-            [&format!("`{feature}` is no feature index")]
+            [&format!("`{feature}` is not a feature index")]
         );
     }
     for op in ["", "boost", "ABLATE"] {
@@ -410,22 +410,22 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
         );
     }
     for (variant, text, says) in [
-        ("Scale", "hook_embed:1:add:1:big", "known are raw, unit, norm"),
-        ("Scale", "hook_embed:1:add:1:", "known are raw, unit, norm"),
+        ("Scale", "hook_embed:1:add:1:big", "expected raw, unit, norm"),
+        ("Scale", "hook_embed:1:add:1:", "expected raw, unit, norm"),
         ("NoScale", "hook_embed:1:set:1:unit", "`set` takes no scale"),
         ("VectorOp", "hook_embed:calm:multiply:2", "`calm` is a vector"),
         ("VectorOp", "hook_embed:calm:ablate", "`calm` is a vector"),
-        ("Rows", "hook_embed:1:ablate@all[]", "`[]` are no rows"),
-        ("Rows", "hook_embed:1:ablate@all[1..1]", "[A] and [A..B]"),
-        ("Rows", "hook_embed:1:ablate@all[18446744073709551615]", "are no rows"),
+        ("Rows", "hook_embed:1:ablate@all[]", "`[]` is not a range of batch rows"),
+        ("Rows", "hook_embed:1:ablate@all[1..1]", "[A] or [A..B]"),
+        ("Rows", "hook_embed:1:ablate@all[18446744073709551615]", "is not a range of batch rows"),
         ("Condition", "hook_embed:1:ablate when", "HOOK:FEATURE>T"),
         ("Condition", "hook_embed:1:ablate when hook_embed>3", "HOOK:FEATURE>T"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>", "the threshold ``"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>1e39", "the threshold `1e39`"),
-        ("ConditionFeature", "hook_embed:1:ablate when hook_embed:calm>1", "`calm` is no feature"),
+        ("ConditionFeature", "hook_embed:1:ablate when hook_embed:calm>1", "`calm` is not a feature"),
         ("Hook", "hook_embed:1:ablate when hook_resid:1>1", "unknown hook point `hook_resid`"),
-        ("Splice", "hook_embed:1:ablate with", "known is `with reconstruct`"),
-        ("Splice", "hook_embed:1:ablate with keep-error", "`with keep-error` is not known"),
+        ("Splice", "hook_embed:1:ablate with", "expected `with reconstruct`"),
+        ("Splice", "hook_embed:1:ablate with keep-error", "unknown clause `with keep-error`"),
         ("Splice", "hook_embed:1:ablate with reconstruct when hook_embed:1>1", "`with reconstruct"),
     ] {
         let is = |error: &SyntaxError| format!("{error:?}").starts_with(&format!("{variant} "));
@@ -436,8 +436,8 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
         refused!(
             format!("spec `{text}`"),
             parse(&text),
-            SyntaxError::Where { .. },
-            [&format!("`{at}` is no position rule"), "generated"]
+            SyntaxError::Positions { .. },
+            [&format!("`{at}` is not a position rule"), "generated"]
         );
     }
 }

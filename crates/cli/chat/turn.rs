@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Sampling};
+use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
 use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ pub(crate) struct Variant {
     /// Those of the prompt that this turn added and a person wrote, then the generated ones.
     pub(crate) tokens: Vec<Token>,
     pub(crate) end: Option<EndReason>,
-    pub(crate) applied: Vec<Applied>,
+    pub(crate) applied: Vec<InterventionReport>,
     /// What the generated tokens took, the prompt not counted.
     pub(crate) took: Duration,
 }

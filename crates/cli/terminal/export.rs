@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{Labels, save_tensors};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Run};
+use nanoscope_runtime::{InterpretableModel, RunOutput};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
 use safetensors::tensor::{Dtype, View};
@@ -70,7 +70,7 @@ pub(crate) fn write_run(
     path: &Path,
     model: &InterpretableModel,
     tokens: &TokenBatch,
-    run: &Run,
+    run: &RunOutput,
     captured: &[HookPoint],
 ) -> Result<()> {
     let (batch, seq) = (tokens.batch(), tokens.seq());

@@ -178,7 +178,7 @@ impl Gathered {
     ) -> FeaturePage {
         let FeatureWeights { geometry, effects, nearest } = weights;
         let effects = effects.ok();
-        let effect = effects.as_ref().map(|effects| LogitEffect::of(effects, EFFECTS));
+        let effect = effects.as_ref().map(|effects| LogitEffect::from_effects(effects, EFFECTS));
         let fires = self.stats.get(feature).fires;
         let auto_label = auto_label(fires, &activity, effect.as_ref(), text);
         FeaturePage {

@@ -5,82 +5,82 @@ use nanoscope_transformer::GptError;
 
 use crate::steering::SyntaxError;
 
-/// Why a model could not be put together, or a plan was refused.
+/// Errors from assembling a model, checking a plan or running it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The model has no such hook point.
-    #[error("the model has no {hook}, it has {n_layer} blocks (0 to {})", .n_layer - 1)]
+    /// The model does not have this hook point.
+    #[error("the model has no {hook}; it has {n_layer} blocks (0 to {})", .n_layer - 1)]
     NoSuchHook {
         /// The hook point.
         hook: HookPoint,
-        /// Blocks of the model.
+        /// The model's number of blocks.
         n_layer: usize,
     },
-    /// An SAE was trained on activations of another width.
-    #[error("the SAE for {hook} has d_in {found}, the activation there {}", width(*.expected))]
+    /// An SAE reads activations of a different width.
+    #[error("the SAE for {hook} has d_in {found}, but the activation there {}", width(*.expected))]
     WidthMismatch {
         /// The hook point.
         hook: HookPoint,
-        /// The activation's width; none if it has no fixed one.
+        /// The activation's width; `None` if it is not fixed.
         expected: Option<usize>,
         /// The SAE's `d_in`.
         found: usize,
     },
-    /// An SAE or transcoder writes activations of another width.
-    #[error("what writes {hook} has d_out {found}, the activation there {}", width(*.expected))]
+    /// An SAE or transcoder writes activations of a different width.
+    #[error("the SAE that writes {hook} has d_out {found}, but the activation there {}", width(*.expected))]
     OutputWidthMismatch {
         /// The hook point.
         hook: HookPoint,
-        /// The activation's width; none if it has no fixed one.
+        /// The activation's width; `None` if it is not fixed.
         expected: Option<usize>,
         /// The SAE's `d_out`.
         found: usize,
     },
-    /// A transcoder would write what was there before it could read.
+    /// A transcoder would write before it reads.
     #[error("a transcoder that reads {read} cannot write {write}, which is not after it")]
     TranscoderOrder {
-        /// The point that it reads.
+        /// The hook point that it reads.
         read: HookPoint,
-        /// The point that it should write.
+        /// The hook point that it writes.
         write: HookPoint,
     },
-    /// There is an SAE at this hook point already.
-    #[error("there is an SAE at {hook} already")]
+    /// There is already an SAE at this hook point.
+    #[error("there is already an SAE at {hook}")]
     DuplicateSae {
         /// The hook point.
         hook: HookPoint,
     },
-    /// A plan needs an SAE that the model does not have.
+    /// A plan needs an SAE that the model lacks.
     #[error("no SAE for {hook}; there are SAEs for {}", list(.have))]
     NoSae {
         /// The hook point.
         hook: HookPoint,
-        /// The hook points that have one.
+        /// The hook points that have an SAE.
         have: Vec<HookPoint>,
     },
-    /// The tokenizer has other ids than the model.
-    #[error("the tokenizer has {found} tokens, the model {expected}")]
+    /// The tokenizer's vocabulary differs in size from the model's.
+    #[error("the tokenizer has {found} tokens, but the model has {expected}")]
     VocabMismatch {
-        /// The model's vocabulary.
+        /// The size of the model's vocabulary.
         expected: usize,
-        /// The tokenizer's.
+        /// The size of the tokenizer's vocabulary.
         found: usize,
     },
-    /// An intervention names a feature that the SAE does not have.
+    /// An intervention names a feature that the SAE lacks.
     #[error("the intervention `{intervention}` cannot be applied")]
     Feature {
         /// The intervention.
         intervention: String,
-        /// What is wrong with it.
+        /// The reason.
         source: SaeError,
     },
-    /// The SAE has no such feature.
-    #[error("the SAE at {hook} was asked for a feature that it does not have")]
+    /// The SAE lacks a feature.
+    #[error("the SAE at {hook} has no such feature")]
     NoSuchFeature {
-        /// Where the SAE is.
+        /// The SAE's hook point.
         hook: HookPoint,
-        /// Which feature, and how many there are.
+        /// The feature, and the number of features.
         source: SaeError,
     },
     /// An intervention cannot act on its target.
@@ -88,10 +88,10 @@ pub enum RuntimeError {
     Target {
         /// The intervention.
         intervention: String,
-        /// Why.
+        /// The reason.
         source: SyntaxError,
     },
-    /// A direction has no length, so no unit of it can be added and no part along it taken away.
+    /// A direction has length 0, so it can be neither normalised nor projected out.
     #[error(
         "the intervention `{intervention}` has no direction: the decoder row is 0 or not finite"
     )]
@@ -99,9 +99,9 @@ pub enum RuntimeError {
         /// The intervention.
         intervention: String,
     },
-    /// An intervention names a vector that the plan does not have.
+    /// An intervention names a vector that the plan lacks.
     #[error(
-        "the intervention `{intervention}` needs the vector `{name}`; there are {}",
+        "the intervention `{intervention}` needs the vector `{name}`; the plan has {}",
         names(.have)
     )]
     NoVector {
@@ -112,44 +112,44 @@ pub enum RuntimeError {
         /// The vectors that the plan has.
         have: Vec<String>,
     },
-    /// A vector has another width than the activation that it should change.
-    #[error("the vector `{name}` has {found} numbers, the activation at {hook} {}", width(*.expected))]
+    /// A vector differs in width from the activation that it should change.
+    #[error("the vector `{name}` has {found} numbers, but the activation at {hook} {}", width(*.expected))]
     VectorWidth {
         /// The vector's name.
         name: String,
         /// The hook point.
         hook: HookPoint,
-        /// The activation's width; none if it has no fixed one.
+        /// The activation's width; `None` if it is not fixed.
         expected: Option<usize>,
-        /// Numbers of the vector.
+        /// The vector's width.
         found: usize,
     },
-    /// A vector is 0.
-    #[error("the vector `{name}` is 0, it has no direction")]
+    /// A vector is zero.
+    #[error("the vector `{name}` is 0 and has no direction")]
     ZeroVector {
         /// The vector's name.
         name: String,
     },
-    /// A vector has NaN or infinity in it.
+    /// A vector contains NaN or infinity.
     #[error("the vector `{name}` has a number that is not finite, at index {index}")]
     VectorNotFinite {
         /// The vector's name.
         name: String,
-        /// The index of the first such number.
+        /// The index of the first number that is not finite.
         index: usize,
     },
-    /// Two vectors of a plan have one name.
+    /// Two vectors of a plan have the same name.
     #[error("there are two vectors `{name}`")]
     DuplicateVector {
-        /// The vectors' name.
+        /// The name.
         name: String,
     },
-    /// A condition names a feature that the SAE does not have.
+    /// A condition names a feature that the SAE lacks.
     #[error("the condition `{condition}` cannot be checked")]
     ConditionFeature {
         /// The condition.
         condition: String,
-        /// What is wrong with it.
+        /// The reason.
         source: SaeError,
     },
     /// A condition's threshold is NaN or infinite.
@@ -158,19 +158,19 @@ pub enum RuntimeError {
         /// The condition.
         condition: String,
     },
-    /// A condition is known only after its intervention would have been applied.
+    /// A condition is evaluated after the point at which its intervention applies.
     #[error(
         "the intervention `{intervention}` changes {hook}, before its condition at {condition} is known; the condition must be at the same hook point or an earlier one"
     )]
     ConditionTooLate {
         /// The intervention.
         intervention: String,
-        /// The hook point of its condition.
+        /// The hook point of the condition.
         condition: HookPoint,
-        /// The hook point at which its effect lands.
+        /// The hook point that the intervention changes.
         hook: HookPoint,
     },
-    /// A run has no end that a condition could bring about.
+    /// A full pass cannot be stopped by a condition.
     #[error(
         "a run cannot stop when `{condition}`: its tokens are given and all of them are run; a generation can"
     )]
@@ -178,16 +178,16 @@ pub enum RuntimeError {
         /// The condition.
         condition: String,
     },
-    /// An intervention names a row that the batch does not have.
+    /// An intervention names a row that the batch lacks.
     #[error(
-        "the intervention `{intervention}` names row {row}, the batch has {batch} (0 to {})", .batch - 1
+        "the intervention `{intervention}` names row {row}; the batch has {batch} rows (0 to {})", .batch - 1
     )]
     NoSuchRow {
         /// The intervention.
         intervention: String,
-        /// The last row that it names.
+        /// The last row that the intervention names.
         row: usize,
-        /// Rows of the batch.
+        /// The number of rows in the batch.
         batch: usize,
     },
     /// An intervention's value is NaN or infinite.
@@ -196,35 +196,35 @@ pub enum RuntimeError {
         /// The intervention.
         intervention: String,
     },
-    /// An intervention covers no position of what is to be run.
+    /// An intervention covers no position of the pass or generation.
     #[error("the intervention `{intervention}` would be applied nowhere: {reason}")]
     Nowhere {
         /// The intervention.
         intervention: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Interventions at one hook point disagree on what becomes of the activation.
+    /// Interventions at one hook point have different splices.
     #[error(
-        "the interventions at {hook} mix keep-error and reconstruct; one hook point takes one of them"
+        "the interventions at {hook} mix keep-error and reconstruct; use one of them per hook point"
     )]
     MixedSplice {
         /// The hook point.
         hook: HookPoint,
     },
-    /// Interventions at one hook point disagree on whose reconstruction takes its place.
+    /// Interventions at one hook point would reconstruct it from different SAEs.
     #[error(
-        "the interventions at {hook} would reconstruct it from {first} and from {second}; one hook point takes one of them"
+        "the interventions at {hook} would reconstruct it from {first} and from {second}; use one of them"
     )]
     TwoReconstructions {
         /// The hook point.
         hook: HookPoint,
-        /// What the first SAE reads.
+        /// The hook point that the first SAE reads.
         first: HookPoint,
-        /// What the second one reads.
+        /// The hook point that the second SAE reads.
         second: HookPoint,
     },
-    /// An intervention on a vector would reconstruct an activation that no SAE reconstructs.
+    /// An intervention on a vector asks for a reconstruction where no SAE gives one.
     #[error(
         "the intervention `{intervention}` has nothing to reconstruct {hook} with: no SAE reads and writes it"
     )]
@@ -234,64 +234,64 @@ pub enum RuntimeError {
         /// The hook point.
         hook: HookPoint,
     },
-    /// The run has no features for a hook point, because they were not tracked.
-    #[error("{hook} was not tracked; tracked were {}", list(.tracked))]
+    /// The features of a hook point were not tracked.
+    #[error("{hook} was not tracked; the plan tracked {}", list(.tracked))]
     NotTracked {
         /// The hook point.
         hook: HookPoint,
-        /// What was.
+        /// The hook points that were tracked.
         tracked: Vec<HookPoint>,
     },
     /// A sampling parameter is out of its range.
-    #[error("{parameter} is {found}, it must be {expected}")]
+    #[error("{parameter} is {found}; it must be {expected}")]
     Sampling {
         /// The parameter.
         parameter: &'static str,
-        /// Its value.
+        /// The value.
         found: String,
-        /// What it must be.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// The tokens cannot be run.
+    /// The model rejects the tokens.
     #[error("the tokens cannot be run")]
     Tokens {
-        /// Why.
+        /// The reason.
         #[from]
         source: GptError,
     },
-    /// The prompt leaves no room for a token.
-    #[error("the prompt has {found} tokens, the model's context holds {capacity}")]
+    /// The prompt does not fit into the model's context.
+    #[error("the prompt has {found} tokens, but the model's context holds {capacity}")]
     PromptTooLong {
-        /// Tokens of the prompt.
+        /// The number of prompt tokens.
         found: usize,
-        /// Tokens that the context holds.
+        /// The number of tokens that the context holds.
         capacity: usize,
     },
-    /// More tokens are said to be the prompt than there are.
-    #[error("{prompt_len} tokens cannot be the prompt of a sequence of {len}")]
+    /// The prompt is longer than the sequence.
+    #[error("a prompt of {prompt_len} tokens is longer than the sequence of {len}")]
     PromptLen {
-        /// Tokens said to be the prompt.
+        /// The number of prompt tokens.
         prompt_len: usize,
-        /// Tokens of the sequence.
+        /// The number of tokens in the sequence.
         len: usize,
     },
-    /// A generation gives features, not activations.
+    /// A generation returns features, not activations.
     #[error("a generation cannot capture {hook}; run the generated tokens once to capture it")]
     CaptureInGeneration {
         /// The hook point.
         hook: HookPoint,
     },
-    /// A captured activation was not there.
+    /// An activation could not be captured.
     #[error("the capture failed")]
     Capture {
-        /// Why.
+        /// The reason.
         #[from]
         source: HookError,
     },
-    /// Text could not be turned into tokens or back.
+    /// Text could not be encoded or tokens decoded.
     #[error("the tokenizer failed")]
     Tokenizer {
-        /// Why.
+        /// The reason.
         #[from]
         source: TokenizerError,
     },

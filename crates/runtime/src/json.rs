@@ -1,4 +1,4 @@
-//! Parts that the JSON forms share.
+//! Building blocks of the JSON forms.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::steering::SyntaxError;
 
-/// An index or a count. JSON has one kind of number, so 3.0 is one too.
+/// An index or a count. JSON has a single number type, so 3.0 is accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Index(pub(crate) usize);
 
 impl<'de> Deserialize<'de> for Index {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// 2^64, the first that is too large.
+        /// 2^64, the smallest number that is too large.
         const BEYOND: f64 = 18_446_744_073_709_551_616.0;
 
         struct Whole;
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Index {
     }
 }
 
-/// A finite float32, written with the fewest digits that read back as the same number.
+/// A finite float32, written with the fewest digits that round-trip.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Number(pub(crate) f32);
 
@@ -54,7 +54,7 @@ impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let exact = f64::from(self.0);
         let short = self.0.to_string().parse().unwrap_or(exact);
-        // The largest float32 in few digits lies beyond its range.
+        // Rounded to few digits, the largest float32 would be out of range.
         let in_range = short.abs() <= f64::from(f32::MAX);
         serializer.serialize_f64(if in_range { short } else { exact })
     }
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Number {
         if value.is_finite() {
             Ok(Self(value))
         } else {
-            Err(D::Error::custom(format!("{read:e} is no finite float32 number")))
+            Err(D::Error::custom(format!("{read:e} is not a finite float32 number")))
         }
     }
 }
@@ -79,8 +79,8 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// Reads an object, described as `expected` in errors. Serde's derive would also take a list for
-/// the fields in their order.
+/// Reads an object and rejects a list, which serde's derive would accept as the fields in order.
+/// Errors describe the object as `expected`.
 pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
@@ -107,7 +107,7 @@ pub(crate) fn hook(name: &str) -> Result<HookPoint, SyntaxError> {
     name.parse().map_err(|source| SyntaxError::Hook { text: name.to_owned(), source })
 }
 
-/// Converts an error for serde, which keeps its text only; so the cause goes into the text.
+/// Converts an error for serde, which keeps only the message; the source is appended to it.
 pub(crate) fn custom<E: serde::de::Error>(error: SyntaxError) -> E {
     match &error {
         SyntaxError::Hook { source, .. } => E::custom(format!("{error}: {source}")),

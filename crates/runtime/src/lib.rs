@@ -33,9 +33,9 @@
 //! # }
 //! ```
 //!
-//! What to track and what to change is a [`Plan`], a value: there is no hidden state, and nested or
-//! concurrent uses cannot disturb each other. Files are the `checkpoint` crate's business, which
-//! this one never sees.
+//! A [`Plan`] is a value that lists what to track and what to change. The model keeps no hidden
+//! state, so nested and concurrent uses cannot disturb each other. This crate does no IO; the
+//! `checkpoint` crate reads and writes files.
 
 mod error;
 mod features;
@@ -51,12 +51,13 @@ mod test_model;
 pub use error::RuntimeError;
 pub use features::{
     ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
-    logit_effects, mean_differences, windows,
+    logit_effects, mean_differences, split_into_contexts,
 };
-pub use generation::{Batch, EndReason, Generation, Progress, Sampling, Step};
+pub use generation::{Batch, EndReason, Generation, Sampling, Step, StepOutcome};
 pub use model::InterpretableModel;
-pub use pass::Applied;
-pub use run::Run;
+pub use pass::InterventionReport;
+pub use run::RunOutput;
 pub use steering::{
-    Condition, Intervention, Op, Plan, Scale, Span, Splice, SyntaxError, Target, VectorName, Where,
+    Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, SyntaxError,
+    Target, VectorName,
 };

@@ -7,26 +7,26 @@ use nanoscope_transformer::Gpt;
 
 use crate::error::RuntimeError;
 
-/// A model with SAEs at some of its hook points, and the tokenizer of its texts.
+/// A transformer with SAEs at some of its hook points, and its tokenizer.
 ///
-/// Running it changes nothing in it; one model serves any number of plans, one after another or at
-/// the same time.
+/// Running the model does not change it. It can run any number of plans, one after another or
+/// concurrently.
 #[derive(Debug)]
 pub struct InterpretableModel {
     gpt: Gpt,
     saes: BTreeMap<HookPoint, Sae>,
-    /// Of those that are transcoders, the point that they write.
+    /// The hook point that each transcoder writes, by the one that it reads.
     writes: BTreeMap<HookPoint, HookPoint>,
     tokenizer: Option<Tokenizer>,
 }
 
 impl InterpretableModel {
-    /// A model without SAEs and tokenizer. Without a tokenizer no token is special.
+    /// Creates a model without SAEs or a tokenizer. Without a tokenizer no token is special.
     pub fn new(gpt: Gpt) -> Self {
         Self { gpt, saes: BTreeMap::new(), writes: BTreeMap::new(), tokenizer: None }
     }
 
-    /// Sets the tokenizer, in place of the one that was there.
+    /// Sets the tokenizer, replacing an earlier one.
     ///
     /// # Errors
     /// [`RuntimeError::VocabMismatch`] if its vocabulary is not the model's; the model is then
@@ -44,9 +44,9 @@ impl InterpretableModel {
     /// Adds `sae` at `hook`.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model has no hook point `hook`, the activation there has another
-    /// width than the SAE's `d_in` or `d_out`, or there is already an SAE at `hook`. The model is
-    /// then unchanged. The SAE is dropped; a clone made before shares its weights and costs little.
+    /// [`RuntimeError`] if the model lacks the hook point `hook`, the width of the activation there
+    /// differs from the SAE's `d_in` or `d_out`, or there is already an SAE at `hook`. The model is
+    /// then unchanged. The SAE is dropped; clones share its weights, so keeping one is cheap.
     pub fn add_sae(&mut self, hook: HookPoint, sae: Sae) -> Result<(), RuntimeError> {
         self.check_sae(hook, hook, &sae)?;
         self.saes.insert(hook, sae);
@@ -58,9 +58,9 @@ impl InterpretableModel {
     /// name that hook point. Their effect lands at `write`.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model lacks one of the hook points, `write` is not after `read`, an
-    /// activation has another width than the transcoder's `d_in` or `d_out`, or there is already
-    /// an SAE at `read`. The model is then unchanged, and the transcoder is dropped, as by
+    /// [`RuntimeError`] if the model lacks one of the hook points, `write` is not after `read`, the
+    /// width of an activation differs from the transcoder's `d_in` or `d_out`, or there is already
+    /// an SAE at `read`. The model is then unchanged and the transcoder dropped, as by
     /// [`add_sae`](Self::add_sae).
     pub fn add_transcoder(
         &mut self,
@@ -80,7 +80,7 @@ impl InterpretableModel {
     /// Returns the model with a tokenizer.
     ///
     /// # Errors
-    /// As [`set_tokenizer`](Self::set_tokenizer), which leaves the model to the caller.
+    /// As [`set_tokenizer`](Self::set_tokenizer), which does not consume the model.
     pub fn with_tokenizer(mut self, tokenizer: Tokenizer) -> Result<Self, RuntimeError> {
         self.set_tokenizer(tokenizer)?;
         Ok(self)
@@ -89,7 +89,7 @@ impl InterpretableModel {
     /// Returns the model with `sae` at `hook`.
     ///
     /// # Errors
-    /// As [`add_sae`](Self::add_sae), which leaves the model to the caller.
+    /// As [`add_sae`](Self::add_sae), which does not consume the model.
     pub fn with_sae(mut self, hook: HookPoint, sae: Sae) -> Result<Self, RuntimeError> {
         self.add_sae(hook, sae)?;
         Ok(self)
@@ -98,7 +98,7 @@ impl InterpretableModel {
     /// Returns the model with a transcoder from `read` to `write`.
     ///
     /// # Errors
-    /// As [`add_transcoder`](Self::add_transcoder), which leaves the model to the caller.
+    /// As [`add_transcoder`](Self::add_transcoder), which does not consume the model.
     pub fn with_transcoder(
         mut self,
         read: HookPoint,
@@ -114,16 +114,16 @@ impl InterpretableModel {
         &self.gpt
     }
 
-    /// The SAEs by hook point, in execution order; transcoders by the point that they read.
+    /// The SAEs by hook point, in execution order; transcoders by the hook point that they read.
     pub fn saes(&self) -> &BTreeMap<HookPoint, Sae> {
         &self.saes
     }
 
-    /// The SAE at `hook`; a transcoder is at the hook point that it reads.
+    /// The SAE at `hook`; a transcoder is found at the hook point that it reads.
     ///
     /// # Errors
-    /// [`RuntimeError::NoSuchHook`] if the model has no such hook point, [`RuntimeError::NoSae`] if
-    /// there is no SAE at it.
+    /// [`RuntimeError::NoSuchHook`] if the model lacks the hook point; [`RuntimeError::NoSae`] if
+    /// it has no SAE there.
     pub fn sae(&self, hook: HookPoint) -> Result<&Sae, RuntimeError> {
         self.check_hook(hook)?;
         self.saes
@@ -131,17 +131,17 @@ impl InterpretableModel {
             .ok_or_else(|| RuntimeError::NoSae { hook, have: self.saes.keys().copied().collect() })
     }
 
-    /// The point that the SAE at `hook` writes: `hook` itself, unless it is a transcoder.
+    /// The hook point that the SAE at `hook` writes: `hook` itself, unless it is a transcoder.
     pub fn write_point(&self, hook: HookPoint) -> HookPoint {
         self.writes.get(&hook).copied().unwrap_or(hook)
     }
 
-    /// The tokenizer, if there is one.
+    /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
     }
 
-    /// Positions that a generation can hold.
+    /// The number of positions in a sequence, prompt and generated tokens together.
     pub fn context_len(&self) -> usize {
         self.gpt.config().shape.sequence_len
     }

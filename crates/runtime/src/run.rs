@@ -9,26 +9,27 @@ use crate::error::RuntimeError;
 use crate::features::ActiveFeatures;
 use crate::model::InterpretableModel;
 use crate::pass::plan_router::PlanRouter;
-use crate::pass::report::{Applied, Report};
-use crate::pass::token_positions::Context;
-use crate::steering::{Intervention, Op, Plan, Splice, Target, Where};
+use crate::pass::report::{InterventionReport, ReportBuilder};
+use crate::pass::token_positions::TokenPositions;
+use crate::steering::{Intervention, Op, Plan, Positions, Splice, Target};
 
-/// What one forward pass gave.
+/// The results of one forward pass.
 #[derive(Debug)]
-pub struct Run {
-    /// `[batch, seq, vocab_size]`
+pub struct RunOutput {
+    /// The logits, `[batch, seq, vocab_size]`.
     pub logits: Tensor<3>,
-    /// Per tracked hook point, a row for each token: row `b · seq + t` is position `t` of row `b`.
+    /// The features of each tracked hook point, with a row for each token: row `b · seq + t` is
+    /// position `t` of row `b` of the batch.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
     /// The captured activations.
     pub captured: Recording,
-    /// Per intervention of the plan, in its order, where it was applied.
-    pub applied: Vec<Applied>,
+    /// A report for each intervention, in the plan's order.
+    pub applied: Vec<InterventionReport>,
 }
 
-impl Run {
-    /// Returns the active features at `hook` of each token, strongest first; at most `top_k` of
-    /// them, or all.
+impl RunOutput {
+    /// Returns the active features of each token at `hook`, strongest first: the `top_k` strongest,
+    /// or all of them.
     ///
     /// Inactive features are left out, so a token can have fewer than `top_k`. Strength is the
     /// activation's value, not its magnitude.
@@ -48,7 +49,7 @@ impl Run {
     }
 
     /// Returns the active features of each token at every tracked hook point, as
-    /// [`active_features`](Self::active_features) does for one.
+    /// [`active_features`](Self::active_features) does for one of them.
     pub fn all_active_features(&self, top_k: Option<usize>) -> BTreeMap<HookPoint, ActiveFeatures> {
         self.features.iter().map(|(&hook, features)| (hook, self.active(features, top_k))).collect()
     }
@@ -60,26 +61,27 @@ impl Run {
 }
 
 impl InterpretableModel {
-    /// Runs `tokens` once, all of them being the prompt.
+    /// Runs `tokens` in one pass, treating all of them as the prompt.
     ///
     /// # Errors
     /// [`RuntimeError`] if the plan cannot be followed or a token is outside the vocabulary.
-    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<Run, RuntimeError> {
+    pub fn run(&self, tokens: &TokenBatch, plan: &Plan) -> Result<RunOutput, RuntimeError> {
         self.run_generated(tokens, tokens.seq(), plan)
     }
 
-    /// Runs `tokens` once, those from position `prompt_len` on being what was generated. Steered
-    /// alike, this gives the logits that a cached generation of the same tokens had.
+    /// Runs `tokens` in one pass, treating those from position `prompt_len` on as generated.
+    ///
+    /// With the same plan, the logits are those of a cached generation of the same tokens.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the plan cannot be followed, a token is outside the vocabulary or the
-    /// prompt longer than the sequence.
+    /// [`RuntimeError`] if the plan cannot be followed, a token is outside the vocabulary, or the
+    /// prompt is longer than the sequence.
     pub fn run_generated(
         &self,
         tokens: &TokenBatch,
         prompt_len: usize,
         plan: &Plan,
-    ) -> Result<Run, RuntimeError> {
+    ) -> Result<RunOutput, RuntimeError> {
         if prompt_len > tokens.seq() {
             return Err(RuntimeError::PromptLen { prompt_len, len: tokens.seq() });
         }
@@ -87,15 +89,15 @@ impl InterpretableModel {
             return Err(RuntimeError::StopInRun { condition: condition.to_string() });
         }
         let plan = plan.check(self)?;
-        let context = Context::new(tokens, 0, prompt_len, |id| self.is_special(id));
+        let positions = TokenPositions::new(tokens, 0, prompt_len, |id| self.is_special(id));
         for intervention in &plan.interventions {
-            context.check(intervention, 0)?;
+            positions.check(intervention, 0)?;
         }
-        let mut report = Report::new(plan.interventions.len());
-        let mut router = PlanRouter::new(&plan, &context, &mut report);
+        let mut report = ReportBuilder::new(plan.interventions.len());
+        let mut router = PlanRouter::new(&plan, &positions, &mut report);
         let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
         let output = router.finish()?;
-        Ok(Run {
+        Ok(RunOutput {
             logits,
             features: output.features,
             captured: output.captured,
@@ -103,19 +105,21 @@ impl InterpretableModel {
         })
     }
 
-    /// Runs `tokens` with one feature multiplied by `strength` at every position, special tokens
-    /// too, the activation replaced by the SAE's reconstruction: nanochat-SAE's `steer`.
+    /// Runs `tokens` with one feature multiplied by `strength`, as nanochat-SAE's `steer` does.
+    ///
+    /// Every position is steered, special tokens included, and the activation is replaced by the
+    /// SAE's reconstruction.
     ///
     /// # Errors
-    /// [`RuntimeError`] if there is no such SAE or feature.
+    /// [`RuntimeError`] if the model lacks the SAE or the SAE the feature.
     pub fn steer(
         &self,
         tokens: &TokenBatch,
         (hook, feature): (HookPoint, usize),
         strength: f32,
-    ) -> Result<Run, RuntimeError> {
+    ) -> Result<RunOutput, RuntimeError> {
         let intervention = Intervention {
-            at: Where::ALL,
+            at: Positions::ALL,
             splice: Splice::Reconstruct,
             ..Intervention::new(hook, Target::Feature(feature), Op::Multiply(strength))
         };
@@ -131,7 +135,7 @@ mod tests {
     const EARLY: HookPoint = HookPoint::ResidPost(0);
     const LATE: HookPoint = HookPoint::ResidPost(1);
 
-    fn run(plan: Plan) -> Run {
+    fn run(plan: Plan) -> RunOutput {
         let model = InterpretableModel::new(gpt()).with_sae(EARLY, sae(0.0)).unwrap();
         let model = model.with_sae(LATE, sae(0.0)).unwrap();
         let tokens = TokenBatch::new(&[vec![3, 1, 4], vec![1, 5, 9]]).unwrap();
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!((all.batch(), all.seq()), (2, 3));
         assert_eq!(all.iter().count(), 6);
         for (row, position, pairs) in all.iter() {
-            // The SAE is the identity: its features are the activation's largest numbers.
+            // The encoder is the identity, so the features are the activation's largest numbers.
             let sparse = run.features[&LATE].row(3 * row + position);
             assert!(pairs.is_sorted_by(|a, b| a.1 > b.1), "{pairs:?}");
             let mut by_index = pairs.to_vec();

@@ -1,29 +1,43 @@
-//! The published schema and the code take the same JSON.
+//! The published schema and the code accept the same JSON.
 //!
-//! The schema is judged by a validator of its own, which knows the keywords that the schema has
-//! and no others; a library's would change the features that burn's dependencies are built with.
+//! The validator here knows only the keywords that the schema uses. A library's validator would
+//! change the features with which burn's dependencies are built.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use fancy_regex::Regex;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention};
+use nanoscope_runtime::{Condition, Intervention, InterventionReport, Plan, Sampling, Step};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../../docs/steering.schema.json");
 
-fn schema() -> Value {
-    serde_json::from_str(SCHEMA).unwrap()
+fn schema() -> &'static Value {
+    static PARSED: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMA).unwrap());
+    &PARSED
 }
 
-/// Whether `value` is what the definition `name` describes.
+/// Returns whether `text` matches `pattern`, which is compiled once.
+fn matches(pattern: &str, text: &str) -> bool {
+    static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().unwrap();
+    let regex = compiled.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).unwrap());
+    regex.is_match(text).unwrap()
+}
+
+/// Returns whether `value` matches the definition `name`.
 fn fits(name: &str, value: &Value) -> bool {
     let root = schema();
-    valid(&root, &root["$defs"][name], value)
+    valid(root, &root["$defs"][name], value)
 }
 
 fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     let rules = match schema {
         Value::Bool(anything) => return *anything,
         Value::Object(rules) => rules,
-        other => panic!("{other} is no schema"),
+        other => panic!("{other} is not a schema"),
     };
     let of = |schemas: &Value| {
         let schemas = schemas.as_array().unwrap().iter();
@@ -47,19 +61,26 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
         "type" => match rule.as_str().unwrap() {
             "array" => value.is_array(),
             "object" => value.is_object(),
+            "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
             "string" => value.is_string(),
             "number" => value.is_number(),
             "integer" => value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
-            other => panic!("{other} is no type"),
+            other => panic!("unknown type {other}"),
         },
         // f64 is enough here: no case lies between a bound and its float64.
         "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
+        "exclusiveMinimum" => value.as_f64().is_none_or(|n| n > rule.as_f64().unwrap()),
         "maximum" => value.as_f64().is_none_or(|n| n <= rule.as_f64().unwrap()),
-        "pattern" => value.as_str().is_none_or(|text| {
-            let pattern = fancy_regex::Regex::new(rule.as_str().unwrap()).unwrap();
-            pattern.is_match(text).unwrap()
-        }),
+        "pattern" => value.as_str().is_none_or(|text| matches(rule.as_str().unwrap(), text)),
         "items" => value.as_array().is_none_or(|all| all.iter().all(|v| valid(root, rule, v))),
+        "prefixItems" => value.as_array().is_none_or(|all| {
+            let mut pairs = rule.as_array().unwrap().iter().zip(all);
+            pairs.all(|(rule, v)| valid(root, rule, v))
+        }),
+        "propertyNames" => value.as_object().is_none_or(|object| {
+            object.keys().all(|key| valid(root, rule, &Value::String(key.clone())))
+        }),
         "minItems" => value.as_array().is_none_or(|all| all.len() as u64 >= rule.as_u64().unwrap()),
         "maxItems" => value.as_array().is_none_or(|all| all.len() as u64 <= rule.as_u64().unwrap()),
         "required" => value.as_object().is_none_or(|object| {
@@ -71,19 +92,27 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
             of.all(|(rule, v)| valid(root, rule, v))
         }),
         "additionalProperties" => {
-            assert_eq!(rule, &json!(false));
-            let known = &rules["properties"];
-            value.as_object().is_none_or(|object| object.keys().all(|k| known.get(k).is_some()))
+            let known = |key: &str| rules.get("properties").is_some_and(|p| p.get(key).is_some());
+            value.as_object().is_none_or(|object| {
+                object.iter().all(|(key, v)| known(key) || valid(root, rule, v))
+            })
         }
         other => panic!("the validator does not know `{other}`"),
     })
 }
 
-/// Asserts that the schema and the code agree on `value`, and gives whether they take it.
+/// Asserts that the schema and the code agree on an intervention. Returns whether they accept it.
 #[track_caller]
 fn agreed(value: &Value) -> bool {
-    let read = serde_json::from_str::<Intervention>(&value.to_string());
-    let fits = fits("intervention", value);
+    agreed_on::<Intervention>("intervention", value)
+}
+
+/// Asserts that the definition `name` and the code agree on `value`. Returns whether they accept
+/// it.
+#[track_caller]
+fn agreed_on<T: DeserializeOwned>(name: &str, value: &Value) -> bool {
+    let read = serde_json::from_str::<T>(&value.to_string());
+    let fits = fits(name, value);
     match &read {
         Ok(_) => assert!(fits, "the code takes what the schema refuses: {value}"),
         Err(error) => assert!(!fits, "the schema takes what the code refuses: {value}: {error}"),
@@ -112,8 +141,8 @@ fn each_kind_is_taken_by_both() {
         assert!(agreed(&sample), "{sample}");
     }
     let root = schema();
-    assert!(valid(&root, &root, &Value::Array(samples())));
-    assert!(!valid(&root, &root, &samples()[0]), "a file is a list");
+    assert!(valid(root, root, &Value::Array(samples())));
+    assert!(!valid(root, root, &samples()[0]), "a file is a list");
 }
 
 #[test]
@@ -187,7 +216,7 @@ fn ops_take_the_same_keys_in_both() {
             }
         }
     }
-    // Three ops on a value, ablate, and on either target two on a direction in four ways.
+    // Three operations on a value, `ablate`, and two on a direction in four ways on either target.
     assert_eq!(taken, 3 + 1 + 2 * 2 * 4);
 }
 
@@ -225,7 +254,7 @@ fn what_is_missing_wrong_or_too_much_is_refused_by_both() {
         let known = schema()["$defs"]["interventionObject"]["properties"].clone();
         for key in known.as_object().unwrap().keys() {
             for value in &wrong {
-                // The schema leaves the written form of a condition to the code.
+                // The schema does not describe the text form of a condition.
                 if key == "when" && value.is_string() {
                     continue;
                 }
@@ -267,4 +296,94 @@ fn what_a_schema_cannot_say_the_code_refuses() {
         assert!(fits("intervention", &json), "{json}");
         assert!(serde_json::from_value::<Intervention>(json.clone()).is_err(), "{json}");
     }
+}
+
+/// Asserts that the definition `name` and the code agree on `sample` with any key missing or wrong.
+#[track_caller]
+fn agreed_on_changes_of<T: DeserializeOwned>(name: &str, sample: &Value) {
+    assert!(agreed_on::<T>(name, sample), "{name}: {sample}");
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!("x"),
+        json!(-1),
+        json!(0),
+        json!(0.5),
+        json!(3),
+        json!(1e39),
+        json!([]),
+        json!([null]),
+        json!([1]),
+        json!(["hook_embed"]),
+        json!([[1, 2]]),
+        json!([[1, "x"]]),
+        json!({}),
+        json!({"x": 1}),
+        json!({"x": [1]}),
+        json!({"9": [1]}),
+    ];
+    let Value::Object(object) = sample else { panic!("{sample} is not an object") };
+    for key in object.keys() {
+        let mut less = object.clone();
+        less.remove(key);
+        agreed_on::<T>(name, &less.into());
+    }
+    let known = schema()["$defs"][name]["properties"].clone();
+    for key in known.as_object().unwrap().keys() {
+        for value in &wrong {
+            // The schema does not describe the text forms.
+            if ["steer", "stop_when"].contains(&key.as_str()) && value[0].is_string() {
+                continue;
+            }
+            let mut other = object.clone();
+            other.insert(key.clone(), value.clone());
+            agreed_on::<T>(name, &other.into());
+        }
+    }
+    let mut more = object.clone();
+    more.insert("strength".to_owned(), json!(1));
+    assert!(!agreed_on::<T>(name, &more.into()));
+    assert!(!agreed_on::<T>(name, &json!([])) && !agreed_on::<T>(name, &json!(null)));
+}
+
+#[test]
+fn plans_and_sampling_are_taken_by_both() {
+    let plan = json!({
+        "track": ["hook_embed"], "track_all": true, "capture": ["blocks.0.attn"],
+        "capture_tracked": false, "steer": samples(), "vectors": {"calm": [1, -0.5]},
+        "stop_when": [{"hook": "hook_embed", "feature": 1, "above": 2}],
+    });
+    agreed_on_changes_of::<Plan>("plan", &plan);
+    let sampling = json!({
+        "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 7, "max_tokens": 3,
+        "frequency_penalty": -2, "presence_penalty": 2, "top_logprobs": 4,
+    });
+    agreed_on_changes_of::<Sampling>("sampling", &sampling);
+    assert!(agreed_on::<Sampling>("sampling", &json!({"top_k": null, "top_p": null})));
+}
+
+#[test]
+fn tokens_and_reports_are_taken_by_both() {
+    let plain = json!({"position": 5, "token_id": 262, "token": " a", "logprob": -1.5});
+    agreed_on_changes_of::<Step>("token", &plain);
+    let mut token = plain;
+    token["features"] = json!({"hook_embed": [[417, 3.5], [12, 0.25, "a label"]]});
+    token["d_sae"] = json!({"hook_embed": 2048});
+    token["top_logprobs"] = json!([[262, -1.5]]);
+    assert!(agreed_on::<Step>("token", &token));
+    for wrong in [json!([[1]]), json!([[1, 2, "a", 3]]), json!([[-1, 2]]), json!([[1, 2, 3]])] {
+        let mut token = token.clone();
+        token["features"]["hook_embed"] = wrong;
+        assert!(!agreed_on::<Step>("token", &token), "{token}");
+    }
+    let report = json!({
+        "intervention": "hook_embed:1:ablate", "positions": 9, "changed": 3, "moved": 0.25,
+    });
+    let fields = ["positions", "moved"];
+    for (field, wrong) in fields.into_iter().flat_map(|f| [(f, json!(-1)), (f, json!(null))]) {
+        let mut report = report.clone();
+        report[field] = wrong;
+        assert!(!agreed_on::<InterventionReport>("report", &report), "{report}");
+    }
+    assert!(agreed_on::<InterventionReport>("report", &report));
 }

@@ -143,7 +143,7 @@ impl<'s> FoundFeatures<'s> {
     /// The features that fire on the text.
     fn active(&self, by: By) -> Vec<Entry> {
         let features = self.stats().ranked(|stat| match by {
-            By::Max => f64::from(stat.max),
+            By::Max => f64::from(stat.max_activation),
             By::Mean => stat.sum,
             By::Density => stat.fires as f64,
         });
@@ -180,7 +180,7 @@ impl<'s> FoundFeatures<'s> {
         let weights = self.scope.model.feature_weights(self.hook, features, n)?;
         let page = |FeatureWeights { geometry, effects, nearest }: FeatureWeights| Page {
             geometry,
-            effect: effects.map(|effects| LogitEffect::of(&effects, n)),
+            effect: effects.map(|effects| LogitEffect::from_effects(&effects, n)),
             nearest,
         };
         Ok(weights.into_iter().map(page).collect())
@@ -191,7 +191,7 @@ impl<'s> FoundFeatures<'s> {
     fn steer(&self) -> Option<Intervention> {
         let feature = self.entries.first()?.feature;
         let text = self.text.as_ref()?;
-        let value = text.stats.get(feature).max.max(text.strong);
+        let value = text.stats.get(feature).max_activation.max(text.strong);
         let spec = format!("{}:{feature}:add:{}", self.hook, two_digits(value));
         (value > 0.0).then(|| spec.parse().expect("the form of an intervention"))
     }

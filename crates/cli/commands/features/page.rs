@@ -83,8 +83,8 @@ fn print_page(
             named(out, "fires", &format!("at none of {tokens} tokens{whose}"))?;
         } else {
             let (share, max, mean) = (
-                percent(stats.share(feature)),
-                number(stat.max.into(), 1),
+                percent(stats.density(feature)),
+                number(stat.max_activation.into(), 1),
                 number(stats.mean(feature), 2),
             );
             let line =

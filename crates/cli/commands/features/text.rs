@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{FeatureStats, windows};
+use nanoscope_runtime::{FeatureStats, split_into_contexts};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
@@ -15,7 +15,7 @@ use crate::terminal::progress::DelayedBar;
 /// What a model was run on, and what its features did.
 pub(crate) struct FeatureText<'s> {
     tokenizer: &'s Tokenizer,
-    /// The tokens of all windows, one after another; a peak's place is an index into them.
+    /// The tokens of all split_into_contexts, one after another; a peak's place is an index into them.
     ids: Vec<u32>,
     /// Where each window starts.
     starts: Vec<usize>,
@@ -47,7 +47,8 @@ impl<'s> FeatureText<'s> {
     ) -> Result<Self> {
         let tokenizer = scope.tokenizer()?;
         let model = &scope.model;
-        let windows = windows(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let windows =
+            split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
         let sae = model.saes().get(&hook).context("the caller found an SAE there")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());

@@ -78,7 +78,7 @@ where
 
     let gatherers = options.features.clone();
     let gatherers = gatherers.map(|feature| {
-        let high = stats.get(feature).max.max(0.0);
+        let high = stats.get(feature).max_activation.max(0.0);
         Gatherer::new(feature, smallest[feature as usize], high)
     });
     let mut gatherers: Vec<Gatherer> = gatherers.collect();

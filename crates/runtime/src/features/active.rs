@@ -18,17 +18,16 @@ use nanoscope_sae::SparseFeatures;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActiveFeatures {
     seq: usize,
-    /// Token `t` of row `b` is at `b · seq + t`.
+    /// Position `t` of row `b` is at index `b · seq + t`.
     tokens: Vec<Vec<(u32, f32)>>,
 }
 
 impl ActiveFeatures {
-    /// Ranks the features of a batch whose rows are sequences of `seq` positions, `features` having
-    /// a row for each token: `b · seq + t` for position `t` of row `b`. Keeps at most `top_k`
-    /// features per token, or all.
+    /// Ranks the features of a batch of sequences of `seq` tokens. Keeps the `top_k` strongest of
+    /// each token, or all of them. Row `b · seq + t` of `features` is position `t` of sequence `b`.
     ///
     /// # Panics
-    /// If the tokens do not fill the sequences, or `seq` is 0.
+    /// If `seq` is 0, or the number of rows of `features` is not a multiple of it.
     pub fn from_sparse(features: &SparseFeatures, seq: usize, top_k: Option<usize>) -> Self {
         assert!(seq > 0 && features.rows().is_multiple_of(seq), "sequences of {seq} tokens");
         let top_k = top_k.unwrap_or(features.d_sae());
@@ -36,12 +35,12 @@ impl ActiveFeatures {
         Self { seq, tokens }
     }
 
-    /// The number of rows in the batch.
+    /// The number of sequences in the batch.
     pub fn batch(&self) -> usize {
         self.tokens.len() / self.seq
     }
 
-    /// The number of positions in a row.
+    /// The number of positions in a sequence.
     pub fn seq(&self) -> usize {
         self.seq
     }
@@ -49,15 +48,15 @@ impl ActiveFeatures {
     /// The `(feature, activation)` pairs at `position` of `row`.
     ///
     /// # Panics
-    /// If the batch has no such row, or the row no such position.
+    /// If `row` or `position` is out of range.
     pub fn at(&self, row: usize, position: usize) -> &[(u32, f32)] {
         &self.row(row)[position]
     }
 
-    /// The `(feature, activation)` pairs of `row`, position by position.
+    /// The `(feature, activation)` pairs of each position of `row`.
     ///
     /// # Panics
-    /// If the batch has no such row.
+    /// If `row` is out of range.
     pub fn row(&self, row: usize) -> &[Vec<(u32, f32)>] {
         &self.tokens[row * self.seq..(row + 1) * self.seq]
     }

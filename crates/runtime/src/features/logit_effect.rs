@@ -2,52 +2,53 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_transformer::Gpt;
 
-/// The tokens that a direction makes likelier and less likely.
+/// The tokens that a direction makes more likely and less likely.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogitEffect {
-    /// Those with the largest effect, the largest first.
+    /// The tokens with the largest effects, largest first.
     pub promoted: Vec<(u32, f32)>,
-    /// Those with the smallest effect, the smallest first.
+    /// The tokens with the smallest effects, smallest first.
     pub suppressed: Vec<(u32, f32)>,
 }
 
-/// Why directions have no direct effect on the logits.
+/// Errors from computing direct effects on the logits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogitEffectError {
-    /// What is written there reaches the logits only through other weights.
+    /// Writes at the hook point reach the logits only through other weights.
     #[error(
-        "{hook} is no part of the residual stream, so what is written there has no direct effect on the logits"
+        "{hook} is not part of the residual stream, so writing there has no direct effect on the logits"
     )]
     NotResidual {
         /// The hook point.
         hook: HookPoint,
     },
-    /// The directions are not of the residual stream's width.
-    #[error("the directions have {found} numbers, the residual stream {expected}")]
+    /// The directions differ in width from the residual stream.
+    #[error("the directions have {found} numbers, but the residual stream has {expected}")]
     Width {
-        /// Numbers of the residual stream.
+        /// The width of the residual stream.
         expected: usize,
-        /// Numbers of a direction.
+        /// The width of the directions.
         found: usize,
     },
 }
 
-/// The direct effect on the logits of adding each of `directions` to the residual stream at `hook`:
-/// `direction · W_U`, less its mean over the vocabulary.
+/// Computes the direct effect of each direction at `hook` on the logits.
 ///
-/// The mean is taken off because a logit that is raised as much as all others makes its token no
-/// likelier; Neuronpedia and SAEDashboard do the same. What lies between the hook point and the
-/// unembedding is left out: later blocks, nanochat's scales of the residual stream, the final norm
-/// and the softcap. So the order of tokens is what to read, and not how large an effect is in nats.
+/// The effect is `direction · W_U` minus its mean over the vocabulary.
+///
+/// The mean is subtracted because raising all logits equally does not make any token more likely;
+/// Neuronpedia and SAEDashboard do the same. Everything between the hook point and the unembedding
+/// is ignored: later blocks, nanochat's scales of the residual stream, the final norm and the
+/// softcap. The order of the tokens is therefore meaningful, but effects are not in nats.
 ///
 /// # Shapes
 /// - `directions`: `[directions, n_embd]`
 /// - output: `[directions, vocab_size]`
 ///
 /// # Errors
-/// [`LogitEffectError`] if `hook` is none of the embedding, `resid_pre`, `resid_mid`, `resid_post`,
-/// `attn_out` and `mlp_out`, or the directions are of another width.
+/// [`LogitEffectError`] if `hook` is not the embedding, `resid_pre`, `resid_mid`, `resid_post`,
+/// `attn_out` or `mlp_out`, or if the directions differ in width from the residual stream.
 pub fn logit_effects(
     gpt: &Gpt,
     hook: HookPoint,
@@ -65,7 +66,7 @@ pub fn logit_effects(
     Ok(effects.clone() - effects.mean_dim(1))
 }
 
-/// Whether what is written at `hook` is added to the residual stream.
+/// Returns whether the activation at `hook` is the residual stream or is added to it.
 fn is_residual(hook: HookPoint) -> bool {
     matches!(
         hook,
@@ -79,9 +80,9 @@ fn is_residual(hook: HookPoint) -> bool {
 }
 
 impl LogitEffect {
-    /// The `n` tokens at either end of one direction's `effects`, the token's id being the index.
-    /// Of equal ones the one with the lower id comes first; those that are not finite are left out.
-    pub fn of(effects: &[f32], n: usize) -> Self {
+    /// Selects the `n` tokens at either end of one direction's `effects`, indexed by token id.
+    /// Ties are broken by the lower id; effects that are not finite are skipped.
+    pub fn from_effects(effects: &[f32], n: usize) -> Self {
         let ends = |sign: f32| {
             let mut tokens: Vec<(u32, f32)> = (0..)
                 .zip(effects.iter().copied())
@@ -146,12 +147,12 @@ mod tests {
 
     #[test]
     fn either_end_is_sorted_and_only_so_long() {
-        let effect = LogitEffect::of(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
+        let effect = LogitEffect::from_effects(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
 
         assert_eq!(effect.promoted, [(4, 3.0), (0, 0.5), (3, 0.5)]);
         assert_eq!(effect.suppressed, [(1, -2.0), (0, 0.5), (3, 0.5)]);
-        assert_eq!(LogitEffect::of(&[1.0], 9).promoted, [(0, 1.0)]);
-        assert_eq!(LogitEffect::of(&[1.0], 0).promoted, []);
+        assert_eq!(LogitEffect::from_effects(&[1.0], 9).promoted, [(0, 1.0)]);
+        assert_eq!(LogitEffect::from_effects(&[1.0], 0).promoted, []);
     }
 
     #[test]
@@ -176,11 +177,11 @@ mod tests {
         );
         assert_eq!(
             effect(HookPoint::MlpPost(0), 128).unwrap_err().to_string(),
-            "blocks.0.mlp.hook_post is no part of the residual stream, so what is written there has no direct effect on the logits"
+            "blocks.0.mlp.hook_post is not part of the residual stream, so writing there has no direct effect on the logits"
         );
         assert_eq!(
             effect(HookPoint::MlpOut(0), 31).unwrap_err().to_string(),
-            "the directions have 31 numbers, the residual stream 32"
+            "the directions have 31 numbers, but the residual stream has 32"
         );
     }
 }

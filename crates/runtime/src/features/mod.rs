@@ -1,4 +1,4 @@
-//! Features: their activations on a text, their weights and their effects on the logits.
+//! Features: their activations on text, their weights and their effects on the logits.
 
 pub(crate) mod active;
 mod logit_effect;
@@ -9,5 +9,5 @@ mod weights;
 pub use active::ActiveFeatures;
 pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects};
 pub use stats::{FeatureStat, FeatureStats, Peak, mean_differences};
-pub use text::windows;
+pub use text::split_into_contexts;
 pub use weights::FeatureWeights;

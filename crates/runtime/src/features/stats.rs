@@ -1,8 +1,9 @@
 use nanoscope_sae::SparseFeatures;
 
-/// What each feature of an SAE does on some tokens, gathered batch by batch.
+/// Activation statistics of the features of an SAE, accumulated batch by batch.
 ///
-/// It takes memory for each feature, not for each token. A feature fires where its value is not 0.
+/// Memory is proportional to the number of features, not of tokens. A feature fires where its
+/// activation is not 0.
 ///
 /// ```
 /// use nanoscope_runtime::FeatureStats;
@@ -17,50 +18,51 @@ use nanoscope_sae::SparseFeatures;
 /// stats.add(&features, [None, Some(1), Some(2)]);
 ///
 /// assert_eq!((stats.tokens(), stats.mean(2)), (2, 5.0));
-/// assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [2, 1]);
+/// assert_eq!(stats.ranked(|stat| f64::from(stat.max_activation)), [2, 1]);
 /// assert_eq!(stats.get(2).peaks[0].at, 2);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureStats {
     features: Vec<FeatureStat>,
     tokens: u64,
-    most_peaks: usize,
+    max_peaks: usize,
 }
 
-/// What one feature does.
+/// The activation statistics of one feature.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeatureStat {
-    /// Tokens at which it fires.
+    /// The number of tokens at which the feature fires.
     pub fires: u64,
-    /// Its largest value where it fires; 0 if it never does. Below 0 only for SAEs whose features
-    /// can be negative.
-    pub max: f32,
-    /// The sum of its values.
+    /// The largest activation where the feature fires; 0 if it never does. Negative only for SAEs
+    /// whose features can be negative.
+    pub max_activation: f32,
+    /// The sum of the activations.
     pub sum: f64,
-    /// Where it is strongest, the largest first; of equal ones the one that came first.
+    /// The strongest activations, largest first; ties in order of arrival.
     pub peaks: Vec<Peak>,
 }
 
-/// A value of a feature, and where it has it.
+/// A strong activation of a feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peak {
-    /// The number that the caller gave the token.
+    /// The caller's number for the token.
     pub at: u64,
-    /// The feature's value there.
+    /// The activation at the token.
     pub value: f32,
 }
 
 impl FeatureStats {
-    /// Nothing seen yet of an SAE with `d_sae` features; `most_peaks` tokens will be kept for each.
-    pub fn new(d_sae: usize, most_peaks: usize) -> Self {
-        Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, most_peaks }
+    /// Creates empty statistics for an SAE with `d_sae` features. They keep up to `max_peaks` peaks
+    /// of each feature.
+    pub fn new(d_sae: usize, max_peaks: usize) -> Self {
+        Self { features: vec![FeatureStat::default(); d_sae], tokens: 0, max_peaks }
     }
 
-    /// Adds the tokens of `features`. `places` has a number for each, by which the caller knows it
-    /// again, or none if it is to be left out, as special tokens usually are.
+    /// Adds the tokens of `features`. `places` gives each token a number that identifies it to the
+    /// caller, or `None` to skip it, as is usual for special tokens.
     ///
     /// # Panics
-    /// If the features are not this SAE's, or there are not as many places as rows.
+    /// If the number of features differs from the SAE's, or the number of places from that of rows.
     pub fn add(
         &mut self,
         features: &SparseFeatures,
@@ -72,43 +74,43 @@ impl FeatureStats {
             let Some(at) = places.next().expect("a place for each row") else { continue };
             self.tokens += 1;
             for (feature, value) in features.row(row) {
-                self.features[feature as usize].add(at, value, self.most_peaks);
+                self.features[feature as usize].add(at, value, self.max_peaks);
             }
         }
         assert!(places.next().is_none(), "more places than rows");
     }
 
-    /// Tokens added, those left out not counted.
+    /// The number of tokens added, without those skipped.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// Features of the SAE.
+    /// The number of features.
     pub fn d_sae(&self) -> usize {
         self.features.len()
     }
 
-    /// What `feature` does.
+    /// The statistics of `feature`.
     ///
     /// # Panics
-    /// If there is no such feature.
+    /// If `feature` is out of range.
     pub fn get(&self, feature: u32) -> &FeatureStat {
         &self.features[feature as usize]
     }
 
-    /// The mean of `feature` over all tokens, those at which it does not fire included.
+    /// The mean activation of `feature` over all tokens, including those at which it does not fire.
     ///
     /// # Panics
-    /// If there is no such feature.
+    /// If `feature` is out of range.
     pub fn mean(&self, feature: u32) -> f64 {
         self.per_token(self.get(feature).sum)
     }
 
-    /// The share of tokens at which `feature` fires.
+    /// The density of `feature`: the fraction of tokens at which it fires.
     ///
     /// # Panics
-    /// If there is no such feature.
-    pub fn share(&self, feature: u32) -> f64 {
+    /// If `feature` is out of range.
+    pub fn density(&self, feature: u32) -> f64 {
         self.per_token(self.get(feature).fires as f64)
     }
 
@@ -116,43 +118,43 @@ impl FeatureStats {
         if self.tokens == 0 { 0.0 } else { sum / self.tokens as f64 }
     }
 
-    /// The features that fire, those with the largest `key` first; of equal ones the one with the
-    /// larger maximum, then that with the lower index.
+    /// Returns the features that fire, largest `key` first. Ties are broken by the larger max
+    /// activation, then by the lower index.
     pub fn ranked(&self, key: impl Fn(&FeatureStat) -> f64) -> Vec<u32> {
         let mut firing: Vec<u32> = (0..self.features.len() as u32)
             .filter(|&feature| self.get(feature).fires > 0)
             .collect();
         firing.sort_by(|&a, &b| {
             let (a, b) = (self.get(a), self.get(b));
-            key(b).total_cmp(&key(a)).then(b.max.total_cmp(&a.max))
+            key(b).total_cmp(&key(a)).then(b.max_activation.total_cmp(&a.max_activation))
         });
         firing
     }
 }
 
 impl FeatureStat {
-    fn add(&mut self, at: u64, value: f32, most_peaks: usize) {
-        self.max = if self.fires == 0 { value } else { self.max.max(value) };
+    fn add(&mut self, at: u64, value: f32, max_peaks: usize) {
+        self.max_activation = if self.fires == 0 { value } else { self.max_activation.max(value) };
         self.fires += 1;
         self.sum += f64::from(value);
         let place = self.peaks.partition_point(|peak| peak.value >= value);
-        if place < most_peaks {
+        if place < max_peaks {
             self.peaks.insert(place, Peak { at, value });
-            self.peaks.truncate(most_peaks);
+            self.peaks.truncate(max_peaks);
         }
     }
 }
 
-/// The features that fire in `a`, with how much larger their mean over its tokens is than over
-/// those of `b`: `mean_a − mean_b`, the largest first. Those for which it is not above 0 are left
-/// out: they say nothing for `a`.
+/// Ranks features by how much more they fire in `a` than in `b`: by the difference of their means
+/// over tokens, `mean_a − mean_b`, largest first. Features whose difference is not positive
+/// are omitted.
 ///
 /// # Panics
-/// If the two are not of the same SAE.
+/// If the numbers of features differ.
 pub fn mean_differences(a: &FeatureStats, b: &FeatureStats) -> Vec<(u32, f64)> {
     assert_eq!(a.d_sae(), b.d_sae(), "statistics of different SAEs");
     let difference = |feature| (feature, a.mean(feature) - b.mean(feature));
-    let firing = a.ranked(|stat| f64::from(stat.max)).into_iter();
+    let firing = a.ranked(|stat| f64::from(stat.max_activation)).into_iter();
     let mut differences: Vec<_> = firing.map(difference).filter(|&(_, by)| by > 0.0).collect();
     differences.sort_by(|a, b| b.1.total_cmp(&a.1));
     differences
@@ -179,9 +181,9 @@ mod tests {
 
         assert_eq!(stats.tokens(), 4);
         let peaks = vec![Peak { at: 11, value: 3.0 }, Peak { at: 12, value: 3.0 }];
-        assert_eq!(*stats.get(0), FeatureStat { fires: 3, max: 3.0, sum: 7.0, peaks });
-        assert_eq!((stats.mean(0), stats.share(0)), (1.75, 0.75));
-        assert_eq!((stats.get(1).max, stats.mean(1)), (-2.0, -0.5));
+        assert_eq!(*stats.get(0), FeatureStat { fires: 3, max_activation: 3.0, sum: 7.0, peaks });
+        assert_eq!((stats.mean(0), stats.density(0)), (1.75, 0.75));
+        assert_eq!((stats.get(1).max_activation, stats.mean(1)), (-2.0, -0.5));
         assert_eq!(*stats.get(2), FeatureStat::default());
     }
 
@@ -191,7 +193,7 @@ mod tests {
 
         stats.add(&features(&[&[(0, 9.0)], &[(0, 1.0)]]), [None, Some(1)]);
 
-        assert_eq!((stats.tokens(), stats.get(0).max, stats.mean(0)), (1, 1.0, 1.0));
+        assert_eq!((stats.tokens(), stats.get(0).max_activation, stats.mean(0)), (1, 1.0, 1.0));
     }
 
     #[test]
@@ -199,7 +201,7 @@ mod tests {
         let mut stats = FeatureStats::new(3, 1);
         stats.add(&features(&[&[(1, 5.0)], &[(2, 2.0)], &[(2, 4.0)]]), (0..3).map(Some));
 
-        assert_eq!(stats.ranked(|stat| f64::from(stat.max)), [1, 2]);
+        assert_eq!(stats.ranked(|stat| f64::from(stat.max_activation)), [1, 2]);
         assert_eq!(stats.ranked(|stat| stat.sum), [2, 1]);
         assert_eq!(stats.ranked(|stat| stat.fires as f64), [2, 1]);
         assert_eq!(stats.ranked(|_| 0.0), [1, 2]);
@@ -219,7 +221,7 @@ mod tests {
     fn nothing_is_known_of_no_tokens() {
         let stats = FeatureStats::new(3, 1);
 
-        assert_eq!((stats.mean(0), stats.share(0)), (0.0, 0.0));
+        assert_eq!((stats.mean(0), stats.density(0)), (0.0, 0.0));
         assert!(stats.ranked(|stat| stat.sum).is_empty());
     }
 }

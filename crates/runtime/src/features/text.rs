@@ -7,11 +7,13 @@ use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
 
 impl InterpretableModel {
-    /// The features of the SAE at `hook`, a row for each token: what [`run`](Self::run) tracks,
-    /// without the logits of every position. For long texts.
+    /// Computes the features of the SAE at `hook`, with a row for each token.
+    ///
+    /// The features are those that [`run`](Self::run) tracks, but logits are computed at the last
+    /// position only, which suits long texts.
     ///
     /// # Errors
-    /// [`RuntimeError`] if there is no SAE at `hook`, or the tokens cannot be run.
+    /// [`RuntimeError`] if the model lacks an SAE at `hook`, or the tokens cannot be run.
     pub fn features_at(
         &self,
         hook: HookPoint,
@@ -32,8 +34,8 @@ struct Encoder<'m> {
     features: SparseFeatures,
 }
 
-/// Pre-activations that are made at once: 64 MB.
-const ENCODED_AT_ONCE: usize = 1 << 24;
+/// The maximum number of pre-activations computed at once: 64 MB.
+const MAX_PRE_ACTIVATIONS: usize = 1 << 24;
 
 impl HookRouter for Encoder<'_> {
     fn wants(&self, point: HookPoint) -> bool {
@@ -45,7 +47,7 @@ impl HookRouter for Encoder<'_> {
             let (d_in, d_sae) = (self.sae.config().d_in(), self.sae.config().d_sae());
             let rows = x.shape().num_elements() / d_in;
             let flat = x.clone().reshape([rows, d_in]);
-            let at_once = (ENCODED_AT_ONCE / d_sae).max(1);
+            let at_once = (MAX_PRE_ACTIVATIONS / d_sae).max(1);
             for from in (0..rows).step_by(at_once) {
                 let part = flat.clone().slice_dim(0, from..(from + at_once).min(rows));
                 let encoded = self.sae.encode_sparse(part);
@@ -58,14 +60,14 @@ impl HookRouter for Encoder<'_> {
     }
 }
 
-/// Cuts a text into pieces that a context of `context_len` tokens holds, each with `first` in front
-/// of it, as a text's start was trained.
+/// Splits a text into contexts of at most `context_len` tokens, each preceded by `first`, the token
+/// that the model was trained to see at the start of a text.
 ///
 /// ```
-/// let windows = nanoscope_runtime::windows(&[1, 2, 3], Some(0), 3);
-/// assert_eq!(windows, [vec![0, 1, 2], vec![0, 3]]);
+/// let contexts = nanoscope_runtime::split_into_contexts(&[1, 2, 3], Some(0), 3);
+/// assert_eq!(contexts, [vec![0, 1, 2], vec![0, 3]]);
 /// ```
-pub fn windows(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<u32>> {
+pub fn split_into_contexts(text: &[u32], first: Option<u32>, context_len: usize) -> Vec<Vec<u32>> {
     let room = context_len.saturating_sub(usize::from(first.is_some())).max(1);
     text.chunks(room)
         .map(|piece| first.into_iter().chain(piece.iter().copied()).collect())
@@ -94,10 +96,10 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_where_the_context_ends() {
-        assert_eq!(windows(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
-        assert_eq!(windows(&[1, 2], Some(0), 3), [[0, 1, 2]]);
-        assert!(windows(&[], Some(0), 3).is_empty());
-        // No context holds less, and what is too long for the model is the model's error.
-        assert_eq!(windows(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
+        assert_eq!(split_into_contexts(&[1, 2, 3, 4], None, 2), [[1, 2], [3, 4]]);
+        assert_eq!(split_into_contexts(&[1, 2], Some(0), 3), [[0, 1, 2]]);
+        assert!(split_into_contexts(&[], Some(0), 3).is_empty());
+        // A context holds at least one token of text; the model rejects it if it is too long.
+        assert_eq!(split_into_contexts(&[1, 2], Some(0), 1), [[0, 1], [0, 2]]);
     }
 }

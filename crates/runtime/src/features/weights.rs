@@ -5,25 +5,26 @@ use crate::error::RuntimeError;
 use crate::features::logit_effect::{LogitEffectError, logit_effects};
 use crate::model::InterpretableModel;
 
-/// What a feature's weights say of it, whatever text there is.
+/// Properties of a feature that follow from its weights, independent of any text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureWeights {
-    /// How its weights lie.
+    /// The geometry of the weights.
     pub geometry: Geometry,
-    /// Its effect on the logit of each token; of its ends [`LogitEffect`](crate::LogitEffect).
+    /// The effect on the logit of each token; [`LogitEffect`](crate::LogitEffect) selects the ends.
     pub effects: Result<Vec<f32>, LogitEffectError>,
-    /// The features that write most nearly in its direction, with the cosines.
+    /// The features whose decoder rows have the largest cosine similarity, with the cosines.
     pub nearest: Vec<(u32, f32)>,
 }
 
 impl InterpretableModel {
-    /// The weights of each of `features` of the SAE at `hook`, with `nearest` neighbours.
+    /// Computes the weights' properties for each of `features` of the SAE at `hook`, with `nearest`
+    /// neighbours.
     ///
-    /// A number for each token of the vocabulary is made for each feature; ask for a few hundred at
-    /// once.
+    /// The result has a number per feature and token of the vocabulary; pass a few hundred features
+    /// at a time.
     ///
     /// # Errors
-    /// [`RuntimeError`] if there is no SAE at `hook`, or it has no such feature.
+    /// [`RuntimeError`] if the model lacks an SAE at `hook`, or the SAE one of the features.
     pub fn feature_weights(
         &self,
         hook: HookPoint,

@@ -1,22 +1,22 @@
-//! Many generations that share their passes.
+//! Generations that share passes.
 
 use crate::error::RuntimeError;
-use crate::generation::prefix_cache::Prefixes;
+use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
-use crate::generation::step::{Progress, step_together};
+use crate::generation::step::{StepOutcome, step_together};
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
-/// Generations on one model that join and leave as they like, and the beginnings of their prompts.
+/// Runs generations on one model in shared passes and caches the beginnings of their prompts.
 ///
-/// Each has its own plan, sampling and place. What a generation gives does not depend on which
-/// others it is stepped with, but for the rounding of float32: a matrix product of several rows may
-/// sum in another order than that of one row.
+/// Generations can join and leave at any step. Each has its own plan, sampling and position. The
+/// tokens of a generation do not depend on which others it is stepped with, except for float32
+/// rounding: a matrix product of several rows may sum in a different order from that of one row.
 ///
 /// ```
 /// # use nanoscope_transformer::{Era, Gpt, GptShape};
-/// use nanoscope_runtime::{Batch, InterpretableModel, Plan, Progress, Sampling};
+/// use nanoscope_runtime::{Batch, InterpretableModel, Plan, StepOutcome, Sampling};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let shape = GptShape {
@@ -31,8 +31,8 @@ use crate::steering::Plan;
 /// let mut tokens = [Vec::new(), Vec::new()];
 /// while long.end().is_none() {
 ///     for (progress, tokens) in batch.step(&mut [&mut long, &mut short]).into_iter().zip(&mut tokens) {
-///         if let Progress::Step(step) = progress {
-///             tokens.push(step.token);
+///         if let StepOutcome::Step(step) = progress {
+///             tokens.push(step.token_id);
 ///         }
 ///     }
 /// }
@@ -43,17 +43,19 @@ use crate::steering::Plan;
 #[derive(Debug)]
 pub struct Batch<'m> {
     model: &'m InterpretableModel,
-    prefixes: Option<Prefixes>,
+    prefixes: Option<PrefixCache>,
 }
 
 impl<'m> Batch<'m> {
-    /// A batch on `model` that keeps at most `prefix_bytes` of prompts' beginnings; 0 keeps none.
+    /// Creates a batch on `model` that caches at most `prefix_bytes` of prompts' beginnings; 0
+    /// disables the cache.
     pub fn new(model: &'m InterpretableModel, prefix_bytes: usize) -> Self {
-        Self { model, prefixes: (prefix_bytes > 0).then(|| Prefixes::new(prefix_bytes)) }
+        Self { model, prefixes: (prefix_bytes > 0).then(|| PrefixCache::new(prefix_bytes)) }
     }
 
-    /// A generation that goes on with [`step`](Self::step): everything is checked, and nothing run.
-    /// What is kept of a prompt that begins alike, and is changed alike, is taken over.
+    /// Creates a generation to be advanced with [`step`](Self::step), without running anything.
+    ///
+    /// Reuses cached state from an earlier prompt with the same prefix and the same interventions.
     ///
     /// # Errors
     /// As [`InterpretableModel::generate`].
@@ -70,9 +72,9 @@ impl<'m> Batch<'m> {
         Ok(generation)
     }
 
-    /// One step of each generation: a piece of its prompt or its next token. Tokens are run in one
-    /// pass, and so are pieces of equal length.
-    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<Progress> {
+    /// Steps each generation once: runs a piece of its prompt or generates its next token. All
+    /// tokens share one pass, as do prompt pieces of equal length.
+    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<StepOutcome> {
         step_together(self.model, generations, self.prefixes.as_mut())
     }
 }

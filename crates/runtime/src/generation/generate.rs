@@ -1,14 +1,14 @@
 use crate::error::RuntimeError;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::{Generation, Step};
-use crate::generation::step::{Progress, step_together};
+use crate::generation::step::{StepOutcome, step_together};
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
 impl InterpretableModel {
-    /// Generates text after `prompt`, a token at a time, with a key-value cache.
+    /// Generates text after `prompt`, one token at a time, with a key-value cache.
     ///
-    /// The prompt is run at once; tokens are computed as the iterator is asked for them.
+    /// The prompt is run immediately; each token is computed when the iterator is advanced.
     ///
     /// # Errors
     /// [`RuntimeError`] if the plan cannot be followed, a sampling parameter is out of its range,
@@ -24,7 +24,7 @@ impl InterpretableModel {
 }
 
 impl<'m> Generation<'m> {
-    /// A generation whose prompt is run.
+    /// Creates a generation and runs its prompt.
     pub(super) fn start(
         model: &'m InterpretableModel,
         prompt: &[u32],
@@ -47,9 +47,9 @@ impl Iterator for Generation<'_> {
         loop {
             let progress = step_together(model, &mut [self], None).pop();
             match progress.expect("one for each generation") {
-                Progress::Prompt => {}
-                Progress::Step(step) => return Some(step),
-                Progress::End => return None,
+                StepOutcome::Prompt => {}
+                StepOutcome::Step(step) => return Some(step),
+                StepOutcome::End => return None,
             }
         }
     }

@@ -27,8 +27,8 @@ struct RawStep {
     top_logprobs: Vec<(u32, Number)>,
 }
 
-/// A feature with its activation. A label after them, as the command line and the server write it,
-/// is skipped.
+/// A feature and its activation. A label after them, as written by the command line and the server,
+/// is ignored.
 #[derive(Debug, Serialize)]
 struct Pair(u32, Number);
 
@@ -71,7 +71,7 @@ impl From<&Step> for RawStep {
         let top_logprobs = step.top_logprobs.iter();
         Self {
             position: Index(step.position),
-            token_id: step.token,
+            token_id: step.token_id,
             token: step.text.clone(),
             logprob: Number(step.logprob),
             features: features.map(|(hook, row)| (hook.to_string(), pairs(row))).collect(),
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Step {
         }
         Ok(Self {
             position: raw.position.0,
-            token: raw.token_id,
+            token_id: raw.token_id,
             text: raw.token,
             logprob: raw.logprob.0,
             features,
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Step {
     }
 }
 
-/// Builds the row of `pairs`, which may be in any order.
+/// Builds a row from `pairs` in any order.
 fn sparse_row(name: &str, pairs: Vec<Pair>, d_sae: usize) -> Result<SparseFeatures, String> {
     let mut row: BTreeMap<u32, f32> = BTreeMap::new();
     for Pair(index, Number(value)) in pairs {
@@ -203,7 +203,7 @@ mod tests {
         };
         Step {
             position: 5,
-            token: 262,
+            token_id: 262,
             text: " a".to_owned(),
             logprob: -1.2,
             features: BTreeMap::from([

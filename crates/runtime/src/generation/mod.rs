@@ -1,4 +1,4 @@
-//! Generation of text, one sequence at a time or many in shared passes.
+//! Text generation, one sequence at a time or many in shared passes.
 
 mod batch;
 mod generate;
@@ -11,4 +11,4 @@ mod step;
 pub use batch::Batch;
 pub use sampling::Sampling;
 pub use state::{EndReason, Generation, Step};
-pub use step::Progress;
+pub use step::StepOutcome;

@@ -5,59 +5,58 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::KvTail;
 
-use crate::pass::report::Report;
+use crate::pass::report::ReportBuilder;
 
-/// The beginnings of prompts, so that a prompt that begins like an earlier one is not run from its
-/// first token.
+/// A cache of the beginnings of prompts, for prompts that begin like an earlier one.
 ///
-/// Prompts are run in pieces whose borders do not depend on what is kept, so a generation is the
-/// same, bit for bit, whether its pieces are run or taken from here. A piece belongs to the one
-/// before it, and the first to what a plan changes in a prompt.
+/// Prompts are run in pieces whose boundaries do not depend on the cache's contents, so a
+/// generation is bit for bit the same whether its pieces are run or reused. A piece is keyed by the
+/// piece before it, and the first one by the plan's changes to the prompt.
 #[derive(Debug)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixCache {
     roots: HashMap<Digest, Id>,
     pieces: HashMap<Key, Piece>,
-    /// When pieces were asked for last, the oldest first.
+    /// Pieces by the time of their last use, oldest first.
     ages: BTreeMap<u64, Key>,
-    most_bytes: usize,
+    max_bytes: usize,
     bytes: usize,
-    /// Counts up; what was asked for last has the largest.
+    /// Incremented at each use.
     clock: u64,
     next_id: Id,
 }
 
-/// Of what a plan changes in a prompt (SHA-256): short, whatever clients write.
+/// SHA-256 of a plan's changes to a prompt, which has a fixed length whatever clients send.
 pub(super) type Digest = [u8; 32];
 
-/// Roots that may lie about without a piece.
-const MOST_EMPTY_ROOTS: usize = 1024;
+/// The maximum number of roots without a piece.
+const MAX_EMPTY_ROOTS: usize = 1024;
 
 pub(super) type Id = u64;
 
-/// The piece before, or the root; and the tokens of this one.
+/// The preceding piece or root, and the tokens of this piece.
 type Key = (Id, Box<[u32]>);
 
 #[derive(Debug)]
 struct Piece {
     id: Id,
-    kept: Arc<Kept>,
+    kept: Arc<CachedPiece>,
     bytes: usize,
     used: u64,
 }
 
-/// What running a piece of a prompt gave.
+/// The results of running a piece of a prompt.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct CachedPiece {
     pub(super) tail: KvTail,
-    /// Of the interventions that can change a prompt.
-    pub(super) report: Report,
-    /// By hook point, a row for each token.
+    /// Totals of the interventions that can change a prompt.
+    pub(super) report: ReportBuilder,
+    /// The features at each hook point, with a row for each token.
     pub(super) features: BTreeMap<HookPoint, SparseFeatures>,
-    /// Of the position after the piece, if it ended a prompt.
+    /// The logits for the position after the piece, if it ended a prompt.
     pub(super) logits: Option<Vec<f32>>,
 }
 
-impl Kept {
+impl CachedPiece {
     fn bytes(&self) -> usize {
         let features: usize = self.features.values().map(SparseFeatures::nnz).sum();
         let logits = self.logits.as_ref().map_or(0, Vec::len);
@@ -66,27 +65,27 @@ impl Kept {
     }
 }
 
-impl Prefixes {
-    /// A cache of `most_bytes`; 0 keeps nothing.
-    pub(super) fn new(most_bytes: usize) -> Self {
+impl PrefixCache {
+    /// Creates a cache of at most `max_bytes`; 0 keeps nothing.
+    pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             roots: HashMap::new(),
             pieces: HashMap::new(),
             ages: BTreeMap::new(),
-            most_bytes,
+            max_bytes,
             bytes: 0,
             clock: 0,
             next_id: 0,
         }
     }
 
-    /// What prompts begin from that are changed by `changes`.
+    /// The root of prompts with the changes `changes`.
     pub(super) fn root(&mut self, changes: Digest) -> Id {
         if let Some(&id) = self.roots.get(&changes) {
             return id;
         }
-        // A root whose pieces are gone is worth nothing, and clients make up as many as they like.
-        if self.roots.len() > 2 * self.pieces.len() + MOST_EMPTY_ROOTS {
+        // Clients can create any number of roots, so drop those whose pieces are gone.
+        if self.roots.len() > 2 * self.pieces.len() + MAX_EMPTY_ROOTS {
             let parents: HashSet<Id> = self.pieces.keys().map(|(parent, _)| *parent).collect();
             self.roots.retain(|_, root| parents.contains(root));
         }
@@ -95,8 +94,8 @@ impl Prefixes {
         id
     }
 
-    /// The piece `tokens` after `parent`, if it is kept.
-    pub(super) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<Kept>)> {
+    /// Looks up the piece `tokens` after `parent`.
+    pub(super) fn get(&mut self, parent: Id, tokens: &[u32]) -> Option<(Id, Arc<CachedPiece>)> {
         let key = (parent, tokens.into());
         let piece = self.pieces.get_mut(&key)?;
         self.clock += 1;
@@ -106,8 +105,8 @@ impl Prefixes {
         Some((piece.id, Arc::clone(&piece.kept)))
     }
 
-    /// Keeps a piece; one that is there gets what it lacks. Gives its id.
-    pub(super) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: Kept) -> Id {
+    /// Stores a piece, merging it with a stored one, and returns its id.
+    pub(super) fn put(&mut self, parent: Id, tokens: &[u32], mut kept: CachedPiece) -> Id {
         self.clock += 1;
         let key = (parent, tokens.into());
         let id = match self.pieces.remove(&key) {
@@ -123,8 +122,8 @@ impl Prefixes {
             None => self.new_id(),
         };
         let bytes = kept.bytes() + size_of_val(tokens);
-        if bytes <= self.most_bytes {
-            while self.bytes + bytes > self.most_bytes {
+        if bytes <= self.max_bytes {
+            while self.bytes + bytes > self.max_bytes {
                 self.forget_oldest();
             }
             self.bytes += bytes;

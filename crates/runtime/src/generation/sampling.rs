@@ -6,26 +6,30 @@ use rand::rngs::ChaCha12Rng;
 
 use crate::error::RuntimeError;
 
-/// How the next token is chosen, and when to stop.
+/// Parameters for choosing tokens and limiting their number.
+///
+/// The JSON form is an object with the fields as keys, each of which may be absent for its default.
+/// An unknown key and a value that [`check`](Self::check) rejects are errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Logits are divided by this; 0 takes the likeliest token. Default: 1.
+    /// Divides the logits; 0 chooses the most likely token. Default: 1.
     pub temperature: f32,
-    /// Only the `k` likeliest tokens can be chosen. Default: all.
+    /// Samples from the `k` most likely tokens only. Default: all.
     pub top_k: Option<usize>,
-    /// Only the likeliest tokens that together have this probability can be chosen (nucleus
-    /// sampling, Holtzman et al. 2020, arXiv:1904.09751); in (0, 1]. Default: all.
+    /// Samples from the most likely tokens that together reach this probability (nucleus sampling,
+    /// Holtzman et al. 2020, arXiv:1904.09751); in (0, 1]. Default: all.
     pub top_p: Option<f32>,
-    /// Same seed, same text. The generator is ChaCha with 12 rounds. Default: 42.
+    /// Seed of the random number generator, ChaCha with 12 rounds. Equal seeds give equal texts.
+    /// Default: 42.
     pub seed: u64,
-    /// Tokens to generate at most. Default: 128.
+    /// The maximum number of tokens to generate. Default: 128.
     pub max_tokens: usize,
-    /// Subtracted from a token's logit for each time that it was generated; in -2..=2, as OpenAI
-    /// has it. Default: 0.
+    /// Subtracted from a token's logit for each time that it was generated; in -2..=2, as in
+    /// OpenAI's API. Default: 0.
     pub frequency_penalty: f32,
-    /// Subtracted from the logit of each token that was generated; in -2..=2. Default: 0.
+    /// Subtracted once from the logit of each token that was generated; in -2..=2. Default: 0.
     pub presence_penalty: f32,
-    /// How many of the likeliest tokens each step names ([`Step::top_logprobs`]). Default: 0.
+    /// The number of most likely tokens that each step lists ([`Step::top_logprobs`]). Default: 0.
     ///
     /// [`Step::top_logprobs`]: crate::Step::top_logprobs
     pub top_logprobs: usize,
@@ -47,15 +51,15 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Always the likeliest token, at most `max_tokens` of them.
+    /// Chooses the most likely token each time, and at most `max_tokens` of them.
     pub fn greedy(max_tokens: usize) -> Self {
         Self { temperature: 0.0, max_tokens, ..Self::default() }
     }
 
-    /// Whether each parameter is in its range.
+    /// Checks that each parameter is in its range.
     ///
     /// # Errors
-    /// [`RuntimeError::Sampling`] for the first that is not.
+    /// [`RuntimeError::Sampling`] for the first one out of range.
     pub fn check(&self) -> Result<(), RuntimeError> {
         let wrong = |parameter, found: String, expected| {
             Err(RuntimeError::Sampling { parameter, found, expected })
@@ -84,23 +88,23 @@ impl Sampling {
     }
 }
 
-/// Chooses tokens, one after another.
+/// Chooses tokens one after another.
 #[derive(Debug)]
 pub(super) struct Sampler {
     sampling: Sampling,
     rng: ChaCha12Rng,
-    /// How often each token was chosen; kept where there is a penalty for it.
+    /// The number of times each token was chosen; empty without penalties.
     chosen: BTreeMap<u32, u32>,
 }
 
-/// A token and how likely it was.
+/// A chosen token and its probability.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
     pub(super) token: u32,
-    /// Natural logarithm of the probability that the model itself gave it, before penalties,
+    /// The natural logarithm of the model's probability for the token, before penalties,
     /// temperature, top-k and top-p.
     pub(super) logprob: f32,
-    /// The likeliest tokens by the same probability, the likeliest first.
+    /// The most likely tokens by the same probability, most likely first.
     pub(super) top: Vec<(u32, f32)>,
 }
 
@@ -110,7 +114,7 @@ impl Sampler {
         Self { rng, sampling, chosen: BTreeMap::new() }
     }
 
-    /// Chooses the token after the position whose logits these are, `[vocab_size]`.
+    /// Chooses the next token from the logits of the last position, `[vocab_size]`.
     pub(super) fn choose(&mut self, logits: &[f32]) -> Choice {
         let token = {
             let logits = self.penalised(logits);
@@ -124,13 +128,13 @@ impl Sampler {
         if self.penalises() {
             *self.chosen.entry(token as u32).or_default() += 1;
         }
-        let log_total = log_total(logits);
+        let log_sum_exp = log_sum_exp(logits);
         let mut order = Likeliest::new(logits);
         let top = (0..self.sampling.top_logprobs.min(logits.len())).map(|rank| order.at(rank));
         Choice {
             token: token as u32,
-            logprob: log_total.logprob(logits[token]),
-            top: top.map(|index| (index as u32, log_total.logprob(logits[index]))).collect(),
+            logprob: log_sum_exp.logprob(logits[token]),
+            top: top.map(|index| (index as u32, log_sum_exp.logprob(logits[index]))).collect(),
         }
     }
 
@@ -151,14 +155,14 @@ impl Sampler {
     }
 }
 
-/// A number in 0..1 with 53 random bits.
+/// Draws a number in `0..1` with 53 random bits.
 fn uniform(rng: &mut ChaCha12Rng) -> f64 {
     use rand::Rng;
 
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// The index of the largest number, the first of equal ones.
+/// Returns the index of the largest number; ties go to the lower index.
 fn argmax(logits: &[f32]) -> usize {
     let mut best = 0;
     for (index, &logit) in logits.iter().enumerate() {
@@ -169,26 +173,26 @@ fn argmax(logits: &[f32]) -> usize {
     best
 }
 
-/// The logarithm of the sum of the exponentials, and the largest logit, which was taken off first.
-struct LogTotal {
+/// The logarithm of the sum of the exponentials of `logit - max`, and `max`, the largest logit.
+struct LogSumExp {
     max: f32,
     ln_sum: f64,
 }
 
-fn log_total(logits: &[f32]) -> LogTotal {
+fn log_sum_exp(logits: &[f32]) -> LogSumExp {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // The exponentials in float32, which is fast, their sum in float64, which loses nothing.
+    // Exponentials in float32 for speed, their sum in float64 for precision.
     let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    LogTotal { max, ln_sum: sum.ln() }
+    LogSumExp { max, ln_sum: sum.ln() }
 }
 
-impl LogTotal {
+impl LogSumExp {
     fn logprob(&self, logit: f32) -> f32 {
         (f64::from(logit - self.max) - self.ln_sum) as f32
     }
 }
 
-/// The token at `uniform` of the cumulated probabilities, the likeliest first.
+/// Returns the token at `uniform` of the cumulative probabilities, most likely first.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |index: usize| f64::from((logits[index] - max) / sampling.temperature).exp();
@@ -219,12 +223,12 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
             return index;
         }
     }
-    // Rounding can leave a crumb beyond the last.
+    // Rounding can leave a remainder beyond the last token.
     order.at(last)
 }
 
-/// The indices of logits, the largest logit first, the first of equal ones; sorted as far as they are
-/// asked for, which is seldom far.
+/// The indices of logits, largest logit first, with ties by index. Sorted lazily, because few are
+/// usually needed.
 struct Likeliest<'l> {
     logits: &'l [f32],
     order: Vec<usize>,
@@ -232,14 +236,14 @@ struct Likeliest<'l> {
 }
 
 impl<'l> Likeliest<'l> {
-    /// How many are sorted at first; each time there are four times as many.
+    /// The number sorted at first; each extension quadruples it.
     const FIRST: usize = 64;
 
     fn new(logits: &'l [f32]) -> Self {
         Self { logits, order: (0..logits.len()).collect(), sorted: 0 }
     }
 
-    /// The index at `rank`.
+    /// Returns the index at `rank`.
     fn at(&mut self, rank: usize) -> usize {
         while self.sorted <= rank {
             let logits = self.logits;
@@ -261,7 +265,7 @@ impl<'l> Likeliest<'l> {
 mod tests {
     use super::*;
 
-    /// Probabilities 0.5, 0.3, 0.15, 0.05 at temperature 1, in another order.
+    /// Probabilities 0.5, 0.3, 0.15, 0.05 at temperature 1, in a different order.
     const LOGITS: [f32; 4] = [-1.897_12, -std::f32::consts::LN_2, -2.995_732, -1.203_973];
 
     fn drawn(sampling: &Sampling) -> [usize; 4] {
@@ -281,7 +285,7 @@ mod tests {
     fn top_k_and_top_p_leave_the_unlikely_out() {
         let top_k = Sampling { top_k: Some(2), ..Sampling::default() };
         assert_eq!(drawn(&top_k), [0, 625, 0, 375]);
-        // 0.5 + 0.3 is enough for 0.75, 0.5 is not.
+        // 0.5 + 0.3 reaches 0.75, 0.5 alone does not.
         let top_p = Sampling { top_p: Some(0.75), ..Sampling::default() };
         assert_eq!(drawn(&top_p), [0, 625, 0, 375]);
         let both = Sampling { top_k: Some(3), top_p: Some(0.4), ..Sampling::default() };
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_low_temperature_favours_the_likeliest() {
-        // 0.5² and 0.3², 0.15², 0.05² of their sum 0.365
+        // 0.5², 0.3², 0.15² and 0.05², divided by their sum, 0.365
         let cold = Sampling { temperature: 0.5, ..Sampling::default() };
         assert_eq!(drawn(&cold), [61, 685, 7, 247]);
     }
@@ -340,12 +344,12 @@ mod tests {
         let frequency = penalty(0.4, 0.0);
         assert_eq!(tokens(&frequency), [1, 1, 3, 1]);
         assert!((frequency[1].logprob - 0.5_f32.ln()).abs() < 1e-5);
-        // Once per token, however often it came.
+        // Once per token, however often it was generated.
         assert_eq!(tokens(&penalty(0.0, 0.6)), [1, 3, 1, 1]);
         let refused = Sampling { presence_penalty: 2.5, ..Sampling::default() }.check();
         assert_eq!(
             refused.unwrap_err().to_string(),
-            "presence-penalty is 2.5, it must be in -2..=2"
+            "presence-penalty is 2.5; it must be in -2..=2"
         );
     }
 
@@ -365,12 +369,12 @@ mod tests {
         let message = |sampling: Sampling| sampling.check().unwrap_err().to_string();
 
         let cold = Sampling { temperature: -1.0, ..Sampling::default() };
-        assert_eq!(message(cold), "temperature is -1, it must be 0 or more");
+        assert_eq!(message(cold), "temperature is -1; it must be 0 or more");
         let nan = Sampling { temperature: f32::NAN, ..Sampling::default() };
-        assert_eq!(message(nan), "temperature is NaN, it must be 0 or more");
+        assert_eq!(message(nan), "temperature is NaN; it must be 0 or more");
         let top_p = Sampling { top_p: Some(1.5), ..Sampling::default() };
-        assert_eq!(message(top_p), "top-p is 1.5, it must be above 0 and at most 1");
+        assert_eq!(message(top_p), "top-p is 1.5; it must be above 0 and at most 1");
         let top_k = Sampling { top_k: Some(0), ..Sampling::default() };
-        assert_eq!(message(top_k), "top-k is 0, it must be 1 or more");
+        assert_eq!(message(top_k), "top-k is 0; it must be 1 or more");
     }
 }

@@ -8,111 +8,124 @@ use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::RuntimeError;
-use crate::generation::prefix_cache::{Digest, Id, Kept, Prefixes};
+use crate::generation::prefix_cache::{CachedPiece, Digest, Id, PrefixCache};
 use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::plan_router::PassOutput;
-use crate::pass::report::{Applied, Report};
-use crate::pass::token_positions::Context;
-use crate::steering::{Condition, Plan, Span, Target};
+use crate::pass::report::{InterventionReport, ReportBuilder};
+use crate::pass::token_positions::TokenPositions;
+use crate::steering::{Condition, Plan, PositionRange, Target};
 
 /// Prompts are run in pieces that end at multiples of this, so that a piece gives the same numbers
-/// in every prompt that has it at this place.
-const PIECE: usize = 64;
+/// in every prompt that contains it at the same position.
+const PIECE_TOKENS: usize = 64;
 
-/// A text being generated; an iterator over its tokens.
+/// An in-progress generation. Iterate to get one token at a time.
 ///
-/// nanochat's greedy generation is reproduced token for token. A generation ends after
-/// [`Sampling::max_tokens`], at a token that ends a text (`<|assistant_end|>` or `<|bos|>`, which is
-/// not given out), after a token at which a condition of [`Plan::stop_when`] holds, or when the
-/// context is full; [`end`](Self::end) says which.
+/// Greedy generation reproduces nanochat's token for token. A generation ends after
+/// [`Sampling::max_tokens`], at `<|assistant_end|>` or `<|bos|>` (which is not returned), after a
+/// token at which a condition of [`Plan::stop_when`] holds, or when the context is full;
+/// [`end`](Self::end) returns the reason.
 #[derive(Debug)]
 pub struct Generation<'m> {
     pub(super) model: &'m InterpretableModel,
     pub(super) plan: CheckedPlan<'m>,
-    pub(super) report: Report,
+    pub(super) report: ReportBuilder,
     pub(super) cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
     prompt: Vec<u32>,
     prompt_features: BTreeMap<HookPoint, SparseFeatures>,
     beginning: Beginning,
-    /// Of the position after the last one run.
+    /// The logits for the position after the last one run.
     logits: Vec<f32>,
     produced: usize,
     max_tokens: usize,
     end: Option<EndReason>,
 }
 
-/// Where a prompt's beginning is kept.
+/// The cached beginning of a prompt.
 #[derive(Debug)]
 struct Beginning {
-    /// The last piece run or taken over.
+    /// The last piece run or reused.
     piece: Id,
     /// The interventions that can change the prompt.
     changes: Vec<usize>,
-    /// Tokens that were taken over.
+    /// The number of tokens reused.
     reused: usize,
 }
 
-/// What a generation does next.
+/// The next action of a generation.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// Runs these positions of its prompt.
+    /// Runs these positions of the prompt.
     Prompt(Range<usize>),
-    /// Runs the token that was chosen.
+    /// Runs the chosen token.
     Token(Choice),
-    /// Gives out the token that was chosen, whose pass nobody needs.
+    /// Returns the chosen token without running it, because nothing needs the pass.
     Last(Choice),
-    /// Nothing: it has ended.
+    /// None: the generation has ended.
     End,
 }
 
 /// One generated token.
+///
+/// The JSON form is the token object that the command line and the server write, with the number of
+/// features of each SAE so that it can be read back:
+///
+/// ```json
+/// {"position": 5, "token_id": 262, "token": " a", "logprob": -1.2,
+///  "features": {"blocks.2.hook_resid_post": [[417, 3.5], [12, 0.25]]},
+///  "d_sae": {"blocks.2.hook_resid_post": 2048}, "top_logprobs": [[262, -1.2]]}
+/// ```
+///
+/// Features are `[index, activation]`, strongest first; a label after them is ignored. `d_sae` and
+/// `top_logprobs` are omitted if they are empty. An unknown key, a feature index out of range and a
+/// feature listed twice are errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Its position in the sequence, the prompt included.
+    /// The position in the sequence, counted from the start of the prompt.
     pub position: usize,
-    /// Its id.
-    pub token: u32,
-    /// The text that is complete with it. Bytes of a character that is not complete yet come with
-    /// the token that completes it; empty without a tokenizer.
+    /// The token's id.
+    pub token_id: u32,
+    /// The text that the token completes; `token` in JSON. The bytes of an incomplete character are
+    /// returned with the token that completes it. Empty without a tokenizer.
     pub text: String,
-    /// Natural logarithm of the probability that the model gave it, before temperature, top-k and
-    /// top-p.
+    /// The natural logarithm of the model's probability for the token, before temperature, top-k
+    /// and top-p.
     pub logprob: f32,
-    /// Per tracked hook point, one row: the features at the token's own position.
+    /// One row for each tracked hook point: the features at the token's own position.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
-    /// The likeliest tokens at this place with their log probabilities, the likeliest first; as many
-    /// as [`Sampling::top_logprobs`] says.
+    /// The [`Sampling::top_logprobs`] most likely tokens at this position with their log
+    /// probabilities, most likely first.
     pub top_logprobs: Vec<(u32, f32)>,
 }
 
-/// Why a generation ended.
+/// The reason a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EndReason {
-    /// As many tokens were generated as were asked for.
+    /// [`Sampling::max_tokens`] tokens were generated.
     MaxTokens,
-    /// The model ended its text with this token.
+    /// The model ended the text.
     Stop {
-        /// The token, which was not given out.
+        /// The token that ends the text, which was not returned.
         token: u32,
     },
-    /// A condition of [`Plan::stop_when`] held at the last token given out.
+    /// A condition of [`Plan::stop_when`] held at the last token returned.
     Condition {
-        /// The condition; of several the first of the plan.
+        /// The condition; if several held, the first in the plan.
         condition: Condition,
-        /// The feature's value there.
+        /// The feature's activation at that token.
         value: f32,
     },
-    /// The context holds no more positions.
+    /// The context is full.
     ContextFull {
-        /// The positions that it holds.
+        /// The number of positions in the context.
         capacity: usize,
     },
-    /// The logits are not numbers, so there is no likeliest token: a weight is not finite, or a
-    /// steered activation has left the range of float32.
+    /// The logits are not finite, so no token can be chosen: a weight is not finite, or a steered
+    /// activation left the range of float32.
     NotFinite,
 }
 
@@ -129,7 +142,7 @@ impl std::fmt::Display for EndReason {
 }
 
 impl<'m> Generation<'m> {
-    /// A generation of which everything is checked and nothing run.
+    /// Creates a generation after checking everything, without running anything.
     pub(super) fn begin(
         model: &'m InterpretableModel,
         prompt: &[u32],
@@ -147,14 +160,14 @@ impl<'m> Generation<'m> {
         if prompt.len() > capacity {
             return Err(RuntimeError::PromptTooLong { found: prompt.len(), capacity });
         }
-        let context = Context::new(&tokens, 0, prompt.len(), |id| model.is_special(id));
+        let positions = TokenPositions::new(&tokens, 0, prompt.len(), |id| model.is_special(id));
         let more = sampling.max_tokens.min(capacity - prompt.len());
         for intervention in &plan.interventions {
-            context.check(intervention, more)?;
+            positions.check(intervention, more)?;
         }
         Ok(Self {
             model,
-            report: Report::new(plan.interventions.len()),
+            report: ReportBuilder::new(plan.interventions.len()),
             prompt_features: plan
                 .readers
                 .iter()
@@ -163,7 +176,7 @@ impl<'m> Generation<'m> {
                 .collect(),
             beginning: Beginning { piece: 0, changes: plan.changes_of_prompts(), reused: 0 },
             plan,
-            // No more than can be used: a config may claim any context.
+            // Allocate only positions that can be used: a config may claim any context length.
             cache: model.gpt().cache(1, prompt.len() + more),
             sampler: Sampler::new(sampling.clone()),
             decoder: model.tokenizer().map(|tokenizer| tokenizer.stream()),
@@ -175,13 +188,13 @@ impl<'m> Generation<'m> {
         })
     }
 
-    /// Takes over what `prefixes` has of the prompt.
-    pub(super) fn reuse(&mut self, prefixes: &mut Prefixes, plan: &Plan) {
+    /// Reuses the beginning of the prompt if `prefixes` has it.
+    pub(super) fn reuse(&mut self, prefixes: &mut PrefixCache, plan: &Plan) {
         self.beginning.piece = prefixes.root(self.changes_of_prompt(plan));
         while let Some(piece) = self.next_piece() {
             let ends = piece.end == self.prompt.len();
             let found = prefixes.get(self.beginning.piece, &self.prompt[piece.clone()]);
-            let enough = |kept: &Kept| {
+            let enough = |kept: &CachedPiece| {
                 self.prompt_features.keys().all(|hook| kept.features.contains_key(hook))
                     && (!ends || kept.logits.is_some())
             };
@@ -199,7 +212,8 @@ impl<'m> Generation<'m> {
         }
     }
 
-    /// What makes this prompt's activations others than those of the same tokens unchanged.
+    /// Hash of everything in the plan that affects the prompt's activations; part of the
+    /// prefix-cache key.
     fn changes_of_prompt(&self, plan: &Plan) -> Digest {
         let mut digest = Sha256::new();
         for &index in &self.beginning.changes {
@@ -210,43 +224,44 @@ impl<'m> Generation<'m> {
                     digest.update(value.to_le_bytes());
                 }
             }
-            // Where its last position is.
-            if *intervention.at.span() == Span::Last {
+            // The last position depends on the prompt's length.
+            if *intervention.at.range() == PositionRange::Last {
                 digest.update(self.prompt.len().to_le_bytes());
             }
         }
         digest.finalize().into()
     }
 
-    /// Prompt tokens that were taken from the cache of prompts' beginnings.
+    /// The number of prompt tokens reused from the prefix cache.
     pub fn reused(&self) -> usize {
         self.beginning.reused
     }
 
-    /// The ids of the prompt.
+    /// The prompt's token ids.
     pub fn prompt(&self) -> &[u32] {
         &self.prompt
     }
 
-    /// Per tracked hook point, the features of the prompt, a row for each token.
+    /// The prompt's features at each tracked hook point, with a row for each token.
     pub fn prompt_features(&self) -> &BTreeMap<HookPoint, SparseFeatures> {
         &self.prompt_features
     }
 
-    /// Why the generation ended; none while it goes on.
+    /// The reason the generation ended; `None` while it is in progress.
     pub fn end(&self) -> Option<EndReason> {
         self.end
     }
 
-    /// Per intervention of the plan, in its order, where it was applied so far, prompt included.
-    pub fn applied(&self) -> Vec<Applied> {
+    /// A report for each intervention, in the plan's order, on the tokens run so far, including the
+    /// prompt.
+    pub fn applied(&self) -> Vec<InterventionReport> {
         self.report.applied(&self.plan.interventions)
     }
 
-    /// The positions of the prompt that are run next, if any are left.
+    /// The positions of the prompt to run next, if any remain.
     pub(super) fn next_piece(&self) -> Option<Range<usize>> {
         let from = self.cache.len();
-        let to = ((from / PIECE + 1) * PIECE).min(self.prompt.len());
+        let to = ((from / PIECE_TOKENS + 1) * PIECE_TOKENS).min(self.prompt.len());
         (from < to).then_some(from..to)
     }
 
@@ -255,7 +270,7 @@ impl<'m> Generation<'m> {
         ends(ASSISTANT_END) || ends(BOS)
     }
 
-    /// What comes next.
+    /// Decides the next action.
     pub(super) fn turn(&mut self) -> Turn {
         if self.end.is_some() {
             return Turn::End;
@@ -264,9 +279,9 @@ impl<'m> Generation<'m> {
             return Turn::Prompt(piece);
         }
         match self.choose() {
-            // The last token's own pass would only give logits that nobody reads.
+            // The pass of the last token would only compute logits that are never read.
             Ok(choice) => {
-                let asked = !self.plan.readers.is_empty() || !self.plan.sites.is_empty();
+                let asked = !self.plan.readers.is_empty() || !self.plan.edits.is_empty();
                 let last = self.produced + 1 == self.max_tokens;
                 if last && !asked { Turn::Last(choice) } else { Turn::Token(choice) }
             }
@@ -295,8 +310,8 @@ impl<'m> Generation<'m> {
         Ok(choice)
     }
 
-    /// The tokens of a turn that are run.
-    pub(super) fn tokens_of(&self, turn: &Turn) -> Vec<u32> {
+    /// The tokens that a turn runs.
+    pub(super) fn turn_tokens(&self, turn: &Turn) -> Vec<u32> {
         match turn {
             Turn::Prompt(piece) => self.prompt[piece.clone()].to_vec(),
             Turn::Token(choice) => vec![choice.token],
@@ -304,14 +319,14 @@ impl<'m> Generation<'m> {
         }
     }
 
-    /// Where the tokens of the next pass stand.
-    pub(super) fn context(&self, tokens: &[u32]) -> Context {
+    /// The positions of the next pass's tokens.
+    pub(super) fn token_positions(&self, tokens: &[u32]) -> TokenPositions {
         let tokens = TokenBatch::new(&[tokens.to_vec()]).expect("a turn that is run has a token");
         let prompt_len = self.prompt.len();
-        Context::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
+        TokenPositions::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
     }
 
-    /// Whether the logits after this turn are the next token's.
+    /// Returns whether this turn needs the logits of its last position.
     pub(super) fn wants_logits(&self, turn: &Turn) -> bool {
         match turn {
             Turn::Prompt(piece) => piece.end == self.prompt.len(),
@@ -320,16 +335,16 @@ impl<'m> Generation<'m> {
         }
     }
 
-    /// Takes over what a pass over `piece` of the prompt gave.
+    /// Stores the results of a pass over `piece` of the prompt.
     pub(super) fn ran_prompt(
         &mut self,
         piece: Range<usize>,
         output: PassOutput,
-        report: &Report,
+        report: &ReportBuilder,
         logits: Option<Vec<f32>>,
-        prefixes: Option<&mut Prefixes>,
+        prefixes: Option<&mut PrefixCache>,
     ) {
-        let report = report.of(&self.beginning.changes);
+        let report = report.select(&self.beginning.changes);
         self.report.merge(&self.beginning.changes, &report);
         for (hook, features) in &mut self.prompt_features {
             append(features, &output.features[hook]);
@@ -339,17 +354,17 @@ impl<'m> Generation<'m> {
         }
         if let Some(prefixes) = prefixes {
             let tail = self.cache.tail(piece.clone());
-            let kept = Kept { tail, report, features: output.features, logits };
+            let kept = CachedPiece { tail, report, features: output.features, logits };
             self.beginning.piece = prefixes.put(self.beginning.piece, &self.prompt[piece], kept);
         }
     }
 
-    /// Takes over what a pass over a chosen token gave, or that none was needed.
+    /// Stores the results of a pass over a chosen token; `output` is `None` if no pass was needed.
     pub(super) fn ran_token(
         &mut self,
         choice: Choice,
         output: Option<PassOutput>,
-        report: &Report,
+        report: &ReportBuilder,
         logits: Option<Vec<f32>>,
     ) -> Step {
         let position = self.prompt.len() + self.produced;
@@ -365,10 +380,10 @@ impl<'m> Generation<'m> {
         });
         let full = position + 1 == self.cache.capacity();
         if self.end.is_some() || self.produced == self.max_tokens || full {
-            // Nothing will complete what is left of a character.
+            // No later token can complete a partial character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }
-        Step { position, token, text, logprob, features, top_logprobs }
+        Step { position, token_id: token, text, logprob, features, top_logprobs }
     }
 }
 

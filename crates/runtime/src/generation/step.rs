@@ -5,50 +5,52 @@ use std::collections::BTreeMap;
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
-use crate::generation::prefix_cache::Prefixes;
+use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::state::{Generation, Step, Turn};
 use crate::model::InterpretableModel;
 use crate::pass::batch_router::BatchRouter;
 use crate::pass::plan_router::{PassOutput, PlanRouter};
-use crate::pass::report::Report;
-use crate::pass::token_positions::Context;
+use crate::pass::report::ReportBuilder;
+use crate::pass::token_positions::TokenPositions;
 
-/// What a step of a [`Batch`] did for one generation.
+/// The outcome of a [`Batch`] step for one generation.
+///
+/// [`Batch`]: crate::Batch
 #[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
-    /// A piece of its prompt was run.
+pub enum StepOutcome {
+    /// A piece of the prompt was run.
     Prompt,
-    /// Its next token was chosen.
+    /// The next token was generated.
     Step(Step),
-    /// It has ended; [`Generation::end`] says why.
+    /// The generation has ended; [`Generation::end`] returns the reason.
     End,
 }
 
-/// What a pass gave one of its generations.
-struct Ran {
+/// The results of a pass for one of its generations.
+struct PassResult {
     output: PassOutput,
-    report: Report,
+    report: ReportBuilder,
     logits: Option<Vec<f32>>,
 }
 
-/// One step of each generation; in each pass those that run as many tokens.
+/// Steps each generation once. Generations that run equally many tokens share a pass.
 pub(super) fn step_together<'m>(
     model: &'m InterpretableModel,
     generations: &mut [&mut Generation<'m>],
-    mut prefixes: Option<&mut Prefixes>,
-) -> Vec<Progress> {
+    mut prefixes: Option<&mut PrefixCache>,
+) -> Vec<StepOutcome> {
     let turns: Vec<Turn> = match &mut *generations {
         [only] => vec![only.turn()],
         several => several.par_iter_mut().map(|generation| generation.turn()).collect(),
     };
     let mut passes: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
     for (at, (generation, turn)) in generations.iter().zip(&turns).enumerate() {
-        let len = generation.tokens_of(turn).len();
+        let len = generation.turn_tokens(turn).len();
         if len > 0 {
             passes.entry((len, generation.wants_logits(turn))).or_default().push(at);
         }
     }
-    let mut ran: BTreeMap<usize, Ran> = BTreeMap::new();
+    let mut ran: BTreeMap<usize, PassResult> = BTreeMap::new();
     for ((_, logits), members) in passes {
         let mut of_pass: Vec<_> = generations
             .iter_mut()
@@ -59,46 +61,47 @@ pub(super) fn step_together<'m>(
         let of_pass = pass(model, &mut of_pass, logits);
         ran.extend(members.into_iter().zip(of_pass));
     }
-    let nothing = Report::new(0);
+    let nothing = ReportBuilder::new(0);
     let progress = generations.iter_mut().zip(turns).enumerate().map(|(at, (generation, turn))| {
         match (turn, ran.remove(&at)) {
-            (Turn::Prompt(piece), Some(Ran { output, report, logits })) => {
+            (Turn::Prompt(piece), Some(PassResult { output, report, logits })) => {
                 generation.ran_prompt(piece, output, &report, logits, prefixes.as_deref_mut());
-                Progress::Prompt
+                StepOutcome::Prompt
             }
-            (Turn::Token(choice), Some(Ran { output, report, logits })) => {
-                Progress::Step(generation.ran_token(choice, Some(output), &report, logits))
+            (Turn::Token(choice), Some(PassResult { output, report, logits })) => {
+                StepOutcome::Step(generation.ran_token(choice, Some(output), &report, logits))
             }
             (Turn::Last(choice), _) => {
-                Progress::Step(generation.ran_token(choice, None, &nothing, None))
+                StepOutcome::Step(generation.ran_token(choice, None, &nothing, None))
             }
-            (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => Progress::End,
+            (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => StepOutcome::End,
         }
     });
     progress.collect()
 }
 
-/// Runs the tokens of `turns`, equally many of each, together.
+/// Runs the tokens of `turns`, the same number in each, in one pass.
 fn pass<'m>(
     model: &'m InterpretableModel,
     turns: &mut [(&mut Generation<'m>, &Turn)],
     logits: bool,
-) -> Vec<Ran> {
-    let rows: Vec<Vec<u32>> = turns.iter().map(|(g, turn)| g.tokens_of(turn)).collect();
-    let contexts: Vec<Context> =
-        turns.iter().zip(&rows).map(|((g, _), row)| g.context(row)).collect();
+) -> Vec<PassResult> {
+    let rows: Vec<Vec<u32>> = turns.iter().map(|(g, turn)| g.turn_tokens(turn)).collect();
+    let positions: Vec<TokenPositions> =
+        turns.iter().zip(&rows).map(|((g, _), row)| g.token_positions(row)).collect();
     let tokens = TokenBatch::new(&rows).expect("the rows of a pass are equally long");
-    let mut reports: Vec<Report> = turns
+    let mut reports: Vec<ReportBuilder> = turns
         .iter()
-        .map(|(generation, _)| Report::new(generation.plan.interventions.len()))
+        .map(|(generation, _)| ReportBuilder::new(generation.plan.interventions.len()))
         .collect();
 
     let mut caches: Vec<&mut KvCache> = Vec::with_capacity(turns.len());
     let mut routers = Vec::with_capacity(turns.len());
-    for (((generation, _), context), report) in turns.iter_mut().zip(&contexts).zip(&mut reports) {
+    for (((generation, _), positions), report) in turns.iter_mut().zip(&positions).zip(&mut reports)
+    {
         let Generation { plan, cache, .. } = &mut **generation;
         caches.push(cache);
-        routers.push(PlanRouter::new(plan, context, report));
+        routers.push(PlanRouter::new(plan, positions, report));
     }
     let out = model.gpt().forward_together(
         &tokens,
@@ -121,6 +124,6 @@ fn pass<'m>(
         .into_iter()
         .zip(reports)
         .enumerate()
-        .map(|(row, (output, report))| Ran { output, report, logits: of_row(row) })
+        .map(|(row, (output, report))| PassResult { output, report, logits: of_row(row) })
         .collect()
 }

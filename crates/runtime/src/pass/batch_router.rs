@@ -3,16 +3,16 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::pass::plan_router::PlanRouter;
 
-/// Follows a plan per row of a pass.
+/// Follows a separate plan in each row of a pass.
 ///
-/// What several plans read of one point is encoded once for all their rows; what a plan changes, it
-/// changes in its own row.
+/// Rows whose plans read the same hook point are encoded together; each plan changes its own row
+/// only.
 pub(crate) struct BatchRouter<'r, 'p, 'm> {
     rows: &'r mut [PlanRouter<'p, 'm>],
 }
 
 impl<'r, 'p, 'm> BatchRouter<'r, 'p, 'm> {
-    /// One router per row, in the order of the rows; each for as many tokens.
+    /// Takes one router per row, in row order, all for the same number of tokens.
     pub(crate) fn new(rows: &'r mut [PlanRouter<'p, 'm>]) -> Self {
         Self { rows }
     }

@@ -1,4 +1,4 @@
-//! A plan against a model: everything that can be wrong with it is found before a pass.
+//! Validates a plan against a model before any pass runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,34 +7,34 @@ use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
-use crate::pass::edits::{Along, Site, SiteBuilder};
+use crate::pass::edits::{DirectionSource, HookEdits, HookEditsBuilder};
 use crate::steering::{
-    Condition, Intervention, Plan, Span, Splice, Target, VectorName, check_target,
+    Condition, Intervention, Plan, PositionRange, Splice, Target, VectorName, check_target,
 };
 
-/// A plan that a model can follow.
+/// A plan validated against a model.
 #[derive(Debug)]
 pub(crate) struct CheckedPlan<'m> {
-    /// By the point that is read.
+    /// By the hook point that is read.
     pub(crate) readers: BTreeMap<HookPoint, Reader<'m>>,
-    /// By the point at which the effect lands.
-    pub(crate) sites: BTreeMap<HookPoint, Site<'m>>,
+    /// By the hook point that is changed.
+    pub(crate) edits: BTreeMap<HookPoint, HookEdits<'m>>,
     pub(crate) capture: BTreeSet<HookPoint>,
     pub(crate) interventions: Vec<Intervention>,
     pub(crate) stop_when: Vec<Condition>,
 }
 
-/// An SAE whose features somebody wants.
+/// An SAE whose features or input a plan needs.
 #[derive(Debug)]
 pub(crate) struct Reader<'m> {
     pub(crate) sae: &'m Sae,
-    /// The plan wants them of every pass.
+    /// True if the plan returns the features.
     pub(crate) track: bool,
-    /// A condition that ends a generation wants them.
+    /// True if a condition that ends a generation reads the features.
     pub(crate) stops: bool,
-    /// Interventions that need them where they cover something.
+    /// The interventions that read the features, where they cover a token.
     pub(crate) needed_by: Vec<usize>,
-    /// Whether an intervention needs the activation too.
+    /// True if an intervention reads the activation too.
     pub(crate) keeps_activation: bool,
 }
 
@@ -46,16 +46,16 @@ impl<'m> Reader<'m> {
 }
 
 impl CheckedPlan<'_> {
-    /// The interventions that can cover a position of a prompt.
+    /// The indices of the interventions that can cover a position of a prompt.
     pub(crate) fn changes_of_prompts(&self) -> Vec<usize> {
         let interventions = self.interventions.iter().enumerate();
-        let can = interventions.filter(|(_, i)| *i.at.span() != Span::Generated);
+        let can = interventions.filter(|(_, i)| *i.at.range() != PositionRange::Generated);
         can.map(|(index, _)| index).collect()
     }
 }
 
 impl Plan {
-    /// Checks everything that can be checked before a pass.
+    /// Validates the plan, except for the positions that its interventions cover.
     pub(crate) fn check<'m>(
         &self,
         model: &'m InterpretableModel,
@@ -77,13 +77,13 @@ impl Plan {
             readers.at(hook, model)?.track = true;
         }
         for condition in &self.stop_when {
-            readers.of(condition, model)?.stops = true;
+            readers.for_condition(condition, model)?.stops = true;
         }
-        let mut sites: BTreeMap<HookPoint, SiteBuilder<'m>> = BTreeMap::new();
+        let mut edits: BTreeMap<HookPoint, HookEditsBuilder<'m>> = BTreeMap::new();
         for (index, intervention) in self.interventions.iter().enumerate() {
-            let (landing, along) = self.landing(intervention, model)?;
+            let (landing, source) = self.landing(intervention, model)?;
             if let Some(condition) = &intervention.when {
-                readers.of(condition, model)?.needed_by.push(index);
+                readers.for_condition(condition, model)?.needed_by.push(index);
                 if condition.hook > landing {
                     return Err(RuntimeError::ConditionTooLate {
                         intervention: intervention.to_string(),
@@ -94,9 +94,9 @@ impl Plan {
             }
             let reconstructs = reconstructed(intervention, landing, model)?;
             let reads_value = intervention.op.reads_value();
-            let read = match &along {
-                Along::Feature { hook, .. } => Some(*hook),
-                Along::Vector(_) => reconstructs,
+            let read = match &source {
+                DirectionSource::Feature { hook, .. } => Some(*hook),
+                DirectionSource::Vector(_) => reconstructs,
             };
             if let Some(hook) = read {
                 let reader = readers.at(hook, model)?;
@@ -105,14 +105,14 @@ impl Plan {
                     reader.needed_by.push(index);
                 }
             }
-            let site = sites.entry(landing).or_insert_with(|| SiteBuilder::new(landing));
-            site.add(index, intervention, along, reconstructs)?;
+            let hook_edits = edits.entry(landing).or_insert_with(|| HookEditsBuilder::new(landing));
+            hook_edits.add(index, intervention, source, reconstructs)?;
         }
-        let sites = sites
+        let edits = edits
             .into_iter()
-            .map(|(hook, site)| Ok((hook, site.build(self, model.gpt().device())?)));
+            .map(|(hook, hook_edits)| Ok((hook, hook_edits.build(self, model.gpt().device())?)));
         Ok(CheckedPlan {
-            sites: sites.collect::<Result<_, RuntimeError>>()?,
+            edits: edits.collect::<Result<_, RuntimeError>>()?,
             readers: readers.0,
             capture,
             interventions: self.interventions.clone(),
@@ -137,12 +137,13 @@ impl Plan {
         Ok(())
     }
 
-    /// Checks an intervention by itself. Gives where its effect lands, and along what.
+    /// Validates one intervention. Returns the hook point that it changes and the direction along
+    /// which it moves the activation.
     fn landing<'m>(
         &self,
         intervention: &Intervention,
         model: &'m InterpretableModel,
-    ) -> Result<(HookPoint, Along<'m>), RuntimeError> {
+    ) -> Result<(HookPoint, DirectionSource<'m>), RuntimeError> {
         let Intervention { hook, target, op, .. } = intervention;
         let text = || intervention.to_string();
         let found = match target {
@@ -151,8 +152,8 @@ impl Plan {
                 sae.config()
                     .check_feature(*index)
                     .map_err(|source| RuntimeError::Feature { intervention: text(), source })?;
-                let along = Along::Feature { hook: *hook, sae, index: *index };
-                (model.write_point(*hook), along)
+                let source = DirectionSource::Feature { hook: *hook, sae, index: *index };
+                (model.write_point(*hook), source)
             }
             Target::Vector(name) => {
                 model.check_hook(*hook)?;
@@ -168,7 +169,7 @@ impl Plan {
                         found: values.len(),
                     });
                 }
-                (*hook, Along::Vector(name.clone()))
+                (*hook, DirectionSource::Vector(name.clone()))
             }
         };
         if op.value().is_some_and(|value| !value.is_finite()) {
@@ -191,7 +192,7 @@ impl Plan {
     }
 }
 
-/// The point whose SAE's reconstruction takes the activation's place, if one does.
+/// The hook point read by the SAE whose reconstruction replaces the activation, if any.
 fn reconstructed(
     intervention: &Intervention,
     landing: HookPoint,
@@ -224,8 +225,8 @@ impl<'m> Readers<'m> {
         Ok(self.0.entry(hook).or_insert_with(|| Reader::new(sae)))
     }
 
-    /// The reader of a condition, which is checked.
-    fn of(
+    /// Validates a condition and returns its reader.
+    fn for_condition(
         &mut self,
         condition: &Condition,
         model: &'m InterpretableModel,

@@ -1,8 +1,8 @@
-//! What happens at one hook point: interventions one after another, as one matrix product.
+//! The interventions at one hook point, applied in order as one matrix product.
 //!
-//! Whatever an intervention does moves the activation along the direction of its feature or
-//! vector. So the sequence is gone through on the host, which only keeps how far each row has moved
-//! along each direction; what it needs of the activations is a few numbers per row.
+//! Every intervention moves the activation along the direction of its feature or vector. The host
+//! therefore only tracks how far each row has moved along each direction, for which it needs a few
+//! numbers per row of the activations.
 
 use std::collections::BTreeMap;
 
@@ -13,33 +13,33 @@ use nanoscope_sae::Sae;
 use crate::error::RuntimeError;
 use crate::steering::{Intervention, Op, Plan, Scale, Splice, VectorName};
 
-/// The interventions whose effect lands at one hook point.
+/// The interventions that change the activation at one hook point.
 #[derive(Debug)]
-pub(crate) struct Site<'m> {
-    pub(crate) slots: Vec<Slot<'m>>,
-    /// A row per slot, `[slots, width]`.
-    pub(crate) directions: Tensor<2>,
-    /// Those along which a part is taken away, as columns: `[width, orthogonal]`.
+pub(crate) struct HookEdits<'m> {
+    pub(crate) directions: Vec<Direction<'m>>,
+    /// The directions as rows, `[directions, width]`.
+    pub(crate) matrix: Tensor<2>,
+    /// The directions that are projected out, as columns: `[width, projected]`.
     projector: Option<Tensor<2>>,
     pub(crate) edits: Vec<Edit>,
-    /// The point whose SAE's reconstruction takes the place of what arrives.
+    /// The hook point read by the SAE whose reconstruction replaces the activation.
     pub(crate) reconstructs: Option<HookPoint>,
 }
 
-/// A direction.
+/// A direction along which interventions move the activation.
 #[derive(Debug)]
-pub(crate) struct Slot<'m> {
-    pub(crate) along: Along<'m>,
-    /// Its length.
+pub(crate) struct Direction<'m> {
+    pub(crate) source: DirectionSource<'m>,
+    /// The direction's length.
     pub(crate) norm: f64,
-    /// What taking a part away along it needs.
+    /// Present if an intervention projects the direction out.
     orthogonal: Option<Orthogonal>,
 }
 
-/// Along what an intervention moves the activation.
+/// The direction an intervention adds.
 #[derive(Debug, Clone)]
-pub(crate) enum Along<'m> {
-    /// The decoder row of a feature; `hook` is what its SAE reads.
+pub(crate) enum DirectionSource<'m> {
+    /// The decoder row of a feature; its SAE reads `hook`.
     Feature { hook: HookPoint, sae: &'m Sae, index: usize },
     /// A vector of the plan.
     Vector(VectorName),
@@ -47,36 +47,36 @@ pub(crate) enum Along<'m> {
 
 #[derive(Debug)]
 struct Orthogonal {
-    /// Its column in the projector.
+    /// The direction's column in the projector.
     column: usize,
-    /// Its inner product with every slot's direction.
+    /// Its inner product with each direction at the hook point.
     with: Vec<f64>,
 }
 
-/// One intervention at its site.
+/// One intervention at the hook point that it changes.
 #[derive(Debug)]
 pub(crate) struct Edit {
-    /// Its place among the plan's interventions.
+    /// The index among the plan's interventions.
     pub(crate) index: usize,
-    /// Its direction's place among the site's.
-    pub(crate) slot: usize,
+    /// The index of its direction.
+    pub(crate) direction: usize,
     pub(crate) op: Op,
 }
 
-/// What is known of a row before the interventions.
-pub(crate) struct Row<'r> {
-    /// Per slot the feature's value; 0 for a vector, and where no value is needed.
+/// The numbers of a row that are known before the interventions.
+pub(crate) struct RowState<'r> {
+    /// The feature's activation per direction; 0 for a vector or if not needed.
     pub(crate) values: Vec<f32>,
-    /// Per slot what its direction is multiplied by in this row.
+    /// The factor that scales each direction in this row.
     pub(crate) factors: Vec<f32>,
-    /// The length of the activation that arrived; 0 where it is not needed.
+    /// The length of the activation that arrives; 0 if not needed.
     pub(crate) norm: f32,
-    /// Per column of the projector the activation's inner product with it.
+    /// The activation's inner product with each column of the projector.
     pub(crate) projections: &'r [f32],
 }
 
-impl Along<'_> {
-    fn is(&self, other: &Self) -> bool {
+impl DirectionSource<'_> {
+    fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Feature { hook: a, index: i, .. }, Self::Feature { hook: b, index: j, .. }) => {
                 a == b && i == j
@@ -87,23 +87,24 @@ impl Along<'_> {
     }
 }
 
-impl Site<'_> {
-    /// Applies the edits for which `applies` to one row. Gives how far it has moved along each
-    /// slot's direction; `tell` hears of each edit, whether it moved the row and by what length.
+impl HookEdits<'_> {
+    /// Applies the edits for which `applies` returns true to one row. Returns how far the row has
+    /// moved along each direction. Calls `on_edit` for each edit with the length of its move.
     pub(crate) fn apply(
         &self,
-        row: Row<'_>,
+        row: RowState<'_>,
         applies: impl Fn(usize) -> bool,
-        mut tell: impl FnMut(&Edit, f64),
+        mut on_edit: impl FnMut(&Edit, f64),
     ) -> Vec<f64> {
         let mut values = row.values;
-        let mut moved = vec![0.0; self.slots.len()];
+        let mut moved = vec![0.0; self.directions.len()];
         for (at, edit) in self.edits.iter().enumerate() {
             if !applies(at) {
                 continue;
             }
-            let (slot, value) = (&self.slots[edit.slot], &mut values[edit.slot]);
-            let factor = f64::from(row.factors[edit.slot]);
+            let (direction, value) =
+                (&self.directions[edit.direction], &mut values[edit.direction]);
+            let factor = f64::from(row.factors[edit.direction]);
             let step = match edit.op.new_value(*value) {
                 Some(after) => {
                     let step = (f64::from(after) - f64::from(*value)) * factor;
@@ -111,22 +112,22 @@ impl Site<'_> {
                     step
                 }
                 None => {
-                    let step = slot.step(edit.op, factor, row.norm, row.projections, &moved);
-                    // A direction of length 0 in this row moves nothing, whatever the feature is.
+                    let step = direction.step(edit.op, factor, row.norm, row.projections, &moved);
+                    // A direction scaled to length 0 in this row moves nothing.
                     if factor != 0.0 {
                         *value += (step / factor) as f32;
                     }
                     step
                 }
             };
-            moved[edit.slot] += step;
-            tell(edit, step.abs() * slot.norm);
+            moved[edit.direction] += step;
+            on_edit(edit, step.abs() * direction.norm);
         }
         moved
     }
 
-    /// The activation's inner products with the directions along which a part is taken away, read
-    /// to the host: `[rows * orthogonal]`.
+    /// Computes the activation's inner products with the columns of the projector and reads them to
+    /// the host: `[rows * projected]`.
     ///
     /// # Shapes
     /// - `x`: `[rows, width]`
@@ -135,7 +136,7 @@ impl Site<'_> {
         x.matmul(projector.clone()).into_data().iter::<f32>().collect()
     }
 
-    /// Columns of the projector.
+    /// The number of columns of the projector.
     pub(crate) fn columns(&self) -> usize {
         self.projector.as_ref().map_or(0, |projector| {
             let [_, columns] = projector.dims();
@@ -144,8 +145,8 @@ impl Site<'_> {
     }
 }
 
-impl Slot<'_> {
-    /// How far an operation on the direction moves along it, in its own length.
+impl Direction<'_> {
+    /// The distance that an operation moves along the direction, in units of the direction.
     fn step(&self, op: Op, factor: f64, norm: f32, projections: &[f32], moved: &[f64]) -> f64 {
         let added = |s: f32, scale| match scale {
             Scale::Raw => f64::from(s) * factor,
@@ -166,29 +167,29 @@ impl Slot<'_> {
     }
 }
 
-/// A site while the plan's interventions are gone through.
+/// Collects the interventions at one hook point.
 #[derive(Debug)]
-pub(crate) struct SiteBuilder<'m> {
+pub(crate) struct HookEditsBuilder<'m> {
     hook: HookPoint,
-    alongs: Vec<Along<'m>>,
+    sources: Vec<DirectionSource<'m>>,
     edits: Vec<Edit>,
     splice: Splice,
     reconstructs: Option<HookPoint>,
 }
 
-impl<'m> SiteBuilder<'m> {
+impl<'m> HookEditsBuilder<'m> {
     pub(crate) fn new(hook: HookPoint) -> Self {
         let splice = Splice::default();
-        Self { hook, alongs: Vec::new(), edits: Vec::new(), splice, reconstructs: None }
+        Self { hook, sources: Vec::new(), edits: Vec::new(), splice, reconstructs: None }
     }
 
-    /// Adds an intervention that moves `along` something, after putting the reconstruction by the
-    /// SAE at `reconstructs` in place.
+    /// Adds an intervention that moves along `source`, after the reconstruction by the SAE at
+    /// `reconstructs`, if any, has replaced the activation.
     pub(crate) fn add(
         &mut self,
         index: usize,
         intervention: &Intervention,
-        along: Along<'m>,
+        source: DirectionSource<'m>,
         reconstructs: Option<HookPoint>,
     ) -> Result<(), RuntimeError> {
         if self.edits.is_empty() {
@@ -202,48 +203,50 @@ impl<'m> SiteBuilder<'m> {
         {
             return Err(RuntimeError::TwoReconstructions { hook: self.hook, first, second });
         }
-        let slot = self.alongs.iter().position(|known| known.is(&along)).unwrap_or_else(|| {
-            self.alongs.push(along);
-            self.alongs.len() - 1
-        });
-        self.edits.push(Edit { index, slot, op: intervention.op });
+        let direction =
+            self.sources.iter().position(|known| known.same_as(&source)).unwrap_or_else(|| {
+                self.sources.push(source);
+                self.sources.len() - 1
+            });
+        self.edits.push(Edit { index, direction, op: intervention.op });
         Ok(())
     }
 
-    pub(crate) fn build(self, plan: &Plan, device: &Device) -> Result<Site<'m>, RuntimeError> {
-        let rows = directions(&self.alongs, plan);
+    pub(crate) fn build(self, plan: &Plan, device: &Device) -> Result<HookEdits<'m>, RuntimeError> {
+        let rows = direction_rows(&self.sources, plan);
         let norms: Vec<f64> = rows.iter().map(|row| inner(row, row).sqrt()).collect();
         let mut columns: Vec<usize> = Vec::new();
         for edit in &self.edits {
-            // Below the least normal number a division by it leaves the range of float32.
-            let long = norms[edit.slot] >= f64::from(f32::MIN_POSITIVE);
-            if edit.op.needs_length() && !(long && norms[edit.slot].is_finite()) {
+            // Division by a subnormal length can leave the range of float32.
+            let long = norms[edit.direction] >= f64::from(f32::MIN_POSITIVE);
+            if edit.op.needs_length() && !(long && norms[edit.direction].is_finite()) {
                 let intervention = plan.interventions[edit.index].to_string();
                 return Err(RuntimeError::NoDirection { intervention });
             }
-            if matches!(edit.op, Op::Orthogonal(..)) && !columns.contains(&edit.slot) {
-                columns.push(edit.slot);
+            if matches!(edit.op, Op::Orthogonal(..)) && !columns.contains(&edit.direction) {
+                columns.push(edit.direction);
             }
         }
-        let orthogonal = |slot: usize| {
-            let column = columns.iter().position(|&known| known == slot)?;
-            let with = rows.iter().map(|row| inner(row, &rows[slot])).collect();
+        let orthogonal = |direction: usize| {
+            let column = columns.iter().position(|&known| known == direction)?;
+            let with = rows.iter().map(|row| inner(row, &rows[direction])).collect();
             Some(Orthogonal { column, with })
         };
-        let slots = (0..rows.len()).map(orthogonal).zip(norms).zip(self.alongs);
-        let slots = slots.map(|((orthogonal, norm), along)| Slot { along, norm, orthogonal });
-        let slots = slots.collect();
+        let directions = (0..rows.len()).map(orthogonal).zip(norms).zip(self.sources);
+        let directions =
+            directions.map(|((orthogonal, norm), source)| Direction { source, norm, orthogonal });
+        let directions = directions.collect();
 
         let tensor = |rows: Vec<&Vec<f32>>| {
             let (count, width) = (rows.len(), rows[0].len());
             let flat: Vec<f32> = rows.into_iter().flatten().copied().collect();
             Tensor::<2>::from_data(TensorData::new(flat, [count, width]), device)
         };
-        let along_columns: Vec<&Vec<f32>> = columns.iter().map(|&slot| &rows[slot]).collect();
-        let projector = (!columns.is_empty()).then(|| tensor(along_columns).transpose());
-        Ok(Site {
-            slots,
-            directions: tensor(rows.iter().collect()),
+        let projected: Vec<&Vec<f32>> = columns.iter().map(|&direction| &rows[direction]).collect();
+        let projector = (!columns.is_empty()).then(|| tensor(projected).transpose());
+        Ok(HookEdits {
+            directions,
+            matrix: tensor(rows.iter().collect()),
             projector,
             edits: self.edits,
             reconstructs: self.reconstructs,
@@ -251,26 +254,26 @@ impl<'m> SiteBuilder<'m> {
     }
 }
 
-/// The directions' numbers.
-fn directions(alongs: &[Along<'_>], plan: &Plan) -> Vec<Vec<f32>> {
-    let mut rows = vec![Vec::new(); alongs.len()];
+/// Reads the values of the directions.
+fn direction_rows(sources: &[DirectionSource<'_>], plan: &Plan) -> Vec<Vec<f32>> {
+    let mut rows = vec![Vec::new(); sources.len()];
     let mut features: BTreeMap<HookPoint, (&Sae, Vec<usize>, Vec<usize>)> = BTreeMap::new();
-    for (slot, along) in alongs.iter().enumerate() {
-        match along {
-            Along::Vector(name) => rows[slot] = plan.values_of(name).to_vec(),
-            Along::Feature { hook, sae, index } => {
+    for (direction, source) in sources.iter().enumerate() {
+        match source {
+            DirectionSource::Vector(name) => rows[direction] = plan.values_of(name).to_vec(),
+            DirectionSource::Feature { hook, sae, index } => {
                 let of = features.entry(*hook).or_insert_with(|| (*sae, Vec::new(), Vec::new()));
-                of.1.push(slot);
+                of.1.push(direction);
                 of.2.push(*index);
             }
         }
     }
-    for (sae, slots, indices) in features.into_values() {
+    for (sae, directions, indices) in features.into_values() {
         let found = sae.directions(&indices).expect("each feature was checked before");
         let [_, width] = found.dims();
         let values: Vec<f32> = found.into_data().iter::<f32>().collect();
-        for (slot, row) in slots.into_iter().zip(values.chunks_exact(width)) {
-            rows[slot] = row.to_vec();
+        for (direction, row) in directions.into_iter().zip(values.chunks_exact(width)) {
+            rows[direction] = row.to_vec();
         }
     }
     rows

@@ -1,4 +1,4 @@
-//! A forward pass under a checked plan.
+//! A forward pass that follows a plan.
 
 pub(crate) mod batch_router;
 pub(crate) mod checked_plan;
@@ -8,4 +8,4 @@ pub(crate) mod report;
 pub(crate) mod splice;
 pub(crate) mod token_positions;
 
-pub use report::Applied;
+pub use report::InterventionReport;

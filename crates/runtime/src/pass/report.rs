@@ -5,24 +5,26 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::json::{Index, Number, object};
 use crate::steering::Intervention;
 
-/// What an intervention did.
+/// The effect of an intervention on a pass or a generation.
+///
+/// The JSON form is an object with the fields as keys, the intervention in its text form.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
+pub struct InterventionReport {
     /// The intervention.
     pub intervention: Intervention,
-    /// Positions at which it was applied, in all rows together: those that it covers and at which
-    /// its condition held.
+    /// The number of positions, in all rows together, at which the intervention was applied: those
+    /// that it covers and at which its condition held.
     pub positions: usize,
-    /// Those at which it moved the activation. Multiplying a feature that never fires changes
-    /// nothing.
+    /// The number of positions at which it moved the activation. Multiplying an inactive feature,
+    /// for example, changes nothing.
     pub changed: usize,
-    /// How far it moved the activation, on average over `positions`: `‖Δ‖ / ‖x‖`, `Δ` being its
-    /// own change and `x` the activation that arrived where the change lands. 0 where it was
-    /// applied nowhere; a position whose `x` is 0 counts 0.
+    /// The relative size of its change, `‖Δ‖ / ‖x‖`, averaged over `positions`. `Δ` is the change
+    /// by this intervention alone, `x` the activation that arrives at the hook point it changes. A
+    /// position with `x = 0` counts as 0, and the mean over no positions is 0.
     pub moved: f32,
 }
 
-/// The JSON form of an [`Applied`].
+/// The JSON form of an [`InterventionReport`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawReport {
@@ -37,7 +39,7 @@ fn as_text<S: Serializer>(value: &Intervention, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(value)
 }
 
-impl Serialize for Applied {
+impl Serialize for InterventionReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = RawReport {
             intervention: self.intervention.clone(),
@@ -49,7 +51,7 @@ impl Serialize for Applied {
     }
 }
 
-impl<'de> Deserialize<'de> for Applied {
+impl<'de> Deserialize<'de> for InterventionReport {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let RawReport { intervention, positions, changed, moved } =
             object(deserializer, "a report as an object")?;
@@ -65,41 +67,40 @@ impl<'de> Deserialize<'de> for Applied {
     }
 }
 
-/// Per intervention of a plan, what it did so far.
+/// Running totals for each intervention of a plan.
 #[derive(Debug, Clone)]
-pub(crate) struct Report(Vec<Tally>);
+pub(crate) struct ReportBuilder(Vec<Counts>);
 
 #[derive(Debug, Clone, Default)]
-struct Tally {
+struct Counts {
     positions: usize,
     changed: usize,
     moved: f64,
 }
 
-/// How far interventions moved the activations at a site, as lengths that wait for the lengths of
-/// these activations. A length that nothing in a pass needs is read after it, when no work on the
-/// device has to be waited for.
+/// The lengths of changes at one hook point, to be divided by the lengths of the activations. The
+/// latter are read after the pass, to avoid waiting for the device during it.
 #[derive(Debug)]
-pub(crate) struct Distances {
-    /// `[rows, 1]`
+pub(crate) struct PendingNorms {
+    /// The lengths of the activations, `[rows, 1]`.
     pub(crate) norms: Tensor<2>,
-    /// Intervention, row, length.
+    /// The intervention, the row and the length of each change.
     pub(crate) moves: Vec<(usize, usize, f64)>,
 }
 
-impl Report {
+impl ReportBuilder {
     pub(crate) fn new(interventions: usize) -> Self {
-        Self(vec![Tally::default(); interventions])
+        Self(vec![Counts::default(); interventions])
     }
 
     /// Counts a position at which the intervention `index` was applied.
     pub(crate) fn count(&mut self, index: usize, changed: bool) {
-        let tally = &mut self.0[index];
-        tally.positions += 1;
-        tally.changed += usize::from(changed);
+        let counts = &mut self.0[index];
+        counts.positions += 1;
+        counts.changed += usize::from(changed);
     }
 
-    pub(crate) fn add(&mut self, Distances { norms, moves }: Distances) {
+    pub(crate) fn add(&mut self, PendingNorms { norms, moves }: PendingNorms) {
         let norms: Vec<f32> = norms.into_data().iter::<f32>().collect();
         for (index, row, length) in moves {
             if norms[row] > 0.0 {
@@ -108,32 +109,32 @@ impl Report {
         }
     }
 
-    /// Memory that it takes.
+    /// The memory used, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.0.as_slice())
     }
 
-    /// Adds what the interventions `indices` did, as [`of`](Self::of) gave it.
+    /// Adds the totals of the interventions `indices`, as returned by [`select`](Self::select).
     pub(crate) fn merge(&mut self, indices: &[usize], part: &Self) {
         for (&index, part) in indices.iter().zip(&part.0) {
-            let tally = &mut self.0[index];
-            tally.positions += part.positions;
-            tally.changed += part.changed;
-            tally.moved += part.moved;
+            let counts = &mut self.0[index];
+            counts.positions += part.positions;
+            counts.changed += part.changed;
+            counts.moved += part.moved;
         }
     }
 
-    /// What the interventions `indices` did.
-    pub(crate) fn of(&self, indices: &[usize]) -> Self {
+    /// Returns the totals of the interventions `indices`.
+    pub(crate) fn select(&self, indices: &[usize]) -> Self {
         Self(indices.iter().map(|&index| self.0[index].clone()).collect())
     }
 
-    pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<Applied> {
-        let of = |(intervention, tally): (&Intervention, &Tally)| Applied {
+    pub(crate) fn applied(&self, interventions: &[Intervention]) -> Vec<InterventionReport> {
+        let of = |(intervention, counts): (&Intervention, &Counts)| InterventionReport {
             intervention: intervention.clone(),
-            positions: tally.positions,
-            changed: tally.changed,
-            moved: (tally.moved / tally.positions.max(1) as f64) as f32,
+            positions: counts.positions,
+            changed: counts.changed,
+            moved: (counts.moved / counts.positions.max(1) as f64) as f32,
         };
         interventions.iter().zip(&self.0).map(of).collect()
     }
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_report_written_as_json_reads_back_as_the_same() {
-        let report = Applied {
+        let report = InterventionReport {
             intervention: "hook_embed:7:add:0.1:unit@generated".parse().unwrap(),
             positions: 3,
             changed: 2,
@@ -161,12 +162,12 @@ mod tests {
         });
 
         assert_eq!(serde_json::to_value(&report).unwrap(), json);
-        assert_eq!(serde_json::from_value::<Applied>(json.clone()).unwrap(), report);
+        assert_eq!(serde_json::from_value::<InterventionReport>(json.clone()).unwrap(), report);
         let text = serde_json::to_string(&report).unwrap();
-        assert_eq!(serde_json::from_str::<Applied>(&text).unwrap(), report);
+        assert_eq!(serde_json::from_str::<InterventionReport>(&text).unwrap(), report);
         let mut object = json;
         object["intervention"] = serde_json::to_value(&report.intervention).unwrap();
-        assert_eq!(serde_json::from_value::<Applied>(object).unwrap(), report);
+        assert_eq!(serde_json::from_value::<InterventionReport>(object).unwrap(), report);
     }
 
     #[test]
@@ -189,7 +190,7 @@ mod tests {
             (with("rows", json!(1)), "unknown field `rows`"),
         ];
         for (json, says) in cases {
-            let error = serde_json::from_value::<Applied>(json.clone()).unwrap_err();
+            let error = serde_json::from_value::<InterventionReport>(json.clone()).unwrap_err();
             assert!(error.to_string().contains(says), "{json}: {error}");
         }
     }

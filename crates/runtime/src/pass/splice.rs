@@ -1,14 +1,14 @@
-//! What becomes of an activation.
+//! Moves activations along directions, or replaces rows by their reconstruction.
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
-/// `x` moved along directions.
+/// Moves each row of `x` along directions.
 ///
 /// # Shapes
 /// - `x`: `[rows, width]`; the output has the same shape
-/// - `moved`: `[rows * directions]`, how far each row moves along each direction
+/// - `moved`: `[rows * directions]`, the distance along each direction
 /// - `directions`: `[directions, width]`
-pub(crate) fn along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Tensor<2> {
+pub(crate) fn move_along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Tensor<2> {
     let [rows, _] = x.dims();
     let [count, _] = directions.dims();
     let delta = if let [moved] = moved[..] {
@@ -20,12 +20,12 @@ pub(crate) fn along(x: Tensor<2>, moved: Vec<f32>, directions: &Tensor<2>) -> Te
     x + delta
 }
 
-/// `with` in the covered rows, `x` in the others.
+/// Replaces the covered rows of `x` by those of `with`.
 ///
 /// # Shapes
 /// - `x`, `with`: `[rows, width]`; the output has the same shape
 /// - `covered`: `[rows]`
-pub(crate) fn in_rows(x: Tensor<2>, with: Tensor<2>, covered: Vec<bool>) -> Tensor<2> {
+pub(crate) fn replace_rows(x: Tensor<2>, with: Tensor<2>, covered: Vec<bool>) -> Tensor<2> {
     if covered.iter().all(|&covered| covered) {
         return with;
     }

@@ -1,21 +1,21 @@
 use nanoscope_transformer::TokenBatch;
 
 use crate::error::RuntimeError;
-use crate::steering::{Intervention, Span};
+use crate::steering::{Intervention, PositionRange};
 
-/// Where the rows of a pass stand in their sequences.
+/// The positions of a pass's tokens in their sequences.
 #[derive(Debug, Clone)]
-pub(crate) struct Context {
-    /// The position of the pass's first token.
+pub(crate) struct TokenPositions {
+    /// The position of the first token of each row.
     pub(crate) offset: usize,
-    /// Tokens per row of the pass.
+    /// The number of tokens per row.
     pub(crate) seq: usize,
     pub(crate) prompt_len: usize,
-    /// Per token of the pass, row by row.
+    /// True for special tokens, row by row.
     pub(crate) special: Vec<bool>,
 }
 
-impl Context {
+impl TokenPositions {
     pub(crate) fn new(
         tokens: &TokenBatch,
         offset: usize,
@@ -26,20 +26,21 @@ impl Context {
         Self { offset, seq: tokens.seq(), prompt_len, special }
     }
 
-    /// Rows of the activations, one per token.
+    /// The number of tokens, which is the number of rows of an activation matrix.
     pub(crate) fn rows(&self) -> usize {
         self.special.len()
     }
 
-    /// Whether `intervention` covers the token at `row`.
+    /// Returns whether `intervention` covers the token at `row` of an activation matrix.
     pub(crate) fn covers(&self, intervention: &Intervention, row: usize) -> bool {
         let at = &intervention.at;
         let position = self.offset + row % self.seq;
         at.covers_row(row / self.seq) && at.covers(position, self.prompt_len, self.special[row])
     }
 
-    /// Checks that `intervention` names rows that there are and covers some position, of these or of
-    /// the `more` that may be generated after them. Whether its condition holds is not known yet.
+    /// Checks that the batch has the rows that `intervention` names, and that it covers a position
+    /// of the pass or of the `more` positions that may be generated after it. Its condition is not
+    /// considered.
     pub(crate) fn check(
         &self,
         intervention: &Intervention,
@@ -61,7 +62,7 @@ impl Context {
         if (0..self.rows()).any(|row| self.covers(intervention, row)) {
             return Ok(());
         }
-        // What will be generated is not known, so special tokens among it are not either.
+        // Generated tokens are not known yet; assume that they are not special.
         let end = self.offset + self.seq;
         let later = (end..end + more).any(|p| intervention.at.covers(p, self.prompt_len, false));
         if later {
@@ -69,14 +70,16 @@ impl Context {
         }
         let at = intervention.at.clone().with_special();
         let only_special = (0..end).any(|p| at.covers(p, self.prompt_len, true));
-        nowhere(match intervention.at.span() {
-            Span::Whole if only_special => {
+        nowhere(match intervention.at.range() {
+            PositionRange::Whole if only_special => {
                 "there are only special tokens; `@all` covers them".to_owned()
             }
             _ if only_special => "there are only special tokens; `+special` covers them".to_owned(),
-            Span::Generated => "nothing is generated".to_owned(),
-            Span::Prompt | Span::Last => "there is no prompt".to_owned(),
-            Span::Whole | Span::Range(_) => format!("there are {} positions", end + more),
+            PositionRange::Generated => "nothing is generated".to_owned(),
+            PositionRange::Prompt | PositionRange::Last => "the prompt is empty".to_owned(),
+            PositionRange::Whole | PositionRange::Range(_) => {
+                format!("there are {} positions", end + more)
+            }
         })
     }
 }

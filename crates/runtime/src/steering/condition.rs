@@ -6,10 +6,12 @@ use nanoscope_hooks::HookPoint;
 use super::lex::{feature_index, finite};
 use super::syntax_error::SyntaxError;
 
-/// A feature's value above a threshold, at a position.
+/// A threshold on a feature's activation at a position.
 ///
-/// The value is that which arrives at the hook point, before any intervention there. Written
-/// `HOOK:FEATURE>T`; [`Display`](fmt::Display) and [`FromStr`] are inverses.
+/// The activation is read as it arrives at the hook point, before any intervention there.
+///
+/// The text form is `HOOK:FEATURE>T`; [`Display`](fmt::Display) and [`FromStr`] are inverses. The
+/// JSON form is an object with the keys `hook`, `feature` and `above`; the text is accepted too.
 ///
 /// ```
 /// use nanoscope_runtime::Condition;
@@ -20,11 +22,11 @@ use super::syntax_error::SyntaxError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition {
-    /// The hook point of the SAE; for a transcoder the one that it reads.
+    /// The hook point of the SAE; for a transcoder, the one that it reads.
     pub hook: HookPoint,
     /// The feature's index in that SAE.
     pub feature: usize,
-    /// The threshold. The condition holds strictly above it.
+    /// The threshold; the condition holds for activations strictly above it.
     pub above: f32,
 }
 

@@ -5,52 +5,53 @@ use nanoscope_hooks::HookPoint;
 
 use super::condition::Condition;
 use super::op::Op;
-use super::positions::Where;
+use super::positions::Positions;
 use super::syntax_error::SyntaxError;
 
-/// What to do to one feature, or along one vector, at one hook point.
+/// A change to one feature, or along one vector, at one hook point.
 ///
-/// Written `HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when HOOK:FEATURE>T][ with reconstruct]`,
-/// for example `blocks.2.hook_resid_post:417:multiply:3@generated`;
-/// [`Display`](std::fmt::Display) and [`FromStr`] are inverses. There is a form in JSON too, by
-/// serde (`docs/steering.md`, `docs/steering.schema.json`); what is read may be in either form.
+/// The text form is
+/// `HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when HOOK:FEATURE>T][ with reconstruct]`, for
+/// example `blocks.2.hook_resid_post:417:multiply:3@generated`; [`Display`](std::fmt::Display) and
+/// [`FromStr`] are inverses. Serde writes an object (`docs/steering.md`,
+/// `docs/steering.schema.json`) and reads either form.
 ///
 /// ```
-/// use nanoscope_runtime::{Intervention, Op, Scale, Span, Splice, Target};
+/// use nanoscope_runtime::{Intervention, Op, Scale, PositionRange, Splice, Target};
 ///
 /// let spec: Intervention = "blocks.2.hook_resid_post:417:add:8:unit@0..5".parse().unwrap();
 /// assert_eq!((spec.target, spec.op), (Target::Feature(417), Op::Add(8.0, Scale::Unit)));
-/// assert_eq!(spec.at.span(), &Span::Range(0..5));
+/// assert_eq!(spec.at.range(), &PositionRange::Range(0..5));
 /// assert_eq!((spec.when, spec.splice), (None, Splice::KeepError));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intervention {
-    /// Where in the model. For a feature of a transcoder it is the point that the transcoder
-    /// reads; the effect is at the point that it writes.
+    /// The hook point. For a feature of a transcoder it is the one that the transcoder reads; the
+    /// effect lands at the one that it writes.
     pub hook: HookPoint,
     /// The feature or vector.
     pub target: Target,
-    /// What is done to it.
+    /// The operation on the target.
     pub op: Op,
-    /// At which positions.
-    pub at: Where,
-    /// Only where this holds.
+    /// The positions covered.
+    pub at: Positions,
+    /// A condition that restricts the intervention to positions at which it holds.
     pub when: Option<Condition>,
-    /// What becomes of the part of the activation that the SAE does not explain.
+    /// The treatment of the SAE's reconstruction error.
     pub splice: Splice,
 }
 
-/// What an intervention acts on.
+/// The target of an intervention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A feature of the SAE at the hook point, by its index from 0.
+    /// A feature of the SAE at the hook point, by its index, starting at 0.
     Feature(usize),
-    /// A vector of the plan ([`Plan::vector`](crate::Plan::vector)), added to the activation at
-    /// the hook point. No SAE is needed there.
+    /// A steering vector of the plan ([`Plan::vector`](crate::Plan::vector)), applied to the
+    /// activation at the hook point. No SAE is needed there.
     Vector(VectorName),
 }
 
-/// A vector's name: a letter or `_`, then letters, digits, `_` and `-`, all of ASCII.
+/// The name of a steering vector: an ASCII letter or `_`, then ASCII letters, digits, `_` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VectorName(String);
 
@@ -69,7 +70,7 @@ impl FromStr for VectorName {
 }
 
 impl VectorName {
-    /// The name.
+    /// The name as a string slice.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -81,22 +82,23 @@ impl fmt::Display for VectorName {
     }
 }
 
-/// What becomes of the activation when features `f` become `f'`.
+/// The activation that replaces `x` when features `f` become `f'`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Splice {
-    /// `x + decode(f') − decode(f)`: what the SAE does not explain stays, and only what is changed
-    /// has an effect.
+    /// `x + decode(f') − decode(f)`: the reconstruction error is kept, so only changed features
+    /// have an effect.
     #[default]
     KeepError,
-    /// `decode(f')`: what the SAE does not explain is lost, even if no feature changes. This is
-    /// what nanochat-SAE does.
+    /// `decode(f')`: the reconstruction error is lost even if no feature changes, as in
+    /// nanochat-SAE.
     Reconstruct,
 }
 
 impl Intervention {
-    /// One at all positions of text, under no condition, with the error kept.
+    /// Creates an unconditional intervention at all positions except special tokens, with the
+    /// reconstruction error kept.
     pub fn new(hook: HookPoint, target: Target, op: Op) -> Self {
-        let (at, splice) = (Where::default(), Splice::default());
+        let (at, splice) = (Positions::default(), Splice::default());
         Self { hook, target, op, at, when: None, splice }
     }
 }

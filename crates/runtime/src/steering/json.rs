@@ -1,7 +1,7 @@
-//! The form of an intervention and of a condition in JSON.
+//! The JSON forms of an intervention and of a condition.
 //!
-//! `docs/steering.schema.json` describes it; `tests/schema.rs` holds the two together. What is
-//! read may also be a text in the written form.
+//! `docs/steering.schema.json` describes them, and `tests/schema.rs` tests that code and schema
+//! agree. A string in the text form is accepted too.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,11 +16,11 @@ use crate::json::{Index, Number, custom, hook, present};
 use super::condition::Condition;
 use super::intervention::{Intervention, Splice, Target};
 use super::op::Scale;
-use super::positions::Where;
+use super::positions::Positions;
 use super::syntax_error::SyntaxError;
-use super::text::{Positions, check_target, op_of, positions};
+use super::text::{WithoutRows, check_target, parse_op, parse_positions};
 
-/// An intervention as it stands in JSON. A key that is there has a value: null is none.
+/// The JSON object of an intervention. `null` is not accepted for an absent key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawIntervention {
@@ -44,7 +44,7 @@ struct RawIntervention {
     splice: RawSplice,
 }
 
-/// A condition as it stands in JSON.
+/// The JSON object of a condition.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCondition {
@@ -62,7 +62,7 @@ enum RawSplice {
 }
 
 impl RawSplice {
-    // serde calls it with a reference.
+    // Serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
@@ -76,7 +76,7 @@ impl From<&Intervention> for RawIntervention {
             Target::Vector(name) => (None, Some(name.to_string())),
         };
         let scale = spec.op.scale().filter(|scale| *scale != Scale::default());
-        let positions = Positions(&spec.at).to_string();
+        let positions = WithoutRows(&spec.at).to_string();
         Self {
             hook: spec.hook.to_string(),
             feature,
@@ -84,7 +84,7 @@ impl From<&Intervention> for RawIntervention {
             op: spec.op.name().to_owned(),
             value: spec.op.value().map(Number),
             scale: scale.map(|scale| scale.name().to_owned()),
-            at: (positions != Positions(&Where::default()).to_string()).then_some(positions),
+            at: (positions != WithoutRows(&Positions::default()).to_string()).then_some(positions),
             rows: spec.at.rows().map(|rows| [Index(rows.start), Index(rows.end)]),
             when: spec.when,
             splice: match spec.splice {
@@ -105,9 +105,9 @@ impl TryFrom<RawIntervention> for Intervention {
             _ => return Err(SyntaxError::FeatureOrVector),
         };
         let scale = raw.scale.map(|scale| scale.parse());
-        let op = op_of(&raw.op, raw.value, |Number(value)| Some(value), scale)?;
+        let op = parse_op(&raw.op, raw.value, |Number(value)| Some(value), scale)?;
         check_target(&target, op)?;
-        let mut at = raw.at.as_deref().map_or(Ok(Where::default()), positions)?;
+        let mut at = raw.at.as_deref().map_or(Ok(Positions::default()), parse_positions)?;
         if let Some([Index(from), Index(to)]) = raw.rows {
             if from >= to {
                 return Err(SyntaxError::Rows { found: format!("[{from}, {to}]") });
@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for Condition {
     }
 }
 
-/// Reads a `T` from its written form or from an object, `Raw`.
+/// Reads a `T` from its text form or from an object, `Raw`.
 struct Either<T, Raw> {
     what: &'static str,
     reads: PhantomData<(T, Raw)>,
@@ -185,7 +185,7 @@ where
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as a text or an object", self.what)
+        write!(f, "{} as a string or an object", self.what)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
@@ -263,7 +263,7 @@ mod tests {
             json
         };
         let cases = [
-            (json!(3), "expected an intervention as a text or an object"),
+            (json!(3), "expected an intervention as a string or an object"),
             (json!("hook_embed:1"), "`hook_embed:1` is not of the form"),
             (json!({"feature": 1, "op": "ablate"}), "missing field `hook`"),
             (with("hook", json!("hook_embd")), "did you mean `hook_embed`?"),
@@ -271,14 +271,14 @@ mod tests {
             (json!({"hook": "hook_embed", "op": "ablate"}), "either `feature` or `vector`"),
             (with("feature", json!(-1)), "a whole number from 0"),
             (with("feature", json!(1.5)), "a whole number from 0"),
-            (with("op", json!("boost")), "`boost` is no operation"),
+            (with("op", json!("boost")), "unknown operation `boost`"),
             (with("op", json!("ablate")), "`ablate` takes no value"),
-            (with("value", json!(1e39)), "is no finite float32 number"),
+            (with("value", json!(1e39)), "is not a finite float32 number"),
             (with("value", json!(null)), "invalid type: null"),
-            (with("scale", json!("big")), "`big` is no scale"),
-            (with("at", json!("now")), "`now` is no position rule"),
-            (with("at", json!("all[0]")), "`all[0]` is no position rule"),
-            (with("rows", json!([2, 2])), "`[2, 2]` are no rows"),
+            (with("scale", json!("big")), "unknown scale `big`"),
+            (with("at", json!("now")), "`now` is not a position rule"),
+            (with("at", json!("all[0]")), "`all[0]` is not a position rule"),
+            (with("rows", json!([2, 2])), "`[2, 2]` is not a range of batch rows"),
             (with("rows", json!([1])), "invalid length 1"),
             (with("when", json!({"hook": "hook_embed", "feature": 1})), "missing field `above`"),
             (with("splice", json!("mix")), "expected `keep-error` or `reconstruct`"),

@@ -17,6 +17,6 @@ pub use condition::Condition;
 pub use intervention::{Intervention, Splice, Target, VectorName};
 pub use op::{Op, Scale};
 pub use plan::Plan;
-pub use positions::{Span, Where};
+pub use positions::{PositionRange, Positions};
 pub use syntax_error::SyntaxError;
 pub(crate) use text::check_target;

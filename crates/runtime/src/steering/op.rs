@@ -1,25 +1,25 @@
-/// What an intervention does to its target.
+/// An operation on the target of an intervention.
 ///
-/// The first four give the feature another value `f'`, and the activation moves by
-/// `(f' − f) · d`, `d` being the feature's decoder row. The last two move the activation along `d`
-/// themselves; they need no feature and also work on a vector.
+/// The first four set the feature's activation `f` to `f'`, and the model's activation moves by
+/// `(f' − f) · d`, where `d` is the feature's decoder row. The last two move the model's activation
+/// along `d` directly, so `d` can also be a steering vector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
-    /// `f' = a · f`: a feature that is not active stays so.
+    /// `f' = a · f`: an inactive feature stays inactive.
     Multiply(f32),
-    /// `f' = v`, active or not.
+    /// `f' = v`, whether the feature is active or not.
     Set(f32),
     /// `f' = v` where the feature is active.
     SetIfActive(f32),
     /// `f' = 0`.
     Ablate,
-    /// Adds so much of `d` to the activation.
+    /// Adds a multiple of `d` to the activation.
     Add(f32, Scale),
-    /// Takes the activation's part along `d` away, then adds so much of `d`.
+    /// Removes the activation's component along `d`, then adds a multiple of `d`.
     Orthogonal(f32, Scale),
 }
 
-/// In what unit a direction is added. `d` is the direction as it is, `‖d‖` its length.
+/// The unit of the strength `s` with which a direction `d` of length `‖d‖` is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scale {
     /// `s · d`.
@@ -27,16 +27,16 @@ pub enum Scale {
     Raw,
     /// `s · d / ‖d‖`.
     Unit,
-    /// `s · ‖x‖ · d / ‖d‖`, `x` being the activation that arrived at the position.
+    /// `s · ‖x‖ · d / ‖d‖`, where `x` is the activation that arrives at the position.
     Norm,
 }
 
 impl Op {
-    /// The names of all operations, in the order in which people are told them.
+    /// The names of all operations, in the order in which errors list them.
     pub(crate) const NAMES: [&str; 6] =
         ["multiply", "set", "set_if_active", "ablate", "add", "orthogonal"];
 
-    /// The name in the written form.
+    /// The name in the text form.
     pub fn name(self) -> &'static str {
         match self {
             Self::Multiply(_) => "multiply",
@@ -48,7 +48,7 @@ impl Op {
         }
     }
 
-    /// The number given with it.
+    /// The operation's number; `None` for [`Ablate`](Self::Ablate).
     pub fn value(self) -> Option<f32> {
         match self {
             Self::Multiply(value)
@@ -60,7 +60,7 @@ impl Op {
         }
     }
 
-    /// The unit of a direction's strength; none for operations on a feature's value.
+    /// The unit of the strength; `None` for operations on a feature's activation.
     pub fn scale(self) -> Option<Scale> {
         match self {
             Self::Add(_, scale) | Self::Orthogonal(_, scale) => Some(scale),
@@ -68,7 +68,7 @@ impl Op {
         }
     }
 
-    /// Whether it divides by the direction's length.
+    /// Returns whether the operation divides by the direction's length.
     pub(crate) fn needs_length(self) -> bool {
         match self {
             Self::Orthogonal(..) => true,
@@ -76,12 +76,12 @@ impl Op {
         }
     }
 
-    /// Whether the new value depends on the old one, so that it must be known.
+    /// Returns whether the operation needs the feature's activation.
     pub(crate) fn reads_value(self) -> bool {
         self.scale().is_none()
     }
 
-    /// The feature's new value; none if the operation does not go by it.
+    /// The feature's new activation; `None` if the operation acts on the direction.
     pub(crate) fn new_value(self, f: f32) -> Option<f32> {
         match self {
             Self::Multiply(a) => Some(a * f),
@@ -97,7 +97,7 @@ impl Scale {
     /// All scales.
     pub(crate) const ALL: [Self; 3] = [Self::Raw, Self::Unit, Self::Norm];
 
-    /// The name in the written form.
+    /// The name in the text form.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",

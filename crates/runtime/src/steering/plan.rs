@@ -7,12 +7,12 @@ use super::intervention::{Intervention, VectorName};
 
 /// The hook points to observe and the interventions to make in a pass.
 ///
-/// A plan is a plain value. Its fields can be read and changed; a model checks all of them before a
-/// pass. Interventions at one hook point are applied in their order.
+/// A plan is a plain value. Its fields can be read and changed; a model checks them before a pass.
+/// Interventions at one hook point are applied in order.
 ///
-/// Serialises as an object with the keys `track`, `track_all`, `capture`, `capture_tracked`,
-/// `steer` (the interventions), `vectors` (numbers by name) and `stop_when`. Empty ones are left
-/// out; an unknown key is an error.
+/// The JSON form is an object with the keys `track`, `track_all`, `capture`, `capture_tracked`,
+/// `steer` (the interventions), `vectors` (lists of numbers by name) and `stop_when`. Empty fields
+/// are omitted; an unknown key is an error.
 ///
 /// ```
 /// use nanoscope_hooks::HookPoint;
@@ -29,69 +29,69 @@ use super::intervention::{Intervention, VectorName};
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Hook points whose SAE's features are returned.
+    /// The hook points whose features are returned.
     pub track: BTreeSet<HookPoint>,
-    /// Whether the features of every SAE of the model are returned.
+    /// True if the features of every SAE of the model are returned.
     pub track_all: bool,
-    /// Hook points whose activation is returned.
+    /// The hook points whose activations are returned.
     pub capture: BTreeSet<HookPoint>,
-    /// Whether the activation at every tracked hook point is returned.
+    /// True if the activation at every tracked hook point is returned.
     pub capture_tracked: bool,
-    /// Changes to features, or to activations along vectors.
+    /// The interventions, in the order in which they are applied.
     pub interventions: Vec<Intervention>,
-    /// Steering vectors by name, in the activation space of the hook points at which interventions
-    /// use them (heads concatenated).
+    /// The steering vectors by name, each in the activation space of the hook points at which
+    /// interventions use it (heads concatenated).
     pub vectors: Vec<(VectorName, Vec<f32>)>,
-    /// Conditions that end a generation.
+    /// The conditions that end a generation.
     pub stop_when: Vec<Condition>,
 }
 
 impl Plan {
-    /// A plan that looks at nothing and changes nothing.
+    /// Creates a plan that observes and changes nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also gives the features of the SAE at `hook`: those that arrive there, before any
-    /// intervention at that point.
+    /// Tracks the SAE at `hook`: its features are returned as they arrive there, before any
+    /// intervention at that hook point.
     pub fn track(mut self, hook: HookPoint) -> Self {
         self.track.insert(hook);
         self
     }
 
-    /// Also returns the features of every SAE of the model that the plan is run on.
+    /// Tracks every SAE of the model that the plan is run on.
     pub fn track_all(mut self) -> Self {
         self.track_all = true;
         self
     }
 
-    /// Also gives the activation at `hook`, as it arrives there.
+    /// Captures the activation at `hook` as it arrives there.
     pub fn capture(mut self, hook: HookPoint) -> Self {
         self.capture.insert(hook);
         self
     }
 
-    /// Also gives the activation at each hook point whose SAE is tracked.
+    /// Captures the activation at every hook point whose SAE is tracked.
     pub fn capture_tracked(mut self) -> Self {
         self.capture_tracked = true;
         self
     }
 
-    /// Also changes a feature, or an activation along a vector.
+    /// Adds an intervention.
     pub fn intervene(mut self, intervention: Intervention) -> Self {
         self.interventions.push(intervention);
         self
     }
 
-    /// Says what an intervention means by the vector `name`: a direction in the activation at its
-    /// hook point, heads side by side.
+    /// Defines the steering vector `name`, in the activation space of the hook point at which an
+    /// intervention uses it (heads concatenated).
     pub fn vector(mut self, name: VectorName, values: Vec<f32>) -> Self {
         self.vectors.push((name, values));
         self
     }
 
-    /// Also ends a generation after the first generated token at which `condition` holds. That
-    /// token is given out; the prompt's do not count.
+    /// Ends a generation after the first generated token at which `condition` holds. That token is
+    /// still returned; prompt tokens are not considered.
     pub fn stop_when(mut self, condition: Condition) -> Self {
         self.stop_when.push(condition);
         self
@@ -99,7 +99,7 @@ impl Plan {
 
     /// Returns the same plan without interventions and their vectors.
     ///
-    /// Tracking, capturing and the conditions that end a generation stay.
+    /// Tracking, capturing and the conditions that end a generation are kept.
     pub fn without_steering(&self) -> Self {
         Self { interventions: Vec::new(), vectors: Vec::new(), ..self.clone() }
     }
@@ -113,7 +113,7 @@ impl Plan {
             && self.stop_when.is_empty()
     }
 
-    /// The numbers of a vector that an intervention was checked to have.
+    /// The values of the vector `name`, which the check found.
     pub(crate) fn values_of(&self, name: &VectorName) -> &[f32] {
         let mut vectors = self.vectors.iter();
         &vectors.find(|(known, _)| known == name).expect("the check found the vector").1

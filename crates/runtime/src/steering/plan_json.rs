@@ -32,13 +32,13 @@ struct RawPlan {
     stop_when: Vec<Condition>,
 }
 
-// serde calls it with a reference.
+// Serde passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Vectors by name, in their order.
+/// Vectors by name, in the plan's order.
 #[derive(Debug, Default)]
 struct Vectors(Vec<(VectorName, Vec<f32>)>);
 

@@ -1,9 +1,9 @@
-//! Any intervention and any condition, for property tests.
+//! Strategies for property tests.
 
 use nanoscope_hooks::HookPoint;
 use proptest::prelude::*;
 
-use crate::{Condition, Intervention, Op, Plan, Scale, Span, Splice, Target, Where};
+use crate::{Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, Target};
 
 fn hook() -> impl Strategy<Value = HookPoint> {
     (0_usize..40)
@@ -14,7 +14,7 @@ fn number() -> impl Strategy<Value = f32> {
     prop::num::f32::NORMAL | prop::num::f32::ZERO | prop::num::f32::SUBNORMAL
 }
 
-/// Any condition that can be written.
+/// Any valid condition.
 pub(crate) fn condition() -> impl Strategy<Value = Condition> {
     (hook(), any::<usize>(), number()).prop_map(|(hook, feature, above)| Condition {
         hook,
@@ -46,23 +46,23 @@ fn what() -> impl Strategy<Value = (Target, Op)> {
     ]
 }
 
-fn at() -> impl Strategy<Value = Where> {
+fn at() -> impl Strategy<Value = Positions> {
     let range = || (0_usize..1000, 1_usize..1000).prop_map(|(from, len)| from..from + len);
     let span = prop_oneof![
-        Just(Span::Prompt),
-        Just(Span::Generated),
-        Just(Span::Last),
-        Just(Span::Whole),
-        range().prop_map(Span::Range),
+        Just(PositionRange::Prompt),
+        Just(PositionRange::Generated),
+        Just(PositionRange::Last),
+        Just(PositionRange::Whole),
+        range().prop_map(PositionRange::Range),
     ];
     (span, any::<bool>(), prop::option::of(range())).prop_map(|(span, special, rows)| {
-        let at = Where::text_of(span);
+        let at = Positions::text_in(span);
         let at = if special { at.with_special() } else { at };
         rows.map_or(at.clone(), |rows| at.in_rows(rows))
     })
 }
 
-/// Any intervention that can be written.
+/// Any valid intervention.
 pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
     let splice = prop::sample::select(vec![Splice::KeepError, Splice::Reconstruct]);
     (hook(), what(), at(), prop::option::of(condition()), splice).prop_map(
@@ -77,7 +77,7 @@ pub(crate) fn intervention() -> impl Strategy<Value = Intervention> {
     )
 }
 
-/// Any plan that can be written; not every model can follow it.
+/// Any well-formed plan; a given model may reject it.
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     let hooks = || prop::collection::btree_set(hook(), 0..3);
     let name = "[A-Za-z_][A-Za-z0-9_-]{0,8}";

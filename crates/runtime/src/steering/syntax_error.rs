@@ -2,11 +2,11 @@ use nanoscope_hooks::HookError;
 
 use super::op::Op;
 
-/// Why a text, or an object of JSON, is no intervention or condition.
+/// Errors from parsing an intervention or a condition, as text or as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyntaxError {
-    /// There are too few or too many parts.
+    /// The text has too few or too many parts.
     #[error(
         "`{text}` is not of the form HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when HOOK:FEATURE>T][ with reconstruct]"
     )]
@@ -14,105 +14,103 @@ pub enum SyntaxError {
         /// The text.
         text: String,
     },
-    /// The hook point has no such name.
-    #[error("the hook point of `{text}` is not known")]
+    /// The hook point's name is unknown.
+    #[error("unknown hook point in `{text}`")]
     Hook {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The reason, with the nearest valid name.
         source: HookError,
     },
     /// The target is neither a feature nor a vector.
-    #[error("`{found}` is no feature index and no name of a vector")]
+    #[error("`{found}` is not a feature index or a vector name")]
     Target {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// An object of JSON has neither or both of `feature` and `vector`.
+    /// A JSON object has neither or both of `feature` and `vector`.
     #[error("an intervention has either `feature` or `vector`")]
     FeatureOrVector,
-    /// A vector cannot have this name.
+    /// The name of a vector is malformed.
     #[error(
-        "`{found}` is no name of a vector; a name is a letter or `_`, then letters, digits, `_` and `-`"
+        "`{found}` is not a vector name; expected a letter or `_`, then letters, digits, `_` and `-`"
     )]
     VectorName {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// The op has no such name.
-    #[error("`{found}` is no operation; known are {}", Op::NAMES.join(", "))]
+    /// The operation's name is unknown.
+    #[error("unknown operation `{found}` (expected {})", Op::NAMES.join(", "))]
     Op {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// The op changes a feature's value, and a vector has none.
-    #[error(
-        "`{op}` changes a feature, and `{vector}` is a vector; on a vector known are add, orthogonal"
-    )]
+    /// The operation changes a feature, but the target is a vector.
+    #[error("`{op}` changes a feature, but `{vector}` is a vector; vectors take add or orthogonal")]
     VectorOp {
-        /// The op.
+        /// The operation.
         op: &'static str,
         /// The vector's name.
         vector: String,
     },
-    /// The op needs a number, or has one too many.
+    /// The operation lacks its number, or takes none.
     #[error("`{op}` {}", if *.needs { "needs a finite number after it" } else { "takes no value" })]
     Value {
-        /// The op.
+        /// The operation.
         op: &'static str,
-        /// Whether it needs a value.
+        /// True if the operation needs a number.
         needs: bool,
     },
-    /// The op is not on a direction.
+    /// The operation does not act on a direction, so it takes no scale.
     #[error("`{op}` takes no scale; `add` and `orthogonal` do")]
     NoScale {
-        /// The op.
+        /// The operation.
         op: &'static str,
     },
-    /// The scale has no such name.
-    #[error("`{found}` is no scale; known are raw, unit, norm")]
+    /// The scale's name is unknown.
+    #[error("unknown scale `{found}` (expected raw, unit, norm)")]
     Scale {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// The positions have no such name.
+    /// The position rule is unknown or its range empty.
     #[error(
-        "`{found}` is no position rule; known are all, text, prompt, generated, last, A..B, each but the first two also with +special"
+        "`{found}` is not a position rule; expected all, text, prompt, generated, last or A..B; all but the first two also take +special"
     )]
-    Where {
-        /// What stands there.
+    Positions {
+        /// The text found.
         found: String,
     },
-    /// The rows are none.
-    #[error("`{found}` are no rows of a batch; known are [A] and [A..B], A below B")]
+    /// The rows are malformed or empty.
+    #[error("`{found}` is not a range of batch rows; expected [A] or [A..B] with A below B")]
     Rows {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// What follows `when` is no condition.
-    #[error("`{found}` is no condition, which has the form HOOK:FEATURE>T")]
+    /// The text after `when` is not a condition.
+    #[error("`{found}` is not a condition; expected HOOK:FEATURE>T")]
     Condition {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// The feature of a condition is no number.
-    #[error("`{found}` is no feature index")]
+    /// The feature of a condition is not an index.
+    #[error("`{found}` is not a feature index")]
     ConditionFeature {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// The threshold of a condition is no number.
-    #[error("the threshold `{found}` is no finite number")]
+    /// The threshold of a condition is not a finite number.
+    #[error("the threshold `{found}` is not a finite number")]
     Threshold {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
-    /// What follows `with` is no splice that is said.
+    /// The text after `with` is unknown.
     #[error(
-        "`with {found}` is not known; known is `with reconstruct`, without it the error is kept"
+        "unknown clause `with {found}` (expected `with reconstruct`; without it the error is kept)"
     )]
     Splice {
-        /// What stands there.
+        /// The text found.
         found: String,
     },
 }

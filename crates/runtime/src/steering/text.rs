@@ -1,4 +1,4 @@
-//! The written form of an intervention.
+//! The text form of an intervention.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,10 +7,10 @@ use std::str::FromStr;
 use super::intervention::{Intervention, Splice, Target};
 use super::lex::{digits, feature_index, finite, range};
 use super::op::{Op, Scale};
-use super::positions::{Span, Where};
+use super::positions::{PositionRange, Positions};
 use super::syntax_error::SyntaxError;
 
-/// Follows a stretch whose special tokens are covered too.
+/// The suffix of a range that includes special tokens.
 const SPECIAL: &str = "+special";
 const RECONSTRUCT: &str = "reconstruct";
 
@@ -30,7 +30,7 @@ impl FromStr for Intervention {
         let (rest, rows) = split_rows(rest)?;
         let (what, mut at) = match rest.split_once('@') {
             Some((what, at)) => (what.trim(), at.trim().parse()?),
-            None => (rest, Where::default()),
+            None => (rest, Positions::default()),
         };
         if let Some(rows) = rows {
             at = at.in_rows(rows);
@@ -48,13 +48,13 @@ impl FromStr for Intervention {
             [value, scale] => (Some(*value), Some(*scale)),
             _ => return Err(SyntaxError::Form { text: text.to_owned() }),
         };
-        let op = op_of(op, value, finite, scale.map(str::parse))?;
+        let op = parse_op(op, value, finite, scale.map(str::parse))?;
         check_target(&target, op)?;
         Ok(Self { hook, target, op, at, when, splice })
     }
 }
 
-/// What stands before and after `keyword`, if it is there as a word of its own.
+/// Splits `text` at `keyword`, if it occurs as a separate word.
 fn clause<'t>(text: &'t str, keyword: &str) -> Option<(&'t str, &'t str)> {
     let (at, _) = text.match_indices(keyword).find(|(at, _)| {
         let (before, after) = (&text[..*at], &text[at + keyword.len()..]);
@@ -64,7 +64,7 @@ fn clause<'t>(text: &'t str, keyword: &str) -> Option<(&'t str, &'t str)> {
     Some((text[..at].trim(), text[at + keyword.len()..].trim()))
 }
 
-/// Splits the rows in square brackets from the end.
+/// Splits off the rows in square brackets at the end.
 fn split_rows(text: &str) -> Result<(&str, Option<Range<usize>>), SyntaxError> {
     let Some((rest, rows)) = text.split_once('[') else { return Ok((text, None)) };
     let wrong = || SyntaxError::Rows { found: format!("[{rows}") };
@@ -94,8 +94,8 @@ pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
     }
 }
 
-/// The operation called `name` with a value, read by `number`, and a scale.
-pub(crate) fn op_of<V>(
+/// Builds the operation `name` from a value, converted by `number`, and a scale.
+pub(crate) fn parse_op<V>(
     name: &str,
     value: Option<V>,
     number: impl FnOnce(V) -> Option<f32>,
@@ -131,12 +131,12 @@ impl FromStr for Scale {
     }
 }
 
-impl FromStr for Where {
+impl FromStr for Positions {
     type Err = SyntaxError;
 
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
         let (text, rows) = split_rows(text)?;
-        let at = positions(text)?;
+        let at = parse_positions(text)?;
         Ok(match rows {
             Some(rows) => at.in_rows(rows),
             None => at,
@@ -144,31 +144,31 @@ impl FromStr for Where {
     }
 }
 
-/// A position rule without rows.
-pub(crate) fn positions(text: &str) -> Result<Where, SyntaxError> {
+/// Parses a position rule without rows.
+pub(crate) fn parse_positions(text: &str) -> Result<Positions, SyntaxError> {
     let (name, special) = match text.strip_suffix(SPECIAL) {
         Some(name) => (name, true),
         None => (text, false),
     };
     let span = match name {
-        "all" if !special => return Ok(Where::ALL),
-        "text" if !special => return Ok(Where::TEXT),
-        "prompt" => Span::Prompt,
-        "generated" => Span::Generated,
-        "last" => Span::Last,
+        "all" if !special => return Ok(Positions::ALL),
+        "text" if !special => return Ok(Positions::TEXT),
+        "prompt" => PositionRange::Prompt,
+        "generated" => PositionRange::Generated,
+        "last" => PositionRange::Last,
         name => {
-            let unknown = || SyntaxError::Where { found: text.to_owned() };
-            Span::Range(range(name).ok_or_else(unknown)?)
+            let unknown = || SyntaxError::Positions { found: text.to_owned() };
+            PositionRange::Range(range(name).ok_or_else(unknown)?)
         }
     };
-    let at = Where::text_of(span);
+    let at = Positions::text_in(span);
     Ok(if special { at.with_special() } else { at })
 }
 
 impl fmt::Display for Intervention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.hook, self.target, self.op)?;
-        if self.at != Where::default() {
+        if self.at != Positions::default() {
             write!(f, "@{}", self.at)?;
         }
         if let Some(condition) = &self.when {
@@ -203,9 +203,9 @@ impl fmt::Display for Op {
     }
 }
 
-impl fmt::Display for Where {
+impl fmt::Display for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Positions(self))?;
+        write!(f, "{}", WithoutRows(self))?;
         match self.rows() {
             None => Ok(()),
             Some(rows) if rows.len() == 1 => write!(f, "[{}]", rows.start),
@@ -214,18 +214,18 @@ impl fmt::Display for Where {
     }
 }
 
-/// A position rule without its rows.
-pub(crate) struct Positions<'w>(pub(crate) &'w Where);
+/// Displays a position rule without its rows.
+pub(crate) struct WithoutRows<'w>(pub(crate) &'w Positions);
 
-impl fmt::Display for Positions<'_> {
+impl fmt::Display for WithoutRows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let special = self.0.covers_special();
-        match self.0.span() {
-            Span::Whole => return f.write_str(if special { "all" } else { "text" }),
-            Span::Prompt => f.write_str("prompt")?,
-            Span::Generated => f.write_str("generated")?,
-            Span::Last => f.write_str("last")?,
-            Span::Range(range) => write!(f, "{}..{}", range.start, range.end)?,
+        match self.0.range() {
+            PositionRange::Whole => return f.write_str(if special { "all" } else { "text" }),
+            PositionRange::Prompt => f.write_str("prompt")?,
+            PositionRange::Generated => f.write_str("generated")?,
+            PositionRange::Last => f.write_str("last")?,
+            PositionRange::Range(range) => write!(f, "{}..{}", range.start, range.end)?,
         }
         if special { f.write_str(SPECIAL) } else { Ok(()) }
     }
@@ -289,14 +289,14 @@ mod tests {
 
         assert_eq!(spec.target, Target::Vector("calm".parse().unwrap()));
         assert_eq!(spec.op, Op::Orthogonal(-2.0, Scale::Norm));
-        assert_eq!(spec.at, Where::text_of(Span::Prompt).with_special().in_rows(1..3));
+        assert_eq!(spec.at, Positions::text_in(PositionRange::Prompt).with_special().in_rows(1..3));
         assert_eq!(spec.when.map(|when| (when.feature, when.above)), Some((4, 0.5)));
         assert_eq!(spec.splice, Splice::KeepError);
         let bare: Intervention = "hook_embed:7:add:1".parse().unwrap();
         assert_eq!(bare.op, Op::Add(1.0, Scale::Raw));
-        assert_eq!((bare.at, bare.when), (Where::TEXT, None));
+        assert_eq!((bare.at, bare.when), (Positions::TEXT, None));
         let rows: Intervention = "hook_embed:7:ablate[2] with reconstruct".parse().unwrap();
-        assert_eq!((rows.at, rows.splice), (Where::TEXT.in_rows(2..3), Splice::Reconstruct));
+        assert_eq!((rows.at, rows.splice), (Positions::TEXT.in_rows(2..3), Splice::Reconstruct));
     }
 
     #[test]
@@ -313,26 +313,25 @@ mod tests {
     fn each_mistake_is_named() {
         const FORM: &str = "is not of the form HOOK:TARGET:OP[:VALUE[:SCALE]][@WHERE][ROWS]\
                             [ when HOOK:FEATURE>T][ with reconstruct]";
-        const WHERE: &str = "is no position rule; known are all, text, prompt, generated, last, \
-                             A..B, each but the first two also with +special";
-        const OPS: &str = "known are multiply, set, set_if_active, ablate, add, orthogonal";
-        const ROWS: &str = "are no rows of a batch; known are [A] and [A..B], A below B";
+        const WHERE: &str = "is not a position rule; expected all, text, prompt, generated, last \
+                             or A..B; all but the first two also take +special";
+        const OPS: &str = "(expected multiply, set, set_if_active, ablate, add, orthogonal)";
+        const ROWS: &str = "is not a range of batch rows; expected [A] or [A..B] with A below B";
         let cases = [
             ("417", format!("`417` {FORM}")),
             ("hook_embed:1:add:1:raw:2", format!("`hook_embed:1:add:1:raw:2` {FORM}")),
-            ("hook_embd:1:add:1", "the hook point of `hook_embd:1:add:1` is not known".into()),
-            ("hook_embed:-1:add:1", "`-1` is no feature index and no name of a vector".into()),
-            ("hook_embed:+1:add:1", "`+1` is no feature index and no name of a vector".into()),
-            ("hook_embed:1:boost:1", format!("`boost` is no operation; {OPS}")),
+            ("hook_embd:1:add:1", "unknown hook point in `hook_embd:1:add:1`".into()),
+            ("hook_embed:-1:add:1", "`-1` is not a feature index or a vector name".into()),
+            ("hook_embed:+1:add:1", "`+1` is not a feature index or a vector name".into()),
+            ("hook_embed:1:boost:1", format!("unknown operation `boost` {OPS}")),
             ("hook_embed:1:add", "`add` needs a finite number after it".into()),
             ("hook_embed:1:add:inf", "`add` needs a finite number after it".into()),
             ("hook_embed:1:ablate:1", "`ablate` takes no value".into()),
-            ("hook_embed:1:add:1:2", "`2` is no scale; known are raw, unit, norm".into()),
+            ("hook_embed:1:add:1:2", "unknown scale `2` (expected raw, unit, norm)".into()),
             ("hook_embed:1:set:1:unit", "`set` takes no scale; `add` and `orthogonal` do".into()),
             (
                 "hook_embed:calm:set:1",
-                "`set` changes a feature, and `calm` is a vector; on a vector known are add, \
-                 orthogonal"
+                "`set` changes a feature, but `calm` is a vector; vectors take add or orthogonal"
                     .into(),
             ),
             ("hook_embed:1:ablate@5..5", format!("`5..5` {WHERE}")),
@@ -342,21 +341,21 @@ mod tests {
             ("hook_embed:1:ablate@all[-1]", format!("`[-1]` {ROWS}")),
             (
                 "hook_embed:1:ablate when hook_embed:1",
-                "`hook_embed:1` is no condition, which has the form HOOK:FEATURE>T".into(),
+                "`hook_embed:1` is not a condition; expected HOOK:FEATURE>T".into(),
             ),
             (
                 "hook_embed:1:ablate when hook_embd:1>0",
-                "the hook point of `hook_embd:1>0` is not known".into(),
+                "unknown hook point in `hook_embd:1>0`".into(),
             ),
-            ("hook_embed:1:ablate when hook_embed:x>0", "`x` is no feature index".into()),
+            ("hook_embed:1:ablate when hook_embed:x>0", "`x` is not a feature index".into()),
             (
                 "hook_embed:1:ablate when hook_embed:1>nan",
-                "the threshold `nan` is no finite number".into(),
+                "the threshold `nan` is not a finite number".into(),
             ),
             (
                 "hook_embed:1:ablate with reconstruction",
-                "`with reconstruction` is not known; known is `with reconstruct`, without it the \
-                 error is kept"
+                "unknown clause `with reconstruction` (expected `with reconstruct`; without it the \
+                 error is kept)"
                     .into(),
             ),
         ];
@@ -365,7 +364,7 @@ mod tests {
         }
         assert_eq!(
             "9lives".parse::<crate::VectorName>().unwrap_err().to_string(),
-            "`9lives` is no name of a vector; a name is a letter or `_`, then letters, digits, \
+            "`9lives` is not a vector name; expected a letter or `_`, then letters, digits, \
              `_` and `-`"
         );
     }

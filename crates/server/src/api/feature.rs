@@ -82,7 +82,7 @@ fn page(
         (id, text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned), effect)
     };
     let LogitEffect { promoted, suppressed } = match &weights.effects {
-        Ok(effects) => LogitEffect::of(effects, EFFECTS),
+        Ok(effects) => LogitEffect::from_effects(effects, EFFECTS),
         // It does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use nanoscope_runtime::{EndReason, Step, Where};
+use nanoscope_runtime::{EndReason, Positions, Step};
 use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ pub(crate) async fn completion(
     let text = request.prompt.clone();
     let prompt = state.aside(move |state| Prompt::new(&state.scope, &text, "prompt")).await?;
     // Every position, as Neuronpedia steers a text.
-    let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Where::ALL)?;
+    let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Positions::ALL)?;
     let running = state.scheduler.start(asks).await?;
     let texts = Growing::all(&request.types, request.logprobs());
     let answer =
@@ -96,7 +96,7 @@ impl Growing {
                 logprob,
             };
             logprobs.push(Weighed {
-                token: token_text(tokenizer, step.token),
+                token: token_text(tokenizer, step.token_id),
                 logprob: step.logprob,
                 top_logprobs: step.top_logprobs.iter().map(top).collect(),
             });

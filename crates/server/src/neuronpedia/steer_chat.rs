@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use nanoscope_runtime::Where;
+use nanoscope_runtime::Positions;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ pub(crate) async fn completion_chat(
     }
     let messages = request.prompt.clone();
     let prompt = state.aside(move |state| render(state, &messages)).await?;
-    let at = if special { Where::ALL } else { Where::TEXT };
+    let at = if special { Positions::ALL } else { Positions::TEXT };
     let asks = request.asks(&state.scope, &state.config.limits, &prompt, &at)?;
     let running = state.scheduler.start(asks).await?;
 

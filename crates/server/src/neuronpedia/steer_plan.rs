@@ -1,7 +1,7 @@
 //! What a request to steer asks of the runtime.
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorName, Where};
+use nanoscope_runtime::{Intervention, Op, Plan, Positions, Sampling, Scale, Target, VectorName};
 use serde::{Deserialize, Serialize};
 
 use super::activation::{check_vector, find_hook};
@@ -103,7 +103,7 @@ impl<P> SteerRequest<P> {
         scope: &Scope,
         limits: &Limits,
         prompt: &[u32],
-        at: &Where,
+        at: &Positions,
     ) -> Result<Vec<Ask>, ApiError> {
         check_model(scope, &self.model, "model")?;
         self.check_types()?;
@@ -172,7 +172,7 @@ impl<P> SteerRequest<P> {
         })
     }
 
-    fn plan(&self, scope: &Scope, at: &Where) -> Result<Plan, ApiError> {
+    fn plan(&self, scope: &Scope, at: &Positions) -> Result<Plan, ApiError> {
         if self.steer_method == Method::ProjectionCap {
             let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
                            ORTHOGONAL_DECOMP are";
@@ -248,6 +248,6 @@ fn name(number: usize) -> VectorName {
     format!("v{number}").parse().expect("a letter and a number are a name")
 }
 
-fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Where) -> Intervention {
+fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Positions) -> Intervention {
     Intervention { at: at.clone(), ..Intervention::new(hook, target, op) }
 }

@@ -323,7 +323,11 @@ enum Last {
 }
 
 /// What is said of an end.
-fn ending(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
+fn ending(
+    why: &End,
+    done: &[nanoscope_runtime::InterventionReport],
+    reused: usize,
+) -> Map<String, Value> {
     let mut scope = Map::new();
     scope.insert("end".to_owned(), why.to_string().into());
     scope.insert("applied".to_owned(), applied(done));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Step};
+use nanoscope_runtime::{EndReason, InterventionReport, Step};
 use nanoscope_sae::SparseFeatures;
 
 use crate::generation::{End, Event, Running};
@@ -40,7 +40,7 @@ pub(crate) enum Piece {
         /// What was held back and belongs to the text after all.
         text: String,
         why: End,
-        applied: Vec<Applied>,
+        applied: Vec<InterventionReport>,
         reused: usize,
     },
 }

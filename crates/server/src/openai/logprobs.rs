@@ -16,7 +16,7 @@ pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {
             "bytes": bytes,
         })
     };
-    let mut of_token = entry(step.token, step.logprob);
+    let mut of_token = entry(step.token_id, step.logprob);
     let top = likeliest(step).map(|(id, logprob)| entry(id, logprob)).collect::<Vec<_>>();
     of_token["top_logprobs"] = top.into();
     of_token
@@ -37,7 +37,7 @@ impl Lists {
         let mut top: Map<_, _> = likeliest(step)
             .map(|(id, logprob)| (name(tokenizer, id), finite(logprob).into()))
             .collect();
-        let token = name(tokenizer, step.token);
+        let token = name(tokenizer, step.token_id);
         // The token itself is always among them.
         top.entry(token.clone()).or_insert(finite(step.logprob).into());
         self.tokens.push(token);

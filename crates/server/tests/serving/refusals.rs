@@ -55,7 +55,7 @@ async fn each_wrong_field_is_named() {
         (scope(json!({"compare": true})), "nanoscope.compare", "nothing in nanoscope.steer"),
         (scope(json!({"steer": "x"})), "nanoscope.steer", "expected a sequence"),
         (steer(json!("1-resid_post:99999:ablate")), "", "feature 99999 is out of range"),
-        (steer(json!("1-resid_post:1:boost:2")), "nanoscope.steer[0]", "`boost` is no operation"),
+        (steer(json!("1-resid_post:1:boost:2")), "nanoscope.steer[0]", "unknown operation `boost`"),
         (
             steer(json!({"hook": "1-resid_post", "feature": 1.5, "op": "ablate"})),
             "nanoscope.steer[0].feature",
@@ -71,7 +71,7 @@ async fn each_wrong_field_is_named() {
         (
             scope(json!({"stop_when": ["1-resid_post:1"]})),
             "nanoscope.stop_when[0]",
-            "is no condition",
+            "is not a condition",
         ),
     ];
     for (body, field, says) in cases {
