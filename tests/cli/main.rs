@@ -3,6 +3,7 @@
 mod chat;
 mod collect;
 mod dashboard;
+mod docs;
 mod encode;
 mod eval;
 mod features;
