@@ -1,5 +1,5 @@
-//! Hooks at every point of every era's model: they see what their names say, and change only what
-//! they are told to.
+//! Hooks at every point of every era's model: each has the activation that its name means, and an edit
+//! changes nothing else.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
@@ -8,17 +8,17 @@ use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};
 
-/// Noise between two orders of summing.
+/// Tolerance for sums in another order.
 const SAME_ATOL: f32 = 1e-5;
 const PATTERN_ATOL: f32 = 1e-5;
-/// The least that zeroing a point moves some logit; logits are around 5.
+/// The least change of some logit when a hook point is zeroed; logits are around 5.
 const MOVED: f32 = 0.1;
 
 fn points(model: &Gpt) -> Vec<HookPoint> {
     HookPoint::all(model.config().shape.n_layer).collect()
 }
 
-/// The logits, and the activation at every point.
+/// The logits, and the activation at every hook point.
 fn record(model: &Gpt, tokens: &TokenBatch) -> (Vec<f32>, Recording) {
     let mut recorder = Recorder::new(points(model));
     let logits = model.forward(tokens, Logits::All, &mut recorder).unwrap();
@@ -139,26 +139,26 @@ fn every_activation_has_the_shape_that_the_model_says() {
     }
 }
 
-/// The weight called `name` in nanochat's files.
+/// The weight that nanochat's files call `name`.
 #[track_caller]
 fn matrix(model: &Gpt, name: &str) -> Tensor<2> {
     let mut weights = model.weights().into_iter();
     let found = weights.find(|(spec, _)| spec.name == name);
     let (spec, weight) = found.unwrap_or_else(|| panic!("no weight {name}"));
     let [rows, columns] = spec.shape[..] else {
-        panic!("{name} is no matrix");
+        panic!("{name} is not a matrix");
     };
     weight.reshape([rows, columns])
 }
 
-/// `x · w` over the last dimensions of `x` that make a row of `w`'s.
+/// `x · w`, with as many last dimensions of `x` joined as fill the input of `w`.
 fn times<const D: usize>(x: Tensor<D>, w: Tensor<2>) -> Vec<f32> {
     let [d_in, _] = w.dims();
     let rows = x.shape().num_elements() / d_in;
     values(x.reshape([rows, d_in]).matmul(w))
 }
 
-/// Per query head, the values of its key head weighed by its pattern.
+/// For each query head, the values of its key-value head weighted by its pattern.
 fn weighed(pattern: &Recorded, v: &Recorded) -> Vec<f32> {
     let &[batch, heads, queries, keys] = pattern.shape() else {
         panic!("a pattern is [batch, heads, query, key]");
@@ -196,7 +196,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             assert_close(what, &at(point).to_vec(), &expected, SAME_ATOL);
         };
 
-        // Before any norm: the rows of the table themselves.
+        // Before any norm: the rows of the embedding table.
         let table = values(matrix(&model, "transformer.wte.weight"));
         let ids = tokens.rows().flatten().map(|&id| id as usize);
         let embedded = ids.flat_map(|id| &table[id * shape.n_embd..][..shape.n_embd]);
@@ -206,7 +206,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             let weight = |part| matrix(&model, &format!("transformer.h.{l}.{part}.weight"));
             let added = |a, b| values(stream(a) + stream(b));
 
-            // Before rotary embedding and QK norm.
+            // Before rotary embeddings and QK norm.
             let h = rms_norm(stream(HookPoint::ResidPre(l)), epsilon);
             check(HookPoint::Q(l), times(h.clone(), weight("attn.c_q")));
             check(HookPoint::K(l), times(h.clone(), weight("attn.c_k")));

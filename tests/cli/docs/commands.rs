@@ -26,7 +26,7 @@ struct Block<'a> {
 /// `console` block the output follows its command.
 pub(super) fn commands(document: &str) -> Vec<Command> {
     let mut found: Vec<Command> = Vec::new();
-    // Whether the last line of the block before was a command of ours.
+    // True if the last line of the previous block is one of our commands.
     let mut last = false;
     for Block { language, line, lines, follows } in blocks(document) {
         match language {
@@ -83,7 +83,7 @@ fn blocks(document: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// Lines with those that they continue on, after `\`, and the offset of the first.
+/// Joins lines that end with `\` to the next. Each has the offset of its first line.
 fn join_lines(lines: &[&str]) -> Vec<(usize, String)> {
     let mut joined: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -104,7 +104,7 @@ fn join_lines(lines: &[&str]) -> Vec<(usize, String)> {
     joined
 }
 
-/// The command in a line, if it runs the program as it is built by default.
+/// The command in a line, if it runs the program with default features.
 fn command(line: &str, number: usize) -> Option<Command> {
     let args = match line.strip_prefix("cargo run --release") {
         Some(rest) => {

@@ -1,4 +1,4 @@
-//! The commands printed in README.md and docs/*.md run, and print output of the shape shown there.
+//! Runs the commands printed in README.md and docs/*.md, and compares the shape of their output.
 
 #![cfg(unix)]
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use commands::{Command, commands};
 use shape::mismatch;
 
-/// Commands that are not run, by a part of their text, each with the reason.
+/// Commands that are not run: a part of the command, and the reason.
 const SKIPPED: [(&str, &str); 6] = [
     ("~/.cache/nanochat", "needs a model of the reader's own"),
     ("gemma-scope-2b", "needs an SAE to download; tests/cli/encode.rs has one like it"),
@@ -25,7 +25,7 @@ const SKIPPED: [(&str, &str); 6] = [
     ("nanoscope train", "takes minutes; tests/cli/train"),
 ];
 
-/// Commands whose output is shown edited, by a part of their text, each with the reason.
+/// Commands whose output is shown edited: a part of the command, and the reason.
 const EDITED: [(&str, &str); 1] = [(
     "--temperature 0 --steer blocks.3.hook_resid_post:1909:add:27",
     "README.md shows the texts of two runs side by side",
@@ -35,7 +35,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README.md and docs/*.md, by their names.
+/// Paths of README.md and docs/*.md.
 fn documents() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> =
@@ -45,7 +45,7 @@ fn documents() -> Vec<PathBuf> {
     paths
 }
 
-/// A folder with the files that the commands name.
+/// A temporary folder with the files that the commands name.
 fn workplace() -> TempDir {
     let dir = TempDir::new().unwrap();
     let stories = root().join("tests/fixtures/evaluate/stories.jsonl");
@@ -67,7 +67,7 @@ fn workplace() -> TempDir {
     dir
 }
 
-/// Runs a command in the shell that a reader has, with the program in its `PATH`.
+/// Runs a command in a shell that has the program in its `PATH`.
 fn run(command: &str, dir: &Path) -> nanoscope_testing::Outcome {
     let program = Path::new(env!("CARGO_BIN_EXE_nanoscope")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
@@ -79,12 +79,12 @@ fn run(command: &str, dir: &Path) -> nanoscope_testing::Outcome {
         .run()
 }
 
-/// The reason in a list for a command.
+/// The reason that a list gives for a command, if it has one.
 fn reason(list: &[(&'static str, &'static str)], command: &str) -> Option<&'static str> {
     list.iter().find(|(part, _)| command.contains(part)).map(|(_, reason)| *reason)
 }
 
-/// Runs the commands of a document one after another. Returns what went wrong.
+/// Runs the commands of a document one after another. Returns the failures.
 fn check(document: &Path) -> Vec<String> {
     let name = document.strip_prefix(root()).unwrap().display();
     let dir = workplace();

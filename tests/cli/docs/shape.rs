@@ -1,8 +1,8 @@
-//! The shape of output: how many lines and columns there are and which keys, whatever the numbers.
+//! The shape of output: its lines, columns and keys, but not its numbers.
 
 use serde_json::Value;
 
-/// The line of a document that stands for any number of lines.
+/// A line that stands for any number of omitted lines.
 const GAP: &str = "…";
 
 /// Compares output with the output shown in a document. Returns the first difference, if there is one.
@@ -34,8 +34,8 @@ fn compare(found: &[&str], shown: &[&str]) -> Option<String> {
     })
 }
 
-/// The keys of a JSON object; of any other line its bars, numbers, feature indices and percent signs,
-/// after the word at its start if that is a heading.
+/// The shape of a line: the keys of a JSON object, or the heading at its start with the sequence of its
+/// bars, numbers, feature indices and percent signs.
 fn shape(line: &str) -> String {
     if let Ok(value @ Value::Object(_)) = serde_json::from_str(line) {
         return keys(&value);
@@ -68,7 +68,7 @@ fn is_bar(c: char) -> bool {
     ('\u{2580}'..='\u{259f}').contains(&c)
 }
 
-/// The word that a line starts with, if its values stand in a column of their own.
+/// The lower-case word at the start of a line, if a column of values follows.
 fn heading(line: &str) -> Option<&str> {
     let (word, rest) = line.split_once("  ")?;
     let is_word = word.chars().all(|c| c.is_ascii_lowercase());
