@@ -52,7 +52,7 @@ pub fn tensors_pickle(tensors: &[(&str, &[usize])]) -> Vec<u8> {
 }
 
 fn dict(tensors: &[(&str, &[usize])]) -> Py {
-    let tensor = |shape| PyTensor { key: "0".to_owned(), ..PyTensor::whole("", shape) };
+    let tensor = |shape: &[usize]| PyTensor { key: "0".to_owned(), ..PyTensor::whole("", shape) };
     let entry = |&(name, shape): &(&str, &[usize])| (name.to_owned(), Py::Tensor(tensor(shape)));
     Py::Dict(tensors.iter().map(entry).collect())
 }

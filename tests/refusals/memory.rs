@@ -18,7 +18,7 @@ use crate::{refused, texts};
 /// Set in the process that runs the cases.
 const INSIDE: &str = "NANOSCOPE_TEST_BAD_INPUT_INSIDE";
 /// The most that peak memory may grow, in bytes.
-const MOST_GROWTH: u64 = 64 << 20;
+const MAX_GROWTH: u64 = 64 << 20;
 
 /// Runs the test `name` of this module again, alone in a process.
 #[track_caller]
@@ -49,7 +49,7 @@ fn grows_little(case: &str, before: Option<u64>) {
     if let (Some(before), Some(after)) = (before, most_used()) {
         let growth = after.saturating_sub(before);
         println!("{case}: {} KiB more", growth >> 10);
-        assert!(growth < MOST_GROWTH, "{case}: {growth} bytes more");
+        assert!(growth < MAX_GROWTH, "{case}: {growth} bytes more");
     }
 }
 

@@ -1,10 +1,10 @@
-// The page's own parsers, without a browser.
+// The page's parsers, without a browser.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-/// A module of the page. It has no package.json beside it that says what it is, so it is given as
-/// text; those that are tested here load others by name only.
+/// Loads a module of the page. There is no package.json to declare it a module, so it is imported as
+/// text, with its imports inlined.
 async function load(name) {
   const text = (file) => readFileSync(new URL(`../../../crates/server/page/${file}`, import.meta.url), "utf8");
   const url = (source) => `data:text/javascript,${encodeURIComponent(source)}`;
@@ -43,7 +43,7 @@ test("an intervention's written form is read and written back", () => {
   }
 });
 
-test("what is no intervention on a feature is not read as one", () => {
+test("a text that is not an intervention on a feature is not read as one", () => {
   for (const text of ["", "417", "blocks.3.hook_resid_post:dog:add:3", "blocks.3.hook_resid_post:1:add", "blocks.3.hook_resid_post:1:add:x", "blocks.3.hook_resid_post:1:ablate:2", "blocks.3.hook_resid_post:1:grow:2", "blocks.3.hook_resid_post:-1:add:2", "blocks.3.hook_resid_post:1:constructor:2"]) {
     assert.equal(parseSpec(text), null, text);
   }
@@ -75,7 +75,7 @@ test("a prompt's tokens have the characters that they are parts of", () => {
   assert.deepEqual(filled(["<|bos|>", "caf", "\ufffd", "\ufffd", " au"], ["café au"]), ["<|bos|>", "caf", "", "é", " au"]);
   assert.deepEqual(filled(["\ufffd", "\ufffd"], ["é"]), ["", "é"]);
   assert.deepEqual(filled(["<|user_start|>", "\ufffd", "\ufffd", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"], ["é", "a"]), ["<|user_start|>", "", "é", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"]);
-  // Where the tokens are not those of the text, nothing is made up.
+  // If the tokens do not match the text, nothing is filled in.
   assert.deepEqual(filled(["x", "\ufffd"], ["é"]), ["x", ""]);
 });
 
