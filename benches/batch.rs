@@ -1,10 +1,10 @@
-//! What generations gain from sharing their passes, against one alone, in one run.
+//! Throughput of generations that share their passes, relative to one alone.
 //!
 //! `cargo bench --bench batch`
 //!
-//! Each round lets every number of generations make some tokens, in turn, so that all see the same
-//! machine; what is said is the median over the rounds, as tokens per second of all generations
-//! together over those of one alone.
+//! In each round every number of generations makes some tokens in turn, so that all run under the same
+//! conditions. Prints the median over the rounds of all generations' tokens per second, and its ratio to
+//! that of one alone.
 
 use std::path::Path;
 use std::time::Instant;
@@ -25,7 +25,7 @@ fn main() {
     let hook = loaded.hook().expect("its file says where it belongs");
     let model = InterpretableModel::new(gpt).with_sae(hook, loaded.sae).expect("it fits");
     let steer = format!("{hook}:5:add:0.5").parse().expect("it is well formed");
-    race("demo, nothing asked for", &model, &Plan::new(), 32);
+    race("demo, empty plan", &model, &Plan::new(), 32);
     race("demo, one SAE tracked", &model, &Plan::new().track(hook), 32);
     race("demo, tracked and steered", &model, &Plan::new().track(hook).intervene(steer), 32);
 
@@ -39,7 +39,7 @@ fn main() {
     };
     let config = Era::E6.config(shape, Some("SSSL")).expect("the sizes make a model");
     let model = InterpretableModel::new(Gpt::random(config, 1, &device));
-    race("d12, nothing asked for", &model, &Plan::new(), 4);
+    race("d12, empty plan", &model, &Plan::new(), 4);
 }
 
 fn race(name: &str, model: &InterpretableModel, plan: &Plan, tokens: usize) {
@@ -49,7 +49,7 @@ fn race(name: &str, model: &InterpretableModel, plan: &Plan, tokens: usize) {
             let mut batch = Batch::new(model, 0);
             let mut all: Vec<_> = (0..n)
                 .map(|row| {
-                    // Each stands somewhere else.
+                    // Each is at another position.
                     let prompt: Vec<u32> = (0..8 + row as u32).collect();
                     let sampling = Sampling { max_tokens: tokens + 1, ..Sampling::default() };
                     batch.begin(&prompt, plan, &sampling).expect("the plan is good")

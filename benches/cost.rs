@@ -1,10 +1,10 @@
-//! What looking and steering cost while a model generates, against the bare model, in one run.
+//! The cost of tracking and steering during generation, relative to the bare model.
 //!
 //! `RAYON_NUM_THREADS=1 cargo bench --bench cost`
 //!
-//! Every lane computes one token in turn, so that all see the same machine; the order rotates. What
-//! is said is the median over the tokens, and differences are medians of differences at the same
-//! token: times alone mean little on a machine that others use too.
+//! Every lane computes one token in turn, in rotating order, so that all run under the same conditions.
+//! Prints medians over the tokens; differences are medians of differences at the same token, because
+//! times alone mean little on a shared machine.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -47,7 +47,7 @@ const MATMUL: usize = 4;
 const READ: usize = 5;
 const NAMES: [&str; 6] = [
     "bare model",
-    "nothing asked for",
+    "empty plan",
     "one SAE tracked",
     "and one feature steered",
     "x · W_enc alone",
@@ -106,7 +106,7 @@ fn race(name: &str, gpt: Gpt, hook: HookPoint, sae: Sae, tokens: usize, rounds: 
     };
     let matmul = median(times[MATMUL].clone());
     println!(
-        "  nothing asked for adds {:+.2}% to the bare model",
+        "  an empty plan adds {:+.2}% to the bare model",
         100.0 * extra(NOTHING, BARE) / median(times[BARE].clone())
     );
     println!(
@@ -130,7 +130,7 @@ fn argmax(logits: &[f32]) -> u32 {
     best.expect("there are logits") as u32
 }
 
-/// A sum that does nothing but read: sixteen of them at a time, so that no addition waits.
+/// A memory-bound sum: sixteen partial sums, so that no addition waits for another.
 fn sum(values: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 16];
     let (chunks, _) = values.as_chunks::<16>();

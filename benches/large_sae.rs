@@ -1,8 +1,8 @@
-//! What a large SAE costs to load: time and memory, mapped, copied and in 16 bits.
+//! Time and memory to load a large SAE: memory-mapped, copied, and in 16 bits.
 //!
 //! `cargo bench --bench large_sae` makes an SAE of `d_in` 2304 and `d_sae` 65,536 (1.2 GB, noise) in
-//! a temporary folder and loads it in processes of its own, so that each has its own peak. It needs
-//! 2.5 GB of disk and says ratios, not times.
+//! a temporary folder and loads it in one process per way, so that each has its own peak. It needs 2.5 GB
+//! of disk and prints ratios, not times.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const ROWS: usize = 64;
 fn main() {
     let device = nanoscope_device::by_name("flex").expect("flex is a default feature");
     let args: Vec<String> = std::env::args().collect();
-    // A child that measures one way of loading.
+    // A child process measures one way of loading.
     if let [_, way, path] = args.as_slice()
         && let Some(way) = WAYS.iter().find(|(name, _)| name == way)
     {
@@ -68,7 +68,7 @@ struct Found {
     held: u64,
 }
 
-/// An SAE of noise of which a few hundred features fire.
+/// Makes an SAE of noise, of whose features a few hundred fire.
 fn make(path: &Path, device: &Device) {
     let uniform =
         |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Uniform(-0.03, 0.03), device);
@@ -95,7 +95,7 @@ fn child(way: &str, path: &PathBuf) -> Found {
     Found { seconds: numbers[0], peak: numbers[1] as u64, held: numbers[2] as u64 }
 }
 
-/// Loads with a clock, the file being in the page cache; then once more, and uses it.
+/// Times loading from the page cache, then loads once more and runs the SAE.
 fn measure(way: Way, path: &Path, device: &Device) {
     let before = status("VmRSS:");
     let mut seconds = f64::INFINITY;
@@ -107,7 +107,7 @@ fn measure(way: Way, path: &Path, device: &Device) {
     }
     let sae = load(way, path, device);
     let x = Tensor::<2>::ones([1, D_IN], device);
-    // Mapped weights come into memory as they are read.
+    // Mapped weights are paged in as they are read.
     let read = sae.encode(x.clone()).sum() + sae.decode(Tensor::ones([1, D_SAE], device), x).sum();
     assert!(read.into_scalar::<f32>().is_finite());
     let held = status("VmRSS:").saturating_sub(before);
@@ -133,7 +133,7 @@ fn load(way: Way, path: &Path, device: &Device) -> Sae {
     Sae::new(config, weights).expect("the shapes are the same")
 }
 
-/// A number of bytes in this process' status; Linux only.
+/// A size in this process's status, in bytes; Linux only.
 fn status(key: &str) -> u64 {
     let text = fs::read_to_string("/proc/self/status").expect("Linux says it there");
     let line = text.lines().find(|line| line.starts_with(key)).expect("the key is known");

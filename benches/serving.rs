@@ -1,8 +1,10 @@
-//! The server under load, on loopback: `cargo bench --bench serving [-- --seconds 60]`
+//! The server under load, on loopback.
 //!
-//! It starts `nanoscope serve` with the demo and is its clients, on the same machine. Each figure is
-//! a ratio of things measured in turn in this one run; what must hold (no error, no chunk lost or out
-//! of order, no row left behind) ends the run if it does not.
+//! `cargo bench --bench serving [-- --seconds 60]`
+//!
+//! Starts `nanoscope serve` with the demo and acts as its clients on the same machine. Each figure is a
+//! ratio of two things measured in turn in one run. The run fails on an error, a chunk that is lost or
+//! out of order, and a row that is never finished.
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -36,7 +38,7 @@ async fn main() {
     compare(&server).await;
 }
 
-/// The process that serves.
+/// The server process.
 struct Server {
     child: Child,
     address: String,
@@ -81,11 +83,11 @@ impl Server {
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)));
         let answer = sender.send_request(request.expect("a good request")).await;
-        // The connection lives as long as the answer is read.
+        // The connection lives until the response is read.
         answer.expect("an answer")
     }
 
-    /// The value of a gauge or counter of `/metrics`, its labels summed.
+    /// The value of a gauge or counter of `/metrics`, summed over its labels.
     async fn metric(&self, name: &str) -> f64 {
         let answer = self.ask("GET", "/metrics", &Value::Null).await;
         let text = answer.into_body().collect().await.expect("a body").to_bytes();
@@ -108,7 +110,7 @@ impl Drop for Server {
     }
 }
 
-/// A stream of tokens, checked as it comes.
+/// A stream of tokens, checked as it arrives.
 struct Tokens {
     body: Incoming,
     buffer: Vec<u8>,
@@ -125,7 +127,7 @@ impl Tokens {
         Self { body: answer.into_body(), buffer: vec![], position: None, tracked, finished: false }
     }
 
-    /// The next chunk; none when the stream is whole.
+    /// The next chunk, or `None` at the end of the stream.
     async fn chunk(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
@@ -147,7 +149,7 @@ impl Tokens {
         }
     }
 
-    /// Whether there is another token.
+    /// Waits for the next token. Returns false at the end.
     async fn next(&mut self) -> bool {
         while let Some(chunk) = self.chunk().await {
             if !chunk["choices"][0]["finish_reason"].is_null() {
@@ -186,7 +188,7 @@ fn request(tracked: bool, seed: u64, max_tokens: u64) -> Value {
     body
 }
 
-/// Tokens per second of `clients` that ask again and again for as long as `time`.
+/// Tokens per second of `clients` clients that send requests back to back for `time`.
 async fn speed(server: &Server, clients: usize, tracked: bool, time: Duration) -> f64 {
     let started = Instant::now();
     let one = |client: usize| async move {
@@ -258,7 +260,7 @@ async fn stalled(server: &Server) {
         let free = speed(server, 8, true, time).await;
         let mut held = Vec::new();
         for seed in 0..4 {
-            // Nobody reads what comes.
+            // The response is never read.
             held.push(Tokens::start(server, &request(true, seed, 200)).await);
         }
         ratios.push(speed(server, 8, true, time).await / free);

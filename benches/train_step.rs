@@ -1,7 +1,7 @@
-//! How fast a training step is: `cargo bench --bench train_step -- ACTIVATIONS KEY`.
+//! Speed of a training step: `cargo bench --bench train_step -- ACTIVATIONS KEY`.
 //!
 //! `benches/python/train_step.py` runs it beside the same step in PyTorch and prints the ratio. One
-//! line of JSON per method goes to the standard output; by itself it asserts nothing.
+//! line of JSON per method goes to standard output; nothing is asserted.
 
 use std::path::PathBuf;
 use std::time::Instant;

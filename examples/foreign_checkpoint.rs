@@ -1,6 +1,6 @@
-//! A checkpoint that nanochat's own trainer wrote: what it is, and how well it predicts a text.
+//! Inspects a checkpoint written by nanochat's trainer and computes its loss on a text.
 //!
-//! `cargo run --release --example foreign_checkpoint [PATH]`, the demo's without a path.
+//! `cargo run --release --example foreign_checkpoint [PATH]`; without a path it is the demo's.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ fn main() -> Result<()> {
 
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&path)?;
-    let model = files.load(&device)?.gpt;
-    let tokenizer = files.tokenizer.as_deref().context("there is no tokenizer beside the model")?;
+    let model = files.load(None, &device, &mut |_, _| {})?.gpt;
+    let tokenizer = files.tokenizer.as_deref().context("the model has no tokenizer")?;
     let tokenizer = load_tokenizer(tokenizer)?;
 
     let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();

@@ -1,5 +1,7 @@
-//! An SAE without a model: activations from anywhere, features out. Only `nanoscope-sae` and
-//! `nanoscope-checkpoint` (with its feature `sae`) are needed; no transformer is compiled for it.
+//! An SAE without a model: activations in, features out.
+//!
+//! It needs only `nanoscope-sae` and `nanoscope-checkpoint` with the feature `sae`, and compiles no
+//! transformer.
 //!
 //! `cargo run --release --example sae_only`
 
@@ -16,7 +18,7 @@ fn main() -> Result<()> {
     let sae = &loaded.sae;
     println!("{}: {:?}", loaded.hook()?, sae.config());
 
-    // An activation that is one feature's direction away from the mean, and one that is two.
+    // An activation along one feature's direction from the mean, and one along two.
     let directions = sae.directions(&[1993, 705])?;
     let one = directions.clone().slice_dim(0, 0..1) * 30.0;
     let two = directions.sum_dim(0) * 30.0;

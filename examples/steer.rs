@@ -22,9 +22,9 @@ fn main() -> Result<()> {
     let mut prompt: Vec<u32> = tokenizer.bos().into_iter().collect();
     prompt.extend(tokenizer.encode("Once upon a time, there was a")?);
 
-    // Feature 1909 promotes " dog"; it reaches more than this on its own.
+    // Feature 1909 promotes " dog"; 27 is less than its largest activation.
     let dogs = Plan::new().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
-    for (name, plan) in [("as it is", Plan::new()), ("with dogs", dogs)] {
+    for (name, plan) in [("unsteered", Plan::new()), ("with dogs", dogs)] {
         let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(30))?;
         let text: String = generation.by_ref().map(|step| step.text).collect();
         println!("{name}: Once upon a time, there was a{text}");

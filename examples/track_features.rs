@@ -1,4 +1,4 @@
-//! Which features fire on each token while the model generates.
+//! The features that fire on each token during generation.
 //!
 //! `cargo run --release --example track_features`
 

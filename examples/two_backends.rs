@@ -1,6 +1,6 @@
-//! One program on two backends, and how far their numbers are apart.
+//! The same program on two backends, and the difference between their logits.
 //!
-//! A tensor carries its backend in its device, so nothing but the device's name changes.
+//! A tensor carries its backend in its device, so only the name of the device changes.
 //!
 //! `cargo run --release --example two_backends`, or with `--features wgpu` to compare all three.
 

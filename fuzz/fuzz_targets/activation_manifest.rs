@@ -1,4 +1,4 @@
-//! Any bytes as the manifest of an activation store without shards: an error.
+//! Reads arbitrary bytes as the manifest of an activation store without shards: an error.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

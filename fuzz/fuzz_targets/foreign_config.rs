@@ -1,5 +1,5 @@
-//! Any bytes as the configuration beside another tool's SAE, the first byte saying whose: an error,
-//! or an SAE of these weights.
+//! Reads arbitrary bytes as the configuration of another tool's SAE, which the first byte chooses: an
+//! error, or an SAE with its weights.
 #![no_main]
 
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use nanoscope_fuzz::{load_sae, put, safetensors, tensors_pickle, torch_zip};
 
-/// The weights of each tool, and where its configuration lies.
+/// The weights of each tool, and the path of its configuration.
 static TOOLS: LazyLock<Vec<(PathBuf, &str)>> = LazyLock::new(|| {
     let linear: [(&str, &[usize]); 4] = [
         ("encoder.weight", &[8, 4]),

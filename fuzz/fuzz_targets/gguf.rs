@@ -1,4 +1,4 @@
-//! Any bytes as a GGUF file: an error, or tensors, and vectors if it has any.
+//! Reads arbitrary bytes as a GGUF file: an error, or tensors, and vectors if it has any.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

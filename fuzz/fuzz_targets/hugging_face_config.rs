@@ -1,5 +1,5 @@
-//! Any bytes as the `config.json` beside a model's weights: an error, or a model of these weights
-//! whose logits are numbers.
+//! Reads arbitrary bytes as the `config.json` of a transformers model: an error, or a model with its
+//! weights whose logits are not NaN.
 #![no_main]
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use nanoscope_checkpoint::ModelFiles;
 use nanoscope_fuzz::{DIR, hugging_face_weights};
 use nanoscope_transformer::{Logits, TokenBatch};
 
-/// A folder with weights in transformers' layout: vocabulary 16, width 8, an MLP of 12 units.
+/// A folder with weights in transformers' layout: a vocabulary of 16, width 8, MLP width 12.
 static MODEL: LazyLock<&Path> = LazyLock::new(|| {
     let weights = hugging_face_weights(16, 8, 12);
     std::fs::write(DIR.path().join("model.safetensors"), weights).expect("a file can be written");

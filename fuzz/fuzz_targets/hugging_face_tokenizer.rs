@@ -1,5 +1,5 @@
-//! Any bytes as a `tokenizer.json`: an error, or a tokenizer that our own form gives again and that
-//! gives back what it encodes.
+//! Reads arbitrary bytes as a Hugging Face `tokenizer.json`: an error, or a tokenizer that survives a
+//! round trip through our own format and decodes what it encodes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

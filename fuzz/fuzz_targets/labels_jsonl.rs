@@ -1,4 +1,4 @@
-//! Any bytes as Neuronpedia's explanations: an error, or labels of features that there are.
+//! Reads arbitrary bytes as Neuronpedia explanations: an error, or labels of existing features.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

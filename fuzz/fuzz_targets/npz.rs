@@ -1,5 +1,5 @@
-//! Any bytes as a `.npz` file: an error, or arrays each of which is an error or as many finite
-//! numbers as its shape says.
+//! Reads arbitrary bytes as a `.npz` file: an error, or arrays that are each an error or as many finite
+//! numbers as the shape says.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any bytes as a pickle: an error or values that all refer to each other within the pickle.
+//! Reads arbitrary bytes as a pickle: an error, or values whose references stay within the pickle.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes as a `.pt` or safetensors file: an error, or tensors each of which is an error or as
-//! many finite numbers as its shape says.
+//! Reads arbitrary bytes as a `.pt` or safetensors file: an error, or tensors that are each an error or
+//! as many finite numbers as the shape says.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

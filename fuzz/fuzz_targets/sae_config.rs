@@ -1,4 +1,4 @@
-//! Any bytes as the `config.json` beside an SAE's weights: an error, or an SAE of these weights.
+//! Reads arbitrary bytes as the `config.json` of an SAE: an error, or an SAE with its weights.
 #![no_main]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use nanoscope_checkpoint::inspect;
 use nanoscope_fuzz::{DIR, sae_pickle, torch_zip};
 
-/// A folder with weights that have no configuration of their own.
+/// A folder with weights that carry no configuration.
 static SAE: LazyLock<&Path> = LazyLock::new(|| {
     let weights = torch_zip(&sae_pickle(64, 128), &[0; 64 * 128 * 4]);
     std::fs::write(DIR.path().join("best_model.pt"), weights).expect("a file can be written");

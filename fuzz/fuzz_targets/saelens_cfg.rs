@@ -1,4 +1,4 @@
-//! Any bytes as the `cfg.json` beside SAELens's weights: an error, or an SAE of these weights.
+//! Reads arbitrary bytes as the `cfg.json` of an SAELens SAE: an error, or an SAE with its weights.
 #![no_main]
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Any bytes as the weights beside SAELens's `cfg.json`: an error or an SAE.
+//! Reads arbitrary bytes as the weights of an SAELens SAE: an error, or an SAE.
 #![no_main]
 
 use std::sync::Once;

@@ -1,5 +1,5 @@
-//! Any bytes as the JSON of interventions: an error, or what gives the same again, as an object and
-//! as a text.
+//! Reads arbitrary bytes as JSON interventions: an error, or interventions that survive a round trip as
+//! objects and as strings.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

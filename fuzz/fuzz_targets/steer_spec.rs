@@ -1,5 +1,5 @@
-//! Any text as an intervention or a condition: an error, or one that is written as a text that gives
-//! it again, and the same text the next time.
+//! Parses arbitrary text as an intervention or a condition: an error, or a value whose text parses to
+//! the same value and text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

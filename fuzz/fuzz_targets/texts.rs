@@ -1,5 +1,5 @@
-//! A byte that says which form, then any bytes as a file of texts: documents that are not too long,
-//! or an error.
+//! Reads arbitrary bytes as a text file whose format the first byte chooses: an error, or documents
+//! within the length limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

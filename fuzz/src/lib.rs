@@ -1,4 +1,4 @@
-//! What several targets do with their bytes.
+//! Helpers of the fuzz targets.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use nanoscope_checkpoint::{Order, TensorFile};
 use nanoscope_testing::pickle::{self, Py, PyTensor};
 use tempfile::TempDir;
 
-/// One folder per process: what the file is called is not what is tested.
+/// The temporary folder of the process; file names are not fuzzed.
 pub static DIR: LazyLock<TempDir> =
     LazyLock::new(|| tempfile::tempdir().expect("a folder can be made"));
 
@@ -35,8 +35,7 @@ pub fn torch_zip(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
     pickle::torch_zip(pickle, &[("0", storage), ("1", storage)])
 }
 
-/// The pickle of a top-k SAE's weights without a configuration, all of them the numbers of storage
-/// `0`.
+/// The pickle of a top-k SAE's weights without a configuration, all in storage `0`.
 pub fn sae_pickle(d_in: usize, d_sae: usize) -> Vec<u8> {
     let weights = dict(&[
         ("W_enc", &[d_in, d_sae]),
@@ -47,18 +46,18 @@ pub fn sae_pickle(d_in: usize, d_sae: usize) -> Vec<u8> {
     pickle::pickle(&Py::Dict(vec![("sae_state_dict".to_owned(), weights)]))
 }
 
-/// The pickle of a dictionary of tensors, all of them the numbers of storage `0`.
+/// The pickle of a dictionary of tensors, all in storage `0`.
 pub fn tensors_pickle(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     pickle::pickle(&dict(tensors))
 }
 
 fn dict(tensors: &[(&str, &[usize])]) -> Py {
-    let tensor = |shape| PyTensor { key: "0".to_owned(), ..PyTensor::whole("", shape) };
+    let tensor = |shape: &[usize]| PyTensor { key: "0".to_owned(), ..PyTensor::whole("", shape) };
     let entry = |&(name, shape): &(&str, &[usize])| (name.to_owned(), Py::Tensor(tensor(shape)));
     Py::Dict(tensors.iter().map(entry).collect())
 }
 
-/// A safetensors file of a model of one block in transformers' layout, every weight 0.125.
+/// A safetensors file of a one-block model in transformers' layout, with every weight 0.125.
 pub fn hugging_face_weights(vocab: usize, width: usize, d_mlp: usize) -> Vec<u8> {
     let mut tensors = vec![
         ("lm_head".to_owned(), vocab, width),
@@ -78,7 +77,7 @@ pub fn hugging_face_weights(vocab: usize, width: usize, d_mlp: usize) -> Vec<u8>
     safetensors(&weights)
 }
 
-/// A safetensors file of these tensors, every number 0.125.
+/// A safetensors file of these tensors, with every value 0.125.
 pub fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     let mut start = 0;
     let entries = tensors.iter().map(|(name, shape)| {
@@ -96,7 +95,7 @@ pub fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     bytes
 }
 
-/// Describes the SAE in the file at `path`, and loads it.
+/// Inspects and loads the SAE in the file at `path`.
 pub fn load_sae(path: &Path) {
     let _ = nanoscope_checkpoint::inspect(path, None);
     if let Ok(loaded) = nanoscope_checkpoint::load_sae(path, &nanoscope_testing::test_device()) {
@@ -104,8 +103,8 @@ pub fn load_sae(path: &Path) {
     }
 }
 
-/// Writes a file of these bytes in the folder of the process, and the folders it lies in. Not in
-/// place: a file that is mapped must not change.
+/// Writes a file, and its parent folders, in the folder of the process. It replaces an existing file
+/// instead of writing into it, because that may be memory-mapped.
 pub fn put(name: &str, bytes: &[u8]) -> PathBuf {
     let (temporary, path) = (DIR.path().join("temporary"), DIR.path().join(name));
     let folder = path.parent().expect("a file lies in a folder");

@@ -1,4 +1,4 @@
-//! `nanoscope encode` and `nanoscope convert` on SAE files of every format, as a user runs them.
+//! `nanoscope encode` and `nanoscope convert` on SAE files of every format.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The name and path of each case that is an SAE of one point or two.
+/// The name and path of each case except cross-layer transcoders.
 fn cases() -> Vec<(String, PathBuf)> {
     let manifest = std::fs::read(root().join("manifest.json")).unwrap();
     let manifest: Vec<Value> = serde_json::from_slice(&manifest).unwrap();
@@ -43,7 +43,7 @@ fn cases() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// A file's tensors: shapes, and numbers as float64, which holds each type exactly.
+/// A file's tensors: shapes, and values as float64, which is exact for each type.
 fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -64,7 +64,7 @@ fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     file.names().into_iter().map(|name| (name.to_owned(), numbers(name))).collect()
 }
 
-/// The dense features that a file of sparse ones stands for.
+/// The dense form of a file of sparse features.
 fn dense(path: &Path) -> Vec<f32> {
     let file = read(path);
     let at = |name: &str| file[name].1.clone();
@@ -153,13 +153,13 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
     for dtype in ["bf16", "f16"] {
         let said = encode(dtype);
         let share = said["agreement"].as_f64().unwrap();
-        // A few rows near a threshold may differ, most do not.
+        // A few rows near a threshold may differ.
         assert!((0.9..=1.0).contains(&share), "{dtype}: {said}");
         assert_eq!(said["rows"], 64, "{dtype}");
     }
 }
 
-/// Converts `src`, saying where it belongs if its files name no point of our models.
+/// Converts `src`, with a hook point if its files name none of our models.
 fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
     let args = ["convert", text(src), text(dst), "--to", form];
     let at = |hooks: &'static str| nanoscope(&args).args(["--hook", hooks]).run();
@@ -202,7 +202,7 @@ fn what_is_converted_computes_the_same() {
             ]);
             let what = format!("{name} to {form}");
             assert_features(&what, &dense(&out), &read(&expected)["features"].1);
-            // What nanochat-SAE keeps beside its file is written once.
+            // The configuration beside nanochat-SAE's file is not written over.
             let _ = std::fs::remove_file(dir.path().join("config.json"));
         }
     }

@@ -46,7 +46,7 @@ fn results_have_the_layout_of_saebench_core() {
     assert_eq!(details[7]["index"], 7);
     let dead = details.iter().filter(|detail| detail["feature_density"] == 0).count();
     assert_eq!(result["nanoscope"]["others"]["dead"], dead);
-    // That of a feature that never fires is 0/0.
+    // For a feature that never fires it is 0/0.
     let undefined = details.iter().filter(|d| d["consistent_activation_heuristic"] == -1);
     assert_eq!(undefined.count(), dead);
 }
@@ -57,7 +57,7 @@ fn several_saes_are_a_table_a_plot_a_list_and_lines() {
     fs::create_dir_all(&dir).unwrap();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let (out, svg, features) = (path("core.json"), path("plot.svg"), path("features.jsonl"));
-    // The same SAE as another file is another SAE at the same hook point.
+    // A copy of an SAE counts as another SAE at the same hook point.
     let copy = dir.join("again");
     fs::create_dir_all(&copy).unwrap();
     for name in ["sae_weights.safetensors", "cfg.json"] {
@@ -106,7 +106,7 @@ fn special_tokens_count_only_if_they_are_kept() {
     };
 
     assert_eq!(counted(&["--keep-special"]), 128);
-    // The first 128 tokens are of one story, with one `<|bos|>`.
+    // The first 128 tokens belong to one story, with one `<|bos|>`.
     assert_eq!(counted(&[]), 127);
 }
 
@@ -134,7 +134,7 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     assert!(error.contains("layer_1 does not fit the model"), "{error}");
     let (_, code) = failure(&["eval", "--text", TEXT, "--tokens", "0"]);
     assert_eq!(code, 2);
-    // Before anything is loaded: an evaluation can take hours.
+    // Refused before anything is loaded, because an evaluation can take hours.
     for flag in ["--out", "--plot", "--features"] {
         let unwritable = "no/such/folder/file";
         let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, unwritable]));

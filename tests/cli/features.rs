@@ -1,4 +1,4 @@
-//! `nanoscope features`, and the flag that it gives to copy.
+//! `nanoscope features`, and the flag that it prints to copy.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ fn object(args: &[&str]) -> Value {
     serde_json::from_str(&stdout(args)).unwrap()
 }
 
-/// The features of an answer of `nanoscope features --json`, and those of its entries.
+/// The feature indices in the output of `nanoscope features --json`.
 fn found(answer: &Value) -> Vec<u64> {
     let features = answer["features"].as_array().unwrap();
     features.iter().map(|entry| entry["feature"].as_u64().unwrap()).collect()
@@ -73,7 +73,7 @@ fn features_of_dogs_are_specific_to_a_text_about_dogs() {
     let dogs = against(DOGS, CAKES);
     let cakes = found(&against(CAKES, DOGS));
 
-    // Words before and about dogs; both promote " dog" or fire on it.
+    // Features of words before and about dogs: they promote " dog" or fire on it.
     for feature in [1909, 1731] {
         assert!(found(&dogs).contains(&feature), "#{feature} is not among {:?}", found(&dogs));
         assert!(!cakes.contains(&feature), "#{feature} is among {cakes:?}");
@@ -99,7 +99,7 @@ fn a_text_longer_than_the_context_is_read_in_pieces() {
 
     let (tokens, answer) = read(&[]);
 
-    // Seven for each sentence and a last space; in windows of 256, each with a `<|bos|>`.
+    // Seven tokens per sentence and a last space, in windows of 256 with a `<|bos|>` each.
     assert_eq!(tokens, 701);
     let fires = answer["features"][0]["text"]["active_tokens"].as_u64().unwrap();
     assert!(fires >= 99, "the same words fire it in every piece, not {fires} times");

@@ -1,4 +1,4 @@
-//! `nanoscope generate`, and what any command does with its output.
+//! `nanoscope generate`, and output to a closed pipe.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

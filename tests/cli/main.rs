@@ -1,8 +1,9 @@
-//! The program as a user runs it, on the built-in demo and on fixtures.
+//! The program as a user runs it, on the built-in demo and the fixtures.
 
 mod chat;
 mod collect;
 mod dashboard;
+mod docs;
 mod encode;
 mod eval;
 mod features;
@@ -21,7 +22,7 @@ use std::process::Command;
 use nanoscope_testing::Nanoscope;
 use serde_json::Value;
 
-/// The folder for files of the tests.
+/// The folder for the tests' files.
 fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli")
 }
@@ -62,7 +63,7 @@ fn signal(name: &str, process: u32) {
 
 const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "30"];
 const OPENING: &str = "Once upon a time";
-/// nanochat's own greedy text after [`OPENING`] and `<|bos|>`.
+/// nanochat's greedy continuation of `<|bos|>` and [`OPENING`].
 const CONTINUATION: [u64; 30] = [
     44, 454, 305, 258, 497, 651, 475, 734, 46, 381, 602, 275, 428, 902, 311, 310, 500, 46, 973,
     386, 44, 341, 557, 258, 464, 44, 1235, 869, 46, 0,

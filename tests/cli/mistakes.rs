@@ -1,4 +1,4 @@
-//! Arguments that are refused, and the exit codes.
+//! Refused arguments and their exit codes.
 
 use crate::{failure, golden, stdout};
 

@@ -1,4 +1,4 @@
-//! `nanoscope serve` from its first line to its last.
+//! `nanoscope serve`, from its first line of output to SIGTERM.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{CONTINUATION, OPENING, failure, nanoscope, signal};
 
-/// A server on a port of its own, and the address that it printed.
+/// Starts a server on a free port. Returns it with the address that it printed.
 fn server(args: &[&str]) -> (Child, String) {
     let mut child = nanoscope(&["serve", "--port", "0"])
         .args(args)
@@ -48,7 +48,7 @@ fn the_demo_is_served_as_it_generates_and_sigterm_ends_it() {
     body["stream"] = true.into();
     body["max_tokens"] = 400.into();
     body["n"] = 8.into();
-    // Nothing is read of this one.
+    // This response is never read.
     let _stalled = post(&address, &body);
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();

@@ -20,7 +20,7 @@ fn steering_changes_the_story_and_says_where_it_was_applied() {
     assert!(text.contains(" dog"), "{text}");
     let applied = &lines.last().unwrap()["applied"][0];
     assert_eq!(applied["intervention"], steer);
-    // Eight tokens of text in the prompt, thirty generated; not `<|bos|>`.
+    // Eight tokens of the prompt without `<|bos|>`, and thirty generated ones.
     assert_eq!(applied["positions"], 38);
     let moved = applied["moved"].as_f64().unwrap();
     assert!((0.1..10.0).contains(&moved), "moved by {moved}");
@@ -51,7 +51,7 @@ fn interventions_in_a_file_do_what_the_same_flags_do() {
         ),
     );
 
-    // --splice is for those that do not say.
+    // --splice applies to interventions without a splice of their own.
     let flags = run(&["--steer", &first, "--steer", &second, "--splice", "reconstruct"]);
     assert_eq!(run(&["--steer-file", &both]), flags);
     assert_eq!(flags["applied"][0]["intervention"], first);
@@ -93,7 +93,7 @@ fn a_text_ends_after_the_token_at_which_a_feature_exceeds_a_value() {
     assert!(end["stop_when"]["value"].as_f64().unwrap() > threshold);
 }
 
-/// A control vector as llama.cpp and repeng write it, of one layer.
+/// A control vector of one layer, as llama.cpp and repeng write it.
 fn control_vector(layer: usize, values: &[f32]) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     let mut file = b"GGUF".to_vec();
@@ -136,7 +136,7 @@ fn a_control_vector_is_a_direction_at_the_layer_it_is_for() {
     stdout(&[&capture[..], &steer, &["--out", after.to_str().unwrap()]].concat());
 
     let (before, after) = (captured(&before), captured(&after));
-    // What the next block reads is the stream times a number near 1.
+    // The input of the next block is the residual stream times a number near 1.
     for (at, (before, after)) in before.iter().zip(&after).enumerate() {
         let moved = after - before;
         let expected = if at == 256 + 7 { 3.0 } else { 0.0 };

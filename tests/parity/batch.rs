@@ -1,4 +1,4 @@
-//! Generations that share passes and prompts' beginnings give what each gives alone.
+//! Generations that share passes and prompt prefixes give the same results as each one alone.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
@@ -12,7 +12,7 @@ use crate::steering::{READ, SITE, models, spec};
 
 const ROW_ATOL: f32 = 1e-5;
 
-/// Models of all eras; on a GPU, where every length of a row is a kernel to be compiled, of every fourth.
+/// Models of all eras; on a GPU, which compiles a kernel per row length, of every fourth.
 fn eras() -> impl Iterator<Item = (String, InterpretableModel)> {
     models().into_iter().step_by(if golden::on_gpu() { 4 } else { 1 })
 }
@@ -29,7 +29,7 @@ fn steered() -> Plan {
         .intervene(spec("blocks.1.ln2.hook_normalized:5:set:1.5@generated"))
 }
 
-/// Prompts, plans and samplings that have little in common.
+/// Prompts, plans and samplings that differ as much as possible.
 fn asked() -> Vec<(Vec<u32>, Plan, Sampling)> {
     let drawn = |seed| Sampling { seed, max_tokens: 7, ..Sampling::default() };
     vec![
@@ -98,7 +98,7 @@ fn generations_that_join_and_leave_give_what_each_gives_alone() {
         let mut ended = vec![None; asked.len()];
         let mut most = 0;
         for round in 0.. {
-            // One joins every second round, the last ones first.
+            // A generation joins in every second round, the last one first.
             if round % 2 == 0 && round / 2 < asked.len() {
                 let at = asked.len() - 1 - round / 2;
                 let (prompt, plan, sampling) = &asked[at];
@@ -161,7 +161,7 @@ fn a_prompt_is_run_once_for_those_that_join_together_and_each_is_changed_by_its_
     }
 }
 
-/// Everything that a generation gave, the prompt's features too.
+/// Everything a generation produced, including the features of its prompt.
 fn run<'m>(batch: &mut Batch<'m>, mut generation: Generation<'m>) -> (Vec<Step>, Generation<'m>) {
     let mut steps = Vec::new();
     while generation.end().is_none() {
@@ -174,7 +174,7 @@ fn run<'m>(batch: &mut Batch<'m>, mut generation: Generation<'m>) -> (Vec<Step>,
 
 #[test]
 fn what_is_taken_from_the_cache_of_beginnings_is_to_the_bit_what_is_computed() {
-    // 96 positions, so that a prompt has more than one piece.
+    // 96 positions, so that a prompt spans more than one piece.
     let model = long_model();
     let (first, other) = (prompt(80, 1), [prompt(64, 1), prompt(9, 7)].concat());
     for (plan, others_reuse) in [(Plan::new(), 64), (steered(), 64), (last(), 0)] {
@@ -190,8 +190,7 @@ fn what_is_taken_from_the_cache_of_beginnings_is_to_the_bit_what_is_computed() {
 
         assert_same_steps("again", &steps_again, &steps, 0.0);
         assert_same_prompts(&again, &fresh);
-        // The same beginning, another end: what they share is shared, unless the plan tells them
-        // apart.
+        // The same prefix with another end: the prefix is reused unless the plans differ on it.
         let beginning = batch.begin(&other, &plan, &sampling).unwrap();
         assert_eq!(beginning.reused(), others_reuse);
         let (steps, beginning) = run(&mut batch, beginning);
@@ -201,7 +200,7 @@ fn what_is_taken_from_the_cache_of_beginnings_is_to_the_bit_what_is_computed() {
     }
 }
 
-/// The same features of the prompt and the same reports; on a GPU within its noise.
+/// Asserts equal prompt features and reports; on a GPU, equal within its noise.
 fn assert_same_prompts(found: &Generation<'_>, expected: &Generation<'_>) {
     assert!(found.prompt_features().keys().eq(expected.prompt_features().keys()));
     for (hook, features) in found.prompt_features() {
@@ -230,7 +229,7 @@ fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
     assert_eq!(reused(&mut batch, &at("")), 0);
     assert_eq!(reused(&mut batch, &at("@prompt")), 0);
     assert_eq!(reused(&mut batch, &at("@generated")), 70);
-    // It has no features of the prompt.
+    // The prefix was cached without features.
     assert_eq!(reused(&mut batch, &Plan::new().track(SITE)), 0);
     let generation = batch.begin(&prompt, &Plan::new().track(SITE), &Sampling::greedy(1)).unwrap();
     run(&mut batch, generation);
@@ -253,7 +252,7 @@ fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
     let model = long_model();
     let shape = model.gpt().config().shape;
     let a_piece = 64 * 2 * shape.n_layer * shape.n_kv_head * shape.head_dim() * 4;
-    // Room for two pieces with what belongs to them.
+    // Room for two pieces and their data.
     let mut batch = Batch::new(&model, 2 * a_piece + a_piece / 2);
     let reused = |batch: &mut Batch<'_>, seed| {
         batch.begin(&prompt(64, seed), &Plan::new(), &Sampling::greedy(1)).unwrap().reused()
@@ -269,11 +268,11 @@ fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
     let generation = batch.begin(&prompt(64, 3), &Plan::new(), &Sampling::greedy(1)).unwrap();
     run(&mut batch, generation);
 
-    // 2 was asked for longest ago.
+    // Prompt 2 is the least recently used.
     assert_eq!([1, 2, 3].map(|seed| reused(&mut batch, seed)), [64, 0, 64]);
 }
 
-/// A model of the newest era, whose embeddings take in the one before, with room for 96 positions.
+/// A model of the newest era, which smears the previous token's embedding, with 96 positions.
 fn long_model() -> InterpretableModel {
     use nanoscope_testing::TINY_SHAPE;
     use nanoscope_transformer::{Era, Gpt, GptShape};
@@ -300,7 +299,7 @@ fn rows_at_different_positions_have_the_logits_that_each_has_alone() {
             let tokens = TokenBatch::new(std::slice::from_ref(start)).unwrap();
             gpt.forward_cached(&tokens, cache, Logits::Last, &mut ()).unwrap();
         }
-        // A fourth that begins, pieces of three tokens and then single ones.
+        // A fourth row starts from nothing; all continue with three tokens, then with single ones.
         together.push(gpt.cache(1, 20));
         for more in [3, 1, 1] {
             let rows: Vec<_> = (0..4).map(|row| prompt(more, 10 + row)).collect();

@@ -1,4 +1,4 @@
-//! A key-value cache, and a row's neighbours in a batch, leave a row's logits as they are.
+//! A row's logits depend neither on a key-value cache nor on the other rows of its batch.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::golden::{self, assert_close, values};
 const CACHE_ATOL: f32 = 1e-4;
 const ROW_ATOL: f32 = 1e-5;
 
-/// A model of every era with two rows for it, each longer than a window where the era has them.
+/// A model of every era with two rows of tokens, each longer than the attention window if there is one.
 fn cases() -> Vec<(String, Gpt, Vec<Vec<u32>>)> {
     let golden = golden::ALL.into_iter().map(|golden| {
         let mut rows = golden.token_rows();
@@ -34,7 +34,7 @@ fn batch(rows: &[Vec<u32>], columns: Range<usize>) -> TokenBatch {
     TokenBatch::new(&cut).unwrap()
 }
 
-/// The columns `columns` of logits `[rows, seq, vocab]`.
+/// The positions `columns` of logits `[rows, seq, vocab]`.
 fn columns_of(logits: &[f32], rows: usize, seq: usize, columns: Range<usize>) -> Vec<f32> {
     let vocab = logits.len() / (rows * seq);
     let of_row = |row: &[f32]| row[columns.start * vocab..columns.end * vocab].to_vec();

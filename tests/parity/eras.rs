@@ -1,4 +1,4 @@
-//! Every era of nanochat computes what its own code computes.
+//! Models of every era compute the same as nanochat's code of that era.
 
 use nanoscope_checkpoint::{CheckpointError, LoadOptions, ModelFiles};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
@@ -6,12 +6,12 @@ use nanoscope_transformer::{Era, Gpt, Logits, TokenBatch};
 
 use crate::golden::{self, Golden, assert_close, assert_same, largest_error, values};
 
-/// Small enough to notice an epsilon of 1e-5 in the norm, which moves logits by 2e-5 to 8e-5.
+/// Small enough to detect an epsilon of 1e-5 in the norm, which changes logits by 2e-5 to 8e-5.
 const LOGITS_ATOL: f32 = 2e-5;
 const LOSS_ATOL: f32 = 1e-5;
 /// Block outputs are up to ten times larger than logits.
 const BLOCKS_ATOL: f32 = 6e-5;
-/// Softcap 15 in place of 20 is 0.13 off.
+/// A softcap of 15 instead of 20 gives an error of 0.13.
 const ANOTHER_ERA: f32 = 0.05;
 
 fn logits(model: &Gpt, tokens: &TokenBatch) -> Vec<f32> {
@@ -39,7 +39,7 @@ fn the_files_of_every_era_tell_which_it_is() {
     for golden in golden::ALL {
         let found = golden::load(&golden.dir(), None);
 
-        // Softcap and rotary precision leave no trace in the files.
+        // The files do not show the softcap and the precision of the rotary tables.
         let (era, also_fits): (_, &[Era]) = match golden.era {
             Era::E3 | Era::E4 => (Era::E3, &[Era::E4, Era::E4b]),
             era => (era, &[]),
@@ -102,8 +102,8 @@ fn attention_mlp_and_block_outputs_are_those_of_each_eras_own_code() {
 #[test]
 fn a_compiled_checkpoint_with_bf16_embeddings_is_the_same_model() {
     let head = Golden::new("head", Era::E6);
-    // The same weights: keys start with `_orig_mod.`, and the embeddings are stored as bf16, which
-    // holds them exactly.
+    // The same weights, with keys that start with `_orig_mod.` and embeddings in bf16, which is exact
+    // for them.
     let compiled = golden::load(&head.dir().join("chatsft_checkpoints"), None);
     assert_eq!(compiled.era, head.era);
 

@@ -1,4 +1,4 @@
-//! Evaluations against SAELens's own functions, and what must hold of any.
+//! Evaluations: agreement with SAELens, and properties that hold for any SAE.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ use nanoscope_testing::{TINY_SHAPE, scaled_identity_sae, test_device, tiny_gpt};
 use nanoscope_transformer::{GptShape, TokenBatch};
 use serde_json::Value;
 
-/// Agreement with SAELens in float64.
+/// Relative tolerance against SAELens in float64.
 const RTOL: f64 = 1e-4;
-/// What is smaller is compared as if it were this.
+/// The magnitude below which errors are measured relative to this.
 const ATOL_OF: f64 = 1e-3;
 
 fn demo(device: &Device) -> InterpretableModel {
@@ -97,7 +97,7 @@ fn small() -> InterpretableModel {
     InterpretableModel::new(tiny_gpt(shape, &test_device()))
 }
 
-/// An SAE whose features are the activation's numbers, times `scale` when they are decoded.
+/// An SAE whose features are the activation's coordinates, multiplied by `scale` in the decoder.
 fn scaled(scale: f32, k: usize) -> Sae {
     scaled_identity_sae(32, k, scale, &test_device())
 }
@@ -154,8 +154,7 @@ fn an_sae_that_gives_back_nothing_is_the_ablation() {
     }
 }
 
-/// The loss of the pass that `Splice::Reconstruct` makes, which the suite holds against
-/// nanochat-SAE's own.
+/// `Splice::Reconstruct` itself is checked against nanochat-SAE in `steering`.
 #[test]
 fn the_spliced_loss_is_that_of_a_reconstructing_intervention() {
     let hook = HookPoint::ResidPost(0);

@@ -1,4 +1,4 @@
-//! What is said of features, against what follows from weights and passes by another way.
+//! Descriptions of features, checked against the weights and against full passes.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
-/// Adds a direction to what the unembedding reads.
+/// Adds a direction to the input of the unembedding.
 struct AddAtTheEnd(Tensor<1>);
 
 impl HookRouter for AddAtTheEnd {
@@ -44,7 +44,7 @@ impl HookRouter for AddAtTheEnd {
 
 #[test]
 fn the_direct_effect_on_the_logits_is_what_a_pass_computes_of_a_direction() {
-    // E6's; what a pass gives is after it.
+    // Era E6's; a pass returns logits after it.
     const SOFTCAP: f32 = 15.0;
 
     let golden = Golden::new("head", golden::ALL[5].era);
@@ -72,8 +72,8 @@ fn the_direct_effect_on_the_logits_is_what_a_pass_computes_of_a_direction() {
     }
 }
 
-/// The tokens that a label's part after "promotes" quotes. Two labels quote a quote, in another
-/// kind of quotes; these are left out.
+/// The tokens quoted after "promotes" in a label. Two labels quote a quotation mark with other
+/// quotation marks; they are left out.
 fn promoted(label: &str) -> Vec<&str> {
     let (_, tokens) = label.split_once("promotes \"").unwrap_or_default();
     tokens.split('"').step_by(2).filter(|token| !token.is_empty()).collect()
@@ -81,7 +81,7 @@ fn promoted(label: &str) -> Vec<&str> {
 
 #[test]
 fn the_demos_labels_name_the_tokens_that_are_found_to_be_promoted() {
-    // The labels were written from pages that list ten.
+    // The labels were written from pages that list ten tokens.
     const LISTED: usize = 10;
 
     let model = golden::load(&demo(), None);

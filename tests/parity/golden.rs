@@ -1,4 +1,4 @@
-//! The files in `tests/fixtures/golden`, and how near to them is near enough.
+//! The golden files in `tests/fixtures/golden`, and comparisons with them.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -11,10 +11,10 @@ use nanoscope_transformer::{Era, Gpt, GptShape, TokenBatch};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-/// How far a GPU may be off, whatever a CPU achieves: its kernels sum in another order.
+/// The tolerance of a GPU, whose kernels sum in another order.
 const GPU_ATOL: f32 = 1e-3;
 
-/// The tolerance on this run's device of a comparison that holds within `cpu` on a CPU.
+/// The tolerance on the test device of a comparison that holds within `cpu` on a CPU.
 pub(crate) fn tolerance(cpu: f32) -> f32 {
     if on_gpu() { cpu.max(GPU_ATOL) } else { cpu }
 }
@@ -24,17 +24,17 @@ pub(crate) fn on_gpu() -> bool {
     matches!(device.as_deref(), Ok("wgpu" | "cuda"))
 }
 
-/// A folder of golden files: a model of one era, and what that era's own code computes with it.
+/// A folder of golden files: a model of one era, and what that era's code computed with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Golden {
-    /// The folder in `tests/fixtures/golden`; `mid_` ones are named by the commit of nanochat that made
-    /// them, those in `hf` hold what transformers wrote and computed.
+    /// The folder in `tests/fixtures/golden`. Those called `mid_…` are named after the nanochat commit that
+    /// made them; those in `hf` were written and computed by transformers.
     pub(crate) folder: &'static str,
     pub(crate) era: Era,
 }
 
-/// Every folder. `old` and `head` have more than one key-value head; `head_win` and `mid_e7ed208`
-/// have sequences longer than a window.
+/// Every golden folder. `old` and `head` have more than one key-value head; `head_win` and
+/// `mid_e7ed208` have sequences longer than the attention window.
 pub(crate) const ALL: [Golden; 10] = [
     Golden::new("old", Era::E0),
     Golden::new("mid_aa530cd", Era::E1),
@@ -48,11 +48,11 @@ pub(crate) const ALL: [Golden; 10] = [
     Golden::new("../hf/other", Era::E0),
 ];
 
-/// Those with SAEs.
+/// The golden folders with SAEs.
 pub(crate) const WITH_SAES: [Golden; 2] =
     [Golden::new("old", Era::E0), Golden::new("head", Era::E6)];
 
-/// A random model for each era that no folder has.
+/// A random model of each era without a golden folder.
 pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
     [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
         let shape = GptShape { vocab_size: 300, n_layer: 3, n_embd: 32, ..TINY_SHAPE };
@@ -70,7 +70,7 @@ impl Golden {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(self.folder)
     }
 
-    /// The base model, as its own era's code computes it.
+    /// The base model, loaded as one of its era.
     #[track_caller]
     pub(crate) fn model(self) -> LoadedModel {
         load(&self.dir(), Some(self.era))
@@ -80,7 +80,7 @@ impl Golden {
         Arrays::read(&self.dir().join("expected.safetensors"))
     }
 
-    /// What its SAEs compute.
+    /// The expected features, reconstructions and steered logits of its SAEs.
     pub(crate) fn sae_expected(self) -> Arrays {
         Arrays::read(&self.dir().join("sae_expected.safetensors"))
     }
@@ -113,7 +113,7 @@ fn ids(row: &[i64]) -> Vec<u32> {
     row.iter().map(|&id| u32::try_from(id).unwrap()).collect()
 }
 
-/// The model in `path`, wherever in it that is.
+/// Loads the model in `path` or a folder below it.
 #[track_caller]
 pub(crate) fn load(path: &Path, era: Option<Era>) -> LoadedModel {
     let device = nanoscope_testing::test_device();
@@ -137,7 +137,7 @@ pub(crate) struct Array<T> {
 }
 
 impl<T> Array<T> {
-    /// What lies along the last dimension.
+    /// The slices along the last dimension.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &[T]> {
         self.values.chunks_exact(*self.shape.last().unwrap())
     }
@@ -190,7 +190,7 @@ pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
-/// The largest difference between two arrays; infinite if it is none or their lengths differ.
+/// The largest difference between two arrays; infinite if it is not a number or the lengths differ.
 pub(crate) fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
     if found.len() != expected.len() {
         return f32::INFINITY;
@@ -204,7 +204,7 @@ pub(crate) fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
     )
 }
 
-/// Asserts that `found` is `expected` within `tolerance(cpu)`.
+/// Asserts that `found` equals `expected` within `tolerance(cpu)`.
 #[track_caller]
 pub(crate) fn assert_close(what: impl Display, found: &[f32], expected: &[f32], cpu: f32) {
     let (found_len, expected_len) = (found.len(), expected.len());
@@ -214,10 +214,10 @@ pub(crate) fn assert_close(what: impl Display, found: &[f32], expected: &[f32], 
     assert!(error <= atol, "{what}: largest error {error:.2e}, tolerance {atol:.0e}");
 }
 
-/// Asserts that `found` is `expected`: to the bit on a CPU, within a GPU's noise on a GPU.
+/// Asserts that `found` equals `expected`: bit for bit on a CPU, within its noise on a GPU.
 ///
-/// There the arithmetic itself depends on who looks on: a kernel that is fused with its neighbours
-/// rounds otherwise than one whose output somebody keeps.
+/// On a GPU the arithmetic depends on which outputs are kept: a kernel that is fused with its
+/// neighbours rounds differently.
 #[track_caller]
 pub(crate) fn assert_same(what: impl Display, found: &[f32], expected: &[f32]) {
     if on_gpu() {

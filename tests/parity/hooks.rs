@@ -1,26 +1,26 @@
-//! Hooks at every point of every era's model: they see what their names say, and change only what
-//! they are told to.
+//! Hooks at every point of every era's model: each has the activation that its name means, and an edit
+//! changes nothing else.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use nanoscope_hooks::{Activation, ActivationCache, ActivationRecorder, HookPoint, Patch};
+use nanoscope_hooks::{HookPoint, Patch, Recorded, Recorder, Recording};
 use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};
 
-/// Noise between two orders of summing.
+/// Tolerance for sums in another order.
 const SAME_ATOL: f32 = 1e-5;
 const PATTERN_ATOL: f32 = 1e-5;
-/// The least that zeroing a point moves some logit; logits are around 5.
+/// The least change of some logit when a hook point is zeroed; logits are around 5.
 const MOVED: f32 = 0.1;
 
 fn points(model: &Gpt) -> Vec<HookPoint> {
     HookPoint::all(model.config().shape.n_layer).collect()
 }
 
-/// The logits, and the activation at every point.
-fn record(model: &Gpt, tokens: &TokenBatch) -> (Vec<f32>, ActivationCache) {
-    let mut recorder = ActivationRecorder::new(points(model));
+/// The logits, and the activation at every hook point.
+fn record(model: &Gpt, tokens: &TokenBatch) -> (Vec<f32>, Recording) {
+    let mut recorder = Recorder::new(points(model));
     let logits = model.forward(tokens, Logits::All, &mut recorder).unwrap();
     (values(logits), recorder.finish().unwrap())
 }
@@ -50,14 +50,14 @@ fn a_pass_that_ends_at_a_point_reaches_it_with_the_same_bits_and_no_later_block(
         let (_, whole) = record(&model, &tokens);
 
         for point in points(&model) {
-            let mut recorder = ActivationRecorder::new([point]);
+            let mut recorder = Recorder::new([point]);
             model.forward_to(&tokens, point, &mut recorder).unwrap();
             let found = recorder.finish().unwrap().get(point).unwrap().to_vec();
             assert_same(format!("{golden}, {point}"), &found, &whole.get(point).unwrap().to_vec());
 
             let later =
                 point.layer().map_or(HookPoint::ResidPre(0), |l| HookPoint::ResidPre(l + 1));
-            let mut recorder = ActivationRecorder::new([later]);
+            let mut recorder = Recorder::new([later]);
             model.forward_to(&tokens, point, &mut recorder).unwrap();
             let reached = recorder.finish().is_ok();
             assert_eq!(reached, point == HookPoint::FinalNormalized, "{golden}, {point}");
@@ -105,7 +105,7 @@ fn a_patch_at_the_last_position_leaves_the_earlier_ones_alone() {
         let zeros = Tensor::zeros([batch, 1, channels], model.device());
         let x = x.slice_assign([0..batch, seq - 1..seq, 0..channels], zeros);
 
-        let patch = Patch::new().replace(point, Activation::new(x));
+        let patch = Patch::new().replace(point, Recorded::new(x));
         let logits = patched(&model, &tokens, patch);
 
         let of_row = plain.len() / batch;
@@ -139,27 +139,27 @@ fn every_activation_has_the_shape_that_the_model_says() {
     }
 }
 
-/// The weight called `name` in nanochat's files.
+/// The weight that nanochat's files call `name`.
 #[track_caller]
 fn matrix(model: &Gpt, name: &str) -> Tensor<2> {
     let mut weights = model.weights().into_iter();
     let found = weights.find(|(spec, _)| spec.name == name);
     let (spec, weight) = found.unwrap_or_else(|| panic!("no weight {name}"));
     let [rows, columns] = spec.shape[..] else {
-        panic!("{name} is no matrix");
+        panic!("{name} is not a matrix");
     };
     weight.reshape([rows, columns])
 }
 
-/// `x · w` over the last dimensions of `x` that make a row of `w`'s.
+/// `x · w`, with as many last dimensions of `x` joined as fill the input of `w`.
 fn times<const D: usize>(x: Tensor<D>, w: Tensor<2>) -> Vec<f32> {
     let [d_in, _] = w.dims();
     let rows = x.shape().num_elements() / d_in;
     values(x.reshape([rows, d_in]).matmul(w))
 }
 
-/// Per query head, the values of its key head weighed by its pattern.
-fn weighed(pattern: &Activation, v: &Activation) -> Vec<f32> {
+/// For each query head, the values of its key-value head weighted by its pattern.
+fn weighed(pattern: &Recorded, v: &Recorded) -> Vec<f32> {
     let &[batch, heads, queries, keys] = pattern.shape() else {
         panic!("a pattern is [batch, heads, query, key]");
     };
@@ -196,7 +196,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             assert_close(what, &at(point).to_vec(), &expected, SAME_ATOL);
         };
 
-        // Before any norm: the rows of the table themselves.
+        // Before any norm: the rows of the embedding table.
         let table = values(matrix(&model, "transformer.wte.weight"));
         let ids = tokens.rows().flatten().map(|&id| id as usize);
         let embedded = ids.flat_map(|id| &table[id * shape.n_embd..][..shape.n_embd]);
@@ -206,7 +206,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
             let weight = |part| matrix(&model, &format!("transformer.h.{l}.{part}.weight"));
             let added = |a, b| values(stream(a) + stream(b));
 
-            // Before rotary embedding and QK norm.
+            // Before rotary embeddings and QK norm.
             let h = rms_norm(stream(HookPoint::ResidPre(l)), epsilon);
             check(HookPoint::Q(l), times(h.clone(), weight("attn.c_q")));
             check(HookPoint::K(l), times(h.clone(), weight("attn.c_k")));

@@ -1,4 +1,4 @@
-//! Models that transformers wrote, beyond what every model in [`golden::ALL`] is tested for.
+//! Models written by transformers, beyond the tests that cover all of [`golden::ALL`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ const ALL: [Golden; 3] = [
     Golden::new("../hf/other", Era::E0),
 ];
 
-/// The least that an era's own number in place of the file's moves some logit; the largest error
-/// without that is 2e-6.
+/// The least change of some logit if an era's constant replaced the file's; the largest error without
+/// that is 2e-6.
 const ANOTHER_MODEL: f32 = 1e-4;
 
 fn sharded() -> PathBuf {
@@ -29,7 +29,7 @@ fn logits(model: &Gpt, tokens: &TokenBatch) -> Vec<f32> {
     values(model.forward(tokens, Logits::All, &mut ()).unwrap())
 }
 
-/// The model of `golden` with its configuration's `key` set to `value`.
+/// The model of `golden` with `key` of its configuration set to `value`.
 fn with(golden: Golden, key: &str, value: Json) -> LoadedModel {
     let dir = TempDir::new().unwrap();
     for entry in fs::read_dir(golden.dir()).unwrap() {

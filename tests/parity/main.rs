@@ -1,8 +1,8 @@
-//! The whole microscope against what the reference implementation computed.
+//! Agreement with the reference implementations, from a forward pass to training and evaluation.
 //!
-//! One binary for everything that runs a model: on a GPU each process compiles its kernels anew.
-//! `NANOSCOPE_TEST_DEVICE` chooses the device. `--nocapture` prints every error that was measured
-//! beside its tolerance.
+//! All of it is one binary, because on a GPU each process compiles its kernels anew.
+//! `NANOSCOPE_TEST_DEVICE` names the device. With `--nocapture` every measured error is printed with
+//! its tolerance.
 
 mod batch;
 mod cache;

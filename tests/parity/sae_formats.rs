@@ -1,4 +1,4 @@
-//! SAEs of every format compute what the tools that wrote them compute.
+//! SAEs of every format compute the same as the tool that wrote them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::golden::{Arrays, assert_close, values};
 const FEATURES_ATOL: f32 = 5e-5;
 const RECONSTRUCTION_ATOL: f32 = 5e-5;
 
-/// Rows of activations that each case has.
+/// Rows of activations per case.
 const ROWS: usize = 64;
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +45,7 @@ fn load(case: &Case) -> LoadedSae {
     })
 }
 
-/// Checks features, dense and sparse, and what they decode to.
+/// Checks features, dense and sparse, and their reconstructions.
 fn check(case: &Case) {
     let name = &case.name;
     let loaded = load(case);
@@ -87,8 +87,8 @@ fn saelens_files_of_every_version_compute_what_saelens_computes() {
     }
 }
 
-/// Checks every case of `format`, which is called `name` here, with the places that `at` gives for
-/// them: case, what it reads, what it writes.
+/// Checks every case of `format`, which is called `name` here. `at` lists case, input hook point and
+/// output hook point.
 #[track_caller]
 fn check_all(format: &str, name: &str, at: &[(&str, &str, Option<&str>)]) {
     let cases = cases(format);
@@ -104,7 +104,7 @@ fn check_all(format: &str, name: &str, at: &[(&str, &str, Option<&str>)]) {
     }
 }
 
-/// A case by its name.
+/// The case called `name`.
 fn case(name: &str) -> Case {
     let (format, _) = name.split_once('/').unwrap();
     cases(format).into_iter().find(|case| case.name == name).unwrap()
@@ -127,8 +127,8 @@ fn gemma_scope_files_compute_what_saelens_computes_with_them() {
 
 #[test]
 fn gemma_scope_2_files_compute_what_saelens_computes_with_them() {
-    // SAELens calls what a transcoder reads hook_mlp_in, which in TransformerLens is before the
-    // norm; the file says that it is the norm's output.
+    // SAELens calls a transcoder's input hook_mlp_in, which in TransformerLens is before the norm;
+    // according to the file it is the norm's output.
     let normalized = "blocks.12.ln2.hook_normalized";
     check_all(
         "gemma-scope-2",
@@ -240,9 +240,9 @@ fn circuit_tracer_files_compute_what_circuit_tracer_computes() {
     }
 }
 
-// Mistakes that readers of these files have made. Each case is right, and would not be with it.
+// Mistakes that readers of these files have made. Each case passes, and would fail with the mistake.
 
-/// Checks `case`, and that `mistaken` makes an SAE of it that computes something else.
+/// Checks `case`, and that the SAE built by `mistaken` computes something else.
 #[track_caller]
 fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sae) {
     check(case);
@@ -262,7 +262,7 @@ fn with_config(config: Result<SaeConfig, SaeError>, weights: SaeWeights) -> Sae 
     Sae::new(config.unwrap(), weights).unwrap()
 }
 
-/// An encoder whose numbers are taken the other way round.
+/// An SAE whose encoder was read in the other memory order.
 fn with_w_enc_misread(config: SaeConfig, weights: SaeWeights) -> Sae {
     let [d_in, d_sae] = weights.w_enc.dims();
     let w_enc = weights.w_enc.clone().transpose().reshape([d_in, d_sae]);
@@ -317,7 +317,7 @@ fn sparsify_subtracts_b_dec_of_autoencoders_whatever_normalize_decoder_says_and_
 #[test]
 fn a_column_major_matrix_in_a_pt_file_is_read_by_its_strides() {
     for case in cases("strides") {
-        // What lies in the file is the encoder, one feature's numbers far from each other.
+        // The file has the encoder with the numbers of one feature far apart.
         check_against(&case, |config, weights| {
             let [d_in, d_sae] = weights.w_enc.dims();
             let w_enc = weights.w_enc.clone().reshape([d_sae, d_in]).transpose();
@@ -371,7 +371,7 @@ fn a_dictionary_that_load_dictionary_rescales_is_rescaled() {
 #[test]
 fn a_folder_of_several_saes_has_each_of_them() {
     let found = load_saes([root().join("circuit-tracer/relu")], &nanoscope_testing::test_device());
-    // Its hook point is none of ours yet, or it is: either way both layers were found.
+    // Both layers are found, whether or not the hook point is one of ours.
     match found {
         Ok(saes) => assert_eq!(saes.len(), 2),
         Err(error) => assert!(matches!(error, CheckpointError::Hook { .. }), "{error}"),

@@ -1,4 +1,4 @@
-//! SAEs compute what nanochat-SAE computes, on activations of our own model.
+//! SAEs compute the same as nanochat-SAE on activations of our own model.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::golden::{self, Arrays, Golden, assert_close, values};
 
 const FEATURES_ATOL: f32 = 5e-5;
 
-/// How many SAEs the manifest of each golden lists: three architectures at three points.
+/// Number of SAEs in each golden folder: three architectures at three hook points.
 const SAES: usize = 9;
 
-/// An SAE, the activations that it is for, and what it should make of them.
+/// An SAE, its input activations, and its expected features and reconstructions.
 struct Case {
     name: String,
     key: String,
@@ -53,7 +53,7 @@ fn cases(golden: Golden) -> Vec<Case> {
         .collect()
 }
 
-/// Every case of every golden with what was expected of all.
+/// Every case of every golden folder.
 fn each(mut check: impl FnMut(Case, &Arrays)) {
     for golden in golden::WITH_SAES {
         let expected = golden.sae_expected();
@@ -119,8 +119,8 @@ fn the_strongest_features_are_ranked_as_in_the_reference() {
 
         assert_eq!(features.rows(), wanted.shape[0], "{name}");
         for (row, (indices, wanted)) in indices.rows().zip(wanted.rows()).enumerate() {
-            // The reference ranks inactive features too, at their value of 0; in which order is
-            // its sort's affair, and which of them is of no interest.
+            // The reference ranks inactive features too, at 0; their order depends on its sort and
+            // does not matter.
             let positive = wanted.iter().filter(|&&value| value > 0.0).count();
             let found: Vec<_> = features
                 .strongest(row, wanted.len())

@@ -1,14 +1,14 @@
-//! The largest features of a tensor on the device are those of a sort on the host.
+//! Top-k selection on the device equals a sort on the host.
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_sae::{SparseFeatures, top_k};
 
 const SIZES: [usize; 5] = [64, 1024, 4096, 10_240, 65_536];
-/// Around the powers of two at which kernels change, and past 63, where burn's own `topk` is wrong
-/// on wgpu.
+/// Values of `k` around the powers of two at which kernels change, and above 63, where burn's own
+/// `topk` is wrong on wgpu.
 const KS: [usize; 11] = [1, 8, 31, 32, 33, 63, 64, 65, 100, 128, 256];
 
-/// Distinct numbers in -1..1 without order: successive states of a generator of full period.
+/// Distinct, unordered numbers in -1..1: successive states of a full-period generator.
 fn distinct(len: usize) -> Vec<f32> {
     const PERIOD: u32 = 1 << 24;
     let mut state = 0_u32;
@@ -20,7 +20,7 @@ fn distinct(len: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The `k` largest of each row, found by sorting; of equal ones those with the lower index.
+/// The `k` largest of each row, by sorting; of equal values the ones with the lower index.
 fn by_sorting(values: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
     let mut features = SparseFeatures::new(d_sae);
     for row in values.chunks_exact(d_sae) {
@@ -33,7 +33,7 @@ fn by_sorting(values: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
     features
 }
 
-/// Panics with no more than the first difference: the features are thousands.
+/// Panics with the first difference only, as there are thousands of features.
 #[track_caller]
 fn assert_selected(what: &str, found: &SparseFeatures, expected: &SparseFeatures) {
     assert_eq!(found.rows(), expected.rows(), "{what}: rows");
@@ -71,7 +71,7 @@ fn the_largest_values_are_those_of_a_sort() {
 fn of_equal_values_the_earlier_are_taken() {
     let device = nanoscope_testing::test_device();
     let d_sae = 4096;
-    // Sixteen values, so that every selection is cut through equal ones.
+    // Sixteen distinct values, so that every selection ends among equal ones.
     let values: Vec<f32> = distinct(d_sae).iter().map(|v| (v * 8.0).floor()).collect();
     let pre = Tensor::<2>::from_data(TensorData::new(values.clone(), [1, d_sae]), &device);
     for k in KS {

@@ -1,15 +1,15 @@
-//! Training on this device is training on the reference device.
+//! Training on the test device gives the same losses as training on flex.
 
-use nanoscope_train::{AuxK, DeadFeatures, Method, Recipe, StepReport, Trainer};
+use nanoscope_train::{AuxK, Dead, Method, Recipe, StepReport, Trainer};
 
 const D_IN: usize = 24;
 const D_SAE: usize = 48;
 const BATCH: usize = 64;
 const STEPS: u64 = 4;
-/// Of losses and gradient norms; backends sum in different orders.
+/// Relative tolerance for losses and gradient norms; backends sum in different orders.
 const RTOL: f64 = 1e-4;
 
-/// Numbers between -1 and 1 with a direction that all rows share.
+/// Activations between -1 and 1, plus a direction that all rows share.
 fn activations() -> Vec<f32> {
     let number = |n: usize| ((n as f32 * 12.9898).sin() * 43_758.547).fract();
     (0..BATCH * D_IN).map(|n| number(n) + 0.5 * number(n % D_IN + 7)).collect()
@@ -20,9 +20,9 @@ fn reports(method: &Method, device: &str) -> Vec<StepReport> {
         "" => nanoscope_testing::test_device(),
         name => nanoscope_device::by_name(name).unwrap(),
     };
-    // With a window of one step some features are dead, so that the auxiliary loss and the
-    // resampling are in it too.
-    let dead = DeadFeatures { window_steps: Some(1), resample_steps: Some(2) };
+    // With a window of one step some features are dead, which covers the auxiliary loss and the
+    // resampling too.
+    let dead = Dead { window_steps: Some(1), resample_steps: Some(2) };
     let recipe = Recipe { batch: BATCH, dead, ..Recipe::new(D_SAE, method.clone(), STEPS) };
     let x = activations();
     let mut trainer = Trainer::new(&recipe, D_IN, &x, &device).unwrap();

@@ -1,7 +1,7 @@
-//! Steering worked by hand: a model so small that every number can be checked.
+//! Steering worked by hand on a model of four channels.
 //!
-//! It has four channels and two blocks. Every weight is 0 but the embedding and one hidden unit of
-//! the second MLP, so that the stream is the token's row up to there:
+//! The model has two blocks. Every weight is 0 except the embedding and one hidden unit of the second
+//! MLP, so up to there the residual stream is the token's row:
 //!
 //! | token | x | features |
 //! | --- | --- | --- |
@@ -23,14 +23,14 @@ use crate::golden::{assert_close, values};
 
 const ATOL: f32 = 1e-5;
 
-/// Where the SAE is, and where what becomes of the activation is seen.
+/// The SAE's hook point, and the next one, which shows the changed activation.
 const SITE: HookPoint = HookPoint::ResidPost(0);
 const AFTER: HookPoint = HookPoint::ResidPre(1);
-/// What the transcoder reads and writes, and where the latter is seen, added to x.
+/// The transcoder's input and output, and the hook point that shows the output added to x.
 const READ: HookPoint = HookPoint::Ln2Normalized(1);
 const WRITE: HookPoint = HookPoint::MlpOut(1);
 const AFTER_WRITE: HookPoint = HookPoint::ResidPost(1);
-/// An earlier point with the same activation.
+/// An earlier hook point with the same activation.
 const EARLIER: HookPoint = HookPoint::ResidMid(0);
 
 struct ByHand;
@@ -96,7 +96,8 @@ fn model() -> InterpretableModel {
     model.with_transcoder(READ, WRITE, sae(config())).unwrap()
 }
 
-/// `{SITE}` and the like for their names, `tilted` and `ahead` for vectors.
+/// A plan of these interventions, in which `SITE`, `READ`, `EARLIER` and `WRITE` stand for hook points
+/// and `tilted`, `ahead` and `aside` for vectors.
 fn plan(specs: &[&str]) -> Plan {
     let plan = Plan::new()
         .vector("tilted".parse().unwrap(), vec![0.0, 0.0, 3.0, 4.0])
@@ -115,7 +116,7 @@ fn run(model: &InterpretableModel, rows: &[Vec<u32>], plan: Plan) -> RunOutput {
     model.run(&TokenBatch::new(rows).unwrap(), &plan).unwrap()
 }
 
-/// Asserts what becomes of the three tokens' activations at `point`.
+/// Asserts the three tokens' activations at `point` under these interventions.
 #[track_caller]
 fn assert_becomes(specs: &[&str], point: HookPoint, expected: [[f32; 4]; 3]) {
     let run = run(&model(), &[vec![0, 1, 2]], plan(specs));
@@ -143,7 +144,7 @@ fn the_model_is_as_the_table_says() {
 #[test]
 fn each_operation_on_a_feature_moves_what_it_should_and_keeps_the_rest() {
     let cases = [
-        // 2 d, 1 d and nothing more of feature 0
+        // feature 0 adds 2 d, 1 d and nothing
         ("SITE:0:multiply:2", [[8.0, 8.0, 0.0, 0.0], [4.0, 5.0, 1.0, 1.0], [0.0, -2.0, 0.0, 0.0]]),
         ("SITE:0:set:3", [[5.0, 4.0, 0.0, 0.0], [7.0, 9.0, 1.0, 1.0], [9.0, 10.0, 0.0, 0.0]]),
         (
@@ -159,7 +160,7 @@ fn each_operation_on_a_feature_moves_what_it_should_and_keeps_the_rest() {
             "SITE:0:add:0.5:norm",
             [[2.6, 0.8, 0.0, 0.0], [1.6, 1.8, 1.0, 1.0], [0.6, -1.2, 0.0, 0.0]],
         ),
-        // less 1.2, 1.4 and -1.6 of (0.6, 0.8)
+        // minus 1.2, 1.4 and -1.6 times (0.6, 0.8)
         (
             "SITE:0:orthogonal:0",
             [[1.28, -0.96, 0.0, 0.0], [0.16, -0.12, 1.0, 1.0], [0.96, -0.72, 0.0, 0.0]],
@@ -266,13 +267,13 @@ fn a_condition_is_asked_at_each_position_and_holds_strictly_above_its_threshold(
         ("SITE:0:add:1 when SITE:1>0", at_1),
         ("SITE:0:add:1 when EARLIER:2>1.5", at_2),
         ("SITE:tilted:add:1 when EARLIER:1>0.5", [x[0], [1.0, 1.0, 4.0, 5.0], x[2]]),
-        // Only what is covered is asked.
+        // The condition is checked at covered positions only.
         ("SITE:0:add:1@0..1 when SITE:1>0.5", x),
     ];
     for (spec, expected) in cases {
         assert_becomes(&[spec], AFTER, expected);
     }
-    // Where it does not hold, nothing is reconstructed either.
+    // Where the condition does not hold, nothing is reconstructed either.
     let reconstructed = [x[0], [6.0, 8.0, 2.0, 0.5], x[2]];
     assert_becomes(&["SITE:0:add:1 when SITE:1>0.5 with reconstruct"], AFTER, reconstructed);
 }
@@ -283,7 +284,7 @@ fn a_condition_sees_what_arrives_after_earlier_points_and_before_its_own() {
     let specs = ["SITE:1:set:5", "SITE:0:add:1 when SITE:1>0.5"];
     let expected = [[2.0, 0.0, 10.0, 0.0], [4.0, 5.0, 9.0, 1.0], [0.0, -2.0, 10.0, 0.0]];
     assert_becomes(&specs, AFTER, expected);
-    // … but 3 more in the second channel at an earlier one makes feature 1 3, 4 and 1.
+    // … but adding 3 to the second channel at an earlier point makes feature 1 3, 4 and 1.
     let specs = ["EARLIER:aside:add:1", "SITE:0:add:1 when SITE:1>2.5"];
     let expected = [[5.0, 7.0, 0.0, 0.0], [4.0, 8.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]];
     assert_becomes(&specs, AFTER, expected);
@@ -293,13 +294,13 @@ fn a_condition_sees_what_arrives_after_earlier_points_and_before_its_own() {
 fn each_of_several_sees_what_those_before_it_left() {
     let at_0 = |x: [f32; 2]| [x[0], x[1], 0.0, 0.0];
     let at_1 = |x: [f32; 2]| [x[0], x[1], 1.0, 1.0];
-    // f' is 8 everywhere: 6 d, 7 d and 8 d more.
+    // f' is 8 everywhere: 6 d, 7 d and 8 d are added.
     assert_becomes(
         &["SITE:0:set:4", "SITE:0:multiply:2"],
         AFTER,
         [at_0([20.0, 24.0]), at_1([22.0, 29.0]), at_0([24.0, 30.0])],
     );
-    // Twice the feature and one more is not one more and twice that: f' is 5, 3, 1 and 6, 4, 2.
+    // Doubling and then adding 1 differs from adding 1 and then doubling: f' is 5, 3, 1 and 6, 4, 2.
     assert_becomes(
         &["SITE:0:multiply:2", "SITE:0:add:1"],
         AFTER,
@@ -310,7 +311,7 @@ fn each_of_several_sees_what_those_before_it_left() {
         AFTER,
         [at_0([14.0, 16.0]), at_1([10.0, 13.0]), at_0([6.0, 6.0])],
     );
-    // What was added along another direction is taken away as well: 4.2, 4.4 and 1.4 of (0.6, 0.8).
+    // The part added along another direction is removed too: 4.2, 4.4 and 1.4 times (0.6, 0.8).
     assert_becomes(
         &["SITE:ahead:add:5", "SITE:0:orthogonal:0"],
         AFTER,
@@ -321,13 +322,13 @@ fn each_of_several_sees_what_those_before_it_left() {
         AFTER,
         [at_0([5.28, -0.96]), at_1([4.16, -0.12]), at_0([4.96, -0.72])],
     );
-    // A direction counts for its feature: after adding one length of 5, f' is one more.
+    // A unit direction counts toward its feature: adding a length of 5 raises f' by 1.
     assert_becomes(
         &["SITE:0:add:5:unit", "SITE:0:ablate"],
         AFTER,
         [at_0([-4.0, -8.0]), at_1([-2.0, -3.0]), at_0([0.0, -2.0])],
     );
-    // Two features at once, one product.
+    // Two features are changed in one matrix product.
     let expected = [[8.0, 8.0, 6.0, 0.0], [4.0, 5.0, 5.0, 1.0], [0.0, -2.0, 6.0, 0.0]];
     assert_becomes(&["SITE:0:multiply:2", "SITE:1:set:3"], AFTER, expected);
 }
@@ -345,7 +346,7 @@ fn only_the_rows_named_are_steered() {
 
 #[test]
 fn a_transcoder_reads_at_one_point_and_moves_the_other() {
-    // y is 0 4 0 0, 0 1 0 0 and 0; what is seen is x + y'.
+    // y is 0 4 0 0, 0 1 0 0 and 0; the captured activation is x + y'.
     let cases = [
         ("READ:0:multiply:2", [[8.0, 12.0, 0.0, 0.0], [4.0, 6.0, 1.0, 1.0], [0.0, -2.0, 0.0, 0.0]]),
         // 0.5 · ‖y‖ · (0.6, 0.8)
@@ -353,7 +354,7 @@ fn a_transcoder_reads_at_one_point_and_moves_the_other() {
             "READ:0:add:0.5:norm",
             [[3.2, 5.6, 0.0, 0.0], [1.3, 2.4, 1.0, 1.0], [0.0, -2.0, 0.0, 0.0]],
         ),
-        // less 3.2 and 0.8 of (0.6, 0.8)
+        // minus 3.2 and 0.8 times (0.6, 0.8)
         (
             "READ:0:orthogonal:0",
             [[0.08, 1.44, 0.0, 0.0], [0.52, 1.36, 1.0, 1.0], [0.0, -2.0, 0.0, 0.0]],
@@ -374,15 +375,15 @@ fn a_transcoder_reads_at_one_point_and_moves_the_other() {
     for (spec, expected) in cases {
         assert_becomes(&[spec], AFTER_WRITE, expected);
     }
-    // A vector lands where it says, and shares the order with what the transcoder writes there:
-    // the last takes y's part along (0.6, 0.8) and what was added away.
+    // A vector applies at its own hook point, in order with the transcoder's writes there: the last
+    // one removes the part of y along (0.6, 0.8), including what was added.
     let specs = ["READ:0:multiply:2", "WRITE:ahead:add:5", "READ:0:orthogonal:0"];
     // y' before: 11 12, 8 5 and 5 0; along (0.6, 0.8): 16.2, 8.8 and 3.
     let expected = [[3.28, -0.96, 0.0, 0.0], [3.72, -1.04, 1.0, 1.0], [3.2, -4.4, 0.0, 0.0]];
     assert_becomes(&specs, AFTER_WRITE, expected);
 }
 
-/// Positions, those changed, and how far the activation was moved.
+/// The covered positions, the changed ones, and the mean relative change of the activation.
 type Done = (usize, usize, f32);
 
 #[test]
@@ -400,11 +401,11 @@ fn the_report_counts_positions_and_measures_each_intervention_alone() {
         (&["SITE:0:orthogonal:0"], &[(3, 3, 0.7)]),
         (&["SITE:0:add:1:unit when SITE:1>0.5"], &[(1, 1, 0.5)]),
         (&["SITE:0:add:1:unit when SITE:1>9"], &[(0, 0, 0.0)]),
-        // The reconstruction is not the intervention's doing.
+        // The reconstruction does not count as a change by the intervention.
         (&["SITE:0:multiply:1 with reconstruct"], &[(3, 0, 0.0)]),
-        // 10 / 4, 5 / 1 and nothing; then 5 / 4, 5 / 1 and a position without a length
+        // 10 / 4, 5 / 1 and nothing; then 5 / 4, 5 / 1 and a position with an activation of length 0
         (&["READ:0:multiply:2"], &[(3, 2, 2.5)]),
-        // Each its own, though the second takes back what the first did: (20 + 10 + 0) / 2 …
+        // Each is counted by itself, although the second undoes the first: (20 + 10 + 0) / 2 …
         (
             &["SITE:0:multiply:3", "SITE:0:multiply:0.5", "SITE:tilted:add:1"],
             &[(3, 2, 5.0), (3, 2, 3.75), (3, 3, 2.5)],
@@ -440,12 +441,12 @@ fn reconstructing_is_decoding_the_changed_features_whatever_the_sae_normalises()
         Normalization::ConstantNormRescale,
         Normalization::LayerNorm,
     ];
-    // What arrives after 3 more in the second channel, so that lengths differ.
+    // 3 is added to the second channel first, so that the lengths differ.
     let x = [[2.0, 3.0, 0.0, 0.0], [1.0, 4.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]];
     let x = Tensor::<2>::from_floats(x, &nanoscope_testing::test_device());
     for normalization in normalizations {
         let sae = sae(config().with_normalization(normalization).unwrap());
-        // The first feature is doubled, one is added to the second, the third is 0.5.
+        // The first feature is doubled, 1 is added to the second, the third is set to 0.5.
         let f = values(sae.encode(x.clone()));
         let changed: Vec<f32> = f.chunks(3).flat_map(|f| [2.0 * f[0], f[1] + 1.0, 0.5]).collect();
         let changed = Tensor::<2>::from_data(TensorData::new(changed, [3, 3]), &x.device());

@@ -1,4 +1,4 @@
-//! Small valid files, and ways to spoil them.
+//! Small valid files, and ways to break them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
 }
 
-/// A file of that name and content in a directory of its own.
+/// Writes a file with this name and content in a new folder.
 pub(crate) fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join(name);
@@ -40,16 +40,16 @@ pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// An SAE's file before it is written.
+/// The contents of an SAE file in nanochat-SAE's layout.
 #[derive(Debug, Clone)]
 pub(crate) struct SaeFile {
     pub(crate) config: Option<Json>,
-    /// The key of the weights in the file.
+    /// The key of the weights in the pickle.
     pub(crate) state_dict: &'static str,
     pub(crate) weights: Vec<(String, Py)>,
-    /// By key.
+    /// The storages by key.
     pub(crate) storages: BTreeMap<String, Vec<u8>>,
-    /// Whatever else is in the file.
+    /// Other entries of the pickle.
     pub(crate) others: Vec<(String, Py)>,
 }
 
@@ -73,21 +73,21 @@ impl SaeFile {
         this
     }
 
-    /// With `value` as `key` of the configuration.
+    /// A valid file with `key` of the configuration set to `value`.
     pub(crate) fn with_config(key: &str, value: Json) -> Self {
         let mut this = Self::valid();
         this.config.as_mut().unwrap()[key] = value;
         this
     }
 
-    /// Adds a weight, or puts it in the place of the one of that name.
+    /// Adds a weight, or replaces the one of that name.
     pub(crate) fn put(&mut self, name: &str, shape: &[usize]) {
         let values: Vec<f32> = (0..shape.iter().product()).map(|at| at as f32 / 8.0).collect();
         self.storages.insert(name.to_owned(), floats(&values));
         self.put_value(name, Py::Tensor(PyTensor::whole(name, shape)));
     }
 
-    /// Puts `value` in the place of the weight `name`.
+    /// Replaces the weight `name` by `value`.
     pub(crate) fn put_value(&mut self, name: &str, value: Py) {
         self.weights.retain(|(known, _)| known != name);
         self.weights.push((name.to_owned(), value));
@@ -104,7 +104,7 @@ impl SaeFile {
         self.bytes_with(&self.pickle())
     }
 
-    /// The file with another pickle.
+    /// The bytes of the file with another pickle.
     pub(crate) fn bytes_with(&self, pickle: &[u8]) -> Vec<u8> {
         let storages: Vec<_> =
             self.storages.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())).collect();
@@ -134,7 +134,7 @@ pub(crate) fn small_sae(d_in: usize) -> Sae {
     Sae::new(SaeConfig::new(d_in, d_sae, Architecture::Relu).unwrap(), weights).unwrap()
 }
 
-/// What our own writer makes.
+/// An SAE file made by our own writer.
 pub(crate) fn written_sae() -> Vec<u8> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("sae.pt");
@@ -143,17 +143,17 @@ pub(crate) fn written_sae() -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// A nanochat checkpoint before it is written.
+/// The contents of a nanochat checkpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoint {
-    /// None if there is no such file.
+    /// `None` to write no such file.
     pub(crate) meta: Option<Json>,
     pub(crate) weights: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     pub(crate) half: bool,
 }
 
 impl Checkpoint {
-    /// The golden model `name`, as it is.
+    /// The golden model `name`, unchanged.
     pub(crate) fn golden(name: &str) -> Self {
         let dir = fixture(&format!("golden/{name}"));
         let files = ModelFiles::find(&dir).unwrap();
@@ -175,7 +175,7 @@ impl Checkpoint {
         Self::golden("old")
     }
 
-    /// With `value` as `key` of the model's configuration.
+    /// A valid checkpoint with `key` of the model's configuration set to `value`.
     pub(crate) fn with_config(key: &str, value: Json) -> Self {
         let mut this = Self::valid();
         this.meta.as_mut().unwrap()["model_config"][key] = value;

@@ -1,4 +1,4 @@
-//! Labels of features.
+//! Files with labels of features.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn labels_that_are_not_the_saes_are_refused_by_key() {
         ("labels that are no JSON", b"0: first", "line 1"),
         ("empty labels", b"", "EOF"),
         ("labels in a list", br#"["first"]"#, "expected a map"),
-        ("label that is no text", br#"{"0": "a", "1": 2}"#, "1: invalid type: integer `2`"),
+        ("label that is not a string", br#"{"0": "a", "1": 2}"#, "1: invalid type: integer `2`"),
         ("label that is not UTF-8", b"{\"0\": \"\xff\"}", "invalid unicode"),
         ("labels with more after them", b"{} {}", "trailing characters"),
     ];
@@ -44,7 +44,7 @@ fn labels_that_are_not_the_saes_are_refused_by_key() {
     }
 }
 
-/// An SAE of eight features with these files beside it.
+/// A folder with an SAE of eight features and these files.
 fn with_files(files: &[(&str, &[u8])]) -> Result<LoadedSae, CheckpointError> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("best_model.pt");

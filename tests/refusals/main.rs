@@ -1,8 +1,8 @@
-//! Whatever comes from outside and is broken gives an error that says what, where and why.
+//! Broken input gives an error that names the file, the place and the reason.
 //!
-//! Each case is a small valid file with one thing wrong. It must be refused with its own variant and
-//! a text that names the thing; nothing may panic, run what a file asks for, or take memory that
-//! the file does not back.
+//! Each case is a small valid file with one thing wrong. It must be refused with its own variant and a
+//! message that names the fault. Nothing may panic, execute a file's contents, or allocate memory that
+//! the file does not fill.
 
 mod files;
 mod labels;
@@ -19,13 +19,13 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The error with all its causes, as the command line prints it.
+/// The error and all its causes, as the command line prints them.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Runs `attempt`, which must fail with an error that `is` knows and whose text holds all of `says`.
+/// Runs `attempt`, which must fail with an error that `is` accepts and whose text has all of `says`.
 #[track_caller]
 pub(crate) fn expect_refusal<T: Debug, E: Error + 'static>(
     case: &str,
@@ -51,7 +51,7 @@ fn shortened(text: &str) -> String {
     text.chars().take(600).collect()
 }
 
-/// [`expect_refusal`] with the variant as a pattern.
+/// [`expect_refusal`] with a pattern for the variant.
 macro_rules! refused {
     ($case:expr, $attempt:expr, $variant:pat, $says:expr) => {
         crate::expect_refusal(&$case, || $attempt, |error| matches!(error, $variant), &$says)

@@ -1,7 +1,7 @@
-//! Files that claim more than they have cost no more than they have.
+//! Files that claim to be larger than they are do not cost memory.
 //!
-//! The cases run in a process of their own, so that no other test's memory is counted, and a stack
-//! that overflows, which ends a process, fails the test that started it.
+//! The cases run in a process of their own, so that the memory of other tests is not counted and a
+//! stack overflow, which ends the process, fails the test that started it.
 
 use std::fs;
 use std::process::Command;
@@ -17,8 +17,8 @@ use crate::{refused, texts};
 
 /// Set in the process that runs the cases.
 const INSIDE: &str = "NANOSCOPE_TEST_BAD_INPUT_INSIDE";
-/// By how much the most memory ever used may grow.
-const MOST_GROWTH: u64 = 64 << 20;
+/// The most that peak memory may grow, in bytes.
+const MAX_GROWTH: u64 = 64 << 20;
 
 /// Runs the test `name` of this module again, alone in a process.
 #[track_caller]
@@ -36,7 +36,7 @@ fn alone(name: &str, cases: impl FnOnce()) {
     assert!(text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The most memory that the process ever used, where the system tells.
+/// The peak memory of this process in bytes, on systems that report it.
 fn most_used() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -49,11 +49,11 @@ fn grows_little(case: &str, before: Option<u64>) {
     if let (Some(before), Some(after)) = (before, most_used()) {
         let growth = after.saturating_sub(before);
         println!("{case}: {} KiB more", growth >> 10);
-        assert!(growth < MOST_GROWTH, "{case}: {growth} bytes more");
+        assert!(growth < MAX_GROWTH, "{case}: {growth} bytes more");
     }
 }
 
-/// A tensor of 8 GiB, made of as many bytes of storage as `claims` says.
+/// A tensor of 8 GiB on a storage that claims `claims` elements.
 fn eight_gigabytes(claims: i64, stride: [i64; 2]) -> SaeFile {
     let mut sae = SaeFile::valid();
     let mut tensor = PyTensor::whole("W_enc", &[4, 8]);
@@ -64,7 +64,7 @@ fn eight_gigabytes(claims: i64, stride: [i64; 2]) -> SaeFile {
     sae
 }
 
-/// A pickle that copies `value`, once stored in the memo, as often as two bytes each allow.
+/// A pickle that stores `value` in the memo and fetches it as often as possible at two bytes each.
 fn copies(value: &[u8], times: usize) -> Vec<u8> {
     let mut pickle = b"\x80\x02".to_vec();
     pickle.extend(value);
@@ -162,7 +162,7 @@ fn a_small_file_cannot_grow_by_compression_or_sparseness() {
     });
 }
 
-/// A GNU tar with a sparse entry `storages` of 4 GiB, none of which is in the file.
+/// A GNU tar with a sparse entry `storages` of 4 GiB, whose data is not in the file.
 fn sparse_tar() -> Vec<u8> {
     let mut header = vec![0_u8; 512];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -188,7 +188,7 @@ fn a_pickle_cannot_multiply_itself() {
         let long = "n".repeat(1 << 16);
         let text = [b"X\x00\x00\x01\x00".as_slice(), long.as_bytes()].concat();
         let class = format!("ctorch\nfloat{long}\n").into_bytes();
-        // A key is no value of its own for a reader that counts values.
+        // A reader that counts values must count keys too.
         let dict = [b"}".as_slice(), &text, b"Ns"].concat();
         let mut tensor = PyTensor::whole("0", &[]);
         tensor.shape = vec![1; 10_000];

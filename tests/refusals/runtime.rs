@@ -1,4 +1,4 @@
-//! Plans that cannot be followed, and tokens that cannot be run.
+//! Plans and tokens that do not fit the model.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ pub(crate) fn bare() -> InterpretableModel {
     InterpretableModel::new(Checkpoint::valid().load(None).unwrap().gpt)
 }
 
-/// The golden model of 300 tokens and 64 positions, with its tokenizer and an SAE of 8 features.
+/// The golden model with 300 tokens and 64 positions, its tokenizer and an SAE of 8 features.
 pub(crate) fn model() -> InterpretableModel {
     let tokenizer = load_tokenizer(&fixture("tokenizers/golden_old")).unwrap();
     let model = bare().with_tokenizer(tokenizer).unwrap();
@@ -175,7 +175,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
         ["blocks.9.hook_resid_post"]
     );
     refused!(
-        "features where there is no SAE",
+        "features at a point without an SAE",
         run(&model, &Plan::new().track(HookPoint::Embed)),
         RuntimeError::NoSae { .. },
         ["no SAE for hook_embed", "blocks.1.hook_resid_post"]
@@ -187,7 +187,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
         ["blocks.1.hook_resid_post", "there are SAEs for none"]
     );
     refused!(
-        "intervention where there is no SAE",
+        "intervention at a point without an SAE",
         run(&model, &steered("blocks.2.hook_mlp_out:1:add:1")),
         RuntimeError::NoSae { .. },
         ["blocks.2.hook_mlp_out"]
@@ -268,7 +268,7 @@ fn parameters_at_their_limits_are_taken() {
     assert_eq!(full.count(), 0);
 }
 
-/// Gives NaN for every weight.
+/// A source of weights that are all NaN.
 struct NotNumbers;
 
 impl WeightSource for NotNumbers {

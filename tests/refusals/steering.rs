@@ -1,4 +1,4 @@
-//! Interventions and conditions that are none, or that a model cannot follow.
+//! Interventions and conditions that cannot be parsed, or do not fit the model.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
@@ -137,7 +137,7 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
         RuntimeError::NoSuchHook { .. },
         ["blocks.9.hook_mlp_out"]
     );
-    // These are wrong in themselves, whether an intervention names them or not.
+    // These vectors are invalid whether or not an intervention uses them.
     for zero in [vec![0.0; 64], vec![-0.0; 64], vec![]] {
         refused!(
             "zero vector",
@@ -184,7 +184,7 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
     );
 }
 
-/// An SAE that reads and writes 64 numbers, with zeros for its decoder.
+/// An SAE with `d_in` 64 whose decoder is zero.
 fn silent_sae() -> Sae {
     let mut weights = small_sae(D_MODEL).weights();
     weights.w_dec = weights.w_dec.zeros_like();
@@ -213,7 +213,7 @@ fn a_condition_that_cannot_be_checked_is_refused() {
     let model = model();
     let when = |condition: &str| format!("{SITE}:1:add:1 when {condition}");
     refused!(
-        "condition where there is no SAE",
+        "condition at a point without an SAE",
         run(&model, &steered(&when("hook_embed:1>0"))),
         RuntimeError::NoSae { .. },
         ["no SAE for hook_embed", "blocks.1.hook_resid_post"]
@@ -258,7 +258,7 @@ fn a_condition_that_cannot_be_checked_is_refused() {
         ["blocks.1.hook_resid_post:8>0", "(0 to 7)"]
     );
     refused!(
-        "stop where there is no SAE",
+        "stop condition at a point without an SAE",
         start(stop("hook_embed:8>0")),
         RuntimeError::NoSae { .. },
         ["no SAE for hook_embed"]
@@ -305,7 +305,7 @@ fn reconstructing_with_nothing_or_with_two_is_refused() {
     let plain = model();
     let spec = "blocks.2.hook_mlp_out:calm:add:1 with reconstruct";
     refused!(
-        "vector with reconstruct where there is no SAE",
+        "vector with reconstruct at a point without an SAE",
         run(&plain, &calm(steered(spec))),
         RuntimeError::NothingToReconstruct { .. },
         [spec, "nothing to reconstruct blocks.2.hook_mlp_out with"]

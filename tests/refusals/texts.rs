@@ -1,4 +1,4 @@
-//! Texts to collect on, in files that are damaged or are something else.
+//! Text files that are damaged, or are not text.
 
 use std::fs;
 use std::io::Write;
@@ -126,8 +126,7 @@ fn parquet_files_that_are_cut_or_empty_are_refused() {
     );
 }
 
-/// Each byte of each file is changed in a few ways; whatever comes of it, it is no panic, and a text
-/// that is given is not longer than texts may be.
+/// Each byte of each file is changed in a few ways: nothing panics, and no text exceeds the limit.
 #[test]
 fn a_parquet_file_with_any_byte_changed_gives_texts_or_an_error() {
     let mut errors = 0;

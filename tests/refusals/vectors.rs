@@ -1,4 +1,4 @@
-//! Directions to steer with, in files of every kind.
+//! Files with steering vectors.
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile, load_vector};
 use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
@@ -10,7 +10,7 @@ use crate::refused;
 
 const STRING: u32 = 8;
 
-/// A GGUF file: what it says it is, and tensors with their ggml type, dimensions and bytes.
+/// A GGUF file of this architecture, and tensors with their ggml type, dimensions and bytes.
 fn gguf(architecture: &str, tensors: &[(&str, u32, &[u64], Vec<u8>)]) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();

@@ -142,7 +142,7 @@ impl Nanoscope {
     }
 }
 
-/// What a run printed, and how it ended.
+/// The output and the exit code of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The standard output.

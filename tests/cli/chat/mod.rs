@@ -1,4 +1,4 @@
-//! `nanoscope chat`: here without a terminal.
+//! `nanoscope chat`, in this file without a terminal.
 
 mod terminal;
 
@@ -9,7 +9,7 @@ use crate::{CONTINUATION, OPENING, nanoscope};
 
 const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "12"];
 
-/// The dialogue with these lines on standard input.
+/// Runs a dialogue with these lines on standard input.
 fn chat(args: &[&str], input: &[u8]) -> Outcome {
     nanoscope(&["chat"]).args(args).run_with_input(input)
 }
@@ -39,7 +39,7 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
     let (out, err) = (&output.stdout, &output.stderr);
     assert!(out.contains("[default] Once upon a time, there was a little girl"), "{out}");
     assert!(out.contains("[steered] Once upon a time"), "{out}");
-    // The four tokens of the opening and twelve after it.
+    // The four tokens of the opening and the twelve after it.
     assert!(out.contains("steered blocks.3.hook_resid_post:1909:add:27: at 16 positions"), "{out}");
     assert!(err.contains("is there already; /save! writes over it"), "{err}");
     assert_eq!(output.code, Some(1), "a line could not be followed");

@@ -1,4 +1,4 @@
-//! `nanoscope chat` in a terminal, and how it ends with it.
+//! `nanoscope chat` in a terminal, and after the terminal is gone.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,31 +13,31 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::{nanoscope, signal};
 
-/// What a loaded machine needs to end a process, many times over; one that does not end needs more.
+/// Many times what a loaded machine needs to end a process.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Drawn when the first token is there with its features. One character, as a picture gives only what
-/// changed of the one before.
+/// Drawn with the features of the first token. A single character, because a frame contains only the
+/// cells that changed.
 const BAR: &str = "█";
 
-/// A dialogue in a terminal of 80 by 24.
+/// A dialogue in a terminal of 80 by 24 cells.
 struct Dialogue {
     child: Child,
-    /// The side of the terminal that the dialogue has.
+    /// The dialogue's side of the terminal.
     inner: File,
-    /// The other side; the terminal is gone when nobody has it.
+    /// The other side; the terminal hangs up when it is closed.
     outer: File,
 }
 
 impl Dialogue {
-    /// Starts it and waits until it has drawn its line.
+    /// Starts a dialogue and waits for its input line.
     fn start(args: &[&str]) -> Self {
         let mut dialogue = Self::start_as("xterm", args);
         dialogue.wait_for("›");
         dialogue
     }
 
-    /// Starts it in a terminal that calls itself `term`.
+    /// Starts a dialogue with `TERM` set to `term`.
     fn start_as(term: &str, args: &[&str]) -> Self {
         let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&outer).unwrap();
@@ -45,7 +45,7 @@ impl Dialogue {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&outer, size).unwrap();
         let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-        // It must not become the terminal of the tests themselves, which would end with it.
+        // It must not become the controlling terminal of the tests, which would end with it.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let inner = File::from(open(name, flags, Mode::empty()).unwrap());
         let stdio = || Stdio::from(inner.try_clone().unwrap());
@@ -60,7 +60,7 @@ impl Dialogue {
         Self { child, inner, outer: File::from(outer) }
     }
 
-    /// Reads until this has been written.
+    /// Reads until `text` has been written.
     fn wait_for(&mut self, text: &str) {
         let mut written = Vec::new();
         let mut bytes = [0; 4096];
@@ -82,7 +82,7 @@ impl Dialogue {
     }
 }
 
-/// How it ended, if it did so soon.
+/// The exit status of a dialogue that must end soon.
 #[track_caller]
 fn end(mut child: Child) -> ExitStatus {
     let begun = Instant::now();
@@ -127,7 +127,7 @@ fn a_dialogue_in_lines_ends_with_its_terminal_and_not_in_a_panic() {
 
     drop((inner, outer));
 
-    // The end of the input, or an error of the terminal.
+    // The end of its input, or an error of the terminal.
     let code = end(child).code();
     assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
@@ -152,7 +152,7 @@ fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
 fn a_signal_ends_a_dialogue_whose_terminal_takes_nothing_any_more() {
     let mut dialogue = Dialogue::start(&["--max-tokens", "400", "--prompt", "Once upon a time"]);
     dialogue.wait_for(BAR);
-    // What is drawn meanwhile is more than a terminal holds that nobody reads.
+    // Meanwhile it draws more than the unread terminal can buffer.
     thread::sleep(Duration::from_secs(4));
 
     dialogue.signal("TERM");

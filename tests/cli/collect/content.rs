@@ -1,4 +1,4 @@
-//! What is in a store.
+//! The contents of a store.
 
 use half::{bf16, f16};
 use nanoscope_corpus::{ActivationBatch, ActivationSource, ActivationStore, Origins};
@@ -22,7 +22,7 @@ fn activations_are_those_that_run_captures_at_the_same_tokens_to_the_bit() {
     let bench = Bench::new(12);
     let hooks = ["blocks.0.attn.hook_z", "blocks.1.hook_mlp_out", "ln_final.hook_normalized"];
     bench.collect("out", &["--hook", hooks[0], "--hook", hooks[1], "--hook", hooks[2]]);
-    // A special token has no row in the one, and tells here what all tokens of a context are.
+    // The first store has no rows of special tokens; the second has all tokens of a context.
     bench.collect("kept", &["--keep-special"]);
     let mut kept = ActivationStore::open(&bench.path("kept")).unwrap();
     let mut store = ActivationStore::open(&bench.path("out")).unwrap();

@@ -1,10 +1,10 @@
-//! How much memory a run takes.
+//! Memory use of `nanoscope collect`.
 
 #![cfg(target_os = "linux")]
 
 use super::Bench;
 
-/// What the allocator and the tokenizer may keep more of a longer text, in bytes.
+/// Growth allowed for the allocator and the tokenizer, in bytes.
 const NOISE: u64 = 24 << 20;
 
 #[test]

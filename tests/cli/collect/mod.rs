@@ -1,5 +1,5 @@
-//! `nanoscope collect` as a user runs it: what is in the folder, and what becomes of it when a run
-//! is killed, interrupted, divided, or has no room.
+//! `nanoscope collect`: the contents of a store, also after runs that are killed, interrupted, divided,
+//! or out of disk space.
 
 mod content;
 mod memory;
@@ -16,20 +16,20 @@ use tempfile::TempDir;
 
 use crate::nanoscope;
 
-/// Tokens of a context and of a shard in these tests.
+/// Tokens per context and per shard in these tests.
 const CONTEXT: usize = 32;
 const SHARD: usize = 256;
 
-/// The demo, as a model without SAEs, which take most of the time to load.
+/// The demo as a path, so that its SAEs, which take longest to load, are not loaded.
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
 
-/// A folder with a text, and room for stores beside it.
+/// A temporary folder with texts, in which stores are made.
 struct Bench {
     dir: TempDir,
 }
 
 impl Bench {
-    /// With a text of so many documents, and one in JSONL after it.
+    /// Writes a text of `documents` documents, and one more document in JSONL.
     fn new(documents: usize) -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("texts")).unwrap();
@@ -77,7 +77,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(named).collect()
 }
 
-/// A text that is different for each number.
+/// A text that differs for each number.
 fn story(number: usize) -> String {
     const WORDS: [&str; 16] = [
         "the", "fox", "dog", "ran", "to", "a", "big", "red", "house", "and", "said", "hello",
@@ -100,7 +100,7 @@ fn failure(run: Nanoscope) -> String {
     outcome.stderr
 }
 
-/// A file's shards, by name.
+/// The shards among these files, by name.
 fn shards(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<&str, &[u8]> {
     let shards = files.iter().filter(|(name, _)| name.ends_with(".safetensors"));
     shards.map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect()

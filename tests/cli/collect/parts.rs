@@ -1,4 +1,4 @@
-//! One store made by several runs.
+//! A store collected in parts.
 
 use nanoscope_corpus::{ActivationSource, ActivationStore};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Stores, flags and texts that are refused, and what is said of them.
+//! Stores, flags and texts that are refused.
 
 use std::fs;
 
@@ -67,7 +67,7 @@ fn a_shard_that_was_cut_or_changed_is_refused_by_its_name() {
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
     assert!(error.ends_with("is incomplete: missing shard-000001.safetensors"), "{error}");
 
-    // The same command makes what is missing.
+    // The same command collects the missing shard again.
     bench.collect("out", &[]);
     assert!(fs::read(&path).unwrap() == whole);
 }

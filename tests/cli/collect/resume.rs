@@ -1,4 +1,4 @@
-//! Runs that end before they are done.
+//! Runs that are killed, interrupted or fail.
 
 #![cfg(unix)]
 
@@ -13,10 +13,10 @@ use nanoscope_testing::{Nanoscope, Outcome};
 use super::{Bench, failure, shards};
 use crate::signal;
 
-/// How many runs are killed, if `NANOSCOPE_KILLS` does not say.
+/// Number of runs to kill, unless `NANOSCOPE_KILLS` is set.
 const KILLS: usize = 4;
 
-/// Numbers that look random; another series each time that the test runs.
+/// Pseudo-random times, different in each run of the test.
 struct Moments(u64);
 
 impl Moments {
@@ -26,7 +26,7 @@ impl Moments {
         Self(since)
     }
 
-    /// A time within `whole`.
+    /// A time between 0 and `whole`.
     fn within(&mut self, whole: Duration) -> Duration {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         whole.mul_f64((self.0 >> 11) as f64 / (1_u64 << 53) as f64)
@@ -37,7 +37,7 @@ fn spawn(run: Nanoscope) -> Child {
     run.into_command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Every shard that has its name is whole.
+/// Asserts that every shard with its final name is complete.
 #[track_caller]
 fn assert_whole(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>) {
     let expected = shards(expected);
@@ -46,7 +46,7 @@ fn assert_whole(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, V
     }
 }
 
-/// Waits until the store has so many shards with their names.
+/// Waits until `count` shards have their final names.
 fn wait_for_shards(bench: &Bench, out: &str, child: &mut Child, count: usize) {
     loop {
         let dir = std::fs::read_dir(bench.path(out)).into_iter().flatten();
@@ -76,7 +76,7 @@ fn a_run_that_is_killed_at_any_moment_and_gone_on_with_ends_with_the_same_bytes(
     while killed < kills {
         stores += 1;
         let out = format!("out-{stores}");
-        // A few kills in a row, until one comes too late.
+        // A few kills in a row, until a run ends first.
         loop {
             let mut child = spawn(bench.command(&out, &[]));
             thread::sleep(moments.within(whole));
@@ -161,7 +161,7 @@ fn a_write_that_fails_is_an_error_that_keeps_the_complete_shards() {
     child.wait().unwrap();
     let before = bench.files("out");
 
-    // No file may be larger than this, as on a disk with no more room; a shard is.
+    // A limit on the size of a file, below that of a shard, stands for a full disk.
     let command = bench.command("out", &[]).into_command();
     let limited = Nanoscope::new("sh", env!("CARGO_TARGET_TMPDIR"))
         .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""])

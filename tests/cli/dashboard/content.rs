@@ -1,4 +1,4 @@
-//! The numbers on the pages are those of the model.
+//! The numbers on the pages, checked against the model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,13 +18,13 @@ const FEATURES: std::ops::Range<u32> = 0..70;
 /// Values are written with four digits.
 const RTOL: f64 = 6e-4;
 
-/// The pages of the features in `FEATURES`.
+/// The pages of [`FEATURES`].
 fn pages(out: &Path) -> Vec<Value> {
     let chunks = (0..FEATURES.end.div_ceil(64)).map(|n| data(out, &format!("features-{n}")));
     chunks.flat_map(|chunk| chunk.as_array().unwrap().clone()).collect()
 }
 
-/// The demo, loaded here, and the contexts that the command reads.
+/// The demo, and the contexts that the command reads, with the features of each.
 fn demo() -> (InterpretableModel, Vec<(Context, SparseFeatures)>) {
     let device = nanoscope_device::by_name("auto").unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
@@ -154,7 +154,7 @@ fn the_pages_say_what_the_model_does() {
     assert!(together > 300, "{together} features that fire together were looked at");
 }
 
-/// Checks the tokens that a page has as promoted and as suppressed.
+/// Checks the promoted and suppressed tokens of a page.
 #[track_caller]
 fn logits(page: &Value, effect: LogitEffect, what: &str) {
     for (key, expected) in [("promoted", effect.promoted), ("suppressed", effect.suppressed)] {
@@ -168,8 +168,8 @@ fn logits(page: &Value, effect: LogitEffect, what: &str) {
     }
 }
 
-/// Of each feature of the SAE how often it fires, its sum and its sum of squares over the tokens that
-/// count.
+/// For each feature of the SAE the number of tokens it fires on, its sum and its sum of squares over
+/// the tokens that count.
 struct Moments {
     tokens: f64,
     of: Vec<[f64; 3]>,
@@ -196,8 +196,8 @@ impl Moments {
         Self { tokens: tokens as f64, of }
     }
 
-    /// Checks the features that a page has as firing together with its own against those of all that
-    /// have the largest Jaccard index. Gives how many there are.
+    /// Checks a page's co-active features against the features with the largest Jaccard indices.
+    /// Returns their number.
     #[track_caller]
     fn check(
         &self,

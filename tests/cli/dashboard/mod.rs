@@ -44,7 +44,7 @@ fn data(out: &Path, name: &str) -> Value {
     value
 }
 
-/// All below `dir` by path.
+/// The contents of all files below `dir` by path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
@@ -71,5 +71,5 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 fn float(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }

@@ -90,7 +90,7 @@ fn an_export_has_what_neuronpedia_imports() {
         }
     }
 
-    // The labels, and no others: an automatic one is no explanation. We read them back ourselves.
+    // Automatic labels are not exported as explanations. Our own reader reads the others back.
     let read = Labels::read(&folder, 2048).unwrap();
     assert_eq!(read.get(11), Some("a label about snails"));
     assert_eq!(read.get(5), Some("</script><script>window.hacked=8</script>"));

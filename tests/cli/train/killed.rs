@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// How often a run is killed: NANOSCOPE_KILLS, or a few times.
+/// Number of runs to kill: `NANOSCOPE_KILLS`, or 4.
 fn kills() -> usize {
     std::env::var("NANOSCOPE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
 
-/// Fails if a file in the run's folder that has its final name is not whole.
+/// Asserts that every file with its final name in the run's folder is complete.
 #[track_caller]
 fn assert_whole(run: &Path) {
     for entry in walk(run) {
@@ -69,7 +69,7 @@ fn a_run_that_is_killed_and_resumed_ends_with_the_same_bytes() {
             let mut command = nanoscope(args).into_command();
             command.stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
-            // Within the first half, so that a run is killed several times before it ends.
+            // In the first half, so that a run is killed several times before it ends.
             sleep(took.mul_f64(random.next() as f64 % 1000.0 / 2000.0));
             if let Some(status) = child.try_wait().unwrap() {
                 let said = child.wait_with_output().unwrap().stderr;

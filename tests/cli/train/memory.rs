@@ -1,10 +1,10 @@
-//! How much memory a training takes.
+//! Memory use of `nanoscope train`.
 
 #![cfg(target_os = "linux")]
 
 use super::*;
 
-/// The most memory that a training on `rows` activations had, in bytes.
+/// The peak memory of a training on `rows` activations, in bytes.
 fn peak(scratch: &Scratch, rows: usize) -> u64 {
     let name = format!("{rows}.safetensors");
     activations(&scratch.path(&name), rows);

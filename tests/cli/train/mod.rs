@@ -1,4 +1,4 @@
-//! `nanoscope train` as a user runs it, on activations that were made from a planted dictionary.
+//! `nanoscope train` on activations made from a planted dictionary.
 
 mod killed;
 mod memory;
@@ -17,7 +17,7 @@ use serde_json::Value;
 const HOOK: &str = "blocks.1.hook_resid_post";
 const WIDTH: usize = 16;
 
-/// A run with one thread, for which the same results are promised bit for bit.
+/// A run with one thread, which is reproducible bit for bit.
 fn nanoscope(args: &[&str]) -> Nanoscope {
     crate::nanoscope(args).env("RAYON_NUM_THREADS", "1")
 }
@@ -36,7 +36,7 @@ fn failure(args: &[&str]) -> (String, i32) {
     (outcome.stderr, outcome.code.unwrap_or(-1))
 }
 
-/// Numbers that look random and are the same everywhere.
+/// A pseudo-random generator, the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -46,13 +46,13 @@ impl Random {
         self.0 >> 33
     }
 
-    /// From -1 to 1.
+    /// A number from -1 to 1.
     fn number(&mut self) -> f32 {
         (self.next() % 2_000_001) as f32 / 1e6 - 1.0
     }
 }
 
-/// A file with `rows` activations, each the sum of three of 48 directions.
+/// Writes a file of `rows` activations, each the sum of three of 48 directions.
 fn activations(path: &Path, rows: usize) {
     let mut random = Random(7);
     let directions: Vec<[f32; WIDTH]> =
@@ -80,7 +80,7 @@ fn small<'a>(path: &'a str, out: &'a str) -> Vec<&'a str> {
     args
 }
 
-/// A folder with a file of activations in it.
+/// A temporary folder with a file of activations.
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -99,10 +99,10 @@ impl Scratch {
     }
 }
 
-/// A file's content by its path in a run's folder.
+/// The contents of files by their paths in a run's folder.
 type Left = BTreeMap<String, Vec<u8>>;
 
-/// What a run leaves behind that does not depend on when and how fast it ran.
+/// The reproducible part of a run's folder: everything but times.
 fn left_behind(run: &Path) -> Left {
     let mut left = BTreeMap::new();
     let hook = run.join(HOOK);
@@ -118,7 +118,7 @@ fn left_behind(run: &Path) -> Left {
     left
 }
 
-/// The lines of a run's metrics, without times.
+/// The lines of `metrics.jsonl` without times.
 fn metrics(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line| {

@@ -1,8 +1,8 @@
-//! What is refused, and in which words.
+//! Trainings that are refused, or fail.
 
 use super::*;
 
-/// The error of a training with these flags beside those of a small one.
+/// The error of a training on the test's activations with these flags.
 #[track_caller]
 fn error(scratch: &Scratch, flags: &[&str]) -> (String, i32) {
     let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
@@ -119,7 +119,7 @@ fn a_folder_with_something_in_it_and_a_changed_configuration_are_refused() {
         "{error}"
     );
 
-    // The same path with other content.
+    // The same path, but other contents.
     activations(&scratch.path("acts.safetensors"), 3000);
     let (error, _) = failure(&["train", "--resume", &out]);
     let expected =
@@ -154,7 +154,7 @@ fn activations_that_cannot_be_trained_on_are_refused() {
     assert!(error.contains(expected), "{error}");
     let error = train(&scratch.text("nowhere"));
     assert!(error.contains("could not read or write"), "{error}");
-    // None of these kept the next one from the folder.
+    // None of them left the folder locked.
     success(&small(&scratch.text("acts.safetensors"), &out));
 }
 
@@ -234,7 +234,7 @@ fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
     assert!(std::fs::read_dir(scratch.path("run/checkpoints")).unwrap().count() > 0);
 }
 
-/// A file system of so many bytes at `dir`, if this user may have one.
+/// Mounts a file system of `bytes` bytes at `dir`. Returns whether this user may.
 #[cfg(target_os = "linux")]
 fn mount(dir: &Path, bytes: usize) -> bool {
     std::fs::create_dir_all(dir).unwrap();
@@ -259,7 +259,7 @@ fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
 
     let scratch = Scratch::new();
     let dir = scratch.path("small");
-    // The SAEs and one checkpoint fit, a second beside it does not.
+    // The SAEs and one checkpoint fit; a second checkpoint does not.
     if !mount(&dir, 120 << 10) {
         eprintln!("skipped: this user may not mount a tmpfs, so no disk was filled");
         return;
@@ -283,7 +283,7 @@ fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
         "{names:?}"
     );
 
-    // With room it goes on to the same end.
+    // With more room it resumes and ends with the same files.
     let grown =
         std::process::Command::new("mount").args(["-o", "remount,size=4m"]).arg(&dir).status();
     assert!(grown.unwrap().success());

@@ -1,4 +1,4 @@
-//! Runs that were interrupted, and folders that are in use or damaged.
+//! Interrupted runs, and folders that are in use or damaged.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ fn a_finished_run_is_not_trained_again() {
     success(&args);
     let expected = left_behind(&scratch.path("run"));
 
-    // The same flags are no change.
+    // Repeating the flags changes nothing.
     success(&[&args[..], &["--resume"]].concat());
 
     assert_same(&left_behind(&scratch.path("run")), &expected);

@@ -1,4 +1,4 @@
-//! What a training leaves behind.
+//! The files and numbers that a training produces.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     let held_out = &summary["hooks"][0]["held_out"];
     let number = |name: &str| held_out[name].as_f64().unwrap();
-    // Three directions of 48 with three features: most of it can be explained.
+    // Each row is three of 48 directions and has three features, so most of it can be explained.
     assert!(number("explained_variance") > 0.7, "{held_out}");
     assert!((2.0..=3.0).contains(&number("l0")), "{held_out}");
     assert_eq!(held_out["rows"], 200);
@@ -136,7 +136,7 @@ fn texts_and_a_store_of_the_same_texts_give_the_same_saes_at_two_points() {
                 "32",
                 "--out",
                 &store,
-                // As many as are read for a training of 512, in segments of a twentieth of them.
+                // As many as a training of 512 activations reads, in segments of a twentieth.
                 "--tokens",
                 "1254",
                 "--shard-tokens",

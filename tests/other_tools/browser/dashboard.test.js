@@ -1,4 +1,4 @@
-// Opens a dashboard as a person does, by its path, in Chromium.
+// Opens a dashboard from disk in Chromium.
 //
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
@@ -19,7 +19,7 @@ const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;
 const index = pathToFileURL(join(folder, "pages/index.html")).href;
 let browser;
 
-/// A dashboard of the demo in the folder `name`.
+/// Makes a dashboard of the demo in the folder `name`.
 function make(name, labels, more) {
   const args = ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", labels, "--hook", "blocks.2.hook_resid_post", ...more, "--out", join(folder, name)];
   execFileSync(binary, args, { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") } });
@@ -38,7 +38,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/// A page that keeps what went wrong on it, and what it asked for that is not on the disk.
+/// Opens a page that records its errors, and its requests for anything but local files.
 async function open(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
@@ -169,17 +169,17 @@ test("a label is kept, and downloaded as our labels.json", async () => {
   const file = JSON.parse(text);
   assert.equal(download.suggestedFilename(), "labels.json");
   assert.equal(file["20"], label);
-  // Left out, the label that there is beside the SAE would show again.
+  // If it were left out, the label beside the SAE would show again.
   assert.equal(file["3"], "");
   for (const feature of ["5", "8", "11"]) assert.equal(file[feature], given[feature]);
 
-  // What the page writes, the command reads.
+  // The command reads the file that the page writes.
   await download.saveAs(join(folder, "labels.json"));
   make("again", join(folder, "labels.json"), ["--features", "20..22", "--tokens", "300"]);
   await page.goto(pathToFileURL(join(folder, "again/index.html")).href);
   await page.waitForSelector("#rows li");
   assert.equal(await page.locator("#rows .label").first().textContent(), label);
-  // The edits are what is given now; and features without a page keep their labels.
+  // The file has the edits, and keeps the labels of features without a page.
   assert.equal(await page.locator("#download").textContent(), "Download labels.json");
   const [again] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
   assert.deepEqual(JSON.parse(readFileSync(await again.path(), "utf8")), file);
@@ -233,7 +233,7 @@ test("a file that says nothing is named as missing", async () => {
   await page.evaluate(() => { location.hash = "100"; });
   await page.waitForSelector("#notice:not([hidden])");
   assert.match(await page.locator("#notice").textContent(), /data\/features-1\.js/);
-  // Once it is there, it is read.
+  // It is read once it is there.
   writeFileSync(broken, whole);
   await page.evaluate(() => { location.hash = ""; });
   await visit(page, 100);

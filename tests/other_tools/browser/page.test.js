@@ -1,4 +1,4 @@
-// The page of `nanoscope serve` as a person uses it, in Chromium, with the demo.
+// Uses the page of `nanoscope serve` with the demo in Chromium.
 //
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
@@ -24,7 +24,7 @@ let browser;
 let address;
 let locked;
 
-/// Where a server listens that was started with `args`.
+/// Starts a server with `args`. Resolves to its address.
 function serve(args) {
   const server = spawn(binary, ["serve", "--port", "0", "--labels", join(folder, `labels-${servers.length}.json`), "--log", "warn", ...args], { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") }, stdio: ["ignore", "pipe", "inherit"] });
   servers.push(server);
@@ -54,14 +54,14 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/// A link to the page.
+/// The fragment of a link to the page.
 function link(fields, steer = []) {
   const all = new URLSearchParams({ seed: "3", temperature: "0.7", max_tokens: "40", ...fields });
   for (const spec of steer) all.append("steer", spec);
   return `#${all}`;
 }
 
-/// A page that keeps what went wrong on it and what it asked others for.
+/// Opens a page that records its errors, and its requests to other hosts.
 async function open(fragment = "", { at = address, done = true, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
@@ -81,14 +81,14 @@ async function open(fragment = "", { at = address, done = true, ...options } = {
 
 const finished = (page) => page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done"));
 
-/// Does `act` and waits for the run that follows from it.
+/// Performs `act` and waits for the run that it starts.
 async function again(page, act) {
   await page.evaluate(() => { document.getElementById("status").textContent = ""; });
   await act();
   await finished(page);
 }
 
-/// What a pane's model wrote.
+/// The text generated in a pane.
 const written = (page, pane = ".pane") => page.locator(`${pane} .text`).last().evaluate((text) => [...text.querySelectorAll("p")].map((line) => line.textContent).join("\n"));
 const over = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
@@ -127,7 +127,7 @@ test("a token opens its features in every layer, one of the prompt too", async (
   await page.click("#view .more >> nth=0");
   assert.equal(await page.locator("#view .layer").first().locator("li").count(), 32);
 
-  // From a feature of its the way goes on to steering, and back.
+  // One of its features leads to steering, and back.
   await page.locator("#view .features button").first().click();
   await page.waitForSelector("#view .facts dd");
   assert.match(await page.textContent("#view h2"), /little/);
@@ -212,7 +212,7 @@ test("compare shows both, marks where they part, and the features of either", as
   assert.match(await page.textContent("#view .beside"), /Steered has here/);
   await page.screenshot({ path: join(pictures, "page-compare.png") });
 
-  // The default beside is what there is without steering.
+  // The default pane shows the text without steering.
   const beside = await written(page, ".pane.default");
   await again(page, () => page.uncheck("#compare"));
   await again(page, () => page.click("#specs .remove"));
@@ -397,7 +397,7 @@ test("four thousand tokens are drawn without a pause", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
   const chunk = (n) => `data: ${JSON.stringify({ choices: [{ index: 0, text: n % 50 === 49 ? ".\n" : ` word${n}`, finish_reason: n === 3999 ? "length" : null }], nanoscope: { position: n, token_id: n, token: ` word${n}`, features: { [HOOK]: Array.from({ length: 32 }, (_, at) => [(n * 7 + at * 31) % 2048, 1 + n / 100 - at / 32]) } } })}\n\n`;
 
-  // As a server that is faster than any: the page must not fall behind, and not wait for its end.
+  // Faster than any server: the page must keep up, and not wait for the end of the stream.
   const longest = await page.evaluate(async (text) => {
     const bytes = new TextEncoder().encode(text);
     const real = window.fetch;

@@ -1,8 +1,8 @@
-"""A hundred requests that nobody should send: each is refused with a reason, none is a fault.
+"""A hundred hostile requests: each is refused with a reason, and none breaks the server.
 
     NANOSCOPE_BINARY=target/debug/nanoscope python3 tests/other_tools/clients/hostile.py
 
-Plain sockets and nothing but Python, so that what is sent is what stands here.
+It uses plain sockets, so that the bytes sent are exactly those below.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ from server import served
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
 HOOK = "blocks.3.hook_resid_post"
-# The server's own patience is 10 seconds for a head and 10 for a body.
+# The server waits 10 seconds for a head and 10 for a body.
 PATIENCE = 40
 
 
@@ -81,7 +81,7 @@ def fields():
 
 
 def bodies():
-    """Bodies that are no request at all."""
+    """Bodies that are not requests."""
     yield "nothing", post(b"")
     yield "not JSON", post(b"prompt=Once")
     yield "half JSON", post(b'{"prompt": "Once"')
@@ -107,7 +107,7 @@ def bodies():
 
 
 def heads():
-    """Heads that are none, or too much."""
+    """Heads that are malformed or too large."""
     yield "a head of a megabyte", get("/v1/models", ["X-Bomb: " + "a" * 1_000_000])
     yield "ten thousand headers", get("/v1/models", [f"X-{i}: a" for i in range(10_000)])
     yield "a line of no protocol", b"HELLO\r\n\r\n"
@@ -122,13 +122,13 @@ def heads():
 
 
 def slow():
-    """Requests that never come to an end; sent a byte at a time."""
+    """Requests that never end, sent a byte at a time."""
     yield "a head that never ends", b"GET /v1/models HTTP/1.1\r\nHost: HOST\r\nX-Slow: ", True
     yield "a body that never ends", post(b'{"prompt": "', length=1000), True
 
 
 def ask(address, request, trickle=False):
-    """The status and the body of the answer; status 0 where the connection was closed instead."""
+    """The status and body of the response; status 0 if the connection was closed instead."""
     host, port = address.removeprefix("http://").split(":")
     started, answer = time.monotonic(), b""
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
@@ -157,9 +157,9 @@ def ask(address, request, trickle=False):
 
 
 def refused(address, name, request, trickle=False):
-    """The status, and what is wrong with the answer."""
+    """The status, and a description of the fault in the response, if there is one."""
     status, body = ask(address, request, trickle)
-    # What is no HTTP, or never comes, may be hung up on.
+    # The server may hang up on requests that are not HTTP, or never end.
     if not (400 <= status < 500 or status == 0):
         return status, f"{name}: {status} {body[:300]}"
     if body.startswith(b"{") and not json.loads(body)["error"]["message"]:

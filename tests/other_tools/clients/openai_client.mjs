@@ -1,4 +1,4 @@
-// OpenAI's own Node client against the server, as anybody would use it.
+// OpenAI's Node client against the server.
 //
 //     NANOSCOPE_BINARY=target/debug/nanoscope npm --prefix tests/other_tools/clients test
 

@@ -1,4 +1,4 @@
-"""OpenAI's own Python client against the server, as anybody would use it.
+"""OpenAI's Python client against the server.
 
     NANOSCOPE_BINARY=target/debug/nanoscope python tests/other_tools/clients/openai_client.py
 """

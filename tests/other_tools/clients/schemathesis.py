@@ -1,9 +1,9 @@
-"""Runs schemathesis against `nanoscope serve`: no 5xx, and every answer as the document says.
+"""Runs schemathesis against `nanoscope serve`: no 5xx, and every response conforms to the document.
 
     python schemathesis.py BINARY [EXAMPLES]
 
-Needs schemathesis from PyPI beside this Python. EXAMPLES is how many requests are made up for each
-operation (default 15).
+Needs schemathesis from PyPI beside this Python. EXAMPLES is the number of requests to generate
+per operation (default 15).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The server that the clients talk to."""
+"""Starts the server for the clients."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def served(*flags):
-    """`nanoscope serve` with the demo; gives its address, `http://127.0.0.1:PORT`."""
+    """Runs `nanoscope serve` with the demo. Yields its address, `http://127.0.0.1:PORT`."""
     binary = os.environ.get("NANOSCOPE_BINARY", "nanoscope")
     command = [binary, "serve", "--port", "0", "--log", "warn", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -17,7 +17,7 @@ def served(*flags):
         line = process.stdout.readline()
         found = re.search(r"http://[^/\s]+", line)
         if not found:
-            sys.exit(f"no address in what {binary} said: {line!r}")
+            sys.exit(f"{binary} printed no address: {line!r}")
         yield found.group()
     finally:
         process.terminate()

@@ -1,12 +1,12 @@
-"""What SAELens's own evaluation says of the demo's SAEs, in float64.
+"""SAELens's own evaluation of the demo's SAEs, in float64.
 
     python evals.py write
         makes tests/fixtures/evaluate/expected.json
     python evals.py compare RESULT.json TEXT.jsonl --context 256 --batch 8 [--keep-special]
-        the largest relative difference to what `nanoscope eval --out RESULT.json` found of TEXT.jsonl
+        prints the largest relative difference to RESULT.json, which `nanoscope eval` wrote for TEXT.jsonl
 
 SAELens evaluates models of TransformerLens, which has no nanochat. So `Demo` below computes the demo's
-forward pass from its checkpoint and answers the three calls that SAELens's functions make of a model;
+forward pass from its checkpoint and has the three methods of a model that SAELens calls;
 the metrics themselves are computed by `sae_lens.evals.run_evals`. SAEBench's `misc_metrics` and
 nanochat-SAE's are computed here from their formulas.
 
@@ -32,13 +32,13 @@ ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "models" / "demo"
 FIXTURE = ROOT / "tests" / "fixtures" / "evaluate"
 RTOL = 1e-4
-# Of the fixture. The last batch is smaller than the others.
+# Sizes of the fixture. The last batch is smaller than the others.
 CONTEXT, CONTEXTS, BATCH = 96, 11, 4
 NANOCHAT_ROWS = 4096
 
 
 class Tokenizer:
-    """nanochat's, by merging the pair of lowest rank until there is none."""
+    """nanochat's tokenizer: merges the pair of lowest rank until none is left."""
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module, name):
@@ -130,7 +130,7 @@ class Demo:
         logits = x @ w["lm_head.weight"].T
         return 15 * torch.tanh(logits[..., : self.config["vocab_size"]] / 15)
 
-    # What SAELens calls.
+    # The methods that SAELens calls.
 
     def __call__(self, tokens, **_):
         logits = self.logits(tokens)
@@ -149,7 +149,7 @@ class Demo:
 
 
 class Store:
-    """The contexts, batch by batch, as SAELens asks for them."""
+    """The contexts in batches, with the interface of SAELens's activation store."""
 
     def __init__(self, contexts, batch):
         self.contexts, self.context_size = contexts, contexts.shape[1]
@@ -211,7 +211,7 @@ def misc_metrics(sae, features):
 
 
 def other_metrics(sae, x):
-    """nanochat-SAE's evaluator, and what dictionary_learning and sparsify report."""
+    """The metrics of nanochat-SAE's evaluator, dictionary_learning and sparsify."""
     f = sae.encode(x)
     error = x - sae.decode(f)
     batches = list(zip(x.split(NANOCHAT_ROWS), f.split(NANOCHAT_ROWS)))

@@ -1,4 +1,4 @@
-"""Reads SAE files that nanoscope wrote, the way nanochat-SAE does: torch.load, strict keys and
+"""Reads SAE files written by nanoscope as nanochat-SAE does: torch.load, strict keys and
 shapes, a forward pass. Run by .ci/run where PyTorch is installed.
 
 usage: read_ours.py ORIGINAL.pt OURS.pt

@@ -1,4 +1,4 @@
-"""Converts every SAE fixture to SAELens's form and reads it with SAELens.
+"""Converts every SAE fixture to SAELens's format and reads it with SAELens.
 
     python sae_lens_reads_ours.py target/debug/nanoscope
 
@@ -19,7 +19,7 @@ from sae_lens import SAE
 
 ATOL = 5e-5
 SAES = Path(__file__).parent.parent.parent / "fixtures" / "saes"
-# Those that the fixtures must show being read, by SAELens's names.
+# SAELens's names of the architectures that the fixtures must cover.
 ARCHITECTURES = {
     "standard",
     "topk",
@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 
 def convert(binary, source, target):
-    """Whether the SAE was written; a refusal gives its reason."""
+    """Returns whether the SAE was written; a refusal must have a reason."""
     command = [binary, "convert", source, target, "--to", "saelens"]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode and "nothing says at which hook point" in run.stderr + run.stdout:

@@ -1,4 +1,4 @@
-//! Steered generations are the full pass over the same tokens, and stop where they should.
+//! Steered generations equal the full pass over the same tokens, and stop where they should.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, Plan, Sampling, Step};
@@ -8,7 +8,7 @@ use nanoscope_transformer::TokenBatch;
 use super::{CACHE_ATOL, SITE, assert_applied_alike, mixtures, models, plan, spec};
 use crate::golden::{self, assert_close, values};
 
-/// The log probability of each token of `ids` from `from` on, by the logits `[1, seq, vocab]`.
+/// The log probability of each token of `ids` from `from` on, given logits `[1, seq, vocab]`.
 fn logprobs(logits: &[f32], ids: &[u32], from: usize) -> Vec<f32> {
     let vocab = logits.len() / ids.len();
     (from..ids.len())
@@ -37,7 +37,7 @@ fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
             let run = model.run_generated(&all, prompt.len(), &plan).unwrap();
             let logits = values(run.logits);
 
-            // The same tokens are the likeliest, and as likely.
+            // The generated tokens are the likeliest ones, with the same log probabilities.
             let vocab = logits.len() / ids.len();
             for (position, row) in logits.chunks_exact(vocab).enumerate().skip(prompt.len() - 1) {
                 if let Some(&next) = ids.get(position + 1) {
@@ -49,7 +49,7 @@ fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
             let found: Vec<f32> = steps.iter().map(|step| step.logprob).collect();
             assert_close(&what, &found, &logprobs(&logits, &ids, prompt.len()), CACHE_ATOL);
 
-            // And the same features fire, at the prompt and at each generated token.
+            // The same features fire on the prompt and on each generated token.
             let mut dense = generation.prompt_features()[&SITE].to_dense();
             dense.extend(steps.iter().flat_map(|step| step.features[&SITE].to_dense()));
             assert_close(&what, &dense, &run.features[&SITE].to_dense(), CACHE_ATOL);
@@ -87,7 +87,7 @@ fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
             .generate(&prompt, &Plan::new().track(SITE), &Sampling::greedy(8))
             .unwrap()
             .collect();
-        // A feature's first rise after the first token, and a threshold below it.
+        // A feature that first fires after the first token, and a threshold below its activation.
         let value = |step: usize, f: u32| free[step].features[&SITE].get(0, f);
         let risen = (1..7).find_map(|step| {
             let before = |f: u32| (0..step).all(|earlier| value(earlier, f) <= 0.0);
@@ -110,7 +110,7 @@ fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
         assert_close(&name, &[found], &[value], CACHE_ATOL);
         assert_eq!(generation.end().unwrap().to_string(), "stop_when");
 
-        // With nothing tracked it stops all the same, and above what is reached it does not.
+        // It stops without tracking too, and not at a threshold that is never reached.
         let untracked = Plan::new().stop_when(stop(value * 0.5));
         let steps = model.generate(&prompt, &untracked, &Sampling::greedy(8)).unwrap();
         assert_eq!(steps.count(), step + 1, "{name}");

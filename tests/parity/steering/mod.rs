@@ -1,4 +1,4 @@
-//! Tracking and steering: what the reference computes, and what must hold whatever it computes.
+//! Tracking and steering: agreement with the reference, and properties that hold for any model.
 
 mod generations;
 mod passes;
@@ -13,7 +13,7 @@ use crate::golden::{self, assert_close};
 
 const CACHE_ATOL: f32 = 1e-4;
 
-/// How far an activation was moved, as a share of its length.
+/// Tolerance for the relative change of an activation.
 const MOVED_ATOL: f32 = 1e-4;
 
 pub(crate) const SITE: HookPoint = HookPoint::ResidPost(0);
@@ -22,8 +22,8 @@ pub(crate) const READ: HookPoint = HookPoint::Ln2Normalized(1);
 
 const WRITE: HookPoint = HookPoint::MlpOut(1);
 
-/// A model of every era, those with a golden and those without, with an SAE after its first block
-/// and a transcoder of its second MLP.
+/// A model of every era, with or without golden files, with an SAE after its first block and a
+/// transcoder of its second MLP.
 pub(crate) fn models() -> Vec<(String, InterpretableModel)> {
     let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
     golden.chain(golden::unseen()).map(|(name, gpt)| (name, with_saes(gpt))).collect()
@@ -48,7 +48,7 @@ fn plan(interventions: impl IntoIterator<Item = Intervention>) -> Plan {
     interventions.into_iter().fold(Plan::new(), Plan::intervene)
 }
 
-/// Interventions of every kind, at every kind of place, with both splices.
+/// Interventions of every kind, with every position rule and both splices.
 fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
     let at = |rest: &str| format!("{SITE}:{rest}");
     let width = model.gpt().config().shape.n_embd;
@@ -120,7 +120,7 @@ fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
     ]
 }
 
-/// Asserts that the same was done, within the noise of the activations that it was done to.
+/// Asserts that the reports agree, the changes within the noise of the activations.
 #[track_caller]
 fn assert_applied_alike(what: &str, found: &[Applied], expected: &[Applied]) {
     let done =

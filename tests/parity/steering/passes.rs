@@ -1,4 +1,4 @@
-//! What full passes with interventions must have in common, whatever they compute.
+//! Properties that hold for any full pass with interventions.
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
@@ -45,7 +45,7 @@ fn a_steered_batch_is_its_steered_rows() {
         let rows: Vec<Vec<u32>> =
             (0..3_u32).map(|row| (0..16).map(|t| (row * 53 + t * 17) % 290).collect()).collect();
         for (kind, plan) in mixtures(&model) {
-            // Some cover only what is generated; so two thirds of each row are the prompt.
+            // Some plans cover only generated positions, so the prompt is two thirds of each row.
             let plan = plan.track(SITE).track(READ);
             let prompt_len = 10;
             let all = TokenBatch::new(&rows).unwrap();

@@ -1,4 +1,4 @@
-//! The reference's own steering, reconstructions and continuations.
+//! The reference's steering, reconstructions and continuations.
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
@@ -11,7 +11,7 @@ use crate::golden::{self, Golden, assert_close, values};
 
 const STEERED_ATOL: f32 = 5e-5;
 
-/// The golden model with the SAE of a manifest's entry, and what the entry says.
+/// The golden model with the SAE of each entry of the manifest, and the entry.
 fn reference_cases(golden: Golden) -> Vec<(InterpretableModel, serde_json::Value)> {
     let device = test_device();
     let manifest = golden.manifest();

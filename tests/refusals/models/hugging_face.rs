@@ -18,7 +18,7 @@ const WEIGHTS: &str = "model.safetensors";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const SHARD: &str = "model-00001-of-00004.safetensors";
 
-/// A copy of the model `name`.
+/// Copies the model `name` to a new folder.
 fn copy(name: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     for entry in fs::read_dir(fixture("hf").join(name)).unwrap() {
@@ -34,34 +34,34 @@ pub(crate) fn change_json(path: &Path, change: impl FnOnce(&mut Json)) {
     fs::write(path, json.to_string()).unwrap();
 }
 
-/// Loads the model in one file after `change` of its description.
+/// Loads the single-file model after `change` to its `config.json`.
 fn with_config(change: impl FnOnce(&mut Json)) -> Result<LoadedModel, CheckpointError> {
     let dir = copy("single");
     change_json(&dir.path().join(CONFIG), change);
     load_model(dir.path(), None)
 }
 
-/// Loads it with `value` as `key` of its description.
+/// Loads it with `key` of its `config.json` set to `value`.
 fn with_key(key: &str, value: Json) -> Result<LoadedModel, CheckpointError> {
     with_config(|config| config[key] = value)
 }
 
-/// Loads the model in shards after `change` of its folder.
+/// Loads the sharded model after `change` to its folder.
 fn with_shards(change: impl FnOnce(&Path)) -> Result<LoadedModel, CheckpointError> {
     let dir = copy("sharded");
     change(dir.path());
     load_model(dir.path(), None)
 }
 
-/// Loads it after `change` of the index.
+/// Loads it after `change` to its index.
 fn with_index(change: impl FnOnce(&mut Json)) -> Result<LoadedModel, CheckpointError> {
     with_shards(|dir| change_json(&dir.join(INDEX), change))
 }
 
-/// A tensor's shape and numbers.
+/// A tensor's shape and values.
 type Entry = (Vec<usize>, Vec<f32>);
 
-/// Loads the model in one file after `change` of its weights.
+/// Loads the single-file model after `change` to its weights.
 fn with_tensors(
     change: impl FnOnce(&mut Vec<(String, Entry)>),
 ) -> Result<LoadedModel, CheckpointError> {
@@ -115,7 +115,7 @@ fn a_model_of_another_type_is_refused_by_its_type() {
         [CONFIG, "missing field `model_type`"]
     );
     refused!(
-        "a type that is no text",
+        "a type that is not a string",
         with_key("model_type", json!(["nanochat"])),
         CheckpointError::Json { .. },
         [CONFIG, "model_type: invalid type"]

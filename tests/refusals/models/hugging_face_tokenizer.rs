@@ -1,4 +1,4 @@
-//! Tokenizers of Hugging Face's `tokenizers`.
+//! `tokenizer.json` files of Hugging Face's `tokenizers`.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::hugging_face::change_json;
 use crate::files::fixture;
 use crate::refused;
 
-/// Loads the tokenizer `golden_head` after `change` of its file.
+/// Loads the tokenizer `golden_head` after `change` to its file.
 fn with_tokenizer(change: impl FnOnce(&mut Json)) -> Result<Tokenizer, CheckpointError> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("tokenizer.json");
@@ -79,7 +79,7 @@ fn a_tokenizer_of_another_kind_is_refused_by_its_kind() {
         );
     }
     refused!(
-        "a pattern that is no expression",
+        "a pattern that is not a regular expression",
         with_tokenizer(|file| {
             file["pre_tokenizer"]["pretokenizers"][0]["pattern"] = json!({"String": " "});
         }),
@@ -183,12 +183,12 @@ fn merges_that_cannot_be_used_are_refused_by_their_place() {
     };
     let unknown = [
         (
-            "part that is no token",
+            "part that is not a token",
             merges(|merges| merges[3] = json!(["a", "mm"])),
             "merge 3 of `a` and `mm` needs `mm`, which is not a token",
         ),
         (
-            "whole that is no token",
+            "whole that is not a token",
             merges(|merges| merges.push(json!(["z", "z"]))),
             "of `z` and `z` needs `zz`, which is not a token",
         ),

@@ -1,4 +1,4 @@
-//! nanochat checkpoints: what describes the model, and its weights.
+//! nanochat checkpoints: their metadata and weights.
 
 use std::fs;
 
@@ -44,7 +44,7 @@ fn a_description_that_is_none_is_refused_with_the_place() {
     let whole = Checkpoint::valid().meta.unwrap().to_string();
     let cases = [
         ("empty meta", "", "EOF while parsing a value at line 1 column 0"),
-        ("meta that is no JSON", "{model_config: 1}", "line 1 column 2"),
+        ("meta that is not JSON", "{model_config: 1}", "line 1 column 2"),
         ("meta cut off", &whole[..60], "model_config: EOF while parsing"),
         ("meta with more after it", &format!("{whole}}}"), "trailing characters"),
         ("meta without model_config", r#"{"step": 1}"#, "missing field `model_config`"),
@@ -233,7 +233,7 @@ fn weights_that_are_not_the_models_are_refused_by_name() {
 
 #[test]
 fn a_weight_that_is_not_finite_is_refused_with_its_place() {
-    // The embedding lies in the file as it is used, the projection transposed.
+    // The file has the embedding in the order in which it is used, the projection transposed.
     for (name, at) in [("transformer.wte.weight", 70), (C_Q, 129)] {
         for half in [false, true] {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

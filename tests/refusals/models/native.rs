@@ -1,4 +1,4 @@
-//! Models in our own form, and safetensors files.
+//! Models in our own format, and safetensors files.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::refused;
 const WEIGHTS: &str = "model.safetensors";
 const WTE: &str = "transformer.wte.weight";
 
-/// A model of a few numbers in its folder.
+/// Saves a tiny model in a new folder.
 fn saved() -> TempDir {
     let shape = GptShape { sequence_len: 16, vocab_size: 64, n_embd: 8, ..TINY_SHAPE };
     let gpt = Gpt::random(Era::E0.config(shape, None).unwrap(), 1, &device());
@@ -25,17 +25,17 @@ fn saved() -> TempDir {
     dir
 }
 
-/// Loads the model after `change` of its weights' file.
+/// Loads the model after `change` to its weights file.
 fn with_weights(change: impl FnOnce(&Path)) -> Result<LoadedModel, CheckpointError> {
     let dir = saved();
     change(&dir.path().join(WEIGHTS));
     load_model(dir.path(), None)
 }
 
-/// A tensor's shape and numbers.
+/// A tensor's shape and values.
 type Entry = (Vec<usize>, Vec<f32>);
 
-/// Loads the model after `change` of its weights.
+/// Loads the model after `change` to its weights.
 fn with_tensors(
     change: impl FnOnce(&mut Vec<(String, Entry)>),
 ) -> Result<LoadedModel, CheckpointError> {
@@ -59,7 +59,7 @@ fn with_tensors(
     })
 }
 
-/// Loads the model after `change` of its description.
+/// Loads the model after `change` to its configuration.
 fn with_config(change: impl FnOnce(&mut Json)) -> Result<LoadedModel, CheckpointError> {
     let dir = saved();
     let path = dir.path().join("config.json");
@@ -69,7 +69,7 @@ fn with_config(change: impl FnOnce(&mut Json)) -> Result<LoadedModel, Checkpoint
     load_model(dir.path(), None)
 }
 
-/// A safetensors file with that header and 16 bytes of numbers.
+/// A safetensors file with this header and 16 bytes of data.
 fn safetensors(header: &str) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.bytes());
@@ -97,8 +97,8 @@ fn a_safetensors_file_with_a_broken_header_is_refused() {
     let mut long = safetensors(&tensor("[0, 8]"));
     long[..8].copy_from_slice(&(1_u64 << 31).to_le_bytes());
     let cases = [
-        ("header that is no JSON", safetensors("{tensors}")),
-        ("header that is no text", safetensors("{\u{0}")),
+        ("header that is not JSON", safetensors("{tensors}")),
+        ("header that is not text", safetensors("{\u{0}")),
         ("header of 2 GiB", long),
         ("tensors that overlap", safetensors(overlapping)),
         ("shape beyond 2^64", safetensors(overflow)),

@@ -1,4 +1,4 @@
-//! Files that are no `.pt` file, or were one.
+//! Files that are not `.pt` files, or are damaged ones.
 
 use std::fs;
 use std::io::Cursor;
@@ -16,7 +16,7 @@ fn open(bytes: &[u8]) -> Result<TensorFile, CheckpointError> {
     TensorFile::open(&path)
 }
 
-/// A tar with one entry of that name, as old PyTorch wrote them.
+/// A tar with one entry `storages`, as old versions of PyTorch wrote.
 fn tar() -> Vec<u8> {
     let mut header = vec![0; 512];
     header[..8].copy_from_slice(b"storages");
@@ -58,7 +58,7 @@ fn what_is_no_pt_file_says_what_it_is() {
     );
     let cases: [(&str, &[u8], &str); 7] = [
         ("empty file", b"", "but empty"),
-        ("text", b"hello, this is no model at all", "of no known format"),
+        ("text", b"hello, this is not a model at all", "of no known format"),
         ("html", b"<!DOCTYPE html><html>404</html>", "of no known format"),
         ("tar", &tar(), "a tar archive, as PyTorch wrote before 0.1.10"),
         ("pickle without a zip", &legacy, "a pickle, as PyTorch wrote before 1.6"),
@@ -115,7 +115,7 @@ fn a_file_that_is_cut_anywhere_is_refused_by_name() {
     }
 }
 
-/// The weights as they would be used.
+/// The weights as host numbers.
 fn numbers(bytes: &[u8]) -> Result<Vec<Vec<f32>>, CheckpointError> {
     let weights = load_bytes(bytes)?.sae.weights();
     let (enc, dec) = (weights.w_enc.into_data(), weights.w_dec.into_data());

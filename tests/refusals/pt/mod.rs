@@ -1,4 +1,4 @@
-//! `.pt` files: what their pickles ask for, and the zip around them.
+//! `.pt` files: their pickles, and the zip around them.
 
 mod files;
 mod pickles;

@@ -1,4 +1,4 @@
-//! Pickles that attack whoever reads them.
+//! Pickles that try to run code, or are malformed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::files::{SaeFile, file, load_bytes};
 use crate::refused;
 
-/// Calls that write `marker` if anyone makes them.
+/// Calls that would create `marker` if they were executed.
 fn attacks(marker: &Path) -> Vec<(&'static str, Py)> {
     let command = format!("touch {}", marker.display());
     let code = format!("open({:?}, 'w')", marker.display().to_string());
@@ -24,7 +24,7 @@ fn attacks(marker: &Path) -> Vec<(&'static str, Py)> {
         ("subprocess.Popen", call("subprocess", "Popen", &command)),
         ("torch.load", call("torch", "load", &command)),
         ("torch.storage._load_from_bytes", call("torch.storage", "_load_from_bytes", &command)),
-        // STACK_GLOBAL takes the name from the stack.
+        // STACK_GLOBAL takes its name from the stack.
         (
             "builtins.eval",
             Py::Raw(
@@ -59,7 +59,7 @@ fn no_function_that_a_pickle_names_is_called() {
         ));
         let mut beside = SaeFile::valid();
         beside.others.push(("optimizer".to_owned(), attack.clone()));
-        // Its result is thrown away at once.
+        // The result is popped at once.
         let mut dropped = SaeFile::valid();
         dropped.others.push(("step".to_owned(), {
             let mut call = pickle(&attack)[2..].to_vec();
@@ -97,7 +97,7 @@ fn a_name_that_would_garble_the_terminal_is_escaped() {
     );
 }
 
-/// Something that is wrong with a tensor.
+/// A change that makes a tensor invalid.
 type Change = fn(&mut PyTensor);
 
 fn with_w_enc(change: impl FnOnce(&mut PyTensor)) -> SaeFile {

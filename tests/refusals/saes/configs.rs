@@ -1,4 +1,4 @@
-//! What describes an SAE.
+//! Configurations of nanochat-SAE's SAEs.
 
 use std::fs;
 
@@ -127,7 +127,7 @@ fn a_file_without_a_config_needs_a_good_one_beside_it() {
         config.to_string()
     };
     refused!(
-        "config.json that is no JSON",
+        "config.json that is not JSON",
         beside("d_in = 4"),
         CheckpointError::Json { .. },
         ["config.json", "line 1 column 1"]

@@ -1,4 +1,4 @@
-//! SAEs of other tools in npz and safetensors files that are cut or lie.
+//! SAEs of other tools in damaged npz and safetensors files.
 
 use nanoscope_checkpoint::CheckpointError;
 use nanoscope_testing::pickle::zip_archive;
@@ -60,7 +60,7 @@ fn a_npz_that_numpy_does_not_write_is_refused() {
         CheckpointError::Npz { .. },
         ["params.npz", "`notes`"]
     );
-    // The zip crate writes no name twice, so one is changed afterwards.
+    // The crate `zip` refuses to write a name twice, so one is changed afterwards.
     let entries = [("W_enc.npy".to_owned(), array.as_slice()), ("W_enc.npz".to_owned(), b"x")];
     let mut bytes = zip_archive(&entries, CompressionMethod::Stored);
     for at in 0..bytes.len() - 9 {

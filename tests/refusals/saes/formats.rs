@@ -57,7 +57,7 @@ fn a_transcoder_of_llama_scope_has_a_scale_for_what_it_reads_and_one_for_what_it
 
     let after = transcoder.load().unwrap();
 
-    // Twice the norm is half the scale, and what is written is divided by it.
+    // Twice the norm is half the scale, and the output is divided by it.
     let sum = |x: burn::tensor::Tensor<2>| x.sum().into_scalar::<f32>();
     let weights = after.sae.fold_normalization().unwrap().weights();
     assert!((sum(weights.w_enc) - sum(before.w_enc)).abs() < 1e-4);
@@ -135,7 +135,7 @@ fn tensors_that_are_not_the_saes_are_refused_in_every_format() {
         );
     }
     refused!(
-        "encoder that is no matrix",
+        "encoder that is not a matrix",
         Saved::goodfire().with_tensor("encoder_linear.weight", &[48]).load(),
         CheckpointError::NotAMatrix { .. },
         [".pth", "encoder_linear.weight", "[48]", "expected a matrix"]
@@ -144,7 +144,7 @@ fn tensors_that_are_not_the_saes_are_refused_in_every_format() {
 
 #[test]
 fn a_number_that_is_not_finite_is_refused_in_every_kind_of_file() {
-    // Float32 that is mapped as it is is not read when it is loaded.
+    // Float32 weights that are memory-mapped are not read on loading.
     for (case, saved, tensor) in [
         ("transposed", Saved::sparsify().with_number("encoder.weight", f32::INFINITY), "encoder"),
         ("pt", Saved::qwen_scope().with_number("W_enc", f32::NAN), "W_enc"),

@@ -1,4 +1,4 @@
-//! SAEs of other tools: configurations that mean nothing here, or contradict the weights.
+//! SAEs of other tools: configurations that are not supported, or contradict the weights.
 
 use std::fs;
 
@@ -154,7 +154,7 @@ fn what_nothing_here_computes_is_refused_by_name() {
     ] {
         let is = |error: &CheckpointError| matches!(error, CheckpointError::Unsupported { .. });
         crate::expect_refusal(case, || saved.load(), is, &[says, "not supported"]);
-        // A folder is not one in which nothing was found.
+        // The error is not that the folder has no SAE.
         crate::expect_refusal(case, || load_sae(saved.dir.path(), &device()), is, &[says]);
     }
 }
@@ -197,7 +197,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         CheckpointError::NoHook { .. },
         ["params.npz", "which hook point"]
     );
-    // Where it is not asked for, nothing is missing.
+    // Without the key nothing is missing.
     assert!(load_sae(&moved, &device()).unwrap().place.hook.is_none());
     let free = Saved::dictionary("topk").with_config("/trainer/submodule_name", json!("mlp 3"));
     refused!(

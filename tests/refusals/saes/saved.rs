@@ -1,4 +1,4 @@
-//! The fixtures of other tools' SAEs, to be changed and saved again.
+//! Copies of the fixtures of other tools, which a test changes and saves again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,17 +16,17 @@ use crate::files::{device, fixture, floats};
 
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// A fixture's folder in a place of its own.
+/// A copy of a fixture in a temporary folder.
 pub(crate) struct Saved {
     pub(crate) dir: TempDir,
     pub(crate) weights: PathBuf,
     pub(crate) config: PathBuf,
-    /// What a `.pt` file has beside tensors.
+    /// The values of a `.pt` file that are not tensors.
     pub(crate) others: Vec<(String, Py)>,
 }
 
 impl Saved {
-    /// The case `case`, with its weights and configuration by their paths in it.
+    /// Copies the case `case`, whose weights and configuration have these paths in it.
     pub(crate) fn case(case: &str, weights: &str, config: &str) -> Self {
         let dir = TempDir::new().unwrap();
         copy(&fixture("saes").join(case), dir.path());
@@ -101,7 +101,7 @@ impl Saved {
         this
     }
 
-    /// With the tensors as `edit` leaves them, in float32.
+    /// Saves the tensors again in float32 after `edit`.
     pub(crate) fn with(self, edit: impl FnOnce(&mut Tensors)) -> Self {
         let file = TensorFile::open(&self.weights).unwrap();
         let mut tensors: Tensors = file
@@ -136,12 +136,12 @@ impl Saved {
         self.with(|tensors| tensors.get_mut(name).unwrap().0.reverse())
     }
 
-    /// With `bad` as the seventh number of a tensor.
+    /// Sets the seventh number of a tensor to `bad`.
     pub(crate) fn with_number(self, name: &str, bad: f32) -> Self {
         self.with(|tensors| tensors.get_mut(name).unwrap().1[7] = bad)
     }
 
-    /// With `value` where the pointer says in the configuration.
+    /// Sets the value at a JSON pointer in the configuration.
     pub(crate) fn with_config(self, pointer: &str, value: Json) -> Self {
         let mut config: Json = serde_json::from_slice(&fs::read(&self.config).unwrap()).unwrap();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -180,7 +180,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// An array as numpy writes it, with any header.
+/// An array as numpy writes it, but with any header.
 pub(crate) fn npy(header: &str, numbers: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());

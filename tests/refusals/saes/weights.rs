@@ -1,4 +1,4 @@
-//! SAEs whose weights are not what they should be, and folders of SAEs.
+//! SAEs with faulty weights, and folders of SAEs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ fn a_file_of_something_else_is_no_sae() {
     );
 }
 
-/// A folder with SAEs of these hook points in these files.
+/// A folder with an SAE of each hook point in the file named beside it.
 fn folder(saes: &[(&str, &str)]) -> TempDir {
     let dir = TempDir::new().unwrap();
     for (name, hook) in saes {
