@@ -78,6 +78,7 @@ fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
 mod tests {
     use super::*;
     use crate::gather::Example;
+    use crate::histogram::Bars;
 
     fn activity(windows: &[(&[u32], u32)]) -> Activity {
         let example = |&(tokens, peak): &(&[u32], u32)| Example {
@@ -89,9 +90,7 @@ mod tests {
             values: Box::new([(peak, 1.0)]),
         };
         Activity {
-            low: 0.0,
-            high: 1.0,
-            histogram: Vec::new(),
+            histogram: Bars { low: 0.0, high: 1.0, counts: Vec::new() },
             strongest: windows.iter().map(example).collect(),
             quantiles: Vec::new(),
         }

@@ -3,13 +3,14 @@ use std::ops::ControlFlow;
 
 use nanoscope_corpus::{Context, CorpusError};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{FeatureStats, FeatureWeights, InterpretableModel, LogitEffect};
+use nanoscope_runtime::{FeatureWeights, InterpretableModel, LogitEffect};
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
-use crate::gather::Pair;
-use crate::gather::mix;
-use crate::gather::{Activity, BARS, Gathered, gather, tell};
+use crate::co_activation::{Together, together};
+use crate::fingerprint::fingerprint;
+use crate::gather::{Activity, Gathered, gather, tell};
+use crate::histogram::Bars;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
@@ -68,34 +69,6 @@ pub struct FeaturePage {
     pub label: Option<String>,
     /// What its strongest tokens say; made by a rule, and shown as such.
     pub auto_label: String,
-}
-
-/// A histogram of [`BARS`] equal bars.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bars {
-    /// Where the first begins.
-    pub low: f32,
-    /// Where the last ends.
-    pub high: f32,
-    /// How many values are in each.
-    pub counts: Vec<u32>,
-}
-
-/// A feature that fires where another one does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Together {
-    /// Its index.
-    pub feature: u32,
-    /// Tokens at which both fire.
-    pub count: u32,
-    /// That, of the tokens at which either fires.
-    pub jaccard: f64,
-    /// That, of the tokens at which the feature of the page fires.
-    pub share: f64,
-    /// The correlation of their values over all tokens; 0 if one of them never changes.
-    pub pearson: f64,
-    /// The cosine of their values over all tokens.
-    pub cosine: f64,
 }
 
 impl Dashboard {
@@ -188,7 +161,7 @@ impl Gathered {
             activity,
             geometry,
             effect,
-            effects: effects.as_deref().map(Bars::of),
+            effects: effects.as_deref().map(Bars::from_values),
             nearest,
             together: self.together(feature),
             label,
@@ -204,90 +177,5 @@ impl Gathered {
             .sort_by(|a, b| b.jaccard.total_cmp(&a.jaccard).then(b.pearson.total_cmp(&a.pearson)));
         together.truncate(TOGETHER);
         together
-    }
-}
-
-fn together(stats: &FeatureStats, squares: &[f64], feature: u32, pair: Pair) -> Together {
-    let (a, b) = (stats.get(feature), stats.get(pair.other));
-    let (a2, b2) = (squares[feature as usize], squares[pair.other as usize]);
-    let n = stats.tokens() as f64;
-    let both = f64::from(pair.count);
-    let covariance = n * pair.product - a.sum * b.sum;
-    let variances = (n * a2 - a.sum * a.sum) * (n * b2 - b.sum * b.sum);
-    Together {
-        feature: pair.other,
-        count: pair.count,
-        jaccard: both / (a.fires as f64 + b.fires as f64 - both),
-        share: both / a.fires as f64,
-        pearson: if variances > 0.0 { covariance / variances.sqrt() } else { 0.0 },
-        cosine: if a2 * b2 > 0.0 { pair.product / (a2 * b2).sqrt() } else { 0.0 },
-    }
-}
-
-impl Bars {
-    fn of(values: &[f32]) -> Self {
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
-        let (low, high) = finite()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));
-        let mut counts = vec![0; BARS];
-        for value in finite() {
-            let share = f64::from(value - low) / f64::from(high - low);
-            counts[((share * BARS as f64) as usize).min(BARS - 1)] += 1;
-        }
-        Self { low, high, counts }
-    }
-}
-
-/// A number that tells the SAE of `model` at `hook` from others: of its hook point, its features
-/// and the lengths of a few weights, so that it is the same on every backend.
-///
-/// # Errors
-/// [`DashboardError::Runtime`] if there is no SAE.
-pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, DashboardError> {
-    let sae = model.sae(hook)?;
-    let few: Vec<usize> = (0..sae.config().d_sae().min(16)).collect();
-    let mut hash = mix(sae.config().d_sae() as u64);
-    hook.to_string().bytes().for_each(|byte| hash = mix(hash ^ u64::from(byte)));
-    for geometry in sae.geometry(&few)? {
-        for norm in [geometry.decoder_norm, geometry.encoder_norm] {
-            // Another backend adds up in another order; the last digits must not count.
-            hash = mix(hash ^ u64::from((norm * 1000.0).round() as i64 as u32));
-        }
-    }
-    Ok(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use nanoscope_sae::SparseFeatures;
-
-    use super::*;
-
-    #[test]
-    fn what_fires_together_is_measured_as_its_names_say() {
-        let rows: [&[(u32, f32)]; 4] = [&[(0, 1.0), (1, 2.0)], &[(0, 3.0)], &[(1, 4.0)], &[]];
-        let mut features = SparseFeatures::new(2);
-        for row in rows {
-            features.push_row(row.iter().copied());
-        }
-        let mut stats = FeatureStats::new(2, 0);
-        stats.add(&features, [Some(0); 4]);
-
-        let pair = Pair { other: 1, count: 1, product: 2.0 };
-        let found = together(&stats, &[10.0, 20.0], 0, pair);
-
-        assert_eq!((found.jaccard, found.share), (1.0 / 3.0, 0.5));
-        // Columns [1, 3, 0, 0] and [2, 0, 4, 0]: covariance 4·2 − 4·6, variances 40 − 16 and 80 − 36.
-        assert!((found.pearson - -16.0 / (24.0_f64 * 44.0).sqrt()).abs() < 1e-12);
-        assert!((found.cosine - 2.0 / 200.0_f64.sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn bars_hold_every_finite_value() {
-        let bars = Bars::of(&[-1.0, f32::NAN, 0.0, 1.0]);
-
-        assert_eq!((bars.low, bars.high), (-1.0, 1.0));
-        assert_eq!((bars.counts[0], bars.counts[20], bars.counts[39]), (1, 1, 1));
-        assert_eq!(Bars::of(&[2.0, 2.0]).counts[0], 2);
     }
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
-use crate::dashboard::fingerprint;
 use crate::data_script::unpack_as;
+use crate::fingerprint::fingerprint;
 use crate::write::{ABOUT, DATA};
 use crate::write::{FORMAT, VERSION};
 

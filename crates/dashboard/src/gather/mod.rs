@@ -7,7 +7,6 @@ mod quantile;
 
 pub use example::Example;
 pub(crate) use pairs::Pair;
-pub use passes::{Activity, BARS};
-pub(crate) use passes::{Gathered, edge, gather, tell};
-pub(crate) use quantile::mix;
+pub use passes::Activity;
+pub(crate) use passes::{Gathered, gather, tell};
 pub use quantile::{QUANTILES, Quantile};

@@ -9,10 +9,8 @@ use nanoscope_transformer::TokenBatch;
 use super::example::{Example, Firing, Strongest};
 use super::pairs::Pairs;
 use super::quantile::{QUANTILES, Quantile, Sample, priority};
+use crate::histogram::{BARS, Bars, edge, part};
 use crate::{DashboardError, Options, Progress, Stage};
-
-/// Bars of a histogram.
-pub const BARS: usize = 40;
 
 /// What the features of a range do on a text.
 #[derive(Debug)]
@@ -29,12 +27,9 @@ pub(crate) struct Gathered {
 /// What one feature does on a text, beside its statistics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Values that are not 0 lie above this one, or are it: 0, or the smallest if that is less.
-    pub low: f32,
-    /// The largest value; 0 if the feature does not fire.
-    pub high: f32,
-    /// How many tokens have a value in each of [`BARS`] equal parts of `low..=high`, zeros left out.
-    pub histogram: Vec<u32>,
+    /// Its values that are not 0. It begins at 0, or at the smallest value if that is negative, and
+    /// ends at the largest, which is 0 if the feature does not fire.
+    pub histogram: Bars,
     /// Where it is strongest, the largest value first.
     pub strongest: Vec<Example>,
     /// Samples from the whole range of its values, from the smallest values to the largest.
@@ -196,9 +191,7 @@ impl Survey {
 #[derive(Debug)]
 struct Gatherer {
     feature: u32,
-    low: f32,
-    high: f32,
-    histogram: Vec<u32>,
+    histogram: Bars,
     strongest: Strongest,
     samples: [Sample; QUANTILES],
 }
@@ -207,9 +200,7 @@ impl Gatherer {
     fn new(feature: u32, low: f32, high: f32) -> Self {
         Self {
             feature,
-            low,
-            high,
-            histogram: vec![0; BARS],
+            histogram: Bars { low, high, counts: vec![0; BARS] },
             strongest: Strongest::default(),
             samples: Default::default(),
         }
@@ -218,9 +209,10 @@ impl Gatherer {
     fn add(&mut self, firing: Firing<'_>, rows: &Rows, options: &Options) {
         let counts = |position: u32| rows.counts[position as usize];
         for &(position, value) in firing.at.iter().filter(|&&(position, _)| counts(position)) {
-            self.histogram[part(self.low, self.high, value, BARS)] += 1;
+            let Bars { low, high, ref mut counts } = self.histogram;
+            counts[part(low, high, value, BARS)] += 1;
             let priority = priority(options.seed, self.feature, firing.context.index, position);
-            let sample = &mut self.samples[part(self.low, self.high, value, QUANTILES)];
+            let sample = &mut self.samples[part(low, high, value, QUANTILES)];
             let most = options.per_quantile;
             sample.offer(priority, firing, (position, value), options.window, most);
         }
@@ -228,7 +220,8 @@ impl Gatherer {
     }
 
     fn finish(self) -> Activity {
-        let Self { low, high, histogram, strongest, samples, .. } = self;
+        let Self { histogram, strongest, samples, .. } = self;
+        let (low, high) = (histogram.low, histogram.high);
         let quantiles = if high > low {
             let bounds = |n| (edge(low, high, n, QUANTILES), edge(low, high, n + 1, QUANTILES));
             let quantile = |(n, sample): (usize, Sample)| sample.into_quantile(bounds(n));
@@ -236,39 +229,6 @@ impl Gatherer {
         } else {
             Vec::new()
         };
-        Activity { low, high, histogram, strongest: strongest.into_examples(), quantiles }
-    }
-}
-
-/// Where the `n`-th of `parts` equal parts of `low..=high` begins.
-pub(crate) fn edge(low: f32, high: f32, n: usize, parts: usize) -> f32 {
-    let width = f64::from(high) - f64::from(low);
-    if n == parts { high } else { (f64::from(low) + width * n as f64 / parts as f64) as f32 }
-}
-
-/// The part that `value` is in: the one at whose [`edge`] it is not yet over, the lowest of two.
-fn part(low: f32, high: f32, value: f32, parts: usize) -> usize {
-    (1..parts).take_while(|&n| value > edge(low, high, n, parts)).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_in_the_part_whose_edges_hold_it() {
-        assert_eq!(part(0.0, 10.0, 2.0, 5), 0);
-        assert_eq!(part(0.0, 10.0, 2.1, 5), 1);
-        assert_eq!(part(0.0, 10.0, 10.0, 5), 4);
-        // A second run on another device may round upwards.
-        assert_eq!(part(0.0, 10.0, 10.001, 5), 4);
-        assert_eq!(part(-4.0, 6.0, -4.0, 5), 0);
-        assert_eq!(part(-4.0, 6.0, 0.5, 5), 2);
-        assert_eq!(part(0.0, 0.0, 0.0, 5), 0);
-        for n in 0..=40 {
-            let value = edge(0.0, 3.3, n, 40);
-            let found = part(0.0, 3.3, value, 40);
-            assert!(edge(0.0, 3.3, found, 40) <= value && value <= edge(0.0, 3.3, found + 1, 40));
-        }
+        Activity { histogram, strongest: strongest.into_examples(), quantiles }
     }
 }

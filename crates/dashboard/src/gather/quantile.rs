@@ -1,4 +1,5 @@
 use super::example::{Example, Firing};
+use crate::fingerprint::mix;
 
 /// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
 pub const QUANTILES: usize = 5;
@@ -56,14 +57,6 @@ impl Sample {
 pub(crate) fn priority(seed: u64, feature: u32, context: u64, position: u32) -> u64 {
     let at = (u64::from(feature) << 32) | u64::from(position);
     mix(mix(seed ^ mix(context)) ^ at)
-}
-
-/// The finaliser of SplitMix64 (Steele et al. 2014), after its increment.
-pub(crate) fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokeni
         "about": about(dashboard, name),
         "per_file": PER_FILE,
         "fires": column(&|page| json!(page.fires)),
-        "max": column(&|page| short(page.activity.high, FEW_DIGITS)),
+        "max": column(&|page| short(page.activity.histogram.high, FEW_DIGITS)),
         "auto": column(&|page| json!(page.auto_label)),
         "words": column(&|page| json!(words(page))),
         "labels": dashboard.labels,
@@ -68,16 +68,16 @@ pub(crate) fn chunk(pages: &[FeaturePage]) -> Value {
 }
 
 fn page(page: &FeaturePage) -> Value {
-    let Activity { low, histogram, strongest, quantiles, .. } = &page.activity;
+    let Activity { histogram, strongest, quantiles } = &page.activity;
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("feature", json!(page.feature));
     put("mean", short64(page.mean, DIGITS));
-    put("low", short(*low, DIGITS));
-    put("high", short(page.activity.high, DIGITS));
+    put("low", short(histogram.low, DIGITS));
+    put("high", short(histogram.high, DIGITS));
     // Without the zeros at the end.
-    let bars = histogram.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
-    put("histogram", json!(histogram[..bars]));
+    let bars = histogram.counts.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
+    put("histogram", json!(histogram.counts[..bars]));
     put("strongest", strongest.iter().map(example).collect());
     let quantile = |quantile: &crate::Quantile| {
         let examples: Value = quantile.examples.iter().map(example).collect();

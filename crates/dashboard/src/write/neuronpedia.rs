@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::folder::{names, numbered, put, take_place};
 use crate::DashboardError;
-use crate::dashboard::{Bars, Dashboard, FeaturePage};
+use crate::dashboard::{Dashboard, FeaturePage};
+use crate::fingerprint::mix;
 use crate::gather::Example;
-use crate::gather::mix;
-use crate::gather::{BARS, edge};
+use crate::histogram::{BARS, Bars, edge};
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
@@ -249,13 +249,11 @@ impl Dashboard {
         let (near, cosines): (Vec<u32>, Vec<f32>) = page.nearest.iter().copied().unzip();
         let together =
             |of: fn(&crate::Together) -> f64| rounded(page.together.iter().map(|t| of(t) as f32));
-        let frequencies =
-            Bars { low: activity.low, high: activity.high, counts: activity.histogram.clone() };
-        let fires = (page.fires > 0).then_some(&frequencies);
+        let fires = (page.fires > 0).then_some(&activity.histogram);
         json!({
             "modelId": export.model, "layer": self.source(export),
             "index": page.feature.to_string(), "creatorId": export.creator,
-            "createdAt": export.created, "maxActApprox": round(activity.high),
+            "createdAt": export.created, "maxActApprox": round(activity.histogram.high),
             "hasVector": false, "vector": [], "vectorLabel": null,
             "vectorDefaultSteerStrength": 10, "hookName": self.hook.to_string(),
             "topkCosSimIndices": near, "topkCosSimValues": rounded(cosines),
@@ -290,7 +288,7 @@ impl Dashboard {
         let strongest = activity
             .strongest
             .iter()
-            .map(|example| (example, [-1.0, f64::from(round(activity.high)), -1.0]));
+            .map(|example| (example, [-1.0, f64::from(round(activity.histogram.high)), -1.0]));
         let sampled = activity.quantiles.iter().flat_map(|quantile| {
             let share = quantile.count as f64 / page.fires as f64;
             let bin = [round(quantile.from).into(), round(quantile.to).into(), share];
