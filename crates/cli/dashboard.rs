@@ -9,7 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::Labels;
 use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
-use nanoscope_dashboard::{Dashboard, Export, Options, Progress, Stage, check_place, own_labels};
+use nanoscope_dashboard::{
+    Dashboard, Export, Options, Progress, Stage, check_output_dir, labels_file,
+};
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -23,7 +25,7 @@ use crate::progress::{LateBar, patiently};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<()> {
-    check_place(&args.out)?;
+    check_output_dir(&args.out)?;
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &corpus_options)?;
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
@@ -86,7 +88,7 @@ fn labels(
     (hook, d_sae): (HookPoint, usize),
 ) -> Result<Vec<Labels>> {
     let mut labels = Vec::new();
-    for path in args.labels.iter().cloned().chain(own_labels(&args.out)) {
+    for path in args.labels.iter().cloned().chain(labels_file(&args.out)) {
         labels.push(Labels::read_file(&path, d_sae)?);
     }
     labels.extend(scope.labels.get(&hook).cloned());

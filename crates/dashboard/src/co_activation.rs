@@ -1,10 +1,10 @@
 use nanoscope_runtime::FeatureStats;
 
-use crate::gather::Pair;
+use crate::gather::PairCount;
 
 /// A feature that fires where another one does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Together {
+pub struct CoActivation {
     /// Its index.
     pub feature: u32,
     /// Tokens at which both fire.
@@ -19,19 +19,19 @@ pub struct Together {
     pub cosine: f64,
 }
 
-pub(crate) fn together(
+pub(crate) fn co_activation(
     stats: &FeatureStats,
     squares: &[f64],
     feature: u32,
-    pair: Pair,
-) -> Together {
+    pair: PairCount,
+) -> CoActivation {
     let (a, b) = (stats.get(feature), stats.get(pair.other));
     let (a2, b2) = (squares[feature as usize], squares[pair.other as usize]);
     let n = stats.tokens() as f64;
     let both = f64::from(pair.count);
     let covariance = n * pair.product - a.sum * b.sum;
     let variances = (n * a2 - a.sum * a.sum) * (n * b2 - b.sum * b.sum);
-    Together {
+    CoActivation {
         feature: pair.other,
         count: pair.count,
         jaccard: both / (a.fires as f64 + b.fires as f64 - both),
@@ -57,8 +57,8 @@ mod tests {
         let mut stats = FeatureStats::new(2, 0);
         stats.add(&features, [Some(0); 4]);
 
-        let pair = Pair { other: 1, count: 1, product: 2.0 };
-        let found = together(&stats, &[10.0, 20.0], 0, pair);
+        let pair = PairCount { other: 1, count: 1, product: 2.0 };
+        let found = co_activation(&stats, &[10.0, 20.0], 0, pair);
 
         assert_eq!((found.jaccard, found.share), (1.0 / 3.0, 0.5));
         // Columns [1, 3, 0, 0] and [2, 0, 4, 0]: covariance 4·2 − 4·6, variances 40 − 16 and 80 − 36.

@@ -7,20 +7,20 @@ use nanoscope_runtime::{FeatureWeights, InterpretableModel, LogitEffect};
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
-use crate::co_activation::{Together, together};
+use crate::co_activation::{CoActivation, co_activation};
 use crate::fingerprint::fingerprint;
-use crate::gather::{Activity, Gathered, gather, tell};
-use crate::histogram::Bars;
+use crate::gather::{Activity, Gathered, gather, report_progress};
+use crate::histogram::Histogram;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
 /// Features whose weights are compared at once.
-const AT_ONCE: usize = 64;
+const FEATURES_PER_BATCH: usize = 64;
 /// Tokens that a page shows at either end of a feature's effect.
-const EFFECTS: usize = 10;
+const MAX_EFFECT_TOKENS: usize = 10;
 /// Features that a page names beside its own.
-const NEAREST: usize = 10;
-const TOGETHER: usize = 10;
+const MAX_NEAREST: usize = 10;
+const MAX_CO_ACTIVATIONS: usize = 10;
 
 /// All that the pages of an SAE's features show.
 #[derive(Debug, Clone)]
@@ -60,11 +60,11 @@ pub struct FeaturePage {
     /// What it promotes and suppresses; none if it does not write to the residual stream.
     pub effect: Option<LogitEffect>,
     /// How its effects on all tokens are distributed.
-    pub effects: Option<Bars>,
+    pub effects: Option<Histogram>,
     /// The features that write most nearly in its direction, with the cosines.
     pub nearest: Vec<(u32, f32)>,
     /// The features that fire where it does, those with the largest Jaccard index first.
-    pub together: Vec<Together>,
+    pub co_activations: Vec<CoActivation>,
     /// What a person, or Neuronpedia, calls it.
     pub label: Option<String>,
     /// What its strongest tokens say; made by a rule, and shown as such.
@@ -106,8 +106,9 @@ impl Dashboard {
         let mut features = Vec::with_capacity(range.len());
         let mut activities = std::mem::take(&mut gathered.features).into_iter();
         let indices: Vec<usize> = range.map(|feature| feature as usize).collect();
-        for part in indices.chunks(AT_ONCE) {
-            for (&feature, weights) in part.iter().zip(model.feature_weights(hook, part, NEAREST)?)
+        for part in indices.chunks(FEATURES_PER_BATCH) {
+            for (&feature, weights) in
+                part.iter().zip(model.feature_weights(hook, part, MAX_NEAREST)?)
             {
                 let feature = feature as u32;
                 let activity = activities.next().expect("one for each feature of the range");
@@ -115,7 +116,7 @@ impl Dashboard {
                 let text = |id| visible(&token_text(model.tokenizer(), id));
                 features.push(gathered.page(feature, activity, weights, label, text));
             }
-            tell(progress, Stage::Weights, features.len() as u64)?;
+            report_progress(progress, Stage::Weights, features.len() as u64)?;
         }
         Ok(Self {
             hook,
@@ -151,7 +152,7 @@ impl Gathered {
     ) -> FeaturePage {
         let FeatureWeights { geometry, effects, nearest } = weights;
         let effects = effects.ok();
-        let effect = effects.as_ref().map(|effects| LogitEffect::of(effects, EFFECTS));
+        let effect = effects.as_ref().map(|effects| LogitEffect::of(effects, MAX_EFFECT_TOKENS));
         let fires = self.stats.get(feature).fires;
         let auto_label = auto_label(fires, &activity, effect.as_ref(), text);
         FeaturePage {
@@ -161,21 +162,21 @@ impl Gathered {
             activity,
             geometry,
             effect,
-            effects: effects.as_deref().map(Bars::from_values),
+            effects: effects.as_deref().map(Histogram::from_values),
             nearest,
-            together: self.together(feature),
+            co_activations: self.co_activations(feature),
             label,
             auto_label,
         }
     }
 
-    fn together(&self, feature: u32) -> Vec<Together> {
-        let pairs = self.pairs.of(feature).into_iter();
-        let mut together: Vec<Together> =
-            pairs.map(|pair| together(&self.stats, &self.squares, feature, pair)).collect();
+    fn co_activations(&self, feature: u32) -> Vec<CoActivation> {
+        let pairs = self.pairs.partners(feature).into_iter();
+        let mut together: Vec<CoActivation> =
+            pairs.map(|pair| co_activation(&self.stats, &self.squares, feature, pair)).collect();
         together
             .sort_by(|a, b| b.jaccard.total_cmp(&a.jaccard).then(b.pearson.total_cmp(&a.pearson)));
-        together.truncate(TOGETHER);
+        together.truncate(MAX_CO_ACTIVATIONS);
         together
     }
 }

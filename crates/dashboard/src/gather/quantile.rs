@@ -1,4 +1,4 @@
-use super::example::{Example, Firing};
+use super::example::{Example, FeatureFirings};
 use crate::fingerprint::mix;
 
 /// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
@@ -22,26 +22,26 @@ pub struct Quantile {
 /// Each example has a random number of its own, made from where it stands, and those with the
 /// smallest are kept: the same sample in whatever order or pieces the text is read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
+pub(crate) struct RandomSample {
     count: u64,
     kept: Vec<(u64, Example)>,
 }
 
-impl Sample {
+impl RandomSample {
     /// Takes the token at `peak` into account; at most `most` are kept.
     pub(crate) fn offer(
         &mut self,
         priority: u64,
-        firing: Firing<'_>,
+        firing: FeatureFirings<'_>,
         peak: (u32, f32),
         window: usize,
-        most: usize,
+        max: usize,
     ) {
         self.count += 1;
         let place = self.kept.partition_point(|&(other, _)| other <= priority);
-        if place < most {
+        if place < max {
             self.kept.insert(place, (priority, Example::new(firing, peak, window)));
-            self.kept.truncate(most);
+            self.kept.truncate(max);
         }
     }
 
@@ -67,9 +67,9 @@ mod tests {
 
     fn sampled(seed: u64, positions: impl Iterator<Item = u32>) -> Vec<u32> {
         let context = Context { index: 0, tokens: vec![0; 1000], documents: vec![0; 1000] };
-        let mut sample = Sample::default();
+        let mut sample = RandomSample::default();
         for position in positions {
-            let firing = Firing { context: &context, at: &[] };
+            let firing = FeatureFirings { context: &context, at: &[] };
             sample.offer(priority(seed, 1, 0, position), firing, (position, 1.0), 0, 5);
         }
         assert_eq!(sample.count, 1000);
