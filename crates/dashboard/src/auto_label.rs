@@ -5,11 +5,11 @@ use nanoscope_runtime::LogitEffect;
 use crate::gather::Activity;
 
 /// Tokens that a label names of each kind.
-const FIRES_ON: usize = 3;
-const PROMOTES: usize = 2;
+const MAX_FIRES_ON: usize = 3;
+const MAX_PROMOTED: usize = 2;
 /// A token is named if it is at the peak of this share of the strongest examples, or before it.
-const SHARE_AT: f32 = 0.15;
-const SHARE_BEFORE: f32 = 0.5;
+const MIN_SHARE_AT_PEAK: f32 = 0.15;
+const MIN_SHARE_BEFORE_PEAK: f32 = 0.5;
 
 /// A short label made of the tokens that a feature is strongest on and those that it promotes:
 /// `fires on " mom", " dad"; promotes " said"`. A guess, to find a feature again by; what it means
@@ -28,8 +28,8 @@ pub(crate) fn auto_label(
     } else {
         let at = |peak: usize, tokens: &[u32]| Some(tokens[peak]);
         let before = |peak: usize, tokens: &[u32]| Some(tokens[peak.checked_sub(1)?]);
-        let on = frequent(activity, SHARE_AT, at);
-        let after = frequent(activity, SHARE_BEFORE, before);
+        let on = frequent(activity, MIN_SHARE_AT_PEAK, at);
+        let after = frequent(activity, MIN_SHARE_BEFORE_PEAK, before);
         if !on.is_empty() {
             parts.push(format!("fires on {}", quoted(&on, &text)));
         } else if after.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) fn auto_label(
     }
     if let Some(effect) = effect {
         let promoted: Vec<u32> =
-            effect.promoted.iter().take(PROMOTES).map(|&(token, _)| token).collect();
+            effect.promoted.iter().take(MAX_PROMOTED).map(|&(token, _)| token).collect();
         if !promoted.is_empty() {
             parts.push(format!("promotes {}", quoted(&promoted, &text)));
         }
@@ -66,7 +66,7 @@ fn frequent(
     let mut counts: Vec<(u32, usize)> = counts.into_iter().filter(|&(_, n)| n >= least).collect();
     // The token with the lower id is the more frequent one in most vocabularies.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    counts.into_iter().take(FIRES_ON).map(|(token, _)| token).collect()
+    counts.into_iter().take(MAX_FIRES_ON).map(|(token, _)| token).collect()
 }
 
 fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
@@ -78,6 +78,7 @@ fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
 mod tests {
     use super::*;
     use crate::gather::Example;
+    use crate::histogram::Histogram;
 
     fn activity(windows: &[(&[u32], u32)]) -> Activity {
         let example = |&(tokens, peak): &(&[u32], u32)| Example {
@@ -89,9 +90,7 @@ mod tests {
             values: Box::new([(peak, 1.0)]),
         };
         Activity {
-            low: 0.0,
-            high: 1.0,
-            histogram: Vec::new(),
+            histogram: Histogram { low: 0.0, high: 1.0, counts: Vec::new() },
             strongest: windows.iter().map(example).collect(),
             quantiles: Vec::new(),
         }

@@ -3,23 +3,24 @@ use std::ops::ControlFlow;
 
 use nanoscope_corpus::{Context, CorpusError};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{FeatureStats, FeatureWeights, InterpretableModel, LogitEffect};
+use nanoscope_runtime::{FeatureWeights, InterpretableModel, LogitEffect};
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
-use crate::gather::Pair;
-use crate::gather::mix;
-use crate::gather::{Activity, BARS, Gathered, gather, tell};
+use crate::co_activation::{CoActivation, co_activation};
+use crate::fingerprint::fingerprint;
+use crate::gather::{Activity, Gathered, gather, report_progress};
+use crate::histogram::Histogram;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
 /// Features whose weights are compared at once.
-const AT_ONCE: usize = 64;
+const FEATURES_PER_BATCH: usize = 64;
 /// Tokens that a page shows at either end of a feature's effect.
-const EFFECTS: usize = 10;
+const MAX_EFFECT_TOKENS: usize = 10;
 /// Features that a page names beside its own.
-const NEAREST: usize = 10;
-const TOGETHER: usize = 10;
+const MAX_NEAREST: usize = 10;
+const MAX_CO_ACTIVATIONS: usize = 10;
 
 /// All that the pages of an SAE's features show.
 #[derive(Debug, Clone)]
@@ -59,43 +60,15 @@ pub struct FeaturePage {
     /// What it promotes and suppresses; none if it does not write to the residual stream.
     pub effect: Option<LogitEffect>,
     /// How its effects on all tokens are distributed.
-    pub effects: Option<Bars>,
+    pub effects: Option<Histogram>,
     /// The features that write most nearly in its direction, with the cosines.
     pub nearest: Vec<(u32, f32)>,
     /// The features that fire where it does, those with the largest Jaccard index first.
-    pub together: Vec<Together>,
+    pub co_activations: Vec<CoActivation>,
     /// What a person, or Neuronpedia, calls it.
     pub label: Option<String>,
     /// What its strongest tokens say; made by a rule, and shown as such.
     pub auto_label: String,
-}
-
-/// A histogram of [`BARS`] equal bars.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bars {
-    /// Where the first begins.
-    pub low: f32,
-    /// Where the last ends.
-    pub high: f32,
-    /// How many values are in each.
-    pub counts: Vec<u32>,
-}
-
-/// A feature that fires where another one does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Together {
-    /// Its index.
-    pub feature: u32,
-    /// Tokens at which both fire.
-    pub count: u32,
-    /// That, of the tokens at which either fires.
-    pub jaccard: f64,
-    /// That, of the tokens at which the feature of the page fires.
-    pub share: f64,
-    /// The correlation of their values over all tokens; 0 if one of them never changes.
-    pub pearson: f64,
-    /// The cosine of their values over all tokens.
-    pub cosine: f64,
 }
 
 impl Dashboard {
@@ -133,8 +106,9 @@ impl Dashboard {
         let mut features = Vec::with_capacity(range.len());
         let mut activities = std::mem::take(&mut gathered.features).into_iter();
         let indices: Vec<usize> = range.map(|feature| feature as usize).collect();
-        for part in indices.chunks(AT_ONCE) {
-            for (&feature, weights) in part.iter().zip(model.feature_weights(hook, part, NEAREST)?)
+        for part in indices.chunks(FEATURES_PER_BATCH) {
+            for (&feature, weights) in
+                part.iter().zip(model.feature_weights(hook, part, MAX_NEAREST)?)
             {
                 let feature = feature as u32;
                 let activity = activities.next().expect("one for each feature of the range");
@@ -142,7 +116,7 @@ impl Dashboard {
                 let text = |id| visible(&token_text(model.tokenizer(), id));
                 features.push(gathered.page(feature, activity, weights, label, text));
             }
-            tell(progress, Stage::Weights, features.len() as u64)?;
+            report_progress(progress, Stage::Weights, features.len() as u64)?;
         }
         Ok(Self {
             hook,
@@ -178,7 +152,7 @@ impl Gathered {
     ) -> FeaturePage {
         let FeatureWeights { geometry, effects, nearest } = weights;
         let effects = effects.ok();
-        let effect = effects.as_ref().map(|effects| LogitEffect::from_effects(effects, EFFECTS));
+        let effect = effects.as_ref().map(|effects| LogitEffect::of(effects, MAX_EFFECT_TOKENS));
         let fires = self.stats.get(feature).fires;
         let auto_label = auto_label(fires, &activity, effect.as_ref(), text);
         FeaturePage {
@@ -188,106 +162,21 @@ impl Gathered {
             activity,
             geometry,
             effect,
-            effects: effects.as_deref().map(Bars::of),
+            effects: effects.as_deref().map(Histogram::from_values),
             nearest,
-            together: self.together(feature),
+            co_activations: self.co_activations(feature),
             label,
             auto_label,
         }
     }
 
-    fn together(&self, feature: u32) -> Vec<Together> {
-        let pairs = self.pairs.of(feature).into_iter();
-        let mut together: Vec<Together> =
-            pairs.map(|pair| together(&self.stats, &self.squares, feature, pair)).collect();
+    fn co_activations(&self, feature: u32) -> Vec<CoActivation> {
+        let pairs = self.pairs.partners(feature).into_iter();
+        let mut together: Vec<CoActivation> =
+            pairs.map(|pair| co_activation(&self.stats, &self.squares, feature, pair)).collect();
         together
             .sort_by(|a, b| b.jaccard.total_cmp(&a.jaccard).then(b.pearson.total_cmp(&a.pearson)));
-        together.truncate(TOGETHER);
+        together.truncate(MAX_CO_ACTIVATIONS);
         together
-    }
-}
-
-fn together(stats: &FeatureStats, squares: &[f64], feature: u32, pair: Pair) -> Together {
-    let (a, b) = (stats.get(feature), stats.get(pair.other));
-    let (a2, b2) = (squares[feature as usize], squares[pair.other as usize]);
-    let n = stats.tokens() as f64;
-    let both = f64::from(pair.count);
-    let covariance = n * pair.product - a.sum * b.sum;
-    let variances = (n * a2 - a.sum * a.sum) * (n * b2 - b.sum * b.sum);
-    Together {
-        feature: pair.other,
-        count: pair.count,
-        jaccard: both / (a.fires as f64 + b.fires as f64 - both),
-        share: both / a.fires as f64,
-        pearson: if variances > 0.0 { covariance / variances.sqrt() } else { 0.0 },
-        cosine: if a2 * b2 > 0.0 { pair.product / (a2 * b2).sqrt() } else { 0.0 },
-    }
-}
-
-impl Bars {
-    fn of(values: &[f32]) -> Self {
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
-        let (low, high) = finite()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));
-        let mut counts = vec![0; BARS];
-        for value in finite() {
-            let share = f64::from(value - low) / f64::from(high - low);
-            counts[((share * BARS as f64) as usize).min(BARS - 1)] += 1;
-        }
-        Self { low, high, counts }
-    }
-}
-
-/// A number that tells the SAE of `model` at `hook` from others: of its hook point, its features
-/// and the lengths of a few weights, so that it is the same on every backend.
-///
-/// # Errors
-/// [`DashboardError::Runtime`] if there is no SAE.
-pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, DashboardError> {
-    let sae = model.sae(hook)?;
-    let few: Vec<usize> = (0..sae.config().d_sae().min(16)).collect();
-    let mut hash = mix(sae.config().d_sae() as u64);
-    hook.to_string().bytes().for_each(|byte| hash = mix(hash ^ u64::from(byte)));
-    for geometry in sae.geometry(&few)? {
-        for norm in [geometry.decoder_norm, geometry.encoder_norm] {
-            // Another backend adds up in another order; the last digits must not count.
-            hash = mix(hash ^ u64::from((norm * 1000.0).round() as i64 as u32));
-        }
-    }
-    Ok(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use nanoscope_sae::SparseFeatures;
-
-    use super::*;
-
-    #[test]
-    fn what_fires_together_is_measured_as_its_names_say() {
-        let rows: [&[(u32, f32)]; 4] = [&[(0, 1.0), (1, 2.0)], &[(0, 3.0)], &[(1, 4.0)], &[]];
-        let mut features = SparseFeatures::new(2);
-        for row in rows {
-            features.push_row(row.iter().copied());
-        }
-        let mut stats = FeatureStats::new(2, 0);
-        stats.add(&features, [Some(0); 4]);
-
-        let pair = Pair { other: 1, count: 1, product: 2.0 };
-        let found = together(&stats, &[10.0, 20.0], 0, pair);
-
-        assert_eq!((found.jaccard, found.share), (1.0 / 3.0, 0.5));
-        // Columns [1, 3, 0, 0] and [2, 0, 4, 0]: covariance 4·2 − 4·6, variances 40 − 16 and 80 − 36.
-        assert!((found.pearson - -16.0 / (24.0_f64 * 44.0).sqrt()).abs() < 1e-12);
-        assert!((found.cosine - 2.0 / 200.0_f64.sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn bars_hold_every_finite_value() {
-        let bars = Bars::of(&[-1.0, f32::NAN, 0.0, 1.0]);
-
-        assert_eq!((bars.low, bars.high), (-1.0, 1.0));
-        assert_eq!((bars.counts[0], bars.counts[20], bars.counts[39]), (1, 1, 1));
-        assert_eq!(Bars::of(&[2.0, 2.0]).counts[0], 2);
     }
 }

@@ -14,7 +14,7 @@ const BEFORE: &str = "nanoscope.take(\"";
 const BETWEEN: &str = "\",\"";
 const AFTER: &str = "\");\n";
 /// What a file of ours holds at most, unpacked.
-const MOST: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// A script that hands `value` to the page: a call with `name` and with the JSON text, compressed
 /// (zlib) and in base64.
@@ -38,13 +38,13 @@ pub fn pack(name: &str, value: &Value) -> Vec<u8> {
 /// # Errors
 /// [`DashboardError::NotPacked`] if it was never given that.
 pub fn unpack(script: &[u8]) -> Result<(String, Value), DashboardError> {
-    unpack_as(script, MOST)
+    unpack_as(script, MAX_BYTES)
 }
 
 /// What [`pack`] was given, of the form that `T` has and of at most `most` bytes as JSON.
 pub(crate) fn unpack_as<T: DeserializeOwned>(
     script: &[u8],
-    most: u64,
+    max_bytes: u64,
 ) -> Result<(String, T), DashboardError> {
     let refused = |reason: &str| DashboardError::NotPacked { reason: reason.to_owned() };
     let text = std::str::from_utf8(script).map_err(|error| refused(&error.to_string()))?;
@@ -54,10 +54,10 @@ pub(crate) fn unpack_as<T: DeserializeOwned>(
         .ok_or_else(|| refused("it is not a call with two texts"))?;
     let data = STANDARD.decode(data).map_err(|error| refused(&error.to_string()))?;
     let mut json = Vec::new();
-    let read = ZlibDecoder::new(data.as_slice()).take(most + 1).read_to_end(&mut json);
+    let read = ZlibDecoder::new(data.as_slice()).take(max_bytes + 1).read_to_end(&mut json);
     read.map_err(|error| refused(&error.to_string()))?;
-    if json.len() as u64 > most {
-        return Err(refused(&format!("it has more than {most} bytes")));
+    if json.len() as u64 > max_bytes {
+        return Err(refused(&format!("it has more than {max_bytes} bytes")));
     }
     let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
     Ok((name.to_owned(), value))

@@ -41,25 +41,31 @@
 //! # }
 //! ```
 //!
-//! [`ReadDashboard`] reads such a folder again, for a server.
+//! [`DashboardReader`] reads such a folder again, for a server.
 //!
 //! The text comes from `nanoscope-corpus`, models and labels from `nanoscope-checkpoint`; this
 //! crate reads no file but its own kind, as carefully as a stranger's, and writes only what it makes.
 
 mod auto_label;
+mod co_activation;
 mod dashboard;
 mod data_script;
 mod error;
+mod fingerprint;
 mod gather;
+mod histogram;
 mod options;
 mod read;
 mod token_text;
 mod write;
 
-pub use dashboard::{Bars, Dashboard, FeaturePage, Together, fingerprint};
+pub use co_activation::CoActivation;
+pub use dashboard::{Dashboard, FeaturePage};
 pub use data_script::{pack, unpack};
 pub use error::DashboardError;
-pub use gather::{Activity, BARS, Example, QUANTILES, Quantile};
+pub use fingerprint::fingerprint;
+pub use gather::{Activity, Example, QUANTILES, Quantile};
+pub use histogram::Histogram;
 pub use options::{Options, Progress, Stage};
-pub use read::{Glance, ReadDashboard, ShownExample};
-pub use write::{Export, check_place, own_labels};
+pub use read::{DashboardReader, ExampleText, FeatureSummary};
+pub use write::{Export, check_output_dir, labels_file};

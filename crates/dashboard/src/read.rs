@@ -8,26 +8,26 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
-use crate::dashboard::fingerprint;
 use crate::data_script::unpack_as;
+use crate::fingerprint::fingerprint;
 use crate::write::{ABOUT, DATA};
 use crate::write::{FORMAT, VERSION};
 
 /// Bytes of the largest file of a dashboard that is read, packed and unpacked. The index of a million
 /// features has some hundred megabytes.
-const MOST_PACKED: u64 = 128 << 20;
-const MOST_UNPACKED: u64 = 256 << 20;
+const MAX_PACKED: u64 = 128 << 20;
+const MAX_UNPACKED: u64 = 256 << 20;
 /// Bytes of `dashboard.json`.
-const MOST_ABOUT: u64 = 1 << 20;
+const MAX_ABOUT: u64 = 1 << 20;
 /// Tokens that are counted out as a feature's top ones.
-const TOP_TOKENS: usize = 10;
+const MAX_TOP_TOKENS: usize = 10;
 
 /// A folder that [`Dashboard::write`](crate::Dashboard::write) made, opened.
 ///
 /// What is in the folder is taken for a stranger's: sizes are bounded, and every number that points
 /// at something is checked before it is used.
 #[derive(Debug)]
-pub struct ReadDashboard {
+pub struct DashboardReader {
     dir: PathBuf,
     hook: HookPoint,
     fingerprint: u64,
@@ -44,7 +44,7 @@ pub struct ReadDashboard {
 
 /// What a dashboard knows of one feature beside its weights.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Glance {
+pub struct FeatureSummary {
     /// Tokens of the text at which it fires.
     pub fires: u64,
     /// The share of the tokens that these are.
@@ -56,12 +56,12 @@ pub struct Glance {
     /// The tokens at which its examples peak, with how many do, the most frequent first.
     pub top_tokens: Vec<(String, usize)>,
     /// The places where it is strongest, the largest value first.
-    pub examples: Vec<ShownExample>,
+    pub examples: Vec<ExampleText>,
 }
 
 /// A place where a feature fires, with what stands around it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ShownExample {
+pub struct ExampleText {
     /// The texts of the token and its neighbours.
     pub tokens: Vec<String>,
     /// Where in `tokens` the feature is not 0, and its value there.
@@ -107,7 +107,7 @@ struct RawPage {
 /// Context, position, peak, tokens, and places with values by turns.
 type RawExample = (u64, u32, u32, Vec<u32>, Vec<Option<f64>>);
 
-impl ReadDashboard {
+impl DashboardReader {
     /// Opens the folder `dir`; the pages of features are read when they are asked for.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl ReadDashboard {
     pub fn open(dir: &Path) -> Result<Self, DashboardError> {
         let path = dir.join(ABOUT);
         let unreadable = |reason: String| DashboardError::Unreadable { path: path.clone(), reason };
-        let about = read_at_most(&path, MOST_ABOUT)?;
+        let about = read_at_most(&path, MAX_ABOUT)?;
         let about: RawAbout =
             serde_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
         about.check().map_err(unreadable)?;
@@ -185,7 +185,7 @@ impl ReadDashboard {
     ///
     /// # Errors
     /// [`DashboardError::Io`], [`DashboardError::Unreadable`], [`DashboardError::NotPacked`].
-    pub fn feature(&self, feature: u32) -> Result<Option<Glance>, DashboardError> {
+    pub fn feature(&self, feature: u32) -> Result<Option<FeatureSummary>, DashboardError> {
         let Some(at) = feature.checked_sub(self.start) else { return Ok(None) };
         let Some(&fires) = self.fires.get(at as usize) else { return Ok(None) };
         let name = format!("features-{}", at / self.per_file);
@@ -212,7 +212,7 @@ impl ReadDashboard {
         }
         // Of equal counts the one that is met first: at the stronger place.
         peaks.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-        peaks.truncate(TOP_TOKENS);
+        peaks.truncate(MAX_TOP_TOKENS);
         let text = |id: u32| {
             let at = self.ids.binary_search(&id).map_err(|_| unreadable("a token has no text"))?;
             Ok::<_, DashboardError>(self.texts[at].clone())
@@ -224,13 +224,13 @@ impl ReadDashboard {
                 }
                 _ => Err(unreadable("a value is nowhere")),
             });
-            Ok::<_, DashboardError>(ShownExample {
+            Ok::<_, DashboardError>(ExampleText {
                 tokens: tokens.iter().copied().map(text).collect::<Result<_, _>>()?,
                 values: values.collect::<Result<_, _>>()?,
                 peak: *peak as usize,
             })
         };
-        Ok(Some(Glance {
+        Ok(Some(FeatureSummary {
             fires,
             density: fires as f64 / self.tokens as f64,
             max: page.high.unwrap_or_default(),
@@ -264,19 +264,19 @@ impl RawAbout {
 }
 
 fn packed<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, DashboardError> {
-    let script = read_at_most(path, MOST_PACKED)?;
+    let script = read_at_most(path, MAX_PACKED)?;
     let unreadable = |reason: String| DashboardError::Unreadable { path: path.to_owned(), reason };
     let (found, value) =
-        unpack_as(&script, MOST_UNPACKED).map_err(|error| unreadable(error.to_string()))?;
+        unpack_as(&script, MAX_UNPACKED).map_err(|error| unreadable(error.to_string()))?;
     if found == name { Ok(value) } else { Err(unreadable(format!("it is not `{name}`"))) }
 }
 
-fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, DashboardError> {
+fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DashboardError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes));
     read.map_err(|source| DashboardError::io(path, source))?;
-    if bytes.len() as u64 > most {
-        let reason = format!("it has more than {most} bytes");
+    if bytes.len() as u64 > max_bytes {
+        let reason = format!("it has more than {max_bytes} bytes");
         return Err(DashboardError::Unreadable { path: path.to_owned(), reason });
     }
     Ok(bytes)
@@ -330,15 +330,15 @@ mod tests {
     fn a_feature_has_its_numbers_tokens_and_examples() {
         let dir = folder(|_| {});
 
-        let dashboard = ReadDashboard::open(dir.path()).unwrap();
+        let dashboard = DashboardReader::open(dir.path()).unwrap();
 
         assert_eq!(dashboard.hook(), HookPoint::ResidPost(0));
-        let glance = dashboard.feature(2).unwrap().unwrap();
-        assert_eq!((glance.fires, glance.density), (2, 0.25));
-        assert_eq!((glance.max, glance.mean), (3.0, 0.5));
-        assert_eq!(glance.top_tokens, [(" b".to_owned(), 2), ("a".to_owned(), 1)]);
-        assert_eq!(glance.examples.len(), 2);
-        let first = &glance.examples[0];
+        let summary = dashboard.feature(2).unwrap().unwrap();
+        assert_eq!((summary.fires, summary.density), (2, 0.25));
+        assert_eq!((summary.max, summary.mean), (3.0, 0.5));
+        assert_eq!(summary.top_tokens, [(" b".to_owned(), 2), ("a".to_owned(), 1)]);
+        assert_eq!(summary.examples.len(), 2);
+        let first = &summary.examples[0];
         assert_eq!((first.tokens.as_slice(), first.peak), (&["a".to_owned(), " b".into()][..], 1));
         assert_eq!(first.values, [(1, 3.0)]);
         assert_eq!(dashboard.feature(1).unwrap(), None);
@@ -353,7 +353,7 @@ mod tests {
             parts[1]["y"] = json!([999, 0]);
         });
 
-        let dashboard = ReadDashboard::open(dir.path()).unwrap();
+        let dashboard = DashboardReader::open(dir.path()).unwrap();
 
         assert_eq!(dashboard.feature(2).unwrap().unwrap().fires, 2);
     }
@@ -371,7 +371,7 @@ mod tests {
         ];
         for (change, reason) in cases {
             let dir = folder(change);
-            let error = ReadDashboard::open(dir.path()).unwrap_err().to_string();
+            let error = DashboardReader::open(dir.path()).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -387,7 +387,7 @@ mod tests {
         ];
         for (change, reason) in cases {
             let dir = folder(change);
-            let dashboard = ReadDashboard::open(dir.path()).unwrap();
+            let dashboard = DashboardReader::open(dir.path()).unwrap();
             let error = dashboard.feature(2).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nanoscope_checkpoint::Labels;
-use nanoscope_dashboard::{DashboardError, ReadDashboard};
+use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 
@@ -23,7 +23,7 @@ pub struct Source {
     /// What its features mean.
     pub labels: Labels,
     /// What they do on a text.
-    pub dashboard: Option<ReadDashboard>,
+    pub dashboard: Option<DashboardReader>,
 }
 
 impl Scope {
@@ -34,7 +34,7 @@ impl Scope {
     /// [`DashboardError`] if it is no dashboard that `nanoscope dashboard` wrote, or of an SAE that is
     /// not here.
     pub fn with_dashboard(mut self, dir: &Path) -> Result<Self, DashboardError> {
-        let dashboard = ReadDashboard::open(dir)?;
+        let dashboard = DashboardReader::open(dir)?;
         dashboard.check(&self.model)?;
         let hook = dashboard.hook();
         self.sources.entry(hook).or_default().dashboard = Some(dashboard);

@@ -9,7 +9,7 @@ use anyhow::Result;
 use nanoscope_checkpoint::Labels;
 use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, Special, SpoolOptions, Tokens};
 use nanoscope_dashboard::{
-    Dashboard, DashboardError, Export, Options, Progress, Stage, check_place, own_labels,
+    Dashboard, DashboardError, Export, Options, Progress, Stage, check_output_dir, labels_file,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
@@ -40,7 +40,7 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 }
 
 fn make(args: &DashboardArgs) -> Result<()> {
-    check_place(&args.out)?;
+    check_output_dir(&args.out)?;
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &corpus_options)?;
     let interrupted = InterruptFlag::watch()?;
@@ -103,7 +103,7 @@ fn labels(
     (hook, d_sae): (HookPoint, usize),
 ) -> Result<Vec<Labels>> {
     let mut labels = Vec::new();
-    for path in args.labels.iter().cloned().chain(own_labels(&args.out)) {
+    for path in args.labels.iter().cloned().chain(labels_file(&args.out)) {
         labels.push(Labels::read_file(&path, d_sae)?);
     }
     labels.extend(scope.labels.get(&hook).cloned());

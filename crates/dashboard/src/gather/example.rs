@@ -19,15 +19,19 @@ pub struct Example {
 
 /// Where one feature fires in one context: positions in ascending order, with its values.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Firing<'a> {
+pub(crate) struct FeatureFirings<'a> {
     pub(crate) context: &'a Context,
     pub(crate) at: &'a [(u32, f32)],
 }
 
 impl Example {
     /// The example at `position`, with up to `window` tokens of the same document on either side.
-    pub(crate) fn new(firing: Firing<'_>, (position, value): (u32, f32), window: usize) -> Self {
-        let Firing { context, at } = firing;
+    pub(crate) fn new(
+        firing: FeatureFirings<'_>,
+        (position, value): (u32, f32),
+        window: usize,
+    ) -> Self {
+        let FeatureFirings { context, at } = firing;
         let here = position as usize;
         let same = |&other: &usize| context.documents[other] == context.documents[here];
         let before = (here.saturating_sub(window)..here).rev().take_while(same).count();
@@ -52,38 +56,38 @@ impl Example {
 /// Of two in one context that show each other, and of two with the same tokens, the stronger is
 /// kept: a person learns nothing from seeing a sentence twice.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Strongest {
+pub(crate) struct StrongestExamples {
     kept: Vec<Example>,
 }
 
-impl Strongest {
+impl StrongestExamples {
     /// Takes what is strong enough in one context; `counts` says of which positions. At most `most`
     /// are kept.
     pub(crate) fn offer(
         &mut self,
-        firing: Firing<'_>,
+        firing: FeatureFirings<'_>,
         counts: impl Fn(u32) -> bool,
         window: usize,
-        most: usize,
+        max: usize,
     ) {
         let mut peaks: Vec<(u32, f32)> =
             firing.at.iter().copied().filter(|&(position, _)| counts(position)).collect();
         peaks.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let mut taken: Vec<u32> = Vec::new();
         for (position, value) in peaks {
-            let full = self.kept.len() >= most;
-            if most == 0 || full && self.kept.last().is_some_and(|last| value <= last.value) {
+            let full = self.kept.len() >= max;
+            if max == 0 || full && self.kept.last().is_some_and(|last| value <= last.value) {
                 return;
             }
             if taken.iter().any(|other| other.abs_diff(position) as usize <= window) {
                 continue;
             }
             taken.push(position);
-            self.insert(Example::new(firing, (position, value), window), most);
+            self.insert(Example::new(firing, (position, value), window), max);
         }
     }
 
-    fn insert(&mut self, example: Example, most: usize) {
+    fn insert(&mut self, example: Example, max: usize) {
         let place = self.kept.partition_point(|kept| kept.value >= example.value);
         let same = |kept: &Example| kept.tokens == example.tokens && kept.peak == example.peak;
         match self.kept.iter().position(same) {
@@ -92,7 +96,7 @@ impl Strongest {
             None => {}
         }
         self.kept.insert(place, example);
-        self.kept.truncate(most);
+        self.kept.truncate(max);
     }
 
     pub(crate) fn into_examples(self) -> Vec<Example> {
@@ -110,10 +114,10 @@ mod tests {
         Context { index, tokens: tokens.to_vec(), documents: documents.to_vec() }
     }
 
-    fn strongest(contexts: &[(Context, Vec<(u32, f32)>)], most: usize) -> Vec<(u64, u32)> {
-        let mut strongest = Strongest::default();
+    fn strongest(contexts: &[(Context, Vec<(u32, f32)>)], max: usize) -> Vec<(u64, u32)> {
+        let mut strongest = StrongestExamples::default();
         for (context, at) in contexts {
-            strongest.offer(Firing { context, at }, |_| true, 2, most);
+            strongest.offer(FeatureFirings { context, at }, |_| true, 2, max);
         }
         strongest.into_examples().iter().map(|e| (e.context, e.position)).collect()
     }
@@ -123,7 +127,7 @@ mod tests {
         let context = context(3, &[9, 10, 11, 12, 13, 14], &[0, 0, 1, 1, 1, 2]);
         let at = [(1, 1.0), (2, 2.0), (4, 3.0), (5, 4.0)];
 
-        let example = Example::new(Firing { context: &context, at: &at }, (4, 3.0), 8);
+        let example = Example::new(FeatureFirings { context: &context, at: &at }, (4, 3.0), 8);
 
         assert_eq!(&*example.tokens, [11, 12, 13]);
         assert_eq!((example.context, example.position, example.peak), (3, 4, 2));

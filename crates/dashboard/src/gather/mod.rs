@@ -6,8 +6,7 @@ mod passes;
 mod quantile;
 
 pub use example::Example;
-pub(crate) use pairs::Pair;
-pub use passes::{Activity, BARS};
-pub(crate) use passes::{Gathered, edge, gather, tell};
-pub(crate) use quantile::mix;
+pub(crate) use pairs::PairCount;
+pub use passes::Activity;
+pub(crate) use passes::{Gathered, gather, report_progress};
 pub use quantile::{QUANTILES, Quantile};

@@ -1,9 +1,9 @@
 use std::ops::Range;
 
 /// Pairs of which all are counted: 200 MB.
-const MOST_COUNTED: usize = 1 << 24;
+const MAX_COUNTED_PAIRS: usize = 1 << 24;
 /// Partners that a feature has where not all pairs can be counted.
-const CANDIDATES: usize = 64;
+const MAX_CANDIDATES: usize = 64;
 
 /// How often features fire together, for the features of a range with all others.
 ///
@@ -12,7 +12,7 @@ const CANDIDATES: usize = 64;
 /// 2005, Space-Saving), and a second pass counts these: what is counted is exact, and a partner that
 /// is missing makes up at most a 64th of the feature's meetings.
 #[derive(Debug)]
-pub(crate) struct Pairs {
+pub(crate) struct PairCounts {
     features: Range<u32>,
     d_sae: usize,
     store: Store,
@@ -23,12 +23,12 @@ enum Store {
     /// `[features, d_sae]`
     All { counts: Vec<u32>, products: Vec<f64> },
     /// Per feature its candidates, in order of index once the first pass is done.
-    Some(Vec<Vec<Pair>>),
+    Some(Vec<Vec<PairCount>>),
 }
 
 /// Two features.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Pair {
+pub(crate) struct PairCount {
     pub(crate) other: u32,
     /// Tokens at which both fire.
     pub(crate) count: u32,
@@ -36,14 +36,14 @@ pub(crate) struct Pair {
     pub(crate) product: f64,
 }
 
-impl Pairs {
+impl PairCounts {
     pub(crate) fn new(features: Range<u32>, d_sae: usize) -> Self {
-        Self::with_room(features, d_sae, MOST_COUNTED)
+        Self::with_max_pairs(features, d_sae, MAX_COUNTED_PAIRS)
     }
 
-    fn with_room(features: Range<u32>, d_sae: usize, room: usize) -> Self {
+    fn with_max_pairs(features: Range<u32>, d_sae: usize, max_pairs: usize) -> Self {
         let store = match features.len().checked_mul(d_sae) {
-            Some(pairs) if pairs <= room => {
+            Some(pairs) if pairs <= max_pairs => {
                 Store::All { counts: vec![0; pairs], products: vec![0.0; pairs] }
             }
             _ => Store::Some(vec![Vec::new(); features.len()]),
@@ -57,13 +57,13 @@ impl Pairs {
         for &(feature, _) in row.iter().filter(|(feature, _)| self.features.contains(feature)) {
             let candidates = &mut candidates[(feature - self.features.start) as usize];
             for &(other, _) in row.iter().filter(|&&(other, _)| other != feature) {
-                meet(candidates, other);
+                count_candidate(candidates, other);
             }
         }
     }
 
     /// Ends the first pass.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn finish_survey(&mut self) {
         let Store::Some(candidates) = &mut self.store else { return };
         for candidates in candidates {
             candidates.sort_unstable_by_key(|pair| pair.other);
@@ -99,15 +99,15 @@ impl Pairs {
     }
 
     /// The features that fire together with `feature`, in order of index.
-    pub(crate) fn of(&self, feature: u32) -> Vec<Pair> {
+    pub(crate) fn partners(&self, feature: u32) -> Vec<PairCount> {
         let at = (feature - self.features.start) as usize;
-        let pairs: Vec<Pair> = match &self.store {
+        let pairs: Vec<PairCount> = match &self.store {
             Store::All { counts, products } => {
                 let range = at * self.d_sae..(at + 1) * self.d_sae;
                 let both = counts[range.clone()].iter().zip(&products[range]);
                 (0..)
                     .zip(both)
-                    .map(|(other, (&count, &product))| Pair { other, count, product })
+                    .map(|(other, (&count, &product))| PairCount { other, count, product })
                     .collect()
             }
             Store::Some(candidates) => candidates[at].clone(),
@@ -116,15 +116,15 @@ impl Pairs {
     }
 }
 
-fn meet(candidates: &mut Vec<Pair>, other: u32) {
+fn count_candidate(candidates: &mut Vec<PairCount>, other: u32) {
     if let Some(pair) = candidates.iter_mut().find(|pair| pair.other == other) {
         pair.count = pair.count.saturating_add(1);
-    } else if candidates.len() < CANDIDATES {
-        candidates.push(Pair { other, count: 1, product: 0.0 });
+    } else if candidates.len() < MAX_CANDIDATES {
+        candidates.push(PairCount { other, count: 1, product: 0.0 });
     } else {
         let rarest = candidates.iter_mut().min_by_key(|pair| pair.count);
         let rarest = rarest.expect("the list is full");
-        *rarest = Pair { other, count: rarest.count.saturating_add(1), product: 0.0 };
+        *rarest = PairCount { other, count: rarest.count.saturating_add(1), product: 0.0 };
     }
 }
 
@@ -137,12 +137,12 @@ mod tests {
         (0..1000).map(|n| vec![(1, 2.0), (2, 3.0), (10 + n % 200, 1.0)]).collect()
     }
 
-    fn pairs(room: usize) -> Pairs {
-        let mut pairs = Pairs::with_room(1..3, 300, room);
+    fn pairs(max_pairs: usize) -> PairCounts {
+        let mut pairs = PairCounts::with_max_pairs(1..3, 300, max_pairs);
         for row in rows() {
             pairs.survey(&row);
         }
-        pairs.settle();
+        pairs.finish_survey();
         for row in rows() {
             pairs.count(&row);
         }
@@ -151,20 +151,20 @@ mod tests {
 
     #[test]
     fn every_pair_is_counted_where_there_is_room() {
-        let all = pairs(600).of(1);
+        let all = pairs(600).partners(1);
 
         assert_eq!(all.len(), 201);
-        assert_eq!(all[0], Pair { other: 2, count: 1000, product: 6000.0 });
-        assert_eq!(all[1], Pair { other: 10, count: 5, product: 10.0 });
+        assert_eq!(all[0], PairCount { other: 2, count: 1000, product: 6000.0 });
+        assert_eq!(all[1], PairCount { other: 10, count: 5, product: 10.0 });
     }
 
     #[test]
     fn the_most_frequent_partner_is_counted_exactly_where_there_is_none() {
-        let some = pairs(599).of(1);
+        let some = pairs(599).partners(1);
 
-        assert!(some.len() <= CANDIDATES);
-        assert_eq!(some[0], Pair { other: 2, count: 1000, product: 6000.0 });
-        let all = pairs(600).of(1);
+        assert!(some.len() <= MAX_CANDIDATES);
+        assert_eq!(some[0], PairCount { other: 2, count: 1000, product: 6000.0 });
+        let all = pairs(600).partners(1);
         assert!(some.iter().all(|pair| all.contains(pair)), "{some:?}");
     }
 }

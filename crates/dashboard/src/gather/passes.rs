@@ -1,18 +1,16 @@
 use std::ops::{ControlFlow, Range};
 
-use nanoscope_corpus::{Context, CorpusError, SpecialTokens};
+use nanoscope_corpus::{Context, CorpusError, Special};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{FeatureStats, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
 
-use super::example::{Example, Firing, Strongest};
-use super::pairs::Pairs;
-use super::quantile::{QUANTILES, Quantile, Sample, priority};
+use super::example::{Example, FeatureFirings, StrongestExamples};
+use super::pairs::PairCounts;
+use super::quantile::{QUANTILES, Quantile, RandomSample, priority};
+use crate::histogram::{Histogram, interval, interval_start};
 use crate::{DashboardError, Options, Progress, Stage};
-
-/// Bars of a histogram.
-pub const BARS: usize = 40;
 
 /// What the features of a range do on a text.
 #[derive(Debug)]
@@ -20,7 +18,7 @@ pub(crate) struct Gathered {
     pub(crate) stats: FeatureStats,
     /// Per feature of the SAE, the sum of its squared values.
     pub(crate) squares: Vec<f64>,
-    pub(crate) pairs: Pairs,
+    pub(crate) pairs: PairCounts,
     pub(crate) contexts: u64,
     /// Those of the range, in order.
     pub(crate) features: Vec<Activity>,
@@ -29,12 +27,9 @@ pub(crate) struct Gathered {
 /// What one feature does on a text, beside its statistics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Values that are not 0 lie above this one, or are it: 0, or the smallest if that is less.
-    pub low: f32,
-    /// The largest value; 0 if the feature does not fire.
-    pub high: f32,
-    /// How many tokens have a value in each of [`BARS`] equal parts of `low..=high`, zeros left out.
-    pub histogram: Vec<u32>,
+    /// Its values that are not 0. It begins at 0, or at the smallest value if that is negative, and
+    /// ends at the largest, which is 0 if the feature does not fire.
+    pub histogram: Histogram,
     /// Where it is strongest, the largest value first.
     pub strongest: Vec<Example>,
     /// Samples from the whole range of its values, from the smallest values to the largest.
@@ -53,13 +48,13 @@ where
     I: Iterator<Item = Result<Context, CorpusError>>,
 {
     let d_sae = model.sae(hook)?.config().d_sae();
-    let mut pass = Pass { model, hook, special: options.special };
+    let mut pass = ModelPass { model, hook, special: options.special };
 
     let mut survey = Survey {
         stats: FeatureStats::new(d_sae, 0),
         squares: vec![0.0; d_sae],
         smallest: vec![0.0; d_sae],
-        pairs: Pairs::new(options.features.clone(), d_sae),
+        pairs: PairCounts::new(options.features.clone(), d_sae),
     };
     let mut read = 0;
     let mut tokens = 0;
@@ -68,20 +63,20 @@ where
         survey.add(&pass.run(&context)?);
         read += 1;
         tokens += context.tokens.len() as u64;
-        tell(progress, Stage::Surveying, tokens)?;
+        report_progress(progress, Stage::Surveying, tokens)?;
     }
     let Survey { stats, squares, smallest, mut pairs } = survey;
     if stats.tokens() == 0 {
         return Err(DashboardError::NoTokens);
     }
-    pairs.settle();
+    pairs.finish_survey();
 
     let gatherers = options.features.clone();
     let gatherers = gatherers.map(|feature| {
-        let high = stats.get(feature).max_activation.max(0.0);
-        Gatherer::new(feature, smallest[feature as usize], high)
+        let high = stats.get(feature).max.max(0.0);
+        FeatureGatherer::new(feature, smallest[feature as usize], high)
     });
-    let mut gatherers: Vec<Gatherer> = gatherers.collect();
+    let mut gatherers: Vec<FeatureGatherer> = gatherers.collect();
     let mut tokens = 0;
     for context in contexts()? {
         let context = context?;
@@ -91,16 +86,16 @@ where
         }
         features.by_feature(&options.features, |feature, at| {
             let gatherer = &mut gatherers[(feature - options.features.start) as usize];
-            gatherer.add(Firing { context: &context, at }, &features, options);
+            gatherer.add(FeatureFirings { context: &context, at }, &features, options);
         });
         tokens += context.tokens.len() as u64;
-        tell(progress, Stage::Gathering, tokens)?;
+        report_progress(progress, Stage::Gathering, tokens)?;
     }
-    let features = gatherers.into_iter().map(Gatherer::finish).collect();
+    let features = gatherers.into_iter().map(FeatureGatherer::finish).collect();
     Ok(Gathered { stats, squares, pairs, contexts: read, features })
 }
 
-pub(crate) fn tell(
+pub(crate) fn report_progress(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     stage: Stage,
     done: u64,
@@ -112,32 +107,32 @@ pub(crate) fn tell(
 }
 
 /// The model, run context by context.
-struct Pass<'m> {
+struct ModelPass<'m> {
     model: &'m InterpretableModel,
     hook: HookPoint,
-    special: SpecialTokens,
+    special: Special,
 }
 
-impl Pass<'_> {
-    fn run(&mut self, context: &Context) -> Result<Rows, DashboardError> {
+impl ModelPass<'_> {
+    fn run(&mut self, context: &Context) -> Result<ContextFeatures, DashboardError> {
         let tokens = TokenBatch::new(std::slice::from_ref(&context.tokens))?;
         let features = self.model.features_at(self.hook, &tokens)?;
         let tokenizer = self.model.tokenizer();
         let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
-        let counts = |&id: &u32| self.special == SpecialTokens::Keep || !is_special(id);
-        Ok(Rows::new(features, context.tokens.iter().map(counts).collect()))
+        let counts = |&id: &u32| self.special == Special::Keep || !is_special(id);
+        Ok(ContextFeatures::new(features, context.tokens.iter().map(counts).collect()))
     }
 }
 
 /// The features of a context, and which of its tokens count.
-struct Rows {
+struct ContextFeatures {
     features: SparseFeatures,
     entries: Vec<(u32, f32)>,
     starts: Vec<usize>,
     counts: Vec<bool>,
 }
 
-impl Rows {
+impl ContextFeatures {
     fn new(features: SparseFeatures, counts: Vec<bool>) -> Self {
         let (starts, indices, values) = features.csr();
         let entries = indices.iter().copied().zip(values.iter().copied()).collect();
@@ -174,11 +169,11 @@ struct Survey {
     stats: FeatureStats,
     squares: Vec<f64>,
     smallest: Vec<f32>,
-    pairs: Pairs,
+    pairs: PairCounts,
 }
 
 impl Survey {
-    fn add(&mut self, rows: &Rows) {
+    fn add(&mut self, rows: &ContextFeatures) {
         let places = rows.counts.iter().map(|&counts| counts.then_some(0));
         self.stats.add(&rows.features, places);
         for (_, row) in rows.counted() {
@@ -194,81 +189,51 @@ impl Survey {
 
 /// One feature in the second pass.
 #[derive(Debug)]
-struct Gatherer {
+struct FeatureGatherer {
     feature: u32,
-    low: f32,
-    high: f32,
-    histogram: Vec<u32>,
-    strongest: Strongest,
-    samples: [Sample; QUANTILES],
+    histogram: Histogram,
+    strongest: StrongestExamples,
+    samples: [RandomSample; QUANTILES],
 }
 
-impl Gatherer {
+impl FeatureGatherer {
     fn new(feature: u32, low: f32, high: f32) -> Self {
         Self {
             feature,
-            low,
-            high,
-            histogram: vec![0; BARS],
-            strongest: Strongest::default(),
+            histogram: Histogram::new(low, high),
+            strongest: StrongestExamples::default(),
             samples: Default::default(),
         }
     }
 
-    fn add(&mut self, firing: Firing<'_>, rows: &Rows, options: &Options) {
+    fn add(&mut self, firing: FeatureFirings<'_>, rows: &ContextFeatures, options: &Options) {
         let counts = |position: u32| rows.counts[position as usize];
         for &(position, value) in firing.at.iter().filter(|&&(position, _)| counts(position)) {
-            self.histogram[part(self.low, self.high, value, BARS)] += 1;
+            self.histogram.add(value);
+            let Histogram { low, high, .. } = self.histogram;
             let priority = priority(options.seed, self.feature, firing.context.index, position);
-            let sample = &mut self.samples[part(self.low, self.high, value, QUANTILES)];
-            let most = options.per_quantile;
-            sample.offer(priority, firing, (position, value), options.window, most);
+            let sample = &mut self.samples[interval(low, high, value, QUANTILES)];
+            let max = options.per_quantile;
+            sample.offer(priority, firing, (position, value), options.window, max);
         }
         self.strongest.offer(firing, counts, options.window, options.examples);
     }
 
     fn finish(self) -> Activity {
-        let Self { low, high, histogram, strongest, samples, .. } = self;
+        let Self { histogram, strongest, samples, .. } = self;
+        let (low, high) = (histogram.low, histogram.high);
         let quantiles = if high > low {
-            let bounds = |n| (edge(low, high, n, QUANTILES), edge(low, high, n + 1, QUANTILES));
-            let quantile = |(n, sample): (usize, Sample)| sample.into_quantile(bounds(n));
+            let bounds = |n| {
+                (
+                    interval_start(low, high, n, QUANTILES),
+                    interval_start(low, high, n + 1, QUANTILES),
+                )
+            };
+            let quantile = |(n, sample): (usize, RandomSample)| sample.into_quantile(bounds(n));
             samples.into_iter().enumerate().map(quantile).collect()
         } else {
             Vec::new()
         };
-        Activity { low, high, histogram, strongest: strongest.into_examples(), quantiles }
-    }
-}
-
-/// Where the `n`-th of `parts` equal parts of `low..=high` begins.
-pub(crate) fn edge(low: f32, high: f32, n: usize, parts: usize) -> f32 {
-    let width = f64::from(high) - f64::from(low);
-    if n == parts { high } else { (f64::from(low) + width * n as f64 / parts as f64) as f32 }
-}
-
-/// The part that `value` is in: the one at whose [`edge`] it is not yet over, the lowest of two.
-fn part(low: f32, high: f32, value: f32, parts: usize) -> usize {
-    (1..parts).take_while(|&n| value > edge(low, high, n, parts)).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_in_the_part_whose_edges_hold_it() {
-        assert_eq!(part(0.0, 10.0, 2.0, 5), 0);
-        assert_eq!(part(0.0, 10.0, 2.1, 5), 1);
-        assert_eq!(part(0.0, 10.0, 10.0, 5), 4);
-        // A second run on another device may round upwards.
-        assert_eq!(part(0.0, 10.0, 10.001, 5), 4);
-        assert_eq!(part(-4.0, 6.0, -4.0, 5), 0);
-        assert_eq!(part(-4.0, 6.0, 0.5, 5), 2);
-        assert_eq!(part(0.0, 0.0, 0.0, 5), 0);
-        for n in 0..=40 {
-            let value = edge(0.0, 3.3, n, 40);
-            let found = part(0.0, 3.3, value, 40);
-            assert!(edge(0.0, 3.3, found, 40) <= value && value <= edge(0.0, 3.3, found + 1, 40));
-        }
+        Activity { histogram, strongest: strongest.into_examples(), quantiles }
     }
 }

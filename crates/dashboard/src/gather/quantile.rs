@@ -1,4 +1,5 @@
-use super::example::{Example, Firing};
+use super::example::{Example, FeatureFirings};
+use crate::fingerprint::mix;
 
 /// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
 pub const QUANTILES: usize = 5;
@@ -21,26 +22,26 @@ pub struct Quantile {
 /// Each example has a random number of its own, made from where it stands, and those with the
 /// smallest are kept: the same sample in whatever order or pieces the text is read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
+pub(crate) struct RandomSample {
     count: u64,
     kept: Vec<(u64, Example)>,
 }
 
-impl Sample {
+impl RandomSample {
     /// Takes the token at `peak` into account; at most `most` are kept.
     pub(crate) fn offer(
         &mut self,
         priority: u64,
-        firing: Firing<'_>,
+        firing: FeatureFirings<'_>,
         peak: (u32, f32),
         window: usize,
-        most: usize,
+        max: usize,
     ) {
         self.count += 1;
         let place = self.kept.partition_point(|&(other, _)| other <= priority);
-        if place < most {
+        if place < max {
             self.kept.insert(place, (priority, Example::new(firing, peak, window)));
-            self.kept.truncate(most);
+            self.kept.truncate(max);
         }
     }
 
@@ -58,14 +59,6 @@ pub(crate) fn priority(seed: u64, feature: u32, context: u64, position: u32) -> 
     mix(mix(seed ^ mix(context)) ^ at)
 }
 
-/// The finaliser of SplitMix64 (Steele et al. 2014), after its increment.
-pub(crate) fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use nanoscope_corpus::Context;
@@ -74,9 +67,9 @@ mod tests {
 
     fn sampled(seed: u64, positions: impl Iterator<Item = u32>) -> Vec<u32> {
         let context = Context { index: 0, tokens: vec![0; 1000], documents: vec![0; 1000] };
-        let mut sample = Sample::default();
+        let mut sample = RandomSample::default();
         for position in positions {
-            let firing = Firing { context: &context, at: &[] };
+            let firing = FeatureFirings { context: &context, at: &[] };
             sample.offer(priority(seed, 1, 0, position), firing, (position, 1.0), 0, 5);
         }
         assert_eq!(sample.count, 1000);

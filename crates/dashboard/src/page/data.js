@@ -1,6 +1,7 @@
 "use strict";
 
-// The data, in scripts: a page from a disk may load those and nothing else. Each calls `take`.
+// Loads the data from script files, which are all that a page opened from disk may load. Each script
+// calls `nanoscope.take`.
 const nanoscope = (() => {
   const waiting = new Map();
   const loaded = new Map();
@@ -17,7 +18,7 @@ const nanoscope = (() => {
     if (promise) unpack(text).then(promise.resolve, promise.reject);
   }
 
-  /// What the file of this name holds.
+  /// Returns a promise of the data in `data/NAME.js`.
   function load(name) {
     if (!loaded.has(name)) {
       loaded.set(name, new Promise((resolve, reject) => {
@@ -30,7 +31,7 @@ const nanoscope = (() => {
           reject(new Error(`data/${name}.js ${what}`));
         };
         script.onerror = () => fail("is missing");
-        // It has run by now, and called `take` if it is what it should be.
+        // The script has run by now, and has called `take` if it is a data file.
         script.onload = () => waiting.has(name) && fail("has no data");
         document.head.append(script);
       }));

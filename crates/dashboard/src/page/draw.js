@@ -2,8 +2,8 @@
 
 const $ = (id) => document.getElementById(id);
 
-/// An element. Whatever comes from data goes through here as text or as an attribute's value, never
-/// as markup.
+/// Creates an HTML element. Data enters the page only through this function, as text or as an attribute
+/// value, never as markup.
 function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -15,6 +15,7 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/// Creates an SVG element.
 function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -22,30 +23,32 @@ function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/// Text without characters that are not seen or turn the line around: controls by their number,
-/// line ends and tabs by a sign. As `token_text.rs` does for automatic labels.
+/// Makes invisible characters visible: line ends and tabs as symbols, other control and formatting
+/// characters as their code points. `token_text.rs` does the same for automatic labels.
 function visible(text) {
   const hidden = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
-  const number = (c) => `⟨${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
-  return text.replace(hidden, (c) => ({ "\n": "↵", "\t": "⇥" })[c] ?? number(c));
+  const codePoint = (c) => `⟨${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return text.replace(hidden, (c) => ({ "\n": "↵", "\t": "⇥" })[c] ?? codePoint(c));
 }
 
-/// A token's text with its leading space seen.
+/// Returns a token's text with a leading or trailing space shown as a dot.
 function shown(text) {
   return visible(text).replace(/^ | $/g, "·");
 }
 
-/// An automatic label whose quotes are not torn from the space that a token begins with.
+/// Keeps an opening quote on the same line as the space that the quoted token begins with.
 function unbroken(text) {
   return text.replaceAll('" ', '"\u00a0');
 }
 
+/// Formats a share of 0 to 1 as a percentage.
 function percent(share) {
   if (share === 0) return "0 %";
   const value = share * 100;
   return value < 0.001 ? "< 0.001 %" : `${value.toPrecision(value >= 1 ? 3 : 2)} %`;
 }
 
+/// Formats a number with at most `digits` significant digits.
 function number(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (Math.abs(value) >= 10 ** digits) return Math.round(value).toLocaleString("en");
@@ -55,14 +58,15 @@ function number(value, digits = 3) {
 const fixed = (value) => (Math.abs(value) < 100 ? value.toFixed(2) : number(value));
 const whole = (value) => value.toLocaleString("en");
 
-/// Bars side by side, each with a title; `ticks` are [place, text], the place being 0 to 1.
-function bars(values, { title, label, ticks, root = false }) {
+/// Draws a histogram. `title(index, value)` is a bar's tooltip, and `ticks` are pairs of position (0 to 1)
+/// and text. With `root`, bar heights are square roots.
+function histogram(values, { title, label, ticks, root = false }) {
   const [width, height] = [400, 92];
   const scale = (value) => (root ? Math.sqrt(value) : value);
-  const most = Math.max(1, ...values.map(scale));
+  const max = Math.max(1, ...values.map(scale));
   const step = width / values.length;
   const drawn = values.map((value, at) => {
-    const tall = value === 0 ? 0 : Math.max(1.5, (scale(value) / most) * (height - 4));
+    const tall = value === 0 ? 0 : Math.max(1.5, (scale(value) / max) * (height - 4));
     const bar = svg("rect", { class: "bar", x: at * step + 0.5, y: height - tall, width: Math.max(0.5, step - 1), height: tall, rx: 1 });
     const space = svg("rect", { class: "space", x: at * step, y: 0, width: step, height });
     const name = svg("title");
@@ -80,21 +84,21 @@ function bars(values, { title, label, ticks, root = false }) {
   return el("div", { class: "plot" }, picture, axis);
 }
 
-// One tip for the whole page.
-let tipPlace;
+// The page has a single tooltip.
+let tipAnchor;
 
-/// Shows a tip at the box that `place` gives.
-function showTip(place, ...content) {
+/// Shows the tooltip at the box that `anchor` returns.
+function showTip(anchor, ...content) {
   $("tip").replaceChildren(...content);
   $("tip").hidden = false;
-  tipPlace = place;
+  tipAnchor = anchor;
   moveTip();
 }
 
 function moveTip() {
   const tip = $("tip");
   if (tip.hidden) return;
-  const box = tipPlace();
+  const box = tipAnchor();
   const [wide, high] = [tip.offsetWidth, tip.offsetHeight];
   const left = Math.min(Math.max(8, box.left + box.width / 2 - wide / 2), document.documentElement.clientWidth - wide - 8);
   const above = box.top - high - 8;

@@ -1,6 +1,6 @@
 "use strict";
 
-/// The page of one feature, from the data of its file.
+/// The page of a feature.
 class FeatureView {
   constructor(list, labels) {
     this.list = list;
@@ -8,7 +8,7 @@ class FeatureView {
     this.about = list.data.about;
   }
 
-  /// The page, as what an article holds.
+  /// Returns the contents of the page's article.
   draw(data) {
     const { feature } = data;
     const at = feature - this.list.first;
@@ -21,11 +21,11 @@ class FeatureView {
       this.box(feature),
       el("dl", { class: "facts" }, ...this.facts(data, fires)),
       el("div", { class: "columns" },
-        section("Activations", dead ? "It fires at none of the tokens that were read." : `${whole(fires)} tokens at which it is not 0; heights are square roots`, dead ? undefined : this.histogram(data)),
-        section("Logits", data.promoted ? "direct effect of its decoder row, less the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect.", data.promoted && this.logits(data)),
-        section("Nearest features", "cosine of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]))),
-        section("Co-active features", dead ? "None, as it never fires." : "Jaccard index: tokens with both, of tokens with either", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires at ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
-      this.examples("Strongest", dead ? "" : "where its value is largest", data.strongest, data),
+        section("Activations", dead ? "It never fires on this text." : `nonzero on ${whole(fires)} ${fires === 1 ? "token" : "tokens"}; bar heights are square roots`, dead ? undefined : this.histogram(data)),
+        section("Logits", data.promoted ? "direct effect of the decoder row, minus the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect on the logits.", data.promoted && this.logits(data)),
+        section("Nearest features", "cosine similarity of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]))),
+        section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
+      this.examples("Top activations", dead ? "" : "the largest first", data.strongest, data),
       ...this.quantiles(data),
     ];
   }
@@ -36,16 +36,16 @@ class FeatureView {
     return el("nav", { class: "steps", "aria-label": "Features" }, el("a", { href: "#" }, "All features"), step(feature - 1, "← Previous", "prev"), step(feature + 1, "Next →", "next"));
   }
 
-  /// Where a label is written.
+  /// Creates the form that edits the label.
   box(feature) {
-    const input = el("input", { type: "text", id: "label", maxlength: 500, autocomplete: "off", placeholder: "What does it stand for?" });
+    const input = el("input", { type: "text", id: "label", maxlength: 500, autocomplete: "off", placeholder: "What does this feature represent?" });
     input.value = this.labels.get(feature) ?? "";
     const state = el("span", { class: "hint", role: "status" });
     const save = (event) => {
       event.preventDefault();
       this.labels.set(feature, input.value);
       $("feature").querySelector("h1 .label").replaceWith(this.list.name(feature));
-      state.textContent = this.labels.kept ? "Kept in this browser. Download labels.json to keep it for good." : "This browser keeps nothing: download labels.json before you close the page.";
+      state.textContent = this.labels.stored ? "Saved in this browser. Download labels.json to keep it permanently." : "This browser does not store data: download labels.json before you close the page.";
       showDownload(this.labels);
     };
     return el("form", { class: "box", onsubmit: save }, el("label", { for: "label" }, "Label"), input, el("button", { type: "submit" }, "Save"), state);
@@ -55,30 +55,30 @@ class FeatureView {
     const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
     return [
       fact("density", percent(fires / this.about.tokens)),
-      fact("max", number(data.high)),
-      fact("mean", number(data.mean)),
+      fact("max activation", number(data.high)),
+      fact("mean activation", number(data.mean)),
       fact("decoder norm", number(data.norms[0])),
       fact("encoder norm", number(data.norms[1])),
-      fact("their cosine", number(data.cosine, 2)),
+      fact("encoder–decoder cosine", number(data.cosine, 2)),
     ];
   }
 
   histogram(data) {
     const counts = Array.from({ length: 40 }, (_, at) => data.histogram[at] ?? 0);
     const edge = (at) => data.low + ((data.high - data.low) * at) / 40;
-    return bars(counts, {
+    return histogram(counts, {
       root: true,
-      label: `How often the feature has which value, from ${number(data.low)} to ${number(data.high)}`,
-      title: (at, n) => `${whole(n)} tokens at ${number(edge(at))} to ${number(edge(at + 1))}`,
+      label: `Histogram of activations from ${number(data.low)} to ${number(data.high)}`,
+      title: (at, n) => `${whole(n)} tokens with an activation of ${number(edge(at))} to ${number(edge(at + 1))}`,
       ticks: [[0, number(data.low)], [0.5, number((data.low + data.high) / 2)], [1, number(data.high)]],
     });
   }
 
   logits(data) {
-    const most = Math.max(1e-9, ...[...data.promoted, ...data.suppressed].map(([, value]) => Math.abs(value)));
+    const max = Math.max(1e-9, ...[...data.promoted, ...data.suppressed].map(([, value]) => Math.abs(value)));
     const side = (title, tokens, kind) => el("div", {}, el("h3", {}, title), el("ol", { class: `logits ${kind}` }, ...tokens.map(([id, value]) => {
       const bar = el("i", { class: "fill", "aria-hidden": "true" });
-      bar.style.width = `${(Math.abs(value) / most) * 100}%`;
+      bar.style.width = `${(Math.abs(value) / max) * 100}%`;
       return el("li", { title: `token ${id}` }, bar, el("span", { class: "token" }, shown(this.list.token(id))), el("span", { class: "value" }, `${value < 0 ? "−" : "+"}${fixed(Math.abs(value))}`));
     })));
     return el("div", { class: "sides" }, side("Promotes", data.promoted, "up"), side("Suppresses", data.suppressed, "down"));
@@ -95,8 +95,8 @@ class FeatureView {
   quantiles(data) {
     const edge = (at) => number(data.low + ((data.high - data.low) * at) / data.quantiles.length);
     const drawn = data.quantiles.map(([count, examples], at) => {
-      const hint = count === 0 ? "" : `${whole(count)} ${count === 1 ? "token" : "tokens"}${examples.length < count ? `, ${examples.length} of them at random` : ""}`;
-      return this.examples(`Values ${edge(at)} to ${edge(at + 1)}`, hint, examples, data);
+      const hint = count === 0 ? "" : `${whole(count)} ${count === 1 ? "token" : "tokens"}${examples.length < count ? `; ${examples.length} chosen at random` : ""}`;
+      return this.examples(`Activations ${edge(at)} to ${edge(at + 1)}`, hint, examples, data);
     });
     return drawn.reverse();
   }
@@ -119,13 +119,13 @@ class FeatureView {
       return span;
     });
     const value = values.get(peak) ?? 0;
-    const text = el("p", { class: "text", tabindex: 0, role: "group", "aria-label": `Value ${number(value)} at “${shown(this.list.token(tokens[peak]))}”. Left and right arrows go through the tokens.`, dir: "ltr" }, ...spans);
+    const text = el("p", { class: "text", tabindex: 0, role: "group", "aria-label": `Activation ${number(value)} at “${shown(this.list.token(tokens[peak]))}”. The left and right arrow keys move between tokens.`, dir: "ltr" }, ...spans);
     this.walk(text, spans, peak);
     return el("div", { class: "example" }, el("span", { class: "value", title: `context ${context}, position ${position}` }, number(value)), text);
   }
 
-  /// The tokens' texts. Where a character is made of several, it stands at the last of them, and
-  /// something small at those before; bytes that are no character stay bytes.
+  /// Returns the texts of the tokens. A character that spans several tokens is shown at the last one, with
+  /// a placeholder at the others; bytes that do not form a character are shown as bytes.
   join(tokens) {
     const texts = tokens.map((id) => visible(this.list.token(id)));
     const { parts } = this.list.data.tokens;
@@ -149,7 +149,7 @@ class FeatureView {
     return texts;
   }
 
-  /// Shows tokens' values under the pointer, and with the arrow keys.
+  /// Shows the activations of tokens under the pointer and with the arrow keys.
   walk(text, spans, peak) {
     let at = peak;
     const show = (span) => showTip(() => span.getBoundingClientRect(), ...span.tip());

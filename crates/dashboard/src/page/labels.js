@@ -1,53 +1,54 @@
 "use strict";
 
-/// The labels that there are, and what was changed of them in this browser.
+/// The labels of the dashboard, with the edits made in this browser.
 class Labels {
   constructor(given, about) {
     this.given = new Map(Object.entries(given).map(([feature, label]) => [Number(feature), label]));
     this.edited = new Map();
     this.d_sae = about.d_sae;
     this.key = `nanoscope labels ${about.fingerprint} ${about.hook}`;
-    this.kept = true;
+    this.stored = true;
     try {
-      const kept = JSON.parse(localStorage.getItem(this.key) ?? "{}");
-      for (const [feature, edit] of Object.entries(kept)) this.take(Number(feature), edit);
+      const stored = JSON.parse(localStorage.getItem(this.key) ?? "{}");
+      for (const [feature, edit] of Object.entries(stored)) this.restore(Number(feature), edit);
     } catch {
-      this.kept = false;
+      this.stored = false;
     }
   }
 
-  /// An edit is kept with the label that it was made against. One that is given by now is none any
-  /// more, and one against another label than the present one gives way to that.
-  take(feature, edit) {
+  /// Restores an edit from local storage, where it is stored with the label that it replaced. Ignores an
+  /// edit that the dashboard contains by now, and one that replaced a different label.
+  restore(feature, edit) {
     if (!this.fits(feature) || !Array.isArray(edit) || edit.length !== 2) return;
-    const [label, against] = edit;
+    const [label, replaced] = edit;
     const given = this.given.get(feature) ?? "";
-    if (typeof label === "string" && label !== given && against === given) this.edited.set(feature, label);
+    if (typeof label === "string" && label !== given && replaced === given) this.edited.set(feature, label);
   }
 
   fits(feature) {
     return Number.isInteger(feature) && feature >= 0 && feature < this.d_sae;
   }
 
-  /// A person's label; undefined if there is none.
+  /// Returns the label of `feature`, or undefined if it has none.
   get(feature) {
     return (this.edited.has(feature) ? this.edited.get(feature) : this.given.get(feature)) || undefined;
   }
 
+  /// Labels `feature` and stores the edit in this browser.
   set(feature, text) {
     const label = text.trim();
     if (label === (this.given.get(feature) ?? "")) this.edited.delete(feature);
     else this.edited.set(feature, label);
-    const kept = [...this.edited].map(([edited, to]) => [edited, [to, this.given.get(edited) ?? ""]]);
+    const stored = [...this.edited].map(([edited, to]) => [edited, [to, this.given.get(edited) ?? ""]]);
     try {
-      localStorage.setItem(this.key, JSON.stringify(Object.fromEntries(kept)));
+      localStorage.setItem(this.key, JSON.stringify(Object.fromEntries(stored)));
     } catch {
-      this.kept = false;
+      this.stored = false;
     }
   }
 
-  /// All labels, as `labels.json` has them. One that was taken away is an empty one: left out, the
-  /// label that stands elsewhere would show again.
+  /// Returns the text of a `labels.json` with all labels. A removed label is written as an empty one; if it
+  /// were left out, a label from another source would appear again.
   file() {
     const all = new Map([...this.given, ...this.edited]);
     const sorted = [...all].sort(([a], [b]) => a - b);

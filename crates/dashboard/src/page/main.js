@@ -1,5 +1,6 @@
 "use strict";
 
+/// Updates the button that downloads the labels.
 function showDownload(labels) {
   const changed = labels.edited.size;
   $("download").hidden = labels.given.size === 0 && changed === 0;
@@ -7,15 +8,17 @@ function showDownload(labels) {
   $("download").classList.toggle("changed", changed > 0);
 }
 
+/// Fills the header and the footer.
 function describe(about) {
   const [first, end] = about.features;
   const part = end - first === about.d_sae ? "" : `Features ${first} to ${end - 1} of `;
   $("where").replaceChildren(el("b", {}, about.hook), ` of ${about.model}`);
   $("foot").replaceChildren(
-    el("p", {}, `${part}${whole(about.d_sae)} features on ${whole(about.tokens)} tokens in ${whole(about.contexts)} contexts${about.special ? "" : "; special tokens are shown but not counted"}. ${about.dead === 0 ? "None is dead." : `${whole(about.dead)} never fire.`}`),
-    el("p", {}, "A label marked ", el("abbr", { class: "chip" }, "auto"), " is made from a feature's strongest tokens and those that it promotes. Labels that you write stay in this browser; put the downloaded labels.json beside the SAE, or into this folder, and the next dashboard has them."));
+    el("p", {}, `${part}${whole(about.d_sae)} features on ${whole(about.tokens)} tokens in ${whole(about.contexts)} contexts${about.special ? "" : "; special tokens are shown but not counted"}. ${about.dead === 0 ? "None is dead." : `${whole(about.dead)} ${about.dead === 1 ? "is" : "are"} dead.`}`),
+    el("p", {}, "A label marked ", el("abbr", { class: "chip" }, "auto"), " is generated from the tokens that a feature fires on most strongly and those that it promotes. Labels that you write are stored in this browser; put the downloaded labels.json next to the SAE or into this folder, and the next dashboard includes them."));
 }
 
+/// Loads the index, then shows the page that the address names.
 async function start() {
   const data = await nanoscope.load("index");
   const labels = new Labels(data.labels, data.about);
@@ -40,7 +43,7 @@ async function start() {
       $("feature").hidden = true;
       $("list").hidden = false;
       $("notice").hidden = feature === undefined;
-      $("notice").textContent = feature === undefined ? "" : `There is no page for feature ${wanted}.`;
+      $("notice").textContent = feature === undefined ? "" : `Feature ${wanted} has no page.`;
       document.title = `${data.about.hook} · features`;
       if (was) {
         list.show();
@@ -49,7 +52,7 @@ async function start() {
       return;
     }
     const pages = await nanoscope.load(`features-${Math.floor(at / data.per_file)}`);
-    // Somebody may have gone on while it was read.
+    // The user may have moved on while the data was loading.
     if (location.hash.slice(1) !== wanted) return;
     $("feature").replaceChildren(...view.draw(pages[at % data.per_file]));
     $("list").hidden = true;
@@ -61,7 +64,7 @@ async function start() {
 
   const fail = (error) => {
     $("notice").hidden = false;
-    $("notice").textContent = `Something is missing: ${error.message}`;
+    $("notice").textContent = `A file could not be loaded: ${error.message}`;
   };
   addEventListener("hashchange", () => go().catch(fail));
   addEventListener("scroll", moveTip, { passive: true });
@@ -85,5 +88,5 @@ async function start() {
 
 start().catch((error) => {
   $("notice").hidden = false;
-  $("notice").textContent = `The dashboard could not be read: ${error.message}. It needs a browser with DecompressionStream: Chrome 80, Firefox 113, Safari 16.4 or later.`;
+  $("notice").textContent = `The dashboard could not be loaded: ${error.message}. It needs a browser with DecompressionStream: Chrome 80, Firefox 113, Safari 16.4 or later.`;
 });

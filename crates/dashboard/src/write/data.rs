@@ -14,12 +14,12 @@ use crate::token_text::token_text;
 /// Version of what is written.
 pub(crate) const VERSION: u32 = 1;
 /// Features in one file; what a page loads when one of them is looked at.
-pub(crate) const PER_FILE: usize = 64;
+pub(crate) const FEATURES_PER_FILE: usize = 64;
 /// Tokens of each kind by which a feature is found.
-const WORDS: usize = 5;
+const MAX_SEARCH_TOKENS: usize = 5;
 /// Digits of a value, where it is a feature's own and where it is one of many.
-const DIGITS: usize = 4;
-const FEW_DIGITS: usize = 3;
+const PEAK_DIGITS: usize = 4;
+const EXAMPLE_DIGITS: usize = 3;
 
 /// What the index shows, and the text of all tokens.
 pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokenizer>) -> Value {
@@ -27,11 +27,11 @@ pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokeni
     let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
     json!({
         "about": about(dashboard, name),
-        "per_file": PER_FILE,
+        "per_file": FEATURES_PER_FILE,
         "fires": column(&|page| json!(page.fires)),
-        "max": column(&|page| short(page.activity.high, FEW_DIGITS)),
+        "max": column(&|page| significant(page.activity.histogram.high, EXAMPLE_DIGITS)),
         "auto": column(&|page| json!(page.auto_label)),
-        "words": column(&|page| json!(words(page))),
+        "words": column(&|page| json!(search_tokens(page))),
         "labels": dashboard.labels,
         "tokens": tokens(dashboard, tokenizer),
     })
@@ -62,22 +62,22 @@ pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
 /// The name of what is written.
 pub(crate) const FORMAT: &str = "nanoscope dashboard";
 
-/// The pages of [`PER_FILE`] features.
+/// The pages of [`FEATURES_PER_FILE`] features.
 pub(crate) fn chunk(pages: &[FeaturePage]) -> Value {
     pages.iter().map(page).collect()
 }
 
 fn page(page: &FeaturePage) -> Value {
-    let Activity { low, histogram, strongest, quantiles, .. } = &page.activity;
+    let Activity { histogram, strongest, quantiles } = &page.activity;
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("feature", json!(page.feature));
-    put("mean", short64(page.mean, DIGITS));
-    put("low", short(*low, DIGITS));
-    put("high", short(page.activity.high, DIGITS));
+    put("mean", significant64(page.mean, PEAK_DIGITS));
+    put("low", significant(histogram.low, PEAK_DIGITS));
+    put("high", significant(histogram.high, PEAK_DIGITS));
     // Without the zeros at the end.
-    let bars = histogram.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
-    put("histogram", json!(histogram[..bars]));
+    let bars = histogram.counts.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
+    put("histogram", json!(histogram.counts[..bars]));
     put("strongest", strongest.iter().map(example).collect());
     let quantile = |quantile: &crate::Quantile| {
         let examples: Value = quantile.examples.iter().map(example).collect();
@@ -89,14 +89,17 @@ fn page(page: &FeaturePage) -> Value {
         put("suppressed", pairs(&effect.suppressed));
     }
     put("nearest", pairs(&page.nearest));
-    let together = page.together.iter().map(|t| {
-        let numbers = [t.jaccard, t.share, t.pearson].map(|x| short64(x, FEW_DIGITS));
+    let together = page.co_activations.iter().map(|t| {
+        let numbers = [t.jaccard, t.share, t.pearson].map(|x| significant64(x, EXAMPLE_DIGITS));
         json!([t.feature, numbers])
     });
     put("together", together.collect());
     let geometry = &page.geometry;
-    put("norms", json!([short(geometry.decoder_norm, 3), short(geometry.encoder_norm, 3)]));
-    put("cosine", json!(geometry.encoder_decoder_cosine.map(|c| short(c, FEW_DIGITS))));
+    put(
+        "norms",
+        json!([significant(geometry.decoder_norm, 3), significant(geometry.encoder_norm, 3)]),
+    );
+    put("cosine", json!(geometry.encoder_decoder_cosine.map(|c| significant(c, EXAMPLE_DIGITS))));
     Value::Object(out)
 }
 
@@ -104,8 +107,8 @@ fn page(page: &FeaturePage) -> Value {
 fn example(example: &Example) -> Value {
     let values = example.values.iter().flat_map(|&(at, value)| {
         // What is searched for has to be the same number wherever it stands.
-        let digits = if at == example.peak { DIGITS } else { FEW_DIGITS };
-        [json!(at), short(value, digits)]
+        let digits = if at == example.peak { PEAK_DIGITS } else { EXAMPLE_DIGITS };
+        [json!(at), significant(value, digits)]
     });
     json!([
         example.context,
@@ -117,17 +120,20 @@ fn example(example: &Example) -> Value {
 }
 
 fn pairs(pairs: &[(u32, f32)]) -> Value {
-    pairs.iter().map(|&(id, value)| json!([id, short(value, FEW_DIGITS)])).collect()
+    pairs.iter().map(|&(id, value)| json!([id, significant(value, EXAMPLE_DIGITS)])).collect()
 }
 
 /// The tokens by which a feature is found: those at its strongest places, and those it promotes.
-fn words(page: &FeaturePage) -> Vec<u32> {
+fn search_tokens(page: &FeaturePage) -> Vec<u32> {
     let mut words: Vec<u32> = Vec::new();
     let peaks = page.activity.strongest.iter().map(|e| e.tokens[e.peak as usize]);
     let promoted = page.effect.iter().flat_map(|effect| &effect.promoted).map(|&(id, _)| id);
-    for (kind, most) in [(peaks.collect::<Vec<_>>(), WORDS), (promoted.collect(), 2 * WORDS)] {
+    for (kind, max) in [
+        (peaks.collect::<Vec<_>>(), MAX_SEARCH_TOKENS),
+        (promoted.collect(), 2 * MAX_SEARCH_TOKENS),
+    ] {
         for id in kind {
-            if words.len() < most && !words.contains(&id) {
+            if words.len() < max && !words.contains(&id) {
                 words.push(id);
             }
         }
@@ -162,11 +168,11 @@ fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
 }
 
 /// `value` with so many digits that say something; null if it is not finite.
-fn short(value: f32, digits: usize) -> Value {
-    short64(value.into(), digits)
+fn significant(value: f32, digits: usize) -> Value {
+    significant64(value.into(), digits)
 }
 
-fn short64(value: f64, digits: usize) -> Value {
+fn significant64(value: f64, digits: usize) -> Value {
     let text = format!("{value:.*e}", digits - 1);
     let value: f64 = text.parse().expect("a number that was just written reads back");
     // A whole number needs no `.0`.
@@ -180,7 +186,7 @@ mod tests {
     #[test]
     fn values_have_few_digits() {
         let texts: Vec<String> = [31.234_56, 0.000_123_45, -7.0, 0.0, 123_456.0, f32::NAN]
-            .map(|x| short(x, 3).to_string())
+            .map(|x| significant(x, 3).to_string())
             .into();
 
         assert_eq!(texts, ["31.2", "0.000123", "-7", "0", "123000", "null"]);

@@ -6,13 +6,13 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{FORMAT, PER_FILE, about, chunk, index};
+use super::data::{FEATURES_PER_FILE, FORMAT, about, chunk, index};
 use crate::DashboardError;
 use crate::dashboard::Dashboard;
 use crate::data_script::pack;
 
 /// The files that are the same in every dashboard.
-const FILES: [(&str, &str); 8] = [
+const PAGE_FILES: [(&str, &str); 8] = [
     ("index.html", include_str!("../page/index.html")),
     ("style.css", include_str!("../page/style.css")),
     ("data.js", include_str!("../page/data.js")),
@@ -43,7 +43,7 @@ impl Dashboard {
         name: &str,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<PathBuf, DashboardError> {
-        check_place(dir)?;
+        check_output_dir(dir)?;
         let beside = parent(dir);
         let io = |source| DashboardError::io(beside, source);
         fs::create_dir_all(beside).map_err(io)?;
@@ -58,8 +58,8 @@ impl Dashboard {
             let to = new.join(LABELS);
             fs::copy(&labels, &to).map_err(|source| DashboardError::io(&labels, source))?;
         }
-        take_place(temporary, dir)?;
-        Ok(dir.join(FILES[0].0))
+        replace_dir(temporary, dir)?;
+        Ok(dir.join(PAGE_FILES[0].0))
     }
 
     fn fill(
@@ -70,15 +70,15 @@ impl Dashboard {
     ) -> Result<(), DashboardError> {
         let data = dir.join(DATA);
         fs::create_dir_all(&data).map_err(|source| DashboardError::io(&data, source))?;
-        for (file, text) in FILES {
-            put(&dir.join(file), text.as_bytes())?;
+        for (file, text) in PAGE_FILES {
+            write_file(&dir.join(file), text.as_bytes())?;
         }
         let of = serde_json::to_vec_pretty(&about(self, name)).expect("it is a JSON value");
-        put(&dir.join(ABOUT), &of)?;
-        put(&data.join("index.js"), &pack("index", &index(self, name, tokenizer)))?;
-        for (number, pages) in self.features.chunks(PER_FILE).enumerate() {
+        write_file(&dir.join(ABOUT), &of)?;
+        write_file(&data.join("index.js"), &pack("index", &index(self, name, tokenizer)))?;
+        for (number, pages) in self.features.chunks(FEATURES_PER_FILE).enumerate() {
             let name = format!("features-{number}");
-            put(&data.join(format!("{name}.js")), &pack(&name, &chunk(pages)))?;
+            write_file(&data.join(format!("{name}.js")), &pack(&name, &chunk(pages)))?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Dashboard {
 
 /// The labels that somebody put into the dashboard at `dir`, if there are any: they go on to the
 /// next one that is written there.
-pub fn own_labels(dir: &Path) -> Option<PathBuf> {
+pub fn labels_file(dir: &Path) -> Option<PathBuf> {
     Some(dir.join(LABELS)).filter(|path| path.is_file())
 }
 
@@ -95,7 +95,7 @@ pub fn own_labels(dir: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`DashboardError::NotOurs`], [`DashboardError::Io`].
-pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
+pub fn check_output_dir(dir: &Path) -> Result<(), DashboardError> {
     let io = |source| DashboardError::io(dir, source);
     let not_ours = |found: String| DashboardError::NotOurs { path: dir.to_owned(), found };
     match fs::symlink_metadata(dir) {
@@ -104,9 +104,9 @@ pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
         Ok(there) if !there.is_dir() => return Err(not_ours("no folder".to_owned())),
         Ok(_) => {}
     }
-    let names = names(dir)?;
+    let names = file_names(dir)?;
     let ours = |name: &str| {
-        let page = FILES.iter().any(|(file, _)| *file == name);
+        let page = PAGE_FILES.iter().any(|(file, _)| *file == name);
         (page || [ABOUT, LABELS].contains(&name)) && dir.join(name).is_file()
     };
     for name in names.iter().filter(|name| !ours(name)) {
@@ -114,13 +114,13 @@ pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
         if name != DATA || !data.is_dir() {
             return Err(not_ours(format!("`{name}`")));
         }
-        let ours = |name: &str| name == "index.js" || numbered(name, "features-", ".js");
-        if let Some(stranger) = self::names(&data)?.iter().find(|name| !ours(name)) {
+        let ours = |name: &str| name == "index.js" || is_numbered(name, "features-", ".js");
+        if let Some(stranger) = self::file_names(&data)?.iter().find(|name| !ours(name)) {
             return Err(not_ours(format!("`{DATA}/{stranger}`")));
         }
     }
     let about = dir.join(ABOUT);
-    if names.is_empty() || is_about(&about) {
+    if names.is_empty() || is_dashboard(&about) {
         Ok(())
     } else {
         Err(not_ours(format!("`{}`, and no {ABOUT} that says what it is", names[0])))
@@ -128,7 +128,7 @@ pub fn check_place(dir: &Path) -> Result<(), DashboardError> {
 }
 
 /// What is in `dir`, in order.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>, DashboardError> {
+pub(crate) fn file_names(dir: &Path) -> Result<Vec<String>, DashboardError> {
     let io = |source| DashboardError::io(dir, source);
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(io)? {
@@ -139,12 +139,12 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>, DashboardError> {
 }
 
 /// Whether `name` is a number between `before` and `after`.
-pub(crate) fn numbered(name: &str, before: &str, after: &str) -> bool {
+pub(crate) fn is_numbered(name: &str, before: &str, after: &str) -> bool {
     let number = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn is_about(path: &Path) -> bool {
+fn is_dashboard(path: &Path) -> bool {
     let about = fs::read(path).ok();
     let about = about.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     about.is_some_and(|about| about["format"] == FORMAT)
@@ -152,11 +152,11 @@ fn is_about(path: &Path) -> bool {
 
 /// Renames the folder `new` in `temporary` to `dir`. What was there goes to `old` beside it, vanishes
 /// with it, and comes back if the new one cannot take its place.
-pub(crate) fn take_place(temporary: TempDir, dir: &Path) -> Result<(), DashboardError> {
-    take_place_by(temporary, dir, |from, to| fs::rename(from, to))
+pub(crate) fn replace_dir(temporary: TempDir, dir: &Path) -> Result<(), DashboardError> {
+    replace_dir_by(temporary, dir, |from, to| fs::rename(from, to))
 }
 
-fn take_place_by(
+fn replace_dir_by(
     temporary: TempDir,
     dir: &Path,
     mut rename: impl FnMut(&Path, &Path) -> io::Result<()>,
@@ -181,7 +181,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<(), DashboardError> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DashboardError> {
     fs::write(path, bytes).map_err(|source| DashboardError::io(path, source))
 }
 
@@ -200,14 +200,14 @@ mod tests {
                 fs::create_dir_all(place.join(name).parent().unwrap()).unwrap();
                 fs::write(place.join(name), text).unwrap();
             }
-            check_place(&place).map_err(|error| error.to_string())
+            check_output_dir(&place).map_err(|error| error.to_string())
         };
         let about = (ABOUT, r#"{"format": "nanoscope dashboard"}"#);
 
         assert_eq!(with(&[]), Ok(()));
         assert_eq!(with(&[about, (LABELS, "{}"), ("index.html", "")]), Ok(()));
         assert_eq!(with(&[about, ("data/index.js", ""), ("data/features-12.js", "")]), Ok(()));
-        assert!(check_place(&dir.path().join("nothing")).is_ok());
+        assert!(check_output_dir(&dir.path().join("nothing")).is_ok());
         let refused = [
             (vec![("thesis.tex", "")], "`thesis.tex`"),
             (vec![about, ("thesis.tex", "")], "`thesis.tex`"),
@@ -226,7 +226,7 @@ mod tests {
             assert!(error.contains(found), "{error}");
         }
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(check_place(&dir.path().join("file")).is_err());
+        assert!(check_output_dir(&dir.path().join("file")).is_err());
     }
     #[test]
     fn what_was_there_comes_back_or_is_named() {
@@ -238,7 +238,7 @@ mod tests {
             let temporary = TempDir::new_in(dir.path()).unwrap();
             fs::create_dir(temporary.path().join("new")).unwrap();
             let mut number = 0;
-            take_place_by(temporary, &place, |from, to| {
+            replace_dir_by(temporary, &place, |from, to| {
                 number += 1;
                 if fails.contains(&number) {
                     return Err(io::ErrorKind::PermissionDenied.into());
@@ -249,14 +249,14 @@ mod tests {
 
         for fails in [&[1][..], &[2]] {
             assert!(matches!(failing(fails), Err(DashboardError::Io { .. })), "{fails:?}");
-            assert_eq!(names(dir.path()).unwrap(), ["place"], "{fails:?}");
-            assert_eq!(names(&place).unwrap(), ["kept"], "{fails:?}");
+            assert_eq!(file_names(dir.path()).unwrap(), ["place"], "{fails:?}");
+            assert_eq!(file_names(&place).unwrap(), ["kept"], "{fails:?}");
         }
         let error = failing(&[2, 3]).unwrap_err();
         let DashboardError::NotPutBack { kept, .. } = &error else { panic!("{error}") };
-        assert_eq!(names(kept).unwrap(), ["kept"]);
+        assert_eq!(file_names(kept).unwrap(), ["kept"]);
         assert!(error.to_string().contains(kept.to_str().unwrap()), "{error}");
         failing(&[]).unwrap();
-        assert!(names(&place).unwrap().is_empty());
+        assert!(file_names(&place).unwrap().is_empty());
     }
 }

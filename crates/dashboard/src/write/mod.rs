@@ -6,5 +6,5 @@ mod neuronpedia;
 
 pub(crate) use data::{FORMAT, VERSION};
 pub(crate) use folder::{ABOUT, DATA};
-pub use folder::{check_place, own_labels};
+pub use folder::{check_output_dir, labels_file};
 pub use neuronpedia::Export;

@@ -8,22 +8,23 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
-use super::folder::{names, numbered, put, take_place};
+use super::folder::{file_names, is_numbered, replace_dir, write_file};
 use crate::DashboardError;
-use crate::dashboard::{Bars, Dashboard, FeaturePage};
+use crate::dashboard::{Dashboard, FeaturePage};
+use crate::fingerprint::mix;
 use crate::gather::Example;
-use crate::gather::mix;
-use crate::gather::{BARS, edge};
+use crate::histogram::Histogram;
 use crate::token_text::token_text;
 
 /// Features in one file, as SAEDashboard's default.
-const PER_FILE: usize = 128;
+const FEATURES_PER_FILE: usize = 128;
 /// Coordinates named in which a decoder row is largest, as SAEDashboard's default.
-const ALIGNED: usize = 3;
+const MAX_ALIGNED: usize = 3;
 
 /// What an export has: files of one line, and folders of packed ones.
-const LINES: [&str; 4] = ["release.jsonl", "model.jsonl", "sourceset.jsonl", "source.jsonl"];
-const FOLDERS: [&str; 3] = ["features", "activations", "explanations"];
+const DESCRIPTION_FILES: [&str; 4] =
+    ["release.jsonl", "model.jsonl", "sourceset.jsonl", "source.jsonl"];
+const BATCH_FOLDERS: [&str; 3] = ["features", "activations", "explanations"];
 
 /// What an export for Neuronpedia is called there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,26 +54,26 @@ impl Export {
         for name in [&self.model, &self.set] {
             check_name(name)?;
         }
-        self.check_place(&dir.join(&self.model).join(self.source(hook)), hook)
+        self.check_output_dir(&dir.join(&self.model).join(self.source(hook)), hook)
     }
 
     /// Whether nothing is in `dir`, or only an export of the same source by the same creator.
-    fn check_place(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
+    fn check_output_dir(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
         let not_ours = |found| DashboardError::NotOurs { path: dir.to_owned(), found };
         if fs::symlink_metadata(dir).is_err() {
             return Ok(());
         }
-        let found = names(dir)?;
+        let found = file_names(dir)?;
         for name in &found {
             let inside = dir.join(name);
-            if LINES.contains(&name.as_str()) && inside.is_file() {
+            if DESCRIPTION_FILES.contains(&name.as_str()) && inside.is_file() {
                 continue;
             }
-            if !FOLDERS.contains(&name.as_str()) || !inside.is_dir() {
+            if !BATCH_FOLDERS.contains(&name.as_str()) || !inside.is_dir() {
                 return Err(not_ours(format!("`{name}`")));
             }
-            let ours = |name: &str| numbered(name, "batch-", ".jsonl.gz");
-            if let Some(stranger) = names(&inside)?.iter().find(|name| !ours(name)) {
+            let ours = |name: &str| is_numbered(name, "batch-", ".jsonl.gz");
+            if let Some(stranger) = file_names(&inside)?.iter().find(|name| !ours(name)) {
                 return Err(not_ours(format!("`{name}/{stranger}`")));
             }
         }
@@ -125,7 +126,7 @@ impl Dashboard {
             .map_err(|source| DashboardError::io(&folder, source))?;
         let new = temporary.path().join("new");
         self.fill_export(&new, model, export)?;
-        take_place(temporary, &to)?;
+        replace_dir(temporary, &to)?;
         Ok(to)
     }
 
@@ -139,14 +140,14 @@ impl Dashboard {
         model: &InterpretableModel,
         export: &Export,
     ) -> Result<(), DashboardError> {
-        for part in FOLDERS {
+        for part in BATCH_FOLDERS {
             let part = dir.join(part);
             fs::create_dir_all(&part).map_err(|source| DashboardError::io(&part, source))?;
         }
         for (name, row) in self.descriptions(model, export) {
-            put(&dir.join(name), format!("{row}\n").as_bytes())?;
+            write_file(&dir.join(name), format!("{row}\n").as_bytes())?;
         }
-        for (number, pages) in self.features.chunks(PER_FILE).enumerate() {
+        for (number, pages) in self.features.chunks(FEATURES_PER_FILE).enumerate() {
             let indices: Vec<usize> = pages.iter().map(|page| page.feature as usize).collect();
             let directions = model.sae(self.hook)?.directions(&indices)?;
             let width = directions.dims()[1];
@@ -155,14 +156,14 @@ impl Dashboard {
             let features =
                 rows.map(|(page, direction)| self.feature(page, direction, model, export));
             let name = format!("batch-{number}.jsonl.gz");
-            pack_lines(&dir.join("features").join(&name), features)?;
+            write_gzip_lines(&dir.join("features").join(&name), features)?;
             let activations = pages.iter().flat_map(|page| self.activations(page, model, export));
-            pack_lines(&dir.join("activations").join(&name), activations)?;
+            write_gzip_lines(&dir.join("activations").join(&name), activations)?;
             let labelled = pages.iter().filter(|page| page.label.is_some());
             let explanations: Vec<Value> =
                 labelled.map(|page| self.explanation(page, export)).collect();
             if !explanations.is_empty() {
-                pack_lines(&dir.join("explanations").join(&name), explanations)?;
+                write_gzip_lines(&dir.join("explanations").join(&name), explanations)?;
             }
         }
         Ok(())
@@ -247,15 +248,14 @@ impl Dashboard {
         let (neg_str, neg_values) = effect(&|effect| effect.suppressed.clone());
         let (aligned, aligned_values, aligned_l1) = alignment(direction);
         let (near, cosines): (Vec<u32>, Vec<f32>) = page.nearest.iter().copied().unzip();
-        let together =
-            |of: fn(&crate::Together) -> f64| rounded(page.together.iter().map(|t| of(t) as f32));
-        let frequencies =
-            Bars { low: activity.low, high: activity.high, counts: activity.histogram.clone() };
-        let fires = (page.fires > 0).then_some(&frequencies);
+        let together = |of: fn(&crate::CoActivation) -> f64| {
+            rounded(page.co_activations.iter().map(|t| of(t) as f32))
+        };
+        let fires = (page.fires > 0).then_some(&activity.histogram);
         json!({
             "modelId": export.model, "layer": self.source(export),
             "index": page.feature.to_string(), "creatorId": export.creator,
-            "createdAt": export.created, "maxActApprox": round(activity.high),
+            "createdAt": export.created, "maxActApprox": round(activity.histogram.high),
             "hasVector": false, "vector": [], "vectorLabel": null,
             "vectorDefaultSteerStrength": 10, "hookName": self.hook.to_string(),
             "topkCosSimIndices": near, "topkCosSimValues": rounded(cosines),
@@ -264,7 +264,7 @@ impl Dashboard {
             "correlated_neurons_indices": [], "correlated_neurons_pearson": [],
             "correlated_neurons_l1": [],
             "correlated_features_indices":
-                page.together.iter().map(|t| t.feature).collect::<Vec<_>>(),
+                page.co_activations.iter().map(|t| t.feature).collect::<Vec<_>>(),
             "correlated_features_pearson": together(|t| t.pearson),
             // SAEDashboard calls it l1, and puts the cosine there.
             "correlated_features_l1": together(|t| t.cosine),
@@ -272,9 +272,9 @@ impl Dashboard {
             "pos_str": pos_str, "pos_values": pos_values,
             "frac_nonzero": self.density(page),
             "freq_hist_data_bar_heights": heights(fires),
-            "freq_hist_data_bar_values": middles(fires),
+            "freq_hist_data_bar_values": centers(fires),
             "logits_hist_data_bar_heights": heights(page.effects.as_ref()),
-            "logits_hist_data_bar_values": middles(page.effects.as_ref()),
+            "logits_hist_data_bar_values": centers(page.effects.as_ref()),
             "decoder_weights_dist": [], "sourceSetName": export.set,
         })
     }
@@ -290,7 +290,7 @@ impl Dashboard {
         let strongest = activity
             .strongest
             .iter()
-            .map(|example| (example, [-1.0, f64::from(round(activity.high)), -1.0]));
+            .map(|example| (example, [-1.0, f64::from(round(activity.histogram.high)), -1.0]));
         let sampled = activity.quantiles.iter().flat_map(|quantile| {
             let share = quantile.count as f64 / page.fires as f64;
             let bin = [round(quantile.from).into(), round(quantile.to).into(), share];
@@ -350,7 +350,7 @@ impl Dashboard {
 fn alignment(direction: &[f32]) -> (Vec<usize>, Vec<f32>, Vec<f32>) {
     let mut order: Vec<usize> = (0..direction.len()).collect();
     order.sort_by(|&a, &b| direction[b].abs().total_cmp(&direction[a].abs()).then(a.cmp(&b)));
-    order.truncate(ALIGNED);
+    order.truncate(MAX_ALIGNED);
     let l1: f32 = direction.iter().map(|x| x.abs()).sum();
     let share = |&at: &usize| if l1 > 0.0 { direction[at].abs() / l1 } else { 0.0 };
     let values = rounded(order.iter().map(|&at| direction[at]));
@@ -358,14 +358,12 @@ fn alignment(direction: &[f32]) -> (Vec<usize>, Vec<f32>, Vec<f32>) {
     (order, values, shares)
 }
 
-fn heights(bars: Option<&Bars>) -> Vec<u32> {
-    bars.map_or_else(Vec::new, |bars| bars.counts.clone())
+fn heights(histogram: Option<&Histogram>) -> Vec<u32> {
+    histogram.map_or_else(Vec::new, |histogram| histogram.counts.clone())
 }
 
-fn middles(bars: Option<&Bars>) -> Vec<f32> {
-    let Some(bars) = bars else { return Vec::new() };
-    let at = |n| edge(bars.low, bars.high, n, BARS);
-    rounded((0..BARS).map(|n| f32::midpoint(at(n), at(n + 1))))
+fn centers(histogram: Option<&Histogram>) -> Vec<f32> {
+    histogram.map_or_else(Vec::new, |histogram| rounded(histogram.centers()))
 }
 
 /// Three decimal places, as SAEDashboard rounds.
@@ -377,7 +375,10 @@ fn round(value: f32) -> f32 {
     if value.is_finite() { ((f64::from(value) * 1000.0).round() / 1000.0) as f32 } else { 0.0 }
 }
 
-fn pack_lines(path: &Path, rows: impl IntoIterator<Item = Value>) -> Result<(), DashboardError> {
+fn write_gzip_lines(
+    path: &Path,
+    rows: impl IntoIterator<Item = Value>,
+) -> Result<(), DashboardError> {
     let io = |source| DashboardError::io(path, source);
     let file = fs::File::create(path).map_err(io)?;
     let mut encoder = GzEncoder::new(std::io::BufWriter::new(file), Compression::default());

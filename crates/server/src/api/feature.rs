@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::State;
-use nanoscope_dashboard::Glance;
+use nanoscope_dashboard::FeatureSummary;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
@@ -106,7 +106,7 @@ fn page(
         decoder_norm: weights.geometry.decoder_norm,
         top_tokens: known.map(|glance| glance.top_tokens.clone()),
         examples: glance.map(|glance| {
-            let example = |shown: nanoscope_dashboard::ShownExample| Example {
+            let example = |shown: nanoscope_dashboard::ExampleText| Example {
                 tokens: shown.tokens,
                 values: shown.values,
                 peak: shown.peak,
@@ -117,7 +117,7 @@ fn page(
 }
 
 /// What the dashboard says. One that cannot be read any more says nothing, and the log says why.
-fn glance(scope: &Scope, hook: HookPoint, index: u32) -> Option<Glance> {
+fn glance(scope: &Scope, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
     let dashboard = scope.sources.get(&hook)?.dashboard.as_ref()?;
     dashboard.feature(index).unwrap_or_else(|error| {
         tracing::warn!(%hook, index, %error, "a dashboard cannot be read any more");
