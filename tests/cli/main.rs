@@ -406,7 +406,7 @@ fn flags_that_would_be_ignored_are_refused() {
         (&["features", "--model", &head, "--near", "3"], "there is no SAE whose features"),
         (
             &["features", "--model", &head, "--sae", &sae, "--grep", "dog"],
-            "the features of this SAE have no labels to search",
+            "the features of this SAE have no labels",
         ),
     ];
     for (args, message) in cases {

@@ -121,7 +121,7 @@ fn interrupted_by(signal: &str, bench: &Bench) {
     assert_eq!(output.status.code(), Some(130), "{signal}: {}", stderr(&output));
     let text = stderr(&output);
     assert!(
-        text.contains("shards are complete, and the same command goes on behind them"),
+        text.contains("shards are complete, and the same command continues after them"),
         "{text}"
     );
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
@@ -131,7 +131,7 @@ fn interrupted_by(signal: &str, bench: &Bench) {
 
     let output = bench.command("out", &[]).output().unwrap();
 
-    assert!(stderr(&output).contains("shards are complete and stay"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("shards are already complete"), "{}", stderr(&output));
     assert_eq!(times("out/shard-000000.safetensors"), first, "the first shard was made again");
     assert!(bench.files("out") == bench.files("reference"), "it has other bytes");
 }
@@ -167,7 +167,7 @@ fn a_write_that_fails_is_an_error_that_keeps_the_complete_shards() {
     let error = failure(&mut limited);
 
     assert!(error.contains("was not written; "), "{error}");
-    assert!(error.contains("are complete, and the same command goes on behind them"), "{error}");
+    assert!(error.contains("are complete, and the same command continues after them"), "{error}");
     assert!(error.contains("File too large"), "{error}");
     let after = bench.files("out");
     assert!(shards(&before) == shards(&after), "a complete shard was touched");
