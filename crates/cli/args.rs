@@ -117,8 +117,8 @@ pub(crate) struct PlanArgs {
                 threshold: HOOK:FEATURE>T"
     )]
     pub(crate) stop_when: Vec<Condition>,
-    /// Whether steering keeps the SAE's reconstruction error; `with reconstruct` in a --steer sets
-    /// it for that intervention [default: keep-error]
+    /// Keep or drop the SAE's reconstruction error when steering; `with reconstruct` in a --steer
+    /// drops it for that intervention [default: keep-error]
     #[arg(long, value_enum, requires = "steer")]
     pub(crate) splice: Option<SpliceArg>,
 }

@@ -97,7 +97,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// nanoscope's folder in the user's cache, as the XDG base directory specification defines it; in the
-/// folder for temporary files if there is no home.
+/// folder for temporary files without a home folder.
 fn cache_dir() -> PathBuf {
     let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     from("XDG_CACHE_HOME")

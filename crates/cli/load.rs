@@ -136,7 +136,7 @@ impl Scope {
             match track {
                 Track::Hook(hook) => drop(parts.track.insert(*hook)),
                 Track::All if self.model.saes().is_empty() => {
-                    let hint = Hint::new("there is no SAE to track", "load one with --sae PATH");
+                    let hint = Hint::new("no SAE is loaded to track", "load one with --sae PATH");
                     return Err(hint.into());
                 }
                 Track::All => parts.track.extend(self.model.saes().keys()),

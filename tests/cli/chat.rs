@@ -59,7 +59,7 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
         out.contains("steered blocks.3.hook_resid_post:1909:add:27: applied at 16 positions"),
         "{out}"
     );
-    assert!(err.contains("is there already; /save! writes over it"), "{err}");
+    assert!(err.contains("already exists; /save! overwrites it"), "{err}");
     assert_eq!(output.status.code(), Some(1), "a line could not be followed");
 
     let saved: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -100,7 +100,7 @@ fn a_message_is_answered_and_the_answer_does_not_repeat_it() {
 
     let out = text(&output.stdout);
     assert!(!out.contains("Tell me"), "{out}");
-    assert!(out.contains("the model goes on with what you write"), "{out}");
+    assert!(out.contains("the model continues your text"), "{out}");
     assert!(text(&output.stderr).contains("/save takes FILE"));
 }
 

@@ -398,12 +398,12 @@ fn flags_that_would_be_ignored_are_refused() {
     let cases: [(&[&str], &str); 9] = [
         (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
         (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
-        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "there is no SAE to track"),
+        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "no SAE is loaded to track"),
         (&["generate", "--splice", "reconstruct"], "--steer"),
         (&["features", "--against", "a cake"], "--text"),
         (&["features", "--text", "a", "--against", "b", "--by", "mean"], "--by"),
         (&["features", "--near", "3", "--by", "mean"], "--by"),
-        (&["features", "--model", &head, "--near", "3"], "there is no SAE whose features"),
+        (&["features", "--model", &head, "--near", "3"], "no SAE is loaded"),
         (
             &["features", "--model", &head, "--sae", &sae, "--grep", "dog"],
             "the features of this SAE have no labels",
@@ -491,5 +491,5 @@ fn a_control_vector_is_a_direction_at_the_layer_it_is_for() {
     let (error, _) = failure(&[&capture[..], &other].concat());
     assert!(error.contains("direction.1") && error.contains("direction.2"), "{error}");
     let (error, _) = failure(&[&capture[..], &["--vector", &flag]].concat());
-    assert!(error.contains("a --vector is used by no intervention"), "{error}");
+    assert!(error.contains("a --vector is not used by any intervention"), "{error}");
 }

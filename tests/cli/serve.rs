@@ -90,6 +90,6 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
 
     assert!(name.contains("expected a host name, for example lab.example"), "{name}");
     assert!(taken.contains("the port is in use") && taken.contains("--port 0"), "{taken}");
-    assert!(open.contains("there is no key") && open.contains("--insecure"), "{open}");
+    assert!(open.contains("requires a key") && open.contains("--insecure"), "{open}");
     assert!(filter.contains("--log a=b=c is not a valid filter"), "{filter}");
 }

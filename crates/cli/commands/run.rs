@@ -96,7 +96,7 @@ fn tokens(scope: &Scope, input: &InputArgs) -> Result<TokenBatch> {
         (Some(text), ..) => vec![scope.encode(text)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
-        _ => bail!("there is no input to run"),
+        _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
     };
     Ok(TokenBatch::new(&rows)?)
 }

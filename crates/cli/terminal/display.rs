@@ -87,7 +87,7 @@ impl TokenLines {
     }
 }
 
-/// The text of a token, or its id if there is no tokenizer.
+/// The text of a token, or its id if the model has no tokenizer.
 pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
     let text = model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)

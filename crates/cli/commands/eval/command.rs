@@ -118,7 +118,7 @@ fn load_subjects(
         saes.extend(with_spinner("loading the SAEs", || load_saes_as([path], device, dtype))?);
     }
     if saes.is_empty() {
-        return Err(Hint::new("there is no SAE to evaluate", "load one with --sae PATH").into());
+        return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
     }
     let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
     let subject = |(sae, name): (LoadedSae, String)| {

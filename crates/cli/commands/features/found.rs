@@ -222,7 +222,7 @@ pub(crate) fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoin
         return Ok((hook, scope.model.sae(hook)?));
     }
     let deepest = scope.model.saes().iter().next_back().map(|(&hook, sae)| (hook, sae));
-    deepest.ok_or_else(|| Hint::new("there is no SAE", "load one with --sae PATH").into())
+    deepest.ok_or_else(|| Hint::new("no SAE is loaded", "load one with --sae PATH").into())
 }
 
 /// `value`, which is above 0, rounded to two significant digits.

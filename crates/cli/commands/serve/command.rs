@@ -27,7 +27,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let scope = scope(args)?;
     let signal = InterruptFlag::watch()?;
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
-        note("there is no key: everyone who can reach this machine can use the server");
+        note("without a key, everyone who can reach this machine can use the server");
     }
     writeln!(std::io::stdout(), "nanoscope serves {} at http://{}/", scope.name, page(address))?;
     let served = runtime.block_on(nanoscope_server::serve(listener, scope, config, until(signal)));
@@ -43,7 +43,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
     if !args.host.to_canonical().is_loopback() && args.api_key.is_none() && !args.insecure {
         let hint = "set NANOSCOPE_API_KEY or --api-key, or pass --insecure";
         return Err(
-            Hint::new("other machines can reach this address, and there is no key", hint).into()
+            Hint::new("other machines can reach this address, which requires a key", hint).into()
         );
     }
     let limits = Limits {

@@ -148,7 +148,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result
 fn note_checkpoint(run: &Run, error: anyhow::Error) -> anyhow::Error {
     match run.saved() {
         Some(step) => note(&format!("the checkpoint of step {step} is intact")),
-        None => note("there is no checkpoint yet"),
+        None => note("no checkpoint was saved yet"),
     }
     error
 }
