@@ -1,4 +1,4 @@
-//! The flags.
+//! Flags shared by several commands.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Sampling, VectorName};
 use nanoscope_transformer::Era;
 
-/// How the next token is chosen.
+/// Flags for sampling.
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
-    /// How adventurous: 0 takes the likeliest token every time
+    /// The sampling temperature; 0 always takes the most likely token
     #[arg(long, default_value_t = 0.7, value_name = "T", allow_hyphen_values = true)]
     pub(crate) temperature: f32,
-    /// Choose among the K likeliest tokens only
+    /// Sample from the K most likely tokens only
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together have this probability only
+    /// Sample from the smallest set of tokens with this total probability only (nucleus sampling)
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     pub(crate) top_p: Option<f32>,
-    /// Same seed, same text
+    /// The random seed; the same seed gives the same text
     #[arg(long, default_value_t = 42, value_name = "S")]
     pub(crate) seed: u64,
 }
@@ -55,71 +55,70 @@ impl From<DtypeArg> for WeightDtype {
     }
 }
 
-/// Which model and SAEs, and where they run.
+/// Flags that select the model, the SAEs and the device.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,
-    /// An SAE's file, or a folder of them; with HOOK= in front where the files do not say where it
-    /// belongs, HOOK:HOOK= for a transcoder [default: the demo's, with the demo model]
+    /// An SAE file, or a folder of SAEs. Prefix it with HOOK= if the files do not name the hook
+    /// point, with HOOK:HOOK= for a transcoder [default: the demo SAEs with the demo model]
     #[arg(long, value_name = "[HOOK=]PATH", value_parser = sae_path)]
     pub(crate) sae: Vec<SaePath>,
-    /// The numbers to hold the SAEs' matrices in; those of 16 bits take half the memory [default:
-    /// f32]
+    /// The data type of the SAE weights in memory; 16-bit types halve the memory [default: f32]
     #[arg(long, value_enum)]
     pub(crate) sae_dtype: Option<DtypeArg>,
 }
 
-/// Which model, and where it runs.
+/// Flags that select the model and the device.
 #[derive(Debug, Args)]
 pub(crate) struct GptArgs {
-    /// nanochat's base folder, a checkpoint folder or file, or our own form [default: the built-in
-    /// demo]
+    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a
+    /// folder that `convert` wrote [default: the built-in demo]
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// The tokenizer's folder [default: where nanochat puts it]
+    /// The folder of the tokenizer [default: where nanochat puts it]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// The backend: auto, flex, ndarray, wgpu, cuda
+    /// The backend to run on: auto, flex, ndarray, wgpu or cuda
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
-    /// The era of a checkpoint that fits several: E0 to E6
+    /// The nanochat era of a checkpoint that fits several: E0 to E6
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
 }
 
-/// What to look at and what to change.
+/// Flags that select the SAEs to track and the interventions.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// Show the features of the SAE at this hook point, or `all` [default: the deepest SAE]
+    /// Track the SAE at this hook point, or `all` SAEs [default: the deepest SAE]
     #[arg(long, value_name = "HOOK")]
     pub(crate) track: Vec<Track>,
     #[arg(
         long,
         value_name = "SPEC",
-        help = "Change a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
-                HOOK:FEATURE>T][ with reconstruct], OP being multiply, set, set_if_active, ablate, \
-                add or orthogonal, SCALE raw, unit or norm, WHERE text, all, prompt, generated, \
-                last or A..B"
+        help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@POSITIONS][ROWS][ when \
+                HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
+                add or orthogonal; SCALE is raw, unit or norm; POSITIONS is text, all, prompt, \
+                generated, last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,
-    /// Also what this JSON file says: a list of interventions, each an object or as after --steer;
-    /// applied after those of --steer
+    /// A JSON file with a list of interventions, each an object or a string as for --steer; applied
+    /// after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
-    /// A direction to steer along by its name, HOOK:NAME:add:3; from a .safetensors, .npz or .pt
-    /// file, or a control vector of llama.cpp or repeng (.gguf)
+    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
+    /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
     #[arg(long, value_name = "NAME=PATH[#KEY]")]
     pub(crate) vector: Vec<VectorFlag>,
     #[arg(
         long,
         value_name = "COND",
-        help = "End the text after the first generated token at which a feature exceeds a value: \
-                HOOK:FEATURE>T"
+        help = "Stop after the first generated token on which a feature's activation exceeds a \
+                threshold: HOOK:FEATURE>T"
     )]
     pub(crate) stop_when: Vec<Condition>,
-    /// What becomes of the part of the activation that the SAE does not explain, where a --steer
-    /// does not say `with reconstruct` [default: keep-error]
+    /// Keep or drop the SAE's reconstruction error when steering; `with reconstruct` in a --steer
+    /// drops it for that intervention [default: keep-error]
     #[arg(long, value_enum, requires = "steer")]
     pub(crate) splice: Option<SpliceArg>,
 }
@@ -140,13 +139,13 @@ impl std::str::FromStr for Track {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SpliceArg {
-    /// It stays
+    /// Keep the part of the activation that the SAE does not reconstruct
     KeepError,
-    /// It is lost, as in nanochat-SAE
+    /// Replace the activation with the reconstruction, as nanochat-SAE does
     Reconstruct,
 }
 
-/// A vector's name, and where its numbers are.
+/// A steering vector: its name, and the file and tensor it is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VectorFlag {
     pub(crate) name: VectorName,
@@ -158,7 +157,7 @@ impl std::str::FromStr for VectorFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = text.split_once('=').ok_or("it is not of the form NAME=PATH[#KEY]")?;
+        let (name, file) = text.split_once('=').ok_or("expected NAME=PATH[#KEY]")?;
         let name = name.parse().map_err(|error| format!("{error}"))?;
         let (path, key) = match file.rsplit_once('#') {
             Some((path, key)) if !PathBuf::from(file).exists() => (path, Some(key.to_owned())),
@@ -168,7 +167,7 @@ impl std::str::FromStr for VectorFlag {
     }
 }
 
-/// The hook point that an SAE reads, and the one that it writes if that is another.
+/// The hook point an SAE reads, and the one it writes if they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HooksArg(pub(crate) HookPoint, pub(crate) Option<HookPoint>);
 
@@ -183,7 +182,7 @@ impl std::str::FromStr for HooksArg {
     }
 }
 
-/// `PATH`, or `HOOK=PATH`; a file or folder that has the whole text as its name wins.
+/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins.
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
         Some((at, path)) if !PathBuf::from(text).exists() => {

@@ -1,4 +1,4 @@
-//! The command line's commands.
+//! The top-level command-line parser.
 
 use clap::{Parser, Subcommand};
 
@@ -16,8 +16,8 @@ use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::train::TrainArgs;
 
-/// A microscope for small language models: which features fire on each token, and what happens when
-/// you turn them.
+/// A microscope for small language models: see which SAE features fire on each token, and steer the
+/// model with them
 #[derive(Debug, Parser)]
 #[command(name = "nanoscope", version, arg_required_else_help = false)]
 pub(crate) struct Cli {

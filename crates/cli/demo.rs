@@ -1,4 +1,4 @@
-//! The built-in model: embedded in the binary, unpacked where its loader finds it.
+//! The built-in demo model, embedded in the binary and unpacked to a cache folder.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ macro_rules! embed {
     };
 }
 
-/// Every file of `models/demo` that is read, by its path there.
+/// The embedded files of `models/demo`, with their paths there.
 const FILES: &[(&str, &[u8])] = embed![
     "base_checkpoints/d4/meta_001359.json",
     "base_checkpoints/d4/model_001359.pt",
@@ -52,22 +52,22 @@ macro_rules! embed_dashboards {
     };
 }
 
-/// What each of the SAEs' dashboards is read from: a description, an index and 32 files of features.
+/// The files of each SAE's dashboard: a description, an index and 32 files of features.
 const DASHBOARD_FILES: &[[(&str, &[u8]); 34]] = embed_dashboards!(0, 1, 2, 3);
 
-/// The folder of the demo's SAEs within the demo.
+/// The folder of the SAEs within the demo.
 pub(crate) const SAES: &str = "saes";
 
-/// The demo's folder, in the layout of nanochat's base folder.
+/// Unpacks the demo and returns its folder, which has the layout of nanochat's base folder.
 ///
-/// The files are written to the user's cache the first time, and again if one is missing or not
-/// the same; the folder's name carries their content's fingerprint, so binaries of different
-/// versions do not share one.
+/// The files are written to the user's cache the first time, and again if one is missing or has
+/// changed. The folder's name contains a fingerprint of the content, so binaries of different
+/// versions do not share a folder.
 pub(crate) fn unpack() -> Result<PathBuf> {
     let dir = cache_dir().join(format!("demo-{:016x}", fingerprint()));
     for (path, bytes) in files() {
         let path = dir.join(path);
-        // Compared whole: a cache can be damaged, or filled by somebody else.
+        // The whole content is compared: a cache can be damaged or manipulated.
         let there = fs::read(&path).is_ok_and(|found| found == bytes);
         if !there {
             write(&path, bytes).with_context(|| {
@@ -78,7 +78,7 @@ pub(crate) fn unpack() -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The dashboards of the demo's SAEs, within the demo's folder `dir`.
+/// The folders of the dashboards within the demo's folder `dir`, one for each SAE.
 pub(crate) fn dashboards(dir: &Path) -> impl Iterator<Item = PathBuf> {
     (0..DASHBOARD_FILES.len()).map(move |layer| dir.join(format!("dashboards/layer_{layer}")))
 }
@@ -96,8 +96,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where the user's caches lie, as the XDG base directory specification says; without a home, the
-/// folder for temporary files.
+/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it; in the
+/// folder for temporary files without a home folder.
 fn cache_dir() -> PathBuf {
     let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     from("XDG_CACHE_HOME")
@@ -106,8 +106,8 @@ fn cache_dir() -> PathBuf {
         .join("nanoscope")
 }
 
-/// FNV-1a over lengths and a sample of the content: enough to tell two releases apart, without
-/// reading 29 MB at each start.
+/// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content. This
+/// tells two releases apart without reading 29 MB at each start.
 fn fingerprint() -> u64 {
     const SAMPLE: usize = 4099;
 

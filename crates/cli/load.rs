@@ -1,4 +1,4 @@
-//! Flags to a model that can be run.
+//! Loading of a model and its SAEs from flags.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::demo;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
 
-/// A model without SAEs, and where it comes from.
+/// A model without SAEs, and the files it was loaded from.
 pub(crate) struct Loaded {
     pub(crate) model: InterpretableModel,
     pub(crate) era: Era,
     pub(crate) files: ModelFiles,
-    /// The demo's folder, if the model is the demo's.
+    /// The folder of the demo, if the model is the demo.
     pub(crate) demo: Option<PathBuf>,
 }
 
-/// A model with what its SAEs' features mean.
+/// A model with its SAEs and the labels of their features.
 pub(crate) struct Scope {
     pub(crate) model: InterpretableModel,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
-    /// Whether the model lies where nanochat puts those that learned conversations.
+    /// True if the model lies where nanochat puts models trained on conversations.
     pub(crate) converses: bool,
 }
 
-/// What a plan is made of.
+/// The parts of a plan.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PlanParts {
     pub(crate) track: BTreeSet<HookPoint>,
@@ -57,18 +57,19 @@ impl PlanParts {
     }
 }
 
-/// nanochat's folders of checkpoints that were trained on conversations.
+/// nanochat's folders for checkpoints trained on conversations.
 const CHAT_CHECKPOINTS: [&str; 3] =
     ["mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints"];
 
-/// From this size on loading shows its progress.
+/// The smallest file size for which loading shows a progress bar.
 const PROGRESS_BYTES: u64 = 100 << 20;
 
 impl Loaded {
     pub(crate) fn new(args: &GptArgs) -> Result<Self> {
         let device = nanoscope_device::by_name(&args.device)?;
         let demo = args.model.is_none().then(demo::unpack).transpose()?;
-        let path = args.model.clone().or(demo.clone()).expect("without a model there is the demo");
+        let path =
+            args.model.clone().or(demo.clone()).expect("the demo replaces a missing --model");
 
         let files = ModelFiles::find(&path)?;
         let bar = ProgressBar::hidden();
@@ -86,23 +87,23 @@ impl Loaded {
         let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
         if let Some(dir) = tokenizer {
             model = model.with_tokenizer(load_tokenizer(dir)?).with_context(|| {
-                format!("the tokenizer in {} is not this model's", dir.display())
+                format!("the tokenizer in {} does not fit the model", dir.display())
             })?;
         }
         Ok(Self { model, era: loaded.era, files, demo })
     }
 
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        tokenizer(&self.model, "give its folder with --tokenizer")
+        tokenizer(&self.model, "name its folder with --tokenizer")
     }
 }
 
-/// The tokenizer of `model`; if it has none, `hint` says what to do.
+/// The tokenizer of `model`, or an error with `hint` if the model has none.
 pub(crate) fn tokenizer<'m>(
     model: &'m InterpretableModel,
     hint: &'static str,
 ) -> Result<&'m Tokenizer> {
-    let hint = || Hint::new("the model has no tokenizer beside it", hint).into();
+    let hint = || Hint::new("the model has no tokenizer", hint).into();
     model.tokenizer().ok_or_else(hint)
 }
 
@@ -130,7 +131,7 @@ impl Scope {
         Ok(Self { model, labels, converses })
     }
 
-    /// The plan that the flags ask for.
+    /// Builds the plan for the flags.
     pub(crate) fn plan(&self, args: &PlanArgs) -> Result<Plan> {
         Ok(self.plan_parts(args)?.plan())
     }
@@ -141,7 +142,7 @@ impl Scope {
             match track {
                 Track::Hook(hook) => drop(parts.track.insert(*hook)),
                 Track::All if self.model.saes().is_empty() => {
-                    let hint = Hint::new("there is no SAE to track", "load one with --sae PATH");
+                    let hint = Hint::new("no SAE is loaded to track", "load one with --sae PATH");
                     return Err(hint.into());
                 }
                 Track::All => parts.track.extend(self.model.saes().keys()),
@@ -163,7 +164,7 @@ impl Scope {
         Ok(parts)
     }
 
-    /// The ids of `text` with `<|bos|>` before it, as nanochat's models are prompted.
+    /// Tokenizes `text` with `<|bos|>` before it, as nanochat models are prompted.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
         let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
@@ -171,25 +172,26 @@ impl Scope {
         Ok(ids)
     }
 
-    /// The ids with which a user's message is put to a chat model.
+    /// Tokenizes `text` as a user message for a chat model.
     pub(crate) fn encode_chat(&self, text: &str) -> Result<Vec<u32>> {
         Ok(self.tokenizer()?.chat_prompt(text)?)
     }
 
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        let hint = "give its folder with --tokenizer, or token ids with `nanoscope run --tokens`";
+        let hint =
+            "name its folder with --tokenizer, or pass token ids to `nanoscope run --tokens`";
         tokenizer(&self.model, hint)
     }
 }
 
-/// The model with its tokenizer, and where its SAEs are.
+/// Loads the model with its tokenizer. Returns it with the paths of the SAEs, which are not loaded.
 pub(crate) fn load_bare(args: &ModelArgs) -> Result<(InterpretableModel, Vec<SaePath>)> {
     let loaded = Loaded::new(&args.gpt)?;
     let paths = sae_paths(&loaded, args);
     Ok((loaded.model, paths))
 }
 
-/// The SAEs that are meant: the demo's with the demo, if none are named.
+/// The paths of the SAEs: those of the flags, or the demo's own with the demo model.
 fn sae_paths(loaded: &Loaded, args: &ModelArgs) -> Vec<SaePath> {
     match (&loaded.demo, args.sae.is_empty()) {
         (Some(demo), true) => vec![demo.join(demo::SAES).into()],
@@ -197,20 +199,21 @@ fn sae_paths(loaded: &Loaded, args: &ModelArgs) -> Vec<SaePath> {
     }
 }
 
-/// The vectors that flags name. Of a control vector each layer has its own, so which
-/// one is meant follows from where it is used.
+/// Loads the vectors that the flags name. A control vector has one direction per layer; the layer is
+/// that of the interventions that use the vector.
 fn vectors(flags: &[VectorFlag], used: &[Intervention]) -> Result<Vec<(VectorName, Vec<f32>)>> {
     let mut vectors = Vec::new();
     for VectorFlag { name, path, key } in flags {
         let uses = used.iter().filter(|used| used.target == Target::Vector(name.clone()));
         let layers: BTreeSet<_> = uses.map(|used| used.hook.layer()).collect();
         if layers.is_empty() {
-            let hint = "name it in an intervention: --steer HOOK:NAME:add:3";
-            return Err(Hint::new("a --vector is used by no intervention", hint).into());
+            let hint = "use it by its name: --steer HOOK:NAME:add:3";
+            return Err(Hint::new("a --vector is not used by any intervention", hint).into());
         }
         if key.is_none() && layers.len() > 1 && path.extension().is_some_and(|ext| ext == "gguf") {
-            let hint = "give each layer's a name of its own: --vector a3=FILE#direction.3";
-            return Err(Hint::new("one control vector is used in several layers", hint).into());
+            let hint =
+                "give the direction of each layer its own name: --vector a3=FILE#direction.3";
+            return Err(Hint::new("a control vector is used in several layers", hint).into());
         }
         let layer = layers.first().copied().flatten();
         vectors.push((name.clone(), load_vector(path, key.as_deref(), layer)?));
@@ -224,14 +227,14 @@ fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
         .with_context(|| format!("{} is not a JSON list of interventions", path.display()))
 }
 
-/// Says which era was taken, if the checkpoint fits several.
+/// Prints a note about the chosen era if the checkpoint fits several.
 pub(crate) fn note_ambiguous_era(loaded: &LoadedModel) {
     if loaded.also_fits.is_empty() {
         return;
     }
     let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
     note(&format!(
-        "the checkpoint fits the eras {era}, {}; it is read as {era}. Say --era to choose",
+        "the checkpoint fits the eras {era}, {}; reading it as {era} (choose with --era)",
         eras.join(", "),
         era = loaded.era,
     ));

@@ -1,4 +1,4 @@
-//! The command line: flags to calls, results to text.
+//! The command-line interface.
 
 mod args;
 mod chat;

@@ -23,10 +23,10 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
         (&["run"], "--prompt", 2),
         (&["generate", "--model", "no/such/folder"], "no/such/folder", 1),
         (&["generate", "--device", "abacus"], "unknown device `abacus`", 2),
-        (&["generate", "--temperature", "-1"], "temperature is -1, it must be 0 or more", 2),
+        (&["generate", "--temperature", "-1"], "temperature is -1; it must be 0 or more", 2),
         (
             &["generate", "--track", "blocks.9.hook_resid_post"],
-            "the model has no blocks.9.hook_resid_post, it has 4 blocks (0 to 3)",
+            "the model has no blocks.9.hook_resid_post; it has 4 blocks (0 to 3)",
             1,
         ),
         (
@@ -47,7 +47,7 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
         (&["generate", "--stop-when", "hook_embed:1"], "which has the form HOOK:FEATURE>T", 2),
         (
             &["generate", "--steer", "blocks.3.hook_resid_post:calm:add:1"],
-            "needs the vector `calm`; there are none",
+            "needs the vector `calm`; the plan has none",
             1,
         ),
         (&["generate", "--steer-file", "no/such.json"], "could not read no/such.json", 1),
@@ -86,15 +86,15 @@ fn flags_that_would_be_ignored_are_refused() {
     let cases: [(&[&str], &str); 9] = [
         (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
         (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
-        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "there is no SAE to track"),
+        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "no SAE is loaded to track"),
         (&["generate", "--splice", "reconstruct"], "--steer"),
         (&["features", "--against", "a cake"], "--text"),
         (&["features", "--text", "a", "--against", "b", "--by", "mean"], "--by"),
         (&["features", "--near", "3", "--by", "mean"], "--by"),
-        (&["features", "--model", &head, "--near", "3"], "there is no SAE whose features"),
+        (&["features", "--model", &head, "--near", "3"], "no SAE is loaded"),
         (
             &["features", "--model", &head, "--sae", &sae, "--grep", "dog"],
-            "the features of this SAE have no labels to search",
+            "the features of this SAE have no labels",
         ),
     ];
     for (args, message) in cases {

@@ -81,8 +81,8 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     signal("TERM", child.id());
     child.wait().unwrap();
 
-    assert!(name.contains("it is no name, such as lab.example"), "{name}");
-    assert!(taken.contains("the port is taken") && taken.contains("--port 0"), "{taken}");
-    assert!(open.contains("there is no key") && open.contains("--insecure"), "{open}");
-    assert!(filter.contains("--log a=b=c is no filter"), "{filter}");
+    assert!(name.contains("expected a host name, for example lab.example"), "{name}");
+    assert!(taken.contains("the port is in use") && taken.contains("--port 0"), "{taken}");
+    assert!(open.contains("requires a key") && open.contains("--insecure"), "{open}");
+    assert!(filter.contains("--log a=b=c is not a valid filter"), "{filter}");
 }

@@ -59,7 +59,7 @@ fn interventions_in_a_file_do_what_the_same_flags_do() {
 
     let cases = [
         (r#"{"hook": "hook_embed"}"#, "expected a sequence"),
-        (r#"["hook_embed:1:boost"]"#, "`boost` is no operation"),
+        (r#"["hook_embed:1:boost"]"#, "unknown operation `boost`"),
         (
             r#"[{"hook": "hook_embed", "feature": 1, "op": "ablate", "strength": 2}]"#,
             "unknown field `strength`",
@@ -146,5 +146,5 @@ fn a_control_vector_is_a_direction_at_the_layer_it_is_for() {
     let (error, _) = failure(&[&capture[..], &other].concat());
     assert!(error.contains("direction.1") && error.contains("direction.2"), "{error}");
     let (error, _) = failure(&[&capture[..], &["--vector", &flag]].concat());
-    assert!(error.contains("a --vector is used by no intervention"), "{error}");
+    assert!(error.contains("a --vector is not used by any intervention"), "{error}");
 }

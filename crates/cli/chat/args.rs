@@ -1,42 +1,44 @@
+//! The flags of `nanoscope chat`.
+
 use clap::Args;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 
-/// Write with the model: features of each token as it appears, steering, two texts side by side
+/// Write or chat with the model interactively: features of each token, steering, comparisons
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope chat
-      stories with the built-in model; type how one begins
+      stories by the built-in model; type the beginning of one
   nanoscope chat --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27 --compare
-      the text as it is and as steered, side by side
+      the unsteered and the steered text side by side
   nanoscope chat --model ~/.cache/nanochat/chatsft_checkpoints/d20 --sae sae_outputs --track all
       a conversation with your own model
   printf 'Once upon a time\\n/save run.json\\n' | nanoscope chat
-      without a terminal: lines from standard input, texts to standard output
+      without a terminal: lines from stdin, texts to stdout
 
-/help lists the commands, the arrow keys go from token to token, Esc stops a text, /quit leaves.
-A model in nanochat's mid, chatsft or chatrl checkpoints is talked with; any other goes on with a
-text. /mode changes that.")]
+/help lists the commands, the arrow keys select a token, Esc stops a text, /quit exits. A model in
+nanochat's mid, chatsft or chatrl checkpoints starts in chat mode, any other in story mode; --chat,
+--story and /mode change that.")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 
-    /// Begin with this
+    /// The first prompt
     #[arg(long, value_name = "TEXT", value_parser = prompt)]
     pub(crate) prompt: Option<String>,
-    /// Talk with the model, whatever it was trained on
+    /// Start in chat mode: lines are user messages
     #[arg(long, conflicts_with = "story")]
     pub(crate) chat: bool,
-    /// Let the model go on with a text, whatever it was trained on
+    /// Start in story mode: the model continues the lines
     #[arg(long)]
     pub(crate) story: bool,
-    /// Show the text without steering beside the steered one
+    /// Show the unsteered text beside the steered one
     #[arg(long)]
     pub(crate) compare: bool,
-    /// Tokens to generate at most, for each text
+    /// The maximum number of tokens to generate for each text
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) max_tokens: usize,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What can be said to the dialogue beside text: lines that begin with a slash.
+//! Slash commands: lines that begin with `/`.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,23 @@ use nanoscope_hooks::HookPoint;
 
 use super::mode::Mode;
 
+/// A slash command.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
     Help,
     Mode(Mode),
-    /// The hook points whose SAEs are tracked from now on; none says which are.
+    /// Sets the hook points whose SAEs are tracked; none lists them.
     Track(Option<Tracked>),
-    /// An intervention as it was written.
+    /// Adds an intervention, as it was typed.
     Steer(String),
-    /// Takes the N-th intervention away, from 1, or all.
+    /// Removes the N-th intervention, counted from 1, or all.
     SteerOff(Option<usize>),
     Steers,
     Compare(Option<bool>),
     Shade(ShadeBy),
     Feature(FeatureName),
     Find(String),
-    /// None draws one for each text.
+    /// Sets the seed; none draws one for each text.
     Seed(Option<u64>),
     Set(Setting),
     Again,
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Quit,
 }
 
+/// The SAEs to track.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tracked {
     All,
@@ -42,6 +44,7 @@ pub(crate) enum Tracked {
     Hooks(Vec<HookPoint>),
 }
 
+/// The feature to shade tokens by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ShadeBy {
     Auto,
@@ -49,13 +52,14 @@ pub(crate) enum ShadeBy {
     Feature(FeatureName),
 }
 
-/// A feature, of the deepest tracked SAE if no hook point is named.
+/// A feature; without a hook point, of the deepest tracked SAE.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct FeatureName {
     pub(crate) hook: Option<HookPoint>,
     pub(crate) index: usize,
 }
 
+/// A sampling setting.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Setting {
     Temperature(f32),
@@ -64,7 +68,7 @@ pub(crate) enum Setting {
     MaxTokens(usize),
 }
 
-/// A command as the help shows it.
+/// A command as shown in the help.
 #[derive(Debug)]
 pub(crate) struct Usage {
     pub(crate) name: &'static str,
@@ -79,36 +83,36 @@ const fn usage(name: &'static str, arguments: &'static str, does: &'static str) 
 /// Every command, in the order of the help.
 pub(crate) const COMMANDS: [Usage; 17] = [
     usage("/help", "", "list the commands and keys"),
-    usage("/again", "", "the last prompt once more, with what is set now"),
-    usage("/more", "[TEXT]", "go on with the story, after TEXT; an empty line does it too"),
-    usage("/steer", "SPEC | off [N]", "change a feature: 1909:add:27, or HOOK:1909:ablate"),
-    usage("/steers", "", "list what is steered"),
-    usage("/compare", "[on|off]", "the text without steering beside the steered one"),
-    usage("/track", "HOOK… | all | none", "whose features are shown"),
-    usage("/shade", "[HOOK:]N | auto | off", "shade tokens by this feature"),
-    usage("/feature", "[HOOK:]N", "all that is known of a feature"),
-    usage("/find", "WORD", "features with a word in their label"),
-    usage("/seed", "N | random", "same seed, same text"),
+    usage("/again", "", "run the last prompt again with the current settings"),
+    usage("/more", "[TEXT]", "continue the story, after TEXT; so does an empty line"),
+    usage("/steer", "SPEC | off [N]", "steer with a feature: 1909:add:27, or HOOK:1909:ablate"),
+    usage("/steers", "", "list the interventions"),
+    usage("/compare", "[on|off]", "show the unsteered text beside the steered one"),
+    usage("/track", "HOOK… | all | none", "choose the SAEs whose features are shown"),
+    usage("/shade", "[HOOK:]N | auto | off", "shade tokens by a feature"),
+    usage("/feature", "[HOOK:]N", "show a feature in detail"),
+    usage("/find", "WORD", "list the features with a word in their label"),
+    usage("/seed", "N | random", "set the seed; the same seed gives the same text"),
     usage(
         "/set",
         "temperature|top-k|top-p|max-tokens V",
-        "how tokens are chosen; off takes a limit away",
+        "change the sampling; off removes a limit",
     ),
-    usage("/mode", "chat | story", "talk with the model, or let it go on with a text"),
-    usage("/save", "FILE", "write the texts with their features as JSON; /save! overwrites"),
-    usage("/clear", "", "forget the texts"),
-    usage("/quit", "", "leave"),
+    usage("/mode", "chat | story", "chat with the model, or let it continue a text"),
+    usage("/save", "FILE", "save the texts with their features as JSON; /save! overwrites"),
+    usage("/clear", "", "remove all texts"),
+    usage("/quit", "", "exit"),
     usage("//", "TEXT", "a text that begins with a slash"),
 ];
 
 impl Command {
-    /// Reads a line that begins with a slash.
+    /// Parses a line that begins with a slash.
     pub(crate) fn parse(line: &str) -> Result<Self> {
         let line = line.trim();
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
-        if rest.is_empty() && needs_more(name) {
-            bail!("{name} takes {}", arguments(name));
+        if rest.is_empty() && requires_argument(name) {
+            bail!("{name} expects {}", arguments(name));
         }
         let command = match name {
             "/help" | "/?" => return Ok(Self::Help),
@@ -120,7 +124,7 @@ impl Command {
                 "" => None,
                 "on" => Some(true),
                 "off" => Some(false),
-                _ => bail!("/compare takes on or off, not `{rest}`"),
+                _ => bail!("/compare expects on or off, not `{rest}`"),
             }),
             "/shade" => Self::Shade(match rest {
                 "auto" => ShadeBy::Auto,
@@ -139,10 +143,10 @@ impl Command {
             "/save" | "/save!" => Self::Save { path: rest.into(), overwrite: name.ends_with('!') },
             "/clear" => Self::Clear,
             "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
-            _ => bail!("there is no command {name}; /help lists them"),
+            _ => bail!("unknown command {name}; /help lists the commands"),
         };
         if !rest.is_empty() && arguments(name).is_empty() && name != "/save!" {
-            bail!("{name} takes nothing, not `{rest}`");
+            bail!("{name} does not take an argument; found `{rest}`");
         }
         Ok(command)
     }
@@ -155,16 +159,16 @@ fn arguments(name: &str) -> &'static str {
         .map_or("", |u| u.arguments)
 }
 
-/// Whether a command means nothing without an argument.
-fn needs_more(name: &str) -> bool {
-    const ALONE: [&str; 3] = ["/more", "/compare", "/track"];
-    !arguments(name).is_empty() && !ALONE.contains(&name)
+/// Returns whether a command requires an argument.
+fn requires_argument(name: &str) -> bool {
+    const OPTIONAL: [&str; 3] = ["/more", "/compare", "/track"];
+    !arguments(name).is_empty() && !OPTIONAL.contains(&name)
 }
 
 fn number<T: std::str::FromStr>(name: &str, text: &str, expected: &str) -> Result<T> {
     match text.parse() {
         Ok(number) => Ok(number),
-        Err(_) => bail!("{name} takes {expected}, not `{text}`"),
+        Err(_) => bail!("{name} expects {expected}, not `{text}`"),
     }
 }
 
@@ -198,13 +202,15 @@ fn feature(text: &str) -> Result<FeatureName> {
     };
     match index.trim_start_matches('#').parse() {
         Ok(index) => Ok(FeatureName { hook, index }),
-        Err(_) => bail!("`{text}` is not a feature: 1909, or blocks.3.hook_resid_post:1909"),
+        Err(_) => {
+            bail!("`{text}` is not a feature; expected 1909, or blocks.3.hook_resid_post:1909")
+        }
     }
 }
 
 fn setting(rest: &str) -> Result<Setting> {
     let Some((name, value)) = rest.split_once(char::is_whitespace) else {
-        bail!("/set takes {}", arguments("/set"));
+        bail!("/set expects {}", arguments("/set"));
     };
     let (value, is_off) = (value.trim(), value.trim() == "off");
     Ok(match name {
@@ -214,20 +220,20 @@ fn setting(rest: &str) -> Result<Setting> {
         "top-p" if is_off => Setting::TopP(None),
         "top-p" => Setting::TopP(Some(number(name, value, "a number or `off`")?)),
         "max-tokens" => Setting::MaxTokens(number(name, value, "a whole number")?),
-        _ => bail!("there is no setting {name}: temperature, top-k, top-p or max-tokens"),
+        _ => bail!("unknown setting {name}; expected temperature, top-k, top-p or max-tokens"),
     })
 }
 
-/// What a line may go on with.
+/// The completion of a line.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Completion {
-    /// The line with all that is certain added.
+    /// The line, completed as far as it is unambiguous.
     pub(crate) line: String,
-    /// The words that fit, if several do.
+    /// The matching words, if there are several.
     pub(crate) choices: Vec<String>,
 }
 
-/// Completes the last word of `line`: a command, or what it takes.
+/// Completes the last word of `line`: a command or its argument.
 pub(crate) fn complete(line: &str, hooks: &[HookPoint]) -> Completion {
     let (before, word) = match line.rsplit_once(char::is_whitespace) {
         Some((_, word)) => line.split_at(line.len() - word.len()),
@@ -264,7 +270,7 @@ fn among(before: &str, word: &str, words: &[String]) -> Completion {
     let fits: Vec<&String> = words.iter().filter(|fit| fit.starts_with(word)).collect();
     match fits.as_slice() {
         [] => Completion { line: format!("{before}{word}"), choices: Vec::new() },
-        // A hook point in a specification goes on with a colon.
+        // A hook point in an intervention is followed by a colon.
         [one] if one.contains("hook_") => {
             let is_list = before.starts_with("/track");
             let end = if is_list { " " } else { ":" };
@@ -344,14 +350,14 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_refused_with_what_would_be() {
-        assert_eq!(refused("/stear 3"), "there is no command /stear; /help lists them");
-        assert_eq!(refused("/steer"), "/steer takes SPEC | off [N]");
-        assert_eq!(refused("/save!"), "/save! takes FILE");
-        assert_eq!(refused("/again now"), "/again takes nothing, not `now`");
-        assert_eq!(refused("/seed -1"), "/seed takes a whole number or `random`, not `-1`");
-        assert_eq!(refused("/compare maybe"), "/compare takes on or off, not `maybe`");
-        assert!(refused("/set temperature").starts_with("/set takes temperature|top-k"));
-        assert!(refused("/set heat 3").starts_with("there is no setting heat"));
+        assert_eq!(refused("/stear 3"), "unknown command /stear; /help lists the commands");
+        assert_eq!(refused("/steer"), "/steer expects SPEC | off [N]");
+        assert_eq!(refused("/save!"), "/save! expects FILE");
+        assert_eq!(refused("/again now"), "/again does not take an argument; found `now`");
+        assert_eq!(refused("/seed -1"), "/seed expects a whole number or `random`, not `-1`");
+        assert_eq!(refused("/compare maybe"), "/compare expects on or off, not `maybe`");
+        assert!(refused("/set temperature").starts_with("/set expects temperature|top-k"));
+        assert!(refused("/set heat 3").starts_with("unknown setting heat"));
         assert!(refused("/feature dog").starts_with("`dog` is not a feature"));
         assert!(refused("/steer off x").contains("a number from /steers"));
         assert!(Command::parse("/track blocks.x").is_err());

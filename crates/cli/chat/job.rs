@@ -1,4 +1,4 @@
-//! What the worker is asked for, and what it tells.
+//! The messages to and from the worker.
 
 use std::time::Duration;
 
@@ -8,57 +8,44 @@ use nanoscope_runtime::{Applied, EndReason, Sampling};
 use super::turn::Token;
 use crate::load::PlanParts;
 
+/// A job for the worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
-    /// A text for each plan, all from the same prompt and seed.
+    /// Generates a text for each plan, all from the same prompt and seed.
     Write { prompt: Prompt, plans: Vec<PlanParts>, sampling: Sampling },
-    /// A feature's page, in lines of so many cells.
+    /// Formats the page of a feature, in lines of `cells`.
     Page { hook: HookPoint, feature: usize, cells: usize },
 }
 
-/// What a text goes on from.
+/// The prompt of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Prompt {
-    /// A beginning.
+    /// The beginning of a story.
     Story(String),
-    /// A story so far, and what is put after it.
+    /// A story so far, and the text to append to it.
     More { before: Vec<u32>, text: String },
-    /// The messages and answers so far, and the user's next message.
+    /// The tokens of the turns so far, and the next user message.
     Chat { before: Vec<Vec<u32>>, text: String },
-    /// The same ids once more; the first `before` of them were there already.
+    /// An earlier prompt; the first `before` ids are from earlier turns.
     Again { ids: Vec<u32>, before: usize },
 }
 
-/// What a job gives, in this order.
+/// The events of a job, in this order.
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
-    /// The prompt's ids, how many of them were there before, and how many messages were left out
-    /// because the context would not hold them.
-    Begun {
-        ids: Vec<u32>,
-        before: usize,
-        forgotten: usize,
-    },
-    /// The tokens of the prompt that are new, for the `variant`-th text.
-    Prompt {
-        variant: usize,
-        tokens: Vec<Token>,
-    },
-    Token {
-        variant: usize,
-        token: Token,
-        took: Duration,
-    },
-    End {
-        variant: usize,
-        end: Option<EndReason>,
-        applied: Vec<Applied>,
-    },
+    /// The generation has begun. Of the prompt's `ids`, the first `before` are from earlier turns;
+    /// the first `forgotten` messages were left out because the context is full.
+    Begun { ids: Vec<u32>, before: usize, forgotten: usize },
+    /// The new tokens of the prompt, for the variant with this index.
+    Prompt { variant: usize, tokens: Vec<Token> },
+    /// A generated token, and the time since the prompt was done.
+    Token { variant: usize, token: Token, took: Duration },
+    /// The end of a variant.
+    End { variant: usize, end: Option<EndReason>, applied: Vec<Applied> },
+    /// The page of a feature.
     Page(String),
-    /// The job is done; nothing comes after.
-    Done {
-        stopped: bool,
-    },
-    /// The job is done, and this is why it did not succeed.
+    /// The job is done. This is its last event.
+    Done { stopped: bool },
+    /// The job failed for this reason. This is its last event.
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! `nanoscope chat`: a dialogue with the model, with the features of each token as it appears.
+//! `nanoscope chat`: an interactive session that shows the features of each token as it appears.
 
 mod args;
 mod command;

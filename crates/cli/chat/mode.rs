@@ -1,14 +1,16 @@
+//! The modes of a session.
+
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, bail};
 
-/// How a line is put to the model.
+/// The role of a typed line in the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// As the user's message, after the conversation so far.
+    /// A user message after the conversation so far.
     Chat,
-    /// As the beginning of a text.
+    /// The beginning of a text.
     Story,
 }
 
@@ -28,7 +30,7 @@ impl FromStr for Mode {
         match text {
             "chat" => Ok(Self::Chat),
             "story" => Ok(Self::Story),
-            _ => bail!("a mode is chat or story, not `{text}`"),
+            _ => bail!("unknown mode `{text}`; expected chat or story"),
         }
     }
 }

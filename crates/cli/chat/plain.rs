@@ -1,4 +1,4 @@
-//! The dialogue without a terminal: lines in, texts out.
+//! A session without a terminal: lines in, texts out.
 
 use std::io::{BufRead, Write};
 
@@ -16,7 +16,7 @@ use crate::terminal::display::end_note;
 use crate::terminal::display::{sanitized, width};
 use crate::terminal::messages::print_error;
 
-/// Reads lines until there are no more, or one leaves. Gives whether each could be followed.
+/// Handles lines until the end of the input or `/quit`. Returns whether all of them succeeded.
 pub(crate) fn dialogue(
     scope: &Scope,
     session: &mut Session,
@@ -52,7 +52,7 @@ pub(crate) fn dialogue(
     }
 }
 
-/// Does `job` and prints what comes of it; whether it succeeded.
+/// Does `job` and prints its results. Returns whether it succeeded.
 fn work<'m>(
     scope: &'m Scope,
     batch: &mut Batch<'m>,
@@ -101,7 +101,7 @@ fn work<'m>(
     Ok(true)
 }
 
-/// What a story begins with; an answer is not a continuation of the question.
+/// The beginning of a story; empty in a chat, where the answer does not continue the question.
 fn opening(session: &Session) -> String {
     match session.turns.last() {
         Some(turn) if turn.mode == Mode::Story => sanitized(&turn.asked),

@@ -1,4 +1,4 @@
-//! The dialogue without a screen: what is set, what was written, and what a line does to them.
+//! The state of a session: its settings and its turns.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,26 +16,27 @@ use super::turn::{State, Turn, Variant};
 use crate::load::PlanParts;
 use crate::terminal::display::visible;
 
-/// Seeds that are drawn are short enough to be typed.
+/// Drawn seeds are below this limit, so they are short enough to type.
 const SEED_LIMIT: u64 = 1_000_000;
 
-/// What the dialogue knows of the model.
+/// The session's data about the model.
 #[derive(Debug, Default)]
 pub(crate) struct ModelInfo {
-    /// How many features the SAE at each hook point has.
+    /// The number of features of the SAE at each hook point.
     pub(crate) saes: BTreeMap<HookPoint, usize>,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
 }
 
-/// What tokens are shaded by.
+/// The feature tokens are shaded by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Shade {
-    /// What is looked at: the steered feature, or the strongest of the token in the panel.
+    /// The steered feature, or the strongest one of the token in the panel.
     Auto,
     Off,
     Feature(HookPoint, u32),
 }
 
+/// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) model_info: ModelInfo,
@@ -43,18 +44,20 @@ pub(crate) struct Session {
     pub(crate) parts: PlanParts,
     pub(crate) compare: bool,
     pub(crate) sampling: Sampling,
-    /// Whether each text gets a seed of its own.
+    /// True if a seed is drawn for each text.
     pub(crate) random_seeds: bool,
     pub(crate) shade: Shade,
     pub(crate) turns: Vec<Turn>,
 }
 
-/// What a line asks for.
+/// The reply to a line.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {
+    /// A message to show.
     Message(String),
+    /// A job for the worker.
     Work(Job),
-    /// The texts are forgotten.
+    /// The texts were removed.
     Cleared,
     Quit,
 }
@@ -82,7 +85,7 @@ impl Session {
         self.turns.last().is_some_and(|turn| turn.state == State::Running)
     }
 
-    /// Puts a person's line to the model.
+    /// Prompts the model with a line.
     pub(crate) fn ask(&mut self, text: &str) -> Result<Reply> {
         let prompt = match self.mode {
             Mode::Story => Prompt::Story(text.to_owned()),
@@ -103,14 +106,14 @@ impl Session {
                 let prompt = Prompt::More { before: turn.all_ids(), text: text.clone() };
                 self.begin(Mode::Story, &text, prompt)
             }
-            _ => bail!("there is no story to go on with; write how one begins"),
+            _ => bail!("no story to continue yet; type the beginning of one"),
         }
     }
 
     pub(crate) fn again(&mut self) -> Result<Reply> {
         self.check_idle()?;
         let Some(last) = self.turns.iter_mut().rev().find(|turn| !turn.ids.is_empty()) else {
-            bail!("there is no text to write again");
+            bail!("no prompt to run again yet");
         };
         last.superseded = true;
         let prompt = Prompt::Again { ids: last.ids.clone(), before: last.before };
@@ -144,7 +147,7 @@ impl Session {
         Ok(Reply::Work(Job::Write { prompt, plans, sampling: self.sampling.clone() }))
     }
 
-    /// The parts with those vectors only that an intervention names.
+    /// The plan, with only the vectors that an intervention uses.
     fn parts_in_use(&self) -> PlanParts {
         let mut parts = self.parts.clone();
         let used = |name: &VectorName| {
@@ -155,7 +158,7 @@ impl Session {
         parts
     }
 
-    /// Notes what the worker tells of the last turn. Gives what a person should know beside it.
+    /// Records an event of the last turn. Returns a message to show, if there is one.
     pub(crate) fn record(&mut self, event: WorkerEvent) -> Option<String> {
         let Some(turn) = self.turns.last_mut().filter(|turn| turn.state == State::Running) else {
             return match event {
@@ -169,7 +172,7 @@ impl Session {
                 (turn.ids, turn.before) = (ids, before);
                 return (forgotten > 0).then(|| {
                     let messages = if forgotten == 1 { "message is" } else { "messages are" };
-                    format!("the context is full: the first {forgotten} {messages} left out")
+                    format!("the context is full; the first {forgotten} {messages} left out")
                 });
             }
             WorkerEvent::Prompt { variant, tokens } => turn.variants[variant].tokens = tokens,
@@ -192,7 +195,7 @@ impl Session {
 
     pub(crate) fn check_idle(&self) -> Result<()> {
         if self.is_running() {
-            bail!("a text is being written; Esc stops it");
+            bail!("a text is still being generated; Esc stops it");
         }
         Ok(())
     }
@@ -201,17 +204,17 @@ impl Session {
         self.check_idle()?;
         let turns: Vec<&Turn> = self.turns.iter().filter(|turn| !turn.ids.is_empty()).collect();
         if turns.is_empty() {
-            bail!("there is no text to save");
+            bail!("no text to save yet");
         }
         if !overwrite && path.symlink_metadata().is_ok() {
-            bail!("{} is there already; /save! writes over it", path.display());
+            bail!("{} already exists; /save! overwrites it", path.display());
         }
         let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.model_info.labels)).collect();
         let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
-        let text = serde_json::to_vec_pretty(&json).context("the run could not be written down")?;
+        let text = serde_json::to_vec_pretty(&json).context("could not serialize the texts")?;
         write_atomically(path, &text)?;
-        let texts = if turns.len() == 1 { "prompt" } else { "prompts" };
-        Ok(format!("{} {texts} with what came of them written to {}", turns.len(), path.display()))
+        let prompts = if turns.len() == 1 { "prompt" } else { "prompts" };
+        Ok(format!("saved {} {prompts} with their texts to {}", turns.len(), path.display()))
     }
 
     pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
@@ -268,14 +271,14 @@ mod tests {
         assert_eq!(prompt, Prompt::Chat { before: vec![own], text: "And?".to_owned() });
         assert_eq!(
             refused(&mut session, "/more"),
-            "there is no story to go on with; write how one begins"
+            "no story to continue yet; type the beginning of one"
         );
     }
 
     #[test]
     fn again_runs_the_same_ids_with_what_is_set_now() {
         let mut session = session();
-        assert_eq!(refused(&mut session, "/again"), "there is no text to write again");
+        assert_eq!(refused(&mut session, "/again"), "no prompt to run again yet");
         write(&mut session, "Once");
 
         said(&mut session, "/seed 7");
@@ -325,7 +328,7 @@ mod tests {
         for line in ["Twice", "/again", "/more", "/clear", "/save x.json"] {
             assert_eq!(
                 refused(&mut session, line),
-                "a text is being written; Esc stops it",
+                "a text is still being generated; Esc stops it",
                 "{line}"
             );
         }
@@ -341,7 +344,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.json");
         let save = format!("/save {}", path.display());
-        assert_eq!(refused(&mut session, &save), "there is no text to save");
+        assert_eq!(refused(&mut session, &save), "no text to save yet");
         said(&mut session, "/steer 7:add:27");
         said(&mut session, "/set temperature 0.7");
         write(&mut session, "Once");
@@ -365,7 +368,7 @@ mod tests {
         let features = &tokens[2]["features"][LATE.to_string()];
         assert_eq!(features[0][1], 2.0);
 
-        assert!(refused(&mut session, &save).contains("is there already"));
+        assert!(refused(&mut session, &save).contains("already exists"));
         std::fs::write(&path, "mine").unwrap();
         said(&mut session, &save.replace("/save", "/save!"));
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("{\n"));

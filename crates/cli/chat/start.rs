@@ -1,4 +1,4 @@
-//! Flags to a dialogue, on a terminal or on standard input.
+//! The start of a session, on a terminal or on standard input.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let sampling = args.sampling.sampling(args.max_tokens);
     sampling.check()?;
     let scope = Scope::load(&args.model)?;
-    // A dialogue without a tokenizer would refuse every line.
+    // Without a tokenizer, every line would fail.
     scope.tokenizer()?;
     let parts = scope.plan_parts(&args.plan)?;
-    // Whatever the first text will be, a plan that cannot be followed is said now.
+    // An invalid plan is reported now, and not with the first text.
     Batch::new(&scope.model, 0).begin(&scope.encode("a")?, &parts.plan(), &sampling)?;
     let mode = match (args.chat, args.story) {
         (true, _) => Mode::Chat,

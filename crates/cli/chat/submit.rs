@@ -1,4 +1,4 @@
-//! What commands set and tell.
+//! Handling of the lines a user types.
 
 use std::fmt::Write as _;
 
@@ -13,11 +13,11 @@ use super::session::{Reply, Session, Shade};
 use crate::commands::features::labelled;
 use crate::terminal::display::visible;
 
-/// Labels that /find lists.
+/// The most labels that /find lists.
 const MAX_FOUND: usize = 30;
 
 impl Session {
-    /// Does what `line` says; `cells` is how wide a page may be.
+    /// Handles a line: a prompt or a slash command. Pages are formatted for lines of `cells`.
     pub(crate) fn submit(&mut self, line: &str, cells: usize) -> Result<Reply> {
         if let Some(text) = line.strip_prefix("//") {
             return self.ask(&format!("/{text}"));
@@ -40,8 +40,8 @@ impl Session {
             Command::Mode(mode) => {
                 self.mode = mode;
                 match mode {
-                    Mode::Chat => "talking with the model".to_owned(),
-                    Mode::Story => "the model goes on with what you write".to_owned(),
+                    Mode::Chat => "chat mode: lines are messages to the model".to_owned(),
+                    Mode::Story => "story mode: the model continues your text".to_owned(),
                 }
             }
             Command::Track(tracked) => self.track(tracked)?,
@@ -61,7 +61,7 @@ impl Session {
             }
             Command::Seed(None) => {
                 self.random_seeds = true;
-                "each text gets a seed of its own".to_owned()
+                "a new seed is drawn for each text".to_owned()
             }
             Command::Set(setting) => self.set(setting)?,
             Command::Again => return self.again(),
@@ -81,7 +81,7 @@ impl Session {
         match tracked {
             None => {}
             Some(Tracked::All) if self.model_info.saes.is_empty() => {
-                bail!("there is no SAE to track; load one with --sae PATH")
+                bail!("no SAE is loaded to track; load one with --sae PATH")
             }
             Some(Tracked::All) => self.parts.track = self.model_info.saes.keys().copied().collect(),
             Some(Tracked::None) => self.parts.track.clear(),
@@ -105,7 +105,7 @@ impl Session {
         let intervention: Intervention = if target.parse::<usize>().is_ok() {
             let tracked: Vec<_> = self.parts.track.iter().collect();
             let [hook] = tracked.as_slice() else {
-                bail!("say the hook point: one SAE has to be tracked for it to be left out");
+                bail!("name the hook point; it can be omitted only if exactly one SAE is tracked");
             };
             format!("{hook}:{spec}").parse()?
         } else {
@@ -115,7 +115,7 @@ impl Session {
             Target::Feature(feature) => self.check_feature(intervention.hook, *feature)?,
             Target::Vector(name) => {
                 if !self.parts.vectors.iter().any(|(known, _)| known == name) {
-                    bail!("there is no vector {name}; --vector NAME=PATH reads one");
+                    bail!("unknown vector {name}; load one with --vector NAME=PATH");
                 }
             }
         }
@@ -127,7 +127,7 @@ impl Session {
             Target::Vector(_) => None,
         };
         let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
-        let said = format!("steered from the next text on: {intervention}{label}");
+        let said = format!("steering from the next text on: {intervention}{label}");
         self.parts.steer.push(intervention);
         Ok(said)
     }
@@ -137,14 +137,14 @@ impl Session {
         match which {
             None => self.parts.steer.clear(),
             Some(at) if (1..=all).contains(&at) => drop(self.parts.steer.remove(at - 1)),
-            Some(at) => bail!("there is no intervention {at}; /steers lists them"),
+            Some(at) => bail!("no intervention has number {at}; /steers lists them"),
         }
         Ok(self.steers())
     }
 
     fn steers(&self) -> String {
         if self.parts.steer.is_empty() {
-            return "nothing is steered".to_owned();
+            return "there are no interventions".to_owned();
         }
         let line = |(at, steer): (usize, &Intervention)| format!("{}. {steer}", at + 1);
         self.parts.steer.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
@@ -154,8 +154,8 @@ impl Session {
         self.compare = on.unwrap_or(!self.compare);
         match (self.compare, self.parts.steer.is_empty()) {
             (false, _) => "one text for each prompt".to_owned(),
-            (true, true) => "two texts for each prompt, once something is steered".to_owned(),
-            (true, false) => "two texts for each prompt, without steering and with it".to_owned(),
+            (true, true) => "two texts for each prompt, once there is an intervention".to_owned(),
+            (true, false) => "two texts for each prompt, unsteered and steered".to_owned(),
         }
     }
 
@@ -169,8 +169,10 @@ impl Session {
             }
         };
         Ok(match self.shade {
-            Shade::Auto => "shaded by the steered feature, or the strongest shown".to_owned(),
-            Shade::Off => "not shaded".to_owned(),
+            Shade::Auto => {
+                "tokens are shaded by the steered feature, or the strongest shown".to_owned()
+            }
+            Shade::Off => "tokens are not shaded".to_owned(),
             Shade::Feature(hook, feature) => {
                 let label = self.label((hook, feature)).map(|label| format!(" ({label})"));
                 let label = label.unwrap_or_default();
@@ -179,7 +181,7 @@ impl Session {
                 } else {
                     "; its SAE is not tracked, so nothing is shaded until /track"
                 };
-                format!("shaded by {hook}:{feature}{label}{note}")
+                format!("tokens are shaded by {hook}:{feature}{label}{note}")
             }
         })
     }
@@ -203,11 +205,11 @@ impl Session {
             }
         }
         if labels == 0 {
-            bail!("the features that are tracked have no labels to search");
+            bail!("the tracked features have no labels");
         }
         let more =
-            if found > MAX_FOUND { format!(", the first {MAX_FOUND} are") } else { String::new() };
-        Ok(format!("{found} of {labels} labels have `{word}`{more}{out}"))
+            if found > MAX_FOUND { format!("; the first {MAX_FOUND} are") } else { String::new() };
+        Ok(format!("{found} of {labels} labels contain `{word}`{more}{out}"))
     }
 
     fn set(&mut self, setting: Setting) -> Result<String> {
@@ -235,11 +237,11 @@ impl Session {
         Ok(said)
     }
 
-    /// The feature that is meant, and that is there.
+    /// Resolves a feature and checks that it exists.
     fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
         let deepest = self.parts.track.last().or(self.model_info.saes.keys().next_back());
         let Some(hook) = name.hook.or(deepest.copied()) else {
-            bail!("there is no SAE; load one with --sae PATH");
+            bail!("no SAE is loaded; load one with --sae PATH");
         };
         self.check_feature(hook, name.index)?;
         Ok((hook, name.index as u32))
@@ -248,7 +250,7 @@ impl Session {
     fn check_feature(&self, hook: HookPoint, feature: usize) -> Result<()> {
         let d_sae = self.d_sae(hook)?;
         if feature >= d_sae {
-            bail!("the SAE at {hook} has no feature {feature}: it has {d_sae}, from 0");
+            bail!("the SAE at {hook} has no feature {feature}; expected one of 0..{d_sae}");
         }
         Ok(())
     }
@@ -257,11 +259,12 @@ impl Session {
         let have: Vec<_> = self.model_info.saes.keys().map(ToString::to_string).collect();
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
         let d_sae = self.model_info.saes.get(&hook).copied();
-        d_sae.with_context(|| format!("there is no SAE at {hook}; there are: {have}"))
+        d_sae.with_context(|| format!("no SAE at {hook}; available: {have}"))
     }
 }
 
-/// Cells of a command with what it takes, and from which on there is room for that beside it.
+/// The width of a command with its arguments, in cells, and the width of a line from which on its
+/// description stands beside it.
 const USAGE_CELLS: usize = 46;
 const WIDE_CELLS: usize = 100;
 
@@ -280,13 +283,13 @@ fn help(cells: usize) -> String {
 }
 
 const KEYS: &str = "\
-← →       from token to token while nothing is typed; with Alt always
-Alt ↑ ↓   from text to text
-↑ ↓       lines typed before
+← →       select a token (with Alt while a line is typed)
+Alt ↑ ↓   select a text
+↑ ↓       recall earlier lines
 PgUp PgDn scroll
 Tab       complete
-Esc       stop the text; show the newest token again
-Ctrl-D    leave; so does Ctrl-C twice";
+Esc       stop the text, or go back to the newest token
+Ctrl-D    exit; so does Ctrl-C twice";
 
 #[cfg(test)]
 mod tests {
@@ -298,7 +301,7 @@ mod tests {
         let mut session = session();
 
         let told = said(&mut session, "/steer 7:add:27");
-        assert_eq!(told, format!("steered from the next text on: {LATE}:7:add:27 (a dog)"));
+        assert_eq!(told, format!("steering from the next text on: {LATE}:7:add:27 (a dog)"));
         said(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
         assert_eq!(
             said(&mut session, "/steers"),
@@ -307,7 +310,7 @@ mod tests {
         said(&mut session, "/steer off 1");
         assert_eq!(session.parts.steer.len(), 1);
         assert_eq!(session.parts.steer[0].hook, EARLY);
-        assert_eq!(said(&mut session, "/steer off"), "nothing is steered");
+        assert_eq!(said(&mut session, "/steer off"), "there are no interventions");
     }
 
     #[test]
@@ -315,17 +318,20 @@ mod tests {
         let mut session = session();
 
         let wrong = refused(&mut session, "/steer 2048:add:1");
-        assert_eq!(wrong, format!("the SAE at {LATE} has no feature 2048: it has 2048, from 0"));
+        assert_eq!(
+            wrong,
+            format!("the SAE at {LATE} has no feature 2048; expected one of 0..2048")
+        );
         assert!(
             refused(&mut session, "/steer hook_embed:1:add:1").contains("no SAE at hook_embed")
         );
-        assert!(refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("no vector up"));
+        assert!(refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("unknown vector up"));
         assert!(refused(&mut session, "/steer 7:shout:1").contains("shout"));
-        assert!(refused(&mut session, "/steer off 1").contains("no intervention 1"));
+        assert!(refused(&mut session, "/steer off 1").contains("no intervention has number 1"));
         let when = format!("/steer 7:add:1 when {LATE}:5000>1");
         assert!(refused(&mut session, &when).contains("no feature 5000"));
         said(&mut session, "/track all");
-        assert!(refused(&mut session, "/steer 7:add:1").starts_with("say the hook point"));
+        assert!(refused(&mut session, "/steer 7:add:1").starts_with("name the hook point"));
         assert!(session.parts.steer.is_empty());
     }
 
@@ -338,7 +344,7 @@ mod tests {
         said(&mut session, &format!("/track {EARLY}"));
         assert_eq!(session.parts.track, [EARLY].into());
         assert!(
-            refused(&mut session, "/track hook_embed").contains("there is no SAE at hook_embed")
+            refused(&mut session, "/track hook_embed").contains("no SAE at hook_embed")
         );
         assert!(said(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
         assert_eq!(session.shade, Shade::Feature(LATE, 7));
@@ -360,7 +366,7 @@ mod tests {
 
         let found = said(&mut session, "/find DOG");
 
-        assert!(found.starts_with("2 of 2 labels have `DOG`"), "{found}");
+        assert!(found.starts_with("2 of 2 labels contain `DOG`"), "{found}");
         assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
         assert!(found.contains("dogs \\u{1b}[31mred"), "{found}");
         session.model_info.labels.clear();

@@ -1,4 +1,4 @@
-//! A dialogue to try, without a model.
+//! A session without a model, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::load::PlanParts;
 pub(crate) const EARLY: HookPoint = HookPoint::ResidPost(2);
 pub(crate) const LATE: HookPoint = HookPoint::ResidPost(3);
 
-/// SAEs at two points; the later one is tracked, and two of its features have labels.
+/// A session with SAEs at two hook points. The later one is tracked; two of its features have labels.
 pub(crate) fn session() -> Session {
     let dir = tempfile::tempdir().unwrap();
     let labels = r#"{"7": "a dog", "9": "dogs \u001b[31mred"}"#;
@@ -30,7 +30,7 @@ pub(crate) fn session() -> Session {
     Session::new(model_info, Mode::Story, parts, Sampling::default())
 }
 
-/// The `at`-th token; on each one more of feature 7 fires, and of feature 9 always 2.
+/// The `at`-th token. Feature 7 has activation `at`, feature 9 always 2.
 pub(crate) fn token(at: usize, text: &str, is_generated: bool) -> Token {
     let mut features = SparseFeatures::new(2048);
     features.push_row([(7, at as f32), (9, 2.0)]);
@@ -65,7 +65,7 @@ pub(crate) fn job(session: &mut Session, line: &str) -> Job {
     }
 }
 
-/// What a worker tells of a prompt of one token and, for each variant, these tokens after it.
+/// The events of a worker for a prompt of one token and, for each variant, these generated tokens.
 pub(crate) fn events(variants: &[&[&str]]) -> Vec<WorkerEvent> {
     let mut events = vec![WorkerEvent::Begun { ids: vec![0, 5], before: 1, forgotten: 0 }];
     for (variant, texts) in variants.iter().enumerate() {

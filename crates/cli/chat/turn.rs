@@ -1,11 +1,11 @@
-//! What was asked and what came of it.
+//! A prompt and the texts generated from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
+use nanoscope_runtime::{Applied, EndReason, Sampling};
 use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
@@ -19,20 +19,21 @@ use crate::terminal::export::TokenEntry;
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) mode: Mode,
-    /// What was typed.
+    /// The prompt as typed.
     pub(crate) asked: String,
-    /// The ids of the whole prompt, and how many of them were there before this turn.
+    /// The ids of the whole prompt, and how many of them are from earlier turns.
     pub(crate) ids: Vec<u32>,
     pub(crate) before: usize,
     pub(crate) sampling: Sampling,
     pub(crate) parts: PlanParts,
-    /// The steered one, or one without steering; before it that without, if both are wanted.
+    /// The text; in a comparison the unsteered text, then the steered one.
     pub(crate) variants: Vec<Variant>,
     pub(crate) state: State,
-    /// Whether a later turn took this one's place in the conversation.
+    /// True if a later turn replaces this one in the conversation.
     pub(crate) superseded: bool,
 }
 
+/// The state of a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum State {
     Running,
@@ -41,30 +42,30 @@ pub(crate) enum State {
     Failed(String),
 }
 
-/// One text.
+/// One text of a turn.
 #[derive(Debug)]
 pub(crate) struct Variant {
     pub(crate) is_steered: bool,
-    /// Those of the prompt that this turn added and a person wrote, then the generated ones.
+    /// The tokens the user added to the prompt in this turn, then the generated ones.
     pub(crate) tokens: Vec<Token>,
     pub(crate) end: Option<EndReason>,
-    pub(crate) applied: Vec<InterventionReport>,
-    /// What the generated tokens took, the prompt not counted.
+    pub(crate) applied: Vec<Applied>,
+    /// The time the generated tokens took, without the prompt.
     pub(crate) took: Duration,
 }
 
-/// One token, and what fires on it.
+/// A token with its features.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) position: usize,
     pub(crate) id: u32,
-    /// The text that is complete with it.
+    /// The text completed by this token.
     pub(crate) text: String,
-    /// The token alone; bytes of a character in pieces are shown as such.
+    /// The text of the token alone, in which incomplete characters are escaped.
     pub(crate) name: String,
-    /// What the model gave it; none of the prompt's.
+    /// The log probability of a generated token; none for the prompt.
     pub(crate) logprob: Option<f32>,
-    /// Per tracked hook point, one row.
+    /// One row of features for each tracked hook point.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
 }
 
@@ -73,7 +74,7 @@ impl Token {
         self.logprob.is_some()
     }
 
-    /// The value of a feature; none where its SAE is not tracked.
+    /// The activation of a feature; none if its SAE is not tracked.
     pub(crate) fn value(&self, (hook, feature): (HookPoint, u32)) -> Option<f32> {
         let features = self.features.get(&hook)?;
         ((feature as usize) < features.d_sae()).then(|| features.get(0, feature))
@@ -95,12 +96,12 @@ impl Variant {
         self.tokens.iter().filter(|token| token.is_generated())
     }
 
-    /// The generated text, without what a terminal would act on.
+    /// The generated text without control characters.
     pub(crate) fn text(&self) -> String {
         self.generated().map(|token| sanitized(&token.text)).collect()
     }
 
-    /// Tokens per second; none before there are two.
+    /// The speed in tokens per second; none for fewer than two tokens.
     pub(crate) fn speed(&self) -> Option<f64> {
         let tokens = self.generated().count();
         (tokens > 1 && !self.took.is_zero()).then(|| tokens as f64 / self.took.as_secs_f64())
@@ -129,23 +130,23 @@ impl Variant {
 }
 
 impl Turn {
-    /// The text that a further one goes on from: the steered one if there are two.
+    /// The text that later prompts continue: the steered one if there are two.
     pub(crate) fn last_variant(&self) -> &Variant {
-        self.variants.last().expect("a turn has a text at least")
+        self.variants.last().expect("a turn has at least one text")
     }
 
-    /// The prompt's ids and those that were generated.
+    /// The ids of the prompt and the generated ids.
     pub(crate) fn all_ids(&self) -> Vec<u32> {
         let generated = self.last_variant().generated().map(|token| token.id);
         self.ids.iter().copied().chain(generated).collect()
     }
 
-    /// The ids that the turn added to a conversation.
+    /// The ids that this turn added to the conversation.
     pub(crate) fn own_ids(&self) -> Vec<u32> {
         self.all_ids().split_off(self.before.min(self.ids.len()))
     }
 
-    /// The run for another program: all that gives it again, and what it gave.
+    /// The turn as JSON: everything needed to reproduce it, and its texts.
     pub(crate) fn json(&self, labels: &BTreeMap<HookPoint, Labels>) -> Value {
         let Sampling { temperature, top_k, top_p, seed, max_tokens, .. } = &self.sampling;
         json!({
@@ -167,7 +168,7 @@ impl Turn {
     }
 }
 
-/// The number as a person wrote it: 0.7, and not the float32 next to it.
+/// `value` as typed: 0.7 instead of the nearest float32.
 fn decimal(value: f32) -> f64 {
-    value.to_string().parse().expect("a number that was just written reads back")
+    value.to_string().parse().expect("a formatted number parses")
 }

@@ -1,4 +1,4 @@
-//! What the model does, away from the screen.
+//! The thread that runs the model.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +20,10 @@ use crate::commands::features::page;
 use crate::load::{PlanParts, Scope};
 use crate::terminal::display::token_text;
 
-/// Bytes of prompts' beginnings that are kept, so that a conversation is not run anew each time.
+/// The size of the prefix cache in bytes, which avoids running a conversation anew for each message.
 pub(crate) const PREFIX_BYTES: usize = 256 << 20;
 
-/// The thread that has the model.
+/// A handle to the thread that owns the model.
 #[derive(Debug)]
 pub(crate) struct Worker {
     jobs: Sender<Job>,
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts it; what it has to say goes to `send`, until that gives false.
+    /// Starts the thread. Its events go to `send`, until that returns false.
     pub(crate) fn new(
         scope: Arc<Scope>,
         send: impl Fn(WorkerEvent) -> bool + Send + 'static,
@@ -47,14 +47,16 @@ impl Worker {
                     is_open = is_open && send(event);
                     is_open && !stopped.load(Ordering::Relaxed)
                 };
-                // A defect in a kernel is the end of the text, and not of the dialogue.
+                // A panic in a kernel ends the text but not the session.
                 let done = catch_unwind(AssertUnwindSafe(|| {
                     do_job(&scope, &mut batch, &job, &mut emit);
                 }));
                 if let Err(panic) = done {
                     batch = Batch::new(&scope.model, PREFIX_BYTES);
                     let why = panic.downcast_ref::<String>().map(String::as_str);
-                    let why = why.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a defect");
+                    let why = why
+                        .or(panic.downcast_ref::<&str>().copied())
+                        .unwrap_or("the model panicked");
                     send(WorkerEvent::Failed(why.to_owned()));
                 }
                 if !is_open {
@@ -65,18 +67,19 @@ impl Worker {
         Self { jobs, stop }
     }
 
+    /// Queues a job.
     pub(crate) fn start(&self, job: Job) -> Result<()> {
         self.stop.store(false, Ordering::Relaxed);
-        self.jobs.send(job).map_err(|_| anyhow!("the thread with the model has ended"))
+        self.jobs.send(job).map_err(|_| anyhow!("the thread that runs the model has ended"))
     }
 
-    /// Ends the job at hand after the token that it is at.
+    /// Stops the current job after the current token.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-/// Does `job` and tells what comes of it, until `send` gives false.
+/// Does `job` and sends its events, until `send` returns false.
 pub(crate) fn do_job<'m>(
     scope: &'m Scope,
     batch: &mut Batch<'m>,
@@ -97,7 +100,7 @@ pub(crate) fn do_job<'m>(
     });
 }
 
-/// Whether it was stopped.
+/// Generates the texts of a job. Returns whether they were stopped.
 fn write<'m>(
     scope: &'m Scope,
     batch: &mut Batch<'m>,
@@ -142,7 +145,7 @@ fn write<'m>(
     Ok(!is_on)
 }
 
-/// A prompt as ids.
+/// A tokenized prompt; see [`WorkerEvent::Begun`].
 struct PromptIds {
     ids: Vec<u32>,
     before: usize,
@@ -164,7 +167,7 @@ fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptId
             let own = tokenizer.chat_turn(text)?;
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();
             let end = tokenizer.special(ASSISTANT_END);
-            // Room for an answer comes first, then the latest messages.
+            // Room for the answer has priority, then the latest messages.
             let capacity = scope.model.context_len();
             let room = capacity.saturating_sub(max_tokens.min(capacity / 2));
             let mut kept = before.as_slice();
@@ -187,7 +190,7 @@ fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptId
     })
 }
 
-/// The tokens from `before` on that are no special ones, with their features.
+/// The tokens from `before` on, without special ones, with their features.
 fn prompt_tokens(
     scope: &Scope,
     ids: &[u32],
@@ -239,7 +242,7 @@ mod tests {
     const HOOK: HookPoint = HookPoint::ResidPost(1);
     const CONTEXT: usize = 48;
 
-    /// A model of bytes with an SAE whose features are the activation's coordinates.
+    /// A model of bytes with an SAE whose features are the coordinates of the activation.
     fn scope() -> Scope {
         let names = [BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
         let tokenizer = Tokenizer::new(TokenizerParts {
@@ -280,7 +283,7 @@ mod tests {
         }
     }
 
-    /// What a job tells if it is heard to its end.
+    /// All events of a job.
     fn all_events(scope: &Scope, job: &Job) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
         do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |told| {
@@ -430,7 +433,7 @@ mod tests {
 
         assert_eq!(lay_out(10), (0, 38));
         assert_eq!(lay_out(11), (1, 27));
-        // Half of the context is kept for what was said, however long an answer may be.
+        // Half of the context is reserved for the conversation, whatever max_tokens is.
         assert_eq!(lay_out(1000), (2, 14));
     }
 

@@ -16,32 +16,32 @@ use clap::{Args, ValueEnum};
 use nanoscope_transformer::Era;
 use std::path::PathBuf;
 
-/// Write a model or an SAE in another form
+/// Convert a model or an SAE to another format
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope convert ~/.cache/nanochat/base_checkpoints/d20 d20-nanoscope --to nanoscope
-      a folder that loads by mapping it into memory
+      a folder whose weights are mapped into memory instead of read
   nanoscope convert dictionary_learning/trainer_0 sae --to saelens
       cfg.json and sae_weights.safetensors, for SAE.load_from_disk
   nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
 
-An SAE that the other tool would read with other numbers is refused, and the reason said.")]
+An SAE that the other tool would not read with the same numbers is refused, with the reason.")]
 pub(crate) struct ConvertArgs {
-    /// A model's file or folder, or an SAE's, of any format that is read
+    /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,
     /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
     pub(crate) dst: PathBuf,
-    /// The form to write
+    /// The format to write
     #[arg(long, value_enum)]
     pub(crate) to: TargetFormat,
-    /// The numbers to write an SAE's matrices in [default: f32]
+    /// The data type of the written SAE weights [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
-    /// The hook point of an SAE whose files do not say it; HOOK:HOOK of a transcoder
+    /// The hook point of the SAE, if its files do not name it; HOOK:HOOK for a transcoder
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HooksArg>,
-    /// The era of a checkpoint that fits several
+    /// The nanochat era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
 }
@@ -68,15 +68,13 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
 
 fn convert_model(args: &ConvertArgs) -> Result<()> {
     if args.dtype.is_some() {
-        let hint = "a model is written as float32, so that it can be mapped; leave --dtype out";
+        let hint = "a model is always written as float32, so that it can be mapped; omit --dtype";
         return Err(Hint::new("--dtype is for SAEs", hint).into());
     }
     if args.hook.is_some() {
-        return Err(
-            Hint::new("--hook is for SAEs", "a model has no hook point; leave it out").into()
-        );
+        return Err(Hint::new("--hook is for SAEs", "a model has no hook point; omit it").into());
     }
-    // Conversion computes nothing; any CPU backend will do.
+    // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
     let model = files.load(args.era, &device, &mut |_, _| {})?;
@@ -84,14 +82,14 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     save_model(&args.dst, &model.gpt, model.era)?;
     match &files.tokenizer {
         Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
-        None => note("the model has no tokenizer beside it; none was written"),
+        None => note("the model has no tokenizer, so none was written"),
     }
     Ok(())
 }
 
 fn convert_sae(args: &ConvertArgs) -> Result<()> {
     if args.era.is_some() {
-        return Err(Hint::new("--era is for models", "an SAE has no era; leave it out").into());
+        return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
     }
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;

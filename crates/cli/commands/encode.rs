@@ -17,7 +17,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Turn another tool's activations into an SAE's features
+/// Encode activations from another tool as SAE features
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,22 +25,24 @@ Examples:
       --activations acts.safetensors --out features.safetensors
   nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
 
-The activations are a tensor [..., d_in] of a safetensors, .npz or .pt file; they are read a part at
-a time, so the file may be larger than memory (but for .pt). --out is a safetensors file in
-compressed sparse row form: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
-Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).")]
+The activations are a tensor [..., d_in] in a safetensors, .npz or .pt file. They are read in chunks,
+so the file may be larger than memory (except for .pt). --out is a safetensors file in compressed
+sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In Python:
+scipy.sparse.csr_matrix((values, indices, indptr), shape).
+
+On Ctrl-C or SIGTERM nothing is written and the exit code is 130.")]
 pub(crate) struct EncodeArgs {
-    /// The SAE's file or folder, of any format that is read
+    /// The file or folder of the SAE, in any supported format
     #[arg(long, value_name = "PATH")]
     pub(crate) sae: PathBuf,
-    /// The activations: a file, and after a colon the tensor's name if there are several
+    /// The file with the activations, and after a colon the name of the tensor if there are several
     #[arg(long, value_name = "FILE[:KEY]")]
     pub(crate) activations: String,
     /// The safetensors file to write
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// The numbers to hold the SAE's matrices in; those of 16 bits take half the memory, and how
-    /// many active features stay the same is said [default: f32]
+    /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
+    /// reports how many active features stay the same [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
     /// The backend: auto, flex, ndarray, wgpu, cuda
@@ -51,9 +53,9 @@ pub(crate) struct EncodeArgs {
     pub(crate) json: bool,
 }
 
-/// Numbers of pre-activations that are computed at once: 64 MB of float32.
+/// The number of pre-activations computed at a time: 64 MB of float32.
 const CHUNK_VALUES: usize = 16 << 20;
-/// Rows at the start of a file on which a rounded SAE is compared with the unrounded one.
+/// The number of leading rows on which a rounded SAE is compared with the unrounded one.
 const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
@@ -62,7 +64,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let (file, key) = split(&args.activations);
     let rounded = dtype != WeightDtype::F32;
 
-    // The unrounded one is gone before the other comes, so that there is memory for one only.
+    // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.
     let full = if rounded { sample(args, &file, key, &device)? } else { None };
     let sae = load(&args.sae, &device, dtype)?;
     let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
@@ -100,7 +102,7 @@ fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
     Ok(loaded.sae)
 }
 
-/// What the SAE makes of the first rows unrounded.
+/// Encodes the first rows with the unrounded SAE.
 fn sample(
     args: &EncodeArgs,
     file: &Path,
@@ -128,7 +130,7 @@ fn read(
     Ok(Tensor::from_data(TensorData::new(values, [to - from, d_in]), device))
 }
 
-/// Of the features that are active in either, how many are in both, and how many there are.
+/// Counts the features that are active in both, and those that are active in either.
 fn agreement(a: &SparseFeatures, b: &SparseFeatures) -> (usize, usize) {
     let rows = a.rows().min(b.rows());
     let both = |row| a.row(row).filter(|&(index, _)| b.get(row, index) != 0.0).count();
@@ -170,7 +172,7 @@ fn report(
     if let (Some((both, either)), Some(share)) = (compared, share) {
         writeln!(
             out,
-            "as unrounded: {:.2} % of active features ({both} of {either}, at the first rows)",
+            "same as unrounded: {:.2} % of active features ({both} of {either}, in the first rows)",
             share * 100.0
         )?;
     }

@@ -14,39 +14,43 @@ use crate::terminal::display::{TokenLines, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
 use clap::Args;
 
-/// Generate text, with the features that fire on each token
+/// Generate text and show the features that fire on each token
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope generate
-      tells a story with the built-in model, and shows what fires on each token
+      a story by the built-in model, with the features of each token
   nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
-      the same with the direction of one feature added everywhere
+      the same with the direction of one feature added at every position
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
   nanoscope generate --json | jq .token
-      one JSON object per token")]
+      one JSON object per token
+
+With --json each token is an object with the keys `position`, `token_id`, `token`, `logprob` and
+`features`, for each tracked hook point a list of [index, activation, label?], strongest first.")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 
-    /// Text to go on from; `<|bos|>` is put before it
+    /// The text to continue; `<|bos|>` is prepended
     #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
     pub(crate) prompt: String,
-    /// Take the prompt for a user's message and let the assistant answer
+    /// Treat the prompt as a user message and generate the assistant's answer
     #[arg(long)]
     pub(crate) chat: bool,
-    /// Tokens to generate at most
+    /// The maximum number of tokens to generate
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(crate) max_tokens: usize,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
-    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    /// The number of features to show per token and hook point, strongest first [default: as many
+    /// as fit, up to 3; with --json all]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
-    /// Print one JSON object per token, and one at the end
+    /// Print one JSON object per token, and a final one for the whole text
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -95,7 +99,7 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
     let mut tokens = 0;
     let started = Instant::now();
     let tracks = !scope.model.saes().is_empty();
-    // An answer is not a continuation of the question.
+    // An answer does not continue the text of the question.
     let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
     if !tracks {
         write!(out, "{opening}")?;
@@ -124,7 +128,7 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
     for applied in generation.applied() {
         writeln!(out, "{}", applied::line(&applied))?;
     }
-    let end = generation.end().expect("the iterator was driven to its end");
+    let end = generation.end().expect("the iterator has reached its end");
     let why = end_note(&end);
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");

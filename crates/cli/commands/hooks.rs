@@ -10,7 +10,7 @@ use crate::args::ModelArgs;
 use crate::load::Scope;
 use clap::Args;
 
-/// List the model's hook points, their shapes and SAEs
+/// List the hook points of the model, with their shapes and SAEs
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nanoscope hooks --model ~/.cache/nanochat --sae sae_outputs")]
 pub(crate) struct HooksArgs {

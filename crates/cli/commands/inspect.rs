@@ -13,13 +13,13 @@ use clap::Args;
 use nanoscope_transformer::Era;
 use std::path::PathBuf;
 
-/// Tell what a file is: format, configuration, tensors, memory needed
+/// Describe a file: its format, configuration, tensors and memory use
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nanoscope inspect sae_outputs/layer_3/best_model.pt")]
 pub(crate) struct InspectArgs {
     /// A file, or a folder with a model or SAEs
     pub(crate) path: PathBuf,
-    /// The era of a checkpoint that fits several
+    /// The nanochat era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
     /// Print one JSON object per file

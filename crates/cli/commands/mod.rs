@@ -1,4 +1,4 @@
-//! The commands: for each its flags, and what it does with them.
+//! The commands, each with its flags.
 
 pub(crate) mod collect;
 pub(crate) mod convert;

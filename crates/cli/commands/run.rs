@@ -17,7 +17,7 @@ use crate::terminal::export::{TokenEntry, write_run};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
-/// Run a text or tokens through the model once
+/// Run the model once on a text or on token ids
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +27,11 @@ Examples:
 
 --out writes safetensors: `logits` [batch, seq, vocab], `tokens`, `<hook>` for each captured
 activation, `<hook>/features` [batch, seq, d_sae] and `<hook>/reconstruction` [batch, seq, d_in] for
-each tracked SAE. Features and captured activations are those that arrive at the hook point.")]
+each tracked SAE. Features and captured activations are those before any intervention at the hook
+point.
+
+--json prints `tokens`, for each row a list of tokens as in `nanoscope generate --json` (`logprob` is
+null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -36,13 +40,14 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
 
-    /// Also give the activation at this hook point
+    /// Also capture the activation at this hook point
     #[arg(long, value_name = "HOOK")]
     pub(crate) capture: Vec<HookPoint>,
-    /// Write what was computed to this safetensors file
+    /// The safetensors file to write the results to
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Features to show per token and hook point, the strongest first [default: as many as fit, up to 3; with --json all]
+    /// The number of features to show per token and hook point, strongest first [default: as many
+    /// as fit, up to 3; with --json all]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object
@@ -50,14 +55,14 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
-/// What to run.
+/// Flags for the input, one of which is required.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct InputArgs {
-    /// A text; `<|bos|>` is put before it
+    /// A text; `<|bos|>` is prepended
     #[arg(long, value_parser = prompt)]
     pub(crate) prompt: Option<String>,
-    /// Token ids, exactly as they are
+    /// Token ids; nothing is prepended
     #[arg(long, value_name = "ID,ID,…", value_delimiter = ',')]
     pub(crate) tokens: Option<Vec<u32>>,
     /// A JSON file with rows of token ids: [[1, 2], [3, 4]]
@@ -70,7 +75,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let tokens = tokens(&scope, &args.input)?;
     let mut plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
     if args.out.is_some() {
-        // A reconstruction may depend on the activation, not on its features alone.
+        // A reconstruction may depend on the activation, not only on its features.
         plan = plan.capture_tracked();
     }
     let run = scope.model.run(&tokens, &plan)?;
@@ -91,7 +96,7 @@ fn tokens(scope: &Scope, input: &InputArgs) -> Result<TokenBatch> {
         (Some(text), ..) => vec![scope.encode(text)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
-        _ => bail!("nothing to run"),
+        _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
     };
     Ok(TokenBatch::new(&rows)?)
 }
@@ -102,14 +107,14 @@ fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
         .with_context(|| format!("{} is not a JSON list of rows of token ids", path.display()))
 }
 
-/// A token that may follow, with its log probability.
+/// A candidate for the next token, with its log probability.
 struct NextToken {
     id: u32,
     text: String,
     logprob: f32,
 }
 
-/// The likeliest next tokens after the last position of each row.
+/// The most likely next tokens after the last position of each row.
 fn next_tokens(scope: &Scope, run: &Run) -> Vec<Vec<NextToken>> {
     const SHOWN: usize = 5;
 
@@ -195,7 +200,7 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) ->
     if let Some(path) = &args.out {
         writeln!(out, "written to {}", path.display())?;
     } else if !args.capture.is_empty() {
-        writeln!(out, "captured activations are written with --out FILE")?;
+        writeln!(out, "use --out FILE to write the captured activations")?;
     }
     Ok(())
 }

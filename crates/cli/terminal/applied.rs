@@ -1,22 +1,22 @@
-//! What interventions did, for people and for other programs.
+//! Reports of interventions, as text and as JSON.
 
-use nanoscope_runtime::InterventionReport;
+use nanoscope_runtime::Applied;
 use serde_json::{Value, json};
 
-/// The report of one intervention in a line.
-pub(crate) fn line(applied: &InterventionReport) -> String {
-    let InterventionReport { intervention, positions, changed, moved } = applied;
+/// The report of one intervention as a line.
+pub(crate) fn line(applied: &Applied) -> String {
+    let Applied { intervention, positions, changed, moved } = applied;
     let far = if *changed == 0 {
         String::new()
     } else {
-        format!(", moving the activation by {} on average", percent(*moved))
+        format!(", moved the activation by {} on average", percent(*moved))
     };
-    format!("steered {intervention}: at {positions} positions, changing {changed}{far}")
+    format!("steered {intervention}: applied at {positions} positions, changed {changed}{far}")
 }
 
 /// The report of one intervention as an object.
-pub(crate) fn json(applied: &InterventionReport) -> Value {
-    let InterventionReport { intervention, positions, changed, moved } = applied;
+pub(crate) fn json(applied: &Applied) -> Value {
+    let Applied { intervention, positions, changed, moved } = applied;
     json!({
         "intervention": intervention.to_string(),
         "positions": positions,
@@ -25,7 +25,7 @@ pub(crate) fn json(applied: &InterventionReport) -> Value {
     })
 }
 
-/// A share in percent, with two digits that say something.
+/// A fraction in percent, with two significant digits.
 fn percent(share: f32) -> String {
     let percent = share * 100.0;
     let decimals = match percent {
@@ -44,21 +44,19 @@ mod tests {
     fn a_line_says_how_far_the_activation_was_moved_if_it_was() {
         let intervention: nanoscope_runtime::Intervention = "hook_embed:3:add:1".parse().unwrap();
         let applied = |changed, moved| {
-            line(&InterventionReport {
-                intervention: intervention.clone(),
-                positions: 72,
-                changed,
-                moved,
-            })
+            line(&Applied { intervention: intervention.clone(), positions: 72, changed, moved })
         };
 
         assert_eq!(
             applied(72, 0.1203),
-            "steered hook_embed:3:add:1: at 72 positions, changing 72, moving the activation by \
-             12 % on average"
+            "steered hook_embed:3:add:1: applied at 72 positions, changed 72, moved the activation \
+             by 12 % on average"
         );
         assert!(applied(3, 0.012_34).contains("by 1.2 % on average"));
         assert!(applied(3, 0.000_234).contains("by 0.02 % on average"));
-        assert_eq!(applied(0, 0.0), "steered hook_embed:3:add:1: at 72 positions, changing 0");
+        assert_eq!(
+            applied(0, 0.0),
+            "steered hook_embed:3:add:1: applied at 72 positions, changed 0"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Features for the eye.
+//! Layout of tokens and features on lines of text.
 
 use std::fmt::Write as _;
 
@@ -15,21 +15,22 @@ pub(crate) const VALUE: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const LABEL: Style = AnsiColor::Green.on_default();
 
-/// Cells of the token column and the layer's.
+/// Widths of the token column and of the layer column, in cells.
 const TOKEN_CELLS: usize = 13;
 const LAYER_CELLS: usize = 4;
-/// Cells of a full bar.
+/// The width of a full bar, in cells.
 pub(crate) const BAR_CELLS: usize = 6;
-/// Cells of a feature beside its label: bar, value, index and what is between them.
+/// The width of a feature without its label: bar, activation, index and the spaces between them.
 const NUMBER_CELLS: usize = BAR_CELLS + 15;
-/// Cells of a label; what does not fit is cut.
+/// The width of a label, in cells. Longer labels are cut.
 const LABEL_CELLS: std::ops::RangeInclusive<usize> = 20..=40;
-/// Features shown per token and hook point, if that many fit.
+/// The most features shown per token and hook point by default.
 const MAX_FEATURES: usize = 3;
-/// Cells of a line that goes to a file or another program.
+/// The width of lines that go to a file or another program.
 const PIPED_CELLS: usize = 100;
 
-/// Draws features as lines; bars are relative to the largest value seen at the hook point so far.
+/// Formats tokens with their features. Bars are relative to the largest activation seen at the hook
+/// point so far.
 #[derive(Debug)]
 pub(crate) struct TokenLines {
     top: usize,
@@ -53,7 +54,7 @@ impl TokenLines {
         Self { top, label_cells, largest: std::collections::BTreeMap::new() }
     }
 
-    /// The line, or the lines if several hook points are tracked, for one token.
+    /// Formats one token: a line for each tracked hook point.
     pub(crate) fn token<'a>(
         &mut self,
         token: &str,
@@ -86,19 +87,19 @@ impl TokenLines {
     }
 }
 
-/// The text of a token; its id where there is no tokenizer.
+/// The text of a token, or its id if the model has no tokenizer.
 pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
     let text = model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
-/// Why a text ended, to be put after a number of tokens; nothing if that was asked for.
+/// The reason why a text ended, to follow a number of tokens; empty if it reached its requested length.
 pub(crate) fn end_note(end: &EndReason) -> String {
     match end {
         EndReason::MaxTokens => String::new(),
-        EndReason::Stop { .. } => ", the model ended its text".to_owned(),
+        EndReason::Stop { .. } => ", the model ended the text".to_owned(),
         EndReason::Condition { condition, value } => {
-            format!(", stopped when {condition}: it was {value:.2}")
+            format!(", stopped because {condition} (it was {value:.2})")
         }
         EndReason::ContextFull { capacity } => {
             format!(", the context of {capacity} tokens is full")
@@ -107,12 +108,12 @@ pub(crate) fn end_note(end: &EndReason) -> String {
     }
 }
 
-/// Cells of a line.
+/// The width of a line, in cells.
 pub(crate) fn width() -> usize {
     terminal_size::terminal_size().map_or(PIPED_CELLS, |(width, _)| width.0.into())
 }
 
-/// A bar of `share` of its full length, in eighths of a cell.
+/// A bar that fills the fraction `share` of its full length, in eighths of a cell.
 pub(crate) fn bar(share: f32) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
@@ -124,7 +125,7 @@ pub(crate) fn bar(share: f32) -> String {
     pad(&bar, BAR_CELLS)
 }
 
-/// `text` with what a terminal would act on written out, and a space at its start made visible.
+/// `text` with control characters escaped and a leading space made visible.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -141,13 +142,13 @@ pub(crate) fn visible(text: &str) -> String {
     }
 }
 
-/// `text` as it is, but for what a terminal would act on.
+/// `text` without control characters, except for line breaks and tabs.
 pub(crate) fn sanitized(text: &str) -> String {
     let safe = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
     text.chars().filter(safe).collect()
 }
 
-/// `text`, or as much of it as `cells` hold.
+/// `text`, cut to `cells`.
 pub(crate) fn cut(text: &str, cells: usize) -> String {
     if text.width() <= cells {
         return text.to_owned();
@@ -167,6 +168,7 @@ pub(crate) fn cut(text: &str, cells: usize) -> String {
     out
 }
 
+/// `text`, padded with spaces to `cells`.
 pub(crate) fn pad(text: &str, cells: usize) -> String {
     let missing = cells.saturating_sub(text.width());
     format!("{text}{}", " ".repeat(missing))

@@ -1,4 +1,4 @@
-//! Results for other programs: JSON and safetensors.
+//! Results as JSON and safetensors.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ fn features_json(
     Value::Array(strongest.into_iter().map(entry).collect())
 }
 
-/// Writes a run to a safetensors file, at once or not at all.
+/// Writes a run to a safetensors file atomically.
 pub(crate) fn write_run(
     path: &Path,
     model: &InterpretableModel,

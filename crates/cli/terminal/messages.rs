@@ -1,4 +1,4 @@
-//! What is said to a person beside the results: errors, notes, the first help.
+//! Errors, hints and notes on stderr, and the welcome text.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,11 +8,11 @@ use anstyle::{AnsiColor, Style};
 
 use crate::terminal::display::sanitized;
 
-const BAD: Style = AnsiColor::Red.on_default().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
 const SOFT: Style = AnsiColor::Cyan.on_default();
 const BOLD: Style = Style::new().bold();
 
-/// An error of the command line itself, with what to do about it.
+/// An error with a hint on how to solve it.
 #[derive(Debug)]
 pub(crate) struct Hint {
     error: &'static str,
@@ -33,9 +33,9 @@ impl fmt::Display for Hint {
 
 impl std::error::Error for Hint {}
 
-/// Prints `error` with its causes and a hint, and gives the exit code of a failure.
+/// Prints `error` with its causes and a hint. Returns the exit code.
 pub(crate) fn report_error(error: &anyhow::Error) -> ExitCode {
-    // Whoever reads our output has had enough (`nanoscope … | head`); that is no failure.
+    // A closed pipe (`nanoscope … | head`) is not a failure.
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
@@ -45,13 +45,13 @@ pub(crate) fn report_error(error: &anyhow::Error) -> ExitCode {
 
 /// Prints `error` with its causes and a hint.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    // A terminal may have gone away, and then there is nobody to tell.
+    // Writing fails if the terminal is gone; there is nobody left to read the error.
     let _ = write_error(&mut anstream::stderr().lock(), error);
 }
 
 fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
-    // Names from files are part of it, and a terminal acts on some characters.
-    writeln!(out, "{BAD}error{BAD:#}: {}", sanitized(&error.to_string()))?;
+    // Errors contain names from files, which may contain control characters.
+    writeln!(out, "{ERROR}error{ERROR:#}: {}", sanitized(&error.to_string()))?;
     for cause in error.chain().skip(1) {
         writeln!(out, "  because: {}", sanitized(&cause.to_string()))?;
     }
@@ -61,7 +61,7 @@ fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the error is the value of a flag that means nothing, whatever the files hold.
+/// Returns whether the error is an invalid value of a flag, independent of any file.
 fn is_bad_flag(error: &anyhow::Error) -> bool {
     use nanoscope_runtime::RuntimeError;
 
@@ -76,7 +76,7 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
         || error.is::<nanoscope_device::DeviceError>()
 }
 
-/// What a person can do about an error, if that is more than its text says.
+/// A hint on how to solve an error, if there is more to say than its message does.
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     use nanoscope_checkpoint::CheckpointError;
     use nanoscope_runtime::RuntimeError;
@@ -87,24 +87,24 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
         return match error {
             CheckpointError::NoModel { .. } => Some(
-                "--model takes nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
+                "--model expects nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
             ),
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
-            CheckpointError::TwoSaes { .. } => Some("give the one you mean with --sae FILE"),
-            CheckpointError::SeveralSaes { .. } => Some("give the file or folder of one of them"),
+            CheckpointError::TwoSaes { .. } => Some("choose one with --sae FILE"),
+            CheckpointError::SeveralSaes { .. } => Some("name the file or folder of one of them"),
             CheckpointError::NoHook { .. } => {
-                Some("say it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`")
+                Some("name it: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`")
             }
             CheckpointError::Hook { .. } => Some(
-                "say which point of this model is meant: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`",
+                "name a hook point of this model: --sae HOOK=PATH, or --hook HOOK of `nanoscope convert`",
             ),
             CheckpointError::WhichTensor { .. } => {
-                Some("name it after the file: --activations FILE:KEY")
+                Some("append its name to the file: --activations FILE:KEY")
             }
             CheckpointError::PythonObject { .. } => {
-                Some("nothing was executed; save the tensors and plain values only, and try again")
+                Some("nothing was executed; save only tensors and plain values, and try again")
             }
             _ => None,
         };
@@ -114,7 +114,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
     match error.chain().find_map(|cause| cause.downcast_ref::<RuntimeError>())? {
         RuntimeError::NoSae { .. } => {
-            Some("load one with --sae PATH; `nanoscope hooks` lists hook points and SAEs")
+            Some("load one with --sae PATH; `nanoscope hooks` lists the hook points and SAEs")
         }
         RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
         RuntimeError::MixedSplice { .. } => {
@@ -124,12 +124,12 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// What a person can do about a training that could not begin or go on.
+/// A hint on how to solve an error of a training run.
 fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     use nanoscope_train::{ConfigError, RunError, TrainError};
 
     if is_full_disk(error) {
-        return Some("make room, and go on with nanoscope train --resume DIR");
+        return Some("free some disk space, then continue with nanoscope train --resume DIR");
     }
     match error.downcast_ref::<ConfigError>() {
         Some(ConfigError::UnknownKey { .. }) => {
@@ -137,28 +137,28 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         Some(ConfigError::Changed { .. }) => {
             return Some(
-                "a run goes on as it began: leave the flags out, or begin a new one with --out",
+                "a run continues with its own configuration: omit the flags, or start a new run with --out",
             );
         }
         _ => {}
     }
     match error.downcast_ref::<RunError>()? {
         RunError::Train { source, .. } if matches!(**source, TrainError::Diverged { .. }) => {
-            Some("try a lower --lr in a new folder; what was saved before it diverged is whole")
+            Some("try a lower --lr in a new folder; the last checkpoint is intact")
         }
         RunError::NotEmpty { is_run: true, .. } => {
-            Some("go on with that run by nanoscope train --resume DIR, or name another folder")
+            Some("continue that run with nanoscope train --resume DIR, or choose another folder")
         }
-        RunError::NotEmpty { .. } => Some("name a folder that is empty, or not there yet"),
-        RunError::NothingLeft { .. } => Some("give more text, or hold out less with --hold-out"),
+        RunError::NotEmpty { .. } => Some("choose a folder that is empty or does not exist"),
+        RunError::NothingLeft { .. } => Some("add more text, or hold out less with --hold-out"),
         RunError::NoRun { .. } => {
-            Some("without --resume a new run begins; it needs --hook, a source and --out")
+            Some("omit --resume to start a new run, which needs --hook, a source and --out")
         }
         _ => None,
     }
 }
 
-/// Whether a run could not write because there is no room.
+/// Returns whether a run could not write because the disk is full.
 fn is_full_disk(error: &anyhow::Error) -> bool {
     use nanoscope_checkpoint::CheckpointError;
     use nanoscope_train::RunError;
@@ -177,35 +177,35 @@ fn is_full_disk(error: &anyhow::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Prints a remark that is no part of the result.
+/// Prints a note to stderr.
 pub(crate) fn note(text: &str) {
     anstream::eprintln!("{SOFT}note{SOFT:#}: {text}");
 }
 
-/// Commands to begin with.
+/// Prints an introduction with the first commands to try.
 pub(crate) fn welcome() -> anyhow::Result<()> {
     writeln!(
         anstream::stdout(),
         "\
 {BOLD}nanoscope{BOLD:#}: a microscope for small language models
 
-Which features of a sparse autoencoder fire on each token while a nanochat model generates, and what
-happens when you turn them. A small model is built in; try
+Shows which features of a sparse autoencoder fire on each token while a nanochat model generates, and
+steers the model with them. A small model is built in. Try
 
   {SOFT}nanoscope generate{SOFT:#}
       a story, with the features that fire on each token
   {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:1909:add:27{SOFT:#}
-      the same model with one feature turned up
+      the same model, steered with one feature
   {SOFT}nanoscope features --text \"The dog barked.\" --against \"The cake was sweet.\"{SOFT:#}
-      the features to turn
+      the features that tell two texts apart
   {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
       your own model and SAEs
   {SOFT}nanoscope chat{SOFT:#}
-      all of it live: write, steer and look at the features of each token
+      an interactive session: write, steer and inspect the features of each token
   {SOFT}nanoscope serve{SOFT:#}
-      the same in a browser, and for any client of OpenAI's
+      the same in a browser, and an OpenAI-compatible API
 
-nanoscope help lists all commands, nanoscope help generate its flags."
+`nanoscope help` lists all commands, `nanoscope help generate` its flags."
     )?;
     Ok(())
 }

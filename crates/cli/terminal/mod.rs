@@ -1,4 +1,4 @@
-//! What is printed, for people and for other programs.
+//! Output for people and for other programs, and signals.
 
 pub(crate) mod applied;
 pub(crate) mod display;

@@ -1,4 +1,4 @@
-//! What is shown while something takes long.
+//! Spinners and progress bars for slow work.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What is done sooner shows nothing.
+/// The time after which a spinner or a bar appears.
 const SHOW_AFTER: Duration = Duration::from_secs(2);
 
-/// Does `work`, with `what` and the time it has taken on the screen if it takes long.
+/// Does `work`. If it takes long, a spinner shows `what` and the elapsed time.
 pub(crate) fn with_spinner<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (done, waiting) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -21,7 +21,7 @@ pub(crate) fn with_spinner<T>(what: &str, work: impl FnOnce() -> T) -> T {
             let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
             spinner.set_style(style.expect("the template is a constant"));
             spinner.enable_steady_tick(Duration::from_millis(100));
-            // Until the work is done and the sender gone.
+            // Waits until the work is done, which drops the sender.
             let _ = waiting.recv();
             spinner.finish_and_clear();
         });
@@ -31,7 +31,7 @@ pub(crate) fn with_spinner<T>(what: &str, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// A bar that appears when the work has taken long.
+/// A progress bar that appears only if the work takes long.
 #[derive(Debug)]
 pub(crate) struct DelayedBar {
     bar: ProgressBar,
@@ -39,7 +39,7 @@ pub(crate) struct DelayedBar {
 }
 
 impl DelayedBar {
-    /// A bar for `total` of what `unit` names.
+    /// A bar for `what`, which has `total` steps, counted in `unit`.
     pub(crate) fn new(what: &str, total: u64, unit: &str) -> Self {
         let template = format!("{what} {{bar:30}} {{human_pos}}/{{human_len}} {unit} {{eta}}");
         let style = ProgressStyle::with_template(&template).expect("the template is a constant");
@@ -48,7 +48,7 @@ impl DelayedBar {
         Self { bar, since: Instant::now() }
     }
 
-    /// Says that so much is done.
+    /// Sets the number of steps done.
     pub(crate) fn set(&self, done: u64) {
         if self.bar.is_hidden() && self.since.elapsed() > SHOW_AFTER {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -40,8 +40,8 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
     assert!(out.contains("[default] Once upon a time, there was a little girl"), "{out}");
     assert!(out.contains("[steered] Once upon a time"), "{out}");
     // The four tokens of the opening and the twelve after it.
-    assert!(out.contains("steered blocks.3.hook_resid_post:1909:add:27: at 16 positions"), "{out}");
-    assert!(err.contains("is there already; /save! writes over it"), "{err}");
+    assert!(out.contains("steered blocks.3.hook_resid_post:1909:add:27: applied at 16 positions"), "{out}");
+    assert!(err.contains("already exists; /save! overwrites it"), "{err}");
     assert_eq!(output.code, Some(1), "a line could not be followed");
 
     let saved: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -82,7 +82,7 @@ fn a_message_is_answered_and_the_answer_does_not_repeat_it() {
 
     let out = output.stdout;
     assert!(!out.contains("Tell me"), "{out}");
-    assert!(out.contains("the model goes on with what you write"), "{out}");
+    assert!(out.contains("the model continues your text"), "{out}");
     assert!(output.stderr.contains("/save takes FILE"));
 }
 

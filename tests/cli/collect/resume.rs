@@ -123,7 +123,7 @@ fn interrupted_by(name: &str, bench: &Bench) {
     let text = outcome.stderr;
     assert_eq!(outcome.code, Some(130), "{name}: {text}");
     assert!(
-        text.contains("shards are complete, and the same command goes on behind them"),
+        text.contains("shards are complete, and the same command continues after them"),
         "{text}"
     );
     let error = ActivationStore::open(&bench.path("out")).unwrap_err().to_string();
@@ -133,7 +133,7 @@ fn interrupted_by(name: &str, bench: &Bench) {
 
     let text = bench.command("out", &[]).run().stderr;
 
-    assert!(text.contains("shards are complete and stay"), "{text}");
+    assert!(text.contains("shards are already complete"), "{text}");
     assert_eq!(times("out/shard-000000.safetensors"), first, "the first shard was made again");
     assert!(bench.files("out") == bench.files("reference"), "it has other bytes");
 }
@@ -170,7 +170,7 @@ fn a_write_that_fails_is_an_error_that_keeps_the_complete_shards() {
     let error = failure(limited);
 
     assert!(error.contains("was not written; "), "{error}");
-    assert!(error.contains("are complete, and the same command goes on behind them"), "{error}");
+    assert!(error.contains("are complete, and the same command continues after them"), "{error}");
     assert!(error.contains("File too large"), "{error}");
     let after = bench.files("out");
     assert!(shards(&before) == shards(&after), "a complete shard was touched");

@@ -84,7 +84,7 @@ fn what_is_missing_is_said() {
     let (error, _) = failure(&["train", "--hook", HOOK, "--out", &scratch.text("run")]);
     assert!(error.contains("`source.text` is missing: the texts to train on"), "{error}");
     let (error, _) = failure(&["train", "--resume"]);
-    assert!(error.contains("--resume has no folder"), "{error}");
+    assert!(error.contains("--resume does not name a folder"), "{error}");
     let (error, code) = failure(&["train", "--resume", &scratch.text("nothing")]);
     assert!(error.contains("is not the folder of a run: it has no config.toml"), "{error}");
     assert_eq!(code, 1);
@@ -173,11 +173,11 @@ fn what_cannot_be_evaluated_ends_the_training_and_leaves_its_checkpoints_readabl
     let expected = "the SAE at blocks.1.hook_resid_post cannot be evaluated on the 200 held-out \
                     activations: there are none, or all are zero";
     assert!(error.contains(expected), "{error}");
-    assert!(error.contains("the checkpoint of step 5 is whole and stays"), "{error}");
+    assert!(error.contains("the checkpoint of step 5 is intact"), "{error}");
     assert_eq!(code, 1);
     std::fs::write(&acts, bytes).unwrap();
     let (_, said) = success(&["train", "--resume", &out]);
-    assert!(said.contains("going on after step 5"), "{said}");
+    assert!(said.contains("continuing after step 5"), "{said}");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
         "{error}"
     );
     assert!(error.contains("No space left on device"), "{error}");
-    assert!(error.contains("is whole and stays") && error.contains("make room"), "{error}");
+    assert!(error.contains("is intact") && error.contains("free some disk space"), "{error}");
     let checkpoints = std::fs::read_dir(dir.join("run/checkpoints")).unwrap();
     let names: Vec<_> = checkpoints.map(|entry| entry.unwrap().file_name()).collect();
     assert!(

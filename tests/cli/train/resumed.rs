@@ -66,7 +66,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_leads_to_the_same_sae() {
     let (_, said) = success(&["train", "--resume", &out]);
 
     assert!(said.contains(&format!("{} is damaged: its SHA-256", file.display())), "{said}");
-    assert!(said.contains("going on after step 55:"), "{said}");
+    assert!(said.contains("continuing after step 55:"), "{said}");
     assert_same(&left_behind(&scratch.path("run")), &expected);
 }
 

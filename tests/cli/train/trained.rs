@@ -13,7 +13,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
 
     let (stdout, stderr) = success(&args);
 
-    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 in 20 segments, of which 200 in 1 are held out"), "{stderr}");
+    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 activations in 20 segments, 200 in 1 held out"), "{stderr}");
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     let held_out = &summary["hooks"][0]["held_out"];
     let number = |name: &str| held_out[name].as_f64().unwrap();

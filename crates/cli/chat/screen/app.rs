@@ -1,4 +1,4 @@
-//! The state of the screen, and what keys and the worker do to it.
+//! The state of the screen, and its updates by keys and by the worker.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::Target;
@@ -10,36 +10,39 @@ use crate::chat::job::{Job, WorkerEvent};
 use crate::chat::session::{Reply, Session, Shade};
 use crate::chat::turn::{Token, Turn, Variant};
 
+/// The state of the screen.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) session: Session,
     pub(crate) editor: Editor,
-    /// What is on the screen, the oldest first.
+    /// The items on the screen, oldest first.
     pub(crate) items: Vec<Item>,
-    /// The token that was moved to; none follows the newest.
+    /// The selected token; none follows the newest one.
     pub(crate) selected: Option<TokenRef>,
-    /// Lines between the last one and the bottom of the screen.
+    /// The number of lines below the bottom of the screen.
     pub(crate) scroll: usize,
-    /// Whether the selected token has to be brought into view.
+    /// True if the selected token has to be scrolled into view.
     pub(crate) scroll_to_selection: bool,
-    /// Whether the last thing on the screen was just said, and is to be shown from its beginning.
+    /// True if the last item is a new message, which is shown from its first line.
     pub(crate) show_from_start: bool,
-    /// Words that the line may go on with.
+    /// Possible completions of the line.
     pub(crate) choices: Vec<String>,
-    /// Whether one more Ctrl-C leaves.
+    /// True if another Ctrl-C exits.
     pub(crate) is_leaving: bool,
-    /// What the last picture had.
+    /// The viewport of the last frame.
     pub(crate) viewport: Viewport,
 }
 
+/// An item on the screen.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Item {
+    /// A turn of the session, by index.
     Turn(usize),
     Message(String),
     Error(String),
 }
 
-/// A token of a text of a turn.
+/// A reference to a token: the indices of its turn, its variant and itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TokenRef {
     pub(crate) turn: usize,
@@ -47,17 +50,17 @@ pub(crate) struct TokenRef {
     pub(crate) token: usize,
 }
 
-/// How much there was to show, and room for it.
+/// The size of the text and of its area on the screen.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Viewport {
     pub(crate) lines: usize,
     pub(crate) height: usize,
     pub(crate) cells: usize,
-    /// Where the picture was scrolled to.
+    /// The scroll position; see [`App::scroll`].
     pub(crate) scroll: usize,
 }
 
-/// What is to be done outside.
+/// An action for the event loop.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
     Nothing,
@@ -101,7 +104,7 @@ impl App {
             KeyCode::Char('d') if control && self.editor.is_empty() => return Effect::Quit,
             KeyCode::Esc if self.session.is_running() => return self.stop(),
             KeyCode::Esc => self.follow(),
-            // A terminal that was not ours yet made the Enter of somebody impatient a line feed.
+            // An Enter typed before raw mode was on arrives as a line feed.
             KeyCode::Char('j') if control => return self.enter(),
             KeyCode::Enter => return self.enter(),
             KeyCode::Tab => self.complete(),
@@ -144,7 +147,7 @@ impl App {
         }
     }
 
-    /// Does what a whole line says.
+    /// Handles a complete line.
     pub(crate) fn submit(&mut self, line: &str) -> Effect {
         match self.session.submit(line, self.viewport.cells) {
             Ok(Reply::Quit) => return Effect::Quit,
@@ -152,38 +155,38 @@ impl App {
                 self.items.clear();
                 self.follow();
             }
-            Ok(Reply::Message(said)) => {
-                if !said.is_empty() {
-                    self.say(Item::Message(said));
+            Ok(Reply::Message(message)) => {
+                if !message.is_empty() {
+                    self.push(Item::Message(message));
                 }
             }
             Ok(Reply::Work(job)) => {
                 if matches!(job, Job::Write { .. }) {
-                    self.say(Item::Turn(self.session.turns.len() - 1));
+                    self.push(Item::Turn(self.session.turns.len() - 1));
                 }
                 return Effect::Work(job);
             }
-            Err(error) => self.say(Item::Error(format!("{error:#}"))),
+            Err(error) => self.push(Item::Error(format!("{error:#}"))),
         }
         Effect::Nothing
     }
 
     pub(crate) fn on_worker_event(&mut self, event: WorkerEvent) {
         let is_failure = matches!(event, WorkerEvent::Failed(_));
-        if let Some(said) = self.session.record(event) {
-            let item = if is_failure { Item::Error(said) } else { Item::Message(said) };
-            self.say(item);
+        if let Some(message) = self.session.record(event) {
+            let item = if is_failure { Item::Error(message) } else { Item::Message(message) };
+            self.push(item);
         }
     }
 
-    /// Notes what was drawn.
+    /// Records the viewport of the frame that was drawn.
     pub(crate) fn on_drawn(&mut self, viewport: Viewport) {
         (self.scroll, self.viewport) = (viewport.scroll, viewport);
         (self.scroll_to_selection, self.show_from_start) = (false, false);
     }
 
-    /// Adds to the screen, and shows it.
-    fn say(&mut self, item: Item) {
+    /// Adds an item and scrolls to it.
+    fn push(&mut self, item: Item) {
         let show_from_start = !matches!(item, Item::Turn(_));
         self.items.push(item);
         self.follow();
@@ -211,8 +214,8 @@ impl App {
         self.scroll_to_selection = false;
     }
 
-    /// The token whose features are shown: the selected, else the newest.
-    pub(crate) fn place(&self) -> Option<TokenRef> {
+    /// The token whose features are shown: the selected one, or the newest.
+    pub(crate) fn current_token(&self) -> Option<TokenRef> {
         self.selected.or_else(|| {
             let (turn, variant) = self.texts().last().copied()?;
             let token = self.variant(turn, variant).tokens.len().checked_sub(1)?;
@@ -228,7 +231,7 @@ impl App {
         &self.session.turns[turn].variants[variant]
     }
 
-    /// Every text that has a token, as its turn and its number there.
+    /// Every text with a token, as the indices of its turn and its variant.
     fn texts(&self) -> Vec<(usize, usize)> {
         let of_turn = |(at, turn): (usize, &Turn)| {
             let full =
@@ -238,9 +241,9 @@ impl App {
         self.session.turns.iter().enumerate().flat_map(of_turn).collect()
     }
 
-    /// Moves the selection along its text; past the newest token it follows again.
+    /// Moves the selection within its text. Past the newest token it follows the text again.
     fn go(&mut self, by: isize) {
-        let Some(place) = self.place() else { return };
+        let Some(place) = self.current_token() else { return };
         let last = self.variant(place.turn, place.variant).tokens.len() - 1;
         let is_newest = self.texts().last() == Some(&(place.turn, place.variant));
         match place.token.checked_add_signed(by) {
@@ -252,9 +255,9 @@ impl App {
         }
     }
 
-    /// Moves the selection to the text before or after.
+    /// Moves the selection to the previous or next text.
     fn go_to_text(&mut self, by: isize) {
-        let Some(place) = self.place() else { return };
+        let Some(place) = self.current_token() else { return };
         let texts = self.texts();
         let at = texts.iter().position(|&text| text == (place.turn, place.variant));
         let to = at.and_then(|at| at.checked_add_signed(by)).and_then(|at| texts.get(at));
@@ -269,10 +272,10 @@ impl App {
         self.scroll_to_selection = true;
     }
 
-    /// The feature that tokens are shaded by.
+    /// The feature tokens are shaded by.
     pub(crate) fn shade(&self) -> Option<(HookPoint, u32)> {
         let strongest = || {
-            let token = self.token(self.place()?);
+            let token = self.token(self.current_token()?);
             let (&hook, features) = token.features.iter().next_back()?;
             let (feature, _) = features.strongest(0, 1).first().copied()?;
             Some((hook, feature))
@@ -290,7 +293,7 @@ impl App {
             Shade::Off => None,
             Shade::Feature(hook, feature) => Some((hook, feature)),
             Shade::Auto if self.selected.is_some() => strongest(),
-            // What is strongest changes with each token; all of the text would flicker.
+            // The strongest feature changes with each token, which would make the text flicker.
             Shade::Auto if self.session.is_running() => steered(),
             Shade::Auto => steered().or_else(strongest),
         }
@@ -335,7 +338,7 @@ mod tests {
     fn the_newest_token_is_looked_at_until_an_arrow_moves_away_from_it() {
         let mut app = told(&[&[" there", " was"]]);
         let place = |token| Some(TokenRef { turn: 0, variant: 0, token });
-        assert_eq!((app.place(), app.selected), (place(2), None));
+        assert_eq!((app.current_token(), app.selected), (place(2), None));
 
         press(&mut app, KeyCode::Left);
         assert_eq!(app.selected, place(1));
@@ -367,7 +370,7 @@ mod tests {
     #[test]
     fn the_selection_goes_from_the_steered_text_to_the_one_beside_it() {
         let mut app = told(&[&[" there"], &[" a", " dog"]]);
-        assert_eq!(app.place(), Some(TokenRef { turn: 0, variant: 1, token: 2 }));
+        assert_eq!(app.current_token(), Some(TokenRef { turn: 0, variant: 1, token: 2 }));
 
         press_with(&mut app, KeyCode::Up, KeyModifiers::ALT);
         assert_eq!(app.selected, Some(TokenRef { turn: 0, variant: 0, token: 1 }));
@@ -421,7 +424,7 @@ mod tests {
         let mut app = App::new(session());
 
         assert_eq!(enter(&mut app, "/nonsense"), Effect::Nothing);
-        let wrong = "there is no command /nonsense; /help lists them";
+        let wrong = "unknown command /nonsense; /help lists the commands";
         assert_eq!(app.items, [Item::Error(wrong.to_owned())]);
         enter(&mut app, "Once");
         app.on_worker_event(WorkerEvent::Failed("the prompt is too long".to_owned()));
@@ -470,6 +473,6 @@ mod tests {
         enter(&mut app, "/clear");
 
         assert!(app.items.is_empty() && app.session.turns.is_empty());
-        assert_eq!(app.place(), None);
+        assert_eq!(app.current_token(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The picture: texts, the panel of features, the line and what is set.
+//! Drawing of a frame: the transcript, the panel of features, the edited line and the status line.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
@@ -8,22 +8,23 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 use super::app::{App, Viewport};
 use super::panel::panel;
 use super::theme::{BOLD, DIM, Theme};
-use super::transcript::texts;
+use super::transcript::transcript;
 use crate::chat::command::COMMANDS;
 use crate::terminal::display::{cut, sanitized};
 
-/// From this width on the panel is beside the text, else below it.
+/// The width from which on the panel is beside the text, in cells; else it is below.
 const WIDE_CELLS: u16 = 72;
-/// Cells of a panel beside the text.
+/// The range of widths of a panel beside the text, in cells.
 const PANEL_CELLS: std::ops::RangeInclusive<u16> = 30..=56;
-/// Lines from which on there is room for a panel below the text, and those that it takes.
+/// The height from which on there is room for a panel below the text, in lines, and the range of
+/// heights of the panel.
 const TALL_LINES: u16 = 8;
 const PANEL_LINES: std::ops::RangeInclusive<u16> = 3..=8;
 
-/// What stands before the line that is typed.
+/// The prompt before the edited line.
 const PROMPT: &str = "› ";
 
-/// Draws `app`; gives what there was room for.
+/// Draws `app`. Returns the viewport.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Viewport {
     let [body, line, status] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1), Constraint::Length(1)])
@@ -47,7 +48,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Viewport {
         let block = Block::new().borders(border).border_style(DIM);
         let inside = block.inner(area);
         frame.render_widget(block, area);
-        // A cell between the rule and what stands beside it.
+        // A blank cell separates the rule from the panel.
         let [_, inside] = Layout::horizontal([
             Constraint::Length(u16::from(border == Borders::LEFT)),
             Constraint::Fill(1),
@@ -63,30 +64,30 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme) -> Viewport {
 }
 
 fn draw_texts(frame: &mut Frame<'_>, app: &App, theme: Theme, area: Rect) -> Viewport {
-    // The last column stays free, so that the text does not touch the rule.
+    // The last column stays blank, so that the text does not touch the rule.
     let cells = usize::from(area.width.saturating_sub(1));
     let height = usize::from(area.height);
-    let texts = texts(app, theme, cells);
-    let total = texts.all.lines.len();
+    let transcript = transcript(app, theme, cells);
+    let total = transcript.all.lines.len();
     let most = total.saturating_sub(height);
     let mut scroll = app.scroll;
-    if scroll > texts.below && cells == app.viewport.cells {
-        // What is read stays where it is while the text below it grows.
+    if scroll > transcript.below && cells == app.viewport.cells {
+        // The visible lines stay in place while the text below them grows.
         scroll = scroll.saturating_add(total.saturating_sub(app.viewport.lines));
     }
     if app.show_from_start {
-        scroll = texts.last.saturating_sub(height);
+        scroll = transcript.last.saturating_sub(height);
     }
-    if let Some(line) = texts.all.marked.filter(|_| app.scroll_to_selection) {
+    if let Some(line) = transcript.all.marked.filter(|_| app.scroll_to_selection) {
         let below = total - 1 - line;
-        // The selected token's line, with one more around it where there is room.
+        // Keeps the line of the selected token in view, with a line around it if there is room.
         let (lowest, highest) = ((below + 2).saturating_sub(height), below.saturating_sub(1));
         scroll = scroll.clamp(lowest.min(highest), highest.max(lowest));
     }
     let scroll = scroll.min(most);
     let end = total - scroll;
     let shown: Vec<Line<'_>> =
-        texts.all.lines.into_iter().take(end).skip(end.saturating_sub(height)).collect();
+        transcript.all.lines.into_iter().take(end).skip(end.saturating_sub(height)).collect();
     frame.render_widget(Paragraph::new(Text::from(shown)), area);
     Viewport { lines: total, height, cells, scroll }
 }
@@ -109,15 +110,15 @@ fn draw_line(frame: &mut Frame<'_>, app: &App, area: Rect) {
 
 fn hint(app: &App) -> &'static str {
     match app.session.mode {
-        crate::chat::mode::Mode::Story => "how a story begins, or /help",
-        crate::chat::mode::Mode::Chat => "a message, or /help",
+        crate::chat::mode::Mode::Story => "type the beginning of a story, or /help",
+        crate::chat::mode::Mode::Chat => "type a message, or /help",
     }
 }
 
-/// What is set, the most important first; help with a command while one is typed.
+/// The settings, most important first; while a command is typed, help for it.
 fn status_line(app: &App, below: usize) -> String {
     if app.is_leaving {
-        return "Ctrl-C once more leaves".to_owned();
+        return "press Ctrl-C again to exit".to_owned();
     }
     if !app.choices.is_empty() {
         return app.choices.join("  ");
@@ -133,7 +134,7 @@ fn status_line(app: &App, below: usize) -> String {
     let session = &app.session;
     let mut parts = Vec::new();
     if below > 0 {
-        parts.push(format!("{below} more with PgDn"));
+        parts.push(format!("{below} more lines (PgDn)"));
     }
     if session.is_running() {
         parts.push("Esc stops".to_owned());
@@ -150,7 +151,7 @@ fn status_line(app: &App, below: usize) -> String {
     parts.extend(sampling.top_k.map(|k| format!("top-k {k}")));
     parts.extend(sampling.top_p.map(|p| format!("top-p {p}")));
     match session.parts.steer.as_slice() {
-        [] => parts.push("not steered".to_owned()),
+        [] => parts.push("unsteered".to_owned()),
         [one] => parts.push(format!("steer {one}")),
         several => parts.push(format!("{} steered", several.len())),
     }
@@ -262,7 +263,7 @@ mod tests {
         assert!(texts.starts_with("Once was a cat"), "{screen:#?}");
         assert!(texts.contains("│ Once was a dog"), "{screen:#?}");
         let line = buffer.content.chunks(60).nth(at + 1).unwrap();
-        // Shading has an ink of its own; feature 7 is strongest on the tokens that differ.
+        // Shading sets a foreground colour of its own; feature 7 is strongest on the tokens that differ.
         let app = {
             let mut app = app;
             app.submit("/shade off");
@@ -323,7 +324,7 @@ mod tests {
         assert_eq!(viewport.scroll, viewport.lines - viewport.height);
     }
 
-    /// The picture after which the dialogue goes on.
+    /// Draws the next frame and records its viewport.
     fn next_screen(app: &mut App, size: (u16, u16)) -> Vec<String> {
         let (buffer, viewport) = drawn(app, Theme::COLOUR, size);
         app.on_drawn(viewport);
@@ -340,7 +341,10 @@ mod tests {
         let help = next_screen(&mut app, size);
         assert!(help[0].starts_with(COMMANDS[0].name), "{help:#?}");
         let below = app.viewport.scroll;
-        assert!(help[11].starts_with(&format!("{below} more with PgDn · Esc stops")), "{help:#?}");
+        assert!(
+            help[11].starts_with(&format!("{below} more lines (PgDn) · Esc stops")),
+            "{help:#?}"
+        );
         let mut told = Vec::new();
         for event in events(&[&[" and then"; 60]]) {
             app.on_worker_event(event);

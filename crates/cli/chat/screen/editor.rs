@@ -1,18 +1,18 @@
-//! The line that is being typed, and those before it.
+//! The line editor and its history.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::terminal::display::sanitized;
 
-/// A line with a cursor that moves by characters as a person sees them.
+/// A line with a cursor that moves by grapheme clusters.
 #[derive(Debug, Default)]
 pub(crate) struct Editor {
     text: String,
-    /// In bytes, between two characters.
+    /// The byte offset of the cursor, between two grapheme clusters.
     cursor: usize,
     history: Vec<String>,
-    /// The line of the history that is shown, and what was typed before it was looked for.
+    /// The shown line of the history, and the draft typed before.
     browsing: Option<(usize, String)>,
 }
 
@@ -25,19 +25,20 @@ impl Editor {
         self.text.is_empty()
     }
 
-    /// Puts `text` in at the cursor; line breaks and tabs become spaces.
+    /// Inserts `text` at the cursor. Line breaks and tabs become spaces.
     pub(crate) fn insert(&mut self, text: &str) {
         let text = sanitized(text).replace(['\n', '\t'], " ");
         self.text.insert_str(self.cursor, &text);
         self.cursor += text.len();
     }
 
+    /// Replaces the line.
     pub(crate) fn set(&mut self, text: String) {
         self.cursor = text.len();
         self.text = text;
     }
 
-    /// Gives the line out and keeps it in the history.
+    /// Returns the line, clears it and adds it to the history.
     pub(crate) fn take(&mut self) -> String {
         let line = std::mem::take(&mut self.text);
         self.cursor = 0;
@@ -74,7 +75,7 @@ impl Editor {
         self.text.replace_range(self.cursor..self.after(), "");
     }
 
-    /// Takes the word before the cursor away.
+    /// Deletes the word before the cursor.
     pub(crate) fn delete_word(&mut self) {
         let kept = self.text[..self.cursor].trim_end();
         let start = kept
@@ -93,7 +94,7 @@ impl Editor {
         self.text.truncate(self.cursor);
     }
 
-    /// Shows the line before.
+    /// Shows the previous line of the history.
     pub(crate) fn up(&mut self) {
         let at = self.browsing.as_ref().map_or(self.history.len(), |(at, _)| *at);
         let Some(at) = at.checked_sub(1) else { return };
@@ -105,7 +106,7 @@ impl Editor {
         self.set(self.history[at].clone());
     }
 
-    /// Shows the line after; after the last what was typed.
+    /// Shows the next line of the history; after the last one the draft.
     pub(crate) fn down(&mut self) {
         let Some((at, draft)) = self.browsing.take() else { return };
         match self.history.get(at + 1).cloned() {
@@ -117,7 +118,7 @@ impl Editor {
         }
     }
 
-    /// As much of the line around the cursor as `cells` hold, and the cursor's cell in it.
+    /// The part of the line around the cursor that fits into `cells`, and the cursor's cell in it.
     pub(crate) fn window(&self, cells: usize) -> (&str, usize) {
         let mut before = &self.text[..self.cursor];
         // The cursor needs a cell of its own.

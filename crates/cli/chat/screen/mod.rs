@@ -1,4 +1,4 @@
-//! The dialogue on a terminal.
+//! The screen of a session on a terminal.
 
 mod app;
 mod draw;

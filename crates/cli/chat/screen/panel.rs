@@ -1,4 +1,4 @@
-//! The features of one token.
+//! The panel with the features of one token.
 
 use ratatui::text::{Line, Span};
 
@@ -7,27 +7,27 @@ use super::theme::{BOLD, DIM, Theme};
 use crate::chat::turn::Token;
 use crate::terminal::display::{BAR_CELLS, bar, cut, pad, visible};
 
-/// Cells of a value and of a feature's index, each with a space.
+/// Widths of an activation and of a feature's index with a space, in cells.
 const VALUE_CELLS: usize = 7;
 const INDEX_CELLS: usize = 7;
 
-/// The token that is looked at and what fires on it, in `height` lines of `width` cells.
+/// Draws the current token and its features, in `height` lines of `width` cells.
 pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
-    let Some(place) = app.place() else {
+    let Some(place) = app.current_token() else {
         let words = match app.session.parts.track.len() {
             0 => "no SAE is tracked",
-            _ => "features of each token appear here",
+            _ => "the features of each token appear here",
         };
         return vec![Line::styled(cut(words, width), DIM)];
     };
     let token = app.token(place);
     let mut lines = vec![heading(token, width)];
     if token.features.is_empty() {
-        lines.push(Line::styled(cut("no SAE was tracked: /track all", width), DIM));
+        lines.push(Line::styled(cut("no SAE was tracked; try /track all", width), DIM));
         return lines;
     }
     let room = height.saturating_sub(1);
-    // Where not all hook points have a line and a feature, the deepest have.
+    // Without room for a line and a feature of every hook point, the deepest ones are shown.
     let shown = token.features.len().min((room / 2).max(1));
     let rows = (room / shown).saturating_sub(1).max(1);
     let shade = app.shade();
@@ -59,11 +59,11 @@ pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec
     lines
 }
 
-/// The token, its position and how likely it was.
+/// The token, its position and its probability.
 fn heading(token: &Token, width: usize) -> Line<'static> {
     let likely = match token.logprob {
         Some(logprob) => format!("p {:.2}", logprob.exp()),
-        None => "of the prompt".to_owned(),
+        None => "from the prompt".to_owned(),
     };
     let rest = format!("  at {}  {likely}", token.position);
     let name = cut(&visible(&token.name), width.saturating_sub(rest.chars().count()));

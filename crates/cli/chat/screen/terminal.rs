@@ -1,4 +1,4 @@
-//! The terminal, and the loop that joins it to the state and the worker.
+//! The terminal, and the event loop that connects it to the state and the worker.
 
 use std::io::{self, stdin, stdout};
 use std::process::ExitCode;
@@ -28,34 +28,34 @@ use crate::load::Scope;
 use crate::terminal::messages::print_error;
 use crate::terminal::signals::INTERRUPTED;
 
-/// How long it takes at most until a signal, or that the terminal is gone, is seen.
+/// The time between checks for signals and for a closed terminal.
 const TICK: Duration = Duration::from_millis(25);
 
-/// How long after a signal the loop may still be drawing; a terminal may take nothing for ever.
+/// The time after a signal for which a frame may still be drawn. A blocked terminal would take for ever.
 const EXIT_AFTER: Duration = Duration::from_secs(1);
 
-/// What a shell gives for a program that ended with its terminal.
+/// The exit code of a program whose terminal was closed, as shells report it.
 const HUNG_UP: u8 = 129;
 
-/// What the loop waits for.
+/// A message to the event loop.
 enum Message {
     Event(io::Result<Event>),
     WorkerEvent(WorkerEvent),
 }
 
 pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> Result<ExitCode> {
-    // The exit code that a signal asks for; none has come while it is 0.
+    // The exit code for the signal that arrived; 0 before one does.
     let signalled = Arc::new(AtomicUsize::new(0));
     for (signal, code) in [(SIGINT, INTERRUPTED), (SIGTERM, INTERRUPTED), (SIGHUP, HUNG_UP)] {
         signal_hook::flag::register_usize(signal, Arc::clone(&signalled), code.into())
             .context("could not watch for signals")?;
     }
-    let (tell, inbox) = mpsc::channel();
-    let send_event = tell.clone();
+    let (sender, inbox) = mpsc::channel();
+    let send_event = sender.clone();
     let worker =
         Worker::new(scope, move |event| send_event.send(Message::WorkerEvent(event)).is_ok());
-    let mut screen = Screen::enter().context("the terminal could not be taken over")?;
-    // Away from the loop: crossterm reads the end of a terminal's input again and again, for ever.
+    let mut screen = Screen::enter().context("could not set up the terminal")?;
+    // In a thread of its own, because crossterm never returns at the end of a terminal's input.
     let (signals, mut since) = (Arc::clone(&signalled), None);
     let next = move || {
         if let Some(code) = exit_code(&signals)
@@ -65,12 +65,12 @@ pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> R
         }
         next_event()
     };
-    thread::spawn(move || listen(next, |event| tell.send(Message::Event(event)).is_ok()));
+    thread::spawn(move || listen(next, |event| sender.send(Message::Event(event)).is_ok()));
     let done =
         event_loop(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
     drop(screen);
     Ok(ExitCode::from(done.unwrap_or_else(|error| {
-        // Without the terminal there is nobody to tell.
+        // If the terminal is gone, there is nobody to read the error.
         if !is_closed() {
             print_error(&error);
         }
@@ -78,7 +78,7 @@ pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> R
     })))
 }
 
-/// Draws, waits and acts until somebody leaves; gives the exit code.
+/// Draws frames and handles messages until the session ends. Returns the exit code.
 fn event_loop(
     terminal: &mut DefaultTerminal,
     mut app: App,
@@ -143,52 +143,53 @@ fn on_event(app: &mut App, event: Event) -> Effect {
     Effect::Nothing
 }
 
-/// Tells each event that `next` gives, until it fails, which is told too, or nobody hears it.
+/// Passes each event from `next` to `send`, until `next` fails, which is passed on too, or `send` returns
+/// false.
 fn listen(
     mut next: impl FnMut() -> io::Result<Option<Event>>,
-    mut tell: impl FnMut(io::Result<Event>) -> bool,
+    mut send: impl FnMut(io::Result<Event>) -> bool,
 ) {
     loop {
         let begun = Instant::now();
         match next() {
-            // Were there no wait in `next`, this would keep a core busy.
+            // `next` may return at once; without a pause, this would keep a core busy.
             Ok(None) => thread::sleep(TICK.saturating_sub(begun.elapsed())),
             Ok(Some(event)) => {
-                if !tell(Ok(event)) {
+                if !send(Ok(event)) {
                     return;
                 }
             }
             Err(error) => {
-                tell(Err(error));
+                send(Err(error));
                 return;
             }
         }
     }
 }
 
-/// The next event, if there is one soon. To wait for one for ever would keep from drawing what asks
-/// the terminal for where its cursor is.
+/// The next event, if there is one soon. Waiting for ever would block drawing, which asks the terminal
+/// for the position of its cursor.
 fn next_event() -> io::Result<Option<Event>> {
     if event::poll(TICK)? { event::read().map(Some) } else { Ok(None) }
 }
 
-/// The exit code that a signal asked for.
+/// The exit code for a signal, if one arrived.
 fn exit_code(signalled: &AtomicUsize) -> Option<u8> {
     u8::try_from(signalled.load(Ordering::Relaxed)).ok().filter(|&code| code != 0)
 }
 
-/// Ends the process while something else waits for the terminal, so that nothing can be written.
+/// Ends the process at once, without writing to a terminal that may be blocked.
 fn exit_now(code: u8) -> ! {
     let _ = disable_raw_mode();
     std::process::exit(code.into())
 }
 
-/// Whether the terminal was closed, or its connection: then even its size is not to be had.
+/// Returns whether the terminal or its connection was closed: then even its size is unavailable.
 fn is_closed() -> bool {
     tcgetwinsize(stdin()).is_err() || tcgetwinsize(stdout()).is_err()
 }
 
-/// Whether the dialogue goes on.
+/// Performs an effect. Returns whether the session continues.
 fn apply(app: &mut App, worker: &Worker, effect: Effect) -> bool {
     match effect {
         Effect::Nothing => {}
@@ -203,7 +204,7 @@ fn apply(app: &mut App, worker: &Worker, effect: Effect) -> bool {
     true
 }
 
-/// The terminal while it is ours; given back as it was, whatever happens.
+/// The terminal in raw mode on the alternate screen. It is restored on drop.
 struct Screen {
     terminal: DefaultTerminal,
 }
@@ -211,7 +212,7 @@ struct Screen {
 impl Screen {
     fn enter() -> io::Result<Self> {
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
-        // Another thread's panic is reported by the dialogue, which goes on.
+        // Panics of other threads are reported on the screen, and the session continues.
         let ours = std::thread::current().id();
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -228,7 +229,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // The terminal may be gone; there is nobody to tell.
+        // Errors are ignored, because the terminal may be gone.
         let _ = execute!(stdout(), DisableBracketedPaste);
         let _ = ratatui::try_restore();
         let _ = self.terminal.show_cursor();

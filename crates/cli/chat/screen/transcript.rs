@@ -1,4 +1,4 @@
-//! What was said and written, as lines.
+//! The transcript: prompts, texts and messages as lines.
 
 use nanoscope_hooks::HookPoint;
 use ratatui::style::Style;
@@ -14,68 +14,69 @@ use crate::terminal::applied;
 use crate::terminal::display::end_note;
 use crate::terminal::display::sanitized;
 
-/// Cells that each of two texts side by side needs; in less they are one below the other.
+/// The smallest width of each of two texts side by side, in cells. Narrower texts are stacked.
 const MIN_COLUMN_CELLS: usize = 18;
 const SEPARATOR: &str = " │ ";
 
 const WELCOME: &str = "\
 Each token appears with the features that fire on it.
 
-Type how a story begins, or a message
-/find WORD       features to look at
-/feature N       one of them
-/steer N:add:20  to change it, from then on
-/help            all there is";
+Type the beginning of a story, or a message
+/find WORD       find features by label
+/feature N       show one of them
+/steer N:add:20  steer the next texts with it
+/help            list all commands";
 
-/// Everything there is to show.
+/// The transcript in lines.
 #[derive(Default)]
 pub(crate) struct Transcript {
-    /// The lines, and which one the selected token is in.
+    /// All lines, and the one with the selected token.
     pub(crate) all: Wrapped,
-    /// Lines of what is last.
+    /// The number of lines of the last item.
     pub(crate) last: usize,
-    /// Lines below the last text, which is the one that may grow.
+    /// The number of lines below the last text, which may still grow.
     pub(crate) below: usize,
 }
 
-/// Everything there is to show, in lines of `cells`.
-pub(crate) fn texts(app: &App, theme: Theme, cells: usize) -> Transcript {
-    let mut texts = Transcript::default();
+/// Lays out the transcript in lines of `cells`.
+pub(crate) fn transcript(app: &App, theme: Theme, cells: usize) -> Transcript {
+    let mut transcript = Transcript::default();
     if app.items.is_empty() {
-        texts.all = wrap(&[Piece::new(WELCOME, DIM)], cells);
-        return texts;
+        transcript.all = wrap(&[Piece::new(WELCOME, DIM)], cells);
+        return transcript;
     }
-    let out = &mut texts.all;
+    let out = &mut transcript.all;
     for item in &app.items {
         let block = match item {
-            Item::Message(said) => wrap(&[Piece::new(sanitized(said), DIM)], cells),
-            Item::Error(wrong) => wrap(&[Piece::new(sanitized(wrong), theme.error())], cells),
-            Item::Turn(at) => Drawer::new(app, *at, theme).turn(cells),
+            Item::Message(text) => wrap(&[Piece::new(sanitized(text), DIM)], cells),
+            Item::Error(text) => wrap(&[Piece::new(sanitized(text), theme.error())], cells),
+            Item::Turn(at) => TurnLayout::new(app, *at, theme).turn(cells),
         };
         if !out.lines.is_empty() {
             out.lines.push(Line::default());
         }
         let above = out.lines.len();
-        texts.last = block.lines.len();
-        texts.below = if matches!(item, Item::Turn(_)) { 0 } else { texts.below + 1 + texts.last };
+        transcript.last = block.lines.len();
+        transcript.below =
+            if matches!(item, Item::Turn(_)) { 0 } else { transcript.below + 1 + transcript.last };
         out.marked = out.marked.or(block.marked.map(|line| above + line));
         out.lines.extend(block.lines);
     }
-    texts
+    transcript
 }
 
-/// Draws one turn.
-struct Drawer<'a> {
+/// The layout of one turn.
+struct TurnLayout<'a> {
     at: usize,
     turn: &'a Turn,
     theme: Theme,
     selected: Option<TokenRef>,
     shade: Option<(HookPoint, u32)>,
-    /// The largest value in the turn of the feature that shades it.
+    /// The max activation in the turn of the feature that shades it.
     largest: f32,
 }
 
-impl<'a> Drawer<'a> {
+impl<'a> TurnLayout<'a> {
     fn new(app: &'a App, at: usize, theme: Theme) -> Self {
         let turn = &app.session.turns[at];
         let shade = app.shade();
@@ -109,7 +110,7 @@ impl<'a> Drawer<'a> {
         out
     }
 
-    /// A text, with its heading if there are two.
+    /// The pieces of a text, with a heading if there are two texts.
     fn pieces(&self, at: usize, variant: &Variant, differing: &[bool]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if self.turn.variants.len() > 1 {
@@ -154,7 +155,7 @@ impl<'a> Drawer<'a> {
         Piece { text: sanitized(&token.text), style, is_marked }
     }
 
-    /// Why it ended and what steering did, a line each.
+    /// The reason for the end of each text and the reports of its interventions, a line each.
     fn remarks(&self) -> Vec<Piece> {
         let (theme, turn) = (self.theme, self.turn);
         let mut pieces = match &turn.state {
@@ -179,7 +180,7 @@ impl<'a> Drawer<'a> {
     }
 }
 
-/// Two texts in columns of so many cells.
+/// Joins two texts as columns of `column` cells.
 fn side_by_side(left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
     let height = left.lines.len().max(right.lines.len());
     let mut right_lines = right.lines.into_iter();
@@ -196,7 +197,7 @@ fn side_by_side(left: Wrapped, right: Wrapped, column: usize) -> Wrapped {
     Wrapped { lines, marked: left.marked.or(right.marked) }
 }
 
-/// For each text of a turn, which of its generated tokens the other one does not have there.
+/// For each text of a turn, which of its generated tokens differ from the other text.
 fn differing(turn: &Turn) -> Vec<Vec<bool>> {
     let ids = |variant: &Variant| variant.generated().map(|token| token.id).collect::<Vec<_>>();
     let ids: Vec<Vec<u32>> = turn.variants.iter().map(ids).collect();

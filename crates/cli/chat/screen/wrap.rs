@@ -1,4 +1,4 @@
-//! Styled text in lines of a terminal.
+//! Wrapping of styled text.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) style: Style,
-    /// Whether somebody wants to know where it is.
+    /// True if [`Wrapped::marked`] is to point at this piece.
     pub(crate) is_marked: bool,
 }
 
@@ -20,10 +20,11 @@ impl Piece {
     }
 }
 
+/// Wrapped text.
 #[derive(Debug, Default)]
 pub(crate) struct Wrapped {
     pub(crate) lines: Vec<Line<'static>>,
-    /// The line where the marked piece begins.
+    /// The line in which the marked piece begins.
     pub(crate) marked: Option<usize>,
 }
 
@@ -33,7 +34,7 @@ struct Glyph<'p> {
     style: Style,
 }
 
-/// Breaks `pieces` into lines of at most `cells`, between words where there are any.
+/// Breaks `pieces` into lines of at most `cells`, between words where possible.
 pub(crate) fn wrap(pieces: &[Piece], cells: usize) -> Wrapped {
     let mut wrapped = Wrapped::default();
     let (mut line, mut used): (Vec<Glyph<'_>>, usize) = (Vec::new(), 0);
@@ -76,7 +77,7 @@ pub(crate) fn wrap(pieces: &[Piece], cells: usize) -> Wrapped {
     wrapped
 }
 
-/// A line with one span for each run of a style.
+/// A line with one span per run of equal style.
 fn joined(glyphs: &[Glyph<'_>]) -> Line<'static> {
     let runs = glyphs.chunk_by(|a, b| a.style == b.style);
     let span = |run: &[Glyph<'_>]| {

@@ -3,62 +3,64 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nanoscope_corpus::StorePart;
+use nanoscope_corpus::Part;
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{DtypeArg, GptArgs};
 
-/// Run a model over text and keep its activations in a folder, for training on them
+/// Run a model over text and store its activations, to train SAEs on them
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out activations
-      the demo model's, on all texts of a folder
+      activations of the demo model on all texts in a folder
   nanoscope collect --model ~/.cache/nanochat --text ~/.cache/nanochat/base_data --tokens 50000000 \\
       --hook blocks.10.hook_resid_post --hook blocks.10.hook_mlp_out --dtype bf16 --out activations
-      your own model's at two points, on the first 50 million tokens of its own parquet files
+      activations of your own model at two hook points, on the first 50 million tokens of its
+      training data
   nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out activations --shard 3/8
-      one of eight machines' share; without coordination, into one folder or into several
+      the share of one of eight machines, which need no coordination and may use one folder
 
-Texts are files or folders: plain text with <|endoftext|> between documents, JSONL, parquet, the
-first two also with .gz. Documents follow each other with <|bos|> before each, cut into contexts of
-equal length. Special tokens are run, but have no rows unless --keep-special is given.
+Texts are files or folders of plain text (<|endoftext|> between documents), JSONL or parquet; the
+first two may be compressed (.gz). Documents are concatenated with <|bos|> before each and split into
+contexts of equal length. Special tokens are run but not stored, unless --keep-special is given.
 
---out has shards in safetensors and a manifest with everything they depend on. Whatever ends a run,
-the same command goes on behind the last complete shard, and refuses to if the model, the text or
-a flag is another. docs/scaling.md has job files for Slurm and Kubernetes.")]
+--out receives shards in safetensors and a manifest of everything they depend on. However a run
+ends, the same command continues after the last complete shard; it refuses to if the model, the text
+or a flag has changed. docs/scaling.md has job files for Slurm and Kubernetes.")]
 pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,
 
-    /// Files and folders with text
+    /// Files or folders with text
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) text: Vec<PathBuf>,
-    /// The field of JSONL lines and the column of parquet files that has the text
+    /// The field of JSONL lines and the column of parquet files with the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub(crate) text_column: String,
-    /// A hook point to keep the activations of
+    /// A hook point to store the activations of; may be repeated
     #[arg(long, value_name = "HOOK", required = true)]
     pub(crate) hook: Vec<HookPoint>,
-    /// The folder to write
+    /// The folder to write to
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// The numbers to write [default: f32]
+    /// The data type of the stored activations [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
-    /// Tokens that the model sees at once [default: the model's context]
+    /// The number of tokens per context [default: the model's context length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,
-    /// Take no more than the first N tokens of the text
+    /// Use only the first N tokens of the text
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: Option<u64>,
-    /// Make only the shards of part I of N, counted from 0
+    /// Compute only the shards of part I of N, counted from 0
     #[arg(long, value_name = "I/N")]
-    pub(crate) shard: Option<StorePart>,
-    /// Give special tokens such as <|bos|> rows too
+    pub(crate) shard: Option<Part>,
+    /// Store special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
-    /// Tokens of a shard, rounded to whole contexts [default: as many as take 128 MiB in f32]
+    /// The number of tokens per shard, rounded to whole contexts [default: as many as take 128 MiB
+    /// in f32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) shard_tokens: Option<u64>,
     /// Print one JSON object

@@ -19,7 +19,7 @@ use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 
-/// Bytes of a shard's activations as float32, if nothing else is asked for.
+/// The default size of a shard's activations in float32, in bytes.
 const SHARD_BYTES: u64 = 128 << 20;
 
 pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
@@ -35,7 +35,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = loaded.tokenizer()?;
     let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
-        note("interrupted while the texts were read");
+        note("interrupted while reading the texts; nothing was collected");
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let contexts = match args.shard_tokens {
@@ -55,7 +55,8 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
-/// The texts as tokens; nothing if the reading was interrupted. They lie in the folder that is to be written: that is where there is room.
+/// Tokenizes the texts; none if that was interrupted. The tokens are stored in the output folder, where
+/// there is room for them.
 fn tokens(
     args: &CollectArgs,
     corpus: &Corpus,
@@ -64,7 +65,7 @@ fn tokens(
     interrupted: &InterruptFlag,
 ) -> Result<Option<Tokens>> {
     std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("could not make {}", args.out.display()))?;
+        .with_context(|| format!("could not create {}", args.out.display()))?;
     let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
     let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
@@ -78,7 +79,7 @@ fn tokens(
     drop(bar);
     if tokens.dropped() > 0 {
         note(&format!(
-            "the last {} tokens fill no context of {context_len} and are left out",
+            "the last {} tokens do not fill a context of {context_len} and are left out",
             tokens.dropped()
         ));
     }
@@ -88,6 +89,7 @@ fn tokens(
     Ok(Some(tokens))
 }
 
+/// A collection of activations that is ready to run.
 struct CollectJob<'a> {
     args: &'a CollectArgs,
     live: LiveSegments,
@@ -103,7 +105,7 @@ impl CollectJob<'_> {
         let rows: usize = missing.iter().map(|&shard| self.live.rows(shard)).sum();
         let needed = self.collection.bytes(missing.iter().map(|&shard| self.live.rows(shard)));
         if done > 0 {
-            note(&format!("{done} of {all} shards are complete and stay"));
+            note(&format!("{done} of {all} shards are already complete"));
         }
         note(&format!(
             "{rows} rows in {} shards: {} to write, {} free",
@@ -116,7 +118,7 @@ impl CollectJob<'_> {
         let began = Instant::now();
         let Some(tokens) = self.compute(&missing, all)? else {
             note(&format!(
-                "interrupted; {} of {all} shards are complete, and the same command goes on behind \
+                "interrupted; {} of {all} shards are complete, and the same command continues after \
                  them",
                 self.collection.complete()
             ));
@@ -127,8 +129,8 @@ impl CollectJob<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Makes the missing shards, and tells how many tokens went through the model; nothing if that
-    /// was interrupted.
+    /// Computes the missing shards. Returns how many tokens the model ran on; none if that was
+    /// interrupted.
     fn compute(&mut self, missing: &[u64], all: usize) -> Result<Option<u64>> {
         let context_len = self.live.tokens().context_len() as u64;
         let contexts = |shard| self.live.contexts(shard).count() as u64;
@@ -149,7 +151,7 @@ impl CollectJob<'_> {
             self.collection.write(shard, &rows, &origins).with_context(|| {
                 format!(
                     "shard {shard} was not written; {} of {all} are complete, and the same command \
-                     goes on behind them",
+                     continues after them",
                     self.collection.complete()
                 )
             })?;

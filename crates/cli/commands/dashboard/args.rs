@@ -8,7 +8,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::args::ModelArgs;
 
-/// Make pages about an SAE's features: a folder that opens in a browser, without a server
+/// Write a dashboard of an SAE's features: a folder that opens in a browser, without a server
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -16,68 +16,71 @@ Examples:
       all features of the deepest SAE of the built-in model
   nanoscope dashboard --model ~/.cache/nanochat --sae sae_outputs --hook blocks.12.hook_resid_post \\
       --text ~/.cache/nanochat/base_data --tokens 2000000 --out pages
-      your own model and SAE on two million tokens of its own text
+      your own model and SAE, on two million tokens of its training data
   nanoscope dashboard --text stories.txt --out pages --features 0..256 --compact
-      some features, with fewer and shorter examples
+      some features only, with fewer and shorter examples
   nanoscope dashboard --text stories.txt --out pages --neuronpedia exports
-      also the files that Neuronpedia imports
+      the dashboard and the files that Neuronpedia imports
 
-Texts are plain (.txt, <|endoftext|> between documents), .jsonl or .parquet, files or folders of \
-them. They are read twice: for the range of each feature's values, and for what lies in it.
+Texts are files or folders of plain text (.txt, <|endoftext|> between documents), .jsonl or .parquet. \
+They are read twice: once for the range of each feature's activations, once for the examples.
 
-Labels come from the SAE's folder and from a labels.json in --out, which stays there when the pages \
-are made anew; --labels goes before both. Labels that are written in the browser are downloaded from \
-there as labels.json.")]
+Labels come from the SAE's folder and from a labels.json in --out, which is kept when the dashboard \
+is replaced; --labels takes precedence over both. Labels edited in the browser can be downloaded \
+there as labels.json.
+
+On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130.")]
 pub(crate) struct DashboardArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The hook point whose SAE's features are meant [default: the deepest SAE's]
+    /// The hook point of the SAE [default: the deepest SAE]
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HookPoint>,
-    /// Texts: files, or folders of them
+    /// Files or folders with text
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) text: Vec<PathBuf>,
-    /// The field of .jsonl and the column of .parquet that has the text
+    /// The field of JSONL lines and the column of parquet files with the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub(crate) text_column: String,
-    /// Tokens to read at most [default: all]
+    /// The maximum number of tokens to read [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: Option<u64>,
-    /// Tokens that the model sees at once [default: as many as it was trained on]
+    /// The number of tokens per context [default: the model's context length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
-    /// The folder to write; a dashboard that is there is replaced
+    /// The folder to write to; an existing dashboard is replaced
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// The features that get a page, the last one not included [default: all]
+    /// The range of features to include, without B [default: all]
     #[arg(long, value_name = "A..B", value_parser = range)]
     pub(crate) features: Option<Range<u32>>,
-    /// Examples at which a feature is strongest [default: 20, with --compact 8]
+    /// The number of top examples per feature [default: 20, with --compact 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) examples: Option<u16>,
-    /// Examples from each fifth of a feature's values [default: 5, with --compact 1]
+    /// The number of examples from each fifth of a feature's activation range [default: 5, with
+    /// --compact 1]
     #[arg(long, value_name = "N")]
     pub(crate) per_quantile: Option<u16>,
-    /// Tokens shown on either side of one [default: 16, with --compact 10]
+    /// The number of tokens shown on either side of an example [default: 16, with --compact 10]
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<u16>,
-    /// A small folder: fewer and shorter examples
+    /// Write a smaller dashboard, with fewer and shorter examples
     #[arg(long)]
     pub(crate) compact: bool,
-    /// Also write what Neuronpedia imports to this folder
+    /// A folder to also write an export for Neuronpedia to
     #[arg(long, value_name = "DIR")]
     pub(crate) neuronpedia: Option<PathBuf>,
-    /// What the model is called, on the pages and on Neuronpedia [default: its folder's name]
+    /// The name of the model, in the dashboard and on Neuronpedia [default: the name of its folder]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Same seed, same dashboard
+    /// The random seed; the same seed gives the same dashboard
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Labels of features, as labels.json in an SAE's folder has them
+    /// A file with labels of features, in the format of the labels.json in an SAE's folder
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
-    /// Count special tokens too
+    /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
     /// Print one JSON object
@@ -86,10 +89,10 @@ pub(crate) struct DashboardArgs {
 }
 
 fn range(text: &str) -> Result<Range<u32>, String> {
-    let (from, to) = text.split_once("..").ok_or("it is not of the form A..B")?;
+    let (from, to) = text.split_once("..").ok_or("expected A..B")?;
     let number = |text: &str| text.parse::<u32>().map_err(|error| format!("`{text}`: {error}"));
     let (from, to) = (number(from)?, number(to)?);
-    if from < to { Ok(from..to) } else { Err(format!("there is nothing in {from}..{to}")) }
+    if from < to { Ok(from..to) } else { Err(format!("{from}..{to} is empty")) }
 }
 
 #[cfg(test)]
@@ -99,7 +102,7 @@ mod tests {
     #[test]
     fn a_range_has_something_in_it() {
         assert_eq!(range("0..256"), Ok(0..256));
-        assert_eq!(range("3..3"), Err("there is nothing in 3..3".to_owned()));
+        assert_eq!(range("3..3"), Err("3..3 is empty".to_owned()));
         for text in ["", "3", "..", "3..", "..3", "-1..3", "0..99999999999", "0...3", "0..=3"] {
             assert!(range(text).is_err(), "{text}");
         }

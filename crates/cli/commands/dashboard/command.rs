@@ -39,6 +39,7 @@ fn is_interruption(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
 }
 
+/// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
     check_output_dir(&args.out)?;
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
@@ -59,9 +60,9 @@ fn make(args: &DashboardArgs) -> Result<()> {
     }
 
     let tokens = spool(args, &corpus, &scope, context_len, &interrupted)?;
-    let mut bars = Bars::new(&tokens, options.features.len() as u64);
+    let mut bars = StageBar::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
-    // An empty one hides those of the sources behind it.
+    // An empty label hides those of the sources after it.
     let label = |feature| labels.iter().find_map(|labels| labels.get(feature)).map(str::to_owned);
     let mut progress = |progress| {
         bars.set(progress);
@@ -96,7 +97,7 @@ fn options(args: &DashboardArgs, d_sae: usize) -> Options {
     options
 }
 
-/// The labels that there are, those that go first in front.
+/// The sources of labels, in order of precedence.
 fn labels(
     args: &DashboardArgs,
     scope: &Scope,
@@ -125,25 +126,25 @@ fn spool(
     })?)
 }
 
-/// The bar of the stage at hand.
-struct Bars {
+/// The progress bar of the current stage.
+struct StageBar {
     tokens: u64,
     features: u64,
     shown: Option<(Stage, DelayedBar)>,
 }
 
-impl Bars {
+impl StageBar {
     fn new(tokens: &Tokens, features: u64) -> Self {
         Self { tokens: tokens.len() - tokens.dropped(), features, shown: None }
     }
 
     fn set(&mut self, Progress { stage, done }: Progress) {
         if self.shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
-            // The old one is gone before the new one comes.
+            // The old bar is cleared before the new one appears.
             self.shown = None;
             let (what, total, unit) = match stage {
-                Stage::Surveying => ("first reading", self.tokens, "tokens"),
-                Stage::Gathering => ("second reading", self.tokens, "tokens"),
+                Stage::Surveying => ("reading activation ranges", self.tokens, "tokens"),
+                Stage::Gathering => ("gathering examples", self.tokens, "tokens"),
                 Stage::Weights => ("comparing weights", self.features, "features"),
             };
             self.shown = Some((stage, DelayedBar::new(what, total, unit)));
@@ -154,7 +155,7 @@ impl Bars {
     }
 }
 
-/// What the model is called if nobody says it: as its folder, and as one that an export can have.
+/// The default name of the model: that of its folder, with only characters that an export allows.
 fn name(args: &ModelArgs) -> String {
     let Some(path) = &args.gpt.model else { return "nanoscope-demo".to_owned() };
     let path = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -188,14 +189,14 @@ fn export(
     }
 }
 
-/// The time, in RFC 3339.
+/// The current time in RFC 3339.
 fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     rfc_3339(since)
 }
 
-/// `seconds` after the beginning of 1970, in RFC 3339. The days are turned into a date as in Hinnant,
-/// `chrono-Compatible Low-Level Date Algorithms`.
+/// The time `seconds` after the beginning of 1970, in RFC 3339. Days are converted to a date as in
+/// Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 fn rfc_3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let z = days + 719_468;
@@ -234,14 +235,14 @@ fn report(
     }
     writeln!(
         out,
-        "{}: {} features on {} tokens, {} dead, {labelled} with a label",
+        "{}: {} features on {} tokens, {} dead, {labelled} labelled",
         dashboard.hook,
         dashboard.features.len(),
         dashboard.tokens,
         dashboard.dead(),
     )?;
     if let Some(export) = export {
-        writeln!(out, "for Neuronpedia: {}", export.display())?;
+        writeln!(out, "export for Neuronpedia: {}", export.display())?;
     }
     writeln!(out, "open {}", page.display())?;
     Ok(())

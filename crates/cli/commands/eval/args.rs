@@ -6,62 +6,63 @@ use clap::Args;
 
 use crate::args::ModelArgs;
 
-/// Measure how good SAEs are on a text: reconstruction, sparsity, what the model loses with them
+/// Evaluate SAEs on text: reconstruction, sparsity, and the loss of the model with them
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope eval --text stories.txt
-      the built-in model's SAEs, side by side
+      the SAEs of the built-in model, side by side
   nanoscope eval --model ~/.cache/nanochat --sae sae --text held_out.jsonl --explain
-      every metric of one SAE, its formula beside it
+      every metric of one SAE, with its formula
   nanoscope eval --sae k16 --sae k32 --sae k64 --text held_out.jsonl --plot sparsity.svg
-      SAEs of different sparsity for one hook point
+      SAEs of different sparsity at one hook point
   nanoscope eval --sae sae --text fineweb/ --tokens 1000000 --out core.json
       the layout of SAEBench's core evaluation
 
 The metrics are those of SAELens's evals.py, SAEBench's core evaluation and nanochat-SAE's evaluator.
-Three forward passes for each batch of contexts: as it is, with the reconstruction in the place of \
-the activation, and with zeros there. Special tokens such as <|bos|> are run but not counted, and \
-keep their activation, unless --keep-special is given. A transcoder is held against the activation \
-that it writes.")]
+Each batch of contexts takes three forward passes: unchanged, with the activation replaced by its \
+reconstruction, and with the activation zeroed. Special tokens such as <|bos|> are run but not \
+counted, and keep their activation, unless --keep-special is given. A transcoder is compared with the \
+activation it predicts.")]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// A text, or a folder of them: plain text, JSONL, parquet; best what no SAE was trained on
+    /// A file or folder of plain text, JSONL or parquet, ideally text the SAEs were not trained on;
+    /// may be repeated
     #[arg(long, value_name = "PATH", required = true)]
     pub(crate) text: Vec<PathBuf>,
-    /// The field of JSONL lines and the column of parquet files that has the text
+    /// The field of JSONL lines and the column of parquet files with the text
     #[arg(long, default_value = "text", value_name = "NAME")]
     pub(crate) text_column: String,
-    /// Tokens of a context [default: the model's context, at most 1024]
+    /// The number of tokens per context [default: the model's context length, at most 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,
-    /// Tokens to evaluate on at most
+    /// The maximum number of tokens to evaluate on
     #[arg(long, default_value_t = 100_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: u64,
-    /// Contexts that are run together; explained_variance_legacy and relative_reconstruction_bias
-    /// depend on it
+    /// The number of contexts per batch; explained_variance_legacy and
+    /// relative_reconstruction_bias depend on it
     #[arg(long, default_value_t = 8, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_contexts: u32,
-    /// Let special tokens count like any other
+    /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
-    /// Print each metric's formula and meaning beside it
+    /// Print the formula and the meaning of each metric
     #[arg(long, conflicts_with = "json")]
     pub(crate) explain: bool,
     /// Print one JSON object per SAE, in the layout of SAEBench's core evaluation
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the same to this file: an object, or a list of them if there are several SAEs
+    /// The file to write the same JSON to: an object, or a list for several SAEs
     #[arg(long, value_name = "FILE.json")]
     pub(crate) out: Option<PathBuf>,
-    /// Draw the CE score against L0, a point for each SAE
+    /// The file to plot the CE score against L0 to, with a point for each SAE
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
-    /// Write each feature's density and weights to this file, a JSON object per line
+    /// The file to write the density and weight norms of each feature to, one JSON object per line
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) features: Option<PathBuf>,
 }

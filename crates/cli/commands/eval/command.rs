@@ -26,7 +26,7 @@ use crate::load::{load_bare, tokenizer};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
 
-/// Longer contexts are not taken unless they are asked for.
+/// The longest context used by default.
 const MAX_DEFAULT_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
@@ -48,14 +48,14 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let results: Vec<(&Subject, &Evaluation)> = subjects.iter().zip(&evaluations).collect();
     let core: Vec<Value> =
         results.iter().map(|(subject, of)| saebench(of, subject, options, &run)).collect();
-    // Shown first, because a file that cannot be written must not take the numbers with it; and
-    // written whether or not somebody reads to the end.
+    // The results are printed first, so that they survive a file that cannot be written, and the
+    // files are written even if stdout was closed.
     let shown = show(args, &results, &core);
     write(args, &results, core)?;
     shown
 }
 
-/// The files that are asked for, which are known to be writable before anything is computed.
+/// The files to write. They are checked to be writable before anything is computed.
 fn outputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
     [&args.out, &args.features, &args.plot].into_iter().flatten()
 }
@@ -93,7 +93,7 @@ fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Val
     Ok(())
 }
 
-/// That there is nothing to draw is said, and is no failure: the numbers are as they are.
+/// Writes the plot. An empty plot is a note and not a failure, because the numbers are still valid.
 fn write_plot(path: &Path, points: &[Point]) -> Result<()> {
     match plot(points) {
         Ok(svg) => Ok(write_atomically(path, svg.as_bytes())?),
@@ -105,7 +105,7 @@ fn write_plot(path: &Path, points: &[Point]) -> Result<()> {
     }
 }
 
-/// Each path by itself, so that several SAEs may be for one hook point.
+/// Loads the SAEs, path by path, so that several may belong to one hook point.
 fn load_subjects(
     args: &EvalArgs,
     model: &InterpretableModel,
@@ -118,7 +118,7 @@ fn load_subjects(
         saes.extend(with_spinner("loading the SAEs", || load_saes_as([path], device, dtype))?);
     }
     if saes.is_empty() {
-        return Err(Hint::new("there is no SAE to evaluate", "load one with --sae PATH").into());
+        return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
     }
     let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
     let subject = |(sae, name): (LoadedSae, String)| {
@@ -128,7 +128,7 @@ fn load_subjects(
     saes.into_iter().zip(names).map(subject).collect()
 }
 
-/// The folders that the files lie in, as much of each path's end as tells them apart.
+/// Names for SAEs: the shortest ends of their folders' paths that tell them apart.
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let parts = |path: &Path| -> Vec<String> {
         let dir = path.parent().unwrap_or(path);
@@ -148,7 +148,7 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
 }
 
 fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
-    let tokenizer = tokenizer(model, "give its folder with --tokenizer")?;
+    let tokenizer = tokenizer(model, "name its folder with --tokenizer")?;
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
     let context_len =
@@ -161,7 +161,10 @@ fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
     })?;
     drop(bar);
     if tokens.len() >= args.tokens {
-        note(&format!("the first {} tokens of the text; --tokens N takes more", args.tokens));
+        note(&format!(
+            "evaluated on the first {} tokens of the text; --tokens N uses more",
+            args.tokens
+        ));
     }
     Ok(tokens)
 }
@@ -181,7 +184,7 @@ fn facts(args: &EvalArgs, context_len: usize) -> Result<RunFacts> {
     })
 }
 
-/// A random UUID (version 4). The standard library's hashers have random keys.
+/// A random UUID (version 4). The randomness is that of the keys of the standard library's hashers.
 fn uuid() -> String {
     let random = || RandomState::new().build_hasher().finish();
     let version = random() & 0xffff_ffff_ffff_0fff | 0x4000;

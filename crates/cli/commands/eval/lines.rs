@@ -1,4 +1,4 @@
-//! Evaluations for the eye.
+//! Evaluations as lines of text.
 
 use std::io::Write;
 
@@ -7,13 +7,13 @@ use nanoscope_evaluate::{EvalTarget, Evaluation, Group, METRICS, Metric};
 
 use crate::terminal::display::{DIM, TOKEN, VALUE, cut, pad, sanitized, width};
 
-/// Cells of a metric's name, and of a number.
+/// Widths of the name of a metric and of a number, in cells.
 const NAME_CELLS: usize = 36;
 const NUMBER_CELLS: usize = 11;
-/// Cells of a name in the comparison; what does not fit is cut.
+/// The width of a name in the comparison, in cells. Longer names are cut.
 const SAE_CELLS: usize = 28;
 
-/// Every metric of one SAE.
+/// Prints every metric of one SAE.
 pub(crate) fn print_one(
     out: &mut impl Write,
     subject: &EvalTarget,
@@ -67,7 +67,7 @@ const COLUMNS: [Column; 8] = [
     Column { title: "alive", group: Group::Misc, name: "frac_alive" },
 ];
 
-/// A row for each SAE.
+/// Prints a table with a row for each SAE.
 pub(crate) fn print_comparison(
     out: &mut impl Write,
     results: &[(&EvalTarget, &Evaluation)],
@@ -86,7 +86,7 @@ pub(crate) fn print_comparison(
         let rows = words.iter().map(|row| row[column].chars().count());
         rows.chain([titles[column].len()]).max().unwrap_or(0) + 2
     };
-    // Where everything is at one hook point, or lines are short, that column says least.
+    // If all SAEs have one hook point and the line is short, that column is the least useful.
     let fits = (0..4).map(cells).sum::<usize>() + COLUMNS.len() * 10 <= width();
     let same_hook = words.iter().all(|row| row[1] == words[0][1]);
     let shown: Vec<usize> = (0..4).filter(|&at| at != 1 || fits || !same_hook).collect();
@@ -112,7 +112,10 @@ pub(crate) fn print_comparison(
     let (_, first) = results[0];
     let clean = number(first.get(Group::Performance, "ce_loss_without_sae"));
     let tokens = first.get(Group::Others, "tokens_counted");
-    writeln!(out, "{DIM}the model's own cross entropy is {clean}; {tokens} tokens count{DIM:#}")?;
+    writeln!(
+        out,
+        "{DIM}cross entropy of the model without SAEs: {clean}; counted tokens: {tokens}{DIM:#}"
+    )?;
     if explain {
         for column in &COLUMNS {
             let is = |metric: &&Metric| metric.group == column.group && metric.name == column.name;
@@ -138,7 +141,8 @@ fn architecture(subject: &EvalTarget) -> String {
     architecture.k().map_or(name.to_owned(), |k| format!("{name}, k {k}"))
 }
 
-/// Four digits after the point, or as many as say something; a dash where there is no number.
+/// Formats with four decimals, or in scientific notation where these would not fit. A dash stands for
+/// a number that is not finite.
 fn number(value: f64) -> String {
     if !value.is_finite() {
         "–".to_owned()

@@ -7,49 +7,51 @@ use nanoscope_hooks::HookPoint;
 
 use crate::args::ModelArgs;
 
-/// Find a feature: list those that are active on a text, near another, or labelled with a word
+/// Find features: active on a text, near another feature, or labelled with a word
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope features --text 'The dog wagged its tail.'
-      the most active features, and where they are strongest
+      the most active features, with the tokens on which they are strongest
   nanoscope features --text 'The dog barked.' --against 'The cake was sweet.'
-      those that are most specific to the first text
+      the features most specific to the first text
   nanoscope features --feature 1909
-      one feature: its weights, the tokens that it promotes, its neighbours, where it fires
+      one feature: its weights, the next tokens it promotes, its neighbours, where it fires
   nanoscope features --near 1909
   nanoscope features --grep dog --json | jq .features
 
 Special tokens such as <|bos|> are run but not counted, unless --keep-special is given. A text longer \
-than the model's context is run in pieces, each with <|bos|> before it. A feature fires where its \
-value is not 0; its mean is over all tokens that count, those at which it does not fire included.
+than the model's context is split into contexts, each with <|bos|> prepended. A feature fires on a \
+token if its activation is not 0; its density is the fraction of tokens on which it fires, its mean \
+activation is over all counted tokens.
 
---against ranks by mean A − mean B: how much more of the feature a token of the text carries than \
-one of the other text, in the feature's own units, which are also those of --steer.
+--against ranks by mean A − mean B, the difference of the mean activations on the two texts, in the \
+feature's own units, which are also those of --steer.
 
---feature: what a feature promotes is its decoder row times the unembedding, less the mean over the \
-vocabulary. Blocks, norms and scales in between are left out, so read the order and not the size.")]
+--feature shows the next tokens a feature promotes and suppresses: its decoder row times the \
+unembedding, minus the mean over the vocabulary. Blocks, norms and scales in between are ignored, so \
+the order is meaningful and the size is not.")]
 pub(crate) struct FeaturesArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The hook point whose SAE's features are meant [default: the deepest SAE's]
+    /// The hook point of the SAE [default: the deepest SAE]
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HookPoint>,
     #[command(flatten)]
     pub(crate) text: TextArgs,
-    /// What the listed features are sorted by [default: max]
+    /// The order of the listed features [default: max]
     #[arg(long, value_enum, conflicts_with_all = ["other", "lookup"])]
     pub(crate) by: Option<By>,
     #[command(flatten)]
     pub(crate) against: ComparisonArgs,
     #[command(flatten)]
     pub(crate) lookup: LookupArgs,
-    /// Count special tokens too
+    /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
-    /// Features to list; with --feature, tokens, neighbours and places to show [default: 10; with
-    /// --grep all, with --feature 6]
+    /// The number of features to list; with --feature, the number of next tokens, neighbours and
+    /// excerpts [default: 10; with --grep all, with --feature 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
     /// Print one JSON object
@@ -57,53 +59,54 @@ pub(crate) struct FeaturesArgs {
     pub(crate) json: bool,
 }
 
-/// The text to look at.
+/// Flags for the text.
 #[derive(Debug, Args)]
 #[group(id = "own", multiple = false)]
 pub(crate) struct TextArgs {
-    /// The text to look at; `<|bos|>` is put before it [default: a few words of a story]
+    /// The text to run the model on; `<|bos|>` is prepended [default: a few sentences of a story]
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub(crate) text: Option<String>,
-    /// The same from a file
+    /// A file with the text
     #[arg(long, value_name = "FILE")]
     pub(crate) text_file: Option<PathBuf>,
 }
 
-/// The text to compare with.
+/// Flags for the text to compare with.
 #[derive(Debug, Args)]
 #[group(id = "other", multiple = false, conflicts_with = "lookup")]
 pub(crate) struct ComparisonArgs {
-    /// List the features that are most specific to the text, compared with this other one
+    /// List the features most specific to the text, compared with this other text
     #[arg(long, value_name = "TEXT", requires = "own", value_parser = text)]
     pub(crate) against: Option<String>,
-    /// The same with the other text from a file
+    /// A file with the other text
     #[arg(long, value_name = "FILE", requires = "own")]
     pub(crate) against_file: Option<PathBuf>,
 }
 
-/// Features that are found without a text.
+/// Flags that find features without a text.
 #[derive(Debug, Args)]
 #[group(id = "lookup", multiple = false)]
 pub(crate) struct LookupArgs {
-    /// List the features whose decoder rows point most nearly in this one's direction
+    /// List the features whose decoder rows have the highest cosine with this feature's
     #[arg(long, value_name = "FEATURE")]
     pub(crate) near: Option<usize>,
-    /// Show all that is known of these features
+    /// Show these features in detail
     #[arg(long, value_name = "FEATURE,…", value_delimiter = ',')]
     pub(crate) feature: Vec<usize>,
-    /// List the features with this word in their label, in small or large letters
+    /// List the features with this word in their label, ignoring case
     #[arg(long, value_name = "WORD", value_parser = word)]
     pub(crate) grep: Option<String>,
 }
 
+/// The order of a list of features.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// The largest value
+    /// By max activation
     #[default]
     Max,
-    /// The mean over all tokens
+    /// By mean activation over all tokens
     Mean,
-    /// The density: the share of tokens at which it fires
+    /// By density, the fraction of tokens on which the feature fires
     Density,
 }
 

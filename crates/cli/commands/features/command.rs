@@ -1,4 +1,4 @@
-//! `nanoscope features`: what is asked for, and what answers it.
+//! The command itself.
 
 use std::io::Write;
 
@@ -23,7 +23,7 @@ pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
     }
 }
 
-/// The page of one feature, without a text, for lines of `width` cells.
+/// The page of one feature without a text, for lines of `width` cells.
 pub(crate) fn page(scope: &Scope, hook: HookPoint, feature: usize, width: usize) -> Result<String> {
     let sae = scope.model.sae(hook)?;
     sae.config().check_feature(feature)?;

@@ -1,24 +1,25 @@
-//! Numbers and excerpts of a text, as lines and pages show them.
+//! Formatting of numbers and of excerpts of a text.
 
 use super::text::Excerpt;
 use crate::terminal::display::{DIM, TOKEN, cut, visible};
 
-/// Cells of a number's column.
+/// The smallest width of a column of numbers, in cells.
 pub(crate) const NUMBER_CELLS: usize = 8;
 
-/// `value` with so many `digits` after the point; what would then be nothing but zeros, or not fit
-/// its column, with an exponent.
+/// `value` with `digits` decimals, or in scientific notation if these would all be zero or would not
+/// fit the column.
 pub(crate) fn number(value: f64, digits: usize) -> String {
     let plain = format!("{value:.digits$}");
     let lost = value != 0.0 && plain.chars().all(|c| "-0.".contains(c));
     if lost || plain.len() >= NUMBER_CELLS { format!("{value:.1e}") } else { plain }
 }
 
+/// A fraction in percent, with a decimal if it is below 10 %.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.*} %", usize::from(share > 0.0 && share < 0.1), share * 100.0)
 }
 
-/// A token between quotes with what fits around it in `cells`.
+/// A token in quotes, with as much of the text around it as fits into `cells`.
 pub(crate) fn format_excerpt(excerpt: &Excerpt, cells: usize) -> String {
     const QUOTES: usize = 2;
 
@@ -30,7 +31,7 @@ pub(crate) fn format_excerpt(excerpt: &Excerpt, cells: usize) -> String {
     let token = cut(&one_line(token), cells.saturating_sub(QUOTES));
     let room = cells.saturating_sub(token.chars().count() + QUOTES);
     let before = format!("{before}{space}");
-    // What stands before a token says more of why a feature fires than what comes after it.
+    // The text before a token explains more about why a feature fires than the text after it.
     let for_after = (room / 3).max(room.saturating_sub(before.chars().count()));
     let after = match for_after {
         0 => String::new(),
@@ -40,7 +41,7 @@ pub(crate) fn format_excerpt(excerpt: &Excerpt, cells: usize) -> String {
     format!("{DIM}{before}{DIM:#}«{TOKEN}{token}{TOKEN:#}»{DIM}{after}{DIM:#}")
 }
 
-/// As [`visible`], with a space at the start as it is.
+/// Like [`visible`], but keeps a leading space.
 fn one_line(text: &str) -> String {
     match text.strip_prefix(' ') {
         Some(rest) => format!(" {}", one_line(rest)),
@@ -48,7 +49,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// `text`, or as much of its end as `cells` hold.
+/// `text`, cut at its start to `cells`.
 fn cut_start(text: &str, cells: usize) -> String {
     let len = text.chars().count();
     if len <= cells {

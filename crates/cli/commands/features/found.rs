@@ -1,4 +1,4 @@
-//! The features that a command line asks for.
+//! The search for features.
 
 use anyhow::Result;
 use nanoscope_checkpoint::Labels;
@@ -13,41 +13,47 @@ use super::text::{FeatureText, read_text};
 use crate::load::Scope;
 use crate::terminal::messages::Hint;
 
-/// What the model is run on if no text is given: how the demo's stories begin.
+/// The default text: the beginning of a story like the demo's.
 const STORY: &str = "Once upon a time, there was a little girl named Lily. She loved to play \
                      outside with her dog. One day, she saw a big, red ball in the park.";
 
-/// Features listed, and for each the places kept at which it is strongest.
+/// The default numbers of listed features, and of excerpts for each.
 const DEFAULT_LISTED: usize = 10;
 const DEFAULT_EXCERPTS: usize = 4;
-/// Tokens, neighbours and places on a feature's page.
+/// The default number of next tokens, neighbours and excerpts on a feature's page.
 pub(crate) const DEFAULT_ON_PAGE: usize = 6;
 
-/// The features that were asked for, with all that is known of them.
+/// The features a query found, with the data to show about them.
 pub(crate) struct FoundFeatures<'s> {
     pub(crate) scope: &'s Scope,
     pub(crate) hook: HookPoint,
     pub(crate) sae: &'s Sae,
     pub(crate) query: Query,
-    /// None if there is no tokenizer, which is no error as long as no text is needed.
+    /// The text that was run; none without a tokenizer, which only queries on a text need.
     pub(crate) text: Option<FeatureText<'s>>,
-    /// Whether the text is the user's.
+    /// True if the user supplied the text.
     pub(crate) is_user_text: bool,
+    /// The text to compare with.
     pub(crate) against: Option<FeatureText<'s>>,
     pub(crate) special: bool,
     pub(crate) entries: Vec<Entry>,
-    /// How many there are beside those listed, and these.
+    /// The number of features found, including those beyond the listed ones.
     pub(crate) all: usize,
-    /// How to turn the first of them up.
+    /// An intervention that steers with the first feature.
     pub(crate) steer: Option<Intervention>,
 }
 
-/// What the features were found by.
+/// A query for features.
 pub(crate) enum Query {
+    /// Those that fire on the text.
     Active(By),
+    /// Those specific to the text, compared with the other one.
     Against,
+    /// The nearest ones of a feature.
     Near(usize),
+    /// Those with a word in their label.
     Grep(String),
+    /// Given features, each with its page.
     Pages(Vec<Page>),
 }
 
@@ -58,7 +64,7 @@ pub(crate) struct Entry {
     pub(crate) key: Option<f64>,
 }
 
-/// What a feature's weights say of it.
+/// The data about a feature that its weights give.
 pub(crate) struct Page {
     pub(crate) geometry: Geometry,
     pub(crate) effect: Result<LogitEffect, LogitEffectError>,
@@ -140,7 +146,7 @@ impl<'s> FoundFeatures<'s> {
         self.labels()?.get(feature)
     }
 
-    /// The features that fire on the text.
+    /// The features that fire on the text, in order.
     fn active(&self, by: By) -> Vec<Entry> {
         let features = self.stats().ranked(|stat| match by {
             By::Max => f64::from(stat.max_activation),
@@ -150,14 +156,14 @@ impl<'s> FoundFeatures<'s> {
         features.into_iter().map(|feature| Entry { feature, key: None }).collect()
     }
 
-    /// The features that are specific to the text, compared with `other`.
+    /// The features specific to the text, compared with `other`.
     fn specific(&self, other: &FeatureStats) -> Vec<Entry> {
         let differences = mean_differences(self.stats(), other).into_iter();
         differences.map(|(feature, by)| Entry { feature, key: Some(by) }).collect()
     }
 
     fn stats(&self) -> &FeatureStats {
-        &self.text.as_ref().expect("whoever lists what is active has run a text").stats
+        &self.text.as_ref().expect("queries on a text have run it").stats
     }
 
     fn near(&self, feature: usize, top: usize) -> Result<Vec<Entry>> {
@@ -168,8 +174,8 @@ impl<'s> FoundFeatures<'s> {
     fn grep(&self, word: &str) -> Result<Vec<Entry>> {
         let labels = self.labels().filter(|labels| !labels.is_empty()).ok_or_else(|| {
             Hint::new(
-                "the features of this SAE have no labels to search",
-                "they are read from labels.json in the SAE's folder: {\"417\": \"adjectives\"}",
+                "the features of this SAE have no labels",
+                "labels are read from labels.json in the SAE's folder: {\"417\": \"adjectives\"}",
             )
         })?;
         let features = labelled(labels, self.sae.config().d_sae(), word);
@@ -186,18 +192,18 @@ impl<'s> FoundFeatures<'s> {
         Ok(weights.into_iter().map(page).collect())
     }
 
-    /// The first feature added at the largest value that it reaches in the text, or that strong
-    /// features reach if it does not fire so strongly there: less than that steers nothing.
+    /// Adds the first feature at its max activation on the text. If strong features reach a higher
+    /// activation there, that is used, because a smaller one would have no effect.
     fn steer(&self) -> Option<Intervention> {
         let feature = self.entries.first()?.feature;
         let text = self.text.as_ref()?;
         let value = text.stats.get(feature).max_activation.max(text.strong);
         let spec = format!("{}:{feature}:add:{}", self.hook, two_digits(value));
-        (value > 0.0).then(|| spec.parse().expect("the form of an intervention"))
+        (value > 0.0).then(|| spec.parse().expect("the text is a valid intervention"))
     }
 }
 
-/// The features of `d_sae` with `word` in their label, in small or large letters.
+/// The features among `d_sae` with `word` in their label, ignoring case.
 pub(crate) fn labelled<'l>(
     labels: &'l Labels,
     d_sae: usize,
@@ -210,21 +216,18 @@ pub(crate) fn labelled<'l>(
     (0..d_sae as u32).filter(has)
 }
 
-/// The SAE at `hook`; without one the deepest.
+/// The SAE at `hook`, or the deepest SAE.
 pub(crate) fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
     if let Some(hook) = hook {
         return Ok((hook, scope.model.sae(hook)?));
     }
     let deepest = scope.model.saes().iter().next_back().map(|(&hook, sae)| (hook, sae));
-    deepest.ok_or_else(|| {
-        Hint::new("there is no SAE whose features could be listed", "load one with --sae PATH")
-            .into()
-    })
+    deepest.ok_or_else(|| Hint::new("no SAE is loaded", "load one with --sae PATH").into())
 }
 
-/// `value`, above 0, with two digits that say something.
+/// `value`, which is above 0, rounded to two significant digits.
 fn two_digits(value: f32) -> f32 {
-    format!("{value:.1e}").parse().expect("a number that was just written reads back")
+    format!("{value:.1e}").parse().expect("a formatted number parses")
 }
 
 #[cfg(test)]

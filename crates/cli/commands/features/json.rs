@@ -1,4 +1,4 @@
-//! What `nanoscope features --json` prints.
+//! The output of `nanoscope features --json`.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::found::{FoundFeatures, Page, Query};
 use super::text::FeatureText;
 use crate::terminal::display::token_text;
 
-/// The answer as one object; `docs/features.md` says what its keys are.
+/// The features found as one object; `docs/features.md` describes its keys.
 pub(crate) fn to_json(found: &FoundFeatures<'_>) -> Value {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
@@ -94,7 +94,7 @@ fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
     Value::Object(out)
 }
 
-/// What a feature does on a text.
+/// The statistics of a feature on a text.
 fn text_json(text: &FeatureText<'_>, feature: u32) -> Value {
     let stat = text.stats.get(feature);
     let places = stat.peaks.iter().map(|peak| {

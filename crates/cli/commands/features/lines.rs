@@ -1,4 +1,4 @@
-//! Lists and pages of features for the eye.
+//! Lists of features as lines of text.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use super::text::FeatureText;
 use crate::args::ModelArgs;
 use crate::terminal::display::{DIM, LABEL, VALUE, cut, visible, width};
 
-/// Cells of an index, and of a number's column.
+/// The width of the index column, in cells.
 const INDEX_CELLS: usize = 8;
-/// Cells that a place in a text is given at least; wider lines hold several.
+/// The smallest width of an excerpt, in cells. Wider lines hold several.
 const PLACE_CELLS: usize = 36;
 
-/// Prints the answer; lines are as wide as the terminal.
+/// Prints the features found, in lines as wide as the terminal.
 pub(crate) fn print(
     out: &mut impl Write,
     found: &FoundFeatures<'_>,
@@ -32,8 +32,8 @@ pub(crate) fn print(
         _ => print_list(out, found, width)?,
     }
     if let Some(steer) = &found.steer {
-        let what = if found.entries.len() == 1 { "it" } else { "the first" };
-        writeln!(out, "\n{DIM}turn {what} up:{DIM:#}")?;
+        let which = if found.entries.len() == 1 { "this feature" } else { "the first feature" };
+        writeln!(out, "\n{DIM}to steer with {which}:{DIM:#}")?;
         writeln!(out, "  nanoscope generate{} --steer {steer}", model_flags(model))?;
     }
     Ok(())
@@ -49,6 +49,11 @@ impl<'f> Column<'f> {
     fn new(name: &'static str, cell: impl Fn(&Entry) -> String + 'f) -> Self {
         Self { name, cell: Box::new(cell) }
     }
+
+    /// The width of the column, in cells.
+    fn cells(&self) -> usize {
+        NUMBER_CELLS.max(self.name.chars().count() + 2)
+    }
 }
 
 fn print_list(out: &mut impl Write, found: &FoundFeatures<'_>, width: usize) -> Result<()> {
@@ -59,15 +64,15 @@ fn print_list(out: &mut impl Write, found: &FoundFeatures<'_>, width: usize) -> 
     let columns = columns(found);
     write!(out, "{DIM}{:>INDEX_CELLS$}", "feature")?;
     for column in &columns {
-        write!(out, "{:>NUMBER_CELLS$}", column.name)?;
+        write!(out, "{:>1$}", column.name, column.cells())?;
     }
     writeln!(out, "{DIM:#}")?;
-    let indent = INDEX_CELLS + NUMBER_CELLS * columns.len() + 2;
+    let indent = INDEX_CELLS + columns.iter().map(Column::cells).sum::<usize>() + 2;
     let room = width.saturating_sub(indent);
     for entry in &found.entries {
         write!(out, "{DIM}{:>INDEX_CELLS$}{DIM:#}", format!("#{}", entry.feature))?;
         for column in &columns {
-            write!(out, "{VALUE}{:>NUMBER_CELLS$}{VALUE:#}", (column.cell)(entry))?;
+            write!(out, "{VALUE}{:>1$}{VALUE:#}", (column.cell)(entry), column.cells())?;
         }
         let places = text_shown(found).map(|text| places(text, entry.feature, room));
         let label = found.label(entry.feature).map(|label| cut(&visible(label), room));
@@ -81,7 +86,7 @@ fn print_list(out: &mut impl Write, found: &FoundFeatures<'_>, width: usize) -> 
     Ok(())
 }
 
-/// The text whose numbers are listed: where nothing depends on a text, only the user's own.
+/// The text whose statistics are listed. Queries that need no text show only one the user supplied.
 fn text_shown<'f>(found: &'f FoundFeatures<'_>) -> Option<&'f FeatureText<'f>> {
     let needs_none = matches!(found.query, Query::Near(_) | Query::Grep(_));
     found.text.as_ref().filter(|_| found.is_user_text || !needs_none)
@@ -97,15 +102,15 @@ fn title(found: &FoundFeatures<'_>) -> String {
     match &found.query {
         Query::Active(by) => {
             let by = match by {
-                By::Max => "max",
-                By::Mean => "mean",
+                By::Max => "max activation",
+                By::Mean => "mean activation",
                 By::Density => "density",
             };
-            format!("{hook}: {all} of {d_sae} features fire on {text}; by {by}")
+            format!("{hook}: {all} of {d_sae} features active on {text}, by {by}")
         }
         Query::Against => {
             let other = tokens(&found.against);
-            format!("{hook}: {all} features prefer A ({text}) to B ({other})")
+            format!("{hook}: {all} features more active on A ({text}) than on B ({other})")
         }
         Query::Near(feature) => {
             let label = found.label(*feature as u32);
@@ -114,7 +119,7 @@ fn title(found: &FoundFeatures<'_>) -> String {
         }
         Query::Grep(word) => {
             let labels = found.labels().map_or(0, nanoscope_checkpoint::Labels::len);
-            format!("{hook}: {all} of {labels} labels have `{}`", visible(word))
+            format!("{hook}: {all} of {labels} labels contain `{}`", visible(word))
         }
         Query::Pages(_) => String::new(),
     }
@@ -129,8 +134,8 @@ fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
             columns.push(Column::new("A − B", move |entry| key(entry, 2)));
             columns.push(Column::new("mean A", |entry| number(a.mean(entry.feature), 2)));
             columns.push(Column::new("mean B", |entry| number(b.mean(entry.feature), 2)));
-            columns.push(Column::new("fires A", |entry| percent(a.density(entry.feature))));
-            columns.push(Column::new("fires B", |entry| percent(b.density(entry.feature))));
+            columns.push(Column::new("density A", |entry| percent(a.share(entry.feature))));
+            columns.push(Column::new("density B", |entry| percent(b.share(entry.feature))));
             return columns;
         }
         (Query::Near(_), ..) => columns.push(Column::new("cosine", move |entry| key(entry, 3))),
@@ -138,16 +143,15 @@ fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
     }
     if let Some(text) = text_shown(found) {
         let stats = &text.stats;
-        columns.push(Column::new("max", |entry| {
-            number(stats.get(entry.feature).max_activation.into(), 1)
-        }));
-        columns.push(Column::new("mean", |entry| number(stats.mean(entry.feature), 2)));
-        columns.push(Column::new("fires", |entry| percent(stats.density(entry.feature))));
+        columns
+            .push(Column::new("max act", |entry| number(stats.get(entry.feature).max.into(), 1)));
+        columns.push(Column::new("mean act", |entry| number(stats.mean(entry.feature), 2)));
+        columns.push(Column::new("density", |entry| percent(stats.share(entry.feature))));
     }
     columns
 }
 
-/// As many of the places at which a feature is strongest as a line holds.
+/// Excerpts around the tokens on which a feature is strongest, as many as fit into a line.
 fn places(text: &FeatureText<'_>, feature: u32, room: usize) -> Option<String> {
     const BETWEEN: usize = 2;
 
@@ -164,7 +168,7 @@ fn places(text: &FeatureText<'_>, feature: u32, room: usize) -> Option<String> {
     (!places.is_empty()).then(|| places.join(&" ".repeat(BETWEEN)))
 }
 
-/// The flags with which another command finds the same model, as a shell reads them.
+/// The flags that select the same model in another command, quoted for a shell.
 fn model_flags(model: &ModelArgs) -> String {
     let path = |path: &PathBuf| path.to_string_lossy().into_owned();
     let mut flags: Vec<(&str, String)> = Vec::new();
@@ -184,7 +188,7 @@ fn model_flags(model: &ModelArgs) -> String {
     flags.collect::<Vec<_>>().concat()
 }
 
-/// An SAE as `--sae` takes it.
+/// An SAE as the value of `--sae`.
 fn sae_flag(sae: &SaePath) -> String {
     let path = sae.path.to_string_lossy();
     match sae.at {

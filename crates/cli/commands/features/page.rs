@@ -1,4 +1,4 @@
-//! All that is known of single features, for the eye.
+//! Pages about single features, as lines of text.
 
 use std::io::Write;
 
@@ -10,10 +10,10 @@ use super::found::{FoundFeatures, Page};
 use crate::terminal::display::token_text;
 use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut, visible};
 
-/// Cells of what stands before a line's content.
+/// The width of the name before a line's content, in cells.
 const NAME_CELLS: usize = 12;
 
-/// A page for each feature found.
+/// Prints a page for each feature found.
 pub(crate) fn print_pages(
     out: &mut impl Write,
     found: &FoundFeatures<'_>,
@@ -43,7 +43,7 @@ fn print_page(
 
     let geometry = &page.geometry;
     let cosine = geometry.encoder_decoder_cosine;
-    let cosine = cosine.map(|cosine| format!(", their cosine {cosine:.2}")).unwrap_or_default();
+    let cosine = cosine.map(|cosine| format!(", cosine {cosine:.2}")).unwrap_or_default();
     let (decoder, encoder) = (geometry.decoder_norm, geometry.encoder_norm);
     named(out, "norms", &format!("decoder {decoder:.2}, encoder {encoder:.2}{cosine}"))?;
 
@@ -79,17 +79,14 @@ fn print_page(
         let (stat, stats) = (text.stats.get(feature), &text.stats);
         let whose = if found.is_user_text { "" } else { " of a story" };
         let (fires, tokens) = (stat.fires, stats.tokens());
+        let density =
+            format!("{} ({fires} of {tokens} tokens{whose})", percent(stats.share(feature)));
         if fires == 0 {
-            named(out, "fires", &format!("at none of {tokens} tokens{whose}"))?;
+            named(out, "density", &density)?;
         } else {
-            let (share, max, mean) = (
-                percent(stats.density(feature)),
-                number(stat.max_activation.into(), 1),
-                number(stats.mean(feature), 2),
-            );
-            let line =
-                format!("at {fires} of {tokens} tokens{whose} ({share}), max {max}, mean {mean}");
-            named(out, "fires", &line)?;
+            let max = number(stat.max.into(), 1);
+            let mean = number(stats.mean(feature), 2);
+            named(out, "density", &format!("{density}, max activation {max}, mean {mean}"))?;
         }
         for peak in &stat.peaks {
             let place = format_excerpt(&text.excerpt(peak.at), room.saturating_sub(8));
@@ -103,7 +100,7 @@ fn print_page(
     Ok(())
 }
 
-/// A text in as many lines as it needs.
+/// Prints a text, wrapped to as many lines as it needs.
 fn wrapped(out: &mut impl Write, name: &str, text: &str, style: Style, room: usize) -> Result<()> {
     let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
     several(out, name, &filled(&words, " ", room), style)
@@ -121,7 +118,7 @@ fn named(out: &mut impl Write, name: &str, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// `items` with `between` them, in lines of at most `cells`; an item that is longer is cut.
+/// Joins `items` with `between` into lines of at most `cells`. Longer items are cut.
 fn filled(items: &[String], between: &str, cells: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for item in items {

@@ -1,30 +1,30 @@
-//! A text that was run, with what each feature does on it.
+//! A text and the statistics of each feature on it.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{FeatureStats, split_into_contexts};
+use nanoscope_runtime::{FeatureStats, windows};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
 use crate::load::Scope;
 use crate::terminal::progress::DelayedBar;
 
-/// What a model was run on, and what its features did.
+/// A text that the model was run on, with the statistics of the features.
 pub(crate) struct FeatureText<'s> {
     tokenizer: &'s Tokenizer,
-    /// The tokens of all split_into_contexts, one after another; a peak's place is an index into them.
+    /// The tokens of all contexts, one after another. The position of a peak is an index into them.
     ids: Vec<u32>,
-    /// Where each window starts.
+    /// The start of each context.
     starts: Vec<usize>,
     pub(crate) stats: FeatureStats,
-    /// What the strongest feature of a token exceeds at one in ten of the tokens that count.
+    /// The 90th percentile, over counted tokens, of the max activation per token.
     pub(crate) strong: f32,
 }
 
-/// A token with what stands around it in its window.
+/// A token with the text around it in its context.
 pub(crate) struct Excerpt {
     pub(crate) token_id: u32,
     pub(crate) before: String,
@@ -32,12 +32,12 @@ pub(crate) struct Excerpt {
     pub(crate) after: String,
 }
 
-/// Tokens shown around one.
+/// The number of tokens in an excerpt before and after its token.
 const BEFORE: usize = 32;
 const AFTER: usize = 16;
 
 impl<'s> FeatureText<'s> {
-    /// Runs `text` and gathers the features at `hook`, with up to `peaks` places for each.
+    /// Runs the model on `text` and gathers the features at `hook`, with up to `peaks` peaks for each.
     pub(crate) fn run(
         scope: &'s Scope,
         hook: HookPoint,
@@ -47,9 +47,8 @@ impl<'s> FeatureText<'s> {
     ) -> Result<Self> {
         let tokenizer = scope.tokenizer()?;
         let model = &scope.model;
-        let windows =
-            split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
-        let sae = model.saes().get(&hook).context("the caller found an SAE there")?;
+        let windows = windows(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());
         let all = windows.iter().map(Vec::len).sum::<usize>();
@@ -75,7 +74,7 @@ impl<'s> FeatureText<'s> {
         Ok(Self { tokenizer, ids, starts, stats, strong })
     }
 
-    /// The token at `at` and what stands around it.
+    /// The token at `at` with the text around it.
     pub(crate) fn excerpt(&self, at: u64) -> Excerpt {
         let at = at as usize;
         let window = self.starts.partition_point(|&start| start <= at);
@@ -83,7 +82,7 @@ impl<'s> FeatureText<'s> {
         let start = self.starts[window - 1];
         let decode =
             |ids: &[u32]| self.tokenizer.decode(ids).expect("the ids were run by the model");
-        // That `<|bos|>` stands before every text needs no saying.
+        // `<|bos|>` begins every context, so it is left out.
         let before = &self.ids[start.max(at.saturating_sub(BEFORE))..at];
         let special = before.iter().take_while(|&&id| self.tokenizer.is_special(id)).count();
         Excerpt {
@@ -95,12 +94,12 @@ impl<'s> FeatureText<'s> {
     }
 }
 
-/// The text that a flag gives, or the file that another one names.
+/// The text of one flag, or the content of the file that another flag names.
 pub(crate) fn read_text(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>> {
     let Some(path) = file else { return Ok(text.map(str::to_owned)) };
     let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
     let text = String::from_utf8(text)
-        .with_context(|| format!("{} is no text in UTF-8", path.display()))?;
+        .with_context(|| format!("{} is not valid UTF-8", path.display()))?;
     if text.is_empty() {
         bail!("{} is empty", path.display());
     }

@@ -21,29 +21,29 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let config = config(args)?;
     start_log(args)?;
     let runtime = tokio::runtime::Runtime::new().context("could not start the server's threads")?;
-    // Before the model: a port that is taken is known at once.
+    // Before the model is loaded, so that a port in use is reported at once.
     let listener = runtime.block_on(listen((args.host, args.port).into()))?;
-    let address = listener.local_addr().context("could not tell the address")?;
+    let address = listener.local_addr().context("could not determine the address")?;
     let scope = scope(args)?;
     let signal = InterruptFlag::watch()?;
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
-        note("whoever reaches this machine can use the server: there is no key");
+        note("without a key, everyone who can reach this machine can use the server");
     }
     writeln!(std::io::stdout(), "nanoscope serves {} at http://{}/", scope.name, page(address))?;
     let served = runtime.block_on(nanoscope_server::serve(listener, scope, config, until(signal)));
-    // Passes that nobody waits for any more are not waited for here either.
+    // Passes that are still running have no client left, so they are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(served?)
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
     if args.api_key.as_ref().is_some_and(String::is_empty) {
-        return Err(Hint::new("the API key is empty", "leave it out to serve without one").into());
+        return Err(Hint::new("the API key is empty", "omit it to serve without one").into());
     }
     if !args.host.to_canonical().is_loopback() && args.api_key.is_none() && !args.insecure {
-        let hint = "set NANOSCOPE_API_KEY or --api-key, or say --insecure";
+        let hint = "set NANOSCOPE_API_KEY or --api-key, or pass --insecure";
         return Err(
-            Hint::new("other machines can reach this address, and there is no key", hint).into()
+            Hint::new("other machines can reach this address, which requires a key", hint).into()
         );
     }
     let limits = Limits {
@@ -65,8 +65,9 @@ fn config(args: &ServeArgs) -> Result<Config> {
 fn start_log(args: &ServeArgs) -> Result<()> {
     let from_environment = || EnvFilter::try_from_default_env().ok();
     let filter = match &args.log {
-        Some(filter) => EnvFilter::try_new(filter)
-            .with_context(|| format!("--log {filter} is no filter, such as info or debug"))?,
+        Some(filter) => EnvFilter::try_new(filter).with_context(|| {
+            format!("--log {filter} is not a valid filter; expected for example info or debug")
+        })?,
         None => from_environment().unwrap_or_else(|| EnvFilter::new("info")),
     };
     let log = tracing_subscriber::fmt()
@@ -85,16 +86,16 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
         let context = format!("could not listen on {address}");
         let hint = match error.kind() {
             ErrorKind::AddrInUse => Hint::new(
-                "the port is taken",
-                "another nanoscope may be running; take another port with --port, or any with \
-                 --port 0",
+                "the port is in use",
+                "another nanoscope may be running; choose another port with --port, or any free one \
+                 with --port 0",
             ),
             ErrorKind::AddrNotAvailable => Hint::new(
                 "this machine has no such address",
-                "127.0.0.1 is for this machine alone, 0.0.0.0 for all of its networks",
+                "127.0.0.1 is reachable from this machine only, 0.0.0.0 from all its networks",
             ),
             ErrorKind::PermissionDenied => {
-                Hint::new("the port is not for everybody", "take one from 1024 on with --port")
+                Hint::new("the port is reserved", "choose a port of at least 1024 with --port")
             }
             _ => return anyhow::Error::new(error).context(context),
         };
@@ -102,16 +103,16 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// What is served.
+/// Loads the model, its labels and its dashboards.
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
     let Scope { model, labels, .. } = Scope::load(&args.model)?;
-    tokenizer(&model, "clients send text; give the tokenizer's folder with --tokenizer")?;
+    tokenizer(&model, "clients send text; name the folder of the tokenizer with --tokenizer")?;
     let sources = labels
         .into_iter()
         .map(|(hook, labels)| (hook, Source { labels, ..Source::default() }))
         .collect();
     let folder = args.model.gpt.model.as_ref().map(|path| {
-        // As the file system knows it: `.` has no name of its own.
+        // Resolved first, because `.` does not have a name.
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
         path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     });
@@ -120,12 +121,12 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
     let mut scope = nanoscope_server::Scope { model, name, sources };
     for dir in dashboards(args)? {
         let read = scope.with_dashboard(&dir);
-        scope = read.with_context(|| format!("{} cannot be shown", dir.display()))?;
+        scope = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;
     }
     Ok(scope)
 }
 
-/// The folders of the dashboards: those that are given, over those that the demo comes with.
+/// The folders of the dashboards: the demo's, then those of the flags, which take precedence.
 fn dashboards(args: &ServeArgs) -> Result<Vec<PathBuf>> {
     let ModelArgs { gpt, sae, .. } = &args.model;
     let mut dirs = Vec::new();
@@ -136,7 +137,7 @@ fn dashboards(args: &ServeArgs) -> Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
-/// Where a browser on this machine finds the page.
+/// The address of the page for a browser on this machine.
 fn page(address: SocketAddr) -> SocketAddr {
     let mut page = address;
     if address.ip().is_unspecified() {
@@ -146,7 +147,7 @@ fn page(address: SocketAddr) -> SocketAddr {
     page
 }
 
-/// Ready after the first Ctrl-C or SIGTERM.
+/// Waits for the first Ctrl-C or SIGTERM.
 async fn until(signal: InterruptFlag) {
     while !signal.is_set() {
         tokio::time::sleep(Duration::from_millis(50)).await;

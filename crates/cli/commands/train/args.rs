@@ -12,118 +12,120 @@ use toml::Value;
 
 use crate::file_key::split;
 
-/// Train SAEs on a model's activations
+/// Train SAEs on the activations of a model
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   nanoscope train --text stories.txt --hook blocks.2.hook_resid_post --out runs/a
-      a top-k SAE of the demo model, eight times as wide as the activations
+      a top-k SAE for the demo model, eight times as wide as the activations
   nanoscope train --model ~/.cache/nanochat --text ~/.cache/nanochat/base_data \\
       --hook blocks.10.hook_resid_post --hook blocks.12.hook_resid_post --tokens 50000000 --out runs/b
-      your own model's, at two points from one pass
+      SAEs for your own model, at two hook points from one pass
   nanoscope train --store activations --hook blocks.2.hook_resid_post --architecture jump-relu \\
       --target-l0 32 --out runs/c
-      on what `nanoscope collect` wrote
+      on activations stored by `nanoscope collect`
   nanoscope train --print-config --architecture batch-top-k > run.toml
-      everything that can be set, with the paper that each default comes from
+      every setting, with the paper its default comes from
   nanoscope train --config run.toml --lr 1e-4 --out runs/d
   nanoscope train --resume runs/d
-      goes on where it was interrupted or killed, and ends with the same SAEs
+      continues where the run was interrupted or killed, and ends with the same SAEs
 
-A flag overrides what --config says. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and
-exits with 130; a second one exits at once. docs/training.md says what lies in the run's folder.")]
+A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a checkpoint
+and exits with 130; a second one exits at once. docs/training.md describes the folder of a run.")]
 pub(crate) struct TrainArgs {
-    /// A TOML file with everything that can be set
+    /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Print such a file, with the flags' values and else the defaults
+    /// Print a TOML file with every setting: the values of the flags, and the defaults
     #[arg(long)]
     pub(crate) print_config: bool,
-    /// The run's folder; it must not exist or be empty
+    /// The folder of the run, which must be empty or not exist
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Go on with the run in this folder, or in that of --out
-    // Empty where no folder is named, which no path can be.
+    /// Continue the run in this folder, or in that of --out
+    // Empty if no folder is named; a path cannot be empty.
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
     pub(crate) resume: Option<OsString>,
 
-    /// A hook point that gets an SAE
+    /// A hook point to train an SAE for; may be repeated
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Vec<HookPoint>,
-    /// Files and folders with text to run the model on
+    /// Files or folders with text to run the model on
     #[arg(long, value_name = "PATH", num_args = 1.., group = "source")]
     pub(crate) text: Vec<PathBuf>,
-    /// In place of texts: a folder that `nanoscope collect` wrote
+    /// Instead of texts: a folder written by `nanoscope collect`
     #[arg(long, value_name = "DIR", group = "source")]
     pub(crate) store: Option<PathBuf>,
-    /// In place of texts: a file with a tensor [..., d_in], and after a colon its name if there are
-    /// several
+    /// Instead of texts: a file with a tensor [..., d_in], and after a colon the name of the tensor
+    /// if there are several
     #[arg(long, value_name = "FILE[:KEY]", group = "source")]
     pub(crate) activations: Option<String>,
-    /// The field of JSONL lines and the column of parquet files that has the text [default: text]
+    /// The field of JSONL lines and the column of parquet files with the text [default: text]
     #[arg(long, value_name = "NAME")]
     pub(crate) text_column: Option<String>,
-    /// Tokens that the model sees at once [default: the model's context]
+    /// The number of tokens per context [default: the model's context length]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
-    /// nanochat's base folder, a checkpoint folder or file, or our own form [default: the built-in
-    /// demo]
+    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a
+    /// folder that `convert` wrote [default: the built-in demo]
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// The tokenizer's folder [default: where nanochat puts it]
+    /// The folder of the tokenizer [default: where nanochat puts it]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// The era of a checkpoint that fits several: E0 to E6
+    /// The nanochat era of a checkpoint that fits several: E0 to E6
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
-    /// The backend: auto, flex, ndarray, wgpu, cuda [default: auto]
+    /// The backend to run on: auto, flex, ndarray, wgpu or cuda [default: auto]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
 
-    /// [default: top-k]
+    /// The architecture of the SAEs [default: top-k]
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<ArchitectureArg>,
-    /// Features of each SAE
+    /// The number of features of each SAE
     #[arg(long, value_name = "N", conflicts_with = "expansion")]
     pub(crate) d_sae: Option<u32>,
-    /// The same as a multiple of the activations' width [default: 8]
+    /// The number of features as a multiple of the activation width [default: 8]
     #[arg(long, value_name = "N")]
     pub(crate) expansion: Option<u32>,
-    /// Features per activation: top-k, batch-top-k, matryoshka [default: 32]
+    /// The number of active features per activation, for top-k, batch-top-k and matryoshka
+    /// [default: 32]
     #[arg(long, value_name = "N")]
     pub(crate) k: Option<u32>,
-    /// Weight of the sparsity loss: relu, gated [default: 5]
+    /// The weight of the sparsity loss, for relu and gated [default: 5]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub(crate) l1: Option<f64>,
-    /// Features per activation to end with: jump-relu [default: 32]
+    /// The target number of active features per activation, for jump-relu [default: 32]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) target_l0: Option<f64>,
-    /// Activations to train on, several times over if the source has fewer [default: 4096000]
+    /// The number of activations to train on; they are reused if the source has fewer
+    /// [default: 4096000]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     pub(crate) tokens: Option<u64>,
-    /// The same in steps
+    /// The number of training steps, instead of --tokens
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
-    /// Activations per step [default: 4096]
+    /// The number of activations per step [default: 4096]
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<u32>,
     /// The learning rate [default: 3e-4]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
     pub(crate) lr: Option<f64>,
-    /// Same seed, same SAEs [default: 0]
+    /// The random seed; the same seed gives the same SAEs [default: 0]
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
 
-    /// Steps between two lines of metrics.jsonl [default: 10]
+    /// The number of steps between lines of metrics.jsonl [default: 10]
     #[arg(long, value_name = "N")]
     pub(crate) log_every: Option<u64>,
-    /// Steps between two evaluations on what is held out [default: 100]
+    /// The number of steps between evaluations on held-out activations [default: 100]
     #[arg(long, value_name = "N")]
     pub(crate) eval_every: Option<u64>,
-    /// Steps between two checkpoints [default: 250]
+    /// The number of steps between checkpoints [default: 250]
     #[arg(long, value_name = "N")]
     pub(crate) save_every: Option<u64>,
-    /// Segments that are held out, or below 1 which share of all [default: 1]
+    /// The number of segments to hold out, or a fraction if below 1 [default: 1]
     #[arg(long, value_name = "N", value_parser = number, allow_hyphen_values = true)]
     pub(crate) hold_out: Option<Value>,
     /// Print one JSON object at the end
@@ -131,24 +133,25 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
+/// The architectures that can be trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ArchitectureArg {
     /// The k largest features of each activation (Gao et al. 2024)
     TopK,
     /// The k largest features per activation on average (Bussmann et al. 2024)
     BatchTopK,
-    /// Batch-top-k in nested groups (Bussmann et al. 2025)
+    /// Batch-top-k with nested groups of features (Bussmann et al. 2025)
     Matryoshka,
-    /// A threshold for each feature (Rajamanoharan et al. 2024)
+    /// A learned threshold per feature (Rajamanoharan et al. 2024)
     JumpRelu,
-    /// L1 with warm-up (Conerly et al. 2024)
+    /// ReLU with an L1 penalty that warms up (Conerly et al. 2024)
     Relu,
-    /// Gates, and magnitudes apart from them (Rajamanoharan et al. 2024)
+    /// Separate gates and magnitudes (Rajamanoharan et al. 2024)
     Gated,
 }
 
 impl TrainArgs {
-    /// What the flags say, over what is said in `draft`.
+    /// Sets the values of the flags in `draft`, over those it has.
     pub(crate) fn apply_to(&self, mut draft: RunDraft) -> Result<RunDraft> {
         let mut set = |key: &str, value: Option<Value>| match value {
             Some(value) => draft.set(key, value),
@@ -158,7 +161,7 @@ impl TrainArgs {
         let paths = |key: &Option<PathBuf>| key.as_deref().map(path).transpose();
         let count = |number: Option<u32>| number.map(|n| Value::from(i64::from(n)));
 
-        // First, because it takes away what is for other architectures.
+        // First, because it removes the settings of other architectures.
         let architecture = self.architecture.and_then(|name| name.to_possible_value());
         set("recipe.method.architecture", architecture.map(|name| name.get_name().into()))?;
         if !self.hook.is_empty() {
@@ -201,7 +204,7 @@ impl TrainArgs {
     }
 }
 
-/// A number as TOML has it, whose integers have a sign.
+/// A count as a TOML integer, which is signed.
 fn whole(key: &'static str, number: Option<u64>) -> Result<Option<Value>, ConfigError> {
     let of = |n: u64| {
         i64::try_from(n).map(Value::from).map_err(|_| ConfigError::Range {
@@ -213,12 +216,12 @@ fn whole(key: &'static str, number: Option<u64>) -> Result<Option<Value>, Config
     number.map(of).transpose()
 }
 
-/// A path that TOML can hold.
+/// A path as a string, which TOML requires.
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", path.display()))
+    path.to_str().ok_or_else(|| anyhow::anyhow!("{} is not valid UTF-8", path.display()))
 }
 
 fn number(text: &str) -> Result<Value, &'static str> {
     let whole = text.parse::<i64>().map(Value::from);
-    whole.or_else(|_| text.parse::<f64>().map(Value::from)).map_err(|_| "it is not a number")
+    whole.or_else(|_| text.parse::<f64>().map(Value::from)).map_err(|_| "expected a number")
 }

@@ -22,19 +22,19 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     }
     let interrupted = InterruptFlag::watch()?;
     let Some(run) = begin(args, &interrupted)? else {
-        note("interrupted while the texts were read; nothing was begun");
+        note("interrupted while reading the texts; the run was not started");
         return Ok(ExitCode::from(INTERRUPTED));
     };
     follow(args, run, &interrupted)
 }
 
-/// What --config says.
+/// Reads the file of --config.
 fn config_file(args: &TrainArgs) -> Result<RunDraft> {
     Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
 }
 
-/// The run that the flags ask for, new or from its last checkpoint on; nothing if it was
-/// interrupted before it began.
+/// Opens the run that the flags describe, new or at its last checkpoint; none if it was interrupted
+/// before it started.
 fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
     let resumed = resumed(args)?;
     let draft = match (&resumed, &args.config) {
@@ -45,7 +45,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
     let checked = draft.check()?;
     let device = nanoscope_device::by_name(&checked.device)?;
     let Some(dir) = resumed.clone().map_or_else(|| draft.out(), |dir| Ok(Some(dir)))? else {
-        return Err(Hint::new("the run has no folder", "say where: --out DIR").into());
+        return Err(Hint::new("the run has no folder", "choose one with --out DIR").into());
     };
 
     let opened = match resumed {
@@ -69,12 +69,14 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
     Ok(Some(run))
 }
 
-/// The folder of the run to go on with.
+/// The folder of the run to continue.
 fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
-    let hint = |error| Hint::new(error, "nanoscope train --resume DIR goes on with the run in DIR");
+    let hint = |error| Hint::new(error, "nanoscope train --resume DIR continues the run in DIR");
     let Some(resume) = &args.resume else { return Ok(None) };
     match (Path::new(resume), &args.out) {
-        (dir, None) if dir.as_os_str().is_empty() => Err(hint("--resume has no folder").into()),
+        (dir, None) if dir.as_os_str().is_empty() => {
+            Err(hint("--resume does not name a folder").into())
+        }
         (dir, Some(out)) if dir.as_os_str().is_empty() => Ok(Some(out.clone())),
         (dir, Some(out)) if dir != out => {
             Err(hint("--resume and --out name different folders").into())
@@ -83,21 +85,21 @@ fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Says what is going to be trained.
+/// Prints a note about the training that starts.
 fn note_start(run: &Run) {
     for refused in run.refused() {
-        note(&format!("{refused}; the one before it is taken"));
+        note(&format!("{refused}; using the previous one"));
     }
     let (recipe, (segments, rows)) = (&run.config().recipe, run.source_size());
     let (held_out, held_out_rows) = run.held_out();
     let begin = if run.step() == 0 {
         "training".to_owned()
     } else {
-        format!("going on after step {}:", run.step())
+        format!("continuing after step {}:", run.step())
     };
     note(&format!(
-        "{begin} {} SAE{} of {} features, {} steps of {} activations; the source has {rows} in \
-         {segments} segments, of which {held_out_rows} in {held_out} are held out",
+        "{begin} {} SAE{} with {} features, {} steps of {} activations; the source has {rows} \
+         activations in {segments} segments, {held_out_rows} in {held_out} held out",
         run.config().hooks.len(),
         if run.config().hooks.len() == 1 { "" } else { "s" },
         recipe.d_sae,
@@ -125,7 +127,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result
             }
             let dir = run.dir().display();
             note(&format!(
-                "interrupted after step {}, which is saved; go on with\n  nanoscope train --resume {dir}",
+                "interrupted after step {}, which is saved; continue with\n  nanoscope train --resume {dir}",
                 progress.step
             ));
             return Ok(ExitCode::from(INTERRUPTED));
@@ -142,11 +144,11 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same error, after what of the run is there has been said.
+/// Prints a note about the last checkpoint. Returns `error`.
 fn note_checkpoint(run: &Run, error: anyhow::Error) -> anyhow::Error {
     match run.saved() {
-        Some(step) => note(&format!("the checkpoint of step {step} is whole and stays")),
-        None => note("there is no checkpoint yet"),
+        Some(step) => note(&format!("the checkpoint of step {step} is intact")),
+        None => note("no checkpoint was saved yet"),
     }
     error
 }

@@ -1,4 +1,4 @@
-//! What is seen of a training while it runs, and at its end.
+//! The progress of a training run and its final summary.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -9,16 +9,16 @@ use anyhow::Result;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use nanoscope_train::{Outcome, Progress, Run, RunConfig, StepReport, Validation};
 
-/// Where nobody watches, a line is written so often.
+/// The time between lines if stderr is not a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The speed is that of so many last steps.
+/// The number of recent steps over which the speed is measured.
 const RECENT_STEPS: usize = 50;
 
-/// Live lines on a terminal, plain ones elsewhere.
+/// A view of the progress: live lines on a terminal, plain ones elsewhere.
 pub(crate) struct ProgressView {
     config: RunConfig,
     times: VecDeque<Instant>,
-    /// The last evaluation; none before the first.
+    /// The last evaluation; empty before the first.
     held_out: Vec<Validation>,
     kind: Kind,
 }
@@ -51,7 +51,7 @@ impl ProgressView {
         Self { config, times: VecDeque::from([Instant::now()]), held_out: Vec::new(), kind }
     }
 
-    /// Shows what a step did.
+    /// Shows the result of a step.
     pub(crate) fn show(&mut self, progress: &Progress) {
         self.times.push_back(Instant::now());
         if self.times.len() > RECENT_STEPS {
@@ -69,7 +69,7 @@ impl ProgressView {
         }
         let speed = self.speed(progress.step);
         let numbers = progress.reports.iter().enumerate().map(|(at, report)| {
-            // Between evaluations the live lines show the last one; plain lines say it once.
+            // Live lines keep showing the last evaluation; plain lines print it once.
             let is_shown = is_evaluated || matches!(self.kind, Kind::Live { .. });
             let held_out = self.held_out.get(at).filter(|_| is_shown);
             format!("{}  {}", self.config.hooks[at], self.numbers(report, held_out))
@@ -98,7 +98,7 @@ impl ProgressView {
         if let Some(found) = held_out {
             let _ = write!(
                 text,
-                "  held out: {:.4}, L0 {:.1}, {:.1} % never fire",
+                "  held out: explained variance {:.4}  L0 {:.1}  dead {:.1} %",
                 found.explained_variance,
                 found.l0,
                 dead(found.dead)
@@ -107,7 +107,7 @@ impl ProgressView {
         text
     }
 
-    /// Tokens per second and the time that is left.
+    /// The speed in tokens per second and the remaining time.
     fn speed(&self, step: u64) -> String {
         let (Some(first), Some(last)) = (self.times.front(), self.times.back()) else {
             return String::new();
@@ -118,7 +118,7 @@ impl ProgressView {
         format!("{speed:.0} tokens/s  {} left", HumanDuration(left))
     }
 
-    /// Takes the live lines away.
+    /// Clears the live lines.
     pub(crate) fn clear(&self) {
         if let Kind::Live { bar, lines } = &self.kind {
             lines.iter().for_each(ProgressBar::finish_and_clear);
@@ -127,13 +127,13 @@ impl ProgressView {
     }
 }
 
-/// Prints what a run ended with and what to do with it.
+/// Prints the results of a run and commands to use them with.
 pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Path) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let wide = outcomes.iter().map(|outcome| outcome.hook.to_string().len()).max().unwrap_or(0);
     writeln!(
         out,
-        "{:wide$}  explained variance        L0   never fire  mean squared error  best step",
+        "{:wide$}  explained variance        L0         dead  mean squared error  best step",
         "held out"
     )?;
     for outcome in outcomes {
@@ -151,14 +151,14 @@ pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Pa
         writeln!(out, "{}", outcome.last_dir.display())?;
         if let Some(step) = outcome.best_step.filter(|step| *step != run.recipe.steps) {
             let best = outcome.best_dir.display();
-            writeln!(out, "{best}, the one of step {step}, which was better")?;
+            writeln!(out, "{best} (step {step}, which was better)")?;
         }
     }
     writeln!(out, "{}", dir.join("curves.svg").display())?;
     let Some(outcome) = outcomes.last() else { return Ok(()) };
     let model = run.source.model.as_ref().map(|path| format!(" --model {}", path.display()));
     let (model, sae) = (model.unwrap_or_default(), outcome.last_dir.display());
-    writeln!(out, "\nLook at it:")?;
+    writeln!(out, "\nTo use the SAE:")?;
     writeln!(out, "  nanoscope generate{model} --sae {sae}")?;
     writeln!(out, "  nanoscope features{model} --sae {sae} --text 'The dog barked.'")?;
     let texts = run.source.text.first().map_or("TEXT".to_owned(), |t| t.display().to_string());

@@ -1,4 +1,4 @@
-//! Where a training's activations come from.
+//! The source of the activations of a training run.
 
 use std::fs;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 
-/// Activations of a segment that is computed as it is needed; three are in memory at a time.
+/// The size of a segment of computed activations, in bytes. Three are in memory at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// Segments that a small corpus is still divided into, so that what is held out is little.
+/// The smallest number of segments, so that held-out segments of a small corpus are a small part.
 const MIN_SEGMENTS: u64 = 20;
-/// Tokens that are read for each activation that is trained on: some are held out, and special ones
-/// do not count.
+/// The number of tokens read per training activation: some are held out, and special tokens do not
+/// count.
 const TOKENS_PER_ACTIVATION: f64 = 1.2;
 
-/// The source that `config` names; nothing if the reading was interrupted.
+/// Opens the source that `config` names; none if reading the texts was interrupted.
 ///
-/// The texts' tokens lie in `scratch` while they are trained on.
+/// The tokens of the texts are stored in `scratch` during the training.
 pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
@@ -52,7 +52,7 @@ pub(crate) fn source(
         Some(name) => CorpusOptions { text_column: name.clone() },
         None => CorpusOptions::default(),
     };
-    // Before the model is loaded: a misspelt path is the likelier mistake.
+    // Before the model is loaded, because a misspelt path is the most likely mistake.
     let corpus = Corpus::open(&source.text, &options)?;
     let loaded = Loaded::new(&gpt)?;
     let gpt = loaded.model.gpt();
@@ -61,7 +61,8 @@ pub(crate) fn source(
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
         .saturating_add(MIN_SEGMENTS.saturating_mul(context_len as u64));
-    fs::create_dir_all(scratch).with_context(|| format!("could not make {}", scratch.display()))?;
+    fs::create_dir_all(scratch)
+        .with_context(|| format!("could not create {}", scratch.display()))?;
     let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = DelayedBar::new("reading the texts", limit, "tokens");
     let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
@@ -75,7 +76,8 @@ pub(crate) fn source(
     };
     if tokens.len() < wanted {
         note(&format!(
-            "the texts have {} tokens and {wanted} are trained on: each about {:.1} times",
+            "the texts have {} tokens for {wanted} training activations: each is used about {:.1} \
+             times",
             tokens.len(),
             wanted as f64 / tokens.len() as f64
         ));
