@@ -20,7 +20,7 @@ fn main() -> Result<()> {
 
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&path)?;
-    let model = files.load(None, &device, &mut |_, _| {})?.gpt;
+    let model = files.load(&device)?.gpt;
     let tokenizer = files.tokenizer.as_deref().context("the model has no tokenizer")?;
     let tokenizer = load_tokenizer(tokenizer)?;
 

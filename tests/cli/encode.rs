@@ -223,7 +223,7 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
 
     let error = refused(&signed, "saelens");
     assert!(
-        error.contains("its top-k sets negative values to 0, this SAE's keeps them"),
+        error.contains("its top-k sets negative values to 0, but this SAE's keeps them"),
         "{error}"
     );
     let error = refused(&root().join("saelens/topk"), "nanochat-sae");
@@ -254,7 +254,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
 
     let error = encode(text(&expected));
     assert!(
-        error.contains("no key says which is meant; there are features, reconstruction, x"),
+        error.contains("no key selects one; it has features, reconstruction, x"),
         "{error}"
     );
     assert!(error.contains("--activations FILE:KEY"), "{error}");

@@ -9,7 +9,7 @@ use nanoscope_evaluate::{
     EvalOptions, EvalTarget, EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, evaluate,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Where};
+use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Positions};
 use nanoscope_sae::Sae;
 use nanoscope_testing::{TINY_SHAPE, scaled_identity_sae, test_device, tiny_gpt};
 use nanoscope_transformer::{GptShape, TokenBatch};
@@ -161,7 +161,7 @@ fn the_spliced_loss_is_that_of_a_reconstructing_intervention() {
     let model = small().with_sae(hook, scaled(0.7, 9)).unwrap();
     let rows = some_rows(5, 2, 10);
     let nothing_more = Intervention {
-        at: Where::ALL,
+        at: Positions::ALL,
         splice: Splice::Reconstruct,
         ..Intervention::new(hook, Target::Feature(0), Op::Multiply(1.0))
     };

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use nanoscope_hooks::{HookPoint, Patch, Recorded, Recorder, Recording};
+use nanoscope_hooks::{HookPoint, Patch, Activation, ActivationRecorder, ActivationCache};
 use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};
@@ -19,8 +19,8 @@ fn points(model: &Gpt) -> Vec<HookPoint> {
 }
 
 /// The logits, and the activation at every hook point.
-fn record(model: &Gpt, tokens: &TokenBatch) -> (Vec<f32>, Recording) {
-    let mut recorder = Recorder::new(points(model));
+fn record(model: &Gpt, tokens: &TokenBatch) -> (Vec<f32>, ActivationCache) {
+    let mut recorder = ActivationRecorder::new(points(model));
     let logits = model.forward(tokens, Logits::All, &mut recorder).unwrap();
     (values(logits), recorder.finish().unwrap())
 }
@@ -50,14 +50,14 @@ fn a_pass_that_ends_at_a_point_reaches_it_with_the_same_bits_and_no_later_block(
         let (_, whole) = record(&model, &tokens);
 
         for point in points(&model) {
-            let mut recorder = Recorder::new([point]);
+            let mut recorder = ActivationRecorder::new([point]);
             model.forward_to(&tokens, point, &mut recorder).unwrap();
             let found = recorder.finish().unwrap().get(point).unwrap().to_vec();
             assert_same(format!("{golden}, {point}"), &found, &whole.get(point).unwrap().to_vec());
 
             let later =
                 point.layer().map_or(HookPoint::ResidPre(0), |l| HookPoint::ResidPre(l + 1));
-            let mut recorder = Recorder::new([later]);
+            let mut recorder = ActivationRecorder::new([later]);
             model.forward_to(&tokens, point, &mut recorder).unwrap();
             let reached = recorder.finish().is_ok();
             assert_eq!(reached, point == HookPoint::FinalNormalized, "{golden}, {point}");
@@ -105,7 +105,7 @@ fn a_patch_at_the_last_position_leaves_the_earlier_ones_alone() {
         let zeros = Tensor::zeros([batch, 1, channels], model.device());
         let x = x.slice_assign([0..batch, seq - 1..seq, 0..channels], zeros);
 
-        let patch = Patch::new().replace(point, Recorded::new(x));
+        let patch = Patch::new().replace(point, Activation::new(x));
         let logits = patched(&model, &tokens, patch);
 
         let of_row = plain.len() / batch;
@@ -159,7 +159,7 @@ fn times<const D: usize>(x: Tensor<D>, w: Tensor<2>) -> Vec<f32> {
 }
 
 /// For each query head, the values of its key-value head weighted by its pattern.
-fn weighed(pattern: &Recorded, v: &Recorded) -> Vec<f32> {
+fn weighed(pattern: &Activation, v: &Activation) -> Vec<f32> {
     let &[batch, heads, queries, keys] = pattern.shape() else {
         panic!("a pattern is [batch, heads, query, key]");
     };

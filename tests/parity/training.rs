@@ -1,6 +1,6 @@
 //! Training on the test device gives the same losses as training on flex.
 
-use nanoscope_train::{AuxK, Dead, Method, Recipe, StepReport, Trainer};
+use nanoscope_train::{AuxK, DeadFeatures, Method, Recipe, StepReport, Trainer};
 
 const D_IN: usize = 24;
 const D_SAE: usize = 48;
@@ -22,7 +22,7 @@ fn reports(method: &Method, device: &str) -> Vec<StepReport> {
     };
     // With a window of one step some features are dead, which covers the auxiliary loss and the
     // resampling too.
-    let dead = Dead { window_steps: Some(1), resample_steps: Some(2) };
+    let dead = DeadFeatures { window_steps: Some(1), resample_steps: Some(2) };
     let recipe = Recipe { batch: BATCH, dead, ..Recipe::new(D_SAE, method.clone(), STEPS) };
     let x = activations();
     let mut trainer = Trainer::new(&recipe, D_IN, &x, &device).unwrap();

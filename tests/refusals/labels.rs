@@ -104,7 +104,7 @@ fn explanations_that_are_not_the_saes_are_refused_by_line() {
         (
             "another SAE",
             r#"{"layer": "9-res", "index": "1", "description": "a"}"#,
-            r#"explanations of "8-res" and of "9-res""#,
+            r#"explanations for "8-res" and for "9-res""#,
         ),
         ("a line without end", &long, "more than 1048576 bytes"),
     ] {

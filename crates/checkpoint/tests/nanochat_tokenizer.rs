@@ -301,14 +301,14 @@ fn a_sound_pickle_of_something_else_is_told_from_a_tokenizer() {
             "the Encoding's state is missing instead of a dict",
         ),
         (encoding(b"\x8c\x04gpt2"), "the Encoding's state is a str instead of a dict"),
-        (encoding(b"}"), "pat_str is missing instead of in the state"),
+        (encoding(b"}"), "pat_str is missing instead of an entry of the state"),
         (
             encoding(b"}(\x8c\x01x\x4e\x75"),
-            "a key of the state is \"x\" instead of one that tiktoken writes",
+            "a key of the state is \"x\" instead of a key that tiktoken writes",
         ),
         (
             encoding(b"}(\x8c\x04name\x8c\x01a\x8c\x04name\x8c\x01a\x75"),
-            "a key of the state is \"name\" again instead of there once",
+            "a key of the state is \"name\" again instead of each key once",
         ),
         (encoding(b"}\x8c\x07pat_strNs"), "pat_str is None instead of a str"),
         (

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Sampling};
+use nanoscope_runtime::{InterventionReport, EndReason, Sampling};
 
 use super::turn::Token;
 use crate::load::PlanParts;
@@ -41,7 +41,7 @@ pub(crate) enum WorkerEvent {
     /// A generated token, and the time since the prompt was done.
     Token { variant: usize, token: Token, took: Duration },
     /// The end of a variant.
-    End { variant: usize, end: Option<EndReason>, applied: Vec<Applied> },
+    End { variant: usize, end: Option<EndReason>, applied: Vec<InterventionReport> },
     /// The page of a feature.
     Page(String),
     /// The job is done. This is its last event.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Sampling};
+use nanoscope_runtime::{InterventionReport, EndReason, Sampling};
 use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ pub(crate) struct Variant {
     /// The tokens the user added to the prompt in this turn, then the generated ones.
     pub(crate) tokens: Vec<Token>,
     pub(crate) end: Option<EndReason>,
-    pub(crate) applied: Vec<Applied>,
+    pub(crate) applied: Vec<InterventionReport>,
     /// The time the generated tokens took, without the prompt.
     pub(crate) took: Duration,
 }

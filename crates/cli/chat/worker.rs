@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Batch, Generation, Progress, Sampling, Step};
+use nanoscope_runtime::{Batch, Generation, StepOutcome, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
@@ -119,7 +119,7 @@ fn write<'m>(
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
         let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>());
         for (variant, progress) in progress.into_iter().enumerate() {
-            if matches!(progress, Progress::Prompt) {
+            if matches!(progress, StepOutcome::Prompt) {
                 continue;
             }
             let since = match ran_prompt[variant] {
@@ -130,7 +130,7 @@ fn write<'m>(
                     *ran_prompt[variant].insert(Instant::now())
                 }
             };
-            if let Progress::Step(Step { position, token, text, logprob, features, .. }) = progress
+            if let StepOutcome::Step(Step { position, token_id: token, text, logprob, features, .. }) = progress
             {
                 let name = token_text(&scope.model, token);
                 let token =

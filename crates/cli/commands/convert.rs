@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, ModelFiles, Place, WeightDtype, load_sae, load_tokenizer, save_model,
+    LoadedSae, LoadOptions, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer, save_model,
     save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
@@ -77,7 +77,7 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
-    let model = files.load(args.era, &device, &mut |_, _| {})?;
+    let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
     note_ambiguous_era(&model);
     save_model(&args.dst, &model.gpt, model.era)?;
     match &files.tokenizer {
@@ -94,7 +94,7 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;
     if let Some(HooksArg(hook, hook_out)) = args.hook {
-        loaded.place = Place::of(hook, hook_out);
+        loaded.hooks = SaeHooks::new(hook, hook_out);
     }
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;

@@ -70,7 +70,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
 
 fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    for Step { position, token, text, logprob, features, .. } in generation.by_ref() {
+    for Step { position, token_id: token, text, logprob, features, .. } in generation.by_ref() {
         let entry = TokenEntry {
             position,
             token_id: token,
@@ -109,7 +109,7 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         text.push_str(&step.text);
         if tracks {
             let tokenizer = scope.model.tokenizer();
-            let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token));
+            let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token_id));
             let tracked = step
                 .features
                 .iter()

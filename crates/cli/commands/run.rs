@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Plan, Run};
+use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
@@ -115,7 +115,7 @@ struct NextToken {
 }
 
 /// The most likely next tokens after the last position of each row.
-fn next_tokens(scope: &Scope, run: &Run) -> Vec<Vec<NextToken>> {
+fn next_tokens(scope: &Scope, run: &RunOutput) -> Vec<Vec<NextToken>> {
     const SHOWN: usize = 5;
 
     let [batch, seq, vocab] = run.logits.dims();
@@ -135,7 +135,7 @@ fn next_tokens(scope: &Scope, run: &Run) -> Vec<Vec<NextToken>> {
     logprobs.chunks_exact(vocab).map(of_row).collect()
 }
 
-fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Value {
+fn run_json(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Value {
     let row = |(at, ids): (usize, &[u32])| {
         let token = |(position, &id): (usize, &u32)| {
             let entry = TokenEntry {
@@ -168,7 +168,7 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Va
     })
 }
 
-fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &Run, args: &RunArgs) -> Result<()> {
+fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut lines = TokenLines::new(args.top);
     let next_tokens = next_tokens(scope, run);

@@ -1,11 +1,11 @@
 //! Reports of interventions, as text and as JSON.
 
-use nanoscope_runtime::Applied;
+use nanoscope_runtime::InterventionReport;
 use serde_json::{Value, json};
 
 /// The report of one intervention as a line.
-pub(crate) fn line(applied: &Applied) -> String {
-    let Applied { intervention, positions, changed, moved } = applied;
+pub(crate) fn line(applied: &InterventionReport) -> String {
+    let InterventionReport { intervention, positions, changed, moved } = applied;
     let far = if *changed == 0 {
         String::new()
     } else {
@@ -15,8 +15,8 @@ pub(crate) fn line(applied: &Applied) -> String {
 }
 
 /// The report of one intervention as an object.
-pub(crate) fn json(applied: &Applied) -> Value {
-    let Applied { intervention, positions, changed, moved } = applied;
+pub(crate) fn json(applied: &InterventionReport) -> Value {
+    let InterventionReport { intervention, positions, changed, moved } = applied;
     json!({
         "intervention": intervention.to_string(),
         "positions": positions,
@@ -44,7 +44,7 @@ mod tests {
     fn a_line_says_how_far_the_activation_was_moved_if_it_was() {
         let intervention: nanoscope_runtime::Intervention = "hook_embed:3:add:1".parse().unwrap();
         let applied = |changed, moved| {
-            line(&Applied { intervention: intervention.clone(), positions: 72, changed, moved })
+            line(&InterventionReport { intervention: intervention.clone(), positions: 72, changed, moved })
         };
 
         assert_eq!(

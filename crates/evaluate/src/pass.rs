@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use nanoscope_hooks::{HookPoint, HookRouter, Patch, Recorded, Recorder, Recording};
+use nanoscope_hooks::{HookPoint, HookRouter, Patch, Activation, ActivationRecorder, ActivationCache};
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::EvaluateError;
@@ -25,8 +25,8 @@ impl Batch {
         &self,
         gpt: &Gpt,
         points: BTreeSet<HookPoint>,
-    ) -> Result<(Tensor<2>, Recording), EvaluateError> {
-        let mut recorder = Recorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
+    ) -> Result<(Tensor<2>, ActivationCache), EvaluateError> {
+        let mut recorder = ActivationRecorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
         self.run(gpt, &mut recorder)?;
         let recording = recorder.finish()?;
         Ok((final_rows(&recording), recording))
@@ -37,7 +37,7 @@ impl Batch {
     /// # Shapes
     /// - output: as for [`clean`](Self::clean)
     pub(crate) fn patched(&self, gpt: &Gpt, patch: Patch) -> Result<Tensor<2>, EvaluateError> {
-        let mut router = (patch, Recorder::new([HookPoint::FinalNormalized]));
+        let mut router = (patch, ActivationRecorder::new([HookPoint::FinalNormalized]));
         self.run(gpt, &mut router)?;
         let (patch, recorder) = router;
         patch.finish()?;
@@ -52,7 +52,7 @@ impl Batch {
     }
 }
 
-fn final_rows(recording: &Recording) -> Tensor<2> {
+fn final_rows(recording: &ActivationCache) -> Tensor<2> {
     let recorded = recording.get(HookPoint::FinalNormalized).expect("the point was recorded");
     rows(recorded, recorded.shape()[2])
 }
@@ -61,7 +61,7 @@ fn final_rows(recording: &Recording) -> Tensor<2> {
 ///
 /// # Shapes
 /// - output: `[batch * seq, width]`
-pub(crate) fn rows(recorded: &Recorded, width: usize) -> Tensor<2> {
+pub(crate) fn rows(recorded: &Activation, width: usize) -> Tensor<2> {
     let tokens = recorded.shape().iter().product::<usize>() / width;
     match recorded.shape().len() {
         3 => recorded.tensor::<3>().reshape([tokens, width]),
@@ -77,10 +77,10 @@ pub(crate) fn rows(recorded: &Recorded, width: usize) -> Tensor<2> {
 /// - `reconstruction`: `[batch * seq, width]`
 /// - `counts`: `[batch * seq]`
 pub(crate) fn spliced(
-    activation: &Recorded,
+    activation: &Activation,
     reconstruction: Tensor<2>,
     counts: &[bool],
-) -> Recorded {
+) -> Activation {
     let [tokens, width] = reconstruction.dims();
     let masked = if counts.iter().all(|&counts| counts) {
         reconstruction
@@ -90,8 +90,8 @@ pub(crate) fn spliced(
         rows(activation, width).mask_where(mask.expand([tokens, width]), reconstruction)
     };
     match *activation.shape() {
-        [a, b, c] => Recorded::new(masked.reshape([a, b, c])),
-        [a, b, c, d] => Recorded::new(masked.reshape([a, b, c, d])),
+        [a, b, c] => Activation::new(masked.reshape([a, b, c])),
+        [a, b, c, d] => Activation::new(masked.reshape([a, b, c, d])),
         _ => unreachable!("rows only accepts rank 3 or 4"),
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, Recording};
+use nanoscope_hooks::{HookPoint, ActivationCache};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -22,7 +22,7 @@ pub struct RunOutput {
     /// position `t` of row `b` of the batch.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
     /// The captured activations.
-    pub captured: Recording,
+    pub captured: ActivationCache,
     /// A report for each intervention, in the plan's order.
     pub applied: Vec<InterventionReport>,
 }

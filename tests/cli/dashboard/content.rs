@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nanoscope_checkpoint::{ModelFiles, load_saes, load_tokenizer};
-use nanoscope_corpus::{Context, Corpus, CorpusOptions, SpoolOptions, Tokens};
+use nanoscope_corpus::{Context, Corpus, CorpusOptions, TokenizeOptions, TokenizedCorpus};
 use nanoscope_runtime::{InterpretableModel, LogitEffect};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::TokenBatch;
@@ -29,13 +29,13 @@ fn demo() -> (InterpretableModel, Vec<(Context, SparseFeatures)>) {
     let device = nanoscope_device::by_name("auto").unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let found = ModelFiles::find(&root).unwrap();
-    let loaded = found.load(None, &device, &mut |_, _| {}).unwrap();
+    let loaded = found.load(&device).unwrap();
     let tokenizer = load_tokenizer(found.tokenizer.as_ref().unwrap()).unwrap();
     let sae = load_saes([root.join("saes/layer_2")], &device).unwrap().remove(0).sae;
     let corpus = Corpus::open(&[fixture("stories.jsonl")], &CorpusOptions::default()).unwrap();
-    let options = SpoolOptions::new(loaded.gpt.config().shape.sequence_len);
+    let options = TokenizeOptions::new(loaded.gpt.config().shape.sequence_len);
     let go_on = &mut |_| std::ops::ControlFlow::Continue(());
-    let tokens = Tokens::spool(&corpus, &tokenizer, &options, go_on).unwrap();
+    let tokens = TokenizedCorpus::build(&corpus, &tokenizer, &options, go_on).unwrap();
     let model = InterpretableModel::new(loaded.gpt).with_tokenizer(tokenizer).unwrap();
     let model = model.with_sae(HOOK, sae).unwrap();
     let contexts = (0..tokens.contexts()).map(|index| tokens.context(index).unwrap());
@@ -143,7 +143,7 @@ fn the_pages_say_what_the_model_does() {
         }
         assert_eq!(in_quantiles, values.len() as u64, "{what}");
 
-        logits(page, LogitEffect::of(weights.effects.as_ref().unwrap(), 10), &what);
+        logits(page, LogitEffect::from_effects(weights.effects.as_ref().unwrap(), 10), &what);
         let nearest = sae.nearest(feature as usize, 10).unwrap();
         let found = page["nearest"].as_array().unwrap();
         assert_eq!((found.len(), nearest.len()), (10, 10), "{what}");

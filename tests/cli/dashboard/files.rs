@@ -1,7 +1,8 @@
 //! The files of a dashboard, and files that are there already.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -111,16 +112,16 @@ fn what_is_no_dashboard_is_left_alone_and_nothing_half_made_stays() {
     fs::write(out.join("thesis.tex"), "years of work").unwrap();
 
     let error = failure(&out, &["--features", "0..4", "--tokens", "600"]);
-    assert!(error.contains("thesis is no dashboard of ours: it holds `thesis.tex`"), "{error}");
+    assert!(error.contains("thesis: it contains `thesis.tex`"), "{error}");
     let new = dir.path().join("pages");
     let error = failure(&new, &["--features", "0..4000"]);
     assert!(
-        error.contains("features 0..4000 were asked for, the SAE has 2048: 0..2048"),
+        error.contains("features 0..4000 are not a range of the SAE's features, 0..2048"),
         "{error}"
     );
     // Refused before the text is read.
     let error = failure(&new, &["--features", "0..4000", "--tokens", "1"]);
-    assert!(error.contains("features 0..4000 were asked for"), "{error}");
+    assert!(error.contains("features 0..4000 are not a range"), "{error}");
     let error = failure(&new, &["--features", "9..4"]);
     assert!(error.contains("9..4 is empty"), "{error}");
     let error = failure(
@@ -136,7 +137,7 @@ fn what_is_no_dashboard_is_left_alone_and_nothing_half_made_stays() {
             "0..4",
         ],
     );
-    assert!(error.contains("`../up` is no name for a folder"), "{error}");
+    assert!(error.contains("`../up` is not a folder name"), "{error}");
     assert_eq!(names(&out), ["thesis.tex"]);
     assert_eq!(names(dir.path()), ["thesis"]);
 }
@@ -149,24 +150,32 @@ fn ctrl_c_leaves_what_was_there() {
     success(&out, &["--features", "0..4", "--tokens", "600"]);
     let before = files(&out);
 
+    for name in ["INT", "TERM"] {
+        interrupted_by(name, &out, &before);
+    }
+}
+
+#[cfg(unix)]
+fn interrupted_by(name: &str, out: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
     // Interrupted twice as late each time, until the program handles the signal itself.
     let mut wait = Duration::from_millis(50);
     loop {
-        let run = nanoscope(&out, &["--features", "0..2048"])
+        let run = nanoscope(out, &["--features", "0..2048"])
             .into_command()
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         std::thread::sleep(wait);
-        signal("INT", run.id());
+        signal(name, run.id());
         let Outcome { code, stderr: error, .. } = Outcome::new(run.wait_with_output().unwrap());
-        assert_ne!(code, Some(0), "it was never interrupted: done after {wait:?}");
-        assert!(files(&out) == before, "after {wait:?}");
-        assert_eq!(names(dir.path()), ["pages"], "after {wait:?}");
+        assert_ne!(code, Some(0), "{name} never interrupted it: done after {wait:?}");
+        assert!(files(out) == *before, "{name} after {wait:?}");
+        assert_eq!(names(out.parent().unwrap()), ["pages"], "{name} after {wait:?}");
         // Until it handles the signal, the signal kills it.
-        if code.is_some() {
-            assert!(error.contains("interrupted"), "after {wait:?}: {error}");
+        if let Some(code) = code {
+            assert!(error.contains("interrupted"), "{name} after {wait:?}: {error}");
+            assert_eq!(code, 130, "{name} after {wait:?}");
             break;
         }
         wait *= 2;

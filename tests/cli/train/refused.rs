@@ -227,7 +227,7 @@ fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
 
     assert_eq!(code, 1);
     assert!(
-        error.contains("training diverged at step") && error.contains("is whole and stays"),
+        error.contains("training diverged at step") && error.contains("is intact"),
         "{error}"
     );
     assert!(error.contains("try a lower --lr"), "{error}");

@@ -1,21 +1,24 @@
-// The page's parsers, without a browser.
+// The page's own parsers, without a browser.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-/// Loads a module of the page. There is no package.json to declare it a module, so it is imported as
-/// text, with its imports inlined.
-async function load(name) {
-  const text = (file) => readFileSync(new URL(`../../../crates/server/page/${file}`, import.meta.url), "utf8");
-  const url = (source) => `data:text/javascript,${encodeURIComponent(source)}`;
-  return import(url(text(name).replace(/from "\.\/([\w-]+\.js)"/g, (_, other) => `from ${JSON.stringify(url(text(other)))}`)));
+/// Imports a module of the page. No package.json beside it marks it as a module, so it is passed as a data URL, as is each
+/// module that it imports.
+async function load(path) {
+  return import(dataUrl(new URL(`../../../crates/server/page/${path}`, import.meta.url)));
 }
 
-const { EventParser } = await load("sse.js");
-const { parseSpec, writeSpec } = await load("spec.js");
-const { fromFragment, initial, toFragment } = await load("share.js");
-const { fillIn } = await load("prompt.js");
-const { level, scaleFor } = await load("shade.js");
+function dataUrl(file) {
+  const source = readFileSync(file, "utf8").replace(/from "(\.[^"]+\.js)"/g, (_, path) => `from ${JSON.stringify(dataUrl(new URL(path, file)))}`);
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
+
+const { EventParser } = await load("client/sse.js");
+const { parseSpec, writeSpec } = await load("state/spec.js");
+const { fromFragment, initial, toFragment } = await load("state/share.js");
+const { fillIn } = await load("state/prompt.js");
+const { level, scaleFor } = await load("view/shade.js");
 
 test("events are the same however the stream is cut", () => {
   const stream = new TextEncoder().encode('data: {"a":"é🐕"}\r\n\r\n: a comment\ndata: two\ndata:lines\n\nevent: x\rdata: cr\r\rdata\n\nid: 3\n\ndata: [DONE]\n\n');
@@ -43,7 +46,7 @@ test("an intervention's written form is read and written back", () => {
   }
 });
 
-test("a text that is not an intervention on a feature is not read as one", () => {
+test("what is no intervention on a feature is not read as one", () => {
   for (const text of ["", "417", "blocks.3.hook_resid_post:dog:add:3", "blocks.3.hook_resid_post:1:add", "blocks.3.hook_resid_post:1:add:x", "blocks.3.hook_resid_post:1:ablate:2", "blocks.3.hook_resid_post:1:grow:2", "blocks.3.hook_resid_post:-1:add:2", "blocks.3.hook_resid_post:1:constructor:2"]) {
     assert.equal(parseSpec(text), null, text);
   }
@@ -75,7 +78,7 @@ test("a prompt's tokens have the characters that they are parts of", () => {
   assert.deepEqual(filled(["<|bos|>", "caf", "\ufffd", "\ufffd", " au"], ["café au"]), ["<|bos|>", "caf", "", "é", " au"]);
   assert.deepEqual(filled(["\ufffd", "\ufffd"], ["é"]), ["", "é"]);
   assert.deepEqual(filled(["<|user_start|>", "\ufffd", "\ufffd", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"], ["é", "a"]), ["<|user_start|>", "", "é", "<|user_end|>", "<|assistant_start|>", "a", "<|assistant_end|>"]);
-  // If the tokens do not match the text, nothing is filled in.
+  // Where the tokens are not those of the text, nothing is made up.
   assert.deepEqual(filled(["x", "\ufffd"], ["é"]), ["x", ""]);
 });
 

@@ -32,7 +32,7 @@ fn a_steered_cached_generation_is_the_full_pass_over_the_same_tokens() {
             assert_eq!(steps.len(), 10, "{what}");
 
             let mut ids = prompt.to_vec();
-            ids.extend(steps.iter().map(|step| step.token));
+            ids.extend(steps.iter().map(|step| step.token_id));
             let all = TokenBatch::new(std::slice::from_ref(&ids)).unwrap();
             let run = model.run_generated(&all, prompt.len(), &plan).unwrap();
             let logits = values(run.logits);
@@ -101,7 +101,7 @@ fn a_generation_stops_after_the_token_at_which_a_feature_exceeds_a_value() {
         let mut generation = model.generate(&prompt, &plan, &Sampling::greedy(8)).unwrap();
         let steps: Vec<Step> = generation.by_ref().collect();
 
-        let tokens = |steps: &[Step]| steps.iter().map(|step| step.token).collect::<Vec<_>>();
+        let tokens = |steps: &[Step]| steps.iter().map(|step| step.token_id).collect::<Vec<_>>();
         assert_eq!(tokens(&steps), tokens(&free[..=step]), "{name}");
         let Some(EndReason::Condition { condition, value: found }) = generation.end() else {
             panic!("{name}: ended by {:?}", generation.end());

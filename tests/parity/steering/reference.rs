@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
-use nanoscope_hooks::{HookPoint, Patch, Recorded};
+use nanoscope_hooks::{HookPoint, Patch, Activation};
 use nanoscope_runtime::{EndReason, InterpretableModel, Plan, Sampling};
 use nanoscope_testing::test_device;
 use nanoscope_transformer::Logits;
@@ -62,7 +62,7 @@ fn reconstructing_at_strength_one_puts_the_references_reconstruction_in_place() 
                 [tokens.batch(), tokens.seq(), *reconstruction.shape.last().unwrap()],
             );
             let device = test_device();
-            let data = Recorded::new(Tensor::<3>::from_data(data, &device));
+            let data = Activation::new(Tensor::<3>::from_data(data, &device));
             let mut patch = Patch::new().replace(hook, data);
             let patched = model.gpt().forward(&tokens, Logits::All, &mut patch).unwrap();
             patch.finish().unwrap();
@@ -86,7 +86,7 @@ fn the_references_greedy_continuation_is_reproduced() {
 
         let sampling = Sampling::greedy(expected.len());
         let mut generation = model.generate(&prompt, &Plan::new(), &sampling).unwrap();
-        let found: Vec<u32> = generation.by_ref().map(|step| step.token).collect();
+        let found: Vec<u32> = generation.by_ref().map(|step| step.token_id).collect();
 
         assert_eq!(found, expected, "{golden}");
         assert_eq!(generation.end(), Some(EndReason::MaxTokens));

@@ -29,7 +29,7 @@ fn what_the_cases_are_made_of_is_sound() {
         let after = saved.with(|_| {}).load().unwrap();
 
         assert_eq!(before.sae.config(), after.sae.config(), "{}", before.format);
-        assert_eq!(before.place, after.place, "{}", before.format);
+        assert_eq!(before.hooks, after.hooks, "{}", before.format);
     }
 }
 
@@ -62,7 +62,7 @@ fn a_transcoder_of_llama_scope_has_a_scale_for_what_it_reads_and_one_for_what_it
     let weights = after.sae.fold_normalization().unwrap().weights();
     assert!((sum(weights.w_enc) - sum(before.w_enc)).abs() < 1e-4);
     assert!((sum(weights.w_dec) - 2.0 * sum(before.w_dec)).abs() < 1e-4);
-    assert_eq!(after.place.hook_out.as_deref(), Some("blocks.15.hook_mlp_out"));
+    assert_eq!(after.hooks.hook_out.as_deref(), Some("blocks.15.hook_mlp_out"));
 }
 
 #[test]

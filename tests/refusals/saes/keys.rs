@@ -73,7 +73,7 @@ fn what_means_nothing_to_us_is_refused_by_key_and_value() {
         (
             "Llama Scope type",
             Saved::r1_distill().with_config("/sae_type", json!("lorsa")),
-            ["config.json", "sae_type is `lorsa`", "known are sae"],
+            ["config.json", "sae_type is `lorsa`", "(expected sae)"],
         ),
         (
             "circuit-tracer kind",
@@ -198,7 +198,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         ["params.npz", "which hook point"]
     );
     // Without the key nothing is missing.
-    assert!(load_sae(&moved, &device()).unwrap().place.hook.is_none());
+    assert!(load_sae(&moved, &device()).unwrap().hooks.hook.is_none());
     let free = Saved::dictionary("topk").with_config("/trainer/submodule_name", json!("mlp 3"));
     refused!(
         "dictionary of a module whose name is free text",
@@ -230,7 +230,7 @@ fn a_yaml_that_is_no_configuration_is_refused() {
     let bomb = (1..30).map(doubled).collect::<Vec<_>>().concat();
     let nested = "[".repeat(50_000);
     for (case, text, says) in [
-        ("aliases of aliases", format!("a0: &a0 [x]\n{bomb}"), "alias in line 2 is refused"),
+        ("aliases of aliases", format!("a0: &a0 [x]\n{bomb}"), "line 2 has an alias"),
         ("nested", format!("model_kind: {nested}"), "limit exceeded"),
         ("open", "model_kind: [".to_owned(), "line"),
         ("twice", tracer_config("transcoder_set", "model_kind: x"), "a second `model_kind`"),

@@ -31,7 +31,7 @@ impl WeightNaming {
     /// Returns whether the file stores a weight transposed.
     pub(super) fn order(&self, spec: &ParamSpec) -> Order {
         match (self, spec.layout) {
-            (Self::Native, _) | (_, Layout::AsHere) => Order::AsStored,
+            (Self::Native, _) | (_, Layout::Same) => Order::AsStored,
             (_, Layout::Transposed) => Order::Transposed,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nanoscope_corpus::Part;
+use nanoscope_corpus::StorePart;
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{DtypeArg, GptArgs};
@@ -55,7 +55,7 @@ pub(crate) struct CollectArgs {
     pub(crate) tokens: Option<u64>,
     /// Compute only the shards of part I of N, counted from 0
     #[arg(long, value_name = "I/N")]
-    pub(crate) shard: Option<Part>,
+    pub(crate) shard: Option<StorePart>,
     /// Store special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    Collection, Corpus, CorpusError, CorpusOptions, LiveSegments, Part, Segments, Settings,
-    Special, SpoolOptions, Tokens, contexts_in, files_sha256, free, text_sha256, widths,
+    ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations, StorePart, ActivationSource, StoreSettings,
+    SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within, files_sha256, free_space, text_sha256, hook_widths,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
@@ -27,7 +27,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let gpt = loaded.model.gpt();
     let mut hooks = args.hook.clone();
     hooks.sort();
-    let width: usize = widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
+    let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
     let interrupted = InterruptFlag::watch()?;
@@ -40,18 +40,18 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
-        None => contexts_in(SHARD_BYTES, context_len, width),
+        None => contexts_within(SHARD_BYTES, context_len, width),
     };
-    let special = if args.keep_special { Special::Keep } else { Special::Skip };
-    let live = LiveSegments::new(gpt.clone(), tokens, &hooks, special, contexts)?;
+    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
+    let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
     let model = with_spinner("hashing the model", || -> Result<String> {
         Ok(files_sha256(&loaded.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
-    let settings = Settings::new(&live, &corpus, model, era, tokenizer, dtype);
-    let part = args.shard.unwrap_or(Part::WHOLE);
-    let collection = Collection::begin(&args.out, part, settings)?;
+    let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
+    let part = args.shard.unwrap_or(StorePart::WHOLE);
+    let collection = ActivationStoreWriter::open(&args.out, part, settings)?;
     CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
@@ -63,12 +63,12 @@ fn tokens(
     tokenizer: &Tokenizer,
     context_len: usize,
     interrupted: &InterruptFlag,
-) -> Result<Option<Tokens>> {
+) -> Result<Option<TokenizedCorpus>> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("could not create {}", args.out.display()))?;
-    let options = SpoolOptions { context_len, limit: args.tokens, dir: args.out.clone() };
+    let options = TokenizeOptions { context_len, limit: args.tokens, dir: args.out.clone() };
     let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
-    let tokens = Tokens::spool(corpus, tokenizer, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);
         interrupted.control_flow()
     });
@@ -92,9 +92,9 @@ fn tokens(
 /// A collection of activations that is ready to run.
 struct CollectJob<'a> {
     args: &'a CollectArgs,
-    live: LiveSegments,
-    collection: Collection,
-    part: Part,
+    live: ModelActivations,
+    collection: ActivationStoreWriter,
+    part: StorePart,
     interrupted: &'a InterruptFlag,
 }
 
@@ -111,7 +111,7 @@ impl CollectJob<'_> {
             "{rows} rows in {} shards: {} to write, {} free",
             missing.len(),
             size(needed),
-            size(free(&self.args.out)?),
+            size(free_space(&self.args.out)?),
         ));
         self.collection.check_room(needed)?;
 

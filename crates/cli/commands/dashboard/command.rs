@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_dashboard::{
     Dashboard, DashboardError, Export, Options, Progress, Stage, check_output_dir, labels_file,
 };
@@ -92,7 +92,7 @@ fn options(args: &DashboardArgs, d_sae: usize) -> Options {
     options.examples = args.examples.map_or(options.examples, usize::from);
     options.per_quantile = args.per_quantile.map_or(options.per_quantile, usize::from);
     options.window = args.window.map_or(options.window, usize::from);
-    options.special = if args.keep_special { Special::Keep } else { Special::Skip };
+    options.special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     options.seed = args.seed;
     options
 }
@@ -117,10 +117,10 @@ fn spool(
     scope: &Scope,
     context_len: usize,
     interrupted: &InterruptFlag,
-) -> Result<Tokens> {
-    let options = SpoolOptions { limit: args.tokens, ..SpoolOptions::new(context_len) };
+) -> Result<TokenizedCorpus> {
+    let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-    Ok(Tokens::spool(corpus, scope.tokenizer()?, &options, &mut |spooled| {
+    Ok(TokenizedCorpus::build(corpus, scope.tokenizer()?, &options, &mut |spooled| {
         bar.set(spooled.bytes);
         interrupted.control_flow()
     })?)
@@ -134,7 +134,7 @@ struct StageBar {
 }
 
 impl StageBar {
-    fn new(tokens: &Tokens, features: u64) -> Self {
+    fn new(tokens: &TokenizedCorpus, features: u64) -> Self {
         Self { tokens: tokens.len() - tokens.dropped(), features, shown: None }
     }
 

@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, SaePath, WeightDtype, check_writable, load_saes_as, write_atomically,
+    LoadedSae, SaePath, WeightDtype, check_writable, SaeOptions, load_saes_with, write_atomically,
 };
-use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
+use nanoscope_corpus::{Corpus, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
-    EvaluateError, Evaluation, Group, Options, Point, RunFacts, Subject, details, evaluate, plot,
+    EvaluateError, Evaluation, Group, EvalOptions, PlotPoint, RunInfo, EvalTarget, details, evaluate, plot,
     saebench,
 };
 use nanoscope_runtime::InterpretableModel;
@@ -36,8 +36,8 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let (model, paths) = load_bare(&args.model)?;
     let subjects = load_subjects(args, &model, paths)?;
     let tokens = spool(args, &model)?;
-    let special = if args.keep_special { Special::Keep } else { Special::Skip };
-    let options = Options { batch_contexts: args.batch_contexts as usize, special };
+    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
+    let options = EvalOptions { batch_contexts: args.batch_contexts as usize, special };
 
     let bar = DelayedBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
     let contexts = (0..tokens.contexts()).map(|index| tokens.context(index));
@@ -45,7 +45,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     drop(bar);
 
     let run = facts(args, tokens.context_len())?;
-    let results: Vec<(&Subject, &Evaluation)> = subjects.iter().zip(&evaluations).collect();
+    let results: Vec<(&EvalTarget, &Evaluation)> = subjects.iter().zip(&evaluations).collect();
     let core: Vec<Value> =
         results.iter().map(|(subject, of)| saebench(of, subject, options, &run)).collect();
     // The results are printed first, so that they survive a file that cannot be written, and the
@@ -60,7 +60,7 @@ fn outputs(args: &EvalArgs) -> impl Iterator<Item = &PathBuf> {
     [&args.out, &args.features, &args.plot].into_iter().flatten()
 }
 
-fn show(args: &EvalArgs, results: &[(&Subject, &Evaluation)], core: &[Value]) -> Result<()> {
+fn show(args: &EvalArgs, results: &[(&EvalTarget, &Evaluation)], core: &[Value]) -> Result<()> {
     let mut out = anstream::stdout().lock();
     if args.json {
         for result in core {
@@ -74,7 +74,7 @@ fn show(args: &EvalArgs, results: &[(&Subject, &Evaluation)], core: &[Value]) ->
     }
 }
 
-fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Value>) -> Result<()> {
+fn write(args: &EvalArgs, results: &[(&EvalTarget, &Evaluation)], mut core: Vec<Value>) -> Result<()> {
     if let Some(path) = &args.out {
         let result = if core.len() == 1 { core.remove(0) } else { core.into() };
         write_atomically(path, format!("{result:#}\n").as_bytes())?;
@@ -83,7 +83,7 @@ fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Val
         write_atomically(path, feature_lines(results).as_bytes())?;
     }
     if let Some(path) = &args.plot {
-        let point = |(subject, of): &(&Subject, &Evaluation)| Point {
+        let point = |(subject, of): &(&EvalTarget, &Evaluation)| PlotPoint {
             name: subject.name().to_owned(),
             l0: of.get(Group::Sparsity, "l0"),
             ce_score: of.get(Group::Performance, "ce_loss_score"),
@@ -94,7 +94,7 @@ fn write(args: &EvalArgs, results: &[(&Subject, &Evaluation)], mut core: Vec<Val
 }
 
 /// Writes the plot. An empty plot is a note and not a failure, because the numbers are still valid.
-fn write_plot(path: &Path, points: &[Point]) -> Result<()> {
+fn write_plot(path: &Path, points: &[PlotPoint]) -> Result<()> {
     match plot(points) {
         Ok(svg) => Ok(write_atomically(path, svg.as_bytes())?),
         Err(error @ EvaluateError::Plot { .. }) => {
@@ -110,12 +110,12 @@ fn load_subjects(
     args: &EvalArgs,
     model: &InterpretableModel,
     paths: Vec<SaePath>,
-) -> Result<Vec<Subject>> {
+) -> Result<Vec<EvalTarget>> {
     let dtype = args.model.sae_dtype.map_or(WeightDtype::F32, Into::into);
     let device = model.gpt().device();
     let mut saes: Vec<LoadedSae> = Vec::new();
     for path in paths {
-        saes.extend(with_spinner("loading the SAEs", || load_saes_as([path], device, dtype))?);
+        saes.extend(with_spinner("loading the SAEs", || load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() }))?);
     }
     if saes.is_empty() {
         return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
@@ -123,7 +123,7 @@ fn load_subjects(
     let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
     let subject = |(sae, name): (LoadedSae, String)| {
         let hooks = (sae.hook()?, sae.hook_out()?);
-        Ok(Subject::new(model, name, hooks, sae.sae)?)
+        Ok(EvalTarget::new(model, name, hooks, sae.sae)?)
     };
     saes.into_iter().zip(names).map(subject).collect()
 }
@@ -147,15 +147,15 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
+fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<TokenizedCorpus> {
     let tokenizer = tokenizer(model, "name its folder with --tokenizer")?;
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
     let context_len =
         args.context.map_or(model.context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
-    let options = SpoolOptions { limit: Some(args.tokens), ..SpoolOptions::new(context_len) };
+    let options = TokenizeOptions { limit: Some(args.tokens), ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading", args.tokens, "tokens");
-    let tokens = Tokens::spool(&corpus, tokenizer, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(&corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         ControlFlow::Continue(())
     })?;
@@ -169,12 +169,12 @@ fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<Tokens> {
     Ok(tokens)
 }
 
-fn facts(args: &EvalArgs, context_len: usize) -> Result<RunFacts> {
+fn facts(args: &EvalArgs, context_len: usize) -> Result<RunInfo> {
     let joined = |paths: &[PathBuf]| {
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     };
     let model = args.model.gpt.model.as_ref();
-    Ok(RunFacts {
+    Ok(RunInfo {
         id: uuid(),
         epoch_millis: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
         program: format!("nanoscope {}", env!("CARGO_PKG_VERSION")),
@@ -193,7 +193,7 @@ fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &a[..8], &a[8..12], &a[12..], &b[..4], &b[4..])
 }
 
-fn feature_lines(results: &[(&Subject, &Evaluation)]) -> String {
+fn feature_lines(results: &[(&EvalTarget, &Evaluation)]) -> String {
     let mut lines = String::new();
     for (subject, evaluation) in results {
         for mut detail in details(evaluation) {
@@ -227,7 +227,7 @@ mod tests {
     fn a_plot_of_scores_that_are_not_finite_is_left_out_and_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plot.svg");
-        let point = |ce_score| Point { name: "a".to_owned(), l0: 32.0, ce_score };
+        let point = |ce_score| PlotPoint { name: "a".to_owned(), l0: 32.0, ce_score };
 
         write_plot(&path, &[point(f64::NAN)]).unwrap();
         assert!(!path.exists());

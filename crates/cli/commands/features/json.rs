@@ -109,10 +109,10 @@ fn text_json(text: &FeatureText<'_>, feature: u32) -> Value {
         })
     });
     json!({
-        "max_activation": stat.max,
+        "max_activation": stat.max_activation,
         "mean_activation": text.stats.mean(feature),
         "active_tokens": stat.fires,
-        "density": text.stats.share(feature),
+        "density": text.stats.density(feature),
         "strongest": places.collect::<Vec<_>>(),
     })
 }

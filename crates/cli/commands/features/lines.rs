@@ -134,8 +134,8 @@ fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
             columns.push(Column::new("A − B", move |entry| key(entry, 2)));
             columns.push(Column::new("mean A", |entry| number(a.mean(entry.feature), 2)));
             columns.push(Column::new("mean B", |entry| number(b.mean(entry.feature), 2)));
-            columns.push(Column::new("density A", |entry| percent(a.share(entry.feature))));
-            columns.push(Column::new("density B", |entry| percent(b.share(entry.feature))));
+            columns.push(Column::new("density A", |entry| percent(a.density(entry.feature))));
+            columns.push(Column::new("density B", |entry| percent(b.density(entry.feature))));
             return columns;
         }
         (Query::Near(_), ..) => columns.push(Column::new("cosine", move |entry| key(entry, 3))),
@@ -144,9 +144,9 @@ fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
     if let Some(text) = text_shown(found) {
         let stats = &text.stats;
         columns
-            .push(Column::new("max act", |entry| number(stats.get(entry.feature).max.into(), 1)));
+            .push(Column::new("max act", |entry| number(stats.get(entry.feature).max_activation.into(), 1)));
         columns.push(Column::new("mean act", |entry| number(stats.mean(entry.feature), 2)));
-        columns.push(Column::new("density", |entry| percent(stats.share(entry.feature))));
+        columns.push(Column::new("density", |entry| percent(stats.density(entry.feature))));
     }
     columns
 }

@@ -80,11 +80,11 @@ fn print_page(
         let whose = if found.is_user_text { "" } else { " of a story" };
         let (fires, tokens) = (stat.fires, stats.tokens());
         let density =
-            format!("{} ({fires} of {tokens} tokens{whose})", percent(stats.share(feature)));
+            format!("{} ({fires} of {tokens} tokens{whose})", percent(stats.density(feature)));
         if fires == 0 {
             named(out, "density", &density)?;
         } else {
-            let max = number(stat.max.into(), 1);
+            let max = number(stat.max_activation.into(), 1);
             let mean = number(stats.mean(feature), 2);
             named(out, "density", &format!("{density}, max activation {max}, mean {mean}"))?;
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{FeatureStats, windows};
+use nanoscope_runtime::{FeatureStats, split_into_contexts};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
@@ -47,7 +47,7 @@ impl<'s> FeatureText<'s> {
     ) -> Result<Self> {
         let tokenizer = scope.tokenizer()?;
         let model = &scope.model;
-        let windows = windows(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let windows = split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());

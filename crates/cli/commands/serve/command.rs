@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nanoscope_server::{Config, Limits, Source};
+use nanoscope_server::{Config, Limits, SaeInfo};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -50,7 +50,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
         rows: args.max_rows.into(),
         queue: args.queue.into(),
         max_tokens: args.max_tokens as usize,
-        time: Duration::from_secs(args.time_limit.into()),
+        request_timeout: Duration::from_secs(args.time_limit.into()),
         prefix_cache: (args.prefix_cache as usize) << 20,
         ..Limits::default()
     };
@@ -104,12 +104,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Loads the model, its labels and its dashboards.
-fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
+fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     let Scope { model, labels, .. } = Scope::load(&args.model)?;
     tokenizer(&model, "clients send text; name the folder of the tokenizer with --tokenizer")?;
-    let sources = labels
+    let sae_info = labels
         .into_iter()
-        .map(|(hook, labels)| (hook, Source { labels, ..Source::default() }))
+        .map(|(hook, labels)| (hook, SaeInfo { labels, ..SaeInfo::default() }))
         .collect();
     let folder = args.model.gpt.model.as_ref().map(|path| {
         // Resolved first, because `.` does not have a name.
@@ -118,7 +118,7 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "demo".to_owned());
-    let mut scope = nanoscope_server::Scope { model, name, sources };
+    let mut scope = nanoscope_server::ServedModel { model, name, sae_info };
     for dir in dashboards(args)? {
         let read = scope.with_dashboard(&dir);
         scope = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;

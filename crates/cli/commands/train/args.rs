@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use nanoscope_hooks::HookPoint;
-use nanoscope_train::{ConfigError, RunDraft};
+use nanoscope_train::{ConfigError, PartialConfig};
 use nanoscope_transformer::Era;
 use toml::Value;
 
@@ -152,7 +152,7 @@ pub(crate) enum ArchitectureArg {
 
 impl TrainArgs {
     /// Sets the values of the flags in `draft`, over those it has.
-    pub(crate) fn apply_to(&self, mut draft: RunDraft) -> Result<RunDraft> {
+    pub(crate) fn apply_to(&self, mut draft: PartialConfig) -> Result<PartialConfig> {
         let mut set = |key: &str, value: Option<Value>| match value {
             Some(value) => draft.set(key, value),
             None => Ok(()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use nanoscope_train::{Outcome, Run, RunConfig, RunDraft, RunFolder, widths};
+use nanoscope_train::{Outcome, TrainingRun, RunConfig, PartialConfig, RunFolder, widths};
 use serde_json::json;
 
 use super::args::TrainArgs;
@@ -29,16 +29,16 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 /// Reads the file of --config.
-fn config_file(args: &TrainArgs) -> Result<RunDraft> {
-    Ok(args.config.as_deref().map(RunDraft::read).transpose()?.unwrap_or_default())
+fn config_file(args: &TrainArgs) -> Result<PartialConfig> {
+    Ok(args.config.as_deref().map(PartialConfig::read).transpose()?.unwrap_or_default())
 }
 
 /// Opens the run that the flags describe, new or at its last checkpoint; none if it was interrupted
 /// before it started.
-fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
+fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<TrainingRun>> {
     let resumed = resumed(args)?;
     let draft = match (&resumed, &args.config) {
-        (Some(dir), None) => RunFolder::draft(dir)?,
+        (Some(dir), None) => RunFolder::partial_config(dir)?,
         _ => config_file(args)?,
     };
     let draft = args.apply_to(draft)?;
@@ -64,7 +64,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Run>> {
         }
         None => RunFolder::create(&dir, &config)?,
     };
-    let run = Run::open(folder, config, source, &device)?;
+    let run = TrainingRun::open(folder, config, source, &device)?;
     note_start(&run);
     Ok(Some(run))
 }
@@ -86,7 +86,7 @@ fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
 }
 
 /// Prints a note about the training that starts.
-fn note_start(run: &Run) {
+fn note_start(run: &TrainingRun) {
     for refused in run.refused() {
         note(&format!("{refused}; using the previous one"));
     }
@@ -108,7 +108,7 @@ fn note_start(run: &Run) {
     ));
 }
 
-fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result<ExitCode> {
+fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -> Result<ExitCode> {
     let mut view = ProgressView::new(&run);
     loop {
         let progress = match run.advance() {
@@ -145,7 +145,7 @@ fn follow(args: &TrainArgs, mut run: Run, interrupted: &InterruptFlag) -> Result
 }
 
 /// Prints a note about the last checkpoint. Returns `error`.
-fn note_checkpoint(run: &Run, error: anyhow::Error) -> anyhow::Error {
+fn note_checkpoint(run: &TrainingRun, error: anyhow::Error) -> anyhow::Error {
     match run.saved() {
         Some(step) => note(&format!("the checkpoint of step {step} is intact")),
         None => note("no checkpoint was saved yet"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use nanoscope_train::{Outcome, Progress, Run, RunConfig, StepReport, Validation};
+use nanoscope_train::{Outcome, TrainProgress, TrainingRun, RunConfig, StepReport, Validation};
 
 /// The time between lines if stderr is not a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ enum Kind {
 }
 
 impl ProgressView {
-    pub(crate) fn new(run: &Run) -> Self {
+    pub(crate) fn new(run: &TrainingRun) -> Self {
         let config = run.config().clone();
         let kind = if std::io::stderr().is_terminal() {
             let all = MultiProgress::new();
@@ -52,7 +52,7 @@ impl ProgressView {
     }
 
     /// Shows the result of a step.
-    pub(crate) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &TrainProgress) {
         self.times.push_back(Instant::now());
         if self.times.len() > RECENT_STEPS {
             self.times.pop_front();

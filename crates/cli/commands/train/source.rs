@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::{
-    ActivationStore, Corpus, CorpusError, CorpusOptions, LiveSegments, Segments, Special,
-    SpoolOptions, Tokens, contexts_in, widths,
+    ActivationStore, Corpus, CorpusError, CorpusOptions, ModelActivations, ActivationSource, SpecialTokens,
+    TokenizeOptions, TokenizedCorpus, contexts_within, hook_widths,
 };
-use nanoscope_train::{ActivationSegments, RunConfig};
+use nanoscope_corpus::FileActivations;
+use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
 use crate::load::Loaded;
@@ -31,11 +32,11 @@ pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
     interrupted: &InterruptFlag,
-) -> Result<Option<Box<dyn Segments>>> {
+) -> Result<Option<Box<dyn ActivationSource>>> {
     let source = &config.source;
     if let Some(path) = &source.activations {
         let hook = config.hooks[0];
-        let segments = ActivationSegments::open(path, source.tensor.as_deref(), hook)?;
+        let segments = FileActivations::open(path, source.tensor.as_deref(), hook)?;
         return Ok(Some(Box::new(segments)));
     }
     if let Some(dir) = &source.store {
@@ -56,16 +57,16 @@ pub(crate) fn source(
     let corpus = Corpus::open(&source.text, &options)?;
     let loaded = Loaded::new(&gpt)?;
     let gpt = loaded.model.gpt();
-    let width: usize = widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
+    let width: usize = hook_widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
         .saturating_add(MIN_SEGMENTS.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch)
         .with_context(|| format!("could not create {}", scratch.display()))?;
-    let options = SpoolOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
+    let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = DelayedBar::new("reading the texts", limit, "tokens");
-    let tokens = Tokens::spool(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
+    let tokens = TokenizedCorpus::build(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         interrupted.control_flow()
     });
@@ -83,8 +84,8 @@ pub(crate) fn source(
         ));
     }
     let per_segment =
-        contexts_in(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / MIN_SEGMENTS).max(1);
+        contexts_within(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / MIN_SEGMENTS).max(1);
     let hooks = &config.hooks;
-    let live = LiveSegments::new(gpt.clone(), tokens, hooks, Special::Skip, per_segment)?;
+    let live = ModelActivations::new(gpt.clone(), tokens, hooks, SpecialTokens::Skip, per_segment)?;
     Ok(Some(Box::new(live)))
 }

@@ -1,6 +1,6 @@
 use std::ops::{ControlFlow, Range};
 
-use nanoscope_corpus::{Context, CorpusError, Special};
+use nanoscope_corpus::{Context, CorpusError, SpecialTokens};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{FeatureStats, InterpretableModel};
 use nanoscope_sae::SparseFeatures;
@@ -73,7 +73,7 @@ where
 
     let gatherers = options.features.clone();
     let gatherers = gatherers.map(|feature| {
-        let high = stats.get(feature).max.max(0.0);
+        let high = stats.get(feature).max_activation.max(0.0);
         FeatureGatherer::new(feature, smallest[feature as usize], high)
     });
     let mut gatherers: Vec<FeatureGatherer> = gatherers.collect();
@@ -110,7 +110,7 @@ pub(crate) fn report_progress(
 struct ModelPass<'m> {
     model: &'m InterpretableModel,
     hook: HookPoint,
-    special: Special,
+    special: SpecialTokens,
 }
 
 impl ModelPass<'_> {
@@ -119,7 +119,7 @@ impl ModelPass<'_> {
         let features = self.model.features_at(self.hook, &tokens)?;
         let tokenizer = self.model.tokenizer();
         let is_special = |id| tokenizer.is_some_and(|tokenizer| tokenizer.is_special(id));
-        let counts = |&id: &u32| self.special == Special::Keep || !is_special(id);
+        let counts = |&id: &u32| self.special == SpecialTokens::Keep || !is_special(id);
         Ok(ContextFeatures::new(features, context.tokens.iter().map(counts).collect()))
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, HookRouter, Recorder, Recording};
+use nanoscope_hooks::{HookPoint, HookRouter, ActivationRecorder, ActivationCache};
 use nanoscope_sae::{Sae, SparseFeatures};
 
 use crate::error::RuntimeError;
@@ -16,7 +16,7 @@ use crate::steering::{Condition, Op, Scale};
 pub(crate) struct PlanRouter<'p, 'm> {
     plan: &'p CheckedPlan<'m>,
     positions: &'p TokenPositions,
-    recorder: Recorder,
+    recorder: ActivationRecorder,
     /// The features, by the hook point that the SAE reads.
     features: BTreeMap<HookPoint, SparseFeatures>,
     /// The activations that interventions read later, `[rows, d_in]`.
@@ -29,7 +29,7 @@ pub(crate) struct PlanRouter<'p, 'm> {
 pub(crate) struct PassOutput {
     /// The features of the tracked hook points.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
-    pub(crate) captured: Recording,
+    pub(crate) captured: ActivationCache,
     /// The first condition in the plan that ends a generation and holds at the last row, with its
     /// feature's activation.
     pub(crate) stop: Option<(Condition, f32)>,
@@ -41,7 +41,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         positions: &'p TokenPositions,
         report: &'p mut ReportBuilder,
     ) -> Self {
-        let recorder = Recorder::new(plan.capture.iter().copied());
+        let recorder = ActivationRecorder::new(plan.capture.iter().copied());
         let (features, arrived, pending) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         Self { plan, positions, recorder, features, arrived, report, pending }
     }

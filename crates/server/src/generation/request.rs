@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, EndReason, Plan, Sampling, Step};
+use nanoscope_runtime::{InterventionReport, EndReason, Plan, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -39,7 +39,7 @@ pub(crate) enum Event {
         /// Text that was held back because it might have become a stop string.
         text: String,
         why: End,
-        applied: Vec<Applied>,
+        applied: Vec<InterventionReport>,
     },
 }
 

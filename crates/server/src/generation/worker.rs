@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nanoscope_runtime::{Batch, Generation, Progress, RuntimeError};
+use nanoscope_runtime::{Batch, Generation, StepOutcome, RuntimeError};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -220,16 +220,16 @@ impl<'s> Worker<'s> {
 
 impl Row<'_> {
     /// Tells the client; whether there is more to come.
-    fn goes_on(&mut self, progress: Progress, metrics: &Metrics) -> bool {
-        if matches!(progress, Progress::Prompt) {
+    fn goes_on(&mut self, progress: StepOutcome, metrics: &Metrics) -> bool {
+        if matches!(progress, StepOutcome::Prompt) {
             return true;
         }
         if self.started.is_none() {
             self.start(metrics);
         }
         let why = match progress {
-            Progress::Prompt => return true,
-            Progress::Step(step) => {
+            StepOutcome::Prompt => return true,
+            StepOutcome::Step(step) => {
                 self.tokens += 1;
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
@@ -241,7 +241,7 @@ impl Row<'_> {
                 }
                 End::StopString
             }
-            Progress::End => {
+            StepOutcome::End => {
                 End::Model(self.generation.end().expect("what has ended has a reason"))
             }
         };
