@@ -187,7 +187,11 @@ fn merges_that_tiktoken_would_apply_otherwise_are_refused() {
     let in_order: fn(&mut Vec<String>) = |_| {};
     let cases = [
         // `bc` is merged before `ab` can be.
-        (vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")], in_order, "token 258 `abc` from its"),
+        (
+            vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")],
+            in_order,
+            "token 258 `abc` from its",
+        ),
         // There is no `ab` by then.
         (vec![pair("ab", "ab"), pair("a", "b")], in_order, "token 256 `abab` from its bytes"),
         // `aba` would be `ab`, `a` here and `a`, `ba` there.

@@ -4,6 +4,11 @@ use crate::SaeError;
 ///
 /// A transcoder encodes one activation and decodes to another: `d_in` is the width of the former and
 /// `d_out` the width of the latter. For other SAEs the two are the same.
+///
+/// Serde writes an object with a key per field; `architecture` and `normalization` are objects with a
+/// `type`, such as `{"type": "topk", "k": 32, "rescale_acts_by_decoder_norm": false}`. Reading checks
+/// the configuration as the constructors do; everything but `d_in`, `d_sae` and `architecture` can be
+/// left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaeConfig {
     d_in: usize,
