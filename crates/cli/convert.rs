@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadOptions, LoadedSae, ModelFiles, Place, WeightDtype, load_sae, load_tokenizer, save_model,
-    save_nanochat_sae, save_saelens, save_tokenizer,
+    LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer,
+    save_model, save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
 use crate::args::{At, ConvertArgs, Form};
@@ -50,7 +50,7 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;
     if let Some(At(hook, hook_out)) = args.at {
-        loaded.place = Place::of(hook, hook_out);
+        loaded.hooks = SaeHooks::new(hook, hook_out);
     }
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;

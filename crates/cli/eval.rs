@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, SaePath, WeightDtype, check_writable, load_saes_as, write_atomically,
+    LoadedSae, SaeOptions, SaePath, WeightDtype, check_writable, load_saes_with, write_atomically,
 };
 use nanoscope_corpus::{Corpus, CorpusOptions, Special, SpoolOptions, Tokens};
 use nanoscope_evaluate::{
@@ -115,7 +115,9 @@ fn load_subjects(
     let device = model.gpt().device();
     let mut saes: Vec<LoadedSae> = Vec::new();
     for path in paths {
-        saes.extend(patiently("loading the SAEs", || load_saes_as([path], device, dtype))?);
+        saes.extend(patiently("loading the SAEs", || {
+            load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() })
+        })?);
     }
     if saes.is_empty() {
         return Err(Hint::new("there is no SAE to evaluate", "load one with --sae PATH").into());

@@ -97,7 +97,7 @@ fn a_model_of_another_type_is_refused_by_its_type() {
         "llama",
         with_key("model_type", json!("llama")),
         CheckpointError::UnknownValue { .. },
-        [CONFIG, "model_type is `llama`; known are nanochat"]
+        [CONFIG, "model_type is `llama` (expected nanochat)"]
     );
     let gpt2 = json!({"model_type": "gpt2", "n_embd": 768, "attn_pdrop": 0.1});
     refused!(
@@ -131,23 +131,23 @@ fn a_model_of_another_type_is_refused_by_its_type() {
 #[test]
 fn what_would_be_computed_otherwise_is_refused_by_its_key() {
     let values = [
-        ("hidden_act", json!("silu"), "hidden_act is `silu`; known are relu2"),
-        ("attention_bias", json!(true), "attention_bias is `true`; known are false"),
-        ("head_dim", json!(16), "head_dim is `16`; known are hidden_size / num_attention_heads"),
+        ("hidden_act", json!("silu"), "hidden_act is `silu` (expected relu2)"),
+        ("attention_bias", json!(true), "attention_bias is `true` (expected false)"),
+        ("head_dim", json!(16), "head_dim is `16` (expected hidden_size / num_attention_heads)"),
         (
             "rope_parameters",
             json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}),
-            "rope_type is `yarn`; known are default",
+            "rope_type is `yarn` (expected default)",
         ),
         (
             "rope_scaling",
             json!({"type": "linear", "factor": 2.0}),
-            "rope_type is `linear`; known are default",
+            "rope_type is `linear` (expected default)",
         ),
         (
             "rope_parameters",
             json!({"rope_type": "default", "rope_theta": "high"}),
-            "rope_theta is `high`; known are numbers",
+            "rope_theta is `high` (expected a number)",
         ),
     ];
     for (key, value, says) in values {
@@ -201,7 +201,7 @@ fn numbers_that_make_no_model_are_refused_in_transformers_words() {
     for (key, value, says) in cases {
         let case = format!("{key} {value}");
         let spoilt = with_key(key, value);
-        refused!(case, spoilt, CheckpointError::Config { .. }, [CONFIG, "makes no model", says]);
+        refused!(case, spoilt, CheckpointError::Config { .. }, [CONFIG, "is invalid", says]);
     }
     refused!(
         "text for a size",
@@ -257,7 +257,7 @@ fn sizes_that_the_weights_do_not_have_are_refused_by_the_tensor() {
         "another era",
         load_model(copy("single").path(), Some(Era::E4b)),
         CheckpointError::EraMismatch { .. },
-        [CONFIG, "not of era E4b: its weights fit E0"]
+        [CONFIG, "does not fit era E4b: its weights fit E0"]
     );
     refused!(
         "an inspection of what cannot be loaded",
@@ -334,7 +334,7 @@ fn an_index_that_leads_nowhere_or_elsewhere_is_refused() {
         "shard that is not there",
         with_shards(|dir| fs::remove_file(dir.join(SHARD)).unwrap()),
         CheckpointError::MissingShard { .. },
-        [INDEX, SHARD, "which is not there"]
+        [INDEX, SHARD, "which does not exist"]
     );
     refused!(
         "shard that is a folder",
@@ -349,13 +349,13 @@ fn an_index_that_leads_nowhere_or_elsewhere_is_refused() {
         "index as its own shard",
         with_index(|index| index["weight_map"][EMBEDDING] = json!(INDEX)),
         CheckpointError::NotTorch { .. },
-        [INDEX, "neither a safetensors file"]
+        [INDEX, "not a safetensors, npz, GGUF or torch.save file"]
     );
     refused!(
         "tensor in another shard",
         with_index(|index| index["weight_map"][EMBEDDING] = json!(SHARD.replace("01-", "02-"))),
         CheckpointError::NotInIndex { .. },
-        [SHARD, EMBEDDING, "not where the index says"]
+        [SHARD, EMBEDDING, "the index does not assign"]
     );
     refused!(
         "tensor that the index leaves out",

@@ -28,13 +28,13 @@ fn the_tokenizer_that_is_spoilt_here_is_good_before() {
 #[test]
 fn a_tokenizer_of_another_kind_is_refused_by_its_kind() {
     let kinds = [
-        ("model", json!({"type": "WordPiece", "vocab": {}}), "model is `WordPiece`; known are BPE"),
+        ("model", json!({"type": "WordPiece", "vocab": {}}), "model is `WordPiece` (expected BPE)"),
         ("model", json!({"type": "Unigram", "vocab": [["a", 0.0]]}), "model is `Unigram`"),
-        ("normalizer", json!({"type": "NFC"}), "normalizer is `NFC`; known are null"),
+        ("normalizer", json!({"type": "NFC"}), "normalizer is `NFC` (expected null)"),
         (
             "pre_tokenizer",
             json!({"type": "Metaspace", "replacement": "_"}),
-            "pre_tokenizer is `Metaspace`; known are Split, ByteLevel",
+            "pre_tokenizer is `Metaspace` (expected Split, ByteLevel)",
         ),
         (
             "pre_tokenizer",
@@ -44,10 +44,10 @@ fn a_tokenizer_of_another_kind_is_refused_by_its_kind() {
         ),
         ("pre_tokenizer", json!(null), "pre_tokenizer is `null`"),
         ("post_processor", json!({"type": "TemplateProcessing"}), "is `TemplateProcessing`; known"),
-        ("decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece`; known are ByteLevel"),
-        ("version", json!("2.0"), "version is `2.0`; known are 1.0"),
-        ("truncation", json!({"max_length": 9}), "truncation is `set`; known are null"),
-        ("padding", json!({"strategy": "BatchLongest"}), "padding is `set`; known are null"),
+        ("decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece` (expected ByteLevel)"),
+        ("version", json!("2.0"), "version is `2.0` (expected 1.0)"),
+        ("truncation", json!({"max_length": 9}), "truncation is `set` (expected null)"),
+        ("padding", json!({"strategy": "BatchLongest"}), "padding is `set` (expected null)"),
     ];
     for (key, value, says) in kinds {
         refused!(
@@ -58,7 +58,7 @@ fn a_tokenizer_of_another_kind_is_refused_by_its_kind() {
         );
     }
     let settings = [
-        ("/model/dropout", json!(0.1), "dropout is `set`; known are null"),
+        ("/model/dropout", json!(0.1), "dropout is `set` (expected null)"),
         ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix is `##`"),
         ("/model/end_of_word_suffix", json!("</w>"), "end_of_word_suffix is `</w>`"),
         ("/pre_tokenizer/pretokenizers/0/behavior", json!("Removed"), "behavior is `Removed`"),
@@ -150,7 +150,7 @@ fn a_vocabulary_that_cannot_be_used_is_refused_by_its_token() {
             vocab.insert("日本".to_owned(), id);
         }),
         CheckpointError::ForeignLetter { .. },
-        ["tokenizer.json", "`日本` has a character that stands for no byte"]
+        ["tokenizer.json", "`日本` has a character outside the byte-level alphabet"]
     );
     refused!(
         "added token that is not special",

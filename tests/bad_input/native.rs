@@ -135,7 +135,7 @@ fn a_header_length_of_2_to_the_63_is_no_safetensors_file() {
             fs::write(path, bytes).unwrap();
         }),
         CheckpointError::NotTorch { .. },
-        [WEIGHTS, "neither a safetensors file", "of no known format"]
+        [WEIGHTS, "not a safetensors, npz, GGUF or torch.save file", "of no known format"]
     );
 }
 

@@ -34,7 +34,7 @@ fn what_the_cases_are_made_of_is_sound() {
         let after = saved.with(|_| {}).load().unwrap();
 
         assert_eq!(before.sae.config(), after.sae.config(), "{}", before.format);
-        assert_eq!(before.place, after.place, "{}", before.format);
+        assert_eq!(before.hooks, after.hooks, "{}", before.format);
     }
 }
 
@@ -67,7 +67,7 @@ fn a_transcoder_of_llama_scope_has_a_scale_for_what_it_reads_and_one_for_what_it
     let weights = after.sae.fold_normalization().unwrap().weights();
     assert!((sum(weights.w_enc) - sum(before.w_enc)).abs() < 1e-4);
     assert!((sum(weights.w_dec) - 2.0 * sum(before.w_dec)).abs() < 1e-4);
-    assert_eq!(after.place.hook_out.as_deref(), Some("blocks.15.hook_mlp_out"));
+    assert_eq!(after.hooks.hook_out.as_deref(), Some("blocks.15.hook_mlp_out"));
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn what_means_nothing_to_us_is_refused_by_key_and_value() {
         (
             "Llama Scope type",
             Saved::r1_distill().with_config("/sae_type", json!("lorsa")),
-            ["config.json", "sae_type is `lorsa`", "known are sae"],
+            ["config.json", "sae_type is `lorsa`", "(expected sae)"],
         ),
         (
             "circuit-tracer kind",
@@ -412,7 +412,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         "Qwen Scope without its repository's name",
         load_sae(&moved, &device()),
         CheckpointError::NotInPath { .. },
-        ["layer3.sae.pt", "how many features are kept", "L0_50"]
+        ["layer3.sae.pt", "the number of features kept", "L0_50"]
     );
     let gemma = Saved::gemma_scope();
     let moved = gemma.dir.path().join("params.npz");
@@ -424,7 +424,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         ["params.npz", "which hook point"]
     );
     // Where it is not asked for, nothing is missing.
-    assert!(load_sae(&moved, &device()).unwrap().place.hook.is_none());
+    assert!(load_sae(&moved, &device()).unwrap().hooks.hook.is_none());
     let free = Saved::dictionary("topk").with_config("/trainer/submodule_name", json!("mlp 3"));
     refused!(
         "dictionary of a module whose name is free text",

@@ -84,7 +84,7 @@ fn a_vector_that_is_not_there_is_refused_with_those_that_are() {
     let two = safetensors(&[("a", &[1], &[1.0]), ("b", &[2], &[2.0, 3.0])]);
     for (case, found, says) in [
         ("another layer", load("v.gguf", &gguf, None, Some(3)), "no tensor `direction.3`"),
-        ("no layer", load("v.gguf", &gguf, None, None), "which tensor is meant"),
+        ("no layer", load("v.gguf", &gguf, None, None), "no tensor is selected"),
         ("another key", load("v.gguf", &gguf, Some("b"), Some(1)), "no tensor `b`"),
     ] {
         refused!(
@@ -98,7 +98,7 @@ fn a_vector_that_is_not_there_is_refused_with_those_that_are() {
         "no key",
         load("v.safetensors", &two, None, Some(1)),
         CheckpointError::NoSuchVector { key: None, .. },
-        ["v.safetensors", "which tensor is meant", "a, b"]
+        ["v.safetensors", "no tensor is selected", "a, b"]
     );
     refused!(
         "empty file of tensors",

@@ -37,7 +37,7 @@ def convert(binary, source, target):
     """Whether the SAE was written; a refusal gives its reason."""
     command = [binary, "convert", source, target, "--to", "saelens"]
     run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode and "nothing says at which hook point" in run.stderr + run.stdout:
+    if run.returncode and "do not name its hook point" in run.stderr + run.stdout:
         run = subprocess.run(command + ["--at", "blocks.0.hook_resid_post"], capture_output=True, text=True)
     if run.returncode and "the hook point in" in run.stderr:
         hooks = "blocks.0.hook_resid_mid:blocks.0.hook_mlp_out"

@@ -82,7 +82,7 @@ fn saelens_files_of_every_version_compute_what_saelens_computes() {
     for case in cases("saelens") {
         check(&case);
         let loaded = load(&case);
-        assert_eq!((loaded.place.hook, loaded.place.hook_out), (case.hook, case.hook_out));
+        assert_eq!((loaded.hooks.hook, loaded.hooks.hook_out), (case.hook, case.hook_out));
         assert_eq!(loaded.format, "SAELens");
     }
 }
@@ -99,7 +99,7 @@ fn check_all(format: &str, name: &str, at: &[(&str, &str, Option<&str>)]) {
         assert_eq!(loaded.format, name, "{}", case.name);
         let known = at.iter().find(|(known, ..)| case.name == format!("{format}/{known}"));
         let (_, hook, hook_out) = known.unwrap_or_else(|| panic!("no place for {}", case.name));
-        let place = (loaded.place.hook.as_deref(), loaded.place.hook_out.as_deref());
+        let place = (loaded.hooks.hook.as_deref(), loaded.hooks.hook_out.as_deref());
         assert_eq!(place, (Some(*hook), *hook_out), "{}", case.name);
     }
 }
@@ -234,7 +234,7 @@ fn circuit_tracer_files_compute_what_circuit_tracer_computes() {
         let loaded = load(&case);
         assert_eq!(loaded.format, "circuit-tracer");
         assert_eq!(
-            (loaded.place.hook.unwrap(), loaded.place.hook_out.unwrap()),
+            (loaded.hooks.hook.unwrap(), loaded.hooks.hook_out.unwrap()),
             (format!("blocks.{layer}.mlp.hook_in"), format!("blocks.{layer}.mlp.hook_out"))
         );
     }
@@ -323,7 +323,7 @@ fn a_column_major_matrix_in_a_pt_file_is_read_by_its_strides() {
             let w_enc = weights.w_enc.clone().reshape([d_sae, d_in]).transpose();
             Sae::new(config, SaeWeights { w_enc, ..weights }).unwrap()
         });
-        assert_eq!(load(&case).place.hook, case.hook, "{}", case.name);
+        assert_eq!(load(&case).hooks.hook, case.hook, "{}", case.name);
     }
 }
 

@@ -70,8 +70,8 @@ pub use merges::MergeError;
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Place, SaePath, load_sae, load_sae_as, load_saes, load_saes_as, save_nanochat_sae,
-    save_saelens,
+    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
+    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

@@ -7,7 +7,7 @@ mod mapped_tensors;
 mod mmap;
 pub(crate) mod npz;
 mod pt;
-mod safetensors;
+pub(crate) mod safetensors;
 #[cfg(feature = "gpt")]
 mod shards;
 mod tensor_file;

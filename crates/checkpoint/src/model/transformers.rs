@@ -198,7 +198,7 @@ impl RawConfig {
                 ("rope_type" | "type", _) => {}
                 ("rope_theta", Some(value)) => theta = value,
                 ("rope_theta", None) => {
-                    return Err(unknown_value(path, "rope_theta", text(value), "numbers"));
+                    return Err(unknown_value(path, "rope_theta", text(value), "a number"));
                 }
                 _ => {
                     let key = format!("rope_parameters.{key}");

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::PickleError;
-use super::machine::printable;
-use super::opcode::Opcode;
+use crate::pickle::error::PickleError;
+use crate::pickle::machine::printable;
+use crate::pickle::opcode::Opcode;
 
 /// Checks that `bytes` can be left to a reader that copies each value it fetches.
 ///

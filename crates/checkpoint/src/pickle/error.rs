@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::MAX_PICKLE_BYTES;
+use crate::pickle::value::MAX_PICKLE_BYTES;
 
 /// Why a pickle was refused. Every `offset` is the byte at which the instruction starts.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

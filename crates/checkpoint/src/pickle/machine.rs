@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::opcode::Opcode;
-use super::{Object, PickleError, Value, ValueId};
+use crate::pickle::error::PickleError;
+use crate::pickle::opcode::Opcode;
+use crate::pickle::value::{Object, Value, ValueId};
 
 /// Runs all of `bytes` and returns every value made, and which of them is the result.
 pub(super) fn run<'a>(

@@ -10,7 +10,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
-use crate::sae::save::SavedWeight;
+use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::write_file_atomically;
 
 /// The name of the storage that holds numbers of a type.

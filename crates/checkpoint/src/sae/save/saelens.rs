@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
-use crate::sae::formats::saelens::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::sae::save::SavedWeight;
+use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
+use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::{save_tensors, write_atomically};
 
 /// The version whose form this is. From 6.0.0 on a missing key means something else than before.
@@ -41,7 +41,7 @@ pub fn save_saelens(
     if sae.config().d_out() != sae.config().d_in() && hook_out.is_none() {
         return Err(CheckpointError::NotExpressible {
             path: weights_file,
-            format: "SAELens",
+            format: FORMAT.name,
             reason: "nothing says which point it writes, and it is as wide as another".to_owned(),
         });
     }
@@ -87,7 +87,7 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
     let config = sae.config();
     let refused = |reason| CheckpointError::NotExpressible {
         path: path.to_owned(),
-        format: "SAELens",
+        format: FORMAT.name,
         reason,
     };
     let architecture = match (config.architecture(), is_transcoder, config.skip()) {
