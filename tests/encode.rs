@@ -239,7 +239,7 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
 
     let error = refused(&signed, "saelens");
     assert!(
-        error.contains("its top-k sets negative values to 0, this SAE's keeps them"),
+        error.contains("its top-k sets negative values to 0, but this SAE's keeps them"),
         "{error}"
     );
     let error = refused(&root().join("saelens/topk"), "nanochat-sae");
@@ -272,10 +272,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     };
 
     let error = encode(text(&expected));
-    assert!(
-        error.contains("no key selects one; it has features, reconstruction, x"),
-        "{error}"
-    );
+    assert!(error.contains("no key selects one; it has features, reconstruction, x"), "{error}");
     assert!(error.contains("--activations FILE:KEY"), "{error}");
     let error = encode(&format!("{}:y", text(&expected)));
     assert!(error.contains("has no tensor `y`"), "{error}");

@@ -225,9 +225,9 @@ fn merges_that_cannot_be_used_are_refused_by_their_place() {
         ["tokenizer.json", "tokens 259 and 260 are in the opposite order"]
     );
     for (case, merge, says) in [
-        ("merge of three", json!(["a", "b", "c"]), "a merge that is not of two tokens"),
-        ("merge of one", json!(["a"]), "a merge that is not of two tokens"),
-        ("merge without a space", json!("ab"), "a merge without a space"),
+        ("merge of three", json!(["a", "b", "c"]), "a merge does not have two tokens"),
+        ("merge of one", json!(["a"]), "a merge does not have two tokens"),
+        ("merge without a space", json!("ab"), "a merge has no space"),
         ("merge that is a number", json!(7), "model.merges[0]: invalid type: integer `7`"),
     ] {
         let spoilt = with_tokenizer(|file| file["model"]["merges"][0] = merge);

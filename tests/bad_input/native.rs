@@ -135,7 +135,7 @@ fn a_header_length_of_2_to_the_63_is_no_safetensors_file() {
             fs::write(path, bytes).unwrap();
         }),
         CheckpointError::NotTorch { .. },
-        [WEIGHTS, "not a safetensors, npz, GGUF or torch.save file", "of no known format"]
+        [WEIGHTS, "not a safetensors, npz, GGUF or torch.save file", "of an unknown format"]
     );
 }
 
@@ -155,7 +155,7 @@ fn a_model_that_is_cut_anywhere_is_refused_by_name() {
         "empty model.safetensors",
         with_weights(|path| fs::write(path, b"").unwrap()),
         CheckpointError::NotTorch { .. },
-        [WEIGHTS, "but empty"]
+        [WEIGHTS, "it is an empty file"]
     );
 }
 

@@ -190,11 +190,11 @@ fn an_integer_too_wide_is_refused_as_one() {
 #[test]
 fn a_broken_pickle_is_refused_with_the_place() {
     let cases: [(&str, &[u8], &str); 6] = [
-        ("empty pickle", b"", "ends within or before STOP at byte 0"),
-        ("pickle without an end", b"\x80\x02}", "ends within or before STOP at byte 3"),
+        ("empty pickle", b"", "ends inside or before STOP at byte 0"),
+        ("pickle without an end", b"\x80\x02}", "ends inside or before STOP at byte 3"),
         ("unknown opcode", b"\x80\x02\xff.", "byte 2 of the pickle is 0xff"),
         ("text longer than the pickle", b"X\xff\xff\xff\xffhi.", "BINUNICODE at byte 0"),
-        ("value that was never stored", b"h\x07.", "asks for value 7"),
+        ("value that was never stored", b"h\x07.", "fetches value 7"),
         ("extension registry", b"\x82\x01.", "uses EXT1 at byte 0"),
     ];
     for (case, pickle, found) in cases {

@@ -57,9 +57,9 @@ fn what_is_no_pt_file_says_what_it_is() {
         CompressionMethod::Stored,
     );
     let cases: [(&str, &[u8], &str); 7] = [
-        ("empty file", b"", "but empty"),
-        ("text", b"hello, this is no model at all", "of no known format"),
-        ("html", b"<!DOCTYPE html><html>404</html>", "of no known format"),
+        ("empty file", b"", "it is an empty file"),
+        ("text", b"hello, this is no model at all", "of an unknown format"),
+        ("html", b"<!DOCTYPE html><html>404</html>", "of an unknown format"),
         ("tar", &tar(), "a tar archive, as PyTorch wrote before 0.1.10"),
         ("pickle without a zip", &legacy, "a pickle, as PyTorch wrote before 1.6"),
         ("zip of something else", &no_pickle, "a zip without a data.pkl"),
@@ -233,7 +233,7 @@ fn an_empty_folder_is_no_sae_and_neither_is_a_text() {
         "JSON as an SAE",
         load_sae(&path, &files::device()),
         CheckpointError::NotTorch { .. },
-        ["config.json", "of no known format"]
+        ["config.json", "of an unknown format"]
     );
     fs::create_dir(dir.path().join("best_model.pt")).unwrap();
     refused!(

@@ -456,7 +456,7 @@ fn a_yaml_that_is_no_configuration_is_refused() {
     let bomb = (1..30).map(doubled).collect::<Vec<_>>().concat();
     let nested = "[".repeat(50_000);
     for (case, text, says) in [
-        ("aliases of aliases", format!("a0: &a0 [x]\n{bomb}"), "alias in line 2 is refused"),
+        ("aliases of aliases", format!("a0: &a0 [x]\n{bomb}"), "line 2 has an alias"),
         ("nested", format!("model_kind: {nested}"), "limit exceeded"),
         ("open", "model_kind: [".to_owned(), "line"),
         ("twice", tracer_config("transcoder_set", "model_kind: x"), "a second `model_kind`"),

@@ -1,4 +1,4 @@
-//! The pickle reader takes what Python writes, refuses what would run code, and never panics.
+//! The pickle reader accepts Python's pickles, refuses those that would run code, and never panics.
 
 use std::path::Path;
 use std::{fs, iter};
@@ -23,7 +23,7 @@ fn refusal(bytes: &[u8]) -> PickleError {
     read_pickle(bytes, &[ENCODING]).unwrap_err()
 }
 
-/// The pickle's result as Python would print it, as deep as it goes.
+/// Formats the pickle's result as Python would print it.
 fn show(pickle: &Pickle<'_>, value: &Value<'_>) -> String {
     let list = |ids: &[_]| {
         let items: Vec<_> = ids.iter().map(|&id| show(pickle, pickle.get(id))).collect();
@@ -120,7 +120,7 @@ fn a_container_may_hold_itself_and_shares_what_is_stored_once() {
     };
     assert_eq!(pickle.get(items[0]), pickle.root());
 
-    // Forty doublings: a tree would need more memory than there is.
+    // Forty doublings: a tree would exceed any memory.
     let doubling: Vec<u8> = iter::once(b"N".as_slice())
         .chain(iter::repeat_n(b"2\x86".as_slice(), 40))
         .chain([b".".as_slice()])
@@ -171,7 +171,7 @@ fn a_call_is_refused_by_name_however_it_is_written() {
             panic!("{way}: {error}");
         };
         assert_eq!(name, named, "{way}");
-        assert!(error.to_string().starts_with("the pickle asks for posix.system at byte "));
+        assert!(error.to_string().starts_with("the pickle refers to posix.system at byte "));
     }
 }
 
@@ -235,21 +235,21 @@ fn a_very_long_name_is_cut_in_the_message() {
 #[test]
 fn every_way_to_be_broken_has_its_own_message() {
     let cases: [(&[u8], &str); 26] = [
-        (b"", "the pickle ends within or before STOP at byte 0"),
-        (b"N", "the pickle ends within or before STOP at byte 1"),
-        (b"N\x8c\x05abc", "the pickle ends within or before SHORT_BINUNICODE at byte 1"),
+        (b"", "the pickle ends inside or before STOP at byte 0"),
+        (b"N", "the pickle ends inside or before STOP at byte 1"),
+        (b"N\x8c\x05abc", "the pickle ends inside or before SHORT_BINUNICODE at byte 1"),
         (
             b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.",
-            "the pickle ends within or before BINBYTES8 at byte 0",
+            "the pickle ends inside or before BINBYTES8 at byte 0",
         ),
-        (b"B\xff\xff\xff\xff.", "the pickle ends within or before BINBYTES at byte 0"),
-        (b"cposix", "the pickle ends within or before GLOBAL at byte 0"),
+        (b"B\xff\xff\xff\xff.", "the pickle ends inside or before BINBYTES at byte 0"),
+        (b"cposix", "the pickle ends inside or before GLOBAL at byte 0"),
         (
             b"\x80\x04\x95\x09\x00\x00\x00\x00\x00\x00\x00N.",
-            "the pickle ends within or before FRAME at byte 2",
+            "the pickle ends inside or before FRAME at byte 2",
         ),
-        (b"\x80\x06N.", "pickle protocol 6 is not known, only 0 to 5 are"),
-        (b"N\xff.", "byte 1 of the pickle is 0xff, which is no opcode"),
+        (b"\x80\x06N.", "unknown pickle protocol 6 (expected 0 to 5)"),
+        (b"N\xff.", "byte 1 of the pickle is 0xff, which is not an opcode"),
         (b"Vid\n.", "the pickle uses UNICODE at byte 0, which is not supported"),
         (b".", "the pickle has too few values for STOP at byte 0"),
         (b"0N.", "the pickle has too few values for POP at byte 0"),
@@ -258,16 +258,25 @@ fn every_way_to_be_broken_has_its_own_message() {
         (b"](a.", "the pickle has too few values for APPEND at byte 2"),
         (b"(o.", "the pickle has too few values for OBJ at byte 1"),
         (b"Nt.", "the pickle has no mark for TUPLE at byte 1"),
-        (b"}NNa.", "APPEND at byte 3 of the pickle is given None instead of a list"),
+        (b"}NNa.", "APPEND at byte 3 of the pickle has None as operand, expected a list"),
         (
             b"NNb.",
-            "BUILD at byte 2 of the pickle is given None instead of an object without a state",
+            "BUILD at byte 2 of the pickle has None as operand, expected an object without a state",
         ),
-        (b"N)R.", "REDUCE at byte 2 of the pickle is given None instead of a class or function"),
-        (b"K\x01N\x93.", "STACK_GLOBAL at byte 3 of the pickle is given an int instead of a str"),
-        (b"}(Nu.", "SETITEMS at byte 3 of the pickle is given a key without a value"),
-        (b"h\x03.", "BINGET at byte 0 of the pickle asks for value 3, which was not stored"),
-        (b"\x8c\x01\xff.", "the text of SHORT_BINUNICODE at byte 0 of the pickle is not UTF-8"),
+        (
+            b"N)R.",
+            "REDUCE at byte 2 of the pickle has None as operand, expected a class or function",
+        ),
+        (
+            b"K\x01N\x93.",
+            "STACK_GLOBAL at byte 3 of the pickle has an int as operand, expected a str",
+        ),
+        (b"}(Nu.", "SETITEMS at byte 3 of the pickle has a key without a value"),
+        (b"h\x03.", "BINGET at byte 0 of the pickle fetches value 3, which was not stored"),
+        (
+            b"\x8c\x01\xff.",
+            "the string of SHORT_BINUNICODE at byte 0 of the pickle is not valid UTF-8",
+        ),
         (
             b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01.",
             "the integer of LONG1 at byte 0 of the pickle does not fit 64 bits",
@@ -283,12 +292,12 @@ fn every_way_to_be_broken_has_its_own_message() {
 fn what_is_left_over_is_an_error() {
     assert_eq!(
         refusal(b"NN.").to_string(),
-        "the pickle leaves 1 values or marks beside its result"
+        "the pickle leaves 1 values or marks in addition to its result"
     );
     assert_eq!(refusal(b"N.N.").to_string(), "2 bytes follow the end of the pickle");
     assert_eq!(
         refusal(b"ctiktoken.core\nEncoding\n)\x81NbNb.").to_string(),
-        "BUILD at byte 29 of the pickle is given an object instead of an object without a state"
+        "BUILD at byte 29 of the pickle has an object as operand, expected an object without a state"
     );
 }
 

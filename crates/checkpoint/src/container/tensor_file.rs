@@ -1,4 +1,4 @@
-//! A file of named tensors, of which one is read at a time.
+//! A file of named tensors, which are read one at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;

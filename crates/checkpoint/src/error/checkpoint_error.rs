@@ -183,10 +183,10 @@ pub enum CheckpointError {
         /// The index of the number in the tensor, row-major.
         at: usize,
     },
-    /// There is no model at the path.
+    /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
     NoModel { path: PathBuf },
-    /// There is no configuration for the weights.
+    /// The configuration of the weights is missing.
     #[error("{} has no configuration, neither inside nor beside it", path.display())]
     NoConfig { path: PathBuf },
     /// A configuration was written by another program.
@@ -223,7 +223,7 @@ pub enum CheckpointError {
         /// The era of the other weights.
         era: Era,
     },
-    /// There is no SAE at the path.
+    /// The path does not have an SAE.
     #[cfg(feature = "sae")]
     #[error(
         "{} has no SAE of a known format: no {}, or other .pt or .pth",
@@ -239,6 +239,10 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error("no SAE belongs to hook point {hook}; there are SAEs for {}", some_of(.found))]
     NoSaeForHook { hook: HookPoint, found: Vec<String> },
+    /// Metadata with so many entries that the checkpoint could not be read back.
+    #[cfg(feature = "sae")]
+    #[error("{} cannot be written: its metadata is too large", path.display())]
+    MetadataTooLarge { path: PathBuf, source: PickleError },
     /// Metadata that cannot be written to a checkpoint and read back.
     #[cfg(feature = "sae")]
     #[error("{} cannot be written: metadata `{key}`: {reason}", path.display())]

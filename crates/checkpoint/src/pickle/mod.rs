@@ -1,14 +1,14 @@
 //! Pickles read as data: nothing in them is ever executed.
 //!
-//! A pickle is a program for a small stack machine, and two of its instructions call whatever
-//! Python function the file names. [`read_pickle`] runs the machine without any Python: a class or
-//! function is a name, calling it is an [`Value::Object`] that remembers what was to be called, and
-//! a name that the caller does not expect is an error that says so. The same goes for opcodes that
-//! no file of interest uses, and for everything about which Python would be lenient.
+//! A pickle is a program for a small stack machine, and two of its instructions call any Python
+//! function that the file names. [`read_pickle`] runs the machine without Python: a class or function
+//! is a name, a call is a [`Value::Object`] that records the arguments, and an unexpected name is an
+//! error. Opcodes that no supported file uses are errors as well, and so is everything that Python
+//! tolerates although it is invalid.
 //!
-//! Memory is bounded by the input: strings are borrowed from it, each instruction makes one value
-//! at most, and values refer to each other by index, so that sharing costs nothing, cycles do no
-//! harm, and neither reading nor dropping recurses.
+//! Memory is bounded by the input: strings are borrowed from it, each instruction creates at most one
+//! value, and values refer to each other by index. So sharing is free, cycles are harmless, and neither
+//! reading nor dropping recurses.
 //!
 //! ```
 //! use nanoscope_checkpoint::pickle::{Value, read_pickle};
@@ -19,7 +19,7 @@
 //!
 //! let attack = b"cposix\nsystem\n\x8c\x02id\x85R.";
 //! let error = read_pickle(attack, &["tiktoken.core.Encoding"]).unwrap_err();
-//! assert_eq!(error.to_string(), "the pickle asks for posix.system at byte 0, which is not allowed");
+//! assert_eq!(error.to_string(), "the pickle refers to posix.system at byte 0, which is not allowed");
 //! ```
 
 pub(crate) mod bounds;

@@ -1,20 +1,20 @@
 //! The values of a pickle.
 
-/// Most bytes that a pickle may have; its values are counted in 32 bits.
+/// Maximum length of a pickle in bytes; its values are counted in 32 bits.
 pub const MAX_PICKLE_BYTES: usize = u32::MAX as usize;
 
-/// A value of a [`Pickle`], by index.
+/// The index of a value in a [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ValueId(pub(super) u32);
 
-/// What a pickle holds.
+/// A value in a pickle.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// `None`.
     None,
     /// `True` or `False`.
     Bool(bool),
-    /// An integer of 64 bits; longer ones are an error.
+    /// An integer of 64 bits. Longer ones are an error.
     Int(i64),
     /// A float.
     Float(f64),
@@ -26,28 +26,28 @@ pub enum Value<'a> {
     Tuple(Vec<ValueId>),
     /// `list`.
     List(Vec<ValueId>),
-    /// `set` or `frozenset`, as listed: equal items are not merged.
+    /// `set` or `frozenset`, with equal items not merged.
     Set(Vec<ValueId>),
-    /// `dict`, as listed: equal keys are not merged.
+    /// `dict`, with equal keys not merged.
     Dict(Vec<(ValueId, ValueId)>),
     /// An allowed class or function, as `module.name`.
     Global(String),
-    /// What an allowed class or function would have made.
+    /// The result of calling an allowed class or function, which was not called.
     Object(Object),
 }
 
-/// A call that was not made.
+/// A call that was recorded instead of executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// The [`Value::Global`] that would have been called.
+    /// The [`Value::Global`] to call.
     pub class: ValueId,
     /// The arguments, a [`Value::Tuple`].
     pub args: ValueId,
-    /// The state that the new object would have been given.
+    /// The state for the new object.
     pub state: Option<ValueId>,
 }
 
-/// All values of a pickle, with one of them as its result.
+/// All values of a pickle, one of which is the result.
 #[derive(Clone, Debug)]
 pub struct Pickle<'a> {
     pub(super) values: Vec<Value<'a>>,
@@ -60,19 +60,19 @@ impl<'a> Pickle<'a> {
         self.get(self.root)
     }
 
-    /// The value that `id` refers to. A container may hold itself, so that whoever follows ids has
-    /// to bound the depth.
+    /// Returns the value with this index. A container can contain itself, so callers that follow
+    /// indices must limit the depth.
     ///
     /// # Panics
     ///
-    /// If `id` is of a larger pickle.
+    /// If `id` belongs to a larger pickle.
     pub fn get(&self, id: ValueId) -> &Value<'a> {
         &self.values[id.0 as usize]
     }
 }
 
 impl Value<'_> {
-    /// What kind of value this is, for messages.
+    /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::None => "None",

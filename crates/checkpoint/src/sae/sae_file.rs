@@ -43,8 +43,8 @@ pub(crate) enum Postprocess {
     /// No step.
     #[default]
     None,
-    /// Multiplies the encoder by the decoder's norms and divides the decoder by them, but leaves
-    /// thresholds and biases: SAELens does this to convert a batch-top-k SAE to JumpReLU.
+    /// Multiplies the encoder by the decoder's norms and divides the decoder by them, but keeps
+    /// the thresholds: SAELens does this to convert a batch-top-k SAE to JumpReLU.
     RescaleByDecoderNorm,
     /// Divides thresholds by the decoder's norms, because the tool compares them with
     /// pre-activations multiplied by those norms.

@@ -19,7 +19,7 @@ pub(crate) enum Weight {
     WSkip,
 }
 
-/// How a file stores a weight.
+/// The storage of a weight in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum StoredWeight {
     /// As a tensor, which is multiplied by `times`.

@@ -18,7 +18,7 @@ use crate::sae::stored_weight::{StoredWeight, Weight};
 /// This format.
 pub(super) const FORMAT: SaeFormat = SaeFormat {
     name: "circuit-tracer",
-    layout: Layout::new("layer_<i>.safetensors with config.yaml", files),
+    layout: Some(Layout::new("layer_<i>.safetensors with config.yaml", files)),
     claims,
     open,
 };

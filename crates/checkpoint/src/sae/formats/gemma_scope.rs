@@ -13,7 +13,7 @@ use crate::sae::stored_weight::{StoredWeight, Weight};
 /// This format.
 pub(super) const FORMAT: SaeFormat = SaeFormat {
     name: "Gemma Scope",
-    layout: Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE)),
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
     claims,
     open,
 };

@@ -210,3 +210,25 @@ fn is_builtin(value: &PickleValue) -> bool {
         PickleValue::Bytes(_) | PickleValue::Unsupported(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_with_tensors_are_not_metadata() {
+        let tensor = PickleValue::Unsupported("torch.FloatTensor".to_owned());
+        let dict = |value: &PickleValue| {
+            PickleValue::Dict([("state".to_owned(), value.clone())].into_iter().collect())
+        };
+        let list = |value: &PickleValue| PickleValue::List(vec![PickleValue::None, value.clone()]);
+
+        for builtin in [PickleValue::Int(7), PickleValue::Float(f64::INFINITY)] {
+            assert!(is_builtin(&dict(&list(&builtin))), "{builtin:?}");
+        }
+        for other in [tensor, PickleValue::Bytes(vec![1])] {
+            assert!(!is_builtin(&other), "{other:?}");
+            assert!(!is_builtin(&dict(&list(&other))), "{other:?}");
+        }
+    }
+}

@@ -11,10 +11,10 @@ use crate::sae::sae_file::SaeFile;
 pub(crate) struct SaeFormat {
     /// The name of the tool, for people.
     pub(crate) name: &'static str,
-    /// How the tool names its files. Without a layout, a format is recognised by the tensors in
-    /// `.pt`, `.pth`, `.safetensors` and `.npz` files.
+    /// The file names of the tool. Without them, a format is recognised by the tensors in `.pt`, `.pth`,
+    /// `.safetensors` and `.npz` files.
     pub(crate) layout: Option<Layout>,
-    /// Returns how strongly a file looks like this format.
+    /// Returns the evidence that a file has this format.
     pub(crate) claims: fn(&TensorFile) -> Claim,
     /// Opens a file that was claimed.
     pub(crate) open: fn(TensorFile) -> Result<SaeFile, CheckpointError>,
@@ -36,15 +36,12 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// A layout without special subfolders.
-    pub(crate) const fn new(
-        names: &'static str,
-        files: fn(&Folder<'_>) -> Vec<PathBuf>,
-    ) -> Option<Self> {
-        Some(Self { names, files, weights_dir: None, copies_dir: None })
+    pub(crate) const fn new(names: &'static str, files: fn(&Folder<'_>) -> Vec<PathBuf>) -> Self {
+        Self { names, files, weights_dir: None, copies_dir: None }
     }
 }
 
-/// How strongly a file looks like a format.
+/// The strength of the evidence that a file has a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claim {
     /// Not at all.
@@ -73,8 +70,8 @@ pub(crate) struct Folder<'a> {
 impl<'a> Folder<'a> {
     /// Returns the file of this name.
     pub(crate) fn file(&self, wanted: &str) -> Option<&'a Path> {
-        let paths = self.paths.iter().map(PathBuf::as_path);
-        paths.into_iter().find(|path| file_name(path) == Some(wanted) && path.is_file())
+        let mut paths = self.paths.iter().map(PathBuf::as_path);
+        paths.find(|path| file_name(path) == Some(wanted) && path.is_file())
     }
 
     /// Returns the file of this name as a list.

@@ -18,7 +18,7 @@ use crate::sae::stored_weight::{StoredWeight, Weight, usual_weights};
 /// This format.
 pub(crate) const FORMAT: SaeFormat = SaeFormat {
     name: "SAELens",
-    layout: Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE)),
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
     claims,
     open,
 };

@@ -46,9 +46,9 @@ pub fn save_nanochat_sae(
 /// the file.
 ///
 /// # Errors
-/// As [`save_nanochat_sae`], and [`CheckpointError::Metadata`] if a key is `sae_state_dict` or
-/// `config`, an integer does not fit `i64`, or the entries are too deep or too many to be read back.
-/// Nothing is written then.
+/// As [`save_nanochat_sae`]; [`CheckpointError::Metadata`] if a key is `sae_state_dict` or `config`, an
+/// integer does not fit `i64`, or an entry is nested too deeply; [`CheckpointError::MetadataTooLarge`].
+/// No file is written then.
 ///
 /// [`LoadedSae::metadata`]: crate::LoadedSae::metadata
 pub fn save_nanochat_sae_with_metadata(
