@@ -227,9 +227,12 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
         "{error}"
     );
     let error = refused(&root().join("saelens/topk"), "nanochat-sae");
-    assert!(error.contains("its top-k keeps negative values, this SAE's does not"), "{error}");
+    assert!(error.contains("its top-k keeps negative values, but this SAE's does not"), "{error}");
     let error = refused(&root().join("saelens/standard_layer_norm"), "nanochat-sae");
-    assert!(error.contains("it normalises no activation, this SAE does (layer_norm)"), "{error}");
+    assert!(
+        error.contains("it does not normalise activations, but this SAE does (layer_norm)"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -98,9 +98,9 @@ fn explanations_that_are_not_the_saes_are_refused_by_line() {
         ("no description", r#"{"index": "1"}"#, "missing field `description`"),
         ("no index", r#"{"description": "a"}"#, "missing field `index`"),
         ("a description of null", r#"{"index": "1", "description": null}"#, "invalid type: null"),
-        ("a feature out of range", r#"{"index": "8", "description": "a"}"#, "`8`, which is no"),
-        ("a feature below 0", r#"{"index": -1, "description": "a"}"#, "`-1`, which is no"),
-        ("half a feature", r#"{"index": 1.5, "description": "a"}"#, "`1.5`, which is no"),
+        ("a feature out of range", r#"{"index": "8", "description": "a"}"#, "`8` is not a feature"),
+        ("a feature below 0", r#"{"index": -1, "description": "a"}"#, "`-1` is not a feature"),
+        ("half a feature", r#"{"index": 1.5, "description": "a"}"#, "`1.5` is not a feature"),
         (
             "another SAE",
             r#"{"layer": "9-res", "index": "1", "description": "a"}"#,

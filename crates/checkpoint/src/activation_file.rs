@@ -1,4 +1,4 @@
-//! Activations that another tool wrote, read a part at a time.
+//! Files of activations by other tools, read in parts.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::container::{Dtype, TensorFile, convert};
 use crate::error::CheckpointError;
 
-/// A tensor of activations in a file, `[…, d_in]`, read row by row.
+/// A tensor of activations in a file, `[…, d_in]`, read by rows.
 ///
-/// Of a file whose tensors lie there as they are (safetensors) only the rows asked for are in
-/// memory; of a `.pt` file the whole tensor is.
+/// Only the requested rows are in memory if the file stores tensors contiguously (safetensors, for
+/// example). A `.pt` file is read completely.
 #[derive(Debug)]
 pub struct ActivationFile {
     path: PathBuf,
@@ -28,13 +28,13 @@ enum Numbers {
 }
 
 impl ActivationFile {
-    /// Opens the activations of `d_in` numbers under `key` in the file at `path`; without a key the
-    /// file must have one tensor only. A tensor whose last two dimensions make `d_in` together,
-    /// as `hook_z` has it (`[…, heads, d_head]`), is taken too.
+    /// Opens the activations of width `d_in` under `key` in the file at `path`. Without a key, the file
+    /// must have only one tensor. The last two dimensions of the tensor may also multiply to `d_in`, as
+    /// at `hook_z` (`[…, heads, d_head]`).
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file cannot be read, there is no such tensor or a choice of them,
-    /// or its rows are of another width.
+    /// [`CheckpointError`] if the file cannot be read, the tensor is missing or ambiguous, or its rows
+    /// have another width.
     pub fn open(path: &Path, key: Option<&str>, d_in: usize) -> Result<Self, CheckpointError> {
         let file = TensorFile::open(path)?;
         let key = match key {
@@ -68,29 +68,29 @@ impl ActivationFile {
         Ok(Self { path: path.to_owned(), key, shape, rows: len / d_in, d_in, numbers })
     }
 
-    /// How many activations there are.
+    /// The number of activations.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The tensor's shape in the file.
+    /// The shape of the tensor in the file.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The tensor's name.
+    /// The name of the tensor.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The activations `from..to`, row-major, `[to - from, d_in]`.
+    /// Reads the activations `from..to`, row-major, `[to - from, d_in]`.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`]; [`CheckpointError::NotFinite`] with the place of a number that is
-    /// none.
+    /// [`CheckpointError::Io`]; [`CheckpointError::NotFinite`] with the index of a number that is not
+    /// finite.
     ///
     /// # Panics
-    /// If there are no such rows.
+    /// If the rows are out of range.
     pub fn read(&mut self, from: usize, to: usize) -> Result<Vec<f32>, CheckpointError> {
         assert!(from <= to && to <= self.rows, "rows {from}..{to} of {}", self.rows);
         let (first, last) = (from * self.d_in, to * self.d_in);

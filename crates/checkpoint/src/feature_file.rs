@@ -1,4 +1,4 @@
-//! Sparse features in a safetensors file, written as they come.
+//! Files of sparse features, written in batches.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -10,40 +10,40 @@ use tempfile::NamedTempFile;
 use crate::error::CheckpointError;
 use crate::write::{persist, temporary_beside};
 
-/// A file of features in compressed sparse row form, as SciPy's `csr_matrix((values, indices,
-/// indptr), shape)` takes them:
+/// Writes features to a safetensors file in compressed sparse row format, as expected by SciPy's
+/// `csr_matrix((values, indices, indptr), shape)`:
 ///
-/// - `indptr`: `[rows + 1]`, int64: row `r` has the entries `indptr[r]..indptr[r + 1]`
+/// - `indptr`: `[rows + 1]`, int64; row `r` has the entries `indptr[r]..indptr[r + 1]`
 /// - `indices`: `[entries]`, int32, ascending in each row
 /// - `values`: `[entries]`, float32
 /// - `shape`: `[2]`, int64: rows and `d_sae`
 ///
-/// How many entries there will be is not known beforehand, and each tensor lies in one piece. So
-/// `values` go to a second temporary file that is appended at the end; no more than one batch is in
-/// memory. The file has its name when it is complete, and not before.
+/// The number of entries is not known beforehand, and each tensor must be contiguous. Therefore
+/// `values` are written to a second temporary file, which is appended at the end; only one batch is in
+/// memory. The file gets its name when it is complete.
 #[derive(Debug)]
 pub struct FeatureWriter {
     path: PathBuf,
     d_sae: usize,
     rows: usize,
-    /// Eight bytes a row, far less than the activations that the features are of.
+    /// Eight bytes per row, much less than the activations themselves.
     indptr: Vec<i64>,
     file: BufWriter<NamedTempFile>,
     values: BufWriter<NamedTempFile>,
 }
 
-/// Bytes kept free for the header and its length; it has about 300.
-const HEADER: usize = 1024;
+/// Bytes reserved for the header and its length; it has about 300.
+const HEADER_BYTES: usize = 1024;
 
 impl FeatureWriter {
-    /// Begins a file at `path` for `rows` rows of `d_sae` features.
+    /// Creates a file at `path` for `rows` rows of `d_sae` features.
     ///
     /// # Errors
     /// [`CheckpointError::Io`].
     pub fn create(path: &Path, rows: usize, d_sae: usize) -> Result<Self, CheckpointError> {
         let mut file = BufWriter::new(temporary_beside(path)?);
         let layout = Layout { rows, entries: 0 };
-        file.seek(SeekFrom::Start((HEADER + layout.indices()) as u64))
+        file.seek(SeekFrom::Start((HEADER_BYTES + layout.indices()) as u64))
             .map_err(|source| CheckpointError::io(path, source))?;
         Ok(Self {
             path: path.to_owned(),
@@ -61,7 +61,7 @@ impl FeatureWriter {
     /// [`CheckpointError::Io`].
     ///
     /// # Panics
-    /// If there are more rows than were announced, or they are of another SAE.
+    /// If there are more rows than announced, or they belong to another SAE.
     pub fn push(&mut self, features: &SparseFeatures) -> Result<(), CheckpointError> {
         assert_eq!(features.d_sae(), self.d_sae, "features of another SAE");
         assert!(self.indptr.len() + features.rows() <= self.rows + 1, "more rows than announced");
@@ -81,13 +81,13 @@ impl FeatureWriter {
         Ok(())
     }
 
-    /// Completes the file and gives it its name.
+    /// Completes the file and renames it to its path.
     ///
     /// # Errors
     /// [`CheckpointError::Io`].
     ///
     /// # Panics
-    /// If there are fewer rows than were announced.
+    /// If there are fewer rows than announced.
     pub fn finish(self) -> Result<(), CheckpointError> {
         assert_eq!(self.indptr.len(), self.rows + 1, "fewer rows than announced");
         let path = self.path.clone();
@@ -110,13 +110,13 @@ impl FeatureWriter {
     }
 }
 
-/// Where the tensors lie, counted from the end of the header.
+/// The offsets of the tensors, relative to the end of the header.
 struct Layout {
     rows: usize,
     entries: usize,
 }
 
-/// Where `indptr` begins: after `shape`.
+/// The offset of `indptr`, after `shape`.
 const INDPTR: usize = 2 * size_of::<i64>();
 
 impl Layout {
@@ -128,7 +128,7 @@ impl Layout {
         self.indices() + self.entries * size_of::<i32>()
     }
 
-    /// The header with its length in front, filled up with blanks as the format allows.
+    /// Returns the header, preceded by its length and padded with spaces, as the format allows.
     fn header(&self) -> Vec<u8> {
         let end = self.values() + self.entries * size_of::<f32>();
         let tensor = |dtype: &str, shape: &[usize], from: usize, to: usize| json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] });
@@ -138,10 +138,10 @@ impl Layout {
             "indices": tensor("I32", &[self.entries], self.indices(), self.values()),
             "values": tensor("F32", &[self.entries], self.values(), end),
         });
-        let mut bytes = ((HEADER - size_of::<u64>()) as u64).to_le_bytes().to_vec();
+        let mut bytes = ((HEADER_BYTES - size_of::<u64>()) as u64).to_le_bytes().to_vec();
         bytes.extend(header.to_string().bytes());
-        assert!(bytes.len() <= HEADER, "the header is too long for its place");
-        bytes.resize(HEADER, b' ');
+        assert!(bytes.len() <= HEADER_BYTES, "the header is longer than the reserved space");
+        bytes.resize(HEADER_BYTES, b' ');
         bytes
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         let mut writer = FeatureWriter::create(&path, 3, 5).unwrap();
         writer.push(&first).unwrap();
         writer.push(&second).unwrap();
-        assert!(!path.exists(), "there before it is complete");
+        assert!(!path.exists(), "it exists before it is complete");
         writer.finish().unwrap();
 
         let bytes = std::fs::read(&path).unwrap();
@@ -183,6 +183,6 @@ mod tests {
             values.iter().map(|&b| f32::from_le_bytes(b)).collect::<Vec<_>>(),
             [2.0, -3.0, 0.5]
         );
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "temporary files are left");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "temporary files remain");
     }
 }

@@ -1,4 +1,4 @@
-//! What a file is, without loading it.
+//! Describes files without loading them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,43 +9,46 @@ use serde_json::Value;
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
 use crate::model::{ModelFiles, WeightNaming};
-use crate::sae::{find_saes, is_sae, open_sae_in};
+use crate::sae::{Metadata, find_saes, is_sae, open_sae_in};
 
-/// What is known of a file before its weights are read.
+/// The description of a file whose weights are not loaded.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it is, for people.
+    /// The kind of file, for people.
     pub what: String,
-    /// The format of the tensors.
+    /// The container format of the tensors.
     pub format: &'static str,
-    /// The configuration as the file has it.
+    /// The configuration exactly as stored in the file.
     pub config: Option<Value>,
-    /// Facts that follow from it, for people.
+    /// Facts derived from it, for people: a name and a value.
     pub facts: Vec<(&'static str, String)>,
-    /// Every tensor, in alphabetical order.
+    /// Further entries of an SAE's checkpoint.
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+    /// All tensors, in alphabetical order.
     pub tensors: Vec<TensorLine>,
-    /// Bytes that the weights need in memory, as float32.
+    /// The size of the weights in memory as float32, in bytes.
     pub memory_bytes: u64,
 }
 
-/// One tensor of a file.
+/// A tensor in a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct TensorLine {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its shape in the file.
+    /// The shape in the file.
     pub shape: Vec<usize>,
-    /// Its element type in the file.
+    /// The element type in the file.
     pub dtype: String,
 }
 
-/// Tells what lies at `path`: a model, one or more SAEs, or a file of tensors. `era` settles what a
-/// model's weights leave open.
+/// Describes the files at `path`: a model, one or more SAEs, or a file of tensors. `era` selects the era
+/// of a model whose weights fit several.
 ///
 /// # Errors
-/// [`CheckpointError`] if there is nothing there that we know, or it is damaged.
+/// [`CheckpointError`] if there is nothing of a known kind, or a file is damaged.
 pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, CheckpointError> {
     if path.is_dir() {
         return match ModelFiles::find(path) {
@@ -77,7 +80,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
         what: "tensors".to_owned(),
         config: None,
         facts: Vec::new(),
-        ..of(&file.into(), memory_bytes)
+        ..without_facts(&file.into(), memory_bytes)
     }])
 }
 
@@ -101,24 +104,24 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     if let Ok(eras) = description.era.config(config.shape, None)
         && eras.constants != config.constants
     {
-        facts.push(("other than the era's", differences(&config.constants, &eras.constants)));
+        facts.push(("differs from the era", differences(&config.constants, &eras.constants)));
     }
     let tokenizer = files.tokenizer.as_ref();
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
-    let whose = match description.naming {
+    let layout = match description.naming {
         WeightNaming::Transformers { .. } => " in transformers' layout",
         WeightNaming::Nanochat { .. } | WeightNaming::Native => "",
     };
-    let inspection = of(&description.source, description.bytes());
+    let inspection = without_facts(&description.source, description.bytes());
     Ok(Inspection {
-        what: format!("nanochat model{whose}, era {}", description.era),
+        what: format!("nanochat model{layout}, era {}", description.era),
         config: Some(description.raw),
         facts,
         ..inspection
     })
 }
 
-/// The numbers of a model that are not its era's.
+/// Lists the constants of a model that differ from its era's.
 fn differences(found: &Constants, eras: &Constants) -> String {
     let softcap = |c: &Constants| c.softcap.map_or("none".to_owned(), |cap| cap.to_string());
     let tables = |c: &Constants| format!("{:?}", c.rope_tables).to_lowercase();
@@ -143,16 +146,19 @@ fn sae(file: TensorFile) -> Result<Inspection, CheckpointError> {
         what: format!("{} sparse autoencoder", sae.format),
         config: sae.description.clone(),
         facts: sae.facts()?,
-        ..of(&sae.file.into(), memory_bytes)
+        metadata: sae.metadata,
+        ..without_facts(&sae.file.into(), memory_bytes)
     })
 }
 
+/// Returns the size of the file's tensors as float32, in bytes.
 fn float_bytes(file: &TensorFile) -> u64 {
     let numbers = file.tensors().map(|(_, info)| info.len() as u64).sum::<u64>();
     numbers * Dtype::F32.size() as u64
 }
 
-fn of(source: &TensorSource, memory_bytes: u64) -> Inspection {
+/// Describes the tensors in a file.
+fn without_facts(source: &TensorSource, memory_bytes: u64) -> Inspection {
     let line = |(name, info): (&str, &crate::container::TensorInfo)| TensorLine {
         name: name.to_owned(),
         shape: info.shape.clone(),
@@ -164,6 +170,7 @@ fn of(source: &TensorSource, memory_bytes: u64) -> Inspection {
         format: source.format(),
         config: None,
         facts: Vec::new(),
+        metadata: Metadata::new(),
         tensors: source.tensors().map(line).collect(),
         memory_bytes,
     }

@@ -1,4 +1,4 @@
-//! Checkpoints, tokenizers and SAEs from the files that people have, without executing any of them.
+//! Reads and writes checkpoints, tokenizers and SAEs of many tools, without executing any code in them.
 //!
 //! ```
 //! use nanoscope_checkpoint::{WeightDtype, load_sae, save_nanochat_sae};
@@ -15,7 +15,7 @@
 //! let dir = tempfile::tempdir()?;
 //! let path = dir.path().join("sae.pt");
 //!
-//! // A file that nanochat-SAE's `load_saes` reads, and so do we.
+//! // Both nanochat-SAE's `load_saes` and this crate read the file.
 //! save_nanochat_sae(&path, &sae, "blocks.0.hook_resid_post".parse()?, None, WeightDtype::F32)?;
 //! let loaded = load_sae(&path, &device)?;
 //! assert_eq!(loaded.hook()?.to_string(), "blocks.0.hook_resid_post");
@@ -24,10 +24,9 @@
 //! # }
 //! ```
 //!
-//! This is the only crate that knows foreign files. It takes them for hostile: a pickle is read as
-//! data, sizes are believed only as far as the file backs them, and an error names the file, the
-//! tensor, what was expected and what was found. What is done with a model or an SAE is others'
-//! business.
+//! This is the only crate that reads other tools' files. It treats them as hostile: a pickle is read as
+//! data, a size is trusted only if the file backs it, and an error names the file and the tensor, and
+//! the expected and found values. Other crates run models and SAEs.
 
 #[cfg(feature = "sae")]
 mod activation_file;
@@ -68,8 +67,8 @@ pub use nanoscope_tokenizer::MergeError;
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Place, SaePath, load_sae, load_sae_as, load_saes, load_saes_as, save_nanochat_sae,
-    save_saelens,
+    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
+    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

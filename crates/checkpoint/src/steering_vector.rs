@@ -1,24 +1,24 @@
-//! Directions to steer with, from files of vectors.
+//! Steering vectors from files.
 
 use std::path::Path;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 
-/// What a GGUF file of llama.cpp's and repeng's directions says that it is.
+/// The architecture of a GGUF file with control vectors, as written by llama.cpp and repeng.
 const ARCHITECTURE: &str = "controlvector";
 
-/// Reads the vector `key` of the file at `path`, a `.safetensors`, `.pt` or `.npz` file or a
-/// control vector of llama.cpp or repeng.
+/// Loads the vector `key` from the file at `path`: a `.safetensors`, `.pt` or `.npz` file, or a GGUF
+/// file of control vectors by llama.cpp or repeng.
 ///
-/// In the last the directions are called `direction.{layer}`, which is what `key` is if it is not
-/// given; llama.cpp adds that of layer `N` to `blocks.N.hook_resid_post`. In any other file the only
-/// tensor is taken.
+/// The vectors in a GGUF file are named `direction.{layer}`, which is the default of `key` there;
+/// llama.cpp adds that of layer `N` to `blocks.N.hook_resid_post`. In other files the default is the
+/// only tensor.
 ///
 /// # Errors
-/// [`CheckpointError::NoSuchVector`] if there is no such tensor, or several and no `key`;
-/// [`CheckpointError::NotAVector`] if it is neither `[d]` nor `[1, d]`;
-/// [`CheckpointError::NotFinite`]; and whatever is wrong with the file.
+/// [`CheckpointError::NoSuchVector`] if the tensor does not exist, or if there are several and no
+/// `key`; [`CheckpointError::NotAVector`] if its shape is neither `[d]` nor `[1, d]`;
+/// [`CheckpointError::NotFinite`]; and any error in the file.
 pub fn load_vector(
     path: &Path,
     key: Option<&str>,

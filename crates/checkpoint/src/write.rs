@@ -1,4 +1,4 @@
-//! Files that are there completely or not at all.
+//! Atomic file writes.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 
 use crate::error::CheckpointError;
 
-/// Writes `bytes` to a temporary file beside `path` and renames it, so that nobody ever sees a part
-/// of it, and an error leaves what was there before.
+/// Writes `bytes` to a temporary file beside `path` and renames it, so that the file is never visible
+/// in part, and an error leaves the previous one unchanged.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -25,7 +25,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
     })
 }
 
-/// As [`write_atomically`], with the temporary file filled by `fill`.
+/// As [`write_atomically`], but `fill` writes the temporary file.
 pub(crate) fn write_file_atomically(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), CheckpointError>,
@@ -35,8 +35,8 @@ pub(crate) fn write_file_atomically(
     persist(file, path)
 }
 
-/// Whether a file could be written to `path` now, to know before the work is done: a temporary one
-/// beside it can be made, and it is no folder.
+/// Checks, before the work is done, that a file can be written to `path`: that it is not a folder, and
+/// that a temporary file can be created beside it.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -47,34 +47,34 @@ pub fn check_writable(path: &Path) -> Result<(), CheckpointError> {
     temporary_beside(path).map(drop)
 }
 
-/// A temporary file in the folder of `path`, which is gone when it is dropped.
+/// Creates a temporary file in the folder of `path`, which is deleted when it is dropped.
 pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, CheckpointError> {
-    // `parent` of a bare file name is empty, which no file can be made in.
+    // `parent` of a bare file name is empty, in which no file can be created.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
-        // Temporary files are private; this one is going to be an ordinary file, and the process'
-        // umask still applies.
+        // Temporary files are private, but this one becomes an ordinary file. The umask of the process
+        // still applies.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(dir).map_err(|source| CheckpointError::io(path, source))
 }
 
-/// Gives a temporary file that is complete its name.
+/// Renames a complete temporary file to `path`.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::io(path, source);
     let permissions = file.as_file().metadata().map_err(io)?.permissions();
-    // Opened anew: whoever filled it may have put another file in its place.
+    // Opened again, because `fill` may have replaced the file.
     fs::set_permissions(file.path(), permissions).map_err(io)?;
     File::open(file.path()).and_then(|file| file.sync_all()).map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
     Ok(())
 }
 
-/// Writes `tensors` to the safetensors file at `path`, at once or not at all. Each tensor's numbers
-/// are asked for when they are written.
+/// Saves `tensors` to the safetensors file at `path`, atomically. The numbers of each tensor are fetched
+/// when it is written.
 ///
 /// # Errors
 /// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
@@ -88,8 +88,8 @@ pub fn save_tensors<V: View>(
     })
 }
 
-/// As [`save_tensors`], with `temporary`, in the same folder, as the file's name until it is
-/// complete. A run that is killed leaves that file and no other, and the next one writes over it.
+/// As [`save_tensors`], but the file is named `temporary`, in the same folder, until it is complete. A
+/// process that is killed leaves only that file, which the next one overwrites.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -105,13 +105,13 @@ pub fn save_tensors_through<V: View>(
     })
 }
 
-/// Writes a safetensors file as the safetensors crate does. That one's own function goes through a
-/// file with a random name, which stays when the process is killed, and makes it private.
+/// Writes a safetensors file identical to the safetensors crate's. That crate's own function creates a
+/// private file with a random name, which remains when the process is killed.
 fn write_safetensors<V: View>(
     mut file: impl Write,
     mut tensors: Vec<(String, V)>,
 ) -> io::Result<()> {
-    // The widest numbers first, so that each tensor is aligned.
+    // The widest element types come first, so that each tensor is aligned.
     tensors.sort_by(|(a_name, a), (b_name, b)| {
         b.dtype().bitsize().cmp(&a.dtype().bitsize()).then_with(|| a_name.cmp(b_name))
     });
@@ -133,8 +133,8 @@ fn write_safetensors<V: View>(
     file.flush()
 }
 
-/// Writes `bytes` to `path`, at once or not at all, with `temporary`, in the same folder, as the
-/// file's name until it is complete.
+/// Writes `bytes` to `path` atomically. The file is named `temporary`, in the same folder, until it is
+/// complete.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -155,7 +155,7 @@ fn through(
         fs::rename(temporary, path).map_err(io)
     });
     if written.is_err() {
-        // On a full disk its room is needed for something else.
+        // On a full disk the space is needed for other files.
         let _ = fs::remove_file(temporary);
     }
     written
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_written_through_a_name_of_its_own_is_as_the_safetensors_crate_writes_it() {
+    fn a_file_written_through_a_temporary_name_is_as_the_safetensors_crate_writes_it() {
         let dir = tempfile::tempdir().unwrap();
         let (path, temporary) = (dir.path().join("a"), dir.path().join("a.partial"));
         let (wide, narrow) = ([1; 16], [2; 6]);

@@ -1,4 +1,4 @@
-//! A `tokenizer.json` of Hugging Face's `tokenizers` gives the ids that `tokenizers` gives, or is
+//! A `tokenizer.json` by Hugging Face's `tokenizers` gives the same ids as `tokenizers`, or is
 //! refused.
 #![cfg(feature = "gpt")]
 
@@ -56,7 +56,7 @@ fn the_tokenizer_is_the_one_that_nanochats_own_file_gives() {
 
         let tokenizer = load_tokenizer(&fixture("hf").join(name)).unwrap();
 
-        // Our own form holds all that there is to a tokenizer.
+        // Our own format contains everything about a tokenizer.
         assert_eq!(tokenizer.to_json(), original.to_json(), "{name}");
         let dir = TempDir::new().unwrap();
         save_tokenizer(dir.path(), &tokenizer).unwrap();
@@ -79,7 +79,7 @@ fn merges_may_be_written_as_one_text() {
     assert_eq!(tokenizer.to_json(), original.to_json());
 }
 
-/// What the merges make, in their order.
+/// The result of each merge, in order.
 fn made(merges: &[(String, String)]) -> Vec<String> {
     let mut tokens = Vec::new();
     for (left, right) in merges {
@@ -111,8 +111,8 @@ fn tokenizer_of(merges: &[(String, String)], tokens: &[String]) -> Json {
     })
 }
 
-/// What `tokenizers` does with a piece: while a listed pair is there, join the first listed one that
-/// there is, leftmost first.
+/// Merges a piece as `tokenizers` does: repeatedly joins the pair that is listed first, leftmost first,
+/// until no listed pair is left.
 fn merged(text: &str, merges: &[(String, String)]) -> Vec<String> {
     let mut parts: Vec<String> = text.chars().map(String::from).collect();
     loop {
@@ -129,7 +129,7 @@ fn merged(text: &str, merges: &[(String, String)]) -> Vec<String> {
     }
 }
 
-/// Merges each of two things that are there by then, most of which no training would learn.
+/// Merges of two existing tokens each, most of which training would never learn.
 fn any_merges() -> impl Strategy<Value = Vec<(String, String)>> {
     let choices =
         prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..7);
@@ -148,7 +148,7 @@ fn any_merges() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 proptest! {
-    // A third of the vocabularies is taken.
+    // A third of the vocabularies is accepted.
     #![proptest_config(ProptestConfig {
         cases: 1000,
         failure_persistence: None,
@@ -187,13 +187,9 @@ fn merges_that_tiktoken_would_apply_otherwise_are_refused() {
     let in_order: fn(&mut Vec<String>) = |_| {};
     let cases = [
         // `bc` is merged before `ab` can be.
-        (
-            vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")],
-            in_order,
-            "token 258 `abc` from its",
-        ),
-        // There is no `ab` by then.
-        (vec![pair("ab", "ab"), pair("a", "b")], in_order, "token 256 `abab` from its bytes"),
+        (vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")], in_order, "token 258 `abc` of its"),
+        // By then `ab` does not occur.
+        (vec![pair("ab", "ab"), pair("a", "b")], in_order, "token 256 `abab` of its bytes"),
         // `aba` would be `ab`, `a` here and `a`, `ba` there.
         (vec![pair("a", "b"), pair("b", "a")], |tokens| tokens.reverse(), "256 and 257"),
     ];

@@ -1,5 +1,5 @@
-//! Real nanochat tokenizers give the ids that nanochat's own code gave, and everything else is
-//! refused by name.
+//! Real nanochat tokenizers give the same ids as nanochat's own code, and everything else is refused
+//! with its name.
 #![cfg(feature = "gpt")]
 
 use std::fs;
@@ -17,8 +17,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizers").join(name)
 }
 
-/// Both ways to have a fixture's tokenizer: from nanochat's pickle, and from the file that we make
-/// of it.
+/// The tokenizers of a fixture: from nanochat's pickle, and from the file that we write for it.
 #[track_caller]
 fn load_both(name: &str) -> [Tokenizer; 2] {
     let original = load_tokenizer(&fixture(name)).unwrap();
@@ -38,7 +37,7 @@ fn ids(json: &Json) -> Vec<TokenId> {
     serde_json::from_value(json.clone()).unwrap()
 }
 
-/// A directory with the given files in it.
+/// Creates a folder with the given files.
 fn directory(files: &[(&str, &[u8])]) -> TempDir {
     let dir = TempDir::new().unwrap();
     for (name, bytes) in files {

@@ -1,4 +1,4 @@
-//! The pickle reader takes what Python writes, refuses what would run code, and never panics.
+//! The pickle reader accepts Python's pickles, refuses those that would run code, and never panics.
 
 use std::path::Path;
 use std::{fs, iter};
@@ -23,7 +23,7 @@ fn refusal(bytes: &[u8]) -> PickleError {
     read_pickle(bytes, &[ENCODING]).unwrap_err()
 }
 
-/// The pickle's result as Python would print it, as deep as it goes.
+/// Formats the pickle's result as Python would print it.
 fn show(pickle: &Pickle<'_>, value: &Value<'_>) -> String {
     let list = |ids: &[_]| {
         let items: Vec<_> = ids.iter().map(|&id| show(pickle, pickle.get(id))).collect();
@@ -120,7 +120,7 @@ fn a_container_may_hold_itself_and_shares_what_is_stored_once() {
     };
     assert_eq!(pickle.get(items[0]), pickle.root());
 
-    // Forty doublings: a tree would need more memory than there is.
+    // Forty doublings: a tree would exceed any memory.
     let doubling: Vec<u8> = iter::once(b"N".as_slice())
         .chain(iter::repeat_n(b"2\x86".as_slice(), 40))
         .chain([b".".as_slice()])
@@ -263,11 +263,20 @@ fn every_way_to_be_broken_has_its_own_message() {
             b"NNb.",
             "BUILD at byte 2 of the pickle has None as operand, expected an object without a state",
         ),
-        (b"N)R.", "REDUCE at byte 2 of the pickle has None as operand, expected a class or function"),
-        (b"K\x01N\x93.", "STACK_GLOBAL at byte 3 of the pickle has an int as operand, expected a str"),
+        (
+            b"N)R.",
+            "REDUCE at byte 2 of the pickle has None as operand, expected a class or function",
+        ),
+        (
+            b"K\x01N\x93.",
+            "STACK_GLOBAL at byte 3 of the pickle has an int as operand, expected a str",
+        ),
         (b"}(Nu.", "SETITEMS at byte 3 of the pickle has a key without a value"),
         (b"h\x03.", "BINGET at byte 0 of the pickle fetches value 3, which was not stored"),
-        (b"\x8c\x01\xff.", "the string of SHORT_BINUNICODE at byte 0 of the pickle is not valid UTF-8"),
+        (
+            b"\x8c\x01\xff.",
+            "the string of SHORT_BINUNICODE at byte 0 of the pickle is not valid UTF-8",
+        ),
         (
             b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01.",
             "the integer of LONG1 at byte 0 of the pickle does not fit 64 bits",

@@ -1,4 +1,4 @@
-//! Files that PyTorch itself wrote (`tests/fixtures/torch/make.py`).
+//! Files written by PyTorch itself (`tests/fixtures/torch/make.py`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn the_one_file_form_is_a_model_with_its_configuration_inside() {
 
     assert_eq!(model.era, Era::E6);
     assert_eq!(model.gpt.config().shape.n_kv_head, 2);
-    // Progress goes up to the end.
+    // Progress ends at the total.
     let (done, total) = *read.last().unwrap();
     assert_eq!(done, total);
     assert!(read.is_sorted());

@@ -1,22 +1,24 @@
-//! Bytes of any number type to float32.
+//! Conversion of bytes to float32.
 
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::{bf16, f16};
 
 use crate::container::dtype::Dtype;
 
-/// How a matrix in a file lies to the matrix wanted.
+/// The orientation of a matrix in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The same way.
+    /// As in memory.
     AsStored,
-    /// The file has it transposed.
+    /// Transposed.
     Transposed,
 }
 
-/// Turns the bytes of a tensor into float32 data of shape `expected`, reusing them if they are that.
+/// Converts the bytes of a tensor to float32 data of shape `expected`, without a copy if they are
+/// float32 already.
 ///
-/// The error is the place, in the file's order, of a number that is not finite.
+/// # Errors
+/// The index, in the file's order, of a number that is not finite.
 pub(crate) fn owned(
     bytes: Vec<u8>,
     dtype: Dtype,
@@ -29,8 +31,8 @@ pub(crate) fn owned(
         match values.iter().position(|value| !value.is_finite()) {
             Some(at) => return Err(at),
             None => {
-                // Not `from_bytes_vec`, which copies what is not aligned to 64 bytes; for float32
-                // the alignment just seen is enough.
+                // Not `from_bytes_vec`, which copies data that are not aligned to 64 bytes. The
+                // alignment checked above is enough for float32.
                 let bytes = bytes::Bytes::from(bytes);
                 let bytes = Bytes::from_shared(bytes, AllocationProperty::Native);
                 return Ok(TensorData::from_bytes(bytes, expected.to_vec(), DType::F32));
@@ -40,7 +42,7 @@ pub(crate) fn owned(
     borrowed(&bytes, dtype, expected, order)
 }
 
-/// As [`owned`], from bytes that stay where they are.
+/// As [`owned`], from borrowed bytes.
 pub(crate) fn borrowed(
     bytes: &[u8],
     dtype: Dtype,
@@ -56,41 +58,41 @@ pub(crate) fn borrowed(
     Ok(TensorData::new(values, expected.to_vec()))
 }
 
-/// Numbers of any type as float32, whether they are finite or not.
+/// Converts numbers of any type to float32, finite or not.
 pub(crate) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
-    numbers(bytes, dtype, None, |value, _| Ok(value)).expect("any number will do")
+    numbers(bytes, dtype, None, |value, _| Ok(value)).expect("the check never fails")
 }
 
-/// The numbers in `bytes` as float32, each as `check` has it of the number and its place. If
-/// `transpose` gives the rows and columns of a matrix, they come column by column.
+/// Converts the numbers in `bytes` to float32 and passes each, with its index, through `check`. If
+/// `transpose` gives the rows and columns of a matrix, the result is in column-major order.
 fn numbers(
     bytes: &[u8],
     dtype: Dtype,
     transpose: Option<(usize, usize)>,
     check: fn(f32, usize) -> Result<f32, usize>,
 ) -> Result<Vec<f32>, usize> {
-    let each = Each { bytes, transpose, check };
+    let converter = Converter { bytes, transpose, check };
     match dtype {
-        Dtype::F64 => each.number(|b| f64::from_le_bytes(b) as f32),
-        Dtype::F32 => each.number(f32::from_le_bytes),
-        Dtype::F16 => each.number(|b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each.number(|b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::I64 => each.number(|b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each.number(|b| i32::from_le_bytes(b) as f32),
-        Dtype::I16 => each.number(|b| f32::from(i16::from_le_bytes(b))),
-        Dtype::I8 => each.number(|b| f32::from(i8::from_le_bytes(b))),
-        Dtype::U8 | Dtype::Bool => each.number(|[b]| f32::from(b)),
+        Dtype::F64 => converter.convert(|b| f64::from_le_bytes(b) as f32),
+        Dtype::F32 => converter.convert(f32::from_le_bytes),
+        Dtype::F16 => converter.convert(|b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => converter.convert(|b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => converter.convert(|b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => converter.convert(|b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => converter.convert(|b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => converter.convert(|b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 | Dtype::Bool => converter.convert(|[b]| f32::from(b)),
     }
 }
 
-struct Each<'a> {
+struct Converter<'a> {
     bytes: &'a [u8],
     transpose: Option<(usize, usize)>,
     check: fn(f32, usize) -> Result<f32, usize>,
 }
 
-impl Each<'_> {
-    fn number<const N: usize>(&self, number: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>, usize> {
+impl Converter<'_> {
+    fn convert<const N: usize>(&self, number: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>, usize> {
         let (numbers, _) = self.bytes.as_chunks::<N>();
         let checked = |at: usize| (self.check)(number(numbers[at]), at);
         match self.transpose {
@@ -104,10 +106,10 @@ fn finite(value: f32, at: usize) -> Result<f32, usize> {
     if value.is_finite() { Ok(value) } else { Err(at) }
 }
 
-/// Rows read together, so that each cache line written is written once.
+/// Rows read together, so that each cache line is written once.
 const BLOCK: usize = 16;
 
-/// Transposes a matrix of `rows` x `columns` numbers, `number` giving the one at a place.
+/// Transposes a matrix of `rows` x `columns` numbers; `number` returns the one at an index.
 fn transposed(
     rows: usize,
     columns: usize,
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_finite_is_found_in_either_order() {
+    fn a_number_that_is_not_finite_is_found_in_either_orientation() {
         let bytes = bytes(&[1.0, 2.0, f32::NAN, 4.0]);
 
         assert_eq!(owned(bytes.clone(), Dtype::F32, &[4], Order::AsStored).unwrap_err(), 2);

@@ -7,11 +7,11 @@ mod mapped_tensors;
 mod mmap;
 pub(crate) mod npz;
 mod pt;
-mod safetensors;
+pub(crate) mod safetensors;
 #[cfg(feature = "gpt")]
 mod shards;
 mod tensor_file;
-mod torch_zip;
+pub(crate) mod torch_zip;
 mod transpose;
 #[cfg(feature = "sae")]
 mod weight_dtype;

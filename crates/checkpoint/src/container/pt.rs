@@ -1,6 +1,6 @@
 //! `.pt` files: tensors in a pickled dictionary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,10 +53,10 @@ impl PtFile {
         Ok(Self { path: path.to_owned(), reader, root, infos })
     }
 
-    /// Returns the value under `key` in the root dictionary.
-    pub(super) fn value(&self, key: &str) -> Option<&PickleValue> {
+    /// Returns the entries of the root, if it is a dictionary.
+    pub(super) fn entries(&self) -> Option<&HashMap<String, PickleValue>> {
         match &self.root {
-            PickleValue::Dict(entries) => entries.get(key),
+            PickleValue::Dict(entries) => Some(entries),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! A model's tensors, in one file or in several with an index.
+//! A model's tensors in one file, or in several with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use crate::container::tensor_file::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
 
-/// What Hugging Face's libraries call the index of a model in several files.
+/// The file name that Hugging Face's libraries use for the index of a model in several files.
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Most bytes of an index; one of the largest model that makes sense here has 3 million.
-const MOST_INDEX_BYTES: u64 = 8 << 20;
+/// Maximum length of an index in bytes; that of the largest plausible model has 3 million.
+const MAX_INDEX_BYTES: u64 = 8 << 20;
 
-/// Named tensors from one file or more, opened but not yet read.
+/// Named tensors from one or more files, opened but not yet read.
 #[derive(Debug)]
 pub(crate) struct TensorSource {
     path: PathBuf,
     files: Vec<TensorFile>,
-    /// By tensor, which of the files it is in.
+    /// The index of the file of each tensor.
     homes: BTreeMap<String, usize>,
 }
 
-/// An index: which file each tensor is in. Its `metadata` holds counts.
+/// An index with the file of each tensor. Its `metadata` has counts.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Index {
@@ -37,25 +37,26 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// Returns whether the file at `path` is an index, by its name.
 pub(crate) fn is_index(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == INDEX_FILE)
 }
 
 impl TensorSource {
-    /// Opens the file at `path`, or those that it names if it is an index.
+    /// Opens the file at `path`, or the files that it names if it is an index.
     pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
         if is_index(path) { Self::open_index(path) } else { Ok(TensorFile::open(path)?.into()) }
     }
 
     fn open_index(path: &Path) -> Result<Self, CheckpointError> {
-        let Index { weight_map, .. } = json::read_at_most(path, MOST_INDEX_BYTES)?;
+        let Index { weight_map, .. } = json::read_at_most(path, MAX_INDEX_BYTES)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
         let mut files = Vec::new();
         for &name in &names {
-            let refusal = |is_there: fn(PathBuf, String) -> CheckpointError| {
-                is_there(path.to_owned(), name.clone())
+            let refusal = |error: fn(PathBuf, String) -> CheckpointError| {
+                error(path.to_owned(), name.clone())
             };
-            // A name with a folder in it could be any file of the computer.
+            // A name with a folder in it could refer to any file on the computer.
             if !is_plain_name(name) {
                 return Err(refusal(|path, shard| CheckpointError::ShardOutside { path, shard }));
             }
@@ -86,17 +87,17 @@ impl TensorSource {
         }
     }
 
-    /// The file, or the index.
+    /// The path of the file or the index.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The files with tensors, by name.
+    /// The paths of the files with tensors, by name.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         self.files.iter().map(|file| file.path().to_owned()).collect()
     }
 
-    /// The file, if there is but one.
+    /// The file, if there is only one.
     pub(crate) fn only(&self) -> Option<&TensorFile> {
         match self.files.as_slice() {
             [file] => Some(file),
@@ -104,13 +105,13 @@ impl TensorSource {
         }
     }
 
-    /// A word for the format, for people.
+    /// The name of the format, for people.
     #[cfg(feature = "sae")] // Only `inspect` shows it.
     pub(crate) fn format(&self) -> &'static str {
         self.files.first().map_or("safetensors", TensorFile::format)
     }
 
-    /// Every tensor's name, in alphabetical order, with what its file says of it.
+    /// Iterates over the tensors' names, in alphabetical order, with shape and element type.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.homes.iter().map(|(name, &at)| {
             let info = self.files[at].info(name).expect("homes lists what the files have");
@@ -118,7 +119,7 @@ impl TensorSource {
         })
     }
 
-    /// What its file says of the tensor `name`, if there is one.
+    /// The shape and element type of the tensor `name`, if there is one.
     pub(crate) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.files[*self.homes.get(name)?].info(name).ok()
     }
@@ -158,7 +159,7 @@ impl From<TensorFile> for TensorSource {
     }
 }
 
-/// Whether `name` is that of a file in the same folder, wherever the program runs.
+/// Returns whether `name` refers to a file in the same folder on every operating system.
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
 }

@@ -1,4 +1,4 @@
-//! A file of named tensors, of which one is read at a time.
+//! A file of named tensors, which are read one at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,7 +126,7 @@ impl TensorFile {
     /// name of its type.
     pub(crate) fn value(&self, key: &str) -> Option<&PickleValue> {
         match &self.contents {
-            Contents::Pt(file) => file.value(key),
+            Contents::Pt(file) => file.entries()?.get(key),
             Contents::Mapped(_) => None,
         }
     }
@@ -259,6 +259,15 @@ impl TensorFile {
     /// True if PyTorch wrote the file, so that it can contain more than tensors.
     pub(crate) fn is_pt(&self) -> bool {
         matches!(self.contents, Contents::Pt(_))
+    }
+
+    /// Iterates over the entries of the root dictionary of a `.pt` file.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &PickleValue)> {
+        let entries = match &self.contents {
+            Contents::Pt(file) => file.entries(),
+            Contents::Mapped(_) => None,
+        };
+        entries.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
     }
 
     /// The shape of the matrix `name`.

@@ -1,4 +1,4 @@
-//! What a `.pt` file has to be before a reader is let at it.
+//! Checks on a `.pt` file before it is parsed.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -10,11 +10,11 @@ use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 use crate::error::CheckpointError;
 use crate::pickle::{PickleError, bounds};
 
-/// Checks that the file at `path` is a zip of stored entries with a harmless pickle, as every
-/// `torch.save` since PyTorch 1.6 writes it.
+/// Checks that the file at `path` is a zip of uncompressed entries with a harmless pickle, as written
+/// by every `torch.save` since PyTorch 1.6.
 ///
-/// `pytorch-reader` takes more, and is no safer for it: a compressed entry can be a thousand times
-/// as long as the file, and a sparse entry of a tar (before PyTorch 0.1.10) longer than any memory.
+/// `pytorch-reader` accepts more, which is unsafe: a compressed entry can expand to a thousand times the
+/// length of the file, and a sparse entry of a tar (before PyTorch 0.1.10) can exceed any memory.
 pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::io(path, source);
     let damaged = |reason| CheckpointError::Pt { path: path.to_owned(), reason };
@@ -24,13 +24,13 @@ pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
 
     let mut file = File::open(path).map_err(io)?;
     let mut start = Vec::new();
-    file.by_ref().take(START).read_to_end(&mut start).map_err(io)?;
+    file.by_ref().take(START_BYTES).read_to_end(&mut start).map_err(io)?;
     if let Some(found) = other_format(&start) {
         return Err(foreign(found));
     }
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|source| {
-        // The directory of a zip is its end.
-        let what = format!("no directory at the end of the zip; is the file complete? ({source})");
+        // A zip ends with its central directory.
+        let what = format!("the zip has no central directory; is the file complete? ({source})");
         damaged(PytorchError::InvalidFormat(what))
     })?;
     let mut pickles = Vec::new();
@@ -51,18 +51,18 @@ pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
         [] => return Err(foreign("a zip without a data.pkl")),
         _ => return Err(foreign("a zip with more than one data.pkl")),
     };
-    // Torch writes 0 where it was told to compute none, and so does the reader understand it.
+    // torch writes 0 if it is configured to compute no checksum; the reader expects that.
     let options = ZipReadOptions::new().ignore_crc32(checksum == 0);
     let entry = archive.by_index_with_options(index, options).map_err(broken)?;
     let size = entry.size();
-    if size > MOST_PICKLE_BYTES {
+    if size > MAX_PICKLE_BYTES {
         return Err(foreign(&format!("a zip with a data.pkl of {size} bytes")));
     }
     let mut pickle = Vec::new();
-    // Not an error of the operating system's, most likely, but of the zip's checksum.
-    let read = entry.take(MOST_PICKLE_BYTES).read_to_end(&mut pickle);
+    // Most likely the checksum is wrong, rather than an error of the operating system.
+    let read = entry.take(MAX_PICKLE_BYTES).read_to_end(&mut pickle);
     read.map_err(|source| damaged(source.into()))?;
-    bounds::check(&pickle, is_harmless).map_err(|source| match source {
+    check_pickle(&pickle).map_err(|source| match source {
         PickleError::ForbiddenGlobal { name, .. } => {
             CheckpointError::PythonObject { path: path.to_owned(), name }
         }
@@ -70,27 +70,36 @@ pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
     })
 }
 
-const PICKLE: &str = "data.pkl";
-/// Bytes of the pickle in the archive, which holds no weights. A large model's has 100 KB.
-const MOST_PICKLE_BYTES: u64 = 16 << 20;
-/// Bytes at the start of a file that tell a tar.
-const START: u64 = 262;
+/// Checks that a pickle is within the limits, and refers to nothing but tensors.
+pub(crate) fn check_pickle(pickle: &[u8]) -> Result<(), PickleError> {
+    if pickle.len() as u64 > MAX_PICKLE_BYTES {
+        return Err(PickleError::TooLarge { found: pickle.len(), max: MAX_PICKLE_BYTES as usize });
+    }
+    bounds::check(pickle, is_harmless)
+}
 
-/// What a file that starts like this is, if it is no zip.
+const PICKLE: &str = "data.pkl";
+/// Maximum length in bytes of the pickle in the archive, which has no weights. A large model's has 100
+/// KB.
+const MAX_PICKLE_BYTES: u64 = 16 << 20;
+/// Bytes at the start of a file that identify a tar.
+const START_BYTES: u64 = 262;
+
+/// Returns the kind of a file that starts with these bytes, unless it is a zip.
 fn other_format(start: &[u8]) -> Option<&'static str> {
     match start {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => None,
-        [] => Some("empty"),
+        [] => Some("an empty file"),
         _ if start.get(257..262) == Some(b"ustar") => {
             Some("a tar archive, as PyTorch wrote before 0.1.10")
         }
         [0x80, 0..=5, ..] => Some("a pickle, as PyTorch wrote before 1.6"),
-        _ => Some("of no known format"),
+        _ => Some("of an unknown format"),
     }
 }
 
-/// Whether a pickle of tensors may mention this class or function: those that rebuild a tensor,
-/// which the reader knows, and names of types, which nothing is made of.
+/// Returns whether a pickle of tensors may refer to this class or function: the functions that rebuild
+/// a tensor, which the reader implements, and the names of types, which are never instantiated.
 pub(crate) fn is_harmless(name: &str) -> bool {
     match name {
         "collections.OrderedDict"

@@ -1,19 +1,19 @@
-//! The number types that weights are held and written in.
+//! The number types of weights, in memory and in written files.
 
 use std::fmt;
 
 use burn::tensor::DType;
 use half::{bf16, f16};
 
-/// The number type of an SAE's matrices, in memory or in a file that is written.
+/// The number type of an SAE's matrices, in memory or in a written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightDtype {
-    /// 32 bits, as everything is computed.
+    /// 32 bits, the type of all computation.
     #[default]
     F32,
-    /// 16 bits with 10 of mantissa; numbers above 65,504 do not fit.
+    /// 16 bits with a mantissa of 10; numbers above 65,504 do not fit.
     F16,
-    /// 16 bits with 7 of mantissa.
+    /// 16 bits with a mantissa of 7.
     BF16,
 }
 
@@ -26,23 +26,25 @@ impl WeightDtype {
         }
     }
 
-    /// Bytes of a number.
+    /// The size of a number in bytes.
     pub fn bytes(self) -> usize {
         self.burn().size()
     }
 
-    /// `values` as numbers of this type, little-endian.
+    /// Converts `values` to this type, little-endian.
     ///
     /// # Errors
-    /// The place of one that is not finite as this type.
+    /// The index of a value that is not finite in this type.
     pub fn encode(self, values: &[f32]) -> Result<Vec<u8>, usize> {
         let mut out = Vec::with_capacity(values.len() * self.bytes());
         self.append(values, &mut out)?;
         Ok(out)
     }
 
-    /// Appends `values` as numbers of this type, little-endian. The error is the place of one that
-    /// is not finite as this type.
+    /// Appends `values` as numbers of this type, little-endian.
+    ///
+    /// # Errors
+    /// The index of a value that is not finite in this type.
     pub(crate) fn append(self, values: &[f32], out: &mut Vec<u8>) -> Result<(), usize> {
         if let Some(at) = self.first_not_finite(values) {
             return Err(at);
@@ -55,7 +57,7 @@ impl WeightDtype {
         Ok(())
     }
 
-    /// The place of a number that would not be finite as this type.
+    /// Returns the index of the first value that is not finite in this type.
     pub fn first_not_finite(self, values: &[f32]) -> Option<usize> {
         let finite = |value: &f32| match self {
             Self::F32 => value.is_finite(),

@@ -1,4 +1,4 @@
-//! What features mean, in words.
+//! The labels of an SAE's features.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,26 +7,26 @@ use crate::error::CheckpointError;
 use crate::labels::neuronpedia;
 use crate::read::json;
 
-/// The file in an SAE's folder that holds the labels of its features.
+/// The file in an SAE's folder that has the labels of its features.
 pub const LABELS_FILE: &str = "labels.json";
 
-/// A short text per feature, for some features of an SAE.
+/// Short texts that describe features of an SAE.
 ///
 /// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
-/// `{"417": "size adjectives"}`. Neuronpedia's explanations are read too, `explanations.jsonl` or
-/// `explanations/batch-*.jsonl`, plain or packed with gzip: of each feature the first one, unless
-/// [`LABELS_FILE`] has a label for it.
+/// `{"417": "size adjectives"}`. Neuronpedia's explanations are read as well, from
+/// `explanations.jsonl` or `explanations/batch-*.jsonl`, plain or gzipped: the first one for each
+/// feature, unless [`LABELS_FILE`] has a label for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     labels: BTreeMap<u32, String>,
 }
 
 impl Labels {
-    /// Reads the labels in `dir`; none if there is no such file.
+    /// Reads the labels in `dir`. Without a file of labels, the result is empty.
     ///
     /// # Errors
-    /// [`CheckpointError`] if a file is not what it should be, or names a feature that an SAE with
-    /// `d_sae` features does not have.
+    /// [`CheckpointError`] if a file is invalid, or names a feature that an SAE with `d_sae` features
+    /// does not have.
     pub fn read(dir: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
         let mut labels = neuronpedia::read(dir, d_sae)?;
         let path = dir.join(LABELS_FILE);
@@ -36,10 +36,10 @@ impl Labels {
         Ok(Self { labels })
     }
 
-    /// Reads the labels in `path`, a file as [`LABELS_FILE`] is.
+    /// Reads the labels in the file at `path`, which has the format of [`LABELS_FILE`].
     ///
     /// # Errors
-    /// As [`read`](Self::read), and if there is no such file.
+    /// As [`read`](Self::read), and if the file does not exist.
     pub fn read_file(path: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
         let mut labels = BTreeMap::new();
         for (key, label) in json::read::<BTreeMap<String, String>>(path)? {
@@ -59,17 +59,17 @@ impl Labels {
         self.labels.get(&feature).map(String::as_str)
     }
 
-    /// The features that have a label, in order of index.
+    /// Iterates over the features that have a label, in order of index.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
         self.labels.iter().map(|(&feature, label)| (feature, label.as_str()))
     }
 
-    /// How many features have a label.
+    /// The number of features that have a label.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether no feature has a label.
+    /// Returns whether no feature has a label.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Texts that say what features mean.
+//! Labels of features.
 
 mod feature_labels;
 mod neuronpedia;

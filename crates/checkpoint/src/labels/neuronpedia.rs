@@ -1,4 +1,4 @@
-//! Neuronpedia's explanations: a line of JSON for each description of a feature.
+//! Neuronpedia's explanations: files with one JSON object per line, each a description of a feature.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,18 +13,18 @@ use serde_json::Value;
 use crate::error::CheckpointError;
 use crate::read::entries;
 
-/// The folder of batches in an export, and the file of one that is in one.
+/// The folder of an export in batches, and the file of an export in one piece.
 const DIR: &str = "explanations";
 const FILE: &str = "explanations.jsonl";
 
-/// Bytes of a line; one with an embedding has 10,000.
-const MOST_LINE: u64 = 1 << 20;
-/// Bytes of a file, once it is unpacked.
-const MOST_FILE: u64 = 1 << 30;
-/// Bytes of all descriptions.
-const MOST_TEXT: usize = 64 << 20;
+/// Maximum length of a line in bytes; one with an embedding has 10,000.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+/// Maximum length of an uncompressed file in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Maximum length of all descriptions in bytes.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 
-/// What of a line is used.
+/// The keys of a line that are used.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "an explanation of Neuronpedia's")]
 struct Line {
@@ -33,7 +33,7 @@ struct Line {
     description: String,
 }
 
-/// The files of explanations in `dir`, in order of name.
+/// Returns the files of explanations in `dir`, in order of name.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let packed = format!("{FILE}.gz");
     let one = [FILE, &packed].into_iter().map(|name| dir.join(name)).find(|path| path.is_file());
@@ -55,7 +55,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The first description of each feature in the files of `dir`; `d_sae` features are possible.
+/// Reads the first description of each feature from the files in `dir`, for an SAE with `d_sae`
+/// features.
 pub(crate) fn read(dir: &Path, d_sae: usize) -> Result<BTreeMap<u32, String>, CheckpointError> {
     let mut explanations = Explanations { d_sae, ..Explanations::default() };
     for path in files(dir)? {
@@ -68,9 +69,9 @@ pub(crate) fn read(dir: &Path, d_sae: usize) -> Result<BTreeMap<u32, String>, Ch
 struct Explanations {
     d_sae: usize,
     labels: BTreeMap<u32, String>,
-    /// Bytes of the labels.
+    /// Length of the labels in bytes.
     text: usize,
-    /// The SAE that they are of.
+    /// The SAE that they describe.
     layer: Option<Value>,
 }
 
@@ -83,23 +84,23 @@ impl Explanations {
         } else {
             Box::new(file)
         };
-        let mut reader = BufReader::new(reader.take(MOST_FILE + 1));
+        let mut reader = BufReader::new(reader.take(MAX_FILE_BYTES + 1));
         let (mut bytes, mut line, mut total) = (Vec::new(), 0, 0);
         loop {
             bytes.clear();
             line += 1;
-            let read = (&mut reader).take(MOST_LINE + 1).read_until(b'\n', &mut bytes);
+            let read = (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut bytes);
             total += read.map_err(io)? as u64;
             let broken = |what| CheckpointError::Explanation { path: path.to_owned(), line, what };
             if bytes.is_empty() {
                 return Ok(());
             }
-            if total > MOST_FILE {
+            if total > MAX_FILE_BYTES {
                 let path = path.to_owned();
-                return Err(CheckpointError::FileTooLarge { path, max: MOST_FILE });
+                return Err(CheckpointError::FileTooLarge { path, max: MAX_FILE_BYTES });
             }
-            if bytes.len() as u64 > MOST_LINE {
-                return Err(broken(format!("more than {MOST_LINE} bytes")));
+            if bytes.len() as u64 > MAX_LINE_BYTES {
+                return Err(broken(format!("the line has more than {MAX_LINE_BYTES} bytes")));
             }
             if !bytes.trim_ascii().is_empty() {
                 self.line(&bytes).map_err(broken)?;
@@ -115,19 +116,19 @@ impl Explanations {
         };
         let feature = index.parse::<u32>().ok().filter(|&at| (at as usize) < self.d_sae);
         let feature = feature.ok_or_else(|| {
-            format!("index `{index}`, which is no feature of 0 to {}", self.d_sae - 1)
+            format!("`{index}` is not a feature index from 0 to {}", self.d_sae - 1)
         })?;
         match (&self.layer, line.layer) {
             (Some(layer), Some(other)) if *layer != other => {
-                return Err(format!("explanations of {layer} and of {other}"));
+                return Err(format!("the file has explanations for {layer} and for {other}"));
             }
             (None, layer) => self.layer = layer,
             _ => {}
         }
         if let Entry::Vacant(place) = self.labels.entry(feature) {
             self.text += line.description.len();
-            if self.text > MOST_TEXT {
-                return Err(format!("more than {MOST_TEXT} bytes of descriptions"));
+            if self.text > MAX_TEXT_BYTES {
+                return Err(format!("the descriptions have more than {MAX_TEXT_BYTES} bytes"));
             }
             place.insert(line.description);
         }

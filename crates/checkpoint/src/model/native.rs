@@ -1,5 +1,5 @@
-//! Our own form of a model: `config.json` and `model.safetensors`, float32 in the shapes that
-//! inference needs, so that loading is mapping.
+//! Our own layout of a model: `config.json` and `model.safetensors`, float32 in the shapes that
+//! inference needs, so that the file is mapped instead of read.
 
 use std::borrow::Cow;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::write::{save_tensors, write_atomically};
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
-/// What `config.json` says in `format`.
+/// The value of `format` in `config.json`.
 const FORMAT: &str = "nanoscope-model";
 const VERSION: u32 = 1;
 
@@ -33,12 +33,12 @@ struct Config {
     era: String,
     #[serde(rename = "model_config")]
     model: RawConfig,
-    /// The era's own if it is left out.
+    /// The constants, unless they are the era's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     constants: Option<RawConstants>,
 }
 
-/// [`Constants`], as they are in files.
+/// [`Constants`] as stored in files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConstants {
@@ -78,10 +78,12 @@ impl From<RawConstants> for Constants {
     }
 }
 
+/// Returns whether a weights file has our layout or transformers', by its name.
 pub(crate) fn is_native(weights: &Path) -> bool {
     weights.file_name().is_some_and(|name| name == WEIGHTS_FILE)
 }
 
+/// Describes the model with the weights `source` and the configuration at `path`.
 pub(crate) fn describe(
     source: TensorSource,
     path: &Path,
@@ -117,10 +119,10 @@ pub(crate) fn describe(
     Ok(description)
 }
 
-/// Writes `gpt` to `config.json` and `model.safetensors` in `dir`, which is made if needed. Each
-/// file is replaced at once or stays as it was.
+/// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. Each
+/// file is replaced atomically.
 ///
-/// `era` must be the one that the model's configuration was made by.
+/// `era` must be the era that the model's configuration was created with.
 ///
 /// # Errors
 /// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
@@ -144,19 +146,19 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
         window_pattern: window_pattern(gpt),
     };
     let constants = gpt.config().constants;
-    let is_the_eras = model.config(era).is_ok_and(|config| config.constants == constants);
+    let is_from_era = model.config(era).is_ok_and(|config| config.constants == constants);
     let config = Config {
         format: FORMAT.to_owned(),
         version: VERSION,
         era: era.to_string(),
         model,
-        constants: (!is_the_eras).then(|| constants.into()),
+        constants: (!is_from_era).then(|| constants.into()),
     };
     let config = serde_json::to_vec_pretty(&config).expect("numbers and strings make JSON");
     write_atomically(&dir.join(CONFIG_FILE), &config)
 }
 
-/// The letters that give the model's windows again.
+/// Returns the pattern that produces the model's windows.
 fn window_pattern(gpt: &Gpt) -> Option<String> {
     let config = gpt.config();
     let letter = |window: &Option<usize>| match window {
@@ -167,7 +169,7 @@ fn window_pattern(gpt: &Gpt) -> Option<String> {
     windowed.then(|| config.windows.iter().map(letter).collect())
 }
 
-/// A weight whose numbers are fetched when they are written.
+/// A weight whose numbers are fetched when it is written.
 struct Weight {
     shape: Vec<usize>,
     weight: Tensor<1>,

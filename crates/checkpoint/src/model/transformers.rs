@@ -1,5 +1,5 @@
 //! nanochat's models in the layout of Hugging Face's transformers: `config.json` with
-//! `"model_type": "nanochat"`, and `model.safetensors` or shards of it.
+//! `"model_type": "nanochat"`, and `model.safetensors` or shards.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::model::description::Description;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
 
-/// The only model type that is read.
+/// The only supported model type.
 const MODEL_TYPE: &str = "nanochat";
 
-/// Most bytes of a `config.json`; transformers writes less than a thousand.
-const MOST_CONFIG_BYTES: u64 = 1 << 20;
+/// Maximum length of a `config.json` in bytes; transformers writes less than a thousand.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// transformers has this model's parts as nanochat had them when it was ported.
+/// The era of nanochat that was ported to transformers.
 const ERA: Era = Era::E0;
 
-/// The keys that tell whose a `config.json` is.
+/// The keys that identify the program that wrote a `config.json`.
 #[derive(Deserialize)]
 #[serde(expecting = "a model's configuration")]
 struct Tag {
@@ -32,7 +32,7 @@ struct Tag {
     format: Option<IgnoredAny>,
 }
 
-/// transformers' `NanoChatConfig`. A key that is missing has its default, sizes excepted.
+/// transformers' `NanoChatConfig`. Missing keys have their defaults, except for sizes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(expecting = "a model's configuration")]
 struct RawConfig {
@@ -57,19 +57,19 @@ struct RawConfig {
     #[serde(default)]
     tie_word_embeddings: bool,
     rope_parameters: Option<Map<String, Value>>,
-    /// Before version 5 the two keys of `rope_parameters` stood in these places.
+    /// Before version 5 these were the two keys of `rope_parameters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rope_theta: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rope_scaling: Option<Map<String, Value>>,
 
-    /// Whatever else is there; it must be one of [`HARMLESS_KEYS`].
+    /// All other keys, which must be among [`HARMLESS_KEYS`].
     #[serde(flatten, skip_serializing)]
     others: BTreeMap<String, Value>,
 }
 
-/// Keys that change no number of a forward pass: of training, of generation, of classifiers, of
-/// what is returned, and of who wrote the file and in which type.
+/// Keys without effect on a forward pass: options of training, generation, classifiers and output, and
+/// the program and number type that the file was written with.
 const HARMLESS_KEYS: [&str; 20] = [
     "_name_or_path",
     "architectures",
@@ -99,13 +99,13 @@ fn default_hidden_act() -> String {
 fn default_rms_norm_eps() -> f64 {
     1e-6
 }
-#[expect(clippy::unnecessary_wraps, reason = "null is a value of this key, and not its default")]
+#[expect(clippy::unnecessary_wraps, reason = "null is a value of this key, but not its default")]
 fn default_final_logit_softcapping() -> Option<f64> {
     Some(15.0)
 }
 const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 
-/// Whether the `config.json` at `path` is of transformers, and not of our own form.
+/// Returns whether the `config.json` at `path` was written by transformers rather than by us.
 pub(crate) fn is_transformers(path: &Path) -> Result<bool, CheckpointError> {
     let Tag { model_type, format } = json::read(path)?;
     Ok(model_type.is_some() && format.is_none())
@@ -121,7 +121,7 @@ pub(crate) fn describe(
     if let Some(found) = model_type.filter(|found| found != MODEL_TYPE) {
         return Err(unknown_value(path, "model_type", found, MODEL_TYPE));
     }
-    let raw: RawConfig = json::read_at_most(path, MOST_CONFIG_BYTES)?;
+    let raw: RawConfig = json::read_at_most(path, MAX_CONFIG_BYTES)?;
     if let Some(asked) = asked.filter(|asked| *asked != ERA) {
         let path = path.to_owned();
         return Err(CheckpointError::EraMismatch { path, asked, fits: vec![ERA] });
@@ -165,13 +165,13 @@ impl RawConfig {
                 norm_epsilon: self.rms_norm_eps as f32,
                 softcap: self.final_logit_softcapping.map(|softcap| softcap as f32),
                 rope_base,
-                // transformers rounds its tables to the type it computes in; here that is float32.
+                // transformers rounds its tables to the type of its computation, which is float32 here.
                 rope_tables: RopeTables::F32,
             })
         });
         let config = made.map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
-            source: in_their_words(source),
+            source: with_transformers_keys(source),
         })?;
         match self.head_dim {
             Some(head_dim) if head_dim != shape.head_dim() => {
@@ -182,10 +182,10 @@ impl RawConfig {
         }
     }
 
-    /// The rotary base of plain rotary embedding, the only kind that is read.
+    /// Returns the rotary base of plain rotary embedding, the only supported kind.
     fn rope_theta(&self, path: &Path) -> Result<f64, CheckpointError> {
         let mut theta = self.rope_theta.unwrap_or(DEFAULT_ROPE_THETA);
-        // As in transformers' `convert_rope_params_to_dict`, the old key comes first.
+        // As in transformers' `convert_rope_params_to_dict`, the old key takes precedence.
         let Some(parameters) = self.rope_scaling.as_ref().or(self.rope_parameters.as_ref()) else {
             return Ok(theta);
         };
@@ -198,7 +198,7 @@ impl RawConfig {
                 ("rope_type" | "type", _) => {}
                 ("rope_theta", Some(value)) => theta = value,
                 ("rope_theta", None) => {
-                    return Err(unknown_value(path, "rope_theta", text(value), "numbers"));
+                    return Err(unknown_value(path, "rope_theta", text(value), "a number"));
                 }
                 _ => {
                     let key = format!("rope_parameters.{key}");
@@ -210,8 +210,8 @@ impl RawConfig {
     }
 }
 
-/// `error` with transformers' names of the keys.
-fn in_their_words(error: ConfigError) -> ConfigError {
+/// Renames the keys in `error` to transformers' names.
+fn with_transformers_keys(error: ConfigError) -> ConfigError {
     let key = |ours| match ours {
         "sequence_len" => "max_position_embeddings",
         "n_layer" => "num_hidden_layers",
@@ -238,7 +238,7 @@ fn in_their_words(error: ConfigError) -> ConfigError {
     }
 }
 
-/// A text without its quotes, and anything else as the JSON that it is, cut to what can be read.
+/// Formats a value for a message: strings without quotes, other values as JSON, truncated.
 fn text(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.chars().take(80).collect()

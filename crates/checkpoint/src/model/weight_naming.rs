@@ -7,7 +7,7 @@ use crate::container::Order;
 /// The prefix of every key if the model was compiled when it was saved.
 pub(super) const COMPILED_PREFIX: &str = "_orig_mod.";
 
-/// How a file names its weights, and which of them it stores transposed.
+/// The naming of weights in a file, which also determines which of them are transposed.
 #[derive(Debug)]
 pub(crate) enum WeightNaming {
     /// nanochat's names and shapes, with `prefix` in front of each name.

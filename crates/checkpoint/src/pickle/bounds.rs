@@ -1,19 +1,19 @@
-//! What a pickle would cost a reader that copies.
+//! Limits on the cost of a pickle for a reader that copies values.
 
 use std::collections::HashMap;
 
-use super::PickleError;
-use super::machine::printable;
-use super::opcode::Opcode;
+use crate::pickle::error::PickleError;
+use crate::pickle::machine::printable;
+use crate::pickle::opcode::Opcode;
 
-/// Checks that `bytes` can be left to a reader that copies each value it fetches.
+/// Checks that `bytes` are safe for a reader that copies each value it fetches.
 ///
-/// `pytorch-reader` is one: what is stored in the memo, and what is fetched from it, is copied with
-/// everything in it. It has a budget for that, but counts no names, no keys and no shapes, so that
-/// two bytes of a pickle can make it copy a megabyte. It also walks values by recursion. Here the
-/// instructions are followed without making any value, and the pickle is refused if it copies too
-/// much, nests too deep, has too many instructions, uses one that `torch.save` does not, or
-/// mentions a class or function that `is_allowed` does not know.
+/// `pytorch-reader` copies every value that is stored in the memo or fetched from it, with everything
+/// in it. It has a budget for that, but does not count names, keys and shapes, so that two bytes of a
+/// pickle can make it copy a megabyte. It also visits values recursively. This check follows the
+/// instructions without creating any value, and refuses a pickle that copies too much, is nested too
+/// deeply, has too many instructions, uses one that `torch.save` does not, or refers to a class or
+/// function that `is_allowed` refuses.
 pub(crate) fn check(bytes: &[u8], is_allowed: impl Fn(&str) -> bool) -> Result<(), PickleError> {
     let mut scanner = Scanner {
         bytes,
@@ -25,25 +25,27 @@ pub(crate) fn check(bytes: &[u8], is_allowed: impl Fn(&str) -> bool) -> Result<(
         memo: HashMap::new(),
         copied: 0,
     };
-    for _ in 0..MOST_INSTRUCTIONS {
+    for _ in 0..MAX_INSTRUCTIONS {
         if !scanner.step(&is_allowed)? {
             return Ok(());
         }
     }
-    Err(PickleError::TooManyInstructions { most: MOST_INSTRUCTIONS })
+    Err(PickleError::TooManyInstructions { max: MAX_INSTRUCTIONS })
 }
 
-/// A model of thousands of tensors needs a tenth; each can become a value of a hundred bytes.
-const MOST_INSTRUCTIONS: usize = 1 << 18;
-/// Bytes of the pickle that may be copied; torch's own pickles stay below five times their length.
-const MOST_COPIED: u64 = 16 << 20;
-/// Values in values. Torch's own are eight deep.
-const DEEPEST: u32 = 100;
+/// Maximum number of instructions; each can become a value of a hundred bytes. A model with thousands
+/// of tensors needs a tenth of them.
+const MAX_INSTRUCTIONS: usize = 1 << 18;
+/// Maximum number of bytes that may be copied. torch's own pickles copy less than five times their
+/// length.
+const MAX_COPIED: u64 = 16 << 20;
+/// Maximum nesting depth. torch's own pickles are eight deep.
+const MAX_DEPTH: u32 = 100;
 
-/// A value on the stack, of which only the cost is known.
+/// A value on the stack, represented by its cost only.
 #[derive(Clone, Copy)]
 struct Slot<'a> {
-    /// Bytes of the pickle that the value and everything in it came from.
+    /// Length in bytes of the part of the pickle that the value and everything in it came from.
     size: u64,
     depth: u32,
     text: Option<&'a str>,
@@ -55,14 +57,14 @@ struct Scanner<'a> {
     opcode: Opcode,
     offset: usize,
     stack: Vec<Slot<'a>>,
-    /// Heights of the stack at which a mark lies.
+    /// The stack heights of the marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Slot<'a>>,
     copied: u64,
 }
 
 impl<'a> Scanner<'a> {
-    /// Follows one instruction; false at the last one.
+    /// Follows one instruction. Returns false at the last one.
     fn step(&mut self, is_allowed: &impl Fn(&str) -> bool) -> Result<bool, PickleError> {
         self.opcode = Opcode::STOP;
         self.offset = self.position;
@@ -103,7 +105,7 @@ impl<'a> Scanner<'a> {
             }
 
             Opcode::TUPLE1 => self.push_tuple(1)?,
-            // Whatever is made of a class and its arguments holds no more than these.
+            // An object holds no more than its class and its arguments.
             Opcode::TUPLE2 | Opcode::REDUCE | Opcode::NEWOBJ => self.push_tuple(2)?,
             Opcode::TUPLE3 => self.push_tuple(3)?,
             Opcode::TUPLE | Opcode::LIST | Opcode::DICT | Opcode::FROZENSET => {
@@ -129,7 +131,7 @@ impl<'a> Scanner<'a> {
                 let built = self.top()?;
                 self.count_copy(built)?;
             }
-            // The value is replaced by the storage that it names.
+            // The value is replaced by the storage it names.
             Opcode::BINPERSID => {
                 self.top()?;
             }
@@ -171,10 +173,10 @@ impl<'a> Scanner<'a> {
         self.push(Slot { size: 1 + length as u64, depth: 0, text: None })
     }
 
-    /// Pushes what follows its own length, a number of `width` bytes.
+    /// Pushes a value that is preceded by its length, a number of `width` bytes.
     fn push_counted(&mut self, width: usize) -> Result<(), PickleError> {
         let length = self.number(width)?;
-        // The reader would make an object of no use of it.
+        // The reader would turn it into a useless object.
         if matches!(self.opcode, Opcode::LONG1 | Opcode::LONG4) && length > 8 {
             let (opcode, offset) = (self.opcode.name(), self.offset);
             return Err(PickleError::IntegerTooLarge { opcode, offset });
@@ -208,14 +210,14 @@ impl<'a> Scanner<'a> {
     }
 
     fn push(&mut self, slot: Slot<'a>) -> Result<(), PickleError> {
-        if slot.depth > DEEPEST {
-            return Err(PickleError::TooDeep { most: DEEPEST, offset: self.offset });
+        if slot.depth > MAX_DEPTH {
+            return Err(PickleError::TooDeep { max: MAX_DEPTH, offset: self.offset });
         }
         self.stack.push(slot);
         Ok(())
     }
 
-    /// Puts `items` into the container on top of the stack.
+    /// Adds `items` to the container on top of the stack.
     fn add_to_top(&mut self, items: Slot<'a>) -> Result<(), PickleError> {
         let top = self.pop()?;
         let size = top.size + items.size;
@@ -224,8 +226,8 @@ impl<'a> Scanner<'a> {
 
     fn count_copy(&mut self, slot: Slot<'a>) -> Result<(), PickleError> {
         self.copied += slot.size;
-        if self.copied > MOST_COPIED {
-            return Err(PickleError::Expands { most: MOST_COPIED, offset: self.offset });
+        if self.copied > MAX_COPIED {
+            return Err(PickleError::Expands { max: MAX_COPIED, offset: self.offset });
         }
         Ok(())
     }
@@ -246,20 +248,20 @@ impl<'a> Scanner<'a> {
         Ok(top)
     }
 
-    /// What a container of the topmost values would be.
+    /// Pops values and returns a container of them.
     fn pop_number(&mut self, count: usize) -> Result<Slot<'a>, PickleError> {
-        let mut items = NOTHING;
+        let mut items = EMPTY_CONTAINER;
         for _ in 0..count {
             items = items.with(self.pop()?);
         }
         Ok(items)
     }
 
-    /// What a container of the values above the last mark would be.
+    /// Pops the values above the last mark and returns a container of them.
     fn pop_to_mark(&mut self) -> Result<Slot<'a>, PickleError> {
         let (opcode, offset) = (self.opcode.name(), self.offset);
         let mark = self.marks.pop().ok_or(PickleError::MissingMark { opcode, offset })?;
-        Ok(self.stack.drain(mark..).fold(NOTHING, Slot::with))
+        Ok(self.stack.drain(mark..).fold(EMPTY_CONTAINER, Slot::with))
     }
 
     fn memo_index(&mut self) -> Result<u32, PickleError> {
@@ -270,7 +272,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// The next `width` bytes as a number, at most 8.
+    /// Reads a number of `width` bytes, at most 8.
     fn number(&mut self, width: usize) -> Result<u64, PickleError> {
         let mut number = [0; 8];
         number[..width].copy_from_slice(self.take(width)?);
@@ -283,7 +285,7 @@ impl<'a> Scanner<'a> {
         Ok(taken)
     }
 
-    /// The text up to the next line break, which is taken too.
+    /// Reads the text up to the next line break, and consumes the line break.
     fn line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.position..];
         let length = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.truncated())?;
@@ -300,10 +302,10 @@ impl<'a> Scanner<'a> {
 }
 
 /// An empty container.
-const NOTHING: Slot<'static> = Slot { size: 1, depth: 1, text: None };
+const EMPTY_CONTAINER: Slot<'static> = Slot { size: 1, depth: 1, text: None };
 
 impl<'a> Slot<'a> {
-    /// This container with `item` in it.
+    /// Adds `item` to this container.
     fn with(self, item: Slot<'a>) -> Slot<'a> {
         let depth = self.depth.max(item.depth + 1);
         Slot { size: self.size + item.size, depth, text: None }
@@ -319,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_fetched_again_and_again_is_refused() {
-        // 64 KiB that two bytes copy.
+    fn a_name_that_is_fetched_many_times_is_refused() {
+        // Two bytes copy these 64 KiB.
         let long = "d".repeat(1 << 16);
         let mut pickle = format!("X\x00\x00\x01\x00{long}q\x01").into_bytes();
         pickle.extend(b"h\x01".repeat(300));
@@ -353,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_refused_even_if_its_result_is_thrown_away() {
+    fn a_function_is_refused_even_if_its_result_is_discarded() {
         assert_eq!(
             refusal(b"cposix\nsystem\n(X\x02\x00\x00\x00idtR0N."),
-            "the pickle asks for posix.system at byte 0, which is not allowed"
+            "the pickle refers to posix.system at byte 0, which is not allowed"
         );
         assert_eq!(
             refusal(b"\x8c\x08builtins\x8c\x04eval\x93."),
-            "the pickle asks for builtins.eval at byte 16, which is not allowed"
+            "the pickle refers to builtins.eval at byte 16, which is not allowed"
         );
         assert_eq!(check(b"ccollections\nOrderedDict\n)R.", |_| true), Ok(()));
     }

@@ -1,11 +1,12 @@
-//! The stack machine, without the part that calls anything.
+//! The stack machine, without calls.
 
 use std::collections::HashMap;
 
-use super::opcode::Opcode;
-use super::{Object, PickleError, Value, ValueId};
+use crate::pickle::error::PickleError;
+use crate::pickle::opcode::Opcode;
+use crate::pickle::value::{Object, Value, ValueId};
 
-/// Runs all of `bytes` and returns every value made, and which of them is the result.
+/// Runs all of `bytes`. Returns every value, and the index of the result.
 pub(super) fn run<'a>(
     bytes: &'a [u8],
     allowed_globals: &[&str],
@@ -29,18 +30,18 @@ pub(super) fn run<'a>(
 
 struct Machine<'a, 'g> {
     bytes: &'a [u8],
-    /// First byte that is not read yet.
+    /// The first byte that is not read yet.
     position: usize,
     allowed_globals: &'g [&'g str],
     values: Vec<Value<'a>>,
     stack: Vec<ValueId>,
-    /// Heights of the stack at which a mark lies.
+    /// The stack heights of the marks.
     marks: Vec<usize>,
     memo: HashMap<u32, ValueId>,
     at: Instruction,
 }
 
-/// The instruction at work, for messages.
+/// The current instruction, for messages.
 #[derive(Clone, Copy)]
 struct Instruction {
     opcode: Opcode,
@@ -48,7 +49,7 @@ struct Instruction {
 }
 
 impl<'a> Machine<'a, '_> {
-    /// Runs one instruction; gives the result at the last one.
+    /// Runs one instruction. Returns the result at the last one.
     fn step(&mut self) -> Result<Option<ValueId>, PickleError> {
         self.at = Instruction { opcode: Opcode::STOP, offset: self.position };
         let [byte] = self.take_array()?;
@@ -114,7 +115,7 @@ impl<'a> Machine<'a, '_> {
         Ok(None)
     }
 
-    /// Makes a value of what follows the opcode, or of the top of the stack.
+    /// Pushes a value made from the bytes after the opcode, or from the top of the stack.
     fn push_new(&mut self) -> Result<(), PickleError> {
         match self.at.opcode {
             Opcode::NONE => self.push(Value::None),
@@ -218,7 +219,7 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// Takes one item, or all down to the mark.
+    /// Pops one item, or all above the mark.
     fn items(&mut self) -> Result<Vec<ValueId>, PickleError> {
         match self.at.opcode {
             Opcode::APPEND => Ok(vec![self.pop()?]),
@@ -278,7 +279,7 @@ impl<'a> Machine<'a, '_> {
         Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
     }
 
-    /// Checks the name of a class or function and makes it a value.
+    /// Checks the name of a class or function, and returns it as a value.
     fn global(&mut self) -> Result<ValueId, PickleError> {
         let (module, name) = if self.at.opcode == Opcode::STACK_GLOBAL {
             let name = self.pop()?;
@@ -288,7 +289,7 @@ impl<'a> Machine<'a, '_> {
             (self.take_line()?, self.take_line()?)
         };
         let allowed = self.allowed_globals.iter().find(|global| {
-            // Exactly one way to cut the allowed name in two is accepted: at its last dot.
+            // The allowed name is split only at its last dot.
             global.rsplit_once('.') == Some((module, name))
         });
         match allowed {
@@ -332,8 +333,8 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// Gives an object its state. Python would let the class decide what to do with it, and with a
-    /// second one.
+    /// Sets the state of an object. In Python the class decides what to do with it, and with a second
+    /// one.
     fn build(&mut self) -> Result<(), PickleError> {
         let state = self.pop()?;
         let top = self.top()?;
@@ -361,8 +362,8 @@ impl<'a> Machine<'a, '_> {
     }
 
     fn make(&mut self, value: Value<'a>) -> ValueId {
-        // Only INST and OBJ make two values; INST is longer than that, and OBJ needs a mark of its
-        // own, which makes none. So there are no more values than bytes, and those fit.
+        // Only INST and OBJ create two values. INST is longer than two bytes, and OBJ needs its own mark,
+        // which creates none. So there are at most as many values as bytes, and their count fits.
         let id = ValueId(self.values.len() as u32);
         self.values.push(value);
         id
@@ -388,7 +389,7 @@ impl<'a> Machine<'a, '_> {
         str::from_utf8(bytes).map_err(|_| PickleError::InvalidText { opcode, offset })
     }
 
-    /// Height below which an instruction may not take: the last mark.
+    /// The height of the last mark, below which an instruction must not pop.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -429,7 +430,7 @@ impl<'a> Machine<'a, '_> {
         Ok(*taken)
     }
 
-    /// Takes a count and as many bytes.
+    /// Reads a length and that many bytes.
     fn take_counted(&mut self) -> Result<&'a [u8], PickleError> {
         let length = match self.at.opcode {
             Opcode::SHORT_BINBYTES | Opcode::SHORT_BINUNICODE | Opcode::LONG1 => {
@@ -440,11 +441,11 @@ impl<'a> Machine<'a, '_> {
             }
             _ => u64::from_le_bytes(self.take_array()?),
         };
-        // A count that no address can hold is longer than the file, too.
+        // A length that does not fit an address is longer than the file, too.
         self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
-    /// Takes the text up to the next line break, and the line break.
+    /// Reads the text up to the next line break, and consumes the line break.
     fn take_line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.position..];
         let length = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.truncated())?;
@@ -452,7 +453,7 @@ impl<'a> Machine<'a, '_> {
         self.text(&rest[..length])
     }
 
-    /// What the messages say of the instruction.
+    /// The name and the offset of the instruction, for messages.
     fn place(&self) -> (&'static str, usize) {
         (self.at.opcode.name(), self.at.offset)
     }
@@ -472,7 +473,7 @@ impl<'a> Machine<'a, '_> {
     }
 }
 
-/// `module.name` for a message: the file chose it, so it may hold anything, at any length.
+/// Formats `module.name` for a message: escaped and truncated, because it comes from the file.
 pub(super) fn printable(module: &str, name: &str) -> String {
     let shown = |part: &str| -> String {
         let start: String = part.chars().take(SHOWN_CHARACTERS).collect();
@@ -482,8 +483,8 @@ pub(super) fn printable(module: &str, name: &str) -> String {
     format!("{}.{}", shown(module), shown(name))
 }
 
-/// Newest protocol there is.
+/// The newest pickle protocol.
 const LAST_PROTOCOL: u8 = 5;
 
-/// Characters of a module's or function's name that a message shows.
+/// Maximum length of the name of a module or function in a message, in characters.
 const SHOWN_CHARACTERS: usize = 80;

@@ -2,7 +2,7 @@
 
 macro_rules! opcodes {
     ($($name:ident = $byte:literal,)*) => {
-        /// An instruction, with the name that Python's `pickletools` gives it.
+        /// An instruction, named as in Python's `pickletools`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[expect(non_camel_case_types, clippy::upper_case_acronyms)]
         pub(super) enum Opcode {
@@ -10,7 +10,7 @@ macro_rules! opcodes {
         }
 
         impl Opcode {
-            /// The instruction that `byte` stands for, if it stands for any.
+            /// Returns the instruction with this byte.
             pub(super) fn from_byte(byte: u8) -> Option<Self> {
                 match byte {
                     $($byte => Some(Self::$name),)*
@@ -18,7 +18,7 @@ macro_rules! opcodes {
                 }
             }
 
-            /// Name for messages.
+            /// The name, for messages.
             pub(super) fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*

@@ -1,4 +1,4 @@
-//! JSON files, and what a pickle holds in the form of JSON.
+//! JSON files, and pickled values as JSON.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,12 +10,12 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::CheckpointError;
 
-/// No description of a model or an SAE is longer; label files of large SAEs come near.
-const MOST_BYTES: u64 = 64 << 20;
+/// Maximum length in bytes. No configuration is longer; label files of large SAEs come close.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Reads the JSON file at `path`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
-    read_at_most(path, MOST_BYTES)
+    read_at_most(path, MAX_BYTES)
 }
 
 /// Reads the JSON file at `path`, of at most `max` bytes.
@@ -35,7 +35,7 @@ pub(crate) fn read_at_most<T: DeserializeOwned>(
     from_slice(path, &bytes)
 }
 
-/// Makes a `T` of the JSON `bytes`, which are what the file at `path` holds.
+/// Parses the JSON `bytes` of the file at `path`.
 pub(crate) fn from_slice<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
@@ -47,7 +47,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
-/// Makes a `T` of `value`, which was found in the file at `path`.
+/// Converts `value`, which was read from the file at `path`.
 pub(crate) fn from_value<T: DeserializeOwned>(
     path: &Path,
     value: Value,
@@ -57,7 +57,7 @@ pub(crate) fn from_value<T: DeserializeOwned>(
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
-/// Checks that `value`, which was found in the file at `path`, has no key but `known` ones.
+/// Checks that `value`, which was read from the file at `path`, has only `known` keys.
 #[cfg(feature = "sae")]
 pub(crate) fn check_keys(
     path: &Path,
@@ -71,16 +71,17 @@ pub(crate) fn check_keys(
     }
 }
 
-/// The error with the key in front that has the wrong value, which serde_json leaves out.
+/// Prefixes an error with the key of the invalid value, which serde_json omits.
 fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
     let path = error.path().to_string();
-    // "." stands for the whole, and "?" for a key that was not read to its end.
+    // "." stands for the whole, and "?" for a key that was not fully read.
     let key = path.trim_end_matches(['.', '?']);
     let source = error.into_inner();
     if key.is_empty() { source } else { serde_json::Error::custom(format!("{key}: {source}")) }
 }
 
-/// The JSON that says what `value` says. A tensor or another Python object becomes its type's name.
+/// Converts a pickled value to JSON. A tensor or another Python object becomes the name of its type,
+/// and a number that is not finite becomes null.
 pub(crate) fn from_pickle(value: &PickleValue) -> Value {
     match value {
         PickleValue::None => Value::Null,

@@ -1,11 +1,11 @@
-//! What lies in a folder.
+//! Listing folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
 
-/// The paths in `dir`, in order of name.
+/// Returns the paths in `dir`, in order of name.
 pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let list = || {
         let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));

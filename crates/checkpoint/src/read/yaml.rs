@@ -1,4 +1,4 @@
-//! YAML files, as far as a configuration needs them.
+//! The subset of YAML that configurations need.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,33 +9,32 @@ use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
 
-/// No configuration is longer.
-const MOST_BYTES: u64 = 1 << 20;
-/// No configuration is nested deeper.
-const DEEPEST: usize = 16;
+/// Maximum length of a file in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+/// Maximum nesting depth.
+const MAX_DEPTH: usize = 16;
 
-/// Reads the YAML file at `path` as the JSON that says the same. Every scalar is a text, but for
-/// nulls, truths and whole numbers; an alias is refused, for a few bytes of them can stand for more
-/// than any memory holds.
+/// Reads the YAML file at `path` as JSON. Scalars are strings, except for nulls, booleans and integers.
+/// Aliases are refused, because a few bytes of them can expand beyond any memory.
 pub(crate) fn read(path: &Path) -> Result<Value, CheckpointError> {
     let broken = |what| CheckpointError::Yaml { path: path.to_owned(), what };
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|source| CheckpointError::io(path, source))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MOST_BYTES });
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_BYTES });
     }
     let text = std::str::from_utf8(&bytes).map_err(|source| broken(source.to_string()))?;
     parse(text).map_err(broken)
 }
 
-/// A collection that is not closed yet.
+/// A collection that is still open.
 enum Open {
     List(Vec<Value>),
-    /// With the key whose value comes next.
+    /// With the key of the next value.
     Map(Map<String, Value>, Option<String>),
 }
 
@@ -46,11 +45,11 @@ fn parse(text: &str) -> Result<Value, String> {
         let (event, span) = event.map_err(|source| source.to_string())?;
         let line = span.start.line();
         let value = match event {
-            Event::Alias(_) => return Err(format!("an alias in line {line} is refused")),
+            Event::Alias(_) => return Err(format!("line {line} has an alias, which is refused")),
             Event::Scalar(text, style, ..) => scalar(&text, style),
             Event::SequenceStart(..) | Event::MappingStart(..) => {
-                if open.len() == DEEPEST {
-                    return Err(format!("more than {DEEPEST} levels in line {line}"));
+                if open.len() == MAX_DEPTH {
+                    return Err(format!("line {line} is nested more than {MAX_DEPTH} levels deep"));
                 }
                 open.push(match event {
                     Event::SequenceStart(..) => Open::List(Vec::new()),
@@ -61,7 +60,9 @@ fn parse(text: &str) -> Result<Value, String> {
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                 Some(Open::List(items)) => Value::Array(items),
                 Some(Open::Map(entries, _)) => Value::Object(entries),
-                None => return Err(format!("an end without a start in line {line}")),
+                None => {
+                    return Err(format!("line {line} ends a collection that was never started"));
+                }
             },
             _ => continue,
         };
@@ -70,18 +71,18 @@ fn parse(text: &str) -> Result<Value, String> {
             Some(Open::Map(entries, key)) => match (key.take(), value) {
                 (Some(key), value) => {
                     if entries.contains_key(&key) {
-                        return Err(format!("a second `{key}` in line {line}"));
+                        return Err(format!("line {line} has a second `{key}`"));
                     }
                     entries.insert(key, value);
                 }
                 (None, Value::String(text)) => *key = Some(text),
-                (None, _) => return Err(format!("a key in line {line} that is no text")),
+                (None, _) => return Err(format!("line {line} has a key that is not a string")),
             },
             None if root.is_none() => root = Some(value),
-            None => return Err(format!("a second document in line {line}")),
+            None => return Err(format!("line {line} starts a second document")),
         }
     }
-    root.ok_or_else(|| "it is empty".to_owned())
+    root.ok_or_else(|| "the file is empty".to_owned())
 }
 
 fn scalar(text: &str, style: ScalarStyle) -> Value {
@@ -117,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn what_no_configuration_needs_is_refused() {
+    fn features_that_no_configuration_needs_are_refused() {
         for (text, says) in [
-            ("a: &x [1]\nb: *x", "alias in line 2"),
+            ("a: &x [1]\nb: *x", "line 2 has an alias"),
             ("", "empty"),
             ("a: 1\n---\na: 2", "second document"),
-            ("a: 1\na: 2", "second `a` in line 2"),
-            ("[1]: 2", "no text"),
+            ("a: 1\na: 2", "line 2 has a second `a`"),
+            ("[1]: 2", "not a string"),
             ("a: [", "line 2"),
-            ("[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", "16 levels"),
+            ("[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", "more than 16 levels"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");

@@ -1,25 +1,25 @@
-//! What people want to know of an SAE before they load it.
+//! Facts about an SAE that is not loaded.
 
 use nanoscope_sae::{Architecture, Normalization};
 
 use crate::container::Order;
 use crate::error::CheckpointError;
-use crate::sae::sae_file::{SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
 impl SaeFile {
-    /// Numbers in its weights.
+    /// Returns the count of numbers in its weights.
     pub(crate) fn numbers(&self) -> u64 {
-        let of =
-            |(weight, _): &(Weight, Source)| weight.shape(&self.config).iter().product::<usize>();
-        self.sources.iter().map(of).sum::<usize>() as u64
+        let len = |weight: Weight| weight.shape(&self.config).iter().product::<usize>();
+        self.weights.iter().map(|(weight, _)| len(*weight)).sum::<usize>() as u64
     }
 
-    /// Everything that is known of it, for people. Its weights are read once, a part at a time.
+    /// Returns everything known about it, for people. Reads the weights once, one chunk at a time.
     pub(crate) fn facts(&self) -> Result<Vec<(&'static str, String)>, CheckpointError> {
         let config = &self.config;
-        let unknown = || "not said".to_owned();
-        let mut facts = vec![("hook point", self.place.hook.clone().unwrap_or_else(unknown))];
-        if let Some(hook_out) = &self.place.hook_out {
+        let unknown = || "not given".to_owned();
+        let mut facts = vec![("hook point", self.hooks.hook.clone().unwrap_or_else(unknown))];
+        if let Some(hook_out) = &self.hooks.hook_out {
             facts.push(("writes to", hook_out.clone()));
         }
         let mut architecture = config.architecture().name().to_owned();
@@ -44,6 +44,10 @@ impl SaeFile {
             facts.push(("skip connection", "x · W_skip".to_owned()));
         }
         facts.extend(self.notes.iter().cloned());
+        if !self.metadata.is_empty() {
+            let entries = self.metadata.iter().map(|(key, value)| format!("{key} {value}"));
+            facts.push(("metadata", entries.collect::<Vec<_>>().join(", ")));
+        }
         facts.extend(self.weight_facts()?);
         Ok(facts)
     }
@@ -51,15 +55,17 @@ impl SaeFile {
     fn weight_facts(&self) -> Result<Vec<(&'static str, String)>, CheckpointError> {
         let mut facts = Vec::new();
         let mut bad = Vec::new();
-        for (weight, source) in &self.sources {
+        for (weight, source) in &self.weights {
             let Some(name) = source.name() else { continue };
-            let stats = MatrixStats::of(self, name)?;
+            let stats = MatrixStats::read(self, name)?;
             if stats.not_finite > 0 {
                 bad.push(format!("{} in {name}", stats.not_finite));
             }
             let by_feature = match (weight, source) {
-                (Weight::WEnc, Source::Tensor { order: Order::AsStored, .. })
-                | (Weight::WDec, Source::Tensor { order: Order::Transposed, .. }) => &stats.columns,
+                (Weight::WEnc, StoredWeight::Tensor { order: Order::AsStored, .. })
+                | (Weight::WDec, StoredWeight::Tensor { order: Order::Transposed, .. }) => {
+                    &stats.columns
+                }
                 (Weight::WEnc | Weight::WDec, _) => &stats.rows,
                 _ => continue,
             };
@@ -90,7 +96,7 @@ fn normalization(normalization: Normalization) -> String {
     }
 }
 
-/// The smallest, mean and largest of `norms`.
+/// Formats the smallest, the largest and the mean of `norms`.
 fn spread(norms: &[f64]) -> String {
     let min = norms.iter().copied().fold(f64::INFINITY, f64::min);
     let max = norms.iter().copied().fold(0.0, f64::max);
@@ -98,9 +104,9 @@ fn spread(norms: &[f64]) -> String {
     format!("{min:.3} to {max:.3}, {mean:.3} on average")
 }
 
-/// What one pass over a tensor tells. A vector is a matrix of one row.
+/// Statistics of a tensor from one pass over it. A vector is a matrix with one row.
 struct MatrixStats {
-    /// Numbers that are NaN or infinite; they count for nothing else.
+    /// Count of numbers that are NaN or infinite; the sums exclude them.
     not_finite: usize,
     /// The sum of squares of each row, as stored.
     rows: Vec<f64>,
@@ -109,7 +115,7 @@ struct MatrixStats {
 }
 
 impl MatrixStats {
-    fn of(sae: &SaeFile, name: &str) -> Result<Self, CheckpointError> {
+    fn read(sae: &SaeFile, name: &str) -> Result<Self, CheckpointError> {
         let shape = &sae.file.info(name)?.shape;
         let columns = shape.last().copied().unwrap_or(1);
         let rows = sae.file.info(name)?.len() / columns.max(1);

@@ -1,4 +1,4 @@
-//! Finds SAEs in folders, by the names that the tools give their files.
+//! Finding SAEs in folders, by the file names of each tool.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,18 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::entries;
-use crate::sae::formats::{
-    circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, llama_scope, saelens, sparsify,
-};
-use crate::sae::load::is_sae;
+use crate::sae::formats::{Folder, file_name, is_sae, layouts};
 
-/// Folders deeper than this below the one given are not searched.
-const DEEPEST: usize = 16;
+/// Maximum depth of the folders that are searched.
+const MAX_DEPTH: usize = 16;
 
-/// The folder in which nanochat-SAE prepares an SAE for Neuronpedia.
-const UPLOAD_DIR: &str = "neuronpedia_upload";
-
-/// The SAE files at `path`, in order of name.
+/// Returns the SAE files at `path`, in order of name.
 pub(crate) fn find_saes(path: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
     if metadata.is_file() {
@@ -36,18 +30,23 @@ fn search(
     visited: &mut BTreeSet<PathBuf>,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), CheckpointError> {
-    // A link back to a folder above would go round for ever.
+    // A link to a folder above would otherwise never end.
     let real = fs::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    if depth > DEEPEST || !visited.insert(real) {
+    if depth > MAX_DEPTH || !visited.insert(real) {
         return Ok(());
     }
     let paths = entries(dir)?;
     let chosen = choose(&paths)?;
-    // What lies there are earlier stages of what was chosen, or itself.
-    let is_stages = |path: &Path| !chosen.is_empty() && is_named(path, CHECKPOINTS_DIR);
-    // nanochat-SAE's trainer leaves a second copy there, without its configuration.
-    let is_copy = |path: &Path| is_named(path, UPLOAD_DIR);
-    let inner = paths.iter().filter(|path| path.is_dir() && !is_copy(path) && !is_stages(path));
+    let is_skipped = |path: &Path| {
+        let name = file_name(path);
+        name.is_some()
+            && layouts().any(|layout| {
+                // Its files are earlier stages of the chosen one, or the chosen one itself.
+                let is_chosen_before = !chosen.is_empty() && layout.weights_dir == name;
+                is_chosen_before || layout.copies_dir == name
+            })
+    };
+    let inner = paths.iter().filter(|path| path.is_dir() && !is_skipped(path));
     found.extend(chosen.iter().cloned());
     for path in inner {
         search(path, depth + 1, visited, found)?;
@@ -55,77 +54,31 @@ fn search(
     Ok(())
 }
 
-/// dictionary_learning's folder of stages, and Llama Scope's of weights.
-const CHECKPOINTS_DIR: &str = dictionary_learning::CHECKPOINTS_DIR;
-
-fn name(path: &Path) -> Option<&str> {
-    path.file_name().and_then(|name| name.to_str())
-}
-
-fn is_named(path: &Path, wanted: &str) -> bool {
-    name(path) == Some(wanted)
-}
-
-/// The files to take of those in one folder.
+/// Chooses the SAE files among the paths of one folder.
 fn choose(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CheckpointError> {
-    let named = |wanted| paths.iter().find(|path| is_named(path, wanted) && path.is_file());
-    let latest = |step: fn(&str) -> Option<u64>| {
-        let steps = paths.iter().filter_map(|path| Some((step(name(path)?)?, path)));
-        steps.max().map(|(_, path)| path)
-    };
-    let one = named("best_model.pt")
-        .or_else(|| latest(step))
-        .or_else(|| named("sae_final.pt"))
-        .or_else(|| named(saelens::WEIGHTS_FILE))
-        .or_else(|| named(gemma_scope::WEIGHTS_FILE))
-        .or_else(|| named(gemma_scope_2::WEIGHTS_FILE))
-        .or_else(|| named(sparsify::WEIGHTS_FILE))
-        .or_else(|| named(dictionary_learning::WEIGHTS_FILE))
-        .or_else(|| latest(dictionary_learning::step));
-    if let Some(path) = one {
-        return Ok(vec![path.clone()]);
-    }
-    if let Some(hyperparams) = named(llama_scope::HYPERPARAMS_FILE) {
-        let weights = hyperparams
-            .with_file_name(llama_scope::CHECKPOINTS_DIR)
-            .join(llama_scope::WEIGHTS_FILE);
-        if weights.is_file() {
-            return Ok(vec![weights]);
-        }
-    }
-    if named(circuit_tracer::CONFIG_FILE).is_some() {
-        let of = |is: fn(&str) -> bool| paths.iter().filter(move |path| name(path).is_some_and(is));
-        let mut layers: Vec<_> = of(|name| circuit_tracer::layer(name).is_some()).collect();
-        layers.sort_by_key(|path| name(path).and_then(circuit_tracer::layer));
-        // One of its files is enough for it to be refused by name.
-        layers.extend(of(circuit_tracer::is_cross_layer).take(1));
-        if !layers.is_empty() {
-            return Ok(layers.into_iter().cloned().collect());
-        }
+    let folder = Folder { paths };
+    let chosen = layouts().map(|layout| (layout.files)(&folder)).find(|files| !files.is_empty());
+    if let Some(files) = chosen {
+        return Ok(files);
     }
     let mut others = Vec::new();
     for path in paths.iter().filter(|path| path.is_file()) {
-        let is_taken = match path.extension().and_then(|end| end.to_str()) {
-            Some("pt" | "pth") => !is_of_training(path),
-            // Models have such files as well.
+        let is_chosen = match path.extension().and_then(|end| end.to_str()) {
+            Some("pt" | "pth") => !is_training_state(path),
+            // Models have files with these extensions, too.
             Some("safetensors" | "npz") => is_sae(&TensorFile::open(path)?),
             _ => false,
         };
-        if is_taken {
+        if is_chosen {
             others.push(path.clone());
         }
     }
     Ok(others)
 }
 
-/// The step of nanochat-SAE's checkpoint of that name.
-fn step(name: &str) -> Option<u64> {
-    name.strip_prefix("checkpoint_step")?.strip_suffix(".pt")?.parse().ok()
-}
-
-/// Whether the file has what training goes on from, beside SAEs of sparsify's or SAELens's.
-fn is_of_training(path: &Path) -> bool {
-    name(path).is_some_and(|name| {
+/// Returns whether the file has the state of a training run, as beside SAEs by sparsify or SAELens.
+fn is_training_state(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| {
         name.starts_with("optimizer")
             || name.starts_with("lr_scheduler")
             || name.ends_with("state.pt")
@@ -136,7 +89,7 @@ fn is_of_training(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// What is found in a folder of empty files of these names, by its path there.
+    /// Returns the files found in a folder of empty files of these names, relative to the folder.
     fn chosen(names: &[&str]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         for name in names {
@@ -181,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn safetensors_of_something_else_are_passed_over() {
+    fn safetensors_files_without_an_sae_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let empty =
             safetensors::serialize::<&str, safetensors::tensor::TensorView<'_>, _>([], None);
@@ -194,8 +147,8 @@ mod tests {
     #[test]
     fn the_copy_that_nanochat_sae_prepares_for_upload_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join(UPLOAD_DIR)).unwrap();
-        fs::write(dir.path().join(UPLOAD_DIR).join("sae_weights.pt"), b"").unwrap();
+        fs::create_dir(dir.path().join("neuronpedia_upload")).unwrap();
+        fs::write(dir.path().join("neuronpedia_upload").join("sae_weights.pt"), b"").unwrap();
         fs::write(dir.path().join("sae_final.pt"), b"").unwrap();
 
         assert_eq!(find_saes(dir.path()).unwrap(), [dir.path().join("sae_final.pt")]);

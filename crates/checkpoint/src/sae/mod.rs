@@ -5,15 +5,18 @@ mod facts;
 mod find;
 mod formats;
 mod load;
+mod metadata;
 mod path_names;
 mod sae_file;
+mod sae_hooks;
 mod save;
+mod stored_weight;
 
 #[cfg(feature = "gpt")]
 pub(crate) use find::find_saes;
-pub use formats::nanochat_sae::save_nanochat_sae;
-pub use load::{LoadedSae, SaePath, load_sae, load_sae_as, load_saes, load_saes_as};
 #[cfg(feature = "gpt")]
-pub(crate) use load::{is_sae, open_sae_in};
-pub use sae_file::Place;
-pub use save::saelens::save_saelens;
+pub(crate) use formats::{is_sae, open_sae_in};
+pub use load::{LoadedSae, SaeOptions, SaePath, load_sae, load_sae_as, load_saes, load_saes_with};
+pub use metadata::Metadata;
+pub use sae_hooks::SaeHooks;
+pub use save::{save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens};

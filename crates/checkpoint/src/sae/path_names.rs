@@ -1,11 +1,10 @@
-//! What the names of a file and its folders say, where nothing in a file says it.
+//! Information from the names of a file and its folders.
 
 use std::path::Path;
 
-/// The names of the file at `path` and of the folders that it lies in, the innermost first.
+/// Returns the names of the file at `path` and of the folders that contain it, the innermost first.
 ///
-/// Links are not followed: Hugging Face's cache has files under their names as links to others
-/// without.
+/// Links are not followed: Hugging Face's cache has links with names to files without.
 pub(crate) fn names(path: &Path) -> Vec<String> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let names = path.components().rev().filter_map(|part| match part {
@@ -15,13 +14,13 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
     names.collect()
 }
 
-/// Whether the file at `path` is called `name`, and one called `beside` lies in its folder.
+/// Returns whether the file at `path` is named `name`, and its folder has a file named `beside`.
 pub(crate) fn is_beside(path: &Path, name: &str, beside: &str) -> bool {
     path.file_name().is_some_and(|found| found == name) && path.with_file_name(beside).is_file()
 }
 
-/// The number that stands after the word `word`: 20 in `layer_20` after `layer_`. No letter or
-/// digit may stand before the word.
+/// Returns the number after `word`: 20 in `layer_20` for `layer_`. The word must not follow a letter or
+/// digit.
 pub(crate) fn number_after(text: &str, word: &str) -> Option<usize> {
     text.match_indices(word).find_map(|(at, _)| {
         let is_start = !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric());

@@ -1,4 +1,4 @@
-//! nanochat's tokenizers in the `tokenizer.json` of Hugging Face's `tokenizers`.
+//! nanochat's tokenizers in the `tokenizer.json` format of Hugging Face's `tokenizers`.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Deserializer};
 use crate::error::CheckpointError;
 use crate::read::json;
 
-/// Makes a tokenizer of the JSON `bytes`, which are what the file at `path` holds.
+/// Parses a tokenizer from the JSON `bytes` of the file at `path`.
 pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
-    // The kinds of the parts first: a tokenizer of another kind is then refused by its kind, not by
-    // a key that only such a one has.
+    // The kinds of the parts come first, so that a tokenizer of another kind is refused for its kind,
+    // rather than for a key that only that kind has.
     json::from_slice::<Kinds>(path, bytes)?.check(path)?;
     let file: File = json::from_slice(path, bytes)?;
     file.check(path)?;
 
     let special_tokens: Vec<_> =
         file.added_tokens.into_iter().map(|token| (token.content, token.id)).collect();
-    // What `tokenizers` trains has the special tokens in its vocabulary too.
+    // Tokenizers trained by `tokenizers` have the special tokens in the vocabulary as well.
     let twins: HashSet<_> = special_tokens.iter().cloned().collect();
     let Pairs(vocab) = file.model.vocab;
     let ranks = vocab.into_iter().filter(|entry| !twins.contains(entry));
@@ -59,7 +59,7 @@ struct Kinds {
 struct Kind {
     #[serde(rename = "type")]
     name: String,
-    /// Of a sequence of pre-tokenizers.
+    /// The items of a sequence of pre-tokenizers.
     #[serde(default)]
     pretokenizers: Vec<Kind>,
 }
@@ -89,7 +89,7 @@ impl Kinds {
     }
 }
 
-/// A tokenizer as `tokenizers` writes it, of the only kinds that are read.
+/// A tokenizer as written by `tokenizers`, of the supported kinds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -100,7 +100,7 @@ struct File {
     #[serde(rename = "normalizer")]
     _normalizer: IgnoredAny,
     pre_tokenizer: PreTokenizers,
-    /// A `ByteLevel` here changes offsets and no id.
+    /// A `ByteLevel` here changes offsets but no ids.
     #[serde(default, rename = "post_processor")]
     _post_processor: IgnoredAny,
     #[serde(rename = "decoder")]
@@ -108,8 +108,8 @@ struct File {
     model: Model,
 }
 
-/// A token beside the model's. The keys that are ignored say where in a text it is looked for; a
-/// special token's text is plain text here, as in nanochat.
+/// A token in addition to the model's. The ignored keys determine where it is searched for in a text;
+/// here, as in nanochat, the text of a special token is plain text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddedToken {
@@ -157,7 +157,7 @@ struct ByteLevel {
     #[serde(rename = "type")]
     _kind: IgnoredAny,
     add_prefix_space: bool,
-    /// Whether GPT-2's pattern splits too. Files from before there was this key mean that it does.
+    /// True if GPT-2's pattern splits as well, which is the default in files that predate this key.
     #[serde(default = "yes")]
     use_regex: bool,
     #[serde(default, rename = "trim_offsets")]
@@ -174,14 +174,14 @@ struct Model {
     end_of_word_suffix: Option<String>,
     vocab: Pairs,
     merges: Merges,
-    // What to do with a character without a token: each has one, made of its bytes.
+    // The handling of characters without a token; every character has one, made of its bytes.
     #[serde(default, rename = "unk_token")]
     _unk_token: IgnoredAny,
     #[serde(default, rename = "fuse_unk")]
     _fuse_unk: IgnoredAny,
     #[serde(default, rename = "byte_fallback")]
     _byte_fallback: IgnoredAny,
-    // Whether a piece that is a token is taken as it is: the merges make it anyway, or are refused.
+    // If true, a piece that is a token is not merged. The merges give the same token, or are refused.
     #[serde(default, rename = "ignore_merges")]
     _ignore_merges: IgnoredAny,
 }
@@ -217,15 +217,14 @@ impl File {
         match self.added_tokens.iter().find(|token| !token.special) {
             Some(token) => Err(CheckpointError::AddedToken {
                 path: path.to_owned(),
-                token: shortened(&token.content),
+                token: truncated(&token.content),
             }),
             None => Ok(()),
         }
     }
 }
 
-/// The entries of an object from text to id, as many as there are: a map would hide a text that is
-/// there twice.
+/// All entries of an object from text to id. A map would hide a text that appears twice.
 struct Pairs(Vec<(String, TokenId)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -255,7 +254,7 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// Merges as two texts, or as one with a space between them, which is how they used to be written.
+/// Merges, each a pair of texts, or in old files one text with a space between the two.
 struct Merges(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Merges {
@@ -301,7 +300,7 @@ impl<'de> Deserialize<'de> for OneMerge {
             fn visit_str<E: Error>(self, text: &str) -> Result<OneMerge, E> {
                 match text.split_once(' ') {
                     Some((left, right)) => Ok(OneMerge(left.to_owned(), right.to_owned())),
-                    None => Err(E::custom("a merge without a space")),
+                    None => Err(E::custom("a merge has no space")),
                 }
             }
 
@@ -309,7 +308,7 @@ impl<'de> Deserialize<'de> for OneMerge {
                 let mut part = || -> Result<Option<String>, A::Error> { parts.next_element() };
                 match (part()?, part()?, part()?) {
                     (Some(left), Some(right), None) => Ok(OneMerge(left, right)),
-                    _ => Err(A::Error::custom("a merge that is not of two tokens")),
+                    _ => Err(A::Error::custom("a merge does not have two tokens")),
                 }
             }
         }
@@ -318,19 +317,19 @@ impl<'de> Deserialize<'de> for OneMerge {
     }
 }
 
-/// The bytes that a token's letters stand for.
+/// Decodes a token written in the byte-level alphabet.
 fn to_bytes(path: &Path, token: &str) -> Result<Vec<u8>, CheckpointError> {
     let bytes = token.chars().map(byte_of).collect::<Option<_>>();
     bytes.ok_or_else(|| CheckpointError::ForeignLetter {
         path: path.to_owned(),
-        token: shortened(token),
+        token: truncated(token),
     })
 }
 
-/// The byte that `letter` stands for in GPT-2's alphabet, where a byte that shows as a character is
-/// that character, and the others are those from U+0100 on in the order of their values.
+/// Returns the byte that `letter` represents in GPT-2's byte-level alphabet: a byte with a visible
+/// character is that character, and the others are the characters from U+0100 on, in order.
 fn byte_of(letter: char) -> Option<u8> {
-    // 0..=32, 127..=160 and 173 do not show.
+    // 0..=32, 127..=160 and 173 are not visible.
     match u32::from(letter) {
         code @ (33..=126 | 161..=172 | 174..=255) => Some(code as u8),
         code @ 256..=288 => Some((code - 256) as u8),
@@ -340,7 +339,7 @@ fn byte_of(letter: char) -> Option<u8> {
     }
 }
 
-fn shortened(text: &str) -> String {
+fn truncated(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
@@ -350,7 +349,7 @@ fn unknown_value(
     found: &str,
     known: &'static str,
 ) -> CheckpointError {
-    CheckpointError::UnknownValue { path: path.to_owned(), key, found: shortened(found), known }
+    CheckpointError::UnknownValue { path: path.to_owned(), key, found: truncated(found), known }
 }
 
 #[cfg(test)]

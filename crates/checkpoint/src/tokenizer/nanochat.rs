@@ -1,4 +1,4 @@
-//! Tokenizers from nanochat's directory, and to our own file.
+//! Loading tokenizers from nanochat's folder, and saving them in our own format.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,17 +13,17 @@ use crate::pickle::{Pickle, Value, ValueId, read_pickle};
 use crate::tokenizer::hugging_face;
 use crate::write::write_atomically;
 
-/// Reads the tokenizer in `dir`, nanochat's `<base>/tokenizer` or a model's folder.
+/// Loads the tokenizer in `dir`, which is nanochat's `<base>/tokenizer` or a model's folder.
 ///
-/// That is `tokenizer.json` if it is of our own format ([`Tokenizer::to_json`]), otherwise
-/// `tokenizer.pkl`, the pickled `tiktoken.core.Encoding` of nanochat, otherwise a `tokenizer.json`
-/// of Hugging Face's. The pickle is read as data and may mention no other class or function.
+/// It is read from `tokenizer.json` in our own format ([`Tokenizer::to_json`]), otherwise from
+/// `tokenizer.pkl`, nanochat's pickled `tiktoken.core.Encoding`, otherwise from `tokenizer.json` in
+/// Hugging Face's format. The pickle is read as data and may refer to no other class or function.
 ///
 /// # Errors
 ///
-/// [`CheckpointError::NoTokenizer`] if there is neither file, [`CheckpointError::ForeignTokenizer`]
-/// if there is only a `tokenizer.json` of yet another format, and the variants for files that cannot
-/// be read, are too large or broken, or hold a vocabulary that cannot be used.
+/// [`CheckpointError::NoTokenizer`] if neither file exists, [`CheckpointError::ForeignTokenizer`] if
+/// there is only a `tokenizer.json` in another format, and the variants for files that cannot be read,
+/// are too large or damaged, or have an invalid vocabulary.
 pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
@@ -48,8 +48,8 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     }
 }
 
-/// Writes `tokenizer` to `tokenizer.json` in `dir`, which is made if needed. The file is replaced at
-/// once or stays as it was.
+/// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed. The file is replaced
+/// atomically.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), Checkpoin
     write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())
 }
 
-/// The keys that tell whose a `tokenizer.json` is.
+/// The keys that identify the format of a `tokenizer.json`.
 #[derive(Deserialize)]
 struct Tag {
     format: Option<serde_json::Value>,
@@ -72,7 +72,7 @@ fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, error),
     })?;
-    Tokenizer::from_json(json).map_err(|source| unusable(path, source))
+    Tokenizer::from_json(json).map_err(|source| invalid(path, source))
 }
 
 fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
@@ -84,21 +84,21 @@ fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> 
         expected: difference.expected,
         found: difference.found,
     })?;
-    Tokenizer::new(parts).map_err(|source| unusable(path, source))
+    Tokenizer::new(parts).map_err(|source| invalid(path, source))
 }
 
-fn unusable(path: &Path, source: TokenizerError) -> CheckpointError {
+fn invalid(path: &Path, source: TokenizerError) -> CheckpointError {
     CheckpointError::Tokenizer { path: path.to_owned(), source }
 }
 
-/// What a pickle has instead of a part of a tokenizer.
+/// A difference between a pickle and a pickled tokenizer.
 struct Difference {
     what: &'static str,
     expected: &'static str,
     found: String,
 }
 
-/// Finds the parts in the state that `Encoding.__setstate__` would get.
+/// Finds the parts in the state that `Encoding.__setstate__` would receive.
 fn encoding_parts(pickle: &Pickle<'_>) -> Result<TokenizerParts, Difference> {
     let Value::Object(encoding) = pickle.root() else {
         return Err(differs("the result", "a tiktoken Encoding", pickle.root()));
@@ -111,7 +111,7 @@ fn encoding_parts(pickle: &Pickle<'_>) -> Result<TokenizerParts, Difference> {
         });
     };
     let Value::Dict(state) = pickle.get(state) else {
-        // tiktoken writes an encoding that it ships, such as gpt2, as no more than its name.
+        // tiktoken pickles an encoding that it ships, such as gpt2, as its name only.
         return Err(differs("the Encoding's state", "a dict", pickle.get(state)));
     };
 
@@ -137,7 +137,7 @@ fn encoding_parts(pickle: &Pickle<'_>) -> Result<TokenizerParts, Difference> {
             _ => {
                 return Err(Difference {
                     what: "a key of the state",
-                    expected: "one that tiktoken writes",
+                    expected: "a key that tiktoken writes",
                     found: format!("{key:.80?}"),
                 });
             }
@@ -145,7 +145,7 @@ fn encoding_parts(pickle: &Pickle<'_>) -> Result<TokenizerParts, Difference> {
         if again {
             return Err(Difference {
                 what: "a key of the state",
-                expected: "there once",
+                expected: "each key once",
                 found: format!("{key:?} again"),
             });
         }
@@ -209,7 +209,7 @@ fn differs(what: &'static str, expected: &'static str, found: &Value<'_>) -> Dif
 }
 
 fn missing(what: &'static str) -> Difference {
-    Difference { what, expected: "in the state", found: "missing".to_owned() }
+    Difference { what, expected: "an entry of the state", found: "missing".to_owned() }
 }
 
 /// Reads a file of at most [`MAX_FILE_BYTES`]; `None` if it does not exist.
@@ -228,14 +228,14 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     Ok(Some(bytes))
 }
 
-/// The only class that a `tokenizer.pkl` may mention.
+/// The only class that a `tokenizer.pkl` may refer to.
 const ENCODING: &str = "tiktoken.core.Encoding";
 
-/// File that nanochat writes.
+/// The file that nanochat writes.
 const PICKLE_FILE: &str = "tokenizer.pkl";
 
-/// File that we write, under the name that Hugging Face's uses too.
+/// The file that we write, under the same name as Hugging Face's.
 const JSON_FILE: &str = "tokenizer.json";
 
-/// Most bytes of a tokenizer file; the one of nanochat's 65,536 tokens has less than a million.
+/// Maximum length of a tokenizer file in bytes; nanochat's with 65,536 tokens has less than a million.
 const MAX_FILE_BYTES: u64 = 1 << 26;

@@ -9,14 +9,36 @@ use serde_json::Value;
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
-use crate::sae::sae_file::{Finish, Place, SaeFile, Source, Weight, linear_sources, usual_sources};
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::sae_file::{Postprocess, SaeFile};
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight, linear_weights, usual_weights};
 
-pub(crate) const WEIGHTS_FILE: &str = "ae.pt";
-pub(crate) const CHECKPOINTS_DIR: &str = "checkpoints";
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat {
+    name: "dictionary_learning",
+    layout: Some(Layout {
+        names: WEIGHTS_FILE,
+        files: |folder| {
+            let files = folder.files(WEIGHTS_FILE);
+            if !files.is_empty() {
+                return files;
+            }
+            folder.latest(step).into_iter().map(Path::to_owned).collect()
+        },
+        weights_dir: Some(CHECKPOINTS_DIR),
+        copies_dir: None,
+    }),
+    claims,
+    open,
+};
+
+const WEIGHTS_FILE: &str = "ae.pt";
+const CHECKPOINTS_DIR: &str = "checkpoints";
 const CONFIG_FILE: &str = "config.json";
 
-/// What of `config.json` says what is computed and where. `load_dictionary` reads nothing else of
-/// it either; the rest is what training was given.
+/// The keys of `config.json` that determine what is computed, and where. The reference's
+/// `load_dictionary` reads no others either; the rest are options of training.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "the keys of dictionary_learning's config.json")]
 struct RawConfig {
@@ -38,12 +60,13 @@ struct Buffer {
     io: Option<String>,
 }
 
-/// The step of a checkpoint's name, `ae_5000.pt`.
-pub(crate) fn step(name: &str) -> Option<u64> {
+/// Parses the step in a checkpoint's name, `ae_5000.pt`.
+fn step(name: &str) -> Option<u64> {
     name.strip_prefix("ae_")?.strip_suffix(".pt")?.parse().ok()
 }
 
-/// The configuration of the SAE in the file at `path`, in its folder or, of a checkpoint, above.
+/// Returns the path of the configuration: in the folder of the file at `path` or, for a checkpoint,
+/// in the folder above.
 fn config_path(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     if name != WEIGHTS_FILE && step(name).is_none() {
@@ -55,7 +78,7 @@ fn config_path(path: &Path) -> Option<PathBuf> {
     found.into_iter().find(|path| path.is_file())
 }
 
-/// The class that a file without a configuration can only be of.
+/// Infers the class of an SAE without a configuration from its tensors.
 fn class_of(file: &TensorFile) -> Option<&'static str> {
     let has = |names: &[&str]| names.iter().all(|name| file.info(name).is_ok());
     if has(&["bias", "encoder.weight", "encoder.bias", "decoder.weight"]) {
@@ -67,24 +90,26 @@ fn class_of(file: &TensorFile) -> Option<&'static str> {
     }
 }
 
-/// Whether `file` is of this format, going by its name and what lies beside it, or by its tensors.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.is_pt() && (config_path(file.path()).is_some() || class_of(file).is_some())
+fn claims(file: &TensorFile) -> Claim {
+    if file.is_pt() && config_path(file.path()).is_some() {
+        return Claim::ByLayout;
+    }
+    Claim::by_tensors(file.is_pt() && class_of(file).is_some())
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let Some(path) = config_path(file.path()) else {
-        let class = class_of(&file).expect("what is opened was claimed");
+        let class = class_of(&file).expect("only claimed files are opened");
         let kind = kind(&file, class, None, file.path())?;
-        // As it is: who has no configuration does not have it loaded by `load_dictionary`.
-        return sae_file(file, Kind { finish: Finish::AsRead, ..kind });
+        // Without normalising the decoder: `load_dictionary`, which does that, needs a configuration.
+        return sae_file(file, Kind { postprocess: Postprocess::None, ..kind });
     };
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
-    let place = raw.place(&path)?;
+    let hooks = raw.hooks(&path)?;
     let kind = kind(&file, &raw.trainer.dict_class, raw.trainer.k, &path)?;
     let file = sae_file(file, kind)?;
-    Ok(SaeFile { place, description: Some(description), ..file })
+    Ok(SaeFile { hooks, description: Some(description), ..file })
 }
 
 fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
@@ -94,26 +119,26 @@ fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
         .and_then(|config| config.with_apply_b_dec_to_input(kind.apply_b_dec))
         .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
     SaeFile {
-        sources: kind.sources,
-        finish: kind.finish,
+        weights: kind.weights,
+        postprocess: kind.postprocess,
         ignored: kind.ignored,
-        ..SaeFile::of(file, "dictionary_learning", config)
+        ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
 }
 
-/// What a class comes to.
+/// The properties of a class.
 struct Kind {
     architecture: Architecture,
-    /// The encoder's matrix.
+    /// The name of the encoder's matrix.
     encoder: &'static str,
-    sources: Vec<(Weight, Source)>,
+    weights: Vec<(Weight, StoredWeight)>,
     apply_b_dec: bool,
-    finish: Finish,
+    postprocess: Postprocess,
     ignored: &'static [&'static str],
 }
 
-/// The class `dict_class`; `config_k` is what the configuration at `path` says of k.
+/// Returns the properties of the class `dict_class`; `config_k` is k in the configuration at `path`.
 fn kind(
     file: &TensorFile,
     dict_class: &str,
@@ -121,49 +146,49 @@ fn kind(
     path: &Path,
 ) -> Result<Kind, CheckpointError> {
     let linear = |architecture, b_dec: &str| {
-        let mut sources = linear_sources("encoder", "decoder");
-        sources.retain(|(weight, _)| *weight != Weight::BDec);
-        sources.push((Weight::BDec, Source::tensor(b_dec)));
-        let (apply_b_dec, finish) = (true, Finish::AsRead);
+        let mut weights = linear_weights("encoder", "decoder");
+        weights.retain(|(weight, _)| *weight != Weight::BDec);
+        weights.push((Weight::BDec, StoredWeight::tensor(b_dec)));
+        let (apply_b_dec, postprocess) = (true, Postprocess::None);
         let encoder = "encoder.weight";
-        Kind { architecture, encoder, sources, apply_b_dec, finish, ignored: &[] }
+        Kind { architecture, encoder, weights, apply_b_dec, postprocess, ignored: &[] }
     };
     let matrices = |apply_b_dec, threshold| {
-        let mut sources = usual_sources();
-        sources.push((Weight::Threshold, threshold));
-        let (architecture, finish) = (Architecture::JumpRelu, Finish::AsRead);
-        Kind { architecture, encoder: "W_enc", sources, apply_b_dec, finish, ignored: &[] }
+        let mut weights = usual_weights();
+        weights.push((Weight::Threshold, threshold));
+        let (architecture, postprocess) = (Architecture::JumpRelu, Postprocess::None);
+        Kind { architecture, encoder: "W_enc", weights, apply_b_dec, postprocess, ignored: &[] }
     };
-    // One for all features; -1, where training set none, keeps whatever is positive.
-    let one_threshold = || Source::One { name: "threshold".to_owned(), times: 1.0 };
+    // One for all features. A threshold of -1, where training set none, keeps all positive values.
+    let one_threshold = || StoredWeight::Scalar { name: "threshold".to_owned(), times: 1.0 };
     Ok(match dict_class {
         "AutoEncoder" => {
-            Kind { finish: Finish::FoldDecoderNorm, ..linear(Architecture::Relu, "bias") }
+            Kind { postprocess: Postprocess::FoldDecoderNorm, ..linear(Architecture::Relu, "bias") }
         }
         "AutoEncoderNew" => {
             Kind { apply_b_dec: false, ..linear(Architecture::Relu, "decoder.bias") }
         }
         "GatedAutoEncoder" => {
             let mut kind = linear(Architecture::Gated, "decoder_bias");
-            kind.sources.retain(|(weight, _)| *weight != Weight::BEnc);
-            kind.sources.extend([
-                (Weight::BEnc, Source::tensor("gate_bias")),
-                (Weight::RMag, Source::tensor("r_mag")),
-                (Weight::BMag, Source::tensor("mag_bias")),
+            kind.weights.retain(|(weight, _)| *weight != Weight::BEnc);
+            kind.weights.extend([
+                (Weight::BEnc, StoredWeight::tensor("gate_bias")),
+                (Weight::RMag, StoredWeight::tensor("r_mag")),
+                (Weight::BMag, StoredWeight::tensor("mag_bias")),
             ]);
             kind
         }
-        "JumpReluAutoEncoder" => matrices(false, Source::tensor("threshold")),
+        "JumpReluAutoEncoder" => matrices(false, StoredWeight::tensor("threshold")),
         "AutoEncoderTopK" => {
             let k = k(file, config_k, path)?;
             let architecture = Architecture::TopK { k, rescale_acts_by_decoder_norm: false };
-            // Its `encode` takes the k largest, whatever threshold training came to.
+            // Its `encode` keeps the k largest, whatever the trained threshold is.
             Kind { ignored: &["k", "threshold"], ..linear(architecture, "b_dec") }
         }
         "BatchTopKSAE" => {
             k(file, config_k, path)?;
             let mut kind = linear(Architecture::JumpRelu, "b_dec");
-            kind.sources.push((Weight::Threshold, one_threshold()));
+            kind.weights.push((Weight::Threshold, one_threshold()));
             Kind { ignored: &["k"], ..kind }
         }
         "MatryoshkaBatchTopKSAE" => {
@@ -182,7 +207,7 @@ fn kind(
     })
 }
 
-/// k, which `load_dictionary` wants to be the same in both files.
+/// Reads k, which must be the same in both files, as in `load_dictionary`.
 fn k(file: &TensorFile, config_k: Option<usize>, path: &Path) -> Result<usize, CheckpointError> {
     let k = file.read_scalar("k")?;
     match config_k {
@@ -197,9 +222,9 @@ fn k(file: &TensorFile, config_k: Option<usize>, path: &Path) -> Result<usize, C
 }
 
 impl RawConfig {
-    /// The place of a submodule whose name says that it is the residual stream. Other names are
-    /// free text, and are kept for whoever has to place the SAE.
-    fn place(&self, path: &Path) -> Result<Place, CheckpointError> {
+    /// Returns the hooks of a submodule whose name identifies it as the residual stream. Other names
+    /// are free text, which is kept for the person who chooses the SAE's hook point.
+    fn hooks(&self, path: &Path) -> Result<SaeHooks, CheckpointError> {
         let Trainer { layer, submodule_name, .. } = &self.trainer;
         let io = self.buffer.io.as_deref().unwrap_or("out");
         match io {
@@ -220,16 +245,16 @@ impl RawConfig {
                 });
             }
         }
-        let Some(name) = submodule_name else { return Ok(Place::default()) };
+        let Some(name) = submodule_name else { return Ok(SaeHooks::default()) };
         Ok(match layer {
-            _ if io == "in" => Place::at(format!("input of {name}")),
+            _ if io == "in" => SaeHooks::at(format!("input of {name}")),
             Some(layer) if name.contains("resid_pre") => {
-                Place::at(format!("blocks.{layer}.hook_resid_pre"))
+                SaeHooks::at(format!("blocks.{layer}.hook_resid_pre"))
             }
             Some(layer) if name.contains("resid") => {
-                Place::at(format!("blocks.{layer}.hook_resid_post"))
+                SaeHooks::at(format!("blocks.{layer}.hook_resid_post"))
             }
-            _ => Place::at(name.clone()),
+            _ => SaeHooks::at(name.clone()),
         })
     }
 }

@@ -1,25 +1,38 @@
-//! Gemma Scope: `layer_20/width_16k/average_l0_71/params.npz` in a repository named for its site.
+//! Gemma Scope: `layer_20/width_16k/average_l0_71/params.npz` in a repository named after its site.
 
 use nanoscope_sae::{Architecture, SaeConfig};
 
-use crate::container::{Order, TensorFile};
+use crate::container::{Order, TensorFile, npz};
 use crate::error::CheckpointError;
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::path_names::{names, number_after};
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
-pub(crate) const WEIGHTS_FILE: &str = "params.npz";
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat {
+    name: "Gemma Scope",
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
+    claims,
+    open,
+};
 
-/// Whether `file` is of this format: the only one with arrays of numpy's.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.format() == crate::container::npz::FORMAT
-        && file.tensors().any(|(name, _)| name.eq_ignore_ascii_case("W_enc"))
+const WEIGHTS_FILE: &str = "params.npz";
+
+/// This is the only format of numpy arrays.
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_tensors(
+        file.format() == npz::FORMAT
+            && file.tensors().any(|(name, _)| name.eq_ignore_ascii_case("W_enc")),
+    )
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let names = names(file.path());
-    // Some files begin their matrices' names with a small letter, which SAELens takes as well.
-    let key = |large: &str, small: &str| {
-        let key = if file.info(large).is_err() && file.info(small).is_ok() { small } else { large };
+    // Some files have matrix names in lower case, which SAELens accepts, too.
+    let key = |upper: &str, lower: &str| {
+        let key = if file.info(upper).is_err() && file.info(lower).is_ok() { lower } else { upper };
         key.to_owned()
     };
     let (w_enc, w_dec) = (key("W_enc", "w_enc"), key("W_dec", "w_dec"));
@@ -27,41 +40,42 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let config = SaeConfig::new(d_in, d_sae, Architecture::JumpRelu)
         .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
 
-    // Trained on embeddings times √d, as Gemma's first block reads them; the hook point is before.
+    // Trained on embeddings multiplied by √d, as Gemma's first block reads them; the hook point comes
+    // before that multiplication.
     let is_embedding = names.iter().any(|name| name == "embedding");
     let times = if is_embedding { (d_in as f32).sqrt() } else { 1.0 };
-    let matrix = |name, times| Source::Tensor { name, order: Order::AsStored, times };
-    let sources = vec![
+    let matrix = |name, times| StoredWeight::Tensor { name, order: Order::AsStored, times };
+    let weights = vec![
         (Weight::WEnc, matrix(w_enc, 1.0 / times)),
-        (Weight::BEnc, Source::tensor("b_enc")),
+        (Weight::BEnc, StoredWeight::tensor("b_enc")),
         (Weight::WDec, matrix(w_dec, times)),
-        (Weight::BDec, Source::tensor("b_dec")),
-        (Weight::Threshold, Source::tensor("threshold")),
+        (Weight::BDec, StoredWeight::tensor("b_dec")),
+        (Weight::Threshold, StoredWeight::tensor("threshold")),
     ];
-    let place = if is_embedding { Place::at("hook_embed") } else { place(&names) };
-    SaeFile { place, sources, ..SaeFile::of(file, "Gemma Scope", config) }.checked()
+    let hooks = if is_embedding { SaeHooks::at("hook_embed") } else { hooks(&names) };
+    SaeFile { hooks, weights, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }
 
-/// Where in a model the folders say it belongs; nowhere if they do not.
-fn place(names: &[String]) -> Place {
+/// Returns the hooks that the names of the folders imply, if any.
+fn hooks(names: &[String]) -> SaeHooks {
     let layer = names.iter().find_map(|name| number_after(name, "layer_"));
     let repository = names.iter().find(|name| name.contains("gemma-scope"));
     let (Some(layer), Some(repository)) = (layer, repository) else {
-        return Place::default();
+        return SaeHooks::default();
     };
     let is = |site| repository.split('-').any(|part| part == site);
     if is("transcoders") {
-        Place::between(
+        SaeHooks::between(
             format!("blocks.{layer}.ln2.hook_normalized"),
             format!("blocks.{layer}.hook_mlp_out"),
         )
     } else if is("res") {
-        Place::at(format!("blocks.{layer}.hook_resid_post"))
+        SaeHooks::at(format!("blocks.{layer}.hook_resid_post"))
     } else if is("mlp") {
-        Place::at(format!("blocks.{layer}.hook_mlp_out"))
+        SaeHooks::at(format!("blocks.{layer}.hook_mlp_out"))
     } else if is("att") {
-        Place::at(format!("blocks.{layer}.attn.hook_z"))
+        SaeHooks::at(format!("blocks.{layer}.attn.hook_z"))
     } else {
-        Place::default()
+        SaeHooks::default()
     }
 }

@@ -1,17 +1,28 @@
 //! Gemma Scope 2: `resid_post/layer_12_width_16k_l0_small/params.safetensors`, with names in lower
-//! case and mostly a `config.json`.
+//! case and usually a `config.json`.
 
 use nanoscope_sae::{Architecture, SaeConfig};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::container::TensorFile;
+use crate::container::{TensorFile, safetensors};
 use crate::error::CheckpointError;
 use crate::read::json;
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::path_names::{names, number_after};
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
-pub(crate) const WEIGHTS_FILE: &str = "params.safetensors";
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat {
+    name: "Gemma Scope 2",
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
+    claims,
+    open,
+};
+
+const WEIGHTS_FILE: &str = "params.safetensors";
 const CONFIG_FILE: &str = "config.json";
 const SKIP: &str = "affine_skip_connection";
 
@@ -26,8 +37,8 @@ struct RawConfig {
     r#type: Option<String>,
 }
 
-/// The keys of [`RawConfig`], and those that say nothing that the weights do not: `width` is a
-/// name, and `l0` what training came to.
+/// The keys of [`RawConfig`], and those that add nothing to the weights: `width` is a name, and `l0`
+/// a result of training.
 const KEYS: [&str; 8] = [
     "architecture",
     "hf_hook_point_in",
@@ -39,13 +50,14 @@ const KEYS: [&str; 8] = [
     "model_name",
 ];
 
-/// Whether `file` is of this format, going by its names.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.format() == "safetensors"
-        && ["w_enc", "w_dec", "b_enc", "b_dec"].iter().all(|name| file.info(name).is_ok())
+fn claims(file: &TensorFile) -> Claim {
+    let names = ["w_enc", "w_dec", "b_enc", "b_dec"];
+    Claim::by_tensors(
+        file.format() == safetensors::FORMAT && names.iter().all(|name| file.info(name).is_ok()),
+    )
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path().with_file_name(CONFIG_FILE);
     let description: Option<Value> = path.is_file().then(|| json::read(&path)).transpose()?;
     let raw: RawConfig = match &description {
@@ -74,7 +86,7 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     }
     let names = names(file.path());
     let site = names.iter().find_map(|name| site(name));
-    // Written to every later layer: a matrix of each layer's decoder.
+    // A cross-layer transcoder has a decoder for every later layer.
     if site == Some("clt") || file.info("w_dec")?.shape.len() == 3 {
         return Err(several_layers(&file, "clt"));
     }
@@ -87,31 +99,31 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let in_name = || names.get(1).is_some_and(|name| name.ends_with("_affine"));
     let skips = raw.affine_connection.unwrap_or_else(in_name);
     let config = if skips { config.with_skip() } else { config };
-    let mut sources = vec![
-        (Weight::WEnc, Source::tensor("w_enc")),
-        (Weight::BEnc, Source::tensor("b_enc")),
-        (Weight::WDec, Source::tensor("w_dec")),
-        (Weight::BDec, Source::tensor("b_dec")),
-        (Weight::Threshold, Source::tensor("threshold")),
+    let mut weights = vec![
+        (Weight::WEnc, StoredWeight::tensor("w_enc")),
+        (Weight::BEnc, StoredWeight::tensor("b_enc")),
+        (Weight::WDec, StoredWeight::tensor("w_dec")),
+        (Weight::BDec, StoredWeight::tensor("b_dec")),
+        (Weight::Threshold, StoredWeight::tensor("threshold")),
     ];
     if skips {
-        sources.push((Weight::WSkip, Source::tensor(SKIP)));
+        weights.push((Weight::WSkip, StoredWeight::tensor(SKIP)));
     }
     let layer = names.iter().find_map(|name| number_after(name, "layer_"));
-    let place = match (&raw.hf_hook_point_in, layer, site) {
+    let hooks = match (&raw.hf_hook_point_in, layer, site) {
         (Some(hook), ..) => of_modules(hook, raw.hf_hook_point_out.as_deref()),
         (None, Some(layer), Some(site)) => of_site(site, layer),
-        _ => Place::default(),
+        _ => SaeHooks::default(),
     };
-    SaeFile { place, sources, description, ..SaeFile::of(file, "Gemma Scope 2", config) }.checked()
+    SaeFile { hooks, weights, description, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }
 
 fn several_layers(file: &TensorFile, kind: &str) -> CheckpointError {
-    let what = format!("a {kind}, which writes to several layers,");
+    let what = format!("a {kind} (writes to several layers)");
     CheckpointError::Unsupported { path: file.path().to_owned(), what }
 }
 
-/// The site that a folder is named for; `_all` are those of every layer.
+/// Returns the site that a folder is named after; the suffix `_all` stands for every layer.
 fn site(name: &str) -> Option<&'static str> {
     let name = name.strip_suffix("_all").unwrap_or(name);
     ["resid_post", "attn_out", "mlp_out", "transcoder", "clt"]
@@ -119,24 +131,24 @@ fn site(name: &str) -> Option<&'static str> {
         .find(|site| *site == name)
 }
 
-fn of_site(site: &str, layer: usize) -> Place {
+fn of_site(site: &str, layer: usize) -> SaeHooks {
     let at = |name: &str| format!("blocks.{layer}.{name}");
     match site {
-        // What the last matrix of attention reads, and not what it makes.
-        "attn_out" => Place::at(at("attn.hook_z")),
-        "mlp_out" => Place::at(at("hook_mlp_out")),
-        "transcoder" => Place::between(at("ln2.hook_normalized"), at("hook_mlp_out")),
-        _ => Place::at(at("hook_resid_post")),
+        // The input of the last attention matrix, not its output.
+        "attn_out" => SaeHooks::at(at("attn.hook_z")),
+        "mlp_out" => SaeHooks::at(at("hook_mlp_out")),
+        "transcoder" => SaeHooks::between(at("ln2.hook_normalized"), at("hook_mlp_out")),
+        _ => SaeHooks::at(at("hook_resid_post")),
     }
 }
 
-/// The place between two modules of Hugging Face's Gemma.
-fn of_modules(hook: &str, hook_out: Option<&str>) -> Place {
+/// Returns the hooks of a transcoder between two modules of Hugging Face's Gemma.
+fn of_modules(hook: &str, hook_out: Option<&str>) -> SaeHooks {
     let hook_out = hook_out.filter(|out| *out != hook).map(of_module);
-    Place { hook: Some(of_module(hook)), hook_out }
+    SaeHooks { hook: Some(of_module(hook)), hook_out }
 }
 
-/// Our name for the output or input of a module; its own if it is none that we know.
+/// Returns our name for the output or input of a module, or its own name if it is unknown.
 fn of_module(module: &str) -> String {
     let parts = || {
         let (_, rest) = module.split_once("layers.")?;

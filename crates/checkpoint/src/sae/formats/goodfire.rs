@@ -1,13 +1,19 @@
-//! Goodfire's `Llama-3.1-8B-Instruct-SAE-l19.pth`, and those like it of qresearch.
+//! Goodfire's `Llama-3.1-8B-Instruct-SAE-l19.pth`, and similar files by qresearch.
 
 use nanoscope_sae::{Architecture, SaeConfig};
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::sae::formats::sae_format::{Claim, SaeFormat};
 use crate::sae::path_names::{names, number_after};
-use crate::sae::sae_file::{Place, SaeFile, linear_sources};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::linear_weights;
 
-/// The names of the two linear layers, of Goodfire and of qresearch.
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat { name: "Goodfire", layout: None, claims, open };
+
+/// The names of the two linear layers in Goodfire's and qresearch's files.
 const LAYERS: [(&str, &str); 2] = [("encoder_linear", "decoder_linear"), ("encoder", "decoder")];
 
 fn layers(file: &TensorFile) -> Option<(&'static str, &'static str)> {
@@ -17,22 +23,21 @@ fn layers(file: &TensorFile) -> Option<(&'static str, &'static str)> {
     LAYERS.into_iter().find(|(encoder, decoder)| has(encoder) && has(decoder))
 }
 
-/// Whether `file` is of this format: two linear layers, each with a bias, and nothing that says
-/// more of them.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.is_pt() && layers(file).is_some()
+/// Claims files with two linear layers, each with a bias.
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_tensors(file.is_pt() && layers(file).is_some())
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
-    let (encoder, decoder) = layers(&file).expect("what is opened was claimed");
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let (encoder, decoder) = layers(&file).expect("only claimed files are opened");
     let [d_sae, d_in] = file.matrix_shape(&format!("{encoder}.weight"))?;
     let config = SaeConfig::new(d_in, d_sae, Architecture::Relu)
         .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
     let layer = names(file.path()).first().and_then(|name| number_after(name, "l"));
-    let place = match layer {
-        Some(layer) => Place::at(format!("blocks.{layer}.hook_resid_post")),
-        None => Place::default(),
+    let hooks = match layer {
+        Some(layer) => SaeHooks::at(format!("blocks.{layer}.hook_resid_post")),
+        None => SaeHooks::default(),
     };
-    let sources = linear_sources(encoder, decoder);
-    SaeFile { place, sources, ..SaeFile::of(file, "Goodfire", config) }.checked()
+    let weights = linear_weights(encoder, decoder);
+    SaeFile { hooks, weights, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }

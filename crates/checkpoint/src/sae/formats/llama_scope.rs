@@ -1,5 +1,6 @@
-//! Llama Scope and what OpenMOSS's Language-Model-SAEs writes: `hyperparams.json` over
-//! `checkpoints/final.safetensors`, later `config.json` beside `sae_weights.safetensors`.
+//! Llama Scope and other SAEs by OpenMOSS's Language-Model-SAEs: `hyperparams.json` above
+//! `checkpoints/final.safetensors`, in later versions `config.json` beside
+//! `sae_weights.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +8,44 @@ use nanoscope_sae::{Architecture, Normalization, SaeConfig, SaeError};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::container::{Order, TensorFile};
+use crate::container::{Order, TensorFile, safetensors};
 use crate::error::CheckpointError;
 use crate::read::json;
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::saelens;
-use crate::sae::sae_file::{Finish, Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::{Postprocess, SaeFile};
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
-pub(crate) const HYPERPARAMS_FILE: &str = "hyperparams.json";
-pub(crate) const CHECKPOINTS_DIR: &str = "checkpoints";
-pub(crate) const WEIGHTS_FILE: &str = "final.safetensors";
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat {
+    name: "Llama Scope",
+    layout: Some(Layout {
+        names: "checkpoints/final.safetensors with hyperparams.json",
+        files: |folder| {
+            let hyperparams = folder.file(HYPERPARAMS_FILE);
+            let weights = hyperparams
+                .map(|path| path.with_file_name(CHECKPOINTS_DIR).join(WEIGHTS_FILE))
+                .filter(|path| path.is_file());
+            weights.into_iter().collect()
+        },
+        weights_dir: Some(CHECKPOINTS_DIR),
+        copies_dir: None,
+    }),
+    claims,
+    open,
+};
+
+const HYPERPARAMS_FILE: &str = "hyperparams.json";
+const CHECKPOINTS_DIR: &str = "checkpoints";
+const WEIGHTS_FILE: &str = "final.safetensors";
 const CONFIG_FILE: &str = "config.json";
-/// What stands before a hook point's name in the tensor of its mean norm.
+/// The prefix of the tensor with the mean norm at a hook point.
 const NORM: &str = "dataset_average_activation_norm.";
 const LOG_THRESHOLD: &str = "log_jumprelu_threshold";
 
-/// The keys that decide numbers or places. The others, some eighty over the years, are of training.
+/// The keys that decide numbers or places. The others, some eighty over the years, are
+/// options of training.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "the keys of Llama Scope's configuration")]
 #[expect(clippy::struct_excessive_bools, reason = "the file has them")]
@@ -51,7 +75,7 @@ struct RawConfig {
     hook_point_out: Option<String>,
 }
 
-/// Mean norms of the activations that were trained on.
+/// Mean norms of the training activations.
 #[derive(Debug, Deserialize)]
 struct Norms {
     r#in: f32,
@@ -68,7 +92,8 @@ fn yes() -> bool {
     true
 }
 
-/// The configuration of the weights at `path`, and whether it is of the first form.
+/// Returns the path of the configuration for the weights at `path`, and true if it is of the first
+/// version.
 fn config_path(path: &Path) -> Option<(PathBuf, bool)> {
     let dir = path.parent()?;
     let first = dir.file_name().filter(|name| *name == CHECKPOINTS_DIR).and(dir.parent());
@@ -80,13 +105,12 @@ fn config_path(path: &Path) -> Option<(PathBuf, bool)> {
     first.map(|path| (path, true)).or_else(|| later().map(|path| (path, false)))
 }
 
-/// Whether `file` is of this format, going by what lies around it. SAELens has a `cfg.json`.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.format() == "safetensors" && config_path(file.path()).is_some()
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_layout(file.format() == safetensors::FORMAT && config_path(file.path()).is_some())
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
-    let (path, is_first) = config_path(file.path()).expect("what is opened was claimed");
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let (path, is_first) = config_path(file.path()).expect("only claimed files are opened");
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
     let cfg = Cfg { path: &path, raw: &raw, file: &file, is_first };
@@ -97,8 +121,8 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let is_transcoder = hook_out.is_some();
 
     let (architecture, threshold) = cfg.architecture(scales)?;
-    // What is read and what is written each have their own scale: of a transcoder that is in the
-    // weights, as no normalisation of ours has two.
+    // Input and output each have a scale. A transcoder's scales are folded into the weights, because
+    // our normalisations have only one.
     let (normalization, w_times, out_times) = match scales {
         Some([scale, out]) if scale == out => {
             (Normalization::ExpectedAverageOnlyIn { scale }, 1.0, 1.0)
@@ -125,7 +149,7 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         .and_then(|config| config.with_apply_b_dec_to_input(raw.apply_decoder_bias_to_pre_encoder))
         .map_err(|source| CheckpointError::Sae { path: path.clone(), source })?;
 
-    // The later form is named for what it computes, and lies the other way round.
+    // The later version has the names of linear layers and is stored transposed.
     let is_linear = file.info("encoder.weight").is_ok();
     let names = if is_linear {
         ["encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"]
@@ -133,36 +157,36 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         ["W_E", "b_E", "W_D", "b_D"]
     };
     let order = if is_linear { Order::Transposed } else { Order::AsStored };
-    let matrix = |name: &str, times| Source::Tensor { name: name.to_owned(), order, times };
+    let matrix = |name: &str, times| StoredWeight::Tensor { name: name.to_owned(), order, times };
     let b_dec = if raw.use_decoder_bias {
         let (name, order) = (names[3].to_owned(), Order::AsStored);
-        Source::Tensor { name, order, times: out_times }
+        StoredWeight::Tensor { name, order, times: out_times }
     } else {
-        Source::Fill(0.0)
+        StoredWeight::Constant(0.0)
     };
-    let mut sources = vec![
+    let mut weights = vec![
         (Weight::WEnc, matrix(names[0], w_times)),
-        (Weight::BEnc, Source::tensor(names[1])),
+        (Weight::BEnc, StoredWeight::tensor(names[1])),
         (Weight::WDec, matrix(names[2], out_times)),
         (Weight::BDec, b_dec),
     ];
-    sources.extend(threshold.map(|threshold| (Weight::Threshold, threshold)));
+    weights.extend(threshold.map(|threshold| (Weight::Threshold, threshold)));
     let by_norm = !is_first && raw.sparsity_include_decoder_norm;
-    let finish = match architecture {
-        Architecture::JumpRelu if by_norm => Finish::ThresholdOverDecoderNorm,
-        _ => Finish::AsRead,
+    let postprocess = match architecture {
+        Architecture::JumpRelu if by_norm => Postprocess::ThresholdOverDecoderNorm,
+        _ => Postprocess::None,
     };
-    if finish == Finish::ThresholdOverDecoderNorm && out_times != 1.0 {
+    if postprocess == Postprocess::ThresholdOverDecoderNorm && out_times != 1.0 {
         let what = "a transcoder with sparsity_include_decoder_norm and two scales";
         return Err(cfg.unsupported(what));
     }
     SaeFile {
-        place: Place { hook: hook_in, hook_out },
-        sources,
-        finish,
+        hooks: SaeHooks { hook: hook_in, hook_out },
+        weights,
+        postprocess,
         ignored: &["dataset_average_activation_norm.*"],
         description: Some(description),
-        ..SaeFile::of(file, "Llama Scope", config)
+        ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
 }
@@ -171,7 +195,7 @@ struct Cfg<'a> {
     path: &'a Path,
     raw: &'a RawConfig,
     file: &'a TensorFile,
-    /// Of the form with `hyperparams.json`.
+    /// True for the first version, with `hyperparams.json`.
     is_first: bool,
 }
 
@@ -186,13 +210,13 @@ impl Cfg<'_> {
         Ok(())
     }
 
-    /// By what activations are multiplied as they are read, and divided as they are written: the
-    /// root of their width over the mean norm of those trained on.
+    /// Returns the factors by which input activations are multiplied and output activations are
+    /// divided: the square root of their width over the mean norm in training.
     fn scales(&self) -> Result<Option<[f32; 2]>, CheckpointError> {
         let raw = self.raw;
         match raw.norm_activation.as_str() {
             "dataset-wise" => {}
-            // It was moved into the weights.
+            // It was folded into the weights.
             "inference" => return Ok(None),
             other => return Err(self.unknown("norm_activation", other, "dataset-wise, inference")),
         }
@@ -209,36 +233,36 @@ impl Cfg<'_> {
         let missing = |key| CheckpointError::MissingKey { path: self.path.to_owned(), key };
         let hook_in = raw.hook_point_in.as_ref().ok_or_else(|| missing("hook_point_in"))?;
         let hook_out = raw.hook_point_out.as_ref().unwrap_or(hook_in);
-        let of = |hook: &str| scale(self.file.read_scalar(&format!("{NORM}{hook}"))?);
-        Ok(Some([of(hook_in)?, of(hook_out)?]))
+        let read = |hook: &str| scale(self.file.read_scalar(&format!("{NORM}{hook}"))?);
+        Ok(Some([read(hook_in)?, read(hook_out)?]))
     }
 
     fn architecture(
         &self,
         scales: Option<[f32; 2]>,
-    ) -> Result<(Architecture, Option<Source>), CheckpointError> {
+    ) -> Result<(Architecture, Option<StoredWeight>), CheckpointError> {
         let raw = self.raw;
         match raw.act_fn.as_str() {
             "relu" => Ok((Architecture::Relu, None)),
             "jumprelu" if self.file.info(LOG_THRESHOLD).is_ok() => {
-                let threshold = Source::Exp { name: LOG_THRESHOLD.to_owned() };
+                let threshold = StoredWeight::Log { name: LOG_THRESHOLD.to_owned() };
                 Ok((Architecture::JumpRelu, Some(threshold)))
             }
             "jumprelu" if self.is_first => {
-                // As SAELens has it: found on activations in the model's own scale.
+                // As in SAELens: a threshold on activations in the scale of the model.
                 let scale = scales.map_or(1.0, |[scale, _]| scale);
                 let threshold = raw.jump_relu_threshold * scale;
                 if !threshold.is_finite() {
                     let found = raw.jump_relu_threshold.to_string();
-                    return Err(self.unknown("jump_relu_threshold", &found, "finite numbers"));
+                    return Err(self.unknown("jump_relu_threshold", &found, "a finite number"));
                 }
-                Ok((Architecture::JumpRelu, Some(Source::Fill(threshold))))
+                Ok((Architecture::JumpRelu, Some(StoredWeight::Constant(threshold))))
             }
             "jumprelu" => Err(CheckpointError::MissingTensor {
                 path: self.file.path().to_owned(),
                 tensor: LOG_THRESHOLD.to_owned(),
             }),
-            // The largest by another measure than the features themselves.
+            // The k largest by another measure than the feature activations.
             "topk" if raw.sparsity_include_decoder_norm => {
                 Err(self.unsupported("topk with sparsity_include_decoder_norm"))
             }

@@ -1,31 +1,49 @@
-//! nanochat-SAE's files: what `save_sae` writes, and its trainer's checkpoints.
+//! nanochat-SAE's files: the output of `save_sae`, and its trainer's checkpoints.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::{Architecture, GateWeights, Normalization, Sae, SaeConfig, SaeWeights};
+use nanoscope_sae::{Architecture, SaeConfig};
+use pytorch_reader::PickleValue;
 use serde::{Deserialize, Serialize};
 
-use crate::container::{TensorFile, WeightDtype};
+use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
-use crate::sae::save::SavedWeight;
-use crate::sae::save::pt::write_pt;
-use crate::write::write_atomically;
+use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat};
+use crate::sae::metadata::Metadata;
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
-/// The key of the weights in both kinds of file.
-const STATE_DICT: &str = "sae_state_dict";
-/// What stands before the names of the weights.
-const SCOPE: &str = "sae_state_dict.";
-/// The configuration beside files that do not hold their own.
-const CONFIG_FILE: &str = "config.json";
+/// This format.
+pub(crate) const FORMAT: SaeFormat = SaeFormat {
+    name: "nanochat-SAE",
+    layout: Some(Layout {
+        names: "best_model.pt",
+        files,
+        weights_dir: None,
+        // The trainer prepares an SAE for Neuronpedia there: a copy without its configuration.
+        copies_dir: Some("neuronpedia_upload"),
+    }),
+    claims,
+    open,
+};
 
-/// `SAEConfig`, as its `to_dict` writes it, with the training keys that its `from_dict` also knows.
+/// The key of the weights.
+pub(crate) const STATE_DICT: &str = "sae_state_dict";
+/// The key of the configuration.
+pub(crate) const CONFIG: &str = "config";
+/// The configuration beside files that do not contain their own.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The prefix of the names of the weights.
+const PREFIX: &str = "sae_state_dict.";
+
+/// The reference's `SAEConfig`: the keys that `to_dict` writes, and the training keys that `from_dict`
+/// accepts as well.
 ///
-/// Only what decides the numbers is used; the rest is kept for people to look at.
+/// Only keys that determine what is computed are used; the rest is kept for people.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(expecting = "the keys of an SAE's configuration")]
 struct RawSaeConfig {
@@ -46,13 +64,12 @@ struct RawSaeConfig {
     #[serde(default = "default_expansion_factor")]
     expansion_factor: usize,
 
-    /// Whatever else is there; it must be one of [`TRAINING_KEYS`].
+    /// All other keys, which must be among [`TRAINING_KEYS`].
     #[serde(flatten, skip_serializing)]
     others: BTreeMap<String, serde_json::Value>,
 }
 
-/// Keys of `SAEConfig` that only its trainer reads. `to_dict` leaves them out, `from_dict` takes
-/// them.
+/// Keys of `SAEConfig` that only its trainer uses. `to_dict` omits them, `from_dict` accepts them.
 const TRAINING_KEYS: [&str; 9] = [
     "num_activations",
     "batch_size",
@@ -68,16 +85,16 @@ const TRAINING_KEYS: [&str; 9] = [
 fn default_activation() -> String {
     "topk".to_owned()
 }
-fn default_k() -> usize {
+pub(crate) fn default_k() -> usize {
     64
 }
-fn default_l1_coefficient() -> f64 {
+pub(crate) fn default_l1_coefficient() -> f64 {
     1e-3
 }
-fn default_normalize_decoder() -> bool {
+pub(crate) fn default_normalize_decoder() -> bool {
     true
 }
-fn default_dtype() -> String {
+pub(crate) fn default_dtype() -> String {
     "bfloat16".to_owned()
 }
 fn default_hook_point() -> String {
@@ -88,7 +105,7 @@ fn default_expansion_factor() -> usize {
 }
 
 impl RawSaeConfig {
-    /// `d_sae`, which `SAEConfig` derives if it is not given.
+    /// Returns `d_sae`, which `SAEConfig` derives if it is missing.
     fn d_sae(&self) -> usize {
         self.d_sae.unwrap_or(self.d_in.saturating_mul(self.expansion_factor))
     }
@@ -120,137 +137,98 @@ impl RawSaeConfig {
     }
 }
 
-/// Whether `file` is of this format.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.value(STATE_DICT).is_some()
+/// Returns the one SAE of a training: the best model, or the last checkpoint, or the final one.
+fn files(folder: &Folder<'_>) -> Vec<PathBuf> {
+    let chosen = folder
+        .file("best_model.pt")
+        .or_else(|| folder.latest(step))
+        .or_else(|| folder.file("sae_final.pt"));
+    chosen.into_iter().map(Path::to_owned).collect()
 }
 
-/// The SAE in `file`; the configuration inside it wins over the folder's.
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+/// Parses the step in a checkpoint's name, `checkpoint_step5000.pt`.
+fn step(name: &str) -> Option<u64> {
+    name.strip_prefix("checkpoint_step")?.strip_suffix(".pt")?.parse().ok()
+}
+
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_layout(file.value(STATE_DICT).is_some())
+}
+
+/// Opens the SAE in `file`. A configuration inside it takes precedence over the folder's.
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path();
     let beside = path.with_file_name(CONFIG_FILE);
-    let (raw, described_in): (RawSaeConfig, &Path) = match file.value("config") {
+    let (raw, described_in): (RawSaeConfig, &Path) = match file.value(CONFIG) {
         Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
         None if beside.is_file() => (json::read(&beside)?, &beside),
         None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
     };
     let (config, hook) = raw.parse(described_in)?;
-    let own = |name: &str| Source::tensor(format!("{SCOPE}{name}"));
-    let mut sources = vec![
+    let own = |name: &str| StoredWeight::tensor(format!("{PREFIX}{name}"));
+    let mut weights = vec![
         (Weight::WEnc, own("W_enc")),
         (Weight::BEnc, own("b_enc")),
         (Weight::WDec, own("W_dec")),
         (Weight::BDec, own("b_dec")),
     ];
     if config.architecture() == Architecture::SignedGated {
-        sources.extend([(Weight::WGate, own("W_gate")), (Weight::BGate, own("b_gate"))]);
+        weights.extend([(Weight::WGate, own("W_gate")), (Weight::BGate, own("b_gate"))]);
     }
     let description = serde_json::to_value(&raw).expect("numbers and strings make JSON");
     SaeFile {
-        place: Place::at(hook.to_string()),
-        sources,
-        scope: SCOPE,
+        hooks: SaeHooks::at(hook.to_string()),
+        weights,
+        prefix: PREFIX,
         description: Some(description),
-        ..SaeFile::of(file, "nanochat-SAE", config)
+        metadata: metadata(&file),
+        ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
 }
 
-/// Writes `sae` to the `.pt` file at `path` as nanochat-SAE's `save_sae` does: weights and
-/// configuration in the file, its folder made if needed, and a `config.json` beside it where there
-/// is none yet. Another SAE's `config.json` is left alone.
-///
-/// `b_dec` taken off the input and a constant normalisation are folded into the weights: the
-/// reference knows neither. Its `load_state_dict` makes float32 of 16-bit weights.
-///
-/// # Errors
-/// [`CheckpointError::NotExpressible`] if nanochat-SAE would compute something else,
-/// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it elsewhere,
-/// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
-pub fn save_nanochat_sae(
-    path: &Path,
-    sae: &Sae,
-    hook: HookPoint,
-    hook_out: Option<HookPoint>,
-    dtype: WeightDtype,
-) -> Result<(), CheckpointError> {
-    let hook_point = reference_name(hook)
-        .ok_or_else(|| CheckpointError::HookNotInReference { path: path.to_owned(), hook })?;
-    let refused = |reason| CheckpointError::NotExpressible {
-        path: path.to_owned(),
-        format: "nanochat-SAE",
-        reason,
-    };
-    let unusable = |source| CheckpointError::Sae { path: path.to_owned(), source };
-    if !matches!(
-        sae.config().normalization(),
-        Normalization::None | Normalization::ExpectedAverageOnlyIn { .. }
-    ) {
-        let name = sae.config().normalization().name();
-        return Err(refused(format!("it normalises no activation, this SAE does ({name})")));
-    }
-    if hook_out.is_some() || sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
-        return Err(refused("it has no transcoders".to_owned()));
-    }
-    let sae = sae.fold_normalization().map_err(unusable)?.fold_b_dec();
-    let config = sae.config();
-    let (d_in, d_sae) = (config.d_in(), config.d_sae());
-    let (activation, k) = match config.architecture() {
-        Architecture::SignedTopK { k } => ("topk", k),
-        Architecture::Relu => ("relu", default_k()),
-        Architecture::SignedGated => ("gated", default_k()),
-        Architecture::TopK { .. } => {
-            return Err(refused("its top-k keeps negative values, this SAE's does not".to_owned()));
-        }
-        Architecture::Gated => {
-            return Err(refused("its gated SAEs have other weights and no ReLU".to_owned()));
-        }
-        other => return Err(refused(format!("it has no {} SAEs", other.name()))),
-    };
-    // In the order of the reference's `to_dict`.
-    let description = serde_json::json!({
-        "d_in": d_in,
-        "d_sae": d_sae,
-        "activation": activation,
-        "k": k,
-        "l1_coefficient": default_l1_coefficient(),
-        "normalize_decoder": default_normalize_decoder(),
-        "dtype": default_dtype(),
-        "hook_point": hook_point,
-        "expansion_factor": d_sae / d_in,
-    });
-
-    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate, .. } = sae.weights();
-    let matrix = |name, x| SavedWeight::matrix(name, x, dtype);
-    let vector = |name, x| SavedWeight::vector(name, x, dtype);
-    let mut tensors = vec![
-        matrix("W_enc", w_enc),
-        vector("b_enc", b_enc),
-        matrix("W_dec", w_dec),
-        vector("b_dec", b_dec),
-    ];
-    if let Some(GateWeights { w_gate, b_gate }) = gate {
-        tensors.extend([matrix("W_gate", w_gate), vector("b_gate", b_gate)]);
-    }
-    let dir = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    write_pt(path, (STATE_DICT, &tensors), &[("config", &description)])?;
-
-    let beside = path.with_file_name(CONFIG_FILE);
-    if beside.exists() {
-        return Ok(());
-    }
-    let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    write_atomically(&beside, &text)
+/// Returns the entries beside weights and configuration that consist of builtin Python types only.
+/// A trainer's checkpoint also has tensors there, such as the state of its optimiser.
+fn metadata(file: &TensorFile) -> Metadata {
+    let mut entries: Vec<_> = file
+        .values()
+        .filter(|(key, value)| ![STATE_DICT, CONFIG].contains(key) && is_builtin(value))
+        .collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries.into_iter().map(|(key, value)| (key.to_owned(), json::from_pickle(value))).collect()
 }
 
-/// The name by which nanochat-SAE finds the module that makes this activation. It knows the outputs
-/// of blocks, attentions and MLPs, and takes every other name for one of these.
-fn reference_name(hook: HookPoint) -> Option<String> {
-    match hook {
-        HookPoint::ResidPost(_) => Some(hook.to_string()),
-        HookPoint::AttnOut(layer) => Some(format!("blocks.{layer}.hook_attn")),
-        HookPoint::MlpOut(layer) => Some(format!("blocks.{layer}.hook_mlp")),
-        _ => None,
+fn is_builtin(value: &PickleValue) -> bool {
+    match value {
+        PickleValue::None
+        | PickleValue::Bool(_)
+        | PickleValue::Int(_)
+        | PickleValue::Float(_)
+        | PickleValue::String(_) => true,
+        PickleValue::List(items) => items.iter().all(is_builtin),
+        PickleValue::Dict(entries) => entries.values().all(is_builtin),
+        PickleValue::Bytes(_) | PickleValue::Unsupported(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_with_tensors_are_not_metadata() {
+        let tensor = PickleValue::Unsupported("torch.FloatTensor".to_owned());
+        let dict = |value: &PickleValue| {
+            PickleValue::Dict([("state".to_owned(), value.clone())].into_iter().collect())
+        };
+        let list = |value: &PickleValue| PickleValue::List(vec![PickleValue::None, value.clone()]);
+
+        for builtin in [PickleValue::Int(7), PickleValue::Float(f64::INFINITY)] {
+            assert!(is_builtin(&dict(&list(&builtin))), "{builtin:?}");
+        }
+        for other in [tensor, PickleValue::Bytes(vec![1])] {
+            assert!(!is_builtin(&other), "{other:?}");
+            assert!(!is_builtin(&dict(&list(&other))), "{other:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! OpenAI's `.pt` files of GPT-2: `resid_post_mlp_v5_32k/autoencoders/8.pt`.
+//! OpenAI's `.pt` files for GPT-2: `resid_post_mlp_v5_32k/autoencoders/8.pt`.
 
 use std::path::Path;
 
@@ -8,56 +8,62 @@ use pytorch_reader::PickleValue;
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
+use crate::sae::formats::sae_format::{Claim, SaeFormat};
 use crate::sae::path_names::names;
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
+
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat { name: "OpenAI", layout: None, claims, open };
 
 const ACTIVATION: &str = "activation";
 const ACTIVATION_STATE: &str = "activation_state_dict";
 
-/// What training counted.
+/// Statistics of training.
 const STATISTICS: [&str; 3] =
     ["stats_last_nonzero", "latents_activation_frequency", "latents_mean_square"];
 
-/// Whether `file` is of this format, going by its names.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    file.is_pt()
-        && ["pre_bias", "latent_bias", "encoder.weight"].iter().all(|name| file.info(name).is_ok())
+fn claims(file: &TensorFile) -> Claim {
+    let names = ["pre_bias", "latent_bias", "encoder.weight"];
+    Claim::by_tensors(file.is_pt() && names.iter().all(|name| file.info(name).is_ok()))
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let [d_sae, d_in] = file.matrix_shape("encoder.weight")?;
     let (architecture, normalization) = kind(&file)?;
     let config = SaeConfig::new(d_in, d_sae, architecture)
         .and_then(|config| config.with_normalization(normalization))
         .and_then(|config| config.with_apply_b_dec_to_input(true))
         .map_err(|source| CheckpointError::Sae { path: file.path().to_owned(), source })?;
-    // A tied decoder is the encoder's layer over again, so its rows are those of the features.
+    // A tied decoder is the encoder's layer, which has one row per feature.
     let w_dec = match file.info("decoder.linear.weight") {
-        Ok(_) => Source::tensor("decoder.linear.weight"),
-        Err(_) => Source::transposed("decoder.weight"),
+        Ok(_) => StoredWeight::tensor("decoder.linear.weight"),
+        Err(_) => StoredWeight::transposed("decoder.weight"),
     };
-    let sources = vec![
-        (Weight::WEnc, Source::transposed("encoder.weight")),
-        (Weight::BEnc, Source::tensor("latent_bias")),
+    let weights = vec![
+        (Weight::WEnc, StoredWeight::transposed("encoder.weight")),
+        (Weight::BEnc, StoredWeight::tensor("latent_bias")),
         (Weight::WDec, w_dec),
-        (Weight::BDec, Source::tensor("pre_bias")),
+        (Weight::BDec, StoredWeight::tensor("pre_bias")),
     ];
-    let place = place(file.path());
+    let hooks = hooks(file.path());
     let description = [ACTIVATION, ACTIVATION_STATE]
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), json::from_pickle(file.value(key)?))));
     let description = Some(description.collect::<serde_json::Map<_, _>>().into());
     SaeFile {
-        place,
-        sources,
+        hooks,
+        weights,
         description,
         ignored: &STATISTICS,
-        ..SaeFile::of(file, "OpenAI", config)
+        ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
 }
 
-/// Only top-k SAEs normalise, which the reference, too, tells by the activation.
+/// Returns the architecture and normalisation. Only top-k SAEs normalise; the reference, too, infers
+/// this from the activation.
 fn kind(file: &TensorFile) -> Result<(Architecture, Normalization), CheckpointError> {
     let unknown = |key, found: String, known| CheckpointError::UnknownValue {
         path: file.path().to_owned(),
@@ -66,7 +72,7 @@ fn kind(file: &TensorFile) -> Result<(Architecture, Normalization), CheckpointEr
         known,
     };
     match file.value(ACTIVATION) {
-        // Left out by the first files.
+        // The first files leave it out.
         None => Ok((Architecture::Relu, Normalization::None)),
         Some(PickleValue::String(name)) if name == "ReLU" => {
             Ok((Architecture::Relu, Normalization::None))
@@ -102,7 +108,7 @@ fn kind(file: &TensorFile) -> Result<(Architecture, Normalization), CheckpointEr
     }
 }
 
-/// What a location means, by our names.
+/// Locations, and the hook points that they stand for.
 const LOCATIONS: [(&str, &str); 5] = [
     ("mlp_post_act", "mlp.hook_post"),
     ("resid_delta_attn", "hook_attn_out"),
@@ -111,8 +117,8 @@ const LOCATIONS: [(&str, &str); 5] = [
     ("resid_post_mlp", "hook_resid_post"),
 ];
 
-/// The place that `{location}[_version]/autoencoders/{layer}.pt` says; none if it does not.
-fn place(path: &Path) -> Place {
+/// Returns the hooks that a path `{location}[_version]/autoencoders/{layer}.pt` implies, if any.
+fn hooks(path: &Path) -> SaeHooks {
     let names = names(path);
     let layer = names.first().and_then(|name| name.strip_suffix(".pt")?.parse::<usize>().ok());
     let is = |folder: &str, location: &str| {
@@ -123,8 +129,8 @@ fn place(path: &Path) -> Place {
         .find(|(location, _)| names.iter().any(|folder| is(folder, location)))
         .map(|(_, hook)| hook);
     match (layer, hook) {
-        (Some(layer), Some(hook)) => Place::at(format!("blocks.{layer}.{hook}")),
-        _ => Place::default(),
+        (Some(layer), Some(hook)) => SaeHooks::at(format!("blocks.{layer}.{hook}")),
+        _ => SaeHooks::default(),
     }
 }
 
@@ -141,9 +147,9 @@ mod tests {
             ("resid_delta_attn_v5_32k/autoencoders/1.pt", "blocks.1.hook_attn_out"),
             ("mlp_post_act/autoencoders/11.pt", "blocks.11.mlp.hook_post"),
         ] {
-            assert_eq!(place(Path::new(path)), Place::at(expected), "{path}");
+            assert_eq!(hooks(Path::new(path)), SaeHooks::at(expected), "{path}");
         }
-        assert_eq!(place(Path::new("resid_post_mlp/autoencoders/last.pt")), Place::default());
-        assert_eq!(place(Path::new("somewhere/8.pt")), Place::default());
+        assert_eq!(hooks(Path::new("resid_post_mlp/autoencoders/last.pt")), SaeHooks::default());
+        assert_eq!(hooks(Path::new("somewhere/8.pt")), SaeHooks::default());
     }
 }

@@ -4,42 +4,47 @@ use nanoscope_sae::{Architecture, SaeConfig};
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::sae::formats::sae_format::{Claim, SaeFormat};
 use crate::sae::path_names::{names, number_after};
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
+
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat { name: "Qwen Scope", layout: None, claims, open };
 
 const SUFFIX: &str = ".sae.pt";
 
-/// Whether `file` is of this format, going by its name.
-pub(crate) fn claims(file: &TensorFile) -> bool {
+fn claims(file: &TensorFile) -> Claim {
     let path = file.path();
     let is_named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
         name.strip_suffix(SUFFIX).is_some_and(|name| number_after(name, "layer").is_some())
     });
-    is_named && file.is_pt() && file.info("W_enc").is_ok()
+    Claim::by_tensors(is_named && file.is_pt() && file.info("W_enc").is_ok())
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path().to_owned();
     let names = names(&path);
     let k = names.iter().find_map(|name| number_after(name, "L0_"));
     let k = k.ok_or_else(|| CheckpointError::NotInPath {
         path: path.clone(),
-        what: "how many features are kept",
+        what: "k, the number of features kept",
         example: "SAE-Res-Qwen3-8B-Base-W64K-L0_50",
     })?;
     let [d_sae, d_in] = file.matrix_shape("W_enc")?;
     let architecture = Architecture::TopK { k, rescale_acts_by_decoder_norm: false };
     let config = SaeConfig::new(d_in, d_sae, architecture)
         .map_err(|source| CheckpointError::Sae { path, source })?;
-    // SAELens has the same names the other way round.
-    let sources = vec![
-        (Weight::WEnc, Source::transposed("W_enc")),
-        (Weight::BEnc, Source::tensor("b_enc")),
-        (Weight::WDec, Source::transposed("W_dec")),
-        (Weight::BDec, Source::tensor("b_dec")),
+    // SAELens has the same names without transposing.
+    let weights = vec![
+        (Weight::WEnc, StoredWeight::transposed("W_enc")),
+        (Weight::BEnc, StoredWeight::tensor("b_enc")),
+        (Weight::WDec, StoredWeight::transposed("W_dec")),
+        (Weight::BDec, StoredWeight::tensor("b_dec")),
     ];
     let layer = names.first().and_then(|name| number_after(name, "layer"));
     let layer = layer.expect("a file without a layer in its name is not claimed");
-    let place = Place::at(format!("blocks.{layer}.hook_resid_post"));
-    SaeFile { place, sources, ..SaeFile::of(file, "Qwen Scope", config) }.checked()
+    let hooks = SaeHooks::at(format!("blocks.{layer}.hook_resid_post"));
+    SaeFile { hooks, weights, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }

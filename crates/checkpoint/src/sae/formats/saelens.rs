@@ -1,4 +1,4 @@
-//! SAELens's folders: `cfg.json` and `sae_weights.safetensors`, of every version.
+//! SAELens's folders of every version: `cfg.json` and `sae_weights.safetensors`.
 
 use std::path::Path;
 
@@ -9,14 +9,25 @@ use serde_json::{Map, Value};
 use crate::container::{Order, TensorFile};
 use crate::error::CheckpointError;
 use crate::read::json;
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::path_names::is_beside;
-use crate::sae::sae_file::{Finish, Place, SaeFile, Source, Weight, usual_sources};
+use crate::sae::sae_file::{Postprocess, SaeFile};
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight, usual_weights};
+
+/// This format.
+pub(crate) const FORMAT: SaeFormat = SaeFormat {
+    name: "SAELens",
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
+    claims,
+    open,
+};
 
 pub(crate) const WEIGHTS_FILE: &str = "sae_weights.safetensors";
 pub(crate) const CONFIG_FILE: &str = "cfg.json";
 
-/// The keys of `cfg.json` that decide numbers or places, of every version. Those of version 6 have
-/// the others in `metadata`; before that all stood side by side.
+/// The keys of `cfg.json` that decide numbers or places, of every version. Version 6 has the rest in
+/// `metadata`; before, all keys were side by side.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "the keys of SAELens's cfg.json")]
 struct RawConfig {
@@ -55,8 +66,8 @@ struct Metadata {
     hook_head_index_out: Option<i64>,
 }
 
-/// What version 6 writes beside [`RawConfig`], of inference and training alike; none of it changes
-/// what an SAE computes. (Earlier versions write eighty keys; which of them did is known.)
+/// Further keys of version 6, for inference and training, that do not change what an SAE computes.
+/// (Earlier versions write eighty keys; [`RawConfig`] has all that do.)
 const OTHER_KEYS: [&str; 24] = [
     "dtype",
     "device",
@@ -79,7 +90,7 @@ const OTHER_KEYS: [&str; 24] = [
     "l0_warm_up_steps",
     "pre_act_loss_coefficient",
     "target_l0",
-    // The names of two keys before version 6, which a converted file can have kept.
+    // Keys from before version 6, which a converted file can still have.
     "model_name",
     "hook_layer",
     "prepend_bos",
@@ -99,15 +110,14 @@ const KEYS: [&str; 10] = [
     "sae_lens_version",
 ];
 
-/// `k` where a version that knows the key leaves it out.
+/// The default of `k` in versions that have the key.
 const DEFAULT_K: usize = 100;
 
-/// Whether `file` is of this format, going by its name and what lies beside it.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE)
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path().with_file_name(CONFIG_FILE);
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
@@ -120,7 +130,7 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let normalization = cfg.normalization(&mut notes)?;
     if kind.is_transcoder && normalization != Normalization::None {
         return Err(cfg.unsupported(format!(
-            "a transcoder with normalize_activations `{}`, whose output SAELens leaves normalised,",
+            "a transcoder with normalize_activations `{}` (SAELens leaves its output normalised)",
             normalization.name()
         )));
     }
@@ -132,46 +142,46 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         .map_err(|source| cfg.unusable(source))?;
     let config = if kind.skip { config.with_skip() } else { config };
 
-    let mut sources = usual_sources();
-    // Those of the architecture come in the place of the usual ones.
-    sources.retain(|(usual, _)| !kind.sources.iter().any(|(own, _)| own == usual));
-    sources.extend(kind.sources);
-    let finish = if cfg.scales_decoder_rows(&file)? {
-        Finish::ScaleDecoderRows(SCALING_FACTOR.to_owned())
+    let mut weights = usual_weights();
+    // The architecture's own weights replace the usual ones.
+    weights.retain(|(usual, _)| !kind.weights.iter().any(|(own, _)| own == usual));
+    weights.extend(kind.weights);
+    let postprocess = if cfg.scales_decoder_rows(&file)? {
+        Postprocess::ScaleDecoderRows(SCALING_FACTOR.to_owned())
     } else {
-        kind.finish
+        kind.postprocess
     };
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
     SaeFile {
-        place: Place { hook, hook_out },
-        sources,
-        finish,
+        hooks: SaeHooks { hook, hook_out },
+        weights,
+        postprocess,
         description: Some(description),
         notes,
         ignored: &[SCALING_FACTOR],
-        ..SaeFile::of(file, "SAELens", config)
+        ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
 }
 
-/// A scale per feature, from before version 6.
+/// A tensor with one scale per feature, from before version 6.
 const SCALING_FACTOR: &str = "scaling_factor";
 
-/// What an `architecture` comes to.
+/// The properties of an `architecture`.
 struct Kind {
     architecture: Architecture,
     is_transcoder: bool,
     skip: bool,
-    /// The weights beside those that every SAE has.
-    sources: Vec<(Weight, Source)>,
-    finish: Finish,
+    /// The weights in addition to those of every SAE.
+    weights: Vec<(Weight, StoredWeight)>,
+    postprocess: Postprocess,
 }
 
 struct Cfg<'a> {
     path: &'a Path,
     raw: &'a RawConfig,
-    /// Written before version 6, whose defaults were others.
+    /// True before version 6, which changed the defaults.
     is_old: bool,
 }
 
@@ -205,25 +215,25 @@ impl Cfg<'_> {
             architecture,
             is_transcoder: false,
             skip: false,
-            sources: Vec::new(),
-            finish: Finish::AsRead,
+            weights: Vec::new(),
+            postprocess: Postprocess::None,
         };
         let threshold = || {
-            // As training stored it once.
+            // Training once stored its logarithm.
             let log = file.info("threshold").is_err() && file.info("log_threshold").is_ok();
             let source = if log {
-                Source::Exp { name: "log_threshold".to_owned() }
+                StoredWeight::Log { name: "log_threshold".to_owned() }
             } else {
-                Source::tensor("threshold")
+                StoredWeight::tensor("threshold")
             };
             vec![(Weight::Threshold, source)]
         };
-        let jump = || Kind { sources: threshold(), ..kind(Architecture::JumpRelu) };
-        let transcoder = |of: Kind| Kind { is_transcoder: true, ..of };
-        let skipping = |of: Kind| {
-            let mut sources = of.sources;
-            sources.push((Weight::WSkip, Source::transposed("W_skip")));
-            Kind { is_transcoder: true, skip: true, sources, ..of }
+        let jump = || Kind { weights: threshold(), ..kind(Architecture::JumpRelu) };
+        let transcoder = |kind: Kind| Kind { is_transcoder: true, ..kind };
+        let skipping = |kind: Kind| {
+            let mut weights = kind.weights;
+            weights.push((Weight::WSkip, StoredWeight::transposed("W_skip")));
+            Kind { is_transcoder: true, skip: true, weights, ..kind }
         };
         let rescale = raw.rescale_acts_by_decoder_norm;
         let k = match (&raw.activation_fn_kwargs, raw.k) {
@@ -243,24 +253,24 @@ impl Cfg<'_> {
             }
             "abstopk" => kind(Architecture::AbsTopK { k }),
             "jumprelu" => jump(),
-            // As training stores them; what SAELens makes of them for inference.
+            // Stored as in training; SAELens converts them for inference.
             "batchtopk" | "matryoshka_batchtopk" => Kind {
-                sources: vec![(
+                weights: vec![(
                     Weight::Threshold,
-                    Source::One { name: "topk_threshold".to_owned(), times: 1.0 },
+                    StoredWeight::Scalar { name: "topk_threshold".to_owned(), times: 1.0 },
                 )],
-                finish: if rescale.unwrap_or(true) {
-                    Finish::RescaleByDecoderNorm
+                postprocess: if rescale.unwrap_or(true) {
+                    Postprocess::RescaleByDecoderNorm
                 } else {
-                    Finish::AsRead
+                    Postprocess::None
                 },
                 ..kind(Architecture::JumpRelu)
             },
             "gated" => Kind {
-                sources: vec![
-                    (Weight::BEnc, Source::tensor("b_gate")),
-                    (Weight::RMag, Source::tensor("r_mag")),
-                    (Weight::BMag, Source::tensor("b_mag")),
+                weights: vec![
+                    (Weight::BEnc, StoredWeight::tensor("b_gate")),
+                    (Weight::RMag, StoredWeight::tensor("r_mag")),
+                    (Weight::BMag, StoredWeight::tensor("b_mag")),
                 ],
                 ..kind(Architecture::Gated)
             },
@@ -286,7 +296,7 @@ impl Cfg<'_> {
         if self.is_old {
             let architecture = raw.architecture.as_deref().unwrap_or("standard");
             return match raw.activation_fn.as_deref() {
-                // Top-k was an activation function of the standard architecture.
+                // Top-k used to be an activation function of the standard architecture.
                 Some("topk") if architecture == "standard" => Ok("topk"),
                 None | Some("relu" | "topk") => Ok(architecture),
                 Some(other) => Err(CheckpointError::UnknownValue {
@@ -305,12 +315,12 @@ impl Cfg<'_> {
 
     fn apply_b_dec_to_input(&self, kind: &Kind) -> Result<bool, CheckpointError> {
         match (kind.is_transcoder, self.raw.apply_b_dec_to_input) {
-            // What a transcoder reads is not what its decoder writes; SAELens refuses it too.
+            // A transcoder's `b_dec` belongs to its output, not its input; SAELens refuses this, too.
             (true, Some(true)) => {
                 Err(self.unsupported("a transcoder with apply_b_dec_to_input".to_owned()))
             }
             (true, _) => Ok(false),
-            // True is what every version means by leaving it out.
+            // The default is true in every version.
             (false, apply) => Ok(apply.unwrap_or(true)),
         }
     }
@@ -327,7 +337,7 @@ impl Cfg<'_> {
         };
         match name {
             "none" => Ok(Normalization::None),
-            // Nothing happens to the activations of a file: it was folded when it was saved.
+            // SAELens folds it into the weights when it saves them.
             "expected_average_only_in" | "covariance_whitening" => {
                 notes.push(("normalisation", format!("{name}, folded into the weights")));
                 Ok(Normalization::None)
@@ -348,7 +358,7 @@ impl Cfg<'_> {
         }
     }
 
-    /// Whether a `scaling_factor` is there that does something.
+    /// Returns whether there is a `scaling_factor` that has an effect.
     fn scales_decoder_rows(&self, file: &TensorFile) -> Result<bool, CheckpointError> {
         if file.info(SCALING_FACTOR).is_err() {
             return Ok(false);

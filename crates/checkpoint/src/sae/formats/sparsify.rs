@@ -1,4 +1,4 @@
-//! sparsify's folders: `cfg.json` and `sae.safetensors` in a folder named for a module.
+//! sparsify's folders: `cfg.json` and `sae.safetensors` in a folder named after a module.
 
 use std::path::Path;
 
@@ -9,13 +9,25 @@ use serde_json::Value;
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::json;
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::path_names::{is_beside, names, number_after};
-use crate::sae::sae_file::{Place, SaeFile, Source, Weight};
+use crate::sae::sae_file::SaeFile;
+use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::stored_weight::{StoredWeight, Weight};
 
-pub(crate) const WEIGHTS_FILE: &str = "sae.safetensors";
+/// This format.
+pub(super) const FORMAT: SaeFormat = SaeFormat {
+    name: "sparsify",
+    layout: Some(Layout::new(WEIGHTS_FILE, |folder| folder.files(WEIGHTS_FILE))),
+    claims,
+    open,
+};
+
+const WEIGHTS_FILE: &str = "sae.safetensors";
 const CONFIG_FILE: &str = "cfg.json";
 
-/// What decides numbers of `SparseCoderConfig`, with its defaults, and of earlier versions.
+/// The keys of `SparseCoderConfig` that determine what is computed, with its defaults, and those of
+/// earlier versions.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "the keys of sparsify's cfg.json")]
 #[expect(clippy::struct_excessive_bools, reason = "the file has them")]
@@ -34,14 +46,14 @@ struct RawConfig {
     #[serde(default)]
     transcode: bool,
 
-    /// Once: keep the largest magnitudes with their sign. Later versions forgot it.
+    /// In early versions: keep the largest magnitudes with their sign. Later versions ignore it.
     #[serde(default)]
     signed: bool,
     #[serde(default)]
     jumprelu: bool,
 }
 
-/// The keys of [`RawConfig`], and the two that only training reads.
+/// The keys of [`RawConfig`], and the two that are options of training.
 const KEYS: [&str; 11] = [
     "d_in",
     "activation",
@@ -66,24 +78,23 @@ fn default_k() -> usize {
     32
 }
 
-/// Whether `file` is of this format, going by its name and what lies beside it.
-pub(crate) fn claims(file: &TensorFile) -> bool {
-    is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE)
+fn claims(file: &TensorFile) -> Claim {
+    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
-pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path().with_file_name(CONFIG_FILE);
     let description: Value = json::read(&path)?;
     json::check_keys(&path, &description, &KEYS)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
     for (key, is_set) in [("signed", raw.signed), ("jumprelu", raw.jumprelu)] {
         if is_set {
-            let what = format!("an SAE from the time when sparsify had `{key}`");
+            let what = format!("an SAE of an early version of sparsify, with `{key}`,");
             return Err(CheckpointError::Unsupported { path, what });
         }
     }
     let architecture = match raw.activation.as_str() {
-        // ReLU comes first there; after the selection it gives the same.
+        // The reference applies ReLU before the selection, which has the same result as after it.
         "topk" => Architecture::TopK { k: raw.k, rescale_acts_by_decoder_norm: false },
         "groupmax" => Architecture::GroupMax { k: raw.k },
         other => {
@@ -100,41 +111,42 @@ pub(crate) fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         given => given,
     };
     let config = SaeConfig::new(raw.d_in, d_sae, architecture)
-        // Whatever `normalize_decoder` says, which SAELens looks at.
+        // Independent of `normalize_decoder`, which SAELens uses here.
         .and_then(|config| config.with_apply_b_dec_to_input(!raw.transcode))
         .map_err(|source| CheckpointError::Sae { path, source })?;
-    let mut sources = vec![
-        (Weight::WEnc, Source::transposed("encoder.weight")),
-        (Weight::BEnc, Source::tensor("encoder.bias")),
-        // A row per feature already, unlike a linear layer's.
-        (Weight::WDec, Source::tensor("W_dec")),
-        (Weight::BDec, Source::tensor("b_dec")),
+    let mut weights = vec![
+        (Weight::WEnc, StoredWeight::transposed("encoder.weight")),
+        (Weight::BEnc, StoredWeight::tensor("encoder.bias")),
+        // One row per feature, unlike a linear layer's.
+        (Weight::WDec, StoredWeight::tensor("W_dec")),
+        (Weight::BDec, StoredWeight::tensor("b_dec")),
     ];
     let config = if raw.skip_connection {
-        sources.push((Weight::WSkip, Source::transposed("W_skip")));
+        weights.push((Weight::WSkip, StoredWeight::transposed("W_skip")));
         config.with_skip()
     } else {
         config
     };
-    let place = place(file.path(), raw.transcode);
+    let hooks = hooks(file.path(), raw.transcode);
     let description = Some(description);
-    SaeFile { place, sources, description, ..SaeFile::of(file, "sparsify", config) }.checked()
+    SaeFile { hooks, weights, description, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }
 
-/// The place of the module that the folder is named for. Of several seeds each has a folder in it.
-fn place(path: &Path, transcode: bool) -> Place {
+/// Returns the hooks of the module that the folder is named after. With several seeds, each has a
+/// subfolder.
+fn hooks(path: &Path, transcode: bool) -> SaeHooks {
     let names = names(path);
     let mut folders = names.iter().skip(1).filter(|name| number_after(name, "seed").is_none());
-    let Some(module) = folders.next() else { return Place::default() };
+    let Some(module) = folders.next() else { return SaeHooks::default() };
     let (input, output) =
         of_module(module).unwrap_or_else(|| (format!("input of {module}"), module.clone()));
-    if transcode { Place::between(input, output) } else { Place::at(output) }
+    if transcode { SaeHooks::between(input, output) } else { SaeHooks::at(output) }
 }
 
-/// What a module of Hugging Face's models reads and what it writes, by our names.
+/// Returns our names for the input and the output of a module of a Hugging Face model.
 fn of_module(module: &str) -> Option<(String, String)> {
     if matches!(module, "embed_tokens" | "embed_in" | "wte") {
-        // It reads ids, which no SAE does.
+        // It reads token ids, which an SAE cannot.
         return Some((format!("input of {module}"), "hook_embed".to_owned()));
     }
     let rest = module.strip_prefix("layers.").or_else(|| module.strip_prefix("h."))?;
@@ -153,24 +165,24 @@ fn of_module(module: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    fn place_of(folder: &str, transcode: bool) -> Place {
-        place(&Path::new("/runs").join(folder).join(WEIGHTS_FILE), transcode)
+    fn hooks_of(folder: &str, transcode: bool) -> SaeHooks {
+        hooks(&Path::new("/runs").join(folder).join(WEIGHTS_FILE), transcode)
     }
 
     #[test]
     fn a_module_is_placed_by_what_it_reads_and_writes() {
-        assert_eq!(place_of("layers.2", false), Place::at("blocks.2.hook_resid_post"));
-        assert_eq!(place_of("h.1.attn", false), Place::at("blocks.1.hook_attn_out"));
-        assert_eq!(place_of("h.1.mlp/seed0", false), Place::at("blocks.1.hook_mlp_out"));
-        assert_eq!(place_of("embed_tokens", false), Place::at("hook_embed"));
+        assert_eq!(hooks_of("layers.2", false), SaeHooks::at("blocks.2.hook_resid_post"));
+        assert_eq!(hooks_of("h.1.attn", false), SaeHooks::at("blocks.1.hook_attn_out"));
+        assert_eq!(hooks_of("h.1.mlp/seed0", false), SaeHooks::at("blocks.1.hook_mlp_out"));
+        assert_eq!(hooks_of("embed_tokens", false), SaeHooks::at("hook_embed"));
         assert_eq!(
-            place_of("layers.2.mlp", true),
-            Place::between("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out")
+            hooks_of("layers.2.mlp", true),
+            SaeHooks::between("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out")
         );
         assert_eq!(
-            place_of("layers.2", true),
-            Place::between("blocks.2.hook_resid_pre", "blocks.2.hook_resid_post")
+            hooks_of("layers.2", true),
+            SaeHooks::between("blocks.2.hook_resid_pre", "blocks.2.hook_resid_post")
         );
-        assert_eq!(place_of("h.1.mlp.act", false), Place::at("h.1.mlp.act"));
+        assert_eq!(hooks_of("h.1.mlp.act", false), SaeHooks::at("h.1.mlp.act"));
     }
 }

@@ -1,7 +1,9 @@
-//! Writing SAEs in the formats of other tools.
+//! Saving SAEs in the formats of other tools.
 
-pub(crate) mod pt;
-pub(crate) mod saelens;
+mod nanochat_sae;
+mod pt;
+mod saelens;
 mod saved_weight;
 
-pub(crate) use saved_weight::SavedWeight;
+pub use nanochat_sae::{save_nanochat_sae, save_nanochat_sae_with_metadata};
+pub use saelens::save_saelens;

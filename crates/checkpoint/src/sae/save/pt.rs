@@ -1,4 +1,4 @@
-//! `.pt` files that `torch.load` reads: a zip of stored entries, one of them a pickle.
+//! Writing `.pt` files for `torch.load`: zips of uncompressed entries, one of them a pickle.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,12 +8,12 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::container::WeightDtype;
+use crate::container::{WeightDtype, torch_zip};
 use crate::error::CheckpointError;
-use crate::sae::save::SavedWeight;
+use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::write_file_atomically;
 
-/// The name of the storage that holds numbers of a type.
+/// Returns the name of torch's storage for a number type.
 fn storage_of(dtype: WeightDtype) -> &'static str {
     match dtype {
         WeightDtype::F32 => "FloatStorage",
@@ -22,7 +22,7 @@ fn storage_of(dtype: WeightDtype) -> &'static str {
     }
 }
 
-/// Numbers turned into bytes at once.
+/// Count of numbers converted at a time.
 const CHUNK: usize = 1 << 14;
 
 fn write_values(values: &[f32], dtype: WeightDtype, out: &mut impl Write) -> io::Result<()> {
@@ -35,8 +35,7 @@ fn write_values(values: &[f32], dtype: WeightDtype, out: &mut impl Write) -> io:
     Ok(())
 }
 
-/// Writes `{state_dict_key: OrderedDict(tensors), config_key: config, ...}` to `path`, at once or
-/// not at all.
+/// Writes `{state_dict_key: OrderedDict(tensors), key: value, ...}` to `path`, atomically.
 pub(crate) fn write_pt(
     path: &Path,
     state_dict: (&str, &[SavedWeight]),
@@ -44,6 +43,9 @@ pub(crate) fn write_pt(
 ) -> Result<(), CheckpointError> {
     SavedWeight::check_all(state_dict.1, path)?;
     let pickle = pickle(state_dict, others);
+    // Readers limit the pickle, ours included.
+    torch_zip::check_pickle(&pickle)
+        .map_err(|source| CheckpointError::MetadataTooLarge { path: path.to_owned(), source })?;
     // torch names the folder in the archive after the file.
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("archive");
     write_file_atomically(path, |temporary| {
@@ -52,7 +54,7 @@ pub(crate) fn write_pt(
     })
 }
 
-/// Alignment of each storage, as torch writes it so that files can be mapped.
+/// The alignment of each storage, as in torch, so that files can be mapped.
 const ALIGNMENT: u16 = 64;
 
 fn archive(path: &Path, stem: &str, pickle: &[u8], tensors: &[SavedWeight]) -> io::Result<()> {
@@ -77,7 +79,7 @@ fn archive(path: &Path, stem: &str, pickle: &[u8], tensors: &[SavedWeight]) -> i
     zip.finish()?.into_inner()?.sync_all()
 }
 
-/// The pickle (protocol 2, as torch writes) that rebuilds the dictionary.
+/// Returns the pickle that rebuilds the dictionary, with protocol 2 as in torch.
 fn pickle((key, tensors): (&str, &[SavedWeight]), others: &[(&str, &Value)]) -> Vec<u8> {
     let mut out = Pickler(vec![0x80, 2]);
     out.op(b'}');
@@ -99,7 +101,7 @@ fn pickle((key, tensors): (&str, &[SavedWeight]), others: &[(&str, &Value)]) -> 
     out.0
 }
 
-/// Pickle opcodes, by what they push.
+/// Writes pickle opcodes, one method for each kind of value.
 struct Pickler(Vec<u8>);
 
 impl Pickler {
@@ -146,7 +148,7 @@ impl Pickler {
     fn tensor(&mut self, tensor: &SavedWeight, storage: usize) {
         self.global("torch._utils", "_rebuild_tensor_v2");
         self.op(b'(');
-        // The storage is a persistent id that the reader resolves.
+        // The storage is a persistent id, which the reader resolves.
         self.op(b'(');
         self.string("storage");
         self.global("torch", storage_of(tensor.dtype));

@@ -1,4 +1,4 @@
-//! SAEs in SAELens's form, version 6.
+//! Saving SAEs in the format of SAELens 6.
 
 use std::borrow::Cow;
 use std::fs;
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
-use crate::sae::formats::saelens::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::sae::save::SavedWeight;
+use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
+use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::{save_tensors, write_atomically};
 
-/// The version whose form this is. From 6.0.0 on a missing key means something else than before.
+/// The version of SAELens. The defaults of missing keys changed in 6.0.0.
 const VERSION: &str = "6.54.12";
 
-/// Writes `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is made if needed, as
-/// SAELens 6 does; `SAE.load_from_disk` reads it and encodes the same. Each file is replaced at
-/// once or stays as it was.
+/// Saves `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is created if needed, in the
+/// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. Each file is replaced
+/// atomically.
 ///
-/// `hook_out` is the point that a transcoder writes. A constant normalisation is folded into the
-/// weights, as SAELens expects. Matrices are written as `dtype`, vectors and the computation that
-/// SAELens is told to do stay float32.
+/// `hook_out` is the hook point that a transcoder writes. A constant normalisation is folded into the
+/// weights, as SAELens expects. Matrices are written as `dtype`; vectors, and SAELens's computation,
+/// stay float32.
 ///
 /// # Errors
-/// [`CheckpointError::NotExpressible`] if SAELens has no form that computes the same,
+/// [`CheckpointError::NotExpressible`] if SAELens has no SAE that computes the same,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
 /// [`CheckpointError::Safetensors`].
 pub fn save_saelens(
@@ -41,22 +41,22 @@ pub fn save_saelens(
     if sae.config().d_out() != sae.config().d_in() && hook_out.is_none() {
         return Err(CheckpointError::NotExpressible {
             path: weights_file,
-            format: "SAELens",
-            reason: "nothing says which point it writes, and it is as wide as another".to_owned(),
+            format: FORMAT.name,
+            reason: "its output has another width, and no hook point is given for it".to_owned(),
         });
     }
-    let sae = prepared(&weights_file, sae, hook_out.is_some())?;
+    let sae = prepare(&weights_file, sae, hook_out.is_some())?;
     let is_transcoder = hook_out.is_some() || sae.config().skip();
     let mut description = description(&weights_file, &sae, is_transcoder)?;
     let mut metadata = json!({
         "sae_lens_version": VERSION,
         "hook_name": hook.to_string(),
         "hook_head_index": null,
-        // nanochat's models are run with `<|bos|>` in front.
+        // nanochat's models expect `<|bos|>` at the start.
         "prepend_bos": true,
     });
     if is_transcoder {
-        // A skip connection on its own is a transcoder from a point to itself.
+        // Without an output point, a skip connection is a transcoder from a point to itself.
         metadata["hook_name_out"] = json!(hook_out.unwrap_or(hook).to_string());
     }
     let reshape = if matches!(hook, HookPoint::Z(_)) { "hook_z" } else { "none" };
@@ -71,15 +71,15 @@ pub fn save_saelens(
     write_atomically(&dir.join(CONFIG_FILE), &text)
 }
 
-/// The same SAE with what SAELens has no key for moved into the weights.
-fn prepared(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, CheckpointError> {
+/// Folds everything into the weights that SAELens has no key for.
+fn prepare(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, CheckpointError> {
     let config = sae.config();
     let folded = match config.normalization() {
         Normalization::ExpectedAverageOnlyIn { .. } => sae.fold_normalization(),
         _ => Ok(sae.clone()),
     };
     let folded = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
-    // SAELens's transcoders encode what they read as it is.
+    // SAELens's transcoders do not subtract `b_dec` from their input.
     Ok(if is_transcoder || config.skip() { folded.fold_b_dec() } else { folded })
 }
 
@@ -87,7 +87,7 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
     let config = sae.config();
     let refused = |reason| CheckpointError::NotExpressible {
         path: path.to_owned(),
-        format: "SAELens",
+        format: FORMAT.name,
         reason,
     };
     let architecture = match (config.architecture(), is_transcoder, config.skip()) {
@@ -101,11 +101,11 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
         (Architecture::AbsTopK { .. }, false, _) => "abstopk",
         (Architecture::Gated, false, _) => "gated",
         (Architecture::SignedTopK { .. }, _, _) => {
-            let reason = "its top-k sets negative values to 0, this SAE's keeps them";
+            let reason = "its top-k sets negative values to 0, but this SAE's keeps them";
             return Err(refused(reason.to_owned()));
         }
         (Architecture::SignedGated, _, _) => {
-            let reason = "its gated SAEs have no gate weights of their own, and a ReLU";
+            let reason = "its gated SAEs have a ReLU and no separate gate weights";
             return Err(refused(reason.to_owned()));
         }
         (other, true, _) => {
@@ -125,7 +125,7 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
         "architecture": architecture,
         "d_in": config.d_in(),
         "d_sae": config.d_sae(),
-        // What it computes in; the weights become that whatever they are stored as.
+        // The type of computation, to which the weights are converted.
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": config.apply_b_dec_to_input(),
@@ -159,7 +159,7 @@ fn weights(sae: &Sae, dtype: WeightDtype) -> Vec<SavedWeight> {
     if let Some(magnitude) = weights.magnitude {
         saved.extend([vector("r_mag", magnitude.r_mag), vector("b_mag", magnitude.b_mag)]);
     }
-    // `x · W_skipᵀ` is how SAELens uses it.
+    // SAELens computes `x · W_skipᵀ`.
     saved.extend(weights.w_skip.map(|w_skip| matrix("W_skip", w_skip.transpose())));
     saved
 }

@@ -1,11 +1,11 @@
-//! A weight on its way into a file.
+//! A weight to be written to a file.
 
 use burn::tensor::{DType, Tensor};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
 
-/// A tensor to be written, whose numbers are fetched when they are.
+/// A tensor whose numbers are fetched when it is written.
 #[derive(Debug)]
 pub(crate) struct SavedWeight {
     pub(crate) name: &'static str,
@@ -24,18 +24,18 @@ impl SavedWeight {
         Self { name, shape: x.dims().to_vec(), dtype, values: x }
     }
 
-    /// Numbers in it.
+    /// The count of its numbers.
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Calls `with` with the numbers, which exist twice no longer than that.
+    /// Calls `with` with the numbers. A second copy of them exists only during the call.
     pub(crate) fn with_values<T>(&self, with: impl FnOnce(&[f32]) -> T) -> T {
         let data = self.values.to_data().convert_dtype(DType::F32);
         with(data.as_slice().expect("the data were just made float32"))
     }
 
-    /// Checks that each of `weights` fits its number type; `path` is where they are to go.
+    /// Checks that `weights` fit their number types; `path` is the file for messages.
     pub(crate) fn check_all(
         weights: &[Self],
         path: &std::path::Path,

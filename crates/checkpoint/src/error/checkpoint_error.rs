@@ -1,0 +1,425 @@
+//! The error of reading and writing files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "sae")]
+use nanoscope_hooks::HookError;
+#[cfg(feature = "sae")]
+use nanoscope_hooks::HookPoint;
+#[cfg(feature = "sae")]
+use nanoscope_sae::SaeError;
+#[cfg(feature = "gpt")]
+use nanoscope_tokenizer::TokenizerError;
+#[cfg(feature = "gpt")]
+use nanoscope_transformer::{ConfigError, Era};
+use pytorch_reader::PytorchError;
+use thiserror::Error;
+
+use crate::container::Dtype;
+#[cfg(feature = "gpt")]
+use crate::error::message::list;
+use crate::error::message::{asked_for, some_of};
+#[cfg(feature = "gpt")]
+use crate::merges::MergeError;
+use crate::pickle::PickleError;
+
+/// An error from reading or writing a checkpoint, or a file that belongs to one.
+///
+/// In every variant `path` is the file or folder, `tensor` the name of a tensor in it, `key` the key
+/// of a configuration, and `source` the cause.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "these fields are the same in every variant")]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("could not read or write {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// A file is much larger than any of its kind.
+    #[error("{} has more than {max} bytes", path.display())]
+    FileTooLarge {
+        path: PathBuf,
+        /// Maximum size in bytes.
+        max: u64,
+    },
+    /// A pickle is damaged, or refers to something that is not allowed.
+    #[error("could not read the pickle {}", path.display())]
+    Pickle { path: PathBuf, source: PickleError },
+    /// A file is not valid JSON, or does not have the expected structure.
+    #[error("could not read the JSON of {}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    /// A directory has neither of the two tokenizer files.
+    #[error("{} has no tokenizer.pkl and no tokenizer.json", dir.display())]
+    NoTokenizer {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A `tokenizer.json` is neither our own nor Hugging Face's.
+    #[error(
+        "{} is neither nanoscope's own tokenizer, which has a `format`, nor Hugging Face's, which \
+         has a `model`",
+        path.display()
+    )]
+    ForeignTokenizer { path: PathBuf },
+    /// A Hugging Face tokenizer has an added token that is not special, and so is searched for in every
+    /// text. None of nanochat's are.
+    #[error("{}: the added token `{token}` is not special, which is not supported", path.display())]
+    AddedToken {
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// A Hugging Face tokenizer has a token that is not written in the byte-level alphabet.
+    #[error("{}: the token `{token}` has a character outside the byte-level alphabet", path.display())]
+    ForeignLetter {
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// The merges of a Hugging Face tokenizer are invalid, or give other ids than nanochat would.
+    #[cfg(feature = "gpt")]
+    #[error("the merges in {} cannot be used", path.display())]
+    Merges { path: PathBuf, source: MergeError },
+    /// A `tokenizer.pkl` is a valid pickle, but not of a tokenizer.
+    #[error("{} is not a pickled tokenizer: {what} is {found} instead of {expected}", path.display())]
+    NotATokenizer {
+        path: PathBuf,
+        /// The part that differs.
+        what: &'static str,
+        expected: &'static str,
+        found: String,
+    },
+    /// A vocabulary is invalid.
+    #[cfg(feature = "gpt")]
+    #[error("the tokenizer in {} cannot be used", path.display())]
+    Tokenizer { path: PathBuf, source: TokenizerError },
+    /// A `.pt` file is damaged, or `torch.save` cannot have written it.
+    #[error("could not read the PyTorch file {}: {reason}", path.display())]
+    Pt {
+        path: PathBuf,
+        /// The cause. Not a `source`, because its text repeats its own source.
+        reason: PytorchError,
+    },
+    /// The data of a tensor is missing or damaged.
+    #[error("{}: could not read tensor `{tensor}`", path.display())]
+    UnreadableTensor { path: PathBuf, tensor: String, source: io::Error },
+    /// A file that should have tensors is of another kind.
+    #[error("{} is not a safetensors, npz, GGUF or torch.save file: it is {found}", path.display())]
+    NotTorch { path: PathBuf, found: String },
+    /// A `.pt` or `.npz` file is compressed, so that a few bytes could expand without limit.
+    #[error("{}: its entry `{entry}` is compressed, which torch.save never does", path.display())]
+    Compressed {
+        path: PathBuf,
+        /// The entry of the zip.
+        entry: String,
+    },
+    /// A `.pt` file mentions a Python object that is not a tensor. It was neither created nor called.
+    #[error("{} contains the Python object `{name}`, which is refused: only tensors, numbers, strings, lists and dictionaries are read", path.display())]
+    PythonObject {
+        path: PathBuf,
+        /// The object's class or function.
+        name: String,
+    },
+    /// A tensor that should have integers of 32 or 64 bits has another element type.
+    #[error("{}: tensor `{tensor}` has the element type {found}, expected i32 or i64", path.display())]
+    NotIntegers { path: PathBuf, tensor: String, found: Dtype },
+    /// A safetensors file is damaged.
+    #[error("could not read or write the safetensors file {}: {reason}", path.display())]
+    Safetensors {
+        path: PathBuf,
+        /// The cause. Not a `source`, because its text repeats its own source.
+        reason: safetensors::SafeTensorError,
+    },
+    /// A `.npz` file is damaged, or numpy's `savez` cannot have written it.
+    #[error("could not read the npz file {}: {what}", path.display())]
+    Npz {
+        path: PathBuf,
+        /// The cause, with the array.
+        what: String,
+    },
+    /// A GGUF file is damaged.
+    #[error("could not read the GGUF file {}: {what}", path.display())]
+    Gguf {
+        path: PathBuf,
+        /// The cause, with its place.
+        what: String,
+    },
+    /// A file is not valid YAML, or uses features that no configuration needs.
+    #[error("could not read the YAML of {}: {what}", path.display())]
+    Yaml {
+        path: PathBuf,
+        /// The cause, with its place.
+        what: String,
+    },
+    /// A tensor claims more bytes than its file has.
+    #[error("{}: tensor `{tensor}` claims {claimed} bytes, but the file has {file_len}", path.display())]
+    Oversized {
+        path: PathBuf,
+        tensor: String,
+        /// Bytes that its shape requires.
+        claimed: u64,
+        /// Size of the file in bytes.
+        file_len: u64,
+    },
+    /// A required tensor is missing.
+    #[error("{} has no tensor `{tensor}`", path.display())]
+    MissingTensor { path: PathBuf, tensor: String },
+    /// A file does not have exactly one tensor, and no key selects one.
+    #[cfg(feature = "sae")]
+    #[error("{} has several tensors or none, and no key selects one; it has {}", path.display(), some_of(.tensors))]
+    WhichTensor {
+        path: PathBuf,
+        /// The names of its tensors.
+        tensors: Vec<String>,
+    },
+    /// A tensor does not have the shape that the configuration implies.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected {expected:?}", path.display())]
+    ShapeMismatch { path: PathBuf, tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    /// A weight is NaN or infinite.
+    #[error("{}: tensor `{tensor}` has a number that is not finite, at index {at}", path.display())]
+    NotFinite {
+        path: PathBuf,
+        tensor: String,
+        /// The index of the number in the tensor, row-major.
+        at: usize,
+    },
+    /// The path does not have a model.
+    #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
+    NoModel { path: PathBuf },
+    /// The configuration of the weights is missing.
+    #[error("{} has no configuration, neither inside nor beside it", path.display())]
+    NoConfig { path: PathBuf },
+    /// A configuration was written by another program.
+    #[error("{} is not a nanoscope configuration: it has {found}", path.display())]
+    ForeignConfig { path: PathBuf, found: String },
+    /// A model's configuration is invalid.
+    #[cfg(feature = "gpt")]
+    #[error("the configuration in {} is invalid", path.display())]
+    Config { path: PathBuf, source: ConfigError },
+    /// The weights belong to an architecture that was never released.
+    #[cfg(feature = "gpt")]
+    #[error("{} belongs to era {what}, an experiment of a few hours that is not supported", path.display())]
+    UnsupportedEra {
+        path: PathBuf,
+        /// The era, and how it was recognised.
+        what: &'static str,
+    },
+    /// The weights do not fit the requested era.
+    #[cfg(feature = "gpt")]
+    #[error("{} does not fit era {asked}: its weights fit {}", path.display(), list(.fits))]
+    EraMismatch {
+        path: PathBuf,
+        /// The requested era.
+        asked: Era,
+        /// The eras that the weights fit.
+        fits: Vec<Era>,
+    },
+    /// There is a tensor that a model of the era does not have.
+    #[cfg(feature = "gpt")]
+    #[error("{}: tensor `{tensor}` is not a weight of an era {era} model of this size", path.display())]
+    UnexpectedTensor {
+        path: PathBuf,
+        tensor: String,
+        /// The era of the other weights.
+        era: Era,
+    },
+    /// The path does not have an SAE.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} has no SAE of a known format: no {}, or other .pt or .pth",
+        path.display(),
+        names.join(", ")
+    )]
+    NoSae {
+        path: PathBuf,
+        /// The file names that were looked for.
+        names: Vec<&'static str>,
+    },
+    /// None of the SAEs belongs to a hook point that was asked for.
+    #[cfg(feature = "sae")]
+    #[error("no SAE belongs to hook point {hook}; there are SAEs for {}", some_of(.found))]
+    NoSaeForHook { hook: HookPoint, found: Vec<String> },
+    /// Metadata with so many entries that the checkpoint could not be read back.
+    #[cfg(feature = "sae")]
+    #[error("{} cannot be written: its metadata is too large", path.display())]
+    MetadataTooLarge { path: PathBuf, source: PickleError },
+    /// Metadata that cannot be written to a checkpoint and read back.
+    #[cfg(feature = "sae")]
+    #[error("{} cannot be written: metadata `{key}`: {reason}", path.display())]
+    Metadata {
+        path: PathBuf,
+        key: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A file does not have an SAE.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} is not an SAE of a known format ({}); its tensors are {}",
+        path.display(),
+        formats.join(", "),
+        some_of(.tensors)
+    )]
+    NotAnSae {
+        path: PathBuf,
+        /// The known formats.
+        formats: Vec<&'static str>,
+        /// The names of its tensors.
+        tensors: Vec<String>,
+    },
+    /// The files of an SAE do not name its hook point.
+    #[cfg(feature = "sae")]
+    #[error("the files of the SAE in {} do not name its hook point", path.display())]
+    NoHook { path: PathBuf },
+    /// Two SAEs belong to the same hook point.
+    #[cfg(feature = "sae")]
+    #[error("two SAEs for {hook}: {} and {}", first.display(), second.display())]
+    TwoSaes {
+        hook: HookPoint,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A folder has several SAEs where one is expected.
+    #[cfg(feature = "sae")]
+    #[error("{} has more than one SAE, such as {} and {}", path.display(), first.display(), second.display())]
+    SeveralSaes {
+        path: PathBuf,
+        /// One file.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// The configuration or the weights of an SAE are invalid.
+    #[cfg(feature = "sae")]
+    #[error("the SAE in {} cannot be used", path.display())]
+    Sae { path: PathBuf, source: SaeError },
+    /// An SAE's configuration names an activation that is not a hook point.
+    #[cfg(feature = "sae")]
+    #[error("the hook point in {} cannot be used", path.display())]
+    Hook { path: PathBuf, source: HookError },
+    /// nanochat-SAE has no name for the hook point, and would mistake ours for another one.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} cannot be written: nanochat-SAE does not have the hook point {hook}, only \
+         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out",
+        path.display()
+    )]
+    HookNotInReference { path: PathBuf, hook: HookPoint },
+    /// A tool's format has no SAE that computes the same.
+    #[cfg(feature = "sae")]
+    #[error("{} cannot be written for {format}: {reason}", path.display())]
+    NotExpressible {
+        path: PathBuf,
+        /// The tool.
+        format: &'static str,
+        /// The difference.
+        reason: String,
+    },
+    /// An SAE has a tensor that is not a weight of its architecture.
+    #[cfg(feature = "sae")]
+    #[error("{}: tensor `{tensor}` is not a weight of a {architecture} SAE", path.display())]
+    UnexpectedSaeTensor {
+        path: PathBuf,
+        tensor: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// A configuration has a key whose effect is unknown.
+    #[error("{} has the unknown key `{key}`", path.display())]
+    UnknownKey { path: PathBuf, key: String },
+    /// A configuration contradicts the weights beside it.
+    #[error("{}: {key} is {found}, but the weights have {expected}", path.display())]
+    Contradicted { path: PathBuf, key: &'static str, found: String, expected: String },
+    /// The path of a file lacks information that is nowhere else.
+    #[error("the path {} does not give {what}, as `{example}` would", path.display())]
+    NotInPath {
+        path: PathBuf,
+        /// The missing information.
+        what: &'static str,
+        /// A name that gives it.
+        example: &'static str,
+    },
+    /// A file does not have the requested tensor, or has several where none was requested.
+    #[error("{}: {}; it has {}", path.display(), asked_for(.key.as_deref()), some_of(.known))]
+    NoSuchVector {
+        path: PathBuf,
+        key: Option<String>,
+        /// The names of its tensors.
+        known: Vec<String>,
+    },
+    /// A tensor is not a matrix.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected a matrix", path.display())]
+    NotAMatrix { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// A tensor is not a vector.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
+    NotAVector { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// A configuration lacks a required key.
+    #[error("{} has no key `{key}`", path.display())]
+    MissingKey { path: PathBuf, key: &'static str },
+    /// A file is of a known kind that is not supported.
+    #[error("{}: {what} is not supported", path.display())]
+    Unsupported {
+        path: PathBuf,
+        /// The kind.
+        what: String,
+    },
+    /// A key has an unknown value.
+    #[error("{}: {key} is `{found}` (expected {known})", path.display())]
+    UnknownValue {
+        path: PathBuf,
+        key: &'static str,
+        found: String,
+        /// The known values.
+        known: &'static str,
+    },
+    /// An index names a file outside its own folder.
+    #[cfg(feature = "gpt")]
+    #[error("{} names the shard `{shard}`, which is not the name of a file beside it", path.display())]
+    ShardOutside {
+        path: PathBuf,
+        /// The name in the index.
+        shard: String,
+    },
+    /// A file that an index names is missing.
+    #[cfg(feature = "gpt")]
+    #[error("{} names the shard `{shard}`, which does not exist", path.display())]
+    MissingShard {
+        path: PathBuf,
+        /// The file's name.
+        shard: String,
+    },
+    /// A shard has a tensor that the index does not assign to it.
+    #[cfg(feature = "gpt")]
+    #[error("{}: the index does not assign tensor `{tensor}` to this shard", path.display())]
+    NotInIndex { path: PathBuf, tensor: String },
+    /// A label belongs to a feature that the SAE does not have.
+    #[cfg(feature = "sae")]
+    #[error("{} has a label for `{key}`, which is not a feature index from 0 to {}", path.display(), .d_sae - 1)]
+    LabelOfNoFeature {
+        path: PathBuf,
+        key: String,
+        /// The number of features.
+        d_sae: usize,
+    },
+    /// A line of an explanations file is invalid.
+    #[cfg(feature = "sae")]
+    #[error("{}, line {line}: {what}", path.display())]
+    Explanation {
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        what: String,
+    },
+    /// There is neither a model nor an SAE at the path.
+    #[error("{} has neither a model nor an SAE", path.display())]
+    NothingKnown { path: PathBuf },
+}
+
+impl CheckpointError {
+    /// An IO error at `path`.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}

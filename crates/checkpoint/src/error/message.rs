@@ -1,0 +1,25 @@
+//! Parts of error messages.
+
+#[cfg(feature = "gpt")]
+use nanoscope_transformer::Era;
+
+/// Describes the failed search for the tensor `key`.
+pub(super) fn asked_for(key: Option<&str>) -> String {
+    key.map_or("no tensor is selected".to_owned(), |key| format!("no tensor `{key}`"))
+}
+
+/// Formats the first few of `names`.
+pub(super) fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names {
+        [] => "none".to_owned(),
+        _ if names.len() <= SHOWN => names.join(", "),
+        _ => format!("{}, and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
+    }
+}
+
+#[cfg(feature = "gpt")]
+/// Formats a list of eras.
+pub(super) fn list(eras: &[Era]) -> String {
+    eras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,31 @@
+//! The activations that an SAE reads and writes.
+
+use nanoscope_hooks::HookPoint;
+
+/// The activations that an SAE reads and writes, by the names in its files.
+///
+/// They are text because files can name an activation that our models do not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SaeHooks {
+    /// The activation that it reads; `None` if its files do not name one.
+    pub hook: Option<String>,
+    /// The activation that a transcoder writes.
+    pub hook_out: Option<String>,
+}
+
+impl SaeHooks {
+    /// The hooks of an SAE that reads `hook` and, for a transcoder, writes `hook_out`.
+    pub fn new(hook: HookPoint, hook_out: Option<HookPoint>) -> Self {
+        Self { hook: Some(hook.to_string()), hook_out: hook_out.map(|hook| hook.to_string()) }
+    }
+
+    /// The hooks of an SAE that reads and writes the activation of this name.
+    pub(crate) fn at(hook: impl Into<String>) -> Self {
+        Self { hook: Some(hook.into()), hook_out: None }
+    }
+
+    /// The hooks of a transcoder.
+    pub(crate) fn between(hook: impl Into<String>, hook_out: impl Into<String>) -> Self {
+        Self { hook: Some(hook.into()), hook_out: Some(hook_out.into()) }
+    }
+}
