@@ -36,7 +36,7 @@ pub(crate) struct Direction<'m> {
     orthogonal: Option<Orthogonal>,
 }
 
-/// The direction an intervention adds.
+/// The origin of a direction.
 #[derive(Debug, Clone)]
 pub(crate) enum DirectionSource<'m> {
     /// The decoder row of a feature; its SAE reads `hook`.
