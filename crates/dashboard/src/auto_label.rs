@@ -4,18 +4,19 @@ use nanoscope_runtime::LogitEffect;
 
 use crate::gather::Activity;
 
-/// Tokens that a label names of each kind.
+/// The number of tokens in each part of a label.
 const MAX_FIRES_ON: usize = 3;
 const MAX_PROMOTED: usize = 2;
-/// A token is named if it is at the peak of this share of the strongest examples, or before it.
+/// The share of the strongest examples that must have a token at their peak, or just before it, for the
+/// label to name the token.
 const MIN_SHARE_AT_PEAK: f32 = 0.15;
 const MIN_SHARE_BEFORE_PEAK: f32 = 0.5;
 
-/// A short label made of the tokens that a feature is strongest on and those that it promotes:
-/// `fires on " mom", " dad"; promotes " said"`. A guess, to find a feature again by; what it means
-/// is for a person to say.
+/// Generates a label from the tokens that a feature fires on most strongly and those that it promotes, such
+/// as `fires on " mom", " dad"; promotes " said"`.
 ///
-/// `fires` is the number of tokens at which the feature fires, `text` gives a token's text.
+/// The label helps to recognise a feature; its meaning is left to a person. `fires` is the number of tokens
+/// on which the feature fires, and `text` returns a token's text.
 pub(crate) fn auto_label(
     fires: u64,
     activity: &Activity,
@@ -49,11 +50,11 @@ pub(crate) fn auto_label(
     parts.join("; ")
 }
 
-/// The tokens that `pick` finds most often in the strongest examples, if their share is at least
-/// `least`.
+/// Returns the tokens that `pick` selects most often from the strongest examples, if their share is at least
+/// `min_share`.
 fn frequent(
     activity: &Activity,
-    least: f32,
+    min_share: f32,
     pick: impl Fn(usize, &[u32]) -> Option<u32>,
 ) -> Vec<u32> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
@@ -62,9 +63,10 @@ fn frequent(
             *counts.entry(token).or_default() += 1;
         }
     }
-    let least = (least * activity.strongest.len() as f32).ceil().max(1.0) as usize;
-    let mut counts: Vec<(u32, usize)> = counts.into_iter().filter(|&(_, n)| n >= least).collect();
-    // The token with the lower id is the more frequent one in most vocabularies.
+    let min_count = (min_share * activity.strongest.len() as f32).ceil().max(1.0) as usize;
+    let mut counts: Vec<(u32, usize)> =
+        counts.into_iter().filter(|&(_, n)| n >= min_count).collect();
+    // In most vocabularies the token with the lower id is the more frequent one.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     counts.into_iter().take(MAX_FIRES_ON).map(|(token, _)| token).collect()
 }

@@ -2,23 +2,25 @@ use nanoscope_runtime::FeatureStats;
 
 use crate::gather::PairCount;
 
-/// A feature that fires where another one does.
+/// A feature that fires on the same tokens as another one, with measures of their overlap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CoActivation {
-    /// Its index.
+    /// The feature's index.
     pub feature: u32,
-    /// Tokens at which both fire.
+    /// The number of tokens on which both fire.
     pub count: u32,
-    /// That, of the tokens at which either fires.
+    /// `count` divided by the number of tokens on which either fires.
     pub jaccard: f64,
-    /// That, of the tokens at which the feature of the page fires.
+    /// `count` divided by the number of tokens on which the page's feature fires.
     pub share: f64,
-    /// The correlation of their values over all tokens; 0 if one of them never changes.
+    /// Pearson's correlation of their activations over all tokens; 0 if one of them is constant.
     pub pearson: f64,
-    /// The cosine of their values over all tokens.
+    /// The cosine similarity of their activations over all tokens.
     pub cosine: f64,
 }
 
+/// Computes the measures from the counts of a pair. `squares` has the sum of squared activations per
+/// feature of the SAE.
 pub(crate) fn co_activation(
     stats: &FeatureStats,
     squares: &[f64],

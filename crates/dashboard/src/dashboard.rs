@@ -14,76 +14,80 @@ use crate::histogram::Histogram;
 use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
-/// Features whose weights are compared at once.
+/// The number of features whose weights are compared at a time.
 const FEATURES_PER_BATCH: usize = 64;
-/// Tokens that a page shows at either end of a feature's effect.
+/// The number of promoted and of suppressed tokens on a page.
 const MAX_EFFECT_TOKENS: usize = 10;
-/// Features that a page names beside its own.
+/// The number of nearest features on a page.
 const MAX_NEAREST: usize = 10;
+/// The number of co-active features on a page.
 const MAX_CO_ACTIVATIONS: usize = 10;
 
-/// All that the pages of an SAE's features show.
+/// The data of a dashboard: the features of one SAE on a text.
 #[derive(Debug, Clone)]
 pub struct Dashboard {
-    /// Where the SAE is.
+    /// The hook point of the SAE.
     pub hook: HookPoint,
-    /// Features of the SAE, those without a page too.
+    /// The number of features of the SAE, including those without a page.
     pub d_sae: usize,
-    /// Tokens that count.
+    /// The number of tokens that count.
     pub tokens: u64,
-    /// Contexts that were read.
+    /// The number of contexts that were read.
     pub contexts: u64,
-    /// What was asked for.
+    /// The options that the dashboard was built with.
     pub options: Options,
-    /// A number that tells this SAE from others.
+    /// The [`fingerprint`](crate::fingerprint()) of the SAE.
     pub fingerprint: u64,
-    /// The features that have a page, in order of index.
+    /// The features with a page, in order of index.
     pub features: Vec<FeaturePage>,
-    /// The labels of all features of the SAE, those without a page too. An empty one says that a
-    /// label was taken away.
+    /// The labels of all features of the SAE, including those without a page. An empty label marks one that
+    /// was removed.
     pub labels: BTreeMap<u32, String>,
 }
 
-/// All that the page of one feature shows.
+/// The data of one feature's page.
 #[derive(Debug, Clone)]
 pub struct FeaturePage {
-    /// Its index.
+    /// The feature's index.
     pub feature: u32,
-    /// Tokens at which it fires.
+    /// The number of tokens on which the feature fires.
     pub fires: u64,
-    /// Its mean over all tokens that count, those at which it does not fire included.
+    /// The mean activation over all tokens that count, including those on which the feature does not fire.
     pub mean: f64,
-    /// What it does on the text.
+    /// The activations on the text.
     pub activity: Activity,
-    /// How its weights lie.
+    /// Norms and cosine of its weights.
     pub geometry: Geometry,
-    /// What it promotes and suppresses; none if it does not write to the residual stream.
+    /// The tokens that the feature promotes and suppresses most; `None` if it does not write to the residual
+    /// stream.
     pub effect: Option<LogitEffect>,
-    /// How its effects on all tokens are distributed.
+    /// The distribution of its direct effects on the logits of all tokens; `None` if it does not write to the
+    /// residual stream.
     pub effects: Option<Histogram>,
-    /// The features that write most nearly in its direction, with the cosines.
+    /// The features with the most similar decoder rows, and the cosine similarities.
     pub nearest: Vec<(u32, f32)>,
-    /// The features that fire where it does, those with the largest Jaccard index first.
+    /// The features that fire on the same tokens, in descending order of the Jaccard index.
     pub co_activations: Vec<CoActivation>,
-    /// What a person, or Neuronpedia, calls it.
+    /// The label given by a person or by Neuronpedia.
     pub label: Option<String>,
-    /// What its strongest tokens say; made by a rule, and shown as such.
+    /// A label generated from its strongest tokens, shown as automatic.
     pub auto_label: String,
 }
 
 impl Dashboard {
-    /// Runs `model` on the text and finds out what the features at `hook` do.
+    /// Builds the dashboard of the SAE at `hook` by running `model` on the text.
     ///
-    /// `contexts` is called twice, and must give the same text both times. Only one context is in
-    /// memory. What is kept grows with the features that have a page: some 200 bytes for each
-    /// example, 12 for each pair with another feature (at most 200 MB in all; beyond, the 64 that it
-    /// meets most often), and 100 for each feature of the SAE.
+    /// `contexts` is called twice and must return the same text both times. One context is in memory at a
+    /// time. Other memory grows with the number of features: about 200 bytes for each example, 12 for each
+    /// pair of a feature with a page and another feature (at most 200 MB in total; for more pairs, only the
+    /// 64 most frequent partners of each feature are counted), and 100 for each feature of the SAE.
     ///
-    /// `label` gives the labels that there are, an empty one where one was taken away. `progress` is told how far it is and can end it.
+    /// `label` returns the label of a feature, or an empty one for a label that was removed. `progress` is
+    /// called after each step and can stop the build.
     ///
     /// # Errors
-    /// [`DashboardError`] if there are no such features or no text, the text or the model cannot be
-    /// had, or `progress` breaks.
+    /// [`DashboardError::FeatureRange`], [`DashboardError::NoTokens`], [`DashboardError::Interrupted`] if
+    /// `progress` breaks, and the errors of the text and the model.
     pub fn build<I>(
         model: &InterpretableModel,
         hook: HookPoint,
@@ -111,7 +115,8 @@ impl Dashboard {
                 part.iter().zip(model.feature_weights(hook, part, MAX_NEAREST)?)
             {
                 let feature = feature as u32;
-                let activity = activities.next().expect("one for each feature of the range");
+                let activity =
+                    activities.next().expect("every feature of the range has an activity");
                 let label = labels.get(&feature).filter(|label| !label.is_empty()).cloned();
                 let text = |id| visible(&token_text(model.tokenizer(), id));
                 features.push(gathered.page(feature, activity, weights, label, text));
@@ -130,12 +135,12 @@ impl Dashboard {
         })
     }
 
-    /// The share of tokens at which `page`'s feature fires.
+    /// The density of `page`'s feature: the share of tokens on which it fires.
     pub fn density(&self, page: &FeaturePage) -> f64 {
         page.fires as f64 / self.tokens as f64
     }
 
-    /// The features that never fire on the text.
+    /// The number of dead features: those with a page that never fire on the text.
     pub fn dead(&self) -> usize {
         self.features.iter().filter(|page| page.fires == 0).count()
     }
@@ -172,11 +177,11 @@ impl Gathered {
 
     fn co_activations(&self, feature: u32) -> Vec<CoActivation> {
         let pairs = self.pairs.partners(feature).into_iter();
-        let mut together: Vec<CoActivation> =
+        let mut co_activations: Vec<CoActivation> =
             pairs.map(|pair| co_activation(&self.stats, &self.squares, feature, pair)).collect();
-        together
+        co_activations
             .sort_by(|a, b| b.jaccard.total_cmp(&a.jaccard).then(b.pearson.total_cmp(&a.pearson)));
-        together.truncate(MAX_CO_ACTIVATIONS);
-        together
+        co_activations.truncate(MAX_CO_ACTIVATIONS);
+        co_activations
     }
 }

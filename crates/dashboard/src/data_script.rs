@@ -13,51 +13,53 @@ use crate::DashboardError;
 const BEFORE: &str = "nanoscope.take(\"";
 const BETWEEN: &str = "\",\"";
 const AFTER: &str = "\");\n";
-/// What a file of ours holds at most, unpacked.
+/// The maximum size of unpacked data, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// A script that hands `value` to the page: a call with `name` and with the JSON text, compressed
-/// (zlib) and in base64.
+/// Encodes `value` as a script that passes it to the page: a call with `name` and the JSON text, compressed
+/// with zlib and encoded in base64.
 ///
-/// A page that is opened from a disk may load scripts and nothing else. That no character of the
-/// text is in the script makes it a third of the size, and nothing in it can end the script or be
-/// run, whatever the text says.
+/// A page opened from disk may load data only as scripts. Compression reduces the size to a third, and
+/// base64 ensures that no text can end the script or be executed.
 ///
 /// # Panics
-/// If `name` has another character than letters, digits and `-`.
+/// If `name` contains characters other than ASCII letters, digits and `-`.
 pub fn pack(name: &str, value: &Value) -> Vec<u8> {
-    assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "a name of ours");
+    assert!(
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+        "a script name has only letters, digits and `-`"
+    );
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     let written = encoder.write_all(value.to_string().as_bytes()).and_then(|()| encoder.finish());
-    let data = STANDARD.encode(written.expect("memory takes everything"));
+    let data = STANDARD.encode(written.expect("writing to memory does not fail"));
     [BEFORE, name, BETWEEN, &data, AFTER].concat().into_bytes()
 }
 
-/// What [`pack`] was given.
+/// Decodes a script written by [`pack`] into its name and value.
 ///
 /// # Errors
-/// [`DashboardError::NotPacked`] if it was never given that.
+/// [`DashboardError::InvalidScript`] if the script has another form or is too large.
 pub fn unpack(script: &[u8]) -> Result<(String, Value), DashboardError> {
     unpack_as(script, MAX_BYTES)
 }
 
-/// What [`pack`] was given, of the form that `T` has and of at most `most` bytes as JSON.
+/// Decodes a script written by [`pack`] into a `T`, of at most `max_bytes` bytes of JSON.
 pub(crate) fn unpack_as<T: DeserializeOwned>(
     script: &[u8],
     max_bytes: u64,
 ) -> Result<(String, T), DashboardError> {
-    let refused = |reason: &str| DashboardError::NotPacked { reason: reason.to_owned() };
+    let refused = |reason: &str| DashboardError::InvalidScript { reason: reason.to_owned() };
     let text = std::str::from_utf8(script).map_err(|error| refused(&error.to_string()))?;
     let call = text.strip_prefix(BEFORE).and_then(|text| text.strip_suffix(AFTER));
     let (name, data) = call
         .and_then(|text| text.split_once(BETWEEN))
-        .ok_or_else(|| refused("it is not a call with two texts"))?;
+        .ok_or_else(|| refused("it is not a call of `nanoscope.take`"))?;
     let data = STANDARD.decode(data).map_err(|error| refused(&error.to_string()))?;
     let mut json = Vec::new();
     let read = ZlibDecoder::new(data.as_slice()).take(max_bytes + 1).read_to_end(&mut json);
     read.map_err(|error| refused(&error.to_string()))?;
     if json.len() as u64 > max_bytes {
-        return Err(refused(&format!("it has more than {max_bytes} bytes")));
+        return Err(refused(&format!("it unpacks to more than {max_bytes} bytes")));
     }
     let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
     Ok((name.to_owned(), value))
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a name of ours")]
+    #[should_panic(expected = "a script name has only letters, digits and `-`")]
     fn a_name_cannot_end_the_text_that_it_is_in() {
         pack("a\",alert(1),\"", &json!(1));
     }

@@ -7,100 +7,99 @@ use nanoscope_runtime::RuntimeError;
 use nanoscope_sae::SaeError;
 use nanoscope_transformer::GptError;
 
-/// Why there is no dashboard.
+/// Errors from building, writing and reading dashboards.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DashboardError {
-    /// The operating system refuses.
+    /// A file or folder cannot be read or written.
     #[error("could not read or write {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// What stands where the dashboard is to go is something else.
-    #[error(
-        "{} is no dashboard of ours: it holds {found}; give another folder, or move that away",
-        path.display()
-    )]
-    NotOurs {
+    /// The output folder exists and is not an output of the same kind.
+    #[error("cannot replace {}: {reason}; choose another folder or move that one away", path.display())]
+    NotReplaceable {
         /// The folder.
         path: PathBuf,
-        /// What there is that no dashboard has.
-        found: String,
+        /// Why it is not replaced.
+        reason: String,
     },
-    /// The new pages could not be put in their place, nor the old ones back into it.
-    #[error("could not write {}; what was there is now in {}", path.display(), kept.display())]
-    NotPutBack {
-        /// The place.
+    /// Neither could the new folder be moved into place, nor the old one back.
+    #[error("could not write {}; its previous content is now in {}", path.display(), kept.display())]
+    NotRestored {
+        /// The output folder.
         path: PathBuf,
-        /// Where what was there is.
+        /// The folder that holds the previous content.
         kept: PathBuf,
-        /// What the operating system says of the new ones.
+        /// The operating system's error for the new folder.
         source: io::Error,
     },
-    /// The features that were asked for are not there.
-    #[error("features {from}..{to} were asked for, the SAE has {d_sae}: 0..{d_sae}")]
-    NoFeatures {
-        /// The first.
+    /// The range of features is empty or exceeds the SAE.
+    #[error("features {from}..{to} are not a range of the SAE's features, 0..{d_sae}")]
+    FeatureRange {
+        /// The first feature.
         from: u32,
-        /// The one behind the last.
+        /// The end of the range, exclusive.
         to: u32,
-        /// Features of the SAE.
+        /// The number of features of the SAE.
         d_sae: usize,
     },
     /// The text has no token that counts.
-    #[error("the text has no token that counts, so there is nothing to show")]
+    #[error("the text has no tokens that count")]
     NoTokens,
-    /// Whoever was told of the progress does not want to go on.
+    /// The progress callback stopped the build.
     #[error("interrupted; nothing was written")]
     Interrupted,
-    /// A name that is to become a folder of the export cannot be one.
-    #[error("`{name}` is no name for a folder: letters, digits, `.`, `-` and `_` can stand in it")]
-    Name {
+    /// A name cannot be the name of a folder of the export.
+    #[error(
+        "`{name}` is not a folder name; expected letters, digits, `.`, `-` and `_`, not starting with `.`"
+    )]
+    InvalidName {
         /// The name.
         name: String,
     },
-    /// A file of a dashboard is not as we write it.
-    #[error("what should be packed data is not: {reason}")]
-    NotPacked {
-        /// What is wrong with it.
+    /// A script is not in the format of [`pack`](crate::pack).
+    #[error("invalid data script: {reason}")]
+    InvalidScript {
+        /// The defect.
         reason: String,
     },
-    /// A folder that should be a dashboard cannot be read as one.
-    #[error("{} is no dashboard that can be read: {reason}", path.display())]
-    Unreadable {
+    /// A file does not have the format of a dashboard.
+    #[error("{} is not part of a valid dashboard: {reason}", path.display())]
+    InvalidDashboard {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         reason: String,
     },
-    /// A dashboard is of an SAE that the model does not have.
+    /// A dashboard was made for a different SAE than the model's.
     #[error(
-        "{} is of another SAE than the one at {hook}: its fingerprint is {found:016x}, the SAE's {expected:016x}",
+        "{} was made for a different SAE than the one at {hook}: its fingerprint is {found:016x}, the SAE's {expected:016x}",
         path.display()
     )]
-    OtherSae {
-        /// The folder.
+    SaeMismatch {
+        /// The folder of the dashboard.
         path: PathBuf,
-        /// Where the dashboard's SAE is.
+        /// The hook point of the dashboard.
         hook: HookPoint,
-        /// The fingerprint of the model's SAE there.
+        /// The fingerprint of the model's SAE.
         expected: u64,
-        /// That of the dashboard's.
+        /// The fingerprint in the dashboard.
         found: u64,
     },
-    /// The text could not be had.
+    /// The text could not be read.
     #[error(transparent)]
     Corpus(Box<CorpusError>),
     /// The model could not be run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// A context is none that the model takes.
+    /// The model does not accept a context.
     #[error(transparent)]
     Gpt(#[from] GptError),
-    /// The SAE has no such feature.
+    /// A feature is not in the SAE.
     #[error(transparent)]
     Sae(#[from] SaeError),
 }

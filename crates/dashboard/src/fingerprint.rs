@@ -3,11 +3,13 @@ use nanoscope_runtime::InterpretableModel;
 
 use crate::DashboardError;
 
-/// A number that tells the SAE of `model` at `hook` from others: of its hook point, its features
-/// and the lengths of a few weights, so that it is the same on every backend.
+/// Returns a number that identifies the SAE of `model` at `hook`.
+///
+/// It is a hash of the hook point, the number of features and the rounded norms of a few weights, so it is
+/// the same on every backend.
 ///
 /// # Errors
-/// [`DashboardError::Runtime`] if there is no SAE.
+/// [`DashboardError::Runtime`] if the hook point has no SAE.
 pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, DashboardError> {
     let sae = model.sae(hook)?;
     let few: Vec<usize> = (0..sae.config().d_sae().min(16)).collect();
@@ -15,14 +17,14 @@ pub fn fingerprint(model: &InterpretableModel, hook: HookPoint) -> Result<u64, D
     hook.to_string().bytes().for_each(|byte| hash = mix(hash ^ u64::from(byte)));
     for geometry in sae.geometry(&few)? {
         for norm in [geometry.decoder_norm, geometry.encoder_norm] {
-            // Another backend adds up in another order; the last digits must not count.
+            // Backends sum in different orders, so the last digits are left out.
             hash = mix(hash ^ u64::from((norm * 1000.0).round() as i64 as u32));
         }
     }
     Ok(hash)
 }
 
-/// The finaliser of SplitMix64 (Steele et al. 2014), after its increment.
+/// One step of SplitMix64 (Steele et al. 2014): increment and finalizer.
 pub(crate) fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,7 +1,8 @@
-//! Pages about features: a folder of static HTML, and Neuronpedia's export.
+//! Feature dashboards: a folder of static HTML, and Neuronpedia's import files.
 //!
-//! [`Dashboard::build`] runs a model on a text twice and gathers what the features of one SAE do;
-//! [`Dashboard::write`] makes the folder, [`Dashboard::write_neuronpedia`] the export.
+//! [`Dashboard::build`] runs a model on a text twice and collects statistics and examples for the features
+//! of one SAE. [`Dashboard::write`] writes the folder, [`Dashboard::write_neuronpedia`] the export, and
+//! [`DashboardReader`] reads a folder again, for a server.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -41,10 +42,8 @@
 //! # }
 //! ```
 //!
-//! [`DashboardReader`] reads such a folder again, for a server.
-//!
-//! The text comes from `nanoscope-corpus`, models and labels from `nanoscope-checkpoint`; this
-//! crate reads no file but its own kind, as carefully as a stranger's, and writes only what it makes.
+//! The text comes from `nanoscope-corpus`, models and labels from `nanoscope-checkpoint`. This crate reads
+//! only dashboards, treats them as untrusted, and replaces only folders that it wrote.
 
 mod auto_label;
 mod co_activation;

@@ -4,27 +4,27 @@ use nanoscope_corpus::SpecialTokens;
 
 use crate::DashboardError;
 
-/// What a dashboard shows, and how much of it.
+/// Options for building a dashboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The features that have a page.
+    /// The features that get a page.
     pub features: Range<u32>,
-    /// Examples of a feature where it is strongest, at most. Default: 20, as SAEDashboard.
+    /// The maximum number of top activations of a feature. Default: 20, as in SAEDashboard.
     pub examples: usize,
-    /// Examples in each of [`QUANTILES`](crate::QUANTILES) parts of a feature's values, at most.
-    /// Default: 5, as SAEDashboard.
+    /// The maximum number of examples from each of [`QUANTILES`](crate::QUANTILES) intervals of a feature's
+    /// activations. Default: 5, as in SAEDashboard.
     pub per_quantile: usize,
-    /// Tokens shown on either side of one. Default: 16.
+    /// The number of tokens shown on either side of an example's peak. Default: 16.
     pub window: usize,
-    /// What becomes of special tokens; they are shown in windows in any case. Default:
+    /// The treatment of special tokens in counts. Windows show them in either case. Default:
     /// [`SpecialTokens::Skip`].
     pub special: SpecialTokens,
-    /// Which examples are sampled. Same seed, same dashboard. Default: 42.
+    /// The seed for sampling examples. The same seed gives the same dashboard. Default: 42.
     pub seed: u64,
 }
 
 impl Options {
-    /// The defaults, for `features`.
+    /// The default options for a range of features.
     pub fn new(features: Range<u32>) -> Self {
         Self {
             features,
@@ -36,41 +36,40 @@ impl Options {
         }
     }
 
-    /// Fewer and shorter examples: 2048 features in less than 3 MB.
+    /// Reduces the number and the length of examples: 2048 features take less than 3 MB.
     pub fn compact(self) -> Self {
         Self { examples: 8, per_quantile: 1, window: 10, ..self }
     }
 
-    /// Whether an SAE of `d_sae` features has those that were asked for. To know before the text is
-    /// read.
+    /// Checks that an SAE with `d_sae` features contains the range. Call it before the text is read.
     ///
     /// # Errors
-    /// [`DashboardError::NoFeatures`].
+    /// [`DashboardError::FeatureRange`] if the range is empty or exceeds the SAE.
     pub fn check(&self, d_sae: usize) -> Result<(), DashboardError> {
         let Range { start, end } = self.features;
         if self.features.is_empty() || end as usize > d_sae {
-            return Err(DashboardError::NoFeatures { from: start, to: end, d_sae });
+            return Err(DashboardError::FeatureRange { from: start, to: end, d_sae });
         }
         Ok(())
     }
 }
 
-/// How far the making of a dashboard is.
+/// The progress of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done.
+    /// The current stage.
     pub stage: Stage,
-    /// Tokens read, or features measured.
+    /// The number of tokens read or features processed in this stage.
     pub done: u64,
 }
 
-/// What is being done.
+/// A stage of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The text is read for the first time; counts tokens.
+    /// The first pass over the text; counts tokens.
     Surveying,
-    /// The text is read for the second time; counts tokens.
+    /// The second pass over the text; counts tokens.
     Gathering,
-    /// Weights are compared; counts features.
+    /// The comparison of weights; counts features.
     Weights,
 }

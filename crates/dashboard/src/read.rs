@@ -10,22 +10,20 @@ use serde::de::DeserializeOwned;
 use crate::DashboardError;
 use crate::data_script::unpack_as;
 use crate::fingerprint::fingerprint;
-use crate::write::{ABOUT, DATA};
-use crate::write::{FORMAT, VERSION};
+use crate::write::{ABOUT, DATA, FORMAT, VERSION};
 
-/// Bytes of the largest file of a dashboard that is read, packed and unpacked. The index of a million
-/// features has some hundred megabytes.
+/// The maximum size of a data file in bytes, packed and unpacked. The index of a million features has about a
+/// hundred megabytes.
 const MAX_PACKED: u64 = 128 << 20;
 const MAX_UNPACKED: u64 = 256 << 20;
-/// Bytes of `dashboard.json`.
+/// The maximum size of `dashboard.json` in bytes.
 const MAX_ABOUT: u64 = 1 << 20;
-/// Tokens that are counted out as a feature's top ones.
+/// The maximum number of top tokens in a summary.
 const MAX_TOP_TOKENS: usize = 10;
 
-/// A folder that [`Dashboard::write`](crate::Dashboard::write) made, opened.
+/// Reads features from a folder written by [`Dashboard::write`](crate::Dashboard::write).
 ///
-/// What is in the folder is taken for a stranger's: sizes are bounded, and every number that points
-/// at something is checked before it is used.
+/// The folder is treated as untrusted: sizes are limited, and every index is checked before it is used.
 #[derive(Debug)]
 pub struct DashboardReader {
     dir: PathBuf,
@@ -37,36 +35,36 @@ pub struct DashboardReader {
     per_file: u32,
     tokens: u64,
     fires: Vec<u64>,
-    /// The ids of the tokens that are shown, in ascending order, and their texts.
+    /// The ids of the tokens with a text, in ascending order, and their texts.
     ids: Vec<u32>,
     texts: Vec<String>,
 }
 
-/// What a dashboard knows of one feature beside its weights.
+/// The statistics and top activations of a feature, as stored in a dashboard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureSummary {
-    /// Tokens of the text at which it fires.
+    /// The number of tokens on which the feature fires.
     pub fires: u64,
-    /// The share of the tokens that these are.
+    /// The share of tokens on which the feature fires.
     pub density: f64,
-    /// Its largest value on the text.
+    /// The max activation on the text.
     pub max: f64,
-    /// Its mean over all tokens, those at which it does not fire included.
+    /// The mean activation over all tokens, including those on which the feature does not fire.
     pub mean: f64,
-    /// The tokens at which its examples peak, with how many do, the most frequent first.
+    /// The tokens at the peaks of the examples with their counts, the most frequent first.
     pub top_tokens: Vec<(String, usize)>,
-    /// The places where it is strongest, the largest value first.
+    /// The top activations, the largest first.
     pub examples: Vec<ExampleText>,
 }
 
-/// A place where a feature fires, with what stands around it.
+/// A token on which a feature fires, with the text around it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExampleText {
     /// The texts of the token and its neighbours.
     pub tokens: Vec<String>,
-    /// Where in `tokens` the feature is not 0, and its value there.
+    /// Indices into `tokens` with a nonzero activation, and the activations.
     pub values: Vec<(usize, f64)>,
-    /// Where in `tokens` it is strongest.
+    /// The index into `tokens` of the example's token.
     pub peak: usize,
 }
 
@@ -104,18 +102,19 @@ struct RawPage {
     quantiles: Vec<(u64, Vec<RawExample>)>,
 }
 
-/// Context, position, peak, tokens, and places with values by turns.
+/// Context, position, peak, token ids, and indices alternating with activations.
 type RawExample = (u64, u32, u32, Vec<u32>, Vec<Option<f64>>);
 
 impl DashboardReader {
-    /// Opens the folder `dir`; the pages of features are read when they are asked for.
+    /// Opens the folder `dir` and reads its index. The data of features is read on demand.
     ///
     /// # Errors
-    /// [`DashboardError::Io`], [`DashboardError::Unreadable`] if it is no dashboard of ours or of
-    /// another version.
+    /// [`DashboardError::Io`], and [`DashboardError::InvalidDashboard`] if the folder is not a dashboard of
+    /// this version.
     pub fn open(dir: &Path) -> Result<Self, DashboardError> {
         let path = dir.join(ABOUT);
-        let unreadable = |reason: String| DashboardError::Unreadable { path: path.clone(), reason };
+        let unreadable =
+            |reason: String| DashboardError::InvalidDashboard { path: path.clone(), reason };
         let about = read_at_most(&path, MAX_ABOUT)?;
         let about: RawAbout =
             serde_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
@@ -124,24 +123,24 @@ impl DashboardReader {
         let path = dir.join(DATA).join("index.js");
         let unreadable = |reason: &str| {
             let (path, reason) = (path.clone(), reason.to_owned());
-            DashboardError::Unreadable { path, reason }
+            DashboardError::InvalidDashboard { path, reason }
         };
         let index: RawIndex = packed(&path, "index")?;
         index.about.check().map_err(|reason| unreadable(&reason))?;
         let RawIndex { about, per_file, fires, tokens } = index;
         let [start, end] = about.features;
         if fires.len() != (end - start) as usize {
-            return Err(unreadable("it has not one number of tokens for each feature"));
+            return Err(unreadable("`fires` does not have one number for each feature"));
         }
         if per_file == 0 {
-            return Err(unreadable("no feature is in a file"));
+            return Err(unreadable("`per_file` is 0"));
         }
         if tokens.ids.len() != tokens.texts.len() || !tokens.ids.is_sorted_by(|a, b| a < b) {
-            return Err(unreadable("its tokens have not one text each"));
+            return Err(unreadable("`tokens` does not have ascending ids with one text each"));
         }
-        let hook = about.hook.parse().map_err(|_| unreadable("it names no hook point"))?;
+        let hook = about.hook.parse().map_err(|_| unreadable("`hook` is not a hook point"))?;
         let fingerprint = u64::from_str_radix(&about.fingerprint, 16)
-            .map_err(|_| unreadable("its fingerprint is no number"))?;
+            .map_err(|_| unreadable("`fingerprint` is not a hexadecimal number"))?;
         Ok(Self {
             dir: dir.to_owned(),
             hook,
@@ -156,20 +155,20 @@ impl DashboardReader {
         })
     }
 
-    /// Where the SAE is that it is of.
+    /// The hook point of the dashboard's SAE.
     pub fn hook(&self) -> HookPoint {
         self.hook
     }
 
-    /// Tokens of the text that count.
+    /// The number of tokens of the text that count.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// Checks that it is of the SAE that `model` has.
+    /// Checks that the dashboard was made for the SAE that `model` has at the hook point.
     ///
     /// # Errors
-    /// [`DashboardError::OtherSae`], and [`DashboardError::Runtime`] if there is none.
+    /// [`DashboardError::SaeMismatch`], and [`DashboardError::Runtime`] if the hook point has no SAE.
     pub fn check(&self, model: &InterpretableModel) -> Result<(), DashboardError> {
         let hook = self.hook;
         let d_sae = model.sae(hook)?.config().d_sae();
@@ -178,13 +177,13 @@ impl DashboardReader {
             return Ok(());
         }
         let (path, found) = (self.dir.clone(), self.fingerprint);
-        Err(DashboardError::OtherSae { path, hook, expected, found })
+        Err(DashboardError::SaeMismatch { path, hook, expected, found })
     }
 
-    /// What is known of `feature`; none if it has no page.
+    /// Reads the summary of `feature`, or returns `None` if the feature has no page.
     ///
     /// # Errors
-    /// [`DashboardError::Io`], [`DashboardError::Unreadable`], [`DashboardError::NotPacked`].
+    /// [`DashboardError::Io`], and [`DashboardError::InvalidDashboard`] if the data is malformed.
     pub fn feature(&self, feature: u32) -> Result<Option<FeatureSummary>, DashboardError> {
         let Some(at) = feature.checked_sub(self.start) else { return Ok(None) };
         let Some(&fires) = self.fires.get(at as usize) else { return Ok(None) };
@@ -192,37 +191,39 @@ impl DashboardReader {
         let path = self.dir.join(DATA).join(format!("{name}.js"));
         let unreadable = |reason: &str| {
             let (path, reason) = (path.clone(), reason.to_owned());
-            DashboardError::Unreadable { path, reason }
+            DashboardError::InvalidDashboard { path, reason }
         };
         let mut pages: Vec<RawPage> = packed(&path, &name)?;
         let within = (at % self.per_file) as usize;
         if pages.get(within).is_none_or(|page| page.feature != feature) {
-            return Err(unreadable(&format!("feature {feature} is not where it should be")));
+            return Err(unreadable(&format!("feature {feature} is missing at index {within}")));
         }
         let page = pages.swap_remove(within);
 
         let mut peaks: Vec<(u32, usize)> = Vec::new();
         let sampled = page.quantiles.iter().flat_map(|(_, examples)| examples);
         for (_, _, peak, tokens, _) in page.strongest.iter().chain(sampled) {
-            let id = *tokens.get(*peak as usize).ok_or_else(|| unreadable("a peak is nowhere"))?;
+            let id = *tokens
+                .get(*peak as usize)
+                .ok_or_else(|| unreadable("the peak of an example is out of range"))?;
             match peaks.iter_mut().find(|(known, _)| *known == id) {
                 Some((_, count)) => *count += 1,
                 None => peaks.push((id, 1)),
             }
         }
-        // Of equal counts the one that is met first: at the stronger place.
+        // The sort is stable, so of equal counts the token of the stronger example comes first.
         peaks.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
         peaks.truncate(MAX_TOP_TOKENS);
         let text = |id: u32| {
             let at = self.ids.binary_search(&id).map_err(|_| unreadable("a token has no text"))?;
             Ok::<_, DashboardError>(self.texts[at].clone())
         };
-        let shown = |(_, _, peak, tokens, values): &RawExample| {
+        let example = |(_, _, peak, tokens, values): &RawExample| {
             let values = values.chunks(2).map(|pair| match pair {
                 &[Some(at), Some(value)] if at >= 0.0 && at < tokens.len() as f64 => {
                     Ok((at as usize, value))
                 }
-                _ => Err(unreadable("a value is nowhere")),
+                _ => Err(unreadable("an activation of an example is out of range")),
             });
             Ok::<_, DashboardError>(ExampleText {
                 tokens: tokens.iter().copied().map(text).collect::<Result<_, _>>()?,
@@ -239,7 +240,7 @@ impl DashboardReader {
                 .into_iter()
                 .map(|(id, count)| Ok((text(id)?, count)))
                 .collect::<Result<_, DashboardError>>()?,
-            examples: page.strongest.iter().map(shown).collect::<Result<_, _>>()?,
+            examples: page.strongest.iter().map(example).collect::<Result<_, _>>()?,
         }))
     }
 }
@@ -250,12 +251,12 @@ impl RawAbout {
             return Err(format!("its format is not `{FORMAT}`"));
         }
         if self.version != VERSION {
-            return Err(format!("it is of version {}, not {VERSION}", self.version));
+            return Err(format!("its version is {}, expected {VERSION}", self.version));
         }
         let [start, end] = self.features;
         if start >= end || end > self.d_sae || self.tokens == 0 {
             return Err(format!(
-                "it has the features {start}..{end} of {} on {} tokens",
+                "features {start}..{end} of {} on {} tokens are not valid",
                 self.d_sae, self.tokens
             ));
         }
@@ -265,10 +266,15 @@ impl RawAbout {
 
 fn packed<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, DashboardError> {
     let script = read_at_most(path, MAX_PACKED)?;
-    let unreadable = |reason: String| DashboardError::Unreadable { path: path.to_owned(), reason };
+    let unreadable =
+        |reason: String| DashboardError::InvalidDashboard { path: path.to_owned(), reason };
     let (found, value) =
         unpack_as(&script, MAX_UNPACKED).map_err(|error| unreadable(error.to_string()))?;
-    if found == name { Ok(value) } else { Err(unreadable(format!("it is not `{name}`"))) }
+    if found == name {
+        Ok(value)
+    } else {
+        Err(unreadable(format!("its name is `{found}`, expected `{name}`")))
+    }
 }
 
 fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DashboardError> {
@@ -277,7 +283,7 @@ fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DashboardError> 
     read.map_err(|source| DashboardError::io(path, source))?;
     if bytes.len() as u64 > max_bytes {
         let reason = format!("it has more than {max_bytes} bytes");
-        return Err(DashboardError::Unreadable { path: path.to_owned(), reason });
+        return Err(DashboardError::InvalidDashboard { path: path.to_owned(), reason });
     }
     Ok(bytes)
 }
@@ -292,10 +298,10 @@ mod tests {
     use super::*;
     use crate::data_script::pack;
 
-    /// What is wrong with a dashboard: about, index, pages.
+    /// A change to about, index and pages that makes a dashboard invalid.
     type Change = fn(&mut [Value; 3]);
 
-    /// A dashboard of features 2 and 3 of 4, changed by `change`: about, index, pages.
+    /// A dashboard of features 2 and 3 of 4, whose about, index and pages are changed by `change`.
     fn folder(change: impl FnOnce(&mut [Value; 3])) -> TempDir {
         let about = json!({
             "format": FORMAT, "version": VERSION, "hook": "blocks.0.hook_resid_post",
@@ -365,9 +371,9 @@ mod tests {
             (|parts| parts[0]["version"] = json!(VERSION + 1), "version"),
             (|parts| parts[1]["about"]["features"] = json!([2, 9]), "2..9 of 4"),
             (|parts| parts[1]["fires"] = json!([1]), "one number"),
-            (|parts| parts[1]["per_file"] = json!(0), "no feature is in a file"),
+            (|parts| parts[1]["per_file"] = json!(0), "`per_file` is 0"),
             (|parts| parts[1]["tokens"]["ids"] = json!([9, 5]), "one text each"),
-            (|parts| parts[1]["about"]["hook"] = json!("blocks.x"), "no hook point"),
+            (|parts| parts[1]["about"]["hook"] = json!("blocks.x"), "`hook` is not a hook point"),
         ];
         for (change, reason) in cases {
             let dir = folder(change);
@@ -379,11 +385,17 @@ mod tests {
     #[test]
     fn a_page_that_points_nowhere_is_refused() {
         let cases: [(Change, &str); 5] = [
-            (|parts| parts[2][0]["feature"] = json!(3), "not where it should be"),
-            (|parts| parts[2] = json!([]), "not where it should be"),
-            (|parts| parts[2][0]["strongest"][0][2] = json!(7), "a peak is nowhere"),
+            (|parts| parts[2][0]["feature"] = json!(3), "is missing at index 0"),
+            (|parts| parts[2] = json!([]), "is missing at index 0"),
+            (
+                |parts| parts[2][0]["strongest"][0][2] = json!(7),
+                "the peak of an example is out of range",
+            ),
             (|parts| parts[2][0]["strongest"][0][3] = json!([5, 6]), "a token has no text"),
-            (|parts| parts[2][0]["strongest"][0][4] = json!([2, 1.0]), "a value is nowhere"),
+            (
+                |parts| parts[2][0]["strongest"][0][4] = json!([2, 1.0]),
+                "an activation of an example is out of range",
+            ),
         ];
         for (change, reason) in cases {
             let dir = folder(change);

@@ -2,8 +2,8 @@ use std::fmt::Write;
 
 use nanoscope_tokenizer::Tokenizer;
 
-/// A token's text as it is; of bytes that are no text on their own their numbers (`\xe2\x80`), and
-/// without a tokenizer the token's id.
+/// Returns a token's text. Bytes that are not valid UTF-8 on their own are written in hexadecimal
+/// (`\xe2\x80`); without a tokenizer, the text is the token's id in angle brackets.
 pub(crate) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     let Some(bytes) = tokenizer.and_then(|tokenizer| tokenizer.token_bytes(id)) else {
         return format!("<{id}>");
@@ -11,26 +11,29 @@ pub(crate) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "\\x{byte:02x}").expect("a string takes everything");
+            write!(text, "\\x{byte:02x}").expect("writing to a string does not fail");
             text
         }),
     }
 }
 
-/// `text` on one line, without characters that are not seen or turn the line around.
+/// Replaces line breaks, tabs, and characters that are invisible or change the direction of text by visible
+/// symbols.
 pub(crate) fn visible(text: &str) -> String {
     text.chars().fold(String::new(), |mut out, c| {
         match c {
             '\n' => out.push('↵'),
             '\t' => out.push('⇥'),
-            c if is_hidden(c) => write!(out, "⟨{:04X}⟩", c as u32).expect("a string takes it"),
+            c if is_hidden(c) => {
+                write!(out, "⟨{:04X}⟩", c as u32).expect("writing to a string does not fail")
+            }
             c => out.push(c),
         }
         out
     })
 }
 
-/// Controls, and what orders, joins or hides other characters.
+/// Returns whether `c` is a control character or an invisible formatting character.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

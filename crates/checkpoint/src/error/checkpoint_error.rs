@@ -21,7 +21,7 @@ use crate::container::Dtype;
 use crate::error::message::list;
 use crate::error::message::{asked_for, some_of};
 #[cfg(feature = "gpt")]
-use crate::merges::MergeError;
+use nanoscope_tokenizer::MergeError;
 use crate::pickle::PickleError;
 
 /// An error from reading or writing a checkpoint, or a file that belongs to one.

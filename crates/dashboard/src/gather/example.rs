@@ -1,23 +1,23 @@
 use nanoscope_corpus::Context;
 
-/// A token at which a feature fires, with what stands around it in its document.
+/// A token on which a feature fires, with its neighbours in the document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// The number of the context in the corpus.
+    /// The index of the context in the corpus.
     pub context: u64,
     /// The token's position in the context.
     pub position: u32,
-    /// The feature's value there.
+    /// The activation at the token.
     pub value: f32,
     /// The token and its neighbours.
     pub tokens: Box<[u32]>,
-    /// Which of `tokens` it is.
+    /// The index of the token in `tokens`.
     pub peak: u32,
-    /// Where in `tokens` the feature is not 0, and its value there, in order.
+    /// Indices into `tokens` with a nonzero activation in ascending order, and the activations.
     pub values: Box<[(u32, f32)]>,
 }
 
-/// Where one feature fires in one context: positions in ascending order, with its values.
+/// The positions at which a feature fires in a context in ascending order, with the activations.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FeatureFirings<'a> {
     pub(crate) context: &'a Context,
@@ -25,7 +25,7 @@ pub(crate) struct FeatureFirings<'a> {
 }
 
 impl Example {
-    /// The example at `position`, with up to `window` tokens of the same document on either side.
+    /// Creates the example at `position`, with up to `window` tokens of the same document on either side.
     pub(crate) fn new(
         firing: FeatureFirings<'_>,
         (position, value): (u32, f32),
@@ -51,18 +51,18 @@ impl Example {
     }
 }
 
-/// The strongest examples of a feature, the largest value first.
+/// The top activations of a feature, the largest first.
 ///
-/// Of two in one context that show each other, and of two with the same tokens, the stronger is
-/// kept: a person learns nothing from seeing a sentence twice.
+/// Of two examples whose windows contain each other's token, and of two with the same tokens, only the
+/// stronger is kept, so that no sentence is shown twice.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StrongestExamples {
     kept: Vec<Example>,
 }
 
 impl StrongestExamples {
-    /// Takes what is strong enough in one context; `counts` says of which positions. At most `most`
-    /// are kept.
+    /// Adds the examples of a context that are among the strongest `max`. `counts` selects the positions that
+    /// can be examples.
     pub(crate) fn offer(
         &mut self,
         firing: FeatureFirings<'_>,

@@ -1,4 +1,4 @@
-//! Two passes over the text: what each feature does on it.
+//! Collects statistics and examples of features in two passes over the text.
 
 mod example;
 mod pairs;

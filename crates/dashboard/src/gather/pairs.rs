@@ -1,16 +1,16 @@
 use std::ops::Range;
 
-/// Pairs of which all are counted: 200 MB.
+/// The maximum number of pairs for which every pair has a counter: 200 MB.
 const MAX_COUNTED_PAIRS: usize = 1 << 24;
-/// Partners that a feature has where not all pairs can be counted.
+/// The number of candidates per feature if there are more pairs.
 const MAX_CANDIDATES: usize = 64;
 
-/// How often features fire together, for the features of a range with all others.
+/// Counts of tokens on which two features fire, for the features of a range with all others.
 ///
-/// Up to 2²⁴ pairs there is a place for each. Beyond, a first pass finds for each feature the
-/// partners that it meets most often, with as many counters as partners are kept (Metwally et al.
-/// 2005, Space-Saving), and a second pass counts these: what is counted is exact, and a partner that
-/// is missing makes up at most a 64th of the feature's meetings.
+/// Up to 2²⁴ pairs, each has a counter. Beyond that, the first pass finds the most frequent partners of each
+/// feature with one counter per candidate (Space-Saving, Metwally et al. 2005), and the second pass counts
+/// these. The counts are exact, and a partner that is missed accounts for at most 1/64 of the feature's
+/// co-activations.
 #[derive(Debug)]
 pub(crate) struct PairCounts {
     features: Range<u32>,
@@ -18,21 +18,22 @@ pub(crate) struct PairCounts {
     store: Store,
 }
 
+/// The counters.
 #[derive(Debug)]
 enum Store {
-    /// `[features, d_sae]`
+    /// A counter for each pair, `[features, d_sae]`.
     All { counts: Vec<u32>, products: Vec<f64> },
-    /// Per feature its candidates, in order of index once the first pass is done.
-    Some(Vec<Vec<PairCount>>),
+    /// The candidates of each feature; in order of index after the first pass.
+    Candidates(Vec<Vec<PairCount>>),
 }
 
-/// Two features.
+/// The counts of a feature's pair with `other`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PairCount {
     pub(crate) other: u32,
-    /// Tokens at which both fire.
+    /// The number of tokens on which both fire.
     pub(crate) count: u32,
-    /// The sum over these of the product of their values.
+    /// The sum over these tokens of the product of the activations.
     pub(crate) product: f64,
 }
 
@@ -46,14 +47,14 @@ impl PairCounts {
             Some(pairs) if pairs <= max_pairs => {
                 Store::All { counts: vec![0; pairs], products: vec![0.0; pairs] }
             }
-            _ => Store::Some(vec![Vec::new(); features.len()]),
+            _ => Store::Candidates(vec![Vec::new(); features.len()]),
         };
         Self { features, d_sae, store }
     }
 
-    /// Looks at a token in the first pass.
+    /// Processes the features of a token in the first pass.
     pub(crate) fn survey(&mut self, row: &[(u32, f32)]) {
-        let Store::Some(candidates) = &mut self.store else { return };
+        let Store::Candidates(candidates) = &mut self.store else { return };
         for &(feature, _) in row.iter().filter(|(feature, _)| self.features.contains(feature)) {
             let candidates = &mut candidates[(feature - self.features.start) as usize];
             for &(other, _) in row.iter().filter(|&&(other, _)| other != feature) {
@@ -64,7 +65,7 @@ impl PairCounts {
 
     /// Ends the first pass.
     pub(crate) fn finish_survey(&mut self) {
-        let Store::Some(candidates) = &mut self.store else { return };
+        let Store::Candidates(candidates) = &mut self.store else { return };
         for candidates in candidates {
             candidates.sort_unstable_by_key(|pair| pair.other);
             for pair in candidates {
@@ -73,7 +74,7 @@ impl PairCounts {
         }
     }
 
-    /// Counts a token in the second pass.
+    /// Processes the features of a token in the second pass.
     pub(crate) fn count(&mut self, row: &[(u32, f32)]) {
         for &(feature, x) in row.iter().filter(|(feature, _)| self.features.contains(feature)) {
             let at = (feature - self.features.start) as usize;
@@ -85,7 +86,7 @@ impl PairCounts {
                         products[from + other as usize] += f64::from(x) * f64::from(y);
                     }
                 }
-                Store::Some(candidates) => {
+                Store::Candidates(candidates) => {
                     for &(other, y) in row {
                         let pairs = &mut candidates[at];
                         if let Ok(at) = pairs.binary_search_by_key(&other, |pair| pair.other) {
@@ -98,7 +99,7 @@ impl PairCounts {
         }
     }
 
-    /// The features that fire together with `feature`, in order of index.
+    /// Returns the features that fire on the same tokens as `feature`, in order of index.
     pub(crate) fn partners(&self, feature: u32) -> Vec<PairCount> {
         let at = (feature - self.features.start) as usize;
         let pairs: Vec<PairCount> = match &self.store {
@@ -110,12 +111,13 @@ impl PairCounts {
                     .map(|(other, (&count, &product))| PairCount { other, count, product })
                     .collect()
             }
-            Store::Some(candidates) => candidates[at].clone(),
+            Store::Candidates(candidates) => candidates[at].clone(),
         };
         pairs.into_iter().filter(|pair| pair.count > 0 && pair.other != feature).collect()
     }
 }
 
+/// Counts one co-activation with `other`, which replaces the rarest candidate if the list is full.
 fn count_candidate(candidates: &mut Vec<PairCount>, other: u32) {
     if let Some(pair) = candidates.iter_mut().find(|pair| pair.other == other) {
         pair.count = pair.count.saturating_add(1);

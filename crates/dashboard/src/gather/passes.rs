@@ -12,32 +12,32 @@ use super::quantile::{QUANTILES, Quantile, RandomSample, priority};
 use crate::histogram::{Histogram, interval, interval_start};
 use crate::{DashboardError, Options, Progress, Stage};
 
-/// What the features of a range do on a text.
+/// The results of both passes.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) stats: FeatureStats,
-    /// Per feature of the SAE, the sum of its squared values.
+    /// The sum of squared activations, for each feature of the SAE.
     pub(crate) squares: Vec<f64>,
     pub(crate) pairs: PairCounts,
     pub(crate) contexts: u64,
-    /// Those of the range, in order.
+    /// The activations of the features in the range, in order.
     pub(crate) features: Vec<Activity>,
 }
 
-/// What one feature does on a text, beside its statistics.
+/// The distribution of a feature's activations on the text, with examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
-    /// Its values that are not 0. It begins at 0, or at the smallest value if that is negative, and
-    /// ends at the largest, which is 0 if the feature does not fire.
+    /// The nonzero activations, from 0 (or the smallest one, if negative) to the largest, which is 0 if the
+    /// feature does not fire.
     pub histogram: Histogram,
-    /// Where it is strongest, the largest value first.
+    /// The top activations, the largest first.
     pub strongest: Vec<Example>,
-    /// Samples from the whole range of its values, from the smallest values to the largest.
+    /// Samples from equal intervals of the activation range, in ascending order.
     pub quantiles: Vec<Quantile>,
 }
 
-/// Reads the text twice: what the range of a feature's values is must be known before they can be
-/// sorted into intervals.
+/// Reads the text twice. The first pass finds the range of each feature's activations, which the second
+/// divides into intervals.
 pub(crate) fn gather<I>(
     (model, hook): (&InterpretableModel, HookPoint),
     options: &Options,
@@ -95,6 +95,7 @@ where
     Ok(Gathered { stats, squares, pairs, contexts: read, features })
 }
 
+/// Calls `progress`, and returns an error if it breaks.
 pub(crate) fn report_progress(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     stage: Stage,
@@ -106,7 +107,7 @@ pub(crate) fn report_progress(
     }
 }
 
-/// The model, run context by context.
+/// Runs the model on one context at a time.
 struct ModelPass<'m> {
     model: &'m InterpretableModel,
     hook: HookPoint,
@@ -124,7 +125,7 @@ impl ModelPass<'_> {
     }
 }
 
-/// The features of a context, and which of its tokens count.
+/// The features of a context, with a flag for each token that counts.
 struct ContextFeatures {
     features: SparseFeatures,
     entries: Vec<(u32, f32)>,
@@ -139,13 +140,13 @@ impl ContextFeatures {
         Self { starts: starts.to_vec(), entries, counts, features }
     }
 
-    /// The tokens that count, with their features.
+    /// Returns the positions of the tokens that count, with their features.
     fn counted(&self) -> impl Iterator<Item = (u32, &[(u32, f32)])> {
         let row = |at: usize| (at as u32, &self.entries[self.starts[at]..self.starts[at + 1]]);
         (0..self.counts.len()).filter(|&at| self.counts[at]).map(row)
     }
 
-    /// Calls `each` with every feature of `range` that fires, and where it does.
+    /// Calls `each` with every feature of `range` that fires, its positions and activations.
     fn by_feature(&self, range: &Range<u32>, mut each: impl FnMut(u32, &[(u32, f32)])) {
         let mut entries: Vec<(u32, (u32, f32))> = Vec::new();
         for row in 0..self.features.rows() {
@@ -153,7 +154,7 @@ impl ContextFeatures {
             let of_range = row_entries.filter(|(feature, _)| range.contains(feature));
             entries.extend(of_range.map(|&(feature, value)| (feature, (row as u32, value))));
         }
-        // Rows come in order, and a stable sort keeps them so.
+        // The rows are in order, and a stable sort preserves it.
         entries.sort_by_key(|&(feature, _)| feature);
         let mut at = Vec::new();
         for group in entries.chunk_by(|a, b| a.0 == b.0) {
@@ -164,7 +165,7 @@ impl ContextFeatures {
     }
 }
 
-/// The first pass.
+/// The statistics of the first pass.
 struct Survey {
     stats: FeatureStats,
     squares: Vec<f64>,
@@ -174,8 +175,8 @@ struct Survey {
 
 impl Survey {
     fn add(&mut self, rows: &ContextFeatures) {
-        let places = rows.counts.iter().map(|&counts| counts.then_some(0));
-        self.stats.add(&rows.features, places);
+        let counted = rows.counts.iter().map(|&counts| counts.then_some(0));
+        self.stats.add(&rows.features, counted);
         for (_, row) in rows.counted() {
             for &(feature, value) in row {
                 self.squares[feature as usize] += f64::from(value).powi(2);
@@ -187,7 +188,7 @@ impl Survey {
     }
 }
 
-/// One feature in the second pass.
+/// The state of one feature in the second pass.
 #[derive(Debug)]
 struct FeatureGatherer {
     feature: u32,

@@ -1,26 +1,26 @@
 use super::example::{Example, FeatureFirings};
 use crate::fingerprint::mix;
 
-/// How many intervals the range of a feature's values is divided into, as SAEDashboard does.
+/// The number of intervals into which a feature's activation range is divided, as in SAEDashboard.
 pub const QUANTILES: usize = 5;
 
-/// One of [`QUANTILES`] equal intervals of a feature's values, with examples from it.
+/// One of [`QUANTILES`] equal intervals of a feature's activation range, with examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantile {
-    /// Values in it are above this one.
+    /// The lower bound, exclusive.
     pub from: f32,
-    /// And not above this one.
+    /// The upper bound, inclusive.
     pub to: f32,
-    /// Tokens whose value is in it.
+    /// The number of tokens whose activation is in the interval.
     pub count: u64,
-    /// A uniform sample of these, the largest value first.
+    /// A uniform sample of these tokens, the largest activation first.
     pub examples: Vec<Example>,
 }
 
-/// A uniform sample of a stream that depends on nothing but the seed and what is in the stream.
+/// A uniform sample of a stream, which depends only on the seed and the set of examples.
 ///
-/// Each example has a random number of its own, made from where it stands, and those with the
-/// smallest are kept: the same sample in whatever order or pieces the text is read.
+/// Each example has a pseudo-random priority derived from its position, and the examples with the smallest
+/// priorities are kept. The order in which the text is read therefore does not matter.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RandomSample {
     count: u64,
@@ -28,7 +28,7 @@ pub(crate) struct RandomSample {
 }
 
 impl RandomSample {
-    /// Takes the token at `peak` into account; at most `most` are kept.
+    /// Counts the token at `peak` and keeps its example if its priority is among the smallest `max`.
     pub(crate) fn offer(
         &mut self,
         priority: u64,
@@ -53,7 +53,7 @@ impl RandomSample {
     }
 }
 
-/// A random number for a token of a feature.
+/// A pseudo-random number for a token of a feature.
 pub(crate) fn priority(seed: u64, feature: u32, context: u64, position: u32) -> u64 {
     let at = (u64::from(feature) << 32) | u64::from(position);
     mix(mix(seed ^ mix(context)) ^ at)

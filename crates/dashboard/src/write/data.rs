@@ -1,4 +1,4 @@
-//! The data of the pages: what `page/*.js` reads, as small as it can be.
+//! The JSON data of the pages, in a compact form that `page/*.js` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,19 @@ use crate::gather::Activity;
 use crate::gather::Example;
 use crate::token_text::token_text;
 
-/// Version of what is written.
+/// The version of the data format.
 pub(crate) const VERSION: u32 = 1;
-/// Features in one file; what a page loads when one of them is looked at.
+/// The number of features in a data file. A page loads the whole file to show one of them.
 pub(crate) const FEATURES_PER_FILE: usize = 64;
-/// Tokens of each kind by which a feature is found.
+/// The maximum number of tokens at peaks by which the search finds a feature. Promoted tokens fill the list
+/// up to twice this number.
 const MAX_SEARCH_TOKENS: usize = 5;
-/// Digits of a value, where it is a feature's own and where it is one of many.
+/// Significant digits of a feature's statistics and of an example's peak.
 const PEAK_DIGITS: usize = 4;
+/// Significant digits of the other numbers.
 const EXAMPLE_DIGITS: usize = 3;
 
-/// What the index shows, and the text of all tokens.
+/// The data of the list of features, and the texts of all tokens.
 pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokenizer>) -> Value {
     let pages = &dashboard.features;
     let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
@@ -37,7 +39,7 @@ pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokeni
     })
 }
 
-/// What a dashboard is of; also its `dashboard.json`.
+/// The description of the dashboard, which is also its `dashboard.json`.
 pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
     let options = &dashboard.options;
     json!({
@@ -59,10 +61,10 @@ pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
     })
 }
 
-/// The name of what is written.
+/// The name of the format.
 pub(crate) const FORMAT: &str = "nanoscope dashboard";
 
-/// The pages of [`FEATURES_PER_FILE`] features.
+/// The data of up to [`FEATURES_PER_FILE`] pages.
 pub(crate) fn chunk(pages: &[FeaturePage]) -> Value {
     pages.iter().map(page).collect()
 }
@@ -75,7 +77,7 @@ fn page(page: &FeaturePage) -> Value {
     put("mean", significant64(page.mean, PEAK_DIGITS));
     put("low", significant(histogram.low, PEAK_DIGITS));
     put("high", significant(histogram.high, PEAK_DIGITS));
-    // Without the zeros at the end.
+    // Trailing zeros are left out.
     let bars = histogram.counts.iter().rposition(|&n| n > 0).map_or(0, |last| last + 1);
     put("histogram", json!(histogram.counts[..bars]));
     put("strongest", strongest.iter().map(example).collect());
@@ -103,10 +105,10 @@ fn page(page: &FeaturePage) -> Value {
     Value::Object(out)
 }
 
-/// `[context, position, peak, [token, …], [at, value, …]]`
+/// Encodes an example as `[context, position, peak, [token, …], [index, activation, …]]`.
 fn example(example: &Example) -> Value {
     let values = example.values.iter().flat_map(|&(at, value)| {
-        // What is searched for has to be the same number wherever it stands.
+        // The peak's activation must read the same here and in the statistics.
         let digits = if at == example.peak { PEAK_DIGITS } else { EXAMPLE_DIGITS };
         [json!(at), significant(value, digits)]
     });
@@ -123,16 +125,16 @@ fn pairs(pairs: &[(u32, f32)]) -> Value {
     pairs.iter().map(|&(id, value)| json!([id, significant(value, EXAMPLE_DIGITS)])).collect()
 }
 
-/// The tokens by which a feature is found: those at its strongest places, and those it promotes.
+/// The tokens by which the search finds a feature: those at its peaks and those that it promotes.
 fn search_tokens(page: &FeaturePage) -> Vec<u32> {
     let mut words: Vec<u32> = Vec::new();
     let peaks = page.activity.strongest.iter().map(|e| e.tokens[e.peak as usize]);
     let promoted = page.effect.iter().flat_map(|effect| &effect.promoted).map(|&(id, _)| id);
-    for (kind, max) in [
+    for (candidates, max) in [
         (peaks.collect::<Vec<_>>(), MAX_SEARCH_TOKENS),
         (promoted.collect(), 2 * MAX_SEARCH_TOKENS),
     ] {
-        for id in kind {
+        for id in candidates {
             if words.len() < max && !words.contains(&id) {
                 words.push(id);
             }
@@ -153,7 +155,7 @@ fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
     }
     let texts: BTreeMap<u32, String> =
         ids.into_iter().map(|id| (id, token_text(tokenizer, id))).collect();
-    // Tokens that are a part of a character: a page puts them together where they meet.
+    // Tokens that are parts of a character. The page joins them where they are adjacent.
     let parts: Map<String, Value> = texts
         .keys()
         .filter_map(|&id| Some((id, tokenizer?.token_bytes(id)?)))
@@ -167,15 +169,15 @@ fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
     })
 }
 
-/// `value` with so many digits that say something; null if it is not finite.
+/// Rounds `value` to `digits` significant digits; null if it is not finite.
 fn significant(value: f32, digits: usize) -> Value {
     significant64(value.into(), digits)
 }
 
 fn significant64(value: f64, digits: usize) -> Value {
     let text = format!("{value:.*e}", digits - 1);
-    let value: f64 = text.parse().expect("a number that was just written reads back");
-    // A whole number needs no `.0`.
+    let value: f64 = text.parse().expect("a formatted number can be parsed");
+    // Whole numbers are written without `.0`.
     if value.fract() == 0.0 && value.abs() < 1e9 { json!(value as i64) } else { json!(value) }
 }
 

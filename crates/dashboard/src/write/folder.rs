@@ -11,7 +11,7 @@ use crate::DashboardError;
 use crate::dashboard::Dashboard;
 use crate::data_script::pack;
 
-/// The files that are the same in every dashboard.
+/// The static files, which are the same in every dashboard.
 const PAGE_FILES: [(&str, &str); 8] = [
     ("index.html", include_str!("../page/index.html")),
     ("style.css", include_str!("../page/style.css")),
@@ -22,21 +22,21 @@ const PAGE_FILES: [(&str, &str); 8] = [
     ("feature.js", include_str!("../page/feature.js")),
     ("main.js", include_str!("../page/main.js")),
 ];
-/// What the dashboard is of, by which we know our own.
+/// The description of a dashboard, which identifies a folder as one.
 pub(crate) const ABOUT: &str = "dashboard.json";
-/// The folder of the packed data.
+/// The folder of data files.
 pub(crate) const DATA: &str = "data";
-/// What a person may put there.
+/// A file of labels that a user may put into the folder.
 const LABELS: &str = "labels.json";
 
 impl Dashboard {
-    /// Writes the folder of pages `dir`, whole or not at all; `name` is the model's.
+    /// Writes the pages to the folder `dir` atomically and returns the path of the page to open. `name` is the
+    /// name of the model.
     ///
-    /// A dashboard of ours that is there is replaced, and its `labels.json`, if somebody put one
-    /// there, is kept. Gives the page to open.
+    /// An existing dashboard is replaced; its `labels.json`, if there is one, is kept.
     ///
     /// # Errors
-    /// [`DashboardError::NotOurs`] if something else is there, [`DashboardError::Io`].
+    /// [`DashboardError::NotReplaceable`] if `dir` is something else, and [`DashboardError::Io`].
     pub fn write(
         &self,
         dir: &Path,
@@ -73,7 +73,8 @@ impl Dashboard {
         for (file, text) in PAGE_FILES {
             write_file(&dir.join(file), text.as_bytes())?;
         }
-        let of = serde_json::to_vec_pretty(&about(self, name)).expect("it is a JSON value");
+        let of =
+            serde_json::to_vec_pretty(&about(self, name)).expect("a JSON value can be serialized");
         write_file(&dir.join(ABOUT), &of)?;
         write_file(&data.join("index.js"), &pack("index", &index(self, name, tokenizer)))?;
         for (number, pages) in self.features.chunks(FEATURES_PER_FILE).enumerate() {
@@ -84,50 +85,50 @@ impl Dashboard {
     }
 }
 
-/// The labels that somebody put into the dashboard at `dir`, if there are any: they go on to the
-/// next one that is written there.
+/// Returns the path of the `labels.json` in the dashboard at `dir`, if there is one. Writing a dashboard
+/// keeps it.
 pub fn labels_file(dir: &Path) -> Option<PathBuf> {
     Some(dir.join(LABELS)).filter(|path| path.is_file())
 }
 
-/// Whether a dashboard can be written to `dir`: nothing is there, an empty folder, or a dashboard.
-/// To know before the work is done.
+/// Checks that a dashboard can be written to `dir`: the folder is missing, is empty, or holds a dashboard.
+/// Call it before the text is read.
 ///
 /// # Errors
-/// [`DashboardError::NotOurs`], [`DashboardError::Io`].
+/// [`DashboardError::NotReplaceable`] if `dir` is something else, and [`DashboardError::Io`].
 pub fn check_output_dir(dir: &Path) -> Result<(), DashboardError> {
     let io = |source| DashboardError::io(dir, source);
-    let not_ours = |found: String| DashboardError::NotOurs { path: dir.to_owned(), found };
+    let refused = |reason: String| DashboardError::NotReplaceable { path: dir.to_owned(), reason };
     match fs::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io(error)),
-        Ok(there) if !there.is_dir() => return Err(not_ours("no folder".to_owned())),
+        Ok(there) if !there.is_dir() => return Err(refused("it is not a folder".to_owned())),
         Ok(_) => {}
     }
     let names = file_names(dir)?;
-    let ours = |name: &str| {
+    let is_known = |name: &str| {
         let page = PAGE_FILES.iter().any(|(file, _)| *file == name);
         (page || [ABOUT, LABELS].contains(&name)) && dir.join(name).is_file()
     };
-    for name in names.iter().filter(|name| !ours(name)) {
+    for name in names.iter().filter(|name| !is_known(name)) {
         let data = dir.join(DATA);
         if name != DATA || !data.is_dir() {
-            return Err(not_ours(format!("`{name}`")));
+            return Err(refused(format!("it contains `{name}`")));
         }
-        let ours = |name: &str| name == "index.js" || is_numbered(name, "features-", ".js");
-        if let Some(stranger) = self::file_names(&data)?.iter().find(|name| !ours(name)) {
-            return Err(not_ours(format!("`{DATA}/{stranger}`")));
+        let is_known = |name: &str| name == "index.js" || is_numbered(name, "features-", ".js");
+        if let Some(other) = self::file_names(&data)?.iter().find(|name| !is_known(name)) {
+            return Err(refused(format!("it contains `{DATA}/{other}`")));
         }
     }
     let about = dir.join(ABOUT);
     if names.is_empty() || is_dashboard(&about) {
         Ok(())
     } else {
-        Err(not_ours(format!("`{}`, and no {ABOUT} that says what it is", names[0])))
+        Err(refused(format!("it contains `{}` but no valid {ABOUT}", names[0])))
     }
 }
 
-/// What is in `dir`, in order.
+/// Returns the names of the entries of `dir`, sorted.
 pub(crate) fn file_names(dir: &Path) -> Result<Vec<String>, DashboardError> {
     let io = |source| DashboardError::io(dir, source);
     let mut names = Vec::new();
@@ -138,20 +139,21 @@ pub(crate) fn file_names(dir: &Path) -> Result<Vec<String>, DashboardError> {
     Ok(names)
 }
 
-/// Whether `name` is a number between `before` and `after`.
+/// Returns whether `name` is a decimal number between `before` and `after`.
 pub(crate) fn is_numbered(name: &str, before: &str, after: &str) -> bool {
     let number = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Returns whether the file at `path` is the description of a dashboard.
 fn is_dashboard(path: &Path) -> bool {
     let about = fs::read(path).ok();
     let about = about.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     about.is_some_and(|about| about["format"] == FORMAT)
 }
 
-/// Renames the folder `new` in `temporary` to `dir`. What was there goes to `old` beside it, vanishes
-/// with it, and comes back if the new one cannot take its place.
+/// Renames the folder `new` in `temporary` to `dir`. The previous folder is moved to `old` in `temporary` and
+/// deleted with it, or moved back if the new one cannot take its place.
 pub(crate) fn replace_dir(temporary: TempDir, dir: &Path) -> Result<(), DashboardError> {
     replace_dir_by(temporary, dir, |from, to| fs::rename(from, to))
 }
@@ -169,14 +171,14 @@ fn replace_dir_by(
     }
     let Err(source) = rename(&new, dir) else { return Ok(()) };
     if moved && rename(&old, dir).is_err() {
-        // It is the only one there is.
+        // The temporary folder holds the only copy.
         let kept = temporary.keep().join("old");
-        return Err(DashboardError::NotPutBack { path: dir.to_owned(), kept, source });
+        return Err(DashboardError::NotRestored { path: dir.to_owned(), kept, source });
     }
     Err(io(source))
 }
 
-/// The folder that `path` is in; of a bare name the current one.
+/// Returns the folder that contains `path`, which for a bare name is the current one.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -216,18 +218,19 @@ mod tests {
             (vec![about, ("data/features-1/thesis.js", "")], "`data/features-1`"),
             (vec![about, (DATA, "")], "`data`"),
             (vec![about, ("style.css/thesis.tex", "")], "`style.css`"),
-            (vec![("index.html", "")], "`index.html`, and no dashboard.json"),
-            (vec![(ABOUT, "{}")], "`dashboard.json`, and no dashboard.json that says"),
-            (vec![(LABELS, "{}")], "`labels.json`, and no dashboard.json"),
+            (vec![("index.html", "")], "`index.html` but no valid dashboard.json"),
+            (vec![(ABOUT, "{}")], "`dashboard.json` but no valid dashboard.json"),
+            (vec![(LABELS, "{}")], "`labels.json` but no valid dashboard.json"),
         ];
         for (files, found) in refused {
             let error = with(&files).unwrap_err();
-            assert!(error.contains("place is no dashboard of ours"), "{error}");
+            assert!(error.contains("place: it contains "), "{error}");
             assert!(error.contains(found), "{error}");
         }
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(check_output_dir(&dir.path().join("file")).is_err());
     }
+
     #[test]
     fn what_was_there_comes_back_or_is_named() {
         let dir = TempDir::new().unwrap();
@@ -253,7 +256,7 @@ mod tests {
             assert_eq!(file_names(&place).unwrap(), ["kept"], "{fails:?}");
         }
         let error = failing(&[2, 3]).unwrap_err();
-        let DashboardError::NotPutBack { kept, .. } = &error else { panic!("{error}") };
+        let DashboardError::NotRestored { kept, .. } = &error else { panic!("{error}") };
         assert_eq!(file_names(kept).unwrap(), ["kept"]);
         assert!(error.to_string().contains(kept.to_str().unwrap()), "{error}");
         failing(&[]).unwrap();

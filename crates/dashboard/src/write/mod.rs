@@ -1,4 +1,4 @@
-//! The folder of pages and the export for Neuronpedia.
+//! Writes dashboards: the folder of pages and the export for Neuronpedia.
 
 mod data;
 mod folder;

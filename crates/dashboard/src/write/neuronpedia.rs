@@ -16,40 +16,41 @@ use crate::gather::Example;
 use crate::histogram::Histogram;
 use crate::token_text::token_text;
 
-/// Features in one file, as SAEDashboard's default.
+/// The number of features in a file, as in SAEDashboard by default.
 const FEATURES_PER_FILE: usize = 128;
-/// Coordinates named in which a decoder row is largest, as SAEDashboard's default.
+/// The number of largest coordinates of a decoder row to write, as in SAEDashboard by default.
 const MAX_ALIGNED: usize = 3;
 
-/// What an export has: files of one line, and folders of packed ones.
+/// The files of an export that describe it, with one line each.
 const DESCRIPTION_FILES: [&str; 4] =
     ["release.jsonl", "model.jsonl", "sourceset.jsonl", "source.jsonl"];
+/// The folders of an export with compressed batches.
 const BATCH_FOLDERS: [&str; 3] = ["features", "activations", "explanations"];
 
-/// What an export for Neuronpedia is called there.
+/// The names under which Neuronpedia imports an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
     /// `modelId`, such as `nanochat-d20`.
     pub model: String,
-    /// The source set: what the SAEs of all layers have in common, such as `resid_post-2k`. A
-    /// source is called `LAYER-SET`.
+    /// The source set, shared by the SAEs of all layers, such as `resid_post-2k`. A source is named
+    /// `LAYER-SET`.
     pub set: String,
-    /// Who made it; `creatorId` and the names beside it.
+    /// The creator: `creatorId` and the related names.
     pub creator: String,
-    /// What the text is called.
+    /// The name of the text.
     pub dataset: String,
-    /// When, in RFC 3339: `2026-01-31T12:00:00Z`.
+    /// The time of creation in RFC 3339, such as `2026-01-31T12:00:00Z`.
     pub created: String,
-    /// Tokens of a context.
+    /// The number of tokens in a context.
     pub context_len: usize,
 }
 
 impl Export {
-    /// Whether an export of an SAE at `hook` can be written to `dir`. To know before the work is
-    /// done.
+    /// Checks that an export of an SAE at `hook` can be written to `dir`. Call it before the text is read.
     ///
     /// # Errors
-    /// [`DashboardError::Name`], [`DashboardError::NotOurs`], [`DashboardError::Io`].
+    /// [`DashboardError::InvalidName`] if a name cannot be a folder name,
+    /// [`DashboardError::NotReplaceable`] if the folder is something else, and [`DashboardError::Io`].
     pub fn check(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
         for name in [&self.model, &self.set] {
             check_name(name)?;
@@ -57,9 +58,9 @@ impl Export {
         self.check_output_dir(&dir.join(&self.model).join(self.source(hook)), hook)
     }
 
-    /// Whether nothing is in `dir`, or only an export of the same source by the same creator.
+    /// Checks that `dir` is empty, is missing, or holds an export of the same source by the same creator.
     fn check_output_dir(&self, dir: &Path, hook: HookPoint) -> Result<(), DashboardError> {
-        let not_ours = |found| DashboardError::NotOurs { path: dir.to_owned(), found };
+        let refused = |reason| DashboardError::NotReplaceable { path: dir.to_owned(), reason };
         if fs::symlink_metadata(dir).is_err() {
             return Ok(());
         }
@@ -70,46 +71,46 @@ impl Export {
                 continue;
             }
             if !BATCH_FOLDERS.contains(&name.as_str()) || !inside.is_dir() {
-                return Err(not_ours(format!("`{name}`")));
+                return Err(refused(format!("it contains `{name}`")));
             }
-            let ours = |name: &str| is_numbered(name, "batch-", ".jsonl.gz");
-            if let Some(stranger) = file_names(&inside)?.iter().find(|name| !ours(name)) {
-                return Err(not_ours(format!("`{name}/{stranger}`")));
+            let is_known = |name: &str| is_numbered(name, "batch-", ".jsonl.gz");
+            if let Some(other) = file_names(&inside)?.iter().find(|name| !is_known(name)) {
+                return Err(refused(format!("it contains `{name}/{other}`")));
             }
         }
         let source = fs::read(dir.join("source.jsonl")).ok();
         let source = source.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let ours = |source: Value| {
+        let same_source = |source: Value| {
             source["id"] == self.source(hook) && source["creatorId"] == self.creator
         };
         match found.first() {
-            Some(first) if !source.is_some_and(ours) => Err(not_ours(format!(
-                "`{first}`, and no source.jsonl that says `{}` made it",
+            Some(first) if !source.is_some_and(same_source) => Err(refused(format!(
+                "it contains `{first}` but no source.jsonl of an export by `{}`",
                 self.creator
             ))),
             _ => Ok(()),
         }
     }
 
-    /// The source's id; Neuronpedia takes the layer from its start.
+    /// The id of the source. Neuronpedia reads the layer from its beginning.
     fn source(&self, hook: HookPoint) -> String {
         format!("{}-{}", hook.layer().unwrap_or(0), self.set)
     }
 }
 
 impl Dashboard {
-    /// Writes what Neuronpedia's import takes, in SAEDashboard's layout, to a folder
-    /// `MODEL/LAYER-SET` in `dir`: `release.jsonl`, `model.jsonl`, `sourceset.jsonl`,
-    /// `source.jsonl`, `features/batch-N.jsonl.gz` and `activations/batch-N.jsonl.gz`, and
-    /// `explanations/batch-N.jsonl.gz` with the labels that there are. Automatic labels are left
-    /// out: there they would pass for explanations.
+    /// Writes Neuronpedia's import files and returns their folder.
     ///
-    /// Correlations with neurons need the activations, which are not kept; these lists are empty.
-    /// An export of the same source by the same creator is replaced. Gives the folder.
+    /// The folder is `MODEL/LAYER-SET` in `dir`, in SAEDashboard's layout: `release.jsonl`, `model.jsonl`,
+    /// `sourceset.jsonl`, `source.jsonl`, `features/batch-N.jsonl.gz`, `activations/batch-N.jsonl.gz`, and
+    /// `explanations/batch-N.jsonl.gz` with the labels. Automatic labels are left out, because Neuronpedia
+    /// would show them as explanations. Correlations with neurons are empty, because they need activations
+    /// that are not stored. An export of the same source by the same creator is replaced.
     ///
     /// # Errors
-    /// [`DashboardError::Name`] if a name cannot be a folder's, [`DashboardError::NotOurs`] if
-    /// something else is there, [`DashboardError::Io`], or the SAE cannot be read.
+    /// [`DashboardError::InvalidName`] if a name cannot be a folder name,
+    /// [`DashboardError::NotReplaceable`] if the folder is something else, [`DashboardError::Io`], and the
+    /// errors of reading the SAE.
     pub fn write_neuronpedia(
         &self,
         dir: &Path,
@@ -169,7 +170,7 @@ impl Dashboard {
         Ok(())
     }
 
-    /// The files of one line.
+    /// The descriptive files, with one line each.
     fn descriptions(
         &self,
         model: &InterpretableModel,
@@ -266,7 +267,7 @@ impl Dashboard {
             "correlated_features_indices":
                 page.co_activations.iter().map(|t| t.feature).collect::<Vec<_>>(),
             "correlated_features_pearson": together(|t| t.pearson),
-            // SAEDashboard calls it l1, and puts the cosine there.
+            // SAEDashboard stores the cosine under the name l1.
             "correlated_features_l1": together(|t| t.cosine),
             "neg_str": neg_str, "neg_values": neg_values,
             "pos_str": pos_str, "pos_values": pos_values,
@@ -286,7 +287,7 @@ impl Dashboard {
         export: &Export,
     ) -> Vec<Value> {
         let activity = &page.activity;
-        // −1 marks the strongest, as in SAEDashboard.
+        // −1 marks the top activations, as in SAEDashboard.
         let strongest = activity
             .strongest
             .iter()
@@ -329,13 +330,13 @@ impl Dashboard {
             "description": page.label, "authorId": export.creator, "typeName": null,
             "explanationModelName": null, "triggeredByUserId": null, "notes": null,
             "scoreV1": null, "scoreV2": null,
-            // The map there needs places, which we do not compute; 0 is the default of its importer.
+            // Coordinates of Neuronpedia's UMAP, which dashboards do not have; 0 is its default.
             "umap_x": 0, "umap_y": 0, "umap_cluster": null,
             "embedding": null, "createdAt": export.created, "updatedAt": export.created,
         })
     }
 
-    /// 25 characters that no other row has, as the ids there are.
+    /// A unique id of 25 characters, in the form of Neuronpedia's ids.
     fn id(&self, export: &Export, feature: u32, number: u64) -> String {
         let names = [&export.model, &export.set, &export.created].map(|name| name.bytes());
         let mut hash = self.fingerprint;
@@ -346,7 +347,7 @@ impl Dashboard {
     }
 }
 
-/// The coordinates in which a decoder row is largest, their values, and their share of its L1 norm.
+/// The largest coordinates of a decoder row: their indices, values and shares of the row's L1 norm.
 fn alignment(direction: &[f32]) -> (Vec<usize>, Vec<f32>, Vec<f32>) {
     let mut order: Vec<usize> = (0..direction.len()).collect();
     order.sort_by(|&a, &b| direction[b].abs().total_cmp(&direction[a].abs()).then(a.cmp(&b)));
@@ -366,7 +367,7 @@ fn centers(histogram: Option<&Histogram>) -> Vec<f32> {
     histogram.map_or_else(Vec::new, |histogram| rounded(histogram.centers()))
 }
 
-/// Three decimal places, as SAEDashboard rounds.
+/// Rounds to three decimal places, as SAEDashboard does.
 fn rounded(values: impl IntoIterator<Item = f32>) -> Vec<f32> {
     values.into_iter().map(round).collect()
 }
@@ -388,13 +389,13 @@ fn write_gzip_lines(
     encoder.finish().and_then(|mut file| file.flush()).map_err(io)
 }
 
-/// A name becomes a folder: it must not lead anywhere else.
+/// Checks that `name` can be used as a folder name and cannot escape its parent folder.
 fn check_name(name: &str) -> Result<(), DashboardError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') {
         Ok(())
     } else {
-        Err(DashboardError::Name { name: name.to_owned() })
+        Err(DashboardError::InvalidName { name: name.to_owned() })
     }
 }
 
@@ -442,10 +443,10 @@ mod tests {
             (vec![source, ("features/thesis.tex", "")], "`features/thesis.tex`"),
             (vec![source, ("features", "")], "`features`"),
             (vec![source, ("model.jsonl/thesis.tex", "")], "`model.jsonl`"),
-            (vec![batch], "`features`, and no source.jsonl that says `nanoscope`"),
+            (vec![batch], "`features` but no source.jsonl of an export by `nanoscope`"),
             (
                 vec![("source.jsonl", r#"{"id": "2-set", "creatorId": "another"}"#)],
-                "`source.jsonl`, and no source.jsonl that says `nanoscope`",
+                "`source.jsonl` but no source.jsonl of an export by `nanoscope`",
             ),
         ];
         for (files, found) in refused {
