@@ -48,7 +48,10 @@ fn ctrl_c_and_sigterm_save_and_say_how_to_go_on_and_a_folder_has_one_writer() {
         let said = String::from_utf8(output.stderr).unwrap();
 
         assert_eq!(output.status.code(), Some(130), "{said}");
-        assert!(said.contains(&format!("go on with\n  nanoscope train --resume {out}")), "{said}");
+        assert!(
+            said.contains(&format!("continue with\n  nanoscope train --resume {out}")),
+            "{said}"
+        );
         let checkpoints = std::fs::read_dir(scratch.path(signal).join("checkpoints")).unwrap();
         assert_eq!(checkpoints.count(), 1);
     }

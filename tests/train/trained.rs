@@ -118,7 +118,7 @@ fn texts_and_a_store_of_the_same_texts_give_the_same_saes_at_two_points() {
             .concat(),
     );
 
-    assert!(noted.contains("2 SAEs of 64 features"), "{noted}");
+    assert!(noted.contains("2 SAEs with 64 features"), "{noted}");
     for hook in ["blocks.0.hook_resid_post", "blocks.0.hook_mlp_out"] {
         let best = format!("{live}/{hook}/best");
         let shown =
