@@ -96,8 +96,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it; in the
-/// folder for temporary files without a home folder.
+/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it; in
+/// the folder for temporary files without a home folder.
 fn cache_dir() -> PathBuf {
     let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     from("XDG_CACHE_HOME")
@@ -106,8 +106,8 @@ fn cache_dir() -> PathBuf {
         .join("nanoscope")
 }
 
-/// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content. This
-/// tells two releases apart without reading 29 MB at each start.
+/// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content.
+/// This tells two releases apart without reading 29 MB at each start.
 fn fingerprint() -> u64 {
     const SAMPLE: usize = 4099;
 

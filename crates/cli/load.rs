@@ -199,8 +199,8 @@ fn sae_paths(loaded: &Loaded, args: &ModelArgs) -> Vec<SaePath> {
     }
 }
 
-/// Loads the vectors that the flags name. A control vector has one direction per layer; the layer is
-/// that of the interventions that use the vector.
+/// Loads the vectors that the flags name. A control vector has one direction per layer; the layer
+/// is that of the interventions that use the vector.
 fn vectors(flags: &[VectorFlag], used: &[Intervention]) -> Result<Vec<(VectorName, Vec<f32>)>> {
     let mut vectors = Vec::new();
     for VectorFlag { name, path, key } in flags {

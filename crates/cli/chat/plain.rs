@@ -41,8 +41,8 @@ pub(crate) fn dialogue(
         match session.submit(&line, width()) {
             Ok(Reply::Quit) => return Ok(succeeded),
             Ok(Reply::Cleared) => {}
-            Ok(Reply::Message(said)) if said.is_empty() => {}
-            Ok(Reply::Message(said)) => writeln!(out, "{}", sanitized(&said))?,
+            Ok(Reply::Message(message)) if message.is_empty() => {}
+            Ok(Reply::Message(message)) => writeln!(out, "{}", sanitized(&message))?,
             Ok(Reply::Work(job)) => succeeded &= work(scope, &mut batch, session, &job, out)?,
             Err(error) => {
                 print_error(&error);
@@ -77,11 +77,11 @@ fn work<'m>(
         };
         printed = std::mem::replace(&mut printed, Ok(())).and(wrote);
         match session.record(event) {
-            Some(said) if failed.is_none() && printed.is_ok() => {
+            Some(message) if failed.is_none() && printed.is_ok() => {
                 printed = match job {
-                    Job::Page { .. } => write!(out, "{}", sanitized(&said)),
+                    Job::Page { .. } => write!(out, "{}", sanitized(&message)),
                     Job::Write { .. } => {
-                        crate::terminal::messages::note(&sanitized(&said));
+                        crate::terminal::messages::note(&sanitized(&message));
                         Ok(())
                     }
                 };
@@ -104,7 +104,7 @@ fn work<'m>(
 /// The beginning of a story; empty in a chat, where the answer does not continue the question.
 fn opening(session: &Session) -> String {
     match session.turns.last() {
-        Some(turn) if turn.mode == Mode::Story => sanitized(&turn.asked),
+        Some(turn) if turn.mode == Mode::Story => sanitized(&turn.typed),
         _ => String::new(),
     }
 }

@@ -117,11 +117,11 @@ impl Session {
         };
         last.superseded = true;
         let prompt = Prompt::Again { ids: last.ids.clone(), before: last.before };
-        let (mode, asked) = (last.mode, last.asked.clone());
-        self.begin(mode, &asked, prompt)
+        let (mode, typed) = (last.mode, last.typed.clone());
+        self.begin(mode, &typed, prompt)
     }
 
-    fn begin(&mut self, mode: Mode, asked: &str, prompt: Prompt) -> Result<Reply> {
+    fn begin(&mut self, mode: Mode, typed: &str, prompt: Prompt) -> Result<Reply> {
         self.check_idle()?;
         if self.random_seeds {
             self.sampling.seed = RandomState::new().build_hasher().finish() % SEED_LIMIT;
@@ -135,7 +135,7 @@ impl Session {
         };
         self.turns.push(Turn {
             mode,
-            asked: asked.to_owned(),
+            typed: typed.to_owned(),
             ids: Vec::new(),
             before: 0,
             sampling: self.sampling.clone(),
@@ -224,7 +224,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_session::{LATE, events, job, refused, said, session};
+    use super::super::test_session::{LATE, events, job, message, refused, session};
     use super::*;
 
     fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_message_follows_the_conversation_without_what_was_written_again() {
         let mut session = session();
-        said(&mut session, "/mode chat");
+        message(&mut session, "/mode chat");
 
         write(&mut session, "Hi");
         write(&mut session, "/again");
@@ -281,20 +281,20 @@ mod tests {
         assert_eq!(refused(&mut session, "/again"), "no prompt to run again yet");
         write(&mut session, "Once");
 
-        said(&mut session, "/seed 7");
+        message(&mut session, "/seed 7");
         let (prompt, _, sampling) = write(&mut session, "/again");
 
         assert_eq!(prompt, Prompt::Again { ids: vec![0, 5], before: 1 });
         assert_eq!(sampling.seed, 7);
-        assert_eq!(session.turns[1].asked, "Once");
+        assert_eq!(session.turns[1].typed, "Once");
     }
 
     #[test]
     fn a_comparison_writes_the_text_without_steering_and_the_steered_one() {
         let mut session = session();
-        assert!(said(&mut session, "/compare on").contains("once something is steered"));
+        assert!(message(&mut session, "/compare on").contains("once something is steered"));
         assert_eq!(write(&mut session, "Once").1.len(), 1);
-        said(&mut session, "/steer 7:add:27");
+        message(&mut session, "/steer 7:add:27");
 
         let (_, plans, _) = write(&mut session, "Once");
 
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn a_random_seed_is_noted_with_its_text() {
         let mut session = session();
-        said(&mut session, "/seed random");
+        message(&mut session, "/seed random");
 
         let seeds: Vec<u64> = (0..4).map(|_| write(&mut session, "Once").2.seed).collect();
 
@@ -332,7 +332,7 @@ mod tests {
                 "{line}"
             );
         }
-        said(&mut session, "/seed 3");
+        message(&mut session, "/seed 3");
         session.record(WorkerEvent::Failed("no room".to_owned()));
         assert_eq!(session.turns[0].state, State::Failed("no room".to_owned()));
         job(&mut session, "Twice");
@@ -345,11 +345,11 @@ mod tests {
         let path = dir.path().join("run.json");
         let save = format!("/save {}", path.display());
         assert_eq!(refused(&mut session, &save), "no text to save yet");
-        said(&mut session, "/steer 7:add:27");
-        said(&mut session, "/set temperature 0.7");
+        message(&mut session, "/steer 7:add:27");
+        message(&mut session, "/set temperature 0.7");
         write(&mut session, "Once");
 
-        said(&mut session, &save);
+        message(&mut session, &save);
 
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -370,7 +370,7 @@ mod tests {
 
         assert!(refused(&mut session, &save).contains("already exists"));
         std::fs::write(&path, "mine").unwrap();
-        said(&mut session, &save.replace("/save", "/save!"));
+        message(&mut session, &save.replace("/save", "/save!"));
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("{\n"));
     }
 }

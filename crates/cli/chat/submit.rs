@@ -35,7 +35,7 @@ impl Session {
     }
 
     fn run_command(&mut self, command: Command, cells: usize) -> Result<Reply> {
-        let said = match command {
+        let message = match command {
             Command::Help => help(cells),
             Command::Mode(mode) => {
                 self.mode = mode;
@@ -74,7 +74,7 @@ impl Session {
             }
             Command::Quit => return Ok(Reply::Quit),
         };
-        Ok(Reply::Message(said))
+        Ok(Reply::Message(message))
     }
 
     fn track(&mut self, tracked: Option<Tracked>) -> Result<String> {
@@ -127,9 +127,9 @@ impl Session {
             Target::Vector(_) => None,
         };
         let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
-        let said = format!("steering from the next text on: {intervention}{label}");
+        let message = format!("steering from the next text on: {intervention}{label}");
         self.parts.steer.push(intervention);
-        Ok(said)
+        Ok(message)
     }
 
     fn steer_off(&mut self, which: Option<usize>) -> Result<String> {
@@ -214,7 +214,7 @@ impl Session {
 
     fn set(&mut self, setting: Setting) -> Result<String> {
         let mut sampling = self.sampling.clone();
-        let said = match setting {
+        let message = match setting {
             Setting::Temperature(to) => {
                 sampling.temperature = to;
                 format!("temperature {to}")
@@ -234,7 +234,7 @@ impl Session {
         };
         sampling.check()?;
         self.sampling = sampling;
-        Ok(said)
+        Ok(message)
     }
 
     /// Resolves a feature and checks that it exists.
@@ -293,24 +293,24 @@ Ctrl-D    exit; so does Ctrl-C twice";
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_session::{EARLY, LATE, refused, said, session};
+    use super::super::test_session::{EARLY, LATE, message, refused, session};
     use super::*;
 
     #[test]
     fn steering_is_written_with_the_hook_point_or_without_it() {
         let mut session = session();
 
-        let told = said(&mut session, "/steer 7:add:27");
-        assert_eq!(told, format!("steering from the next text on: {LATE}:7:add:27 (a dog)"));
-        said(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
+        let reply = message(&mut session, "/steer 7:add:27");
+        assert_eq!(reply, format!("steering from the next text on: {LATE}:7:add:27 (a dog)"));
+        message(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
         assert_eq!(
-            said(&mut session, "/steers"),
+            message(&mut session, "/steers"),
             format!("1. {LATE}:7:add:27\n2. {EARLY}:3:multiply:2@generated when {LATE}:7>1")
         );
-        said(&mut session, "/steer off 1");
+        message(&mut session, "/steer off 1");
         assert_eq!(session.parts.steer.len(), 1);
         assert_eq!(session.parts.steer[0].hook, EARLY);
-        assert_eq!(said(&mut session, "/steer off"), "there are no interventions");
+        assert_eq!(message(&mut session, "/steer off"), "there are no interventions");
     }
 
     #[test]
@@ -325,12 +325,14 @@ mod tests {
         assert!(
             refused(&mut session, "/steer hook_embed:1:add:1").contains("no SAE at hook_embed")
         );
-        assert!(refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("unknown vector up"));
+        assert!(
+            refused(&mut session, &format!("/steer {LATE}:up:add:1")).contains("unknown vector up")
+        );
         assert!(refused(&mut session, "/steer 7:shout:1").contains("shout"));
         assert!(refused(&mut session, "/steer off 1").contains("no intervention has number 1"));
         let when = format!("/steer 7:add:1 when {LATE}:5000>1");
         assert!(refused(&mut session, &when).contains("no feature 5000"));
-        said(&mut session, "/track all");
+        message(&mut session, "/track all");
         assert!(refused(&mut session, "/steer 7:add:1").starts_with("name the hook point"));
         assert!(session.parts.steer.is_empty());
     }
@@ -339,19 +341,17 @@ mod tests {
     fn what_is_tracked_shaded_and_sampled_can_be_changed() {
         let mut session = session();
 
-        said(&mut session, "/track all");
+        message(&mut session, "/track all");
         assert_eq!(session.parts.track.len(), 2);
-        said(&mut session, &format!("/track {EARLY}"));
+        message(&mut session, &format!("/track {EARLY}"));
         assert_eq!(session.parts.track, [EARLY].into());
-        assert!(
-            refused(&mut session, "/track hook_embed").contains("no SAE at hook_embed")
-        );
-        assert!(said(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
+        assert!(refused(&mut session, "/track hook_embed").contains("no SAE at hook_embed"));
+        assert!(message(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
         assert_eq!(session.shade, Shade::Feature(LATE, 7));
         assert!(refused(&mut session, "/shade 64").contains("no feature 64"));
 
-        said(&mut session, "/set temperature 0.5");
-        said(&mut session, "/set top-k 3");
+        message(&mut session, "/set temperature 0.5");
+        message(&mut session, "/set top-k 3");
         let wrong = refused(&mut session, "/set top-p 2");
         assert!(wrong.contains("top-p"), "{wrong}");
         assert!(refused(&mut session, "/set temperature nan").contains("temperature"));
@@ -364,7 +364,7 @@ mod tests {
     fn labels_are_found_and_cannot_act_on_a_terminal() {
         let mut session = session();
 
-        let found = said(&mut session, "/find DOG");
+        let found = message(&mut session, "/find DOG");
 
         assert!(found.starts_with("2 of 2 labels contain `DOG`"), "{found}");
         assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");

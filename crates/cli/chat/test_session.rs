@@ -17,7 +17,8 @@ use crate::load::PlanParts;
 pub(crate) const EARLY: HookPoint = HookPoint::ResidPost(2);
 pub(crate) const LATE: HookPoint = HookPoint::ResidPost(3);
 
-/// A session with SAEs at two hook points. The later one is tracked; two of its features have labels.
+/// A session with SAEs at two hook points. The later one is tracked; two of its features have
+/// labels.
 pub(crate) fn session() -> Session {
     let dir = tempfile::tempdir().unwrap();
     let labels = r#"{"7": "a dog", "9": "dogs \u001b[31mred"}"#;
@@ -45,9 +46,9 @@ pub(crate) fn token(at: usize, text: &str, is_generated: bool) -> Token {
 }
 
 #[track_caller]
-pub(crate) fn said(session: &mut Session, line: &str) -> String {
+pub(crate) fn message(session: &mut Session, line: &str) -> String {
     match session.submit(line, 80).unwrap() {
-        Reply::Message(said) => said,
+        Reply::Message(message) => message,
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -20,7 +20,7 @@ use crate::terminal::export::TokenEntry;
 pub(crate) struct Turn {
     pub(crate) mode: Mode,
     /// The prompt as typed.
-    pub(crate) asked: String,
+    pub(crate) typed: String,
     /// The ids of the whole prompt, and how many of them are from earlier turns.
     pub(crate) ids: Vec<u32>,
     pub(crate) before: usize,
@@ -151,7 +151,7 @@ impl Turn {
         let Sampling { temperature, top_k, top_p, seed, max_tokens, .. } = &self.sampling;
         json!({
             "mode": self.mode.to_string(),
-            "prompt": self.asked,
+            "prompt": self.typed,
             "prompt_ids": self.ids,
             "seed": seed,
             "sampling": {

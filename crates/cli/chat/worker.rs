@@ -20,7 +20,8 @@ use crate::commands::features::page;
 use crate::load::{PlanParts, Scope};
 use crate::terminal::display::token_text;
 
-/// The size of the prefix cache in bytes, which avoids running a conversation anew for each message.
+/// The size of the prefix cache in bytes, which avoids running a conversation anew for each
+/// message.
 pub(crate) const PREFIX_BYTES: usize = 256 << 20;
 
 /// A handle to the thread that owns the model.
@@ -286,8 +287,8 @@ mod tests {
     /// All events of a job.
     fn all_events(scope: &Scope, job: &Job) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
-        do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |told| {
-            events.push(told);
+        do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |event| {
+            events.push(event);
             true
         });
         events
@@ -355,16 +356,16 @@ mod tests {
     #[test]
     fn a_text_that_is_stopped_ends_with_the_token_at_hand() {
         let scope = scope();
-        let (mut heard, mut last) = (0, None);
+        let (mut received, mut last) = (0, None);
 
         let mut batch = Batch::new(&scope.model, 0);
         do_job(&scope, &mut batch, &story(vec![tracking()]), &mut |event| {
-            heard += usize::from(matches!(event, WorkerEvent::Token { .. }));
+            received += usize::from(matches!(event, WorkerEvent::Token { .. }));
             last = Some(event);
-            heard < 3
+            received < 3
         });
 
-        assert_eq!(heard, 3);
+        assert_eq!(received, 3);
         assert!(matches!(last, Some(WorkerEvent::Done { stopped: true })), "{last:?}");
     }
 
@@ -378,7 +379,7 @@ mod tests {
         let prompt = Prompt::Chat { before: vec![before], text: "And?".to_owned() };
         let prompt_ids = lay_out(&scope, &prompt, 4).unwrap();
 
-        let said = [
+        let turns = [
             (Role::User, "Hi"),
             (Role::Assistant, "Yes"),
             (Role::User, "And?"),
@@ -386,7 +387,7 @@ mod tests {
         ];
         let message =
             |(role, text): (Role, &str)| Message { role, content: Content::Text(text.to_owned()) };
-        let conversation = Conversation { messages: said.map(message).into() };
+        let conversation = Conversation { messages: turns.map(message).into() };
         assert_eq!(prompt_ids.ids, tokenizer.render_for_completion(&conversation).unwrap());
         assert_eq!(
             prompt_ids.ids.len() - prompt_ids.before,

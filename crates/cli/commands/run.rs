@@ -30,8 +30,8 @@ activation, `<hook>/features` [batch, seq, d_sae] and `<hook>/reconstruction` [b
 each tracked SAE. Features and captured activations are those before any intervention at the hook
 point.
 
---json prints `tokens`, for each row a list of tokens as in `nanoscope generate --json` (`logprob` is
-null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.")]
+--json prints `tokens`, for each row a list of tokens as in `nanoscope generate --json` (with
+`logprob` null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -193,8 +193,8 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunAr
     for applied in &run.applied {
         writeln!(out, "{}", applied::line(applied))?;
     }
-    let asked = |hook: &HookPoint| args.capture.contains(hook);
-    for (hook, activation) in run.captured.iter().filter(|(hook, _)| asked(hook)) {
+    let is_requested = |hook: &HookPoint| args.capture.contains(hook);
+    for (hook, activation) in run.captured.iter().filter(|(hook, _)| is_requested(hook)) {
         writeln!(out, "captured {hook} {:?}", activation.shape())?;
     }
     if let Some(path) = &args.out {

@@ -39,8 +39,8 @@ pub(crate) struct TokenLines {
 }
 
 impl TokenLines {
-    /// TokenLines with `top` features per token and hook point, else as many as the terminal's width
-    /// has room for.
+    /// Shows `top` features per token and hook point; by default as many as the terminal has room
+    /// for.
     pub(crate) fn new(top: Option<usize>) -> Self {
         Self::with_width(top, width())
     }
@@ -93,7 +93,8 @@ pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
     text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
-/// The reason why a text ended, to follow a number of tokens; empty if it reached its requested length.
+/// The reason why a text ended, to follow a number of tokens; empty if it reached its requested
+/// length.
 pub(crate) fn end_note(end: &EndReason) -> String {
     match end {
         EndReason::MaxTokens => String::new(),

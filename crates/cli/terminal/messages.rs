@@ -189,8 +189,8 @@ pub(crate) fn welcome() -> anyhow::Result<()> {
         "\
 {BOLD}nanoscope{BOLD:#}: a microscope for small language models
 
-Shows which features of a sparse autoencoder fire on each token while a nanochat model generates, and
-steers the model with them. A small model is built in. Try
+Shows which features of a sparse autoencoder fire on each token while a nanochat model generates,
+and steers the model with them. A small model is built in. Try
 
   {SOFT}nanoscope generate{SOFT:#}
       a story, with the features that fire on each token

@@ -321,7 +321,7 @@ mod tests {
         press(app, KeyCode::Enter)
     }
 
-    fn told(variants: &[&[&str]]) -> App {
+    fn app_with(variants: &[&[&str]]) -> App {
         let mut app = App::new(session());
         if variants.len() > 1 {
             enter(&mut app, "/steer 7:add:27");
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_newest_token_is_looked_at_until_an_arrow_moves_away_from_it() {
-        let mut app = told(&[&[" there", " was"]]);
+        let mut app = app_with(&[&[" there", " was"]]);
         let place = |token| Some(TokenRef { turn: 0, variant: 0, token });
         assert_eq!((app.current_token(), app.selected), (place(2), None));
 
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn arrows_edit_a_line_that_is_typed_and_with_alt_still_move_the_selection() {
-        let mut app = told(&[&[" there"]]);
+        let mut app = app_with(&[&[" there"]]);
         press(&mut app, KeyCode::Char('b'));
 
         press(&mut app, KeyCode::Left);
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_selection_goes_from_the_steered_text_to_the_one_beside_it() {
-        let mut app = told(&[&[" there"], &[" a", " dog"]]);
+        let mut app = app_with(&[&[" there"], &[" a", " dog"]]);
         assert_eq!(app.current_token(), Some(TokenRef { turn: 0, variant: 1, token: 2 }));
 
         press_with(&mut app, KeyCode::Up, KeyModifiers::ALT);
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn tokens_are_shaded_by_the_feature_that_is_looked_at() {
-        let mut app = told(&[&[" there", " was", " a"]]);
+        let mut app = app_with(&[&[" there", " was", " a"]]);
         // On the newest token 3 of feature 7, on the one after the prompt 1, and 2 of feature 9.
         assert_eq!(app.shade(), Some((LATE, 7)));
         press(&mut app, KeyCode::Left);
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn cleared_texts_are_gone_from_the_screen_and_the_selection() {
-        let mut app = told(&[&[" there"]]);
+        let mut app = app_with(&[&[" there"]]);
         press(&mut app, KeyCode::Left);
 
         enter(&mut app, "/clear");

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::chat::test_session::{events, session};
 
-    fn told(variants: &[&[&str]]) -> App {
+    fn app_with(variants: &[&[&str]]) -> App {
         let mut app = App::new(session());
         if variants.len() > 1 {
             app.submit("/steer 7:add:27");
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_has_the_features_of_the_newest_token_beside_the_text() {
-        let screen = screen(&told(&[&[" there", " was", " a"]]), (110, 8));
+        let screen = screen(&app_with(&[&[" there", " was", " a"]]), (110, 8));
 
         assert!(screen[0].starts_with("Once there was a "), "{screen:#?}");
         assert!(screen[0].contains("│ ·a  at 4  p 0.61"), "{screen:#?}");
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_has_them_below_and_a_low_one_leaves_them_out() {
-        let app = told(&[&[" there", " was", " a"]]);
+        let app = app_with(&[&[" there", " was", " a"]]);
 
         let narrow = screen(&app, (40, 12));
         assert_eq!(narrow[0], "Once there was a", "{narrow:#?}");
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn no_size_is_too_small_to_draw() {
-        let mut app = told(&[&[" there", " was", "日本語"], &[" a", " dog"]]);
+        let mut app = app_with(&[&[" there", " was", "日本語"], &[" a", " dog"]]);
         app.editor.insert("日本語 and more than fits");
         app.selected = Some(TokenRef { turn: 0, variant: 0, token: 1 });
         app.scroll_to_selection = true;
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn two_texts_stand_side_by_side_with_what_differs_marked() {
-        let app = told(&[&[" was", " a", " cat"], &[" was", " a", " dog"]]);
+        let app = app_with(&[&[" was", " a", " cat"], &[" was", " a", " dog"]]);
 
         let (buffer, _) = drawn(&app, Theme::COLOUR, (60, 20));
         let screen = lines(&buffer);
@@ -263,7 +263,8 @@ mod tests {
         assert!(texts.starts_with("Once was a cat"), "{screen:#?}");
         assert!(texts.contains("│ Once was a dog"), "{screen:#?}");
         let line = buffer.content.chunks(60).nth(at + 1).unwrap();
-        // Shading sets a foreground colour of its own; feature 7 is strongest on the tokens that differ.
+        // Shading sets a foreground colour of its own; feature 7 is strongest on the tokens that
+        // differ.
         let app = {
             let mut app = app;
             app.submit("/shade off");
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn tokens_are_shaded_by_how_much_of_the_feature_they_have() {
-        let app = told(&[&[" a", " b", " c", " d"]]);
+        let app = app_with(&[&[" a", " b", " c", " d"]]);
 
         let (buffer, _) = drawn(&app, Theme::COLOUR, (40, 5));
         let grounds: Vec<Color> = (4..12).map(|x| buffer[(x, 0)].bg).collect();
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn without_colours_there_are_none() {
-        let mut app = told(&[&[" was", " a"], &[" was", " dog"]]);
+        let mut app = app_with(&[&[" was", " a"], &[" was", " dog"]]);
         app.submit("/nonsense");
         app.selected = Some(TokenRef { turn: 0, variant: 0, token: 1 });
 
@@ -307,7 +308,7 @@ mod tests {
     fn a_long_text_is_scrolled_and_the_selected_token_brought_into_view() {
         let texts: Vec<String> = (0..60).map(|at| format!(" word{at}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let mut app = told(&[&texts]);
+        let mut app = app_with(&[&texts]);
         let size = (40, 6);
         let has = |app: &App, word: &str| {
             screen(app, size).iter().any(|line| line.split(' ').any(|found| found == word))
@@ -345,13 +346,13 @@ mod tests {
             help[11].starts_with(&format!("{below} more lines (PgDn) · Esc stops")),
             "{help:#?}"
         );
-        let mut told = Vec::new();
+        let mut tops = Vec::new();
         for event in events(&[&[" and then"; 60]]) {
             app.on_worker_event(event);
-            told.push(next_screen(&mut app, size)[..6].to_vec());
+            tops.push(next_screen(&mut app, size)[..6].to_vec());
         }
 
-        assert!(told.iter().all(|lines| lines[..] == help[..6]), "{told:#?}");
+        assert!(tops.iter().all(|lines| lines[..] == help[..6]), "{tops:#?}");
         app.submit("/seed 3");
         let short = next_screen(&mut app, size);
         assert_eq!(short[5], "seed 3", "{short:#?}");
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_reaches_the_terminal_as_a_command() {
-        let mut app = told(&[&["\u{1b}[2J", "\u{7}"]]);
+        let mut app = app_with(&[&["\u{1b}[2J", "\u{7}"]]);
         app.submit("/find \u{1b}[31m");
 
         for line in screen(&app, (100, 24)) {

@@ -31,7 +31,8 @@ use crate::terminal::signals::INTERRUPTED;
 /// The time between checks for signals and for a closed terminal.
 const TICK: Duration = Duration::from_millis(25);
 
-/// The time after a signal for which a frame may still be drawn. A blocked terminal would take for ever.
+/// The time after a signal for which a frame may still be drawn. A blocked terminal would take for
+/// ever.
 const EXIT_AFTER: Duration = Duration::from_secs(1);
 
 /// The exit code of a program whose terminal was closed, as shells report it.
@@ -143,8 +144,8 @@ fn on_event(app: &mut App, event: Event) -> Effect {
     Effect::Nothing
 }
 
-/// Passes each event from `next` to `send`, until `next` fails, which is passed on too, or `send` returns
-/// false.
+/// Passes each event from `next` to `send`, until `next` fails, which is passed on too, or `send`
+/// returns false.
 fn listen(
     mut next: impl FnMut() -> io::Result<Option<Event>>,
     mut send: impl FnMut(io::Result<Event>) -> bool,
@@ -167,8 +168,8 @@ fn listen(
     }
 }
 
-/// The next event, if there is one soon. Waiting for ever would block drawing, which asks the terminal
-/// for the position of its cursor.
+/// The next event, if there is one soon. Waiting forever would block drawing, which asks the
+/// terminal for the position of its cursor.
 fn next_event() -> io::Result<Option<Event>> {
     if event::poll(TICK)? { event::read().map(Some) } else { Ok(None) }
 }
@@ -242,51 +243,51 @@ mod tests {
 
     use super::*;
 
-    fn heard(
+    fn received(
         events: impl IntoIterator<Item = io::Result<Option<Event>>>,
     ) -> Vec<io::Result<Event>> {
         let mut events: VecDeque<_> = events.into_iter().collect();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         listen(
             || events.pop_front().expect("nothing is asked for after an error"),
             |event| {
-                heard.push(event);
+                received.push(event);
                 true
             },
         );
-        heard
+        received
     }
 
     #[test]
     fn an_error_of_the_terminal_is_told_once_after_what_came_before_it() {
         let gone = io::Error::from(io::ErrorKind::UnexpectedEof);
 
-        let heard = heard([Ok(Some(Event::FocusGained)), Ok(None), Err(gone)]);
+        let received = received([Ok(Some(Event::FocusGained)), Ok(None), Err(gone)]);
 
-        assert_eq!(heard.len(), 2);
-        assert_eq!(heard[0].as_ref().unwrap(), &Event::FocusGained);
-        assert_eq!(heard[1].as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(received.len(), 2);
+        assert_eq!(received[0].as_ref().unwrap(), &Event::FocusGained);
+        assert_eq!(received[1].as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
     fn a_terminal_that_has_nothing_at_once_is_not_asked_without_a_pause() {
         let begun = Instant::now();
 
-        heard([Ok(None), Ok(None), Ok(None), Err(io::ErrorKind::Other.into())]);
+        received([Ok(None), Ok(None), Ok(None), Err(io::ErrorKind::Other.into())]);
 
         assert!(begun.elapsed() >= 3 * TICK, "{:?}", begun.elapsed());
     }
 
     #[test]
     fn nothing_is_asked_for_when_nobody_hears_it() {
-        let mut asked = 0;
+        let mut calls = 0;
 
         let next = || {
-            asked += 1;
+            calls += 1;
             Ok(Some(Event::FocusGained))
         };
         listen(next, |_| false);
 
-        assert_eq!(asked, 1);
+        assert_eq!(calls, 1);
     }
 }

@@ -122,7 +122,7 @@ impl<'a> TurnLayout<'a> {
             pieces.push(Piece::new("› ", BOLD));
         }
         if variant.tokens.is_empty() {
-            pieces.push(Piece::new(sanitized(&self.turn.asked), BOLD));
+            pieces.push(Piece::new(sanitized(&self.turn.typed), BOLD));
         }
         let mut generated = 0;
         for (index, token) in variant.tokens.iter().enumerate() {

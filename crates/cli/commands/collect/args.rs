@@ -22,8 +22,9 @@ Examples:
       the share of one of eight machines, which need no coordination and may use one folder
 
 Texts are files or folders of plain text (<|endoftext|> between documents), JSONL or parquet; the
-first two may be compressed (.gz). Documents are concatenated with <|bos|> before each and split into
-contexts of equal length. Special tokens are run but not stored, unless --keep-special is given.
+first two may be compressed (.gz). Documents are concatenated with <|bos|> before each and split
+into contexts of equal length. Special tokens are run but not stored, unless --keep-special is
+given.
 
 --out receives shards in safetensors and a manifest of everything they depend on. However a run
 ends, the same command continues after the last complete shard; it refuses to if the model, the text

@@ -55,8 +55,8 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
-/// Tokenizes the texts; none if that was interrupted. The tokens are stored in the output folder, where
-/// there is room for them.
+/// Tokenizes the texts; none if that was interrupted. The tokens are stored in the output folder,
+/// where there is room for them.
 fn tokens(
     args: &CollectArgs,
     corpus: &Corpus,

@@ -141,8 +141,8 @@ fn architecture(subject: &EvalTarget) -> String {
     architecture.k().map_or(name.to_owned(), |k| format!("{name}, k {k}"))
 }
 
-/// Formats with four decimals, or in scientific notation where these would not fit. A dash stands for
-/// a number that is not finite.
+/// Formats with four decimals, or in scientific notation where these would not fit. A dash stands
+/// for a number that is not finite.
 fn number(value: f64) -> String {
     if !value.is_finite() {
         "–".to_owned()

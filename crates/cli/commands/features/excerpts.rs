@@ -6,8 +6,8 @@ use crate::terminal::display::{DIM, TOKEN, cut, visible};
 /// The smallest width of a column of numbers, in cells.
 pub(crate) const NUMBER_CELLS: usize = 8;
 
-/// `value` with `digits` decimals, or in scientific notation if these would all be zero or would not
-/// fit the column.
+/// `value` with `digits` decimals, or in scientific notation if these would all be zero or would
+/// not fit the column.
 pub(crate) fn number(value: f64, digits: usize) -> String {
     let plain = format!("{value:.digits$}");
     let lost = value != 0.0 && plain.chars().all(|c| "-0.".contains(c));

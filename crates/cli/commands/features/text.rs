@@ -37,7 +37,8 @@ const BEFORE: usize = 32;
 const AFTER: usize = 16;
 
 impl<'s> FeatureText<'s> {
-    /// Runs the model on `text` and gathers the features at `hook`, with up to `peaks` peaks for each.
+    /// Runs the model on `text` and gathers the features at `hook`, with up to `peaks` peaks for
+    /// each.
     pub(crate) fn run(
         scope: &'s Scope,
         hook: HookPoint,

@@ -34,12 +34,12 @@ pub(crate) struct ServeArgs {
     /// The port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 8765, value_name = "N")]
     pub(crate) port: u16,
-    /// A public host name of a proxy in front of this server, for example lab.example, with the port
-    /// if browsers show one; may be repeated
+    /// A public host name of a proxy in front of this server, for example lab.example, with the
+    /// port if browsers show one; may be repeated
     #[arg(long, value_name = "HOST", value_parser = public_name)]
     pub(crate) public_name: Vec<String>,
-    /// The key that clients must send; unlike the flag, the environment variable is hidden from other
-    /// users of the machine
+    /// The key that clients must send; unlike the flag, the environment variable is hidden from
+    /// other users of the machine
     #[arg(long, value_name = "KEY", env = "NANOSCOPE_API_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
     /// Allow other machines without a key

@@ -30,8 +30,9 @@ Examples:
   nanoscope train --resume runs/d
       continues where the run was interrupted or killed, and ends with the same SAEs
 
-A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a checkpoint
-and exits with 130; a second one exits at once. docs/training.md describes the folder of a run.")]
+A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
+checkpoint and exits with 130; a second one exits at once. docs/training.md describes the folder of
+a run.")]
 pub(crate) struct TrainArgs {
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
