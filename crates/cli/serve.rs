@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nanoscope_server::{Config, Limits, Source};
+use nanoscope_server::{Config, Limits, SaeInfo};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -105,12 +105,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// What is served.
-fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
+fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     let Scope { model, labels, .. } = Scope::load(&args.model)?;
     tokenizer(&model, "clients send text; give the tokenizer's folder with --tokenizer")?;
-    let sources = labels
+    let sae_info = labels
         .into_iter()
-        .map(|(hook, labels)| (hook, Source { labels, ..Source::default() }))
+        .map(|(hook, labels)| (hook, SaeInfo { labels, ..SaeInfo::default() }))
         .collect();
     let folder = args.model.gpt.model.as_ref().map(|path| {
         // As the file system knows it: `.` has no name of its own.
@@ -119,7 +119,7 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::Scope> {
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "demo".to_owned());
-    let mut scope = nanoscope_server::Scope { model, name, sources };
+    let mut scope = nanoscope_server::ServedModel { model, name, sae_info };
     for dir in dashboards(args)? {
         let read = scope.with_dashboard(&dir);
         scope = read.with_context(|| format!("{} cannot be shown", dir.display()))?;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// How long a request waits for the passes before it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,14 +79,14 @@ impl Passes {
     /// As [`run`](Self::run).
     pub(crate) async fn answer<T: Serialize>(
         &self,
-        scope: &Arc<Scope>,
-        work: impl FnOnce(&Scope, &Going) -> Result<T, ApiError> + Send + 'static,
+        served: &Arc<ServedModel>,
+        work: impl FnOnce(&ServedModel, &Going) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let client = Arc::new(());
         let (client_of_work, time) = (Arc::downgrade(&client), self.time);
-        let answered = self.run(scope, move |scope| {
+        let answered = self.run(served, move |served| {
             let going = Going { client: client_of_work, began: Instant::now(), time };
-            work(scope, &going).map(|answer| Json(answer).into_response())
+            work(served, &going).map(|answer| Json(answer).into_response())
         });
         let answered = answered.await;
         // It was held until here: whoever goes away drops it.
@@ -100,18 +100,18 @@ impl Passes {
     /// 429 if too many wait or it takes too long until then, 500 if it panics, and its own.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        scope: &Arc<Scope>,
-        work: impl FnOnce(&Scope) -> Result<T, ApiError> + Send + 'static,
+        served: &Arc<ServedModel>,
+        work: impl FnOnce(&ServedModel) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let busy = || ApiError::busy("too many requests are waiting", 1);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.work).acquire_owned());
         let turn = turn.await.map_err(|_| busy())?.expect("it is never closed");
-        let scope = Arc::clone(scope);
+        let served = Arc::clone(served);
         let done = tokio::task::spawn_blocking(move || {
             // Held until the work is done, also when its client has gone away.
             let _held = (place, turn);
-            work(&scope)
+            work(&served)
         });
         done.await.unwrap_or_else(|_| Err(ApiError::failed()))
     }
@@ -122,15 +122,15 @@ mod tests {
     use axum::http::StatusCode;
 
     use super::*;
-    use crate::server_fixture::scope;
+    use crate::server_fixture::served_model;
 
     #[tokio::test]
     async fn who_waits_too_long_is_told_to_come_back() {
         let passes = Passes { patience: Duration::from_millis(20), ..Passes::default() };
-        let scope = Arc::new(scope());
+        let served = Arc::new(served_model());
         let _turn = Arc::clone(&passes.work).try_acquire_owned().unwrap();
 
-        let error = passes.run(&scope, |_| Ok(())).await.unwrap_err();
+        let error = passes.run(&served, |_| Ok(())).await.unwrap_err();
 
         assert_eq!((error.status, error.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
     }
@@ -139,17 +139,17 @@ mod tests {
     async fn no_more_wait_than_there_are_places() {
         let passes = Passes { places: Arc::new(Semaphore::new(0)), ..Passes::default() };
 
-        let error = passes.run(&Arc::new(scope()), |_| Ok(())).await.unwrap_err();
+        let error = passes.run(&Arc::new(served_model()), |_| Ok(())).await.unwrap_err();
 
         assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
     }
 
     #[tokio::test]
     async fn work_in_parts_ends_when_its_client_is_gone() {
-        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+        let (passes, served) = (Passes::default(), Arc::new(served_model()));
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel();
-        let work = move |_: &Scope, going: &Going| {
+        let work = move |_: &ServedModel, going: &Going| {
             begun.send(()).unwrap();
             while going.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
@@ -157,7 +157,7 @@ mod tests {
             end.send(()).unwrap();
             Ok(())
         };
-        let client = tokio::spawn(async move { passes.answer(&scope, work).await });
+        let client = tokio::spawn(async move { passes.answer(&served, work).await });
         begins.await.unwrap();
 
         client.abort();
@@ -168,13 +168,13 @@ mod tests {
     #[tokio::test]
     async fn work_in_parts_ends_when_its_time_is_over() {
         let passes = Passes::new(Duration::from_millis(20));
-        let work = |_: &Scope, going: &Going| loop {
+        let work = |_: &ServedModel, going: &Going| loop {
             going.check()?;
             std::thread::sleep(Duration::from_millis(1));
         };
 
-        let scope = Arc::new(scope());
-        let answer = passes.answer::<()>(&scope, work);
+        let served = Arc::new(served_model());
+        let answer = passes.answer::<()>(&served, work);
         let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
 
         let error = answer.unwrap_err();
@@ -183,10 +183,10 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_the_next_is_done() {
-        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+        let (passes, served) = (Passes::default(), Arc::new(served_model()));
 
-        let error = passes.run::<()>(&scope, |_| panic!("a test's own")).await.unwrap_err();
-        let next = passes.run(&scope, |scope| Ok(scope.name.clone())).await;
+        let error = passes.run::<()>(&served, |_| panic!("a test's own")).await.unwrap_err();
+        let next = passes.run(&served, |served| Ok(served.name.clone())).await;
 
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(next, Ok("tiny".to_owned()));

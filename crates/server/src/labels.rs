@@ -10,7 +10,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::config::Config;
 use crate::error::ServeError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// The labels of all features: those that came with the SAEs, and over them those that people gave.
 #[derive(Debug, Clone)]
@@ -32,23 +32,23 @@ struct Page {
 }
 
 impl LabelBook {
-    /// The labels of `scope`, and those in the folder of `config`.
+    /// The labels of `served`, and those in the folder of `config`.
     ///
     /// # Errors
     /// [`ServeError::Labels`] if the folder cannot be made, or a file of it is none of labels: it is
     /// not written over.
-    pub(crate) fn open(scope: &Scope, config: &Config) -> Result<Self, ServeError> {
+    pub(crate) fn open(served: &ServedModel, config: &Config) -> Result<Self, ServeError> {
         let mut pages = BTreeMap::new();
-        for (&hook, sae) in scope.model.saes() {
+        for (&hook, sae) in served.model.saes() {
             let d_sae = sae.config().d_sae();
             // Two SAEs of one hook point have different features, so also different files.
-            let mark = fingerprint(&scope.model, hook).expect("the model has this SAE");
+            let mark = fingerprint(&served.model, hook).expect("the model has this SAE");
             let path =
                 config.labels.as_ref().map(|dir| dir.join(format!("{hook}-{mark:016x}.json")));
             let given = path.as_deref().map_or(Ok(BTreeMap::new()), |path| read(path, d_sae));
             let page = Page {
-                came: scope
-                    .sources
+                came: served
+                    .sae_info
                     .get(&hook)
                     .map(|source| source.labels.clone())
                     .unwrap_or_default(),
@@ -143,11 +143,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::server_fixture::{HOOK, scope};
+    use crate::server_fixture::{HOOK, served_model};
 
     fn book(dir: &Path) -> Result<LabelBook, ServeError> {
         let config = Config { labels: Some(dir.join("labels")), ..Config::default() };
-        LabelBook::open(&scope(), &config)
+        LabelBook::open(&served_model(), &config)
     }
 
     fn file(dir: &Path) -> PathBuf {

@@ -27,7 +27,7 @@ use crate::http::connection::{Patient, gone};
 use crate::http::origin::Names;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Bytes of a request's head: its first line and its headers.
@@ -37,7 +37,7 @@ const HEADERS: usize = 64;
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
 
-/// Serves `scope` to the connections of `listener` until `shutdown` is ready; then streams get their
+/// Serves `served` to the connections of `listener` until `shutdown` is ready; then streams get their
 /// ends, and what is not gone within [`Limits::grace`] is cut off.
 ///
 /// # Errors
@@ -45,24 +45,24 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconn
 /// address.
 pub async fn serve(
     listener: TcpListener,
-    scope: Scope,
+    served: ServedModel,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if scope.model.tokenizer().is_none() {
+    if served.model.tokenizer().is_none() {
         return Err(ServeError::NoTokenizer);
     }
     let io = |source| ServeError::Io { source };
     let names = Names::of(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
-    let labels = LabelBook::open(&scope, &config)?;
-    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
-    let scheduler = Scheduler::new(Arc::clone(&scope), limits.clone(), Arc::clone(&metrics));
+    let labels = LabelBook::open(&served, &config)?;
+    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
+    let scheduler = Scheduler::new(Arc::clone(&served), limits.clone(), Arc::clone(&metrics));
     let scheduler = scheduler.map_err(io)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let config = Arc::new(config);
     let state = AppState {
-        scope,
+        served,
         config,
         labels,
         passes: Passes::new(limits.time),

@@ -8,25 +8,25 @@ use nanoscope_runtime::InterpretableModel;
 
 /// What is served: a model with its SAEs and what is known of their features.
 #[derive(Debug)]
-pub struct Scope {
+pub struct ServedModel {
     /// The model, with a tokenizer.
     pub model: InterpretableModel,
     /// The name that clients call it by.
     pub name: String,
     /// Per SAE what is known beside its weights.
-    pub sources: BTreeMap<HookPoint, Source>,
+    pub sae_info: BTreeMap<HookPoint, SaeInfo>,
 }
 
 /// What is known of an SAE beside its weights.
 #[derive(Debug, Default)]
-pub struct Source {
+pub struct SaeInfo {
     /// What its features mean.
     pub labels: Labels,
     /// What they do on a text.
     pub dashboard: Option<ReadDashboard>,
 }
 
-impl Scope {
+impl ServedModel {
     /// The same with what the dashboard in `dir` knows of the SAE that it is of, which is found by
     /// its hook point and known by its fingerprint.
     ///
@@ -37,7 +37,7 @@ impl Scope {
         let dashboard = ReadDashboard::open(dir)?;
         dashboard.check(&self.model)?;
         let hook = dashboard.hook();
-        self.sources.entry(hook).or_default().dashboard = Some(dashboard);
+        self.sae_info.entry(hook).or_default().dashboard = Some(dashboard);
         Ok(self)
     }
 
@@ -48,14 +48,14 @@ impl Scope {
 
     /// The SAE that a client calls `id`: its hook point in any of its names, or Neuronpedia's
     /// `LAYER-SET` ([`source_id`](Self::source_id)).
-    pub fn source(&self, id: &str) -> Option<HookPoint> {
+    pub fn find_sae(&self, id: &str) -> Option<HookPoint> {
         let saes = self.model.saes();
         let by_id = || saes.keys().copied().find(|&hook| Self::source_id(hook) == id);
         by_id().or_else(|| id.parse().ok().filter(|hook| saes.contains_key(hook)))
     }
 
     /// The bytes that a text can have at most and still fit into the context; 0 without a tokenizer.
-    pub(crate) fn most_text(&self) -> usize {
+    pub(crate) fn max_text_bytes(&self) -> usize {
         let Some(tokenizer) = self.model.tokenizer() else { return 0 };
         let bytes = |id| tokenizer.token_bytes(id).map_or(0, <[u8]>::len);
         let longest = (0..tokenizer.vocab_size() as u32).map(bytes).max().unwrap_or(0);
@@ -81,15 +81,15 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server_fixture::{HOOK, scope};
+    use crate::server_fixture::{HOOK, served_model};
 
     #[test]
     fn an_sae_of_which_nothing_else_is_known_has_its_names() {
-        let scope = Scope { sources: BTreeMap::new(), ..scope() };
+        let served = ServedModel { sae_info: BTreeMap::new(), ..served_model() };
 
-        assert_eq!(scope.source("1-resid_post"), Some(HOOK));
-        assert_eq!(scope.source("blocks.1.hook_resid_post"), Some(HOOK));
-        assert_eq!(scope.source("0-resid_post"), None);
-        assert_eq!(scope.source("blocks.0.hook_resid_post"), None);
+        assert_eq!(served.find_sae("1-resid_post"), Some(HOOK));
+        assert_eq!(served.find_sae("blocks.1.hook_resid_post"), Some(HOOK));
+        assert_eq!(served.find_sae("0-resid_post"), None);
+        assert_eq!(served.find_sae("blocks.0.hook_resid_post"), None);
     }
 }

@@ -26,7 +26,7 @@ use crate::generation::Scheduler;
 use crate::http::origin::Names;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::served_model::{Scope, Source};
+use crate::served_model::{SaeInfo, ServedModel};
 use crate::state::AppState;
 
 /// Where the SAE is.
@@ -37,7 +37,7 @@ pub(crate) const D_SAE: usize = 64;
 pub(crate) const CONTEXT: usize = 48;
 
 /// A random model called `tiny`, with an SAE that keeps 4 features per token.
-pub(crate) fn scope() -> Scope {
+pub(crate) fn served_model() -> ServedModel {
     let device = nanoscope_device::for_tests();
     let mut specials = vec![BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
     specials.extend(["<|python_start|>", "<|python_end|>", "<|output_start|>", "<|output_end|>"]);
@@ -70,23 +70,23 @@ pub(crate) fn scope() -> Scope {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("labels.json"), r#"{"7": "came with it"}"#).unwrap();
     let labels = Labels::read(dir.path(), D_SAE).unwrap();
-    Scope {
+    ServedModel {
         model: model.with_sae(HOOK, sae).unwrap(),
         name: "tiny".to_owned(),
-        sources: BTreeMap::from([(HOOK, Source { labels, ..Source::default() })]),
+        sae_info: BTreeMap::from([(HOOK, SaeInfo { labels, ..SaeInfo::default() })]),
     }
 }
 
-/// The whole application on [`scope`].
-pub(crate) fn application(scope: Scope, config: Config) -> Router {
-    let labels = LabelBook::open(&scope, &config).unwrap();
-    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
+/// The whole application on [`served_model`].
+pub(crate) fn application(served: ServedModel, config: Config) -> Router {
+    let labels = LabelBook::open(&served, &config).unwrap();
+    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
     let scheduler =
-        Scheduler::new(Arc::clone(&scope), config.limits.clone(), Arc::clone(&metrics)).unwrap();
+        Scheduler::new(Arc::clone(&served), config.limits.clone(), Arc::clone(&metrics)).unwrap();
     let passes = Passes::new(config.limits.time);
     let names = Names::of(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
     let config = Arc::new(config);
-    let state = AppState { scope, config, labels, passes, scheduler, metrics, began: 0 };
+    let state = AppState { served, config, labels, passes, scheduler, metrics, began: 0 };
     app(state, names)
 }
 

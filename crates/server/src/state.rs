@@ -9,12 +9,12 @@ use crate::error::ApiError;
 use crate::generation::Scheduler;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// What every handler sees.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
-    pub(crate) scope: Arc<Scope>,
+    pub(crate) served: Arc<ServedModel>,
     pub(crate) config: Arc<Config>,
     pub(crate) labels: LabelBook,
     pub(crate) passes: Passes,
@@ -26,7 +26,7 @@ pub(crate) struct AppState {
 
 impl AppState {
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
-        self.scope.model.tokenizer().expect("a scope without a tokenizer is not served")
+        self.served.model.tokenizer().expect("a served without a tokenizer is not served")
     }
 
     /// The ids of a whole conversation, up to where the assistant answers. What does not fit into the
@@ -44,8 +44,8 @@ impl AppState {
     }
 
     /// The bytes that a text can have at most and still fit into the context.
-    pub(crate) fn most_text(&self) -> usize {
-        self.scope.most_text()
+    pub(crate) fn max_text_bytes(&self) -> usize {
+        self.served.max_text_bytes()
     }
 
     /// Does what takes a while, such as making tokens of a long text, where nobody else waits for it.

@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn every_operation_is_answered_and_no_other_method_is() {
         let app = crate::server_fixture::application(
-            crate::server_fixture::scope(),
+            crate::server_fixture::served_model(),
             crate::Config::default(),
         );
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();

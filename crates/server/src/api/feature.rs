@@ -9,7 +9,7 @@ use super::feature_path::find;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::LabelBook;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Tokens at either end of a feature's effect, and features that are near it.
@@ -61,22 +61,22 @@ pub(crate) async fn feature(
     State(state): State<AppState>,
     body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
-    let (hook, index) = find(&state.scope, (&source, &index))?;
+    let (hook, index) = find(&state.served, (&source, &index))?;
     let labels = state.labels.clone();
-    let work = move |scope: &Scope| page(scope, &labels, hook, index);
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    let work = move |served: &ServedModel| page(served, &labels, hook, index);
+    Ok(Json(state.passes.run(&state.served, work).await?))
 }
 
 fn page(
-    scope: &Scope,
+    served: &ServedModel,
     labels: &LabelBook,
     hook: HookPoint,
     index: u32,
 ) -> Result<FeatureAnswer, ApiError> {
-    let weights = scope.model.feature_weights(hook, &[index as usize], NEAREST);
+    let weights = served.model.feature_weights(hook, &[index as usize], NEAREST);
     let mut weights = weights.map_err(|error| ApiError::because(&error))?;
     let weights = weights.pop().expect("one feature was asked for");
-    let tokenizer = scope.model.tokenizer();
+    let tokenizer = served.model.tokenizer();
     let text = |(id, effect): (u32, f32)| {
         let text = tokenizer.and_then(|tokenizer| tokenizer.token_text(id));
         (id, text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned), effect)
@@ -90,11 +90,11 @@ fn page(
         Some(label) => Near::Labelled(other, cosine, label),
         None => Near::Bare(other, cosine),
     };
-    let glance = glance(scope, hook, index);
+    let glance = glance(served, hook, index);
     let known = glance.as_ref();
     Ok(FeatureAnswer {
         hook,
-        source: Scope::source_id(hook),
+        source: ServedModel::source_id(hook),
         index,
         label: labels.get(hook, index),
         density: known.map(|glance| glance.density),
@@ -117,8 +117,8 @@ fn page(
 }
 
 /// What the dashboard says. One that cannot be read any more says nothing, and the log says why.
-fn glance(scope: &Scope, hook: HookPoint, index: u32) -> Option<Glance> {
-    let dashboard = scope.sources.get(&hook)?.dashboard.as_ref()?;
+fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Glance> {
+    let dashboard = served.sae_info.get(&hook)?.dashboard.as_ref()?;
     dashboard.feature(index).unwrap_or_else(|error| {
         tracing::warn!(%hook, index, %error, "a dashboard cannot be read any more");
         None

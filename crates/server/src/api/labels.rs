@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::feature_path::find;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Characters of a label, and of what is searched for, at most.
@@ -57,17 +57,17 @@ pub(crate) async fn search(
     }
     let hooks = match &request.source {
         Some(id) => {
-            let hook = state.scope.source(id);
+            let hook = state.served.find_sae(id);
             vec![hook.ok_or_else(|| ApiError::not_found("there is no such source").of("source"))?]
         }
-        None => state.scope.model.saes().keys().copied().collect(),
+        None => state.served.model.saes().keys().copied().collect(),
     };
     let words: Vec<String> = request.q.split_whitespace().map(str::to_lowercase).collect();
     let mut found: Vec<(usize, Found)> = Vec::new();
     for hook in hooks {
         for (index, label) in state.labels.of(hook) {
             if let Some(distance) = distance(&label, &words) {
-                let source = Scope::source_id(hook);
+                let source = ServedModel::source_id(hook);
                 found.push((distance, Found { source, hook: hook.to_string(), index, label }));
             }
         }
@@ -97,7 +97,7 @@ pub(crate) async fn put(
     body::Path((source, index)): body::Path<(String, String)>,
     body::Json(request): body::Json<Label>,
 ) -> Result<Json<Label>, ApiError> {
-    let (hook, index) = find(&state.scope, (&source, &index))?;
+    let (hook, index) = find(&state.served, (&source, &index))?;
     let label = request.label.trim().to_owned();
     if label.chars().count() > MOST_CHARS {
         let message = format!("label: it is longer than {MOST_CHARS} characters");

@@ -11,7 +11,7 @@ use super::worker::{Closing, Worker};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// Where generations are asked for.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// Starts the thread.
     pub(crate) fn new(
-        scope: Arc<Scope>,
+        served: Arc<ServedModel>,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
@@ -34,7 +34,7 @@ impl Scheduler {
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             let _life = life;
             let _closing = Closing(&of_thread);
-            Worker::new(&of_thread, &scope).work();
+            Worker::new(&of_thread, &served).work();
         })?;
         Ok(Self { shared })
     }
@@ -103,8 +103,12 @@ mod tests {
 
     fn scheduler(rows: usize, queue: usize) -> Scheduler {
         let limits = Limits { rows, queue, ..Limits::default() };
-        Scheduler::new(Arc::new(crate::server_fixture::scope()), limits, Arc::new(Metrics::new()))
-            .unwrap()
+        Scheduler::new(
+            Arc::new(crate::server_fixture::served_model()),
+            limits,
+            Arc::new(Metrics::new()),
+        )
+        .unwrap()
     }
 
     fn short() -> Ask {

@@ -14,12 +14,12 @@ use super::request::{Ask, End, Event, Running};
 use super::stop_strings::{Certain, StopStrings};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// The thread's own.
 pub(crate) struct Worker<'s> {
     shared: &'s Shared,
-    scope: &'s Scope,
+    served: &'s ServedModel,
     batch: Batch<'s>,
     /// Checked, and told so.
     waiting: VecDeque<Vec<Waiting<'s>>>,
@@ -61,9 +61,9 @@ impl Client {
 }
 
 impl<'s> Worker<'s> {
-    pub(crate) fn new(shared: &'s Shared, scope: &'s Scope) -> Self {
-        let batch = Batch::new(&scope.model, shared.limits.prefix_cache);
-        Self { shared, scope, batch, waiting: VecDeque::new(), rows: Vec::new() }
+    pub(crate) fn new(shared: &'s Shared, served: &'s ServedModel) -> Self {
+        let batch = Batch::new(&served.model, shared.limits.prefix_cache);
+        Self { shared, served, batch, waiting: VecDeque::new(), rows: Vec::new() }
     }
 
     pub(crate) fn work(mut self) {
@@ -214,7 +214,7 @@ impl<'s> Worker<'s> {
 
     /// A new batch, for one that a panic went through.
     fn renew(&mut self) {
-        self.batch = Batch::new(&self.scope.model, self.shared.limits.prefix_cache);
+        self.batch = Batch::new(&self.served.model, self.shared.limits.prefix_cache);
     }
 }
 

@@ -15,7 +15,7 @@ use super::prompt::Prompt;
 use crate::analysis::Going;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Features of a token if nobody says how many; Neuronpedia's.
@@ -74,11 +74,11 @@ pub(crate) async fn single(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Json<Single>, ApiError> {
-    let work = move |scope: &Scope| {
-        let along = request.along(scope)?;
-        along.values(scope, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let along = request.along(served)?;
+        along.values(served, &Prompt::of(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.passes.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/single-batch`
@@ -86,25 +86,25 @@ pub(crate) async fn single_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let along = request.along(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| along.values(scope, prompt))
+    let work = move |served: &ServedModel, going: &Going| {
+        let along = request.along(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
+        each(&prompts, going, |prompt| along.values(served, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.passes.answer(&state.served, work).await
 }
 
 impl SingleRequest {
-    fn along(&self, scope: &Scope) -> Result<Along, ApiError> {
-        check_model(scope, &self.model, "model")?;
+    fn along(&self, served: &ServedModel) -> Result<Along, ApiError> {
+        check_model(served, &self.model, "model")?;
         match (&self.source, &self.index, &self.vector, &self.hook) {
             (Some(source), Some(index), None, None) => {
-                let hook = find_source(scope, source, "source")?;
-                Ok(Along::Feature(hook, check_feature(scope, hook, index.number()?, "index")?))
+                let hook = find_source(served, source, "source")?;
+                Ok(Along::Feature(hook, check_feature(served, hook, index.number()?, "index")?))
             }
             (None, None, Some(vector), Some(hook)) => {
-                let hook = find_hook(scope, hook, "hook")?;
-                check_vector(scope, hook, vector, "vector")?;
+                let hook = find_hook(served, hook, "hook")?;
+                check_vector(served, hook, vector, "vector")?;
                 Ok(Along::Vector(hook, vector.clone()))
             }
             _ => Err(ApiError::bad(
@@ -127,18 +127,18 @@ impl Index {
 
 impl Along {
     /// A feature's values without that of `<|bos|>`, as Neuronpedia leaves it out; a vector's with it.
-    fn values(&self, scope: &Scope, prompt: &Prompt) -> Result<Single, ApiError> {
+    fn values(&self, served: &ServedModel, prompt: &Prompt) -> Result<Single, ApiError> {
         let (from, values) = match self {
             &Self::Feature(hook, feature) => {
-                let features = &prompt.features(scope, &[hook])?[&hook];
+                let features = &prompt.features(served, &[hook])?[&hook];
                 (1, (1..features.rows()).map(|row| features.get(row, feature)).collect())
             }
-            Self::Vector(hook, vector) => (0, projections(scope, *hook, vector, prompt)?),
+            Self::Vector(hook, vector) => (0, projections(served, *hook, vector, prompt)?),
         };
         Ok(Single {
             activation: Activation::new(values),
             tokens: prompt.tokens[from..].to_vec(),
-            tokens_is_special: prompt.special(scope)?[from..].to_vec(),
+            tokens_is_special: prompt.special(served)?[from..].to_vec(),
         })
     }
 }
@@ -163,12 +163,12 @@ pub(crate) fn largest(values: &[f32]) -> (usize, f32) {
 
 /// The inner product of the activation at `hook` with `vector` at each token.
 fn projections(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     vector: &[f32],
     prompt: &Prompt,
 ) -> Result<Vec<f32>, ApiError> {
-    let run = scope.model.run(&prompt.batch()?, &Plan::new().capture(hook));
+    let run = served.model.run(&prompt.batch()?, &Plan::new().capture(hook));
     let run = run.map_err(|error| ApiError::because(&error))?;
     let activations = run.captured.get(hook).expect("what is captured is there").to_vec();
     let project = |row: &[f32]| {
@@ -183,9 +183,13 @@ fn projections(
 }
 
 /// The hook point called `name`.
-pub(crate) fn find_hook(scope: &Scope, name: &str, field: &str) -> Result<HookPoint, ApiError> {
+pub(crate) fn find_hook(
+    served: &ServedModel,
+    name: &str,
+    field: &str,
+) -> Result<HookPoint, ApiError> {
     let hook: HookPoint = name.parse().map_err(|error| ApiError::because(&error).of(field))?;
-    let n_layer = scope.model.gpt().config().shape.n_layer;
+    let n_layer = served.model.gpt().config().shape.n_layer;
     if hook.layer().is_some_and(|layer| layer >= n_layer) {
         let message = format!("{field}: the model has {n_layer} blocks, so no {hook}");
         return Err(ApiError::bad(message).of(field));
@@ -195,12 +199,12 @@ pub(crate) fn find_hook(scope: &Scope, name: &str, field: &str) -> Result<HookPo
 
 /// Checks that `vector` can be added at `hook`.
 pub(crate) fn check_vector(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     vector: &[f32],
     field: &str,
 ) -> Result<(), ApiError> {
-    let shape = scope.model.gpt().config().hook_shape(hook);
+    let shape = served.model.gpt().config().hook_shape(hook);
     if shape.width() != Some(vector.len()) {
         let found = vector.len();
         let message =
@@ -253,11 +257,11 @@ pub(crate) async fn top_k(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Json<TopKAnswer>, ApiError> {
-    let work = move |scope: &Scope| {
-        let hook = request.hook(scope)?;
-        request.answer(scope, hook, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let hook = request.hook(served)?;
+        request.answer(served, hook, &Prompt::of(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.passes.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/topk-by-token-batch`
@@ -265,31 +269,31 @@ pub(crate) async fn top_k_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let hook = request.hook(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| request.answer(scope, hook, prompt))
+    let work = move |served: &ServedModel, going: &Going| {
+        let hook = request.hook(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
+        each(&prompts, going, |prompt| request.answer(served, hook, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.passes.answer(&state.served, work).await
 }
 
 impl TopKRequest {
-    fn hook(&self, scope: &Scope) -> Result<HookPoint, ApiError> {
-        check_model(scope, &self.model, "model")?;
+    fn hook(&self, served: &ServedModel) -> Result<HookPoint, ApiError> {
+        check_model(served, &self.model, "model")?;
         if self.top_k == Some(0) {
             return Err(ApiError::bad("topK: it must be 1 or more").of("topK"));
         }
-        find_source(scope, &self.source, "source")
+        find_source(served, &self.source, "source")
     }
 
     fn answer(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hook: HookPoint,
         prompt: &Prompt,
     ) -> Result<TopKAnswer, ApiError> {
-        let features = &prompt.features(scope, &[hook])?[&hook];
-        let special = prompt.special(scope)?;
+        let features = &prompt.features(served, &[hook])?[&hook];
+        let special = prompt.special(served)?;
         let from = usize::from(self.ignore_bos);
         let token = |position: usize| {
             let strongest = features.strongest(position, self.top_k.unwrap_or(TOP_K));
@@ -327,16 +331,16 @@ pub(crate) async fn source(
     State(state): State<AppState>,
     body::Json(request): body::Json<SourceRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        check_model(scope, &request.model, "model")?;
-        let hook = find_source(scope, &request.source, "source")?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
+    let work = move |served: &ServedModel, going: &Going| {
+        check_model(served, &request.model, "model")?;
+        let hook = find_source(served, &request.source, "source")?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
         each(&prompts, going, |prompt| {
-            let active_features = by_feature(&prompt.features(scope, &[hook])?[&hook], 1);
+            let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
     };
-    state.passes.answer(&state.scope, work).await
+    state.passes.answer(&state.served, work).await
 }
 
 /// By feature the rows `from..` in which it is not 0, with its values.
@@ -365,9 +369,10 @@ pub(crate) fn each<T>(
 
 /// The prompts of a request that has several.
 pub(crate) fn encode_all(
-    scope: &Scope,
+    served: &ServedModel,
     prompts: Option<&[String]>,
 ) -> Result<Vec<Prompt>, ApiError> {
-    let encode = |(at, text): (usize, &String)| Prompt::new(scope, text, &format!("prompts[{at}]"));
+    let encode =
+        |(at, text): (usize, &String)| Prompt::new(served, text, &format!("prompts[{at}]"));
     check_prompts(prompts)?.iter().enumerate().map(encode).collect()
 }

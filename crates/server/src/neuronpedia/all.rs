@@ -14,7 +14,7 @@ use super::prompt::Prompt;
 use crate::analysis::Going;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Features if nobody says how many, and at most; Neuronpedia's.
@@ -63,11 +63,11 @@ pub(crate) async fn all(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Json<AllAnswer>, ApiError> {
-    let work = move |scope: &Scope| {
-        let hooks = request.hooks(scope)?;
-        request.answer(scope, &hooks, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let hooks = request.hooks(served)?;
+        request.answer(served, &hooks, &Prompt::of(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.passes.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/all-batch`
@@ -75,13 +75,13 @@ pub(crate) async fn all_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let hooks = request.hooks(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
+    let work = move |served: &ServedModel, going: &Going| {
+        let hooks = request.hooks(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
         check_values(request.results(), prompts.iter().map(|prompt| prompt.ids.len()).sum())?;
-        each(&prompts, going, |prompt| request.answer(scope, &hooks, prompt))
+        each(&prompts, going, |prompt| request.answer(served, &hooks, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.passes.answer(&state.served, work).await
 }
 
 /// Checks that `results` features of prompts of so many `tokens` are not too much for one answer.
@@ -110,13 +110,13 @@ impl AllRequest {
     }
 
     /// The SAEs that are meant.
-    fn hooks(&self, scope: &Scope) -> Result<Vec<HookPoint>, ApiError> {
-        check_model(scope, &self.model, "model")?;
-        let of_set = |hook: &HookPoint| Scope::source_set(*hook) == self.source_set;
-        let set: Vec<HookPoint> = scope.model.saes().keys().copied().filter(of_set).collect();
+    fn hooks(&self, served: &ServedModel) -> Result<Vec<HookPoint>, ApiError> {
+        check_model(served, &self.model, "model")?;
+        let of_set = |hook: &HookPoint| ServedModel::source_set(*hook) == self.source_set;
+        let set: Vec<HookPoint> = served.model.saes().keys().copied().filter(of_set).collect();
         if set.is_empty() {
             let mut known: Vec<String> =
-                scope.model.saes().keys().map(|&hook| Scope::source_set(hook)).collect();
+                served.model.saes().keys().map(|&hook| ServedModel::source_set(hook)).collect();
             known.sort();
             known.dedup();
             let message = format!(
@@ -132,7 +132,7 @@ impl AllRequest {
         let mut hooks = Vec::new();
         for (at, id) in self.selected_sources.iter().enumerate() {
             let field = format!("selectedSources[{at}]");
-            let hook = find_source(scope, id, &field)?;
+            let hook = find_source(served, id, &field)?;
             if !set.contains(&hook) {
                 let message = format!("{field}: `{id}` is not of the set `{}`", self.source_set);
                 return Err(ApiError::bad(message).of(field));
@@ -148,14 +148,14 @@ impl AllRequest {
     /// index; those that are nowhere above 0 are left out.
     fn answer(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hooks: &[HookPoint],
         prompt: &Prompt,
     ) -> Result<AllAnswer, ApiError> {
         let len = prompt.ids.len();
         let chosen = self.chosen(len)?;
         let by_sum = !self.sort_by_token_indexes.is_empty();
-        let all = prompt.features(scope, hooks)?;
+        let all = prompt.features(served, hooks)?;
         let mut found = Vec::new();
         for &hook in hooks {
             for (index, places) in by_feature(&all[&hook], usize::from(self.ignore_bos)) {
@@ -179,7 +179,7 @@ impl AllRequest {
                 values[at] = value;
             }
             let (max_value_index, max_value) = largest(&values);
-            let (source, sum_values) = (Scope::source_id(hook), sum(&places, &chosen));
+            let (source, sum_values) = (ServedModel::source_id(hook), sum(&places, &chosen));
             Feature { source, index, values, sum_values, max_value, max_value_index }
         };
         let found = found.into_iter().map(feature).collect();

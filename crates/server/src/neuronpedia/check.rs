@@ -3,40 +3,45 @@
 use nanoscope_hooks::HookPoint;
 
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// Prompts of one request at most.
 const MOST_PROMPTS: usize = 64;
 
 /// Checks that `name` is this server's model.
-pub(crate) fn check_model(scope: &Scope, name: &str, field: &str) -> Result<(), ApiError> {
-    if scope.is_called(name) {
+pub(crate) fn check_model(served: &ServedModel, name: &str, field: &str) -> Result<(), ApiError> {
+    if served.is_called(name) {
         return Ok(());
     }
-    let message = format!("{field}: this server has the model `{}`, not `{name}`", scope.name);
+    let message = format!("{field}: this server has the model `{}`, not `{name}`", served.name);
     Err(ApiError::bad(message).of(field))
 }
 
 /// The SAE that `id` names.
-pub(crate) fn find_source(scope: &Scope, id: &str, field: &str) -> Result<HookPoint, ApiError> {
-    scope.source(id).ok_or_else(|| {
-        let known: Vec<String> = scope.model.saes().keys().map(|&h| Scope::source_id(h)).collect();
+pub(crate) fn find_source(
+    served: &ServedModel,
+    id: &str,
+    field: &str,
+) -> Result<HookPoint, ApiError> {
+    served.find_sae(id).ok_or_else(|| {
+        let known: Vec<String> =
+            served.model.saes().keys().map(|&h| ServedModel::source_id(h)).collect();
         let message = format!("{field}: no source `{id}`; there are {}", list(&known));
         ApiError::bad(message).of(field)
     })
 }
 
 pub(crate) fn check_feature(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     index: usize,
     field: &str,
 ) -> Result<u32, ApiError> {
-    let d_sae = scope.model.saes()[&hook].config().d_sae();
+    let d_sae = served.model.saes()[&hook].config().d_sae();
     if index < d_sae {
         return Ok(index as u32);
     }
-    let source = Scope::source_id(hook);
+    let source = ServedModel::source_id(hook);
     let message = format!("{field}: {source} has no feature {index}, it has 0 to {}", d_sae - 1);
     Err(ApiError::bad(message).of(field))
 }

@@ -8,7 +8,7 @@ use nanoscope_transformer::TokenBatch;
 
 use super::check::missing;
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// A prompt as the model gets it, `<|bos|>` first.
 #[derive(Debug)]
@@ -23,15 +23,15 @@ impl Prompt {
     ///
     /// # Errors
     /// 400 about `field` if there is no text or more than the model can hold.
-    pub(crate) fn new(scope: &Scope, text: &str, field: &str) -> Result<Self, ApiError> {
-        let tokenizer = tokenizer(scope)?;
+    pub(crate) fn new(served: &ServedModel, text: &str, field: &str) -> Result<Self, ApiError> {
+        let tokenizer = tokenizer(served)?;
         let text = text.strip_prefix(BOS).unwrap_or(text);
         if text.is_empty() {
             return Err(ApiError::bad(format!("{field}: the prompt is empty")).of(field));
         }
-        let most = scope.model.context_len();
+        let most = served.model.context_len();
         // Longer than any text of so many tokens, so it need not be split into them.
-        if text.len() > scope.most_text() {
+        if text.len() > served.max_text_bytes() {
             let found = text.len();
             let message = format!(
                 "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
@@ -52,23 +52,23 @@ impl Prompt {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of(scope: &Scope, text: Option<&str>) -> Result<Self, ApiError> {
-        Self::new(scope, text.ok_or_else(|| missing("prompt"))?, "prompt")
+    pub(crate) fn of(served: &ServedModel, text: Option<&str>) -> Result<Self, ApiError> {
+        Self::new(served, text.ok_or_else(|| missing("prompt"))?, "prompt")
     }
 
     /// What the SAEs at `hooks` say of each token.
     pub(crate) fn features(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hooks: &[HookPoint],
     ) -> Result<BTreeMap<HookPoint, SparseFeatures>, ApiError> {
         let batch = self.batch()?;
         if let &[hook] = hooks {
-            let features = scope.model.features_at(hook, &batch);
+            let features = served.model.features_at(hook, &batch);
             return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::because(&e))?)]));
         }
         let plan = hooks.iter().copied().fold(Plan::new(), Plan::track);
-        let run = scope.model.run(&batch, &plan).map_err(|error| ApiError::because(&error))?;
+        let run = served.model.run(&batch, &plan).map_err(|error| ApiError::because(&error))?;
         Ok(run.features)
     }
 
@@ -77,8 +77,8 @@ impl Prompt {
     }
 
     /// For each token whether it is special.
-    pub(crate) fn special(&self, scope: &Scope) -> Result<Vec<bool>, ApiError> {
-        let tokenizer = tokenizer(scope)?;
+    pub(crate) fn special(&self, served: &ServedModel) -> Result<Vec<bool>, ApiError> {
+        let tokenizer = tokenizer(served)?;
         Ok(self.ids.iter().map(|&id| tokenizer.is_special(id)).collect())
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
     tokenizer.token_text(id).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
-pub(crate) fn tokenizer(scope: &Scope) -> Result<&Tokenizer, ApiError> {
+pub(crate) fn tokenizer(served: &ServedModel) -> Result<&Tokenizer, ApiError> {
     let without = || ApiError::bad("this server's model has no tokenizer, so it takes no text");
-    scope.model.tokenizer().ok_or_else(without)
+    served.model.tokenizer().ok_or_else(without)
 }

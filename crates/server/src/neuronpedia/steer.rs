@@ -66,9 +66,9 @@ pub(crate) async fn completion(
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
     let text = request.prompt.clone();
-    let prompt = state.aside(move |state| Prompt::new(&state.scope, &text, "prompt")).await?;
+    let prompt = state.aside(move |state| Prompt::new(&state.served, &text, "prompt")).await?;
     // Every position, as Neuronpedia steers a text.
-    let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Where::ALL)?;
+    let asks = request.asks(&state.served, &state.config.limits, &prompt.ids, &Where::ALL)?;
     let running = state.scheduler.start(asks).await?;
     let texts = Growing::all(&request.types, request.logprobs());
     let answer =

@@ -11,7 +11,7 @@ use super::steer::{Growing, Weighed, answer_with};
 use super::steer_plan::{Kind, SteerRequest};
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// One message.
@@ -55,11 +55,11 @@ pub(crate) async fn completion_chat(
     let messages = request.prompt.clone();
     let prompt = state.aside(move |state| render(state, &messages)).await?;
     let at = if special { Where::ALL } else { Where::TEXT };
-    let asks = request.asks(&state.scope, &state.config.limits, &prompt, &at)?;
+    let asks = request.asks(&state.served, &state.config.limits, &prompt, &at)?;
     let running = state.scheduler.start(asks).await?;
 
-    let decode = |scope: &Scope| scope.model.tokenizer().map(|t| t.decode(&prompt));
-    let raw = decode(&state.scope).and_then(Result::ok).unwrap_or_default();
+    let decode = |served: &ServedModel| served.model.tokenizer().map(|t| t.decode(&prompt));
+    let raw = decode(&state.served).and_then(Result::ok).unwrap_or_default();
     let messages = request.prompt.clone();
     let input = ChatResult { chat_template: messages, raw, kind: None, logprobs: None };
     let texts = Growing::all(&request.types, request.logprobs());
@@ -104,8 +104,8 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
         let content = Content::Text(message.content.clone());
         conversation.messages.push(Message { role, content });
     }
-    if bytes > state.most_text() {
-        let most = state.scope.model.context_len();
+    if bytes > state.max_text_bytes() {
+        let most = state.served.model.context_len();
         let message = format!("prompt: its {bytes} bytes are more than the model's {most} tokens");
         return Err(ApiError::bad(message).of("prompt").code("context_length_exceeded"));
     }
@@ -114,7 +114,7 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
     }
     let rendered = state.render(&conversation);
     let ids = rendered.map_err(|error| ApiError::because(&error).of("prompt"))?;
-    let most = state.scope.model.context_len();
+    let most = state.served.model.context_len();
     if ids.len() >= most {
         let found = ids.len();
         let message =

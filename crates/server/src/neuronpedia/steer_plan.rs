@@ -9,7 +9,7 @@ use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::generation::Ask;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
 /// Candidates of one token at most; Neuronpedia's.
 const MOST_LOGPROBS: usize = 10;
@@ -100,15 +100,15 @@ impl<P> SteerRequest<P> {
     /// 400 about the field that cannot be followed.
     pub(crate) fn asks(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         limits: &Limits,
         prompt: &[u32],
         at: &Where,
     ) -> Result<Vec<Ask>, ApiError> {
-        check_model(scope, &self.model, "model")?;
+        check_model(served, &self.model, "model")?;
         self.check_types()?;
-        let sampling = self.sampling(scope, limits, prompt)?;
-        let steered = self.plan(scope, at)?;
+        let sampling = self.sampling(served, limits, prompt)?;
+        let steered = self.plan(served, at)?;
         let ask = |kind: &Kind| Ask {
             prompt: prompt.to_vec(),
             plan: match kind {
@@ -133,7 +133,7 @@ impl<P> SteerRequest<P> {
 
     fn sampling(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         limits: &Limits,
         prompt: &[u32],
     ) -> Result<Sampling, ApiError> {
@@ -155,8 +155,8 @@ impl<P> SteerRequest<P> {
         if self.logprobs() > MOST_LOGPROBS {
             return wrong("nLogprobs", format!("it must be 0 to {MOST_LOGPROBS}"));
         }
-        if prompt.len() >= scope.model.context_len() {
-            let (found, most) = (prompt.len(), scope.model.context_len());
+        if prompt.len() >= served.model.context_len() {
+            let (found, most) = (prompt.len(), served.model.context_len());
             let why = format!("the prompt has {found} tokens, which leaves no room in {most}");
             return wrong("prompt", why);
         }
@@ -172,7 +172,7 @@ impl<P> SteerRequest<P> {
         })
     }
 
-    fn plan(&self, scope: &Scope, at: &Where) -> Result<Plan, ApiError> {
+    fn plan(&self, served: &ServedModel, at: &Where) -> Result<Plan, ApiError> {
         if self.steer_method == Method::ProjectionCap {
             let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
                            ORTHOGONAL_DECOMP are";
@@ -184,14 +184,14 @@ impl<P> SteerRequest<P> {
                 check_count(features.len(), "features")?;
                 for (number, feature) in features.iter().enumerate() {
                     let field = |name: &str| format!("features[{number}].{name}");
-                    check_model(scope, &feature.model, &field("model"))?;
-                    let hook = find_source(scope, &feature.source, &field("source"))?;
-                    let index = check_feature(scope, hook, feature.index, &field("index"))?;
+                    check_model(served, &feature.model, &field("model"))?;
+                    let hook = find_source(served, &feature.source, &field("source"))?;
+                    let index = check_feature(served, hook, feature.index, &field("index"))?;
                     let op = self.op(feature.strength, &field("strength"))?;
                     let target = match &feature.steering_vector {
                         Some(vector) => {
-                            let hook = scope.model.write_point(hook);
-                            check_vector(scope, hook, vector, &field("steeringVector"))?;
+                            let hook = served.model.write_point(hook);
+                            check_vector(served, hook, vector, &field("steeringVector"))?;
                             let name = name(number);
                             plan = plan.vector(name.clone(), vector.clone());
                             (hook, Target::Vector(name))
@@ -205,8 +205,8 @@ impl<P> SteerRequest<P> {
                 check_count(vectors.len(), "vectors")?;
                 for (number, vector) in vectors.iter().enumerate() {
                     let field = |name: &str| format!("vectors[{number}].{name}");
-                    let hook = find_hook(scope, &vector.hook, &field("hook"))?;
-                    check_vector(scope, hook, &vector.steering_vector, &field("steeringVector"))?;
+                    let hook = find_hook(served, &vector.hook, &field("hook"))?;
+                    check_vector(served, hook, &vector.steering_vector, &field("steeringVector"))?;
                     let op = self.op(vector.strength, &field("strength"))?;
                     let name = name(number);
                     plan = plan.vector(name.clone(), vector.steering_vector.clone());

@@ -108,10 +108,10 @@ impl Answer {
     async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
         let (mut lists, mut entries) = (Lists::default(), Vec::new());
-        let mut scope = Map::new();
-        scope.insert("tokens".to_owned(), Value::Null);
+        let mut extension = Map::new();
+        extension.insert("tokens".to_owned(), Value::Null);
         if let Some(steered) = choice.steered {
-            scope.insert("steered".to_owned(), steered.into());
+            extension.insert("steered".to_owned(), steered.into());
         }
         let mut tokens = Vec::new();
         let mut finish = "length";
@@ -119,7 +119,7 @@ impl Answer {
             match piece {
                 Piece::Started(features) if self.lens.prompt => {
                     let prompt = self.lens.prompt(&self.state, &choice.prompt, &features);
-                    scope.insert("prompt".to_owned(), prompt);
+                    extension.insert("prompt".to_owned(), prompt);
                 }
                 Piece::Started(_) => {}
                 Piece::Token { step, text: more, offset } => {
@@ -139,11 +139,11 @@ impl Answer {
                     if choice.first_of_prompt {
                         self.usage.reused += reused;
                     }
-                    scope.append(&mut ending(&why, &applied, reused));
+                    extension.append(&mut ending(&why, &applied, reused));
                 }
             }
         }
-        scope["tokens"] = tokens.into();
+        extension["tokens"] = tokens.into();
         let logprobs = match self.form {
             _ if !self.logprobs => Value::Null,
             Form::Completion => lists.json(),
@@ -160,7 +160,7 @@ impl Answer {
         }
         written["logprobs"] = logprobs;
         written["finish_reason"] = finish.into();
-        written["nanoscope"] = scope.into();
+        written["nanoscope"] = extension.into();
         Ok(written)
     }
 
@@ -204,20 +204,20 @@ impl Answer {
     }
 
     fn chunk(&mut self, of: Of, piece: Piece, with_usage: bool) -> Event {
-        let mut scope = Map::new();
+        let mut extension = Map::new();
         let mut logprobs = Value::Null;
         let mut finish = Value::Null;
         let text = match piece {
             Piece::Started(features) => {
                 if self.lens.prompt {
                     let prompt = self.lens.prompt(&self.state, &of.prompt, &features);
-                    scope.insert("prompt".to_owned(), prompt);
+                    extension.insert("prompt".to_owned(), prompt);
                 }
                 String::new()
             }
             Piece::Token { step, text, offset } => {
                 self.count();
-                scope = self.lens.token(&self.state, &step);
+                extension = self.lens.token(&self.state, &step);
                 if self.logprobs {
                     logprobs = self.logprobs_of(&step, offset);
                 }
@@ -228,7 +228,7 @@ impl Answer {
                 if of.first_of_prompt {
                     self.usage.reused += reused;
                 }
-                scope = ending(&why, &applied, reused);
+                extension = ending(&why, &applied, reused);
                 finish = finish_reason(&why).into();
                 text
             }
@@ -236,10 +236,10 @@ impl Answer {
         // Empty but for the first chunk, which is the last one too if the text ended in the queue.
         let text = of.opening + &text;
         if of.begins {
-            scope.insert("seed".to_owned(), self.seed.into());
+            extension.insert("seed".to_owned(), self.seed.into());
         }
         if let Some(steered) = of.steered {
-            scope.insert("steered".to_owned(), steered.into());
+            extension.insert("steered".to_owned(), steered.into());
         }
         let mut choice = json!({"index": of.index});
         match self.form {
@@ -255,7 +255,7 @@ impl Answer {
         choice["finish_reason"] = finish;
         let mut chunk = self.head(self.chunk_object());
         chunk.insert("choices".to_owned(), json!([choice]));
-        chunk.insert("nanoscope".to_owned(), scope.into());
+        chunk.insert("nanoscope".to_owned(), extension.into());
         if with_usage {
             chunk.insert("usage".to_owned(), Value::Null);
         }
@@ -293,7 +293,7 @@ impl Answer {
         head.insert("id".to_owned(), self.id.as_str().into());
         head.insert("object".to_owned(), object.into());
         head.insert("created".to_owned(), self.created.into());
-        head.insert("model".to_owned(), self.state.scope.name.as_str().into());
+        head.insert("model".to_owned(), self.state.served.name.as_str().into());
         head
     }
 
@@ -324,11 +324,11 @@ enum Last {
 
 /// What is said of an end.
 fn ending(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
-    let mut scope = Map::new();
-    scope.insert("end".to_owned(), why.to_string().into());
-    scope.insert("applied".to_owned(), applied(done));
-    scope.insert("reused".to_owned(), reused.into());
-    scope
+    let mut extension = Map::new();
+    extension.insert("end".to_owned(), why.to_string().into());
+    extension.insert("applied".to_owned(), applied(done));
+    extension.insert("reused".to_owned(), reused.into());
+    extension
 }
 
 fn event(chunk: &Value) -> Event {

@@ -91,9 +91,9 @@ async fn render(state: &AppState, messages: Vec<RawMessage>) -> Result<Vec<u32>,
         Content::Text(text) => Some(text.len()),
         Content::Parts(_) => None,
     });
-    let (found, most) = (texts.sum(), state.most_text());
+    let (found, most) = (texts.sum(), state.max_text_bytes());
     if found > most {
-        let refusal = too_long(found, state.scope.model.context_len());
+        let refusal = too_long(found, state.served.model.context_len());
         return Err(refusal.of("messages"));
     }
     let rendered = state.aside(|state| Ok(state.render(&Conversation { messages })?)).await;

@@ -104,9 +104,9 @@ async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, S
 
 /// Puts `<|bos|>` before each text, as models of nanochat's are prompted.
 async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
-    let most = state.most_text();
+    let most = state.max_text_bytes();
     if let Some(text) = texts.iter().find(|text| text.len() > most) {
-        let (found, context) = (text.len(), state.scope.model.context_len());
+        let (found, context) = (text.len(), state.served.model.context_len());
         return Err(too_long(found, context));
     }
     let encode = |state: &AppState| {

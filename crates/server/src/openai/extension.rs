@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::http::body::parse;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// What a request wants to see and to change.
@@ -46,7 +46,7 @@ const MOST: usize = 256;
 
 impl Lens {
     /// Reads the object; without one nothing is tracked or changed.
-    pub(crate) fn read(value: Option<&Value>, scope: &Scope) -> Result<Self, ApiError> {
+    pub(crate) fn read(value: Option<&Value>, served: &ServedModel) -> Result<Self, ApiError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Ok(Self { top: TOP, ..Self::default() });
         };
@@ -65,8 +65,8 @@ impl Lens {
         }
         let mut unsteered = Plan::new();
         for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
-            unsteered = track(unsteered, id, scope).ok_or_else(|| {
-                let have: Vec<_> = scope.sources.keys().map(ToString::to_string).collect();
+            unsteered = track(unsteered, id, served).ok_or_else(|| {
+                let have: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
                 let field = format!("nanoscope.track[{at}]");
                 ApiError::bad(format!(
                     "{field}: there is no SAE `{id}`; there are {}",
@@ -76,7 +76,7 @@ impl Lens {
             })?;
         }
         let conditions = raw.stop_when.unwrap_or_default();
-        for condition in specs::<Condition>(conditions, "nanoscope.stop_when", scope)? {
+        for condition in specs::<Condition>(conditions, "nanoscope.stop_when", served)? {
             unsteered = unsteered.stop_when(condition);
         }
         let mut plan = unsteered.clone();
@@ -85,7 +85,7 @@ impl Lens {
                 name.parse().map_err(|error| ApiError::because(&error).of("nanoscope.vectors"))?;
             plan = plan.vector(name, values);
         }
-        for intervention in specs::<Intervention>(steer, "nanoscope.steer", scope)? {
+        for intervention in specs::<Intervention>(steer, "nanoscope.steer", served)? {
             plan = plan.intervene(intervention);
         }
         let (top, prompt) = (raw.top.unwrap_or(TOP), raw.prompt.unwrap_or(false));
@@ -158,18 +158,18 @@ pub(crate) fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-fn track(plan: Plan, id: &str, scope: &Scope) -> Option<Plan> {
+fn track(plan: Plan, id: &str, served: &ServedModel) -> Option<Plan> {
     if id == "all" {
-        return Some(scope.sources.keys().copied().fold(plan, Plan::track));
+        return Some(served.sae_info.keys().copied().fold(plan, Plan::track));
     }
-    scope.source(id).map(|hook| plan.track(hook))
+    served.find_sae(id).map(|hook| plan.track(hook))
 }
 
 /// Reads interventions or conditions, whose hook may be said by an SAE's id too.
 fn specs<T: serde::de::DeserializeOwned>(
     mut values: Vec<Value>,
     field: &str,
-    scope: &Scope,
+    served: &ServedModel,
 ) -> Result<Vec<T>, ApiError> {
     if values.len() > MOST {
         let found = values.len();
@@ -178,15 +178,15 @@ fn specs<T: serde::de::DeserializeOwned>(
         );
     }
     let read = |(at, value): (usize, &mut Value)| {
-        say_hooks(value, scope);
+        say_hooks(value, served);
         parse(value, &format!("{field}[{at}]"))
     };
     values.iter_mut().enumerate().map(read).collect()
 }
 
 /// Puts the hook point's name where an SAE's id stands.
-fn say_hooks(value: &mut Value, scope: &Scope) {
-    let hook_of = |id: &str| scope.source(id).map(|hook| hook.to_string());
+fn say_hooks(value: &mut Value, served: &ServedModel) {
+    let hook_of = |id: &str| served.find_sae(id).map(|hook| hook.to_string());
     match value {
         Value::String(text) => {
             let said = text
@@ -203,7 +203,7 @@ fn say_hooks(value: &mut Value, scope: &Scope) {
                 *id = hook;
             }
             if let Some(when) = object.get_mut("when") {
-                say_hooks(when, scope);
+                say_hooks(when, served);
             }
         }
         _ => {}

@@ -24,17 +24,17 @@ pub(crate) async fn one(
 
 /// Checks that `id` is the model that is served.
 pub(crate) fn check(state: &AppState, id: &str) -> Result<(), ApiError> {
-    if state.scope.is_called(id) {
+    if state.served.is_called(id) {
         return Ok(());
     }
-    let have = &state.scope.name;
+    let have = &state.served.name;
     let message = format!("the model `{id}` does not exist; this server has `{have}`");
     Err(ApiError::not_found(message).of("model").code("model_not_found"))
 }
 
 fn entry(state: &AppState) -> Value {
     json!({
-        "id": state.scope.name,
+        "id": state.served.name,
         "object": "model",
         "created": state.began,
         "owned_by": "nanoscope",

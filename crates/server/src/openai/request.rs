@@ -142,7 +142,7 @@ impl Wanted {
             presence_penalty: fields.presence_penalty.unwrap_or(0.0),
             ..Sampling::default()
         };
-        let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
+        let lens = Lens::read(body.get("nanoscope"), &state.served)?;
         Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
     }
 

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, Sampling};
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-use nanoscope_server::{Config, Limits, Scope, ServeError, serve};
+use nanoscope_server::{Config, Limits, ServeError, ServedModel, serve};
 use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
 use nanoscope_transformer::{Era, Gpt, GptShape};
 use serde_json::Value;
@@ -48,10 +48,10 @@ impl Lab {
     pub(crate) async fn named(name: &str, config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let sources = [(HOOK, nanoscope_server::Source::default())].into();
-        let scope = Scope { model: model(), name: name.to_owned(), sources };
+        let sae_info = [(HOOK, nanoscope_server::SaeInfo::default())].into();
+        let served = ServedModel { model: model(), name: name.to_owned(), sae_info };
         let (stop, stopped) = oneshot::channel();
-        let served = serve(listener, scope, config, async { drop(stopped.await) });
+        let served = serve(listener, served, config, async { drop(stopped.await) });
         Self { address, model: model(), stop: Some(stop), served: tokio::spawn(served) }
     }
 

@@ -14,8 +14,8 @@ async fn each_wrong_field_is_named() {
         body[field] = value;
         body
     };
-    let scope = |value: Value| with("nanoscope", value);
-    let steer = |value: Value| scope(json!({"steer": [value]}));
+    let served = |value: Value| with("nanoscope", value);
+    let steer = |value: Value| served(json!({"steer": [value]}));
     let cases = [
         (json!({}), "prompt", "missing field `prompt`"),
         (with("prompt", json!(3)), "prompt", "a string, a list of strings"),
@@ -46,14 +46,14 @@ async fn each_wrong_field_is_named() {
         (with("temprature", json!(1)), "temprature", "this server does not have it"),
         (with("best_of", json!(4)), "best_of", "this server does not have it"),
         (with("logit_bias", json!({"5": 100})), "logit_bias", "this server does not have it"),
-        (scope(json!(3)), "nanoscope", "invalid type: integer"),
-        (scope(json!([])), "nanoscope", "an object is needed"),
+        (served(json!(3)), "nanoscope", "invalid type: integer"),
+        (served(json!([])), "nanoscope", "an object is needed"),
         (json!([["the"], 3]), "", "an object is needed"),
-        (scope(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
-        (scope(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "there is no SAE `0-mlp`"),
-        (scope(json!({"top": -1})), "nanoscope.top", "invalid value"),
-        (scope(json!({"compare": true})), "nanoscope.compare", "nothing in nanoscope.steer"),
-        (scope(json!({"steer": "x"})), "nanoscope.steer", "expected a sequence"),
+        (served(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
+        (served(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "there is no SAE `0-mlp`"),
+        (served(json!({"top": -1})), "nanoscope.top", "invalid value"),
+        (served(json!({"compare": true})), "nanoscope.compare", "nothing in nanoscope.steer"),
+        (served(json!({"steer": "x"})), "nanoscope.steer", "expected a sequence"),
         (steer(json!("1-resid_post:99999:ablate")), "", "feature 99999 is out of range"),
         (steer(json!("1-resid_post:1:boost:2")), "nanoscope.steer[0]", "`boost` is no operation"),
         (
@@ -63,13 +63,13 @@ async fn each_wrong_field_is_named() {
         ),
         (steer(json!("blocks.0.hook_resid_post:calm:add:1")), "", "needs the vector `calm`"),
         (
-            scope(json!({"steer": ["1-resid_post:v:add:1"], "vectors": {"v": [1, 2]}})),
+            served(json!({"steer": ["1-resid_post:v:add:1"], "vectors": {"v": [1, 2]}})),
             "",
             "the vector `v` has 2 numbers",
         ),
-        (scope(json!({"vectors": {"v": [1e300]}})), "", "not finite"),
+        (served(json!({"vectors": {"v": [1e300]}})), "", "not finite"),
         (
-            scope(json!({"stop_when": ["1-resid_post:1"]})),
+            served(json!({"stop_when": ["1-resid_post:1"]})),
             "nanoscope.stop_when[0]",
             "is no condition",
         ),

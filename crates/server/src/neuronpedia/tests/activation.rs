@@ -3,13 +3,13 @@ use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
 use super::{SOURCE, TEXT, app, dense, floats, good, ids, refused};
-use crate::server_fixture::{CONTEXT, D_SAE, HOOK, scope};
+use crate::server_fixture::{CONTEXT, D_SAE, HOOK, served_model};
 
 type Change<'c> = &'c dyn Fn(&mut Value);
 
 #[tokio::test]
 async fn single_gives_the_dense_encoding_of_one_feature() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
     let feature = (0..D_SAE).max_by(|&a, &b| rows[3][a].total_cmp(&rows[3][b])).unwrap();
     let expected: Vec<f32> = rows[1..].iter().map(|row| row[feature]).collect();
     assert!(expected[2] > 0.0);
@@ -31,9 +31,9 @@ async fn single_gives_the_dense_encoding_of_one_feature() {
 
 #[tokio::test]
 async fn single_along_a_vector_gives_inner_products_with_bos() {
-    let scope = scope();
+    let served = served_model();
     let tokens = TokenBatch::new(&[ids(TEXT)]).unwrap();
-    let run = scope.model.run(&tokens, &Plan::new().capture(HOOK)).unwrap();
+    let run = served.model.run(&tokens, &Plan::new().capture(HOOK)).unwrap();
     let activations = run.captured.get(HOOK).unwrap().to_vec();
     let mut vector = vec![0.0; 64];
     vector[5] = 2.0;
@@ -49,8 +49,8 @@ async fn single_along_a_vector_gives_inner_products_with_bos() {
 
 #[tokio::test]
 async fn top_k_by_token_gives_the_strongest_features_of_each() {
-    let scope = scope();
-    let run = scope.model.run(&TokenBatch::new(&[ids(TEXT)]).unwrap(), &Plan::new().track(HOOK));
+    let served = served_model();
+    let run = served.model.run(&TokenBatch::new(&[ids(TEXT)]).unwrap(), &Plan::new().track(HOOK));
     let features = &run.unwrap().features[&HOOK];
 
     for ignore_bos in [false, true] {
@@ -79,7 +79,7 @@ async fn top_k_by_token_gives_the_strongest_features_of_each() {
 
 #[tokio::test]
 async fn all_ranks_features_by_their_largest_value_or_their_sum_at_tokens() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
     let column = |feature: usize| rows.iter().map(move |row| row[feature]).collect::<Vec<f32>>();
     let ask = |sort: Value, ignore: bool, most: usize| {
         json!({"prompt": TEXT, "model": "tiny", "sourceSet": "resid_post", "selectedSources": [],
@@ -123,7 +123,7 @@ async fn all_ranks_features_by_their_largest_value_or_their_sum_at_tokens() {
 
 #[tokio::test]
 async fn source_gives_what_is_not_zero_and_batches_give_what_single_ones_do() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
 
     let body = json!({"prompts": [TEXT, "hi"], "model": "tiny", "source": SOURCE});
     let answer = good(&app, "/v1/activation/source", body).await;

@@ -10,14 +10,14 @@ use nanoscope_transformer::TokenBatch;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::served_model::Scope;
-use crate::server_fixture::{D_SAE, HOOK, application, ask, scope};
+use crate::served_model::ServedModel;
+use crate::server_fixture::{D_SAE, HOOK, application, ask, served_model};
 
 const TEXT: &str = "a dog ran";
 const SOURCE: &str = "1-resid_post";
 
 fn app() -> Router {
-    application(scope(), Config::default())
+    application(served_model(), Config::default())
 }
 
 fn ids(text: &str) -> Vec<u32> {
@@ -25,9 +25,9 @@ fn ids(text: &str) -> Vec<u32> {
 }
 
 /// The SAE's features of `text`, a row of all of them for each token.
-fn dense(scope: &Scope, text: &str) -> Vec<Vec<f32>> {
+fn dense(served: &ServedModel, text: &str) -> Vec<Vec<f32>> {
     let tokens = TokenBatch::new(&[ids(text)]).unwrap();
-    let run = scope.model.run(&tokens, &Plan::new().track(HOOK)).unwrap();
+    let run = served.model.run(&tokens, &Plan::new().track(HOOK)).unwrap();
     run.features[&HOOK].to_dense().chunks(D_SAE).map(<[f32]>::to_vec).collect()
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{SOURCE, TEXT, app, good, ids, refused};
 use crate::config::{Config, Limits};
-use crate::server_fixture::{CONTEXT, application, ask, ask_text, scope};
+use crate::server_fixture::{CONTEXT, application, ask, ask_text, served_model};
 
 type Change = fn(&mut Value);
 
@@ -24,12 +24,12 @@ fn steer(change: impl FnOnce(&mut Value)) -> Value {
 
 /// What the runtime writes after [`TEXT`], steered with `specs` everywhere.
 fn written(specs: &[&str]) -> (String, Vec<f32>) {
-    let scope = scope();
+    let served = served_model();
     let plan = specs
         .iter()
         .fold(Plan::new(), |plan, spec| plan.intervene(spec.parse::<Intervention>().unwrap()));
     let steps: Vec<_> =
-        scope.model.generate(&ids(TEXT), &plan, &Sampling::greedy(6)).unwrap().collect();
+        served.model.generate(&ids(TEXT), &plan, &Sampling::greedy(6)).unwrap().collect();
     let text = steps.iter().map(|step| step.text.as_str()).collect();
     (text, steps.iter().map(|step| step.logprob).collect())
 }
@@ -125,7 +125,7 @@ fn huge(body: &mut Value) {
 #[tokio::test]
 async fn steering_that_ends_before_a_word_is_no_empty_answer() {
     let limits = Limits { time: Duration::ZERO, ..Limits::default() };
-    let late = application(scope(), Config { limits, ..Config::default() });
+    let late = application(served_model(), Config { limits, ..Config::default() });
     let cases: [(&Router, Change, u16, &str); 2] =
         [(&late, |_| {}, 503, "time_out"), (&app(), huge, 400, "not_finite")];
     for (app, change, expected, code) in cases {
@@ -166,12 +166,12 @@ async fn a_chat_comes_back_with_the_answer_behind_it() {
         let text = output["chatTemplate"][1]["content"].as_str().unwrap();
         assert_eq!(output["raw"].as_str().unwrap(), format!("{raw}{text}"));
     }
-    let scope = scope();
+    let served = served_model();
     let plan = |spec: &str| Plan::new().intervene(spec.parse().unwrap());
-    let prompt = scope.model.tokenizer().unwrap().chat_prompt("hi").unwrap();
+    let prompt = served.model.tokenizer().unwrap().chat_prompt("hi").unwrap();
     for (answer, at) in [(&answer, "all"), (&other, "text")] {
         let plan = plan(&format!("blocks.1.hook_resid_post:7:add:200@{at}"));
-        let steps = scope.model.generate(&prompt, &plan, &Sampling::greedy(6)).unwrap();
+        let steps = served.model.generate(&prompt, &plan, &Sampling::greedy(6)).unwrap();
         let text: String = steps.map(|step| step.text).collect();
         assert_eq!(answer["outputs"][0]["chatTemplate"][1]["content"], text.as_str(), "{at}");
     }
