@@ -52,7 +52,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
         rows: args.max_rows.into(),
         queue: args.queue.into(),
         max_tokens: args.max_tokens as usize,
-        time: Duration::from_secs(args.time_limit.into()),
+        request_timeout: Duration::from_secs(args.time_limit.into()),
         prefix_cache: (args.prefix_cache as usize) << 20,
         ..Limits::default()
     };

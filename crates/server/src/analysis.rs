@@ -1,4 +1,4 @@
-//! Passes of the model beside its generations: one at a time.
+//! AnalysisQueue of the model beside its generations: one at a time.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::served_model::ServedModel;
 /// How long a request waits for the passes before it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Requests that wait at most.
-const WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 
 /// Where work on the model that is no generation is done.
 #[derive(Debug, Clone)]
-pub(crate) struct Passes {
+pub(crate) struct AnalysisQueue {
     /// One may wait or work for each.
     places: Arc<Semaphore>,
     /// One works.
@@ -31,18 +31,18 @@ pub(crate) struct Passes {
 
 /// Whether work that has several parts is to go on to the next.
 #[derive(Debug)]
-pub(crate) struct Going {
+pub(crate) struct Deadline {
     client: Weak<()>,
     began: Instant,
     time: Duration,
 }
 
-impl Going {
+impl Deadline {
     /// # Errors
     /// 400 if the time is over, or nobody waits for the answer any more.
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         if self.client.strong_count() == 0 {
-            return Err(ApiError::bad("the client is gone"));
+            return Err(ApiError::bad_request("the client is gone"));
         }
         if self.began.elapsed() < self.time {
             return Ok(());
@@ -51,21 +51,21 @@ impl Going {
             "this server works on one request for {} seconds at most; ask for less at once",
             self.time.as_secs()
         );
-        Err(ApiError::bad(message).code("time_out"))
+        Err(ApiError::bad_request(message).with_code("time_out"))
     }
 }
 
-impl Default for Passes {
+impl Default for AnalysisQueue {
     fn default() -> Self {
-        Self::new(Limits::default().time)
+        Self::new(Limits::default().request_timeout)
     }
 }
 
-impl Passes {
+impl AnalysisQueue {
     /// Each of them may take `time`.
     pub(crate) fn new(time: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(WAITING + 1)),
+            places: Arc::new(Semaphore::new(MAX_WAITING + 1)),
             work: Arc::new(Semaphore::new(1)),
             patience: PATIENCE,
             time,
@@ -80,13 +80,13 @@ impl Passes {
     pub(crate) async fn answer<T: Serialize>(
         &self,
         served: &Arc<ServedModel>,
-        work: impl FnOnce(&ServedModel, &Going) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&ServedModel, &Deadline) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let client = Arc::new(());
         let (client_of_work, time) = (Arc::downgrade(&client), self.time);
         let answered = self.run(served, move |served| {
-            let going = Going { client: client_of_work, began: Instant::now(), time };
-            work(served, &going).map(|answer| Json(answer).into_response())
+            let deadline = Deadline { client: client_of_work, began: Instant::now(), time };
+            work(served, &deadline).map(|answer| Json(answer).into_response())
         });
         let answered = answered.await;
         // It was held until here: whoever goes away drops it.
@@ -103,7 +103,7 @@ impl Passes {
         served: &Arc<ServedModel>,
         work: impl FnOnce(&ServedModel) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let busy = || ApiError::busy("too many requests are waiting", 1);
+        let busy = || ApiError::too_many_requests("too many requests are waiting", 1);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.work).acquire_owned());
         let turn = turn.await.map_err(|_| busy())?.expect("it is never closed");
@@ -113,7 +113,7 @@ impl Passes {
             let _held = (place, turn);
             work(&served)
         });
-        done.await.unwrap_or_else(|_| Err(ApiError::failed()))
+        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
     }
 }
 
@@ -126,7 +126,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_too_long_is_told_to_come_back() {
-        let passes = Passes { patience: Duration::from_millis(20), ..Passes::default() };
+        let passes =
+            AnalysisQueue { patience: Duration::from_millis(20), ..AnalysisQueue::default() };
         let served = Arc::new(served_model());
         let _turn = Arc::clone(&passes.work).try_acquire_owned().unwrap();
 
@@ -137,7 +138,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_wait_than_there_are_places() {
-        let passes = Passes { places: Arc::new(Semaphore::new(0)), ..Passes::default() };
+        let passes =
+            AnalysisQueue { places: Arc::new(Semaphore::new(0)), ..AnalysisQueue::default() };
 
         let error = passes.run(&Arc::new(served_model()), |_| Ok(())).await.unwrap_err();
 
@@ -146,12 +148,12 @@ mod tests {
 
     #[tokio::test]
     async fn work_in_parts_ends_when_its_client_is_gone() {
-        let (passes, served) = (Passes::default(), Arc::new(served_model()));
+        let (passes, served) = (AnalysisQueue::default(), Arc::new(served_model()));
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel();
-        let work = move |_: &ServedModel, going: &Going| {
+        let work = move |_: &ServedModel, deadline: &Deadline| {
             begun.send(()).unwrap();
-            while going.check().is_ok() {
+            while deadline.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             end.send(()).unwrap();
@@ -167,9 +169,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_in_parts_ends_when_its_time_is_over() {
-        let passes = Passes::new(Duration::from_millis(20));
-        let work = |_: &ServedModel, going: &Going| loop {
-            going.check()?;
+        let passes = AnalysisQueue::new(Duration::from_millis(20));
+        let work = |_: &ServedModel, deadline: &Deadline| loop {
+            deadline.check()?;
             std::thread::sleep(Duration::from_millis(1));
         };
 
@@ -183,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_the_next_is_done() {
-        let (passes, served) = (Passes::default(), Arc::new(served_model()));
+        let (passes, served) = (AnalysisQueue::default(), Arc::new(served_model()));
 
         let error = passes.run::<()>(&served, |_| panic!("a test's own")).await.unwrap_err();
         let next = passes.run(&served, |served| Ok(served.name.clone())).await;

@@ -8,20 +8,20 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::ApiError;
-use crate::http::origin::Names;
+use crate::http::origin::AllowedHosts;
 use crate::http::{auth, headers, log, origin};
 use crate::state::AppState;
 use crate::{api, neuronpedia, openai, page};
 
 /// All routes, behind everything that every request goes through.
-pub(crate) fn app(state: AppState, names: Names) -> Router {
+pub(crate) fn app(state: AppState, names: AllowedHosts) -> Router {
     Router::new()
         .merge(openai::routes())
         .merge(neuronpedia::routes())
         .merge(api::routes())
         .merge(page::routes())
         .fallback(|| async { ApiError::not_found("there is nothing at this path") })
-        .method_not_allowed_fallback(|| async { ApiError::method() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(from_fn_with_state(state.clone(), auth::check))
         .layer(from_fn_with_state(names, origin::check))
         .layer(CatchPanicLayer::custom(failed))
@@ -32,5 +32,5 @@ pub(crate) fn app(state: AppState, names: Names) -> Router {
 
 /// The panic's own text went to standard error and is nothing for clients.
 fn failed(_: Box<dyn Any + Send>) -> Response {
-    ApiError::failed().into_response()
+    ApiError::internal().into_response()
 }

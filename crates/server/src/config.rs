@@ -8,7 +8,7 @@ pub struct Config {
     pub api_key: Option<String>,
     /// Where labels that people give are kept; none keeps them in memory.
     pub labels: Option<PathBuf>,
-    /// Names beside this machine's own by which a proxy is asked for it: what a browser has in its
+    /// AllowedHosts beside this machine's own by which a proxy is asked for it: what a browser has in its
     /// address bar after `https://`.
     pub public_names: Vec<String>,
     /// What one request and all of them together may take.
@@ -27,15 +27,15 @@ pub struct Limits {
     /// Tokens that a request generates at most.
     pub max_tokens: usize,
     /// How long a request may take, its wait included.
-    pub time: Duration,
+    pub request_timeout: Duration,
     /// How long a client may take to send a request's head, and then its body.
-    pub reading: Duration,
+    pub read_timeout: Duration,
     /// How long a client may read nothing of an answer that waits for it.
-    pub stalled: Duration,
+    pub write_timeout: Duration,
     /// Connections that are open together.
     pub connections: usize,
     /// How long streams have for their last words when the server ends.
-    pub grace: Duration,
+    pub shutdown_grace: Duration,
     /// Bytes of the cache of prompts' beginnings.
     pub prefix_cache: usize,
 }
@@ -47,11 +47,11 @@ impl Default for Limits {
             queue: 128,
             body: 1 << 20,
             max_tokens: 4096,
-            time: Duration::from_mins(5),
-            reading: Duration::from_secs(10),
-            stalled: Duration::from_mins(1),
+            request_timeout: Duration::from_mins(5),
+            read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_mins(1),
             connections: 1024,
-            grace: Duration::from_secs(3),
+            shutdown_grace: Duration::from_secs(3),
             prefix_cache: 256 << 20,
         }
     }

@@ -48,7 +48,7 @@ impl ApiError {
     }
 
     /// 400: the request cannot be followed.
-    pub(crate) fn bad(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
@@ -58,7 +58,7 @@ impl ApiError {
     }
 
     /// 429: too much is asked for at once.
-    pub(crate) fn busy(message: impl Into<String>, retry_after: u64) -> Self {
+    pub(crate) fn too_many_requests(message: impl Into<String>, retry_after: u64) -> Self {
         Self {
             code: Some("rate_limit_exceeded"),
             retry_after: Some(retry_after),
@@ -84,7 +84,7 @@ impl ApiError {
     }
 
     /// 408: the client is too slow.
-    pub(crate) fn slow(message: impl Into<String>) -> Self {
+    pub(crate) fn request_timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, message)
     }
 
@@ -95,12 +95,12 @@ impl ApiError {
     }
 
     /// 405: the path is there, for other methods.
-    pub(crate) fn method() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed on this path")
     }
 
     /// 500: a fault of ours.
-    pub(crate) fn failed() -> Self {
+    pub(crate) fn internal() -> Self {
         let message = "the request met a fault in the server; its log says more";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
@@ -114,18 +114,18 @@ impl ApiError {
     }
 
     /// 503: the time that a request may take is over.
-    pub(crate) fn late() -> Self {
+    pub(crate) fn timed_out() -> Self {
         let message = "the request took longer than this server lets one take";
         Self { code: Some("time_out"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
     /// The same, with what is wrong for a program.
-    pub(crate) fn code(self, code: &'static str) -> Self {
+    pub(crate) fn with_code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
     /// 400: `error` with its causes.
-    pub(crate) fn because(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn from_error(error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -133,7 +133,7 @@ impl ApiError {
             message.push_str(&error.to_string());
             cause = error.source();
         }
-        Self::bad(message)
+        Self::bad_request(message)
     }
 
     /// What an answer says, without its status.
@@ -147,7 +147,7 @@ impl ApiError {
     }
 
     /// The same, about the field `param`.
-    pub(crate) fn of(self, param: impl Into<String>) -> Self {
+    pub(crate) fn with_param(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
     }
 
@@ -163,10 +163,12 @@ impl ApiError {
 
 impl From<&RuntimeError> for ApiError {
     fn from(error: &RuntimeError) -> Self {
-        let refusal = Self::because(error);
+        let refusal = Self::from_error(error);
         match error {
-            RuntimeError::Sampling { parameter, .. } => refusal.of(parameter.replace('-', "_")),
-            RuntimeError::PromptTooLong { .. } => refusal.code("context_length_exceeded"),
+            RuntimeError::Sampling { parameter, .. } => {
+                refusal.with_param(parameter.replace('-', "_"))
+            }
+            RuntimeError::PromptTooLong { .. } => refusal.with_code("context_length_exceeded"),
             _ => refusal,
         }
     }
@@ -174,7 +176,7 @@ impl From<&RuntimeError> for ApiError {
 
 impl From<TokenizerError> for ApiError {
     fn from(error: TokenizerError) -> Self {
-        Self::because(&error)
+        Self::from_error(&error)
     }
 }
 

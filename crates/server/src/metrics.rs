@@ -93,7 +93,7 @@ impl Metrics {
     }
 
     /// Counts an answer.
-    pub(crate) fn answered(&self, status: u16) {
+    pub(crate) fn record_response(&self, status: u16) {
         self.requests.get_or_create(&Status { status }).inc();
         if status >= 400 {
             self.refusals.get_or_create(&Status { status }).inc();
@@ -101,7 +101,7 @@ impl Metrics {
     }
 
     /// Counts what was taken from the cache for a prompt.
-    pub(crate) fn reused(&self, tokens: usize) {
+    pub(crate) fn record_reuse(&self, tokens: usize) {
         if tokens > 0 {
             self.prefix_hits.inc();
             self.prefix_tokens.inc_by(tokens as u64);
@@ -109,7 +109,7 @@ impl Metrics {
     }
 
     /// Counts a generation that ended `took` after its first token.
-    pub(crate) fn ended(&self, tokens: usize, took: Option<Duration>) {
+    pub(crate) fn record_generation(&self, tokens: usize, took: Option<Duration>) {
         let Some(took) = took.map(|took| took.as_secs_f64()) else {
             return;
         };

@@ -18,27 +18,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::analysis::Passes;
+use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
 use crate::generation::Scheduler;
-use crate::http::connection::{Patient, gone};
-use crate::http::origin::Names;
+use crate::http::connection::{TimeoutStream, peer_closed};
+use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Bytes of a request's head: its first line and its headers.
-const HEAD: usize = 32 << 10;
+const MAX_HEAD_BYTES: usize = 32 << 10;
 /// Headers of a request.
-const HEADERS: usize = 64;
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+const MAX_HEADERS: usize = 64;
+const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
 
 /// Serves `served` to the connections of `listener` until `shutdown` is ready; then streams get their
-/// ends, and what is not gone within [`Limits::grace`] is cut off.
+/// ends, and what is not gone within [`Limits::shutdown_grace`] is cut off.
 ///
 /// # Errors
 /// [`ServeError`] if the model has no tokenizer, the labels that people gave cannot be read, or the system refuses a thread or the listener's
@@ -53,31 +54,32 @@ pub async fn serve(
         return Err(ServeError::NoTokenizer);
     }
     let io = |source| ServeError::Io { source };
-    let names = Names::of(listener.local_addr().map_err(io)?.ip(), &config.public_names);
+    let names =
+        AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
     let labels = LabelBook::open(&served, &config)?;
     let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
     let scheduler = Scheduler::new(Arc::clone(&served), limits.clone(), Arc::clone(&metrics));
     let scheduler = scheduler.map_err(io)?;
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let config = Arc::new(config);
     let state = AppState {
         served,
         config,
         labels,
-        passes: Passes::new(limits.time),
+        analysis: AnalysisQueue::new(limits.request_timeout),
         scheduler: scheduler.clone(),
         metrics,
-        began,
+        started_at,
     };
-    let mut doors = Doors::new(app(state, names), limits.clone());
+    let mut connections = Connections::new(app(state, names), limits.clone());
 
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => doors.open(stream),
+                Ok((stream, _)) => connections.open(stream),
                 // Too many files are open, mostly. Those that are there go on, and free some.
                 Err(error) => pause(&error).await,
             },
@@ -86,8 +88,8 @@ pub async fn serve(
     drop(listener);
     scheduler.close();
     tracing::info!("shutting down");
-    doors.close().await;
-    let _ = tokio::time::timeout(limits.grace, scheduler.closed()).await;
+    connections.close().await;
+    let _ = tokio::time::timeout(limits.shutdown_grace, scheduler.closed()).await;
     Ok(())
 }
 
@@ -97,7 +99,7 @@ async fn pause(error: &io::Error) {
 }
 
 /// The open connections.
-struct Doors {
+struct Connections {
     app: Router,
     limits: Limits,
     builder: Builder<TokioExecutor>,
@@ -106,15 +108,15 @@ struct Doors {
     places: Arc<Semaphore>,
 }
 
-impl Doors {
+impl Connections {
     fn new(app: Router, limits: Limits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.reading)
-            .max_buf_size(HEAD)
-            .max_headers(HEADERS);
+            .header_read_timeout(limits.read_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS);
         let places = Arc::new(Semaphore::new(limits.connections));
         let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
         Self { app, limits, builder, graceful, tasks, places }
@@ -123,15 +125,15 @@ impl Doors {
     fn open(&mut self, stream: TcpStream) {
         while self.tasks.try_join_next().is_some() {}
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => self.talk(stream, place),
+            Ok(place) => self.serve_connection(stream, place),
             Err(_) => drop(self.tasks.spawn(refuse(stream))),
         }
     }
 
-    fn talk(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve_connection(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
         // A token is a small packet, and must not wait for the next one.
         let _ = stream.set_nodelay(true);
-        let (stream, watched) = Patient::new(stream, self.limits.stalled);
+        let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
         let app = self.app.clone();
         let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
@@ -146,14 +148,15 @@ impl Doors {
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(error, "a connection broke off");
                 },
-                () = gone(&watched) => tracing::debug!("a client went away"),
+                () = peer_closed(&watched) => tracing::debug!("a client went away"),
             }
         });
     }
 
     /// Lets each connection end what it is at, and cuts off those that do not.
     async fn close(mut self) {
-        let ended = tokio::time::timeout(self.limits.grace, self.graceful.shutdown()).await;
+        let ended =
+            tokio::time::timeout(self.limits.shutdown_grace, self.graceful.shutdown()).await;
         if ended.is_err() {
             tracing::warn!("cut off connections that were not read to their end");
         }
@@ -163,5 +166,6 @@ impl Doors {
 
 /// Says that there are too many connections, to one that is one too many.
 async fn refuse(mut stream: TcpStream) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY_CONNECTIONS)).await;
 }

@@ -19,11 +19,11 @@ use nanoscope_transformer::{Era, Gpt, GptShape};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::analysis::Passes;
+use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::Config;
 use crate::generation::Scheduler;
-use crate::http::origin::Names;
+use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::served_model::{SaeInfo, ServedModel};
@@ -83,10 +83,11 @@ pub(crate) fn application(served: ServedModel, config: Config) -> Router {
     let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
     let scheduler =
         Scheduler::new(Arc::clone(&served), config.limits.clone(), Arc::clone(&metrics)).unwrap();
-    let passes = Passes::new(config.limits.time);
-    let names = Names::of(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
+    let analysis = AnalysisQueue::new(config.limits.request_timeout);
+    let names =
+        AllowedHosts::for_address(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
     let config = Arc::new(config);
-    let state = AppState { served, config, labels, passes, scheduler, metrics, began: 0 };
+    let state = AppState { served, config, labels, analysis, scheduler, metrics, started_at: 0 };
     app(state, names)
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{ASSISTANT_START, Conversation, Tokenizer, TokenizerError};
 
-use crate::analysis::Passes;
+use crate::analysis::AnalysisQueue;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::generation::Scheduler;
@@ -17,11 +17,11 @@ pub(crate) struct AppState {
     pub(crate) served: Arc<ServedModel>,
     pub(crate) config: Arc<Config>,
     pub(crate) labels: LabelBook,
-    pub(crate) passes: Passes,
+    pub(crate) analysis: AnalysisQueue,
     pub(crate) scheduler: Scheduler,
     pub(crate) metrics: Arc<Metrics>,
     /// Seconds since 1970 at which the server began.
-    pub(crate) began: u64,
+    pub(crate) started_at: u64,
 }
 
 impl AppState {
@@ -52,12 +52,12 @@ impl AppState {
     ///
     /// # Errors
     /// 500 if it panics, and its own.
-    pub(crate) async fn aside<T: Send + 'static>(
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let state = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&state));
-        done.await.unwrap_or_else(|_| Err(ApiError::failed()))
+        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "rows": limits.rows,
             "queue": limits.queue,
             "body": limits.body,
-            "seconds": limits.time.as_secs(),
+            "seconds": limits.request_timeout.as_secs(),
         },
     }))
 }

@@ -3,7 +3,7 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-/// Written by hand; `tests/clients/schemathesis.py` holds answers against it.
+/// CompletionOutput by hand; `tests/clients/schemathesis.py` holds answers against it.
 const DOCUMENT: &str = include_str!("../../openapi.json");
 
 /// `GET /openapi.json`

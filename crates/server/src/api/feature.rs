@@ -13,7 +13,7 @@ use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Tokens at either end of a feature's effect, and features that are near it.
-const EFFECTS: usize = 10;
+const EFFECT_TOKENS: usize = 10;
 const NEAREST: usize = 10;
 
 /// All that is known of a feature. What is not known is left out.
@@ -64,7 +64,7 @@ pub(crate) async fn feature(
     let (hook, index) = find(&state.served, (&source, &index))?;
     let labels = state.labels.clone();
     let work = move |served: &ServedModel| page(served, &labels, hook, index);
-    Ok(Json(state.passes.run(&state.served, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 fn page(
@@ -74,7 +74,7 @@ fn page(
     index: u32,
 ) -> Result<FeatureAnswer, ApiError> {
     let weights = served.model.feature_weights(hook, &[index as usize], NEAREST);
-    let mut weights = weights.map_err(|error| ApiError::because(&error))?;
+    let mut weights = weights.map_err(|error| ApiError::from_error(&error))?;
     let weights = weights.pop().expect("one feature was asked for");
     let tokenizer = served.model.tokenizer();
     let text = |(id, effect): (u32, f32)| {
@@ -82,7 +82,7 @@ fn page(
         (id, text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned), effect)
     };
     let LogitEffect { promoted, suppressed } = match &weights.effects {
-        Ok(effects) => LogitEffect::of(effects, EFFECTS),
+        Ok(effects) => LogitEffect::of(effects, EFFECT_TOKENS),
         // It does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };

@@ -10,10 +10,10 @@ use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Characters of a label, and of what is searched for, at most.
-const MOST_CHARS: usize = 500;
+const MAX_CHARS: usize = 500;
 /// Labels of an answer if nobody says how many, and at most.
-const LIMIT: usize = 20;
-const MOST_LIMIT: usize = 1000;
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 1000;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct SearchRequest {
@@ -46,19 +46,22 @@ pub(crate) async fn search(
     State(state): State<AppState>,
     query: Result<Query<SearchRequest>, QueryRejection>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
-    let Query(request) = query.map_err(|refused| ApiError::bad(refused.body_text()))?;
-    let limit = request.limit.unwrap_or(LIMIT);
-    if !(1..=MOST_LIMIT).contains(&limit) {
-        let message = format!("limit: it must be 1 to {MOST_LIMIT}, not {limit}");
-        return Err(ApiError::bad(message).of("limit"));
+    let Query(request) = query.map_err(|refused| ApiError::bad_request(refused.body_text()))?;
+    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let message = format!("limit: it must be 1 to {MAX_LIMIT}, not {limit}");
+        return Err(ApiError::bad_request(message).with_param("limit"));
     }
-    if request.q.chars().count() > MOST_CHARS {
-        return Err(ApiError::bad(format!("q: it is longer than {MOST_CHARS} characters")).of("q"));
+    if request.q.chars().count() > MAX_CHARS {
+        return Err(ApiError::bad_request(format!("q: it is longer than {MAX_CHARS} characters"))
+            .with_param("q"));
     }
     let hooks = match &request.source {
         Some(id) => {
             let hook = state.served.find_sae(id);
-            vec![hook.ok_or_else(|| ApiError::not_found("there is no such source").of("source"))?]
+            vec![hook.ok_or_else(|| {
+                ApiError::not_found("there is no such source").with_param("source")
+            })?]
         }
         None => state.served.model.saes().keys().copied().collect(),
     };
@@ -99,12 +102,12 @@ pub(crate) async fn put(
 ) -> Result<Json<Label>, ApiError> {
     let (hook, index) = find(&state.served, (&source, &index))?;
     let label = request.label.trim().to_owned();
-    if label.chars().count() > MOST_CHARS {
-        let message = format!("label: it is longer than {MOST_CHARS} characters");
-        return Err(ApiError::bad(message).of("label"));
+    if label.chars().count() > MAX_CHARS {
+        let message = format!("label: it is longer than {MAX_CHARS} characters");
+        return Err(ApiError::bad_request(message).with_param("label"));
     }
     if label.chars().any(char::is_control) {
-        return Err(ApiError::bad("label: it has a control character").of("label"));
+        return Err(ApiError::bad_request("label: it has a control character").with_param("label"));
     }
     let (labels, new) = (state.labels.clone(), label.clone());
     let set = tokio::task::spawn_blocking(move || labels.set(hook, index, &new));
@@ -112,9 +115,9 @@ pub(crate) async fn put(
         Ok(Ok(())) => Ok(Json(Label { label })),
         Ok(Err(error)) => {
             tracing::error!(%hook, index, error = &error as &dyn std::error::Error, "a label was not kept");
-            Err(ApiError::failed())
+            Err(ApiError::internal())
         }
-        Err(_) => Err(ApiError::failed()),
+        Err(_) => Err(ApiError::internal()),
     }
 }
 

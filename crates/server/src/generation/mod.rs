@@ -6,5 +6,5 @@ mod scheduler;
 mod stop_strings;
 mod worker;
 
-pub(crate) use request::{Ask, End, Event, Running};
+pub(crate) use request::{End, Event, GenerationHandle, GenerationRequest};
 pub(crate) use scheduler::Scheduler;

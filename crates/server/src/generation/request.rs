@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// A generation that is asked for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ask {
+pub(crate) struct GenerationRequest {
     pub(crate) prompt: Vec<u32>,
     pub(crate) plan: Plan,
     pub(crate) sampling: Sampling,
@@ -47,9 +47,9 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
     Model(EndReason),
-    /// One of [`Ask::stop`] is in the text.
+    /// One of [`GenerationRequest::stop`] is in the text.
     StopString,
-    /// It took longer than [`Limits::time`], its wait included.
+    /// It took longer than [`Limits::request_timeout`], its wait included.
     TimeOut,
     ShuttingDown,
     /// It, or one that ran beside it, met a fault of ours.
@@ -70,7 +70,7 @@ impl fmt::Display for End {
 
 /// A generation that waits or runs. Dropping it frees its row within one step.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct GenerationHandle {
     /// The scheduler's and the client's: it is free when the generation has ended and its events
     /// are read or given up. It goes before the events, so that who sees their end finds it free.
     _place: Arc<OwnedSemaphorePermit>,
@@ -79,7 +79,7 @@ pub(crate) struct Running {
     events: mpsc::UnboundedReceiver<Event>,
 }
 
-impl Running {
+impl GenerationHandle {
     /// A generation whose events come from `events`, in `place`.
     pub(crate) fn new(
         place: Arc<OwnedSemaphorePermit>,

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::inbox::{Group, Shared};
-use super::request::{Ask, Running};
-use super::worker::{Closing, Worker};
+use super::inbox::{RequestGroup, Shared};
+use super::request::{GenerationHandle, GenerationRequest};
+use super::worker::{CloseOnDrop, Worker};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -28,12 +28,12 @@ impl Scheduler {
     ) -> std::io::Result<Self> {
         let places = Arc::new(Semaphore::new(limits.rows + limits.queue));
         let (life, alive) = watch::channel(());
-        let (door, wake) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { door, wake, places, limits, metrics, alive });
+        let (inbox, wake) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { inbox, wake, places, limits, metrics, alive });
         let of_thread = Arc::clone(&shared);
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             let _life = life;
-            let _closing = Closing(&of_thread);
+            let _closing = CloseOnDrop(&of_thread);
             Worker::new(&of_thread, &served).work();
         })?;
         Ok(Self { shared })
@@ -44,22 +44,28 @@ impl Scheduler {
     /// # Errors
     /// 429 if there is no room for them, 400 if there never is or one of them cannot be followed,
     /// 503 while shutting down.
-    pub(crate) async fn start(&self, asks: Vec<Ask>) -> Result<Vec<Running>, ApiError> {
+    pub(crate) async fn start(
+        &self,
+        asks: Vec<GenerationRequest>,
+    ) -> Result<Vec<GenerationHandle>, ApiError> {
         self.check(asks.len())?;
         let limits = &self.shared.limits;
         let places = Arc::clone(&self.shared.places).try_acquire_many_owned(asks.len() as u32);
         let Ok(places) = places else {
             let waiting = limits.rows + limits.queue - self.shared.places.available_permits();
             let patience = 1 + waiting / limits.rows.max(1);
-            return Err(ApiError::busy("too many requests are waiting", patience as u64));
+            return Err(ApiError::too_many_requests(
+                "too many requests are waiting",
+                patience as u64,
+            ));
         };
         let (reply, answer) = oneshot::channel();
         {
-            let mut door = self.shared.door();
-            if door.closing {
+            let mut inbox = self.shared.inbox();
+            if inbox.closing {
                 return Err(ApiError::shutting_down());
             }
-            door.arrivals.push(Group { asks, places, asked: Instant::now(), reply });
+            inbox.arrivals.push(RequestGroup { asks, places, asked: Instant::now(), reply });
         }
         self.shared.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(ApiError::shutting_down()))
@@ -77,12 +83,12 @@ impl Scheduler {
             return Ok(());
         }
         let message = format!("{found} texts are asked for at once, this server takes {capacity}");
-        Err(ApiError::bad(message))
+        Err(ApiError::bad_request(message))
     }
 
     /// Ends all generations, with the reason said, and takes no more.
     pub(crate) fn close(&self) {
-        self.shared.door().closing = true;
+        self.shared.inbox().closing = true;
         self.shared.wake.notify_one();
     }
 
@@ -111,9 +117,9 @@ mod tests {
         .unwrap()
     }
 
-    fn short() -> Ask {
+    fn short() -> GenerationRequest {
         let sampling = Sampling { max_tokens: 2, ..Sampling::default() };
-        Ask { prompt: vec![1, 2], sampling, ..Ask::default() }
+        GenerationRequest { prompt: vec![1, 2], sampling, ..GenerationRequest::default() }
     }
 
     #[tokio::test]
@@ -123,9 +129,14 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         {
             // Both at once, as when the two come between a look of the thread and the next.
-            let mut door = scheduler.shared.door();
-            door.arrivals.push(Group { asks: vec![short()], places, asked: Instant::now(), reply });
-            door.closing = true;
+            let mut inbox = scheduler.shared.inbox();
+            inbox.arrivals.push(RequestGroup {
+                asks: vec![short()],
+                places,
+                asked: Instant::now(),
+                reply,
+            });
+            inbox.closing = true;
         }
         scheduler.shared.wake.notify_one();
 

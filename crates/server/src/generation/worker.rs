@@ -9,8 +9,8 @@ use nanoscope_runtime::{Batch, Generation, Progress, RuntimeError};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::inbox::{Group, Shared};
-use super::request::{Ask, End, Event, Running};
+use super::inbox::{RequestGroup, Shared};
+use super::request::{End, Event, GenerationHandle, GenerationRequest};
 use super::stop_strings::{Certain, StopStrings};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -27,7 +27,7 @@ pub(crate) struct Worker<'s> {
 }
 
 struct Waiting<'s> {
-    ask: Ask,
+    ask: GenerationRequest,
     /// Kept where it need not wait; else it is begun again, with what is cached by then.
     begun: Option<Generation<'s>>,
     client: Client,
@@ -93,8 +93,8 @@ impl<'s> Worker<'s> {
     }
 
     /// Checks what is asked for and says what came of it.
-    fn arrive(&mut self, group: Group) {
-        let Group { asks, mut places, asked, reply } = group;
+    fn arrive(&mut self, group: RequestGroup) {
+        let RequestGroup { asks, mut places, asked, reply } = group;
         // Who asked is gone.
         if reply.is_closed() {
             return;
@@ -117,7 +117,7 @@ impl<'s> Worker<'s> {
             };
             let (events, receiver) = mpsc::unbounded_channel();
             let place = Arc::new(places.split(1).expect("there is a place for each"));
-            running.push(Running::new(Arc::clone(&place), receiver));
+            running.push(GenerationHandle::new(Arc::clone(&place), receiver));
             let client = Client { _place: place, events, asked };
             waiting.push(Waiting { ask, begun, client });
         }
@@ -126,20 +126,20 @@ impl<'s> Worker<'s> {
         self.waiting.push_back(waiting);
     }
 
-    fn begin(&mut self, ask: &Ask) -> Result<Generation<'s>, ApiError> {
+    fn begin(&mut self, ask: &GenerationRequest) -> Result<Generation<'s>, ApiError> {
         let begin = || self.batch.begin(&ask.prompt, &ask.plan, &ask.sampling);
         match catch_unwind(AssertUnwindSafe(begin)) {
             Ok(begun) => begun.map_err(|error: RuntimeError| (&error).into()),
             Err(_) => {
                 self.renew();
-                Err(ApiError::failed())
+                Err(ApiError::internal())
             }
         }
     }
 
     /// Frees the places of those who went away or whose time is up.
     fn reap(&mut self) {
-        let time = self.shared.limits.time;
+        let time = self.shared.limits.request_timeout;
         for group in &mut self.waiting {
             group.retain(|waiting| {
                 let late = waiting.client.asked.elapsed() > time;
@@ -245,7 +245,7 @@ impl Row<'_> {
                 End::Model(self.generation.end().expect("what has ended has a reason"))
             }
         };
-        metrics.ended(self.tokens, self.started.map(|started| started.elapsed()));
+        metrics.record_generation(self.tokens, self.started.map(|started| started.elapsed()));
         self.end(why);
         false
     }
@@ -260,20 +260,20 @@ impl Row<'_> {
         self.started = Some(Instant::now());
         metrics.first_token.observe(self.client.asked.elapsed().as_secs_f64());
         let reused = self.generation.reused();
-        metrics.reused(reused);
+        metrics.record_reuse(reused);
         let prompt_features = self.generation.prompt_features().clone();
         self.client.tell(Event::Started { reused, prompt_features });
     }
 }
 
 /// Refuses those whom the thread did not come to, when it ends, be it by a panic.
-pub(crate) struct Closing<'s>(pub(crate) &'s Shared);
+pub(crate) struct CloseOnDrop<'s>(pub(crate) &'s Shared);
 
-impl Drop for Closing<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        let mut door = self.0.door();
-        door.closing = true;
+        let mut inbox = self.0.inbox();
+        inbox.closing = true;
         // What they wait on for their answers goes with them.
-        door.arrivals.clear();
+        inbox.arrivals.clear();
     }
 }

@@ -24,12 +24,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
         let bytes = read(request, &state.config.limits).await?;
         // A list would be taken for the fields in their order.
         if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::bad("the body is a list, and an object is needed"));
+            return Err(ApiError::bad_request("the body is a list, and an object is needed"));
         }
         // serde_json goes 128 levels deep, and no further.
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let read = serde_path_to_error::deserialize(&mut json).map_err(|e| wrong(&e, ""))?;
-        json.end().map_err(|error| ApiError::bad(format!("the body is not JSON: {error}")))?;
+        json.end()
+            .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
         Ok(Self(read))
     }
 }
@@ -44,7 +45,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let path = extract::Path::<T>::from_request_parts(parts, state).await;
         path.map(|extract::Path(named)| Self(named))
-            .map_err(|refused| ApiError::bad(refused.body_text()))
+            .map_err(|refused| ApiError::bad_request(refused.body_text()))
     }
 }
 
@@ -64,9 +65,9 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>, path: &str) -> A
         field = format!("{field}{dot}{missing}");
     }
     if field.is_empty() {
-        return ApiError::bad(format!("the body is not as it should be: {why}"));
+        return ApiError::bad_request(format!("the body is not as it should be: {why}"));
     }
-    ApiError::bad(format!("{field}: {why}")).of(field)
+    ApiError::bad_request(format!("{field}: {why}")).with_param(field)
 }
 
 async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
@@ -83,7 +84,8 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
         let mut body: Body = request.into_body();
         let (mut read, mut bytes) = (0_usize, Vec::new());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| ApiError::bad("the body ended before its end"))?;
+            let frame =
+                frame.map_err(|_| ApiError::bad_request("the body ended before its end"))?;
             let Some(data) = frame.data_ref() else {
                 continue;
             };
@@ -99,8 +101,8 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
         if read > limits.body { Err(ApiError::too_large(limits.body)) } else { Ok(bytes.into()) }
     };
     let late = |_| {
-        let seconds = limits.reading.as_secs();
-        Err(ApiError::slow(format!("the body did not arrive within {seconds} seconds")))
+        let seconds = limits.read_timeout.as_secs();
+        Err(ApiError::request_timeout(format!("the body did not arrive within {seconds} seconds")))
     };
-    tokio::time::timeout(limits.reading, all).await.unwrap_or_else(late)
+    tokio::time::timeout(limits.read_timeout, all).await.unwrap_or_else(late)
 }

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 /// A stream whose writes fail when the other side takes nothing for `patience`.
 #[derive(Debug)]
-pub(crate) struct Patient {
+pub(crate) struct TimeoutStream {
     read: Arc<OwnedReadHalf>,
     write: OwnedWriteHalf,
     patience: Duration,
@@ -22,7 +22,7 @@ pub(crate) struct Patient {
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl TimeoutStream {
     /// The stream, and what [`gone`] watches.
     pub(crate) fn new(stream: TcpStream, patience: Duration) -> (Self, Arc<OwnedReadHalf>) {
         let (read, write) = stream.into_split();
@@ -48,7 +48,7 @@ impl Patient {
 
 /// Waits for the other side to go away. HTTP would not notice before there is something to write,
 /// and an answer that is not streamed is written at its end.
-pub(crate) async fn gone(stream: &OwnedReadHalf) {
+pub(crate) async fn peer_closed(stream: &OwnedReadHalf) {
     /// How long what has arrived may wait to be read.
     const PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,7 +60,7 @@ pub(crate) async fn gone(stream: &OwnedReadHalf) {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,7 +81,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -16,9 +16,9 @@ use crate::state::AppState;
 
 /// The tokens that a request generated; in the extensions of every request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally(Arc<AtomicUsize>);
+pub(crate) struct TokenCounter(Arc<AtomicUsize>);
 
-impl Tally {
+impl TokenCounter {
     /// Counts a token.
     pub(crate) fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ struct Line {
     path: String,
     status: u16,
     began: Instant,
-    tally: Tally,
+    counter: TokenCounter,
 }
 
 impl Drop for Line {
@@ -41,7 +41,7 @@ impl Drop for Line {
             path = self.path,
             status = self.status,
             ms = self.began.elapsed().as_millis() as u64,
-            tokens = self.tally.0.load(Ordering::Relaxed),
+            tokens = self.counter.0.load(Ordering::Relaxed),
             "request"
         );
     }
@@ -52,15 +52,15 @@ pub(crate) async fn log(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let tally = Tally::default();
-    request.extensions_mut().insert(tally.clone());
+    let counter = TokenCounter::default();
+    request.extensions_mut().insert(counter.clone());
     let mut line = Line {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         // As nginx says it: the client went away before there was an answer.
         status: 499,
         began: Instant::now(),
-        tally,
+        counter,
     };
     let mut response = next.run(request).await;
     // A body that is looked through has no length of its own any more.
@@ -68,7 +68,7 @@ pub(crate) async fn log(
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     line.status = response.status().as_u16();
-    state.metrics.answered(line.status);
+    state.metrics.record_response(line.status);
     // The line lives as long as the body does.
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {

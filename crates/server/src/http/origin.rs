@@ -17,21 +17,21 @@ use crate::error::ApiError;
 
 /// Which names of this machine are answered to.
 #[derive(Debug, Clone)]
-pub(crate) struct Names {
+pub(crate) struct AllowedHosts {
     /// All: others have their own names for it. Else those that only this machine knows itself by.
     any: bool,
     /// Those that a proxy before it has, with the port if a browser shows one.
     public: Arc<[String]>,
 }
 
-impl Names {
+impl AllowedHosts {
     /// Those that a server that listens on `address` answers to, and the `public` ones.
-    pub(crate) fn of(address: IpAddr, public: &[String]) -> Self {
+    pub(crate) fn for_address(address: IpAddr, public: &[String]) -> Self {
         Self { any: !address.to_canonical().is_loopback(), public: public.into() }
     }
 
     /// Whether a request may be for `host`. A proxy may have put any port behind a public name.
-    fn answer_to(&self, host: &str) -> bool {
+    fn allows_host(&self, host: &str) -> bool {
         let is = |public: &String| match (name(public), name(host)) {
             (Some(public), Some(host)) => public.eq_ignore_ascii_case(&host),
             _ => false,
@@ -40,24 +40,28 @@ impl Names {
     }
 
     /// Whether a page that came from `origin` may ask `host`.
-    fn trust(&self, origin: &str, host: &str) -> bool {
+    fn allows_origin(&self, origin: &str, host: &str) -> bool {
         origin.eq_ignore_ascii_case(host)
             || self.public.iter().any(|public| public.eq_ignore_ascii_case(origin))
     }
 }
 
-pub(crate) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(names): State<AllowedHosts>,
+    request: Request,
+    next: Next,
+) -> Response {
     match refusal(&names, request.headers()) {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refusal(names: &Names, headers: &HeaderMap) -> Option<ApiError> {
+fn refusal(names: &AllowedHosts, headers: &HeaderMap) -> Option<ApiError> {
     let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
-        return Some(ApiError::bad("the header Host is missing"));
+        return Some(ApiError::bad_request("the header Host is missing"));
     };
-    if !names.answer_to(host) {
+    if !names.allows_host(host) {
         return Some(ApiError::forbidden(
             "this server answers to localhost, loopback addresses and its public names only; the \
              header Host names another",
@@ -65,7 +69,7 @@ fn refusal(names: &Names, headers: &HeaderMap) -> Option<ApiError> {
     }
     let origin = headers.get(ORIGIN)?;
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let ours = origin.is_some_and(|(_, authority)| names.trust(authority, host));
+    let ours = origin.is_some_and(|(_, authority)| names.allows_origin(authority, host));
     (!ours).then(|| ApiError::forbidden("a page of another origin may not ask here"))
 }
 
@@ -88,20 +92,20 @@ fn name(authority: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn names(address: &str, public: &[&str]) -> Names {
+    fn names(address: &str, public: &[&str]) -> AllowedHosts {
         let public: Vec<String> = public.iter().map(|&name| name.to_owned()).collect();
-        Names::of(address.parse().unwrap(), &public)
+        AllowedHosts::for_address(address.parse().unwrap(), &public)
     }
 
-    fn loopback() -> Names {
+    fn loopback() -> AllowedHosts {
         names("127.0.0.1", &[])
     }
 
-    fn any() -> Names {
+    fn any() -> AllowedHosts {
         names("0.0.0.0", &[])
     }
 
-    fn passes(names: &Names, host: Option<&str>, origin: Option<&str>) -> bool {
+    fn passes(names: &AllowedHosts, host: Option<&str>, origin: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in [(HOST, host), (ORIGIN, origin)] {
             if let Some(value) = value {

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{check_feature, check_model, check_prompts, find_source};
 use super::prompt::Prompt;
-use crate::analysis::Going;
+use crate::analysis::Deadline;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Features of a token if nobody says how many; Neuronpedia's.
-const TOP_K: usize = 5;
+const DEFAULT_TOP_K: usize = 5;
 
 /// What every answer for several prompts is.
 #[derive(Debug, Serialize)]
@@ -64,7 +64,7 @@ struct Activation {
 }
 
 /// What `single` looks along.
-enum Along {
+enum Target {
     Feature(HookPoint, u32),
     Vector(HookPoint, Vec<f32>),
 }
@@ -76,9 +76,9 @@ pub(crate) async fn single(
 ) -> Result<Json<Single>, ApiError> {
     let work = move |served: &ServedModel| {
         let along = request.along(served)?;
-        along.values(served, &Prompt::of(served, request.prompt.as_deref())?)
+        along.values(served, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.served, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/single-batch`
@@ -86,28 +86,28 @@ pub(crate) async fn single_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |served: &ServedModel, going: &Going| {
+    let work = move |served: &ServedModel, deadline: &Deadline| {
         let along = request.along(served)?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| along.values(served, prompt))
+        each(&prompts, deadline, |prompt| along.values(served, prompt))
     };
-    state.passes.answer(&state.served, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 impl SingleRequest {
-    fn along(&self, served: &ServedModel) -> Result<Along, ApiError> {
+    fn along(&self, served: &ServedModel) -> Result<Target, ApiError> {
         check_model(served, &self.model, "model")?;
         match (&self.source, &self.index, &self.vector, &self.hook) {
             (Some(source), Some(index), None, None) => {
                 let hook = find_source(served, source, "source")?;
-                Ok(Along::Feature(hook, check_feature(served, hook, index.number()?, "index")?))
+                Ok(Target::Feature(hook, check_feature(served, hook, index.number()?, "index")?))
             }
             (None, None, Some(vector), Some(hook)) => {
                 let hook = find_hook(served, hook, "hook")?;
                 check_vector(served, hook, vector, "vector")?;
-                Ok(Along::Vector(hook, vector.clone()))
+                Ok(Target::Vector(hook, vector.clone()))
             }
-            _ => Err(ApiError::bad(
+            _ => Err(ApiError::bad_request(
                 "exactly one of `source` with `index` and `vector` with `hook` must be given",
             )),
         }
@@ -119,13 +119,14 @@ impl Index {
         match self {
             Self::Number(number) => Ok(*number),
             Self::Text(text) => text.parse().map_err(|_| {
-                ApiError::bad(format!("index: `{text}` is no feature's index")).of("index")
+                ApiError::bad_request(format!("index: `{text}` is no feature's index"))
+                    .with_param("index")
             }),
         }
     }
 }
 
-impl Along {
+impl Target {
     /// A feature's values without that of `<|bos|>`, as Neuronpedia leaves it out; a vector's with it.
     fn values(&self, served: &ServedModel, prompt: &Prompt) -> Result<Single, ApiError> {
         let (from, values) = match self {
@@ -169,7 +170,7 @@ fn projections(
     prompt: &Prompt,
 ) -> Result<Vec<f32>, ApiError> {
     let run = served.model.run(&prompt.batch()?, &Plan::new().capture(hook));
-    let run = run.map_err(|error| ApiError::because(&error))?;
+    let run = run.map_err(|error| ApiError::from_error(&error))?;
     let activations = run.captured.get(hook).expect("what is captured is there").to_vec();
     let project = |row: &[f32]| {
         let sum: f64 = row.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
@@ -179,7 +180,8 @@ fn projections(
     if values.iter().all(|value| value.is_finite()) {
         return Ok(values);
     }
-    Err(ApiError::bad("vector: the activations along it leave the range of float32").of("vector"))
+    Err(ApiError::bad_request("vector: the activations along it leave the range of float32")
+        .with_param("vector"))
 }
 
 /// The hook point called `name`.
@@ -188,11 +190,12 @@ pub(crate) fn find_hook(
     name: &str,
     field: &str,
 ) -> Result<HookPoint, ApiError> {
-    let hook: HookPoint = name.parse().map_err(|error| ApiError::because(&error).of(field))?;
+    let hook: HookPoint =
+        name.parse().map_err(|error| ApiError::from_error(&error).with_param(field))?;
     let n_layer = served.model.gpt().config().shape.n_layer;
     if hook.layer().is_some_and(|layer| layer >= n_layer) {
         let message = format!("{field}: the model has {n_layer} blocks, so no {hook}");
-        return Err(ApiError::bad(message).of(field));
+        return Err(ApiError::bad_request(message).with_param(field));
     }
     Ok(hook)
 }
@@ -209,12 +212,13 @@ pub(crate) fn check_vector(
         let found = vector.len();
         let message =
             format!("{field}: it has {found} numbers, the activation at {hook} is {shape}");
-        return Err(ApiError::bad(message).of(field));
+        return Err(ApiError::bad_request(message).with_param(field));
     }
     if vector.iter().all(|number| number.is_finite()) {
         return Ok(());
     }
-    Err(ApiError::bad(format!("{field}: a number leaves the range of float32")).of(field))
+    Err(ApiError::bad_request(format!("{field}: a number leaves the range of float32"))
+        .with_param(field))
 }
 
 #[derive(Debug, Deserialize)]
@@ -259,9 +263,9 @@ pub(crate) async fn top_k(
 ) -> Result<Json<TopKAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
         let hook = request.hook(served)?;
-        request.answer(served, hook, &Prompt::of(served, request.prompt.as_deref())?)
+        request.answer(served, hook, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.served, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/topk-by-token-batch`
@@ -269,19 +273,19 @@ pub(crate) async fn top_k_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |served: &ServedModel, going: &Going| {
+    let work = move |served: &ServedModel, deadline: &Deadline| {
         let hook = request.hook(served)?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| request.answer(served, hook, prompt))
+        each(&prompts, deadline, |prompt| request.answer(served, hook, prompt))
     };
-    state.passes.answer(&state.served, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 impl TopKRequest {
     fn hook(&self, served: &ServedModel) -> Result<HookPoint, ApiError> {
         check_model(served, &self.model, "model")?;
         if self.top_k == Some(0) {
-            return Err(ApiError::bad("topK: it must be 1 or more").of("topK"));
+            return Err(ApiError::bad_request("topK: it must be 1 or more").with_param("topK"));
         }
         find_source(served, &self.source, "source")
     }
@@ -296,7 +300,7 @@ impl TopKRequest {
         let special = prompt.special(served)?;
         let from = usize::from(self.ignore_bos);
         let token = |position: usize| {
-            let strongest = features.strongest(position, self.top_k.unwrap_or(TOP_K));
+            let strongest = features.strongest(position, self.top_k.unwrap_or(DEFAULT_TOP_K));
             let feature =
                 |(feature_index, activation_value)| TopFeature { feature_index, activation_value };
             TopToken {
@@ -331,16 +335,16 @@ pub(crate) async fn source(
     State(state): State<AppState>,
     body::Json(request): body::Json<SourceRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |served: &ServedModel, going: &Going| {
+    let work = move |served: &ServedModel, deadline: &Deadline| {
         check_model(served, &request.model, "model")?;
         let hook = find_source(served, &request.source, "source")?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| {
+        each(&prompts, deadline, |prompt| {
             let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
     };
-    state.passes.answer(&state.served, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 /// By feature the rows `from..` in which it is not 0, with its values.
@@ -360,10 +364,10 @@ pub(crate) fn by_feature(
 /// The answers for several prompts, all of which are checked before the first is run.
 pub(crate) fn each<T>(
     prompts: &[Prompt],
-    going: &Going,
+    deadline: &Deadline,
     answer: impl Fn(&Prompt) -> Result<T, ApiError>,
 ) -> Result<Batch<T>, ApiError> {
-    let answer = |prompt| going.check().and_then(|()| answer(prompt));
+    let answer = |prompt| deadline.check().and_then(|()| answer(prompt));
     Ok(Batch { results: prompts.iter().map(answer).collect::<Result<_, _>>()? })
 }
 

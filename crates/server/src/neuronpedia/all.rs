@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::activation::{by_feature, each, encode_all, largest};
 use super::check::{check_model, find_source, list};
 use super::prompt::Prompt;
-use crate::analysis::Going;
+use crate::analysis::Deadline;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// Features if nobody says how many, and at most; Neuronpedia's.
-const RESULTS: usize = 25;
-pub(crate) const MOST_RESULTS: usize = 1000;
+const DEFAULT_RESULTS: usize = 25;
+pub(crate) const MAX_RESULTS: usize = 1000;
 /// Values of an answer at most, of all prompts, features and tokens: 128 MB before they are text.
-const MOST_VALUES: usize = 32_000_000;
+const MAX_VALUES: usize = 32_000_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,9 +65,9 @@ pub(crate) async fn all(
 ) -> Result<Json<AllAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
         let hooks = request.hooks(served)?;
-        request.answer(served, &hooks, &Prompt::of(served, request.prompt.as_deref())?)
+        request.answer(served, &hooks, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.served, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/all-batch`
@@ -75,29 +75,29 @@ pub(crate) async fn all_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |served: &ServedModel, going: &Going| {
+    let work = move |served: &ServedModel, deadline: &Deadline| {
         let hooks = request.hooks(served)?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
         check_values(request.results(), prompts.iter().map(|prompt| prompt.ids.len()).sum())?;
-        each(&prompts, going, |prompt| request.answer(served, &hooks, prompt))
+        each(&prompts, deadline, |prompt| request.answer(served, &hooks, prompt))
     };
-    state.passes.answer(&state.served, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 /// Checks that `results` features of prompts of so many `tokens` are not too much for one answer.
 fn check_values(results: usize, tokens: usize) -> Result<(), ApiError> {
-    if results.saturating_mul(tokens) <= MOST_VALUES {
+    if results.saturating_mul(tokens) <= MAX_VALUES {
         return Ok(());
     }
     let message = format!(
-        "numResults: {results} features of {tokens} tokens are more than the {MOST_VALUES} values \
+        "numResults: {results} features of {tokens} tokens are more than the {MAX_VALUES} values \
          of an answer; ask for fewer, or for fewer prompts at once"
     );
-    Err(ApiError::bad(message).of("numResults"))
+    Err(ApiError::bad_request(message).with_param("numResults"))
 }
 
 /// A feature before it is known whether it is among the strongest.
-struct Ranked {
+struct RankedFeature {
     key: f32,
     hook: HookPoint,
     index: u32,
@@ -106,7 +106,7 @@ struct Ranked {
 
 impl AllRequest {
     fn results(&self) -> usize {
-        self.num_results.unwrap_or(RESULTS).min(MOST_RESULTS)
+        self.num_results.unwrap_or(DEFAULT_RESULTS).min(MAX_RESULTS)
     }
 
     /// The SAEs that are meant.
@@ -124,7 +124,7 @@ impl AllRequest {
                 self.source_set,
                 list(&known)
             );
-            return Err(ApiError::bad(message).of("sourceSet"));
+            return Err(ApiError::bad_request(message).with_param("sourceSet"));
         }
         if self.selected_sources.is_empty() {
             return Ok(set);
@@ -135,7 +135,7 @@ impl AllRequest {
             let hook = find_source(served, id, &field)?;
             if !set.contains(&hook) {
                 let message = format!("{field}: `{id}` is not of the set `{}`", self.source_set);
-                return Err(ApiError::bad(message).of(field));
+                return Err(ApiError::bad_request(message).with_param(field));
             }
             if !hooks.contains(&hook) {
                 hooks.push(hook);
@@ -166,14 +166,14 @@ impl AllRequest {
                     places.iter().fold(0.0, |largest, &(_, value)| value.max(largest))
                 };
                 if key > 0.0 {
-                    found.push(Ranked { key, hook, index, places });
+                    found.push(RankedFeature { key, hook, index, places });
                 }
             }
         }
         found.sort_by(|a, b| b.key.partial_cmp(&a.key).unwrap_or(Ordering::Equal));
         found.truncate(self.results());
         // All values only now: there may be many more features than are asked for.
-        let feature = |Ranked { hook, index, places, .. }: Ranked| {
+        let feature = |RankedFeature { hook, index, places, .. }: RankedFeature| {
             let mut values = vec![0.0; len];
             for &(at, value) in &places {
                 values[at] = value;
@@ -201,7 +201,7 @@ impl AllRequest {
                 }
             };
             let message = format!("sortByTokenIndexes: {why}");
-            return Err(ApiError::bad(message).of("sortByTokenIndexes"));
+            return Err(ApiError::bad_request(message).with_param("sortByTokenIndexes"));
         }
         Ok(chosen)
     }
@@ -218,11 +218,11 @@ mod tests {
 
     #[test]
     fn an_answer_has_a_bounded_number_of_values() {
-        assert!(check_values(MOST_RESULTS, MOST_VALUES / MOST_RESULTS).is_ok());
-        assert!(check_values(RESULTS, 64 * 2048).is_ok());
+        assert!(check_values(MAX_RESULTS, MAX_VALUES / MAX_RESULTS).is_ok());
+        assert!(check_values(DEFAULT_RESULTS, 64 * 2048).is_ok());
 
-        let error = check_values(MOST_RESULTS, 64 * 2048).unwrap_err();
+        let error = check_values(MAX_RESULTS, 64 * 2048).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("numResults"));
-        assert!(check_values(MOST_RESULTS, usize::MAX).is_err());
+        assert!(check_values(MAX_RESULTS, usize::MAX).is_err());
     }
 }

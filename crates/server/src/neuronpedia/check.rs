@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::served_model::ServedModel;
 
 /// Prompts of one request at most.
-const MOST_PROMPTS: usize = 64;
+const MAX_PROMPTS: usize = 64;
 
 /// Checks that `name` is this server's model.
 pub(crate) fn check_model(served: &ServedModel, name: &str, field: &str) -> Result<(), ApiError> {
@@ -14,7 +14,7 @@ pub(crate) fn check_model(served: &ServedModel, name: &str, field: &str) -> Resu
         return Ok(());
     }
     let message = format!("{field}: this server has the model `{}`, not `{name}`", served.name);
-    Err(ApiError::bad(message).of(field))
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
 /// The SAE that `id` names.
@@ -27,7 +27,7 @@ pub(crate) fn find_source(
         let known: Vec<String> =
             served.model.saes().keys().map(|&h| ServedModel::source_id(h)).collect();
         let message = format!("{field}: no source `{id}`; there are {}", list(&known));
-        ApiError::bad(message).of(field)
+        ApiError::bad_request(message).with_param(field)
     })
 }
 
@@ -43,23 +43,23 @@ pub(crate) fn check_feature(
     }
     let source = ServedModel::source_id(hook);
     let message = format!("{field}: {source} has no feature {index}, it has 0 to {}", d_sae - 1);
-    Err(ApiError::bad(message).of(field))
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
 pub(crate) fn check_prompts(prompts: Option<&[String]>) -> Result<&[String], ApiError> {
     let prompts = prompts.ok_or_else(|| missing("prompts"))?;
     match prompts.len() {
-        0 => Err(ApiError::bad("prompts: there is none").of("prompts")),
-        1..=MOST_PROMPTS => Ok(prompts),
+        0 => Err(ApiError::bad_request("prompts: there is none").with_param("prompts")),
+        1..=MAX_PROMPTS => Ok(prompts),
         found => {
-            let message = format!("prompts: there are {found}, a request takes {MOST_PROMPTS}");
-            Err(ApiError::bad(message).of("prompts"))
+            let message = format!("prompts: there are {found}, a request takes {MAX_PROMPTS}");
+            Err(ApiError::bad_request(message).with_param("prompts"))
         }
     }
 }
 
 pub(crate) fn missing(field: &str) -> ApiError {
-    ApiError::bad(format!("{field}: missing field `{field}`")).of(field)
+    ApiError::bad_request(format!("{field}: missing field `{field}`")).with_param(field)
 }
 
 pub(crate) fn list(names: &[String]) -> String {

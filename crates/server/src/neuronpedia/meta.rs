@@ -7,7 +7,7 @@ use nanoscope_tokenizer::BOS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::all::MOST_RESULTS;
+use super::all::MAX_RESULTS;
 use super::check::check_model;
 use super::prompt::{encode, token_text, tokenizer};
 use crate::error::ApiError;
@@ -49,7 +49,7 @@ pub(crate) async fn tokenize(
         let token_strings = tokens.iter().map(|&id| token_text(tokenizer, id)).collect();
         Ok(Tokenized { tokens, token_strings, prepend_bos: bos })
     };
-    Ok(Json(state.passes.run(&state.served, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `GET /v1/capabilities`; in snake_case, as Neuronpedia has it.
@@ -69,7 +69,7 @@ pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
         "max_tokens": limits.max_tokens,
         "token_limit": served.model.context_len(),
         "activation_token_limit": served.model.context_len(),
-        "max_num_results": MOST_RESULTS,
+        "max_num_results": MAX_RESULTS,
         "capture_points": points,
         "num_layers": shape.n_layer,
         "sae_sets": sets,

@@ -27,7 +27,9 @@ impl Prompt {
         let tokenizer = tokenizer(served)?;
         let text = text.strip_prefix(BOS).unwrap_or(text);
         if text.is_empty() {
-            return Err(ApiError::bad(format!("{field}: the prompt is empty")).of(field));
+            return Err(
+                ApiError::bad_request(format!("{field}: the prompt is empty")).with_param(field)
+            );
         }
         let most = served.model.context_len();
         // Longer than any text of so many tokens, so it need not be split into them.
@@ -36,14 +38,18 @@ impl Prompt {
             let message = format!(
                 "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
             );
-            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+            return Err(ApiError::bad_request(message)
+                .with_param(field)
+                .with_code("context_length_exceeded"));
         }
         let ids = encode(tokenizer, text, field)?;
         let found = ids.len();
         if found > most {
             let message =
                 format!("{field}: the prompt has {found} tokens, the model holds at most {most}");
-            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+            return Err(ApiError::bad_request(message)
+                .with_param(field)
+                .with_code("context_length_exceeded"));
         }
         Ok(Self { tokens: ids.iter().map(|&id| token_text(tokenizer, id)).collect(), ids })
     }
@@ -52,7 +58,7 @@ impl Prompt {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of(served: &ServedModel, text: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn from_field(served: &ServedModel, text: Option<&str>) -> Result<Self, ApiError> {
         Self::new(served, text.ok_or_else(|| missing("prompt"))?, "prompt")
     }
 
@@ -65,15 +71,16 @@ impl Prompt {
         let batch = self.batch()?;
         if let &[hook] = hooks {
             let features = served.model.features_at(hook, &batch);
-            return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::because(&e))?)]));
+            return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::from_error(&e))?)]));
         }
         let plan = hooks.iter().copied().fold(Plan::new(), Plan::track);
-        let run = served.model.run(&batch, &plan).map_err(|error| ApiError::because(&error))?;
+        let run = served.model.run(&batch, &plan).map_err(|error| ApiError::from_error(&error))?;
         Ok(run.features)
     }
 
     pub(crate) fn batch(&self) -> Result<TokenBatch, ApiError> {
-        TokenBatch::new(std::slice::from_ref(&self.ids)).map_err(|error| ApiError::because(&error))
+        TokenBatch::new(std::slice::from_ref(&self.ids))
+            .map_err(|error| ApiError::from_error(&error))
     }
 
     /// For each token whether it is special.
@@ -86,7 +93,8 @@ impl Prompt {
 /// The ids of `text` with `<|bos|>` before them.
 pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<Vec<u32>, ApiError> {
     let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-    let found = tokenizer.encode(text).map_err(|error| ApiError::because(&error).of(field))?;
+    let found =
+        tokenizer.encode(text).map_err(|error| ApiError::from_error(&error).with_param(field))?;
     ids.extend(found);
     Ok(ids)
 }
@@ -97,6 +105,7 @@ pub(crate) fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
 }
 
 pub(crate) fn tokenizer(served: &ServedModel) -> Result<&Tokenizer, ApiError> {
-    let without = || ApiError::bad("this server's model has no tokenizer, so it takes no text");
+    let without =
+        || ApiError::bad_request("this server's model has no tokenizer, so it takes no text");
     served.model.tokenizer().ok_or_else(without)
 }

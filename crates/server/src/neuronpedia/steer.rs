@@ -12,9 +12,9 @@ use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::prompt::{Prompt, token_text};
-use super::steer_plan::{Kind, SteerRequest};
+use super::steer_plan::{OutputType, SteerRequest};
 use crate::error::ApiError;
-use crate::generation::{End, Event, Running};
+use crate::generation::{End, Event, GenerationHandle};
 use crate::http::body;
 use crate::state::AppState;
 
@@ -22,22 +22,22 @@ use crate::state::AppState;
 /// far, as Neuronpedia sends it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Completion {
-    outputs: Vec<Written>,
+    outputs: Vec<CompletionOutput>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct Written {
+struct CompletionOutput {
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: OutputType,
     output: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<Weighed>>,
+    logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// What the model was weighing at one token.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Weighed {
+pub(crate) struct TokenLogprobs {
     token: String,
     logprob: f32,
     top_logprobs: Vec<Candidate>,
@@ -51,13 +51,13 @@ struct Candidate {
 
 /// A generation as far as it has come.
 #[derive(Debug, Clone)]
-pub(crate) struct Growing {
-    pub(crate) kind: Kind,
+pub(crate) struct PartialOutput {
+    pub(crate) kind: OutputType,
     pub(crate) text: String,
     /// Whether it has a token.
     begun: bool,
     /// None if nobody asked.
-    pub(crate) logprobs: Option<Vec<Weighed>>,
+    pub(crate) logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// `POST /v1/steer/completion`
@@ -66,18 +66,20 @@ pub(crate) async fn completion(
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
     let text = request.prompt.clone();
-    let prompt = state.aside(move |state| Prompt::new(&state.served, &text, "prompt")).await?;
+    let prompt =
+        state.run_blocking(move |state| Prompt::new(&state.served, &text, "prompt")).await?;
     // Every position, as Neuronpedia steers a text.
     let asks = request.asks(&state.served, &state.config.limits, &prompt.ids, &Where::ALL)?;
     let running = state.scheduler.start(asks).await?;
-    let texts = Growing::all(&request.types, request.logprobs());
-    let answer =
-        |texts: &[Growing]| Completion { outputs: texts.iter().map(Written::new).collect() };
-    answer_with(state, running, texts, request.stream == Some(true), answer).await
+    let texts = PartialOutput::all(&request.types, request.logprobs());
+    let answer = |texts: &[PartialOutput]| Completion {
+        outputs: texts.iter().map(CompletionOutput::new).collect(),
+    };
+    respond(state, running, texts, request.stream == Some(true), answer).await
 }
 
-impl Growing {
-    pub(crate) fn all(kinds: &[Kind], logprobs: usize) -> Vec<Self> {
+impl PartialOutput {
+    pub(crate) fn all(kinds: &[OutputType], logprobs: usize) -> Vec<Self> {
         let text = |&kind| Self {
             kind,
             text: String::new(),
@@ -95,7 +97,7 @@ impl Growing {
                 token: token_text(tokenizer, id),
                 logprob,
             };
-            logprobs.push(Weighed {
+            logprobs.push(TokenLogprobs {
                 token: token_text(tokenizer, step.token),
                 logprob: step.logprob,
                 top_logprobs: step.top_logprobs.iter().map(top).collect(),
@@ -104,19 +106,19 @@ impl Growing {
     }
 }
 
-impl Written {
-    fn new(text: &Growing) -> Self {
+impl CompletionOutput {
+    fn new(text: &PartialOutput) -> Self {
         Self { kind: text.kind, output: text.text.clone(), logprobs: text.logprobs.clone() }
     }
 }
 
 /// Runs the generations to their ends and answers, in one piece or in a stream of `data:` lines.
-pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
+pub(crate) async fn respond<T: Serialize + Send + 'static>(
     state: AppState,
-    running: Vec<Running>,
-    mut texts: Vec<Growing>,
+    running: Vec<GenerationHandle>,
+    mut texts: Vec<PartialOutput>,
     streamed: bool,
-    answer: impl Fn(&[Growing]) -> T + Send + 'static,
+    answer: impl Fn(&[PartialOutput]) -> T + Send + 'static,
 ) -> Result<Response, ApiError> {
     if streamed {
         let pieces = merged(running).scan((texts, false), move |(texts, failed), (at, event)| {
@@ -134,7 +136,7 @@ pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
         let pieces = pieces.filter_map(|piece| async { piece.map(Ok::<_, Infallible>) });
         return Ok(Sse::new(pieces).into_response());
     }
-    let failed = ApiError::failed().status;
+    let failed = ApiError::internal().status;
     let mut steps = pin!(merged(running));
     while let Some((at, event)) = steps.next().await {
         match take(&state, &mut texts[at], event) {
@@ -147,9 +149,9 @@ pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
 }
 
 /// What happens to several generations, with the number of each.
-fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
+fn merged(running: Vec<GenerationHandle>) -> impl Stream<Item = (usize, Event)> {
     let numbered = running.into_iter().enumerate().map(|(at, running)| {
-        let next = move |mut running: Running| async move {
+        let next = move |mut running: GenerationHandle| async move {
             let event = running.next().await?;
             Some(((at, event), running))
         };
@@ -159,7 +161,7 @@ fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
 }
 
 /// Whether the text has grown. An end that nobody asked for is an error.
-fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiError> {
+fn take(state: &AppState, text: &mut PartialOutput, event: Event) -> Result<bool, ApiError> {
     match event {
         Event::Token { step, text: shown } => {
             text.push(state.tokenizer(), &step, &shown);
@@ -173,12 +175,12 @@ fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiE
 /// What is said of an end that is neither the model's nor the request's.
 fn refusal(why: &End) -> Option<ApiError> {
     match why {
-        End::Failed => Some(ApiError::failed()),
+        End::Failed => Some(ApiError::internal()),
         End::ShuttingDown => Some(ApiError::shutting_down()),
-        End::TimeOut => Some(ApiError::late()),
+        End::TimeOut => Some(ApiError::timed_out()),
         End::Model(EndReason::NotFinite) => {
             let message = "the activations left the range of float32; steer with less strength";
-            Some(ApiError::bad(message).code("not_finite"))
+            Some(ApiError::bad_request(message).with_code("not_finite"))
         }
         End::Model(_) | End::StopString => None,
     }

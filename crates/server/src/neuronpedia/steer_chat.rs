@@ -7,8 +7,8 @@ use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
 use super::check::missing;
-use super::steer::{Growing, Weighed, answer_with};
-use super::steer_plan::{Kind, SteerRequest};
+use super::steer::{PartialOutput, TokenLogprobs, respond};
+use super::steer_plan::{OutputType, SteerRequest};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::served_model::ServedModel;
@@ -34,9 +34,9 @@ struct ChatResult {
     chat_template: Vec<ChatMessage>,
     raw: String,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
+    kind: Option<OutputType>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<Weighed>>,
+    logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// `POST /v1/steer/completion-chat`
@@ -46,14 +46,16 @@ pub(crate) async fn completion_chat(
 ) -> Result<Response, ApiError> {
     let special = request.steer_special_tokens.ok_or_else(|| missing("steerSpecialTokens"))?;
     if !request.reads.is_empty() {
-        return Err(ApiError::bad("reads: no vectors are read off a chat here").of("reads"));
+        return Err(
+            ApiError::bad_request("reads: no vectors are read off a chat here").with_param("reads")
+        );
     }
     if request.is_assistant_axis == Some(true) {
         let message = "isAssistantAxis: there is no such vector for this model";
-        return Err(ApiError::bad(message).of("isAssistantAxis"));
+        return Err(ApiError::bad_request(message).with_param("isAssistantAxis"));
     }
     let messages = request.prompt.clone();
-    let prompt = state.aside(move |state| render(state, &messages)).await?;
+    let prompt = state.run_blocking(move |state| render(state, &messages)).await?;
     let at = if special { Where::ALL } else { Where::TEXT };
     let asks = request.asks(&state.served, &state.config.limits, &prompt, &at)?;
     let running = state.scheduler.start(asks).await?;
@@ -62,17 +64,17 @@ pub(crate) async fn completion_chat(
     let raw = decode(&state.served).and_then(Result::ok).unwrap_or_default();
     let messages = request.prompt.clone();
     let input = ChatResult { chat_template: messages, raw, kind: None, logprobs: None };
-    let texts = Growing::all(&request.types, request.logprobs());
-    let answer = move |texts: &[Growing]| {
+    let texts = PartialOutput::all(&request.types, request.logprobs());
+    let answer = move |texts: &[PartialOutput]| {
         let outputs = texts.iter().map(|text| input.answered(text)).collect();
         ChatCompletion { outputs, input: input.clone() }
     };
-    answer_with(state, running, texts, request.stream == Some(true), answer).await
+    respond(state, running, texts, request.stream == Some(true), answer).await
 }
 
 impl ChatResult {
     /// The conversation with the model's answer.
-    fn answered(&self, text: &Growing) -> Self {
+    fn answered(&self, text: &PartialOutput) -> Self {
         let mut chat_template = self.chat_template.clone();
         chat_template
             .push(ChatMessage { role: "assistant".to_owned(), content: text.text.clone() });
@@ -97,7 +99,7 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
             other => {
                 let field = format!("prompt[{at}].role");
                 let message = format!("{field}: `{other}` is none of system, user and assistant");
-                return Err(ApiError::bad(message).of(field));
+                return Err(ApiError::bad_request(message).with_param(field));
             }
         };
         bytes += message.content.len();
@@ -107,19 +109,24 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
     if bytes > state.max_text_bytes() {
         let most = state.served.model.context_len();
         let message = format!("prompt: its {bytes} bytes are more than the model's {most} tokens");
-        return Err(ApiError::bad(message).of("prompt").code("context_length_exceeded"));
+        return Err(ApiError::bad_request(message)
+            .with_param("prompt")
+            .with_code("context_length_exceeded"));
     }
     if conversation.messages.last().is_none_or(|last| last.role != Role::User) {
-        return Err(ApiError::bad("prompt: the last message must be the user's").of("prompt"));
+        return Err(ApiError::bad_request("prompt: the last message must be the user's")
+            .with_param("prompt"));
     }
     let rendered = state.render(&conversation);
-    let ids = rendered.map_err(|error| ApiError::because(&error).of("prompt"))?;
+    let ids = rendered.map_err(|error| ApiError::from_error(&error).with_param("prompt"))?;
     let most = state.served.model.context_len();
     if ids.len() >= most {
         let found = ids.len();
         let message =
             format!("prompt: the conversation has {found} tokens, which leaves no room in {most}");
-        return Err(ApiError::bad(message).of("prompt").code("context_length_exceeded"));
+        return Err(ApiError::bad_request(message)
+            .with_param("prompt")
+            .with_code("context_length_exceeded"));
     }
     Ok(ids)
 }

@@ -8,15 +8,15 @@ use super::activation::{check_vector, find_hook};
 use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::generation::Ask;
+use crate::generation::GenerationRequest;
 use crate::served_model::ServedModel;
 
 /// Candidates of one token at most; Neuronpedia's.
-const MOST_LOGPROBS: usize = 10;
+const MAX_LOGPROBS: usize = 10;
 /// Features and vectors of a request at most.
-const MOST_STEERED: usize = 256;
+const MAX_STEERED: usize = 256;
 /// The largest whole number that JSON's readers agree on.
-const MOST_SEED: f64 = 9_007_199_254_740_992.0;
+const MAX_SEED: f64 = 9_007_199_254_740_992.0;
 
 /// What `completion` and `completion-chat` have in common.
 #[derive(Debug, Deserialize)]
@@ -25,10 +25,10 @@ pub(crate) struct SteerRequest<P> {
     pub(crate) prompt: P,
     model: String,
     #[serde(alias = "steer_method")]
-    steer_method: Method,
+    steer_method: SteerMethod,
     #[serde(alias = "normalize_steering")]
     normalize_steering: bool,
-    pub(crate) types: Vec<Kind>,
+    pub(crate) types: Vec<OutputType>,
     #[serde(alias = "n_completion_tokens")]
     n_completion_tokens: usize,
     temperature: f32,
@@ -38,7 +38,7 @@ pub(crate) struct SteerRequest<P> {
     freq_penalty: f32,
     seed: f64,
     features: Option<Vec<Feature>>,
-    vectors: Option<Vec<Along>>,
+    vectors: Option<Vec<SteeringVector>>,
     pub(crate) stream: Option<bool>,
     #[serde(alias = "n_logprobs")]
     n_logprobs: Option<usize>,
@@ -54,7 +54,7 @@ pub(crate) struct SteerRequest<P> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Method {
+enum SteerMethod {
     SimpleAdditive,
     OrthogonalDecomp,
     ProjectionCap,
@@ -63,7 +63,7 @@ enum Method {
 /// Whether a text is steered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum Kind {
+pub(crate) enum OutputType {
     Steered,
     Default,
 }
@@ -81,7 +81,7 @@ struct Feature {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Along {
+struct SteeringVector {
     #[serde(alias = "steering_vector")]
     steering_vector: Vec<f32>,
     strength: f64,
@@ -104,19 +104,19 @@ impl<P> SteerRequest<P> {
         limits: &Limits,
         prompt: &[u32],
         at: &Where,
-    ) -> Result<Vec<Ask>, ApiError> {
+    ) -> Result<Vec<GenerationRequest>, ApiError> {
         check_model(served, &self.model, "model")?;
         self.check_types()?;
         let sampling = self.sampling(served, limits, prompt)?;
         let steered = self.plan(served, at)?;
-        let ask = |kind: &Kind| Ask {
+        let ask = |kind: &OutputType| GenerationRequest {
             prompt: prompt.to_vec(),
             plan: match kind {
-                Kind::Steered => steered.clone(),
-                Kind::Default => Plan::new(),
+                OutputType::Steered => steered.clone(),
+                OutputType::Default => Plan::new(),
             },
             sampling: sampling.clone(),
-            ..Ask::default()
+            ..GenerationRequest::default()
         };
         Ok(self.types.iter().map(ask).collect())
     }
@@ -128,7 +128,7 @@ impl<P> SteerRequest<P> {
             [a, b] if a != b => return Ok(()),
             _ => "types: each of STEERED and DEFAULT can be there once",
         };
-        Err(ApiError::bad(wrong).of("types"))
+        Err(ApiError::bad_request(wrong).with_param("types"))
     }
 
     fn sampling(
@@ -137,8 +137,9 @@ impl<P> SteerRequest<P> {
         limits: &Limits,
         prompt: &[u32],
     ) -> Result<Sampling, ApiError> {
-        let wrong =
-            |field: &str, why: String| Err(ApiError::bad(format!("{field}: {why}")).of(field));
+        let wrong = |field: &str, why: String| {
+            Err(ApiError::bad_request(format!("{field}: {why}")).with_param(field))
+        };
         if self.n_completion_tokens == 0 {
             return wrong("nCompletionTokens", "it must be 1 or more".to_owned());
         }
@@ -149,11 +150,11 @@ impl<P> SteerRequest<P> {
         if !(-2.0..=2.0).contains(&self.freq_penalty) {
             return wrong("freqPenalty", format!("it must be −2 to 2, not {}", self.freq_penalty));
         }
-        if self.seed.abs() > MOST_SEED {
+        if self.seed.abs() > MAX_SEED {
             return wrong("seed", format!("it must be −2^53 to 2^53, not {}", self.seed));
         }
-        if self.logprobs() > MOST_LOGPROBS {
-            return wrong("nLogprobs", format!("it must be 0 to {MOST_LOGPROBS}"));
+        if self.logprobs() > MAX_LOGPROBS {
+            return wrong("nLogprobs", format!("it must be 0 to {MAX_LOGPROBS}"));
         }
         if prompt.len() >= served.model.context_len() {
             let (found, most) = (prompt.len(), served.model.context_len());
@@ -173,10 +174,10 @@ impl<P> SteerRequest<P> {
     }
 
     fn plan(&self, served: &ServedModel, at: &Where) -> Result<Plan, ApiError> {
-        if self.steer_method == Method::ProjectionCap {
+        if self.steer_method == SteerMethod::ProjectionCap {
             let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
                            ORTHOGONAL_DECOMP are";
-            return Err(ApiError::bad(message).of("steerMethod"));
+            return Err(ApiError::bad_request(message).with_param("steerMethod"));
         }
         let mut plan = Plan::new();
         match (&self.features, &self.vectors) {
@@ -214,7 +215,9 @@ impl<P> SteerRequest<P> {
                 }
             }
             _ => {
-                return Err(ApiError::bad("exactly one of `features` and `vectors` must be given"));
+                return Err(ApiError::bad_request(
+                    "exactly one of `features` and `vectors` must be given",
+                ));
             }
         }
         Ok(plan)
@@ -225,23 +228,25 @@ impl<P> SteerRequest<P> {
         if !strength.is_finite() {
             let message =
                 format!("{field}: times strengthMultiplier it leaves the range of float32");
-            return Err(ApiError::bad(message).of(field));
+            return Err(ApiError::bad_request(message).with_param(field));
         }
         // `normalizeSteering` divides the direction by its length.
         let scale = if self.normalize_steering { Scale::Unit } else { Scale::Raw };
         Ok(match self.steer_method {
-            Method::SimpleAdditive => Op::Add(strength, scale),
-            Method::OrthogonalDecomp | Method::ProjectionCap => Op::Orthogonal(strength, scale),
+            SteerMethod::SimpleAdditive => Op::Add(strength, scale),
+            SteerMethod::OrthogonalDecomp | SteerMethod::ProjectionCap => {
+                Op::Orthogonal(strength, scale)
+            }
         })
     }
 }
 
 fn check_count(found: usize, field: &str) -> Result<(), ApiError> {
-    if found <= MOST_STEERED {
+    if found <= MAX_STEERED {
         return Ok(());
     }
-    let message = format!("{field}: there are {found}, a request takes {MOST_STEERED}");
-    Err(ApiError::bad(message).of(field))
+    let message = format!("{field}: there are {found}, a request takes {MAX_STEERED}");
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
 fn name(number: usize) -> VectorName {

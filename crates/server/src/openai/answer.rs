@@ -12,23 +12,23 @@ use tokio_stream::Stream;
 
 use crate::error::ApiError;
 use crate::generation::End;
-use crate::http::log::Tally;
-use crate::openai::choice::{Choice, Piece, finish_reason};
-use crate::openai::extension::{Lens, applied};
-use crate::openai::logprobs::{Lists, of_chat};
-use crate::openai::request::{Delivery, chance};
+use crate::http::log::TokenCounter;
+use crate::openai::choice::{Choice, ChoiceEvent, finish_reason};
+use crate::openai::extension::{Extension, applied};
+use crate::openai::logprobs::{CompletionLogprobs, chat_logprobs};
+use crate::openai::request::{Delivery, random_u64};
 use crate::state::AppState;
 
 /// An answer that is on its way.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) state: AppState,
-    pub(crate) form: Form,
-    pub(crate) lens: Lens,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) extension: Extension,
     pub(crate) seed: u64,
     /// Whether logprobs are wanted.
     pub(crate) logprobs: bool,
-    pub(crate) tally: Tally,
+    pub(crate) counter: TokenCounter,
     pub(crate) usage: Usage,
     id: String,
     created: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
 
 /// What is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Endpoint {
     Completion,
     Chat,
 }
@@ -61,18 +61,24 @@ impl Usage {
 }
 
 impl Answer {
-    pub(crate) fn new(state: AppState, form: Form, lens: Lens, seed: u64, tally: Tally) -> Self {
-        let prefix = if form == Form::Chat { "chatcmpl" } else { "cmpl" };
+    pub(crate) fn new(
+        state: AppState,
+        endpoint: Endpoint,
+        extension: Extension,
+        seed: u64,
+        counter: TokenCounter,
+    ) -> Self {
+        let prefix = if endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             state,
-            form,
-            lens,
+            endpoint,
+            extension,
             seed,
             logprobs: false,
-            tally,
+            counter,
             usage: Usage::default(),
-            id: format!("{prefix}-{:016x}", chance()),
+            id: format!("{prefix}-{:016x}", random_u64()),
             created: now.as_secs(),
         }
     }
@@ -94,9 +100,9 @@ impl Answer {
         for choice in choices {
             written.push(self.collect(choice).await?);
         }
-        let object = match self.form {
-            Form::Completion => "text_completion",
-            Form::Chat => "chat.completion",
+        let object = match self.endpoint {
+            Endpoint::Completion => "text_completion",
+            Endpoint::Chat => "chat.completion",
         };
         let mut answer = self.head(object);
         answer.insert("choices".to_owned(), written.into());
@@ -107,7 +113,7 @@ impl Answer {
 
     async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
-        let (mut lists, mut entries) = (Lists::default(), Vec::new());
+        let (mut lists, mut entries) = (CompletionLogprobs::default(), Vec::new());
         let mut extension = Map::new();
         extension.insert("tokens".to_owned(), Value::Null);
         if let Some(steered) = choice.steered {
@@ -117,23 +123,25 @@ impl Answer {
         let mut finish = "length";
         while let Some(piece) = choice.next().await {
             match piece {
-                Piece::Started(features) if self.lens.prompt => {
-                    let prompt = self.lens.prompt(&self.state, &choice.prompt, &features);
+                ChoiceEvent::Started(features) if self.extension.prompt => {
+                    let prompt = self.extension.prompt(&self.state, &choice.prompt, &features);
                     extension.insert("prompt".to_owned(), prompt);
                 }
-                Piece::Started(_) => {}
-                Piece::Token { step, text: more, offset } => {
+                ChoiceEvent::Started(_) => {}
+                ChoiceEvent::Token { step, text: more, offset } => {
                     self.count();
                     text.push_str(&more);
-                    tokens.push(Value::Object(self.lens.token(&self.state, &step)));
-                    match self.form {
+                    tokens.push(Value::Object(self.extension.token(&self.state, &step)));
+                    match self.endpoint {
                         _ if !self.logprobs => {}
-                        Form::Completion => lists.push(self.state.tokenizer(), &step, offset),
-                        Form::Chat => entries.push(of_chat(self.state.tokenizer(), &step)),
+                        Endpoint::Completion => lists.push(self.state.tokenizer(), &step, offset),
+                        Endpoint::Chat => {
+                            entries.push(chat_logprobs(self.state.tokenizer(), &step))
+                        }
                     }
                 }
-                Piece::Ended { why: End::Failed, .. } => return Err(ApiError::failed()),
-                Piece::Ended { text: more, why, applied, reused } => {
+                ChoiceEvent::Ended { why: End::Failed, .. } => return Err(ApiError::internal()),
+                ChoiceEvent::Ended { text: more, why, applied, reused } => {
                     text.push_str(&more);
                     finish = finish_reason(&why);
                     if choice.first_of_prompt {
@@ -144,15 +152,15 @@ impl Answer {
             }
         }
         extension["tokens"] = tokens.into();
-        let logprobs = match self.form {
+        let logprobs = match self.endpoint {
             _ if !self.logprobs => Value::Null,
-            Form::Completion => lists.json(),
-            Form::Chat => json!({"content": entries, "refusal": null}),
+            Endpoint::Completion => lists.json(),
+            Endpoint::Chat => json!({"content": entries, "refusal": null}),
         };
         let mut written = json!({"index": choice.index});
-        match self.form {
-            Form::Completion => written["text"] = text.into(),
-            Form::Chat => {
+        match self.endpoint {
+            Endpoint::Completion => written["text"] = text.into(),
+            Endpoint::Chat => {
                 written["message"] = json!({
                     "role": "assistant", "content": text, "refusal": null,
                 });
@@ -179,7 +187,7 @@ impl Answer {
                     first_of_prompt: choice.first_of_prompt,
                     opening: std::mem::take(&mut choice.opening),
                     prompt: match piece {
-                        Piece::Started(_) => std::mem::take(&mut choice.prompt),
+                        ChoiceEvent::Started(_) => std::mem::take(&mut choice.prompt),
                         _ => Vec::new(),
                     },
                 };
@@ -203,28 +211,30 @@ impl Answer {
         })
     }
 
-    fn chunk(&mut self, of: Of, piece: Piece, with_usage: bool) -> Event {
+    fn chunk(&mut self, of: Of, piece: ChoiceEvent, with_usage: bool) -> Event {
         let mut extension = Map::new();
         let mut logprobs = Value::Null;
         let mut finish = Value::Null;
         let text = match piece {
-            Piece::Started(features) => {
-                if self.lens.prompt {
-                    let prompt = self.lens.prompt(&self.state, &of.prompt, &features);
+            ChoiceEvent::Started(features) => {
+                if self.extension.prompt {
+                    let prompt = self.extension.prompt(&self.state, &of.prompt, &features);
                     extension.insert("prompt".to_owned(), prompt);
                 }
                 String::new()
             }
-            Piece::Token { step, text, offset } => {
+            ChoiceEvent::Token { step, text, offset } => {
                 self.count();
-                extension = self.lens.token(&self.state, &step);
+                extension = self.extension.token(&self.state, &step);
                 if self.logprobs {
                     logprobs = self.logprobs_of(&step, offset);
                 }
                 text
             }
-            Piece::Ended { why: End::Failed, .. } => return event(&ApiError::failed().json()),
-            Piece::Ended { text, why, applied, reused } => {
+            ChoiceEvent::Ended { why: End::Failed, .. } => {
+                return event(&ApiError::internal().json());
+            }
+            ChoiceEvent::Ended { text, why, applied, reused } => {
                 if of.first_of_prompt {
                     self.usage.reused += reused;
                 }
@@ -242,14 +252,14 @@ impl Answer {
             extension.insert("steered".to_owned(), steered.into());
         }
         let mut choice = json!({"index": of.index});
-        match self.form {
-            Form::Completion => choice["text"] = text.into(),
-            Form::Chat if of.begins => {
+        match self.endpoint {
+            Endpoint::Completion => choice["text"] = text.into(),
+            Endpoint::Chat if of.begins => {
                 choice["delta"] = json!({"role": "assistant", "content": text});
             }
             // The last chunk of a chat is empty, unless something was held back.
-            Form::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
-            Form::Chat => choice["delta"] = json!({"content": text}),
+            Endpoint::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
+            Endpoint::Chat => choice["delta"] = json!({"content": text}),
         }
         choice["logprobs"] = logprobs;
         choice["finish_reason"] = finish;
@@ -264,13 +274,13 @@ impl Answer {
 
     fn logprobs_of(&self, step: &nanoscope_runtime::Step, offset: usize) -> Value {
         let tokenizer = self.state.tokenizer();
-        match self.form {
-            Form::Completion => {
-                let mut lists = Lists::default();
+        match self.endpoint {
+            Endpoint::Completion => {
+                let mut lists = CompletionLogprobs::default();
                 lists.push(tokenizer, step, offset);
                 lists.json()
             }
-            Form::Chat => json!({"content": [of_chat(tokenizer, step)], "refusal": null}),
+            Endpoint::Chat => json!({"content": [chat_logprobs(tokenizer, step)], "refusal": null}),
         }
     }
 
@@ -282,9 +292,9 @@ impl Answer {
     }
 
     fn chunk_object(&self) -> &'static str {
-        match self.form {
-            Form::Completion => "text_completion",
-            Form::Chat => "chat.completion.chunk",
+        match self.endpoint {
+            Endpoint::Completion => "text_completion",
+            Endpoint::Chat => "chat.completion.chunk",
         }
     }
 
@@ -299,7 +309,7 @@ impl Answer {
 
     fn count(&mut self) {
         self.usage.completion += 1;
-        self.tally.count();
+        self.counter.count();
     }
 }
 

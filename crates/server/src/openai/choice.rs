@@ -6,7 +6,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Applied, EndReason, Step};
 use nanoscope_sae::SparseFeatures;
 
-use crate::generation::{End, Event, Running};
+use crate::generation::{End, Event, GenerationHandle};
 
 /// A text that is being generated.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Choice {
     pub(crate) prompt: Vec<u32>,
     /// What the text begins with: the prompt, if it is to be echoed.
     pub(crate) opening: String,
-    running: Running,
+    running: GenerationHandle,
     /// Characters of the tokens so far, the opening's included.
     offset: usize,
     reused: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Choice {
 
 /// What is new of a text.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum ChoiceEvent {
     Started(BTreeMap<HookPoint, SparseFeatures>),
     Token {
         step: Step,
@@ -46,7 +46,12 @@ pub(crate) enum Piece {
 }
 
 impl Choice {
-    pub(crate) fn new(index: usize, prompt: Vec<u32>, opening: String, running: Running) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        prompt: Vec<u32>,
+        opening: String,
+        running: GenerationHandle,
+    ) -> Self {
         Self {
             index,
             steered: None,
@@ -60,19 +65,19 @@ impl Choice {
     }
 
     /// What comes next; none after the end.
-    pub(crate) async fn next(&mut self) -> Option<Piece> {
+    pub(crate) async fn next(&mut self) -> Option<ChoiceEvent> {
         Some(match self.running.next().await? {
             Event::Started { reused, prompt_features } => {
                 self.reused = reused;
-                Piece::Started(prompt_features)
+                ChoiceEvent::Started(prompt_features)
             }
             Event::Token { step, text } => {
                 let offset = self.offset;
                 self.offset += step.text.chars().count();
-                Piece::Token { step, text, offset }
+                ChoiceEvent::Token { step, text, offset }
             }
             Event::End { text, why, applied } => {
-                Piece::Ended { text, why, applied, reused: self.reused }
+                ChoiceEvent::Ended { text, why, applied, reused: self.reused }
             }
         })
     }

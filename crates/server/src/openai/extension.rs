@@ -15,7 +15,7 @@ use crate::state::AppState;
 
 /// What a request wants to see and to change.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lens {
+pub(crate) struct Extension {
     plan: Plan,
     unsteered: Plan,
     /// Features per token and hook point, the strongest.
@@ -40,55 +40,55 @@ struct Raw {
 }
 
 /// Features per token and hook point where a request does not say how many.
-const TOP: usize = 8;
+const DEFAULT_TOP: usize = 8;
 /// Interventions of one request, and conditions.
-const MOST: usize = 256;
+const MAX_SPECS: usize = 256;
 
-impl Lens {
+impl Extension {
     /// Reads the object; without one nothing is tracked or changed.
     pub(crate) fn read(value: Option<&Value>, served: &ServedModel) -> Result<Self, ApiError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
-            return Ok(Self { top: TOP, ..Self::default() });
+            return Ok(Self { top: DEFAULT_TOP, ..Self::default() });
         };
         // A list would be taken for the fields in their order.
         if value.is_array() {
-            return Err(
-                ApiError::bad("nanoscope: it is a list, and an object is needed").of("nanoscope")
-            );
+            return Err(ApiError::bad_request("nanoscope: it is a list, and an object is needed")
+                .with_param("nanoscope"));
         }
         let raw: Raw = parse(value, "nanoscope")?;
         let steer = raw.steer.unwrap_or_default();
         let compare = raw.compare.unwrap_or(false);
         if compare && steer.is_empty() {
             let nothing = "nanoscope.compare: there is nothing in nanoscope.steer to compare with";
-            return Err(ApiError::bad(nothing).of("nanoscope.compare"));
+            return Err(ApiError::bad_request(nothing).with_param("nanoscope.compare"));
         }
         let mut unsteered = Plan::new();
         for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
             unsteered = track(unsteered, id, served).ok_or_else(|| {
                 let have: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
                 let field = format!("nanoscope.track[{at}]");
-                ApiError::bad(format!(
+                ApiError::bad_request(format!(
                     "{field}: there is no SAE `{id}`; there are {}",
                     if have.is_empty() { "none".to_owned() } else { have.join(", ") }
                 ))
-                .of(field)
+                .with_param(field)
             })?;
         }
         let conditions = raw.stop_when.unwrap_or_default();
-        for condition in specs::<Condition>(conditions, "nanoscope.stop_when", served)? {
+        for condition in parse_specs::<Condition>(conditions, "nanoscope.stop_when", served)? {
             unsteered = unsteered.stop_when(condition);
         }
         let mut plan = unsteered.clone();
         for (name, values) in raw.vectors.unwrap_or_default() {
-            let name: VectorName =
-                name.parse().map_err(|error| ApiError::because(&error).of("nanoscope.vectors"))?;
+            let name: VectorName = name
+                .parse()
+                .map_err(|error| ApiError::from_error(&error).with_param("nanoscope.vectors"))?;
             plan = plan.vector(name, values);
         }
-        for intervention in specs::<Intervention>(steer, "nanoscope.steer", served)? {
+        for intervention in parse_specs::<Intervention>(steer, "nanoscope.steer", served)? {
             plan = plan.intervene(intervention);
         }
-        let (top, prompt) = (raw.top.unwrap_or(TOP), raw.prompt.unwrap_or(false));
+        let (top, prompt) = (raw.top.unwrap_or(DEFAULT_TOP), raw.prompt.unwrap_or(false));
         Ok(Self { plan, unsteered, top, prompt, compare })
     }
 
@@ -124,8 +124,8 @@ impl Lens {
         let of = |(&hook, features): (&HookPoint, &SparseFeatures)| {
             let strongest = features.strongest(row, self.top).into_iter();
             let entry = |(index, value)| match state.label(hook, index) {
-                Some(label) => json!([index, shortest(value), label]),
-                None => json!([index, shortest(value)]),
+                Some(label) => json!([index, shortest_decimal(value), label]),
+                None => json!([index, shortest_decimal(value)]),
             };
             (hook.to_string(), strongest.map(entry).collect())
         };
@@ -147,14 +147,14 @@ pub(crate) fn applied(applied: &[Applied]) -> Value {
             "intervention": applied.intervention.to_string(),
             "positions": applied.positions,
             "changed": applied.changed,
-            "moved": shortest(applied.moved),
+            "moved": shortest_decimal(applied.moved),
         })
     };
     applied.iter().map(one).collect()
 }
 
 /// The number with as few digits as tell it from its neighbours in float32.
-pub(crate) fn shortest(value: f32) -> f64 {
+pub(crate) fn shortest_decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
@@ -166,26 +166,27 @@ fn track(plan: Plan, id: &str, served: &ServedModel) -> Option<Plan> {
 }
 
 /// Reads interventions or conditions, whose hook may be said by an SAE's id too.
-fn specs<T: serde::de::DeserializeOwned>(
+fn parse_specs<T: serde::de::DeserializeOwned>(
     mut values: Vec<Value>,
     field: &str,
     served: &ServedModel,
 ) -> Result<Vec<T>, ApiError> {
-    if values.len() > MOST {
+    if values.len() > MAX_SPECS {
         let found = values.len();
-        return Err(
-            ApiError::bad(format!("{field}: {found} are too many, {MOST} at most")).of(field)
-        );
+        return Err(ApiError::bad_request(format!(
+            "{field}: {found} are too many, {MAX_SPECS} at most"
+        ))
+        .with_param(field));
     }
     let read = |(at, value): (usize, &mut Value)| {
-        say_hooks(value, served);
+        resolve_sae_ids(value, served);
         parse(value, &format!("{field}[{at}]"))
     };
     values.iter_mut().enumerate().map(read).collect()
 }
 
 /// Puts the hook point's name where an SAE's id stands.
-fn say_hooks(value: &mut Value, served: &ServedModel) {
+fn resolve_sae_ids(value: &mut Value, served: &ServedModel) {
     let hook_of = |id: &str| served.find_sae(id).map(|hook| hook.to_string());
     match value {
         Value::String(text) => {
@@ -203,7 +204,7 @@ fn say_hooks(value: &mut Value, served: &ServedModel) {
                 *id = hook;
             }
             if let Some(when) = object.get_mut("when") {
-                say_hooks(when, served);
+                resolve_sae_ids(when, served);
             }
         }
         _ => {}
@@ -217,10 +218,10 @@ mod tests {
     #[test]
     fn a_value_is_written_shortly_and_reads_back_as_the_same_float32() {
         for value in [0.1_f32, 1.0 / 3.0, 27.0, 1e-20, f32::MAX, -5.4321] {
-            let text = json!(shortest(value)).to_string();
+            let text = json!(shortest_decimal(value)).to_string();
 
             assert_eq!(text.parse::<f32>(), Ok(value), "{text}");
         }
-        assert_eq!(json!(shortest(0.1)).to_string(), "0.1");
+        assert_eq!(json!(shortest_decimal(0.1)).to_string(), "0.1");
     }
 }

@@ -4,10 +4,10 @@ use nanoscope_runtime::Step;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::openai::extension::shortest;
+use crate::openai::extension::shortest_decimal;
 
 /// Of a chat: an entry for each token.
-pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {
+pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, step: &Step) -> Value {
     let entry = |id: u32, logprob: f32| {
         let bytes = tokenizer.token_bytes(id).unwrap_or_default();
         json!({
@@ -24,14 +24,14 @@ pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {
 
 /// Of a completion: lists side by side.
 #[derive(Debug, Default)]
-pub(crate) struct Lists {
+pub(crate) struct CompletionLogprobs {
     tokens: Vec<String>,
     logprobs: Vec<Value>,
     top: Vec<Value>,
     offsets: Vec<usize>,
 }
 
-impl Lists {
+impl CompletionLogprobs {
     /// Adds a token that comes after `offset` characters of text.
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, step: &Step, offset: usize) {
         let mut top: Map<_, _> = likeliest(step)
@@ -74,5 +74,5 @@ fn name(tokenizer: &Tokenizer, id: u32) -> String {
 
 /// JSON has no infinity; OpenAI writes this.
 fn finite(logprob: f32) -> f64 {
-    if logprob.is_finite() { shortest(logprob) } else { -9999.0 }
+    if logprob.is_finite() { shortest_decimal(logprob) } else { -9999.0 }
 }

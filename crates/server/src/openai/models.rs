@@ -16,7 +16,7 @@ pub(crate) async fn one(
     State(state): State<AppState>,
     path: Result<Path<Vec<(String, String)>>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let Path(parts) = path.map_err(|error| ApiError::bad(error.body_text()))?;
+    let Path(parts) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
     check(&state, &parts.join("/"))?;
     Ok(Json(entry(&state)))
@@ -29,14 +29,14 @@ pub(crate) fn check(state: &AppState, id: &str) -> Result<(), ApiError> {
     }
     let have = &state.served.name;
     let message = format!("the model `{id}` does not exist; this server has `{have}`");
-    Err(ApiError::not_found(message).of("model").code("model_not_found"))
+    Err(ApiError::not_found(message).with_param("model").with_code("model_not_found"))
 }
 
 fn entry(state: &AppState) -> Value {
     json!({
         "id": state.served.name,
         "object": "model",
-        "created": state.began,
+        "created": state.started_at,
         "owned_by": "nanoscope",
     })
 }

@@ -8,20 +8,20 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::http::body::parse;
-use crate::openai::extension::Lens;
+use crate::openai::extension::Extension;
 use crate::openai::models;
 use crate::state::AppState;
 
 /// How a text is wanted, whatever it goes on from.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct CommonParams {
     /// Texts for each prompt.
     pub(crate) n: usize,
     /// That of the first; its seed counts up from one text to the next.
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) delivery: Delivery,
-    pub(crate) lens: Lens,
+    pub(crate) extension: Extension,
 }
 
 /// How an answer comes.
@@ -83,7 +83,7 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// Fields of OpenAI's that change nothing in the text.
-const HARMLESS: [&str; 9] = [
+const IGNORED_FIELDS: [&str; 9] = [
     "user",
     "metadata",
     "store",
@@ -98,14 +98,14 @@ const HARMLESS: [&str; 9] = [
 /// Tokens where a request does not say how many.
 const MAX_TOKENS: usize = 128;
 /// Texts for one prompt, as with OpenAI.
-const MOST_N: usize = 128;
+const MAX_N: usize = 128;
 /// Stop strings, and the bytes of each.
-const MOST_STOPS: usize = 16;
-const LONGEST_STOP: usize = 1000;
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 1000;
 /// The first seed that JSON's numbers, as JavaScript has them, cannot tell from its neighbours.
-const SEEDS: u64 = 1 << 53;
+const SEED_LIMIT: u64 = 1 << 53;
 
-impl Wanted {
+impl CommonParams {
     /// Reads what is common; `own` are the fields that the caller reads.
     pub(crate) fn read(
         body: &Map<String, Value>,
@@ -118,8 +118,10 @@ impl Wanted {
             models::check(state, model)?;
         }
         let n = fields.n.unwrap_or(1);
-        if !(1..=MOST_N).contains(&n) {
-            return Err(ApiError::bad(format!("n: {n} is not in 1..={MOST_N}")).of("n"));
+        if !(1..=MAX_N).contains(&n) {
+            return Err(
+                ApiError::bad_request(format!("n: {n} is not in 1..={MAX_N}")).with_param("n")
+            );
         }
         let delivery = match (fields.stream, &fields.stream_options) {
             (Some(true), Some(StreamOptions { include_usage: Some(true) })) => {
@@ -128,7 +130,7 @@ impl Wanted {
             (Some(true), _) => Delivery::Stream,
             (_, Some(_)) => {
                 let message = "stream_options: only a stream has them";
-                return Err(ApiError::bad(message).of("stream_options"));
+                return Err(ApiError::bad_request(message).with_param("stream_options"));
             }
             _ => Delivery::Whole,
         };
@@ -142,14 +144,14 @@ impl Wanted {
             presence_penalty: fields.presence_penalty.unwrap_or(0.0),
             ..Sampling::default()
         };
-        let lens = Lens::read(body.get("nanoscope"), &state.served)?;
-        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
+        let extension = Extension::read(body.get("nanoscope"), &state.served)?;
+        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, extension })
     }
 
     /// Checks that the texts for `prompts` prompts can be had at once, before anything is made for
     /// each of them.
     pub(crate) fn check_count(&self, prompts: usize, state: &AppState) -> Result<(), ApiError> {
-        let for_each = self.n * if self.lens.compare { 2 } else { 1 };
+        let for_each = self.n * if self.extension.compare { 2 } else { 1 };
         let field = match (prompts, self.n) {
             (_, 2..) if state.scheduler.check(prompts).is_ok() => "n",
             (2.., _) => "prompt",
@@ -157,7 +159,7 @@ impl Wanted {
         };
         let wrong = |error: ApiError| {
             let message = format!("{field}: {}", error.message);
-            ApiError { message, ..error.of(field) }
+            ApiError { message, ..error.with_param(field) }
         };
         state.scheduler.check(prompts.saturating_mul(for_each)).map_err(wrong)
     }
@@ -184,21 +186,24 @@ fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
     };
     match usize::try_from(asked) {
         Ok(asked) if (1..=most).contains(&asked) => Ok(asked),
-        _ => Err(ApiError::bad(format!("{field}: {asked} is not in 1..={most}")).of(field)),
+        _ => Err(ApiError::bad_request(format!("{field}: {asked} is not in 1..={most}"))
+            .with_param(field)),
     }
 }
 
 /// The seed that is asked for, or one by chance.
 fn seed(asked: Option<u64>) -> Result<u64, ApiError> {
     match asked {
-        None => Ok(chance() % SEEDS),
-        Some(seed) if seed < SEEDS => Ok(seed),
-        Some(seed) => Err(ApiError::bad(format!("seed: {seed} is not below 2^53")).of("seed")),
+        None => Ok(random_u64() % SEED_LIMIT),
+        Some(seed) if seed < SEED_LIMIT => Ok(seed),
+        Some(seed) => {
+            Err(ApiError::bad_request(format!("seed: {seed} is not below 2^53")).with_param("seed"))
+        }
     }
 }
 
 /// A number that nobody knows before.
-pub(crate) fn chance() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     // The standard library keys its hash maps with random numbers of the system.
     RandomState::new().hash_one(0)
 }
@@ -209,12 +214,13 @@ fn stop(asked: Option<Stop>) -> Result<Vec<String>, ApiError> {
         Some(Stop::One(stop)) => vec![stop],
         Some(Stop::Several(stops)) => stops,
     };
-    let wrong = |message: String| Err(ApiError::bad(format!("stop: {message}")).of("stop"));
-    if stops.len() > MOST_STOPS {
-        return wrong(format!("{} strings are too many, {MOST_STOPS} at most", stops.len()));
+    let wrong =
+        |message: String| Err(ApiError::bad_request(format!("stop: {message}")).with_param("stop"));
+    if stops.len() > MAX_STOPS {
+        return wrong(format!("{} strings are too many, {MAX_STOPS} at most", stops.len()));
     }
-    if stops.iter().any(|stop| !(1..=LONGEST_STOP).contains(&stop.len())) {
-        return wrong(format!("a string must have 1 to {LONGEST_STOP} bytes"));
+    if stops.iter().any(|stop| !(1..=MAX_STOP_BYTES).contains(&stop.len())) {
+        return wrong(format!("a string must have 1 to {MAX_STOP_BYTES} bytes"));
     }
     Ok(stops)
 }
@@ -223,12 +229,14 @@ fn stop(asked: Option<Stop>) -> Result<Vec<String>, ApiError> {
 fn refuse_what_we_lack(body: &Map<String, Value>, own: &[&str]) -> Result<(), ApiError> {
     for (field, value) in body {
         let name = field.as_str();
-        if FIELDS.contains(&name) || own.contains(&name) || HARMLESS.contains(&name) {
+        if FIELDS.contains(&name) || own.contains(&name) || IGNORED_FIELDS.contains(&name) {
             continue;
         }
         if !asks_nothing(name, value) {
             let message = format!("{name}: this server does not have it");
-            return Err(ApiError::bad(message).of(name).code("unsupported_parameter"));
+            return Err(ApiError::bad_request(message)
+                .with_param(name)
+                .with_code("unsupported_parameter"));
         }
     }
     Ok(())

@@ -3,11 +3,11 @@
 use axum::response::Response;
 
 use crate::error::ApiError;
-use crate::generation::Ask;
-use crate::http::log::Tally;
-use crate::openai::answer::{Answer, Form};
+use crate::generation::GenerationRequest;
+use crate::http::log::TokenCounter;
+use crate::openai::answer::{Answer, Endpoint};
 use crate::openai::choice::Choice;
-use crate::openai::request::Wanted;
+use crate::openai::request::CommonParams;
 use crate::state::AppState;
 
 /// A prompt whose texts are returned.
@@ -24,22 +24,22 @@ pub(crate) struct Prompt {
 /// As [`Scheduler::start`](crate::generation::Scheduler::start).
 pub(crate) async fn respond(
     state: AppState,
-    form: Form,
-    wanted: &Wanted,
+    endpoint: Endpoint,
+    params: &CommonParams,
     prompts: Vec<Prompt>,
     logprobs: bool,
-    tally: Tally,
+    counter: TokenCounter,
 ) -> Result<Response, ApiError> {
-    let Wanted { n, sampling, lens, delivery, .. } = wanted;
-    let running = state.scheduler.start(asks(wanted, &prompts)).await?;
-    let mut answer = Answer::new(state, form, lens.clone(), sampling.seed, tally);
+    let CommonParams { n, sampling, extension, delivery, .. } = params;
+    let running = state.scheduler.start(asks(params, &prompts)).await?;
+    let mut answer = Answer::new(state, endpoint, extension.clone(), sampling.seed, counter);
     answer.logprobs = logprobs;
     answer.usage.prompt = prompts.iter().map(|prompt| prompt.ids.len()).sum();
     let choices = running.into_iter().enumerate().map(|(index, running)| {
         let Prompt { ids, opening } = &prompts[index / n % prompts.len()];
         let mut choice = Choice::new(index, ids.clone(), opening.clone(), running);
-        choice.steered = lens.compare.then_some(index < *n);
-        choice.first_of_prompt = wanted.is_first_of_prompt(index, prompts.len());
+        choice.steered = extension.compare.then_some(index < *n);
+        choice.first_of_prompt = params.is_first_of_prompt(index, prompts.len());
         choice
     });
     Ok(answer.give(choices.collect(), *delivery).await)
@@ -47,19 +47,19 @@ pub(crate) async fn respond(
 
 /// What is asked of the scheduler: each prompt `n` times; to compare, all of it once more without
 /// steering.
-fn asks(wanted: &Wanted, prompts: &[Prompt]) -> Vec<Ask> {
-    let steering: &[bool] = if wanted.lens.compare { &[true, false] } else { &[true] };
+fn asks(params: &CommonParams, prompts: &[Prompt]) -> Vec<GenerationRequest> {
+    let steering: &[bool] = if params.extension.compare { &[true, false] } else { &[true] };
     let mut asks = Vec::new();
     for &steered in steering {
         for prompt in prompts {
-            for nth in 0..wanted.n {
-                let mut sampling = wanted.sampling.clone();
+            for nth in 0..params.n {
+                let mut sampling = params.sampling.clone();
                 sampling.seed += nth as u64;
-                asks.push(Ask {
+                asks.push(GenerationRequest {
                     prompt: prompt.ids.clone(),
-                    plan: wanted.lens.plan(steered).clone(),
+                    plan: params.extension.plan(steered).clone(),
                     sampling,
-                    stop: wanted.stop.clone(),
+                    stop: params.stop.clone(),
                     copy: nth > 0,
                 });
             }
@@ -72,5 +72,5 @@ fn asks(wanted: &Wanted, prompts: &[Prompt]) -> Vec<Ask> {
 pub(crate) fn too_long(found: usize, context: usize) -> ApiError {
     let message =
         format!("the prompt has {found} bytes, the model's context holds {context} tokens");
-    ApiError::bad(message).code("context_length_exceeded")
+    ApiError::bad_request(message).with_code("context_length_exceeded")
 }

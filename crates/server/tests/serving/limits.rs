@@ -64,7 +64,8 @@ async fn a_client_that_goes_away_frees_its_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_read() {
-    let limits = Limits { grace: Duration::from_millis(1500), rows: 3, ..Limits::default() };
+    let limits =
+        Limits { shutdown_grace: Duration::from_millis(1500), rows: 3, ..Limits::default() };
     let mut lab = Lab::with_limits(limits).await;
     let mut reader = lab.begin("/v1/completions", &long()).await;
     let mut stalled = long();
@@ -103,7 +104,7 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_when_its_time_is_up() {
-    let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { request_timeout: Duration::from_millis(200), ..Limits::default() };
     let lab = Lab::with_limits(limits).await;
     let mut body = long();
     body["stream"] = false.into();
@@ -119,7 +120,7 @@ async fn a_request_ends_when_its_time_is_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_too_slow_is_not_waited_for() {
-    let limits = Limits { reading: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { read_timeout: Duration::from_millis(300), ..Limits::default() };
     let lab = Lab::with_limits(limits).await;
     let began = Instant::now();
 

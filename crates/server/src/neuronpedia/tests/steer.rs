@@ -124,7 +124,7 @@ fn huge(body: &mut Value) {
 
 #[tokio::test]
 async fn steering_that_ends_before_a_word_is_no_empty_answer() {
-    let limits = Limits { time: Duration::ZERO, ..Limits::default() };
+    let limits = Limits { request_timeout: Duration::ZERO, ..Limits::default() };
     let late = application(served_model(), Config { limits, ..Config::default() });
     let cases: [(&Router, Change, u16, &str); 2] =
         [(&late, |_| {}, 503, "time_out"), (&app(), huge, 400, "not_finite")];
