@@ -10,41 +10,44 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
+/// State shared by all handlers and the worker thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) inbox: Mutex<Inbox>,
     pub(crate) wake: Condvar,
-    /// One for each row and each place in the queue.
+    /// One permit for each row and each place in the queue.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
-    /// Closed when the thread has ended.
+    /// Closed when the worker thread has ended.
     pub(crate) alive: watch::Receiver<()>,
 }
 
-/// Between those who ask and the thread.
+/// Request groups that the worker thread has not picked up yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     pub(crate) arrivals: Vec<RequestGroup>,
     pub(crate) closing: bool,
 }
 
-/// Generations that are admitted together.
+/// Generation requests that are accepted or rejected together.
 #[derive(Debug)]
 pub(crate) struct RequestGroup {
-    pub(crate) asks: Vec<GenerationRequest>,
+    pub(crate) requests: Vec<GenerationRequest>,
     pub(crate) places: OwnedSemaphorePermit,
-    pub(crate) asked: Instant,
+    pub(crate) requested_at: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<GenerationHandle>, ApiError>>,
 }
 
 impl Shared {
+    /// Locks the inbox.
     pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        // What is behind it is whole at every moment, so a panic elsewhere does not matter.
+        // No operation leaves the inbox half changed, so a poisoned lock is safe to use.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What arrived; waits for something to arrive if there is nothing to do. None when closing.
+    /// Takes the groups that have arrived, or `None` once the scheduler is closing. With `idle`, blocks
+    /// until there is a group.
     pub(crate) fn arrivals(&self, idle: bool) -> Option<Vec<RequestGroup>> {
         let mut inbox = self.inbox();
         while idle && inbox.arrivals.is_empty() && !inbox.closing {

@@ -1,4 +1,4 @@
-//! Generation of texts: requests, the thread that runs them in batches, and stop strings.
+//! Text generation: requests, the worker thread that batches them, and stop strings.
 
 mod inbox;
 mod request;
