@@ -1,4 +1,4 @@
-//! Connections, from the first to the last.
+//! Serves connections until shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -30,20 +30,23 @@ use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Bytes of a request's head: its first line and its headers.
+/// Maximum size in bytes of a request's head: its first line and its headers.
 const MAX_HEAD_BYTES: usize = 32 << 10;
-/// Headers of a request.
+/// Maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
+/// The response to a connection beyond [`Limits::connections`].
 const TOO_MANY_CONNECTIONS: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
 
-/// Serves `served` to the connections of `listener` until `shutdown` is ready; then streams get their
-/// ends, and what is not gone within [`Limits::shutdown_grace`] is cut off.
+/// Serves a model over HTTP on `listener` until `shutdown` completes.
+///
+/// On shutdown, running generations end, and connections that are still open after
+/// [`Limits::shutdown_grace`] are closed.
 ///
 /// # Errors
-/// [`ServeError`] if the model has no tokenizer, the labels that people gave cannot be read, or the system refuses a thread or the listener's
-/// address.
+/// [`ServeError`] if the model has no tokenizer, the edited labels cannot be read, or the system
+/// refuses a thread or the listener's address.
 pub async fn serve(
     listener: TcpListener,
     served: ServedModel,
@@ -54,7 +57,7 @@ pub async fn serve(
         return Err(ServeError::NoTokenizer);
     }
     let io = |source| ServeError::Io { source };
-    let names =
+    let hosts =
         AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
     let labels = LabelBook::open(&served, &config)?;
@@ -72,15 +75,15 @@ pub async fn serve(
         metrics,
         started_at,
     };
-    let mut connections = Connections::new(app(state, names), limits.clone());
+    let mut connections = Connections::new(app(state, hosts), limits.clone());
 
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connections.open(stream),
-                // Too many files are open, mostly. Those that are there go on, and free some.
+                Ok((stream, _)) => connections.accept(stream),
+                // Usually too many open files. Existing connections continue, and will close some.
                 Err(error) => pause(&error).await,
             },
         }
@@ -98,7 +101,7 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// The open connections.
+/// The open connections and their common settings.
 struct Connections {
     app: Router,
     limits: Limits,
@@ -122,16 +125,18 @@ impl Connections {
         Self { app, limits, builder, graceful, tasks, places }
     }
 
-    fn open(&mut self, stream: TcpStream) {
+    /// Serves `stream`, or rejects it if there are too many connections.
+    fn accept(&mut self, stream: TcpStream) {
         while self.tasks.try_join_next().is_some() {}
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => self.serve_connection(stream, place),
-            Err(_) => drop(self.tasks.spawn(refuse(stream))),
+            Err(_) => drop(self.tasks.spawn(reject(stream))),
         }
     }
 
+    /// Serves a connection, and holds its `place` until it is closed.
     fn serve_connection(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // A token is a small packet, and must not wait for the next one.
+        // Each token is a small packet that must not wait for the next one.
         let _ = stream.set_nodelay(true);
         let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
@@ -146,26 +151,26 @@ impl Connections {
             let _place = place;
             tokio::select! {
                 ended = connection => if let Err(error) = ended {
-                    tracing::debug!(error, "a connection broke off");
+                    tracing::debug!(error, "a connection failed");
                 },
-                () = peer_closed(&watched) => tracing::debug!("a client went away"),
+                () = peer_closed(&watched) => tracing::debug!("a client disconnected"),
             }
         });
     }
 
-    /// Lets each connection end what it is at, and cuts off those that do not.
+    /// Lets connections finish their current response, and closes those that take too long.
     async fn close(mut self) {
         let ended =
             tokio::time::timeout(self.limits.shutdown_grace, self.graceful.shutdown()).await;
         if ended.is_err() {
-            tracing::warn!("cut off connections that were not read to their end");
+            tracing::warn!("closed connections that had not finished");
         }
         self.tasks.shutdown().await;
     }
 }
 
-/// Says that there are too many connections, to one that is one too many.
-async fn refuse(mut stream: TcpStream) {
+/// Answers 503 to a connection beyond the limit.
+async fn reject(mut stream: TcpStream) {
     let _ =
         tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY_CONNECTIONS)).await;
 }

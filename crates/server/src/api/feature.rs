@@ -5,18 +5,19 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
 
-use super::feature_path::find;
+use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::LabelBook;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Tokens at either end of a feature's effect, and features that are near it.
+/// Tokens that a feature promotes most, and as many that it suppresses most.
 const EFFECT_TOKENS: usize = 10;
+/// Features with the most similar decoder directions.
 const NEAREST: usize = 10;
 
-/// All that is known of a feature. What is not known is left out.
+/// Everything known about a feature. Unknown fields are omitted.
 #[derive(Debug, Serialize)]
 pub(crate) struct FeatureAnswer {
     #[serde(serialize_with = "as_text")]
@@ -41,7 +42,7 @@ pub(crate) struct FeatureAnswer {
     examples: Option<Vec<Example>>,
 }
 
-/// A feature that writes in nearly the same direction, with the cosine.
+/// A feature with a similar decoder direction, and the cosine similarity.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Near {
@@ -61,13 +62,14 @@ pub(crate) async fn feature(
     State(state): State<AppState>,
     body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
-    let (hook, index) = find(&state.served, (&source, &index))?;
+    let (hook, index) = find_feature(&state.served, (&source, &index))?;
     let labels = state.labels.clone();
-    let work = move |served: &ServedModel| page(served, &labels, hook, index);
+    let work = move |served: &ServedModel| describe(served, &labels, hook, index);
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
-fn page(
+/// Collects what the weights, the labels and the dashboard know about a feature.
+fn describe(
     served: &ServedModel,
     labels: &LabelBook,
     hook: HookPoint,
@@ -75,7 +77,7 @@ fn page(
 ) -> Result<FeatureAnswer, ApiError> {
     let weights = served.model.feature_weights(hook, &[index as usize], NEAREST);
     let mut weights = weights.map_err(|error| ApiError::from_error(&error))?;
-    let weights = weights.pop().expect("one feature was asked for");
+    let weights = weights.pop().expect("one feature was requested");
     let tokenizer = served.model.tokenizer();
     let text = |(id, effect): (u32, f32)| {
         let text = tokenizer.and_then(|tokenizer| tokenizer.token_text(id));
@@ -83,7 +85,7 @@ fn page(
     };
     let LogitEffect { promoted, suppressed } = match &weights.effects {
         Ok(effects) => LogitEffect::of(effects, EFFECT_TOKENS),
-        // It does not write to the residual stream.
+        // The SAE does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };
     let near = |(other, cosine)| match labels.get(hook, other) {
@@ -116,16 +118,17 @@ fn page(
     })
 }
 
-/// What the dashboard says. One that cannot be read any more says nothing, and the log says why.
+/// The dashboard's entry for the feature. A dashboard that can no longer be read is logged and treated
+/// as absent.
 fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Glance> {
     let dashboard = served.sae_info.get(&hook)?.dashboard.as_ref()?;
     dashboard.feature(index).unwrap_or_else(|error| {
-        tracing::warn!(%hook, index, %error, "a dashboard cannot be read any more");
+        tracing::warn!(%hook, index, %error, "could not read a dashboard");
         None
     })
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde requires the reference
 fn as_text<S: Serializer>(hook: &HookPoint, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(hook)
 }
