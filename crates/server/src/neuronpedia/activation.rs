@@ -1,4 +1,4 @@
-//! `activation/single`, `topk-by-token` and `source`, and their forms for several prompts.
+//! `activation/single`, `topk-by-token` and `source`, and their batch variants.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,16 @@ use crate::http::body;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Features of a token if nobody says how many; Neuronpedia's.
+/// Neuronpedia's default number of features per token.
 const DEFAULT_TOP_K: usize = 5;
 
-/// What every answer for several prompts is.
+/// The answer to a request with several prompts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Batch<T> {
     pub(crate) results: Vec<T>,
 }
 
-/// What `single` and `single-batch` are asked.
+/// The request of `single` and `single-batch`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SingleRequest {
     prompt: Option<String>,
@@ -39,9 +39,9 @@ pub(crate) struct SingleRequest {
     hook: Option<String>,
 }
 
-/// A feature's index, which Neuronpedia sends as a text.
+/// A feature index, which Neuronpedia sends as a string.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a feature's index, as a text or a number")]
+#[serde(untagged, expecting = "expected a feature index, as a string or a number")]
 enum Index {
     Number(usize),
     Text(String),
@@ -63,7 +63,7 @@ struct Activation {
     max_value_index: usize,
 }
 
-/// What `single` looks along.
+/// The direction that `single` measures.
 enum Target {
     Feature(HookPoint, u32),
     Vector(HookPoint, Vec<f32>),
@@ -75,8 +75,8 @@ pub(crate) async fn single(
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Json<Single>, ApiError> {
     let work = move |served: &ServedModel| {
-        let along = request.along(served)?;
-        along.values(served, &Prompt::from_field(served, request.prompt.as_deref())?)
+        let target = request.target(served)?;
+        target.values(served, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
@@ -87,15 +87,16 @@ pub(crate) async fn single_batch(
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
-        let along = request.along(served)?;
+        let target = request.target(served)?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, deadline, |prompt| along.values(served, prompt))
+        answer_each(&prompts, deadline, |prompt| target.values(served, prompt))
     };
     state.analysis.answer(&state.served, work).await
 }
 
 impl SingleRequest {
-    fn along(&self, served: &ServedModel) -> Result<Target, ApiError> {
+    /// The direction that the request names.
+    fn target(&self, served: &ServedModel) -> Result<Target, ApiError> {
         check_model(served, &self.model, "model")?;
         match (&self.source, &self.index, &self.vector, &self.hook) {
             (Some(source), Some(index), None, None) => {
@@ -119,7 +120,7 @@ impl Index {
         match self {
             Self::Number(number) => Ok(*number),
             Self::Text(text) => text.parse().map_err(|_| {
-                ApiError::bad_request(format!("index: `{text}` is no feature's index"))
+                ApiError::bad_request(format!("index: `{text}` is not a feature index"))
                     .with_param("index")
             }),
         }
@@ -127,7 +128,8 @@ impl Index {
 }
 
 impl Target {
-    /// A feature's values without that of `<|bos|>`, as Neuronpedia leaves it out; a vector's with it.
+    /// The values at each token. As in Neuronpedia, those of a feature exclude `<|bos|>`, and those of a
+    /// vector include it.
     fn values(&self, served: &ServedModel, prompt: &Prompt) -> Result<Single, ApiError> {
         let (from, values) = match self {
             &Self::Feature(hook, feature) => {
@@ -146,13 +148,13 @@ impl Target {
 
 impl Activation {
     fn new(values: Vec<f32>) -> Self {
-        let (max_value_index, max_value) = largest(&values);
+        let (max_value_index, max_value) = argmax(&values);
         Self { values, max_value, max_value_index }
     }
 }
 
-/// The first of the largest values, and its place.
-pub(crate) fn largest(values: &[f32]) -> (usize, f32) {
+/// The largest value and its first index.
+pub(crate) fn argmax(values: &[f32]) -> (usize, f32) {
     let mut found = (0, values.first().copied().unwrap_or_default());
     for (at, &value) in values.iter().enumerate() {
         if value > found.1 {
@@ -171,7 +173,7 @@ fn projections(
 ) -> Result<Vec<f32>, ApiError> {
     let run = served.model.run(&prompt.batch()?, &Plan::new().capture(hook));
     let run = run.map_err(|error| ApiError::from_error(&error))?;
-    let activations = run.captured.get(hook).expect("what is captured is there").to_vec();
+    let activations = run.captured.get(hook).expect("the activation was captured").to_vec();
     let project = |row: &[f32]| {
         let sum: f64 = row.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         sum as f32
@@ -180,11 +182,14 @@ fn projections(
     if values.iter().all(|value| value.is_finite()) {
         return Ok(values);
     }
-    Err(ApiError::bad_request("vector: the activations along it leave the range of float32")
+    Err(ApiError::bad_request("vector: the projections exceed the range of float32")
         .with_param("vector"))
 }
 
-/// The hook point called `name`.
+/// Parses the hook point `name`.
+///
+/// # Errors
+/// 400 about `field` if it is unknown or the model does not have it.
 pub(crate) fn find_hook(
     served: &ServedModel,
     name: &str,
@@ -194,13 +199,16 @@ pub(crate) fn find_hook(
         name.parse().map_err(|error| ApiError::from_error(&error).with_param(field))?;
     let n_layer = served.model.gpt().config().shape.n_layer;
     if hook.layer().is_some_and(|layer| layer >= n_layer) {
-        let message = format!("{field}: the model has {n_layer} blocks, so no {hook}");
+        let message = format!("{field}: {hook} does not exist; the model has {n_layer} blocks");
         return Err(ApiError::bad_request(message).with_param(field));
     }
     Ok(hook)
 }
 
 /// Checks that `vector` can be added at `hook`.
+///
+/// # Errors
+/// 400 about `field` if its length is wrong or a number is not finite.
 pub(crate) fn check_vector(
     served: &ServedModel,
     hook: HookPoint,
@@ -210,14 +218,15 @@ pub(crate) fn check_vector(
     let shape = served.model.gpt().config().hook_shape(hook);
     if shape.width() != Some(vector.len()) {
         let found = vector.len();
-        let message =
-            format!("{field}: it has {found} numbers, the activation at {hook} is {shape}");
+        let message = format!(
+            "{field}: found {found} numbers, but the activation at {hook} has the shape {shape}"
+        );
         return Err(ApiError::bad_request(message).with_param(field));
     }
     if vector.iter().all(|number| number.is_finite()) {
         return Ok(());
     }
-    Err(ApiError::bad_request(format!("{field}: a number leaves the range of float32"))
+    Err(ApiError::bad_request(format!("{field}: a number exceeds the range of float32"))
         .with_param(field))
 }
 
@@ -276,7 +285,7 @@ pub(crate) async fn top_k_batch(
     let work = move |served: &ServedModel, deadline: &Deadline| {
         let hook = request.hook(served)?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, deadline, |prompt| request.answer(served, hook, prompt))
+        answer_each(&prompts, deadline, |prompt| request.answer(served, hook, prompt))
     };
     state.analysis.answer(&state.served, work).await
 }
@@ -285,7 +294,9 @@ impl TopKRequest {
     fn hook(&self, served: &ServedModel) -> Result<HookPoint, ApiError> {
         check_model(served, &self.model, "model")?;
         if self.top_k == Some(0) {
-            return Err(ApiError::bad_request("topK: it must be 1 or more").with_param("topK"));
+            return Err(
+                ApiError::bad_request("topK: expected 1 or more, found 0").with_param("topK")
+            );
         }
         find_source(served, &self.source, "source")
     }
@@ -326,7 +337,7 @@ pub(crate) struct SourceRequest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceAnswer {
     tokens: Vec<String>,
-    /// By feature the places at which it is not 0, with its values. Without `<|bos|>`.
+    /// For each active feature, its positions and values. Excludes `<|bos|>`.
     active_features: BTreeMap<u32, Vec<(usize, f32)>>,
 }
 
@@ -339,7 +350,7 @@ pub(crate) async fn source(
         check_model(served, &request.model, "model")?;
         let hook = find_source(served, &request.source, "source")?;
         let prompts = encode_all(served, request.prompts.as_deref())?;
-        each(&prompts, deadline, |prompt| {
+        answer_each(&prompts, deadline, |prompt| {
             let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
@@ -347,7 +358,7 @@ pub(crate) async fn source(
     state.analysis.answer(&state.served, work).await
 }
 
-/// By feature the rows `from..` in which it is not 0, with its values.
+/// For each feature that is active in the rows `from..`, its rows and values.
 pub(crate) fn by_feature(
     features: &SparseFeatures,
     from: usize,
@@ -361,8 +372,8 @@ pub(crate) fn by_feature(
     found
 }
 
-/// The answers for several prompts, all of which are checked before the first is run.
-pub(crate) fn each<T>(
+/// The answers for several prompts. All prompts are checked before the first one is run.
+pub(crate) fn answer_each<T>(
     prompts: &[Prompt],
     deadline: &Deadline,
     answer: impl Fn(&Prompt) -> Result<T, ApiError>,
@@ -371,7 +382,7 @@ pub(crate) fn each<T>(
     Ok(Batch { results: prompts.iter().map(answer).collect::<Result<_, _>>()? })
 }
 
-/// The prompts of a request that has several.
+/// Encodes the prompts of a request with several.
 pub(crate) fn encode_all(
     served: &ServedModel,
     prompts: Option<&[String]>,

@@ -52,7 +52,7 @@ pub(crate) async fn tokenize(
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
-/// `GET /v1/capabilities`; in snake_case, as Neuronpedia has it.
+/// `GET /v1/capabilities`; its fields are in snake_case, as in Neuronpedia.
 pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
     let (served, limits) = (&state.served, &state.config.limits);
     let shape = &served.model.gpt().config().shape;

@@ -10,19 +10,19 @@ use super::check::missing;
 use crate::error::ApiError;
 use crate::served_model::ServedModel;
 
-/// A prompt as the model gets it, `<|bos|>` first.
+/// A tokenized prompt that begins with `<|bos|>`.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<u32>,
-    /// The text of each.
+    /// The text of each token.
     pub(crate) tokens: Vec<String>,
 }
 
 impl Prompt {
-    /// Encodes `text`. A `<|bos|>` at its beginning is that token; all other text is text.
+    /// Encodes `text`. A leading `<|bos|>` becomes the special token; everything else is plain text.
     ///
     /// # Errors
-    /// 400 about `field` if there is no text or more than the model can hold.
+    /// 400 about `field` if the text is empty or exceeds the context.
     pub(crate) fn new(served: &ServedModel, text: &str, field: &str) -> Result<Self, ApiError> {
         let tokenizer = tokenizer(served)?;
         let text = text.strip_prefix(BOS).unwrap_or(text);
@@ -32,11 +32,11 @@ impl Prompt {
             );
         }
         let most = served.model.context_len();
-        // Longer than any text of so many tokens, so it need not be split into them.
+        // Longer than any text of that many tokens, so it need not be tokenized.
         if text.len() > served.max_text_bytes() {
             let found = text.len();
             let message = format!(
-                "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
+                "{field}: the prompt has {found} bytes, which exceeds the context of {most} tokens"
             );
             return Err(ApiError::bad_request(message)
                 .with_param(field)
@@ -45,8 +45,9 @@ impl Prompt {
         let ids = encode(tokenizer, text, field)?;
         let found = ids.len();
         if found > most {
-            let message =
-                format!("{field}: the prompt has {found} tokens, the model holds at most {most}");
+            let message = format!(
+                "{field}: the prompt has {found} tokens, which exceeds the context of {most}"
+            );
             return Err(ApiError::bad_request(message)
                 .with_param(field)
                 .with_code("context_length_exceeded"));
@@ -54,7 +55,7 @@ impl Prompt {
         Ok(Self { tokens: ids.iter().map(|&id| token_text(tokenizer, id)).collect(), ids })
     }
 
-    /// Encodes the field `prompt`, which has to be there.
+    /// Encodes the required field `prompt`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -62,7 +63,7 @@ impl Prompt {
         Self::new(served, text.ok_or_else(|| missing("prompt"))?, "prompt")
     }
 
-    /// What the SAEs at `hooks` say of each token.
+    /// The features of each token, for the SAEs at `hooks`.
     pub(crate) fn features(
         &self,
         served: &ServedModel,
@@ -78,19 +79,20 @@ impl Prompt {
         Ok(run.features)
     }
 
+    /// The prompt as a batch of one row.
     pub(crate) fn batch(&self) -> Result<TokenBatch, ApiError> {
         TokenBatch::new(std::slice::from_ref(&self.ids))
             .map_err(|error| ApiError::from_error(&error))
     }
 
-    /// For each token whether it is special.
+    /// For each token, whether it is a special token.
     pub(crate) fn special(&self, served: &ServedModel) -> Result<Vec<bool>, ApiError> {
         let tokenizer = tokenizer(served)?;
         Ok(self.ids.iter().map(|&id| tokenizer.is_special(id)).collect())
     }
 }
 
-/// The ids of `text` with `<|bos|>` before them.
+/// The token ids of `text`, preceded by `<|bos|>`.
 pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<Vec<u32>, ApiError> {
     let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
     let found =
@@ -99,13 +101,13 @@ pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<V
     Ok(ids)
 }
 
-/// A token's text; bytes that are no text on their own are replaced.
+/// A token's text, in which bytes that are not valid UTF-8 are replaced.
 pub(crate) fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
     tokenizer.token_text(id).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
+/// The model's tokenizer.
 pub(crate) fn tokenizer(served: &ServedModel) -> Result<&Tokenizer, ApiError> {
-    let without =
-        || ApiError::bad_request("this server's model has no tokenizer, so it takes no text");
+    let without = || ApiError::bad_request("the model has no tokenizer, so it cannot read text");
     served.model.tokenizer().ok_or_else(without)
 }

@@ -1,4 +1,4 @@
-//! `steer/completion-chat`: a chat answered, with and without steering.
+//! `steer/completion-chat`: answers to a chat with and without steering.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::http::body;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// One message.
+/// A message of a chat.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub(crate) struct ChatMessage {
     role: String,
@@ -27,7 +27,7 @@ struct ChatCompletion {
     input: ChatResult,
 }
 
-/// A conversation as messages and as the model sees it.
+/// A conversation, both as messages and as the text that the model sees.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ChatResult {
@@ -46,19 +46,19 @@ pub(crate) async fn completion_chat(
 ) -> Result<Response, ApiError> {
     let special = request.steer_special_tokens.ok_or_else(|| missing("steerSpecialTokens"))?;
     if !request.reads.is_empty() {
-        return Err(
-            ApiError::bad_request("reads: no vectors are read off a chat here").with_param("reads")
-        );
+        return Err(ApiError::bad_request("reads: reading vectors from a chat is not supported")
+            .with_param("reads"));
     }
     if request.is_assistant_axis == Some(true) {
-        let message = "isAssistantAxis: there is no such vector for this model";
+        let message = "isAssistantAxis: this model has no assistant axis vector";
         return Err(ApiError::bad_request(message).with_param("isAssistantAxis"));
     }
     let messages = request.prompt.clone();
     let prompt = state.run_blocking(move |state| render(state, &messages)).await?;
     let at = if special { Where::ALL } else { Where::TEXT };
-    let asks = request.asks(&state.served, &state.config.limits, &prompt, &at)?;
-    let running = state.scheduler.start(asks).await?;
+    let requests =
+        request.generation_requests(&state.served, &state.config.limits, &prompt, &at)?;
+    let generations = state.scheduler.start(requests).await?;
 
     let decode = |served: &ServedModel| served.model.tokenizer().map(|t| t.decode(&prompt));
     let raw = decode(&state.served).and_then(Result::ok).unwrap_or_default();
@@ -69,11 +69,11 @@ pub(crate) async fn completion_chat(
         let outputs = texts.iter().map(|text| input.answered(text)).collect();
         ChatCompletion { outputs, input: input.clone() }
     };
-    respond(state, running, texts, request.stream == Some(true), answer).await
+    respond(state, generations, texts, request.stream == Some(true), answer).await
 }
 
 impl ChatResult {
-    /// The conversation with the model's answer.
+    /// The conversation, followed by the model's answer.
     fn answered(&self, text: &PartialOutput) -> Self {
         let mut chat_template = self.chat_template.clone();
         chat_template
@@ -87,7 +87,7 @@ impl ChatResult {
     }
 }
 
-/// The ids of the conversation, up to the start of the model's answer.
+/// The token ids of the conversation, up to the start of the model's answer.
 fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiError> {
     let mut conversation = Conversation { messages: Vec::with_capacity(messages.len()) };
     let mut bytes = 0;
@@ -98,7 +98,8 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
             "assistant" | "model" => Role::Assistant,
             other => {
                 let field = format!("prompt[{at}].role");
-                let message = format!("{field}: `{other}` is none of system, user and assistant");
+                let message =
+                    format!("{field}: unknown role `{other}` (expected system, user or assistant)");
                 return Err(ApiError::bad_request(message).with_param(field));
             }
         };
@@ -108,7 +109,9 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
     }
     if bytes > state.max_text_bytes() {
         let most = state.served.model.context_len();
-        let message = format!("prompt: its {bytes} bytes are more than the model's {most} tokens");
+        let message = format!(
+            "prompt: the conversation has {bytes} bytes, which exceeds the context of {most} tokens"
+        );
         return Err(ApiError::bad_request(message)
             .with_param("prompt")
             .with_code("context_length_exceeded"));
@@ -122,8 +125,9 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
     let most = state.served.model.context_len();
     if ids.len() >= most {
         let found = ids.len();
-        let message =
-            format!("prompt: the conversation has {found} tokens, which leaves no room in {most}");
+        let message = format!(
+            "prompt: the conversation has {found} tokens, which leaves no room in the context of {most}"
+        );
         return Err(ApiError::bad_request(message)
             .with_param("prompt")
             .with_code("context_length_exceeded"));

@@ -1,4 +1,4 @@
-//! What a request to steer asks of the runtime.
+//! Converts a steering request into generation requests.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorName, Where};
@@ -11,14 +11,14 @@ use crate::error::ApiError;
 use crate::generation::GenerationRequest;
 use crate::served_model::ServedModel;
 
-/// Candidates of one token at most; Neuronpedia's.
+/// Neuronpedia's maximum number of candidates per token.
 const MAX_LOGPROBS: usize = 10;
-/// Features and vectors of a request at most.
+/// Maximum number of features or vectors in one request.
 const MAX_STEERED: usize = 256;
-/// The largest whole number that JSON's readers agree on.
+/// The largest integer that all JSON parsers represent exactly.
 const MAX_SEED: f64 = 9_007_199_254_740_992.0;
 
-/// What `completion` and `completion-chat` have in common.
+/// The request of `completion` and `completion-chat`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SteerRequest<P> {
@@ -42,10 +42,10 @@ pub(crate) struct SteerRequest<P> {
     pub(crate) stream: Option<bool>,
     #[serde(alias = "n_logprobs")]
     n_logprobs: Option<usize>,
-    /// Only chats have it, and need it.
+    /// Required for chats, unused otherwise.
     #[serde(alias = "steer_special_tokens")]
     pub(crate) steer_special_tokens: Option<bool>,
-    /// What would read vectors off the chat, which is not done here.
+    /// Requests to read vectors from the chat, which are not supported.
     #[serde(default)]
     pub(crate) reads: Vec<serde::de::IgnoredAny>,
     #[serde(alias = "is_assistant_axis")]
@@ -60,7 +60,7 @@ enum SteerMethod {
     ProjectionCap,
 }
 
-/// Whether a text is steered.
+/// The type of an output: steered or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum OutputType {
@@ -89,16 +89,16 @@ struct SteeringVector {
 }
 
 impl<P> SteerRequest<P> {
-    /// How many candidates each token comes with.
+    /// Number of candidates per token.
     pub(crate) fn logprobs(&self) -> usize {
         self.n_logprobs.unwrap_or_default()
     }
 
-    /// One generation for each of the types, after `prompt`; steered `at` these positions.
+    /// One generation request per output type, for `prompt`, steered at the positions `at`.
     ///
     /// # Errors
-    /// 400 about the field that cannot be followed.
-    pub(crate) fn asks(
+    /// 400 about the invalid field.
+    pub(crate) fn generation_requests(
         &self,
         served: &ServedModel,
         limits: &Limits,
@@ -109,7 +109,7 @@ impl<P> SteerRequest<P> {
         self.check_types()?;
         let sampling = self.sampling(served, limits, prompt)?;
         let steered = self.plan(served, at)?;
-        let ask = |kind: &OutputType| GenerationRequest {
+        let request = |kind: &OutputType| GenerationRequest {
             prompt: prompt.to_vec(),
             plan: match kind {
                 OutputType::Steered => steered.clone(),
@@ -118,15 +118,15 @@ impl<P> SteerRequest<P> {
             sampling: sampling.clone(),
             ..GenerationRequest::default()
         };
-        Ok(self.types.iter().map(ask).collect())
+        Ok(self.types.iter().map(request).collect())
     }
 
     fn check_types(&self) -> Result<(), ApiError> {
         let wrong = match self.types.as_slice() {
-            [] => "types: there is none",
+            [] => "types: empty",
             [_] => return Ok(()),
             [a, b] if a != b => return Ok(()),
-            _ => "types: each of STEERED and DEFAULT can be there once",
+            _ => "types: STEERED and DEFAULT may occur at most once each",
         };
         Err(ApiError::bad_request(wrong).with_param("types"))
     }
@@ -141,31 +141,36 @@ impl<P> SteerRequest<P> {
             Err(ApiError::bad_request(format!("{field}: {why}")).with_param(field))
         };
         if self.n_completion_tokens == 0 {
-            return wrong("nCompletionTokens", "it must be 1 or more".to_owned());
+            return wrong("nCompletionTokens", "expected 1 or more, found 0".to_owned());
         }
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return wrong("temperature", format!("it must be 0 or more, not {}", self.temperature));
+            return wrong("temperature", format!("expected 0 or more, found {}", self.temperature));
         }
-        // Others would drown what the model says; OpenAI has the same range.
+        // Larger penalties would dominate the logits; OpenAI has the same range.
         if !(-2.0..=2.0).contains(&self.freq_penalty) {
-            return wrong("freqPenalty", format!("it must be −2 to 2, not {}", self.freq_penalty));
+            return wrong("freqPenalty", format!("expected −2 to 2, found {}", self.freq_penalty));
         }
         if self.seed.abs() > MAX_SEED {
-            return wrong("seed", format!("it must be −2^53 to 2^53, not {}", self.seed));
+            return wrong("seed", format!("expected −2^53 to 2^53, found {}", self.seed));
         }
         if self.logprobs() > MAX_LOGPROBS {
-            return wrong("nLogprobs", format!("it must be 0 to {MAX_LOGPROBS}"));
+            return wrong(
+                "nLogprobs",
+                format!("expected 0 to {MAX_LOGPROBS}, found {}", self.logprobs()),
+            );
         }
         if prompt.len() >= served.model.context_len() {
             let (found, most) = (prompt.len(), served.model.context_len());
-            let why = format!("the prompt has {found} tokens, which leaves no room in {most}");
+            let why = format!(
+                "the prompt has {found} tokens, which leaves no room in the context of {most}"
+            );
             return wrong("prompt", why);
         }
         Ok(Sampling {
             temperature: self.temperature,
-            // A whole number; a negative one has a place of its own above the others.
+            // Negative seeds wrap around to the upper half of u64.
             seed: self.seed as i64 as u64,
-            // As Neuronpedia, which gives as many as there is room for.
+            // Neuronpedia also generates as many tokens as there is room for.
             max_tokens: self.n_completion_tokens.min(limits.max_tokens),
             frequency_penalty: self.freq_penalty,
             top_logprobs: self.logprobs(),
@@ -175,8 +180,8 @@ impl<P> SteerRequest<P> {
 
     fn plan(&self, served: &ServedModel, at: &Where) -> Result<Plan, ApiError> {
         if self.steer_method == SteerMethod::ProjectionCap {
-            let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
-                           ORTHOGONAL_DECOMP are";
+            let message = "steerMethod: PROJECTION_CAP is not supported; expected SIMPLE_ADDITIVE or \
+                           ORTHOGONAL_DECOMP";
             return Err(ApiError::bad_request(message).with_param("steerMethod"));
         }
         let mut plan = Plan::new();
@@ -226,8 +231,9 @@ impl<P> SteerRequest<P> {
     fn op(&self, strength: f64, field: &str) -> Result<Op, ApiError> {
         let strength = (strength * self.strength_multiplier) as f32;
         if !strength.is_finite() {
-            let message =
-                format!("{field}: times strengthMultiplier it leaves the range of float32");
+            let message = format!(
+                "{field}: the product with strengthMultiplier exceeds the range of float32"
+            );
             return Err(ApiError::bad_request(message).with_param(field));
         }
         // `normalizeSteering` divides the direction by its length.
@@ -241,16 +247,18 @@ impl<P> SteerRequest<P> {
     }
 }
 
+/// Checks the number of features or vectors.
 fn check_count(found: usize, field: &str) -> Result<(), ApiError> {
     if found <= MAX_STEERED {
         return Ok(());
     }
-    let message = format!("{field}: there are {found}, a request takes {MAX_STEERED}");
+    let message = format!("{field}: at most {MAX_STEERED} are allowed, found {found}");
     Err(ApiError::bad_request(message).with_param(field))
 }
 
+/// The name of the request's vector `number`.
 fn name(number: usize) -> VectorName {
-    format!("v{number}").parse().expect("a letter and a number are a name")
+    format!("v{number}").parse().expect("a letter and a number form a valid name")
 }
 
 fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Where) -> Intervention {

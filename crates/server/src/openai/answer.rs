@@ -1,4 +1,4 @@
-//! Answers: whole, or as a stream of server-sent events.
+//! Responses, either as one JSON object or as a stream of server-sent events.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,19 +14,19 @@ use crate::error::ApiError;
 use crate::generation::End;
 use crate::http::log::TokenCounter;
 use crate::openai::choice::{Choice, ChoiceEvent, finish_reason};
-use crate::openai::extension::{Extension, applied};
+use crate::openai::extension::{Extension, applied_json};
 use crate::openai::logprobs::{CompletionLogprobs, chat_logprobs};
 use crate::openai::request::{Delivery, random_u64};
 use crate::state::AppState;
 
-/// An answer that is on its way.
+/// A response that is being built.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) state: AppState,
     pub(crate) endpoint: Endpoint,
     pub(crate) extension: Extension,
     pub(crate) seed: u64,
-    /// Whether logprobs are wanted.
+    /// True if logprobs are requested.
     pub(crate) logprobs: bool,
     pub(crate) counter: TokenCounter,
     pub(crate) usage: Usage,
@@ -34,14 +34,14 @@ pub(crate) struct Answer {
     created: u64,
 }
 
-/// What is answered.
+/// The endpoint, which determines the response's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Completion,
     Chat,
 }
 
-/// Tokens that were read and written.
+/// Token counts of a response.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) prompt: usize,
@@ -83,8 +83,8 @@ impl Answer {
         }
     }
 
-    /// Gives `choices` to the client.
-    pub(crate) async fn give(self, choices: Vec<Choice>, delivery: Delivery) -> Response {
+    /// Builds the response from `choices`.
+    pub(crate) async fn respond(self, choices: Vec<Choice>, delivery: Delivery) -> Response {
         match delivery {
             Delivery::Whole => self.whole(choices).await.into_response(),
             Delivery::Stream | Delivery::StreamWithUsage => {
@@ -95,6 +95,7 @@ impl Answer {
         }
     }
 
+    /// Waits for all choices and returns one JSON object.
     async fn whole(mut self, choices: Vec<Choice>) -> Result<Json<Value>, ApiError> {
         let mut written = Vec::with_capacity(choices.len());
         for choice in choices {
@@ -111,21 +112,22 @@ impl Answer {
         Ok(Json(answer.into()))
     }
 
+    /// Waits for all of a choice and returns its JSON.
     async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
         let (mut lists, mut entries) = (CompletionLogprobs::default(), Vec::new());
-        let mut extension = Map::new();
-        extension.insert("tokens".to_owned(), Value::Null);
+        let mut details = Map::new();
+        details.insert("tokens".to_owned(), Value::Null);
         if let Some(steered) = choice.steered {
-            extension.insert("steered".to_owned(), steered.into());
+            details.insert("steered".to_owned(), steered.into());
         }
         let mut tokens = Vec::new();
         let mut finish = "length";
-        while let Some(piece) = choice.next().await {
-            match piece {
+        while let Some(choice_event) = choice.next().await {
+            match choice_event {
                 ChoiceEvent::Started(features) if self.extension.prompt => {
                     let prompt = self.extension.prompt(&self.state, &choice.prompt, &features);
-                    extension.insert("prompt".to_owned(), prompt);
+                    details.insert("prompt".to_owned(), prompt);
                 }
                 ChoiceEvent::Started(_) => {}
                 ChoiceEvent::Token { step, text: more, offset } => {
@@ -147,11 +149,11 @@ impl Answer {
                     if choice.first_of_prompt {
                         self.usage.reused += reused;
                     }
-                    extension.append(&mut ending(&why, &applied, reused));
+                    details.append(&mut end_json(&why, &applied, reused));
                 }
             }
         }
-        extension["tokens"] = tokens.into();
+        details["tokens"] = tokens.into();
         let logprobs = match self.endpoint {
             _ if !self.logprobs => Value::Null,
             Endpoint::Completion => lists.json(),
@@ -168,64 +170,66 @@ impl Answer {
         }
         written["logprobs"] = logprobs;
         written["finish_reason"] = finish.into();
-        written["nanoscope"] = extension.into();
+        written["nanoscope"] = details.into();
         Ok(written)
     }
 
+    /// The events of a stream, those of several choices interleaved.
     fn chunks(
         self,
         choices: Vec<Choice>,
         with_usage: bool,
     ) -> impl Stream<Item = Result<Event, Infallible>> {
-        let pieces = choices.into_iter().map(|choice| {
+        let events = choices.into_iter().map(|choice| {
             stream::unfold((choice, true), |(mut choice, begins)| async move {
-                let piece = choice.next().await?;
-                let of = Of {
+                let choice_event = choice.next().await?;
+                let head = ChunkHead {
                     begins,
                     index: choice.index,
                     steered: choice.steered,
                     first_of_prompt: choice.first_of_prompt,
                     opening: std::mem::take(&mut choice.opening),
-                    prompt: match piece {
+                    prompt: match choice_event {
                         ChoiceEvent::Started(_) => std::mem::take(&mut choice.prompt),
                         _ => Vec::new(),
                     },
                 };
-                Some(((of, piece), (choice, false)))
+                Some(((head, choice_event), (choice, false)))
             })
             .boxed()
         });
-        let last = if with_usage { Last::Usage } else { Last::Done };
-        let flow = (self, pieces.collect::<SelectAll<_>>(), last);
-        stream::unfold(flow, move |(mut answer, mut pieces, last)| async move {
-            if let Some((of, piece)) = pieces.next().await {
-                let chunk = answer.chunk(of, piece, with_usage);
-                return Some((Ok(chunk), (answer, pieces, last)));
+        let tail = if with_usage { StreamTail::Usage } else { StreamTail::Done };
+        let flow = (self, events.collect::<SelectAll<_>>(), tail);
+        stream::unfold(flow, move |(mut answer, mut events, tail)| async move {
+            if let Some((head, choice_event)) = events.next().await {
+                let chunk = answer.chunk(head, choice_event, with_usage);
+                return Some((Ok(chunk), (answer, events, tail)));
             }
-            let (event, next) = match last {
-                Last::Usage => (event(&answer.usage_chunk()), Last::Done),
-                Last::Done => (Event::default().data("[DONE]"), Last::Nothing),
-                Last::Nothing => return None,
+            let (event, next) = match tail {
+                StreamTail::Usage => (event(&answer.usage_chunk()), StreamTail::Done),
+                StreamTail::Done => (Event::default().data("[DONE]"), StreamTail::Nothing),
+                StreamTail::Nothing => return None,
             };
-            Some((Ok(event), (answer, pieces, next)))
+            Some((Ok(event), (answer, events, next)))
         })
     }
 
-    fn chunk(&mut self, of: Of, piece: ChoiceEvent, with_usage: bool) -> Event {
-        let mut extension = Map::new();
+    /// The chunk for one event of a choice.
+    fn chunk(&mut self, head: ChunkHead, choice_event: ChoiceEvent, with_usage: bool) -> Event {
+        let mut details = Map::new();
         let mut logprobs = Value::Null;
         let mut finish = Value::Null;
-        let text = match piece {
+        let text = match choice_event {
             ChoiceEvent::Started(features) => {
                 if self.extension.prompt {
-                    let prompt = self.extension.prompt(&self.state, &of.prompt, &features);
-                    extension.insert("prompt".to_owned(), prompt);
+                    let prompt = self.extension.prompt(&self.state, &head.prompt, &features);
+                    details.insert("prompt".to_owned(), prompt);
                 }
                 String::new()
             }
             ChoiceEvent::Token { step, text, offset } => {
                 self.count();
-                extension = self.extension.token(&self.state, &step);
+                details = self.extension.token(&self.state, &step);
                 if self.logprobs {
                     logprobs = self.logprobs_of(&step, offset);
                 }
@@ -235,29 +239,30 @@ impl Answer {
                 return event(&ApiError::internal().json());
             }
             ChoiceEvent::Ended { text, why, applied, reused } => {
-                if of.first_of_prompt {
+                if head.first_of_prompt {
                     self.usage.reused += reused;
                 }
-                extension = ending(&why, &applied, reused);
+                details = end_json(&why, &applied, reused);
                 finish = finish_reason(&why).into();
                 text
             }
         };
-        // Empty but for the first chunk, which is the last one too if the text ended in the queue.
-        let text = of.opening + &text;
-        if of.begins {
-            extension.insert("seed".to_owned(), self.seed.into());
+        // The opening is empty except in the first chunk, which is also the last one if the generation
+        // ended while it was in the queue.
+        let text = head.opening + &text;
+        if head.begins {
+            details.insert("seed".to_owned(), self.seed.into());
         }
-        if let Some(steered) = of.steered {
-            extension.insert("steered".to_owned(), steered.into());
+        if let Some(steered) = head.steered {
+            details.insert("steered".to_owned(), steered.into());
         }
-        let mut choice = json!({"index": of.index});
+        let mut choice = json!({"index": head.index});
         match self.endpoint {
             Endpoint::Completion => choice["text"] = text.into(),
-            Endpoint::Chat if of.begins => {
+            Endpoint::Chat if head.begins => {
                 choice["delta"] = json!({"role": "assistant", "content": text});
             }
-            // The last chunk of a chat is empty, unless something was held back.
+            // The last chunk of a chat is empty, unless it has text that was held back.
             Endpoint::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
             Endpoint::Chat => choice["delta"] = json!({"content": text}),
         }
@@ -265,7 +270,7 @@ impl Answer {
         choice["finish_reason"] = finish;
         let mut chunk = self.head(self.chunk_object());
         chunk.insert("choices".to_owned(), json!([choice]));
-        chunk.insert("nanoscope".to_owned(), extension.into());
+        chunk.insert("nanoscope".to_owned(), details.into());
         if with_usage {
             chunk.insert("usage".to_owned(), Value::Null);
         }
@@ -313,9 +318,9 @@ impl Answer {
     }
 }
 
-/// Of which choice a piece is.
-struct Of {
-    /// Whether it is the first one.
+/// The choice that a chunk belongs to.
+struct ChunkHead {
+    /// True for the first chunk of the choice.
     begins: bool,
     index: usize,
     steered: Option<bool>,
@@ -324,21 +329,21 @@ struct Of {
     prompt: Vec<u32>,
 }
 
-/// What is left to say when all choices have ended.
+/// The events that remain when all choices have ended.
 #[derive(Debug, Clone, Copy)]
-enum Last {
+enum StreamTail {
     Usage,
     Done,
     Nothing,
 }
 
-/// What is said of an end.
-fn ending(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
-    let mut extension = Map::new();
-    extension.insert("end".to_owned(), why.to_string().into());
-    extension.insert("applied".to_owned(), applied(done));
-    extension.insert("reused".to_owned(), reused.into());
-    extension
+/// The `nanoscope` object of the end of a text.
+fn end_json(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
+    let mut details = Map::new();
+    details.insert("end".to_owned(), why.to_string().into());
+    details.insert("applied".to_owned(), applied_json(done));
+    details.insert("reused".to_owned(), reused.into());
+    details
 }
 
 fn event(chunk: &Value) -> Event {

@@ -1,4 +1,4 @@
-//! The object `nanoscope` of a request and of its answer.
+//! The `nanoscope` object of a request and of its answer: tracked features and steering.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use crate::http::body::parse;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// What a request wants to see and to change.
+/// The `nanoscope` object of a request: features to track, interventions and stop conditions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extension {
     plan: Plan,
     unsteered: Plan,
-    /// Features per token and hook point, the strongest.
+    /// Number of strongest features to report per token and hook point.
     pub(crate) top: usize,
-    /// Whether the prompt's features are wanted too.
+    /// True if the features of the prompt's tokens are requested too.
     pub(crate) prompt: bool,
-    /// Whether each text is wanted with and without steering.
+    /// True if each text is requested both with and without steering.
     pub(crate) compare: bool,
 }
 
-/// The object as it stands in JSON; null is as good as absent.
+/// The raw JSON object. `null` is treated as absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Raw {
+struct RawExtension {
     track: Option<Vec<String>>,
     top: Option<usize>,
     prompt: Option<bool>,
@@ -39,37 +39,40 @@ struct Raw {
     compare: Option<bool>,
 }
 
-/// Features per token and hook point where a request does not say how many.
+/// Default number of features per token and hook point.
 const DEFAULT_TOP: usize = 8;
-/// Interventions of one request, and conditions.
+/// Maximum number of interventions, and of stop conditions, in one request.
 const MAX_SPECS: usize = 256;
 
 impl Extension {
-    /// Reads the object; without one nothing is tracked or changed.
+    /// Reads the object. Without one, nothing is tracked or changed.
+    ///
+    /// # Errors
+    /// 400 about the invalid field.
     pub(crate) fn read(value: Option<&Value>, served: &ServedModel) -> Result<Self, ApiError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Ok(Self { top: DEFAULT_TOP, ..Self::default() });
         };
-        // A list would be taken for the fields in their order.
+        // serde would read a list as the fields in declaration order.
         if value.is_array() {
-            return Err(ApiError::bad_request("nanoscope: it is a list, and an object is needed")
+            return Err(ApiError::bad_request("nanoscope: expected a JSON object, found a list")
                 .with_param("nanoscope"));
         }
-        let raw: Raw = parse(value, "nanoscope")?;
+        let raw: RawExtension = parse(value, "nanoscope")?;
         let steer = raw.steer.unwrap_or_default();
         let compare = raw.compare.unwrap_or(false);
         if compare && steer.is_empty() {
-            let nothing = "nanoscope.compare: there is nothing in nanoscope.steer to compare with";
-            return Err(ApiError::bad_request(nothing).with_param("nanoscope.compare"));
+            let message = "nanoscope.compare: requires interventions in nanoscope.steer";
+            return Err(ApiError::bad_request(message).with_param("nanoscope.compare"));
         }
         let mut unsteered = Plan::new();
         for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
             unsteered = track(unsteered, id, served).ok_or_else(|| {
-                let have: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
+                let known: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
                 let field = format!("nanoscope.track[{at}]");
                 ApiError::bad_request(format!(
-                    "{field}: there is no SAE `{id}`; there are {}",
-                    if have.is_empty() { "none".to_owned() } else { have.join(", ") }
+                    "{field}: unknown SAE `{id}`; available: {}",
+                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
                 ))
                 .with_param(field)
             })?;
@@ -92,17 +95,17 @@ impl Extension {
         Ok(Self { plan, unsteered, top, prompt, compare })
     }
 
-    /// What is tracked and, with `steered`, changed.
+    /// The plan: what is tracked and, if `steered`, the interventions.
     pub(crate) fn plan(&self, steered: bool) -> &Plan {
         if steered { &self.plan } else { &self.unsteered }
     }
 
-    /// What is said of a generated token.
+    /// The JSON of a generated token.
     pub(crate) fn token(&self, state: &AppState, step: &Step) -> Map<String, Value> {
         self.entry(state, step.position, step.token, &step.features, 0)
     }
 
-    /// What is said of the prompt's tokens.
+    /// The JSON of the prompt's tokens.
     pub(crate) fn prompt(
         &self,
         state: &AppState,
@@ -113,6 +116,7 @@ impl Extension {
         tokens.map(|(at, &id)| Value::Object(self.entry(state, at, id, features, at))).collect()
     }
 
+    /// The JSON of a token whose features are in `row`.
     fn entry(
         &self,
         state: &AppState,
@@ -121,7 +125,7 @@ impl Extension {
         features: &BTreeMap<HookPoint, SparseFeatures>,
         row: usize,
     ) -> Map<String, Value> {
-        let of = |(&hook, features): (&HookPoint, &SparseFeatures)| {
+        let strongest_at = |(&hook, features): (&HookPoint, &SparseFeatures)| {
             let strongest = features.strongest(row, self.top).into_iter();
             let entry = |(index, value)| match state.label(hook, index) {
                 Some(label) => json!([index, shortest_decimal(value), label]),
@@ -129,7 +133,7 @@ impl Extension {
             };
             (hook.to_string(), strongest.map(entry).collect())
         };
-        let features: Map<_, _> = features.iter().map(of).collect();
+        let features: Map<_, _> = features.iter().map(strongest_at).collect();
         let mut entry = Map::new();
         entry.insert("position".to_owned(), position.into());
         entry.insert("token_id".to_owned(), id.into());
@@ -140,8 +144,8 @@ impl Extension {
     }
 }
 
-/// What interventions did.
-pub(crate) fn applied(applied: &[Applied]) -> Value {
+/// The JSON of the effects of interventions.
+pub(crate) fn applied_json(applied: &[Applied]) -> Value {
     let one = |applied: &Applied| {
         json!({
             "intervention": applied.intervention.to_string(),
@@ -153,11 +157,12 @@ pub(crate) fn applied(applied: &[Applied]) -> Value {
     applied.iter().map(one).collect()
 }
 
-/// The number with as few digits as tell it from its neighbours in float32.
+/// The number with the fewest decimal digits that identify it as an `f32`.
 pub(crate) fn shortest_decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
+/// Adds the SAE `id`, or all of them for `all`, to the tracked ones. `None` if it is unknown.
 fn track(plan: Plan, id: &str, served: &ServedModel) -> Option<Plan> {
     if id == "all" {
         return Some(served.sae_info.keys().copied().fold(plan, Plan::track));
@@ -165,7 +170,7 @@ fn track(plan: Plan, id: &str, served: &ServedModel) -> Option<Plan> {
     served.find_sae(id).map(|hook| plan.track(hook))
 }
 
-/// Reads interventions or conditions, whose hook may be said by an SAE's id too.
+/// Parses interventions or conditions, in which an SAE's id may stand for its hook point.
 fn parse_specs<T: serde::de::DeserializeOwned>(
     mut values: Vec<Value>,
     field: &str,
@@ -174,7 +179,7 @@ fn parse_specs<T: serde::de::DeserializeOwned>(
     if values.len() > MAX_SPECS {
         let found = values.len();
         return Err(ApiError::bad_request(format!(
-            "{field}: {found} are too many, {MAX_SPECS} at most"
+            "{field}: at most {MAX_SPECS} are allowed, found {found}"
         ))
         .with_param(field));
     }
@@ -185,16 +190,16 @@ fn parse_specs<T: serde::de::DeserializeOwned>(
     values.iter_mut().enumerate().map(read).collect()
 }
 
-/// Puts the hook point's name where an SAE's id stands.
+/// Replaces SAE ids by the names of their hook points.
 fn resolve_sae_ids(value: &mut Value, served: &ServedModel) {
     let hook_of = |id: &str| served.find_sae(id).map(|hook| hook.to_string());
     match value {
         Value::String(text) => {
-            let said = text
+            let resolved = text
                 .split_once(':')
                 .and_then(|(id, rest)| Some(format!("{}:{rest}", hook_of(id.trim())?)));
-            if let Some(said) = said {
-                *text = said;
+            if let Some(resolved) = resolved {
+                *text = resolved;
             }
         }
         Value::Object(object) => {
@@ -216,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_written_shortly_and_reads_back_as_the_same_float32() {
+    fn a_value_is_written_with_few_digits_and_reads_back_unchanged() {
         for value in [0.1_f32, 1.0 / 3.0, 27.0, 1e-20, f32::MAX, -5.4321] {
             let text = json!(shortest_decimal(value)).to_string();
 

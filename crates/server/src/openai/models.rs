@@ -1,4 +1,4 @@
-//! Which models there are: one.
+//! `/v1/models`: the one model of this server.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::state::AppState;
 
+/// `GET /v1/models`
 pub(crate) async fn list(State(state): State<AppState>) -> Json<Value> {
     Json(json!({"object": "list", "data": [entry(&state)]}))
 }
 
+/// `GET /v1/models/{id}`
 pub(crate) async fn one(
     State(state): State<AppState>,
     path: Result<Path<Vec<(String, String)>>, PathRejection>,
@@ -22,13 +24,16 @@ pub(crate) async fn one(
     Ok(Json(entry(&state)))
 }
 
-/// Checks that `id` is the model that is served.
+/// Checks that `id` refers to the served model.
+///
+/// # Errors
+/// 404 if it does not.
 pub(crate) fn check(state: &AppState, id: &str) -> Result<(), ApiError> {
     if state.served.is_called(id) {
         return Ok(());
     }
-    let have = &state.served.name;
-    let message = format!("the model `{id}` does not exist; this server has `{have}`");
+    let name = &state.served.name;
+    let message = format!("the model `{id}` does not exist; this server serves `{name}`");
     Err(ApiError::not_found(message).with_param("model").with_code("model_not_found"))
 }
 

@@ -4,9 +4,10 @@ use axum::routing::{get, post};
 use super::{chat, completions, models};
 use crate::state::AppState;
 
-/// A model whose name has slashes, which clients do not escape.
+/// A model whose name contains slashes, which clients do not escape.
 const MODEL_WITH_SLASHES: &str = "/v1/models/{id}/{*rest}";
 
+/// The routes of OpenAI's interface.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/models", get(models::list))

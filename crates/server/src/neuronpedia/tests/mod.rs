@@ -1,4 +1,4 @@
-//! Tests that the interface answers what the runtime computes.
+//! Tests that compare the interface's answers with the runtime.
 
 mod activation;
 mod steer;
@@ -24,7 +24,7 @@ fn ids(text: &str) -> Vec<u32> {
     std::iter::once(256).chain(text.bytes().map(u32::from)).collect()
 }
 
-/// The SAE's features of `text`, a row of all of them for each token.
+/// The dense features of `text`, one row per token.
 fn dense(served: &ServedModel, text: &str) -> Vec<Vec<f32>> {
     let tokens = TokenBatch::new(&[ids(text)]).unwrap();
     let run = served.model.run(&tokens, &Plan::new().track(HOOK)).unwrap();
@@ -41,8 +41,8 @@ async fn good(app: &Router, path: &str, body: Value) -> Value {
     answer
 }
 
-/// The message and the field of a refusal.
-async fn refused(app: &Router, path: &str, body: Value) -> (String, String) {
+/// The message and the field of an error response.
+async fn rejected(app: &Router, path: &str, body: Value) -> (String, String) {
     let (status, answer) = ask(app, "POST", path, &body).await;
     assert!(status.is_client_error(), "{path} {body}: {status} {answer}");
     let error = &answer["error"];

@@ -1,4 +1,4 @@
-//! A server of a small model, and the model itself beside it.
+//! A running server with a small random model, and a second copy of the model to compare with.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, raw, request};
 
 pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
-/// Positions of the model's context: enough for a text that takes seconds.
+/// The model's context length in tokens: enough for a text that takes seconds.
 pub(crate) const CONTEXT: usize = 4096;
 
 const SPECIAL: [&str; 5] =
     ["<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"];
 
-pub(crate) struct Lab {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    /// What the server has, once more.
+    /// A copy of the served model.
     pub(crate) model: InterpretableModel,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServeError>>,
 }
 
-impl Lab {
+impl TestServer {
     pub(crate) async fn new() -> Self {
         Self::with(Config::default()).await
     }
@@ -63,14 +63,14 @@ impl Lab {
         raw(self.address, &request("POST", path, &[], body.to_string().as_bytes())).await
     }
 
-    /// The answer to a request that is followed.
+    /// The answer to a valid completion request.
     pub(crate) async fn complete(&self, body: &Value) -> Value {
         let answer = self.post("/v1/completions", body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()
     }
 
-    /// A request of which nothing is read yet.
+    /// Sends a request without reading any of the answer.
     pub(crate) async fn begin(&self, path: &str, body: &Value) -> TcpStream {
         use tokio::io::AsyncWriteExt;
 
@@ -80,14 +80,14 @@ impl Lab {
         stream
     }
 
-    /// A number of `/metrics`.
+    /// The value of a metric.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = String::from_utf8(self.get("/metrics").await.body).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
-    /// Waits until the metric is `value`.
+    /// Waits until a metric has the given value.
     pub(crate) async fn until(&self, name: &str, value: f64) {
         for _ in 0..500 {
             if self.metric(name).await == value {
@@ -98,17 +98,17 @@ impl Lab {
         panic!("{name} is {}, not {value}", self.metric(name).await);
     }
 
-    /// Tells the server to end.
+    /// Starts the server's shutdown.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the server has shut down.
     pub(crate) async fn stopped(self) {
         self.served.await.unwrap().unwrap();
     }
 
-    /// The ids of a text as the server prompts the model with it.
+    /// The token ids with which the server prompts the model for a text.
     pub(crate) fn ids(&self, text: &str) -> Vec<u32> {
         let tokenizer = self.model.tokenizer().unwrap();
         let mut ids = vec![tokenizer.bos().unwrap()];
@@ -121,7 +121,8 @@ impl Lab {
     }
 }
 
-/// Two blocks with random weights, every byte a token and a few words too, an SAE of unit vectors.
+/// A model of two blocks with random weights, whose tokens are all bytes and a few words, with an SAE of
+/// unit vectors.
 fn model() -> InterpretableModel {
     let device = nanoscope_device::for_tests();
     let words = ["the", " dog", " cat", "é", " and", "ing"];
