@@ -1,4 +1,4 @@
-//! Passes of the model beside its generations: one at a time.
+//! Forward passes beside the generations, one at a time.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -10,110 +10,114 @@ use tokio::sync::Semaphore;
 
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// How long a request waits for the passes before it.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Requests that wait at most.
-const WAITING: usize = 64;
+/// Maximum time that a request waits in the queue.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// Maximum number of waiting requests.
+const MAX_WAITING: usize = 64;
 
-/// Where work on the model that is no generation is done.
+/// A queue of forward passes and other work on the model that does not generate text.
 #[derive(Debug, Clone)]
-pub(crate) struct Passes {
-    /// One may wait or work for each.
+pub(crate) struct AnalysisQueue {
+    /// One permit for each request that may wait or run.
     places: Arc<Semaphore>,
-    /// One works.
-    work: Arc<Semaphore>,
-    patience: Duration,
-    /// How long one may work.
-    time: Duration,
+    /// One permit, held by the request that runs.
+    running: Arc<Semaphore>,
+    max_wait: Duration,
+    /// Maximum running time of one request.
+    timeout: Duration,
 }
 
-/// Whether work that has several parts is to go on to the next.
+/// The time limit of a request that consists of several parts. It is also over when the client has
+/// disconnected.
 #[derive(Debug)]
-pub(crate) struct Going {
+pub(crate) struct Deadline {
     client: Weak<()>,
-    began: Instant,
-    time: Duration,
+    started: Instant,
+    timeout: Duration,
 }
 
-impl Going {
+impl Deadline {
+    /// Checks that the next part may begin.
+    ///
     /// # Errors
-    /// 400 if the time is over, or nobody waits for the answer any more.
+    /// 400 if the time is up or the client has disconnected.
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         if self.client.strong_count() == 0 {
-            return Err(ApiError::bad("the client is gone"));
+            return Err(ApiError::bad_request("the client has disconnected"));
         }
-        if self.began.elapsed() < self.time {
+        if self.started.elapsed() < self.timeout {
             return Ok(());
         }
         let message = format!(
-            "this server works on one request for {} seconds at most; ask for less at once",
-            self.time.as_secs()
+            "the request took longer than the limit of {} seconds; split it into smaller requests",
+            self.timeout.as_secs()
         );
-        Err(ApiError::bad(message).code("time_out"))
+        Err(ApiError::bad_request(message).with_code("time_out"))
     }
 }
 
-impl Default for Passes {
+impl Default for AnalysisQueue {
     fn default() -> Self {
-        Self::new(Limits::default().time)
+        Self::new(Limits::default().request_timeout)
     }
 }
 
-impl Passes {
-    /// Each of them may take `time`.
-    pub(crate) fn new(time: Duration) -> Self {
+impl AnalysisQueue {
+    /// A queue in which each request may run for `timeout`.
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(WAITING + 1)),
-            work: Arc::new(Semaphore::new(1)),
-            patience: PATIENCE,
-            time,
+            places: Arc::new(Semaphore::new(MAX_WAITING + 1)),
+            running: Arc::new(Semaphore::new(1)),
+            max_wait: MAX_WAIT,
+            timeout,
         }
     }
 
-    /// Does `work`, which asks between its parts whether to go on, and makes the answer of it too
-    /// before the next may begin: one large answer is in memory at a time.
+    /// Runs `work`, which checks the deadline between its parts, and serialises its result.
+    ///
+    /// Serialisation belongs to the running request, so that only one large answer is in memory.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub(crate) async fn answer<T: Serialize>(
         &self,
-        scope: &Arc<Scope>,
-        work: impl FnOnce(&Scope, &Going) -> Result<T, ApiError> + Send + 'static,
+        served: &Arc<ServedModel>,
+        work: impl FnOnce(&ServedModel, &Deadline) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let client = Arc::new(());
-        let (client_of_work, time) = (Arc::downgrade(&client), self.time);
-        let answered = self.run(scope, move |scope| {
-            let going = Going { client: client_of_work, began: Instant::now(), time };
-            work(scope, &going).map(|answer| Json(answer).into_response())
+        let (client_alive, timeout) = (Arc::downgrade(&client), self.timeout);
+        let answered = self.run(served, move |served| {
+            let deadline = Deadline { client: client_alive, started: Instant::now(), timeout };
+            work(served, &deadline).map(|answer| Json(answer).into_response())
         });
         let answered = answered.await;
-        // It was held until here: whoever goes away drops it.
+        // Held until here: when the client disconnects, this future and `client` are dropped.
         drop(client);
         answered
     }
 
-    /// Does `work` when what came before is done.
+    /// Runs `work` after the requests before it.
     ///
     /// # Errors
-    /// 429 if too many wait or it takes too long until then, 500 if it panics, and its own.
+    /// 429 if the queue is full or the wait too long, 500 if `work` panics, and the errors of `work`.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        scope: &Arc<Scope>,
-        work: impl FnOnce(&Scope) -> Result<T, ApiError> + Send + 'static,
+        served: &Arc<ServedModel>,
+        work: impl FnOnce(&ServedModel) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let busy = || ApiError::busy("too many requests are waiting", 1);
+        let busy = || ApiError::too_many_requests("too many requests are waiting", 1);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.work).acquire_owned());
-        let turn = turn.await.map_err(|_| busy())?.expect("it is never closed");
-        let scope = Arc::clone(scope);
+        let turn = tokio::time::timeout(self.max_wait, Arc::clone(&self.running).acquire_owned());
+        let turn = turn.await.map_err(|_| busy())?.expect("the semaphore is never closed");
+        let served = Arc::clone(served);
         let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when its client has gone away.
+            // Held until the work is done, even if the client disconnects.
             let _held = (place, turn);
-            work(&scope)
+            work(&served)
         });
-        done.await.unwrap_or_else(|_| Err(ApiError::failed()))
+        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
     }
 }
 
@@ -122,42 +126,44 @@ mod tests {
     use axum::http::StatusCode;
 
     use super::*;
-    use crate::server_fixture::scope;
+    use crate::server_fixture::served_model;
 
     #[tokio::test]
-    async fn who_waits_too_long_is_told_to_come_back() {
-        let passes = Passes { patience: Duration::from_millis(20), ..Passes::default() };
-        let scope = Arc::new(scope());
-        let _turn = Arc::clone(&passes.work).try_acquire_owned().unwrap();
+    async fn a_request_that_waits_too_long_is_told_to_retry() {
+        let queue =
+            AnalysisQueue { max_wait: Duration::from_millis(20), ..AnalysisQueue::default() };
+        let served = Arc::new(served_model());
+        let _turn = Arc::clone(&queue.running).try_acquire_owned().unwrap();
 
-        let error = passes.run(&scope, |_| Ok(())).await.unwrap_err();
+        let error = queue.run(&served, |_| Ok(())).await.unwrap_err();
 
         assert_eq!((error.status, error.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
     }
 
     #[tokio::test]
-    async fn no_more_wait_than_there_are_places() {
-        let passes = Passes { places: Arc::new(Semaphore::new(0)), ..Passes::default() };
+    async fn no_more_requests_wait_than_there_are_places() {
+        let queue =
+            AnalysisQueue { places: Arc::new(Semaphore::new(0)), ..AnalysisQueue::default() };
 
-        let error = passes.run(&Arc::new(scope()), |_| Ok(())).await.unwrap_err();
+        let error = queue.run(&Arc::new(served_model()), |_| Ok(())).await.unwrap_err();
 
         assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
     }
 
     #[tokio::test]
-    async fn work_in_parts_ends_when_its_client_is_gone() {
-        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+    async fn work_in_parts_ends_when_its_client_disconnects() {
+        let (queue, served) = (AnalysisQueue::default(), Arc::new(served_model()));
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel();
-        let work = move |_: &Scope, going: &Going| {
+        let work = move |_: &ServedModel, deadline: &Deadline| {
             begun.send(()).unwrap();
-            while going.check().is_ok() {
+            while deadline.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             end.send(()).unwrap();
             Ok(())
         };
-        let client = tokio::spawn(async move { passes.answer(&scope, work).await });
+        let client = tokio::spawn(async move { queue.answer(&served, work).await });
         begins.await.unwrap();
 
         client.abort();
@@ -166,15 +172,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_in_parts_ends_when_its_time_is_over() {
-        let passes = Passes::new(Duration::from_millis(20));
-        let work = |_: &Scope, going: &Going| loop {
-            going.check()?;
+    async fn work_in_parts_ends_when_its_time_is_up() {
+        let queue = AnalysisQueue::new(Duration::from_millis(20));
+        let work = |_: &ServedModel, deadline: &Deadline| loop {
+            deadline.check()?;
             std::thread::sleep(Duration::from_millis(1));
         };
 
-        let scope = Arc::new(scope());
-        let answer = passes.answer::<()>(&scope, work);
+        let served = Arc::new(served_model());
+        let answer = queue.answer::<()>(&served, work);
         let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
 
         let error = answer.unwrap_err();
@@ -182,11 +188,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_an_error_and_the_next_is_done() {
-        let (passes, scope) = (Passes::default(), Arc::new(scope()));
+    async fn work_that_panics_is_an_error_and_the_next_request_runs() {
+        let (queue, served) = (AnalysisQueue::default(), Arc::new(served_model()));
 
-        let error = passes.run::<()>(&scope, |_| panic!("a test's own")).await.unwrap_err();
-        let next = passes.run(&scope, |scope| Ok(scope.name.clone())).await;
+        let error = queue.run::<()>(&served, |_| panic!("expected by the test")).await.unwrap_err();
+        let next = queue.run(&served, |served| Ok(served.name.clone())).await;
 
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(next, Ok("tiny".to_owned()));

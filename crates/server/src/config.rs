@@ -1,42 +1,43 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a model is served.
+/// The configuration of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Who has it may ask; none for everybody.
+    /// The key that requests must carry. Default: none, everybody may send requests.
     pub api_key: Option<String>,
-    /// Where labels that people give are kept; none keeps them in memory.
+    /// The folder for labels that users edit. Default: none, labels are kept in memory only.
     pub labels: Option<PathBuf>,
-    /// Names beside this machine's own by which a proxy is asked for it: what a browser has in its
+    /// AllowedHosts beside this machine's own by which a proxy is asked for it: what a browser has in its
     /// address bar after `https://`.
     pub public_names: Vec<String>,
-    /// What one request and all of them together may take.
+    /// Resource limits.
     pub limits: Limits,
 }
 
-/// What requests may take.
+/// Resource limits of single requests and of the server.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Generations that run together; more wait.
+    /// Maximum number of generations that run together; more wait in the queue. Default: 64.
     pub rows: usize,
-    /// Generations that wait; more are told to come back (429).
+    /// Maximum number of waiting generations; more are rejected with 429. Default: 128.
     pub queue: usize,
-    /// Bytes of a request's body.
+    /// Maximum size of a request body in bytes. Default: 1 MiB.
     pub body: usize,
-    /// Tokens that a request generates at most.
+    /// Maximum number of tokens that a request may generate. Default: 4096.
     pub max_tokens: usize,
-    /// How long a request may take, its wait included.
-    pub time: Duration,
-    /// How long a client may take to send a request's head, and then its body.
-    pub reading: Duration,
-    /// How long a client may read nothing of an answer that waits for it.
-    pub stalled: Duration,
-    /// Connections that are open together.
+    /// Maximum duration of a request, including its wait in the queue. Default: 5 minutes.
+    pub request_timeout: Duration,
+    /// Maximum time in which a client must send the head of a request, and then its body. Default:
+    /// 10 seconds.
+    pub read_timeout: Duration,
+    /// Maximum time for which a write may wait on a client that does not read. Default: 1 minute.
+    pub write_timeout: Duration,
+    /// Maximum number of open connections. Default: 1024.
     pub connections: usize,
-    /// How long streams have for their last words when the server ends.
-    pub grace: Duration,
-    /// Bytes of the cache of prompts' beginnings.
+    /// Time that open streams get to finish when the server shuts down. Default: 3 seconds.
+    pub shutdown_grace: Duration,
+    /// Size of the prefix cache in bytes. Default: 256 MiB.
     pub prefix_cache: usize,
 }
 
@@ -47,11 +48,11 @@ impl Default for Limits {
             queue: 128,
             body: 1 << 20,
             max_tokens: 4096,
-            time: Duration::from_mins(5),
-            reading: Duration::from_secs(10),
-            stalled: Duration::from_mins(1),
+            request_timeout: Duration::from_mins(5),
+            read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_mins(1),
             connections: 1024,
-            grace: Duration::from_secs(3),
+            shutdown_grace: Duration::from_secs(3),
             prefix_cache: 256 << 20,
         }
     }

@@ -5,40 +5,39 @@ use nanoscope_runtime::RuntimeError;
 use nanoscope_tokenizer::TokenizerError;
 use serde_json::json;
 
-/// Why a server could not start or go on.
+/// Errors from starting or running a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Texts are what clients send, and only a tokenizer can read them.
-    #[error("the model has no tokenizer")]
+    /// Serving requires a tokenizer.
+    #[error("the model has no tokenizer, which serving requires")]
     NoTokenizer,
-    /// The system does not give what a server needs.
+    /// The system refused the listener's address or a thread.
     #[error("could not serve")]
     Io {
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A label that was given before cannot be had, or where labels are kept is something else.
-    #[error("could not read the labels that people gave")]
+    /// The folder of edited labels cannot be created, or a file in it is not a label file.
+    #[error("could not read the edited labels")]
     Labels {
-        /// Why.
+        /// The cause.
         source: nanoscope_checkpoint::CheckpointError,
     },
 }
 
-/// A request that gets no answer; said as OpenAI says it:
-/// `{"error": {"message", "type", "param", "code"}}`.
+/// An error response, in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    /// The status of the answer.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// What is wrong, for a person.
+    /// A description for people.
     pub message: String,
-    /// The field that is wrong.
+    /// The invalid field of the request.
     pub param: Option<String>,
-    /// What is wrong, for a program.
+    /// A code for programs.
     pub code: Option<&'static str>,
-    /// Seconds after which to try again.
+    /// Seconds after which the client may retry.
     pub retry_after: Option<u64>,
 }
 
@@ -47,18 +46,18 @@ impl ApiError {
         Self { status, message: message.into(), param: None, code: None, retry_after: None }
     }
 
-    /// 400: the request cannot be followed.
-    pub(crate) fn bad(message: impl Into<String>) -> Self {
+    /// 400: the request is invalid.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 404: there is no such thing.
+    /// 404: the path or resource does not exist.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self { code: Some("not_found"), ..Self::new(StatusCode::NOT_FOUND, message) }
     }
 
-    /// 429: too much is asked for at once.
-    pub(crate) fn busy(message: impl Into<String>, retry_after: u64) -> Self {
+    /// 429: the queue is full; the client may retry after `retry_after` seconds.
+    pub(crate) fn too_many_requests(message: impl Into<String>, retry_after: u64) -> Self {
         Self {
             code: Some("rate_limit_exceeded"),
             retry_after: Some(retry_after),
@@ -72,40 +71,40 @@ impl ApiError {
             code: Some("invalid_api_key"),
             ..Self::new(
                 StatusCode::UNAUTHORIZED,
-                "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or as \
+                "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or \
                  `x-secret-key: KEY`",
             )
         }
     }
 
-    /// 403: a page of somebody else's asks.
+    /// 403: the request comes from another origin.
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)
     }
 
     /// 408: the client is too slow.
-    pub(crate) fn slow(message: impl Into<String>) -> Self {
+    pub(crate) fn request_timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, message)
     }
 
-    /// 413: the body has more bytes than `limit`.
+    /// 413: the body is larger than `limit` bytes.
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body is larger than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
-    /// 405: the path is there, for other methods.
-    pub(crate) fn method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed on this path")
+    /// 405: the path exists, but not for this method.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed for this path")
     }
 
-    /// 500: a fault of ours.
-    pub(crate) fn failed() -> Self {
-        let message = "the request met a fault in the server; its log says more";
+    /// 500: an internal error.
+    pub(crate) fn internal() -> Self {
+        let message = "internal server error; see the server's log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
-    /// 503: the server is about to end.
+    /// 503: the server is shutting down.
     pub(crate) fn shutting_down() -> Self {
         Self {
             code: Some("shutting_down"),
@@ -113,19 +112,19 @@ impl ApiError {
         }
     }
 
-    /// 503: the time that a request may take is over.
-    pub(crate) fn late() -> Self {
-        let message = "the request took longer than this server lets one take";
+    /// 503: the request exceeded the time limit.
+    pub(crate) fn timed_out() -> Self {
+        let message = "the request exceeded the server's time limit";
         Self { code: Some("time_out"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// The same, with what is wrong for a program.
-    pub(crate) fn code(self, code: &'static str) -> Self {
+    /// Sets the code for programs.
+    pub(crate) fn with_code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// 400: `error` with its causes.
-    pub(crate) fn because(error: &dyn std::error::Error) -> Self {
+    /// 400: the text of `error`, followed by its causes.
+    pub(crate) fn from_error(error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -133,10 +132,10 @@ impl ApiError {
             message.push_str(&error.to_string());
             cause = error.source();
         }
-        Self::bad(message)
+        Self::bad_request(message)
     }
 
-    /// What an answer says, without its status.
+    /// The body of the response.
     pub(crate) fn json(&self) -> serde_json::Value {
         json!({"error": {
             "message": self.message,
@@ -146,11 +145,12 @@ impl ApiError {
         }})
     }
 
-    /// The same, about the field `param`.
-    pub(crate) fn of(self, param: impl Into<String>) -> Self {
+    /// Names the invalid field.
+    pub(crate) fn with_param(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
     }
 
+    /// OpenAI's `type` for the status.
     fn kind(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
@@ -163,18 +163,20 @@ impl ApiError {
 
 impl From<&RuntimeError> for ApiError {
     fn from(error: &RuntimeError) -> Self {
-        let refusal = Self::because(error);
+        let response = Self::from_error(error);
         match error {
-            RuntimeError::Sampling { parameter, .. } => refusal.of(parameter.replace('-', "_")),
-            RuntimeError::PromptTooLong { .. } => refusal.code("context_length_exceeded"),
-            _ => refusal,
+            RuntimeError::Sampling { parameter, .. } => {
+                response.with_param(parameter.replace('-', "_"))
+            }
+            RuntimeError::PromptTooLong { .. } => response.with_code("context_length_exceeded"),
+            _ => response,
         }
     }
 }
 
 impl From<TokenizerError> for ApiError {
     fn from(error: TokenizerError) -> Self {
-        Self::because(&error)
+        Self::from_error(&error)
     }
 }
 

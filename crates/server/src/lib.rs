@@ -1,18 +1,18 @@
 //! A model with its SAEs over HTTP.
 //!
-//! One process serves one [`Scope`]: any OpenAI client chats with the model and gets the features of
+//! One process serves one [`ServedModel`]: any OpenAI client chats with the model and gets the features of
 //! every token in the same stream, steers per request; Neuronpedia's clients ask for activations;
 //! a browser gets a page. `docs/serving.md` has the interfaces.
 //!
 //! ```no_run
-//! use nanoscope_server::{Config, Scope, serve};
+//! use nanoscope_server::{Config, ServedModel, serve};
 //! # fn model() -> nanoscope_runtime::InterpretableModel { unimplemented!() }
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8765").await?;
-//! let scope = Scope { model: model(), name: "mine".to_owned(), sources: [].into() };
+//! let served = ServedModel { model: model(), name: "mine".to_owned(), sae_info: [].into() };
 //! let ctrl_c = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! serve(listener, scope, Config::default(), ctrl_c).await?;
+//! serve(listener, served, Config::default(), ctrl_c).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -40,4 +40,4 @@ mod state;
 pub use config::{Config, Limits};
 pub use error::{ApiError, ServeError};
 pub use serve::serve;
-pub use served_model::{Scope, Source};
+pub use served_model::{SaeInfo, ServedModel};

@@ -1,4 +1,4 @@
-//! Counters of the server's work.
+//! Prometheus metrics.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Counts of what the server does.
+/// The server's metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) waiting: Gauge,
@@ -33,9 +33,11 @@ struct Status {
     status: u16,
 }
 
-const FIRST_TOKEN: [f64; 12] =
+/// Bucket bounds in seconds.
+const FIRST_TOKEN_BUCKETS: [f64; 12] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-const SPEED: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+/// Bucket bounds in tokens per second.
+const SPEED_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -45,8 +47,8 @@ impl Metrics {
             running: Gauge::default(),
             tokens: Counter::default(),
             features: Counter::default(),
-            first_token: Histogram::new(FIRST_TOKEN),
-            speed: Histogram::new(SPEED),
+            first_token: Histogram::new(FIRST_TOKEN_BUCKETS),
+            speed: Histogram::new(SPEED_BUCKETS),
             prefix_hits: Counter::default(),
             prefix_tokens: Counter::default(),
             requests: Family::default(),
@@ -59,57 +61,57 @@ impl Metrics {
 
     fn register(&mut self) {
         let Self { registry, .. } = self;
-        registry.register("queue_length", "Generations that wait", self.waiting.clone());
-        registry.register("running_rows", "Generations that run", self.running.clone());
-        registry.register("tokens_generated", "Tokens generated", self.tokens.clone());
-        let seconds = "Time from the first token of generations to their end, summed";
+        registry.register("queue_length", "Waiting generations", self.waiting.clone());
+        registry.register("running_rows", "Running generations", self.running.clone());
+        registry.register("tokens_generated", "Generated tokens", self.tokens.clone());
+        let seconds = "Total time from the first token of each generation to its end";
         let unit = Unit::Seconds;
         registry.register_with_unit("generation", seconds, unit, self.seconds.clone());
-        let features = "Active features of generated tokens that were tracked";
+        let features = "Active tracked features of generated tokens";
         registry.register("features_tracked", features, self.features.clone());
-        let first = "Time from a request to its first token, its wait included";
+        let first = "Time from a request to its first token, including its wait";
         registry.register_with_unit(
             "time_to_first_token",
             first,
             Unit::Seconds,
             self.first_token.clone(),
         );
-        let speed = "Tokens per second of single generations";
+        let speed = "Tokens per second of each generation";
         registry.register("tokens_per_second", speed, self.speed.clone());
-        let hits = "Generations whose prompt was found in part in the cache";
+        let hits = "Generations whose prompt was partly in the prefix cache";
         registry.register("prefix_hits", hits, self.prefix_hits.clone());
-        let tokens = "Tokens of prompts that were taken from the cache";
+        let tokens = "Prompt tokens taken from the prefix cache";
         registry.register("prefix_tokens_reused", tokens, self.prefix_tokens.clone());
-        registry.register("requests", "Answers by status", self.requests.clone());
-        let refusals = "Requests that were refused, by status";
+        registry.register("requests", "Responses by status", self.requests.clone());
+        let refusals = "Responses with an error status, by status";
         registry.register("refusals", refusals, self.refusals.clone());
     }
 
-    /// All of them in the text format of OpenMetrics.
+    /// Encodes all metrics in the OpenMetrics text format.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
 
-    /// Counts an answer.
-    pub(crate) fn answered(&self, status: u16) {
+    /// Records a response.
+    pub(crate) fn record_response(&self, status: u16) {
         self.requests.get_or_create(&Status { status }).inc();
         if status >= 400 {
             self.refusals.get_or_create(&Status { status }).inc();
         }
     }
 
-    /// Counts what was taken from the cache for a prompt.
-    pub(crate) fn reused(&self, tokens: usize) {
+    /// Records prompt tokens taken from the prefix cache.
+    pub(crate) fn record_reuse(&self, tokens: usize) {
         if tokens > 0 {
             self.prefix_hits.inc();
             self.prefix_tokens.inc_by(tokens as u64);
         }
     }
 
-    /// Counts a generation that ended `took` after its first token.
-    pub(crate) fn ended(&self, tokens: usize, took: Option<Duration>) {
+    /// Records a generation that ended `took` after its first token; `None` if it had no token.
+    pub(crate) fn record_generation(&self, tokens: usize, took: Option<Duration>) {
         let Some(took) = took.map(|took| took.as_secs_f64()) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! The page and what it loads, all of it in the binary.
+//! The page and its modules, embedded in the binary.
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::http::body;
 use crate::state::AppState;
 
-/// The one part that is no module.
+/// The style sheet, the only asset that is not a script.
 const STYLE: &str = "style.css";
 
 const INDEX: &str = include_str!("../page/index.html");
@@ -20,7 +20,8 @@ macro_rules! assets {
     };
 }
 
-/// What browsers run is what the repository has: nothing builds it.
+/// The style sheet and scripts, by path under `/assets/`. There is no build step: browsers run the
+/// files of the repository.
 const ASSETS: &[(&str, &str)] = assets![
     "client/api.js",
     "client/run.js",
@@ -45,13 +46,14 @@ const ASSETS: &[(&str, &str)] = assets![
     "view/text.js",
 ];
 
+/// The routes of the page.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/", get(|| async { Html(INDEX) })).route("/assets/{*path}", get(asset))
 }
 
 async fn asset(body::Path(name): body::Path<String>) -> Response {
     let Some((_, text)) = ASSETS.iter().find(|(known, _)| *known == name) else {
-        return ApiError::not_found("the page has no such part").into_response();
+        return ApiError::not_found("unknown asset").into_response();
     };
     let kind = if name == STYLE { "text/css" } else { "text/javascript" };
     ([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], *text).into_response()
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_page_and_its_modules_load_is_in_the_binary() {
+    fn everything_that_the_page_and_its_modules_load_is_embedded() {
         for part in INDEX.split("/assets/").skip(1) {
             let name = part.split('"').next().unwrap();
             assert!(known(name), "index.html loads {name}");
@@ -94,9 +96,9 @@ mod tests {
         }
     }
 
-    /// The policy would block them, without anybody being told.
+    /// The content security policy would silently block them.
     #[test]
-    fn the_page_has_no_script_and_no_style_of_its_own_in_its_markup() {
+    fn the_page_has_no_inline_script_or_style() {
         let scripts = INDEX.matches("<script").count();
 
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Connections, from the first to the last.
+//! Serves connections until shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,67 +18,72 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::analysis::Passes;
+use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
 use crate::generation::Scheduler;
-use crate::http::connection::{Patient, gone};
-use crate::http::origin::Names;
+use crate::http::connection::{TimeoutStream, peer_closed};
+use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Bytes of a request's head: its first line and its headers.
-const HEAD: usize = 32 << 10;
-/// Headers of a request.
-const HEADERS: usize = 64;
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+/// Maximum size in bytes of a request's head: its first line and its headers.
+const MAX_HEAD_BYTES: usize = 32 << 10;
+/// Maximum number of headers of a request.
+const MAX_HEADERS: usize = 64;
+/// The response to a connection beyond [`Limits::connections`].
+const TOO_MANY_CONNECTIONS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
 
-/// Serves `scope` to the connections of `listener` until `shutdown` is ready; then streams get their
-/// ends, and what is not gone within [`Limits::grace`] is cut off.
+/// Serves a model over HTTP on `listener` until `shutdown` completes.
+///
+/// On shutdown, running generations end, and connections that are still open after
+/// [`Limits::shutdown_grace`] are closed.
 ///
 /// # Errors
-/// [`ServeError`] if the model has no tokenizer, the labels that people gave cannot be read, or the system refuses a thread or the listener's
-/// address.
+/// [`ServeError`] if the model has no tokenizer, the edited labels cannot be read, or the system
+/// refuses a thread or the listener's address.
 pub async fn serve(
     listener: TcpListener,
-    scope: Scope,
+    served: ServedModel,
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if scope.model.tokenizer().is_none() {
+    if served.model.tokenizer().is_none() {
         return Err(ServeError::NoTokenizer);
     }
     let io = |source| ServeError::Io { source };
-    let names = Names::of(listener.local_addr().map_err(io)?.ip(), &config.public_names);
+    let hosts =
+        AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
-    let labels = LabelBook::open(&scope, &config)?;
-    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
-    let scheduler = Scheduler::new(Arc::clone(&scope), limits.clone(), Arc::clone(&metrics));
+    let labels = LabelBook::open(&served, &config)?;
+    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
+    let scheduler = Scheduler::new(Arc::clone(&served), limits.clone(), Arc::clone(&metrics));
     let scheduler = scheduler.map_err(io)?;
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let config = Arc::new(config);
     let state = AppState {
-        scope,
+        served,
         config,
         labels,
-        passes: Passes::new(limits.time),
+        analysis: AnalysisQueue::new(limits.request_timeout),
         scheduler: scheduler.clone(),
         metrics,
-        began,
+        started_at,
     };
-    let mut doors = Doors::new(app(state, names), limits.clone());
+    let mut connections = Connections::new(app(state, hosts), limits.clone());
 
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => doors.open(stream),
-                // Too many files are open, mostly. Those that are there go on, and free some.
+                Ok((stream, _)) => connections.accept(stream),
+                // Usually too many open files. Existing connections continue, and will close some.
                 Err(error) => pause(&error).await,
             },
         }
@@ -86,8 +91,8 @@ pub async fn serve(
     drop(listener);
     scheduler.close();
     tracing::info!("shutting down");
-    doors.close().await;
-    let _ = tokio::time::timeout(limits.grace, scheduler.closed()).await;
+    connections.close().await;
+    let _ = tokio::time::timeout(limits.shutdown_grace, scheduler.closed()).await;
     Ok(())
 }
 
@@ -96,8 +101,8 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// The open connections.
-struct Doors {
+/// The open connections and their common settings.
+struct Connections {
     app: Router,
     limits: Limits,
     builder: Builder<TokioExecutor>,
@@ -106,32 +111,34 @@ struct Doors {
     places: Arc<Semaphore>,
 }
 
-impl Doors {
+impl Connections {
     fn new(app: Router, limits: Limits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.reading)
-            .max_buf_size(HEAD)
-            .max_headers(HEADERS);
+            .header_read_timeout(limits.read_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS);
         let places = Arc::new(Semaphore::new(limits.connections));
         let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
         Self { app, limits, builder, graceful, tasks, places }
     }
 
-    fn open(&mut self, stream: TcpStream) {
+    /// Serves `stream`, or rejects it if there are too many connections.
+    fn accept(&mut self, stream: TcpStream) {
         while self.tasks.try_join_next().is_some() {}
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => self.talk(stream, place),
-            Err(_) => drop(self.tasks.spawn(refuse(stream))),
+            Ok(place) => self.serve_connection(stream, place),
+            Err(_) => drop(self.tasks.spawn(reject(stream))),
         }
     }
 
-    fn talk(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // A token is a small packet, and must not wait for the next one.
+    /// Serves a connection, and holds its `place` until it is closed.
+    fn serve_connection(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // Each token is a small packet that must not wait for the next one.
         let _ = stream.set_nodelay(true);
-        let (stream, watched) = Patient::new(stream, self.limits.stalled);
+        let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
         let app = self.app.clone();
         let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
@@ -144,24 +151,26 @@ impl Doors {
             let _place = place;
             tokio::select! {
                 ended = connection => if let Err(error) = ended {
-                    tracing::debug!(error, "a connection broke off");
+                    tracing::debug!(error, "a connection failed");
                 },
-                () = gone(&watched) => tracing::debug!("a client went away"),
+                () = peer_closed(&watched) => tracing::debug!("a client disconnected"),
             }
         });
     }
 
-    /// Lets each connection end what it is at, and cuts off those that do not.
+    /// Lets connections finish their current response, and closes those that take too long.
     async fn close(mut self) {
-        let ended = tokio::time::timeout(self.limits.grace, self.graceful.shutdown()).await;
+        let ended =
+            tokio::time::timeout(self.limits.shutdown_grace, self.graceful.shutdown()).await;
         if ended.is_err() {
-            tracing::warn!("cut off connections that were not read to their end");
+            tracing::warn!("closed connections that had not finished");
         }
         self.tasks.shutdown().await;
     }
 }
 
-/// Says that there are too many connections, to one that is one too many.
-async fn refuse(mut stream: TcpStream) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
+/// Answers 503 to a connection beyond the limit.
+async fn reject(mut stream: TcpStream) {
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY_CONNECTIONS)).await;
 }

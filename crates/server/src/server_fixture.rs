@@ -1,4 +1,5 @@
-//! A model and an SAE small enough for tests, with a tokenizer of bytes.
+//! The fixture of the unit tests: an application that serves a tiny model with a byte tokenizer and an
+//! SAE.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,25 +20,25 @@ use nanoscope_transformer::{Era, Gpt, GptShape};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::analysis::Passes;
+use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::Config;
 use crate::generation::Scheduler;
-use crate::http::origin::Names;
+use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
-use crate::served_model::{Scope, Source};
+use crate::served_model::{SaeInfo, ServedModel};
 use crate::state::AppState;
 
-/// Where the SAE is.
+/// The hook point of the SAE.
 pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
-/// Its features.
+/// The number of its features.
 pub(crate) const D_SAE: usize = 64;
-/// Tokens that the model holds.
+/// The model's context length in tokens.
 pub(crate) const CONTEXT: usize = 48;
 
 /// A random model called `tiny`, with an SAE that keeps 4 features per token.
-pub(crate) fn scope() -> Scope {
+pub(crate) fn served_model() -> ServedModel {
     let device = nanoscope_device::for_tests();
     let mut specials = vec![BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
     specials.extend(["<|python_start|>", "<|python_end|>", "<|output_start|>", "<|output_end|>"]);
@@ -60,7 +61,7 @@ pub(crate) fn scope() -> Scope {
     let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
     let config = SaeConfig::new(64, D_SAE, Architecture::SignedTopK { k: 4 }).unwrap();
     let zeros = Tensor::zeros([64], &device);
-    // The same in every call, and without two features alike.
+    // Deterministic, and with no two features alike.
     let noise: Vec<f32> = (0..64 * D_SAE).map(|at| (at as f32 * 0.7).sin() / 10.0).collect();
     let noise = Tensor::<1>::from_floats(noise.as_slice(), &device).reshape([64, D_SAE]);
     let eye = Tensor::eye(64, &device);
@@ -70,27 +71,28 @@ pub(crate) fn scope() -> Scope {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("labels.json"), r#"{"7": "came with it"}"#).unwrap();
     let labels = Labels::read(dir.path(), D_SAE).unwrap();
-    Scope {
+    ServedModel {
         model: model.with_sae(HOOK, sae).unwrap(),
         name: "tiny".to_owned(),
-        sources: BTreeMap::from([(HOOK, Source { labels, ..Source::default() })]),
+        sae_info: BTreeMap::from([(HOOK, SaeInfo { labels, ..SaeInfo::default() })]),
     }
 }
 
-/// The whole application on [`scope`].
-pub(crate) fn application(scope: Scope, config: Config) -> Router {
-    let labels = LabelBook::open(&scope, &config).unwrap();
-    let (scope, metrics) = (Arc::new(scope), Arc::new(Metrics::new()));
+/// The application with all of its middleware.
+pub(crate) fn application(served: ServedModel, config: Config) -> Router {
+    let labels = LabelBook::open(&served, &config).unwrap();
+    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
     let scheduler =
-        Scheduler::new(Arc::clone(&scope), config.limits.clone(), Arc::clone(&metrics)).unwrap();
-    let passes = Passes::new(config.limits.time);
-    let names = Names::of(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
+        Scheduler::new(Arc::clone(&served), config.limits.clone(), Arc::clone(&metrics)).unwrap();
+    let analysis = AnalysisQueue::new(config.limits.request_timeout);
+    let hosts =
+        AllowedHosts::for_address(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
     let config = Arc::new(config);
-    let state = AppState { scope, config, labels, passes, scheduler, metrics, began: 0 };
-    app(state, names)
+    let state = AppState { served, config, labels, analysis, scheduler, metrics, started_at: 0 };
+    app(state, hosts)
 }
 
-/// What the application answers, as text.
+/// Sends a request and returns the status and the body as text.
 pub(crate) async fn ask_text(
     app: &Router,
     method: &str,
@@ -106,7 +108,7 @@ pub(crate) async fn ask_text(
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// What the application answers.
+/// Sends a request and returns the status and the body as JSON.
 pub(crate) async fn ask(
     app: &Router,
     method: &str,

@@ -83,7 +83,7 @@ fn a_message_is_answered_and_the_answer_does_not_repeat_it() {
     let out = output.stdout;
     assert!(!out.contains("Tell me"), "{out}");
     assert!(out.contains("the model continues your text"), "{out}");
-    assert!(output.stderr.contains("/save takes FILE"));
+    assert!(output.stderr.contains("/save expects FILE"));
 }
 
 #[test]

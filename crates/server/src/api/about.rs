@@ -4,26 +4,26 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{ASSISTANT_START, USER_START};
 use serde_json::{Value, json};
 
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// `GET /api/about`
 pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
-    let (scope, limits) = (&state.scope, &state.config.limits);
-    let config = scope.model.gpt().config();
+    let (served, limits) = (&state.served, &state.config.limits);
+    let config = served.model.gpt().config();
     let shape = &config.shape;
-    let tokenizer = scope.model.tokenizer();
+    let tokenizer = served.model.tokenizer();
     let chat = tokenizer.is_some_and(|t| {
         [USER_START, ASSISTANT_START].iter().all(|name| t.special(name).is_some())
     });
     let hook = |hook: HookPoint| json!({"name": hook.to_string(), "shape": config.hook_shape(hook).to_string()});
     let sae = |(&hook, sae): (&HookPoint, &nanoscope_sae::Sae)| {
-        let (config, source) = (sae.config(), scope.sources.get(&hook));
+        let (config, source) = (sae.config(), served.sae_info.get(&hook));
         json!({
             "hook": hook.to_string(),
-            "writes": scope.model.write_point(hook).to_string(),
-            "source": Scope::source_id(hook),
-            "set": Scope::source_set(hook),
+            "writes": served.model.write_point(hook).to_string(),
+            "source": ServedModel::source_id(hook),
+            "set": ServedModel::source_set(hook),
             "d_in": config.d_in(),
             "d_sae": config.d_sae(),
             "architecture": config.architecture().name(),
@@ -32,24 +32,24 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
         })
     };
     Json(json!({
-        "name": scope.name,
+        "name": served.name,
         "version": env!("CARGO_PKG_VERSION"),
-        "device": format!("{:?}", scope.model.gpt().device()),
+        "device": format!("{:?}", served.model.gpt().device()),
         "model": {
             "n_layer": shape.n_layer,
             "d_model": shape.n_embd,
             "vocab_size": shape.vocab_size,
-            "context": scope.model.context_len(),
+            "context": served.model.context_len(),
             "chat": chat,
         },
         "hooks": HookPoint::all(shape.n_layer).map(hook).collect::<Vec<_>>(),
-        "saes": scope.model.saes().iter().map(sae).collect::<Vec<_>>(),
+        "saes": served.model.saes().iter().map(sae).collect::<Vec<_>>(),
         "limits": {
             "max_tokens": limits.max_tokens,
             "rows": limits.rows,
             "queue": limits.queue,
             "body": limits.body,
-            "seconds": limits.time.as_secs(),
+            "seconds": limits.request_timeout.as_secs(),
         },
     }))
 }

@@ -3,7 +3,7 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-/// Written by hand; `tests/other_tools/clients/schemathesis.py` holds answers against it.
+/// Written by hand; `tests/clients/schemathesis.py` validates responses against it.
 const DOCUMENT: &str = include_str!("../../openapi.json");
 
 /// `GET /openapi.json`
@@ -20,7 +20,7 @@ mod tests {
 
     use super::*;
 
-    /// The paths that are given to a router in the files under `dir`.
+    /// Collects the paths that the files under `dir` pass to a router.
     fn routed(dir: &Path, paths: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -39,10 +39,10 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_every_route_but_those_of_the_page_and_no_other() {
+    fn the_document_has_exactly_the_routes_outside_of_the_page() {
         let mut paths = BTreeSet::new();
         routed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut paths);
-        // What is no path is this file's own text.
+        // Strings that are not paths come from this test's own code.
         paths.retain(|path| {
             path.starts_with('/')
                 && path != "/"
@@ -60,9 +60,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_operation_is_answered_and_no_other_method_is() {
+    async fn every_operation_is_answered_and_other_methods_are_not() {
         let app = crate::server_fixture::application(
-            crate::server_fixture::scope(),
+            crate::server_fixture::served_model(),
             crate::Config::default(),
         );
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();

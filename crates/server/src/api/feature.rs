@@ -1,22 +1,23 @@
 use axum::Json;
 use axum::extract::State;
-use nanoscope_dashboard::FeatureSummary;
+use nanoscope_dashboard::Glance;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
 
-use super::feature_path::find;
+use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::LabelBook;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Tokens at either end of a feature's effect, and features that are near it.
-const EFFECTS: usize = 10;
+/// Tokens that a feature promotes most, and as many that it suppresses most.
+const EFFECT_TOKENS: usize = 10;
+/// Features with the most similar decoder directions.
 const NEAREST: usize = 10;
 
-/// All that is known of a feature. What is not known is left out.
+/// Everything known about a feature. Unknown fields are omitted.
 #[derive(Debug, Serialize)]
 pub(crate) struct FeatureAnswer {
     #[serde(serialize_with = "as_text")]
@@ -41,7 +42,7 @@ pub(crate) struct FeatureAnswer {
     examples: Option<Vec<Example>>,
 }
 
-/// A feature that writes in nearly the same direction, with the cosine.
+/// A feature with a similar decoder direction, and the cosine similarity.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Near {
@@ -61,40 +62,41 @@ pub(crate) async fn feature(
     State(state): State<AppState>,
     body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
-    let (hook, index) = find(&state.scope, (&source, &index))?;
+    let (hook, index) = find_feature(&state.served, (&source, &index))?;
     let labels = state.labels.clone();
-    let work = move |scope: &Scope| page(scope, &labels, hook, index);
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    let work = move |served: &ServedModel| describe(served, &labels, hook, index);
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
-fn page(
-    scope: &Scope,
+/// Collects what the weights, the labels and the dashboard know about a feature.
+fn describe(
+    served: &ServedModel,
     labels: &LabelBook,
     hook: HookPoint,
     index: u32,
 ) -> Result<FeatureAnswer, ApiError> {
-    let weights = scope.model.feature_weights(hook, &[index as usize], NEAREST);
-    let mut weights = weights.map_err(|error| ApiError::because(&error))?;
-    let weights = weights.pop().expect("one feature was asked for");
-    let tokenizer = scope.model.tokenizer();
+    let weights = served.model.feature_weights(hook, &[index as usize], NEAREST);
+    let mut weights = weights.map_err(|error| ApiError::from_error(&error))?;
+    let weights = weights.pop().expect("one feature was requested");
+    let tokenizer = served.model.tokenizer();
     let text = |(id, effect): (u32, f32)| {
         let text = tokenizer.and_then(|tokenizer| tokenizer.token_text(id));
         (id, text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned), effect)
     };
     let LogitEffect { promoted, suppressed } = match &weights.effects {
-        Ok(effects) => LogitEffect::from_effects(effects, EFFECTS),
-        // It does not write to the residual stream.
+        Ok(effects) => LogitEffect::of(effects, EFFECT_TOKENS),
+        // The SAE does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };
     let near = |(other, cosine)| match labels.get(hook, other) {
         Some(label) => Near::Labelled(other, cosine, label),
         None => Near::Bare(other, cosine),
     };
-    let glance = glance(scope, hook, index);
+    let glance = glance(served, hook, index);
     let known = glance.as_ref();
     Ok(FeatureAnswer {
         hook,
-        source: Scope::source_id(hook),
+        source: ServedModel::source_id(hook),
         index,
         label: labels.get(hook, index),
         density: known.map(|glance| glance.density),
@@ -106,7 +108,7 @@ fn page(
         decoder_norm: weights.geometry.decoder_norm,
         top_tokens: known.map(|glance| glance.top_tokens.clone()),
         examples: glance.map(|glance| {
-            let example = |shown: nanoscope_dashboard::ExampleText| Example {
+            let example = |shown: nanoscope_dashboard::ShownExample| Example {
                 tokens: shown.tokens,
                 values: shown.values,
                 peak: shown.peak,
@@ -116,16 +118,17 @@ fn page(
     })
 }
 
-/// What the dashboard says. One that cannot be read any more says nothing, and the log says why.
-fn glance(scope: &Scope, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
-    let dashboard = scope.sources.get(&hook)?.dashboard.as_ref()?;
+/// The dashboard's entry for the feature. A dashboard that can no longer be read is logged and treated
+/// as absent.
+fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Glance> {
+    let dashboard = served.sae_info.get(&hook)?.dashboard.as_ref()?;
     dashboard.feature(index).unwrap_or_else(|error| {
-        tracing::warn!(%hook, index, %error, "a dashboard cannot be read any more");
+        tracing::warn!(%hook, index, %error, "could not read a dashboard");
         None
     })
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde requires the reference
 fn as_text<S: Serializer>(hook: &HookPoint, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(hook)
 }

@@ -1,20 +1,26 @@
 use nanoscope_hooks::HookPoint;
 
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// The feature that a path names.
-pub(crate) fn find(
-    scope: &Scope,
+/// Finds the feature that a path names.
+///
+/// # Errors
+/// 404 if the SAE or the feature does not exist.
+pub(crate) fn find_feature(
+    served: &ServedModel,
     (source, index): (&str, &str),
 ) -> Result<(HookPoint, u32), ApiError> {
-    let hook = scope.source(source);
-    let hook = hook.ok_or_else(|| ApiError::not_found("there is no such source"))?;
-    let d_sae = scope.model.saes()[&hook].config().d_sae();
-    let index = index.parse().ok().filter(|&index: &u32| (index as usize) < d_sae);
-    let without = || {
-        let id = Scope::source_id(hook);
-        ApiError::not_found(format!("{id} has no such feature, it has 0 to {}", d_sae - 1))
+    let hook = served.find_sae(source);
+    let hook = hook.ok_or_else(|| ApiError::not_found(format!("unknown source `{source}`")))?;
+    let d_sae = served.model.saes()[&hook].config().d_sae();
+    let found = index.parse().ok().filter(|&index: &u32| (index as usize) < d_sae);
+    let unknown = || {
+        let id = ServedModel::source_id(hook);
+        ApiError::not_found(format!(
+            "unknown feature `{index}`; {id} has features 0 to {}",
+            d_sae - 1
+        ))
     };
-    Ok((hook, index.ok_or_else(without)?))
+    Ok((hook, found.ok_or_else(unknown)?))
 }

@@ -3,17 +3,18 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
-use super::feature_path::find;
+use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Characters of a label, and of what is searched for, at most.
-const MOST_CHARS: usize = 500;
-/// Labels of an answer if nobody says how many, and at most.
-const LIMIT: usize = 20;
-const MOST_LIMIT: usize = 1000;
+/// Maximum number of characters of a label and of a search query.
+const MAX_CHARS: usize = 500;
+/// Default number of search results.
+const DEFAULT_LIMIT: usize = 20;
+/// Maximum number of search results.
+const MAX_LIMIT: usize = 1000;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct SearchRequest {
@@ -46,28 +47,32 @@ pub(crate) async fn search(
     State(state): State<AppState>,
     query: Result<Query<SearchRequest>, QueryRejection>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
-    let Query(request) = query.map_err(|refused| ApiError::bad(refused.body_text()))?;
-    let limit = request.limit.unwrap_or(LIMIT);
-    if !(1..=MOST_LIMIT).contains(&limit) {
-        let message = format!("limit: it must be 1 to {MOST_LIMIT}, not {limit}");
-        return Err(ApiError::bad(message).of("limit"));
+    let Query(request) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let message = format!("limit: expected 1 to {MAX_LIMIT}, found {limit}");
+        return Err(ApiError::bad_request(message).with_param("limit"));
     }
-    if request.q.chars().count() > MOST_CHARS {
-        return Err(ApiError::bad(format!("q: it is longer than {MOST_CHARS} characters")).of("q"));
+    if request.q.chars().count() > MAX_CHARS {
+        return Err(
+            ApiError::bad_request(format!("q: longer than {MAX_CHARS} characters")).with_param("q")
+        );
     }
     let hooks = match &request.source {
         Some(id) => {
-            let hook = state.scope.source(id);
-            vec![hook.ok_or_else(|| ApiError::not_found("there is no such source").of("source"))?]
+            let hook = state.served.find_sae(id);
+            vec![hook.ok_or_else(|| {
+                ApiError::not_found(format!("unknown source `{id}`")).with_param("source")
+            })?]
         }
-        None => state.scope.model.saes().keys().copied().collect(),
+        None => state.served.model.saes().keys().copied().collect(),
     };
     let words: Vec<String> = request.q.split_whitespace().map(str::to_lowercase).collect();
     let mut found: Vec<(usize, Found)> = Vec::new();
     for hook in hooks {
-        for (index, label) in state.labels.of(hook) {
+        for (index, label) in state.labels.all(hook) {
             if let Some(distance) = distance(&label, &words) {
-                let source = Scope::source_id(hook);
+                let source = ServedModel::source_id(hook);
                 found.push((distance, Found { source, hook: hook.to_string(), index, label }));
             }
         }
@@ -77,8 +82,8 @@ pub(crate) async fn search(
     Ok(Json(SearchAnswer { results: found.into_iter().map(|(_, found)| found).collect() }))
 }
 
-/// How far `label` is from `words`: the number of them that are only a part of a word in it. None
-/// if one is not in it at all.
+/// The distance of `label` from a query: the number of query words that match only part of a word.
+/// `None` if a query word does not occur at all.
 fn distance(label: &str, words: &[String]) -> Option<usize> {
     let label = label.to_lowercase();
     let whole: Vec<&str> = label.split(|c: char| !c.is_alphanumeric()).collect();
@@ -97,24 +102,26 @@ pub(crate) async fn put(
     body::Path((source, index)): body::Path<(String, String)>,
     body::Json(request): body::Json<Label>,
 ) -> Result<Json<Label>, ApiError> {
-    let (hook, index) = find(&state.scope, (&source, &index))?;
+    let (hook, index) = find_feature(&state.served, (&source, &index))?;
     let label = request.label.trim().to_owned();
-    if label.chars().count() > MOST_CHARS {
-        let message = format!("label: it is longer than {MOST_CHARS} characters");
-        return Err(ApiError::bad(message).of("label"));
+    if label.chars().count() > MAX_CHARS {
+        let message = format!("label: longer than {MAX_CHARS} characters");
+        return Err(ApiError::bad_request(message).with_param("label"));
     }
     if label.chars().any(char::is_control) {
-        return Err(ApiError::bad("label: it has a control character").of("label"));
+        return Err(
+            ApiError::bad_request("label: control characters are not allowed").with_param("label")
+        );
     }
     let (labels, new) = (state.labels.clone(), label.clone());
     let set = tokio::task::spawn_blocking(move || labels.set(hook, index, &new));
     match set.await {
         Ok(Ok(())) => Ok(Json(Label { label })),
         Ok(Err(error)) => {
-            tracing::error!(%hook, index, error = &error as &dyn std::error::Error, "a label was not kept");
-            Err(ApiError::failed())
+            tracing::error!(%hook, index, error = &error as &dyn std::error::Error, "could not save a label");
+            Err(ApiError::internal())
         }
-        Err(_) => Err(ApiError::failed()),
+        Err(_) => Err(ApiError::internal()),
     }
 }
 
@@ -123,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_has_to_be_there_and_whole_words_are_nearer() {
+    fn every_word_must_occur_and_whole_words_rank_first() {
         let distance =
             |label, q: &str| distance(label, &q.split(' ').map(str::to_owned).collect::<Vec<_>>());
 

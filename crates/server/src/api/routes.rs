@@ -4,7 +4,7 @@ use axum::routing::{get, put};
 use super::{about, document, feature, labels, metrics};
 use crate::state::AppState;
 
-/// The routes.
+/// The routes of nanoscope's own interface.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/about", get(about::about))
@@ -16,7 +16,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/health", get(health))
 }
 
-/// Says that the process is up; needs no key.
+/// `GET /health`, which needs no key and answers as long as the process runs.
 async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(serde_json::json!({"status": "ok"}))
 }

@@ -3,11 +3,11 @@ use nanoscope_runtime::LogitEffect;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::server_fixture::{D_SAE, HOOK, application, ask, scope};
+use crate::server_fixture::{D_SAE, HOOK, application, ask, served_model};
 
 #[tokio::test]
 async fn about_has_the_shapes_of_model_and_saes() {
-    let app = application(scope(), Config::default());
+    let app = application(served_model(), Config::default());
 
     let (status, about) = ask(&app, "GET", "/api/about", &Value::Null).await;
 
@@ -26,13 +26,13 @@ async fn about_has_the_shapes_of_model_and_saes() {
 
 #[tokio::test]
 async fn a_feature_has_what_its_weights_say() {
-    let app = application(scope(), Config::default());
+    let app = application(served_model(), Config::default());
 
     let (status, found) = ask(&app, "GET", "/api/saes/1-resid_post/features/7", &Value::Null).await;
 
     assert_eq!(status, StatusCode::OK);
-    let weights = scope().model.feature_weights(HOOK, &[7], 10).unwrap();
-    let effect = LogitEffect::from_effects(weights[0].effects.as_ref().unwrap(), 10);
+    let weights = served_model().model.feature_weights(HOOK, &[7], 10).unwrap();
+    let effect = LogitEffect::of(weights[0].effects.as_ref().unwrap(), 10);
     assert_eq!(found["label"], "came with it");
     assert_eq!(found["promoted"][0][0], effect.promoted[0].0);
     assert_eq!(found["suppressed"].as_array().unwrap().len(), 10);
@@ -49,7 +49,7 @@ async fn a_feature_has_what_its_weights_say() {
 
 #[tokio::test]
 async fn a_path_that_is_no_text_is_refused_in_json() {
-    let app = application(scope(), Config::default());
+    let app = application(served_model(), Config::default());
 
     for (method, path) in [
         ("GET", "/api/saes/%FF/features/1"),
@@ -67,7 +67,7 @@ async fn a_path_that_is_no_text_is_refused_in_json() {
 async fn a_label_that_is_put_is_found_and_an_empty_one_takes_it_away() {
     let dir = tempfile::tempdir().unwrap();
     let labels = Some(dir.path().join("labels"));
-    let app = application(scope(), Config { labels, ..Config::default() });
+    let app = application(served_model(), Config { labels, ..Config::default() });
     let put = |label: &str| json!({"label": label});
     let path = "/api/saes/1-resid_post/features/9/label";
     let search = "/api/labels?q=dog";

@@ -5,51 +5,54 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::request::{Ask, Running};
+use super::request::{GenerationHandle, GenerationRequest};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
+/// State shared by all handlers and the worker thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) door: Mutex<Door>,
+    pub(crate) inbox: Mutex<Inbox>,
     pub(crate) wake: Condvar,
-    /// One for each row and each place in the queue.
+    /// One permit for each row and each place in the queue.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
-    /// Closed when the thread has ended.
+    /// Closed when the worker thread has ended.
     pub(crate) alive: watch::Receiver<()>,
 }
 
-/// Between those who ask and the thread.
+/// Request groups that the worker thread has not picked up yet.
 #[derive(Debug, Default)]
-pub(crate) struct Door {
-    pub(crate) arrivals: Vec<Group>,
+pub(crate) struct Inbox {
+    pub(crate) arrivals: Vec<RequestGroup>,
     pub(crate) closing: bool,
 }
 
-/// Generations that are admitted together.
+/// Generation requests that are accepted or rejected together.
 #[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) asks: Vec<Ask>,
+pub(crate) struct RequestGroup {
+    pub(crate) requests: Vec<GenerationRequest>,
     pub(crate) places: OwnedSemaphorePermit,
-    pub(crate) asked: Instant,
-    pub(crate) reply: oneshot::Sender<Result<Vec<Running>, ApiError>>,
+    pub(crate) requested_at: Instant,
+    pub(crate) reply: oneshot::Sender<Result<Vec<GenerationHandle>, ApiError>>,
 }
 
 impl Shared {
-    pub(crate) fn door(&self) -> MutexGuard<'_, Door> {
-        // What is behind it is whole at every moment, so a panic elsewhere does not matter.
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the inbox.
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // No operation leaves the inbox half changed, so a poisoned lock is safe to use.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What arrived; waits for something to arrive if there is nothing to do. None when closing.
-    pub(crate) fn arrivals(&self, idle: bool) -> Option<Vec<Group>> {
-        let mut door = self.door();
-        while idle && door.arrivals.is_empty() && !door.closing {
-            door = self.wake.wait(door).unwrap_or_else(PoisonError::into_inner);
+    /// Takes the groups that have arrived, or `None` once the scheduler is closing. With `idle`, blocks
+    /// until there is a group.
+    pub(crate) fn arrivals(&self, idle: bool) -> Option<Vec<RequestGroup>> {
+        let mut inbox = self.inbox();
+        while idle && inbox.arrivals.is_empty() && !inbox.closing {
+            inbox = self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
-        (!door.closing).then(|| std::mem::take(&mut door.arrivals))
+        (!inbox.closing).then(|| std::mem::take(&mut inbox.arrivals))
     }
 }

@@ -1,4 +1,4 @@
-//! Generation of texts: requests, the thread that runs them in batches, and stop strings.
+//! Text generation: requests, the worker thread that batches them, and stop strings.
 
 mod inbox;
 mod request;
@@ -6,5 +6,5 @@ mod scheduler;
 mod stop_strings;
 mod worker;
 
-pub(crate) use request::{Ask, End, Event, Running};
+pub(crate) use request::{End, Event, GenerationHandle, GenerationRequest};
 pub(crate) use scheduler::Scheduler;

@@ -1,4 +1,4 @@
-//! A request to generate a text, and the events of the generation that answers it.
+//! Generation requests, and the events that a generation sends back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,50 +9,55 @@ use nanoscope_runtime::{InterventionReport, EndReason, Plan, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// A generation that is asked for.
+/// A request to generate one text.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ask {
+pub(crate) struct GenerationRequest {
     pub(crate) prompt: Vec<u32>,
     pub(crate) plan: Plan,
     pub(crate) sampling: Sampling,
-    /// Texts that end it.
+    /// Strings that end the text; none of them is empty.
     pub(crate) stop: Vec<String>,
-    /// Whether it is the one before it but for its seed, so that it need not be checked too.
+    /// True if the request differs from the one before it only in its seed, so that it need not be
+    /// checked again.
     pub(crate) copy: bool,
 }
 
-/// An event of a generation, in this order: `Started`, any number of `Token`s, `End`. A generation
-/// that ends before its prompt was run has only the last.
+/// An event of a generation.
+///
+/// The order is `Started`, any number of `Token`s, `End`. A generation that ends before its prompt
+/// has been run sends only `End`.
 #[derive(Debug)]
 pub(crate) enum Event {
     Started {
-        /// Tokens of the prompt that did not have to be run again.
+        /// Prompt tokens taken from the prefix cache.
         reused: usize,
         prompt_features: BTreeMap<HookPoint, SparseFeatures>,
     },
     Token {
         step: Step,
-        /// The text that can be shown by now: without a stop string, or what may become one.
+        /// The text that can be shown now. It excludes stop strings, and text that may turn out to
+        /// be the beginning of one.
         text: String,
     },
     End {
-        /// Text that was held back because it might have become a stop string.
+        /// Text that was held back as a possible stop string, and was not one.
         text: String,
         why: End,
         applied: Vec<InterventionReport>,
     },
 }
 
-/// Why a generation ended.
+/// The reason a generation ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
     Model(EndReason),
-    /// One of [`Ask::stop`] is in the text.
+    /// The text contains one of [`GenerationRequest::stop`].
     StopString,
-    /// It took longer than [`Limits::time`], its wait included.
+    /// The generation, including its wait in the queue, took longer than
+    /// [`Limits::request_timeout`](crate::Limits::request_timeout).
     TimeOut,
     ShuttingDown,
-    /// It, or one that ran beside it, met a fault of ours.
+    /// This generation, or another one in its batch, hit an internal error.
     Failed,
 }
 
@@ -68,19 +73,21 @@ impl fmt::Display for End {
     }
 }
 
-/// A generation that waits or runs. Dropping it frees its row within one step.
+/// A handle to a waiting or running generation. Dropping it frees the generation's row within one
+/// step.
 #[derive(Debug)]
-pub(crate) struct Running {
-    /// The scheduler's and the client's: it is free when the generation has ended and its events
-    /// are read or given up. It goes before the events, so that who sees their end finds it free.
+pub(crate) struct GenerationHandle {
+    /// Shared with the worker: the place is free once the generation has ended and its events have
+    /// been read or dropped. Declared before `events` so that it is dropped first, and whoever sees
+    /// the end of the events finds the place free.
     _place: Arc<OwnedSemaphorePermit>,
-    // A generation has at most as many events as tokens, so the queue needs no bound of its own,
-    // and a client that reads nothing keeps nobody waiting.
+    // The number of events is bounded by the number of tokens, so the channel needs no bound, and a
+    // client that does not read cannot block the worker.
     events: mpsc::UnboundedReceiver<Event>,
 }
 
-impl Running {
-    /// A generation whose events come from `events`, in `place`.
+impl GenerationHandle {
+    /// Wraps the events of the generation that occupies `place`.
     pub(crate) fn new(
         place: Arc<OwnedSemaphorePermit>,
         events: mpsc::UnboundedReceiver<Event>,
@@ -88,7 +95,7 @@ impl Running {
         Self { _place: place, events }
     }
 
-    /// What happens next; none after the end.
+    /// Waits for the next event; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }

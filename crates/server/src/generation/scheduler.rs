@@ -1,94 +1,109 @@
-//! The scheduler: where handlers ask for generations.
+//! The scheduler, through which handlers start generations.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::inbox::{Group, Shared};
-use super::request::{Ask, Running};
-use super::worker::{Closing, Worker};
+use super::inbox::{RequestGroup, Shared};
+use super::request::{GenerationHandle, GenerationRequest};
+use super::worker::{CloseOnDrop, Worker};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// Where generations are asked for.
+/// Starts generations on the worker thread. Clones share one thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheduler {
     shared: Arc<Shared>,
 }
 
 impl Scheduler {
-    /// Starts the thread.
+    /// Starts the worker thread.
+    ///
+    /// # Errors
+    /// If the system cannot start a thread.
     pub(crate) fn new(
-        scope: Arc<Scope>,
+        served: Arc<ServedModel>,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let places = Arc::new(Semaphore::new(limits.rows + limits.queue));
         let (life, alive) = watch::channel(());
-        let (door, wake) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { door, wake, places, limits, metrics, alive });
-        let of_thread = Arc::clone(&shared);
+        let (inbox, wake) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { inbox, wake, places, limits, metrics, alive });
+        let worker_shared = Arc::clone(&shared);
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             let _life = life;
-            let _closing = Closing(&of_thread);
-            Worker::new(&of_thread, &scope).work();
+            let _closing = CloseOnDrop(&worker_shared);
+            Worker::new(&worker_shared, &served).run();
         })?;
         Ok(Self { shared })
     }
 
-    /// Asks for generations that are admitted together, or none of them.
+    /// Starts all of `requests`, or none of them.
     ///
     /// # Errors
-    /// 429 if there is no room for them, 400 if there never is or one of them cannot be followed,
-    /// 503 while shutting down.
-    pub(crate) async fn start(&self, asks: Vec<Ask>) -> Result<Vec<Running>, ApiError> {
-        self.check(asks.len())?;
+    /// 429 if the queue is full, 400 if there are more requests than the queue can ever hold or one of
+    /// them is invalid, 503 while shutting down.
+    pub(crate) async fn start(
+        &self,
+        requests: Vec<GenerationRequest>,
+    ) -> Result<Vec<GenerationHandle>, ApiError> {
+        self.check(requests.len())?;
         let limits = &self.shared.limits;
-        let places = Arc::clone(&self.shared.places).try_acquire_many_owned(asks.len() as u32);
+        let places = Arc::clone(&self.shared.places).try_acquire_many_owned(requests.len() as u32);
         let Ok(places) = places else {
             let waiting = limits.rows + limits.queue - self.shared.places.available_permits();
-            let patience = 1 + waiting / limits.rows.max(1);
-            return Err(ApiError::busy("too many requests are waiting", patience as u64));
+            let retry_after = 1 + waiting / limits.rows.max(1);
+            return Err(ApiError::too_many_requests(
+                "too many requests are waiting",
+                retry_after as u64,
+            ));
         };
         let (reply, answer) = oneshot::channel();
         {
-            let mut door = self.shared.door();
-            if door.closing {
+            let mut inbox = self.shared.inbox();
+            if inbox.closing {
                 return Err(ApiError::shutting_down());
             }
-            door.arrivals.push(Group { asks, places, asked: Instant::now(), reply });
+            inbox.arrivals.push(RequestGroup {
+                requests,
+                places,
+                requested_at: Instant::now(),
+                reply,
+            });
         }
         self.shared.wake.notify_one();
         answer.await.unwrap_or_else(|_| Err(ApiError::shutting_down()))
     }
 
-    /// Checks that there can be room for `found` generations at once, which can be known before there
-    /// is anything to ask with.
+    /// Checks that `found` generations fit into an empty queue. Callers can check this before they
+    /// build the requests.
     ///
     /// # Errors
-    /// 400 if there never is.
+    /// 400 if they do not fit.
     pub(crate) fn check(&self, found: usize) -> Result<(), ApiError> {
         let limits = &self.shared.limits;
         let capacity = limits.rows + limits.queue;
         if found <= capacity {
             return Ok(());
         }
-        let message = format!("{found} texts are asked for at once, this server takes {capacity}");
-        Err(ApiError::bad(message))
+        let message =
+            format!("{found} texts requested at once, but this server takes at most {capacity}");
+        Err(ApiError::bad_request(message))
     }
 
-    /// Ends all generations, with the reason said, and takes no more.
+    /// Ends all generations with [`End::ShuttingDown`](super::End::ShuttingDown) and rejects new ones.
     pub(crate) fn close(&self) {
-        self.shared.door().closing = true;
+        self.shared.inbox().closing = true;
         self.shared.wake.notify_one();
     }
 
-    /// Waits for the end of the thread.
+    /// Waits until the worker thread has ended.
     pub(crate) async fn closed(&self) {
-        // Nothing is ever sent: it is the sender's end that is waited for.
+        // Nothing is ever sent; the channel closes when the thread drops the sender.
         while self.shared.alive.clone().changed().await.is_ok() {}
     }
 }
@@ -103,42 +118,51 @@ mod tests {
 
     fn scheduler(rows: usize, queue: usize) -> Scheduler {
         let limits = Limits { rows, queue, ..Limits::default() };
-        Scheduler::new(Arc::new(crate::server_fixture::scope()), limits, Arc::new(Metrics::new()))
-            .unwrap()
+        Scheduler::new(
+            Arc::new(crate::server_fixture::served_model()),
+            limits,
+            Arc::new(Metrics::new()),
+        )
+        .unwrap()
     }
 
-    fn short() -> Ask {
+    fn short() -> GenerationRequest {
         let sampling = Sampling { max_tokens: 2, ..Sampling::default() };
-        Ask { prompt: vec![1, 2], sampling, ..Ask::default() }
+        GenerationRequest { prompt: vec![1, 2], sampling, ..GenerationRequest::default() }
     }
 
     #[tokio::test]
-    async fn a_request_that_the_thread_did_not_come_to_before_it_ended_is_answered() {
+    async fn a_request_that_the_thread_has_not_picked_up_when_it_ends_is_answered() {
         let scheduler = scheduler(1, 1);
         let places = Arc::clone(&scheduler.shared.places).try_acquire_many_owned(1).unwrap();
         let (reply, answer) = oneshot::channel();
         {
-            // Both at once, as when the two come between a look of the thread and the next.
-            let mut door = scheduler.shared.door();
-            door.arrivals.push(Group { asks: vec![short()], places, asked: Instant::now(), reply });
-            door.closing = true;
+            // Both at once, as if they arrived between two iterations of the thread's loop.
+            let mut inbox = scheduler.shared.inbox();
+            inbox.arrivals.push(RequestGroup {
+                requests: vec![short()],
+                places,
+                requested_at: Instant::now(),
+                reply,
+            });
+            inbox.closing = true;
         }
         scheduler.shared.wake.notify_one();
 
         let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
 
-        assert!(answer.expect("an answer").is_err(), "it was let in");
+        assert!(answer.expect("an answer").is_err(), "it was accepted");
         assert_eq!(scheduler.start(vec![short()]).await.unwrap_err(), ApiError::shutting_down());
     }
 
     #[tokio::test]
-    async fn a_place_is_taken_until_what_was_written_in_it_is_read_or_given_up() {
+    async fn a_place_is_taken_until_the_events_are_read_or_dropped() {
         let scheduler = scheduler(1, 0);
-        let mut running = scheduler.start(vec![short()]).await.unwrap();
-        while running[0].next().await.is_some() {}
+        let mut handles = scheduler.start(vec![short()]).await.unwrap();
+        while handles[0].next().await.is_some() {}
 
         let refused = scheduler.start(vec![short()]).await.unwrap_err();
-        drop(running);
+        drop(handles);
         let next = scheduler.start(vec![short()]).await;
 
         assert_eq!(refused.status, axum::http::StatusCode::TOO_MANY_REQUESTS);

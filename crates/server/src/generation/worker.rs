@@ -1,38 +1,41 @@
-//! The thread that runs all generations together, one step at a time.
+//! The worker thread, which runs all generations as one batch, one step at a time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nanoscope_runtime::{Batch, Generation, StepOutcome, RuntimeError};
+use nanoscope_runtime::{Batch, Generation, Progress, RuntimeError};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::inbox::{Group, Shared};
-use super::request::{Ask, End, Event, Running};
-use super::stop_strings::{Certain, StopStrings};
+use super::inbox::{RequestGroup, Shared};
+use super::request::{End, Event, GenerationHandle, GenerationRequest};
+use super::stop_strings::{Released, StopStrings};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// The thread's own.
+/// The state of the worker thread.
 pub(crate) struct Worker<'s> {
     shared: &'s Shared,
-    scope: &'s Scope,
+    served: &'s ServedModel,
     batch: Batch<'s>,
-    /// Checked, and told so.
+    /// Groups that were accepted and wait for rows.
     waiting: VecDeque<Vec<Waiting<'s>>>,
     rows: Vec<Row<'s>>,
 }
 
+/// A generation that waits for a row.
 struct Waiting<'s> {
-    ask: Ask,
-    /// Kept where it need not wait; else it is begun again, with what is cached by then.
+    request: GenerationRequest,
+    /// The generation, if a row is free already. Otherwise it is begun again when admitted, because
+    /// more of its prompt may be in the prefix cache by then.
     begun: Option<Generation<'s>>,
     client: Client,
 }
 
+/// A generation that runs.
 struct Row<'s> {
     generation: Generation<'s>,
     stops: StopStrings,
@@ -41,46 +44,48 @@ struct Row<'s> {
     tokens: usize,
 }
 
-/// To whom events go.
+/// The receiving end of a generation's events.
 struct Client {
     _place: Arc<OwnedSemaphorePermit>,
     events: mpsc::UnboundedSender<Event>,
-    asked: Instant,
+    requested_at: Instant,
 }
 
 impl Client {
-    fn tell(&self, event: Event) {
-        // Who does not listen any more is found before the next step.
+    fn send(&self, event: Event) {
+        // A client that has disconnected is removed before the next step.
         let _ = self.events.send(event);
     }
 
-    /// Ends a generation that has no row, and so no text.
+    /// Ends a generation that has no row, and therefore no text.
     fn end(&self, why: End) {
-        self.tell(Event::End { text: String::new(), why, applied: Vec::new() });
+        self.send(Event::End { text: String::new(), why, applied: Vec::new() });
     }
 }
 
 impl<'s> Worker<'s> {
-    pub(crate) fn new(shared: &'s Shared, scope: &'s Scope) -> Self {
-        let batch = Batch::new(&scope.model, shared.limits.prefix_cache);
-        Self { shared, scope, batch, waiting: VecDeque::new(), rows: Vec::new() }
+    /// A worker without generations.
+    pub(crate) fn new(shared: &'s Shared, served: &'s ServedModel) -> Self {
+        let batch = Batch::new(&served.model, shared.limits.prefix_cache);
+        Self { shared, served, batch, waiting: VecDeque::new(), rows: Vec::new() }
     }
 
-    pub(crate) fn work(mut self) {
+    /// Runs until the scheduler is closed, then ends every generation.
+    pub(crate) fn run(mut self) {
         while let Some(arrivals) =
             self.shared.arrivals(self.rows.is_empty() && self.waiting.is_empty())
         {
             for group in arrivals {
-                self.arrive(group);
+                self.accept(group);
             }
             self.reap();
             self.admit();
-            self.measure();
+            self.update_gauges();
             if !self.rows.is_empty() {
                 self.step();
             }
-            // Again: the thread may sleep now.
-            self.measure();
+            // Again, because the thread may block now.
+            self.update_gauges();
         }
         for waiting in self.waiting.iter().flatten() {
             waiting.client.end(End::ShuttingDown);
@@ -92,22 +97,22 @@ impl<'s> Worker<'s> {
         self.shared.metrics.waiting.set(0);
     }
 
-    /// Checks what is asked for and says what came of it.
-    fn arrive(&mut self, group: Group) {
-        let Group { asks, mut places, asked, reply } = group;
-        // Who asked is gone.
+    /// Checks a group's requests and replies with handles, or with the first error.
+    fn accept(&mut self, group: RequestGroup) {
+        let RequestGroup { requests, mut places, requested_at, reply } = group;
+        // The client has disconnected.
         if reply.is_closed() {
             return;
         }
         let before: usize = self.waiting.iter().map(Vec::len).sum();
-        let at_once = self.rows.len() + before + asks.len() <= self.shared.limits.rows;
-        let mut running = Vec::with_capacity(asks.len());
-        let mut waiting = Vec::with_capacity(asks.len());
-        for ask in asks {
-            let begun = if ask.copy && !at_once {
+        let at_once = self.rows.len() + before + requests.len() <= self.shared.limits.rows;
+        let mut handles = Vec::with_capacity(requests.len());
+        let mut waiting = Vec::with_capacity(requests.len());
+        for request in requests {
+            let begun = if request.copy && !at_once {
                 None
             } else {
-                match self.begin(&ask) {
+                match self.begin(&request) {
                     Ok(generation) => at_once.then_some(generation),
                     Err(error) => {
                         let _ = reply.send(Err(error));
@@ -117,32 +122,32 @@ impl<'s> Worker<'s> {
             };
             let (events, receiver) = mpsc::unbounded_channel();
             let place = Arc::new(places.split(1).expect("there is a place for each"));
-            running.push(Running::new(Arc::clone(&place), receiver));
-            let client = Client { _place: place, events, asked };
-            waiting.push(Waiting { ask, begun, client });
+            handles.push(GenerationHandle::new(Arc::clone(&place), receiver));
+            let client = Client { _place: place, events, requested_at };
+            waiting.push(Waiting { request, begun, client });
         }
-        // Who went away meanwhile drops the receivers with the answer.
-        let _ = reply.send(Ok(running));
+        // If the client has disconnected meanwhile, this drops the handles.
+        let _ = reply.send(Ok(handles));
         self.waiting.push_back(waiting);
     }
 
-    fn begin(&mut self, ask: &Ask) -> Result<Generation<'s>, ApiError> {
-        let begin = || self.batch.begin(&ask.prompt, &ask.plan, &ask.sampling);
+    fn begin(&mut self, request: &GenerationRequest) -> Result<Generation<'s>, ApiError> {
+        let begin = || self.batch.begin(&request.prompt, &request.plan, &request.sampling);
         match catch_unwind(AssertUnwindSafe(begin)) {
             Ok(begun) => begun.map_err(|error: RuntimeError| (&error).into()),
             Err(_) => {
-                self.renew();
-                Err(ApiError::failed())
+                self.reset_batch();
+                Err(ApiError::internal())
             }
         }
     }
 
-    /// Frees the places of those who went away or whose time is up.
+    /// Removes generations whose client has disconnected or whose time is up.
     fn reap(&mut self) {
-        let time = self.shared.limits.time;
+        let time = self.shared.limits.request_timeout;
         for group in &mut self.waiting {
             group.retain(|waiting| {
-                let late = waiting.client.asked.elapsed() > time;
+                let late = waiting.client.requested_at.elapsed() > time;
                 if late {
                     waiting.client.end(End::TimeOut);
                 }
@@ -151,7 +156,7 @@ impl<'s> Worker<'s> {
         }
         self.waiting.retain(|group| !group.is_empty());
         self.rows.retain_mut(|row| {
-            let late = row.client.asked.elapsed() > time;
+            let late = row.client.requested_at.elapsed() > time;
             if late {
                 row.end(End::TimeOut);
             }
@@ -159,8 +164,8 @@ impl<'s> Worker<'s> {
         });
     }
 
-    /// Lets groups in, whole ones while there is room for them; one that is larger than all rows
-    /// comes in parts.
+    /// Moves waiting groups into free rows. A group is admitted as a whole, unless it is larger than
+    /// all rows together; then it is admitted in parts.
     fn admit(&mut self) {
         while let Some(group) = self.waiting.front_mut() {
             let free = self.shared.limits.rows.max(1) - self.rows.len();
@@ -171,81 +176,82 @@ impl<'s> Worker<'s> {
             if group.is_empty() {
                 self.waiting.pop_front();
             }
-            for Waiting { ask, begun, client } in entering {
-                match begun.map_or_else(|| self.begin(&ask), Ok) {
+            for Waiting { request, begun, client } in entering {
+                match begun.map_or_else(|| self.begin(&request), Ok) {
                     Ok(generation) => self.rows.push(Row {
                         generation,
-                        stops: StopStrings::new(ask.stop),
+                        stops: StopStrings::new(request.stop),
                         client,
                         started: None,
                         tokens: 0,
                     }),
-                    // It was checked when it came.
+                    // The request was checked on arrival, so this is not the client's error.
                     Err(_) => client.end(End::Failed),
                 }
             }
         }
     }
 
+    /// Runs one step of all rows.
     fn step(&mut self) {
         let mut generations: Vec<_> = self.rows.iter_mut().map(|row| &mut row.generation).collect();
         let step = AssertUnwindSafe(|| self.batch.step(&mut generations));
         let Ok(progress) = catch_unwind(step) else {
-            // Which of them is to blame is not known, and what state they are in is not either.
+            // It is unknown which generation caused the panic, and what state the others are in.
             for row in self.rows.drain(..) {
                 row.client.end(End::Failed);
             }
-            self.renew();
+            self.reset_batch();
             return;
         };
         let mut progress = progress.into_iter();
         let metrics = &self.shared.metrics;
         self.rows.retain_mut(|row| {
-            let progress = progress.next().expect("there is progress of each generation");
-            row.goes_on(progress, metrics)
+            let progress = progress.next().expect("there is progress for each generation");
+            row.advance(progress, metrics)
         });
     }
 
-    fn measure(&self) {
+    fn update_gauges(&self) {
         let metrics = &self.shared.metrics;
         metrics.running.set(self.rows.len() as i64);
         metrics.waiting.set(self.waiting.iter().map(Vec::len).sum::<usize>() as i64);
     }
 
-    /// A new batch, for one that a panic went through.
-    fn renew(&mut self) {
-        self.batch = Batch::new(&self.scope.model, self.shared.limits.prefix_cache);
+    /// Replaces the batch after a panic.
+    fn reset_batch(&mut self) {
+        self.batch = Batch::new(&self.served.model, self.shared.limits.prefix_cache);
     }
 }
 
 impl Row<'_> {
-    /// Tells the client; whether there is more to come.
-    fn goes_on(&mut self, progress: StepOutcome, metrics: &Metrics) -> bool {
-        if matches!(progress, StepOutcome::Prompt) {
+    /// Sends the progress to the client. Returns false if the generation has ended.
+    fn advance(&mut self, progress: Progress, metrics: &Metrics) -> bool {
+        if matches!(progress, Progress::Prompt) {
             return true;
         }
         if self.started.is_none() {
             self.start(metrics);
         }
         let why = match progress {
-            StepOutcome::Prompt => return true,
-            StepOutcome::Step(step) => {
+            Progress::Prompt => return true,
+            Progress::Step(step) => {
                 self.tokens += 1;
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
                 metrics.features.inc_by(tracked as u64);
-                let Certain { text, stopped } = self.stops.push(&step.text);
-                self.client.tell(Event::Token { step, text });
+                let Released { text, stopped } = self.stops.push(&step.text);
+                self.client.send(Event::Token { step, text });
                 if !stopped {
                     return true;
                 }
                 End::StopString
             }
-            StepOutcome::End => {
-                End::Model(self.generation.end().expect("what has ended has a reason"))
+            Progress::End => {
+                End::Model(self.generation.end().expect("a generation that has ended has a reason"))
             }
         };
-        metrics.ended(self.tokens, self.started.map(|started| started.elapsed()));
+        metrics.record_generation(self.tokens, self.started.map(|started| started.elapsed()));
         self.end(why);
         false
     }
@@ -253,27 +259,28 @@ impl Row<'_> {
     /// Sends the end, with the text that was held back.
     fn end(&mut self, why: End) {
         let (text, applied) = (self.stops.finish(), self.generation.applied());
-        self.client.tell(Event::End { text, why, applied });
+        self.client.send(Event::End { text, why, applied });
     }
 
+    /// Records and sends the start, once the prompt has been run.
     fn start(&mut self, metrics: &Metrics) {
         self.started = Some(Instant::now());
-        metrics.first_token.observe(self.client.asked.elapsed().as_secs_f64());
+        metrics.first_token.observe(self.client.requested_at.elapsed().as_secs_f64());
         let reused = self.generation.reused();
-        metrics.reused(reused);
+        metrics.record_reuse(reused);
         let prompt_features = self.generation.prompt_features().clone();
-        self.client.tell(Event::Started { reused, prompt_features });
+        self.client.send(Event::Started { reused, prompt_features });
     }
 }
 
-/// Refuses those whom the thread did not come to, when it ends, be it by a panic.
-pub(crate) struct Closing<'s>(pub(crate) &'s Shared);
+/// Closes the inbox when the thread ends, even by a panic, and rejects the requests left in it.
+pub(crate) struct CloseOnDrop<'s>(pub(crate) &'s Shared);
 
-impl Drop for Closing<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        let mut door = self.0.door();
-        door.closing = true;
-        // What they wait on for their answers goes with them.
-        door.arrivals.clear();
+        let mut inbox = self.0.inbox();
+        inbox.closing = true;
+        // Dropping the groups drops their reply channels, which wakes their handlers.
+        inbox.arrivals.clear();
     }
 }

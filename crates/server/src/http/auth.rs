@@ -1,4 +1,4 @@
-//! Who may ask.
+//! API-key authentication.
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// Lets through who has the key, if there is one; the page and `/health` need none.
+/// Requires the API key, if one is configured, for every path except the page and `/health`.
 pub(crate) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(key) = &state.config.api_key else {
         return next.run(request).await;
     };
-    if is_public(request.uri().path()) || has(request.headers(), key) {
+    if is_public(request.uri().path()) || has_key(request.headers(), key) {
         next.run(request).await
     } else {
         ApiError::unauthorized().into_response()
@@ -26,9 +26,9 @@ fn is_public(path: &str) -> bool {
     matches!(path, "/" | "/health" | "/favicon.ico") || path.starts_with("/assets/")
 }
 
-/// Whether one of the headers that a key comes in has `key`. How long it takes depends on the
-/// length of the given one only.
-fn has(headers: &HeaderMap, key: &str) -> bool {
+/// Returns whether `Authorization` or `x-secret-key` carries `key`. The running time depends only on
+/// the length of the received key.
+fn has_key(headers: &HeaderMap, key: &str) -> bool {
     let bearer = headers.get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
     let bearer = bearer.and_then(|value| {
         let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
@@ -43,21 +43,21 @@ fn has(headers: &HeaderMap, key: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn let_in(name: &'static str, value: &str) -> bool {
+    fn accepts(name: &'static str, value: &str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        has(&headers, "sesame")
+        has_key(&headers, "sesame")
     }
 
     #[test]
-    fn only_the_whole_key_opens_in_either_header() {
-        assert!(let_in("authorization", "Bearer sesame"));
-        assert!(let_in("authorization", "bearer  sesame"));
-        assert!(let_in("x-secret-key", "sesame"));
+    fn only_the_complete_key_is_accepted_in_either_header() {
+        assert!(accepts("authorization", "Bearer sesame"));
+        assert!(accepts("authorization", "bearer  sesame"));
+        assert!(accepts("x-secret-key", "sesame"));
         for wrong in ["Bearer sesam", "Bearer sesame2", "Bearer ", "sesame", "Basic sesame", "B"] {
-            assert!(!let_in("authorization", wrong), "{wrong}");
+            assert!(!accepts("authorization", wrong), "{wrong}");
         }
-        assert!(!let_in("x-secret-key", "Bearer sesame"));
-        assert!(!let_in("cookie", "sesame"));
+        assert!(!accepts("x-secret-key", "Bearer sesame"));
+        assert!(!accepts("cookie", "sesame"));
     }
 }

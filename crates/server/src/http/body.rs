@@ -1,4 +1,4 @@
-//! A request's body: JSON, of a bounded size, within a bounded time; and what its path names.
+//! Extractors for JSON bodies, which are bounded in size and time, and for path parameters.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
@@ -12,8 +12,7 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The body as a `T`. Its content type is not looked at; what is not as it should be is refused with
-/// the name of the field.
+/// Extracts the JSON body as a `T`, whatever its content type. A rejection names the invalid field.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -22,19 +21,22 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let bytes = read(request, &state.config.limits).await?;
-        // A list would be taken for the fields in their order.
+        // serde would read a list as the fields in declaration order.
         if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::bad("the body is a list, and an object is needed"));
+            return Err(ApiError::bad_request("expected a JSON object, found a list"));
         }
-        // serde_json goes 128 levels deep, and no further.
+        // serde_json limits the nesting to 128 levels.
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let read = serde_path_to_error::deserialize(&mut json).map_err(|e| wrong(&e, ""))?;
-        json.end().map_err(|error| ApiError::bad(format!("the body is not JSON: {error}")))?;
+        let read =
+            serde_path_to_error::deserialize(&mut json).map_err(|e| invalid_field(&e, ""))?;
+        json.end().map_err(|error| {
+            ApiError::bad_request(format!("the body is not valid JSON: {error}"))
+        })?;
         Ok(Self(read))
     }
 }
 
-/// The variable parts of the path as a `T`; those that are no text are refused as anything else is.
+/// Extracts the path parameters as a `T`. Parameters that are not valid UTF-8 are rejected with 400.
 #[derive(Debug)]
 pub(crate) struct Path<T>(pub(crate) T);
 
@@ -43,17 +45,21 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let path = extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|extract::Path(named)| Self(named))
-            .map_err(|refused| ApiError::bad(refused.body_text()))
+        path.map(|extract::Path(parameters)| Self(parameters))
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))
     }
 }
 
-/// Reads a `T` out of `value`, which stands at `path` in the body.
+/// Deserialises a `T` from `value`, which is at `path` in the body.
+///
+/// # Errors
+/// 400 with the path of the invalid field.
 pub(crate) fn parse<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(value).map_err(|error| wrong(&error, path))
+    serde_path_to_error::deserialize(value).map_err(|error| invalid_field(&error, path))
 }
 
-fn wrong(error: &serde_path_to_error::Error<serde_json::Error>, path: &str) -> ApiError {
+/// The response to a field that does not deserialise.
+fn invalid_field(error: &serde_path_to_error::Error<serde_json::Error>, path: &str) -> ApiError {
     let (inner, why) = (error.path().to_string(), error.inner());
     let inner = if inner == "." { "" } else { &inner };
     let dot = if path.is_empty() || inner.is_empty() || inner.starts_with('[') { "" } else { "." };
@@ -64,33 +70,34 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>, path: &str) -> A
         field = format!("{field}{dot}{missing}");
     }
     if field.is_empty() {
-        return ApiError::bad(format!("the body is not as it should be: {why}"));
+        return ApiError::bad_request(format!("invalid body: {why}"));
     }
-    ApiError::bad(format!("{field}: {why}")).of(field)
+    ApiError::bad_request(format!("{field}: {why}")).with_param(field)
 }
 
+/// Reads the body within the limits of size and time.
 async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
-    /// How many times as much as is allowed is read and thrown away, so that a client that is still
-    /// sending gets to read the refusal.
-    const PATIENCE: usize = 32;
+    /// A larger body is read and discarded up to this multiple of the limit, so that a client that is
+    /// still sending can read the rejection.
+    const DISCARD_FACTOR: usize = 32;
 
-    let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let said: Option<usize> = said.and_then(|value| value.parse().ok());
-    if said.is_some_and(|said| said > limits.body.saturating_mul(PATIENCE)) {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: Option<usize> = announced.and_then(|value| value.parse().ok());
+    if announced.is_some_and(|length| length > limits.body.saturating_mul(DISCARD_FACTOR)) {
         return Err(ApiError::too_large(limits.body));
     }
     let all = async {
         let mut body: Body = request.into_body();
         let (mut read, mut bytes) = (0_usize, Vec::new());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| ApiError::bad("the body ended before its end"))?;
+            let frame = frame.map_err(|_| ApiError::bad_request("the body is incomplete"))?;
             let Some(data) = frame.data_ref() else {
                 continue;
             };
             read += data.len();
             if read <= limits.body {
                 bytes.extend_from_slice(data);
-            } else if read > limits.body.saturating_mul(PATIENCE) {
+            } else if read > limits.body.saturating_mul(DISCARD_FACTOR) {
                 break;
             } else {
                 bytes = Vec::new();
@@ -99,8 +106,8 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
         if read > limits.body { Err(ApiError::too_large(limits.body)) } else { Ok(bytes.into()) }
     };
     let late = |_| {
-        let seconds = limits.reading.as_secs();
-        Err(ApiError::slow(format!("the body did not arrive within {seconds} seconds")))
+        let seconds = limits.read_timeout.as_secs();
+        Err(ApiError::request_timeout(format!("the body did not arrive within {seconds} seconds")))
     };
-    tokio::time::timeout(limits.reading, all).await.unwrap_or_else(late)
+    tokio::time::timeout(limits.read_timeout, all).await.unwrap_or_else(late)
 }

@@ -1,5 +1,4 @@
-//! A connection that does not wait forever for a client that reads nothing, and knows when it went
-//! away.
+//! A TCP stream with a write timeout, and detection of a client's disconnect.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -12,44 +11,45 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes fail when the other side takes nothing for `patience`.
+/// A TCP stream whose writes fail if the peer does not read for `timeout`.
 #[derive(Debug)]
-pub(crate) struct Patient {
+pub(crate) struct TimeoutStream {
     read: Arc<OwnedReadHalf>,
     write: OwnedWriteHalf,
-    patience: Duration,
-    /// Set while a write waits.
-    until: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Runs while a write is pending.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    /// The stream, and what [`gone`] watches.
-    pub(crate) fn new(stream: TcpStream, patience: Duration) -> (Self, Arc<OwnedReadHalf>) {
+impl TimeoutStream {
+    /// Wraps `stream`. Returns the stream, and its read half for [`peer_closed`].
+    pub(crate) fn new(stream: TcpStream, timeout: Duration) -> (Self, Arc<OwnedReadHalf>) {
         let (read, write) = stream.into_split();
         let read = Arc::new(read);
-        (Self { read: Arc::clone(&read), write, patience, until: None }, read)
+        (Self { read: Arc::clone(&read), write, timeout, deadline: None }, read)
     }
 
-    fn wait<T>(
+    /// Passes on the result of a write, or times out if it has been pending for too long.
+    fn check_timeout<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.until = None;
+            self.deadline = None;
             return written;
         }
-        let patience = self.patience;
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(until.as_mut().poll(context));
+        let timeout = self.timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
 
-/// Waits for the other side to go away. HTTP would not notice before there is something to write,
-/// and an answer that is not streamed is written at its end.
-pub(crate) async fn gone(stream: &OwnedReadHalf) {
-    /// How long what has arrived may wait to be read.
+/// Waits until the peer closes the connection. HTTP would only notice when there is something to
+/// write, and an answer that is not streamed is written at its end.
+pub(crate) async fn peer_closed(stream: &OwnedReadHalf) {
+    /// Pause between two looks at a stream that has unread data.
     const PAUSE: Duration = Duration::from_millis(50);
 
     loop {
@@ -60,7 +60,7 @@ pub(crate) async fn gone(stream: &OwnedReadHalf) {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,14 +81,14 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write(context, bytes);
-        self.wait(context, written)
+        self.check_timeout(context, written)
     }
 
     fn poll_write_vectored(
@@ -97,7 +97,7 @@ impl AsyncWrite for Patient {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.write).poll_write_vectored(context, slices);
-        self.wait(context, written)
+        self.check_timeout(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What browsers are told about every answer.
+//! Security headers.
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -9,7 +9,7 @@ use axum::http::header::{
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// The page loads what is its own and nothing else; no other page shows it in a frame.
+/// The page may load only resources of this server, and no other page may embed it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
                       data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -22,6 +22,7 @@ const ALL: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
 ];
 
+/// Adds the headers that a response does not set itself.
 pub(crate) async fn add(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in ALL {

@@ -1,4 +1,5 @@
-//! A line for each request, when its answer has gone out or its client away.
+//! The request log: one line per request, once its response has been sent or its client has
+//! disconnected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,62 +15,64 @@ use http_body_util::BodyExt;
 
 use crate::state::AppState;
 
-/// The tokens that a request generated; in the extensions of every request.
+/// Counts the tokens that a request generates. Handlers find it in the request's extensions.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally(Arc<AtomicUsize>);
+pub(crate) struct TokenCounter(Arc<AtomicUsize>);
 
-impl Tally {
-    /// Counts a token.
+impl TokenCounter {
+    /// Counts one token.
     pub(crate) fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// What the line says. Neither prompts nor keys are part of it: of the address only the path is.
-struct Line {
+/// A line of the log, written when it is dropped. It contains neither prompts nor keys, and only the
+/// path of the URL.
+struct LogLine {
     method: Method,
     path: String,
     status: u16,
-    began: Instant,
-    tally: Tally,
+    started: Instant,
+    counter: TokenCounter,
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         tracing::info!(
             method = %self.method,
             path = self.path,
             status = self.status,
-            ms = self.began.elapsed().as_millis() as u64,
-            tokens = self.tally.0.load(Ordering::Relaxed),
+            ms = self.started.elapsed().as_millis() as u64,
+            tokens = self.counter.0.load(Ordering::Relaxed),
             "request"
         );
     }
 }
 
+/// Logs and counts each request.
 pub(crate) async fn log(
     State(state): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let tally = Tally::default();
-    request.extensions_mut().insert(tally.clone());
-    let mut line = Line {
+    let counter = TokenCounter::default();
+    request.extensions_mut().insert(counter.clone());
+    let mut line = LogLine {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
-        // As nginx says it: the client went away before there was an answer.
+        // nginx's status for a client that disconnects before it gets a response.
         status: 499,
-        began: Instant::now(),
-        tally,
+        started: Instant::now(),
+        counter,
     };
     let mut response = next.run(request).await;
-    // A body that is looked through has no length of its own any more.
+    // The wrapped body below has no exact size, so hyper would not set the length.
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     line.status = response.status().as_u16();
-    state.metrics.answered(line.status);
-    // The line lives as long as the body does.
+    state.metrics.record_response(line.status);
+    // The line is dropped together with the body.
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _ = &line;

@@ -1,4 +1,4 @@
-//! Everything between a connection and a handler: limits, checks, headers and the log.
+//! The HTTP layer between connections and handlers: limits, checks, headers and the log.
 
 pub(crate) mod auth;
 pub(crate) mod body;

@@ -1,8 +1,9 @@
-//! What a page of somebody else's, open in a browser on this machine, cannot do.
+//! Rejects cross-origin and DNS-rebinding requests.
 //!
-//! Such a page can send requests here. Those that a browser marks with another origin are refused,
-//! and so are those to a name that is not this machine's: a page can have a name of its own point
-//! here (DNS rebinding), and would then be of our origin.
+//! Any page that is open in a browser on this machine can send requests to the server. Requests that
+//! the browser marks with a foreign origin are rejected, and so are requests for a host name that is
+//! not this machine's: a page can make its own name point to this machine (DNS rebinding), and would
+//! then have the same origin as the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,63 +16,69 @@ use axum::response::{IntoResponse, Response};
 
 use crate::error::ApiError;
 
-/// Which names of this machine are answered to.
+/// The host names for which the server accepts requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Names {
-    /// All: others have their own names for it. Else those that only this machine knows itself by.
+pub(crate) struct AllowedHosts {
+    /// True if every name is accepted, because other machines have their own names for this one.
+    /// Otherwise only loopback names and `public` are.
     any: bool,
-    /// Those that a proxy before it has, with the port if a browser shows one.
+    /// Names of a reverse proxy, with the port if the browser shows one.
     public: Arc<[String]>,
 }
 
-impl Names {
-    /// Those that a server that listens on `address` answers to, and the `public` ones.
-    pub(crate) fn of(address: IpAddr, public: &[String]) -> Self {
+impl AllowedHosts {
+    /// The names for a server that listens on `address` behind the proxy names `public`.
+    pub(crate) fn for_address(address: IpAddr, public: &[String]) -> Self {
         Self { any: !address.to_canonical().is_loopback(), public: public.into() }
     }
 
-    /// Whether a request may be for `host`. A proxy may have put any port behind a public name.
-    fn answer_to(&self, host: &str) -> bool {
-        let is = |public: &String| match (name(public), name(host)) {
+    /// Returns whether a request may be for `host`. The port of a public name is ignored, because a
+    /// proxy may use any.
+    fn allows_host(&self, host: &str) -> bool {
+        let is = |public: &String| match (host_name(public), host_name(host)) {
             (Some(public), Some(host)) => public.eq_ignore_ascii_case(&host),
             _ => false,
         };
         self.any || is_loopback(host) || self.public.iter().any(is)
     }
 
-    /// Whether a page that came from `origin` may ask `host`.
-    fn trust(&self, origin: &str, host: &str) -> bool {
+    /// Returns whether a page from `origin` may send requests to `host`.
+    fn allows_origin(&self, origin: &str, host: &str) -> bool {
         origin.eq_ignore_ascii_case(host)
             || self.public.iter().any(|public| public.eq_ignore_ascii_case(origin))
     }
 }
 
-pub(crate) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
-    match refusal(&names, request.headers()) {
+/// Rejects requests with a foreign host or origin.
+pub(crate) async fn check(
+    State(hosts): State<AllowedHosts>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match rejection(&hosts, request.headers()) {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn refusal(names: &Names, headers: &HeaderMap) -> Option<ApiError> {
+fn rejection(hosts: &AllowedHosts, headers: &HeaderMap) -> Option<ApiError> {
     let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
-        return Some(ApiError::bad("the header Host is missing"));
+        return Some(ApiError::bad_request("the Host header is missing"));
     };
-    if !names.answer_to(host) {
+    if !hosts.allows_host(host) {
         return Some(ApiError::forbidden(
-            "this server answers to localhost, loopback addresses and its public names only; the \
-             header Host names another",
+            "the Host header is not localhost, a loopback address or a public name of this server",
         ));
     }
     let origin = headers.get(ORIGIN)?;
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let ours = origin.is_some_and(|(_, authority)| names.trust(authority, host));
-    (!ours).then(|| ApiError::forbidden("a page of another origin may not ask here"))
+    let allowed = origin.is_some_and(|(_, authority)| hosts.allows_origin(authority, host));
+    (!allowed).then(|| ApiError::forbidden("cross-origin requests are not allowed"))
 }
 
-/// Whether `authority`, a name with or without a port, is this machine for itself alone.
+/// Returns whether `authority`, a host with or without a port, is a loopback name or address.
 fn is_loopback(authority: &str) -> bool {
-    let Some(host) = name(authority) else {
+    let Some(host) = host_name(authority) else {
         return false;
     };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -79,8 +86,8 @@ fn is_loopback(authority: &str) -> bool {
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// The name in `authority`, without the port.
-fn name(authority: &str) -> Option<String> {
+/// The host in `authority`, without the port.
+fn host_name(authority: &str) -> Option<String> {
     authority.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
@@ -88,31 +95,31 @@ fn name(authority: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn names(address: &str, public: &[&str]) -> Names {
+    fn names(address: &str, public: &[&str]) -> AllowedHosts {
         let public: Vec<String> = public.iter().map(|&name| name.to_owned()).collect();
-        Names::of(address.parse().unwrap(), &public)
+        AllowedHosts::for_address(address.parse().unwrap(), &public)
     }
 
-    fn loopback() -> Names {
+    fn loopback() -> AllowedHosts {
         names("127.0.0.1", &[])
     }
 
-    fn any() -> Names {
+    fn any() -> AllowedHosts {
         names("0.0.0.0", &[])
     }
 
-    fn passes(names: &Names, host: Option<&str>, origin: Option<&str>) -> bool {
+    fn passes(names: &AllowedHosts, host: Option<&str>, origin: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in [(HOST, host), (ORIGIN, origin)] {
             if let Some(value) = value {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        refusal(names, &headers).is_none()
+        rejection(names, &headers).is_none()
     }
 
     #[test]
-    fn on_loopback_only_its_own_names_are_answered_to() {
+    fn on_loopback_only_its_own_names_are_accepted() {
         let on_loopback = |host| passes(&loopback(), host, None);
 
         for host in [
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_ask_where_it_came_from_only() {
+    fn a_page_may_send_requests_only_to_its_own_origin() {
         let from = |origin| passes(&loopback(), Some("localhost:8765"), Some(origin));
 
         assert!(from("http://localhost:8765"));
@@ -154,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn a_page_behind_a_proxy_may_ask_by_the_public_name() {
+    fn a_page_behind_a_proxy_may_send_requests_to_the_public_name() {
         let names = names("127.0.0.1", &["lab.example", "lab.example:8443"]);
         let passes = |host, origin| passes(&names, Some(host), Some(origin));
 
-        // The proxy says whom it was asked for, or whom it asks.
+        // A proxy sends either the public name or its own upstream address as Host.
         for host in ["lab.example", "LAB.example:443", "127.0.0.1:8765"] {
             for origin in ["https://lab.example", "https://Lab.example:8443"] {
                 assert!(passes(host, origin), "{host} {origin}");
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_version_4_in_one_of_version_6_is_what_it_is_in_it() {
+    fn an_ipv4_mapped_ipv6_address_counts_as_the_ipv4_address() {
         assert!(!passes(&names("::ffff:127.0.0.1", &[]), Some("evil.example"), None));
         assert!(passes(&names("::ffff:10.0.0.1", &[]), Some("lab.example"), None));
     }

@@ -1,4 +1,4 @@
-//! `activation/single`, `topk-by-token` and `source`, and their forms for several prompts.
+//! `activation/single`, `topk-by-token` and `source`, and their batch variants.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{check_feature, check_model, check_prompts, find_source};
 use super::prompt::Prompt;
-use crate::analysis::Going;
+use crate::analysis::Deadline;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Features of a token if nobody says how many; Neuronpedia's.
-const TOP_K: usize = 5;
+/// Neuronpedia's default number of features per token.
+const DEFAULT_TOP_K: usize = 5;
 
-/// What every answer for several prompts is.
+/// The answer to a request with several prompts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Batch<T> {
     pub(crate) results: Vec<T>,
 }
 
-/// What `single` and `single-batch` are asked.
+/// The request of `single` and `single-batch`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SingleRequest {
     prompt: Option<String>,
@@ -39,9 +39,9 @@ pub(crate) struct SingleRequest {
     hook: Option<String>,
 }
 
-/// A feature's index, which Neuronpedia sends as a text.
+/// A feature index, which Neuronpedia sends as a string.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a feature's index, as a text or a number")]
+#[serde(untagged, expecting = "expected a feature index, as a string or a number")]
 enum Index {
     Number(usize),
     Text(String),
@@ -63,8 +63,8 @@ struct Activation {
     max_value_index: usize,
 }
 
-/// What `single` looks along.
-enum Along {
+/// The direction that `single` measures.
+enum Target {
     Feature(HookPoint, u32),
     Vector(HookPoint, Vec<f32>),
 }
@@ -74,11 +74,11 @@ pub(crate) async fn single(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Json<Single>, ApiError> {
-    let work = move |scope: &Scope| {
-        let along = request.along(scope)?;
-        along.values(scope, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let target = request.target(served)?;
+        target.values(served, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/single-batch`
@@ -86,28 +86,29 @@ pub(crate) async fn single_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let along = request.along(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| along.values(scope, prompt))
+    let work = move |served: &ServedModel, deadline: &Deadline| {
+        let target = request.target(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
+        answer_each(&prompts, deadline, |prompt| target.values(served, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 impl SingleRequest {
-    fn along(&self, scope: &Scope) -> Result<Along, ApiError> {
-        check_model(scope, &self.model, "model")?;
+    /// The direction that the request names.
+    fn target(&self, served: &ServedModel) -> Result<Target, ApiError> {
+        check_model(served, &self.model, "model")?;
         match (&self.source, &self.index, &self.vector, &self.hook) {
             (Some(source), Some(index), None, None) => {
-                let hook = find_source(scope, source, "source")?;
-                Ok(Along::Feature(hook, check_feature(scope, hook, index.number()?, "index")?))
+                let hook = find_source(served, source, "source")?;
+                Ok(Target::Feature(hook, check_feature(served, hook, index.number()?, "index")?))
             }
             (None, None, Some(vector), Some(hook)) => {
-                let hook = find_hook(scope, hook, "hook")?;
-                check_vector(scope, hook, vector, "vector")?;
-                Ok(Along::Vector(hook, vector.clone()))
+                let hook = find_hook(served, hook, "hook")?;
+                check_vector(served, hook, vector, "vector")?;
+                Ok(Target::Vector(hook, vector.clone()))
             }
-            _ => Err(ApiError::bad(
+            _ => Err(ApiError::bad_request(
                 "exactly one of `source` with `index` and `vector` with `hook` must be given",
             )),
         }
@@ -119,39 +120,41 @@ impl Index {
         match self {
             Self::Number(number) => Ok(*number),
             Self::Text(text) => text.parse().map_err(|_| {
-                ApiError::bad(format!("index: `{text}` is no feature's index")).of("index")
+                ApiError::bad_request(format!("index: `{text}` is not a feature index"))
+                    .with_param("index")
             }),
         }
     }
 }
 
-impl Along {
-    /// A feature's values without that of `<|bos|>`, as Neuronpedia leaves it out; a vector's with it.
-    fn values(&self, scope: &Scope, prompt: &Prompt) -> Result<Single, ApiError> {
+impl Target {
+    /// The values at each token. As in Neuronpedia, those of a feature exclude `<|bos|>`, and those of a
+    /// vector include it.
+    fn values(&self, served: &ServedModel, prompt: &Prompt) -> Result<Single, ApiError> {
         let (from, values) = match self {
             &Self::Feature(hook, feature) => {
-                let features = &prompt.features(scope, &[hook])?[&hook];
+                let features = &prompt.features(served, &[hook])?[&hook];
                 (1, (1..features.rows()).map(|row| features.get(row, feature)).collect())
             }
-            Self::Vector(hook, vector) => (0, projections(scope, *hook, vector, prompt)?),
+            Self::Vector(hook, vector) => (0, projections(served, *hook, vector, prompt)?),
         };
         Ok(Single {
             activation: Activation::new(values),
             tokens: prompt.tokens[from..].to_vec(),
-            tokens_is_special: prompt.special(scope)?[from..].to_vec(),
+            tokens_is_special: prompt.special(served)?[from..].to_vec(),
         })
     }
 }
 
 impl Activation {
     fn new(values: Vec<f32>) -> Self {
-        let (max_value_index, max_value) = largest(&values);
+        let (max_value_index, max_value) = argmax(&values);
         Self { values, max_value, max_value_index }
     }
 }
 
-/// The first of the largest values, and its place.
-pub(crate) fn largest(values: &[f32]) -> (usize, f32) {
+/// The largest value and its first index.
+pub(crate) fn argmax(values: &[f32]) -> (usize, f32) {
     let mut found = (0, values.first().copied().unwrap_or_default());
     for (at, &value) in values.iter().enumerate() {
         if value > found.1 {
@@ -163,14 +166,14 @@ pub(crate) fn largest(values: &[f32]) -> (usize, f32) {
 
 /// The inner product of the activation at `hook` with `vector` at each token.
 fn projections(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     vector: &[f32],
     prompt: &Prompt,
 ) -> Result<Vec<f32>, ApiError> {
-    let run = scope.model.run(&prompt.batch()?, &Plan::new().capture(hook));
-    let run = run.map_err(|error| ApiError::because(&error))?;
-    let activations = run.captured.get(hook).expect("what is captured is there").to_vec();
+    let run = served.model.run(&prompt.batch()?, &Plan::new().capture(hook));
+    let run = run.map_err(|error| ApiError::from_error(&error))?;
+    let activations = run.captured.get(hook).expect("the activation was captured").to_vec();
     let project = |row: &[f32]| {
         let sum: f64 = row.iter().zip(vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         sum as f32
@@ -179,38 +182,52 @@ fn projections(
     if values.iter().all(|value| value.is_finite()) {
         return Ok(values);
     }
-    Err(ApiError::bad("vector: the activations along it leave the range of float32").of("vector"))
+    Err(ApiError::bad_request("vector: the projections exceed the range of float32")
+        .with_param("vector"))
 }
 
-/// The hook point called `name`.
-pub(crate) fn find_hook(scope: &Scope, name: &str, field: &str) -> Result<HookPoint, ApiError> {
-    let hook: HookPoint = name.parse().map_err(|error| ApiError::because(&error).of(field))?;
-    let n_layer = scope.model.gpt().config().shape.n_layer;
+/// Parses the hook point `name`.
+///
+/// # Errors
+/// 400 about `field` if it is unknown or the model does not have it.
+pub(crate) fn find_hook(
+    served: &ServedModel,
+    name: &str,
+    field: &str,
+) -> Result<HookPoint, ApiError> {
+    let hook: HookPoint =
+        name.parse().map_err(|error| ApiError::from_error(&error).with_param(field))?;
+    let n_layer = served.model.gpt().config().shape.n_layer;
     if hook.layer().is_some_and(|layer| layer >= n_layer) {
-        let message = format!("{field}: the model has {n_layer} blocks, so no {hook}");
-        return Err(ApiError::bad(message).of(field));
+        let message = format!("{field}: {hook} does not exist; the model has {n_layer} blocks");
+        return Err(ApiError::bad_request(message).with_param(field));
     }
     Ok(hook)
 }
 
 /// Checks that `vector` can be added at `hook`.
+///
+/// # Errors
+/// 400 about `field` if its length is wrong or a number is not finite.
 pub(crate) fn check_vector(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     vector: &[f32],
     field: &str,
 ) -> Result<(), ApiError> {
-    let shape = scope.model.gpt().config().hook_shape(hook);
+    let shape = served.model.gpt().config().hook_shape(hook);
     if shape.width() != Some(vector.len()) {
         let found = vector.len();
-        let message =
-            format!("{field}: it has {found} numbers, the activation at {hook} is {shape}");
-        return Err(ApiError::bad(message).of(field));
+        let message = format!(
+            "{field}: found {found} numbers, but the activation at {hook} has the shape {shape}"
+        );
+        return Err(ApiError::bad_request(message).with_param(field));
     }
     if vector.iter().all(|number| number.is_finite()) {
         return Ok(());
     }
-    Err(ApiError::bad(format!("{field}: a number leaves the range of float32")).of(field))
+    Err(ApiError::bad_request(format!("{field}: a number exceeds the range of float32"))
+        .with_param(field))
 }
 
 #[derive(Debug, Deserialize)]
@@ -253,11 +270,11 @@ pub(crate) async fn top_k(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Json<TopKAnswer>, ApiError> {
-    let work = move |scope: &Scope| {
-        let hook = request.hook(scope)?;
-        request.answer(scope, hook, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let hook = request.hook(served)?;
+        request.answer(served, hook, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/topk-by-token-batch`
@@ -265,34 +282,36 @@ pub(crate) async fn top_k_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let hook = request.hook(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| request.answer(scope, hook, prompt))
+    let work = move |served: &ServedModel, deadline: &Deadline| {
+        let hook = request.hook(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
+        answer_each(&prompts, deadline, |prompt| request.answer(served, hook, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
 impl TopKRequest {
-    fn hook(&self, scope: &Scope) -> Result<HookPoint, ApiError> {
-        check_model(scope, &self.model, "model")?;
+    fn hook(&self, served: &ServedModel) -> Result<HookPoint, ApiError> {
+        check_model(served, &self.model, "model")?;
         if self.top_k == Some(0) {
-            return Err(ApiError::bad("topK: it must be 1 or more").of("topK"));
+            return Err(
+                ApiError::bad_request("topK: expected 1 or more, found 0").with_param("topK")
+            );
         }
-        find_source(scope, &self.source, "source")
+        find_source(served, &self.source, "source")
     }
 
     fn answer(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hook: HookPoint,
         prompt: &Prompt,
     ) -> Result<TopKAnswer, ApiError> {
-        let features = &prompt.features(scope, &[hook])?[&hook];
-        let special = prompt.special(scope)?;
+        let features = &prompt.features(served, &[hook])?[&hook];
+        let special = prompt.special(served)?;
         let from = usize::from(self.ignore_bos);
         let token = |position: usize| {
-            let strongest = features.strongest(position, self.top_k.unwrap_or(TOP_K));
+            let strongest = features.strongest(position, self.top_k.unwrap_or(DEFAULT_TOP_K));
             let feature =
                 |(feature_index, activation_value)| TopFeature { feature_index, activation_value };
             TopToken {
@@ -318,7 +337,7 @@ pub(crate) struct SourceRequest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceAnswer {
     tokens: Vec<String>,
-    /// By feature the places at which it is not 0, with its values. Without `<|bos|>`.
+    /// For each active feature, its positions and values. Excludes `<|bos|>`.
     active_features: BTreeMap<u32, Vec<(usize, f32)>>,
 }
 
@@ -327,19 +346,19 @@ pub(crate) async fn source(
     State(state): State<AppState>,
     body::Json(request): body::Json<SourceRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        check_model(scope, &request.model, "model")?;
-        let hook = find_source(scope, &request.source, "source")?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
-        each(&prompts, going, |prompt| {
-            let active_features = by_feature(&prompt.features(scope, &[hook])?[&hook], 1);
+    let work = move |served: &ServedModel, deadline: &Deadline| {
+        check_model(served, &request.model, "model")?;
+        let hook = find_source(served, &request.source, "source")?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
+        answer_each(&prompts, deadline, |prompt| {
+            let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
     };
-    state.passes.answer(&state.scope, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
-/// By feature the rows `from..` in which it is not 0, with its values.
+/// For each feature that is active in the rows `from..`, its rows and values.
 pub(crate) fn by_feature(
     features: &SparseFeatures,
     from: usize,
@@ -353,21 +372,22 @@ pub(crate) fn by_feature(
     found
 }
 
-/// The answers for several prompts, all of which are checked before the first is run.
-pub(crate) fn each<T>(
+/// The answers for several prompts. All prompts are checked before the first one is run.
+pub(crate) fn answer_each<T>(
     prompts: &[Prompt],
-    going: &Going,
+    deadline: &Deadline,
     answer: impl Fn(&Prompt) -> Result<T, ApiError>,
 ) -> Result<Batch<T>, ApiError> {
-    let answer = |prompt| going.check().and_then(|()| answer(prompt));
+    let answer = |prompt| deadline.check().and_then(|()| answer(prompt));
     Ok(Batch { results: prompts.iter().map(answer).collect::<Result<_, _>>()? })
 }
 
-/// The prompts of a request that has several.
+/// Encodes the prompts of a request with several.
 pub(crate) fn encode_all(
-    scope: &Scope,
+    served: &ServedModel,
     prompts: Option<&[String]>,
 ) -> Result<Vec<Prompt>, ApiError> {
-    let encode = |(at, text): (usize, &String)| Prompt::new(scope, text, &format!("prompts[{at}]"));
+    let encode =
+        |(at, text): (usize, &String)| Prompt::new(served, text, &format!("prompts[{at}]"));
     check_prompts(prompts)?.iter().enumerate().map(encode).collect()
 }

@@ -1,4 +1,4 @@
-//! `activation/all`: the features of several SAEs that are strongest on a text.
+//! `activation/all`: the strongest features of several SAEs on a text.
 
 use std::cmp::Ordering;
 
@@ -8,20 +8,22 @@ use axum::response::Response;
 use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 
-use super::activation::{by_feature, each, encode_all, largest};
+use super::activation::{answer_each, argmax, by_feature, encode_all};
 use super::check::{check_model, find_source, list};
 use super::prompt::Prompt;
-use crate::analysis::Going;
+use crate::analysis::Deadline;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// Features if nobody says how many, and at most; Neuronpedia's.
-const RESULTS: usize = 25;
-pub(crate) const MOST_RESULTS: usize = 1000;
-/// Values of an answer at most, of all prompts, features and tokens: 128 MB before they are text.
-const MOST_VALUES: usize = 32_000_000;
+/// Neuronpedia's default number of features.
+const DEFAULT_RESULTS: usize = 25;
+/// Neuronpedia's maximum number of features.
+pub(crate) const MAX_RESULTS: usize = 1000;
+/// Maximum number of values in an answer, over all prompts, features and tokens: 128 MB before they
+/// are serialised.
+const MAX_VALUES: usize = 32_000_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,11 +65,11 @@ pub(crate) async fn all(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Json<AllAnswer>, ApiError> {
-    let work = move |scope: &Scope| {
-        let hooks = request.hooks(scope)?;
-        request.answer(scope, &hooks, &Prompt::of(scope, request.prompt.as_deref())?)
+    let work = move |served: &ServedModel| {
+        let hooks = request.hooks(served)?;
+        request.answer(served, &hooks, &Prompt::from_field(served, request.prompt.as_deref())?)
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
 /// `POST /v1/activation/all-batch`
@@ -75,56 +77,56 @@ pub(crate) async fn all_batch(
     State(state): State<AppState>,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Response, ApiError> {
-    let work = move |scope: &Scope, going: &Going| {
-        let hooks = request.hooks(scope)?;
-        let prompts = encode_all(scope, request.prompts.as_deref())?;
+    let work = move |served: &ServedModel, deadline: &Deadline| {
+        let hooks = request.hooks(served)?;
+        let prompts = encode_all(served, request.prompts.as_deref())?;
         check_values(request.results(), prompts.iter().map(|prompt| prompt.ids.len()).sum())?;
-        each(&prompts, going, |prompt| request.answer(scope, &hooks, prompt))
+        answer_each(&prompts, deadline, |prompt| request.answer(served, &hooks, prompt))
     };
-    state.passes.answer(&state.scope, work).await
+    state.analysis.answer(&state.served, work).await
 }
 
-/// Checks that `results` features of prompts of so many `tokens` are not too much for one answer.
+/// Checks that `results` features for each of `tokens` tokens fit into one answer.
 fn check_values(results: usize, tokens: usize) -> Result<(), ApiError> {
-    if results.saturating_mul(tokens) <= MOST_VALUES {
+    if results.saturating_mul(tokens) <= MAX_VALUES {
         return Ok(());
     }
     let message = format!(
-        "numResults: {results} features of {tokens} tokens are more than the {MOST_VALUES} values \
-         of an answer; ask for fewer, or for fewer prompts at once"
+        "numResults: {results} features of {tokens} tokens exceed the limit of {MAX_VALUES} values per \
+         answer; request fewer features or fewer prompts"
     );
-    Err(ApiError::bad(message).of("numResults"))
+    Err(ApiError::bad_request(message).with_param("numResults"))
 }
 
-/// A feature before it is known whether it is among the strongest.
-struct Ranked {
+/// A candidate for the strongest features.
+struct RankedFeature {
     key: f32,
     hook: HookPoint,
     index: u32,
-    places: Vec<(usize, f32)>,
+    positions: Vec<(usize, f32)>,
 }
 
 impl AllRequest {
     fn results(&self) -> usize {
-        self.num_results.unwrap_or(RESULTS).min(MOST_RESULTS)
+        self.num_results.unwrap_or(DEFAULT_RESULTS).min(MAX_RESULTS)
     }
 
-    /// The SAEs that are meant.
-    fn hooks(&self, scope: &Scope) -> Result<Vec<HookPoint>, ApiError> {
-        check_model(scope, &self.model, "model")?;
-        let of_set = |hook: &HookPoint| Scope::source_set(*hook) == self.source_set;
-        let set: Vec<HookPoint> = scope.model.saes().keys().copied().filter(of_set).collect();
+    /// The requested SAEs.
+    fn hooks(&self, served: &ServedModel) -> Result<Vec<HookPoint>, ApiError> {
+        check_model(served, &self.model, "model")?;
+        let of_set = |hook: &HookPoint| ServedModel::source_set(*hook) == self.source_set;
+        let set: Vec<HookPoint> = served.model.saes().keys().copied().filter(of_set).collect();
         if set.is_empty() {
             let mut known: Vec<String> =
-                scope.model.saes().keys().map(|&hook| Scope::source_set(hook)).collect();
+                served.model.saes().keys().map(|&hook| ServedModel::source_set(hook)).collect();
             known.sort();
             known.dedup();
             let message = format!(
-                "sourceSet: no source set `{}`; there are {}",
+                "sourceSet: unknown source set `{}`; available: {}",
                 self.source_set,
                 list(&known)
             );
-            return Err(ApiError::bad(message).of("sourceSet"));
+            return Err(ApiError::bad_request(message).with_param("sourceSet"));
         }
         if self.selected_sources.is_empty() {
             return Ok(set);
@@ -132,10 +134,10 @@ impl AllRequest {
         let mut hooks = Vec::new();
         for (at, id) in self.selected_sources.iter().enumerate() {
             let field = format!("selectedSources[{at}]");
-            let hook = find_source(scope, id, &field)?;
+            let hook = find_source(served, id, &field)?;
             if !set.contains(&hook) {
-                let message = format!("{field}: `{id}` is not of the set `{}`", self.source_set);
-                return Err(ApiError::bad(message).of(field));
+                let message = format!("{field}: `{id}` is not in the set `{}`", self.source_set);
+                return Err(ApiError::bad_request(message).with_param(field));
             }
             if !hooks.contains(&hook) {
                 hooks.push(hook);
@@ -144,72 +146,75 @@ impl AllRequest {
         Ok(hooks)
     }
 
-    /// The strongest features. Of equal ones the SAE that comes first goes first, then the lower
-    /// index; those that are nowhere above 0 are left out.
+    /// The strongest features. Ties are broken by the order of the SAEs, then by the lower index.
+    /// Features that are nowhere above 0 are omitted.
     fn answer(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hooks: &[HookPoint],
         prompt: &Prompt,
     ) -> Result<AllAnswer, ApiError> {
         let len = prompt.ids.len();
         let chosen = self.chosen(len)?;
         let by_sum = !self.sort_by_token_indexes.is_empty();
-        let all = prompt.features(scope, hooks)?;
+        let all = prompt.features(served, hooks)?;
         let mut found = Vec::new();
         for &hook in hooks {
-            for (index, places) in by_feature(&all[&hook], usize::from(self.ignore_bos)) {
-                // Where it is not active it is 0, which changes neither a sum nor a largest above 0.
+            for (index, positions) in by_feature(&all[&hook], usize::from(self.ignore_bos)) {
+                // Where the feature is inactive it is 0, which changes neither the sum nor a maximum
+                // above 0.
                 let key = if by_sum {
-                    sum(&places, &chosen)
+                    sum(&positions, &chosen)
                 } else {
-                    places.iter().fold(0.0, |largest, &(_, value)| value.max(largest))
+                    positions.iter().fold(0.0, |largest, &(_, value)| value.max(largest))
                 };
                 if key > 0.0 {
-                    found.push(Ranked { key, hook, index, places });
+                    found.push(RankedFeature { key, hook, index, positions });
                 }
             }
         }
         found.sort_by(|a, b| b.key.partial_cmp(&a.key).unwrap_or(Ordering::Equal));
         found.truncate(self.results());
-        // All values only now: there may be many more features than are asked for.
-        let feature = |Ranked { hook, index, places, .. }: Ranked| {
+        // Expand to dense values only now, because there may be many more features than requested.
+        let feature = |RankedFeature { hook, index, positions, .. }: RankedFeature| {
             let mut values = vec![0.0; len];
-            for &(at, value) in &places {
+            for &(at, value) in &positions {
                 values[at] = value;
             }
-            let (max_value_index, max_value) = largest(&values);
-            let (source, sum_values) = (Scope::source_id(hook), sum(&places, &chosen));
+            let (max_value_index, max_value) = argmax(&values);
+            let (source, sum_values) = (ServedModel::source_id(hook), sum(&positions, &chosen));
             Feature { source, index, values, sum_values, max_value, max_value_index }
         };
         let found = found.into_iter().map(feature).collect();
         Ok(AllAnswer { activations: found, tokens: prompt.tokens.clone() })
     }
 
-    /// For each of the `len` tokens whether features are ranked by it.
+    /// For each of the `len` tokens, whether features are ranked by it.
     fn chosen(&self, len: usize) -> Result<Vec<bool>, ApiError> {
         let mut chosen = vec![false; len];
         for &at in &self.sort_by_token_indexes {
             let why = match chosen.get_mut(at) {
                 None => {
-                    format!("there is no token {at}, the prompt has {len} with `<|bos|>`")
+                    format!(
+                        "token {at} is out of range; the prompt has {len} tokens, including `<|bos|>`"
+                    )
                 }
-                Some(true) => format!("token {at} is there twice"),
+                Some(true) => format!("token {at} occurs twice"),
                 Some(chosen) => {
                     *chosen = true;
                     continue;
                 }
             };
             let message = format!("sortByTokenIndexes: {why}");
-            return Err(ApiError::bad(message).of("sortByTokenIndexes"));
+            return Err(ApiError::bad_request(message).with_param("sortByTokenIndexes"));
         }
         Ok(chosen)
     }
 }
 
-/// The values at the tokens that are `chosen`.
-fn sum(places: &[(usize, f32)], chosen: &[bool]) -> f32 {
-    places.iter().filter(|&&(at, _)| chosen[at]).fold(0.0, |sum, &(_, value)| sum + value)
+/// The sum of the values at the `chosen` tokens.
+fn sum(positions: &[(usize, f32)], chosen: &[bool]) -> f32 {
+    positions.iter().filter(|&&(at, _)| chosen[at]).fold(0.0, |sum, &(_, value)| sum + value)
 }
 
 #[cfg(test)]
@@ -218,11 +223,11 @@ mod tests {
 
     #[test]
     fn an_answer_has_a_bounded_number_of_values() {
-        assert!(check_values(MOST_RESULTS, MOST_VALUES / MOST_RESULTS).is_ok());
-        assert!(check_values(RESULTS, 64 * 2048).is_ok());
+        assert!(check_values(MAX_RESULTS, MAX_VALUES / MAX_RESULTS).is_ok());
+        assert!(check_values(DEFAULT_RESULTS, 64 * 2048).is_ok());
 
-        let error = check_values(MOST_RESULTS, 64 * 2048).unwrap_err();
+        let error = check_values(MAX_RESULTS, 64 * 2048).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("numResults"));
-        assert!(check_values(MOST_RESULTS, usize::MAX).is_err());
+        assert!(check_values(MAX_RESULTS, usize::MAX).is_err());
     }
 }

@@ -1,62 +1,84 @@
-//! Checks of a request's fields that several paths have.
+//! Checks of fields that several endpoints share.
 
 use nanoscope_hooks::HookPoint;
 
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// Prompts of one request at most.
-const MOST_PROMPTS: usize = 64;
+/// Maximum number of prompts per request.
+const MAX_PROMPTS: usize = 64;
 
-/// Checks that `name` is this server's model.
-pub(crate) fn check_model(scope: &Scope, name: &str, field: &str) -> Result<(), ApiError> {
-    if scope.is_called(name) {
+/// Checks that `name` refers to the served model.
+///
+/// # Errors
+/// 400 about `field` if it does not.
+pub(crate) fn check_model(served: &ServedModel, name: &str, field: &str) -> Result<(), ApiError> {
+    if served.is_called(name) {
         return Ok(());
     }
-    let message = format!("{field}: this server has the model `{}`, not `{name}`", scope.name);
-    Err(ApiError::bad(message).of(field))
+    let message = format!("{field}: this server serves the model `{}`, not `{name}`", served.name);
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
-/// The SAE that `id` names.
-pub(crate) fn find_source(scope: &Scope, id: &str, field: &str) -> Result<HookPoint, ApiError> {
-    scope.source(id).ok_or_else(|| {
-        let known: Vec<String> = scope.model.saes().keys().map(|&h| Scope::source_id(h)).collect();
-        let message = format!("{field}: no source `{id}`; there are {}", list(&known));
-        ApiError::bad(message).of(field)
+/// Finds the SAE with Neuronpedia's source id `id`.
+///
+/// # Errors
+/// 400 about `field` if it does not exist.
+pub(crate) fn find_source(
+    served: &ServedModel,
+    id: &str,
+    field: &str,
+) -> Result<HookPoint, ApiError> {
+    served.find_sae(id).ok_or_else(|| {
+        let known: Vec<String> =
+            served.model.saes().keys().map(|&h| ServedModel::source_id(h)).collect();
+        let message = format!("{field}: unknown source `{id}`; available: {}", list(&known));
+        ApiError::bad_request(message).with_param(field)
     })
 }
 
+/// Checks that the SAE at `hook` has the feature `index`.
+///
+/// # Errors
+/// 400 about `field` if it does not.
 pub(crate) fn check_feature(
-    scope: &Scope,
+    served: &ServedModel,
     hook: HookPoint,
     index: usize,
     field: &str,
 ) -> Result<u32, ApiError> {
-    let d_sae = scope.model.saes()[&hook].config().d_sae();
+    let d_sae = served.model.saes()[&hook].config().d_sae();
     if index < d_sae {
         return Ok(index as u32);
     }
-    let source = Scope::source_id(hook);
-    let message = format!("{field}: {source} has no feature {index}, it has 0 to {}", d_sae - 1);
-    Err(ApiError::bad(message).of(field))
+    let source = ServedModel::source_id(hook);
+    let message =
+        format!("{field}: unknown feature {index}; {source} has features 0 to {}", d_sae - 1);
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
+/// Checks the number of prompts.
+///
+/// # Errors
+/// 400 if there are none or too many.
 pub(crate) fn check_prompts(prompts: Option<&[String]>) -> Result<&[String], ApiError> {
     let prompts = prompts.ok_or_else(|| missing("prompts"))?;
     match prompts.len() {
-        0 => Err(ApiError::bad("prompts: there is none").of("prompts")),
-        1..=MOST_PROMPTS => Ok(prompts),
+        0 => Err(ApiError::bad_request("prompts: empty").with_param("prompts")),
+        1..=MAX_PROMPTS => Ok(prompts),
         found => {
-            let message = format!("prompts: there are {found}, a request takes {MOST_PROMPTS}");
-            Err(ApiError::bad(message).of("prompts"))
+            let message = format!("prompts: at most {MAX_PROMPTS} are allowed, found {found}");
+            Err(ApiError::bad_request(message).with_param("prompts"))
         }
     }
 }
 
+/// 400 for a missing field.
 pub(crate) fn missing(field: &str) -> ApiError {
-    ApiError::bad(format!("{field}: missing field `{field}`")).of(field)
+    ApiError::bad_request(format!("{field}: missing field `{field}`")).with_param(field)
 }
 
+/// The names as a list for a message.
 pub(crate) fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

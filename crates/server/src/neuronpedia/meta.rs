@@ -7,12 +7,12 @@ use nanoscope_tokenizer::BOS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::all::MOST_RESULTS;
+use super::all::MAX_RESULTS;
 use super::check::check_model;
 use super::prompt::{encode, token_text, tokenizer};
 use crate::error::ApiError;
 use crate::http::body;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
@@ -37,9 +37,9 @@ pub(crate) async fn tokenize(
     State(state): State<AppState>,
     body::Json(request): body::Json<TokenizeRequest>,
 ) -> Result<Json<Tokenized>, ApiError> {
-    let work = move |scope: &Scope| {
-        check_model(scope, &request.model, "model")?;
-        let tokenizer = tokenizer(scope)?;
+    let work = move |served: &ServedModel| {
+        check_model(served, &request.model, "model")?;
+        let tokenizer = tokenizer(served)?;
         let bos = request.prepend_bos != Some(false) && tokenizer.bos().is_some();
         let text = request.text.strip_prefix(BOS).filter(|_| bos).unwrap_or(&request.text);
         let mut tokens = encode(tokenizer, text, "text")?;
@@ -49,27 +49,27 @@ pub(crate) async fn tokenize(
         let token_strings = tokens.iter().map(|&id| token_text(tokenizer, id)).collect();
         Ok(Tokenized { tokens, token_strings, prepend_bos: bos })
     };
-    Ok(Json(state.passes.run(&state.scope, work).await?))
+    Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
-/// `GET /v1/capabilities`; in snake_case, as Neuronpedia has it.
+/// `GET /v1/capabilities`; its fields are in snake_case, as in Neuronpedia.
 pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
-    let (scope, limits) = (&state.scope, &state.config.limits);
-    let shape = &scope.model.gpt().config().shape;
-    let has_sae = !scope.model.saes().is_empty();
+    let (served, limits) = (&state.served, &state.config.limits);
+    let shape = &served.model.gpt().config().shape;
+    let has_sae = !served.model.saes().is_empty();
     let points: Vec<String> = HookPoint::all(shape.n_layer).map(|hook| hook.to_string()).collect();
     let mut sets: Vec<String> =
-        scope.model.saes().keys().map(|&hook| Scope::source_set(hook)).collect();
+        served.model.saes().keys().map(|&hook| ServedModel::source_set(hook)).collect();
     sets.sort();
     sets.dedup();
     Json(json!({
-        "model": scope.name,
+        "model": served.name,
         "backend": "nanoscope",
         "max_concurrent_requests": limits.rows,
         "max_tokens": limits.max_tokens,
-        "token_limit": scope.model.context_len(),
-        "activation_token_limit": scope.model.context_len(),
-        "max_num_results": MOST_RESULTS,
+        "token_limit": served.model.context_len(),
+        "activation_token_limit": served.model.context_len(),
+        "max_num_results": MAX_RESULTS,
         "capture_points": points,
         "num_layers": shape.n_layer,
         "sae_sets": sets,

@@ -1,7 +1,7 @@
-//! Neuronpedia's inference interface: its paths, its JSON, its conventions.
+//! Neuronpedia's inference interface.
 //!
-//! Facts are those of `apps/inference` of hijohnnylin/neuronpedia: fields are camelCase, snake_case is
-//! accepted, and what is optional and not there is left out.
+//! Paths, fields and conventions follow `apps/inference` of hijohnnylin/neuronpedia: fields are
+//! camelCase, snake_case is accepted, and absent optional fields are omitted.
 
 mod activation;
 mod all;

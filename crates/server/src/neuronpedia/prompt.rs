@@ -8,95 +8,106 @@ use nanoscope_transformer::TokenBatch;
 
 use super::check::missing;
 use crate::error::ApiError;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 
-/// A prompt as the model gets it, `<|bos|>` first.
+/// A tokenized prompt that begins with `<|bos|>`.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<u32>,
-    /// The text of each.
+    /// The text of each token.
     pub(crate) tokens: Vec<String>,
 }
 
 impl Prompt {
-    /// Encodes `text`. A `<|bos|>` at its beginning is that token; all other text is text.
+    /// Encodes `text`. A leading `<|bos|>` becomes the special token; everything else is plain text.
     ///
     /// # Errors
-    /// 400 about `field` if there is no text or more than the model can hold.
-    pub(crate) fn new(scope: &Scope, text: &str, field: &str) -> Result<Self, ApiError> {
-        let tokenizer = tokenizer(scope)?;
+    /// 400 about `field` if the text is empty or exceeds the context.
+    pub(crate) fn new(served: &ServedModel, text: &str, field: &str) -> Result<Self, ApiError> {
+        let tokenizer = tokenizer(served)?;
         let text = text.strip_prefix(BOS).unwrap_or(text);
         if text.is_empty() {
-            return Err(ApiError::bad(format!("{field}: the prompt is empty")).of(field));
+            return Err(
+                ApiError::bad_request(format!("{field}: the prompt is empty")).with_param(field)
+            );
         }
-        let most = scope.model.context_len();
-        // Longer than any text of so many tokens, so it need not be split into them.
-        if text.len() > scope.most_text() {
+        let most = served.model.context_len();
+        // Longer than any text of that many tokens, so it need not be tokenized.
+        if text.len() > served.max_text_bytes() {
             let found = text.len();
             let message = format!(
-                "{field}: the prompt has {found} bytes, the model holds at most {most} tokens"
+                "{field}: the prompt has {found} bytes, which exceeds the context of {most} tokens"
             );
-            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+            return Err(ApiError::bad_request(message)
+                .with_param(field)
+                .with_code("context_length_exceeded"));
         }
         let ids = encode(tokenizer, text, field)?;
         let found = ids.len();
         if found > most {
-            let message =
-                format!("{field}: the prompt has {found} tokens, the model holds at most {most}");
-            return Err(ApiError::bad(message).of(field).code("context_length_exceeded"));
+            let message = format!(
+                "{field}: the prompt has {found} tokens, which exceeds the context of {most}"
+            );
+            return Err(ApiError::bad_request(message)
+                .with_param(field)
+                .with_code("context_length_exceeded"));
         }
         Ok(Self { tokens: ids.iter().map(|&id| token_text(tokenizer, id)).collect(), ids })
     }
 
-    /// Encodes the field `prompt`, which has to be there.
+    /// Encodes the required field `prompt`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of(scope: &Scope, text: Option<&str>) -> Result<Self, ApiError> {
-        Self::new(scope, text.ok_or_else(|| missing("prompt"))?, "prompt")
+    pub(crate) fn from_field(served: &ServedModel, text: Option<&str>) -> Result<Self, ApiError> {
+        Self::new(served, text.ok_or_else(|| missing("prompt"))?, "prompt")
     }
 
-    /// What the SAEs at `hooks` say of each token.
+    /// The features of each token, for the SAEs at `hooks`.
     pub(crate) fn features(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         hooks: &[HookPoint],
     ) -> Result<BTreeMap<HookPoint, SparseFeatures>, ApiError> {
         let batch = self.batch()?;
         if let &[hook] = hooks {
-            let features = scope.model.features_at(hook, &batch);
-            return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::because(&e))?)]));
+            let features = served.model.features_at(hook, &batch);
+            return Ok(BTreeMap::from([(hook, features.map_err(|e| ApiError::from_error(&e))?)]));
         }
         let plan = hooks.iter().copied().fold(Plan::new(), Plan::track);
-        let run = scope.model.run(&batch, &plan).map_err(|error| ApiError::because(&error))?;
+        let run = served.model.run(&batch, &plan).map_err(|error| ApiError::from_error(&error))?;
         Ok(run.features)
     }
 
+    /// The prompt as a batch of one row.
     pub(crate) fn batch(&self) -> Result<TokenBatch, ApiError> {
-        TokenBatch::new(std::slice::from_ref(&self.ids)).map_err(|error| ApiError::because(&error))
+        TokenBatch::new(std::slice::from_ref(&self.ids))
+            .map_err(|error| ApiError::from_error(&error))
     }
 
-    /// For each token whether it is special.
-    pub(crate) fn special(&self, scope: &Scope) -> Result<Vec<bool>, ApiError> {
-        let tokenizer = tokenizer(scope)?;
+    /// For each token, whether it is a special token.
+    pub(crate) fn special(&self, served: &ServedModel) -> Result<Vec<bool>, ApiError> {
+        let tokenizer = tokenizer(served)?;
         Ok(self.ids.iter().map(|&id| tokenizer.is_special(id)).collect())
     }
 }
 
-/// The ids of `text` with `<|bos|>` before them.
+/// The token ids of `text`, preceded by `<|bos|>`.
 pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<Vec<u32>, ApiError> {
     let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-    let found = tokenizer.encode(text).map_err(|error| ApiError::because(&error).of(field))?;
+    let found =
+        tokenizer.encode(text).map_err(|error| ApiError::from_error(&error).with_param(field))?;
     ids.extend(found);
     Ok(ids)
 }
 
-/// A token's text; bytes that are no text on their own are replaced.
+/// A token's text, in which bytes that are not valid UTF-8 are replaced.
 pub(crate) fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
     tokenizer.token_text(id).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
-pub(crate) fn tokenizer(scope: &Scope) -> Result<&Tokenizer, ApiError> {
-    let without = || ApiError::bad("this server's model has no tokenizer, so it takes no text");
-    scope.model.tokenizer().ok_or_else(without)
+/// The model's tokenizer.
+pub(crate) fn tokenizer(served: &ServedModel) -> Result<&Tokenizer, ApiError> {
+    let without = || ApiError::bad_request("the model has no tokenizer, so it cannot read text");
+    served.model.tokenizer().ok_or_else(without)
 }

@@ -4,7 +4,7 @@ use axum::routing::{get, post};
 use super::{activation, all, meta, steer, steer_chat};
 use crate::state::AppState;
 
-/// The routes.
+/// The routes of Neuronpedia's interface.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/activation/all", post(all::all))

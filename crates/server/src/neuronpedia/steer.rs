@@ -1,4 +1,4 @@
-//! `steer/completion`: a text continued, with and without steering.
+//! `steer/completion`: completions of a text with and without steering.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -7,37 +7,36 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use nanoscope_runtime::{EndReason, Positions, Step};
+use nanoscope_runtime::{EndReason, Step, Where};
 use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::prompt::{Prompt, token_text};
-use super::steer_plan::{Kind, SteerRequest};
+use super::steer_plan::{OutputType, SteerRequest};
 use crate::error::ApiError;
-use crate::generation::{End, Event, Running};
+use crate::generation::{End, Event, GenerationHandle};
 use crate::http::body;
 use crate::state::AppState;
 
-/// What a request gets, in one piece or as it grows: each piece of a stream has the whole text so
-/// far, as Neuronpedia sends it.
+/// The answer to a request. As in Neuronpedia, each event of a stream contains the whole text so far.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Completion {
-    outputs: Vec<Written>,
+    outputs: Vec<CompletionOutput>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct Written {
+struct CompletionOutput {
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: OutputType,
     output: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<Weighed>>,
+    logprobs: Option<Vec<TokenLogprobs>>,
 }
 
-/// What the model was weighing at one token.
+/// The log probabilities at one token.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Weighed {
+pub(crate) struct TokenLogprobs {
     token: String,
     logprob: f32,
     top_logprobs: Vec<Candidate>,
@@ -49,15 +48,15 @@ struct Candidate {
     logprob: f32,
 }
 
-/// A generation as far as it has come.
+/// The output of a generation so far.
 #[derive(Debug, Clone)]
-pub(crate) struct Growing {
-    pub(crate) kind: Kind,
+pub(crate) struct PartialOutput {
+    pub(crate) kind: OutputType,
     pub(crate) text: String,
-    /// Whether it has a token.
+    /// True once there is a token.
     begun: bool,
-    /// None if nobody asked.
-    pub(crate) logprobs: Option<Vec<Weighed>>,
+    /// `None` if not requested.
+    pub(crate) logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// `POST /v1/steer/completion`
@@ -66,18 +65,26 @@ pub(crate) async fn completion(
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
     let text = request.prompt.clone();
-    let prompt = state.aside(move |state| Prompt::new(&state.scope, &text, "prompt")).await?;
-    // Every position, as Neuronpedia steers a text.
-    let asks = request.asks(&state.scope, &state.config.limits, &prompt.ids, &Positions::ALL)?;
-    let running = state.scheduler.start(asks).await?;
-    let texts = Growing::all(&request.types, request.logprobs());
-    let answer =
-        |texts: &[Growing]| Completion { outputs: texts.iter().map(Written::new).collect() };
-    answer_with(state, running, texts, request.stream == Some(true), answer).await
+    let prompt =
+        state.run_blocking(move |state| Prompt::new(&state.served, &text, "prompt")).await?;
+    // Neuronpedia steers every position of a text.
+    let requests = request.generation_requests(
+        &state.served,
+        &state.config.limits,
+        &prompt.ids,
+        &Where::ALL,
+    )?;
+    let generations = state.scheduler.start(requests).await?;
+    let texts = PartialOutput::all(&request.types, request.logprobs());
+    let answer = |texts: &[PartialOutput]| Completion {
+        outputs: texts.iter().map(CompletionOutput::new).collect(),
+    };
+    respond(state, generations, texts, request.stream == Some(true), answer).await
 }
 
-impl Growing {
-    pub(crate) fn all(kinds: &[Kind], logprobs: usize) -> Vec<Self> {
+impl PartialOutput {
+    /// Empty outputs of the given types.
+    pub(crate) fn all(kinds: &[OutputType], logprobs: usize) -> Vec<Self> {
         let text = |&kind| Self {
             kind,
             text: String::new(),
@@ -95,8 +102,8 @@ impl Growing {
                 token: token_text(tokenizer, id),
                 logprob,
             };
-            logprobs.push(Weighed {
-                token: token_text(tokenizer, step.token_id),
+            logprobs.push(TokenLogprobs {
+                token: token_text(tokenizer, step.token),
                 logprob: step.logprob,
                 top_logprobs: step.top_logprobs.iter().map(top).collect(),
             });
@@ -104,41 +111,42 @@ impl Growing {
     }
 }
 
-impl Written {
-    fn new(text: &Growing) -> Self {
+impl CompletionOutput {
+    fn new(text: &PartialOutput) -> Self {
         Self { kind: text.kind, output: text.text.clone(), logprobs: text.logprobs.clone() }
     }
 }
 
-/// Runs the generations to their ends and answers, in one piece or in a stream of `data:` lines.
-pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
+/// Runs the generations and builds the response, either as one object or as a stream of events.
+pub(crate) async fn respond<T: Serialize + Send + 'static>(
     state: AppState,
-    running: Vec<Running>,
-    mut texts: Vec<Growing>,
+    generations: Vec<GenerationHandle>,
+    mut texts: Vec<PartialOutput>,
     streamed: bool,
-    answer: impl Fn(&[Growing]) -> T + Send + 'static,
+    answer: impl Fn(&[PartialOutput]) -> T + Send + 'static,
 ) -> Result<Response, ApiError> {
     if streamed {
-        let pieces = merged(running).scan((texts, false), move |(texts, failed), (at, event)| {
-            let piece = match take(&state, &mut texts[at], event) {
-                _ if *failed => None,
-                Ok(true) => Some(SseEvent::default().json_data(answer(texts))),
-                Ok(false) => return std::future::ready(Some(None)),
-                Err(error) => {
-                    *failed = true;
-                    Some(SseEvent::default().json_data(error.json()))
-                }
-            };
-            std::future::ready(piece.map(Result::ok))
-        });
-        let pieces = pieces.filter_map(|piece| async { piece.map(Ok::<_, Infallible>) });
-        return Ok(Sse::new(pieces).into_response());
+        let events =
+            merge_events(generations).scan((texts, false), move |(texts, failed), (at, event)| {
+                let event_data = match apply_event(&state, &mut texts[at], event) {
+                    _ if *failed => None,
+                    Ok(true) => Some(SseEvent::default().json_data(answer(texts))),
+                    Ok(false) => return std::future::ready(Some(None)),
+                    Err(error) => {
+                        *failed = true;
+                        Some(SseEvent::default().json_data(error.json()))
+                    }
+                };
+                std::future::ready(event_data.map(Result::ok))
+            });
+        let events = events.filter_map(|event_data| async { event_data.map(Ok::<_, Infallible>) });
+        return Ok(Sse::new(events).into_response());
     }
-    let failed = ApiError::failed().status;
-    let mut steps = pin!(merged(running));
+    let failed = ApiError::internal().status;
+    let mut steps = pin!(merge_events(generations));
     while let Some((at, event)) = steps.next().await {
-        match take(&state, &mut texts[at], event) {
-            // What there is of a text is still worth having, if the fault is not ours.
+        match apply_event(&state, &mut texts[at], event) {
+            // A partial text is still useful, unless the error is internal.
             Err(error) if error.status != failed && texts[at].begun => {}
             taken => drop(taken?),
         }
@@ -146,39 +154,43 @@ pub(crate) async fn answer_with<T: Serialize + Send + 'static>(
     Ok(axum::Json(answer(&texts)).into_response())
 }
 
-/// What happens to several generations, with the number of each.
-fn merged(running: Vec<Running>) -> impl Stream<Item = (usize, Event)> {
-    let numbered = running.into_iter().enumerate().map(|(at, running)| {
-        let next = move |mut running: Running| async move {
-            let event = running.next().await?;
-            Some(((at, event), running))
+/// The events of several generations, each with its generation's index.
+fn merge_events(generations: Vec<GenerationHandle>) -> impl Stream<Item = (usize, Event)> {
+    let numbered = generations.into_iter().enumerate().map(|(at, generation)| {
+        let next = move |mut generation: GenerationHandle| async move {
+            let event = generation.next().await?;
+            Some(((at, event), generation))
         };
-        Box::pin(stream::unfold(running, next))
+        Box::pin(stream::unfold(generation, next))
     });
     stream::select_all(numbered)
 }
 
-/// Whether the text has grown. An end that nobody asked for is an error.
-fn take(state: &AppState, text: &mut Growing, event: Event) -> Result<bool, ApiError> {
+/// Applies an event and returns whether the text has grown.
+///
+/// # Errors
+/// If the generation ended for a reason that is neither the model's nor the request's.
+fn apply_event(state: &AppState, text: &mut PartialOutput, event: Event) -> Result<bool, ApiError> {
     match event {
         Event::Token { step, text: shown } => {
             text.push(state.tokenizer(), &step, &shown);
             Ok(true)
         }
         Event::Started { .. } => Ok(false),
-        Event::End { why, .. } => refusal(&why).map_or(Ok(false), Err),
+        Event::End { why, .. } => end_error(&why).map_or(Ok(false), Err),
     }
 }
 
-/// What is said of an end that is neither the model's nor the request's.
-fn refusal(why: &End) -> Option<ApiError> {
+/// The error for an end that is neither the model's nor the request's.
+fn end_error(why: &End) -> Option<ApiError> {
     match why {
-        End::Failed => Some(ApiError::failed()),
+        End::Failed => Some(ApiError::internal()),
         End::ShuttingDown => Some(ApiError::shutting_down()),
-        End::TimeOut => Some(ApiError::late()),
+        End::TimeOut => Some(ApiError::timed_out()),
         End::Model(EndReason::NotFinite) => {
-            let message = "the activations left the range of float32; steer with less strength";
-            Some(ApiError::bad(message).code("not_finite"))
+            let message =
+                "the activations exceed the range of float32; reduce the steering strength";
+            Some(ApiError::bad_request(message).with_code("not_finite"))
         }
         End::Model(_) | End::StopString => None,
     }

@@ -1,34 +1,34 @@
-//! What a request to steer asks of the runtime.
+//! Converts a steering request into generation requests.
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Intervention, Op, Plan, Positions, Sampling, Scale, Target, VectorName};
+use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorName, Where};
 use serde::{Deserialize, Serialize};
 
 use super::activation::{check_vector, find_hook};
 use super::check::{check_feature, check_model, find_source};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::generation::Ask;
-use crate::served_model::Scope;
+use crate::generation::GenerationRequest;
+use crate::served_model::ServedModel;
 
-/// Candidates of one token at most; Neuronpedia's.
-const MOST_LOGPROBS: usize = 10;
-/// Features and vectors of a request at most.
-const MOST_STEERED: usize = 256;
-/// The largest whole number that JSON's readers agree on.
-const MOST_SEED: f64 = 9_007_199_254_740_992.0;
+/// Neuronpedia's maximum number of candidates per token.
+const MAX_LOGPROBS: usize = 10;
+/// Maximum number of features or vectors in one request.
+const MAX_STEERED: usize = 256;
+/// The largest integer that all JSON parsers represent exactly.
+const MAX_SEED: f64 = 9_007_199_254_740_992.0;
 
-/// What `completion` and `completion-chat` have in common.
+/// The request of `completion` and `completion-chat`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SteerRequest<P> {
     pub(crate) prompt: P,
     model: String,
     #[serde(alias = "steer_method")]
-    steer_method: Method,
+    steer_method: SteerMethod,
     #[serde(alias = "normalize_steering")]
     normalize_steering: bool,
-    pub(crate) types: Vec<Kind>,
+    pub(crate) types: Vec<OutputType>,
     #[serde(alias = "n_completion_tokens")]
     n_completion_tokens: usize,
     temperature: f32,
@@ -38,14 +38,14 @@ pub(crate) struct SteerRequest<P> {
     freq_penalty: f32,
     seed: f64,
     features: Option<Vec<Feature>>,
-    vectors: Option<Vec<Along>>,
+    vectors: Option<Vec<SteeringVector>>,
     pub(crate) stream: Option<bool>,
     #[serde(alias = "n_logprobs")]
     n_logprobs: Option<usize>,
-    /// Only chats have it, and need it.
+    /// Required for chats, unused otherwise.
     #[serde(alias = "steer_special_tokens")]
     pub(crate) steer_special_tokens: Option<bool>,
-    /// What would read vectors off the chat, which is not done here.
+    /// Requests to read vectors from the chat, which are not supported.
     #[serde(default)]
     pub(crate) reads: Vec<serde::de::IgnoredAny>,
     #[serde(alias = "is_assistant_axis")]
@@ -54,16 +54,16 @@ pub(crate) struct SteerRequest<P> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Method {
+enum SteerMethod {
     SimpleAdditive,
     OrthogonalDecomp,
     ProjectionCap,
 }
 
-/// Whether a text is steered.
+/// The type of an output: steered or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum Kind {
+pub(crate) enum OutputType {
     Steered,
     Default,
 }
@@ -81,7 +81,7 @@ struct Feature {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Along {
+struct SteeringVector {
     #[serde(alias = "steering_vector")]
     steering_vector: Vec<f32>,
     strength: f64,
@@ -89,82 +89,88 @@ struct Along {
 }
 
 impl<P> SteerRequest<P> {
-    /// How many candidates each token comes with.
+    /// Number of candidates per token.
     pub(crate) fn logprobs(&self) -> usize {
         self.n_logprobs.unwrap_or_default()
     }
 
-    /// One generation for each of the types, after `prompt`; steered `at` these positions.
+    /// One generation request per output type, for `prompt`, steered at the positions `at`.
     ///
     /// # Errors
-    /// 400 about the field that cannot be followed.
-    pub(crate) fn asks(
+    /// 400 about the invalid field.
+    pub(crate) fn generation_requests(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         limits: &Limits,
         prompt: &[u32],
-        at: &Positions,
-    ) -> Result<Vec<Ask>, ApiError> {
-        check_model(scope, &self.model, "model")?;
+        at: &Where,
+    ) -> Result<Vec<GenerationRequest>, ApiError> {
+        check_model(served, &self.model, "model")?;
         self.check_types()?;
-        let sampling = self.sampling(scope, limits, prompt)?;
-        let steered = self.plan(scope, at)?;
-        let ask = |kind: &Kind| Ask {
+        let sampling = self.sampling(served, limits, prompt)?;
+        let steered = self.plan(served, at)?;
+        let request = |kind: &OutputType| GenerationRequest {
             prompt: prompt.to_vec(),
             plan: match kind {
-                Kind::Steered => steered.clone(),
-                Kind::Default => Plan::new(),
+                OutputType::Steered => steered.clone(),
+                OutputType::Default => Plan::new(),
             },
             sampling: sampling.clone(),
-            ..Ask::default()
+            ..GenerationRequest::default()
         };
-        Ok(self.types.iter().map(ask).collect())
+        Ok(self.types.iter().map(request).collect())
     }
 
     fn check_types(&self) -> Result<(), ApiError> {
         let wrong = match self.types.as_slice() {
-            [] => "types: there is none",
+            [] => "types: empty",
             [_] => return Ok(()),
             [a, b] if a != b => return Ok(()),
-            _ => "types: each of STEERED and DEFAULT can be there once",
+            _ => "types: STEERED and DEFAULT may occur at most once each",
         };
-        Err(ApiError::bad(wrong).of("types"))
+        Err(ApiError::bad_request(wrong).with_param("types"))
     }
 
     fn sampling(
         &self,
-        scope: &Scope,
+        served: &ServedModel,
         limits: &Limits,
         prompt: &[u32],
     ) -> Result<Sampling, ApiError> {
-        let wrong =
-            |field: &str, why: String| Err(ApiError::bad(format!("{field}: {why}")).of(field));
+        let wrong = |field: &str, why: String| {
+            Err(ApiError::bad_request(format!("{field}: {why}")).with_param(field))
+        };
         if self.n_completion_tokens == 0 {
-            return wrong("nCompletionTokens", "it must be 1 or more".to_owned());
+            return wrong("nCompletionTokens", "expected 1 or more, found 0".to_owned());
         }
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return wrong("temperature", format!("it must be 0 or more, not {}", self.temperature));
+            return wrong("temperature", format!("expected 0 or more, found {}", self.temperature));
         }
-        // Others would drown what the model says; OpenAI has the same range.
+        // Larger penalties would dominate the logits; OpenAI has the same range.
         if !(-2.0..=2.0).contains(&self.freq_penalty) {
-            return wrong("freqPenalty", format!("it must be −2 to 2, not {}", self.freq_penalty));
+            return wrong("freqPenalty", format!("expected −2 to 2, found {}", self.freq_penalty));
         }
-        if self.seed.abs() > MOST_SEED {
-            return wrong("seed", format!("it must be −2^53 to 2^53, not {}", self.seed));
+        if self.seed.abs() > MAX_SEED {
+            return wrong("seed", format!("expected −2^53 to 2^53, found {}", self.seed));
         }
-        if self.logprobs() > MOST_LOGPROBS {
-            return wrong("nLogprobs", format!("it must be 0 to {MOST_LOGPROBS}"));
+        if self.logprobs() > MAX_LOGPROBS {
+            return wrong(
+                "nLogprobs",
+                format!("expected 0 to {MAX_LOGPROBS}, found {}", self.logprobs()),
+            );
         }
-        if prompt.len() >= scope.model.context_len() {
-            let (found, most) = (prompt.len(), scope.model.context_len());
-            let why = format!("the prompt has {found} tokens, which leaves no room in {most}");
+        if prompt.len() >= served.model.context_len() {
+            let (found, most) = (prompt.len(), served.model.context_len());
+            let why = format!(
+                "the prompt has {found} tokens, which leaves no room in the context of {most}"
+            );
             return wrong("prompt", why);
         }
         Ok(Sampling {
             temperature: self.temperature,
-            // A whole number; a negative one has a place of its own above the others.
+            // Negative seeds wrap around to the upper half of u64.
             seed: self.seed as i64 as u64,
-            // As Neuronpedia, which gives as many as there is room for.
+            // Neuronpedia also generates as many tokens as there is room for.
             max_tokens: self.n_completion_tokens.min(limits.max_tokens),
             frequency_penalty: self.freq_penalty,
             top_logprobs: self.logprobs(),
@@ -172,11 +178,11 @@ impl<P> SteerRequest<P> {
         })
     }
 
-    fn plan(&self, scope: &Scope, at: &Positions) -> Result<Plan, ApiError> {
-        if self.steer_method == Method::ProjectionCap {
-            let message = "steerMethod: PROJECTION_CAP is not supported here; SIMPLE_ADDITIVE and \
-                           ORTHOGONAL_DECOMP are";
-            return Err(ApiError::bad(message).of("steerMethod"));
+    fn plan(&self, served: &ServedModel, at: &Where) -> Result<Plan, ApiError> {
+        if self.steer_method == SteerMethod::ProjectionCap {
+            let message = "steerMethod: PROJECTION_CAP is not supported; expected SIMPLE_ADDITIVE or \
+                           ORTHOGONAL_DECOMP";
+            return Err(ApiError::bad_request(message).with_param("steerMethod"));
         }
         let mut plan = Plan::new();
         match (&self.features, &self.vectors) {
@@ -184,14 +190,14 @@ impl<P> SteerRequest<P> {
                 check_count(features.len(), "features")?;
                 for (number, feature) in features.iter().enumerate() {
                     let field = |name: &str| format!("features[{number}].{name}");
-                    check_model(scope, &feature.model, &field("model"))?;
-                    let hook = find_source(scope, &feature.source, &field("source"))?;
-                    let index = check_feature(scope, hook, feature.index, &field("index"))?;
+                    check_model(served, &feature.model, &field("model"))?;
+                    let hook = find_source(served, &feature.source, &field("source"))?;
+                    let index = check_feature(served, hook, feature.index, &field("index"))?;
                     let op = self.op(feature.strength, &field("strength"))?;
                     let target = match &feature.steering_vector {
                         Some(vector) => {
-                            let hook = scope.model.write_point(hook);
-                            check_vector(scope, hook, vector, &field("steeringVector"))?;
+                            let hook = served.model.write_point(hook);
+                            check_vector(served, hook, vector, &field("steeringVector"))?;
                             let name = name(number);
                             plan = plan.vector(name.clone(), vector.clone());
                             (hook, Target::Vector(name))
@@ -205,8 +211,8 @@ impl<P> SteerRequest<P> {
                 check_count(vectors.len(), "vectors")?;
                 for (number, vector) in vectors.iter().enumerate() {
                     let field = |name: &str| format!("vectors[{number}].{name}");
-                    let hook = find_hook(scope, &vector.hook, &field("hook"))?;
-                    check_vector(scope, hook, &vector.steering_vector, &field("steeringVector"))?;
+                    let hook = find_hook(served, &vector.hook, &field("hook"))?;
+                    check_vector(served, hook, &vector.steering_vector, &field("steeringVector"))?;
                     let op = self.op(vector.strength, &field("strength"))?;
                     let name = name(number);
                     plan = plan.vector(name.clone(), vector.steering_vector.clone());
@@ -214,7 +220,9 @@ impl<P> SteerRequest<P> {
                 }
             }
             _ => {
-                return Err(ApiError::bad("exactly one of `features` and `vectors` must be given"));
+                return Err(ApiError::bad_request(
+                    "exactly one of `features` and `vectors` must be given",
+                ));
             }
         }
         Ok(plan)
@@ -223,31 +231,36 @@ impl<P> SteerRequest<P> {
     fn op(&self, strength: f64, field: &str) -> Result<Op, ApiError> {
         let strength = (strength * self.strength_multiplier) as f32;
         if !strength.is_finite() {
-            let message =
-                format!("{field}: times strengthMultiplier it leaves the range of float32");
-            return Err(ApiError::bad(message).of(field));
+            let message = format!(
+                "{field}: the product with strengthMultiplier exceeds the range of float32"
+            );
+            return Err(ApiError::bad_request(message).with_param(field));
         }
         // `normalizeSteering` divides the direction by its length.
         let scale = if self.normalize_steering { Scale::Unit } else { Scale::Raw };
         Ok(match self.steer_method {
-            Method::SimpleAdditive => Op::Add(strength, scale),
-            Method::OrthogonalDecomp | Method::ProjectionCap => Op::Orthogonal(strength, scale),
+            SteerMethod::SimpleAdditive => Op::Add(strength, scale),
+            SteerMethod::OrthogonalDecomp | SteerMethod::ProjectionCap => {
+                Op::Orthogonal(strength, scale)
+            }
         })
     }
 }
 
+/// Checks the number of features or vectors.
 fn check_count(found: usize, field: &str) -> Result<(), ApiError> {
-    if found <= MOST_STEERED {
+    if found <= MAX_STEERED {
         return Ok(());
     }
-    let message = format!("{field}: there are {found}, a request takes {MOST_STEERED}");
-    Err(ApiError::bad(message).of(field))
+    let message = format!("{field}: at most {MAX_STEERED} are allowed, found {found}");
+    Err(ApiError::bad_request(message).with_param(field))
 }
 
+/// The name of the request's vector `number`.
 fn name(number: usize) -> VectorName {
-    format!("v{number}").parse().expect("a letter and a number are a name")
+    format!("v{number}").parse().expect("a letter and a number form a valid name")
 }
 
-fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Positions) -> Intervention {
+fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Where) -> Intervention {
     Intervention { at: at.clone(), ..Intervention::new(hook, target, op) }
 }

@@ -1,4 +1,4 @@
-//! Answers: whole, or as a stream of server-sent events.
+//! Responses, either as one JSON object or as a stream of server-sent events.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,36 +12,36 @@ use tokio_stream::Stream;
 
 use crate::error::ApiError;
 use crate::generation::End;
-use crate::http::log::Tally;
-use crate::openai::choice::{Choice, Piece, finish_reason};
-use crate::openai::extension::{Lens, applied};
-use crate::openai::logprobs::{Lists, of_chat};
-use crate::openai::request::{Delivery, chance};
+use crate::http::log::TokenCounter;
+use crate::openai::choice::{Choice, ChoiceEvent, finish_reason};
+use crate::openai::extension::{Extension, applied_json};
+use crate::openai::logprobs::{CompletionLogprobs, chat_logprobs};
+use crate::openai::request::{Delivery, random_u64};
 use crate::state::AppState;
 
-/// An answer that is on its way.
+/// A response that is being built.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) state: AppState,
-    pub(crate) form: Form,
-    pub(crate) lens: Lens,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) extension: Extension,
     pub(crate) seed: u64,
-    /// Whether logprobs are wanted.
+    /// True if logprobs are requested.
     pub(crate) logprobs: bool,
-    pub(crate) tally: Tally,
+    pub(crate) counter: TokenCounter,
     pub(crate) usage: Usage,
     id: String,
     created: u64,
 }
 
-/// What is answered.
+/// The endpoint, which determines the response's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Endpoint {
     Completion,
     Chat,
 }
 
-/// Tokens that were read and written.
+/// Token counts of a response.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) prompt: usize,
@@ -61,24 +61,30 @@ impl Usage {
 }
 
 impl Answer {
-    pub(crate) fn new(state: AppState, form: Form, lens: Lens, seed: u64, tally: Tally) -> Self {
-        let prefix = if form == Form::Chat { "chatcmpl" } else { "cmpl" };
+    pub(crate) fn new(
+        state: AppState,
+        endpoint: Endpoint,
+        extension: Extension,
+        seed: u64,
+        counter: TokenCounter,
+    ) -> Self {
+        let prefix = if endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             state,
-            form,
-            lens,
+            endpoint,
+            extension,
             seed,
             logprobs: false,
-            tally,
+            counter,
             usage: Usage::default(),
-            id: format!("{prefix}-{:016x}", chance()),
+            id: format!("{prefix}-{:016x}", random_u64()),
             created: now.as_secs(),
         }
     }
 
-    /// Gives `choices` to the client.
-    pub(crate) async fn give(self, choices: Vec<Choice>, delivery: Delivery) -> Response {
+    /// Builds the response from `choices`.
+    pub(crate) async fn respond(self, choices: Vec<Choice>, delivery: Delivery) -> Response {
         match delivery {
             Delivery::Whole => self.whole(choices).await.into_response(),
             Delivery::Stream | Delivery::StreamWithUsage => {
@@ -89,14 +95,15 @@ impl Answer {
         }
     }
 
+    /// Waits for all choices and returns one JSON object.
     async fn whole(mut self, choices: Vec<Choice>) -> Result<Json<Value>, ApiError> {
         let mut written = Vec::with_capacity(choices.len());
         for choice in choices {
             written.push(self.collect(choice).await?);
         }
-        let object = match self.form {
-            Form::Completion => "text_completion",
-            Form::Chat => "chat.completion",
+        let object = match self.endpoint {
+            Endpoint::Completion => "text_completion",
+            Endpoint::Chat => "chat.completion",
         };
         let mut answer = self.head(object);
         answer.insert("choices".to_owned(), written.into());
@@ -105,54 +112,57 @@ impl Answer {
         Ok(Json(answer.into()))
     }
 
+    /// Waits for all of a choice and returns its JSON.
     async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
-        let (mut lists, mut entries) = (Lists::default(), Vec::new());
-        let mut scope = Map::new();
-        scope.insert("tokens".to_owned(), Value::Null);
+        let (mut lists, mut entries) = (CompletionLogprobs::default(), Vec::new());
+        let mut details = Map::new();
+        details.insert("tokens".to_owned(), Value::Null);
         if let Some(steered) = choice.steered {
-            scope.insert("steered".to_owned(), steered.into());
+            details.insert("steered".to_owned(), steered.into());
         }
         let mut tokens = Vec::new();
         let mut finish = "length";
-        while let Some(piece) = choice.next().await {
-            match piece {
-                Piece::Started(features) if self.lens.prompt => {
-                    let prompt = self.lens.prompt(&self.state, &choice.prompt, &features);
-                    scope.insert("prompt".to_owned(), prompt);
+        while let Some(choice_event) = choice.next().await {
+            match choice_event {
+                ChoiceEvent::Started(features) if self.extension.prompt => {
+                    let prompt = self.extension.prompt(&self.state, &choice.prompt, &features);
+                    details.insert("prompt".to_owned(), prompt);
                 }
-                Piece::Started(_) => {}
-                Piece::Token { step, text: more, offset } => {
+                ChoiceEvent::Started(_) => {}
+                ChoiceEvent::Token { step, text: more, offset } => {
                     self.count();
                     text.push_str(&more);
-                    tokens.push(Value::Object(self.lens.token(&self.state, &step)));
-                    match self.form {
+                    tokens.push(Value::Object(self.extension.token(&self.state, &step)));
+                    match self.endpoint {
                         _ if !self.logprobs => {}
-                        Form::Completion => lists.push(self.state.tokenizer(), &step, offset),
-                        Form::Chat => entries.push(of_chat(self.state.tokenizer(), &step)),
+                        Endpoint::Completion => lists.push(self.state.tokenizer(), &step, offset),
+                        Endpoint::Chat => {
+                            entries.push(chat_logprobs(self.state.tokenizer(), &step))
+                        }
                     }
                 }
-                Piece::Ended { why: End::Failed, .. } => return Err(ApiError::failed()),
-                Piece::Ended { text: more, why, applied, reused } => {
+                ChoiceEvent::Ended { why: End::Failed, .. } => return Err(ApiError::internal()),
+                ChoiceEvent::Ended { text: more, why, applied, reused } => {
                     text.push_str(&more);
                     finish = finish_reason(&why);
                     if choice.first_of_prompt {
                         self.usage.reused += reused;
                     }
-                    scope.append(&mut ending(&why, &applied, reused));
+                    details.append(&mut end_json(&why, &applied, reused));
                 }
             }
         }
-        scope["tokens"] = tokens.into();
-        let logprobs = match self.form {
+        details["tokens"] = tokens.into();
+        let logprobs = match self.endpoint {
             _ if !self.logprobs => Value::Null,
-            Form::Completion => lists.json(),
-            Form::Chat => json!({"content": entries, "refusal": null}),
+            Endpoint::Completion => lists.json(),
+            Endpoint::Chat => json!({"content": entries, "refusal": null}),
         };
         let mut written = json!({"index": choice.index});
-        match self.form {
-            Form::Completion => written["text"] = text.into(),
-            Form::Chat => {
+        match self.endpoint {
+            Endpoint::Completion => written["text"] = text.into(),
+            Endpoint::Chat => {
                 written["message"] = json!({
                     "role": "assistant", "content": text, "refusal": null,
                 });
@@ -160,102 +170,107 @@ impl Answer {
         }
         written["logprobs"] = logprobs;
         written["finish_reason"] = finish.into();
-        written["nanoscope"] = scope.into();
+        written["nanoscope"] = details.into();
         Ok(written)
     }
 
+    /// The events of a stream, those of several choices interleaved.
     fn chunks(
         self,
         choices: Vec<Choice>,
         with_usage: bool,
     ) -> impl Stream<Item = Result<Event, Infallible>> {
-        let pieces = choices.into_iter().map(|choice| {
+        let events = choices.into_iter().map(|choice| {
             stream::unfold((choice, true), |(mut choice, begins)| async move {
-                let piece = choice.next().await?;
-                let of = Of {
+                let choice_event = choice.next().await?;
+                let head = ChunkHead {
                     begins,
                     index: choice.index,
                     steered: choice.steered,
                     first_of_prompt: choice.first_of_prompt,
                     opening: std::mem::take(&mut choice.opening),
-                    prompt: match piece {
-                        Piece::Started(_) => std::mem::take(&mut choice.prompt),
+                    prompt: match choice_event {
+                        ChoiceEvent::Started(_) => std::mem::take(&mut choice.prompt),
                         _ => Vec::new(),
                     },
                 };
-                Some(((of, piece), (choice, false)))
+                Some(((head, choice_event), (choice, false)))
             })
             .boxed()
         });
-        let last = if with_usage { Last::Usage } else { Last::Done };
-        let flow = (self, pieces.collect::<SelectAll<_>>(), last);
-        stream::unfold(flow, move |(mut answer, mut pieces, last)| async move {
-            if let Some((of, piece)) = pieces.next().await {
-                let chunk = answer.chunk(of, piece, with_usage);
-                return Some((Ok(chunk), (answer, pieces, last)));
+        let tail = if with_usage { StreamTail::Usage } else { StreamTail::Done };
+        let flow = (self, events.collect::<SelectAll<_>>(), tail);
+        stream::unfold(flow, move |(mut answer, mut events, tail)| async move {
+            if let Some((head, choice_event)) = events.next().await {
+                let chunk = answer.chunk(head, choice_event, with_usage);
+                return Some((Ok(chunk), (answer, events, tail)));
             }
-            let (event, next) = match last {
-                Last::Usage => (event(&answer.usage_chunk()), Last::Done),
-                Last::Done => (Event::default().data("[DONE]"), Last::Nothing),
-                Last::Nothing => return None,
+            let (event, next) = match tail {
+                StreamTail::Usage => (event(&answer.usage_chunk()), StreamTail::Done),
+                StreamTail::Done => (Event::default().data("[DONE]"), StreamTail::Nothing),
+                StreamTail::Nothing => return None,
             };
-            Some((Ok(event), (answer, pieces, next)))
+            Some((Ok(event), (answer, events, next)))
         })
     }
 
-    fn chunk(&mut self, of: Of, piece: Piece, with_usage: bool) -> Event {
-        let mut scope = Map::new();
+    /// The chunk for one event of a choice.
+    fn chunk(&mut self, head: ChunkHead, choice_event: ChoiceEvent, with_usage: bool) -> Event {
+        let mut details = Map::new();
         let mut logprobs = Value::Null;
         let mut finish = Value::Null;
-        let text = match piece {
-            Piece::Started(features) => {
-                if self.lens.prompt {
-                    let prompt = self.lens.prompt(&self.state, &of.prompt, &features);
-                    scope.insert("prompt".to_owned(), prompt);
+        let text = match choice_event {
+            ChoiceEvent::Started(features) => {
+                if self.extension.prompt {
+                    let prompt = self.extension.prompt(&self.state, &head.prompt, &features);
+                    details.insert("prompt".to_owned(), prompt);
                 }
                 String::new()
             }
-            Piece::Token { step, text, offset } => {
+            ChoiceEvent::Token { step, text, offset } => {
                 self.count();
-                scope = self.lens.token(&self.state, &step);
+                details = self.extension.token(&self.state, &step);
                 if self.logprobs {
                     logprobs = self.logprobs_of(&step, offset);
                 }
                 text
             }
-            Piece::Ended { why: End::Failed, .. } => return event(&ApiError::failed().json()),
-            Piece::Ended { text, why, applied, reused } => {
-                if of.first_of_prompt {
+            ChoiceEvent::Ended { why: End::Failed, .. } => {
+                return event(&ApiError::internal().json());
+            }
+            ChoiceEvent::Ended { text, why, applied, reused } => {
+                if head.first_of_prompt {
                     self.usage.reused += reused;
                 }
-                scope = ending(&why, &applied, reused);
+                details = end_json(&why, &applied, reused);
                 finish = finish_reason(&why).into();
                 text
             }
         };
-        // Empty but for the first chunk, which is the last one too if the text ended in the queue.
-        let text = of.opening + &text;
-        if of.begins {
-            scope.insert("seed".to_owned(), self.seed.into());
+        // The opening is empty except in the first chunk, which is also the last one if the generation
+        // ended while it was in the queue.
+        let text = head.opening + &text;
+        if head.begins {
+            details.insert("seed".to_owned(), self.seed.into());
         }
-        if let Some(steered) = of.steered {
-            scope.insert("steered".to_owned(), steered.into());
+        if let Some(steered) = head.steered {
+            details.insert("steered".to_owned(), steered.into());
         }
-        let mut choice = json!({"index": of.index});
-        match self.form {
-            Form::Completion => choice["text"] = text.into(),
-            Form::Chat if of.begins => {
+        let mut choice = json!({"index": head.index});
+        match self.endpoint {
+            Endpoint::Completion => choice["text"] = text.into(),
+            Endpoint::Chat if head.begins => {
                 choice["delta"] = json!({"role": "assistant", "content": text});
             }
-            // The last chunk of a chat is empty, unless something was held back.
-            Form::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
-            Form::Chat => choice["delta"] = json!({"content": text}),
+            // The last chunk of a chat is empty, unless it has text that was held back.
+            Endpoint::Chat if !finish.is_null() && text.is_empty() => choice["delta"] = json!({}),
+            Endpoint::Chat => choice["delta"] = json!({"content": text}),
         }
         choice["logprobs"] = logprobs;
         choice["finish_reason"] = finish;
         let mut chunk = self.head(self.chunk_object());
         chunk.insert("choices".to_owned(), json!([choice]));
-        chunk.insert("nanoscope".to_owned(), scope.into());
+        chunk.insert("nanoscope".to_owned(), details.into());
         if with_usage {
             chunk.insert("usage".to_owned(), Value::Null);
         }
@@ -264,13 +279,13 @@ impl Answer {
 
     fn logprobs_of(&self, step: &nanoscope_runtime::Step, offset: usize) -> Value {
         let tokenizer = self.state.tokenizer();
-        match self.form {
-            Form::Completion => {
-                let mut lists = Lists::default();
+        match self.endpoint {
+            Endpoint::Completion => {
+                let mut lists = CompletionLogprobs::default();
                 lists.push(tokenizer, step, offset);
                 lists.json()
             }
-            Form::Chat => json!({"content": [of_chat(tokenizer, step)], "refusal": null}),
+            Endpoint::Chat => json!({"content": [chat_logprobs(tokenizer, step)], "refusal": null}),
         }
     }
 
@@ -282,9 +297,9 @@ impl Answer {
     }
 
     fn chunk_object(&self) -> &'static str {
-        match self.form {
-            Form::Completion => "text_completion",
-            Form::Chat => "chat.completion.chunk",
+        match self.endpoint {
+            Endpoint::Completion => "text_completion",
+            Endpoint::Chat => "chat.completion.chunk",
         }
     }
 
@@ -293,19 +308,19 @@ impl Answer {
         head.insert("id".to_owned(), self.id.as_str().into());
         head.insert("object".to_owned(), object.into());
         head.insert("created".to_owned(), self.created.into());
-        head.insert("model".to_owned(), self.state.scope.name.as_str().into());
+        head.insert("model".to_owned(), self.state.served.name.as_str().into());
         head
     }
 
     fn count(&mut self) {
         self.usage.completion += 1;
-        self.tally.count();
+        self.counter.count();
     }
 }
 
-/// Of which choice a piece is.
-struct Of {
-    /// Whether it is the first one.
+/// The choice that a chunk belongs to.
+struct ChunkHead {
+    /// True for the first chunk of the choice.
     begins: bool,
     index: usize,
     steered: Option<bool>,
@@ -314,25 +329,21 @@ struct Of {
     prompt: Vec<u32>,
 }
 
-/// What is left to say when all choices have ended.
+/// The events that remain when all choices have ended.
 #[derive(Debug, Clone, Copy)]
-enum Last {
+enum StreamTail {
     Usage,
     Done,
     Nothing,
 }
 
-/// What is said of an end.
-fn ending(
-    why: &End,
-    done: &[nanoscope_runtime::InterventionReport],
-    reused: usize,
-) -> Map<String, Value> {
-    let mut scope = Map::new();
-    scope.insert("end".to_owned(), why.to_string().into());
-    scope.insert("applied".to_owned(), applied(done));
-    scope.insert("reused".to_owned(), reused.into());
-    scope
+/// The `nanoscope` object of the end of a text.
+fn end_json(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
+    let mut details = Map::new();
+    details.insert("end".to_owned(), why.to_string().into());
+    details.insert("applied".to_owned(), applied_json(done));
+    details.insert("reused".to_owned(), reused.into());
+    details
 }
 
 fn event(chunk: &Value) -> Event {

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::http::body::Json;
-use crate::http::log::Tally;
-use crate::openai::answer::Form;
-use crate::openai::request::{Wanted, parse_fields};
+use crate::http::log::TokenCounter;
+use crate::openai::answer::Endpoint;
+use crate::openai::request::{CommonParams, parse_fields};
 use crate::openai::respond::{Prompt, respond, too_long};
 use crate::state::AppState;
 
@@ -22,7 +22,7 @@ struct Fields {
     top_logprobs: Option<usize>,
 }
 
-/// A message; what else a client says of it (`name`, `refusal`) changes nothing.
+/// A message. Other fields that clients send (`name`, `refusal`) are ignored.
 #[derive(Debug, Deserialize)]
 struct RawMessage {
     role: String,
@@ -43,40 +43,42 @@ struct RawPart {
     text: String,
 }
 
-const OWN: [&str; 3] = ["messages", "logprobs", "top_logprobs"];
-/// As with OpenAI.
-const MOST_LOGPROBS: usize = 20;
+/// Parameters of this endpoint only.
+const OWN_FIELDS: [&str; 3] = ["messages", "logprobs", "top_logprobs"];
+/// Maximum of `top_logprobs`, as in OpenAI's API.
+const MAX_LOGPROBS: usize = 20;
 
+/// `POST /v1/chat/completions`
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Extension(tally): Extension<Tally>,
+    Extension(counter): Extension<TokenCounter>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
-    let mut wanted = Wanted::read(&body, &OWN, &state)?;
+    let mut params = CommonParams::read(&body, &OWN_FIELDS, &state)?;
     let fields: Fields = parse_fields(&body)?;
-    // It may be large, and the answer may take minutes.
+    // The body may be large, and the answer may take minutes.
     drop(body);
     let logprobs = fields.logprobs.unwrap_or(false);
     check_logprobs(logprobs, fields.top_logprobs)?;
-    wanted.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
-    wanted.check_count(1, &state)?;
+    params.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);
+    params.check_count(1, &state)?;
     let prompt = render(&state, fields.messages).await?;
     let prompts = vec![Prompt { ids: prompt, opening: String::new() }];
-    respond(state, Form::Chat, &wanted, prompts, logprobs, tally).await
+    respond(state, Endpoint::Chat, &params, prompts, logprobs, counter).await
 }
 
 fn check_logprobs(logprobs: bool, top: Option<usize>) -> Result<(), ApiError> {
-    let wrong = |message: &str| Err(ApiError::bad(message).of("top_logprobs"));
+    let wrong = |message: &str| Err(ApiError::bad_request(message).with_param("top_logprobs"));
     match top {
-        Some(1..) if !logprobs => wrong("top_logprobs: it needs `logprobs` to be true"),
-        Some(top) if top > MOST_LOGPROBS => {
-            wrong(&format!("top_logprobs: {top} is more than {MOST_LOGPROBS}"))
+        Some(1..) if !logprobs => wrong("top_logprobs: requires `logprobs` to be true"),
+        Some(top) if top > MAX_LOGPROBS => {
+            wrong(&format!("top_logprobs: expected at most {MAX_LOGPROBS}, found {top}"))
         }
         _ => Ok(()),
     }
 }
 
-/// The ids after which the assistant answers.
+/// The token ids of the conversation, up to the start of the assistant's answer.
 async fn render(state: &AppState, messages: Vec<RawMessage>) -> Result<Vec<u32>, ApiError> {
     let messages: Vec<Message> = messages
         .into_iter()
@@ -84,27 +86,28 @@ async fn render(state: &AppState, messages: Vec<RawMessage>) -> Result<Vec<u32>,
         .map(|(at, message)| read(at, message))
         .collect::<Result<_, _>>()?;
     if messages.last().is_none_or(|last| last.role != Role::User) {
-        let message = "messages: the last one must be the user's";
-        return Err(ApiError::bad(message).of("messages"));
+        let message = "messages: the last message must be the user's";
+        return Err(ApiError::bad_request(message).with_param("messages"));
     }
     let texts = messages.iter().filter_map(|message| match &message.content {
         Content::Text(text) => Some(text.len()),
         Content::Parts(_) => None,
     });
-    let (found, most) = (texts.sum(), state.most_text());
+    let (found, most) = (texts.sum(), state.max_text_bytes());
     if found > most {
-        let refusal = too_long(found, state.scope.model.context_len());
-        return Err(refusal.of("messages"));
+        let error = too_long(found, state.served.model.context_len());
+        return Err(error.with_param("messages"));
     }
-    let rendered = state.aside(|state| Ok(state.render(&Conversation { messages })?)).await;
-    rendered.map_err(|error| error.of("messages"))
+    let rendered = state.run_blocking(|state| Ok(state.render(&Conversation { messages })?)).await;
+    rendered.map_err(|error| error.with_param("messages"))
 }
 
+/// Converts the message at position `at`.
 fn read(at: usize, message: RawMessage) -> Result<Message, ApiError> {
     let field = |field: &str| format!("messages[{at}].{field}");
     let wrong = |part: &str, message: String| {
         let field = field(part);
-        Err(ApiError::bad(format!("{field}: {message}")).of(field))
+        Err(ApiError::bad_request(format!("{field}: {message}")).with_param(field))
     };
     let role = match message.role.as_str() {
         "system" | "developer" => Role::System,
@@ -113,16 +116,19 @@ fn read(at: usize, message: RawMessage) -> Result<Message, ApiError> {
         other => {
             return wrong(
                 "role",
-                format!("`{other}` is none of system, developer, user, assistant"),
+                format!("unknown role `{other}` (expected system, developer, user or assistant)"),
             );
         }
     };
     let text = match message.content {
-        None => return wrong("content", "it is missing".to_owned()),
+        None => return wrong("content", "missing".to_owned()),
         Some(RawContent::Text(text)) => text,
         Some(RawContent::Parts(parts)) => {
             if let Some(part) = parts.iter().find(|part| part.r#type != "text") {
-                return wrong("content", format!("this server reads no `{}`", part.r#type));
+                return wrong(
+                    "content",
+                    format!("parts of type `{}` are not supported", part.r#type),
+                );
             }
             parts.into_iter().map(|part| part.text).collect()
         }

@@ -1,4 +1,4 @@
-//! One of the texts of an answer.
+//! The texts of an answer, which OpenAI calls choices.
 
 use std::collections::BTreeMap;
 
@@ -6,38 +6,38 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Step};
 use nanoscope_sae::SparseFeatures;
 
-use crate::generation::{End, Event, Running};
+use crate::generation::{End, Event, GenerationHandle};
 
-/// A text that is being generated.
+/// One text of an answer, while it is being generated.
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) index: usize,
-    /// Whether it is steered, where texts are compared.
+    /// True if the text is steered. Only set if texts are compared.
     pub(crate) steered: Option<bool>,
-    /// Whether its prompt counts in what was used; once, however many texts go on from it.
+    /// True if this is the first text of its prompt, whose tokens count only once in the usage.
     pub(crate) first_of_prompt: bool,
     pub(crate) prompt: Vec<u32>,
-    /// What the text begins with: the prompt, if it is to be echoed.
+    /// The beginning of the text: the prompt, if it is echoed.
     pub(crate) opening: String,
-    running: Running,
-    /// Characters of the tokens so far, the opening's included.
+    generation: GenerationHandle,
+    /// Characters generated so far, including those of the opening.
     offset: usize,
     reused: usize,
 }
 
-/// What is new of a text.
+/// An event of a text.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum ChoiceEvent {
     Started(BTreeMap<HookPoint, SparseFeatures>),
     Token {
         step: Step,
-        /// What can be given out by now.
+        /// The text that can be shown now.
         text: String,
-        /// Characters before the token.
+        /// Number of characters before the token.
         offset: usize,
     },
     Ended {
-        /// What was held back and belongs to the text after all.
+        /// The rest of the text, which was held back as a possible stop string.
         text: String,
         why: End,
         applied: Vec<InterventionReport>,
@@ -46,7 +46,13 @@ pub(crate) enum Piece {
 }
 
 impl Choice {
-    pub(crate) fn new(index: usize, prompt: Vec<u32>, opening: String, running: Running) -> Self {
+    /// The text at `index`, which begins with `opening`.
+    pub(crate) fn new(
+        index: usize,
+        prompt: Vec<u32>,
+        opening: String,
+        generation: GenerationHandle,
+    ) -> Self {
         Self {
             index,
             steered: None,
@@ -54,31 +60,31 @@ impl Choice {
             prompt,
             offset: opening.chars().count(),
             opening,
-            running,
+            generation,
             reused: 0,
         }
     }
 
-    /// What comes next; none after the end.
-    pub(crate) async fn next(&mut self) -> Option<Piece> {
-        Some(match self.running.next().await? {
+    /// Waits for the next event; `None` after the end.
+    pub(crate) async fn next(&mut self) -> Option<ChoiceEvent> {
+        Some(match self.generation.next().await? {
             Event::Started { reused, prompt_features } => {
                 self.reused = reused;
-                Piece::Started(prompt_features)
+                ChoiceEvent::Started(prompt_features)
             }
             Event::Token { step, text } => {
                 let offset = self.offset;
                 self.offset += step.text.chars().count();
-                Piece::Token { step, text, offset }
+                ChoiceEvent::Token { step, text, offset }
             }
             Event::End { text, why, applied } => {
-                Piece::Ended { text, why, applied, reused: self.reused }
+                ChoiceEvent::Ended { text, why, applied, reused: self.reused }
             }
         })
     }
 }
 
-/// OpenAI's word for why a text ended: `stop` where it came to an end, `length` where it was cut.
+/// OpenAI's `finish_reason`: `stop` if the text came to an end, `length` if it was cut off.
 pub(crate) fn finish_reason(why: &End) -> &'static str {
     match why {
         End::StopString | End::Model(EndReason::Stop { .. } | EndReason::Condition { .. }) => {

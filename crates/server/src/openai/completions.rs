@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::http::body::Json;
-use crate::http::log::Tally;
-use crate::openai::answer::Form;
-use crate::openai::request::{Wanted, parse_fields};
+use crate::http::log::TokenCounter;
+use crate::openai::answer::Endpoint;
+use crate::openai::request::{CommonParams, parse_fields};
 use crate::openai::respond::{Prompt, respond, too_long};
 use crate::state::AppState;
 
@@ -34,7 +34,7 @@ enum RawPrompt {
 }
 
 impl RawPrompt {
-    /// How many prompts they are.
+    /// The number of prompts.
     fn count(&self) -> usize {
         match self {
             Self::Text(_) | Self::Ids(_) => 1,
@@ -44,48 +44,50 @@ impl RawPrompt {
     }
 }
 
-const OWN: [&str; 3] = ["prompt", "echo", "logprobs"];
-/// As with OpenAI.
-const MOST_LOGPROBS: usize = 5;
+/// Parameters of this endpoint only.
+const OWN_FIELDS: [&str; 3] = ["prompt", "echo", "logprobs"];
+/// Maximum of `logprobs`, as in OpenAI's API.
+const MAX_LOGPROBS: usize = 5;
 
+/// `POST /v1/completions`
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Extension(tally): Extension<Tally>,
+    Extension(counter): Extension<TokenCounter>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
-    let mut wanted = Wanted::read(&body, &OWN, &state)?;
+    let mut params = CommonParams::read(&body, &OWN_FIELDS, &state)?;
     let fields: Fields = parse_fields(&body)?;
-    // It may be large, and the answer may take minutes.
+    // The body may be large, and the answer may take minutes.
     drop(body);
     let echo = fields.echo.unwrap_or(false);
-    if let Some(asked) = fields.logprobs {
-        if asked > MOST_LOGPROBS {
-            let message = format!("logprobs: {asked} is more than {MOST_LOGPROBS}");
-            return Err(ApiError::bad(message).of("logprobs"));
+    if let Some(requested) = fields.logprobs {
+        if requested > MAX_LOGPROBS {
+            let message = format!("logprobs: expected at most {MAX_LOGPROBS}, found {requested}");
+            return Err(ApiError::bad_request(message).with_param("logprobs"));
         }
         if echo {
-            let message = "echo: the prompt's logprobs are not computed; ask for one of the two";
-            return Err(ApiError::bad(message).of("echo"));
+            let message = "echo: cannot be combined with `logprobs`, because the prompt's logprobs are not computed";
+            return Err(ApiError::bad_request(message).with_param("echo"));
         }
     }
-    wanted.sampling.top_logprobs = fields.logprobs.unwrap_or(0);
-    if wanted.lens.compare && fields.prompt.count() > 1 {
-        let message = "nanoscope.compare: one prompt at a time";
-        return Err(ApiError::bad(message).of("nanoscope.compare"));
+    params.sampling.top_logprobs = fields.logprobs.unwrap_or(0);
+    if params.extension.compare && fields.prompt.count() > 1 {
+        let message = "nanoscope.compare: only one prompt is allowed";
+        return Err(ApiError::bad_request(message).with_param("nanoscope.compare"));
     }
-    wanted.check_count(fields.prompt.count(), &state)?;
+    params.check_count(fields.prompt.count(), &state)?;
     let prompts = prompts(&state, fields.prompt).await?;
     let prompts = prompts
         .into_iter()
         .map(|(ids, text)| Prompt { ids, opening: if echo { text } else { String::new() } })
         .collect();
     let logprobs = fields.logprobs.is_some();
-    respond(state, Form::Completion, &wanted, prompts, logprobs, tally).await
+    respond(state, Endpoint::Completion, &params, prompts, logprobs, counter).await
 }
 
-/// Ids and text of each prompt.
+/// The token ids and text of each prompt.
 async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
-    let of_prompt = |error: ApiError| error.of("prompt");
+    let of_prompt = |error: ApiError| error.with_param("prompt");
     let lists = match prompt {
         RawPrompt::Text(text) => return encode(state, vec![text]).await.map_err(of_prompt),
         RawPrompt::Texts(texts) if !texts.is_empty() => {
@@ -93,7 +95,7 @@ async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, S
         }
         RawPrompt::Ids(ids) if !ids.is_empty() => vec![ids],
         RawPrompt::Lists(lists) if !lists.is_empty() => lists,
-        _ => return Err(of_prompt(ApiError::bad("prompt: it is empty"))),
+        _ => return Err(of_prompt(ApiError::bad_request("prompt: empty"))),
     };
     let decode = |ids: Vec<u32>| {
         let text = state.tokenizer().decode(&ids)?;
@@ -102,11 +104,11 @@ async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, S
     lists.into_iter().map(decode).collect::<Result<_, ApiError>>().map_err(of_prompt)
 }
 
-/// Puts `<|bos|>` before each text, as models of nanochat's are prompted.
+/// Encodes texts, with `<|bos|>` before each, as nanochat's models expect.
 async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
-    let most = state.most_text();
+    let most = state.max_text_bytes();
     if let Some(text) = texts.iter().find(|text| text.len() > most) {
-        let (found, context) = (text.len(), state.scope.model.context_len());
+        let (found, context) = (text.len(), state.served.model.context_len());
         return Err(too_long(found, context));
     }
     let encode = |state: &AppState| {
@@ -118,5 +120,5 @@ async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, S
         };
         texts.into_iter().map(encode).collect()
     };
-    state.aside(encode).await
+    state.run_blocking(encode).await
 }

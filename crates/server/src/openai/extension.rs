@@ -1,35 +1,35 @@
-//! The object `nanoscope` of a request and of its answer.
+//! The `nanoscope` object of a request and of its answer: tracked features and steering.
 
 use std::collections::BTreeMap;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention, InterventionReport, Plan, Step, VectorName};
+use nanoscope_runtime::{Applied, Condition, Intervention, Plan, Step, VectorName};
 use nanoscope_sae::SparseFeatures;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::http::body::parse;
-use crate::served_model::Scope;
+use crate::served_model::ServedModel;
 use crate::state::AppState;
 
-/// What a request wants to see and to change.
+/// The `nanoscope` object of a request: features to track, interventions and stop conditions.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lens {
+pub(crate) struct Extension {
     plan: Plan,
     unsteered: Plan,
-    /// Features per token and hook point, the strongest.
+    /// Number of strongest features to report per token and hook point.
     pub(crate) top: usize,
-    /// Whether the prompt's features are wanted too.
+    /// True if the features of the prompt's tokens are requested too.
     pub(crate) prompt: bool,
-    /// Whether each text is wanted with and without steering.
+    /// True if each text is requested both with and without steering.
     pub(crate) compare: bool,
 }
 
-/// The object as it stands in JSON; null is as good as absent.
+/// The raw JSON object. `null` is treated as absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Raw {
+struct RawExtension {
     track: Option<Vec<String>>,
     top: Option<usize>,
     prompt: Option<bool>,
@@ -39,70 +39,73 @@ struct Raw {
     compare: Option<bool>,
 }
 
-/// Features per token and hook point where a request does not say how many.
-const TOP: usize = 8;
-/// Interventions of one request, and conditions.
-const MOST: usize = 256;
+/// Default number of features per token and hook point.
+const DEFAULT_TOP: usize = 8;
+/// Maximum number of interventions, and of stop conditions, in one request.
+const MAX_SPECS: usize = 256;
 
-impl Lens {
-    /// Reads the object; without one nothing is tracked or changed.
-    pub(crate) fn read(value: Option<&Value>, scope: &Scope) -> Result<Self, ApiError> {
+impl Extension {
+    /// Reads the object. Without one, nothing is tracked or changed.
+    ///
+    /// # Errors
+    /// 400 about the invalid field.
+    pub(crate) fn read(value: Option<&Value>, served: &ServedModel) -> Result<Self, ApiError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
-            return Ok(Self { top: TOP, ..Self::default() });
+            return Ok(Self { top: DEFAULT_TOP, ..Self::default() });
         };
-        // A list would be taken for the fields in their order.
+        // serde would read a list as the fields in declaration order.
         if value.is_array() {
-            return Err(
-                ApiError::bad("nanoscope: it is a list, and an object is needed").of("nanoscope")
-            );
+            return Err(ApiError::bad_request("nanoscope: expected a JSON object, found a list")
+                .with_param("nanoscope"));
         }
-        let raw: Raw = parse(value, "nanoscope")?;
+        let raw: RawExtension = parse(value, "nanoscope")?;
         let steer = raw.steer.unwrap_or_default();
         let compare = raw.compare.unwrap_or(false);
         if compare && steer.is_empty() {
-            let nothing = "nanoscope.compare: there is nothing in nanoscope.steer to compare with";
-            return Err(ApiError::bad(nothing).of("nanoscope.compare"));
+            let message = "nanoscope.compare: requires interventions in nanoscope.steer";
+            return Err(ApiError::bad_request(message).with_param("nanoscope.compare"));
         }
         let mut unsteered = Plan::new();
         for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
-            unsteered = track(unsteered, id, scope).ok_or_else(|| {
-                let have: Vec<_> = scope.sources.keys().map(ToString::to_string).collect();
+            unsteered = track(unsteered, id, served).ok_or_else(|| {
+                let known: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
                 let field = format!("nanoscope.track[{at}]");
-                ApiError::bad(format!(
-                    "{field}: there is no SAE `{id}`; there are {}",
-                    if have.is_empty() { "none".to_owned() } else { have.join(", ") }
+                ApiError::bad_request(format!(
+                    "{field}: unknown SAE `{id}`; available: {}",
+                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
                 ))
-                .of(field)
+                .with_param(field)
             })?;
         }
         let conditions = raw.stop_when.unwrap_or_default();
-        for condition in specs::<Condition>(conditions, "nanoscope.stop_when", scope)? {
+        for condition in parse_specs::<Condition>(conditions, "nanoscope.stop_when", served)? {
             unsteered = unsteered.stop_when(condition);
         }
         let mut plan = unsteered.clone();
         for (name, values) in raw.vectors.unwrap_or_default() {
-            let name: VectorName =
-                name.parse().map_err(|error| ApiError::because(&error).of("nanoscope.vectors"))?;
+            let name: VectorName = name
+                .parse()
+                .map_err(|error| ApiError::from_error(&error).with_param("nanoscope.vectors"))?;
             plan = plan.vector(name, values);
         }
-        for intervention in specs::<Intervention>(steer, "nanoscope.steer", scope)? {
+        for intervention in parse_specs::<Intervention>(steer, "nanoscope.steer", served)? {
             plan = plan.intervene(intervention);
         }
-        let (top, prompt) = (raw.top.unwrap_or(TOP), raw.prompt.unwrap_or(false));
+        let (top, prompt) = (raw.top.unwrap_or(DEFAULT_TOP), raw.prompt.unwrap_or(false));
         Ok(Self { plan, unsteered, top, prompt, compare })
     }
 
-    /// What is tracked and, with `steered`, changed.
+    /// The plan: what is tracked and, if `steered`, the interventions.
     pub(crate) fn plan(&self, steered: bool) -> &Plan {
         if steered { &self.plan } else { &self.unsteered }
     }
 
-    /// What is said of a generated token.
+    /// The JSON of a generated token.
     pub(crate) fn token(&self, state: &AppState, step: &Step) -> Map<String, Value> {
-        self.entry(state, step.position, step.token_id, &step.features, 0)
+        self.entry(state, step.position, step.token, &step.features, 0)
     }
 
-    /// What is said of the prompt's tokens.
+    /// The JSON of the prompt's tokens.
     pub(crate) fn prompt(
         &self,
         state: &AppState,
@@ -113,6 +116,7 @@ impl Lens {
         tokens.map(|(at, &id)| Value::Object(self.entry(state, at, id, features, at))).collect()
     }
 
+    /// The JSON of a token whose features are in `row`.
     fn entry(
         &self,
         state: &AppState,
@@ -121,15 +125,15 @@ impl Lens {
         features: &BTreeMap<HookPoint, SparseFeatures>,
         row: usize,
     ) -> Map<String, Value> {
-        let of = |(&hook, features): (&HookPoint, &SparseFeatures)| {
+        let strongest_at = |(&hook, features): (&HookPoint, &SparseFeatures)| {
             let strongest = features.strongest(row, self.top).into_iter();
             let entry = |(index, value)| match state.label(hook, index) {
-                Some(label) => json!([index, shortest(value), label]),
-                None => json!([index, shortest(value)]),
+                Some(label) => json!([index, shortest_decimal(value), label]),
+                None => json!([index, shortest_decimal(value)]),
             };
             (hook.to_string(), strongest.map(entry).collect())
         };
-        let features: Map<_, _> = features.iter().map(of).collect();
+        let features: Map<_, _> = features.iter().map(strongest_at).collect();
         let mut entry = Map::new();
         entry.insert("position".to_owned(), position.into());
         entry.insert("token_id".to_owned(), id.into());
@@ -140,60 +144,62 @@ impl Lens {
     }
 }
 
-/// What interventions did.
-pub(crate) fn applied(applied: &[InterventionReport]) -> Value {
-    let one = |applied: &InterventionReport| {
+/// The JSON of the effects of interventions.
+pub(crate) fn applied_json(applied: &[Applied]) -> Value {
+    let one = |applied: &Applied| {
         json!({
             "intervention": applied.intervention.to_string(),
             "positions": applied.positions,
             "changed": applied.changed,
-            "moved": shortest(applied.moved),
+            "moved": shortest_decimal(applied.moved),
         })
     };
     applied.iter().map(one).collect()
 }
 
-/// The number with as few digits as tell it from its neighbours in float32.
-pub(crate) fn shortest(value: f32) -> f64 {
+/// The number with the fewest decimal digits that identify it as an `f32`.
+pub(crate) fn shortest_decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-fn track(plan: Plan, id: &str, scope: &Scope) -> Option<Plan> {
+/// Adds the SAE `id`, or all of them for `all`, to the tracked ones. `None` if it is unknown.
+fn track(plan: Plan, id: &str, served: &ServedModel) -> Option<Plan> {
     if id == "all" {
-        return Some(scope.sources.keys().copied().fold(plan, Plan::track));
+        return Some(served.sae_info.keys().copied().fold(plan, Plan::track));
     }
-    scope.source(id).map(|hook| plan.track(hook))
+    served.find_sae(id).map(|hook| plan.track(hook))
 }
 
-/// Reads interventions or conditions, whose hook may be said by an SAE's id too.
-fn specs<T: serde::de::DeserializeOwned>(
+/// Parses interventions or conditions, in which an SAE's id may stand for its hook point.
+fn parse_specs<T: serde::de::DeserializeOwned>(
     mut values: Vec<Value>,
     field: &str,
-    scope: &Scope,
+    served: &ServedModel,
 ) -> Result<Vec<T>, ApiError> {
-    if values.len() > MOST {
+    if values.len() > MAX_SPECS {
         let found = values.len();
-        return Err(
-            ApiError::bad(format!("{field}: {found} are too many, {MOST} at most")).of(field)
-        );
+        return Err(ApiError::bad_request(format!(
+            "{field}: at most {MAX_SPECS} are allowed, found {found}"
+        ))
+        .with_param(field));
     }
     let read = |(at, value): (usize, &mut Value)| {
-        say_hooks(value, scope);
+        resolve_sae_ids(value, served);
         parse(value, &format!("{field}[{at}]"))
     };
     values.iter_mut().enumerate().map(read).collect()
 }
 
-/// Puts the hook point's name where an SAE's id stands.
-fn say_hooks(value: &mut Value, scope: &Scope) {
-    let hook_of = |id: &str| scope.source(id).map(|hook| hook.to_string());
+/// Replaces SAE ids by the names of their hook points.
+fn resolve_sae_ids(value: &mut Value, served: &ServedModel) {
+    let hook_of = |id: &str| served.find_sae(id).map(|hook| hook.to_string());
     match value {
         Value::String(text) => {
-            let said = text
+            let resolved = text
                 .split_once(':')
                 .and_then(|(id, rest)| Some(format!("{}:{rest}", hook_of(id.trim())?)));
-            if let Some(said) = said {
-                *text = said;
+            if let Some(resolved) = resolved {
+                *text = resolved;
             }
         }
         Value::Object(object) => {
@@ -203,7 +209,7 @@ fn say_hooks(value: &mut Value, scope: &Scope) {
                 *id = hook;
             }
             if let Some(when) = object.get_mut("when") {
-                say_hooks(when, scope);
+                resolve_sae_ids(when, served);
             }
         }
         _ => {}
@@ -215,12 +221,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_written_shortly_and_reads_back_as_the_same_float32() {
+    fn a_value_is_written_with_few_digits_and_reads_back_unchanged() {
         for value in [0.1_f32, 1.0 / 3.0, 27.0, 1e-20, f32::MAX, -5.4321] {
-            let text = json!(shortest(value)).to_string();
+            let text = json!(shortest_decimal(value)).to_string();
 
             assert_eq!(text.parse::<f32>(), Ok(value), "{text}");
         }
-        assert_eq!(json!(shortest(0.1)).to_string(), "0.1");
+        assert_eq!(json!(shortest_decimal(0.1)).to_string(), "0.1");
     }
 }

@@ -1,13 +1,13 @@
-//! How likely tokens were, as OpenAI says it.
+//! Log probabilities in OpenAI's formats.
 
 use nanoscope_runtime::Step;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::openai::extension::shortest;
+use crate::openai::extension::shortest_decimal;
 
-/// Of a chat: an entry for each token.
-pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {
+/// The logprobs entry of a token in a chat completion.
+pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, step: &Step) -> Value {
     let entry = |id: u32, logprob: f32| {
         let bytes = tokenizer.token_bytes(id).unwrap_or_default();
         json!({
@@ -16,29 +16,29 @@ pub(crate) fn of_chat(tokenizer: &Tokenizer, step: &Step) -> Value {
             "bytes": bytes,
         })
     };
-    let mut of_token = entry(step.token_id, step.logprob);
+    let mut token = entry(step.token, step.logprob);
     let top = likeliest(step).map(|(id, logprob)| entry(id, logprob)).collect::<Vec<_>>();
-    of_token["top_logprobs"] = top.into();
-    of_token
+    token["top_logprobs"] = top.into();
+    token
 }
 
-/// Of a completion: lists side by side.
+/// The logprobs of a completion: parallel lists with one element per token.
 #[derive(Debug, Default)]
-pub(crate) struct Lists {
+pub(crate) struct CompletionLogprobs {
     tokens: Vec<String>,
     logprobs: Vec<Value>,
     top: Vec<Value>,
     offsets: Vec<usize>,
 }
 
-impl Lists {
-    /// Adds a token that comes after `offset` characters of text.
+impl CompletionLogprobs {
+    /// Appends a token that follows `offset` characters of text.
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, step: &Step, offset: usize) {
         let mut top: Map<_, _> = likeliest(step)
             .map(|(id, logprob)| (name(tokenizer, id), finite(logprob).into()))
             .collect();
-        let token = name(tokenizer, step.token_id);
-        // The token itself is always among them.
+        let token = name(tokenizer, step.token);
+        // OpenAI always includes the sampled token.
         top.entry(token.clone()).or_insert(finite(step.logprob).into());
         self.tokens.push(token);
         self.logprobs.push(finite(step.logprob).into());
@@ -46,6 +46,7 @@ impl Lists {
         self.offsets.push(offset);
     }
 
+    /// The lists as JSON.
     pub(crate) fn json(self) -> Value {
         json!({
             "tokens": self.tokens,
@@ -60,8 +61,8 @@ fn likeliest(step: &Step) -> impl Iterator<Item = (u32, f32)> {
     step.top_logprobs.iter().copied()
 }
 
-/// A token's text. One that is no text on its own is written as its bytes, so that no two tokens
-/// have one name.
+/// The token's text, or its bytes in hexadecimal if they are not valid UTF-8, so that different tokens
+/// have different names.
 fn name(tokenizer: &Tokenizer, id: u32) -> String {
     let bytes = tokenizer.token_bytes(id).unwrap_or_default();
     match str::from_utf8(bytes) {
@@ -72,7 +73,7 @@ fn name(tokenizer: &Tokenizer, id: u32) -> String {
     }
 }
 
-/// JSON has no infinity; OpenAI writes this.
+/// Replaces infinity, which JSON cannot represent, by OpenAI's −9999.
 fn finite(logprob: f32) -> f64 {
-    if logprob.is_finite() { shortest(logprob) } else { -9999.0 }
+    if logprob.is_finite() { shortest_decimal(logprob) } else { -9999.0 }
 }

@@ -1,4 +1,4 @@
-//! OpenAI's interface: models, completions, chat.
+//! OpenAI's interface: models, completions and chat completions.
 
 mod answer;
 mod chat;

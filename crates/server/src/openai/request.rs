@@ -1,4 +1,4 @@
-//! What requests for completions and for chat have in common.
+//! Parameters that completions and chat completions have in common.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -8,32 +8,32 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::http::body::parse;
-use crate::openai::extension::Lens;
+use crate::openai::extension::Extension;
 use crate::openai::models;
 use crate::state::AppState;
 
-/// How a text is wanted, whatever it goes on from.
+/// The common parameters of a request.
 #[derive(Debug)]
-pub(crate) struct Wanted {
-    /// Texts for each prompt.
+pub(crate) struct CommonParams {
+    /// Number of texts per prompt.
     pub(crate) n: usize,
-    /// That of the first; its seed counts up from one text to the next.
+    /// Sampling of a prompt's first text. Each further text adds 1 to the seed.
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) delivery: Delivery,
-    pub(crate) lens: Lens,
+    pub(crate) extension: Extension,
 }
 
-/// How an answer comes.
+/// The way an answer is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Whole,
     Stream,
-    /// A stream with a last chunk that says what was used.
+    /// A stream whose last chunk reports the usage.
     StreamWithUsage,
 }
 
-/// The fields; null is as good as absent.
+/// The raw fields. `null` is treated as absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -65,6 +65,7 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
+/// Parameters that are supported by both endpoints.
 const FIELDS: [&str; 14] = [
     "model",
     "max_tokens",
@@ -82,8 +83,8 @@ const FIELDS: [&str; 14] = [
     "nanoscope",
 ];
 
-/// Fields of OpenAI's that change nothing in the text.
-const HARMLESS: [&str; 9] = [
+/// OpenAI's parameters that do not affect the text.
+const IGNORED_FIELDS: [&str; 9] = [
     "user",
     "metadata",
     "store",
@@ -95,31 +96,36 @@ const HARMLESS: [&str; 9] = [
     "verbosity",
 ];
 
-/// Tokens where a request does not say how many.
-const MAX_TOKENS: usize = 128;
-/// Texts for one prompt, as with OpenAI.
-const MOST_N: usize = 128;
-/// Stop strings, and the bytes of each.
-const MOST_STOPS: usize = 16;
-const LONGEST_STOP: usize = 1000;
-/// The first seed that JSON's numbers, as JavaScript has them, cannot tell from its neighbours.
-const SEEDS: u64 = 1 << 53;
+/// Default number of tokens.
+const DEFAULT_MAX_TOKENS: usize = 128;
+/// Maximum number of texts per prompt, as in OpenAI's API.
+const MAX_N: usize = 128;
+/// Maximum number of stop strings.
+const MAX_STOPS: usize = 16;
+/// Maximum length of a stop string in bytes.
+const MAX_STOP_BYTES: usize = 1000;
+/// Seeds are below this limit, because JavaScript cannot represent larger integers exactly.
+const SEED_LIMIT: u64 = 1 << 53;
 
-impl Wanted {
-    /// Reads what is common; `own` are the fields that the caller reads.
+impl CommonParams {
+    /// Reads the common parameters. `own` names the parameters that only the caller's endpoint has.
+    ///
+    /// # Errors
+    /// 400 about an invalid or unsupported parameter, 404 if the model is unknown.
     pub(crate) fn read(
         body: &Map<String, Value>,
         own: &[&str],
         state: &AppState,
     ) -> Result<Self, ApiError> {
-        refuse_what_we_lack(body, own)?;
+        reject_unsupported(body, own)?;
         let fields: Fields = parse_fields(body)?;
         if let Some(model) = &fields.model {
             models::check(state, model)?;
         }
         let n = fields.n.unwrap_or(1);
-        if !(1..=MOST_N).contains(&n) {
-            return Err(ApiError::bad(format!("n: {n} is not in 1..={MOST_N}")).of("n"));
+        if !(1..=MAX_N).contains(&n) {
+            return Err(ApiError::bad_request(format!("n: expected 1 to {MAX_N}, found {n}"))
+                .with_param("n"));
         }
         let delivery = match (fields.stream, &fields.stream_options) {
             (Some(true), Some(StreamOptions { include_usage: Some(true) })) => {
@@ -127,8 +133,8 @@ impl Wanted {
             }
             (Some(true), _) => Delivery::Stream,
             (_, Some(_)) => {
-                let message = "stream_options: only a stream has them";
-                return Err(ApiError::bad(message).of("stream_options"));
+                let message = "stream_options: only allowed with `stream`";
+                return Err(ApiError::bad_request(message).with_param("stream_options"));
             }
             _ => Delivery::Whole,
         };
@@ -142,33 +148,36 @@ impl Wanted {
             presence_penalty: fields.presence_penalty.unwrap_or(0.0),
             ..Sampling::default()
         };
-        let lens = Lens::read(body.get("nanoscope"), &state.scope)?;
-        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, lens })
+        let extension = Extension::read(body.get("nanoscope"), &state.served)?;
+        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, extension })
     }
 
-    /// Checks that the texts for `prompts` prompts can be had at once, before anything is made for
-    /// each of them.
+    /// Checks that the texts for `prompts` prompts fit into the queue, before anything is allocated for
+    /// them.
+    ///
+    /// # Errors
+    /// 400 about the parameter that asks for too many.
     pub(crate) fn check_count(&self, prompts: usize, state: &AppState) -> Result<(), ApiError> {
-        let for_each = self.n * if self.lens.compare { 2 } else { 1 };
+        let per_prompt = self.n * if self.extension.compare { 2 } else { 1 };
         let field = match (prompts, self.n) {
             (_, 2..) if state.scheduler.check(prompts).is_ok() => "n",
             (2.., _) => "prompt",
             _ => "nanoscope.compare",
         };
-        let wrong = |error: ApiError| {
+        let name_field = |error: ApiError| {
             let message = format!("{field}: {}", error.message);
-            ApiError { message, ..error.of(field) }
+            ApiError { message, ..error.with_param(field) }
         };
-        state.scheduler.check(prompts.saturating_mul(for_each)).map_err(wrong)
+        state.scheduler.check(prompts.saturating_mul(per_prompt)).map_err(name_field)
     }
 
-    /// Whether the text at `index` is the first that is asked for after its prompt.
+    /// Returns whether the text at `index` is the first one of its prompt.
     pub(crate) fn is_first_of_prompt(&self, index: usize, prompts: usize) -> bool {
         index.is_multiple_of(self.n) && index < self.n * prompts
     }
 }
 
-/// Reads a `T` out of the body's fields.
+/// Deserialises a `T` from the body's fields.
 pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
     body: &Map<String, Value>,
 ) -> Result<T, ApiError> {
@@ -177,65 +186,74 @@ pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
 
 fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
     let most = state.config.limits.max_tokens;
-    let (field, asked) = match (fields.max_completion_tokens, fields.max_tokens) {
-        (Some(asked), _) => ("max_completion_tokens", asked),
-        (None, Some(asked)) => ("max_tokens", asked),
-        (None, None) => return Ok(MAX_TOKENS.min(most)),
+    let (field, requested) = match (fields.max_completion_tokens, fields.max_tokens) {
+        (Some(requested), _) => ("max_completion_tokens", requested),
+        (None, Some(requested)) => ("max_tokens", requested),
+        (None, None) => return Ok(DEFAULT_MAX_TOKENS.min(most)),
     };
-    match usize::try_from(asked) {
-        Ok(asked) if (1..=most).contains(&asked) => Ok(asked),
-        _ => Err(ApiError::bad(format!("{field}: {asked} is not in 1..={most}")).of(field)),
+    match usize::try_from(requested) {
+        Ok(requested) if (1..=most).contains(&requested) => Ok(requested),
+        _ => {
+            Err(ApiError::bad_request(format!("{field}: expected 1 to {most}, found {requested}"))
+                .with_param(field))
+        }
     }
 }
 
-/// The seed that is asked for, or one by chance.
-fn seed(asked: Option<u64>) -> Result<u64, ApiError> {
-    match asked {
-        None => Ok(chance() % SEEDS),
-        Some(seed) if seed < SEEDS => Ok(seed),
-        Some(seed) => Err(ApiError::bad(format!("seed: {seed} is not below 2^53")).of("seed")),
+/// The requested seed, or a random one.
+fn seed(requested: Option<u64>) -> Result<u64, ApiError> {
+    match requested {
+        None => Ok(random_u64() % SEED_LIMIT),
+        Some(seed) if seed < SEED_LIMIT => Ok(seed),
+        Some(seed) => {
+            Err(ApiError::bad_request(format!("seed: expected less than 2^53, found {seed}"))
+                .with_param("seed"))
+        }
     }
 }
 
-/// A number that nobody knows before.
-pub(crate) fn chance() -> u64 {
-    // The standard library keys its hash maps with random numbers of the system.
+/// An unpredictable number.
+pub(crate) fn random_u64() -> u64 {
+    // The standard library seeds its hash maps with random numbers from the system.
     RandomState::new().hash_one(0)
 }
 
-fn stop(asked: Option<Stop>) -> Result<Vec<String>, ApiError> {
-    let stops = match asked {
+fn stop(requested: Option<Stop>) -> Result<Vec<String>, ApiError> {
+    let stops = match requested {
         None => Vec::new(),
         Some(Stop::One(stop)) => vec![stop],
         Some(Stop::Several(stops)) => stops,
     };
-    let wrong = |message: String| Err(ApiError::bad(format!("stop: {message}")).of("stop"));
-    if stops.len() > MOST_STOPS {
-        return wrong(format!("{} strings are too many, {MOST_STOPS} at most", stops.len()));
+    let wrong =
+        |message: String| Err(ApiError::bad_request(format!("stop: {message}")).with_param("stop"));
+    if stops.len() > MAX_STOPS {
+        return wrong(format!("at most {MAX_STOPS} strings are allowed, found {}", stops.len()));
     }
-    if stops.iter().any(|stop| !(1..=LONGEST_STOP).contains(&stop.len())) {
-        return wrong(format!("a string must have 1 to {LONGEST_STOP} bytes"));
+    if stops.iter().any(|stop| !(1..=MAX_STOP_BYTES).contains(&stop.len())) {
+        return wrong(format!("each string must have 1 to {MAX_STOP_BYTES} bytes"));
     }
     Ok(stops)
 }
 
-/// Refuses fields that would change the answer if we had what they ask for.
-fn refuse_what_we_lack(body: &Map<String, Value>, own: &[&str]) -> Result<(), ApiError> {
+/// Rejects parameters that are not supported and would change the answer.
+fn reject_unsupported(body: &Map<String, Value>, own: &[&str]) -> Result<(), ApiError> {
     for (field, value) in body {
         let name = field.as_str();
-        if FIELDS.contains(&name) || own.contains(&name) || HARMLESS.contains(&name) {
+        if FIELDS.contains(&name) || own.contains(&name) || IGNORED_FIELDS.contains(&name) {
             continue;
         }
-        if !asks_nothing(name, value) {
-            let message = format!("{name}: this server does not have it");
-            return Err(ApiError::bad(message).of(name).code("unsupported_parameter"));
+        if !is_default(name, value) {
+            let message = format!("{name}: this parameter is not supported");
+            return Err(ApiError::bad_request(message)
+                .with_param(name)
+                .with_code("unsupported_parameter"));
         }
     }
     Ok(())
 }
 
-/// Whether a value is the one that leaves things as they are.
-fn asks_nothing(field: &str, value: &Value) -> bool {
+/// Returns whether a parameter's value requests nothing beyond the default behaviour.
+fn is_default(field: &str, value: &Value) -> bool {
     let empty = match value {
         Value::Null => true,
         Value::Array(list) => list.is_empty(),

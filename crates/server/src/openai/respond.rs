@@ -1,76 +1,77 @@
-//! The part that completions and chat completions share: from prompts to the response.
+//! The steps from prompts to the response, shared by completions and chat completions.
 
 use axum::response::Response;
 
 use crate::error::ApiError;
-use crate::generation::Ask;
-use crate::http::log::Tally;
-use crate::openai::answer::{Answer, Form};
+use crate::generation::GenerationRequest;
+use crate::http::log::TokenCounter;
+use crate::openai::answer::{Answer, Endpoint};
 use crate::openai::choice::Choice;
-use crate::openai::request::Wanted;
+use crate::openai::request::CommonParams;
 use crate::state::AppState;
 
-/// A prompt whose texts are returned.
+/// A prompt for which texts are generated.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<u32>,
-    /// The beginning of each of its texts: the prompt, if it is to be echoed.
+    /// The beginning of each returned text: the prompt, if it is echoed.
     pub(crate) opening: String,
 }
 
-/// Generates the texts for `prompts`, and answers with them as `wanted` says.
+/// Generates texts for `prompts` and returns the response.
 ///
 /// # Errors
 /// As [`Scheduler::start`](crate::generation::Scheduler::start).
 pub(crate) async fn respond(
     state: AppState,
-    form: Form,
-    wanted: &Wanted,
+    endpoint: Endpoint,
+    params: &CommonParams,
     prompts: Vec<Prompt>,
     logprobs: bool,
-    tally: Tally,
+    counter: TokenCounter,
 ) -> Result<Response, ApiError> {
-    let Wanted { n, sampling, lens, delivery, .. } = wanted;
-    let running = state.scheduler.start(asks(wanted, &prompts)).await?;
-    let mut answer = Answer::new(state, form, lens.clone(), sampling.seed, tally);
+    let CommonParams { n, sampling, extension, delivery, .. } = params;
+    let generations = state.scheduler.start(requests(params, &prompts)).await?;
+    let mut answer = Answer::new(state, endpoint, extension.clone(), sampling.seed, counter);
     answer.logprobs = logprobs;
     answer.usage.prompt = prompts.iter().map(|prompt| prompt.ids.len()).sum();
-    let choices = running.into_iter().enumerate().map(|(index, running)| {
+    let choices = generations.into_iter().enumerate().map(|(index, generation)| {
         let Prompt { ids, opening } = &prompts[index / n % prompts.len()];
-        let mut choice = Choice::new(index, ids.clone(), opening.clone(), running);
-        choice.steered = lens.compare.then_some(index < *n);
-        choice.first_of_prompt = wanted.is_first_of_prompt(index, prompts.len());
+        let mut choice = Choice::new(index, ids.clone(), opening.clone(), generation);
+        choice.steered = extension.compare.then_some(index < *n);
+        choice.first_of_prompt = params.is_first_of_prompt(index, prompts.len());
         choice
     });
-    Ok(answer.give(choices.collect(), *delivery).await)
+    Ok(answer.respond(choices.collect(), *delivery).await)
 }
 
-/// What is asked of the scheduler: each prompt `n` times; to compare, all of it once more without
+/// The generation requests: each prompt `n` times and, to compare, all of them again without
 /// steering.
-fn asks(wanted: &Wanted, prompts: &[Prompt]) -> Vec<Ask> {
-    let steering: &[bool] = if wanted.lens.compare { &[true, false] } else { &[true] };
-    let mut asks = Vec::new();
+fn requests(params: &CommonParams, prompts: &[Prompt]) -> Vec<GenerationRequest> {
+    let steering: &[bool] = if params.extension.compare { &[true, false] } else { &[true] };
+    let mut requests = Vec::new();
     for &steered in steering {
         for prompt in prompts {
-            for nth in 0..wanted.n {
-                let mut sampling = wanted.sampling.clone();
+            for nth in 0..params.n {
+                let mut sampling = params.sampling.clone();
                 sampling.seed += nth as u64;
-                asks.push(Ask {
+                requests.push(GenerationRequest {
                     prompt: prompt.ids.clone(),
-                    plan: wanted.lens.plan(steered).clone(),
+                    plan: params.extension.plan(steered).clone(),
                     sampling,
-                    stop: wanted.stop.clone(),
+                    stop: params.stop.clone(),
                     copy: nth > 0,
                 });
             }
         }
     }
-    asks
+    requests
 }
 
-/// The refusal of a text of `found` bytes, which the context cannot hold however it is divided.
+/// 400 for a text of `found` bytes, which exceeds the context no matter how it is tokenized.
 pub(crate) fn too_long(found: usize, context: usize) -> ApiError {
-    let message =
-        format!("the prompt has {found} bytes, the model's context holds {context} tokens");
-    ApiError::bad(message).code("context_length_exceeded")
+    let message = format!(
+        "the prompt has {found} bytes, which exceeds the model's context of {context} tokens"
+    );
+    ApiError::bad_request(message).with_code("context_length_exceeded")
 }

@@ -1,4 +1,4 @@
-//! As little of a client as shows every byte of an answer.
+//! A minimal HTTP client that shows every byte of an answer.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -23,7 +23,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// The objects of a stream; that it ends as streams do is checked.
+    /// The objects of a stream. Checks that the stream ends with `[DONE]`.
     #[track_caller]
     pub(crate) fn chunks(&self) -> Vec<Value> {
         let text = str::from_utf8(&self.body).unwrap();
@@ -33,7 +33,7 @@ impl Answer {
         data.into_iter().map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
-    /// The value of a header, its name in small letters.
+    /// The value of a header; `name` is in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
@@ -44,15 +44,15 @@ impl Answer {
     }
 }
 
-/// Sends `bytes` and reads until the server closes.
+/// Sends `bytes` and reads until the server closes the connection.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // A server that has heard enough may close before all is sent.
+    // The server may close the connection before everything is sent.
     let _ = stream.write_all(bytes).await;
     read(&mut stream).await
 }
 
-/// Reads an answer until the server closes.
+/// Reads an answer until the server closes the connection.
 pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
@@ -78,7 +78,7 @@ fn dechunked(mut bytes: &[u8]) -> Vec<u8> {
     body
 }
 
-/// The bytes of a request that closes its connection.
+/// The bytes of a request with `connection: close`.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {

@@ -1,4 +1,4 @@
-//! What happens when there is too much of something, or not enough.
+//! Limits: full queues, slow clients, shutdown and large requests.
 
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{raw, read, request};
-use crate::lab::{CONTEXT, Lab};
+use crate::test_server::{CONTEXT, TestServer};
 
 const ROWS: &str = "nanoscope_running_rows";
 
-/// A text that takes seconds: steered so far that it is one token again and again, and never the
-/// one that ends a text.
+/// A request whose text takes seconds: it is steered so strongly that it repeats one token, which does
+/// not end the text.
 fn long() -> Value {
     json!({"prompt": "the", "temperature": 0, "max_tokens": CONTEXT, "stream": true,
         "nanoscope": {"track": ["all"], "steer": ["1-resid_post:5:add:1000@all"]}})
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_when_the_queue_is_full_is_told_to_come_back() {
-    let lab = Lab::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
-    let running = lab.begin("/v1/completions", &long()).await;
-    lab.until(ROWS, 1.0).await;
-    let waiting = lab.begin("/v1/completions", &long()).await;
-    lab.until("nanoscope_queue_length", 1.0).await;
+async fn a_request_to_a_full_queue_is_told_to_retry() {
+    let server = TestServer::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
+    let running = server.begin("/v1/completions", &long()).await;
+    server.until(ROWS, 1.0).await;
+    let waiting = server.begin("/v1/completions", &long()).await;
+    server.until("nanoscope_queue_length", 1.0).await;
 
-    let refused = lab.post("/v1/completions", &json!({"prompt": "the"})).await;
-    let never = lab.post("/v1/completions", &json!({"prompt": "the", "n": 3})).await;
+    let refused = server.post("/v1/completions", &json!({"prompt": "the"})).await;
+    let never = server.post("/v1/completions", &json!({"prompt": "the", "n": 3})).await;
     drop(waiting);
     drop(running);
-    lab.until(ROWS, 0.0).await;
-    let answer = lab.complete(&json!({"prompt": "the", "max_tokens": 2})).await;
+    server.until(ROWS, 0.0).await;
+    let answer = server.complete(&json!({"prompt": "the", "max_tokens": 2})).await;
 
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
@@ -40,47 +40,48 @@ async fn who_comes_when_the_queue_is_full_is_told_to_come_back() {
     assert_eq!(never.status, 400, "{}", never.error());
     assert_eq!(never.json()["error"]["param"], "n");
     assert_eq!(answer["usage"]["completion_tokens"], 2);
-    assert_eq!(lab.metric("nanoscope_refusals_total{status=\"429\"}").await, 1.0);
+    assert_eq!(server.metric("nanoscope_refusals_total{status=\"429\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_frees_its_rows() {
-    let lab = Lab::new().await;
+    let server = TestServer::new().await;
     let mut body = long();
     body["n"] = 3.into();
     let mut whole = body.clone();
     whole["stream"] = false.into();
     for body in [body, whole] {
-        let stream = lab.begin("/v1/completions", &body).await;
-        lab.until(ROWS, 3.0).await;
+        let stream = server.begin("/v1/completions", &body).await;
+        server.until(ROWS, 3.0).await;
 
         drop(stream);
 
-        lab.until(ROWS, 0.0).await;
+        server.until(ROWS, 0.0).await;
     }
-    let tokens = lab.metric("nanoscope_tokens_generated_total").await;
+    let tokens = server.metric("nanoscope_tokens_generated_total").await;
     assert!(tokens < 6.0 * CONTEXT as f64, "{tokens} tokens: they ran to their ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_read() {
-    let limits = Limits { grace: Duration::from_millis(1500), rows: 3, ..Limits::default() };
-    let mut lab = Lab::with_limits(limits).await;
-    let mut reader = lab.begin("/v1/completions", &long()).await;
+    let limits =
+        Limits { shutdown_grace: Duration::from_millis(1500), rows: 3, ..Limits::default() };
+    let mut server = TestServer::with_limits(limits).await;
+    let mut reader = server.begin("/v1/completions", &long()).await;
     let mut stalled = long();
     stalled["n"] = 2.into();
-    let _stalled = lab.begin("/v1/completions", &stalled).await;
-    lab.until(ROWS, 3.0).await;
+    let _stalled = server.begin("/v1/completions", &stalled).await;
+    server.until(ROWS, 3.0).await;
     let mut echo = long();
     echo["echo"] = true.into();
-    let mut waiting = lab.begin("/v1/completions", &echo).await;
+    let mut waiting = server.begin("/v1/completions", &echo).await;
     let chat = json!({"messages": [{"role": "user", "content": "the"}], "stream": true});
-    let mut chatting = lab.begin("/v1/chat/completions", &chat).await;
-    lab.until("nanoscope_queue_length", 2.0).await;
-    let address = lab.address;
+    let mut chatting = server.begin("/v1/chat/completions", &chat).await;
+    server.until("nanoscope_queue_length", 2.0).await;
+    let address = server.address;
     let began = Instant::now();
 
-    lab.stop();
+    server.stop();
 
     let chunks = read(&mut reader).await.chunks();
     let last = chunks.last().unwrap();
@@ -89,47 +90,47 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     let waited = read(&mut waiting).await.chunks();
     assert_eq!(waited.len(), 1);
     assert_eq!(waited[0]["nanoscope"]["end"], "shutting_down");
-    // What the first chunk has is there although it is the last one.
+    // The first chunk's fields are present, although it is also the last chunk.
     assert_eq!(waited[0]["choices"][0]["text"], "the");
     assert!(waited[0]["nanoscope"]["seed"].is_u64(), "{}", waited[0]);
     let chatted = read(&mut chatting).await.chunks();
     assert_eq!(chatted.len(), 1);
     assert_eq!(chatted[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
     assert!(chatted[0]["nanoscope"]["seed"].is_u64(), "{}", chatted[0]);
-    lab.stopped().await;
+    server.stopped().await;
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_when_its_time_is_up() {
-    let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
-    let lab = Lab::with_limits(limits).await;
+    let limits = Limits { request_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = TestServer::with_limits(limits).await;
     let mut body = long();
     body["stream"] = false.into();
 
-    let answer = lab.complete(&body).await;
+    let answer = server.complete(&body).await;
 
     let choice = &answer["choices"][0];
     assert_eq!(choice["nanoscope"]["end"], "time_out");
     assert_eq!(choice["finish_reason"], "length");
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0);
-    lab.until(ROWS, 0.0).await;
+    server.until(ROWS, 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_too_slow_is_not_waited_for() {
-    let limits = Limits { reading: Duration::from_millis(300), ..Limits::default() };
-    let lab = Lab::with_limits(limits).await;
+    let limits = Limits { read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = TestServer::with_limits(limits).await;
     let began = Instant::now();
 
-    let mut head = TcpStream::connect(lab.address).await.unwrap();
+    let mut head = TcpStream::connect(server.address).await.unwrap();
     head.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nx-a: ").await.unwrap();
     let mut rest = Vec::new();
     let _ = head.read_to_end(&mut rest).await;
     let mut body = request("POST", "/v1/completions", &[], b"{\"prompt\": \"the\"}");
     body.truncate(body.len() - 3);
-    let slow = raw(lab.address, &body).await;
+    let slow = raw(server.address, &body).await;
 
     assert_eq!(slow.status, 408, "{}", slow.error());
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
@@ -137,12 +138,12 @@ async fn a_client_that_is_too_slow_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_are_refused_and_those_before_it_are_not() {
-    let lab = Lab::with_limits(Limits { connections: 2, ..Limits::default() }).await;
-    let mut first = lab.begin("/v1/completions", &long()).await;
-    let _second = lab.begin("/v1/completions", &long()).await;
+    let server = TestServer::with_limits(Limits { connections: 2, ..Limits::default() }).await;
+    let mut first = server.begin("/v1/completions", &long()).await;
+    let _second = server.begin("/v1/completions", &long()).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
 
-    let mut third = TcpStream::connect(lab.address).await.unwrap();
+    let mut third = TcpStream::connect(server.address).await.unwrap();
     let refused = read(&mut third).await;
 
     assert_eq!(refused.status, 503);
@@ -152,27 +153,27 @@ async fn connections_beyond_the_limit_are_refused_and_those_before_it_are_not() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() {
-    let lab = Lab::new().await;
+    let server = TestServer::new().await;
     let prompt = "the dog and the cat ".repeat(20);
     let body = json!({"prompt": prompt, "temperature": 0, "max_tokens": 5});
 
-    let first = lab.complete(&body).await;
-    let second = lab.complete(&body).await;
+    let first = server.complete(&body).await;
+    let second = server.complete(&body).await;
 
     assert_eq!(first["choices"][0]["nanoscope"]["reused"], 0);
     let reused = second["choices"][0]["nanoscope"]["reused"].as_u64().unwrap();
     assert!(reused >= 64, "{reused}");
     assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], reused);
     assert_eq!(second["choices"][0]["text"], first["choices"][0]["text"]);
-    assert_eq!(lab.metric("nanoscope_prefix_hits_total").await, 1.0);
+    assert_eq!(server.metric("nanoscope_prefix_hits_total").await, 1.0);
 
-    // The prompt is counted once, and so is what was cached of it.
+    // The prompt counts once, and so do its cached tokens.
     let mut three = body;
     three["n"] = 3.into();
-    let whole = lab.complete(&three).await;
+    let whole = server.complete(&three).await;
     three["stream"] = true.into();
     three["stream_options"] = json!({"include_usage": true});
-    let chunks = lab.post("/v1/completions", &three).await.chunks();
+    let chunks = server.post("/v1/completions", &three).await.chunks();
     for usage in [&whole["usage"], &chunks.last().unwrap()["usage"]] {
         assert_eq!(usage["prompt_tokens"], first["usage"]["prompt_tokens"]);
         assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], reused);
@@ -181,10 +182,10 @@ async fn a_prompt_that_begins_like_one_before_is_not_run_again_from_the_start() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_them() {
-    let lab = Lab::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
+    let server = TestServer::with_limits(Limits { rows: 1, queue: 1, ..Limits::default() }).await;
     let compare = json!({"compare": true, "steer": ["1-resid_post:5:add:1"]});
     let chat = json!([{"role": "user", "content": "the"}]);
-    // Ids that no tokenizer has: they were not looked at.
+    // The ids are not in the vocabulary: the request is rejected before they are checked.
     let cases = [
         ("/v1/completions", json!({"prompt": [[99_999], [99_999], [99_999]]}), "prompt", 3),
         ("/v1/completions", json!({"prompt": [[99_999], [99_999]], "n": 2}), "n", 4),
@@ -193,7 +194,7 @@ async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_the
         ("/v1/chat/completions", json!({"messages": chat, "n": 128}), "n", 128),
     ];
     for (path, body, field, count) in cases {
-        let answer = lab.post(path, &body).await;
+        let answer = server.post(path, &body).await;
 
         assert_eq!(answer.status, 400, "{body}: {}", answer.error());
         let says = format!("{field}: {count} texts are asked for at once, this server takes 2");
@@ -204,12 +205,12 @@ async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_does_not_say_how_many_tokens_gets_no_more_than_the_limit() {
-    let lab = Lab::with_limits(Limits { max_tokens: 3, ..Limits::default() }).await;
+    let server = TestServer::with_limits(Limits { max_tokens: 3, ..Limits::default() }).await;
     let mut body = long();
     body["stream"] = false.into();
     body.as_object_mut().unwrap().remove("max_tokens");
 
-    let answer = lab.complete(&body).await;
+    let answer = server.complete(&body).await;
 
     assert_eq!(answer["usage"]["completion_tokens"], 3);
     assert_eq!(answer["choices"][0]["nanoscope"]["end"], "max_tokens");

@@ -1,7 +1,7 @@
-//! The server as clients meet it: real connections to a small model with random weights.
+//! Tests of the server over real connections, with a small random model.
 
 mod answers;
 mod client;
-mod lab;
 mod limits;
 mod refusals;
+mod test_server;

@@ -1,59 +1,63 @@
-//! What is refused, and why it is said to be.
+//! Rejected requests, and the reasons in the responses.
 
 use nanoscope_server::{Config, Limits};
 use serde_json::{Value, json};
 
 use crate::client::{raw, request};
-use crate::lab::Lab;
+use crate::test_server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_field_is_named() {
-    let lab = Lab::new().await;
+    let server = TestServer::new().await;
     let with = |field: &str, value: Value| {
         let mut body = json!({"prompt": "the"});
         body[field] = value;
         body
     };
-    let scope = |value: Value| with("nanoscope", value);
-    let steer = |value: Value| scope(json!({"steer": [value]}));
+    let served = |value: Value| with("nanoscope", value);
+    let steer = |value: Value| served(json!({"steer": [value]}));
     let cases = [
         (json!({}), "prompt", "missing field `prompt`"),
         (with("prompt", json!(3)), "prompt", "a string, a list of strings"),
-        (with("prompt", json!([])), "prompt", "it is empty"),
+        (with("prompt", json!([])), "prompt", "prompt: empty"),
         (with("prompt", json!([1, "a"])), "prompt", "a string, a list of strings"),
         (with("prompt", json!([99_999])), "prompt", "token id 99999 is outside the vocabulary"),
         (with("max_tokens", json!(-1)), "max_tokens", "invalid value"),
-        (with("max_tokens", json!(0)), "max_tokens", "0 is not in 1..=4096"),
+        (with("max_tokens", json!(0)), "max_tokens", "expected 1 to 4096, found 0"),
         (with("max_tokens", json!(1e300)), "max_tokens", "invalid type"),
-        (with("max_tokens", json!(u64::MAX)), "max_tokens", "is not in"),
+        (with("max_tokens", json!(u64::MAX)), "max_tokens", "expected 1 to 4096"),
         (with("temperature", json!(-0.5)), "temperature", "must be 0 or more"),
         (with("temperature", json!(1e300)), "temperature", "inf"),
         (with("temperature", json!("hot")), "temperature", "invalid type: string"),
         (with("top_p", json!(0)), "top_p", "above 0"),
         (with("top_k", json!(0)), "top_k", "1 or more"),
-        (with("n", json!(0)), "n", "0 is not in"),
-        (with("n", json!(1000)), "n", "1000 is not in"),
+        (with("n", json!(0)), "n", "expected 1 to 128, found 0"),
+        (with("n", json!(1000)), "n", "found 1000"),
         (with("seed", json!(-1)), "seed", "invalid value"),
-        (with("seed", json!(1_u64 << 53)), "seed", "is not below 2^53"),
+        (with("seed", json!(1_u64 << 53)), "seed", "expected less than 2^53"),
         (with("stop", json!("")), "stop", "1 to 1000 bytes"),
         (with("stop", json!([1])), "stop", "a string or a list of strings"),
-        (with("stop", json!(vec!["x"; 17])), "stop", "17 strings are too many"),
-        (with("logprobs", json!(6)), "logprobs", "more than 5"),
+        (with("stop", json!(vec!["x"; 17])), "stop", "at most 16 strings are allowed, found 17"),
+        (with("logprobs", json!(6)), "logprobs", "expected at most 5, found 6"),
         (with("frequency_penalty", json!(3)), "frequency_penalty", "-2"),
         (with("stream", json!("yes")), "stream", "expected a boolean"),
-        (with("model", json!("gpt-4")), "model", "this server has `lab`"),
-        (with("suffix", json!(" end")), "suffix", "this server does not have it"),
-        (with("temprature", json!(1)), "temprature", "this server does not have it"),
-        (with("best_of", json!(4)), "best_of", "this server does not have it"),
-        (with("logit_bias", json!({"5": 100})), "logit_bias", "this server does not have it"),
-        (scope(json!(3)), "nanoscope", "invalid type: integer"),
-        (scope(json!([])), "nanoscope", "an object is needed"),
-        (json!([["the"], 3]), "", "an object is needed"),
-        (scope(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
-        (scope(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "there is no SAE `0-mlp`"),
-        (scope(json!({"top": -1})), "nanoscope.top", "invalid value"),
-        (scope(json!({"compare": true})), "nanoscope.compare", "nothing in nanoscope.steer"),
-        (scope(json!({"steer": "x"})), "nanoscope.steer", "expected a sequence"),
+        (with("model", json!("gpt-4")), "model", "this server serves `lab`"),
+        (with("suffix", json!(" end")), "suffix", "this parameter is not supported"),
+        (with("temprature", json!(1)), "temprature", "this parameter is not supported"),
+        (with("best_of", json!(4)), "best_of", "this parameter is not supported"),
+        (with("logit_bias", json!({"5": 100})), "logit_bias", "this parameter is not supported"),
+        (served(json!(3)), "nanoscope", "invalid type: integer"),
+        (served(json!([])), "nanoscope", "expected a JSON object, found a list"),
+        (json!([["the"], 3]), "", "expected a JSON object, found a list"),
+        (served(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
+        (served(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "unknown SAE `0-mlp`"),
+        (served(json!({"top": -1})), "nanoscope.top", "invalid value"),
+        (
+            served(json!({"compare": true})),
+            "nanoscope.compare",
+            "requires interventions in nanoscope.steer",
+        ),
+        (served(json!({"steer": "x"})), "nanoscope.steer", "expected a sequence"),
         (steer(json!("1-resid_post:99999:ablate")), "", "feature 99999 is out of range"),
         (steer(json!("1-resid_post:1:boost:2")), "nanoscope.steer[0]", "unknown operation `boost`"),
         (
@@ -63,19 +67,19 @@ async fn each_wrong_field_is_named() {
         ),
         (steer(json!("blocks.0.hook_resid_post:calm:add:1")), "", "needs the vector `calm`"),
         (
-            scope(json!({"steer": ["1-resid_post:v:add:1"], "vectors": {"v": [1, 2]}})),
+            served(json!({"steer": ["1-resid_post:v:add:1"], "vectors": {"v": [1, 2]}})),
             "",
             "the vector `v` has 2 numbers",
         ),
-        (scope(json!({"vectors": {"v": [1e300]}})), "", "not finite"),
+        (served(json!({"vectors": {"v": [1e300]}})), "", "not finite"),
         (
-            scope(json!({"stop_when": ["1-resid_post:1"]})),
+            served(json!({"stop_when": ["1-resid_post:1"]})),
             "nanoscope.stop_when[0]",
             "is not a condition",
         ),
     ];
     for (body, field, says) in cases {
-        let answer = lab.post("/v1/completions", &body).await;
+        let answer = server.post("/v1/completions", &body).await;
         let (error, param) = (answer.error(), answer.json()["error"]["param"].clone());
 
         let status = if field == "model" { 404 } else { 400 };
@@ -86,42 +90,51 @@ async fn each_wrong_field_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_wrong_conversation_is_refused() {
-    let lab = Lab::new().await;
+async fn each_invalid_conversation_is_rejected() {
+    let server = TestServer::new().await;
     let user = json!({"role": "user", "content": "hi"});
     let cases = [
         (json!({}), "missing field `messages`"),
-        (json!({"messages": []}), "the last one must be the user's"),
+        (json!({"messages": []}), "the last message must be the user's"),
         (json!({"messages": [{"role": "assistant", "content": "a"}]}), "must be the user's"),
         (json!({"messages": [user, user]}), "assistant"),
-        (json!({"messages": [{"role": "tool", "content": "a"}]}), "messages[0].role: `tool`"),
-        (json!({"messages": [{"role": "user"}]}), "messages[0].content: it is missing"),
+        (
+            json!({"messages": [{"role": "tool", "content": "a"}]}),
+            "messages[0].role: unknown role `tool`",
+        ),
+        (json!({"messages": [{"role": "user"}]}), "messages[0].content: missing"),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
-            "messages[0].content: this server reads no `image_url`",
+            "messages[0].content: parts of type `image_url` are not supported",
         ),
-        (json!({"messages": [user], "tools": [{"type": "function"}]}), "tools: this server"),
+        (
+            json!({"messages": [user], "tools": [{"type": "function"}]}),
+            "tools: this parameter is not supported",
+        ),
         (
             json!({"messages": [user], "response_format": {"type": "json_object"}}),
-            "response_format: this server",
+            "response_format: this parameter",
         ),
-        (json!({"messages": [user], "top_logprobs": 3}), "it needs `logprobs` to be true"),
-        (json!({"messages": [user], "logprobs": true, "top_logprobs": 21}), "more than 20"),
+        (json!({"messages": [user], "top_logprobs": 3}), "requires `logprobs` to be true"),
+        (
+            json!({"messages": [user], "logprobs": true, "top_logprobs": 21}),
+            "expected at most 20, found 21",
+        ),
     ];
     for (body, says) in cases {
-        let answer = lab.post("/v1/chat/completions", &body).await;
+        let answer = server.post("/v1/chat/completions", &body).await;
 
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.error().contains(says), "{body}: {}", answer.error());
     }
     let harmless = json!({"messages": [user], "max_tokens": 1, "user": "u", "metadata": {"a": "b"},
         "store": false, "tools": [], "response_format": {"type": "text"}, "logit_bias": null});
-    assert_eq!(lab.post("/v1/chat/completions", &harmless).await.status, 200);
+    assert_eq!(server.post("/v1/chat/completions", &harmless).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_request_are_refused_with_a_reason() {
-    let lab = Lab::with_limits(Limits { body: 100_000, ..Limits::default() }).await;
+async fn malformed_requests_are_rejected_with_a_reason() {
+    let server = TestServer::with_limits(Limits { body: 100_000, ..Limits::default() }).await;
     let post = |body: &[u8]| request("POST", "/v1/completions", &[], body);
     let deep = [b"[".repeat(50_000), b"]".repeat(50_000)].concat();
     let nested = [b"{\"prompt\":".repeat(5000), b"1".to_vec(), b"}".repeat(5000)].concat();
@@ -149,17 +162,17 @@ async fn bytes_that_are_no_request_are_refused_with_a_reason() {
         (head(&"a: b\r\n".repeat(1000)), 431),
     ];
     for (bytes, status) in cases {
-        let answer = raw(lab.address, &bytes).await;
+        let answer = raw(server.address, &bytes).await;
 
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
         assert_eq!(answer.status, status, "{start}");
-        // hyper answers with a bare status to what is no request at all.
+        // hyper answers with a bare status if the bytes are not an HTTP request at all.
         assert!(status == 431 || !answer.error().is_empty(), "{start}");
     }
-    let garbage = raw(lab.address, b"\x16\x03\x01 hello\r\n\r\n").await;
+    let garbage = raw(server.address, b"\x16\x03\x01 hello\r\n\r\n").await;
     assert_eq!(garbage.status, 400);
     assert_eq!(
-        lab.complete(&json!({"prompt": "the", "max_tokens": 1})).await["object"],
+        server.complete(&json!({"prompt": "the", "max_tokens": 1})).await["object"],
         "text_completion"
     );
 }
@@ -167,9 +180,9 @@ async fn bytes_that_are_no_request_are_refused_with_a_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_only_who_has_it_is_answered() {
     let config = Config { api_key: Some("sesame".to_owned()), ..Config::default() };
-    let lab = Lab::with(config).await;
+    let server = TestServer::with(config).await;
     let ask = async |headers: &[(&str, &str)], path: &str| {
-        raw(lab.address, &request("GET", path, headers, b"")).await.status
+        raw(server.address, &request("GET", path, headers, b"")).await.status
     };
 
     assert_eq!(ask(&[], "/v1/models").await, 401);
@@ -183,16 +196,16 @@ async fn with_a_key_only_who_has_it_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_others_are_not_answered_and_ours_is_told_to_load_nothing_else() {
-    let lab = Lab::new().await;
+    let server = TestServer::new().await;
     let ask = async |headers: &[(&str, &str)]| {
-        raw(lab.address, &request("GET", "/v1/models", headers, b"")).await
+        raw(server.address, &request("GET", "/v1/models", headers, b"")).await
     };
 
     assert_eq!(ask(&[("host", "evil.example")]).await.status, 403);
     assert_eq!(ask(&[("origin", "http://evil.example")]).await.status, 403);
     assert_eq!(ask(&[("origin", "null")]).await.status, 403);
     assert_eq!(ask(&[("host", "127.0.0.1"), ("origin", "http://127.0.0.1")]).await.status, 200);
-    let answer = lab.get("/").await;
+    let answer = server.get("/").await;
     let policy = answer.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
@@ -202,18 +215,18 @@ async fn pages_of_others_are_not_answered_and_ours_is_told_to_load_nothing_else(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_model_is_listed_and_found_by_its_name() {
-    let lab = Lab::new().await;
+    let server = TestServer::new().await;
 
-    let list = lab.get("/v1/models").await.json();
-    let one = lab.get("/v1/models/lab").await.json();
+    let list = server.get("/v1/models").await.json();
+    let one = server.get("/v1/models/lab").await.json();
 
     assert_eq!(list["data"], json!([one]));
-    let whole = lab.get("/v1/models").await;
+    let whole = server.get("/v1/models").await;
     assert_eq!(whole.header("content-length"), Some(whole.body.len().to_string().as_str()));
     assert_eq!((&one["id"], &one["object"]), (&json!("lab"), &json!("model")));
-    assert_eq!(lab.get("/v1/models/default").await.status, 200);
+    assert_eq!(server.get("/v1/models/default").await.status, 200);
 
-    let owned = Lab::named("somebody/tiny", Config::default()).await;
+    let owned = TestServer::named("somebody/tiny", Config::default()).await;
     for path in ["/v1/models/somebody/tiny", "/v1/models/somebody%2Ftiny"] {
         assert_eq!(owned.get(path).await.json()["id"], "somebody/tiny", "{path}");
     }

@@ -2,14 +2,14 @@ use nanoscope_runtime::Plan;
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
-use super::{SOURCE, TEXT, app, dense, floats, good, ids, refused};
-use crate::server_fixture::{CONTEXT, D_SAE, HOOK, scope};
+use super::{SOURCE, TEXT, app, dense, floats, good, ids, rejected};
+use crate::server_fixture::{CONTEXT, D_SAE, HOOK, served_model};
 
 type Change<'c> = &'c dyn Fn(&mut Value);
 
 #[tokio::test]
-async fn single_gives_the_dense_encoding_of_one_feature() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+async fn single_returns_the_dense_encoding_of_one_feature() {
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
     let feature = (0..D_SAE).max_by(|&a, &b| rows[3][a].total_cmp(&rows[3][b])).unwrap();
     let expected: Vec<f32> = rows[1..].iter().map(|row| row[feature]).collect();
     assert!(expected[2] > 0.0);
@@ -30,10 +30,10 @@ async fn single_gives_the_dense_encoding_of_one_feature() {
 }
 
 #[tokio::test]
-async fn single_along_a_vector_gives_inner_products_with_bos() {
-    let scope = scope();
+async fn single_along_a_vector_returns_inner_products_with_bos() {
+    let served = served_model();
     let tokens = TokenBatch::new(&[ids(TEXT)]).unwrap();
-    let run = scope.model.run(&tokens, &Plan::new().capture(HOOK)).unwrap();
+    let run = served.model.run(&tokens, &Plan::new().capture(HOOK)).unwrap();
     let activations = run.captured.get(HOOK).unwrap().to_vec();
     let mut vector = vec![0.0; 64];
     vector[5] = 2.0;
@@ -49,8 +49,8 @@ async fn single_along_a_vector_gives_inner_products_with_bos() {
 
 #[tokio::test]
 async fn top_k_by_token_gives_the_strongest_features_of_each() {
-    let scope = scope();
-    let run = scope.model.run(&TokenBatch::new(&[ids(TEXT)]).unwrap(), &Plan::new().track(HOOK));
+    let served = served_model();
+    let run = served.model.run(&TokenBatch::new(&[ids(TEXT)]).unwrap(), &Plan::new().track(HOOK));
     let features = &run.unwrap().features[&HOOK];
 
     for ignore_bos in [false, true] {
@@ -79,7 +79,7 @@ async fn top_k_by_token_gives_the_strongest_features_of_each() {
 
 #[tokio::test]
 async fn all_ranks_features_by_their_largest_value_or_their_sum_at_tokens() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
     let column = |feature: usize| rows.iter().map(move |row| row[feature]).collect::<Vec<f32>>();
     let ask = |sort: Value, ignore: bool, most: usize| {
         json!({"prompt": TEXT, "model": "tiny", "sourceSet": "resid_post", "selectedSources": [],
@@ -122,8 +122,8 @@ async fn all_ranks_features_by_their_largest_value_or_their_sum_at_tokens() {
 }
 
 #[tokio::test]
-async fn source_gives_what_is_not_zero_and_batches_give_what_single_ones_do() {
-    let (app, rows) = (app(), dense(&scope(), TEXT));
+async fn source_returns_nonzero_values_and_batches_equal_single_requests() {
+    let (app, rows) = (app(), dense(&served_model(), TEXT));
 
     let body = json!({"prompts": [TEXT, "hi"], "model": "tiny", "source": SOURCE});
     let answer = good(&app, "/v1/activation/source", body).await;
@@ -165,7 +165,7 @@ async fn source_gives_what_is_not_zero_and_batches_give_what_single_ones_do() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_a_refusal_that_names_the_field() {
+async fn an_invalid_request_is_rejected_with_the_name_of_the_field() {
     let app = app();
     let single = |change: &dyn Fn(&mut Value)| {
         let mut body = json!({"prompt": TEXT, "model": "tiny", "source": SOURCE, "index": "3"});
@@ -180,18 +180,18 @@ async fn what_is_wrong_is_a_refusal_that_names_the_field() {
         (&|b| b["prompt"] = json!(7), "invalid type", "prompt"),
         (&|b| b["prompt"] = json!(""), "empty", "prompt"),
         (&|b| b["prompt"] = json!("<|bos|>"), "empty", "prompt"),
-        (&|b| b["prompt"] = json!(long), "49 tokens, the model holds at most 48", "prompt"),
+        (&|b| b["prompt"] = json!(long), "49 tokens, which exceeds the context of 48", "prompt"),
         (&|b| b["prompt"] = json!(huge), "1000000 bytes", "prompt"),
         (&|b| b["model"] = json!("gpt2-small"), "`tiny`, not `gpt2-small`", "model"),
-        (&|b| b["source"] = json!("8-res-jb"), "there are 1-resid_post", "source"),
-        (&|b| b["index"] = json!(D_SAE), "it has 0 to 63", "index"),
-        (&|b| b["index"] = json!("-1"), "no feature's index", "index"),
-        (&|b| b["index"] = json!(1.5), "feature's index", "index"),
+        (&|b| b["source"] = json!("8-res-jb"), "available: 1-resid_post", "source"),
+        (&|b| b["index"] = json!(D_SAE), "has features 0 to 63", "index"),
+        (&|b| b["index"] = json!("-1"), "not a feature index", "index"),
+        (&|b| b["index"] = json!(1.5), "expected a feature index", "index"),
         (&|b| drop(b.as_object_mut().unwrap().remove("index")), "exactly one of", ""),
         (&|b| b["vector"] = json!([1.0]), "exactly one of", ""),
     ];
     for (change, message, param) in cases {
-        let (found, field) = refused(&app, "/v1/activation/single", single(change)).await;
+        let (found, field) = rejected(&app, "/v1/activation/single", single(change)).await;
         assert!(found.contains(message), "{found}");
         assert_eq!(field, param, "{found}");
     }
@@ -203,7 +203,7 @@ async fn what_is_wrong_is_a_refusal_that_names_the_field() {
         (vector(json!(vec![1e300; 64]), "blocks.1.hook_resid_post"), "float32"),
         (vector(json!([1.0]), "blocks.1.attn.hook_pattern"), "query, key"),
     ] {
-        let (found, _) = refused(&app, "/v1/activation/single", vector).await;
+        let (found, _) = rejected(&app, "/v1/activation/single", vector).await;
         assert!(found.contains(message), "{found}");
     }
     let all = |key: &str, value: Value| {
@@ -213,30 +213,30 @@ async fn what_is_wrong_is_a_refusal_that_names_the_field() {
         body
     };
     for (key, value, message) in [
-        ("sourceSet", json!("res-jb"), "there are resid_post"),
+        ("sourceSet", json!("res-jb"), "available: resid_post"),
         ("selectedSources", json!(["9-x"]), "selectedSources[0]"),
-        ("sortByTokenIndexes", json!([10]), "there is no token 10"),
-        ("sortByTokenIndexes", json!([2, 3, 2]), "token 2 is there twice"),
-        ("sortByTokenIndexes", json!(vec![0; 100_000]), "token 0 is there twice"),
+        ("sortByTokenIndexes", json!([10]), "token 10 is out of range"),
+        ("sortByTokenIndexes", json!([2, 3, 2]), "token 2 occurs twice"),
+        ("sortByTokenIndexes", json!(vec![0; 100_000]), "token 0 occurs twice"),
         ("sortByTokenIndexes", json!([-1]), "sortByTokenIndexes[0]"),
         ("numResults", json!(-5), "numResults"),
         ("ignoreBos", json!("yes"), "ignoreBos"),
     ] {
-        let (found, _) = refused(&app, "/v1/activation/all", all(key, value)).await;
+        let (found, _) = rejected(&app, "/v1/activation/all", all(key, value)).await;
         assert!(found.contains(message), "{found}");
     }
     good(&app, "/v1/activation/all", all("numResults", json!(u32::MAX))).await;
     let prompts = json!({"prompts": vec!["a"; 65], "model": "tiny", "source": SOURCE});
-    assert_eq!(refused(&app, "/v1/activation/source", prompts).await.1, "prompts");
+    assert_eq!(rejected(&app, "/v1/activation/source", prompts).await.1, "prompts");
     let prompts = json!({"prompts": ["a", ""], "model": "tiny", "source": SOURCE});
-    assert_eq!(refused(&app, "/v1/activation/source", prompts).await.1, "prompts[1]");
+    assert_eq!(rejected(&app, "/v1/activation/source", prompts).await.1, "prompts[1]");
     let top =
         json!({"prompt": TEXT, "model": "tiny", "source": SOURCE, "ignoreBos": true, "topK": 0});
-    assert_eq!(refused(&app, "/v1/activation/topk-by-token", top).await.1, "topK");
+    assert_eq!(rejected(&app, "/v1/activation/topk-by-token", top).await.1, "topK");
 }
 
 #[tokio::test]
-async fn tokenize_puts_bos_before_unless_it_is_told_not_to() {
+async fn tokenize_prepends_bos_unless_told_not_to() {
     let app = app();
     for (bos, tokens) in [(json!(null), json!([256, 104, 105])), (json!(false), json!([104, 105]))]
     {

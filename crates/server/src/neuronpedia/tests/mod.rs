@@ -1,4 +1,4 @@
-//! Tests that the interface answers what the runtime computes.
+//! Tests that compare the interface's answers with the runtime.
 
 mod activation;
 mod steer;
@@ -10,24 +10,24 @@ use nanoscope_transformer::TokenBatch;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::served_model::Scope;
-use crate::server_fixture::{D_SAE, HOOK, application, ask, scope};
+use crate::served_model::ServedModel;
+use crate::server_fixture::{D_SAE, HOOK, application, ask, served_model};
 
 const TEXT: &str = "a dog ran";
 const SOURCE: &str = "1-resid_post";
 
 fn app() -> Router {
-    application(scope(), Config::default())
+    application(served_model(), Config::default())
 }
 
 fn ids(text: &str) -> Vec<u32> {
     std::iter::once(256).chain(text.bytes().map(u32::from)).collect()
 }
 
-/// The SAE's features of `text`, a row of all of them for each token.
-fn dense(scope: &Scope, text: &str) -> Vec<Vec<f32>> {
+/// The dense features of `text`, one row per token.
+fn dense(served: &ServedModel, text: &str) -> Vec<Vec<f32>> {
     let tokens = TokenBatch::new(&[ids(text)]).unwrap();
-    let run = scope.model.run(&tokens, &Plan::new().track(HOOK)).unwrap();
+    let run = served.model.run(&tokens, &Plan::new().track(HOOK)).unwrap();
     run.features[&HOOK].to_dense().chunks(D_SAE).map(<[f32]>::to_vec).collect()
 }
 
@@ -41,8 +41,8 @@ async fn good(app: &Router, path: &str, body: Value) -> Value {
     answer
 }
 
-/// The message and the field of a refusal.
-async fn refused(app: &Router, path: &str, body: Value) -> (String, String) {
+/// The message and the field of an error response.
+async fn rejected(app: &Router, path: &str, body: Value) -> (String, String) {
     let (status, answer) = ask(app, "POST", path, &body).await;
     assert!(status.is_client_error(), "{path} {body}: {status} {answer}");
     let error = &answer["error"];

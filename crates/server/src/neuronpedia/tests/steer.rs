@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use nanoscope_runtime::{Intervention, Plan, Sampling};
 use serde_json::{Value, json};
 
-use super::{SOURCE, TEXT, app, good, ids, refused};
+use super::{SOURCE, TEXT, app, good, ids, rejected};
 use crate::config::{Config, Limits};
-use crate::server_fixture::{CONTEXT, application, ask, ask_text, scope};
+use crate::server_fixture::{CONTEXT, application, ask, ask_text, served_model};
 
 type Change = fn(&mut Value);
 
@@ -22,14 +22,14 @@ fn steer(change: impl FnOnce(&mut Value)) -> Value {
     body
 }
 
-/// What the runtime writes after [`TEXT`], steered with `specs` everywhere.
+/// The runtime's text after [`TEXT`], steered with `specs` at every position.
 fn written(specs: &[&str]) -> (String, Vec<f32>) {
-    let scope = scope();
+    let served = served_model();
     let plan = specs
         .iter()
         .fold(Plan::new(), |plan, spec| plan.intervene(spec.parse::<Intervention>().unwrap()));
     let steps: Vec<_> =
-        scope.model.generate(&ids(TEXT), &plan, &Sampling::greedy(6)).unwrap().collect();
+        served.model.generate(&ids(TEXT), &plan, &Sampling::greedy(6)).unwrap().collect();
     let text = steps.iter().map(|step| step.text.as_str()).collect();
     (text, steps.iter().map(|step| step.logprob).collect())
 }
@@ -39,7 +39,7 @@ async fn both_types_are_what_the_runtime_writes_with_and_without_steering() {
     let app = app();
     let (default, logprobs) = written(&[]);
     let decoder = {
-        // The SAE's decoder is the unit matrix.
+        // The SAE's decoder is the identity matrix.
         let mut vector = vec![0.0; 64];
         vector[7] = 1.0;
         vector
@@ -87,13 +87,13 @@ async fn both_types_are_what_the_runtime_writes_with_and_without_steering() {
         assert!((logprob - expected).abs() < 1e-5);
         let top = found["topLogprobs"].as_array().unwrap();
         assert_eq!(top.len(), 2);
-        // Greedy: what was taken is the likeliest.
+        // Greedy sampling takes the most likely token.
         assert_eq!(top[0]["token"], found["token"]);
     }
 }
 
 #[tokio::test]
-async fn each_piece_of_a_stream_has_the_text_so_far() {
+async fn each_event_of_a_stream_has_the_text_so_far() {
     let app = app();
     let whole = good(&app, "/v1/steer/completion", steer(|_| {})).await;
 
@@ -123,9 +123,9 @@ fn huge(body: &mut Value) {
 }
 
 #[tokio::test]
-async fn steering_that_ends_before_a_word_is_no_empty_answer() {
-    let limits = Limits { time: Duration::ZERO, ..Limits::default() };
-    let late = application(scope(), Config { limits, ..Config::default() });
+async fn steering_that_ends_before_the_first_token_is_an_error() {
+    let limits = Limits { request_timeout: Duration::ZERO, ..Limits::default() };
+    let late = application(served_model(), Config { limits, ..Config::default() });
     let cases: [(&Router, Change, u16, &str); 2] =
         [(&late, |_| {}, 503, "time_out"), (&app(), huge, 400, "not_finite")];
     for (app, change, expected, code) in cases {
@@ -144,7 +144,7 @@ async fn steering_that_ends_before_a_word_is_no_empty_answer() {
 }
 
 #[tokio::test]
-async fn a_chat_comes_back_with_the_answer_behind_it() {
+async fn a_chat_is_returned_with_the_answer_at_its_end() {
     let app = app();
     let chat = |special: bool| {
         steer(|b| {
@@ -166,26 +166,26 @@ async fn a_chat_comes_back_with_the_answer_behind_it() {
         let text = output["chatTemplate"][1]["content"].as_str().unwrap();
         assert_eq!(output["raw"].as_str().unwrap(), format!("{raw}{text}"));
     }
-    let scope = scope();
+    let served = served_model();
     let plan = |spec: &str| Plan::new().intervene(spec.parse().unwrap());
-    let prompt = scope.model.tokenizer().unwrap().chat_prompt("hi").unwrap();
+    let prompt = served.model.tokenizer().unwrap().chat_prompt("hi").unwrap();
     for (answer, at) in [(&answer, "all"), (&other, "text")] {
         let plan = plan(&format!("blocks.1.hook_resid_post:7:add:200@{at}"));
-        let steps = scope.model.generate(&prompt, &plan, &Sampling::greedy(6)).unwrap();
+        let steps = served.model.generate(&prompt, &plan, &Sampling::greedy(6)).unwrap();
         let text: String = steps.map(|step| step.text).collect();
         assert_eq!(answer["outputs"][0]["chatTemplate"][1]["content"], text.as_str(), "{at}");
     }
 }
 
 #[tokio::test]
-async fn steering_that_cannot_be_done_is_refused_by_field() {
+async fn invalid_steering_is_rejected_by_field() {
     let app = app();
     let cases: [(Change, &str, &str); 19] = [
         (|b| drop(b.as_object_mut().unwrap().remove("freqPenalty")), "missing", "freqPenalty"),
         (|b| b["steerMethod"] = json!("PROJECTION_CAP"), "not supported", "steerMethod"),
         (|b| b["steerMethod"] = json!("X"), "unknown variant", "steerMethod"),
-        (|b| b["types"] = json!([]), "none", "types"),
-        (|b| b["types"] = json!(["STEERED", "STEERED"]), "once", "types"),
+        (|b| b["types"] = json!([]), "empty", "types"),
+        (|b| b["types"] = json!(["STEERED", "STEERED"]), "at most once", "types"),
         (|b| b["nCompletionTokens"] = json!(0), "1 or more", "nCompletionTokens"),
         (|b| b["temperature"] = json!(-1), "0 or more", "temperature"),
         (|b| b["freqPenalty"] = json!(3), "−2 to 2", "freqPenalty"),
@@ -193,7 +193,7 @@ async fn steering_that_cannot_be_done_is_refused_by_field() {
         (|b| b["nLogprobs"] = json!(11), "0 to 10", "nLogprobs"),
         (|b| b["vectors"] = json!([]), "exactly one", ""),
         (|b| b["features"][0]["index"] = json!(64), "0 to 63", "features[0].index"),
-        (|b| b["features"][0]["source"] = json!("x"), "no source", "features[0].source"),
+        (|b| b["features"][0]["source"] = json!("x"), "unknown source", "features[0].source"),
         (|b| b["features"][0]["model"] = json!("x"), "not `x`", "features[0].model"),
         (|b| b["features"][0]["strength"] = json!(1e300), "float32", "features[0].strength"),
         (
@@ -206,7 +206,7 @@ async fn steering_that_cannot_be_done_is_refused_by_field() {
         (|b| b["prompt"] = json!(""), "empty", "prompt"),
     ];
     for (change, message, param) in cases {
-        let (found, field) = refused(&app, "/v1/steer/completion", steer(change)).await;
+        let (found, field) = rejected(&app, "/v1/steer/completion", steer(change)).await;
         assert!(found.contains(message), "{found}");
         assert_eq!(field, param, "{found}");
     }
@@ -225,14 +225,14 @@ async fn steering_that_cannot_be_done_is_refused_by_field() {
         (|b| b["isAssistantAxis"] = json!(true), "isAssistantAxis"),
     ];
     for (change, param) in cases {
-        let (found, field) = refused(&app, "/v1/steer/completion-chat", chat(change)).await;
+        let (found, field) = rejected(&app, "/v1/steer/completion-chat", chat(change)).await;
         assert_eq!(field, param, "{found}");
     }
-    // A zero vector has no direction; the runtime says so.
+    // A zero vector has no direction, which the runtime rejects.
     let body = steer(|b| {
         b.as_object_mut().unwrap().remove("features");
         b["vectors"] = json!([{"steeringVector": vec![0.0; 64], "strength": 1, "hook": "blocks.0.hook_resid_post"}]);
     });
-    let (found, _) = refused(&app, "/v1/steer/completion", body).await;
+    let (found, _) = rejected(&app, "/v1/steer/completion", body).await;
     assert!(found.contains("is 0"), "{found}");
 }

@@ -1,14 +1,15 @@
-//! A server of a small model, and the model itself beside it.
+//! A running server with a small random model, and a second copy of the model to compare with.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, Sampling};
-use nanoscope_server::{Config, Limits, Scope, ServeError, serve};
-use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
+use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_server::{Config, Limits, ServeError, ServedModel, serve};
 use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
-use nanoscope_transformer::GptShape;
+use nanoscope_transformer::{Era, Gpt, GptShape};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -17,21 +18,21 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, raw, request};
 
 pub(crate) const HOOK: HookPoint = HookPoint::ResidPost(1);
-/// Positions of the model's context: enough for a text that takes seconds.
+/// The model's context length in tokens: enough for a text that takes seconds.
 pub(crate) const CONTEXT: usize = 4096;
 
 const SPECIAL: [&str; 5] =
     ["<|bos|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>"];
 
-pub(crate) struct Lab {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    /// What the server has, once more.
+    /// A copy of the served model.
     pub(crate) model: InterpretableModel,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServeError>>,
 }
 
-impl Lab {
+impl TestServer {
     pub(crate) async fn new() -> Self {
         Self::with(Config::default()).await
     }
@@ -47,10 +48,10 @@ impl Lab {
     pub(crate) async fn named(name: &str, config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let sources = [(HOOK, nanoscope_server::Source::default())].into();
-        let scope = Scope { model: model(), name: name.to_owned(), sources };
+        let sae_info = [(HOOK, nanoscope_server::SaeInfo::default())].into();
+        let served = ServedModel { model: model(), name: name.to_owned(), sae_info };
         let (stop, stopped) = oneshot::channel();
-        let served = serve(listener, scope, config, async { drop(stopped.await) });
+        let served = serve(listener, served, config, async { drop(stopped.await) });
         Self { address, model: model(), stop: Some(stop), served: tokio::spawn(served) }
     }
 
@@ -62,14 +63,14 @@ impl Lab {
         raw(self.address, &request("POST", path, &[], body.to_string().as_bytes())).await
     }
 
-    /// The answer to a request that is followed.
+    /// The answer to a valid completion request.
     pub(crate) async fn complete(&self, body: &Value) -> Value {
         let answer = self.post("/v1/completions", body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()
     }
 
-    /// A request of which nothing is read yet.
+    /// Sends a request without reading any of the answer.
     pub(crate) async fn begin(&self, path: &str, body: &Value) -> TcpStream {
         use tokio::io::AsyncWriteExt;
 
@@ -79,14 +80,14 @@ impl Lab {
         stream
     }
 
-    /// A number of `/metrics`.
+    /// The value of a metric.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = String::from_utf8(self.get("/metrics").await.body).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
-    /// Waits until the metric is `value`.
+    /// Waits until a metric has the given value.
     pub(crate) async fn until(&self, name: &str, value: f64) {
         for _ in 0..500 {
             if self.metric(name).await == value {
@@ -97,17 +98,17 @@ impl Lab {
         panic!("{name} is {}, not {value}", self.metric(name).await);
     }
 
-    /// Tells the server to end.
+    /// Starts the server's shutdown.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the server has shut down.
     pub(crate) async fn stopped(self) {
         self.served.await.unwrap().unwrap();
     }
 
-    /// The ids of a text as the server prompts the model with it.
+    /// The token ids with which the server prompts the model for a text.
     pub(crate) fn ids(&self, text: &str) -> Vec<u32> {
         let tokenizer = self.model.tokenizer().unwrap();
         let mut ids = vec![tokenizer.bos().unwrap()];
@@ -120,9 +121,10 @@ impl Lab {
     }
 }
 
-/// Two blocks with random weights, every byte a token and a few words too, an SAE of unit vectors.
+/// A model of two blocks with random weights, whose tokens are all bytes and a few words, with an SAE of
+/// unit vectors.
 fn model() -> InterpretableModel {
-    let device = test_device();
+    let device = nanoscope_device::for_tests();
     let words = ["the", " dog", " cat", "é", " and", "ing"];
     let single = (0..=u8::MAX).map(|byte| vec![byte]);
     let ranks: Vec<_> =
@@ -132,10 +134,21 @@ fn model() -> InterpretableModel {
     let tokenizer =
         Tokenizer::new(TokenizerParts { pattern: r" ?\w+|\W+".to_owned(), ranks, special_tokens });
     let tokenizer = tokenizer.unwrap();
-    let shape =
-        GptShape { sequence_len: CONTEXT, vocab_size: tokenizer.vocab_size(), ..TINY_SHAPE };
-    let gpt = tiny_gpt(shape, &device);
-    let sae = identity_sae(64, 4, &device);
-    let model = InterpretableModel::new(gpt).with_sae(HOOK, sae).unwrap();
+    let shape = GptShape {
+        sequence_len: CONTEXT,
+        vocab_size: tokenizer.vocab_size(),
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: 1,
+        n_embd: 64,
+    };
+    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+    let eye = || Tensor::eye(64, &device);
+    let zeros = || Tensor::zeros([64], &device);
+    let sae = Sae::new(
+        SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap(),
+        SaeWeights::new(eye(), zeros(), eye(), zeros()),
+    );
+    let model = InterpretableModel::new(gpt).with_sae(HOOK, sae.unwrap()).unwrap();
     model.with_tokenizer(tokenizer).unwrap()
 }
