@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope_checkpoint::{
-    Labels, LoadOptions, LoadedModel, ModelFiles, SaePath, WeightDtype, SaeOptions, load_saes_with,
+    Labels, LoadOptions, LoadedModel, ModelFiles, SaeOptions, SaePath, WeightDtype, load_saes_with,
     load_tokenizer, load_vector,
 };
 use nanoscope_hooks::HookPoint;
@@ -118,7 +118,9 @@ impl Scope {
         let device = model.gpt().device().clone();
         let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
         let mut labels = BTreeMap::new();
-        for sae in with_spinner("loading the SAEs", || load_saes_with(paths, &device, &SaeOptions { dtype, ..Default::default() }))? {
+        for sae in with_spinner("loading the SAEs", || {
+            load_saes_with(paths, &device, &SaeOptions { dtype, ..Default::default() })
+        })? {
             let (hook, hook_out) = (sae.hook()?, sae.hook_out()?);
             let put = match hook_out {
                 Some(write) if write != hook => model.with_transcoder(hook, write, sae.sae),

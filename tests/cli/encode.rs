@@ -256,10 +256,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     };
 
     let error = encode(text(&expected));
-    assert!(
-        error.contains("no key selects one; it has features, reconstruction, x"),
-        "{error}"
-    );
+    assert!(error.contains("no key selects one; it has features, reconstruction, x"), "{error}");
     assert!(error.contains("--activations FILE:KEY"), "{error}");
     let error = encode(&format!("{}:y", text(&expected)));
     assert!(error.contains("has no tensor `y`"), "{error}");

@@ -3,22 +3,21 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use nanoscope_testing::Outcome;
 use tempfile::TempDir;
 
-use super::scratch;
+use crate::{nanoscope, signal};
 
 /// What a shell gives for a program that Ctrl-C ended.
 const INTERRUPTED: Option<i32> = Some(130);
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn spawn(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_nanoscope"))
-        .args(args)
-        .env("XDG_CACHE_HOME", scratch())
-        .env("NO_COLOR", "1")
+    nanoscope(args)
+        .into_command()
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -33,18 +32,17 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Sends `signal` to `child` once a temporary file or folder lies in `dir`.
+/// Sends the signal `name` to `child` once a temporary file or folder lies in `dir`.
 #[track_caller]
-fn interrupt(mut child: Child, signal: &str, dir: &Path) -> Output {
+fn interrupt(mut child: Child, name: &str, dir: &Path) -> Outcome {
     let begun = Instant::now();
     while !names(dir).iter().any(|name| name.starts_with('.')) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before anything was written");
         assert!(begun.elapsed() < DEADLINE, "nothing was written");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let kill = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
-    assert!(kill.unwrap().success());
-    child.wait_with_output().unwrap()
+    signal(name, child.id());
+    Outcome::new(child.wait_with_output().unwrap())
 }
 
 /// Activations that are all zero, in a file that takes no room on the disk.
@@ -79,10 +77,9 @@ fn encode_removes_its_temporary_files_on_ctrl_c_and_sigterm() {
             file.to_str().unwrap(),
         ]);
 
-        let Output { status, stderr, .. } = interrupt(child, signal, &out);
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out);
 
-        let error = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), INTERRUPTED, "{signal}: {status}: {error}");
+        assert_eq!(code, INTERRUPTED, "{signal}: {error}");
         assert_eq!(names(&out), [""; 0], "{signal}");
         assert!(error.contains("interrupted after"), "{signal}: {error}");
         assert!(error.contains("nothing was written"), "{signal}: {error}");
@@ -107,10 +104,9 @@ fn a_dashboard_that_is_being_written_is_finished_on_ctrl_c_and_sigterm() {
             out.to_str().unwrap(),
         ]);
 
-        let Output { status, stderr, .. } = interrupt(child, signal, dir.path());
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, dir.path());
 
-        let error = String::from_utf8(stderr).unwrap();
-        assert!(status.success(), "{signal}: {status}: {error}");
+        assert_eq!(code, Some(0), "{signal}: {error}");
         assert_eq!(names(dir.path()), ["pages"], "{signal}");
         assert!(out.join("index.html").is_file(), "{signal}");
     }

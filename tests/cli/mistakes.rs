@@ -86,7 +86,10 @@ fn flags_that_would_be_ignored_are_refused() {
     let cases: [(&[&str], &str); 9] = [
         (&["convert", &head, "x", "--to", "nanoscope", "--dtype", "f16"], "--dtype is for SAEs"),
         (&["convert", &sae, "x", "--to", "nanochat-sae", "--era", "E3"], "--era is for models"),
-        (&["run", "--model", &head, "--tokens", "1", "--track", "all"], "no SAE is loaded to track"),
+        (
+            &["run", "--model", &head, "--tokens", "1", "--track", "all"],
+            "no SAE is loaded to track",
+        ),
         (&["generate", "--splice", "reconstruct"], "--steer"),
         (&["features", "--against", "a cake"], "--text"),
         (&["features", "--text", "a", "--against", "b", "--by", "mean"], "--by"),

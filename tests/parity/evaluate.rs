@@ -9,7 +9,7 @@ use nanoscope_evaluate::{
     EvalOptions, EvalTarget, EvaluateError, Evaluation, FEATURE_METRICS, Group, METRICS, evaluate,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Splice, Target, Positions};
+use nanoscope_runtime::{InterpretableModel, Intervention, Op, Plan, Positions, Splice, Target};
 use nanoscope_sae::Sae;
 use nanoscope_testing::{TINY_SHAPE, scaled_identity_sae, test_device, tiny_gpt};
 use nanoscope_transformer::{GptShape, TokenBatch};

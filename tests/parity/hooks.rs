@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use nanoscope_hooks::{HookPoint, Patch, Activation, ActivationRecorder, ActivationCache};
+use nanoscope_hooks::{Activation, ActivationCache, ActivationRecorder, HookPoint, Patch};
 use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};

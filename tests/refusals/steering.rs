@@ -422,7 +422,11 @@ fn a_text_that_is_no_intervention_is_refused_with_the_part() {
         ("Condition", "hook_embed:1:ablate when hook_embed>3", "HOOK:FEATURE>T"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>", "the threshold ``"),
         ("Threshold", "hook_embed:1:ablate when hook_embed:1>1e39", "the threshold `1e39`"),
-        ("ConditionFeature", "hook_embed:1:ablate when hook_embed:calm>1", "`calm` is not a feature"),
+        (
+            "ConditionFeature",
+            "hook_embed:1:ablate when hook_embed:calm>1",
+            "`calm` is not a feature",
+        ),
         ("Hook", "hook_embed:1:ablate when hook_resid:1>1", "unknown hook point `hook_resid`"),
         ("Splice", "hook_embed:1:ablate with", "expected `with reconstruct`"),
         ("Splice", "hook_embed:1:ablate with keep-error", "unknown clause `with keep-error`"),

@@ -62,9 +62,9 @@ pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "gpt")]
-pub use nanoscope_tokenizer::MergeError;
-#[cfg(feature = "gpt")]
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
+#[cfg(feature = "gpt")]
+pub use nanoscope_tokenizer::MergeError;
 #[cfg(feature = "sae")]
 pub use sae::{
     LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,

@@ -187,9 +187,13 @@ fn merges_that_tiktoken_would_apply_otherwise_are_refused() {
     let in_order: fn(&mut Vec<String>) = |_| {};
     let cases = [
         // `bc` is merged before `ab` can be.
-        (vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")], in_order, "token 258 `abc` of its"),
+        (
+            vec![pair("b", "c"), pair("a", "b"), pair("ab", "c")],
+            in_order,
+            "token 258 `abc` from its",
+        ),
         // By then `ab` does not occur.
-        (vec![pair("ab", "ab"), pair("a", "b")], in_order, "token 256 `abab` of its bytes"),
+        (vec![pair("ab", "ab"), pair("a", "b")], in_order, "token 256 `abab` from its bytes"),
         // `aba` would be `ab`, `a` here and `a`, `ba` there.
         (vec![pair("a", "b"), pair("b", "a")], |tokens| tokens.reverse(), "256 and 257"),
     ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterventionReport, EndReason, Sampling};
+use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
 
 use super::turn::Token;
 use crate::load::PlanParts;

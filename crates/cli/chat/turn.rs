@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterventionReport, EndReason, Sampling};
+use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
 use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Batch, Generation, StepOutcome, Sampling, Step};
+use nanoscope_runtime::{Batch, Generation, Sampling, Step, StepOutcome};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::ASSISTANT_END;
 
@@ -131,7 +131,14 @@ fn write<'m>(
                     *ran_prompt[variant].insert(Instant::now())
                 }
             };
-            if let StepOutcome::Step(Step { position, token_id: token, text, logprob, features, .. }) = progress
+            if let StepOutcome::Step(Step {
+                position,
+                token_id: token,
+                text,
+                logprob,
+                features,
+                ..
+            }) = progress
             {
                 let name = token_text(&scope.model, token);
                 let token =

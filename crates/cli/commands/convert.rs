@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, LoadOptions, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer, save_model,
-    save_nanochat_sae, save_saelens, save_tokenizer,
+    LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer,
+    save_model, save_nanochat_sae, save_saelens, save_tokenizer,
 };
 
 use crate::args::{DtypeArg, HooksArg};

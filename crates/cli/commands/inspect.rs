@@ -44,7 +44,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
 fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
     const BOLD: Style = Style::new().bold();
 
-    let Inspection { path, what, format, config, facts, tensors, memory_bytes } = inspection;
+    let Inspection { path, what, format, config, facts, tensors, memory_bytes, .. } = inspection;
     writeln!(out, "{BOLD}{}{BOLD:#}", path.display())?;
     writeln!(out, "  {what}, {format}, {} in memory", HumanBytes(*memory_bytes))?;
     for (name, value) in facts {

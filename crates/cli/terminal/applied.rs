@@ -44,7 +44,12 @@ mod tests {
     fn a_line_says_how_far_the_activation_was_moved_if_it_was() {
         let intervention: nanoscope_runtime::Intervention = "hook_embed:3:add:1".parse().unwrap();
         let applied = |changed, moved| {
-            line(&InterventionReport { intervention: intervention.clone(), positions: 72, changed, moved })
+            line(&InterventionReport {
+                intervention: intervention.clone(),
+                positions: 72,
+                changed,
+                moved,
+            })
         };
 
         assert_eq!(

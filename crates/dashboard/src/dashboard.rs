@@ -157,7 +157,8 @@ impl Gathered {
     ) -> FeaturePage {
         let FeatureWeights { geometry, effects, nearest } = weights;
         let effects = effects.ok();
-        let effect = effects.as_ref().map(|effects| LogitEffect::from_effects(effects, MAX_EFFECT_TOKENS));
+        let effect =
+            effects.as_ref().map(|effects| LogitEffect::from_effects(effects, MAX_EFFECT_TOKENS));
         let fires = self.stats.get(feature).fires;
         let auto_label = auto_label(fires, &activity, effect.as_ref(), text);
         FeaturePage {

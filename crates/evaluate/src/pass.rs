@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use nanoscope_hooks::{HookPoint, HookRouter, Patch, Activation, ActivationRecorder, ActivationCache};
+use nanoscope_hooks::{
+    Activation, ActivationCache, ActivationRecorder, HookPoint, HookRouter, Patch,
+};
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::EvaluateError;
@@ -26,7 +28,8 @@ impl Batch {
         gpt: &Gpt,
         points: BTreeSet<HookPoint>,
     ) -> Result<(Tensor<2>, ActivationCache), EvaluateError> {
-        let mut recorder = ActivationRecorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
+        let mut recorder =
+            ActivationRecorder::new(points.into_iter().chain([HookPoint::FinalNormalized]));
         self.run(gpt, &mut recorder)?;
         let recording = recorder.finish()?;
         Ok((final_rows(&recording), recording))

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, ActivationCache};
+use nanoscope_hooks::{ActivationCache, HookPoint};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::{Logits, TokenBatch};
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nanoscope_checkpoint::Labels;
-use nanoscope_dashboard::{DashboardError, ReadDashboard};
+use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 
@@ -23,7 +23,7 @@ pub struct SaeInfo {
     /// The labels of its features.
     pub labels: Labels,
     /// The dashboard of its features, computed on a corpus.
-    pub dashboard: Option<ReadDashboard>,
+    pub dashboard: Option<DashboardReader>,
 }
 
 impl ServedModel {
@@ -34,7 +34,7 @@ impl ServedModel {
     /// [`DashboardError`] if `dir` is not a dashboard written by `nanoscope dashboard`, or belongs to an
     /// SAE that the model does not have.
     pub fn with_dashboard(mut self, dir: &Path) -> Result<Self, DashboardError> {
-        let dashboard = ReadDashboard::open(dir)?;
+        let dashboard = DashboardReader::open(dir)?;
         dashboard.check(&self.model)?;
         let hook = dashboard.hook();
         self.sae_info.entry(hook).or_default().dashboard = Some(dashboard);

@@ -40,7 +40,10 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
     assert!(out.contains("[default] Once upon a time, there was a little girl"), "{out}");
     assert!(out.contains("[steered] Once upon a time"), "{out}");
     // The four tokens of the opening and the twelve after it.
-    assert!(out.contains("steered blocks.3.hook_resid_post:1909:add:27: applied at 16 positions"), "{out}");
+    assert!(
+        out.contains("steered blocks.3.hook_resid_post:1909:add:27: applied at 16 positions"),
+        "{out}"
+    );
     assert!(err.contains("already exists; /save! overwrites it"), "{err}");
     assert_eq!(output.code, Some(1), "a line could not be followed");
 

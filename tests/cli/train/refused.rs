@@ -226,10 +226,7 @@ fn a_training_that_diverges_stops_and_keeps_its_checkpoint() {
     let (error, code) = failure(&args);
 
     assert_eq!(code, 1);
-    assert!(
-        error.contains("training diverged at step") && error.contains("is intact"),
-        "{error}"
-    );
+    assert!(error.contains("training diverged at step") && error.contains("is intact"), "{error}");
     assert!(error.contains("try a lower --lr"), "{error}");
     assert!(std::fs::read_dir(scratch.path("run/checkpoints")).unwrap().count() > 0);
 }

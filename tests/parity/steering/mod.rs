@@ -5,7 +5,7 @@ mod passes;
 mod reference;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterventionReport, InterpretableModel, Intervention, Plan, Splice};
+use nanoscope_runtime::{InterpretableModel, Intervention, InterventionReport, Plan, Splice};
 use nanoscope_testing::{noise, noisy_sae, test_device};
 use nanoscope_transformer::Gpt;
 
@@ -123,10 +123,12 @@ fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
 /// Asserts that the reports agree, the changes within the noise of the activations.
 #[track_caller]
 fn assert_applied_alike(what: &str, found: &[InterventionReport], expected: &[InterventionReport]) {
-    let done =
-        |applied: &InterventionReport| (applied.intervention.clone(), applied.positions, applied.changed);
+    let done = |applied: &InterventionReport| {
+        (applied.intervention.clone(), applied.positions, applied.changed)
+    };
     let all = |applied: &[InterventionReport]| applied.iter().map(done).collect::<Vec<_>>();
     assert_eq!(all(found), all(expected), "{what}");
-    let moved = |applied: &[InterventionReport]| applied.iter().map(|a| a.moved).collect::<Vec<_>>();
+    let moved =
+        |applied: &[InterventionReport]| applied.iter().map(|a| a.moved).collect::<Vec<_>>();
     assert_close(what, &moved(found), &moved(expected), MOVED_ATOL);
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::load_sae;
-use nanoscope_hooks::{HookPoint, Patch, Activation};
+use nanoscope_hooks::{Activation, HookPoint, Patch};
 use nanoscope_runtime::{EndReason, InterpretableModel, Plan, Sampling};
 use nanoscope_testing::test_device;
 use nanoscope_transformer::Logits;

@@ -20,9 +20,9 @@ use crate::container::Dtype;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
 use crate::error::message::{asked_for, some_of};
+use crate::pickle::PickleError;
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
-use crate::pickle::PickleError;
 
 /// An error from reading or writing a checkpoint, or a file that belongs to one.
 ///

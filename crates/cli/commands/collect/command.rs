@@ -7,8 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations, StorePart, ActivationSource, StoreSettings,
-    SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within, files_sha256, free_space, text_sha256, hook_widths,
+    ActivationSource, ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations,
+    SpecialTokens, StorePart, StoreSettings, TokenizeOptions, TokenizedCorpus, contexts_within,
+    files_sha256, free_space, hook_widths, text_sha256,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;

@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{Corpus, CorpusError, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
+use nanoscope_corpus::{
+    Corpus, CorpusError, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus,
+};
 use nanoscope_dashboard::{
     Dashboard, DashboardError, Export, Options, Progress, Stage, check_output_dir, labels_file,
 };

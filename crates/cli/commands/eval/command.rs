@@ -10,12 +10,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadedSae, SaePath, WeightDtype, check_writable, SaeOptions, load_saes_with, write_atomically,
+    LoadedSae, SaeOptions, SaePath, WeightDtype, check_writable, load_saes_with, write_atomically,
 };
 use nanoscope_corpus::{Corpus, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
-    EvaluateError, Evaluation, Group, EvalOptions, PlotPoint, RunInfo, EvalTarget, details, evaluate, plot,
-    saebench,
+    EvalOptions, EvalTarget, EvaluateError, Evaluation, Group, PlotPoint, RunInfo, details,
+    evaluate, plot, saebench,
 };
 use nanoscope_runtime::InterpretableModel;
 use serde_json::Value;
@@ -74,7 +74,11 @@ fn show(args: &EvalArgs, results: &[(&EvalTarget, &Evaluation)], core: &[Value])
     }
 }
 
-fn write(args: &EvalArgs, results: &[(&EvalTarget, &Evaluation)], mut core: Vec<Value>) -> Result<()> {
+fn write(
+    args: &EvalArgs,
+    results: &[(&EvalTarget, &Evaluation)],
+    mut core: Vec<Value>,
+) -> Result<()> {
     if let Some(path) = &args.out {
         let result = if core.len() == 1 { core.remove(0) } else { core.into() };
         write_atomically(path, format!("{result:#}\n").as_bytes())?;
@@ -115,7 +119,9 @@ fn load_subjects(
     let device = model.gpt().device();
     let mut saes: Vec<LoadedSae> = Vec::new();
     for path in paths {
-        saes.extend(with_spinner("loading the SAEs", || load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() }))?);
+        saes.extend(with_spinner("loading the SAEs", || {
+            load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() })
+        })?);
     }
     if saes.is_empty() {
         return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());

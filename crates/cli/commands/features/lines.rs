@@ -143,8 +143,9 @@ fn columns<'f>(found: &'f FoundFeatures<'_>) -> Vec<Column<'f>> {
     }
     if let Some(text) = text_shown(found) {
         let stats = &text.stats;
-        columns
-            .push(Column::new("max act", |entry| number(stats.get(entry.feature).max_activation.into(), 1)));
+        columns.push(Column::new("max act", |entry| {
+            number(stats.get(entry.feature).max_activation.into(), 1)
+        }));
         columns.push(Column::new("mean act", |entry| number(stats.mean(entry.feature), 2)));
         columns.push(Column::new("density", |entry| percent(stats.density(entry.feature))));
     }

@@ -48,7 +48,8 @@ impl<'s> FeatureText<'s> {
     ) -> Result<Self> {
         let tokenizer = scope.tokenizer()?;
         let model = &scope.model;
-        let windows = split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let windows =
+            split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());

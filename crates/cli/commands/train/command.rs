@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use nanoscope_train::{Outcome, TrainingRun, RunConfig, PartialConfig, RunFolder, widths};
+use nanoscope_train::{Outcome, PartialConfig, RunConfig, RunFolder, TrainingRun, widths};
 use serde_json::json;
 
 use super::args::TrainArgs;

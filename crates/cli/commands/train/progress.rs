@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use nanoscope_train::{Outcome, TrainProgress, TrainingRun, RunConfig, StepReport, Validation};
+use nanoscope_train::{Outcome, RunConfig, StepReport, TrainProgress, TrainingRun, Validation};
 
 /// The time between lines if stderr is not a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

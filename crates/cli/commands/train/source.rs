@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use nanoscope_corpus::{
-    ActivationStore, Corpus, CorpusError, CorpusOptions, ModelActivations, ActivationSource, SpecialTokens,
-    TokenizeOptions, TokenizedCorpus, contexts_within, hook_widths,
-};
 use nanoscope_corpus::FileActivations;
+use nanoscope_corpus::{
+    ActivationSource, ActivationStore, Corpus, CorpusError, CorpusOptions, ModelActivations,
+    SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within, hook_widths,
+};
 use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
@@ -83,8 +83,9 @@ pub(crate) fn source(
             wanted as f64 / tokens.len() as f64
         ));
     }
-    let per_segment =
-        contexts_within(SEGMENT_BYTES, context_len, width).min(tokens.contexts() / MIN_SEGMENTS).max(1);
+    let per_segment = contexts_within(SEGMENT_BYTES, context_len, width)
+        .min(tokens.contexts() / MIN_SEGMENTS)
+        .max(1);
     let hooks = &config.hooks;
     let live = ModelActivations::new(gpt.clone(), tokens, hooks, SpecialTokens::Skip, per_segment)?;
     Ok(Some(Box::new(live)))

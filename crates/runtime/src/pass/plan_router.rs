@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use nanoscope_hooks::{HookPoint, HookRouter, ActivationRecorder, ActivationCache};
+use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
 use nanoscope_sae::{Sae, SparseFeatures};
 
 use crate::error::RuntimeError;

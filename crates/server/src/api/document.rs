@@ -3,7 +3,7 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-/// Written by hand; `tests/clients/schemathesis.py` validates responses against it.
+/// Written by hand; `tests/other_tools/clients/schemathesis.py` validates responses against it.
 const DOCUMENT: &str = include_str!("../../openapi.json");
 
 /// `GET /openapi.json`

@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::State;
-use nanoscope_dashboard::Glance;
+use nanoscope_dashboard::FeatureSummary;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
@@ -84,7 +84,7 @@ fn describe(
         (id, text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned), effect)
     };
     let LogitEffect { promoted, suppressed } = match &weights.effects {
-        Ok(effects) => LogitEffect::of(effects, EFFECT_TOKENS),
+        Ok(effects) => LogitEffect::from_effects(effects, EFFECT_TOKENS),
         // The SAE does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };
@@ -108,7 +108,7 @@ fn describe(
         decoder_norm: weights.geometry.decoder_norm,
         top_tokens: known.map(|glance| glance.top_tokens.clone()),
         examples: glance.map(|glance| {
-            let example = |shown: nanoscope_dashboard::ShownExample| Example {
+            let example = |shown: nanoscope_dashboard::ExampleText| Example {
                 tokens: shown.tokens,
                 values: shown.values,
                 peak: shown.peak,
@@ -120,7 +120,7 @@ fn describe(
 
 /// The dashboard's entry for the feature. A dashboard that can no longer be read is logged and treated
 /// as absent.
-fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Glance> {
+fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
     let dashboard = served.sae_info.get(&hook)?.dashboard.as_ref()?;
     dashboard.feature(index).unwrap_or_else(|error| {
         tracing::warn!(%hook, index, %error, "could not read a dashboard");

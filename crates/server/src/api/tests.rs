@@ -32,7 +32,7 @@ async fn a_feature_has_what_its_weights_say() {
 
     assert_eq!(status, StatusCode::OK);
     let weights = served_model().model.feature_weights(HOOK, &[7], 10).unwrap();
-    let effect = LogitEffect::of(weights[0].effects.as_ref().unwrap(), 10);
+    let effect = LogitEffect::from_effects(weights[0].effects.as_ref().unwrap(), 10);
     assert_eq!(found["label"], "came with it");
     assert_eq!(found["promoted"][0][0], effect.promoted[0].0);
     assert_eq!(found["suppressed"].as_array().unwrap().len(), 10);

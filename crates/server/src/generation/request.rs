@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterventionReport, EndReason, Plan, Sampling, Step};
+use nanoscope_runtime::{EndReason, InterventionReport, Plan, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nanoscope_runtime::{Batch, Generation, Progress, RuntimeError};
+use nanoscope_runtime::{Batch, Generation, RuntimeError, StepOutcome};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -226,16 +226,16 @@ impl<'s> Worker<'s> {
 
 impl Row<'_> {
     /// Sends the progress to the client. Returns false if the generation has ended.
-    fn advance(&mut self, progress: Progress, metrics: &Metrics) -> bool {
-        if matches!(progress, Progress::Prompt) {
+    fn advance(&mut self, progress: StepOutcome, metrics: &Metrics) -> bool {
+        if matches!(progress, StepOutcome::Prompt) {
             return true;
         }
         if self.started.is_none() {
             self.start(metrics);
         }
         let why = match progress {
-            Progress::Prompt => return true,
-            Progress::Step(step) => {
+            StepOutcome::Prompt => return true,
+            StepOutcome::Step(step) => {
                 self.tokens += 1;
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
@@ -247,7 +247,7 @@ impl Row<'_> {
                 }
                 End::StopString
             }
-            Progress::End => {
+            StepOutcome::End => {
                 End::Model(self.generation.end().expect("a generation that has ended has a reason"))
             }
         };

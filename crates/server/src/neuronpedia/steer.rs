@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use nanoscope_runtime::{EndReason, Step, Where};
+use nanoscope_runtime::{EndReason, Positions, Step};
 use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ pub(crate) async fn completion(
         &state.served,
         &state.config.limits,
         &prompt.ids,
-        &Where::ALL,
+        &Positions::ALL,
     )?;
     let generations = state.scheduler.start(requests).await?;
     let texts = PartialOutput::all(&request.types, request.logprobs());
@@ -103,7 +103,7 @@ impl PartialOutput {
                 logprob,
             };
             logprobs.push(TokenLogprobs {
-                token: token_text(tokenizer, step.token),
+                token: token_text(tokenizer, step.token_id),
                 logprob: step.logprob,
                 top_logprobs: step.top_logprobs.iter().map(top).collect(),
             });

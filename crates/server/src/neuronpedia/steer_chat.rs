@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use nanoscope_runtime::Where;
+use nanoscope_runtime::Positions;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub(crate) async fn completion_chat(
     }
     let messages = request.prompt.clone();
     let prompt = state.run_blocking(move |state| render(state, &messages)).await?;
-    let at = if special { Where::ALL } else { Where::TEXT };
+    let at = if special { Positions::ALL } else { Positions::TEXT };
     let requests =
         request.generation_requests(&state.served, &state.config.limits, &prompt, &at)?;
     let generations = state.scheduler.start(requests).await?;

@@ -1,7 +1,7 @@
 //! Converts a steering request into generation requests.
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Intervention, Op, Plan, Sampling, Scale, Target, VectorName, Where};
+use nanoscope_runtime::{Intervention, Op, Plan, Positions, Sampling, Scale, Target, VectorName};
 use serde::{Deserialize, Serialize};
 
 use super::activation::{check_vector, find_hook};
@@ -103,7 +103,7 @@ impl<P> SteerRequest<P> {
         served: &ServedModel,
         limits: &Limits,
         prompt: &[u32],
-        at: &Where,
+        at: &Positions,
     ) -> Result<Vec<GenerationRequest>, ApiError> {
         check_model(served, &self.model, "model")?;
         self.check_types()?;
@@ -178,7 +178,7 @@ impl<P> SteerRequest<P> {
         })
     }
 
-    fn plan(&self, served: &ServedModel, at: &Where) -> Result<Plan, ApiError> {
+    fn plan(&self, served: &ServedModel, at: &Positions) -> Result<Plan, ApiError> {
         if self.steer_method == SteerMethod::ProjectionCap {
             let message = "steerMethod: PROJECTION_CAP is not supported; expected SIMPLE_ADDITIVE or \
                            ORTHOGONAL_DECOMP";
@@ -261,6 +261,6 @@ fn name(number: usize) -> VectorName {
     format!("v{number}").parse().expect("a letter and a number form a valid name")
 }
 
-fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Where) -> Intervention {
+fn intervention((hook, target): (HookPoint, Target), op: Op, at: &Positions) -> Intervention {
     Intervention { at: at.clone(), ..Intervention::new(hook, target, op) }
 }

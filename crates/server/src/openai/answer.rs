@@ -338,7 +338,11 @@ enum StreamTail {
 }
 
 /// The `nanoscope` object of the end of a text.
-fn end_json(why: &End, done: &[nanoscope_runtime::Applied], reused: usize) -> Map<String, Value> {
+fn end_json(
+    why: &End,
+    done: &[nanoscope_runtime::InterventionReport],
+    reused: usize,
+) -> Map<String, Value> {
     let mut details = Map::new();
     details.insert("end".to_owned(), why.to_string().into());
     details.insert("applied".to_owned(), applied_json(done));

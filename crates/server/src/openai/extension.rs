@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Applied, Condition, Intervention, Plan, Step, VectorName};
+use nanoscope_runtime::{Condition, Intervention, InterventionReport, Plan, Step, VectorName};
 use nanoscope_sae::SparseFeatures;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -102,7 +102,7 @@ impl Extension {
 
     /// The JSON of a generated token.
     pub(crate) fn token(&self, state: &AppState, step: &Step) -> Map<String, Value> {
-        self.entry(state, step.position, step.token, &step.features, 0)
+        self.entry(state, step.position, step.token_id, &step.features, 0)
     }
 
     /// The JSON of the prompt's tokens.
@@ -145,8 +145,8 @@ impl Extension {
 }
 
 /// The JSON of the effects of interventions.
-pub(crate) fn applied_json(applied: &[Applied]) -> Value {
-    let one = |applied: &Applied| {
+pub(crate) fn applied_json(applied: &[InterventionReport]) -> Value {
+    let one = |applied: &InterventionReport| {
         json!({
             "intervention": applied.intervention.to_string(),
             "positions": applied.positions,

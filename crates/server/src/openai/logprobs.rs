@@ -16,7 +16,7 @@ pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, step: &Step) -> Value {
             "bytes": bytes,
         })
     };
-    let mut token = entry(step.token, step.logprob);
+    let mut token = entry(step.token_id, step.logprob);
     let top = likeliest(step).map(|(id, logprob)| entry(id, logprob)).collect::<Vec<_>>();
     token["top_logprobs"] = top.into();
     token
@@ -37,7 +37,7 @@ impl CompletionLogprobs {
         let mut top: Map<_, _> = likeliest(step)
             .map(|(id, logprob)| (name(tokenizer, id), finite(logprob).into()))
             .collect();
-        let token = name(tokenizer, step.token);
+        let token = name(tokenizer, step.token_id);
         // OpenAI always includes the sampled token.
         top.entry(token.clone()).or_insert(finite(step.logprob).into());
         self.tokens.push(token);

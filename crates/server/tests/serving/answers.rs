@@ -18,7 +18,7 @@ fn ids(choice: &Value) -> Vec<u64> {
 }
 
 fn ids_of(steps: &[Step]) -> Vec<u64> {
-    steps.iter().map(|step| step.token.into()).collect()
+    steps.iter().map(|step| step.token_id.into()).collect()
 }
 
 /// The `top` strongest features of a step, in the form of the answer.
@@ -197,7 +197,7 @@ async fn logprobs_are_those_of_the_model() {
     assert_eq!(choice["message"]["content"], text(&steps));
     for (at, step) in steps.iter().enumerate() {
         let entry = &choice["logprobs"]["content"][at];
-        let bytes = server.model.tokenizer().unwrap().token_bytes(step.token).unwrap();
+        let bytes = server.model.tokenizer().unwrap().token_bytes(step.token_id).unwrap();
         assert_eq!(entry["bytes"], json!(bytes));
         assert_eq!(entry["logprob"].as_f64().unwrap() as f32, step.logprob);
         let second = entry["top_logprobs"][1]["logprob"].as_f64().unwrap() as f32;
