@@ -1,13 +1,13 @@
-//! Inspects a checkpoint written by nanochat's trainer and computes its loss on a text.
+//! A checkpoint that nanochat's own trainer wrote: its files, and how well it predicts a text.
 //!
-//! `cargo run --release --example foreign_checkpoint [PATH]`; without a path it is the demo's.
+//! `cargo run --release --example foreign_checkpoint [PATH]`, by default the demo.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::activation::log_softmax;
-use nanoscope_checkpoint::{ModelFiles, inspect, load_tokenizer};
-use nanoscope_transformer::{Logits, TokenBatch};
+use nanoscope::{Microscope, Plan, device};
+use nanoscope_checkpoint::inspect;
 
 const TEXT: &str = "Tim and his mom went to the park. They saw a big dog. The dog was happy.";
 
@@ -18,16 +18,9 @@ fn main() -> Result<()> {
         println!("{}: {}, {} tensors", found.path.display(), found.what, found.tensors.len());
     }
 
-    let device = nanoscope_device::by_name("auto")?;
-    let files = ModelFiles::find(&path)?;
-    let model = files.load(&device)?.gpt;
-    let tokenizer = files.tokenizer.as_deref().context("the model has no tokenizer")?;
-    let tokenizer = load_tokenizer(tokenizer)?;
-
-    let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-    ids.extend(tokenizer.encode(TEXT)?);
-    let tokens = TokenBatch::new(std::slice::from_ref(&ids))?;
-    let logits = model.forward(&tokens, Logits::All, &mut ())?;
+    let scope = Microscope::open(&path, &device("auto")?)?;
+    let ids = scope.encode(TEXT)?;
+    let logits = scope.run(TEXT, &Plan::new())?.logits;
     let [_, _, vocab] = logits.dims();
     let logprobs: Vec<f32> = log_softmax(logits, 2).into_data().iter::<f32>().collect();
 

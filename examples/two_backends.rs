@@ -1,6 +1,6 @@
-//! The same program on two backends, and the difference between their logits.
+//! One program on two backends, and the largest difference between their numbers.
 //!
-//! A tensor carries its backend in its device, so only the name of the device changes.
+//! A tensor carries its backend in its device, so only the device's name changes.
 //!
 //! `cargo run --release --example two_backends`, or with `--features wgpu` to compare all three.
 
@@ -8,8 +8,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
-use nanoscope_checkpoint::ModelFiles;
-use nanoscope_transformer::{Logits, TokenBatch};
+use nanoscope::{Logits, ModelFiles, TokenBatch, available_devices, device};
 
 /// The demo model's logits for one sentence, computed on `device`.
 fn logits(device: &Device) -> Result<Vec<f32>> {
@@ -21,11 +20,11 @@ fn logits(device: &Device) -> Result<Vec<f32>> {
 }
 
 fn main() -> Result<()> {
-    let names = nanoscope_device::available();
+    let names = available_devices();
     ensure!(names.len() > 1, "this build has only {}", names.join(", "));
-    let first = logits(&nanoscope_device::by_name(names[0])?)?;
+    let first = logits(&device(names[0])?)?;
     for name in &names[1..] {
-        let other = logits(&nanoscope_device::by_name(name)?)?;
+        let other = logits(&device(name)?)?;
         let differences = first.iter().zip(&other).map(|(a, b)| (a - b).abs());
         let largest = differences.fold(0.0_f32, f32::max);
         println!(

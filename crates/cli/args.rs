@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use nanoscope::VectorFile;
 use nanoscope_checkpoint::{SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention, Sampling, VectorName};
+use nanoscope_runtime::{Condition, Intervention, Sampling};
 use nanoscope_transformer::Era;
 
 /// Flags for sampling.
@@ -108,8 +109,8 @@ pub(crate) struct PlanArgs {
     pub(crate) steer_file: Vec<PathBuf>,
     /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
     /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
-    #[arg(long, value_name = "NAME=PATH[#KEY]")]
-    pub(crate) vector: Vec<VectorFlag>,
+    #[arg(long, value_name = "NAME=PATH[#KEY]", value_parser = vector_file)]
+    pub(crate) vector: Vec<VectorFile>,
     #[arg(
         long,
         value_name = "COND",
@@ -145,26 +146,14 @@ pub(crate) enum SpliceArg {
     Reconstruct,
 }
 
-/// A steering vector: its name, and the file and tensor it is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VectorFlag {
-    pub(crate) name: VectorName,
-    pub(crate) path: PathBuf,
-    pub(crate) key: Option<String>,
-}
-
-impl std::str::FromStr for VectorFlag {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = text.split_once('=').ok_or("expected NAME=PATH[#KEY]")?;
-        let name = name.parse().map_err(|error| format!("{error}"))?;
-        let (path, key) = match file.rsplit_once('#') {
-            Some((path, key)) if !PathBuf::from(file).exists() => (path, Some(key.to_owned())),
-            _ => (file, None),
-        };
-        Ok(Self { name, path: path.into(), key })
-    }
+fn vector_file(text: &str) -> Result<VectorFile, String> {
+    let (name, file) = text.split_once('=').ok_or("expected NAME=PATH[#KEY]")?;
+    let name = name.parse().map_err(|error| format!("{error}"))?;
+    let (path, key) = match file.rsplit_once('#') {
+        Some((path, key)) if !PathBuf::from(file).exists() => (path, Some(key.to_owned())),
+        _ => (file, None),
+    };
+    Ok(VectorFile { name, path: path.into(), key })
 }
 
 /// The hook point an SAE reads, and the one it writes if they differ.

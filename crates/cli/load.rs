@@ -1,61 +1,19 @@
 //! Loading of a model and its SAEs from flags.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nanoscope_checkpoint::{
-    Labels, LoadOptions, LoadedModel, ModelFiles, SaeOptions, SaePath, WeightDtype, load_saes_with,
-    load_tokenizer, load_vector,
-};
-use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{
-    Condition, InterpretableModel, Intervention, Plan, Splice, Target, VectorName,
-};
+use nanoscope::{Microscope, VectorFile};
+use nanoscope_checkpoint::{SaeOptions, SaePath, WeightDtype};
+use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
 
-use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track, VectorFlag};
+use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
-
-/// A model without SAEs, and the files it was loaded from.
-pub(crate) struct Loaded {
-    pub(crate) model: InterpretableModel,
-    pub(crate) era: Era,
-    pub(crate) files: ModelFiles,
-    /// The folder of the demo, if the model is the demo.
-    pub(crate) demo: Option<PathBuf>,
-}
-
-/// A model with its SAEs and the labels of their features.
-pub(crate) struct Scope {
-    pub(crate) model: InterpretableModel,
-    pub(crate) labels: BTreeMap<HookPoint, Labels>,
-    /// True if the model lies where nanochat puts models trained on conversations.
-    pub(crate) converses: bool,
-}
-
-/// The parts of a plan.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct PlanParts {
-    pub(crate) track: BTreeSet<HookPoint>,
-    pub(crate) steer: Vec<Intervention>,
-    pub(crate) vectors: Vec<(VectorName, Vec<f32>)>,
-    pub(crate) stop_when: Vec<Condition>,
-}
-
-impl PlanParts {
-    pub(crate) fn plan(&self) -> Plan {
-        let plan = self.track.iter().copied().fold(Plan::new(), Plan::track);
-        let vectors = self.vectors.iter().cloned();
-        let plan = vectors.fold(plan, |plan, (name, values)| plan.vector(name, values));
-        let plan = self.steer.iter().cloned().fold(plan, Plan::intervene);
-        self.stop_when.iter().copied().fold(plan, Plan::stop_when)
-    }
-}
 
 /// nanochat's folders for checkpoints trained on conversations.
 const CHAT_CHECKPOINTS: [&str; 3] =
@@ -64,182 +22,157 @@ const CHAT_CHECKPOINTS: [&str; 3] =
 /// The smallest file size for which loading shows a progress bar.
 const PROGRESS_BYTES: u64 = 100 << 20;
 
-impl Loaded {
-    pub(crate) fn new(args: &GptArgs) -> Result<Self> {
-        let device = nanoscope_device::by_name(&args.device)?;
-        let demo = args.model.is_none().then(demo::unpack).transpose()?;
-        let path =
-            args.model.clone().or(demo.clone()).expect("the demo replaces a missing --model");
+const NAME_TOKENIZER: &str =
+    "name its folder with --tokenizer, or pass token ids to `nanoscope run --tokens`";
 
-        let files = ModelFiles::find(&path)?;
-        let bar = ProgressBar::hidden();
-        let loaded = files.load_with(
-            &device,
-            LoadOptions {
-                era: args.era,
-                progress: Some(&mut |done, total| show(&bar, done, total)),
-            },
-        )?;
-        bar.finish_and_clear();
-        note_ambiguous_era(&loaded);
+/// Opens the model with its tokenizer and its SAEs.
+pub(crate) fn open(args: &ModelArgs) -> Result<Microscope> {
+    let (mut scope, saes) = open_without_saes(args)?;
+    let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
+    let options = SaeOptions { dtype, ..Default::default() };
+    with_spinner("loading the SAEs", || scope.add_saes(saes, &options)).map_err(unwrapped)?;
+    Ok(scope)
+}
 
-        let mut model = InterpretableModel::new(loaded.gpt);
-        let tokenizer = args.tokenizer.as_ref().or(files.tokenizer.as_ref());
-        if let Some(dir) = tokenizer {
-            model = model.with_tokenizer(load_tokenizer(dir)?).with_context(|| {
-                format!("the tokenizer in {} does not fit the model", dir.display())
-            })?;
-        }
-        Ok(Self { model, era: loaded.era, files, demo })
-    }
+/// Opens the model with its tokenizer. Returns it with the paths of the SAEs: those of the flags, or
+/// the demo's own with the demo model.
+pub(crate) fn open_without_saes(args: &ModelArgs) -> Result<(Microscope, Vec<SaePath>)> {
+    let (path, demo) = model_path(&args.gpt)?;
+    let scope = open_at(&path, &args.gpt)?;
+    let saes = if demo && args.sae.is_empty() {
+        vec![path.join(demo::SAES).into()]
+    } else {
+        args.sae.clone()
+    };
+    Ok((scope, saes))
+}
 
-    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        tokenizer(&self.model, "name its folder with --tokenizer")
+/// Opens the model with its tokenizer, for a command that needs no SAEs.
+pub(crate) fn open_model(args: &GptArgs) -> Result<Microscope> {
+    open_at(&model_path(args)?.0, args)
+}
+
+/// The path of the model, and whether it is the demo.
+fn model_path(args: &GptArgs) -> Result<(PathBuf, bool)> {
+    match &args.model {
+        Some(path) => Ok((path.clone(), false)),
+        None => Ok((demo::unpack()?, true)),
     }
 }
 
-/// The tokenizer of `model`, or an error with `hint` if the model has none.
-pub(crate) fn tokenizer<'m>(
-    model: &'m InterpretableModel,
-    hint: &'static str,
-) -> Result<&'m Tokenizer> {
-    let hint = || Hint::new("the model has no tokenizer", hint).into();
-    model.tokenizer().ok_or_else(hint)
+fn open_at(path: &Path, args: &GptArgs) -> Result<Microscope> {
+    let device = nanoscope_device::by_name(&args.device)?;
+    let bar = ProgressBar::hidden();
+    let mut options = Microscope::options().progress(|done, total| show(&bar, done, total));
+    if let Some(era) = args.era {
+        options = options.era(era);
+    }
+    if let Some(dir) = &args.tokenizer {
+        options = options.tokenizer(dir);
+    }
+    let scope = options.open(path, &device).map_err(unwrapped)?;
+    bar.finish_and_clear();
+    if let Some(origin) = scope.origin() {
+        note_ambiguous_era(origin.era, &origin.also_fits);
+    }
+    Ok(scope)
 }
 
-impl Scope {
-    pub(crate) fn load(args: &ModelArgs) -> Result<Self> {
-        let loaded = Loaded::new(&args.gpt)?;
-        let paths = sae_paths(&loaded, args);
-        let converses = CHAT_CHECKPOINTS
-            .iter()
-            .any(|dir| loaded.files.weights.components().any(|part| part.as_os_str() == *dir));
-        let mut model = loaded.model;
-        let device = model.gpt().device().clone();
-        let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
-        let mut labels = BTreeMap::new();
-        for sae in with_spinner("loading the SAEs", || {
-            load_saes_with(paths, &device, &SaeOptions { dtype, ..Default::default() })
-        })? {
-            let (hook, hook_out) = (sae.hook()?, sae.hook_out()?);
-            let put = match hook_out {
-                Some(write) if write != hook => model.with_transcoder(hook, write, sae.sae),
-                _ => model.with_sae(hook, sae.sae),
-            };
-            model =
-                put.with_context(|| format!("{} does not fit the model", sae.path.display()))?;
-            labels.insert(hook, sae.labels);
-        }
-        Ok(Self { model, labels, converses })
-    }
-
-    /// Builds the plan for the flags.
-    pub(crate) fn plan(&self, args: &PlanArgs) -> Result<Plan> {
-        Ok(self.plan_parts(args)?.plan())
-    }
-
-    pub(crate) fn plan_parts(&self, args: &PlanArgs) -> Result<PlanParts> {
-        let mut parts = PlanParts { stop_when: args.stop_when.clone(), ..PlanParts::default() };
-        for track in &args.track {
-            match track {
-                Track::Hook(hook) => drop(parts.track.insert(*hook)),
-                Track::All if self.model.saes().is_empty() => {
-                    let hint = Hint::new("no SAE is loaded to track", "load one with --sae PATH");
-                    return Err(hint.into());
-                }
-                Track::All => parts.track.extend(self.model.saes().keys()),
+/// Builds the plan for the flags.
+pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
+    let saes = scope.model().saes();
+    let mut plan = Plan::new();
+    plan.stop_when.clone_from(&args.stop_when);
+    for track in &args.track {
+        match track {
+            Track::Hook(hook) => drop(plan.track.insert(*hook)),
+            Track::All if saes.is_empty() => {
+                let hint = Hint::new("no SAE is loaded to track", "load one with --sae PATH");
+                return Err(hint.into());
             }
+            Track::All => plan.track.extend(saes.keys()),
         }
-        if args.track.is_empty() {
-            parts.track.extend(self.model.saes().keys().next_back());
-        }
-        parts.steer.clone_from(&args.steer);
-        if args.splice == Some(SpliceArg::Reconstruct) {
-            for intervention in &mut parts.steer {
-                intervention.splice = Splice::Reconstruct;
-            }
-        }
-        for path in &args.steer_file {
-            parts.steer.extend(read_interventions(path)?);
-        }
-        parts.vectors = vectors(&args.vector, &parts.steer)?;
-        Ok(parts)
     }
-
-    /// Tokenizes `text` with `<|bos|>` before it, as nanochat models are prompted.
-    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let tokenizer = self.tokenizer()?;
-        let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-        ids.extend(tokenizer.encode(text)?);
-        Ok(ids)
+    if args.track.is_empty() {
+        plan.track.extend(saes.keys().next_back());
     }
-
-    /// Tokenizes `text` as a user message for a chat model.
-    pub(crate) fn encode_chat(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.tokenizer()?.chat_prompt(text)?)
+    plan.interventions.clone_from(&args.steer);
+    if args.splice == Some(SpliceArg::Reconstruct) {
+        for intervention in &mut plan.interventions {
+            intervention.splice = Splice::Reconstruct;
+        }
     }
+    for path in &args.steer_file {
+        plan.interventions.extend(read_interventions(path)?);
+    }
+    for vector in &args.vector {
+        plan.vectors.push(load_vector(vector, &plan.interventions)?);
+    }
+    Ok(plan)
+}
 
-    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        let hint =
-            "name its folder with --tokenizer, or pass token ids to `nanoscope run --tokens`";
-        tokenizer(&self.model, hint)
+/// The tokenizer of the model, or an error with `hint` if it has none.
+pub(crate) fn tokenizer<'s>(scope: &'s Microscope, hint: &'static str) -> Result<&'s Tokenizer> {
+    scope.tokenizer().map_err(|_| Hint::new("the model has no tokenizer", hint).into())
+}
+
+/// The tokenizer of the model, for a command that could take token ids instead.
+pub(crate) fn text_tokenizer(scope: &Microscope) -> Result<&Tokenizer> {
+    tokenizer(scope, NAME_TOKENIZER)
+}
+
+/// Returns whether the model lies where nanochat puts models trained on conversations.
+pub(crate) fn is_chat_model(scope: &Microscope) -> bool {
+    scope.origin().is_some_and(|origin| {
+        let mut parts = origin.files.weights.components();
+        parts.any(|part| CHAT_CHECKPOINTS.iter().any(|dir| part.as_os_str() == *dir))
+    })
+}
+
+/// Prints a note about the chosen era if the checkpoint fits several.
+pub(crate) fn note_ambiguous_era(era: Era, also_fits: &[Era]) {
+    if also_fits.is_empty() {
+        return;
+    }
+    let eras: Vec<_> = also_fits.iter().map(ToString::to_string).collect();
+    note(&format!(
+        "the checkpoint fits the eras {era}, {}; reading it as {era} (choose with --era)",
+        eras.join(", "),
+    ));
+}
+
+/// Takes an error out of the enum around it, so that hints and exit codes find it by its type.
+fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
+    match error {
+        nanoscope::Error::Checkpoint(error) => error.into(),
+        nanoscope::Error::Runtime(error) => error.into(),
+        nanoscope::Error::Tokenizer(error) => error.into(),
+        other => other.into(),
     }
 }
 
-/// Loads the model with its tokenizer. Returns it with the paths of the SAEs, which are not loaded.
-pub(crate) fn load_bare(args: &ModelArgs) -> Result<(InterpretableModel, Vec<SaePath>)> {
-    let loaded = Loaded::new(&args.gpt)?;
-    let paths = sae_paths(&loaded, args);
-    Ok((loaded.model, paths))
-}
-
-/// The paths of the SAEs: those of the flags, or the demo's own with the demo model.
-fn sae_paths(loaded: &Loaded, args: &ModelArgs) -> Vec<SaePath> {
-    match (&loaded.demo, args.sae.is_empty()) {
-        (Some(demo), true) => vec![demo.join(demo::SAES).into()],
-        _ => args.sae.clone(),
-    }
-}
-
-/// Loads the vectors that the flags name. A control vector has one direction per layer; the layer
-/// is that of the interventions that use the vector.
-fn vectors(flags: &[VectorFlag], used: &[Intervention]) -> Result<Vec<(VectorName, Vec<f32>)>> {
-    let mut vectors = Vec::new();
-    for VectorFlag { name, path, key } in flags {
-        let uses = used.iter().filter(|used| used.target == Target::Vector(name.clone()));
-        let layers: BTreeSet<_> = uses.map(|used| used.hook.layer()).collect();
-        if layers.is_empty() {
+fn load_vector(
+    vector: &VectorFile,
+    interventions: &[Intervention],
+) -> Result<(nanoscope_runtime::VectorName, Vec<f32>)> {
+    vector.load(interventions).map_err(|error| match error {
+        nanoscope::Error::UnusedVector { .. } => {
             let hint = "use it by its name: --steer HOOK:NAME:add:3";
-            return Err(Hint::new("a --vector is not used by any intervention", hint).into());
+            Hint::new("a --vector is not used by any intervention", hint).into()
         }
-        if key.is_none() && layers.len() > 1 && path.extension().is_some_and(|ext| ext == "gguf") {
+        nanoscope::Error::VectorInSeveralLayers { .. } => {
             let hint =
                 "give the direction of each layer its own name: --vector a3=FILE#direction.3";
-            return Err(Hint::new("a control vector is used in several layers", hint).into());
+            Hint::new("a control vector is used in several layers", hint).into()
         }
-        let layer = layers.first().copied().flatten();
-        vectors.push((name.clone(), load_vector(path, key.as_deref(), layer)?));
-    }
-    Ok(vectors)
+        other => unwrapped(other),
+    })
 }
 
 fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
     let text = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
     serde_json::from_slice(&text)
         .with_context(|| format!("{} is not a JSON list of interventions", path.display()))
-}
-
-/// Prints a note about the chosen era if the checkpoint fits several.
-pub(crate) fn note_ambiguous_era(loaded: &LoadedModel) {
-    if loaded.also_fits.is_empty() {
-        return;
-    }
-    let eras: Vec<_> = loaded.also_fits.iter().map(ToString::to_string).collect();
-    note(&format!(
-        "the checkpoint fits the eras {era}, {}; reading it as {era} (choose with --era)",
-        eras.join(", "),
-        era = loaded.era,
-    ));
 }
 
 fn show(bar: &ProgressBar, done: u64, total: u64) {

@@ -44,7 +44,11 @@ fn mistakes_are_named_with_what_to_do_and_an_exit_code() {
             "a run cannot stop when `blocks.3.hook_resid_post:1>0`",
             1,
         ),
-        (&["generate", "--stop-when", "hook_embed:1"], "which has the form HOOK:FEATURE>T", 2),
+        (
+            &["generate", "--stop-when", "hook_embed:1"],
+            "is not a condition; expected HOOK:FEATURE>T",
+            2,
+        ),
         (
             &["generate", "--steer", "blocks.3.hook_resid_post:calm:add:1"],
             "needs the vector `calm`; the plan has none",

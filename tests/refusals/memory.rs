@@ -316,7 +316,7 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
             "array of 8 GiB",
             open("w.npz", &npz),
             CheckpointError::Npz { .. },
-            ["w.npz", "W_enc.npy", "0 bytes of numbers"]
+            ["w.npz", "W_enc.npy", "0 bytes of data"]
         );
         refused!(
             "compressed array",

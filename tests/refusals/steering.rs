@@ -115,7 +115,7 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
         "other vectors",
         run(&model, &vectors(steered(), &[("glee", vec![1.0; 64]), ("Calm", vec![1.0; 64])])),
         RuntimeError::NoVector { .. },
-        ["`calm`", "there are glee, Calm"]
+        ["`calm`", "the plan has glee, Calm"]
     );
     refused!(
         "vector of another width",
@@ -348,7 +348,7 @@ fn rows_that_the_batch_does_not_have_are_refused() {
             format!("rows {rows} of two"),
             model.run(&two, &on(rows)),
             RuntimeError::NoSuchRow { batch: 2, .. },
-            [&format!("[{rows}]"), &row, "the batch has 2 (0 to 1)"]
+            [&format!("[{rows}]"), &row, "the batch has 2 rows (0 to 1)"]
         );
     }
     refused!(

@@ -6,13 +6,13 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
 
 use super::turn::Token;
-use crate::load::PlanParts;
+use nanoscope_runtime::Plan;
 
 /// A job for the worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
     /// Generates a text for each plan, all from the same prompt and seed.
-    Write { prompt: Prompt, plans: Vec<PlanParts>, sampling: Sampling },
+    Write { prompt: Prompt, plans: Vec<Plan>, sampling: Sampling },
     /// Formats the page of a feature, in lines of `cells`.
     Page { hook: HookPoint, feature: usize, cells: usize },
 }

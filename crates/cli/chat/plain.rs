@@ -10,21 +10,21 @@ use super::mode::Mode;
 use super::session::{Reply, Session};
 use super::turn::{State, Turn};
 use super::worker::{PREFIX_BYTES, do_job};
-use crate::load::Scope;
 use crate::terminal::applied;
 use crate::terminal::display::end_note;
 use crate::terminal::display::{sanitized, width};
 use crate::terminal::messages::print_error;
+use nanoscope::Microscope;
 
 /// Handles lines until the end of the input or `/quit`. Returns whether all of them succeeded.
 pub(crate) fn dialogue(
-    scope: &Scope,
+    scope: &Microscope,
     session: &mut Session,
     first: Option<&str>,
     mut input: impl BufRead,
     out: &mut impl Write,
 ) -> Result<bool> {
-    let mut batch = Batch::new(&scope.model, PREFIX_BYTES);
+    let mut batch = Batch::new(scope.model(), PREFIX_BYTES);
     let mut succeeded = true;
     let mut first = first.map(str::to_owned);
     loop {
@@ -54,7 +54,7 @@ pub(crate) fn dialogue(
 
 /// Does `job` and prints its results. Returns whether it succeeded.
 fn work<'m>(
-    scope: &'m Scope,
+    scope: &'m Microscope,
     batch: &mut Batch<'m>,
     session: &mut Session,
     job: &Job,

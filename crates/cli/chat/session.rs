@@ -13,8 +13,8 @@ use serde_json::json;
 use super::job::{Job, Prompt, WorkerEvent};
 use super::mode::Mode;
 use super::turn::{State, Turn, Variant};
-use crate::load::PlanParts;
 use crate::terminal::display::visible;
+use nanoscope_runtime::Plan;
 
 /// Drawn seeds are below this limit, so they are short enough to type.
 const SEED_LIMIT: u64 = 1_000_000;
@@ -41,7 +41,7 @@ pub(crate) enum Shade {
 pub(crate) struct Session {
     pub(crate) model_info: ModelInfo,
     pub(crate) mode: Mode,
-    pub(crate) parts: PlanParts,
+    pub(crate) plan: Plan,
     pub(crate) compare: bool,
     pub(crate) sampling: Sampling,
     /// True if a seed is drawn for each text.
@@ -63,16 +63,11 @@ pub(crate) enum Reply {
 }
 
 impl Session {
-    pub(crate) fn new(
-        model_info: ModelInfo,
-        mode: Mode,
-        parts: PlanParts,
-        sampling: Sampling,
-    ) -> Self {
+    pub(crate) fn new(model_info: ModelInfo, mode: Mode, plan: Plan, sampling: Sampling) -> Self {
         Self {
             model_info,
             mode,
-            parts,
+            plan,
             compare: false,
             sampling,
             random_seeds: false,
@@ -126,12 +121,12 @@ impl Session {
         if self.random_seeds {
             self.sampling.seed = RandomState::new().build_hasher().finish() % SEED_LIMIT;
         }
-        let steered = !self.parts.steer.is_empty();
-        let default = PlanParts { steer: Vec::new(), vectors: Vec::new(), ..self.parts.clone() };
+        let steered = !self.plan.interventions.is_empty();
+        let default = self.plan.without_steering();
         let (variants, plans) = if self.compare && steered {
-            (vec![Variant::new(false), Variant::new(true)], vec![default, self.parts_in_use()])
+            (vec![Variant::new(false), Variant::new(true)], vec![default, self.plan_in_use()])
         } else {
-            (vec![Variant::new(steered)], vec![self.parts_in_use()])
+            (vec![Variant::new(steered)], vec![self.plan_in_use()])
         };
         self.turns.push(Turn {
             mode,
@@ -139,7 +134,7 @@ impl Session {
             ids: Vec::new(),
             before: 0,
             sampling: self.sampling.clone(),
-            parts: self.parts.clone(),
+            plan: self.plan.clone(),
             variants,
             state: State::Running,
             superseded: false,
@@ -148,14 +143,14 @@ impl Session {
     }
 
     /// The plan, with only the vectors that an intervention uses.
-    fn parts_in_use(&self) -> PlanParts {
-        let mut parts = self.parts.clone();
+    fn plan_in_use(&self) -> Plan {
+        let mut plan = self.plan.clone();
         let used = |name: &VectorName| {
-            parts.steer.iter().any(|i| matches!(&i.target, Target::Vector(used) if used == name))
+            let mut targets = self.plan.interventions.iter().map(|steer| &steer.target);
+            targets.any(|target| matches!(target, Target::Vector(used) if used == name))
         };
-        let vectors = parts.vectors.iter().filter(|(name, _)| used(name)).cloned();
-        parts.vectors = vectors.collect();
-        parts
+        plan.vectors.retain(|(name, _)| used(name));
+        plan
     }
 
     /// Records an event of the last turn. Returns a message to show, if there is one.
@@ -227,7 +222,7 @@ mod tests {
     use super::super::test_session::{LATE, events, job, message, refused, session};
     use super::*;
 
-    fn write(session: &mut Session, line: &str) -> (Prompt, Vec<PlanParts>, Sampling) {
+    fn write(session: &mut Session, line: &str) -> (Prompt, Vec<Plan>, Sampling) {
         let Job::Write { prompt, plans, sampling } = job(session, line) else {
             panic!("{line} should write a text");
         };
@@ -244,7 +239,7 @@ mod tests {
 
         let (prompt, plans, _) = write(&mut session, "Once");
         assert_eq!(prompt, Prompt::Story("Once".to_owned()));
-        assert_eq!(plans, [session.parts.clone()]);
+        assert_eq!(plans, [session.plan.clone()]);
         assert_eq!(session.turns[0].variants[0].text(), " there was");
 
         let ids = session.turns[0].all_ids();
@@ -292,14 +287,14 @@ mod tests {
     #[test]
     fn a_comparison_writes_the_text_without_steering_and_the_steered_one() {
         let mut session = session();
-        assert!(message(&mut session, "/compare on").contains("once something is steered"));
+        assert!(message(&mut session, "/compare on").contains("once there is an intervention"));
         assert_eq!(write(&mut session, "Once").1.len(), 1);
         message(&mut session, "/steer 7:add:27");
 
         let (_, plans, _) = write(&mut session, "Once");
 
-        assert!(plans[0].steer.is_empty());
-        assert_eq!(plans[1].steer, session.parts.steer);
+        assert!(plans[0].interventions.is_empty());
+        assert_eq!(plans[1].interventions, session.plan.interventions);
         let turn = session.turns.last().unwrap();
         assert_eq!(
             turn.variants.iter().map(|variant| variant.is_steered).collect::<Vec<_>>(),

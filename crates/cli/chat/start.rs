@@ -11,26 +11,26 @@ use super::args::ChatArgs;
 use super::mode::Mode;
 use super::session::{ModelInfo, Session};
 use super::{plain, screen};
-use crate::load::Scope;
+use crate::load::{is_chat_model, open, plan, text_tokenizer};
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let sampling = args.sampling.sampling(args.max_tokens);
     sampling.check()?;
-    let scope = Scope::load(&args.model)?;
+    let scope = open(&args.model)?;
     // Without a tokenizer, every line would fail.
-    scope.tokenizer()?;
-    let parts = scope.plan_parts(&args.plan)?;
+    text_tokenizer(&scope)?;
+    let plan = plan(&scope, &args.plan)?;
     // An invalid plan is reported now, and not with the first text.
-    Batch::new(&scope.model, 0).begin(&scope.encode("a")?, &parts.plan(), &sampling)?;
+    Batch::new(scope.model(), 0).begin(&scope.encode("a")?, &plan, &sampling)?;
     let mode = match (args.chat, args.story) {
         (true, _) => Mode::Chat,
         (_, true) => Mode::Story,
-        _ if scope.converses => Mode::Chat,
+        _ if is_chat_model(&scope) => Mode::Chat,
         _ => Mode::Story,
     };
-    let saes = scope.model.saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
-    let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels.clone() };
-    let mut session = Session::new(model_info, mode, parts, sampling);
+    let saes = scope.model().saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
+    let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels().clone() };
+    let mut session = Session::new(model_info, mode, plan, sampling);
     session.compare = args.compare;
     let first = args.prompt.as_deref();
 

@@ -83,16 +83,16 @@ impl Session {
             Some(Tracked::All) if self.model_info.saes.is_empty() => {
                 bail!("no SAE is loaded to track; load one with --sae PATH")
             }
-            Some(Tracked::All) => self.parts.track = self.model_info.saes.keys().copied().collect(),
-            Some(Tracked::None) => self.parts.track.clear(),
+            Some(Tracked::All) => self.plan.track = self.model_info.saes.keys().copied().collect(),
+            Some(Tracked::None) => self.plan.track.clear(),
             Some(Tracked::Hooks(hooks)) => {
                 for &hook in &hooks {
                     self.d_sae(hook)?;
                 }
-                self.parts.track = hooks.into_iter().collect();
+                self.plan.track = hooks.into_iter().collect();
             }
         }
-        let tracked: Vec<_> = self.parts.track.iter().map(ToString::to_string).collect();
+        let tracked: Vec<_> = self.plan.track.iter().map(ToString::to_string).collect();
         Ok(if tracked.is_empty() {
             "no SAE is tracked".to_owned()
         } else {
@@ -103,7 +103,7 @@ impl Session {
     fn steer(&mut self, spec: &str) -> Result<String> {
         let target = spec.split(':').next().unwrap_or_default().trim();
         let intervention: Intervention = if target.parse::<usize>().is_ok() {
-            let tracked: Vec<_> = self.parts.track.iter().collect();
+            let tracked: Vec<_> = self.plan.track.iter().collect();
             let [hook] = tracked.as_slice() else {
                 bail!("name the hook point; it can be omitted only if exactly one SAE is tracked");
             };
@@ -114,7 +114,7 @@ impl Session {
         match &intervention.target {
             Target::Feature(feature) => self.check_feature(intervention.hook, *feature)?,
             Target::Vector(name) => {
-                if !self.parts.vectors.iter().any(|(known, _)| known == name) {
+                if !self.plan.vectors.iter().any(|(known, _)| known == name) {
                     bail!("unknown vector {name}; load one with --vector NAME=PATH");
                 }
             }
@@ -128,31 +128,31 @@ impl Session {
         };
         let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
         let message = format!("steering from the next text on: {intervention}{label}");
-        self.parts.steer.push(intervention);
+        self.plan.interventions.push(intervention);
         Ok(message)
     }
 
     fn steer_off(&mut self, which: Option<usize>) -> Result<String> {
-        let all = self.parts.steer.len();
+        let all = self.plan.interventions.len();
         match which {
-            None => self.parts.steer.clear(),
-            Some(at) if (1..=all).contains(&at) => drop(self.parts.steer.remove(at - 1)),
+            None => self.plan.interventions.clear(),
+            Some(at) if (1..=all).contains(&at) => drop(self.plan.interventions.remove(at - 1)),
             Some(at) => bail!("no intervention has number {at}; /steers lists them"),
         }
         Ok(self.steers())
     }
 
     fn steers(&self) -> String {
-        if self.parts.steer.is_empty() {
+        if self.plan.interventions.is_empty() {
             return "there are no interventions".to_owned();
         }
         let line = |(at, steer): (usize, &Intervention)| format!("{}. {steer}", at + 1);
-        self.parts.steer.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+        self.plan.interventions.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
     }
 
     fn compare(&mut self, on: Option<bool>) -> String {
         self.compare = on.unwrap_or(!self.compare);
-        match (self.compare, self.parts.steer.is_empty()) {
+        match (self.compare, self.plan.interventions.is_empty()) {
             (false, _) => "one text for each prompt".to_owned(),
             (true, true) => "two texts for each prompt, once there is an intervention".to_owned(),
             (true, false) => "two texts for each prompt, unsteered and steered".to_owned(),
@@ -176,7 +176,7 @@ impl Session {
             Shade::Feature(hook, feature) => {
                 let label = self.label((hook, feature)).map(|label| format!(" ({label})"));
                 let label = label.unwrap_or_default();
-                let note = if self.parts.track.contains(&hook) {
+                let note = if self.plan.track.contains(&hook) {
                     ""
                 } else {
                     "; its SAE is not tracked, so nothing is shaded until /track"
@@ -191,7 +191,7 @@ impl Session {
             .model_info
             .saes
             .keys()
-            .filter(|hook| self.parts.track.is_empty() || self.parts.track.contains(hook));
+            .filter(|hook| self.plan.track.is_empty() || self.plan.track.contains(hook));
         let (mut out, mut found, mut labels) = (String::new(), 0, 0);
         for hook in hooks {
             let Some(of_hook) = self.model_info.labels.get(hook) else { continue };
@@ -239,7 +239,7 @@ impl Session {
 
     /// Resolves a feature and checks that it exists.
     fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
-        let deepest = self.parts.track.last().or(self.model_info.saes.keys().next_back());
+        let deepest = self.plan.track.last().or(self.model_info.saes.keys().next_back());
         let Some(hook) = name.hook.or(deepest.copied()) else {
             bail!("no SAE is loaded; load one with --sae PATH");
         };
@@ -308,8 +308,8 @@ mod tests {
             format!("1. {LATE}:7:add:27\n2. {EARLY}:3:multiply:2@generated when {LATE}:7>1")
         );
         message(&mut session, "/steer off 1");
-        assert_eq!(session.parts.steer.len(), 1);
-        assert_eq!(session.parts.steer[0].hook, EARLY);
+        assert_eq!(session.plan.interventions.len(), 1);
+        assert_eq!(session.plan.interventions[0].hook, EARLY);
         assert_eq!(message(&mut session, "/steer off"), "there are no interventions");
     }
 
@@ -334,7 +334,7 @@ mod tests {
         assert!(refused(&mut session, &when).contains("no feature 5000"));
         message(&mut session, "/track all");
         assert!(refused(&mut session, "/steer 7:add:1").starts_with("name the hook point"));
-        assert!(session.parts.steer.is_empty());
+        assert!(session.plan.interventions.is_empty());
     }
 
     #[test]
@@ -342,9 +342,9 @@ mod tests {
         let mut session = session();
 
         message(&mut session, "/track all");
-        assert_eq!(session.parts.track.len(), 2);
+        assert_eq!(session.plan.track.len(), 2);
         message(&mut session, &format!("/track {EARLY}"));
-        assert_eq!(session.parts.track, [EARLY].into());
+        assert_eq!(session.plan.track, [EARLY].into());
         assert!(refused(&mut session, "/track hook_embed").contains("no SAE at hook_embed"));
         assert!(message(&mut session, &format!("/shade {LATE}:7")).contains("not tracked"));
         assert_eq!(session.shade, Shade::Feature(LATE, 7));

@@ -1,6 +1,6 @@
 //! A session without a model, for tests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
@@ -12,7 +12,7 @@ use super::job::{Job, WorkerEvent};
 use super::mode::Mode;
 use super::session::{ModelInfo, Reply, Session};
 use super::turn::Token;
-use crate::load::PlanParts;
+use nanoscope_runtime::Plan;
 
 pub(crate) const EARLY: HookPoint = HookPoint::ResidPost(2);
 pub(crate) const LATE: HookPoint = HookPoint::ResidPost(3);
@@ -27,8 +27,8 @@ pub(crate) fn session() -> Session {
         saes: BTreeMap::from([(EARLY, 64), (LATE, 2048)]),
         labels: BTreeMap::from([(LATE, Labels::read(dir.path(), 2048).unwrap())]),
     };
-    let parts = PlanParts { track: BTreeSet::from([LATE]), ..PlanParts::default() };
-    Session::new(model_info, Mode::Story, parts, Sampling::default())
+    let plan = Plan::new().track(LATE);
+    Session::new(model_info, Mode::Story, plan, Sampling::default())
 }
 
 /// The `at`-th token. Feature 7 has activation `at`, feature 9 always 2.

@@ -10,10 +10,10 @@ use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
 use super::mode::Mode;
-use crate::load::PlanParts;
 use crate::terminal::applied;
 use crate::terminal::display::sanitized;
 use crate::terminal::export::TokenEntry;
+use nanoscope_runtime::Plan;
 
 /// One prompt and its texts.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Turn {
     pub(crate) ids: Vec<u32>,
     pub(crate) before: usize,
     pub(crate) sampling: Sampling,
-    pub(crate) parts: PlanParts,
+    pub(crate) plan: Plan,
     /// The text; in a comparison the unsteered text, then the steered one.
     pub(crate) variants: Vec<Variant>,
     pub(crate) state: State,
@@ -160,9 +160,9 @@ impl Turn {
                 "top_p": top_p.map(decimal),
                 "max_tokens": max_tokens,
             },
-            "track": self.parts.track.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "steer": self.parts.steer.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "stop_when": self.parts.stop_when.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "track": self.plan.track.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "steer": self.plan.interventions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "stop_when": self.plan.stop_when.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "texts": self.variants.iter().map(|variant| variant.json(labels)).collect::<Vec<_>>(),
         })
     }

@@ -17,8 +17,10 @@ use nanoscope_tokenizer::ASSISTANT_END;
 use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
 use crate::commands::features::page;
-use crate::load::{PlanParts, Scope};
+use crate::load::text_tokenizer;
 use crate::terminal::display::token_text;
+use nanoscope::Microscope;
+use nanoscope_runtime::Plan;
 
 /// The size of the prefix cache in bytes, which avoids running a conversation anew for each
 /// message.
@@ -34,14 +36,14 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts the thread. Its events go to `send`, until that returns false.
     pub(crate) fn new(
-        scope: Arc<Scope>,
+        scope: Arc<Microscope>,
         send: impl Fn(WorkerEvent) -> bool + Send + 'static,
     ) -> Self {
         let (jobs, todo): (_, Receiver<Job>) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         thread::spawn(move || {
-            let mut batch = Batch::new(&scope.model, PREFIX_BYTES);
+            let mut batch = Batch::new(scope.model(), PREFIX_BYTES);
             for job in todo {
                 let mut is_open = true;
                 let mut emit = |event| {
@@ -53,7 +55,7 @@ impl Worker {
                     do_job(&scope, &mut batch, &job, &mut emit);
                 }));
                 if let Err(panic) = done {
-                    batch = Batch::new(&scope.model, PREFIX_BYTES);
+                    batch = Batch::new(scope.model(), PREFIX_BYTES);
                     let why = panic.downcast_ref::<String>().map(String::as_str);
                     let why = why
                         .or(panic.downcast_ref::<&str>().copied())
@@ -82,7 +84,7 @@ impl Worker {
 
 /// Does `job` and sends its events, until `send` returns false.
 pub(crate) fn do_job<'m>(
-    scope: &'m Scope,
+    scope: &'m Microscope,
     batch: &mut Batch<'m>,
     job: &Job,
     send: &mut dyn FnMut(WorkerEvent) -> bool,
@@ -103,17 +105,17 @@ pub(crate) fn do_job<'m>(
 
 /// Generates the texts of a job. Returns whether they were stopped.
 fn write<'m>(
-    scope: &'m Scope,
+    scope: &'m Microscope,
     batch: &mut Batch<'m>,
     prompt: &Prompt,
-    plans: &[PlanParts],
+    plans: &[Plan],
     sampling: &Sampling,
     send: &mut dyn FnMut(WorkerEvent) -> bool,
 ) -> Result<bool> {
     let PromptIds { ids, before, forgotten } = lay_out(scope, prompt, sampling.max_tokens)?;
     let mut generations = plans
         .iter()
-        .map(|parts| batch.begin(&ids, &parts.plan(), sampling))
+        .map(|plan| batch.begin(&ids, plan, sampling))
         .collect::<Result<Vec<Generation<'m>>, _>>()?;
     let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten });
     let mut ran_prompt = vec![None; generations.len()];
@@ -140,7 +142,7 @@ fn write<'m>(
                 ..
             }) = progress
             {
-                let name = token_text(&scope.model, token);
+                let name = token_text(scope.model(), token);
                 let token =
                     Token { position, id: token, text, name, logprob: Some(logprob), features };
                 is_on &= send(WorkerEvent::Token { variant, token, took: since.elapsed() });
@@ -160,8 +162,8 @@ struct PromptIds {
     forgotten: usize,
 }
 
-fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptIds> {
-    let tokenizer = scope.tokenizer()?;
+fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<PromptIds> {
+    let tokenizer = text_tokenizer(scope)?;
     let prompt_ids = |ids, before| PromptIds { ids, before, forgotten: 0 };
     Ok(match prompt {
         Prompt::Story(text) => prompt_ids(scope.encode(text)?, 0),
@@ -176,7 +178,7 @@ fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptId
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();
             let end = tokenizer.special(ASSISTANT_END);
             // Room for the answer has priority, then the latest messages.
-            let capacity = scope.model.context_len();
+            let capacity = scope.model().context_len();
             let room = capacity.saturating_sub(max_tokens.min(capacity / 2));
             let mut kept = before.as_slice();
             let len = |kept: &[Vec<u32>]| {
@@ -200,12 +202,12 @@ fn lay_out(scope: &Scope, prompt: &Prompt, max_tokens: usize) -> Result<PromptId
 
 /// The tokens from `before` on, without special ones, with their features.
 fn prompt_tokens(
-    scope: &Scope,
+    scope: &Microscope,
     ids: &[u32],
     before: usize,
     generation: &Generation<'_>,
 ) -> Vec<Token> {
-    let Some(tokenizer) = scope.model.tokenizer() else { return Vec::new() };
+    let Some(tokenizer) = scope.model().tokenizer() else { return Vec::new() };
     let mut stream = tokenizer.stream();
     let mut tokens = Vec::new();
     for (position, &id) in ids.iter().enumerate().skip(before) {
@@ -221,7 +223,7 @@ fn prompt_tokens(
             position,
             id,
             text: stream.push(id).unwrap_or_default(),
-            name: token_text(&scope.model, id),
+            name: token_text(scope.model(), id),
             logprob: None,
             features,
         });
@@ -234,8 +236,6 @@ fn prompt_tokens(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use burn::tensor::Tensor;
     use nanoscope_runtime::InterpretableModel;
     use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
@@ -251,7 +251,7 @@ mod tests {
     const CONTEXT: usize = 48;
 
     /// A model of bytes with an SAE whose features are the coordinates of the activation.
-    fn scope() -> Scope {
+    fn scope() -> Microscope {
         let names = [BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
         let tokenizer = Tokenizer::new(TokenizerParts {
             pattern: r"\w+|\W+".to_owned(),
@@ -276,14 +276,14 @@ mod tests {
             .unwrap()
             .with_sae(HOOK, Sae::new(config, weights).unwrap())
             .unwrap();
-        Scope { model, labels: BTreeMap::new(), converses: false }
+        Microscope::new(model)
     }
 
-    fn tracking() -> PlanParts {
-        PlanParts { track: BTreeSet::from([HOOK]), ..PlanParts::default() }
+    fn tracking() -> Plan {
+        Plan::new().track(HOOK)
     }
 
-    fn story(plans: Vec<PlanParts>) -> Job {
+    fn story(plans: Vec<Plan>) -> Job {
         Job::Write {
             prompt: Prompt::Story("Once".to_owned()),
             plans,
@@ -292,9 +292,9 @@ mod tests {
     }
 
     /// All events of a job.
-    fn all_events(scope: &Scope, job: &Job) -> Vec<WorkerEvent> {
+    fn all_events(scope: &Microscope, job: &Job) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
-        do_job(scope, &mut Batch::new(&scope.model, PREFIX_BYTES), job, &mut |event| {
+        do_job(scope, &mut Batch::new(scope.model(), PREFIX_BYTES), job, &mut |event| {
             events.push(event);
             true
         });
@@ -328,7 +328,7 @@ mod tests {
         };
         let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!(texts, ["O", "n", "c", "e"]);
-        let run = scope.model.generate(prompt, &tracking().plan(), &Sampling::greedy(1)).unwrap();
+        let run = scope.model().generate(prompt, &tracking(), &Sampling::greedy(1)).unwrap();
         let expected = run.prompt_features()[&HOOK].slice(1, 2);
         assert_eq!(tokens[0].features[&HOOK], expected);
         assert_eq!(tokens[0].position, 1);
@@ -342,8 +342,7 @@ mod tests {
     #[test]
     fn the_texts_of_a_comparison_are_those_that_each_plan_gives_alone() {
         let scope = scope();
-        let steered =
-            PlanParts { steer: vec![format!("{HOOK}:5:add:9").parse().unwrap()], ..tracking() };
+        let steered = tracking().intervene(format!("{HOOK}:5:add:9").parse().unwrap());
 
         let pair = all_events(&scope, &story(vec![tracking(), steered.clone()]));
 
@@ -365,7 +364,7 @@ mod tests {
         let scope = scope();
         let (mut received, mut last) = (0, None);
 
-        let mut batch = Batch::new(&scope.model, 0);
+        let mut batch = Batch::new(scope.model(), 0);
         do_job(&scope, &mut batch, &story(vec![tracking()]), &mut |event| {
             received += usize::from(matches!(event, WorkerEvent::Token { .. }));
             last = Some(event);
@@ -420,7 +419,7 @@ mod tests {
         assert_eq!(texts, ["A", "n", "d", "?"]);
         // `<|user_start|>` is between.
         assert_eq!(tokens[0].position, before + 1);
-        let run = scope.model.generate(ids, &tracking().plan(), &Sampling::greedy(1)).unwrap();
+        let run = scope.model().generate(ids, &tracking(), &Sampling::greedy(1)).unwrap();
         let expected = run.prompt_features()[&HOOK].slice(before + 1, before + 2);
         assert_eq!(tokens[0].features[&HOOK], expected);
     }

@@ -8,11 +8,12 @@ use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
-use crate::load::Scope;
+use crate::load::{open, plan, text_tokenizer};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
 use clap::Args;
+use nanoscope::Microscope;
 
 /// Generate text and show the features that fire on each token
 #[derive(Debug, Args)]
@@ -56,11 +57,15 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
-    let scope = Scope::load(&args.model)?;
-    let prompt =
-        if args.chat { scope.encode_chat(&args.prompt)? } else { scope.encode(&args.prompt)? };
+    let scope = open(&args.model)?;
+    let tokenizer = text_tokenizer(&scope)?;
+    let prompt = if args.chat {
+        tokenizer.chat_prompt(&args.prompt)?
+    } else {
+        tokenizer.encode_with_bos(&args.prompt)?
+    };
     let sampling = args.sampling.sampling(args.max_tokens);
-    let mut generation = scope.model.generate(&prompt, &scope.plan(&args.plan)?, &sampling)?;
+    let mut generation = scope.model().generate(&prompt, &plan(&scope, &args.plan)?, &sampling)?;
     if args.json {
         print_json(&scope, &mut generation, args.top)
     } else {
@@ -68,7 +73,11 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     }
 }
 
-fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>) -> Result<()> {
+fn print_json(
+    scope: &Microscope,
+    generation: &mut Generation<'_>,
+    top: Option<usize>,
+) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for Step { position, token_id: token, text, logprob, features, .. } in generation.by_ref() {
         let entry = TokenEntry {
@@ -79,7 +88,7 @@ fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>
             features: &features,
             row: 0,
         };
-        writeln!(out, "{}", entry.to_json(top, &scope.labels))?;
+        writeln!(out, "{}", entry.to_json(top, scope.labels()))?;
     }
     let mut last = json!({
         "end": generation.end().map(|end| end.to_string()),
@@ -92,13 +101,17 @@ fn print_json(scope: &Scope, generation: &mut Generation<'_>, top: Option<usize>
     Ok(())
 }
 
-fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateArgs) -> Result<()> {
+fn print_lines(
+    scope: &Microscope,
+    generation: &mut Generation<'_>,
+    args: &GenerateArgs,
+) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut lines = TokenLines::new(args.top);
     let mut text = String::new();
     let mut tokens = 0;
     let started = Instant::now();
-    let tracks = !scope.model.saes().is_empty();
+    let tracks = !scope.model().saes().is_empty();
     // An answer does not continue the text of the question.
     let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
     if !tracks {
@@ -108,12 +121,12 @@ fn print_lines(scope: &Scope, generation: &mut Generation<'_>, args: &GenerateAr
         tokens += 1;
         text.push_str(&step.text);
         if tracks {
-            let tokenizer = scope.model.tokenizer();
+            let tokenizer = scope.model().tokenizer();
             let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token_id));
             let tracked = step
                 .features
                 .iter()
-                .map(|(&hook, features)| (hook, features, 0, scope.labels.get(&hook)));
+                .map(|(&hook, features)| (hook, features, 0, scope.labels().get(&hook)));
             writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
         } else {
             write!(out, "{}", sanitized(&step.text))?;

@@ -7,7 +7,7 @@ use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
 use crate::args::ModelArgs;
-use crate::load::Scope;
+use crate::load::open;
 use clap::Args;
 
 /// List the hook points of the model, with their shapes and SAEs
@@ -22,13 +22,13 @@ pub(crate) struct HooksArgs {
 }
 
 pub(crate) fn hooks(args: &HooksArgs) -> Result<()> {
-    let scope = Scope::load(&args.model)?;
-    let config = scope.model.gpt().config();
+    let scope = open(&args.model)?;
+    let config = scope.model().gpt().config();
     let mut out = anstream::stdout().lock();
     for hook in HookPoint::all(config.shape.n_layer) {
         let shape = config.hook_shape(hook).to_string();
-        let sae = scope.model.saes().get(&hook).map(nanoscope_sae::Sae::config);
-        let labels = scope.labels.get(&hook).map_or(0, nanoscope_checkpoint::Labels::len);
+        let sae = scope.model().saes().get(&hook).map(nanoscope_sae::Sae::config);
+        let labels = scope.labels().get(&hook).map_or(0, nanoscope_checkpoint::Labels::len);
         if args.json {
             let sae = sae.map(|config| {
                 json!({

@@ -10,11 +10,12 @@ use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
 use crate::args::{ModelArgs, PlanArgs, prompt};
-use crate::load::Scope;
+use crate::load::{open, plan, text_tokenizer};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
 use clap::Args;
+use nanoscope::Microscope;
 use std::path::{Path, PathBuf};
 
 /// Run the model once on a text or on token ids
@@ -71,16 +72,16 @@ pub(crate) struct InputArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let scope = Scope::load(&args.model)?;
+    let scope = open(&args.model)?;
     let tokens = tokens(&scope, &args.input)?;
-    let mut plan = args.capture.iter().copied().fold(scope.plan(&args.plan)?, Plan::capture);
+    let mut plan = args.capture.iter().copied().fold(plan(&scope, &args.plan)?, Plan::capture);
     if args.out.is_some() {
         // A reconstruction may depend on the activation, not only on its features.
         plan = plan.capture_tracked();
     }
-    let run = scope.model.run(&tokens, &plan)?;
+    let run = scope.model().run(&tokens, &plan)?;
     if let Some(path) = &args.out {
-        write_run(path, &scope.model, &tokens, &run, &args.capture)?;
+        write_run(path, scope.model(), &tokens, &run, &args.capture)?;
     }
     if args.json {
         let mut out = std::io::stdout().lock();
@@ -91,9 +92,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn tokens(scope: &Scope, input: &InputArgs) -> Result<TokenBatch> {
+fn tokens(scope: &Microscope, input: &InputArgs) -> Result<TokenBatch> {
     let rows = match (&input.prompt, &input.tokens, &input.tokens_file) {
-        (Some(text), ..) => vec![scope.encode(text)?],
+        (Some(text), ..) => vec![text_tokenizer(scope)?.encode_with_bos(text)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
         _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
@@ -115,7 +116,7 @@ struct NextToken {
 }
 
 /// The most likely next tokens after the last position of each row.
-fn next_tokens(scope: &Scope, run: &RunOutput) -> Vec<Vec<NextToken>> {
+fn next_tokens(scope: &Microscope, run: &RunOutput) -> Vec<Vec<NextToken>> {
     const SHOWN: usize = 5;
 
     let [batch, seq, vocab] = run.logits.dims();
@@ -127,7 +128,7 @@ fn next_tokens(scope: &Scope, run: &RunOutput) -> Vec<Vec<NextToken>> {
         order.sort_unstable_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
         let next = |id: u32| NextToken {
             id,
-            text: token_text(&scope.model, id),
+            text: token_text(scope.model(), id),
             logprob: row[id as usize],
         };
         order.into_iter().take(SHOWN).map(next).collect()
@@ -135,18 +136,18 @@ fn next_tokens(scope: &Scope, run: &RunOutput) -> Vec<Vec<NextToken>> {
     logprobs.chunks_exact(vocab).map(of_row).collect()
 }
 
-fn run_json(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Value {
+fn run_json(scope: &Microscope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Value {
     let row = |(at, ids): (usize, &[u32])| {
         let token = |(position, &id): (usize, &u32)| {
             let entry = TokenEntry {
                 position,
                 token_id: id,
-                token: &token_text(&scope.model, id),
+                token: &token_text(scope.model(), id),
                 logprob: None,
                 features: &run.features,
                 row: at * tokens.seq() + position,
             };
-            entry.to_json(args.top, &scope.labels)
+            entry.to_json(args.top, scope.labels())
         };
         ids.iter().enumerate().map(token).collect::<Vec<_>>()
     };
@@ -168,7 +169,12 @@ fn run_json(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs)
     })
 }
 
-fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunArgs) -> Result<()> {
+fn print_lines(
+    scope: &Microscope,
+    tokens: &TokenBatch,
+    run: &RunOutput,
+    args: &RunArgs,
+) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut lines = TokenLines::new(args.top);
     let next_tokens = next_tokens(scope, run);
@@ -181,8 +187,8 @@ fn print_lines(scope: &Scope, tokens: &TokenBatch, run: &RunOutput, args: &RunAr
             let tracked = run
                 .features
                 .iter()
-                .map(|(&hook, features)| (hook, features, at, scope.labels.get(&hook)));
-            writeln!(out, "{}", lines.token(&token_text(&scope.model, id), tracked))?;
+                .map(|(&hook, features)| (hook, features, at, scope.labels().get(&hook)));
+            writeln!(out, "{}", lines.token(&token_text(scope.model(), id), tracked))?;
         }
         let next: Vec<String> = next_tokens[row]
             .iter()

@@ -77,6 +77,12 @@ impl InterpretableModel {
         Ok(())
     }
 
+    /// Removes the SAE or transcoder that reads `hook`, and returns it.
+    pub fn remove_sae(&mut self, hook: HookPoint) -> Option<Sae> {
+        self.writes.remove(&hook);
+        self.saes.remove(&hook)
+    }
+
     /// Returns the model with a tokenizer.
     ///
     /// # Errors

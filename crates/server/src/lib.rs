@@ -5,12 +5,13 @@
 //! a browser gets a page. `docs/serving.md` has the interfaces.
 //!
 //! ```no_run
+//! use nanoscope::Microscope;
 //! use nanoscope_server::{Config, ServedModel, serve};
 //! # fn model() -> nanoscope_runtime::InterpretableModel { unimplemented!() }
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8765").await?;
-//! let served = ServedModel { model: model(), name: "mine".to_owned(), sae_info: [].into() };
+//! let served = ServedModel::new(Microscope::new(model()), "mine".to_owned());
 //! let ctrl_c = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
 //! serve(listener, served, Config::default(), ctrl_c).await?;
 //! # Ok(())

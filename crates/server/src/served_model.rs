@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use nanoscope::Microscope;
 use nanoscope_checkpoint::Labels;
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
@@ -27,6 +28,13 @@ pub struct SaeInfo {
 }
 
 impl ServedModel {
+    /// Serves the model, the SAEs and the labels of `scope` under `name`.
+    pub fn new(scope: Microscope, name: String) -> Self {
+        let (model, labels) = scope.into_parts();
+        let info = |(hook, labels)| (hook, SaeInfo { labels, ..SaeInfo::default() });
+        Self { model, name, sae_info: labels.into_iter().map(info).collect() }
+    }
+
     /// Adds the dashboard in `dir` to its SAE, which is found by its hook point and checked by its
     /// fingerprint.
     ///

@@ -327,7 +327,7 @@ fn an_index_that_leads_nowhere_or_elsewhere_is_refused() {
             format!("shard `{shard}`"),
             with_index(|index| index["weight_map"][EMBEDDING] = json!(shard)),
             CheckpointError::ShardOutside { .. },
-            [INDEX, shard, "no name of a file beside it"]
+            [INDEX, shard, "not the name of a file beside it"]
         );
     }
     refused!(

@@ -43,7 +43,11 @@ fn a_tokenizer_of_another_kind_is_refused_by_its_kind() {
             "pre_tokenizer is `Digits, ByteLevel`",
         ),
         ("pre_tokenizer", json!(null), "pre_tokenizer is `null`"),
-        ("post_processor", json!({"type": "TemplateProcessing"}), "is `TemplateProcessing`; known"),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing"}),
+            "is `TemplateProcessing` (expected",
+        ),
         ("decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece` (expected ByteLevel)"),
         ("version", json!("2.0"), "version is `2.0` (expected 1.0)"),
         ("truncation", json!({"max_length": 9}), "truncation is `set` (expected null)"),

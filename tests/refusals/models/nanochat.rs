@@ -273,12 +273,12 @@ fn an_era_that_the_weights_contradict_is_refused_with_those_that_they_fit() {
         "E6 asked of E0",
         Checkpoint::valid().load(Some(Era::E6)),
         CheckpointError::EraMismatch { .. },
-        ["model_000001.pt", "not of era E6", "fit E0, E0p"]
+        ["model_000001.pt", "does not fit era E6", "fit E0, E0p"]
     );
     refused!(
         "E0 asked of E6",
         Checkpoint::golden("head").load(Some(Era::E0)),
         CheckpointError::EraMismatch { .. },
-        ["model_000001.pt", "not of era E0", "fit E6"]
+        ["model_000001.pt", "does not fit era E0", "fit E6"]
     );
 }

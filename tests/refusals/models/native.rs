@@ -267,7 +267,7 @@ fn another_era_than_the_descriptions_is_refused() {
         "E6 asked of E0",
         load_model(saved().path(), Some(Era::E6)),
         CheckpointError::EraMismatch { .. },
-        ["config.json", "not of era E6", "E0"]
+        ["config.json", "does not fit era E6", "E0"]
     );
 }
 

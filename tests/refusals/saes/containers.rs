@@ -24,11 +24,11 @@ fn a_npz_that_numpy_does_not_write_is_refused() {
             Saved::gemma_scope().with_bytes(|b| b[..b.len() - 9].to_vec()),
             "",
         ),
-        ("a shape too large", with(npy(&header(&[2, 4]), &numbers)), "24 bytes of numbers"),
-        ("a shape too small", with(npy(&header(&[2, 2]), &numbers)), "24 bytes of numbers"),
+        ("a shape too large", with(npy(&header(&[2, 4]), &numbers)), "24 bytes of data"),
+        ("a shape too small", with(npy(&header(&[2, 2]), &numbers)), "24 bytes of data"),
         ("a shape beyond memory", with(npy(&header(&[1 << 40, 1 << 40]), &numbers)), "24 bytes"),
-        ("no header", with(b"W_enc".to_vec()), "no array of numpy's"),
-        ("header cut off", with(npy(&header(&[2, 3]), &[])[..20].to_vec()), "cut off"),
+        ("no header", with(b"W_enc".to_vec()), "it is not a numpy array"),
+        ("header cut off", with(npy(&header(&[2, 3]), &[])[..20].to_vec()), "truncated"),
         ("version 9", with(b"\x93NUMPY\x09\x00\x10\x00".to_vec()), "version 9.0"),
         (
             "header of 4 GB",
@@ -72,7 +72,7 @@ fn a_npz_that_numpy_does_not_write_is_refused() {
         "npz: one name twice",
         Saved::gemma_scope().with_bytes(|_| bytes).load(),
         CheckpointError::Npz { .. },
-        ["params.npz", "one name"]
+        ["params.npz", "the same name"]
     );
     let sae = Saved::gemma_scope().with(|tensors| tensors.retain(|name, _| name == "b_dec"));
     refused!("npz: no SAE", sae.load(), CheckpointError::NotAnSae { .. }, ["params.npz", "b_dec"]);

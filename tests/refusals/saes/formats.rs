@@ -110,7 +110,7 @@ fn tensors_that_are_not_the_saes_are_refused_in_every_format() {
             format!("{case}: a tensor too many"),
             saved.load(),
             CheckpointError::UnexpectedSaeTensor { .. },
-            [saved.weights.file_name().unwrap().to_str().unwrap(), says, "no weight"]
+            [saved.weights.file_name().unwrap().to_str().unwrap(), says, "is not a weight"]
         );
     }
     for (case, saved, says) in [

@@ -165,7 +165,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         "k of another dictionary",
         Saved::dictionary("topk").with_config("/trainer/k", json!(7)).load(),
         CheckpointError::Contradicted { .. },
-        ["config.json", "trainer.k is 7", "weights say 6"]
+        ["config.json", "trainer.k is 7", "weights have 6"]
     );
     refused!(
         "OpenAI's top-k without k",
@@ -186,7 +186,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         "Qwen Scope without its repository's name",
         load_sae(&moved, &device()),
         CheckpointError::NotInPath { .. },
-        ["layer3.sae.pt", "how many features are kept", "L0_50"]
+        ["layer3.sae.pt", "the number of features kept", "L0_50"]
     );
     let gemma = Saved::gemma_scope();
     let moved = gemma.dir.path().join("params.npz");

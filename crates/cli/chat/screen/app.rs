@@ -281,9 +281,9 @@ impl App {
             Some((hook, feature))
         };
         let steered = || {
-            let parts = &self.session.parts;
-            parts.steer.iter().find_map(|steer| match steer.target {
-                Target::Feature(feature) if parts.track.contains(&steer.hook) => {
+            let plan = &self.session.plan;
+            plan.interventions.iter().find_map(|steer| match steer.target {
+                Target::Feature(feature) if plan.track.contains(&steer.hook) => {
                     Some((steer.hook, feature as u32))
                 }
                 _ => None,

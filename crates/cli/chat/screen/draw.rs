@@ -150,7 +150,7 @@ fn status_line(app: &App, below: usize) -> String {
     parts.push(format!("T {}", sampling.temperature));
     parts.extend(sampling.top_k.map(|k| format!("top-k {k}")));
     parts.extend(sampling.top_p.map(|p| format!("top-p {p}")));
-    match session.parts.steer.as_slice() {
+    match session.plan.interventions.as_slice() {
         [] => parts.push("unsteered".to_owned()),
         [one] => parts.push(format!("steer {one}")),
         several => parts.push(format!("{} steered", several.len())),

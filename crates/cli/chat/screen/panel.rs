@@ -14,7 +14,7 @@ const INDEX_CELLS: usize = 7;
 /// Draws the current token and its features, in `height` lines of `width` cells.
 pub(crate) fn panel(app: &App, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
     let Some(place) = app.current_token() else {
-        let words = match app.session.parts.track.len() {
+        let words = match app.session.plan.track.len() {
             0 => "no SAE is tracked",
             _ => "the features of each token appear here",
         };

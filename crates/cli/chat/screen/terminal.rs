@@ -24,9 +24,9 @@ use super::theme::Theme;
 use crate::chat::job::WorkerEvent;
 use crate::chat::session::Session;
 use crate::chat::worker::Worker;
-use crate::load::Scope;
 use crate::terminal::messages::print_error;
 use crate::terminal::signals::INTERRUPTED;
+use nanoscope::Microscope;
 
 /// The time between checks for signals and for a closed terminal.
 const TICK: Duration = Duration::from_millis(25);
@@ -44,7 +44,11 @@ enum Message {
     WorkerEvent(WorkerEvent),
 }
 
-pub(crate) fn run(scope: Arc<Scope>, session: Session, first: Option<&str>) -> Result<ExitCode> {
+pub(crate) fn run(
+    scope: Arc<Microscope>,
+    session: Session,
+    first: Option<&str>,
+) -> Result<ExitCode> {
     // The exit code for the signal that arrived; 0 before one does.
     let signalled = Arc::new(AtomicUsize::new(0));
     for (signal, code) in [(SIGINT, INTERRUPTED), (SIGTERM, INTERRUPTED), (SIGHUP, HUNG_UP)] {

@@ -15,7 +15,7 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
 
 use super::args::CollectArgs;
-use crate::load::Loaded;
+use crate::load::{open_model, tokenizer};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
@@ -24,8 +24,9 @@ use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
 const SHARD_BYTES: u64 = 128 << 20;
 
 pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
-    let loaded = Loaded::new(&args.gpt)?;
-    let gpt = loaded.model.gpt();
+    let scope = open_model(&args.gpt)?;
+    let origin = scope.origin().expect("the model was opened from files");
+    let gpt = scope.model().gpt();
     let mut hooks = args.hook.clone();
     hooks.sort();
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
@@ -34,7 +35,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let interrupted = InterruptFlag::watch()?;
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
-    let tokenizer = loaded.tokenizer()?;
+    let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
     let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");
         return Ok(ExitCode::from(INTERRUPTED));
@@ -46,10 +47,10 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
     let model = with_spinner("hashing the model", || -> Result<String> {
-        Ok(files_sha256(&loaded.files.all()?)?)
+        Ok(files_sha256(&origin.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
-    let (era, tokenizer) = (loaded.era.to_string(), text_sha256(tokenizer.to_json()));
+    let (era, tokenizer) = (origin.era.to_string(), text_sha256(tokenizer.to_json()));
     let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(StorePart::WHOLE);
     let collection = ActivationStoreWriter::open(&args.out, part, settings)?;

@@ -19,10 +19,11 @@ use serde_json::json;
 use super::args::DashboardArgs;
 use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
-use crate::load::Scope;
+use crate::load::{open, text_tokenizer};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
     match make(args) {
@@ -47,7 +48,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &corpus_options)?;
     let interrupted = InterruptFlag::watch()?;
-    let scope = Scope::load(&args.model)?;
+    let scope = open(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();
     let labels = labels(args, &scope, (hook, d_sae))?;
@@ -55,7 +56,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     options.check(d_sae)?;
 
     let name = args.name.clone().unwrap_or_else(|| name(&args.model));
-    let context_len = args.context.map_or(scope.model.context_len(), |len| len as usize);
+    let context_len = args.context.map_or(scope.model().context_len(), |len| len as usize);
     let export = export(args, &name, (hook, d_sae), context_len);
     if let Some(dir) = &args.neuronpedia {
         export.check(dir, hook)?;
@@ -70,14 +71,15 @@ fn make(args: &DashboardArgs) -> Result<()> {
         bars.set(progress);
         interrupted.control_flow()
     };
-    let dashboard = Dashboard::build(&scope.model, hook, &options, contexts, label, &mut progress)?;
+    let dashboard =
+        Dashboard::build(scope.model(), hook, &options, contexts, label, &mut progress)?;
     drop(bars);
 
     let page =
-        with_spinner("writing", || dashboard.write(&args.out, &name, scope.model.tokenizer()))?;
+        with_spinner("writing", || dashboard.write(&args.out, &name, scope.model().tokenizer()))?;
     let export = match &args.neuronpedia {
         Some(dir) => {
-            let write = || dashboard.write_neuronpedia(dir, &scope.model, &export);
+            let write = || dashboard.write_neuronpedia(dir, scope.model(), &export);
             Some(with_spinner("writing for Neuronpedia", write)?)
         }
         None => None,
@@ -102,27 +104,27 @@ fn options(args: &DashboardArgs, d_sae: usize) -> Options {
 /// The sources of labels, in order of precedence.
 fn labels(
     args: &DashboardArgs,
-    scope: &Scope,
+    scope: &Microscope,
     (hook, d_sae): (HookPoint, usize),
 ) -> Result<Vec<Labels>> {
     let mut labels = Vec::new();
     for path in args.labels.iter().cloned().chain(labels_file(&args.out)) {
         labels.push(Labels::read_file(&path, d_sae)?);
     }
-    labels.extend(scope.labels.get(&hook).cloned());
+    labels.extend(scope.labels().get(&hook).cloned());
     Ok(labels)
 }
 
 fn spool(
     args: &DashboardArgs,
     corpus: &Corpus,
-    scope: &Scope,
+    scope: &Microscope,
     context_len: usize,
     interrupted: &InterruptFlag,
 ) -> Result<TokenizedCorpus> {
     let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-    Ok(TokenizedCorpus::build(corpus, scope.tokenizer()?, &options, &mut |spooled| {
+    Ok(TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
         bar.set(spooled.bytes);
         interrupted.control_flow()
     })?)

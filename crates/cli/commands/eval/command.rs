@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use nanoscope::Microscope;
 use nanoscope_checkpoint::{
     LoadedSae, SaeOptions, SaePath, WeightDtype, check_writable, load_saes_with, write_atomically,
 };
@@ -22,7 +23,7 @@ use serde_json::Value;
 
 use super::args::EvalArgs;
 use super::lines::{print_comparison, print_one};
-use crate::load::{load_bare, tokenizer};
+use crate::load::{open_without_saes, tokenizer};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
 
@@ -33,15 +34,16 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     for path in outputs(args) {
         check_writable(path)?;
     }
-    let (model, paths) = load_bare(&args.model)?;
-    let subjects = load_subjects(args, &model, paths)?;
-    let tokens = spool(args, &model)?;
+    let (scope, paths) = open_without_saes(&args.model)?;
+    let model = scope.model();
+    let subjects = load_subjects(args, model, paths)?;
+    let tokens = tokenize(args, &scope)?;
     let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let options = EvalOptions { batch_contexts: args.batch_contexts as usize, special };
 
     let bar = DelayedBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
     let contexts = (0..tokens.contexts()).map(|index| tokens.context(index));
-    let evaluations = evaluate(&model, &subjects, contexts, options, |done| bar.set(done))?;
+    let evaluations = evaluate(model, &subjects, contexts, options, |done| bar.set(done))?;
     drop(bar);
 
     let run = facts(args, tokens.context_len())?;
@@ -153,12 +155,13 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-fn spool(args: &EvalArgs, model: &InterpretableModel) -> Result<TokenizedCorpus> {
-    let tokenizer = tokenizer(model, "name its folder with --tokenizer")?;
+fn tokenize(args: &EvalArgs, scope: &Microscope) -> Result<TokenizedCorpus> {
+    let tokenizer = tokenizer(scope, "name its folder with --tokenizer")?;
     let corpus =
         Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
-    let context_len =
-        args.context.map_or(model.context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
+    let context_len = args
+        .context
+        .map_or(scope.model().context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
     let options = TokenizeOptions { limit: Some(args.tokens), ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading", args.tokens, "tokens");
     let tokens = TokenizedCorpus::build(&corpus, tokenizer, &options, &mut |so_far| {

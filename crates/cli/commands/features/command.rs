@@ -10,10 +10,11 @@ use super::found::{DEFAULT_ON_PAGE, Entry, FoundFeatures, Query};
 use super::json::to_json;
 use super::lines::print;
 use super::page::print_pages;
-use crate::load::Scope;
+use crate::load::open;
+use nanoscope::Microscope;
 
 pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
-    let scope = Scope::load(&args.model)?;
+    let scope = open(&args.model)?;
     let found = FoundFeatures::new(&scope, args)?;
     if args.json {
         writeln!(std::io::stdout().lock(), "{}", to_json(&found))?;
@@ -24,8 +25,13 @@ pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
 }
 
 /// The page of one feature without a text, for lines of `width` cells.
-pub(crate) fn page(scope: &Scope, hook: HookPoint, feature: usize, width: usize) -> Result<String> {
-    let sae = scope.model.sae(hook)?;
+pub(crate) fn page(
+    scope: &Microscope,
+    hook: HookPoint,
+    feature: usize,
+    width: usize,
+) -> Result<String> {
+    let sae = scope.model().sae(hook)?;
     sae.config().check_feature(feature)?;
     let found = FoundFeatures {
         scope,

@@ -10,8 +10,8 @@ use nanoscope_sae::{Geometry, Sae};
 
 use super::args::{By, FeaturesArgs};
 use super::text::{FeatureText, read_text};
-use crate::load::Scope;
 use crate::terminal::messages::Hint;
+use nanoscope::Microscope;
 
 /// The default text: the beginning of a story like the demo's.
 const STORY: &str = "Once upon a time, there was a little girl named Lily. She loved to play \
@@ -25,7 +25,7 @@ pub(crate) const DEFAULT_ON_PAGE: usize = 6;
 
 /// The features a query found, with the data to show about them.
 pub(crate) struct FoundFeatures<'s> {
-    pub(crate) scope: &'s Scope,
+    pub(crate) scope: &'s Microscope,
     pub(crate) hook: HookPoint,
     pub(crate) sae: &'s Sae,
     pub(crate) query: Query,
@@ -72,7 +72,7 @@ pub(crate) struct Page {
 }
 
 impl<'s> FoundFeatures<'s> {
-    pub(crate) fn new(scope: &'s Scope, args: &FeaturesArgs) -> Result<Self> {
+    pub(crate) fn new(scope: &'s Microscope, args: &FeaturesArgs) -> Result<Self> {
         let (hook, sae) = sae_at(scope, args.hook)?;
         let top = args.top.map(|top| top as usize);
         let lookup = &args.lookup;
@@ -91,7 +91,7 @@ impl<'s> FoundFeatures<'s> {
             read_text(args.against.against.as_deref(), args.against.against_file.as_deref())?;
         let needs_text =
             lookup.near.is_none() && lookup.grep.is_none() && lookup.feature.is_empty();
-        let text = if own.is_some() || needs_text || scope.model.tokenizer().is_some() {
+        let text = if own.is_some() || needs_text || scope.model().tokenizer().is_some() {
             Some(run(own.as_deref().unwrap_or(STORY))?)
         } else {
             None
@@ -139,7 +139,7 @@ impl<'s> FoundFeatures<'s> {
     }
 
     pub(crate) fn labels(&self) -> Option<&'s Labels> {
-        self.scope.labels.get(&self.hook)
+        self.scope.labels().get(&self.hook)
     }
 
     pub(crate) fn label(&self, feature: u32) -> Option<&'s str> {
@@ -183,7 +183,7 @@ impl<'s> FoundFeatures<'s> {
     }
 
     pub(crate) fn pages(&self, features: &[usize], n: usize) -> Result<Vec<Page>> {
-        let weights = self.scope.model.feature_weights(self.hook, features, n)?;
+        let weights = self.scope.model().feature_weights(self.hook, features, n)?;
         let page = |FeatureWeights { geometry, effects, nearest }: FeatureWeights| Page {
             geometry,
             effect: effects.map(|effects| LogitEffect::from_effects(&effects, n)),
@@ -217,11 +217,11 @@ pub(crate) fn labelled<'l>(
 }
 
 /// The SAE at `hook`, or the deepest SAE.
-pub(crate) fn sae_at(scope: &Scope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
+pub(crate) fn sae_at(scope: &Microscope, hook: Option<HookPoint>) -> Result<(HookPoint, &Sae)> {
     if let Some(hook) = hook {
-        return Ok((hook, scope.model.sae(hook)?));
+        return Ok((hook, scope.model().sae(hook)?));
     }
-    let deepest = scope.model.saes().iter().next_back().map(|(&hook, sae)| (hook, sae));
+    let deepest = scope.model().saes().iter().next_back().map(|(&hook, sae)| (hook, sae));
     deepest.ok_or_else(|| Hint::new("no SAE is loaded", "load one with --sae PATH").into())
 }
 

@@ -9,8 +9,9 @@ use nanoscope_runtime::{FeatureStats, split_into_contexts};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
-use crate::load::Scope;
+use crate::load::text_tokenizer;
 use crate::terminal::progress::DelayedBar;
+use nanoscope::Microscope;
 
 /// A text that the model was run on, with the statistics of the features.
 pub(crate) struct FeatureText<'s> {
@@ -40,14 +41,14 @@ impl<'s> FeatureText<'s> {
     /// Runs the model on `text` and gathers the features at `hook`, with up to `peaks` peaks for
     /// each.
     pub(crate) fn run(
-        scope: &'s Scope,
+        scope: &'s Microscope,
         hook: HookPoint,
         text: &str,
         special: bool,
         peaks: usize,
     ) -> Result<Self> {
-        let tokenizer = scope.tokenizer()?;
-        let model = &scope.model;
+        let tokenizer = text_tokenizer(scope)?;
+        let model = scope.model();
         let windows =
             split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nanoscope_server::{Config, Limits, SaeInfo};
+use nanoscope_server::{Config, Limits};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{LogFormat, ServeArgs};
 use crate::args::ModelArgs;
 use crate::demo;
-use crate::load::{Scope, tokenizer};
+use crate::load::{open, tokenizer};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::InterruptFlag;
 
@@ -105,12 +105,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 /// Loads the model, its labels and its dashboards.
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
-    let Scope { model, labels, .. } = Scope::load(&args.model)?;
-    tokenizer(&model, "clients send text; name the folder of the tokenizer with --tokenizer")?;
-    let sae_info = labels
-        .into_iter()
-        .map(|(hook, labels)| (hook, SaeInfo { labels, ..SaeInfo::default() }))
-        .collect();
+    let scope = open(&args.model)?;
+    tokenizer(&scope, "clients send text; name the folder of the tokenizer with --tokenizer")?;
     let folder = args.model.gpt.model.as_ref().map(|path| {
         // Resolved first, because `.` does not have a name.
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -118,12 +114,12 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "demo".to_owned());
-    let mut scope = nanoscope_server::ServedModel { model, name, sae_info };
+    let mut served = nanoscope_server::ServedModel::new(scope, name);
     for dir in dashboards(args)? {
-        let read = scope.with_dashboard(&dir);
-        scope = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;
+        let read = served.with_dashboard(&dir);
+        served = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;
     }
-    Ok(scope)
+    Ok(served)
 }
 
 /// The folders of the dashboards: the demo's, then those of the flags, which take precedence.

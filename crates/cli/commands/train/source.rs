@@ -12,7 +12,7 @@ use nanoscope_corpus::{
 use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
-use crate::load::Loaded;
+use crate::load::{open_model, tokenizer};
 use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
@@ -55,8 +55,8 @@ pub(crate) fn source(
     };
     // Before the model is loaded, because a misspelt path is the most likely mistake.
     let corpus = Corpus::open(&source.text, &options)?;
-    let loaded = Loaded::new(&gpt)?;
-    let gpt = loaded.model.gpt();
+    let scope = open_model(&gpt)?;
+    let gpt = scope.model().gpt();
     let width: usize = hook_widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
@@ -66,7 +66,8 @@ pub(crate) fn source(
         .with_context(|| format!("could not create {}", scratch.display()))?;
     let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = DelayedBar::new("reading the texts", limit, "tokens");
-    let tokens = TokenizedCorpus::build(&corpus, loaded.tokenizer()?, &options, &mut |so_far| {
+    let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
+    let tokens = TokenizedCorpus::build(&corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         interrupted.control_flow()
     });

@@ -197,7 +197,8 @@ async fn more_texts_than_there_can_be_are_refused_before_anything_is_made_of_the
         let answer = server.post(path, &body).await;
 
         assert_eq!(answer.status, 400, "{body}: {}", answer.error());
-        let says = format!("{field}: {count} texts are asked for at once, this server takes 2");
+        let says =
+            format!("{field}: {count} texts requested at once, but this server takes at most 2");
         assert_eq!(answer.error(), says, "{body}");
         assert_eq!(answer.json()["error"]["param"], field, "{body}");
     }

@@ -1,24 +1,22 @@
-//! An SAE without a model: activations in, features out.
+//! An SAE without a model: activations from any source in, features out. This package depends on
+//! `nanoscope-checkpoint` with its feature `sae`, and on burn; no transformer is compiled for it.
 //!
-//! It needs only `nanoscope-sae` and `nanoscope-checkpoint` with the feature `sae`, and compiles no
-//! transformer.
-//!
-//! `cargo run --release --example sae_only`
+//! `cargo run --release -p sae_only`
 
+use std::error::Error;
 use std::path::Path;
 
-use anyhow::Result;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use nanoscope_checkpoint::load_sae;
 
-fn main() -> Result<()> {
-    let device = nanoscope_device::by_name("auto")?;
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+fn main() -> Result<(), Box<dyn Error>> {
+    let device = Device::flex();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo");
     let loaded = load_sae(&demo.join("saes/layer_2"), &device)?;
     let sae = &loaded.sae;
     println!("{}: {:?}", loaded.hook()?, sae.config());
 
-    // An activation along one feature's direction from the mean, and one along two.
+    // One activation is `b_dec` plus a feature's direction, the other `b_dec` plus two.
     let directions = sae.directions(&[1993, 705])?;
     let one = directions.clone().slice_dim(0, 0..1) * 30.0;
     let two = directions.sum_dim(0) * 30.0;
@@ -35,6 +33,6 @@ fn main() -> Result<()> {
     let error =
         (sae.decode_sparse(&features, x.clone()) - x.clone()).square().sum().into_scalar::<f32>();
     let size = x.square().sum().into_scalar::<f32>();
-    println!("of the activations' square norm, {:.1}% is explained", 100.0 * (1.0 - error / size));
+    println!("{:.1} % of the activations' squared norm is explained", 100.0 * (1.0 - error / size));
     Ok(())
 }

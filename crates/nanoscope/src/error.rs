@@ -1,0 +1,73 @@
+use std::path::PathBuf;
+
+use nanoscope_checkpoint::CheckpointError;
+use nanoscope_device::DeviceError;
+use nanoscope_hooks::HookError;
+use nanoscope_runtime::{RuntimeError, SyntaxError};
+use nanoscope_sae::SaeError;
+use nanoscope_tokenizer::TokenizerError;
+use nanoscope_transformer::GptError;
+
+/// Errors from opening and using a [`Microscope`](crate::Microscope).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A plan, a prompt or a sampling parameter does not suit the model.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A name is not a device of this build.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A name is not a hook point.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// A text is not an intervention or a condition.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// Token ids do not form a batch.
+    #[error(transparent)]
+    Gpt(#[from] GptError),
+    /// A feature or a configuration does not suit an SAE.
+    #[error(transparent)]
+    Sae(#[from] SaeError),
+    /// Text could not be encoded, or token ids decoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A text was given, and the model has no tokenizer.
+    #[error("the model has no tokenizer")]
+    NoTokenizer,
+    /// A tokenizer has another vocabulary than the model.
+    #[error("the tokenizer in {} does not fit the model", path.display())]
+    TokenizerMismatch {
+        /// The tokenizer's folder.
+        path: PathBuf,
+        /// The difference.
+        source: RuntimeError,
+    },
+    /// An SAE does not fit the model.
+    #[error("{} does not fit the model", path.display())]
+    SaeMismatch {
+        /// The SAE's file.
+        path: PathBuf,
+        /// The difference.
+        source: RuntimeError,
+    },
+    /// A steering vector is loaded that no intervention uses.
+    #[error("no intervention uses the vector `{name}`")]
+    UnusedVector {
+        /// The vector's name.
+        name: String,
+    },
+    /// A control vector has one direction per layer, and one name is used in several layers.
+    #[error("the control vector `{name}` is used in several layers")]
+    VectorInSeveralLayers {
+        /// The vector's name.
+        name: String,
+    },
+}
+
+/// The result of opening or using a [`Microscope`](crate::Microscope).
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,53 @@
+//! A microscope for small language models: open a model with its sparse autoencoders (SAEs), track
+//! their features while it generates, and steer it by them.
+//!
+//! ```no_run
+//! use nanoscope::{Microscope, Plan, Sampling, device};
+//!
+//! # fn main() -> nanoscope::Result<()> {
+//! let scope = Microscope::open("models/demo", &device("auto")?)?.with_saes(["models/demo/saes"])?;
+//! let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
+//! for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(20))? {
+//!     println!("{:?} {:?}", step.text, scope.strongest(&step, 3));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate joins [`nanoscope_checkpoint`], which reads and writes files, with
+//! [`nanoscope_runtime`], which runs a model with its SAEs; neither knows the other. It re-exports
+//! the types of a program that opens, tracks, steers and generates, and [`burn`] in the version that
+//! they use. A program that needs SAEs alone depends on `nanoscope-checkpoint` (feature `sae`) and
+//! `nanoscope-sae` instead.
+
+mod error;
+mod microscope;
+mod open;
+mod saes;
+mod vector_file;
+
+pub use burn;
+pub use nanoscope_checkpoint::{
+    CheckpointError, Labels, LoadOptions, LoadedModel, LoadedSae, Metadata, ModelFiles, SaeOptions,
+    SaePath, WeightDtype, load_sae, load_saes, load_saes_with, load_tokenizer, load_vector,
+    save_model, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens, save_tokenizer,
+};
+pub use nanoscope_device::{DeviceError, available as available_devices, by_name as device};
+pub use nanoscope_hooks::{
+    Activation, ActivationCache, ActivationRecorder, HookError, HookPoint, HookRouter, Patch,
+};
+pub use nanoscope_runtime::{
+    ActiveFeatures, Batch, Condition, EndReason, Generation, InterpretableModel, Intervention,
+    InterventionReport, Op, Plan, PositionRange, Positions, RunOutput, RuntimeError, Sampling,
+    Scale, Splice, Step, SyntaxError, Target, VectorName,
+};
+pub use nanoscope_sae::{
+    Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights, SparseFeatures,
+};
+pub use nanoscope_tokenizer::{TokenId, Tokenizer, TokenizerError};
+pub use nanoscope_transformer::{Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
+
+pub use error::{Error, Result};
+pub use microscope::{LabelledFeature, Microscope, Origin};
+pub use open::OpenOptions;
+pub use vector_file::VectorFile;

@@ -1,0 +1,150 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use nanoscope_checkpoint::{Labels, ModelFiles};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{Generation, InterpretableModel, Plan, RunOutput, Sampling, Step};
+use nanoscope_tokenizer::{TokenId, Tokenizer};
+use nanoscope_transformer::{Era, TokenBatch};
+
+use crate::error::{Error, Result};
+
+/// A model with its tokenizer, its SAEs and the labels of their features.
+///
+/// ```no_run
+/// use nanoscope::{Microscope, Plan, Sampling, device};
+///
+/// # fn main() -> nanoscope::Result<()> {
+/// let scope = Microscope::open("models/demo", &device("auto")?)?.with_saes(["models/demo/saes"])?;
+/// let plan = Plan::new().track_all();
+/// for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(20))? {
+///     println!("{:?} {:?}", step.text, scope.strongest(&step, 3));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Microscope {
+    pub(crate) model: InterpretableModel,
+    pub(crate) labels: BTreeMap<HookPoint, Labels>,
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The files of a model, and how they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The files.
+    pub files: ModelFiles,
+    /// The era of nanochat whose function the model computes.
+    pub era: Era,
+    /// Eras with the same weights and another function, if no era was given and the files leave it
+    /// open.
+    pub also_fits: Vec<Era>,
+}
+
+/// An active feature with its label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledFeature<'a> {
+    /// The hook point of its SAE.
+    pub hook: HookPoint,
+    /// Its index in the SAE.
+    pub index: u32,
+    /// Its activation.
+    pub activation: f32,
+    /// Its label, if it has one.
+    pub label: Option<&'a str>,
+}
+
+impl Microscope {
+    /// A microscope on a model that is already in memory, without labels.
+    pub fn new(model: InterpretableModel) -> Self {
+        Self { model, labels: BTreeMap::new(), origin: None }
+    }
+
+    /// The model and its SAEs.
+    pub fn model(&self) -> &InterpretableModel {
+        &self.model
+    }
+
+    /// The files that the model was opened from; `None` if it was built in memory.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The labels per SAE.
+    pub fn labels(&self) -> &BTreeMap<HookPoint, Labels> {
+        &self.labels
+    }
+
+    /// The label of a feature, if it has one.
+    pub fn label(&self, hook: HookPoint, feature: u32) -> Option<&str> {
+        self.labels.get(&hook)?.get(feature)
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`].
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.model.tokenizer().ok_or(Error::NoTokenizer)
+    }
+
+    /// Encodes `text` with `<|bos|>` before it.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`], [`Error::Tokenizer`].
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        Ok(self.tokenizer()?.encode_with_bos(text)?)
+    }
+
+    /// Runs `text` once, after `<|bos|>`.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and [`Error::Runtime`] if the plan cannot be followed.
+    pub fn run(&self, text: &str, plan: &Plan) -> Result<RunOutput> {
+        let tokens = TokenBatch::new(&[self.encode(text)?])?;
+        Ok(self.model.run(&tokens, plan)?)
+    }
+
+    /// Generates text after `prompt`, which follows `<|bos|>`, a token at a time.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and [`Error::Runtime`] if the plan cannot be followed or a sampling
+    /// parameter is out of its range.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        plan: &Plan,
+        sampling: &Sampling,
+    ) -> Result<Generation<'_>> {
+        Ok(self.model.generate(&self.encode(prompt)?, plan, sampling)?)
+    }
+
+    /// The `n` strongest features of each tracked SAE on the token of `step`, with their labels.
+    pub fn strongest(&self, step: &Step, n: usize) -> Vec<LabelledFeature<'_>> {
+        let tracked = step.features.iter();
+        let of_sae = tracked.flat_map(|(&hook, features)| {
+            let strongest = features.strongest(0, n).into_iter();
+            strongest.map(move |(index, activation)| (hook, index, activation))
+        });
+        let labelled = of_sae.map(|(hook, index, activation)| LabelledFeature {
+            hook,
+            index,
+            activation,
+            label: self.label(hook, index),
+        });
+        labelled.collect()
+    }
+
+    /// The model with its SAEs, and their labels.
+    pub fn into_parts(self) -> (InterpretableModel, BTreeMap<HookPoint, Labels>) {
+        (self.model, self.labels)
+    }
+}
+
+impl fmt::Display for LabelledFeature<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} #{} {:.1}", self.hook, self.index, self.activation)?;
+        self.label.map_or(Ok(()), |label| write!(f, " {label}"))
+    }
+}

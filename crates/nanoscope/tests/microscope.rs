@@ -1,0 +1,146 @@
+//! `Microscope` on the demo model and on files that do not fit it.
+
+use std::path::PathBuf;
+
+use nanoscope::{
+    Error, HookPoint, InterpretableModel, Microscope, Plan, RuntimeError, SaeOptions, SaePath,
+    Sampling, VectorFile,
+};
+use nanoscope_testing::test_device;
+
+const HOOK: HookPoint = HookPoint::ResidPost(2);
+
+fn demo(inside: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo")).join(inside)
+}
+
+fn scope() -> Microscope {
+    Microscope::open(demo(""), &test_device()).unwrap()
+}
+
+fn hooks(scope: &Microscope) -> Vec<HookPoint> {
+    scope.model().saes().keys().copied().collect()
+}
+
+#[test]
+fn a_model_is_opened_with_its_tokenizer_and_origin() {
+    let scope = scope();
+
+    let bos = scope.tokenizer().unwrap().bos().unwrap();
+    assert_eq!(scope.encode("Once").unwrap()[0], bos);
+    let origin = scope.origin().unwrap();
+    assert!(origin.files.weights.ends_with("base_checkpoints/d4/model_001359.pt"));
+    assert!(!origin.also_fits.contains(&origin.era));
+    assert!(hooks(&scope).is_empty());
+}
+
+#[test]
+fn every_token_has_its_strongest_features_with_their_labels() {
+    let scope = scope().with_saes([demo("saes")]).unwrap();
+    let plan = Plan::new().track_all();
+
+    let mut generation = scope.generate("Once upon a time", &plan, &Sampling::greedy(3)).unwrap();
+    let step = generation.next().unwrap();
+
+    let strongest = scope.strongest(&step, 2);
+    assert_eq!(strongest.len(), 2 * 4);
+    for pair in strongest.chunks(2) {
+        assert!(pair[0].hook == pair[1].hook && pair[0].activation >= pair[1].activation);
+        let row = step.features[&pair[0].hook].strongest(0, 1);
+        assert_eq!(row, [(pair[0].index, pair[0].activation)]);
+        assert_eq!(pair[0].label, scope.label(pair[0].hook, pair[0].index));
+    }
+    assert!(strongest.iter().any(|feature| feature.label.is_some()));
+    assert!(strongest[0].to_string().starts_with("blocks.0.hook_resid_post #"));
+}
+
+#[test]
+fn a_run_of_a_text_has_a_row_of_features_for_each_token() {
+    let scope = scope().with_saes([demo("saes/layer_2")]).unwrap();
+
+    let run = scope.run("The dog ran.", &Plan::new().track(HOOK)).unwrap();
+
+    let tokens = scope.encode("The dog ran.").unwrap().len();
+    assert_eq!(run.features[&HOOK].rows(), tokens);
+    assert_eq!(run.logits.dims()[1], tokens);
+}
+
+#[test]
+fn only_the_wanted_hook_points_get_saes() {
+    let mut scope = scope();
+
+    let options = SaeOptions { hooks: Some(vec![HOOK]), ..SaeOptions::default() };
+    scope.add_saes([demo("saes")], &options).unwrap();
+
+    assert_eq!(hooks(&scope), [HOOK]);
+    assert!(scope.label(HookPoint::ResidPost(1), 0).is_none());
+}
+
+#[test]
+fn saes_that_do_not_fit_leave_the_model_with_those_it_had() {
+    let mut scope = scope().with_saes([demo("saes/layer_3")]).unwrap();
+    let at = |point| SaePath { path: demo("saes/layer_1"), at: Some((point, None)) };
+
+    // The first fits, the second is as wide as the residual stream and not as the hidden units.
+    let (fits, wide) = (at(HookPoint::ResidPost(0)), at(HookPoint::MlpPost(1)));
+    let error = scope.add_saes([fits, wide], &SaeOptions::default()).unwrap_err();
+
+    let Error::SaeMismatch { path, source } = error else { panic!("{error:?}") };
+    assert!(path.starts_with(demo("saes/layer_1")), "{}", path.display());
+    assert!(matches!(source, RuntimeError::WidthMismatch { .. }), "{source}");
+    assert_eq!(hooks(&scope), [HookPoint::ResidPost(3)]);
+    assert_eq!(scope.labels().len(), 1);
+
+    let error = scope.add_saes([demo("saes/layer_3")], &SaeOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::SaeMismatch { .. }), "{error}");
+    assert_eq!(hooks(&scope), [HookPoint::ResidPost(3)]);
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden/head/tokenizer");
+
+    let open = Microscope::options().tokenizer(other).open(demo(""), &test_device());
+
+    let error = open.unwrap_err();
+    assert!(matches!(error, Error::TokenizerMismatch { .. }), "{error}");
+    let error = scope().with_tokenizer(other).unwrap_err();
+    assert!(matches!(error, Error::TokenizerMismatch { .. }), "{error}");
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    let mut calls = Vec::new();
+
+    let options = Microscope::options().progress(|read, total| calls.push((read, total)));
+    options.open(demo(""), &test_device()).unwrap();
+
+    let &(read, total) = calls.last().unwrap();
+    assert!(read == total && total > 0);
+    assert!(calls.is_sorted());
+}
+
+#[test]
+fn a_model_without_a_tokenizer_takes_no_text() {
+    let (model, _) = scope().into_parts();
+    let scope = Microscope::new(InterpretableModel::new(model.gpt().clone()));
+
+    let error = scope.run("The dog", &Plan::new()).unwrap_err();
+
+    assert_eq!(error.to_string(), "the model has no tokenizer");
+    assert!(scope.origin().is_none());
+}
+
+#[test]
+fn a_vector_that_no_intervention_uses_is_refused() {
+    let vector = VectorFile { name: "calm".parse().unwrap(), path: "calm.gguf".into(), key: None };
+    let steer = |text: &str| text.parse().unwrap();
+
+    let error = vector.load(&[steer("blocks.1.hook_resid_post:glee:add:1")]).unwrap_err();
+    assert_eq!(error.to_string(), "no intervention uses the vector `calm`");
+
+    let both =
+        ["blocks.1.hook_resid_post:calm:add:1", "blocks.2.hook_resid_post:calm:add:1"].map(steer);
+    let error = vector.load(&both).unwrap_err();
+    assert_eq!(error.to_string(), "the control vector `calm` is used in several layers");
+}
