@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{nanoscope, signal};
 
-/// What a shell gives for a program that Ctrl-C ended.
+/// The exit code of a program that Ctrl-C ended, as in a shell.
 const INTERRUPTED: Option<i32> = Some(130);
 const DEADLINE: Duration = Duration::from_secs(120);
 

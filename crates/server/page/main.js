@@ -18,14 +18,14 @@ import { tokenPanel } from "./panels/token-panel.js";
 
 /** A slider that is moved runs once it rests for so long, in ms. */
 const REST = 250;
-/** How often progress is announced, in ms. */
+/** The interval between announcements of progress, in ms. */
 const ANNOUNCE = 10_000;
 
 class Page {
   /** @type {State} */
   state;
   running = new AbortController();
-  /** What was run last, and when it is whole. @type {{state: State, finished: boolean} | null} */
+  /** The last run, and whether it has finished. @type {{state: State, finished: boolean} | null} */
   last = null;
   /** @type {Set<string>} */
   #wide = new Set();
@@ -52,7 +52,7 @@ class Page {
     });
   }
 
-  /** What tokens are shaded by. @returns {Shade | null} */
+  /** The feature that shades the tokens. @returns {Shade | null} */
   get shade() {
     const deepest = this.about.saes.at(-1);
     return this.state.shade ?? (deepest ? { hook: deepest.hook, feature: null } : null);
@@ -356,7 +356,7 @@ class Page {
     if (follows && document.activeElement instanceof HTMLElement && document.activeElement.matches(`[data-at="${at}"]:focus-visible`)) this.openToken(text, at, "step");
   }
 
-  /** What can be chosen to shade by: the strongest of a layer, and features that were met. */
+  /** The choices for shading: the strongest feature of a layer, and features that were opened. */
   #shades() {
     const { shade } = this;
     if (!shade) return;

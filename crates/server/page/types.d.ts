@@ -6,9 +6,9 @@ export type Pair = [index: number, value: number, label?: string | null];
 export interface Token {
   position: number;
   id: number;
-  /** The token's own text; what is no whole character has U+FFFD in it. */
+  /** The token's own text; an incomplete character is shown as U+FFFD. */
   token: string;
-  /** What it adds to the text. */
+  /** The text that it adds. */
   piece: string;
   prompt: boolean;
   features: Record<string, Pair[]>;
@@ -30,7 +30,7 @@ export interface Message {
   content: string;
 }
 
-/** What tokens are shaded by: a feature, or the strongest one at a hook point. */
+/** The feature that shades the tokens, or the strongest one at a hook point. */
 export interface Shade {
   hook: string;
   feature: number | null;
@@ -75,7 +75,7 @@ export interface Applied {
   moved: number;
 }
 
-/** How a text ended. */
+/** The end of a text: its reason. */
 export interface Ending {
   end?: string;
   applied?: Applied[];

@@ -46,7 +46,7 @@ test("an intervention's written form is read and written back", () => {
   }
 });
 
-test("what is no intervention on a feature is not read as one", () => {
+test("a text that is not an intervention on a feature is not read as one", () => {
   for (const text of ["", "417", "blocks.3.hook_resid_post:dog:add:3", "blocks.3.hook_resid_post:1:add", "blocks.3.hook_resid_post:1:add:x", "blocks.3.hook_resid_post:1:ablate:2", "blocks.3.hook_resid_post:1:grow:2", "blocks.3.hook_resid_post:-1:add:2", "blocks.3.hook_resid_post:1:constructor:2"]) {
     assert.equal(parseSpec(text), null, text);
   }

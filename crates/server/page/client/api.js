@@ -24,7 +24,7 @@ export function useKey(value) {
   }
 }
 
-/** What a server said no to, and how. */
+/** A refusal by the server. */
 export class Refused extends Error {
   /**
    * @param {string} message

@@ -22,7 +22,7 @@ export class Inspector {
     return this.#views.length > 0;
   }
 
-  /** What the view on top is of. */
+  /** The key of the view on top. */
   get key() {
     return this.#views.at(-1)?.key ?? "";
   }

@@ -3,7 +3,7 @@ import { high, label, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
 /** @import {Applied, Intervention, State} from "../types.d.ts" */
 
-/** What is known of a feature before its values were seen. */
+/** The data of a feature before any of its activations were seen. */
 const TYPICAL = 20;
 
 /** @param {number} value */

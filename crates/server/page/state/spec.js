@@ -1,6 +1,6 @@
 /** @import {Intervention, Shade} from "../types.d.ts" */
 
-/** What each operation does, in the order in which they are offered. */
+/** The operations with their descriptions, in the order of the menu. */
 export const OPS = Object.freeze({
   add: { name: "add", hint: "push along its direction" },
   multiply: { name: "multiply", hint: "louder or softer where it is active" },

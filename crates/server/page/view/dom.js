@@ -45,7 +45,7 @@ export function named(text) {
   return visible(text).replaceAll('" ', '"\u00a0');
 }
 
-/** Whether the features come as a sheet over the text; as style.css has it. */
+/** True if the features cover the text as a sheet, as in style.css. */
 export const narrow = () => matchMedia("(max-width: 63.99rem)").matches;
 
 /**
