@@ -144,8 +144,8 @@ pub(crate) fn note_ambiguous_era(era: Era, also_fits: &[Era]) {
 /// Takes an error out of the enum around it, so that hints and exit codes find it by its type.
 fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
     match error {
-        nanoscope::Error::Checkpoint(error) => error.into(),
-        nanoscope::Error::Runtime(error) => error.into(),
+        nanoscope::Error::Checkpoint(error) => (*error).into(),
+        nanoscope::Error::Runtime(error) => (*error).into(),
         nanoscope::Error::Tokenizer(error) => error.into(),
         other => other.into(),
     }

@@ -13,7 +13,7 @@ use crate::{nanoscope, signal};
 
 /// The exit code of a program that Ctrl-C ended, as in a shell.
 const INTERRUPTED: Option<i32> = Some(130);
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 fn spawn(args: &[&str]) -> Child {
     nanoscope(args)

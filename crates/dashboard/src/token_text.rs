@@ -25,7 +25,7 @@ pub(crate) fn visible(text: &str) -> String {
             '\n' => out.push('↵'),
             '\t' => out.push('⇥'),
             c if is_hidden(c) => {
-                write!(out, "⟨{:04X}⟩", c as u32).expect("writing to a string does not fail")
+                write!(out, "⟨{:04X}⟩", c as u32).expect("writing to a string does not fail");
             }
             c => out.push(c),
         }

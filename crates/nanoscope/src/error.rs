@@ -14,10 +14,10 @@ use nanoscope_transformer::GptError;
 pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(Box<CheckpointError>),
     /// A plan, a prompt or a sampling parameter does not suit the model.
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Runtime(Box<RuntimeError>),
     /// A name is not a device of this build.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -45,7 +45,7 @@ pub enum Error {
         /// The tokenizer's folder.
         path: PathBuf,
         /// The difference.
-        source: RuntimeError,
+        source: Box<RuntimeError>,
     },
     /// An SAE does not fit the model.
     #[error("{} does not fit the model", path.display())]
@@ -53,7 +53,7 @@ pub enum Error {
         /// The SAE's file.
         path: PathBuf,
         /// The difference.
-        source: RuntimeError,
+        source: Box<RuntimeError>,
     },
     /// A steering vector is loaded that no intervention uses.
     #[error("no intervention uses the vector `{name}`")]
@@ -71,3 +71,15 @@ pub enum Error {
 
 /// The result of opening or using a [`Microscope`](crate::Microscope).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<CheckpointError> for Error {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<RuntimeError> for Error {
+    fn from(error: RuntimeError) -> Self {
+        Self::Runtime(Box::new(error))
+    }
+}

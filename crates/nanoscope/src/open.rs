@@ -111,5 +111,7 @@ impl fmt::Debug for OpenOptions<'_> {
 fn set_tokenizer(model: &mut InterpretableModel, dir: &Path) -> Result<()> {
     let tokenizer = load_tokenizer(dir)?;
     let path = dir.to_owned();
-    model.set_tokenizer(tokenizer).map_err(|source| Error::TokenizerMismatch { path, source })
+    model
+        .set_tokenizer(tokenizer)
+        .map_err(|source| Error::TokenizerMismatch { path, source: Box::new(source) })
 }

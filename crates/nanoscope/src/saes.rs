@@ -64,7 +64,7 @@ impl Microscope {
             Some(write) if write != hook => self.model.add_transcoder(hook, write, sae),
             _ => self.model.add_sae(hook, sae),
         };
-        put.map_err(|source| Error::SaeMismatch { path, source })?;
+        put.map_err(|source| Error::SaeMismatch { path, source: Box::new(source) })?;
         self.labels.insert(hook, labels);
         Ok(hook)
     }

@@ -79,15 +79,16 @@ fn only_the_wanted_hook_points_get_saes() {
 #[test]
 fn saes_that_do_not_fit_leave_the_model_with_those_it_had() {
     let mut scope = scope().with_saes([demo("saes/layer_3")]).unwrap();
-    let at = |point| SaePath { path: demo("saes/layer_1"), at: Some((point, None)) };
+    let at = |path, point| SaePath { path: demo(path), at: Some((point, None)) };
 
     // The first fits, the second is as wide as the residual stream and not as the hidden units.
-    let (fits, wide) = (at(HookPoint::ResidPost(0)), at(HookPoint::MlpPost(1)));
+    let fits = at("saes/layer_1", HookPoint::ResidPost(0));
+    let wide = at("saes/layer_2", HookPoint::MlpPost(1));
     let error = scope.add_saes([fits, wide], &SaeOptions::default()).unwrap_err();
 
     let Error::SaeMismatch { path, source } = error else { panic!("{error:?}") };
-    assert!(path.starts_with(demo("saes/layer_1")), "{}", path.display());
-    assert!(matches!(source, RuntimeError::WidthMismatch { .. }), "{source}");
+    assert!(path.starts_with(demo("saes/layer_2")), "{}", path.display());
+    assert!(matches!(*source, RuntimeError::WidthMismatch { .. }), "{source}");
     assert_eq!(hooks(&scope), [HookPoint::ResidPost(3)]);
     assert_eq!(scope.labels().len(), 1);
 

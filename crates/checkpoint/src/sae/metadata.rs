@@ -42,12 +42,11 @@ fn check_value(value: &Value, depth: usize) -> Result<(), String> {
         return Err(format!("it is nested more than {MAX_DEPTH} levels deep"));
     }
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
         // Python has longer integers, but readers of checkpoints, ours included, do not.
         Value::Number(number) if number.is_u64() && number.as_i64().is_none() => {
             Err(format!("the integer {number} does not fit 64 bits with a sign"))
         }
-        Value::Number(_) => Ok(()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
         Value::Array(items) => items.iter().try_for_each(|item| check_value(item, depth + 1)),
         Value::Object(entries) => {
             entries.values().try_for_each(|item| check_value(item, depth + 1))

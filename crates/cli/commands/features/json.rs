@@ -72,7 +72,7 @@ fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
                     let token = |&(id, logit): &(u32, f32)| {
                         json!({
                             "token_id": id,
-                            "token": token_text(&found.scope.model(), id),
+                            "token": token_text(found.scope.model(), id),
                             "logit": logit,
                         })
                     };

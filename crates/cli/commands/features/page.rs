@@ -51,7 +51,7 @@ fn print_page(
         Ok(effect) => {
             let token = |&(id, by): &(u32, f32)| {
                 let sign = if by < 0.0 { "" } else { "+" };
-                let text = visible(&token_text(&found.scope.model(), id));
+                let text = visible(&token_text(found.scope.model(), id));
                 format!("{text} {sign}{}", number(by.into(), 2))
             };
             let ends = [("promotes", &effect.promoted), ("suppresses", &effect.suppressed)];

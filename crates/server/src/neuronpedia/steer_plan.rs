@@ -38,7 +38,7 @@ pub(crate) struct SteerRequest<P> {
     freq_penalty: f32,
     seed: f64,
     features: Option<Vec<Feature>>,
-    vectors: Option<Vec<SteeringVector>>,
+    vectors: Option<Vec<RequestVector>>,
     pub(crate) stream: Option<bool>,
     #[serde(alias = "n_logprobs")]
     n_logprobs: Option<usize>,
@@ -81,7 +81,7 @@ struct Feature {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SteeringVector {
+struct RequestVector {
     #[serde(alias = "steering_vector")]
     steering_vector: Vec<f32>,
     strength: f64,

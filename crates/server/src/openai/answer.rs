@@ -138,7 +138,7 @@ impl Answer {
                         _ if !self.logprobs => {}
                         Endpoint::Completion => lists.push(self.state.tokenizer(), &step, offset),
                         Endpoint::Chat => {
-                            entries.push(chat_logprobs(self.state.tokenizer(), &step))
+                            entries.push(chat_logprobs(self.state.tokenizer(), &step));
                         }
                     }
                 }

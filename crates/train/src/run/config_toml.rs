@@ -10,7 +10,7 @@ use super::keys::{self, ARCHITECTURE, KEYS};
 use super::values::{Values, from_config};
 
 impl RunConfig {
-    /// Writes this configuration as a TOML file that [`PartialConfig::read`] can read.
+    /// Writes this configuration as a TOML file that [`PartialConfig::read`](crate::PartialConfig::read) can read.
     pub fn to_toml(&self) -> String {
         let values = from_config(self);
         let architecture =
