@@ -6,7 +6,7 @@
 //! # use burn::tensor::Tensor;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let device = nanoscope_device::for_tests();
+//! # let device = nanoscope_testing::test_device();
 //! # let weights = SaeWeights::new(
 //! #     Tensor::ones([2, 3], &device), Tensor::zeros([3], &device),
 //! #     Tensor::ones([3, 2], &device), Tensor::zeros([2], &device),

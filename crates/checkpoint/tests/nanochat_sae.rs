@@ -13,7 +13,7 @@ use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use serde_json::{Value, json};
 
 fn device() -> Device {
-    nanoscope_device::for_tests()
+    nanoscope_testing::test_device()
 }
 
 fn small_sae() -> Sae {

@@ -236,14 +236,13 @@ fn prompt_tokens(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tensor;
     use nanoscope_runtime::InterpretableModel;
-    use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+    use nanoscope_testing::{TINY_SHAPE, identity_sae, tiny_gpt};
     use nanoscope_tokenizer::{
         ASSISTANT_START, BOS, Content, Conversation, Message, Role, Tokenizer, TokenizerParts,
         USER_END, USER_START,
     };
-    use nanoscope_transformer::{Era, Gpt, GptShape};
+    use nanoscope_transformer::GptShape;
 
     use super::*;
 
@@ -258,23 +257,13 @@ mod tests {
             ranks: (0..=255_u8).map(|byte| (vec![byte], byte.into())).collect(),
             special_tokens: names.iter().map(|&name| name.to_owned()).zip(256..).collect(),
         });
-        let device = nanoscope_device::for_tests();
-        let shape = GptShape {
-            sequence_len: CONTEXT,
-            vocab_size: 261,
-            n_layer: 2,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 64,
-        };
-        let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
-        let config = SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 }).unwrap();
-        let (eye, zeros) = (Tensor::eye(64, &device), Tensor::zeros([64], &device));
-        let weights = SaeWeights::new(eye.clone(), zeros.clone(), eye, zeros);
+        let device = nanoscope_testing::test_device();
+        let shape = GptShape { sequence_len: CONTEXT, vocab_size: 261, ..TINY_SHAPE };
+        let gpt = tiny_gpt(shape, &device);
         let model = InterpretableModel::new(gpt)
             .with_tokenizer(tokenizer.unwrap())
             .unwrap()
-            .with_sae(HOOK, Sae::new(config, weights).unwrap())
+            .with_sae(HOOK, identity_sae(64, 4, &device))
             .unwrap();
         Microscope::new(model)
     }

@@ -64,15 +64,6 @@ pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     open(known).map(|open| open()).ok_or(DeviceError::NotCompiledIn { name: known })
 }
 
-/// Opens the device that tests run on: the one named by `NANOSCOPE_TEST_DEVICE`, or else flex.
-///
-/// # Panics
-/// If this binary has no device of that name.
-pub fn for_tests() -> Device {
-    let name = std::env::var("NANOSCOPE_TEST_DEVICE").unwrap_or_else(|_| "flex".to_owned());
-    by_name(&name).unwrap_or_else(|error| panic!("NANOSCOPE_TEST_DEVICE: {error}"))
-}
-
 fn open(name: &str) -> Option<fn() -> Device> {
     match name {
         #[cfg(feature = "flex")]

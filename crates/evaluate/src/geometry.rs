@@ -109,7 +109,7 @@ mod tests {
     /// Decoder rows `[2, 0]`, `[3, 4]`, `[-1, 0]`, `[0, 0]`; encoder columns `[0, 5]`, `[3, 4]`,
     /// `[1, 0]`, `[-1, 0]`.
     fn sae() -> Sae {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let config = SaeConfig::new(2, 4, Architecture::Relu).unwrap();
         let weights = SaeWeights::new(
             Tensor::from_floats([[0.0, 3.0, 1.0, -1.0], [5.0, 4.0, 0.0, 0.0]], &device),

@@ -5,21 +5,12 @@
 //! use nanoscope_corpus::Context;
 //! use nanoscope_evaluate::{Group, EvalOptions, EvalTarget, evaluate};
 //! use nanoscope_hooks::HookPoint;
-//! # use burn::tensor::Tensor;
 //! # use nanoscope_runtime::InterpretableModel;
-//! # use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-//! # use nanoscope_transformer::{Era, Gpt, GptShape};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let device = nanoscope_device::for_tests();
-//! # let shape = GptShape {
-//! #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 32,
-//! # };
-//! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
-//! # let sae = Sae::new(SaeConfig::new(32, 32, Architecture::SignedTopK { k: 4 })?, SaeWeights::new(
-//! #     Tensor::eye(32, &device), Tensor::zeros([32], &device),
-//! #     Tensor::eye(32, &device), Tensor::zeros([32], &device),
-//! # ))?;
+//! # let device = nanoscope_testing::test_device();
+//! # let gpt = nanoscope_testing::tiny_gpt(nanoscope_testing::TINY_SHAPE, &device);
+//! # let sae = nanoscope_testing::identity_sae(64, 4, &device);
 //! # let model = InterpretableModel::new(gpt);
 //! let target = EvalTarget::new(&model, "mine", (HookPoint::ResidPost(1), None), sae)?;
 //! let contexts = [Ok(Context { index: 0, tokens: vec![3, 1, 4, 1, 5], documents: vec![0; 5] })];

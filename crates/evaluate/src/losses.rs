@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn how_many_rows_are_unembedded_at_once_does_not_matter() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let shape = GptShape {
             sequence_len: 8,
             vocab_size: 50,

@@ -8,7 +8,7 @@
 //! use nanoscope_hooks::{HookPoint, HookRouter, ActivationRecorder};
 //!
 //! # fn main() -> Result<(), nanoscope_hooks::HookError> {
-//! let device = nanoscope_device::for_tests();
+//! let device = nanoscope_testing::test_device();
 //! let point: HookPoint = "blocks.2.hook_resid_post".parse()?;
 //! let mut recorder = ActivationRecorder::new([point]);
 //!

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_replacement_of_another_shape_is_an_error_and_changes_nothing() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let point = HookPoint::MlpOut(1);
         let x = Tensor::<2>::from_floats([[1.0, 2.0]], &device);
         let mut patch =

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_point_that_the_pass_never_reached_is_an_error_that_names_it() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let mut recorder = ActivationRecorder::new([HookPoint::Embed, HookPoint::ResidPost(3)]);
 
         let _ = recorder.route(HookPoint::Embed, Tensor::<1>::zeros([2], &device));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_recorded_tensor_comes_back_with_its_rank_and_values() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
 
         let activation = Activation::new(x.clone().transpose());

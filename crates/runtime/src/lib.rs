@@ -3,20 +3,11 @@
 //! ```
 //! use nanoscope_hooks::HookPoint;
 //! use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
-//! # use burn::tensor::Tensor;
-//! # use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
-//! # use nanoscope_transformer::{Era, Gpt, GptShape};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let device = nanoscope_device::for_tests();
-//! # let shape = GptShape {
-//! #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
-//! # };
-//! # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &device);
-//! # let sae = Sae::new(SaeConfig::new(64, 64, Architecture::SignedTopK { k: 4 })?, SaeWeights::new(
-//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
-//! #     Tensor::eye(64, &device), Tensor::zeros([64], &device),
-//! # ))?;
+//! # let device = nanoscope_testing::test_device();
+//! # let gpt = nanoscope_testing::tiny_gpt(nanoscope_testing::TINY_SHAPE, &device);
+//! # let sae = nanoscope_testing::identity_sae(64, 4, &device);
 //! let hook = HookPoint::ResidPost(1);
 //! let model = InterpretableModel::new(gpt).with_sae(hook, sae)?;
 //! let plan = Plan::new()

@@ -125,7 +125,7 @@ mod tests {
     /// Decoder rows `[2, 0]`, `[3, 4]`, `[-1, 0]`, `[0, 0]`; encoder columns `[0, 5]`, `[3, 4]`,
     /// `[1, 0]`, `[1, 0]`.
     fn sae() -> Sae {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let config = SaeConfig::new(2, 4, Architecture::Relu).unwrap();
         let weights = SaeWeights::new(
             Tensor::from_floats([[0.0, 3.0, 1.0, 1.0], [5.0, 4.0, 0.0, 0.0]], &device),
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn several_directions_have_a_list_each() {
         let directions =
-            Tensor::from_floats([[0.0, 7.0], [-2.0, 0.0]], &nanoscope_device::for_tests());
+            Tensor::from_floats([[0.0, 7.0], [-2.0, 0.0]], &nanoscope_testing::test_device());
 
         let nearest = sae().nearest_to(directions, 2);
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_transcoder_of_two_widths_has_no_cosine_of_its_weights() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let config = SaeConfig::new(1, 1, Architecture::Relu).unwrap().with_d_out(2).unwrap();
         let weights = SaeWeights::new(
             Tensor::from_floats([[2.0]], &device),

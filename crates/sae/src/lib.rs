@@ -5,7 +5,7 @@
 //! use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 //!
 //! # fn main() -> Result<(), nanoscope_sae::SaeError> {
-//! let device = nanoscope_device::for_tests();
+//! let device = nanoscope_testing::test_device();
 //! let config = SaeConfig::new(2, 3, Architecture::Relu)?;
 //! let sae = Sae::new(config, SaeWeights::new(
 //!     Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]], &device), // W_enc

@@ -13,10 +13,11 @@ use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_testing::{TINY_SHAPE, tiny_gpt};
 use nanoscope_tokenizer::{
     ASSISTANT_END, ASSISTANT_START, BOS, Tokenizer, TokenizerParts, USER_END, USER_START,
 };
-use nanoscope_transformer::{Era, Gpt, GptShape};
+use nanoscope_transformer::GptShape;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -39,7 +40,7 @@ pub(crate) const CONTEXT: usize = 48;
 
 /// A random model called `tiny`, with an SAE that keeps 4 features per token.
 pub(crate) fn served_model() -> ServedModel {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let mut specials = vec![BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END];
     specials.extend(["<|python_start|>", "<|python_end|>", "<|output_start|>", "<|output_end|>"]);
     let special_tokens: Vec<(String, u32)> =
@@ -50,15 +51,8 @@ pub(crate) fn served_model() -> ServedModel {
         special_tokens,
     })
     .unwrap();
-    let shape = GptShape {
-        sequence_len: CONTEXT,
-        vocab_size: 256 + specials.len(),
-        n_layer: 2,
-        n_head: 2,
-        n_kv_head: 1,
-        n_embd: 64,
-    };
-    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+    let shape = GptShape { sequence_len: CONTEXT, vocab_size: 256 + specials.len(), ..TINY_SHAPE };
+    let gpt = tiny_gpt(shape, &device);
     let config = SaeConfig::new(64, D_SAE, Architecture::SignedTopK { k: 4 }).unwrap();
     let zeros = Tensor::zeros([64], &device);
     // Deterministic, and with no two features alike.

@@ -56,7 +56,7 @@ mod tests {
     /// Expected values from `torch.optim.Adam(lr=0.1, eps=1e-3)` with the same gradients.
     #[test]
     fn three_steps_are_those_of_pytorch() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let part = |numbers: &[f32]| {
             let tensor = upload(numbers.to_vec(), [1, numbers.len()], &device);
             Parameters::new([(Weight::DecoderBias, tensor)])

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn filled(numbers: [&[f32]; 5]) -> Parameters {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let parts = [
             Weight::Encoder,
             Weight::EncoderBias,

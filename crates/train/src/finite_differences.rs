@@ -36,7 +36,7 @@ fn x() -> Vec<f32> {
 }
 
 fn parameters(extra: &[Weight]) -> Parameters {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let parts = [Weight::Encoder, Weight::EncoderBias, Weight::Decoder, Weight::DecoderBias];
     Parameters::new(parts.iter().chain(extra).map(|&part| {
         let shape = part.shape(D_IN, D_SAE);

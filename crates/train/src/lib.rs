@@ -7,7 +7,7 @@
 //! use nanoscope_train::{AuxK, Method, Mixer, Optimizer, Recipe, Trainer};
 //!
 //! # fn main() -> Result<(), nanoscope_train::TrainError> {
-//! let device = nanoscope_device::for_tests();
+//! let device = nanoscope_testing::test_device();
 //! // Eight activations along two directions.
 //! let activations = [1.0, 0.0, 0.0, 2.0].repeat(4);
 //! let segments = InMemoryActivations::new(HookPoint::ResidPost(0), 2, activations, 4);

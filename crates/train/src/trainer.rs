@@ -277,7 +277,7 @@ mod tests {
     /// Returns after which of ten steps feature 0 was resampled. The last two steps decay, feature
     /// 0 is kept from firing, and resampling is due at every second step.
     fn resampled_after(method: Method) -> Vec<u64> {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let recipe = Recipe {
             batch: 3,
             dead: DeadFeatures { window_steps: Some(1), resample_steps: Some(2) },
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn activations_without_a_scale_are_refused_for_what_they_are() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let recipe = Recipe::new(4, Method::Relu { l1: 0.1, warmup_steps: None }, 10);
         let error = |x| Trainer::new(&recipe, 2, &[x; 4], &device).unwrap_err().to_string();
 

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn visible(offset: usize, seq: usize, window: Option<usize>) -> Vec<Vec<bool>> {
-        let mut masks = Masks::new(offset, seq, nanoscope_device::for_tests());
+        let mut masks = Masks::new(offset, seq, nanoscope_testing::test_device());
         let bias = masks.bias(window).unwrap();
         let [_, _, _, keys] = bias.dims();
         let values = bias.into_data().try_to_vec::<f32>().unwrap();

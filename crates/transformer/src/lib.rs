@@ -7,7 +7,7 @@
 //! use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let device = nanoscope_device::for_tests();
+//! let device = nanoscope_testing::test_device();
 //! let shape = GptShape {
 //!     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
 //! };

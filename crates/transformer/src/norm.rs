@@ -18,7 +18,7 @@ mod tests {
 
     #[test]
     fn a_row_is_divided_by_its_root_mean_square() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let x = Tensor::<2>::from_floats([[3.0, 4.0], [0.0, 0.0]], &device);
 
         let out = rms_norm(x, f32::EPSILON).into_data().try_to_vec::<f32>().unwrap();
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn the_epsilon_is_added_to_the_mean_square() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let x = Tensor::<2>::from_floats([[1e-3, 1e-3]], &device);
 
         let norm = |epsilon| {

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_pair_of_channels_is_rotated_by_minus_theta() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let frequencies = frequencies(2, 10_000.0);
         let rows = compute(&frequencies, RopeTables::F32, 0, 2, &device);
         let x = Tensor::<4>::from_floats([[[[1.0, 0.0]], [[1.0, 0.0]]]], &device);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn rows_kept_and_rows_computed_are_the_same() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let frequencies = frequencies(16, 100_000.0);
         let kept = compute(&frequencies, RopeTables::Bf16, 0, 8, &device);
         let computed = compute(&frequencies, RopeTables::Bf16, 5, 2, &device);

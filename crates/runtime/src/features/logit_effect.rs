@@ -118,7 +118,7 @@ mod tests {
             n_embd: 32,
         };
         let config = Era::E6.config(shape, None).unwrap();
-        Gpt::random(config, 3, &nanoscope_device::for_tests())
+        Gpt::random(config, 3, &nanoscope_testing::test_device())
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         let row = 7;
         let mut direction = vec![0.0_f32; 32];
         direction[row] = 2.0;
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let directions = Tensor::<1>::from_floats(direction.as_slice(), &device).unsqueeze();
 
         let effects = logit_effects(&gpt, HookPoint::ResidPost(0), directions).unwrap();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_not_added_to_the_residual_stream_is_refused_by_name() {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let effect = |hook, width| logit_effects(&gpt(), hook, Tensor::zeros([1, width], &device));
 
         let residual: Vec<String> = HookPoint::all(1)

@@ -15,14 +15,10 @@ use crate::steering::Plan;
 /// rounding: a matrix product of several rows may sum in a different order from that of one row.
 ///
 /// ```
-/// # use nanoscope_transformer::{Era, Gpt, GptShape};
 /// use nanoscope_runtime::{Batch, InterpretableModel, Plan, StepOutcome, Sampling};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let shape = GptShape {
-/// #     sequence_len: 32, vocab_size: 50, n_layer: 2, n_head: 2, n_kv_head: 1, n_embd: 64,
-/// # };
-/// # let gpt = Gpt::random(Era::E6.config(shape, None)?, 7, &nanoscope_device::for_tests());
+/// # let gpt = nanoscope_testing::tiny_gpt(nanoscope_testing::TINY_SHAPE, &nanoscope_testing::test_device());
 /// let model = InterpretableModel::new(gpt);
 /// let mut batch = Batch::new(&model, 1 << 20);
 ///

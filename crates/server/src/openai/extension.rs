@@ -17,7 +17,6 @@ use crate::state::AppState;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extension {
     plan: Plan,
-    unsteered: Plan,
     /// Number of strongest features to report per token and hook point.
     pub(crate) top: usize,
     /// True if the features of the prompt's tokens are requested too.
@@ -65,9 +64,9 @@ impl Extension {
             let message = "nanoscope.compare: requires interventions in nanoscope.steer";
             return Err(ApiError::bad_request(message).with_param("nanoscope.compare"));
         }
-        let mut unsteered = Plan::new();
+        let mut plan = Plan::new();
         for (at, id) in raw.track.unwrap_or_default().iter().enumerate() {
-            unsteered = track(unsteered, id, served).ok_or_else(|| {
+            plan = track(plan, id, served).ok_or_else(|| {
                 let known: Vec<_> = served.sae_info.keys().map(ToString::to_string).collect();
                 let field = format!("nanoscope.track[{at}]");
                 ApiError::bad_request(format!(
@@ -79,9 +78,8 @@ impl Extension {
         }
         let conditions = raw.stop_when.unwrap_or_default();
         for condition in parse_specs::<Condition>(conditions, "nanoscope.stop_when", served)? {
-            unsteered = unsteered.stop_when(condition);
+            plan = plan.stop_when(condition);
         }
-        let mut plan = unsteered.clone();
         for (name, values) in raw.vectors.unwrap_or_default() {
             let name: VectorName = name
                 .parse()
@@ -92,12 +90,12 @@ impl Extension {
             plan = plan.intervene(intervention);
         }
         let (top, prompt) = (raw.top.unwrap_or(DEFAULT_TOP), raw.prompt.unwrap_or(false));
-        Ok(Self { plan, unsteered, top, prompt, compare })
+        Ok(Self { plan, top, prompt, compare })
     }
 
     /// The plan: what is tracked and, if `steered`, the interventions.
-    pub(crate) fn plan(&self, steered: bool) -> &Plan {
-        if steered { &self.plan } else { &self.unsteered }
+    pub(crate) fn plan(&self, steered: bool) -> Plan {
+        if steered { self.plan.clone() } else { self.plan.without_steering() }
     }
 
     /// The JSON of a generated token.

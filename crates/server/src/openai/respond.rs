@@ -57,7 +57,7 @@ fn requests(params: &CommonParams, prompts: &[Prompt]) -> Vec<GenerationRequest>
                 sampling.seed += nth as u64;
                 requests.push(GenerationRequest {
                     prompt: prompt.ids.clone(),
-                    plan: params.extension.plan(steered).clone(),
+                    plan: params.extension.plan(steered),
                     sampling,
                     stop: params.stop.clone(),
                     copy: nth > 0,

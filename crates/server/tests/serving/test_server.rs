@@ -8,8 +8,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, Sampling};
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_server::{Config, Limits, ServeError, ServedModel, serve};
+use nanoscope_testing::{TINY_SHAPE, tiny_gpt};
 use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
-use nanoscope_transformer::{Era, Gpt, GptShape};
+use nanoscope_transformer::GptShape;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -124,7 +125,7 @@ impl TestServer {
 /// A model of two blocks with random weights, whose tokens are all bytes and a few words, with an SAE of
 /// unit vectors.
 fn model() -> InterpretableModel {
-    let device = nanoscope_device::for_tests();
+    let device = nanoscope_testing::test_device();
     let words = ["the", " dog", " cat", "é", " and", "ing"];
     let single = (0..=u8::MAX).map(|byte| vec![byte]);
     let ranks: Vec<_> =
@@ -134,15 +135,9 @@ fn model() -> InterpretableModel {
     let tokenizer =
         Tokenizer::new(TokenizerParts { pattern: r" ?\w+|\W+".to_owned(), ranks, special_tokens });
     let tokenizer = tokenizer.unwrap();
-    let shape = GptShape {
-        sequence_len: CONTEXT,
-        vocab_size: tokenizer.vocab_size(),
-        n_layer: 2,
-        n_head: 2,
-        n_kv_head: 1,
-        n_embd: 64,
-    };
-    let gpt = Gpt::random(Era::E6.config(shape, None).unwrap(), 7, &device);
+    let shape =
+        GptShape { sequence_len: CONTEXT, vocab_size: tokenizer.vocab_size(), ..TINY_SHAPE };
+    let gpt = tiny_gpt(shape, &device);
     let eye = || Tensor::eye(64, &device);
     let zeros = || Tensor::zeros([64], &device);
     let sae = Sae::new(

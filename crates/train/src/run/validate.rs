@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn validated_on(x: Vec<f32>, method: &Method) -> Result<(Validation, Vec<f64>), RunError> {
-        let device = nanoscope_device::for_tests();
+        let device = nanoscope_testing::test_device();
         let config = SaeConfig::new(2, 3, Architecture::Relu).unwrap();
         let weights = SaeWeights::new(
             Tensor::from_floats([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]], &device),
