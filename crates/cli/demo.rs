@@ -1,4 +1,7 @@
 //! The built-in demo model, embedded in the binary and unpacked to a cache folder.
+//!
+//! The loaders work on files, so the demo is written to the user's cache once and loaded from there
+//! like any other model.
 
 use std::fs;
 use std::io::Write;

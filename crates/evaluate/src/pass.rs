@@ -1,4 +1,9 @@
 //! Forward passes up to the input of the unembedding.
+//!
+//! An evaluation needs the loss of every token, but not all logits at once. The passes stop at
+//! `ln_final.hook_normalized`, and the rows are unembedded a few at a time, the clean ones once for
+//! all SAEs. Cross entropies and divergences are then sums in float64 on the host, on every
+//! backend.
 
 use std::collections::BTreeSet;
 

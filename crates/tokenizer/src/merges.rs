@@ -1,4 +1,8 @@
 //! Checks that a list of merges, as Hugging Face's `tokenizers` applies it, gives tiktoken's ids.
+//!
+//! The merges are checked, not applied: a Hugging Face tokenizer runs on tiktoken's engine, as
+//! nanochat's own does. The check takes time linear in the file, and refuses a file for which the
+//! two would differ.
 
 use std::collections::HashMap;
 

@@ -1,3 +1,8 @@
+//! The Adam optimizer (Kingma & Ba 2014, arXiv:1412.6980).
+//!
+//! burn's optimizer keeps its state under ids that are new in every process. Here a checkpoint
+//! stores the state by name, and a resampled feature can reset its part.
+
 use burn::tensor::Tensor;
 
 use crate::parameters::{Parameters, Weight};

@@ -1,4 +1,8 @@
 //! Shuffled batches from the segments of a source.
+//!
+//! The mixer shuffles halves of two neighbouring segments, which can be produced again from their
+//! numbers. A checkpoint therefore contains no shuffle buffer and no random state: everything
+//! random at a step comes from a stream with the number of that step.
 
 use nanoscope_corpus::{ActivationBatch, ActivationSource};
 use rand::SeedableRng;

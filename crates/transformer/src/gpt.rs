@@ -1,3 +1,9 @@
+//! The transformer of nanochat, in all its eras.
+//!
+//! `Gpt` is not a burn `Module`: nothing trains it, its lambdas are plain numbers on the host, and
+//! each weight goes directly from its file to its place. `Sae` is a `Module`, because SAEs are
+//! trained.
+
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};

@@ -1,5 +1,9 @@
 //! nanochat's models in the layout of Hugging Face's transformers: `config.json` with
 //! `"model_type": "nanochat"`, and `model.safetensors` or shards.
+//!
+//! These models have the parts of era E0, and constants in `config.json` that nanochat's code
+//! fixes: MLP width, norm epsilon, softcap and rotary base. They are not an era of their own,
+//! because the constants differ from checkpoint to checkpoint; `GptConfig::constants` holds them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

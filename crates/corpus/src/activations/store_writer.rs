@@ -1,4 +1,9 @@
 //! Writes an activation store, shard by shard.
+//!
+//! A store contains no times, paths or random names. A shard is written under one fixed temporary
+//! name and then renamed, so a killed run leaves nothing that the next run does not overwrite, and
+//! two folders can be compared byte for byte. Complete shards are listed in a journal with one line
+//! each, because rewriting a manifest for each shard would take quadratic time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,8 @@
 //! A corpus as token ids in contexts of equal length.
+//!
+//! Every document begins with `<|bos|>`, and nothing else produces that token. The document of each
+//! token therefore follows from the first document of its context and from the ids: 12 bytes are
+//! stored per context in place of 8 per token.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};

@@ -1,3 +1,8 @@
+//! Examples of a feature, and how they are sampled.
+//!
+//! Each token has a random number that is derived from the seed and its position, and the smallest
+//! numbers are kept. The sample does not depend on the order in which the tokens are read.
+
 use nanoscope_corpus::Context;
 
 /// A token on which a feature fires, with its neighbours in the document.

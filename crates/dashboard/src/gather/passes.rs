@@ -1,3 +1,9 @@
+//! The two passes over the text.
+//!
+//! The text is read twice. Examples are sampled from intervals of a feature's activations, and
+//! these are known only after a first pass; keeping candidates for all possible intervals would
+//! take more memory than a second pass takes time.
+
 use std::ops::{ControlFlow, Range};
 
 use nanoscope_corpus::{Context, CorpusError, SpecialTokens};

@@ -1,4 +1,10 @@
 //! Generations that share passes.
+//!
+//! Generations that run together are at different positions, so each row has its own key-value
+//! cache: the weights are read once for all rows, and each row attends to its own keys. A row that
+//! leaves frees its memory, nothing is padded, and a shared cache would have to be masked and
+//! compacted. Activations that several plans read at a hook point are encoded once; each plan
+//! changes only its own row.
 
 use crate::error::RuntimeError;
 use crate::generation::prefix_cache::PrefixCache;

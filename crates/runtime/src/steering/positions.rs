@@ -1,3 +1,9 @@
+//! Rules for the positions at which an intervention applies.
+//!
+//! `last` is the last position of the prompt, not that of the newest token. A rule that followed
+//! the newest token would steer positions in a cached generation that a full pass over the same
+//! tokens leaves unchanged, and the two would disagree.
+
 use std::ops::Range;
 
 /// The positions, and the rows of a batch, that an intervention covers.

@@ -5,6 +5,10 @@ import { TokenText } from "./text.js";
 
 /**
  * The texts of a run: one, or the steered one (choice 0) and the default (choice 1) side by side.
+ *
+ * A text that grows is only appended to. Tokens that arrive within one frame are drawn together, each paragraph is
+ * its own layout container, and shades are a dozen classes on a scale that is rounded up, so that a new maximum
+ * seldom changes earlier tokens.
  */
 export class Output {
   /** @type {TokenText[]} */

@@ -1,4 +1,7 @@
 //! A TCP stream with a write timeout, and detection of a client's disconnect.
+//!
+//! An answer that is not streamed is written at its end, and HTTP does not notice before then that
+//! the client has disconnected. This stream does, so the row of the batch is freed at once.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
