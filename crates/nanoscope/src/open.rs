@@ -24,8 +24,8 @@ impl Microscope {
     /// of transformers; see [`ModelFiles::find`].
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if there is no model or a file is broken, [`Error::TokenizerMismatch`] if
-    /// the tokenizer has another vocabulary.
+    /// [`Error::Checkpoint`] if `path` has no model or a file is broken, [`Error::TokenizerMismatch`]
+    /// if the tokenizer has another vocabulary.
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         Self::options().open(path, device)
     }
