@@ -195,7 +195,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         "Gemma Scope without a layer",
         load_saes([moved.as_path()], &device()),
         CheckpointError::NoHook { .. },
-        ["params.npz", "which hook point"]
+        ["params.npz", "do not name its hook point"]
     );
     // Without the key nothing is missing.
     assert!(load_sae(&moved, &device()).unwrap().hooks.hook.is_none());
@@ -212,7 +212,7 @@ fn what_contradicts_the_weights_or_is_said_by_nothing_is_refused() {
         "dictionary without its configuration",
         foreign.load(),
         CheckpointError::NotAnSae { .. },
-        ["ae.pt", "encoder.weight", "no SAE of a known format"]
+        ["ae.pt", "encoder.weight", "is not an SAE of a known format"]
     );
     let empty = TempDir::new().unwrap();
     fs::write(empty.path().join("notes.txt"), "nothing").unwrap();
