@@ -22,7 +22,6 @@
 //! assert_eq!(error.to_string(), "the pickle refers to posix.system at byte 0, which is not allowed");
 //! ```
 
-pub(crate) mod bounds;
 mod error;
 mod machine;
 mod opcode;
@@ -31,4 +30,5 @@ mod value;
 
 pub use error::PickleError;
 pub use reader::read_pickle;
+pub(crate) use reader::{Rules, read_pickle_with};
 pub use value::{MAX_PICKLE_BYTES, Object, Pickle, Value, ValueId};

@@ -18,9 +18,32 @@ pub fn read_pickle<'a>(
     bytes: &'a [u8],
     allowed_globals: &[&str],
 ) -> Result<Pickle<'a>, PickleError> {
+    let is_allowed = |module: &str, name: &str| {
+        // The allowed name is split only at its last dot.
+        allowed_globals.iter().any(|global| global.rsplit_once('.') == Some((module, name)))
+    };
+    let rules =
+        Rules { is_allowed: &is_allowed, persistent_ids: false, max_instructions: usize::MAX };
+    read_pickle_with(bytes, &rules)
+}
+
+/// The limits of a pickle.
+pub(crate) struct Rules<'r> {
+    /// Returns whether a pickle may refer to this class or function, given as module and name.
+    pub(crate) is_allowed: &'r dyn Fn(&str, &str) -> bool,
+    /// True if the pickle may refer to data outside it.
+    pub(crate) persistent_ids: bool,
+    pub(crate) max_instructions: usize,
+}
+
+/// As [`read_pickle`], with other limits.
+pub(crate) fn read_pickle_with<'a>(
+    bytes: &'a [u8],
+    rules: &Rules<'_>,
+) -> Result<Pickle<'a>, PickleError> {
     if bytes.len() > MAX_PICKLE_BYTES {
         return Err(PickleError::TooLarge { found: bytes.len(), max: MAX_PICKLE_BYTES });
     }
-    let (values, root) = machine::run(bytes, allowed_globals)?;
+    let (values, root) = machine::run(bytes, rules)?;
     Ok(Pickle { values, root })
 }
