@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::pickle::error::{PickleError, printable};
 use crate::pickle::opcode::Opcode;
-use crate::pickle::reader::Rules;
+use crate::pickle::rules::Rules;
 use crate::pickle::value::{Object, Value, ValueId};
 
 /// Runs all of `bytes`. Returns every value, and the index of the result.

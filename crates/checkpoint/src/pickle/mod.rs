@@ -26,9 +26,11 @@ mod error;
 mod machine;
 mod opcode;
 mod reader;
+mod rules;
 mod value;
 
 pub use error::PickleError;
 pub use reader::read_pickle;
-pub(crate) use reader::{Rules, read_pickle_with};
+pub(crate) use reader::read_pickle_with;
+pub(crate) use rules::Rules;
 pub use value::{MAX_PICKLE_BYTES, Object, Pickle, Value, ValueId};

@@ -2,6 +2,7 @@
 
 use crate::pickle::error::PickleError;
 use crate::pickle::machine;
+use crate::pickle::rules::Rules;
 use crate::pickle::value::{MAX_PICKLE_BYTES, Pickle};
 
 /// Reads a pickle of protocol 1 to 5 that refers to no class or function except `allowed_globals`,
@@ -25,15 +26,6 @@ pub fn read_pickle<'a>(
     let rules =
         Rules { is_allowed: &is_allowed, persistent_ids: false, max_instructions: usize::MAX };
     read_pickle_with(bytes, &rules)
-}
-
-/// The limits of a pickle.
-pub(crate) struct Rules<'r> {
-    /// Returns whether a pickle may refer to this class or function, given as module and name.
-    pub(crate) is_allowed: &'r dyn Fn(&str, &str) -> bool,
-    /// True if the pickle may refer to data outside it.
-    pub(crate) persistent_ids: bool,
-    pub(crate) max_instructions: usize,
 }
 
 /// As [`read_pickle`], with other limits.

@@ -1,8 +1,6 @@
 //! `.pt` files: a zip of a pickle, which describes the tensors, and of their numbers.
 
 mod archive;
-#[cfg(test)]
-mod both_engines;
 mod contents;
 mod layout;
 mod plain_value;
