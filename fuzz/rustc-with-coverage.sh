@@ -1,11 +1,10 @@
 #!/bin/sh
-# A RUSTC_WRAPPER that counts the branches of our own crates and of the reader of `.pt` files behind
-# them, which is what steers libFuzzer.
+# A RUSTC_WRAPPER that counts the branches of our own crates, which is what steers libFuzzer.
 # Stable compilers take these options; only the sanitizers need a nightly one.
 rustc=$1
 shift
 case " $* " in
-*"--crate-name nanoscope"* | *"--crate-name pytorch_reader"* | *" fuzz_targets/"*)
+*"--crate-name nanoscope"* | *" fuzz_targets/"*)
     exec "$rustc" "$@" -Copt-level=2 -Ccodegen-units=1 -Cpasses=sancov-module \
         -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

@@ -136,8 +136,15 @@ fn a_tensor_that_its_storage_does_not_hold_is_refused() {
         ["sae.pt", "sae_state_dict.W_enc", "8589934592"]
     );
 
-    let cases: [(&str, Change, &str); 9] = [
-        ("2^60 elements", |t| (t.claims, t.shape) = (1 << 60, vec![1 << 57, 8]), "byte limit"),
+    let largest = with_w_enc(|tensor| (tensor.claims, tensor.shape) = (1 << 60, vec![1 << 57, 8]));
+    refused!(
+        "2^60 elements",
+        largest.load(),
+        CheckpointError::Oversized { claimed: 4_611_686_018_427_387_904, .. },
+        ["sae.pt", "sae_state_dict.W_enc", "4611686018427387904"]
+    );
+
+    let cases: [(&str, Change, &str); 8] = [
         ("2^62 elements of a storage", |t| t.claims = 1 << 62, "overflows"),
         ("shape beyond 2^64", |t| t.shape = vec![1 << 40, 1 << 40], "overflows"),
         ("negative stride", |t| t.stride = vec![-8, 1], "stride must be non-negative, got -8"),

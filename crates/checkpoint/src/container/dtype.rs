@@ -29,23 +29,6 @@ impl Dtype {
         }
     }
 
-    pub(super) fn from_pt(dtype: pytorch_reader::DType) -> Option<Self> {
-        use pytorch_reader::DType;
-        Some(match dtype {
-            DType::F64 => Self::F64,
-            DType::F32 => Self::F32,
-            DType::F16 => Self::F16,
-            DType::BF16 => Self::BF16,
-            DType::I64 => Self::I64,
-            DType::I32 => Self::I32,
-            DType::I16 => Self::I16,
-            DType::I8 => Self::I8,
-            DType::U8 => Self::U8,
-            DType::Bool => Self::Bool,
-            DType::U64 | DType::U32 | DType::U16 => return None,
-        })
-    }
-
     pub(super) fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
         use safetensors::Dtype;
         Some(match dtype {

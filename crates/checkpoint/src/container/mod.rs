@@ -6,12 +6,11 @@ mod gguf;
 mod mapped_tensors;
 mod mmap;
 pub(crate) mod npz;
-mod pt;
+pub(crate) mod pt;
 pub(crate) mod safetensors;
 #[cfg(feature = "gpt")]
 mod shards;
 mod tensor_file;
-pub(crate) mod torch_zip;
 mod transpose;
 #[cfg(feature = "sae")]
 mod weight_dtype;
@@ -19,6 +18,7 @@ mod weight_dtype;
 pub use convert::Order;
 pub use dtype::Dtype;
 pub use mapped_tensors::TensorInfo;
+pub(crate) use pt::PlainValue;
 #[cfg(feature = "gpt")]
 pub(crate) use shards::{INDEX_FILE, TensorSource, is_index};
 pub use tensor_file::TensorFile;

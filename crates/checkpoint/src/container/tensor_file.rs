@@ -7,14 +7,13 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use pytorch_reader::PickleValue;
 
 #[cfg(feature = "sae")]
 use crate::container::WeightDtype;
 use crate::container::convert::{self, Order};
 use crate::container::dtype::Dtype;
 use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
-use crate::container::pt::PtFile;
+use crate::container::pt::{self, PlainValue, PtFile};
 use crate::container::transpose::Transposer;
 use crate::container::{gguf, npz, safetensors};
 use crate::error::CheckpointError;
@@ -68,7 +67,7 @@ impl TensorFile {
     /// The name of the format, for people.
     pub fn format(&self) -> &'static str {
         match &self.contents {
-            Contents::Pt(_) => "PyTorch .pt",
+            Contents::Pt(_) => pt::FORMAT,
             Contents::Mapped(tensors) => tensors.format,
         }
     }
@@ -124,9 +123,9 @@ impl TensorFile {
 
     /// The value under `key` in the root dictionary of a `.pt` file. A tensor is represented by the
     /// name of its type.
-    pub(crate) fn value(&self, key: &str) -> Option<&PickleValue> {
+    pub(crate) fn value(&self, key: &str) -> Option<&PlainValue> {
         match &self.contents {
-            Contents::Pt(file) => file.entries()?.get(key),
+            Contents::Pt(file) => file.entries.get(key),
             Contents::Mapped(_) => None,
         }
     }
@@ -151,30 +150,27 @@ impl TensorFile {
         };
         let info = self.info_of_shape(name, &in_file)?;
         let not_finite = |at| self.not_finite(name, at);
+        if order == Order::Transposed {
+            let shape = <[usize; 2]>::try_from(info.shape.as_slice());
+            let mut transposer = Transposer::new(shape.expect("only matrices are transposed"));
+            self.for_each_chunk(name, &mut |values| transposer.push(values))?;
+            return transposer.finish(expected).map_err(not_finite);
+        }
         match &self.contents {
             Contents::Pt(file) => {
                 convert::owned(file.bytes(name)?, info.dtype, expected, order).map_err(not_finite)
             }
             Contents::Mapped(MappedTensors { file, offsets, .. }) => {
                 let (from, to) = offsets[name];
-                match (order, info.dtype, file.view(from, to)) {
+                match (info.dtype, file.view(from, to)) {
                     // Nothing is read here: pages are loaded when the weights are used.
-                    (Order::AsStored, Dtype::F32, Some(view)) => Ok(TensorData::from_bytes(
+                    (Dtype::F32, Some(view)) => Ok(TensorData::from_bytes(
                         view,
                         expected.to_vec(),
                         burn::tensor::DType::F32,
                     )),
-                    (Order::AsStored, ..) => {
-                        convert::borrowed(&file.bytes()[from..to], info.dtype, expected, order)
-                            .map_err(not_finite)
-                    }
-                    (Order::Transposed, ..) => {
-                        let shape = <[usize; 2]>::try_from(info.shape.as_slice());
-                        let shape = shape.expect("only matrices are transposed");
-                        let mut transposer = Transposer::new(shape);
-                        self.for_each_chunk(name, &mut |values| transposer.push(values))?;
-                        transposer.finish(expected).map_err(not_finite)
-                    }
+                    _ => convert::borrowed(&file.bytes()[from..to], info.dtype, expected, order)
+                        .map_err(not_finite),
                 }
             }
         }
@@ -216,7 +212,8 @@ impl TensorFile {
     }
 
     /// Calls `with` on the numbers of the tensor `name` as float32, in the file's order, one chunk at
-    /// a time. Only one chunk is in memory, except for a `.pt` file.
+    /// a time. Only one chunk is in memory, except for a tensor of a `.pt` file that is stored in another
+    /// order.
     ///
     /// # Errors
     /// [`CheckpointError`] if the tensor is missing or cannot be read.
@@ -228,7 +225,7 @@ impl TensorFile {
         let dtype = self.info(name)?.dtype;
         let mut convert = |bytes: &[u8]| with(&convert::floats(bytes, dtype));
         match &self.contents {
-            Contents::Pt(file) => file.bytes(name)?.chunks(CHUNK_BYTES).for_each(convert),
+            Contents::Pt(file) => file.for_each_chunk(name, &mut convert)?,
             Contents::Mapped(tensors) => {
                 // Read rather than mapped: mapped pages count towards the memory of the process.
                 let io = |source| CheckpointError::io(&self.path, source);
@@ -262,9 +259,9 @@ impl TensorFile {
     }
 
     /// Iterates over the entries of the root dictionary of a `.pt` file.
-    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &PickleValue)> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &PlainValue)> {
         let entries = match &self.contents {
-            Contents::Pt(file) => file.entries(),
+            Contents::Pt(file) => Some(&file.entries),
             Contents::Mapped(_) => None,
         };
         entries.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
@@ -298,7 +295,7 @@ impl TensorFile {
     }
 
     /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
-    /// are in memory, except for a `.pt` file or a transposed tensor.
+    /// are in memory, except for a transposed tensor.
     ///
     /// # Errors
     /// As [`read`](Self::read); also if a number does not fit `dtype`.

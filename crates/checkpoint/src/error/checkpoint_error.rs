@@ -13,7 +13,6 @@ use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::{ConfigError, Era};
-use pytorch_reader::PytorchError;
 use thiserror::Error;
 
 use crate::container::Dtype;
@@ -94,11 +93,11 @@ pub enum CheckpointError {
     #[error("the tokenizer in {} cannot be used", path.display())]
     Tokenizer { path: PathBuf, source: TokenizerError },
     /// A `.pt` file is damaged, or `torch.save` cannot have written it.
-    #[error("could not read the PyTorch file {}: {reason}", path.display())]
+    #[error("could not read the PyTorch file {}: {what}", path.display())]
     Pt {
         path: PathBuf,
-        /// The cause. Not a `source`, because its text repeats its own source.
-        reason: PytorchError,
+        /// The cause.
+        what: String,
     },
     /// The data of a tensor is missing or damaged.
     #[error("{}: could not read tensor `{tensor}`", path.display())]

@@ -72,19 +72,17 @@ pub enum PickleError {
     /// An integer does not fit 64 bits.
     #[error("the integer of {opcode} at byte {offset} of the pickle does not fit 64 bits")]
     IntegerTooLarge { opcode: &'static str, offset: usize },
-    /// A pickle copies values until they are much larger than the pickle itself.
-    #[error("the pickle copies more than {max} bytes of itself, at byte {offset}")]
+    /// A pickle repeats values until they are much larger than the pickle itself.
+    #[error("the pickle copies more than {max} bytes of itself")]
     Expands {
-        /// Maximum number of bytes that may be copied.
+        /// Maximum size of the values in bytes.
         max: u64,
-        offset: usize,
     },
     /// Values are nested too deeply.
-    #[error("the pickle nests values deeper than {max}, at byte {offset}")]
+    #[error("the pickle nests values deeper than {max}")]
     TooDeep {
         /// Maximum depth.
         max: u32,
-        offset: usize,
     },
     /// The pickle has more instructions than that of any model.
     #[error("the pickle has more than {max} instructions")]
@@ -99,3 +97,16 @@ pub enum PickleError {
     #[error("{count} bytes follow the end of the pickle")]
     TrailingBytes { count: usize },
 }
+
+/// Formats `module.name` for a message: escaped and truncated, because it comes from the file.
+pub(super) fn printable(module: &str, name: &str) -> String {
+    let shown = |part: &str| -> String {
+        let start: String = part.chars().take(SHOWN_CHARACTERS).collect();
+        let ellipsis = if start.len() < part.len() { "..." } else { "" };
+        format!("{}{ellipsis}", start.escape_debug())
+    };
+    format!("{}.{}", shown(module), shown(name))
+}
+
+/// Maximum length of the name of a module or function in a message, in characters.
+const SHOWN_CHARACTERS: usize = 80;

@@ -2,37 +2,39 @@
 
 use std::collections::HashMap;
 
-use crate::pickle::error::PickleError;
+use crate::pickle::error::{PickleError, printable};
 use crate::pickle::opcode::Opcode;
+use crate::pickle::rules::Rules;
 use crate::pickle::value::{Object, Value, ValueId};
 
 /// Runs all of `bytes`. Returns every value, and the index of the result.
 pub(super) fn run<'a>(
     bytes: &'a [u8],
-    allowed_globals: &[&str],
+    rules: &Rules<'_>,
 ) -> Result<(Vec<Value<'a>>, ValueId), PickleError> {
     let mut machine = Machine {
         bytes,
         position: 0,
-        allowed_globals,
+        rules,
         values: Vec::new(),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
         at: Instruction { opcode: Opcode::STOP, offset: 0 },
     };
-    loop {
+    for _ in 0..rules.max_instructions {
         if let Some(root) = machine.step()? {
             return Ok((machine.values, root));
         }
     }
+    Err(PickleError::TooManyInstructions { max: rules.max_instructions })
 }
 
 struct Machine<'a, 'g> {
     bytes: &'a [u8],
     /// The first byte that is not read yet.
     position: usize,
-    allowed_globals: &'g [&'g str],
+    rules: &'g Rules<'g>,
     values: Vec<Value<'a>>,
     stack: Vec<ValueId>,
     /// The stack heights of the marks.
@@ -93,6 +95,10 @@ impl<'a> Machine<'a, '_> {
             }
             Opcode::INST | Opcode::OBJ | Opcode::REDUCE | Opcode::NEWOBJ => self.push_object()?,
             Opcode::BUILD => self.build()?,
+            Opcode::BINPERSID if self.rules.persistent_ids => {
+                let id = self.pop()?;
+                self.push(Value::Persistent(id));
+            }
 
             Opcode::BINPUT | Opcode::LONG_BINPUT | Opcode::MEMOIZE => {
                 let index = self.memo_index()?;
@@ -261,8 +267,14 @@ impl<'a> Machine<'a, '_> {
         let items = self.items()?;
         let pairs = self.pairs(&items)?;
         let top = self.top()?;
+        let class = match self.value(top) {
+            Value::Object(object) => Some(self.value(object.class)),
+            _ => None,
+        };
+        let is_dict = matches!(class, Some(Value::Global(name)) if name == ORDERED_DICT);
         match self.value_mut(top) {
             Value::Dict(dict) => dict.extend(pairs),
+            Value::Object(object) if is_dict => object.items.extend(pairs),
             other => {
                 let found = other.kind();
                 return Err(self.unexpected("a dict", found));
@@ -288,17 +300,11 @@ impl<'a> Machine<'a, '_> {
         } else {
             (self.take_line()?, self.take_line()?)
         };
-        let allowed = self.allowed_globals.iter().find(|global| {
-            // The allowed name is split only at its last dot.
-            global.rsplit_once('.') == Some((module, name))
-        });
-        match allowed {
-            Some(&global) => Ok(self.make(Value::Global(global.to_owned()))),
-            None => Err(PickleError::ForbiddenGlobal {
-                name: printable(module, name),
-                offset: self.at.offset,
-            }),
+        if (self.rules.is_allowed)(module, name) {
+            return Ok(self.make(Value::Global(format!("{module}.{name}"))));
         }
+        let (name, offset) = (printable(module, name), self.at.offset);
+        Err(PickleError::ForbiddenGlobal { name, offset })
     }
 
     fn push_object(&mut self) -> Result<(), PickleError> {
@@ -329,7 +335,7 @@ impl<'a> Machine<'a, '_> {
             let found = self.value(args).kind();
             return Err(self.unexpected("a tuple", found));
         }
-        self.push(Value::Object(Object { class, args, state: None }));
+        self.push(Value::Object(Object { class, args, items: Vec::new(), state: None }));
         Ok(())
     }
 
@@ -473,18 +479,8 @@ impl<'a> Machine<'a, '_> {
     }
 }
 
-/// Formats `module.name` for a message: escaped and truncated, because it comes from the file.
-pub(super) fn printable(module: &str, name: &str) -> String {
-    let shown = |part: &str| -> String {
-        let start: String = part.chars().take(SHOWN_CHARACTERS).collect();
-        let ellipsis = if start.len() < part.len() { "..." } else { "" };
-        format!("{}{ellipsis}", start.escape_debug())
-    };
-    format!("{}.{}", shown(module), shown(name))
-}
-
 /// The newest pickle protocol.
 const LAST_PROTOCOL: u8 = 5;
 
-/// Maximum length of the name of a module or function in a message, in characters.
-const SHOWN_CHARACTERS: usize = 80;
+/// The class of a dictionary that is an object in a pickle.
+const ORDERED_DICT: &str = "collections.OrderedDict";

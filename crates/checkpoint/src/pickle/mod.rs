@@ -22,13 +22,15 @@
 //! assert_eq!(error.to_string(), "the pickle refers to posix.system at byte 0, which is not allowed");
 //! ```
 
-pub(crate) mod bounds;
 mod error;
 mod machine;
 mod opcode;
 mod reader;
+mod rules;
 mod value;
 
 pub use error::PickleError;
 pub use reader::read_pickle;
+pub(crate) use reader::read_pickle_with;
+pub(crate) use rules::Rules;
 pub use value::{MAX_PICKLE_BYTES, Object, Pickle, Value, ValueId};

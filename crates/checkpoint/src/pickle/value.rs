@@ -34,6 +34,8 @@ pub enum Value<'a> {
     Global(String),
     /// The result of calling an allowed class or function, which was not called.
     Object(Object),
+    /// Data outside the pickle, with its identification.
+    Persistent(ValueId),
 }
 
 /// A call that was recorded instead of executed.
@@ -43,6 +45,8 @@ pub struct Object {
     pub class: ValueId,
     /// The arguments, a [`Value::Tuple`].
     pub args: ValueId,
+    /// The entries added to the new object, if it is an `OrderedDict`.
+    pub items: Vec<(ValueId, ValueId)>,
     /// The state for the new object.
     pub state: Option<ValueId>,
 }
@@ -58,6 +62,11 @@ impl<'a> Pickle<'a> {
     /// The result.
     pub fn root(&self) -> &Value<'a> {
         self.get(self.root)
+    }
+
+    /// The index of the result.
+    pub(crate) fn root_id(&self) -> ValueId {
+        self.root
     }
 
     /// Returns the value with this index. A container can contain itself, so callers that follow
@@ -87,6 +96,7 @@ impl Value<'_> {
             Self::Dict(_) => "a dict",
             Self::Global(_) => "a class or function",
             Self::Object(_) => "an object",
+            Self::Persistent(_) => "a persistent id",
         }
     }
 }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use pytorch_reader::PickleValue;
 use serde::de::{DeserializeOwned, Error};
 use serde_json::{Map, Number, Value};
 
+use crate::container::PlainValue;
 use crate::error::CheckpointError;
 
 /// Maximum length in bytes. No configuration is longer; label files of large SAEs come close.
@@ -82,21 +82,19 @@ fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json:
 
 /// Converts a pickled value to JSON. A tensor or another Python object becomes the name of its type,
 /// and a number that is not finite becomes null.
-pub(crate) fn from_pickle(value: &PickleValue) -> Value {
+pub(crate) fn from_pickle(value: &PlainValue) -> Value {
     match value {
-        PickleValue::None => Value::Null,
-        PickleValue::Bool(value) => Value::Bool(*value),
-        PickleValue::Int(value) => Value::from(*value),
-        PickleValue::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
-        PickleValue::String(value) => Value::String(value.clone()),
-        PickleValue::List(items) => Value::Array(items.iter().map(from_pickle).collect()),
-        PickleValue::Dict(entries) => {
-            let mut keys: Vec<_> = entries.keys().collect();
-            keys.sort();
-            let entry = |key: &String| (key.clone(), from_pickle(&entries[key]));
-            Value::Object(keys.into_iter().map(entry).collect::<Map<_, _>>())
+        PlainValue::None => Value::Null,
+        PlainValue::Bool(value) => Value::Bool(*value),
+        PlainValue::Int(value) => Value::from(*value),
+        PlainValue::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
+        PlainValue::Text(value) => Value::String(value.clone()),
+        PlainValue::List(items) => Value::Array(items.iter().map(from_pickle).collect()),
+        PlainValue::Dict(entries) => {
+            let entry = |(key, value): (&String, _)| (key.clone(), from_pickle(value));
+            Value::Object(entries.iter().map(entry).collect::<Map<_, _>>())
         }
-        PickleValue::Bytes(bytes) => Value::String(format!("{} bytes", bytes.len())),
-        PickleValue::Unsupported(name) => Value::String(name.clone()),
+        PlainValue::Bytes(len) => Value::String(format!("{len} bytes")),
+        PlainValue::Other(name) => Value::String(name.clone()),
     }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, SaeConfig};
-use pytorch_reader::PickleValue;
 use serde::{Deserialize, Serialize};
 
-use crate::container::TensorFile;
+use crate::container::{PlainValue, TensorFile};
 use crate::error::CheckpointError;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat};
@@ -190,24 +189,22 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
 /// Returns the entries beside weights and configuration that consist of builtin Python types only.
 /// A trainer's checkpoint also has tensors there, such as the state of its optimiser.
 fn metadata(file: &TensorFile) -> Metadata {
-    let mut entries: Vec<_> = file
-        .values()
+    file.values()
         .filter(|(key, value)| ![STATE_DICT, CONFIG].contains(key) && is_builtin(value))
-        .collect();
-    entries.sort_by_key(|(key, _)| *key);
-    entries.into_iter().map(|(key, value)| (key.to_owned(), json::from_pickle(value))).collect()
+        .map(|(key, value)| (key.to_owned(), json::from_pickle(value)))
+        .collect()
 }
 
-fn is_builtin(value: &PickleValue) -> bool {
+fn is_builtin(value: &PlainValue) -> bool {
     match value {
-        PickleValue::None
-        | PickleValue::Bool(_)
-        | PickleValue::Int(_)
-        | PickleValue::Float(_)
-        | PickleValue::String(_) => true,
-        PickleValue::List(items) => items.iter().all(is_builtin),
-        PickleValue::Dict(entries) => entries.values().all(is_builtin),
-        PickleValue::Bytes(_) | PickleValue::Unsupported(_) => false,
+        PlainValue::None
+        | PlainValue::Bool(_)
+        | PlainValue::Int(_)
+        | PlainValue::Float(_)
+        | PlainValue::Text(_) => true,
+        PlainValue::List(items) => items.iter().all(is_builtin),
+        PlainValue::Dict(entries) => entries.values().all(is_builtin),
+        PlainValue::Bytes(_) | PlainValue::Other(_) => false,
     }
 }
 
@@ -217,16 +214,16 @@ mod tests {
 
     #[test]
     fn entries_with_tensors_are_not_metadata() {
-        let tensor = PickleValue::Unsupported("torch.FloatTensor".to_owned());
-        let dict = |value: &PickleValue| {
-            PickleValue::Dict([("state".to_owned(), value.clone())].into_iter().collect())
+        let tensor = PlainValue::Other("torch.FloatTensor".to_owned());
+        let dict = |value: &PlainValue| {
+            PlainValue::Dict([("state".to_owned(), value.clone())].into_iter().collect())
         };
-        let list = |value: &PickleValue| PickleValue::List(vec![PickleValue::None, value.clone()]);
+        let list = |value: &PlainValue| PlainValue::List(vec![PlainValue::None, value.clone()]);
 
-        for builtin in [PickleValue::Int(7), PickleValue::Float(f64::INFINITY)] {
+        for builtin in [PlainValue::Int(7), PlainValue::Float(f64::INFINITY)] {
             assert!(is_builtin(&dict(&list(&builtin))), "{builtin:?}");
         }
-        for other in [tensor, PickleValue::Bytes(vec![1])] {
+        for other in [tensor, PlainValue::Bytes(1)] {
             assert!(!is_builtin(&other), "{other:?}");
             assert!(!is_builtin(&dict(&list(&other))), "{other:?}");
         }

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use nanoscope_sae::{Architecture, Normalization, SaeConfig};
-use pytorch_reader::PickleValue;
 
-use crate::container::TensorFile;
+use crate::container::{PlainValue, TensorFile};
 use crate::error::CheckpointError;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, SaeFormat};
@@ -74,16 +73,16 @@ fn kind(file: &TensorFile) -> Result<(Architecture, Normalization), CheckpointEr
     match file.value(ACTIVATION) {
         // The first files leave it out.
         None => Ok((Architecture::Relu, Normalization::None)),
-        Some(PickleValue::String(name)) if name == "ReLU" => {
+        Some(PlainValue::Text(name)) if name == "ReLU" => {
             Ok((Architecture::Relu, Normalization::None))
         }
-        Some(PickleValue::String(name)) if name == "TopK" => {
+        Some(PlainValue::Text(name)) if name == "TopK" => {
             let state = match file.value(ACTIVATION_STATE) {
-                Some(PickleValue::Dict(state)) => Some(state),
+                Some(PlainValue::Dict(state)) => Some(state),
                 _ => None,
             };
             let k = match state.and_then(|state| state.get("k")) {
-                Some(PickleValue::Int(k)) => usize::try_from(*k).unwrap_or(0),
+                Some(PlainValue::Int(k)) => usize::try_from(*k).unwrap_or(0),
                 _ => {
                     let (path, key) = (file.path().to_owned(), "activation_state_dict.k");
                     return Err(CheckpointError::MissingKey { path, key });
@@ -91,10 +90,10 @@ fn kind(file: &TensorFile) -> Result<(Architecture, Normalization), CheckpointEr
             };
             let architecture = match state.and_then(|state| state.get("postact_fn")) {
                 None => Architecture::TopK { k, rescale_acts_by_decoder_norm: false },
-                Some(PickleValue::String(name)) if name == "ReLU" => {
+                Some(PlainValue::Text(name)) if name == "ReLU" => {
                     Architecture::TopK { k, rescale_acts_by_decoder_norm: false }
                 }
-                Some(PickleValue::String(name)) if name == "Identity" => {
+                Some(PlainValue::Text(name)) if name == "Identity" => {
                     Architecture::SignedTopK { k }
                 }
                 Some(other) => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::container::{WeightDtype, torch_zip};
+use crate::container::{WeightDtype, pt};
 use crate::error::CheckpointError;
 use crate::sae::save::saved_weight::SavedWeight;
 use crate::write::write_file_atomically;
@@ -44,7 +44,7 @@ pub(crate) fn write_pt(
     SavedWeight::check_all(state_dict.1, path)?;
     let pickle = pickle(state_dict, others);
     // Readers limit the pickle, ours included.
-    torch_zip::check_pickle(&pickle)
+    pt::check_pickle(&pickle)
         .map_err(|source| CheckpointError::MetadataTooLarge { path: path.to_owned(), source })?;
     // torch names the folder in the archive after the file.
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("archive");

@@ -1,0 +1,193 @@
+//! `.pt` files: a zip of a pickle, which describes the tensors, and of their numbers.
+
+mod archive;
+mod contents;
+mod layout;
+mod plain_value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::container::dtype::Dtype;
+use crate::container::mapped_tensors::TensorInfo;
+use crate::container::pt::archive::{Archive, Entry};
+use crate::container::pt::contents::{PtContents, Refusal};
+use crate::container::pt::layout::Layout;
+use crate::error::CheckpointError;
+use crate::pickle::PickleError;
+pub(crate) use plain_value::PlainValue;
+
+/// The name of the format, for people.
+pub(super) const FORMAT: &str = "PyTorch .pt";
+
+/// Bytes of a tensor read at a time; a multiple of every element size.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// An opened `.pt` file.
+pub(super) struct PtFile {
+    path: PathBuf,
+    /// Read at explicit places. It stays open, so that the storages are those of the pickle even if
+    /// another file takes its place.
+    file: Mutex<File>,
+    storages: HashMap<String, Entry>,
+    layouts: BTreeMap<String, Layout>,
+    /// The entries of the root dictionary.
+    pub(super) entries: BTreeMap<String, PlainValue>,
+    pub(super) infos: BTreeMap<String, TensorInfo>,
+}
+
+/// Checks that a pickle, which is about to be written, can be read back.
+#[cfg(feature = "sae")]
+pub(crate) fn check_pickle(pickle: &[u8]) -> Result<(), PickleError> {
+    match contents::read(pickle) {
+        Ok(_) => Ok(()),
+        Err(Refusal::Pickle(source)) => Err(source),
+        Err(Refusal::Values(what)) => unreachable!("our own pickles have valid tensors: {what}"),
+    }
+}
+
+impl PtFile {
+    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let Archive { file, file_len, pickle, storages } = archive::open(path)?;
+        let PtContents { tensors: layouts, entries } =
+            contents::read(&pickle).map_err(|refusal| refused(path, refusal))?;
+        let mut infos = BTreeMap::new();
+        for (name, layout) in &layouts {
+            // A view can repeat a short storage indefinitely. No file we support does that, and
+            // nothing is allocated that the file's size does not back.
+            if layout.byte_len() as u64 > file_len {
+                return Err(CheckpointError::Oversized {
+                    path: path.to_owned(),
+                    tensor: name.clone(),
+                    claimed: layout.byte_len() as u64,
+                    file_len,
+                });
+            }
+            let (shape, dtype) = (layout.shape.clone(), layout.dtype);
+            infos.insert(name.clone(), TensorInfo { shape, dtype });
+        }
+        let file = Mutex::new(file);
+        Ok(Self { path: path.to_owned(), file, storages, layouts, entries, infos })
+    }
+
+    /// Returns the bytes of a tensor in row-major order, whatever its strides.
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        let layout = &self.layouts[name];
+        let read = || {
+            let mut window = self.window(layout)?;
+            let mut bytes = vec![0; window.left];
+            window.read(&mut bytes)?;
+            let mut bytes = if layout.is_contiguous() { bytes } else { layout.gather(&bytes) };
+            normalise(layout.dtype, &mut bytes);
+            Ok(bytes)
+        };
+        read().map_err(|source| self.unreadable(name, source))
+    }
+
+    /// Calls `with` on the bytes of a tensor in row-major order, one chunk at a time. Only one chunk is
+    /// in memory if they are stored in that order.
+    pub(super) fn for_each_chunk(
+        &self,
+        name: &str,
+        with: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CheckpointError> {
+        let layout = &self.layouts[name];
+        if !layout.is_contiguous() {
+            self.bytes(name)?.chunks(CHUNK_BYTES).for_each(with);
+            return Ok(());
+        }
+        let mut read = || {
+            let mut window = self.window(layout)?;
+            let mut buffer = vec![0; CHUNK_BYTES.min(window.left)];
+            while window.left > 0 {
+                let bytes = &mut buffer[..CHUNK_BYTES.min(window.left)];
+                window.read(bytes)?;
+                normalise(layout.dtype, bytes);
+                with(bytes);
+            }
+            Ok(())
+        };
+        read().map_err(|source| self.unreadable(name, source))
+    }
+
+    /// Returns the part of a storage from a tensor's first number to its last.
+    fn window(&self, layout: &Layout) -> io::Result<Window<'_>> {
+        let key = layout.key.escape_debug();
+        let entry = self.storages.get(&layout.key).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("storage `{key}` was not found"))
+        })?;
+        let size = layout.dtype.size();
+        let available = entry.len / size as u64;
+        if layout.end as u64 > available {
+            let what = format!(
+                "shape {:?} requires {} elements of storage `{key}`, but only {available} are available",
+                layout.shape, layout.end
+            );
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+        }
+        let left = (layout.end - layout.offset) * size;
+        // The checksum is of the whole entry.
+        let checksum = entry.checksum.filter(|_| left as u64 == entry.len);
+        Ok(Window {
+            file: &self.file,
+            position: entry.start + (layout.offset * size) as u64,
+            left,
+            checksum: checksum.map(|expected| (expected, crc32fast::Hasher::new())),
+        })
+    }
+
+    fn unreadable(&self, name: &str, source: io::Error) -> CheckpointError {
+        let (path, tensor) = (self.path.clone(), name.to_owned());
+        CheckpointError::UnreadableTensor { path, tensor, source }
+    }
+}
+
+fn refused(path: &Path, refusal: Refusal) -> CheckpointError {
+    let path = path.to_owned();
+    match refusal {
+        Refusal::Pickle(PickleError::ForbiddenGlobal { name, .. }) => {
+            CheckpointError::PythonObject { path, name }
+        }
+        Refusal::Pickle(source) => CheckpointError::Pickle { path, source },
+        Refusal::Values(what) => CheckpointError::Pt { path, what },
+    }
+}
+
+/// A part of a storage that is read from start to end.
+struct Window<'a> {
+    file: &'a Mutex<File>,
+    position: u64,
+    /// The number of bytes that are not read yet.
+    left: usize,
+    /// The expected checksum, and that of the bytes so far.
+    checksum: Option<(u32, crc32fast::Hasher)>,
+}
+
+impl Window<'_> {
+    /// Fills `bytes` with the next ones. Checks the checksum at the end.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(io::SeekFrom::Start(self.position))?;
+        file.read_exact(bytes)?;
+        drop(file);
+        self.position += bytes.len() as u64;
+        self.left -= bytes.len();
+        if let Some((expected, hasher)) = &mut self.checksum {
+            hasher.update(bytes);
+            if self.left == 0 && hasher.clone().finalize() != *expected {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "Invalid checksum"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes every boolean 0 or 1.
+fn normalise(dtype: Dtype, bytes: &mut [u8]) {
+    if dtype == Dtype::Bool {
+        bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+    }
+}
