@@ -48,6 +48,7 @@ fn show(pickle: &Pickle<'_>, value: &Value<'_>) -> String {
             let ids: Vec<_> = [object.class, object.args].into_iter().chain(object.state).collect();
             format!("object({})", list(&ids))
         }
+        Value::Persistent(id) => format!("persistent({})", list(&[*id])),
     }
 }
 
