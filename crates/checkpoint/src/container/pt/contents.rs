@@ -113,7 +113,7 @@ struct Walk<'p, 'a> {
     tensors: BTreeMap<String, Layout>,
 }
 
-impl<'a> Walk<'_, 'a> {
+impl Walk<'_, '_> {
     /// Copies a value, whose containers are `depth` deep in others. Recurses at most [`MAX_DEPTH`]
     /// times.
     fn value(&mut self, id: ValueId, depth: u32) -> Result<PlainValue, Refusal> {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::container::dtype::Dtype;
 use crate::container::mapped_tensors::TensorInfo;
@@ -169,7 +169,7 @@ struct Window<'a> {
 impl Window<'_> {
     /// Fills `bytes` with the next ones. Checks the checksum at the end.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(io::SeekFrom::Start(self.position))?;
         file.read_exact(bytes)?;
         drop(file);
@@ -188,6 +188,8 @@ impl Window<'_> {
 /// Makes every boolean 0 or 1.
 fn normalise(dtype: Dtype, bytes: &mut [u8]) {
     if dtype == Dtype::Bool {
-        bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+        for byte in bytes.iter_mut() {
+            *byte = u8::from(*byte != 0);
+        }
     }
 }
