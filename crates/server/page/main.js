@@ -16,7 +16,7 @@ import { tokenPanel } from "./panels/token-panel.js";
 /** @import {About, Shade, State} from "./types.d.ts" */
 /** @import {TokenText} from "./view/text.js" */
 
-/** A slider that is moved runs once it rests for so long, in ms. */
+/** Delay between the last change of a setting and the run, in ms. */
 const REST = 250;
 /** The interval between announcements of progress, in ms. */
 const ANNOUNCE = 10_000;
@@ -71,7 +71,7 @@ class Page {
     this.load();
   }
 
-  /** Takes the state of the address, and runs it. */
+  /** Loads the state from the address and runs it. */
   load() {
     const { state, unknown } = fromFragment(location.hash);
     this.state = state;
@@ -80,7 +80,7 @@ class Page {
     this.steering.draw();
     this.#shades();
     this.output.begin({ compare: false, steered: false, chat: false });
-    if (unknown.length > 0) this.#fail(new Refused(`The link has parts that this page does not know: ${unknown.map(visible).join(", ")}`, 0));
+    if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0));
     else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
   }
 
@@ -143,22 +143,22 @@ class Page {
     this.#look();
   }
 
-  /** Where the text is below what was pressed, it comes up. */
+  /** Scrolls to the text on narrow screens, where it is below the controls. */
   #look() {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (narrow()) $("output").scrollIntoView({ block: this.state.mode === "chat" ? "nearest" : "start", behavior: still ? "auto" : "smooth" });
   }
 
-  /** Runs what is in the box: the prompt, or one message more. */
+  /** Runs the prompt, or sends the message in the box. */
   send() {
     const { mode, messages } = this.state;
     if (mode === "chat") {
       const text = $("prompt").value.trim();
       if (text !== "") {
-        // A conversation goes on from the steered answer.
+        // A conversation continues from the steered answer.
         const answer = this.last?.state.mode === "chat" ? this.output.written(0) : "";
         if (answer !== "") messages.push({ role: "assistant", content: answer });
-        // What was not answered is asked anew, in other words: nobody speaks twice in a row.
+        // A message without an answer is replaced, because roles must alternate.
         else if (messages.at(-1)?.role === "user") messages.pop();
         messages.push({ role: "user", content: text });
         $("prompt").value = "";
@@ -173,7 +173,7 @@ class Page {
     this.#look();
   }
 
-  /** Another strength, feature or setting: the same text again with it. */
+  /** Runs again after a strength, feature or setting has changed. */
   changed() {
     this.later();
   }
@@ -203,10 +203,10 @@ class Page {
     this.#address();
     this.#error("");
     this.#busy(true);
-    $("progress").textContent = state.compare && !compare ? "Steer something, and there is something to compare." : "";
-    this.say("Writing.");
-    let [begun, tokens, told] = [0, 0, performance.now()];
-    // The text before stays until there is a new one, so that nothing jumps under a slider.
+    $("progress").textContent = state.compare && !compare ? "Steer a feature to have something to compare." : "";
+    this.say("Generating.");
+    let [begun, tokens, announced] = [0, 0, performance.now()];
+    // The previous text stays until the first token arrives, so that nothing moves under a slider.
     const begin = () => {
       if (begun > 0) return;
       begun = performance.now();
@@ -226,8 +226,8 @@ class Page {
           this.output.token(choice, token);
           tokens++;
           if (tokens % 8 === 0) $("progress").textContent = rate();
-          if (performance.now() - told > ANNOUNCE) {
-            told = performance.now();
+          if (performance.now() - announced > ANNOUNCE) {
+            announced = performance.now();
             this.say(`${tokens} tokens so far.`);
           }
         },
@@ -294,7 +294,7 @@ class Page {
    * @param {number} feature
    */
   async steer(hook, feature) {
-    // How far it goes by itself says how far to push it.
+    // The feature's maximum determines the initial strength.
     await featureData(this.about, hook, feature).catch(() => {});
     this.steering.add(hook, feature);
     this.#shades();
@@ -313,7 +313,7 @@ class Page {
     this.inspector.show(`token:${at}`, () => tokenPanel(text, at, this.output.beside(text, at), this.about, { feature: (hook, feature) => this.openFeature(hook, feature), token: (to, place) => this.openToken(to, place, "step") }, this.#wide));
     if (narrow()) text.reveal(at, $("inspector").getBoundingClientRect().top);
     if (how === "key" && again) this.inspector.focus();
-    else if (how === "key") this.say("Features are shown. Enter again goes there.");
+    else if (how === "key") this.say("Features are shown. Press Enter again to go there.");
   }
 
   /**
@@ -337,7 +337,7 @@ class Page {
     this.#shades();
   }
 
-  /** The token that was open, in the text that took the place of its own. */
+  /** Reopens the token that was open, in the new text. */
   #reopen() {
     const at = Number(/^token:(\d+)$/.exec(this.inspector.key)?.[1] ?? -1);
     const [text] = this.output.texts;
@@ -361,12 +361,12 @@ class Page {
     const { shade } = this;
     if (!shade) return;
     /** @type {Map<string, Shade>} */
-    const met = new Map();
-    for (const one of [this.state.shade, ...this.state.steer, ...this.#opened]) if (one && one.feature !== null) met.set(writeShade({ hook: one.hook, feature: one.feature }), one);
+    const seen = new Map();
+    for (const one of [this.state.shade, ...this.state.steer, ...this.#opened]) if (one && one.feature !== null) seen.set(writeShade({ hook: one.hook, feature: one.feature }), one);
     const name = (/** @type {Shade} */ { hook, feature }) => `${named(label(hook, feature ?? 0)) || "no label"} · ${place(hook)} #${feature}`;
     $("shade").replaceChildren(
-      el("optgroup", { label: "The strongest feature of" }, ...this.about.saes.map(({ hook }) => el("option", { value: hook }, `strongest of ${place(hook)}`)).reverse()),
-      met.size > 0 && el("optgroup", { label: "One feature" }, ...[...met].map(([value, one]) => el("option", { value }, name(one)))));
+      el("optgroup", { label: "Strongest feature" }, ...this.about.saes.map(({ hook }) => el("option", { value: hook }, `strongest of ${place(hook)}`)).reverse()),
+      seen.size > 0 && el("optgroup", { label: "One feature" }, ...[...seen].map(([value, one]) => el("option", { value }, name(one)))));
     $("shade").value = writeShade(shade);
   }
 
@@ -374,7 +374,7 @@ class Page {
     try {
       history.replaceState(null, "", toFragment(this.state));
     } catch {
-      // Browsers refuse when it is asked too often; Share has it all the same.
+      // Browsers throttle this call; Share still has the current link.
     }
   }
 
@@ -384,7 +384,7 @@ class Page {
     try {
       await navigator.clipboard.writeText(link);
       $("share").textContent = "Copied";
-      this.say("The link is copied.");
+      this.say("Link copied.");
       setTimeout(() => ($("share").textContent = "Share"), 1500);
     } catch {
       $("shared").hidden = false;
@@ -392,7 +392,7 @@ class Page {
     }
   }
 
-  /** The run as a file: what was asked, and all that came. */
+  /** Downloads the run as a file: the request and all results. */
   export() {
     if (!this.last) return;
     const { state, finished } = this.last;
@@ -411,9 +411,9 @@ class Page {
 
   #nothing() {
     return el("div", { class: "nothing" },
-      el("h2", {}, "What is it thinking of?"),
-      el("p", {}, "Choose a token of the text. The features that are active in it show here, layer by layer, each with what it stands for."),
-      el("p", {}, "A feature can then be steered: pushed up, held, or switched off, and the text is written again."),
+      el("h2", {}, "Which features are active?"),
+      el("p", {}, "Choose a token of the text to see its active features here, layer by layer, with their labels."),
+      el("p", {}, "You can then steer a feature: strengthen it, hold it at a value, or switch it off. The text is generated again."),
       finder(this.about, "Look up a feature", (hook, feature) => this.openFeature(hook, feature)));
   }
 }

@@ -1,11 +1,11 @@
-// Runs before anything is drawn, so that no page flashes in the wrong colours.
+// Runs before the first paint, so that the page does not flash in the wrong colours.
 (() => {
   const themes = ["auto", "light", "dark"];
   let theme = "auto";
   try {
     theme = localStorage.getItem("nanoscope.theme") ?? "auto";
   } catch {
-    // Where nothing is stored, the system's is taken.
+    // Without storage, the system's theme is used.
   }
   const use = (/** @type {string} */ to) => {
     theme = themes.includes(to) ? to : "auto";
@@ -15,18 +15,18 @@
   addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     if (!button) return;
-    const say = () => {
+    const show = () => {
       button.textContent = `◐ ${theme}`;
       button.setAttribute("aria-label", `Theme: ${theme}`);
     };
-    say();
+    show();
     button.addEventListener("click", () => {
       use(themes[(themes.indexOf(theme) + 1) % themes.length]);
-      say();
+      show();
       try {
         localStorage.setItem("nanoscope.theme", theme);
       } catch {
-        // It holds until the page is closed.
+        // Without storage, the choice lasts until the page is closed.
       }
     });
   });

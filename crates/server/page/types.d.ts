@@ -1,6 +1,6 @@
-// What the page's modules give each other. For the checker only; it is not served.
+// Types shared by the page's modules. For the type checker only; this file is not served.
 
-/** A feature that is active at a token: its index, its value, its label if it has one. */
+/** A feature that is active at a token: its index, its activation, and its label if it has one. */
 export type Pair = [index: number, value: number, label?: string | null];
 
 export interface Token {
@@ -8,7 +8,7 @@ export interface Token {
   id: number;
   /** The token's own text; an incomplete character is shown as U+FFFD. */
   token: string;
-  /** The text that it adds. */
+  /** The text that the token adds. */
   piece: string;
   prompt: boolean;
   features: Record<string, Pair[]>;
@@ -21,7 +21,7 @@ export interface Intervention {
   value: number;
   scale: string;
   at: string;
-  /** The rest of the written form, as it came: rows, condition, splice. */
+  /** The unparsed rest of the written form: rows, condition, splice. */
   rest: string;
 }
 
@@ -36,11 +36,11 @@ export interface Shade {
   feature: number | null;
 }
 
-/** All that a run follows from. */
+/** Everything that determines a run. */
 export interface State {
   mode: "story" | "chat";
   prompt: string;
-  /** The conversation up to the last message of the user. */
+  /** The conversation, up to the user's last message. */
   messages: Message[];
   steer: Intervention[];
   compare: boolean;
@@ -75,7 +75,7 @@ export interface Applied {
   moved: number;
 }
 
-/** The end of a text: its reason. */
+/** The end of a text, with its reason. */
 export interface Ending {
   end?: string;
   applied?: Applied[];

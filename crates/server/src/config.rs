@@ -8,8 +8,8 @@ pub struct Config {
     pub api_key: Option<String>,
     /// The folder for labels that users edit. Default: none, labels are kept in memory only.
     pub labels: Option<PathBuf>,
-    /// AllowedHosts beside this machine's own by which a proxy is asked for it: what a browser has in its
-    /// address bar after `https://`.
+    /// Host names by which a reverse proxy makes the server reachable, as a browser's address bar shows
+    /// them after `https://`. Default: none.
     pub public_names: Vec<String>,
     /// Resource limits.
     pub limits: Limits,

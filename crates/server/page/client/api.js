@@ -12,7 +12,7 @@ function read() {
 }
 
 /**
- * The key for all requests from now on; kept until the tab is closed.
+ * Sets the key for all further requests. It is kept until the tab is closed.
  * @param {string} value
  */
 export function useKey(value) {
@@ -20,15 +20,15 @@ export function useKey(value) {
   try {
     sessionStorage.setItem(KEY, value);
   } catch {
-    // Where nothing may be stored it is kept as long as the page is open.
+    // Without storage, the key lasts as long as the page is open.
   }
 }
 
-/** A refusal by the server. */
+/** An error response, or a request without a response. */
 export class Refused extends Error {
   /**
    * @param {string} message
-   * @param {number} status 0 where there was no answer
+   * @param {number} status 0 if there was no response
    * @param {string | null} param
    */
   constructor(message, status, param = null) {
@@ -47,14 +47,14 @@ async function ask(path, { method = "GET", body, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (body !== undefined) headers["content-type"] = "application/json";
-  // A header takes no other characters, and no key has them.
+  // Headers allow no other characters, so no valid key contains them.
   if (/^[\x21-\x7e]+$/.test(key)) headers.authorization = `Bearer ${key}`;
   let response;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit" });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refused("The server does not answer. Is nanoscope serve still running?", 0);
+    throw new Refused("The server does not respond. Is nanoscope serve still running?", 0);
   }
   if (response.ok) return response;
   throw await refusal(response);
@@ -68,11 +68,11 @@ async function refusal(response) {
   try {
     error = JSON.parse(text).error;
   } catch {
-    // Not JSON: what there is of it is said.
+    // Not JSON: show the text itself.
   }
   const wait = response.status === 429 ? response.headers.get("retry-after") : null;
   const message = typeof error?.message === "string" ? error.message : text.slice(0, 300) || `${response.status} ${response.statusText}`;
-  return new Refused(wait ? `${message} (again in ${wait} s)` : message, response.status, error?.param ?? null);
+  return new Refused(wait ? `${message} (retry in ${wait} s)` : message, response.status, error?.param ?? null);
 }
 
 /**
@@ -85,7 +85,7 @@ export async function json(path, options = {}) {
 }
 
 /**
- * The chunks of a streamed answer.
+ * Yields the chunks of a streamed answer.
  * @param {string} path
  * @param {unknown} body
  * @param {AbortSignal} signal
@@ -93,17 +93,17 @@ export async function json(path, options = {}) {
  */
 export async function* stream(path, body, signal) {
   const response = await ask(path, { method: "POST", body, signal });
-  if (!response.body) throw new Refused("the answer has no body", response.status);
+  if (!response.body) throw new Refused("the response has no body", response.status);
   const parser = new EventParser();
   const reader = response.body.getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) throw new Refused("The stream ended before the text did.", 0);
+      if (done) throw new Refused("The stream ended before the text was complete.", 0);
       for (const data of parser.push(value)) {
         if (data === "[DONE]") return;
         const chunk = JSON.parse(data);
-        if (chunk.error) throw new Refused(String(chunk.error.message ?? "the server gave up"), 200, chunk.error.param ?? null);
+        if (chunk.error) throw new Refused(String(chunk.error.message ?? "the server reported an error"), 200, chunk.error.param ?? null);
         yield chunk;
       }
     }

@@ -3,11 +3,11 @@ import { fillIn } from "../state/prompt.js";
 import { writeSpec } from "../state/spec.js";
 /** @import {About, Ending, State, Token} from "../types.d.ts" */
 
-/** Features per hook point and token that are asked for; a text is shaded by what is among them. */
+/** Number of features requested per hook point and token. Only these can shade a text. */
 export const TOP = 32;
 
 /**
- * Where a run is asked for, and how.
+ * The path and body of a run's request.
  * @param {State} state
  * @param {About} about
  */
@@ -28,8 +28,7 @@ export function request(state, about) {
 }
 
 /**
- * What is told of a run as it goes. `choice` is 0 for the text that is steered, 1 for the same
- * without.
+ * Callbacks during a run. `choice` is 0 for the steered text and 1 for the unsteered one.
  * @typedef {object} Listener
  * @property {(choice: number, tokens: Token[]) => void} prompt
  * @property {(choice: number, token: Token) => void} token
@@ -37,7 +36,7 @@ export function request(state, about) {
  */
 
 /**
- * Runs, until the end or until `signal` says so.
+ * Runs until the end, or until `signal` aborts.
  * @param {State} state
  * @param {About} about
  * @param {AbortSignal} signal
@@ -62,14 +61,14 @@ export async function run(state, about, signal, listener) {
 }
 
 /**
- * @param {any} said
+ * @param {any} entry
  * @param {string} text
  * @param {boolean} prompt
  * @returns {Token}
  */
-function read(said, text, prompt) {
-  const token = said.token ?? text;
-  // A piece of a character has no text of its own; the last piece brings all of it.
+function read(entry, text, prompt) {
+  const token = entry.token ?? text;
+  // A token that is part of a character has no text of its own; the last such token has the character.
   const piece = text !== "" ? text : token.includes("\ufffd") ? "" : token;
-  return { position: said.position, id: said.token_id, token, piece, prompt, features: said.features ?? {} };
+  return { position: entry.position, id: entry.token_id, token, piece, prompt, features: entry.features ?? {} };
 }

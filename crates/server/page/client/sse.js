@@ -1,7 +1,6 @@
 /**
- * The events of a stream as `text/event-stream` says them, each as its data. Lines may end in LF, CR
- * or both, and a piece of the stream may end anywhere, between a CR and its LF and within a character
- * too.
+ * Parses a `text/event-stream` into the data of its events. Lines may end in LF, CR or CRLF. A piece of
+ * the stream may end anywhere, even between CR and LF or within a character.
  */
 export class EventParser {
   #decoder = new TextDecoder();
@@ -10,7 +9,7 @@ export class EventParser {
   #afterCr = false;
 
   /**
-   * The events that `bytes` completes.
+   * Returns the events that `bytes` completes.
    * @param {Uint8Array} bytes
    * @returns {string[]}
    */

@@ -2,7 +2,7 @@ import { $, el, visible } from "../view/dom.js";
 import { SEEDS } from "../state/share.js";
 /** @import {About, State} from "../types.d.ts" */
 
-/** Which field of the state each box holds. */
+/** The inputs, with the field of the state and the range of each. */
 const FIELDS = /** @type {const} */ ([
   ["temperature", "temperature", 0, 100],
   ["top-k", "topK", 0, 1e9],
@@ -12,7 +12,7 @@ const FIELDS = /** @type {const} */ ([
 ]);
 
 /**
- * The prompt, how it is sampled, and the conversation.
+ * The prompt, the sampling settings and the conversation.
  */
 export class Controls {
   /**
@@ -63,7 +63,7 @@ export class Controls {
     }
   }
 
-  /** All boxes as the state has it. */
+  /** Updates all inputs from the state. */
   draw() {
     const state = this.state();
     for (const [id, field] of FIELDS) {
@@ -74,12 +74,12 @@ export class Controls {
     for (const radio of $("modes").querySelectorAll("input")) radio.checked = radio.value === state.mode;
     $("compare").checked = state.compare;
     $("prompt").value = chat ? "" : state.prompt;
-    $("prompt").placeholder = chat ? "Say something" : "How the text begins";
+    $("prompt").placeholder = chat ? "Write a message" : "The beginning of the text";
     $("prompt-label").textContent = chat ? "Message" : "Prompt";
     $("run").textContent = chat ? "Send" : "Run";
     $("fresh").hidden = !chat;
     $("stage").classList.toggle("chat", chat);
-    // What is written comes after what it follows from, for the Tab key too.
+    // In a chat, the message box comes after the conversation, also in tab order.
     if (chat) $("stage").append($("ask"));
     else $("steering").before($("ask"));
     this.#grow();
@@ -87,12 +87,12 @@ export class Controls {
     this.thread();
   }
 
-  /** The conversation up to the answer that is being written. */
+  /** Draws the conversation, up to the answer in progress. */
   thread() {
     const { mode, messages } = this.state();
-    const said = { user: "You", assistant: "Model", system: "System" };
+    const names = { user: "You", assistant: "Model", system: "System" };
     $("thread").hidden = mode === "story";
-    $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }) => el("li", { class: `turn ${role}` }, el("span", { class: "sr" }, `${said[/** @type {keyof typeof said} */ (role)] ?? role}: `), visible(content))));
+    $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }) => el("li", { class: `turn ${role}` }, el("span", { class: "sr" }, `${names[/** @type {keyof typeof names} */ (role)] ?? role}: `), visible(content))));
   }
 
   #grow() {

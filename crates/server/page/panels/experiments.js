@@ -2,7 +2,7 @@ import { $, el } from "../view/dom.js";
 import { featureData } from "./feature-panel.js";
 /** @import {About, Intervention} from "../types.d.ts" */
 
-/** Features of the demo that show well; each is offered where its label says that it is that one. */
+/** Features of the demo with a clear effect. Each is offered only if its label contains the word. */
 const EXPERIMENTS = [
   { name: "Make it about a dog", word: "dog", hook: "blocks.3.hook_resid_post", feature: 1909, value: 27 },
   { name: "About a bird", word: "bird", hook: "blocks.3.hook_resid_post", feature: 748, value: 25 },
@@ -10,7 +10,7 @@ const EXPERIMENTS = [
 ];
 
 /**
- * Buttons that try something.
+ * Draws the buttons of the experiments.
  * @param {About} about
  * @param {(steer: Intervention[]) => void} start
  */
@@ -25,5 +25,5 @@ export async function experiments(about, start) {
   }));
   const buttons = offered.filter((button) => button !== null);
   $("try").hidden = buttons.length === 0;
-  $("try").replaceChildren(...buttons, el("button", { type: "button", class: "pill", onclick: () => start([]) }, "Leave it alone"));
+  $("try").replaceChildren(...buttons, el("button", { type: "button", class: "pill", onclick: () => start([]) }, "No steering"));
 }

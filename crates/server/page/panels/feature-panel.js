@@ -10,7 +10,7 @@ import { place } from "../state/spec.js";
 const known = new Map();
 
 /**
- * Where a feature's data is.
+ * The path of a feature's data.
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
@@ -21,7 +21,7 @@ function path(about, hook, feature) {
 }
 
 /**
- * What the server knows of a feature.
+ * Loads what the server knows about a feature.
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
@@ -38,7 +38,7 @@ export async function featureData(about, hook, feature) {
 }
 
 /**
- * The panel of a feature; it fills when its data come.
+ * The panel of a feature, which is filled in when its data arrive.
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
@@ -46,7 +46,7 @@ export async function featureData(about, hook, feature) {
  */
 export function featurePanel(about, hook, feature, act) {
   const name = el("span", { class: "label" });
-  const rest = el("div", {}, el("p", { class: "hint" }, "Reading…"));
+  const rest = el("div", {}, el("p", { class: "hint" }, "Loading…"));
   const entitle = () => {
     const text = label(hook, feature);
     name.textContent = text ? named(text) : "no label";
@@ -62,9 +62,9 @@ export function featurePanel(about, hook, feature, act) {
     act.failed(error);
   });
 
-  const input = el("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "What does it stand for?", "aria-label": "Label" });
+  const input = el("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "What does it respond to?", "aria-label": "Label" });
   input.value = label(hook, feature);
-  const said = el("span", { class: "hint", role: "status" });
+  const status = el("span", { class: "hint", role: "status" });
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
@@ -74,9 +74,9 @@ export function featurePanel(about, hook, feature, act) {
       if (data) data.label = text;
       rename(hook, feature, text);
       entitle();
-      said.textContent = text ? "Saved." : "Removed.";
+      status.textContent = text ? "Saved." : "Removed.";
     } catch (error) {
-      said.textContent = /** @type {Error} */ (error).message;
+      status.textContent = /** @type {Error} */ (error).message;
       act.failed(error);
     }
   };
@@ -86,7 +86,7 @@ export function featurePanel(about, hook, feature, act) {
     el("div", { class: "acts" },
       el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
       el("button", { type: "button", onclick: act.shade }, "Shade by this")),
-    el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), said)),
+    el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status)),
     rest);
 }
 
@@ -98,8 +98,8 @@ function facts(data, act) {
   const fact = (/** @type {string} */ term, /** @type {string} */ value) => el("div", {}, el("dt", {}, term), el("dd", {}, value));
   const has = (/** @type {unknown} */ value) => value !== undefined && value !== null;
   const numbers = [
-    has(data.density) && fact("active at", percent(data.density)),
-    has(data.max) && fact("largest", number(data.max)),
+    has(data.density) && fact("density", percent(data.density)),
+    has(data.max) && fact("max activation", number(data.max)),
     has(data.mean) && fact("mean", number(data.mean)),
     has(data.decoder_norm) && fact("decoder norm", number(data.decoder_norm)),
   ];
@@ -107,21 +107,21 @@ function facts(data, act) {
   const section = (/** @type {string} */ name, /** @type {string} */ hint, /** @type {Node[]} */ ...content) => out.push(el("section", {}, el("h3", {}, name, " ", el("span", { class: "hint" }, hint)), ...content));
 
   if (data.top_tokens?.length) {
-    section("Fires on", "", el("p", { class: "chips" }, ...data.top_tokens.slice(0, 12).map(([text, count]) => el("span", { class: "chip token", title: `${count} times` }, shown(text)))));
+    section("Top tokens", "", el("p", { class: "chips" }, ...data.top_tokens.slice(0, 12).map(([text, count]) => el("span", { class: "chip token", title: `${count} times` }, shown(text)))));
   }
   const promoted = data.promoted ?? [];
   const suppressed = data.suppressed ?? [];
   if (promoted.length + suppressed.length > 0) {
     const most = Math.max(...[...promoted, ...suppressed].map(([, , logit]) => Math.abs(logit)));
     const side = (/** @type {string} */ name, /** @type {FeatureData["promoted"]} */ tokens, /** @type {string} */ kind) => el("div", {}, el("h4", {}, name), el("ol", { class: "logits" }, ...(tokens ?? []).slice(0, 8).map(([id, text, logit]) => el("li", { title: `token ${id}` }, bar(logit, most, kind), el("span", { class: "token" }, shown(text)), el("span", { class: "value" }, `${logit < 0 ? "−" : "+"}${Math.abs(logit).toFixed(2)}`)))));
-    section("Next words", "what it makes likelier and less likely", el("div", { class: "sides" }, side("More", promoted, "up"), side("Less", suppressed, "down")));
+    section("Next tokens", "tokens that it makes more and less likely", el("div", { class: "sides" }, side("More", promoted, "up"), side("Less", suppressed, "down")));
   }
   if (data.examples?.length) {
     const most = data.max || Math.max(...data.examples.flatMap((example) => example.values.map(([, value]) => value)));
-    section("Examples", "where it is strongest", el("ol", { class: "examples" }, ...data.examples.slice(0, 8).map((example) => el("li", {}, ...sample(example, most)))));
+    section("Examples", "texts with its highest activations", el("ol", { class: "examples" }, ...data.examples.slice(0, 8).map((example) => el("li", {}, ...sample(example, most)))));
   }
   if (data.nearest?.length) {
-    section("Nearest features", "cosine of directions", el("ol", { class: "features near" }, ...data.nearest.slice(0, 8).map(([index, cosine, name]) => el("li", {}, el("button", { type: "button", onclick: () => act.feature(data.hook, index) }, el("span", { class: "value" }, cosine.toFixed(2).replace("-", "−")), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"))))));
+    section("Nearest features", "cosine similarity of decoder directions", el("ol", { class: "features near" }, ...data.nearest.slice(0, 8).map(([index, cosine, name]) => el("li", {}, el("button", { type: "button", onclick: () => act.feature(data.hook, index) }, el("span", { class: "value" }, cosine.toFixed(2).replace("-", "−")), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"))))));
   }
   return out;
 }

@@ -7,7 +7,7 @@ import { place } from "../state/spec.js";
 let count = 0;
 
 /**
- * A box that finds features by label or by number, and calls `pick` with the one that is chosen.
+ * A search box for features, by label or index. Calls `pick` with the chosen feature.
  * @param {About} about
  * @param {string} name
  * @param {(hook: string, feature: number) => void} pick
@@ -15,7 +15,7 @@ let count = 0;
  */
 export function finder(about, name, pick) {
   const id = `found-${count++}`;
-  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: word or number`, maxlength: 200 });
+  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: label or index`, maxlength: 200 });
   const list = el("ul", { id, role: "listbox", "aria-label": "Features found", class: "found", hidden: true });
   /** @type {{hook: string, index: number, label?: string}[]} */
   let results = [];
@@ -60,14 +60,14 @@ export function finder(about, name, pick) {
     const [, layer, index] = /^(?:(\d{1,4})\s*[:/\s-]\s*)?#?(\d{1,9})$/.exec(text) ?? [];
     if (index !== undefined) {
       const saes = about.saes.filter((sae) => Number(index) < sae.d_sae && (layer === undefined || sae.hook.startsWith(`blocks.${layer}.`)));
-      // The deepest first: it is the one that steers what is written.
+      // The deepest layer first, because steering it affects the text most directly.
       results = saes.map(({ hook }) => ({ hook, index: Number(index) })).reverse();
-      return show("No SAE here has so many features.");
+      return show("No SAE has a feature with this index.");
     }
     try {
       const { results: found } = await json(`/api/labels?q=${encodeURIComponent(text)}&limit=30`, { signal });
       results = found.toSorted((/** @type {Found} */ a, /** @type {Found} */ b) => order(b) - order(a));
-      show("No label has that. A number finds any feature.");
+      show("No label matches. Enter an index to find any feature.");
     } catch (error) {
       if (signal.aborted) return;
       results = [];
@@ -88,7 +88,7 @@ export function finder(about, name, pick) {
     event.preventDefault();
     event.stopPropagation();
   });
-  // A press would take the focus, and with it the list, before the click.
+  // The press would move the focus and close the list before the click.
   list.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => event.preventDefault());
   return el("div", { class: "finder" }, input, list);
 }

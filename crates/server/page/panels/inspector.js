@@ -1,8 +1,7 @@
 import { $, el } from "../view/dom.js";
 
 /**
- * The panel beside the text; on a narrow screen a sheet over its lower part. It shows one view after
- * another and goes back to the one before.
+ * The panel beside the text, or a sheet over its lower part on narrow screens. It has a stack of views.
  */
 export class Inspector {
   /** @type {{key: string, draw: () => Node}[]} */
@@ -10,7 +9,7 @@ export class Inspector {
   /** @type {HTMLElement | null} */
   #from = null;
 
-  /** @param {() => Node} nothing what is there before anything was chosen */
+  /** @param {() => Node} nothing draws the panel while no view is open */
   constructor(nothing) {
     this.nothing = nothing;
     $("close").addEventListener("click", () => this.close());
@@ -28,21 +27,21 @@ export class Inspector {
   }
 
   /**
-   * Shows a view; in place of the one there is, if that is of the same sort.
-   * @param {string} key its sort, a colon and what of it
+   * Shows a view. A token's view replaces all others; other views go on top.
+   * @param {string} key its kind, a colon and its subject
    * @param {() => Node} draw
    */
   show(key, draw) {
-    const sort = (/** @type {string} */ of) => of.split(":")[0];
+    const kind = (/** @type {string} */ of) => of.split(":")[0];
     if (this.#views.length === 0) this.#from = /** @type {HTMLElement | null} */ (document.activeElement);
-    if (sort(key) === "token") this.#views = [];
+    if (kind(key) === "token") this.#views = [];
     else if (this.key === key) this.#views.pop();
     this.#views.push({ key, draw });
     if (this.#views.length > 20) this.#views.shift();
     this.#draw();
   }
 
-  /** Draws the view on top anew. */
+  /** Redraws the view on top. */
   redraw() {
     if (this.open) this.#draw(false);
   }
@@ -83,7 +82,7 @@ export class Inspector {
 }
 
 /**
- * A view's title, which takes the focus when the view is shown.
+ * A view's title, which receives the focus when the view is shown.
  * @param {...(Node | string)} children
  */
 export const title = (...children) => el("h2", { tabindex: -1 }, ...children);

@@ -3,14 +3,14 @@ import { high, label, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
 /** @import {Applied, Intervention, State} from "../types.d.ts" */
 
-/** The data of a feature before any of its activations were seen. */
+/** The assumed maximum activation of a feature that has not been seen active. */
 const TYPICAL = 20;
 
 /** @param {number} value */
 const tidy = (value) => Number(value.toPrecision(2));
 
 /**
- * The sliders: what they stand at is `state.steer`.
+ * The list of interventions, which edits `state.steer`.
  */
 export class Steering {
   /**
@@ -24,7 +24,7 @@ export class Steering {
   }
 
   /**
-   * Pushes towards a feature, as much as it reaches by itself and a bit more.
+   * Adds an intervention that pushes a feature slightly beyond its maximum activation.
    * @param {string} hook
    * @param {number} feature
    */
@@ -43,13 +43,13 @@ export class Steering {
   }
 
   /**
-   * What the run did, under each.
+   * Shows the effect of the run under each intervention.
    * @param {Applied[] | undefined} applied
    */
   report(applied) {
     for (const [at, row] of [...$("specs").children].entries()) {
-      const said = applied?.[at];
-      row.querySelector(".applied").textContent = !said ? "" : said.changed === 0 ? `Changed nothing at ${said.positions} tokens.` : `Moved the activation at ${said.changed} tokens, by ${percent(said.moved)} on average.`;
+      const effect = applied?.[at];
+      row.querySelector(".applied").textContent = !effect ? "" : effect.changed === 0 ? `Changed nothing at ${effect.positions} tokens.` : `Moved the activation at ${effect.changed} tokens, by ${percent(effect.moved)} on average.`;
     }
   }
 
@@ -59,14 +59,14 @@ export class Steering {
    */
   #row(spec, at) {
     const name = label(spec.hook, spec.feature);
-    const said = `${name || `feature ${spec.feature}`}, ${place(spec.hook)}`;
-    const kind = el("select", { "aria-label": `What to do to ${said}` }, ...Object.entries(OPS).map(([op, { name: text, hint }]) => el("option", { value: op, title: hint }, text)));
+    const subject = `${name || `feature ${spec.feature}`}, ${place(spec.hook)}`;
+    const kind = el("select", { "aria-label": `Operation on ${subject}` }, ...Object.entries(OPS).map(([op, { name: text, hint }]) => el("option", { value: op, title: hint }, text)));
     kind.value = spec.op;
     const places = Object.hasOwn(PLACES, spec.at) ? PLACES : { ...PLACES, [spec.at]: spec.at };
-    const where = el("select", { "aria-label": `Where to change ${said}` }, ...Object.entries(places).map(([value, text]) => el("option", { value }, text)));
+    const where = el("select", { "aria-label": `Positions for ${subject}` }, ...Object.entries(places).map(([value, text]) => el("option", { value }, text)));
     where.value = spec.at;
-    const slider = el("input", { type: "range", "aria-label": `Strength of ${said}` });
-    const box = el("input", { type: "number", step: "any", "aria-label": `Strength of ${said}, as a number` });
+    const slider = el("input", { type: "range", "aria-label": `Strength of ${subject}` });
+    const box = el("input", { type: "number", step: "any", "aria-label": `Strength of ${subject}, as a number` });
     const strength = el("span", { class: "strength" }, slider, box);
     const fit = () => {
       const { from, to, step } = range(spec);
@@ -113,15 +113,15 @@ export class Steering {
       (next?.querySelector(".remove") ?? $("steering").querySelector("input"))?.focus();
     };
     return el("li", { class: "spec" },
-      el("button", { type: "button", class: "name", title: "Look at this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
+      el("button", { type: "button", class: "name", title: "Show this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
       kind, strength, spec.scale !== "raw" && el("span", { class: "hint" }, spec.scale), where,
-      el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${said}`, onclick: remove }, "×"),
+      el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${subject}`, onclick: remove }, "×"),
       el("p", { class: "hint applied" }));
   }
 }
 
 /**
- * What a slider covers: about twice as far as the feature goes by itself, where that is known.
+ * The range of a slider: about twice the feature's maximum activation, if known.
  * @param {Intervention} spec
  */
 function range(spec) {

@@ -1,4 +1,4 @@
-// What features are called, as far as the page has heard.
+// Labels and maximum activations of the features that the page has seen.
 
 /** @type {Map<string, string>} */
 const labels = new Map();
@@ -18,7 +18,7 @@ export function learn(hook, feature, label) {
 }
 
 /**
- * Called after a label was given by hand; an empty one is none.
+ * Updates a label after the user has edited it. An empty label removes it.
  * @param {string} hook
  * @param {number} feature
  * @param {string} label
@@ -35,7 +35,7 @@ export function onRename(listener) {
 }
 
 /**
- * A feature's label; none if it has none or it was not heard of.
+ * A feature's label; empty if there is none or the feature has not been seen.
  * @param {string} hook
  * @param {number} feature
  */
@@ -44,7 +44,7 @@ export function label(hook, feature) {
 }
 
 /**
- * Keeps the largest value that a feature was seen with.
+ * Records an activation of a feature, to keep the maximum.
  * @param {string} hook
  * @param {number} feature
  * @param {number | null | undefined} value
@@ -54,7 +54,7 @@ export function reached(hook, feature, value) {
 }
 
 /**
- * The largest value that a feature is known to have had; 0 if none is.
+ * The maximum activation of a feature so far; 0 if none is known.
  * @param {string} hook
  * @param {number} feature
  */

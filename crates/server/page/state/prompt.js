@@ -1,13 +1,13 @@
 /** @import {Token} from "../types.d.ts" */
 
-/** Structure, not text. */
+/** True for special tokens, which are structure and not text. */
 export const special = (/** @type {{token: string}} */ { token }) => /^<\|.*\|>$/s.test(token);
 
 /**
- * Gives the prompt's tokens their pieces of the text. A character that is made of several tokens has
- * its place at the last of them; what the tokens say themselves are its bytes, which are no text.
+ * Assigns each prompt token its piece of the text. A character that consists of several tokens is
+ * assigned to the last of them, because the tokens themselves are bytes that are not valid UTF-8.
  * @param {Token[]} tokens
- * @param {string[]} texts what was sent, in the order in which it was read
+ * @param {string[]} texts the texts that were sent, in order
  */
 export function fillIn(tokens, texts) {
   let rest = texts.join("\0");
@@ -15,7 +15,7 @@ export function fillIn(tokens, texts) {
     const { token } = tokens[at];
     if (special(tokens[at])) continue;
     if (!token.includes("\ufffd")) {
-      // Between two messages something was put that has a token of its own.
+      // Between two messages there are special tokens.
       if (rest.startsWith("\0")) rest = rest.slice(1);
       if (!rest.startsWith(token)) return;
       rest = rest.slice(token.length);

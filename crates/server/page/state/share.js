@@ -1,11 +1,11 @@
 import { parseShade, parseSpec, writeShade, writeSpec } from "./spec.js";
 /** @import {State} from "../types.d.ts" */
 
-/** Seeds that JSON's numbers hold exactly. */
+/** Seeds are below this limit, so that JSON numbers represent them exactly. */
 export const SEEDS = 2 ** 53;
 
 /**
- * What the page begins with.
+ * The initial state of the page.
  * @returns {State}
  */
 export function initial() {
@@ -25,7 +25,7 @@ export function initial() {
 }
 
 /**
- * The state as a link's fragment. docs/page.md says its form.
+ * The state as a link's fragment. docs/page.md describes the format.
  * @param {State} state
  */
 export function toFragment(state) {
@@ -48,8 +48,8 @@ export function toFragment(state) {
 }
 
 /**
- * The state that a fragment says, and what in it was not understood. A fragment may come from
- * anybody: what is out of range is left as it was.
+ * Parses a fragment into a state, and returns the parts that were not understood. Fragments are
+ * untrusted: values out of range are ignored.
  * @param {string} fragment
  * @returns {{state: State, unknown: string[]}}
  */

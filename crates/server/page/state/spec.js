@@ -2,28 +2,28 @@
 
 /** The operations with their descriptions, in the order of the menu. */
 export const OPS = Object.freeze({
-  add: { name: "add", hint: "push along its direction" },
-  multiply: { name: "multiply", hint: "louder or softer where it is active" },
+  add: { name: "add", hint: "add its direction" },
+  multiply: { name: "multiply", hint: "strengthen or weaken it where it is active" },
   set: { name: "set", hint: "hold it at a value" },
   set_if_active: { name: "set if active", hint: "hold it where it is active" },
   ablate: { name: "ablate", hint: "switch it off" },
-  orthogonal: { name: "orthogonal", hint: "this much of its direction in place of what is there" },
+  orthogonal: { name: "orthogonal", hint: "replace the component along its direction" },
 });
 
-/** Where an intervention applies. */
+/** The positions at which an intervention can apply. */
 export const PLACES = Object.freeze({
   text: "all text",
   all: "everything",
   prompt: "the prompt",
-  generated: "what it writes",
+  generated: "generated text",
   last: "prompt’s last token",
 });
 
 const FORM = /^\s*([^:\s]+):(\d{1,15}):([a-z_]+)(?::([^:@[\s]+)(?::([a-z]+))?)?(?:\s*@\s*([a-z0-9.+]+))?(.*)$/s;
 
 /**
- * An intervention from its written form (docs/steering.md); null for one of another kind, such as
- * along a named vector.
+ * Parses an intervention on a feature (docs/steering.md). Returns null for other interventions, for
+ * example along a named vector.
  * @param {string} text
  * @returns {Intervention | null}
  */
@@ -36,7 +36,7 @@ export function parseSpec(text) {
 }
 
 /**
- * The written form.
+ * The written form of an intervention.
  * @param {Intervention} spec
  */
 export function writeSpec({ hook, feature, op, value, scale, at, rest }) {
@@ -46,7 +46,7 @@ export function writeSpec({ hook, feature, op, value, scale, at, rest }) {
 }
 
 /**
- * `HOOK:FEATURE`, or `HOOK` for the strongest feature there.
+ * Parses `HOOK:FEATURE`, or `HOOK` for the strongest feature at the hook point.
  * @param {string} text
  * @returns {Shade | null}
  */
@@ -59,7 +59,7 @@ export function parseShade(text) {
 export const writeShade = ({ hook, feature }) => (feature === null ? hook : `${hook}:${feature}`);
 
 /**
- * A hook point in short: `blocks.3.hook_resid_post` is `layer 3`, `blocks.3.hook_mlp_out` is
+ * A short name for a hook point: `blocks.3.hook_resid_post` is `layer 3`, `blocks.3.hook_mlp_out` is
  * `layer 3 mlp_out`.
  * @param {string} hook
  */

@@ -1,5 +1,5 @@
 /**
- * The element with this id, which the page has.
+ * The element with the given id, which must exist.
  * @returns {any}
  */
 export const $ = (/** @type {string} */ id) => {
@@ -9,10 +9,10 @@ export const $ = (/** @type {string} */ id) => {
 };
 
 /**
- * An element. Whatever comes from the model, a label or a person goes through here as text or as an
- * attribute's value, never as markup.
+ * Creates an element. Text from the model, labels or users becomes text nodes or attribute values,
+ * never markup.
  * @param {string} tag
- * @param {Record<string, any>} attributes functions are listeners: `onclick`
+ * @param {Record<string, any>} attributes names that begin with `on` are event listeners
  * @param {...(Node | string | null | undefined | false)} children
  * @returns {any}
  */
@@ -30,7 +30,7 @@ export function el(tag, attributes = {}, ...children) {
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
 
 /**
- * Text without characters that are not seen or turn the line around; line ends stay.
+ * Makes invisible characters and direction marks visible. Line breaks stay.
  * @param {string} text
  */
 export function visible(text) {
@@ -38,7 +38,7 @@ export function visible(text) {
 }
 
 /**
- * A feature's label, its quotes not torn from the space that a token begins with.
+ * A feature's label, with a non-breaking space after each quotation mark.
  * @param {string} text
  */
 export function named(text) {
@@ -49,7 +49,7 @@ export function named(text) {
 export const narrow = () => matchMedia("(max-width: 63.99rem)").matches;
 
 /**
- * A token's text in one line, with its spaces seen at its ends.
+ * A token's text in one line, with visible spaces at its ends.
  * @param {string} text
  */
 export function shown(text) {
@@ -75,7 +75,7 @@ export function percent(share) {
 }
 
 /**
- * A bar as long as `value` is of `most`.
+ * A bar whose length is the proportion of `value` to `most`.
  * @param {number} value
  * @param {number} most
  * @param {string} kind
@@ -87,15 +87,15 @@ export function bar(value, most, kind = "") {
 }
 
 /**
- * `call` once nothing has asked for it for `wait` ms; `cancel` takes back what was asked for.
+ * Debounces `call`: it runs `wait` ms after the last request. `cancel` drops a pending call.
  * @param {() => void} call
  * @param {number} wait
  */
 export function later(call, wait) {
   let timer = 0;
-  const ask = () => {
+  const request = () => {
     clearTimeout(timer);
     timer = setTimeout(call, wait);
   };
-  return Object.assign(ask, { cancel: () => clearTimeout(timer) });
+  return Object.assign(request, { cancel: () => clearTimeout(timer) });
 }

@@ -27,7 +27,7 @@ export class Output {
   }
 
   /**
-   * Empties all for the next run.
+   * Clears everything for the next run.
    * @param {{compare: boolean, steered: boolean, chat: boolean}} how
    */
   begin({ compare, steered, chat }) {
@@ -35,12 +35,12 @@ export class Output {
     const names = compare ? ["Steered", "Default"] : [chat ? "Answer" : steered ? "Steered text" : "Text"];
     const owner = { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() };
     this.texts = names.map((name) => new TokenText(name, owner));
-    this.read = chat ? names.map((name) => new TokenText(`${name}: what the model read`, owner)) : null;
+    this.read = chat ? names.map((name) => new TokenText(`${name}: model input`, owner)) : null;
     this.endings = [];
     this.#differs = -1;
     this.#compared = 0;
     const panes = this.texts.map((text, at) => this.#pane(text, at, compare));
-    // The default comes first for the eye, the steered one is the first choice.
+    // The default is displayed first, although the steered text is choice 0.
     $("panes").replaceChildren(...panes.reverse());
     $("panes").classList.toggle("two", compare);
     $("panes").style.minHeight = "";
@@ -54,7 +54,7 @@ export class Output {
   #pane(text, at, compare) {
     const kind = compare ? (at === 0 ? "steered" : "default") : "only";
     const note = el("p", { class: "hint end", id: `end-${at}` });
-    const read = this.read && el("details", { class: "read" }, el("summary", {}, "What the model read"), this.read[at].element);
+    const read = this.read && el("details", { class: "read" }, el("summary", {}, "Model input"), this.read[at].element);
     return el("section", { class: `pane ${kind}`, "aria-label": text.name }, compare && el("h3", {}, text.name, el("span", { class: "hint where", id: `where-${at}` })), read, text.element, note);
   }
 
@@ -82,12 +82,12 @@ export class Output {
   end(choice, ending) {
     this.endings[choice] = ending;
     this.texts[choice]?.flush();
-    const why = { max_tokens: "the limit", stop: "its end", stop_when: "a condition held", context_full: "its context is full", not_finite: "its numbers ran away: less strength", time_out: "out of time", shutting_down: "the server is closing", stop_string: "a stop string" };
+    const why = { max_tokens: "token limit", stop: "end of text", stop_when: "stop condition", context_full: "context full", not_finite: "numeric overflow; reduce the strength", time_out: "time limit", shutting_down: "server shutting down", stop_string: "stop string" };
     $(`end-${choice}`).textContent = `${this.generated(choice)} tokens · ${why[/** @type {keyof typeof why} */ (ending.end)] ?? ending.finish}`;
   }
 
   /**
-   * How many tokens it wrote.
+   * The number of generated tokens.
    * @param {number} choice
    */
   generated(choice) {
@@ -95,7 +95,7 @@ export class Output {
   }
 
   /**
-   * What it wrote, as text.
+   * The generated text.
    * @param {number} choice
    */
   written(choice) {
@@ -113,7 +113,7 @@ export class Output {
     for (const text of this.all) text.paint();
   }
 
-  /** The token at the same place of the text beside. */
+  /** The token at the same position of the other text. */
   beside(/** @type {TokenText} */ text, /** @type {number} */ at) {
     for (const pair of [this.texts, this.read ?? []]) {
       if (pair.length === 2 && pair.includes(text)) {
@@ -129,7 +129,7 @@ export class Output {
     if (this.#legend()) for (const text of this.all) text.paint();
   }
 
-  /** Brings the scale to the values that there are; whether it is another one now. */
+  /** Adapts the scale to the current values. Returns whether it has changed. */
   #legend() {
     const high = Math.max(0, ...this.all.map((text) => text.high));
     const scale = scaleFor(high);
@@ -144,7 +144,7 @@ export class Output {
     return changed;
   }
 
-  /** Goes on where the last look at both texts ended; marks all from the first difference on. */
+  /** Continues the comparison of both texts, and marks the tokens from the first difference on. */
   #diff() {
     if (this.texts.length !== 2 || this.#differs >= 0) return;
     const [steered, plain] = this.texts.map((text) => text.tokens);
@@ -162,7 +162,7 @@ export class Output {
     for (const at of [0, 1]) $(`where-${at}`).textContent = written === 0 ? "differs from the first token on" : `differs after ${written} ${written === 1 ? "token" : "tokens"}`;
   }
 
-  /** After both have ended: where one is longer, it differs there; and being the same is an answer. */
+  /** Concludes the comparison: a longer text differs from the end of the shorter one; otherwise both are the same. */
   compared() {
     if (this.texts.length !== 2 || this.#differs >= 0) return;
     for (const text of this.texts) text.flush();

@@ -1,13 +1,13 @@
 /** @import {Shade, Token} from "../types.d.ts" */
 
-/** Steps of the shading; style.css has a colour for each, `.s1` and on. */
+/** Number of shades. style.css has a colour for each: `.s1`, `.s2`, and so on. */
 const LEVELS = 12;
-/** Some feature is the strongest everywhere, so it is the differences that are shown. */
+/** Exponent for the strongest feature, which is high everywhere; it emphasises the differences. */
 const STRONGEST = 2.2;
 const ROUND = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 
 /**
- * A token's value for a shade: of the feature, or of the strongest one at the hook point.
+ * The activation that shades a token: that of the feature, or of the strongest one at the hook point.
  * @param {Token} token
  * @param {Shade | null} shade
  */
@@ -18,8 +18,8 @@ export function valueOf(token, shade) {
 }
 
 /**
- * The end of a scale that has `high` on it: a round number, so that it seldom changes while a text
- * grows.
+ * The end of a scale that includes `high`. It is a round number, so that it seldom changes while the
+ * text grows.
  * @param {number} high
  */
 export function scaleFor(high) {
@@ -29,10 +29,10 @@ export function scaleFor(high) {
 }
 
 /**
- * The step of a value, 0 for none.
+ * The shade of a value; 0 for none.
  * @param {number} value
  * @param {number} scale
- * @param {boolean} strongest whether it is whichever feature is the strongest
+ * @param {boolean} strongest true if the value is that of the strongest feature
  */
 export function level(value, scale, strongest = false) {
   if (value === 0) return 0;
@@ -40,7 +40,7 @@ export function level(value, scale, strongest = false) {
   return Math.max(1, Math.ceil(LEVELS * (strongest ? share ** STRONGEST : share)));
 }
 
-/** The legend's steps. @param {boolean} strongest */
+/** The shades of the legend. @param {boolean} strongest */
 export function ramp(strongest) {
   return Array.from({ length: LEVELS }, (_, at) => level((at + 1) / LEVELS, 1, strongest));
 }

@@ -5,13 +5,13 @@ import { level, valueOf } from "./shade.js";
 /** @import {Shade, Token} from "../types.d.ts" */
 
 /**
- * A text whose tokens can be reached, shaded and opened. It only ever appends; a frame's tokens go
- * in together.
+ * A text whose tokens can be focused, shaded and opened. It only appends, and draws all tokens of a
+ * frame together.
  */
 export class TokenText {
   /** @type {Token[]} */
   tokens = [];
-  /** The largest value of the shade, less special tokens'. */
+  /** The maximum of the shading activation, excluding special tokens. */
   high = 0;
   /** @type {HTMLElement[]} */
   #spans = [];
@@ -34,7 +34,7 @@ export class TokenText {
   constructor(name, owner) {
     this.name = name;
     this.owner = owner;
-    this.element = el("div", { class: "text", role: "group", "aria-label": `${name}. Arrow keys go through the tokens, Enter opens one’s features.`, dir: "ltr" });
+    this.element = el("div", { class: "text", role: "group", "aria-label": `${name}. Arrow keys move between tokens, Enter shows a token’s features.`, dir: "ltr" });
     this.element.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#act(event.target, "pointer"));
     this.element.addEventListener("pointerover", (/** @type {PointerEvent} */ event) => this.#with(event.target, (at) => owner.point(this, at)));
     this.element.addEventListener("focusin", (/** @type {FocusEvent} */ event) => this.#with(event.target, (at) => {
@@ -57,7 +57,7 @@ export class TokenText {
     this.#frame ||= requestAnimationFrame(() => this.flush());
   }
 
-  /** Draws what has come since. */
+  /** Draws the tokens that have arrived since the last frame. */
   flush() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -71,14 +71,14 @@ export class TokenText {
     cancelAnimationFrame(this.#frame);
   }
 
-  /** The values of the shade that there is now. */
+  /** Recomputes the values for the current shading. */
   reshade() {
     this.high = 0;
     for (const [at, token] of this.tokens.entries()) this.#value(token, at);
   }
 
   /**
-   * Shades the tokens from `from` on by the scale that there is now.
+   * Shades the tokens from `from` on with the current scale.
    * @param {number} from
    */
   paint(from = 0) {
@@ -95,7 +95,7 @@ export class TokenText {
   }
 
   /**
-   * Marks the tokens from `at` on as different from the text beside this one.
+   * Marks the tokens from `at` on as different from the other text.
    * @param {number} at
    */
   differ(at) {
@@ -117,7 +117,7 @@ export class TokenText {
   }
 
   /**
-   * Scrolls a token to where it is seen above `bottom`, in pixels of the window.
+   * Scrolls a token into view above `bottom`, in pixels of the window.
    * @param {number} at
    * @param {number} bottom
    */
@@ -131,9 +131,9 @@ export class TokenText {
    * @param {number} at
    */
   #append(token, at) {
-    // The space before a word is not of its box, which would be torn where a line ends.
+    // The space before a word is outside of its box, which a line break would otherwise split.
     const [, space, word] = /^( (?=\S))?(.*)$/s.exec(token.piece) ?? [];
-    // A paragraph's end is a line's end already.
+    // The end of a paragraph already breaks the line.
     const text = token.piece === "" ? "▫" : visible(word.replace(/\n$/, ""));
     const span = el("span", { class: "t", role: "button", tabindex: -1 }, text);
     span.dataset.at = String(at);
@@ -144,7 +144,7 @@ export class TokenText {
     if (at === this.#different) span.classList.add("first");
     if (/^\s*$/.test(token.piece)) span.setAttribute("aria-label", shown(token.piece));
     this.#spans.push(span);
-    // Lines are laid out a paragraph at a time, so a long text costs no more at its end.
+    // Each paragraph is laid out separately, so that appending to a long text stays cheap.
     if (!this.#paragraph) this.element.append((this.#paragraph = el("p", {})));
     this.#paragraph?.append(space ?? "", span);
     if (token.piece.endsWith("\n")) this.#paragraph = null;
@@ -212,7 +212,7 @@ export class TokenText {
   }
 
   /**
-   * The token above or below `from` that is nearest to it.
+   * The nearest token in the line above or below `from`.
    * @param {number} from
    * @param {1 | -1} by
    */
