@@ -21,84 +21,126 @@ use crate::HookError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HookPoint {
-    /// `hook_embed`: the token embedding, before any norm.
+    /// `hook_embed`: the token embedding with its scale, before any norm and before positions.
     Embed,
+    /// `hook_pos_embed`: the learned position embedding.
+    PosEmbed,
     /// `blocks.{i}.hook_resid_pre`: the residual stream before block `i`.
     ResidPre(usize),
+    /// `blocks.{i}.ln1.hook_normalized`: the input of attention, after the norm and before its gain.
+    Ln1Normalized(usize),
+    /// `blocks.{i}.attn.hook_in`: the input of attention, after the norm's gain and bias.
+    AttnIn(usize),
     /// `blocks.{i}.attn.hook_q`: queries, before rotary embedding and QK norm.
     Q(usize),
     /// `blocks.{i}.attn.hook_k`: keys, before rotary embedding and QK norm.
     K(usize),
     /// `blocks.{i}.attn.hook_v`: values, as weighted by the attention pattern.
     V(usize),
+    /// `blocks.{i}.attn.hook_rot_q`: queries after QK norm and rotary embedding, before the scores' scale.
+    RotQ(usize),
+    /// `blocks.{i}.attn.hook_rot_k`: keys after QK norm and rotary embedding.
+    RotK(usize),
+    /// `blocks.{i}.attn.hook_attn_scores`: attention scores after scale, softcap and mask; hidden keys
+    /// are −∞.
+    AttnScores(usize),
     /// `blocks.{i}.attn.hook_pattern`: attention weights, after the softmax.
     Pattern(usize),
     /// `blocks.{i}.attn.hook_z`: the values weighted by the pattern, per head.
     Z(usize),
-    /// `blocks.{i}.hook_attn_out`: the output of attention, added to the residual stream.
+    /// `blocks.{i}.attn.hook_out`: the output projection of attention, before a post-norm.
+    AttnProjection(usize),
+    /// `blocks.{i}.hook_attn_out`: the output of attention, as added to the residual stream.
     AttnOut(usize),
     /// `blocks.{i}.hook_resid_mid`: the residual stream between attention and MLP.
     ResidMid(usize),
-    /// `blocks.{i}.ln2.hook_normalized`: the input of the MLP, after the norm.
+    /// `blocks.{i}.ln2.hook_normalized`: the input of the MLP, after the norm and before its gain.
     Ln2Normalized(usize),
-    /// `blocks.{i}.mlp.hook_pre`: MLP hidden units, before the activation function.
+    /// `blocks.{i}.mlp.hook_in`: the input of the MLP, after the norm's gain and bias.
+    MlpIn(usize),
+    /// `blocks.{i}.mlp.hook_pre`: MLP hidden units, before the activation function; of a gated MLP the
+    /// gate.
     MlpPre(usize),
-    /// `blocks.{i}.mlp.hook_post`: MLP hidden units, after the activation function.
+    /// `blocks.{i}.mlp.hook_pre_linear`: the units of a gated MLP that the gate multiplies.
+    MlpPreLinear(usize),
+    /// `blocks.{i}.mlp.hook_post`: MLP hidden units, after the activation function and the gate.
     MlpPost(usize),
-    /// `blocks.{i}.hook_mlp_out`: the output of the MLP, added to the residual stream.
+    /// `blocks.{i}.mlp.hook_out`: the output projection of the MLP, before a post-norm.
+    MlpProjection(usize),
+    /// `blocks.{i}.hook_mlp_out`: the output of the MLP, as added to the residual stream.
     MlpOut(usize),
     /// `blocks.{i}.hook_resid_post`: the residual stream after block `i`.
     ResidPost(usize),
-    /// `ln_final.hook_normalized`: the input of the unembedding.
+    /// `ln_final.hook_normalized`: the residual stream after the last norm and before its gain.
     FinalNormalized,
 }
 
 /// The points of a block in the order in which a pass reaches them, each with its canonical name
 /// after `blocks.{i}.` and its aliases.
-const BLOCK_POINTS: [BlockPoint; 13] = [
+const BLOCK_POINTS: [BlockPoint; 22] = [
     (HookPoint::ResidPre, "hook_resid_pre", &["hook_in"]),
+    (HookPoint::Ln1Normalized, "ln1.hook_normalized", &[]),
+    (HookPoint::AttnIn, "attn.hook_in", &[]),
     (HookPoint::Q, "attn.hook_q", &[]),
     (HookPoint::K, "attn.hook_k", &[]),
     (HookPoint::V, "attn.hook_v", &[]),
+    (HookPoint::RotQ, "attn.hook_rot_q", &[]),
+    (HookPoint::RotK, "attn.hook_rot_k", &[]),
+    (HookPoint::AttnScores, "attn.hook_attn_scores", &[]),
     (HookPoint::Pattern, "attn.hook_pattern", &[]),
     (HookPoint::Z, "attn.hook_z", &[]),
-    (HookPoint::AttnOut, "hook_attn_out", &["hook_attn", "attn", "attn.hook_out"]),
+    (HookPoint::AttnProjection, "attn.hook_out", &[]),
+    (HookPoint::AttnOut, "hook_attn_out", &["hook_attn", "attn"]),
     (HookPoint::ResidMid, "hook_resid_mid", &[]),
-    (HookPoint::Ln2Normalized, "ln2.hook_normalized", &["mlp.hook_in"]),
+    (HookPoint::Ln2Normalized, "ln2.hook_normalized", &[]),
+    (HookPoint::MlpIn, "mlp.hook_in", &[]),
     (HookPoint::MlpPre, "mlp.hook_pre", &[]),
+    (HookPoint::MlpPreLinear, "mlp.hook_pre_linear", &[]),
     (HookPoint::MlpPost, "mlp.hook_post", &[]),
-    (HookPoint::MlpOut, "hook_mlp_out", &["hook_mlp", "mlp", "mlp.hook_out"]),
+    (HookPoint::MlpProjection, "mlp.hook_out", &[]),
+    (HookPoint::MlpOut, "hook_mlp_out", &["hook_mlp", "mlp"]),
     (HookPoint::ResidPost, "hook_resid_post", &["hook_out"]),
 ];
 
 type BlockPoint = (fn(usize) -> HookPoint, &'static str, &'static [&'static str]);
 
 const EMBED: &str = "hook_embed";
+const POS_EMBED: &str = "hook_pos_embed";
 const FINAL_NORMALIZED: &str = "ln_final.hook_normalized";
 
 impl HookPoint {
-    /// Iterates over every hook point of a model with `n_layer` blocks, in execution order.
+    /// Iterates over every hook point that a model with `n_layer` blocks can have, in execution order.
+    /// A family of models lacks some of them.
     pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
         let blocks =
             (0..n_layer).flat_map(|layer| BLOCK_POINTS.iter().map(move |(point, ..)| point(layer)));
-        std::iter::once(Self::Embed).chain(blocks).chain(std::iter::once(Self::FinalNormalized))
+        [Self::Embed, Self::PosEmbed].into_iter().chain(blocks).chain([Self::FinalNormalized])
     }
 
-    /// The index of the point's block; `None` for the embedding and the final norm.
+    /// The index of the point's block; `None` for embeddings and the final norm.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Self::Embed | Self::FinalNormalized => None,
+            Self::Embed | Self::PosEmbed | Self::FinalNormalized => None,
             Self::ResidPre(layer)
+            | Self::Ln1Normalized(layer)
+            | Self::AttnIn(layer)
             | Self::Q(layer)
             | Self::K(layer)
             | Self::V(layer)
+            | Self::RotQ(layer)
+            | Self::RotK(layer)
+            | Self::AttnScores(layer)
             | Self::Pattern(layer)
             | Self::Z(layer)
+            | Self::AttnProjection(layer)
             | Self::AttnOut(layer)
             | Self::ResidMid(layer)
             | Self::Ln2Normalized(layer)
+            | Self::MlpIn(layer)
             | Self::MlpPre(layer)
+            | Self::MlpPreLinear(layer)
             | Self::MlpPost(layer)
+            | Self::MlpProjection(layer)
             | Self::MlpOut(layer)
             | Self::ResidPost(layer) => Some(layer),
         }
@@ -124,19 +166,29 @@ impl HookPoint {
     fn order(self) -> (u8, usize, u8) {
         match self {
             Self::Embed => (0, 0, 0),
+            Self::PosEmbed => (0, 0, 1),
             Self::ResidPre(layer) => (1, layer, 0),
-            Self::Q(layer) => (1, layer, 1),
-            Self::K(layer) => (1, layer, 2),
-            Self::V(layer) => (1, layer, 3),
-            Self::Pattern(layer) => (1, layer, 4),
-            Self::Z(layer) => (1, layer, 5),
-            Self::AttnOut(layer) => (1, layer, 6),
-            Self::ResidMid(layer) => (1, layer, 7),
-            Self::Ln2Normalized(layer) => (1, layer, 8),
-            Self::MlpPre(layer) => (1, layer, 9),
-            Self::MlpPost(layer) => (1, layer, 10),
-            Self::MlpOut(layer) => (1, layer, 11),
-            Self::ResidPost(layer) => (1, layer, 12),
+            Self::Ln1Normalized(layer) => (1, layer, 1),
+            Self::AttnIn(layer) => (1, layer, 2),
+            Self::Q(layer) => (1, layer, 3),
+            Self::K(layer) => (1, layer, 4),
+            Self::V(layer) => (1, layer, 5),
+            Self::RotQ(layer) => (1, layer, 6),
+            Self::RotK(layer) => (1, layer, 7),
+            Self::AttnScores(layer) => (1, layer, 8),
+            Self::Pattern(layer) => (1, layer, 9),
+            Self::Z(layer) => (1, layer, 10),
+            Self::AttnProjection(layer) => (1, layer, 11),
+            Self::AttnOut(layer) => (1, layer, 12),
+            Self::ResidMid(layer) => (1, layer, 13),
+            Self::Ln2Normalized(layer) => (1, layer, 14),
+            Self::MlpIn(layer) => (1, layer, 15),
+            Self::MlpPre(layer) => (1, layer, 16),
+            Self::MlpPreLinear(layer) => (1, layer, 17),
+            Self::MlpPost(layer) => (1, layer, 18),
+            Self::MlpProjection(layer) => (1, layer, 19),
+            Self::MlpOut(layer) => (1, layer, 20),
+            Self::ResidPost(layer) => (1, layer, 21),
             Self::FinalNormalized => (2, 0, 0),
         }
     }
@@ -159,6 +211,7 @@ impl fmt::Display for HookPoint {
         match (self.layer(), self.in_block()) {
             (Some(layer), Some((_, name, _))) => write!(f, "blocks.{layer}.{name}"),
             _ if *self == Self::Embed => f.write_str(EMBED),
+            _ if *self == Self::PosEmbed => f.write_str(POS_EMBED),
             _ => f.write_str(FINAL_NORMALIZED),
         }
     }
@@ -170,6 +223,7 @@ impl FromStr for HookPoint {
     fn from_str(name: &str) -> Result<Self, HookError> {
         match name {
             EMBED => return Ok(Self::Embed),
+            POS_EMBED => return Ok(Self::PosEmbed),
             FINAL_NORMALIZED => return Ok(Self::FinalNormalized),
             _ => {}
         }
@@ -211,7 +265,7 @@ fn nearest(name: &str) -> Option<String> {
         std::iter::once(canonical).chain(aliases.iter()).map(move |n| format!("blocks.{layer}.{n}"))
     });
     block
-        .chain([EMBED.to_owned(), FINAL_NORMALIZED.to_owned()])
+        .chain([EMBED, POS_EMBED, FINAL_NORMALIZED].map(str::to_owned))
         .map(|candidate| (strsim::jaro_winkler(name, &candidate), candidate))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))

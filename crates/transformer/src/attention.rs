@@ -3,23 +3,25 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 use rayon::prelude::*;
 
-use crate::config::{GptShape, ValueEmbeds};
+use crate::config::{AttentionConfig, GptShape, LayerConfig, QkNorm, ValueEmbeds};
 use crate::kv_cache::{Caches, LayerCache};
-use crate::layout::linear;
+use crate::linear::{Linear, linear};
 use crate::norm::rms_norm;
 use crate::rope::Rows;
 
-/// Causal self-attention with grouped key-value heads, rotary embedding and QK norm.
+/// Causal self-attention with grouped key-value heads.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
     pub(crate) shape: GptShape,
-    pub(crate) window: Option<usize>,
-    pub(crate) qk_scale: f32,
+    pub(crate) config: AttentionConfig,
     pub(crate) norm_epsilon: f32,
-    pub(crate) c_q: Tensor<2>,    // [n_embd, n_embd]
-    pub(crate) c_k: Tensor<2>,    // [n_embd, kv_dim]
-    pub(crate) c_v: Tensor<2>,    // [n_embd, kv_dim]
-    pub(crate) c_proj: Tensor<2>, // [n_embd, n_embd]
+    pub(crate) layer: LayerConfig,
+    pub(crate) c_q: Linear,    // [n_embd, n_head * head_dim]
+    pub(crate) c_k: Linear,    // [n_embd, kv_dim]
+    pub(crate) c_v: Linear,    // [n_embd, kv_dim]
+    pub(crate) c_proj: Linear, // [n_head * head_dim, n_embd]
+    /// Gains of the norms of queries and keys, `[head_dim]`.
+    pub(crate) qk_gains: Option<(Tensor<1>, Tensor<1>)>,
     pub(crate) value_embed: Option<ValueEmbed>,
 }
 
@@ -33,7 +35,8 @@ pub(crate) struct ValueEmbed {
 
 /// State shared by all layers of one pass.
 pub(crate) struct Pass {
-    pub(crate) rope: Rows,
+    /// Rows of each of the model's rotary embeddings.
+    pub(crate) ropes: Vec<Rows>,
     /// One per cache, for its rows; a single one for all rows of a pass without caches.
     pub(crate) masks: Vec<Masks>,
     /// True if tensors are computed by the host's own threads, rather than on a device.
@@ -44,7 +47,7 @@ pub(crate) struct Pass {
 const MIN_CACHES_FOR_THREADS: usize = 16;
 
 impl Attention {
-    /// Computes what the attention of `layer` adds to the residual stream.
+    /// Computes the output projection of the attention of `layer`.
     ///
     /// # Shapes
     /// - `h`: `[batch, seq, n_embd]`, the normed residual stream
@@ -59,14 +62,14 @@ impl Attention {
         caches: &mut Caches<'_, '_>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
-        let GptShape { n_head, n_kv_head, n_embd, .. } = self.shape;
+        let GptShape { n_head, n_kv_head, .. } = self.shape;
         let [batch, seq, _] = h.dims();
-        let head_dim = self.shape.head_dim();
+        let head_dim = self.config.head_dim;
         let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, head_dim]);
 
-        let q = heads(linear(h.clone(), &self.c_q), n_head);
-        let k = heads(linear(h.clone(), &self.c_k), n_kv_head);
-        let v = heads(linear(h.clone(), &self.c_v), n_kv_head);
+        let q = heads(self.c_q.apply(h.clone()), n_head);
+        let k = heads(self.c_k.apply(h.clone()), n_kv_head);
+        let v = heads(self.c_v.apply(h.clone()), n_kv_head);
         let q = router.route(HookPoint::Q(layer), q);
         let k = router.route(HookPoint::K(layer), k);
         let v = match (&self.value_embed, embedded_values) {
@@ -75,10 +78,18 @@ impl Attention {
         };
         let v = router.route(HookPoint::V(layer), v);
 
-        // The scores' 1/sqrt(head_dim) is applied to the queries, which are fewer numbers.
-        let normed = |x| rms_norm(pass.rope.rotate(x), self.norm_epsilon);
-        let q = normed(q) * (self.qk_scale / (head_dim as f32).sqrt());
-        let k = normed(k) * self.qk_scale;
+        let [q_gain, k_gain] = match &self.qk_gains {
+            Some((q, k)) => [Some(q), Some(k)],
+            None => [None, None],
+        };
+        let rope = pass.ropes.get(self.layer.rope);
+        let (mut q, mut k) = (self.positioned(q, q_gain, rope), self.positioned(k, k_gain, rope));
+        if rope.is_some() {
+            q = router.route(HookPoint::RotQ(layer), q);
+            k = router.route(HookPoint::RotK(layer), k);
+        }
+        // The scores' scale is applied to the queries, which are fewer numbers.
+        let q = q * self.config.score_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
         let z = if let [masks] = pass.masks.as_mut_slice() {
@@ -102,8 +113,33 @@ impl Attention {
             Tensor::cat(of_cache, 0)
         };
         let z = router.route(HookPoint::Z(layer), z);
-        router
-            .route(HookPoint::AttnOut(layer), linear(z.reshape([batch, seq, n_embd]), &self.c_proj))
+        let out = self.c_proj.apply(z.reshape([batch, seq, n_head * head_dim]));
+        router.route(HookPoint::AttnProjection(layer), out)
+    }
+
+    /// Norms queries or keys and gives them their positions.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, heads, head_dim]`; the output has the same shape
+    fn positioned(&self, x: Tensor<4>, gain: Option<&Tensor<1>>, rope: Option<&Rows>) -> Tensor<4> {
+        let rotate = |x| match rope {
+            Some(rows) => rows.rotate(x),
+            None => x,
+        };
+        match self.config.qk_norm {
+            QkNorm::None => rotate(x),
+            QkNorm::GainBeforeRope => {
+                let x = rms_norm(x, self.norm_epsilon);
+                rotate(match gain {
+                    Some(gain) => x * gain.clone().unsqueeze(),
+                    None => x,
+                })
+            }
+            QkNorm::AfterRope { scale } => {
+                let x = rms_norm(rotate(x), self.norm_epsilon);
+                if scale == 1.0 { x } else { x * scale }
+            }
+        }
     }
 
     /// Computes scores, pattern and weighted values of rows whose keys and values share one cache.
@@ -122,7 +158,7 @@ impl Attention {
     ) -> Tensor<4> {
         let GptShape { n_head, n_kv_head, .. } = self.shape;
         let [batch, _, seq, head_dim] = q.dims();
-        let first = masks.first_key(self.window);
+        let first = masks.first_key(self.layer.window);
         let (k, v) = match cache {
             Some(cache) => cache.push(k, v, masks.offset, first),
             None => (k, v),
@@ -134,15 +170,30 @@ impl Attention {
         let rows = n_head / n_kv_head * seq;
         let q = q.reshape([batch, n_kv_head, rows, head_dim]);
         let scores = q.matmul(k.transpose()).reshape([batch, n_head, seq, keys]);
-        let scores = match masks.bias(self.window) {
+        let scores = match self.config.score_softcap {
+            Some(softcap) => (scores / softcap).tanh() * softcap,
+            None => scores,
+        };
+        let scores = match masks.bias(self.layer.window) {
             Some(bias) => scores + bias,
             None => scores,
         };
+        let scores = route_scores(scores, layer, router);
         let pattern = router.route(HookPoint::Pattern(layer), softmax(scores, 3));
 
         let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
         z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2)
     }
+}
+
+/// Routes the scores with −∞ in place of [`HIDDEN`], as `TransformerLens` has them.
+fn route_scores(scores: Tensor<4>, layer: usize, router: &mut impl HookRouter) -> Tensor<4> {
+    let point = HookPoint::AttnScores(layer);
+    if !router.wants(point) {
+        return scores;
+    }
+    let hidden = scores.clone().lower_elem(HIDDEN / 2.0);
+    router.route(point, scores.mask_fill(hidden, f32::NEG_INFINITY)).clamp_min(HIDDEN)
 }
 
 impl ValueEmbed {

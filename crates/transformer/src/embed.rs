@@ -4,15 +4,18 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::config::SMEAR_CHANNELS;
 use crate::kv_cache::Caches;
-use crate::layout::linear;
+use crate::linear::linear;
 use crate::norm::rms_norm;
 use crate::tokens::TokenBatch;
 
-/// Token embeddings, with the additions of some eras before the first block.
+/// Token embeddings, with what some models add before the first block.
 #[derive(Debug, Clone)]
 pub(crate) struct Embed {
     pub(crate) wte: Tensor<2>, // [padded_vocab, n_embd]
-    pub(crate) norm_epsilon: f32,
+    pub(crate) scale: Option<f32>,
+    pub(crate) wpe: Option<Tensor<2>>, // [positions, n_embd]
+    /// The epsilon of the norm, if embeddings are normed.
+    pub(crate) norm_epsilon: Option<f32>,
     pub(crate) smear: Option<Smear>,
     pub(crate) bigram: Option<Bigram>,
 }
@@ -44,10 +47,36 @@ impl Embed {
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
         let x = rows(&self.wte, flat, tokens);
-        let x = rms_norm(router.route(HookPoint::Embed, x), self.norm_epsilon);
+        let x = match self.scale {
+            Some(scale) => x * scale,
+            None => x,
+        };
+        let mut x = router.route(HookPoint::Embed, x);
+        if let Some(wpe) = &self.wpe {
+            x = x + router.route(HookPoint::PosEmbed, positions(wpe, tokens, caches));
+        }
+        if let Some(epsilon) = self.norm_epsilon {
+            x = rms_norm(x, epsilon);
+        }
         match &self.smear {
             Some(smear) => smear.forward(x, caches),
             None => x,
+        }
+    }
+}
+
+/// Looks up the position embedding of every token of a pass.
+///
+/// # Shapes
+/// - output: `[batch, seq, n_embd]`
+fn positions(wpe: &Tensor<2>, tokens: &TokenBatch, caches: &Caches<'_, '_>) -> Tensor<3> {
+    let seq = tokens.seq();
+    let part = |offset: usize| wpe.clone().slice_dim(0, offset..offset + seq).unsqueeze::<3>();
+    match caches.offsets().as_slice() {
+        &[offset] => part(offset).repeat_dim(0, tokens.batch()),
+        offsets => {
+            let rows = |(at, &offset)| part(offset).repeat_dim(0, caches.rows(at));
+            Tensor::cat(offsets.iter().enumerate().map(rows).collect(), 0)
         }
     }
 }

@@ -1,7 +1,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
+use crate::config::{
+    Activation, AttentionConfig, EmbeddingConfig, GptConfig, GptShape, LayerConfig, MlpConfig,
+    NormConfig, NormKind, QkNorm, ResidualMix, RopeConfig, RopeScaling, RopeTables, ValueEmbeds,
+};
 use crate::error::ConfigError;
 
 /// A period of nanochat's history during which its architecture did not change.
@@ -31,6 +34,9 @@ pub enum Era {
     /// 2026-03-14 (`a825e63`): smear and backout.
     E6,
 }
+
+/// nanochat's rotary tables cover this many times the context; longer sequences are rejected.
+const MAX_CONTEXTS: usize = 10;
 
 /// Vocabulary sizes are rounded up to a multiple of this.
 const VOCAB_PADDING: usize = 64;
@@ -72,28 +78,52 @@ impl Era {
         {
             return Err(ConfigError::NoWindows { era: self, found: pattern.to_owned() });
         }
+        let head_dim = shape.head_dim()?;
+        let rope = RopeConfig {
+            base: if self >= Self::E5 { 100_000.0 } else { 10_000.0 },
+            channels: head_dim,
+            scaling: RopeScaling::None,
+            tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
+        };
+        let qk_scale = match self {
+            Self::E6 => 1.2,
+            Self::E5 => 1.15,
+            _ => 1.0,
+        };
+        let windows = self.windows(&shape, window_pattern)?;
         let config = GptConfig {
             shape,
             padded_vocab_size: self.padded_vocab_size(shape.vocab_size),
-            windows: self.windows(&shape, window_pattern)?,
+            embedding: EmbeddingConfig { scale: None, positions: None, normed: true },
+            norm: NormConfig { kind: NormKind::Rms, epsilon: f32::EPSILON },
+            attention: AttentionConfig {
+                head_dim,
+                qk_norm: QkNorm::AfterRope { scale: qk_scale },
+                score_scale: 1.0 / (head_dim as f32).sqrt(),
+                score_softcap: None,
+                qkv_bias: false,
+                out_bias: false,
+            },
+            ropes: vec![rope],
+            layers: windows.into_iter().map(|window| LayerConfig { window, rope: 0 }).collect(),
+            mlp: MlpConfig {
+                d_mlp: 4 * shape.n_embd,
+                activation: Activation::Relu2,
+                gated: false,
+                bias: false,
+            },
+            parallel: false,
+            post_norms: false,
+            tied: false,
+            softcap: Some(if matches!(self, Self::E4 | Self::E4b) { 20.0 } else { 15.0 }),
             residual: if self >= Self::E1 { ResidualMix::Lambdas } else { ResidualMix::Plain },
             value_embeds: self.value_embeds(),
             bigram: self == Self::E3b,
             smear: self >= Self::E6,
             backout: self >= Self::E6,
-            constants: Constants {
-                d_mlp: 4 * shape.n_embd,
-                norm_epsilon: f32::EPSILON,
-                softcap: Some(if matches!(self, Self::E4 | Self::E4b) { 20.0 } else { 15.0 }),
-                rope_base: if self >= Self::E5 { 100_000.0 } else { 10_000.0 },
-                rope_tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
-            },
-            qk_scale: match self {
-                Self::E6 => 1.2,
-                Self::E5 => 1.15,
-                _ => 1.0,
-            },
+            max_positions: MAX_CONTEXTS * shape.sequence_len,
         };
+        config.validate()?;
         let needed = config.gate_channels();
         if shape.n_embd < needed {
             return Err(ConfigError::TooNarrow { found: shape.n_embd, needed, era: self });
@@ -172,6 +202,10 @@ mod tests {
         GptShape { sequence_len, vocab_size: 300, n_layer, n_head: 4, n_kv_head: 2, n_embd: 64 }
     }
 
+    fn windows_of(config: &GptConfig) -> Vec<Option<usize>> {
+        config.layers.iter().map(|layer| layer.window).collect()
+    }
+
     #[test]
     fn names_read_back_in_any_case() {
         for era in Era::ALL {
@@ -187,7 +221,7 @@ mod tests {
     #[test]
     fn short_windows_follow_each_eras_rule_and_the_last_layer_is_long() {
         let windows = |era: Era, len, layers, pattern| {
-            era.config(shape(len, layers), Some(pattern)).unwrap().windows
+            windows_of(&era.config(shape(len, layers), Some(pattern)).unwrap())
         };
         let (s, l) = (Some, Some);
 
@@ -195,8 +229,8 @@ mod tests {
         assert_eq!(windows(Era::E5, 2048, 3, "SL"), [s(768), l(2048), l(2048)]);
         assert_eq!(windows(Era::E6, 2048, 5, "SSSL"), [s(512), s(512), s(512), l(2048), l(2048)]);
         assert_eq!(windows(Era::E6, 256, 2, "sl"), [s(128), l(256)]);
-        assert_eq!(Era::E3.config(shape(64, 2), None).unwrap().windows, [l(64), l(64)]);
-        assert_eq!(Era::E1.config(shape(64, 2), None).unwrap().windows, [None, None]);
+        assert_eq!(windows_of(&Era::E3.config(shape(64, 2), None).unwrap()), [l(64), l(64)]);
+        assert_eq!(windows_of(&Era::E1.config(shape(64, 2), None).unwrap()), [None, None]);
     }
 
     #[test]

@@ -34,11 +34,13 @@ pub enum ConfigError {
         /// That key's value.
         of: usize,
     },
-    /// The head dimension is odd, and rotary embedding rotates pairs of channels.
-    #[error("n_embd / n_head is {found}, rotary embedding needs an even number")]
-    OddHeadDim {
-        /// The head dimension.
+    /// The rotated channels do not form pairs within a head.
+    #[error("rotary embedding needs an even number of channels in 2..={head_dim}, found {found}")]
+    RopeChannels {
+        /// The number of channels.
         found: usize,
+        /// The head dimension.
+        head_dim: usize,
     },
     /// The residual stream is narrower than the channels that a gate reads.
     #[error("n_embd is {found}, era {era} reads the first {needed} channels")]

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::config::GptShape;
+use crate::config::GptConfig;
 
 /// A key-value cache, so that each position is computed only once.
 ///
@@ -39,11 +39,12 @@ pub(crate) struct LayerCache {
 }
 
 impl KvCache {
-    pub(crate) fn new(shape: &GptShape, batch: usize, capacity: usize, device: &Device) -> Self {
-        let zeros =
-            || Some(Tensor::zeros([batch, shape.n_kv_head, capacity, shape.head_dim()], device));
-        let layers =
-            (0..shape.n_layer).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect();
+    pub(crate) fn new(config: &GptConfig, batch: usize, capacity: usize, device: &Device) -> Self {
+        let (heads, head_dim) = (config.shape.n_kv_head, config.attention.head_dim);
+        let zeros = || Some(Tensor::zeros([batch, heads, capacity, head_dim], device));
+        let layers = (0..config.shape.n_layer)
+            .map(|_| LayerCache { keys: zeros(), values: zeros() })
+            .collect();
         Self { layers, batch, capacity, len: 0, last_embedding: None, last_tokens: Vec::new() }
     }
 

@@ -1,7 +1,7 @@
-//! nanochat's GPT in every era, with a hook at every named activation.
+//! Decoder-only transformers, with a hook at every named activation.
 //!
-//! There is one model; its [`GptConfig`] determines which parts it has, and the [`Era`] of a published
-//! checkpoint determines its configuration.
+//! There is one forward pass; its [`GptConfig`] describes the parts that a family of models has. The
+//! [`Era`] of a nanochat checkpoint determines its configuration.
 //!
 //! ```
 //! use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
@@ -41,21 +41,28 @@ mod embed;
 mod era;
 mod error;
 mod gpt;
+mod hook_shape;
 mod kv_cache;
-mod layout;
+mod linear;
+mod load;
 mod mlp;
 mod norm;
+mod params;
 mod random;
 mod rope;
 mod tokens;
 mod weights;
 
-pub use config::{Constants, GptConfig, GptShape, ResidualMix, RopeTables, ValueEmbeds};
+pub use config::{
+    Activation, AttentionConfig, EmbeddingConfig, GptConfig, GptShape, LayerConfig, MlpConfig,
+    NormConfig, NormKind, QkNorm, ResidualMix, RopeConfig, RopeScaling, RopeTables, ValueEmbeds,
+};
 pub use era::Era;
 pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};
+pub use hook_shape::HookShape;
 pub use kv_cache::{KvCache, KvTail};
-pub use layout::{HookShape, Layout, ParamSpec};
 pub use norm::rms_norm;
+pub use params::{Layout, ParamSpec};
 pub use tokens::TokenBatch;
 pub use weights::WeightSource;

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::GptConfig;
 use crate::gpt::Gpt;
-use crate::layout::ParamSpec;
+use crate::params::ParamSpec;
 use crate::weights::WeightSource;
 
 impl Gpt {

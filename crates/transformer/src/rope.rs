@@ -6,7 +6,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use half::bf16;
 
-use crate::config::{GptConfig, RopeTables};
+use crate::config::{RopeConfig, RopeScaling, RopeTables};
 
 /// Rotary position embedding with its tables.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Rope {
 /// Cosines and sines for some positions.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
-    cos: Tensor<4>, // [1 or batch, seq, 1, head_dim / 2]
+    cos: Tensor<4>, // [1 or batch, seq, 1, channels / 2]
     sin: Tensor<4>,
 }
 
@@ -31,10 +31,11 @@ pub(crate) struct Rows {
 const MAX_PRECOMPUTED: usize = 4096;
 
 impl Rope {
-    pub(crate) fn new(config: &GptConfig, device: &Device) -> Self {
-        let frequencies = frequencies(config.shape.head_dim(), config.constants.rope_base);
-        let seq = config.shape.sequence_len.min(MAX_PRECOMPUTED);
-        let tables = config.constants.rope_tables;
+    /// Creates the embedding, with tables for the positions of a context of `sequence_len` tokens.
+    pub(crate) fn new(config: &RopeConfig, sequence_len: usize, device: &Device) -> Self {
+        let frequencies = scaled(frequencies(config.channels, config.base), config.scaling);
+        let seq = sequence_len.min(MAX_PRECOMPUTED);
+        let tables = config.tables;
         Self { precomputed: compute(&frequencies, tables, 0, seq, device), frequencies, tables }
     }
 
@@ -65,15 +66,20 @@ impl Rows {
         Self { cos: cat(|rows| &rows.cos), sin: cat(|rows| &rows.sin) }
     }
 
-    /// Rotates queries or keys.
+    /// Rotates the first channels of queries or keys, as many as the tables have.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, heads, head_dim]`; the output has the same shape
     pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, head_dim] = x.dims();
-        let half = head_dim / 2;
+        let [_, _, _, half] = self.cos.dims();
+        let channels = 2 * half;
+        if channels < head_dim {
+            let rest = x.clone().slice_dim(3, channels..head_dim);
+            return Tensor::cat(vec![self.rotate(x.slice_dim(3, 0..channels)), rest], 3);
+        }
         let x1 = x.clone().slice_dim(3, 0..half);
-        let x2 = x.slice_dim(3, half..head_dim);
+        let x2 = x.slice_dim(3, half..channels);
         let y1 = x1.clone() * self.cos.clone() + x2.clone() * self.sin.clone();
         let y2 = x2 * self.cos.clone() - x1 * self.sin.clone();
         Tensor::cat(vec![y1, y2], 3)
@@ -85,13 +91,31 @@ impl Rows {
 /// In the eras with bf16 tables, one unit in the last place of a float32 frequency can change a table
 /// entry and move logits by 1e-3. Each step is therefore rounded as in the reference: the exponent is
 /// divided in float32, the power computed in float64 and rounded, its reciprocal taken in float32.
-fn frequencies(head_dim: usize, base: f64) -> Vec<f32> {
-    (0..head_dim / 2)
+fn frequencies(channels: usize, base: f64) -> Vec<f32> {
+    (0..channels / 2)
         .map(|pair| {
-            let exponent = (2 * pair) as f32 / head_dim as f32;
+            let exponent = (2 * pair) as f32 / channels as f32;
             1.0 / (base.powf(f64::from(exponent)) as f32)
         })
         .collect()
+}
+
+/// The frequencies changed for longer contexts.
+fn scaled(mut frequencies: Vec<f32>, scaling: RopeScaling) -> Vec<f32> {
+    for frequency in &mut frequencies {
+        *frequency = match scaling {
+            RopeScaling::None => *frequency,
+            RopeScaling::Linear { factor } => *frequency / factor as f32,
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                let unscaled = f64::from(*frequency);
+                let turns = original_context * unscaled / std::f64::consts::TAU;
+                let high = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let high = high.clamp(0.0, 1.0);
+                ((1.0 - high) * unscaled / factor + high * unscaled) as f32
+            }
+        };
+    }
+    frequencies
 }
 
 fn compute(

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::layout::ParamSpec;
+use crate::params::ParamSpec;
 
 /// A source of a model's weights.
 ///

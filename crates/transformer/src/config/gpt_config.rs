@@ -1,0 +1,156 @@
+use nanoscope_hooks::HookPoint;
+
+use crate::config::parts::{
+    AttentionConfig, EmbeddingConfig, MlpConfig, NormConfig, NormKind, ResidualMix, SMEAR_CHANNELS,
+    ValueEmbeds,
+};
+use crate::config::rope::RopeConfig;
+use crate::config::shape::{GptShape, check_size};
+use crate::error::ConfigError;
+
+/// The sizes and parts of a model.
+///
+/// There is one forward pass, and this describes what it computes: a family of models is a function
+/// from its configuration file to this description. [`Era::config`](crate::Era::config) is nanochat's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GptConfig {
+    /// The sizes.
+    pub shape: GptShape,
+    /// Rows of the embedding and columns of the unembedding; at least `vocab_size`.
+    pub padded_vocab_size: usize,
+    /// The input of the first block.
+    pub embedding: EmbeddingConfig,
+    /// Every norm but that of queries and keys.
+    pub norm: NormConfig,
+    /// Attention, the same in all blocks but for [`layers`](Self::layers).
+    pub attention: AttentionConfig,
+    /// Rotary position embeddings, of which each layer uses one; empty without rotary embedding.
+    pub ropes: Vec<RopeConfig>,
+    /// What differs from block to block.
+    pub layers: Vec<LayerConfig>,
+    /// The MLP of each block.
+    pub mlp: MlpConfig,
+    /// Whether attention and MLP both read the block's input, and both outputs are added to it.
+    pub parallel: bool,
+    /// Whether the outputs of attention and MLP are normed before they are added.
+    pub post_norms: bool,
+    /// Whether the unembedding is the transposed embedding.
+    pub tied: bool,
+    /// The softcap of the logits: `logits = softcap · tanh(logits / softcap)`.
+    pub softcap: Option<f32>,
+    /// The input of a block.
+    pub residual: ResidualMix,
+    /// Token embeddings added to the values of every other layer.
+    pub value_embeds: Option<ValueEmbeds>,
+    /// Adds a hashed bigram embedding to the input of every block.
+    pub bigram: bool,
+    /// Adds a gated part of the previous embedding to each embedding.
+    pub smear: bool,
+    /// Subtracts a part of the middle layer's output before the final norm.
+    pub backout: bool,
+    /// Longest sequence that can be run, in tokens.
+    pub max_positions: usize,
+}
+
+/// What differs between the blocks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerConfig {
+    /// The attention window `w`: key `j` is visible to query `i` iff `0 <= i - j <= w`. `None`: every
+    /// earlier key is visible.
+    pub window: Option<usize>,
+    /// Index of the layer's rotary embedding in [`GptConfig::ropes`].
+    pub rope: usize,
+}
+
+/// The largest sizes accepted besides those of [`GptShape`].
+const MAX_D_MLP: usize = 1 << 22;
+const MAX_HEAD_DIM: usize = 1 << 14;
+const MAX_POSITIONS: usize = 1 << 28;
+
+impl GptConfig {
+    /// Checks that the sizes are consistent and that no number makes logits infinite or NaN.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key, its value and the values accepted.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.shape.validate()?;
+        let AttentionConfig { head_dim, score_scale, score_softcap, .. } = self.attention;
+        check_size("d_mlp", self.mlp.d_mlp, MAX_D_MLP)?;
+        check_size("head_dim", head_dim, MAX_HEAD_DIM)?;
+        check_size("max_positions", self.max_positions, MAX_POSITIONS)?;
+        for (field, found) in [
+            ("norm_epsilon", Some(self.norm.epsilon)),
+            ("softcap", self.softcap),
+            ("score_softcap", score_softcap),
+            ("score_scale", Some(score_scale)),
+            ("embedding_scale", self.embedding.scale),
+        ] {
+            if let Some(found) = found
+                && !(found.is_finite() && found >= f32::MIN_POSITIVE)
+            {
+                let (found, needed) = (found.to_string(), "a positive number of 32 bits");
+                return Err(ConfigError::Number { field, found, needed });
+            }
+        }
+        self.ropes.iter().try_for_each(|rope| rope.validate(head_dim))
+    }
+
+    /// Number of channels of all query heads together.
+    pub fn q_dim(&self) -> usize {
+        self.shape.n_head * self.attention.head_dim
+    }
+
+    /// Number of channels of all key (or value) heads together.
+    pub fn kv_dim(&self) -> usize {
+        self.shape.n_kv_head * self.attention.head_dim
+    }
+
+    /// Returns whether `layer` adds a value embedding: every other layer does, including the last.
+    pub fn has_value_embed(&self, layer: usize) -> bool {
+        self.value_embeds.is_some() && layer % 2 == (self.shape.n_layer - 1) % 2
+    }
+
+    /// The layer whose output is kept for the backout.
+    pub fn backout_layer(&self) -> Option<usize> {
+        self.backout.then_some(self.shape.n_layer / 2)
+    }
+
+    /// Iterates over the hook points of this model, in execution order.
+    pub fn hook_points(&self) -> impl Iterator<Item = HookPoint> {
+        HookPoint::all(self.shape.n_layer).filter(|&point| self.missing(point).is_none())
+    }
+
+    /// The reason for which this model does not have `point`; `None` if it has it.
+    pub fn missing(&self, point: HookPoint) -> Option<String> {
+        let layers = self.shape.n_layer;
+        let reason = match point {
+            HookPoint::PosEmbed if self.embedding.positions.is_none() => {
+                "the model has no learned position embedding"
+            }
+            HookPoint::ResidMid(_) if self.parallel => {
+                "attention and MLP read the same residual stream, with nothing between them"
+            }
+            HookPoint::MlpPreLinear(_) if !self.mlp.gated => "the model's MLP has no gate",
+            HookPoint::RotQ(_) | HookPoint::RotK(_) if self.ropes.is_empty() => {
+                "the model has no rotary embedding"
+            }
+            _ => {
+                return point.layer().filter(|&layer| layer >= layers).map(|_| {
+                    format!("the model has {layers} layers, 0..={}", layers.saturating_sub(1))
+                });
+            }
+        };
+        Some(reason.to_owned())
+    }
+
+    /// Returns whether the norms have weights.
+    pub(crate) fn has_norm_gain(&self) -> bool {
+        self.norm.kind != NormKind::Rms
+    }
+
+    /// The number of channels of the residual stream that gates read.
+    pub(crate) fn gate_channels(&self) -> usize {
+        let smear = if self.smear { SMEAR_CHANNELS } else { 0 };
+        self.value_embeds.map_or(0, |embeds| embeds.gate_channels).max(smear)
+    }
+}
