@@ -1,0 +1,101 @@
+//! Rotary embeddings in `config.json`, in the keys of transformers 4 and 5.
+
+use nanoscope_transformer::{RopeConfig, RopeScaling, RopeTables};
+
+use crate::error::CheckpointError;
+use crate::model::families::keys::Keys;
+
+/// The kinds of rotary embedding that are computed.
+const KINDS: &str = "default, linear or llama3";
+
+/// Defaults for a family's rotary embedding.
+#[derive(Clone, Copy)]
+pub(super) struct RopeDefaults {
+    /// The base, if no key gives it.
+    pub(super) base: f64,
+    /// Number of channels per head.
+    pub(super) head_dim: usize,
+    /// The key of transformers 4 for the base.
+    pub(super) base_key: &'static str,
+    /// The part of the channels that is rotated, if the family can rotate a part of them.
+    pub(super) partial: Option<f64>,
+}
+
+/// Reads the rotary embedding of a model whose layers share one.
+pub(super) fn one(keys: &Keys<'_>, defaults: &RopeDefaults) -> Result<RopeConfig, CheckpointError> {
+    let base = keys.number(defaults.base_key)?.unwrap_or(defaults.base);
+    // As in transformers, the older key takes precedence.
+    let scaling = keys.object("rope_scaling")?;
+    let parameters = keys.object("rope_parameters")?;
+    let Some(parameters) = scaling.or(parameters) else {
+        return Ok(plain(base, defaults));
+    };
+    from_parameters(&parameters, base, defaults)
+}
+
+/// Reads the rotary embeddings of Gemma 3: of layers with full attention, and of those with a window.
+pub(super) fn per_kind(
+    keys: &Keys<'_>,
+    defaults: &RopeDefaults,
+    local_base: f64,
+) -> Result<[RopeConfig; 2], CheckpointError> {
+    let full = keys.number(defaults.base_key)?.unwrap_or(defaults.base);
+    let local = keys.number("rope_local_base_freq")?.unwrap_or(local_base);
+    let scaling = keys.object("rope_scaling")?;
+    let Some(parameters) = keys.object("rope_parameters")? else {
+        // In these keys a scaling is that of full layers.
+        let full = match scaling {
+            Some(scaling) => from_parameters(&scaling, full, defaults)?,
+            None => plain(full, defaults),
+        };
+        return Ok([full, plain(local, defaults)]);
+    };
+    let kind = |key, base| match parameters.object(key)? {
+        Some(parameters) => from_parameters(&parameters, base, defaults),
+        None => Ok(plain(base, defaults)),
+    };
+    let ropes = [kind("full_attention", full)?, kind("sliding_attention", local)?];
+    parameters.finish()?;
+    Ok(ropes)
+}
+
+fn plain(base: f64, defaults: &RopeDefaults) -> RopeConfig {
+    RopeConfig {
+        base,
+        channels: (defaults.head_dim as f64 * defaults.partial.unwrap_or(1.0)) as usize,
+        scaling: RopeScaling::None,
+        // transformers rounds its tables to the type of its computation, which is float32 here.
+        tables: RopeTables::F32,
+    }
+}
+
+fn from_parameters(
+    keys: &Keys<'_>,
+    base: f64,
+    defaults: &RopeDefaults,
+) -> Result<RopeConfig, CheckpointError> {
+    let base = keys.number("rope_theta")?.unwrap_or(base);
+    let number = |key| keys.number(key)?.ok_or_else(|| keys.missing(key));
+    let old_kind = keys.text("type")?;
+    let kind = keys.text("rope_type")?.or(old_kind).unwrap_or("default");
+    let scaling = match kind {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: number("factor")? },
+        "llama3" => RopeScaling::Llama3 {
+            factor: number("factor")?,
+            low_freq_factor: number("low_freq_factor")?,
+            high_freq_factor: number("high_freq_factor")?,
+            original_context: number("original_max_position_embeddings")?,
+        },
+        other => return Err(keys.unknown("rope_type", &other.into(), KINDS)),
+    };
+    let mut defaults = *defaults;
+    if let Some(part) = keys.number("partial_rotary_factor")? {
+        if part != 1.0 && defaults.partial.is_none() {
+            return Err(keys.unknown("partial_rotary_factor", &part.into(), "1"));
+        }
+        defaults.partial = Some(part);
+    }
+    keys.finish()?;
+    Ok(RopeConfig { scaling, ..plain(base, &defaults) })
+}
