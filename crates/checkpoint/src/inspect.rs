@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use nanoscope_transformer::{Constants, Era};
+use nanoscope_transformer::{Era, GptConfig};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
-use crate::model::{ModelFiles, WeightNaming};
+use crate::model::{Architecture, ModelFiles, WeightNaming};
 use crate::python_json::unmarked;
 use crate::sae::{Metadata, find_saes, is_sae, open_sae_in};
 
@@ -88,10 +88,10 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
 fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointError> {
     let description = files.describe(era)?;
     let config = &description.config;
-    let mut facts = vec![
-        ("era", description.era.to_string()),
-        ("parameters", (description.bytes() / Dtype::F32.size() as u64).to_string()),
-    ];
+    let architecture = description.architecture;
+    let mut facts = Vec::new();
+    facts.extend(architecture.era().map(|era| ("era", era.to_string())));
+    facts.push(("parameters", (description.bytes() / Dtype::F32.size() as u64).to_string()));
     if !description.also_fits.is_empty() {
         let eras: Vec<_> = description.also_fits.iter().map(ToString::to_string).collect();
         facts.push(("also fits era", eras.join(", ")));
@@ -100,37 +100,38 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
         "vocabulary",
         format!("{} ({} rows)", config.shape.vocab_size, config.padded_vocab_size),
     ));
-    let windows = config.windows.iter().map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
+    let windows = config.layers.iter().map(|layer| layer.window);
+    let windows = windows.map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
     facts.push(("attention windows", windows.collect::<Vec<_>>().join(", ")));
-    if let Ok(eras) = description.era.config(config.shape, None)
-        && eras.constants != config.constants
-    {
-        facts.push(("differs from the era", differences(&config.constants, &eras.constants)));
+    if let Some(Ok(of_era)) = architecture.era().map(|era| era.config(config.shape, None)) {
+        let differences = differences(config, &of_era);
+        if !differences.is_empty() {
+            facts.push(("differs from the era", differences));
+        }
     }
     let tokenizer = files.tokenizer.as_ref();
     facts.push(("tokenizer", tokenizer.map_or("none".to_owned(), |p| p.display().to_string())));
     let layout = match description.naming {
         WeightNaming::Transformers { .. } => " in transformers' layout",
-        WeightNaming::Nanochat { .. } | WeightNaming::Native => "",
+        WeightNaming::Nanochat { .. } | WeightNaming::Native | WeightNaming::Family(_) => "",
+    };
+    let what = match architecture {
+        Architecture::Nanochat(era) => format!("nanochat model{layout}, era {era}"),
+        Architecture::Family(family) => format!("{family} model"),
     };
     let inspection = without_facts(&description.source, description.bytes());
-    Ok(Inspection {
-        what: format!("nanochat model{layout}, era {}", description.era),
-        config: Some(unmarked(description.raw)),
-        facts,
-        ..inspection
-    })
+    Ok(Inspection { what, config: Some(unmarked(description.raw)), facts, ..inspection })
 }
 
-/// Lists the constants of a model that differ from its era's.
-fn differences(found: &Constants, eras: &Constants) -> String {
-    let softcap = |c: &Constants| c.softcap.map_or("none".to_owned(), |cap| cap.to_string());
-    let tables = |c: &Constants| format!("{:?}", c.rope_tables).to_lowercase();
+/// Lists the constants of a nanochat model that differ from its era's.
+fn differences(found: &GptConfig, eras: &GptConfig) -> String {
+    let softcap = |c: &GptConfig| c.softcap.map_or("none".to_owned(), |cap| cap.to_string());
+    let tables = |c: &GptConfig| format!("{:?}", c.ropes[0].tables).to_lowercase();
     [
-        ("MLP width", found.d_mlp.to_string(), eras.d_mlp.to_string()),
-        ("norm epsilon", found.norm_epsilon.to_string(), eras.norm_epsilon.to_string()),
+        ("MLP width", found.mlp.d_mlp.to_string(), eras.mlp.d_mlp.to_string()),
+        ("norm epsilon", found.norm.epsilon.to_string(), eras.norm.epsilon.to_string()),
         ("softcap", softcap(found), softcap(eras)),
-        ("rotary base", found.rope_base.to_string(), eras.rope_base.to_string()),
+        ("rotary base", found.ropes[0].base.to_string(), eras.ropes[0].base.to_string()),
         ("rotary tables", tables(found), tables(eras)),
     ]
     .into_iter()

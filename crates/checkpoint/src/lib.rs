@@ -63,7 +63,9 @@ pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "gpt")]
-pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
+pub use model::{
+    Architecture, Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model,
+};
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
 pub use read::is_lfs_pointer;

@@ -84,6 +84,7 @@ impl Era {
             channels: head_dim,
             scaling: RopeScaling::None,
             tables: if self >= Self::E4b { RopeTables::F32 } else { RopeTables::Bf16 },
+            negative: true,
         };
         let qk_scale = match self {
             Self::E6 => 1.2,

@@ -11,7 +11,7 @@ use crate::config::{RopeConfig, RopeScaling, RopeTables};
 /// Rotary position embedding with its tables.
 ///
 /// The two halves of a head's channels form the pairs (the `NeoX` layout), which are rotated by `-θ`:
-/// `y1 = x1·cos + x2·sin`, `y2 = -x1·sin + x2·cos`.
+/// `y1 = x1·cos + x2·sin`, `y2 = -x1·sin + x2·cos`. To rotate by `θ`, the frequencies are negative.
 #[derive(Debug, Clone)]
 pub(crate) struct Rope {
     frequencies: Vec<f32>,
@@ -33,7 +33,10 @@ const MAX_PRECOMPUTED: usize = 4096;
 impl Rope {
     /// Creates the embedding, with tables for the positions of a context of `sequence_len` tokens.
     pub(crate) fn new(config: &RopeConfig, sequence_len: usize, device: &Device) -> Self {
-        let frequencies = scaled(frequencies(config.channels, config.base), config.scaling);
+        let mut frequencies = scaled(frequencies(config.channels, config.base), config.scaling);
+        if !config.negative {
+            frequencies.iter_mut().for_each(|frequency| *frequency = -*frequency);
+        }
         let seq = sequence_len.min(MAX_PRECOMPUTED);
         let tables = config.tables;
         Self { precomputed: compute(&frequencies, tables, 0, seq, device), frequencies, tables }

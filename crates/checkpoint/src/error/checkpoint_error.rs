@@ -13,6 +13,9 @@ use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::{ConfigError, Era};
+
+#[cfg(feature = "gpt")]
+use crate::model::Architecture;
 use thiserror::Error;
 
 use crate::container::Dtype;
@@ -239,14 +242,14 @@ pub enum CheckpointError {
         /// The eras that the weights fit.
         fits: Vec<Era>,
     },
-    /// There is a tensor that a model of the era does not have.
+    /// There is a tensor that a model of the architecture does not have.
     #[cfg(feature = "gpt")]
-    #[error("{}: tensor `{tensor}` is not a weight of an era {era} model of this size", path.display())]
+    #[error("{}: tensor `{tensor}` is not a weight of {architecture} of this size", path.display())]
     UnexpectedTensor {
         path: PathBuf,
         tensor: String,
-        /// The era of the other weights.
-        era: Era,
+        /// The architecture of the other weights.
+        architecture: Architecture,
     },
     /// The path does not have an SAE.
     #[cfg(feature = "sae")]

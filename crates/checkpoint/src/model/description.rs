@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use burn::tensor::TensorData;
 use nanoscope_transformer::{Era, GptConfig, ParamSpec};
 
 use crate::container::{Dtype, Order, TensorSource};
 use crate::error::CheckpointError;
+use crate::model::architecture::Architecture;
+use crate::model::families::{Part, Stored};
 use crate::model::weight_naming::WeightNaming;
 
 /// Everything known about a model before its weights are read.
@@ -14,7 +17,7 @@ pub(crate) struct Description {
     pub(crate) source: TensorSource,
     pub(crate) naming: WeightNaming,
     pub(crate) config: GptConfig,
-    pub(crate) era: Era,
+    pub(crate) architecture: Architecture,
     /// Eras with the same weights and another function, if nobody chose one.
     pub(crate) also_fits: Vec<Era>,
     #[cfg_attr(not(feature = "sae"), expect(dead_code, reason = "only `inspect` shows it"))]
@@ -27,15 +30,11 @@ impl Description {
     pub(crate) fn check(&self) -> Result<(), CheckpointError> {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
-            let name = self.naming.name(&spec);
-            let in_file = match self.naming.order(&spec) {
-                Order::AsStored => spec.shape,
-                Order::Transposed => spec.file_shape(),
-            };
-            self.source.info_of_shape(&name, &in_file)?;
-            expected.insert(name);
+            let stored = self.naming.stored(&spec);
+            self.source.info_of_shape(&stored.name, &stored.shape)?;
+            expected.insert(stored.name);
         }
-        let of_model = |name: &&str| name.starts_with(self.naming.root());
+        let of_model = |name: &&str| self.naming.is_of_model(name);
         match self
             .source
             .tensors()
@@ -46,10 +45,30 @@ impl Description {
             Some(name) => Err(CheckpointError::UnexpectedTensor {
                 path: self.source.path().to_owned(),
                 tensor: name.to_owned(),
-                era: self.era,
+                architecture: self.architecture,
             }),
             None => Ok(()),
         }
+    }
+
+    /// Reads the weight `spec` as float32.
+    ///
+    /// # Shapes
+    /// - output: `spec.shape`
+    pub(crate) fn read(&self, spec: &ParamSpec) -> Result<TensorData, CheckpointError> {
+        let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
+        if part == Part::Whole && plus == 0.0 {
+            let order = if transposed { Order::Transposed } else { Order::AsStored };
+            return self.source.read(&name, &spec.shape, order);
+        }
+        let taken = part.take(self.source.read(&name, &shape, Order::AsStored)?);
+        let [rows, columns] = match taken.shape().as_slice() {
+            &[rows, columns] if transposed => [rows, columns],
+            _ => [taken.num_elements(), 1],
+        };
+        let numbers: Vec<f32> = taken.iter::<f32>().map(|value| value + plus).collect();
+        let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
+        Ok(TensorData::new(values.map(|at| numbers[at]).collect::<Vec<_>>(), spec.shape.clone()))
     }
 
     /// Returns the size of the weights in memory, in bytes.

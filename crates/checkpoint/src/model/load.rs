@@ -7,6 +7,7 @@ use nanoscope_transformer::{Era, Gpt, ParamSpec, WeightSource};
 
 use crate::container::Dtype;
 use crate::error::CheckpointError;
+use crate::model::architecture::Architecture;
 use crate::model::description::Description;
 use crate::model::files::ModelFiles;
 
@@ -15,9 +16,9 @@ use crate::model::files::ModelFiles;
 pub struct LoadedModel {
     /// The model.
     pub gpt: Gpt,
-    /// The era whose function it computes.
-    pub era: Era,
-    /// Eras with the same weights and another function, if [`LoadOptions::era`] chose none.
+    /// The program whose function it computes.
+    pub architecture: Architecture,
+    /// Eras of nanochat with the same weights and another function, if [`LoadOptions::era`] chose none.
     pub also_fits: Vec<Era>,
 }
 
@@ -68,7 +69,8 @@ impl ModelFiles {
             progress,
         };
         let gpt = Gpt::load(description.config.clone(), &mut source, device)?;
-        Ok(LoadedModel { gpt, era: description.era, also_fits: description.also_fits })
+        let Description { architecture, also_fits, .. } = description;
+        Ok(LoadedModel { gpt, architecture, also_fits })
     }
 }
 
@@ -85,8 +87,7 @@ impl WeightSource for StateDict<'_, '_> {
     type Error = CheckpointError;
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, CheckpointError> {
-        let Description { source, naming, .. } = self.description;
-        let data = source.read(&naming.name(spec), &spec.shape, naming.order(spec))?;
+        let data = self.description.read(spec)?;
         self.done += data.num_elements() as u64 * Dtype::F32.size() as u64;
         if let Some(progress) = &mut self.progress {
             progress(self.done, self.total);

@@ -1,6 +1,8 @@
-//! nanochat's models: finding, describing, loading and saving them.
+//! Models: finding, describing, loading and saving them.
 
+mod architecture;
 mod description;
+mod families;
 mod files;
 mod load;
 mod nanochat;
@@ -8,6 +10,8 @@ mod native;
 mod transformers;
 mod weight_naming;
 
+pub use architecture::Architecture;
+pub use families::Family;
 pub use files::ModelFiles;
 pub use load::{LoadOptions, LoadProgress, LoadedModel};
 pub use native::save_model;

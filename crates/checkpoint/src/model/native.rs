@@ -6,13 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Tensor;
-use nanoscope_transformer::{Constants, Era, Gpt, RopeTables};
+use nanoscope_transformer::{ConfigError, Era, Gpt, GptConfig, RopeTables};
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
+use crate::model::architecture::Architecture;
 use crate::model::description::Description;
+use crate::model::families::{Family, model_types};
 use crate::model::nanochat::RawConfig;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
@@ -23,7 +25,10 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// The value of `format` in `config.json`.
 const FORMAT: &str = "nanoscope-model";
+/// The version of nanochat's models, which are described by their era.
 const VERSION: u32 = 1;
+/// The version of other families' models, which are described part by part.
+const FAMILY_VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,46 +40,60 @@ struct Config {
     model: RawConfig,
     /// The constants, unless they are the era's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    constants: Option<RawConstants>,
+    constants: Option<Constants>,
 }
 
-/// [`Constants`] as stored in files.
+/// `config.json` of a model of another family than nanochat.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawConstants {
+struct FamilyConfig {
+    format: String,
+    version: u32,
+    /// The `model_type` of transformers.
+    family: String,
+    description: GptConfig,
+}
+
+/// The keys that identify the layout.
+#[derive(Deserialize)]
+struct Tag {
+    format: String,
+    version: u32,
+}
+
+/// Constants of nanochat's code that other programs have in their configurations.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Constants {
     d_mlp: usize,
     norm_epsilon: f32,
     softcap: Option<f32>,
     rope_base: f64,
-    rope_tables: RawRopeTables,
+    rope_tables: RopeTables,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawRopeTables {
-    Bf16,
-    F32,
-}
-
-impl From<Constants> for RawConstants {
-    fn from(constants: Constants) -> Self {
-        let Constants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = constants;
-        let rope_tables = match rope_tables {
-            RopeTables::Bf16 => RawRopeTables::Bf16,
-            RopeTables::F32 => RawRopeTables::F32,
-        };
-        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+impl Constants {
+    /// The constants of a nanochat model.
+    fn new(config: &GptConfig) -> Self {
+        let rope = config.ropes[0];
+        Self {
+            d_mlp: config.mlp.d_mlp,
+            norm_epsilon: config.norm.epsilon,
+            softcap: config.softcap,
+            rope_base: rope.base,
+            rope_tables: rope.tables,
+        }
     }
-}
 
-impl From<RawConstants> for Constants {
-    fn from(raw: RawConstants) -> Self {
-        let RawConstants { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = raw;
-        let rope_tables = match rope_tables {
-            RawRopeTables::Bf16 => RopeTables::Bf16,
-            RawRopeTables::F32 => RopeTables::F32,
-        };
-        Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables }
+    fn apply(&self, config: &mut GptConfig) -> Result<(), ConfigError> {
+        let Self { d_mlp, norm_epsilon, softcap, rope_base, rope_tables } = *self;
+        config.mlp.d_mlp = d_mlp;
+        config.norm.epsilon = norm_epsilon;
+        config.softcap = softcap;
+        for rope in &mut config.ropes {
+            (rope.base, rope.tables) = (rope_base, rope_tables);
+        }
+        config.validate()
     }
 }
 
@@ -89,32 +108,44 @@ pub(crate) fn describe(
     path: &Path,
     asked: Option<Era>,
 ) -> Result<Description, CheckpointError> {
-    let config: Config = json::read(path)?;
-    if config.format != FORMAT || config.version != VERSION {
-        return Err(CheckpointError::ForeignConfig {
-            path: path.to_owned(),
-            found: format!("format `{}` version {}", config.format, config.version),
-        });
-    }
+    let Tag { format, version } = json::read(path)?;
     let invalid = |source| CheckpointError::Config { path: path.to_owned(), source };
-    let era: Era = config.era.parse().map_err(invalid)?;
-    if let Some(asked) = asked.filter(|asked| *asked != era) {
-        let path = path.to_owned();
-        return Err(CheckpointError::EraMismatch { path, asked, fits: vec![era] });
-    }
-    let raw = serde_json::to_value(&config.model).expect("numbers and strings make JSON");
-    let made = config.model.config(era).and_then(|made| match config.constants {
-        Some(constants) => made.with_constants(constants.into()),
-        None => Ok(made),
-    });
-    let description = Description {
-        source,
-        naming: WeightNaming::Native,
-        config: made.map_err(invalid)?,
-        era,
-        also_fits: Vec::new(),
-        raw,
+    let (config, architecture, raw) = match (format.as_str(), version) {
+        (FORMAT, VERSION) => {
+            let config: Config = json::read(path)?;
+            let era: Era = config.era.parse().map_err(invalid)?;
+            let raw = serde_json::to_value(&config.model).expect("numbers and strings make JSON");
+            let mut made = config.model.config(era).map_err(invalid)?;
+            if let Some(constants) = config.constants {
+                constants.apply(&mut made).map_err(invalid)?;
+            }
+            (made, Architecture::Nanochat(era), raw)
+        }
+        (FORMAT, FAMILY_VERSION) => {
+            let config: FamilyConfig = json::read(path)?;
+            let family = Family::of_model_type(&config.family).ok_or_else(|| {
+                let (path, found) = (path.to_owned(), config.family.clone());
+                CheckpointError::UnknownValue { path, key: "family", found, known: model_types() }
+            })?;
+            config.description.validate().map_err(invalid)?;
+            let raw = serde_json::to_value(&config.description);
+            let raw = raw.expect("numbers and strings make JSON");
+            (config.description, Architecture::Family(family), raw)
+        }
+        _ => {
+            return Err(CheckpointError::ForeignConfig {
+                path: path.to_owned(),
+                found: format!("format `{format}` version {version}"),
+            });
+        }
     };
+    if let Some(asked) = asked.filter(|&asked| Architecture::Nanochat(asked) != architecture) {
+        let fits = architecture.era().into_iter().collect();
+        return Err(CheckpointError::EraMismatch { path: path.to_owned(), asked, fits });
+    }
+    let naming = WeightNaming::Native;
+    let description =
+        Description { source, naming, config, architecture, also_fits: Vec::new(), raw };
     description.check()?;
     Ok(description)
 }
@@ -122,11 +153,15 @@ pub(crate) fn describe(
 /// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. Each
 /// file is replaced atomically.
 ///
-/// `era` must be the era that the model's configuration was created with.
+/// `architecture` must be the one that the model's configuration was created for.
 ///
 /// # Errors
 /// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
-pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError> {
+pub fn save_model(
+    dir: &Path,
+    gpt: &Gpt,
+    architecture: Architecture,
+) -> Result<(), CheckpointError> {
     fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
     let weights = dir.join(WEIGHTS_FILE);
     let views = gpt
@@ -135,6 +170,20 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
         .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
     save_tensors(&weights, views)?;
 
+    let config = match architecture {
+        Architecture::Nanochat(era) => serde_json::to_vec_pretty(&nanochat_config(gpt, era)),
+        Architecture::Family(family) => serde_json::to_vec_pretty(&FamilyConfig {
+            format: FORMAT.to_owned(),
+            version: FAMILY_VERSION,
+            family: family.model_type().to_owned(),
+            description: gpt.config().clone(),
+        }),
+    };
+    let config = config.expect("numbers and strings make JSON");
+    write_atomically(&dir.join(CONFIG_FILE), &config)
+}
+
+fn nanochat_config(gpt: &Gpt, era: Era) -> Config {
     let shape = gpt.config().shape;
     let model = RawConfig {
         sequence_len: shape.sequence_len,
@@ -145,28 +194,26 @@ pub fn save_model(dir: &Path, gpt: &Gpt, era: Era) -> Result<(), CheckpointError
         n_embd: shape.n_embd,
         window_pattern: window_pattern(gpt),
     };
-    let constants = gpt.config().constants;
-    let is_from_era = model.config(era).is_ok_and(|config| config.constants == constants);
-    let config = Config {
+    let constants = Constants::new(gpt.config());
+    let is_from_era = model.config(era).is_ok_and(|config| Constants::new(&config) == constants);
+    Config {
         format: FORMAT.to_owned(),
         version: VERSION,
         era: era.to_string(),
         model,
-        constants: (!is_from_era).then(|| constants.into()),
-    };
-    let config = serde_json::to_vec_pretty(&config).expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &config)
+        constants: (!is_from_era).then_some(constants),
+    }
 }
 
 /// Returns the pattern that produces the model's windows.
 fn window_pattern(gpt: &Gpt) -> Option<String> {
     let config = gpt.config();
-    let letter = |window: &Option<usize>| match window {
-        Some(window) if *window != config.shape.sequence_len => 'S',
+    let letter = |window: Option<usize>| match window {
+        Some(window) if window != config.shape.sequence_len => 'S',
         _ => 'L',
     };
-    let windowed = config.windows.iter().any(Option::is_some);
-    windowed.then(|| config.windows.iter().map(letter).collect())
+    let windows = || config.layers.iter().map(|layer| layer.window);
+    windows().any(|window| window.is_some()).then(|| windows().map(letter).collect())
 }
 
 /// A weight whose numbers are fetched when it is written.

@@ -1,21 +1,23 @@
-//! nanochat's models in the layout of Hugging Face's transformers: `config.json` with
-//! `"model_type": "nanochat"`, and `model.safetensors` or shards.
+//! Models in the layout of Hugging Face's transformers: `config.json`, and `model.safetensors` or
+//! shards. Here are nanochat's; the other families are in `families`.
 //!
-//! These models have the parts of era E0, and constants in `config.json` that nanochat's code
+//! nanochat's models in this layout have the parts of era E0, and constants in `config.json` that nanochat's code
 //! fixes: MLP width, norm epsilon, softcap and rotary base. They are not an era of their own,
-//! because the constants differ from checkpoint to checkpoint; `GptConfig::constants` holds them.
+//! because the constants differ from checkpoint to checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nanoscope_transformer::{ConfigError, Constants, Era, GptConfig, GptShape, RopeTables};
+use nanoscope_transformer::{ConfigError, Era, GptConfig, GptShape, RopeTables};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
+use crate::model::architecture::Architecture;
 use crate::model::description::Description;
+use crate::model::families::{Family, model_types};
 use crate::model::weight_naming::WeightNaming;
 use crate::python_json::unmarked;
 use crate::read::json;
@@ -124,7 +126,10 @@ pub(crate) fn describe(
 ) -> Result<Description, CheckpointError> {
     let Tag { model_type, .. } = json::read(path)?;
     if let Some(found) = model_type.filter(|found| found != MODEL_TYPE) {
-        return Err(unknown_value(path, "model_type", found, MODEL_TYPE));
+        let Some(family) = Family::of_model_type(&found) else {
+            return Err(unknown_value(path, "model_type", found, model_types()));
+        };
+        return describe_family(family, source, path, asked);
     }
     let raw: RawConfig = json::read_at_most(path, MAX_CONFIG_BYTES)?;
     if let Some(asked) = asked.filter(|asked| *asked != ERA) {
@@ -136,9 +141,37 @@ pub(crate) fn describe(
         source,
         naming: WeightNaming::Transformers { tied: raw.tie_word_embeddings },
         config,
-        era: ERA,
+        architecture: Architecture::Nanochat(ERA),
         also_fits: Vec::new(),
         raw: serde_json::to_value(&raw).expect("numbers and strings make JSON"),
+    };
+    description.check()?;
+    Ok(description)
+}
+
+fn describe_family(
+    family: Family,
+    source: TensorSource,
+    path: &Path,
+    asked: Option<Era>,
+) -> Result<Description, CheckpointError> {
+    if let Some(asked) = asked {
+        return Err(CheckpointError::EraMismatch {
+            path: path.to_owned(),
+            asked,
+            fits: Vec::new(),
+        });
+    }
+    let raw: Map<String, Value> = json::read_at_most(path, MAX_CONFIG_BYTES)?;
+    let (config, mut names) = family.describe(path, &raw)?;
+    names.find_root(&source, config.tied);
+    let description = Description {
+        source,
+        naming: WeightNaming::Family(names),
+        config,
+        architecture: Architecture::Family(family),
+        also_fits: Vec::new(),
+        raw: Value::Object(raw),
     };
     description.check()?;
     Ok(description)
@@ -164,22 +197,24 @@ impl RawConfig {
             n_embd: self.hidden_size,
         };
         let rope_base = self.rope_theta(path)?;
-        let made = ERA.config(shape, None).and_then(|config| {
-            config.with_constants(Constants {
-                d_mlp: self.intermediate_size,
-                norm_epsilon: self.rms_norm_eps as f32,
-                softcap: self.final_logit_softcapping.map(|softcap| softcap as f32),
-                rope_base,
-                // transformers rounds its tables to the type of its computation, which is float32 here.
-                rope_tables: RopeTables::F32,
-            })
+        let made = ERA.config(shape, None).and_then(|mut config| {
+            config.mlp.d_mlp = self.intermediate_size;
+            config.norm.epsilon = self.rms_norm_eps as f32;
+            config.softcap = self.final_logit_softcapping.map(|softcap| softcap as f32);
+            for rope in &mut config.ropes {
+                // transformers rounds its tables to the type of its computation, which is float32
+                // here.
+                (rope.base, rope.tables) = (rope_base, RopeTables::F32);
+            }
+            config.validate()?;
+            Ok(config)
         });
         let config = made.map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
             source: with_transformers_keys(source),
         })?;
         match self.head_dim {
-            Some(head_dim) if head_dim != shape.head_dim() => {
+            Some(head_dim) if head_dim != config.attention.head_dim => {
                 let known = "hidden_size / num_attention_heads";
                 Err(unknown_value(path, "head_dim", head_dim.to_string(), known))
             }

@@ -2,7 +2,7 @@
 
 use nanoscope_transformer::{Layout, ParamSpec};
 
-use crate::container::Order;
+use crate::model::families::{Names, Part, Stored};
 
 /// The prefix of every key if the model was compiled when it was saved.
 pub(super) const COMPILED_PREFIX: &str = "_orig_mod.";
@@ -12,36 +12,37 @@ pub(super) const COMPILED_PREFIX: &str = "_orig_mod.";
 pub(crate) enum WeightNaming {
     /// nanochat's names and shapes, with `prefix` in front of each name.
     Nanochat { prefix: String },
-    /// Our own layout: nanochat's names, and the shapes that weights have in memory.
+    /// Our own layout: canonical names, and the shapes that weights have in memory.
     Native,
-    /// transformers' names. If `tied`, the unembedding is the embedding.
+    /// transformers' names for nanochat. If `tied`, the unembedding is the embedding.
     Transformers { tied: bool },
+    /// transformers' names for another family.
+    Family(Names),
 }
 
 impl WeightNaming {
-    /// Returns the name of a weight in the file.
-    pub(super) fn name(&self, spec: &ParamSpec) -> String {
-        match self {
+    /// Returns the tensor that has a weight.
+    pub(super) fn stored(&self, spec: &ParamSpec) -> Stored {
+        let name = match self {
             Self::Nanochat { prefix } => format!("{prefix}{}", spec.name),
             Self::Native => spec.name.clone(),
             Self::Transformers { tied } => transformers_name(spec, *tied),
-        }
+            Self::Family(names) => return names.stored(spec),
+        };
+        let transposed = spec.layout == Layout::Transposed && !matches!(self, Self::Native);
+        let shape = if transposed { spec.file_shape() } else { spec.shape.clone() };
+        Stored { name, shape, part: Part::Whole, transposed, plus: 0.0 }
     }
 
-    /// Returns whether the file stores a weight transposed.
-    pub(super) fn order(&self, spec: &ParamSpec) -> Order {
-        match (self, spec.layout) {
-            (Self::Native, _) | (_, Layout::Same) => Order::AsStored,
-            (_, Layout::Transposed) => Order::Transposed,
-        }
-    }
-
-    /// Returns the prefix shared by this model's weights and by nothing else in the file.
-    pub(super) fn root(&self) -> &str {
+    /// Returns whether the tensor `name` can only be a weight of this model.
+    pub(super) fn is_of_model(&self, name: &str) -> bool {
         match self {
             // Includes weights that lack a prefix which all others have.
-            Self::Nanochat { prefix } => prefix.strip_suffix(COMPILED_PREFIX).unwrap_or(prefix),
-            Self::Native | Self::Transformers { .. } => "",
+            Self::Nanochat { prefix } => {
+                name.starts_with(prefix.strip_suffix(COMPILED_PREFIX).unwrap_or(prefix))
+            }
+            Self::Native | Self::Transformers { .. } => true,
+            Self::Family(names) => !names.is_ignored(name),
         }
     }
 }

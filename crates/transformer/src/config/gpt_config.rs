@@ -1,4 +1,5 @@
 use nanoscope_hooks::HookPoint;
+use serde::{Deserialize, Serialize};
 
 use crate::config::parts::{
     AttentionConfig, EmbeddingConfig, MlpConfig, NormConfig, NormKind, ResidualMix, SMEAR_CHANNELS,
@@ -12,7 +13,8 @@ use crate::error::ConfigError;
 ///
 /// There is one forward pass, and this describes what it computes: a family of models is a function
 /// from its configuration file to this description. [`Era::config`](crate::Era::config) is nanochat's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GptConfig {
     /// The sizes.
     pub shape: GptShape,
@@ -53,7 +55,8 @@ pub struct GptConfig {
 }
 
 /// What differs between the blocks of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LayerConfig {
     /// The attention window `w`: key `j` is visible to query `i` iff `0 <= i - j <= w`. `None`: every
     /// earlier key is visible.

@@ -1,7 +1,10 @@
 //! The parts of a model that differ between families.
 
+use serde::{Deserialize, Serialize};
+
 /// The norms in front of each sublayer and of the unembedding.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NormConfig {
     /// The formula.
     pub kind: NormKind,
@@ -10,7 +13,8 @@ pub struct NormConfig {
 }
 
 /// The formula of a norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NormKind {
     /// Divides by the root mean square (Zhang & Sennrich 2019, arXiv:1910.07467), without weights.
     Rms,
@@ -22,7 +26,8 @@ pub enum NormKind {
 }
 
 /// The input of the first block.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EmbeddingConfig {
     /// Factor of the token embedding; Gemma has `sqrt(d_model)`.
     pub scale: Option<f32>,
@@ -33,7 +38,8 @@ pub struct EmbeddingConfig {
 }
 
 /// Causal self-attention.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttentionConfig {
     /// Number of channels per head (`d_head`).
     pub head_dim: usize,
@@ -50,7 +56,8 @@ pub struct AttentionConfig {
 }
 
 /// The norm of queries and keys, over the channels of each head.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum QkNorm {
     /// No norm.
     None,
@@ -64,7 +71,8 @@ pub enum QkNorm {
 }
 
 /// The feed-forward sublayer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MlpConfig {
     /// Number of hidden units.
     pub d_mlp: usize,
@@ -77,7 +85,8 @@ pub struct MlpConfig {
 }
 
 /// An activation function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `relu(x)²` (So et al. 2021, arXiv:2109.08668).
     Relu2,
@@ -90,7 +99,8 @@ pub enum Activation {
 }
 
 /// The input of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResidualMix {
     /// The output of the previous block.
     Plain,
@@ -99,7 +109,8 @@ pub enum ResidualMix {
 }
 
 /// Gated value embeddings: `v += scale · sigmoid(gate(h[..channels])) · embed(token)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ValueEmbeds {
     /// Number of channels of the block's normed input that the gate reads.
     pub gate_channels: usize,

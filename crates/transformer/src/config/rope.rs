@@ -1,9 +1,12 @@
 //! Descriptions of rotary position embeddings.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::ConfigError;
 
 /// A rotary position embedding (Su et al. 2021, arXiv:2104.09864).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RopeConfig {
     /// Base of the frequencies (`theta`).
     pub base: f64,
@@ -13,10 +16,13 @@ pub struct RopeConfig {
     pub scaling: RopeScaling,
     /// Precision of the tables.
     pub tables: RopeTables,
+    /// Whether pairs of channels are rotated by the negative angle, as in nanochat.
+    pub negative: bool,
 }
 
 /// Changes of rotary frequencies for longer contexts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RopeScaling {
     /// No change.
     None,
@@ -40,7 +46,8 @@ pub enum RopeScaling {
 }
 
 /// Precision of the rotary tables. Rounding them to bf16 moves logits by 5e-3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RopeTables {
     /// Always rounded to bf16.
     Bf16,
@@ -51,7 +58,7 @@ pub enum RopeTables {
 impl RopeConfig {
     /// Rejects numbers that lead to infinite or NaN frequencies, and channels that do not pair up.
     pub(super) fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
-        let Self { base, channels, scaling, tables: _ } = *self;
+        let Self { base, channels, scaling, .. } = *self;
         if !channels.is_multiple_of(2) || channels == 0 || channels > head_dim {
             return Err(ConfigError::RopeChannels { found: channels, head_dim });
         }

@@ -1,7 +1,10 @@
+use serde::{Deserialize, Serialize};
+
 use crate::error::ConfigError;
 
 /// The sizes of a model, named as in nanochat's `model_config`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GptShape {
     /// Context length in tokens during training.
     pub sequence_len: usize,

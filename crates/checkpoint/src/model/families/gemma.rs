@@ -135,6 +135,7 @@ fn names(family: Family, multimodal: bool) -> Names {
         packing: Packing::Separate,
         transposed: false,
         one_plus: true,
+        tied: false,
         ignored: &[
             "rotary_emb.inv_freq",
             "model.vision_tower.",

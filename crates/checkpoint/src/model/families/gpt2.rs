@@ -50,6 +50,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
         packing: Packing::SideBySide,
         transposed: true,
         one_plus: false,
+        tied: false,
         ignored: &[".attn.bias", ".attn.masked_bias"],
     };
     Ok((config, names))

@@ -59,6 +59,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
         packing: Packing::PerHead { heads: n_head },
         transposed: false,
         one_plus: false,
+        tied: false,
         ignored: &[".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"],
     };
     Ok((config, names))

@@ -42,8 +42,7 @@ pub(super) fn describe(
     let mut config = plain(shape, head_dim, keys.required("intermediate_size")?, epsilon);
     config.mlp.activation = activation(keys, "hidden_act", Activation::Silu)?;
     config.tied = keys.flag("tie_word_embeddings")?.unwrap_or(false);
-    let defaults =
-        RopeDefaults { base: 10_000.0, head_dim, base_key: "rope_theta", partial: None };
+    let defaults = RopeDefaults { base: 10_000.0, head_dim, base_key: "rope_theta", partial: None };
     config.ropes = vec![rope::one(keys, &defaults)?];
     match family {
         Family::Llama | Family::Qwen3 => {
@@ -63,9 +62,7 @@ pub(super) fn describe(
         _ => {}
     }
     let (windowed, window) = match family {
-        Family::Mistral => {
-            (windowed_layers(keys, n_layer, |_| true)?, window(keys, Some(4096))?)
-        }
+        Family::Mistral => (windowed_layers(keys, n_layer, |_| true)?, window(keys, Some(4096))?),
         Family::Qwen2 | Family::Qwen3 => {
             let used = keys.flag("use_sliding_window")?.unwrap_or(false);
             let from = keys.size("max_window_layers")?.unwrap_or(28);
@@ -85,6 +82,7 @@ pub(super) fn describe(
         packing: Packing::Separate,
         transposed: false,
         one_plus: false,
+        tied: false,
         ignored: &["rotary_emb.inv_freq"],
     };
     Ok((config, names))

@@ -77,6 +77,11 @@ impl Family {
         }
     }
 
+    /// The value of `model_type` that stands for the family in our own files.
+    pub(crate) fn model_type(self) -> &'static str {
+        self.model_types()[0]
+    }
+
     /// The family whose `config.json` has this `model_type`.
     pub(crate) fn of_model_type(model_type: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.model_types().contains(&model_type))

@@ -5,6 +5,8 @@ use std::ops::Range;
 use burn::tensor::TensorData;
 use nanoscope_transformer::{Layout, ParamSpec};
 
+use crate::container::TensorSource;
+
 /// The naming of a family's weights.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
@@ -22,7 +24,10 @@ pub(crate) struct Names {
     pub(super) transposed: bool,
     /// Whether a norm multiplies by one plus its weight, as in Gemma.
     pub(super) one_plus: bool,
-    /// Names of tensors that are not weights, or of other parts of the model.
+    /// Whether the unembedding is the embedding.
+    pub(super) tied: bool,
+    /// Ends of the names of tensors that are not weights; with a dot at the end, starts of the names of
+    /// other parts of the model.
     pub(super) ignored: &'static [&'static str],
 }
 
@@ -41,7 +46,7 @@ pub(super) enum Packing {
 }
 
 /// A weight in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stored {
     /// The tensor's name.
     pub(crate) name: String,
@@ -72,8 +77,21 @@ pub(crate) enum Part {
 }
 
 const LM_HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "transformer.wte.weight";
 
 impl Names {
+    /// Settles the root by the names in the file: published files have other ones than transformers
+    /// writes. If `tied`, an unembedding in the file is ignored.
+    pub(crate) fn find_root(&mut self, source: &TensorSource, tied: bool) {
+        let embedding = self.outside.iter().find(|(ours, _)| *ours == EMBEDDING);
+        let embedding = embedding.map_or("", |(_, theirs)| theirs);
+        let roots = [self.root.as_str(), "", "language_model.model.", "model.language_model."];
+        let has = |root: &&str| source.info(&format!("{root}{embedding}")).is_some();
+        let root = roots.into_iter().find(has).map(str::to_owned);
+        self.root = root.unwrap_or_else(|| self.root.clone());
+        self.tied = tied;
+    }
+
     /// The tensor that has the weight `spec`.
     pub(crate) fn stored(&self, spec: &ParamSpec) -> Stored {
         let is_matrix = spec.layout == Layout::Transposed;
@@ -94,7 +112,9 @@ impl Names {
         let within = |part: &str| {
             if part.ends_with('.') { name.starts_with(part) } else { name.ends_with(part) }
         };
-        self.ignored.iter().any(|part| within(part))
+        let unembedding = self.outside.iter().find(|(ours, _)| *ours == LM_HEAD);
+        let is_tied = self.tied && unembedding.is_some_and(|(_, theirs)| name.ends_with(theirs));
+        is_tied || self.ignored.iter().any(|part| within(part))
     }
 
     /// The name of the tensor that has the weight with this canonical name, and the weight's index in
@@ -145,7 +165,7 @@ impl Part {
     /// - `whole`: as [`Stored::shape`]
     /// - output: the shape of the part
     pub(crate) fn take(&self, whole: TensorData) -> TensorData {
-        let shape = whole.shape.to_vec();
+        let shape = whole.shape().to_vec();
         let row = shape.last().copied().unwrap_or(1);
         match self {
             Self::Whole => whole,
@@ -187,11 +207,11 @@ mod tests {
     fn queries_keys_and_values_are_taken_out_of_one_tensor() {
         let side_by_side = TensorData::new((0..12).map(|n| n as f32).collect::<Vec<_>>(), [2, 6]);
         let keys = Part::Last(2..4).take(side_by_side);
-        assert_eq!((keys.shape.to_vec(), numbers(&keys)), (vec![2, 2], vec![2., 3., 8., 9.]));
+        assert_eq!((keys.shape().to_vec(), numbers(&keys)), (vec![2, 2], vec![2., 3., 8., 9.]));
 
         // Two heads of one channel: q0 k0 v0 q1 k1 v1.
         let per_head = TensorData::new((0..12).map(|n| n as f32).collect::<Vec<_>>(), [6, 2]);
         let keys = Part::OfHeads { heads: 2, channels: 1..2 }.take(per_head);
-        assert_eq!((keys.shape.to_vec(), numbers(&keys)), (vec![2, 2], vec![2., 3., 8., 9.]));
+        assert_eq!((keys.shape().to_vec(), numbers(&keys)), (vec![2, 2], vec![2., 3., 8., 9.]));
     }
 }

@@ -66,6 +66,7 @@ fn plain(base: f64, defaults: &RopeDefaults) -> RopeConfig {
         scaling: RopeScaling::None,
         // transformers rounds its tables to the type of its computation, which is float32 here.
         tables: RopeTables::F32,
+        negative: false,
     }
 }
 
