@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{SaeOptions, SaePath, WeightDtype, python_json};
+use nanoscope_checkpoint::{ModelKind, SaeOptions, SaePath, WeightDtype, python_json};
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
@@ -73,7 +73,7 @@ fn open_at(path: &Path, args: &GptArgs) -> Result<Microscope> {
     let scope = options.open(path, &device).map_err(unwrapped)?;
     bar.finish_and_clear();
     if let Some(origin) = scope.origin() {
-        note_ambiguous_era(origin.era, &origin.also_fits);
+        note_ambiguous_era(origin.kind, &origin.also_fits);
     }
     Ok(scope)
 }
@@ -130,10 +130,10 @@ pub(crate) fn is_chat_model(scope: &Microscope) -> bool {
 }
 
 /// Prints a note about the chosen era if the checkpoint fits several.
-pub(crate) fn note_ambiguous_era(era: Era, also_fits: &[Era]) {
-    if also_fits.is_empty() {
+pub(crate) fn note_ambiguous_era(kind: ModelKind, also_fits: &[Era]) {
+    let Some(era) = kind.era().filter(|_| !also_fits.is_empty()) else {
         return;
-    }
+    };
     let eras: Vec<_> = also_fits.iter().map(ToString::to_string).collect();
     note(&format!(
         "the checkpoint fits the eras {era}, {}; reading it as {era} (choose with --era)",

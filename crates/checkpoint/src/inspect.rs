@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
-use crate::model::{Architecture, ModelFiles, WeightNaming};
+use crate::model::{ModelFiles, ModelKind, WeightNaming};
 use crate::python_json::unmarked;
 use crate::sae::{Metadata, find_saes, is_sae, open_sae_in};
 
@@ -88,9 +88,9 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
 fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointError> {
     let description = files.describe(era)?;
     let config = &description.config;
-    let architecture = description.architecture;
+    let kind = description.kind;
     let mut facts = Vec::new();
-    facts.extend(architecture.era().map(|era| ("era", era.to_string())));
+    facts.extend(kind.era().map(|era| ("era", era.to_string())));
     facts.push(("parameters", (description.bytes() / Dtype::F32.size() as u64).to_string()));
     if !description.also_fits.is_empty() {
         let eras: Vec<_> = description.also_fits.iter().map(ToString::to_string).collect();
@@ -103,7 +103,7 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     let windows = config.layers.iter().map(|layer| layer.window);
     let windows = windows.map(|w| w.map_or("all".to_owned(), |w| w.to_string()));
     facts.push(("attention windows", windows.collect::<Vec<_>>().join(", ")));
-    if let Some(Ok(of_era)) = architecture.era().map(|era| era.config(config.shape, None)) {
+    if let Some(Ok(of_era)) = kind.era().map(|era| era.config(config.shape, None)) {
         let differences = differences(config, &of_era);
         if !differences.is_empty() {
             facts.push(("differs from the era", differences));
@@ -115,9 +115,9 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
         WeightNaming::Transformers { .. } => " in transformers' layout",
         WeightNaming::Nanochat { .. } | WeightNaming::Native | WeightNaming::Family(_) => "",
     };
-    let what = match architecture {
-        Architecture::Nanochat(era) => format!("nanochat model{layout}, era {era}"),
-        Architecture::Family(family) => format!("{family} model"),
+    let what = match kind {
+        ModelKind::Nanochat(era) => format!("nanochat model{layout}, era {era}"),
+        ModelKind::Family(family) => format!("{family} model"),
     };
     let inspection = without_facts(&description.source, description.bytes());
     Ok(Inspection { what, config: Some(unmarked(description.raw)), facts, ..inspection })

@@ -78,8 +78,8 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
     let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
-    note_ambiguous_era(model.era, &model.also_fits);
-    save_model(&args.dst, &model.gpt, model.era)?;
+    note_ambiguous_era(model.kind, &model.also_fits);
+    save_model(&args.dst, &model.gpt, model.kind)?;
     match &files.tokenizer {
         Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
         None => note("the model has no tokenizer, so none was written"),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use nanoscope_checkpoint::{Labels, ModelFiles};
+use nanoscope_checkpoint::{Labels, ModelFiles, ModelKind};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, RunOutput, Sampling, Step};
 use nanoscope_tokenizer::{TokenId, Tokenizer};
@@ -35,9 +35,9 @@ pub struct Microscope {
 pub struct Origin {
     /// The files.
     pub files: ModelFiles,
-    /// The era of nanochat whose function the model computes.
-    pub era: Era,
-    /// Eras with the same weights and another function, if no era was given and the files leave it
+    /// The program whose function the model computes.
+    pub kind: ModelKind,
+    /// Eras of nanochat with the same weights and another function, if no era was given and the files leave it
     /// open.
     pub also_fits: Vec<Era>,
 }

@@ -94,7 +94,7 @@ impl<'a> OpenOptions<'a> {
         if let Some(dir) = tokenizer.as_ref().or(files.tokenizer.as_ref()) {
             set_tokenizer(&mut model, dir)?;
         }
-        let origin = Origin { files, era: loaded.era, also_fits: loaded.also_fits };
+        let origin = Origin { files, kind: loaded.kind, also_fits: loaded.also_fits };
         Ok(Microscope { origin: Some(origin), ..Microscope::new(model) })
     }
 }

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use nanoscope_checkpoint::{CheckpointError, LoadedModel, Order, TensorFile, inspect, save_model};
+use nanoscope_checkpoint::{
+    CheckpointError, LoadedModel, ModelKind, Order, TensorFile, inspect, save_model,
+};
 use nanoscope_testing::TINY_SHAPE;
 use nanoscope_transformer::{ConfigError, Era, Gpt, GptShape};
 use safetensors::tensor::{Dtype, TensorView};
@@ -21,7 +23,7 @@ fn saved() -> TempDir {
     let shape = GptShape { sequence_len: 16, vocab_size: 64, n_embd: 8, ..TINY_SHAPE };
     let gpt = Gpt::random(Era::E0.config(shape, None).unwrap(), 1, &device());
     let dir = TempDir::new().unwrap();
-    save_model(dir.path(), &gpt, Era::E0).unwrap();
+    save_model(dir.path(), &gpt, ModelKind::Nanochat(Era::E0)).unwrap();
     dir
 }
 

@@ -15,7 +15,7 @@ use nanoscope_tokenizer::TokenizerError;
 use nanoscope_transformer::{ConfigError, Era};
 
 #[cfg(feature = "gpt")]
-use crate::model::Architecture;
+use crate::model::ModelKind;
 use thiserror::Error;
 
 use crate::container::Dtype;
@@ -242,14 +242,14 @@ pub enum CheckpointError {
         /// The eras that the weights fit.
         fits: Vec<Era>,
     },
-    /// There is a tensor that a model of the architecture does not have.
+    /// There is a tensor that a model of the kind does not have.
     #[cfg(feature = "gpt")]
-    #[error("{}: tensor `{tensor}` is not a weight of {architecture} of this size", path.display())]
+    #[error("{}: tensor `{tensor}` is not a weight of {kind} of this size", path.display())]
     UnexpectedTensor {
         path: PathBuf,
         tensor: String,
-        /// The architecture of the other weights.
-        architecture: Architecture,
+        /// The kind of the other weights.
+        kind: ModelKind,
     },
     /// The path does not have an SAE.
     #[cfg(feature = "sae")]

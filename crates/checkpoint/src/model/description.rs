@@ -7,8 +7,8 @@ use nanoscope_transformer::{Era, GptConfig, ParamSpec};
 
 use crate::container::{Dtype, Order, TensorSource};
 use crate::error::CheckpointError;
-use crate::model::architecture::Architecture;
 use crate::model::families::{Part, Stored};
+use crate::model::kind::ModelKind;
 use crate::model::weight_naming::WeightNaming;
 
 /// Everything known about a model before its weights are read.
@@ -17,7 +17,7 @@ pub(crate) struct Description {
     pub(crate) source: TensorSource,
     pub(crate) naming: WeightNaming,
     pub(crate) config: GptConfig,
-    pub(crate) architecture: Architecture,
+    pub(crate) kind: ModelKind,
     /// Eras with the same weights and another function, if nobody chose one.
     pub(crate) also_fits: Vec<Era>,
     #[cfg_attr(not(feature = "sae"), expect(dead_code, reason = "only `inspect` shows it"))]
@@ -45,7 +45,7 @@ impl Description {
             Some(name) => Err(CheckpointError::UnexpectedTensor {
                 path: self.source.path().to_owned(),
                 tensor: name.to_owned(),
-                architecture: self.architecture,
+                kind: self.kind,
             }),
             None => Ok(()),
         }

@@ -7,9 +7,9 @@ use nanoscope_transformer::{Era, Gpt, ParamSpec, WeightSource};
 
 use crate::container::Dtype;
 use crate::error::CheckpointError;
-use crate::model::architecture::Architecture;
 use crate::model::description::Description;
 use crate::model::files::ModelFiles;
+use crate::model::kind::ModelKind;
 
 /// A model read from files.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct LoadedModel {
     /// The model.
     pub gpt: Gpt,
     /// The program whose function it computes.
-    pub architecture: Architecture,
+    pub kind: ModelKind,
     /// Eras of nanochat with the same weights and another function, if [`LoadOptions::era`] chose none.
     pub also_fits: Vec<Era>,
 }
@@ -69,8 +69,8 @@ impl ModelFiles {
             progress,
         };
         let gpt = Gpt::load(description.config.clone(), &mut source, device)?;
-        let Description { architecture, also_fits, .. } = description;
-        Ok(LoadedModel { gpt, architecture, also_fits })
+        let Description { kind, also_fits, .. } = description;
+        Ok(LoadedModel { gpt, kind, also_fits })
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
-use crate::model::architecture::Architecture;
 use crate::model::description::Description;
+use crate::model::kind::ModelKind;
 use crate::model::weight_naming::{COMPILED_PREFIX, WeightNaming};
 use crate::read::json;
 
@@ -76,14 +76,8 @@ pub(super) fn describe(
     })?;
     let raw = serde_json::to_value(&raw).expect("numbers and strings make JSON");
     let naming = WeightNaming::Nanochat { prefix };
-    let description = Description {
-        source,
-        naming,
-        config,
-        architecture: Architecture::Nanochat(era),
-        also_fits,
-        raw,
-    };
+    let description =
+        Description { source, naming, config, kind: ModelKind::Nanochat(era), also_fits, raw };
     description.check()?;
     Ok(description)
 }

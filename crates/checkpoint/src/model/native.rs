@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
-use crate::model::architecture::Architecture;
 use crate::model::description::Description;
 use crate::model::families::{Family, model_types};
+use crate::model::kind::ModelKind;
 use crate::model::nanochat::RawConfig;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
@@ -110,7 +110,7 @@ pub(crate) fn describe(
 ) -> Result<Description, CheckpointError> {
     let Tag { format, version } = json::read(path)?;
     let invalid = |source| CheckpointError::Config { path: path.to_owned(), source };
-    let (config, architecture, raw) = match (format.as_str(), version) {
+    let (config, kind, raw) = match (format.as_str(), version) {
         (FORMAT, VERSION) => {
             let config: Config = json::read(path)?;
             let era: Era = config.era.parse().map_err(invalid)?;
@@ -119,7 +119,7 @@ pub(crate) fn describe(
             if let Some(constants) = config.constants {
                 constants.apply(&mut made).map_err(invalid)?;
             }
-            (made, Architecture::Nanochat(era), raw)
+            (made, ModelKind::Nanochat(era), raw)
         }
         (FORMAT, FAMILY_VERSION) => {
             let config: FamilyConfig = json::read(path)?;
@@ -130,7 +130,7 @@ pub(crate) fn describe(
             config.description.validate().map_err(invalid)?;
             let raw = serde_json::to_value(&config.description);
             let raw = raw.expect("numbers and strings make JSON");
-            (config.description, Architecture::Family(family), raw)
+            (config.description, ModelKind::Family(family), raw)
         }
         _ => {
             return Err(CheckpointError::ForeignConfig {
@@ -139,13 +139,12 @@ pub(crate) fn describe(
             });
         }
     };
-    if let Some(asked) = asked.filter(|&asked| Architecture::Nanochat(asked) != architecture) {
-        let fits = architecture.era().into_iter().collect();
+    if let Some(asked) = asked.filter(|&asked| ModelKind::Nanochat(asked) != kind) {
+        let fits = kind.era().into_iter().collect();
         return Err(CheckpointError::EraMismatch { path: path.to_owned(), asked, fits });
     }
     let naming = WeightNaming::Native;
-    let description =
-        Description { source, naming, config, architecture, also_fits: Vec::new(), raw };
+    let description = Description { source, naming, config, kind, also_fits: Vec::new(), raw };
     description.check()?;
     Ok(description)
 }
@@ -153,15 +152,11 @@ pub(crate) fn describe(
 /// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. Each
 /// file is replaced atomically.
 ///
-/// `architecture` must be the one that the model's configuration was created for.
+/// `kind` must be the one that the model's configuration was created for.
 ///
 /// # Errors
 /// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
-pub fn save_model(
-    dir: &Path,
-    gpt: &Gpt,
-    architecture: Architecture,
-) -> Result<(), CheckpointError> {
+pub fn save_model(dir: &Path, gpt: &Gpt, kind: ModelKind) -> Result<(), CheckpointError> {
     fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
     let weights = dir.join(WEIGHTS_FILE);
     let views = gpt
@@ -170,9 +165,9 @@ pub fn save_model(
         .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
     save_tensors(&weights, views)?;
 
-    let config = match architecture {
-        Architecture::Nanochat(era) => serde_json::to_vec_pretty(&nanochat_config(gpt, era)),
-        Architecture::Family(family) => serde_json::to_vec_pretty(&FamilyConfig {
+    let config = match kind {
+        ModelKind::Nanochat(era) => serde_json::to_vec_pretty(&nanochat_config(gpt, era)),
+        ModelKind::Family(family) => serde_json::to_vec_pretty(&FamilyConfig {
             format: FORMAT.to_owned(),
             version: FAMILY_VERSION,
             family: family.model_type().to_owned(),

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
-use crate::model::architecture::Architecture;
 use crate::model::description::Description;
 use crate::model::families::{Family, model_types};
+use crate::model::kind::ModelKind;
 use crate::model::weight_naming::WeightNaming;
 use crate::python_json::unmarked;
 use crate::read::json;
@@ -141,7 +141,7 @@ pub(crate) fn describe(
         source,
         naming: WeightNaming::Transformers { tied: raw.tie_word_embeddings },
         config,
-        architecture: Architecture::Nanochat(ERA),
+        kind: ModelKind::Nanochat(ERA),
         also_fits: Vec::new(),
         raw: serde_json::to_value(&raw).expect("numbers and strings make JSON"),
     };
@@ -169,7 +169,7 @@ fn describe_family(
         source,
         naming: WeightNaming::Family(names),
         config,
-        architecture: Architecture::Family(family),
+        kind: ModelKind::Family(family),
         also_fits: Vec::new(),
         raw: Value::Object(raw),
     };

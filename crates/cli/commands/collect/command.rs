@@ -50,7 +50,9 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
         Ok(files_sha256(&origin.files.all()?)?)
     })?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
-    let (era, tokenizer) = (origin.era.to_string(), text_sha256(tokenizer.to_json()));
+    let era = origin.kind.era();
+    let era = era.map_or_else(|| origin.kind.to_string(), |era| era.to_string());
+    let (era, tokenizer) = (era, text_sha256(tokenizer.to_json()));
     let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(StorePart::WHOLE);
     let collection = ActivationStoreWriter::open(&args.out, part, settings)?;

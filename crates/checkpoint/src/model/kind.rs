@@ -7,14 +7,14 @@ use crate::model::families::Family;
 /// The program whose function a model computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Architecture {
+pub enum ModelKind {
     /// nanochat, of an era.
     Nanochat(Era),
     /// A family of transformers' models.
     Family(Family),
 }
 
-impl Architecture {
+impl ModelKind {
     /// nanochat's era; `None` for another family.
     pub fn era(self) -> Option<Era> {
         match self {
@@ -24,7 +24,7 @@ impl Architecture {
     }
 }
 
-impl fmt::Display for Architecture {
+impl fmt::Display for ModelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nanochat(era) => write!(f, "nanochat of era {era}"),
