@@ -5,13 +5,14 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 use crate::config::SMEAR_CHANNELS;
 use crate::kv_cache::Caches;
 use crate::linear::linear;
+use crate::matrix::Matrix;
 use crate::norm::rms_norm;
 use crate::tokens::TokenBatch;
 
 /// Token embeddings, with what some models add before the first block.
 #[derive(Debug, Clone)]
 pub(crate) struct Embed {
-    pub(crate) wte: Tensor<2>, // [padded_vocab, n_embd]
+    pub(crate) wte: Matrix, // [padded_vocab, n_embd]
     pub(crate) scale: Option<f32>,
     pub(crate) wpe: Option<Tensor<2>>, // [positions, n_embd]
     /// The epsilon of the norm, if embeddings are normed.
@@ -42,11 +43,13 @@ impl Embed {
     pub(crate) fn forward(
         &self,
         tokens: &TokenBatch,
-        flat: Tensor<1, Int>,
+        flat: &Tensor<1, Int>,
         caches: &mut Caches<'_, '_>,
         router: &mut impl HookRouter,
     ) -> Tensor<3> {
-        let x = rows(&self.wte, flat, tokens);
+        let x = self.wte.rows(tokens.ids(), flat);
+        let [_, n_embd] = x.dims();
+        let x = x.reshape([tokens.batch(), tokens.seq(), n_embd]);
         let x = match self.scale {
             Some(scale) => x * scale,
             None => x,

@@ -13,7 +13,8 @@ use crate::config::GptConfig;
 use crate::embed::{Embed, rows};
 use crate::error::GptError;
 use crate::kv_cache::{Caches, KvCache};
-use crate::linear::linear;
+use crate::linear::multiply;
+use crate::matrix::Matrix;
 use crate::norm::Norm;
 use crate::rope::{Rope, Rows};
 use crate::tokens::TokenBatch;
@@ -32,7 +33,7 @@ pub struct Gpt {
     pub(crate) lambdas: Option<Lambdas>,
     pub(crate) backout_lambda: f32,
     pub(crate) ln_f: Norm,
-    pub(crate) lm_head: Tensor<2>, // [n_embd, padded_vocab]
+    pub(crate) lm_head: Matrix, // [n_embd, padded_vocab]
 }
 
 /// The weights of the residual stream and of the embedding in each block's input, by layer.
@@ -62,12 +63,18 @@ impl Gpt {
         &self.device
     }
 
-    /// The unembedding matrix, without norm and softcap.
+    /// Computes what directions of the normalised residual stream add to the logits before the softcap:
+    /// the gain of the final norm and the unembedding, without biases.
     ///
     /// # Shapes
-    /// - output: `[n_embd, padded_vocab_size]`
-    pub fn w_u(&self) -> Tensor<2> {
-        self.lm_head.clone()
+    /// - `directions`: `[rows, n_embd]`
+    /// - output: `[rows, vocab_size]`
+    pub fn unembed_directions(&self, directions: Tensor<2>) -> Tensor<2> {
+        let scaled = match &self.ln_f.gain {
+            Some(gain) => directions * gain.clone().unsqueeze(),
+            None => directions,
+        };
+        self.lm_head.multiply(scaled).slice_dim(1, 0..self.config.shape.vocab_size)
     }
 
     /// Creates an empty cache for `batch` rows of up to `capacity` positions.
@@ -243,7 +250,7 @@ impl Gpt {
             on_host: self.device.memory_pool_usage().is_none(),
         };
 
-        let mut x = self.embed.forward(tokens, flat.clone(), caches, router);
+        let mut x = self.embed.forward(tokens, &flat, caches, router);
         let x0 = x.clone();
         let bigram = self.embed.bigram.as_ref();
         let bigram = bigram.map(|b| (b.forward(tokens, caches), b.lambdas.as_slice()));
@@ -289,7 +296,7 @@ impl Gpt {
     /// - output: `[batch, seq, vocab_size]`, after the softcap
     pub fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
         let x = self.ln_f.affine(x);
-        let logits = linear(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
+        let logits = multiply(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
         match self.config.softcap {
             Some(softcap) => (logits / softcap).tanh() * softcap,
             None => logits,

@@ -1,9 +1,11 @@
 use burn::tensor::Tensor;
 
+use crate::matrix::Matrix;
+
 /// A linear layer, with or without a bias.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
-    pub(crate) weight: Tensor<2>, // [d_in, d_out]
+    pub(crate) weight: Matrix, // [d_in, d_out]
     pub(crate) bias: Option<Tensor<1>>,
 }
 
@@ -14,7 +16,7 @@ impl Linear {
     /// - `x`: `[batch, seq, d_in]`
     /// - output: `[batch, seq, d_out]`
     pub(crate) fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        let y = linear(x, &self.weight);
+        let y = multiply(x, &self.weight);
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
@@ -23,6 +25,18 @@ impl Linear {
 }
 
 /// Computes `x · w` for every position.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, d_in]`
+/// - `w`: `[d_in, d_out]`
+/// - output: `[batch, seq, d_out]`
+pub(crate) fn multiply(x: Tensor<3>, w: &Matrix) -> Tensor<3> {
+    let [batch, seq, d_in] = x.dims();
+    let [_, d_out] = w.dims();
+    w.multiply(x.reshape([batch * seq, d_in])).reshape([batch, seq, d_out])
+}
+
+/// Computes `x · w` for every position, of a small matrix.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, d_in]`

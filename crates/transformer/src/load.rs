@@ -10,6 +10,7 @@ use crate::config::{GptConfig, QkNorm, ResidualMix};
 use crate::embed::{Bigram, Embed, Smear};
 use crate::gpt::{Gpt, Lambdas};
 use crate::linear::Linear;
+use crate::matrix::Matrix;
 use crate::mlp::Mlp;
 use crate::norm::Norm;
 use crate::params::{self, ParamSpec};
@@ -29,23 +30,22 @@ impl Gpt {
         source: &mut S,
         device: &Device,
     ) -> Result<Self, S::Error> {
-        let mut weights = Weights::read(&config, source)?;
+        let mut weights = Weights::read(&config, source, device)?;
         let shape = config.shape;
         let blocks = (0..shape.n_layer).map(|layer| weights.block(&config, layer)).collect();
         let wte = weights.matrix(params::WTE);
-        let lm_head =
-            if config.tied { wte.clone().transpose() } else { weights.matrix(params::LM_HEAD) };
+        let lm_head = if config.tied { wte.transposed() } else { weights.matrix(params::LM_HEAD) };
         let embed = Embed {
             wte,
             scale: config.embedding.scale,
-            wpe: config.embedding.positions.map(|_| weights.matrix(params::WPE)),
+            wpe: config.embedding.positions.map(|_| weights.tensor(params::WPE)),
             norm_epsilon: config.embedding.normed.then_some(config.norm.epsilon),
             smear: config.smear.then(|| Smear {
-                gate: weights.matrix(params::SMEAR_GATE),
+                gate: weights.tensor(params::SMEAR_GATE),
                 lambda: weights.scalar(params::SMEAR_LAMBDA),
             }),
             bigram: config.bigram.then(|| Bigram {
-                table: weights.matrix(params::BIGRAM_EMBED),
+                table: weights.tensor(params::BIGRAM_EMBED),
                 lambdas: weights.numbers(params::BIGRAM_LAMBDAS),
             }),
         };
@@ -82,26 +82,34 @@ impl Gpt {
 
     fn named(&self) -> HashMap<String, Tensor<1>> {
         let mut named = HashMap::new();
-        let mut matrix = |name: String, x: Option<&Tensor<2>>| {
-            if let Some(x) = x {
-                let [rows, columns] = x.dims();
-                named.insert(name, x.clone().reshape([rows * columns]));
-            }
-        };
         let Embed { wte, wpe, smear, bigram, .. } = &self.embed;
-        matrix(params::LM_HEAD.to_owned(), Some(&self.lm_head));
-        matrix(params::WTE.to_owned(), Some(wte));
-        matrix(params::WPE.to_owned(), wpe.as_ref());
-        matrix(params::SMEAR_GATE.to_owned(), smear.as_ref().map(|smear| &smear.gate));
-        matrix(params::BIGRAM_EMBED.to_owned(), bigram.as_ref().map(|bigram| &bigram.table));
+        let mut matrix = |name: String, x: &Matrix| {
+            let x = x.to_tensor(&self.device);
+            let [rows, columns] = x.dims();
+            named.insert(name, x.reshape([rows * columns]));
+        };
+        matrix(params::LM_HEAD.to_owned(), &self.lm_head);
+        matrix(params::WTE.to_owned(), wte);
         for (layer, block) in self.blocks.iter().enumerate() {
             for (part, linear) in block.linears() {
-                matrix(params::weight(&params::in_block(layer, part)), linear.map(|l| &l.weight));
+                if let Some(linear) = linear {
+                    matrix(params::weight(&params::in_block(layer, part)), &linear.weight);
+                }
             }
+        }
+        let mut tensor = |name: String, x: Option<&Tensor<2>>| {
+            if let Some(x) = x {
+                matrix(name, &Matrix::Device(x.clone()));
+            }
+        };
+        tensor(params::WPE.to_owned(), wpe.as_ref());
+        tensor(params::SMEAR_GATE.to_owned(), smear.as_ref().map(|smear| &smear.gate));
+        tensor(params::BIGRAM_EMBED.to_owned(), bigram.as_ref().map(|bigram| &bigram.table));
+        for (layer, block) in self.blocks.iter().enumerate() {
             if let Some(embed) = &block.attention.value_embed {
-                matrix(params::value_embed(layer), Some(&embed.table));
+                tensor(params::value_embed(layer), Some(&embed.table));
                 let gate = params::in_block(layer, "attn.ve_gate");
-                matrix(params::weight(&gate), Some(&embed.gate));
+                tensor(params::weight(&gate), Some(&embed.gate));
             }
         }
         let mut vector = |name: String, x: Option<&Tensor<1>>| {
@@ -168,19 +176,25 @@ impl Block {
 
 /// Weights that have been read and not yet put into the model.
 struct Weights {
-    matrices: HashMap<String, Tensor<2>>,
+    device: Device,
+    matrices: HashMap<String, Matrix>,
     vectors: HashMap<String, Tensor<1>>,
 }
 
 impl Weights {
-    fn read<S: WeightSource>(config: &GptConfig, source: &mut S) -> Result<Self, S::Error> {
-        let mut weights = Self { matrices: HashMap::new(), vectors: HashMap::new() };
+    fn read<S: WeightSource>(
+        config: &GptConfig,
+        source: &mut S,
+        device: &Device,
+    ) -> Result<Self, S::Error> {
+        let (matrices, vectors) = (HashMap::new(), HashMap::new());
+        let mut weights = Self { device: device.clone(), matrices, vectors };
         for spec in config.params() {
             if let [_] = spec.shape.as_slice() {
                 let vector = source.weight::<1>(&spec)?;
                 weights.vectors.insert(spec.name, vector);
             } else {
-                let matrix = source.weight::<2>(&spec)?;
+                let matrix = source.matrix(&spec)?;
                 weights.matrices.insert(spec.name, matrix);
             }
         }
@@ -206,8 +220,8 @@ impl Weights {
             qk_gains,
             value_embed: value_embed.map(|parts| ValueEmbed {
                 parts,
-                table: self.matrix(&params::value_embed(layer)),
-                gate: self.matrix(&params::weight(&name("attn.ve_gate"))),
+                table: self.tensor(&params::value_embed(layer)),
+                gate: self.tensor(&params::weight(&name("attn.ve_gate"))),
             }),
         };
         let mlp = Mlp {
@@ -238,8 +252,13 @@ impl Weights {
         Norm { config: config.norm, gain, bias: self.vectors.remove(&params::bias(name)) }
     }
 
-    fn matrix(&mut self, name: &str) -> Tensor<2> {
+    fn matrix(&mut self, name: &str) -> Matrix {
         self.matrices.remove(name).expect("params lists every weight that load takes")
+    }
+
+    /// A matrix that is not used by multiplication alone.
+    fn tensor(&mut self, name: &str) -> Tensor<2> {
+        self.matrix(name).to_tensor(&self.device)
     }
 
     fn vector(&mut self, name: &str) -> Tensor<1> {

@@ -38,6 +38,11 @@ impl TokenBatch {
         self.ids.len() / self.batch
     }
 
+    /// The ids of all rows, one row after the other.
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// The rows, each of [`seq`](Self::seq) ids.
     pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
         self.ids.chunks_exact(self.seq())

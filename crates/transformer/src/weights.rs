@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
 
+use crate::matrix::Matrix;
 use crate::params::ParamSpec;
 
 /// A source of a model's weights.
@@ -19,4 +20,16 @@ pub trait WeightSource {
     /// # Errors
     /// Those of the source: a missing tensor, another shape, an unreadable file.
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Self::Error>;
+
+    /// Returns the matrix that `spec` describes. A source can leave it in the type and orientation of its
+    /// file; by default it is [`weight`](Self::weight).
+    ///
+    /// # Shapes
+    /// - output: `spec.shape`
+    ///
+    /// # Errors
+    /// As [`weight`](Self::weight).
+    fn matrix(&mut self, spec: &ParamSpec) -> Result<Matrix, Self::Error> {
+        self.weight::<2>(spec).map(Matrix::Device)
+    }
 }

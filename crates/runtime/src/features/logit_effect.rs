@@ -62,7 +62,7 @@ pub fn logit_effects(
     if found != shape.n_embd {
         return Err(LogitEffectError::Width { expected: shape.n_embd, found });
     }
-    let effects = directions.matmul(gpt.w_u()).slice_dim(1, 0..shape.vocab_size);
+    let effects = gpt.unembed_directions(directions);
     Ok(effects.clone() - effects.mean_dim(1))
 }
 

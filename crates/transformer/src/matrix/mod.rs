@@ -1,0 +1,88 @@
+//! Weight matrices, in float32 or 16 bits, on a device or in the host's memory.
+
+mod dot;
+mod host;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+pub use host::HostMatrix;
+
+/// A weight matrix of `[d_in, d_out]`, which multiplies activations from the right.
+///
+/// It computes in float32, whatever the type of its numbers.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// On a device.
+    Device(Tensor<2>),
+    /// In the host's memory, as its file has it.
+    Host(HostMatrix),
+}
+
+/// Number of values of a 16-bit matrix that are converted to float32 at once.
+const CAST_CHUNK: usize = 1 << 22;
+
+impl Matrix {
+    /// The shape, `[d_in, d_out]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Device(weight) => weight.dims(),
+            Self::Host(weight) => weight.dims(),
+        }
+    }
+
+    /// Computes `x · self`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`, float32
+    /// - output: `[rows, d_out]`, float32
+    pub(crate) fn multiply(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Device(weight) if weight.dtype() == DType::F32 => x.matmul(weight.clone()),
+            Self::Device(weight) => {
+                let [d_in, d_out] = weight.dims();
+                let chunk = (CAST_CHUNK / d_in).max(1);
+                let part = |from: usize| {
+                    let columns = weight.clone().slice_dim(1, from..(from + chunk).min(d_out));
+                    x.clone().matmul(columns.cast(DType::F32))
+                };
+                Tensor::cat((0..d_out).step_by(chunk).map(part).collect(), 1)
+            }
+            Self::Host(weight) => weight.multiply(x),
+        }
+    }
+
+    /// The transposed matrix, which shares this one's memory.
+    pub(crate) fn transposed(&self) -> Self {
+        match self {
+            Self::Device(weight) => Self::Device(weight.clone().transpose()),
+            Self::Host(weight) => Self::Host(weight.transposed()),
+        }
+    }
+
+    /// Looks up rows, as of an embedding.
+    ///
+    /// # Shapes
+    /// - `ids`: `[n]`, the same as on the device
+    /// - output: `[n, d_out]`, float32
+    pub(crate) fn rows(&self, ids: &[u32], on_device: &Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Self::Device(weight) => {
+                let rows = weight.clone().select(0, on_device.clone());
+                if rows.dtype() == DType::F32 { rows } else { rows.cast(DType::F32) }
+            }
+            Self::Host(weight) => weight.rows(ids, &on_device.device()),
+        }
+    }
+
+    /// The numbers in float32, row-major.
+    pub(crate) fn to_tensor(&self, device: &Device) -> Tensor<2> {
+        match self {
+            Self::Device(weight) if weight.dtype() == DType::F32 => weight.clone(),
+            Self::Device(weight) => weight.clone().cast(DType::F32),
+            Self::Host(weight) => {
+                let [d_in, d_out] = weight.dims();
+                Tensor::from_data(TensorData::new(weight.to_vec(), [d_in, d_out]), device)
+            }
+        }
+    }
+}
