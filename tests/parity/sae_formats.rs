@@ -61,15 +61,17 @@ fn check(case: &Case) {
     let features = expected.floats("features");
     let reconstruction = expected.floats("reconstruction");
 
-    let sparse = sae.encode_sparse(x.clone());
-    for (way, found) in [("dense", values(sae.encode(x.clone()))), ("sparse", sparse.to_dense())] {
+    let sparse = sae.encode_sparse(x.clone()).unwrap();
+    for (way, found) in
+        [("dense", values(sae.encode(x.clone()).unwrap())), ("sparse", sparse.to_dense())]
+    {
         let active = |values: &[f32]| values.iter().map(|&v| v != 0.0).collect::<Vec<_>>();
         assert_eq!(active(&found), active(&features.values), "{name}, {way}: other features");
         let what = format!("{name}, {way} features");
         assert_close(what, &found, &features.values, FEATURES_ATOL);
     }
     for (way, found) in [
-        ("dense", values(sae.decode(sae.encode(x.clone()), x.clone()))),
+        ("dense", values(sae.decode(sae.encode(x.clone()).unwrap(), x.clone()))),
         ("sparse", values(sae.decode_sparse(&sparse, x))),
     ] {
         let what = format!("{name}, {way} reconstruction");
@@ -252,7 +254,7 @@ fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sa
     let x = expected.floats("x").values.clone();
     let x = TensorData::new(x, [ROWS, sae.config().d_in()]);
     let x = Tensor::<2>::from_data(x, &nanoscope_testing::test_device());
-    let found = values(mistaken.encode(x));
+    let found = values(mistaken.encode(x).unwrap());
     let off = found.iter().zip(&expected.floats("features").values).map(|(a, b)| (a - b).abs());
     let off = off.fold(0.0, f32::max);
     assert!(off > 100.0 * FEATURES_ATOL, "{}: the mistake would not show ({off})", case.name);

@@ -82,7 +82,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(INTERRUPTED));
         }
         let to = (from + rows_at_once).min(rows);
-        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
+        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?)?;
         if let (0, Some(full)) = (from, &full) {
             let same_rows = features.slice(0, full.rows().min(features.rows()));
             compared = Some(agreement(full, &same_rows));
@@ -116,7 +116,7 @@ fn sample(
     if rows == 0 {
         return Ok(None);
     }
-    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)))
+    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)?))
 }
 
 fn read(

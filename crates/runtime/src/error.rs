@@ -288,6 +288,14 @@ pub enum RuntimeError {
         #[from]
         source: HookError,
     },
+    /// An SAE could not encode the activations of a pass.
+    #[error("the activations at {hook} cannot be encoded")]
+    Encode {
+        /// The hook point that the SAE reads.
+        hook: HookPoint,
+        /// The reason, with the row.
+        source: SaeError,
+    },
     /// Text could not be encoded or tokens decoded.
     #[error("the tokenizer failed")]
     Tokenizer {

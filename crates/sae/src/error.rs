@@ -1,4 +1,4 @@
-/// Errors in building an SAE or indexing its features.
+/// Errors in building an SAE, encoding with it or indexing its features.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaeError {
@@ -74,5 +74,17 @@ pub enum SaeError {
         feature: usize,
         /// The number of features.
         d_sae: usize,
+    },
+    /// A pre-activation is NaN or infinite.
+    #[error(
+        "the pre-activation of feature {feature} in row {row} is {found}: the activations or the weights are not finite, or too large for float32"
+    )]
+    NotFinite {
+        /// The first row with one.
+        row: usize,
+        /// The first feature of the row.
+        feature: usize,
+        /// The pre-activation.
+        found: f32,
     },
 }

@@ -19,12 +19,12 @@ fn folding_the_decoders_norm_multiplies_features_by_it_and_keeps_the_reconstruct
 
         let folded = sae.fold_w_dec_norm().unwrap();
 
-        let before = sae.encode_sparse(x(rows)).to_dense();
+        let before = sae.encode_sparse(x(rows)).unwrap().to_dense();
         let expected: Vec<f32> =
             before.iter().zip(norms.iter().cycle()).map(|(f, n)| f * n).collect();
         assert!(expected.iter().any(|&f| f != 0.0), "{architecture:?}");
-        assert_close(&folded.encode_sparse(x(rows)).to_dense(), &expected);
-        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+        assert_close(&folded.encode_sparse(x(rows)).unwrap().to_dense(), &expected);
+        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
         assert_close(&decoded(&folded), &decoded(&sae));
         for feature in 0..3 {
             let norm = values(folded.direction(feature).unwrap().square().sum().sqrt());
@@ -74,7 +74,7 @@ fn a_feature_with_a_decoder_row_of_zeros_survives_folding() {
     let sae = Sae::new(config(Architecture::Relu), silent).unwrap().fold_w_dec_norm().unwrap();
 
     assert_eq!(values(sae.direction(0).unwrap()), [0.0, 0.0]);
-    assert_eq!(sae.encode_sparse(x([[3.0, 5.0], [0.0, 0.0]])).get(0, 0), 3.0);
+    assert_eq!(sae.encode_sparse(x([[3.0, 5.0], [0.0, 0.0]])).unwrap().get(0, 0), 3.0);
 }
 
 #[test]
@@ -93,8 +93,11 @@ fn folding_a_constant_scale_changes_neither_features_nor_the_reconstruction() {
             let folded = sae.fold_normalization().unwrap();
 
             assert_eq!(folded.config().normalization(), Normalization::None);
-            assert_close(&values(folded.encode(x(rows))), &values(sae.encode(x(rows))));
-            let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+            assert_close(
+                &values(folded.encode(x(rows)).unwrap()),
+                &values(sae.encode(x(rows)).unwrap()),
+            );
+            let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
             assert_close(&decoded(&folded), &decoded(&sae));
         }
     }
@@ -110,8 +113,11 @@ fn folding_b_dec_changes_neither_features_nor_the_reconstruction() {
         let folded = sae.fold_b_dec();
 
         assert!(!folded.config().apply_b_dec_to_input());
-        assert_close(&values(folded.encode(x(rows))), &values(sae.encode(x(rows))));
-        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+        assert_close(
+            &values(folded.encode(x(rows)).unwrap()),
+            &values(sae.encode(x(rows)).unwrap()),
+        );
+        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
         assert_close(&decoded(&folded), &decoded(&sae));
     }
 }

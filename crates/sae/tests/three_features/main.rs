@@ -85,8 +85,8 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 #[track_caller]
 fn assert_features(sae: &Sae, rows: [[f32; 2]; 2], expected: [[f32; 3]; 2]) {
     let expected: Vec<f32> = expected.into_iter().flatten().collect();
-    assert_close(&values(sae.encode(x(rows))), &expected);
-    let sparse = sae.encode_sparse(x(rows));
+    assert_close(&values(sae.encode(x(rows)).unwrap()), &expected);
+    let sparse = sae.encode_sparse(x(rows)).unwrap();
     assert_close(&sparse.to_dense(), &expected);
 
     let dense = Tensor::from_data(TensorData::new(expected, [2, 3]), &x(rows).device());
@@ -106,7 +106,7 @@ fn assert_close(found: &[f32], expected: &[f32]) {
 #[track_caller]
 fn assert_decoded(sae: &Sae, rows: [[f32; 2]; 2], expected: [[f32; 2]; 2]) {
     let expected: Vec<f32> = expected.into_iter().flatten().collect();
-    let sparse = sae.encode_sparse(x(rows));
+    let sparse = sae.encode_sparse(x(rows)).unwrap();
     assert_close(&values(sae.decode_sparse(&sparse, x(rows))), &expected);
-    assert_close(&values(sae.decode(sae.encode(x(rows)), x(rows))), &expected);
+    assert_close(&values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows))), &expected);
 }
