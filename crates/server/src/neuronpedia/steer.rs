@@ -187,9 +187,8 @@ fn end_error(why: &End) -> Option<ApiError> {
         End::Failed => Some(ApiError::internal()),
         End::ShuttingDown => Some(ApiError::shutting_down()),
         End::TimeOut => Some(ApiError::timed_out()),
-        End::Model(EndReason::NotFinite) => {
-            let message =
-                "the activations exceed the range of float32; reduce the steering strength";
+        End::Model(EndReason::NotFinite(found)) => {
+            let message = format!("{found}; reduce the steering strength");
             Some(ApiError::bad_request(message).with_code("not_finite"))
         }
         End::Model(_) | End::StopString => None,
