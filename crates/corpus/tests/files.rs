@@ -121,7 +121,7 @@ fn every_container_gives_its_texts_whatever_packs_it_and_whatever_its_name() {
     };
     let containers = [
         (lines.join("\n"), &["jsonl", "ndjson", "json", "txt", "dat"][..]),
-        (format!("[{}]", lines.join(", ")), &["json", "txt", "dat", "csv"]),
+        (format!("[{}]", lines.join(", ")), &["json", "jsonl", "txt", "dat", "csv"]),
         (format!("[\n{}\n]\n", lines.join(",\n")), &["json", "jsonl", "txt"]),
         (serde_json::to_string_pretty(&TEXTS).unwrap(), &["json", "jsonl", "txt"]),
         (serde_json::json!({"version": 2, "text": TEXTS}).to_string(), &["json", "txt"]),

@@ -45,7 +45,7 @@ fn shell(dir: &Path, command: &str) -> (String, String) {
 }
 
 const SMALL: [&str; 10] =
-    ["--d-sae", "64", "--k", "4", "--batch", "128", "--steps", "4", "--hook", HOOK];
+    ["--d-sae", "64", "--k", "4", "--batch", "128", "--steps", "16", "--hook", HOOK];
 
 /// A folder whose name a shell would take apart, with a copy of the demo in it.
 fn awkward(scratch: &Scratch) -> PathBuf {

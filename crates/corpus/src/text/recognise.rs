@@ -86,14 +86,14 @@ fn format(named: TextFormat, head: &[u8], ends: bool) -> TextFormat {
         Err(Broken::Syntax(_) | Broken::TooLong | Broken::Io(_)) => named,
         Err(Broken::End) => match named {
             // The first line may be longer than the head.
-            TextFormat::JsonLines if on_one_line => TextFormat::JsonLines,
+            TextFormat::JsonLines if start == b'{' && on_one_line => TextFormat::JsonLines,
             // One bracket does not make JSON.
             _ if ends && reader.values() == 0 => named,
             TextFormat::Text if start == b'{' && on_one_line => TextFormat::JsonLines,
             _ => TextFormat::Json,
         },
         Ok(()) => match reader.peek() {
-            Ok(None) if named == TextFormat::JsonLines && on_one_line => TextFormat::JsonLines,
+            Ok(None) if named == TextFormat::JsonLines && start == b'{' && on_one_line => named,
             Ok(None) => TextFormat::Json,
             Ok(Some(next)) if next == start => {
                 let (line, _) = reader.position();
@@ -148,9 +148,9 @@ mod tests {
             ("[1, 2] show that", Text, JsonLines, Json, csv),
             ("{curly} prose", Text, JsonLines, Json, csv),
             ("[", Text, JsonLines, Json, csv),
-            ("[\"one\", \"two\"]", Json, JsonLines, Json, Json),
+            ("[\"one\", \"two\"]", Json, Json, Json, Json),
             ("[\n\"one\",\n\"two\"]\n", Json, Json, Json, Json),
-            ("[{\"text\": \"a\"}, {\"te", Json, JsonLines, Json, Json),
+            ("[{\"text\": \"a\"}, {\"te", Json, Json, Json, Json),
             ("{\"text\": NaN}\n{\"text\": \"b\"}\n", JsonLines, JsonLines, JsonLines, JsonLines),
             ("{\"text\": \"a\"}\n", Json, JsonLines, Json, Json),
             ("{\n\"text\": \"a\"\n}\n{\n\"text\": \"b\"\n}\n", Json, Json, Json, Json),

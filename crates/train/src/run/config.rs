@@ -72,7 +72,7 @@ pub struct LoggingSettings {
     pub save_every: u64,
     /// Number of checkpoints to keep. Default: 2.
     pub keep: usize,
-    /// The held-out segments. Default: one in twenty, at most 64 MiB of activations.
+    /// The held-out segments. Default: one in twenty, with limits for small and large sources.
     pub hold_out: Option<HoldOut>,
 }
 

@@ -58,8 +58,10 @@ const MIN_SEGMENTS: u64 = 20;
 const MIN_PIECES: u64 = 160;
 /// Minimum training segments of a source that has at least as many: a training batch mixes two of them.
 const MIN_TRAINED: usize = 19;
-/// The default held-out data is one in so many segments.
+/// The default held-out data is one in so many segments, if that is not too much; and at least so many
+/// segments, if that is at most one in ten.
 const ONE_IN: u64 = 20;
+const MIN_HELD_OUT: u64 = 8;
 
 /// Returns the widths of `hooks` in `source`, in the order of `hooks`.
 ///
@@ -88,7 +90,7 @@ pub(crate) fn divide(
     let piece_bytes = (bytes / segments.max(1)).max(1);
     let held_out = match hold_out {
         Some(hold_out) => hold_out.count(segments),
-        None => (segments / ONE_IN).min(SEGMENT_BYTES / piece_bytes).max(1),
+        None => default_count(segments, piece_bytes),
     };
     if held_out >= segments {
         return Err(RunError::NothingLeft { segments, held_out });
@@ -101,6 +103,11 @@ pub(crate) fn divide(
     let text = held_out_text(source.as_ref(), &chosen);
     let together = usize::try_from(SEGMENT_BYTES / piece_bytes).unwrap_or(usize::MAX);
     let together = together.min(trained.len() / MIN_TRAINED).max(1);
+    if hold_out.is_none() {
+        shorten(&mut chosen, row_bytes);
+    }
+    let keep = chosen.iter().map(|piece| piece.rows.len() as u64).sum::<u64>() * row_bytes
+        <= SEGMENT_BYTES;
     let shared = Rc::new(RefCell::new(Shared { source, last: None }));
     let view = |segments: Vec<Vec<Piece>>, keep: bool| SourceView {
         shared: Rc::clone(&shared),
@@ -110,9 +117,27 @@ pub(crate) fn divide(
         segments,
     };
     let groups = trained.chunks(together).map(<[Piece]>::to_vec).collect();
-    let keep = held_out * piece_bytes <= SEGMENT_BYTES;
     let held_out = view(chosen.into_iter().map(|piece| vec![piece]).collect(), keep);
     Ok(Division { trained: view(groups, false), held_out, text })
+}
+
+/// The default number of held-out segments, of `segments` that have `bytes` each.
+fn default_count(segments: u64, bytes: u64) -> u64 {
+    let spread = MIN_HELD_OUT.min(segments / 10);
+    (segments / ONE_IN).min(SEGMENT_BYTES / bytes).max(spread).max(1)
+}
+
+/// Takes rows off the end of held-out pieces until their size is that of a training segment: more would
+/// make evaluations slow. What is taken off is not trained on either.
+fn shorten(pieces: &mut [Piece], row_bytes: u64) {
+    let rows = pieces.iter().map(|piece| piece.rows.len() as u64).sum::<u64>();
+    let most = (SEGMENT_BYTES / row_bytes.max(1)).max(1);
+    for piece in pieces.iter_mut().filter(|_| rows > most) {
+        let len = piece.rows.len() as u64 * most / rows;
+        piece.rows.end = piece.rows.start
+            + usize::try_from(len.max(1)).unwrap_or(usize::MAX).min(piece.rows.len());
+        piece.whole = false;
+    }
 }
 
 /// Returns whether segment `index` is one of `held_out`, which are spread evenly over `segments`.
@@ -236,6 +261,7 @@ impl ActivationSource for SourceView {
         let rows = self.read(index)?;
         if let Some(kept) = &mut self.kept {
             kept[index] = Some(rows.clone());
+            self.shared.borrow_mut().last = None;
         }
         Ok(rows)
     }
@@ -299,6 +325,25 @@ mod tests {
         let held_out = rows(&mut division.held_out);
         assert_eq!(held_out.len(), 49, "{held_out:?}");
         assert!(held_out[0] < 150 && held_out[48] > 850, "{held_out:?}");
+    }
+
+    #[test]
+    fn segments_that_are_large_are_held_out_whole_and_evaluated_in_part() {
+        assert_eq!(default_count(160, 4 << 20), 8);
+        assert_eq!(default_count(16_000, 4 << 20), 16);
+        assert_eq!(default_count(200, 128 << 20), 8);
+        assert_eq!(default_count(39, 1), 3);
+        assert_eq!(default_count(5, 1), 1);
+        let piece = |segment| Piece { segment, rows: 0..1 << 20, whole: true };
+        let mut pieces = [piece(3), piece(7)];
+
+        // A row of 64 bytes: 2^20 rows are as much as there may be.
+        shorten(&mut pieces, 64);
+
+        assert!(pieces.iter().all(|piece| piece.rows == (0..1 << 19) && !piece.whole));
+        let before = pieces.clone();
+        shorten(&mut pieces, 64);
+        assert_eq!(pieces, before);
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "run.hold-out",
         "Segments that are held out, spread over the source: a number, or a fraction below 1.\n\
-         Default: one in twenty, at most 64 MiB of activations.",
+         Default: one in twenty, with limits for small and large sources.",
     ),
 ];
 
