@@ -136,7 +136,8 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     assert_eq!(code, 2);
     let huge = ["--tokens", "100000000000000", "--batch-contexts", "4000000000"];
     if std::path::Path::new("/proc/meminfo").exists() {
-        let (error, _) = failure(&[&["eval", "--text", TEXT, "--sae", LAYER_1][..], &huge].concat());
+        let (error, _) =
+            failure(&[&["eval", "--text", TEXT, "--sae", LAYER_1][..], &huge].concat());
         assert!(error.contains("the evaluation needs about ") && error.contains("GiB"), "{error}");
         assert!(error.contains("lower it with --batch-contexts"), "{error}");
     }

@@ -386,9 +386,11 @@ mod tests {
     #[test]
     fn an_infinite_activation_is_refused() {
         let dir = folder(|_| {});
-        for (mean, value, says) in
-            [("0.5", "Infinity", "out of range"), ("0.5", "NaN", "out of range"), ("NaN", "1", "mean")]
-        {
+        for (mean, value, says) in [
+            ("0.5", "Infinity", "out of range"),
+            ("0.5", "NaN", "out of range"),
+            ("NaN", "1", "mean"),
+        ] {
             let page = format!(
                 r#"[{{"feature": 2, "mean": {mean}, "high": 3, "quantiles": [],
                      "strongest": [[0, 1, 0, [5], [0, {value}]]]}}]"#

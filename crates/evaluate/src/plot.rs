@@ -112,14 +112,14 @@ impl Labels {
         let sides = [x + GAP, x - GAP - width];
         // Beside the point: above, then below, then ever further away.
         let lines = (0..MAX_LINES).flat_map(|line| [-GAP - FONT * (line + 1) / 2, FONT * line / 2]);
-        let places = lines.flat_map(|line| sides.map(|left| (left, y + line)));
+        let mut places = lines.flat_map(|line| sides.map(|left| (left, y + line)));
         let fits = |&(left, top): &(i32, i32)| {
             let label = [left, top, left + width, top + FONT];
             let inside =
                 left >= 0 && top >= 0 && label[2] <= SIZE.0 as i32 && label[3] <= SIZE.1 as i32;
             inside && self.taken.iter().all(|other| !overlap(&label, other))
         };
-        let (left, top) = places.clone().find(fits).unwrap_or((x + GAP, y - GAP - FONT / 2));
+        let (left, top) = places.find(fits).unwrap_or((x + GAP, y - GAP - FONT / 2));
         self.taken.push([left, top, left + width, top + FONT]);
         let distant = (top + FONT / 2 - y).abs() > GAP + FONT;
         ((left, top), distant)

@@ -45,11 +45,11 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 
 /// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
-    check_output_dir(&args.out)?;
     for dir in [Some(&args.out), args.neuronpedia.as_ref()].into_iter().flatten() {
         // The new folder is filled beside the one that it replaces.
         check_folder(std::path::absolute(dir)?.parent().unwrap_or(dir))?;
     }
+    check_output_dir(&args.out)?;
     let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch()?;
     let scope = open(&args.model)?;

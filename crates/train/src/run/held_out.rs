@@ -323,8 +323,8 @@ mod tests {
         let mut division = divide(source(1000, 1000), &[HOOK], None).unwrap();
 
         let held_out = rows(&mut division.held_out);
-        assert_eq!(held_out.len(), 49, "{held_out:?}");
-        assert!(held_out[0] < 150 && held_out[48] > 850, "{held_out:?}");
+        assert_eq!(held_out.len(), 56, "{held_out:?}");
+        assert!(held_out[0] < 150 && held_out[55] > 850, "{held_out:?}");
     }
 
     #[test]
