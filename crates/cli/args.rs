@@ -107,8 +107,8 @@ pub(crate) struct PlanArgs {
     /// after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
-    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
-    /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
+    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz,
+    /// .npy or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
     #[arg(long, value_name = "NAME=PATH[#KEY]", value_parser = vector_file)]
     pub(crate) vector: Vec<VectorFile>,
     #[arg(
