@@ -20,6 +20,12 @@ pub enum SaeError {
         /// The number of features.
         d_sae: usize,
     },
+    /// The residual threshold of matching pursuit is NaN or infinite.
+    #[error("residual_threshold is {found}, it must be finite")]
+    ResidualThreshold {
+        /// The threshold given.
+        found: f32,
+    },
     /// The scale of a normalisation cannot be undone.
     #[error("the activations' scale is {found}, it must be finite and above 0")]
     Scale {

@@ -14,6 +14,7 @@ mod qwen_scope;
 mod sae_format;
 pub(crate) mod saelens;
 mod sparsify;
+mod whole_number;
 
 use std::path::Path;
 

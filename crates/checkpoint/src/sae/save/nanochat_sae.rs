@@ -80,7 +80,8 @@ pub fn save_nanochat_sae_with_metadata(
     if hook_out.is_some() || sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
         return Err(refused("it has no transcoders".to_owned()));
     }
-    let sae = sae.fold_normalization().map_err(unusable)?.fold_b_dec();
+    let folded = sae.fold_normalization().and_then(|sae| sae.fold_b_dec());
+    let sae = folded.map_err(unusable)?;
     let config = sae.config();
     let (d_in, d_sae) = (config.d_in(), config.d_sae());
     let (activation, k) = match config.architecture() {

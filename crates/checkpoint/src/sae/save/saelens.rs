@@ -80,7 +80,11 @@ fn prepare(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, Checkpoin
     };
     let folded = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
     // SAELens's transcoders do not subtract `b_dec` from their input.
-    Ok(if is_transcoder || config.skip() { folded.fold_b_dec() } else { folded })
+    if is_transcoder || config.skip() {
+        folded.fold_b_dec().map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })
+    } else {
+        Ok(folded)
+    }
 }
 
 fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, CheckpointError> {
@@ -100,6 +104,7 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
         (Architecture::TopK { .. }, false, _) => "topk",
         (Architecture::AbsTopK { .. }, false, _) => "abstopk",
         (Architecture::Gated, false, _) => "gated",
+        (Architecture::MatchingPursuit { .. }, false, _) => "matching_pursuit",
         (Architecture::SignedTopK { .. }, _, _) => {
             let reason = "its top-k sets negative values to 0, but this SAE's keeps them";
             return Err(refused(reason.to_owned()));
@@ -136,10 +141,8 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
     }
     if let Some(k) = config.architecture().k() {
         description["k"] = json!(k);
-        description["rescale_acts_by_decoder_norm"] = json!(matches!(
-            config.architecture(),
-            Architecture::TopK { rescale_acts_by_decoder_norm: true, .. }
-        ));
+        let rescales = config.architecture().rescales_by_decoder_norm();
+        description["rescale_acts_by_decoder_norm"] = json!(rescales);
     }
     Ok(description)
 }
