@@ -41,6 +41,7 @@ mod labels;
 #[cfg(feature = "gpt")]
 mod model;
 pub mod pickle;
+pub mod python_json;
 mod read;
 #[cfg(feature = "sae")]
 mod sae;
