@@ -159,7 +159,8 @@ impl SaeConfig {
     ///
     /// # Errors
     /// [`SaeError::Size`]; [`SaeError::BDecWidth`] if `b_dec`, whose width is `d_out`, is subtracted
-    /// from the input.
+    /// from the input; [`SaeError::PursuitWidth`] for matching pursuit, which subtracts decoder rows
+    /// from it.
     pub fn with_d_out(self, d_out: usize) -> Result<Self, SaeError> {
         check_size("d_out", d_out, MAX_SIZE)?;
         Self { d_out, transcoder: self.transcoder || d_out != self.d_in, ..self }.checked()
@@ -201,6 +202,11 @@ impl SaeConfig {
     fn checked(self) -> Result<Self, SaeError> {
         if self.apply_b_dec_to_input && self.d_out != self.d_in {
             return Err(SaeError::BDecWidth { d_in: self.d_in, d_out: self.d_out });
+        }
+        if self.d_out != self.d_in
+            && matches!(self.architecture, Architecture::MatchingPursuit { .. })
+        {
+            return Err(SaeError::PursuitWidth { d_in: self.d_in, d_out: self.d_out });
         }
         match self.normalization {
             Normalization::ExpectedAverageOnlyIn { scale }
@@ -362,7 +368,10 @@ mod tests {
             };
             SaeConfig::new(4, 8, architecture)
         };
-        assert!(pursuit(-1.0, 4).is_ok());
+        assert_eq!(
+            pursuit(-1.0, 4).and_then(|config| config.with_d_out(6)).unwrap_err().to_string(),
+            "matching pursuit cannot subtract decoder rows of 6 numbers from activations of 4"
+        );
         assert_eq!(
             pursuit(0.1, 0).unwrap_err().to_string(),
             "max_iterations is 0, it must be in 1..=65536"

@@ -43,6 +43,16 @@ pub enum SaeError {
         /// Width of `b_dec`.
         d_out: usize,
     },
+    /// Matching pursuit has decoder rows of another width than the activations.
+    #[error(
+        "matching pursuit cannot subtract decoder rows of {d_out} numbers from activations of {d_in}"
+    )]
+    PursuitWidth {
+        /// Width of the activations that are encoded.
+        d_in: usize,
+        /// Width of the decoder's rows.
+        d_out: usize,
+    },
     /// A weight does not have the shape that the configuration requires.
     #[error("{tensor} has shape {found:?}, expected {expected:?}")]
     ShapeMismatch {
