@@ -68,8 +68,9 @@ pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 pub use nanoscope_tokenizer::MergeError;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
-    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, SaveForm, load_sae, load_sae_as, load_saes,
+    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
+    save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

@@ -20,6 +20,8 @@ use crate::container::Dtype;
 use crate::error::message::list;
 use crate::error::message::{asked_for, some_of};
 use crate::pickle::PickleError;
+#[cfg(feature = "sae")]
+use crate::sae::SaveForm;
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
 
@@ -302,19 +304,36 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error(
         "{} cannot be written: nanochat-SAE does not have the hook point {hook}, only \
-         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out",
+         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out; the form `{instead}` can hold it",
         path.display()
     )]
-    HookNotInReference { path: PathBuf, hook: HookPoint },
+    HookNotInReference {
+        path: PathBuf,
+        hook: HookPoint,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
+    },
+    /// A transcoder is to be saved, and the hook point that it writes is not given.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} cannot be written: the SAE is a transcoder, and it is not known which point it writes",
+        path.display()
+    )]
+    NoOutputHook { path: PathBuf },
     /// A tool's format has no SAE that computes the same.
     #[cfg(feature = "sae")]
-    #[error("{} cannot be written for {format}: {reason}", path.display())]
+    #[error(
+        "{} cannot be written for {format}: {reason}; the form `{instead}` can hold it",
+        path.display()
+    )]
     NotExpressible {
         path: PathBuf,
         /// The tool.
         format: &'static str,
         /// The difference.
         reason: String,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
     },
     /// An SAE has a tensor that is not a weight of its architecture.
     #[cfg(feature = "sae")]

@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::whole_number::whole_number;
+use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, linear_weights, usual_weights};
@@ -110,7 +112,24 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let hooks = raw.hooks(&path)?;
     let kind = kind(&file, &raw.trainer.dict_class, raw.trainer.k, &path)?;
     let file = sae_file(file, kind)?;
-    Ok(SaeFile { hooks, description: Some(description), ..file })
+    let metadata = provenance(&description);
+    Ok(SaeFile { hooks, metadata, description: Some(description), ..file })
+}
+
+/// Returns what the configuration says about the origin of the SAE, under SAELens's names.
+fn provenance(description: &Value) -> Metadata {
+    let trainer = &description["trainer"];
+    let entries = [
+        ("model_name", &trainer["lm_name"]),
+        ("context_size", &description["buffer"]["ctx_len"]),
+        ("training_architecture", &trainer["trainer_class"]),
+        ("training_architecture_details", trainer),
+    ];
+    entries
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.to_owned(), python_json::finite(value.clone())))
+        .collect()
 }
 
 fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
