@@ -46,9 +46,7 @@ pub enum RuntimeError {
         write: HookPoint,
     },
     /// A transcoder is added at one hook point, as if it reconstructed what it reads.
-    #[error(
-        "the SAE for {hook} is a transcoder, which writes another hook point; name that, too (HOOK:HOOK, or `add_transcoder`)"
-    )]
+    #[error("the SAE for {hook} is a transcoder, and the hook point that it writes is not given")]
     Transcoder {
         /// The hook point that it reads.
         hook: HookPoint,
