@@ -399,6 +399,13 @@ pub enum CheckpointError {
     /// A tensor is not a vector.
     #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
     NotAVector { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// The last two dimensions of activations multiply to the width of the SAE, and only heads are
+    /// concatenated like this.
+    #[error(
+        "{}: tensor `{tensor}` has shape {found:?}: its rows have {} numbers, and only its last two dimensions together have the {d_in} of the SAE",
+        path.display(), found.last().unwrap_or(&0)
+    )]
+    Heads { path: PathBuf, tensor: String, found: Vec<usize>, d_in: usize },
     /// A configuration lacks a required key.
     #[error("{} has no key `{key}`", path.display())]
     MissingKey { path: PathBuf, key: &'static str },

@@ -96,10 +96,9 @@ pub(crate) fn in_saelens(sae: &Sae, hook_out: Option<HookPoint>) -> Result<&'sta
 /// Checks that the encoder of matching pursuit is the transposed decoder, as SAELens expects.
 fn check_tied(sae: &Sae) -> Result<(), String> {
     let (config, weights) = (sae.config(), sae.weights());
-    let [d_sae, d_in] = weights.w_dec.dims();
     let other = weights.w_enc.not_equal(weights.w_dec.transpose()).any().into_scalar::<bool>();
     // Its scale would be folded into encoder and decoder in opposite directions.
-    if other || config.normalization() != Normalization::None || d_sae * d_in == 0 {
+    if other || config.normalization() != Normalization::None {
         return Err("its matching pursuit has the transposed decoder for an encoder".to_owned());
     }
     let adds = weights.b_dec.not_equal_elem(0.0).any().into_scalar::<bool>();
