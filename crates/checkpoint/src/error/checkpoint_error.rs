@@ -20,6 +20,8 @@ use crate::container::Dtype;
 use crate::error::message::list;
 use crate::error::message::{asked_for, paths, some_of};
 use crate::pickle::PickleError;
+#[cfg(feature = "sae")]
+use crate::sae::SaveForm;
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
 
@@ -353,19 +355,36 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error(
         "{} cannot be written: nanochat-SAE does not have the hook point {hook}, only \
-         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out",
+         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out; the form `{instead}` can hold it",
         path.display()
     )]
-    HookNotInReference { path: PathBuf, hook: HookPoint },
+    HookNotInReference {
+        path: PathBuf,
+        hook: HookPoint,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
+    },
+    /// A transcoder is to be saved, and the hook point that it writes is not given.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} cannot be written: the SAE is a transcoder, and it is not known which point it writes",
+        path.display()
+    )]
+    NoOutputHook { path: PathBuf },
     /// A tool's format has no SAE that computes the same.
     #[cfg(feature = "sae")]
-    #[error("{} cannot be written for {format}: {reason}", path.display())]
+    #[error(
+        "{} cannot be written for {format}: {reason}; the form `{instead}` can hold it",
+        path.display()
+    )]
     NotExpressible {
         path: PathBuf,
         /// The tool.
         format: &'static str,
         /// The difference.
         reason: String,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
     },
     /// An SAE has a tensor that is not a weight of its architecture.
     #[cfg(feature = "sae")]
@@ -405,6 +424,13 @@ pub enum CheckpointError {
     /// A tensor is not a vector.
     #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
     NotAVector { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// The last two dimensions of activations multiply to the width of the SAE, and only heads are
+    /// concatenated like this.
+    #[error(
+        "{}: tensor `{tensor}` has shape {found:?}: its rows have {} numbers, and only its last two dimensions together have the {d_in} of the SAE",
+        path.display(), found.last().unwrap_or(&0)
+    )]
+    Heads { path: PathBuf, tensor: String, found: Vec<usize>, d_in: usize },
     /// A configuration lacks a required key.
     #[error("{} has no key `{key}`", path.display())]
     MissingKey { path: PathBuf, key: &'static str },
