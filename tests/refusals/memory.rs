@@ -135,6 +135,22 @@ fn a_text_takes_no_more_than_a_line_may_have() {
 }
 
 #[test]
+fn a_list_of_texts_takes_no_more_than_one_of_them() {
+    alone("a_list_of_texts_takes_no_more_than_one_of_them", || {
+        let text = "a".repeat(1000);
+        let list = format!("[\"{text}\"{}]", format!(",\n\"{text}\"").repeat(70_000));
+        let object = format!("{{\"more\": {list}, \"text\": [\"a\"]}}");
+        let table = format!("id,text\n{}", format!("1,\"{text}\"\n").repeat(70_000));
+        let before = most_used();
+
+        assert_eq!(texts::read("a.json", list.as_bytes()).unwrap(), 70_001);
+        assert_eq!(texts::read("a.json", object.as_bytes()).unwrap(), 1);
+        assert_eq!(texts::read("a.csv", table.as_bytes()).unwrap(), 70_000);
+        grows_little("lists and tables", before);
+    });
+}
+
+#[test]
 fn a_small_file_cannot_grow_by_compression_or_sparseness() {
     alone("a_small_file_cannot_grow_by_compression_or_sparseness", || {
         let zeros = vec![0; 32 << 20];
