@@ -313,6 +313,7 @@ class Page {
       askForKey();
       return;
     }
+    this.say("Failed.");
     this.#error(explain(error instanceof Error ? error : { message: String(error) }, this.last?.state ?? this.state));
   }
 

@@ -41,7 +41,7 @@ for (const colorScheme of ["light", "dark"]) {
       await page.click("#close");
       await page.click(".settings summary");
       await page.fill("#temperature", "-3");
-      await page.fill("#steer-finder input", "cat");
+      await page.fill("#steer-finder input", "dog");
       await page.waitForSelector("#steer-finder [role=option]");
       await look("search");
       await page.keyboard.press("Escape");
@@ -61,7 +61,7 @@ for (const colorScheme of ["light", "dark"]) {
     const { page, context, wrong } = await harness.open(link({ prompt: PROMPT, max_tokens: "2" }), { colorScheme });
 
     const least = await page.evaluate(() => {
-      const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+      const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
       // Colours are drawn over each other as the browser does.
       const over = (...colours) => {
         for (const colour of colours) {

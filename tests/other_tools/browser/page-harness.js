@@ -53,6 +53,7 @@ export class Harness {
         const found = /http:\/\/\S+\//.exec(said);
         if (found) resolve({ server, address: found[0] });
       });
+      server.on("error", reject);
       server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
     });
   }

@@ -75,9 +75,10 @@ test("what the server refuses has no path of a JSON document", async () => {
   const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
 
   for (const [hash, says] of [
-    [`#prompt=a&steer=${HOOK}:999999:add:3`, /^Steering of feature 999999 \(blocks\.3\.hook_resid_post #999999\): /],
-    ["#prompt=a&steer=blocks.99.hook_resid_post:1:add:3", /^Steering of feature 1 \(blocks\.99/],
-    [`#prompt=${"word ".repeat(400).trim().replaceAll(" ", "+")}`, /context/],
+    [`#prompt=a&steer=${HOOK}:1909:add:3@nowhere`, /^Steering of .*dog.* \(blocks\.3\.hook_resid_post #1909\): .*nowhere/],
+    [`#prompt=a&steer=${HOOK}:999999:add:3`, /feature 999999 is out of range/],
+    ["#prompt=a&steer=blocks.99.hook_resid_post:1:add:3", /no blocks\.99/],
+    [`#prompt=${"word ".repeat(400).trim().replaceAll(" ", "+")}`, /402 tokens/],
   ]) {
     await page.evaluate((to) => { location.hash = to; }, hash);
     await page.waitForFunction((text) => new RegExp(text).test(document.getElementById("error").textContent), says.source);
