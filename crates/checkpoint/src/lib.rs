@@ -66,6 +66,7 @@ pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels,
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
+pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
