@@ -327,6 +327,10 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
         let packed =
             zip_archive(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
         drop(zeros);
+        let zeros = vec![0; 96 << 20];
+        let large =
+            zip_archive(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
+        drop(zeros);
         let gguf = [&b"GGUF\x03\0\0\0"[..], &[0xff; 6], &[0; 2], &[0xff; 6], &[0; 2]].concat();
         let before = most_used();
 
@@ -341,10 +345,16 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
             ["w.npz", "W_enc.npy", "0 bytes of data"]
         );
         refused!(
-            "compressed array",
+            "compressed array of 32 MiB that is none",
             open("w.npz", &packed),
-            CheckpointError::Compressed { .. },
-            ["w.npz", "W_enc.npy"]
+            CheckpointError::Npz { .. },
+            ["w.npz", "W_enc.npy", "not a numpy array"]
+        );
+        refused!(
+            "compressed array of 96 MiB",
+            open("w.npz", &large),
+            CheckpointError::Npz { .. },
+            ["w.npz", "its arrays unpack from", "to 100663296"]
         );
         refused!(
             "GGUF of 2^48 tensors",

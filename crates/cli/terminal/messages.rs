@@ -107,6 +107,10 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::WhichTensor { .. } => {
                 Some("append its name to the file: --activations FILE:KEY")
             }
+            CheckpointError::Heads { .. } => {
+                Some("--flatten-heads concatenates the heads of […, heads, d_head], as at hook_z")
+            }
+            CheckpointError::NoOutputHook { .. } => Some("name both points: --hook HOOK:HOOK"),
             CheckpointError::PythonObject { .. } => {
                 Some("nothing was executed; save only tensors and plain values, and try again")
             }
@@ -124,6 +128,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             Some("load one with --sae PATH; `nanoscope hooks` lists the hook points and SAEs")
         }
         RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
+        RuntimeError::Transcoder { .. } => Some("name both points: --sae HOOK:HOOK=PATH"),
         RuntimeError::MixedSplice { .. } => {
             Some("`--splice reconstruct` applies to all --steer flags, `with reconstruct` to one")
         }

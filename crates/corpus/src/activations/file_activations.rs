@@ -43,7 +43,11 @@ impl FileActivations {
         if width == 0 || shape.len() < 2 {
             return Err(none());
         }
-        let file = ActivationFile::open(path, Some(&tensor), width)?;
+        let file = if together == 2 {
+            ActivationFile::open_flattening_heads(path, Some(&tensor), width)?
+        } else {
+            ActivationFile::open(path, Some(&tensor), width)?
+        };
         if file.rows() == 0 {
             return Err(none());
         }

@@ -10,6 +10,7 @@ mod held_out;
 mod keys;
 mod metrics;
 mod partial_config;
+mod provenance;
 mod run_error;
 mod save_saes;
 mod training_run;

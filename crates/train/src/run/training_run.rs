@@ -15,6 +15,7 @@ use super::curves;
 use super::folder::RunFolder;
 use super::held_out::{Division, HeldOutText, SourceView, divide};
 use super::metrics::{self, Metrics};
+use super::provenance::provenance;
 use super::run_error::RunError;
 use super::save_saes::{SaeKind, save_sae};
 use super::validate::{Validation, validate};
@@ -218,6 +219,7 @@ impl TrainingRun {
                     hook,
                     density,
                     SaeKind::Best,
+                    &provenance(&self.config, self.step),
                 )?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
@@ -272,7 +274,8 @@ impl TrainingRun {
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
             let last_dir = self.sae_dir(hook, SaeKind::Final);
-            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final)?;
+            let provenance = provenance(&self.config, self.step);
+            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final, &provenance)?;
             outcomes.push(Outcome {
                 hook,
                 last,
