@@ -69,8 +69,9 @@ pub use nanoscope_tokenizer::MergeError;
 pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
-    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, SaveForm, load_sae, load_sae_as, load_saes,
+    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
+    save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

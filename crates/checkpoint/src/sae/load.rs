@@ -30,8 +30,8 @@ pub struct LoadedSae {
     pub format: &'static str,
     /// The labels in its folder.
     pub labels: Labels,
-    /// Further entries of its checkpoint, such as `training_steps`. Only nanochat-SAE's files have
-    /// them.
+    /// Further entries of its checkpoint: its provenance, and for nanochat-SAE's files `training_steps`
+    /// and the like.
     pub metadata: Metadata,
 }
 
