@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{SaeOptions, SaePath, WeightDtype};
+use nanoscope_checkpoint::SaePath;
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
@@ -28,9 +28,8 @@ const NAME_TOKENIZER: &str =
 /// Opens the model with its tokenizer and its SAEs.
 pub(crate) fn open(args: &ModelArgs) -> Result<Microscope> {
     let (mut scope, saes) = open_without_saes(args)?;
-    let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
-    let options = SaeOptions { dtype, ..Default::default() };
-    with_spinner("loading the SAEs", || scope.add_saes(saes, &options)).map_err(unwrapped)?;
+    with_spinner("loading the SAEs", || scope.add_saes(saes, &args.sae_options()))
+        .map_err(unwrapped)?;
     Ok(scope)
 }
 

@@ -58,7 +58,7 @@ pub use error::CheckpointError;
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
-pub use inspect::{Inspection, TensorLine, inspect};
+pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, Labels};
 #[cfg(feature = "gpt")]
@@ -67,8 +67,10 @@ pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 pub use nanoscope_tokenizer::MergeError;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
-    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
+    SaeOptions, SaePath, UnknownSaeFormat, load_sae, load_sae_as, load_sae_with, load_saes,
+    load_saes_by_path, load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_saelens,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]
