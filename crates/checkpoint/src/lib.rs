@@ -41,6 +41,7 @@ mod labels;
 #[cfg(feature = "gpt")]
 mod model;
 pub mod pickle;
+pub mod python_json;
 mod read;
 #[cfg(feature = "sae")]
 mod sae;
@@ -65,6 +66,7 @@ pub use labels::{LABELS_FILE, Labels};
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
+pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
