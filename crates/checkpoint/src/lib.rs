@@ -61,7 +61,7 @@ pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, Labels};
+pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "gpt")]
@@ -70,9 +70,9 @@ pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
-    SaeOptions, SaePath, UnknownSaeFormat, load_sae, load_sae_as, load_sae_with, load_saes,
-    load_saes_by_path, load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata,
-    save_saelens,
+    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, load_sae, load_sae_as, load_sae_with,
+    load_saes, load_saes_by_path, load_saes_with, save_nanochat_sae,
+    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

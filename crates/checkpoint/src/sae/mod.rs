@@ -26,4 +26,7 @@ pub use load::{
 };
 pub use metadata::Metadata;
 pub use sae_hooks::SaeHooks;
-pub use save::{save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens};
+pub use save::{
+    SaveForm, save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
+    save_saelens_with_metadata,
+};

@@ -1,4 +1,4 @@
-//! SAE files: which format claims which file, what only a person can state, and where an SAE belongs.
+//! SAE files: recognition by evidence, statements about files without it, and hook points.
 
 mod midrun;
 mod names;

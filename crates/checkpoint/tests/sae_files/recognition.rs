@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{
-    CheckpointError, InspectOptions, SaeOptions, SaePath, inspect, inspect_with, load_sae,
-    load_sae_with, load_saes_with,
+    CheckpointError, InspectOptions, LoadedSae, Metadata, SaeOptions, SaePath, WeightDtype,
+    inspect, inspect_with, load_sae, load_sae_with, load_saes_with, save_sae,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Architecture;
@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use crate::{LINEARS, device, file, fixture, pt, root, stated};
 
 /// The name of every format, and of the folder of its fixtures, if there is one.
-const FORMATS: [(&str, &str); 11] = [
+const FORMATS: [(&str, &str); 12] = [
     ("nanochat-sae", "nanochat-SAE"),
+    ("nanoscope", "nanoscope"),
     ("saelens", "SAELens"),
     ("gemma-scope", "Gemma Scope"),
     ("gemma-scope-2", "Gemma Scope 2"),
@@ -28,8 +29,8 @@ const FORMATS: [(&str, &str); 11] = [
     ("goodfire", "Goodfire"),
 ];
 
-/// Every file of an SAE in the fixtures and in the demo, with the tool that wrote it.
-fn files() -> Vec<(PathBuf, &'static str)> {
+/// Every file of an SAE in the fixtures, in the demo and saved in `dir`, with the tool that wrote it.
+fn files(dir: &Path) -> Vec<(PathBuf, &'static str)> {
     let mut files = Vec::new();
     for (folder, tool) in FORMATS {
         weights_in(&fixture(folder), &mut |path| files.push((path, tool)));
@@ -40,8 +41,17 @@ fn files() -> Vec<(PathBuf, &'static str)> {
             files.push((path, "nanochat-SAE"));
         }
     });
+    save(dir);
+    weights_in(dir, &mut |path| files.push((path, "nanoscope")));
     assert!(FORMATS.iter().all(|(_, tool)| files.iter().any(|(_, found)| found == tool)));
     files
+}
+
+/// Saves an SAE in our own format.
+fn save(dir: &Path) {
+    let LoadedSae { sae, .. } = load_sae(&root("models/demo/saes/layer_0"), &device()).unwrap();
+    let hook = HookPoint::ResidPost(0);
+    save_sae(dir, &sae, hook, None, WeightDtype::F32, &Metadata::new()).unwrap();
 }
 
 fn weights_in(dir: &Path, with: &mut dyn FnMut(PathBuf)) {
@@ -78,7 +88,8 @@ fn tool_of(path: &Path, options: &SaeOptions) -> Result<&'static str, Checkpoint
 #[test]
 fn every_file_is_claimed_by_its_own_format_and_by_no_other() {
     let mut guesses = 0;
-    for (path, tool) in files() {
+    let dir = TempDir::new().unwrap();
+    for (path, tool) in files(dir.path()) {
         let found = tool_of(&path, &SaeOptions::default());
         assert_eq!(found.unwrap(), tool, "{}", path.display());
         for (format, other) in FORMATS {

@@ -2,7 +2,7 @@
 
 use nanoscope_sae::{Architecture, SaeConfig};
 
-use crate::container::{TensorFile, npz};
+use crate::container::{Order, TensorFile, npz};
 use crate::error::CheckpointError;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::path_names::names;
@@ -48,7 +48,9 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     weights.push((Weight::Threshold, StoredWeight::tensor("threshold")));
     let site = site(&names);
     let hooks = site.as_ref().map_or_else(SaeHooks::default, |site| hooks(site, &names));
-    let sae = SaeFile { hooks, weights, ..SaeFile::new(file, FORMAT.name, config) };
+    check_scaling_factor(&file, d_sae)?;
+    let ignored = &[SCALING_FACTOR];
+    let sae = SaeFile { hooks, weights, ignored, ..SaeFile::new(file, FORMAT.name, config) };
     // Trained on embeddings multiplied by √d, as Gemma's first block reads them; the hook point comes
     // before that multiplication.
     let scale = (d_in as f32).sqrt();
@@ -58,6 +60,24 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         None => SaeFile { embedding_scale: Some(scale), ..sae },
     }
     .checked()
+}
+
+/// A tensor with one scale per feature, from SAELens's fine-tuning.
+const SCALING_FACTOR: &str = "scaling_factor";
+
+/// Checks that a `scaling_factor`, if there is one, has no effect. SAELens refuses others, because only
+/// a configuration says how they are used.
+fn check_scaling_factor(file: &TensorFile, d_sae: usize) -> Result<(), CheckpointError> {
+    match file.info(SCALING_FACTOR) {
+        Err(CheckpointError::MissingTensor { .. }) => return Ok(()),
+        other => drop(other?),
+    }
+    let data = file.read(SCALING_FACTOR, &[d_sae], Order::AsStored)?;
+    if data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5) {
+        return Ok(());
+    }
+    let what = "a scaling_factor other than ones".to_owned();
+    Err(CheckpointError::Unsupported { path: file.path().to_owned(), what })
 }
 
 /// The part of the model that an SAE belongs to.

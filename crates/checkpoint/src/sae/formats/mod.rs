@@ -9,6 +9,7 @@ mod gemma_scope_2;
 mod goodfire;
 mod llama_scope;
 pub(crate) mod nanochat_sae;
+pub(crate) mod nanoscope;
 mod openai;
 mod qwen_scope;
 mod recognise;
@@ -16,6 +17,7 @@ mod sae_format;
 pub(crate) mod saelens;
 mod saelens_scaler;
 mod sparsify;
+mod whole_number;
 
 pub use recognise::{SaeFormatName, UnknownSaeFormat};
 #[cfg(feature = "gpt")]

@@ -11,13 +11,14 @@ use crate::error::CheckpointError;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::{
     circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, goodfire, llama_scope,
-    nanochat_sae, openai, qwen_scope, saelens, sparsify,
+    nanochat_sae, nanoscope, openai, qwen_scope, saelens, sparsify,
 };
 use crate::sae::sae_file::SaeFile;
 
 /// All known formats. In a folder with files of several formats the first one wins.
-pub(super) const FORMATS: [&SaeFormat; 11] = [
+pub(super) const FORMATS: [&SaeFormat; 12] = [
     &nanochat_sae::FORMAT,
+    &nanoscope::FORMAT,
     &saelens::FORMAT,
     &gemma_scope::FORMAT,
     &gemma_scope_2::FORMAT,
