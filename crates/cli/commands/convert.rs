@@ -5,7 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use nanoscope_checkpoint::{
     LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer,
-    save_model, save_nanochat_sae, save_saelens, save_tokenizer,
+    save_model, save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
+    save_tokenizer,
 };
 
 use crate::args::{DtypeArg, HooksArg};
@@ -26,11 +27,13 @@ Examples:
       cfg.json and sae_weights.safetensors, for SAE.load_from_disk
   nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
 
-An SAE that the other tool would not read with the same numbers is refused, with the reason.")]
+An SAE that the other tool would not read with the same numbers is refused, with the reason and a
+form that can hold it. What the source's files say about the SAE's origin (model, text, training) is
+kept.")]
 pub(crate) struct ConvertArgs {
     /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,
-    /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
+    /// The folder (nanoscope, nanoscope-sae, saelens) or file (nanochat-sae) to write
     pub(crate) dst: PathBuf,
     /// The format to write
     #[arg(long, value_enum)]
@@ -55,12 +58,17 @@ pub(crate) enum TargetFormat {
     SaeLens,
     /// An SAE as a .pt file that nanochat-SAE reads
     NanochatSae,
+    /// An SAE of any kind as nanoscope_sae.json and nanoscope_sae.safetensors, which only nanoscope
+    /// reads
+    NanoscopeSae,
 }
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     with_spinner("converting", || match args.to {
         TargetFormat::Nanoscope => convert_model(args),
-        TargetFormat::SaeLens | TargetFormat::NanochatSae => convert_sae(args),
+        TargetFormat::SaeLens | TargetFormat::NanochatSae | TargetFormat::NanoscopeSae => {
+            convert_sae(args)
+        }
     })?;
     writeln!(anstream::stdout(), "written to {}", args.dst.display())?;
     Ok(())
@@ -99,9 +107,16 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;
     let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
+    let mut metadata = loaded.metadata.clone();
+    metadata.insert("nanoscope_version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    metadata.entry("converted_from").or_insert_with(|| loaded.format.into());
+    let dst = &args.dst;
     match args.to {
-        TargetFormat::NanochatSae => save_nanochat_sae(&args.dst, sae, hook, hook_out, dtype)?,
-        _ => save_saelens(&args.dst, sae, hook, hook_out, dtype)?,
+        TargetFormat::NanochatSae => {
+            save_nanochat_sae_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?;
+        }
+        TargetFormat::NanoscopeSae => save_sae(dst, sae, hook, hook_out, dtype, &metadata)?,
+        _ => save_saelens_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?,
     }
     Ok(())
 }
