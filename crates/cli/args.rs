@@ -133,7 +133,7 @@ pub(crate) struct PlanArgs {
         value_name = "SPEC",
         help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
-                add or orthogonal; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
+                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
                 generated, last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,
