@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
 use nanoscope_checkpoint::{SaePath, WeightDtype};
@@ -171,15 +172,31 @@ impl std::str::FromStr for HooksArg {
     }
 }
 
-/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins.
+/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and
+/// what does not look like a hook point is the beginning of a path.
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
-        Some((at, path)) if !PathBuf::from(text).exists() => {
-            let HooksArg(hook, hook_out) = at.parse()?;
-            Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
-        }
+        Some((at, path)) if !PathBuf::from(text).exists() => match at.parse() {
+            Ok(HooksArg(hook, hook_out)) => {
+                Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
+            }
+            Err(error) if looks_like_hook(at) => Err(error),
+            Err(_) => Ok(SaePath::from(text)),
+        },
         _ => Ok(SaePath::from(text)),
     }
+}
+
+/// Returns whether a text is meant as the name of a hook point, perhaps with a mistake.
+fn looks_like_hook(text: &str) -> bool {
+    !text.contains(['/', '\\'])
+        && ["hook", "blocks.", "ln_final", "transformer."].iter().any(|part| text.contains(part))
+}
+
+/// Parses the path of an output, where `-` is the standard output.
+pub(crate) fn output_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new()
+        .map(|path| if path.as_os_str() == "-" { PathBuf::from("/dev/stdout") } else { path })
 }
 
 pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {

@@ -4,17 +4,18 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer,
-    save_model, save_nanochat_sae, save_saelens, save_tokenizer,
+    LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, check_output_folder, check_writable,
+    is_saved_model, is_saved_saelens, load_sae, load_tokenizer, save_model_with_tokenizer,
+    save_nanochat_sae, save_saelens,
 };
 
-use crate::args::{DtypeArg, HooksArg};
+use crate::args::{DtypeArg, HooksArg, output_path};
 use crate::load::note_ambiguous_era;
-use crate::terminal::messages::{Hint, note};
+use crate::terminal::messages::{Hint, note, report_to};
 use crate::terminal::progress::with_spinner;
 use clap::{Args, ValueEnum};
 use nanoscope_transformer::Era;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Convert a model or an SAE to another format
 #[derive(Debug, Args)]
@@ -26,11 +27,14 @@ Examples:
       cfg.json and sae_weights.safetensors, for SAE.load_from_disk
   nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
 
-An SAE that the other tool would not read with the same numbers is refused, with the reason.")]
+An SAE that the other tool would not read with the same numbers is refused, with the reason. A folder
+must be new, empty, or one that `convert` wrote in the same format. The files appear when all of them
+are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
 pub(crate) struct ConvertArgs {
     /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,
     /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
+    #[arg(value_parser = output_path())]
     pub(crate) dst: PathBuf,
     /// The format to write
     #[arg(long, value_enum)]
@@ -62,8 +66,13 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
         TargetFormat::Nanoscope => convert_model(args),
         TargetFormat::SaeLens | TargetFormat::NanochatSae => convert_sae(args),
     })?;
-    writeln!(anstream::stdout(), "written to {}", args.dst.display())?;
+    writeln!(report_to(Some(&args.dst)), "written to {}", args.dst.display())?;
     Ok(())
+}
+
+/// Returns whether the folder of a file exists; `convert` creates it otherwise.
+fn has_folder(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.as_os_str().is_empty() || dir.is_dir())
 }
 
 fn convert_model(args: &ConvertArgs) -> Result<()> {
@@ -74,15 +83,16 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     if args.hook.is_some() {
         return Err(Hint::new("--hook is for SAEs", "a model has no hook point; omit it").into());
     }
+    check_output_folder(&args.dst, is_saved_model)?;
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
     let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
     note_ambiguous_era(model.era, &model.also_fits);
-    save_model(&args.dst, &model.gpt, model.era)?;
-    match &files.tokenizer {
-        Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
-        None => note("the model has no tokenizer, so none was written"),
+    let tokenizer = files.tokenizer.as_deref().map(load_tokenizer).transpose()?;
+    save_model_with_tokenizer(&args.dst, &model.gpt, model.era, tokenizer.as_ref())?;
+    if tokenizer.is_none() {
+        note("the model has no tokenizer, so none was written");
     }
     Ok(())
 }
@@ -90,6 +100,11 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
 fn convert_sae(args: &ConvertArgs) -> Result<()> {
     if args.era.is_some() {
         return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
+    }
+    match args.to {
+        TargetFormat::NanochatSae if has_folder(&args.dst) => check_writable(&args.dst)?,
+        TargetFormat::NanochatSae => {}
+        _ => check_output_folder(&args.dst, is_saved_saelens)?,
     }
     let device = nanoscope_device::by_name("auto")?;
     let mut loaded = load_sae(&args.src, &device)?;

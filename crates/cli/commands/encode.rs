@@ -4,15 +4,17 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_as};
+use nanoscope_checkpoint::{
+    ActivationFile, FeatureWriter, WeightDtype, check_writable, load_sae_as,
+};
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::DtypeArg;
+use crate::args::{DtypeArg, output_path};
 use crate::file_key::split;
-use crate::terminal::messages::note;
+use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +32,7 @@ chunks, so the file may be larger than memory (except for .pt). --out is a safet
 compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
 Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).
 
-On Ctrl-C or SIGTERM nothing is written and the exit code is 130.")]
+On Ctrl-C or SIGTERM nothing is written and the exit code is 130 or 143.")]
 pub(crate) struct EncodeArgs {
     /// The file or folder of the SAE, in any supported format
     #[arg(long, value_name = "PATH")]
@@ -38,8 +40,8 @@ pub(crate) struct EncodeArgs {
     /// The file with the activations, and after a colon the name of the tensor if there are several
     #[arg(long, value_name = "FILE[:KEY]")]
     pub(crate) activations: String,
-    /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    /// The safetensors file to write; `-` is stdout
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
     /// reports how many active features stay the same [default: f32]
@@ -59,6 +61,8 @@ const CHUNK_VALUES: usize = 16 << 20;
 const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    check_json(args.json, Some(&args.out))?;
+    check_writable(&args.out)?;
     let device = nanoscope_device::by_name(&args.device)?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (file, key) = split(&args.activations);
@@ -69,7 +73,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let sae = load(&args.sae, &device, dtype)?;
     let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
     let rows = activations.rows();
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
 
     let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
     let rows_at_once = (CHUNK_VALUES / sae.config().d_sae()).clamp(1, 4096);
@@ -77,9 +81,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let (mut active, mut compared) = (0, None);
     for from in (0..rows).step_by(rows_at_once) {
         if interrupted.is_set() {
-            drop(bar);
-            note(&format!("interrupted after {from} of {rows} rows; nothing was written"));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(interrupted_after(from, rows, bar));
         }
         let to = (from + rows_at_once).min(rows);
         let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
@@ -91,10 +93,22 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         writer.push(&features)?;
         bar.set(to as u64);
     }
+    if interrupted.is_set() {
+        return Ok(interrupted_after(rows, rows, bar));
+    }
+    // A FIFO may have no reader yet, and nothing polls the flag while it waits for one.
+    drop(interrupted);
     writer.finish()?;
     drop(bar);
     report(args, &activations, &sae, active, compared)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports an interruption. Returns the exit code.
+fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
+    drop(bar);
+    note(&format!("interrupted after {done} of {rows} rows; nothing was written"));
+    exit_code()
 }
 
 fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
@@ -149,7 +163,7 @@ fn report(
     let rows = activations.rows();
     let l0 = active as f64 / rows.max(1) as f64;
     let share = compared.map(|(both, either)| both as f64 / either.max(1) as f64);
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(Some(&args.out));
     if args.json {
         let line = json!({
             "rows": rows,

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::container::Dtype;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
-use crate::error::message::{asked_for, some_of};
+use crate::error::message::{IoProblem, asked_for, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
@@ -32,8 +32,15 @@ use nanoscope_tokenizer::MergeError;
 #[allow(missing_docs, reason = "these fields are the same in every variant")]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", IoProblem { path, source })]
     Io { path: PathBuf, source: io::Error },
+    /// An output folder has content that is not of the kind to be written.
+    #[error("{} contains `{found}` and is not a folder that was written in this format", path.display())]
+    ForeignFolder {
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
     /// A file is much larger than any of its kind.
     #[error("{} has more than {max} bytes", path.display())]
     FileTooLarge {

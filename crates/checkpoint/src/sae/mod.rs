@@ -19,4 +19,6 @@ pub(crate) use formats::{is_sae, open_sae_in};
 pub use load::{LoadedSae, SaeOptions, SaePath, load_sae, load_sae_as, load_saes, load_saes_with};
 pub use metadata::Metadata;
 pub use sae_hooks::SaeHooks;
-pub use save::{save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens};
+pub use save::{
+    is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+};

@@ -18,7 +18,7 @@ use super::args::CollectArgs;
 use crate::load::{open_model, tokenizer};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 
 /// The default size of a shard's activations in float32, in bytes.
 const SHARD_BYTES: u64 = 128 << 20;
@@ -32,13 +32,13 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     let options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &options)?;
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
     let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
@@ -124,7 +124,7 @@ impl CollectJob<'_> {
                  them",
                 self.collection.complete()
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         };
         self.collection.finish()?;
         self.report(missing.len(), tokens, began)?;

@@ -22,7 +22,7 @@ use crate::commands::features::sae_at;
 use crate::load::{open, text_tokenizer};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -30,7 +30,7 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interruption(&error) => {
             note("interrupted; nothing was written");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(exit_code())
         }
         Err(error) => Err(error),
     }
@@ -47,7 +47,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     check_output_dir(&args.out)?;
     let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
     let corpus = Corpus::open(&args.text, &corpus_options)?;
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
     let scope = open(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();

@@ -12,7 +12,7 @@ use super::args::TrainArgs;
 use super::progress::{ProgressView, summary};
 use super::source::source;
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
@@ -20,10 +20,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         write!(anstream::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
     let Some(run) = begin(args, &interrupted)? else {
         note("interrupted while reading the texts; the run was not started");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     follow(args, run, &interrupted)
 }
@@ -130,7 +130,7 @@ fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -
                 "interrupted after step {}, which is saved; continue with\n  nanoscope train --resume {dir}",
                 progress.step
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         }
     }
     view.clear();

@@ -6,4 +6,4 @@ mod saelens;
 mod saved_weight;
 
 pub use nanochat_sae::{save_nanochat_sae, save_nanochat_sae_with_metadata};
-pub use saelens::save_saelens;
+pub use saelens::{is_saved_saelens, save_saelens};

@@ -1,7 +1,6 @@
 //! Saving SAEs in the format of SAELens 6.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 use nanoscope_hooks::HookPoint;
@@ -11,12 +10,18 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
+use crate::read::json;
 use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::{save_tensors, write_atomically};
+use crate::write::OutputFolder;
 
 /// The version of SAELens. The defaults of missing keys changed in 6.0.0.
 const VERSION: &str = "6.54.12";
+
+/// The key in SAELens's metadata that names the program which wrote the file, and its value for ours.
+/// SAELens keeps keys that it does not know.
+const WRITTEN_BY: &str = "written_by";
+const PROGRAM: &str = "nanoscope";
 
 /// Saves `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is created if needed, in the
 /// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. Each file is replaced
@@ -54,6 +59,7 @@ pub fn save_saelens(
         "hook_head_index": null,
         // nanochat's models expect `<|bos|>` at the start.
         "prepend_bos": true,
+        WRITTEN_BY: PROGRAM,
     });
     if is_transcoder {
         // Without an output point, a skip connection is a transcoder from a point to itself.
@@ -65,10 +71,17 @@ pub fn save_saelens(
 
     let weights = weights(&sae, dtype);
     SavedWeight::check_all(&weights, &weights_file)?;
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    save_tensors(&weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+    let folder = OutputFolder::create(dir)?;
+    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &text)
+    folder.write(CONFIG_FILE, &text)?;
+    folder.finish()
+}
+
+/// Returns whether `dir` has the configuration that [`save_saelens`] writes.
+pub fn is_saved_saelens(dir: &Path) -> bool {
+    json::read::<Value>(&dir.join(CONFIG_FILE))
+        .is_ok_and(|config| config["metadata"][WRITTEN_BY] == PROGRAM)
 }
 
 /// Folds everything into the weights that SAELens has no key for.
