@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{SaeOptions, SaePath, WeightDtype};
+use nanoscope_checkpoint::{SaeOptions, SaePath, WeightDtype, python_json};
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
@@ -171,7 +171,7 @@ fn load_vector(
 
 fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
     let text = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    serde_json::from_slice(&text)
+    python_json::from_slice(&text)
         .with_context(|| format!("{} is not a JSON list of interventions", path.display()))
 }
 

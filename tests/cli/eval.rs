@@ -138,7 +138,7 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     for flag in ["--out", "--plot", "--features"] {
         let unwritable = "no/such/folder/file";
         let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, unwritable]));
-        assert!(error.contains("could not read or write no/such/folder/file"), "{flag}: {error}");
+        assert!(error.contains("no such file or directory: no/such/folder/file"), "{flag}: {error}");
         let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, "models"]));
         assert!(error.contains("could not read or write models"), "{flag}: {error}");
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
 use crate::model::{ModelFiles, WeightNaming};
+use crate::python_json::unmarked;
 use crate::sae::{Metadata, find_saes, is_sae, open_sae_in};
 
 /// The description of a file whose weights are not loaded.
@@ -115,7 +116,7 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     let inspection = without_facts(&description.source, description.bytes());
     Ok(Inspection {
         what: format!("nanochat model{layout}, era {}", description.era),
-        config: Some(description.raw),
+        config: Some(unmarked(description.raw)),
         facts,
         ..inspection
     })
@@ -144,7 +145,7 @@ fn sae(file: TensorFile) -> Result<Inspection, CheckpointError> {
     let memory_bytes = sae.numbers() * Dtype::F32.size() as u64;
     Ok(Inspection {
         what: format!("{} sparse autoencoder", sae.format),
-        config: sae.description.clone(),
+        config: sae.description.clone().map(unmarked),
         facts: sae.facts()?,
         metadata: sae.metadata,
         ..without_facts(&sae.file.into(), memory_bytes)

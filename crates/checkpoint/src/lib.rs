@@ -41,6 +41,7 @@ mod labels;
 #[cfg(feature = "gpt")]
 mod model;
 pub mod pickle;
+pub mod python_json;
 mod read;
 #[cfg(feature = "sae")]
 mod sae;
@@ -68,6 +69,7 @@ pub use model::{
 };
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
+pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, is_saved_saelens, load_sae, load_sae_as,

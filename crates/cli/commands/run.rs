@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use nanoscope_checkpoint::check_writable;
+use nanoscope_checkpoint::{check_writable, python_json};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
@@ -110,7 +110,7 @@ fn tokens(scope: &Microscope, input: &InputArgs) -> Result<TokenBatch> {
 
 fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {
     let text = fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    serde_json::from_slice(&text)
+    python_json::from_slice(&text)
         .with_context(|| format!("{} is not a JSON list of rows of token ids", path.display()))
 }
 

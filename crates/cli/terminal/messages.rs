@@ -56,9 +56,9 @@ fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     let mut before = sanitized(&error.to_string());
     writeln!(out, "{ERROR}error{ERROR:#}: {before}")?;
     for cause in error.chain().skip(1) {
-        let cause = cause_text(cause);
-        // A missing file is named by the error itself.
-        if !before.contains(&cause) {
+        let cause = sanitized(&cause.to_string());
+        // An error about a missing file says so itself.
+        if !repeats(&before, &cause) {
             writeln!(out, "  because: {cause}")?;
         }
         before = cause;
@@ -69,16 +69,11 @@ fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     Ok(())
 }
 
-/// The text of a cause. Errors of the operating system begin with a capital and end with a number.
-fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
-    let text = sanitized(&cause.to_string());
-    let Some(code) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) else {
-        return text;
-    };
-    let text = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_ascii_lowercase());
-    first.into_iter().chain(letters).collect()
+/// Returns whether `error` contains its cause, which is an error of the operating system with a number.
+fn repeats(error: &str, cause: &str) -> bool {
+    cause
+        .rsplit_once(" (os error ")
+        .is_some_and(|(text, _)| error.to_lowercase().contains(&text.to_lowercase()))
 }
 
 /// Returns whether the error is an invalid value of a flag, independent of any file.

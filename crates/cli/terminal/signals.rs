@@ -31,9 +31,14 @@ pub(crate) fn handle() -> Result<()> {
         for signal in signals.forever() {
             let is_first =
                 ARRIVED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-            if !is_first || !IS_WATCHED.load(Ordering::SeqCst) {
-                end_now(code_of(signal));
+            if is_first && IS_WATCHED.load(Ordering::SeqCst) {
+                continue;
             }
+            if is_first {
+                // Not through the standard library, whose lock another thread may hold.
+                let _ = rustix::io::write(rustix::stdio::stderr(), b"note: interrupted\n");
+            }
+            end_now(code_of(signal));
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(handle).context(FAILED)?;

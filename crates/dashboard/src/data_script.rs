@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
+use nanoscope_checkpoint::python_json;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ pub(crate) fn unpack_as<T: DeserializeOwned>(
     if json.len() as u64 > max_bytes {
         return Err(refused(&format!("it unpacks to more than {max_bytes} bytes")));
     }
-    let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
+    let value = python_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
     Ok((name.to_owned(), value))
 }
 

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nanoscope_checkpoint::python_json;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde::Deserialize;
@@ -117,7 +118,7 @@ impl DashboardReader {
             |reason: String| DashboardError::InvalidDashboard { path: path.clone(), reason };
         let about = read_at_most(&path, MAX_ABOUT)?;
         let about: RawAbout =
-            serde_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
+            python_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
         about.check().map_err(unreadable)?;
 
         let path = dir.join(DATA).join("index.js");

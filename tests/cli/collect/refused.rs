@@ -141,7 +141,7 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--tokens", "3"], "the texts have 3 tokens, too few for one context of 32"),
         (&["--text-column", "story"], "line 1 of"),
         (&["--text", "/dev/null"], "/dev/null is neither a file nor a folder"),
-        (&["--text", "/nowhere/at/all"], "could not read or write /nowhere/at/all"),
+        (&["--text", "/nowhere/at/all"], "no such file or directory: /nowhere/at/all"),
     ] {
         let error = failure(bench.command("out", more));
         assert!(error.contains(says), "{more:?}: {error}");

@@ -12,7 +12,7 @@ pub(crate) struct MappedTensors {
     pub(crate) format: &'static str,
     pub(crate) file: MappedFile,
     pub(crate) infos: BTreeMap<String, TensorInfo>,
-    /// The bytes of each tensor (start and end), row-major and little-endian.
+    /// The bytes of each tensor (start and end), row-major and little-endian, if its type is read.
     pub(crate) offsets: BTreeMap<String, (usize, usize)>,
     /// The `general.architecture` of a GGUF file.
     pub(crate) architecture: Option<String>,
@@ -28,7 +28,7 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// The number of elements. It cannot overflow: the size of the file bounds it.
+    /// The number of elements. It cannot overflow: a larger tensor is refused when its file is opened.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }

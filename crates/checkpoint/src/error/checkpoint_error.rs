@@ -110,9 +110,28 @@ pub enum CheckpointError {
     #[error("{}: could not read tensor `{tensor}`", path.display())]
     UnreadableTensor { path: PathBuf, tensor: String, source: io::Error },
     /// A file that should have tensors is of another kind.
-    #[error("{} is not a safetensors, npz, GGUF or torch.save file: it is {found}", path.display())]
+    #[error("{} is not a safetensors, npz, npy, GGUF or torch.save file: it is {found}", path.display())]
     NotTorch { path: PathBuf, found: String },
-    /// A `.pt` or `.npz` file is compressed, so that a few bytes could expand without limit.
+    /// A file is the text that Git LFS has in place of one that was not downloaded.
+    #[error("{} is a Git LFS pointer, not the file itself, which was not downloaded; get it with `git lfs pull`", path.display())]
+    LfsPointer { path: PathBuf },
+    /// A tensor has an element type that is not read.
+    #[error("{}: tensor `{tensor}` is {dtype}, which is not read", path.display())]
+    UnreadDtype {
+        path: PathBuf,
+        tensor: String,
+        /// The element type, by the name that its container has for it.
+        dtype: &'static str,
+    },
+    /// A tensor of 8-bit floats is to be multiplied by another one.
+    #[error("{}: tensor `{tensor}` is float8 with the scale `{scale}`, which is not read", path.display())]
+    ScaledFloat8 {
+        path: PathBuf,
+        tensor: String,
+        /// The name of the tensor with its scale.
+        scale: String,
+    },
+    /// A `.pt` file is compressed, so that a few bytes could expand without limit.
     #[error("{}: its entry `{entry}` is compressed, which torch.save never does", path.display())]
     Compressed {
         path: PathBuf,
@@ -141,6 +160,13 @@ pub enum CheckpointError {
     Npz {
         path: PathBuf,
         /// The cause, with the array.
+        what: String,
+    },
+    /// A `.npy` file is damaged, or numpy cannot have written it.
+    #[error("could not read the npy file {}: {what}", path.display())]
+    Npy {
+        path: PathBuf,
+        /// The cause.
         what: String,
     },
     /// A GGUF file is damaged.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::CheckpointError;
+use crate::labels::label::Label;
 use crate::labels::neuronpedia;
 use crate::read::json;
 
@@ -13,7 +14,7 @@ pub const LABELS_FILE: &str = "labels.json";
 /// Short texts that describe features of an SAE.
 ///
 /// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
-/// `{"417": "size adjectives"}`. Neuronpedia's explanations are read as well, from
+/// `{"417": "size adjectives"}`; null, or the NaN of a table in Python, is no label. Neuronpedia's explanations are read as well, from
 /// `explanations.jsonl` or `explanations/batch-*.jsonl`, plain or gzipped: the first one for each
 /// feature, unless [`LABELS_FILE`] has a label for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,9 +43,11 @@ impl Labels {
     /// As [`read`](Self::read), and if the file does not exist.
     pub fn read_file(path: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
         let mut labels = BTreeMap::new();
-        for (key, label) in json::read::<BTreeMap<String, String>>(path)? {
+        for (key, Label(label)) in json::read::<BTreeMap<String, Label>>(path)? {
             match key.parse::<u32>() {
-                Ok(feature) if (feature as usize) < d_sae => labels.insert(feature, label),
+                Ok(feature) if (feature as usize) < d_sae => {
+                    label.and_then(|label| labels.insert(feature, label))
+                }
                 _ => {
                     let path = path.to_owned();
                     return Err(CheckpointError::LabelOfNoFeature { path, key, d_sae });

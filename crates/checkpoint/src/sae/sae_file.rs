@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use nanoscope_sae::{GateWeights, MagnitudeWeights, Sae, SaeConfig, SaeError, SaeWeights};
 use serde_json::Value;
 
+use crate::container::finite::first_not_finite;
 use crate::container::{Order, TensorFile, WeightDtype};
 use crate::error::CheckpointError;
 use crate::sae::metadata::Metadata;
@@ -169,10 +170,9 @@ impl SaeFile {
         let shape = weight.shape(&self.config);
         match self.stored(weight) {
             StoredWeight::Tensor { name, order, times } => {
-                let data = self.file.read_as(name, &shape, *order, dtype)?;
+                let data = self.file.read_times(name, &shape, *order, dtype, *times)?;
                 // Without an explicit type it would become the default type of the device.
-                let matrix = Tensor::from_data(data, (device, dtype.burn()));
-                Ok(if *times == 1.0 { matrix } else { matrix * *times })
+                Ok(Tensor::from_data(data, (device, dtype.burn())))
             }
             other => unreachable!("a matrix is stored as a tensor, not as {other:?}"),
         }
@@ -182,21 +182,22 @@ impl SaeFile {
         let shape = weight.shape(&self.config);
         Ok(match self.stored(weight) {
             StoredWeight::Tensor { name, order, times } => {
-                let vector =
-                    Tensor::from_data(self.file.read(name, &shape, *order)?, (device, DType::F32));
-                if *times == 1.0 { vector } else { vector * *times }
+                let data = self.file.read_times(name, &shape, *order, WeightDtype::F32, *times)?;
+                Tensor::from_data(data, (device, DType::F32))
             }
             StoredWeight::Log { name } => {
                 let data = self.file.read(name, &shape, Order::AsStored)?;
                 let values: Vec<f32> = data.iter::<f32>().map(f32::exp).collect();
-                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                    let (path, tensor) = (self.path().to_owned(), name.clone());
-                    return Err(CheckpointError::NotFinite { path, tensor, at });
+                if let Some(at) = first_not_finite(&values) {
+                    return Err(self.file.not_finite(name, at));
                 }
                 Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
             }
             StoredWeight::Scalar { name, times } => {
                 let one = self.file.read_scalar(name)? * times;
+                if !one.is_finite() {
+                    return Err(self.file.not_finite(name, 0));
+                }
                 Tensor::full(shape, one, (device, DType::F32))
             }
             StoredWeight::Constant(value) => Tensor::full(shape, *value, (device, DType::F32)),
@@ -237,8 +238,31 @@ impl SaeFile {
             }
         };
         let sae = sae.map_err(|source| self.unusable(source))?;
+        if self.postprocess != Postprocess::None {
+            self.check_fits(&sae, dtype)?;
+        }
         // Computation is in float32.
         Ok(sae.with_matrices_as(dtype.burn()))
+    }
+
+    /// Checks the weights that a postprocess step changes: that all are finite, and the matrices in
+    /// `dtype` as well.
+    fn check_fits(&self, sae: &Sae, dtype: WeightDtype) -> Result<(), CheckpointError> {
+        let SaeWeights { w_enc, b_enc, w_dec, threshold, .. } = sae.weights();
+        let changed = [
+            (Weight::WEnc, Some(w_enc.into_data()), dtype),
+            (Weight::BEnc, Some(b_enc.into_data()), WeightDtype::F32),
+            (Weight::WDec, Some(w_dec.into_data()), dtype),
+            (Weight::Threshold, threshold.map(Tensor::into_data), WeightDtype::F32),
+        ];
+        for (weight, data, dtype) in changed {
+            let values: Vec<f32> = data.iter().flat_map(TensorData::iter::<f32>).collect();
+            if let Some(at) = dtype.first_not_finite(&values) {
+                let name = self.stored(weight).name().unwrap_or("threshold");
+                return Err(self.file.not_finite(name, at));
+            }
+        }
+        Ok(())
     }
 
     fn unusable(&self, source: SaeError) -> CheckpointError {

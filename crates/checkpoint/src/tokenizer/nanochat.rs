@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use crate::error::CheckpointError;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
+use crate::python_json;
 use crate::tokenizer::hugging_face;
 use crate::write::write_atomically;
 
@@ -30,7 +31,7 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
 
     let own_or_foreign = read_if_there(&json)?;
     if let Some(bytes) = &own_or_foreign
-        && let Ok(Tag { format: Some(format), .. }) = serde_json::from_slice(bytes)
+        && let Ok(Tag { format: Some(format), .. }) = python_json::from_slice(bytes)
         && format == JSON_FORMAT
     {
         return from_json(&json, bytes);
@@ -41,7 +42,7 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     let Some(bytes) = own_or_foreign else {
         return Err(CheckpointError::NoTokenizer { dir: dir.to_owned() });
     };
-    match serde_json::from_slice(&bytes) {
+    match python_json::from_slice(&bytes) {
         Ok(Tag { format: None, model: Some(_) }) => hugging_face::from_json(&json, &bytes),
         Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
         Err(source) => Err(CheckpointError::Json { path: json, source }),
@@ -68,7 +69,8 @@ struct Tag {
 }
 
 fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
-    let json = std::str::from_utf8(bytes).map_err(|error| CheckpointError::Io {
+    let json = std::str::from_utf8(python_json::without_byte_order_mark(bytes));
+    let json = json.map_err(|error| CheckpointError::Io {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, error),
     })?;

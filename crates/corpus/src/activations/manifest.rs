@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use nanoscope_checkpoint::WeightDtype;
+use nanoscope_checkpoint::{WeightDtype, python_json};
 use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -291,16 +291,16 @@ impl Manifest {
             what: error.to_string(),
         };
         if kind == Kind::Manifest {
-            let manifest: Self = serde_json::from_slice(&bytes).map_err(broken)?;
+            let manifest: Self = python_json::from_slice(&bytes).map_err(broken)?;
             return manifest.checked(path).map(|manifest| Some((manifest, bytes.len() as u64)));
         }
         let mut lines =
             bytes.split_inclusive(|&byte| byte == b'\n').take_while(|line| line.ends_with(b"\n"));
         let Some(head) = lines.next() else { return Ok(None) };
-        let mut manifest: Self = serde_json::from_slice(head).map_err(broken)?;
+        let mut manifest: Self = python_json::from_slice(head).map_err(broken)?;
         let mut whole = head.len();
         for line in lines {
-            manifest.shards.push(serde_json::from_slice(line).map_err(broken)?);
+            manifest.shards.push(python_json::from_slice(line).map_err(broken)?);
             whole += line.len();
         }
         manifest.checked(path).map(|manifest| Some((manifest, whole as u64)))

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::{PlainValue, TensorFile};
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat};
 use crate::sae::metadata::Metadata;
@@ -191,7 +192,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
 fn metadata(file: &TensorFile) -> Metadata {
     file.values()
         .filter(|(key, value)| ![STATE_DICT, CONFIG].contains(key) && is_builtin(value))
-        .map(|(key, value)| (key.to_owned(), json::from_pickle(value)))
+        .map(|(key, value)| (key.to_owned(), python_json::finite(json::from_pickle(value))))
         .collect()
 }
 
