@@ -108,8 +108,8 @@ pub(crate) struct PlanArgs {
     /// after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
-    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
-    /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
+    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz,
+    /// .npy or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
     #[arg(long, value_name = "NAME=PATH[#KEY]", value_parser = vector_file)]
     pub(crate) vector: Vec<VectorFile>,
     #[arg(
@@ -172,25 +172,17 @@ impl std::str::FromStr for HooksArg {
     }
 }
 
-/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and
-/// what does not look like a hook point is the beginning of a path.
+/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
+/// text in front of `=` is a path if it has a slash.
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
-        Some((at, path)) if !PathBuf::from(text).exists() => match at.parse() {
-            Ok(HooksArg(hook, hook_out)) => {
-                Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
-            }
-            Err(error) if looks_like_hook(at) => Err(error),
-            Err(_) => Ok(SaePath::from(text)),
-        },
+        // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
+        Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {
+            let HooksArg(hook, hook_out) = at.parse()?;
+            Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
+        }
         _ => Ok(SaePath::from(text)),
     }
-}
-
-/// Returns whether a text is meant as the name of a hook point, perhaps with a mistake.
-fn looks_like_hook(text: &str) -> bool {
-    !text.contains(['/', '\\'])
-        && ["hook", "blocks.", "ln_final", "transformer."].iter().any(|part| text.contains(part))
 }
 
 /// Parses the path of an output, where `-` is the standard output.
@@ -201,4 +193,21 @@ pub(crate) fn output_path() -> impl TypedValueParser<Value = PathBuf> {
 
 pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("the prompt is empty") } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equals_sign_in_a_path_is_not_taken_for_a_hook_point() {
+        for path in ["runs/lr=3e-4,k=64", "./lr=3e-4", "..\\k=64"] {
+            assert_eq!(sae_path(path).unwrap(), SaePath::from(path), "{path}");
+        }
+
+        let placed = sae_path("blocks.1.hook_resid_post=runs/k=64").unwrap();
+        assert_eq!(placed.path, PathBuf::from("runs/k=64"));
+        assert_eq!(placed.at, Some((HookPoint::ResidPost(1), None)));
+        assert!(sae_path("lr=3e-4").is_err());
+    }
 }

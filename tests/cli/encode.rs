@@ -226,6 +226,7 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
         error.contains("its top-k sets negative values to 0, but this SAE's keeps them"),
         "{error}"
     );
+    assert!(error.contains("the form `nanochat-sae` can hold it"), "{error}");
     let error = refused(&root().join("saelens/topk"), "nanochat-sae");
     assert!(error.contains("its top-k keeps negative values, but this SAE's does not"), "{error}");
     let error = refused(&root().join("saelens/standard_layer_norm"), "nanochat-sae");
@@ -233,6 +234,63 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
         error.contains("it does not normalise activations, but this SAE does (layer_norm)"),
         "{error}"
     );
+}
+
+#[test]
+fn what_no_other_tool_can_hold_is_kept_in_our_own_form_with_its_provenance() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let case = root().join("sparsify/groupmax");
+    for form in ["saelens", "nanochat-sae"] {
+        let dst = dir.path().join(form);
+        let error = failure(&["convert", text(&case), text(&dst), "--to", form]);
+        assert!(error.contains("the form `nanoscope-sae` can hold it"), "{error}");
+    }
+    let own = dir.path().join("own");
+    success(&["convert", text(&case), text(&own), "--to", "nanoscope-sae"]);
+    let activations = format!("{}:x", text(&case.join("expected.safetensors")));
+    success(&["encode", "--sae", text(&own), "--activations", &activations, "--out", text(&out)]);
+    let expected = read(&case.join("expected.safetensors"));
+    assert_features("groupmax", &dense(&out), &expected["features"].1);
+
+    // From dictionary_learning by way of our form to SAELens, the origin stays with it.
+    let source = root().join("dictionary-learning/topk/trainer_0");
+    let (own, sae) = (dir.path().join("own2"), dir.path().join("sae"));
+    success(&["convert", text(&source), text(&own), "--to", "nanoscope-sae"]);
+    success(&["convert", text(&own), text(&sae), "--to", "saelens"]);
+    let cfg: Value = serde_json::from_slice(&std::fs::read(sae.join("cfg.json")).unwrap()).unwrap();
+    let metadata = &cfg["metadata"];
+    assert_eq!(metadata["model_name"], "EleutherAI/pythia-70m-deduped");
+    assert_eq!(metadata["converted_from"], "dictionary_learning");
+    assert_eq!(metadata["nanoscope_version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(metadata["hook_name"], "blocks.3.hook_resid_post");
+}
+
+#[test]
+fn heads_are_flattened_only_if_that_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let heads = root().join("saelens/standard_hook_z/expected.safetensors");
+    let sae = root().join("saelens/standard");
+    let by_head = format!("{}:x_heads", text(&heads));
+    let encode = |activations: &str, more: &[&'static str]| {
+        let (sae, out) = (text(&sae).to_owned(), text(&out).to_owned());
+        nanoscope(&["encode", "--sae", &sae, "--activations", activations, "--out", &out])
+            .args(more)
+            .run()
+    };
+
+    let Outcome { code, stderr, .. } = encode(&by_head, &[]);
+
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("only its last two dimensions together have the 16"), "{stderr}");
+    assert!(stderr.contains("--flatten-heads"), "{stderr}");
+    assert!(!out.exists());
+    assert_eq!(encode(&by_head, &["--flatten-heads"]).code, Some(0));
+    let flattened = dense(&out);
+    let flat = format!("{}:x", text(&heads));
+    assert_eq!(encode(&flat, &[]).code, Some(0));
+    assert_eq!(dense(&out), flattened);
 }
 
 #[test]
@@ -263,7 +321,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     let error = encode(&format!("{}:features", text(&expected)));
     assert!(error.contains("tensor `features` has shape [64, 48], expected [192, 16]"), "{error}");
     let error = encode("/nowhere.safetensors:x");
-    assert!(error.contains("no such file or directory: /nowhere.safetensors"), "{error}");
+    assert!(error.contains("/nowhere.safetensors: no such file or directory"), "{error}");
 }
 
 #[test]

@@ -274,9 +274,9 @@ fn converted_folders_replace_only_their_own_kind() {
             fs::write(own.join("labels.json"), "{}").unwrap();
         }
         assert!(own.join("labels.json").exists(), "{form}");
-        let hidden = fs::read_dir(&own).unwrap().any(|entry| {
-            entry.unwrap().file_name().to_string_lossy().starts_with('.')
-        });
+        let hidden = fs::read_dir(&own)
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with('.'));
         assert!(!hidden, "{form}: a temporary folder remains");
     }
 }
@@ -347,7 +347,7 @@ fn the_demo_runs_without_a_home_folder_to_write_to() {
 #[test]
 fn a_path_with_an_equals_sign_that_is_no_hook_point_is_not_found() {
     let error = nanoscope(&["run", "--prompt", "a", "--sae", "runs/lr=3e-4,k=64"]).failure().stderr;
-    assert!(error.contains("no such file or directory: runs/lr=3e-4,k=64"), "{error}");
+    assert!(error.contains("runs/lr=3e-4,k=64: no such file or directory"), "{error}");
 
     let error = nanoscope(&["run", "--prompt", "a", "--sae", "blocks.3.hook_resid_pst=sae"]);
     let error = error.failure().stderr;

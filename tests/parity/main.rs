@@ -14,6 +14,7 @@ mod hooks;
 mod hugging_face;
 mod sae_formats;
 mod saes;
+mod saved_saes;
 mod selection;
 mod steering;
 mod training;

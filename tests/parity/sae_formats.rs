@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae, load_saes};
-use nanoscope_sae::{Normalization, Sae, SaeConfig, SaeError, SaeWeights};
+use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights};
 use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::golden::{Arrays, assert_close, values};
 
@@ -61,15 +63,17 @@ fn check(case: &Case) {
     let features = expected.floats("features");
     let reconstruction = expected.floats("reconstruction");
 
-    let sparse = sae.encode_sparse(x.clone());
-    for (way, found) in [("dense", values(sae.encode(x.clone()))), ("sparse", sparse.to_dense())] {
+    let sparse = sae.encode_sparse(x.clone()).unwrap();
+    for (way, found) in
+        [("dense", values(sae.encode(x.clone()).unwrap())), ("sparse", sparse.to_dense())]
+    {
         let active = |values: &[f32]| values.iter().map(|&v| v != 0.0).collect::<Vec<_>>();
         assert_eq!(active(&found), active(&features.values), "{name}, {way}: other features");
         let what = format!("{name}, {way} features");
         assert_close(what, &found, &features.values, FEATURES_ATOL);
     }
     for (way, found) in [
-        ("dense", values(sae.decode(sae.encode(x.clone()), x.clone()))),
+        ("dense", values(sae.decode(sae.encode(x.clone()).unwrap(), x.clone()))),
         ("sparse", values(sae.decode_sparse(&sparse, x))),
     ] {
         let what = format!("{name}, {way} reconstruction");
@@ -158,6 +162,7 @@ fn dictionary_learning_files_compute_what_load_dictionary_computes() {
             ("jumprelu", at, None),
             ("topk", at, None),
             ("topk_threshold", at, None),
+            ("topk_without_k", "blocks.1.hook_resid_post", None),
             ("batch_topk", at, None),
             ("batch_topk_unset", at, None),
             ("matryoshka", at, None),
@@ -240,6 +245,120 @@ fn circuit_tracer_files_compute_what_circuit_tracer_computes() {
     }
 }
 
+/// Copies a case to a temporary folder, with `edit` applied to its configuration.
+fn edited(case: &Case, config: &str, edit: impl Fn(&mut Value)) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy(&root().join(&case.path), dir.path());
+    let path = dir.path().join(config);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut value);
+    std::fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_whole_number_that_python_wrote_as_a_float_is_that_number() {
+    for (name, config, pointer) in [
+        ("saelens/topk", "cfg.json", "/k"),
+        ("saelens/abstopk", "cfg.json", "/k"),
+        ("saelens/flat_topk", "cfg.json", "/activation_fn_kwargs/k"),
+        ("saelens/topk", "cfg.json", "/d_sae"),
+        ("saelens/checkpoint_batchtopk", "cfg.json", "/k"),
+        ("saelens/matching_pursuit_small", "cfg.json", "/max_iterations"),
+        ("sparsify/topk", "cfg.json", "/k"),
+        ("sparsify/groupmax", "cfg.json", "/k"),
+        ("dictionary-learning/topk", "config.json", "/trainer/k"),
+        ("dictionary-learning/topk_without_k", "config.json", "/trainer/k"),
+    ] {
+        let case = case(name);
+        let float = |value: &mut Value| {
+            let value = value.pointer_mut(pointer).unwrap_or_else(|| panic!("{name}{pointer}"));
+            *value = Value::from(value.as_f64().unwrap());
+        };
+        let dir = edited(&case, config, float);
+
+        let found = load_sae(dir.path(), &nanoscope_testing::test_device());
+
+        let found = found.unwrap_or_else(|error| panic!("{name}{pointer}: {error}"));
+        assert_eq!(found.sae.config(), load(&case).sae.config(), "{name}{pointer}");
+    }
+}
+
+#[test]
+fn a_fraction_where_k_is_used_is_an_error_and_where_a_threshold_is_used_it_is_not() {
+    let with = |name: &str, config: &str, pointer: &'static str| {
+        let case = case(name);
+        let dir = edited(&case, config, |value| *value.pointer_mut(pointer).unwrap() = 7.5.into());
+        load_sae(dir.path(), &nanoscope_testing::test_device())
+    };
+
+    for (name, config, key) in [
+        ("saelens/topk", "cfg.json", "/k"),
+        ("saelens/flat_topk", "cfg.json", "/activation_fn_kwargs/k"),
+        ("dictionary-learning/topk", "config.json", "/trainer/k"),
+    ] {
+        let error = with(name, config, key).unwrap_err().to_string();
+        let key = key.trim_start_matches('/').replace('/', ".");
+        let says = format!("{key} is `7.5` (expected a whole number)");
+        assert!(error.ends_with(&says), "{name}: {error}");
+    }
+    for (name, config, key) in [
+        ("saelens/checkpoint_batchtopk", "cfg.json", "/k"),
+        ("dictionary-learning/batch_topk", "config.json", "/trainer/k"),
+        ("dictionary-learning/matryoshka", "config.json", "/trainer/k"),
+    ] {
+        let found = with(name, config, key).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(found.sae.config(), load(&case(name)).sae.config(), "{name}");
+    }
+}
+
+#[test]
+fn a_temporal_sae_is_refused_by_its_name() {
+    let path = root().join("refused/temporal");
+
+    let error = load_sae(&path, &nanoscope_testing::test_device()).unwrap_err();
+
+    let says = "a temporal SAE, whose features depend on all earlier tokens, is not supported";
+    assert!(error.to_string().ends_with(says), "{error}");
+}
+
+#[test]
+fn matching_pursuit_is_more_than_one_product_with_the_encoder() {
+    for name in ["matching_pursuit", "matching_pursuit_small", "matching_pursuit_repeats"] {
+        check_against(&case(&format!("saelens/{name}")), |config, weights| {
+            let relu = SaeConfig::new(config.d_in(), config.d_sae(), Architecture::Relu)
+                .and_then(|relu| relu.with_normalization(config.normalization()))
+                .and_then(|relu| relu.with_apply_b_dec_to_input(config.apply_b_dec_to_input()));
+            with_config(relu, weights)
+        });
+    }
+}
+
+#[test]
+fn abs_top_k_selects_by_the_decoders_norm_if_it_was_trained_so() {
+    for name in ["checkpoint_abstopk", "abstopk_default"] {
+        check_against(&case(&format!("saelens/{name}")), |config, weights| {
+            let k = config.architecture().k().unwrap();
+            let plain = Architecture::AbsTopK { k, rescale_acts_by_decoder_norm: false };
+            let plain = SaeConfig::new(config.d_in(), config.d_sae(), plain)
+                .and_then(|plain| plain.with_apply_b_dec_to_input(config.apply_b_dec_to_input()));
+            with_config(plain, weights)
+        });
+    }
+}
+
 // Mistakes that readers of these files have made. Each case passes, and would fail with the mistake.
 
 /// Checks `case`, and that the SAE built by `mistaken` computes something else.
@@ -252,7 +371,7 @@ fn check_against(case: &Case, mistaken: impl FnOnce(SaeConfig, SaeWeights) -> Sa
     let x = expected.floats("x").values.clone();
     let x = TensorData::new(x, [ROWS, sae.config().d_in()]);
     let x = Tensor::<2>::from_data(x, &nanoscope_testing::test_device());
-    let found = values(mistaken.encode(x));
+    let found = values(mistaken.encode(x).unwrap());
     let off = found.iter().zip(&expected.floats("features").values).map(|(a, b)| (a - b).abs());
     let off = off.fold(0.0, f32::max);
     assert!(off > 100.0 * FEATURES_ATOL, "{}: the mistake would not show ({off})", case.name);

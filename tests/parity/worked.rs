@@ -447,11 +447,12 @@ fn reconstructing_is_decoding_the_changed_features_whatever_the_sae_normalises()
     for normalization in normalizations {
         let sae = sae(config().with_normalization(normalization).unwrap());
         // The first feature is doubled, 1 is added to the second, the third is set to 0.5.
-        let f = values(sae.encode(x.clone()));
+        let f = values(sae.encode(x.clone()).unwrap());
         let changed: Vec<f32> = f.chunks(3).flat_map(|f| [2.0 * f[0], f[1] + 1.0, 0.5]).collect();
         let changed = Tensor::<2>::from_data(TensorData::new(changed, [3, 3]), &x.device());
         let expected = sae.decode(changed, x.clone());
-        let error = x.clone() - sae.decode_sparse(&sae.encode_sparse(x.clone()), x.clone());
+        let error =
+            x.clone() - sae.decode_sparse(&sae.encode_sparse(x.clone()).unwrap(), x.clone());
 
         let model = bare().with_sae(SITE, sae).unwrap();
         let steered = |with: &str| {

@@ -61,7 +61,7 @@ pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, Labels};
+pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
 pub use model::{
     LoadOptions, LoadProgress, LoadedModel, ModelFiles, is_saved_model, save_model,
@@ -72,8 +72,9 @@ pub use nanoscope_tokenizer::MergeError;
 pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, is_saved_saelens, load_sae, load_sae_as,
-    load_saes, load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, SaveForm, is_saved_sae, is_saved_saelens,
+    load_sae, load_sae_as, load_saes, load_saes_with, save_nanochat_sae,
+    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

@@ -5,8 +5,9 @@ use std::io::Write;
 use anyhow::Result;
 use nanoscope_checkpoint::{
     LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, check_output_folder, check_writable,
-    is_saved_model, is_saved_saelens, load_sae, load_tokenizer, save_model_with_tokenizer,
-    save_nanochat_sae, save_saelens,
+    is_saved_model, is_saved_sae, is_saved_saelens, load_sae, load_tokenizer,
+    save_model_with_tokenizer, save_nanochat_sae_with_metadata, save_sae,
+    save_saelens_with_metadata,
 };
 
 use crate::args::{DtypeArg, HooksArg, output_path};
@@ -27,13 +28,16 @@ Examples:
       cfg.json and sae_weights.safetensors, for SAE.load_from_disk
   nanoscope convert sae_outputs/layer_3/best_model.pt small.pt --to nanochat-sae --dtype f16
 
-An SAE that the other tool would not read with the same numbers is refused, with the reason. A folder
-must be new, empty, or one that `convert` wrote in the same format. The files appear when all of them
-are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
+An SAE that the other tool would not read with the same numbers is refused, with the reason and a
+form that can hold it. What the source's files say about the SAE's origin (model, text, training) is
+kept.
+
+A folder must be new, empty, or one that `convert` wrote in the same format. The files appear when all
+of them are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
 pub(crate) struct ConvertArgs {
     /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,
-    /// The folder (nanoscope, saelens) or file (nanochat-sae) to write
+    /// The folder (nanoscope, nanoscope-sae, saelens) or file (nanochat-sae) to write
     #[arg(value_parser = output_path())]
     pub(crate) dst: PathBuf,
     /// The format to write
@@ -59,12 +63,17 @@ pub(crate) enum TargetFormat {
     SaeLens,
     /// An SAE as a .pt file that nanochat-SAE reads
     NanochatSae,
+    /// An SAE of any kind as nanoscope_sae.json and nanoscope_sae.safetensors, which only nanoscope
+    /// reads
+    NanoscopeSae,
 }
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     with_spinner("converting", || match args.to {
         TargetFormat::Nanoscope => convert_model(args),
-        TargetFormat::SaeLens | TargetFormat::NanochatSae => convert_sae(args),
+        TargetFormat::SaeLens | TargetFormat::NanochatSae | TargetFormat::NanoscopeSae => {
+            convert_sae(args)
+        }
     })?;
     writeln!(report_to(Some(&args.dst)), "written to {}", args.dst.display())?;
     Ok(())
@@ -104,6 +113,7 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     match args.to {
         TargetFormat::NanochatSae if has_folder(&args.dst) => check_writable(&args.dst)?,
         TargetFormat::NanochatSae => {}
+        TargetFormat::NanoscopeSae => check_output_folder(&args.dst, is_saved_sae)?,
         _ => check_output_folder(&args.dst, is_saved_saelens)?,
     }
     let device = nanoscope_device::by_name("auto")?;
@@ -114,9 +124,16 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;
     let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
+    let mut metadata = loaded.metadata.clone();
+    metadata.insert("nanoscope_version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    metadata.entry("converted_from").or_insert_with(|| loaded.format.into());
+    let dst = &args.dst;
     match args.to {
-        TargetFormat::NanochatSae => save_nanochat_sae(&args.dst, sae, hook, hook_out, dtype)?,
-        _ => save_saelens(&args.dst, sae, hook, hook_out, dtype)?,
+        TargetFormat::NanochatSae => {
+            save_nanochat_sae_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?;
+        }
+        TargetFormat::NanoscopeSae => save_sae(dst, sae, hook, hook_out, dtype, &metadata)?,
+        _ => save_saelens_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?,
     }
     Ok(())
 }

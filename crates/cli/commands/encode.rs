@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_checkpoint::{
-    ActivationFile, FeatureWriter, WeightDtype, check_writable, load_sae_as,
+    ActivationFile, FeatureWriter, LoadedSae, WeightDtype, check_writable, load_sae_as,
 };
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
@@ -27,7 +27,8 @@ Examples:
       --activations acts.safetensors --out features.safetensors
   nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
 
-The activations are a tensor [..., d_in] in a safetensors, .npz or .pt file. They are read in
+The activations are a tensor [..., d_in] in a safetensors, .npz, .npy or .pt file; for an SAE of hook_z,
+or with --flatten-heads, also [..., heads, d_head]. They are read in
 chunks, so the file may be larger than memory (except for .pt). --out is a safetensors file in
 compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
 Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).
@@ -40,6 +41,9 @@ pub(crate) struct EncodeArgs {
     /// The file with the activations, and after a colon the name of the tensor if there are several
     #[arg(long, value_name = "FILE[:KEY]")]
     pub(crate) activations: String,
+    /// Concatenate the heads of activations [..., heads, d_head]
+    #[arg(long)]
+    pub(crate) flatten_heads: bool,
     /// The safetensors file to write; `-` is stdout
     #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
@@ -70,8 +74,9 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 
     // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.
     let full = if rounded { sample(args, &file, key, &device)? } else { None };
-    let sae = load(&args.sae, &device, dtype)?;
-    let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
+    let loaded = load(&args.sae, &device, dtype)?;
+    let mut activations = open(args, &file, key, &loaded)?;
+    let sae = loaded.sae;
     let rows = activations.rows();
     let interrupted = InterruptFlag::watch();
 
@@ -84,7 +89,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
             return Ok(interrupted_after(from, rows, bar));
         }
         let to = (from + rows_at_once).min(rows);
-        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
+        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?)?;
         if let (0, Some(full)) = (from, &full) {
             let same_rows = features.slice(0, full.rows().min(features.rows()));
             compared = Some(agreement(full, &same_rows));
@@ -111,9 +116,24 @@ fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
     exit_code()
 }
 
-fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
-    let loaded = with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?;
-    Ok(loaded.sae)
+fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<LoadedSae> {
+    Ok(with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?)
+}
+
+/// Opens the activations. The files of an SAE of `hook_z` say that it reads concatenated heads.
+fn open(
+    args: &EncodeArgs,
+    file: &Path,
+    key: Option<&str>,
+    loaded: &LoadedSae,
+) -> Result<ActivationFile> {
+    let d_in = loaded.sae.config().d_in();
+    let reads_heads = loaded.hooks.hook.as_deref().is_some_and(|hook| hook.ends_with("hook_z"));
+    Ok(if args.flatten_heads || reads_heads {
+        ActivationFile::open_flattening_heads(file, key, d_in)?
+    } else {
+        ActivationFile::open(file, key, d_in)?
+    })
 }
 
 /// Encodes the first rows with the unrounded SAE.
@@ -123,14 +143,15 @@ fn sample(
     key: Option<&str>,
     device: &Device,
 ) -> Result<Option<SparseFeatures>> {
-    let sae = load(&args.sae, device, WeightDtype::F32)?;
-    let mut activations = ActivationFile::open(file, key, sae.config().d_in())?;
+    let loaded = load(&args.sae, device, WeightDtype::F32)?;
+    let mut activations = open(args, file, key, &loaded)?;
+    let sae = loaded.sae;
     let rows =
         (CHUNK_VALUES / sae.config().d_sae()).clamp(1, COMPARED_ROWS).min(activations.rows());
     if rows == 0 {
         return Ok(None);
     }
-    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)))
+    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)?))
 }
 
 fn read(

@@ -45,6 +45,12 @@ pub enum RuntimeError {
         /// The hook point that it writes.
         write: HookPoint,
     },
+    /// A transcoder is added at one hook point, as if it reconstructed what it reads.
+    #[error("the SAE for {hook} is a transcoder, and the hook point that it writes is not given")]
+    Transcoder {
+        /// The hook point that it reads.
+        hook: HookPoint,
+    },
     /// There is already an SAE at this hook point.
     #[error("there is already an SAE at {hook}")]
     DuplicateSae {
@@ -287,6 +293,14 @@ pub enum RuntimeError {
         /// The reason.
         #[from]
         source: HookError,
+    },
+    /// An SAE could not encode the activations of a pass.
+    #[error("the activations at {hook} cannot be encoded")]
+    Encode {
+        /// The hook point that the SAE reads.
+        hook: HookPoint,
+        /// The reason, with the row.
+        source: SaeError,
     },
     /// Text could not be encoded or tokens decoded.
     #[error("the tokenizer failed")]

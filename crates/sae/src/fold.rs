@@ -16,14 +16,20 @@ impl Sae {
     ///
     /// # Errors
     /// [`SaeError::Fold`] if the SAE would select other features: if it keeps the `k` largest, unless
-    /// it rescales them by the norms before.
+    /// it rescales them by the norms before, or takes the largest one by one.
     pub fn fold_w_dec_norm(&self) -> Result<Self, SaeError> {
         let config = self.config();
         let architecture = match config.architecture() {
             Architecture::TopK { k, rescale_acts_by_decoder_norm: true } => {
                 Architecture::TopK { k, rescale_acts_by_decoder_norm: false }
             }
-            architecture if architecture.k().is_some() => {
+            Architecture::AbsTopK { k, rescale_acts_by_decoder_norm: true } => {
+                Architecture::AbsTopK { k, rescale_acts_by_decoder_norm: false }
+            }
+            architecture
+                if architecture.k().is_some()
+                    || matches!(architecture, Architecture::MatchingPursuit { .. }) =>
+            {
                 return Err(SaeError::Fold {
                     what: "the decoder's norm",
                     architecture: architecture.name(),
@@ -53,10 +59,20 @@ impl Sae {
     }
 
     /// Moves the subtraction of `b_dec` into the encoder's biases: `b_enc − b_dec · W_enc`.
-    pub fn fold_b_dec(&self) -> Self {
+    ///
+    /// # Errors
+    /// [`SaeError::Fold`] if the SAE has no encoder biases.
+    pub fn fold_b_dec(&self) -> Result<Self, SaeError> {
         let config = self.config().clone();
         if !config.apply_b_dec_to_input() {
-            return self.clone();
+            return Ok(self.clone());
+        }
+        if let Architecture::MatchingPursuit { .. } = config.architecture() {
+            return Err(SaeError::Fold {
+                what: "b_dec",
+                architecture: config.architecture().name(),
+                reason: "its encoder has no bias",
+            });
         }
         let weights = self.weights();
         let b_dec = weights.b_dec.clone().unsqueeze::<2>();
@@ -74,10 +90,7 @@ impl Sae {
             }),
             ..weights
         };
-        let config = config.with_apply_b_dec_to_input(false);
-        config
-            .and_then(|config| Self::new(config, weights))
-            .expect("only the encoder's biases change")
+        Self::new(config.with_apply_b_dec_to_input(false)?, weights)
     }
 
     /// Moves the `scale` of a constant normalisation into the weights. SAELens's
@@ -85,7 +98,8 @@ impl Sae {
     /// it would change.
     ///
     /// # Errors
-    /// [`SaeError::Fold`] if the normalisation depends on the activation.
+    /// [`SaeError::Fold`] if the normalisation depends on the activation;
+    /// [`SaeError::ResidualThreshold`] if that of matching pursuit becomes infinite.
     pub fn fold_normalization(&self) -> Result<Self, SaeError> {
         let config = self.config();
         let scale = match config.normalization() {
@@ -111,6 +125,24 @@ impl Sae {
             gate: weights.gate.map(|gate| GateWeights { w_gate: scaled(gate.w_gate), ..gate }),
             ..weights
         };
-        Self::new(config.clone().with_normalization(Normalization::None)?, weights)
+        let architecture = match config.architecture() {
+            Architecture::MatchingPursuit {
+                residual_threshold,
+                max_iterations,
+                stop_on_duplicate_support,
+            } => Architecture::MatchingPursuit {
+                // The residual is no longer scaled.
+                residual_threshold: finite_threshold(residual_threshold / scale)?,
+                max_iterations,
+                stop_on_duplicate_support,
+            },
+            other => other,
+        };
+        let config = config.clone().with_architecture(architecture);
+        Self::new(config.with_normalization(Normalization::None)?, weights)
     }
+}
+
+fn finite_threshold(found: f32) -> Result<f32, SaeError> {
+    if found.is_finite() { Ok(found) } else { Err(SaeError::ResidualThreshold { found }) }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::Era;
@@ -20,7 +20,7 @@ impl fmt::Display for IoProblem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.source.kind() {
-            io::ErrorKind::NotFound => write!(f, "no such file or directory: {path}"),
+            io::ErrorKind::NotFound => write!(f, "{path}: no such file or directory"),
             _ => write!(f, "could not read or write {path}"),
         }
     }
@@ -39,6 +39,11 @@ pub(super) fn some_of(names: &[String]) -> String {
         _ if names.len() <= SHOWN => names.join(", "),
         _ => format!("{}, and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
     }
+}
+
+/// Formats the first few of `all`.
+pub(super) fn paths(all: &[PathBuf]) -> String {
+    some_of(&all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }
 
 #[cfg(feature = "gpt")]

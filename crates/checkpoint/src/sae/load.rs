@@ -30,8 +30,8 @@ pub struct LoadedSae {
     pub format: &'static str,
     /// The labels in its folder.
     pub labels: Labels,
-    /// Further entries of its checkpoint, such as `training_steps`. Only nanochat-SAE's files have
-    /// them.
+    /// Further entries of its checkpoint: its provenance, and for nanochat-SAE's files `training_steps`
+    /// and the like.
     pub metadata: Metadata,
 }
 
@@ -209,7 +209,7 @@ fn load(file: SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae,
         .filter_map(|layout| layout.weights_dir)
         .any(|weights_dir| file_name(dir) == Some(weights_dir));
     let dir = dir.parent().filter(|_| is_weights_dir).unwrap_or(dir);
-    let labels = Labels::read(dir, file.config.d_sae())?;
+    let labels = Labels::read(dir, file.config.d_sae())?.of_sae(&path);
     let sae = file.load(device, dtype)?;
     let SaeFile { hooks, format, metadata, .. } = file;
     Ok(LoadedSae { sae, hooks, path, format, labels, metadata })

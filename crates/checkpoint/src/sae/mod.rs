@@ -20,5 +20,6 @@ pub use load::{LoadedSae, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
 pub use metadata::Metadata;
 pub use sae_hooks::SaeHooks;
 pub use save::{
-    is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    SaveForm, is_saved_sae, is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_sae, save_saelens, save_saelens_with_metadata,
 };

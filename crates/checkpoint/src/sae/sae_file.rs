@@ -79,7 +79,11 @@ impl SaeFile {
     }
 
     /// Checks that all weights are present in the right shapes, and that there are no other tensors.
-    pub(crate) fn checked(self) -> Result<Self, CheckpointError> {
+    /// An SAE whose files name another activation for its output is marked as a transcoder.
+    pub(crate) fn checked(mut self) -> Result<Self, CheckpointError> {
+        if self.hooks.hook_out.is_some() && self.hooks.hook_out != self.hooks.hook {
+            self.config = self.config.into_transcoder();
+        }
         for (weight, source) in &self.weights {
             let shape = weight.shape(&self.config);
             match source {

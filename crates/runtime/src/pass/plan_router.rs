@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
-use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_sae::{Sae, SaeError, SparseFeatures};
 
 use crate::error::RuntimeError;
 use crate::pass::checked_plan::CheckedPlan;
@@ -23,6 +23,8 @@ pub(crate) struct PlanRouter<'p, 'm> {
     arrived: BTreeMap<HookPoint, Tensor<2>>,
     report: &'p mut ReportBuilder,
     pending: Vec<PendingNorms>,
+    /// The first SAE that could not encode, which ends the run.
+    failed: Option<RuntimeError>,
 }
 
 /// The results of one pass.
@@ -43,11 +45,17 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
     ) -> Self {
         let recorder = ActivationRecorder::new(plan.capture.iter().copied());
         let (features, arrived, pending) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { plan, positions, recorder, features, arrived, report, pending }
+        Self { plan, positions, recorder, features, arrived, report, pending, failed: None }
     }
 
     /// Ends the pass. Waits for the device, so read the logits first.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Encode`] if an SAE could not encode its activations.
     pub(crate) fn finish(mut self) -> Result<PassOutput, RuntimeError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         let captured = self.recorder.finish()?;
         for pending in self.pending {
             self.report.add(pending);
@@ -81,9 +89,16 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         &mut self,
         point: HookPoint,
         x: Tensor<2>,
-        features: Option<SparseFeatures>,
+        features: Option<Result<SparseFeatures, SaeError>>,
     ) {
         if let Some(features) = features {
+            let features = features.unwrap_or_else(|source| {
+                self.failed.get_or_insert(RuntimeError::Encode { hook: point, source });
+                // A pass cannot be ended at a hook point, so it goes on without features.
+                let mut none = SparseFeatures::new(self.plan.readers[&point].sae.config().d_sae());
+                (0..self.positions.rows()).for_each(|_| none.push_row([]));
+                none
+            });
             self.features.insert(point, features);
         }
         if self.plan.readers[&point].keeps_activation {

@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::whole_number::whole_number;
+use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, linear_weights, usual_weights};
@@ -50,7 +53,7 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 struct Trainer {
     dict_class: String,
-    k: Option<usize>,
+    k: Option<f64>,
     layer: Option<usize>,
     submodule_name: Option<String>,
 }
@@ -109,7 +112,24 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let hooks = raw.hooks(&path)?;
     let kind = kind(&file, &raw.trainer.dict_class, raw.trainer.k, &path)?;
     let file = sae_file(file, kind)?;
-    Ok(SaeFile { hooks, description: Some(description), ..file })
+    let metadata = provenance(&description);
+    Ok(SaeFile { hooks, metadata, description: Some(description), ..file })
+}
+
+/// Returns what the configuration says about the origin of the SAE, under SAELens's names.
+fn provenance(description: &Value) -> Metadata {
+    let trainer = &description["trainer"];
+    let entries = [
+        ("model_name", &trainer["lm_name"]),
+        ("context_size", &description["buffer"]["ctx_len"]),
+        ("training_architecture", &trainer["trainer_class"]),
+        ("training_architecture_details", trainer),
+    ];
+    entries
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.to_owned(), python_json::finite(value.clone())))
+        .collect()
 }
 
 fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
@@ -142,7 +162,7 @@ struct Kind {
 fn kind(
     file: &TensorFile,
     dict_class: &str,
-    config_k: Option<usize>,
+    config_k: Option<f64>,
     path: &Path,
 ) -> Result<Kind, CheckpointError> {
     let linear = |architecture, b_dec: &str| {
@@ -186,13 +206,11 @@ fn kind(
             Kind { ignored: &["k", "threshold"], ..linear(architecture, "b_dec") }
         }
         "BatchTopKSAE" => {
-            k(file, config_k, path)?;
             let mut kind = linear(Architecture::JumpRelu, "b_dec");
             kind.weights.push((Weight::Threshold, one_threshold()));
             Kind { ignored: &["k"], ..kind }
         }
         "MatryoshkaBatchTopKSAE" => {
-            k(file, config_k, path)?;
             Kind { ignored: &["k", "group_sizes"], ..matrices(true, one_threshold()) }
         }
         other => {
@@ -207,17 +225,26 @@ fn kind(
     })
 }
 
-/// Reads k, which must be the same in both files, as in `load_dictionary`.
-fn k(file: &TensorFile, config_k: Option<usize>, path: &Path) -> Result<usize, CheckpointError> {
-    let k = file.read_scalar("k")?;
-    match config_k {
-        Some(config_k) if config_k as f32 != k => Err(CheckpointError::Contradicted {
-            path: path.to_owned(),
-            key: "trainer.k",
-            found: config_k.to_string(),
-            expected: k.to_string(),
-        }),
-        _ => Ok(k as usize),
+/// Reads k, which must be the same in both files, as in `load_dictionary`. Until December 2024 only
+/// the configuration had it.
+fn k(file: &TensorFile, config_k: Option<f64>, path: &Path) -> Result<usize, CheckpointError> {
+    let config_k = config_k.map(|k| whole_number(path, "trainer.k", k)).transpose()?;
+    let stored = match file.read_scalar("k") {
+        Ok(k) => Some(whole_number(file.path(), "k", f64::from(k))?),
+        Err(CheckpointError::MissingTensor { .. }) if config_k.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    match (stored, config_k) {
+        (Some(stored), Some(config_k)) if stored != config_k => {
+            Err(CheckpointError::Contradicted {
+                path: path.to_owned(),
+                key: "trainer.k",
+                found: config_k.to_string(),
+                expected: stored.to_string(),
+            })
+        }
+        (Some(k), _) | (None, Some(k)) => Ok(k),
+        (None, None) => unreachable!("a missing tensor was an error"),
     }
 }
 

@@ -53,7 +53,27 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         (Weight::Threshold, StoredWeight::tensor("threshold")),
     ];
     let hooks = if is_embedding { SaeHooks::at("hook_embed") } else { hooks(&names) };
-    SaeFile { hooks, weights, ..SaeFile::new(file, FORMAT.name, config) }.checked()
+    check_scaling_factor(&file, d_sae)?;
+    let ignored = &[SCALING_FACTOR];
+    SaeFile { hooks, weights, ignored, ..SaeFile::new(file, FORMAT.name, config) }.checked()
+}
+
+/// A tensor with one scale per feature, from SAELens's fine-tuning.
+const SCALING_FACTOR: &str = "scaling_factor";
+
+/// Checks that a `scaling_factor`, if there is one, has no effect. SAELens refuses others, because only
+/// a configuration says how they are used.
+fn check_scaling_factor(file: &TensorFile, d_sae: usize) -> Result<(), CheckpointError> {
+    match file.info(SCALING_FACTOR) {
+        Err(CheckpointError::MissingTensor { .. }) => return Ok(()),
+        other => drop(other?),
+    }
+    let data = file.read(SCALING_FACTOR, &[d_sae], Order::AsStored)?;
+    if data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5) {
+        return Ok(());
+    }
+    let what = "a scaling_factor other than ones".to_owned();
+    Err(CheckpointError::Unsupported { path: file.path().to_owned(), what })
 }
 
 /// Returns the hooks that the names of the folders imply, if any.

@@ -9,11 +9,13 @@ mod gemma_scope_2;
 mod goodfire;
 mod llama_scope;
 pub(crate) mod nanochat_sae;
+pub(crate) mod nanoscope;
 mod openai;
 mod qwen_scope;
 mod sae_format;
 pub(crate) mod saelens;
 mod sparsify;
+mod whole_number;
 
 use std::path::Path;
 
@@ -25,8 +27,9 @@ pub(crate) use sae_format::{Folder, Layout, file_name};
 
 /// All known formats. In a folder with files of several formats, and among equally strong claims on
 /// a file, the first one wins.
-const FORMATS: [&SaeFormat; 11] = [
+const FORMATS: [&SaeFormat; 12] = [
     &nanochat_sae::FORMAT,
+    &nanoscope::FORMAT,
     &saelens::FORMAT,
     &gemma_scope::FORMAT,
     &gemma_scope_2::FORMAT,

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::container::{Order, TensorFile};
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::whole_number::whole_number;
 use crate::sae::path_names::is_beside;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
@@ -38,8 +40,12 @@ struct RawConfig {
     apply_b_dec_to_input: Option<bool>,
     #[serde(default)]
     normalize_activations: Value,
-    k: Option<usize>,
+    /// A float in SAELens's batch-top-k, where it is the mean.
+    k: Option<f64>,
     rescale_acts_by_decoder_norm: Option<bool>,
+    residual_threshold: Option<f32>,
+    max_iterations: Option<usize>,
+    stop_on_duplicate_support: Option<bool>,
     #[serde(default)]
     metadata: Metadata,
 
@@ -97,7 +103,7 @@ const OTHER_KEYS: [&str; 24] = [
 ];
 
 /// The keys of [`RawConfig`] in version 6.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 13] = [
     "d_in",
     "d_sae",
     "d_out",
@@ -106,12 +112,34 @@ const KEYS: [&str; 10] = [
     "normalize_activations",
     "k",
     "rescale_acts_by_decoder_norm",
+    "residual_threshold",
+    "max_iterations",
+    "stop_on_duplicate_support",
     "metadata",
     "sae_lens_version",
 ];
 
+/// The keys of `metadata` that decide places and versions; the others are the SAE's provenance.
+pub(crate) const PLACE_KEYS: [&str; 5] =
+    ["hook_name", "hook_name_out", "hook_head_index", "hook_head_index_out", "sae_lens_version"];
+
+/// The keys of an SAE's provenance before version 6, where all keys were side by side.
+const OLD_PROVENANCE: [&str; 9] = [
+    "model_name",
+    "model_class_name",
+    "model_from_pretrained_kwargs",
+    "dataset_path",
+    "context_size",
+    "prepend_bos",
+    "seqpos_slice",
+    "neuronpedia_id",
+    "sae_lens_training_version",
+];
+
 /// The default of `k` in versions that have the key.
-const DEFAULT_K: usize = 100;
+const DEFAULT_K: f64 = 100.0;
+/// The default of `residual_threshold`.
+const DEFAULT_RESIDUAL_THRESHOLD: f32 = 1e-2;
 
 fn claims(file: &TensorFile) -> Claim {
     Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
@@ -122,6 +150,10 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
     let cfg = Cfg { path: &path, raw: &raw, is_old: is_before_6(&raw) };
+    if raw.architecture.as_deref() == Some("temporal") {
+        let what = "a temporal SAE, whose features depend on all earlier tokens,";
+        return Err(cfg.unsupported(what.to_owned()));
+    }
     cfg.check_keys(&description)?;
     let kind = cfg.kind(&file)?;
 
@@ -153,16 +185,34 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     };
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
+    // `checked` marks one that names its output.
+    let config =
+        if kind.is_transcoder && hook_out.is_none() { config.into_transcoder() } else { config };
     SaeFile {
         hooks: SaeHooks { hook, hook_out },
         weights,
         postprocess,
+        metadata: provenance(&description),
         description: Some(description),
         notes,
-        ignored: &[SCALING_FACTOR],
+        ignored: kind.ignored,
         ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
+}
+
+/// Returns what `cfg.json` says about the origin of the SAE.
+fn provenance(description: &Value) -> crate::sae::metadata::Metadata {
+    let entries = |value: &Value, is_wanted: &dyn Fn(&str) -> bool| {
+        let entries = value.as_object().into_iter().flatten();
+        entries
+            .filter(|(key, value)| is_wanted(key) && !value.is_null())
+            .map(|(key, value)| (key.clone(), python_json::finite(value.clone())))
+            .collect::<Vec<_>>()
+    };
+    let old = entries(description, &|key| OLD_PROVENANCE.contains(&key));
+    let new = entries(&description["metadata"], &|key| !PLACE_KEYS.contains(&key));
+    old.into_iter().chain(new).collect()
 }
 
 /// A tensor with one scale per feature, from before version 6.
@@ -176,6 +226,7 @@ struct Kind {
     /// The weights in addition to those of every SAE.
     weights: Vec<(Weight, StoredWeight)>,
     postprocess: Postprocess,
+    ignored: &'static [&'static str],
 }
 
 struct Cfg<'a> {
@@ -217,6 +268,7 @@ impl Cfg<'_> {
             skip: false,
             weights: Vec::new(),
             postprocess: Postprocess::None,
+            ignored: &[SCALING_FACTOR],
         };
         let threshold = || {
             // Training once stored its logarithm.
@@ -236,22 +288,12 @@ impl Cfg<'_> {
             Kind { is_transcoder: true, skip: true, weights, ..kind }
         };
         let rescale = raw.rescale_acts_by_decoder_norm;
-        let k = match (&raw.activation_fn_kwargs, raw.k) {
-            (Some(kwargs), None) => kwargs.get("k").and_then(Value::as_u64).map(|k| k as usize),
-            (_, k) => k,
-        };
-        let k = k.unwrap_or(DEFAULT_K);
+        let rescale_acts_by_decoder_norm = rescale.unwrap_or(false);
         Ok(match self.architecture()? {
             "standard" => kind(Architecture::Relu),
-            "topk" => kind(Architecture::TopK {
-                k,
-                rescale_acts_by_decoder_norm: rescale.unwrap_or(false),
-            }),
-            "abstopk" if rescale == Some(true) => {
-                let what = "abstopk with rescale_acts_by_decoder_norm";
-                return Err(self.unsupported(what.to_owned()));
-            }
-            "abstopk" => kind(Architecture::AbsTopK { k }),
+            "topk" => kind(Architecture::TopK { k: self.k()?, rescale_acts_by_decoder_norm }),
+            "abstopk" => kind(Architecture::AbsTopK { k: self.k()?, rescale_acts_by_decoder_norm }),
+            "matching_pursuit" => self.matching_pursuit(),
             "jumprelu" => jump(),
             // Stored as in training; SAELens converts them for inference.
             "batchtopk" | "matryoshka_batchtopk" => Kind {
@@ -284,11 +326,48 @@ impl Cfg<'_> {
                     key: "architecture",
                     found: other.to_owned(),
                     known: "standard, topk, abstopk, jumprelu, gated, batchtopk, \
-                            matryoshka_batchtopk, transcoder, skip_transcoder, \
+                            matryoshka_batchtopk, matching_pursuit, transcoder, skip_transcoder, \
                             jumprelu_transcoder, jumprelu_skip_transcoder",
                 });
             }
         })
+    }
+
+    /// The encoder is the transposed decoder, and there is no bias in it. The decoder has one only if
+    /// it is subtracted from the input, too.
+    fn matching_pursuit(&self) -> Kind {
+        let raw = self.raw;
+        let mut weights = vec![
+            (Weight::WEnc, StoredWeight::transposed("W_dec")),
+            (Weight::BEnc, StoredWeight::Constant(0.0)),
+        ];
+        let has_bias = raw.apply_b_dec_to_input.unwrap_or(true);
+        if !has_bias {
+            weights.push((Weight::BDec, StoredWeight::Constant(0.0)));
+        }
+        Kind {
+            architecture: Architecture::MatchingPursuit {
+                residual_threshold: raw.residual_threshold.unwrap_or(DEFAULT_RESIDUAL_THRESHOLD),
+                max_iterations: raw.max_iterations.unwrap_or(raw.d_in),
+                stop_on_duplicate_support: raw.stop_on_duplicate_support.unwrap_or(true),
+            },
+            is_transcoder: false,
+            skip: false,
+            weights,
+            postprocess: Postprocess::None,
+            ignored: &[SCALING_FACTOR, "b_dec"],
+        }
+    }
+
+    /// Returns `k` of an architecture that keeps this number of features.
+    fn k(&self) -> Result<usize, CheckpointError> {
+        let (key, k) = match &self.raw.activation_fn_kwargs {
+            Some(kwargs) if self.raw.k.is_none() => {
+                ("activation_fn_kwargs.k", kwargs.get("k").and_then(Value::as_f64))
+            }
+            _ => ("k", self.raw.k),
+        };
+        whole_number(self.path, key, k.unwrap_or(DEFAULT_K))
     }
 
     fn architecture(&self) -> Result<&str, CheckpointError> {
