@@ -8,6 +8,7 @@ mod demo;
 mod file_key;
 mod load;
 mod preflight;
+mod prompt;
 mod terminal;
 mod texts;
 

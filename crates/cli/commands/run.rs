@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ModelArgs, PlanArgs, output_path, prompt};
 use crate::load::{open, plan, text_tokenizer};
+use crate::prompt::{SpecialTokensArg, encode_document};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
@@ -42,6 +43,8 @@ pub(crate) struct RunArgs {
     pub(crate) plan: PlanArgs,
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
 
     /// Also capture the activation at this hook point
     #[arg(long, value_name = "HOOK")]
@@ -79,7 +82,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         check_writable(path)?;
     }
     let scope = open(&args.model)?;
-    let tokens = tokens(&scope, &args.input)?;
+    let tokens = tokens(&scope, args)?;
     let mut plan = args.capture.iter().copied().fold(plan(&scope, &args.plan)?, Plan::capture);
     if args.out.is_some() {
         // A reconstruction may depend on the activation, not only on its features.
@@ -98,9 +101,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn tokens(scope: &Microscope, input: &InputArgs) -> Result<TokenBatch> {
+fn tokens(scope: &Microscope, args: &RunArgs) -> Result<TokenBatch> {
+    let input = &args.input;
     let rows = match (&input.prompt, &input.tokens, &input.tokens_file) {
-        (Some(text), ..) => vec![text_tokenizer(scope)?.encode_with_bos(text)?],
+        (Some(text), ..) => vec![encode_document(text_tokenizer(scope)?, text, args.special)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
         _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
