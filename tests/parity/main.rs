@@ -15,6 +15,7 @@ mod hugging_face;
 mod more_eras;
 mod sae_formats;
 mod saes;
+mod saved_saes;
 mod selection;
 mod steering;
 mod training;

@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae, load_saes};
-use nanoscope_sae::{Normalization, Sae, SaeConfig, SaeError, SaeWeights};
+use nanoscope_checkpoint::{
+    ActivationScale, CheckpointError, LoadedSae, Order, SaeOptions, TensorFile, load_sae,
+    load_sae_with, load_saes, save_saelens,
+};
+use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights};
 use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::golden::{Arrays, assert_close, values};
 
@@ -38,9 +43,29 @@ fn cases(format: &str) -> Vec<Case> {
     cases
 }
 
+/// What a person must state about a case, because its files leave it open.
+fn stated(case: &str) -> SaeOptions {
+    let folded = Some(ActivationScale::Folded);
+    let format = |name: &str| Some(name.parse().unwrap());
+    match case {
+        // Without a factor, SAELens takes the weights as they are.
+        "saelens/standard_expected_average" | "saelens/flat_normalize_true" => {
+            SaeOptions { activation_scale: folded, ..SaeOptions::default() }
+        }
+        "strides/dictionary_learning" => {
+            SaeOptions { format: format("dictionary-learning"), ..SaeOptions::default() }
+        }
+        _ if case.starts_with("strides/goodfire") => {
+            SaeOptions { format: format("goodfire"), ..SaeOptions::default() }
+        }
+        _ => SaeOptions::default(),
+    }
+}
+
 fn load(case: &Case) -> LoadedSae {
     let device = nanoscope_testing::test_device();
-    load_sae(&root().join(&case.path), &device).unwrap_or_else(|error| {
+    let path = root().join(&case.path);
+    load_sae_with(path, &device, &stated(&case.name)).unwrap_or_else(|error| {
         panic!("{}: {error}: {:?}", case.name, std::error::Error::source(&error))
     })
 }
@@ -86,6 +111,43 @@ fn saelens_files_of_every_version_compute_what_saelens_computes() {
         let loaded = load(&case);
         assert_eq!((loaded.hooks.hook, loaded.hooks.hook_out), (case.hook, case.hook_out));
         assert_eq!(loaded.format, "SAELens");
+    }
+}
+
+#[test]
+fn saelens_checkpoints_of_a_run_that_goes_on_compute_what_its_scaled_activations_give() {
+    let device = nanoscope_testing::test_device();
+    for case in [
+        "standard_expected_average_only_in",
+        "standard_covariance_whitening",
+        "topk_expected_average_only_in",
+        "topk_covariance_whitening",
+    ] {
+        for stage in ["mid", "final"] {
+            let name = format!("{case}/{stage}");
+            let dir = root().join("saelens/midrun").join(&name);
+            let loaded = load_sae(&dir, &device).unwrap();
+            let expected = Arrays::read(&dir.join("expected.safetensors"));
+            let (x, features) = (expected.floats("x"), expected.floats("features"));
+            let shape = [x.shape[0], x.shape[1]];
+            let x = || Tensor::<2>::from_data(TensorData::new(x.values.clone(), shape), &device);
+            let check = |what: &str, sae: &Sae| {
+                let found = values(sae.encode(x()).unwrap());
+                assert_close(format!("{name}, {what}"), &found, &features.values, FEATURES_ATOL);
+            };
+            check("loaded", &loaded.sae);
+
+            // A converted SAE needs no file beside it.
+            let saved = tempfile::tempdir().unwrap();
+            let (hook, dtype) = (loaded.hook().unwrap(), Default::default());
+            save_saelens(saved.path(), &loaded.sae, hook, None, dtype).unwrap();
+            let converted = load_sae(saved.path(), &device).unwrap().sae;
+            assert_eq!(converted.config().normalization(), Normalization::None, "{name}");
+            check("converted", &converted);
+            let reconstructed = |sae: &Sae| values(sae.decode(sae.encode(x()).unwrap(), x()));
+            let (before, after) = (reconstructed(&loaded.sae), reconstructed(&converted));
+            assert_close(format!("{name}, converted"), &after, &before, 2.0 * RECONSTRUCTION_ATOL);
+        }
     }
 }
 
@@ -160,6 +222,7 @@ fn dictionary_learning_files_compute_what_load_dictionary_computes() {
             ("jumprelu", at, None),
             ("topk", at, None),
             ("topk_threshold", at, None),
+            ("topk_without_k", "blocks.1.hook_resid_post", None),
             ("batch_topk", at, None),
             ("batch_topk_unset", at, None),
             ("matryoshka", at, None),
@@ -239,6 +302,120 @@ fn circuit_tracer_files_compute_what_circuit_tracer_computes() {
             (loaded.hooks.hook.unwrap(), loaded.hooks.hook_out.unwrap()),
             (format!("blocks.{layer}.mlp.hook_in"), format!("blocks.{layer}.mlp.hook_out"))
         );
+    }
+}
+
+/// Copies a case to a temporary folder, with `edit` applied to its configuration.
+fn edited(case: &Case, config: &str, edit: impl Fn(&mut Value)) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy(&root().join(&case.path), dir.path());
+    let path = dir.path().join(config);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut value);
+    std::fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_whole_number_that_python_wrote_as_a_float_is_that_number() {
+    for (name, config, pointer) in [
+        ("saelens/topk", "cfg.json", "/k"),
+        ("saelens/abstopk", "cfg.json", "/k"),
+        ("saelens/flat_topk", "cfg.json", "/activation_fn_kwargs/k"),
+        ("saelens/topk", "cfg.json", "/d_sae"),
+        ("saelens/checkpoint_batchtopk", "cfg.json", "/k"),
+        ("saelens/matching_pursuit_small", "cfg.json", "/max_iterations"),
+        ("sparsify/topk", "cfg.json", "/k"),
+        ("sparsify/groupmax", "cfg.json", "/k"),
+        ("dictionary-learning/topk", "config.json", "/trainer/k"),
+        ("dictionary-learning/topk_without_k", "config.json", "/trainer/k"),
+    ] {
+        let case = case(name);
+        let float = |value: &mut Value| {
+            let value = value.pointer_mut(pointer).unwrap_or_else(|| panic!("{name}{pointer}"));
+            *value = Value::from(value.as_f64().unwrap());
+        };
+        let dir = edited(&case, config, float);
+
+        let found = load_sae(dir.path(), &nanoscope_testing::test_device());
+
+        let found = found.unwrap_or_else(|error| panic!("{name}{pointer}: {error}"));
+        assert_eq!(found.sae.config(), load(&case).sae.config(), "{name}{pointer}");
+    }
+}
+
+#[test]
+fn a_fraction_where_k_is_used_is_an_error_and_where_a_threshold_is_used_it_is_not() {
+    let with = |name: &str, config: &str, pointer: &'static str| {
+        let case = case(name);
+        let dir = edited(&case, config, |value| *value.pointer_mut(pointer).unwrap() = 7.5.into());
+        load_sae(dir.path(), &nanoscope_testing::test_device())
+    };
+
+    for (name, config, key) in [
+        ("saelens/topk", "cfg.json", "/k"),
+        ("saelens/flat_topk", "cfg.json", "/activation_fn_kwargs/k"),
+        ("dictionary-learning/topk", "config.json", "/trainer/k"),
+    ] {
+        let error = with(name, config, key).unwrap_err().to_string();
+        let key = key.trim_start_matches('/').replace('/', ".");
+        let says = format!("{key} is `7.5` (expected a whole number)");
+        assert!(error.ends_with(&says), "{name}: {error}");
+    }
+    for (name, config, key) in [
+        ("saelens/checkpoint_batchtopk", "cfg.json", "/k"),
+        ("dictionary-learning/batch_topk", "config.json", "/trainer/k"),
+        ("dictionary-learning/matryoshka", "config.json", "/trainer/k"),
+    ] {
+        let found = with(name, config, key).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(found.sae.config(), load(&case(name)).sae.config(), "{name}");
+    }
+}
+
+#[test]
+fn a_temporal_sae_is_refused_by_its_name() {
+    let path = root().join("refused/temporal");
+
+    let error = load_sae(&path, &nanoscope_testing::test_device()).unwrap_err();
+
+    let says = "a temporal SAE, whose features depend on all earlier tokens, is not supported";
+    assert!(error.to_string().ends_with(says), "{error}");
+}
+
+#[test]
+fn matching_pursuit_is_more_than_one_product_with_the_encoder() {
+    for name in ["matching_pursuit", "matching_pursuit_small", "matching_pursuit_repeats"] {
+        check_against(&case(&format!("saelens/{name}")), |config, weights| {
+            let relu = SaeConfig::new(config.d_in(), config.d_sae(), Architecture::Relu)
+                .and_then(|relu| relu.with_normalization(config.normalization()))
+                .and_then(|relu| relu.with_apply_b_dec_to_input(config.apply_b_dec_to_input()));
+            with_config(relu, weights)
+        });
+    }
+}
+
+#[test]
+fn abs_top_k_selects_by_the_decoders_norm_if_it_was_trained_so() {
+    for name in ["checkpoint_abstopk", "abstopk_default"] {
+        check_against(&case(&format!("saelens/{name}")), |config, weights| {
+            let k = config.architecture().k().unwrap();
+            let plain = Architecture::AbsTopK { k, rescale_acts_by_decoder_norm: false };
+            let plain = SaeConfig::new(config.d_in(), config.d_sae(), plain)
+                .and_then(|plain| plain.with_apply_b_dec_to_input(config.apply_b_dec_to_input()));
+            with_config(plain, weights)
+        });
     }
 }
 

@@ -89,6 +89,23 @@ fn the_first_explanation_of_a_feature_is_its_label_unless_labels_json_has_one() 
 }
 
 #[test]
+fn a_null_or_an_empty_cell_is_no_label() {
+    let lines = br#"{"layer": "8-res", "index": "0", "description": null}
+        {"layer": "8-res", "index": 1.0, "description": NaN}
+        {"layer": "8-res", "index": "2", "description": "b", "score": Infinity}
+        {"layer": "8-res", "index": "0", "description": "a"}"#;
+    let files: [(&str, &[u8]); 2] = [
+        ("explanations.jsonl", lines),
+        (LABELS_FILE, b"\xef\xbb\xbf{\"2\": null, \"3\": NaN, \"4\": \"by hand\"}"),
+    ];
+
+    let labels = with_files(&files).unwrap().labels;
+
+    let found: Vec<_> = labels.iter().collect();
+    assert_eq!(found, [(0, "a"), (2, "b"), (4, "by hand")]);
+}
+
+#[test]
 fn explanations_that_are_not_the_saes_are_refused_by_line() {
     let good = r#"{"layer": "8-res", "index": "0", "description": "a"}"#;
     let long = format!(r#"{{"index": 1, "description": "{}"}}"#, "a".repeat(1 << 20));
@@ -97,7 +114,11 @@ fn explanations_that_are_not_the_saes_are_refused_by_line() {
         ("a list", "[1]", "invalid length 1"),
         ("no description", r#"{"index": "1"}"#, "missing field `description`"),
         ("no index", r#"{"description": "a"}"#, "missing field `index`"),
-        ("a description of null", r#"{"index": "1", "description": null}"#, "invalid type: null"),
+        (
+            "a description that is a number",
+            r#"{"index": "1", "description": Infinity}"#,
+            "invalid type: floating point `inf`, expected a string",
+        ),
         ("a feature out of range", r#"{"index": "8", "description": "a"}"#, "`8` is not a feature"),
         ("a feature below 0", r#"{"index": -1, "description": "a"}"#, "`-1` is not a feature"),
         ("half a feature", r#"{"index": 1.5, "description": "a"}"#, "`1.5` is not a feature"),

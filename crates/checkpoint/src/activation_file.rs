@@ -1,16 +1,16 @@
 //! Files of activations by other tools, read in parts.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::container::finite::first_not_finite;
+use crate::container::shared_file::SharedFile;
 use crate::container::{Dtype, TensorFile, convert};
 use crate::error::CheckpointError;
 
 /// A tensor of activations in a file, `[…, d_in]`, read by rows.
 ///
-/// Only the requested rows are in memory if the file stores tensors contiguously (safetensors, for
-/// example). A `.pt` file is read completely.
+/// Only the requested rows are in memory if the file stores tensors contiguously (safetensors, `.npy`,
+/// `.npz`). A `.pt` file is read completely.
 #[derive(Debug)]
 pub struct ActivationFile {
     path: PathBuf,
@@ -23,30 +23,66 @@ pub struct ActivationFile {
 
 #[derive(Debug)]
 enum Numbers {
-    InFile { file: File, from: u64, dtype: Dtype },
+    InFile { file: SharedFile, from: u64, dtype: Dtype },
     InMemory(Vec<f32>),
 }
 
+/// The treatment of a tensor with a dimension for the heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heads {
+    /// The last dimension alone is the width.
+    Apart,
+    /// The last two together may be.
+    Flattened,
+}
+
 impl ActivationFile {
-    /// Opens the activations of width `d_in` under `key` in the file at `path`. Without a key, the file
-    /// must have only one tensor. The last two dimensions of the tensor may also multiply to `d_in`, as
-    /// at `hook_z` (`[…, heads, d_head]`).
+    /// Opens the activations of width `d_in` under `key` in the file at `path`, `[…, d_in]`. Without a
+    /// key, the file must have only one tensor.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file cannot be read, the tensor is missing or ambiguous, or its rows
-    /// have another width.
+    /// have another width: [`CheckpointError::Heads`] if its last two dimensions multiply to `d_in`.
     pub fn open(path: &Path, key: Option<&str>, d_in: usize) -> Result<Self, CheckpointError> {
+        Self::open_as(path, key, d_in, Heads::Apart)
+    }
+
+    /// As [`open`](Self::open), of a tensor whose last two dimensions may also multiply to `d_in`, as at
+    /// `hook_z` (`[…, heads, d_head]`). The heads of an activation are concatenated.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without [`CheckpointError::Heads`].
+    pub fn open_flattening_heads(
+        path: &Path,
+        key: Option<&str>,
+        d_in: usize,
+    ) -> Result<Self, CheckpointError> {
+        Self::open_as(path, key, d_in, Heads::Flattened)
+    }
+
+    fn open_as(
+        path: &Path,
+        key: Option<&str>,
+        d_in: usize,
+        heads: Heads,
+    ) -> Result<Self, CheckpointError> {
         let file = TensorFile::open(path)?;
         let key = match key {
             Some(key) => key.to_owned(),
             None => only_tensor(&file)?,
         };
-        let info = file.info(&key)?;
-        let (shape, dtype, len) = (info.shape.clone(), info.dtype, info.len());
+        let shape = file.info(&key)?.shape.clone();
+        let info = file.info_of_shape(&key, &shape)?;
+        let (dtype, len) = (info.dtype, info.len());
         let width_is = |n: usize| {
             shape.len() > n && shape[shape.len() - n..].iter().product::<usize>() == d_in
         };
-        if !(width_is(1) || width_is(2) || shape == [d_in]) {
+        let by_head = width_is(2) && !width_is(1);
+        if by_head && heads == Heads::Apart {
+            let (path, tensor) = (path.to_owned(), key);
+            return Err(CheckpointError::Heads { path, tensor, found: shape, d_in });
+        }
+        if !(width_is(1) || by_head || shape == [d_in]) {
             return Err(CheckpointError::ShapeMismatch {
                 path: path.to_owned(),
                 tensor: key,
@@ -54,11 +90,8 @@ impl ActivationFile {
                 found: shape,
             });
         }
-        let numbers = match file.byte_range(&key) {
-            Some((from, _)) => {
-                let io = |source| CheckpointError::io(path, source);
-                Numbers::InFile { file: File::open(path).map_err(io)?, from, dtype }
-            }
+        let numbers = match file.numbers_in_file(&key) {
+            Some((file, from)) => Numbers::InFile { file, from, dtype },
             None => {
                 let mut values = Vec::with_capacity(len);
                 file.for_each_chunk(&key, &mut |part| values.extend_from_slice(part))?;
@@ -94,18 +127,17 @@ impl ActivationFile {
     pub fn read(&mut self, from: usize, to: usize) -> Result<Vec<f32>, CheckpointError> {
         assert!(from <= to && to <= self.rows, "rows {from}..{to} of {}", self.rows);
         let (first, last) = (from * self.d_in, to * self.d_in);
-        let values = match &mut self.numbers {
+        let values = match &self.numbers {
             Numbers::InMemory(values) => values[first..last].to_vec(),
             Numbers::InFile { file, from, dtype } => {
                 let mut bytes = vec![0; (last - first) * dtype.size()];
                 let start = *from + (first * dtype.size()) as u64;
-                file.seek(SeekFrom::Start(start))
-                    .and_then(|_| file.read_exact(&mut bytes))
+                file.read_at(start, &mut bytes)
                     .map_err(|source| CheckpointError::io(&self.path, source))?;
                 convert::floats(&bytes, *dtype)
             }
         };
-        match values.iter().position(|value| !value.is_finite()) {
+        match first_not_finite(&values) {
             Some(at) => Err(CheckpointError::NotFinite {
                 path: self.path.clone(),
                 tensor: self.key.clone(),

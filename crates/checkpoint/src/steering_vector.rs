@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use crate::container::TensorFile;
+use crate::container::finite::first_not_finite;
 use crate::error::CheckpointError;
 
 /// The architecture of a GGUF file with control vectors, as written by llama.cpp and repeng.
 const ARCHITECTURE: &str = "controlvector";
 
-/// Loads the vector `key` from the file at `path`: a `.safetensors`, `.pt` or `.npz` file, or a GGUF
-/// file of control vectors by llama.cpp or repeng.
+/// Loads the vector `key` from the file at `path`, which is recognised by its content: safetensors,
+/// `torch.save`'s, numpy's `.npz` or `.npy`, or a GGUF file of control vectors by llama.cpp or repeng.
 ///
 /// The vectors in a GGUF file are named `direction.{layer}`, which is the default of `key` there;
 /// llama.cpp adds that of layer `N` to `blocks.N.hook_resid_post`. In other files the default is the
@@ -54,7 +55,7 @@ pub fn load_vector(
     }
     let mut vector = Vec::with_capacity(info.len());
     file.for_each_chunk(&name, &mut |values| vector.extend_from_slice(values))?;
-    match vector.iter().position(|value| !value.is_finite()) {
+    match first_not_finite(&vector) {
         Some(at) => Err(CheckpointError::NotFinite { path: path.to_owned(), tensor: name, at }),
         None => Ok(vector),
     }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
+use nanoscope_checkpoint::python_json;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -29,8 +30,13 @@ pub fn pack(name: &str, value: &Value) -> Vec<u8> {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
         "a script name has only letters, digits and `-`"
     );
+    pack_text(name, &value.to_string())
+}
+
+/// As [`pack`], for a value that is JSON already.
+pub(crate) fn pack_text(name: &str, json: &str) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    let written = encoder.write_all(value.to_string().as_bytes()).and_then(|()| encoder.finish());
+    let written = encoder.write_all(json.as_bytes()).and_then(|()| encoder.finish());
     let data = STANDARD.encode(written.expect("writing to memory does not fail"));
     [BEFORE, name, BETWEEN, &data, AFTER].concat().into_bytes()
 }
@@ -61,7 +67,7 @@ pub(crate) fn unpack_as<T: DeserializeOwned>(
     if json.len() as u64 > max_bytes {
         return Err(refused(&format!("it unpacks to more than {max_bytes} bytes")));
     }
-    let value = serde_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
+    let value = python_json::from_slice(&json).map_err(|error| refused(&error.to_string()))?;
     Ok((name.to_owned(), value))
 }
 

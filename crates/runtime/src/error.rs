@@ -46,6 +46,12 @@ pub enum RuntimeError {
         /// The hook point that it writes.
         write: HookPoint,
     },
+    /// A transcoder is added at one hook point, as if it reconstructed what it reads.
+    #[error("the SAE for {hook} is a transcoder, and the hook point that it writes is not given")]
+    Transcoder {
+        /// The hook point that it reads.
+        hook: HookPoint,
+    },
     /// There is already an SAE at this hook point.
     #[error("there is already an SAE at {hook}")]
     DuplicateSae {

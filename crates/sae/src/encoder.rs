@@ -64,8 +64,8 @@ impl Sae {
             Architecture::TopK { k, .. } => {
                 select_positive(&finite(self.rescaled_pre_activations(x))?, d_sae, k)
             }
-            Architecture::AbsTopK { k } => {
-                let pre = finite(self.pre_activations(x))?;
+            Architecture::AbsTopK { k, .. } => {
+                let pre = finite(self.rescaled_pre_activations(x))?;
                 let magnitudes: Vec<f32> = pre.iter().map(|value| value.abs()).collect();
                 let magnitudes = select(&magnitudes, d_sae, k);
                 let mut features = SparseFeatures::new(d_sae);
@@ -99,6 +99,11 @@ impl Sae {
                 let open = |(&value, &gate): (&f32, &f32)| if gate > 0.0 { value } else { 0.0 };
                 self.collect(pre.iter().zip(&gates).map(open))
             }
+            Architecture::MatchingPursuit {
+                residual_threshold,
+                max_iterations,
+                stop_on_duplicate_support,
+            } => self.pursue(x, residual_threshold, max_iterations, stop_on_duplicate_support)?,
         })
     }
 

@@ -35,6 +35,7 @@ mod error;
 mod fold;
 mod geometry;
 mod host;
+mod matching_pursuit;
 mod normalize;
 mod sae;
 mod sparse;

@@ -1,4 +1,4 @@
-//! GGUF files, except for their quantised tensors.
+//! GGUF files. Quantised tensors are listed, but not read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,21 +20,21 @@ pub(crate) fn looks_like(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }
 
-/// Opens the file at `path`. Quantised tensors are skipped.
-pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let file = MappedFile::open(path)?;
+/// Reads the header of the file at `path`.
+pub(crate) fn open(path: &Path, file: MappedFile) -> Result<MappedTensors, CheckpointError> {
     let parts = parse(file.bytes());
     let (architecture, tensors) =
         parts.map_err(|what| CheckpointError::Gguf { path: path.to_owned(), what })?;
     let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
     for (name, info, range) in tensors {
         infos.insert(name.clone(), info);
-        offsets.insert(name, range);
+        offsets.extend(range.map(|range| (name, range)));
     }
     Ok(MappedTensors { format: "GGUF", file, infos, offsets, architecture })
 }
 
-type Tensor = (String, TensorInfo, (usize, usize));
+/// A tensor's name and description, and its bytes if its type is read.
+type Tensor = (String, TensorInfo, Option<(usize, usize)>);
 
 /// Returns the architecture and the tensors of a file with these bytes.
 fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<Tensor>), String> {
@@ -81,15 +81,20 @@ fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<Tensor>), String> {
         start.ok_or_else(|| format!("the alignment {alignment} is not a valid power of two"))?;
     let mut tensors = Vec::new();
     for (name, (shape, kind, offset)) in described {
-        let Some(dtype) = dtype(kind) else { continue };
+        let dtype = dtype(kind);
+        let unread = matches!(dtype, Dtype::Unread(_));
         let range = || {
-            let len = shape.iter().try_fold(dtype.size(), |len, &more| len.checked_mul(more))?;
+            // No quantised number has less than a bit.
+            let size = if unread { 1 } else { dtype.size() };
+            let len = shape.iter().try_fold(size, |len, &more| len.checked_mul(more))?;
+            let len = if unread { len / 8 } else { len };
             let from = usize::try_from(start.checked_add(offset)?).ok()?;
             Some((from, from.checked_add(len)?)).filter(|&(_, to)| to <= bytes.len())
         };
         let range = range().ok_or_else(|| {
             format!("tensor `{name}` of shape {shape:?} extends past the end of the file")
         })?;
+        let range = Some(range).filter(|_| !unread);
         tensors.push((name.to_owned(), TensorInfo { shape, dtype }, range));
     }
     Ok((architecture, tensors))
@@ -110,9 +115,9 @@ fn size(kind: u32) -> Option<u64> {
     })
 }
 
-/// The element type of that ggml kind; `None` for block-quantised kinds.
-fn dtype(kind: u32) -> Option<Dtype> {
-    Some(match kind {
+/// The element type of that ggml kind.
+fn dtype(kind: u32) -> Dtype {
+    match kind {
         0 => Dtype::F32,
         1 => Dtype::F16,
         24 => Dtype::I8,
@@ -121,8 +126,39 @@ fn dtype(kind: u32) -> Option<Dtype> {
         27 => Dtype::I64,
         28 => Dtype::F64,
         30 => Dtype::BF16,
-        _ => return None,
-    })
+        _ => Dtype::Unread(quantised(kind)),
+    }
+}
+
+/// The name of a quantised kind in ggml.
+fn quantised(kind: u32) -> &'static str {
+    match kind {
+        2 => "Q4_0",
+        3 => "Q4_1",
+        6 => "Q5_0",
+        7 => "Q5_1",
+        8 => "Q8_0",
+        9 => "Q8_1",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        12 => "Q4_K",
+        13 => "Q5_K",
+        14 => "Q6_K",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        _ => "of an unknown ggml type",
+    }
 }
 
 /// A cursor over the file that checks every read against its length.
@@ -216,7 +252,7 @@ mod tests {
         assert_eq!(architecture.as_deref(), Some("llama"));
         let info = TensorInfo { shape: vec![2, 3], dtype: Dtype::F32 };
         let range = (bytes.len() - 24, bytes.len());
-        assert_eq!(tensors, [("w".to_owned(), info, range)]);
+        assert_eq!(tensors, [("w".to_owned(), info, Some(range))]);
         for cut in 4..bytes.len() {
             assert!(parse(&bytes[..cut]).is_err(), "cut at {cut}");
         }

@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 use crate::container::dtype::Dtype;
 use crate::container::mmap::MappedFile;
 
+/// Replaces each name by the one that `to` returns for it. The new names must be distinct.
+#[cfg(feature = "sae")]
+pub(super) fn rename<T>(named: &mut BTreeMap<String, T>, to: &dyn Fn(&str) -> String) {
+    *named = std::mem::take(named).into_iter().map(|(name, one)| (to(&name), one)).collect();
+}
+
 /// The tensors of a memory-mapped file.
 #[derive(Debug)]
 pub(crate) struct MappedTensors {
@@ -12,7 +18,7 @@ pub(crate) struct MappedTensors {
     pub(crate) format: &'static str,
     pub(crate) file: MappedFile,
     pub(crate) infos: BTreeMap<String, TensorInfo>,
-    /// The bytes of each tensor (start and end), row-major and little-endian.
+    /// The bytes of each tensor (start and end), row-major and little-endian, if its type is read.
     pub(crate) offsets: BTreeMap<String, (usize, usize)>,
     /// The `general.architecture` of a GGUF file.
     pub(crate) architecture: Option<String>,
@@ -28,7 +34,7 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// The number of elements. It cannot overflow: the size of the file bounds it.
+    /// The number of elements. It cannot overflow: a larger tensor is refused when its file is opened.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }

@@ -1,17 +1,18 @@
 //! Memory-mapped files.
 
-use std::fs::File;
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes};
 
-use crate::error::CheckpointError;
+use crate::container::shared_file::SharedFile;
 
 /// A file mapped into memory. The map lives as long as the last view of it.
 #[derive(Debug, Clone)]
 pub(crate) struct MappedFile {
     map: Arc<memmap2::Mmap>,
+    /// The mapped file, for data that should not count towards the memory of the process.
+    pub(crate) file: SharedFile,
 }
 
 /// The owner that `bytes::Bytes` keeps alive while a tensor uses the map.
@@ -24,18 +25,17 @@ impl AsRef<[u8]> for Owner {
 }
 
 impl MappedFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let map = File::open(path).and_then(|file| {
+    pub(crate) fn new(file: SharedFile) -> io::Result<Self> {
+        let map = file.with(|file| {
             // SAFETY: the map is only read. As with every memory-mapped loader, nobody may change or
             // truncate the file meanwhile; our own writers never do, they rename a finished file
             // into place.
             #[allow(unsafe_code)]
             unsafe {
-                memmap2::Mmap::map(&file)
+                memmap2::Mmap::map(&*file)
             }
-        });
-        let map = map.map_err(|source| CheckpointError::io(path, source))?;
-        Ok(Self { map: Arc::new(map) })
+        })?;
+        Ok(Self { map: Arc::new(map), file })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -1,19 +1,27 @@
-//! Files of named tensors: `.pt`, safetensors, `.npz` and GGUF.
+//! Files of named tensors: `.pt`, safetensors, `.npz`, `.npy` and GGUF.
 
 pub(crate) mod convert;
 mod dtype;
+pub(crate) mod finite;
+mod float8;
 mod gguf;
 mod mapped_tensors;
 mod mmap;
+mod npy;
 pub(crate) mod npz;
 pub(crate) mod pt;
 pub(crate) mod safetensors;
+mod scales;
 #[cfg(feature = "gpt")]
 mod shards;
+pub(crate) mod shared_file;
 mod tensor_file;
 mod transpose;
 #[cfg(feature = "sae")]
 mod weight_dtype;
+
+/// The name of a tensor that its file gives none, because it is the only one.
+pub(crate) const BARE_TENSOR: &str = "tensor";
 
 pub use convert::Order;
 pub use dtype::Dtype;

@@ -1,22 +1,29 @@
-//! `.npz` files: zips of numpy arrays, one `.npy` each.
+//! `.npz` files: zips of numpy arrays, one `.npy` each, plain or compressed.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::container::dtype::Dtype;
-use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
+use crate::container::mapped_tensors::MappedTensors;
 use crate::container::mmap::MappedFile;
+use crate::container::npy::Array;
+use crate::container::shared_file::SharedFile;
 use crate::error::CheckpointError;
 
 /// The name of the format, for people.
 pub(crate) const FORMAT: &str = "numpy .npz";
-/// Maximum length of an array's header in bytes; numpy refuses longer ones, too.
-const MAX_HEADER_BYTES: usize = 10_000;
-const MAGIC: &[u8] = b"\x93NUMPY";
 const EXTENSION: &str = ".npy";
+
+/// Maximum size of the unpacked arrays, as a multiple of the size of the file, and in addition to that.
+/// Weights become hardly smaller when they are packed, except for those that are still zero.
+const MAX_RATIO: u64 = 64;
+const MAX_MORE_BYTES: u64 = 64 << 20;
+
+/// Alignment of an unpacked array in bytes, as numpy has it.
+const ALIGNMENT: u64 = 64;
 
 /// Returns whether a file that starts with these bytes is a zip whose first entry is an array.
 pub(crate) fn looks_like(start: &[u8]) -> bool {
@@ -27,238 +34,126 @@ pub(crate) fn looks_like(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04") && name().is_some_and(|name| name.ends_with(b".npy"))
 }
 
-/// Opens the file at `path`. Arrays of element types that weights never have are skipped.
-pub(crate) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let file = MappedFile::open(path)?;
+/// Reads the headers of the arrays in the file at `path`. Compressed arrays are unpacked to a temporary
+/// file.
+pub(crate) fn open(path: &Path, file: MappedFile) -> Result<MappedTensors, CheckpointError> {
     let broken = |what: String| CheckpointError::Npz { path: path.to_owned(), what };
-    let bytes = file.bytes();
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|source| {
+    let mut archive = ZipArchive::new(Cursor::new(file.bytes())).map_err(|source| {
         broken(format!("the zip has no central directory; is the file complete? ({source})"))
     })?;
     if archive.has_duplicate_names() {
         return Err(broken("two arrays have the same name".to_owned()));
     }
-    let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
+    let mut entries = Vec::new();
     for index in 0..archive.len() {
-        let entry = archive.by_index_raw(index).map_err(|source| broken(source.to_string()))?;
-        let name = entry.name().map_err(|source| broken(source.to_string()))?.into_owned();
-        if entry.compression() != CompressionMethod::Stored
-            || entry.size() != entry.compressed_size()
-        {
-            return Err(CheckpointError::Compressed { path: path.to_owned(), entry: name });
-        }
+        entries.push(entry(path, &mut archive, index)?);
+    }
+    let file = if entries.iter().any(|entry| entry.packed) {
+        let unpacked = unpack(path, &mut archive, file.bytes().len() as u64, &mut entries)?;
+        MappedFile::new(unpacked).map_err(|source| CheckpointError::io(path, source))?
+    } else {
+        drop(archive);
+        file
+    };
+    let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
+    for Entry { name, start, len, .. } in entries {
         let Some(array) = name.strip_suffix(EXTENSION) else {
             return Err(broken(format!("its entry `{name}` is not an array")));
         };
-        let range = entry.data_start().and_then(|start| {
-            let end = usize::try_from(start.checked_add(entry.size())?).ok()?;
-            Some((usize::try_from(start).ok()?, end))
-        });
-        let (start, end) = range
-            .filter(|&(start, end)| start <= end && end <= bytes.len())
-            .ok_or_else(|| broken(format!("`{name}` extends past the end of the file")))?;
-        let header = Header::parse(&bytes[start..end]);
-        let header = header.map_err(|what| broken(format!("`{name}`: {what}")))?;
-        let Some(dtype) = header.dtype else { continue };
-        let claimed = header.shape.iter().try_fold(dtype.size(), |sum, &len| sum.checked_mul(len));
-        if claimed != Some(end - start - header.length) {
-            let (shape, found) = (&header.shape, end - start - header.length);
-            return Err(broken(format!(
-                "`{name}` has {found} bytes of data, which do not fit {dtype} of shape {shape:?}"
-            )));
-        }
-        infos.insert(array.to_owned(), TensorInfo { shape: header.shape, dtype });
-        offsets.insert(array.to_owned(), (start + header.length, end));
+        let range = || {
+            let start = usize::try_from(start).ok()?;
+            Some((start, start.checked_add(usize::try_from(len).ok()?)?))
+        };
+        let bytes = range().and_then(|(start, end)| Some((start, file.bytes().get(start..end)?)));
+        let (start, bytes) =
+            bytes.ok_or_else(|| broken(format!("`{name}` extends past the end of the file")))?;
+        let Array { info, range: (from, to) } =
+            Array::parse(bytes).map_err(|what| broken(format!("`{name}`: {what}")))?;
+        infos.insert(array.to_owned(), info);
+        offsets.insert(array.to_owned(), (start + from, start + to));
     }
-    drop(archive);
     Ok(MappedTensors { format: FORMAT, file, infos, offsets, architecture: None })
 }
 
-/// The header in front of an array's numbers.
-#[derive(Debug, PartialEq, Eq)]
-struct Header {
-    /// Bytes before the numbers.
-    length: usize,
-    /// `None` if weights never have that type.
-    dtype: Option<Dtype>,
-    shape: Vec<usize>,
+/// An array in the file of arrays.
+struct Entry {
+    name: String,
+    packed: bool,
+    /// The place of its first byte.
+    start: u64,
+    /// The number of its bytes, unpacked.
+    len: u64,
 }
 
-impl Header {
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let start = bytes.strip_prefix(MAGIC).ok_or("it is not a numpy array")?;
-        let (text_at, text_len) = match *start {
-            [1, 0, a, b, ..] => (10, u32::from(u16::from_le_bytes([a, b]))),
-            [2 | 3, 0, a, b, c, d, ..] => (12, u32::from_le_bytes([a, b, c, d])),
-            [major, minor, ..] => return Err(format!("unknown version {major}.{minor}")),
-            _ => return Err("the header is truncated".to_owned()),
-        };
-        let text_len = text_len as usize;
-        if text_len > MAX_HEADER_BYTES {
-            return Err(format!(
-                "the header has {text_len} bytes, more than the {MAX_HEADER_BYTES} that numpy allows"
-            ));
-        }
-        let text = bytes.get(text_at..text_at + text_len).ok_or("the header is truncated")?;
-        let text = std::str::from_utf8(text).map_err(|_| "the header is not valid UTF-8")?;
-        let mut header = HeaderText { left: text };
-        let (descr, column_major, shape) = header
-            .parse()
-            .ok_or_else(|| format!("cannot read the header {:?}", text.trim_end()))?;
-        if descr.starts_with('>') {
-            return Err(format!("big-endian numbers (type {descr}) are not supported"));
-        }
-        // With fewer than two dimensions, both orders are the same.
-        if column_major && shape.len() > 1 {
-            return Err("column-major arrays (fortran_order) are not supported".into());
-        }
-        Ok(Self { length: text_at + text_len, dtype: dtype(descr), shape })
+type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
+
+fn entry(path: &Path, archive: &mut Archive<'_>, index: usize) -> Result<Entry, CheckpointError> {
+    let broken = |what: String| CheckpointError::Npz { path: path.to_owned(), what };
+    let entry = archive.by_index_raw(index).map_err(|source| broken(source.to_string()))?;
+    let name = entry.name().map_err(|source| broken(source.to_string()))?.into_owned();
+    let len = entry.size();
+    let packed = match entry.compression() {
+        CompressionMethod::Stored if len == entry.compressed_size() => false,
+        CompressionMethod::Deflated => true,
+        // numpy writes no others.
+        method => return Err(broken(format!("`{name}` is compressed by {method}"))),
+    };
+    let start = entry.data_start();
+    let start = start.ok_or_else(|| broken(format!("`{name}` has no data in the file")))?;
+    Ok(Entry { name, packed, start, len })
+}
+
+/// Unpacks all arrays to one temporary file, which vanishes with its last handle, and sets their places
+/// in it.
+fn unpack(
+    path: &Path,
+    archive: &mut Archive<'_>,
+    packed: u64,
+    entries: &mut [Entry],
+) -> Result<SharedFile, CheckpointError> {
+    let broken = |what: String| CheckpointError::Npz { path: path.to_owned(), what };
+    let max = packed.saturating_mul(MAX_RATIO).saturating_add(MAX_MORE_BYTES);
+    let claimed = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.len));
+    if claimed > max {
+        return Err(broken(format!(
+            "its arrays unpack from {packed} bytes to {claimed}, more than the {max} allowed"
+        )));
     }
+    let temporary = |source| CheckpointError::io(&std::env::temp_dir(), source);
+    let mut out = BufWriter::new(tempfile::tempfile().map_err(temporary)?);
+    let mut at = 0_u64;
+    for (index, entry) in entries.iter_mut().enumerate() {
+        at = at.next_multiple_of(ALIGNMENT);
+        out.seek(SeekFrom::Start(at)).map_err(temporary)?;
+        let array = archive.by_index(index).map_err(|source| broken(source.to_string()))?;
+        let len = copy(array, &mut out, entry.len)
+            .map_err(temporary)?
+            .map_err(|source| broken(format!("`{}`: {source}", entry.name)))?;
+        if len != entry.len {
+            return Err(broken(format!(
+                "`{}` unpacks to {len} bytes or more, but claims {}",
+                entry.name, entry.len
+            )));
+        }
+        (entry.start, at) = (at, at + len);
+    }
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(temporary)?;
+    SharedFile::new(file).map_err(temporary)
 }
 
-fn dtype(descr: &str) -> Option<Dtype> {
-    Some(match descr {
-        "<f8" => Dtype::F64,
-        "<f4" => Dtype::F32,
-        "<f2" => Dtype::F16,
-        "<i8" => Dtype::I64,
-        "<i4" => Dtype::I32,
-        "<i2" => Dtype::I16,
-        "|i1" => Dtype::I8,
-        "|u1" => Dtype::U8,
-        "|b1" => Dtype::Bool,
-        _ => return None,
-    })
-}
-
-/// The unparsed rest of a header: a Python dictionary of three keys, as numpy writes it.
-struct HeaderText<'a> {
-    left: &'a str,
-}
-
-impl<'a> HeaderText<'a> {
-    fn parse(&mut self) -> Option<(&'a str, bool, Vec<usize>)> {
-        let (mut descr, mut column_major, mut shape) = (None, None, None);
-        self.skip("{")?;
-        while self.skip("}").is_none() {
-            let key = self.quoted()?;
-            self.skip(":")?;
-            let is_new = match key {
-                // A list of fields is not supported: weights never have such a type.
-                "descr" => descr.replace(self.quoted()?).is_none(),
-                "fortran_order" => column_major.replace(self.boolean()?).is_none(),
-                "shape" => shape.replace(self.tuple()?).is_none(),
-                _ => false,
-            };
-            if !is_new {
-                return None;
+/// Copies at most one byte more than `len` and returns their number. The outer error is of `to`, the
+/// inner one of `from`.
+fn copy(from: impl Read, to: &mut BufWriter<File>, len: u64) -> io::Result<Result<u64, io::Error>> {
+    let mut from = from.take(len.saturating_add(1));
+    let (mut buffer, mut copied) = (vec![0; 1 << 16], 0);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(copied)),
+            Ok(read) => {
+                to.write_all(&buffer[..read])?;
+                copied += read as u64;
             }
-            if self.skip(",").is_none() {
-                self.skip("}")?;
-                break;
-            }
-        }
-        let ends = self.left.trim_start().is_empty();
-        ends.then_some((descr?, column_major?, shape?))
-    }
-
-    fn skip(&mut self, token: &str) -> Option<()> {
-        self.left = self.left.trim_start().strip_prefix(token)?;
-        Some(())
-    }
-
-    fn quoted(&mut self) -> Option<&'a str> {
-        self.left = self.left.trim_start();
-        let quote = self.left.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-        let (text, left) = self.left[1..].split_once(quote)?;
-        self.left = left;
-        Some(text)
-    }
-
-    fn boolean(&mut self) -> Option<bool> {
-        match self.skip("True") {
-            Some(()) => Some(true),
-            None => self.skip("False").map(|()| false),
-        }
-    }
-
-    fn tuple(&mut self) -> Option<Vec<usize>> {
-        let mut items = Vec::new();
-        self.skip("(")?;
-        while self.skip(")").is_none() {
-            self.left = self.left.trim_start();
-            let digits = self.left.bytes().take_while(u8::is_ascii_digit).count();
-            items.push(self.left[..digits].parse().ok()?);
-            self.left = &self.left[digits..];
-            if self.skip(",").is_none() {
-                self.skip(")")?;
-                break;
-            }
-        }
-        Some(items)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header(version: u8, text: &str) -> Vec<u8> {
-        let mut bytes = [MAGIC, &[version, 0]].concat();
-        match version {
-            1 => bytes.extend((text.len() as u16).to_le_bytes()),
-            _ => bytes.extend((text.len() as u32).to_le_bytes()),
-        }
-        bytes.extend(text.as_bytes());
-        bytes
-    }
-
-    #[test]
-    fn every_version_of_the_header_reads_the_same() {
-        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 48), }   \n";
-        for version in [1, 2, 3] {
-            let bytes = header(version, text);
-
-            let found = Header::parse(&bytes).unwrap();
-
-            assert_eq!(found.length, bytes.len());
-            assert_eq!((found.dtype, found.shape), (Some(Dtype::F32), vec![16, 48]));
-        }
-    }
-
-    #[test]
-    fn shapes_are_read_as_python_writes_them() {
-        for (shape, expected) in [("()", vec![]), ("(3,)", vec![3]), ("(2, 3, 4)", vec![2, 3, 4])] {
-            let text = format!("{{'shape': {shape}, 'fortran_order': False, 'descr': '|u1'}}");
-
-            assert_eq!(Header::parse(&header(1, &text)).unwrap().shape, expected, "{shape}");
-        }
-    }
-
-    #[test]
-    fn an_array_of_another_type_is_not_an_error() {
-        let text = "{'descr': '<U5', 'fortran_order': False, 'shape': ()}";
-
-        assert_eq!(Header::parse(&header(1, text)).unwrap().dtype, None);
-    }
-
-    #[test]
-    fn a_header_that_numpy_does_not_write_is_an_error() {
-        for text in [
-            "",
-            "{",
-            "{}",
-            "{'descr': '<f4', 'shape': (1,)}",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'shape': (2,)}",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}",
-            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} exit()",
-            "{'descr': '>f4', 'fortran_order': False, 'shape': (1,)}",
-            "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}",
-        ] {
-            assert!(Header::parse(&header(1, text)).is_err(), "{text}");
+            Err(source) => return Ok(Err(source)),
         }
     }
 }

@@ -25,19 +25,17 @@ pub(super) fn looks_like(start: &[u8]) -> bool {
     })
 }
 
-/// Opens the file at `path`. Tensors of element types that weights never have are skipped.
-pub(super) fn open(path: &Path) -> Result<MappedTensors, CheckpointError> {
-    let file = MappedFile::open(path)?;
+/// Reads the header of the file at `path`.
+pub(super) fn open(path: &Path, file: MappedFile) -> Result<MappedTensors, CheckpointError> {
     let header = SafeTensors::deserialize(file.bytes())
         .map_err(|reason| CheckpointError::Safetensors { path: path.to_owned(), reason })?;
     let start = file.bytes().as_ptr() as usize;
     let (mut infos, mut offsets) = (BTreeMap::new(), BTreeMap::new());
     for (name, view) in header.iter() {
-        if let Some(dtype) = Dtype::from_safetensors(view.dtype()) {
-            let from = view.data().as_ptr() as usize - start;
-            infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
-            offsets.insert(name.to_owned(), (from, from + view.data().len()));
-        }
+        let from = view.data().as_ptr() as usize - start;
+        let dtype = Dtype::from_safetensors(view.dtype());
+        infos.insert(name.to_owned(), TensorInfo { shape: view.shape().to_vec(), dtype });
+        offsets.insert(name.to_owned(), (from, from + view.data().len()));
     }
     Ok(MappedTensors { format: FORMAT, file, infos, offsets, architecture: None })
 }

@@ -1,9 +1,9 @@
 //! A file of named tensors, which are read one at a time.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "sae")]
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -12,11 +12,18 @@ use burn::tensor::TensorData;
 use crate::container::WeightDtype;
 use crate::container::convert::{self, Order};
 use crate::container::dtype::Dtype;
+use crate::container::finite::first_not_finite;
+#[cfg(feature = "sae")]
+use crate::container::mapped_tensors::rename;
 use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
+use crate::container::mmap::MappedFile;
 use crate::container::pt::{self, PlainValue, PtFile};
+use crate::container::scales::scale_of;
+use crate::container::shared_file::SharedFile;
 use crate::container::transpose::Transposer;
-use crate::container::{gguf, npz, safetensors};
+use crate::container::{gguf, npy, npz, safetensors};
 use crate::error::CheckpointError;
+use crate::read::lfs;
 
 /// A file of named tensors, opened but not yet read.
 pub struct TensorFile {
@@ -42,19 +49,22 @@ impl TensorFile {
     /// [`CheckpointError`] if the file cannot be read, has an unknown format, is damaged, or
     /// mentions a Python object that does not belong in a file of tensors.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let mut start = [0; START_BYTES];
-        let read = open_regular_file(path)
-            .and_then(|mut file| read_start(&mut file, &mut start))
-            .map_err(|source| CheckpointError::io(path, source))?;
-        let start = &start[..read];
-        let contents = if safetensors::looks_like(start) {
-            Contents::Mapped(safetensors::open(path)?)
-        } else if npz::looks_like(start) {
-            Contents::Mapped(npz::open(path)?)
-        } else if gguf::looks_like(start) {
-            Contents::Mapped(gguf::open(path)?)
+        let io = |source| CheckpointError::io(path, source);
+        // Opened once: a second time the path might lead to another file.
+        let file = SharedFile::open(path).map_err(io)?;
+        let start = file.start(START_BYTES).map_err(io)?;
+        lfs::check(path, &start)?;
+        let map = || MappedFile::new(file.clone()).map_err(io);
+        let contents = if safetensors::looks_like(&start) {
+            Contents::Mapped(safetensors::open(path, map()?)?)
+        } else if npz::looks_like(&start) {
+            Contents::Mapped(npz::open(path, map()?)?)
+        } else if npy::looks_like(&start) {
+            Contents::Mapped(npy::open(path, map()?)?)
+        } else if gguf::looks_like(&start) {
+            Contents::Mapped(gguf::open(path, map()?)?)
         } else {
-            Contents::Pt(PtFile::open(path)?)
+            Contents::Pt(PtFile::open(path, file)?)
         };
         Ok(Self { path: path.to_owned(), contents })
     }
@@ -92,7 +102,7 @@ impl TensorFile {
         self.infos().iter().map(|(name, info)| (name.as_str(), info))
     }
 
-    /// The shape and element type of the tensor `name`.
+    /// The shape and element type of the tensor `name`, even if that type is not read.
     ///
     /// # Errors
     /// [`CheckpointError::MissingTensor`].
@@ -103,13 +113,30 @@ impl TensorFile {
         })
     }
 
-    /// The shape and element type of the tensor `name`, whose shape in the file must be `expected`.
+    /// As [`info`](Self::info), for a tensor that will be read.
+    fn readable(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
+        let info = self.info(name)?;
+        let (path, tensor) = (|| self.path.clone(), || name.to_owned());
+        if let Dtype::Unread(dtype) = info.dtype {
+            return Err(CheckpointError::UnreadDtype { path: path(), tensor: tensor(), dtype });
+        }
+        if info.dtype.is_float8()
+            && let Some(scale) = scale_of(name, self.tensors().map(|(name, _)| name))
+        {
+            let scale = scale.to_owned();
+            return Err(CheckpointError::ScaledFloat8 { path: path(), tensor: tensor(), scale });
+        }
+        Ok(info)
+    }
+
+    /// The shape and element type of the tensor `name`, whose shape in the file must be `expected`, and
+    /// whose type must be one that is read.
     pub(crate) fn info_of_shape(
         &self,
         name: &str,
         expected: &[usize],
     ) -> Result<&TensorInfo, CheckpointError> {
-        let info = self.info(name)?;
+        let info = self.readable(name)?;
         if info.shape == expected {
             return Ok(info);
         }
@@ -134,10 +161,8 @@ impl TensorFile {
     /// file has the transpose of `expected`.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the tensor is missing, has another shape, is not numeric, cannot be
-    /// read, or contains a number that is not finite. That last check is skipped for data mapped
-    /// without conversion (float32 in any format except `.pt`), because it would read pages that
-    /// mapping leaves unread.
+    /// [`CheckpointError`] if the tensor is missing, has another shape, has a type that is not read,
+    /// cannot be read, or contains a number that is not finite.
     pub fn read(
         &self,
         name: &str,
@@ -158,25 +183,39 @@ impl TensorFile {
         }
         match &self.contents {
             Contents::Pt(file) => {
-                convert::owned(file.bytes(name)?, info.dtype, expected, order).map_err(not_finite)
+                convert::owned(file.bytes(name)?, info.dtype, expected).map_err(not_finite)
             }
             Contents::Mapped(MappedTensors { file, offsets, .. }) => {
                 let (from, to) = offsets[name];
                 match (info.dtype, file.view(from, to)) {
-                    // Nothing is read here: pages are loaded when the weights are used.
-                    (Dtype::F32, Some(view)) => Ok(TensorData::from_bytes(
-                        view,
-                        expected.to_vec(),
-                        burn::tensor::DType::F32,
-                    )),
-                    _ => convert::borrowed(&file.bytes()[from..to], info.dtype, expected, order)
+                    (Dtype::F32, Some(view)) => {
+                        self.check_finite(name)?;
+                        Ok(TensorData::from_bytes(
+                            view,
+                            expected.to_vec(),
+                            burn::tensor::DType::F32,
+                        ))
+                    }
+                    _ => convert::borrowed(&file.bytes()[from..to], info.dtype, expected)
                         .map_err(not_finite),
                 }
             }
         }
     }
 
-    fn not_finite(&self, name: &str, at: usize) -> CheckpointError {
+    /// Checks that every number of the tensor `name` is finite.
+    fn check_finite(&self, name: &str) -> Result<(), CheckpointError> {
+        let (mut done, mut bad) = (0, None);
+        self.for_each_chunk(name, &mut |values| {
+            if bad.is_none() {
+                bad = first_not_finite(values).map(|at| done + at);
+            }
+            done += values.len();
+        })?;
+        bad.map_or(Ok(()), |at| Err(self.not_finite(name, at)))
+    }
+
+    pub(crate) fn not_finite(&self, name: &str, at: usize) -> CheckpointError {
         CheckpointError::NotFinite { path: self.path.clone(), tensor: name.to_owned(), at }
     }
 
@@ -192,9 +231,8 @@ impl TensorFile {
             Contents::Mapped(tensors) => {
                 let (from, to) = tensors.offsets[name];
                 let mut bytes = vec![0; to - from];
-                self.open_at(from)
-                    .and_then(|mut file| file.read_exact(&mut bytes))
-                    .map_err(|source| CheckpointError::io(&self.path, source))?;
+                let read = tensors.file.file.read_at(from as u64, &mut bytes);
+                read.map_err(|source| CheckpointError::io(&self.path, source))?;
                 bytes
             }
         };
@@ -222,32 +260,29 @@ impl TensorFile {
         name: &str,
         with: &mut dyn FnMut(&[f32]),
     ) -> Result<(), CheckpointError> {
-        let dtype = self.info(name)?.dtype;
-        let mut convert = |bytes: &[u8]| with(&convert::floats(bytes, dtype));
+        let dtype = self.readable(name)?.dtype;
+        let mut convert = |bytes: &[u8]| match bytemuck::try_cast_slice(bytes) {
+            Ok(values) if dtype == Dtype::F32 && cfg!(target_endian = "little") => with(values),
+            _ => with(&convert::floats(bytes, dtype)),
+        };
         match &self.contents {
             Contents::Pt(file) => file.for_each_chunk(name, &mut convert)?,
             Contents::Mapped(tensors) => {
                 // Read rather than mapped: mapped pages count towards the memory of the process.
-                let io = |source| CheckpointError::io(&self.path, source);
-                let (from, to) = tensors.offsets[name];
-                let mut file = self.open_at(from).map_err(io)?;
-                let mut left = to - from;
-                let mut buffer = vec![0; CHUNK_BYTES.min(left)];
-                while left > 0 {
-                    let bytes = &mut buffer[..CHUNK_BYTES.min(left)];
-                    file.read_exact(bytes).map_err(io)?;
+                let (mut from, to) = tensors.offsets[name];
+                let mut buffer = vec![0_u32; CHUNK_BYTES.min(to - from).div_ceil(size_of::<u32>())];
+                let buffer: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer);
+                while from < to {
+                    let len = CHUNK_BYTES.min(to - from);
+                    let bytes = &mut buffer[..len];
+                    let read = tensors.file.file.read_at(from as u64, bytes);
+                    read.map_err(|source| CheckpointError::io(&self.path, source))?;
                     convert(bytes);
-                    left -= bytes.len();
+                    from += len;
                 }
             }
         }
         Ok(())
-    }
-
-    fn open_at(&self, offset: usize) -> io::Result<File> {
-        let mut file = File::open(&self.path)?;
-        file.seek(io::SeekFrom::Start(offset as u64))?;
-        Ok(file)
     }
 }
 
@@ -256,6 +291,26 @@ impl TensorFile {
     /// True if PyTorch wrote the file, so that it can contain more than tensors.
     pub(crate) fn is_pt(&self) -> bool {
         matches!(self.contents, Contents::Pt(_))
+    }
+
+    /// Removes the parts of the names that wrappers of modules add, `_orig_mod` (`torch.compile`) and
+    /// `module` (`DataParallel`, `DistributedDataParallel`), unless two tensors would have the same
+    /// name. Returns the file, and whether a name changed.
+    pub(crate) fn without_wrappers(mut self) -> (Self, bool) {
+        let names = || self.infos().keys();
+        let distinct: BTreeSet<String> = names().map(|name| without_wrappers(name)).collect();
+        let is_changed = names().any(|name| !distinct.contains(name));
+        if !is_changed || distinct.len() != self.infos().len() {
+            return (self, false);
+        }
+        match &mut self.contents {
+            Contents::Pt(file) => file.rename(&without_wrappers),
+            Contents::Mapped(tensors) => {
+                rename(&mut tensors.infos, &without_wrappers);
+                rename(&mut tensors.offsets, &without_wrappers);
+            }
+        }
+        (self, true)
     }
 
     /// Iterates over the entries of the root dictionary of a `.pt` file.
@@ -327,20 +382,59 @@ impl TensorFile {
             let data = self.read(name, expected, order)?;
             let values = data.as_slice::<f32>().expect("tensors are read as float32");
             bytes.reserve_exact(size_of_val(values) / 2);
-            dtype.append(values, &mut bytes).map_err(|at| self.not_finite(name, at))?;
+            let appended = dtype.append(values, &mut bytes);
+            appended.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
         }
         Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
     }
 
-    /// The first byte of the tensor `name` in the file and the one after its last, if it is stored
-    /// there contiguously and row-major; otherwise `None`.
-    pub(crate) fn byte_range(&self, name: &str) -> Option<(u64, u64)> {
+    /// As [`read_as`](Self::read_as), with the numbers multiplied by `times` before they are rounded.
+    ///
+    /// # Errors
+    /// As [`read_as`](Self::read_as); also if a product does not fit `dtype`.
+    pub(crate) fn read_times(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+        dtype: WeightDtype,
+        times: f32,
+    ) -> Result<TensorData, CheckpointError> {
+        if times == 1.0 {
+            return self.read_as(name, expected, order, dtype);
+        }
+        let data = self.read(name, expected, order)?;
+        let products: Vec<f32> = data.iter::<f32>().map(|value| value * times).collect();
+        let bytes = dtype.encode(&products);
+        let bytes = bytes.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
+        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
+    }
+
+    /// The file that has the numbers of the tensor `name` one after the other, row-major, and the place
+    /// of the first one in bytes; `None` if the file has them in another form.
+    #[cfg(feature = "sae")]
+    pub(crate) fn numbers_in_file(&self, name: &str) -> Option<(SharedFile, u64)> {
         match &self.contents {
             Contents::Pt(_) => None,
             Contents::Mapped(tensors) => {
-                tensors.offsets.get(name).map(|&(from, to)| (from as u64, to as u64))
+                tensors.offsets.get(name).map(|&(from, _)| (tensors.file.file.clone(), from as u64))
             }
         }
+    }
+}
+
+#[cfg(feature = "sae")]
+fn without_wrappers(name: &str) -> String {
+    let parts = name.split('.').filter(|part| !["_orig_mod", "module"].contains(part));
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// Returns the index in the file of the number at `at` in memory.
+#[cfg(feature = "sae")]
+fn in_file(at: usize, expected: &[usize], order: Order) -> usize {
+    match (order, expected) {
+        (Order::Transposed, &[rows, columns]) => at % columns * rows + at / columns,
+        _ => at,
     }
 }
 
@@ -348,27 +442,4 @@ impl TensorFile {
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// Bytes at the start of a file that identify its format.
-const START_BYTES: usize = 256;
-
-/// Opens the file at `path`. Refuses folders, which cannot be read, and pipes, which may never end.
-fn open_regular_file(path: &Path) -> io::Result<File> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path)
-}
-
-fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < start.len() {
-        match file.read(&mut start[read..])? {
-            0 => break,
-            n => read += n,
-        }
-    }
-    Ok(read)
-}
+const START_BYTES: u64 = 256;

@@ -1,6 +1,8 @@
-//! A matrix read in parts and transposer on the way.
+//! A matrix that is read in parts and transposed on the way.
 
 use burn::tensor::TensorData;
+
+use crate::container::finite::first_not_finite;
 
 /// Transposes a matrix as its numbers arrive, so that only one copy of it is in memory.
 pub(crate) struct Transposer {
@@ -20,8 +22,7 @@ impl Transposer {
     /// Adds the next numbers, in the file's order.
     pub(crate) fn push(&mut self, mut values: &[f32]) {
         if self.not_finite.is_none() {
-            let bad = values.iter().position(|value| !value.is_finite());
-            self.not_finite = bad.map(|at| self.done + at);
+            self.not_finite = first_not_finite(values).map(|at| self.done + at);
         }
         while !values.is_empty() {
             let (row, column) = (self.done / self.columns, self.done % self.columns);

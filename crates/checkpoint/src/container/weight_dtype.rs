@@ -5,6 +5,8 @@ use std::fmt;
 use burn::tensor::DType;
 use half::{bf16, f16};
 
+use crate::container::finite::first_not_below;
+
 /// The number type of an SAE's matrices, in memory or in a written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightDtype {
@@ -59,12 +61,16 @@ impl WeightDtype {
 
     /// Returns the index of the first value that is not finite in this type.
     pub fn first_not_finite(self, values: &[f32]) -> Option<usize> {
-        let finite = |value: &f32| match self {
-            Self::F32 => value.is_finite(),
-            Self::F16 => f16::from_f32(*value).is_finite(),
-            Self::BF16 => bf16::from_f32(*value).is_finite(),
-        };
-        values.iter().position(|value| !finite(value))
+        first_not_below(values, self.limit())
+    }
+
+    /// The least magnitude that rounds to infinity, half a step above the largest number.
+    fn limit(self) -> f32 {
+        match self {
+            Self::F32 => f32::INFINITY,
+            Self::F16 => 65_520.0,
+            Self::BF16 => f32::from_bits(0x7f7f_8000),
+        }
     }
 }
 
@@ -75,5 +81,28 @@ impl fmt::Display for WeightDtype {
             Self::F16 => "f16",
             Self::BF16 => "bf16",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_fits_exactly_if_it_does_not_round_to_infinity() {
+        for dtype in [WeightDtype::F16, WeightDtype::BF16] {
+            let rounded = |value: f32| match dtype {
+                WeightDtype::F16 => f16::from_f32(value).to_f32(),
+                _ => bf16::from_f32(value).to_f32(),
+            };
+            let limit = dtype.limit();
+            for value in [0.0, 1.0, limit.next_down(), limit, limit.next_up(), f32::MAX] {
+                for value in [value, -value] {
+                    let fits = dtype.first_not_finite(&[value]).is_none();
+                    assert_eq!(fits, rounded(value).is_finite(), "{value} as {dtype}");
+                }
+            }
+            assert_eq!(dtype.first_not_finite(&[1.0, f32::NAN]), Some(1));
+        }
     }
 }

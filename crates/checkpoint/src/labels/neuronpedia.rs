@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
-use crate::read::entries;
+use crate::labels::label::Label;
+use crate::python_json;
+use crate::read::{entries, lfs};
 
 /// The folder of an export in batches, and the file of an export in one piece.
 const DIR: &str = "explanations";
@@ -30,7 +32,7 @@ const MAX_TEXT_BYTES: usize = 64 << 20;
 struct Line {
     layer: Option<Value>,
     index: Value,
-    description: String,
+    description: Label,
 }
 
 /// Returns the files of explanations in `dir`, in order of name.
@@ -102,6 +104,7 @@ impl Explanations {
             if bytes.len() as u64 > MAX_LINE_BYTES {
                 return Err(broken(format!("the line has more than {MAX_LINE_BYTES} bytes")));
             }
+            lfs::check(path, &bytes)?;
             if !bytes.trim_ascii().is_empty() {
                 self.line(&bytes).map_err(broken)?;
             }
@@ -109,10 +112,13 @@ impl Explanations {
     }
 
     fn line(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let line: Line = serde_json::from_slice(bytes).map_err(|source| source.to_string())?;
+        let line: Line = python_json::from_slice(bytes).map_err(|source| source.to_string())?;
         let index = match &line.index {
             Value::String(index) => index.clone(),
-            other => other.to_string(),
+            other => match python_json::from_value::<u32>(other.clone()) {
+                Ok(index) => index.to_string(),
+                Err(_) => other.to_string(),
+            },
         };
         let feature = index.parse::<u32>().ok().filter(|&at| (at as usize) < self.d_sae);
         let feature = feature.ok_or_else(|| {
@@ -125,12 +131,14 @@ impl Explanations {
             (None, layer) => self.layer = layer,
             _ => {}
         }
-        if let Entry::Vacant(place) = self.labels.entry(feature) {
-            self.text += line.description.len();
+        if let (Entry::Vacant(place), Label(Some(label))) =
+            (self.labels.entry(feature), line.description)
+        {
+            self.text += label.len();
             if self.text > MAX_TEXT_BYTES {
                 return Err(format!("the descriptions have more than {MAX_TEXT_BYTES} bytes"));
             }
-            place.insert(line.description);
+            place.insert(label);
         }
         Ok(())
     }

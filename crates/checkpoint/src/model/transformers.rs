@@ -17,6 +17,7 @@ use crate::container::TensorSource;
 use crate::error::CheckpointError;
 use crate::model::description::Description;
 use crate::model::weight_naming::WeightNaming;
+use crate::python_json::unmarked;
 use crate::read::json;
 
 /// The only supported model type.
@@ -244,6 +245,7 @@ fn with_transformers_keys(error: ConfigError) -> ConfigError {
 
 /// Formats a value for a message: strings without quotes, other values as JSON, truncated.
 fn text(value: &Value) -> String {
+    let value = unmarked(value.clone());
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.chars().take(80).collect()
 }

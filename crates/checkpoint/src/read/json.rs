@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, Error};
-use serde_json::{Map, Number, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::container::PlainValue;
 use crate::error::CheckpointError;
+use crate::python_json;
+use crate::read::lfs;
 
 /// Maximum length in bytes. No configuration is longer; label files of large SAEs come close.
 const MAX_BYTES: u64 = 64 << 20;
@@ -40,10 +42,8 @@ pub(crate) fn from_slice<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
 ) -> Result<T, CheckpointError> {
-    let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut parser).map_err(name_key);
-    value
-        .and_then(|value| parser.end().map(|()| value))
+    lfs::check(path, bytes)?;
+    python_json::from_slice_naming_keys(bytes)
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
@@ -52,8 +52,7 @@ pub(crate) fn from_value<T: DeserializeOwned>(
     path: &Path,
     value: Value,
 ) -> Result<T, CheckpointError> {
-    serde_path_to_error::deserialize(value)
-        .map_err(name_key)
+    python_json::from_value(value)
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }
 
@@ -71,23 +70,14 @@ pub(crate) fn check_keys(
     }
 }
 
-/// Prefixes an error with the key of the invalid value, which serde_json omits.
-fn name_key(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
-    let path = error.path().to_string();
-    // "." stands for the whole, and "?" for a key that was not fully read.
-    let key = path.trim_end_matches(['.', '?']);
-    let source = error.into_inner();
-    if key.is_empty() { source } else { serde_json::Error::custom(format!("{key}: {source}")) }
-}
-
 /// Converts a pickled value to JSON. A tensor or another Python object becomes the name of its type,
-/// and a number that is not finite becomes null.
+/// and a number that is not finite a marked string, as in [`python_json`].
 pub(crate) fn from_pickle(value: &PlainValue) -> Value {
     match value {
         PlainValue::None => Value::Null,
         PlainValue::Bool(value) => Value::Bool(*value),
         PlainValue::Int(value) => Value::from(*value),
-        PlainValue::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
+        PlainValue::Float(value) => python_json::number(*value),
         PlainValue::Text(value) => Value::String(value.clone()),
         PlainValue::List(items) => Value::Array(items.iter().map(from_pickle).collect()),
         PlainValue::Dict(entries) => {

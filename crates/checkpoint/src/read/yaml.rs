@@ -8,6 +8,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
+use crate::python_json::without_byte_order_mark;
+use crate::read::lfs;
 
 /// Maximum length of a file in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -27,7 +29,9 @@ pub(crate) fn read(path: &Path) -> Result<Value, CheckpointError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_BYTES });
     }
-    let text = std::str::from_utf8(&bytes).map_err(|source| broken(source.to_string()))?;
+    lfs::check(path, &bytes)?;
+    let text = without_byte_order_mark(&bytes);
+    let text = std::str::from_utf8(text).map_err(|source| broken(source.to_string()))?;
     parse(text).map_err(broken)
 }
 

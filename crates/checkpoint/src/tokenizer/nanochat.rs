@@ -10,6 +10,8 @@ use serde::de::IgnoredAny;
 
 use crate::error::CheckpointError;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
+use crate::python_json;
+use crate::read::lfs;
 use crate::tokenizer::hugging_face;
 use crate::write::write_atomically;
 
@@ -30,7 +32,7 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
 
     let own_or_foreign = read_if_there(&json)?;
     if let Some(bytes) = &own_or_foreign
-        && let Ok(Tag { format: Some(format), .. }) = serde_json::from_slice(bytes)
+        && let Ok(Tag { format: Some(format), .. }) = python_json::from_slice(bytes)
         && format == JSON_FORMAT
     {
         return from_json(&json, bytes);
@@ -41,11 +43,16 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
     let Some(bytes) = own_or_foreign else {
         return Err(CheckpointError::NoTokenizer { dir: dir.to_owned() });
     };
-    match serde_json::from_slice(&bytes) {
+    match python_json::from_slice(&bytes) {
         Ok(Tag { format: None, model: Some(_) }) => hugging_face::from_json(&json, &bytes),
         Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
         Err(source) => Err(CheckpointError::Json { path: json, source }),
     }
+}
+
+/// Returns whether `dir` has a file that [`load_tokenizer`] reads.
+pub(crate) fn has_tokenizer(dir: &Path) -> bool {
+    [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.join(name).is_file())
 }
 
 /// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed. The file is replaced
@@ -68,7 +75,8 @@ struct Tag {
 }
 
 fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
-    let json = std::str::from_utf8(bytes).map_err(|error| CheckpointError::Io {
+    let json = std::str::from_utf8(python_json::without_byte_order_mark(bytes));
+    let json = json.map_err(|error| CheckpointError::Io {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidData, error),
     })?;
@@ -225,6 +233,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
     }
+    lfs::check(path, &bytes)?;
     Ok(Some(bytes))
 }
 
@@ -235,7 +244,7 @@ const ENCODING: &str = "tiktoken.core.Encoding";
 const PICKLE_FILE: &str = "tokenizer.pkl";
 
 /// The file that we write, under the same name as Hugging Face's.
-const JSON_FILE: &str = "tokenizer.json";
+pub(crate) const JSON_FILE: &str = "tokenizer.json";
 
 /// Maximum length of a tokenizer file in bytes; nanochat's with 65,536 tokens has less than a million.
 const MAX_FILE_BYTES: u64 = 1 << 26;

@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nanoscope_checkpoint::python_json;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -148,7 +149,7 @@ pub(crate) fn is_numbered(name: &str, before: &str, after: &str) -> bool {
 /// Returns whether the file at `path` is the description of a dashboard.
 fn is_dashboard(path: &Path) -> bool {
     let about = fs::read(path).ok();
-    let about = about.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let about = about.and_then(|text| python_json::from_slice::<Value>(&text).ok());
     about.is_some_and(|about| about["format"] == FORMAT)
 }
 

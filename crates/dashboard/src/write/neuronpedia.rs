@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nanoscope_checkpoint::python_json;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ impl Export {
             }
         }
         let source = fs::read(dir.join("source.jsonl")).ok();
-        let source = source.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let source = source.and_then(|text| python_json::from_slice::<Value>(&text).ok());
         let same_source = |source: Value| {
             source["id"] == self.source(hook) && source["creatorId"] == self.creator
         };

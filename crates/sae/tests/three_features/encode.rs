@@ -6,8 +6,8 @@ use nanoscope_sae::{
 };
 
 use crate::{
-    EVERY, RESCALED_TOP_1, TOP_2, assert_close, assert_decoded, assert_features, config, device,
-    normalised, sae, values, weights, x,
+    ABS_TOP_2, EVERY, PURSUIT, RESCALED_TOP_1, TOP_2, assert_close, assert_decoded,
+    assert_features, config, device, normalised, sae, values, weights, x,
 };
 
 #[test]
@@ -72,10 +72,21 @@ fn rescaled_top_k_selects_by_the_norm_of_a_features_contribution() {
 fn abs_top_k_selects_by_magnitude_and_keeps_the_sign() {
     // Pre-activations [3, 4, -8] and [-1, -3, 3].
     assert_features(
-        &sae(Architecture::AbsTopK { k: 2 }),
+        &sae(ABS_TOP_2),
         [[3.0, 5.0], [-1.0, -2.0]],
         [[0.0, 4.0, -8.0], [0.0, -3.0, 3.0]],
     );
+}
+
+#[test]
+fn rescaled_abs_top_k_selects_by_the_magnitude_of_a_features_contribution() {
+    let architecture = Architecture::AbsTopK { k: 1, rescale_acts_by_decoder_norm: true };
+    let sae = sae(architecture);
+
+    // Pre-activations [3, 4, -8] and [1, 1, -3], times the decoder's norms 1, 2 and √0.3125.
+    assert_features(&sae, [[3.0, 5.0], [1.0, 2.0]], [[0.0, 8.0, 0.0], [0.0, 2.0, 0.0]]);
+    // 8 / 2 · [0, 2] and 2 / 2 · [0, 2], plus [10, 20]
+    assert_decoded(&sae, [[3.0, 5.0], [1.0, 2.0]], [[10.0, 28.0], [10.0, 22.0]]);
 }
 
 #[test]
@@ -191,7 +202,8 @@ fn numbers_too_large_for_float32_are_an_error_whatever_normalises_them() {
 
 #[test]
 fn weights_that_are_not_finite_are_an_error_when_they_are_used() {
-    for architecture in EVERY {
+    // Matching pursuit has no encoder bias.
+    for architecture in EVERY.into_iter().filter(|&architecture| architecture != PURSUIT) {
         let weights = weights(architecture);
         let b_enc = Tensor::from_floats([0.0, f32::NAN, 0.0], &device());
         let gate = weights.gate.clone().map(|gate| GateWeights { b_gate: b_enc.clone(), ..gate });

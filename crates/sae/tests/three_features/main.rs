@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fold;
+mod matching_pursuit;
 mod normalize;
 mod weights;
 
@@ -61,17 +62,26 @@ const TOP_2: Architecture = Architecture::TopK { k: 2, rescale_acts_by_decoder_n
 const RESCALED_TOP_1: Architecture =
     Architecture::TopK { k: 1, rescale_acts_by_decoder_norm: true };
 
+const ABS_TOP_2: Architecture = Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: false };
+const PURSUIT: Architecture = Architecture::MatchingPursuit {
+    residual_threshold: 0.01,
+    max_iterations: 2,
+    stop_on_duplicate_support: true,
+};
+
 /// Every architecture, with a `k` that fits the sizes.
-const EVERY: [Architecture; 9] = [
+const EVERY: [Architecture; 11] = [
     Architecture::Relu,
     Architecture::JumpRelu,
     TOP_2,
     RESCALED_TOP_1,
-    Architecture::AbsTopK { k: 2 },
+    ABS_TOP_2,
+    Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: true },
     Architecture::GroupMax { k: 1 },
     Architecture::Gated,
     Architecture::SignedTopK { k: 2 },
     Architecture::SignedGated,
+    PURSUIT,
 ];
 
 fn x(rows: [[f32; 2]; 2]) -> Tensor<2> {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
-use nanoscope_checkpoint::save_tensors;
+use nanoscope_checkpoint::{python_json, save_tensors};
 use nanoscope_corpus::{file_sha256, text_sha256};
 use nanoscope_hooks::HookPoint;
 use safetensors::SafeTensors;
@@ -158,7 +158,7 @@ fn load(path: &Path, step: u64, hooks: &[HookPoint]) -> Result<Checkpoint, RunEr
         .and_then(|opened| opened.take(MAX_STATE_BYTES).read_to_end(&mut text))
         .map_err(|error| damaged(&file, error.to_string()))?;
     let state: State =
-        serde_json::from_slice(&text).map_err(|error| damaged(&file, error.to_string()))?;
+        python_json::from_slice(&text).map_err(|error| damaged(&file, error.to_string()))?;
     if state.step != step {
         return Err(damaged(&file, format!("it belongs to step {}", state.step)));
     }

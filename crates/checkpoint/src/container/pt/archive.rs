@@ -1,7 +1,6 @@
 //! The zip of a `.pt` file.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -9,12 +8,11 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use crate::container::pt::contents::MAX_PICKLE_BYTES;
+use crate::container::shared_file::SharedFile;
 use crate::error::CheckpointError;
 
 /// The parts of an opened `.pt` file.
 pub(super) struct Archive {
-    pub(super) file: File,
-    pub(super) file_len: u64,
     /// The content of `data.pkl`.
     pub(super) pickle: Vec<u8>,
     /// The storages, by the names of their entries in `data/`.
@@ -32,21 +30,19 @@ pub(super) struct Entry {
 
 /// Opens a zip of uncompressed entries with one pickle, as written by every `torch.save` since
 /// PyTorch 1.6.
-pub(super) fn open(path: &Path) -> Result<Archive, CheckpointError> {
+pub(super) fn open(path: &Path, file: &SharedFile) -> Result<Archive, CheckpointError> {
     let io = |source| CheckpointError::io(path, source);
     let damaged = |what: String| CheckpointError::Pt { path: path.to_owned(), what };
     let broken = |source: ZipError| damaged(source.to_string());
     let foreign =
         |found: &str| CheckpointError::NotTorch { path: path.to_owned(), found: found.to_owned() };
 
-    let mut file = File::open(path).map_err(io)?;
-    let file_len = file.metadata().map_err(io)?.len();
-    let mut start = Vec::new();
-    file.by_ref().take(START_BYTES).read_to_end(&mut start).map_err(io)?;
-    if let Some(found) = other_format(&start) {
+    let file_len = file.len();
+    if let Some(found) = other_format(&file.start(START_BYTES).map_err(io)?) {
         return Err(foreign(found));
     }
-    let stream = BufReader::new(file.try_clone().map_err(io)?);
+    // The copy shares its position with the file, which is only read at explicit places.
+    let stream = BufReader::new(file.with(|file| file.try_clone()).map_err(io)?);
     let mut archive = ZipArchive::new(stream).map_err(|source| {
         // A zip ends with its central directory.
         damaged(format!("the zip has no central directory; is the file complete? ({source})"))
@@ -109,7 +105,7 @@ pub(super) fn open(path: &Path) -> Result<Archive, CheckpointError> {
         .into_iter()
         .filter_map(|(name, (_, entry))| Some((name.strip_prefix(&folder)?.to_owned(), entry)))
         .collect();
-    Ok(Archive { file, file_len, pickle, storages })
+    Ok(Archive { pickle, storages })
 }
 
 const PICKLE: &str = "data.pkl";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::container::BARE_TENSOR;
 use crate::container::pt::layout::{self, Layout, Storage};
 use crate::container::pt::plain_value::PlainValue;
 use crate::pickle::{Object, Pickle, PickleError, Rules, Value, ValueId, read_pickle_with};
@@ -23,9 +24,10 @@ const MAX_DEPTH: u32 = 100;
 /// The contents of the pickle of a `.pt` file.
 #[derive(Debug)]
 pub(super) struct PtContents {
-    /// The tensors, each named by the path to it (`model.layers.0.weight`).
+    /// The tensors, each named by the path to it (`model.layers.0.weight`). One at the root is
+    /// [`BARE_TENSOR`].
     pub(super) tensors: BTreeMap<String, Layout>,
-    /// The entries of the root dictionary. Each tensor is represented by the name of its type.
+    /// The entries of the root, if it is a dictionary. Each tensor is represented by the name of its type.
     pub(super) entries: BTreeMap<String, PlainValue>,
 }
 
@@ -69,10 +71,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<PtContents, Refusal> {
         data_count: 0,
         tensors: BTreeMap::new(),
     };
-    match walk.value(pickle.root_id(), 0)? {
-        PlainValue::Dict(entries) => Ok(PtContents { tensors: walk.tensors, entries }),
-        other => Err(format!("expected a dictionary at the root, found {}", other.kind()).into()),
-    }
+    let entries = match walk.value(pickle.root_id(), 0)? {
+        PlainValue::Dict(entries) => entries,
+        other if walk.tensors.is_empty() => {
+            let found = other.kind();
+            return Err(
+                format!("expected a dictionary or tensors at the root, found {found}").into()
+            );
+        }
+        // A tensor, or tensors in a list.
+        _ => BTreeMap::new(),
+    };
+    Ok(PtContents { tensors: walk.tensors, entries })
 }
 
 const ORDERED_DICT: &str = "collections.OrderedDict";
@@ -90,10 +100,10 @@ fn is_harmless(module: &str, name: &str) -> bool {
         ("torch._utils", name) => layout::REBUILD
             .iter()
             .any(|(rebuild, _)| rebuild.strip_prefix("torch._utils.") == Some(name)),
+        ("torch.storage", "UntypedStorage") => true,
         ("torch", name) if name.len() <= MAX_TYPE_NAME => {
-            let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            let is_type = name.starts_with("float") || name == "bfloat16" || name == "half";
-            is_word && (is_type || name.ends_with("Storage"))
+            let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_word && (layout::is_dtype(name) || name.ends_with("Storage"))
         }
         _ => false,
     }
@@ -173,10 +183,15 @@ impl Walk<'_, '_> {
             if object.state.is_some() {
                 return Err(format!("a tensor with a state ({name}) is not supported").into());
             }
-            let layout = Layout::read(pickle, name, args, *arity)?;
+            let layout = Layout::read(pickle, name, args, *arity).map_err(|what| {
+                let path = self.path.join(".");
+                format!("tensor `{}`: {what}", path.escape_debug())
+            })?;
             self.count(layout.key.len() + size_of::<usize>() * 2 * layout.shape.len())?;
             self.count(self.path_len)?;
-            self.tensors.insert(self.path.join("."), layout);
+            let name = self.path.join(".");
+            let name = if self.path.is_empty() { BARE_TENSOR.to_owned() } else { name };
+            self.tensors.insert(name, layout);
             return Ok(PlainValue::Other("torch.Tensor".to_owned()));
         }
         if name == PARAMETER {

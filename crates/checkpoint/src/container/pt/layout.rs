@@ -4,7 +4,8 @@ use crate::container::dtype::Dtype;
 use crate::pickle::{Pickle, Value, ValueId};
 
 /// The functions that rebuild a tensor, with the least number of their arguments. The first four are
-/// the storage, offset, shape and stride; the seventh of the third version is the element type.
+/// the storage, offset, shape and stride; the seventh of the third version is the element type. An
+/// argument more is the metadata.
 pub(super) const REBUILD: [(&str, usize); 3] =
     [("torch._utils._rebuild_tensor", 4), ("torch._utils._rebuild_tensor_v2", 6), (REBUILD_V3, 7)];
 const REBUILD_V3: &str = "torch._utils._rebuild_tensor_v3";
@@ -33,6 +34,8 @@ pub(super) struct Layout {
     pub(super) stride: Vec<usize>,
     /// The place after the last number in the storage.
     pub(super) end: usize,
+    /// True if the tensor has the negatives of the stored numbers.
+    negative: bool,
 }
 
 impl Storage {
@@ -48,13 +51,16 @@ impl Storage {
             return Err("a persistent id is not of a storage".to_owned());
         }
         let name = match pickle.get(*storage_type) {
-            Value::Global(name) => name.strip_prefix("torch.").unwrap_or(name),
+            Value::Global(name) => {
+                let name = name.strip_prefix("torch.").unwrap_or(name);
+                name.strip_prefix("storage.").unwrap_or(name)
+            }
             Value::Text(name) => name,
             other => return Err(format!("the type of a storage is {}", other.kind())),
         };
         let dtype = match name {
             "UntypedStorage" => None,
-            name => Some(storage_dtype(name)?),
+            name => Some(storage_dtype(name)),
         };
         let key = match pickle.get(*key) {
             Value::Text(key) => (*key).to_owned(),
@@ -62,7 +68,7 @@ impl Storage {
             other => return Err(format!("the key of a storage is {}", other.kind())),
         };
         let mut len = size(pickle, *len, "storage length")?;
-        if len.checked_mul(dtype.map_or(1, Dtype::size)).is_none() {
+        if len.checked_mul(dtype.map_or(1, |dtype| dtype.size().max(1))).is_none() {
             return Err(format!("the length of storage `{key}` in bytes overflows"));
         }
         let mut offset = 0;
@@ -103,7 +109,7 @@ impl Layout {
         let stride = sizes(pickle, args[3], "stride")?;
         let named = if function == REBUILD_V3 {
             match pickle.get(args[6]) {
-                Value::Global(name) => Some(dtype(name)?),
+                Value::Global(name) => Some(dtype(name)),
                 other => return Err(format!("an element type is {}", other.kind())),
             }
         } else {
@@ -124,7 +130,7 @@ impl Layout {
         let overflow = || format!("the size of a tensor of shape {shape:?} overflows");
         let offset = offset.checked_add(storage.offset).ok_or_else(overflow)?;
         let end = end(&shape, &stride, offset)?.ok_or_else(overflow)?;
-        let bytes = shape.iter().try_fold(dtype.size(), |len, &dim| len.checked_mul(dim));
+        let bytes = shape.iter().try_fold(dtype.size().max(1), |len, &dim| len.checked_mul(dim));
         bytes.ok_or_else(overflow)?;
         if end > storage.len {
             return Err(format!(
@@ -133,7 +139,29 @@ impl Layout {
                 storage.key, storage.len
             ));
         }
-        Ok(Self { key: storage.key, dtype, offset, shape, stride, end })
+        let negative = match args.get(arity) {
+            Some(&metadata) if arity > 4 => is_negative(pickle, metadata)?,
+            _ => false,
+        };
+        if negative && !dtype.is_float() {
+            return Err(format!("a negative view of {dtype} is not supported"));
+        }
+        Ok(Self { key: storage.key, dtype, offset, shape, stride, end, negative })
+    }
+
+    /// Makes every boolean 0 or 1, and negates the numbers of a negative view.
+    pub(super) fn normalise(&self, bytes: &mut [u8]) {
+        if self.dtype == Dtype::Bool {
+            for byte in bytes.iter_mut() {
+                *byte = u8::from(*byte != 0);
+            }
+        }
+        if self.negative {
+            // The sign is the highest bit of the last byte, in every type of floating-point numbers.
+            for byte in bytes.iter_mut().skip(self.dtype.size() - 1).step_by(self.dtype.size()) {
+                *byte ^= 0x80;
+            }
+        }
     }
 
     /// The number of bytes of the tensor.
@@ -190,8 +218,34 @@ fn end(shape: &[usize], stride: &[usize], offset: usize) -> Result<Option<usize>
     Ok(last.and_then(|last| last.checked_add(1)))
 }
 
-fn storage_dtype(name: &str) -> Result<Dtype, String> {
-    Ok(match name {
+/// Returns whether the metadata of a tensor make it a negative view. torch writes a dictionary of
+/// flags that are set.
+fn is_negative(pickle: &Pickle<'_>, metadata: ValueId) -> Result<bool, String> {
+    let flags = match pickle.get(metadata) {
+        Value::None => return Ok(false),
+        Value::Dict(flags) => flags,
+        other => return Err(format!("the metadata of a tensor is {}", other.kind())),
+    };
+    let mut negative = false;
+    for &(key, value) in flags {
+        match (pickle.get(key), pickle.get(value)) {
+            (Value::Text("neg"), Value::Bool(value)) => negative = *value,
+            (Value::Text("conj"), Value::Bool(false)) => {}
+            (Value::Text("conj"), _) => {
+                return Err("a conjugate view is not supported".to_owned());
+            }
+            (Value::Text(name), _) => {
+                let name = name.escape_debug();
+                return Err(format!("a tensor with the metadata `{name}` is not supported"));
+            }
+            (other, _) => return Err(format!("a tensor has metadata under {}", other.kind())),
+        }
+    }
+    Ok(negative)
+}
+
+fn storage_dtype(name: &str) -> Dtype {
+    match name {
         "DoubleStorage" => Dtype::F64,
         "FloatStorage" => Dtype::F32,
         "HalfStorage" => Dtype::F16,
@@ -202,18 +256,55 @@ fn storage_dtype(name: &str) -> Result<Dtype, String> {
         "CharStorage" => Dtype::I8,
         "ByteStorage" => Dtype::U8,
         "BoolStorage" => Dtype::Bool,
-        _ => return Err(format!("tensors of torch.{} are not supported", name.escape_debug())),
-    })
+        "ComplexFloatStorage" => Dtype::Unread("torch.complex64"),
+        "ComplexDoubleStorage" => Dtype::Unread("torch.complex128"),
+        "QInt8Storage" => Dtype::Unread("torch.qint8"),
+        "QUInt8Storage" => Dtype::Unread("torch.quint8"),
+        "QInt32Storage" => Dtype::Unread("torch.qint32"),
+        "QUInt4x2Storage" => Dtype::Unread("torch.quint4x2"),
+        "QUInt2x4Storage" => Dtype::Unread("torch.quint2x4"),
+        _ => Dtype::Unread("of an unknown type"),
+    }
 }
 
-fn dtype(name: &str) -> Result<Dtype, String> {
-    Ok(match name {
-        "torch.float64" => Dtype::F64,
+fn dtype(name: &str) -> Dtype {
+    match name {
+        "torch.float64" | "torch.double" => Dtype::F64,
         "torch.float32" | "torch.float" => Dtype::F32,
         "torch.float16" | "torch.half" => Dtype::F16,
         "torch.bfloat16" => Dtype::BF16,
-        _ => return Err(format!("tensors of {name} are not supported")),
-    })
+        "torch.float8_e4m3fn" => Dtype::F8E4M3,
+        "torch.float8_e5m2" => Dtype::F8E5M2,
+        "torch.int64" | "torch.long" => Dtype::I64,
+        "torch.int32" | "torch.int" => Dtype::I32,
+        "torch.int16" | "torch.short" => Dtype::I16,
+        "torch.int8" => Dtype::I8,
+        "torch.uint8" => Dtype::U8,
+        "torch.bool" => Dtype::Bool,
+        "torch.float8_e4m3fnuz" => Dtype::Unread("torch.float8_e4m3fnuz"),
+        "torch.float8_e5m2fnuz" => Dtype::Unread("torch.float8_e5m2fnuz"),
+        "torch.float8_e8m0fnu" => Dtype::Unread("torch.float8_e8m0fnu"),
+        "torch.float4_e2m1fn_x2" => Dtype::Unread("torch.float4_e2m1fn_x2"),
+        "torch.uint16" => Dtype::Unread("torch.uint16"),
+        "torch.uint32" => Dtype::Unread("torch.uint32"),
+        "torch.uint64" => Dtype::Unread("torch.uint64"),
+        "torch.complex32" | "torch.chalf" => Dtype::Unread("torch.complex32"),
+        "torch.complex64" | "torch.cfloat" => Dtype::Unread("torch.complex64"),
+        "torch.complex128" | "torch.cdouble" => Dtype::Unread("torch.complex128"),
+        _ => Dtype::Unread("of an unknown type"),
+    }
+}
+
+/// Returns whether a name in `torch` is that of an element type.
+pub(super) fn is_dtype(name: &str) -> bool {
+    const STARTS: [&str; 11] = [
+        "float", "bfloat16", "half", "double", "int", "uint", "short", "long", "bool", "complex",
+        "bits",
+    ];
+    STARTS.iter().any(|start| name.starts_with(start))
+        || ["chalf", "cfloat", "cdouble"].contains(&name)
+        || name.starts_with("qint")
+        || name.starts_with("quint")
 }
 
 fn size(pickle: &Pickle<'_>, id: ValueId, what: &str) -> Result<usize, String> {
@@ -241,7 +332,8 @@ mod tests {
     fn layout(shape: &[usize], stride: &[usize]) -> Layout {
         let end = end(shape, stride, 0).unwrap().unwrap();
         let (shape, stride) = (shape.to_vec(), stride.to_vec());
-        Layout { key: "0".to_owned(), dtype: Dtype::U8, offset: 0, shape, stride, end }
+        let (key, dtype) = ("0".to_owned(), Dtype::U8);
+        Layout { key, dtype, offset: 0, shape, stride, end, negative: false }
     }
 
     #[test]

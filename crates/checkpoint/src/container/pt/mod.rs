@@ -6,16 +6,16 @@ mod layout;
 mod plain_value;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use crate::container::dtype::Dtype;
 use crate::container::mapped_tensors::TensorInfo;
+#[cfg(feature = "sae")]
+use crate::container::mapped_tensors::rename;
 use crate::container::pt::archive::{Archive, Entry};
 use crate::container::pt::contents::{PtContents, Refusal};
 use crate::container::pt::layout::Layout;
+use crate::container::shared_file::SharedFile;
 use crate::error::CheckpointError;
 use crate::pickle::PickleError;
 pub(crate) use plain_value::PlainValue;
@@ -29,9 +29,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// An opened `.pt` file.
 pub(super) struct PtFile {
     path: PathBuf,
-    /// Read at explicit places. It stays open, so that the storages are those of the pickle even if
-    /// another file takes its place.
-    file: Mutex<File>,
+    file: SharedFile,
     storages: HashMap<String, Entry>,
     layouts: BTreeMap<String, Layout>,
     /// The entries of the root dictionary.
@@ -50,27 +48,34 @@ pub(crate) fn check_pickle(pickle: &[u8]) -> Result<(), PickleError> {
 }
 
 impl PtFile {
-    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let Archive { file, file_len, pickle, storages } = archive::open(path)?;
+    pub(super) fn open(path: &Path, file: SharedFile) -> Result<Self, CheckpointError> {
+        let Archive { pickle, storages } = archive::open(path, &file)?;
         let PtContents { tensors: layouts, entries } =
             contents::read(&pickle).map_err(|refusal| refused(path, refusal))?;
         let mut infos = BTreeMap::new();
         for (name, layout) in &layouts {
             // A view can repeat a short storage indefinitely. No file we support does that, and
             // nothing is allocated that the file's size does not back.
-            if layout.byte_len() as u64 > file_len {
+            if layout.byte_len() as u64 > file.len() {
                 return Err(CheckpointError::Oversized {
                     path: path.to_owned(),
                     tensor: name.clone(),
                     claimed: layout.byte_len() as u64,
-                    file_len,
+                    file_len: file.len(),
                 });
             }
             let (shape, dtype) = (layout.shape.clone(), layout.dtype);
             infos.insert(name.clone(), TensorInfo { shape, dtype });
         }
-        let file = Mutex::new(file);
         Ok(Self { path: path.to_owned(), file, storages, layouts, entries, infos })
+    }
+
+    /// Replaces the name of each tensor by the one that `to` returns for it. The new names must be
+    /// distinct.
+    #[cfg(feature = "sae")]
+    pub(super) fn rename(&mut self, to: &dyn Fn(&str) -> String) {
+        rename(&mut self.layouts, to);
+        rename(&mut self.infos, to);
     }
 
     /// Returns the bytes of a tensor in row-major order, whatever its strides.
@@ -81,7 +86,7 @@ impl PtFile {
             let mut bytes = vec![0; window.left];
             window.read(&mut bytes)?;
             let mut bytes = if layout.is_contiguous() { bytes } else { layout.gather(&bytes) };
-            normalise(layout.dtype, &mut bytes);
+            layout.normalise(&mut bytes);
             Ok(bytes)
         };
         read().map_err(|source| self.unreadable(name, source))
@@ -105,7 +110,7 @@ impl PtFile {
             while window.left > 0 {
                 let bytes = &mut buffer[..CHUNK_BYTES.min(window.left)];
                 window.read(bytes)?;
-                normalise(layout.dtype, bytes);
+                layout.normalise(bytes);
                 with(bytes);
             }
             Ok(())
@@ -158,7 +163,7 @@ fn refused(path: &Path, refusal: Refusal) -> CheckpointError {
 
 /// A part of a storage that is read from start to end.
 struct Window<'a> {
-    file: &'a Mutex<File>,
+    file: &'a SharedFile,
     position: u64,
     /// The number of bytes that are not read yet.
     left: usize,
@@ -169,10 +174,7 @@ struct Window<'a> {
 impl Window<'_> {
     /// Fills `bytes` with the next ones. Checks the checksum at the end.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(io::SeekFrom::Start(self.position))?;
-        file.read_exact(bytes)?;
-        drop(file);
+        self.file.read_at(self.position, bytes)?;
         self.position += bytes.len() as u64;
         self.left -= bytes.len();
         if let Some((expected, hasher)) = &mut self.checksum {
@@ -182,14 +184,5 @@ impl Window<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Makes every boolean 0 or 1.
-fn normalise(dtype: Dtype, bytes: &mut [u8]) {
-    if dtype == Dtype::Bool {
-        for byte in bytes.iter_mut() {
-            *byte = u8::from(*byte != 0);
-        }
     }
 }
