@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
 use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
@@ -216,6 +217,12 @@ fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
         }
         _ => Ok(SaePath::from(text)),
     }
+}
+
+/// Parses the path of an output, where `-` is the standard output.
+pub(crate) fn output_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new()
+        .map(|path| if path.as_os_str() == "-" { PathBuf::from("/dev/stdout") } else { path })
 }
 
 pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {

@@ -4,18 +4,19 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadOptions, LoadedSae, ModelFiles, SaePath, WeightDtype, load_sae_with, load_tokenizer,
-    save_model, save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
-    save_tokenizer,
+    LoadOptions, LoadedSae, ModelFiles, SaePath, WeightDtype, check_output_folder, check_writable,
+    is_saved_model, is_saved_sae, is_saved_saelens, load_sae_with, load_tokenizer,
+    save_model_with_tokenizer, save_nanochat_sae_with_metadata, save_sae,
+    save_saelens_with_metadata,
 };
 
-use crate::args::{DtypeArg, HooksArg, StatedArgs};
+use crate::args::{DtypeArg, HooksArg, StatedArgs, output_path};
 use crate::load::note_ambiguous_era;
-use crate::terminal::messages::{Hint, note};
+use crate::terminal::messages::{Hint, note, report_to};
 use crate::terminal::progress::with_spinner;
 use clap::{Args, ValueEnum};
 use nanoscope_transformer::Era;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Convert a model or an SAE to another format
 #[derive(Debug, Args)]
@@ -29,11 +30,15 @@ Examples:
 
 An SAE that the other tool would not read with the same numbers is refused, with the reason and a
 form that can hold it. What the source's files say about the SAE's origin (model, text, training) is
-kept.")]
+kept.
+
+A folder must be new, empty, or one that `convert` wrote in the same format. The files appear when all
+of them are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
 pub(crate) struct ConvertArgs {
     /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,
     /// The folder (nanoscope, nanoscope-sae, saelens) or file (nanochat-sae) to write
+    #[arg(value_parser = output_path())]
     pub(crate) dst: PathBuf,
     /// The format to write
     #[arg(long, value_enum)]
@@ -72,8 +77,13 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
             convert_sae(args)
         }
     })?;
-    writeln!(anstream::stdout(), "written to {}", args.dst.display())?;
+    writeln!(report_to(Some(&args.dst)), "written to {}", args.dst.display())?;
     Ok(())
+}
+
+/// Returns whether the folder of a file exists; `convert` creates it otherwise.
+fn has_folder(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.as_os_str().is_empty() || dir.is_dir())
 }
 
 fn convert_model(args: &ConvertArgs) -> Result<()> {
@@ -88,15 +98,16 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
         let hint = "--to states the format to write; omit the flag";
         return Err(Hint::new("--format and --activation-scale are for SAEs", hint).into());
     }
+    check_output_folder(&args.dst, is_saved_model)?;
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
     let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
     note_ambiguous_era(model.era, &model.also_fits);
-    save_model(&args.dst, &model.gpt, model.era)?;
-    match &files.tokenizer {
-        Some(dir) => save_tokenizer(&args.dst, &load_tokenizer(dir)?)?,
-        None => note("the model has no tokenizer, so none was written"),
+    let tokenizer = files.tokenizer.as_deref().map(load_tokenizer).transpose()?;
+    save_model_with_tokenizer(&args.dst, &model.gpt, model.era, tokenizer.as_ref())?;
+    if tokenizer.is_none() {
+        note("the model has no tokenizer, so none was written");
     }
     Ok(())
 }
@@ -104,6 +115,12 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
 fn convert_sae(args: &ConvertArgs) -> Result<()> {
     if args.era.is_some() {
         return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
+    }
+    match args.to {
+        TargetFormat::NanochatSae if has_folder(&args.dst) => check_writable(&args.dst)?,
+        TargetFormat::NanochatSae => {}
+        TargetFormat::NanoscopeSae => check_output_folder(&args.dst, is_saved_sae)?,
+        _ => check_output_folder(&args.dst, is_saved_saelens)?,
     }
     let device = nanoscope_device::by_name("auto")?;
     let at = args.hook.map(|HooksArg(hook, hook_out)| (hook, hook_out));

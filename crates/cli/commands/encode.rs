@@ -4,15 +4,17 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_checkpoint::{ActivationFile, FeatureWriter, LoadedSae, WeightDtype, load_sae_with};
+use nanoscope_checkpoint::{
+    ActivationFile, FeatureWriter, LoadedSae, WeightDtype, check_writable, load_sae_with,
+};
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::{DtypeArg, StatedArgs};
+use crate::args::{DtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
-use crate::terminal::messages::note;
+use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ chunks, so the file may be larger than memory (except for .pt). --out is a safet
 compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
 Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).
 
-On Ctrl-C or SIGTERM nothing is written and the exit code is 130.")]
+On Ctrl-C or SIGTERM nothing is written and the exit code is 130 or 143.")]
 pub(crate) struct EncodeArgs {
     /// The file or folder of the SAE, in any supported format
     #[arg(long, value_name = "PATH")]
@@ -42,8 +44,8 @@ pub(crate) struct EncodeArgs {
     /// Concatenate the heads of activations [..., heads, d_head]
     #[arg(long)]
     pub(crate) flatten_heads: bool,
-    /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    /// The safetensors file to write; `-` is stdout
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
     /// reports how many active features stay the same [default: f32]
@@ -65,6 +67,8 @@ const CHUNK_VALUES: usize = 16 << 20;
 const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    check_json(args.json, Some(&args.out))?;
+    check_writable(&args.out)?;
     let device = nanoscope_device::by_name(&args.device)?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (file, key) = split(&args.activations);
@@ -76,7 +80,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let mut activations = open(args, &file, key, &loaded)?;
     let sae = loaded.sae;
     let rows = activations.rows();
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
 
     let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
     let rows_at_once = (CHUNK_VALUES / sae.config().d_sae()).clamp(1, 4096);
@@ -84,9 +88,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let (mut active, mut compared) = (0, None);
     for from in (0..rows).step_by(rows_at_once) {
         if interrupted.is_set() {
-            drop(bar);
-            note(&format!("interrupted after {from} of {rows} rows; nothing was written"));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(interrupted_after(from, rows, bar));
         }
         let to = (from + rows_at_once).min(rows);
         let features = sae.encode_sparse(read(&mut activations, from, to, &device)?)?;
@@ -98,10 +100,22 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         writer.push(&features)?;
         bar.set(to as u64);
     }
+    if interrupted.is_set() {
+        return Ok(interrupted_after(rows, rows, bar));
+    }
+    // A FIFO may have no reader yet, and nothing polls the flag while it waits for one.
+    drop(interrupted);
     writer.finish()?;
     drop(bar);
     report(args, &activations, &sae, active, compared)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports an interruption. Returns the exit code.
+fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
+    drop(bar);
+    note(&format!("interrupted after {done} of {rows} rows; nothing was written"));
+    exit_code()
 }
 
 fn load(args: &EncodeArgs, device: &Device, dtype: Option<DtypeArg>) -> Result<LoadedSae> {
@@ -174,7 +188,7 @@ fn report(
     let rows = activations.rows();
     let l0 = active as f64 / rows.max(1) as f64;
     let share = compared.map(|(both, either)| both as f64 / either.max(1) as f64);
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(Some(&args.out));
     if args.json {
         let line = json!({
             "rows": rows,

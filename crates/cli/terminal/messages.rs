@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use nanoscope_checkpoint::is_stdout;
 
 use crate::terminal::display::sanitized;
 
@@ -55,14 +57,27 @@ pub(crate) fn print_error(error: &anyhow::Error) {
 
 fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     // Errors contain names from files, which may contain control characters.
-    writeln!(out, "{ERROR}error{ERROR:#}: {}", sanitized(&error.to_string()))?;
+    let mut before = sanitized(&error.to_string());
+    writeln!(out, "{ERROR}error{ERROR:#}: {before}")?;
     for cause in error.chain().skip(1) {
-        writeln!(out, "  because: {}", sanitized(&cause.to_string()))?;
+        let cause = sanitized(&cause.to_string());
+        // An error about a missing file says so itself.
+        if !repeats(&before, &cause) {
+            writeln!(out, "  because: {cause}")?;
+        }
+        before = cause;
     }
     if let Some(hint) = hint(error) {
         writeln!(out, "{SOFT}hint{SOFT:#}: {hint}")?;
     }
     Ok(())
+}
+
+/// Returns whether `error` contains its cause, which is an error of the operating system with a number.
+fn repeats(error: &str, cause: &str) -> bool {
+    cause
+        .rsplit_once(" (os error ")
+        .is_some_and(|(text, _)| error.to_lowercase().contains(&text.to_lowercase()))
 }
 
 /// Returns whether the error is an invalid value of a flag, independent of any file.
@@ -93,6 +108,9 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::NoModel { .. } => Some(
                 "--model expects nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
             ),
+            CheckpointError::ForeignFolder { .. } => {
+                Some("choose a folder that is empty or does not exist")
+            }
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
@@ -224,6 +242,25 @@ fn is_full_disk(error: &anyhow::Error) -> bool {
         return false;
     };
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The place for a command's report about an output at `out`: stdout, or stderr if the output itself
+/// goes to stdout.
+pub(crate) fn report_to(out: Option<&Path>) -> Box<dyn Write> {
+    if out.is_some_and(is_stdout) {
+        Box::new(anstream::stderr())
+    } else {
+        Box::new(anstream::stdout())
+    }
+}
+
+/// Refuses --json beside an output that goes to stdout, where they would be mixed.
+pub(crate) fn check_json(json: bool, out: Option<&Path>) -> anyhow::Result<()> {
+    if json && out.is_some_and(is_stdout) {
+        let hint = "name a file with --out, or omit --json";
+        return Err(Hint::new("--out and --json both write to stdout", hint).into());
+    }
+    Ok(())
 }
 
 /// Prints a note to stderr.

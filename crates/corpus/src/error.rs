@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 #[non_exhaustive]
 pub enum CorpusError {
     /// An I/O operation failed, or a compressed file is damaged.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", nanoscope_checkpoint::IoProblem { path, source })]
     Io {
         /// The file or directory.
         path: PathBuf,

@@ -38,6 +38,13 @@ pub enum CheckpointError {
     /// The operating system refused.
     #[error("could not read or write {}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// An output folder has content that is not of the kind to be written.
+    #[error("{} contains `{found}` and is not a folder that was written in this format", path.display())]
+    ForeignFolder {
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
     /// A file or folder does not exist.
     #[error("{}: no such file or directory", path.display())]
     NoSuchPath { path: PathBuf },

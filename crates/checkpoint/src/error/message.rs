@@ -1,12 +1,33 @@
 //! Parts of error messages.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::Era;
 
 #[cfg(feature = "sae")]
 use crate::sae::SaeFormatName;
+
+/// Describes a failed operation on a file, without its cause unless that is all there is to say.
+#[derive(Debug)]
+pub struct IoProblem<'a> {
+    /// The file or folder.
+    pub path: &'a Path,
+    /// The operating system's error.
+    pub source: &'a io::Error,
+}
+
+impl fmt::Display for IoProblem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.source.kind() {
+            io::ErrorKind::NotFound => write!(f, "{path}: no such file or directory"),
+            _ => write!(f, "could not read or write {path}"),
+        }
+    }
+}
 
 /// Describes the failed search for the tensor `key`.
 pub(super) fn asked_for(key: Option<&str>) -> String {

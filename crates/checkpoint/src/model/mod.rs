@@ -12,6 +12,6 @@ mod weight_naming;
 
 pub use files::ModelFiles;
 pub use load::{LoadOptions, LoadProgress, LoadedModel};
-pub use native::save_model;
+pub use native::{is_saved_model, save_model, save_model_with_tokenizer};
 #[cfg(feature = "sae")] // Only `inspect` looks at it.
 pub(crate) use weight_naming::WeightNaming;

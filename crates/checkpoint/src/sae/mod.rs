@@ -27,6 +27,6 @@ pub use load::{
 pub use metadata::Metadata;
 pub use sae_hooks::SaeHooks;
 pub use save::{
-    SaveForm, save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
-    save_saelens_with_metadata,
+    SaveForm, is_saved_sae, is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_sae, save_saelens, save_saelens_with_metadata,
 };

@@ -244,7 +244,7 @@ const ENCODING: &str = "tiktoken.core.Encoding";
 const PICKLE_FILE: &str = "tokenizer.pkl";
 
 /// The file that we write, under the same name as Hugging Face's.
-const JSON_FILE: &str = "tokenizer.json";
+pub(crate) const JSON_FILE: &str = "tokenizer.json";
 
 /// Maximum length of a tokenizer file in bytes; nanochat's with 65,536 tokens has less than a million.
 const MAX_FILE_BYTES: u64 = 1 << 26;

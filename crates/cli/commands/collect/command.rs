@@ -20,7 +20,7 @@ use crate::preflight::check_folder;
 use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use crate::texts::note_passed_over;
 
 /// The default size of a shard's activations in float32, in bytes.
@@ -38,13 +38,13 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
     check_folder(&args.out)?;
     let corpus = args.texts.open()?;
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
     let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
@@ -135,7 +135,7 @@ impl CollectJob<'_> {
                  them",
                 self.collection.complete()
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         };
         self.collection.finish()?;
         self.args.origin().write(&self.args.out)?;

@@ -22,7 +22,7 @@ use crate::load::{open, text_tokenizer};
 use crate::preflight::{check_folder, check_memory, is_cpu};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use crate::texts::note_passed_over;
 use nanoscope::Microscope;
 
@@ -31,7 +31,7 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interruption(&error) => {
             note("interrupted; nothing was written");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(exit_code())
         }
         Err(error) => Err(error),
     }
@@ -51,7 +51,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     }
     check_output_dir(&args.out)?;
     let corpus = args.texts.open()?;
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
     let scope = open(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();

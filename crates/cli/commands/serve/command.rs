@@ -26,7 +26,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let listener = runtime.block_on(listen((args.host, args.port).into()))?;
     let address = listener.local_addr().context("could not determine the address")?;
     let scope = scope(args)?;
-    let signal = InterruptFlag::watch()?;
+    let signal = InterruptFlag::watch();
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
         note("without a key, everyone who can reach this machine can use the server");
     }

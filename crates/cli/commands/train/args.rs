@@ -31,7 +31,7 @@ Examples:
       continues where the run was interrupted or killed, and ends with the same SAEs
 
 A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
-checkpoint and exits with 130; a second one exits at once. docs/training.md describes the folder of
+checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the folder of
 a run.")]
 pub(crate) struct TrainArgs {
     /// A TOML file with settings

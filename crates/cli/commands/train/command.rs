@@ -17,7 +17,7 @@ use super::suggestions::{command, text};
 use crate::preflight::{check_folder, check_memory, is_cpu};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
@@ -25,10 +25,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         write!(anstream::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
     let Some(run) = begin(args, &interrupted)? else {
         note("interrupted while reading the texts; the run was not started");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     follow(args, run, &interrupted)
 }
@@ -145,7 +145,7 @@ fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -
                 progress.step,
                 command("train", [&resume[..]])
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         }
     }
     view.clear();

@@ -202,9 +202,12 @@ fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
     for entry in fs::read_dir(dir).map_err(io)? {
         let entry = entry.map_err(io)?;
         let (kind, path) = (entry.file_type().map_err(io)?, entry.path());
-        if kind.is_dir() && deep > 0 {
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if kind.is_dir() && is_temporary {
+            fs::remove_dir_all(&path).map_err(|source| RunError::io(path, source))?;
+        } else if kind.is_dir() && deep > 0 {
             clear_temporary(&path, deep - 1)?;
-        } else if kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        } else if kind.is_file() && is_temporary {
             fs::remove_file(&path).map_err(|source| RunError::io(path, source))?;
         }
     }

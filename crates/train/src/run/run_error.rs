@@ -13,7 +13,7 @@ use crate::TrainError;
 #[non_exhaustive]
 pub enum RunError {
     /// An I/O operation failed.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", nanoscope_checkpoint::IoProblem { path, source })]
     Io {
         /// The file or folder.
         path: PathBuf,

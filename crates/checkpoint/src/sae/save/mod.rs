@@ -9,5 +9,5 @@ mod saved_weight;
 
 pub use form::SaveForm;
 pub use nanochat_sae::{save_nanochat_sae, save_nanochat_sae_with_metadata};
-pub use nanoscope::save_sae;
-pub use saelens::{save_saelens, save_saelens_with_metadata};
+pub use nanoscope::{is_saved_sae, save_sae};
+pub use saelens::{is_saved_saelens, save_saelens, save_saelens_with_metadata};

@@ -18,7 +18,7 @@ use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::form::{SaveForm, in_nanochat_sae, instead_of, nanochat_sae_hook};
 use crate::sae::save::pt::write_pt;
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::write_atomically;
+use crate::write::{is_stream, write_atomically};
 
 /// Saves `sae` to the `.pt` file at `path` in the format of nanochat-SAE's `save_sae`: weights and
 /// configuration in the file, whose folder is created if needed, and a `config.json` beside it
@@ -111,8 +111,9 @@ pub fn save_nanochat_sae_with_metadata(
         .collect();
     write_pt(path, (STATE_DICT, &tensors), &others)?;
 
+    // The file carries its configuration too, so one of another file is left alone.
     let beside = path.with_file_name(CONFIG_FILE);
-    if beside.exists() {
+    if is_stream(path)? || beside.symlink_metadata().is_ok() {
         return Ok(());
     }
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");

@@ -1,23 +1,24 @@
 //! Saving SAEs in our own format.
 
-use std::fs;
 use std::path::Path;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Sae, SaeWeights};
+use serde_json::Value;
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
+use crate::read::json;
 use crate::sae::formats::nanoscope::{CONFIG_FILE, Description, FORMAT_NAME, WEIGHTS_FILE, names};
 use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::saelens::check_output;
 use crate::sae::save::saved_weight::SavedWeight;
 use crate::sae::stored_weight::Weight;
-use crate::write::{save_tensors, write_atomically};
+use crate::write::OutputFolder;
 
 /// Saves `sae` to `nanoscope_sae.json` and `nanoscope_sae.safetensors` in `dir`, which is created if
 /// needed. Every SAE can be saved in this format, and is loaded with the same configuration; other
-/// tools do not read it. Each file is replaced atomically.
+/// tools do not read it. The files appear when both are complete.
 ///
 /// `hook_out` is the hook point that a transcoder writes. `metadata` is what
 /// [`LoadedSae::metadata`](crate::LoadedSae::metadata) returns when it is loaded; our version is added
@@ -26,7 +27,7 @@ use crate::write::{save_tensors, write_atomically};
 /// # Errors
 /// [`CheckpointError::NoOutputHook`] if a transcoder is given without a `hook_out`,
 /// [`CheckpointError::Metadata`] if an entry is nested too deeply, [`CheckpointError::NotFinite`] if a
-/// weight does not fit `dtype`, [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+/// weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_sae(
     dir: &Path,
     sae: &Sae,
@@ -49,10 +50,16 @@ pub fn save_sae(
         hook_out: hook_out.map(|hook| hook.to_string()),
         metadata,
     };
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    save_tensors(&weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+    let folder = OutputFolder::create(dir)?;
+    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &text)
+    folder.write(CONFIG_FILE, &text)?;
+    folder.finish()
+}
+
+/// Returns whether `dir` has the configuration that [`save_sae`] writes.
+pub fn is_saved_sae(dir: &Path) -> bool {
+    json::read::<Value>(&dir.join(CONFIG_FILE)).is_ok_and(|config| config["format"] == FORMAT_NAME)
 }
 
 fn weights(weights: SaeWeights, dtype: WeightDtype) -> Vec<SavedWeight> {

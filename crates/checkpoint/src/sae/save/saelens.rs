@@ -1,7 +1,6 @@
 //! Saving SAEs in the format of SAELens 6.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 use nanoscope_hooks::HookPoint;
@@ -11,14 +10,18 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
+use crate::read::json;
 use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, PLACE_KEYS, WEIGHTS_FILE};
 use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::form::{SaveForm, in_saelens, instead_of};
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::{save_tensors, write_atomically};
+use crate::write::OutputFolder;
 
 /// The version of SAELens. The defaults of missing keys changed in 6.0.0.
 const VERSION: &str = "6.54.12";
+
+/// The key in SAELens's metadata with our version. SAELens keeps keys that it does not know.
+const OUR_VERSION: &str = "nanoscope_version";
 
 /// Saves `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is created if needed, in the
 /// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. Each file is replaced
@@ -74,7 +77,7 @@ pub fn save_saelens_with_metadata(
     let given = metadata;
     let mut metadata = json!({
         "sae_lens_version": VERSION,
-        "nanoscope_version": env!("CARGO_PKG_VERSION"),
+        OUR_VERSION: env!("CARGO_PKG_VERSION"),
         "hook_name": hook.to_string(),
         "hook_head_index": null,
         // nanochat's models expect `<|bos|>` at the start.
@@ -93,10 +96,17 @@ pub fn save_saelens_with_metadata(
 
     let weights = weights(&sae, dtype);
     SavedWeight::check_all(&weights, &weights_file)?;
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    save_tensors(&weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+    let folder = OutputFolder::create(dir)?;
+    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &text)
+    folder.write(CONFIG_FILE, &text)?;
+    folder.finish()
+}
+
+/// Returns whether `dir` has the configuration that [`save_saelens`] writes.
+pub fn is_saved_saelens(dir: &Path) -> bool {
+    json::read::<Value>(&dir.join(CONFIG_FILE))
+        .is_ok_and(|config| config["metadata"][OUR_VERSION].is_string())
 }
 
 /// Checks that a transcoder has a hook point for its output.
