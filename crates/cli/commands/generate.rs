@@ -102,7 +102,7 @@ fn print_json(
         last["stop_when"] = json!({ "condition": condition.to_string(), "value": value });
     }
     writeln!(out, "{last}")?;
-    Ok(())
+    generation.error().map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn print_lines(
@@ -144,6 +144,9 @@ fn print_lines(
     }
     for applied in generation.applied() {
         writeln!(out, "{}", applied::line(&applied))?;
+    }
+    if let Some(error) = generation.error() {
+        return Err(error.into());
     }
     let end = generation.end().expect("the iterator has reached its end");
     let why = end_note(&end);

@@ -110,7 +110,7 @@ pub(crate) fn end_note(end: &EndReason) -> String {
         EndReason::ContextFull { capacity } => {
             format!(", the context of {capacity} tokens is full")
         }
-        EndReason::NotFinite => ", the logits are not finite".to_owned(),
+        EndReason::NotFinite(found) => format!(", {found}"),
     }
 }
 

@@ -5,6 +5,7 @@ use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
+use crate::pass::{NonFinite, NonFiniteAt};
 
 impl InterpretableModel {
     /// Computes the features of the SAE at `hook`, with a row for each token.
@@ -13,8 +14,8 @@ impl InterpretableModel {
     /// position only, which suits long texts.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model lacks an SAE at `hook`, the tokens cannot be run, or an activation
-    /// cannot be encoded.
+    /// [`RuntimeError`] if the model lacks an SAE at `hook`, the tokens cannot be run;
+    /// [`RuntimeError::NonFinite`] if an activation cannot be encoded.
     pub fn features_at(
         &self,
         hook: HookPoint,
@@ -24,7 +25,11 @@ impl InterpretableModel {
         let features = SparseFeatures::new(sae.config().d_sae());
         let mut encoder = Encoder { hook, sae, features: Ok(features) };
         self.gpt().forward(tokens, Logits::Last, &mut encoder)?;
-        encoder.features.map_err(|source| RuntimeError::Encode { hook, source })
+        encoder.features.map_err(|row| {
+            let (row, position) = (row / tokens.seq(), row % tokens.seq());
+            let found = NonFinite { at: NonFiniteAt::Features(hook), row, position };
+            RuntimeError::NonFinite { found }
+        })
     }
 }
 
@@ -32,7 +37,8 @@ impl InterpretableModel {
 struct Encoder<'m> {
     hook: HookPoint,
     sae: &'m Sae,
-    features: Result<SparseFeatures, SaeError>,
+    /// The error is the first row that cannot be encoded.
+    features: Result<SparseFeatures, usize>,
 }
 
 /// The maximum number of pre-activations computed at once: 64 MB.
@@ -54,7 +60,8 @@ impl HookRouter for Encoder<'_> {
                 let Ok(features) = &mut self.features else { break };
                 match self.sae.encode_sparse(part) {
                     Ok(part) => (0..part.rows()).for_each(|row| features.push_row(part.row(row))),
-                    Err(error) => self.features = Err(error),
+                    Err(SaeError::NotFinite { row, .. }) => self.features = Err(from + row),
+                    Err(_) => self.features = Err(from),
                 }
             }
         }

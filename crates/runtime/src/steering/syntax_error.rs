@@ -15,12 +15,13 @@ pub enum SyntaxError {
         text: String,
     },
     /// The hook point's name is unknown.
-    #[error("unknown hook point in `{text}`")]
+    #[error("{}", unknown_hook(.text, .error))]
     Hook {
         /// The text.
         text: String,
-        /// The reason, with the nearest valid name.
-        source: HookError,
+        /// The reason, with the nearest valid name. Part of the text, because many show an error
+        /// without its source.
+        error: HookError,
     },
     /// The target is neither a feature nor a vector.
     #[error("`{found}` is not a feature index or a vector name")]
@@ -115,4 +116,11 @@ pub enum SyntaxError {
         /// The text found.
         found: String,
     },
+}
+
+fn unknown_hook(text: &str, error: &HookError) -> String {
+    match error {
+        HookError::Unknown { name, .. } if name == text => error.to_string(),
+        _ => format!("`{text}`: {error}"),
+    }
 }

@@ -40,7 +40,7 @@ impl FromStr for Intervention {
             return Err(SyntaxError::Form { text: text.to_owned() });
         };
         let hook =
-            hook.parse().map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
+            hook.parse().map_err(|error| SyntaxError::Hook { text: text.to_owned(), error })?;
         let target = parse_target(target)?;
         let (value, scale) = match numbers {
             [] => (None, None),
@@ -323,7 +323,7 @@ mod tests {
         let cases = [
             ("417", format!("`417` {FORM}")),
             ("hook_embed:1:add:1:raw:2", format!("`hook_embed:1:add:1:raw:2` {FORM}")),
-            ("hook_embd:1:add:1", "unknown hook point in `hook_embd:1:add:1`".into()),
+            ("hook_embd:1:add:1", "`hook_embd:1:add:1`: unknown hook point `hook_embd`; did you mean `hook_embed`?".into()),
             ("hook_embed:-1:add:1", "`-1` is not a feature index or a vector name".into()),
             ("hook_embed:+1:add:1", "`+1` is not a feature index or a vector name".into()),
             ("hook_embed:1:boost:1", format!("unknown operation `boost` {OPS}")),
@@ -353,7 +353,7 @@ mod tests {
             ),
             (
                 "hook_embed:1:ablate when hook_embd:1>0",
-                "unknown hook point in `hook_embd:1>0`".into(),
+                "`hook_embd:1>0`: unknown hook point `hook_embd`; did you mean `hook_embed`?".into(),
             ),
             ("hook_embed:1:ablate when hook_embed:x>0", "`x` is not a feature index".into()),
             (

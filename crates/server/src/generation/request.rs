@@ -69,9 +69,9 @@ impl End {
     pub(crate) fn error(&self, has_text: bool) -> Option<ApiError> {
         match self {
             Self::Failed => Some(ApiError::internal()),
-            Self::Model(EndReason::NotFinite) => Some(ApiError::not_finite(
-                "the activations exceed the range of float32; reduce the steering strength",
-            )),
+            Self::Model(EndReason::NotFinite(found)) => {
+                Some(ApiError::not_finite(format!("{found}; reduce the steering strength")))
+            }
             Self::ShuttingDown if !has_text => Some(ApiError::shutting_down()),
             Self::TimeOut if !has_text => Some(ApiError::timed_out()),
             _ => None,
