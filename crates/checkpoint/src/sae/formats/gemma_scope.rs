@@ -53,27 +53,22 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         (Weight::Threshold, StoredWeight::tensor("threshold")),
     ];
     let hooks = if is_embedding { SaeHooks::at("hook_embed") } else { hooks(&names) };
-    check_scaling_factor(&file, d_sae)?;
-    let ignored = &[SCALING_FACTOR];
+    let ignored: &[_] = if scales_by_one(&file, d_sae)? { &[SCALING_FACTOR] } else { &[] };
     SaeFile { hooks, weights, ignored, ..SaeFile::new(file, FORMAT.name, config) }.checked()
 }
 
 /// A tensor with one scale per feature, from SAELens's fine-tuning.
 const SCALING_FACTOR: &str = "scaling_factor";
 
-/// Checks that a `scaling_factor`, if there is one, has no effect. SAELens refuses others, because only
-/// a configuration says how they are used.
-fn check_scaling_factor(file: &TensorFile, d_sae: usize) -> Result<(), CheckpointError> {
+/// Returns whether there is a `scaling_factor` that has no effect. Others are refused as tensors that
+/// are not ours, as in SAELens: only a configuration says how they are used.
+fn scales_by_one(file: &TensorFile, d_sae: usize) -> Result<bool, CheckpointError> {
     match file.info(SCALING_FACTOR) {
-        Err(CheckpointError::MissingTensor { .. }) => return Ok(()),
+        Err(CheckpointError::MissingTensor { .. }) => return Ok(false),
         other => drop(other?),
     }
     let data = file.read(SCALING_FACTOR, &[d_sae], Order::AsStored)?;
-    if data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5) {
-        return Ok(());
-    }
-    let what = "a scaling_factor other than ones".to_owned();
-    Err(CheckpointError::Unsupported { path: file.path().to_owned(), what })
+    Ok(data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5))
 }
 
 /// Returns the hooks that the names of the folders imply, if any.
