@@ -107,8 +107,8 @@ pub(crate) struct PlanArgs {
     /// after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
-    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
-    /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
+    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz,
+    /// .npy or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
     #[arg(long, value_name = "NAME=PATH[#KEY]", value_parser = vector_file)]
     pub(crate) vector: Vec<VectorFile>,
     #[arg(
@@ -171,10 +171,12 @@ impl std::str::FromStr for HooksArg {
     }
 }
 
-/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins.
+/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
+/// text in front of `=` is a path if it has a slash.
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
-        Some((at, path)) if !PathBuf::from(text).exists() => {
+        // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
+        Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {
             let HooksArg(hook, hook_out) = at.parse()?;
             Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
         }
@@ -184,4 +186,21 @@ fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
 
 pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("the prompt is empty") } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equals_sign_in_a_path_is_not_taken_for_a_hook_point() {
+        for path in ["runs/lr=3e-4,k=64", "./lr=3e-4", "..\\k=64"] {
+            assert_eq!(sae_path(path).unwrap(), SaePath::from(path), "{path}");
+        }
+
+        let placed = sae_path("blocks.1.hook_resid_post=runs/k=64").unwrap();
+        assert_eq!(placed.path, PathBuf::from("runs/k=64"));
+        assert_eq!(placed.at, Some((HookPoint::ResidPost(1), None)));
+        assert!(sae_path("lr=3e-4").is_err());
+    }
 }

@@ -7,7 +7,9 @@ mod commands;
 mod demo;
 mod file_key;
 mod load;
+mod preflight;
 mod terminal;
+mod texts;
 
 use std::process::ExitCode;
 

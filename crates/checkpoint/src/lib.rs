@@ -61,7 +61,7 @@ pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{Inspection, TensorLine, inspect};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, Labels};
+pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
 pub use model::{LoadOptions, LoadProgress, LoadedModel, ModelFiles, save_model};
 #[cfg(feature = "gpt")]

@@ -25,8 +25,8 @@ Examples:
       --activations acts.safetensors --out features.safetensors
   nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
 
-The activations are a tensor [..., d_in] in a safetensors, .npz or .pt file; for an SAE of hook_z, or
-with --flatten-heads, also [..., heads, d_head]. They are read in
+The activations are a tensor [..., d_in] in a safetensors, .npz, .npy or .pt file; for an SAE of hook_z,
+or with --flatten-heads, also [..., heads, d_head]. They are read in
 chunks, so the file may be larger than memory (except for .pt). --out is a safetensors file in
 compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
 Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).

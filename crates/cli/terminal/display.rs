@@ -169,6 +169,11 @@ pub(crate) fn cut(text: &str, cells: usize) -> String {
     out
 }
 
+/// A number with its noun, which is singular for 1.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// `text`, padded with spaces to `cells`.
 pub(crate) fn pad(text: &str, cells: usize) -> String {
     let missing = cells.saturating_sub(text.width());

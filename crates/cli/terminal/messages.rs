@@ -1,5 +1,6 @@
 //! Errors, hints and notes on stderr, and the welcome text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,19 +16,22 @@ const BOLD: Style = Style::new().bold();
 /// An error with a hint on how to solve it.
 #[derive(Debug)]
 pub(crate) struct Hint {
-    error: &'static str,
-    hint: &'static str,
+    error: Cow<'static, str>,
+    hint: Cow<'static, str>,
 }
 
 impl Hint {
-    pub(crate) fn new(error: &'static str, hint: &'static str) -> Self {
-        Self { error, hint }
+    pub(crate) fn new(
+        error: impl Into<Cow<'static, str>>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { error: error.into(), hint: hint.into() }
     }
 }
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.error)
+        f.write_str(&self.error)
     }
 }
 
@@ -77,12 +81,12 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
 }
 
 /// A hint on how to solve an error, if there is more to say than its message does.
-fn hint(error: &anyhow::Error) -> Option<&'static str> {
+fn hint(error: &anyhow::Error) -> Option<&str> {
     use nanoscope_checkpoint::CheckpointError;
     use nanoscope_runtime::RuntimeError;
 
     if let Some(hint) = error.downcast_ref::<Hint>() {
-        return Some(hint.hint);
+        return Some(&hint.hint);
     }
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
         return match error {
@@ -113,6 +117,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(hint) = error.chain().find_map(text_hint) {
+        return Some(hint);
+    }
     if let Some(hint) = training_hint(error) {
         return Some(hint);
     }
@@ -129,6 +136,24 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
+/// A hint on how to solve an error in texts.
+fn text_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use nanoscope_corpus::CorpusError;
+
+    match error.downcast_ref::<CorpusError>()? {
+        CorpusError::LineTooLong { .. } | CorpusError::ParquetTooLarge { .. } => {
+            Some("--max-document-bytes N reads longer documents, each of which is held in memory")
+        }
+        CorpusError::TooFewTokens { .. } => {
+            Some("use shorter contexts with --context N, or more text")
+        }
+        CorpusError::NoField { .. } | CorpusError::NoColumn { .. } | CorpusError::NoList { .. } => {
+            Some("name the field or column with --text-column NAME")
+        }
+        _ => None,
+    }
+}
+
 /// A hint on how to solve an error of a training run.
 fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     use nanoscope_train::{ConfigError, RunError, TrainError};
@@ -139,6 +164,14 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     match error.downcast_ref::<ConfigError>() {
         Some(ConfigError::UnknownKey { .. }) => {
             return Some("nanoscope train --print-config prints every key");
+        }
+        Some(ConfigError::Missing { key: "hooks", .. }) => {
+            return Some(
+                "name it with --hook HOOK, which may be repeated; `nanoscope hooks` lists them",
+            );
+        }
+        Some(ConfigError::Missing { key: "source.text", .. }) => {
+            return Some("name them with --text PATH, or use --store DIR or --activations FILE");
         }
         Some(ConfigError::Changed { .. }) => {
             return Some(

@@ -79,6 +79,11 @@ impl Microscope {
         &self.labels
     }
 
+    /// The labels per SAE, to change them.
+    pub fn labels_mut(&mut self) -> &mut BTreeMap<HookPoint, Labels> {
+        &mut self.labels
+    }
+
     /// The label of a feature, if it has one.
     pub fn label(&self, hook: HookPoint, feature: u32) -> Option<&str> {
         self.labels.get(&hook)?.get(feature)

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nanoscope::Microscope;
-use nanoscope_checkpoint::Labels;
+use nanoscope_checkpoint::{Labels, UserLabels};
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
@@ -21,8 +21,11 @@ pub struct ServedModel {
 /// Information about an SAE in addition to its weights.
 #[derive(Debug, Default)]
 pub struct SaeInfo {
-    /// The labels of its features.
+    /// The labels that came with it.
     pub labels: Labels,
+    /// The files of labels that users edit, unless [`Config::labels`](crate::Config::labels) names a
+    /// folder. Default: none, labels are kept in memory only.
+    pub user_labels: Option<UserLabels>,
     /// The dashboard of its features, computed on a corpus.
     pub dashboard: Option<DashboardReader>,
 }

@@ -34,6 +34,26 @@ fn an_address_is_found_however_it_is_written() {
 }
 
 #[test]
+fn a_dashboard_that_cannot_be_written_or_held_is_refused_before_the_text_is_read() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+
+    let error = failure(&dir.path().join("file/pages"), &["--sae", "no/such/sae"]);
+    assert!(error.contains("could not write to "), "{error}");
+    let exports = dir.path().join("file/exports");
+    let args = ["--sae", "no/such/sae", "--neuronpedia", exports.to_str().unwrap()];
+    let error = failure(&dir.path().join("pages"), &args);
+    assert!(error.contains("could not write to "), "{error}");
+    if Path::new("/proc/meminfo").exists() {
+        let error =
+            failure(&dir.path().join("pages"), &["--examples", "65535", "--window", "65535"]);
+        assert!(error.contains("the dashboard needs about ") && error.contains("GiB"), "{error}");
+        assert!(error.contains("lower it with --features"), "{error}");
+    }
+    assert_eq!(names(dir.path()), ["file"]);
+}
+
+#[test]
 fn no_text_of_others_is_in_a_file_as_it_is() {
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("pages");

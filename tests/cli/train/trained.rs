@@ -13,7 +13,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
 
     let (stdout, stderr) = success(&args);
 
-    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 activations in 20 segments, 200 in 1 held out"), "{stderr}");
+    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 activations in 160 segments, 200 in 8 held out"), "{stderr}");
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     let held_out = &summary["hooks"][0]["held_out"];
     let number = |name: &str| held_out[name].as_f64().unwrap();
@@ -72,7 +72,7 @@ fn every_architecture_trains_and_a_relu_sae_is_written_for_nanochat_sae_too() {
 
         let (stdout, _) = success(&args);
 
-        assert!(stdout.contains("nanoscope generate --sae"), "{stdout}");
+        assert!(stdout.contains("nanoscope encode --sae"), "{stdout}");
         let best = scratch.path(architecture).join(HOOK).join("best");
         assert!(best.join("sae_weights.safetensors").is_file(), "{architecture}");
         assert_eq!(best.join("best_model.pt").is_file(), architecture == "relu", "{architecture}");

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::container::Dtype;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
-use crate::error::message::{asked_for, some_of};
+use crate::error::message::{asked_for, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
 use crate::sae::SaveForm;
@@ -36,6 +36,9 @@ pub enum CheckpointError {
     /// The operating system refused.
     #[error("could not read or write {}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// A file or folder does not exist.
+    #[error("{}: no such file or directory", path.display())]
+    NoSuchPath { path: PathBuf },
     /// A file is much larger than any of its kind.
     #[error("{} has more than {max} bytes", path.display())]
     FileTooLarge {
@@ -213,6 +216,28 @@ pub enum CheckpointError {
     /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
     NoModel { path: PathBuf },
+    /// The path has several models, and nothing says which one is meant.
+    #[error("{} has several models; name one of {}", path.display(), paths(.folders))]
+    SeveralModels {
+        path: PathBuf,
+        /// The folder of each.
+        folders: Vec<PathBuf>,
+    },
+    /// The weights have names with an unknown prefix.
+    #[error("{}: its weights are named `{prefix}…`, a prefix that is not known; expected any of {known}", path.display())]
+    UnknownPrefix {
+        path: PathBuf,
+        prefix: String,
+        /// The known parts of prefixes.
+        known: String,
+    },
+    /// The file has the weights of several models.
+    #[error("{} has the weights of several models, under {}", path.display(), some_of(.prefixes))]
+    SeveralPrefixes {
+        path: PathBuf,
+        /// The prefixes of their names.
+        prefixes: Vec<String>,
+    },
     /// The configuration of the weights is missing.
     #[error("{} has no configuration, neither inside nor beside it", path.display())]
     NoConfig { path: PathBuf },
@@ -471,6 +496,10 @@ pub enum CheckpointError {
 impl CheckpointError {
     /// An IO error at `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NoSuchPath { path },
+            _ => Self::Io { path, source },
+        }
     }
 }

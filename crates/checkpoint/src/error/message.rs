@@ -1,5 +1,7 @@
 //! Parts of error messages.
 
+use std::path::PathBuf;
+
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::Era;
 
@@ -16,6 +18,11 @@ pub(super) fn some_of(names: &[String]) -> String {
         _ if names.len() <= SHOWN => names.join(", "),
         _ => format!("{}, and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
     }
+}
+
+/// Formats the first few of `all`.
+pub(super) fn paths(all: &[PathBuf]) -> String {
+    some_of(&all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }
 
 #[cfg(feature = "gpt")]

@@ -2,9 +2,11 @@
 
 mod description;
 mod files;
+mod find;
 mod load;
 mod nanochat;
 mod native;
+mod prefix;
 mod transformers;
 mod weight_naming;
 

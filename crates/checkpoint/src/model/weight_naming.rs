@@ -4,14 +4,12 @@ use nanoscope_transformer::{Layout, ParamSpec};
 
 use crate::container::Order;
 
-/// The prefix of every key if the model was compiled when it was saved.
-pub(super) const COMPILED_PREFIX: &str = "_orig_mod.";
-
 /// The naming of weights in a file, which also determines which of them are transposed.
 #[derive(Debug)]
 pub(crate) enum WeightNaming {
-    /// nanochat's names and shapes, with `prefix` in front of each name.
-    Nanochat { prefix: String },
+    /// nanochat's names and shapes, with `prefix` in front of each name. Its start `root` is shared by
+    /// this model's weights and by nothing else in the file.
+    Nanochat { prefix: String, root: String },
     /// Our own layout: nanochat's names, and the shapes that weights have in memory.
     Native,
     /// transformers' names. If `tied`, the unembedding is the embedding.
@@ -22,7 +20,7 @@ impl WeightNaming {
     /// Returns the name of a weight in the file.
     pub(super) fn name(&self, spec: &ParamSpec) -> String {
         match self {
-            Self::Nanochat { prefix } => format!("{prefix}{}", spec.name),
+            Self::Nanochat { prefix, .. } => format!("{prefix}{}", spec.name),
             Self::Native => spec.name.clone(),
             Self::Transformers { tied } => transformers_name(spec, *tied),
         }
@@ -39,8 +37,7 @@ impl WeightNaming {
     /// Returns the prefix shared by this model's weights and by nothing else in the file.
     pub(super) fn root(&self) -> &str {
         match self {
-            // Includes weights that lack a prefix which all others have.
-            Self::Nanochat { prefix } => prefix.strip_suffix(COMPILED_PREFIX).unwrap_or(prefix),
+            Self::Nanochat { root, .. } => root,
             Self::Native | Self::Transformers { .. } => "",
         }
     }

@@ -209,7 +209,7 @@ fn load(file: SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae,
         .filter_map(|layout| layout.weights_dir)
         .any(|weights_dir| file_name(dir) == Some(weights_dir));
     let dir = dir.parent().filter(|_| is_weights_dir).unwrap_or(dir);
-    let labels = Labels::read(dir, file.config.d_sae())?;
+    let labels = Labels::read(dir, file.config.d_sae())?.of_sae(&path);
     let sae = file.load(device, dtype)?;
     let SaeFile { hooks, format, metadata, .. } = file;
     Ok(LoadedSae { sae, hooks, path, format, labels, metadata })

@@ -20,7 +20,7 @@ mod values;
 pub use config::{ActivationsFrom, HoldOut, LoggingSettings, RunConfig};
 pub use config_error::{ConfigError, Difference};
 pub use folder::RunFolder;
-pub use held_out::widths;
+pub use held_out::{HeldOutText, widths};
 pub use partial_config::PartialConfig;
 pub use run_error::RunError;
 pub use training_run::{Outcome, TrainProgress, TrainingRun};

@@ -13,7 +13,7 @@ use super::checkpoints::{self, Best, Checkpoint, HookState, State};
 use super::config::RunConfig;
 use super::curves;
 use super::folder::RunFolder;
-use super::held_out::{SourceSlice, split};
+use super::held_out::{Division, HeldOutText, SourceView, divide};
 use super::metrics::{self, Metrics};
 use super::provenance::provenance;
 use super::run_error::RunError;
@@ -30,8 +30,9 @@ pub struct TrainingRun {
     folder: RunFolder,
     config: RunConfig,
     device: Device,
-    batches: Mixer<SourceSlice>,
-    held_out: SourceSlice,
+    batches: Mixer<SourceView>,
+    held_out: SourceView,
+    held_out_text: Option<HeldOutText>,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
     /// The step of the last evaluation, and its result for each hook point.
@@ -96,12 +97,8 @@ impl TrainingRun {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let mut held_out = config.run.hold_out.count(segments);
-        // The last segment of a corpus may have only a few rows, too few to compare SAEs.
-        if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
-            held_out += 1;
-        }
-        let (trained, held_out) = split(source, &config.hooks, held_out)?;
+        let Division { trained, held_out, text } =
+            divide(source, &config.hooks, config.run.hold_out)?;
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
 
         let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
@@ -140,8 +137,9 @@ impl TrainingRun {
                 trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
             }
         }
-        folder.begin()?;
+        folder.begin(text.as_ref())?;
         Ok(Self {
+            held_out_text: text,
             metrics: Metrics::open(&folder.metrics(), step)?,
             saved: found.last.map(|_| step),
             refused: found.refused,
@@ -329,6 +327,11 @@ impl TrainingRun {
     pub fn held_out(&self) -> (u64, u64) {
         let segments = self.held_out.len();
         (segments, (0..segments).map(|index| self.held_out.rows(index) as u64).sum())
+    }
+
+    /// The held-out text, if the source knows its text.
+    pub fn held_out_text(&self) -> Option<&HeldOutText> {
+        self.held_out_text.as_ref()
     }
 
     /// Checkpoints that were skipped because they are damaged.
