@@ -12,6 +12,7 @@ mod features;
 mod golden;
 mod hooks;
 mod hugging_face;
+mod more_eras;
 mod sae_formats;
 mod saes;
 mod saved_saes;
