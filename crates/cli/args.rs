@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
-use nanoscope_checkpoint::{SaePath, WeightDtype};
+use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Sampling};
 use nanoscope_transformer::Era;
@@ -68,6 +68,40 @@ pub(crate) struct ModelArgs {
     /// The data type of the SAE weights in memory; 16-bit types halve the memory [default: f32]
     #[arg(long, value_enum)]
     pub(crate) sae_dtype: Option<DtypeArg>,
+    #[command(flatten)]
+    pub(crate) stated: StatedArgs,
+}
+
+impl ModelArgs {
+    /// The options for loading the SAEs.
+    pub(crate) fn sae_options(&self) -> SaeOptions {
+        self.stated.options(self.sae_dtype)
+    }
+}
+
+/// Flags that state what the files of an SAE leave open.
+#[derive(Debug, Args)]
+pub(crate) struct StatedArgs {
+    /// The format of an SAE file that nothing identifies, or that two formats claim: goodfire,
+    /// dictionary-learning, … (any of docs/formats.md) [default: by evidence only]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<SaeFormatName>,
+    /// The scale of the activations in training, for an SAE whose files leave it open: `folded` into
+    /// the weights, or the factor by which activations were multiplied
+    #[arg(long, value_name = "folded|FACTOR", allow_hyphen_values = true)]
+    pub(crate) activation_scale: Option<ActivationScale>,
+}
+
+impl StatedArgs {
+    /// The options for loading SAEs as `dtype`.
+    pub(crate) fn options(&self, dtype: Option<DtypeArg>) -> SaeOptions {
+        SaeOptions {
+            dtype: dtype.map_or(WeightDtype::F32, Into::into),
+            format: self.format,
+            activation_scale: self.activation_scale,
+            ..SaeOptions::default()
+        }
+    }
 }
 
 /// Flags that select the model and the device.
@@ -99,7 +133,7 @@ pub(crate) struct PlanArgs {
         value_name = "SPEC",
         help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
-                add or orthogonal; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
+                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
                 generated, last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{Labels, SaeOptions, SaePath, UserLabels, WeightDtype, python_json};
+use nanoscope_checkpoint::{Labels, SaePath, UserLabels, python_json};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
@@ -53,9 +53,8 @@ pub(crate) fn are_saes_kept(args: &ModelArgs) -> bool {
 /// Opens the model with its tokenizer and its SAEs.
 pub(crate) fn open_without_user_labels(args: &ModelArgs) -> Result<Microscope> {
     let (mut scope, saes) = open_without_saes(args)?;
-    let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
-    let options = SaeOptions { dtype, ..Default::default() };
-    with_spinner("loading the SAEs", || scope.add_saes(saes, &options)).map_err(unwrapped)?;
+    with_spinner("loading the SAEs", || scope.add_saes(saes, &args.sae_options()))
+        .map_err(unwrapped)?;
     Ok(scope)
 }
 

@@ -43,6 +43,18 @@ fn cases() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
+/// The flags that state what the files of a case leave open.
+fn stated(case: &str) -> &'static [&'static str] {
+    match case {
+        "saelens/standard_expected_average" | "saelens/flat_normalize_true" => {
+            &["--activation-scale", "folded"]
+        }
+        "strides/dictionary_learning" => &["--format", "dictionary-learning"],
+        _ if case.starts_with("strides/goodfire") => &["--format", "goodfire"],
+        _ => &[],
+    }
+}
+
 /// A file's tensors: shapes, and values as float64, which is exact for each type.
 fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     let bytes = std::fs::read(path).unwrap();
@@ -100,15 +112,9 @@ fn features_of_every_format_are_those_of_the_tool_that_wrote_the_sae() {
         let expected = root().join(&name).join("expected.safetensors");
         let activations = format!("{}:x", text(&expected));
 
-        success(&[
-            "encode",
-            "--sae",
-            text(&path),
-            "--activations",
-            &activations,
-            "--out",
-            text(&out),
-        ]);
+        let args =
+            ["encode", "--sae", text(&path), "--activations", &activations, "--out", text(&out)];
+        success(&[&args, stated(&name)].concat());
 
         assert_features(&name, &dense(&out), &read(&expected)["features"].1);
     }
@@ -160,8 +166,8 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
 }
 
 /// Converts `src`, with a hook point if its files name none of our models.
-fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
-    let args = ["convert", text(src), text(dst), "--to", form];
+fn convert(src: &Path, dst: &Path, form: &str, stated: &[&str]) -> Outcome {
+    let args = [&["convert", text(src), text(dst), "--to", form], stated].concat();
     let at = |hooks: &'static str| nanoscope(&args).args(["--hook", hooks]).run();
     let outcome = nanoscope(&args).run();
     if !outcome.stderr.contains("hook point") {
@@ -183,7 +189,7 @@ fn what_is_converted_computes_the_same() {
         for (form, dst) in
             [("saelens", dir.path().join("sae")), ("nanochat-sae", dir.path().join("sae.pt"))]
         {
-            let Outcome { code, stderr, .. } = convert(&path, &dst, form);
+            let Outcome { code, stderr, .. } = convert(&path, &dst, form, stated(&name));
             if code != Some(0) {
                 assert!(stderr.contains("cannot be written"), "{name} to {form}: {stderr}");
                 continue;
@@ -207,6 +213,70 @@ fn what_is_converted_computes_the_same() {
         }
     }
     assert!(converted > 80, "only {converted} were converted");
+}
+
+#[test]
+fn a_checkpoint_of_a_run_that_goes_on_computes_its_own_features_also_when_it_is_converted() {
+    let dir = TempDir::new().unwrap();
+    let (out, sae) = (dir.path().join("features.safetensors"), dir.path().join("sae"));
+    for case in ["standard_expected_average_only_in", "topk_covariance_whitening"] {
+        for stage in ["mid", "final"] {
+            let path = root().join("saelens/midrun").join(case).join(stage);
+            let expected = path.join("expected.safetensors");
+            let activations = format!("{}:x", text(&expected));
+            success(&["convert", text(&path), text(&sae), "--to", "saelens"]);
+            for sae in [&path, &sae] {
+                let args = ["encode", "--sae", text(sae), "--activations", &activations];
+                success(&[&args[..], &["--out", text(&out)]].concat());
+                let what = format!("{case}/{stage} {}", sae.display());
+                assert_features(&what, &dense(&out), &read(&expected)["features"].1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_files_of_an_sae_leave_open_is_refused_with_the_flag_that_states_it() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
+    let guessed = root().join("strides/goodfire_both/sae.pt");
+    let scaled = root().join("saelens/standard_expected_average");
+    let plain = root().join("saelens/standard");
+    let activations = format!("{}:x", text(&plain.join("expected.safetensors")));
+    for (path, flag, says) in [
+        (&guessed, "--format", "could be an SAE of the format goodfire, but also something else"),
+        (&scaled, "--activation-scale", "it is not known whether that is folded"),
+    ] {
+        let encode =
+            ["encode", "--sae", text(path), "--activations", &activations, "--out", text(&out)];
+        let convert = ["convert", text(path), text(&out), "--to", "saelens"];
+        for args in [&encode[..], &convert, &["run", "--prompt", "Once", "--sae", text(path)]] {
+            let error = failure(args);
+            assert!(error.contains(says) && error.contains(flag), "{error}");
+            assert!(!out.exists());
+        }
+    }
+    let encode = |flags: &[&str]| {
+        let args = ["encode", "--sae", text(&plain), "--activations", &activations];
+        nanoscope(&[&args[..], &["--out", text(&out)], flags].concat()).failure()
+    };
+    let unused = encode(&["--format", "goodfire"]);
+    assert!(unused.stderr.contains("cannot have the given format goodfire"), "{}", unused.stderr);
+    let unused = encode(&["--activation-scale", "0.5"]);
+    assert!(unused.stderr.contains("leave none open"), "{}", unused.stderr);
+    for (flags, says) in [
+        (["--format", "vae"], "unknown SAE format `vae` (expected nanochat-sae, saelens, "),
+        (["--activation-scale", "-1"], "(expected `folded` or a number above 0)"),
+    ] {
+        let outcome = encode(&flags);
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+    let described = success(&["inspect", text(&scaled)]);
+    assert!(described.contains("not known whether folded into the weights"), "{described}");
+    let described = success(&["inspect", text(&guessed)]);
+    assert!(described.contains("could be an SAE: goodfire"), "{described}");
+    let described = success(&["inspect", text(&guessed), "--format", "goodfire"]);
+    assert!(described.contains("Goodfire sparse autoencoder"), "{described}");
 }
 
 #[test]

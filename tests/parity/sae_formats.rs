@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae, load_saes};
+use nanoscope_checkpoint::{
+    ActivationScale, CheckpointError, LoadedSae, Order, SaeOptions, TensorFile, load_sae,
+    load_sae_with, load_saes, save_saelens,
+};
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights};
 use serde::Deserialize;
 use serde_json::Value;
@@ -40,9 +43,29 @@ fn cases(format: &str) -> Vec<Case> {
     cases
 }
 
+/// What a person must state about a case, because its files leave it open.
+fn stated(case: &str) -> SaeOptions {
+    let folded = Some(ActivationScale::Folded);
+    let format = |name: &str| Some(name.parse().unwrap());
+    match case {
+        // Without a factor, SAELens takes the weights as they are.
+        "saelens/standard_expected_average" | "saelens/flat_normalize_true" => {
+            SaeOptions { activation_scale: folded, ..SaeOptions::default() }
+        }
+        "strides/dictionary_learning" => {
+            SaeOptions { format: format("dictionary-learning"), ..SaeOptions::default() }
+        }
+        _ if case.starts_with("strides/goodfire") => {
+            SaeOptions { format: format("goodfire"), ..SaeOptions::default() }
+        }
+        _ => SaeOptions::default(),
+    }
+}
+
 fn load(case: &Case) -> LoadedSae {
     let device = nanoscope_testing::test_device();
-    load_sae(&root().join(&case.path), &device).unwrap_or_else(|error| {
+    let path = root().join(&case.path);
+    load_sae_with(path, &device, &stated(&case.name)).unwrap_or_else(|error| {
         panic!("{}: {error}: {:?}", case.name, std::error::Error::source(&error))
     })
 }
@@ -88,6 +111,43 @@ fn saelens_files_of_every_version_compute_what_saelens_computes() {
         let loaded = load(&case);
         assert_eq!((loaded.hooks.hook, loaded.hooks.hook_out), (case.hook, case.hook_out));
         assert_eq!(loaded.format, "SAELens");
+    }
+}
+
+#[test]
+fn saelens_checkpoints_of_a_run_that_goes_on_compute_what_its_scaled_activations_give() {
+    let device = nanoscope_testing::test_device();
+    for case in [
+        "standard_expected_average_only_in",
+        "standard_covariance_whitening",
+        "topk_expected_average_only_in",
+        "topk_covariance_whitening",
+    ] {
+        for stage in ["mid", "final"] {
+            let name = format!("{case}/{stage}");
+            let dir = root().join("saelens/midrun").join(&name);
+            let loaded = load_sae(&dir, &device).unwrap();
+            let expected = Arrays::read(&dir.join("expected.safetensors"));
+            let (x, features) = (expected.floats("x"), expected.floats("features"));
+            let shape = [x.shape[0], x.shape[1]];
+            let x = || Tensor::<2>::from_data(TensorData::new(x.values.clone(), shape), &device);
+            let check = |what: &str, sae: &Sae| {
+                let found = values(sae.encode(x()).unwrap());
+                assert_close(format!("{name}, {what}"), &found, &features.values, FEATURES_ATOL);
+            };
+            check("loaded", &loaded.sae);
+
+            // A converted SAE needs no file beside it.
+            let saved = tempfile::tempdir().unwrap();
+            let (hook, dtype) = (loaded.hook().unwrap(), Default::default());
+            save_saelens(saved.path(), &loaded.sae, hook, None, dtype).unwrap();
+            let converted = load_sae(saved.path(), &device).unwrap().sae;
+            assert_eq!(converted.config().normalization(), Normalization::None, "{name}");
+            check("converted", &converted);
+            let reconstructed = |sae: &Sae| values(sae.decode(sae.encode(x()).unwrap(), x()));
+            let (before, after) = (reconstructed(&loaded.sae), reconstructed(&converted));
+            assert_close(format!("{name}, converted"), &after, &before, 2.0 * RECONSTRUCTION_ATOL);
+        }
     }
 }
 

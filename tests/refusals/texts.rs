@@ -59,13 +59,13 @@ fn lines_that_are_no_text_are_refused_by_number() {
         "JSON that is cut off",
         read("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"b"),
         CorpusError::Json { line: 2, .. },
-        ["line 2 of", "EOF while parsing a string"]
+        ["line 2, column 11 of", "EOF while parsing a string"]
     );
     refused!(
         "half of a surrogate pair",
         read("a.jsonl", br#"{"text": "\ud83d"}"#),
         CorpusError::Json { line: 1, .. },
-        ["line 1 of", "a.jsonl"]
+        ["line 1, column ", "a.jsonl"]
     );
     refused!(
         "JSON without the field",

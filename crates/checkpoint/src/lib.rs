@@ -59,7 +59,7 @@ pub use error::CheckpointError;
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
-pub use inspect::{Inspection, TensorLine, inspect};
+pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
@@ -69,9 +69,10 @@ pub use nanoscope_tokenizer::MergeError;
 pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, SaveForm, load_sae, load_sae_as, load_saes,
-    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
-    save_saelens_with_metadata,
+    ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
+    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, load_sae, load_sae_as, load_sae_with,
+    load_saes, load_saes_by_path, load_saes_with, save_nanochat_sae,
+    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

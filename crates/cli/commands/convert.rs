@@ -4,12 +4,12 @@ use std::io::Write;
 
 use anyhow::Result;
 use nanoscope_checkpoint::{
-    LoadOptions, LoadedSae, ModelFiles, SaeHooks, WeightDtype, load_sae, load_tokenizer,
+    LoadOptions, LoadedSae, ModelFiles, SaePath, WeightDtype, load_sae_with, load_tokenizer,
     save_model, save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
     save_tokenizer,
 };
 
-use crate::args::{DtypeArg, HooksArg};
+use crate::args::{DtypeArg, HooksArg, StatedArgs};
 use crate::load::note_ambiguous_era;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
@@ -44,6 +44,8 @@ pub(crate) struct ConvertArgs {
     /// The hook point of the SAE, if its files do not name it; HOOK:HOOK for a transcoder
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HooksArg>,
+    #[command(flatten)]
+    pub(crate) stated: StatedArgs,
     /// The nanochat era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
@@ -82,6 +84,10 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
     if args.hook.is_some() {
         return Err(Hint::new("--hook is for SAEs", "a model has no hook point; omit it").into());
     }
+    if args.stated.format.is_some() || args.stated.activation_scale.is_some() {
+        let hint = "--to states the format to write; omit the flag";
+        return Err(Hint::new("--format and --activation-scale are for SAEs", hint).into());
+    }
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
@@ -100,10 +106,9 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
         return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
     }
     let device = nanoscope_device::by_name("auto")?;
-    let mut loaded = load_sae(&args.src, &device)?;
-    if let Some(HooksArg(hook, hook_out)) = args.hook {
-        loaded.hooks = SaeHooks::new(hook, hook_out);
-    }
+    let at = args.hook.map(|HooksArg(hook, hook_out)| (hook, hook_out));
+    let src = SaePath { path: args.src.clone(), at };
+    let loaded = load_sae_with(src, &device, &args.stated.options(None))?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let LoadedSae { sae, .. } = &loaded;
     let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);

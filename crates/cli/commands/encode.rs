@@ -4,11 +4,11 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_checkpoint::{ActivationFile, FeatureWriter, LoadedSae, WeightDtype, load_sae_as};
+use nanoscope_checkpoint::{ActivationFile, FeatureWriter, LoadedSae, WeightDtype, load_sae_with};
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::DtypeArg;
+use crate::args::{DtypeArg, StatedArgs};
 use crate::file_key::split;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
@@ -49,6 +49,8 @@ pub(crate) struct EncodeArgs {
     /// reports how many active features stay the same [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
+    #[command(flatten)]
+    pub(crate) stated: StatedArgs,
     /// The backend: auto, flex, ndarray, wgpu, cuda
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
@@ -70,7 +72,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 
     // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.
     let full = if rounded { sample(args, &file, key, &device)? } else { None };
-    let loaded = load(&args.sae, &device, dtype)?;
+    let loaded = load(args, &device, args.dtype)?;
     let mut activations = open(args, &file, key, &loaded)?;
     let sae = loaded.sae;
     let rows = activations.rows();
@@ -102,8 +104,10 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<LoadedSae> {
-    Ok(with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?)
+fn load(args: &EncodeArgs, device: &Device, dtype: Option<DtypeArg>) -> Result<LoadedSae> {
+    let options = args.stated.options(dtype);
+    let load = || load_sae_with(args.sae.as_path(), device, &options);
+    Ok(with_spinner("loading the SAE", load)?)
 }
 
 /// Opens the activations. The files of an SAE of `hook_z` say that it reads concatenated heads.
@@ -129,7 +133,7 @@ fn sample(
     key: Option<&str>,
     device: &Device,
 ) -> Result<Option<SparseFeatures>> {
-    let loaded = load(&args.sae, device, WeightDtype::F32)?;
+    let loaded = load(args, device, None)?;
     let mut activations = open(args, file, key, &loaded)?;
     let sae = loaded.sae;
     let rows =

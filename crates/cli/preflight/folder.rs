@@ -14,10 +14,9 @@ fn probe(dir: &Path) -> io::Result<()> {
     let whole = std::path::absolute(dir)?;
     let exists = |path: &&Path| path.symlink_metadata().is_ok();
     let nearest = whole.ancestors().find(exists).unwrap_or(Path::new("/"));
-    tempfile::Builder::new().prefix(".nanoscope-").tempdir_in(nearest).map(drop).map_err(|error| {
-        // The error names the temporary folder, which nobody asked for.
-        error.raw_os_error().map_or(error, io::Error::from_raw_os_error)
-    })
+    let made = tempfile::Builder::new().prefix(".nanoscope-").tempdir_in(nearest);
+    // The error names the temporary folder, which nobody asked for.
+    made.map(drop).map_err(|error| error.kind().into())
 }
 
 #[cfg(test)]

@@ -96,6 +96,17 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
+            CheckpointError::GuessedFormat { .. } | CheckpointError::SeveralFormats { .. } => {
+                Some("state it: --format FORMAT")
+            }
+            CheckpointError::FormatNotUsed { .. } => {
+                Some("the format follows from the file; omit --format")
+            }
+            CheckpointError::UnknownActivationScale { .. } => Some(
+                "copy its activation_scaler.json beside it, or state the factor: \
+                 --activation-scale FACTOR, or --activation-scale folded",
+            ),
+            CheckpointError::ActivationScaleNotUsed { .. } => Some("omit --activation-scale"),
             CheckpointError::TwoSaes { .. } => Some("choose one with --sae FILE"),
             CheckpointError::SeveralSaes { .. } => Some("name the file or folder of one of them"),
             CheckpointError::NoHook { .. } => {

@@ -19,6 +19,12 @@ pub enum CorpusError {
         /// The underlying error.
         source: io::Error,
     },
+    /// A file or folder does not exist.
+    #[error("{}: no such file or directory", path.display())]
+    NoSuchPath {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A path is neither a file nor a folder; reading a pipe might never end.
     #[error("{} is neither a file nor a folder", path.display())]
     NoFile {
@@ -333,7 +339,11 @@ pub enum CorpusError {
 impl CorpusError {
     /// Wraps an I/O error with the path it occurred on.
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+        let path = path.into();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NoSuchPath { path },
+            _ => Self::Io { path, source },
+        }
     }
 }
 

@@ -28,8 +28,11 @@ impl Microscope {
     ///
     /// # fn main() -> nanoscope::Result<()> {
     /// let mut scope = Microscope::open("base_checkpoints/d20", &device("auto")?)?;
-    /// let options =
-    ///     SaeOptions { dtype: WeightDtype::BF16, hooks: Some(vec![HookPoint::ResidPost(12)]) };
+    /// let options = SaeOptions {
+    ///     dtype: WeightDtype::BF16,
+    ///     hooks: Some(vec![HookPoint::ResidPost(12)]),
+    ///     ..SaeOptions::default()
+    /// };
     /// scope.add_saes(["sae_outputs"], &options)?;
     /// # Ok(())
     /// # }

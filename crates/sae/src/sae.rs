@@ -155,7 +155,7 @@ fn check(config: &SaeConfig, weights: &SaeWeights) -> Result<(), SaeError> {
     Ok(())
 }
 
-fn check_shape<const D: usize>(
+pub(crate) fn check_shape<const D: usize>(
     tensor: &'static str,
     found: [usize; D],
     expected: [usize; D],

@@ -139,7 +139,10 @@ impl LabelBook {
             let mut changes = unsaved.clone();
             changes.insert(feature, change);
             let UpdatedLabels { labels, saved } = files.update(&changes)?;
-            *sae.edited.write().unwrap_or_else(PoisonError::into_inner) = labels;
+            // The same SAE can be at several hook points.
+            for same in self.saes.values().filter(|other| other.files.as_ref() == Some(files)) {
+                same.edited.write().unwrap_or_else(PoisonError::into_inner).clone_from(&labels);
+            }
             match saved {
                 Ok(path) => {
                     unsaved.clear();

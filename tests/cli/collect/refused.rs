@@ -144,7 +144,7 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--text-column", "story"], "name the field or column with --text-column NAME"),
         (&["--text-column", "story"], "line 1 of"),
         (&["--text", "/dev/null"], "/dev/null is neither a file nor a folder"),
-        (&["--text", "/nowhere/at/all"], "could not read or write /nowhere/at/all"),
+        (&["--text", "/nowhere/at/all"], "/nowhere/at/all: no such file or directory"),
     ] {
         let error = failure(bench.command("out", more));
         assert!(error.contains(says), "{more:?}: {error}");

@@ -72,7 +72,7 @@ fn no_text_of_others_is_in_a_file_as_it_is() {
     }
     let index = data(&out, "index");
     assert_eq!(index["labels"]["3"], "<img src=x onerror=window.hacked=7>");
-    assert_eq!(index["labels"]["8"], "quotes ' \" ` & \u{202e} reversed \u{2028} line");
+    assert_eq!(index["labels"]["8"], "quotes ' \" ` & ⟨202E⟩ reversed ⟨2028⟩ line");
     // Automatic labels have a field of their own, which a person's label does not change.
     assert!(index["auto"][3].as_str().unwrap().contains("promotes"));
     let texts: Vec<&str> =

@@ -16,12 +16,14 @@ use nanoscope_transformer::{ConfigError, Era};
 use thiserror::Error;
 
 use crate::container::Dtype;
+#[cfg(feature = "sae")]
+use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
 use crate::error::message::{asked_for, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
-use crate::sae::SaveForm;
+use crate::sae::{SaeFormatName, SaveForm};
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
 
@@ -278,7 +280,7 @@ pub enum CheckpointError {
     /// The path does not have an SAE.
     #[cfg(feature = "sae")]
     #[error(
-        "{} has no SAE of a known format: no {}, or other .pt or .pth",
+        "{} has no SAE of a known format: no {}, or other .pt, .pth, .bin or .ckpt",
         path.display(),
         names.join(", ")
     )]
@@ -319,6 +321,54 @@ pub enum CheckpointError {
         /// The names of its tensors.
         tensors: Vec<String>,
     },
+    /// Two formats of SAEs claim a file.
+    #[cfg(feature = "sae")]
+    #[error("{} can be an SAE of the formats {}; the format must be given", path.display(), all_of(.formats, " and "))]
+    SeveralFormats {
+        path: PathBuf,
+        /// The formats.
+        formats: Vec<SaeFormatName>,
+    },
+    /// A file looks like an SAE of a format, but also like files of other kinds.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} could be an SAE of the format {}, but also something else: nothing in it or in its name \
+         identifies it; the format must be given",
+        path.display(),
+        all_of(.formats, " or ")
+    )]
+    GuessedFormat {
+        path: PathBuf,
+        /// The formats that it could have.
+        formats: Vec<SaeFormatName>,
+    },
+    /// No SAE has the format that was given.
+    #[cfg(feature = "sae")]
+    #[error("{} is an SAE of {found} and cannot have the given format {format}", path.display())]
+    FormatNotUsed {
+        path: PathBuf,
+        /// The format that was given.
+        format: SaeFormatName,
+        /// The tool that wrote the file.
+        found: &'static str,
+    },
+    /// An SAE was trained on normalised activations, and its files leave open whether its weights
+    /// take them normalised.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} was trained on activations normalised by `{name}`, and it is not known whether that is \
+         folded into the weights",
+        path.display()
+    )]
+    UnknownActivationScale {
+        path: PathBuf,
+        /// SAELens's name of the normalisation.
+        name: &'static str,
+    },
+    /// An activation scale was given, and no SAE leaves it open.
+    #[cfg(feature = "sae")]
+    #[error("an activation scale was given, but the files of the SAE in {} leave none open", path.display())]
+    ActivationScaleNotUsed { path: PathBuf },
     /// The files of an SAE do not name its hook point.
     #[cfg(feature = "sae")]
     #[error("the files of the SAE in {} do not name its hook point", path.display())]

@@ -5,9 +5,18 @@ use std::path::PathBuf;
 #[cfg(feature = "gpt")]
 use nanoscope_transformer::Era;
 
+#[cfg(feature = "sae")]
+use crate::sae::SaeFormatName;
+
 /// Describes the failed search for the tensor `key`.
 pub(super) fn asked_for(key: Option<&str>) -> String {
     key.map_or("no tensor is selected".to_owned(), |key| format!("no tensor `{key}`"))
+}
+
+/// Formats the names of several formats.
+#[cfg(feature = "sae")]
+pub(super) fn all_of(names: &[SaeFormatName], between: &str) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }
 
 /// Formats the first few of `names`.

@@ -21,7 +21,7 @@ pub const LABELS_FILE: &str = "labels.json";
 ///
 /// A label is one line in which every character is seen: an invisible one, or one that changes the
 /// direction of the text, is replaced by its number, as in `⟨202E⟩`. A text without visible characters
-/// is no label.
+/// becomes an empty label.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     labels: BTreeMap<u32, String>,
@@ -95,11 +95,8 @@ impl Labels {
 
 impl From<BTreeMap<u32, String>> for Labels {
     fn from(labels: BTreeMap<u32, String>) -> Self {
-        let mut result = Self::default();
-        for (feature, label) in labels {
-            result.set(feature, shown(&label));
-        }
-        result
+        let label = |(feature, label): (u32, String)| (feature, shown(&label));
+        Self { labels: labels.into_iter().map(label).collect(), sae_file: None }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn shown(text: &str) -> String {
     for c in text.trim().chars() {
         match c {
             '\t' | '\n' | '\r' => out.push(' '),
-            c if is_invisible(c) => out.push_str(&format!("⟨{:04X}⟩", c as u32)),
+            c if is_invisible(c) => out.extend([format!("⟨{:04X}⟩", c as u32)]),
             c => out.push(c),
         }
     }

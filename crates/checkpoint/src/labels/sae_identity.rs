@@ -28,7 +28,8 @@ pub(super) fn sae_identity(path: &Path) -> io::Result<String> {
             hash.update(&block);
         }
     }
-    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    let first = hash.finalize().first_chunk().copied().map(u64::from_be_bytes);
+    Ok(format!("{:016x}", first.expect("a SHA-256 has 32 bytes")))
 }
 
 struct Hasher<'h>(&'h mut Sha256);

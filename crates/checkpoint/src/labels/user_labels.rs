@@ -214,19 +214,14 @@ fn file_name(sae: &Path) -> Result<String, CheckpointError> {
 
 fn has_label_files(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
-    entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        name.to_str().is_some_and(|name| name.starts_with("labels-") && name.ends_with(".json"))
-    })
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("labels-")))
 }
 
-/// False only if there is no file: what cannot be looked at is read, which gives the reason.
+/// False also if a folder on the way is a file or may not be entered, where nothing was ever written.
 fn is_there(path: &Path) -> bool {
-    match path.try_exists() {
-        Ok(there) => there,
-        // A folder on the way is a file, or may not be entered; then nobody can have written there.
-        Err(_) => false,
-    }
+    path.try_exists().unwrap_or(false)
 }
 
 /// Checks that `path` can be written, or the folder for it created.

@@ -49,7 +49,11 @@ impl SaeFile {
         if config.d_out() != config.d_in() {
             facts.push(("d_out", config.d_out().to_string()));
         }
-        facts.push(("normalisation", normalization(config.normalization())));
+        let normalised = match self.unsettled {
+            Some(name) => format!("{name}, not known whether folded into the weights"),
+            None => normalization(config.normalization()),
+        };
+        facts.push(("normalisation", normalised));
         let input = if config.apply_b_dec_to_input() { "x − b_dec" } else { "x" };
         facts.push(("encodes", input.to_owned()));
         if config.skip() {

@@ -161,10 +161,14 @@ fn a_threshold_of_a_type_that_is_not_read_is_not_a_missing_one() {
     use safetensors::Dtype::F8_E8M0;
 
     // A file with a threshold has another function than one without.
-    for name in ["saes/saelens/jumprelu", "saes/saelens/batchtopk_inference"] {
+    for (name, weights, config) in [
+        ("saes/saelens/jumprelu", "sae_weights.safetensors", "cfg.json"),
+        ("saes/saelens/batchtopk_inference", "sae_weights.safetensors", "cfg.json"),
+        // The threshold alone makes it a JumpReLU.
+        ("saes/circuit-tracer/jumprelu_skip/transcoders", "layer_0.safetensors", "config.yaml"),
+    ] {
         let dir = TempDir::new().unwrap();
-        let weights = "sae_weights.safetensors";
-        fs::copy(fixture(name).join("cfg.json"), dir.path().join("cfg.json")).unwrap();
+        fs::copy(fixture(name).join(config), dir.path().join(config)).unwrap();
         let file = TensorFile::open(&fixture(name).join(weights)).unwrap();
         let all: Vec<_> = file
             .tensors()
@@ -177,7 +181,9 @@ fn a_threshold_of_a_type_that_is_not_read_is_not_a_missing_one() {
         let views = all.iter().map(|(name, shape, bytes)| {
             let count = shape.iter().product();
             let view = match name.as_str() {
-                "threshold" => TensorView::new(F8_E8M0, shape.clone(), &bytes[..count]),
+                "threshold" | "activation_function.threshold" => {
+                    TensorView::new(F8_E8M0, shape.clone(), &bytes[..count])
+                }
                 _ => TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes),
             };
             (name.as_str(), view.unwrap())
@@ -187,7 +193,7 @@ fn a_threshold_of_a_type_that_is_not_read_is_not_a_missing_one() {
         let error = load_sae(dir.path(), &nanoscope_testing::test_device()).unwrap_err();
 
         let text = error.to_string();
-        assert!(text.contains("tensor `threshold` is F8_E8M0"), "{name}: {text}");
+        assert!(text.contains("threshold` is F8_E8M0"), "{name}: {text}");
     }
 }
 

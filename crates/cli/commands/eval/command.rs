@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_checkpoint::{
-    LoadedSae, SaeOptions, SaePath, WeightDtype, check_writable, load_saes_with, write_atomically,
+    LoadedSae, SaePath, check_writable, load_saes_by_path, write_atomically,
 };
 use nanoscope_corpus::{SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
@@ -129,18 +129,21 @@ fn load_subjects(
     model: &InterpretableModel,
     paths: Vec<SaePath>,
 ) -> Result<Vec<EvalTarget>> {
-    let dtype = args.model.sae_dtype.map_or(WeightDtype::F32, Into::into);
+    let options = args.model.sae_options();
     let device = model.gpt().device();
-    let mut saes: Vec<LoadedSae> = Vec::new();
-    for path in paths {
-        saes.extend(with_spinner("loading the SAEs", || {
-            load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() })
-        })?);
-    }
+    let load = || load_saes_by_path(paths, device, &options);
+    let saes = with_spinner("loading the SAEs", load)?;
     if saes.is_empty() {
         return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
     }
-    let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
+    let mut names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
+    let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len();
+    if distinct < names.len() {
+        // The same file at several hook points.
+        for (name, sae) in names.iter_mut().zip(&saes) {
+            *name = format!("{name} at {}", sae.hook()?);
+        }
+    }
     let subject = |(sae, name): (LoadedSae, String)| {
         let hooks = (sae.hook()?, sae.hook_out()?);
         Ok(EvalTarget::new(model, name, hooks, sae.sae)?)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -282,11 +282,7 @@ impl Manifest {
     /// part deletes its own when it ends, which may be after the folder was listed.
     pub(crate) fn read(path: &Path, kind: Kind) -> Result<Option<(Self, u64)>, CorpusError> {
         let bytes = match read_at_most(path) {
-            Err(CorpusError::Io { source, .. })
-                if kind == Kind::Journal && source.kind() == io::ErrorKind::NotFound =>
-            {
-                return Ok(None);
-            }
+            Err(CorpusError::NoSuchPath { .. }) if kind == Kind::Journal => return Ok(None),
             bytes => bytes?,
         };
         let broken = |error: serde_json::Error| CorpusError::Manifest {

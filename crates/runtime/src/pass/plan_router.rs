@@ -159,7 +159,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         };
         let by_norm = |op: Op| op.scale() == Some(Scale::Norm);
         let norms = if wants(by_norm) { host(lengths(x.clone())) } else { vec![0.0; rows] };
-        let orthogonal = wants(|op| matches!(op, Op::Orthogonal(..)));
+        let orthogonal = wants(Op::projects);
         let columns = if orthogonal { hook_edits.columns() } else { 0 };
         let projections =
             if orthogonal { hook_edits.projections(base.clone()) } else { Vec::new() };

@@ -46,7 +46,9 @@ pub enum SyntaxError {
         found: String,
     },
     /// The operation changes a feature, but the target is a vector.
-    #[error("`{op}` changes a feature, but `{vector}` is a vector; vectors take add or orthogonal")]
+    #[error(
+        "`{op}` changes a feature, but `{vector}` is a vector; vectors take add, orthogonal, projection_scale or projection_cap"
+    )]
     VectorOp {
         /// The operation.
         op: &'static str,

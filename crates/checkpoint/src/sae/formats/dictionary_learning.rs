@@ -10,7 +10,7 @@ use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::python_json;
 use crate::read::json;
-use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::formats::whole_number::Number;
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::{Postprocess, SaeFile};
@@ -39,6 +39,7 @@ pub(super) const FORMAT: SaeFormat = SaeFormat {
 const WEIGHTS_FILE: &str = "ae.pt";
 const CHECKPOINTS_DIR: &str = "checkpoints";
 const CONFIG_FILE: &str = "config.json";
+const GATED: &str = "GatedAutoEncoder";
 
 /// The keys of `config.json` that determine what is computed, and where. The reference's
 /// `load_dictionary` reads no others either; the rest are options of training.
@@ -68,11 +69,15 @@ fn step(name: &str) -> Option<u64> {
     name.strip_prefix("ae_")?.strip_suffix(".pt")?.parse().ok()
 }
 
+/// Returns whether the tool gives its files a name like that at `path`.
+fn is_named(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| name == WEIGHTS_FILE || step(name).is_some())
+}
+
 /// Returns the path of the configuration: in the folder of the file at `path` or, for a checkpoint,
 /// in the folder above.
 fn config_path(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
-    if name != WEIGHTS_FILE && step(name).is_none() {
+    if !is_named(path) {
         return None;
     }
     let dir = path.parent()?;
@@ -87,17 +92,32 @@ fn class_of(file: &TensorFile) -> Option<&'static str> {
     if has(&["bias", "encoder.weight", "encoder.bias", "decoder.weight"]) {
         Some("AutoEncoder")
     } else if has(&["decoder_bias", "encoder.weight", "r_mag", "gate_bias", "mag_bias"]) {
-        Some("GatedAutoEncoder")
+        Some(GATED)
     } else {
         None
     }
 }
 
+/// Claims files with their configuration. Without one, the tensors of a gated SAE are names of this tool
+/// only, and those of an `AutoEncoder` need the tool's file name.
 fn claims(file: &TensorFile) -> Claim {
-    if file.is_pt() && config_path(file.path()).is_some() {
-        return Claim::ByLayout;
+    if !file.is_pt() {
+        return Claim::None;
     }
-    Claim::by_tensors(file.is_pt() && class_of(file).is_some())
+    let is_ours = |config: &Path| match json::read::<Value>(config) {
+        Ok(config) => config.get("trainer").is_some(),
+        // The error is shown when the file is opened.
+        Err(_) => true,
+    };
+    if config_path(file.path()).is_some_and(|config| is_ours(&config)) {
+        return Claim::Evidence;
+    }
+    match class_of(file) {
+        Some(GATED) => Claim::Evidence,
+        Some(_) if is_named(file.path()) => Claim::Evidence,
+        Some(_) if file.tensors().count() == 4 => Claim::Guess,
+        _ => Claim::None,
+    }
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
@@ -188,7 +208,7 @@ fn kind(
         "AutoEncoderNew" => {
             Kind { apply_b_dec: false, ..linear(Architecture::Relu, "decoder.bias") }
         }
-        "GatedAutoEncoder" => {
+        GATED => {
             let mut kind = linear(Architecture::Gated, "decoder_bias");
             kind.weights.retain(|(weight, _)| *weight != Weight::BEnc);
             kind.weights.extend([

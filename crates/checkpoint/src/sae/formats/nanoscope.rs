@@ -58,7 +58,7 @@ pub(crate) fn names(weight: Weight) -> &'static str {
 }
 
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
+    Claim::evidence(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

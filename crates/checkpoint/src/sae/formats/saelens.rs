@@ -11,11 +11,13 @@ use crate::error::CheckpointError;
 use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::saelens_scaler::{Scaler, WHITENING_FILE};
 use crate::sae::formats::whole_number::Number;
 use crate::sae::path_names::is_beside;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, usual_weights};
+use crate::sae::whitening::{COVARIANCE_WHITENING, Whitening};
 
 /// This format.
 pub(crate) const FORMAT: SaeFormat = SaeFormat {
@@ -142,7 +144,7 @@ const DEFAULT_K: Number = Number::Whole(100);
 const DEFAULT_RESIDUAL_THRESHOLD: f32 = 1e-2;
 
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
+    Claim::evidence(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
@@ -158,12 +160,14 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     }
 
     let d_out = if kind.is_transcoder { raw.d_out.unwrap_or(raw.d_in) } else { raw.d_in };
-    let mut notes = Vec::new();
-    let normalization = cfg.normalization(&mut notes)?;
-    if kind.is_transcoder && normalization != Normalization::None {
+    let Normalised { normalization, unsettled, whitening, notes } =
+        cfg.normalization(Scaler::beside(file.path(), raw.d_in)?)?;
+    let is_normalised =
+        normalization != Normalization::None || unsettled.is_some() || whitening.is_some();
+    if kind.is_transcoder && is_normalised {
         return Err(cfg.unsupported(format!(
             "a transcoder with normalize_activations `{}` (SAELens leaves its output normalised)",
-            normalization.name()
+            unsettled.unwrap_or(normalization.name())
         )));
     }
     let apply_b_dec = cfg.apply_b_dec_to_input(&kind)?;
@@ -195,6 +199,8 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         metadata: provenance(&description),
         description: Some(description),
         notes,
+        unsettled,
+        whitening,
         ignored: kind.ignored,
         ..SaeFile::new(file, FORMAT.name, config)
     }
@@ -227,6 +233,30 @@ struct Kind {
     weights: Vec<(Weight, StoredWeight)>,
     postprocess: Postprocess,
     ignored: &'static [&'static str],
+}
+
+/// SAELens's name of the normalisation by one factor.
+const EXPECTED_AVERAGE: &str = "expected_average_only_in";
+
+/// The normalisation of an SAE, as far as its files state it.
+struct Normalised {
+    normalization: Normalization,
+    /// The name of one that may or may not be in the weights.
+    unsettled: Option<&'static str>,
+    whitening: Option<Whitening>,
+    notes: Vec<(&'static str, String)>,
+}
+
+impl From<Normalization> for Normalised {
+    fn from(normalization: Normalization) -> Self {
+        Self { normalization, unsettled: None, whitening: None, notes: Vec::new() }
+    }
+}
+
+impl Normalised {
+    fn unsettled(name: &'static str) -> Self {
+        Self { unsettled: Some(name), ..Normalization::None.into() }
+    }
 }
 
 struct Cfg<'a> {
@@ -284,6 +314,7 @@ impl Cfg<'_> {
             Kind { is_transcoder: true, skip: true, weights, ..kind }
         };
         let rescale = raw.rescale_acts_by_decoder_norm;
+        self.check_k()?;
         let rescale_acts_by_decoder_norm = rescale.unwrap_or(false);
         Ok(match self.architecture()? {
             "standard" => kind(Architecture::Relu),
@@ -356,6 +387,16 @@ impl Cfg<'_> {
         }
     }
 
+    /// Checks that there is a `k` where it is used. Before version 6 it had no default.
+    fn check_k(&self) -> Result<(), CheckpointError> {
+        let kwargs = self.raw.activation_fn_kwargs.as_ref();
+        let has_k = self.raw.k.is_some() || kwargs.is_some_and(|kwargs| kwargs.contains_key("k"));
+        if self.is_old && !has_k && ["topk", "abstopk"].contains(&self.architecture()?) {
+            return Err(CheckpointError::MissingKey { path: self.path.to_owned(), key: "k" });
+        }
+        Ok(())
+    }
+
     /// Returns `k` of an architecture that keeps this number of features.
     fn k(&self) -> Result<usize, CheckpointError> {
         let (key, k) = match (&self.raw.activation_fn_kwargs, self.raw.k) {
@@ -402,26 +443,48 @@ impl Cfg<'_> {
         }
     }
 
-    fn normalization(
-        &self,
-        notes: &mut Vec<(&'static str, String)>,
-    ) -> Result<Normalization, CheckpointError> {
+    /// Combines the key with the `scaler` beside the weights. SAELens sets the key to `none` when it
+    /// folds the normalisation into the weights, but ignores the two that it folds on loading, so that
+    /// files from elsewhere can still name them.
+    fn normalization(&self, scaler: Scaler) -> Result<Normalised, CheckpointError> {
         let name = match &self.raw.normalize_activations {
             Value::Null | Value::Bool(false) => "none",
             Value::Bool(true) if self.is_old => "expected_average_only_in",
             Value::String(name) => name.as_str(),
             other => return Err(self.unknown_normalization(other.to_string())),
         };
-        match name {
-            "none" => Ok(Normalization::None),
-            // SAELens folds it into the weights when it saves them.
-            "expected_average_only_in" | "covariance_whitening" => {
-                notes.push(("normalisation", format!("{name}, folded into the weights")));
-                Ok(Normalization::None)
+        match (name, scaler) {
+            ("none", Scaler::None) => Ok(Normalization::None.into()),
+            (EXPECTED_AVERAGE, Scaler::None) => Ok(Normalised::unsettled(EXPECTED_AVERAGE)),
+            (COVARIANCE_WHITENING, Scaler::None) => Ok(Normalised::unsettled(COVARIANCE_WHITENING)),
+            ("none" | EXPECTED_AVERAGE, Scaler::Factor { factor: scale, stated_in }) => {
+                let note = format!("from {stated_in}: not folded into the weights");
+                Ok(Normalised {
+                    notes: vec![("factor", note)],
+                    ..Normalization::ExpectedAverageOnlyIn { scale }.into()
+                })
             }
-            "constant_norm_rescale" => Ok(Normalization::ConstantNormRescale),
-            "layer_norm" => Ok(Normalization::LayerNorm),
-            other => Err(self.unknown_normalization(other.to_owned())),
+            ("none" | COVARIANCE_WHITENING, Scaler::Whitening(whitening)) => {
+                let note = format!("from {WHITENING_FILE}, folded into the weights on loading");
+                Ok(Normalised {
+                    whitening: Some(whitening),
+                    notes: vec![("whitening", note)],
+                    ..Normalization::None.into()
+                })
+            }
+            ("constant_norm_rescale", Scaler::None) => {
+                Ok(Normalization::ConstantNormRescale.into())
+            }
+            ("layer_norm", Scaler::None) => Ok(Normalization::LayerNorm.into()),
+            (
+                EXPECTED_AVERAGE | COVARIANCE_WHITENING | "constant_norm_rescale" | "layer_norm",
+                other,
+            ) => {
+                let other =
+                    if matches!(other, Scaler::Factor { .. }) { "factor" } else { "whitening" };
+                Err(self.unsupported(format!("`{name}` with another {other} beside it")))
+            }
+            (other, _) => Err(self.unknown_normalization(other.to_owned())),
         }
     }
 
