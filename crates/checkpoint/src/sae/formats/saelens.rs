@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::container::{Order, TensorFile};
 use crate::error::CheckpointError;
-use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::saelens_provenance::provenance;
 use crate::sae::formats::saelens_scaler::{Scaler, WHITENING_FILE};
 use crate::sae::formats::whole_number::Number;
 use crate::sae::path_names::is_beside;
@@ -121,23 +121,6 @@ const KEYS: [&str; 13] = [
     "sae_lens_version",
 ];
 
-/// The keys of `metadata` that decide places and versions; the others are the SAE's provenance.
-pub(crate) const PLACE_KEYS: [&str; 5] =
-    ["hook_name", "hook_name_out", "hook_head_index", "hook_head_index_out", "sae_lens_version"];
-
-/// The keys of an SAE's provenance before version 6, where all keys were side by side.
-const OLD_PROVENANCE: [&str; 9] = [
-    "model_name",
-    "model_class_name",
-    "model_from_pretrained_kwargs",
-    "dataset_path",
-    "context_size",
-    "prepend_bos",
-    "seqpos_slice",
-    "neuronpedia_id",
-    "sae_lens_training_version",
-];
-
 /// The default of `k` in versions that have the key.
 const DEFAULT_K: Number = Number::Whole(100);
 /// The default of `residual_threshold`.
@@ -205,20 +188,6 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
-}
-
-/// Returns what `cfg.json` says about the origin of the SAE.
-fn provenance(description: &Value) -> crate::sae::metadata::Metadata {
-    let entries = |value: &Value, is_wanted: &dyn Fn(&str) -> bool| {
-        let entries = value.as_object().into_iter().flatten();
-        entries
-            .filter(|(key, value)| is_wanted(key) && !value.is_null())
-            .map(|(key, value)| (key.clone(), python_json::finite(value.clone())))
-            .collect::<Vec<_>>()
-    };
-    let old = entries(description, &|key| OLD_PROVENANCE.contains(&key));
-    let new = entries(&description["metadata"], &|key| !PLACE_KEYS.contains(&key));
-    old.into_iter().chain(new).collect()
 }
 
 /// A tensor with one scale per feature, from before version 6.

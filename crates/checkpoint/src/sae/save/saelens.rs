@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
-use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, PLACE_KEYS, WEIGHTS_FILE};
+use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
+use crate::sae::formats::saelens_provenance::PLACE_KEYS;
 use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::form::{SaveForm, in_saelens, instead_of};
 use crate::sae::save::saved_weight::SavedWeight;
