@@ -238,7 +238,8 @@ mod tests {
         let features = model.features_at(LATE, &tokens);
 
         for error in [run.map(drop).unwrap_err(), features.map(drop).unwrap_err()] {
-            assert!(matches!(error, RuntimeError::Encode { hook: LATE, .. }), "{error}");
+            let RuntimeError::NonFinite { found } = error else { panic!("{error}") };
+            assert_eq!(found.at, NonFiniteAt::Features(LATE));
         }
         // What is not encoded does not matter.
         assert!(model.run(&tokens, &Plan::new()).is_ok());
