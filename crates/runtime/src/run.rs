@@ -224,4 +224,24 @@ mod tests {
         let error = run.active_features(LATE, None).unwrap_err();
         assert!(matches!(error, RuntimeError::NotTracked { hook: LATE, .. }), "{error}");
     }
+
+    #[test]
+    fn an_sae_that_cannot_encode_ends_the_run_with_its_hook_point() {
+        let good = sae(0.0);
+        let b_enc = good.weights().b_enc * f32::NAN;
+        let weights = nanoscope_sae::SaeWeights { b_enc, ..good.weights() };
+        let broken = nanoscope_sae::Sae::new(good.config().clone(), weights).unwrap();
+        let model = InterpretableModel::new(gpt()).with_sae(LATE, broken).unwrap();
+        let tokens = TokenBatch::new(&[vec![3, 1, 4]]).unwrap();
+
+        let run = model.run(&tokens, &Plan::new().track(LATE));
+        let features = model.features_at(LATE, &tokens);
+
+        for error in [run.map(drop).unwrap_err(), features.map(drop).unwrap_err()] {
+            let RuntimeError::NonFinite { found } = error else { panic!("{error}") };
+            assert_eq!(found.at, NonFiniteAt::Features(LATE));
+        }
+        // What is not encoded does not matter.
+        assert!(model.run(&tokens, &Plan::new()).is_ok());
+    }
 }

@@ -189,6 +189,7 @@ impl From<&RuntimeError> for ApiError {
                 response.with_param(parameter.replace('-', "_"))
             }
             RuntimeError::PromptTooLong { .. } => response.with_code("context_length_exceeded"),
+            RuntimeError::NonFinite { .. } => response.with_code("not_finite"),
             _ => response,
         }
     }

@@ -31,6 +31,13 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
     let encoded: Value = serde_json::from_str(&encoded).unwrap();
     assert!((encoded["l0"].as_f64().unwrap() - number("l0")).abs() < 0.3, "{encoded}");
 
+    let cfg = std::fs::read(format!("{last}/cfg.json")).unwrap();
+    let origin = &serde_json::from_slice::<Value>(&cfg).unwrap()["metadata"];
+    assert_eq!(origin["activations_path"], acts.as_str());
+    assert_eq!(origin["training_tokens"], 600 * 64);
+    assert_eq!(origin["training_architecture_details"]["steps"], 600);
+    assert_eq!(origin["nanoscope_version"], env!("CARGO_PKG_VERSION"));
+
     let lines = metrics(&scratch.path("run"));
     let steps: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (1..=300).map(|n| n * 2).collect::<Vec<_>>());

@@ -1,6 +1,9 @@
 """lm-evaluation-harness's `local-completions` against the server.
 
+    pip install -r tests/other_tools/clients/lm_eval_requirements.txt
     NANOSCOPE_BINARY=target/debug/nanoscope python tests/other_tools/clients/lm_eval.py
+
+The packages take 800 MB, so `.ci/run` leaves this out.
 
 Scores a task of ten lines with the demo, and compares each log likelihood with the sum that `nanoscope
 run --out` gives for the same tokens.

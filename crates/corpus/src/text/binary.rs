@@ -3,7 +3,9 @@
 /// Names the format of content that is not text; none if it may be text.
 pub(crate) fn binary_format(head: &[u8]) -> Option<String> {
     /// The first bytes of formats, with their names.
-    const MAGIC: [(&[u8], &str); 24] = [
+    const LFS: &str = "a Git LFS pointer, in place of a file that was not downloaded";
+    const MAGIC: [(&[u8], &str); 25] = [
+        (b"version https://git-lfs.github.com/spec/", LFS),
         (b"PK\x03\x04", "a zip archive"),
         (b"%PDF-", "a PDF document"),
         (b"{\\rtf", "an RTF document"),
@@ -72,6 +74,10 @@ mod tests {
             (b"\xff\xfea\0b\0", "text in UTF-16, not UTF-8"),
             (b"one\0two", "not text: byte 3 is zero"),
             (b"GGUF\x03\0\0\0", "a GGUF model"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n",
+                "a Git LFS pointer, in place of a file that was not downloaded",
+            ),
         ] {
             assert_eq!(binary_format(head).as_deref(), Some(expected));
         }

@@ -11,7 +11,7 @@ use crate::error::CheckpointError;
 use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
-use crate::sae::formats::whole_number::whole_number;
+use crate::sae::formats::whole_number::Number;
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
@@ -54,7 +54,7 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 struct Trainer {
     dict_class: String,
-    k: Option<f64>,
+    k: Option<Number>,
     layer: Option<usize>,
     submodule_name: Option<String>,
 }
@@ -182,7 +182,7 @@ struct Kind {
 fn kind(
     file: &TensorFile,
     dict_class: &str,
-    config_k: Option<f64>,
+    config_k: Option<Number>,
     path: &Path,
 ) -> Result<Kind, CheckpointError> {
     let linear = |architecture, b_dec: &str| {
@@ -247,10 +247,10 @@ fn kind(
 
 /// Reads k, which must be the same in both files, as in `load_dictionary`. Until December 2024 only
 /// the configuration had it.
-fn k(file: &TensorFile, config_k: Option<f64>, path: &Path) -> Result<usize, CheckpointError> {
-    let config_k = config_k.map(|k| whole_number(path, "trainer.k", k)).transpose()?;
+fn k(file: &TensorFile, config_k: Option<Number>, path: &Path) -> Result<usize, CheckpointError> {
+    let config_k = config_k.map(|k| k.whole(path, "trainer.k")).transpose()?;
     let stored = match file.read_scalar("k") {
-        Ok(k) => Some(whole_number(file.path(), "k", f64::from(k))?),
+        Ok(k) => Some(k as usize),
         Err(CheckpointError::MissingTensor { .. }) if config_k.is_some() => None,
         Err(error) => return Err(error),
     };

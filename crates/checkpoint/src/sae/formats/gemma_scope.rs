@@ -48,8 +48,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     weights.push((Weight::Threshold, StoredWeight::tensor("threshold")));
     let site = site(&names);
     let hooks = site.as_ref().map_or_else(SaeHooks::default, |site| hooks(site, &names));
-    check_scaling_factor(&file, d_sae)?;
-    let ignored = &[SCALING_FACTOR];
+    let ignored: &[_] = if scales_by_one(&file, d_sae)? { &[SCALING_FACTOR] } else { &[] };
     let sae = SaeFile { hooks, weights, ignored, ..SaeFile::new(file, FORMAT.name, config) };
     // Trained on embeddings multiplied by √d, as Gemma's first block reads them; the hook point comes
     // before that multiplication.
@@ -65,19 +64,15 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
 /// A tensor with one scale per feature, from SAELens's fine-tuning.
 const SCALING_FACTOR: &str = "scaling_factor";
 
-/// Checks that a `scaling_factor`, if there is one, has no effect. SAELens refuses others, because only
-/// a configuration says how they are used.
-fn check_scaling_factor(file: &TensorFile, d_sae: usize) -> Result<(), CheckpointError> {
+/// Returns whether there is a `scaling_factor` that has no effect. Others are refused as tensors that
+/// are not ours, as in SAELens: only a configuration says how they are used.
+fn scales_by_one(file: &TensorFile, d_sae: usize) -> Result<bool, CheckpointError> {
     match file.info(SCALING_FACTOR) {
-        Err(CheckpointError::MissingTensor { .. }) => return Ok(()),
+        Err(CheckpointError::MissingTensor { .. }) => return Ok(false),
         other => drop(other?),
     }
     let data = file.read(SCALING_FACTOR, &[d_sae], Order::AsStored)?;
-    if data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5) {
-        return Ok(());
-    }
-    let what = "a scaling_factor other than ones".to_owned();
-    Err(CheckpointError::Unsupported { path: file.path().to_owned(), what })
+    Ok(data.iter::<f32>().all(|scale| (scale - 1.0).abs() <= 1e-5))
 }
 
 /// The part of the model that an SAE belongs to.

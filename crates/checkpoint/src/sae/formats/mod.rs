@@ -15,6 +15,7 @@ mod qwen_scope;
 mod recognise;
 mod sae_format;
 pub(crate) mod saelens;
+pub(crate) mod saelens_provenance;
 mod saelens_scaler;
 mod sparsify;
 mod whole_number;

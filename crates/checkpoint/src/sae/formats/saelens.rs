@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::container::{Order, TensorFile};
 use crate::error::CheckpointError;
-use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::saelens_provenance::provenance;
 use crate::sae::formats::saelens_scaler::{Scaler, WHITENING_FILE};
-use crate::sae::formats::whole_number::whole_number;
+use crate::sae::formats::whole_number::Number;
 use crate::sae::path_names::is_beside;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
@@ -43,7 +43,7 @@ struct RawConfig {
     #[serde(default)]
     normalize_activations: Value,
     /// A float in SAELens's batch-top-k, where it is the mean.
-    k: Option<f64>,
+    k: Option<Number>,
     rescale_acts_by_decoder_norm: Option<bool>,
     residual_threshold: Option<f32>,
     max_iterations: Option<usize>,
@@ -121,25 +121,8 @@ const KEYS: [&str; 13] = [
     "sae_lens_version",
 ];
 
-/// The keys of `metadata` that decide places and versions; the others are the SAE's provenance.
-pub(crate) const PLACE_KEYS: [&str; 5] =
-    ["hook_name", "hook_name_out", "hook_head_index", "hook_head_index_out", "sae_lens_version"];
-
-/// The keys of an SAE's provenance before version 6, where all keys were side by side.
-const OLD_PROVENANCE: [&str; 9] = [
-    "model_name",
-    "model_class_name",
-    "model_from_pretrained_kwargs",
-    "dataset_path",
-    "context_size",
-    "prepend_bos",
-    "seqpos_slice",
-    "neuronpedia_id",
-    "sae_lens_training_version",
-];
-
 /// The default of `k` in versions that have the key.
-const DEFAULT_K: f64 = 100.0;
+const DEFAULT_K: Number = Number::Whole(100);
 /// The default of `residual_threshold`.
 const DEFAULT_RESIDUAL_THRESHOLD: f32 = 1e-2;
 
@@ -152,12 +135,12 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
     let cfg = Cfg { path: &path, raw: &raw, is_old: is_before_6(&raw) };
-    if raw.architecture.as_deref() == Some("temporal") {
-        let what = "a temporal SAE, whose features depend on all earlier tokens,";
-        return Err(cfg.unsupported(what.to_owned()));
-    }
-    cfg.check_keys(&description)?;
+    cfg.check_places()?;
+    // An architecture that we do not have has keys of its own.
     let kind = cfg.kind(&file)?;
+    if !cfg.is_old {
+        json::check_keys(&path, &description, &[&KEYS[..], &OTHER_KEYS].concat())?;
+    }
 
     let d_out = if kind.is_transcoder { raw.d_out.unwrap_or(raw.d_in) } else { raw.d_in };
     let Normalised { normalization, unsettled, whitening, notes } =
@@ -205,20 +188,6 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
-}
-
-/// Returns what `cfg.json` says about the origin of the SAE.
-fn provenance(description: &Value) -> crate::sae::metadata::Metadata {
-    let entries = |value: &Value, is_wanted: &dyn Fn(&str) -> bool| {
-        let entries = value.as_object().into_iter().flatten();
-        entries
-            .filter(|(key, value)| is_wanted(key) && !value.is_null())
-            .map(|(key, value)| (key.clone(), python_json::finite(value.clone())))
-            .collect::<Vec<_>>()
-    };
-    let old = entries(description, &|key| OLD_PROVENANCE.contains(&key));
-    let new = entries(&description["metadata"], &|key| !PLACE_KEYS.contains(&key));
-    old.into_iter().chain(new).collect()
 }
 
 /// A tensor with one scale per feature, from before version 6.
@@ -273,21 +242,17 @@ fn is_before_6(raw: &RawConfig) -> bool {
 }
 
 impl Cfg<'_> {
-    fn check_keys(&self, description: &Value) -> Result<(), CheckpointError> {
+    fn check_places(&self) -> Result<(), CheckpointError> {
         let raw = self.raw;
         let head =
             [raw.hook_head_index, raw.metadata.hook_head_index, raw.metadata.hook_head_index_out];
         if let Some(head) = head.into_iter().flatten().next() {
             return Err(self.unsupported(format!("an SAE of one attention head ({head})")));
         }
-        if self.is_old {
-            return if raw.is_transcoder {
-                Err(self.unsupported("a transcoder from before SAELens 6".to_owned()))
-            } else {
-                Ok(())
-            };
+        if self.is_old && raw.is_transcoder {
+            return Err(self.unsupported("a transcoder from before SAELens 6".to_owned()));
         }
-        json::check_keys(self.path, description, &[&KEYS[..], &OTHER_KEYS].concat())
+        Ok(())
     }
 
     fn kind(&self, file: &TensorFile) -> Result<Kind, CheckpointError> {
@@ -358,7 +323,8 @@ impl Cfg<'_> {
                     found: other.to_owned(),
                     known: "standard, topk, abstopk, jumprelu, gated, batchtopk, \
                             matryoshka_batchtopk, matching_pursuit, transcoder, skip_transcoder, \
-                            jumprelu_transcoder, jumprelu_skip_transcoder",
+                            jumprelu_transcoder, jumprelu_skip_transcoder; the features of a \
+                            temporal SAE depend on all earlier tokens",
                 });
             }
         })
@@ -402,13 +368,14 @@ impl Cfg<'_> {
 
     /// Returns `k` of an architecture that keeps this number of features.
     fn k(&self) -> Result<usize, CheckpointError> {
-        let (key, k) = match &self.raw.activation_fn_kwargs {
-            Some(kwargs) if self.raw.k.is_none() => {
-                ("activation_fn_kwargs.k", kwargs.get("k").and_then(Value::as_f64))
-            }
-            _ => ("k", self.raw.k),
+        let (key, k) = match (&self.raw.activation_fn_kwargs, self.raw.k) {
+            (Some(kwargs), None) => match kwargs.get("k") {
+                Some(k) => ("activation_fn_kwargs.k", json::from_value(self.path, k.clone())?),
+                None => ("k", DEFAULT_K),
+            },
+            (_, k) => ("k", k.unwrap_or(DEFAULT_K)),
         };
-        whole_number(self.path, key, k.unwrap_or(DEFAULT_K))
+        k.whole(self.path, key)
     }
 
     fn architecture(&self) -> Result<&str, CheckpointError> {
