@@ -111,6 +111,8 @@ fn the_files_tell_the_era_or_which_eras_fit() {
 
         let fits: &[Era] = match era {
             Era::E3 | Era::E4b => &[Era::E3, Era::E4, Era::E4b],
+            // A vocabulary that needs no padding makes E0p the same model as E0.
+            Era::E0p if folder.ends_with('d') => &[Era::E0],
             ref one => std::slice::from_ref(one),
         };
         assert_eq!((found.era, found.also_fits.as_slice()), (fits[0], &fits[1..]), "{folder}");

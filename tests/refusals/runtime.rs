@@ -407,8 +407,6 @@ fn a_generation_of_another_batch_or_of_none_is_refused_before_anything_runs() {
     let mut batch = Batch::new(&first, 1 << 20);
     let mut other_model = Batch::new(&second, 1 << 20);
     let mut other_cache = Batch::new(&first, 1 << 20);
-    let begin = |batch: &mut Batch<'_>| batch.begin(&[1, 2], &Plan::new(), &sampling).map(|_| ());
-    begin(&mut other_cache).unwrap();
 
     let mut own = batch.begin(&[1, 2], &Plan::new(), &sampling).unwrap();
     let mut foreign = [

@@ -9,10 +9,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::RuntimeError;
+use crate::generation::outcome::StepOutcome;
 use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
-use crate::generation::step::{StepOutcome, step_together};
+use crate::generation::step::step_together;
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 

@@ -1,7 +1,8 @@
 use crate::error::RuntimeError;
+use crate::generation::outcome::{Step, StepOutcome};
 use crate::generation::sampling::Sampling;
-use crate::generation::state::{Generation, Step};
-use crate::generation::step::{StepOutcome, step_together};
+use crate::generation::state::Generation;
+use crate::generation::step::step_together;
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 

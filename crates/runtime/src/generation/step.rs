@@ -6,27 +6,15 @@ use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
 use crate::error::RuntimeError;
+use crate::generation::outcome::StepOutcome;
 use crate::generation::prefix_cache::PrefixCache;
-use crate::generation::state::{Generation, Step, Turn};
+use crate::generation::state::{Generation, Turn};
 use crate::model::InterpretableModel;
 use crate::pass::NonFinite;
 use crate::pass::batch_router::BatchRouter;
 use crate::pass::plan_router::{PassOutput, PlanRouter};
 use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
-
-/// The outcome of a [`Batch`] step for one generation.
-///
-/// [`Batch`]: crate::Batch
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepOutcome {
-    /// A piece of the prompt was run.
-    Prompt,
-    /// The next token was generated.
-    Step(Step),
-    /// The generation has ended; [`Generation::end`] returns the reason.
-    End,
-}
 
 /// The results of a pass for one of its generations.
 struct PassResult {
