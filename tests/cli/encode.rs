@@ -265,7 +265,10 @@ fn what_the_files_of_an_sae_leave_open_is_refused_with_the_flag_that_states_it()
     let unused = encode(&["--activation-scale", "0.5"]);
     assert!(unused.stderr.contains("leave none open"), "{}", unused.stderr);
     for (flags, says) in [
-        (["--format", "vae"], "unknown SAE format `vae` (expected nanochat-sae, saelens, "),
+        (
+            ["--format", "vae"],
+            "unknown SAE format `vae` (expected nanochat-sae, nanoscope, saelens, ",
+        ),
         (["--activation-scale", "-1"], "(expected `folded` or a number above 0)"),
     ] {
         let outcome = encode(&flags);

@@ -35,11 +35,13 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Sends the signal `name` to `child` once a temporary file or folder lies in `dir`.
+/// Sends the signal `name` to `child` once a temporary entry that is a folder or not lies in `dir`. A
+/// check that something can be written creates a file too, before the work.
 #[track_caller]
-fn interrupt(mut child: Child, name: &str, dir: &Path) -> Outcome {
+fn interrupt(mut child: Child, name: &str, dir: &Path, folder: bool) -> Outcome {
     let begun = Instant::now();
-    while !names(dir).iter().any(|name| name.starts_with('.')) {
+    let is_begun = |name: &String| name.starts_with('.') && dir.join(name).is_dir() == folder;
+    while !names(dir).iter().any(is_begun) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before anything was written");
         assert!(begun.elapsed() < DEADLINE, "nothing was written");
         std::thread::sleep(Duration::from_millis(1));
@@ -80,7 +82,7 @@ fn encode_removes_its_temporary_files_on_ctrl_c_and_sigterm() {
             file.to_str().unwrap(),
         ]);
 
-        let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out);
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out, false);
 
         assert_eq!(code, code_of(signal), "{signal}: {error}");
         assert_eq!(names(&out), [""; 0], "{signal}");
@@ -107,7 +109,7 @@ fn a_dashboard_that_is_being_written_is_finished_on_ctrl_c_and_sigterm() {
             out.to_str().unwrap(),
         ]);
 
-        let Outcome { code, stderr: error, .. } = interrupt(child, signal, dir.path());
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, dir.path(), true);
 
         assert_eq!(code, Some(0), "{signal}: {error}");
         assert_eq!(names(dir.path()), ["pages"], "{signal}");

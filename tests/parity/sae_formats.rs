@@ -44,7 +44,7 @@ fn cases(format: &str) -> Vec<Case> {
 }
 
 /// What a person must state about a case, because its files leave it open.
-fn stated(case: &str) -> SaeOptions {
+pub(crate) fn stated(case: &str) -> SaeOptions {
     let folded = Some(ActivationScale::Folded);
     let format = |name: &str| Some(name.parse().unwrap());
     match case {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{
-    CheckpointError, LoadedSae, Metadata, SaveForm, WeightDtype, load_sae,
+    CheckpointError, LoadedSae, Metadata, SaveForm, WeightDtype, load_sae, load_sae_with,
     save_nanochat_sae_with_metadata, save_sae, save_saelens_with_metadata,
 };
 use nanoscope_hooks::HookPoint;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::golden::{self, Arrays, assert_close, values};
+use crate::sae_formats::stated;
 
 const ATOL: f32 = 5e-5;
 const FORMS: [SaveForm; 3] = [SaveForm::SaeLens, SaveForm::NanochatSae, SaveForm::Nanoscope];
@@ -114,7 +115,8 @@ fn every_fixture_is_saved_in_every_form_or_in_the_one_that_the_refusal_names() {
         }
         let name = case["case"].as_str().unwrap();
         let path = root.join(case["path"].as_str().unwrap());
-        let loaded = load_sae(&path, &test_device()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let loaded = load_sae_with(path, &test_device(), &stated(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         let config = loaded.sae.config();
         // Some files name activations that our models do not have.
         let at = match (loaded.hook(), loaded.hook_out()) {

@@ -165,7 +165,7 @@ fn a_threshold_of_a_type_that_is_not_read_is_not_a_missing_one() {
         ("saes/saelens/jumprelu", "sae_weights.safetensors", "cfg.json"),
         ("saes/saelens/batchtopk_inference", "sae_weights.safetensors", "cfg.json"),
         // The threshold alone makes it a JumpReLU.
-        ("saes/circuit-tracer/jumprelu_skip/transcoders", "layer_0.safetensors", "config.yaml"),
+        ("saes/circuit-tracer/jumprelu_skip/transcoders", "layer_1.safetensors", "config.yaml"),
     ] {
         let dir = TempDir::new().unwrap();
         fs::copy(fixture(name).join(config), dir.path().join(config)).unwrap();
