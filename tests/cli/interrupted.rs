@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use crate::{nanoscope, signal};
 
 /// The exit code of a program that a signal ended, as in a shell.
-fn code_of(signal: &str) -> Option<i32> {
-    Some(if signal == "INT" { 130 } else { 143 })
+fn code_of(signal: &str) -> i32 {
+    if signal == "INT" { 130 } else { 143 }
 }
 
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -84,7 +84,7 @@ fn encode_removes_its_temporary_files_on_ctrl_c_and_sigterm() {
 
         let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out, false);
 
-        assert_eq!(code, code_of(signal), "{signal}: {error}");
+        assert_eq!(code, Some(code_of(signal)), "{signal}: {error}");
         assert_eq!(names(&out), [""; 0], "{signal}");
         assert!(error.contains("interrupted after"), "{signal}: {error}");
         assert!(error.contains("nothing was written"), "{signal}: {error}");

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_checkpoint::{
-    ActivationScale, CheckpointError, LoadedSae, Order, SaeOptions, TensorFile, load_sae,
-    load_sae_with, load_saes, save_saelens,
+    ActivationScale, CheckpointError, LoadedSae, Order, SaeOptions, TensorFile, WeightDtype,
+    load_sae, load_sae_with, load_saes, save_saelens,
 };
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights};
 use serde::Deserialize;
@@ -139,7 +139,7 @@ fn saelens_checkpoints_of_a_run_that_goes_on_compute_what_its_scaled_activations
 
             // A converted SAE needs no file beside it.
             let saved = tempfile::tempdir().unwrap();
-            let (hook, dtype) = (loaded.hook().unwrap(), Default::default());
+            let (hook, dtype) = (loaded.hook().unwrap(), WeightDtype::default());
             save_saelens(saved.path(), &loaded.sae, hook, None, dtype).unwrap();
             let converted = load_sae(saved.path(), &device).unwrap().sae;
             assert_eq!(converted.config().normalization(), Normalization::None, "{name}");

@@ -64,7 +64,9 @@ fn draw(points: &[PlotPoint], backend: SVGBackend<'_>) -> Result<(), String> {
     let mut labels = Labels::default();
     let places: Vec<(i32, i32)> =
         points.iter().map(|point| chart.backend_coord(&(point.l0, point.ce_score))).collect();
-    places.iter().for_each(|&place| labels.avoid(place));
+    for &place in &places {
+        labels.avoid(place);
+    }
     for (at, (point, &place)) in points.iter().zip(&places).enumerate() {
         let color = Palette99::pick(at).to_rgba();
         area.draw(&Circle::new(place, RADIUS, color.filled())).map_err(|e| message(&e))?;

@@ -112,7 +112,7 @@ fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
     let last = table_rows as i64 - 1;
     let row = match before {
         None => last,
-        Some(before) => (36313 * i64::from(id) ^ 27191 * i64::from(before)) % last,
+        Some(before) => ((36313 * i64::from(id)) ^ (27191 * i64::from(before))) % last,
     };
     row as i32
 }

@@ -54,7 +54,7 @@ fn weights_are_found_behind_any_wrappers_and_in_any_dictionary() {
         &["model"],
         &["module", "model", "_orig_mod"],
     ] {
-        prefixes.push(parts.iter().map(|part| format!("{part}.")).collect());
+        prefixes.push(format!("{}.", parts.join(".")));
     }
     for prefix in &prefixes {
         let loaded = from_root(&Py::Dict(weights(prefix)));

@@ -36,9 +36,10 @@ impl SaeFile {
             stop_on_duplicate_support,
         } = config.architecture()
         {
-            architecture.push_str(&format!(
+            let limits = format!(
                 ", until the residual's norm is below {residual_threshold}, at most {max_iterations} times"
-            ));
+            );
+            architecture.push_str(&limits);
             if stop_on_duplicate_support {
                 architecture.push_str(", until a feature repeats");
             }

@@ -13,7 +13,9 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 /// `then` therefore leaves complete files only.
 pub fn without_temporaries<T>(then: impl FnOnce() -> T) -> T {
     let mut unfinished = unfinished();
-    std::mem::take(&mut *unfinished).iter().for_each(|path| delete(path));
+    for path in std::mem::take(&mut *unfinished) {
+        delete(&path);
+    }
     let result = then();
     drop(unfinished);
     result
@@ -179,7 +181,9 @@ mod tests {
 
         finished.persist(&dir.path().join("finished")).unwrap();
         assert_eq!(listed().len(), 2);
-        listed().iter().for_each(|path| delete(path));
+        for path in listed() {
+            delete(&path);
+        }
 
         let names: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

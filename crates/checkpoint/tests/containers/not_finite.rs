@@ -180,9 +180,10 @@ fn an_saes_weight_is_refused_in_every_container() {
                 if config.is_file() {
                     fs::copy(&config, path.with_file_name("cfg.json")).unwrap();
                 }
-                let bytes = match name.ends_with("npz") {
-                    true => npz(Number::F32, zip::CompressionMethod::Deflated, &spoilt),
-                    false => safetensors_file(Number::F32, &spoilt),
+                let bytes = if name.ends_with("npz") {
+                    npz(Number::F32, zip::CompressionMethod::Deflated, &spoilt)
+                } else {
+                    safetensors_file(Number::F32, &spoilt)
                 };
                 fs::write(&path, bytes).unwrap();
                 for dtype in dtypes {

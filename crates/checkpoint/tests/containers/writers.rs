@@ -152,7 +152,7 @@ pub(crate) fn npz(number: Number, method: CompressionMethod, tensors: &[Tensor<'
 
 /// An array as numpy writes it.
 pub(crate) fn npy(descr: &str, shape: &[usize], numbers: &[u8]) -> Vec<u8> {
-    let lens: String = shape.iter().map(|len| format!("{len}, ")).collect();
+    let lens: String = shape.iter().flat_map(|len| [len.to_string(), ", ".to_owned()]).collect();
     let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({lens}), }}");
     while (10 + text.len() + 1) % 64 != 0 {
         text.push(' ');

@@ -63,10 +63,12 @@ fn an_sae_prepared_for_neuronpedia_has_the_configuration_beside_it() {
     assert!(matches!(error, CheckpointError::UnknownKey { .. }), "{error}");
 }
 
+type Wrap = fn(&str) -> String;
+
 #[test]
 fn wrappers_of_modules_in_the_names_of_tensors_are_left_out() {
     let plain = |name: &str| name.to_owned();
-    let wraps: [(&str, fn(&str) -> String); 5] = [
+    let wraps: [(&str, Wrap); 5] = [
         ("compiled", |name| format!("_orig_mod.{name}")),
         ("parallel", |name| format!("module.{name}")),
         ("both", |name| format!("module._orig_mod.{name}")),

@@ -33,6 +33,7 @@ Examples:
 A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
 checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the folder of
 a run.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct TrainArgs {
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]

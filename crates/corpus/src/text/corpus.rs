@@ -54,7 +54,7 @@ impl Corpus {
                 let before = files.len();
                 add_folder(path, path, 0, &mut files)?;
                 for file in files.split_off(before) {
-                    if file.format == Some(TextFormat::Json) && is_one_object(&file)? {
+                    if file.format == Some(TextFormat::Json) && is_one_object(&file) {
                         left_out.push(file.path);
                     } else {
                         files.push(file);

@@ -166,7 +166,7 @@ impl Read for Limited {
 struct TooLong;
 
 fn is_too_long(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<TooLong>())
+    error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()).is_some()
 }
 
 #[cfg(test)]

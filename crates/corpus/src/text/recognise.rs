@@ -61,16 +61,13 @@ pub(crate) fn open(file: &TextFile, read: &Arc<AtomicU64>) -> Result<Recognised,
     Ok(Recognised { format, reader: Box::new(Cursor::new(head).chain(reader)) })
 }
 
-/// Returns whether the file at `path`, in a folder of texts, is a single JSON object, as metadata is.
-///
-/// # Errors
-/// [`CorpusError::Io`].
-pub(crate) fn is_one_object(file: &TextFile) -> Result<bool, CorpusError> {
-    let Ok(recognised) = open(file, &Arc::default()) else { return Ok(false) };
+/// Returns whether `file`, in a folder of texts, is a single JSON object, as metadata is.
+pub(crate) fn is_one_object(file: &TextFile) -> bool {
+    let Ok(recognised) = open(file, &Arc::default()) else { return false };
     let mut reader = JsonReader::new(recognised.reader);
     let starts = matches!(reader.peek(), Ok(Some(b'{')));
     let one = recognised.format == TextFormat::Json && starts;
-    Ok(one && (reader.skip_value().is_err() || !matches!(reader.peek(), Ok(Some(_)))))
+    one && (reader.skip_value().is_err() || !matches!(reader.peek(), Ok(Some(_))))
 }
 
 /// The format of a file that is named as `named` and starts with `head`, which is all of it if it `ends`.
