@@ -14,6 +14,7 @@ mod hooks;
 mod hugging_face;
 mod more_eras;
 mod sae_formats;
+mod sae_misreadings;
 mod saes;
 mod saved_saes;
 mod selection;
