@@ -56,11 +56,15 @@ fn race(name: &str, model: &InterpretableModel, plan: &Plan, tokens: usize) {
                 })
                 .collect();
             let mut rows: Vec<_> = all.iter_mut().collect();
-            while batch.step(&mut rows).contains(&StepOutcome::Prompt) {}
+            while batch
+                .step(&mut rows)
+                .expect("the batch began them")
+                .contains(&StepOutcome::Prompt)
+            {}
             let started = Instant::now();
             let mut made = 0;
             for _ in 1..tokens {
-                let progress = batch.step(&mut rows);
+                let progress = batch.step(&mut rows).expect("the batch began them");
                 made += progress.iter().filter(|p| matches!(p, StepOutcome::Step(_))).count();
             }
             speeds.push(made as f64 / started.elapsed().as_secs_f64());

@@ -108,7 +108,8 @@ fn measure(way: Way, path: &Path, device: &Device) {
     let sae = load(way, path, device);
     let x = Tensor::<2>::ones([1, D_IN], device);
     // Mapped weights are paged in as they are read.
-    let read = sae.encode(x.clone()).sum() + sae.decode(Tensor::ones([1, D_SAE], device), x).sum();
+    let read = sae.encode(x.clone()).expect("activations and weights are finite").sum()
+        + sae.decode(Tensor::ones([1, D_SAE], device), x).sum();
     assert!(read.into_scalar::<f32>().is_finite());
     let held = status("VmRSS:").saturating_sub(before);
     let peak = status("VmHWM:").saturating_sub(before);
@@ -143,8 +144,16 @@ fn status(key: &str) -> u64 {
 
 fn agreement(path: &Path, device: &Device) {
     let x = Tensor::<2>::random([ROWS, D_IN], Distribution::Normal(0.0, 1.0), device);
-    let full = load_sae(path, device).expect("it loads").sae.encode_sparse(x.clone());
-    let half = load_sae_as(path, device, WeightDtype::BF16).expect("it loads").sae.encode_sparse(x);
+    let full = load_sae(path, device)
+        .expect("it loads")
+        .sae
+        .encode_sparse(x.clone())
+        .expect("activations and weights are finite");
+    let half = load_sae_as(path, device, WeightDtype::BF16)
+        .expect("it loads")
+        .sae
+        .encode_sparse(x)
+        .expect("activations and weights are finite");
     let both: usize = (0..ROWS)
         .map(|row| full.row(row).filter(|&(index, _)| half.get(row, index) != 0.0).count())
         .sum();

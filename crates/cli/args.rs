@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
-use nanoscope_checkpoint::{SaePath, WeightDtype};
+use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Sampling};
 use nanoscope_transformer::Era;
@@ -68,6 +69,40 @@ pub(crate) struct ModelArgs {
     /// The data type of the SAE weights in memory; 16-bit types halve the memory [default: f32]
     #[arg(long, value_enum)]
     pub(crate) sae_dtype: Option<DtypeArg>,
+    #[command(flatten)]
+    pub(crate) stated: StatedArgs,
+}
+
+impl ModelArgs {
+    /// The options for loading the SAEs.
+    pub(crate) fn sae_options(&self) -> SaeOptions {
+        self.stated.options(self.sae_dtype)
+    }
+}
+
+/// Flags that state what the files of an SAE leave open.
+#[derive(Debug, Args)]
+pub(crate) struct StatedArgs {
+    /// The format of an SAE file that nothing identifies, or that two formats claim: goodfire,
+    /// dictionary-learning, … (any of docs/formats.md) [default: by evidence only]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<SaeFormatName>,
+    /// The scale of the activations in training, for an SAE whose files leave it open: `folded` into
+    /// the weights, or the factor by which activations were multiplied
+    #[arg(long, value_name = "folded|FACTOR", allow_hyphen_values = true)]
+    pub(crate) activation_scale: Option<ActivationScale>,
+}
+
+impl StatedArgs {
+    /// The options for loading SAEs as `dtype`.
+    pub(crate) fn options(&self, dtype: Option<DtypeArg>) -> SaeOptions {
+        SaeOptions {
+            dtype: dtype.map_or(WeightDtype::F32, Into::into),
+            format: self.format,
+            activation_scale: self.activation_scale,
+            ..SaeOptions::default()
+        }
+    }
 }
 
 /// Flags that select the model and the device.
@@ -99,7 +134,7 @@ pub(crate) struct PlanArgs {
         value_name = "SPEC",
         help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
-                add or orthogonal; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
+                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
                 generated, last or A..B"
     )]
     pub(crate) steer: Vec<Intervention>,
@@ -107,8 +142,8 @@ pub(crate) struct PlanArgs {
     /// after those of --steer
     #[arg(long, value_name = "FILE")]
     pub(crate) steer_file: Vec<PathBuf>,
-    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz
-    /// or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
+    /// A steering vector, used by its name: --steer HOOK:NAME:add:3. Read from a .safetensors, .npz,
+    /// .npy or .pt file, or from a control vector of llama.cpp or repeng (.gguf)
     #[arg(long, value_name = "NAME=PATH[#KEY]", value_parser = vector_file)]
     pub(crate) vector: Vec<VectorFile>,
     #[arg(
@@ -171,10 +206,12 @@ impl std::str::FromStr for HooksArg {
     }
 }
 
-/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins.
+/// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
+/// text in front of `=` is a path if it has a slash.
 fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
-        Some((at, path)) if !PathBuf::from(text).exists() => {
+        // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
+        Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {
             let HooksArg(hook, hook_out) = at.parse()?;
             Ok(SaePath { path: path.into(), at: Some((hook, hook_out)) })
         }
@@ -182,6 +219,29 @@ fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     }
 }
 
+/// Parses the path of an output, where `-` is the standard output.
+pub(crate) fn output_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new()
+        .map(|path| if path.as_os_str() == "-" { PathBuf::from("/dev/stdout") } else { path })
+}
+
 pub(crate) fn prompt(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("the prompt is empty") } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_equals_sign_in_a_path_is_not_taken_for_a_hook_point() {
+        for path in ["runs/lr=3e-4,k=64", "./lr=3e-4", "..\\k=64"] {
+            assert_eq!(sae_path(path).unwrap(), SaePath::from(path), "{path}");
+        }
+
+        let placed = sae_path("blocks.1.hook_resid_post=runs/k=64").unwrap();
+        assert_eq!(placed.path, PathBuf::from("runs/k=64"));
+        assert_eq!(placed.at, Some((HookPoint::ResidPost(1), None)));
+        assert!(sae_path("lr=3e-4").is_err());
+    }
 }

@@ -1,13 +1,16 @@
-//! The built-in demo model, embedded in the binary and unpacked to a cache folder.
+//! The built-in demo model, embedded in the binary and unpacked to a folder.
 //!
 //! The loaders work on files, so the demo is written to the user's cache once and loaded from there
 //! like any other model.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, ensure};
+use nanoscope_checkpoint::{TemporaryFolder, write_atomically};
+
+use crate::terminal::messages::note;
 
 macro_rules! embed {
     ($($path:literal),* $(,)?) => {
@@ -65,20 +68,47 @@ pub(crate) const SAES: &str = "saes";
 ///
 /// The files are written to the user's cache the first time, and again if one is missing or has
 /// changed. The folder's name contains a fingerprint of the content, so binaries of different
-/// versions do not share a folder.
+/// versions do not share a folder. Where the cache cannot be written, a temporary folder takes its
+/// place, which the end of the process deletes.
 pub(crate) fn unpack() -> Result<PathBuf> {
-    let dir = cache_dir().join(format!("demo-{:016x}", fingerprint()));
+    static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
+
+    if let Some(dir) = UNPACKED.get() {
+        return Ok(dir.clone());
+    }
+    let cached = cache_dir().and_then(|dir| unpack_to(&dir));
+    let dir = cached.or_else(|error| unpack_to_temporary(&error))?;
+    Ok(UNPACKED.get_or_init(|| dir).clone())
+}
+
+/// Unpacks the demo to the folder `cache`, as far as it is not there.
+fn unpack_to(cache: &Path) -> Result<PathBuf> {
+    let dir = cache.join(format!("demo-{:016x}", fingerprint()));
     for (path, bytes) in files() {
         let path = dir.join(path);
         // The whole content is compared: a cache can be damaged or manipulated.
         let there = fs::read(&path).is_ok_and(|found| found == bytes);
         if !there {
-            write(&path, bytes).with_context(|| {
-                format!("could not unpack the built-in model to {}", dir.display())
-            })?;
+            write(&path, bytes)?;
         }
     }
     Ok(dir)
+}
+
+/// Unpacks the demo to a new temporary folder, because of the error `why`.
+fn unpack_to_temporary(why: &Error) -> Result<PathBuf> {
+    let parent = std::env::temp_dir();
+    let unpacked = TemporaryFolder::create_private(&parent)
+        .map_err(Error::new)
+        .and_then(|dir| unpack_to(dir.path()).map(|unpacked| (dir, unpacked)));
+    let (dir, unpacked) = unpacked.with_context(|| {
+        let parent = parent.display();
+        format!("could not unpack the built-in model to the cache ({why}), nor to {parent}")
+    })?;
+    // Stays in the list of temporary folders, which the end of the process deletes.
+    std::mem::forget(dir);
+    note(&format!("{why}; the built-in model is unpacked to a temporary folder"));
+    Ok(unpacked)
 }
 
 /// The folders of the dashboards within the demo's folder `dir`, one for each SAE.
@@ -92,21 +122,20 @@ fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = path.parent().expect("every embedded file lies in a folder");
-    fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
+    Ok(write_atomically(path, bytes)?)
 }
 
-/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it; in
-/// the folder for temporary files without a home folder.
-fn cache_dir() -> PathBuf {
+/// nanoscope's folder in the user's cache, as the XDG base directory specification defines it.
+fn cache_dir() -> Result<PathBuf> {
     let from = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    from("XDG_CACHE_HOME")
-        .or_else(|| from("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("nanoscope")
+    if let Some(dir) = from("XDG_CACHE_HOME") {
+        return Ok(dir.join("nanoscope"));
+    }
+    let home = from("HOME").context("there is no home folder")?;
+    // A system user's home often does not exist on purpose, so it is not created.
+    ensure!(home.is_dir(), "the home folder {} does not exist", home.display());
+    Ok(home.join(".cache/nanoscope"))
 }
 
 /// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content.

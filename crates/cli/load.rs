@@ -1,11 +1,13 @@
 //! Loading of a model and its SAEs from flags.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{ModelKind, SaeOptions, SaePath, WeightDtype, python_json};
+use nanoscope_checkpoint::{Labels, ModelKind, SaePath, UserLabels, python_json};
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
@@ -25,12 +27,34 @@ const PROGRESS_BYTES: u64 = 100 << 20;
 const NAME_TOKENIZER: &str =
     "name its folder with --tokenizer, or pass token ids to `nanoscope run --tokens`";
 
-/// Opens the model with its tokenizer and its SAEs.
+/// Opens the model with its tokenizer and its SAEs, and with the labels that people gave on a page of
+/// `nanoscope serve`.
 pub(crate) fn open(args: &ModelArgs) -> Result<Microscope> {
+    let mut scope = open_without_user_labels(args)?;
+    for (hook, file) in sae_files(&scope) {
+        let d_sae = scope.model().sae(hook)?.config().d_sae();
+        let given = UserLabels::find(&file, d_sae, are_saes_kept(args))?;
+        scope.labels_mut().entry(hook).or_default().add_user_labels(given);
+    }
+    Ok(scope)
+}
+
+/// The files of the SAEs, by hook point.
+pub(crate) fn sae_files(scope: &Microscope) -> BTreeMap<HookPoint, PathBuf> {
+    let file = |(&hook, labels): (&HookPoint, &Labels)| Some((hook, labels.sae_file()?.to_owned()));
+    scope.labels().iter().filter_map(file).collect()
+}
+
+/// False for the demo's SAEs, which are unpacked to a folder that can be deleted at any time.
+pub(crate) fn are_saes_kept(args: &ModelArgs) -> bool {
+    args.gpt.model.is_some() || !args.sae.is_empty()
+}
+
+/// Opens the model with its tokenizer and its SAEs.
+pub(crate) fn open_without_user_labels(args: &ModelArgs) -> Result<Microscope> {
     let (mut scope, saes) = open_without_saes(args)?;
-    let dtype = args.sae_dtype.map_or(WeightDtype::F32, Into::into);
-    let options = SaeOptions { dtype, ..Default::default() };
-    with_spinner("loading the SAEs", || scope.add_saes(saes, &options)).map_err(unwrapped)?;
+    with_spinner("loading the SAEs", || scope.add_saes(saes, &args.sae_options()))
+        .map_err(unwrapped)?;
     Ok(scope)
 }
 

@@ -7,12 +7,16 @@ mod commands;
 mod demo;
 mod file_key;
 mod load;
+mod preflight;
+mod prompt;
 mod terminal;
+mod texts;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use nanoscope_checkpoint::without_temporaries;
 
 use crate::chat::chat;
 use crate::cli::{Cli, Command};
@@ -28,11 +32,15 @@ use crate::commands::inspect::inspect;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
 use crate::commands::train::train;
-use crate::terminal::messages;
+use crate::terminal::{messages, signals};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    run_command(cli.command.as_ref()).unwrap_or_else(|error| messages::report_error(&error))
+    let code = signals::handle()
+        .and_then(|()| run_command(cli.command.as_ref()))
+        .unwrap_or_else(|error| messages::report_error(&error));
+    // The demo may lie in a temporary folder.
+    without_temporaries(|| code)
 }
 
 fn run_command(command: Option<&Command>) -> Result<ExitCode> {

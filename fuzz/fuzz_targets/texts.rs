@@ -6,7 +6,17 @@ use libfuzzer_sys::fuzz_target;
 use nanoscope_corpus::{Corpus, CorpusOptions, MAX_TEXT_BYTES};
 use nanoscope_fuzz::put;
 
-const NAMES: [&str; 5] = ["a.txt", "a.txt.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"];
+const NAMES: [&str; 9] = [
+    "a.txt",
+    "a.txt.gz",
+    "a.jsonl",
+    "a.jsonl.gz",
+    "a.parquet",
+    "a.json",
+    "a.csv",
+    "a.tsv",
+    "a.txt.zst",
+];
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((form, bytes)) = bytes.split_first() else { return };

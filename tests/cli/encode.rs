@@ -43,6 +43,18 @@ fn cases() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
+/// The flags that state what the files of a case leave open.
+fn stated(case: &str) -> &'static [&'static str] {
+    match case {
+        "saelens/standard_expected_average" | "saelens/flat_normalize_true" => {
+            &["--activation-scale", "folded"]
+        }
+        "strides/dictionary_learning" => &["--format", "dictionary-learning"],
+        _ if case.starts_with("strides/goodfire") => &["--format", "goodfire"],
+        _ => &[],
+    }
+}
+
 /// A file's tensors: shapes, and values as float64, which is exact for each type.
 fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     let bytes = std::fs::read(path).unwrap();
@@ -100,15 +112,9 @@ fn features_of_every_format_are_those_of_the_tool_that_wrote_the_sae() {
         let expected = root().join(&name).join("expected.safetensors");
         let activations = format!("{}:x", text(&expected));
 
-        success(&[
-            "encode",
-            "--sae",
-            text(&path),
-            "--activations",
-            &activations,
-            "--out",
-            text(&out),
-        ]);
+        let args =
+            ["encode", "--sae", text(&path), "--activations", &activations, "--out", text(&out)];
+        success(&[&args, stated(&name)].concat());
 
         assert_features(&name, &dense(&out), &read(&expected)["features"].1);
     }
@@ -160,8 +166,8 @@ fn an_sae_rounded_to_16_bits_says_how_many_active_features_stay() {
 }
 
 /// Converts `src`, with a hook point if its files name none of our models.
-fn convert(src: &Path, dst: &Path, form: &str) -> Outcome {
-    let args = ["convert", text(src), text(dst), "--to", form];
+fn convert(src: &Path, dst: &Path, form: &str, stated: &[&str]) -> Outcome {
+    let args = [&["convert", text(src), text(dst), "--to", form], stated].concat();
     let at = |hooks: &'static str| nanoscope(&args).args(["--hook", hooks]).run();
     let outcome = nanoscope(&args).run();
     if !outcome.stderr.contains("hook point") {
@@ -183,7 +189,7 @@ fn what_is_converted_computes_the_same() {
         for (form, dst) in
             [("saelens", dir.path().join("sae")), ("nanochat-sae", dir.path().join("sae.pt"))]
         {
-            let Outcome { code, stderr, .. } = convert(&path, &dst, form);
+            let Outcome { code, stderr, .. } = convert(&path, &dst, form, stated(&name));
             if code != Some(0) {
                 assert!(stderr.contains("cannot be written"), "{name} to {form}: {stderr}");
                 continue;
@@ -210,6 +216,73 @@ fn what_is_converted_computes_the_same() {
 }
 
 #[test]
+fn a_checkpoint_of_a_run_that_goes_on_computes_its_own_features_also_when_it_is_converted() {
+    let dir = TempDir::new().unwrap();
+    let (out, sae) = (dir.path().join("features.safetensors"), dir.path().join("sae"));
+    for case in ["standard_expected_average_only_in", "topk_covariance_whitening"] {
+        for stage in ["mid", "final"] {
+            let path = root().join("saelens/midrun").join(case).join(stage);
+            let expected = path.join("expected.safetensors");
+            let activations = format!("{}:x", text(&expected));
+            success(&["convert", text(&path), text(&sae), "--to", "saelens"]);
+            for sae in [&path, &sae] {
+                let args = ["encode", "--sae", text(sae), "--activations", &activations];
+                success(&[&args[..], &["--out", text(&out)]].concat());
+                let what = format!("{case}/{stage} {}", sae.display());
+                assert_features(&what, &dense(&out), &read(&expected)["features"].1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_files_of_an_sae_leave_open_is_refused_with_the_flag_that_states_it() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
+    let guessed = root().join("strides/goodfire_both/sae.pt");
+    let scaled = root().join("saelens/standard_expected_average");
+    let plain = root().join("saelens/standard");
+    let activations = format!("{}:x", text(&plain.join("expected.safetensors")));
+    for (path, flag, says) in [
+        (&guessed, "--format", "could be an SAE of the format goodfire, but also something else"),
+        (&scaled, "--activation-scale", "it is not known whether that is folded"),
+    ] {
+        let encode =
+            ["encode", "--sae", text(path), "--activations", &activations, "--out", text(&out)];
+        let convert = ["convert", text(path), text(&out), "--to", "saelens"];
+        for args in [&encode[..], &convert, &["run", "--prompt", "Once", "--sae", text(path)]] {
+            let error = failure(args);
+            assert!(error.contains(says) && error.contains(flag), "{error}");
+            assert!(!out.exists());
+        }
+    }
+    let encode = |flags: &[&str]| {
+        let args = ["encode", "--sae", text(&plain), "--activations", &activations];
+        nanoscope(&[&args[..], &["--out", text(&out)], flags].concat()).failure()
+    };
+    let unused = encode(&["--format", "goodfire"]);
+    assert!(unused.stderr.contains("cannot have the given format goodfire"), "{}", unused.stderr);
+    let unused = encode(&["--activation-scale", "0.5"]);
+    assert!(unused.stderr.contains("leave none open"), "{}", unused.stderr);
+    for (flags, says) in [
+        (
+            ["--format", "vae"],
+            "unknown SAE format `vae` (expected nanochat-sae, nanoscope, saelens, ",
+        ),
+        (["--activation-scale", "-1"], "(expected `folded` or a number above 0)"),
+    ] {
+        let outcome = encode(&flags);
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+    let described = success(&["inspect", text(&scaled)]);
+    assert!(described.contains("not known whether folded into the weights"), "{described}");
+    let described = success(&["inspect", text(&guessed)]);
+    assert!(described.contains("could be an SAE: goodfire"), "{described}");
+    let described = success(&["inspect", text(&guessed), "--format", "goodfire"]);
+    assert!(described.contains("Goodfire sparse autoencoder"), "{described}");
+}
+
+#[test]
 fn what_another_tool_would_read_with_other_numbers_is_not_written() {
     let dir = TempDir::new().unwrap();
     let dst = dir.path().join("sae");
@@ -226,6 +299,7 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
         error.contains("its top-k sets negative values to 0, but this SAE's keeps them"),
         "{error}"
     );
+    assert!(error.contains("the form `nanochat-sae` can hold it"), "{error}");
     let error = refused(&root().join("saelens/topk"), "nanochat-sae");
     assert!(error.contains("its top-k keeps negative values, but this SAE's does not"), "{error}");
     let error = refused(&root().join("saelens/standard_layer_norm"), "nanochat-sae");
@@ -233,6 +307,63 @@ fn what_another_tool_would_read_with_other_numbers_is_not_written() {
         error.contains("it does not normalise activations, but this SAE does (layer_norm)"),
         "{error}"
     );
+}
+
+#[test]
+fn what_no_other_tool_can_hold_is_kept_in_our_own_form_with_its_provenance() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let case = root().join("sparsify/groupmax");
+    for form in ["saelens", "nanochat-sae"] {
+        let dst = dir.path().join(form);
+        let error = failure(&["convert", text(&case), text(&dst), "--to", form]);
+        assert!(error.contains("the form `nanoscope-sae` can hold it"), "{error}");
+    }
+    let own = dir.path().join("own");
+    success(&["convert", text(&case), text(&own), "--to", "nanoscope-sae"]);
+    let activations = format!("{}:x", text(&case.join("expected.safetensors")));
+    success(&["encode", "--sae", text(&own), "--activations", &activations, "--out", text(&out)]);
+    let expected = read(&case.join("expected.safetensors"));
+    assert_features("groupmax", &dense(&out), &expected["features"].1);
+
+    // From dictionary_learning by way of our form to SAELens, the origin stays with it.
+    let source = root().join("dictionary-learning/topk/trainer_0");
+    let (own, sae) = (dir.path().join("own2"), dir.path().join("sae"));
+    success(&["convert", text(&source), text(&own), "--to", "nanoscope-sae"]);
+    success(&["convert", text(&own), text(&sae), "--to", "saelens"]);
+    let cfg: Value = serde_json::from_slice(&std::fs::read(sae.join("cfg.json")).unwrap()).unwrap();
+    let metadata = &cfg["metadata"];
+    assert_eq!(metadata["model_name"], "EleutherAI/pythia-70m-deduped");
+    assert_eq!(metadata["converted_from"], "dictionary_learning");
+    assert_eq!(metadata["nanoscope_version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(metadata["hook_name"], "blocks.3.hook_resid_post");
+}
+
+#[test]
+fn heads_are_flattened_only_if_that_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("features.safetensors");
+    let heads = root().join("saelens/standard_hook_z/expected.safetensors");
+    let sae = root().join("saelens/standard");
+    let by_head = format!("{}:x_heads", text(&heads));
+    let encode = |activations: &str, more: &[&'static str]| {
+        let (sae, out) = (text(&sae).to_owned(), text(&out).to_owned());
+        nanoscope(&["encode", "--sae", &sae, "--activations", activations, "--out", &out])
+            .args(more)
+            .run()
+    };
+
+    let Outcome { code, stderr, .. } = encode(&by_head, &[]);
+
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("only its last two dimensions together have the 16"), "{stderr}");
+    assert!(stderr.contains("--flatten-heads"), "{stderr}");
+    assert!(!out.exists());
+    assert_eq!(encode(&by_head, &["--flatten-heads"]).code, Some(0));
+    let flattened = dense(&out);
+    let flat = format!("{}:x", text(&heads));
+    assert_eq!(encode(&flat, &[]).code, Some(0));
+    assert_eq!(dense(&out), flattened);
 }
 
 #[test]
@@ -263,7 +394,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     let error = encode(&format!("{}:features", text(&expected)));
     assert!(error.contains("tensor `features` has shape [64, 48], expected [192, 16]"), "{error}");
     let error = encode("/nowhere.safetensors:x");
-    assert!(error.contains("could not read or write /nowhere.safetensors"), "{error}");
+    assert!(error.contains("/nowhere.safetensors: no such file or directory"), "{error}");
 }
 
 #[test]

@@ -134,11 +134,21 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     assert!(error.contains("layer_1 does not fit the model"), "{error}");
     let (_, code) = failure(&["eval", "--text", TEXT, "--tokens", "0"]);
     assert_eq!(code, 2);
+    let huge = ["--tokens", "100000000000000", "--batch-contexts", "4000000000"];
+    if std::path::Path::new("/proc/meminfo").exists() {
+        let (error, _) =
+            failure(&[&["eval", "--text", TEXT, "--sae", LAYER_1][..], &huge].concat());
+        assert!(error.contains("the evaluation needs about ") && error.contains("GiB"), "{error}");
+        assert!(error.contains("lower it with --batch-contexts"), "{error}");
+    }
     // Refused before anything is loaded, because an evaluation can take hours.
     for flag in ["--out", "--plot", "--features"] {
         let unwritable = "no/such/folder/file";
         let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, unwritable]));
-        assert!(error.contains("could not read or write no/such/folder/file"), "{flag}: {error}");
+        assert!(
+            error.contains("no/such/folder/file: no such file or directory"),
+            "{flag}: {error}"
+        );
         let (error, _) = failure(&few(&["--sae", "no/such/sae", flag, "models"]));
         assert!(error.contains("could not read or write models"), "{flag}: {error}");
     }

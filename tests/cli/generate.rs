@@ -50,3 +50,30 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn spellings_of_special_tokens_are_text_with_a_note_or_tokens_with_a_flag() {
+    let count = |args: &[&str]| {
+        let run = nanoscope(&["run", "--json", "--prompt"]).args(args).success();
+        let value: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let tokens = value["tokens"][0].as_array().unwrap().clone();
+        (tokens, run.stderr)
+    };
+    let text = "<|user_start|>Tell me<|user_end|>";
+
+    let (plain, said) = count(&[text]);
+    assert!(plain.len() > 6, "{plain:?}");
+    assert!(said.contains("<|user_start|>, <|user_end|> in the text"), "{said}");
+    assert!(said.contains("--special-tokens"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+
+    let (special, said) = count(&[text, "--special-tokens"]);
+    let texts: Vec<_> = special.iter().map(|token| token["token"].as_str().unwrap()).collect();
+    assert_eq!(texts[..2], ["<|bos|>", "<|user_start|>"]);
+    assert_eq!(texts.last(), Some(&"<|user_end|>"));
+    assert_eq!(said, "");
+
+    // A text with its own `<|bos|>` gets no second one.
+    let (own, _) = count(&["<|bos|>Once", "--special-tokens"]);
+    assert_eq!(own, count(&["Once"]).0);
+}

@@ -11,8 +11,11 @@ use tempfile::TempDir;
 
 use crate::{nanoscope, signal};
 
-/// The exit code of a program that Ctrl-C ended, as in a shell.
-const INTERRUPTED: Option<i32> = Some(130);
+/// The exit code of a program that a signal ended, as in a shell.
+fn code_of(signal: &str) -> i32 {
+    if signal == "INT" { 130 } else { 143 }
+}
+
 const DEADLINE: Duration = Duration::from_mins(2);
 
 fn spawn(args: &[&str]) -> Child {
@@ -32,11 +35,13 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Sends the signal `name` to `child` once a temporary file or folder lies in `dir`.
+/// Sends the signal `name` to `child` once a temporary entry that is a folder or not lies in `dir`. A
+/// check that something can be written creates a file too, before the work.
 #[track_caller]
-fn interrupt(mut child: Child, name: &str, dir: &Path) -> Outcome {
+fn interrupt(mut child: Child, name: &str, dir: &Path, folder: bool) -> Outcome {
     let begun = Instant::now();
-    while !names(dir).iter().any(|name| name.starts_with('.')) {
+    let is_begun = |name: &String| name.starts_with('.') && dir.join(name).is_dir() == folder;
+    while !names(dir).iter().any(is_begun) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before anything was written");
         assert!(begun.elapsed() < DEADLINE, "nothing was written");
         std::thread::sleep(Duration::from_millis(1));
@@ -77,9 +82,9 @@ fn encode_removes_its_temporary_files_on_ctrl_c_and_sigterm() {
             file.to_str().unwrap(),
         ]);
 
-        let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out);
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, &out, false);
 
-        assert_eq!(code, INTERRUPTED, "{signal}: {error}");
+        assert_eq!(code, Some(code_of(signal)), "{signal}: {error}");
         assert_eq!(names(&out), [""; 0], "{signal}");
         assert!(error.contains("interrupted after"), "{signal}: {error}");
         assert!(error.contains("nothing was written"), "{signal}: {error}");
@@ -104,7 +109,7 @@ fn a_dashboard_that_is_being_written_is_finished_on_ctrl_c_and_sigterm() {
             out.to_str().unwrap(),
         ]);
 
-        let Outcome { code, stderr: error, .. } = interrupt(child, signal, dir.path());
+        let Outcome { code, stderr: error, .. } = interrupt(child, signal, dir.path(), true);
 
         assert_eq!(code, Some(0), "{signal}: {error}");
         assert_eq!(names(dir.path()), ["pages"], "{signal}");

@@ -11,6 +11,7 @@ mod generate;
 mod interrupted;
 mod mistakes;
 mod models;
+mod outputs;
 mod run;
 mod serve;
 mod steering;

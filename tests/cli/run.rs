@@ -66,6 +66,31 @@ fn a_run_prints_one_json_object() {
 }
 
 #[test]
+fn one_file_at_two_hook_points_has_features_at_both() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes/layer_1");
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["cfg.json", "sae_weights.safetensors"] {
+        std::fs::copy(demo.join(name), copy.path().join(name)).unwrap();
+    }
+    let features = |at_1: &Path, at_3: &Path| {
+        let at = |layer, path: &Path| format!("blocks.{layer}.hook_resid_post={}", path.display());
+        let (at_1, at_3) = (at(1, at_1), at(3, at_3));
+        let saes = ["--sae", &at_1, "--sae", &at_3, "--track", "all"];
+        let run = ["run", "--json", "--prompt", "Once", "--top", "3"];
+        let value: Value = serde_json::from_str(&stdout(&[&run[..], &saes].concat())).unwrap();
+        value["tokens"][0].as_array().unwrap().iter().map(|t| t["features"].clone()).collect()
+    };
+
+    let same: Vec<Value> = features(&demo, &demo);
+
+    for token in &same {
+        let hooks: Vec<_> = token.as_object().unwrap().keys().collect();
+        assert_eq!(hooks, ["blocks.1.hook_resid_post", "blocks.3.hook_resid_post"]);
+    }
+    assert_eq!(same, features(&demo, copy.path()));
+}
+
+#[test]
 fn the_tokenizer_is_found_from_a_relative_path() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/base_checkpoints");
     for (inside, path) in [("", "d4"), ("d4", "."), ("d4", "model_001359.pt")] {

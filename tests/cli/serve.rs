@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,13 +12,11 @@ use crate::{CONTINUATION, OPENING, failure, nanoscope, signal};
 
 /// Starts a server on a free port. Returns it with the address that it printed.
 fn server(args: &[&str]) -> (Child, String) {
-    let mut child = nanoscope(&["serve", "--port", "0"])
-        .args(args)
-        .into_command()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    start(nanoscope(&["serve", "--port", "0"]).args(args).into_command())
+}
+
+fn start(mut command: Command) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("nanoscope serves demo at http://");
@@ -26,16 +25,26 @@ fn server(args: &[&str]) -> (Child, String) {
 }
 
 fn post(address: &str, body: &Value) -> TcpStream {
+    send(address, "POST /v1/completions", &body.to_string())
+}
+
+fn send(address: &str, method_and_path: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    let body = body.to_string();
     write!(
         stream,
-        "POST /v1/completions HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
+        "{method_and_path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
     stream
+}
+
+/// The JSON of an answer.
+fn answer(mut stream: TcpStream) -> Value {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).expect(&answer)
 }
 
 #[test]
@@ -85,4 +94,106 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     assert!(taken.contains("the port is in use") && taken.contains("--port 0"), "{taken}");
     assert!(open.contains("requires a key") && open.contains("--insecure"), "{open}");
     assert!(filter.contains("--log a=b=c is not a valid filter"), "{filter}");
+}
+
+/// The program with a home folder of its own.
+fn at_home(home: &Path, args: &[&str]) -> Command {
+    let mut command = nanoscope(args).into_command();
+    command.env("HOME", home).env("XDG_DATA_HOME", home.join("data"));
+    command
+}
+
+fn stdout_at_home(home: &Path, args: &[&str]) -> String {
+    let output = at_home(home, args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Gives feature 1252 of an SAE a label, over two runs of the server. Returns the file that has it.
+fn label_over_two_runs(home: &Path, args: &[&str], source: &str, label: &str) -> Value {
+    let serve = [&["serve", "--port", "0", "--name", "demo"], args].concat();
+    let path = format!("/api/saes/{source}/features/1252");
+    let (mut child, address) = start(at_home(home, &serve));
+    let body = json!({"label": label}).to_string();
+    let saved = answer(send(&address, &format!("PUT {path}/label"), &body))["saved"].clone();
+    signal("TERM", child.id());
+    child.wait().unwrap();
+
+    let (mut child, address) = start(at_home(home, &serve));
+    let kept = answer(send(&address, &format!("GET {path}"), ""))["label"].clone();
+    signal("TERM", child.id());
+    child.wait().unwrap();
+    if !saved["file"].is_null() {
+        assert_eq!(kept, label);
+    }
+    saved
+}
+
+#[test]
+fn a_label_given_on_the_page_outlives_the_server_and_is_shown_by_other_commands() {
+    let home = tempfile::tempdir().unwrap();
+
+    let saved = label_over_two_runs(home.path(), &[], "3-resid_post", "given by hand");
+
+    // The demo lies in a cache, where nothing of a user's may be.
+    let file = PathBuf::from(saved["file"].as_str().unwrap());
+    assert!(file.starts_with(home.path().join("data/nanoscope/labels")), "{}", file.display());
+    let found = ["features", "--hook", "blocks.3.hook_resid_post", "--grep", "given by hand"];
+    assert!(stdout_at_home(home.path(), &found).contains("1252"));
+    let story = ["generate", "--max-tokens", "4", "--temperature", "0", "--prompt", OPENING];
+    let shown = stdout_at_home(home.path(), &story);
+    assert!(shown.contains("given by hand"), "{shown}");
+    // Other SAEs do not get it.
+    let other = ["features", "--hook", "blocks.2.hook_resid_post", "--feature", "1252"];
+    assert!(!stdout_at_home(home.path(), &other).contains("given by hand"));
+}
+
+#[test]
+fn a_label_lies_beside_its_sae_and_is_lost_to_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("my saes");
+    std::fs::create_dir(&dir).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/saes/layer_3");
+    for name in ["cfg.json", "sae_weights.safetensors", "labels.json"] {
+        std::fs::copy(demo.join(name), dir.join(name)).unwrap();
+    }
+    let came = std::fs::read(dir.join("labels.json")).unwrap();
+    let sae = ["--sae", dir.to_str().unwrap()];
+
+    let saved = label_over_two_runs(home.path(), &sae, "3-resid_post", "given by hand");
+
+    let file = PathBuf::from(saved["file"].as_str().unwrap());
+    assert_eq!(file.parent(), Some(std::fs::canonicalize(&dir).unwrap().as_path()));
+    assert_eq!(std::fs::read(dir.join("labels.json")).unwrap(), came, "what came stays as it was");
+    let found = [&["features", "--grep", "given by hand"], &sae[..]].concat();
+    assert!(stdout_at_home(home.path(), &found).contains("1252"));
+    let found = [&["features", "--grep", "dog"], &sae[..]].concat();
+    assert!(stdout_at_home(home.path(), &found).contains("1909"));
+}
+
+#[test]
+fn where_nothing_can_be_written_labels_stay_in_memory_with_the_reason() {
+    let home = tempfile::tempdir().unwrap();
+    // A file in the place of the folder, so that root cannot write there either.
+    std::fs::write(home.path().join("data"), "").unwrap();
+
+    let saved = label_over_two_runs(home.path(), &[], "3-resid_post", "given by hand");
+
+    assert_eq!(saved["file"], Value::Null);
+    assert!(saved["why_not"].as_str().unwrap().contains("could not read or write"), "{saved}");
+}
+
+#[test]
+fn the_files_of_the_page_are_not_in_the_log() {
+    let (mut child, address) = server(&[]);
+    for path in ["/", "/assets/main.js", "/assets/nowhere.js"] {
+        send(&address, &format!("GET {path}"), "").read_to_string(&mut String::new()).unwrap();
+    }
+    signal("TERM", child.id());
+    child.wait().unwrap();
+
+    let mut log = String::new();
+    child.stderr.unwrap().read_to_string(&mut log).unwrap();
+    assert!(!log.contains("main.js"), "{log}");
+    assert!(log.contains("nowhere.js"), "what is not there is an event: {log}");
 }

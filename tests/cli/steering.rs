@@ -27,6 +27,34 @@ fn steering_changes_the_story_and_says_where_it_was_applied() {
 }
 
 #[test]
+fn steering_that_leaves_the_range_of_float32_is_an_error_that_names_the_place() {
+    let hook = "blocks.1.hook_resid_post";
+    for value in ["add:1e30", "add:3e38:unit", "set:1e38"] {
+        let spec = format!("{hook}:1909:{value}");
+        for command in [["run", "--prompt", "Once"], ["generate", "--prompt", "Once"]] {
+            let (error, _) = failure(&[&command[..], &["--steer", &spec]].concat());
+            assert!(error.contains(hook) && error.contains("at position 1"), "{spec}: {error}");
+        }
+        // Only a generated token is steered, so the generation begins.
+        let later = format!("{spec}@generated");
+        for form in [&[][..], &["--json"]] {
+            let args = [&["generate", "--prompt", "Once", "--steer", &later], form].concat();
+            let (error, _) = failure(&args);
+            assert!(error.contains(hook) && error.contains("at position 2"), "{spec}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_misspelt_hook_point_in_an_intervention_is_answered_with_the_nearest() {
+    let args = ["run", "--prompt", "Once", "--steer", "blocks.3.hook_resid_pst:1:ablate"];
+
+    let (error, _) = failure(&args);
+
+    assert!(error.contains("did you mean `blocks.3.hook_resid_post`?"), "{error}");
+}
+
+#[test]
 fn interventions_in_a_file_do_what_the_same_flags_do() {
     let dir = scratch().join("steer-file");
     std::fs::create_dir_all(&dir).unwrap();

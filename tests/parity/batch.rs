@@ -105,7 +105,7 @@ fn generations_that_join_and_leave_give_what_each_gives_alone() {
                 running.push((at, batch.begin(prompt, plan, sampling).unwrap()));
             }
             let mut rows: Vec<_> = running.iter_mut().map(|(_, generation)| generation).collect();
-            let progress = batch.step(&mut rows);
+            let progress = batch.step(&mut rows).unwrap();
             for ((at, _), progress) in running.iter().zip(progress) {
                 if let StepOutcome::Step(step) = progress {
                     found[*at].push(step);
@@ -143,7 +143,7 @@ fn a_prompt_is_run_once_for_those_that_join_together_and_each_is_changed_by_its_
             .map(|plan| batch.begin(&prompt, plan, &Sampling::greedy(5)).unwrap())
             .collect();
 
-        let progress = batch.step(&mut all.iter_mut().collect::<Vec<_>>());
+        let progress = batch.step(&mut all.iter_mut().collect::<Vec<_>>()).unwrap();
 
         assert_eq!(
             progress,
@@ -165,7 +165,7 @@ fn a_prompt_is_run_once_for_those_that_join_together_and_each_is_changed_by_its_
 fn run<'m>(batch: &mut Batch<'m>, mut generation: Generation<'m>) -> (Vec<Step>, Generation<'m>) {
     let mut steps = Vec::new();
     while generation.end().is_none() {
-        if let Some(StepOutcome::Step(step)) = batch.step(&mut [&mut generation]).pop() {
+        if let Some(StepOutcome::Step(step)) = batch.step(&mut [&mut generation]).unwrap().pop() {
             steps.push(step);
         }
     }

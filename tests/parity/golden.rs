@@ -52,7 +52,8 @@ pub(crate) const ALL: [Golden; 10] = [
 pub(crate) const WITH_SAES: [Golden; 2] =
     [Golden::new("old", Era::E0), Golden::new("head", Era::E6)];
 
-/// A random model of each era without a golden folder.
+/// A random model of each era without a golden folder; those are compared with nanochat in
+/// [`more_eras`](crate::more_eras).
 pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
     [Era::E0p, Era::E1w, Era::E3b, Era::E4b].into_iter().map(|era| {
         let shape = GptShape { vocab_size: 300, n_layer: 3, n_embd: 32, ..TINY_SHAPE };
@@ -109,7 +110,7 @@ impl Display for Golden {
     }
 }
 
-fn ids(row: &[i64]) -> Vec<u32> {
+pub(crate) fn ids(row: &[i64]) -> Vec<u32> {
     row.iter().map(|&id| u32::try_from(id).unwrap()).collect()
 }
 
@@ -170,6 +171,11 @@ impl Arrays {
     pub(crate) fn floats(&self, name: &str) -> &Array<f32> {
         let found = self.floats.get(name);
         found.unwrap_or_else(|| panic!("{} has no floats `{name}`", self.path.display()))
+    }
+
+    /// The lengths `T` of the arrays `ids_T`.
+    pub(crate) fn lengths(&self) -> Vec<String> {
+        self.ints.keys().filter_map(|name| Some(name.strip_prefix("ids_")?.to_owned())).collect()
     }
 
     #[track_caller]

@@ -73,8 +73,8 @@ fn features_are_those_of_the_reference_dense_and_sparse() {
         let Case { name, key, sae, x } = case;
         let wanted = expected.floats(&format!("{key}/features"));
 
-        let dense = values(sae.encode(x.clone()));
-        let sparse = sae.encode_sparse(x).to_dense();
+        let dense = values(sae.encode(x.clone()).unwrap());
+        let sparse = sae.encode_sparse(x).unwrap().to_dense();
 
         for (way, found) in [("dense", dense), ("sparse", sparse)] {
             for (row, (found, wanted)) in
@@ -93,8 +93,8 @@ fn reconstructions_are_those_of_the_reference_dense_and_sparse() {
         let Case { name, key, sae, x } = case;
         let wanted = expected.floats(&format!("{key}/reconstruction"));
 
-        let dense = values(sae.decode(sae.encode(x.clone()), x.clone()));
-        let sparse = values(sae.decode_sparse(&sae.encode_sparse(x.clone()), x));
+        let dense = values(sae.decode(sae.encode(x.clone()).unwrap(), x.clone()));
+        let sparse = values(sae.decode_sparse(&sae.encode_sparse(x.clone()).unwrap(), x));
 
         for (way, found) in [("dense", &dense), ("sparse", &sparse)] {
             assert_close(
@@ -115,7 +115,7 @@ fn the_strongest_features_are_ranked_as_in_the_reference() {
         let indices = expected.ints(&format!("{key}/top5_idx"));
         let wanted = expected.floats(&format!("{key}/top5_val"));
 
-        let features = sae.encode_sparse(x);
+        let features = sae.encode_sparse(x).unwrap();
 
         assert_eq!(features.rows(), wanted.shape[0], "{name}");
         for (row, (indices, wanted)) in indices.rows().zip(wanted.rows()).enumerate() {

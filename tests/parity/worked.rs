@@ -177,6 +177,21 @@ fn each_operation_on_a_feature_moves_what_it_should_and_keeps_the_rest() {
             "SITE:0:orthogonal:0.5:norm",
             [[1.88, -0.16, 0.0, 0.0], [0.76, 0.68, 1.0, 1.0], [1.56, 0.08, 0.0, 0.0]],
         ),
+        // the components along (0.6, 0.8) are 1.2, 1.4 and -1.6; they become 3.6, 4.2 and -4.8
+        (
+            "SITE:0:projection_scale:3",
+            [[3.44, 1.92, 0.0, 0.0], [2.68, 3.24, 1.0, 1.0], [-1.92, -4.56, 0.0, 0.0]],
+        ),
+        // 1.2, 1.3 and -1.6
+        (
+            "SITE:0:projection_cap:1.3",
+            [[2.0, 0.0, 0.0, 0.0], [0.94, 0.92, 1.0, 1.0], [0.0, -2.0, 0.0, 0.0]],
+        ),
+        // -2 everywhere
+        (
+            "SITE:0:projection_cap:-2",
+            [[0.08, -2.56, 0.0, 0.0], [-1.04, -1.72, 1.0, 1.0], [-0.24, -2.32, 0.0, 0.0]],
+        ),
     ];
     for (spec, expected) in cases {
         assert_becomes(&[spec], AFTER, expected);
@@ -210,6 +225,15 @@ fn each_operation_on_a_vector_moves_what_it_should() {
         (
             "SITE:tilted:orthogonal:0.5:norm",
             [[2.0, 0.0, 0.6, 0.8], [1.0, 1.0, 0.76, 0.68], [0.0, -2.0, 0.6, 0.8]],
+        ),
+        // the components along the vector are 0, 1.4 and 0
+        (
+            "SITE:tilted:projection_scale:-1",
+            [[2.0, 0.0, 0.0, 0.0], [1.0, 1.0, -0.68, -1.24], [0.0, -2.0, 0.0, 0.0]],
+        ),
+        (
+            "SITE:tilted:projection_cap:0",
+            [[2.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.16, -0.12], [0.0, -2.0, 0.0, 0.0]],
         ),
     ];
     for (spec, expected) in cases {
@@ -447,11 +471,12 @@ fn reconstructing_is_decoding_the_changed_features_whatever_the_sae_normalises()
     for normalization in normalizations {
         let sae = sae(config().with_normalization(normalization).unwrap());
         // The first feature is doubled, 1 is added to the second, the third is set to 0.5.
-        let f = values(sae.encode(x.clone()));
+        let f = values(sae.encode(x.clone()).unwrap());
         let changed: Vec<f32> = f.chunks(3).flat_map(|f| [2.0 * f[0], f[1] + 1.0, 0.5]).collect();
         let changed = Tensor::<2>::from_data(TensorData::new(changed, [3, 3]), &x.device());
         let expected = sae.decode(changed, x.clone());
-        let error = x.clone() - sae.decode_sparse(&sae.encode_sparse(x.clone()), x.clone());
+        let error =
+            x.clone() - sae.decode_sparse(&sae.encode_sparse(x.clone()).unwrap(), x.clone());
 
         let model = bare().with_sae(SITE, sae).unwrap();
         let steered = |with: &str| {

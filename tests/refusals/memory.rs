@@ -135,6 +135,22 @@ fn a_text_takes_no_more_than_a_line_may_have() {
 }
 
 #[test]
+fn a_list_of_texts_takes_no_more_than_one_of_them() {
+    alone("a_list_of_texts_takes_no_more_than_one_of_them", || {
+        let text = "a".repeat(1000);
+        let list = format!("[\"{text}\"{}]", format!(",\n\"{text}\"").repeat(70_000));
+        let object = format!("{{\"more\": {list}, \"text\": [\"a\"]}}");
+        let table = format!("id,text\n{}", format!("1,\"{text}\"\n").repeat(70_000));
+        let before = most_used();
+
+        assert_eq!(texts::read("a.json", list.as_bytes()).unwrap(), 70_001);
+        assert_eq!(texts::read("a.json", object.as_bytes()).unwrap(), 1);
+        assert_eq!(texts::read("a.csv", table.as_bytes()).unwrap(), 70_000);
+        grows_little("lists and tables", before);
+    });
+}
+
+#[test]
 fn a_small_file_cannot_grow_by_compression_or_sparseness() {
     alone("a_small_file_cannot_grow_by_compression_or_sparseness", || {
         let zeros = vec![0; 32 << 20];
@@ -311,6 +327,10 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
         let packed =
             zip_archive(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
         drop(zeros);
+        let zeros = vec![0; 96 << 20];
+        let large =
+            zip_archive(&[("W_enc.npy".to_owned(), &zeros)], zip::CompressionMethod::Deflated);
+        drop(zeros);
         let gguf = [&b"GGUF\x03\0\0\0"[..], &[0xff; 6], &[0; 2], &[0xff; 6], &[0; 2]].concat();
         let before = most_used();
 
@@ -325,10 +345,16 @@ fn files_of_other_tools_cost_no_more_than_they_have() {
             ["w.npz", "W_enc.npy", "0 bytes of data"]
         );
         refused!(
-            "compressed array",
+            "compressed array of 32 MiB that is none",
             open("w.npz", &packed),
-            CheckpointError::Compressed { .. },
-            ["w.npz", "W_enc.npy"]
+            CheckpointError::Npz { .. },
+            ["w.npz", "W_enc.npy", "not a numpy array"]
+        );
+        refused!(
+            "compressed array of 96 MiB",
+            open("w.npz", &large),
+            CheckpointError::Npz { .. },
+            ["w.npz", "its arrays unpack from", "to 100663296"]
         );
         refused!(
             "GGUF of 2^48 tensors",

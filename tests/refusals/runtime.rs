@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 use nanoscope_checkpoint::{CheckpointError, load_tokenizer};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    EndReason, Generation, InterpretableModel, Plan, RunOutput, RuntimeError, Sampling,
+    Batch, EndReason, Generation, InterpretableModel, Plan, RunOutput, RuntimeError, Sampling,
+    StepOutcome,
 };
 use nanoscope_transformer::{Gpt, GptError, ParamSpec, TokenBatch, WeightSource};
 use tempfile::TempDir;
@@ -184,7 +185,7 @@ fn a_plan_for_what_the_model_does_not_have_is_refused() {
         "features of a model without SAEs",
         run(&bare(), &Plan::new().track(SITE)),
         RuntimeError::NoSae { .. },
-        ["blocks.1.hook_resid_post", "there are SAEs for none"]
+        ["blocks.1.hook_resid_post", "the model has no SAEs"]
     );
     refused!(
         "intervention at a point without an SAE",
@@ -281,13 +282,146 @@ impl WeightSource for NotNumbers {
 }
 
 #[test]
-fn a_generation_from_logits_that_are_no_numbers_ends_and_says_so() {
+fn a_model_with_weights_that_are_not_finite_names_the_first_activation_that_is_not() {
     let config = bare().gpt().config().clone();
     let gpt = Gpt::load(config, &mut NotNumbers, &nanoscope_testing::test_device()).unwrap();
     let model = InterpretableModel::new(gpt);
+    let found = "the activation at hook_embed is not finite at position 0";
 
-    let mut generation = model.generate(&[1, 2], &Plan::new(), &Sampling::greedy(5)).unwrap();
+    let run = run(&model, &Plan::new());
+    refused!("run", run, RuntimeError::NonFinite { .. }, [found]);
+    let generation = model.generate(&[1, 2], &Plan::new(), &Sampling::greedy(5));
+    refused!("generation", generation, RuntimeError::NonFinite { .. }, [found]);
+}
 
-    assert_eq!(generation.by_ref().count(), 0);
-    assert_eq!(generation.end(), Some(EndReason::NotFinite));
+/// Interventions at [`SITE`] that leave the range of float32.
+const OVERFLOWING: [&str; 5] = [
+    "blocks.1.hook_resid_post:0:add:1e30",
+    "blocks.1.hook_resid_post:0:add:3e38:unit",
+    "blocks.1.hook_resid_post:0:add:1e38:norm",
+    "blocks.1.hook_resid_post:0:set:3e38",
+    "blocks.1.hook_resid_post:0:add:1e30 with reconstruct",
+];
+
+/// The model with an SAE whose features are also tracked after [`SITE`].
+fn tracked() -> InterpretableModel {
+    model().with_sae(HookPoint::ResidPost(2), small_sae(D_MODEL)).unwrap()
+}
+
+#[test]
+fn a_run_that_leaves_the_range_of_float32_names_the_hook_point_and_the_position() {
+    let model = tracked();
+    for spec in OVERFLOWING {
+        for plan in [steered(spec), steered(spec).track_all(), steered(spec).capture(SITE)] {
+            refused!(
+                spec,
+                run(&model, &plan),
+                RuntimeError::NonFinite { .. },
+                [
+                    "an intervention at blocks.1.hook_resid_post leaves the range of float32",
+                    "at position 0"
+                ]
+            );
+        }
+        let from_two = steered(&spec.replace(" with", "@2..3 with"));
+        let from_two =
+            if spec.contains(" with") { from_two } else { steered(&format!("{spec}@2..3")) };
+        refused!(spec, run(&model, &from_two), RuntimeError::NonFinite { .. }, ["at position 2"]);
+        let row = steered(&spec.replace(" with", "@all[1] with"));
+        let row = if spec.contains(" with") { row } else { steered(&format!("{spec}@all[1]")) };
+        let both = model.run(&tokens(&[&[1, 2, 3], &[4, 5, 6]]), &row);
+        refused!(spec, both, RuntimeError::NonFinite { .. }, ["at position 0 of row 1"]);
+    }
+    let vector = Plan::new().vector("big".parse().unwrap(), vec![1e30; D_MODEL]);
+    let vector = vector.intervene("blocks.1.hook_resid_post:big:add:1".parse().unwrap());
+    refused!("vector", run(&model, &vector), RuntimeError::NonFinite { .. }, ["at position 0"]);
+}
+
+#[test]
+fn a_generation_that_leaves_the_range_of_float32_ends_with_the_error() {
+    let model = tracked();
+    for spec in &OVERFLOWING[..4] {
+        refused!(
+            *spec,
+            model.generate(&[1, 2, 3], &steered(spec), &Sampling::greedy(5)),
+            RuntimeError::NonFinite { .. },
+            ["blocks.1.hook_resid_post", "at position 0"]
+        );
+        for plan in [steered(&format!("{spec}@generated")), steered(&format!("{spec}@5..6"))] {
+            let sampling = Sampling::greedy(4);
+            let mut generation = model.generate(&[1, 2, 3], &plan, &sampling).unwrap();
+            let steps: Vec<_> = generation.by_ref().collect();
+            let position = 3 + steps.len();
+            assert!(position == 3 || position == 5, "{spec}: {position}");
+            assert!(steps.iter().all(|step| step.logprob.is_finite()), "{spec}");
+            let Some(EndReason::NotFinite(found)) = generation.end() else {
+                panic!("{spec}: {:?}", generation.end());
+            };
+            assert_eq!((found.at.hook(), found.position), (Some(SITE), position), "{spec}");
+            let error = generation.error().unwrap().to_string();
+            assert!(error.ends_with(&format!("at position {position}")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn in_a_batch_only_the_generation_that_leaves_the_range_ends_and_nothing_of_it_is_kept() {
+    let model = tracked();
+    let mut batch = Batch::new(&model, 1 << 20);
+    let sampling = Sampling::greedy(4);
+    let alone: Vec<u32> = model
+        .generate(&[1, 2, 3], &Plan::new().track_all(), &sampling)
+        .unwrap()
+        .map(|step| step.token_id)
+        .collect();
+    for _ in 0..2 {
+        let mut well = batch.begin(&[1, 2, 3], &Plan::new().track_all(), &sampling).unwrap();
+        let plan = steered(OVERFLOWING[0]).track_all();
+        let mut prompt = batch.begin(&[1, 2, 3], &plan, &sampling).unwrap();
+        let plan = steered(&format!("{}@4..5", OVERFLOWING[0])).track_all();
+        let mut later = batch.begin(&[1, 2, 3], &plan, &sampling).unwrap();
+        let mut found = Vec::new();
+        while well.end().is_none() {
+            let outcomes = batch.step(&mut [&mut well, &mut prompt, &mut later]).unwrap();
+            if let StepOutcome::Step(step) = &outcomes[0] {
+                found.push(step.token_id);
+            }
+        }
+
+        assert_eq!(found, alone);
+        assert_eq!(well.end(), Some(EndReason::MaxTokens));
+        let place = |generation: &Generation<'_>| match generation.end() {
+            Some(EndReason::NotFinite(found)) => (found.at.hook(), found.position),
+            end => panic!("{end:?}"),
+        };
+        assert_eq!(place(&prompt), (Some(SITE), 0));
+        assert_eq!(place(&later), (Some(SITE), 4));
+        assert_eq!(prompt.reused(), 0);
+    }
+}
+
+#[test]
+fn a_generation_of_another_batch_or_of_none_is_refused_before_anything_runs() {
+    let (first, second) = (model(), model());
+    let sampling = Sampling::greedy(3);
+    let mut batch = Batch::new(&first, 1 << 20);
+    let mut other_model = Batch::new(&second, 1 << 20);
+    let mut other_cache = Batch::new(&first, 1 << 20);
+
+    let mut own = batch.begin(&[1, 2], &Plan::new(), &sampling).unwrap();
+    let mut foreign = [
+        ("of another model", other_model.begin(&[1, 2], &Plan::new(), &sampling).unwrap()),
+        ("of another cache", other_cache.begin(&[1, 2], &Plan::new(), &sampling).unwrap()),
+        ("of no batch", first.generate(&[1, 2], &Plan::new(), &sampling).unwrap()),
+    ];
+    for (what, generation) in &mut foreign {
+        let stepped = batch.step(&mut [&mut own, generation]);
+        refused!(
+            *what,
+            stepped,
+            RuntimeError::ForeignGeneration { index: 1 },
+            ["generation 1 was not begun by this batch"]
+        );
+    }
+    assert_eq!(batch.step(&mut [&mut own]).unwrap(), [StepOutcome::Prompt]);
 }

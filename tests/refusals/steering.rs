@@ -169,7 +169,11 @@ fn a_vector_that_is_not_there_or_makes_no_direction_is_refused_by_its_name() {
             format!("{op} on a vector"),
             run(&model, &vectors(plan, &[("calm", vec![1.0; 64])])),
             RuntimeError::Target { source: SyntaxError::VectorOp { .. }, .. },
-            [op.name(), "`calm` is a vector", "add or orthogonal"]
+            [
+                op.name(),
+                "`calm` is a vector",
+                "add, orthogonal, projection_scale or projection_cap"
+            ]
         );
     }
     let denormal = vectors(

@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 use crate::refused;
 
-/// The number of documents in a file of these bytes.
+/// The number of documents in a file of these bytes, in which every odd line is an error.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<usize, CorpusError> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join(name);
     fs::write(&path, bytes).unwrap();
-    let options = CorpusOptions::default();
+    let options = CorpusOptions { strict: true, ..CorpusOptions::default() };
     let mut documents = 0;
     for document in Corpus::open(&[path], &options)?.documents() {
         assert!(document?.text.len() <= MAX_TEXT_BYTES);
@@ -52,20 +52,20 @@ fn lines_that_are_no_text_are_refused_by_number() {
     refused!(
         "text in UTF-16",
         read("a.txt", b"\xff\xfea\0b\0"),
-        CorpusError::NotUtf8 { line: 1, .. },
-        ["line 1"]
+        CorpusError::Binary { .. },
+        ["a.txt does not hold text", "text in UTF-16, not UTF-8"]
     );
     refused!(
         "JSON that is cut off",
         read("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"b"),
-        CorpusError::JsonLine { line: 2, .. },
-        ["line 2 of", "EOF while parsing a string"]
+        CorpusError::Json { line: 2, .. },
+        ["line 2, column 11 of", "EOF while parsing a string"]
     );
     refused!(
         "half of a surrogate pair",
         read("a.jsonl", br#"{"text": "\ud83d"}"#),
-        CorpusError::JsonLine { line: 1, .. },
-        ["line 1 of", "a.jsonl"]
+        CorpusError::Json { line: 1, .. },
+        ["line 1, column ", "a.jsonl"]
     );
     refused!(
         "JSON without the field",
@@ -76,7 +76,7 @@ fn lines_that_are_no_text_are_refused_by_number() {
     refused!(
         "deep JSON",
         read("a.jsonl", format!("{{\"a\": {}", "[".repeat(100_000)).as_bytes()),
-        CorpusError::JsonLine { line: 1, .. },
+        CorpusError::Json { line: 1, .. },
         ["line 1"]
     );
 }
@@ -96,11 +96,70 @@ fn packed_texts_that_are_damaged_are_refused() {
     changed[at] ^= 1;
     io("gzip with another checksum", &changed, "a.txt.gz");
 
+    let zstd = zstd::encode_all("a line of text\n".repeat(1000).as_bytes(), 3).unwrap();
+    assert_eq!(read("a.txt.zst", &zstd).unwrap(), 1);
+    for (case, bytes) in [
+        ("zstd that is cut off", zstd[..zstd.len() / 2].to_vec()),
+        ("zstd with something after it", [&zstd[..], b"more"].concat()),
+        ("text that is called zstd", b"a line of text\n".to_vec()),
+    ] {
+        refused!(case, read("a.txt.zst", &bytes), CorpusError::Io { .. }, ["a.txt.zst"]);
+    }
+
     refused!(
         "packed line without an end",
         read("a.txt.gz", &packed(&vec![b'a'; MAX_TEXT_BYTES + 1])),
         CorpusError::LineTooLong { line: 1, .. },
         ["line 1 of", "is longer than 16777216 bytes"]
+    );
+}
+
+#[test]
+fn lists_and_tables_that_are_damaged_are_refused_by_their_place() {
+    assert_eq!(read("a.json", b"[]").unwrap(), 0);
+    assert_eq!(read("a.csv", b"").unwrap(), 0);
+
+    refused!(
+        "a list that is cut off",
+        read("a.json", b"[\"a\",\n \"b"),
+        CorpusError::Json { line: 2, column: 4, .. },
+        ["line 2, column 4 of", "the JSON ends here"]
+    );
+    refused!(
+        "something after a list",
+        read("a.json", b"[\"a\"] [\"b\"]"),
+        CorpusError::Json { line: 1, .. },
+        ["something follows the list"]
+    );
+    refused!(
+        "deep lists",
+        read("a.json", "[".repeat(100_000).as_bytes()),
+        CorpusError::Json { line: 1, .. },
+        ["nested too deeply"]
+    );
+    refused!(
+        "an object without a list",
+        read("a.json", b"{\"k\": 3}"),
+        CorpusError::NoList { .. },
+        ["no list of texts under `text` (found `k`)"]
+    );
+    refused!(
+        "a table without the column",
+        read("a.tsv", b"id\tstory\n1\ta\n"),
+        CorpusError::NoColumn { .. },
+        ["no column `text` (found `id`, `story`)"]
+    );
+    refused!(
+        "a row of another length",
+        read("a.csv", b"id,text\n1\n"),
+        CorpusError::RowLength { line: 2, found: 1, expected: 2, .. },
+        ["line 2 of", "has 1 fields; the header has 2"]
+    );
+    refused!(
+        "a quote that is never closed",
+        read("a.csv", &[b"text\n\"".to_vec(), b"a\n".repeat(MAX_TEXT_BYTES)].concat()),
+        CorpusError::LineTooLong { .. },
+        ["is longer than 16777216 bytes"]
     );
 }
 

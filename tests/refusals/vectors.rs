@@ -142,8 +142,8 @@ fn what_is_no_vector_of_numbers_is_refused() {
     refused!(
         "a quantised direction",
         load("v.gguf", &quantised, None, Some(1)),
-        CheckpointError::NoSuchVector { .. },
-        ["v.gguf", "direction.1", "it has none"]
+        CheckpointError::UnreadDtype { .. },
+        ["v.gguf", "tensor `direction.1` is Q8_0, which is not read"]
     );
 }
 

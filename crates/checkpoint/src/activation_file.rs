@@ -27,15 +27,45 @@ enum Numbers {
     InMemory(Vec<f32>),
 }
 
+/// The treatment of a tensor with a dimension for the heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heads {
+    /// The last dimension alone is the width.
+    Apart,
+    /// The last two together may be.
+    Flattened,
+}
+
 impl ActivationFile {
-    /// Opens the activations of width `d_in` under `key` in the file at `path`. Without a key, the file
-    /// must have only one tensor. The last two dimensions of the tensor may also multiply to `d_in`, as
-    /// at `hook_z` (`[…, heads, d_head]`).
+    /// Opens the activations of width `d_in` under `key` in the file at `path`, `[…, d_in]`. Without a
+    /// key, the file must have only one tensor.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file cannot be read, the tensor is missing or ambiguous, or its rows
-    /// have another width.
+    /// have another width: [`CheckpointError::Heads`] if its last two dimensions multiply to `d_in`.
     pub fn open(path: &Path, key: Option<&str>, d_in: usize) -> Result<Self, CheckpointError> {
+        Self::open_as(path, key, d_in, Heads::Apart)
+    }
+
+    /// As [`open`](Self::open), of a tensor whose last two dimensions may also multiply to `d_in`, as at
+    /// `hook_z` (`[…, heads, d_head]`). The heads of an activation are concatenated.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without [`CheckpointError::Heads`].
+    pub fn open_flattening_heads(
+        path: &Path,
+        key: Option<&str>,
+        d_in: usize,
+    ) -> Result<Self, CheckpointError> {
+        Self::open_as(path, key, d_in, Heads::Flattened)
+    }
+
+    fn open_as(
+        path: &Path,
+        key: Option<&str>,
+        d_in: usize,
+        heads: Heads,
+    ) -> Result<Self, CheckpointError> {
         let file = TensorFile::open(path)?;
         let key = match key {
             Some(key) => key.to_owned(),
@@ -47,7 +77,12 @@ impl ActivationFile {
         let width_is = |n: usize| {
             shape.len() > n && shape[shape.len() - n..].iter().product::<usize>() == d_in
         };
-        if !(width_is(1) || width_is(2) || shape == [d_in]) {
+        let by_head = width_is(2) && !width_is(1);
+        if by_head && heads == Heads::Apart {
+            let (path, tensor) = (path.to_owned(), key);
+            return Err(CheckpointError::Heads { path, tensor, found: shape, d_in });
+        }
+        if !(width_is(1) || by_head || shape == [d_in]) {
             return Err(CheckpointError::ShapeMismatch {
                 path: path.to_owned(),
                 tensor: key,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nanoscope_sae::SparseFeatures;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use crate::error::CheckpointError;
-use crate::write::{persist, temporary_beside};
+use crate::write::{PendingFile, TemporaryFile};
 
 /// Writes features to a safetensors file in compressed sparse row format, as expected by SciPy's
 /// `csr_matrix((values, indices, indptr), shape)`:
@@ -28,31 +27,27 @@ pub struct FeatureWriter {
     rows: usize,
     /// Eight bytes per row, much less than the activations themselves.
     indptr: Vec<i64>,
-    file: BufWriter<NamedTempFile>,
-    values: BufWriter<NamedTempFile>,
+    file: BufWriter<PendingFile>,
+    values: BufWriter<TemporaryFile>,
 }
 
 /// Bytes reserved for the header and its length; it has about 300.
 const HEADER_BYTES: usize = 1024;
 
 impl FeatureWriter {
-    /// Creates a file at `path` for `rows` rows of `d_sae` features.
+    /// Creates a file at `path` for `rows` rows of `d_sae` features. A device or a FIFO at `path` gets
+    /// the bytes at the end.
     ///
     /// # Errors
     /// [`CheckpointError::Io`].
     pub fn create(path: &Path, rows: usize, d_sae: usize) -> Result<Self, CheckpointError> {
-        let mut file = BufWriter::new(temporary_beside(path)?);
+        let file = PendingFile::create(path)?;
+        let values = BufWriter::new(file.scratch()?);
+        let mut file = BufWriter::new(file);
         let layout = Layout { rows, entries: 0 };
         file.seek(SeekFrom::Start((HEADER_BYTES + layout.indices()) as u64))
             .map_err(|source| CheckpointError::io(path, source))?;
-        Ok(Self {
-            path: path.to_owned(),
-            d_sae,
-            rows,
-            indptr: vec![0],
-            file,
-            values: BufWriter::new(temporary_beside(path)?),
-        })
+        Ok(Self { path: path.to_owned(), d_sae, rows, indptr: vec![0], file, values })
     }
 
     /// Appends rows.
@@ -91,11 +86,10 @@ impl FeatureWriter {
     pub fn finish(self) -> Result<(), CheckpointError> {
         assert_eq!(self.indptr.len(), self.rows + 1, "fewer rows than announced");
         let path = self.path.clone();
-        let file = self.assemble().map_err(|source| CheckpointError::io(&path, source))?;
-        persist(file, &path)
+        self.assemble().map_err(|source| CheckpointError::io(&path, source))?.finish()
     }
 
-    fn assemble(self) -> io::Result<NamedTempFile> {
+    fn assemble(self) -> io::Result<PendingFile> {
         let entries = *self.indptr.last().expect("it begins with 0") as usize;
         let mut file = self.file;
         let mut values = self.values.into_inner().map_err(io::IntoInnerError::into_error)?;

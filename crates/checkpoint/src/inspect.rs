@@ -10,7 +10,7 @@ use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
 use crate::python_json::unmarked;
-use crate::sae::{Metadata, find_saes, is_sae, open_sae_in};
+use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in};
 
 /// The description of a file whose weights are not loaded.
 #[derive(Debug, Clone, Serialize)]
@@ -51,15 +51,36 @@ pub struct TensorLine {
 /// # Errors
 /// [`CheckpointError`] if there is nothing of a known kind, or a file is damaged.
 pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, CheckpointError> {
+    inspect_with(path, &InspectOptions { era, ..InspectOptions::default() })
+}
+
+/// Options for [`inspect_with`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InspectOptions {
+    /// The era of a model whose weights fit several.
+    pub era: Option<Era>,
+    /// The format of each file that can be an SAE of it, although nothing identifies it.
+    pub format: Option<SaeFormatName>,
+}
+
+/// As [`inspect`], with `options`.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(
+    path: &Path,
+    options: &InspectOptions,
+) -> Result<Vec<Inspection>, CheckpointError> {
+    let InspectOptions { era, format } = *options;
     if path.is_dir() {
         return match ModelFiles::find(path) {
             Ok(files) => Ok(vec![model(&files, era)?]),
             Err(CheckpointError::NoModel { .. }) => {
-                let saes = find_saes(path)?;
+                let saes = find_saes(path, format)?;
                 if saes.is_empty() {
                     return Err(CheckpointError::NothingKnown { path: path.to_owned() });
                 }
-                saes.iter().map(|path| sae(TensorFile::open(path)?)).collect()
+                saes.iter().map(|path| sae(TensorFile::open(path)?, format)).collect()
             }
             Err(error) => Err(error),
         };
@@ -67,10 +88,14 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
     if is_index(path) {
         return Ok(vec![model(&ModelFiles::find(path)?, era)?]);
     }
-    let file = TensorFile::open(path)?;
-    if is_sae(&file) {
-        return Ok(vec![sae(file)?]);
+    let (file, _) = TensorFile::open(path)?.without_wrappers();
+    if is_sae(&file, format) {
+        return Ok(vec![sae(TensorFile::open(path)?, format)?]);
     }
+    let guesses = guesses(&file).into_iter();
+    let facts = guesses.map(|name| ("could be an SAE", format!("{name}, if that is its format")));
+    let facts = facts.collect();
+    let file = TensorFile::open(path)?;
     let files = ModelFiles::find(path)?;
     let describes_itself = file.value("model").is_some() && file.value("config").is_some();
     if files.config.is_some() || describes_itself {
@@ -80,7 +105,7 @@ pub fn inspect(path: &Path, era: Option<Era>) -> Result<Vec<Inspection>, Checkpo
     Ok(vec![Inspection {
         what: "tensors".to_owned(),
         config: None,
-        facts: Vec::new(),
+        facts,
         ..without_facts(&file.into(), memory_bytes)
     }])
 }
@@ -141,8 +166,8 @@ fn differences(found: &GptConfig, eras: &GptConfig) -> String {
     .join(", ")
 }
 
-fn sae(file: TensorFile) -> Result<Inspection, CheckpointError> {
-    let sae = open_sae_in(file)?;
+fn sae(file: TensorFile, format: Option<SaeFormatName>) -> Result<Inspection, CheckpointError> {
+    let sae = open_sae_in(file, format)?;
     let memory_bytes = sae.numbers() * Dtype::F32.size() as u64;
     Ok(Inspection {
         what: format!("{} sparse autoencoder", sae.format),

@@ -55,28 +55,32 @@ pub use activation_file::ActivationFile;
 #[cfg(feature = "sae")]
 pub use container::WeightDtype;
 pub use container::{Dtype, Order, TensorFile, TensorInfo};
-pub use error::CheckpointError;
+pub use error::{CheckpointError, IoProblem};
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
-pub use inspect::{Inspection, TensorLine, inspect};
+pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, Labels};
+pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
 pub use model::{
-    Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, save_model,
+    Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, is_saved_model, save_model,
+    save_model_with_tokenizer,
 };
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;
 pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
-    LoadedSae, Metadata, SaeHooks, SaeOptions, SaePath, load_sae, load_sae_as, load_saes,
-    load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata, save_saelens,
+    ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
+    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, is_saved_sae, is_saved_saelens, load_sae,
+    load_sae_as, load_sae_with, load_saes, load_saes_by_path, load_saes_with, save_nanochat_sae,
+    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]
 pub use tokenizer::{load_tokenizer, save_tokenizer};
 pub use write::{
-    check_writable, save_tensors, save_tensors_through, write_atomically, write_through,
+    TemporaryFolder, check_output_folder, check_writable, is_stdout, save_tensors,
+    save_tensors_through, without_temporaries, write_atomically, write_through,
 };

@@ -143,13 +143,28 @@ impl Command {
             "/save" | "/save!" => Self::Save { path: rest.into(), overwrite: name.ends_with('!') },
             "/clear" => Self::Clear,
             "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
-            _ => bail!("unknown command {name}; /help lists the commands"),
+            _ => match similar(name) {
+                Some(known) => bail!("unknown command {name}; did you mean {known}?"),
+                None => bail!("unknown command {name}; /help lists the commands"),
+            },
         };
         if !rest.is_empty() && arguments(name).is_empty() && name != "/save!" {
             bail!("{name} does not take an argument; found `{rest}`");
         }
         Ok(command)
     }
+}
+
+/// The command most similar to `name`, if one is similar.
+fn similar(name: &str) -> Option<&'static str> {
+    const MIN_SIMILARITY: f64 = 0.8;
+
+    COMMANDS
+        .iter()
+        .map(|usage| (strsim::jaro_winkler(usage.name, name), usage.name))
+        .filter(|&(similarity, _)| similarity >= MIN_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
 fn arguments(name: &str) -> &'static str {
@@ -350,7 +365,9 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_refused_with_what_would_be() {
-        assert_eq!(refused("/stear 3"), "unknown command /stear; /help lists the commands");
+        assert_eq!(refused("/stear 3"), "unknown command /stear; did you mean /steer?");
+        assert_eq!(refused("/sead 3"), "unknown command /sead; did you mean /seed?");
+        assert_eq!(refused("/xyzzy"), "unknown command /xyzzy; /help lists the commands");
         assert_eq!(refused("/steer"), "/steer expects SPEC | off [N]");
         assert_eq!(refused("/save!"), "/save! expects FILE");
         assert_eq!(refused("/again now"), "/again does not take an argument; found `now`");

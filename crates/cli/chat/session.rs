@@ -1,7 +1,6 @@
 //! The state of a session: its settings and its turns.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -119,7 +118,7 @@ impl Session {
     fn begin(&mut self, mode: Mode, typed: &str, prompt: Prompt) -> Result<Reply> {
         self.check_idle()?;
         if self.random_seeds {
-            self.sampling.seed = RandomState::new().build_hasher().finish() % SEED_LIMIT;
+            self.sampling.seed = getrandom::u64().context("could not draw a seed")? % SEED_LIMIT;
         }
         let steered = !self.plan.interventions.is_empty();
         let default = self.plan.without_steering();

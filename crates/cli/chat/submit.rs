@@ -368,7 +368,7 @@ mod tests {
 
         assert!(found.starts_with("2 of 2 labels contain `DOG`"), "{found}");
         assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
-        assert!(found.contains("dogs \\u{1b}[31mred"), "{found}");
+        assert!(found.contains("dogs ⟨001B⟩[31mred"), "{found}");
         session.model_info.labels.clear();
         assert!(refused(&mut session, "/find dog").contains("have no labels"));
     }

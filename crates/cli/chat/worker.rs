@@ -120,7 +120,7 @@ fn write<'m>(
     let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten });
     let mut ran_prompt = vec![None; generations.len()];
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
-        let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>());
+        let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>())?;
         for (variant, progress) in progress.into_iter().enumerate() {
             if matches!(progress, StepOutcome::Prompt) {
                 continue;

@@ -4,15 +4,17 @@ use std::io::Write;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use nanoscope_checkpoint::{ActivationFile, FeatureWriter, WeightDtype, load_sae_as};
+use nanoscope_checkpoint::{
+    ActivationFile, FeatureWriter, LoadedSae, WeightDtype, check_writable, load_sae_with,
+};
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::DtypeArg;
+use crate::args::{DtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
-use crate::terminal::messages::note;
+use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,12 +27,13 @@ Examples:
       --activations acts.safetensors --out features.safetensors
   nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
 
-The activations are a tensor [..., d_in] in a safetensors, .npz or .pt file. They are read in
+The activations are a tensor [..., d_in] in a safetensors, .npz, .npy or .pt file; for an SAE of hook_z,
+or with --flatten-heads, also [..., heads, d_head]. They are read in
 chunks, so the file may be larger than memory (except for .pt). --out is a safetensors file in
 compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
 Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).
 
-On Ctrl-C or SIGTERM nothing is written and the exit code is 130.")]
+On Ctrl-C or SIGTERM nothing is written and the exit code is 130 or 143.")]
 pub(crate) struct EncodeArgs {
     /// The file or folder of the SAE, in any supported format
     #[arg(long, value_name = "PATH")]
@@ -38,13 +41,18 @@ pub(crate) struct EncodeArgs {
     /// The file with the activations, and after a colon the name of the tensor if there are several
     #[arg(long, value_name = "FILE[:KEY]")]
     pub(crate) activations: String,
-    /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    /// Concatenate the heads of activations [..., heads, d_head]
+    #[arg(long)]
+    pub(crate) flatten_heads: bool,
+    /// The safetensors file to write; `-` is stdout
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
     /// reports how many active features stay the same [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
+    #[command(flatten)]
+    pub(crate) stated: StatedArgs,
     /// The backend: auto, flex, ndarray, wgpu, cuda
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
@@ -59,6 +67,8 @@ const CHUNK_VALUES: usize = 16 << 20;
 const COMPARED_ROWS: usize = 256;
 
 pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
+    check_json(args.json, Some(&args.out))?;
+    check_writable(&args.out)?;
     let device = nanoscope_device::by_name(&args.device)?;
     let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (file, key) = split(&args.activations);
@@ -66,10 +76,11 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 
     // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.
     let full = if rounded { sample(args, &file, key, &device)? } else { None };
-    let sae = load(&args.sae, &device, dtype)?;
-    let mut activations = ActivationFile::open(&file, key, sae.config().d_in())?;
+    let loaded = load(args, &device, args.dtype)?;
+    let mut activations = open(args, &file, key, &loaded)?;
+    let sae = loaded.sae;
     let rows = activations.rows();
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
 
     let mut writer = FeatureWriter::create(&args.out, rows, sae.config().d_sae())?;
     let rows_at_once = (CHUNK_VALUES / sae.config().d_sae()).clamp(1, 4096);
@@ -77,12 +88,10 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     let (mut active, mut compared) = (0, None);
     for from in (0..rows).step_by(rows_at_once) {
         if interrupted.is_set() {
-            drop(bar);
-            note(&format!("interrupted after {from} of {rows} rows; nothing was written"));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(interrupted_after(from, rows, bar));
         }
         let to = (from + rows_at_once).min(rows);
-        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?);
+        let features = sae.encode_sparse(read(&mut activations, from, to, &device)?)?;
         if let (0, Some(full)) = (from, &full) {
             let same_rows = features.slice(0, full.rows().min(features.rows()));
             compared = Some(agreement(full, &same_rows));
@@ -91,15 +100,44 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
         writer.push(&features)?;
         bar.set(to as u64);
     }
+    if interrupted.is_set() {
+        return Ok(interrupted_after(rows, rows, bar));
+    }
+    // A FIFO may have no reader yet, and nothing polls the flag while it waits for one.
+    drop(interrupted);
     writer.finish()?;
     drop(bar);
     report(args, &activations, &sae, active, compared)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(path: &Path, device: &Device, dtype: WeightDtype) -> Result<Sae> {
-    let loaded = with_spinner("loading the SAE", || load_sae_as(path, device, dtype))?;
-    Ok(loaded.sae)
+/// Reports an interruption. Returns the exit code.
+fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
+    drop(bar);
+    note(&format!("interrupted after {done} of {rows} rows; nothing was written"));
+    exit_code()
+}
+
+fn load(args: &EncodeArgs, device: &Device, dtype: Option<DtypeArg>) -> Result<LoadedSae> {
+    let options = args.stated.options(dtype);
+    let load = || load_sae_with(args.sae.as_path(), device, &options);
+    Ok(with_spinner("loading the SAE", load)?)
+}
+
+/// Opens the activations. The files of an SAE of `hook_z` say that it reads concatenated heads.
+fn open(
+    args: &EncodeArgs,
+    file: &Path,
+    key: Option<&str>,
+    loaded: &LoadedSae,
+) -> Result<ActivationFile> {
+    let d_in = loaded.sae.config().d_in();
+    let reads_heads = loaded.hooks.hook.as_deref().is_some_and(|hook| hook.ends_with("hook_z"));
+    Ok(if args.flatten_heads || reads_heads {
+        ActivationFile::open_flattening_heads(file, key, d_in)?
+    } else {
+        ActivationFile::open(file, key, d_in)?
+    })
 }
 
 /// Encodes the first rows with the unrounded SAE.
@@ -109,14 +147,15 @@ fn sample(
     key: Option<&str>,
     device: &Device,
 ) -> Result<Option<SparseFeatures>> {
-    let sae = load(&args.sae, device, WeightDtype::F32)?;
-    let mut activations = ActivationFile::open(file, key, sae.config().d_in())?;
+    let loaded = load(args, device, None)?;
+    let mut activations = open(args, file, key, &loaded)?;
+    let sae = loaded.sae;
     let rows =
         (CHUNK_VALUES / sae.config().d_sae()).clamp(1, COMPARED_ROWS).min(activations.rows());
     if rows == 0 {
         return Ok(None);
     }
-    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)))
+    Ok(Some(sae.encode_sparse(read(&mut activations, 0, rows, device)?)?))
 }
 
 fn read(
@@ -149,7 +188,7 @@ fn report(
     let rows = activations.rows();
     let l0 = active as f64 / rows.max(1) as f64;
     let share = compared.map(|(both, either)| both as f64 / either.max(1) as f64);
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(Some(&args.out));
     if args.json {
         let line = json!({
             "rows": rows,

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::load::{open, plan, text_tokenizer};
+use crate::prompt::{SpecialTokensArg, encode_document, note_special_tokens};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
@@ -40,8 +41,10 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
     pub(crate) prompt: String,
     /// Treat the prompt as a user message and generate the assistant's answer
-    #[arg(long)]
+    #[arg(long, conflicts_with = "special_tokens")]
     pub(crate) chat: bool,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
     /// The maximum number of tokens to generate
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(crate) max_tokens: usize,
@@ -60,9 +63,10 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let scope = open(&args.model)?;
     let tokenizer = text_tokenizer(&scope)?;
     let prompt = if args.chat {
+        note_special_tokens(tokenizer, &args.prompt);
         tokenizer.chat_prompt(&args.prompt)?
     } else {
-        tokenizer.encode_with_bos(&args.prompt)?
+        encode_document(tokenizer, &args.prompt, args.special)?
     };
     let sampling = args.sampling.sampling(args.max_tokens);
     let mut generation = scope.model().generate(&prompt, &plan(&scope, &args.plan)?, &sampling)?;
@@ -98,7 +102,7 @@ fn print_json(
         last["stop_when"] = json!({ "condition": condition.to_string(), "value": value });
     }
     writeln!(out, "{last}")?;
-    Ok(())
+    generation.error().map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn print_lines(
@@ -140,6 +144,9 @@ fn print_lines(
     }
     for applied in generation.applied() {
         writeln!(out, "{}", applied::line(&applied))?;
+    }
+    if let Some(error) = generation.error() {
+        return Err(error.into());
     }
     let end = generation.end().expect("the iterator has reached its end");
     let why = end_note(&end);

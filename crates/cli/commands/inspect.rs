@@ -5,7 +5,7 @@ use std::io::Write;
 use anstyle::Style;
 use anyhow::Result;
 use indicatif::HumanBytes;
-use nanoscope_checkpoint::Inspection;
+use nanoscope_checkpoint::{InspectOptions, Inspection, SaeFormatName};
 
 use crate::terminal::display::sanitized;
 use crate::terminal::progress::with_spinner;
@@ -22,13 +22,18 @@ pub(crate) struct InspectArgs {
     /// The nanochat era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
+    /// The format of an SAE file that nothing identifies, or that two formats claim: goodfire,
+    /// dictionary-learning, … (any of docs/formats.md) [default: by evidence only]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<SaeFormatName>,
     /// Print one JSON object per file
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
-    let inspect = || nanoscope_checkpoint::inspect(&args.path, args.era);
+    let options = InspectOptions { era: args.era, format: args.format };
+    let inspect = || nanoscope_checkpoint::inspect_with(&args.path, &options);
     let inspections = with_spinner("reading the weights", inspect)?;
     let mut out = anstream::stdout().lock();
     for inspection in inspections {

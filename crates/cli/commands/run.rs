@@ -4,17 +4,19 @@ use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use nanoscope_checkpoint::python_json;
+use nanoscope_checkpoint::{check_writable, python_json};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
-use crate::args::{ModelArgs, PlanArgs, prompt};
+use crate::args::{ModelArgs, PlanArgs, output_path, prompt};
 use crate::load::{open, plan, text_tokenizer};
+use crate::prompt::{SpecialTokensArg, encode_document};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
+use crate::terminal::messages::{check_json, report_to};
 use clap::Args;
 use nanoscope::Microscope;
 use std::path::{Path, PathBuf};
@@ -41,12 +43,14 @@ pub(crate) struct RunArgs {
     pub(crate) plan: PlanArgs,
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
 
     /// Also capture the activation at this hook point
     #[arg(long, value_name = "HOOK")]
     pub(crate) capture: Vec<HookPoint>,
-    /// The safetensors file to write the results to
-    #[arg(long, value_name = "FILE")]
+    /// The safetensors file to write the results to; `-` is stdout
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: Option<PathBuf>,
     /// The number of features to show per token and hook point, strongest first [default: as many
     /// as fit, up to 3; with --json all]
@@ -73,8 +77,12 @@ pub(crate) struct InputArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    check_json(args.json, args.out.as_deref())?;
+    if let Some(path) = &args.out {
+        check_writable(path)?;
+    }
     let scope = open(&args.model)?;
-    let tokens = tokens(&scope, &args.input)?;
+    let tokens = tokens(&scope, args)?;
     let mut plan = args.capture.iter().copied().fold(plan(&scope, &args.plan)?, Plan::capture);
     if args.out.is_some() {
         // A reconstruction may depend on the activation, not only on its features.
@@ -93,9 +101,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn tokens(scope: &Microscope, input: &InputArgs) -> Result<TokenBatch> {
+fn tokens(scope: &Microscope, args: &RunArgs) -> Result<TokenBatch> {
+    let input = &args.input;
     let rows = match (&input.prompt, &input.tokens, &input.tokens_file) {
-        (Some(text), ..) => vec![text_tokenizer(scope)?.encode_with_bos(text)?],
+        (Some(text), ..) => vec![encode_document(text_tokenizer(scope)?, text, args.special)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
         _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
@@ -176,7 +185,7 @@ fn print_lines(
     run: &RunOutput,
     args: &RunArgs,
 ) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(args.out.as_deref());
     let mut lines = TokenLines::new(args.top);
     let next_tokens = next_tokens(scope, run);
     for (row, ids) in tokens.rows().enumerate() {

@@ -48,9 +48,14 @@ impl TokenLines {
     fn with_width(top: Option<usize>, width: usize) -> Self {
         let room = width.saturating_sub(TOKEN_CELLS + LAYER_CELLS);
         let fits = room / (NUMBER_CELLS + LABEL_CELLS.start());
-        let top = top.unwrap_or(fits.clamp(1, MAX_FEATURES));
+        // If even one feature has no room, its label is cut further. A number of features that was
+        // asked for is shown with labels, on several lines of the terminal if need be.
+        let (min, top) = match top {
+            Some(top) => (*LABEL_CELLS.start(), top),
+            None => (0, fits.clamp(1, MAX_FEATURES)),
+        };
         let label_cells = (room / top.max(1)).saturating_sub(NUMBER_CELLS);
-        let label_cells = label_cells.clamp(*LABEL_CELLS.start(), *LABEL_CELLS.end());
+        let label_cells = label_cells.clamp(min, *LABEL_CELLS.end());
         Self { top, label_cells, largest: std::collections::BTreeMap::new() }
     }
 
@@ -105,7 +110,7 @@ pub(crate) fn end_note(end: &EndReason) -> String {
         EndReason::ContextFull { capacity } => {
             format!(", the context of {capacity} tokens is full")
         }
-        EndReason::NotFinite => ", the logits are not finite".to_owned(),
+        EndReason::NotFinite(found) => format!(", {found}"),
     }
 }
 
@@ -169,6 +174,11 @@ pub(crate) fn cut(text: &str, cells: usize) -> String {
     out
 }
 
+/// A number with its noun, which is singular for 1.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// `text`, padded with spaces to `cells`.
 pub(crate) fn pad(text: &str, cells: usize) -> String {
     let missing = cells.saturating_sub(text.width());
@@ -208,7 +218,7 @@ mod tests {
         let hook = HookPoint::ResidPost(3);
         let mut features = SparseFeatures::new(2048);
         features.push_row((0..5).map(|index| (2000 + index, 40.0)));
-        for (width, shown) in [(80, 1), (100, 2), (132, 2), (200, 3)] {
+        for (width, shown) in [(40, 1), (50, 1), (80, 1), (100, 2), (132, 2), (200, 3)] {
             let mut lines = TokenLines::with_width(None, width);
             let line = lines.token(" once", [(hook, &features, 0, None)].into_iter());
             let line = anstream::adapter::strip_str(&line).to_string();

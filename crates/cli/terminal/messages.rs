@@ -1,10 +1,13 @@
 //! Errors, hints and notes on stderr, and the welcome text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use nanoscope_checkpoint::is_stdout;
 
 use crate::terminal::display::sanitized;
 
@@ -15,19 +18,22 @@ const BOLD: Style = Style::new().bold();
 /// An error with a hint on how to solve it.
 #[derive(Debug)]
 pub(crate) struct Hint {
-    error: &'static str,
-    hint: &'static str,
+    error: Cow<'static, str>,
+    hint: Cow<'static, str>,
 }
 
 impl Hint {
-    pub(crate) fn new(error: &'static str, hint: &'static str) -> Self {
-        Self { error, hint }
+    pub(crate) fn new(
+        error: impl Into<Cow<'static, str>>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { error: error.into(), hint: hint.into() }
     }
 }
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.error)
+        f.write_str(&self.error)
     }
 }
 
@@ -51,14 +57,27 @@ pub(crate) fn print_error(error: &anyhow::Error) {
 
 fn write_error(out: &mut impl Write, error: &anyhow::Error) -> io::Result<()> {
     // Errors contain names from files, which may contain control characters.
-    writeln!(out, "{ERROR}error{ERROR:#}: {}", sanitized(&error.to_string()))?;
+    let mut before = sanitized(&error.to_string());
+    writeln!(out, "{ERROR}error{ERROR:#}: {before}")?;
     for cause in error.chain().skip(1) {
-        writeln!(out, "  because: {}", sanitized(&cause.to_string()))?;
+        let cause = sanitized(&cause.to_string());
+        // An error about a missing file says so itself.
+        if !repeats(&before, &cause) {
+            writeln!(out, "  because: {cause}")?;
+        }
+        before = cause;
     }
     if let Some(hint) = hint(error) {
         writeln!(out, "{SOFT}hint{SOFT:#}: {hint}")?;
     }
     Ok(())
+}
+
+/// Returns whether `error` contains its cause, which is an error of the operating system with a number.
+fn repeats(error: &str, cause: &str) -> bool {
+    cause
+        .rsplit_once(" (os error ")
+        .is_some_and(|(text, _)| error.to_lowercase().contains(&text.to_lowercase()))
 }
 
 /// Returns whether the error is an invalid value of a flag, independent of any file.
@@ -77,21 +96,35 @@ fn is_bad_flag(error: &anyhow::Error) -> bool {
 }
 
 /// A hint on how to solve an error, if there is more to say than its message does.
-fn hint(error: &anyhow::Error) -> Option<&'static str> {
+fn hint(error: &anyhow::Error) -> Option<&str> {
     use nanoscope_checkpoint::CheckpointError;
     use nanoscope_runtime::RuntimeError;
 
     if let Some(hint) = error.downcast_ref::<Hint>() {
-        return Some(hint.hint);
+        return Some(&hint.hint);
     }
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
         return match error {
             CheckpointError::NoModel { .. } => Some(
                 "--model expects nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
             ),
+            CheckpointError::ForeignFolder { .. } => {
+                Some("choose a folder that is empty or does not exist")
+            }
             CheckpointError::NoConfig { .. } => {
                 Some("nanochat writes meta_<step>.json beside model_<step>.pt; copy both")
             }
+            CheckpointError::GuessedFormat { .. } | CheckpointError::SeveralFormats { .. } => {
+                Some("state it: --format FORMAT")
+            }
+            CheckpointError::FormatNotUsed { .. } => {
+                Some("the format follows from the file; omit --format")
+            }
+            CheckpointError::UnknownActivationScale { .. } => Some(
+                "copy its activation_scaler.json beside it, or state the factor: \
+                 --activation-scale FACTOR, or --activation-scale folded",
+            ),
+            CheckpointError::ActivationScaleNotUsed { .. } => Some("omit --activation-scale"),
             CheckpointError::TwoSaes { .. } => Some("choose one with --sae FILE"),
             CheckpointError::SeveralSaes { .. } => Some("name the file or folder of one of them"),
             CheckpointError::NoHook { .. } => {
@@ -103,11 +136,18 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             CheckpointError::WhichTensor { .. } => {
                 Some("append its name to the file: --activations FILE:KEY")
             }
+            CheckpointError::Heads { .. } => {
+                Some("--flatten-heads concatenates the heads of […, heads, d_head], as at hook_z")
+            }
+            CheckpointError::NoOutputHook { .. } => Some("name both points: --hook HOOK:HOOK"),
             CheckpointError::PythonObject { .. } => {
                 Some("nothing was executed; save only tensors and plain values, and try again")
             }
             _ => None,
         };
+    }
+    if let Some(hint) = error.chain().find_map(text_hint) {
+        return Some(hint);
     }
     if let Some(hint) = training_hint(error) {
         return Some(hint);
@@ -117,8 +157,27 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             Some("load one with --sae PATH; `nanoscope hooks` lists the hook points and SAEs")
         }
         RuntimeError::NoSuchHook { .. } => Some("`nanoscope hooks` lists the model's hook points"),
+        RuntimeError::Transcoder { .. } => Some("name both points: --sae HOOK:HOOK=PATH"),
         RuntimeError::MixedSplice { .. } => {
             Some("`--splice reconstruct` applies to all --steer flags, `with reconstruct` to one")
+        }
+        _ => None,
+    }
+}
+
+/// A hint on how to solve an error in texts.
+fn text_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use nanoscope_corpus::CorpusError;
+
+    match error.downcast_ref::<CorpusError>()? {
+        CorpusError::LineTooLong { .. } | CorpusError::ParquetTooLarge { .. } => {
+            Some("--max-document-bytes N reads longer documents, each of which is held in memory")
+        }
+        CorpusError::TooFewTokens { .. } => {
+            Some("use shorter contexts with --context N, or more text")
+        }
+        CorpusError::NoField { .. } | CorpusError::NoColumn { .. } | CorpusError::NoList { .. } => {
+            Some("name the field or column with --text-column NAME")
         }
         _ => None,
     }
@@ -134,6 +193,14 @@ fn training_hint(error: &anyhow::Error) -> Option<&'static str> {
     match error.downcast_ref::<ConfigError>() {
         Some(ConfigError::UnknownKey { .. }) => {
             return Some("nanoscope train --print-config prints every key");
+        }
+        Some(ConfigError::Missing { key: "hooks", .. }) => {
+            return Some(
+                "name it with --hook HOOK, which may be repeated; `nanoscope hooks` lists them",
+            );
+        }
+        Some(ConfigError::Missing { key: "source.text", .. }) => {
+            return Some("name them with --text PATH, or use --store DIR or --activations FILE");
         }
         Some(ConfigError::Changed { .. }) => {
             return Some(
@@ -175,6 +242,25 @@ fn is_full_disk(error: &anyhow::Error) -> bool {
         return false;
     };
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The place for a command's report about an output at `out`: stdout, or stderr if the output itself
+/// goes to stdout.
+pub(crate) fn report_to(out: Option<&Path>) -> Box<dyn Write> {
+    if out.is_some_and(is_stdout) {
+        Box::new(anstream::stderr())
+    } else {
+        Box::new(anstream::stdout())
+    }
+}
+
+/// Refuses --json beside an output that goes to stdout, where they would be mixed.
+pub(crate) fn check_json(json: bool, out: Option<&Path>) -> anyhow::Result<()> {
+    if json && out.is_some_and(is_stdout) {
+        let hint = "name a file with --out, or omit --json";
+        return Err(Hint::new("--out and --json both write to stdout", hint).into());
+    }
+    Ok(())
 }
 
 /// Prints a note to stderr.

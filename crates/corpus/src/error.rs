@@ -12,12 +12,18 @@ use parquet::errors::ParquetError;
 #[non_exhaustive]
 pub enum CorpusError {
     /// An I/O operation failed, or a compressed file is damaged.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", nanoscope_checkpoint::IoProblem { path, source })]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// The underlying error.
         source: io::Error,
+    },
+    /// A file or folder does not exist.
+    #[error("{}: no such file or directory", path.display())]
+    NoSuchPath {
+        /// The file or folder.
+        path: PathBuf,
     },
     /// A path is neither a file nor a folder; reading a pipe might never end.
     #[error("{} is neither a file nor a folder", path.display())]
@@ -26,7 +32,8 @@ pub enum CorpusError {
         path: PathBuf,
     },
     /// A folder contains no text files.
-    #[error("{} contains no text files (.txt, .text, .jsonl or .ndjson, also with .gz, or .parquet)",
+    #[error("{} contains no text files (.txt, .text, .jsonl, .ndjson, .json, .csv or .tsv, also with .gz or \
+             .zst, or .parquet)",
             path.display())]
     NoTexts {
         /// The folder.
@@ -50,17 +57,60 @@ pub enum CorpusError {
         /// Maximum size in bytes.
         limit: usize,
     },
-    /// A line of a JSONL file is not a JSON object, or its text is not a string.
-    #[error("could not read line {line} of {}", path.display())]
-    JsonLine {
+    /// A file does not hold text.
+    #[error("{} does not hold text: it is {found}", path.display())]
+    Binary {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// A place in a file is not JSON, or its text is not a string.
+    #[error("could not read line {line}, column {column} of {}: {reason}", path.display())]
+    Json {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The JSON error.
-        source: serde_json::Error,
+        /// The column in bytes, from 1.
+        column: u64,
+        /// What is wrong there.
+        reason: String,
     },
-    /// A line of a JSONL file lacks the requested field.
+    /// A line or a row has null in the place of a text.
+    #[error("{place} of {} has no text: `{column}` is null", path.display())]
+    NullText {
+        /// The file.
+        path: PathBuf,
+        /// The line, or the row group of a parquet file.
+        place: String,
+        /// The requested field or column.
+        column: String,
+    },
+    /// A JSON object holds no list of texts.
+    #[error("{} is a JSON object with no list of texts under `{column}` (found {})",
+            path.display(), listed(found))]
+    NoList {
+        /// The file.
+        path: PathBuf,
+        /// The requested key.
+        column: String,
+        /// The keys it has.
+        found: Vec<String>,
+    },
+    /// A row of a table has more or fewer fields than its header.
+    #[error("line {line} of {} has {found} fields; the header has {expected}", path.display())]
+    RowLength {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// Fields of the row.
+        found: usize,
+        /// Fields of the header.
+        expected: usize,
+    },
+    /// A JSON object lacks the requested field.
     #[error("line {line} of {} has no field `{column}` (found {})", path.display(), listed(found))]
     NoField {
         /// The file.
@@ -72,7 +122,7 @@ pub enum CorpusError {
         /// The fields it has.
         found: Vec<String>,
     },
-    /// A parquet file lacks the requested column.
+    /// A CSV or parquet file lacks the requested column.
     #[error("{} has no column `{column}` (found {})", path.display(), listed(found))]
     NoColumn {
         /// The file.
@@ -289,7 +339,11 @@ pub enum CorpusError {
 impl CorpusError {
     /// Wraps an I/O error with the path it occurred on.
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+        let path = path.into();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NoSuchPath { path },
+            _ => Self::Io { path, source },
+        }
     }
 }
 

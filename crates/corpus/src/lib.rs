@@ -35,11 +35,11 @@ mod text;
 mod tokens;
 
 pub use activations::{
-    ActivationBatch, ActivationSource, ActivationStore, ActivationStoreWriter, FileActivations,
-    HookWidth, InMemoryActivations, ModelActivations, Origins, StorePart, StoreSettings,
-    TextFileInfo, TextInfo, contexts_within, free_space, hook_widths,
+    ActivationBatch, ActivationSource, ActivationStore, ActivationStoreWriter, CollectedFrom,
+    FileActivations, HookWidth, InMemoryActivations, ModelActivations, Origins, SourceText,
+    StorePart, StoreSettings, TextFileInfo, TextInfo, contexts_within, free_space, hook_widths,
 };
 pub use digest::{file_sha256, files_sha256, text_sha256};
 pub use error::CorpusError;
-pub use text::{Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, TextFile};
+pub use text::{Corpus, CorpusOptions, Document, Documents, MAX_TEXT_BYTES, PassedOver, TextFile};
 pub use tokens::{Context, SpecialTokens, TokenizeOptions, TokenizeProgress, TokenizedCorpus};

@@ -30,8 +30,13 @@ pub fn pack(name: &str, value: &Value) -> Vec<u8> {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
         "a script name has only letters, digits and `-`"
     );
+    pack_text(name, &value.to_string())
+}
+
+/// As [`pack`], for a value that is JSON already.
+pub(crate) fn pack_text(name: &str, json: &str) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    let written = encoder.write_all(value.to_string().as_bytes()).and_then(|()| encoder.finish());
+    let written = encoder.write_all(json.as_bytes()).and_then(|()| encoder.finish());
     let data = STANDARD.encode(written.expect("writing to memory does not fail"));
     [BEFORE, name, BETWEEN, &data, AFTER].concat().into_bytes()
 }

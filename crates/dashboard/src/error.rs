@@ -12,7 +12,7 @@ use nanoscope_transformer::GptError;
 #[non_exhaustive]
 pub enum DashboardError {
     /// A file or folder cannot be read or written.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", nanoscope_checkpoint::IoProblem { path, source })]
     Io {
         /// The file or folder.
         path: PathBuf,

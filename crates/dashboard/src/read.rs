@@ -200,6 +200,9 @@ impl DashboardReader {
             return Err(unreadable(&format!("feature {feature} is missing at index {within}")));
         }
         let page = pages.swap_remove(within);
+        if [page.mean, page.high].into_iter().flatten().any(|value| !value.is_finite()) {
+            return Err(unreadable("the mean or the max activation is not finite"));
+        }
 
         let mut peaks: Vec<(u32, usize)> = Vec::new();
         let sampled = page.quantiles.iter().flat_map(|(_, examples)| examples);
@@ -221,7 +224,9 @@ impl DashboardReader {
         };
         let example = |(_, _, peak, tokens, values): &RawExample| {
             let values = values.chunks(2).map(|pair| match pair {
-                &[Some(at), Some(value)] if at >= 0.0 && at < tokens.len() as f64 => {
+                &[Some(at), Some(value)]
+                    if at >= 0.0 && at < tokens.len() as f64 && value.is_finite() =>
+                {
                     Ok((at as usize, value))
                 }
                 _ => Err(unreadable("an activation of an example is out of range")),
@@ -297,7 +302,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data_script::pack;
+    use crate::data_script::{pack, pack_text};
 
     /// A change to about, index and pages that makes a dashboard invalid.
     type Change = fn(&mut [Value; 3]);
@@ -363,6 +368,40 @@ mod tests {
         let dashboard = DashboardReader::open(dir.path()).unwrap();
 
         assert_eq!(dashboard.feature(2).unwrap().unwrap().fires, 2);
+    }
+
+    #[test]
+    fn json_as_python_writes_it_is_read() {
+        let dir = folder(|_| {});
+        let path = dir.path().join(ABOUT);
+        let about = fs::read_to_string(&path).unwrap();
+        let about = about.replacen('{', "\u{feff}{\"more\": [NaN, -Infinity], ", 1);
+        fs::write(&path, about.replace("\"d_sae\":4", "\"d_sae\":4.0")).unwrap();
+
+        let dashboard = DashboardReader::open(dir.path()).unwrap();
+
+        assert_eq!(dashboard.feature(2).unwrap().unwrap().fires, 2);
+    }
+
+    #[test]
+    fn an_infinite_activation_is_refused() {
+        let dir = folder(|_| {});
+        for (mean, value, says) in [
+            ("0.5", "Infinity", "out of range"),
+            ("0.5", "NaN", "out of range"),
+            ("NaN", "1", "mean"),
+        ] {
+            let page = format!(
+                r#"[{{"feature": 2, "mean": {mean}, "high": 3, "quantiles": [],
+                     "strongest": [[0, 1, 0, [5], [0, {value}]]]}}]"#
+            );
+            let pages = pack_text("features-0", &page);
+            fs::write(dir.path().join(DATA).join("features-0.js"), pages).unwrap();
+
+            let error = DashboardReader::open(dir.path()).unwrap().feature(2).unwrap_err();
+
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 
     #[test]

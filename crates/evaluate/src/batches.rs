@@ -81,6 +81,6 @@ mod tests {
 
         let error = batches(contexts.into_iter(), 8).find_map(Result::err).unwrap();
 
-        assert_eq!(error.to_string(), "could not read or write a.txt");
+        assert_eq!(error.to_string(), "a.txt: no such file or directory");
     }
 }

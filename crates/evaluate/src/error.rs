@@ -1,6 +1,7 @@
 use nanoscope_corpus::CorpusError;
 use nanoscope_hooks::HookError;
 use nanoscope_runtime::RuntimeError;
+use nanoscope_sae::SaeError;
 use nanoscope_transformer::GptError;
 
 /// Errors from evaluating an SAE.
@@ -32,6 +33,14 @@ pub enum EvaluateError {
     /// The batch size is zero.
     #[error("batches must have at least one context")]
     EmptyBatch,
+    /// An SAE could not encode the model's activations.
+    #[error("the activations of {name} cannot be encoded")]
+    Encode {
+        /// The SAE's name.
+        name: String,
+        /// The reason.
+        source: SaeError,
+    },
     /// No token contributes to the metrics.
     #[error(
         "none of the {tokens} tokens is counted and has a next token in its context: use more text or \

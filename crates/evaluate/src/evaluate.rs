@@ -131,7 +131,9 @@ fn run(
     for (target, sums) in targets.iter().zip(sums.iter_mut()) {
         let (sae, config) = (target.sae(), target.sae().config());
         let read = at(target.read(), config.d_in());
-        let features = sae.encode_sparse(read.clone());
+        let features = sae
+            .encode_sparse(read.clone())
+            .map_err(|source| EvaluateError::Encode { name: target.name().to_owned(), source })?;
         let reconstruction = sae.decode_sparse(&features, read);
         let activation = recording.get(target.write()).expect("the point was recorded");
         let replaced = spliced(activation, reconstruction.clone(), &counts);

@@ -16,6 +16,10 @@ pub struct PlotPoint {
     pub ce_score: f64,
 }
 
+/// Size of a label in pixels, and of a point.
+const FONT: i32 = 20;
+const RADIUS: i32 = 5;
+
 /// Draws the cross-entropy score against L0 as SVG, with a labelled point for each SAE.
 ///
 /// # Errors
@@ -57,12 +61,22 @@ fn draw(points: &[PlotPoint], backend: SVGBackend<'_>) -> Result<(), String> {
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(|e| message(&e))?;
-    for (at, point) in points.iter().enumerate() {
+    let mut labels = Labels::default();
+    let places: Vec<(i32, i32)> =
+        points.iter().map(|point| chart.backend_coord(&(point.l0, point.ce_score))).collect();
+    for &place in &places {
+        labels.avoid(place);
+    }
+    for (at, (point, &place)) in points.iter().zip(&places).enumerate() {
         let color = Palette99::pick(at).to_rgba();
-        let element = EmptyElement::at((point.l0, point.ce_score))
-            + Circle::new((0, 0), 5, color.filled())
-            + Text::new(point.name.clone(), (9, -9), ("sans-serif", 20).into_font());
-        chart.draw_series([element]).map_err(|e| message(&e))?;
+        area.draw(&Circle::new(place, RADIUS, color.filled())).map_err(|e| message(&e))?;
+        let (label, distant) = labels.place(place, &point.name);
+        if distant {
+            let line = vec![place, (label.0, label.1 + FONT / 2)];
+            area.draw(&PathElement::new(line, color.mix(0.5))).map_err(|e| message(&e))?;
+        }
+        let font = ("sans-serif", FONT).into_font();
+        area.draw(&Text::new(point.name.clone(), label, font)).map_err(|e| message(&e))?;
     }
     area.present().map_err(|e| message(&e))
 }
@@ -74,6 +88,53 @@ fn range(values: impl Iterator<Item = f64>, above: f64, least_room: f64) -> std:
     let (least, largest) = values.fold(bounds, |(a, b), value| (a.min(value), b.max(value)));
     let room = (largest - least).max(largest.abs().max(1e-3) * least_room);
     least - room * 0.1..largest + room * above
+}
+
+/// Places labels beside their points, so that none covers another or a point.
+#[derive(Debug, Default)]
+struct Labels {
+    /// Left, top, right and bottom of what is drawn already.
+    taken: Vec<[i32; 4]>,
+}
+
+impl Labels {
+    /// Keeps labels off a point.
+    fn avoid(&mut self, (x, y): (i32, i32)) {
+        self.taken.push([x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS]);
+    }
+
+    /// Returns the left and top of a label for a point, and whether it is some lines away from it.
+    fn place(&mut self, (x, y): (i32, i32), name: &str) -> ((i32, i32), bool) {
+        /// Distance of a label from its point in pixels.
+        const GAP: i32 = 9;
+        /// Lines above and below the point that are tried.
+        const MAX_LINES: i32 = 24;
+
+        let width = width(name);
+        let sides = [x + GAP, x - GAP - width];
+        // Beside the point: above, then below, then ever further away.
+        let lines = (0..MAX_LINES).flat_map(|line| [-GAP - FONT * (line + 1) / 2, FONT * line / 2]);
+        let mut places = lines.flat_map(|line| sides.map(|left| (left, y + line)));
+        let fits = |&(left, top): &(i32, i32)| {
+            let label = [left, top, left + width, top + FONT];
+            let inside =
+                left >= 0 && top >= 0 && label[2] <= SIZE.0 as i32 && label[3] <= SIZE.1 as i32;
+            inside && self.taken.iter().all(|other| !overlap(&label, other))
+        };
+        let (left, top) = places.find(fits).unwrap_or((x + GAP, y - GAP - FONT / 2));
+        self.taken.push([left, top, left + width, top + FONT]);
+        let distant = (top + FONT / 2 - y).abs() > GAP + FONT;
+        ((left, top), distant)
+    }
+}
+
+/// The width of a label in pixels. The font is not known here, so each character counts as a wide one.
+fn width(name: &str) -> i32 {
+    name.chars().count() as i32 * FONT * 3 / 5
+}
+
+fn overlap(a: &[i32; 4], b: &[i32; 4]) -> bool {
+    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }
 
 #[cfg(test)]
@@ -115,5 +176,29 @@ mod tests {
         assert!(plot(&[point("a", 32.0, 0.97)]).is_ok());
         let error = plot(&[point("a", f64::NAN, 1.0)]).unwrap_err();
         assert_eq!(error.to_string(), "could not draw the plot: no SAE has a finite L0 and score");
+    }
+
+    #[test]
+    fn labels_of_saes_that_are_alike_do_not_cover_each_other() {
+        let points: Vec<PlotPoint> =
+            (0..8).map(|n| point(&format!("a name of some length {n}"), 32.0, 0.97)).collect();
+        let svg = plot(&points).unwrap();
+
+        let mut boxes = Vec::new();
+        for text in svg.split("<text").skip(1).filter(|text| text.contains("a name of some")) {
+            let number = |name: &str| -> i32 {
+                let rest = text.split(&format!(" {name}=\"")).nth(1).unwrap();
+                rest.split('"').next().unwrap().parse().unwrap()
+            };
+            let (x, y) = (number("x"), number("y"));
+            boxes.push([x, y, x + width("a name of some length 0"), y + FONT]);
+        }
+        assert_eq!(boxes.len(), 8, "{svg}");
+        for (at, a) in boxes.iter().enumerate() {
+            assert!(a[0] >= 0 && a[1] >= 0 && a[2] <= 900 && a[3] <= 600, "{a:?}");
+            for b in &boxes[..at] {
+                assert!(!overlap(a, b), "{a:?} and {b:?}");
+            }
+        }
     }
 }

@@ -144,6 +144,7 @@ fn saelens_name(architecture: Architecture) -> &'static str {
         Architecture::Relu => "standard",
         Architecture::TopK { .. } => "topk",
         Architecture::AbsTopK { .. } => "abstopk",
+        Architecture::MatchingPursuit { .. } => "matching_pursuit",
         other => other.name(),
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use nanoscope_checkpoint::{Labels, ModelFiles, ModelKind};
 use nanoscope_hooks::HookPoint;
@@ -28,6 +29,8 @@ pub struct Microscope {
     pub(crate) model: InterpretableModel,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
     pub(crate) origin: Option<Origin>,
+    /// The file of each SAE that was loaded, without links.
+    pub(crate) sae_files: BTreeMap<HookPoint, PathBuf>,
 }
 
 /// The files of a model, and how they were read.
@@ -58,7 +61,7 @@ pub struct LabelledFeature<'a> {
 impl Microscope {
     /// A microscope on a model that is already in memory, without labels.
     pub fn new(model: InterpretableModel) -> Self {
-        Self { model, labels: BTreeMap::new(), origin: None }
+        Self { model, labels: BTreeMap::new(), origin: None, sae_files: BTreeMap::new() }
     }
 
     /// The model and its SAEs.
@@ -74,6 +77,11 @@ impl Microscope {
     /// The labels per SAE.
     pub fn labels(&self) -> &BTreeMap<HookPoint, Labels> {
         &self.labels
+    }
+
+    /// The labels per SAE, to change them.
+    pub fn labels_mut(&mut self) -> &mut BTreeMap<HookPoint, Labels> {
+        &mut self.labels
     }
 
     /// The label of a feature, if it has one.

@@ -1,5 +1,8 @@
+use std::fs;
+
 use nanoscope_checkpoint::{LoadedSae, SaeOptions, SaePath, load_saes_with};
 use nanoscope_hooks::HookPoint;
+use nanoscope_sae::Sae;
 
 use crate::error::{Error, Result};
 use crate::microscope::Microscope;
@@ -25,16 +28,19 @@ impl Microscope {
     ///
     /// # fn main() -> nanoscope::Result<()> {
     /// let mut scope = Microscope::open("base_checkpoints/d20", &device("auto")?)?;
-    /// let options =
-    ///     SaeOptions { dtype: WeightDtype::BF16, hooks: Some(vec![HookPoint::ResidPost(12)]) };
+    /// let options = SaeOptions {
+    ///     dtype: WeightDtype::BF16,
+    ///     hooks: Some(vec![HookPoint::ResidPost(12)]),
+    ///     ..SaeOptions::default()
+    /// };
     /// scope.add_saes(["sae_outputs"], &options)?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if a path has no SAE or a file is broken, [`Error::SaeMismatch`] if an SAE
-    /// does not fit the model or its hook point has one already.
+    /// [`Error::Checkpoint`] if a path has no SAE or a file is broken, and as
+    /// [`add_loaded`](Self::add_loaded).
     pub fn add_saes(
         &mut self,
         paths: impl IntoIterator<Item = impl Into<SaePath>>,
@@ -43,12 +49,14 @@ impl Microscope {
         let device = self.model.gpt().device().clone();
         let mut added = Vec::new();
         for loaded in load_saes_with(paths, &device, options)? {
-            match self.add_loaded(loaded) {
-                Ok(hook) => added.push(hook),
+            match self.add(loaded) {
+                Ok((hook, true)) => added.push(hook),
+                Ok((_, false)) => {}
                 Err(error) => {
                     for hook in added {
                         self.model.remove_sae(hook);
                         self.labels.remove(&hook);
+                        self.sae_files.remove(&hook);
                     }
                     return Err(error);
                 }
@@ -57,15 +65,71 @@ impl Microscope {
         Ok(())
     }
 
-    fn add_loaded(&mut self, loaded: LoadedSae) -> Result<HookPoint> {
+    /// Adds an SAE or transcoder where it belongs, with its labels, and returns the hook point that it
+    /// reads. A transcoder writes the hook point that its files, or [`LoadedSae::hooks`], name.
+    ///
+    /// The same file can be added at several hook points. Adding it a second time at one changes
+    /// nothing.
+    ///
+    /// ```no_run
+    /// use nanoscope::{HookPoint, Microscope, SaeHooks, device, load_sae};
+    ///
+    /// # fn main() -> nanoscope::Result<()> {
+    /// let device = device("auto")?;
+    /// let mut scope = Microscope::open("base_checkpoints/d20", &device)?;
+    /// scope.add_loaded(load_sae("sae_outputs/layer_12".as_ref(), &device)?)?;
+    ///
+    /// // A transcoder whose files do not name our hook points.
+    /// let mut loaded = load_sae("transcoders/layer_3.safetensors".as_ref(), &device)?;
+    /// loaded.hooks = SaeHooks::new(HookPoint::Ln2Normalized(3), Some(HookPoint::MlpOut(3)));
+    /// scope.add_loaded(loaded)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if its hook point is not known, [`Error::SaeMismatch`] if it does not fit
+    /// the model, it is a transcoder and the hook point that it writes is not known, or the hook point
+    /// has another SAE already. The model is then unchanged.
+    pub fn add_loaded(&mut self, loaded: LoadedSae) -> Result<HookPoint> {
+        Ok(self.add(loaded)?.0)
+    }
+
+    /// As [`add_loaded`](Self::add_loaded), and returns the microscope.
+    ///
+    /// # Errors
+    /// As [`add_loaded`](Self::add_loaded).
+    pub fn with_loaded(mut self, loaded: LoadedSae) -> Result<Self> {
+        self.add_loaded(loaded)?;
+        Ok(self)
+    }
+
+    /// Adds an SAE; false if it is there already.
+    fn add(&mut self, loaded: LoadedSae) -> Result<(HookPoint, bool)> {
         let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
         let LoadedSae { sae, path, labels, .. } = loaded;
-        let put = match hook_out {
-            Some(write) if write != hook => self.model.add_transcoder(hook, write, sae),
-            _ => self.model.add_sae(hook, sae),
+        let write = hook_out.unwrap_or(hook);
+        let file = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if self.sae_files.get(&hook) == Some(&file)
+            && self.model.write_point(hook) == write
+            && self.model.saes().get(&hook).is_some_and(|known| is_same(known, &sae))
+        {
+            return Ok((hook, false));
+        }
+        let put = if write == hook {
+            self.model.add_sae(hook, sae)
+        } else {
+            self.model.add_transcoder(hook, write, sae)
         };
         put.map_err(|source| Error::SaeMismatch { path, source: Box::new(source) })?;
         self.labels.insert(hook, labels);
-        Ok(hook)
+        self.sae_files.insert(hook, file);
+        Ok((hook, true))
     }
+}
+
+/// Returns whether two SAEs of one file were read in the same way.
+fn is_same(a: &Sae, b: &Sae) -> bool {
+    let dtype = |sae: &Sae| sae.weights().w_enc.dtype();
+    a.config() == b.config() && dtype(a) == dtype(b)
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use nanoscope::{
-    Error, HookPoint, InterpretableModel, Microscope, Plan, RuntimeError, SaeOptions, SaePath,
-    Sampling, VectorFile,
+    Error, HookPoint, InterpretableModel, LoadedSae, Metadata, Microscope, Plan, RuntimeError, Sae,
+    SaeHooks, SaeOptions, SaePath, Sampling, VectorFile, WeightDtype, load_sae, save_sae,
 };
 use nanoscope_testing::test_device;
 
@@ -92,9 +92,58 @@ fn saes_that_do_not_fit_leave_the_model_with_those_it_had() {
     assert_eq!(hooks(&scope), [HookPoint::ResidPost(3)]);
     assert_eq!(scope.labels().len(), 1);
 
-    let error = scope.add_saes([demo("saes/layer_3")], &SaeOptions::default()).unwrap_err();
+    let other = at("saes/layer_2", HookPoint::ResidPost(3));
+    let error = scope.add_saes([other], &SaeOptions::default()).unwrap_err();
     assert!(matches!(error, Error::SaeMismatch { .. }), "{error}");
     assert_eq!(hooks(&scope), [HookPoint::ResidPost(3)]);
+}
+
+#[test]
+fn the_same_file_is_added_once_per_hook_point_and_at_as_many_as_are_named() {
+    let at = |point| SaePath { path: demo("saes/layer_1"), at: Some((point, None)) };
+    let (one, two) = (HookPoint::ResidPost(1), HookPoint::ResidPost(2));
+    let mut scope = scope().with_saes([at(one)]).unwrap();
+
+    scope.add_saes([at(one)], &SaeOptions::default()).unwrap();
+    scope.add_saes([demo("saes/layer_1")], &SaeOptions::default()).unwrap();
+    scope.add_saes([at(two)], &SaeOptions::default()).unwrap();
+
+    assert_eq!(hooks(&scope), [one, two]);
+    let run = scope.run("The dog", &Plan::new().track_all()).unwrap();
+    assert!(run.features[&one].nnz() > 0 && run.features[&two].nnz() > 0);
+    // Rounded, it is another SAE.
+    let rounded = SaeOptions { dtype: WeightDtype::BF16, ..SaeOptions::default() };
+    let error = scope.add_saes([at(one)], &rounded).unwrap_err();
+    assert!(matches!(error, Error::SaeMismatch { .. }), "{error}");
+}
+
+/// A transcoder on the demo's MLP, whose two activations have the same width.
+fn transcoder() -> LoadedSae {
+    let device = test_device();
+    let sae = nanoscope_testing::identity_sae(256, 8, &device);
+    let config = sae.config().clone().into_transcoder();
+    let sae = Sae::new(config, sae.weights()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (read, write) = (HookPoint::Ln2Normalized(1), Some(HookPoint::MlpOut(1)));
+    save_sae(dir.path(), &sae, read, write, WeightDtype::F32, &Metadata::new()).unwrap();
+    load_sae(dir.path(), &device).unwrap()
+}
+
+#[test]
+fn a_loaded_transcoder_is_placed_between_its_points_and_never_at_one() {
+    let scope = scope().with_loaded(transcoder()).unwrap();
+
+    let (read, write) = (HookPoint::Ln2Normalized(1), HookPoint::MlpOut(1));
+    assert_eq!((hooks(&scope), scope.model().write_point(read)), (vec![read], write));
+
+    let gpt = scope.model().gpt().clone();
+    let bare = || Microscope::new(InterpretableModel::new(gpt.clone()));
+    let at_one = LoadedSae { hooks: SaeHooks::new(read, None), ..transcoder() };
+    let error = bare().add_loaded(at_one).unwrap_err();
+    let Error::SaeMismatch { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*source, RuntimeError::Transcoder { .. }), "{source}");
+    let error = InterpretableModel::new(gpt.clone()).with_sae(read, transcoder().sae).unwrap_err();
+    assert!(matches!(error, RuntimeError::Transcoder { .. }), "{error}");
 }
 
 #[test]

@@ -3,6 +3,7 @@ use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
 use nanoscope_transformer::GptError;
 
+use crate::pass::NonFinite;
 use crate::steering::SyntaxError;
 
 /// Errors from assembling a model, checking a plan or running it.
@@ -45,6 +46,12 @@ pub enum RuntimeError {
         /// The hook point that it writes.
         write: HookPoint,
     },
+    /// A transcoder is added at one hook point, as if it reconstructed what it reads.
+    #[error("the SAE for {hook} is a transcoder, and the hook point that it writes is not given")]
+    Transcoder {
+        /// The hook point that it reads.
+        hook: HookPoint,
+    },
     /// There is already an SAE at this hook point.
     #[error("there is already an SAE at {hook}")]
     DuplicateSae {
@@ -52,7 +59,7 @@ pub enum RuntimeError {
         hook: HookPoint,
     },
     /// A plan needs an SAE that the model lacks.
-    #[error("no SAE for {hook}; there are SAEs for {}", list(.have))]
+    #[error("no SAE for {hook}; {}", have_saes(.have))]
     NoSae {
         /// The hook point.
         hook: HookPoint,
@@ -288,6 +295,18 @@ pub enum RuntimeError {
         #[from]
         source: HookError,
     },
+    /// A number of the run is NaN, infinite or too large to compute with.
+    #[error("{found}")]
+    NonFinite {
+        /// The first place.
+        found: NonFinite,
+    },
+    /// A generation is stepped by a batch that did not begin it.
+    #[error("generation {index} was not begun by this batch")]
+    ForeignGeneration {
+        /// Its index among the generations to step.
+        index: usize,
+    },
     /// Text could not be encoded or tokens decoded.
     #[error("the tokenizer failed")]
     Tokenizer {
@@ -299,6 +318,14 @@ pub enum RuntimeError {
 
 fn width(expected: Option<usize>) -> String {
     expected.map_or("has no fixed width".to_owned(), |width| format!("has {width}"))
+}
+
+fn have_saes(hooks: &[HookPoint]) -> String {
+    if hooks.is_empty() {
+        "the model has no SAEs".to_owned()
+    } else {
+        format!("there are SAEs for {}", list(hooks))
+    }
 }
 
 fn list(hooks: &[HookPoint]) -> String {

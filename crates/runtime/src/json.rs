@@ -104,13 +104,10 @@ pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 
 /// Parses the name of a hook point.
 pub(crate) fn hook(name: &str) -> Result<HookPoint, SyntaxError> {
-    name.parse().map_err(|source| SyntaxError::Hook { text: name.to_owned(), source })
+    name.parse().map_err(|error| SyntaxError::Hook { text: name.to_owned(), error })
 }
 
-/// Converts an error for serde, which keeps only the message; the source is appended to it.
+/// Converts an error for serde, which keeps only the message.
 pub(crate) fn custom<E: serde::de::Error>(error: SyntaxError) -> E {
-    match &error {
-        SyntaxError::Hook { source, .. } => E::custom(format!("{error}: {source}")),
-        _ => E::custom(error),
-    }
+    E::custom(error)
 }

@@ -46,7 +46,7 @@ pub use features::{
 };
 pub use generation::{Batch, EndReason, Generation, Sampling, Step, StepOutcome};
 pub use model::InterpretableModel;
-pub use pass::InterventionReport;
+pub use pass::{InterventionReport, NonFinite, NonFiniteAt};
 pub use run::RunOutput;
 pub use steering::{
     Condition, Intervention, Op, Plan, PositionRange, Positions, Scale, Splice, SyntaxError,

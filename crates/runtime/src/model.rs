@@ -45,10 +45,14 @@ impl InterpretableModel {
     ///
     /// # Errors
     /// [`RuntimeError`] if the model lacks the hook point `hook`, the width of the activation there
-    /// differs from the SAE's `d_in` or `d_out`, or there is already an SAE at `hook`. The model is
-    /// then unchanged. The SAE is dropped; clones share its weights, so keeping one is cheap.
+    /// differs from the SAE's `d_in` or `d_out`, the SAE is a transcoder
+    /// ([`SaeConfig::is_transcoder`](nanoscope_sae::SaeConfig::is_transcoder)), or there is already an
+    /// SAE at `hook`. The model is then unchanged. The SAE is dropped; clones share its weights, so keeping one is cheap.
     pub fn add_sae(&mut self, hook: HookPoint, sae: Sae) -> Result<(), RuntimeError> {
         self.check_sae(hook, hook, &sae)?;
+        if sae.config().is_transcoder() {
+            return Err(RuntimeError::Transcoder { hook });
+        }
         self.saes.insert(hook, sae);
         Ok(())
     }
@@ -227,6 +231,21 @@ mod tests {
         assert_eq!((model.write_point(EARLY), model.saes().len()), (EARLY, 1));
         model.add_transcoder(HookPoint::AttnOut(1), LATE, sae(0.0)).unwrap();
         assert_eq!(model.write_point(HookPoint::AttnOut(1)), LATE);
+    }
+
+    #[test]
+    fn a_transcoder_is_not_added_at_one_hook_point_even_if_its_widths_are_the_same() {
+        let sae = sae(0.0);
+        let config = sae.config().clone().into_transcoder();
+        let transcoder = Sae::new(config, sae.weights()).unwrap();
+        let mut model = InterpretableModel::new(gpt());
+
+        let error = model.add_sae(EARLY, transcoder.clone()).unwrap_err();
+
+        assert!(matches!(error, RuntimeError::Transcoder { hook: EARLY }), "{error}");
+        assert!(model.saes().is_empty());
+        model.add_transcoder(EARLY, LATE, transcoder).unwrap();
+        assert_eq!(model.write_point(EARLY), LATE);
     }
 
     #[test]

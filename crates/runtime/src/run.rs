@@ -8,7 +8,9 @@ use nanoscope_transformer::{Logits, TokenBatch};
 use crate::error::RuntimeError;
 use crate::features::ActiveFeatures;
 use crate::model::InterpretableModel;
+use crate::pass::non_finite::{NonFinite, NonFiniteAt};
 use crate::pass::plan_router::PlanRouter;
+use crate::pass::probe::first_non_finite;
 use crate::pass::report::{InterventionReport, ReportBuilder};
 use crate::pass::token_positions::TokenPositions;
 use crate::steering::{Intervention, Op, Plan, Positions, Splice, Target};
@@ -75,7 +77,8 @@ impl InterpretableModel {
     ///
     /// # Errors
     /// [`RuntimeError`] if the plan cannot be followed, a token is outside the vocabulary, or the
-    /// prompt is longer than the sequence.
+    /// prompt is longer than the sequence; [`RuntimeError::NonFinite`] if an activation, a feature or a
+    /// logit is NaN or infinite.
     pub fn run_generated(
         &self,
         tokens: &TokenBatch,
@@ -96,7 +99,16 @@ impl InterpretableModel {
         let mut report = ReportBuilder::new(plan.interventions.len());
         let mut router = PlanRouter::new(&plan, &positions, &mut report);
         let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
-        let output = router.finish()?;
+        let output = router.finish();
+        if let Err(RuntimeError::NonFinite { found }) = &output {
+            let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
+            return Err(RuntimeError::NonFinite { found: first.unwrap_or(*found) });
+        }
+        let output = output?;
+        if let Some(found) = non_finite_logits(&logits) {
+            let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
+            return Err(RuntimeError::NonFinite { found: first.unwrap_or(found) });
+        }
         Ok(RunOutput {
             logits,
             features: output.features,
@@ -127,6 +139,18 @@ impl InterpretableModel {
     }
 }
 
+/// The first position with a logit that is not finite. Reads one number per position to the host.
+///
+/// # Shapes
+/// - `logits`: `[batch, seq, vocab_size]`
+fn non_finite_logits(logits: &Tensor<3>) -> Option<NonFinite> {
+    let [_, seq, _] = logits.dims();
+    // A sum is NaN or infinite if one of its terms is.
+    let sums = logits.clone().sum_dim(2).into_data();
+    let at = sums.iter::<f32>().position(|sum| !sum.is_finite())?;
+    Some(NonFinite { at: NonFiniteAt::Logits, row: at / seq, position: at % seq })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +173,23 @@ mod tests {
         assert_eq!(run.features.keys().collect::<Vec<_>>(), [&EARLY, &LATE]);
         let captured: Vec<_> = run.captured.iter().map(|(hook, _)| hook).collect();
         assert_eq!(captured, [EARLY, LATE]);
+    }
+
+    #[test]
+    fn one_sae_at_two_hook_points_gives_the_features_of_both() {
+        let tokens = TokenBatch::new(&[vec![3, 1, 4]]).unwrap();
+        let shared = sae(0.0);
+        let model = InterpretableModel::new(gpt()).with_sae(EARLY, shared.clone()).unwrap();
+        let model = model.with_sae(LATE, shared).unwrap();
+
+        let both = model.run(&tokens, &Plan::new().track_all()).unwrap().features;
+
+        for hook in [EARLY, LATE] {
+            let alone = InterpretableModel::new(gpt()).with_sae(hook, sae(0.0)).unwrap();
+            let alone = alone.run(&tokens, &Plan::new().track_all()).unwrap().features;
+            assert_eq!(both[&hook], alone[&hook], "{hook}");
+        }
+        assert_ne!(both[&EARLY], both[&LATE]);
     }
 
     #[test]
@@ -183,5 +224,25 @@ mod tests {
         assert_eq!(all[&EARLY], run.active_features(EARLY, Some(1)).unwrap());
         let error = run.active_features(LATE, None).unwrap_err();
         assert!(matches!(error, RuntimeError::NotTracked { hook: LATE, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_sae_that_cannot_encode_ends_the_run_with_its_hook_point() {
+        let good = sae(0.0);
+        let b_enc = good.weights().b_enc * f32::NAN;
+        let weights = nanoscope_sae::SaeWeights { b_enc, ..good.weights() };
+        let broken = nanoscope_sae::Sae::new(good.config().clone(), weights).unwrap();
+        let model = InterpretableModel::new(gpt()).with_sae(LATE, broken).unwrap();
+        let tokens = TokenBatch::new(&[vec![3, 1, 4]]).unwrap();
+
+        let run = model.run(&tokens, &Plan::new().track(LATE));
+        let features = model.features_at(LATE, &tokens);
+
+        for error in [run.map(drop).unwrap_err(), features.map(drop).unwrap_err()] {
+            let RuntimeError::NonFinite { found } = error else { panic!("{error}") };
+            assert_eq!(found.at, NonFiniteAt::Features(LATE));
+        }
+        // What is not encoded does not matter.
+        assert!(model.run(&tokens, &Plan::new()).is_ok());
     }
 }

@@ -199,7 +199,18 @@ fn ops_take_the_same_keys_in_both() {
     let targets = targets.into_iter().chain([json!({"feature": 1, "vector": "v"})]);
     let mut taken = 0;
     for target in targets {
-        for op in ["multiply", "set", "set_if_active", "ablate", "add", "orthogonal", "boost"] {
+        let ops = [
+            "multiply",
+            "set",
+            "set_if_active",
+            "ablate",
+            "add",
+            "orthogonal",
+            "projection_scale",
+            "projection_cap",
+            "boost",
+        ];
+        for op in ops {
             for value in [None, Some(2)] {
                 for scale in [None, Some("raw"), Some("unit"), Some("norm"), Some("big")] {
                     let mut json = target.clone();
@@ -216,8 +227,9 @@ fn ops_take_the_same_keys_in_both() {
             }
         }
     }
-    // Three operations on a value, `ablate`, and two on a direction in four ways on either target.
-    assert_eq!(taken, 3 + 1 + 2 * 2 * 4);
+    // Three operations on a value, `ablate`, and on either target two on a direction in four ways and
+    // two on its component in one.
+    assert_eq!(taken, 3 + 1 + 2 * (2 * 4 + 2));
 }
 
 #[test]

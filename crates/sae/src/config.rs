@@ -18,13 +18,14 @@ pub struct SaeConfig {
     normalization: Normalization,
     apply_b_dec_to_input: bool,
     skip: bool,
+    transcoder: bool,
 }
 
 /// The function from the encoder's input `x̃` to features.
 ///
 /// `x̃` is the activation, normalised if the SAE normalises, minus `b_dec` if
 /// [`SaeConfig::apply_b_dec_to_input`] is set. `p = x̃ · W_enc + b_enc` are the pre-activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Architecture {
     /// `relu(p)`. SAELens's `standard`, dictionary_learning's `AutoEncoder`, nanochat-SAE's `relu`.
     Relu,
@@ -46,6 +47,8 @@ pub enum Architecture {
     AbsTopK {
         /// Number of features kept per row; `1..=d_sae`.
         k: usize,
+        /// As for [`TopK`](Self::TopK). SAELens trains with it by default.
+        rescale_acts_by_decoder_norm: bool,
     },
     /// `relu` of the largest `p` in each of `k` groups of adjacent features of equal size, others 0.
     /// sparsify's `groupmax`.
@@ -65,6 +68,19 @@ pub enum Architecture {
     /// `p` where `x̃ · W_gate + b_gate > 0`, else 0. The magnitude has no ReLU, so features can be
     /// negative. nanochat-SAE's `gated`, which is not [`Architecture::Gated`].
     SignedGated,
+    /// Matching pursuit (Mallat & Zhang 1993; Costa et al. 2025, arXiv:2506.03093), SAELens's
+    /// `matching_pursuit`. The residual `r` is `x̃` at first. Each iteration takes the feature with the
+    /// largest `v = r · W_enc`, adds `v` to it and subtracts `v` times its row of `W_dec` from `r`. It
+    /// ends where no `v` is positive. `b_enc` is not used; SAELens's `W_enc` is the transpose of
+    /// `W_dec`.
+    MatchingPursuit {
+        /// A row ends when the norm of its residual is below this. At 0 or less it never does so.
+        residual_threshold: f32,
+        /// Maximum number of iterations; `1..=max(d_in, 65536)`. SAELens's default is `d_in`.
+        max_iterations: usize,
+        /// A row ends when it takes a feature for the second time, after that is added.
+        stop_on_duplicate_support: bool,
+    },
 }
 
 /// Normalisation of an activation `x` before encoding, undone after decoding.
@@ -92,21 +108,32 @@ pub enum Normalization {
 /// sizes overflows.
 const MAX_SIZE: usize = 1 << 28;
 
+/// The largest number of iterations of matching pursuit, each of which costs as much as the encoder of
+/// another SAE, unless `d_in` is larger.
+const MAX_ITERATIONS: usize = 1 << 16;
+
 impl SaeConfig {
     /// Creates a configuration for activations of width `d_in` and `d_sae` features, without
     /// normalisation or skip connection, that encodes activations without subtracting `b_dec`.
     ///
     /// # Errors
     /// [`SaeError::Size`] if a size is zero or too large, or `k` is larger than `d_sae`;
-    /// [`SaeError::Groups`] if the features cannot be divided into `k` groups of equal size.
+    /// [`SaeError::Groups`] if the features cannot be divided into `k` groups of equal size;
+    /// [`SaeError::ResidualThreshold`] if that of matching pursuit is not finite.
     pub fn new(d_in: usize, d_sae: usize, architecture: Architecture) -> Result<Self, SaeError> {
         check_size("d_in", d_in, MAX_SIZE)?;
         check_feature_count(d_sae)?;
         match architecture {
             Architecture::TopK { k, .. }
-            | Architecture::AbsTopK { k }
+            | Architecture::AbsTopK { k, .. }
             | Architecture::SignedTopK { k } => {
                 check_size("k", k, d_sae)?;
+            }
+            Architecture::MatchingPursuit { residual_threshold: found, max_iterations, .. } => {
+                check_size("max_iterations", max_iterations, MAX_ITERATIONS.max(d_in))?;
+                if !found.is_finite() {
+                    return Err(SaeError::ResidualThreshold { found });
+                }
             }
             Architecture::GroupMax { k } => {
                 check_size("k", k, d_sae)?;
@@ -124,17 +151,19 @@ impl SaeConfig {
             normalization: Normalization::None,
             apply_b_dec_to_input: false,
             skip: false,
+            transcoder: false,
         })
     }
 
-    /// Sets the width of the reconstruction, for a transcoder.
+    /// Sets the width of the reconstruction. One of another width than `d_in` is a transcoder's.
     ///
     /// # Errors
     /// [`SaeError::Size`]; [`SaeError::BDecWidth`] if `b_dec`, whose width is `d_out`, is subtracted
-    /// from the input.
+    /// from the input; [`SaeError::PursuitWidth`] for matching pursuit, which subtracts decoder rows
+    /// from it.
     pub fn with_d_out(self, d_out: usize) -> Result<Self, SaeError> {
         check_size("d_out", d_out, MAX_SIZE)?;
-        Self { d_out, ..self }.checked()
+        Self { d_out, transcoder: self.transcoder || d_out != self.d_in, ..self }.checked()
     }
 
     /// Sets the normalisation.
@@ -159,6 +188,12 @@ impl SaeConfig {
         Self { skip: true, ..self }
     }
 
+    /// Marks the SAE as a transcoder: it reconstructs another activation than it encodes, even if both
+    /// have the same width.
+    pub fn into_transcoder(self) -> Self {
+        Self { transcoder: true, ..self }
+    }
+
     /// Replaces the architecture by one that fits the same sizes.
     pub(crate) fn with_architecture(self, architecture: Architecture) -> Self {
         Self { architecture, ..self }
@@ -167,6 +202,11 @@ impl SaeConfig {
     fn checked(self) -> Result<Self, SaeError> {
         if self.apply_b_dec_to_input && self.d_out != self.d_in {
             return Err(SaeError::BDecWidth { d_in: self.d_in, d_out: self.d_out });
+        }
+        if self.d_out != self.d_in
+            && matches!(self.architecture, Architecture::MatchingPursuit { .. })
+        {
+            return Err(SaeError::PursuitWidth { d_in: self.d_in, d_out: self.d_out });
         }
         match self.normalization {
             Normalization::ExpectedAverageOnlyIn { scale }
@@ -214,6 +254,11 @@ impl SaeConfig {
         self.skip
     }
 
+    /// Returns whether it is a transcoder, which reconstructs another activation than it encodes.
+    pub fn is_transcoder(&self) -> bool {
+        self.transcoder
+    }
+
     /// Checks that `feature` is below `d_sae`.
     ///
     /// # Errors
@@ -244,11 +289,13 @@ impl Architecture {
             Self::JumpRelu => "jumprelu",
             Self::TopK { rescale_acts_by_decoder_norm: false, .. } => "top-k",
             Self::TopK { rescale_acts_by_decoder_norm: true, .. } => "rescaled top-k",
-            Self::AbsTopK { .. } => "abs-top-k",
+            Self::AbsTopK { rescale_acts_by_decoder_norm: false, .. } => "abs-top-k",
+            Self::AbsTopK { rescale_acts_by_decoder_norm: true, .. } => "rescaled abs-top-k",
             Self::GroupMax { .. } => "groupmax",
             Self::Gated => "gated",
             Self::SignedTopK { .. } => "signed top-k",
             Self::SignedGated => "signed gated",
+            Self::MatchingPursuit { .. } => "matching-pursuit",
         }
     }
 
@@ -256,11 +303,25 @@ impl Architecture {
     pub fn k(self) -> Option<usize> {
         match self {
             Self::TopK { k, .. }
-            | Self::AbsTopK { k }
+            | Self::AbsTopK { k, .. }
             | Self::GroupMax { k }
             | Self::SignedTopK { k } => Some(k),
-            Self::Relu | Self::JumpRelu | Self::Gated | Self::SignedGated => None,
+            Self::Relu
+            | Self::JumpRelu
+            | Self::Gated
+            | Self::SignedGated
+            | Self::MatchingPursuit { .. } => None,
         }
+    }
+
+    /// Returns whether pre-activations are multiplied by the decoder's norms before the selection, and
+    /// features divided by them before decoding.
+    pub fn rescales_by_decoder_norm(self) -> bool {
+        matches!(
+            self,
+            Self::TopK { rescale_acts_by_decoder_norm: true, .. }
+                | Self::AbsTopK { rescale_acts_by_decoder_norm: true, .. }
+        )
     }
 }
 
@@ -298,6 +359,34 @@ mod tests {
             SaeConfig::new(4, 8, Architecture::GroupMax { k: 3 }).unwrap_err().to_string(),
             "8 features cannot be divided into 3 groups of equal size"
         );
+        let pursuit = |residual_threshold, max_iterations| {
+            let stop_on_duplicate_support = true;
+            let architecture = Architecture::MatchingPursuit {
+                residual_threshold,
+                max_iterations,
+                stop_on_duplicate_support,
+            };
+            SaeConfig::new(4, 8, architecture)
+        };
+        assert_eq!(
+            pursuit(-1.0, 4).and_then(|config| config.with_d_out(6)).unwrap_err().to_string(),
+            "matching pursuit cannot subtract decoder rows of 6 numbers from activations of 4"
+        );
+        assert_eq!(
+            pursuit(0.1, 0).unwrap_err().to_string(),
+            "max_iterations is 0, it must be in 1..=65536"
+        );
+        assert_eq!(
+            pursuit(f32::NAN, 4).unwrap_err().to_string(),
+            "residual_threshold is NaN, it must be finite"
+        );
+    }
+
+    #[test]
+    fn an_sae_of_two_widths_is_a_transcoder_and_one_of_the_same_width_if_it_is_said_to_be() {
+        assert!(!relu(4).with_d_out(4).unwrap().is_transcoder());
+        assert!(relu(4).with_d_out(6).unwrap().is_transcoder());
+        assert!(relu(4).into_transcoder().with_d_out(4).unwrap().is_transcoder());
     }
 
     #[test]

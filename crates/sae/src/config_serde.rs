@@ -10,6 +10,8 @@
 //! }
 //! ```
 //!
+//! A transcoder whose two activations have the same width has `"transcoder": true`, too.
+//!
 //! Reading goes through the constructors of [`SaeConfig`], so that only valid configurations are
 //! accepted. Unknown keys are errors, and so are keys of another architecture.
 
@@ -34,6 +36,8 @@ struct RawConfig {
     apply_b_dec_to_input: bool,
     #[serde(default)]
     skip: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transcoder: Option<bool>,
 }
 
 fn no_normalization() -> Normalization {
@@ -48,7 +52,8 @@ impl TryFrom<RawConfig> for SaeConfig {
             .with_d_out(raw.d_out.unwrap_or(raw.d_in))?
             .with_normalization(raw.normalization)?
             .with_apply_b_dec_to_input(raw.apply_b_dec_to_input)?;
-        Ok(if raw.skip { config.with_skip() } else { config })
+        let config = if raw.skip { config.with_skip() } else { config };
+        Ok(if raw.transcoder == Some(true) { config.into_transcoder() } else { config })
     }
 }
 
@@ -62,6 +67,8 @@ impl Serialize for SaeConfig {
             normalization: self.normalization(),
             apply_b_dec_to_input: self.apply_b_dec_to_input(),
             skip: self.skip(),
+            // Two widths say so already.
+            transcoder: (self.is_transcoder() && self.d_in() == self.d_out()).then_some(true),
         };
         raw.serialize(serializer)
     }
@@ -82,6 +89,12 @@ struct RawArchitecture {
     k: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rescale_acts_by_decoder_norm: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    residual_threshold: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_iterations: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stop_on_duplicate_support: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -102,15 +115,26 @@ enum ArchitectureType {
     SignedTopK,
     #[serde(rename = "signed_gated")]
     SignedGated,
+    #[serde(rename = "matching_pursuit")]
+    MatchingPursuit,
 }
 
 impl From<Architecture> for RawArchitecture {
     fn from(architecture: Architecture) -> Self {
         let rescale_acts_by_decoder_norm = match architecture {
-            Architecture::TopK { rescale_acts_by_decoder_norm, .. } => {
+            Architecture::TopK { rescale_acts_by_decoder_norm, .. }
+            | Architecture::AbsTopK { rescale_acts_by_decoder_norm, .. } => {
                 Some(rescale_acts_by_decoder_norm)
             }
             _ => None,
+        };
+        let (residual_threshold, max_iterations, stop_on_duplicate_support) = match architecture {
+            Architecture::MatchingPursuit {
+                residual_threshold,
+                max_iterations,
+                stop_on_duplicate_support,
+            } => (Some(residual_threshold), Some(max_iterations), Some(stop_on_duplicate_support)),
+            _ => (None, None, None),
         };
         let r#type = match architecture {
             Architecture::Relu => ArchitectureType::Relu,
@@ -121,8 +145,16 @@ impl From<Architecture> for RawArchitecture {
             Architecture::Gated => ArchitectureType::Gated,
             Architecture::SignedTopK { .. } => ArchitectureType::SignedTopK,
             Architecture::SignedGated => ArchitectureType::SignedGated,
+            Architecture::MatchingPursuit { .. } => ArchitectureType::MatchingPursuit,
         };
-        Self { r#type, k: architecture.k(), rescale_acts_by_decoder_norm }
+        Self {
+            r#type,
+            k: architecture.k(),
+            rescale_acts_by_decoder_norm,
+            residual_threshold,
+            max_iterations,
+            stop_on_duplicate_support,
+        }
     }
 }
 
@@ -130,19 +162,46 @@ impl TryFrom<RawArchitecture> for Architecture {
     type Error = String;
 
     fn try_from(raw: RawArchitecture) -> Result<Self, String> {
-        let RawArchitecture { r#type, k, rescale_acts_by_decoder_norm: rescale } = raw;
-        if rescale.is_some() && !matches!(r#type, ArchitectureType::TopK) {
-            return Err("only a topk SAE has rescale_acts_by_decoder_norm".to_owned());
+        let RawArchitecture { r#type, k, .. } = raw;
+        let rescale = raw.rescale_acts_by_decoder_norm;
+        if rescale.is_some()
+            && !matches!(r#type, ArchitectureType::TopK | ArchitectureType::AbsTopK)
+        {
+            let message = "only a topk or abstopk SAE has rescale_acts_by_decoder_norm";
+            return Err(message.to_owned());
+        }
+        let pursuit = (raw.residual_threshold, raw.max_iterations, raw.stop_on_duplicate_support);
+        if pursuit != (None, None, None) && !matches!(r#type, ArchitectureType::MatchingPursuit) {
+            let message = "only a matching_pursuit SAE has residual_threshold, max_iterations and \
+                           stop_on_duplicate_support";
+            return Err(message.to_owned());
         }
         let needed = |k: Option<usize>| k.ok_or_else(|| "this architecture needs k".to_owned());
+        let rescale_acts_by_decoder_norm = rescale.unwrap_or(false);
         Ok(match r#type {
-            ArchitectureType::TopK => {
-                Self::TopK { k: needed(k)?, rescale_acts_by_decoder_norm: rescale.unwrap_or(false) }
+            ArchitectureType::TopK => Self::TopK { k: needed(k)?, rescale_acts_by_decoder_norm },
+            ArchitectureType::AbsTopK => {
+                Self::AbsTopK { k: needed(k)?, rescale_acts_by_decoder_norm }
             }
-            ArchitectureType::AbsTopK => Self::AbsTopK { k: needed(k)? },
             ArchitectureType::GroupMax => Self::GroupMax { k: needed(k)? },
             ArchitectureType::SignedTopK => Self::SignedTopK { k: needed(k)? },
             _ if k.is_some() => return Err("this architecture has no k".to_owned()),
+            ArchitectureType::MatchingPursuit => match pursuit {
+                (
+                    Some(residual_threshold),
+                    Some(max_iterations),
+                    Some(stop_on_duplicate_support),
+                ) => Self::MatchingPursuit {
+                    residual_threshold,
+                    max_iterations,
+                    stop_on_duplicate_support,
+                },
+                _ => {
+                    let message = "this architecture needs residual_threshold, max_iterations and \
+                                   stop_on_duplicate_support";
+                    return Err(message.to_owned());
+                }
+            },
             ArchitectureType::Relu => Self::Relu,
             ArchitectureType::JumpRelu => Self::JumpRelu,
             ArchitectureType::Gated => Self::Gated,
@@ -230,16 +289,22 @@ impl<'de> Deserialize<'de> for Normalization {
 mod tests {
     use super::*;
 
-    const EVERY: [Architecture; 9] = [
+    const EVERY: [Architecture; 11] = [
         Architecture::Relu,
         Architecture::JumpRelu,
         Architecture::TopK { k: 2, rescale_acts_by_decoder_norm: false },
         Architecture::TopK { k: 1, rescale_acts_by_decoder_norm: true },
-        Architecture::AbsTopK { k: 2 },
+        Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: false },
+        Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: true },
         Architecture::GroupMax { k: 4 },
         Architecture::Gated,
         Architecture::SignedTopK { k: 8 },
         Architecture::SignedGated,
+        Architecture::MatchingPursuit {
+            residual_threshold: 0.01,
+            max_iterations: 4,
+            stop_on_duplicate_support: false,
+        },
     ];
 
     fn read(json: &str) -> Result<SaeConfig, serde_json::Error> {
@@ -258,10 +323,13 @@ mod tests {
                 let config = SaeConfig::new(4, 8, architecture)
                     .and_then(|config| config.with_normalization(normalization))
                     .unwrap();
-                let transcoder = config.clone().with_d_out(6).unwrap().with_skip();
+                // Matching pursuit cannot have two widths.
+                let wide = config.clone().with_d_out(6).unwrap_or_else(|_| config.clone());
+                let transcoder = wide.with_skip();
+                let same_width = config.clone().into_transcoder();
                 let applied = config.clone().with_apply_b_dec_to_input(true).unwrap();
 
-                for config in [config, transcoder, applied] {
+                for config in [config, transcoder, same_width, applied] {
                     let json = serde_json::to_string(&config).unwrap();
                     assert_eq!(read(&json).unwrap(), config, "{json}");
                 }
@@ -306,10 +374,12 @@ mod tests {
                 "topk",
                 "topk",
                 "abstopk",
+                "abstopk",
                 "groupmax",
                 "gated",
                 "signed_topk",
-                "signed_gated"
+                "signed_gated",
+                "matching_pursuit"
             ]
         );
     }
@@ -340,7 +410,15 @@ mod tests {
             (with(r#"{"type": "gated", "k": 2}"#, ""), "has no k"),
             (
                 with(r#"{"type": "relu", "rescale_acts_by_decoder_norm": true}"#, ""),
-                "only a topk SAE has rescale_acts_by_decoder_norm",
+                "only a topk or abstopk SAE has rescale_acts_by_decoder_norm",
+            ),
+            (
+                with(r#"{"type": "relu", "max_iterations": 2}"#, ""),
+                "only a matching_pursuit SAE has residual_threshold",
+            ),
+            (
+                with(r#"{"type": "matching_pursuit", "max_iterations": 2}"#, ""),
+                "needs residual_threshold",
             ),
             (with(r#"{"type": "topk", "k": 2, "b": 1}"#, ""), "unknown field `b`"),
             (with(r#"{"type": "top-k", "k": 2}"#, ""), "unknown variant `top-k`"),

@@ -102,7 +102,7 @@ impl Sae {
 
     /// The decoder rows of `features` in float32, with the rescaling by their norms undone;
     /// `[features, d_out]`.
-    fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
+    pub(crate) fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
         let len = features.len();
         let features = Tensor::<1, Int>::from_data(TensorData::new(features, [len]), device);
         let rows = self.w_dec.val().select(0, features.clone()).cast(DType::F32);

@@ -1,9 +1,10 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::Architecture;
+use crate::host::{finite, host};
 use crate::sae::CAST_CHUNK;
-use crate::top_k::{top_k, top_k_positive};
-use crate::{Sae, SparseFeatures};
+use crate::top_k::{select, select_positive};
+use crate::{Sae, SaeError, SparseFeatures};
 
 impl Sae {
     /// Encodes activations to features, zeros included, on the activations' device.
@@ -15,13 +16,16 @@ impl Sae {
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_sae]`
     ///
+    /// # Errors
+    /// As [`encode_sparse`](Self::encode_sparse).
+    ///
     /// # Panics
     /// If `x` does not have `d_in` columns.
-    pub fn encode(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn encode(&self, x: Tensor<2>) -> Result<Tensor<2>, SaeError> {
         let device = x.device();
-        let features = self.encode_sparse(x);
+        let features = self.encode_sparse(x)?;
         let shape = [features.rows(), features.d_sae()];
-        Tensor::from_data(TensorData::new(features.to_dense(), shape), &device)
+        Ok(Tensor::from_data(TensorData::new(features.to_dense(), shape), &device))
     }
 
     /// Encodes activations to their active features, on the host.
@@ -29,19 +33,24 @@ impl Sae {
     /// # Shapes
     /// - `x`: `[rows, d_in]`
     ///
+    /// # Errors
+    /// [`SaeError::NotFinite`] if a pre-activation is NaN or infinite, because an activation or a weight
+    /// is or because a number became too large for float32. A comparison with NaN is false, so that such
+    /// a row would look as if nothing fired.
+    ///
     /// # Panics
     /// If `x` does not have `d_in` columns.
-    pub fn encode_sparse(&self, x: Tensor<2>) -> SparseFeatures {
+    pub fn encode_sparse(&self, x: Tensor<2>) -> Result<SparseFeatures, SaeError> {
         let x = self.encoder_input(x);
         let d_sae = self.config().d_sae();
         let rectified = |value: f32| if value > 0.0 { value } else { 0.0 };
-        match self.config().architecture() {
+        Ok(match self.config().architecture() {
             Architecture::Relu => {
-                let pre = host(self.pre_activations(x));
+                let pre = finite(self.pre_activations(x))?;
                 self.collect(pre.iter().map(|&value| rectified(value)))
             }
             Architecture::JumpRelu => {
-                let pre = host(self.pre_activations(x));
+                let pre = finite(self.pre_activations(x))?;
                 let thresholds = host(self.thresholds());
                 let jump = |(&value, &threshold): (&f32, &f32)| {
                     if value > threshold { rectified(value) } else { 0.0 }
@@ -52,10 +61,13 @@ impl Sae {
                 }
                 features
             }
-            Architecture::TopK { k, .. } => top_k_positive(self.rescaled_pre_activations(x), k),
-            Architecture::AbsTopK { k } => {
-                let pre = self.pre_activations(x);
-                let (magnitudes, pre) = (top_k(pre.clone().abs(), k), host(pre));
+            Architecture::TopK { k, .. } => {
+                select_positive(&finite(self.rescaled_pre_activations(x))?, d_sae, k)
+            }
+            Architecture::AbsTopK { k, .. } => {
+                let pre = finite(self.rescaled_pre_activations(x))?;
+                let magnitudes: Vec<f32> = pre.iter().map(|value| value.abs()).collect();
+                let magnitudes = select(&magnitudes, d_sae, k);
                 let mut features = SparseFeatures::new(d_sae);
                 for (row, pre) in pre.chunks_exact(d_sae).enumerate() {
                     let signed = |(index, _): (u32, f32)| (index, pre[index as usize]);
@@ -64,7 +76,7 @@ impl Sae {
                 features
             }
             Architecture::GroupMax { k } => {
-                let pre = host(self.pre_activations(x));
+                let pre = finite(self.pre_activations(x))?;
                 let mut features = SparseFeatures::new(d_sae);
                 for row in pre.chunks_exact(d_sae) {
                     features.push_row(group_maxima(row, d_sae / k));
@@ -73,21 +85,26 @@ impl Sae {
             }
             Architecture::Gated => {
                 let gate = self.pre_activations(x);
-                let magnitudes = host(self.magnitudes(gate.clone()));
-                let gates = host(gate);
+                let magnitudes = finite(self.magnitudes(gate.clone()))?;
+                let gates = finite(gate)?;
                 let open = |(&value, &gate): (&f32, &f32)| {
                     if gate > 0.0 { rectified(value) } else { 0.0 }
                 };
                 self.collect(magnitudes.iter().zip(&gates).map(open))
             }
-            Architecture::SignedTopK { k } => top_k(self.pre_activations(x), k),
+            Architecture::SignedTopK { k } => select(&finite(self.pre_activations(x))?, d_sae, k),
             Architecture::SignedGated => {
-                let gates = host(self.gate_logits(x.clone()));
-                let pre = host(self.pre_activations(x));
+                let gates = finite(self.gate_logits(x.clone()))?;
+                let pre = finite(self.pre_activations(x))?;
                 let open = |(&value, &gate): (&f32, &f32)| if gate > 0.0 { value } else { 0.0 };
                 self.collect(pre.iter().zip(&gates).map(open))
             }
-        }
+            Architecture::MatchingPursuit {
+                residual_threshold,
+                max_iterations,
+                stop_on_duplicate_support,
+            } => self.pursue(x, residual_threshold, max_iterations, stop_on_duplicate_support)?,
+        })
     }
 
     /// Converts rows of `d_sae` values to sparse features.
@@ -174,9 +191,4 @@ fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
         }
         (values[largest] > 0.0).then(|| ((at * group + largest) as u32, values[largest]))
     })
-}
-
-/// Reads the values of `x` to the host, row-major.
-pub(crate) fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
 }

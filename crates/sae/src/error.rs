@@ -1,4 +1,4 @@
-/// Errors in building an SAE or indexing its features.
+/// Errors in building an SAE, encoding with it or indexing its features.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaeError {
@@ -20,6 +20,12 @@ pub enum SaeError {
         /// The number of features.
         d_sae: usize,
     },
+    /// The residual threshold of matching pursuit is NaN or infinite.
+    #[error("residual_threshold is {found}, it must be finite")]
+    ResidualThreshold {
+        /// The threshold given.
+        found: f32,
+    },
     /// The scale of a normalisation cannot be undone.
     #[error("the activations' scale is {found}, it must be finite and above 0")]
     Scale {
@@ -35,6 +41,16 @@ pub enum SaeError {
         /// Width of the activations that are encoded.
         d_in: usize,
         /// Width of `b_dec`.
+        d_out: usize,
+    },
+    /// Matching pursuit has decoder rows of another width than the activations.
+    #[error(
+        "matching pursuit cannot subtract decoder rows of {d_out} numbers from activations of {d_in}"
+    )]
+    PursuitWidth {
+        /// Width of the activations that are encoded.
+        d_in: usize,
+        /// Width of the decoder's rows.
         d_out: usize,
     },
     /// A weight does not have the shape that the configuration requires.
@@ -74,5 +90,17 @@ pub enum SaeError {
         feature: usize,
         /// The number of features.
         d_sae: usize,
+    },
+    /// A pre-activation is NaN or infinite.
+    #[error(
+        "the pre-activation of feature {feature} in row {row} is {found}: the activations or the weights are not finite, or too large for float32"
+    )]
+    NotFinite {
+        /// The first row with one.
+        row: usize,
+        /// The first feature of the row.
+        feature: usize,
+        /// The pre-activation.
+        found: f32,
     },
 }

@@ -1,7 +1,7 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::decoder::clamp_norms;
-use crate::encoder::host;
+use crate::host::host;
 use crate::sae::{CAST_CHUNK, row_norms};
 use crate::{Sae, SaeError};
 

@@ -15,7 +15,7 @@
 //! ))?;
 //!
 //! let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
-//! let features = sae.encode_sparse(x.clone());
+//! let features = sae.encode_sparse(x.clone())?;
 //! assert_eq!(features.row(0).collect::<Vec<_>>(), [(0, 2.0), (1, 2.0)]);
 //!
 //! let decoded = sae.decode_sparse(&features, x).into_data().try_to_vec::<f32>().unwrap();
@@ -34,6 +34,8 @@ mod encoder;
 mod error;
 mod fold;
 mod geometry;
+mod host;
+mod matching_pursuit;
 mod normalize;
 mod sae;
 mod sparse;

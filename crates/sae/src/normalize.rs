@@ -30,12 +30,12 @@ impl Normalization {
             Self::ConstantNormRescale => {
                 let inverse = self.inverse(x.clone()).expect("rows have a norm");
                 // Where the norm is 0, so are all values.
-                x / inverse.scale.clamp_min(MIN_NORM)
+                x / not_infinite(inverse.scale).clamp_min(MIN_NORM)
             }
             Self::LayerNorm => {
                 let Inverse { scale, shift } =
                     self.inverse(x.clone()).expect("rows have a deviation");
-                (x - shift.expect("rows have a mean")) / (scale + EPSILON)
+                (x - shift.expect("rows have a mean")) / (not_infinite(scale) + EPSILON)
             }
         }
     }
@@ -70,4 +70,10 @@ impl Normalization {
             Self::None | Self::ConstantNormRescale | Self::LayerNorm => 1.0,
         }
     }
+}
+
+/// Makes infinite numbers NaN. The squares of large numbers overflow float32; divided by an infinite
+/// norm, the row would be zeros and pass for an activation.
+fn not_infinite(scale: Tensor<2>) -> Tensor<2> {
+    scale.clone() + (scale.clone() - scale)
 }

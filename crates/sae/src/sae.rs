@@ -43,10 +43,7 @@ impl Sae {
     /// [`SaeError::Weight`] if a weight is missing or superfluous.
     pub fn new(config: SaeConfig, weights: SaeWeights) -> Result<Self, SaeError> {
         check(&config, &weights)?;
-        let rescaled = matches!(
-            config.architecture(),
-            Architecture::TopK { rescale_acts_by_decoder_norm: true, .. }
-        );
+        let rescaled = config.architecture().rescales_by_decoder_norm();
         let dec_norm = rescaled.then(|| Param::from_tensor(row_norms(weights.w_dec.clone())));
         Ok(Self {
             w_enc: Param::from_tensor(weights.w_enc),
@@ -158,7 +155,7 @@ fn check(config: &SaeConfig, weights: &SaeWeights) -> Result<(), SaeError> {
     Ok(())
 }
 
-fn check_shape<const D: usize>(
+pub(crate) fn check_shape<const D: usize>(
     tensor: &'static str,
     found: [usize; D],
     expected: [usize; D],

@@ -1,19 +1,25 @@
-import { Refused, json, useKey } from "./client/api.js";
+import { Refused, json } from "./client/api.js";
+import { download } from "./view/download.js";
+import { explain } from "./client/explain.js";
 import { Controls } from "./panels/controls.js";
-import { $, el, later, named, narrow, number, shown, visible } from "./view/dom.js";
+import { $, count, el, later, named, narrow, number, shown, visible } from "./view/dom.js";
 import { experiments } from "./panels/experiments.js";
 import { featureData, featurePanel } from "./panels/feature-panel.js";
 import { finder } from "./panels/finder.js";
+import { askForKey, onKey } from "./panels/key-form.js";
 import { Inspector } from "./panels/inspector.js";
 import { label, onRename } from "./state/names.js";
 import { Output } from "./view/output.js";
-import { request, run } from "./client/run.js";
+import { fileName, madeElsewhere, readRecording } from "./state/recording.js";
+import { exported, replay } from "./panels/recordings.js";
+import { run } from "./client/run.js";
 import { SEEDS, fromFragment, toFragment } from "./state/share.js";
 import { parseShade, place, writeShade } from "./state/spec.js";
+import { shareLink } from "./panels/share-link.js";
 import { Steering } from "./panels/steering.js";
 import { valueOf } from "./view/shade.js";
 import { tokenPanel } from "./panels/token-panel.js";
-/** @import {About, Shade, State} from "./types.d.ts" */
+/** @import {About, Recording, Shade, State} from "./types.d.ts" */
 /** @import {TokenText} from "./view/text.js" */
 
 /** Delay between the last change of a setting and the run, in ms. */
@@ -63,6 +69,10 @@ class Page {
     $("about").textContent = `${name} · ${model.n_layer} layers · ${saes.length} ${saes.length === 1 ? "SAE" : "SAEs"} · ${version}`;
     $("main").hidden = false;
     $("key").hidden = true;
+    const none = saes.length === 0;
+    for (const id of ["legend", "steer-finder", "no-steer"]) $(id).classList.toggle("absent", none);
+    $("compare").closest("label").classList.toggle("absent", none);
+    $("no-sae").hidden = !none;
     for (const { hook, feature } of this.state.steer) featureData(this.about, hook, feature).then(() => {
         this.steering.draw();
         this.#shades();
@@ -79,7 +89,7 @@ class Page {
     this.controls.draw();
     this.steering.draw();
     this.#shades();
-    this.output.begin({ compare: false, steered: false, chat: false });
+    this.#blank();
     if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0));
     else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
   }
@@ -94,11 +104,10 @@ class Page {
       this.go();
     });
     $("fresh").addEventListener("click", () => {
-      this.stop();
       this.state.messages = [];
       this.last = null;
       this.controls.draw();
-      this.output.begin({ compare: false, steered: false, chat: false });
+      this.#blank();
       $("prompt").focus();
     });
     $("shade").addEventListener("change", () => {
@@ -109,6 +118,13 @@ class Page {
     });
     $("share").addEventListener("click", () => this.share());
     $("export").addEventListener("click", () => this.export());
+    $("open").addEventListener("click", () => $("file").click());
+    $("file").addEventListener("change", async () => {
+      const [file] = $("file").files;
+      if (file) await this.open(file);
+      // So that the same file can be opened again.
+      $("file").value = "";
+    });
     $("skip").addEventListener("click", (/** @type {Event} */ event) => {
       event.preventDefault();
       $("output").focus();
@@ -179,9 +195,8 @@ class Page {
   }
 
   switched() {
-    this.stop();
     this.last = null;
-    this.output.begin({ compare: false, steered: false, chat: false });
+    this.#blank();
     this.#error("");
     if (this.state.mode === "story" || this.state.messages.length > 0) this.go();
     else $("prompt").focus();
@@ -191,11 +206,35 @@ class Page {
     this.running.abort();
   }
 
+  /** Stops the run without a word, and clears everything that belongs to its text. */
+  #blank() {
+    this.later.cancel();
+    this.running.abort();
+    this.running = new AbortController();
+    this.#busy(false);
+    this.output.begin({ compare: false, steered: false, chat: false });
+    this.output.reshade();
+    this.steering.report(undefined);
+    this.#notice("");
+    this.#token = null;
+    if (this.inspector.key.startsWith("token:")) this.inspector.close();
+    for (const id of ["point", "progress"]) $(id).textContent = "";
+    $("export").disabled = true;
+    $("panes").style.minHeight = "";
+    $("empty").hidden = this.state.mode === "story" || this.state.messages.length > 0;
+  }
+
   async go() {
     const { state } = this;
     if (state.mode === "chat" && state.messages.length === 0) return;
     this.later.cancel();
     this.running.abort();
+    $("empty").hidden = true;
+    this.#notice("");
+    if (this.controls.wrong) {
+      this.#fail(new Refused(this.controls.wrong, 0));
+      return;
+    }
     const own = (this.running = new AbortController());
     const { signal } = own;
     const compare = state.compare && state.steer.length > 0;
@@ -214,7 +253,7 @@ class Page {
       $("panes").style.minHeight = `${$("panes").offsetHeight}px`;
       this.output.begin({ compare, steered: state.steer.length > 0, chat: state.mode === "chat" });
     };
-    const rate = () => `${tokens} tokens · ${number(tokens / Math.max(0.001, (performance.now() - begun) / 1000), 2)}/s`;
+    const rate = () => `${count(tokens, "token")} · ${number(tokens / Math.max(0.001, (performance.now() - begun) / 1000), 2)}/s`;
     try {
       await run(this.last.state, this.about, signal, {
         prompt: (choice, some) => {
@@ -228,7 +267,7 @@ class Page {
           if (tokens % 8 === 0) $("progress").textContent = rate();
           if (performance.now() - announced > ANNOUNCE) {
             announced = performance.now();
-            this.say(`${tokens} tokens so far.`);
+            this.say(`${count(tokens, "token")} so far.`);
           }
         },
         end: (choice, ending) => {
@@ -240,7 +279,7 @@ class Page {
       this.output.compared();
       this.last.finished = true;
       $("progress").textContent = rate();
-      this.say(`Done: ${tokens} tokens.`);
+      this.say(`Done: ${count(tokens, "token")}.`);
       this.#reopen();
     } catch (error) {
       if (this.running !== own) return;
@@ -271,11 +310,17 @@ class Page {
   /** @param {unknown} error */
   #fail(error) {
     if (error instanceof Refused && error.status === 401) {
-      askForKey(error.message);
+      askForKey();
       return;
     }
-    const message = error instanceof Error ? error.message : String(error);
-    this.#error(message.charAt(0).toUpperCase() + message.slice(1));
+    this.say("Failed.");
+    this.#error(explain(error instanceof Error ? error : { message: String(error) }, this.last?.state ?? this.state));
+  }
+
+  /** @param {string} message */
+  #notice(message) {
+    $("notice").textContent = visible(message);
+    $("notice").hidden = message === "";
   }
 
   /** @param {string} message */
@@ -366,7 +411,7 @@ class Page {
     const name = (/** @type {Shade} */ { hook, feature }) => `${named(label(hook, feature ?? 0)) || "no label"} · ${place(hook)} #${feature}`;
     $("shade").replaceChildren(
       el("optgroup", { label: "Strongest feature" }, ...this.about.saes.map(({ hook }) => el("option", { value: hook }, `strongest of ${place(hook)}`)).reverse()),
-      seen.size > 0 && el("optgroup", { label: "One feature" }, ...[...seen].map(([value, one]) => el("option", { value }, name(one)))));
+      ...(seen.size > 0 ? [el("optgroup", { label: "One feature" }, ...[...seen].map(([value, one]) => el("option", { value }, name(one))))] : []));
     $("shade").value = writeShade(shade);
   }
 
@@ -379,52 +424,56 @@ class Page {
   }
 
   async share() {
-    const link = `${location.origin}${location.pathname}${toFragment(this.state)}`;
-    $("link").value = link;
-    try {
-      await navigator.clipboard.writeText(link);
-      $("share").textContent = "Copied";
-      this.say("Link copied.");
-      setTimeout(() => ($("share").textContent = "Share"), 1500);
-    } catch {
-      $("shared").hidden = false;
-      $("link").select();
-    }
+    if (await shareLink(`${location.origin}${location.pathname}${toFragment(this.state)}`)) this.say("Link copied.");
   }
 
-  /** Downloads the run as a file: the request and all results. */
+  /** Downloads the run as a file. */
   export() {
     if (!this.last) return;
-    const { state, finished } = this.last;
-    const texts = this.output.texts.map((text, choice) => ({
-      steered: state.steer.length > 0 && choice === 0,
-      text: this.output.written(choice),
-      ...this.output.endings[choice],
-      tokens: [...(this.output.read?.[choice]?.tokens ?? []), ...text.tokens],
-    }));
-    const { path, body } = request(state, this.about);
-    const run = { nanoscope: this.about.version, model: this.about.name, link: toFragment(state), finished, request: { path, body }, texts };
-    const url = URL.createObjectURL(new Blob([JSON.stringify(run, null, 1)], { type: "application/json" }));
-    el("a", { href: url, download: `nanoscope-${state.mode}-${state.seed}.json` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    download(fileName(this.last.state), exported(this.last, this.output, this.about));
+  }
+
+  /**
+   * Shows the run in a file, without running it again.
+   * @param {File} file
+   */
+  async open(file) {
+    /** @type {Recording} */
+    let run;
+    let found;
+    try {
+      run = readRecording(await file.text());
+      found = fromFragment(run.link);
+      if (found.unknown.length > 0) throw new Error(`its link has parts that this page does not understand: ${found.unknown.join(", ")}`);
+    } catch (error) {
+      this.#error(`${file.name} cannot be opened: ${/** @type {Error} */ (error).message}`);
+      return;
+    }
+    const { state } = found;
+    this.state = state;
+    this.controls.draw();
+    this.#blank();
+    this.#error("");
+    replay(run, state.mode === "chat", this.output);
+    // The labels in the file are known now.
+    this.steering.draw();
+    this.#shades();
+    this.steering.report(run.texts[0].applied);
+    this.last = { state: structuredClone(state), finished: run.finished };
+    this.#address();
+    $("export").disabled = false;
+    this.#notice(`Opened from ${file.name}. ${madeElsewhere(run, this.about)}`);
+    this.say(`Opened ${file.name}.`);
   }
 
   #nothing() {
+    if (this.about.saes.length === 0) return el("div", { class: "nothing" }, el("h2", {}, "No features"), el("p", {}, "This server has no SAE. A token shows its position, its number and its probability."));
     return el("div", { class: "nothing" },
       el("h2", {}, "Which features are active?"),
       el("p", {}, "Choose a token of the text to see its active features here, layer by layer, with their labels."),
       el("p", {}, "You can then steer a feature: strengthen it, hold it at a value, or switch it off. The text is generated again."),
       finder(this.about, "Look up a feature", (hook, feature) => this.openFeature(hook, feature)));
   }
-}
-
-/** @param {string} message */
-function askForKey(message) {
-  $("key").hidden = false;
-  $("key-error").hidden = !$("key").dataset.asked;
-  $("key-error").textContent = message;
-  $("key").dataset.asked = "1";
-  $("key-text").focus();
 }
 
 /** @type {Page | null} */
@@ -441,14 +490,10 @@ async function boot() {
       page.start();
     }
   } catch (error) {
-    if (error instanceof Refused && error.status === 401) askForKey(error.message);
+    if (error instanceof Refused && error.status === 401) askForKey();
     else $("about").textContent = error instanceof Error ? error.message : String(error);
   }
 }
 
-$("key").addEventListener("submit", (/** @type {Event} */ event) => {
-  event.preventDefault();
-  useKey($("key-text").value.trim());
-  boot();
-});
+onKey(boot);
 boot();

@@ -11,6 +11,8 @@ export interface Token {
   /** The text that the token adds. */
   piece: string;
   prompt: boolean;
+  /** The natural logarithm of its probability; for generated tokens. */
+  logprob?: number;
   features: Record<string, Pair[]>;
 }
 
@@ -57,6 +59,32 @@ export interface SaeInfo {
   source: string;
   d_sae: number;
   labels: number;
+  labels_saved: Saved;
+}
+
+/** Where the server saves labels: a file, or its memory only, and why. */
+export interface Saved {
+  file: string | null;
+  why_not: string | null;
+}
+
+/** A text of an exported run. */
+export interface RecordedText extends Partial<Ending> {
+  steered: boolean;
+  tokens: Token[];
+}
+
+/** A run as it is exported and opened. */
+export interface Recording {
+  /** The version of the program that made it. */
+  nanoscope: string;
+  model: string;
+  link: string;
+  finished: boolean;
+  request?: unknown;
+  /** The labels of the features that occur, by hook point and index. */
+  labels: Record<string, Record<string, string>>;
+  texts: RecordedText[];
 }
 
 export interface About {

@@ -86,16 +86,30 @@ impl AnalysisQueue {
         served: &Arc<ServedModel>,
         work: impl FnOnce(&ServedModel, &Deadline) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
+        let answer = |served: &ServedModel, deadline: &Deadline| {
+            work(served, deadline).map(|answer| Json(answer).into_response())
+        };
+        self.run_in_parts(served, answer).await
+    }
+
+    /// Runs `work`, which checks the deadline between its parts.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) async fn run_in_parts<T: Send + 'static>(
+        &self,
+        served: &Arc<ServedModel>,
+        work: impl FnOnce(&ServedModel, &Deadline) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let client = Arc::new(());
         let (client_alive, timeout) = (Arc::downgrade(&client), self.timeout);
-        let answered = self.run(served, move |served| {
-            let deadline = Deadline { client: client_alive, started: Instant::now(), timeout };
-            work(served, &deadline).map(|answer| Json(answer).into_response())
+        let done = self.run(served, move |served| {
+            work(served, &Deadline { client: client_alive, started: Instant::now(), timeout })
         });
-        let answered = answered.await;
+        let done = done.await;
         // Held until here: when the client disconnects, this future and `client` are dropped.
         drop(client);
-        answered
+        done
     }
 
     /// Runs `work` after the requests before it.

@@ -6,7 +6,8 @@ use std::time::Duration;
 pub struct Config {
     /// The key that requests must carry. Default: none, everybody may send requests.
     pub api_key: Option<String>,
-    /// The folder for labels that users edit. Default: none, labels are kept in memory only.
+    /// The folder for labels that users edit. Default: none, they go to the files in
+    /// [`SaeInfo::user_labels`](crate::SaeInfo::user_labels).
     pub labels: Option<PathBuf>,
     /// Host names by which a reverse proxy makes the server reachable, as a browser's address bar shows
     /// them after `https://`. Default: none.

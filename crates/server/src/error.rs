@@ -5,6 +5,9 @@ use nanoscope_runtime::RuntimeError;
 use nanoscope_tokenizer::TokenizerError;
 use serde_json::json;
 
+/// Seconds after which a client may retry when the server could not begin its text.
+const RETRY_AFTER_SECONDS: u64 = 2;
+
 /// Errors from starting or running a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,10 +107,23 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
+    /// 400: the activations or logits of a run are not finite.
+    pub(crate) fn not_finite(message: impl Into<String>) -> Self {
+        Self { code: Some("not_finite"), ..Self::bad_request(message) }
+    }
+
+    /// 415: the body is encoded as `encoding`.
+    pub(crate) fn encoded_body(encoding: &str) -> Self {
+        let message =
+            format!("Content-Encoding: {encoding} is not supported; send the body uncompressed");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    }
+
     /// 503: the server is shutting down.
     pub(crate) fn shutting_down() -> Self {
         Self {
             code: Some("shutting_down"),
+            retry_after: Some(RETRY_AFTER_SECONDS),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
         }
     }
@@ -115,7 +131,11 @@ impl ApiError {
     /// 503: the request exceeded the time limit.
     pub(crate) fn timed_out() -> Self {
         let message = "the request exceeded the server's time limit";
-        Self { code: Some("time_out"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+        Self {
+            code: Some("time_out"),
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
     }
 
     /// Sets the code for programs.
@@ -169,6 +189,7 @@ impl From<&RuntimeError> for ApiError {
                 response.with_param(parameter.replace('-', "_"))
             }
             RuntimeError::PromptTooLong { .. } => response.with_code("context_length_exceeded"),
+            RuntimeError::NonFinite { .. } => response.with_code("not_finite"),
             _ => response,
         }
     }

@@ -1,10 +1,11 @@
 //! Feature labels, which users can edit while the server runs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::error::Error;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use nanoscope_checkpoint::{CheckpointError, Labels, write_atomically};
+use nanoscope_checkpoint::{CheckpointError, Labels, UpdatedLabels, UserLabels};
 use nanoscope_dashboard::fingerprint;
 use nanoscope_hooks::HookPoint;
 
@@ -18,21 +19,29 @@ pub(crate) struct LabelBook {
     saes: Arc<BTreeMap<HookPoint, SaeLabels>>,
 }
 
+/// Where edited labels are: in a file, or in memory only, with the reason if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Memory(Option<String>),
+}
+
 /// The labels of one SAE.
 #[derive(Debug)]
 struct SaeLabels {
     original: Labels,
-    /// The file of edited labels; `None` keeps them in memory only.
-    path: Option<PathBuf>,
-    d_sae: usize,
+    /// The files of edited labels; `None` keeps them in memory only.
+    files: Option<UserLabels>,
     /// Edited labels. An empty one hides the original.
     edited: RwLock<BTreeMap<u32, String>>,
-    /// Held while the file is rewritten. Readers do not wait for it.
-    writing: Mutex<()>,
+    place: RwLock<Place>,
+    /// Changes that are in no file yet. Held while the files are rewritten; readers do not wait for it.
+    unsaved: Mutex<BTreeMap<u32, Option<String>>>,
 }
 
 impl LabelBook {
-    /// Loads the labels of `served`, and the edited labels from the folder in `config`.
+    /// Loads the labels of `served`, and the edited labels: from the folder in `config`, otherwise from
+    /// the files of each SAE.
     ///
     /// # Errors
     /// [`ServeError::Labels`] if the folder cannot be read or a file in it is not a label file. The file
@@ -40,22 +49,29 @@ impl LabelBook {
     pub(crate) fn open(served: &ServedModel, config: &Config) -> Result<Self, ServeError> {
         let mut saes = BTreeMap::new();
         for (&hook, sae) in served.model.saes() {
-            let d_sae = sae.config().d_sae();
-            // Different SAEs at one hook point have different features, so they need different files.
-            let mark = fingerprint(&served.model, hook).expect("the model has this SAE");
-            let path =
-                config.labels.as_ref().map(|dir| dir.join(format!("{hook}-{mark:016x}.json")));
-            let edited = path.as_deref().map_or(Ok(BTreeMap::new()), |path| read(path, d_sae));
+            let info = served.sae_info.get(&hook);
+            let files = match &config.labels {
+                Some(dir) => {
+                    // Different SAEs at one hook point have different features, so they need
+                    // different files.
+                    let mark = fingerprint(&served.model, hook).expect("the model has this SAE");
+                    let path = dir.join(format!("{hook}-{mark:016x}.json"));
+                    Some(UserLabels::at(path, sae.config().d_sae()))
+                }
+                None => info.and_then(|info| info.user_labels.clone()),
+            };
+            let place = match files.as_ref().map(UserLabels::place) {
+                Some(Ok(path)) => Place::File(path.to_owned()),
+                Some(Err(error)) => Place::Memory(Some(reason(&error))),
+                None => Place::Memory(None),
+            };
+            let edited = files.as_ref().map_or(Ok(BTreeMap::new()), UserLabels::read);
             let sae_labels = SaeLabels {
-                original: served
-                    .sae_info
-                    .get(&hook)
-                    .map(|source| source.labels.clone())
-                    .unwrap_or_default(),
+                original: info.map(|info| info.labels.clone()).unwrap_or_default(),
                 edited: RwLock::new(edited.map_err(|source| ServeError::Labels { source })?),
-                writing: Mutex::default(),
-                path,
-                d_sae,
+                place: RwLock::new(place),
+                unsaved: Mutex::default(),
+                files,
             };
             saes.insert(hook, sae_labels);
         }
@@ -95,57 +111,77 @@ impl LabelBook {
         labels
     }
 
+    /// Where edited labels of the SAE at `hook` are saved.
+    pub(crate) fn place(&self, hook: HookPoint) -> Place {
+        let place =
+            |sae: &SaeLabels| sae.place.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.saes.get(&hook).map_or(Place::Memory(None), place)
+    }
+
     /// Sets a feature's label, or removes it if `label` is empty. Blocks while the file is written.
     ///
-    /// The file is read again first, so that changes by another process or a person are kept.
+    /// The file is read again first, so that changes by another process or a person are kept. If it
+    /// cannot be written, the label is kept in memory, and written with the next one that can be.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file cannot be read or written; nothing changes in that case.
+    /// [`CheckpointError`] if the file cannot be read; nothing changes in that case.
     pub(crate) fn set(
         &self,
         hook: HookPoint,
         feature: u32,
         label: &str,
-    ) -> Result<(), CheckpointError> {
-        let Some(sae_labels) = self.saes.get(&hook) else { return Ok(()) };
-        let _writing = sae_labels.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = match &sae_labels.path {
-            Some(path) => read(path, sae_labels.d_sae)?,
-            None => sae_labels.edited.read().unwrap_or_else(PoisonError::into_inner).clone(),
-        };
-        if label.is_empty() && sae_labels.original.get(feature).is_none() {
-            new.remove(&feature);
-        } else {
-            new.insert(feature, label.to_owned());
-        }
-        if let Some(path) = &sae_labels.path {
-            if let Some(dir) = path.parent() {
-                let io = |source| CheckpointError::Io { path: dir.to_owned(), source };
-                std::fs::create_dir_all(dir).map_err(io)?;
+    ) -> Result<Place, CheckpointError> {
+        let Some(sae) = self.saes.get(&hook) else { return Ok(Place::Memory(None)) };
+        let mut unsaved = sae.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        let remove = label.is_empty() && sae.original.get(feature).is_none();
+        let change = (!remove).then(|| label.to_owned());
+        let place = if let Some(files) = &sae.files {
+            let mut changes = unsaved.clone();
+            changes.insert(feature, change);
+            let UpdatedLabels { labels, saved } = files.update(&changes)?;
+            // The same SAE can be at several hook points.
+            for same in self.saes.values().filter(|other| other.files.as_ref() == Some(files)) {
+                same.edited.write().unwrap_or_else(PoisonError::into_inner).clone_from(&labels);
             }
-            let json =
-                serde_json::to_vec_pretty(&new).expect("numbers and strings serialise to JSON");
-            write_atomically(path, &json)?;
-        }
-        *sae_labels.edited.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+            match saved {
+                Ok(path) => {
+                    unsaved.clear();
+                    Place::File(path)
+                }
+                Err(error) => {
+                    *unsaved = changes;
+                    Place::Memory(Some(reason(&error)))
+                }
+            }
+        } else {
+            let mut edited = sae.edited.write().unwrap_or_else(PoisonError::into_inner);
+            match change {
+                Some(label) => drop(edited.insert(feature, label)),
+                None => drop(edited.remove(&feature)),
+            }
+            Place::Memory(None)
+        };
+        sae.place.write().unwrap_or_else(PoisonError::into_inner).clone_from(&place);
+        Ok(place)
     }
 }
 
-/// The labels in the file at `path`; empty if the file does not exist.
-fn read(path: &Path, d_sae: usize) -> Result<BTreeMap<u32, String>, CheckpointError> {
-    match path.try_exists() {
-        Ok(false) => Ok(BTreeMap::new()),
-        _ => {
-            let labels = Labels::read_file(path, d_sae)?;
-            Ok(labels.iter().map(|(feature, label)| (feature, label.to_owned())).collect())
-        }
+/// An error with its causes, in one line.
+fn reason(error: &CheckpointError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -226,5 +262,46 @@ mod tests {
 
         assert_eq!(labels.get(HOOK, 2), None);
         assert_eq!(fs::read_to_string(&file).unwrap(), "my thesis");
+    }
+
+    #[test]
+    fn labels_that_cannot_be_written_are_kept_and_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        // In the place of the folder, so that root cannot write there either.
+        let blocked = dir.path().join("labels");
+        fs::write(&blocked, "").unwrap();
+        let labels = book(dir.path()).unwrap();
+        assert!(matches!(labels.place(HOOK), Place::Memory(Some(_))));
+
+        let place = labels.set(HOOK, 3, "given").unwrap();
+        assert!(matches!(&place, Place::Memory(Some(why)) if why.contains("labels")), "{place:?}");
+        assert_eq!(labels.get(HOOK, 3).as_deref(), Some("given"));
+        fs::remove_file(&blocked).unwrap();
+        let Place::File(path) = labels.set(HOOK, 4, "too").unwrap() else { panic!("not saved") };
+
+        assert_eq!(path, file(dir.path()));
+        assert_eq!(labels.place(HOOK), Place::File(path.clone()));
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains("given") && text.contains("too"), "{text}");
+    }
+
+    #[test]
+    fn labels_go_to_the_files_of_their_sae_unless_a_folder_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sae-labels.json");
+        let mut served = served_model();
+        let files = UserLabels::at(path.clone(), crate::server_fixture::D_SAE);
+        served.sae_info.get_mut(&HOOK).unwrap().user_labels = Some(files);
+
+        let labels = LabelBook::open(&served, &Config::default()).unwrap();
+        assert_eq!(labels.set(HOOK, 3, "given").unwrap(), Place::File(path.clone()));
+        let again = LabelBook::open(&served, &Config::default()).unwrap();
+        assert_eq!(again.get(HOOK, 3).as_deref(), Some("given"));
+
+        let config = Config { labels: Some(dir.path().join("labels")), ..Config::default() };
+        let other = LabelBook::open(&served, &config).unwrap();
+        assert_eq!(other.get(HOOK, 3), None);
+        other.set(HOOK, 5, "elsewhere").unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("elsewhere"));
     }
 }

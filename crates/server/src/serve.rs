@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -23,7 +23,7 @@ use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
 use crate::generation::Scheduler;
-use crate::http::connection::{TimeoutStream, peer_closed};
+use crate::http::connection::TimeoutStream;
 use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
@@ -118,6 +118,7 @@ impl Connections {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.read_timeout)
+            .half_close(true)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS);
         let places = Arc::new(Semaphore::new(limits.connections));
@@ -140,8 +141,9 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
-        let app = self.app.clone();
+        let (app, client) = (self.app.clone(), Arc::clone(&watched));
         let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
+            client.set_has_interim(request.version() >= Version::HTTP_11);
             let answer = app.clone().oneshot(request.map(Body::new));
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         }));
@@ -153,7 +155,7 @@ impl Connections {
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(error, "a connection failed");
                 },
-                () = peer_closed(&watched) => tracing::debug!("a client disconnected"),
+                () = watched.peer_closed() => tracing::debug!("a client disconnected"),
             }
         });
     }

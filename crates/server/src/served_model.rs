@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nanoscope::Microscope;
-use nanoscope_checkpoint::Labels;
+use nanoscope_checkpoint::{Labels, UserLabels};
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
+use nanoscope_tokenizer::{BOS, TokenizerError};
 
 /// The model that is served, with its SAEs and information about their features.
 #[derive(Debug)]
@@ -21,8 +22,11 @@ pub struct ServedModel {
 /// Information about an SAE in addition to its weights.
 #[derive(Debug, Default)]
 pub struct SaeInfo {
-    /// The labels of its features.
+    /// The labels that came with it.
     pub labels: Labels,
+    /// The files of labels that users edit, unless [`Config::labels`](crate::Config::labels) names a
+    /// folder. Default: none, labels are kept in memory only.
+    pub user_labels: Option<UserLabels>,
     /// The dashboard of its features, computed on a corpus.
     pub dashboard: Option<DashboardReader>,
 }
@@ -61,6 +65,33 @@ impl ServedModel {
         let saes = self.model.saes();
         let by_id = || saes.keys().copied().find(|&hook| Self::source_id(hook) == id);
         by_id().or_else(|| id.parse().ok().filter(|hook| saes.contains_key(hook)))
+    }
+
+    /// The token ids of a prompt, with one `<|bos|>` at its beginning, whether the text has it or not. With
+    /// `special`, the spellings of other special tokens stand for the tokens; otherwise they are
+    /// characters.
+    pub(crate) fn encode_prompt(
+        &self,
+        text: &str,
+        special: bool,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let Some(tokenizer) = self.model.tokenizer() else { return Ok(Vec::new()) };
+        let bos = tokenizer.bos();
+        let text = if bos.is_some() { text.trim_start_matches(BOS) } else { text };
+        let mut ids: Vec<u32> = bos.into_iter().collect();
+        ids.extend(if special {
+            tokenizer.encode_with_special_tokens(text)?
+        } else {
+            tokenizer.encode(text)?
+        });
+        Ok(ids)
+    }
+
+    /// The special tokens whose spellings [`encode_prompt`](Self::encode_prompt) reads as characters.
+    pub(crate) fn spelled_special_tokens(&self, text: &str) -> Vec<String> {
+        let Some(tokenizer) = self.model.tokenizer() else { return Vec::new() };
+        let text = text.trim_start_matches(BOS);
+        tokenizer.special_tokens_in(text).into_iter().map(str::to_owned).collect()
     }
 
     /// The maximum length in bytes of a text that fits into the context; 0 without a tokenizer.

@@ -23,10 +23,11 @@ pub struct Nanoscope {
 }
 
 impl Nanoscope {
-    /// A run of `program`, which keeps its cache in `cache`.
+    /// A run of `program`, which keeps its cache, and what users save by default, in `cache`.
     pub fn new(program: impl AsRef<OsStr>, cache: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program);
         command.env("XDG_CACHE_HOME", cache.as_ref());
+        command.env("XDG_DATA_HOME", cache.as_ref().join("data"));
         command.env("NO_COLOR", "1").env_remove("NANOSCOPE_API_KEY");
         Self { command }
     }

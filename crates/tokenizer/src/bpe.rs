@@ -11,6 +11,7 @@ use crate::error::TokenizerError;
 use crate::escape::escape;
 use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use crate::pattern::check_pattern;
+use crate::special_spellings::SpecialSpellings;
 
 /// The parts of a tokenizer, as read from a file and not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Tokenizer {
     ordinary: Vec<TokenId>,
     /// Sorted by id.
     special_tokens: Vec<(String, TokenId)>,
+    spellings: SpecialSpellings,
     engine: CoreBPE,
 }
 
@@ -83,11 +85,13 @@ impl Tokenizer {
         }
 
         let engine = build_engine(&pattern, &tokens, &ordinary)?;
-        Ok(Self { pattern, tokens, ordinary, special_tokens, engine })
+        let spellings = SpecialSpellings::new(&special_tokens)?;
+        Ok(Self { pattern, tokens, ordinary, special_tokens, spellings, engine })
     }
 
     /// Encodes `text`. The text of a special token is encoded as plain text, as in nanochat: only ids
-    /// that the caller adds are special.
+    /// that the caller adds are special. [`encode_with_special_tokens`](Self::encode_with_special_tokens)
+    /// reads it as the token.
     ///
     /// # Errors
     ///
@@ -108,6 +112,40 @@ impl Tokenizer {
             });
         }
         Ok(ids)
+    }
+
+    /// Encodes `text`, with the text of a special token as the id of that token. Where several could be
+    /// read, the leftmost is, and of those that start there the longest.
+    ///
+    /// Do not use it for text from people who must not write special tokens.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`encode`](Self::encode), for the text between the special tokens.
+    pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::new();
+        let mut rest = 0;
+        for found in self.spellings.find(text) {
+            ids.extend(self.encode(&text[rest..found.start])?);
+            let (_, id) = self.special_tokens[found.index];
+            ids.push(id);
+            rest = found.end;
+        }
+        ids.extend(self.encode(&text[rest..])?);
+        Ok(ids)
+    }
+
+    /// Names of the special tokens that [`encode_with_special_tokens`] reads in `text`, each once, in
+    /// the order of their first places. [`encode`](Self::encode) reads them as plain text.
+    ///
+    /// [`encode_with_special_tokens`]: Self::encode_with_special_tokens
+    pub fn special_tokens_in<'a>(&'a self, text: &str) -> Vec<&'a str> {
+        let mut seen = HashSet::new();
+        self.spellings
+            .find(text)
+            .filter(|found| seen.insert(found.index))
+            .map(|found| self.special_tokens[found.index].0.as_str())
+            .collect()
     }
 
     /// Encodes `text` as the start of a document: [`BOS`], then the ids of [`encode`](Self::encode).

@@ -41,6 +41,12 @@ pub enum TokenizerError {
         /// Number of tokens, special ones included.
         found: usize,
     },
+    /// The special tokens are too long in all to be searched for.
+    #[error("the special tokens cannot be searched for in a text")]
+    SpecialTokensTooLarge {
+        /// The error of the search engine.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A single byte has no token, so that some texts could not be encoded.
     #[error("the single byte {byte:#04x} has no token")]
     MissingByte {

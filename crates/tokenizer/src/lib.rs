@@ -36,6 +36,7 @@ mod limits;
 mod merges;
 mod pattern;
 mod render;
+mod special_spellings;
 mod stream;
 
 pub use bpe::{Tokenizer, TokenizerParts};

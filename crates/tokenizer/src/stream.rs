@@ -69,6 +69,11 @@ impl StreamDecoder<'_> {
         Ok(text)
     }
 
+    /// Returns whether the last id ended within a character, whose bytes are kept.
+    pub fn is_within_character(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Ends the stream. Returns U+FFFD if a character is incomplete.
     #[must_use = "the last character may be in the result"]
     pub fn finish(self) -> String {

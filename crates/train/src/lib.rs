@@ -41,6 +41,7 @@ mod error;
 mod finite_differences;
 mod inference;
 mod init;
+mod memory;
 mod mixer;
 mod parameters;
 mod pass;
@@ -54,11 +55,12 @@ mod sparse_pass;
 mod trainer;
 
 pub use error::TrainError;
+pub use memory::training_bytes;
 pub use mixer::Mixer;
 pub use recipe::{AuxK, BDecInit, DeadFeatures, Init, Method, Optimizer, Recipe};
 pub use run::{
-    ActivationsFrom, ConfigError, Difference, HoldOut, LoggingSettings, Outcome, PartialConfig,
-    RunConfig, RunError, RunFolder, TrainProgress, TrainingRun, Validation, widths,
+    ActivationsFrom, ConfigError, Difference, HeldOutText, HoldOut, LoggingSettings, Outcome,
+    PartialConfig, RunConfig, RunError, RunFolder, TrainProgress, TrainingRun, Validation, widths,
 };
 pub use snapshot::Snapshot;
 pub use trainer::{StepReport, Trainer};

@@ -120,7 +120,7 @@ fn every_architecture_recovers_planted_features() {
         let x = TensorData::new(rows[..BATCH * D_IN].to_vec(), [BATCH, D_IN]);
         let x = Tensor::<2>::from_data(x, &device);
         let sae = trainer.sae();
-        let features = sae.encode_sparse(x.clone());
+        let features = sae.encode_sparse(x.clone()).unwrap();
         let l0 = features.nnz() as f64 / BATCH as f64;
         assert!((l0 / report.l0 - 1.0).abs() < 0.15, "{name}: L0 {l0}, trained {}", report.l0);
         let residual = (sae.decode_sparse(&features, x.clone()) - x.clone()).square().sum();

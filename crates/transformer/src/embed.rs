@@ -31,7 +31,7 @@ pub(crate) struct Smear {
 /// Embeddings of token pairs: each token with the previous one, looked up by hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Bigram {
-    pub(crate) table: Tensor<2>, // [5 * padded_vocab, n_embd]
+    pub(crate) table: Tensor<2>, // [5 * vocab, n_embd]
     pub(crate) lambdas: Vec<f32>,
 }
 
@@ -138,17 +138,15 @@ impl Bigram {
     }
 }
 
-/// The row of the bigram table for `id` after `before`, in nanochat's int32 arithmetic (which
-/// wraps for ids above 59,139). The last row is for a token without a previous one.
+/// The row of the bigram table for `id` after `before`, in 64-bit integers as in nanochat. The last
+/// row is for a token without a previous one.
 fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
-    let last = table_rows as i32 - 1;
-    match before {
+    let last = table_rows as i64 - 1;
+    let row = match before {
         None => last,
-        Some(before) => {
-            let mixed = 36313_i32.wrapping_mul(id as i32) ^ 27191_i32.wrapping_mul(before as i32);
-            mixed.rem_euclid(last)
-        }
-    }
+        Some(before) => ((36313 * i64::from(id)) ^ (27191 * i64::from(before))) % last,
+    };
+    row as i32
 }
 
 /// Looks up one row of `table` per token.
@@ -167,11 +165,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bigrams_hash_as_the_reference_does_and_wrap_in_int32() {
+    fn bigrams_hash_as_the_reference_does_and_do_not_wrap() {
         // (36313 · 5) xor (27191 · 7) = 181565 xor 190337 = 8892, mod 1499 = 1397
         assert_eq!(hash(Some(7), 5, 1500), 1397);
         assert_eq!(hash(None, 5, 1500), 1499);
-        // 36313 · 65000 = 2360345000 wraps to -1934622296; xor 27191 = -1934595169, mod 327679 = 21647
-        assert_eq!(hash(Some(1), 65000, 327_680), 21_647);
+        // 36313 · 65000 = 2360345000 is above the range of int32; xor 27191 = 2360372127
+        assert_eq!(hash(Some(1), 65000, 327_680), 100_290);
     }
 }

@@ -48,7 +48,7 @@ pub(crate) const SMEAR_LAMBDA: &str = "smear_lambda";
 pub(crate) const SMEAR_GATE: &str = "smear_gate.weight";
 pub(crate) const BACKOUT_LAMBDA: &str = "backout_lambda";
 
-/// Rows of the bigram table per row of the vocabulary.
+/// Rows of the bigram table per token of the vocabulary, without padding.
 const BIGRAM_ROWS: usize = 5;
 
 pub(crate) fn in_block(layer: usize, part: &str) -> String {
@@ -84,7 +84,7 @@ impl GptConfig {
             params.push(ParamSpec::new(WPE, &[positions, width], Same));
         }
         if self.bigram {
-            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * vocab, width], Same));
+            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * self.shape.vocab_size, width], Same));
             params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], Same));
         }
         for layer in (0..layers).filter(|&layer| self.has_value_embed(layer)) {

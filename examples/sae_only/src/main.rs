@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let two = directions.sum_dim(0) * 30.0;
     let x = Tensor::cat(vec![one, two], 0) + sae.weights().b_dec.unsqueeze();
 
-    let features = sae.encode_sparse(x.clone());
+    let features = sae.encode_sparse(x.clone())?;
     for row in 0..features.rows() {
         println!(
             "row {row}: {} active, strongest {:?}",

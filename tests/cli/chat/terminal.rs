@@ -134,7 +134,7 @@ fn a_dialogue_in_lines_ends_with_its_terminal_and_not_in_a_panic() {
 
 #[test]
 fn signals_end_a_dialogue_and_the_terminal_is_given_back() {
-    for (signal, code) in [("HUP", 129), ("TERM", 130), ("INT", 130)] {
+    for (signal, code) in [("HUP", 129), ("TERM", 143), ("INT", 130)] {
         let dialogue = Dialogue::start(&[]);
         assert!(dialogue.is_raw());
 
@@ -158,7 +158,7 @@ fn a_signal_ends_a_dialogue_whose_terminal_takes_nothing_any_more() {
     dialogue.signal("TERM");
 
     let Dialogue { child, inner, outer } = dialogue;
-    assert_eq!(end(child).code(), Some(130));
+    assert_eq!(end(child).code(), Some(143));
     let modes = tcgetattr(&inner).unwrap().local_modes;
     assert!(modes.contains(LocalModes::ICANON));
     drop(outer);

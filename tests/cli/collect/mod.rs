@@ -6,6 +6,7 @@ mod memory;
 mod parts;
 mod refused;
 mod resume;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::fs;

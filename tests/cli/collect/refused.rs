@@ -139,9 +139,12 @@ fn flags_that_make_no_sense_are_refused() {
         ),
         (&["--hook", "blocks.1.hook_out"], "blocks.1.hook_resid_post is given twice"),
         (&["--tokens", "3"], "the texts have 3 tokens, too few for one context of 32"),
+        (&["--tokens", "3"], "use shorter contexts with --context N, or more text"),
+        (&["--max-document-bytes", "9"], "--max-document-bytes N reads longer documents"),
+        (&["--text-column", "story"], "name the field or column with --text-column NAME"),
         (&["--text-column", "story"], "line 1 of"),
         (&["--text", "/dev/null"], "/dev/null is neither a file nor a folder"),
-        (&["--text", "/nowhere/at/all"], "could not read or write /nowhere/at/all"),
+        (&["--text", "/nowhere/at/all"], "/nowhere/at/all: no such file or directory"),
     ] {
         let error = failure(bench.command("out", more));
         assert!(error.contains(says), "{more:?}: {error}");

@@ -121,7 +121,8 @@ fn interrupted_by(name: &str, bench: &Bench) {
     let outcome = Outcome::new(child.wait_with_output().unwrap());
 
     let text = outcome.stderr;
-    assert_eq!(outcome.code, Some(130), "{name}: {text}");
+    let code = if name == "INT" { 130 } else { 143 };
+    assert_eq!(outcome.code, Some(code), "{name}: {text}");
     assert!(
         text.contains("shards are complete, and the same command continues after them"),
         "{text}"

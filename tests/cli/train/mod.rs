@@ -4,6 +4,7 @@ mod killed;
 mod memory;
 mod refused;
 mod resumed;
+mod suggested;
 mod trained;
 
 use std::collections::BTreeMap;

@@ -81,8 +81,10 @@ fn what_is_missing_is_said() {
     assert!(error.contains("the run has no folder") && error.contains("--out DIR"), "{error}");
     let (error, _) = failure(&["train", "--activations", &acts, "--out", &scratch.text("run")]);
     assert!(error.contains("`hooks` is missing: the hook points to train SAEs at"), "{error}");
+    assert!(error.contains("name it with --hook HOOK"), "{error}");
     let (error, _) = failure(&["train", "--hook", HOOK, "--out", &scratch.text("run")]);
     assert!(error.contains("`source.text` is missing: the texts to train on"), "{error}");
+    assert!(error.contains("name them with --text PATH"), "{error}");
     let (error, _) = failure(&["train", "--resume"]);
     assert!(error.contains("--resume does not name a folder"), "{error}");
     let (error, code) = failure(&["train", "--resume", &scratch.text("nothing")]);
@@ -90,6 +92,45 @@ fn what_is_missing_is_said() {
     assert_eq!(code, 1);
     let (error, _) = failure(&["train", "--store", "s", "--text", "t", "--hook", HOOK]);
     assert!(error.contains("cannot be used with"), "{error}");
+}
+
+#[test]
+fn a_training_that_does_not_fit_in_memory_is_refused_with_the_numbers_and_the_flags() {
+    let scratch = Scratch::new();
+    let large = ["--d-sae", "16777216", "--batch", "256"];
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    if available.is_none_or(|kilobytes| kilobytes > 40 << 20) {
+        eprintln!("skipped: this machine has more memory than the training takes, or says nothing");
+        return;
+    }
+
+    // The file is 16 wide: 16 GB with its optimizer and a checkpoint, and 34 GB for a batch.
+    let (error, code) = error(&scratch, &large);
+
+    assert_eq!(code, 1, "{error}");
+    assert!(
+        error.contains("the training needs about 4") && error.contains("GiB of memory"),
+        "{error}"
+    );
+    assert!(error.contains("are available") && error.contains("--d-sae"), "{error}");
+    assert!(error.contains("--ignore-memory starts anyway"), "{error}");
+    assert!(!scratch.path("run").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_before_the_work() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("file"), "").unwrap();
+    let out = scratch.text("file/run");
+
+    let (error, code) =
+        failure(&["train", "--text", &scratch.text("nowhere"), "--hook", HOOK, "--out", &out]);
+
+    assert_eq!(code, 1);
+    assert!(error.contains("could not write to ") && error.contains("file/run"), "{error}");
 }
 
 #[test]
@@ -122,8 +163,7 @@ fn a_folder_with_something_in_it_and_a_changed_configuration_are_refused() {
     // The same path, but other contents.
     activations(&scratch.path("acts.safetensors"), 3000);
     let (error, _) = failure(&["train", "--resume", &out]);
-    let expected =
-        "it had 20 segments and 4000 activations of width 16, now 20 segments and 3000 activations";
+    let expected = "it had 160 segments and 4000 activations of width 16, now 167 segments and 3000 activations";
     assert!(error.contains(expected), "{error}");
 }
 
@@ -144,7 +184,7 @@ fn activations_that_cannot_be_trained_on_are_refused() {
     assert!(error.contains("flat [x] has no rows of activations: its shape is [4]"), "{error}");
     let error = train(&write("one", &[1, 4], &[1.0; 4]));
     assert!(
-        error.contains("the source has 1 segments; holding out 1 leaves none to train on"),
+        error.contains("the source has 1 segment; holding out 1 leaves none to train on"),
         "{error}"
     );
     let mut numbers = [1.0; 400];
@@ -153,7 +193,7 @@ fn activations_that_cannot_be_trained_on_are_refused() {
     let expected = "gaps: tensor `x` has a number that is not finite, at index 7";
     assert!(error.contains(expected), "{error}");
     let error = train(&scratch.text("nowhere"));
-    assert!(error.contains("could not read or write"), "{error}");
+    assert!(error.contains("nowhere: no such file or directory"), "{error}");
     // None of them left the folder locked.
     success(&small(&scratch.text("acts.safetensors"), &out));
 }
@@ -164,8 +204,10 @@ fn what_cannot_be_evaluated_ends_the_training_and_leaves_its_checkpoints_readabl
     let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("run"));
     let bytes = std::fs::read(&acts).unwrap();
     let mut numbers = bytes.clone();
-    let held_out = numbers.len() - 200 * WIDTH * 4;
-    numbers[held_out..].fill(0);
+    // Eight of 160 segments of 25 activations, which are spread evenly.
+    for segment in (10..160).step_by(20) {
+        numbers[bytes.len() - (4000 - segment * 25) * WIDTH * 4..][..25 * WIDTH * 4].fill(0);
+    }
     std::fs::write(&acts, numbers).unwrap();
 
     let (error, code) = failure(&small(&acts, &out));

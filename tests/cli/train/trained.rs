@@ -13,7 +13,7 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
 
     let (stdout, stderr) = success(&args);
 
-    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 activations in 20 segments, 200 in 1 held out"), "{stderr}");
+    assert!(stderr.contains("600 steps of 64 activations; the source has 4000 activations in 160 segments, 200 in 8 held out"), "{stderr}");
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     let held_out = &summary["hooks"][0]["held_out"];
     let number = |name: &str| held_out[name].as_f64().unwrap();
@@ -30,6 +30,13 @@ fn an_sae_is_trained_evaluated_and_left_in_forms_that_load() {
             .0;
     let encoded: Value = serde_json::from_str(&encoded).unwrap();
     assert!((encoded["l0"].as_f64().unwrap() - number("l0")).abs() < 0.3, "{encoded}");
+
+    let cfg = std::fs::read(format!("{last}/cfg.json")).unwrap();
+    let origin = &serde_json::from_slice::<Value>(&cfg).unwrap()["metadata"];
+    assert_eq!(origin["activations_path"], acts.as_str());
+    assert_eq!(origin["training_tokens"], 600 * 64);
+    assert_eq!(origin["training_architecture_details"]["steps"], 600);
+    assert_eq!(origin["nanoscope_version"], env!("CARGO_PKG_VERSION"));
 
     let lines = metrics(&scratch.path("run"));
     let steps: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
@@ -72,7 +79,7 @@ fn every_architecture_trains_and_a_relu_sae_is_written_for_nanochat_sae_too() {
 
         let (stdout, _) = success(&args);
 
-        assert!(stdout.contains("nanoscope generate --sae"), "{stdout}");
+        assert!(stdout.contains("nanoscope encode --sae"), "{stdout}");
         let best = scratch.path(architecture).join(HOOK).join("best");
         assert!(best.join("sae_weights.safetensors").is_file(), "{architecture}");
         assert_eq!(best.join("best_model.pt").is_file(), architecture == "relu", "{architecture}");

@@ -42,17 +42,17 @@ def fields():
     """Completions with one field wrong."""
     wrong = {
         "prompt": [None, 3, {}, [], [[]], [-1], [99999], [1.5], ["a", 1], [[1], "a"], True, [None]],
-        "max_tokens": [-1, 0, 1e300, 10**30, "ten", [], 2**64, 1.5],
+        "max_tokens": [-3, 1e300, 10**30, "ten", [], 2**64, 1.5],
         "temperature": [-1, 1e300, "hot", [], {}],
         "top_p": [0, -1, 2, "all"],
-        "top_k": [0, -1, 1.5, "k"],
+        "top_k": [-2, 1.5, "k"],
         "n": [0, -1, 10**6, "two"],
-        "seed": [-1, 2**60, 1.5, "s"],
-        "stop": [5, [1], [[]], "", ["x"] * 100, {"a": 1}],
+        "seed": [-2, 2**60, 1.5, "s"],
+        "stop": [5, [1], [[]], "x" * 2000, ["x"] * 100, {"a": 1}],
         "logprobs": [-1, 99, "many"],
         "stream": ["yes", 1],
         "frequency_penalty": [9, "x"],
-        "stream_options": [1, [], {"include_usage": "x"}],
+        "stream_options": [1, ["x"], {"include_usage": "x"}],
         "model": [3, "gpt-4", ["demo"]],
         "nanoscope": [
             3,
@@ -98,6 +98,7 @@ def bodies():
     yield "two lengths", post(b"{}", headers=["Content-Length: 500"])
     yield "a negative length", post(b"{}", length=-5)
     yield "a length of exabytes", post(b"{}", length=2**62)
+    yield "a compressed body", post({"prompt": "a"}, headers=["Content-Encoding: gzip"])
     yield "messages of nobody", post({"messages": []}, CHAT)
     yield "messages of a tool", post({"messages": [{"role": "tool", "content": "x"}]}, CHAT)
     yield "content of no kind", post({"messages": [{"role": "user", "content": 3}]}, CHAT)
@@ -113,6 +114,7 @@ def heads():
     yield "a line of no protocol", b"HELLO\r\n\r\n"
     yield "a path of a megabyte", get("/" + "a" * 1_000_000)
     yield "a method of nobody", b"BREW /v1/models HTTP/1.1\r\nHost: HOST\r\n\r\n"
+    yield "two names", b"GET /v1/models HTTP/1.1\r\nHost: HOST\r\nHost: HOST\r\n\r\n"
     yield "another name", b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n"
     yield "another origin", post({"prompt": "a"}, headers=["Origin: https://evil.example"])
     yield "up the tree", get("/assets/../../Cargo.toml")

@@ -78,6 +78,19 @@ def steers(client, plain):
     assert applied[0]["positions"] > 12 and applied[0]["changed"] > 0, applied
 
 
+def scores(client):
+    """The prompt's log probabilities, and values that ask for nothing."""
+    answer = client.completions.create(
+        model="demo", prompt=PROMPT, max_tokens=0, echo=True, logprobs=1, temperature=0,
+        best_of=1, suffix="", logit_bias={}, extra_body={"top_k": -1, "min_p": 0},
+    )
+    choice = answer.choices[0]
+    lists = choice.logprobs
+    assert choice.text == PROMPT and answer.usage.completion_tokens == 0, answer
+    assert len(lists.token_logprobs) == answer.usage.prompt_tokens and lists.token_logprobs[0] is None
+    assert all(logprob <= 0 for logprob in lists.token_logprobs[1:]), lists
+
+
 def chats(client):
     ask = {"model": "demo", "max_tokens": 8, "seed": 3, "temperature": 0.9}
     messages = [
@@ -132,6 +145,7 @@ def main():
         plain = completes(client)
         streams(client, plain)
         steers(client, plain)
+        scores(client)
         chats(client)
         refuses(client)
     with served("--api-key", "sesame") as address:

@@ -24,6 +24,7 @@ ARCHITECTURES = {
     "standard",
     "topk",
     "abstopk",
+    "matching_pursuit",
     "jumprelu",
     "gated",
     "transcoder",

@@ -116,7 +116,7 @@ fn reconstructing_replaces_the_covered_positions_only() {
     let width = sae.config().d_in();
     let x = TensorData::new(before.clone(), [6, width]);
     let x = Tensor::<2>::from_data(x, &test_device());
-    let decoded = values(sae.decode_sparse(&sae.encode_sparse(x.clone()), x));
+    let decoded = values(sae.decode_sparse(&sae.encode_sparse(x.clone()).unwrap(), x));
 
     let after = at(plan([reconstructing(&format!("{SITE}:5:multiply:1@2..4"))]));
 

@@ -349,7 +349,7 @@ fn an_index_that_leads_nowhere_or_elsewhere_is_refused() {
         "index as its own shard",
         with_index(|index| index["weight_map"][EMBEDDING] = json!(INDEX)),
         CheckpointError::NotTorch { .. },
-        [INDEX, "not a safetensors, npz, GGUF or torch.save file"]
+        [INDEX, "not a safetensors, npz, npy, GGUF or torch.save file"]
     );
     refused!(
         "tensor in another shard",

@@ -2,5 +2,6 @@
 
 mod hugging_face;
 mod hugging_face_tokenizer;
+mod layouts;
 mod nanochat;
 mod native;

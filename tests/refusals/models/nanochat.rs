@@ -21,8 +21,8 @@ fn a_folder_without_a_model_is_refused_by_its_path() {
     refused!(
         "missing folder",
         ModelFiles::find(&dir.path().join("gone")),
-        CheckpointError::Io { .. },
-        [path, "gone", "No such file"]
+        CheckpointError::NoSuchPath { .. },
+        [path, "gone: no such file or directory"]
     );
     fs::create_dir_all(dir.path().join("base_checkpoints/d12")).unwrap();
     refused!(

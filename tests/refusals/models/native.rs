@@ -131,7 +131,7 @@ fn a_header_length_of_2_to_the_63_is_no_safetensors_file() {
             fs::write(path, bytes).unwrap();
         }),
         CheckpointError::NotTorch { .. },
-        [WEIGHTS, "not a safetensors, npz, GGUF or torch.save file", "of an unknown format"]
+        [WEIGHTS, "not a safetensors, npz, npy, GGUF or torch.save file", "of an unknown format"]
     );
 }
 
@@ -181,14 +181,14 @@ fn weights_that_are_not_the_models_are_refused_by_name() {
 }
 
 #[test]
-fn numbers_of_a_type_that_is_not_read_are_a_missing_tensor() {
+fn numbers_of_a_type_that_is_not_read_are_refused_by_tensor_and_type() {
     let header = r#"{"a": {"dtype": "U64", "shape": [2], "data_offsets": [0, 16]}}"#;
     let (_dir, path) = file("weights.safetensors", &safetensors(header));
     refused!(
         "tensor of 64-bit unsigned numbers",
         TensorFile::open(&path).unwrap().read("a", &[2], Order::AsStored),
-        CheckpointError::MissingTensor { .. },
-        ["weights.safetensors", "`a`"]
+        CheckpointError::UnreadDtype { .. },
+        ["weights.safetensors", "tensor `a` is U64, which is not read"]
     );
 }
 

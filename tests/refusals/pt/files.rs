@@ -40,8 +40,8 @@ fn what_is_no_pt_file_says_what_it_is() {
     refused!(
         "missing file",
         TensorFile::open(&missing),
-        CheckpointError::Io { .. },
-        ["gone.pt", "No such file"]
+        CheckpointError::NoSuchPath { .. },
+        ["gone.pt: no such file or directory"]
     );
     refused!(
         "directory",

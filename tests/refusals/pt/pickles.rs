@@ -171,8 +171,8 @@ fn a_tensor_that_its_storage_does_not_hold_is_refused() {
     refused!(
         "numbers of an unknown type",
         with_w_enc(|tensor| tensor.storage_type = "ComplexFloatStorage").load(),
-        CheckpointError::Pt { .. },
-        ["sae.pt", "ComplexFloatStorage"]
+        CheckpointError::UnreadDtype { .. },
+        ["sae.pt", "tensor `sae_state_dict.W_enc` is torch.complex64, which is not read"]
     );
     refused!(
         "numbers that are fewer in the type claimed",

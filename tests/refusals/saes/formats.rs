@@ -73,7 +73,11 @@ fn tensors_that_are_not_the_saes_are_refused_in_every_format() {
         ("Gemma Scope", Saved::gemma_scope().without("threshold"), "threshold"),
         ("Gemma Scope 2", affine().without("affine_skip_connection"), "affine_skip_connection"),
         ("TopK", Saved::dictionary("topk").without("b_dec"), "b_dec"),
-        ("TopK without k", Saved::dictionary("topk").without("k"), "`k`"),
+        (
+            "TopK without k in both files",
+            Saved::dictionary("topk").without("k").with_config("/trainer/k", json!(null)),
+            "`k`",
+        ),
         ("matryoshka", Saved::dictionary("matryoshka").without("threshold"), "threshold"),
         ("sparsify, as before it had W_dec", Saved::sparsify().without("W_dec"), "W_dec"),
         ("Llama Scope", Saved::llama_scope().without("decoder.bias"), "decoder.bias"),
@@ -229,5 +233,18 @@ fn sizes_that_make_no_sae_are_refused_before_anything_is_allocated() {
         ),
     ] {
         refused!(case, saved.load(), CheckpointError::Json { .. }, [says]);
+    }
+}
+
+#[test]
+fn a_scaling_factor_of_gemma_scope_is_accepted_only_if_it_is_ones() {
+    let plain = Saved::gemma_scope().load().unwrap();
+    let with = |value| Saved::gemma_scope().with_tensor_of("scaling_factor", &[48], value).load();
+
+    assert_eq!(with(1.0).unwrap().sae.config(), plain.sae.config());
+    for value in [1.001, 0.5, 0.0, -1.0] {
+        let error = with(value).unwrap_err();
+        assert!(matches!(error, CheckpointError::UnexpectedSaeTensor { .. }), "{value}: {error}");
+        assert!(error.to_string().contains("`scaling_factor`"), "{error}");
     }
 }

@@ -126,8 +126,12 @@ impl Saved {
     }
 
     pub(crate) fn with_tensor(self, name: &str, shape: &[usize]) -> Self {
+        self.with_tensor_of(name, shape, 0.5)
+    }
+
+    pub(crate) fn with_tensor_of(self, name: &str, shape: &[usize], value: f32) -> Self {
         self.with(|tensors| {
-            let values = vec![0.5; shape.iter().product()];
+            let values = vec![value; shape.iter().product()];
             tensors.insert(name.to_owned(), (shape.to_vec(), values));
         })
     }

@@ -170,8 +170,8 @@ fn a_path_without_saes_is_refused() {
     refused!(
         "missing folder",
         load_folder(&dir.path().join("gone")),
-        CheckpointError::Io { .. },
-        [path, "gone", "No such file"]
+        CheckpointError::NoSuchPath { .. },
+        [path, "gone: no such file or directory"]
     );
     refused!(
         "inspection of an empty folder",

@@ -1,6 +1,8 @@
 //! A file of named tensors, which are read one at a time.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "sae")]
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use crate::container::WeightDtype;
 use crate::container::convert::{self, Order};
 use crate::container::dtype::Dtype;
 use crate::container::finite::first_not_finite;
+#[cfg(feature = "sae")]
+use crate::container::mapped_tensors::rename;
 use crate::container::mapped_tensors::{MappedTensors, TensorInfo};
 use crate::container::mmap::MappedFile;
 use crate::container::pt::{self, PlainValue, PtFile};
@@ -282,10 +286,31 @@ impl TensorFile {
     }
 }
 
+#[cfg(feature = "sae")]
 impl TensorFile {
     /// True if PyTorch wrote the file, so that it can contain more than tensors.
     pub(crate) fn is_pt(&self) -> bool {
         matches!(self.contents, Contents::Pt(_))
+    }
+
+    /// Removes the parts of the names that wrappers of modules add, `_orig_mod` (`torch.compile`) and
+    /// `module` (`DataParallel`, `DistributedDataParallel`), unless two tensors would have the same
+    /// name. Returns the file, and whether a name changed.
+    pub(crate) fn without_wrappers(mut self) -> (Self, bool) {
+        let names = || self.infos().keys();
+        let distinct: BTreeSet<String> = names().map(|name| without_wrappers(name)).collect();
+        let is_changed = names().any(|name| !distinct.contains(name));
+        if !is_changed || distinct.len() != self.infos().len() {
+            return (self, false);
+        }
+        match &mut self.contents {
+            Contents::Pt(file) => file.rename(&without_wrappers),
+            Contents::Mapped(tensors) => {
+                rename(&mut tensors.infos, &without_wrappers);
+                rename(&mut tensors.offsets, &without_wrappers);
+            }
+        }
+        (self, true)
     }
 
     /// Iterates over the entries of the root dictionary of a `.pt` file.
@@ -396,6 +421,12 @@ impl TensorFile {
             }
         }
     }
+}
+
+#[cfg(feature = "sae")]
+fn without_wrappers(name: &str) -> String {
+    let parts = name.split('.').filter(|part| !["_orig_mod", "module"].contains(part));
+    parts.collect::<Vec<_>>().join(".")
 }
 
 /// Returns the index in the file of the number at `at` in memory.

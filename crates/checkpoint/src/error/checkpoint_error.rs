@@ -19,10 +19,14 @@ use crate::model::ModelKind;
 use thiserror::Error;
 
 use crate::container::Dtype;
+#[cfg(feature = "sae")]
+use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
-use crate::error::message::{asked_for, some_of};
+use crate::error::message::{asked_for, paths, some_of};
 use crate::pickle::PickleError;
+#[cfg(feature = "sae")]
+use crate::sae::{SaeFormatName, SaveForm};
 #[cfg(feature = "gpt")]
 use nanoscope_tokenizer::MergeError;
 
@@ -37,6 +41,16 @@ pub enum CheckpointError {
     /// The operating system refused.
     #[error("could not read or write {}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// An output folder has content that is not of the kind to be written.
+    #[error("{} contains `{found}` and is not a folder that was written in this format", path.display())]
+    ForeignFolder {
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
+    /// A file or folder does not exist.
+    #[error("{}: no such file or directory", path.display())]
+    NoSuchPath { path: PathBuf },
     /// A file is much larger than any of its kind.
     #[error("{} has more than {max} bytes", path.display())]
     FileTooLarge {
@@ -214,6 +228,28 @@ pub enum CheckpointError {
     /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
     NoModel { path: PathBuf },
+    /// The path has several models, and nothing says which one is meant.
+    #[error("{} has several models; name one of {}", path.display(), paths(.folders))]
+    SeveralModels {
+        path: PathBuf,
+        /// The folder of each.
+        folders: Vec<PathBuf>,
+    },
+    /// The weights have names with an unknown prefix.
+    #[error("{}: its weights are named `{prefix}…`, a prefix that is not known; expected any of {known}", path.display())]
+    UnknownPrefix {
+        path: PathBuf,
+        prefix: String,
+        /// The known parts of prefixes.
+        known: String,
+    },
+    /// The file has the weights of several models.
+    #[error("{} has the weights of several models, under {}", path.display(), some_of(.prefixes))]
+    SeveralPrefixes {
+        path: PathBuf,
+        /// The prefixes of their names.
+        prefixes: Vec<String>,
+    },
     /// The configuration of the weights is missing.
     #[error("{} has no configuration, neither inside nor beside it", path.display())]
     NoConfig { path: PathBuf },
@@ -254,7 +290,7 @@ pub enum CheckpointError {
     /// The path does not have an SAE.
     #[cfg(feature = "sae")]
     #[error(
-        "{} has no SAE of a known format: no {}, or other .pt or .pth",
+        "{} has no SAE of a known format: no {}, or other .pt, .pth, .bin or .ckpt",
         path.display(),
         names.join(", ")
     )]
@@ -295,6 +331,54 @@ pub enum CheckpointError {
         /// The names of its tensors.
         tensors: Vec<String>,
     },
+    /// Two formats of SAEs claim a file.
+    #[cfg(feature = "sae")]
+    #[error("{} can be an SAE of the formats {}; the format must be given", path.display(), all_of(.formats, " and "))]
+    SeveralFormats {
+        path: PathBuf,
+        /// The formats.
+        formats: Vec<SaeFormatName>,
+    },
+    /// A file looks like an SAE of a format, but also like files of other kinds.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} could be an SAE of the format {}, but also something else: nothing in it or in its name \
+         identifies it; the format must be given",
+        path.display(),
+        all_of(.formats, " or ")
+    )]
+    GuessedFormat {
+        path: PathBuf,
+        /// The formats that it could have.
+        formats: Vec<SaeFormatName>,
+    },
+    /// No SAE has the format that was given.
+    #[cfg(feature = "sae")]
+    #[error("{} is an SAE of {found} and cannot have the given format {format}", path.display())]
+    FormatNotUsed {
+        path: PathBuf,
+        /// The format that was given.
+        format: SaeFormatName,
+        /// The tool that wrote the file.
+        found: &'static str,
+    },
+    /// An SAE was trained on normalised activations, and its files leave open whether its weights
+    /// take them normalised.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} was trained on activations normalised by `{name}`, and it is not known whether that is \
+         folded into the weights",
+        path.display()
+    )]
+    UnknownActivationScale {
+        path: PathBuf,
+        /// SAELens's name of the normalisation.
+        name: &'static str,
+    },
+    /// An activation scale was given, and no SAE leaves it open.
+    #[cfg(feature = "sae")]
+    #[error("an activation scale was given, but the files of the SAE in {} leave none open", path.display())]
+    ActivationScaleNotUsed { path: PathBuf },
     /// The files of an SAE do not name its hook point.
     #[cfg(feature = "sae")]
     #[error("the files of the SAE in {} do not name its hook point", path.display())]
@@ -331,19 +415,36 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error(
         "{} cannot be written: nanochat-SAE does not have the hook point {hook}, only \
-         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out",
+         blocks.N.hook_resid_post, hook_attn_out and hook_mlp_out; the form `{instead}` can hold it",
         path.display()
     )]
-    HookNotInReference { path: PathBuf, hook: HookPoint },
+    HookNotInReference {
+        path: PathBuf,
+        hook: HookPoint,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
+    },
+    /// A transcoder is to be saved, and the hook point that it writes is not given.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{} cannot be written: the SAE is a transcoder, and it is not known which point it writes",
+        path.display()
+    )]
+    NoOutputHook { path: PathBuf },
     /// A tool's format has no SAE that computes the same.
     #[cfg(feature = "sae")]
-    #[error("{} cannot be written for {format}: {reason}", path.display())]
+    #[error(
+        "{} cannot be written for {format}: {reason}; the form `{instead}` can hold it",
+        path.display()
+    )]
     NotExpressible {
         path: PathBuf,
         /// The tool.
         format: &'static str,
         /// The difference.
         reason: String,
+        /// A form that can hold the SAE.
+        instead: SaveForm,
     },
     /// An SAE has a tensor that is not a weight of its architecture.
     #[cfg(feature = "sae")]
@@ -383,6 +484,13 @@ pub enum CheckpointError {
     /// A tensor is not a vector.
     #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
     NotAVector { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// The last two dimensions of activations multiply to the width of the SAE, and only heads are
+    /// concatenated like this.
+    #[error(
+        "{}: tensor `{tensor}` has shape {found:?}: its rows have {} numbers, and only its last two dimensions together have the {d_in} of the SAE",
+        path.display(), found.last().unwrap_or(&0)
+    )]
+    Heads { path: PathBuf, tensor: String, found: Vec<usize>, d_in: usize },
     /// A configuration lacks a required key.
     #[error("{} has no key `{key}`", path.display())]
     MissingKey { path: PathBuf, key: &'static str },
@@ -448,6 +556,10 @@ pub enum CheckpointError {
 impl CheckpointError {
     /// An IO error at `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NoSuchPath { path },
+            _ => Self::Io { path, source },
+        }
     }
 }

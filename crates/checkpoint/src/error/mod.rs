@@ -4,3 +4,4 @@ mod checkpoint_error;
 mod message;
 
 pub use checkpoint_error::CheckpointError;
+pub use message::IoProblem;

@@ -2,6 +2,11 @@
 
 mod feature_labels;
 mod label;
+mod label_text;
 mod neuronpedia;
+mod sae_identity;
+mod user_labels;
 
 pub use feature_labels::{LABELS_FILE, Labels};
+pub use label_text::{LabelTextError, label_text};
+pub use user_labels::{UpdatedLabels, UserLabels};

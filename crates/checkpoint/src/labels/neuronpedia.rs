@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::CheckpointError;
 use crate::labels::label::Label;
 use crate::python_json;
-use crate::read::entries;
+use crate::read::{entries, lfs};
 
 /// The folder of an export in batches, and the file of an export in one piece.
 const DIR: &str = "explanations";
@@ -104,6 +104,7 @@ impl Explanations {
             if bytes.len() as u64 > MAX_LINE_BYTES {
                 return Err(broken(format!("the line has more than {MAX_LINE_BYTES} bytes")));
             }
+            lfs::check(path, &bytes)?;
             if !bytes.trim_ascii().is_empty() {
                 self.line(&bytes).map_err(broken)?;
             }

@@ -1,6 +1,5 @@
 //! Finding a model's files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_transformer::Era;
@@ -8,8 +7,8 @@ use nanoscope_transformer::Era;
 use crate::container::{INDEX_FILE, TensorSource, is_index};
 use crate::error::CheckpointError;
 use crate::model::description::Description;
-use crate::model::{nanochat, native, transformers};
-use crate::read::entries;
+use crate::model::{find, nanochat, native, transformers};
+use crate::tokenizer::has_tokenizer;
 
 /// A model's files, found but not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,52 +21,22 @@ pub struct ModelFiles {
     pub tokenizer: Option<PathBuf>,
 }
 
-/// nanochat's folders of checkpoints, in the order in which they are searched.
-const SOURCES: [&str; 4] =
-    ["base_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints", "mid_checkpoints"];
-
 impl ModelFiles {
     /// Finds the model at `path`: a weights file, a folder with checkpoints of several steps, a
-    /// folder of such folders (`base_checkpoints`), nanochat's base folder, or a folder in our own
-    /// layout or in transformers'.
+    /// folder of such folders (`base_checkpoints`), any level of `experiments/<name>/<tag>/<source>`,
+    /// nanochat's base folder, or a folder in our own layout or in transformers'.
     ///
     /// Where there is a choice, it is made as in nanochat: the tag `d<N>` with the highest `N`,
-    /// otherwise the newest folder; then the highest step. Among the sources of a base folder, base
-    /// comes first.
+    /// otherwise the newest folder; then the highest step. Folders without a checkpoint do not count.
+    /// Among the sources of a base folder or an experiment, base comes first. Between several
+    /// experiments there is no choice.
     ///
     /// # Errors
-    /// [`CheckpointError::NoModel`] if there is none, [`CheckpointError::Io`] if a folder cannot
-    /// be read.
+    /// [`CheckpointError::NoModel`] if there is none, [`CheckpointError::SeveralModels`] if there are
+    /// several without a reason to prefer one, [`CheckpointError::NoSuchPath`] if `path` does not
+    /// exist, [`CheckpointError::Io`] if a folder cannot be read.
     pub fn find(path: &Path) -> Result<Self, CheckpointError> {
-        let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
-        if metadata.is_file() {
-            return Ok(Self::from_weights(path));
-        }
-        let no_model = || CheckpointError::NoModel { path: path.to_owned() };
-        let sources = SOURCES.iter().map(|name| path.join(name)).filter(|dir| dir.is_dir());
-        for tags in sources.chain([path.to_owned()]) {
-            if let Some(found) = Self::in_folder(&tags)? {
-                return Ok(found);
-            }
-            if let Some(tag) = guess_tag(&tags)?
-                && let Some(found) = Self::in_folder(&tag)?
-            {
-                return Ok(found);
-            }
-        }
-        Err(no_model())
-    }
-
-    /// Returns the model directly in `dir` with the highest step.
-    fn in_folder(dir: &Path) -> Result<Option<Self>, CheckpointError> {
-        // One file comes before several, as in transformers.
-        for weights in [native::WEIGHTS_FILE, INDEX_FILE].map(|name| dir.join(name)) {
-            if weights.is_file() {
-                return Ok(Some(Self::from_weights(&weights)));
-            }
-        }
-        let steps = entries(dir)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
-        Ok(steps.max().map(|(_, path)| Self::from_weights(&path)))
+        find::weights(path).map(|weights| Self::from_weights(&weights))
     }
 
     /// Returns the files that belong to a weights file.
@@ -86,7 +55,7 @@ impl ModelFiles {
         let absolute = std::path::absolute(weights).unwrap_or_else(|_| weights.to_owned());
         let tokenizer = absolute.ancestors().skip(1).take(3).find_map(|dir| {
             let own = dir.join("tokenizer.json").is_file().then(|| dir.to_owned());
-            own.or_else(|| Some(dir.join("tokenizer")).filter(|dir| dir.is_dir()))
+            own.or_else(|| Some(dir.join("tokenizer")).filter(|dir| has_tokenizer(dir)))
         });
         Self {
             weights: weights.to_owned(),
@@ -122,30 +91,4 @@ impl ModelFiles {
         files.extend(self.config.clone());
         Ok(files)
     }
-}
-
-/// Returns the tag that nanochat would choose: `d<N>` with the highest `N`, otherwise the newest
-/// folder.
-fn guess_tag(dir: &Path) -> Result<Option<PathBuf>, CheckpointError> {
-    let tags: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| path.is_dir()).collect();
-    let depth = |path: &Path| {
-        let digits = path.file_name()?.to_str()?.strip_prefix('d')?;
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        digits[..end].parse::<u64>().ok()
-    };
-    if let Some((_, path)) = tags.iter().filter_map(|path| Some((depth(path)?, path))).max() {
-        return Ok(Some(path.clone()));
-    }
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    Ok(tags.into_iter().filter(|path| has_steps(path)).max_by_key(|path| modified(path)))
-}
-
-fn has_steps(dir: &Path) -> bool {
-    entries(dir).is_ok_and(|paths| paths.iter().any(|path| step_of(path).is_some()))
-}
-
-/// Parses the step in `model_000100.pt`.
-fn step_of(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_prefix("model_")?.strip_suffix(".pt")?.parse().ok()
 }

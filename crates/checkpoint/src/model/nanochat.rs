@@ -9,7 +9,8 @@ use crate::container::TensorSource;
 use crate::error::CheckpointError;
 use crate::model::description::Description;
 use crate::model::kind::ModelKind;
-use crate::model::weight_naming::{COMPILED_PREFIX, WeightNaming};
+use crate::model::prefix::{Prefix, find_prefix};
+use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
 
 /// nanochat's `model_config`, with the keys of every era.
@@ -54,14 +55,14 @@ pub(super) fn describe(
 ) -> Result<Description, CheckpointError> {
     let weights = source.path().to_owned();
     let value = |key| source.only().and_then(|file| file.value(key));
-    let nested = value("model").is_some() && value("config").is_some();
-    let raw: RawConfig = if nested {
+    let Prefix { prefix, root } = find_prefix(&source)?;
+    let is_inside = !root.is_empty() && value("config").is_some();
+    let raw: RawConfig = if is_inside {
         let value = value("config").expect("the config was just seen");
         json::from_value(&weights, json::from_pickle(value))?
     } else {
         read_meta(&weights, meta)?
     };
-    let prefix = prefix(&source, if nested { "model." } else { "" });
     let shape_of =
         |name: &str| source.info(&format!("{prefix}{name}")).map(|info| info.shape.clone());
     let starts = |name: &str| {
@@ -75,7 +76,7 @@ pub(super) fn describe(
         source,
     })?;
     let raw = serde_json::to_value(&raw).expect("numbers and strings make JSON");
-    let naming = WeightNaming::Nanochat { prefix };
+    let naming = WeightNaming::Nanochat { prefix, root };
     let description =
         Description { source, naming, config, kind: ModelKind::Nanochat(era), also_fits, raw };
     description.check()?;
@@ -93,13 +94,6 @@ fn read_meta(weights: &Path, meta: Option<&Path>) -> Result<RawConfig, Checkpoin
         return Err(CheckpointError::NoConfig { path: weights.to_owned() });
     };
     Ok(json::read::<Meta>(path)?.model_config)
-}
-
-/// Returns the prefix of every weight's name.
-fn prefix(source: &TensorSource, root: &str) -> String {
-    let compiled = format!("{root}{COMPILED_PREFIX}");
-    let is_compiled = source.tensors().any(|(name, _)| name.starts_with(&compiled));
-    if is_compiled { compiled } else { root.to_owned() }
 }
 
 /// Returns the era to read the weights as, and the others that fit if none was asked for.

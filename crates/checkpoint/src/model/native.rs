@@ -2,13 +2,14 @@
 //! inference needs, so that the file is mapped instead of read.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::Tensor;
+use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::{ConfigError, Era, Gpt, GptConfig, RopeTables};
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::container::TensorSource;
 use crate::error::CheckpointError;
@@ -18,7 +19,8 @@ use crate::model::kind::ModelKind;
 use crate::model::nanochat::RawConfig;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
-use crate::write::{save_tensors, write_atomically};
+use crate::tokenizer::JSON_FILE;
+use crate::write::OutputFolder;
 
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -102,6 +104,11 @@ pub(crate) fn is_native(weights: &Path) -> bool {
     weights.file_name().is_some_and(|name| name == WEIGHTS_FILE)
 }
 
+/// Returns whether `dir` has the configuration that [`save_model`] writes.
+pub fn is_saved_model(dir: &Path) -> bool {
+    json::read::<Value>(&dir.join(CONFIG_FILE)).is_ok_and(|config| config["format"] == FORMAT)
+}
+
 /// Describes the model with the weights `source` and the configuration at `path`.
 pub(crate) fn describe(
     source: TensorSource,
@@ -149,21 +156,33 @@ pub(crate) fn describe(
     Ok(description)
 }
 
-/// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. Each
-/// file is replaced atomically.
+/// Saves `gpt` to `config.json` and `model.safetensors` in `dir`, which is created if needed. The files
+/// appear when both are complete.
 ///
 /// `kind` must be the one that the model's configuration was created for.
 ///
 /// # Errors
-/// [`CheckpointError::Io`], [`CheckpointError::Safetensors`].
+/// [`CheckpointError::Io`].
 pub fn save_model(dir: &Path, gpt: &Gpt, kind: ModelKind) -> Result<(), CheckpointError> {
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    let weights = dir.join(WEIGHTS_FILE);
+    save_model_with_tokenizer(dir, gpt, kind, None)
+}
+
+/// As [`save_model`], together with a `tokenizer.json`.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn save_model_with_tokenizer(
+    dir: &Path,
+    gpt: &Gpt,
+    kind: ModelKind,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<(), CheckpointError> {
+    let folder = OutputFolder::create(dir)?;
     let views = gpt
         .weights()
         .into_iter()
         .map(|(spec, weight)| (spec.name, Weight { shape: spec.shape, weight }));
-    save_tensors(&weights, views)?;
+    folder.save_tensors(WEIGHTS_FILE, views)?;
 
     let config = match kind {
         ModelKind::Nanochat(era) => serde_json::to_vec_pretty(&nanochat_config(gpt, era)),
@@ -175,7 +194,11 @@ pub fn save_model(dir: &Path, gpt: &Gpt, kind: ModelKind) -> Result<(), Checkpoi
         }),
     };
     let config = config.expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &config)
+    folder.write(CONFIG_FILE, &config)?;
+    if let Some(tokenizer) = tokenizer {
+        folder.write(JSON_FILE, tokenizer.to_json().as_bytes())?;
+    }
+    folder.finish()
 }
 
 fn nanochat_config(gpt: &Gpt, era: Era) -> Config {

@@ -4,14 +4,12 @@ use nanoscope_transformer::{Layout, ParamSpec};
 
 use crate::model::families::{Names, Part, Stored};
 
-/// The prefix of every key if the model was compiled when it was saved.
-pub(super) const COMPILED_PREFIX: &str = "_orig_mod.";
-
 /// The naming of weights in a file, which also determines which of them are transposed.
 #[derive(Debug)]
 pub(crate) enum WeightNaming {
-    /// nanochat's names and shapes, with `prefix` in front of each name.
-    Nanochat { prefix: String },
+    /// nanochat's names and shapes, with `prefix` in front of each name. Its start `root` is shared by
+    /// this model's weights and by nothing else in the file.
+    Nanochat { prefix: String, root: String },
     /// Our own layout: canonical names, and the shapes that weights have in memory.
     Native,
     /// transformers' names for nanochat. If `tied`, the unembedding is the embedding.
@@ -24,7 +22,7 @@ impl WeightNaming {
     /// Returns the tensor that has a weight.
     pub(super) fn stored(&self, spec: &ParamSpec) -> Stored {
         let name = match self {
-            Self::Nanochat { prefix } => format!("{prefix}{}", spec.name),
+            Self::Nanochat { prefix, .. } => format!("{prefix}{}", spec.name),
             Self::Native => spec.name.clone(),
             Self::Transformers { tied } => transformers_name(spec, *tied),
             Self::Family(names) => return names.stored(spec),
@@ -37,10 +35,7 @@ impl WeightNaming {
     /// Returns whether the tensor `name` can only be a weight of this model.
     pub(super) fn is_of_model(&self, name: &str) -> bool {
         match self {
-            // Includes weights that lack a prefix which all others have.
-            Self::Nanochat { prefix } => {
-                name.starts_with(prefix.strip_suffix(COMPILED_PREFIX).unwrap_or(prefix))
-            }
+            Self::Nanochat { root, .. } => name.starts_with(root.as_str()),
             Self::Native | Self::Transformers { .. } => true,
             Self::Family(names) => !names.is_ignored(name),
         }

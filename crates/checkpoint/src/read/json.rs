@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::container::PlainValue;
 use crate::error::CheckpointError;
 use crate::python_json;
+use crate::read::lfs;
 
 /// Maximum length in bytes. No configuration is longer; label files of large SAEs come close.
 const MAX_BYTES: u64 = 64 << 20;
@@ -41,6 +42,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
 ) -> Result<T, CheckpointError> {
+    lfs::check(path, bytes)?;
     python_json::from_slice_naming_keys(bytes)
         .map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
 use crate::python_json::without_byte_order_mark;
+use crate::read::lfs;
 
 /// Maximum length of a file in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -28,6 +29,7 @@ pub(crate) fn read(path: &Path) -> Result<Value, CheckpointError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_BYTES });
     }
+    lfs::check(path, &bytes)?;
     let text = without_byte_order_mark(&bytes);
     let text = std::str::from_utf8(text).map_err(|source| broken(source.to_string()))?;
     parse(text).map_err(broken)

@@ -27,9 +27,22 @@ impl SaeFile {
             architecture.push_str(", k ");
             architecture.push_str(&k.to_string());
         }
-        if let Architecture::TopK { rescale_acts_by_decoder_norm: true, .. } = config.architecture()
-        {
+        if config.architecture().rescales_by_decoder_norm() {
             architecture.push_str(", by the decoder's norm");
+        }
+        if let Architecture::MatchingPursuit {
+            residual_threshold,
+            max_iterations,
+            stop_on_duplicate_support,
+        } = config.architecture()
+        {
+            let limits = format!(
+                ", until the residual's norm is below {residual_threshold}, at most {max_iterations} times"
+            );
+            architecture.push_str(&limits);
+            if stop_on_duplicate_support {
+                architecture.push_str(", until a feature repeats");
+            }
         }
         facts.push(("architecture", architecture));
         facts.push(("d_in", config.d_in().to_string()));
@@ -37,7 +50,11 @@ impl SaeFile {
         if config.d_out() != config.d_in() {
             facts.push(("d_out", config.d_out().to_string()));
         }
-        facts.push(("normalisation", normalization(config.normalization())));
+        let normalised = match self.unsettled {
+            Some(name) => format!("{name}, not known whether folded into the weights"),
+            None => normalization(config.normalization()),
+        };
+        facts.push(("normalisation", normalised));
         let input = if config.apply_b_dec_to_input() { "x − b_dec" } else { "x" };
         facts.push(("encodes", input.to_owned()));
         if config.skip() {

@@ -7,73 +7,113 @@ use std::path::{Path, PathBuf};
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::read::entries;
-use crate::sae::formats::{Folder, file_name, is_sae, layouts};
+use crate::sae::formats::{Folder, SaeFormatName, file_name, is_sae, layouts};
 
 /// Maximum depth of the folders that are searched.
 const MAX_DEPTH: usize = 16;
 
-/// Returns the SAE files at `path`, in order of name.
-pub(crate) fn find_saes(path: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+/// Maximum number of times that a folder is searched again under another name, by links to it.
+const MAX_SEARCHED_AGAIN: usize = 1024;
+
+/// Returns the SAE files at `path`, in order of name. A file that only a person can recognise counts if
+/// it can have the `stated` format.
+pub(crate) fn find_saes(
+    path: &Path,
+    stated: Option<SaeFormatName>,
+) -> Result<Vec<PathBuf>, CheckpointError> {
     let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
     if metadata.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut found = Vec::new();
-    let mut visited = BTreeSet::new();
-    search(path, 0, &mut visited, &mut found)?;
-    Ok(found)
+    let mut search = Search { stated, ..Search::default() };
+    search.search(path)?;
+    match search.unread {
+        Some(error) if search.found.is_empty() => Err(error),
+        _ => Ok(search.found),
+    }
 }
 
-fn search(
-    dir: &Path,
-    depth: usize,
-    visited: &mut BTreeSet<PathBuf>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), CheckpointError> {
-    // A link to a folder above would otherwise never end.
-    let real = fs::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    if depth > MAX_DEPTH || !visited.insert(real) {
-        return Ok(());
-    }
-    let paths = entries(dir)?;
-    let chosen = choose(&paths)?;
-    let is_skipped = |path: &Path| {
-        let name = file_name(path);
-        name.is_some()
-            && layouts().any(|layout| {
-                // Its files are earlier stages of the chosen one, or the chosen one itself.
-                let is_chosen_before = !chosen.is_empty() && layout.weights_dir == name;
-                is_chosen_before || layout.copies_dir == name
-            })
-    };
-    let inner = paths.iter().filter(|path| path.is_dir() && !is_skipped(path));
-    found.extend(chosen.iter().cloned());
-    for path in inner {
-        search(path, depth + 1, visited, found)?;
-    }
-    Ok(())
+/// A search through folders.
+#[derive(Default)]
+struct Search {
+    stated: Option<SaeFormatName>,
+    found: Vec<PathBuf>,
+    /// The folder that is searched and those above it, without links.
+    above: Vec<PathBuf>,
+    /// All folders that were searched, without links.
+    visited: BTreeSet<PathBuf>,
+    searched_again: usize,
+    /// The error of a file that could have been an SAE.
+    unread: Option<CheckpointError>,
 }
 
-/// Chooses the SAE files among the paths of one folder.
-fn choose(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CheckpointError> {
-    let folder = Folder { paths };
-    let chosen = layouts().map(|layout| (layout.files)(&folder)).find(|files| !files.is_empty());
-    if let Some(files) = chosen {
-        return Ok(files);
-    }
-    let mut others = Vec::new();
-    for path in paths.iter().filter(|path| path.is_file()) {
-        let is_chosen = match path.extension().and_then(|end| end.to_str()) {
-            Some("pt" | "pth") => !is_training_state(path),
-            // Models have files with these extensions, too.
-            Some("safetensors" | "npz") => is_sae(&TensorFile::open(path)?),
-            _ => false,
-        };
-        if is_chosen {
-            others.push(path.clone());
+impl Search {
+    fn search(&mut self, dir: &Path) -> Result<(), CheckpointError> {
+        let real = fs::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
+        // A link to a folder above would otherwise never end.
+        if self.above.len() > MAX_DEPTH || self.above.contains(&real) {
+            return Ok(());
         }
+        // An SAE can be at another hook point under another name.
+        if !self.visited.insert(real.clone()) {
+            self.searched_again += 1;
+            if self.searched_again > MAX_SEARCHED_AGAIN {
+                let what = format!("a folder with more than {MAX_SEARCHED_AGAIN} links to folders");
+                return Err(CheckpointError::Unsupported { path: dir.to_owned(), what });
+            }
+        }
+        let paths = entries(dir)?;
+        let chosen = self.choose(&paths)?;
+        let is_skipped = |path: &Path| {
+            // Its files are earlier stages or copies of the chosen one, or the chosen one itself.
+            let name = file_name(path);
+            let dirs = layouts().flat_map(|layout| [layout.weights_dir, layout.copies_dir]);
+            name.is_some() && !chosen.is_empty() && dirs.into_iter().any(|dir| dir == name)
+        };
+        let inner: Vec<_> =
+            paths.iter().filter(|path| path.is_dir() && !is_skipped(path)).collect();
+        self.found.extend(chosen.iter().cloned());
+        self.above.push(real);
+        for path in inner {
+            self.search(path)?;
+        }
+        self.above.pop();
+        Ok(())
     }
-    Ok(others)
+
+    /// Chooses the SAE files among the paths of one folder.
+    fn choose(&mut self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, CheckpointError> {
+        let folder = Folder { paths };
+        let chosen =
+            layouts().map(|layout| (layout.files)(&folder)).find(|files| !files.is_empty());
+        if let Some(files) = chosen {
+            return Ok(files);
+        }
+        let mut others = Vec::new();
+        for path in paths.iter().filter(|path| path.is_file()) {
+            let end = path.extension().and_then(|end| end.to_str()).map(str::to_lowercase);
+            let is_chosen = match end.as_deref() {
+                Some("pt" | "pth") => !is_training_state(path),
+                // Models have files with these extensions, too.
+                Some("safetensors" | "npz") => self.has_sae(path)?,
+                // So has anything else.
+                Some("bin" | "ckpt") => self.has_sae(path).unwrap_or_else(|error| {
+                    self.unread.get_or_insert(error);
+                    false
+                }),
+                _ => false,
+            };
+            if is_chosen {
+                others.push(path.clone());
+            }
+        }
+        Ok(others)
+    }
+
+    fn has_sae(&self, path: &Path) -> Result<bool, CheckpointError> {
+        let (file, _) = TensorFile::open(path)?.without_wrappers();
+        Ok(is_sae(&file, self.stated))
+    }
 }
 
 /// Returns whether the file has the state of a training run, as beside SAEs by sparsify or SAELens.
@@ -81,7 +121,7 @@ fn is_training_state(path: &Path) -> bool {
     file_name(path).is_some_and(|name| {
         name.starts_with("optimizer")
             || name.starts_with("lr_scheduler")
-            || name.ends_with("state.pt")
+            || name.to_lowercase().ends_with("state.pt")
     })
 }
 
@@ -97,7 +137,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"").unwrap();
         }
-        let found = find_saes(dir.path()).unwrap();
+        let found = find_saes(dir.path(), None).unwrap();
         let inside = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();
         found.iter().map(|path| inside(path).to_str().unwrap().to_owned()).collect()
     }
@@ -141,7 +181,7 @@ mod tests {
         fs::write(dir.path().join("model.safetensors"), empty.unwrap()).unwrap();
         fs::write(dir.path().join("layer3.sae.pt"), b"").unwrap();
 
-        assert_eq!(find_saes(dir.path()).unwrap(), [dir.path().join("layer3.sae.pt")]);
+        assert_eq!(find_saes(dir.path(), None).unwrap(), [dir.path().join("layer3.sae.pt")]);
     }
 
     #[test]
@@ -151,7 +191,7 @@ mod tests {
         fs::write(dir.path().join("neuronpedia_upload").join("sae_weights.pt"), b"").unwrap();
         fs::write(dir.path().join("sae_final.pt"), b"").unwrap();
 
-        assert_eq!(find_saes(dir.path()).unwrap(), [dir.path().join("sae_final.pt")]);
+        assert_eq!(find_saes(dir.path(), None).unwrap(), [dir.path().join("sae_final.pt")]);
     }
 
     #[cfg(unix)]
@@ -162,6 +202,6 @@ mod tests {
         fs::write(dir.path().join("layer_0/best_model.pt"), b"").unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("layer_0/again")).unwrap();
 
-        assert_eq!(find_saes(dir.path()).unwrap().len(), 1);
+        assert_eq!(find_saes(dir.path(), None).unwrap().len(), 1);
     }
 }

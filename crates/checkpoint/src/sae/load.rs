@@ -11,8 +11,9 @@ use nanoscope_sae::Sae;
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
 use crate::labels::Labels;
+use crate::sae::activation_scale::ActivationScale;
 use crate::sae::find::find_saes;
-use crate::sae::formats::{file_name, layouts, open_sae};
+use crate::sae::formats::{SaeFormatName, file_name, layouts, open_sae};
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::SaeFile;
 use crate::sae::sae_hooks::SaeHooks;
@@ -30,8 +31,8 @@ pub struct LoadedSae {
     pub format: &'static str,
     /// The labels in its folder.
     pub labels: Labels,
-    /// Further entries of its checkpoint, such as `training_steps`. Only nanochat-SAE's files have
-    /// them.
+    /// Further entries of its checkpoint: its provenance, and for nanochat-SAE's files `training_steps`
+    /// and the like.
     pub metadata: Metadata,
 }
 
@@ -51,11 +52,17 @@ impl<P: Into<PathBuf>> From<P> for SaePath {
     }
 }
 
-/// Options for [`load_saes_with`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Options for [`load_saes_with`] and [`load_sae_with`].
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SaeOptions {
     /// The number type of the matrices. Default: float32.
     pub dtype: WeightDtype,
+    /// The format of each file that can have it, for files that nothing identifies or that two
+    /// formats claim. Default: by evidence only.
+    pub format: Option<SaeFormatName>,
+    /// The scale of the activations in training, for files that leave it open. Default: these are
+    /// an error.
+    pub activation_scale: Option<ActivationScale>,
     /// The hook points whose SAEs to load. Others are neither read nor reported as errors if their
     /// hook point is unknown. Default: all.
     pub hooks: Option<Vec<HookPoint>>,
@@ -102,7 +109,8 @@ fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
 /// # Errors
 /// [`CheckpointError::NoSae`] if a path has none, [`CheckpointError::NoHook`] or
 /// [`CheckpointError::Hook`] if one does not belong to a hook point of our models,
-/// [`CheckpointError::TwoSaes`] if two belong to the same hook point, and any error in a file.
+/// [`CheckpointError::TwoSaes`] if two belong to the same hook point, and any error in a file. The same
+/// file at two hook points is two SAEs; given twice for one, it is one.
 pub fn load_saes(
     paths: impl IntoIterator<Item = impl Into<SaePath>>,
     device: &Device,
@@ -113,8 +121,10 @@ pub fn load_saes(
 /// As [`load_saes`], with `options`.
 ///
 /// # Errors
-/// As [`load_saes`]; also if a number does not fit [`SaeOptions::dtype`], and
-/// [`CheckpointError::NoSaeForHook`] if no SAE belongs to one of [`SaeOptions::hooks`].
+/// As [`load_saes`]; also if a number does not fit [`SaeOptions::dtype`],
+/// [`CheckpointError::NoSaeForHook`] if no SAE belongs to one of [`SaeOptions::hooks`], and
+/// [`CheckpointError::FormatNotUsed`] or [`CheckpointError::ActivationScaleNotUsed`] if no SAE needs
+/// the statement.
 pub fn load_saes_with(
     paths: impl IntoIterator<Item = impl Into<SaePath>>,
     device: &Device,
@@ -122,47 +132,43 @@ pub fn load_saes_with(
 ) -> Result<Vec<LoadedSae>, CheckpointError> {
     // Everything is checked before any weight is read.
     let mut opened: BTreeMap<HookPoint, SaeFile> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    let mut unwanted = BTreeSet::new();
+    let mut opening = Opening::new(options);
     for path in paths {
-        let SaePath { path, at } = path.into();
-        let found = find_saes(&path)?;
-        match (at, found.as_slice()) {
-            (_, []) => return Err(no_sae(path)),
-            (Some((hook, _)), [first, second, ..]) => {
-                let (first, second) = (first.clone(), second.clone());
-                return Err(CheckpointError::TwoSaes { hook, first, second });
-            }
-            _ => {}
-        }
-        for file in found {
-            // The same file given twice is one SAE.
-            if !seen.insert(fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
-                continue;
-            }
-            let mut sae = open_sae(&file)?;
-            if let Some((hook, hook_out)) = at {
-                sae.hooks = SaeHooks::new(hook, hook_out);
-            }
-            if !is_wanted(&sae.hooks, options) {
-                unwanted.extend(sae.hooks.hook);
-                continue;
-            }
-            let hook = hook(&sae.hooks, &file)?;
-            if let Some(other) = opened.get(&hook) {
-                let first = other.path().to_owned();
-                return Err(CheckpointError::TwoSaes { hook, first, second: file });
-            }
-            opened.insert(hook, sae);
-        }
+        opening.open_all(path.into(), &mut opened)?;
     }
-    let mut wanted = options.hooks.iter().flatten();
-    if let Some(&hook) = wanted.find(|hook| !opened.contains_key(hook)) {
-        let mut found = opened.keys().map(ToString::to_string).collect::<Vec<_>>();
-        found.extend(unwanted);
-        return Err(CheckpointError::NoSaeForHook { hook, found });
-    }
+    opening.check(|hook| opened.contains_key(&hook), opened.keys())?;
     opened.into_values().map(|sae| load(sae, device, options.dtype)).collect()
+}
+
+/// As [`load_saes_with`], but SAEs of different paths can belong to the same hook point. The result is
+/// in the order of the paths.
+///
+/// # Errors
+/// As [`load_saes_with`]; [`CheckpointError::TwoSaes`] only for SAEs of the same path.
+pub fn load_saes_by_path(
+    paths: impl IntoIterator<Item = impl Into<SaePath>>,
+    device: &Device,
+    options: &SaeOptions,
+) -> Result<Vec<LoadedSae>, CheckpointError> {
+    let mut all = Vec::new();
+    let mut opening = Opening::new(options);
+    for path in paths {
+        let mut opened = BTreeMap::new();
+        opening.open_all(path.into(), &mut opened)?;
+        all.extend(opened);
+    }
+    let hooks = || all.iter().map(|(hook, _)| hook);
+    opening.check(|hook| hooks().any(|&found| found == hook), hooks())?;
+    all.into_iter().map(|(_, sae)| load(sae, device, options.dtype)).collect()
+}
+
+/// Returns whether both are the same file, used in the same way.
+fn is_same(one: &SaeFile, other: &SaeFile) -> bool {
+    let real = |sae: &SaeFile| fs::canonicalize(sae.path()).unwrap_or(sae.path().to_owned());
+    real(one) == real(other)
+        && one.config == other.config
+        && one.hooks == other.hooks
+        && one.format == other.format
 }
 
 /// Returns whether the SAE with these hooks is to be loaded. One without a known hook point cannot be
@@ -190,11 +196,30 @@ pub fn load_sae_as(
     device: &Device,
     dtype: WeightDtype,
 ) -> Result<LoadedSae, CheckpointError> {
-    match find_saes(path)?.as_slice() {
-        [] => Err(no_sae(path.to_owned())),
-        [file] => load(open_sae(file)?, device, dtype),
+    load_sae_with(path, device, &SaeOptions { dtype, ..SaeOptions::default() })
+}
+
+/// As [`load_sae`], with `options`, of which [`SaeOptions::hooks`] is not used.
+///
+/// # Errors
+/// As [`load_sae`] and [`load_saes_with`].
+pub fn load_sae_with(
+    path: impl Into<SaePath>,
+    device: &Device,
+    options: &SaeOptions,
+) -> Result<LoadedSae, CheckpointError> {
+    let SaePath { path, at } = path.into();
+    match find_saes(&path, options.format)?.as_slice() {
+        [] => Err(no_sae(path)),
+        [file] => {
+            let mut opening = Opening::new(options);
+            let sae = opening.open(file, at)?;
+            let sae = opening.settle(sae)?;
+            opening.check_statements()?;
+            load(sae, device, options.dtype)
+        }
         [first, second, ..] => Err(CheckpointError::SeveralSaes {
-            path: path.to_owned(),
+            path: path.clone(),
             first: first.clone(),
             second: second.clone(),
         }),
@@ -209,10 +234,129 @@ fn load(file: SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae,
         .filter_map(|layout| layout.weights_dir)
         .any(|weights_dir| file_name(dir) == Some(weights_dir));
     let dir = dir.parent().filter(|_| is_weights_dir).unwrap_or(dir);
-    let labels = Labels::read(dir, file.config.d_sae())?;
+    let labels = Labels::read(dir, file.config.d_sae())?.of_sae(&path);
     let sae = file.load(device, dtype)?;
     let SaeFile { hooks, format, metadata, .. } = file;
     Ok(LoadedSae { sae, hooks, path, format, labels, metadata })
+}
+
+/// SAEs being opened, and what is known so far about the use of the options.
+struct Opening<'a> {
+    options: &'a SaeOptions,
+    /// The hook points of SAEs that the options leave out.
+    unwanted: BTreeSet<String>,
+    /// A file that does not have the stated format.
+    other_format: Option<(PathBuf, &'static str)>,
+    has_format: bool,
+    /// A file that does not leave the activation scale open.
+    other_scale: Option<PathBuf>,
+    has_scale: bool,
+}
+
+impl<'a> Opening<'a> {
+    fn new(options: &'a SaeOptions) -> Self {
+        Self {
+            options,
+            unwanted: BTreeSet::new(),
+            other_format: None,
+            has_format: false,
+            other_scale: None,
+            has_scale: false,
+        }
+    }
+
+    /// Adds the wanted SAEs at a path to those that are open.
+    fn open_all(
+        &mut self,
+        SaePath { path, at }: SaePath,
+        opened: &mut BTreeMap<HookPoint, SaeFile>,
+    ) -> Result<(), CheckpointError> {
+        let found = find_saes(&path, self.options.format)?;
+        match (at, found.as_slice()) {
+            (_, []) => return Err(no_sae(path)),
+            (Some((hook, _)), [first, second, ..]) => {
+                let (first, second) = (first.clone(), second.clone());
+                return Err(CheckpointError::TwoSaes { hook, first, second });
+            }
+            _ => {}
+        }
+        for file in found {
+            let sae = self.open(&file, at)?;
+            if !is_wanted(&sae.hooks, self.options) {
+                self.unwanted.extend(sae.hooks.hook);
+                continue;
+            }
+            let sae = self.settle(sae)?;
+            let hook = hook(&sae.hooks, &file)?;
+            match opened.get(&hook) {
+                Some(other) if is_same(other, &sae) => {}
+                Some(other) => {
+                    let first = other.path().to_owned();
+                    return Err(CheckpointError::TwoSaes { hook, first, second: file });
+                }
+                None => drop(opened.insert(hook, sae)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the SAE in the file at `path` and places it.
+    fn open(
+        &mut self,
+        path: &Path,
+        at: Option<(HookPoint, Option<HookPoint>)>,
+    ) -> Result<SaeFile, CheckpointError> {
+        let sae = open_sae(path, self.options.format)?;
+        match self.options.format {
+            Some(stated) if stated.tool() == sae.format => self.has_format = true,
+            _ => self.other_format = Some((path.to_owned(), sae.format)),
+        }
+        Ok(match at {
+            Some((hook, hook_out)) => sae.placed(hook, hook_out),
+            None => sae,
+        })
+    }
+
+    fn settle(&mut self, sae: SaeFile) -> Result<SaeFile, CheckpointError> {
+        let path = sae.path().to_owned();
+        let (sae, was_open) = sae.settled(self.options.activation_scale)?;
+        if was_open {
+            self.has_scale = true;
+        } else {
+            self.other_scale = Some(path);
+        }
+        Ok(sae)
+    }
+
+    /// Checks that every wanted hook point has an SAE, and that each statement belongs to a file.
+    fn check<'h>(
+        self,
+        has: impl Fn(HookPoint) -> bool,
+        hooks: impl Iterator<Item = &'h HookPoint>,
+    ) -> Result<(), CheckpointError> {
+        let mut wanted = self.options.hooks.iter().flatten();
+        if let Some(&hook) = wanted.find(|hook| !has(**hook)) {
+            let mut found = hooks.map(ToString::to_string).collect::<Vec<_>>();
+            found.extend(self.unwanted);
+            return Err(CheckpointError::NoSaeForHook { hook, found });
+        }
+        self.check_statements()
+    }
+
+    /// Checks that each statement belongs to a file.
+    fn check_statements(self) -> Result<(), CheckpointError> {
+        if let (Some(format), Some((path, found))) = (self.options.format, self.other_format)
+            && !self.has_format
+        {
+            return Err(CheckpointError::FormatNotUsed { path, format, found });
+        }
+        match (self.options.activation_scale, self.other_scale) {
+            (Some(_), Some(path)) if !self.has_scale => {
+                Err(CheckpointError::ActivationScaleNotUsed { path })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn no_sae(path: PathBuf) -> CheckpointError {

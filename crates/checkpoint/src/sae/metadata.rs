@@ -9,6 +9,10 @@ use crate::error::CheckpointError;
 /// Further entries of an SAE's checkpoint, by key: numbers, strings, booleans and null, and lists
 /// and maps of these.
 ///
+/// Its provenance has SAELens's names: `model_name`, `dataset_path`, `context_size` (tokens),
+/// `prepend_bos`, `training_tokens`, `training_architecture` and `training_architecture_details`, and
+/// `nanoscope_version` if we wrote the file.
+///
 /// A checkpoint can contain numbers that are not finite, such as the best validation loss of a run
 /// that was never validated. JSON has no such numbers; they are read as null.
 pub type Metadata = Map<String, Value>;

@@ -3,15 +3,20 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use nanoscope_sae::{GateWeights, MagnitudeWeights, Sae, SaeConfig, SaeError, SaeWeights};
+use nanoscope_hooks::HookPoint;
+use nanoscope_sae::{
+    GateWeights, MagnitudeWeights, Normalization, Sae, SaeConfig, SaeError, SaeWeights,
+};
 use serde_json::Value;
 
 use crate::container::finite::first_not_finite;
 use crate::container::{Order, TensorFile, WeightDtype};
 use crate::error::CheckpointError;
+use crate::sae::activation_scale::ActivationScale;
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, usual_weights};
+use crate::sae::whitening::{COVARIANCE_WHITENING, Whitening};
 
 /// An SAE whose configuration was parsed and whose weights are not read yet.
 #[derive(Debug)]
@@ -36,6 +41,14 @@ pub(crate) struct SaeFile {
     pub(crate) notes: Vec<(&'static str, String)>,
     /// Further entries of its checkpoint.
     pub(crate) metadata: Metadata,
+    /// A normalisation in training that the weights may or may not contain, by SAELens's name.
+    pub(crate) unsettled: Option<&'static str>,
+    /// An affine map of the activations in training, which is folded into the weights at the end.
+    pub(crate) whitening: Option<Whitening>,
+    /// Gemma's factor of the embedding, for files that do not name the SAE's place. It applies if the
+    /// SAE is placed at the embedding: its activations were multiplied in training, and those at our
+    /// hook point are not.
+    pub(crate) embedding_scale: Option<f32>,
 }
 
 /// A step applied to the weights after reading.
@@ -75,11 +88,68 @@ impl SaeFile {
             description: None,
             notes: Vec::new(),
             metadata: Metadata::new(),
+            unsettled: None,
+            whitening: None,
+            embedding_scale: None,
         }
     }
 
+    /// Places the SAE at `hook` and, for a transcoder, `hook_out`, whatever its files name.
+    pub(crate) fn placed(self, hook: HookPoint, hook_out: Option<HookPoint>) -> Self {
+        let sae = match self.embedding_scale {
+            Some(scale) if hook == HookPoint::Embed => self.scaled_for_embedding(scale),
+            _ => self,
+        };
+        Self { hooks: SaeHooks::new(hook, hook_out), ..sae }
+    }
+
+    /// Divides the encoder and multiplies the decoder by `scale`.
+    pub(crate) fn scaled_for_embedding(mut self, scale: f32) -> Self {
+        for (weight, source) in &mut self.weights {
+            match (weight, source) {
+                (Weight::WEnc, StoredWeight::Tensor { times, .. }) => *times /= scale,
+                (Weight::WDec, StoredWeight::Tensor { times, .. }) => *times *= scale,
+                _ => {}
+            }
+        }
+        self.notes.push(("embedding", format!("W_enc divided and W_dec multiplied by {scale}")));
+        self
+    }
+
+    /// Settles the normalisation in training by what is `stated`, where the files leave it open.
+    /// Returns the SAE, and whether the statement was needed.
+    pub(crate) fn settled(
+        mut self,
+        stated: Option<ActivationScale>,
+    ) -> Result<(Self, bool), CheckpointError> {
+        let Some(name) = self.unsettled else { return Ok((self, false)) };
+        let path = || self.path().to_owned();
+        match stated {
+            None => return Err(CheckpointError::UnknownActivationScale { path: path(), name }),
+            Some(ActivationScale::Folded) => {}
+            Some(ActivationScale::Factor(_)) if name == COVARIANCE_WHITENING => {
+                let what = format!("a factor for `{name}`");
+                return Err(CheckpointError::Unsupported { path: path(), what });
+            }
+            Some(ActivationScale::Factor(scale)) => {
+                let normalization = Normalization::ExpectedAverageOnlyIn { scale };
+                self.config = self
+                    .config
+                    .clone()
+                    .with_normalization(normalization)
+                    .map_err(|source| self.unusable(source))?;
+            }
+        }
+        self.unsettled = None;
+        Ok((self, true))
+    }
+
     /// Checks that all weights are present in the right shapes, and that there are no other tensors.
-    pub(crate) fn checked(self) -> Result<Self, CheckpointError> {
+    /// An SAE whose files name another activation for its output is marked as a transcoder.
+    pub(crate) fn checked(mut self) -> Result<Self, CheckpointError> {
+        if self.hooks.hook_out.is_some() && self.hooks.hook_out != self.hooks.hook {
+            self.config = self.config.into_transcoder();
+        }
         for (weight, source) in &self.weights {
             let shape = weight.shape(&self.config);
             match source {
@@ -133,9 +203,11 @@ impl SaeFile {
 
     /// Loads the weights onto `device`, one at a time, with matrices as `dtype`.
     pub(crate) fn load(&self, device: &Device, dtype: WeightDtype) -> Result<Sae, CheckpointError> {
+        // Rounded once only, after the last step.
+        let read_as = if self.whitening.is_some() { WeightDtype::F32 } else { dtype };
         let has = |weight| self.weights.iter().any(|(known, _)| *known == weight);
         let vector = |weight| self.vector(weight, device);
-        let matrix = |weight| self.matrix(weight, device, dtype);
+        let matrix = |weight| self.matrix(weight, device, read_as);
         let weights = SaeWeights {
             threshold: has(Weight::Threshold).then(|| vector(Weight::Threshold)).transpose()?,
             magnitude: if has(Weight::RMag) {
@@ -237,8 +309,11 @@ impl SaeFile {
                 new(SaeWeights { w_dec, ..weights })
             }
         };
-        let sae = sae.map_err(|source| self.unusable(source))?;
-        if self.postprocess != Postprocess::None {
+        let mut sae = sae.map_err(|source| self.unusable(source))?;
+        if let Some(whitening) = &self.whitening {
+            sae = whitening.fold_into(&sae)?;
+        }
+        if self.postprocess != Postprocess::None || self.whitening.is_some() {
             self.check_fits(&sae, dtype)?;
         }
         // Computation is in float32.

@@ -3,4 +3,5 @@
 mod hugging_face;
 mod nanochat;
 
+pub(crate) use nanochat::{JSON_FILE, has_tokenizer};
 pub use nanochat::{load_tokenizer, save_tokenizer};

@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use crate::error::CheckpointError;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
 use crate::python_json;
+use crate::read::lfs;
 use crate::tokenizer::hugging_face;
 use crate::write::write_atomically;
 
@@ -47,6 +48,11 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
         Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
         Err(source) => Err(CheckpointError::Json { path: json, source }),
     }
+}
+
+/// Returns whether `dir` has a file that [`load_tokenizer`] reads.
+pub(crate) fn has_tokenizer(dir: &Path) -> bool {
+    [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.join(name).is_file())
 }
 
 /// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed. The file is replaced
@@ -227,6 +233,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
     }
+    lfs::check(path, &bytes)?;
     Ok(Some(bytes))
 }
 
@@ -237,7 +244,7 @@ const ENCODING: &str = "tiktoken.core.Encoding";
 const PICKLE_FILE: &str = "tokenizer.pkl";
 
 /// The file that we write, under the same name as Hugging Face's.
-const JSON_FILE: &str = "tokenizer.json";
+pub(crate) const JSON_FILE: &str = "tokenizer.json";
 
 /// Maximum length of a tokenizer file in bytes; nanochat's with 65,536 tokens has less than a million.
 const MAX_FILE_BYTES: u64 = 1 << 26;

@@ -218,7 +218,7 @@ mod tests {
         assert!(screen[0].contains("│ ·a  at 4  p 0.61"), "{screen:#?}");
         assert!(screen[1].contains("│ blocks.3.hook_resid_post"), "{screen:#?}");
         assert!(screen[2].contains("│ ██████    3.0 #7     a dog"), "{screen:#?}");
-        assert!(screen[3].contains("│ ████      2.0 #9     dogs \\u{1b}[31mred"), "{screen:#?}");
+        assert!(screen[3].contains("│ ████      2.0 #9     dogs ⟨001B⟩[31mred"), "{screen:#?}");
         assert!(screen[6].starts_with("›"), "{screen:#?}");
         assert!(screen[7].starts_with("100 tokens/s · story · seed 42 · T 1"), "{screen:#?}");
     }

@@ -3,7 +3,7 @@
 use std::io::{self, stdin, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,9 +14,8 @@ use ratatui::crossterm::event::{
     self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyEventKind,
 };
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::disable_raw_mode;
 use rustix::termios::tcgetwinsize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGHUP;
 
 use super::app::{App, Effect};
 use super::draw::draw;
@@ -25,7 +24,7 @@ use crate::chat::job::WorkerEvent;
 use crate::chat::session::Session;
 use crate::chat::worker::Worker;
 use crate::terminal::messages::print_error;
-use crate::terminal::signals::INTERRUPTED;
+use crate::terminal::signals::{self, InterruptFlag};
 use nanoscope::Microscope;
 
 /// The time between checks for signals and for a closed terminal.
@@ -49,30 +48,28 @@ pub(crate) fn run(
     session: Session,
     first: Option<&str>,
 ) -> Result<ExitCode> {
-    // The exit code for the signal that arrived; 0 before one does.
-    let signalled = Arc::new(AtomicUsize::new(0));
-    for (signal, code) in [(SIGINT, INTERRUPTED), (SIGTERM, INTERRUPTED), (SIGHUP, HUNG_UP)] {
-        signal_hook::flag::register_usize(signal, Arc::clone(&signalled), code.into())
-            .context("could not watch for signals")?;
-    }
+    let _interrupted = InterruptFlag::watch();
+    let hung_up = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
+        .context("could not watch for signals")?;
     let (sender, inbox) = mpsc::channel();
     let send_event = sender.clone();
     let worker =
         Worker::new(scope, move |event| send_event.send(Message::WorkerEvent(event)).is_ok());
     let mut screen = Screen::enter().context("could not set up the terminal")?;
     // In a thread of its own, because crossterm never returns at the end of a terminal's input.
-    let (signals, mut since) = (Arc::clone(&signalled), None);
+    let (is_hung_up, mut since) = (Arc::clone(&hung_up), None);
     let next = move || {
-        if let Some(code) = exit_code(&signals)
+        if let Some(code) = exit_code(&is_hung_up)
             && since.get_or_insert_with(Instant::now).elapsed() > EXIT_AFTER
         {
-            exit_now(code);
+            signals::end_now(code);
         }
         next_event()
     };
     thread::spawn(move || listen(next, |event| sender.send(Message::Event(event)).is_ok()));
     let done =
-        event_loop(&mut screen.terminal, App::new(session), &worker, &inbox, &signalled, first);
+        event_loop(&mut screen.terminal, App::new(session), &worker, &inbox, &hung_up, first);
     drop(screen);
     Ok(ExitCode::from(done.unwrap_or_else(|error| {
         // If the terminal is gone, there is nobody to read the error.
@@ -89,7 +86,7 @@ fn event_loop(
     mut app: App,
     worker: &Worker,
     inbox: &mpsc::Receiver<Message>,
-    signalled: &AtomicUsize,
+    hung_up: &AtomicBool,
     first: Option<&str>,
 ) -> Result<u8> {
     let theme = Theme::from_env();
@@ -100,7 +97,7 @@ fn event_loop(
     }
     let mut is_stale = true;
     loop {
-        if let Some(code) = exit_code(signalled) {
+        if let Some(code) = exit_code(hung_up) {
             return Ok(code);
         }
         if is_closed() {
@@ -179,14 +176,8 @@ fn next_event() -> io::Result<Option<Event>> {
 }
 
 /// The exit code for a signal, if one arrived.
-fn exit_code(signalled: &AtomicUsize) -> Option<u8> {
-    u8::try_from(signalled.load(Ordering::Relaxed)).ok().filter(|&code| code != 0)
-}
-
-/// Ends the process at once, without writing to a terminal that may be blocked.
-fn exit_now(code: u8) -> ! {
-    let _ = disable_raw_mode();
-    std::process::exit(code.into())
+fn exit_code(hung_up: &AtomicBool) -> Option<u8> {
+    hung_up.load(Ordering::Relaxed).then_some(HUNG_UP).or_else(signals::arrived)
 }
 
 /// Returns whether the terminal or its connection was closed: then even its size is unavailable.

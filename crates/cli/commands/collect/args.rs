@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use nanoscope_corpus::StorePart;
+use nanoscope_corpus::{CollectedFrom, StorePart};
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{DtypeArg, GptArgs};
+use crate::texts::TextArgs;
 
 /// Run a model over text and store its activations, to train SAEs on them
 #[derive(Debug, Args)]
@@ -21,10 +22,10 @@ Examples:
   nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out activations --shard 3/8
       the share of one of eight machines, which need no coordination and may use one folder
 
-Texts are files or folders of plain text (<|endoftext|> between documents), JSONL or parquet; the
-first two may be compressed (.gz). Documents are concatenated with <|bos|> before each and split
-into contexts of equal length. Special tokens are run but not stored, unless --keep-special is
-given.
+Texts are files or folders of plain text (<|endoftext|> between documents), JSONL, JSON, CSV, TSV or
+parquet; all but the last may be compressed (.gz, .zst). Documents are concatenated with <|bos|>
+before each and split into contexts of equal length. Special tokens are run but not stored, unless
+--keep-special is given.
 
 --out receives shards in safetensors and a manifest of everything they depend on. However a run
 ends, the same command continues after the last complete shard; it refuses to if the model, the text
@@ -33,12 +34,8 @@ pub(crate) struct CollectArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,
 
-    /// Files or folders with text
-    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
-    pub(crate) text: Vec<PathBuf>,
-    /// The field of JSONL lines and the column of parquet files with the text
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    pub(crate) text_column: String,
+    #[command(flatten)]
+    pub(crate) texts: TextArgs,
     /// A hook point to store the activations of; may be repeated
     #[arg(long, value_name = "HOOK", required = true)]
     pub(crate) hook: Vec<HookPoint>,
@@ -61,10 +58,25 @@ pub(crate) struct CollectArgs {
     #[arg(long)]
     pub(crate) keep_special: bool,
     /// The number of tokens per shard, rounded to whole contexts [default: as many as take 128 MiB
-    /// in f32]
+    /// in f32, and at most a fortieth of the text]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) shard_tokens: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl CollectArgs {
+    /// Where the model and the texts are.
+    pub(crate) fn origin(&self) -> CollectedFrom {
+        CollectedFrom {
+            model: self.gpt.model.clone(),
+            tokenizer: self.gpt.tokenizer.clone(),
+            era: self.gpt.era.map(|era| era.to_string()),
+            text: self.texts.text.clone(),
+            text_column: self.texts.text_column.clone(),
+            strict: self.texts.strict,
+            max_document_bytes: self.texts.max_document_bytes,
+        }
+    }
 }

@@ -7,21 +7,27 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::WeightDtype;
 use nanoscope_corpus::{
-    ActivationSource, ActivationStoreWriter, Corpus, CorpusError, CorpusOptions, ModelActivations,
-    SpecialTokens, StorePart, StoreSettings, TokenizeOptions, TokenizedCorpus, contexts_within,
-    files_sha256, free_space, hook_widths, text_sha256,
+    ActivationSource, ActivationStoreWriter, Corpus, CorpusError, ModelActivations, SpecialTokens,
+    StorePart, StoreSettings, TokenizeOptions, TokenizedCorpus, contexts_within, files_sha256,
+    free_space, hook_widths, text_sha256,
 };
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
 
 use super::args::CollectArgs;
 use crate::load::{open_model, tokenizer};
+use crate::preflight::check_folder;
+use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
+use crate::texts::note_passed_over;
 
 /// The default size of a shard's activations in float32, in bytes.
 const SHARD_BYTES: u64 = 128 << 20;
+/// The number of shards of a text of at least as many contexts. A training holds out whole shards, from
+/// all over the text.
+const MIN_SHARDS: u64 = 40;
 
 pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let scope = open_model(&args.gpt)?;
@@ -30,19 +36,21 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let mut hooks = args.hook.clone();
     hooks.sort();
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
-    let options = CorpusOptions { text_column: args.text_column.clone() };
-    let corpus = Corpus::open(&args.text, &options)?;
-    let interrupted = InterruptFlag::watch()?;
+    check_folder(&args.out)?;
+    let corpus = args.texts.open()?;
+    let interrupted = InterruptFlag::watch();
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
     let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     let contexts = match args.shard_tokens {
         Some(tokens) => (tokens / context_len as u64).max(1),
-        None => contexts_within(SHARD_BYTES, context_len, width),
+        None => contexts_within(SHARD_BYTES, context_len, width)
+            .min(tokens.contexts() / MIN_SHARDS)
+            .max(1),
     };
     let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let live = ModelActivations::new(gpt.clone(), tokens, &hooks, special, contexts)?;
@@ -81,11 +89,13 @@ fn tokens(
         tokens => tokens?,
     };
     drop(bar);
+    note_passed_over(tokens.passed_over());
     if tokens.dropped() > 0 {
-        note(&format!(
-            "the last {} tokens do not fill a context of {context_len} and are left out",
-            tokens.dropped()
-        ));
+        let last = match tokens.dropped() {
+            1 => format!("token does not fill a context of {context_len} and is"),
+            n => format!("{n} tokens do not fill a context of {context_len} and are"),
+        };
+        note(&format!("the last {last} left out"));
     }
     if let Some(limit) = args.tokens.filter(|&limit| limit > tokens.len()) {
         note(&format!("the texts have {} tokens, fewer than {limit}", tokens.len()));
@@ -112,8 +122,9 @@ impl CollectJob<'_> {
             note(&format!("{done} of {all} shards are already complete"));
         }
         note(&format!(
-            "{rows} rows in {} shards: {} to write, {} free",
-            missing.len(),
+            "{} in {}: {} to write, {} free",
+            counted(rows as u64, "row", "rows"),
+            counted(missing.len() as u64, "shard", "shards"),
             size(needed),
             size(free_space(&self.args.out)?),
         ));
@@ -126,9 +137,10 @@ impl CollectJob<'_> {
                  them",
                 self.collection.complete()
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         };
         self.collection.finish()?;
+        self.args.origin().write(&self.args.out)?;
         self.report(missing.len(), tokens, began)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -186,7 +198,9 @@ impl CollectJob<'_> {
             return Ok(());
         }
         let per_second = tokens as f64 / seconds.max(1e-9);
-        writeln!(out, "{rows} rows in {all} shards in {}", self.args.out.display())?;
+        let rows = counted(rows as u64, "row", "rows");
+        let shards = counted(all as u64, "shard", "shards");
+        writeln!(out, "{rows} in {shards} in {}", self.args.out.display())?;
         if made > 0 {
             writeln!(out, "{tokens} tokens in {seconds:.1} s, {per_second:.0} per second")?;
         }

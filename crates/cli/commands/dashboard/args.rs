@@ -7,6 +7,7 @@ use clap::Args;
 use nanoscope_hooks::HookPoint;
 
 use crate::args::ModelArgs;
+use crate::texts::TextArgs;
 
 /// Write a dashboard of an SAE's features: a folder that opens in a browser, without a server
 #[derive(Debug, Args)]
@@ -22,14 +23,16 @@ Examples:
   nanoscope dashboard --text stories.txt --out pages --neuronpedia exports
       the dashboard and the files that Neuronpedia imports
 
-Texts are files or folders of plain text (.txt, <|endoftext|> between documents), .jsonl or .parquet. \
-They are read twice: once for the range of each feature's activations, once for the examples.
+Texts are files or folders of plain text (<|endoftext|> between documents), JSONL, JSON, CSV, TSV or \
+parquet. They are read twice: once for the range of each feature's activations, once for the examples.
 
 Labels come from the SAE's folder and from a labels.json in --out, which is kept when the dashboard \
 is replaced; --labels takes precedence over both. Labels edited in the browser can be downloaded \
 there as labels.json.
 
-On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130.")]
+On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130
+or 143.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DashboardArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -37,12 +40,8 @@ pub(crate) struct DashboardArgs {
     /// The hook point of the SAE [default: the deepest SAE]
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HookPoint>,
-    /// Files or folders with text
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    pub(crate) text: Vec<PathBuf>,
-    /// The field of JSONL lines and the column of parquet files with the text
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    pub(crate) text_column: String,
+    #[command(flatten)]
+    pub(crate) texts: TextArgs,
     /// The maximum number of tokens to read [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: Option<u64>,
@@ -83,6 +82,9 @@ pub(crate) struct DashboardArgs {
     /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
+    /// Start even if the dashboard is estimated to take more memory than there is
+    #[arg(long)]
+    pub(crate) ignore_memory: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

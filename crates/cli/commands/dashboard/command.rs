@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use chrono::{SecondsFormat, Utc};
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{
-    Corpus, CorpusError, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus,
-};
+use nanoscope_corpus::{Corpus, CorpusError, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_dashboard::{
-    Dashboard, DashboardError, Export, Options, Progress, Stage, check_output_dir, labels_file,
+    Dashboard, DashboardError, Export, Options, Progress, QUANTILES, Stage, check_output_dir,
+    labels_file,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
@@ -20,9 +19,11 @@ use super::args::DashboardArgs;
 use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
 use crate::load::{open, text_tokenizer};
+use crate::preflight::{check_folder, check_memory, is_cpu};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
+use crate::texts::note_passed_over;
 use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -30,7 +31,7 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interruption(&error) => {
             note("interrupted; nothing was written");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(exit_code())
         }
         Err(error) => Err(error),
     }
@@ -44,10 +45,13 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 
 /// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
+    for dir in [Some(&args.out), args.neuronpedia.as_ref()].into_iter().flatten() {
+        // The new folder is filled beside the one that it replaces.
+        check_folder(std::path::absolute(dir)?.parent().unwrap_or(dir))?;
+    }
     check_output_dir(&args.out)?;
-    let corpus_options = CorpusOptions { text_column: args.text_column.clone() };
-    let corpus = Corpus::open(&args.text, &corpus_options)?;
-    let interrupted = InterruptFlag::watch()?;
+    let corpus = args.texts.open()?;
+    let interrupted = InterruptFlag::watch();
     let scope = open(&args.model)?;
     let (hook, sae) = sae_at(&scope, args.hook)?;
     let d_sae = sae.config().d_sae();
@@ -61,6 +65,13 @@ fn make(args: &DashboardArgs) -> Result<()> {
     if let Some(dir) = &args.neuronpedia {
         export.check(dir, hook)?;
     }
+
+    check_memory(
+        "the dashboard",
+        dashboard_bytes(&options, d_sae, context_len),
+        "lower it with --features A..B, --compact, --examples or --context",
+        args.ignore_memory || !is_cpu(&args.model.gpt.device),
+    )?;
 
     let tokens = spool(args, &corpus, &scope, context_len, &interrupted)?;
     let mut bars = StageBar::new(&tokens, options.features.len() as u64);
@@ -124,10 +135,32 @@ fn spool(
 ) -> Result<TokenizedCorpus> {
     let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
     let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-    Ok(TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
-        bar.set(spooled.bytes);
-        interrupted.control_flow()
-    })?)
+    let tokens =
+        TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
+            bar.set(spooled.bytes);
+            interrupted.control_flow()
+        })?;
+    note_passed_over(tokens.passed_over());
+    Ok(tokens)
+}
+
+/// Estimates the memory that a dashboard takes besides the model, in bytes: the examples of its features,
+/// the counts of their pairs, and the features of a context.
+fn dashboard_bytes(options: &Options, d_sae: usize, context_len: usize) -> u64 {
+    /// Bytes of a token of an example, with its activation.
+    const TOKEN_BYTES: usize = 4;
+    /// Bytes of an example besides its tokens.
+    const EXAMPLE_BYTES: usize = 64;
+    /// Bytes of a pair, and of all pairs at most.
+    const PAIR_BYTES: u64 = 12;
+    const MAX_PAIRS_BYTES: u64 = 200_000_000;
+
+    let examples = options.examples + options.per_quantile * QUANTILES;
+    let example = EXAMPLE_BYTES + (2 * options.window + 1).min(context_len) * TOKEN_BYTES;
+    let features = (options.features.len() as u64).saturating_mul((examples * example) as u64);
+    let pairs = (d_sae as u64).saturating_mul(d_sae as u64 / 2).saturating_mul(PAIR_BYTES);
+    let context = (context_len as u64).saturating_mul(d_sae as u64 * 8);
+    features.saturating_add(pairs.min(MAX_PAIRS_BYTES)).saturating_add(context)
 }
 
 /// The progress bar of the current stage.
@@ -181,38 +214,16 @@ fn export(
 ) -> Export {
     let hook = hook.to_string();
     let kind = hook.rsplit('.').next().unwrap_or(&hook).replace("hook_", "");
-    let texts: Vec<_> = args.text.iter().filter_map(|path| path.file_name()).collect();
+    let texts: Vec<_> = args.texts.text.iter().filter_map(|path| path.file_name()).collect();
     let texts: Vec<_> = texts.iter().map(|name| name.to_string_lossy()).collect();
     Export {
         model: name.to_owned(),
         set: format!("{kind}-{d_sae}"),
         creator: "nanoscope".to_owned(),
         dataset: texts.join(", "),
-        created: now(),
+        created: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         context_len,
     }
-}
-
-/// The current time in RFC 3339.
-fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    rfc_3339(since)
-}
-
-/// The time `seconds` after the beginning of 1970, in RFC 3339. Days are converted to a date as in
-/// Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn rfc_3339(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 fn report(
@@ -250,17 +261,4 @@ fn report(
     }
     writeln!(out, "open {}", page.display())?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_written_as_a_date() {
-        assert_eq!(rfc_3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc_3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc_3339(1_798_761_599), "2026-12-31T23:59:59Z");
-        assert_eq!(rfc_3339(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
 }

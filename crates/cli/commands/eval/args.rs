@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::ModelArgs;
+use crate::texts::TextArgs;
 
 /// Evaluate SAEs on text: reconstruction, sparsity, and the loss of the model with them
 #[derive(Debug, Args)]
@@ -18,23 +19,24 @@ Examples:
       SAEs of different sparsity at one hook point
   nanoscope eval --sae sae --text fineweb/ --tokens 1000000 --out core.json
       the layout of SAEBench's core evaluation
+  nanoscope eval --sae runs/a/blocks.2.hook_resid_post/final --text stories.txt --held-out runs/a
+      what a training held out of its own text
 
 The metrics are those of SAELens's evals.py, SAEBench's core evaluation and nanochat-SAE's evaluator.
 Each batch of contexts takes three forward passes: unchanged, with the activation replaced by its \
 reconstruction, and with the activation zeroed. Special tokens such as <|bos|> are run but not \
 counted, and keep their activation, unless --keep-special is given. A transcoder is compared with the \
 activation it predicts.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// A file or folder of plain text, JSONL or parquet, ideally text the SAEs were not trained on;
-    /// may be repeated
-    #[arg(long, value_name = "PATH", required = true)]
-    pub(crate) text: Vec<PathBuf>,
-    /// The field of JSONL lines and the column of parquet files with the text
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    pub(crate) text_column: String,
+    #[command(flatten)]
+    pub(crate) texts: TextArgs,
+    /// Evaluate only on what the training run in this folder held out of the text
+    #[arg(long, value_name = "RUN")]
+    pub(crate) held_out: Option<PathBuf>,
     /// The number of tokens per context [default: the model's context length, at most 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,
@@ -47,6 +49,9 @@ pub(crate) struct EvalArgs {
     #[arg(long, default_value_t = 8, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_contexts: u32,
+    /// Start even if the evaluation is estimated to take more memory than there is
+    #[arg(long)]
+    pub(crate) ignore_memory: bool,
     /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,

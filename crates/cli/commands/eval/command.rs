@@ -1,8 +1,6 @@
 //! `nanoscope eval`.
 
-use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
-use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,21 +9,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_checkpoint::{
-    LoadedSae, SaeOptions, SaePath, WeightDtype, check_writable, load_saes_with, write_atomically,
+    LoadedSae, SaePath, check_writable, load_saes_by_path, write_atomically,
 };
-use nanoscope_corpus::{Corpus, CorpusOptions, SpecialTokens, TokenizeOptions, TokenizedCorpus};
+use nanoscope_corpus::{SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
     EvalOptions, EvalTarget, EvaluateError, Evaluation, Group, PlotPoint, RunInfo, details,
     evaluate, plot, saebench,
 };
 use nanoscope_runtime::InterpretableModel;
+use nanoscope_train::{HeldOutText, RunFolder};
 use serde_json::Value;
 
 use super::args::EvalArgs;
 use super::lines::{print_comparison, print_one};
 use crate::load::{open_without_saes, tokenizer};
+use crate::preflight::{check_memory, is_cpu};
+use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
+use crate::texts::note_passed_over;
 
 /// The longest context used by default.
 const MAX_DEFAULT_CONTEXT: usize = 1024;
@@ -37,12 +39,22 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let (scope, paths) = open_without_saes(&args.model)?;
     let model = scope.model();
     let subjects = load_subjects(args, model, paths)?;
-    let tokens = tokenize(args, &scope)?;
+    let held_out = args.held_out.as_deref().map(RunFolder::held_out_text).transpose()?;
+    let context_len = context_len(args, model.context_len(), held_out.as_ref())?;
+    check_memory(
+        "the evaluation",
+        evaluation_bytes(model, &subjects, args.batch_contexts as usize * context_len, args.tokens),
+        "lower it with --batch-contexts or --context",
+        args.ignore_memory || !is_cpu(&args.model.gpt.device),
+    )?;
+    let tokens = tokenize(args, &scope, context_len, held_out.as_ref())?;
+    let indices = contexts(args, &tokens, held_out.as_ref())?;
     let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
     let options = EvalOptions { batch_contexts: args.batch_contexts as usize, special };
 
-    let bar = DelayedBar::new("evaluating", tokens.len() - tokens.dropped(), "tokens");
-    let contexts = (0..tokens.contexts()).map(|index| tokens.context(index));
+    let total = (indices.len() * context_len) as u64;
+    let bar = DelayedBar::new("evaluating", total, "tokens");
+    let contexts = indices.iter().map(|&index| tokens.context(index));
     let evaluations = evaluate(model, &subjects, contexts, options, |done| bar.set(done))?;
     drop(bar);
 
@@ -117,18 +129,21 @@ fn load_subjects(
     model: &InterpretableModel,
     paths: Vec<SaePath>,
 ) -> Result<Vec<EvalTarget>> {
-    let dtype = args.model.sae_dtype.map_or(WeightDtype::F32, Into::into);
+    let options = args.model.sae_options();
     let device = model.gpt().device();
-    let mut saes: Vec<LoadedSae> = Vec::new();
-    for path in paths {
-        saes.extend(with_spinner("loading the SAEs", || {
-            load_saes_with([path], device, &SaeOptions { dtype, ..Default::default() })
-        })?);
-    }
+    let load = || load_saes_by_path(paths, device, &options);
+    let saes = with_spinner("loading the SAEs", load)?;
     if saes.is_empty() {
         return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
     }
-    let names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
+    let mut names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
+    let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len();
+    if distinct < names.len() {
+        // The same file at several hook points.
+        for (name, sae) in names.iter_mut().zip(&saes) {
+            *name = format!("{name} at {}", sae.hook()?);
+        }
+    }
     let subject = |(sae, name): (LoadedSae, String)| {
         let hooks = (sae.hook()?, sae.hook_out()?);
         Ok(EvalTarget::new(model, name, hooks, sae.sae)?)
@@ -155,21 +170,38 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-fn tokenize(args: &EvalArgs, scope: &Microscope) -> Result<TokenizedCorpus> {
+/// The number of tokens per context: that of the training run whose held-out text is evaluated on.
+fn context_len(args: &EvalArgs, longest: usize, held_out: Option<&HeldOutText>) -> Result<usize> {
+    let given = args.context.map(|len| len as usize);
+    let Some(HeldOutText { text, .. }) = held_out else {
+        return Ok(given.unwrap_or(longest.min(MAX_DEFAULT_CONTEXT)));
+    };
+    let len = text.context_length;
+    if given.is_some_and(|given| given != len) {
+        let error = format!("the run of --held-out has contexts of {len} tokens");
+        return Err(Hint::new(error, "omit --context").into());
+    }
+    Ok(len)
+}
+
+fn tokenize(
+    args: &EvalArgs,
+    scope: &Microscope,
+    context_len: usize,
+    held_out: Option<&HeldOutText>,
+) -> Result<TokenizedCorpus> {
     let tokenizer = tokenizer(scope, "name its folder with --tokenizer")?;
-    let corpus =
-        Corpus::open(&args.text, &CorpusOptions { text_column: args.text_column.clone() })?;
-    let context_len = args
-        .context
-        .map_or(scope.model().context_len().min(MAX_DEFAULT_CONTEXT), |len| len as usize);
-    let options = TokenizeOptions { limit: Some(args.tokens), ..TokenizeOptions::new(context_len) };
-    let bar = DelayedBar::new("reading", args.tokens, "tokens");
+    let corpus = args.texts.open()?;
+    let limit = held_out.map_or(args.tokens, |held_out| held_out.text.tokens);
+    let options = TokenizeOptions { limit: Some(limit), ..TokenizeOptions::new(context_len) };
+    let bar = DelayedBar::new("reading", limit, "tokens");
     let tokens = TokenizedCorpus::build(&corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.tokens);
         ControlFlow::Continue(())
     })?;
     drop(bar);
-    if tokens.len() >= args.tokens {
+    note_passed_over(tokens.passed_over());
+    if held_out.is_none() && tokens.len() >= args.tokens {
         note(&format!(
             "evaluated on the first {} tokens of the text; --tokens N uses more",
             args.tokens
@@ -178,28 +210,73 @@ fn tokenize(args: &EvalArgs, scope: &Microscope) -> Result<TokenizedCorpus> {
     Ok(tokens)
 }
 
+/// The contexts to evaluate on. Those that a training run held out are known by their numbers, which
+/// mean the same only if the tokens are the same.
+fn contexts(
+    args: &EvalArgs,
+    tokens: &TokenizedCorpus,
+    held_out: Option<&HeldOutText>,
+) -> Result<Vec<u64>> {
+    let (Some(held_out), Some(run)) = (held_out, &args.held_out) else {
+        return Ok((0..tokens.contexts()).collect());
+    };
+    if tokens.sha256() != held_out.text.tokens_sha256 {
+        let error = format!("the text is not the one that {} was trained on", run.display());
+        let hint = "pass the same --text, --text-column, --model and --tokenizer as to the training, \
+                    or evaluate on another text without --held-out";
+        return Err(Hint::new(error, hint).into());
+    }
+    let all: Vec<u64> = held_out.contexts().collect();
+    let wanted = usize::try_from(args.tokens).unwrap_or(usize::MAX) / tokens.context_len().max(1);
+    let count = all.len().min(wanted.max(1));
+    // Spread over all of them if there are more than asked for.
+    let chosen: Vec<u64> = (0..count).map(|at| all[at * all.len() / count]).collect();
+    let of = if count < all.len() { format!(" of {}", all.len()) } else { String::new() };
+    note(&format!(
+        "evaluated on {}{of} that {} held out",
+        counted(count as u64, "context", "contexts"),
+        run.display()
+    ));
+    Ok(chosen)
+}
+
+/// Estimates the memory that a batch of `rows` tokens takes, in bytes, of at most `tokens` in all.
+fn evaluation_bytes(
+    model: &InterpretableModel,
+    subjects: &[EvalTarget],
+    rows: usize,
+    tokens: u64,
+) -> u64 {
+    /// Values per token and dimension of the model that its passes hold at once.
+    const MODEL_COPIES: u64 = 16;
+    /// Values per token and feature.
+    const FEATURE_COPIES: u64 = 2;
+
+    let widest = subjects.iter().map(|subject| subject.sae().config().d_sae()).max().unwrap_or(0);
+    let width = model.gpt().config().shape.n_embd as u64 * MODEL_COPIES;
+    (rows as u64).min(tokens).saturating_mul(4 * (width + widest as u64 * FEATURE_COPIES))
+}
+
 fn facts(args: &EvalArgs, context_len: usize) -> Result<RunInfo> {
     let joined = |paths: &[PathBuf]| {
         paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     };
     let model = args.model.gpt.model.as_ref();
     Ok(RunInfo {
-        id: uuid(),
+        id: random_id()?,
         epoch_millis: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
         program: format!("nanoscope {}", env!("CARGO_PKG_VERSION")),
         model: model.map_or("nanoscope demo".to_owned(), |path| path.display().to_string()),
-        dataset: joined(&args.text),
+        dataset: joined(&args.texts.text),
         context_len,
     })
 }
 
-/// A random UUID (version 4). The randomness is that of the keys of the standard library's hashers.
-fn uuid() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    let version = random() & 0xffff_ffff_ffff_0fff | 0x4000;
-    let variant = random() >> 2 | 1 << 63;
-    let (a, b) = (format!("{version:016x}"), format!("{variant:016x}"));
-    format!("{}-{}-{}-{}-{}", &a[..8], &a[8..12], &a[12..], &b[..4], &b[4..])
+/// A random UUID (version 4).
+fn random_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 fn feature_lines(results: &[(&EvalTarget, &Evaluation)]) -> String {
@@ -242,15 +319,5 @@ mod tests {
         assert!(!path.exists());
         write_plot(&path, &[point(0.9)]).unwrap();
         assert!(path.is_file());
-    }
-
-    #[test]
-    fn two_runs_have_two_uuids() {
-        let id = uuid();
-
-        let parts: Vec<usize> = id.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
-        assert!(id.as_bytes()[14] == b'4' && b"89ab".contains(&id.as_bytes()[19]), "{id}");
-        assert!(id != uuid());
     }
 }

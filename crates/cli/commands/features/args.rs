@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use nanoscope_hooks::HookPoint;
 
 use crate::args::ModelArgs;
+use crate::prompt::SpecialTokensArg;
 
 /// Find features: active on a text, near another feature, or labelled with a word
 #[derive(Debug, Args)]
@@ -47,6 +48,8 @@ pub(crate) struct FeaturesArgs {
     pub(crate) against: ComparisonArgs,
     #[command(flatten)]
     pub(crate) lookup: LookupArgs,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
     /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,

@@ -85,7 +85,9 @@ impl<'s> FoundFeatures<'s> {
         } else {
             top.unwrap_or(DEFAULT_ON_PAGE)
         };
-        let run = |text: &str| FeatureText::run(scope, hook, text, args.keep_special, places);
+        let run = |text: &str| {
+            FeatureText::run(scope, hook, (text, args.special), args.keep_special, places)
+        };
         let own = read_text(args.text.text.as_deref(), args.text.text_file.as_deref())?;
         let other =
             read_text(args.against.against.as_deref(), args.against.against_file.as_deref())?;

@@ -10,6 +10,7 @@ use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::TokenBatch;
 
 use crate::load::text_tokenizer;
+use crate::prompt::{SpecialTokensArg, encode_text};
 use crate::terminal::progress::DelayedBar;
 use nanoscope::Microscope;
 
@@ -43,14 +44,14 @@ impl<'s> FeatureText<'s> {
     pub(crate) fn run(
         scope: &'s Microscope,
         hook: HookPoint,
-        text: &str,
+        (text, tokens): (&str, SpecialTokensArg),
         special: bool,
         peaks: usize,
     ) -> Result<Self> {
         let tokenizer = text_tokenizer(scope)?;
         let model = scope.model();
-        let windows =
-            split_into_contexts(&tokenizer.encode(text)?, tokenizer.bos(), model.context_len());
+        let ids = encode_text(tokenizer, text, tokens)?;
+        let windows = split_into_contexts(&ids, tokenizer.bos(), model.context_len());
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());

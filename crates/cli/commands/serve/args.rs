@@ -63,7 +63,8 @@ pub(crate) struct ServeArgs {
     /// Folders written by `nanoscope dashboard`, each shown with the features of its SAE
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) dashboard: Vec<PathBuf>,
-    /// The folder in which labels given by users are stored [default: in memory only]
+    /// The folder in which labels given by users are stored [default: the folder of each SAE or, if
+    /// it cannot be written, the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) labels: Option<PathBuf>,
     /// The level of the log on stderr: error, warn, info, debug, or a filter as in RUST_LOG

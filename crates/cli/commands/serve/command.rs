@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nanoscope_checkpoint::UserLabels;
 use nanoscope_server::{Config, Limits};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{LogFormat, ServeArgs};
 use crate::args::ModelArgs;
 use crate::demo;
-use crate::load::{open, tokenizer};
+use crate::load::{are_saes_kept, open_without_user_labels, sae_files, tokenizer};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::InterruptFlag;
 
@@ -25,7 +26,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let listener = runtime.block_on(listen((args.host, args.port).into()))?;
     let address = listener.local_addr().context("could not determine the address")?;
     let scope = scope(args)?;
-    let signal = InterruptFlag::watch()?;
+    let signal = InterruptFlag::watch();
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
         note("without a key, everyone who can reach this machine can use the server");
     }
@@ -105,7 +106,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 /// Loads the model, its labels and its dashboards.
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
-    let scope = open(&args.model)?;
+    let scope = open_without_user_labels(&args.model)?;
     tokenizer(&scope, "clients send text; name the folder of the tokenizer with --tokenizer")?;
     let folder = args.model.gpt.model.as_ref().map(|path| {
         // Resolved first, because `.` does not have a name.
@@ -114,7 +115,13 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "demo".to_owned());
+    let files = sae_files(&scope);
     let mut served = nanoscope_server::ServedModel::new(scope, name);
+    for (hook, file) in files.into_iter().filter(|_| args.labels.is_none()) {
+        let d_sae = served.model.sae(hook)?.config().d_sae();
+        let labels = UserLabels::of_sae(&file, d_sae, are_saes_kept(&args.model))?;
+        served.sae_info.entry(hook).or_default().user_labels = Some(labels);
+    }
     for dir in dashboards(args)? {
         let read = served.with_dashboard(&dir);
         served = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;

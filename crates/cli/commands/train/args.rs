@@ -31,8 +31,9 @@ Examples:
       continues where the run was interrupted or killed, and ends with the same SAEs
 
 A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
-checkpoint and exits with 130; a second one exits at once. docs/training.md describes the folder of
+checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the folder of
 a run.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct TrainArgs {
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
@@ -61,9 +62,17 @@ pub(crate) struct TrainArgs {
     /// if there are several
     #[arg(long, value_name = "FILE[:KEY]", group = "source")]
     pub(crate) activations: Option<String>,
-    /// The field of JSONL lines and the column of parquet files with the text [default: text]
+    /// The field of JSON objects and the column of CSV and parquet files with the text
+    /// [default: text]
     #[arg(long, value_name = "NAME")]
     pub(crate) text_column: Option<String>,
+    /// Stop at a line or row without a text, which is otherwise passed over and counted
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// The maximum size of a document in memory; a longer line or row is an error
+    /// [default: 16777216]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_document_bytes: Option<u32>,
     /// The number of tokens per context [default: the model's context length]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
@@ -126,9 +135,13 @@ pub(crate) struct TrainArgs {
     /// The number of steps between checkpoints [default: 250]
     #[arg(long, value_name = "N")]
     pub(crate) save_every: Option<u64>,
-    /// The number of segments to hold out, or a fraction if below 1 [default: 1]
+    /// The number of segments to hold out, spread over the source, or a fraction if below 1
+    /// [default: one in twenty]
     #[arg(long, value_name = "N", value_parser = number, allow_hyphen_values = true)]
     pub(crate) hold_out: Option<Value>,
+    /// Start even if the training is estimated to take more memory than there is
+    #[arg(long)]
+    pub(crate) ignore_memory: bool,
     /// Print one JSON object at the end
     #[arg(long)]
     pub(crate) json: bool,
@@ -181,6 +194,8 @@ impl TrainArgs {
             set("source.tensor", tensor.map(Into::into))?;
         }
         set("source.text-column", self.text_column.as_deref().map(Into::into))?;
+        set("source.strict", self.strict.then_some(Value::Boolean(true)))?;
+        set("source.max-document-bytes", count(self.max_document_bytes))?;
         set("source.context", count(self.context))?;
         set("source.model", paths(&self.model)?)?;
         set("source.tokenizer", paths(&self.tokenizer)?)?;

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use nanoscope_train::{Outcome, PartialConfig, RunConfig, RunFolder, TrainingRun, widths};
+use nanoscope_train::{
+    Outcome, PartialConfig, RunConfig, RunFolder, TrainingRun, training_bytes, widths,
+};
 use serde_json::json;
 
 use super::args::TrainArgs;
 use super::progress::{ProgressView, summary};
 use super::source::source;
+use super::suggestions::{command, text};
+use crate::preflight::{check_folder, check_memory, is_cpu};
+use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
-use crate::terminal::signals::{INTERRUPTED, InterruptFlag};
+use crate::terminal::signals::{InterruptFlag, exit_code};
 
 pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.print_config {
@@ -20,10 +25,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<ExitCode> {
         write!(anstream::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let interrupted = InterruptFlag::watch()?;
+    let interrupted = InterruptFlag::watch();
     let Some(run) = begin(args, &interrupted)? else {
         note("interrupted while reading the texts; the run was not started");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(exit_code());
     };
     follow(args, run, &interrupted)
 }
@@ -48,6 +53,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
         return Err(Hint::new("the run has no folder", "choose one with --out DIR").into());
     };
 
+    check_folder(&dir)?;
     let opened = match resumed {
         Some(_) => Some(RunFolder::open(&dir)?),
         None => {
@@ -55,8 +61,16 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
             None
         }
     };
-    let Some(source) = source(&checked, &dir, interrupted)? else { return Ok(None) };
-    let config = draft.resolve(&widths(source.as_ref(), &checked.hooks)?)?;
+    let fits = |widths: &[usize]| -> Result<()> {
+        let recipe = draft.resolve(widths)?.recipe;
+        let needed = training_bytes(&recipe, widths);
+        let hint = "lower it with --d-sae, --expansion or --batch, or with fewer --hook";
+        check_memory("the training", needed, hint, args.ignore_memory || !is_cpu(&checked.device))
+    };
+    let Some(source) = source(&checked, &dir, &fits, interrupted)? else { return Ok(None) };
+    let widths = widths(source.as_ref(), &checked.hooks)?;
+    fits(&widths)?;
+    let config = draft.resolve(&widths)?;
     let folder = match opened {
         Some((folder, before)) => {
             folder.check_same(&before, &config)?;
@@ -98,13 +112,13 @@ fn note_start(run: &TrainingRun) {
         format!("continuing after step {}:", run.step())
     };
     note(&format!(
-        "{begin} {} SAE{} with {} features, {} steps of {} activations; the source has {rows} \
-         activations in {segments} segments, {held_out_rows} in {held_out} held out",
-        run.config().hooks.len(),
-        if run.config().hooks.len() == 1 { "" } else { "s" },
-        recipe.d_sae,
-        recipe.steps,
-        recipe.batch,
+        "{begin} {} with {}, {} of {}; the source has {} in {}, {held_out_rows} in {held_out} held out",
+        counted(run.config().hooks.len() as u64, "SAE", "SAEs"),
+        counted(recipe.d_sae as u64, "feature", "features"),
+        counted(recipe.steps, "step", "steps"),
+        counted(recipe.batch as u64, "activation", "activations"),
+        counted(rows, "activation", "activations"),
+        counted(segments, "segment", "segments"),
     ));
 }
 
@@ -125,21 +139,23 @@ fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -
             if let Err(error) = run.save() {
                 return Err(note_checkpoint(&run, error.into()));
             }
-            let dir = run.dir().display();
+            let resume = ["--resume".to_owned(), text(run.dir())];
             note(&format!(
-                "interrupted after step {}, which is saved; continue with\n  nanoscope train --resume {dir}",
-                progress.step
+                "interrupted after step {}, which is saved; continue with\n  {}",
+                progress.step,
+                command("train", [&resume[..]])
             ));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(exit_code());
         }
     }
     view.clear();
     let (config, dir) = (run.config().clone(), run.dir().to_owned());
+    let held_out = run.held_out_text().cloned();
     let outcomes = run.finish()?;
     if args.json {
         writeln!(anstream::stdout(), "{}", as_json(&config, &outcomes, &dir))?;
     } else {
-        summary(&config, &outcomes, &dir)?;
+        summary(&config, held_out.as_ref(), &outcomes, &dir)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod args;
 mod command;
 mod progress;
 mod source;
+mod suggestions;
 
 pub(crate) use self::args::TrainArgs;
 pub(crate) use self::command::train;

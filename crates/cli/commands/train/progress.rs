@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
+use super::suggestions::suggestions;
 use anyhow::Result;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use nanoscope_train::{Outcome, RunConfig, StepReport, TrainProgress, TrainingRun, Validation};
+use nanoscope_train::{
+    HeldOutText, Outcome, RunConfig, StepReport, TrainProgress, TrainingRun, Validation,
+};
 
 /// The time between lines if stderr is not a terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -128,7 +131,12 @@ impl ProgressView {
 }
 
 /// Prints the results of a run and commands to use them with.
-pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Path) -> Result<()> {
+pub(crate) fn summary(
+    run: &RunConfig,
+    held_out: Option<&HeldOutText>,
+    outcomes: &[Outcome],
+    dir: &std::path::Path,
+) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let wide = outcomes.iter().map(|outcome| outcome.hook.to_string().len()).max().unwrap_or(0);
     writeln!(
@@ -156,13 +164,9 @@ pub(crate) fn summary(run: &RunConfig, outcomes: &[Outcome], dir: &std::path::Pa
     }
     writeln!(out, "{}", dir.join("curves.svg").display())?;
     let Some(outcome) = outcomes.last() else { return Ok(()) };
-    let model = run.source.model.as_ref().map(|path| format!(" --model {}", path.display()));
-    let (model, sae) = (model.unwrap_or_default(), outcome.last_dir.display());
     writeln!(out, "\nTo use the SAE:")?;
-    writeln!(out, "  nanoscope generate{model} --sae {sae}")?;
-    writeln!(out, "  nanoscope features{model} --sae {sae} --text 'The dog barked.'")?;
-    let texts = run.source.text.first().map_or("TEXT".to_owned(), |t| t.display().to_string());
-    writeln!(out, "  nanoscope eval{model} --sae {sae} --text {texts}")?;
-    writeln!(out, "  nanoscope dashboard{model} --sae {sae} --text {texts} --out dashboard")?;
+    for command in suggestions(run, held_out, dir, &outcome.last_dir) {
+        writeln!(out, "  {command}")?;
+    }
     Ok(())
 }

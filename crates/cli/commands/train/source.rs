@@ -6,31 +6,38 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use nanoscope_corpus::FileActivations;
 use nanoscope_corpus::{
-    ActivationSource, ActivationStore, Corpus, CorpusError, CorpusOptions, ModelActivations,
-    SpecialTokens, TokenizeOptions, TokenizedCorpus, contexts_within, hook_widths,
+    ActivationSource, ActivationStore, CorpusError, CorpusOptions, ModelActivations, SpecialTokens,
+    TokenizeOptions, TokenizedCorpus, contexts_within, hook_widths,
 };
 use nanoscope_train::RunConfig;
 
 use crate::args::GptArgs;
 use crate::load::{open_model, tokenizer};
+use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
+use crate::texts::{note_passed_over, open_corpus};
 
-/// The size of a segment of computed activations, in bytes. Three are in memory at a time.
-const SEGMENT_BYTES: u64 = 64 << 20;
-/// The smallest number of segments, so that held-out segments of a small corpus are a small part.
-const MIN_SEGMENTS: u64 = 20;
+/// The size of a segment of computed activations, in bytes. A training reads several at a time.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// The smallest number of segments of a text of at least as many contexts, so that held-out ones can be
+/// spread over all of it.
+const MIN_SEGMENTS: u64 = 160;
+/// The number of contexts read besides those of the training activations.
+const MORE_CONTEXTS: u64 = 20;
 /// The number of tokens read per training activation: some are held out, and special tokens do not
 /// count.
 const TOKENS_PER_ACTIVATION: f64 = 1.2;
 
 /// Opens the source that `config` names; none if reading the texts was interrupted.
 ///
-/// The tokens of the texts are stored in `scratch` during the training.
+/// The tokens of the texts are stored in `scratch` during the training. `fits` is called with the width
+/// of the activations at each hook point before the texts are read.
 pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
+    fits: &dyn Fn(&[usize]) -> Result<()>,
     interrupted: &InterruptFlag,
 ) -> Result<Option<Box<dyn ActivationSource>>> {
     let source = &config.source;
@@ -49,19 +56,24 @@ pub(crate) fn source(
         device: config.device.clone(),
         era: era.map_err(|error| anyhow!("`source.era`: {error}"))?,
     };
-    let options = match &source.text_column {
-        Some(name) => CorpusOptions { text_column: name.clone() },
-        None => CorpusOptions::default(),
+    let default = CorpusOptions::default();
+    let options = CorpusOptions {
+        text_column: source.text_column.clone().unwrap_or(default.text_column),
+        strict: source.strict.unwrap_or(default.strict),
+        max_document_bytes: source.max_document_bytes.unwrap_or(default.max_document_bytes),
     };
     // Before the model is loaded, because a misspelt path is the most likely mistake.
-    let corpus = Corpus::open(&source.text, &options)?;
+    let corpus = open_corpus(&source.text, &options)?;
     let scope = open_model(&gpt)?;
     let gpt = scope.model().gpt();
-    let width: usize = hook_widths(gpt, &config.hooks)?.iter().map(|(_, width)| width).sum();
+    let widths: Vec<usize> =
+        hook_widths(gpt, &config.hooks)?.into_iter().map(|(_, width)| width).collect();
+    fits(&widths)?;
+    let width: usize = widths.iter().sum();
     let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
-        .saturating_add(MIN_SEGMENTS.saturating_mul(context_len as u64));
+        .saturating_add(MORE_CONTEXTS.saturating_mul(context_len as u64));
     fs::create_dir_all(scratch)
         .with_context(|| format!("could not create {}", scratch.display()))?;
     let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
@@ -76,12 +88,13 @@ pub(crate) fn source(
         Err(CorpusError::Interrupted) => return Ok(None),
         tokens => tokens?,
     };
+    note_passed_over(tokens.passed_over());
     if tokens.len() < wanted {
+        let times = wanted as f64 / tokens.len() as f64;
+        let times = if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") };
         note(&format!(
-            "the texts have {} tokens for {wanted} training activations: each is used about {:.1} \
-             times",
-            tokens.len(),
-            wanted as f64 / tokens.len() as f64
+            "the texts have {} for {wanted} training activations: each is used about {times} times",
+            counted(tokens.len(), "token", "tokens"),
         ));
     }
     let per_segment = contexts_within(SEGMENT_BYTES, context_len, width)

@@ -19,10 +19,11 @@ pub struct FileActivations {
     rows_per_segment: usize,
 }
 
-/// Maximum values in a segment: 16 MB of float32.
-const MAX_SEGMENT_VALUES: usize = 4 << 20;
-/// Minimum segments of a file that has at least this many rows, so that one can be held out.
-const MIN_SEGMENTS: usize = 20;
+/// Maximum values in a segment: 4 MB of float32.
+const MAX_SEGMENT_VALUES: usize = 1 << 20;
+/// Minimum segments of a file that has at least this many rows, so that held-out ones can be spread over
+/// all of it.
+const MIN_SEGMENTS: usize = 160;
 
 impl FileActivations {
     /// Opens the activations at `hook` in the file at `path`: a tensor `[…, d_in]`, or
@@ -42,7 +43,11 @@ impl FileActivations {
         if width == 0 || shape.len() < 2 {
             return Err(none());
         }
-        let file = ActivationFile::open(path, Some(&tensor), width)?;
+        let file = if together == 2 {
+            ActivationFile::open_flattening_heads(path, Some(&tensor), width)?
+        } else {
+            ActivationFile::open(path, Some(&tensor), width)?
+        };
         if file.rows() == 0 {
             return Err(none());
         }

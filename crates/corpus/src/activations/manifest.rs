@@ -1,7 +1,8 @@
 //! The manifest of an activation store: its settings, its parts and their shards.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -277,15 +278,13 @@ impl Manifest {
     /// lines.
     ///
     /// A journal is read up to its first incomplete line. Returns `None` if its header line is
-    /// incomplete: no shard has been written yet.
+    /// incomplete, because no shard has been written yet, and if the journal is not there: another
+    /// part deletes its own when it ends, which may be after the folder was listed.
     pub(crate) fn read(path: &Path, kind: Kind) -> Result<Option<(Self, u64)>, CorpusError> {
-        let io = |source| CorpusError::io(path, source);
-        let found = fs::metadata(path).map_err(io)?.len();
-        if found > MAX_MANIFEST_BYTES {
-            let what = format!("it has {found} bytes; the maximum is {MAX_MANIFEST_BYTES}");
-            return Err(CorpusError::Manifest { path: path.to_owned(), what });
-        }
-        let bytes = fs::read(path).map_err(io)?;
+        let bytes = match read_at_most(path) {
+            Err(CorpusError::NoSuchPath { .. }) if kind == Kind::Journal => return Ok(None),
+            bytes => bytes?,
+        };
         let broken = |error: serde_json::Error| CorpusError::Manifest {
             path: path.to_owned(),
             what: error.to_string(),
@@ -346,6 +345,18 @@ impl Manifest {
     }
 }
 
+fn read_at_most(path: &Path) -> Result<Vec<u8>, CorpusError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| CorpusError::io(path, source))?;
+    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+        let what = format!("it has more than {MAX_MANIFEST_BYTES} bytes");
+        return Err(CorpusError::Manifest { path: path.to_owned(), what });
+    }
+    Ok(bytes)
+}
+
 /// Lists the manifests and journals in `dir`, sorted by name.
 pub(crate) fn in_folder(dir: &Path) -> Result<Vec<(PathBuf, Kind)>, CorpusError> {
     let io = |source| CorpusError::io(dir, source);
@@ -404,6 +415,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<StorePart>().unwrap_err(), error, "{text}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_vanished_is_not_there_and_a_manifest_that_vanished_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest-0-of-2.partial.jsonl");
+
+        assert_eq!(Manifest::read(&path, Kind::Journal).unwrap(), None);
+        assert!(Manifest::read(&path, Kind::Manifest).is_err());
     }
 
     #[test]

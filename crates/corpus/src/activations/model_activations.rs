@@ -6,7 +6,7 @@ use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_transformer::{Gpt, TokenBatch};
 
 use super::origins::Origins;
-use super::source::{ActivationBatch, ActivationSource};
+use super::source::{ActivationBatch, ActivationSource, SourceText};
 use crate::CorpusError;
 use crate::tokens::{Context, SpecialTokens, TokenizedCorpus};
 
@@ -209,5 +209,16 @@ impl ActivationSource for ModelActivations {
 
     fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError> {
         self.segment_with(index, &mut |_| ControlFlow::Continue(()))
+    }
+    fn text(&self) -> Option<SourceText> {
+        Some(SourceText {
+            tokens_sha256: self.tokens.sha256().to_owned(),
+            tokens: self.tokens.len(),
+            context_length: self.tokens.context_len(),
+        })
+    }
+
+    fn text_contexts(&self, index: u64) -> Option<Range<u64>> {
+        Some(self.contexts(index))
     }
 }

@@ -1,6 +1,9 @@
 //! The trait of activation sources, and the source that is held in memory.
 
+use std::ops::Range;
+
 use nanoscope_hooks::HookPoint;
+use serde::{Deserialize, Serialize};
 
 use crate::CorpusError;
 
@@ -41,10 +44,34 @@ pub trait ActivationSource {
     /// If `index` is out of range.
     fn segment(&mut self, index: u64) -> Result<ActivationBatch, CorpusError>;
 
+    /// The tokens the activations were computed from; `None` if they are not known.
+    fn text(&self) -> Option<SourceText> {
+        None
+    }
+
+    /// The contexts of [`text`](Self::text) that segment `index` was computed from, all of them and
+    /// no other.
+    fn text_contexts(&self, index: u64) -> Option<Range<u64>> {
+        let _ = index;
+        None
+    }
+
     /// Always false: a source has at least one segment.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The tokens that activations were computed from. Equal values are the same tokens in the same
+/// contexts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceText {
+    /// Digest of the tokens, [`TokenizedCorpus::sha256`](crate::TokenizedCorpus::sha256).
+    pub tokens_sha256: String,
+    /// Number of tokens.
+    pub tokens: u64,
+    /// Tokens per context.
+    pub context_length: usize,
 }
 
 /// Activations at one hook point, held in memory.

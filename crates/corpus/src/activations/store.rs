@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{ActivationFile, TensorFile};
@@ -11,7 +12,7 @@ use super::manifest::{
     Kind, Manifest, ShardEntry, StorePart, StoreSettings, in_folder, shard_path,
 };
 use super::origins::Origins;
-use super::source::{ActivationBatch, ActivationSource};
+use super::source::{ActivationBatch, ActivationSource, SourceText};
 use super::store_writer::{CONTEXT_IDS, DOCUMENT_IDS, POSITIONS, TOKEN_IDS};
 use crate::CorpusError;
 use crate::digest::file_sha256;
@@ -239,5 +240,18 @@ impl ActivationSource for ActivationStore {
             at.push(file.read(0, len)?);
         }
         Ok(ActivationBatch { len, at })
+    }
+    fn text(&self) -> Option<SourceText> {
+        Some(SourceText {
+            tokens_sha256: self.settings.text.tokens_sha256.clone(),
+            tokens: self.settings.text.tokens,
+            context_length: self.settings.context_length,
+        })
+    }
+
+    fn text_contexts(&self, index: u64) -> Option<Range<u64>> {
+        let from = index.checked_mul(self.settings.contexts_per_shard)?;
+        let end = from.checked_add(self.settings.contexts_per_shard)?;
+        Some(from..end.min(self.settings.text.contexts))
     }
 }

@@ -1,6 +1,7 @@
 //! Writes an activation store, shard by shard.
 //!
-//! A store contains no times, paths or random names. A shard is written under one fixed temporary
+//! A store contains no times, paths or random names (but for
+//! [`CollectedFrom`](super::CollectedFrom), which is not read with it). A shard is written under one fixed temporary
 //! name and then renamed, so a killed run leaves nothing that the next run does not overwrite, and
 //! two folders can be compared byte for byte. Complete shards are listed in a journal with one line
 //! each, because rewriting a manifest for each shard would take quadratic time.
@@ -192,12 +193,18 @@ struct Journal {
 
 impl Journal {
     fn lock(path: PathBuf) -> Result<Self, CorpusError> {
-        let file = File::options().read(true).append(true).create(true).open(&path);
-        let file = file.map_err(|source| CorpusError::io(&path, source))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(CorpusError::Busy { path }),
-            // Some network file systems do not support locks.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path, file, whole: 0 }),
+        loop {
+            let file = File::options().read(true).append(true).create(true).open(&path);
+            let file = file.map_err(|source| CorpusError::io(&path, source))?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Err(CorpusError::Busy { path }),
+                // Some network file systems do not support locks.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+            }
+            // The run that held it may have deleted it since it was opened.
+            if is_at(&file, &path) {
+                return Ok(Self { path, file, whole: 0 });
+            }
         }
     }
 
@@ -214,6 +221,20 @@ impl Journal {
         self.whole += text.len() as u64;
         Ok(())
     }
+}
+
+/// Returns whether an open file is the one at `path`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let same = |(a, b): (fs::Metadata, fs::Metadata)| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    file.metadata().and_then(|opened| Ok((opened, fs::metadata(path)?))).is_ok_and(same)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 impl Drop for Journal {
@@ -286,5 +307,77 @@ impl View for Tensor<'_> {
             Numbers::I64(_) => 8,
         };
         self.shape.iter().product::<usize>() * bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activations::manifest::{HookWidth, TextInfo};
+    use crate::tokens::SpecialTokens;
+
+    fn settings() -> StoreSettings {
+        let text = TextInfo {
+            sources: Vec::new(),
+            tokens_sha256: String::new(),
+            tokens: 16,
+            documents: 1,
+            contexts: 4,
+        };
+        StoreSettings {
+            model_sha256: String::new(),
+            model_era: "E6".to_owned(),
+            tokenizer_sha256: String::new(),
+            hooks: vec![HookWidth { name: "hook_embed".to_owned(), width: 1 }],
+            dtype: WeightDtype::F32,
+            context_length: 4,
+            contexts_per_shard: 1,
+            special_tokens: SpecialTokens::Keep,
+            text,
+            rows: 16,
+            shards: 4,
+        }
+    }
+
+    fn write(dir: &Path, index: u64) -> Result<(), CorpusError> {
+        let part = StorePart { index, count: 4 };
+        let mut writer = ActivationStoreWriter::open(dir, part, settings())?;
+        let rows = ActivationBatch { len: 4, at: vec![vec![0.0; 4]] };
+        let origins = Origins {
+            tokens: vec![0; 4],
+            documents: vec![0; 4],
+            contexts: vec![index; 4],
+            positions: vec![0, 1, 2, 3],
+        };
+        writer.write(index, &rows, &origins)?;
+        writer.finish()
+    }
+
+    #[test]
+    fn parts_that_begin_and_end_at_the_same_moment_do_not_disturb_each_other() {
+        for _ in 0..40 {
+            let dir = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                for index in 0..4 {
+                    let dir = dir.path();
+                    scope.spawn(move || write(dir, index).unwrap());
+                }
+            });
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 8);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_was_deleted_while_it_was_opened_is_not_the_one_that_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let before = Journal::lock(path.clone()).unwrap();
+
+        fs::remove_file(&path).unwrap();
+
+        assert!(!is_at(&before.file, &path));
+        let after = Journal::lock(path.clone()).unwrap();
+        assert!(is_at(&after.file, &path));
+        assert!(matches!(Journal::lock(path), Err(CorpusError::Busy { .. })));
     }
 }

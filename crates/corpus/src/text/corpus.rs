@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::documents::Documents;
-use super::text_file::{TextFile, TextFormat, format_by_name, has_extension};
+use super::options::CorpusOptions;
+use super::recognise::is_one_object;
+use super::text_file::{TextFile, TextFormat, format_by_name};
 use crate::CorpusError;
 
 /// Text files in a fixed order.
@@ -26,58 +28,56 @@ use crate::CorpusError;
 #[derive(Debug, Clone)]
 pub struct Corpus {
     files: Vec<TextFile>,
-    text_column: String,
-}
-
-/// Options for reading the files of a corpus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CorpusOptions {
-    /// The field of JSONL lines, or column of parquet files, that contains the text. Default:
-    /// `text`.
-    pub text_column: String,
-}
-
-impl Default for CorpusOptions {
-    fn default() -> Self {
-        Self { text_column: "text".to_owned() }
-    }
+    left_out: Vec<PathBuf>,
+    options: CorpusOptions,
 }
 
 impl Corpus {
     /// Opens the corpus of `paths`, which may be files or folders.
     ///
     /// A folder is searched recursively for files that are named as texts: `.txt`, `.text`,
-    /// `.jsonl` and `.ndjson`, each also with `.gz`, and `.parquet`. They are sorted by name; links
-    /// to folders are not followed. A file given by its own path is taken whatever its name, and
-    /// read as plain text unless its extension says otherwise.
+    /// `.jsonl`, `.ndjson`, `.json`, `.csv` and `.tsv`, each also with `.gz` or `.zst`, and
+    /// `.parquet`. They are sorted by name; links to folders are not followed. A `.json` file that
+    /// holds one object, as metadata does, is [left out](Self::left_out). A file given by its own
+    /// path is taken whatever its name, and read as plain text unless its extension or its content
+    /// says otherwise.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::NoFile`]; [`CorpusError::NoTexts`] for a folder without
     /// text files.
     pub fn open(paths: &[PathBuf], options: &CorpusOptions) -> Result<Self, CorpusError> {
         let mut files = Vec::new();
+        let mut left_out = Vec::new();
         for path in paths {
             let metadata = fs::metadata(path).map_err(|source| CorpusError::io(path, source))?;
             if metadata.is_dir() {
                 let before = files.len();
                 add_folder(path, path, 0, &mut files)?;
+                for file in files.split_off(before) {
+                    if file.format == Some(TextFormat::Json) && is_one_object(&file) {
+                        left_out.push(file.path);
+                    } else {
+                        files.push(file);
+                    }
+                }
                 if files.len() == before {
                     return Err(CorpusError::NoTexts { path: path.clone() });
                 }
             } else if metadata.is_file() {
                 let name = path.file_name().unwrap_or(path.as_os_str());
+                let (format, compression) = format_by_name(path);
                 files.push(TextFile {
                     path: path.clone(),
                     name: name.to_string_lossy().into_owned(),
                     bytes: metadata.len(),
-                    format: format_by_name(path)
-                        .unwrap_or(TextFormat::Text { gzip: has_extension(path, "gz") }),
+                    format,
+                    compression,
                 });
             } else {
                 return Err(CorpusError::NoFile { path: path.clone() });
             }
         }
-        Ok(Self { files, text_column: options.text_column.clone() })
+        Ok(Self { files, left_out, options: options.clone() })
     }
 
     /// The files, in reading order.
@@ -85,14 +85,19 @@ impl Corpus {
         &self.files
     }
 
-    /// Total size of the files in bytes (compressed size for `.gz`).
+    /// The `.json` files in folders that were left out, because each holds one object.
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
+    }
+
+    /// Total size of the files in bytes (compressed size for `.gz` and `.zst`).
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|source| source.bytes).sum()
     }
 
     /// Iterates over the documents, from the first.
     pub fn documents(&self) -> Documents<'_> {
-        Documents::new(&self.files, &self.text_column)
+        Documents::new(&self.files, &self.options)
     }
 }
 
@@ -117,11 +122,14 @@ fn add_folder(
             }
             continue;
         }
-        let Some(format) = format_by_name(&path) else { continue };
+        let (format, compression) = format_by_name(&path);
+        if format.is_none() {
+            continue;
+        }
         let metadata = fs::metadata(&path).map_err(|source| CorpusError::io(&path, source))?;
         if metadata.is_file() {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            files.push(TextFile { name, bytes: metadata.len(), format, path });
+            files.push(TextFile { name, bytes: metadata.len(), format, compression, path });
         }
     }
     Ok(())
@@ -138,12 +146,17 @@ mod tests {
         for name in ["c.TXT", "README.md", "a.jsonl.gz", "b/2.parquet", "b/1.txt", "d.parquet.gz"] {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
+        std::fs::write(dir.path().join("info.json"), "{\"version\": [1]}").unwrap();
+        std::fs::write(dir.path().join("e.json"), "[\"\"]").unwrap();
+        std::fs::write(dir.path().join("f.csv.zst"), "").unwrap();
 
         let corpus = Corpus::open(&[dir.path().to_owned()], &CorpusOptions::default()).unwrap();
 
         let names: Vec<&str> = corpus.files().iter().map(|s| s.name.as_str()).collect();
-        assert_eq!(names, ["a.jsonl.gz", "b/1.txt", "b/2.parquet", "c.TXT"]);
-        assert_eq!(corpus.bytes(), 4);
+        let expected = ["a.jsonl.gz", "b/1.txt", "b/2.parquet", "c.TXT", "e.json", "f.csv.zst"];
+        assert_eq!(names, expected);
+        assert_eq!(corpus.bytes(), 8);
+        assert_eq!(corpus.left_out(), [dir.path().join("info.json")]);
     }
 
     #[test]
@@ -154,6 +167,7 @@ mod tests {
 
         let corpus = Corpus::open(&[path], &CorpusOptions::default()).unwrap();
 
-        assert_eq!(corpus.files()[0].format, TextFormat::Text { gzip: false });
+        let texts: Result<Vec<_>, _> = corpus.documents().map(|d| d.map(|d| d.text)).collect();
+        assert_eq!(texts.unwrap(), ["x"]);
     }
 }

@@ -1,22 +1,20 @@
 //! Iterates over the documents of a corpus.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::csv_text::CsvText;
+use super::found::{Found, OddLines, PassedOver};
+use super::json_document::JsonDocument;
 use super::json_lines::JsonLines;
 use super::lines::Lines;
+use super::options::CorpusOptions;
 use super::parquet::ParquetText;
 use super::plain_text::{PIECE_BYTES, PlainText};
+use super::recognise::{self, Recognised};
 use super::text_file::{TextFile, TextFormat};
 use crate::CorpusError;
-
-/// Maximum size in bytes of a text held in memory: a JSON line, a parquet row, or a run of
-/// plain-text lines that cannot be split. A longer one is an error.
-pub const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// A document, or a part of a long plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +29,17 @@ pub struct Document {
 
 /// Iterator over the documents of a corpus. It ends after an error.
 ///
-/// At most one JSON document or a few parquet rows (each up to [`MAX_TEXT_BYTES`]), the current
-/// page of a parquet file, or about a megabyte of plain text is in memory. Longer plain texts are
-/// returned in several parts.
+/// At most one JSON document or a few parquet rows (each up to
+/// [`max_document_bytes`](CorpusOptions::max_document_bytes)), the current page of a parquet file, or
+/// about a megabyte of plain text is in memory. Longer plain texts are returned in several parts.
 pub struct Documents<'a> {
     files: &'a [TextFile],
-    column: &'a str,
+    options: &'a CorpusOptions,
     /// The next file to open.
     next: usize,
     open: Option<Open>,
     number: u64,
+    odd: OddLines,
     /// Bytes of the finished files.
     done: u64,
     /// Bytes read of the open file.
@@ -51,13 +50,24 @@ pub struct Documents<'a> {
 enum Open {
     Text(PlainText),
     JsonLines(JsonLines),
+    Json(Box<JsonDocument<Box<dyn BufRead>>>),
+    Csv(Box<CsvText>),
     Parquet(Box<ParquetText>),
 }
 
 impl<'a> Documents<'a> {
-    pub(crate) fn new(files: &'a [TextFile], column: &'a str) -> Self {
-        let read = Arc::default();
-        Self { files, column, next: 0, open: None, number: 0, done: 0, read, failed: false }
+    pub(crate) fn new(files: &'a [TextFile], options: &'a CorpusOptions) -> Self {
+        Self {
+            files,
+            options,
+            next: 0,
+            open: None,
+            number: 0,
+            odd: OddLines::new(options.strict),
+            done: 0,
+            read: Arc::default(),
+            failed: false,
+        }
     }
 
     /// Bytes of the files read so far, compressed where they are compressed.
@@ -67,8 +77,18 @@ impl<'a> Documents<'a> {
                 let bytes = self.files[self.next - 1].bytes as f64;
                 self.done + (bytes * parquet.done()) as u64
             }
-            _ => self.done + self.read.load(Ordering::Relaxed),
+            // An object in JSON is read twice.
+            Some(_) => {
+                let bytes = self.files[self.next - 1].bytes;
+                self.done + self.read.load(Ordering::Relaxed).min(bytes)
+            }
+            None => self.done,
         }
+    }
+
+    /// Lines and rows without a text that have been passed over so far.
+    pub fn passed_over(&self) -> &PassedOver {
+        self.odd.passed_over()
     }
 
     fn advance(&mut self) -> Result<Option<Document>, CorpusError> {
@@ -77,19 +97,28 @@ impl<'a> Documents<'a> {
                 let Some(file) = self.files.get(self.next) else { return Ok(None) };
                 self.next += 1;
                 self.read.store(0, Ordering::Relaxed);
-                self.open = Some(Open::new(file, self.column, &self.read)?);
+                self.odd.begin();
+                self.open = Some(Open::new(file, self.options, &self.read)?);
                 continue;
             };
-            let (continued, text) = match open.next()? {
-                Some((_, text)) if text.is_empty() => continue,
-                Some(found) => found,
+            let (text, continued) = match open.next()? {
+                Some(Found::Text { text, continued }) => (text, continued),
+                Some(Found::Odd(error)) => {
+                    self.odd.odd(error)?;
+                    continue;
+                }
                 None => {
+                    self.odd.end()?;
                     self.done += self.files[self.next - 1].bytes;
                     self.read.store(0, Ordering::Relaxed);
                     self.open = None;
                     continue;
                 }
             };
+            self.odd.text();
+            if text.is_empty() {
+                continue;
+            }
             if !continued {
                 self.number += 1;
             }
@@ -121,49 +150,44 @@ impl std::fmt::Debug for Documents<'_> {
 }
 
 impl Open {
-    fn new(file: &TextFile, column: &str, read: &Arc<AtomicU64>) -> Result<Self, CorpusError> {
-        let lines = |gzip| -> Result<Lines, CorpusError> {
-            let opened = File::open(&file.path).map_err(|e| CorpusError::io(&file.path, e))?;
-            let opened = BufReader::new(Counted { file: opened, read: Arc::clone(read) });
-            let reader: Box<dyn BufRead> = if gzip {
-                Box::new(BufReader::new(MultiGzDecoder::new(opened)))
-            } else {
-                Box::new(opened)
-            };
-            Ok(Lines::new(reader, &file.path, MAX_TEXT_BYTES))
-        };
-        Ok(match file.format {
-            TextFormat::Text { gzip } => {
-                Self::Text(PlainText::new(lines(gzip)?, PIECE_BYTES, MAX_TEXT_BYTES))
+    fn new(
+        file: &TextFile,
+        options: &CorpusOptions,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self, CorpusError> {
+        let CorpusOptions { text_column: column, max_document_bytes: limit, .. } = options;
+        let limit = *limit;
+        let Recognised { format, reader } = recognise::open(file, read)?;
+        let lines = |reader| Lines::new(reader, &file.path, limit);
+        Ok(match format {
+            TextFormat::Text => {
+                Self::Text(PlainText::new(lines(reader), PIECE_BYTES.min(limit), limit))
             }
-            TextFormat::JsonLines { gzip } => Self::JsonLines(JsonLines::new(lines(gzip)?, column)),
+            TextFormat::JsonLines => Self::JsonLines(JsonLines::new(lines(reader), column)),
+            TextFormat::Json => {
+                let again = || Ok(recognise::open(file, read)?.reader);
+                let path = file.path.clone();
+                let document = JsonDocument::open(path, column, limit, reader, again)?;
+                Self::Json(Box::new(document))
+            }
+            TextFormat::Csv { delimiter } => {
+                Self::Csv(Box::new(CsvText::new(reader, &file.path, column, delimiter, limit)?))
+            }
             TextFormat::Parquet => {
-                let parquet = ParquetText::open(&file.path, column, MAX_TEXT_BYTES)?;
-                Self::Parquet(Box::new(parquet))
+                Self::Parquet(Box::new(ParquetText::open(&file.path, column, limit)?))
             }
         })
     }
 
-    /// Returns the next text, and whether it continues the previous one.
-    fn next(&mut self) -> Result<Option<(bool, String)>, CorpusError> {
+    fn next(&mut self) -> Result<Option<Found>, CorpusError> {
         match self {
-            Self::Text(text) => Ok(text.next()?.map(|piece| (piece.continued, piece.text))),
-            Self::JsonLines(lines) => Ok(lines.next()?.map(|text| (false, text))),
-            Self::Parquet(parquet) => Ok(parquet.next()?.map(|text| (false, text))),
+            Self::Text(text) => Ok(text
+                .next()?
+                .map(|piece| Found::Text { text: piece.text, continued: piece.continued })),
+            Self::JsonLines(lines) => lines.next(),
+            Self::Json(document) => document.next(),
+            Self::Csv(table) => table.next(),
+            Self::Parquet(parquet) => parquet.next(),
         }
-    }
-}
-
-/// A file that counts the bytes read from it.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
     }
 }

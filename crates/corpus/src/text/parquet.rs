@@ -11,9 +11,10 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::catch_panic::catch_panic;
+use super::found::Found;
 use crate::CorpusError;
 
-/// The texts of a column, read a few rows at a time. Rows without a text are skipped.
+/// The texts of a column, read a few rows at a time.
 pub(crate) struct ParquetText {
     path: PathBuf,
     file_len: u64,
@@ -25,6 +26,9 @@ pub(crate) struct ParquetText {
     /// The column reader of the open row group, and the number of texts it has returned.
     open: Option<(ColumnReaderImpl<ByteArrayType>, u64)>,
     texts: VecDeque<String>,
+    /// Rows without a text that were read and not returned.
+    nulls: usize,
+    name: String,
 }
 
 impl ParquetText {
@@ -60,6 +64,8 @@ impl ParquetText {
             next_group: 0,
             open: None,
             texts: VecDeque::new(),
+            nulls: 0,
+            name: column.to_owned(),
         })
     }
 
@@ -68,10 +74,18 @@ impl ParquetText {
         self.next_group as f64 / self.reader.num_row_groups().max(1) as f64
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<String>, CorpusError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Found>, CorpusError> {
         loop {
             if let Some(text) = self.texts.pop_front() {
-                return Ok(Some(text));
+                return Ok(Some(Found::Text { text, continued: false }));
+            }
+            if self.nulls > 0 {
+                self.nulls -= 1;
+                return Ok(Some(Found::Odd(CorpusError::NullText {
+                    path: self.path.clone(),
+                    place: format!("row group {}", self.next_group - 1),
+                    column: self.name.clone(),
+                })));
             }
             if self.open.is_none() && !self.open_next()? {
                 return Ok(None);
@@ -127,6 +141,7 @@ impl ParquetText {
         })?;
         let from = *given;
         *given += values.len() as u64;
+        self.nulls += rows.saturating_sub(values.len());
         if rows == 0 {
             self.open = None;
         }

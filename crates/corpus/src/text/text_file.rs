@@ -10,34 +10,57 @@ pub struct TextFile {
     /// Path relative to the given folder, or the file's own name. It does not depend on where the
     /// folder is.
     pub name: String,
-    /// File size in bytes (compressed size for `.gz`).
+    /// File size in bytes (compressed size for `.gz` and `.zst`).
     pub bytes: u64,
-    pub(crate) format: TextFormat,
+    /// The format that the name says, if it says one.
+    pub(crate) format: Option<TextFormat>,
+    /// The compression that the name says.
+    pub(crate) compression: Option<Compression>,
 }
 
 /// The format of a text file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextFormat {
     /// Plain text, with `<|endoftext|>` between documents.
-    Text { gzip: bool },
-    /// A JSON object per line.
-    JsonLines { gzip: bool },
+    Text,
+    /// A JSON value per line.
+    JsonLines,
+    /// JSON: a list, an object with a list, or values one after another.
+    Json,
+    /// A table with a header, in which this byte separates columns.
+    Csv { delimiter: u8 },
     /// A column of strings in a parquet file.
     Parquet,
 }
 
-/// Guesses the format of a file from its extension.
-pub(super) fn format_by_name(path: &Path) -> Option<TextFormat> {
-    let gzip = has_extension(path, "gz");
-    let stem = if gzip { Path::new(path.file_stem()?) } else { path };
-    match stem.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "txt" | "text" => Some(TextFormat::Text { gzip }),
-        "jsonl" | "ndjson" => Some(TextFormat::JsonLines { gzip }),
-        "parquet" if !gzip => Some(TextFormat::Parquet),
-        _ => None,
-    }
+/// The compression of a text file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Gzip,
+    Zstd,
 }
 
-pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+/// The format and the compression that a file's name says.
+pub(super) fn format_by_name(path: &Path) -> (Option<TextFormat>, Option<Compression>) {
+    let extension =
+        |path: &Path| path.extension().and_then(|name| name.to_str()).map(str::to_ascii_lowercase);
+    let compression = match extension(path).as_deref() {
+        Some("gz") => Some(Compression::Gzip),
+        Some("zst") => Some(Compression::Zstd),
+        _ => None,
+    };
+    let stem = match compression {
+        Some(_) => Path::new(path.file_stem().unwrap_or_default()),
+        None => path,
+    };
+    let format = match extension(stem).as_deref() {
+        Some("txt" | "text") => Some(TextFormat::Text),
+        Some("jsonl" | "ndjson") => Some(TextFormat::JsonLines),
+        Some("json") => Some(TextFormat::Json),
+        Some("csv") => Some(TextFormat::Csv { delimiter: b',' }),
+        Some("tsv") => Some(TextFormat::Csv { delimiter: b'\t' }),
+        Some("parquet") if compression.is_none() => Some(TextFormat::Parquet),
+        _ => None,
+    };
+    (format, compression)
 }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::context::Context;
 use crate::CorpusError;
 use crate::digest::hex;
-use crate::text::Corpus;
+use crate::text::{Corpus, PassedOver};
 
 /// The tokens of a corpus, divided into contexts.
 ///
@@ -37,6 +37,7 @@ pub struct TokenizedCorpus {
     bos: TokenId,
     special: Vec<TokenId>,
     sha256: String,
+    passed_over: PassedOver,
 }
 
 /// Options for tokenizing a corpus.
@@ -63,7 +64,7 @@ impl TokenizeOptions {
 pub struct TokenizeProgress {
     /// Tokens so far.
     pub tokens: u64,
-    /// Bytes read so far (compressed size for `.gz`).
+    /// Bytes read so far (compressed size for `.gz` and `.zst`).
     pub bytes: u64,
     /// Total size of the files in bytes.
     pub total_bytes: u64,
@@ -102,7 +103,8 @@ impl TokenizedCorpus {
                 break;
             }
         }
-        writer.finish(tokenizer)
+        let passed_over = documents.passed_over().clone();
+        writer.finish(tokenizer, passed_over)
     }
 
     /// Tokens per context.
@@ -139,6 +141,11 @@ impl TokenizedCorpus {
     /// tokenizer encodes it.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Lines and rows without a text that were passed over.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
     }
 
     /// Returns whether `id` is a special token.
@@ -265,7 +272,11 @@ impl TokenWriter {
         Ok(())
     }
 
-    fn finish(self, tokenizer: &Tokenizer) -> Result<TokenizedCorpus, CorpusError> {
+    fn finish(
+        self,
+        tokenizer: &Tokenizer,
+        passed_over: PassedOver,
+    ) -> Result<TokenizedCorpus, CorpusError> {
         let TokenizeOptions { context_len, dir, .. } = self.options;
         if self.len < context_len as u64 {
             return Err(CorpusError::TooFewTokens { found: self.len, context_len });
@@ -280,6 +291,7 @@ impl TokenWriter {
             bos: self.bos,
             special: tokenizer.special_tokens().iter().map(|&(_, id)| id).collect(),
             sha256: hex(&self.sha256.finalize()),
+            passed_over,
         })
     }
 }

@@ -17,7 +17,7 @@ pub struct LogitEffect {
 pub enum LogitEffectError {
     /// Writes at the hook point reach the logits only through other weights.
     #[error(
-        "{hook} is not part of the residual stream, so writing there has no direct effect on the logits"
+        "{hook} is neither part of the residual stream nor the unembedding's input, so writing there has no direct effect on the logits"
     )]
     NotResidual {
         /// The hook point.
@@ -40,7 +40,9 @@ pub enum LogitEffectError {
 /// The mean is subtracted because raising all logits equally does not make any token more likely;
 /// Neuronpedia and SAEDashboard do the same. Everything between the hook point and the unembedding
 /// is ignored: later blocks, nanochat's scales of the residual stream, the final norm and the
-/// softcap. The order of the tokens is therefore meaningful, but effects are not in nats.
+/// softcap. The order of the tokens is therefore meaningful, but effects are not in nats. At
+/// `ln_final.hook_normalized` nothing but the softcap is in between, so that without one the effect is
+/// the change of the logits less its mean.
 ///
 /// # Shapes
 /// - `directions`: `[directions, n_embd]`
@@ -48,13 +50,13 @@ pub enum LogitEffectError {
 ///
 /// # Errors
 /// [`LogitEffectError`] if `hook` is not the embedding, `resid_pre`, `resid_mid`, `resid_post`,
-/// `attn_out` or `mlp_out`, or if the directions differ in width from the residual stream.
+/// `attn_out`, `mlp_out` or `ln_final.hook_normalized`, or if the directions differ in width from the residual stream.
 pub fn logit_effects(
     gpt: &Gpt,
     hook: HookPoint,
     directions: Tensor<2>,
 ) -> Result<Tensor<2>, LogitEffectError> {
-    if !is_residual(hook) {
+    if !writes_to_logits(hook) {
         return Err(LogitEffectError::NotResidual { hook });
     }
     let shape = &gpt.config().shape;
@@ -66,8 +68,8 @@ pub fn logit_effects(
     Ok(effects.clone() - effects.mean_dim(1))
 }
 
-/// Returns whether the activation at `hook` is the residual stream or is added to it.
-fn is_residual(hook: HookPoint) -> bool {
+/// Returns whether the activation at `hook` is the residual stream, is added to it or is unembedded.
+fn writes_to_logits(hook: HookPoint) -> bool {
     matches!(
         hook,
         HookPoint::Embed
@@ -76,6 +78,7 @@ fn is_residual(hook: HookPoint) -> bool {
             | HookPoint::ResidPost(_)
             | HookPoint::AttnOut(_)
             | HookPoint::MlpOut(_)
+            | HookPoint::FinalNormalized
     )
 }
 
@@ -104,7 +107,7 @@ impl LogitEffect {
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_transformer::{Era, GptShape};
+    use nanoscope_transformer::{Constants, Era, GptShape};
 
     use super::*;
 
@@ -146,6 +149,34 @@ mod tests {
     }
 
     #[test]
+    fn at_the_input_of_the_unembedding_the_effect_is_that_on_the_logits() {
+        let config = gpt().config().clone();
+        let constants = Constants { softcap: None, ..config.constants };
+        let device = nanoscope_testing::test_device();
+        let gpt = Gpt::random(config.with_constants(constants).unwrap(), 3, &device);
+        let values = |from: f32| (0..32).map(|i| (from + i as f32).sin()).collect::<Vec<f32>>();
+        let row = |from| Tensor::<1>::from_floats(values(from).as_slice(), &device);
+        let (x, direction) = (row(0.0), row(9.0));
+
+        let effects =
+            logit_effects(&gpt, HookPoint::FinalNormalized, direction.clone().unsqueeze());
+
+        let logits = |x: Tensor<1>| gpt.unembed(x.unsqueeze::<3>()).into_data();
+        let (before, after) = (logits(x.clone()), logits(x + direction));
+        let change: Vec<f32> = after
+            .iter::<f32>()
+            .zip(before.iter::<f32>())
+            .map(|(after, before)| after - before)
+            .collect();
+        let mean = change.iter().sum::<f32>() / change.len() as f32;
+        let effects = effects.unwrap().into_data();
+        assert_eq!(change.len(), 5);
+        for (effect, change) in effects.iter::<f32>().zip(change) {
+            assert!((effect - (change - mean)).abs() < 1e-4, "{effect}, {}", change - mean);
+        }
+    }
+
+    #[test]
     fn either_end_is_sorted_and_only_so_long() {
         let effect = LogitEffect::from_effects(&[0.5, -2.0, f32::NAN, 0.5, 3.0], 3);
 
@@ -173,11 +204,12 @@ mod tests {
                 "blocks.0.hook_resid_mid",
                 "blocks.0.hook_mlp_out",
                 "blocks.0.hook_resid_post",
+                "ln_final.hook_normalized",
             ]
         );
         assert_eq!(
             effect(HookPoint::MlpPost(0), 128).unwrap_err().to_string(),
-            "blocks.0.mlp.hook_post is not part of the residual stream, so writing there has no direct effect on the logits"
+            "blocks.0.mlp.hook_post is neither part of the residual stream nor the unembedding's input, so writing there has no direct effect on the logits"
         );
         assert_eq!(
             effect(HookPoint::MlpOut(0), 31).unwrap_err().to_string(),

@@ -1,10 +1,11 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter};
-use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_sae::{Sae, SaeError, SparseFeatures};
 use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::error::RuntimeError;
 use crate::model::InterpretableModel;
+use crate::pass::{NonFinite, NonFiniteAt};
 
 impl InterpretableModel {
     /// Computes the features of the SAE at `hook`, with a row for each token.
@@ -13,7 +14,8 @@ impl InterpretableModel {
     /// position only, which suits long texts.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the model lacks an SAE at `hook`, or the tokens cannot be run.
+    /// [`RuntimeError`] if the model lacks an SAE at `hook`, the tokens cannot be run;
+    /// [`RuntimeError::NonFinite`] if an activation cannot be encoded.
     pub fn features_at(
         &self,
         hook: HookPoint,
@@ -21,9 +23,13 @@ impl InterpretableModel {
     ) -> Result<SparseFeatures, RuntimeError> {
         let sae = self.sae(hook)?;
         let features = SparseFeatures::new(sae.config().d_sae());
-        let mut encoder = Encoder { hook, sae, features };
+        let mut encoder = Encoder { hook, sae, features: Ok(features) };
         self.gpt().forward(tokens, Logits::Last, &mut encoder)?;
-        Ok(encoder.features)
+        encoder.features.map_err(|row| {
+            let (row, position) = (row / tokens.seq(), row % tokens.seq());
+            let found = NonFinite { at: NonFiniteAt::Features(hook), row, position };
+            RuntimeError::NonFinite { found }
+        })
     }
 }
 
@@ -31,7 +37,8 @@ impl InterpretableModel {
 struct Encoder<'m> {
     hook: HookPoint,
     sae: &'m Sae,
-    features: SparseFeatures,
+    /// The error is the first row that cannot be encoded.
+    features: Result<SparseFeatures, usize>,
 }
 
 /// The maximum number of pre-activations computed at once: 64 MB.
@@ -50,9 +57,11 @@ impl HookRouter for Encoder<'_> {
             let at_once = (MAX_PRE_ACTIVATIONS / d_sae).max(1);
             for from in (0..rows).step_by(at_once) {
                 let part = flat.clone().slice_dim(0, from..(from + at_once).min(rows));
-                let encoded = self.sae.encode_sparse(part);
-                for row in 0..encoded.rows() {
-                    self.features.push_row(encoded.row(row));
+                let Ok(features) = &mut self.features else { break };
+                match self.sae.encode_sparse(part) {
+                    Ok(part) => (0..part.rows()).for_each(|row| features.push_row(part.row(row))),
+                    Err(SaeError::NotFinite { row, .. }) => self.features = Err(from + row),
+                    Err(_) => self.features = Err(from),
                 }
             }
         }

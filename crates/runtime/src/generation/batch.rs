@@ -6,11 +6,14 @@
 //! compacted. Activations that several plans read at a hook point are encoded once; each plan
 //! changes only its own row.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::RuntimeError;
+use crate::generation::outcome::StepOutcome;
 use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
-use crate::generation::step::{StepOutcome, step_together};
+use crate::generation::step::step_together;
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
@@ -32,7 +35,7 @@ use crate::steering::Plan;
 /// let mut short = batch.begin(&[2, 7], &Plan::new(), &Sampling::greedy(2))?;
 /// let mut tokens = [Vec::new(), Vec::new()];
 /// while long.end().is_none() {
-///     for (progress, tokens) in batch.step(&mut [&mut long, &mut short]).into_iter().zip(&mut tokens) {
+///     for (progress, tokens) in batch.step(&mut [&mut long, &mut short])?.into_iter().zip(&mut tokens) {
 ///         if let StepOutcome::Step(step) = progress {
 ///             tokens.push(step.token_id);
 ///         }
@@ -46,13 +49,19 @@ use crate::steering::Plan;
 pub struct Batch<'m> {
     model: &'m InterpretableModel,
     prefixes: Option<PrefixCache>,
+    /// Unique within the process.
+    id: u64,
 }
+
+/// The id of the next batch.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl<'m> Batch<'m> {
     /// Creates a batch on `model` that caches at most `prefix_bytes` of prompts' beginnings; 0
     /// disables the cache.
     pub fn new(model: &'m InterpretableModel, prefix_bytes: usize) -> Self {
-        Self { model, prefixes: (prefix_bytes > 0).then(|| PrefixCache::new(prefix_bytes)) }
+        let prefixes = (prefix_bytes > 0).then(|| PrefixCache::new(prefix_bytes));
+        Self { model, prefixes, id: NEXT_ID.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Creates a generation to be advanced with [`step`](Self::step), without running anything.
@@ -68,6 +77,7 @@ impl<'m> Batch<'m> {
         sampling: &Sampling,
     ) -> Result<Generation<'m>, RuntimeError> {
         let mut generation = Generation::begin(self.model, prompt, plan, sampling)?;
+        generation.batch = Some(self.id);
         if let Some(prefixes) = &mut self.prefixes {
             generation.reuse(prefixes, plan);
         }
@@ -75,8 +85,22 @@ impl<'m> Batch<'m> {
     }
 
     /// Steps each generation once: runs a piece of its prompt or generates its next token. All
-    /// tokens share one pass, as do prompt pieces of equal length.
-    pub fn step(&mut self, generations: &mut [&mut Generation<'m>]) -> Vec<StepOutcome> {
-        step_together(self.model, generations, self.prefixes.as_mut())
+    /// tokens share one pass, as do prompt pieces of equal length. A generation whose numbers leave the
+    /// range of float32 ends with [`EndReason::NotFinite`]; the others go on.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ForeignGeneration`] if this batch did not begin one of them: its prefixes belong
+    /// to another cache, and its weights may be another model's. Nothing is run then.
+    ///
+    /// [`EndReason::NotFinite`]: crate::EndReason::NotFinite
+    pub fn step(
+        &mut self,
+        generations: &mut [&mut Generation<'m>],
+    ) -> Result<Vec<StepOutcome>, RuntimeError> {
+        let foreign = generations.iter().position(|generation| generation.batch != Some(self.id));
+        if let Some(index) = foreign {
+            return Err(RuntimeError::ForeignGeneration { index });
+        }
+        Ok(step_together(self.model, generations, self.prefixes.as_mut()))
     }
 }

@@ -1,7 +1,8 @@
 use crate::error::RuntimeError;
+use crate::generation::outcome::{Step, StepOutcome};
 use crate::generation::sampling::Sampling;
-use crate::generation::state::{Generation, Step};
-use crate::generation::step::{StepOutcome, step_together};
+use crate::generation::state::Generation;
+use crate::generation::step::step_together;
 use crate::model::InterpretableModel;
 use crate::steering::Plan;
 
@@ -12,7 +13,9 @@ impl InterpretableModel {
     ///
     /// # Errors
     /// [`RuntimeError`] if the plan cannot be followed, a sampling parameter is out of its range,
-    /// or the prompt is empty, too long or outside the vocabulary.
+    /// or the prompt is empty, too long or outside the vocabulary; [`RuntimeError::NonFinite`] if the
+    /// prompt's activations leave the range of float32. Where those of a later token do, the
+    /// generation ends, and [`Generation::error`] returns the error.
     pub fn generate<'m>(
         &'m self,
         prompt: &[u32],
@@ -32,10 +35,10 @@ impl<'m> Generation<'m> {
         sampling: &Sampling,
     ) -> Result<Self, RuntimeError> {
         let mut generation = Self::begin(model, prompt, plan, sampling)?;
-        while generation.next_piece().is_some() {
+        while generation.end().is_none() && generation.next_piece().is_some() {
             step_together(model, &mut [&mut generation], None);
         }
-        Ok(generation)
+        generation.error().map_or(Ok(generation), Err)
     }
 }
 

@@ -8,8 +8,8 @@ use nanoscope_sae::SparseFeatures;
 use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::generation::outcome::Step;
 use crate::generation::sampling::Sampling;
-use crate::generation::state::Step;
 use crate::json::{Index, Number, custom, hook, object};
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,12 +3,13 @@
 mod batch;
 mod generate;
 mod json;
+mod outcome;
 mod prefix_cache;
 mod sampling;
 mod state;
 mod step;
 
 pub use batch::Batch;
+pub use outcome::{Step, StepOutcome};
 pub use sampling::Sampling;
-pub use state::{EndReason, Generation, Step};
-pub use step::StepOutcome;
+pub use state::{EndReason, Generation};

@@ -114,8 +114,10 @@ impl Sampler {
         Self { rng, sampling, chosen: BTreeMap::new() }
     }
 
-    /// Chooses the next token from the logits of the last position, `[vocab_size]`.
-    pub(super) fn choose(&mut self, logits: &[f32]) -> Choice {
+    /// Chooses the next token from the logits of the last position, `[vocab_size]`; `None` if one of
+    /// them is not finite.
+    pub(super) fn choose(&mut self, logits: &[f32]) -> Option<Choice> {
+        let log_sum_exp = log_sum_exp(logits)?;
         let token = {
             let logits = self.penalised(logits);
             if self.sampling.temperature == 0.0 {
@@ -128,14 +130,13 @@ impl Sampler {
         if self.penalises() {
             *self.chosen.entry(token as u32).or_default() += 1;
         }
-        let log_sum_exp = log_sum_exp(logits);
         let mut order = Likeliest::new(logits);
         let top = (0..self.sampling.top_logprobs.min(logits.len())).map(|rank| order.at(rank));
-        Choice {
+        Some(Choice {
             token: token as u32,
             logprob: log_sum_exp.logprob(logits[token]),
             top: top.map(|index| (index as u32, log_sum_exp.logprob(logits[index]))).collect(),
-        }
+        })
     }
 
     fn penalises(&self) -> bool {
@@ -179,11 +180,16 @@ struct LogSumExp {
     ln_sum: f64,
 }
 
-fn log_sum_exp(logits: &[f32]) -> LogSumExp {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+/// `None` if a logit is not finite.
+fn log_sum_exp(logits: &[f32]) -> Option<LogSumExp> {
+    // One pass for both. Neither changes at NaN, which the sum finds.
+    let (min, max) =
+        logits.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &logit| {
+            (min.min(logit), max.max(logit))
+        });
     // Exponentials in float32 for speed, their sum in float64 for precision.
     let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    LogSumExp { max, ln_sum: sum.ln() }
+    (sum.is_finite() && min.is_finite()).then(|| LogSumExp { max, ln_sum: sum.ln() })
 }
 
 impl LogSumExp {
@@ -315,7 +321,7 @@ mod tests {
     fn the_log_probability_is_the_models_own() {
         let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
 
-        let choice = sampler.choose(&LOGITS);
+        let choice = sampler.choose(&LOGITS).unwrap();
 
         assert_eq!(choice.token, 1);
         assert!((choice.logprob - 0.5_f32.ln()).abs() < 1e-5, "{}", choice.logprob);
@@ -325,7 +331,7 @@ mod tests {
     fn the_likeliest_tokens_are_named_with_their_log_probabilities() {
         let sampling = Sampling { top_logprobs: 2, ..Sampling::greedy(1) };
 
-        let top = Sampler::new(sampling).choose(&LOGITS).top;
+        let top = Sampler::new(sampling).choose(&LOGITS).unwrap().top;
 
         assert_eq!([top[0].0, top[1].0], [1, 3]);
         assert!((top[0].1 - 0.5_f32.ln()).abs() < 1e-5 && (top[1].1 - 0.3_f32.ln()).abs() < 1e-5);
@@ -337,7 +343,7 @@ mod tests {
         let penalty = |frequency_penalty, presence_penalty| {
             let sampling = Sampling { frequency_penalty, presence_penalty, ..Sampling::greedy(9) };
             let mut sampler = Sampler::new(sampling);
-            (0..4).map(|_| sampler.choose(&LOGITS)).collect::<Vec<_>>()
+            (0..4).map(|_| sampler.choose(&LOGITS).unwrap()).collect::<Vec<_>>()
         };
         let tokens = |choices: &[Choice]| choices.iter().map(|c| c.token).collect::<Vec<_>>();
 
@@ -354,10 +360,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_drawn_from_logits_that_are_not_finite() {
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..LOGITS.len() {
+                let mut logits = LOGITS;
+                logits[at] = wrong;
+                for temperature in [0.0, 1.0] {
+                    let sampling = Sampling { temperature, ..Sampling::default() };
+                    assert_eq!(Sampler::new(sampling).choose(&logits), None, "{wrong} at {at}");
+                }
+            }
+        }
+        assert_eq!(Sampler::new(Sampling::default()).choose(&[f32::NAN; 4]), None);
+    }
+
+    #[test]
     fn the_same_seed_draws_the_same_numbers() {
         let draws = |seed| {
             let mut sampler = Sampler::new(Sampling { seed, ..Sampling::default() });
-            (0..20).map(|_| sampler.choose(&LOGITS).token).collect::<Vec<_>>()
+            (0..20).map(|_| sampler.choose(&LOGITS).unwrap().token).collect::<Vec<_>>()
         };
 
         assert_eq!(draws(1), draws(1));

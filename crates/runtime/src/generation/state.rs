@@ -8,11 +8,14 @@ use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::RuntimeError;
+use crate::generation::outcome::{Step, StepOutcome};
 use crate::generation::prefix_cache::{CachedPiece, Digest, Id, PrefixCache};
 use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
+use crate::pass::non_finite::{NonFinite, NonFiniteAt};
 use crate::pass::plan_router::PassOutput;
+use crate::pass::probe::first_non_finite;
 use crate::pass::report::{InterventionReport, ReportBuilder};
 use crate::pass::token_positions::TokenPositions;
 use crate::steering::{Condition, Plan, PositionRange, Target};
@@ -35,11 +38,17 @@ pub struct Generation<'m> {
     pub(super) cache: KvCache,
     sampler: Sampler,
     decoder: Option<StreamDecoder<'m>>,
-    prompt: Vec<u32>,
+    /// The prompt and the tokens generated.
+    pub(super) tokens: Vec<u32>,
+    prompt_len: usize,
+    /// The batch that began the generation.
+    pub(super) batch: Option<u64>,
     prompt_features: BTreeMap<HookPoint, SparseFeatures>,
     beginning: Beginning,
     /// The logits for the position after the last one run.
     logits: Vec<f32>,
+    /// The next token, if it was chosen before its turn.
+    next: Option<Choice>,
     produced: usize,
     max_tokens: usize,
     end: Option<EndReason>,
@@ -48,8 +57,8 @@ pub struct Generation<'m> {
 /// The cached beginning of a prompt.
 #[derive(Debug)]
 struct Beginning {
-    /// The last piece run or reused.
-    piece: Id,
+    /// The last piece run or reused; `None` if one was run without the cache.
+    piece: Option<Id>,
     /// The interventions that can change the prompt.
     changes: Vec<usize>,
     /// The number of tokens reused.
@@ -67,39 +76,6 @@ pub(super) enum Turn {
     Last(Choice),
     /// None: the generation has ended.
     End,
-}
-
-/// One generated token.
-///
-/// The JSON form is the token object that the command line and the server write, with the number of
-/// features of each SAE so that it can be read back:
-///
-/// ```json
-/// {"position": 5, "token_id": 262, "token": " a", "logprob": -1.2,
-///  "features": {"blocks.2.hook_resid_post": [[417, 3.5], [12, 0.25]]},
-///  "d_sae": {"blocks.2.hook_resid_post": 2048}, "top_logprobs": [[262, -1.2]]}
-/// ```
-///
-/// Features are `[index, activation]`, strongest first; a label after them is ignored. `d_sae` and
-/// `top_logprobs` are omitted if they are empty. An unknown key, a feature index out of range and a
-/// feature listed twice are errors.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// The position in the sequence, counted from the start of the prompt.
-    pub position: usize,
-    /// The token's id.
-    pub token_id: u32,
-    /// The text that the token completes; `token` in JSON. The bytes of an incomplete character are
-    /// returned with the token that completes it. Empty without a tokenizer.
-    pub text: String,
-    /// The natural logarithm of the model's probability for the token, before temperature, top-k
-    /// and top-p.
-    pub logprob: f32,
-    /// One row for each tracked hook point: the features at the token's own position.
-    pub features: BTreeMap<HookPoint, SparseFeatures>,
-    /// The [`Sampling::top_logprobs`] most likely tokens at this position with their log
-    /// probabilities, most likely first.
-    pub top_logprobs: Vec<(u32, f32)>,
 }
 
 /// The reason a generation ended.
@@ -124,9 +100,9 @@ pub enum EndReason {
         /// The number of positions in the context.
         capacity: usize,
     },
-    /// The logits are not finite, so no token can be chosen: a weight is not finite, or a steered
-    /// activation left the range of float32.
-    NotFinite,
+    /// A number is not finite, because a weight is not or an intervention left the range of float32.
+    /// The token at which it was found is not returned.
+    NotFinite(NonFinite),
 }
 
 impl std::fmt::Display for EndReason {
@@ -136,7 +112,7 @@ impl std::fmt::Display for EndReason {
             Self::Stop { .. } => f.write_str("stop"),
             Self::Condition { .. } => f.write_str("stop_when"),
             Self::ContextFull { .. } => f.write_str("context_full"),
-            Self::NotFinite => f.write_str("not_finite"),
+            Self::NotFinite(_) => f.write_str("not_finite"),
         }
     }
 }
@@ -174,14 +150,17 @@ impl<'m> Generation<'m> {
                 .filter(|(_, reader)| reader.track)
                 .map(|(&hook, reader)| (hook, SparseFeatures::new(reader.sae.config().d_sae())))
                 .collect(),
-            beginning: Beginning { piece: 0, changes: plan.changes_of_prompts(), reused: 0 },
+            beginning: Beginning { piece: None, changes: plan.changes_of_prompts(), reused: 0 },
             plan,
             // Allocate only positions that can be used: a config may claim any context length.
             cache: model.gpt().cache(1, prompt.len() + more),
             sampler: Sampler::new(sampling.clone()),
             decoder: model.tokenizer().map(|tokenizer| tokenizer.stream()),
-            prompt: prompt.to_vec(),
+            tokens: prompt.to_vec(),
+            prompt_len: prompt.len(),
+            batch: None,
             logits: Vec::new(),
+            next: None,
             produced: 0,
             max_tokens: sampling.max_tokens,
             end: None,
@@ -190,10 +169,11 @@ impl<'m> Generation<'m> {
 
     /// Reuses the beginning of the prompt if `prefixes` has it.
     pub(super) fn reuse(&mut self, prefixes: &mut PrefixCache, plan: &Plan) {
-        self.beginning.piece = prefixes.root(self.changes_of_prompt(plan));
+        let mut parent = prefixes.root(self.changes_of_prompt(plan));
+        self.beginning.piece = Some(parent);
         while let Some(piece) = self.next_piece() {
-            let ends = piece.end == self.prompt.len();
-            let found = prefixes.get(self.beginning.piece, &self.prompt[piece.clone()]);
+            let ends = piece.end == self.prompt_len;
+            let found = prefixes.get(parent, &self.tokens[piece.clone()]);
             let enough = |kept: &CachedPiece| {
                 self.prompt_features.keys().all(|hook| kept.features.contains_key(hook))
                     && (!ends || kept.logits.is_some())
@@ -207,7 +187,8 @@ impl<'m> Generation<'m> {
             if let Some(logits) = kept.logits.as_ref().filter(|_| ends) {
                 self.logits.clone_from(logits);
             }
-            self.beginning.piece = id;
+            parent = id;
+            self.beginning.piece = Some(id);
             self.beginning.reused = piece.end;
         }
     }
@@ -226,7 +207,7 @@ impl<'m> Generation<'m> {
             }
             // The last position depends on the prompt's length.
             if *intervention.at.range() == PositionRange::Last {
-                digest.update(self.prompt.len().to_le_bytes());
+                digest.update(self.prompt_len.to_le_bytes());
             }
         }
         digest.finalize().into()
@@ -239,7 +220,7 @@ impl<'m> Generation<'m> {
 
     /// The prompt's token ids.
     pub fn prompt(&self) -> &[u32] {
-        &self.prompt
+        &self.tokens[..self.prompt_len]
     }
 
     /// The prompt's features at each tracked hook point, with a row for each token.
@@ -252,6 +233,14 @@ impl<'m> Generation<'m> {
         self.end
     }
 
+    /// The error that ended the generation, if one did.
+    pub fn error(&self) -> Option<RuntimeError> {
+        match self.end? {
+            EndReason::NotFinite(found) => Some(RuntimeError::NonFinite { found }),
+            _ => None,
+        }
+    }
+
     /// A report for each intervention, in the plan's order, on the tokens run so far, including the
     /// prompt.
     pub fn applied(&self) -> Vec<InterventionReport> {
@@ -261,7 +250,7 @@ impl<'m> Generation<'m> {
     /// The positions of the prompt to run next, if any remain.
     pub(super) fn next_piece(&self) -> Option<Range<usize>> {
         let from = self.cache.len();
-        let to = ((from / PIECE_TOKENS + 1) * PIECE_TOKENS).min(self.prompt.len());
+        let to = ((from / PIECE_TOKENS + 1) * PIECE_TOKENS).min(self.prompt_len);
         (from < to).then_some(from..to)
     }
 
@@ -278,7 +267,7 @@ impl<'m> Generation<'m> {
         if let Some(piece) = self.next_piece() {
             return Turn::Prompt(piece);
         }
-        match self.choose() {
+        match self.next.take().map_or_else(|| self.choose(), Ok) {
             // The pass of the last token would only compute logits that are never read.
             Ok(choice) => {
                 let asked = !self.plan.readers.is_empty() || !self.plan.edits.is_empty();
@@ -300,10 +289,9 @@ impl<'m> Generation<'m> {
         if self.cache.len() == capacity {
             return Err(EndReason::ContextFull { capacity });
         }
-        let choice = self.sampler.choose(&self.logits);
-        if !choice.logprob.is_finite() {
-            return Err(EndReason::NotFinite);
-        }
+        let Some(choice) = self.sampler.choose(&self.logits) else {
+            return Err(EndReason::NotFinite(self.diagnose(self.tokens.len(), self.bad_logits())));
+        };
         if self.ends_text(choice.token) {
             return Err(EndReason::Stop { token: choice.token });
         }
@@ -313,7 +301,7 @@ impl<'m> Generation<'m> {
     /// The tokens that a turn runs.
     pub(super) fn turn_tokens(&self, turn: &Turn) -> Vec<u32> {
         match turn {
-            Turn::Prompt(piece) => self.prompt[piece.clone()].to_vec(),
+            Turn::Prompt(piece) => self.tokens[piece.clone()].to_vec(),
             Turn::Token(choice) => vec![choice.token],
             Turn::Last(_) | Turn::End => Vec::new(),
         }
@@ -322,14 +310,14 @@ impl<'m> Generation<'m> {
     /// The positions of the next pass's tokens.
     pub(super) fn token_positions(&self, tokens: &[u32]) -> TokenPositions {
         let tokens = TokenBatch::new(&[tokens.to_vec()]).expect("a turn that is run has a token");
-        let prompt_len = self.prompt.len();
+        let prompt_len = self.prompt_len;
         TokenPositions::new(&tokens, self.cache.len(), prompt_len, |id| self.model.is_special(id))
     }
 
     /// Returns whether this turn needs the logits of its last position.
     pub(super) fn wants_logits(&self, turn: &Turn) -> bool {
         match turn {
-            Turn::Prompt(piece) => piece.end == self.prompt.len(),
+            Turn::Prompt(piece) => piece.end == self.prompt_len,
             Turn::Token(_) => true,
             Turn::Last(_) | Turn::End => false,
         }
@@ -343,7 +331,7 @@ impl<'m> Generation<'m> {
         report: &ReportBuilder,
         logits: Option<Vec<f32>>,
         prefixes: Option<&mut PrefixCache>,
-    ) {
+    ) -> StepOutcome {
         let report = report.select(&self.beginning.changes);
         self.report.merge(&self.beginning.changes, &report);
         for (hook, features) in &mut self.prompt_features {
@@ -351,12 +339,17 @@ impl<'m> Generation<'m> {
         }
         if let Some(logits) = &logits {
             self.logits.clone_from(logits);
+            // Once per prompt; those of a token are looked at where the next one is chosen.
+            if !all_finite(logits) {
+                return self.fail(self.bad_logits(), piece.end);
+            }
         }
-        if let Some(prefixes) = prefixes {
+        self.beginning.piece = prefixes.zip(self.beginning.piece).map(|(prefixes, parent)| {
             let tail = self.cache.tail(piece.clone());
             let kept = CachedPiece { tail, report, features: output.features, logits };
-            self.beginning.piece = prefixes.put(self.beginning.piece, &self.prompt[piece], kept);
-        }
+            prefixes.put(parent, &self.tokens[piece], kept)
+        });
+        StepOutcome::Prompt
     }
 
     /// Stores the results of a pass over a chosen token; `output` is `None` if no pass was needed.
@@ -366,8 +359,9 @@ impl<'m> Generation<'m> {
         output: Option<PassOutput>,
         report: &ReportBuilder,
         logits: Option<Vec<f32>>,
-    ) -> Step {
-        let position = self.prompt.len() + self.produced;
+    ) -> StepOutcome {
+        let position = self.tokens.len();
+        self.tokens.push(choice.token);
         self.produced += 1;
         self.logits = logits.unwrap_or_default();
         let all: Vec<usize> = (0..self.plan.interventions.len()).collect();
@@ -378,13 +372,60 @@ impl<'m> Generation<'m> {
         let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
             decoder.push(token).expect("the tokenizer has as many tokens as the model")
         });
+        // Logits that no token is chosen from.
         let full = position + 1 == self.cache.capacity();
-        if self.end.is_some() || self.produced == self.max_tokens || full {
+        let last = self.end.is_some() || self.produced == self.max_tokens || full;
+        if last && !all_finite(&self.logits) {
+            return self.fail(self.bad_logits(), self.tokens.len());
+        }
+        if last || self.ends_within_character() {
             // No later token can complete a partial character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }
-        Step { position, token_id: token, text, logprob, features, top_logprobs }
+        StepOutcome::Step(Step { position, token_id: token, text, logprob, features, top_logprobs })
     }
+
+    /// Returns whether the text ends with an incomplete character. The next token, which may end the
+    /// text and is then not returned, is chosen at once if the character depends on it.
+    fn ends_within_character(&mut self) -> bool {
+        if self.decoder.as_ref().is_none_or(|decoder| !decoder.is_within_character()) {
+            return false;
+        }
+        match self.choose() {
+            Ok(choice) => {
+                self.next = Some(choice);
+                false
+            }
+            Err(reason) => {
+                self.end = Some(reason);
+                true
+            }
+        }
+    }
+
+    /// Ends the generation because of a number in the pass of the last of the first `ran` tokens.
+    pub(super) fn fail(&mut self, found: NonFinite, ran: usize) -> StepOutcome {
+        self.end = Some(EndReason::NotFinite(self.diagnose(ran, found)));
+        StepOutcome::End
+    }
+
+    /// Finds the first place in the first `ran` tokens at which a number is not finite, which is
+    /// `found` if the activations are finite.
+    fn diagnose(&self, ran: usize, found: NonFinite) -> NonFinite {
+        let tokens = TokenBatch::new(&[self.tokens[..ran].to_vec()]).expect("a prompt has a token");
+        let special = |id| self.model.is_special(id);
+        let positions = TokenPositions::new(&tokens, 0, self.prompt_len, special);
+        first_non_finite(self.model.gpt(), &self.plan, &tokens, &positions).unwrap_or(found)
+    }
+
+    /// The place of the last logits.
+    fn bad_logits(&self) -> NonFinite {
+        NonFinite { at: NonFiniteAt::Logits, row: 0, position: self.cache.len() - 1 }
+    }
+}
+
+fn all_finite(logits: &[f32]) -> bool {
+    logits.iter().all(|logit| logit.is_finite())
 }
 
 fn append(features: &mut SparseFeatures, more: &SparseFeatures) {

@@ -5,30 +5,21 @@ use std::collections::BTreeMap;
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
+use crate::error::RuntimeError;
+use crate::generation::outcome::StepOutcome;
 use crate::generation::prefix_cache::PrefixCache;
-use crate::generation::state::{Generation, Step, Turn};
+use crate::generation::state::{Generation, Turn};
 use crate::model::InterpretableModel;
+use crate::pass::NonFinite;
 use crate::pass::batch_router::BatchRouter;
 use crate::pass::plan_router::{PassOutput, PlanRouter};
 use crate::pass::report::ReportBuilder;
 use crate::pass::token_positions::TokenPositions;
 
-/// The outcome of a [`Batch`] step for one generation.
-///
-/// [`Batch`]: crate::Batch
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepOutcome {
-    /// A piece of the prompt was run.
-    Prompt,
-    /// The next token was generated.
-    Step(Step),
-    /// The generation has ended; [`Generation::end`] returns the reason.
-    End,
-}
-
 /// The results of a pass for one of its generations.
 struct PassResult {
-    output: PassOutput,
+    /// The error is that of a number that is not finite.
+    output: Result<PassOutput, NonFinite>,
     report: ReportBuilder,
     logits: Option<Vec<f32>>,
 }
@@ -64,15 +55,19 @@ pub(super) fn step_together<'m>(
     let nothing = ReportBuilder::new(0);
     let progress = generations.iter_mut().zip(turns).enumerate().map(|(at, (generation, turn))| {
         match (turn, ran.remove(&at)) {
-            (Turn::Prompt(piece), Some(PassResult { output, report, logits })) => {
-                generation.ran_prompt(piece, output, &report, logits, prefixes.as_deref_mut());
-                StepOutcome::Prompt
+            (Turn::Prompt(piece), Some(PassResult { output: Ok(output), report, logits })) => {
+                generation.ran_prompt(piece, output, &report, logits, prefixes.as_deref_mut())
             }
-            (Turn::Token(choice), Some(PassResult { output, report, logits })) => {
-                StepOutcome::Step(generation.ran_token(choice, Some(output), &report, logits))
+            (Turn::Token(choice), Some(PassResult { output: Ok(output), report, logits })) => {
+                generation.ran_token(choice, Some(output), &report, logits)
             }
-            (Turn::Last(choice), _) => {
-                StepOutcome::Step(generation.ran_token(choice, None, &nothing, None))
+            (Turn::Last(choice), _) => generation.ran_token(choice, None, &nothing, None),
+            (Turn::Prompt(piece), Some(PassResult { output: Err(found), .. })) => {
+                generation.fail(found, piece.end)
+            }
+            (Turn::Token(choice), Some(PassResult { output: Err(found), .. })) => {
+                generation.tokens.push(choice.token);
+                generation.fail(found, generation.tokens.len())
             }
             (Turn::Prompt(_) | Turn::Token(_), None) | (Turn::End, _) => StepOutcome::End,
         }
@@ -111,10 +106,12 @@ fn pass<'m>(
     );
     let out = out.expect("ids were checked, and there is room for each token that is chosen");
     let out: Option<Vec<f32>> = out.map(|logits| logits.into_data().iter::<f32>().collect());
-    let outputs: Vec<PassOutput> = routers
-        .into_iter()
-        .map(|router| router.finish().expect("a generation captures nothing"))
-        .collect();
+    let finish = |router: PlanRouter<'_, '_>| match router.finish() {
+        Ok(output) => Ok(output),
+        Err(RuntimeError::NonFinite { found }) => Err(found),
+        Err(error) => unreachable!("a generation captures nothing: {error}"),
+    };
+    let outputs: Vec<_> = routers.into_iter().map(finish).collect();
 
     let vocab_size = model.gpt().config().shape.vocab_size;
     let of_row = |row: usize| {

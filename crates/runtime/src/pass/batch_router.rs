@@ -40,9 +40,15 @@ impl<'r, 'p, 'm> BatchRouter<'r, 'p, 'm> {
             Tensor::cat(wanting.iter().map(|&(row, _)| row_of(row, width)).collect(), 0)
         };
         let features = sae.encode_sparse(all);
-        let tokens = features.rows() / wanting.len();
-        for (at, (row, _)) in wanting.into_iter().enumerate() {
-            let own = features.slice(at * tokens, (at + 1) * tokens);
+        for (at, (row, _)) in wanting.iter().copied().enumerate() {
+            let own = match &features {
+                Ok(features) => {
+                    let tokens = features.rows() / wanting.len();
+                    Ok(features.slice(at * tokens, (at + 1) * tokens))
+                }
+                // Alone, only the row fails whose activations cannot be encoded.
+                Err(_) => sae.encode_sparse(row_of(row, width)),
+            };
             self.rows[row].read(point, row_of(row, width), Some(own));
         }
     }

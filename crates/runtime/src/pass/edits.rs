@@ -153,14 +153,18 @@ impl Direction<'_> {
             Scale::Unit => f64::from(s) / self.norm,
             Scale::Norm => f64::from(s) * f64::from(norm) / self.norm,
         };
+        // The component along the direction, in units of its length, after the edits before this one.
+        let component = || {
+            let orthogonal =
+                self.orthogonal.as_ref().expect("build made it for each such operation");
+            let arrived = f64::from(projections[orthogonal.column]);
+            let since: f64 = orthogonal.with.iter().zip(moved).map(|(d, m)| d * m).sum();
+            (arrived + since) / self.norm
+        };
         match op {
-            Op::Orthogonal(s, scale) => {
-                let orthogonal =
-                    self.orthogonal.as_ref().expect("build made it for each such operation");
-                let arrived = f64::from(projections[orthogonal.column]);
-                let since: f64 = orthogonal.with.iter().zip(moved).map(|(d, m)| d * m).sum();
-                added(s, scale) - (arrived + since) / (self.norm * self.norm)
-            }
+            Op::Orthogonal(s, scale) => added(s, scale) - component() / self.norm,
+            Op::ProjectionScale(a) => (f64::from(a) - 1.0) * component() / self.norm,
+            Op::ProjectionCap(cap) => (f64::from(cap) - component()).min(0.0) / self.norm,
             Op::Add(s, scale) => added(s, scale),
             op => unreachable!("{op} has a new value"),
         }
@@ -223,7 +227,7 @@ impl<'m> HookEditsBuilder<'m> {
                 let intervention = plan.interventions[edit.index].to_string();
                 return Err(RuntimeError::NoDirection { intervention });
             }
-            if matches!(edit.op, Op::Orthogonal(..)) && !columns.contains(&edit.direction) {
+            if edit.op.projects() && !columns.contains(&edit.direction) {
                 columns.push(edit.direction);
             }
         }

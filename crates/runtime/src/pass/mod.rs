@@ -3,9 +3,12 @@
 pub(crate) mod batch_router;
 pub(crate) mod checked_plan;
 pub(crate) mod edits;
+pub(crate) mod non_finite;
 pub(crate) mod plan_router;
+pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod splice;
 pub(crate) mod token_positions;
 
+pub use non_finite::{NonFinite, NonFiniteAt};
 pub use report::InterventionReport;

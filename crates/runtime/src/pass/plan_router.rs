@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
-use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_sae::{Sae, SaeError, SparseFeatures};
 
 use crate::error::RuntimeError;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::edits::{DirectionSource, HookEdits, RowState};
+use crate::pass::non_finite::{MAX_MOVE, NonFinite, NonFiniteAt};
 use crate::pass::report::{PendingNorms, ReportBuilder};
 use crate::pass::splice::{move_along, replace_rows};
 use crate::pass::token_positions::TokenPositions;
@@ -23,6 +24,8 @@ pub(crate) struct PlanRouter<'p, 'm> {
     arrived: BTreeMap<HookPoint, Tensor<2>>,
     report: &'p mut ReportBuilder,
     pending: Vec<PendingNorms>,
+    /// The first number that is not finite, which ends the run.
+    failed: Option<NonFinite>,
 }
 
 /// The results of one pass.
@@ -43,15 +46,24 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
     ) -> Self {
         let recorder = ActivationRecorder::new(plan.capture.iter().copied());
         let (features, arrived, pending) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { plan, positions, recorder, features, arrived, report, pending }
+        Self { plan, positions, recorder, features, arrived, report, pending, failed: None }
     }
 
     /// Ends the pass. Waits for the device, so read the logits first.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NonFinite`] if a feature, a move or an activation that was moved is not finite.
     pub(crate) fn finish(mut self) -> Result<PassOutput, RuntimeError> {
-        let captured = self.recorder.finish()?;
-        for pending in self.pending {
-            self.report.add(pending);
+        for pending in std::mem::take(&mut self.pending) {
+            let hook = pending.hook;
+            if let Err(row) = self.report.add(pending) {
+                self.fail(NonFiniteAt::Activation(hook), row);
+            }
         }
+        if let Some(found) = self.failed {
+            return Err(RuntimeError::NonFinite { found });
+        }
+        let captured = self.recorder.finish()?;
         let last = self.positions.rows() - 1;
         let stop = self.plan.stop_when.iter().find_map(|condition| {
             let value = self.features[&condition.hook].get(last, condition.feature as u32);
@@ -59,6 +71,18 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         });
         self.features.retain(|hook, _| self.plan.readers[hook].track);
         Ok(PassOutput { features: self.features, captured, stop })
+    }
+
+    /// The first number found so far that is not finite.
+    pub(crate) fn failed(&self) -> Option<NonFinite> {
+        self.failed
+    }
+
+    /// Ends the run because of a number in `row` of an activation matrix, unless it has ended.
+    fn fail(&mut self, at: NonFiniteAt, row: usize) {
+        let TokenPositions { offset, seq, .. } = *self.positions;
+        let found = NonFinite { at, row: row / seq, position: offset + row % seq };
+        self.failed.get_or_insert(found);
     }
 
     /// The SAE that reads `point`, and true if this pass needs its features.
@@ -81,9 +105,17 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         &mut self,
         point: HookPoint,
         x: Tensor<2>,
-        features: Option<SparseFeatures>,
+        features: Option<Result<SparseFeatures, SaeError>>,
     ) {
         if let Some(features) = features {
+            let features = features.unwrap_or_else(|source| {
+                let row = if let SaeError::NotFinite { row, .. } = source { row } else { 0 };
+                self.fail(NonFiniteAt::Features(point), row);
+                // A pass cannot be ended at a hook point, so it goes on without features.
+                let mut none = SparseFeatures::new(self.plan.readers[&point].sae.config().d_sae());
+                (0..self.positions.rows()).for_each(|_| none.push_row([]));
+                none
+            });
             self.features.insert(point, features);
         }
         if self.plan.readers[&point].keeps_activation {
@@ -103,7 +135,8 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         let plan = self.plan;
         let hook_edits = plan.edits.get(&point)?;
         let [_, width] = hook_edits.matrix.dims();
-        let changed = self.edit(hook_edits, x.clone().reshape([self.positions.rows(), width]))?;
+        let changed =
+            self.edit(point, hook_edits, x.clone().reshape([self.positions.rows(), width]))?;
         Some(changed.reshape(x.dims()))
     }
 
@@ -121,7 +154,12 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
     ///
     /// # Shapes
     /// - `x`: `[rows, width]`; the output has the same shape
-    fn edit(&mut self, hook_edits: &HookEdits<'m>, x: Tensor<2>) -> Option<Tensor<2>> {
+    fn edit(
+        &mut self,
+        hook: HookPoint,
+        hook_edits: &HookEdits<'m>,
+        x: Tensor<2>,
+    ) -> Option<Tensor<2>> {
         let rows = self.positions.rows();
         let applies: Vec<Vec<bool>> = hook_edits
             .edits
@@ -144,7 +182,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         };
         let by_norm = |op: Op| op.scale() == Some(Scale::Norm);
         let norms = if wants(by_norm) { host(lengths(x.clone())) } else { vec![0.0; rows] };
-        let orthogonal = wants(|op| matches!(op, Op::Orthogonal(..)));
+        let orthogonal = wants(Op::projects);
         let columns = if orthogonal { hook_edits.columns() } else { 0 };
         let projections =
             if orthogonal { hook_edits.projections(base.clone()) } else { Vec::new() };
@@ -174,10 +212,15 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
                     }
                 },
             );
+            let distances = row_moved.iter().zip(&hook_edits.directions);
+            let distance: f64 = distances.map(|(moved, along)| moved.abs() * along.norm).sum();
+            if distance.is_nan() || distance >= MAX_MOVE {
+                self.fail(NonFiniteAt::Moved(hook), row);
+            }
             moved.extend(row_moved.into_iter().map(|moved| moved as f32));
         }
         if !moves.is_empty() {
-            self.pending.push(PendingNorms { norms: lengths(x), moves });
+            self.pending.push(PendingNorms { hook, norms: lengths(x), moves });
         }
         if moved.iter().all(|&moved| moved == 0.0) {
             return hook_edits.reconstructs.map(|_| base);

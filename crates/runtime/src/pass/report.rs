@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use nanoscope_hooks::HookPoint;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -82,6 +83,7 @@ struct Counts {
 /// latter are read after the pass, to avoid waiting for the device during it.
 #[derive(Debug)]
 pub(crate) struct PendingNorms {
+    pub(crate) hook: HookPoint,
     /// The lengths of the activations, `[rows, 1]`.
     pub(crate) norms: Tensor<2>,
     /// The intervention, the row and the length of each change.
@@ -100,13 +102,19 @@ impl ReportBuilder {
         counts.changed += usize::from(changed);
     }
 
-    pub(crate) fn add(&mut self, PendingNorms { norms, moves }: PendingNorms) {
+    /// Adds the relative sizes of changes. Fails with the first row whose length is not finite.
+    pub(crate) fn add(&mut self, pending: PendingNorms) -> Result<(), usize> {
+        let PendingNorms { norms, moves, .. } = pending;
         let norms: Vec<f32> = norms.into_data().iter::<f32>().collect();
+        if let Some(&(_, row, _)) = moves.iter().find(|&&(_, row, _)| !norms[row].is_finite()) {
+            return Err(row);
+        }
         for (index, row, length) in moves {
             if norms[row] > 0.0 {
                 self.0[index].moved += length / f64::from(norms[row]);
             }
         }
+        Ok(())
     }
 
     /// The memory used, in bytes.

@@ -44,7 +44,7 @@ impl FromStr for Condition {
         let (what, above) = text.split_once('>').ok_or_else(form)?;
         let (hook, feature) = what.trim().rsplit_once(':').ok_or_else(form)?;
         let hook =
-            hook.parse().map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
+            hook.parse().map_err(|error| SyntaxError::Hook { text: text.to_owned(), error })?;
         let feature = feature_index(feature)
             .ok_or_else(|| SyntaxError::ConditionFeature { found: feature.to_owned() })?;
         let above = finite(above.trim())

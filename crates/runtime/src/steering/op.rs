@@ -1,8 +1,8 @@
 /// An operation on the target of an intervention.
 ///
 /// The first four set the feature's activation `f` to `f'`, and the model's activation moves by
-/// `(f' − f) · d`, where `d` is the feature's decoder row. The last two move the model's activation
-/// along `d` directly, so `d` can also be a steering vector.
+/// `(f' − f) · d`, where `d` is the feature's decoder row. The last four move the model's activation
+/// along `d` directly, so `d` can also be a steering vector; `d̂ = d / ‖d‖`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
     /// `f' = a · f`: an inactive feature stays inactive.
@@ -17,6 +17,12 @@ pub enum Op {
     Add(f32, Scale),
     /// Removes the activation's component along `d`, then adds a multiple of `d`.
     Orthogonal(f32, Scale),
+    /// Multiplies the activation's component along `d`: `x' = x + (a − 1) · (x · d̂) · d̂`. Neuronpedia's
+    /// `ORTHOGONAL_DECOMP`.
+    ProjectionScale(f32),
+    /// Limits the activation's component along `d` from above: `x' = x + (min(x · d̂, c) − x · d̂) · d̂`.
+    /// Neuronpedia's `PROJECTION_CAP`.
+    ProjectionCap(f32),
 }
 
 /// The unit of the strength `s` with which a direction `d` of length `‖d‖` is added.
@@ -33,8 +39,16 @@ pub enum Scale {
 
 impl Op {
     /// The names of all operations, in the order in which errors list them.
-    pub(crate) const NAMES: [&str; 6] =
-        ["multiply", "set", "set_if_active", "ablate", "add", "orthogonal"];
+    pub(crate) const NAMES: [&str; 8] = [
+        "multiply",
+        "set",
+        "set_if_active",
+        "ablate",
+        "add",
+        "orthogonal",
+        "projection_scale",
+        "projection_cap",
+    ];
 
     /// The name in the text form.
     pub fn name(self) -> &'static str {
@@ -45,6 +59,8 @@ impl Op {
             Self::Ablate => "ablate",
             Self::Add(..) => "add",
             Self::Orthogonal(..) => "orthogonal",
+            Self::ProjectionScale(_) => "projection_scale",
+            Self::ProjectionCap(_) => "projection_cap",
         }
     }
 
@@ -55,12 +71,14 @@ impl Op {
             | Self::Set(value)
             | Self::SetIfActive(value)
             | Self::Add(value, _)
-            | Self::Orthogonal(value, _) => Some(value),
+            | Self::Orthogonal(value, _)
+            | Self::ProjectionScale(value)
+            | Self::ProjectionCap(value) => Some(value),
             Self::Ablate => None,
         }
     }
 
-    /// The unit of the strength; `None` for operations on a feature's activation.
+    /// The unit of the strength; `None` for operations without one.
     pub fn scale(self) -> Option<Scale> {
         match self {
             Self::Add(_, scale) | Self::Orthogonal(_, scale) => Some(scale),
@@ -70,15 +88,18 @@ impl Op {
 
     /// Returns whether the operation divides by the direction's length.
     pub(crate) fn needs_length(self) -> bool {
-        match self {
-            Self::Orthogonal(..) => true,
-            op => matches!(op.scale(), Some(Scale::Unit | Scale::Norm)),
-        }
+        self.projects() || matches!(self.scale(), Some(Scale::Unit | Scale::Norm))
     }
 
-    /// Returns whether the operation needs the feature's activation.
+    /// Returns whether the operation needs the activation's component along the direction.
+    pub(crate) fn projects(self) -> bool {
+        matches!(self, Self::Orthogonal(..) | Self::ProjectionScale(_) | Self::ProjectionCap(_))
+    }
+
+    /// Returns whether the operation needs the feature's activation. Only those that do not can act on
+    /// a steering vector.
     pub(crate) fn reads_value(self) -> bool {
-        self.scale().is_none()
+        !self.projects() && self.scale().is_none()
     }
 
     /// The feature's new activation; `None` if the operation acts on the direction.
@@ -88,7 +109,10 @@ impl Op {
             Self::Set(v) => Some(v),
             Self::SetIfActive(v) => Some(if f == 0.0 { f } else { v }),
             Self::Ablate => Some(0.0),
-            Self::Add(..) | Self::Orthogonal(..) => None,
+            Self::Add(..)
+            | Self::Orthogonal(..)
+            | Self::ProjectionScale(_)
+            | Self::ProjectionCap(_) => None,
         }
     }
 }

@@ -28,6 +28,8 @@ fn on_direction() -> impl Strategy<Value = Op> {
     prop_oneof![
         (number(), scale()).prop_map(|(value, scale)| Op::Add(value, scale)),
         (number(), scale()).prop_map(|(value, scale)| Op::Orthogonal(value, scale)),
+        number().prop_map(Op::ProjectionScale),
+        number().prop_map(Op::ProjectionCap),
     ]
 }
 

@@ -15,12 +15,13 @@ pub enum SyntaxError {
         text: String,
     },
     /// The hook point's name is unknown.
-    #[error("unknown hook point in `{text}`")]
+    #[error("{}", unknown_hook(.text, .error))]
     Hook {
         /// The text.
         text: String,
-        /// The reason, with the nearest valid name.
-        source: HookError,
+        /// The reason, with the nearest valid name. Part of the text, because many show an error
+        /// without its source.
+        error: HookError,
     },
     /// The target is neither a feature nor a vector.
     #[error("`{found}` is not a feature index or a vector name")]
@@ -46,7 +47,9 @@ pub enum SyntaxError {
         found: String,
     },
     /// The operation changes a feature, but the target is a vector.
-    #[error("`{op}` changes a feature, but `{vector}` is a vector; vectors take add or orthogonal")]
+    #[error(
+        "`{op}` changes a feature, but `{vector}` is a vector; vectors take add, orthogonal, projection_scale or projection_cap"
+    )]
     VectorOp {
         /// The operation.
         op: &'static str,
@@ -113,4 +116,11 @@ pub enum SyntaxError {
         /// The text found.
         found: String,
     },
+}
+
+fn unknown_hook(text: &str, error: &HookError) -> String {
+    match error {
+        HookError::Unknown { name, .. } if name == text => error.to_string(),
+        _ => format!("`{text}`: {error}"),
+    }
 }

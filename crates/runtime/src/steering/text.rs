@@ -40,7 +40,7 @@ impl FromStr for Intervention {
             return Err(SyntaxError::Form { text: text.to_owned() });
         };
         let hook =
-            hook.parse().map_err(|source| SyntaxError::Hook { text: text.to_owned(), source })?;
+            hook.parse().map_err(|error| SyntaxError::Hook { text: text.to_owned(), error })?;
         let target = parse_target(target)?;
         let (value, scale) = match numbers {
             [] => (None, None),
@@ -87,7 +87,7 @@ fn parse_target(text: &str) -> Result<Target, SyntaxError> {
 /// Checks that `op` can act on `target`.
 pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
     match target {
-        Target::Vector(name) if op.scale().is_none() => {
+        Target::Vector(name) if op.reads_value() => {
             Err(SyntaxError::VectorOp { op: op.name(), vector: name.to_string() })
         }
         _ => Ok(()),
@@ -116,6 +116,8 @@ pub(crate) fn parse_op<V>(
         ("add", scale) => Ok(Op::Add(value, scale.transpose()?.unwrap_or_default())),
         ("orthogonal", scale) => Ok(Op::Orthogonal(value, scale.transpose()?.unwrap_or_default())),
         (op, Some(_)) => Err(SyntaxError::NoScale { op }),
+        ("projection_scale", None) => Ok(Op::ProjectionScale(value)),
+        ("projection_cap", None) => Ok(Op::ProjectionCap(value)),
         ("multiply", None) => Ok(Op::Multiply(value)),
         ("set", None) => Ok(Op::Set(value)),
         (_, None) => Ok(Op::SetIfActive(value)),
@@ -315,12 +317,13 @@ mod tests {
                             [ when HOOK:FEATURE>T][ with reconstruct]";
         const WHERE: &str = "is not a position rule; expected all, text, prompt, generated, last \
                              or A..B; all but the first two also take +special";
-        const OPS: &str = "(expected multiply, set, set_if_active, ablate, add, orthogonal)";
+        const OPS: &str = "(expected multiply, set, set_if_active, ablate, add, orthogonal, \
+                           projection_scale, projection_cap)";
         const ROWS: &str = "is not a range of batch rows; expected [A] or [A..B] with A below B";
         let cases = [
             ("417", format!("`417` {FORM}")),
             ("hook_embed:1:add:1:raw:2", format!("`hook_embed:1:add:1:raw:2` {FORM}")),
-            ("hook_embd:1:add:1", "unknown hook point in `hook_embd:1:add:1`".into()),
+            ("hook_embd:1:add:1", "`hook_embd:1:add:1`: unknown hook point `hook_embd`; did you mean `hook_embed`?".into()),
             ("hook_embed:-1:add:1", "`-1` is not a feature index or a vector name".into()),
             ("hook_embed:+1:add:1", "`+1` is not a feature index or a vector name".into()),
             ("hook_embed:1:boost:1", format!("unknown operation `boost` {OPS}")),
@@ -330,8 +333,13 @@ mod tests {
             ("hook_embed:1:add:1:2", "unknown scale `2` (expected raw, unit, norm)".into()),
             ("hook_embed:1:set:1:unit", "`set` takes no scale; `add` and `orthogonal` do".into()),
             (
+                "hook_embed:1:projection_cap:1:unit",
+                "`projection_cap` takes no scale; `add` and `orthogonal` do".into(),
+            ),
+            (
                 "hook_embed:calm:set:1",
-                "`set` changes a feature, but `calm` is a vector; vectors take add or orthogonal"
+                "`set` changes a feature, but `calm` is a vector; vectors take add, \
+                 orthogonal, projection_scale or projection_cap"
                     .into(),
             ),
             ("hook_embed:1:ablate@5..5", format!("`5..5` {WHERE}")),
@@ -345,7 +353,7 @@ mod tests {
             ),
             (
                 "hook_embed:1:ablate when hook_embd:1>0",
-                "unknown hook point in `hook_embd:1>0`".into(),
+                "`hook_embd:1>0`: unknown hook point `hook_embd`; did you mean `hook_embed`?".into(),
             ),
             ("hook_embed:1:ablate when hook_embed:x>0", "`x` is not a feature index".into()),
             (

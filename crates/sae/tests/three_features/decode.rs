@@ -18,12 +18,12 @@ fn a_transcoder_writes_its_own_width_and_adds_its_skip_connection() {
     let sae = Sae::new(config, weights).unwrap();
     let rows = [[3.0, 5.0], [-1.0, -2.0]];
 
-    let sparse = sae.encode_sparse(x(rows));
+    let sparse = sae.encode_sparse(x(rows)).unwrap();
     let decoded = values(sae.decode_sparse(&sparse, x(rows)));
 
     // 3 + 40 + 0.5 + (10 − 3), and 300 + 0.5 + (1 − 4)
     assert_close(&decoded, &[50.5, 297.5]);
-    assert_close(&values(sae.decode(sae.encode(x(rows)), x(rows))), &decoded);
+    assert_close(&values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows))), &decoded);
 }
 
 #[test]

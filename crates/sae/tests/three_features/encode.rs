@@ -1,11 +1,13 @@
 //! Each architecture computes the features of its definition.
 
 use burn::tensor::Tensor;
-use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
+use nanoscope_sae::{
+    Architecture, GateWeights, Normalization, Sae, SaeConfig, SaeError, SaeWeights,
+};
 
 use crate::{
-    RESCALED_TOP_1, TOP_2, assert_close, assert_decoded, assert_features, config, device, sae,
-    values, weights, x,
+    ABS_TOP_2, EVERY, PURSUIT, RESCALED_TOP_1, TOP_2, assert_close, assert_decoded,
+    assert_features, config, device, normalised, sae, values, weights, x,
 };
 
 #[test]
@@ -70,10 +72,21 @@ fn rescaled_top_k_selects_by_the_norm_of_a_features_contribution() {
 fn abs_top_k_selects_by_magnitude_and_keeps_the_sign() {
     // Pre-activations [3, 4, -8] and [-1, -3, 3].
     assert_features(
-        &sae(Architecture::AbsTopK { k: 2 }),
+        &sae(ABS_TOP_2),
         [[3.0, 5.0], [-1.0, -2.0]],
         [[0.0, 4.0, -8.0], [0.0, -3.0, 3.0]],
     );
+}
+
+#[test]
+fn rescaled_abs_top_k_selects_by_the_magnitude_of_a_features_contribution() {
+    let architecture = Architecture::AbsTopK { k: 1, rescale_acts_by_decoder_norm: true };
+    let sae = sae(architecture);
+
+    // Pre-activations [3, 4, -8] and [1, 1, -3], times the decoder's norms 1, 2 and √0.3125.
+    assert_features(&sae, [[3.0, 5.0], [1.0, 2.0]], [[0.0, 8.0, 0.0], [0.0, 2.0, 0.0]]);
+    // 8 / 2 · [0, 2] and 2 / 2 · [0, 2], plus [10, 20]
+    assert_decoded(&sae, [[3.0, 5.0], [1.0, 2.0]], [[10.0, 28.0], [10.0, 22.0]]);
 }
 
 #[test]
@@ -91,8 +104,8 @@ fn groupmax_keeps_the_largest_of_each_group_if_it_is_positive() {
     let rows = [[3.0, 5.0], [-1.0, -2.0]];
 
     let expected = [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0];
-    assert_close(&sae.encode_sparse(x(rows)).to_dense(), &expected);
-    assert_close(&values(sae.encode(x(rows))), &expected);
+    assert_close(&sae.encode_sparse(x(rows)).unwrap().to_dense(), &expected);
+    assert_close(&values(sae.encode(x(rows)).unwrap()), &expected);
 }
 
 #[test]
@@ -125,7 +138,7 @@ fn signed_top_k_keeps_the_earlier_of_equal_values() {
 
     // Pre-activations [2, 2, -5] and [0, -1, 0]; a kept 0 is not active.
     assert_features(&sae, [[2.0, 3.0], [0.0, 0.0]], [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]);
-    assert_eq!(sae.encode_sparse(x([[2.0, 3.0], [0.0, 0.0]])).nnz(), 1);
+    assert_eq!(sae.encode_sparse(x([[2.0, 3.0], [0.0, 0.0]])).unwrap().nnz(), 1);
 }
 
 #[test]
@@ -136,4 +149,71 @@ fn a_signed_gate_lets_negative_magnitudes_through_and_is_closed_at_exactly_zero(
         [[3.0, 5.0], [0.0, 2.0]],
         [[3.0, 0.0, -8.0], [0.0, 0.0, 0.0]],
     );
+}
+
+/// Every architecture and normalisation that reads activations.
+fn every_sae() -> Vec<Sae> {
+    let normalisations = [
+        Normalization::None,
+        Normalization::ExpectedAverageOnlyIn { scale: 0.5 },
+        Normalization::ConstantNormRescale,
+        Normalization::LayerNorm,
+    ];
+    let each = normalisations.into_iter().flat_map(|normalization| {
+        EVERY.map(|architecture| {
+            let config = config(architecture).with_normalization(normalization).unwrap();
+            Sae::new(config, weights(architecture)).unwrap()
+        })
+    });
+    each.collect()
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_an_error_and_not_a_row_in_which_nothing_fires() {
+    for sae in every_sae() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for rows in [[[3.0, 5.0], [bad, 1.0]], [[3.0, 5.0], [1.0, bad]]] {
+                for error in [
+                    sae.encode_sparse(x(rows)).map(|_| ()).unwrap_err(),
+                    sae.encode(x(rows)).map(|_| ()).unwrap_err(),
+                ] {
+                    assert!(matches!(error, SaeError::NotFinite { row: 1, .. }), "{bad}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_too_large_for_float32_are_an_error_whatever_normalises_them() {
+    // Their squares overflow; 3e38 · 2 does, too.
+    let rows = [[3.0, 5.0], [3e38, 3e38]];
+    for normalization in [Normalization::ConstantNormRescale, Normalization::LayerNorm] {
+        let error = normalised(normalization).encode_sparse(x([[3.0, 5.0], [3e38, 1.0]]));
+        assert!(matches!(error, Err(SaeError::NotFinite { row: 1, .. })), "{normalization:?}");
+    }
+    let error = sae(Architecture::Relu).encode_sparse(x(rows)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the pre-activation of feature 2 in row 1 is -inf: the activations or the weights are not \
+         finite, or too large for float32"
+    );
+}
+
+#[test]
+fn weights_that_are_not_finite_are_an_error_when_they_are_used() {
+    // Matching pursuit has no encoder bias.
+    for architecture in EVERY.into_iter().filter(|&architecture| architecture != PURSUIT) {
+        let weights = weights(architecture);
+        let b_enc = Tensor::from_floats([0.0, f32::NAN, 0.0], &device());
+        let gate = weights.gate.clone().map(|gate| GateWeights { b_gate: b_enc.clone(), ..gate });
+        let sae = Sae::new(config(architecture), SaeWeights { b_enc, gate, ..weights }).unwrap();
+
+        let error = sae.encode_sparse(x([[3.0, 5.0], [1.0, 2.0]])).unwrap_err();
+
+        assert!(
+            matches!(error, SaeError::NotFinite { row: 0, feature: 1, .. }),
+            "{architecture:?}: {error}"
+        );
+    }
 }

@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use nanoscope_sae::{Architecture, Normalization, Sae, SaeWeights};
 
 use crate::{
-    EVERY, RESCALED_TOP_1, TOP_2, assert_close, assert_decoded, assert_features, config, device,
-    normalised, sae, values, weights, x,
+    ABS_TOP_2, EVERY, PURSUIT, RESCALED_TOP_1, TOP_2, assert_close, assert_decoded,
+    assert_features, config, device, normalised, sae, values, weights, x,
 };
 
 #[test]
@@ -19,12 +19,12 @@ fn folding_the_decoders_norm_multiplies_features_by_it_and_keeps_the_reconstruct
 
         let folded = sae.fold_w_dec_norm().unwrap();
 
-        let before = sae.encode_sparse(x(rows)).to_dense();
+        let before = sae.encode_sparse(x(rows)).unwrap().to_dense();
         let expected: Vec<f32> =
             before.iter().zip(norms.iter().cycle()).map(|(f, n)| f * n).collect();
         assert!(expected.iter().any(|&f| f != 0.0), "{architecture:?}");
-        assert_close(&folded.encode_sparse(x(rows)).to_dense(), &expected);
-        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+        assert_close(&folded.encode_sparse(x(rows)).unwrap().to_dense(), &expected);
+        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
         assert_close(&decoded(&folded), &decoded(&sae));
         for feature in 0..3 {
             let norm = values(folded.direction(feature).unwrap().square().sum().sqrt());
@@ -44,15 +44,24 @@ fn folding_the_decoders_norm_keeps_the_features_that_are_rescaled_by_it() {
     assert_eq!(folded.config().architecture(), plain);
     assert_features(&folded, rows, [[0.0, 4.0, 0.0], [3.0, 0.0, 0.0]]);
     assert_decoded(&folded, rows, [[10.0, 24.0], [13.0, 20.0]]);
+
+    let by_magnitude =
+        |rescale| Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: rescale };
+    let sae = crate::sae(by_magnitude(true));
+    let folded = sae.fold_w_dec_norm().unwrap();
+    assert_eq!(folded.config().architecture(), by_magnitude(false));
+    let features = |sae: &Sae| values(sae.encode(x(rows)).unwrap());
+    assert_close(&features(&folded), &features(&sae));
 }
 
 #[test]
 fn folding_the_decoders_norm_is_rejected_if_other_features_would_be_selected() {
     for architecture in [
         TOP_2,
-        Architecture::AbsTopK { k: 2 },
+        ABS_TOP_2,
         Architecture::GroupMax { k: 1 },
         Architecture::SignedTopK { k: 2 },
+        PURSUIT,
     ] {
         let name = architecture.name();
         assert_eq!(
@@ -74,7 +83,7 @@ fn a_feature_with_a_decoder_row_of_zeros_survives_folding() {
     let sae = Sae::new(config(Architecture::Relu), silent).unwrap().fold_w_dec_norm().unwrap();
 
     assert_eq!(values(sae.direction(0).unwrap()), [0.0, 0.0]);
-    assert_eq!(sae.encode_sparse(x([[3.0, 5.0], [0.0, 0.0]])).get(0, 0), 3.0);
+    assert_eq!(sae.encode_sparse(x([[3.0, 5.0], [0.0, 0.0]])).unwrap().get(0, 0), 3.0);
 }
 
 #[test]
@@ -93,8 +102,11 @@ fn folding_a_constant_scale_changes_neither_features_nor_the_reconstruction() {
             let folded = sae.fold_normalization().unwrap();
 
             assert_eq!(folded.config().normalization(), Normalization::None);
-            assert_close(&values(folded.encode(x(rows))), &values(sae.encode(x(rows))));
-            let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+            assert_close(
+                &values(folded.encode(x(rows)).unwrap()),
+                &values(sae.encode(x(rows)).unwrap()),
+            );
+            let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
             assert_close(&decoded(&folded), &decoded(&sae));
         }
     }
@@ -103,17 +115,31 @@ fn folding_a_constant_scale_changes_neither_features_nor_the_reconstruction() {
 #[test]
 fn folding_b_dec_changes_neither_features_nor_the_reconstruction() {
     let rows = [[13.0, 25.0], [9.0, 18.0]];
-    for architecture in EVERY {
+    for architecture in EVERY.into_iter().filter(|&architecture| architecture != PURSUIT) {
         let config = config(architecture).with_apply_b_dec_to_input(true).unwrap();
         let sae = Sae::new(config, weights(architecture)).unwrap();
 
-        let folded = sae.fold_b_dec();
+        let folded = sae.fold_b_dec().unwrap();
 
         assert!(!folded.config().apply_b_dec_to_input());
-        assert_close(&values(folded.encode(x(rows))), &values(sae.encode(x(rows))));
-        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)), x(rows)));
+        assert_close(
+            &values(folded.encode(x(rows)).unwrap()),
+            &values(sae.encode(x(rows)).unwrap()),
+        );
+        let decoded = |sae: &Sae| values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows)));
         assert_close(&decoded(&folded), &decoded(&sae));
     }
+}
+
+#[test]
+fn b_dec_is_not_folded_where_the_encoder_has_no_bias() {
+    let config = config(PURSUIT).with_apply_b_dec_to_input(true).unwrap();
+    let sae = Sae::new(config, weights(PURSUIT)).unwrap();
+
+    assert_eq!(
+        sae.fold_b_dec().unwrap_err().to_string(),
+        "b_dec cannot be folded into the weights of a matching-pursuit SAE: its encoder has no bias"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fold;
+mod matching_pursuit;
 mod normalize;
 mod weights;
 
@@ -61,17 +62,26 @@ const TOP_2: Architecture = Architecture::TopK { k: 2, rescale_acts_by_decoder_n
 const RESCALED_TOP_1: Architecture =
     Architecture::TopK { k: 1, rescale_acts_by_decoder_norm: true };
 
+const ABS_TOP_2: Architecture = Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: false };
+const PURSUIT: Architecture = Architecture::MatchingPursuit {
+    residual_threshold: 0.01,
+    max_iterations: 2,
+    stop_on_duplicate_support: true,
+};
+
 /// Every architecture, with a `k` that fits the sizes.
-const EVERY: [Architecture; 9] = [
+const EVERY: [Architecture; 11] = [
     Architecture::Relu,
     Architecture::JumpRelu,
     TOP_2,
     RESCALED_TOP_1,
-    Architecture::AbsTopK { k: 2 },
+    ABS_TOP_2,
+    Architecture::AbsTopK { k: 2, rescale_acts_by_decoder_norm: true },
     Architecture::GroupMax { k: 1 },
     Architecture::Gated,
     Architecture::SignedTopK { k: 2 },
     Architecture::SignedGated,
+    PURSUIT,
 ];
 
 fn x(rows: [[f32; 2]; 2]) -> Tensor<2> {
@@ -85,8 +95,8 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 #[track_caller]
 fn assert_features(sae: &Sae, rows: [[f32; 2]; 2], expected: [[f32; 3]; 2]) {
     let expected: Vec<f32> = expected.into_iter().flatten().collect();
-    assert_close(&values(sae.encode(x(rows))), &expected);
-    let sparse = sae.encode_sparse(x(rows));
+    assert_close(&values(sae.encode(x(rows)).unwrap()), &expected);
+    let sparse = sae.encode_sparse(x(rows)).unwrap();
     assert_close(&sparse.to_dense(), &expected);
 
     let dense = Tensor::from_data(TensorData::new(expected, [2, 3]), &x(rows).device());
@@ -106,7 +116,7 @@ fn assert_close(found: &[f32], expected: &[f32]) {
 #[track_caller]
 fn assert_decoded(sae: &Sae, rows: [[f32; 2]; 2], expected: [[f32; 2]; 2]) {
     let expected: Vec<f32> = expected.into_iter().flatten().collect();
-    let sparse = sae.encode_sparse(x(rows));
+    let sparse = sae.encode_sparse(x(rows)).unwrap();
     assert_close(&values(sae.decode_sparse(&sparse, x(rows))), &expected);
-    assert_close(&values(sae.decode(sae.encode(x(rows)), x(rows))), &expected);
+    assert_close(&values(sae.decode(sae.encode(x(rows)).unwrap(), x(rows))), &expected);
 }

@@ -38,6 +38,9 @@ export class Refused extends Error {
   }
 }
 
+/** True if the user has entered a key. */
+export const hasKey = () => key !== "";
+
 /**
  * @param {string} path
  * @param {{method?: string, body?: unknown, signal?: AbortSignal}} options
@@ -98,8 +101,11 @@ export async function* stream(path, body, signal) {
   const reader = response.body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) throw new Refused("The stream ended before the text was complete.", 0);
+      const { done, value } = await reader.read().catch((error) => {
+        if (signal.aborted) throw error;
+        return { done: true, value: undefined };
+      });
+      if (done || !value) throw new Refused("The server ended before the text was complete. What has arrived of it stays. Is nanoscope serve still running?", 0);
       for (const data of parser.push(value)) {
         if (data === "[DONE]") return;
         const chunk = JSON.parse(data);

@@ -22,6 +22,8 @@ export function request(state, about) {
     top_p: state.topP,
     ...(state.topK > 0 && { top_k: state.topK }),
     seed: state.seed,
+    // Of the generated token alone.
+    logprobs: state.mode === "chat" ? true : 0,
     nanoscope: { track: about.saes.length > 0 ? ["all"] : [], top: TOP, prompt: true, steer, compare: state.compare && steer.length > 0 },
   };
   return { path: state.mode === "chat" ? "/v1/chat/completions" : "/v1/completions", body };
@@ -55,7 +57,7 @@ export async function run(state, about, signal, listener) {
       listener.prompt(index, tokens);
     }
     const text = choice.text ?? choice.delta?.content ?? "";
-    if (extra?.token_id !== undefined) listener.token(index, read(extra, text, false));
+    if (extra?.token_id !== undefined) listener.token(index, { ...read(extra, text, false), logprob: choice.logprobs?.token_logprobs?.[0] ?? choice.logprobs?.content?.[0]?.logprob });
     if (choice.finish_reason) listener.end(index, { finish: choice.finish_reason, end: extra?.end, applied: extra?.applied, reused: extra?.reused });
   }
 }

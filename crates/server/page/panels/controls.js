@@ -2,19 +2,25 @@ import { $, el, visible } from "../view/dom.js";
 import { SEEDS } from "../state/share.js";
 /** @import {About, State} from "../types.d.ts" */
 
-/** The inputs, with the field of the state and the range of each. */
+/** The inputs, with the field of the state, the name and the range of each. */
 const FIELDS = /** @type {const} */ ([
-  ["temperature", "temperature", 0, 100],
-  ["top-k", "topK", 0, 1e9],
-  ["top-p", "topP", 0, 1],
-  ["max-tokens", "maxTokens", 1, 1e6],
-  ["seed", "seed", 0, SEEDS - 1],
+  ["temperature", "temperature", "Temperature", 0, 100],
+  ["top-k", "topK", "Top-k", 0, 1e9],
+  ["top-p", "topP", "Top-p", 0, 1],
+  ["max-tokens", "maxTokens", "Tokens", 1, 1e6],
+  ["seed", "seed", "Seed", 0, SEEDS - 1],
 ]);
+/** The fields that need not be whole numbers. */
+const REAL = ["temperature", "topP"];
 
 /**
  * The prompt, the sampling settings and the conversation.
  */
 export class Controls {
+  /** What is wrong with the content of an input, by its id. @type {Map<string, string>} */
+  #wrong = new Map();
+  #width = 0;
+
   /**
    * @param {() => State} state
    * @param {About} about
@@ -24,13 +30,16 @@ export class Controls {
     this.state = state;
     this.about = about;
     $("modes").querySelector("[value=chat]").disabled = !about.model.chat;
-    $("max-tokens").max = String(about.limits?.max_tokens ?? 4096);
-    for (const [id, field, least, most] of FIELDS) {
+    $("max-tokens").max = String(about.limits.max_tokens);
+    for (const [id, field] of FIELDS) {
       $(id).addEventListener("input", () => {
+        const wrong = this.#check(field, $(id).value);
+        $(id).setAttribute("aria-invalid", String(wrong !== ""));
+        if (wrong) this.#wrong.set(id, `${wrong} ${state()[field]} is still used.`);
+        else this.#wrong.delete(id);
+        this.#complain();
         const value = Number($(id).value);
-        const ok = $(id).value !== "" && value >= least && value <= most && (field === "temperature" || field === "topP" || Number.isInteger(value));
-        $(id).setAttribute("aria-invalid", String(!ok));
-        if (!ok || value === state()[field]) return;
+        if (wrong || value === state()[field]) return;
         state()[field] = value;
         this.#summary();
         owner.changed();
@@ -40,6 +49,12 @@ export class Controls {
       if (state().mode === "story") state().prompt = $("prompt").value;
       this.#grow();
     });
+    // The text may need more lines when the box becomes narrower.
+    new ResizeObserver(() => {
+      if ($("prompt").clientWidth === this.#width) return;
+      this.#width = $("prompt").clientWidth;
+      this.#grow();
+    }).observe($("prompt"));
     $("prompt").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter" && state().mode === "chat" && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
@@ -70,6 +85,8 @@ export class Controls {
       $(id).value = String(state[field]);
       $(id).removeAttribute("aria-invalid");
     }
+    this.#wrong.clear();
+    this.#complain();
     const chat = state.mode === "chat";
     for (const radio of $("modes").querySelectorAll("input")) radio.checked = radio.value === state.mode;
     $("compare").checked = state.compare;
@@ -93,6 +110,38 @@ export class Controls {
     const names = { user: "You", assistant: "Model", system: "System" };
     $("thread").hidden = mode === "story";
     $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }) => el("li", { class: `turn ${role}` }, el("span", { class: "sr" }, `${names[/** @type {keyof typeof names} */ (role)] ?? role}: `), visible(content))));
+  }
+
+  /** What is wrong with the settings, for example of a link; empty if nothing is. */
+  get wrong() {
+    const state = this.state();
+    return FIELDS.map(([, field]) => this.#check(field, String(state[field]))).find((wrong) => wrong) ?? "";
+  }
+
+  /**
+   * @param {(typeof FIELDS)[number][1]} field
+   * @param {string} text
+   * @returns {string} what is wrong with it
+   */
+  #check(field, text) {
+    const found = FIELDS.find(([, of]) => of === field);
+    if (!found) return "";
+    const [, , name, least, widest] = found;
+    const { limits, model } = this.about;
+    const most = field === "maxTokens" ? limits.max_tokens : widest;
+    const value = text.trim() === "" ? NaN : Number(text);
+    if (value >= least && value <= most && (REAL.includes(field) || Number.isInteger(value))) return "";
+    const context = field === "maxTokens" && model.context < most ? `; the model’s context ends after ${model.context}, the prompt’s included` : "";
+    return `${name}: expected a ${REAL.includes(field) ? "" : "whole "}number from ${least} to ${most}${context}.`;
+  }
+
+  #complain() {
+    $("field-error").textContent = [...this.#wrong.values()].join(" ");
+    $("field-error").hidden = this.#wrong.size === 0;
+    for (const [id] of FIELDS) {
+      if (this.#wrong.has(id)) $(id).setAttribute("aria-describedby", "field-error");
+      else $(id).removeAttribute("aria-describedby");
+    }
   }
 
   #grow() {

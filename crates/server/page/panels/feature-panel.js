@@ -1,10 +1,11 @@
 import { json } from "../client/api.js";
+import { download } from "../view/download.js";
 import { bar, el, named, number, percent, shown, visible } from "../view/dom.js";
 import { title } from "./inspector.js";
 import { label, learn, reached, rename } from "../state/names.js";
 import { level } from "../view/shade.js";
-import { place } from "../state/spec.js";
-/** @import {About, FeatureData} from "../types.d.ts" */
+import { place as where } from "../state/spec.js";
+/** @import {About, FeatureData, SaeInfo} from "../types.d.ts" */
 
 /** @type {Map<string, FeatureData>} */
 const known = new Map();
@@ -65,29 +66,57 @@ export function featurePanel(about, hook, feature, act) {
   const input = el("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "What does it respond to?", "aria-label": "Label" });
   input.value = label(hook, feature);
   const status = el("span", { class: "hint", role: "status" });
+  const sae = about.saes.find((one) => one.hook === hook);
+  const place = el("p", { class: "hint place" });
+  const tell = () => place.replaceChildren(...(sae ? whereSaved(sae) : []));
+  tell();
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
-      const answer = await json(`${path(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value.trim() } });
+      const answer = await json(`${path(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value === "" ? "" : input.value.trim() || input.value } });
       const text = answer.label ?? "";
       const data = known.get(`${hook}:${feature}`);
       if (data) data.label = text;
       rename(hook, feature, text);
       entitle();
-      status.textContent = text ? "Saved." : "Removed.";
+      if (sae && answer.saved) sae.labels_saved = answer.saved;
+      tell();
+      status.textContent = !text ? "Removed." : answer.saved?.file ? "Saved." : "Kept until the server ends.";
     } catch (error) {
-      status.textContent = /** @type {Error} */ (error).message;
+      status.textContent = capital(/** @type {Error} */ (error).message.replace(/^label: /, ""));
+      act.failed(error);
+    }
+  };
+  const downloadAll = async () => {
+    try {
+      const labels = await json(`/api/saes/${encodeURIComponent(sae?.source ?? hook)}/labels`);
+      download(`labels-${hook}.json`, `${JSON.stringify(labels, null, 1)}\n`);
+    } catch (error) {
+      status.textContent = capital(/** @type {Error} */ (error).message);
       act.failed(error);
     }
   };
   return el("div", {},
-    el("p", { class: "hint above" }, `${place(hook)} · #${feature}`),
+    el("p", { class: "hint above" }, `${where(hook)} · #${feature}`),
     title(name),
     el("div", { class: "acts" },
       el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
       el("button", { type: "button", onclick: act.shade }, "Shade by this")),
-    el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status)),
+    el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status), place, sae && el("button", { type: "button", class: "link", onclick: downloadAll }, "Download all labels of this SAE")),
     rest);
+}
+
+/** @param {string} text */
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/**
+ * Where the server saves the labels of an SAE.
+ * @param {SaeInfo} sae
+ * @returns {(Node | string)[]}
+ */
+function whereSaved({ labels_saved: { file, why_not } }) {
+  if (file) return ["Labels are saved on the server in ", el("code", {}, visible(file)), "."];
+  return [`Labels are kept only until the server ends${why_not ? `, because no file can be written (${visible(why_not)})` : ""}. Download them to keep them.`];
 }
 
 /**

@@ -1,4 +1,4 @@
-import { $, el, named, percent } from "../view/dom.js";
+import { $, count, el, named, percent } from "../view/dom.js";
 import { high, label, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
 /** @import {Applied, Intervention, State} from "../types.d.ts" */
@@ -13,6 +13,9 @@ const tidy = (value) => Number(value.toPrecision(2));
  * The list of interventions, which edits `state.steer`.
  */
 export class Steering {
+  /** The effect of each intervention in the last run. @type {WeakMap<Intervention, Applied>} */
+  #effects = new WeakMap();
+
   /**
    * @param {() => State} state
    * @param {{changed: () => void, open: (hook: string, feature: number) => void}} owner
@@ -47,9 +50,12 @@ export class Steering {
    * @param {Applied[] | undefined} applied
    */
   report(applied) {
-    for (const [at, row] of [...$("specs").children].entries()) {
+    this.#effects = new WeakMap();
+    for (const [at, spec] of this.state().steer.entries()) {
       const effect = applied?.[at];
-      row.querySelector(".applied").textContent = !effect ? "" : effect.changed === 0 ? `Changed nothing at ${effect.positions} tokens.` : `Moved the activation at ${effect.changed} tokens, by ${percent(effect.moved)} on average.`;
+      if (effect) this.#effects.set(spec, effect);
+      const row = $("specs").children[at]?.querySelector(".applied");
+      if (row) row.textContent = describe(effect);
     }
   }
 
@@ -116,8 +122,24 @@ export class Steering {
       el("button", { type: "button", class: "name", title: "Show this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
       kind, strength, spec.scale !== "raw" && el("span", { class: "hint" }, spec.scale), where,
       el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${subject}`, onclick: remove }, "×"),
-      el("p", { class: "hint applied" }));
+      el("p", { class: "hint applied" }, describe(this.#effects.get(spec))));
   }
+}
+
+/** From this length on, relative to the activation, an intervention leaves nothing of the text. */
+const OVERWHELMING = 10;
+
+/**
+ * The effect of an intervention in words.
+ * @param {Applied | undefined} effect
+ */
+function describe(effect) {
+  if (!effect) return "";
+  if (effect.changed === 0) return `Changed nothing at ${count(effect.positions, "token")}.`;
+  const moved = `Moved the activation at ${count(effect.changed, "token")}, by`;
+  if (effect.moved < OVERWHELMING) return `${moved} ${percent(effect.moved)} on average.`;
+  const times = effect.moved < 1000 ? `${Math.round(effect.moved)} times` : "more than 1,000 times";
+  return `${moved} ${times} its own length on average. Nothing else counts then; reduce the strength.`;
 }
 
 /**

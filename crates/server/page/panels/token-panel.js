@@ -1,4 +1,4 @@
-import { bar, el, named, number, shown } from "../view/dom.js";
+import { bar, el, named, number, percent, shown } from "../view/dom.js";
 import { title } from "./inspector.js";
 import { label } from "../state/names.js";
 import { place } from "../state/spec.js";
@@ -29,7 +29,7 @@ export function tokenPanel(text, at, beside, about, open, wide) {
     el("div", { class: "head" },
       title(el("span", { class: "token big" }, shown(token.token))),
       el("span", { class: "steps" }, step(at - 1, "←", "Previous token"), step(at + 1, "→", "Next token"))),
-    el("p", { class: "hint" }, `${beside ? `${text.name.toLowerCase()}, ` : ""}${token.prompt ? "from the prompt" : "generated"} · position ${token.position} · token ${token.id}`),
+    el("p", { class: "hint" }, `${beside ? `${text.name.toLowerCase()}, ` : ""}${token.prompt ? "from the prompt" : "generated"} · position ${token.position} · token ${token.id}${token.logprob === undefined ? "" : ` · probability ${percent(Math.exp(token.logprob))}`}`),
     other && el("p", { class: "hint beside" }, el("i", { class: `swatch ${theirs}` }), `${beside.text.name} has here: `, el("button", { type: "button", class: "link token", onclick: () => open.token(beside.text, beside.at) }, shown(other.token))));
   if (hooks.length === 0) panel.append(el("p", { class: "hint" }, "No features were tracked at this token."));
 
@@ -43,9 +43,8 @@ export function tokenPanel(text, at, beside, about, open, wide) {
       const name = label(of, index);
       const there = rest.get(index) ?? 0;
       const bars = el("span", { class: "bars", "aria-hidden": "true" }, bar(value, most, own), other && bar(there, most, theirs));
-      const values = `${number(value)}${other ? `, other text ${number(there)}` : ""}`;
-      return el("li", {}, el("button", { type: "button", "aria-label": `Feature ${index}, ${name || "no label"}: ${values}`, onclick: () => open.feature(of, index) },
-        bars, el("span", { class: "value" }, number(value)), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label")));
+      return el("li", {}, el("button", { type: "button", onclick: () => open.feature(of, index) },
+        bars, el("span", { class: "value" }, number(value)), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label", other && el("span", { class: "sr" }, `, in the other text ${number(there)}`))));
     };
     draw();
     const more = pairs.length > FEW && el("button", { type: "button", class: "link more", "aria-expanded": String(wide.has(hook)), onclick: (/** @type {Event} */ event) => {

@@ -66,6 +66,13 @@ export function number(value, digits = 3) {
   return String(Number(value.toPrecision(digits))).replace("-", "−");
 }
 
+/**
+ * A number of things: `1 token`, `1,200 tokens`.
+ * @param {number} value
+ * @param {string} thing
+ */
+export const count = (value, thing) => `${value.toLocaleString("en")} ${thing}${value === 1 ? "" : "s"}`;
+
 /** @param {number | null | undefined} share */
 export function percent(share) {
   if (share === null || share === undefined) return "–";

@@ -1,4 +1,4 @@
-import { $, el, number } from "./dom.js";
+import { $, count, el, number } from "./dom.js";
 import { ramp, scaleFor } from "./shade.js";
 import { TokenText } from "./text.js";
 /** @import {Ending, Shade, Token} from "../types.d.ts" */
@@ -55,7 +55,8 @@ export class Output {
     const kind = compare ? (at === 0 ? "steered" : "default") : "only";
     const note = el("p", { class: "hint end", id: `end-${at}` });
     const read = this.read && el("details", { class: "read" }, el("summary", {}, "Model input"), this.read[at].element);
-    return el("section", { class: `pane ${kind}`, "aria-label": text.name }, compare && el("h3", {}, text.name, el("span", { class: "hint where", id: `where-${at}` })), read, text.element, note);
+    // A single pane is no landmark: the card around it is one.
+    return el(compare ? "section" : "div", { class: `pane ${kind}`, "aria-label": compare && text.name }, compare && el("h3", {}, text.name, el("span", { class: "hint where", id: `where-${at}` })), read, text.element, note);
   }
 
   /**
@@ -83,7 +84,7 @@ export class Output {
     this.endings[choice] = ending;
     this.texts[choice]?.flush();
     const why = { max_tokens: "token limit", stop: "end of text", stop_when: "stop condition", context_full: "context full", not_finite: "numeric overflow; reduce the strength", time_out: "time limit", shutting_down: "server shutting down", stop_string: "stop string" };
-    $(`end-${choice}`).textContent = `${this.generated(choice)} tokens · ${why[/** @type {keyof typeof why} */ (ending.end)] ?? ending.finish}`;
+    $(`end-${choice}`).textContent = `${count(this.generated(choice), "token")} · ${why[/** @type {keyof typeof why} */ (ending.end)] ?? ending.finish}`;
   }
 
   /**

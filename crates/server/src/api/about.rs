@@ -4,6 +4,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{ASSISTANT_START, USER_START};
 use serde_json::{Value, json};
 
+use super::labels::Saved;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -28,13 +29,14 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "d_sae": config.d_sae(),
             "architecture": config.architecture().name(),
             "labels": state.labels.count(hook),
+            "labels_saved": Saved::from(state.labels.place(hook)),
             "dashboard": source.is_some_and(|source| source.dashboard.is_some()),
         })
     };
     Json(json!({
         "name": served.name,
         "version": env!("CARGO_PKG_VERSION"),
-        "device": format!("{:?}", served.model.gpt().device()),
+        "device": device_name(served.model.gpt().device()),
         "model": {
             "n_layer": shape.n_layer,
             "d_model": shape.n_embd,
@@ -52,4 +54,15 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "seconds": limits.request_timeout.as_secs(),
         },
     }))
+}
+
+/// A device in words: `Cpu (Flex)` for burn's `Device<Flex(Cpu)>`.
+fn device_name(device: &impl std::fmt::Debug) -> String {
+    let debug = format!("{device:?}");
+    let inner = debug.strip_prefix("Device<").and_then(|rest| rest.strip_suffix('>'));
+    let parts = inner.and_then(|inner| inner.strip_suffix(')')?.split_once('('));
+    parts.map_or_else(
+        || inner.unwrap_or(&debug).to_owned(),
+        |(backend, device)| format!("{device} ({backend})"),
+    )
 }

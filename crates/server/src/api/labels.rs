@@ -1,11 +1,16 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use nanoscope_checkpoint::label_text;
+use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 
 use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
+use crate::labels::Place;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -37,9 +42,24 @@ struct Found {
     label: String,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Label {
     label: String,
+}
+
+/// A label after a change, and where it is saved.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed {
+    label: String,
+    saved: Saved,
+}
+
+/// The file that edited labels are saved to; null if they are kept in memory only, and then the reason
+/// if there is one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Saved {
+    file: Option<String>,
+    why_not: Option<String>,
 }
 
 /// `GET /api/labels`
@@ -59,12 +79,7 @@ pub(crate) async fn search(
         );
     }
     let hooks = match &request.source {
-        Some(id) => {
-            let hook = state.served.find_sae(id);
-            vec![hook.ok_or_else(|| {
-                ApiError::not_found(format!("unknown source `{id}`")).with_param("source")
-            })?]
-        }
+        Some(id) => vec![find_source(&state.served, id)?],
         None => state.served.model.saes().keys().copied().collect(),
     };
     let words: Vec<String> = request.q.split_whitespace().map(str::to_lowercase).collect();
@@ -82,6 +97,11 @@ pub(crate) async fn search(
     Ok(Json(SearchAnswer { results: found.into_iter().map(|(_, found)| found).collect() }))
 }
 
+fn find_source(served: &ServedModel, id: &str) -> Result<HookPoint, ApiError> {
+    let unknown = || ApiError::not_found(format!("unknown source `{id}`")).with_param("source");
+    served.find_sae(id).ok_or_else(unknown)
+}
+
 /// The distance of `label` from a query: the number of query words that match only part of a word.
 /// `None` if a query word does not occur at all.
 fn distance(label: &str, words: &[String]) -> Option<usize> {
@@ -96,32 +116,57 @@ fn distance(label: &str, words: &[String]) -> Option<usize> {
     })
 }
 
+/// `GET /api/saes/{source}/labels`: the labels in the format of `labels.json`, as a download.
+pub(crate) async fn download(
+    State(state): State<AppState>,
+    body::Path(source): body::Path<String>,
+) -> Result<Response, ApiError> {
+    let hook = find_source(&state.served, &source)?;
+    let labels = state.labels.all(hook);
+    let json = serde_json::to_vec_pretty(&labels).expect("numbers and strings serialise to JSON");
+    let disposition = format!("attachment; filename=\"labels-{hook}.json\"");
+    Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, disposition)], json)
+        .into_response())
+}
+
 /// `PUT /api/saes/{source}/features/{index}/label`
 pub(crate) async fn put(
     State(state): State<AppState>,
     body::Path((source, index)): body::Path<(String, String)>,
     body::Json(request): body::Json<Label>,
-) -> Result<Json<Label>, ApiError> {
+) -> Result<Json<Changed>, ApiError> {
     let (hook, index) = find_feature(&state.served, (&source, &index))?;
-    let label = request.label.trim().to_owned();
+    let bad = |what: String| ApiError::bad_request(format!("label: {what}")).with_param("label");
+    let label = match request.label.as_str() {
+        "" => String::new(),
+        label => label_text(label).map_err(|error| bad(error.to_string()))?.to_owned(),
+    };
     if label.chars().count() > MAX_CHARS {
-        let message = format!("label: longer than {MAX_CHARS} characters");
-        return Err(ApiError::bad_request(message).with_param("label"));
-    }
-    if label.chars().any(char::is_control) {
-        return Err(
-            ApiError::bad_request("label: control characters are not allowed").with_param("label")
-        );
+        return Err(bad(format!("longer than {MAX_CHARS} characters")));
     }
     let (labels, new) = (state.labels.clone(), label.clone());
     let set = tokio::task::spawn_blocking(move || labels.set(hook, index, &new));
     match set.await {
-        Ok(Ok(())) => Ok(Json(Label { label })),
+        Ok(Ok(place)) => {
+            if let Place::Memory(Some(why)) = &place {
+                tracing::warn!(%hook, index, why, "a label is kept in memory only");
+            }
+            Ok(Json(Changed { label, saved: place.into() }))
+        }
         Ok(Err(error)) => {
             tracing::error!(%hook, index, error = &error as &dyn std::error::Error, "could not save a label");
             Err(ApiError::internal())
         }
         Err(_) => Err(ApiError::internal()),
+    }
+}
+
+impl From<Place> for Saved {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::File(path) => Self { file: Some(path.display().to_string()), why_not: None },
+            Place::Memory(why_not) => Self { file: None, why_not },
+        }
     }
 }
 

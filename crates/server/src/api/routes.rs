@@ -10,6 +10,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/about", get(about::about))
         .route("/api/saes/{source}/features/{index}", get(feature::feature))
         .route("/api/saes/{source}/features/{index}/label", put(labels::put))
+        .route("/api/saes/{source}/labels", get(labels::download))
         .route("/api/labels", get(labels::search))
         .route("/openapi.json", get(document::document))
         .route("/metrics", get(metrics::metrics))

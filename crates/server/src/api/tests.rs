@@ -3,7 +3,7 @@ use nanoscope_runtime::LogitEffect;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::server_fixture::{D_SAE, HOOK, application, ask, served_model};
+use crate::server_fixture::{D_SAE, HOOK, application, ask, ask_text, served_model};
 
 #[tokio::test]
 async fn about_has_the_shapes_of_model_and_saes() {
@@ -14,6 +14,7 @@ async fn about_has_the_shapes_of_model_and_saes() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(about["name"], "tiny");
     assert_eq!(about["model"]["chat"], true);
+    assert_eq!(about["device"], "Cpu (Flex)");
     let sae = &about["saes"][0];
     assert_eq!(
         (&sae["source"], &sae["d_sae"], &sae["labels"]),
@@ -73,7 +74,11 @@ async fn a_label_that_is_put_is_found_and_an_empty_one_takes_it_away() {
     let search = "/api/labels?q=dog";
 
     let (status, answer) = ask(&app, "PUT", path, &put("  a Dog  ")).await;
-    assert_eq!((status, answer), (StatusCode::OK, put("a Dog")));
+    assert_eq!((status, &answer["label"]), (StatusCode::OK, &json!("a Dog")));
+    let file = answer["saved"]["file"].as_str().unwrap();
+    assert!(std::fs::read_to_string(file).unwrap().contains("a Dog"), "{answer}");
+    let (_, about) = ask(&app, "GET", "/api/about", &Value::Null).await;
+    assert_eq!(about["saes"][0]["labels_saved"], json!({"file": file, "why_not": null}));
     let (_, found) = ask(&app, "GET", search, &Value::Null).await;
     let hook = "blocks.1.hook_resid_post";
     let expected = json!({"source": "1-resid_post", "hook": hook, "index": 9, "label": "a Dog"});
@@ -95,4 +100,58 @@ async fn a_label_that_is_put_is_found_and_an_empty_one_takes_it_away() {
         let (status, _) = ask(&app, "GET", &format!("/api/labels?{query}"), &Value::Null).await;
         assert!(status.is_client_error(), "{query}: {status}");
     }
+}
+
+#[tokio::test]
+async fn a_label_that_cannot_be_read_as_it_is_stored_is_refused() {
+    let app = application(served_model(), Config::default());
+    let path = "/api/saes/1-resid_post/features/9/label";
+
+    for label in [
+        "a\u{202e}b",
+        "\u{202a}",
+        "a\u{2066}b\u{2069}",
+        "\u{200e}a",
+        "a\u{200f}b",
+        "a\u{200b}b",
+        "\u{200d}",
+        "a\u{feff}b",
+        "a\u{ad}b",
+        "a\u{7}b",
+        "a\nb",
+        "a\u{7f}b",
+        "a\u{9b}b",
+        "\u{e0041}\u{e007f}",
+        "\u{3164}",
+        "  ",
+        "\u{2800}",
+    ] {
+        let (status, answer) = ask(&app, "PUT", path, &json!({"label": label})).await;
+
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{label:?}");
+        assert_eq!(answer["error"]["param"], "label", "{label:?}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.is_ascii() && message.starts_with("label: the "), "{message}");
+    }
+    let (_, found) = ask(&app, "GET", "/api/labels?q=a", &Value::Null).await;
+    assert_eq!(found["results"].as_array().unwrap().len(), 1, "the one that came with the SAE");
+}
+
+#[tokio::test]
+async fn the_labels_of_an_sae_are_downloaded_as_they_are_read() {
+    let app = application(served_model(), Config::default());
+    let put = json!({"label": "a \"dog\""});
+    let (_, answer) = ask(&app, "PUT", "/api/saes/1-resid_post/features/9/label", &put).await;
+    assert_eq!(answer["saved"], json!({"file": null, "why_not": null}), "in memory only");
+
+    let (status, labels) =
+        ask_text(&app, "GET", "/api/saes/1-resid_post/labels", &Value::Null).await;
+
+    assert_eq!(status, StatusCode::OK);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("labels.json"), labels).unwrap();
+    let read = nanoscope_checkpoint::Labels::read(dir.path(), D_SAE).unwrap();
+    assert_eq!(read.iter().collect::<Vec<_>>(), [(7, "came with it"), (9, "a \"dog\"")]);
+    let (status, _) = ask(&app, "GET", "/api/saes/nowhere/labels", &Value::Null).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }

@@ -1,6 +1,6 @@
 //! Generation requests, and the events that a generation sends back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Plan, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::error::ApiError;
 
 /// A request to generate one text.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,22 @@ pub(crate) enum End {
     Failed,
 }
 
+impl End {
+    /// The error that the end is, for a client that has received text or not: a text that could not
+    /// begin is an error, and so is one that the model could not compute.
+    pub(crate) fn error(&self, has_text: bool) -> Option<ApiError> {
+        match self {
+            Self::Failed => Some(ApiError::internal()),
+            Self::Model(EndReason::NotFinite(found)) => {
+                Some(ApiError::not_finite(format!("{found}; reduce the steering strength")))
+            }
+            Self::ShuttingDown if !has_text => Some(ApiError::shutting_down()),
+            Self::TimeOut if !has_text => Some(ApiError::timed_out()),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,6 +102,8 @@ pub(crate) struct GenerationHandle {
     // The number of events is bounded by the number of tokens, so the channel needs no bound, and a
     // client that does not read cannot block the worker.
     events: mpsc::UnboundedReceiver<Event>,
+    /// Events that were received and not taken yet.
+    received: VecDeque<Event>,
 }
 
 impl GenerationHandle {
@@ -92,11 +112,31 @@ impl GenerationHandle {
         place: Arc<OwnedSemaphorePermit>,
         events: mpsc::UnboundedReceiver<Event>,
     ) -> Self {
-        Self { _place: place, events }
+        Self { _place: place, events, received: VecDeque::new() }
     }
 
     /// Waits for the next event; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        match self.received.pop_front() {
+            Some(event) => Some(event),
+            None => self.events.recv().await,
+        }
+    }
+
+    /// Waits until there is a token, and returns the error if the text ended without one for a reason
+    /// that is not the model's. No event is taken.
+    pub(crate) async fn begin(&mut self) -> Result<(), ApiError> {
+        while let Some(event) = self.events.recv().await {
+            let begun = match &event {
+                Event::Started { .. } => None,
+                Event::Token { .. } => Some(Ok(())),
+                Event::End { why, .. } => Some(why.error(false).map_or(Ok(()), Err)),
+            };
+            self.received.push_back(event);
+            if let Some(begun) = begun {
+                return begun;
+            }
+        }
+        Ok(())
     }
 }

@@ -196,7 +196,8 @@ impl<'s> Worker<'s> {
     fn step(&mut self) {
         let mut generations: Vec<_> = self.rows.iter_mut().map(|row| &mut row.generation).collect();
         let step = AssertUnwindSafe(|| self.batch.step(&mut generations));
-        let Ok(progress) = catch_unwind(step) else {
+        // Every row was begun by this batch, so an error of the step is a panic's equal.
+        let Ok(Ok(progress)) = catch_unwind(step) else {
             // It is unknown which generation caused the panic, and what state the others are in.
             for row in self.rows.drain(..) {
                 row.client.end(End::Failed);
@@ -221,6 +222,10 @@ impl<'s> Worker<'s> {
     /// Replaces the batch after a panic.
     fn reset_batch(&mut self) {
         self.batch = Batch::new(&self.served.model, self.shared.limits.prefix_cache);
+        // The old batch's generations cannot be stepped by the new one.
+        for waiting in self.waiting.iter_mut().flatten() {
+            waiting.begun = None;
+        }
     }
 }
 
@@ -230,7 +235,8 @@ impl Row<'_> {
         if matches!(progress, StepOutcome::Prompt) {
             return true;
         }
-        if self.started.is_none() {
+        // A prompt that failed has not been run, and not all of it has features.
+        if self.started.is_none() && self.generation.error().is_none() {
             self.start(metrics);
         }
         let why = match progress {

@@ -2,7 +2,8 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,11 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let encoding = content_encoding(request.headers());
         let bytes = read(request, &state.config.limits).await?;
+        if let Some(encoding) = encoding {
+            return Err(ApiError::encoded_body(&encoding));
+        }
         // serde would read a list as the fields in declaration order.
         if bytes.trim_ascii_start().starts_with(b"[") {
             return Err(ApiError::bad_request("expected a JSON object, found a list"));
@@ -73,6 +78,15 @@ fn invalid_field(error: &serde_path_to_error::Error<serde_json::Error>, path: &s
         return ApiError::bad_request(format!("invalid body: {why}"));
     }
     ApiError::bad_request(format!("{field}: {why}")).with_param(field)
+}
+
+/// The encodings of the body, unless it is sent as it is.
+fn content_encoding(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(CONTENT_ENCODING).iter();
+    let all: Vec<_> = all.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let all = all.join(", ");
+    let plain = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
+    (!all.split(',').map(str::trim).all(plain)).then_some(all)
 }
 
 /// Reads the body within the limits of size and time.

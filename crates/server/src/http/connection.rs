@@ -6,30 +6,50 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Sleep, sleep};
 
+/// Pause between two looks at a stream.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Time from the end of a client's requests to the first interim response; each later one waits twice as
+/// long.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+/// The interim response that every client skips.
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// A TCP stream whose writes fail if the peer does not read for `timeout`.
 #[derive(Debug)]
 pub(crate) struct TimeoutStream {
-    read: Arc<OwnedReadHalf>,
+    watched: Arc<Watched>,
     write: OwnedWriteHalf,
     timeout: Duration,
     /// Runs while a write is pending.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
+/// The part of a stream that [`peer_closed`](Self::peer_closed) looks at.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    read: OwnedReadHalf,
+    /// True if nothing was written since the last bytes of a request.
+    unanswered: AtomicBool,
+    /// False if the client's version of HTTP does not have interim responses.
+    has_interim: AtomicBool,
+}
+
 impl TimeoutStream {
-    /// Wraps `stream`. Returns the stream, and its read half for [`peer_closed`].
-    pub(crate) fn new(stream: TcpStream, timeout: Duration) -> (Self, Arc<OwnedReadHalf>) {
+    /// Wraps `stream`. Returns the stream, and the part of it to watch.
+    pub(crate) fn new(stream: TcpStream, timeout: Duration) -> (Self, Arc<Watched>) {
         let (read, write) = stream.into_split();
-        let read = Arc::new(read);
-        (Self { read: Arc::clone(&read), write, timeout, deadline: None }, read)
+        let (unanswered, has_interim) = (AtomicBool::new(false), AtomicBool::new(true));
+        let watched = Arc::new(Watched { read, unanswered, has_interim });
+        (Self { watched: Arc::clone(&watched), write, timeout, deadline: None }, watched)
     }
 
     /// Passes on the result of a write, or times out if it has been pending for too long.
@@ -49,16 +69,41 @@ impl TimeoutStream {
     }
 }
 
-/// Waits until the peer closes the connection. HTTP would only notice when there is something to
-/// write, and an answer that is not streamed is written at its end.
-pub(crate) async fn peer_closed(stream: &OwnedReadHalf) {
-    /// Pause between two looks at a stream that has unread data.
-    const PAUSE: Duration = Duration::from_millis(50);
+impl Watched {
+    /// Notes whether the client's version of HTTP has interim responses.
+    pub(crate) fn set_has_interim(&self, has_interim: bool) {
+        self.has_interim.store(has_interim, Ordering::Relaxed);
+    }
 
-    loop {
-        match stream.ready(Interest::READABLE).await {
-            Ok(ready) if !ready.is_read_closed() => sleep(PAUSE).await,
-            _ => return,
+    /// Waits until the peer closes the connection. HTTP would only notice when there is something to
+    /// write, and an answer that is not streamed is written at its end.
+    ///
+    /// A peer that ends its requests may still read the answer or may be gone; TCP shows the same. After
+    /// [`FIRST_PROBE`] an interim response finds out: a client that reads skips it (RFC 9110, section
+    /// 15.2), and the system of one that is gone resets the connection.
+    pub(crate) async fn peer_closed(&self) {
+        loop {
+            match self.read.ready(Interest::READABLE).await {
+                Ok(ready) if !ready.is_read_closed() => sleep(PAUSE).await,
+                Ok(_) => break,
+                Err(_) => return,
+            }
+        }
+        let stream: &TcpStream = self.read.as_ref();
+        let (ended, mut probe) = (Instant::now(), FIRST_PROBE);
+        // Reading the error clears it.
+        while matches!(stream.take_error(), Ok(None)) {
+            if ended.elapsed() >= probe {
+                probe *= 2;
+                let may_write = self.unanswered.load(Ordering::Relaxed)
+                    && self.has_interim.load(Ordering::Relaxed);
+                if may_write
+                    && stream.try_write(INTERIM).is_err_and(|e| e.kind() != ErrorKind::WouldBlock)
+                {
+                    return;
+                }
+            }
+            sleep(PAUSE).await;
         }
     }
 }
@@ -69,11 +114,14 @@ impl AsyncRead for TimeoutStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream: &TcpStream = self.read.as_ref().as_ref();
+        let stream: &TcpStream = self.watched.read.as_ref();
         loop {
             ready!(stream.poll_read_ready(context))?;
             match stream.try_read(buffer.initialize_unfilled()) {
                 Ok(read) => {
+                    if read > 0 {
+                        self.watched.unanswered.store(true, Ordering::Relaxed);
+                    }
                     buffer.advance(read);
                     return Poll::Ready(Ok(()));
                 }
@@ -90,6 +138,7 @@ impl AsyncWrite for TimeoutStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.watched.unanswered.store(false, Ordering::Relaxed);
         let written = Pin::new(&mut self.write).poll_write(context, bytes);
         self.check_timeout(context, written)
     }
@@ -99,6 +148,7 @@ impl AsyncWrite for TimeoutStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.watched.unanswered.store(false, Ordering::Relaxed);
         let written = Pin::new(&mut self.write).poll_write_vectored(context, slices);
         self.check_timeout(context, written)
     }

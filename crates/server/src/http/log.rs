@@ -38,15 +38,26 @@ struct LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
-        tracing::info!(
-            method = %self.method,
-            path = self.path,
-            status = self.status,
-            ms = self.started.elapsed().as_millis() as u64,
-            tokens = self.counter.0.load(Ordering::Relaxed),
-            "request"
-        );
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    method = %self.method,
+                    path = self.path,
+                    status = self.status,
+                    ms = self.started.elapsed().as_millis() as u64,
+                    tokens = self.counter.0.load(Ordering::Relaxed),
+                    "request"
+                )
+            };
+        }
+        // The page loads twenty of its own files, which say nothing about its use.
+        if is_asset(&self.path) && self.status < 400 { line!(debug) } else { line!(info) }
     }
+}
+
+/// True for the files that the page loads.
+fn is_asset(path: &str) -> bool {
+    path.starts_with("/assets/") || path == "/favicon.ico"
 }
 
 /// Logs and counts each request.

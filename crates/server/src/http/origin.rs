@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -55,21 +56,40 @@ pub(crate) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    match rejection(&hosts, request.headers()) {
+    let uri = request.uri();
+    match rejection(&hosts, request.version(), uri, request.headers()) {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     }
 }
 
-fn rejection(hosts: &AllowedHosts, headers: &HeaderMap) -> Option<ApiError> {
-    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
-        return Some(ApiError::bad_request("the Host header is missing"));
+fn rejection(
+    hosts: &AllowedHosts,
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<ApiError> {
+    let mut values = headers.get_all(HOST).iter();
+    let host = match (values.next(), values.next()) {
+        (Some(_), Some(_)) => {
+            return Some(ApiError::bad_request("there is more than one Host header"));
+        }
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => Some(host),
+            Err(_) => return Some(ApiError::bad_request("the Host header is not text")),
+        },
+        // HTTP/1.0 has no Host header. Browsers, which DNS rebinding needs, do not speak it.
+        (None, _) if version < Version::HTTP_11 => None,
+        (None, _) => return Some(ApiError::bad_request("the Host header is missing")),
     };
-    if !hosts.allows_host(host) {
+    // A request to a proxy has the host in the URI, where it goes before the header.
+    let asked = uri.authority().map(Authority::as_str);
+    if !host.into_iter().chain(asked).all(|host| hosts.allows_host(host)) {
         return Some(ApiError::forbidden(
             "the Host header is not localhost, a loopback address or a public name of this server",
         ));
     }
+    let host = asked.or(host).unwrap_or_default();
     let origin = headers.get(ORIGIN)?;
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     let allowed = origin.is_some_and(|(_, authority)| hosts.allows_origin(authority, host));
@@ -115,7 +135,7 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        rejection(names, &headers).is_none()
+        rejection(names, Version::HTTP_11, &Uri::from_static("/"), &headers).is_none()
     }
 
     #[test]
@@ -145,6 +165,34 @@ mod tests {
         }
         assert!(!on_loopback(None));
         assert!(passes(&any(), Some("lab.example"), None));
+    }
+
+    #[test]
+    fn there_is_one_host_header_except_in_http_1_0() {
+        let status = |version, uri: &'static str, hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, host.parse().unwrap());
+            }
+            let rejected = rejection(&loopback(), version, &Uri::from_static(uri), &headers);
+            rejected.map_or(200, |error| error.status.as_u16())
+        };
+
+        for (version, uri, hosts, expected) in [
+            (Version::HTTP_11, "/", &["localhost"][..], 200),
+            (Version::HTTP_11, "/", &[], 400),
+            (Version::HTTP_11, "/", &["localhost", "localhost"], 400),
+            (Version::HTTP_11, "/", &["localhost", "evil.example"], 400),
+            (Version::HTTP_10, "/", &[], 200),
+            (Version::HTTP_10, "/", &["localhost"], 200),
+            (Version::HTTP_10, "/", &["localhost", "localhost"], 400),
+            (Version::HTTP_10, "/", &["evil.example"], 403),
+            (Version::HTTP_11, "http://localhost/", &["localhost"], 200),
+            (Version::HTTP_11, "http://evil.example/", &["localhost"], 403),
+            (Version::HTTP_10, "http://evil.example/", &[], 403),
+        ] {
+            assert_eq!(status(version, uri, hosts), expected, "{version:?} {uri} {hosts:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(crate) struct SingleRequest {
     index: Option<Index>,
     vector: Option<Vec<f32>>,
     hook: Option<String>,
+    /// True if the spellings of special tokens in a prompt stand for the tokens.
+    #[serde(alias = "specialTokens")]
+    special_tokens: Option<bool>,
 }
 
 /// A feature index, which Neuronpedia sends as a string.
@@ -76,7 +79,10 @@ pub(crate) async fn single(
 ) -> Result<Json<Single>, ApiError> {
     let work = move |served: &ServedModel| {
         let target = request.target(served)?;
-        target.values(served, &Prompt::from_field(served, request.prompt.as_deref())?)
+        target.values(
+            served,
+            &Prompt::from_field(served, request.prompt.as_deref(), request.special_tokens)?,
+        )
     };
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
@@ -88,7 +94,7 @@ pub(crate) async fn single_batch(
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
         let target = request.target(served)?;
-        let prompts = encode_all(served, request.prompts.as_deref())?;
+        let prompts = encode_all(served, request.prompts.as_deref(), request.special_tokens)?;
         answer_each(&prompts, deadline, |prompt| target.values(served, prompt))
     };
     state.analysis.answer(&state.served, work).await
@@ -241,6 +247,8 @@ pub(crate) struct TopKRequest {
     ignore_bos: bool,
     #[serde(alias = "top_k")]
     top_k: Option<usize>,
+    #[serde(alias = "special_tokens")]
+    special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -272,7 +280,11 @@ pub(crate) async fn top_k(
 ) -> Result<Json<TopKAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
         let hook = request.hook(served)?;
-        request.answer(served, hook, &Prompt::from_field(served, request.prompt.as_deref())?)
+        request.answer(
+            served,
+            hook,
+            &Prompt::from_field(served, request.prompt.as_deref(), request.special_tokens)?,
+        )
     };
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
@@ -284,7 +296,7 @@ pub(crate) async fn top_k_batch(
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
         let hook = request.hook(served)?;
-        let prompts = encode_all(served, request.prompts.as_deref())?;
+        let prompts = encode_all(served, request.prompts.as_deref(), request.special_tokens)?;
         answer_each(&prompts, deadline, |prompt| request.answer(served, hook, prompt))
     };
     state.analysis.answer(&state.served, work).await
@@ -331,6 +343,8 @@ pub(crate) struct SourceRequest {
     prompts: Option<Vec<String>>,
     model: String,
     source: String,
+    #[serde(alias = "specialTokens")]
+    special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -349,7 +363,7 @@ pub(crate) async fn source(
     let work = move |served: &ServedModel, deadline: &Deadline| {
         check_model(served, &request.model, "model")?;
         let hook = find_source(served, &request.source, "source")?;
-        let prompts = encode_all(served, request.prompts.as_deref())?;
+        let prompts = encode_all(served, request.prompts.as_deref(), request.special_tokens)?;
         answer_each(&prompts, deadline, |prompt| {
             let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
@@ -386,8 +400,11 @@ pub(crate) fn answer_each<T>(
 pub(crate) fn encode_all(
     served: &ServedModel,
     prompts: Option<&[String]>,
+    special: Option<bool>,
 ) -> Result<Vec<Prompt>, ApiError> {
-    let encode =
-        |(at, text): (usize, &String)| Prompt::new(served, text, &format!("prompts[{at}]"));
+    let special = special.unwrap_or(false);
+    let encode = |(at, text): (usize, &String)| {
+        Prompt::new(served, text, special, &format!("prompts[{at}]"))
+    };
     check_prompts(prompts)?.iter().enumerate().map(encode).collect()
 }

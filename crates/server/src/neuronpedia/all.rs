@@ -41,6 +41,8 @@ pub(crate) struct AllRequest {
     ignore_bos: bool,
     #[serde(alias = "num_results")]
     num_results: Option<usize>,
+    #[serde(alias = "special_tokens")]
+    special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +69,11 @@ pub(crate) async fn all(
 ) -> Result<Json<AllAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
         let hooks = request.hooks(served)?;
-        request.answer(served, &hooks, &Prompt::from_field(served, request.prompt.as_deref())?)
+        request.answer(
+            served,
+            &hooks,
+            &Prompt::from_field(served, request.prompt.as_deref(), request.special_tokens)?,
+        )
     };
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
@@ -79,7 +85,7 @@ pub(crate) async fn all_batch(
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
         let hooks = request.hooks(served)?;
-        let prompts = encode_all(served, request.prompts.as_deref())?;
+        let prompts = encode_all(served, request.prompts.as_deref(), request.special_tokens)?;
         check_values(request.results(), prompts.iter().map(|prompt| prompt.ids.len()).sum())?;
         answer_each(&prompts, deadline, |prompt| request.answer(served, &hooks, prompt))
     };

@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use nanoscope_hooks::HookPoint;
-use nanoscope_tokenizer::BOS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::all::MAX_RESULTS;
 use super::check::check_model;
-use super::prompt::{encode, token_text, tokenizer};
+use super::prompt::{note_special_tokens, token_text, tokenizer};
 use crate::error::ApiError;
 use crate::http::body;
 use crate::served_model::ServedModel;
@@ -22,6 +21,8 @@ pub(crate) struct TokenizeRequest {
     text: String,
     #[serde(alias = "prepend_bos")]
     prepend_bos: Option<bool>,
+    #[serde(alias = "special_tokens")]
+    special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,10 +42,15 @@ pub(crate) async fn tokenize(
         check_model(served, &request.model, "model")?;
         let tokenizer = tokenizer(served)?;
         let bos = request.prepend_bos != Some(false) && tokenizer.bos().is_some();
-        let text = request.text.strip_prefix(BOS).filter(|_| bos).unwrap_or(&request.text);
-        let mut tokens = encode(tokenizer, text, "text")?;
-        if !bos && tokenizer.bos().is_some() {
-            tokens.remove(0);
+        let special = request.special_tokens.unwrap_or(false);
+        let tokens = match (bos, special) {
+            (true, _) => served.encode_prompt(&request.text, special),
+            (false, true) => tokenizer.encode_with_special_tokens(&request.text),
+            (false, false) => tokenizer.encode(&request.text),
+        };
+        let tokens = tokens.map_err(|error| ApiError::from_error(&error).with_param("text"))?;
+        if !special {
+            note_special_tokens(served, &request.text);
         }
         let token_strings = tokens.iter().map(|&id| token_text(tokenizer, id)).collect();
         Ok(Tokenized { tokens, token_strings, prepend_bos: bos })

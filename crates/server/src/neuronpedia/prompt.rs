@@ -19,14 +19,19 @@ pub(crate) struct Prompt {
 }
 
 impl Prompt {
-    /// Encodes `text`. A leading `<|bos|>` becomes the special token; everything else is plain text.
+    /// Encodes `text`, with one `<|bos|>` at its beginning. With `special`, the spellings of other special
+    /// tokens stand for the tokens; otherwise they are characters, which the log notes.
     ///
     /// # Errors
     /// 400 about `field` if the text is empty or exceeds the context.
-    pub(crate) fn new(served: &ServedModel, text: &str, field: &str) -> Result<Self, ApiError> {
+    pub(crate) fn new(
+        served: &ServedModel,
+        text: &str,
+        special: bool,
+        field: &str,
+    ) -> Result<Self, ApiError> {
         let tokenizer = tokenizer(served)?;
-        let text = text.strip_prefix(BOS).unwrap_or(text);
-        if text.is_empty() {
+        if text.trim_start_matches(BOS).is_empty() {
             return Err(
                 ApiError::bad_request(format!("{field}: the prompt is empty")).with_param(field)
             );
@@ -42,7 +47,11 @@ impl Prompt {
                 .with_param(field)
                 .with_code("context_length_exceeded"));
         }
-        let ids = encode(tokenizer, text, field)?;
+        let encoded = served.encode_prompt(text, special);
+        let ids = encoded.map_err(|error| ApiError::from_error(&error).with_param(field))?;
+        if !special {
+            note_special_tokens(served, text);
+        }
         let found = ids.len();
         if found > most {
             let message = format!(
@@ -59,8 +68,13 @@ impl Prompt {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn from_field(served: &ServedModel, text: Option<&str>) -> Result<Self, ApiError> {
-        Self::new(served, text.ok_or_else(|| missing("prompt"))?, "prompt")
+    pub(crate) fn from_field(
+        served: &ServedModel,
+        text: Option<&str>,
+        special: Option<bool>,
+    ) -> Result<Self, ApiError> {
+        let text = text.ok_or_else(|| missing("prompt"))?;
+        Self::new(served, text, special.unwrap_or(false), "prompt")
     }
 
     /// The features of each token, for the SAEs at `hooks`.
@@ -92,13 +106,13 @@ impl Prompt {
     }
 }
 
-/// The token ids of `text`, preceded by `<|bos|>`.
-pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, field: &str) -> Result<Vec<u32>, ApiError> {
-    let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-    let found =
-        tokenizer.encode(text).map_err(|error| ApiError::from_error(&error).with_param(field))?;
-    ids.extend(found);
-    Ok(ids)
+/// Logs which special tokens in `text` are read as characters.
+pub(crate) fn note_special_tokens(served: &ServedModel, text: &str) {
+    let spelled = served.spelled_special_tokens(text);
+    if !spelled.is_empty() {
+        let tokens = spelled.join(" ");
+        tracing::warn!(tokens, "special tokens were read as characters; specialTokens reads them");
+    }
 }
 
 /// A token's text, in which bytes that are not valid UTF-8 are replaced.

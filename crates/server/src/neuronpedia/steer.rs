@@ -6,15 +6,15 @@ use std::pin::pin;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream, StreamExt};
-use nanoscope_runtime::{EndReason, Positions, Step};
+use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
+use nanoscope_runtime::{Positions, Step};
 use nanoscope_tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::prompt::{Prompt, token_text};
 use super::steer_plan::{OutputType, SteerRequest};
 use crate::error::ApiError;
-use crate::generation::{End, Event, GenerationHandle};
+use crate::generation::{Event, GenerationHandle};
 use crate::http::body;
 use crate::state::AppState;
 
@@ -64,9 +64,9 @@ pub(crate) async fn completion(
     State(state): State<AppState>,
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
-    let text = request.prompt.clone();
-    let prompt =
-        state.run_blocking(move |state| Prompt::new(&state.served, &text, "prompt")).await?;
+    let (text, special) = (request.prompt.clone(), request.special_tokens.unwrap_or(false));
+    let encode = move |state: &AppState| Prompt::new(&state.served, &text, special, "prompt");
+    let prompt = state.run_blocking(encode).await?;
     // Neuronpedia steers every position of a text.
     let requests = request.generation_requests(
         &state.served,
@@ -120,12 +120,17 @@ impl CompletionOutput {
 /// Runs the generations and builds the response, either as one object or as a stream of events.
 pub(crate) async fn respond<T: Serialize + Send + 'static>(
     state: AppState,
-    generations: Vec<GenerationHandle>,
+    mut generations: Vec<GenerationHandle>,
     mut texts: Vec<PartialOutput>,
     streamed: bool,
     answer: impl Fn(&[PartialOutput]) -> T + Send + 'static,
 ) -> Result<Response, ApiError> {
     if streamed {
+        // The status can tell that nothing began only until the first event is sent.
+        let begun = generations.iter_mut().map(GenerationHandle::begin);
+        if let Some(begun) = begun.collect::<FuturesUnordered<_>>().next().await {
+            begun?;
+        }
         let events =
             merge_events(generations).scan((texts, false), move |(texts, failed), (at, event)| {
                 let event_data = match apply_event(&state, &mut texts[at], event) {
@@ -142,12 +147,11 @@ pub(crate) async fn respond<T: Serialize + Send + 'static>(
         let events = events.filter_map(|event_data| async { event_data.map(Ok::<_, Infallible>) });
         return Ok(Sse::new(events).into_response());
     }
-    let failed = ApiError::internal().status;
     let mut steps = pin!(merge_events(generations));
     while let Some((at, event)) = steps.next().await {
         match apply_event(&state, &mut texts[at], event) {
-            // A partial text is still useful, unless the error is internal.
-            Err(error) if error.status != failed && texts[at].begun => {}
+            // A text that was cut off is still useful.
+            Err(error) if error.retry_after.is_some() && texts[at].begun => {}
             taken => drop(taken?),
         }
     }
@@ -177,21 +181,6 @@ fn apply_event(state: &AppState, text: &mut PartialOutput, event: Event) -> Resu
             Ok(true)
         }
         Event::Started { .. } => Ok(false),
-        Event::End { why, .. } => end_error(&why).map_or(Ok(false), Err),
-    }
-}
-
-/// The error for an end that is neither the model's nor the request's.
-fn end_error(why: &End) -> Option<ApiError> {
-    match why {
-        End::Failed => Some(ApiError::internal()),
-        End::ShuttingDown => Some(ApiError::shutting_down()),
-        End::TimeOut => Some(ApiError::timed_out()),
-        End::Model(EndReason::NotFinite) => {
-            let message =
-                "the activations exceed the range of float32; reduce the steering strength";
-            Some(ApiError::bad_request(message).with_code("not_finite"))
-        }
-        End::Model(_) | End::StopString => None,
+        Event::End { why, .. } => why.error(false).map_or(Ok(false), Err),
     }
 }

@@ -7,6 +7,7 @@ use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::{Deserialize, Serialize};
 
 use super::check::missing;
+use super::prompt::note_special_tokens;
 use super::steer::{PartialOutput, TokenLogprobs, respond};
 use super::steer_plan::{OutputType, SteerRequest};
 use crate::error::ApiError;
@@ -48,6 +49,10 @@ pub(crate) async fn completion_chat(
     if !request.reads.is_empty() {
         return Err(ApiError::bad_request("reads: reading vectors from a chat is not supported")
             .with_param("reads"));
+    }
+    if request.special_tokens == Some(true) {
+        let message = "specialTokens: messages are always read as characters";
+        return Err(ApiError::bad_request(message).with_param("specialTokens"));
     }
     if request.is_assistant_axis == Some(true) {
         let message = "isAssistantAxis: this model has no assistant axis vector";
@@ -104,6 +109,7 @@ fn render(state: &AppState, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiErr
             }
         };
         bytes += message.content.len();
+        note_special_tokens(&state.served, &message.content);
         let content = Content::Text(message.content.clone());
         conversation.messages.push(Message { role, content });
     }

@@ -45,6 +45,8 @@ pub(crate) struct SteerRequest<P> {
     /// Required for chats, unused otherwise.
     #[serde(alias = "steer_special_tokens")]
     pub(crate) steer_special_tokens: Option<bool>,
+    #[serde(alias = "special_tokens")]
+    pub(crate) special_tokens: Option<bool>,
     /// Requests to read vectors from the chat, which are not supported.
     #[serde(default)]
     pub(crate) reads: Vec<serde::de::IgnoredAny>,
@@ -179,11 +181,6 @@ impl<P> SteerRequest<P> {
     }
 
     fn plan(&self, served: &ServedModel, at: &Positions) -> Result<Plan, ApiError> {
-        if self.steer_method == SteerMethod::ProjectionCap {
-            let message = "steerMethod: PROJECTION_CAP is not supported; expected SIMPLE_ADDITIVE or \
-                           ORTHOGONAL_DECOMP";
-            return Err(ApiError::bad_request(message).with_param("steerMethod"));
-        }
         let mut plan = Plan::new();
         match (&self.features, &self.vectors) {
             (Some(features), None) => {
@@ -240,9 +237,9 @@ impl<P> SteerRequest<P> {
         let scale = if self.normalize_steering { Scale::Unit } else { Scale::Raw };
         Ok(match self.steer_method {
             SteerMethod::SimpleAdditive => Op::Add(strength, scale),
-            SteerMethod::OrthogonalDecomp | SteerMethod::ProjectionCap => {
-                Op::Orthogonal(strength, scale)
-            }
+            // Both use only the direction of the vector, as Neuronpedia does, normalised or not.
+            SteerMethod::OrthogonalDecomp => Op::ProjectionScale(strength),
+            SteerMethod::ProjectionCap => Op::ProjectionCap(strength),
         })
     }
 }

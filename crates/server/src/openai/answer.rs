@@ -1,12 +1,14 @@
 //! Responses, either as one JSON object or as a stream of server-sent events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, SelectAll, StreamExt};
+use futures_util::stream::{self, FuturesUnordered, SelectAll, StreamExt};
+use nanoscope_runtime::EndReason;
 use serde_json::{Map, Value, json};
 use tokio_stream::Stream;
 
@@ -16,6 +18,7 @@ use crate::http::log::TokenCounter;
 use crate::openai::choice::{Choice, ChoiceEvent, finish_reason};
 use crate::openai::extension::{Extension, applied_json};
 use crate::openai::logprobs::{CompletionLogprobs, chat_logprobs};
+use crate::openai::prompt_score::PromptScore;
 use crate::openai::request::{Delivery, random_u64};
 use crate::state::AppState;
 
@@ -30,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) logprobs: bool,
     pub(crate) counter: TokenCounter,
     pub(crate) usage: Usage,
+    /// Notes for the client.
+    pub(crate) notes: Vec<String>,
     id: String,
     created: u64,
 }
@@ -78,16 +83,27 @@ impl Answer {
             logprobs: false,
             counter,
             usage: Usage::default(),
+            notes: Vec::new(),
             id: format!("{prefix}-{:016x}", random_u64()),
             created: now.as_secs(),
         }
     }
 
     /// Builds the response from `choices`.
-    pub(crate) async fn respond(self, choices: Vec<Choice>, delivery: Delivery) -> Response {
+    pub(crate) async fn respond(self, mut choices: Vec<Choice>, delivery: Delivery) -> Response {
         match delivery {
             Delivery::Whole => self.whole(choices).await.into_response(),
             Delivery::Stream | Delivery::StreamWithUsage => {
+                // The status can tell that nothing began only until the first event is sent.
+                if let Some(Err(error)) = choices
+                    .iter_mut()
+                    .map(Choice::begin)
+                    .collect::<FuturesUnordered<_>>()
+                    .next()
+                    .await
+                {
+                    return error.into_response();
+                }
                 let with_usage = delivery == Delivery::StreamWithUsage;
                 let alive = KeepAlive::new().interval(Duration::from_secs(10));
                 Sse::new(self.chunks(choices, with_usage)).keep_alive(alive).into_response()
@@ -108,14 +124,19 @@ impl Answer {
         let mut answer = self.head(object);
         answer.insert("choices".to_owned(), written.into());
         answer.insert("usage".to_owned(), self.usage.json());
-        answer.insert("nanoscope".to_owned(), json!({"seed": self.seed}));
+        let mut details = json!({"seed": self.seed});
+        if !self.notes.is_empty() {
+            details["notes"] = std::mem::take(&mut self.notes).into();
+        }
+        answer.insert("nanoscope".to_owned(), details);
         Ok(Json(answer.into()))
     }
 
     /// Waits for all of a choice and returns its JSON.
     async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
-        let (mut lists, mut entries) = (CompletionLogprobs::default(), Vec::new());
+        let (mut lists, mut entries) =
+            (self.prompt_logprobs(choice.score.as_deref(), &choice.opening), Vec::new());
         let mut details = Map::new();
         details.insert("tokens".to_owned(), Value::Null);
         if let Some(steered) = choice.steered {
@@ -142,8 +163,13 @@ impl Answer {
                         }
                     }
                 }
-                ChoiceEvent::Ended { why: End::Failed, .. } => return Err(ApiError::internal()),
                 ChoiceEvent::Ended { text: more, why, applied, reused } => {
+                    if let Some(error) = why.error(choice.has_text) {
+                        return Err(error);
+                    }
+                    if let Some(score) = choice.score.as_ref().filter(|_| !choice.has_text) {
+                        self.push_ending(&mut lists, score, &why, choice.offset);
+                    }
                     text.push_str(&more);
                     finish = finish_reason(&why);
                     if choice.first_of_prompt {
@@ -186,6 +212,9 @@ impl Answer {
                 let head = ChunkHead {
                     begins,
                     index: choice.index,
+                    score: choice.score.clone(),
+                    offset: choice.offset,
+                    has_text: choice.has_text,
                     steered: choice.steered,
                     first_of_prompt: choice.first_of_prompt,
                     opening: std::mem::take(&mut choice.opening),
@@ -225,6 +254,9 @@ impl Answer {
                     let prompt = self.extension.prompt(&self.state, &head.prompt, &features);
                     details.insert("prompt".to_owned(), prompt);
                 }
+                if let Some(score) = head.score.as_deref() {
+                    logprobs = self.prompt_logprobs(Some(score), &head.opening).json();
+                }
                 String::new()
             }
             ChoiceEvent::Token { step, text, offset } => {
@@ -235,10 +267,15 @@ impl Answer {
                 }
                 text
             }
-            ChoiceEvent::Ended { why: End::Failed, .. } => {
-                return event(&ApiError::internal().json());
-            }
             ChoiceEvent::Ended { text, why, applied, reused } => {
+                if let Some(error) = why.error(head.has_text) {
+                    return event(&error.json());
+                }
+                if let Some(score) = head.score.as_ref().filter(|_| !head.has_text) {
+                    let mut lists = CompletionLogprobs::default();
+                    self.push_ending(&mut lists, score, &why, head.offset);
+                    logprobs = lists.json();
+                }
                 if head.first_of_prompt {
                     self.usage.reused += reused;
                 }
@@ -252,6 +289,10 @@ impl Answer {
         let text = head.opening + &text;
         if head.begins {
             details.insert("seed".to_owned(), self.seed.into());
+            // Once in the answer.
+            if !self.notes.is_empty() {
+                details.insert("notes".to_owned(), std::mem::take(&mut self.notes).into());
+            }
         }
         if let Some(steered) = head.steered {
             details.insert("steered".to_owned(), steered.into());
@@ -275,6 +316,33 @@ impl Answer {
             chunk.insert("usage".to_owned(), Value::Null);
         }
         event(&chunk.into())
+    }
+
+    /// The lists of a prompt's tokens; empty if they are not echoed with log probabilities.
+    fn prompt_logprobs(&self, score: Option<&PromptScore>, opening: &str) -> CompletionLogprobs {
+        let (mut lists, tokenizer) = (CompletionLogprobs::default(), self.state.tokenizer());
+        if let Some(score) = score {
+            for (token, offset) in score.tokens.iter().zip(score.offsets(tokenizer, opening)) {
+                lists.push_scored(tokenizer, token, offset);
+            }
+        }
+        lists
+    }
+
+    /// Appends the token with which a text ended at once. It is not part of the text, but a client that
+    /// scores a prompt with one more token counts on it, as in OpenAI's API.
+    fn push_ending(
+        &self,
+        lists: &mut CompletionLogprobs,
+        score: &PromptScore,
+        why: &End,
+        offset: usize,
+    ) {
+        if let End::Model(EndReason::Stop { token }) = why
+            && let Some(token) = score.special(*token)
+        {
+            lists.push_scored(self.state.tokenizer(), token, offset);
+        }
     }
 
     fn logprobs_of(&self, step: &nanoscope_runtime::Step, offset: usize) -> Value {
@@ -323,6 +391,11 @@ struct ChunkHead {
     /// True for the first chunk of the choice.
     begins: bool,
     index: usize,
+    score: Option<Arc<PromptScore>>,
+    /// Number of characters so far.
+    offset: usize,
+    /// True if there was a token before.
+    has_text: bool,
     steered: Option<bool>,
     first_of_prompt: bool,
     opening: String,

@@ -1,12 +1,15 @@
 //! The texts of an answer, which OpenAI calls choices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Step};
 use nanoscope_sae::SparseFeatures;
 
+use crate::error::ApiError;
 use crate::generation::{End, Event, GenerationHandle};
+use crate::openai::prompt_score::PromptScore;
 
 /// One text of an answer, while it is being generated.
 #[derive(Debug)]
@@ -19,10 +22,22 @@ pub(crate) struct Choice {
     pub(crate) prompt: Vec<u32>,
     /// The beginning of the text: the prompt, if it is echoed.
     pub(crate) opening: String,
-    generation: GenerationHandle,
+    /// The log probabilities of the prompt's tokens, if they are echoed.
+    pub(crate) score: Option<Arc<PromptScore>>,
+    /// True once there is a token.
+    pub(crate) has_text: bool,
+    source: Source,
     /// Characters generated so far, including those of the opening.
-    offset: usize,
+    pub(crate) offset: usize,
     reused: usize,
+}
+
+/// The origin of a text's events.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Generation(GenerationHandle),
+    /// The events of a text without a generated token.
+    Silent(VecDeque<ChoiceEvent>),
 }
 
 /// An event of a text.
@@ -47,12 +62,7 @@ pub(crate) enum ChoiceEvent {
 
 impl Choice {
     /// The text at `index`, which begins with `opening`.
-    pub(crate) fn new(
-        index: usize,
-        prompt: Vec<u32>,
-        opening: String,
-        generation: GenerationHandle,
-    ) -> Self {
+    pub(crate) fn new(index: usize, prompt: Vec<u32>, opening: String, source: Source) -> Self {
         Self {
             index,
             steered: None,
@@ -60,20 +70,38 @@ impl Choice {
             prompt,
             offset: opening.chars().count(),
             opening,
-            generation,
+            score: None,
+            has_text: false,
+            source,
             reused: 0,
+        }
+    }
+
+    /// Waits until there is a token.
+    ///
+    /// # Errors
+    /// If the text ended without one for a reason that is not the model's.
+    pub(crate) async fn begin(&mut self) -> Result<(), ApiError> {
+        match &mut self.source {
+            Source::Generation(generation) => generation.begin().await,
+            Source::Silent(_) => Ok(()),
         }
     }
 
     /// Waits for the next event; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<ChoiceEvent> {
-        Some(match self.generation.next().await? {
+        let event = match &mut self.source {
+            Source::Generation(generation) => generation.next().await?,
+            Source::Silent(events) => return events.pop_front(),
+        };
+        Some(match event {
             Event::Started { reused, prompt_features } => {
                 self.reused = reused;
                 ChoiceEvent::Started(prompt_features)
             }
             Event::Token { step, text } => {
                 let offset = self.offset;
+                self.has_text = true;
                 self.offset += step.text.chars().count();
                 ChoiceEvent::Token { step, text, offset }
             }
@@ -81,6 +109,21 @@ impl Choice {
                 ChoiceEvent::Ended { text, why, applied, reused: self.reused }
             }
         })
+    }
+}
+
+impl Source {
+    /// The events of a text that consists of its prompt.
+    pub(crate) fn silent(score: &PromptScore) -> Self {
+        Self::Silent(VecDeque::from([
+            ChoiceEvent::Started(score.features.clone()),
+            ChoiceEvent::Ended {
+                text: String::new(),
+                why: End::Model(EndReason::MaxTokens),
+                applied: score.applied.clone(),
+                reused: 0,
+            },
+        ]))
     }
 }
 

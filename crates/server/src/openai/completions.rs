@@ -1,5 +1,7 @@
 //! `POST /v1/completions`.
 
+use std::collections::BTreeSet;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
@@ -11,7 +13,7 @@ use crate::http::body::Json;
 use crate::http::log::TokenCounter;
 use crate::openai::answer::Endpoint;
 use crate::openai::request::{CommonParams, parse_fields};
-use crate::openai::respond::{Prompt, respond, too_long};
+use crate::openai::respond::{Asked, Prompt, respond, special_note, too_long};
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
@@ -19,6 +21,7 @@ struct Fields {
     prompt: RawPrompt,
     echo: Option<bool>,
     logprobs: Option<usize>,
+    add_special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +48,7 @@ impl RawPrompt {
 }
 
 /// Parameters of this endpoint only.
-const OWN_FIELDS: [&str; 3] = ["prompt", "echo", "logprobs"];
+const OWN_FIELDS: [&str; 4] = ["prompt", "echo", "logprobs", "add_special_tokens"];
 /// Maximum of `logprobs`, as in OpenAI's API.
 const MAX_LOGPROBS: usize = 5;
 
@@ -53,22 +56,21 @@ const MAX_LOGPROBS: usize = 5;
 pub(crate) async fn create(
     State(state): State<AppState>,
     Extension(counter): Extension<TokenCounter>,
-    Json(body): Json<Map<String, Value>>,
+    Json(mut body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
-    let mut params = CommonParams::read(&body, &OWN_FIELDS, &state)?;
+    let mut params = CommonParams::read(&mut body, &OWN_FIELDS, &state)?;
     let fields: Fields = parse_fields(&body)?;
     // The body may be large, and the answer may take minutes.
     drop(body);
     let echo = fields.echo.unwrap_or(false);
-    if let Some(requested) = fields.logprobs {
-        if requested > MAX_LOGPROBS {
-            let message = format!("logprobs: expected at most {MAX_LOGPROBS}, found {requested}");
-            return Err(ApiError::bad_request(message).with_param("logprobs"));
-        }
-        if echo {
-            let message = "echo: cannot be combined with `logprobs`, because the prompt's logprobs are not computed";
-            return Err(ApiError::bad_request(message).with_param("echo"));
-        }
+    if let Some(requested) = fields.logprobs.filter(|&requested| requested > MAX_LOGPROBS) {
+        let message = format!("logprobs: expected at most {MAX_LOGPROBS}, found {requested}");
+        return Err(ApiError::bad_request(message).with_param("logprobs"));
+    }
+    if fields.add_special_tokens == Some(false) {
+        let message = "add_special_tokens: a text always begins with <|bos|>; send token ids for another \
+                       beginning";
+        return Err(ApiError::bad_request(message).with_param("add_special_tokens"));
     }
     params.sampling.top_logprobs = fields.logprobs.unwrap_or(0);
     if params.extension.compare && fields.prompt.count() > 1 {
@@ -76,22 +78,30 @@ pub(crate) async fn create(
         return Err(ApiError::bad_request(message).with_param("nanoscope.compare"));
     }
     params.check_count(fields.prompt.count(), &state)?;
-    let prompts = prompts(&state, fields.prompt).await?;
+    let special = params.special_tokens;
+    let (prompts, notes) = prompts(&state, fields.prompt, special).await?;
     let prompts = prompts
         .into_iter()
         .map(|(ids, text)| Prompt { ids, opening: if echo { text } else { String::new() } })
         .collect();
     let logprobs = fields.logprobs.is_some();
-    respond(state, Endpoint::Completion, &params, prompts, logprobs, counter).await
+    let asked = Asked { endpoint: Endpoint::Completion, logprobs, echo, notes };
+    respond(state, asked, &params, prompts, counter).await
 }
 
-/// The token ids and text of each prompt.
-async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
+/// The token ids and text of each prompt, and notes on special tokens in them.
+async fn prompts(
+    state: &AppState,
+    prompt: RawPrompt,
+    special: bool,
+) -> Result<(Vec<(Vec<u32>, String)>, Vec<String>), ApiError> {
     let of_prompt = |error: ApiError| error.with_param("prompt");
     let lists = match prompt {
-        RawPrompt::Text(text) => return encode(state, vec![text]).await.map_err(of_prompt),
+        RawPrompt::Text(text) => {
+            return encode(state, vec![text], special).await.map_err(of_prompt);
+        }
         RawPrompt::Texts(texts) if !texts.is_empty() => {
-            return encode(state, texts).await.map_err(of_prompt);
+            return encode(state, texts, special).await.map_err(of_prompt);
         }
         RawPrompt::Ids(ids) if !ids.is_empty() => vec![ids],
         RawPrompt::Lists(lists) if !lists.is_empty() => lists,
@@ -101,24 +111,31 @@ async fn prompts(state: &AppState, prompt: RawPrompt) -> Result<Vec<(Vec<u32>, S
         let text = state.tokenizer().decode(&ids)?;
         Ok((ids, text))
     };
-    lists.into_iter().map(decode).collect::<Result<_, ApiError>>().map_err(of_prompt)
+    let lists = lists.into_iter().map(decode).collect::<Result<_, ApiError>>();
+    Ok((lists.map_err(of_prompt)?, Vec::new()))
 }
 
-/// Encodes texts, with `<|bos|>` before each, as nanochat's models expect.
-async fn encode(state: &AppState, texts: Vec<String>) -> Result<Vec<(Vec<u32>, String)>, ApiError> {
+/// Encodes texts, with one `<|bos|>` before each, as nanochat's models expect.
+async fn encode(
+    state: &AppState,
+    texts: Vec<String>,
+    special: bool,
+) -> Result<(Vec<(Vec<u32>, String)>, Vec<String>), ApiError> {
     let most = state.max_text_bytes();
     if let Some(text) = texts.iter().find(|text| text.len() > most) {
         let (found, context) = (text.len(), state.served.model.context_len());
         return Err(too_long(found, context));
     }
-    let encode = |state: &AppState| {
-        let tokenizer = state.tokenizer();
-        let encode = |text: String| {
-            let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
-            ids.extend(tokenizer.encode(&text)?);
-            Ok((ids, text))
-        };
-        texts.into_iter().map(encode).collect()
+    let encode = move |state: &AppState| {
+        let (mut prompts, mut spelled) = (Vec::with_capacity(texts.len()), BTreeSet::new());
+        for text in texts {
+            if !special {
+                spelled.extend(state.served.spelled_special_tokens(&text));
+            }
+            prompts.push((state.served.encode_prompt(&text, special)?, text));
+        }
+        let advice = "`special_tokens: true` reads them as tokens";
+        Ok((prompts, special_note("prompt", spelled, advice).into_iter().collect()))
     };
     state.run_blocking(encode).await
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention, InterventionReport, Plan, Step, VectorName};
+use nanoscope_runtime::{
+    Condition, Intervention, InterventionReport, Plan, PositionRange, Step, VectorName,
+};
 use nanoscope_sae::SparseFeatures;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -96,6 +98,14 @@ impl Extension {
     /// The plan: what is tracked and, if `steered`, the interventions.
     pub(crate) fn plan(&self, steered: bool) -> Plan {
         if steered { self.plan.clone() } else { self.plan.without_steering() }
+    }
+
+    /// The plan of a pass over the prompt alone, which generates nothing and so never ends a text.
+    pub(crate) fn prompt_plan(&self, steered: bool) -> Plan {
+        let mut plan = self.plan(steered);
+        plan.stop_when.clear();
+        plan.interventions.retain(|made| *made.at.range() != PositionRange::Generated);
+        plan
     }
 
     /// The JSON of a generated token.

@@ -5,6 +5,7 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::openai::extension::shortest_decimal;
+use crate::openai::prompt_score::ScoredToken;
 
 /// The logprobs entry of a token in a chat completion.
 pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, step: &Step) -> Value {
@@ -17,7 +18,8 @@ pub(crate) fn chat_logprobs(tokenizer: &Tokenizer, step: &Step) -> Value {
         })
     };
     let mut token = entry(step.token_id, step.logprob);
-    let top = likeliest(step).map(|(id, logprob)| entry(id, logprob)).collect::<Vec<_>>();
+    let top = step.top_logprobs.iter().map(|&(id, logprob)| entry(id, logprob));
+    let top: Vec<_> = top.collect();
     token["top_logprobs"] = top.into();
     token
 }
@@ -34,14 +36,42 @@ pub(crate) struct CompletionLogprobs {
 impl CompletionLogprobs {
     /// Appends a token that follows `offset` characters of text.
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, step: &Step, offset: usize) {
-        let mut top: Map<_, _> = likeliest(step)
-            .map(|(id, logprob)| (name(tokenizer, id), finite(logprob).into()))
+        self.push_token(tokenizer, (step.token_id, step.logprob), &step.top_logprobs, offset);
+    }
+
+    /// Appends a token of a prompt. Nothing predicts the first one, so its entries are null.
+    pub(crate) fn push_scored(
+        &mut self,
+        tokenizer: &Tokenizer,
+        token: &ScoredToken,
+        offset: usize,
+    ) {
+        let Some(logprob) = token.logprob else {
+            self.tokens.push(name(tokenizer, token.id));
+            self.logprobs.push(Value::Null);
+            self.top.push(Value::Null);
+            self.offsets.push(offset);
+            return;
+        };
+        self.push_token(tokenizer, (token.id, logprob), &token.top, offset);
+    }
+
+    fn push_token(
+        &mut self,
+        tokenizer: &Tokenizer,
+        (id, logprob): (u32, f32),
+        top: &[(u32, f32)],
+        offset: usize,
+    ) {
+        let mut top: Map<_, _> = top
+            .iter()
+            .map(|&(id, logprob)| (name(tokenizer, id), finite(logprob).into()))
             .collect();
-        let token = name(tokenizer, step.token_id);
-        // OpenAI always includes the sampled token.
-        top.entry(token.clone()).or_insert(finite(step.logprob).into());
+        let token = name(tokenizer, id);
+        // OpenAI always includes the token itself.
+        top.entry(token.clone()).or_insert(finite(logprob).into());
         self.tokens.push(token);
-        self.logprobs.push(finite(step.logprob).into());
+        self.logprobs.push(finite(logprob).into());
         self.top.push(top.into());
         self.offsets.push(offset);
     }
@@ -55,10 +85,6 @@ impl CompletionLogprobs {
             "text_offset": self.offsets,
         })
     }
-}
-
-fn likeliest(step: &Step) -> impl Iterator<Item = (u32, f32)> {
-    step.top_logprobs.iter().copied()
 }
 
 /// The token's text, or its bytes in hexadecimal if they are not valid UTF-8, so that different tokens

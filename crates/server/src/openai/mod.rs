@@ -7,6 +7,8 @@ mod completions;
 mod extension;
 mod logprobs;
 mod models;
+mod neutral;
+mod prompt_score;
 mod request;
 mod respond;
 mod routes;

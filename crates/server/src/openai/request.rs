@@ -1,7 +1,5 @@
 //! Parameters that completions and chat completions have in common.
 
-use std::hash::{BuildHasher, RandomState};
-
 use nanoscope_runtime::Sampling;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,6 +8,7 @@ use crate::error::ApiError;
 use crate::http::body::parse;
 use crate::openai::extension::Extension;
 use crate::openai::models;
+use crate::openai::neutral::{asks_for_nothing, normalize};
 use crate::state::AppState;
 
 /// The common parameters of a request.
@@ -22,6 +21,8 @@ pub(crate) struct CommonParams {
     pub(crate) stop: Vec<String>,
     pub(crate) delivery: Delivery,
     pub(crate) extension: Extension,
+    /// True if the spellings of special tokens in a prompt stand for the tokens.
+    pub(crate) special_tokens: bool,
 }
 
 /// The way an answer is delivered.
@@ -38,8 +39,8 @@ pub(crate) enum Delivery {
 #[serde(default)]
 struct Fields {
     model: Option<String>,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
+    max_tokens: Option<i128>,
+    max_completion_tokens: Option<i128>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<usize>,
@@ -50,6 +51,8 @@ struct Fields {
     n: Option<usize>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    #[serde(alias = "parse_special")]
+    special_tokens: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +69,7 @@ struct StreamOptions {
 }
 
 /// Parameters that are supported by both endpoints.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "model",
     "max_tokens",
     "max_completion_tokens",
@@ -80,20 +83,9 @@ const FIELDS: [&str; 14] = [
     "n",
     "stream",
     "stream_options",
+    "special_tokens",
+    "parse_special",
     "nanoscope",
-];
-
-/// OpenAI's parameters that do not affect the text.
-const IGNORED_FIELDS: [&str; 9] = [
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "parallel_tool_calls",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "verbosity",
 ];
 
 /// Default number of tokens.
@@ -108,16 +100,18 @@ const MAX_STOP_BYTES: usize = 1000;
 const SEED_LIMIT: u64 = 1 << 53;
 
 impl CommonParams {
-    /// Reads the common parameters. `own` names the parameters that only the caller's endpoint has.
+    /// Reads the common parameters of `body`, from which it removes those whose value asks for nothing.
+    /// `own` names the parameters that only the caller's endpoint has.
     ///
     /// # Errors
     /// 400 about an invalid or unsupported parameter, 404 if the model is unknown.
     pub(crate) fn read(
-        body: &Map<String, Value>,
+        body: &mut Map<String, Value>,
         own: &[&str],
         state: &AppState,
     ) -> Result<Self, ApiError> {
         reject_unsupported(body, own)?;
+        normalize(body);
         let fields: Fields = parse_fields(body)?;
         if let Some(model) = &fields.model {
             models::check(state, model)?;
@@ -132,7 +126,7 @@ impl CommonParams {
                 Delivery::StreamWithUsage
             }
             (Some(true), _) => Delivery::Stream,
-            (_, Some(_)) => {
+            (_, Some(StreamOptions { include_usage: Some(true) })) => {
                 let message = "stream_options: only allowed with `stream`";
                 return Err(ApiError::bad_request(message).with_param("stream_options"));
             }
@@ -148,8 +142,9 @@ impl CommonParams {
             presence_penalty: fields.presence_penalty.unwrap_or(0.0),
             ..Sampling::default()
         };
+        let special_tokens = fields.special_tokens.unwrap_or(false);
         let extension = Extension::read(body.get("nanoscope"), &state.served)?;
-        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, extension })
+        Ok(Self { n, sampling, stop: stop(fields.stop)?, delivery, extension, special_tokens })
     }
 
     /// Checks that the texts for `prompts` prompts fit into the queue, before anything is allocated for
@@ -191,10 +186,14 @@ fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {
         (None, Some(requested)) => ("max_tokens", requested),
         (None, None) => return Ok(DEFAULT_MAX_TOKENS.min(most)),
     };
+    // llama.cpp and LM Studio write -1 for as many as fit.
+    if requested == -1 {
+        return Ok(most);
+    }
     match usize::try_from(requested) {
-        Ok(requested) if (1..=most).contains(&requested) => Ok(requested),
+        Ok(requested) if (0..=most).contains(&requested) => Ok(requested),
         _ => {
-            Err(ApiError::bad_request(format!("{field}: expected 1 to {most}, found {requested}"))
+            Err(ApiError::bad_request(format!("{field}: expected 0 to {most}, found {requested}"))
                 .with_param(field))
         }
     }
@@ -214,8 +213,7 @@ fn seed(requested: Option<u64>) -> Result<u64, ApiError> {
 
 /// An unpredictable number.
 pub(crate) fn random_u64() -> u64 {
-    // The standard library seeds its hash maps with random numbers from the system.
-    RandomState::new().hash_one(0)
+    getrandom::u64().expect("the system has random numbers")
 }
 
 fn stop(requested: Option<Stop>) -> Result<Vec<String>, ApiError> {
@@ -224,25 +222,23 @@ fn stop(requested: Option<Stop>) -> Result<Vec<String>, ApiError> {
         Some(Stop::One(stop)) => vec![stop],
         Some(Stop::Several(stops)) => stops,
     };
+    // An empty string asks for nothing; it would match everywhere.
+    let stops: Vec<String> = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
     let wrong =
         |message: String| Err(ApiError::bad_request(format!("stop: {message}")).with_param("stop"));
     if stops.len() > MAX_STOPS {
         return wrong(format!("at most {MAX_STOPS} strings are allowed, found {}", stops.len()));
     }
-    if stops.iter().any(|stop| !(1..=MAX_STOP_BYTES).contains(&stop.len())) {
-        return wrong(format!("each string must have 1 to {MAX_STOP_BYTES} bytes"));
+    if stops.iter().any(|stop| stop.len() > MAX_STOP_BYTES) {
+        return wrong(format!("each string may have at most {MAX_STOP_BYTES} bytes"));
     }
     Ok(stops)
 }
 
 /// Rejects parameters that are not supported and would change the answer.
 fn reject_unsupported(body: &Map<String, Value>, own: &[&str]) -> Result<(), ApiError> {
-    for (field, value) in body {
-        let name = field.as_str();
-        if FIELDS.contains(&name) || own.contains(&name) || IGNORED_FIELDS.contains(&name) {
-            continue;
-        }
-        if !is_default(name, value) {
+    for name in body.keys().map(String::as_str) {
+        if !(FIELDS.contains(&name) || own.contains(&name) || asks_for_nothing(name, body)) {
             let message = format!("{name}: this parameter is not supported");
             return Err(ApiError::bad_request(message)
                 .with_param(name)
@@ -250,23 +246,4 @@ fn reject_unsupported(body: &Map<String, Value>, own: &[&str]) -> Result<(), Api
         }
     }
     Ok(())
-}
-
-/// Returns whether a parameter's value requests nothing beyond the default behaviour.
-fn is_default(field: &str, value: &Value) -> bool {
-    let empty = match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(object) => object.is_empty(),
-        Value::String(text) => text.is_empty(),
-        _ => false,
-    };
-    empty
-        || match field {
-            "tool_choice" | "function_call" => value == "none" || value == "auto",
-            "response_format" => value.get("type").is_some_and(|kind| kind == "text"),
-            "modalities" => value.as_array().is_some_and(|list| list.iter().all(|m| m == "text")),
-            "best_of" => value.as_u64() == Some(1),
-            _ => false,
-        }
 }

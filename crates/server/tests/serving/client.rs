@@ -33,6 +33,16 @@ impl Answer {
         data.into_iter().map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
+    /// The choices without our own object, which counts reused tokens.
+    #[track_caller]
+    pub(crate) fn choices(&self) -> Vec<Value> {
+        let mut choices = self.json()["choices"].as_array().unwrap().clone();
+        for choice in &mut choices {
+            choice.as_object_mut().unwrap().remove("nanoscope");
+        }
+        choices
+    }
+
     /// The value of a header; `name` is in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

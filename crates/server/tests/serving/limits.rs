@@ -77,7 +77,8 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     let mut waiting = server.begin("/v1/completions", &echo).await;
     let chat = json!({"messages": [{"role": "user", "content": "the"}], "stream": true});
     let mut chatting = server.begin("/v1/chat/completions", &chat).await;
-    server.until("nanoscope_queue_length", 2.0).await;
+    let mut whole = server.begin("/v1/completions", &json!({"prompt": "the"})).await;
+    server.until("nanoscope_queue_length", 3.0).await;
     let address = server.address;
     let began = Instant::now();
 
@@ -87,16 +88,13 @@ async fn shutting_down_ends_streams_with_the_reason_and_cuts_off_who_does_not_re
     let last = chunks.last().unwrap();
     assert_eq!(last["nanoscope"]["end"], "shutting_down");
     assert_eq!(last["choices"][0]["finish_reason"], "length");
-    let waited = read(&mut waiting).await.chunks();
-    assert_eq!(waited.len(), 1);
-    assert_eq!(waited[0]["nanoscope"]["end"], "shutting_down");
-    // The first chunk's fields are present, although it is also the last chunk.
-    assert_eq!(waited[0]["choices"][0]["text"], "the");
-    assert!(waited[0]["nanoscope"]["seed"].is_u64(), "{}", waited[0]);
-    let chatted = read(&mut chatting).await.chunks();
-    assert_eq!(chatted.len(), 1);
-    assert_eq!(chatted[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    assert!(chatted[0]["nanoscope"]["seed"].is_u64(), "{}", chatted[0]);
+    // A text that did not begin is an error, streamed or not.
+    for waiting in [&mut waiting, &mut chatting, &mut whole] {
+        let waited = read(waiting).await;
+        assert_eq!(waited.status, 503, "{}", waited.error());
+        assert_eq!(waited.json()["error"]["code"], "shutting_down");
+        assert!(waited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    }
     server.stopped().await;
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
@@ -116,6 +114,75 @@ async fn a_request_ends_when_its_time_is_up() {
     assert_eq!(choice["finish_reason"], "length");
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0);
     server.until(ROWS, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_does_not_begin_in_time_is_an_error_with_a_time_to_retry() {
+    let limits = Limits { request_timeout: Duration::from_millis(1), rows: 1, ..Limits::default() };
+    let server = TestServer::with_limits(limits).await;
+    for stream in [false, true] {
+        let mut body = long();
+        body["stream"] = stream.into();
+        body["prompt"] = json!("the dog and the cat ".repeat(100));
+        let answer = server.post("/v1/completions", &body).await;
+
+        assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.json()["error"]["code"], "time_out");
+        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_only_ends_its_requests_gets_its_answer() {
+    let server = TestServer::new().await;
+    let mut body = json!({"prompt": "the", "temperature": 0, "max_tokens": 12});
+    let expected = server.post("/v1/completions", &body).await.choices();
+    for stream in [false, true] {
+        body["stream"] = stream.into();
+        let mut client = server.begin("/v1/completions", &body).await;
+        client.shutdown().await.unwrap();
+
+        let answer = read(&mut client).await;
+
+        assert_eq!(answer.status, 200);
+        if stream {
+            let chunks = answer.chunks();
+            let pieces = chunks.iter().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap());
+            assert_eq!(pieces.collect::<String>(), expected[0]["text"].as_str().unwrap());
+        } else {
+            assert_eq!(answer.choices(), expected);
+        }
+    }
+    // One that waits for longer is asked whether it is still there, and still gets its answer.
+    let mut slow = long();
+    slow["stream"] = false.into();
+    slow["max_tokens"] = 2000.into();
+    let began = Instant::now();
+    let mut client = server.begin("/v1/completions", &slow).await;
+    client.shutdown().await.unwrap();
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    let last = text.trim_start_matches(interim);
+    assert!(last.starts_with("HTTP/1.1 200 "), "{}", &text[..text.len().min(200)]);
+    assert!(last.contains("\"completion_tokens\":2000"));
+    assert!(began.elapsed() < Duration::from_secs(1) || last.len() < text.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_asked_for_as_http_says() {
+    let server = TestServer::new().await;
+    let ask = async |head: &str| {
+        let bytes = format!("GET /v1/models {head}connection: close\r\n\r\n");
+        raw(server.address, bytes.as_bytes()).await.status
+    };
+
+    assert_eq!(ask("HTTP/1.1\r\nhost: localhost\r\n").await, 200);
+    assert_eq!(ask("HTTP/1.1\r\n").await, 400);
+    assert_eq!(ask("HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n").await, 400);
+    assert_eq!(ask("HTTP/1.0\r\n").await, 200);
+    assert_eq!(ask("HTTP/1.0\r\nhost: evil.example\r\n").await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,4 +4,5 @@ mod answers;
 mod client;
 mod limits;
 mod refusals;
+mod scores;
 mod test_server;

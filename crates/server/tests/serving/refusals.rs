@@ -22,20 +22,21 @@ async fn each_wrong_field_is_named() {
         (with("prompt", json!([])), "prompt", "prompt: empty"),
         (with("prompt", json!([1, "a"])), "prompt", "a string, a list of strings"),
         (with("prompt", json!([99_999])), "prompt", "token id 99999 is outside the vocabulary"),
-        (with("max_tokens", json!(-1)), "max_tokens", "invalid value"),
-        (with("max_tokens", json!(0)), "max_tokens", "expected 1 to 4096, found 0"),
+        (with("max_tokens", json!(-3)), "max_tokens", "expected 0 to 4096, found -3"),
         (with("max_tokens", json!(1e300)), "max_tokens", "invalid type"),
-        (with("max_tokens", json!(u64::MAX)), "max_tokens", "expected 1 to 4096"),
+        (with("max_tokens", json!(u64::MAX)), "max_tokens", "expected 0 to 4096"),
         (with("temperature", json!(-0.5)), "temperature", "must be 0 or more"),
         (with("temperature", json!(1e300)), "temperature", "inf"),
         (with("temperature", json!("hot")), "temperature", "invalid type: string"),
         (with("top_p", json!(0)), "top_p", "above 0"),
-        (with("top_k", json!(0)), "top_k", "1 or more"),
+        (with("top_k", json!(-2)), "top_k", "invalid value"),
         (with("n", json!(0)), "n", "expected 1 to 128, found 0"),
         (with("n", json!(1000)), "n", "found 1000"),
-        (with("seed", json!(-1)), "seed", "invalid value"),
+        (with("seed", json!(-2)), "seed", "invalid value"),
         (with("seed", json!(1_u64 << 53)), "seed", "expected less than 2^53"),
-        (with("stop", json!("")), "stop", "1 to 1000 bytes"),
+        (with("stop", json!("x".repeat(1001))), "stop", "at most 1000 bytes"),
+        (with("add_special_tokens", json!(false)), "add_special_tokens", "begins with <|bos|>"),
+        (with("special_tokens", json!(1)), "special_tokens", "expected a boolean"),
         (with("stop", json!([1])), "stop", "a string or a list of strings"),
         (with("stop", json!(vec!["x"; 17])), "stop", "at most 16 strings are allowed, found 17"),
         (with("logprobs", json!(6)), "logprobs", "expected at most 5, found 6"),
@@ -97,7 +98,35 @@ async fn each_invalid_conversation_is_rejected() {
         (json!({}), "missing field `messages`"),
         (json!({"messages": []}), "the last message must be the user's"),
         (json!({"messages": [{"role": "assistant", "content": "a"}]}), "must be the user's"),
-        (json!({"messages": [user, user]}), "assistant"),
+        (json!({"messages": [user, user]}), "messages[1].role: expected assistant, found user"),
+        (json!({"messages": [user, user]}), "join messages of the user"),
+        (json!({"messages": [{"role": "assistant", "content": "a"}, user]}), "the user begins"),
+        (
+            json!({"messages": [user, {"role": "assistant", "content": "a"},
+                {"role": "assistant", "content": "a"}, user]}),
+            "messages[2].role: expected user, found assistant",
+        ),
+        (
+            json!({"messages": [user, {"role": "system", "content": "a"}, user]}),
+            "messages[1].role: expected assistant, found system",
+        ),
+        (
+            json!({"messages": [{"role": "system", "content": "a"},
+                {"role": "system", "content": "a"}, user]}),
+            "a system message is only allowed before all others",
+        ),
+        (
+            json!({"messages": [user, {"role": "assistant", "content": null}, user]}),
+            "messages[1].content: missing or null",
+        ),
+        (
+            json!({"messages": [user, {"role": "assistant", "content": "",
+                "tool_calls": [{"id": "a"}]}, user]}),
+            "messages[1].tool_calls: calls of tools are not supported",
+        ),
+        (json!({"messages": [user], "max_tokens": 0}), "max_tokens: expected 1 or more"),
+        (json!({"messages": [user], "special_tokens": true}), "special_tokens: messages are"),
+        (json!({"messages": [user], "add_special_tokens": true}), "add_special_tokens: the chat"),
         (
             json!({"messages": [{"role": "tool", "content": "a"}]}),
             "messages[0].role: unknown role `tool`",
@@ -130,6 +159,117 @@ async fn each_invalid_conversation_is_rejected() {
     let harmless = json!({"messages": [user], "max_tokens": 1, "user": "u", "metadata": {"a": "b"},
         "store": false, "tools": [], "response_format": {"type": "text"}, "logit_bias": null});
     assert_eq!(server.post("/v1/chat/completions", &harmless).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_ask_for_nothing_give_the_answer_without_them() {
+    let server = TestServer::new().await;
+    let values = [
+        ("min_p", json!(0)),
+        ("repetition_penalty", json!(1.0)),
+        ("repeat_penalty", json!(1)),
+        ("top_k", json!(0)),
+        ("top_k", json!(-1)),
+        ("top_p", json!(1)),
+        ("stop", json!("")),
+        ("stop", json!([])),
+        ("stop", json!(["", ""])),
+        ("stop", json!(null)),
+        ("presence_penalty", json!(0)),
+        ("frequency_penalty", json!(0.0)),
+        ("n", json!(1.0)),
+        ("best_of", json!(1)),
+        ("logit_bias", json!({})),
+        ("suffix", json!("")),
+        ("logprobs", json!(false)),
+        ("stream", json!(false)),
+        ("stream_options", json!({})),
+        ("stream_options", json!({"include_usage": false})),
+        ("add_special_tokens", json!(null)),
+        ("special_tokens", json!(false)),
+        ("mirostat", json!(0)),
+        ("mirostat_tau", json!(5.0)),
+        ("ignore_eos", json!(false)),
+        ("skip_special_tokens", json!(true)),
+        ("use_beam_search", json!(false)),
+        ("max_tokens", json!(6.0)),
+        ("seed", json!(-1)),
+    ];
+    let chat = json!([{"role": "user", "content": "the"}]);
+    for (path, field, prompt) in
+        [("/v1/completions", "prompt", json!("the")), ("/v1/chat/completions", "messages", chat)]
+    {
+        let mut plain = json!({"temperature": 0, "max_tokens": 6});
+        plain[field] = prompt;
+        let expected = server.post(path, &plain).await.choices();
+        for (name, value) in &values {
+            let mut body = plain.clone();
+            body[*name] = value.clone();
+
+            let answer = server.post(path, &body).await;
+
+            assert_eq!(answer.status, 200, "{path} {name}: {value}: {}", answer.head);
+            assert_eq!(answer.choices(), expected, "{path} {name}: {value}");
+        }
+        // As many as there is room for.
+        plain["max_tokens"] = json!(-1);
+        plain["nanoscope"] = json!({"stop_when": ["1-resid_post:0>-1e30"]});
+        assert_eq!(server.post(path, &plain).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_chat_clients_send_is_accepted_or_refused_with_the_message_that_is_wrong() {
+    let server = TestServer::new().await;
+    let hi = json!([{"role": "user", "content": "hi"}]);
+    for (field, value) in [
+        ("min_p", json!(0)),
+        ("repetition_penalty", json!(1.0)),
+        ("top_k", json!(0)),
+        ("top_k", json!(-1)),
+        ("stop", json!("")),
+        ("seed", json!(-1)),
+    ] {
+        let mut body = json!({"messages": hi, "temperature": 0, "max_tokens": 2});
+        body[field] = value;
+        let answer = server.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 200, "{body}");
+    }
+    let (user, assistant) = (("user", "a"), ("assistant", "hello"));
+    for (roles, at, says) in [
+        ([user, user].as_slice(), "messages[1].role", "join messages of the user"),
+        (&[assistant, user], "messages[0].role", "the user begins a conversation"),
+        (&[user, assistant, assistant, user], "messages[2].role", "expected user"),
+        (&[user, ("system", "a"), user], "messages[1].role", "expected assistant, found system"),
+    ] {
+        let message = |(role, content): &(&str, &str)| json!({"role": role, "content": content});
+        let body = json!({"messages": roles.iter().map(message).collect::<Vec<_>>()});
+        let answer = server.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["error"]["param"], at, "{body}");
+        assert!(answer.error().contains(says), "{}", answer.error());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_refused_by_its_encoding() {
+    let server = TestServer::new().await;
+    let body = json!({"prompt": "the", "max_tokens": 1}).to_string();
+    for (encoding, status) in
+        [("gzip", 415), ("GZIP", 415), ("identity, br", 415), ("identity", 200), ("", 200)]
+    {
+        for path in ["/v1/completions", "/v1/tokenize"] {
+            let headers = [("content-encoding", encoding)];
+            let answer =
+                raw(server.address, &request("POST", path, &headers, body.as_bytes())).await;
+
+            if status == 415 {
+                assert!(answer.error().contains(encoding), "{encoding}: {}", answer.error());
+            }
+            assert!(answer.status == status || path != "/v1/completions", "{encoding}");
+            assert_eq!(answer.status == 415, status == 415, "{path} {encoding}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

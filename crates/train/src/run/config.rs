@@ -37,9 +37,13 @@ pub struct ActivationsFrom {
     /// Texts on which the model is run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<PathBuf>,
-    /// The field of JSONL lines, or column of parquet files, that contains the text. Default:
-    /// `text`.
+    /// The field of JSON objects, or column of CSV and parquet files, that contains the text.
+    /// Default: `text`.
     pub text_column: Option<String>,
+    /// True if a line or row without a text is an error. Default: false.
+    pub strict: Option<bool>,
+    /// Maximum size of a document in bytes. Default: 16 MiB.
+    pub max_document_bytes: Option<usize>,
     /// The model. Default: the built-in demo.
     pub model: Option<PathBuf>,
     /// The tokenizer's folder. Default: nanochat's location.
@@ -68,24 +72,18 @@ pub struct LoggingSettings {
     pub save_every: u64,
     /// Number of checkpoints to keep. Default: 2.
     pub keep: usize,
-    /// The held-out segments. Default: one segment.
-    pub hold_out: HoldOut,
+    /// The held-out segments. Default: one in twenty, with limits for small and large sources.
+    pub hold_out: Option<HoldOut>,
 }
 
 impl Default for LoggingSettings {
     fn default() -> Self {
-        Self {
-            log_every: 10,
-            eval_every: 100,
-            save_every: 250,
-            keep: 2,
-            hold_out: HoldOut::Segments(1),
-        }
+        Self { log_every: 10, eval_every: 100, save_every: 250, keep: 2, hold_out: None }
     }
 }
 
-/// Segments at the end of a source that are held out from training. One more is held out if the
-/// last is less than half as full as the first.
+/// Segments of a source that are held out from training, spread evenly over it. A source of fewer than
+/// twenty segments is divided further.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HoldOut {
     /// A number of segments.
@@ -195,6 +193,8 @@ impl ActivationsFrom {
     fn check_companions(&self) -> Result<(), ConfigError> {
         let of_text = [
             ("source.text-column", self.text_column.is_some()),
+            ("source.strict", self.strict.is_some()),
+            ("source.max-document-bytes", self.max_document_bytes.is_some()),
             ("source.model", self.model.is_some()),
             ("source.tokenizer", self.tokenizer.is_some()),
             ("source.era", self.era.is_some()),

@@ -4,10 +4,11 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::CheckpointError;
+use nanoscope_checkpoint::{CheckpointError, python_json};
 
 use super::config::RunConfig;
 use super::config_error::ConfigError;
+use super::held_out::HeldOutText;
 use super::partial_config::PartialConfig;
 use super::run_error::RunError;
 
@@ -24,6 +25,7 @@ pub struct RunFolder {
 }
 
 const CONFIG: &str = "config.toml";
+const HELD_OUT: &str = "held_out.json";
 const LOCK: &str = "lock";
 /// Depth of the folder tree: SAEs are in `HOOK/best`.
 const MAX_DEPTH: usize = 2;
@@ -50,12 +52,43 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Writes the configuration of a new run to the folder.
-    pub(crate) fn begin(&mut self) -> Result<(), RunError> {
+    /// Writes the configuration of a new run to the folder, and which text it holds out.
+    pub(crate) fn begin(&mut self, held_out: Option<&HeldOutText>) -> Result<(), RunError> {
+        if let Some(held_out) = held_out {
+            let text = serde_json::to_vec(held_out).expect("numbers and names make JSON");
+            write_atomically(&self.dir.join(HELD_OUT), &text)?;
+        }
         match self.config.take() {
             Some(text) => write_atomically(&self.dir.join(CONFIG), text.as_bytes()),
             None => Ok(()),
         }
+    }
+
+    /// Reads which text the run in `dir` held out.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`]; [`RunError::NoHeldOutText`] if the run did not record it;
+    /// [`RunError::Damaged`], [`RunError::Io`].
+    pub fn held_out_text(dir: &Path) -> Result<HeldOutText, RunError> {
+        if !dir.join(CONFIG).is_file() {
+            return Err(RunError::NoRun { dir: dir.to_owned() });
+        }
+        let path = dir.join(HELD_OUT);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RunError::NoHeldOutText { dir: dir.to_owned() });
+            }
+            text => text.map_err(|source| RunError::io(&path, source))?,
+        };
+        let damaged = |reason: String| RunError::DamagedFile { path: path.clone(), reason };
+        let held_out: HeldOutText =
+            python_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let last = held_out.text.tokens / (held_out.text.context_length as u64).max(1);
+        let ends = held_out.contexts.iter().flatten();
+        if !ends.is_sorted() || held_out.contexts.iter().any(|&[_, end]| end > last) {
+            return Err(damaged("its contexts are out of order or out of range".to_owned()));
+        }
+        Ok(held_out)
     }
 
     /// Checks that a folder is empty. A lock and temporary files are ignored: a run that died
@@ -169,9 +202,12 @@ fn clear_temporary(dir: &Path, deep: usize) -> Result<(), RunError> {
     for entry in fs::read_dir(dir).map_err(io)? {
         let entry = entry.map_err(io)?;
         let (kind, path) = (entry.file_type().map_err(io)?, entry.path());
-        if kind.is_dir() && deep > 0 {
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if kind.is_dir() && is_temporary {
+            fs::remove_dir_all(&path).map_err(|source| RunError::io(path, source))?;
+        } else if kind.is_dir() && deep > 0 {
             clear_temporary(&path, deep - 1)?;
-        } else if kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        } else if kind.is_file() && is_temporary {
             fs::remove_file(&path).map_err(|source| RunError::io(path, source))?;
         }
     }

@@ -66,8 +66,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("source.text", "Texts to run the model on: files or folders."),
     key(
         "source.text-column",
-        "JSONL field or parquet column that contains the text. Default: text.",
+        "JSON field, or CSV or parquet column, that contains the text. Default: text.",
     ),
+    key("source.strict", "Whether a line or row without a text is an error. Default: false."),
+    key("source.max-document-bytes", "Maximum size of a document. Default: 16777216."),
     key("source.model", "The model's folder or file. Default: the built-in demo."),
     key("source.tokenizer", "The tokenizer's folder. Default: nanochat's location."),
     key("source.era", "The era of a checkpoint that fits several eras."),
@@ -183,8 +185,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("run.keep", "Number of checkpoints to keep."),
     key(
         "run.hold-out",
-        "Segments at the end of the source that are held out: a number, or a fraction below 1. One\n\
-         more is held out if the last is less than half full.",
+        "Segments that are held out, spread over the source: a number, or a fraction below 1.\n\
+         Default: one in twenty, with limits for small and large sources.",
     ),
 ];
 

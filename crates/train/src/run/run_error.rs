@@ -13,7 +13,7 @@ use crate::TrainError;
 #[non_exhaustive]
 pub enum RunError {
     /// An I/O operation failed.
-    #[error("could not read or write {}", path.display())]
+    #[error("{}", nanoscope_checkpoint::IoProblem { path, source })]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -53,6 +53,20 @@ pub enum RunError {
         /// The evidence of damage.
         reason: String,
     },
+    /// A file of a run is damaged.
+    #[error("{} is damaged: {reason}", path.display())]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// The evidence of damage.
+        reason: String,
+    },
+    /// A run did not record which text it held out.
+    #[error("the run in {} has no held-out text: its activations are not known by their text", dir.display())]
+    NoHeldOutText {
+        /// The run's folder.
+        dir: PathBuf,
+    },
     /// No checkpoint is intact.
     #[error("no checkpoint in {} is intact; the last was rejected", dir.display())]
     NoWholeCheckpoint {
@@ -78,7 +92,8 @@ pub enum RunError {
         has: Vec<String>,
     },
     /// No segments are left to train on.
-    #[error("the source has {segments} segments; holding out {held_out} leaves none to train on")]
+    #[error("the source has {segments} segment{}; holding out {held_out} leaves none to train on",
+            if *segments == 1 { "" } else { "s" })]
     NothingLeft {
         /// Segments of the source.
         segments: u64,

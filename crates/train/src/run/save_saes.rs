@@ -4,10 +4,11 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 use nanoscope_checkpoint::{
-    CheckpointError, WeightDtype, save_nanochat_sae, save_saelens, save_tensors,
+    Metadata, WeightDtype, save_nanochat_sae_with_metadata, save_saelens_with_metadata,
+    save_tensors,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::Sae;
+use nanoscope_sae::{Architecture, Sae};
 
 use super::checkpoints::StoredTensor;
 use super::run_error::RunError;
@@ -40,24 +41,28 @@ impl SaeKind {
 const DENSITY_EPSILON: f64 = 1e-10;
 
 /// Writes `sae` to `dir` in SAELens's layout, with the base-10 logarithm of each feature's density
-/// in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that format can express it.
+/// in `sparsity.safetensors`, and as nanochat-SAE's `.pt` if that has the same architecture and hook
+/// point. `provenance` goes into both.
 pub(crate) fn save_sae(
     dir: &Path,
     sae: &Sae,
     hook: HookPoint,
     density: &[f64],
     which: SaeKind,
+    provenance: &Metadata,
 ) -> Result<(), RunError> {
-    save_saelens(dir, sae, hook, None, WeightDtype::F32)?;
+    save_saelens_with_metadata(dir, sae, hook, None, WeightDtype::F32, provenance)?;
     let sparsity: Vec<f32> =
         density.iter().map(|share| (share + DENSITY_EPSILON).log10() as f32).collect();
     let len = sparsity.len();
     let tensor = StoredTensor(TensorData::new(sparsity, [len]));
     save_tensors(&dir.join("sparsity.safetensors"), [("sparsity".to_owned(), tensor)])?;
-    match save_nanochat_sae(&dir.join(which.pt_file()), sae, hook, None, WeightDtype::F32) {
-        Err(
-            CheckpointError::NotExpressible { .. } | CheckpointError::HookNotInReference { .. },
-        ) => Ok(()),
-        other => Ok(other?),
+    // The other architectures that nanochat-SAE can express would double the encoder.
+    let is_expressible = sae.config().architecture() == Architecture::Relu
+        && matches!(hook, HookPoint::ResidPost(_) | HookPoint::AttnOut(_) | HookPoint::MlpOut(_));
+    if is_expressible {
+        let path = dir.join(which.pt_file());
+        save_nanochat_sae_with_metadata(&path, sae, hook, None, WeightDtype::F32, provenance)?;
     }
+    Ok(())
 }

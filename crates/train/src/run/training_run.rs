@@ -13,8 +13,9 @@ use super::checkpoints::{self, Best, Checkpoint, HookState, State};
 use super::config::RunConfig;
 use super::curves;
 use super::folder::RunFolder;
-use super::held_out::{SourceSlice, split};
+use super::held_out::{Division, HeldOutText, SourceView, divide};
 use super::metrics::{self, Metrics};
+use super::provenance::provenance;
 use super::run_error::RunError;
 use super::save_saes::{SaeKind, save_sae};
 use super::validate::{Validation, validate};
@@ -29,8 +30,9 @@ pub struct TrainingRun {
     folder: RunFolder,
     config: RunConfig,
     device: Device,
-    batches: Mixer<SourceSlice>,
-    held_out: SourceSlice,
+    batches: Mixer<SourceView>,
+    held_out: SourceView,
+    held_out_text: Option<HeldOutText>,
     trainers: Vec<Trainer>,
     best: Vec<Option<Best>>,
     /// The step of the last evaluation, and its result for each hook point.
@@ -95,12 +97,8 @@ impl TrainingRun {
     ) -> Result<Self, RunError> {
         let segments = source.len();
         let rows = (0..segments).map(|index| source.rows(index) as u64).sum();
-        let mut held_out = config.run.hold_out.count(segments);
-        // The last segment of a corpus may have only a few rows, too few to compare SAEs.
-        if segments > 2 && source.rows(segments - 1) < source.rows(0) / 2 {
-            held_out += 1;
-        }
-        let (trained, held_out) = split(source, &config.hooks, held_out)?;
+        let Division { trained, held_out, text } =
+            divide(source, &config.hooks, config.run.hold_out)?;
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
 
         let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
@@ -139,8 +137,9 @@ impl TrainingRun {
                 trainers.push(Trainer::new(recipe, width, x, device).map_err(failed(at))?);
             }
         }
-        folder.begin()?;
+        folder.begin(text.as_ref())?;
         Ok(Self {
+            held_out_text: text,
             metrics: Metrics::open(&folder.metrics(), step)?,
             saved: found.last.map(|_| step),
             refused: found.refused,
@@ -220,6 +219,7 @@ impl TrainingRun {
                     hook,
                     density,
                     SaeKind::Best,
+                    &provenance(&self.config, self.step),
                 )?;
                 self.best[at] = Some(Best { step: self.step, loss: validation.loss });
             }
@@ -274,7 +274,8 @@ impl TrainingRun {
         for (at, (last, density)) in found.into_iter().enumerate() {
             let hook = self.config.hooks[at];
             let last_dir = self.sae_dir(hook, SaeKind::Final);
-            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final)?;
+            let provenance = provenance(&self.config, self.step);
+            save_sae(&last_dir, &saes[at], hook, &density, SaeKind::Final, &provenance)?;
             outcomes.push(Outcome {
                 hook,
                 last,
@@ -326,6 +327,11 @@ impl TrainingRun {
     pub fn held_out(&self) -> (u64, u64) {
         let segments = self.held_out.len();
         (segments, (0..segments).map(|index| self.held_out.rows(index) as u64).sum())
+    }
+
+    /// The held-out text, if the source knows its text.
+    pub fn held_out_text(&self) -> Option<&HeldOutText> {
+        self.held_out_text.as_ref()
     }
 
     /// Checkpoints that were skipped because they are damaged.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_corpus::ActivationSource;
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::{Sae, SparseFeatures};
+use nanoscope_sae::{Sae, SaeError, SparseFeatures};
 use serde::Serialize;
 
 use super::run_error::RunError;
@@ -34,8 +34,8 @@ const CHUNK_VALUES: usize = 2 << 20;
 /// Evaluates each SAE on all of `held_out`. Returns its metrics and the density of each feature.
 ///
 /// # Errors
-/// [`RunError::Validation`] if nothing is held out, everything held out is zero, or a loss is not
-/// finite.
+/// [`RunError::Validation`] if nothing is held out, everything held out is zero, or a pre-activation or
+/// a loss is not finite.
 pub(crate) fn validate(
     saes: &[Sae],
     method: &Method,
@@ -45,10 +45,18 @@ pub(crate) fn validate(
     let mut sums: Vec<Sums> = saes.iter().map(Sums::new).collect();
     for segment in 0..held_out.len() {
         let rows = held_out.segment(segment)?;
-        for ((sae, sums), x) in saes.iter().zip(&mut sums).zip(&rows.at) {
+        for (((sae, sums), x), &(hook, _)) in
+            saes.iter().zip(&mut sums).zip(&rows.at).zip(held_out.points())
+        {
             let d_in = sae.config().d_in();
             let at_once = (CHUNK_VALUES / sae.config().d_sae()).max(1) * d_in;
-            x.chunks(at_once).for_each(|x| sums.add(sae, x, device));
+            for x in x.chunks(at_once) {
+                sums.add(sae, x, device).map_err(|error| RunError::Validation {
+                    hook,
+                    rows: sums.rows + (x.len() / d_in) as u64,
+                    reason: error.to_string(),
+                })?;
+            }
         }
     }
     let numbers = |(sums, &(hook, _)): (&Sums, &(HookPoint, usize))| {
@@ -86,11 +94,11 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, sae: &Sae, x: &[f32], device: &Device) {
+    fn add(&mut self, sae: &Sae, x: &[f32], device: &Device) -> Result<(), SaeError> {
         let d_in = self.x.len();
         let tensor =
             Tensor::<2>::from_data(TensorData::new(x.to_vec(), [x.len() / d_in, d_in]), device);
-        let features = sae.encode_sparse(tensor.clone());
+        let features = sae.encode_sparse(tensor.clone())?;
         self.add_features(&features);
         let reconstructed = numbers(sae.decode_sparse(&features, tensor));
         let square = |&x: &f32| f64::from(x) * f64::from(x);
@@ -105,6 +113,7 @@ impl Sums {
             let error = |(&x, &back): (&f32, &f32)| (f64::from(x) - f64::from(back)).powi(2);
             self.squared_error += x.iter().zip(back).map(error).sum::<f64>();
         }
+        Ok(())
     }
 
     fn add_features(&mut self, features: &SparseFeatures) {
@@ -193,7 +202,8 @@ mod tests {
         let expected = "2 held-out activations: there are none, or all are zero";
         assert_eq!(found, format!("{start} {expected}"));
         let found = error(&[1.0, 2.0, f32::INFINITY, 3.0]);
-        assert_eq!(found, format!("{start} 2 held-out activations: the loss is NaN"));
+        let expected = "2 held-out activations: the pre-activation of feature 0 in row 1 is inf";
+        assert!(found.starts_with(&format!("{start} {expected}")), "{found}");
     }
 
     #[test]

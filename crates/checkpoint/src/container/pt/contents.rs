@@ -96,11 +96,11 @@ fn is_harmless(module: &str, name: &str) -> bool {
     match (module, name) {
         ("collections", "OrderedDict")
         | ("torch._utils", "_rebuild_parameter")
-        | ("torch", "Tensor" | "Size" | "device") => true,
+        | ("torch", "Tensor" | "Size" | "device")
+        | ("torch.storage", "UntypedStorage") => true,
         ("torch._utils", name) => layout::REBUILD
             .iter()
             .any(|(rebuild, _)| rebuild.strip_prefix("torch._utils.") == Some(name)),
-        ("torch.storage", "UntypedStorage") => true,
         ("torch", name) if name.len() <= MAX_TYPE_NAME => {
             let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             is_word && (layout::is_dtype(name) || name.ends_with("Storage"))

@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::container::mapped_tensors::TensorInfo;
+#[cfg(feature = "sae")]
+use crate::container::mapped_tensors::rename;
 use crate::container::pt::archive::{Archive, Entry};
 use crate::container::pt::contents::{PtContents, Refusal};
 use crate::container::pt::layout::Layout;
@@ -66,6 +68,14 @@ impl PtFile {
             infos.insert(name.clone(), TensorInfo { shape, dtype });
         }
         Ok(Self { path: path.to_owned(), file, storages, layouts, entries, infos })
+    }
+
+    /// Replaces the name of each tensor by the one that `to` returns for it. The new names must be
+    /// distinct.
+    #[cfg(feature = "sae")]
+    pub(super) fn rename(&mut self, to: &dyn Fn(&str) -> String) {
+        rename(&mut self.layouts, to);
+        rename(&mut self.infos, to);
     }
 
     /// Returns the bytes of a tensor in row-major order, whatever its strides.

@@ -79,7 +79,7 @@ fn claims(file: &TensorFile) -> Claim {
         .file_name()
         .and_then(|name| name.to_str())
         .is_some_and(|name| layer(name).is_some() || is_cross_layer(name));
-    Claim::by_layout(is_named && path.with_file_name(CONFIG_FILE).is_file())
+    Claim::evidence(is_named && path.with_file_name(CONFIG_FILE).is_file())
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
-use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
+use crate::sae::formats::whole_number::Number;
+use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, linear_weights, usual_weights};
@@ -36,6 +39,7 @@ pub(super) const FORMAT: SaeFormat = SaeFormat {
 const WEIGHTS_FILE: &str = "ae.pt";
 const CHECKPOINTS_DIR: &str = "checkpoints";
 const CONFIG_FILE: &str = "config.json";
+const GATED: &str = "GatedAutoEncoder";
 
 /// The keys of `config.json` that determine what is computed, and where. The reference's
 /// `load_dictionary` reads no others either; the rest are options of training.
@@ -50,7 +54,7 @@ struct RawConfig {
 #[derive(Debug, Deserialize)]
 struct Trainer {
     dict_class: String,
-    k: Option<usize>,
+    k: Option<Number>,
     layer: Option<usize>,
     submodule_name: Option<String>,
 }
@@ -65,11 +69,15 @@ fn step(name: &str) -> Option<u64> {
     name.strip_prefix("ae_")?.strip_suffix(".pt")?.parse().ok()
 }
 
+/// Returns whether the tool gives its files a name like that at `path`.
+fn is_named(path: &Path) -> bool {
+    file_name(path).is_some_and(|name| name == WEIGHTS_FILE || step(name).is_some())
+}
+
 /// Returns the path of the configuration: in the folder of the file at `path` or, for a checkpoint,
 /// in the folder above.
 fn config_path(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
-    if name != WEIGHTS_FILE && step(name).is_none() {
+    if !is_named(path) {
         return None;
     }
     let dir = path.parent()?;
@@ -84,17 +92,32 @@ fn class_of(file: &TensorFile) -> Option<&'static str> {
     if has(&["bias", "encoder.weight", "encoder.bias", "decoder.weight"]) {
         Some("AutoEncoder")
     } else if has(&["decoder_bias", "encoder.weight", "r_mag", "gate_bias", "mag_bias"]) {
-        Some("GatedAutoEncoder")
+        Some(GATED)
     } else {
         None
     }
 }
 
+/// Claims files with their configuration. Without one, the tensors of a gated SAE are names of this tool
+/// only, and those of an `AutoEncoder` need the tool's file name.
 fn claims(file: &TensorFile) -> Claim {
-    if file.is_pt() && config_path(file.path()).is_some() {
-        return Claim::ByLayout;
+    if !file.is_pt() {
+        return Claim::None;
     }
-    Claim::by_tensors(file.is_pt() && class_of(file).is_some())
+    let is_ours = |config: &Path| match json::read::<Value>(config) {
+        Ok(config) => config.get("trainer").is_some(),
+        // The error is shown when the file is opened.
+        Err(_) => true,
+    };
+    if config_path(file.path()).is_some_and(|config| is_ours(&config)) {
+        return Claim::Evidence;
+    }
+    match class_of(file) {
+        Some(GATED) => Claim::Evidence,
+        Some(_) if is_named(file.path()) => Claim::Evidence,
+        Some(_) if file.tensors().count() == 4 => Claim::Guess,
+        _ => Claim::None,
+    }
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
@@ -109,7 +132,24 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let hooks = raw.hooks(&path)?;
     let kind = kind(&file, &raw.trainer.dict_class, raw.trainer.k, &path)?;
     let file = sae_file(file, kind)?;
-    Ok(SaeFile { hooks, description: Some(description), ..file })
+    let metadata = provenance(&description);
+    Ok(SaeFile { hooks, metadata, description: Some(description), ..file })
+}
+
+/// Returns what the configuration says about the origin of the SAE, under SAELens's names.
+fn provenance(description: &Value) -> Metadata {
+    let trainer = &description["trainer"];
+    let entries = [
+        ("model_name", &trainer["lm_name"]),
+        ("context_size", &description["buffer"]["ctx_len"]),
+        ("training_architecture", &trainer["trainer_class"]),
+        ("training_architecture_details", trainer),
+    ];
+    entries
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.to_owned(), python_json::finite(value.clone())))
+        .collect()
 }
 
 fn sae_file(file: TensorFile, kind: Kind) -> Result<SaeFile, CheckpointError> {
@@ -142,7 +182,7 @@ struct Kind {
 fn kind(
     file: &TensorFile,
     dict_class: &str,
-    config_k: Option<usize>,
+    config_k: Option<Number>,
     path: &Path,
 ) -> Result<Kind, CheckpointError> {
     let linear = |architecture, b_dec: &str| {
@@ -168,7 +208,7 @@ fn kind(
         "AutoEncoderNew" => {
             Kind { apply_b_dec: false, ..linear(Architecture::Relu, "decoder.bias") }
         }
-        "GatedAutoEncoder" => {
+        GATED => {
             let mut kind = linear(Architecture::Gated, "decoder_bias");
             kind.weights.retain(|(weight, _)| *weight != Weight::BEnc);
             kind.weights.extend([
@@ -186,13 +226,11 @@ fn kind(
             Kind { ignored: &["k", "threshold"], ..linear(architecture, "b_dec") }
         }
         "BatchTopKSAE" => {
-            k(file, config_k, path)?;
             let mut kind = linear(Architecture::JumpRelu, "b_dec");
             kind.weights.push((Weight::Threshold, one_threshold()));
             Kind { ignored: &["k"], ..kind }
         }
         "MatryoshkaBatchTopKSAE" => {
-            k(file, config_k, path)?;
             Kind { ignored: &["k", "group_sizes"], ..matrices(true, one_threshold()) }
         }
         other => {
@@ -207,17 +245,26 @@ fn kind(
     })
 }
 
-/// Reads k, which must be the same in both files, as in `load_dictionary`.
-fn k(file: &TensorFile, config_k: Option<usize>, path: &Path) -> Result<usize, CheckpointError> {
-    let k = file.read_scalar("k")?;
-    match config_k {
-        Some(config_k) if config_k as f32 != k => Err(CheckpointError::Contradicted {
-            path: path.to_owned(),
-            key: "trainer.k",
-            found: config_k.to_string(),
-            expected: k.to_string(),
-        }),
-        _ => Ok(k as usize),
+/// Reads k, which must be the same in both files, as in `load_dictionary`. Until December 2024 only
+/// the configuration had it.
+fn k(file: &TensorFile, config_k: Option<Number>, path: &Path) -> Result<usize, CheckpointError> {
+    let config_k = config_k.map(|k| k.whole(path, "trainer.k")).transpose()?;
+    let stored = match file.read_scalar("k") {
+        Ok(k) => Some(k as usize),
+        Err(CheckpointError::MissingTensor { .. }) if config_k.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    match (stored, config_k) {
+        (Some(stored), Some(config_k)) if stored != config_k => {
+            Err(CheckpointError::Contradicted {
+                path: path.to_owned(),
+                key: "trainer.k",
+                found: config_k.to_string(),
+                expected: stored.to_string(),
+            })
+        }
+        (Some(k), _) | (None, Some(k)) => Ok(k),
+        (None, None) => unreachable!("a missing tensor was an error"),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::container::{TensorFile, safetensors};
 use crate::error::CheckpointError;
 use crate::read::json;
-use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::path_names::{names, number_after};
 use crate::sae::sae_file::SaeFile;
 use crate::sae::sae_hooks::SaeHooks;
@@ -50,10 +50,14 @@ const KEYS: [&str; 8] = [
     "model_name",
 ];
 
+/// Claims the tensors in lower case. Under another file name than the tool's, a threshold must be among
+/// them.
 fn claims(file: &TensorFile) -> Claim {
-    let names = ["w_enc", "w_dec", "b_enc", "b_dec"];
-    Claim::by_tensors(
-        file.format() == safetensors::FORMAT && names.iter().all(|name| file.info(name).is_ok()),
+    let has = |name: &&str| file.info(name).is_ok();
+    let has_all = ["w_enc", "w_dec", "b_enc", "b_dec"].iter().all(has);
+    let is_named = file_name(file.path()) == Some(WEIGHTS_FILE);
+    Claim::evidence(
+        file.format() == safetensors::FORMAT && has_all && (is_named || has(&"threshold")),
     )
 }
 
@@ -84,8 +88,9 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         }
         Some(other) => return Err(unknown("type", other, "sae, transcoder")),
     }
+    // The file's own folder is named after the layer, and the one above after the site.
     let names = names(file.path());
-    let site = names.iter().find_map(|name| site(name));
+    let site = names.get(2).and_then(|name| site(name));
     // A cross-layer transcoder has a decoder for every later layer.
     if site == Some("clt") || file.info("w_dec")?.shape.len() == 3 {
         return Err(several_layers(&file, "clt"));
@@ -109,7 +114,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     if skips {
         weights.push((Weight::WSkip, StoredWeight::tensor(SKIP)));
     }
-    let layer = names.iter().find_map(|name| number_after(name, "layer_"));
+    let layer = names.get(1).and_then(|name| number_after(name, "layer_"));
     let hooks = match (&raw.hf_hook_point_in, layer, site) {
         (Some(hook), ..) => of_modules(hook, raw.hf_hook_point_out.as_deref()),
         (None, Some(layer), Some(site)) => of_site(site, layer),

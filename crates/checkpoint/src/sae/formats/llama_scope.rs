@@ -105,8 +105,12 @@ fn config_path(path: &Path) -> Option<(PathBuf, bool)> {
     first.map(|path| (path, true)).or_else(|| later().map(|path| (path, false)))
 }
 
+/// Claims the tool's layouts. A `config.json` beside weights is common, so that the later layout also
+/// needs the names of the encoder.
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(file.format() == safetensors::FORMAT && config_path(file.path()).is_some())
+    let has_encoder = || ["W_E", "encoder.weight"].iter().any(|name| file.info(name).is_ok());
+    let is_placed = config_path(file.path()).is_some_and(|(_, is_first)| is_first || has_encoder());
+    Claim::evidence(file.format() == safetensors::FORMAT && is_placed)
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

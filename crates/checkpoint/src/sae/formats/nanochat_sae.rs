@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::{Architecture, SaeConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::container::{PlainValue, TensorFile};
 use crate::error::CheckpointError;
@@ -24,7 +25,7 @@ pub(crate) const FORMAT: SaeFormat = SaeFormat {
         names: "best_model.pt",
         files,
         weights_dir: None,
-        // The trainer prepares an SAE for Neuronpedia there: a copy without its configuration.
+        // The trainer prepares a copy of the SAE for Neuronpedia there.
         copies_dir: Some("neuronpedia_upload"),
     }),
     claims,
@@ -37,6 +38,8 @@ pub(crate) const STATE_DICT: &str = "sae_state_dict";
 pub(crate) const CONFIG: &str = "config";
 /// The configuration beside files that do not contain their own.
 pub(crate) const CONFIG_FILE: &str = "config.json";
+/// The weights of an SAE that was prepared for Neuronpedia. Those of a gate are left out.
+const UPLOADED: [&str; 4] = ["W_enc", "b_enc", "W_dec", "b_dec"];
 /// The prefix of the names of the weights.
 const PREFIX: &str = "sae_state_dict.";
 
@@ -151,12 +154,28 @@ fn step(name: &str) -> Option<u64> {
     name.strip_prefix("checkpoint_step")?.strip_suffix(".pt")?.parse().ok()
 }
 
+/// Claims files with the key of the weights, and the weights alone beside a `config.json` like that of
+/// an SAE prepared for Neuronpedia.
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(file.value(STATE_DICT).is_some())
+    Claim::evidence(file.value(STATE_DICT).is_some() || is_upload(file))
+}
+
+/// Returns whether the file has the weights of an SAE that was prepared for Neuronpedia.
+fn is_upload(file: &TensorFile) -> bool {
+    let has_weights = || UPLOADED.iter().all(|name| file.info(name).is_ok());
+    let has_config = || {
+        let config = json::read::<Value>(&file.path().with_file_name(CONFIG_FILE));
+        let has = |key| config.as_ref().is_ok_and(|config| config.get(key).is_some());
+        has("activation") && has("hook_point")
+    };
+    file.is_pt() && has_weights() && has_config()
 }
 
 /// Opens the SAE in `file`. A configuration inside it takes precedence over the folder's.
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    if file.value(STATE_DICT).is_none() {
+        return open_upload(file);
+    }
     let path = file.path();
     let beside = path.with_file_name(CONFIG_FILE);
     let (raw, described_in): (RawSaeConfig, &Path) = match file.value(CONFIG) {
@@ -182,6 +201,38 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         prefix: PREFIX,
         description: Some(description),
         metadata: metadata(&file),
+        ..SaeFile::new(file, FORMAT.name, config)
+    }
+    .checked()
+}
+
+/// Opens an SAE that was prepared for Neuronpedia, with its `config.json`.
+fn open_upload(file: TensorFile) -> Result<SaeFile, CheckpointError> {
+    let path = file.path().with_file_name(CONFIG_FILE);
+    let description: Value = json::read(&path)?;
+    let mut entries: Map<String, Value> = json::from_value(&path, description.clone())?;
+    // The keys of other activations than its own are null.
+    for key in ["k", "l1_coefficient"] {
+        entries.retain(|found, value| found != key || !value.is_null());
+    }
+    let is_other = |key: &str| ["model_name", "model_version", "metadata"].contains(&key);
+    let (metadata, entries): (Metadata, Map<_, _>) =
+        entries.into_iter().partition(|(key, _)| is_other(key));
+    let has_k = entries.contains_key("k");
+    let raw: RawSaeConfig = json::from_value(&path, entries.into())?;
+    match raw.activation.as_str() {
+        "topk" if !has_k => return Err(CheckpointError::MissingKey { path, key: "k" }),
+        "gated" => {
+            let what = "a gated SAE prepared for Neuronpedia, without its gate,".to_owned();
+            return Err(CheckpointError::Unsupported { path: file.path().to_owned(), what });
+        }
+        _ => {}
+    }
+    let (config, hook) = raw.parse(&path)?;
+    SaeFile {
+        hooks: SaeHooks::at(hook.to_string()),
+        description: Some(description),
+        metadata,
         ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()

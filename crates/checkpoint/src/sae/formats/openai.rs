@@ -25,7 +25,7 @@ const STATISTICS: [&str; 3] =
 
 fn claims(file: &TensorFile) -> Claim {
     let names = ["pre_bias", "latent_bias", "encoder.weight"];
-    Claim::by_tensors(file.is_pt() && names.iter().all(|name| file.info(name).is_ok()))
+    Claim::evidence(file.is_pt() && names.iter().all(|name| file.info(name).is_ok()))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
@@ -123,9 +123,10 @@ fn hooks(path: &Path) -> SaeHooks {
     let is = |folder: &str, location: &str| {
         folder.strip_prefix(location).is_some_and(|rest| rest.is_empty() || rest.starts_with("_v"))
     };
+    let folder = names.iter().skip(1).find(|name| *name != "autoencoders");
     let hook = LOCATIONS
         .iter()
-        .find(|(location, _)| names.iter().any(|folder| is(folder, location)))
+        .find(|(location, _)| folder.is_some_and(|folder| is(folder, location)))
         .map(|(_, hook)| hook);
     match (layer, hook) {
         (Some(layer), Some(hook)) => SaeHooks::at(format!("blocks.{layer}.{hook}")),
@@ -150,5 +151,6 @@ mod tests {
         }
         assert_eq!(hooks(Path::new("resid_post_mlp/autoencoders/last.pt")), SaeHooks::default());
         assert_eq!(hooks(Path::new("somewhere/8.pt")), SaeHooks::default());
+        assert_eq!(hooks(Path::new("resid_post_mlp/mine/8.pt")), SaeHooks::default());
     }
 }

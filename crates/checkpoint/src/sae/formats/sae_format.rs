@@ -11,8 +11,7 @@ use crate::sae::sae_file::SaeFile;
 pub(crate) struct SaeFormat {
     /// The name of the tool, for people.
     pub(crate) name: &'static str,
-    /// The file names of the tool. Without them, a format is recognised by the tensors in `.pt`, `.pth`,
-    /// `.safetensors` and `.npz` files.
+    /// The file names of the tool. Without them, a format is recognised by the contents of a file.
     pub(crate) layout: Option<Layout>,
     /// Returns the evidence that a file has this format.
     pub(crate) claims: fn(&TensorFile) -> Claim,
@@ -30,7 +29,7 @@ pub(crate) struct Layout {
     /// A subfolder with stages of one training, or with the weights of one SAE. It is not searched
     /// once the folder itself has an SAE.
     pub(crate) weights_dir: Option<&'static str>,
-    /// A subfolder with copies, which is never searched.
+    /// A subfolder with copies of the folder's own SAE. It is not searched once the folder has that.
     pub(crate) copies_dir: Option<&'static str>,
 }
 
@@ -41,24 +40,20 @@ impl Layout {
     }
 }
 
-/// The strength of the evidence that a file has a format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The evidence that a file has a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// Not at all.
+    /// The file does not have the format.
     None,
-    /// It has tensors of the right names, as files of other formats may have, too.
-    ByTensors,
-    /// Its name and the files beside it, or a key that only this tool writes, identify it.
-    ByLayout,
+    /// Nothing contradicts it, but files of other kinds look the same. Only a person can state it.
+    Guess,
+    /// Its name, the files beside it, or names and keys that only this tool writes identify it.
+    Evidence,
 }
 
 impl Claim {
-    pub(crate) fn by_tensors(is_claimed: bool) -> Self {
-        if is_claimed { Self::ByTensors } else { Self::None }
-    }
-
-    pub(crate) fn by_layout(is_claimed: bool) -> Self {
-        if is_claimed { Self::ByLayout } else { Self::None }
+    pub(crate) fn evidence(is_claimed: bool) -> Self {
+        if is_claimed { Self::Evidence } else { Self::None }
     }
 }
 

@@ -10,10 +10,14 @@ use crate::container::{Order, TensorFile};
 use crate::error::CheckpointError;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
+use crate::sae::formats::saelens_provenance::provenance;
+use crate::sae::formats::saelens_scaler::{Scaler, WHITENING_FILE};
+use crate::sae::formats::whole_number::Number;
 use crate::sae::path_names::is_beside;
 use crate::sae::sae_file::{Postprocess, SaeFile};
 use crate::sae::sae_hooks::SaeHooks;
 use crate::sae::stored_weight::{StoredWeight, Weight, usual_weights};
+use crate::sae::whitening::{COVARIANCE_WHITENING, Whitening};
 
 /// This format.
 pub(crate) const FORMAT: SaeFormat = SaeFormat {
@@ -38,8 +42,12 @@ struct RawConfig {
     apply_b_dec_to_input: Option<bool>,
     #[serde(default)]
     normalize_activations: Value,
-    k: Option<usize>,
+    /// A float in SAELens's batch-top-k, where it is the mean.
+    k: Option<Number>,
     rescale_acts_by_decoder_norm: Option<bool>,
+    residual_threshold: Option<f32>,
+    max_iterations: Option<usize>,
+    stop_on_duplicate_support: Option<bool>,
     #[serde(default)]
     metadata: Metadata,
 
@@ -97,7 +105,7 @@ const OTHER_KEYS: [&str; 24] = [
 ];
 
 /// The keys of [`RawConfig`] in version 6.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 13] = [
     "d_in",
     "d_sae",
     "d_out",
@@ -106,15 +114,20 @@ const KEYS: [&str; 10] = [
     "normalize_activations",
     "k",
     "rescale_acts_by_decoder_norm",
+    "residual_threshold",
+    "max_iterations",
+    "stop_on_duplicate_support",
     "metadata",
     "sae_lens_version",
 ];
 
 /// The default of `k` in versions that have the key.
-const DEFAULT_K: usize = 100;
+const DEFAULT_K: Number = Number::Whole(100);
+/// The default of `residual_threshold`.
+const DEFAULT_RESIDUAL_THRESHOLD: f32 = 1e-2;
 
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
+    Claim::evidence(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
@@ -122,16 +135,22 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let description: Value = json::read(&path)?;
     let raw: RawConfig = json::from_value(&path, description.clone())?;
     let cfg = Cfg { path: &path, raw: &raw, is_old: is_before_6(&raw) };
-    cfg.check_keys(&description)?;
+    cfg.check_places()?;
+    // An architecture that we do not have has keys of its own.
     let kind = cfg.kind(&file)?;
+    if !cfg.is_old {
+        json::check_keys(&path, &description, &[&KEYS[..], &OTHER_KEYS].concat())?;
+    }
 
     let d_out = if kind.is_transcoder { raw.d_out.unwrap_or(raw.d_in) } else { raw.d_in };
-    let mut notes = Vec::new();
-    let normalization = cfg.normalization(&mut notes)?;
-    if kind.is_transcoder && normalization != Normalization::None {
+    let Normalised { normalization, unsettled, whitening, notes } =
+        cfg.normalization(Scaler::beside(file.path(), raw.d_in)?)?;
+    let is_normalised =
+        normalization != Normalization::None || unsettled.is_some() || whitening.is_some();
+    if kind.is_transcoder && is_normalised {
         return Err(cfg.unsupported(format!(
             "a transcoder with normalize_activations `{}` (SAELens leaves its output normalised)",
-            normalization.name()
+            unsettled.unwrap_or(normalization.name())
         )));
     }
     let apply_b_dec = cfg.apply_b_dec_to_input(&kind)?;
@@ -153,13 +172,19 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     };
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
+    // `checked` marks one that names its output.
+    let config =
+        if kind.is_transcoder && hook_out.is_none() { config.into_transcoder() } else { config };
     SaeFile {
         hooks: SaeHooks { hook, hook_out },
         weights,
         postprocess,
+        metadata: provenance(&description),
         description: Some(description),
         notes,
-        ignored: &[SCALING_FACTOR],
+        unsettled,
+        whitening,
+        ignored: kind.ignored,
         ..SaeFile::new(file, FORMAT.name, config)
     }
     .checked()
@@ -176,6 +201,31 @@ struct Kind {
     /// The weights in addition to those of every SAE.
     weights: Vec<(Weight, StoredWeight)>,
     postprocess: Postprocess,
+    ignored: &'static [&'static str],
+}
+
+/// SAELens's name of the normalisation by one factor.
+const EXPECTED_AVERAGE: &str = "expected_average_only_in";
+
+/// The normalisation of an SAE, as far as its files state it.
+struct Normalised {
+    normalization: Normalization,
+    /// The name of one that may or may not be in the weights.
+    unsettled: Option<&'static str>,
+    whitening: Option<Whitening>,
+    notes: Vec<(&'static str, String)>,
+}
+
+impl From<Normalization> for Normalised {
+    fn from(normalization: Normalization) -> Self {
+        Self { normalization, unsettled: None, whitening: None, notes: Vec::new() }
+    }
+}
+
+impl Normalised {
+    fn unsettled(name: &'static str) -> Self {
+        Self { unsettled: Some(name), ..Normalization::None.into() }
+    }
 }
 
 struct Cfg<'a> {
@@ -192,21 +242,17 @@ fn is_before_6(raw: &RawConfig) -> bool {
 }
 
 impl Cfg<'_> {
-    fn check_keys(&self, description: &Value) -> Result<(), CheckpointError> {
+    fn check_places(&self) -> Result<(), CheckpointError> {
         let raw = self.raw;
         let head =
             [raw.hook_head_index, raw.metadata.hook_head_index, raw.metadata.hook_head_index_out];
         if let Some(head) = head.into_iter().flatten().next() {
             return Err(self.unsupported(format!("an SAE of one attention head ({head})")));
         }
-        if self.is_old {
-            return if raw.is_transcoder {
-                Err(self.unsupported("a transcoder from before SAELens 6".to_owned()))
-            } else {
-                Ok(())
-            };
+        if self.is_old && raw.is_transcoder {
+            return Err(self.unsupported("a transcoder from before SAELens 6".to_owned()));
         }
-        json::check_keys(self.path, description, &[&KEYS[..], &OTHER_KEYS].concat())
+        Ok(())
     }
 
     fn kind(&self, file: &TensorFile) -> Result<Kind, CheckpointError> {
@@ -217,6 +263,7 @@ impl Cfg<'_> {
             skip: false,
             weights: Vec::new(),
             postprocess: Postprocess::None,
+            ignored: &[SCALING_FACTOR],
         };
         let threshold = || {
             // Training once stored its logarithm.
@@ -236,22 +283,13 @@ impl Cfg<'_> {
             Kind { is_transcoder: true, skip: true, weights, ..kind }
         };
         let rescale = raw.rescale_acts_by_decoder_norm;
-        let k = match (&raw.activation_fn_kwargs, raw.k) {
-            (Some(kwargs), None) => kwargs.get("k").and_then(Value::as_u64).map(|k| k as usize),
-            (_, k) => k,
-        };
-        let k = k.unwrap_or(DEFAULT_K);
+        self.check_k()?;
+        let rescale_acts_by_decoder_norm = rescale.unwrap_or(false);
         Ok(match self.architecture()? {
             "standard" => kind(Architecture::Relu),
-            "topk" => kind(Architecture::TopK {
-                k,
-                rescale_acts_by_decoder_norm: rescale.unwrap_or(false),
-            }),
-            "abstopk" if rescale == Some(true) => {
-                let what = "abstopk with rescale_acts_by_decoder_norm";
-                return Err(self.unsupported(what.to_owned()));
-            }
-            "abstopk" => kind(Architecture::AbsTopK { k }),
+            "topk" => kind(Architecture::TopK { k: self.k()?, rescale_acts_by_decoder_norm }),
+            "abstopk" => kind(Architecture::AbsTopK { k: self.k()?, rescale_acts_by_decoder_norm }),
+            "matching_pursuit" => self.matching_pursuit(),
             "jumprelu" => jump(),
             // Stored as in training; SAELens converts them for inference.
             "batchtopk" | "matryoshka_batchtopk" => Kind {
@@ -284,11 +322,60 @@ impl Cfg<'_> {
                     key: "architecture",
                     found: other.to_owned(),
                     known: "standard, topk, abstopk, jumprelu, gated, batchtopk, \
-                            matryoshka_batchtopk, transcoder, skip_transcoder, \
-                            jumprelu_transcoder, jumprelu_skip_transcoder",
+                            matryoshka_batchtopk, matching_pursuit, transcoder, skip_transcoder, \
+                            jumprelu_transcoder, jumprelu_skip_transcoder; the features of a \
+                            temporal SAE depend on all earlier tokens",
                 });
             }
         })
+    }
+
+    /// The encoder is the transposed decoder, and there is no bias in it. The decoder has one only if
+    /// it is subtracted from the input, too.
+    fn matching_pursuit(&self) -> Kind {
+        let raw = self.raw;
+        let mut weights = vec![
+            (Weight::WEnc, StoredWeight::transposed("W_dec")),
+            (Weight::BEnc, StoredWeight::Constant(0.0)),
+        ];
+        let has_bias = raw.apply_b_dec_to_input.unwrap_or(true);
+        if !has_bias {
+            weights.push((Weight::BDec, StoredWeight::Constant(0.0)));
+        }
+        Kind {
+            architecture: Architecture::MatchingPursuit {
+                residual_threshold: raw.residual_threshold.unwrap_or(DEFAULT_RESIDUAL_THRESHOLD),
+                max_iterations: raw.max_iterations.unwrap_or(raw.d_in),
+                stop_on_duplicate_support: raw.stop_on_duplicate_support.unwrap_or(true),
+            },
+            is_transcoder: false,
+            skip: false,
+            weights,
+            postprocess: Postprocess::None,
+            ignored: &[SCALING_FACTOR, "b_dec"],
+        }
+    }
+
+    /// Checks that there is a `k` where it is used. Before version 6 it had no default.
+    fn check_k(&self) -> Result<(), CheckpointError> {
+        let kwargs = self.raw.activation_fn_kwargs.as_ref();
+        let has_k = self.raw.k.is_some() || kwargs.is_some_and(|kwargs| kwargs.contains_key("k"));
+        if self.is_old && !has_k && ["topk", "abstopk"].contains(&self.architecture()?) {
+            return Err(CheckpointError::MissingKey { path: self.path.to_owned(), key: "k" });
+        }
+        Ok(())
+    }
+
+    /// Returns `k` of an architecture that keeps this number of features.
+    fn k(&self) -> Result<usize, CheckpointError> {
+        let (key, k) = match (&self.raw.activation_fn_kwargs, self.raw.k) {
+            (Some(kwargs), None) => match kwargs.get("k") {
+                Some(k) => ("activation_fn_kwargs.k", json::from_value(self.path, k.clone())?),
+                None => ("k", DEFAULT_K),
+            },
+            (_, k) => ("k", k.unwrap_or(DEFAULT_K)),
+        };
+        k.whole(self.path, key)
     }
 
     fn architecture(&self) -> Result<&str, CheckpointError> {
@@ -325,26 +412,48 @@ impl Cfg<'_> {
         }
     }
 
-    fn normalization(
-        &self,
-        notes: &mut Vec<(&'static str, String)>,
-    ) -> Result<Normalization, CheckpointError> {
+    /// Combines the key with the `scaler` beside the weights. SAELens sets the key to `none` when it
+    /// folds the normalisation into the weights, but ignores the two that it folds on loading, so that
+    /// files from elsewhere can still name them.
+    fn normalization(&self, scaler: Scaler) -> Result<Normalised, CheckpointError> {
         let name = match &self.raw.normalize_activations {
             Value::Null | Value::Bool(false) => "none",
             Value::Bool(true) if self.is_old => "expected_average_only_in",
             Value::String(name) => name.as_str(),
             other => return Err(self.unknown_normalization(other.to_string())),
         };
-        match name {
-            "none" => Ok(Normalization::None),
-            // SAELens folds it into the weights when it saves them.
-            "expected_average_only_in" | "covariance_whitening" => {
-                notes.push(("normalisation", format!("{name}, folded into the weights")));
-                Ok(Normalization::None)
+        match (name, scaler) {
+            ("none", Scaler::None) => Ok(Normalization::None.into()),
+            (EXPECTED_AVERAGE, Scaler::None) => Ok(Normalised::unsettled(EXPECTED_AVERAGE)),
+            (COVARIANCE_WHITENING, Scaler::None) => Ok(Normalised::unsettled(COVARIANCE_WHITENING)),
+            ("none" | EXPECTED_AVERAGE, Scaler::Factor { factor: scale, stated_in }) => {
+                let note = format!("from {stated_in}: not folded into the weights");
+                Ok(Normalised {
+                    notes: vec![("factor", note)],
+                    ..Normalization::ExpectedAverageOnlyIn { scale }.into()
+                })
             }
-            "constant_norm_rescale" => Ok(Normalization::ConstantNormRescale),
-            "layer_norm" => Ok(Normalization::LayerNorm),
-            other => Err(self.unknown_normalization(other.to_owned())),
+            ("none" | COVARIANCE_WHITENING, Scaler::Whitening(whitening)) => {
+                let note = format!("from {WHITENING_FILE}, folded into the weights on loading");
+                Ok(Normalised {
+                    whitening: Some(whitening),
+                    notes: vec![("whitening", note)],
+                    ..Normalization::None.into()
+                })
+            }
+            ("constant_norm_rescale", Scaler::None) => {
+                Ok(Normalization::ConstantNormRescale.into())
+            }
+            ("layer_norm", Scaler::None) => Ok(Normalization::LayerNorm.into()),
+            (
+                EXPECTED_AVERAGE | COVARIANCE_WHITENING | "constant_norm_rescale" | "layer_norm",
+                other,
+            ) => {
+                let other =
+                    if matches!(other, Scaler::Factor { .. }) { "factor" } else { "whitening" };
+                Err(self.unsupported(format!("`{name}` with another {other} beside it")))
+            }
+            (other, _) => Err(self.unknown_normalization(other.to_owned())),
         }
     }
 

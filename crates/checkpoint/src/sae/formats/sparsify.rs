@@ -79,7 +79,7 @@ fn default_k() -> usize {
 }
 
 fn claims(file: &TensorFile) -> Claim {
-    Claim::by_layout(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
+    Claim::evidence(is_beside(file.path(), WEIGHTS_FILE, CONFIG_FILE))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

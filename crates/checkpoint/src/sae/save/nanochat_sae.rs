@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use burn::tensor::DType;
 use nanoscope_hooks::HookPoint;
-use nanoscope_sae::{Architecture, GateWeights, Normalization, Sae, SaeWeights};
+use nanoscope_sae::{GateWeights, MagnitudeWeights, Sae, SaeWeights};
 use serde_json::Value;
 
 use crate::container::WeightDtype;
@@ -14,20 +15,23 @@ use crate::sae::formats::nanochat_sae::{
     default_normalize_decoder,
 };
 use crate::sae::metadata::{self, Metadata};
+use crate::sae::save::form::{SaveForm, in_nanochat_sae, instead_of, nanochat_sae_hook};
 use crate::sae::save::pt::write_pt;
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::write_atomically;
+use crate::write::{is_stream, write_atomically};
 
 /// Saves `sae` to the `.pt` file at `path` in the format of nanochat-SAE's `save_sae`: weights and
 /// configuration in the file, whose folder is created if needed, and a `config.json` beside it
 /// unless there is one. An existing `config.json`, which may belong to another SAE, is kept.
 ///
 /// Subtracting `b_dec` from the input and a constant normalisation are folded into the weights,
-/// because the reference has neither. Its `load_state_dict` converts 16-bit weights to float32.
+/// because the reference has neither. JumpReLU, and gated SAEs with a ReLU, are written as its `gated`,
+/// whose gate has weights of its own. Its `load_state_dict` converts 16-bit weights to float32.
 ///
 /// # Errors
 /// [`CheckpointError::NotExpressible`] if nanochat-SAE would compute something else,
-/// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it to another hook point,
+/// [`CheckpointError::HookNotInReference`] if nanochat-SAE would attach it to another hook point, both
+/// with a form that can hold it,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`].
 pub fn save_nanochat_sae(
     path: &Path,
@@ -60,45 +64,20 @@ pub fn save_nanochat_sae_with_metadata(
     metadata: &Metadata,
 ) -> Result<(), CheckpointError> {
     metadata::check(metadata, &[STATE_DICT, CONFIG], path)?;
-    let hook_point = reference_name(hook)
-        .ok_or_else(|| CheckpointError::HookNotInReference { path: path.to_owned(), hook })?;
-    let refused = |reason| CheckpointError::NotExpressible {
-        path: path.to_owned(),
-        format: FORMAT.name,
-        reason,
-    };
-    let unusable = |source| CheckpointError::Sae { path: path.to_owned(), source };
-    if !matches!(
-        sae.config().normalization(),
-        Normalization::None | Normalization::ExpectedAverageOnlyIn { .. }
-    ) {
-        let name = sae.config().normalization().name();
-        return Err(refused(format!(
-            "it does not normalise activations, but this SAE does ({name})"
-        )));
-    }
-    if hook_out.is_some() || sae.config().skip() || sae.config().d_out() != sae.config().d_in() {
-        return Err(refused("it has no transcoders".to_owned()));
-    }
-    let sae = sae.fold_normalization().map_err(unusable)?.fold_b_dec();
+    let instead = || instead_of(SaveForm::NanochatSae, sae, hook, hook_out);
+    let activation = in_nanochat_sae(sae, hook_out).map_err(|reason| {
+        let (path, format) = (path.to_owned(), FORMAT.name);
+        CheckpointError::NotExpressible { path, format, reason, instead: instead() }
+    })?;
+    let hook_point = nanochat_sae_hook(hook).ok_or_else(|| {
+        let path = path.to_owned();
+        CheckpointError::HookNotInReference { path, hook, instead: instead() }
+    })?;
+    let folded = sae.fold_normalization().and_then(|sae| sae.fold_b_dec());
+    let sae = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
     let config = sae.config();
     let (d_in, d_sae) = (config.d_in(), config.d_sae());
-    let (activation, k) = match config.architecture() {
-        Architecture::SignedTopK { k } => ("topk", k),
-        Architecture::Relu => ("relu", default_k()),
-        Architecture::SignedGated => ("gated", default_k()),
-        Architecture::TopK { .. } => {
-            return Err(refused(
-                "its top-k keeps negative values, but this SAE's does not".to_owned(),
-            ));
-        }
-        Architecture::Gated => {
-            return Err(refused(
-                "its gated SAEs have different weights and lack a ReLU".to_owned(),
-            ));
-        }
-        other => return Err(refused(format!("it has no {} SAEs", other.name()))),
-    };
+    let k = config.architecture().k().unwrap_or(default_k());
     // In the order of the reference's `to_dict`.
     let description = serde_json::json!({
         "d_in": d_in,
@@ -112,7 +91,7 @@ pub fn save_nanochat_sae_with_metadata(
         "expansion_factor": d_sae / d_in,
     });
 
-    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate, .. } = sae.weights();
+    let SaeWeights { w_enc, b_enc, w_dec, b_dec, gate, .. } = with_gate(&sae);
     let matrix = |name, x| SavedWeight::matrix(name, x, dtype);
     let vector = |name, x| SavedWeight::vector(name, x, dtype);
     let mut tensors = vec![
@@ -132,22 +111,37 @@ pub fn save_nanochat_sae_with_metadata(
         .collect();
     write_pt(path, (STATE_DICT, &tensors), &others)?;
 
+    // The file carries its configuration too, so one of another file is left alone.
     let beside = path.with_file_name(CONFIG_FILE);
-    if beside.exists() {
+    if is_stream(path)? || beside.symlink_metadata().is_ok() {
         return Ok(());
     }
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
     write_atomically(&beside, &text)
 }
 
-/// Returns the name by which nanochat-SAE finds the module that outputs this activation. It
-/// supports the outputs of blocks, attentions and MLPs, and mistakes every other name for one of
-/// these.
-fn reference_name(hook: HookPoint) -> Option<String> {
-    match hook {
-        HookPoint::ResidPost(_) => Some(hook.to_string()),
-        HookPoint::AttnOut(layer) => Some(format!("blocks.{layer}.hook_attn")),
-        HookPoint::MlpOut(layer) => Some(format!("blocks.{layer}.hook_mlp")),
-        _ => None,
+/// Returns the weights with the gate of a nanochat-SAE: `p` where `x · W_gate + b_gate > 0`.
+///
+/// The conditions of JumpReLU and of a gated SAE with a ReLU are of this kind. JumpReLU has
+/// `p > max(θ, 0)`. In a gated SAE `u = x · W_enc` has to be above `−b_enc` for the gate, and above
+/// `−b_mag · exp(−r_mag)` for the ReLU.
+fn with_gate(sae: &Sae) -> SaeWeights {
+    let weights = sae.weights();
+    let (w_gate, b_enc) = (weights.w_enc.clone(), weights.b_enc.clone());
+    match (weights.threshold.clone(), weights.magnitude.clone()) {
+        (Some(threshold), _) => {
+            let b_gate = b_enc - threshold.clamp_min(0.0);
+            SaeWeights { gate: Some(GateWeights { w_gate, b_gate }), ..weights }
+        }
+        (_, Some(MagnitudeWeights { r_mag, b_mag })) => {
+            let b_gate = b_enc.min_pair(b_mag.clone() * r_mag.clone().neg().exp());
+            SaeWeights {
+                w_enc: weights.w_enc.cast(DType::F32) * r_mag.exp().unsqueeze(),
+                b_enc: b_mag,
+                gate: Some(GateWeights { w_gate, b_gate }),
+                ..weights
+            }
+        }
+        (None, None) => weights,
     }
 }

@@ -1,7 +1,6 @@
 //! Saving SAEs in the format of SAELens 6.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 use nanoscope_hooks::HookPoint;
@@ -11,12 +10,19 @@ use serde_json::{Value, json};
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
+use crate::read::json;
 use crate::sae::formats::saelens::{CONFIG_FILE, FORMAT, WEIGHTS_FILE};
+use crate::sae::formats::saelens_provenance::PLACE_KEYS;
+use crate::sae::metadata::{self, Metadata};
+use crate::sae::save::form::{SaveForm, in_saelens, instead_of};
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::{save_tensors, write_atomically};
+use crate::write::OutputFolder;
 
 /// The version of SAELens. The defaults of missing keys changed in 6.0.0.
 const VERSION: &str = "6.54.12";
+
+/// The key in SAELens's metadata with our version. SAELens keeps keys that it does not know.
+const OUR_VERSION: &str = "nanoscope_version";
 
 /// Saves `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is created if needed, in the
 /// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. Each file is replaced
@@ -27,7 +33,8 @@ const VERSION: &str = "6.54.12";
 /// stay float32.
 ///
 /// # Errors
-/// [`CheckpointError::NotExpressible`] if SAELens has no SAE that computes the same,
+/// [`CheckpointError::NotExpressible`] if SAELens has no SAE that computes the same, with a form that
+/// can hold it, [`CheckpointError::NoOutputHook`] if a transcoder is given without a `hook_out`,
 /// [`CheckpointError::NotFinite`] if a weight does not fit `dtype`, [`CheckpointError::Io`],
 /// [`CheckpointError::Safetensors`].
 pub fn save_saelens(
@@ -37,24 +44,49 @@ pub fn save_saelens(
     hook_out: Option<HookPoint>,
     dtype: WeightDtype,
 ) -> Result<(), CheckpointError> {
+    save_saelens_with_metadata(dir, sae, hook, hook_out, dtype, &Metadata::new())
+}
+
+/// As [`save_saelens`], with its provenance: further entries of SAELens's `metadata`, such as
+/// `model_name`, `dataset_path`, `context_size` and `prepend_bos`, which [`LoadedSae::metadata`] returns
+/// when it is loaded. `prepend_bos` is true and `nanoscope_version` our version unless they are given.
+///
+/// # Errors
+/// As [`save_saelens`]; [`CheckpointError::Metadata`] if a key is one that the place of the SAE decides,
+/// such as `hook_name`, or an entry is nested too deeply. No file is written then.
+///
+/// [`LoadedSae::metadata`]: crate::LoadedSae::metadata
+pub fn save_saelens_with_metadata(
+    dir: &Path,
+    sae: &Sae,
+    hook: HookPoint,
+    hook_out: Option<HookPoint>,
+    dtype: WeightDtype,
+    metadata: &Metadata,
+) -> Result<(), CheckpointError> {
     let weights_file = dir.join(WEIGHTS_FILE);
-    if sae.config().d_out() != sae.config().d_in() && hook_out.is_none() {
-        return Err(CheckpointError::NotExpressible {
-            path: weights_file,
-            format: FORMAT.name,
-            reason: "its output has another width, and no hook point is given for it".to_owned(),
-        });
-    }
+    metadata::check(metadata, &PLACE_KEYS, &weights_file)?;
+    check_output(&weights_file, sae, hook_out)?;
+    let architecture = in_saelens(sae, hook_out).map_err(|reason| {
+        let (path, format) = (weights_file.clone(), FORMAT.name);
+        let instead = instead_of(SaveForm::SaeLens, sae, hook, hook_out);
+        CheckpointError::NotExpressible { path, format, reason, instead }
+    })?;
     let sae = prepare(&weights_file, sae, hook_out.is_some())?;
     let is_transcoder = hook_out.is_some() || sae.config().skip();
-    let mut description = description(&weights_file, &sae, is_transcoder)?;
+    let mut description = description(&sae, architecture, is_transcoder);
+    let given = metadata;
     let mut metadata = json!({
         "sae_lens_version": VERSION,
+        OUR_VERSION: env!("CARGO_PKG_VERSION"),
         "hook_name": hook.to_string(),
         "hook_head_index": null,
         // nanochat's models expect `<|bos|>` at the start.
         "prepend_bos": true,
     });
+    for (key, value) in given {
+        metadata[key] = value.clone();
+    }
     if is_transcoder {
         // Without an output point, a skip connection is a transcoder from a point to itself.
         metadata["hook_name_out"] = json!(hook_out.unwrap_or(hook).to_string());
@@ -65,10 +97,29 @@ pub fn save_saelens(
 
     let weights = weights(&sae, dtype);
     SavedWeight::check_all(&weights, &weights_file)?;
-    fs::create_dir_all(dir).map_err(|source| CheckpointError::io(dir, source))?;
-    save_tensors(&weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+    let folder = OutputFolder::create(dir)?;
+    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
     let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    write_atomically(&dir.join(CONFIG_FILE), &text)
+    folder.write(CONFIG_FILE, &text)?;
+    folder.finish()
+}
+
+/// Returns whether `dir` has the configuration that [`save_saelens`] writes.
+pub fn is_saved_saelens(dir: &Path) -> bool {
+    json::read::<Value>(&dir.join(CONFIG_FILE))
+        .is_ok_and(|config| config["metadata"][OUR_VERSION].is_string())
+}
+
+/// Checks that a transcoder has a hook point for its output.
+pub(crate) fn check_output(
+    path: &Path,
+    sae: &Sae,
+    hook_out: Option<HookPoint>,
+) -> Result<(), CheckpointError> {
+    if sae.config().is_transcoder() && hook_out.is_none() {
+        return Err(CheckpointError::NoOutputHook { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 /// Folds everything into the weights that SAELens has no key for.
@@ -80,47 +131,15 @@ fn prepare(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Sae, Checkpoin
     };
     let folded = folded.map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })?;
     // SAELens's transcoders do not subtract `b_dec` from their input.
-    Ok(if is_transcoder || config.skip() { folded.fold_b_dec() } else { folded })
+    if is_transcoder || config.skip() {
+        folded.fold_b_dec().map_err(|source| CheckpointError::Sae { path: path.to_owned(), source })
+    } else {
+        Ok(folded)
+    }
 }
 
-fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, CheckpointError> {
+fn description(sae: &Sae, architecture: &str, is_transcoder: bool) -> Value {
     let config = sae.config();
-    let refused = |reason| CheckpointError::NotExpressible {
-        path: path.to_owned(),
-        format: FORMAT.name,
-        reason,
-    };
-    let architecture = match (config.architecture(), is_transcoder, config.skip()) {
-        (Architecture::Relu, false, _) => "standard",
-        (Architecture::Relu, true, false) => "transcoder",
-        (Architecture::Relu, true, true) => "skip_transcoder",
-        (Architecture::JumpRelu, false, _) => "jumprelu",
-        (Architecture::JumpRelu, true, false) => "jumprelu_transcoder",
-        (Architecture::JumpRelu, true, true) => "jumprelu_skip_transcoder",
-        (Architecture::TopK { .. }, false, _) => "topk",
-        (Architecture::AbsTopK { .. }, false, _) => "abstopk",
-        (Architecture::Gated, false, _) => "gated",
-        (Architecture::SignedTopK { .. }, _, _) => {
-            let reason = "its top-k sets negative values to 0, but this SAE's keeps them";
-            return Err(refused(reason.to_owned()));
-        }
-        (Architecture::SignedGated, _, _) => {
-            let reason = "its gated SAEs have a ReLU and no separate gate weights";
-            return Err(refused(reason.to_owned()));
-        }
-        (other, true, _) => {
-            return Err(refused(format!("it has no {} transcoders", other.name())));
-        }
-        (other @ Architecture::GroupMax { .. }, false, _) => {
-            return Err(refused(format!("it has no {} SAEs", other.name())));
-        }
-    };
-    if is_transcoder && config.normalization() != Normalization::None {
-        let name = config.normalization().name();
-        return Err(refused(format!(
-            "it leaves the output of a transcoder with {name} normalised"
-        )));
-    }
     let mut description = json!({
         "architecture": architecture,
         "d_in": config.d_in(),
@@ -136,16 +155,31 @@ fn description(path: &Path, sae: &Sae, is_transcoder: bool) -> Result<Value, Che
     }
     if let Some(k) = config.architecture().k() {
         description["k"] = json!(k);
-        description["rescale_acts_by_decoder_norm"] = json!(matches!(
-            config.architecture(),
-            Architecture::TopK { rescale_acts_by_decoder_norm: true, .. }
-        ));
+        let rescales = config.architecture().rescales_by_decoder_norm();
+        description["rescale_acts_by_decoder_norm"] = json!(rescales);
     }
-    Ok(description)
+    if let Architecture::MatchingPursuit {
+        residual_threshold,
+        max_iterations,
+        stop_on_duplicate_support,
+    } = config.architecture()
+    {
+        description["residual_threshold"] = json!(residual_threshold);
+        description["max_iterations"] = json!(max_iterations);
+        description["stop_on_duplicate_support"] = json!(stop_on_duplicate_support);
+    }
+    description
 }
 
 fn weights(sae: &Sae, dtype: WeightDtype) -> Vec<SavedWeight> {
     let weights = sae.weights();
+    if let Architecture::MatchingPursuit { .. } = sae.config().architecture() {
+        // Its encoder is the transposed decoder.
+        return vec![
+            SavedWeight::matrix("W_dec", weights.w_dec, dtype),
+            SavedWeight::vector("b_dec", weights.b_dec, WeightDtype::F32),
+        ];
+    }
     let matrix = |name, x| SavedWeight::matrix(name, x, dtype);
     let vector = |name, x| SavedWeight::vector(name, x, WeightDtype::F32);
     let b_enc = if weights.magnitude.is_some() { "b_gate" } else { "b_enc" };

@@ -1,0 +1,68 @@
+//! Text files that commands read.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use nanoscope_corpus::{Corpus, CorpusOptions, MAX_TEXT_BYTES, PassedOver};
+
+use crate::terminal::display::counted;
+use crate::terminal::messages::note;
+
+/// Flags that select texts.
+#[derive(Debug, Args)]
+pub(crate) struct TextArgs {
+    /// Files or folders with text: plain text, JSONL, JSON, CSV, TSV or parquet
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub(crate) text: Vec<PathBuf>,
+    /// The field of JSON objects and the column of CSV and parquet files with the text
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    pub(crate) text_column: String,
+    /// Stop at a line or row without a text, which is otherwise passed over and counted
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// The maximum size of a document in memory; a longer line or row is an error
+    #[arg(long, value_name = "N", default_value_t = MAX_TEXT_BYTES, value_parser = document_bytes)]
+    pub(crate) max_document_bytes: usize,
+}
+
+impl TextArgs {
+    /// Opens the texts.
+    pub(crate) fn open(&self) -> Result<Corpus> {
+        let options = CorpusOptions {
+            text_column: self.text_column.clone(),
+            strict: self.strict,
+            max_document_bytes: self.max_document_bytes,
+        };
+        open_corpus(&self.text, &options)
+    }
+}
+
+/// Opens texts, and prints a note about files that are left out.
+pub(crate) fn open_corpus(paths: &[PathBuf], options: &CorpusOptions) -> Result<Corpus> {
+    let corpus = Corpus::open(paths, options)?;
+    if let [first, more @ ..] = corpus.left_out() {
+        let more =
+            if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        note(&format!(
+            "left out {}{more}: one JSON object, not a list of texts; name the file to read it",
+            first.display()
+        ));
+    }
+    Ok(corpus)
+}
+
+/// Prints a note about lines without a text.
+pub(crate) fn note_passed_over(passed_over: &PassedOver) {
+    if let PassedOver { count, first: Some(first) } = passed_over {
+        let lines = counted(*count, "line or row", "lines or rows");
+        note(&format!(
+            "passed over {lines} without a text; the first: {first} (--strict stops there)"
+        ));
+    }
+}
+
+fn document_bytes(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
+    if bytes > 0 { Ok(bytes) } else { Err("it must be 1 or more".to_owned()) }
+}

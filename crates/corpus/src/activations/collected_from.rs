@@ -1,0 +1,101 @@
+//! Where a store's model and texts were when it was written.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nanoscope_checkpoint::{python_json, write_through};
+use serde::{Deserialize, Serialize};
+
+use crate::CorpusError;
+
+/// Where a store's model and texts were when it was written, for commands on the same model and texts.
+///
+/// This is not part of the store: its manifests identify the model and the text by their content, and are
+/// the same on every machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectedFrom {
+    /// The model; `None` for the built-in demo.
+    pub model: Option<PathBuf>,
+    /// The tokenizer's folder, if it was given.
+    pub tokenizer: Option<PathBuf>,
+    /// The model's era, if it was given.
+    pub era: Option<String>,
+    /// The files and folders with text.
+    pub text: Vec<PathBuf>,
+    /// The field or column with the text.
+    pub text_column: String,
+    /// True if a line without a text was an error.
+    pub strict: bool,
+    /// Maximum size of a document in bytes.
+    pub max_document_bytes: usize,
+}
+
+/// The file's name in the folder of a store.
+const NAME: &str = "collected_from.json";
+
+impl CollectedFrom {
+    /// Writes this to the store in `dir`, with absolute paths. A path that is not UTF-8 cannot be
+    /// written, and nothing is.
+    ///
+    /// # Errors
+    /// [`CorpusError::Io`], [`CorpusError::Checkpoint`].
+    pub fn write(&self, dir: &Path) -> Result<(), CorpusError> {
+        let absolute = |path: &PathBuf| {
+            std::path::absolute(path).map_err(|source| CorpusError::io(path, source))
+        };
+        let whole = Self {
+            model: self.model.as_ref().map(absolute).transpose()?,
+            tokenizer: self.tokenizer.as_ref().map(absolute).transpose()?,
+            text: self.text.iter().map(absolute).collect::<Result<_, _>>()?,
+            ..self.clone()
+        };
+        let Ok(mut text) = serde_json::to_vec_pretty(&whole) else { return Ok(()) };
+        text.push(b'\n');
+        let path = dir.join(NAME);
+        Ok(write_through(&path.with_added_extension("partial"), &path, &text)?)
+    }
+
+    /// Reads this from the store in `dir`; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`CorpusError::Io`]; [`CorpusError::Manifest`] if it is damaged.
+    pub fn read(dir: &Path) -> Result<Option<Self>, CorpusError> {
+        let path = dir.join(NAME);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| CorpusError::io(&path, source))?,
+        };
+        let damaged = |error: serde_json::Error| CorpusError::Manifest {
+            path: path.clone(),
+            what: error.to_string(),
+        };
+        python_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_back_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = CollectedFrom {
+            model: Some("my models/d4".into()),
+            tokenizer: None,
+            era: None,
+            text: vec!["/texts/a b.txt".into()],
+            text_column: "text".to_owned(),
+            strict: false,
+            max_document_bytes: 9,
+        };
+        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), None);
+
+        from.write(dir.path()).unwrap();
+
+        let read = CollectedFrom::read(dir.path()).unwrap().unwrap();
+        assert_eq!(read.model, Some(std::path::absolute("my models/d4").unwrap()));
+        assert_eq!(CollectedFrom { model: from.model.clone(), ..read }, from);
+    }
+}

@@ -1,0 +1,77 @@
+//! The first number of a run that is not finite.
+
+use burn::tensor::Tensor;
+use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_transformer::{Gpt, TokenBatch};
+
+use crate::pass::checked_plan::CheckedPlan;
+use crate::pass::non_finite::{NonFinite, NonFiniteAt};
+use crate::pass::plan_router::PlanRouter;
+use crate::pass::report::ReportBuilder;
+use crate::pass::token_positions::TokenPositions;
+
+/// Runs `tokens` from position 0 with `plan` and returns the first place at which an activation is not
+/// finite. Slow: every activation is read to the host.
+pub(crate) fn first_non_finite(
+    gpt: &Gpt,
+    plan: &CheckedPlan<'_>,
+    tokens: &TokenBatch,
+    positions: &TokenPositions,
+) -> Option<NonFinite> {
+    let mut report = ReportBuilder::new(plan.interventions.len());
+    let mut probe = Probe { first: None };
+    let mut router = (PlanRouter::new(plan, positions, &mut report), &mut probe);
+    gpt.forward_to(tokens, HookPoint::FinalNormalized, &mut router).ok()?;
+    let failed = router.0.failed();
+    // Features follow from the activation at their hook point, which an intervention then moves.
+    let order = |found: &NonFinite| (found.at.hook(), !matches!(found.at, NonFiniteAt::Moved(_)));
+    failed
+        .into_iter()
+        .chain(probe.first)
+        .min_by_key(|found| (order(found), matches!(found.at, NonFiniteAt::Features(_))))
+}
+
+/// Looks at every activation until one is not finite.
+struct Probe {
+    first: Option<NonFinite>,
+}
+
+impl HookRouter for Probe {
+    fn wants(&self, _point: HookPoint) -> bool {
+        self.first.is_none()
+    }
+
+    fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
+        if self.first.is_none() {
+            let dims = x.dims();
+            let values = x.clone().into_data();
+            let found = values.iter::<f32>().position(|value| !value.is_finite());
+            self.first = found.map(|index| {
+                let [row, position] = place(&dims, matches!(point, HookPoint::Pattern(_)), index);
+                NonFinite { at: NonFiniteAt::Activation(point), row, position }
+            });
+        }
+        x
+    }
+}
+
+/// The row and position of a number of an activation `[batch, seq, ..]`, or of an attention pattern
+/// `[batch, heads, query, key]`.
+fn place(dims: &[usize], is_pattern: bool, index: usize) -> [usize; 2] {
+    let inner = |from: usize| dims[from..].iter().product::<usize>();
+    let axis = if is_pattern { 2 } else { 1 };
+    [index / inner(1), index / inner(axis + 1) % dims[axis]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_the_row_and_the_position_of_a_number() {
+        assert_eq!(place(&[2, 3, 4], false, 12 + 2 * 4 + 1), [1, 2]);
+        assert_eq!(place(&[2, 3, 4, 5], false, 60 + 20 + 19), [1, 1]);
+        // Two rows of two heads; the query is the position.
+        assert_eq!(place(&[2, 2, 3, 7], true, 42 + 21 + 7 + 6), [1, 1]);
+    }
+}

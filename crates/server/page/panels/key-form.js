@@ -1,0 +1,22 @@
+import { hasKey, useKey } from "../client/api.js";
+import { $ } from "../view/dom.js";
+
+/** Asks for the server's key, or for another one if it did not accept what was entered. */
+export function askForKey() {
+  $("key").hidden = false;
+  $("key-error").hidden = !hasKey();
+  $("key-error").textContent = "The server does not accept this key. It is the one that the server was started with.";
+  $("key-text").focus();
+}
+
+/**
+ * Calls `then` when a key has been entered.
+ * @param {() => void} then
+ */
+export function onKey(then) {
+  $("key").addEventListener("submit", (/** @type {Event} */ event) => {
+    event.preventDefault();
+    useKey($("key-text").value.trim());
+    then();
+  });
+}

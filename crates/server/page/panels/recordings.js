@@ -1,0 +1,41 @@
+import { request } from "../client/run.js";
+import { label, learn } from "../state/names.js";
+import { labelsOf, writeRecording } from "../state/recording.js";
+import { toFragment } from "../state/share.js";
+/** @import {About, Recording, State} from "../types.d.ts" */
+/** @import {Output} from "../view/output.js" */
+
+/**
+ * The content of the file of a run: the request, all results, and the labels of the features in it.
+ * @param {{state: State, finished: boolean}} last
+ * @param {Output} output
+ * @param {About} about
+ */
+export function exported({ state, finished }, output, about) {
+  const texts = output.texts.map((text, choice) => ({
+    steered: state.steer.length > 0 && choice === 0,
+    ...output.endings[choice],
+    tokens: [...(output.read?.[choice]?.tokens ?? []), ...text.tokens],
+  }));
+  const labels = labelsOf(texts.map(({ tokens }) => tokens), label);
+  return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, texts });
+}
+
+/**
+ * Draws the texts of an opened run. Labels that the server has are not replaced by those of the file.
+ * @param {Recording} run
+ * @param {boolean} chat
+ * @param {Output} output
+ */
+export function replay(run, chat, output) {
+  for (const [hook, names] of Object.entries(run.labels)) {
+    for (const [index, name] of Object.entries(names)) if (!label(hook, Number(index))) learn(hook, Number(index), name);
+  }
+  output.begin({ compare: run.texts.length === 2, steered: run.texts[0].steered, chat });
+  for (const [choice, { tokens, steered: _, ...ending }] of run.texts.entries()) {
+    output.prompt(choice, tokens.filter((token) => token.prompt));
+    for (const token of tokens) if (!token.prompt) output.token(choice, token);
+    output.end(choice, { ...ending, finish: ending.finish ?? "not finished" });
+  }
+  output.compared();
+}

@@ -1,0 +1,110 @@
+// Checks the page with axe-core, and the contrast of every shade.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { DOG, HOOK, Harness, PROMPT, again, link, root } from "./page-harness.js";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const harness = new Harness();
+
+before(() => harness.start());
+after(() => harness.close());
+
+/** What axe finds in the page: each rule with the elements that break it. */
+async function violations(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"] }));
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`).slice(0, 5).join("; ")}`);
+}
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const width of [1280, 320]) {
+    test(`axe finds nothing, ${colorScheme}, ${width} px wide`, async () => {
+      const { page, context, wrong } = await harness.open(link({ prompt: PROMPT, shade: `${HOOK}:1909` }, [DOG]), { viewport: { width, height: 800 }, colorScheme });
+      const look = async (state) => {
+        await page.screenshot({ path: join(harness.pictures, `axe-${colorScheme}-${width}-${state}.png`), fullPage: true });
+        assert.deepEqual(await violations(page), [], state);
+      };
+      await look("story");
+      await page.locator(".pane .t >> nth=14").click();
+      await look("token");
+      await page.locator("#view .features button").first().click();
+      await page.waitForSelector("#view .facts dd");
+      await page.click("#view .edit summary");
+      await look("feature");
+      await page.click("#close");
+      await again(page, () => page.check("#compare"));
+      await page.locator(".pane.steered .t >> nth=14").click();
+      await look("compare");
+      await page.click("#close");
+      await page.click(".settings summary");
+      await page.fill("#temperature", "-3");
+      await page.fill("#steer-finder input", "dog");
+      await page.waitForSelector("#steer-finder [role=option]");
+      await look("search");
+      await page.keyboard.press("Escape");
+      await page.check("#modes [value=chat]", { force: true });
+      await look("chat-begins");
+      await page.fill("#prompt", "Tell me about a cat.");
+      await again(page, () => page.press("#prompt", "Enter"));
+      await page.click(".read summary >> nth=0");
+      await look("chat");
+
+      assert.deepEqual(wrong, []);
+      await context.close();
+    });
+  }
+
+  test(`text can be read on every shade, ${colorScheme}`, async () => {
+    const { page, context, wrong } = await harness.open(link({ prompt: PROMPT, max_tokens: "2" }), { colorScheme });
+
+    const least = await page.evaluate(() => {
+      const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+      // Colours are drawn over each other as the browser does.
+      const over = (...colours) => {
+        for (const colour of colours) {
+          canvas.fillStyle = colour;
+          canvas.fillRect(0, 0, 1, 1);
+        }
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const card = getComputedStyle(document.getElementById("output")).backgroundColor;
+      const paragraph = document.querySelector(".pane .text p");
+      const ratios = [];
+      for (let step = 0; step <= 12; step++) {
+        for (const kind of ["t", "t p"]) {
+          const span = document.createElement("span");
+          span.className = `${kind} s${step}`;
+          span.textContent = "x";
+          paragraph.append(span);
+          const style = getComputedStyle(span);
+          const back = over(card, style.backgroundColor);
+          const ink = over(card, style.backgroundColor, style.color);
+          ratios.push([(Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05), span.className]);
+        }
+      }
+      return ratios.reduce((a, b) => (a[0] < b[0] ? a : b));
+    });
+    assert.ok(least[0] >= 4.5, least.join());
+
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+}
+
+test("axe finds nothing where there is no SAE, and where a key is asked for", async () => {
+  const bare = await harness.serve(["--model", join(root, "models/demo")]);
+  const locked = await harness.serve(["--api-key", "sesame"]);
+  const { page, context } = await harness.open(link({ prompt: PROMPT, max_tokens: "4" }), { at: bare });
+  assert.deepEqual(await violations(page), []);
+  await page.goto(locked);
+  await page.waitForSelector("#key:not([hidden])");
+  await page.fill("#key-text", "wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#key-error:not([hidden])");
+  assert.deepEqual(await violations(page), []);
+  await context.close();
+});

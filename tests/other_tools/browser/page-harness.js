@@ -1,0 +1,98 @@
+// Servers and a browser for the tests of the page.
+//
+// NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
+// pictures.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+export const root = fileURLToPath(new URL("../../..", import.meta.url));
+const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
+export const HOOK = "blocks.3.hook_resid_post";
+export const DOG = `${HOOK}:1909:add:27`;
+export const PROMPT = "Once upon a time, there was a";
+
+/** The servers, the pages and the folder of one file of tests. `close` ends all of them. */
+export class Harness {
+  folder = mkdtempSync(join(tmpdir(), "nanoscope-page-"));
+  pictures = process.env.NANOSCOPE_SCREENSHOTS ?? this.folder;
+  servers = [];
+
+  /** Starts the browser, and a server of the demo. */
+  async start() {
+    this.address = await this.serve([]);
+    this.browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+    });
+  }
+
+  async close() {
+    await this.browser?.close();
+    for (const server of this.servers) server.kill("SIGTERM");
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Starts a server with `args`. Resolves to its address. */
+  async serve(args, environment = {}) {
+    return (await this.process(args, environment)).address;
+  }
+
+  /** Starts a server with `args`. Resolves to its process and its address. */
+  process(args, environment = {}) {
+    const env = { ...process.env, XDG_CACHE_HOME: join(this.folder, "cache"), XDG_DATA_HOME: join(this.folder, "data"), ...environment };
+    const server = spawn(binary, ["serve", "--port", "0", "--log", "warn", ...args], { env, stdio: ["ignore", "pipe", "inherit"] });
+    this.servers.push(server);
+    return new Promise((resolve, reject) => {
+      let said = "";
+      server.stdout.on("data", (data) => {
+        said += data;
+        const found = /http:\/\/\S+\//.exec(said);
+        if (found) resolve({ server, address: found[0] });
+      });
+      server.on("error", reject);
+      server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
+    });
+  }
+
+  /** Opens a page that records its errors, and its requests to other hosts. `before` is called before it loads. */
+  async open(fragment = "", { at = this.address, done = true, before = async () => {}, ...options } = {}) {
+    const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    const wrong = [];
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+    page.on("pageerror", (error) => wrong.push(String(error)));
+    page.on("dialog", (dialog) => {
+      wrong.push(`dialog: ${dialog.message()}`);
+      dialog.dismiss();
+    });
+    page.on("request", (request) => request.url().startsWith(at) || /^(data|blob):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+    await before(page);
+    await page.goto(at + fragment);
+    if (done) await finished(page);
+    return { page, context, wrong };
+  }
+}
+
+/** The fragment of a link to the page. */
+export function link(fields, steer = []) {
+  const all = new URLSearchParams({ seed: "3", temperature: "0.7", max_tokens: "40", ...fields });
+  for (const spec of steer) all.append("steer", spec);
+  return `#${all}`;
+}
+
+export const finished = (page) => page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Done"));
+
+/** Performs `act` and waits for the run that it starts. */
+export async function again(page, act) {
+  await page.evaluate(() => { document.getElementById("status").textContent = ""; });
+  await act();
+  await finished(page);
+}
+
+/** The text generated in a pane. */
+export const written = (page, pane = ".pane") => page.locator(`${pane} .text`).last().evaluate((text) => [...text.querySelectorAll("p")].map((line) => line.textContent).join("\n"));

@@ -1,0 +1,176 @@
+// What the page says in a browser when something is missing, wrong or at its end.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { DOG, HOOK, Harness, PROMPT, again, finished, link, root, written } from "./page-harness.js";
+
+const harness = new Harness();
+const open = (...args) => harness.open(...args);
+
+before(() => harness.start());
+after(() => harness.close());
+
+test("the effect of steering stays when the features' data arrive after the run", async () => {
+  let release;
+  const released = new Promise((resolve) => { release = resolve; });
+  const before = (page) => page.route("**/features/1909", async (route) => {
+    await released;
+    await route.continue();
+  });
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "8" }, [DOG]), { before });
+  const said = await page.textContent("#specs .applied");
+  assert.match(said, /^Moved the activation at \d+ tokens, by/);
+  const arrived = page.waitForResponse("**/features/1909");
+  release();
+  await (await arrived).finished();
+
+  await page.waitForFunction(() => Number(document.querySelector("#specs input[type=range]").max) > 50);
+  assert.equal(await page.textContent("#specs .applied"), said);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("no list of the page has text outside of its entries", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
+
+  for (const steer of [[], [DOG]]) {
+    if (steer.length > 0) await again(page, () => page.click("text=Make it about a dog"));
+    const stray = await page.evaluate(() => [...document.querySelectorAll("select, ol, ul, dl, optgroup")].flatMap((list) => [...list.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data.trim()).filter(Boolean)));
+    assert.deepEqual(stray, []);
+  }
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a value out of range is said in words, by the name it has on the page", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
+  await page.click(".settings summary");
+
+  for (const [id, value, says] of [
+    ["#temperature", "-3", /^Temperature: expected a number from 0 to 100\. 0\.7 is still used\.$/],
+    ["#top-p", "2", /^Top-p: expected a number from 0 to 1\./],
+    ["#top-k", "1.5", /^Top-k: expected a whole number from 0 to/],
+    ["#seed", "-1", /^Seed: expected a whole number from 0 to/],
+    ["#max-tokens", "100000", /^Tokens: expected a whole number from 1 to 4096; the model’s context ends after 256, the prompt’s included\. 2 is still used\.$/],
+    ["#max-tokens", "", /^Tokens: expected/],
+  ]) {
+    await page.fill(id, value);
+    assert.match(await page.textContent("#field-error"), says);
+    assert.ok(await page.locator("#field-error").isVisible());
+    assert.equal(await page.getAttribute(id, "aria-describedby"), "field-error");
+    await page.fill(id, id === "#max-tokens" ? "2" : id === "#temperature" ? "0.7" : "1");
+    assert.ok(await page.locator("#field-error").isHidden());
+  }
+  const dot = [page.evaluate(() => { location.hash = "#prompt=a&max_tokens=100000"; }), page.waitForSelector("#error:not([hidden])")];
+  await Promise.all(dot);
+  assert.match(await page.textContent("#error"), /^Tokens: expected a whole number from 1 to 4096; the model’s context ends after 256/);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("what the server refuses has no path of a JSON document", async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
+
+  for (const [hash, says] of [
+    [`#prompt=a&steer=${HOOK}:1909:add:3@nowhere`, /^Steering of .*dog.* \(blocks\.3\.hook_resid_post #1909\): .*nowhere/],
+    [`#prompt=a&steer=${HOOK}:999999:add:3`, /feature 999999 is out of range/],
+    ["#prompt=a&steer=blocks.99.hook_resid_post:1:add:3", /no blocks\.99/],
+    [`#prompt=${"word ".repeat(400).trim().replaceAll(" ", "+")}`, /402 tokens/],
+  ]) {
+    await page.evaluate((to) => { location.hash = to; }, hash);
+    await page.waitForFunction((text) => new RegExp(text).test(document.getElementById("error").textContent), says.source);
+    const message = await page.textContent("#error");
+    assert.doesNotMatch(message, /nanoscope\.|steer\[|max_tokens|_tokens/, message);
+  }
+
+  await context.close();
+});
+
+test("a strength that leaves the range of float32 is named with its hook point and what to do", async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "4" }, [`${HOOK}:1909:add:1e30`]), { done: false });
+
+  await page.waitForSelector("#error:not([hidden])");
+  const said = await page.textContent("#error");
+  assert.match(said, new RegExp(`${HOOK.replaceAll(".", "\\.")} leaves the range of float32`));
+  assert.match(said, /reduce the steering strength/);
+  assert.doesNotMatch(await page.textContent("#stage"), /e\+\d/);
+
+  await context.close();
+});
+
+test("a server that ends in the middle of a text is named, and the text stays", async () => {
+  const { server, address } = await harness.process([]);
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "2" }), { at: address });
+  await page.evaluate(() => { location.hash = "#prompt=Once+upon+a+time&max_tokens=240&temperature=1"; });
+  await page.waitForFunction(() => document.querySelectorAll(".pane .t:not(.p)").length > 6);
+  server.kill("SIGKILL");
+
+  await page.waitForSelector("#error:not([hidden])");
+  assert.match(await page.textContent("#error"), /^The server ended before the text was complete\. What has arrived of it stays\./);
+  assert.ok((await page.locator(".pane .t:not(.p)").count()) > 6);
+  await page.click("#run");
+  await page.waitForFunction(() => document.getElementById("error").textContent.startsWith("The server does not respond"));
+
+  await context.close();
+});
+
+test("a chat begins with a word on what to do, and nothing of the story", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT }, [DOG]));
+  await page.locator(".pane .t >> nth=12").click();
+  assert.notEqual(await page.textContent("#progress"), "");
+
+  await page.check("#modes [value=chat]", { force: true });
+  assert.match(await page.textContent("#empty"), /No conversation yet/);
+  assert.ok(await page.locator("#empty").isVisible());
+  for (const id of ["#progress", "#point", "#specs .applied"]) assert.equal(await page.textContent(id), "", id);
+  assert.equal(await page.textContent("#high"), "–");
+  assert.ok(await page.locator("#export").isDisabled());
+  assert.ok(await page.locator("#view .nothing").isVisible());
+  await page.screenshot({ path: join(harness.pictures, "page-chat-begins.png") });
+  await page.fill("#prompt", "Tell me about a cat.");
+  await again(page, () => page.press("#prompt", "Enter"));
+  assert.ok(await page.locator("#empty").isHidden());
+  await page.click("#fresh");
+  assert.ok(await page.locator("#empty").isVisible());
+  assert.equal(await page.textContent("#progress"), "");
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("without SAEs the page says so and offers no steering", async () => {
+  const at = await harness.serve(["--model", join(root, "models/demo")]);
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "8" }), { at });
+
+  assert.match(await page.textContent("#no-sae"), /no SAE.*--sae/);
+  assert.ok(await page.locator("#no-sae").isVisible());
+  for (const id of ["#shade", "#steer-finder", "#no-steer", "#compare"]) assert.ok(await page.locator(id).isHidden(), id);
+  assert.match(await page.textContent("#view"), /no SAE/);
+  await page.locator(".pane .t >> nth=9").click();
+  assert.match(await page.textContent("#view"), /generated · position 9 · token \d+ · probability [\d.]+ %/);
+  await page.screenshot({ path: join(harness.pictures, "page-no-sae.png") });
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the prompt is seen as a whole after the window has become narrow", async () => {
+  const { page, context, wrong } = await open(link({ prompt: "Once upon a time, there was a little girl who lived in a house beside the sea with her dog, and", max_tokens: "2" }));
+
+  for (const width of [320, 700, 320]) {
+    await page.setViewportSize({ width, height: 740 });
+    await page.waitForFunction(() => {
+      const box = document.getElementById("prompt");
+      return box.scrollHeight <= box.clientHeight + 1;
+    });
+    const room = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(room, 0);
+  }
+  await page.screenshot({ path: join(harness.pictures, "page-320.png") });
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
