@@ -251,7 +251,7 @@ fn a_beginning_is_shared_only_by_plans_that_change_it_alike() {
 fn the_cache_of_beginnings_keeps_to_its_size_and_forgets_the_oldest() {
     let model = long_model();
     let shape = model.gpt().config().shape;
-    let a_piece = 64 * 2 * shape.n_layer * shape.n_kv_head * shape.head_dim() * 4;
+    let a_piece = 64 * 2 * shape.n_layer * shape.n_kv_head * shape.head_dim().unwrap() * 4;
     // Room for two pieces and their data.
     let mut batch = Batch::new(&model, 2 * a_piece + a_piece / 2);
     let reused = |batch: &mut Batch<'_>, seed| {

@@ -44,7 +44,7 @@ fn the_files_of_every_era_tell_which_it_is() {
             Era::E3 | Era::E4 => (Era::E3, &[Era::E4, Era::E4b]),
             era => (era, &[]),
         };
-        assert_eq!(found.era, era, "{golden}");
+        assert_eq!(found.kind.era(), Some(era), "{golden}");
         assert_eq!(found.also_fits, also_fits, "{golden}");
     }
 }
@@ -105,7 +105,7 @@ fn a_compiled_checkpoint_with_bf16_embeddings_is_the_same_model() {
     // The same weights, with keys that start with `_orig_mod.` and embeddings in bf16, which is exact
     // for them.
     let compiled = golden::load(&head.dir().join("chatsft_checkpoints"), None);
-    assert_eq!(compiled.era, head.era);
+    assert_eq!(compiled.kind.era(), Some(head.era));
 
     let found = logits(&compiled.gpt, &head.tokens());
 
@@ -123,9 +123,9 @@ fn a_checkpoint_read_as_another_era_that_fits_it_is_another_model() {
 
     assert!(guessed.also_fits.contains(&golden.era), "{:?}", guessed.also_fits);
     let error = largest_error(&logits(&guessed.gpt, &golden.tokens()), wanted);
-    assert!(error > ANOTHER_ERA, "as {}: only {error:.2e} off", guessed.era);
+    assert!(error > ANOTHER_ERA, "as {}: only {error:.2e} off", guessed.kind);
     let told = golden.model();
-    assert_eq!((told.era, told.also_fits), (Era::E4, Vec::new()));
+    assert_eq!((told.kind.era(), told.also_fits), (Some(Era::E4), Vec::new()));
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
     for golden in golden::ALL {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let shape = model.config().shape;
-        let epsilon = model.config().constants.norm_epsilon;
+        let epsilon = model.config().norm.epsilon;
         let (_, recording) = record(&model, &tokens);
         let at = |point| recording.get(point).unwrap();
         let stream = |point| -> Tensor<3> { at(point).tensor() };
@@ -237,7 +237,7 @@ fn a_pattern_weighs_the_keys_in_the_window_and_no_others() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (_, recording) = record(&model, &tokens);
 
-        for (l, window) in model.config().windows.iter().enumerate() {
+        for (l, window) in model.config().layers.iter().map(|layer| layer.window).enumerate() {
             let pattern = recording.get(HookPoint::Pattern(l)).unwrap();
             for (row, weights) in pattern.to_vec().chunks(tokens.seq()).enumerate() {
                 let query = row % tokens.seq();
@@ -262,10 +262,10 @@ fn logits_are_the_capped_unembedding_of_the_final_norm() {
         let (logits, recording) = record(&model, &tokens);
 
         let normalized: Tensor<3> = recording.get(HookPoint::FinalNormalized).unwrap().tensor();
-        let expected: Vec<f32> = times(normalized, model.w_u())
+        let expected: Vec<f32> = times(normalized, matrix(&model, "lm_head.weight"))
             .chunks_exact(config.padded_vocab_size)
             .flat_map(|row| &row[..config.shape.vocab_size])
-            .map(|&x| config.constants.softcap.map_or(x, |cap| (x / cap).tanh() * cap))
+            .map(|&x| config.softcap.map_or(x, |cap| (x / cap).tanh() * cap))
             .collect();
         assert_close(golden, &logits, &expected, SAME_ATOL);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{LoadedModel, load_tokenizer, save_model};
 use nanoscope_runtime::{InterpretableModel, Plan, Sampling};
-use nanoscope_transformer::{Constants, Era, Gpt, Logits, RopeTables, TokenBatch};
+use nanoscope_transformer::{Era, Gpt, Logits, RopeTables, TokenBatch};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -79,7 +79,7 @@ fn converted_to_our_own_form_it_is_the_same_to_the_bit() {
         let original = golden.model();
         let dir = TempDir::new().unwrap();
 
-        save_model(dir.path(), &original.gpt, original.era).unwrap();
+        save_model(dir.path(), &original.gpt, original.kind).unwrap();
 
         let converted = golden::load(dir.path(), None);
         assert_eq!(converted.gpt.config(), original.gpt.config(), "{golden}");
@@ -93,7 +93,7 @@ fn our_own_form_names_the_numbers_only_where_they_are_not_the_eras() {
     let names_them = |golden: Golden| {
         let model = golden.model();
         let dir = TempDir::new().unwrap();
-        save_model(dir.path(), &model.gpt, model.era).unwrap();
+        save_model(dir.path(), &model.gpt, model.kind).unwrap();
         fs::read_to_string(dir.path().join("config.json")).unwrap().contains("constants")
     };
 
@@ -104,25 +104,17 @@ fn our_own_form_names_the_numbers_only_where_they_are_not_the_eras() {
 
 #[test]
 fn its_numbers_are_the_files_and_not_the_eras() {
-    let constants = |golden: Golden| golden.model().gpt.config().constants;
-    let single = Constants {
-        d_mlp: 80,
-        norm_epsilon: 1e-6,
-        softcap: Some(15.0),
-        rope_base: 10_000.0,
-        rope_tables: RopeTables::F32,
+    let numbers = |golden: Golden| {
+        let model = golden.model().gpt;
+        let config = model.config();
+        let rope = config.ropes[0];
+        assert_eq!(rope.tables, RopeTables::F32);
+        (config.mlp.d_mlp, config.norm.epsilon, config.softcap, rope.base)
     };
 
-    assert_eq!(constants(ALL[0]), single);
-    assert_eq!(constants(ALL[1]), Constants { softcap: Some(30.0), ..single });
-    let other = Constants {
-        d_mlp: 48,
-        norm_epsilon: 1e-2,
-        softcap: None,
-        rope_base: 500_000.0,
-        rope_tables: RopeTables::F32,
-    };
-    assert_eq!(constants(ALL[2]), other);
+    assert_eq!(numbers(ALL[0]), (80, 1e-6, Some(15.0), 10_000.0));
+    assert_eq!(numbers(ALL[1]), (80, 1e-6, Some(30.0), 10_000.0));
+    assert_eq!(numbers(ALL[2]), (48, 1e-2, None, 500_000.0));
 }
 
 #[test]

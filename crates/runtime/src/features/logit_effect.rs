@@ -107,7 +107,7 @@ impl LogitEffect {
 
 #[cfg(test)]
 mod tests {
-    use nanoscope_transformer::{Constants, Era, GptShape};
+    use nanoscope_transformer::{Era, GptConfig, GptShape};
 
     use super::*;
 
@@ -135,10 +135,11 @@ mod tests {
 
         let effects = logit_effects(&gpt, HookPoint::ResidPost(0), directions).unwrap();
 
-        let w_u = gpt.w_u();
-        let [_, padded] = w_u.dims();
+        let weights = gpt.weights();
+        let (spec, w_u) = weights.iter().find(|(spec, _)| spec.name == "lm_head.weight").unwrap();
+        let padded = spec.shape[1];
         assert!(padded > 5, "the padding must not count");
-        let w_u = w_u.into_data().try_to_vec::<f32>().unwrap();
+        let w_u = w_u.to_data().try_to_vec::<f32>().unwrap();
         let logits: Vec<f32> = (0..5).map(|token| 2.0 * w_u[row * padded + token]).collect();
         let mean = logits.iter().sum::<f32>() / 5.0;
         assert!(mean.abs() > 1e-3, "a mean of {mean} would not show");
@@ -150,10 +151,9 @@ mod tests {
 
     #[test]
     fn at_the_input_of_the_unembedding_the_effect_is_that_on_the_logits() {
-        let config = gpt().config().clone();
-        let constants = Constants { softcap: None, ..config.constants };
+        let config = GptConfig { softcap: None, ..gpt().config().clone() };
         let device = nanoscope_testing::test_device();
-        let gpt = Gpt::random(config.with_constants(constants).unwrap(), 3, &device);
+        let gpt = Gpt::random(config, 3, &device);
         let values = |from: f32| (0..32).map(|i| (from + i as f32).sin()).collect::<Vec<f32>>();
         let row = |from| Tensor::<1>::from_floats(values(from).as_slice(), &device);
         let (x, direction) = (row(0.0), row(9.0));
