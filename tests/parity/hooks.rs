@@ -15,7 +15,7 @@ const PATTERN_ATOL: f32 = 1e-5;
 const MOVED: f32 = 0.1;
 
 fn points(model: &Gpt) -> Vec<HookPoint> {
-    HookPoint::all(model.config().shape.n_layer).collect()
+    model.config().hook_points().collect()
 }
 
 /// The logits, and the activation at every hook point.

@@ -115,7 +115,11 @@ fn the_files_tell_the_era_or_which_eras_fit() {
             Era::E0p if folder.ends_with('d') => &[Era::E0],
             ref one => std::slice::from_ref(one),
         };
-        assert_eq!((found.kind.era(), found.also_fits.as_slice()), (Some(fits[0]), &fits[1..]), "{folder}");
+        assert_eq!(
+            (found.kind.era(), found.also_fits.as_slice()),
+            (Some(fits[0]), &fits[1..]),
+            "{folder}"
+        );
     }
 }
 

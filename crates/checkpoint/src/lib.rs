@@ -64,8 +64,8 @@ pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with}
 pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
 #[cfg(feature = "gpt")]
 pub use model::{
-    Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, is_saved_model, save_model,
-    save_model_with_tokenizer,
+    Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, is_saved_model,
+    save_model, save_model_with_tokenizer,
 };
 #[cfg(feature = "gpt")]
 pub use nanoscope_tokenizer::MergeError;

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Result;
-use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
 use crate::args::ModelArgs;
@@ -25,7 +24,7 @@ pub(crate) fn hooks(args: &HooksArgs) -> Result<()> {
     let scope = open(&args.model)?;
     let config = scope.model().gpt().config();
     let mut out = anstream::stdout().lock();
-    for hook in HookPoint::all(config.shape.n_layer) {
+    for hook in config.hook_points() {
         let shape = config.hook_shape(hook).to_string();
         let sae = scope.model().saes().get(&hook).map(nanoscope_sae::Sae::config);
         let labels = scope.labels().get(&hook).map_or(0, nanoscope_checkpoint::Labels::len);

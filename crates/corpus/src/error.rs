@@ -205,6 +205,14 @@ pub enum CorpusError {
         /// Number of blocks in the model.
         n_layer: usize,
     },
+    /// A model of this family does not have the hook point.
+    #[error("the model has no {point}: {reason}")]
+    AbsentHook {
+        /// The hook point.
+        point: HookPoint,
+        /// The reason.
+        reason: &'static str,
+    },
     /// A hook point does not have one activation per token.
     #[error("{point} has no activation per token: its width grows with the context")]
     NoWidth {

@@ -18,6 +18,14 @@ pub enum RuntimeError {
         /// The model's number of blocks.
         n_layer: usize,
     },
+    /// A model of this family does not have the hook point.
+    #[error("the model has no {hook}: {reason}")]
+    AbsentHook {
+        /// The hook point.
+        hook: HookPoint,
+        /// The reason.
+        reason: &'static str,
+    },
     /// An SAE reads activations of a different width.
     #[error("the SAE for {hook} has d_in {found}, but the activation there {}", width(*.expected))]
     WidthMismatch {

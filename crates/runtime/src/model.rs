@@ -162,10 +162,12 @@ impl InterpretableModel {
 
     pub(crate) fn check_hook(&self, hook: HookPoint) -> Result<(), RuntimeError> {
         let n_layer = self.gpt.config().shape.n_layer;
-        if hook.layer().is_none_or(|layer| layer < n_layer) {
-            Ok(())
-        } else {
-            Err(RuntimeError::NoSuchHook { hook, n_layer })
+        if hook.layer().is_some_and(|layer| layer >= n_layer) {
+            return Err(RuntimeError::NoSuchHook { hook, n_layer });
+        }
+        match self.gpt.config().missing(hook) {
+            Some(reason) => Err(RuntimeError::AbsentHook { hook, reason }),
+            None => Ok(()),
         }
     }
 

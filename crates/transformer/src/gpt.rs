@@ -14,7 +14,7 @@ use crate::embed::{Embed, rows};
 use crate::error::GptError;
 use crate::kv_cache::{Caches, KvCache};
 use crate::linear::multiply;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, is_host};
 use crate::norm::Norm;
 use crate::rope::{Rope, Rows};
 use crate::tokens::TokenBatch;
@@ -246,8 +246,7 @@ impl Gpt {
                 .iter()
                 .map(|&offset| Masks::new(offset, seq, self.device.clone()))
                 .collect(),
-            // Only backends that compute on a device have memory pools.
-            on_host: self.device.memory_pool_usage().is_none(),
+            on_host: is_host(&self.device),
         };
 
         let mut x = self.embed.forward(tokens, &flat, caches, router);

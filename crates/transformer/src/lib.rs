@@ -63,7 +63,7 @@ pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};
 pub use hook_shape::HookShape;
 pub use kv_cache::{KvCache, KvTail};
-pub use matrix::{HostMatrix, Matrix};
+pub use matrix::{HostMatrix, Matrix, is_host};
 pub use norm::rms_norm;
 pub use params::{Layout, ParamSpec};
 pub use tokens::TokenBatch;

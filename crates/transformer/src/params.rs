@@ -84,7 +84,11 @@ impl GptConfig {
             params.push(ParamSpec::new(WPE, &[positions, width], Same));
         }
         if self.bigram {
-            params.push(ParamSpec::new(BIGRAM_EMBED, &[BIGRAM_ROWS * self.shape.vocab_size, width], Same));
+            params.push(ParamSpec::new(
+                BIGRAM_EMBED,
+                &[BIGRAM_ROWS * self.shape.vocab_size, width],
+                Same,
+            ));
             params.push(ParamSpec::new(BIGRAM_LAMBDAS, &[layers], Same));
         }
         for layer in (0..layers).filter(|&layer| self.has_value_embed(layer)) {

@@ -59,7 +59,7 @@ fn weights_are_found_behind_any_wrappers_and_in_any_dictionary() {
     for prefix in &prefixes {
         let loaded = from_root(&Py::Dict(weights(prefix)));
         let loaded = loaded.unwrap_or_else(|error| panic!("{prefix}: {error:?}"));
-        assert_eq!(loaded.era, expected.era, "{prefix}");
+        assert_eq!(loaded.kind, expected.kind, "{prefix}");
         for dictionary in ["model", "module", "state_dict", "model_state_dict"] {
             let root = Py::Dict(vec![
                 ("step".to_owned(), Py::Int(100)),
@@ -70,7 +70,7 @@ fn weights_are_found_behind_any_wrappers_and_in_any_dictionary() {
             let loaded = loaded.unwrap_or_else(|error| panic!("{dictionary}, {prefix}: {error:?}"));
             let found = loaded.gpt.weights().pop().unwrap().1.into_data();
             let wanted = expected.gpt.weights().pop().unwrap().1.into_data();
-            assert_eq!((loaded.era, found), (expected.era, wanted), "{dictionary}, {prefix}");
+            assert_eq!((loaded.kind, found), (expected.kind, wanted), "{dictionary}, {prefix}");
         }
     }
 }

@@ -203,6 +203,35 @@ impl TensorFile {
         }
     }
 
+    /// The tensor `name`, whose shape in the file must be `shape`, as the file has it: mapped, in its own
+    /// type. `None` if it cannot be mapped, or is not float32, bfloat16 or float16.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    #[cfg(feature = "gpt")]
+    pub(crate) fn mapped(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Option<TensorData>, CheckpointError> {
+        let info = self.info_of_shape(name, shape)?;
+        let dtype = match info.dtype {
+            Dtype::F32 => burn::tensor::DType::F32,
+            Dtype::BF16 => burn::tensor::DType::BF16,
+            Dtype::F16 => burn::tensor::DType::F16,
+            _ => return Ok(None),
+        };
+        let Contents::Mapped(MappedTensors { file, offsets, .. }) = &self.contents else {
+            return Ok(None);
+        };
+        let (from, to) = offsets[name];
+        let Some(view) = file.view(from, to) else {
+            return Ok(None);
+        };
+        self.check_finite(name)?;
+        Ok(Some(TensorData::from_bytes(view, shape.to_vec(), dtype)))
+    }
+
     /// Checks that every number of the tensor `name` is finite.
     fn check_finite(&self, name: &str) -> Result<(), CheckpointError> {
         let (mut done, mut bad) = (0, None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::TensorData;
-use nanoscope_transformer::{Era, GptConfig, ParamSpec};
+use nanoscope_transformer::{Era, GptConfig, HostMatrix, ParamSpec};
 
 use crate::container::{Dtype, Order, TensorSource};
 use crate::error::CheckpointError;
@@ -69,6 +69,16 @@ impl Description {
         let numbers: Vec<f32> = taken.iter::<f32>().map(|value| value + plus).collect();
         let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
         Ok(TensorData::new(values.map(|at| numbers[at]).collect::<Vec<_>>(), spec.shape.clone()))
+    }
+
+    /// The matrix `spec` of another family than nanochat as its file has it, if it can stay there.
+    pub(crate) fn mapped(&self, spec: &ParamSpec) -> Result<Option<HostMatrix>, CheckpointError> {
+        let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
+        if !matches!(self.kind, ModelKind::Family(_)) || part != Part::Whole || plus != 0.0 {
+            return Ok(None);
+        }
+        let data = self.source.mapped(&name, &shape)?;
+        Ok(data.and_then(|data| HostMatrix::new(data, transposed)))
     }
 
     /// Returns the size of the weights in memory, in bytes.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use burn::tensor::{Device, Tensor};
-use nanoscope_transformer::{Era, Gpt, ParamSpec, WeightSource};
+use nanoscope_transformer::{Era, Gpt, Matrix, ParamSpec, WeightSource};
 
 use crate::container::Dtype;
 use crate::error::CheckpointError;
@@ -88,10 +88,27 @@ impl WeightSource for StateDict<'_, '_> {
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, CheckpointError> {
         let data = self.description.read(spec)?;
-        self.done += data.num_elements() as u64 * Dtype::F32.size() as u64;
+        self.count(data.num_elements());
+        Ok(Tensor::from_data(data, self.device))
+    }
+
+    fn matrix(&mut self, spec: &ParamSpec) -> Result<Matrix, CheckpointError> {
+        if nanoscope_transformer::is_host(self.device)
+            && let Some(matrix) = self.description.mapped(spec)?
+        {
+            self.count(spec.shape.iter().product());
+            return Ok(Matrix::Host(matrix));
+        }
+        self.weight::<2>(spec).map(Matrix::Device)
+    }
+}
+
+impl StateDict<'_, '_> {
+    /// Counts numbers that were read.
+    fn count(&mut self, numbers: usize) {
+        self.done += numbers as u64 * Dtype::F32.size() as u64;
         if let Some(progress) = &mut self.progress {
             progress(self.done, self.total);
         }
-        Ok(Tensor::from_data(data, self.device))
     }
 }

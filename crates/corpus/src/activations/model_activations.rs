@@ -185,6 +185,9 @@ pub fn hook_widths(
         if point.layer().is_some_and(|layer| layer >= n_layer) {
             return Err(CorpusError::NoSuchHook { point, n_layer });
         }
+        if let Some(reason) = config.missing(point) {
+            return Err(CorpusError::AbsentHook { point, reason });
+        }
         if found.iter().any(|&(other, _)| other == point) {
             return Err(CorpusError::HookTwice { point });
         }

@@ -44,7 +44,7 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "context": served.model.context_len(),
             "chat": chat,
         },
-        "hooks": HookPoint::all(shape.n_layer).map(hook).collect::<Vec<_>>(),
+        "hooks": config.hook_points().map(hook).collect::<Vec<_>>(),
         "saes": served.model.saes().iter().map(sae).collect::<Vec<_>>(),
         "limits": {
             "max_tokens": limits.max_tokens,

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -61,9 +60,10 @@ pub(crate) async fn tokenize(
 /// `GET /v1/capabilities`; its fields are in snake_case, as in Neuronpedia.
 pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
     let (served, limits) = (&state.served, &state.config.limits);
-    let shape = &served.model.gpt().config().shape;
+    let config = served.model.gpt().config();
+    let shape = &config.shape;
     let has_sae = !served.model.saes().is_empty();
-    let points: Vec<String> = HookPoint::all(shape.n_layer).map(|hook| hook.to_string()).collect();
+    let points: Vec<String> = config.hook_points().map(|hook| hook.to_string()).collect();
     let mut sets: Vec<String> =
         served.model.saes().keys().map(|&hook| ServedModel::source_set(hook)).collect();
     sets.sort();

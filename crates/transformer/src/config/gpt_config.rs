@@ -123,27 +123,21 @@ impl GptConfig {
         HookPoint::all(self.shape.n_layer).filter(|&point| self.missing(point).is_none())
     }
 
-    /// The reason for which this model does not have `point`; `None` if it has it.
-    pub fn missing(&self, point: HookPoint) -> Option<String> {
-        let layers = self.shape.n_layer;
-        let reason = match point {
+    /// The reason for which blocks of this model do not have `point`; `None` if they have it.
+    pub fn missing(&self, point: HookPoint) -> Option<&'static str> {
+        match point {
             HookPoint::PosEmbed if self.embedding.positions.is_none() => {
-                "the model has no learned position embedding"
+                Some("the model has no learned position embedding")
             }
-            HookPoint::ResidMid(_) if self.parallel => {
-                "attention and MLP read the same residual stream, with nothing between them"
-            }
-            HookPoint::MlpPreLinear(_) if !self.mlp.gated => "the model's MLP has no gate",
+            HookPoint::ResidMid(_) if self.parallel => Some(
+                "attention and MLP of a block read the same residual stream, with nothing between",
+            ),
+            HookPoint::MlpPreLinear(_) if !self.mlp.gated => Some("the model's MLP has no gate"),
             HookPoint::RotQ(_) | HookPoint::RotK(_) if self.ropes.is_empty() => {
-                "the model has no rotary embedding"
+                Some("the model has no rotary embedding")
             }
-            _ => {
-                return point.layer().filter(|&layer| layer >= layers).map(|_| {
-                    format!("the model has {layers} layers, 0..={}", layers.saturating_sub(1))
-                });
-            }
-        };
-        Some(reason.to_owned())
+            _ => None,
+        }
     }
 
     /// Returns whether the norms have weights.

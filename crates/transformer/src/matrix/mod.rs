@@ -18,6 +18,12 @@ pub enum Matrix {
     Host(HostMatrix),
 }
 
+/// Returns whether tensors of `device` are in the host's memory and computed by its own threads.
+pub fn is_host(device: &Device) -> bool {
+    // Only backends that compute on a device have memory pools.
+    device.memory_pool_usage().is_none()
+}
+
 /// Number of values of a 16-bit matrix that are converted to float32 at once.
 const CAST_CHUNK: usize = 1 << 22;
 
