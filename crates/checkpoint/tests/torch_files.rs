@@ -59,7 +59,7 @@ fn the_one_file_form_is_a_model_with_its_configuration_inside() {
         )
         .unwrap();
 
-    assert_eq!(model.era, Era::E6);
+    assert_eq!(model.kind.era(), Some(Era::E6));
     assert_eq!(model.gpt.config().shape.n_kv_head, 2);
     // Progress ends at the total.
     let (done, total) = *read.last().unwrap();
