@@ -36,7 +36,7 @@ const READERS: [Reader; 14] = [
         make: |dir| {
             let files = ModelFiles::find(&fixture("golden/old")).unwrap();
             let loaded = files.load(&nanoscope_testing::test_device()).unwrap();
-            save_model(dir, &loaded.gpt, loaded.era).unwrap();
+            save_model(dir, &loaded.gpt, loaded.kind).unwrap();
         },
         json: "config.json",
         load: model,
@@ -172,7 +172,7 @@ fn copy(from: &str, to: &Path) {
 
 fn model(dir: &Path) -> Result<String, CheckpointError> {
     let loaded = ModelFiles::find(dir)?.load(&nanoscope_testing::test_device())?;
-    Ok(format!("{:?} {:?}", loaded.era, loaded.gpt.config()))
+    Ok(format!("{:?} {:?}", loaded.kind, loaded.gpt.config()))
 }
 
 fn sae(dir: &Path) -> Result<String, CheckpointError> {
