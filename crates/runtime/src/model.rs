@@ -29,12 +29,12 @@ impl InterpretableModel {
     /// Sets the tokenizer, replacing an earlier one.
     ///
     /// # Errors
-    /// [`RuntimeError::VocabMismatch`] if its vocabulary is not the model's; the model is then
-    /// unchanged.
+    /// [`RuntimeError::VocabMismatch`] if its vocabulary is larger than the model's; the model is then
+    /// unchanged. A smaller one is usual: embeddings are padded to a round number of rows.
     pub fn set_tokenizer(&mut self, tokenizer: Tokenizer) -> Result<(), RuntimeError> {
         let expected = self.gpt.config().shape.vocab_size;
         let found = tokenizer.vocab_size();
-        if found != expected {
+        if found > expected {
             return Err(RuntimeError::VocabMismatch { expected, found });
         }
         self.tokenizer = Some(tokenizer);

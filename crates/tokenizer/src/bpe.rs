@@ -44,6 +44,8 @@ pub struct Tokenizer {
     pub(crate) engine: Engine,
     /// The token in front of every text.
     pub(crate) bos: Option<TokenId>,
+    /// The token that starts a document.
+    pub(crate) document_start: Option<TokenId>,
     /// The tokens after which a model has said what it has to say.
     pub(crate) ends: Vec<TokenId>,
     pub(crate) chat_template: Option<Arc<ChatTemplate>>,
@@ -107,6 +109,7 @@ impl Tokenizer {
             |name: &str| special_tokens.iter().find(|(text, _)| text == name).map(|&(_, id)| id);
         Ok(Self {
             bos: special(BOS),
+            document_start: special(BOS),
             ends: [ASSISTANT_END, BOS].into_iter().filter_map(special).collect(),
             chat_template: None,
             pattern,
@@ -272,6 +275,12 @@ impl Tokenizer {
     /// family's file puts there.
     pub fn bos(&self) -> Option<TokenId> {
         self.bos
+    }
+
+    /// Id of the token that starts a document in training: [`bos`](Self::bos), or where a family puts
+    /// nothing in front of a text, the token between documents (GPT-2's `<|endoftext|>`).
+    pub fn document_start(&self) -> Option<TokenId> {
+        self.document_start
     }
 
     /// Returns whether a model that chooses `id` has ended its text: nanochat's [`ASSISTANT_END`] and

@@ -172,14 +172,14 @@ pub enum TokenizerError {
         expected: &'static str,
     },
     /// An added token of a `tokenizer.json` has another id than the vocabulary gives it.
-    #[error("the added token {token:?} has the id {id}; the vocabulary gives it {}", given.map_or_else(|| "none".to_owned(), |id| id.to_string()))]
+    #[error("the added token {token:?} has the id {id}; the vocabulary gives it {given}")]
     AddedTokenId {
         /// The token, at most 80 characters of it.
         token: String,
         /// The id in the file.
         id: TokenId,
-        /// The id in the vocabulary.
-        given: Option<TokenId>,
+        /// The id in the vocabulary, or `none`.
+        given: String,
     },
     /// The `tokenizers` library cannot read a file or encode a text.
     #[error("the tokenizers library gave up")]

@@ -35,6 +35,7 @@ impl Tokenizer {
             tokens,
             ordinary,
             special_tokens,
+            document_start: bos,
             bos,
         })
     }
@@ -47,6 +48,12 @@ impl Tokenizer {
     /// Returns the tokenizer with the tokens after which a model has ended its text.
     pub fn with_ends(mut self, ends: Vec<TokenId>) -> Self {
         self.ends = ends;
+        self
+    }
+
+    /// Returns the tokenizer with another token at the start of a document.
+    pub fn with_document_start(mut self, start: Option<TokenId>) -> Self {
+        self.document_start = start;
         self
     }
 

@@ -71,7 +71,7 @@ impl File {
                 return Err(TokenizerError::AddedTokenId {
                     token: token.content.chars().take(80).collect(),
                     id: token.id,
-                    given,
+                    given: given.map_or_else(|| "none".to_owned(), |id| id.to_string()),
                 });
             }
             if token.special && seen.insert(token.content.as_str()) {

@@ -62,7 +62,7 @@ impl Parts {
         let tokens = token_table(&plain, &pieces)?;
         let bytes = byte_tokens(&plain, &pieces, tokens.len());
         let engine = HuggingFace { plain, special: OnceLock::new(), pieces, bytes };
-        let bos = engine.encode_with_added("")?.first().copied();
+        let bos = engine.bos()?;
         Ok(Self { engine, tokens, special_tokens, bos })
     }
 }
@@ -86,6 +86,14 @@ impl HuggingFace {
             engine
         });
         encode(engine, text, ADD_NOTHING)
+    }
+
+    /// The token that the post-processor puts in front of a text.
+    fn bos(&self) -> Result<Option<TokenId>, TokenizerError> {
+        let (plain, added) = (self.encode("a")?, self.encode_with_added("a")?);
+        let in_front = added.strip_suffix(plain.as_slice()).is_some_and(|front| !front.is_empty())
+            || added.first() != plain.first();
+        Ok(added.first().copied().filter(|_| in_front))
     }
 
     /// Returns whether the token `id` is a byte in place of a piece of text.
