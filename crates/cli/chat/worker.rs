@@ -12,7 +12,6 @@ use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Batch, Generation, Sampling, Step, StepOutcome};
 use nanoscope_sae::SparseFeatures;
-use nanoscope_tokenizer::ASSISTANT_END;
 
 use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
@@ -176,7 +175,7 @@ fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<Pro
         Prompt::Chat { before, text } => {
             let own = tokenizer.chat_turn(text)?;
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();
-            let end = tokenizer.special(ASSISTANT_END);
+            let end = tokenizer.answer_end();
             // Room for the answer has priority, then the latest messages.
             let capacity = scope.model().context_len();
             let room = capacity.saturating_sub(max_tokens.min(capacity / 2));

@@ -251,6 +251,21 @@ mod tests {
     }
 
     #[test]
+    fn a_vocabulary_smaller_than_the_embedding_is_accepted() {
+        let parts = TokenizerParts {
+            pattern: r"\s+|\S+".to_owned(),
+            ranks: (0..=255).map(|byte| (vec![byte], u32::from(byte))).collect(),
+            special_tokens: Vec::new(),
+        };
+        let shape = GptShape { vocab_size: 300, ..gpt().config().shape };
+        let gpt = GptConfig { shape, ..gpt().config().clone() };
+
+        let model = InterpretableModel::new(gpt.init(&device()));
+
+        assert!(model.with_tokenizer(Tokenizer::new(parts).unwrap()).is_ok());
+    }
+
+    #[test]
     fn a_refused_tokenizer_leaves_the_model_as_it_was() {
         let parts = TokenizerParts {
             pattern: r"\s+|\S+".to_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bpe::{Engine, Tokenizer};
 use crate::chat_template::ChatTemplate;
+use crate::conversation::{ASSISTANT_END, ASSISTANT_START, USER_START};
 use crate::error::TokenizerError;
 use crate::hugging_face::{Parts, Pieces};
 use crate::limits::TokenId;
@@ -71,12 +72,20 @@ impl Tokenizer {
 
     /// Returns whether a conversation can be rendered: with the chat template, or as nanochat's.
     pub fn can_chat(&self) -> bool {
-        !self.is_hugging_face() || self.chat_template.is_some()
+        match self.engine {
+            Engine::HuggingFace(_) => self.chat_template.is_some(),
+            Engine::Tiktoken(_) => {
+                [USER_START, ASSISTANT_START].iter().all(|name| self.special(name).is_some())
+            }
+        }
     }
 
     /// Id of the token that ends an answer in a conversation.
     pub fn answer_end(&self) -> Option<TokenId> {
-        self.ends.first().copied()
+        match self.engine {
+            Engine::HuggingFace(_) => self.ends.first().copied(),
+            Engine::Tiktoken(_) => self.special(ASSISTANT_END),
+        }
     }
 
     /// How pieces are decoded; `None` if tokens are bytes and nothing else.
