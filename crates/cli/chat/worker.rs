@@ -172,6 +172,12 @@ fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<Pro
             prompt_ids(ids, before.len())
         }
         Prompt::Again { ids, before } => prompt_ids(ids.clone(), *before),
+        // The first message has what a family's chat template writes once, such as instructions.
+        Prompt::Chat { before, text } if before.is_empty() && tokenizer.is_hugging_face() => {
+            let ids = tokenizer.chat_prompt(text)?;
+            let bos = tokenizer.bos().is_some_and(|bos| ids.first() == Some(&bos));
+            prompt_ids(ids, usize::from(bos))
+        }
         Prompt::Chat { before, text } => {
             let own = tokenizer.chat_turn(text)?;
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();

@@ -193,7 +193,9 @@ impl InterpretableModel {
 
 #[cfg(test)]
 mod tests {
+    use nanoscope_testing::{TINY_SHAPE, test_device, tiny_gpt};
     use nanoscope_tokenizer::TokenizerParts;
+    use nanoscope_transformer::GptShape;
 
     use super::*;
     use crate::test_model::{WIDTH, gpt, sae};
@@ -257,10 +259,9 @@ mod tests {
             ranks: (0..=255).map(|byte| (vec![byte], u32::from(byte))).collect(),
             special_tokens: Vec::new(),
         };
-        let shape = GptShape { vocab_size: 300, ..gpt().config().shape };
-        let gpt = GptConfig { shape, ..gpt().config().clone() };
+        let gpt = tiny_gpt(GptShape { vocab_size: 300, ..TINY_SHAPE }, &test_device());
 
-        let model = InterpretableModel::new(gpt.init(&device()));
+        let model = InterpretableModel::new(gpt);
 
         assert!(model.with_tokenizer(Tokenizer::new(parts).unwrap()).is_ok());
     }
