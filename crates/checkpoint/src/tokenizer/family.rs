@@ -97,7 +97,9 @@ impl Config {
     /// The special tokens that have a name, such as `bos_token`, for a template.
     fn special_tokens(&self) -> Map<String, Json> {
         let named = self.others.iter().filter(|(name, _)| name.ends_with("_token"));
-        named.filter_map(|(name, value)| Some((name.clone(), token_text(value)?.into()))).collect()
+        named
+            .filter_map(|(name, value)| Some((name.clone(), Json::from(token_text(value)?))))
+            .collect()
     }
 }
 
