@@ -123,7 +123,7 @@ impl ServedModel {
 /// `text` without spellings of the token that is put in front of it anyway.
 fn without_bos<'a>(tokenizer: &Tokenizer, text: &'a str) -> &'a str {
     match tokenizer.bos().and_then(|id| tokenizer.token_text(id)) {
-        Some(bos) => text.trim_start_matches(bos.as_ref()),
+        Some(bos) => text.trim_start_matches(&*bos),
         None => text,
     }
 }
