@@ -174,6 +174,23 @@ fn a_conversation_is_rendered_with_the_familys_template() {
 }
 
 #[test]
+fn a_turn_that_is_added_gives_the_ids_of_the_whole_conversation() {
+    for name in ["gpt2", "llama3", "qwen"] {
+        let (tokenizer, _) = loaded(name);
+        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let whole = json!([said("user", "Hi"), said("assistant", "Yes"), said("user", "And?")]);
+        let whole = tokenizer.render_chat(&whole, true, &Map::new()).unwrap();
+        let whole = tokenizer.encode_with_special_tokens(&whole).unwrap();
+
+        let turn = tokenizer.chat_turn("And?").unwrap();
+
+        let before = &whole[..whole.len() - turn.len()];
+        assert_eq!(whole[before.len()..], turn, "{name}");
+        assert_eq!(before.last().copied(), tokenizer.answer_end(), "{name}");
+    }
+}
+
+#[test]
 fn a_model_without_a_template_completes_texts() {
     for name in ["neox", "stories260K"] {
         let (tokenizer, _) = loaded(name);
@@ -226,6 +243,7 @@ fn a_saved_tokenizer_is_the_same() {
         assert_eq!(again.to_json(), tokenizer.to_json(), "{name}");
         assert_eq!(again.bos(), tokenizer.bos(), "{name}");
         assert_eq!(again.document_start(), tokenizer.document_start(), "{name}");
+        assert_eq!(again.ends(), tokenizer.ends(), "{name}");
         assert_eq!(again.answer_end(), tokenizer.answer_end(), "{name}");
         let source = |t: &Tokenizer| t.chat_template().map(|t| t.source().to_owned());
         assert_eq!(source(&again), source(&tokenizer), "{name}");

@@ -122,7 +122,8 @@ impl Tokenizer {
     }
 
     /// Encodes `text`. The text of a special token is encoded as plain text, as in nanochat: only ids
-    /// that the caller adds are special. Tokens that a family added and that are not special are read. [`encode_with_special_tokens`](Self::encode_with_special_tokens)
+    /// that the caller adds are special. Tokens that a family added and that are not special are read.
+    /// [`encode_with_special_tokens`](Self::encode_with_special_tokens)
     /// reads it as the token.
     ///
     /// # Errors
@@ -289,6 +290,11 @@ impl Tokenizer {
         self.ends.contains(&id)
     }
 
+    /// The tokens that [end a text](Self::ends_text).
+    pub fn ends(&self) -> &[TokenId] {
+        &self.ends
+    }
+
     pub(crate) fn required_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
         self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
@@ -348,11 +354,7 @@ fn place_by_id(
     Ok(by_id)
 }
 
-pub(crate) fn find_token(
-    tokens: &[Vec<u8>],
-    ordinary: &[TokenId],
-    bytes: &[u8],
-) -> Option<TokenId> {
+fn find_token(tokens: &[Vec<u8>], ordinary: &[TokenId], bytes: &[u8]) -> Option<TokenId> {
     ordinary
         .binary_search_by_key(&bytes, |&id| &tokens[id as usize])
         .ok()

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::bpe::{Engine, Tokenizer};
 use crate::chat_template::ChatTemplate;
 use crate::conversation::{ASSISTANT_END, ASSISTANT_START, USER_START};
 use crate::error::TokenizerError;
 use crate::hugging_face::{Parts, Pieces};
 use crate::limits::TokenId;
+use crate::render::message;
 use crate::special_spellings::SpecialSpellings;
 
 impl Tokenizer {
@@ -80,10 +83,16 @@ impl Tokenizer {
         }
     }
 
-    /// Id of the token that ends an answer in a conversation.
+    /// Id of the token that ends an answer in a conversation: nanochat's [`ASSISTANT_END`], or the one
+    /// that a family's chat template writes after an answer (Gemma's is not its `eos_token`).
     pub fn answer_end(&self) -> Option<TokenId> {
         match self.engine {
-            Engine::HuggingFace(_) => self.ends.first().copied(),
+            Engine::HuggingFace(_) => {
+                let answered = [message("user", "a"), message("assistant", "b")];
+                let ids = self.encode_chat(&json!(answered), false).unwrap_or_default();
+                let written = ids.into_iter().rev().find(|&id| self.ends_text(id));
+                written.or(self.ends.first().copied())
+            }
             Engine::Tiktoken(_) => self.special(ASSISTANT_END),
         }
     }

@@ -160,7 +160,7 @@ impl Tokenizer {
     }
 
     /// The template's text holds its own special tokens, the first one of a text included.
-    fn encode_chat(
+    pub(crate) fn encode_chat(
         &self,
         messages: &Json,
         add_generation_prompt: bool,
@@ -275,7 +275,8 @@ impl Rendered {
     }
 }
 
-fn message(role: &str, content: &str) -> Json {
+/// A message as a chat template reads it.
+pub(crate) fn message(role: &str, content: &str) -> Json {
     json!({"role": role, "content": content})
 }
 

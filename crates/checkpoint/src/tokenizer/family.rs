@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nanoscope_tokenizer::{ChatTemplate, TokenId, Tokenizer};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::error::CheckpointError;
 use crate::read::json;
@@ -53,11 +53,14 @@ pub(super) fn save_config(dir: &Path, tokenizer: &Tokenizer) -> Result<(), Check
     if let Some(start) = tokenizer.document_start().and_then(|id| tokenizer.token_text(id)) {
         config.insert("bos_token".to_owned(), start.into());
     }
-    if let Some(end) = tokenizer.answer_end().and_then(|id| tokenizer.token_text(id)) {
+    let ends = tokenizer.ends();
+    if let Some(end) = ends.first().and_then(|&id| tokenizer.token_text(id)) {
         config.insert("eos_token".to_owned(), end.into());
     }
-    let json = serde_json::to_string_pretty(&config).expect("strings always serialise");
-    write_atomically(&dir.join(CONFIG_FILE), json.as_bytes())
+    let save =
+        |name: &str, json: &Json| write_atomically(&dir.join(name), json.to_string().as_bytes());
+    save(CONFIG_FILE, &Json::Object(config))?;
+    save(GENERATION_FILE, &json!({"eos_token_id": ends}))
 }
 
 /// A `tokenizer_config.json`, as far as it is used: the ids' own settings are in `tokenizer.json`.

@@ -62,7 +62,8 @@ pub(crate) fn has_tokenizer(dir: &Path) -> bool {
 }
 
 /// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed; of a family's tokenizer
-/// also its chat template and special tokens, to `tokenizer_config.json`. The files are replaced
+/// also its chat template and special tokens, to `tokenizer_config.json`, and the tokens that end a text,
+/// to `generation_config.json`. The files are replaced
 /// atomically.
 ///
 /// # Errors

@@ -27,8 +27,8 @@ const PIECE_TOKENS: usize = 64;
 /// An in-progress generation. Iterate to get one token at a time.
 ///
 /// Greedy generation reproduces nanochat's token for token. A generation ends after
-/// [`Sampling::max_tokens`], at a token that [ends a text](nanoscope_tokenizer::Tokenizer::ends_text) (which is not returned), after a
-/// token at which a condition of [`Plan::stop_when`] holds, or when the context is full;
+/// [`Sampling::max_tokens`], at a token that
+/// [ends a text](nanoscope_tokenizer::Tokenizer::ends_text) (which is not returned), after a token at which a condition of [`Plan::stop_when`] holds, or when the context is full;
 /// [`end`](Self::end) returns the reason.
 #[derive(Debug)]
 pub struct Generation<'m> {
