@@ -11,7 +11,7 @@ const ROW_ATOL: f32 = 1e-5;
 
 /// A model of every era with two rows of tokens, each longer than the attention window if there is one.
 fn cases() -> Vec<(String, Gpt, Vec<Vec<u32>>)> {
-    let golden = golden::ALL.into_iter().map(|golden| {
+    let golden = golden::all().map(|golden| {
         let mut rows = golden.token_rows();
         if let [row] = rows.as_slice() {
             let backwards = row.iter().rev().copied().collect();

@@ -47,7 +47,7 @@ fn the_direct_effect_on_the_logits_is_what_a_pass_computes_of_a_direction() {
     // Era E6's; a pass returns logits after it.
     const SOFTCAP: f32 = 15.0;
 
-    let golden = Golden::new("head", golden::ALL[5].era);
+    let golden = golden::NANOCHAT[5];
     let gpt = golden.model().gpt;
     let width = gpt.config().shape.n_embd;
     let direction: Vec<f32> = (0..width).map(|at| (at as f32).sin()).collect();

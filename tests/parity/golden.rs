@@ -30,12 +30,13 @@ pub(crate) struct Golden {
     /// The folder in `tests/fixtures/golden`. Those called `mid_…` are named after the nanochat commit that
     /// made them; those in `hf` were written and computed by transformers.
     pub(crate) folder: &'static str,
-    pub(crate) era: Era,
+    /// The era of a nanochat model.
+    pub(crate) era: Option<Era>,
 }
 
-/// Every golden folder. `old` and `head` have more than one key-value head; `head_win` and
+/// The golden folders of nanochat's models. `old` and `head` have more than one key-value head; `head_win` and
 /// `mid_e7ed208` have sequences longer than the attention window.
-pub(crate) const ALL: [Golden; 10] = [
+pub(crate) const NANOCHAT: [Golden; 10] = [
     Golden::new("old", Era::E0),
     Golden::new("mid_aa530cd", Era::E1),
     Golden::new("mid_e7ed208", Era::E3),
@@ -47,6 +48,33 @@ pub(crate) const ALL: [Golden; 10] = [
     Golden::new("../hf/bf16", Era::E0),
     Golden::new("../hf/other", Era::E0),
 ];
+
+/// The golden folders of other families' models, computed in float64 from the stored weights.
+pub(crate) const FAMILIES: [Golden; 18] = [
+    Golden::family("../families/gemma1"),
+    Golden::family("../families/gemma2"),
+    Golden::family("../families/gemma2_shards_bf16"),
+    Golden::family("../families/gemma3"),
+    Golden::family("../families/gemma3_multimodal"),
+    Golden::family("../families/gemma3_scaled"),
+    Golden::family("../families/gpt2"),
+    Golden::family("../families/gpt2_published"),
+    Golden::family("../families/llama31"),
+    Golden::family("../families/llama_linear_old"),
+    Golden::family("../families/llama_tied_bias"),
+    Golden::family("../families/mistral"),
+    Golden::family("../families/nanochat"),
+    Golden::family("../families/neox_serial"),
+    Golden::family("../families/pythia"),
+    Golden::family("../families/pythia_published"),
+    Golden::family("../families/qwen2"),
+    Golden::family("../families/qwen3"),
+];
+
+/// Every golden folder.
+pub(crate) fn all() -> impl Iterator<Item = Golden> {
+    NANOCHAT.into_iter().chain(FAMILIES)
+}
 
 /// The golden folders with SAEs.
 pub(crate) const WITH_SAES: [Golden; 2] =
@@ -64,17 +92,27 @@ pub(crate) fn unseen() -> impl Iterator<Item = (String, Gpt)> {
 
 impl Golden {
     pub(crate) const fn new(folder: &'static str, era: Era) -> Self {
-        Self { folder, era }
+        Self { folder, era: Some(era) }
+    }
+
+    const fn family(folder: &'static str) -> Self {
+        Self { folder, era: None }
     }
 
     pub(crate) fn dir(self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(self.folder)
     }
 
+    /// The folder of the model, which is beside its numbers or with them.
+    pub(crate) fn model_dir(self) -> PathBuf {
+        let inner = self.dir().join("hf");
+        if inner.is_dir() { inner } else { self.dir() }
+    }
+
     /// The base model, loaded as one of its era.
     #[track_caller]
     pub(crate) fn model(self) -> LoadedModel {
-        load(&self.dir(), Some(self.era))
+        load(&self.model_dir(), self.era)
     }
 
     pub(crate) fn expected(self) -> Arrays {
@@ -106,7 +144,10 @@ impl Golden {
 
 impl Display for Golden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.folder, self.era)
+        match self.era {
+            Some(era) => write!(f, "{} ({era})", self.folder),
+            None => f.write_str(self.folder.trim_start_matches("../")),
+        }
     }
 }
 
@@ -171,6 +212,11 @@ impl Arrays {
     pub(crate) fn floats(&self, name: &str) -> &Array<f32> {
         let found = self.floats.get(name);
         found.unwrap_or_else(|| panic!("{} has no floats `{name}`", self.path.display()))
+    }
+
+    /// The floats `name`, if the file has them.
+    pub(crate) fn find(&self, name: &str) -> Option<&Array<f32>> {
+        self.floats.get(name)
     }
 
     /// The lengths `T` of the arrays `ids_T`.

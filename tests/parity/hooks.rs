@@ -33,7 +33,7 @@ fn patched(model: &Gpt, tokens: &TokenBatch, mut patch: Patch) -> Vec<f32> {
 
 #[test]
 fn recording_every_point_changes_no_bit_of_the_logits() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let plain = values(model.forward(&tokens, Logits::All, &mut ()).unwrap());
 
@@ -45,7 +45,7 @@ fn recording_every_point_changes_no_bit_of_the_logits() {
 
 #[test]
 fn a_pass_that_ends_at_a_point_reaches_it_with_the_same_bits_and_no_later_block() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (_, whole) = record(&model, &tokens);
 
@@ -67,7 +67,7 @@ fn a_pass_that_ends_at_a_point_reaches_it_with_the_same_bits_and_no_later_block(
 
 #[test]
 fn putting_a_recorded_activation_back_changes_no_bit_of_the_logits() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (plain, recording) = record(&model, &tokens);
 
@@ -81,7 +81,7 @@ fn putting_a_recorded_activation_back_changes_no_bit_of_the_logits() {
 
 #[test]
 fn zeroing_any_point_moves_the_logits() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let plain = values(model.forward(&tokens, Logits::All, &mut ()).unwrap());
 
@@ -96,7 +96,7 @@ fn zeroing_any_point_moves_the_logits() {
 
 #[test]
 fn a_patch_at_the_last_position_leaves_the_earlier_ones_alone() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (plain, recording) = record(&model, &tokens);
         let point = HookPoint::ResidPre(0);
@@ -121,7 +121,7 @@ fn a_patch_at_the_last_position_leaves_the_earlier_ones_alone() {
 
 #[test]
 fn every_activation_has_the_shape_that_the_model_says() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (batch, seq) = (tokens.batch(), tokens.seq());
 
@@ -184,7 +184,7 @@ fn weighed(pattern: &Activation, v: &Activation) -> Vec<f32> {
 
 #[test]
 fn every_activation_follows_from_those_before_it_as_its_name_says() {
-    for golden in golden::ALL {
+    for golden in golden::NANOCHAT {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let shape = model.config().shape;
         let epsilon = model.config().norm.epsilon;
@@ -233,7 +233,7 @@ fn every_activation_follows_from_those_before_it_as_its_name_says() {
 
 #[test]
 fn a_pattern_weighs_the_keys_in_the_window_and_no_others() {
-    for golden in golden::ALL {
+    for golden in golden::all() {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let (_, recording) = record(&model, &tokens);
 
@@ -255,7 +255,7 @@ fn a_pattern_weighs_the_keys_in_the_window_and_no_others() {
 
 #[test]
 fn logits_are_the_capped_unembedding_of_the_final_norm() {
-    for golden in golden::ALL {
+    for golden in golden::NANOCHAT {
         let (model, tokens) = (golden.model().gpt, golden.tokens());
         let config = model.config();
 

@@ -1,4 +1,4 @@
-//! Models written by transformers, beyond the tests that cover all of [`golden::ALL`].
+//! Models written by transformers, beyond the tests that cover all of [`golden::NANOCHAT`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ fn our_own_form_names_the_numbers_only_where_they_are_not_the_eras() {
         fs::read_to_string(dir.path().join("config.json")).unwrap().contains("constants")
     };
 
-    for golden in golden::ALL {
+    for golden in golden::NANOCHAT {
         assert_eq!(names_them(golden), golden.folder.contains("hf"), "{golden}");
     }
 }

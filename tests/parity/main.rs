@@ -8,6 +8,7 @@ mod batch;
 mod cache;
 mod eras;
 mod evaluate;
+mod families;
 mod features;
 mod golden;
 mod hooks;

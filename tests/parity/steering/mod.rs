@@ -25,7 +25,7 @@ const WRITE: HookPoint = HookPoint::MlpOut(1);
 /// A model of every era, with or without golden files, with an SAE after its first block and a
 /// transcoder of its second MLP.
 pub(crate) fn models() -> Vec<(String, InterpretableModel)> {
-    let golden = golden::ALL.into_iter().map(|golden| (golden.to_string(), golden.model().gpt));
+    let golden = golden::all().map(|golden| (golden.to_string(), golden.model().gpt));
     golden.chain(golden::unseen()).map(|(name, gpt)| (name, with_saes(gpt))).collect()
 }
 

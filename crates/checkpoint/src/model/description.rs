@@ -74,7 +74,8 @@ impl Description {
     /// The matrix `spec` of another family than nanochat as its file has it, if it can stay there.
     pub(crate) fn mapped(&self, spec: &ParamSpec) -> Result<Option<HostMatrix>, CheckpointError> {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
-        if !matches!(self.kind, ModelKind::Family(_)) || part != Part::Whole || plus != 0.0 {
+        let is_plain = part == Part::Whole && plus == 0.0;
+        if !matches!(self.naming, WeightNaming::Family(_)) || !is_plain {
             return Ok(None);
         }
         let data = self.source.mapped(&name, &shape)?;

@@ -114,7 +114,7 @@ fn a_models_weight_is_refused_in_every_layout() {
     let golden = ModelFiles::find(&fixture("golden/old")).unwrap();
     let loaded = golden.load(&device()).unwrap();
     let own = TempDir::new().unwrap();
-    save_model(own.path(), &loaded.gpt, loaded.era).unwrap();
+    save_model(own.path(), &loaded.gpt, loaded.kind).unwrap();
     let nanochat = tensors(&golden.weights);
     let native = tensors(&own.path().join("model.safetensors"));
     let transformers = tensors(&fixture("hf/single/model.safetensors"));

@@ -1,0 +1,222 @@
+//! Models of other families against a reference in float64, and against their other spellings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nanoscope_checkpoint::{CheckpointError, ModelFiles};
+use nanoscope_hooks::{ActivationRecorder, HookPoint};
+use nanoscope_runtime::{InterpretableModel, Plan, RuntimeError, Sampling};
+use nanoscope_transformer::{Gpt, Logits, TokenBatch};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use crate::golden::{self, Arrays, FAMILIES, Golden, assert_close, assert_same, tolerance, values};
+
+const LOGITS_ATOL: f32 = 5e-5;
+
+/// Tolerance of a hook point, relative to its largest absolute value.
+const HOOK_RTOL: f32 = 1e-4;
+
+fn logits(model: &Gpt, tokens: &TokenBatch) -> Vec<f32> {
+    values(model.forward(tokens, Logits::All, &mut ()).unwrap())
+}
+
+#[test]
+fn logits_are_those_of_the_reference() {
+    for golden in FAMILIES {
+        let model = golden.model().gpt;
+
+        let found = logits(&model, &golden.tokens());
+
+        assert_close(golden, &found, &golden.expected().floats("logits").values, LOGITS_ATOL);
+    }
+}
+
+#[test]
+fn every_hook_point_is_that_of_the_reference() {
+    for golden in FAMILIES {
+        let model = golden.model().gpt;
+        let manifest = golden.manifest();
+        let files = [golden.expected(), Arrays::read(&golden.dir().join("extra.safetensors"))];
+        let points: Vec<HookPoint> = model.config().hook_points().collect();
+        let mut recorder = ActivationRecorder::new(points.iter().copied());
+        model.forward(&golden.tokens(), Logits::All, &mut recorder).unwrap();
+        let cache = recorder.finish().unwrap();
+
+        let mut compared = 0;
+        for point in points {
+            let name = point.to_string();
+            // A tensor that equals another one is stored once.
+            let stored = manifest["same"][&name].as_str().unwrap_or(&name);
+            let Some(expected) = files.iter().find_map(|file| file.find(stored)) else {
+                continue;
+            };
+            compared += 1;
+            let found = cache.get(point).unwrap().to_vec();
+            assert_eq!(found.len(), expected.values.len(), "{golden}, {point}");
+            let finite = expected.values.iter().filter(|value| value.is_finite());
+            let largest = finite.fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            for (found, expected) in found.iter().zip(&expected.values) {
+                let near = (found - expected).abs() <= tolerance(HOOK_RTOL * largest);
+                assert!(found == expected || near, "{golden}, {point}: {found}, not {expected}");
+            }
+        }
+        let named = manifest["hooks"].as_object().unwrap().len();
+        assert!(compared >= named, "{golden}: {compared} of {named} hook points were compared");
+    }
+}
+
+#[test]
+fn a_point_that_a_family_lacks_is_refused_with_the_reason() {
+    for golden in FAMILIES {
+        let model = InterpretableModel::new(golden.model().gpt);
+        for absent in golden.manifest()["absent_hooks"].as_array().into_iter().flatten() {
+            let name = absent.as_str().unwrap();
+            let point: HookPoint = name.parse().unwrap();
+
+            let error = model.run(&golden.tokens(), &Plan::new().capture(point)).unwrap_err();
+
+            assert!(matches!(error, RuntimeError::AbsentHook { .. }), "{golden}, {name}: {error}");
+            assert!(error.to_string().starts_with(&format!("the model has no {name}: ")));
+        }
+    }
+}
+
+#[test]
+fn greedy_text_with_the_cache_is_that_of_transformers() {
+    for golden in FAMILIES {
+        let greedy = &golden.manifest()["greedy"];
+        let ids = |key: &str| -> Vec<u32> {
+            let ids = greedy[key].as_array().unwrap();
+            ids.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+        };
+        let model = InterpretableModel::new(golden.model().gpt);
+        let (prompt, expected) = (ids("prompt"), ids("ids"));
+
+        let sampling = Sampling::greedy(expected.len());
+        let generation = model.generate(&prompt, &Plan::new(), &sampling).unwrap();
+
+        let found: Vec<u32> = generation.map(|step| step.token_id).collect();
+        assert_eq!(found, expected, "{golden}");
+    }
+}
+
+/// A copy of the model's folder with another `config.json`.
+fn with_config(golden: Golden, config: &Path) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for entry in fs::read_dir(golden.model_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    fs::copy(config, dir.path().join("config.json")).unwrap();
+    dir
+}
+
+/// The configurations in a folder beside the model.
+fn configs(golden: Golden, folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(golden.dir().join(folder)) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
+}
+
+#[test]
+fn another_spelling_of_a_configuration_is_the_same_model() {
+    let mut spellings = 0;
+    for golden in FAMILIES {
+        let expected = logits(&golden.model().gpt, &golden.tokens());
+        for config in configs(golden, "alt") {
+            let dir = with_config(golden, &config);
+
+            let found = logits(&golden::load(dir.path(), None).gpt, &golden.tokens());
+
+            assert_same(config.display(), &found, &expected);
+            spellings += 1;
+        }
+    }
+    assert!(spellings >= 12, "{spellings}");
+}
+
+#[test]
+fn another_meaning_of_a_configuration_is_computed_or_refused_by_the_key() {
+    let mut meanings = 0;
+    for golden in FAMILIES {
+        for config in configs(golden, "either") {
+            meanings += 1;
+            let name = config.file_stem().unwrap().to_str().unwrap().to_owned();
+            let dir = with_config(golden, &config);
+            let device = nanoscope_testing::test_device();
+            let loaded = ModelFiles::find(dir.path()).and_then(|files| files.load(&device));
+            match loaded {
+                Ok(loaded) => {
+                    let expected = Arrays::read(&config.with_file_name("logits.safetensors"));
+                    let found = logits(&loaded.gpt, &golden.tokens());
+                    let what = format!("{golden}, {name}");
+                    assert_close(what, &found, &expected.floats(&name).values, LOGITS_ATOL);
+                }
+                Err(error) => {
+                    let is_by_key = matches!(
+                        error,
+                        CheckpointError::UnknownKey { .. } | CheckpointError::UnknownValue { .. }
+                    );
+                    assert!(is_by_key, "{golden}, {name}: {error}");
+                }
+            }
+        }
+    }
+    assert!(meanings >= 7, "{meanings}");
+}
+
+#[test]
+fn a_family_converted_to_our_own_form_is_the_same() {
+    for golden in FAMILIES {
+        let original = golden.model();
+        let dir = TempDir::new().unwrap();
+
+        nanoscope_checkpoint::save_model(dir.path(), &original.gpt, original.kind).unwrap();
+
+        let converted = golden::load(dir.path(), None);
+        assert_eq!(converted.gpt.config(), original.gpt.config(), "{golden}");
+        assert_eq!(converted.kind, original.kind, "{golden}");
+        let tokens = golden.tokens();
+        let (found, expected) = (logits(&converted.gpt, &tokens), logits(&original.gpt, &tokens));
+        // Matrices in the host's memory are multiplied in another order.
+        assert_close(golden, &found, &expected, LOGITS_ATOL);
+    }
+}
+
+#[test]
+fn what_changes_numbers_and_is_not_computed_is_refused_by_its_key() {
+    let cases: [(&str, &str, Json); 12] = [
+        ("gpt2", "add_cross_attention", true.into()),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", true.into()),
+        ("llama31", "quantization_config", serde_json::json!({"bits": 4})),
+        ("llama31", "hidden_act", "mish".into()),
+        ("llama31", "num_attention_heads", (-6).into()),
+        ("llama31", "invented_key", 1.into()),
+        ("qwen2", "use_mrope", true.into()),
+        ("gemma2", "use_bidirectional_attention", true.into()),
+        ("gemma2", "layer_types", serde_json::json!(["sliding_attention"])),
+        ("mistral", "sliding_window", 0.into()),
+        ("qwen3", "head_dim", serde_json::json!([1])),
+        ("pythia", "hidden_size", "wide".into()),
+    ];
+    for (folder, key, value) in cases {
+        let golden = FAMILIES.into_iter().find(|g| g.folder.ends_with(&format!("/{folder}")));
+        let golden = golden.unwrap();
+        let path = golden.model_dir().join("config.json");
+        let mut config: Json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        config[key] = value;
+        let scratch = TempDir::new().unwrap();
+        let changed = scratch.path().join("config.json");
+        fs::write(&changed, config.to_string()).unwrap();
+        let dir = with_config(golden, &changed);
+
+        let error = ModelFiles::find(dir.path())
+            .and_then(|files| files.load(&nanoscope_testing::test_device()))
+            .unwrap_err();
+
+        assert!(error.to_string().contains(key), "{folder}, {key}: {error}");
+    }
+}
