@@ -12,7 +12,6 @@ use anyhow::{Result, anyhow};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Batch, Generation, Sampling, Step, StepOutcome};
 use nanoscope_sae::SparseFeatures;
-use nanoscope_tokenizer::ASSISTANT_END;
 
 use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
@@ -173,10 +172,16 @@ fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<Pro
             prompt_ids(ids, before.len())
         }
         Prompt::Again { ids, before } => prompt_ids(ids.clone(), *before),
+        // The first message has what a family's chat template writes once, such as instructions.
+        Prompt::Chat { before, text } if before.is_empty() && tokenizer.is_hugging_face() => {
+            let ids = tokenizer.chat_prompt(text)?;
+            let bos = tokenizer.bos().is_some_and(|bos| ids.first() == Some(&bos));
+            prompt_ids(ids, usize::from(bos))
+        }
         Prompt::Chat { before, text } => {
             let own = tokenizer.chat_turn(text)?;
             let bos: Vec<u32> = tokenizer.bos().into_iter().collect();
-            let end = tokenizer.special(ASSISTANT_END);
+            let end = tokenizer.answer_end();
             // Room for the answer has priority, then the latest messages.
             let capacity = scope.model().context_len();
             let room = capacity.saturating_sub(max_tokens.min(capacity / 2));

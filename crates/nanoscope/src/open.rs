@@ -25,7 +25,7 @@ impl Microscope {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if `path` has no model or a file is broken, [`Error::TokenizerMismatch`]
-    /// if the tokenizer has another vocabulary.
+    /// if the tokenizer has a larger vocabulary.
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         Self::options().open(path, device)
     }

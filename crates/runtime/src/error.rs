@@ -74,7 +74,7 @@ pub enum RuntimeError {
         /// The hook points that have an SAE.
         have: Vec<HookPoint>,
     },
-    /// The tokenizer's vocabulary differs in size from the model's.
+    /// The tokenizer's vocabulary is larger than the model's.
     #[error("the tokenizer has {found} tokens, but the model has {expected}")]
     VocabMismatch {
         /// The size of the model's vocabulary.

@@ -29,12 +29,12 @@ impl InterpretableModel {
     /// Sets the tokenizer, replacing an earlier one.
     ///
     /// # Errors
-    /// [`RuntimeError::VocabMismatch`] if its vocabulary is not the model's; the model is then
-    /// unchanged.
+    /// [`RuntimeError::VocabMismatch`] if its vocabulary is larger than the model's; the model is then
+    /// unchanged. A smaller one is usual: embeddings are padded to a round number of rows.
     pub fn set_tokenizer(&mut self, tokenizer: Tokenizer) -> Result<(), RuntimeError> {
         let expected = self.gpt.config().shape.vocab_size;
         let found = tokenizer.vocab_size();
-        if found != expected {
+        if found > expected {
             return Err(RuntimeError::VocabMismatch { expected, found });
         }
         self.tokenizer = Some(tokenizer);
@@ -193,7 +193,9 @@ impl InterpretableModel {
 
 #[cfg(test)]
 mod tests {
+    use nanoscope_testing::{TINY_SHAPE, test_device, tiny_gpt};
     use nanoscope_tokenizer::TokenizerParts;
+    use nanoscope_transformer::GptShape;
 
     use super::*;
     use crate::test_model::{WIDTH, gpt, sae};
@@ -248,6 +250,20 @@ mod tests {
         assert!(model.saes().is_empty());
         model.add_transcoder(EARLY, LATE, transcoder).unwrap();
         assert_eq!(model.write_point(EARLY), LATE);
+    }
+
+    #[test]
+    fn a_vocabulary_smaller_than_the_embedding_is_accepted() {
+        let parts = TokenizerParts {
+            pattern: r"\s+|\S+".to_owned(),
+            ranks: (0..=255).map(|byte| (vec![byte], u32::from(byte))).collect(),
+            special_tokens: Vec::new(),
+        };
+        let gpt = tiny_gpt(GptShape { vocab_size: 300, ..TINY_SHAPE }, &test_device());
+
+        let model = InterpretableModel::new(gpt);
+
+        assert!(model.with_tokenizer(Tokenizer::new(parts).unwrap()).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use nanoscope_checkpoint::{Labels, UserLabels};
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
-use nanoscope_tokenizer::{BOS, TokenizerError};
+use nanoscope_tokenizer::{Tokenizer, TokenizerError};
 
 /// The model that is served, with its SAEs and information about their features.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl ServedModel {
         by_id().or_else(|| id.parse().ok().filter(|hook| saes.contains_key(hook)))
     }
 
-    /// The token ids of a prompt, with one `<|bos|>` at its beginning, whether the text has it or not. With
+    /// The token ids of a prompt, with one token at its beginning where the tokenizer puts one (`<|bos|>`),
+    /// whether the text has it or not. With
     /// `special`, the spellings of other special tokens stand for the tokens; otherwise they are
     /// characters.
     pub(crate) fn encode_prompt(
@@ -77,7 +78,7 @@ impl ServedModel {
     ) -> Result<Vec<u32>, TokenizerError> {
         let Some(tokenizer) = self.model.tokenizer() else { return Ok(Vec::new()) };
         let bos = tokenizer.bos();
-        let text = if bos.is_some() { text.trim_start_matches(BOS) } else { text };
+        let text = without_bos(tokenizer, text);
         let mut ids: Vec<u32> = bos.into_iter().collect();
         ids.extend(if special {
             tokenizer.encode_with_special_tokens(text)?
@@ -90,7 +91,7 @@ impl ServedModel {
     /// The special tokens whose spellings [`encode_prompt`](Self::encode_prompt) reads as characters.
     pub(crate) fn spelled_special_tokens(&self, text: &str) -> Vec<String> {
         let Some(tokenizer) = self.model.tokenizer() else { return Vec::new() };
-        let text = text.trim_start_matches(BOS);
+        let text = without_bos(tokenizer, text);
         tokenizer.special_tokens_in(text).into_iter().map(str::to_owned).collect()
     }
 
@@ -116,6 +117,14 @@ impl ServedModel {
         let name = hook.to_string();
         let last = name.rsplit('.').next().expect("a name has a last part");
         last.trim_start_matches("hook_").to_owned()
+    }
+}
+
+/// `text` without spellings of the token that is put in front of it anyway.
+fn without_bos<'a>(tokenizer: &Tokenizer, text: &'a str) -> &'a str {
+    match tokenizer.bos().and_then(|id| tokenizer.token_text(id)) {
+        Some(bos) => text.trim_start_matches(&*bos),
+        None => text,
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_tokenizer::{ASSISTANT_START, Conversation, Tokenizer, TokenizerError};
+use nanoscope_tokenizer::{Conversation, Tokenizer, TokenizerError};
 
 use crate::analysis::AnalysisQueue;
 use crate::config::Config;
@@ -33,10 +33,7 @@ impl AppState {
     /// The token ids of a conversation, up to the start of the assistant's answer. Nothing is
     /// truncated: the caller must reject a conversation that exceeds the context.
     pub(crate) fn render(&self, conversation: &Conversation) -> Result<Vec<u32>, TokenizerError> {
-        let tokenizer = self.tokenizer();
-        let mut ids = tokenizer.render_conversation(conversation, usize::MAX)?.ids;
-        ids.extend(tokenizer.special(ASSISTANT_START));
-        Ok(ids)
+        self.tokenizer().render_for_answer(conversation)
     }
 
     /// The label of the feature `index` of the SAE at `hook`.

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use tiktoken_rs::CoreBPE;
 
-use crate::conversation::BOS;
+use crate::chat_template::ChatTemplate;
+use crate::conversation::{ASSISTANT_END, BOS};
 use crate::error::TokenizerError;
 use crate::escape::escape;
+use crate::hugging_face::HuggingFace;
 use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use crate::pattern::check_pattern;
 use crate::special_spellings::SpecialSpellings;
@@ -26,19 +29,35 @@ pub struct TokenizerParts {
 
 /// Encodes text to ids and decodes ids to text.
 ///
-/// Ordinary and special tokens together have the ids from 0 on, without gaps. Each of the 256 bytes
-/// is a token, so that every text can be encoded.
+/// Ordinary and special tokens together have the ids from 0 on. nanochat's leave no gap, and each of
+/// the 256 bytes is a token, so that every text can be encoded.
 #[derive(Clone)]
 pub struct Tokenizer {
-    pattern: String,
-    /// Bytes of every token, special ones included, by id.
-    tokens: Vec<Vec<u8>>,
+    pub(crate) pattern: String,
+    /// Bytes of every token, special ones included, by id; no bytes where there is no token.
+    pub(crate) tokens: Vec<Vec<u8>>,
     /// Ids of the ordinary tokens, sorted by their bytes.
-    ordinary: Vec<TokenId>,
+    pub(crate) ordinary: Vec<TokenId>,
     /// Sorted by id.
-    special_tokens: Vec<(String, TokenId)>,
-    spellings: SpecialSpellings,
-    engine: CoreBPE,
+    pub(crate) special_tokens: Vec<(String, TokenId)>,
+    pub(crate) spellings: SpecialSpellings,
+    pub(crate) engine: Engine,
+    /// The token in front of every text.
+    pub(crate) bos: Option<TokenId>,
+    /// The token that starts a document.
+    pub(crate) document_start: Option<TokenId>,
+    /// The tokens after which a model has said what it has to say.
+    pub(crate) ends: Vec<TokenId>,
+    pub(crate) chat_template: Option<Arc<ChatTemplate>>,
+}
+
+/// What turns text into ids.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    /// nanochat's.
+    Tiktoken(Box<CoreBPE>),
+    /// That of a family with a `tokenizer.json`.
+    HuggingFace(Arc<HuggingFace>),
 }
 
 impl Tokenizer {
@@ -86,21 +105,39 @@ impl Tokenizer {
 
         let engine = build_engine(&pattern, &tokens, &ordinary)?;
         let spellings = SpecialSpellings::new(&special_tokens)?;
-        Ok(Self { pattern, tokens, ordinary, special_tokens, spellings, engine })
+        let special =
+            |name: &str| special_tokens.iter().find(|(text, _)| text == name).map(|&(_, id)| id);
+        Ok(Self {
+            bos: special(BOS),
+            document_start: special(BOS),
+            ends: [ASSISTANT_END, BOS].into_iter().filter_map(special).collect(),
+            chat_template: None,
+            pattern,
+            tokens,
+            ordinary,
+            special_tokens,
+            spellings,
+            engine: Engine::Tiktoken(Box::new(engine)),
+        })
     }
 
     /// Encodes `text`. The text of a special token is encoded as plain text, as in nanochat: only ids
-    /// that the caller adds are special. [`encode_with_special_tokens`](Self::encode_with_special_tokens)
+    /// that the caller adds are special. Tokens that a family added and that are not special are read.
+    /// [`encode_with_special_tokens`](Self::encode_with_special_tokens)
     /// reads it as the token.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::PatternGaveUp`] if the split pattern runs into its backtracking limit, and
-    /// [`TokenizerError::PatternSkipsText`] if it does not match a part of the text.
+    /// [`TokenizerError::PatternGaveUp`] if the split pattern runs into its backtracking limit,
+    /// [`TokenizerError::PatternSkipsText`] if it does not match a part of the text, and
+    /// [`TokenizerError::HuggingFace`] for a text that a family's tokenizer cannot encode.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let engine = match &self.engine {
+            Engine::Tiktoken(engine) => engine,
+            Engine::HuggingFace(engine) => return engine.encode(text),
+        };
         // `encode_ordinary` would panic where this returns an error.
-        let (mut ids, _) = self
-            .engine
+        let (mut ids, _) = engine
             .encode(text, &HashSet::new())
             .map_err(|source| TokenizerError::PatternGaveUp { text_bytes: text.len(), source })?;
         ids.retain(|&id| id != EMPTY_PIECE);
@@ -123,6 +160,9 @@ impl Tokenizer {
     ///
     /// The errors of [`encode`](Self::encode), for the text between the special tokens.
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        if let Engine::HuggingFace(engine) = &self.engine {
+            return engine.encode_special(text);
+        }
         let mut ids = Vec::new();
         let mut rest = 0;
         for found in self.spellings.find(text) {
@@ -149,13 +189,17 @@ impl Tokenizer {
     }
 
     /// Encodes `text` as the start of a document: [`BOS`], then the ids of [`encode`](Self::encode).
-    /// nanochat's models were trained on documents that start this way.
+    /// nanochat's models were trained on documents that start this way. In other families, what the
+    /// file's post-processor adds to a text is added: a token in front (Llama, Gemma) or nothing.
     ///
     /// # Errors
     ///
     /// [`TokenizerError::MissingSpecialToken`] if the vocabulary has no [`BOS`], and the errors of
     /// [`encode`](Self::encode).
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        if let Engine::HuggingFace(engine) = &self.engine {
+            return engine.encode_with_added(text);
+        }
         let mut ids = vec![self.required_special(BOS)?];
         ids.extend(self.encode(text)?);
         Ok(ids)
@@ -174,12 +218,23 @@ impl Tokenizer {
         Ok(bytes)
     }
 
-    /// Decodes `ids` to text; bytes that are not UTF-8 become U+FFFD.
+    /// Decodes `ids` to text; bytes that are not UTF-8 become U+FFFD. Where the family's decoder drops
+    /// a space at the start of a text (Llama 2), it is dropped. An id without a token, which a family's
+    /// model can choose if its embedding has more rows than the vocabulary, has no text.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::UnknownToken`] for an id outside the vocabulary.
+    /// [`TokenizerError::UnknownToken`] for an id outside nanochat's vocabulary.
     pub fn decode(&self, ids: &[TokenId]) -> Result<String, TokenizerError> {
+        if let Engine::HuggingFace(_) = &self.engine {
+            let mut stream = self.stream();
+            let mut text = String::new();
+            for &id in ids {
+                text.push_str(&stream.push(id)?);
+            }
+            text.push_str(&stream.finish());
+            return Ok(text);
+        }
         let bytes = self.decode_bytes(ids)?;
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
@@ -217,28 +272,52 @@ impl Tokenizer {
         &self.special_tokens
     }
 
-    /// Id of [`BOS`], nanochat's token at the start of every document.
+    /// Id of the token in front of every text: nanochat's [`BOS`], or what the post-processor of a
+    /// family's file puts there.
     pub fn bos(&self) -> Option<TokenId> {
-        self.special(BOS)
+        self.bos
+    }
+
+    /// Id of the token that starts a document in training: [`bos`](Self::bos), or where a family puts
+    /// nothing in front of a text, the token between documents (GPT-2's `<|endoftext|>`).
+    pub fn document_start(&self) -> Option<TokenId> {
+        self.document_start
+    }
+
+    /// Returns whether a model that chooses `id` has ended its text: nanochat's [`ASSISTANT_END`] and
+    /// [`BOS`], or what a family's files name as `eos_token`.
+    pub fn ends_text(&self, id: TokenId) -> bool {
+        self.ends.contains(&id)
+    }
+
+    /// The tokens that [end a text](Self::ends_text).
+    pub fn ends(&self) -> &[TokenId] {
+        &self.ends
     }
 
     pub(crate) fn required_special(&self, name: &'static str) -> Result<TokenId, TokenizerError> {
         self.special(name).ok_or(TokenizerError::MissingSpecialToken { name })
     }
 
-    /// Number of tokens, special ones included.
+    /// Number of tokens, special ones included; one more than the largest id.
     pub fn vocab_size(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Regular expression that splits a text into pieces.
+    /// Regular expression that splits a text into pieces; empty for a family's tokenizer, whose file
+    /// can have several.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
     pub(crate) fn known_token(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
-        self.token_bytes(id)
-            .ok_or(TokenizerError::UnknownToken { id, vocab_size: self.vocab_size() })
+        match (self.token_bytes(id), &self.engine) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Engine::HuggingFace(_)) => Ok(&[]),
+            (None, Engine::Tiktoken(_)) => {
+                Err(TokenizerError::UnknownToken { id, vocab_size: self.vocab_size() })
+            }
+        }
     }
 }
 

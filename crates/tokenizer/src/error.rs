@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::conversation::Role;
-use crate::limits::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
+use crate::limits::{MAX_PATTERN_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 
 /// Errors in building or using a tokenizer.
 #[derive(Debug, Error)]
@@ -161,6 +161,57 @@ pub enum TokenizerError {
         /// Text of the special token.
         name: &'static str,
     },
+    /// A part of a `tokenizer.json` is of a kind that is not read.
+    #[error("{part} is `{found}` (expected {expected})")]
+    UnsupportedPart {
+        /// The part.
+        part: &'static str,
+        /// Its kind or value in the file.
+        found: String,
+        /// The kinds or values that are read.
+        expected: &'static str,
+    },
+    /// An added token of a `tokenizer.json` has another id than the vocabulary gives it.
+    #[error("the added token {token:?} has the id {id}; the vocabulary gives it {given}")]
+    AddedTokenId {
+        /// The token, at most 80 characters of it.
+        token: String,
+        /// The id in the file.
+        id: TokenId,
+        /// The id in the vocabulary, or `none`.
+        given: String,
+    },
+    /// The `tokenizers` library cannot read a file or encode a text.
+    #[error("the tokenizers library gave up")]
+    HuggingFace {
+        /// Its error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The chat template is longer than a template may be.
+    #[error("the chat template has {found} bytes, more than {MAX_TEMPLATE_BYTES}")]
+    ChatTemplateTooLong {
+        /// Length in bytes.
+        found: usize,
+    },
+    /// The chat template is not Jinja, fails, does not end or writes too much.
+    #[error("the chat template does not work")]
+    ChatTemplate {
+        /// The error of the template engine, with its line.
+        source: Box<minijinja::Error>,
+    },
+    /// The chat template refuses a conversation.
+    #[error("the chat template refuses the conversation: {message}")]
+    ChatTemplateRaised {
+        /// The template's own words.
+        message: String,
+    },
+    /// The tokenizer has no chat template, so that its model completes texts and does not chat.
+    #[error("the tokenizer has no chat template: its model completes texts and does not chat")]
+    NoChatTemplate,
+    /// The chat template writes a turn differently once another follows, so that a conversation
+    /// cannot be continued by its ids.
+    #[error("the chat template rewrites earlier turns; a turn cannot be added to a conversation")]
+    TurnsNotAppendable,
     /// The conversation has no message to render.
     #[error("the conversation has no message to render")]
     EmptyConversation,

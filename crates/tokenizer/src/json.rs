@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bpe::{Tokenizer, TokenizerParts};
+use crate::bpe::{Engine, Tokenizer, TokenizerParts};
 use crate::error::TokenizerError;
 use crate::escape::{escape, unescape};
 use crate::limits::TokenId;
@@ -39,7 +39,8 @@ struct TokenizerFile {
 }
 
 impl Tokenizer {
-    /// Writes this tokenizer as JSON, which [`from_json`](Self::from_json) reads.
+    /// Writes this tokenizer as JSON, which [`from_json`](Self::from_json) reads; a family's tokenizer in
+    /// Hugging Face's format, which [`from_hugging_face_json`](Self::from_hugging_face_json) reads.
     ///
     /// An object with the keys `format` ([`JSON_FORMAT`]), `version` ([`JSON_VERSION`]), `pattern`,
     /// `tokens` (an array by id, `null` for a special token) and `special_tokens` (text to id).
@@ -49,6 +50,9 @@ impl Tokenizer {
     ///
     /// Never: strings and numbers always serialise.
     pub fn to_json(&self) -> String {
+        if let Engine::HuggingFace(engine) = &self.engine {
+            return engine.to_json();
+        }
         let ids = 0..self.vocab_size() as TokenId;
         let file = TokenizerFile {
             format: JSON_FORMAT.to_owned(),

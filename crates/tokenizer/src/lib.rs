@@ -1,8 +1,9 @@
-//! nanochat's tokenizer: byte-pair encoding and conversation rendering.
+//! Tokenizers of nanochat and other families, and rendering of conversations.
 //!
-//! A [`Tokenizer`] turns text into the ids that a nanochat model was trained on and back. The ids
-//! come from tiktoken's own engine, which nanochat uses too, so they agree by construction.
-//! [`Tokenizer::render_conversation`] renders a conversation with nanochat's special tokens, and a
+//! A [`Tokenizer`] turns text into the ids that a model was trained on and back. nanochat's ids come
+//! from tiktoken's own engine, which nanochat uses too, and those of other families from Hugging
+//! Face's `tokenizers`, so they agree by construction. [`Tokenizer::render_conversation`] renders a
+//! conversation with nanochat's special tokens or with the family's [`ChatTemplate`], and a
 //! [`StreamDecoder`] turns ids that arrive one at a time into text without splitting a character.
 //!
 //! ```
@@ -24,13 +25,17 @@
 //! # }
 //! ```
 //!
-//! This crate reads no files: `nanoscope-checkpoint` reads `tokenizer.pkl` and `tokenizer.json`. It
-//! does not train tokenizers, and does not use tensors.
+//! This crate reads no files: `nanoscope-checkpoint` reads `tokenizer.pkl`, `tokenizer.json` and the
+//! files beside it. It does not train tokenizers, and does not use tensors.
 
 mod bpe;
+mod byte_level;
+mod chat_template;
 mod conversation;
 mod error;
 mod escape;
+mod family;
+mod hugging_face;
 mod json;
 mod limits;
 mod merges;
@@ -40,13 +45,15 @@ mod special_spellings;
 mod stream;
 
 pub use bpe::{Tokenizer, TokenizerParts};
+pub use byte_level::byte_of;
+pub use chat_template::ChatTemplate;
 pub use conversation::{
     ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, Message, OUTPUT_END, OUTPUT_START,
     PYTHON_END, PYTHON_START, Part, Role, USER_END, USER_START,
 };
 pub use error::TokenizerError;
 pub use json::{JSON_FORMAT, JSON_VERSION};
-pub use limits::{MAX_PATTERN_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
+pub use limits::{MAX_PATTERN_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 pub use merges::{Merge, MergeError, check_merges};
 pub use render::{DEFAULT_MAX_TOKENS, Rendered};
 pub use stream::StreamDecoder;

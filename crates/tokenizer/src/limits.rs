@@ -11,3 +11,6 @@ pub const MAX_TOKEN_BYTES: usize = 1 << 16;
 
 /// The largest length of the split pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1 << 12;
+
+/// The largest length of a chat template, in bytes. The longest of the families' have some 20,000.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;

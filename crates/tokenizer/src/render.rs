@@ -9,6 +9,7 @@ use crate::conversation::{
 };
 use crate::error::TokenizerError;
 use crate::limits::TokenId;
+use serde_json::{Map, Value as Json, json};
 
 /// The length to which nanochat truncates a rendered conversation by default, in tokens.
 pub const DEFAULT_MAX_TOKENS: usize = 2048;
@@ -26,7 +27,8 @@ impl Tokenizer {
     /// Renders a whole conversation, truncated to its first `max_tokens` ids.
     ///
     /// As nanochat's `render_conversation`: a system message is prepended to the first user message,
-    /// separated by an empty line; user and assistant take turns, and the user starts.
+    /// separated by an empty line; user and assistant take turns, and the user starts. With a family's
+    /// tokenizer its chat template decides, and the mask, which a template does not give, is false.
     ///
     /// # Errors
     ///
@@ -38,7 +40,48 @@ impl Tokenizer {
         conversation: &Conversation,
         max_tokens: usize,
     ) -> Result<Rendered, TokenizerError> {
+        if self.is_hugging_face() {
+            let mut ids = self.render_with_template(&conversation.messages, false)?;
+            ids.truncate(max_tokens);
+            let mask = vec![GIVEN; ids.len()];
+            return Ok(Rendered { ids, mask });
+        }
         self.render_messages(&conversation.messages, max_tokens)
+    }
+
+    /// Renders a conversation up to the start of the assistant's answer, for a model to continue.
+    /// Nothing is truncated.
+    ///
+    /// # Errors
+    ///
+    /// As [`render_conversation`](Self::render_conversation).
+    pub fn render_for_answer(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        if self.is_hugging_face() {
+            return self.render_with_template(&conversation.messages, true);
+        }
+        let mut ids = self.render_messages(&conversation.messages, usize::MAX)?.ids;
+        ids.push(self.required_special(ASSISTANT_START)?);
+        Ok(ids)
+    }
+
+    /// Renders `messages`, a list of objects with `role` and `content`, as text with the chat template,
+    /// as transformers' `apply_chat_template`. `variables` are given to the template besides.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::NoChatTemplate`] and the errors of
+    /// [`ChatTemplate::render`](crate::ChatTemplate::render).
+    pub fn render_chat(
+        &self,
+        messages: &Json,
+        add_generation_prompt: bool,
+        variables: &Map<String, Json>,
+    ) -> Result<String, TokenizerError> {
+        let template = self.chat_template().ok_or(TokenizerError::NoChatTemplate)?;
+        template.render(messages, add_generation_prompt, variables)
     }
 
     /// Renders a conversation without its last message, which is the assistant's, and appends the
@@ -58,6 +101,9 @@ impl Tokenizer {
             return Err(TokenizerError::EmptyConversation);
         };
         expect_role(Role::Assistant, last, before.len())?;
+        if self.is_hugging_face() {
+            return self.render_with_template(before, true);
+        }
         let mut ids = self.render_messages(before, DEFAULT_MAX_TOKENS)?.ids;
         ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
@@ -70,6 +116,9 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
     pub fn chat_prompt(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        if self.is_hugging_face() {
+            return self.encode_chat(&json!([message("user", user_text)]), true);
+        }
         let mut ids = vec![self.required_special(BOS)?];
         ids.extend(self.chat_turn(user_text)?);
         Ok(ids)
@@ -81,12 +130,57 @@ impl Tokenizer {
     /// # Errors
     ///
     /// [`TokenizerError::MissingSpecialToken`] and the errors of [`encode`](Self::encode).
+    /// With a family's chat template: what it adds to a conversation of one question and its answer,
+    /// after the token that ends the answer; [`TokenizerError::TurnsNotAppendable`] if it then writes the
+    /// first two messages in another way.
     pub fn chat_turn(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        if self.is_hugging_face() {
+            return self.template_turn(user_text);
+        }
         let mut ids = vec![self.required_special(USER_START)?];
         ids.extend(self.encode(user_text)?);
         ids.push(self.required_special(USER_END)?);
         ids.push(self.required_special(ASSISTANT_START)?);
         Ok(ids)
+    }
+
+    fn render_with_template(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        if messages.is_empty() {
+            return Err(TokenizerError::EmptyConversation);
+        }
+        let written = messages.iter().enumerate().map(|(index, written)| {
+            Ok(message(&written.role.to_string(), plain_text(written, index)?))
+        });
+        let written: Vec<Json> = written.collect::<Result<_, TokenizerError>>()?;
+        self.encode_chat(&Json::Array(written), add_generation_prompt)
+    }
+
+    /// The template's text holds its own special tokens, the first one of a text included.
+    pub(crate) fn encode_chat(
+        &self,
+        messages: &Json,
+        add_generation_prompt: bool,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let text = self.render_chat(messages, add_generation_prompt, &Map::new())?;
+        self.encode_with_special_tokens(&text)
+    }
+
+    fn template_turn(&self, user_text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let before = [message("user", "a"), message("assistant", "b")];
+        let asked = [before[0].clone(), before[1].clone(), message("user", user_text)];
+        let before = self.encode_chat(&json!(before), false)?;
+        let all = self.encode_chat(&json!(asked), true)?;
+        // Up to the end of the answer the model wrote the conversation itself.
+        let answered =
+            before.iter().rposition(|&id| self.ends_text(id)).map_or(before.len(), |at| at + 1);
+        match all.strip_prefix(&before[..answered]) {
+            Some(turn) => Ok(turn.to_vec()),
+            None => Err(TokenizerError::TurnsNotAppendable),
+        }
     }
 
     fn render_messages(
@@ -179,6 +273,11 @@ impl Rendered {
         self.ids.push(id);
         self.mask.push(mask);
     }
+}
+
+/// A message as a chat template reads it.
+pub(crate) fn message(role: &str, content: &str) -> Json {
+    json!({"role": role, "content": content})
 }
 
 fn expect_role(expected: Role, message: &Message, index: usize) -> Result<(), TokenizerError> {

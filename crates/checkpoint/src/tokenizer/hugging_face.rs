@@ -4,15 +4,33 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
-use nanoscope_tokenizer::{MAX_VOCAB, Merge, TokenId, Tokenizer, TokenizerParts, check_merges};
+use nanoscope_tokenizer::{
+    BOS, MAX_VOCAB, Merge, TokenId, Tokenizer, TokenizerParts, byte_of, check_merges,
+};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::CheckpointError;
+use crate::python_json;
 use crate::read::json;
 
-/// Parses a tokenizer from the JSON `bytes` of the file at `path`.
-pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+/// Returns whether the tokenizer is nanochat's: it has nanochat's token at the start of a document.
+pub(super) fn is_nanochat(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Added {
+        content: String,
+    }
+    #[derive(Deserialize)]
+    struct Names {
+        added_tokens: Vec<Added>,
+    }
+    let names: Result<Names, _> = python_json::from_slice(bytes);
+    // What cannot be read is refused with the words of nanochat's reader.
+    names.map_or(true, |names| names.added_tokens.iter().any(|token| token.content == BOS))
+}
+
+/// Parses nanochat's tokenizer from the JSON `bytes` of the file at `path`.
+pub(super) fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
     // The kinds of the parts come first, so that a tokenizer of another kind is refused for its kind,
     // rather than for a key that only that kind has.
     json::from_slice::<Kinds>(path, bytes)?.check(path)?;
@@ -326,19 +344,6 @@ fn to_bytes(path: &Path, token: &str) -> Result<Vec<u8>, CheckpointError> {
     })
 }
 
-/// Returns the byte that `letter` represents in GPT-2's byte-level alphabet: a byte with a visible
-/// character is that character, and the others are the characters from U+0100 on, in order.
-fn byte_of(letter: char) -> Option<u8> {
-    // 0..=32, 127..=160 and 173 are not visible.
-    match u32::from(letter) {
-        code @ (33..=126 | 161..=172 | 174..=255) => Some(code as u8),
-        code @ 256..=288 => Some((code - 256) as u8),
-        code @ 289..=322 => Some((code - 289 + 127) as u8),
-        323 => Some(173),
-        _ => None,
-    }
-}
-
 fn truncated(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -350,21 +355,4 @@ fn unknown_value(
     known: &'static str,
 ) -> CheckpointError {
     CheckpointError::UnknownValue { path: path.to_owned(), key, found: truncated(found), known }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_letters_are_those_of_gpt_2_and_each_byte_has_one() {
-        let mut bytes: Vec<u8> = (0..1000).filter_map(char::from_u32).filter_map(byte_of).collect();
-        bytes.sort_unstable();
-
-        assert_eq!(bytes, (0..=u8::MAX).collect::<Vec<_>>());
-        for (letter, byte) in [('a', b'a'), ('Ġ', b' '), ('Ċ', b'\n'), ('Ń', 0xad), ('é', 0xe9)]
-        {
-            assert_eq!(byte_of(letter), Some(byte), "{letter}");
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! Tokenizers from the files that nanochat and Hugging Face write.
 
+mod family;
+mod files;
 mod hugging_face;
 mod nanochat;
 

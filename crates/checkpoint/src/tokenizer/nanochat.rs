@@ -1,18 +1,17 @@
 //! Loading tokenizers from nanochat's folder, and saving them in our own format.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::Path;
 
-use nanoscope_tokenizer::{JSON_FORMAT, TokenId, Tokenizer, TokenizerError, TokenizerParts};
+use nanoscope_tokenizer::{JSON_FORMAT, TokenId, Tokenizer, TokenizerParts};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::CheckpointError;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
 use crate::python_json;
-use crate::read::lfs;
-use crate::tokenizer::hugging_face;
+use crate::tokenizer::files::{invalid, read_if_there, utf8};
+use crate::tokenizer::{family, hugging_face};
 use crate::write::write_atomically;
 
 /// Loads the tokenizer in `dir`, which is nanochat's `<base>/tokenizer` or a model's folder.
@@ -20,6 +19,10 @@ use crate::write::write_atomically;
 /// It is read from `tokenizer.json` in our own format ([`Tokenizer::to_json`]), otherwise from
 /// `tokenizer.pkl`, nanochat's pickled `tiktoken.core.Encoding`, otherwise from `tokenizer.json` in
 /// Hugging Face's format. The pickle is read as data and may refer to no other class or function.
+///
+/// A `tokenizer.json` without `<|bos|>` is a family's. Its chat template is `chat_template.jinja` or the
+/// one in `tokenizer_config.json`, and a model's text ends with the `eos_token` there and with those of
+/// `generation_config.json`.
 ///
 /// # Errors
 ///
@@ -44,7 +47,10 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
         return Err(CheckpointError::NoTokenizer { dir: dir.to_owned() });
     };
     match python_json::from_slice(&bytes) {
-        Ok(Tag { format: None, model: Some(_) }) => hugging_face::from_json(&json, &bytes),
+        Ok(Tag { format: None, model: Some(_) }) if hugging_face::is_nanochat(&bytes) => {
+            hugging_face::from_json(&json, &bytes)
+        }
+        Ok(Tag { format: None, model: Some(_) }) => family::load(dir, &json, &bytes),
         Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
         Err(source) => Err(CheckpointError::Json { path: json, source }),
     }
@@ -55,7 +61,9 @@ pub(crate) fn has_tokenizer(dir: &Path) -> bool {
     [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.join(name).is_file())
 }
 
-/// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed. The file is replaced
+/// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed; of a family's tokenizer
+/// also its chat template and special tokens, to `tokenizer_config.json`, and the tokens that end a text,
+/// to `generation_config.json`. The files are replaced
 /// atomically.
 ///
 /// # Errors
@@ -64,7 +72,8 @@ pub(crate) fn has_tokenizer(dir: &Path) -> bool {
 pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
     fs::create_dir_all(dir)
         .map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
-    write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())
+    write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())?;
+    family::save_config(dir, tokenizer)
 }
 
 /// The keys that identify the format of a `tokenizer.json`.
@@ -75,12 +84,7 @@ struct Tag {
 }
 
 fn from_json(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
-    let json = std::str::from_utf8(python_json::without_byte_order_mark(bytes));
-    let json = json.map_err(|error| CheckpointError::Io {
-        path: path.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidData, error),
-    })?;
-    Tokenizer::from_json(json).map_err(|source| invalid(path, source))
+    Tokenizer::from_json(utf8(path, bytes)?).map_err(|source| invalid(path, source))
 }
 
 fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
@@ -93,10 +97,6 @@ fn from_pickle(path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> 
         found: difference.found,
     })?;
     Tokenizer::new(parts).map_err(|source| invalid(path, source))
-}
-
-fn invalid(path: &Path, source: TokenizerError) -> CheckpointError {
-    CheckpointError::Tokenizer { path: path.to_owned(), source }
 }
 
 /// A difference between a pickle and a pickled tokenizer.
@@ -220,23 +220,6 @@ fn missing(what: &'static str) -> Difference {
     Difference { what, expected: "an entry of the state", found: "missing".to_owned() }
 }
 
-/// Reads a file of at most [`MAX_FILE_BYTES`]; `None` if it does not exist.
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
-    let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(CheckpointError::FileTooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
-    }
-    lfs::check(path, &bytes)?;
-    Ok(Some(bytes))
-}
-
 /// The only class that a `tokenizer.pkl` may refer to.
 const ENCODING: &str = "tiktoken.core.Encoding";
 
@@ -245,6 +228,3 @@ const PICKLE_FILE: &str = "tokenizer.pkl";
 
 /// The file that we write, under the same name as Hugging Face's.
 pub(crate) const JSON_FILE: &str = "tokenizer.json";
-
-/// Maximum length of a tokenizer file in bytes; nanochat's with 65,536 tokens has less than a million.
-const MAX_FILE_BYTES: u64 = 1 << 26;

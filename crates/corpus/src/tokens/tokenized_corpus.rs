@@ -234,7 +234,7 @@ impl TokenWriter {
             ids: file()?,
             heads: file()?,
             sha256: Sha256::new(),
-            bos: tokenizer.bos().ok_or(CorpusError::NoBos)?,
+            bos: tokenizer.document_start().ok_or(CorpusError::NoBos)?,
             len: 0,
             documents: 0,
             head: (0, 0),

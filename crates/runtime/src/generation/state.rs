@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
-use nanoscope_tokenizer::{ASSISTANT_END, BOS, StreamDecoder};
+use nanoscope_tokenizer::StreamDecoder;
 use nanoscope_transformer::{KvCache, TokenBatch};
 use sha2::{Digest as _, Sha256};
 
@@ -27,8 +27,8 @@ const PIECE_TOKENS: usize = 64;
 /// An in-progress generation. Iterate to get one token at a time.
 ///
 /// Greedy generation reproduces nanochat's token for token. A generation ends after
-/// [`Sampling::max_tokens`], at `<|assistant_end|>` or `<|bos|>` (which is not returned), after a
-/// token at which a condition of [`Plan::stop_when`] holds, or when the context is full;
+/// [`Sampling::max_tokens`], at a token that
+/// [ends a text](nanoscope_tokenizer::Tokenizer::ends_text) (which is not returned), after a token at which a condition of [`Plan::stop_when`] holds, or when the context is full;
 /// [`end`](Self::end) returns the reason.
 #[derive(Debug)]
 pub struct Generation<'m> {
@@ -155,7 +155,7 @@ impl<'m> Generation<'m> {
             // Allocate only positions that can be used: a config may claim any context length.
             cache: model.gpt().cache(1, prompt.len() + more),
             sampler: Sampler::new(sampling.clone()),
-            decoder: model.tokenizer().map(|tokenizer| tokenizer.stream()),
+            decoder: model.tokenizer().map(|tokenizer| tokenizer.stream_after_prompt()),
             tokens: prompt.to_vec(),
             prompt_len: prompt.len(),
             batch: None,
@@ -255,8 +255,7 @@ impl<'m> Generation<'m> {
     }
 
     fn ends_text(&self, token: u32) -> bool {
-        let ends = |name| self.model.tokenizer().and_then(|t| t.special(name)) == Some(token);
-        ends(ASSISTANT_END) || ends(BOS)
+        self.model.tokenizer().is_some_and(|tokenizer| tokenizer.ends_text(token))
     }
 
     /// Decides the next action.
@@ -370,7 +369,8 @@ impl<'m> Generation<'m> {
         self.end = stop.map(|(condition, value)| EndReason::Condition { condition, value });
         let Choice { token, logprob, top: top_logprobs } = choice;
         let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
-            decoder.push(token).expect("the tokenizer has as many tokens as the model")
+            // A row of the embedding that only pads it has no token, and no text.
+            decoder.push(token).unwrap_or_default()
         });
         // Logits that no token is chosen from.
         let full = position + 1 == self.cache.capacity();

@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::State;
 use nanoscope_hooks::HookPoint;
-use nanoscope_tokenizer::{ASSISTANT_START, USER_START};
+use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use super::labels::Saved;
@@ -14,9 +14,7 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
     let config = served.model.gpt().config();
     let shape = &config.shape;
     let tokenizer = served.model.tokenizer();
-    let chat = tokenizer.is_some_and(|t| {
-        [USER_START, ASSISTANT_START].iter().all(|name| t.special(name).is_some())
-    });
+    let chat = tokenizer.is_some_and(Tokenizer::can_chat);
     let hook = |hook: HookPoint| json!({"name": hook.to_string(), "shape": config.hook_shape(hook).to_string()});
     let sae = |(&hook, sae): (&HookPoint, &nanoscope_sae::Sae)| {
         let (config, source) = (sae.config(), served.sae_info.get(&hook));

@@ -1,0 +1,161 @@
+//! Tokenizers of families other than nanochat's, with the files beside `tokenizer.json`.
+
+use std::path::Path;
+
+use nanoscope_tokenizer::{ChatTemplate, TokenId, Tokenizer};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::error::CheckpointError;
+use crate::read::json;
+use crate::tokenizer::files::{invalid, read_if_there, utf8};
+use crate::write::write_atomically;
+
+/// Loads the tokenizer with the JSON `bytes` of the file at `path` in `dir`.
+pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+    let tokenizer = Tokenizer::from_hugging_face_json(utf8(path, bytes)?)
+        .map_err(|source| invalid(path, source))?;
+    let config_path = dir.join(CONFIG_FILE);
+    let config: Config = read_or_default(&config_path)?;
+    let ends = ends(dir, &config, &tokenizer)?;
+    let tokens = config.special_tokens();
+
+    let template_path = dir.join(TEMPLATE_FILE);
+    let (path, template) = match read_if_there(&template_path)? {
+        Some(bytes) => {
+            let template = utf8(&template_path, &bytes)?.to_owned();
+            (template_path, Some(template))
+        }
+        None => (config_path, config.template()),
+    };
+    // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
+    let named = config.others.get("bos_token").and_then(token_text);
+    let start = named.and_then(|name| tokenizer.special(name)).or(ends.first().copied());
+    let start = tokenizer.bos().or(start);
+    let tokenizer = tokenizer.with_ends(ends).with_document_start(start);
+    let Some(template) = template else {
+        return Ok(tokenizer);
+    };
+    let template = ChatTemplate::new(&template, tokens).map_err(|source| invalid(&path, source))?;
+    Ok(tokenizer.with_chat_template(template))
+}
+
+/// Saves what [`load`] reads beside `tokenizer.json`; nothing for nanochat's tokenizer.
+pub(super) fn save_config(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
+    if !tokenizer.is_hugging_face() {
+        return Ok(());
+    }
+    let mut config = Map::new();
+    if let Some(template) = tokenizer.chat_template() {
+        config.extend(template.tokens().clone());
+        config.insert("chat_template".to_owned(), template.source().into());
+    }
+    if let Some(start) = tokenizer.document_start().and_then(|id| tokenizer.token_text(id)) {
+        config.insert("bos_token".to_owned(), start.into());
+    }
+    let ends = tokenizer.ends();
+    if let Some(end) = ends.first().and_then(|&id| tokenizer.token_text(id)) {
+        config.insert("eos_token".to_owned(), end.into());
+    }
+    let save =
+        |name: &str, json: &Json| write_atomically(&dir.join(name), json.to_string().as_bytes());
+    save(CONFIG_FILE, &Json::Object(config))?;
+    save(GENERATION_FILE, &json!({"eos_token_id": ends}))
+}
+
+/// A `tokenizer_config.json`, as far as it is used: the ids' own settings are in `tokenizer.json`.
+#[derive(Default, Deserialize)]
+#[serde(expecting = "the settings of a tokenizer")]
+struct Config {
+    #[serde(default)]
+    chat_template: Option<Templates>,
+    #[serde(flatten)]
+    others: Map<String, Json>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a template or a list of named templates")]
+enum Templates {
+    One(String),
+    Named(Vec<Named>),
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    template: String,
+}
+
+impl Config {
+    /// The one template, or the one that transformers takes of several.
+    fn template(self) -> Option<String> {
+        match self.chat_template? {
+            Templates::One(template) => Some(template),
+            Templates::Named(list) => {
+                list.into_iter().find(|named| named.name == "default").map(|named| named.template)
+            }
+        }
+    }
+
+    /// The special tokens that have a name, such as `bos_token`, for a template.
+    fn special_tokens(&self) -> Map<String, Json> {
+        let named = self.others.iter().filter(|(name, _)| name.ends_with("_token"));
+        named
+            .filter_map(|(name, value)| Some((name.clone(), Json::from(token_text(value)?))))
+            .collect()
+    }
+}
+
+/// The text of a token, which is a string or an object with its `content`.
+fn token_text(value: &Json) -> Option<&str> {
+    value.as_str().or_else(|| value["content"].as_str())
+}
+
+/// The tokens that end a text: `eos_token` first, then those of `generation_config.json`.
+fn ends(
+    dir: &Path,
+    config: &Config,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<TokenId>, CheckpointError> {
+    #[derive(Default, Deserialize)]
+    struct Generation {
+        eos_token_id: Option<Ids>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected an id or a list of ids")]
+    enum Ids {
+        One(TokenId),
+        Several(Vec<TokenId>),
+    }
+
+    let named = config.others.get("eos_token").and_then(token_text);
+    let mut ends: Vec<TokenId> =
+        named.and_then(|name| tokenizer.special(name)).into_iter().collect();
+    let generation: Generation = read_or_default(&dir.join(GENERATION_FILE))?;
+    let listed = match generation.eos_token_id {
+        Some(Ids::One(id)) => vec![id],
+        Some(Ids::Several(ids)) => ids,
+        None => Vec::new(),
+    };
+    for id in listed {
+        if !ends.contains(&id) {
+            ends.push(id);
+        }
+    }
+    Ok(ends)
+}
+
+fn read_or_default<T: Default + for<'de> Deserialize<'de>>(
+    path: &Path,
+) -> Result<T, CheckpointError> {
+    match read_if_there(path)? {
+        Some(bytes) => json::from_slice(path, &bytes),
+        None => Ok(T::default()),
+    }
+}
+
+const CONFIG_FILE: &str = "tokenizer_config.json";
+
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+
+const GENERATION_FILE: &str = "generation_config.json";

@@ -1,0 +1,314 @@
+//! The tokenizer of each family gives what the Python packages tokenizers and transformers give.
+#![cfg(feature = "gpt")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nanoscope_checkpoint::{load_tokenizer, save_tokenizer};
+use nanoscope_tokenizer::{Conversation, TokenId, Tokenizer, TokenizerError};
+use serde_json::{Map, Value as Json, json};
+use tempfile::TempDir;
+
+const NAMES: [&str; 6] = ["gpt2", "neox", "llama3", "gemma", "qwen", "stories260K"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizers_hf").join(name)
+}
+
+fn expected(name: &str) -> Json {
+    serde_json::from_slice(&fs::read(folder(name).join("expected.json")).unwrap()).unwrap()
+}
+
+/// The tokenizer `name`, and what the Python packages make of texts and chats.
+fn loaded(name: &str) -> (Tokenizer, Json) {
+    (load_tokenizer(&folder(name)).unwrap(), expected(name))
+}
+
+fn ids(list: &Json) -> Vec<TokenId> {
+    serde_json::from_value(list.clone()).unwrap()
+}
+
+/// The texts of `strings`, which are many.
+fn strings(expected: &Json) -> &[Json] {
+    let strings = expected["strings"].as_array().unwrap();
+    assert!(strings.len() > 100);
+    strings
+}
+
+#[test]
+fn texts_have_the_ids_of_the_tokenizers_library() {
+    for name in NAMES {
+        let (tokenizer, expected) = loaded(name);
+        for case in strings(&expected) {
+            let text = case["text"].as_str().unwrap();
+            let plain = tokenizer.encode(text).unwrap();
+            assert_eq!(plain, ids(&case["plain"]), "{name}: {text:?} as plain text");
+            let special = tokenizer.encode_with_special_tokens(text).unwrap();
+            assert_eq!(special, ids(&case["ids"]), "{name}: {text:?} with special tokens");
+        }
+    }
+}
+
+#[test]
+fn what_the_post_processor_adds_is_added() {
+    for name in NAMES {
+        let (tokenizer, expected) = loaded(name);
+        for case in strings(&expected) {
+            let (found, with_special) = (ids(&case["ids"]), ids(&case["with_special"]));
+            if found != ids(&case["plain"]) {
+                continue;
+            }
+            let text = case["text"].as_str().unwrap();
+            let document = tokenizer.encode_with_bos(text).unwrap();
+            assert_eq!(document, with_special, "{name}: {text:?}");
+            let front: Vec<TokenId> = tokenizer.bos().into_iter().collect();
+            assert_eq!([front, found].concat(), with_special, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn ids_have_the_text_of_the_tokenizers_library() {
+    for name in NAMES {
+        let (tokenizer, expected) = loaded(name);
+        for case in strings(&expected) {
+            let all = ids(&case["ids"]);
+            let text = tokenizer.decode(&all).unwrap();
+            assert_eq!(text, case["decoded"].as_str().unwrap(), "{name}: {all:?}");
+            let ordinary: Vec<TokenId> =
+                all.iter().copied().filter(|&id| !tokenizer.is_special(id)).collect();
+            let text = tokenizer.decode(&ordinary).unwrap();
+            assert_eq!(text, case["decoded_without_special"].as_str().unwrap(), "{name}: {all:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_gives_the_same_text_in_whole_characters() {
+    for name in NAMES {
+        let (tokenizer, _) = loaded(name);
+        let size = tokenizer.vocab_size() as TokenId;
+        // Ids in any order, with bytes that are no characters, and one id past the vocabulary.
+        let mixed: Vec<TokenId> = (0..4000).map(|step| step * 7919 % (size + 1)).collect();
+        for run in mixed.chunks(37) {
+            let mut stream = tokenizer.stream();
+            let mut text: String = run.iter().map(|&id| stream.push(id).unwrap()).collect();
+            text.push_str(&stream.finish());
+            assert_eq!(text, tokenizer.decode(run).unwrap(), "{name}: {run:?}");
+            if !["gemma", "stories260K"].contains(&name) {
+                let bytes = tokenizer.decode_bytes(run).unwrap();
+                assert_eq!(text, String::from_utf8_lossy(&bytes), "{name}: {run:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_goes_on_from_a_prompt_keeps_the_space_between_words() {
+    let (tokenizer, _) = loaded("stories260K");
+    let ids = tokenizer.encode("bird").unwrap();
+    let text = |mut stream: nanoscope_tokenizer::StreamDecoder<'_>| {
+        let text: String = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+        text + &stream.finish()
+    };
+
+    assert_eq!(text(tokenizer.stream()), "bird");
+    assert_eq!(text(tokenizer.stream_after_prompt()), " bird");
+}
+
+#[test]
+fn bytes_that_are_no_character_are_replaced_one_by_one() {
+    let (tokenizer, _) = loaded("stories260K");
+    let byte = |byte: TokenId| byte + 3;
+    let letter = tokenizer.id_of(b"e").unwrap();
+
+    let run = [byte(0xe2), byte(0x82), byte(0xac), letter, byte(0xe2), byte(0x82), letter];
+
+    assert_eq!(tokenizer.decode(&run).unwrap(), "€e\u{fffd}\u{fffd}e");
+}
+
+#[test]
+fn chats_are_rendered_as_transformers_renders_them() {
+    let mut refused = 0;
+    for name in NAMES {
+        let (tokenizer, expected) = loaded(name);
+        for case in expected["chats"].as_array().unwrap_or(&Vec::new()) {
+            let messages = &case["messages"];
+            let variables = case["variables"].as_object().cloned().unwrap_or_default();
+            let prompt = case["add_generation_prompt"] == true;
+            let rendered = tokenizer.render_chat(messages, prompt, &variables);
+            if let Some(raised) = case["error"].as_str() {
+                let error = rendered.unwrap_err();
+                assert!(
+                    matches!(&error, TokenizerError::ChatTemplateRaised { message } if message == raised),
+                    "{name}: {messages}: {error}"
+                );
+                refused += 1;
+                continue;
+            }
+            let rendered = rendered.unwrap_or_else(|error| panic!("{name}: {messages}: {error:?}"));
+            assert_eq!(rendered, case["rendered"].as_str().unwrap(), "{name}: {messages}");
+            let found = tokenizer.encode_with_special_tokens(&rendered).unwrap();
+            assert_eq!(found, ids(&case["ids"]), "{name}: {rendered:?}");
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_conversation_is_rendered_with_the_familys_template() {
+    for name in ["gpt2", "llama3", "gemma", "qwen"] {
+        let (tokenizer, _) = loaded(name);
+        let messages = json!([{"role": "user", "content": "Hello!"}]);
+        let chat: Conversation = serde_json::from_value(json!({"messages": messages})).unwrap();
+        let ids = |prompt| {
+            let text = tokenizer.render_chat(&messages, prompt, &Map::new()).unwrap();
+            tokenizer.encode_with_special_tokens(&text).unwrap()
+        };
+
+        assert!(tokenizer.can_chat(), "{name}");
+        assert_eq!(tokenizer.render_for_answer(&chat).unwrap(), ids(true), "{name}");
+        assert_eq!(tokenizer.chat_prompt("Hello!").unwrap(), ids(true), "{name}");
+        assert_eq!(tokenizer.render_conversation(&chat, 99).unwrap().ids, ids(false), "{name}");
+    }
+}
+
+#[test]
+fn a_turn_that_is_added_gives_the_ids_of_the_whole_conversation() {
+    for name in ["gpt2", "llama3", "qwen"] {
+        let (tokenizer, _) = loaded(name);
+        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let whole = json!([said("user", "Hi"), said("assistant", "Yes"), said("user", "And?")]);
+        let whole = tokenizer.render_chat(&whole, true, &Map::new()).unwrap();
+        let whole = tokenizer.encode_with_special_tokens(&whole).unwrap();
+
+        let turn = tokenizer.chat_turn("And?").unwrap();
+
+        let before = &whole[..whole.len() - turn.len()];
+        assert_eq!(whole[before.len()..], turn, "{name}");
+        assert_eq!(before.last().copied(), tokenizer.answer_end(), "{name}");
+    }
+}
+
+#[test]
+fn a_model_without_a_template_completes_texts() {
+    for name in ["neox", "stories260K"] {
+        let (tokenizer, _) = loaded(name);
+        let chat: Conversation =
+            serde_json::from_value(json!({"messages": [{"role": "user", "content": "Hi"}]}))
+                .unwrap();
+
+        assert!(!tokenizer.can_chat(), "{name}");
+        for refused in [
+            tokenizer.render_for_answer(&chat),
+            tokenizer.chat_prompt("Hi"),
+            tokenizer.chat_turn("Hi"),
+            tokenizer.render_conversation(&chat, 99).map(|rendered| rendered.ids),
+        ] {
+            assert!(matches!(refused, Err(TokenizerError::NoChatTemplate)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_text_ends_and_a_document_starts_with_the_tokens_that_the_files_name() {
+    for (name, start, end) in [
+        ("gpt2", "<|endoftext|>", "<|endoftext|>"),
+        ("neox", "<|endoftext|>", "<|endoftext|>"),
+        ("llama3", "<|begin_of_text|>", "<|eot_id|>"),
+        ("gemma", "<bos>", "<eos>"),
+        ("qwen", "<|im_end|>", "<|im_end|>"),
+        ("stories260K", "<s>", "</s>"),
+    ] {
+        let (tokenizer, _) = loaded(name);
+        assert_eq!(tokenizer.document_start(), tokenizer.special(start), "{name}");
+        assert!(tokenizer.document_start().is_some(), "{name}");
+        assert!(tokenizer.ends_text(tokenizer.special(end).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn a_saved_tokenizer_is_the_same() {
+    for name in NAMES {
+        let (tokenizer, expected) = loaded(name);
+        let dir = TempDir::new().unwrap();
+        save_tokenizer(dir.path(), &tokenizer).unwrap();
+
+        let again = load_tokenizer(dir.path()).unwrap();
+
+        for case in strings(&expected) {
+            let text = case["text"].as_str().unwrap();
+            assert_eq!(again.encode(text).unwrap(), ids(&case["plain"]), "{name}: {text:?}");
+        }
+        assert_eq!(again.to_json(), tokenizer.to_json(), "{name}");
+        assert_eq!(again.bos(), tokenizer.bos(), "{name}");
+        assert_eq!(again.document_start(), tokenizer.document_start(), "{name}");
+        assert_eq!(again.ends(), tokenizer.ends(), "{name}");
+        assert_eq!(again.answer_end(), tokenizer.answer_end(), "{name}");
+        let source = |t: &Tokenizer| t.chat_template().map(|t| t.source().to_owned());
+        assert_eq!(source(&again), source(&tokenizer), "{name}");
+    }
+}
+
+/// Loads the tokenizer `gemma` after `change` to the file `file` in its folder.
+fn changed(file: &str, change: impl FnOnce(&mut Json)) -> String {
+    let dir = TempDir::new().unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(folder("gemma").join(name), dir.path().join(name)).unwrap();
+    }
+    let path = dir.path().join(file);
+    let mut json: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(&path, json.to_string()).unwrap();
+    let error = load_tokenizer(dir.path()).unwrap_err();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn a_broken_file_is_refused_by_what_is_wrong() {
+    let expensive =
+        json!({"type": "Replace", "pattern": {"Regex": "(?:a{300}){300}"}, "content": "b"});
+    for (pointer, value, says) in [
+        ("/model/type", json!("WordPiece"), "model is `WordPiece` (expected BPE)"),
+        ("/model/dropout", json!(0.1), "model.dropout is `0.1` (expected null)"),
+        ("/decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece` (expected ByteLevel"),
+        ("/normalizer", expensive, "counts in the split pattern multiply"),
+        ("/normalizer", json!({"type": "Nothing"}), "the tokenizers library gave up"),
+        ("/version", json!("2.0"), "Unknown tokenizer version '2.0'"),
+        ("/added_tokens/0/id", json!(77), "has the id 77; the vocabulary gives it 0"),
+        ("/added_tokens/0/id", json!(-1), "not a tokenizer in JSON"),
+        ("/model/merges", json!([["no", "pe"]]), "the tokenizers library gave up"),
+    ] {
+        let error = changed("tokenizer.json", |file| *file.pointer_mut(pointer).unwrap() = value);
+        assert!(error.contains("tokenizer.json") && error.contains(says), "{pointer}: {error}");
+    }
+    for (template, says) in [
+        (json!("{% for %}"), "the chat template does not work"),
+        (json!("{{ a".repeat(3_000_000)), "the chat template has 12000000 bytes"),
+        (json!(7), "expected a template or a list of named templates"),
+    ] {
+        let error = changed("tokenizer_config.json", |file| file["chat_template"] = template);
+        assert!(error.contains("tokenizer_config.json") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn of_several_templates_the_default_is_taken() {
+    let dir = TempDir::new().unwrap();
+    fs::copy(folder("gpt2").join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    let config = json!({"chat_template": [
+        {"name": "tool_use", "template": "tools"}, {"name": "default", "template": "{{ bos_token }}!"}],
+        "bos_token": {"content": "<|endoftext|>"}});
+    fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+
+    let tokenizer = load_tokenizer(dir.path()).unwrap();
+
+    let text = tokenizer.render_chat(&json!([]), false, &Map::new()).unwrap();
+    assert_eq!(text, "<|endoftext|>!");
+}
