@@ -47,6 +47,8 @@ impl Microscope {
         options: &SaeOptions,
     ) -> Result<()> {
         let device = self.model.gpt().device().clone();
+        let post_norms = options.post_norms.or(Some(self.model.gpt().config().post_norms));
+        let options = &SaeOptions { post_norms, ..options.clone() };
         let mut added = Vec::new();
         for loaded in load_saes_with(paths, &device, options)? {
             match self.add(loaded) {

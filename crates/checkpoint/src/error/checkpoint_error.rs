@@ -383,6 +383,21 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error("the files of the SAE in {} do not name its hook point", path.display())]
     NoHook { path: PathBuf },
+    /// An SAE's files name an activation that is another one from family to family.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{}: `{name}` is {} or {}, depending on the model; state the hook point before the path \
+         (`{}=PATH`)",
+        path.display(), points[0], points[1], points[0]
+    )]
+    AmbiguousHook {
+        /// The SAE's file.
+        path: PathBuf,
+        /// The name in its files.
+        name: String,
+        /// The activation in models that norm the outputs of their sublayers, and in others.
+        points: [HookPoint; 2],
+    },
     /// Two SAEs belong to the same hook point.
     #[cfg(feature = "sae")]
     #[error("two SAEs for {hook}: {} and {}", first.display(), second.display())]

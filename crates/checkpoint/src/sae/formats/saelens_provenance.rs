@@ -1,9 +1,13 @@
 //! What SAELens's `cfg.json` says about the origin of an SAE.
 
-use serde_json::Value;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::python_json;
 use crate::sae::metadata::Metadata;
+use crate::sae::path_names::names;
+use crate::sae::weight_processing::{CENTER_WRITING_WEIGHTS, PROCESSING};
 
 /// The keys of `metadata` that decide places and versions; the others are the SAE's provenance.
 pub(crate) const PLACE_KEYS: [&str; 5] =
@@ -22,8 +26,29 @@ const OLD_PROVENANCE: [&str; 9] = [
     "sae_lens_training_version",
 ];
 
-/// Returns what `cfg.json` says about the origin of the SAE.
-pub(super) fn provenance(description: &Value) -> Metadata {
+/// The repositories of GPT-2's SAEs that were trained on a centred stream, which only SAELens's
+/// registry says of them.
+const CENTRED: [&str; 3] = [
+    "GPT2-Small-SAEs-Reformatted",
+    "GPT2-Small-Feature-Splitting-Experiment-Layer-8",
+    "gpt2-small-mlp-out-saes",
+];
+
+/// Returns what `cfg.json`, and for the file at `path` the registry, says about the origin of the SAE.
+pub(super) fn provenance(path: &Path, description: &Value) -> Metadata {
+    let mut metadata = in_config(description);
+    let is_in = |name: &String| {
+        let repository = name.rsplit("--").next();
+        repository.is_some_and(|repository| CENTRED.contains(&repository))
+    };
+    let is_centred = names(path).iter().any(is_in);
+    if is_centred && !metadata.contains_key(PROCESSING) {
+        metadata.insert(PROCESSING.to_owned(), json!({ CENTER_WRITING_WEIGHTS: true }));
+    }
+    metadata
+}
+
+fn in_config(description: &Value) -> Metadata {
     let entries = |value: &Value, is_wanted: &dyn Fn(&str) -> bool| {
         let entries = value.as_object().into_iter().flatten();
         entries
