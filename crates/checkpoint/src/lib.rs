@@ -35,6 +35,10 @@ mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
 #[cfg(all(feature = "gpt", feature = "sae"))]
+mod fit;
+#[cfg(any(feature = "gpt", feature = "sae"))]
+mod hub;
+#[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
 #[cfg(feature = "sae")]
 mod labels;
@@ -58,6 +62,8 @@ pub use container::{Dtype, Order, TensorFile, TensorInfo};
 pub use error::{CheckpointError, IoProblem};
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
+#[cfg(all(feature = "gpt", feature = "sae"))]
+pub use fit::{Fit, FitModel, fits};
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]

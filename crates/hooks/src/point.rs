@@ -148,6 +148,22 @@ impl HookPoint {
         }
     }
 
+    /// Returns whether the activation is the residual stream, or is added to it as it is.
+    pub fn is_in_stream(self) -> bool {
+        matches!(
+            self,
+            Self::Embed
+                | Self::PosEmbed
+                | Self::ResidPre(_)
+                | Self::AttnProjection(_)
+                | Self::AttnOut(_)
+                | Self::ResidMid(_)
+                | Self::MlpProjection(_)
+                | Self::MlpOut(_)
+                | Self::ResidPost(_)
+        )
+    }
+
     /// The other names of this point that [`FromStr`] accepts.
     pub fn aliases(self) -> Vec<String> {
         match (self.layer(), self.in_block()) {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::config::NormKind;
+use crate::config::{GptConfig, NormKind, ResidualMix};
 use crate::error::GptError;
 use crate::gpt::Gpt;
 use crate::linear::Linear;
@@ -19,14 +19,7 @@ impl Gpt {
     /// [`GptError::NotCentrable`] if the norms do not subtract the mean, or if something other than
     /// embeddings and sublayers writes to the stream.
     pub fn centred(&self) -> Result<Self, GptError> {
-        let config = &self.config;
-        let is_plain = self.lambdas.is_none()
-            && self.embed.smear.is_none()
-            && self.embed.bigram.is_none()
-            && self.embed.norm_epsilon.is_none()
-            && !config.backout
-            && !config.post_norms;
-        if config.norm.kind != NormKind::LayerNorm || !is_plain {
+        if !self.config.can_be_centred() {
             return Err(GptError::NotCentrable);
         }
         let mut model = self.clone();
@@ -39,6 +32,18 @@ impl Gpt {
             centre(&mut block.mlp.down, device);
         }
         Ok(model)
+    }
+}
+
+impl GptConfig {
+    /// Returns whether the mean over the channels of the residual stream has no effect on the model:
+    /// every norm subtracts it, and only embeddings and sublayers write to the stream.
+    pub fn can_be_centred(&self) -> bool {
+        let is_plain = self.residual == ResidualMix::Plain
+            && !(self.smear || self.bigram || self.embedding.normed || self.backout)
+            && !self.post_norms
+            && self.value_embeds.is_none();
+        self.norm.kind == NormKind::LayerNorm && is_plain
     }
 }
 
@@ -70,7 +75,7 @@ mod tests {
     use nanoscope_hooks::{ActivationRecorder, HookPoint};
 
     use super::*;
-    use crate::config::{EmbeddingConfig, GptShape, NormConfig};
+    use crate::config::{EmbeddingConfig, GptShape, NormConfig, QkNorm};
     use crate::{Era, Logits, TokenBatch};
 
     /// A GPT-2 with random weights.
@@ -87,6 +92,9 @@ mod tests {
         config.norm = NormConfig { kind: NormKind::LayerNorm, epsilon: 1e-5 };
         config.embedding = EmbeddingConfig { scale: None, positions: Some(16), normed: false };
         config.ropes = Vec::new();
+        config.attention.qk_norm = QkNorm::None;
+        config.residual = ResidualMix::Plain;
+        config.value_embeds = None;
         config.tied = true;
         config.attention.out_bias = true;
         config.mlp.bias = true;
@@ -109,26 +117,13 @@ mod tests {
         let difference = (logits - same).abs().max().into_scalar::<f32>();
         assert!(difference < 2e-5, "{difference}");
         for point in points {
-            use HookPoint as P;
             let (before, after) = (before.get(point).unwrap(), after.get(point).unwrap());
             if before.shape().len() != 3 {
                 continue;
             }
             let (before, after) = (before.tensor::<3>(), after.tensor::<3>());
-            let is_stream = matches!(
-                point,
-                P::Embed
-                    | P::PosEmbed
-                    | P::ResidPre(_)
-                    | P::AttnProjection(_)
-                    | P::AttnOut(_)
-                    | P::ResidMid(_)
-                    | P::MlpProjection(_)
-                    | P::MlpOut(_)
-                    | P::ResidPost(_)
-            );
             let expected =
-                if is_stream { before.clone() - before.mean_dim(2) } else { before };
+                if point.is_in_stream() { before.clone() - before.mean_dim(2) } else { before };
             let largest = expected.clone().abs().max().into_scalar::<f32>();
             let difference = (expected - after).abs().max().into_scalar::<f32>();
             assert!(difference <= 1e-4 * largest.max(1e-3), "{point}: {difference}");

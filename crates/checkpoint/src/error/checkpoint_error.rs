@@ -228,6 +228,17 @@ pub enum CheckpointError {
     /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
     NoModel { path: PathBuf },
+    /// A repository is not in Hugging Face's cache.
+    #[error(
+        "{} is not in Hugging Face's cache{}; nothing is downloaded",
+        name.display(), in_folder(.cache.as_deref())
+    )]
+    NotInCache {
+        /// The repository's folder, as given.
+        name: PathBuf,
+        /// The folder of the cache; `None` if the user has no home folder.
+        cache: Option<PathBuf>,
+    },
     /// The path has several models, and nothing says which one is meant.
     #[error("{} has several models; name one of {}", path.display(), paths(.folders))]
     SeveralModels {
