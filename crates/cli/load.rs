@@ -55,7 +55,18 @@ pub(crate) fn open_without_user_labels(args: &ModelArgs) -> Result<Microscope> {
     let (mut scope, saes) = open_without_saes(args)?;
     with_spinner("loading the SAEs", || scope.add_saes(saes, &args.sae_options()))
         .map_err(unwrapped)?;
+    note_saes(&scope);
     Ok(scope)
+}
+
+/// Prints what was done to the model for its SAEs, and signs that they belong to another.
+pub(crate) fn note_saes(scope: &Microscope) {
+    for warning in scope.warnings() {
+        note(warning);
+    }
+    if scope.is_centred() {
+        note("the residual stream is less its mean, as the SAEs were trained (center_writing_weights)");
+    }
 }
 
 /// Opens the model with its tokenizer. Returns it with the paths of the SAEs: those of the flags, or

@@ -49,7 +49,7 @@ pub use nanoscope_sae::{
 pub use nanoscope_tokenizer::{TokenId, Tokenizer, TokenizerError};
 pub use nanoscope_transformer::{Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
 
-pub use error::{Error, Result};
+pub use error::{Error, ProcessingError, Result};
 pub use microscope::{LabelledFeature, Microscope, Origin};
 pub use open::OpenOptions;
 pub use vector_file::VectorFile;

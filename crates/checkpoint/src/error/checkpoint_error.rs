@@ -23,7 +23,7 @@ use crate::container::Dtype;
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
-use crate::error::message::{asked_for, paths, some_of};
+use crate::error::message::{asked_for, in_folder, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
 use crate::sae::{SaeFormatName, SaveForm};

@@ -42,8 +42,11 @@ pub(super) fn provenance(path: &Path, description: &Value) -> Metadata {
         repository.is_some_and(|repository| CENTRED.contains(&repository))
     };
     let is_centred = names(path).iter().any(is_in);
-    if is_centred && !metadata.contains_key(PROCESSING) {
-        metadata.insert(PROCESSING.to_owned(), json!({ CENTER_WRITING_WEIGHTS: true }));
+    if is_centred {
+        let stated = metadata.entry(PROCESSING).or_insert_with(|| json!({}));
+        if let Some(stated) = stated.as_object_mut() {
+            stated.entry(CENTER_WRITING_WEIGHTS).or_insert(Value::Bool(true));
+        }
     }
     metadata
 }
@@ -59,4 +62,28 @@ fn in_config(description: &Value) -> Metadata {
     let old = entries(description, &|key| OLD_PROVENANCE.contains(&key));
     let new = entries(&description["metadata"], &|key| !PLACE_KEYS.contains(&key));
     old.into_iter().chain(new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sae::weight_processing::WeightProcessing;
+
+    #[test]
+    fn the_stream_is_centred_as_the_file_or_the_registry_says() {
+        let cache = "/hub/models--jbloom--GPT2-Small-SAEs-Reformatted/snapshots/aa/blocks.1/w";
+        let copy = "/saes/gpt2-small-mlp-out-saes/w";
+        let of = |path: &str, config: &str| {
+            let description: Value = serde_json::from_str(config).unwrap();
+            WeightProcessing::of(&provenance(Path::new(path), &description)).unwrap().centred
+        };
+        let stated = r#"{"model_from_pretrained_kwargs": {"center_writing_weights": false}}"#;
+        let version_6 = r#"{"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": true}}}"#;
+
+        assert!(of(cache, "{}"));
+        assert!(of(copy, r#"{"model_from_pretrained_kwargs": {}}"#));
+        assert!(!of(cache, stated));
+        assert!(of("/saes/mine/w", version_6));
+        assert!(!of("/saes/mine/w", "{}"));
+    }
 }
