@@ -208,7 +208,7 @@ impl std::str::FromStr for HooksArg {
 
 /// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
 /// text in front of `=` is a path if it has a slash.
-fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
+pub(crate) fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
         // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
         Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {

@@ -65,7 +65,9 @@ pub(crate) fn note_saes(scope: &Microscope) {
         note(warning);
     }
     if scope.is_centred() {
-        note("the residual stream is less its mean, as the SAEs were trained (center_writing_weights)");
+        note(
+            "the residual stream is less its mean, as the SAEs were trained (center_writing_weights)",
+        );
     }
 }
 
@@ -177,7 +179,7 @@ pub(crate) fn note_ambiguous_era(kind: ModelKind, also_fits: &[Era]) {
 }
 
 /// Takes an error out of the enum around it, so that hints and exit codes find it by its type.
-fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
+pub(crate) fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
     match error {
         nanoscope::Error::Checkpoint(error) => (*error).into(),
         nanoscope::Error::Runtime(error) => (*error).into(),

@@ -11,9 +11,7 @@ use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::inspect::InspectOptions;
 use crate::model::{Family, ModelFiles, ModelKind};
-use crate::sae::{
-    Metadata, SaeHooks, SaePath, WeightProcessing, find_saes, open_sae_in,
-};
+use crate::sae::{Metadata, SaeHooks, SaePath, WeightProcessing, find_saes, open_sae_in};
 
 /// How an SAE fits a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -126,7 +124,9 @@ impl FitModel<'_> {
     fn problem(&self, point: HookPoint, width: usize) -> Option<String> {
         let layers = self.config.shape.n_layer;
         if point.layer().is_some_and(|layer| layer >= layers) {
-            return Some(format!("{point} is in a layer that the model, of {layers}, does not have"));
+            return Some(format!(
+                "{point} is in a layer that the model, of {layers}, does not have"
+            ));
         }
         if let Some(reason) = self.config.missing(point) {
             return Some(format!("the model does not have {point}: {reason}"));

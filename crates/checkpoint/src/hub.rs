@@ -162,9 +162,6 @@ mod tests {
         let home = ("HOME", "/home/me");
         assert_eq!(of(&[home]), Path::new("/home/me/.cache/huggingface/hub"));
         assert_eq!(of(&[home, ("HF_HOME", "/hf")]), Path::new("/hf/hub"));
-        assert_eq!(
-            of(&[home, ("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]),
-            Path::new("/hub")
-        );
+        assert_eq!(of(&[home, ("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]), Path::new("/hub"));
     }
 }

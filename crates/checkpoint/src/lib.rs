@@ -79,9 +79,10 @@ pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
-    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, WeightProcessing, WeightProcessingError, is_saved_sae, is_saved_saelens, load_sae,
-    load_sae_as, load_sae_with, load_saes, load_saes_by_path, load_saes_with, save_nanochat_sae,
-    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
+    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, WeightProcessing, WeightProcessingError,
+    is_saved_sae, is_saved_saelens, load_sae, load_sae_as, load_sae_with, load_saes,
+    load_saes_by_path, load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

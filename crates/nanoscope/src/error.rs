@@ -94,7 +94,7 @@ pub enum ProcessingError {
     /// Another SAE needs the stream as it is, or centred.
     #[error(
         "it was trained on the residual stream {}, and the SAE at {other} on the stream {}",
-        stream(*.centred), stream(!*.centred)
+        stream(*centred), stream(!*centred)
     )]
     TwoStreams {
         /// Whether this SAE was trained on the centred stream.

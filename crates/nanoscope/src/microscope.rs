@@ -63,7 +63,11 @@ pub struct LabelledFeature<'a> {
 impl Microscope {
     /// A microscope on a model that is already in memory, without labels.
     pub fn new(model: InterpretableModel) -> Self {
-        Self { model, labels: BTreeMap::new(), origin: None, sae_files: BTreeMap::new(),
+        Self {
+            model,
+            labels: BTreeMap::new(),
+            origin: None,
+            sae_files: BTreeMap::new(),
             centred: false,
             warnings: Vec::new(),
         }

@@ -146,20 +146,37 @@ impl Microscope {
         Ok((hook, true))
     }
 
-    /// Gives the model the residual stream that `loaded` was trained on, without adding it.
+    /// Gives the model the residual stream that `saes` were trained on, without adding them.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if its hook point is not known, [`Error::SaeProcessing`] if the model cannot
-    /// have its activation, or an SAE that was added needs another stream.
-    pub fn prepare_for(&mut self, loaded: &LoadedSae) -> Result<()> {
-        let hook = loaded.hook()?;
-        let write = loaded.hook_out()?.unwrap_or(hook);
-        let centred = self
-            .stream_for(&loaded.metadata, [hook, write])
-            .map_err(|reason| Error::SaeProcessing { path: loaded.path.clone(), reason })?;
-        if let Some(centred) = centred {
+    /// [`Error::Checkpoint`] if the hook point of one is not known, [`Error::SaeProcessing`] if the model
+    /// cannot have its activation, or if they were trained on different streams.
+    pub fn prepare_for(&mut self, saes: &[LoadedSae]) -> Result<()> {
+        let mut first: Option<(bool, HookPoint)> = None;
+        let mut centred_model = None;
+        for loaded in saes {
+            let refused = |reason| Error::SaeProcessing { path: loaded.path.clone(), reason };
+            let hook = loaded.hook()?;
+            let points = [hook, loaded.hook_out()?.unwrap_or(hook)];
+            let needed = self.stream_for(&loaded.metadata, points).map_err(refused)?;
+            if points.iter().any(|point| point.is_in_stream()) {
+                let centred = needed.is_some() || self.centred;
+                match first {
+                    Some((other_centred, other)) if other_centred != centred => {
+                        return Err(refused(ProcessingError::TwoStreams { centred, other }));
+                    }
+                    _ => first = first.or(Some((centred, hook))),
+                }
+            }
+            centred_model = centred_model.or(needed);
+        }
+        if let Some(centred) = centred_model {
             self.model.set_gpt(centred);
             self.centred = true;
+        }
+        for loaded in saes {
+            let warnings = self.signs_of_another_model(loaded);
+            self.warnings.extend(warnings);
         }
         Ok(())
     }
@@ -179,14 +196,13 @@ impl Microscope {
             return Ok(None);
         }
         let mut added = self.model.saes().keys().copied();
-        let in_stream = |hook: &HookPoint| {
-            hook.is_in_stream() || self.model.write_point(*hook).is_in_stream()
-        };
+        let in_stream =
+            |hook: &HookPoint| hook.is_in_stream() || self.model.write_point(*hook).is_in_stream();
         if let Some(other) = added.find(in_stream) {
             return Err(ProcessingError::TwoStreams { centred: processing.centred, other });
         }
         if !processing.centred {
-            // Nothing says which SAE it was centred for: `prepare_for`, or one that was removed.
+            // It was centred for SAEs that are not added, by `prepare_for`.
             return Err(ProcessingError::Uncentred);
         }
         self.model.gpt().centred().map(Some).map_err(ProcessingError::Centre)
@@ -196,8 +212,7 @@ impl Microscope {
     fn signs_of_another_model(&self, loaded: &LoadedSae) -> Vec<String> {
         let Some(origin) = &self.origin else { return Vec::new() };
         let gpt = self.model.gpt();
-        let model =
-            FitModel { config: gpt.config(), kind: origin.kind, name: origin.files.name() };
+        let model = FitModel { config: gpt.config(), kind: origin.kind, name: origin.files.name() };
         let LoadedSae { path, hooks, sae, metadata, .. } = loaded;
         let fit = model.fit(path.clone(), hooks, sae.config(), metadata);
         let line = |warning: String| format!("{}: {warning}", path.display());

@@ -96,7 +96,8 @@ impl ModelFiles {
             let config: serde_json::Value = json::read(self.config.as_ref()?).ok()?;
             let name = config.get("_name_or_path")?.as_str()?;
             // A folder of the machine on which it was written says nothing.
-            let is_name = !name.is_empty() && !name.starts_with(['/', '.', '~']) && !name.contains('\\');
+            let is_name =
+                !name.is_empty() && !name.starts_with(['/', '.', '~']) && !name.contains('\\');
             is_name.then(|| name.to_owned())
         })
     }

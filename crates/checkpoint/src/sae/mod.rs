@@ -21,8 +21,6 @@ pub use activation_scale::{ActivationScale, ActivationScaleError};
 pub(crate) use find::find_saes;
 pub use formats::{SaeFormatName, UnknownSaeFormat};
 #[cfg(feature = "gpt")]
-pub(crate) use site::Site;
-#[cfg(feature = "gpt")]
 pub(crate) use formats::{guesses, is_sae, open_sae_in};
 pub use load::{
     LoadedSae, SaeOptions, SaePath, load_sae, load_sae_as, load_sae_with, load_saes,
@@ -30,8 +28,10 @@ pub use load::{
 };
 pub use metadata::Metadata;
 pub use sae_hooks::SaeHooks;
-pub use weight_processing::{WeightProcessing, WeightProcessingError};
 pub use save::{
     SaveForm, is_saved_sae, is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata,
     save_sae, save_saelens, save_saelens_with_metadata,
 };
+#[cfg(feature = "gpt")]
+pub(crate) use site::Site;
+pub use weight_processing::{WeightProcessing, WeightProcessingError};

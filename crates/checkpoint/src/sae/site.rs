@@ -99,8 +99,14 @@ fn of_input(module: &str) -> Site {
     let Some((layer, part)) = in_layer(module) else { return Site::Unknown };
     let point: fn(usize) -> HookPoint = match part {
         "" | "input_layernorm" | "ln_1" => P::ResidPre,
-        "self_attn" | "attention" | "attn" | "self_attn.q_proj" | "self_attn.k_proj"
-        | "self_attn.v_proj" | "attention.query_key_value" | "attn.c_attn" => P::AttnIn,
+        "self_attn"
+        | "attention"
+        | "attn"
+        | "self_attn.q_proj"
+        | "self_attn.k_proj"
+        | "self_attn.v_proj"
+        | "attention.query_key_value"
+        | "attn.c_attn" => P::AttnIn,
         "self_attn.o_proj" | "attention.dense" | "attn.c_proj" => P::Z,
         "post_attention_layernorm" => {
             return Site::ByPostNorms {

@@ -59,8 +59,7 @@ impl WeightProcessing {
 
         let is_after_gain = matches!(hook, P::AttnIn(_) | P::MlpIn(_));
         let is_value = matches!(hook, P::V(_) | P::Z(_));
-        let is_in_basis =
-            is_value || matches!(hook, P::Q(_) | P::K(_) | P::RotQ(_) | P::RotK(_));
+        let is_in_basis = is_value || matches!(hook, P::Q(_) | P::K(_) | P::RotQ(_) | P::RotK(_));
         for (is_done, changes, key) in [
             (self.fold_ln, is_after_gain, FOLD_LN),
             (self.fold_value_biases, is_value, FOLD_VALUE_BIASES),

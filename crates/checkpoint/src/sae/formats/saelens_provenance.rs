@@ -78,7 +78,8 @@ mod tests {
             WeightProcessing::of(&provenance(Path::new(path), &description)).unwrap().centred
         };
         let stated = r#"{"model_from_pretrained_kwargs": {"center_writing_weights": false}}"#;
-        let version_6 = r#"{"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": true}}}"#;
+        let version_6 =
+            r#"{"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": true}}}"#;
 
         assert!(of(cache, "{}"));
         assert!(of(copy, r#"{"model_from_pretrained_kwargs": {}}"#));
