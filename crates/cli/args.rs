@@ -108,8 +108,9 @@ impl StatedArgs {
 /// Flags that select the model and the device.
 #[derive(Debug, Args)]
 pub(crate) struct GptArgs {
-    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a
-    /// folder that `convert` wrote [default: the built-in demo]
+    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, the name
+    /// of a model in Hugging Face's cache, or a folder that `convert` wrote [default: the built-in
+    /// demo]
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// The folder of the tokenizer [default: where nanochat puts it]

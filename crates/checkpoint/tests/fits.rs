@@ -20,7 +20,7 @@ fn tensor(path: &Path, name: &str) -> Option<Vec<f32>> {
 
 #[test]
 fn a_centred_gpt2_has_the_same_logits_and_the_stream_less_its_mean() {
-    for name in ["gpt2", "gpt2_published", "pythia"] {
+    for (name, tolerance) in [("gpt2", 2e-5), ("gpt2_published", 2e-5), ("pythia", 5e-5)] {
         let dir = fixtures("families").join(name);
         let device = nanoscope_testing::test_device();
         let model = ModelFiles::find(&dir.join("hf")).unwrap().load(&device).unwrap().gpt;
@@ -42,7 +42,7 @@ fn a_centred_gpt2_has_the_same_logits_and_the_stream_less_its_mean() {
 
         let before = model.forward(&tokens, Logits::All, &mut ()).unwrap();
         let difference = (before - logits).abs().max().into_scalar::<f32>();
-        assert!(difference < 2e-5, "{name}: {difference}");
+        assert!(difference < tolerance, "{name}: {difference}");
         let cache = recorder.finish().unwrap();
         let mut compared = 0;
         for point in points {
@@ -66,14 +66,14 @@ fn a_centred_gpt2_has_the_same_logits_and_the_stream_less_its_mean() {
 #[test]
 fn an_rms_model_cannot_be_centred() {
     let device = nanoscope_testing::test_device();
-    let model = ModelFiles::find(&fixtures("families/llama31/hf")).unwrap();
+    let model = ModelFiles::find(&fixtures("families/llama_tied_bias/hf")).unwrap();
     assert!(model.load(&device).unwrap().gpt.centred().is_err());
 }
 
 #[test]
 fn a_misfit_says_what_differs() {
     let model = fixtures("families/gpt2/hf");
-    let sae = fixtures("sae/sparsify/topk/layers.2");
+    let sae = fixtures("saes/sparsify/topk/layers.2");
     let Ok(_) = fs::metadata(&sae) else { panic!("{}", sae.display()) };
     let of = |at: Option<HookPoint>| {
         let at = at.map(|hook| (hook, None));

@@ -65,7 +65,7 @@ fn points_inside_of_a_sublayer_need_no_centring() {
 
 #[test]
 fn a_model_whose_norms_keep_the_mean_refuses_it_and_stays_as_it_is() {
-    let mut scope = open("llama31");
+    let mut scope = open("llama_tied_bias");
     let width = scope.model().gpt().config().shape.n_embd;
     let folder = sae(width, HOOK, processed("center_writing_weights"));
 
@@ -80,20 +80,24 @@ fn a_model_whose_norms_keep_the_mean_refuses_it_and_stays_as_it_is() {
 fn two_saes_that_need_different_streams_are_refused_in_any_order() {
     let centred = sae(36, HOOK, processed("center_writing_weights"));
     let plain = sae(36, HookPoint::ResidPost(1), json!({}));
-    for order in [[&centred, &plain], [&plain, &centred]] {
-        let mut scope = open("gpt2");
-        let paths = order.map(|folder| folder.path().to_owned());
+    for [first, second] in [[&centred, &plain], [&plain, &centred]] {
+        let mut scope = open("gpt2").with_saes([first.path()]).unwrap();
+        let is_centred = scope.is_centred();
 
-        let error = scope.add_saes(paths, &SaeOptions::default()).unwrap_err();
+        let error = scope.add_saes([second.path()], &SaeOptions::default()).unwrap_err();
 
         let reason = matches!(
             error,
             Error::SaeProcessing { reason: ProcessingError::TwoStreams { .. }, .. }
         );
         assert!(reason, "{error}");
-        assert!(!scope.is_centred() && scope.model().saes().is_empty());
-        assert!(scope.model().gpt().config().tied);
+        assert_eq!((scope.is_centred(), scope.model().saes().len()), (is_centred, 1));
     }
+    let mut scope = open("gpt2");
+    let both = [centred.path(), plain.path()];
+    assert!(scope.add_saes(both, &SaeOptions::default()).is_err());
+    assert!(!scope.is_centred() && scope.model().saes().is_empty());
+    assert!(scope.model().gpt().config().tied);
 }
 
 #[test]
