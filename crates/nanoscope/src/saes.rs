@@ -187,7 +187,7 @@ impl Microscope {
         &self,
         metadata: &Metadata,
         points: [HookPoint; 2],
-    ) -> std::result::Result<Option<Gpt>, ProcessingError> {
+    ) -> Result<Option<Gpt>, ProcessingError> {
         let processing = WeightProcessing::of(metadata)?;
         for point in points {
             processing.check_at(point)?;

@@ -45,10 +45,14 @@ impl Site {
 fn in_layer(module: &str) -> Option<(usize, &str)> {
     let module = within_model(module);
     let rest = module.strip_prefix("layers.").or_else(|| module.strip_prefix("h."))?;
-    let (layer, part) = rest.split_once('.').unwrap_or((rest, ""));
+    let (layer, part) = match rest.split_once('.') {
+        Some((_, "")) => return None,
+        Some(split) => split,
+        None => (rest, ""),
+    };
     let index = layer.parse::<usize>().ok()?;
     // `layers.01` is not a module.
-    (index.to_string() == layer && !part.ends_with('.')).then_some((index, part))
+    (index.to_string() == layer).then_some((index, part))
 }
 
 /// Cuts off the names of the modules that a model is in.

@@ -78,7 +78,7 @@ impl WeightProcessing {
 #[non_exhaustive]
 pub enum WeightProcessingError {
     /// A step is neither true nor false.
-    #[error("{PROCESSING}.{key} is `{found}` (expected true or false)")]
+    #[error("{}.{key} is `{found}` (expected true or false)", PROCESSING)]
     NotBool {
         /// The step.
         key: &'static str,
