@@ -14,6 +14,7 @@ use nanoscope_transformer::Era;
 
 use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
+use crate::terminal::display::sanitized;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
 
@@ -62,7 +63,7 @@ pub(crate) fn open_without_user_labels(args: &ModelArgs) -> Result<Microscope> {
 /// Prints what was done to the model for its SAEs, and signs that they belong to another.
 pub(crate) fn note_saes(scope: &Microscope) {
     for warning in scope.warnings() {
-        note(warning);
+        note(&sanitized(warning));
     }
     if scope.is_centred() {
         note(

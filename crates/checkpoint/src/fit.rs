@@ -155,7 +155,8 @@ impl FitModel<'_> {
             (None, ModelKind::Nanochat(_), Some(_)) => Some("a nanochat".to_owned()),
             (None, _, None) => None,
         };
-        let warning = |model| format!("it was trained on {stated}, and the model is {model}");
+        let warning =
+            |model: String| format!("it was trained on {stated}, and the model is {model}");
         differs.map(warning).into_iter().collect()
     }
 }
