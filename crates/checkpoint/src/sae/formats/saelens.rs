@@ -174,10 +174,9 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
     // SAELens has this name for what the MLP of Gemma reads, which is after the norm; in
     // TransformerLens it is before.
-    let hook = match (&hook, &raw.metadata.hf_hook_name) {
-        (Some(name), Some(module)) if name.ends_with(".hook_mlp_in") => Some(module.clone()),
-        _ => hook,
-    };
+    let is_read_by_mlp = hook.as_deref().is_some_and(|name| name.ends_with(".hook_mlp_in"));
+    let module = raw.metadata.hf_hook_name.clone().filter(|_| is_read_by_mlp);
+    let hook = module.or(hook);
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
     // `checked` marks one that names its output.
     let config =
