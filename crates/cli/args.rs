@@ -108,8 +108,9 @@ impl StatedArgs {
 /// Flags that select the model and the device.
 #[derive(Debug, Args)]
 pub(crate) struct GptArgs {
-    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a
-    /// folder that `convert` wrote [default: the built-in demo]
+    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, the name
+    /// of a model in Hugging Face's cache, or a folder that `convert` wrote [default: the built-in
+    /// demo]
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// The folder of the tokenizer [default: where nanochat puts it]
@@ -208,7 +209,7 @@ impl std::str::FromStr for HooksArg {
 
 /// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
 /// text in front of `=` is a path if it has a slash.
-fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
+pub(crate) fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
     match text.split_once('=') {
         // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
         Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {

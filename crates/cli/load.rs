@@ -14,6 +14,7 @@ use nanoscope_transformer::Era;
 
 use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
+use crate::terminal::display::sanitized;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
 
@@ -55,7 +56,20 @@ pub(crate) fn open_without_user_labels(args: &ModelArgs) -> Result<Microscope> {
     let (mut scope, saes) = open_without_saes(args)?;
     with_spinner("loading the SAEs", || scope.add_saes(saes, &args.sae_options()))
         .map_err(unwrapped)?;
+    note_saes(&scope);
     Ok(scope)
+}
+
+/// Prints what was done to the model for its SAEs, and signs that they belong to another.
+pub(crate) fn note_saes(scope: &Microscope) {
+    for warning in scope.warnings() {
+        note(&sanitized(warning));
+    }
+    if scope.is_centred() {
+        note(
+            "the residual stream is less its mean, as the SAEs were trained (center_writing_weights)",
+        );
+    }
 }
 
 /// Opens the model with its tokenizer. Returns it with the paths of the SAEs: those of the flags, or
@@ -166,7 +180,7 @@ pub(crate) fn note_ambiguous_era(kind: ModelKind, also_fits: &[Era]) {
 }
 
 /// Takes an error out of the enum around it, so that hints and exit codes find it by its type.
-fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
+pub(crate) fn unwrapped(error: nanoscope::Error) -> anyhow::Error {
     match error {
         nanoscope::Error::Checkpoint(error) => (*error).into(),
         nanoscope::Error::Runtime(error) => (*error).into(),

@@ -22,6 +22,22 @@ fn inspect_tells_a_model_an_sae_and_a_tensor_file() {
 }
 
 #[test]
+fn inspect_tells_whether_saes_fit_a_model() {
+    let fits = stdout(&["inspect", "models/demo", "models/demo/saes"]);
+    for layer in 0..4 {
+        let line = format!("fits the model; tracked at blocks.{layer}.hook_resid_post");
+        assert!(fits.contains(&line), "{fits}");
+    }
+    let other = "tests/fixtures/saes/sparsify/topk/layers.2";
+    let misfit = stdout(&["inspect", "models/demo", other]);
+    assert!(misfit.contains("does not fit the model: its width"), "{misfit}");
+    let json = stdout(&["inspect", "--json", "models/demo", "models/demo/saes/layer_2"]);
+    let fit: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(fit["hook"], "blocks.2.hook_resid_post");
+    assert_eq!(fit["problems"], serde_json::json!([]));
+}
+
+#[test]
 fn a_converted_model_computes_the_same_bits() {
     let dir = scratch().join("converted");
     let _ = std::fs::remove_dir_all(&dir);

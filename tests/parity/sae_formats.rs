@@ -192,7 +192,7 @@ fn gemma_scope_files_compute_what_saelens_computes_with_them() {
 fn gemma_scope_2_files_compute_what_saelens_computes_with_them() {
     // SAELens calls a transcoder's input hook_mlp_in, which in TransformerLens is before the norm;
     // according to the file it is the norm's output.
-    let normalized = "blocks.12.ln2.hook_normalized";
+    let read = "blocks.12.mlp.hook_in";
     check_all(
         "gemma-scope-2",
         "Gemma Scope 2",
@@ -201,8 +201,8 @@ fn gemma_scope_2_files_compute_what_saelens_computes_with_them() {
             ("resid_post_no_config", "blocks.12.hook_resid_post", None),
             ("attn_out", "blocks.12.attn.hook_z", None),
             ("mlp_out", "blocks.12.hook_mlp_out", None),
-            ("transcoder", normalized, Some("blocks.12.hook_mlp_out")),
-            ("transcoder_affine", normalized, Some("blocks.12.hook_mlp_out")),
+            ("transcoder", read, Some("blocks.12.hook_mlp_out")),
+            ("transcoder_affine", read, Some("blocks.12.hook_mlp_out")),
         ],
     );
 }
@@ -232,7 +232,7 @@ fn dictionary_learning_files_compute_what_load_dictionary_computes() {
 #[test]
 fn sparsify_files_compute_what_sparsify_computes() {
     let residual = "blocks.2.hook_resid_post";
-    let (normalized, mlp_out) = ("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out");
+    let (mlp_in, mlp_out) = ("blocks.2.mlp.hook_in", "blocks.2.mlp.hook_out");
     check_all(
         "sparsify",
         "sparsify",
@@ -240,11 +240,11 @@ fn sparsify_files_compute_what_sparsify_computes() {
             ("topk", residual, None),
             ("topk_bf16", residual, None),
             ("expansion", mlp_out, None),
-            ("groupmax", "blocks.1.hook_attn_out", None),
+            ("groupmax", "blocks.1.attn.hook_out", None),
             ("unnormalised", residual, None),
-            ("transcode", normalized, Some(mlp_out)),
-            ("transcode_skip", normalized, Some(mlp_out)),
-            ("skip", "blocks.1.hook_attn_out", None),
+            ("transcode", mlp_in, Some(mlp_out)),
+            ("transcode_skip", mlp_in, Some(mlp_out)),
+            ("skip", "blocks.1.attn.hook_out", None),
             ("old_cfg", residual, None),
         ],
     );

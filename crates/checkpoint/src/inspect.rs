@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
+use crate::hub;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
 use crate::python_json::unmarked;
 use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in};
@@ -72,6 +73,7 @@ pub fn inspect_with(
     options: &InspectOptions,
 ) -> Result<Vec<Inspection>, CheckpointError> {
     let InspectOptions { era, format } = *options;
+    let path = &hub::resolve(path)?;
     if path.is_dir() {
         return match ModelFiles::find(path) {
             Ok(files) => Ok(vec![model(&files, era)?]),

@@ -35,6 +35,10 @@ mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
 #[cfg(all(feature = "gpt", feature = "sae"))]
+mod fit;
+#[cfg(any(feature = "gpt", feature = "sae"))]
+mod hub;
+#[cfg(all(feature = "gpt", feature = "sae"))]
 mod inspect;
 #[cfg(feature = "sae")]
 mod labels;
@@ -59,6 +63,8 @@ pub use error::{CheckpointError, IoProblem};
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;
 #[cfg(all(feature = "gpt", feature = "sae"))]
+pub use fit::{Fit, FitModel, fits};
+#[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
 pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
@@ -73,9 +79,10 @@ pub use read::is_lfs_pointer;
 #[cfg(feature = "sae")]
 pub use sae::{
     ActivationScale, ActivationScaleError, LoadedSae, Metadata, SaeFormatName, SaeHooks,
-    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, is_saved_sae, is_saved_saelens, load_sae,
-    load_sae_as, load_sae_with, load_saes, load_saes_by_path, load_saes_with, save_nanochat_sae,
-    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
+    SaeOptions, SaePath, SaveForm, UnknownSaeFormat, WeightProcessing, WeightProcessingError,
+    is_saved_sae, is_saved_saelens, load_sae, load_sae_as, load_sae_with, load_saes,
+    load_saes_by_path, load_saes_with, save_nanochat_sae, save_nanochat_sae_with_metadata,
+    save_sae, save_saelens, save_saelens_with_metadata,
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]

@@ -5,8 +5,9 @@ use std::io::Write;
 use anstyle::Style;
 use anyhow::Result;
 use indicatif::HumanBytes;
-use nanoscope_checkpoint::{InspectOptions, Inspection, SaeFormatName};
+use nanoscope_checkpoint::{Fit, InspectOptions, Inspection, SaeFormatName, SaePath, fits};
 
+use crate::args::sae_path;
 use crate::terminal::display::sanitized;
 use crate::terminal::progress::with_spinner;
 use clap::Args;
@@ -15,10 +16,14 @@ use std::path::PathBuf;
 
 /// Describe a file: its format, configuration, tensors and memory use
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  nanoscope inspect sae_outputs/layer_3/best_model.pt")]
+#[command(after_help = "Examples:\n  nanoscope inspect sae_outputs/layer_3/best_model.pt\n  \
+                       nanoscope inspect models--google--gemma-2-2b models--google--gemma-scope-2b-pt-res")]
 pub(crate) struct InspectArgs {
     /// A file, or a folder with a model or SAEs
     pub(crate) path: PathBuf,
+    /// SAEs to compare with the model: whether they fit, and what would be tracked
+    #[arg(value_name = "[HOOK=]SAE", value_parser = sae_path)]
+    pub(crate) saes: Vec<SaePath>,
     /// The nanochat era of a checkpoint that fits several
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
@@ -42,6 +47,36 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
         } else {
             print(&mut out, &inspection)?;
         }
+    }
+    if !args.saes.is_empty() {
+        for fit in fits(&args.path, args.saes.iter().cloned(), &options)? {
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&fit)?)?;
+            } else {
+                print_fit(&mut out, &fit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_fit(out: &mut impl Write, fit: &Fit) -> Result<()> {
+    const BOLD: Style = Style::new().bold();
+
+    let Fit { path, hook, hook_out, centred, problems, warnings } = fit;
+    writeln!(out, "{BOLD}{}{BOLD:#}", path.display())?;
+    for problem in problems {
+        writeln!(out, "  does not fit the model: {}", sanitized(problem))?;
+    }
+    if let (Some(hook), true) = (hook, problems.is_empty()) {
+        let writes = hook_out.map_or(String::new(), |hook| format!(", written to {hook}"));
+        writeln!(out, "  fits the model; tracked at {hook}{writes}")?;
+        if *centred {
+            writeln!(out, "  the residual stream is centred for it (center_writing_weights)")?;
+        }
+    }
+    for warning in warnings {
+        writeln!(out, "  warning: {}", sanitized(warning))?;
     }
     Ok(())
 }

@@ -78,25 +78,25 @@ pub enum HookPoint {
 /// The points of a block in the order in which a pass reaches them, each with its canonical name
 /// after `blocks.{i}.` and its aliases.
 const BLOCK_POINTS: [BlockPoint; 22] = [
-    (HookPoint::ResidPre, "hook_resid_pre", &["hook_in"]),
+    (HookPoint::ResidPre, "hook_resid_pre", &["hook_in", "ln1.hook_in"]),
     (HookPoint::Ln1Normalized, "ln1.hook_normalized", &[]),
-    (HookPoint::AttnIn, "attn.hook_in", &[]),
-    (HookPoint::Q, "attn.hook_q", &[]),
-    (HookPoint::K, "attn.hook_k", &[]),
-    (HookPoint::V, "attn.hook_v", &[]),
+    (HookPoint::AttnIn, "attn.hook_in", &["ln1.hook_out"]),
+    (HookPoint::Q, "attn.hook_q", &["attn.q.hook_out"]),
+    (HookPoint::K, "attn.hook_k", &["attn.k.hook_out"]),
+    (HookPoint::V, "attn.hook_v", &["attn.v.hook_out"]),
     (HookPoint::RotQ, "attn.hook_rot_q", &[]),
     (HookPoint::RotK, "attn.hook_rot_k", &[]),
     (HookPoint::AttnScores, "attn.hook_attn_scores", &[]),
     (HookPoint::Pattern, "attn.hook_pattern", &[]),
-    (HookPoint::Z, "attn.hook_z", &[]),
+    (HookPoint::Z, "attn.hook_z", &["attn.o.hook_in"]),
     (HookPoint::AttnProjection, "attn.hook_out", &[]),
     (HookPoint::AttnOut, "hook_attn_out", &["hook_attn", "attn"]),
-    (HookPoint::ResidMid, "hook_resid_mid", &[]),
+    (HookPoint::ResidMid, "hook_resid_mid", &["hook_mlp_in", "ln2.hook_in"]),
     (HookPoint::Ln2Normalized, "ln2.hook_normalized", &[]),
-    (HookPoint::MlpIn, "mlp.hook_in", &[]),
+    (HookPoint::MlpIn, "mlp.hook_in", &["ln2.hook_out"]),
     (HookPoint::MlpPre, "mlp.hook_pre", &[]),
     (HookPoint::MlpPreLinear, "mlp.hook_pre_linear", &[]),
-    (HookPoint::MlpPost, "mlp.hook_post", &[]),
+    (HookPoint::MlpPost, "mlp.hook_post", &["mlp.out.hook_in"]),
     (HookPoint::MlpProjection, "mlp.hook_out", &[]),
     (HookPoint::MlpOut, "hook_mlp_out", &["hook_mlp", "mlp"]),
     (HookPoint::ResidPost, "hook_resid_post", &["hook_out"]),
@@ -105,7 +105,9 @@ const BLOCK_POINTS: [BlockPoint; 22] = [
 type BlockPoint = (fn(usize) -> HookPoint, &'static str, &'static [&'static str]);
 
 const EMBED: &str = "hook_embed";
+const EMBED_ALIAS: &str = "embed.hook_out";
 const POS_EMBED: &str = "hook_pos_embed";
+const POS_EMBED_ALIAS: &str = "pos_embed.hook_out";
 const FINAL_NORMALIZED: &str = "ln_final.hook_normalized";
 
 impl HookPoint {
@@ -146,12 +148,30 @@ impl HookPoint {
         }
     }
 
+    /// Returns whether the activation is the residual stream, or is added to it as it is.
+    pub fn is_in_stream(self) -> bool {
+        matches!(
+            self,
+            Self::Embed
+                | Self::PosEmbed
+                | Self::ResidPre(_)
+                | Self::AttnProjection(_)
+                | Self::AttnOut(_)
+                | Self::ResidMid(_)
+                | Self::MlpProjection(_)
+                | Self::MlpOut(_)
+                | Self::ResidPost(_)
+        )
+    }
+
     /// The other names of this point that [`FromStr`] accepts.
     pub fn aliases(self) -> Vec<String> {
         match (self.layer(), self.in_block()) {
             (Some(layer), Some((_, _, aliases))) => {
                 aliases.iter().map(|alias| format!("blocks.{layer}.{alias}")).collect()
             }
+            _ if self == Self::Embed => vec![EMBED_ALIAS.to_owned()],
+            _ if self == Self::PosEmbed => vec![POS_EMBED_ALIAS.to_owned()],
             _ => Vec::new(),
         }
     }
@@ -222,8 +242,8 @@ impl FromStr for HookPoint {
 
     fn from_str(name: &str) -> Result<Self, HookError> {
         match name {
-            EMBED => return Ok(Self::Embed),
-            POS_EMBED => return Ok(Self::PosEmbed),
+            EMBED | EMBED_ALIAS => return Ok(Self::Embed),
+            POS_EMBED | POS_EMBED_ALIAS => return Ok(Self::PosEmbed),
             FINAL_NORMALIZED => return Ok(Self::FinalNormalized),
             _ => {}
         }

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
-use nanoscope_checkpoint::CheckpointError;
+use nanoscope_checkpoint::{CheckpointError, WeightProcessingError};
 use nanoscope_device::DeviceError;
-use nanoscope_hooks::HookError;
+use nanoscope_hooks::{HookError, HookPoint};
 use nanoscope_runtime::{RuntimeError, SyntaxError};
 use nanoscope_sae::SaeError;
 use nanoscope_tokenizer::TokenizerError;
@@ -55,6 +55,15 @@ pub enum Error {
         /// The difference.
         source: Box<RuntimeError>,
     },
+    /// An SAE was trained on weights that were processed in a way that changes its activation, or the
+    /// model cannot have the stream that it was trained on.
+    #[error("{} does not fit the model: {reason}", path.display())]
+    SaeProcessing {
+        /// The SAE's file.
+        path: PathBuf,
+        /// The reason.
+        reason: ProcessingError,
+    },
     /// A steering vector is loaded that no intervention uses.
     #[error("no intervention uses the vector `{name}`")]
     UnusedVector {
@@ -67,6 +76,36 @@ pub enum Error {
         /// The vector's name.
         name: String,
     },
+}
+
+/// The reasons for which an SAE's activation cannot be had from a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessingError {
+    /// A step of the weights' processing changes the activation, or is not known.
+    #[error(transparent)]
+    Weights(#[from] WeightProcessingError),
+    /// The residual stream of the model cannot be centred.
+    #[error("it was trained with `center_writing_weights: true`, and {0}")]
+    Centre(GptError),
+    /// The model was given a centred stream, and the SAE was trained on the stream as it is.
+    #[error("it was trained on the residual stream as it is, and that of the model is centred")]
+    Uncentred,
+    /// Another SAE needs the stream as it is, or centred.
+    #[error(
+        "it was trained on the residual stream {}, and the SAE at {other} on the stream {}",
+        stream(*centred), stream(!*centred)
+    )]
+    TwoStreams {
+        /// Whether this SAE was trained on the centred stream.
+        centred: bool,
+        /// The hook point of the other SAE.
+        other: HookPoint,
+    },
+}
+
+fn stream(centred: bool) -> &'static str {
+    if centred { "less its mean (`center_writing_weights`)" } else { "as it is" }
 }
 
 /// The result of opening or using a [`Microscope`](crate::Microscope).

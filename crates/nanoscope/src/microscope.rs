@@ -31,6 +31,8 @@ pub struct Microscope {
     pub(crate) origin: Option<Origin>,
     /// The file of each SAE that was loaded, without links.
     pub(crate) sae_files: BTreeMap<HookPoint, PathBuf>,
+    pub(crate) centred: bool,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The files of a model, and how they were read.
@@ -61,7 +63,14 @@ pub struct LabelledFeature<'a> {
 impl Microscope {
     /// A microscope on a model that is already in memory, without labels.
     pub fn new(model: InterpretableModel) -> Self {
-        Self { model, labels: BTreeMap::new(), origin: None, sae_files: BTreeMap::new() }
+        Self {
+            model,
+            labels: BTreeMap::new(),
+            origin: None,
+            sae_files: BTreeMap::new(),
+            centred: false,
+            warnings: Vec::new(),
+        }
     }
 
     /// The model and its SAEs.
@@ -72,6 +81,17 @@ impl Microscope {
     /// The files that the model was opened from; `None` if it was built in memory.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
+    }
+
+    /// Whether the mean over the channels is absent from the residual stream, because an SAE was
+    /// trained on that stream. Logits and activations inside of the sublayers are the same.
+    pub fn is_centred(&self) -> bool {
+        self.centred
+    }
+
+    /// Signs that SAEs were trained on another model, for people.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The labels per SAE.

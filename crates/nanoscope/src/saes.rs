@@ -1,10 +1,13 @@
 use std::fs;
 
-use nanoscope_checkpoint::{LoadedSae, SaeOptions, SaePath, load_saes_with};
+use nanoscope_checkpoint::{
+    FitModel, LoadedSae, Metadata, SaeOptions, SaePath, WeightProcessing, load_saes_with,
+};
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
+use nanoscope_transformer::Gpt;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ProcessingError, Result};
 use crate::microscope::Microscope;
 
 impl Microscope {
@@ -47,6 +50,9 @@ impl Microscope {
         options: &SaeOptions,
     ) -> Result<()> {
         let device = self.model.gpt().device().clone();
+        let post_norms = options.post_norms.or(Some(self.model.gpt().config().post_norms));
+        let options = &SaeOptions { post_norms, ..options.clone() };
+        let before = (self.model.gpt().clone(), self.centred, self.warnings.len());
         let mut added = Vec::new();
         for loaded in load_saes_with(paths, &device, options)? {
             match self.add(loaded) {
@@ -58,6 +64,10 @@ impl Microscope {
                         self.labels.remove(&hook);
                         self.sae_files.remove(&hook);
                     }
+                    let (gpt, centred, warnings) = before;
+                    self.model.set_gpt(gpt);
+                    self.centred = centred;
+                    self.warnings.truncate(warnings);
                     return Err(error);
                 }
             }
@@ -107,7 +117,8 @@ impl Microscope {
     /// Adds an SAE; false if it is there already.
     fn add(&mut self, loaded: LoadedSae) -> Result<(HookPoint, bool)> {
         let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
-        let LoadedSae { sae, path, labels, .. } = loaded;
+        let warnings = self.signs_of_another_model(&loaded);
+        let LoadedSae { sae, path, labels, metadata, .. } = loaded;
         let write = hook_out.unwrap_or(hook);
         let file = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if self.sae_files.get(&hook) == Some(&file)
@@ -116,15 +127,96 @@ impl Microscope {
         {
             return Ok((hook, false));
         }
+        let centred = self
+            .stream_for(&metadata, [hook, write])
+            .map_err(|reason| Error::SaeProcessing { path: path.clone(), reason })?;
         let put = if write == hook {
             self.model.add_sae(hook, sae)
         } else {
             self.model.add_transcoder(hook, write, sae)
         };
         put.map_err(|source| Error::SaeMismatch { path, source: Box::new(source) })?;
+        if let Some(centred) = centred {
+            self.model.set_gpt(centred);
+            self.centred = true;
+        }
+        self.warnings.extend(warnings);
         self.labels.insert(hook, labels);
         self.sae_files.insert(hook, file);
         Ok((hook, true))
+    }
+
+    /// Gives the model the residual stream that `saes` were trained on, without adding them.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if the hook point of one is not known, [`Error::SaeProcessing`] if the model
+    /// cannot have its activation, or if they were trained on different streams.
+    pub fn prepare_for(&mut self, saes: &[LoadedSae]) -> Result<()> {
+        let mut first: Option<(bool, HookPoint)> = None;
+        let mut centred_model = None;
+        for loaded in saes {
+            let refused = |reason| Error::SaeProcessing { path: loaded.path.clone(), reason };
+            let hook = loaded.hook()?;
+            let points = [hook, loaded.hook_out()?.unwrap_or(hook)];
+            let needed = self.stream_for(&loaded.metadata, points).map_err(refused)?;
+            if points.iter().any(|point| point.is_in_stream()) {
+                let centred = needed.is_some() || self.centred;
+                match first {
+                    Some((other_centred, other)) if other_centred != centred => {
+                        return Err(refused(ProcessingError::TwoStreams { centred, other }));
+                    }
+                    _ => first = first.or(Some((centred, hook))),
+                }
+            }
+            centred_model = centred_model.or(needed);
+        }
+        if let Some(centred) = centred_model {
+            self.model.set_gpt(centred);
+            self.centred = true;
+        }
+        for loaded in saes {
+            let warnings = self.signs_of_another_model(loaded);
+            self.warnings.extend(warnings);
+        }
+        Ok(())
+    }
+
+    /// Checks that the model has the activations at `points` on which an SAE with this metadata was
+    /// trained. Returns the model with a centred stream if that is needed for it.
+    fn stream_for(
+        &self,
+        metadata: &Metadata,
+        points: [HookPoint; 2],
+    ) -> Result<Option<Gpt>, ProcessingError> {
+        let processing = WeightProcessing::of(metadata)?;
+        for point in points {
+            processing.check_at(point)?;
+        }
+        if processing.centred == self.centred || !points.iter().any(|point| point.is_in_stream()) {
+            return Ok(None);
+        }
+        let mut added = self.model.saes().keys().copied();
+        let in_stream =
+            |hook: &HookPoint| hook.is_in_stream() || self.model.write_point(*hook).is_in_stream();
+        if let Some(other) = added.find(in_stream) {
+            return Err(ProcessingError::TwoStreams { centred: processing.centred, other });
+        }
+        if !processing.centred {
+            // It was centred for SAEs that are not added, by `prepare_for`.
+            return Err(ProcessingError::Uncentred);
+        }
+        self.model.gpt().centred().map(Some).map_err(ProcessingError::Centre)
+    }
+
+    /// Compares the model that an SAE was trained on with this one, if its files are known.
+    fn signs_of_another_model(&self, loaded: &LoadedSae) -> Vec<String> {
+        let Some(origin) = &self.origin else { return Vec::new() };
+        let gpt = self.model.gpt();
+        let model = FitModel { config: gpt.config(), kind: origin.kind, name: origin.files.name() };
+        let LoadedSae { path, hooks, sae, metadata, .. } = loaded;
+        let fit = model.fit(path.clone(), hooks, sae.config(), metadata);
+        let line = |warning: String| format!("{}: {warning}", path.display());
+        fit.warnings.into_iter().map(line).collect()
     }
 }
 

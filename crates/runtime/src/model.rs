@@ -81,6 +81,15 @@ impl InterpretableModel {
         Ok(())
     }
 
+    /// Replaces the transformer by one of the same sizes, which computes the same logits.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn set_gpt(&mut self, gpt: Gpt) {
+        assert_eq!(gpt.config().shape, self.gpt.config().shape, "the same model");
+        self.gpt = gpt;
+    }
+
     /// Removes the SAE or transcoder that reads `hook`, and returns it.
     pub fn remove_sae(&mut self, hook: HookPoint) -> Option<Sae> {
         self.writes.remove(&hook);

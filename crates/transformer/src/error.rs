@@ -120,6 +120,11 @@ pub enum GptError {
         /// The hook point.
         hook: String,
     },
+    /// The weights of the model cannot be centred.
+    #[error(
+        "the residual stream cannot be centred: the norms of the model do not subtract the mean"
+    )]
+    NotCentrable,
     /// The cache has another batch size.
     #[error("the batch has {found} rows, the key-value cache {expected}")]
     BatchMismatch {

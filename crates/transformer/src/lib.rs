@@ -36,6 +36,7 @@
 
 mod attention;
 mod block;
+mod centre;
 mod config;
 mod embed;
 mod era;

@@ -23,7 +23,7 @@ use crate::container::Dtype;
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::list;
-use crate::error::message::{asked_for, paths, some_of};
+use crate::error::message::{asked_for, in_folder, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
 use crate::sae::{SaeFormatName, SaveForm};
@@ -228,6 +228,17 @@ pub enum CheckpointError {
     /// The path does not have a model.
     #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
     NoModel { path: PathBuf },
+    /// A repository is not in Hugging Face's cache.
+    #[error(
+        "{} is not in Hugging Face's cache{}; nothing is downloaded",
+        name.display(), in_folder(.cache.as_deref())
+    )]
+    NotInCache {
+        /// The repository's folder, as given.
+        name: PathBuf,
+        /// The folder of the cache; `None` if the user has no home folder.
+        cache: Option<PathBuf>,
+    },
     /// The path has several models, and nothing says which one is meant.
     #[error("{} has several models; name one of {}", path.display(), paths(.folders))]
     SeveralModels {
@@ -383,6 +394,21 @@ pub enum CheckpointError {
     #[cfg(feature = "sae")]
     #[error("the files of the SAE in {} do not name its hook point", path.display())]
     NoHook { path: PathBuf },
+    /// An SAE's files name an activation that is another one from family to family.
+    #[cfg(feature = "sae")]
+    #[error(
+        "{}: `{name}` is {} or {}, depending on the model; state the hook point before the path \
+         (`{}=PATH`)",
+        path.display(), points[0], points[1], points[0]
+    )]
+    AmbiguousHook {
+        /// The SAE's file.
+        path: PathBuf,
+        /// The name in its files.
+        name: String,
+        /// The activation in models that norm the outputs of their sublayers, and in others.
+        points: [HookPoint; 2],
+    },
     /// Two SAEs belong to the same hook point.
     #[cfg(feature = "sae")]
     #[error("two SAEs for {hook}: {} and {}", first.display(), second.display())]

@@ -51,6 +51,10 @@ pub(super) fn some_of(names: &[String]) -> String {
 }
 
 /// Formats the first few of `all`.
+pub(super) fn in_folder(folder: Option<&Path>) -> String {
+    folder.map_or(String::new(), |folder| format!(" in {}", folder.display()))
+}
+
 pub(super) fn paths(all: &[PathBuf]) -> String {
     some_of(&all.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }

@@ -6,8 +6,10 @@ use nanoscope_transformer::Era;
 
 use crate::container::{INDEX_FILE, TensorSource, is_index};
 use crate::error::CheckpointError;
+use crate::hub;
 use crate::model::description::Description;
 use crate::model::{find, nanochat, native, transformers};
+use crate::read::json;
 use crate::tokenizer::has_tokenizer;
 
 /// A model's files, found but not read.
@@ -24,7 +26,9 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// Finds the model at `path`: a weights file, a folder with checkpoints of several steps, a
     /// folder of such folders (`base_checkpoints`), any level of `experiments/<name>/<tag>/<source>`,
-    /// nanochat's base folder, or a folder in our own layout or in transformers'.
+    /// nanochat's base folder, or a folder in our own layout or in transformers'. A path that does not
+    /// exist can be the name of a repository in Hugging Face's cache, `google/gemma-2-2b` or
+    /// `models--google--gemma-2-2b`: the snapshot of its main branch is taken, otherwise the newest.
     ///
     /// Where there is a choice, it is made as in nanochat: the tag `d<N>` with the highest `N`,
     /// otherwise the newest folder; then the highest step. Folders without a checkpoint do not count.
@@ -36,7 +40,7 @@ impl ModelFiles {
     /// several without a reason to prefer one, [`CheckpointError::NoSuchPath`] if `path` does not
     /// exist, [`CheckpointError::Io`] if a folder cannot be read.
     pub fn find(path: &Path) -> Result<Self, CheckpointError> {
-        find::weights(path).map(|weights| Self::from_weights(&weights))
+        find::weights(&hub::resolve(path)?).map(|weights| Self::from_weights(&weights))
     }
 
     /// Returns the files that belong to a weights file.
@@ -79,6 +83,23 @@ impl ModelFiles {
         } else {
             native::describe(source, config, era)
         }
+    }
+
+    /// Returns the name under which the model was published, as its folder in Hugging Face's cache or
+    /// `_name_or_path` in its configuration states it.
+    pub fn name(&self) -> Option<String> {
+        let absolute = std::path::absolute(&self.weights).ok()?;
+        let in_cache = absolute.iter().rev().find_map(|folder| {
+            Some(folder.to_str()?.strip_prefix("models--")?.replacen("--", "/", 1))
+        });
+        in_cache.or_else(|| {
+            let config: serde_json::Value = json::read(self.config.as_ref()?).ok()?;
+            let name = config.get("_name_or_path")?.as_str()?;
+            // A folder of the machine on which it was written says nothing.
+            let is_name =
+                !name.is_empty() && !name.starts_with(['/', '.', '~']) && !name.contains('\\');
+            is_name.then(|| name.to_owned())
+        })
     }
 
     /// Returns every file that determines what the model computes: the weights, by name, and the

@@ -5,6 +5,7 @@ use nanoscope_sae::{Architecture, Normalization};
 use crate::container::Order;
 use crate::error::CheckpointError;
 use crate::sae::sae_file::SaeFile;
+use crate::sae::site::Site;
 use crate::sae::stored_weight::{StoredWeight, Weight};
 
 impl SaeFile {
@@ -17,10 +18,10 @@ impl SaeFile {
     /// Returns everything known about it, for people. Reads the weights once, one chunk at a time.
     pub(crate) fn facts(&self) -> Result<Vec<(&'static str, String)>, CheckpointError> {
         let config = &self.config;
-        let unknown = || "not given".to_owned();
-        let mut facts = vec![("hook point", self.hooks.hook.clone().unwrap_or_else(unknown))];
+        let named = self.hooks.hook.as_deref().map_or_else(|| "not given".to_owned(), in_our_words);
+        let mut facts = vec![("hook point", named)];
         if let Some(hook_out) = &self.hooks.hook_out {
-            facts.push(("writes to", hook_out.clone()));
+            facts.push(("writes to", in_our_words(hook_out)));
         }
         let mut architecture = config.architecture().name().to_owned();
         if let Some(k) = config.architecture().k() {
@@ -101,6 +102,18 @@ impl SaeFile {
             facts.push(("not finite", bad.join(", ")));
         }
         Ok(facts)
+    }
+}
+
+/// Names an activation as we do, if its name in the files stands for one of our hook points.
+fn in_our_words(name: &str) -> String {
+    match Site::of(name) {
+        Site::Point(point) if point.to_string() == name => name.to_owned(),
+        Site::Point(point) => format!("{point} ({name} in its files)"),
+        Site::ByPostNorms { with, without } => {
+            format!("{name}: {with} or {without}, depending on the model")
+        }
+        Site::Unknown => name.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::hub;
 use crate::read::entries;
 use crate::sae::formats::{Folder, SaeFormatName, file_name, is_sae, layouts};
 
@@ -21,6 +22,7 @@ pub(crate) fn find_saes(
     path: &Path,
     stated: Option<SaeFormatName>,
 ) -> Result<Vec<PathBuf>, CheckpointError> {
+    let path = &hub::resolve(path)?;
     let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
     if metadata.is_file() {
         return Ok(vec![path.to_owned()]);

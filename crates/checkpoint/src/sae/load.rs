@@ -17,6 +17,7 @@ use crate::sae::formats::{SaeFormatName, file_name, layouts, open_sae};
 use crate::sae::metadata::Metadata;
 use crate::sae::sae_file::SaeFile;
 use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::site::Site;
 
 /// An SAE with the information in its files.
 #[derive(Debug)]
@@ -66,6 +67,9 @@ pub struct SaeOptions {
     /// The hook points whose SAEs to load. Others are neither read nor reported as errors if their
     /// hook point is unknown. Default: all.
     pub hooks: Option<Vec<HookPoint>>,
+    /// Whether the model norms the outputs of its sublayers, as Gemma 2 and 3 do. It decides what
+    /// transformers' `post_attention_layernorm` is. Default: not known, and such an SAE is an error.
+    pub post_norms: Option<bool>,
 }
 
 impl LoadedSae {
@@ -93,7 +97,17 @@ fn hook(hooks: &SaeHooks, path: &Path) -> Result<HookPoint, CheckpointError> {
 }
 
 fn parse_hook(name: &str, path: &Path) -> Result<HookPoint, CheckpointError> {
-    name.parse().map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })
+    match Site::of(name) {
+        Site::Point(point) => Ok(point),
+        Site::ByPostNorms { with, without } => Err(CheckpointError::AmbiguousHook {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            points: [with, without],
+        }),
+        Site::Unknown => {
+            name.parse().map_err(|source| CheckpointError::Hook { path: path.to_owned(), source })
+        }
+    }
 }
 
 /// Loads every SAE at `paths`, for use in a model.
@@ -174,7 +188,7 @@ fn is_same(one: &SaeFile, other: &SaeFile) -> bool {
 /// Returns whether the SAE with these hooks is to be loaded. One without a known hook point cannot be
 /// the one that a list of hook points means.
 fn is_wanted(hooks: &SaeHooks, options: &SaeOptions) -> bool {
-    let hook = || hooks.hook.as_deref()?.parse::<HookPoint>().ok();
+    let hook = || Site::of(hooks.hook.as_deref()?).point(options.post_norms);
     options.hooks.as_ref().is_none_or(|wanted| hook().is_some_and(|hook| wanted.contains(&hook)))
 }
 
@@ -313,7 +327,7 @@ impl<'a> Opening<'a> {
         }
         Ok(match at {
             Some((hook, hook_out)) => sae.placed(hook, hook_out),
-            None => sae,
+            None => SaeFile { hooks: sae.hooks.named_as_ours(self.options.post_norms), ..sae },
         })
     }
 

@@ -11,7 +11,9 @@ mod path_names;
 mod sae_file;
 mod sae_hooks;
 mod save;
+mod site;
 mod stored_weight;
+mod weight_processing;
 mod whitening;
 
 pub use activation_scale::{ActivationScale, ActivationScaleError};
@@ -30,3 +32,6 @@ pub use save::{
     SaveForm, is_saved_sae, is_saved_saelens, save_nanochat_sae, save_nanochat_sae_with_metadata,
     save_sae, save_saelens, save_saelens_with_metadata,
 };
+#[cfg(feature = "gpt")]
+pub(crate) use site::Site;
+pub use weight_processing::{WeightProcessing, WeightProcessingError};

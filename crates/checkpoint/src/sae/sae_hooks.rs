@@ -2,6 +2,8 @@
 
 use nanoscope_hooks::HookPoint;
 
+use crate::sae::site::Site;
+
 /// The activations that an SAE reads and writes, by the names in its files.
 ///
 /// They are text because files can name an activation that our models do not have.
@@ -22,6 +24,16 @@ impl SaeHooks {
     /// The hooks of an SAE that reads and writes the activation of this name.
     pub(crate) fn at(hook: impl Into<String>) -> Self {
         Self { hook: Some(hook.into()), hook_out: None }
+    }
+
+    /// The same hooks by our names, where the name in the files stands for a hook point of a model that
+    /// does or does not norm the outputs of its sublayers.
+    pub(crate) fn named_as_ours(self, post_norms: Option<bool>) -> Self {
+        let named = |name: String| {
+            let point = Site::of(&name).point(post_norms);
+            point.map_or(name, |point| point.to_string())
+        };
+        Self { hook: self.hook.map(named), hook_out: self.hook_out.map(named) }
     }
 
     /// The hooks of a transcoder.

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_checkpoint::{
-    LoadedSae, SaePath, check_writable, load_saes_by_path, write_atomically,
+    LoadedSae, SaeOptions, SaePath, check_writable, load_saes_by_path, write_atomically,
 };
 use nanoscope_corpus::{SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_evaluate::{
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::args::EvalArgs;
 use super::lines::{print_comparison, print_one};
-use crate::load::{open_without_saes, tokenizer};
+use crate::load::{note_saes, open_without_saes, tokenizer, unwrapped};
 use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
@@ -36,9 +36,9 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     for path in outputs(args) {
         check_writable(path)?;
     }
-    let (scope, paths) = open_without_saes(&args.model)?;
+    let (mut scope, paths) = open_without_saes(&args.model)?;
+    let subjects = load_subjects(args, &mut scope, paths)?;
     let model = scope.model();
-    let subjects = load_subjects(args, model, paths)?;
     let held_out = args.held_out.as_deref().map(RunFolder::held_out_text).transpose()?;
     let context_len = context_len(args, model.context_len(), held_out.as_ref())?;
     check_memory(
@@ -126,16 +126,20 @@ fn write_plot(path: &Path, points: &[PlotPoint]) -> Result<()> {
 /// Loads the SAEs, path by path, so that several may belong to one hook point.
 fn load_subjects(
     args: &EvalArgs,
-    model: &InterpretableModel,
+    scope: &mut Microscope,
     paths: Vec<SaePath>,
 ) -> Result<Vec<EvalTarget>> {
-    let options = args.model.sae_options();
-    let device = model.gpt().device();
-    let load = || load_saes_by_path(paths, device, &options);
+    let gpt = scope.model().gpt();
+    let post_norms = Some(gpt.config().post_norms);
+    let options = SaeOptions { post_norms, ..args.model.sae_options() };
+    let load = || load_saes_by_path(paths, gpt.device(), &options);
     let saes = with_spinner("loading the SAEs", load)?;
     if saes.is_empty() {
         return Err(Hint::new("no SAE is loaded to evaluate", "load one with --sae PATH").into());
     }
+    scope.prepare_for(&saes).map_err(unwrapped)?;
+    note_saes(scope);
+    let model = scope.model();
     let mut names = names(&saes.iter().map(|sae| sae.path.clone()).collect::<Vec<_>>());
     let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len();
     if distinct < names.len() {

@@ -12,6 +12,7 @@ use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::path_names::{names, number_after};
 use crate::sae::sae_file::SaeFile;
 use crate::sae::sae_hooks::SaeHooks;
+use crate::sae::site::Site;
 use crate::sae::stored_weight::{StoredWeight, Weight};
 
 /// This format.
@@ -142,30 +143,18 @@ fn of_site(site: &str, layer: usize) -> SaeHooks {
         // The input of the last attention matrix, not its output.
         "attn_out" => SaeHooks::at(at("attn.hook_z")),
         "mlp_out" => SaeHooks::at(at("hook_mlp_out")),
-        "transcoder" => SaeHooks::between(at("ln2.hook_normalized"), at("hook_mlp_out")),
+        "transcoder" => SaeHooks::between(at("mlp.hook_in"), at("hook_mlp_out")),
         _ => SaeHooks::at(at("hook_resid_post")),
     }
 }
 
-/// Returns the hooks of a transcoder between two modules of Hugging Face's Gemma.
+/// Returns the hooks of a transcoder between two modules of Hugging Face's Gemma, all of which norm the
+/// outputs of their sublayers.
 fn of_modules(hook: &str, hook_out: Option<&str>) -> SaeHooks {
-    let hook_out = hook_out.filter(|out| *out != hook).map(of_module);
-    SaeHooks { hook: Some(of_module(hook)), hook_out }
-}
-
-/// Returns our name for the output or input of a module, or its own name if it is unknown.
-fn of_module(module: &str) -> String {
-    let parts = || {
-        let (_, rest) = module.split_once("layers.")?;
-        let (layer, part) = rest.split_once('.')?;
-        let part = match part {
-            "output" => "hook_resid_post",
-            "self_attn.o_proj.input" => "attn.hook_z",
-            "post_feedforward_layernorm.output" => "hook_mlp_out",
-            "pre_feedforward_layernorm.output" => "ln2.hook_normalized",
-            _ => return None,
-        };
-        Some(format!("blocks.{}.{part}", layer.parse::<usize>().ok()?))
+    let named = |module: &str| {
+        let point = Site::of(module).point(Some(true));
+        point.map_or_else(|| module.to_owned(), |point| point.to_string())
     };
-    parts().unwrap_or_else(|| module.to_owned())
+    let hook_out = hook_out.filter(|out| *out != hook).map(named);
+    SaeHooks { hook: Some(named(hook)), hook_out }
 }

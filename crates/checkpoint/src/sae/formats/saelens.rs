@@ -70,6 +70,7 @@ struct Metadata {
     sae_lens_version: Option<String>,
     hook_name: Option<String>,
     hook_name_out: Option<String>,
+    hf_hook_name: Option<String>,
     hook_head_index: Option<i64>,
     hook_head_index_out: Option<i64>,
 }
@@ -171,6 +172,11 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         kind.postprocess
     };
     let hook = raw.metadata.hook_name.clone().or_else(|| raw.hook_name.clone());
+    // SAELens has this name for what the MLP of Gemma reads, which is after the norm; in
+    // TransformerLens it is before.
+    let is_read_by_mlp = hook.as_deref().is_some_and(|name| name.ends_with(".hook_mlp_in"));
+    let module = raw.metadata.hf_hook_name.clone().filter(|_| is_read_by_mlp);
+    let hook = module.or(hook);
     let hook_out = raw.metadata.hook_name_out.clone().filter(|_| kind.is_transcoder);
     // `checked` marks one that names its output.
     let config =
@@ -179,7 +185,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
         hooks: SaeHooks { hook, hook_out },
         weights,
         postprocess,
-        metadata: provenance(&description),
+        metadata: provenance(file.path(), &description),
         description: Some(description),
         notes,
         unsettled,

@@ -138,27 +138,8 @@ fn hooks(path: &Path, transcode: bool) -> SaeHooks {
     let names = names(path);
     let mut folders = names.iter().skip(1).filter(|name| number_after(name, "seed").is_none());
     let Some(module) = folders.next() else { return SaeHooks::default() };
-    let (input, output) =
-        of_module(module).unwrap_or_else(|| (format!("input of {module}"), module.clone()));
-    if transcode { SaeHooks::between(input, output) } else { SaeHooks::at(output) }
-}
-
-/// Returns our names for the input and the output of a module of a Hugging Face model.
-fn of_module(module: &str) -> Option<(String, String)> {
-    if matches!(module, "embed_tokens" | "embed_in" | "wte") {
-        // It reads token ids, which an SAE cannot.
-        return Some((format!("input of {module}"), "hook_embed".to_owned()));
-    }
-    let rest = module.strip_prefix("layers.").or_else(|| module.strip_prefix("h."))?;
-    let (layer, part) = rest.split_once('.').unwrap_or((rest, ""));
-    let layer: usize = layer.parse().ok()?;
-    let (input, output) = match part {
-        "" => ("hook_resid_pre", "hook_resid_post"),
-        "mlp" => ("ln2.hook_normalized", "hook_mlp_out"),
-        "attn" | "self_attn" | "attention" => ("ln1.hook_normalized", "hook_attn_out"),
-        _ => return None,
-    };
-    Some((format!("blocks.{layer}.{input}"), format!("blocks.{layer}.{output}")))
+    let input = format!("input of {module}");
+    if transcode { SaeHooks::between(input, module) } else { SaeHooks::at(module) }
 }
 
 #[cfg(test)]
@@ -170,19 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_placed_by_what_it_reads_and_writes() {
-        assert_eq!(hooks_of("layers.2", false), SaeHooks::at("blocks.2.hook_resid_post"));
-        assert_eq!(hooks_of("h.1.attn", false), SaeHooks::at("blocks.1.hook_attn_out"));
-        assert_eq!(hooks_of("h.1.mlp/seed0", false), SaeHooks::at("blocks.1.hook_mlp_out"));
-        assert_eq!(hooks_of("embed_tokens", false), SaeHooks::at("hook_embed"));
+    fn a_module_is_the_one_that_the_folder_is_named_after() {
+        assert_eq!(hooks_of("layers.2", false), SaeHooks::at("layers.2"));
+        assert_eq!(hooks_of("h.1.mlp/seed0", false), SaeHooks::at("h.1.mlp"));
         assert_eq!(
             hooks_of("layers.2.mlp", true),
-            SaeHooks::between("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out")
+            SaeHooks::between("input of layers.2.mlp", "layers.2.mlp")
         );
-        assert_eq!(
-            hooks_of("layers.2", true),
-            SaeHooks::between("blocks.2.hook_resid_pre", "blocks.2.hook_resid_post")
-        );
-        assert_eq!(hooks_of("h.1.mlp.act", false), SaeHooks::at("h.1.mlp.act"));
     }
 }
