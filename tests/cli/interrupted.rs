@@ -35,12 +35,20 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Sends the signal `name` to `child` once a temporary entry that is a folder or not lies in `dir`. A
-/// check that something can be written creates a file too, before the work.
+/// Sends the signal `name` to `child` once it writes in `dir`: to a temporary file, or into a temporary
+/// folder. A check that something can be written makes an empty folder too, before the work.
 #[track_caller]
 fn interrupt(mut child: Child, name: &str, dir: &Path, folder: bool) -> Outcome {
     let begun = Instant::now();
-    let is_begun = |name: &String| name.starts_with('.') && dir.join(name).is_dir() == folder;
+    let is_begun = |name: &String| {
+        let entry = dir.join(name);
+        let is_it = if folder {
+            fs::read_dir(&entry).is_ok_and(|mut inside| inside.next().is_some())
+        } else {
+            entry.is_file()
+        };
+        name.starts_with('.') && is_it
+    };
     while !names(dir).iter().any(is_begun) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before anything was written");
         assert!(begun.elapsed() < DEADLINE, "nothing was written");

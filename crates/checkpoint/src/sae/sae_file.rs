@@ -37,7 +37,6 @@ pub(crate) struct SaeFile {
     #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) description: Option<Value>,
     /// Further facts for people: a name and a value.
-    #[cfg_attr(not(feature = "gpt"), expect(dead_code, reason = "only `inspect` shows it"))]
     pub(crate) notes: Vec<(&'static str, String)>,
     /// Further entries of its checkpoint.
     pub(crate) metadata: Metadata,

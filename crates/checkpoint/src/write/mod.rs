@@ -58,6 +58,7 @@ fn write_by(
 }
 
 /// As [`write_atomically`], but `fill` writes a temporary file, in which it can seek.
+#[cfg(feature = "sae")]
 pub(crate) fn write_file_atomically(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), CheckpointError>,
@@ -68,6 +69,7 @@ pub(crate) fn write_file_atomically(
 }
 
 /// Returns whether the output `path` is a stream, so that nothing can be written beside it.
+#[cfg(feature = "sae")]
 pub(crate) fn is_stream(path: &Path) -> Result<bool, CheckpointError> {
     let destination = Destination::of(path).map_err(|source| CheckpointError::io(path, source))?;
     Ok(!matches!(destination, Destination::File(_)))
@@ -102,6 +104,7 @@ impl PendingFile {
     }
 
     /// Creates another temporary file in the same folder, for a part of the output.
+    #[cfg(feature = "sae")]
     pub(crate) fn scratch(&self) -> Result<TemporaryFile, CheckpointError> {
         beside(&self.destination)
     }
