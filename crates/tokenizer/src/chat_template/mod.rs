@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Value};
+use minijinja::{AutoEscape, Environment};
 use serde_json::{Map, Value as Json};
 
 use crate::error::TokenizerError;
@@ -86,7 +86,7 @@ impl ChatTemplate {
         context.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         context.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         let template = self.environment.get_template(NAME).map_err(failed)?;
-        template.render(Value::from_serialize(&context)).map_err(failed)
+        template.render(minijinja::value::Serde(&context)).map_err(failed)
     }
 
     /// The template as it was given.
