@@ -19,6 +19,9 @@ pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, C
     let config: Config = read_or_default(&config_path)?;
     let ends = ends(dir, &config, &tokenizer)?;
     let tokens = config.special_tokens();
+    // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
+    let named = config.others.get("bos_token").and_then(token_text);
+    let start = named.and_then(|name| tokenizer.special(name)).or(ends.first().copied());
 
     let template_path = dir.join(TEMPLATE_FILE);
     let (path, template) = match read_if_there(&template_path)? {
@@ -28,9 +31,6 @@ pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, C
         }
         None => (config_path, config.template()),
     };
-    // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
-    let named = config.others.get("bos_token").and_then(token_text);
-    let start = named.and_then(|name| tokenizer.special(name)).or(ends.first().copied());
     let start = tokenizer.bos().or(start);
     let tokenizer = tokenizer.with_ends(ends).with_document_start(start);
     let Some(template) = template else {
