@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nanoscope_checkpoint::TemporaryFolder;
 
 /// Checks that files can be created in the folder `dir`, or that it can be created itself.
 pub(crate) fn check_folder(dir: &Path) -> Result<()> {
@@ -14,9 +15,8 @@ fn probe(dir: &Path) -> io::Result<()> {
     let whole = std::path::absolute(dir)?;
     let exists = |path: &&Path| path.symlink_metadata().is_ok();
     let nearest = whole.ancestors().find(exists).unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new().prefix(".nanoscope-").tempdir_in(nearest);
     // The error names the temporary folder, which nobody asked for.
-    made.map(drop).map_err(|error| error.kind().into())
+    TemporaryFolder::create(nearest).map(drop).map_err(|error| error.kind().into())
 }
 
 #[cfg(test)]
