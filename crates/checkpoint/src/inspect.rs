@@ -10,7 +10,7 @@ use crate::container::{Dtype, TensorFile, TensorSource, is_index};
 use crate::error::CheckpointError;
 use crate::model::{ModelFiles, WeightNaming};
 use crate::python_json::unmarked;
-use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in};
+use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in, unwrapped};
 
 /// The description of a file whose weights are not loaded.
 #[derive(Debug, Clone, Serialize)]
@@ -88,7 +88,7 @@ pub fn inspect_with(
     if is_index(path) {
         return Ok(vec![model(&ModelFiles::find(path)?, era)?]);
     }
-    let (file, _) = TensorFile::open(path)?.without_wrappers();
+    let (file, _) = unwrapped(TensorFile::open(path)?);
     if is_sae(&file, format) {
         return Ok(vec![sae(TensorFile::open(path)?, format)?]);
     }
