@@ -33,6 +33,17 @@ pub(crate) fn encode_text(
 ) -> Result<Vec<u32>> {
     if !special.special_tokens {
         note_special_tokens(tokenizer, text);
+    }
+    encode_unnoted(tokenizer, text, special)
+}
+
+/// As [`encode_text`], but prints no note.
+pub(crate) fn encode_unnoted(
+    tokenizer: &Tokenizer,
+    text: &str,
+    special: SpecialTokensArg,
+) -> Result<Vec<u32>> {
+    if !special.special_tokens {
         return Ok(tokenizer.encode(text)?);
     }
     let mut ids = tokenizer.encode_with_special_tokens(text)?;
@@ -47,8 +58,13 @@ pub(crate) fn note_special_tokens(tokenizer: &Tokenizer, text: &str) {
     let found = tokenizer.special_tokens_in(text);
     if !found.is_empty() {
         note(&format!(
-            "{} in the text: read as plain text; --special-tokens reads special tokens",
-            found.join(", ")
+            "{}; --special-tokens reads special tokens",
+            read_as_text(&found.join(", "))
         ));
     }
+}
+
+/// Says that special tokens, joined by commas, were read as plain text.
+pub(crate) fn read_as_text(special_tokens: &str) -> String {
+    format!("{special_tokens} in the text: read as plain text")
 }

@@ -36,7 +36,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Sends the signal `name` to `child` once it writes in `dir`: to a temporary file, or into a temporary
-/// folder. A check that something can be written makes an empty folder too, before the work.
+/// folder. A check that something can be written makes an empty file or folder too, before the work.
 #[track_caller]
 fn interrupt(mut child: Child, name: &str, dir: &Path, folder: bool) -> Outcome {
     let begun = Instant::now();
@@ -45,7 +45,7 @@ fn interrupt(mut child: Child, name: &str, dir: &Path, folder: bool) -> Outcome 
         let is_it = if folder {
             fs::read_dir(&entry).is_ok_and(|mut inside| inside.next().is_some())
         } else {
-            entry.is_file()
+            fs::metadata(&entry).is_ok_and(|found| found.is_file() && found.len() > 0)
         };
         name.starts_with('.') && is_it
     };

@@ -42,7 +42,7 @@ pub(crate) fn cases(format: &str) -> Vec<Case> {
     cases
 }
 
-/// What a person must state about a case, because its files leave it open.
+/// The options that a person must state for a case, because its files leave them open.
 pub(crate) fn stated(case: &str) -> SaeOptions {
     let folded = Some(ActivationScale::Folded);
     let format = |name: &str| Some(name.parse().unwrap());

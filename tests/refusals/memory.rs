@@ -319,9 +319,7 @@ fn a_context_that_is_only_claimed_costs_nothing() {
 fn files_of_other_tools_cost_no_more_than_they_have() {
     alone("files_of_other_tools_cost_no_more_than_they_have", || {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1073741824, 2)}";
-        let mut array = b"\x93NUMPY\x01\x00".to_vec();
-        array.extend((header.len() as u16).to_le_bytes());
-        array.extend(header.as_bytes());
+        let array = nanoscope_testing::npy(header, &[]);
         let npz = zip_archive(&[("W_enc.npy".to_owned(), &array)], zip::CompressionMethod::Stored);
         let zeros = vec![0; 32 << 20];
         let packed =

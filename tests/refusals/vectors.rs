@@ -1,34 +1,13 @@
 //! Files with steering vectors.
 
 use nanoscope_checkpoint::{CheckpointError, TensorFile, load_vector};
+use nanoscope_testing::gguf;
 use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use crate::files::{file, floats};
 use crate::refused;
-
-const STRING: u32 = 8;
-
-/// A GGUF file of this architecture, and tensors with their ggml type, dimensions and bytes.
-fn gguf(architecture: &str, tensors: &[(&str, u32, &[u64], Vec<u8>)]) -> Vec<u8> {
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
-    let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();
-    bytes.extend([tensors.len() as u64, 1].map(u64::to_le_bytes).concat());
-    bytes.extend([text("general.architecture"), STRING.to_le_bytes().to_vec()].concat());
-    bytes.extend(text(architecture));
-    let mut data = Vec::new();
-    for (name, kind, dimensions, numbers) in tensors {
-        bytes.extend([text(name), (dimensions.len() as u32).to_le_bytes().to_vec()].concat());
-        bytes.extend(dimensions.iter().flat_map(|len| len.to_le_bytes()));
-        bytes.extend([&kind.to_le_bytes()[..], &(data.len() as u64).to_le_bytes()].concat());
-        data.extend(numbers);
-        data.resize(data.len().next_multiple_of(32), 0);
-    }
-    bytes.resize(bytes.len().next_multiple_of(32), 0);
-    bytes.extend(data);
-    bytes
-}
 
 fn directions() -> Vec<u8> {
     let half = |values: [f32; 2]| values.map(half::f16::from_f32).map(half::f16::to_le_bytes);

@@ -11,7 +11,7 @@ use crate::error::CheckpointError;
 use crate::hub;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
 use crate::python_json::unmarked;
-use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in};
+use crate::sae::{Metadata, SaeFormatName, find_saes, guesses, is_sae, open_sae_in, unwrapped};
 
 /// The description of a file whose weights are not loaded.
 #[derive(Debug, Clone, Serialize)]
@@ -90,7 +90,7 @@ pub fn inspect_with(
     if is_index(path) {
         return Ok(vec![model(&ModelFiles::find(path)?, era)?]);
     }
-    let (file, _) = TensorFile::open(path)?.without_wrappers();
+    let (file, _) = unwrapped(TensorFile::open(path)?);
     if is_sae(&file, format) {
         return Ok(vec![sae(TensorFile::open(path)?, format)?]);
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
+use crate::prompt::SpecialTokensArg;
 
 /// Write or chat with the model interactively: features of each token, steering, comparisons
 #[derive(Debug, Args)]
@@ -19,7 +20,8 @@ Examples:
 
 /help lists the commands, the arrow keys select a token, Esc stops a text, /quit exits. A model in
 nanochat's mid, chatsft or chatrl checkpoints starts in chat mode, any other in story mode; --chat,
---story and /mode change that.")]
+--story and /mode change that. With --special-tokens, special tokens in the text of a story are read as
+tokens; a message of a conversation is always plain text.")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -35,6 +37,8 @@ pub(crate) struct ChatArgs {
     /// Start in story mode: the model continues the lines
     #[arg(long)]
     pub(crate) story: bool,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
     /// Show the unsteered text beside the steered one
     #[arg(long)]
     pub(crate) compare: bool,

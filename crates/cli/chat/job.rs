@@ -11,8 +11,9 @@ use nanoscope_runtime::Plan;
 /// A job for the worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Job {
-    /// Generates a text for each plan, all from the same prompt and seed.
-    Write { prompt: Prompt, plans: Vec<Plan>, sampling: Sampling },
+    /// Generates a text for each plan, all from the same prompt and seed. With `special_tokens`,
+    /// special tokens in the text of a story are read as tokens.
+    Write { prompt: Prompt, plans: Vec<Plan>, sampling: Sampling, special_tokens: bool },
     /// Formats the page of a feature, in lines of `cells`.
     Page { hook: HookPoint, feature: usize, cells: usize },
 }
@@ -34,8 +35,9 @@ pub(crate) enum Prompt {
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
     /// The generation has begun. Of the prompt's `ids`, the first `before` are from earlier turns;
-    /// the first `forgotten` messages were left out because the context is full.
-    Begun { ids: Vec<u32>, before: usize, forgotten: usize },
+    /// the first `forgotten` messages were left out because the context is full. The special tokens
+    /// in `spelled` were read as plain text.
+    Begun { ids: Vec<u32>, before: usize, forgotten: usize, spelled: Vec<String> },
     /// The new tokens of the prompt, for the variant with this index.
     Prompt { variant: usize, tokens: Vec<Token> },
     /// A generated token, and the time since the prompt was done.

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::job::{Job, Prompt, WorkerEvent};
 use super::mode::Mode;
 use super::turn::{State, Turn, Variant};
+use crate::prompt::read_as_text;
 use crate::terminal::display::visible;
 use nanoscope_runtime::Plan;
 
@@ -47,6 +48,18 @@ pub(crate) struct Session {
     pub(crate) random_seeds: bool,
     pub(crate) shade: Shade,
     pub(crate) turns: Vec<Turn>,
+    pub(crate) special_tokens: SpecialTokens,
+}
+
+/// The reading of special tokens in the text of a story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpecialTokens {
+    /// As plain text. A note says so the first time.
+    Plain,
+    /// As plain text, after that note.
+    PlainNoted,
+    /// As tokens.
+    Tokens,
 }
 
 /// The reply to a line.
@@ -72,6 +85,7 @@ impl Session {
             random_seeds: false,
             shade: Shade::Auto,
             turns: Vec::new(),
+            special_tokens: SpecialTokens::Plain,
         }
     }
 
@@ -138,7 +152,12 @@ impl Session {
             state: State::Running,
             superseded: false,
         });
-        Ok(Reply::Work(Job::Write { prompt, plans, sampling: self.sampling.clone() }))
+        Ok(Reply::Work(Job::Write {
+            prompt,
+            plans,
+            sampling: self.sampling.clone(),
+            special_tokens: self.special_tokens == SpecialTokens::Tokens,
+        }))
     }
 
     /// The plan, with only the vectors that an intervention uses.
@@ -162,12 +181,20 @@ impl Session {
             };
         };
         match event {
-            WorkerEvent::Begun { ids, before, forgotten } => {
+            WorkerEvent::Begun { ids, before, forgotten, spelled } => {
                 (turn.ids, turn.before) = (ids, before);
-                return (forgotten > 0).then(|| {
+                let mut notes = Vec::new();
+                if forgotten > 0 {
                     let messages = if forgotten == 1 { "message is" } else { "messages are" };
-                    format!("the context is full; the first {forgotten} {messages} left out")
-                });
+                    notes.push(format!(
+                        "the context is full; the first {forgotten} {messages} left out"
+                    ));
+                }
+                if !spelled.is_empty() && self.special_tokens == SpecialTokens::Plain {
+                    self.special_tokens = SpecialTokens::PlainNoted;
+                    notes.push(read_as_text(&spelled.join(", ")));
+                }
+                return (!notes.is_empty()).then(|| notes.join("\n"));
             }
             WorkerEvent::Prompt { variant, tokens } => turn.variants[variant].tokens = tokens,
             WorkerEvent::Token { variant, token, took } => {
@@ -222,7 +249,7 @@ mod tests {
     use super::*;
 
     fn write(session: &mut Session, line: &str) -> (Prompt, Vec<Plan>, Sampling) {
-        let Job::Write { prompt, plans, sampling } = job(session, line) else {
+        let Job::Write { prompt, plans, sampling, .. } = job(session, line) else {
             panic!("{line} should write a text");
         };
         let variants: [&[&str]; 2] = [&[" there", " was"], &[" a", " dog"]];

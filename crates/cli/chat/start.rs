@@ -9,7 +9,7 @@ use nanoscope_runtime::Batch;
 
 use super::args::ChatArgs;
 use super::mode::Mode;
-use super::session::{ModelInfo, Session};
+use super::session::{ModelInfo, Session, SpecialTokens};
 use super::{plain, screen};
 use crate::load::{is_chat_model, open, plan, text_tokenizer};
 
@@ -32,6 +32,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels().clone() };
     let mut session = Session::new(model_info, mode, plan, sampling);
     session.compare = args.compare;
+    if args.special.special_tokens {
+        session.special_tokens = SpecialTokens::Tokens;
+    }
     let first = args.prompt.as_deref();
 
     let is_watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();

@@ -68,7 +68,8 @@ pub(crate) fn job(session: &mut Session, line: &str) -> Job {
 
 /// The events of a worker for a prompt of one token and, for each variant, these generated tokens.
 pub(crate) fn events(variants: &[&[&str]]) -> Vec<WorkerEvent> {
-    let mut events = vec![WorkerEvent::Begun { ids: vec![0, 5], before: 1, forgotten: 0 }];
+    let mut events =
+        vec![WorkerEvent::Begun { ids: vec![0, 5], before: 1, forgotten: 0, spelled: vec![] }];
     for (variant, texts) in variants.iter().enumerate() {
         events.push(WorkerEvent::Prompt { variant, tokens: vec![token(0, "Once", false)] });
         let tokens = texts.iter().enumerate().map(|(at, text)| WorkerEvent::Token {

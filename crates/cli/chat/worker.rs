@@ -17,6 +17,7 @@ use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
 use crate::commands::features::page;
 use crate::load::text_tokenizer;
+use crate::prompt::{SpecialTokensArg, encode_unnoted};
 use crate::terminal::display::token_text;
 use nanoscope::Microscope;
 use nanoscope_runtime::Plan;
@@ -89,8 +90,9 @@ pub(crate) fn do_job<'m>(
     send: &mut dyn FnMut(WorkerEvent) -> bool,
 ) {
     let done = match job {
-        Job::Write { prompt, plans, sampling } => {
-            write(scope, batch, prompt, plans, sampling, send)
+        Job::Write { prompt, plans, sampling, special_tokens } => {
+            let ids = lay_out(scope, prompt, *special_tokens, sampling.max_tokens);
+            ids.and_then(|ids| write(scope, batch, ids, plans, sampling, send))
         }
         Job::Page { hook, feature, cells } => {
             page(scope, *hook, *feature, *cells).map(|page| !send(WorkerEvent::Page(page)))
@@ -106,17 +108,17 @@ pub(crate) fn do_job<'m>(
 fn write<'m>(
     scope: &'m Microscope,
     batch: &mut Batch<'m>,
-    prompt: &Prompt,
+    prompt: PromptIds,
     plans: &[Plan],
     sampling: &Sampling,
     send: &mut dyn FnMut(WorkerEvent) -> bool,
 ) -> Result<bool> {
-    let PromptIds { ids, before, forgotten } = lay_out(scope, prompt, sampling.max_tokens)?;
+    let PromptIds { ids, before, forgotten, spelled } = prompt;
     let mut generations = plans
         .iter()
         .map(|plan| batch.begin(&ids, plan, sampling))
         .collect::<Result<Vec<Generation<'m>>, _>>()?;
-    let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten });
+    let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten, spelled });
     let mut ran_prompt = vec![None; generations.len()];
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
         let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>())?;
@@ -159,24 +161,35 @@ struct PromptIds {
     ids: Vec<u32>,
     before: usize,
     forgotten: usize,
+    spelled: Vec<String>,
 }
 
-fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<PromptIds> {
+fn lay_out(
+    scope: &Microscope,
+    prompt: &Prompt,
+    special_tokens: bool,
+    max_tokens: usize,
+) -> Result<PromptIds> {
     let tokenizer = text_tokenizer(scope)?;
-    let prompt_ids = |ids, before| PromptIds { ids, before, forgotten: 0 };
+    let spelled =
+        |text: &str| tokenizer.special_tokens_in(text).into_iter().map(str::to_owned).collect();
+    let story = |mut ids: Vec<u32>, before, text: &str| -> Result<PromptIds> {
+        let spelled = if special_tokens { Vec::new() } else { spelled(text) };
+        ids.extend(encode_unnoted(tokenizer, text, SpecialTokensArg { special_tokens })?);
+        Ok(PromptIds { ids, before, forgotten: 0, spelled })
+    };
     Ok(match prompt {
-        Prompt::Story(text) => prompt_ids(scope.encode(text)?, 0),
-        Prompt::More { before, text } => {
-            let mut ids = before.clone();
-            ids.extend(tokenizer.encode(text)?);
-            prompt_ids(ids, before.len())
+        Prompt::Story(text) => story(tokenizer.encode_with_bos("")?, 0, text)?,
+        Prompt::More { before, text } => story(before.clone(), before.len(), text)?,
+        Prompt::Again { ids, before } => {
+            PromptIds { ids: ids.clone(), before: *before, forgotten: 0, spelled: Vec::new() }
         }
-        Prompt::Again { ids, before } => prompt_ids(ids.clone(), *before),
         // The first message has what a family's chat template writes once, such as instructions.
         Prompt::Chat { before, text } if before.is_empty() && tokenizer.is_hugging_face() => {
             let ids = tokenizer.chat_prompt(text)?;
             let bos = tokenizer.bos().is_some_and(|bos| ids.first() == Some(&bos));
-            prompt_ids(ids, usize::from(bos))
+            let before = usize::from(bos);
+            PromptIds { ids, before, forgotten: 0, spelled: spelled(text) }
         }
         Prompt::Chat { before, text } => {
             let own = tokenizer.chat_turn(text)?;
@@ -200,7 +213,8 @@ fn lay_out(scope: &Microscope, prompt: &Prompt, max_tokens: usize) -> Result<Pro
             }
             let at = ids.len();
             ids.extend(own);
-            PromptIds { ids, before: at, forgotten: before.len() - kept.len() }
+            let forgotten = before.len() - kept.len();
+            PromptIds { ids, before: at, forgotten, spelled: spelled(text) }
         }
     })
 }
@@ -282,6 +296,7 @@ mod tests {
             prompt: Prompt::Story("Once".to_owned()),
             plans,
             sampling: Sampling { max_tokens: 12, seed: 3, ..Sampling::default() },
+            special_tokens: false,
         }
     }
 
@@ -313,7 +328,7 @@ mod tests {
 
         let events = all_events(&scope, &story(vec![tracking()]));
 
-        let WorkerEvent::Begun { ids: prompt, before: 0, forgotten: 0 } = &events[0] else {
+        let WorkerEvent::Begun { ids: prompt, before: 0, forgotten: 0, .. } = &events[0] else {
             panic!("{:?}", events[0]);
         };
         assert_eq!(prompt[1..], b"Once".map(u32::from));
@@ -377,7 +392,7 @@ mod tests {
         before.extend(tokenizer.encode("Yes").unwrap());
 
         let prompt = Prompt::Chat { before: vec![before], text: "And?".to_owned() };
-        let prompt_ids = lay_out(&scope, &prompt, 4).unwrap();
+        let prompt_ids = lay_out(&scope, &prompt, false, 4).unwrap();
 
         let turns = [
             (Role::User, "Hi"),
@@ -403,6 +418,7 @@ mod tests {
             prompt: Prompt::Chat { before: vec![before], text: "And?".to_owned() },
             plans: vec![tracking()],
             sampling: Sampling::greedy(1),
+            special_tokens: false,
         };
 
         let events = all_events(&scope, &job);
@@ -428,7 +444,7 @@ mod tests {
 
         let lay_out = |max_tokens| {
             let prompt = Prompt::Chat { before: before.clone(), text: "0123456789".to_owned() };
-            let prompt_ids = lay_out(&scope, &prompt, max_tokens).unwrap();
+            let prompt_ids = lay_out(&scope, &prompt, false, max_tokens).unwrap();
             (prompt_ids.forgotten, prompt_ids.ids.len())
         };
 
@@ -446,6 +462,7 @@ mod tests {
             prompt: Prompt::Story("x".repeat(CONTEXT)),
             plans: vec![tracking()],
             sampling: Sampling::default(),
+            special_tokens: false,
         };
 
         worker.start(long).unwrap();

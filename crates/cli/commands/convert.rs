@@ -12,6 +12,7 @@ use nanoscope_checkpoint::{
 
 use crate::args::{DtypeArg, HooksArg, StatedArgs, output_path};
 use crate::load::note_ambiguous_era;
+use crate::preflight::output_folder;
 use crate::terminal::messages::{Hint, note, report_to};
 use crate::terminal::progress::with_spinner;
 use clap::{Args, ValueEnum};
@@ -98,14 +99,15 @@ fn convert_model(args: &ConvertArgs) -> Result<()> {
         let hint = "--to states the format to write; omit the flag";
         return Err(Hint::new("--format and --activation-scale are for SAEs", hint).into());
     }
-    check_output_folder(&args.dst, is_saved_model)?;
+    let dst = output_folder(&args.dst)?;
+    check_output_folder(&dst, is_saved_model)?;
     // Conversion computes nothing, so any backend will do.
     let device = nanoscope_device::by_name("auto")?;
     let files = ModelFiles::find(&args.src)?;
     let model = files.load_with(&device, LoadOptions { era: args.era, ..Default::default() })?;
     note_ambiguous_era(model.kind, &model.also_fits);
     let tokenizer = files.tokenizer.as_deref().map(load_tokenizer).transpose()?;
-    save_model_with_tokenizer(&args.dst, &model.gpt, model.kind, tokenizer.as_ref())?;
+    save_model_with_tokenizer(&dst, &model.gpt, model.kind, tokenizer.as_ref())?;
     if tokenizer.is_none() {
         note("the model has no tokenizer, so none was written");
     }
@@ -116,11 +118,15 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     if args.era.is_some() {
         return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
     }
+    let dst = match args.to {
+        TargetFormat::NanochatSae => args.dst.clone(),
+        _ => output_folder(&args.dst)?,
+    };
     match args.to {
-        TargetFormat::NanochatSae if has_folder(&args.dst) => check_writable(&args.dst)?,
+        TargetFormat::NanochatSae if has_folder(&dst) => check_writable(&dst)?,
         TargetFormat::NanochatSae => {}
-        TargetFormat::NanoscopeSae => check_output_folder(&args.dst, is_saved_sae)?,
-        _ => check_output_folder(&args.dst, is_saved_saelens)?,
+        TargetFormat::NanoscopeSae => check_output_folder(&dst, is_saved_sae)?,
+        _ => check_output_folder(&dst, is_saved_saelens)?,
     }
     let device = nanoscope_device::by_name("auto")?;
     let at = args.hook.map(|HooksArg(hook, hook_out)| (hook, hook_out));
@@ -132,7 +138,7 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let mut metadata = loaded.metadata.clone();
     metadata.insert("nanoscope_version".to_owned(), env!("CARGO_PKG_VERSION").into());
     metadata.entry("converted_from").or_insert_with(|| loaded.format.into());
-    let dst = &args.dst;
+    let dst = &dst;
     match args.to {
         TargetFormat::NanochatSae => {
             save_nanochat_sae_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?;

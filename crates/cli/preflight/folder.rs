@@ -1,22 +1,57 @@
 //! Checks that a folder can be written.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nanoscope_checkpoint::TemporaryFolder;
 
-/// Checks that files can be created in the folder `dir`, or that it can be created itself.
-pub(crate) fn check_folder(dir: &Path) -> Result<()> {
-    probe(dir).with_context(|| format!("could not write to {}", dir.display()))
+/// The most links that Linux follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// Checks that files can be created in the output folder `dir`, or that it can be created itself.
+/// Returns the folder at the end of its links, so that a link stays one.
+pub(crate) fn output_folder(dir: &Path) -> Result<PathBuf> {
+    let found = behind_links(dir).and_then(|found| probe(&found).map(|()| found));
+    found.with_context(|| format!("could not write to {}", dir.display()))
+}
+
+/// Checks that a folder can be created or replaced at `dir`: that files can be created beside it.
+/// Returns the folder at the end of its links.
+pub(crate) fn replaceable_folder(dir: &Path) -> Result<PathBuf> {
+    let beside = |dir: &Path| -> io::Result<()> {
+        let whole = std::path::absolute(dir)?;
+        probe(whole.parent().unwrap_or(&whole))
+    };
+    let found = behind_links(dir).and_then(|found| beside(&found).map(|()| found));
+    found.with_context(|| format!("could not write to {}", dir.display()))
+}
+
+/// The folder at the end of all links of `dir`, which may not exist yet.
+fn behind_links(dir: &Path) -> io::Result<PathBuf> {
+    // Without a separator at the end, which would name the folder behind a link.
+    let mut found: PathBuf = dir.components().collect();
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&found) {
+            Ok(entry) if entry.is_symlink() => {
+                let link = fs::read_link(&found)?;
+                found = found.parent().unwrap_or(Path::new("")).join(link);
+            }
+            Ok(entry) if !entry.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(found),
+        }
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
 }
 
 fn probe(dir: &Path) -> io::Result<()> {
     let whole = std::path::absolute(dir)?;
     let exists = |path: &&Path| path.symlink_metadata().is_ok();
     let nearest = whole.ancestors().find(exists).unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new().prefix(".nanoscope-").tempdir_in(nearest);
     // The error names the temporary folder, which nobody asked for.
-    made.map(drop).map_err(|error| error.kind().into())
+    TemporaryFolder::create(nearest).map(drop).map_err(|error| error.kind().into())
 }
 
 #[cfg(test)]
@@ -26,15 +61,43 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_found_before_the_work() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("file"), "").unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
 
-        check_folder(dir.path()).unwrap();
-        check_folder(&dir.path().join("new/and/deeper")).unwrap();
+        output_folder(dir.path()).unwrap();
+        output_folder(&dir.path().join("new/and/deeper")).unwrap();
         for place in ["file", "file/inside"] {
-            let error = check_folder(&dir.path().join(place)).unwrap_err();
+            let error = output_folder(&dir.path().join(place)).unwrap_err();
             assert!(error.to_string().starts_with("could not write to "), "{error}");
             assert!(!format!("{error:#}").contains(".nanoscope-"), "{error:#}");
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_to_the_folder_or_its_future_place() {
+        use std::os::unix::fs::symlink;
+
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        symlink("real", at("link")).unwrap();
+        symlink("link", at("link to link")).unwrap();
+        symlink("real/new", at("dangling")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+
+        for (name, expected) in [
+            ("real", "real"),
+            ("new", "new"),
+            ("link", "real"),
+            ("link/", "real"),
+            ("link to link", "real"),
+            ("dangling", "real/new"),
+            ("dangling/", "real/new"),
+        ] {
+            assert_eq!(output_folder(&at(name)).unwrap(), at(expected), "{name}");
+            assert_eq!(replaceable_folder(&at(name)).unwrap(), at(expected), "{name}");
+        }
+        assert!(output_folder(&at("circle")).is_err());
     }
 }

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
-/// Whether a command watches for the first signal.
+/// True while a command watches for the first signal.
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// The first signal; 0 before it arrives.

@@ -62,7 +62,7 @@ pub enum CorpusError {
     Binary {
         /// The file.
         path: PathBuf,
-        /// What it holds.
+        /// The kind of its content.
         found: String,
     },
     /// A place in a file is not JSON, or its text is not a string.
@@ -74,7 +74,7 @@ pub enum CorpusError {
         line: u64,
         /// The column in bytes, from 1.
         column: u64,
-        /// What is wrong there.
+        /// The reason.
         reason: String,
     },
     /// A line or a row has null in the place of a text.

@@ -242,7 +242,7 @@ mod tests {
             let RuntimeError::NonFinite { found } = error else { panic!("{error}") };
             assert_eq!(found.at, NonFiniteAt::Features(LATE));
         }
-        // What is not encoded does not matter.
+        // An SAE that is not asked for is not encoded with.
         assert!(model.run(&tokens, &Plan::new()).is_ok());
     }
 }

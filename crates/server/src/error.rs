@@ -145,14 +145,7 @@ impl ApiError {
 
     /// 400: the text of `error`, followed by its causes.
     pub(crate) fn from_error(error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::bad_request(message)
+        Self::bad_request(with_causes(error))
     }
 
     /// The body of the response.
@@ -179,6 +172,18 @@ impl ApiError {
             _ => "invalid_request_error",
         }
     }
+}
+
+/// The text of `error`, followed by its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl From<&RuntimeError> for ApiError {

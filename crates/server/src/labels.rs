@@ -1,7 +1,6 @@
 //! Feature labels, which users can edit while the server runs.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -10,7 +9,7 @@ use nanoscope_dashboard::fingerprint;
 use nanoscope_hooks::HookPoint;
 
 use crate::config::Config;
-use crate::error::ServeError;
+use crate::error::{ServeError, with_causes};
 use crate::served_model::ServedModel;
 
 /// The labels of all features. Edited labels take precedence over those that came with the SAEs.
@@ -62,7 +61,7 @@ impl LabelBook {
             };
             let place = match files.as_ref().map(UserLabels::place) {
                 Some(Ok(path)) => Place::File(path.to_owned()),
-                Some(Err(error)) => Place::Memory(Some(reason(&error))),
+                Some(Err(error)) => Place::Memory(Some(with_causes(&error))),
                 None => Place::Memory(None),
             };
             let edited = files.as_ref().map_or(Ok(BTreeMap::new()), UserLabels::read);
@@ -91,12 +90,7 @@ impl LabelBook {
 
     /// The number of labels of the SAE at `hook`.
     pub(crate) fn count(&self, hook: HookPoint) -> usize {
-        let Some(sae_labels) = self.saes.get(&hook) else { return 0 };
-        let edited = sae_labels.edited.read().unwrap_or_else(PoisonError::into_inner);
-        let original =
-            sae_labels.original.iter().filter(|(feature, _)| !edited.contains_key(feature));
-        let labels = original.map(|(_, label)| label).chain(edited.values().map(String::as_str));
-        labels.filter(|label| !label.is_empty()).count()
+        self.all(hook).len()
     }
 
     /// All labels of the SAE at `hook`, by feature index.
@@ -150,7 +144,7 @@ impl LabelBook {
                 }
                 Err(error) => {
                     *unsaved = changes;
-                    Place::Memory(Some(reason(&error)))
+                    Place::Memory(Some(with_causes(&error)))
                 }
             }
         } else {
@@ -164,18 +158,6 @@ impl LabelBook {
         sae.place.write().unwrap_or_else(PoisonError::into_inner).clone_from(&place);
         Ok(place)
     }
-}
-
-/// An error with its causes, in one line.
-fn reason(error: &CheckpointError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! - [`test_device`]: the device that `NANOSCOPE_TEST_DEVICE` names
 //! - [`tiny_gpt`], [`byte_tokenizer`], [`identity_sae`], [`noisy_sae`]: models small enough for a
 //!   debug build
+//! - [`gguf`], [`npy`]: files of arrays, broken ones included
 //! - [`pickle`](mod@pickle): pickles and `.pt` files written by hand, broken ones included
 //! - [`nanoscope!`]: runs of the program
 //!
@@ -17,8 +18,9 @@
 //!
 //! A crate's integration tests can use all of it. The unit tests of a crate that this one depends on
 //! are compiled against another copy of their own crate, so there only [`test_device`],
-//! [`pickle`](mod@pickle) and [`nanoscope!`] fit.
+//! [`gguf`], [`npy`], [`pickle`](mod@pickle) and [`nanoscope!`] fit.
 
+mod arrays;
 mod device;
 mod gpt;
 pub mod pickle;
@@ -26,6 +28,7 @@ mod program;
 mod sae;
 mod tokenizer;
 
+pub use arrays::{gguf, npy};
 pub use device::test_device;
 pub use gpt::{TINY_SHAPE, tiny_gpt};
 pub use program::{Nanoscope, Outcome};

@@ -90,6 +90,27 @@ fn a_message_is_answered_and_the_answer_does_not_repeat_it() {
 }
 
 #[test]
+fn special_tokens_are_plain_text_with_one_note_unless_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let prompt_ids = |args: &[&str], name: &str| {
+        let path = dir.path().join(name);
+        let input = format!("<|bos|>Once\n<|bos|>Once\n/save {}\n", path.display());
+        let output = chat(&[&["--max-tokens", "1"], args].concat(), input.as_bytes());
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        let saved: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        (saved["runs"][0]["prompt_ids"].as_array().unwrap().len(), output.stderr)
+    };
+
+    let (plain, notes) = prompt_ids(&[], "plain.json");
+    let (special, quiet) = prompt_ids(&["--special-tokens"], "special.json");
+
+    assert_eq!(notes.matches("<|bos|> in the text: read as plain text").count(), 1, "{notes}");
+    assert!(!quiet.contains("plain text"), "{quiet}");
+    assert_eq!(special, 2, "`<|bos|>` once, and `Once`");
+    assert!(plain > special, "{plain} ids");
+}
+
+#[test]
 fn flags_that_cannot_be_followed_are_refused_before_the_first_line() {
     for (args, expected, code) in [
         (&["--temperature=-1"][..], "temperature", 2),

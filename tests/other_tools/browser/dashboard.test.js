@@ -8,11 +8,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { pathToFileURL } from "node:url";
+import { binary, faults, launch, root } from "./page-harness.js";
 
-const root = fileURLToPath(new URL("../../..", import.meta.url));
-const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
 const fixtures = join(root, "tests/fixtures/dashboard");
 const folder = mkdtempSync(join(tmpdir(), "nanoscope-browser-"));
 const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;
@@ -27,10 +25,7 @@ function make(name, labels, more) {
 
 before(async () => {
   make("pages", join(fixtures, "labels.json"), ["--features", "0..130"]);
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-  });
+  browser = await launch();
 });
 
 after(async () => {
@@ -42,14 +37,7 @@ after(async () => {
 async function open(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
-  const wrong = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
-  page.on("pageerror", (error) => wrong.push(String(error)));
-  page.on("dialog", (dialog) => {
-    wrong.push(`dialog: ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  page.on("request", (request) => /^(file|data|blob):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+  const wrong = faults(page, (url) => /^(file|data|blob):/.test(url));
   page.on("requestfailed", (request) => wrong.push(`failed: ${request.url()}`));
   await page.goto(index);
   await page.waitForSelector("#rows li");
@@ -172,7 +160,7 @@ test("a label is kept, and downloaded as our labels.json", async () => {
   // If it were left out, the label beside the SAE would show again.
   assert.equal(file["3"], "");
   for (const feature of ["5", "11"]) assert.equal(file[feature], given[feature]);
-  // What cannot be seen is replaced by its number when the labels are loaded.
+  // Invisible characters are replaced by their numbers when the labels are loaded.
   assert.equal(file["8"], given["8"].replace("\u202e", "⟨202E⟩").replace("\u2028", "⟨2028⟩"));
 
   // The command reads the file that the page writes.

@@ -12,7 +12,7 @@ const harness = new Harness();
 before(() => harness.start());
 after(() => harness.close());
 
-/** What axe finds in the page: each rule with the elements that break it. */
+/** The rules that the page breaks according to axe, each with the elements that break it. */
 async function violations(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"] }));

@@ -1,4 +1,4 @@
-// Servers and a browser for the tests of the page.
+// Servers and a browser for the tests of the page; the browser and its faults for those of dashboards too.
 //
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 export const root = fileURLToPath(new URL("../../..", import.meta.url));
-const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
+export const binary = process.env.NANOSCOPE_BINARY ?? join(root, "target/debug/nanoscope");
 export const HOOK = "blocks.3.hook_resid_post";
 export const DOG = `${HOOK}:1909:add:27`;
 export const PROMPT = "Once upon a time, there was a";
@@ -24,10 +24,7 @@ export class Harness {
   /** Starts the browser, and a server of the demo. */
   async start() {
     this.address = await this.serve([]);
-    this.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-    });
+    this.browser = await launch();
   }
 
   async close() {
@@ -63,19 +60,33 @@ export class Harness {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
-    const wrong = [];
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
-    page.on("pageerror", (error) => wrong.push(String(error)));
-    page.on("dialog", (dialog) => {
-      wrong.push(`dialog: ${dialog.message()}`);
-      dialog.dismiss();
-    });
-    page.on("request", (request) => request.url().startsWith(at) || /^(data|blob):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+    const wrong = faults(page, (url) => url.startsWith(at) || /^(data|blob):/.test(url));
     await before(page);
     await page.goto(at + fragment);
     if (done) await finished(page);
     return { page, context, wrong };
   }
+}
+
+/** Starts the browser. */
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+  });
+}
+
+/** Records the errors, warnings and dialogs of a page, and its requests for anything but what `isOurs`. */
+export function faults(page, isOurs) {
+  const wrong = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+  page.on("pageerror", (error) => wrong.push(String(error)));
+  page.on("dialog", (dialog) => {
+    wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.on("request", (request) => isOurs(request.url()) || wrong.push(`request: ${request.url()}`));
+  return wrong;
 }
 
 /** The fragment of a link to the page. */

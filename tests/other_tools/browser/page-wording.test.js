@@ -1,4 +1,4 @@
-// What the page says in a browser when something is missing, wrong or at its end.
+// The page's messages in a browser when something is missing, wrong or at its end.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";

@@ -1,10 +1,11 @@
 //! SAEs of other tools in damaged npz and safetensors files.
 
 use nanoscope_checkpoint::CheckpointError;
+use nanoscope_testing::npy;
 use nanoscope_testing::pickle::zip_archive;
 use zip::CompressionMethod;
 
-use super::saved::{Saved, header, npy};
+use super::saved::{Saved, header};
 use crate::files::floats;
 use crate::refused;
 

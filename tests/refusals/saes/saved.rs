@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::{CheckpointError, LoadedSae, Order, TensorFile, load_sae};
+use nanoscope_testing::npy;
 use nanoscope_testing::pickle::{Py, PyTensor, pickle, torch_zip, zip_archive};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -182,13 +183,6 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-/// An array as numpy writes it, but with any header.
-pub(crate) fn npy(header: &str, numbers: &[u8]) -> Vec<u8> {
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    [&bytes, header.as_bytes(), numbers].concat()
 }
 
 pub(crate) fn header(shape: &[usize]) -> String {

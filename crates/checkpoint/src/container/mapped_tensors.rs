@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use crate::container::dtype::Dtype;
 use crate::container::mmap::MappedFile;
 
-/// Replaces each name by the one that `to` returns for it. The new names must be distinct.
+/// Replaces each name by the one that `to` returns for it, and removes those for which it returns none.
+/// The new names must be distinct.
 #[cfg(feature = "sae")]
-pub(super) fn rename<T>(named: &mut BTreeMap<String, T>, to: &dyn Fn(&str) -> String) {
-    *named = std::mem::take(named).into_iter().map(|(name, one)| (to(&name), one)).collect();
+pub(super) fn rename<T>(named: &mut BTreeMap<String, T>, to: &dyn Fn(&str) -> Option<String>) {
+    let renamed = std::mem::take(named).into_iter();
+    *named = renamed.filter_map(|(name, one)| Some((to(&name)?, one))).collect();
 }
 
 /// The tensors of a memory-mapped file.

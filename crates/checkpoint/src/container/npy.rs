@@ -88,7 +88,9 @@ impl Header {
         }
         // With fewer than two dimensions, both orders are the same.
         if column_major && shape.len() > 1 {
-            return Err("column-major arrays (fortran_order) are not supported".into());
+            return Err("column-major arrays (fortran_order) are not supported; save \
+                        numpy.ascontiguousarray(x)"
+                .into());
         }
         Ok(Self { length: text_at + text_len, dtype: dtype(descr), shape })
     }

@@ -332,14 +332,29 @@ impl TensorFile {
         if !is_changed || distinct.len() != self.infos().len() {
             return (self, false);
         }
+        self.rename(&|name| Some(without_wrappers(name)));
+        (self, true)
+    }
+
+    /// Keeps only the tensors in the dictionary `key`, by their names there. Returns false, and changes
+    /// nothing, if it has none.
+    pub(crate) fn enter(&mut self, key: &str) -> bool {
+        let within = |name: &str| name.strip_prefix(key)?.strip_prefix('.').map(str::to_owned);
+        let has_any = self.infos().keys().any(|name| within(name).is_some());
+        if has_any {
+            self.rename(&within);
+        }
+        has_any
+    }
+
+    fn rename(&mut self, to: &dyn Fn(&str) -> Option<String>) {
         match &mut self.contents {
-            Contents::Pt(file) => file.rename(&without_wrappers),
+            Contents::Pt(file) => file.rename(to),
             Contents::Mapped(tensors) => {
-                rename(&mut tensors.infos, &without_wrappers);
-                rename(&mut tensors.offsets, &without_wrappers);
+                rename(&mut tensors.infos, to);
+                rename(&mut tensors.offsets, to);
             }
         }
-        (self, true)
     }
 
     /// Iterates over the entries of the root dictionary of a `.pt` file.

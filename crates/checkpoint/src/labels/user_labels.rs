@@ -29,6 +29,12 @@ pub struct UserLabels {
     d_sae: usize,
 }
 
+/// A file of labels that is there.
+struct LabelFile<'a> {
+    path: &'a Path,
+    labels: BTreeMap<u32, String>,
+}
+
 /// The result of [`UserLabels::update`].
 #[derive(Debug)]
 pub struct UpdatedLabels {
@@ -80,21 +86,23 @@ impl UserLabels {
     /// [`CheckpointError`] if a file is not a file of labels, or names a feature that the SAE does not
     /// have.
     pub fn read(&self) -> Result<BTreeMap<u32, String>, CheckpointError> {
+        Ok(self.files()?.into_iter().flat_map(|file| file.labels).collect())
+    }
+
+    /// The files that are there with their labels, the one that was changed last at the end.
+    fn files(&self) -> Result<Vec<LabelFile<'_>>, CheckpointError> {
         let mut found = Vec::new();
         for path in &self.places {
             if is_there(path) {
                 let changed = fs::metadata(path).and_then(|about| about.modified());
-                found.push((changed.unwrap_or(SystemTime::UNIX_EPOCH), path));
+                found.push((changed.unwrap_or(SystemTime::UNIX_EPOCH), path.as_path()));
             }
         }
         // The first place is the one that is written, so it wins a tie.
         found.reverse();
         found.sort_by_key(|&(changed, _)| changed);
-        let mut labels = BTreeMap::new();
-        for (_, path) in found {
-            labels.extend(read_entries(path, self.d_sae)?);
-        }
-        Ok(labels)
+        let read = |path| Ok(LabelFile { path, labels: read_entries(path, self.d_sae)? });
+        found.into_iter().map(|(_, path)| read(path)).collect()
     }
 
     /// The file that the next change is written to.
@@ -153,10 +161,12 @@ impl UserLabels {
         changes: &BTreeMap<u32, Option<String>>,
         path: &Path,
     ) -> Result<BTreeMap<u32, String>, CheckpointError> {
-        let mut labels = self.read()?;
-        let mut elsewhere = BTreeSet::new();
-        for other in self.places.iter().filter(|other| *other != path && is_there(other)) {
-            elsewhere.extend(read_entries(other, self.d_sae)?.into_keys());
+        let (mut labels, mut elsewhere) = (BTreeMap::new(), BTreeSet::new());
+        for file in self.files()? {
+            if file.path != path {
+                elsewhere.extend(file.labels.keys().copied());
+            }
+            labels.extend(file.labels);
         }
         for (&feature, label) in changes {
             match label {

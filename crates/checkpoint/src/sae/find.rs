@@ -8,7 +8,7 @@ use crate::container::TensorFile;
 use crate::error::CheckpointError;
 use crate::hub;
 use crate::read::entries;
-use crate::sae::formats::{Folder, SaeFormatName, file_name, is_sae, layouts};
+use crate::sae::formats::{Folder, SaeFormatName, file_name, is_sae, layouts, unwrapped};
 
 /// Maximum depth of the folders that are searched.
 const MAX_DEPTH: usize = 16;
@@ -113,7 +113,7 @@ impl Search {
     }
 
     fn has_sae(&self, path: &Path) -> Result<bool, CheckpointError> {
-        let (file, _) = TensorFile::open(path)?.without_wrappers();
+        let (file, _) = unwrapped(TensorFile::open(path)?);
         Ok(is_sae(&file, self.stated))
     }
 }

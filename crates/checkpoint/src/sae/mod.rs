@@ -21,7 +21,7 @@ pub use activation_scale::{ActivationScale, ActivationScaleError};
 pub(crate) use find::find_saes;
 pub use formats::{SaeFormatName, UnknownSaeFormat};
 #[cfg(feature = "gpt")]
-pub(crate) use formats::{guesses, is_sae, open_sae_in};
+pub(crate) use formats::{guesses, is_sae, open_sae_in, unwrapped};
 pub use load::{
     LoadedSae, SaeOptions, SaePath, load_sae, load_sae_as, load_sae_with, load_saes,
     load_saes_by_path, load_saes_with,

@@ -22,7 +22,7 @@ pub fn without_temporaries<T>(then: impl FnOnce() -> T) -> T {
 }
 
 fn delete(path: &Path) {
-    // What cannot be deleted now stays; there is nobody to report it to.
+    // A file that cannot be deleted now stays; there is nobody to report it to.
     let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 

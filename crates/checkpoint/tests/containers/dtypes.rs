@@ -5,12 +5,13 @@ use std::fs;
 use nanoscope_checkpoint::{
     ActivationFile, CheckpointError, Dtype, Order, TensorFile, load_sae, load_vector,
 };
+use nanoscope_testing::gguf;
 use nanoscope_testing::pickle::{Py, pickle, torch_zip, zip_archive};
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 use zip::CompressionMethod;
 
-use crate::writers::{fixture, gguf_of, npy};
+use crate::writers::{fixture, npy};
 
 /// A `.pt` file with the tensor `w` of this type in `torch`, as `torch.save` writes those without a
 /// storage type.
@@ -116,8 +117,7 @@ fn a_type_that_is_not_read_is_an_error_by_name_in_every_container() {
     let in_npz = |array: Vec<u8>| {
         zip_archive(&[("w.npy".to_owned(), array.as_slice())], CompressionMethod::Stored)
     };
-    let quantised =
-        |kind, bytes| gguf_of("controlvector", &[("w", kind, vec![32], vec![0; bytes])]);
+    let quantised = |kind, bytes| gguf("controlvector", &[("w", kind, &[32], vec![0; bytes])]);
     for (container, bytes, says) in [
         ("a.safetensors", safetensors(&[("w", F8_E8M0, 2, vec![0; 2])]), "F8_E8M0"),
         ("a.safetensors", safetensors(&[("w", C64, 2, vec![0; 16])]), "C64"),

@@ -158,38 +158,20 @@ pub(crate) fn npy(descr: &str, shape: &[usize], numbers: &[u8]) -> Vec<u8> {
         text.push(' ');
     }
     text.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((text.len() as u16).to_le_bytes());
-    bytes.extend(text.bytes());
-    bytes.extend(numbers);
-    bytes
+    nanoscope_testing::npy(&text, numbers)
 }
 
 pub(crate) fn gguf(architecture: &str, number: Number, tensors: &[Tensor<'_>]) -> Vec<u8> {
+    let dimensions: Vec<Vec<u64>> = tensors
+        .iter()
+        .map(|(_, shape, _)| shape.iter().rev().map(|&len| len as u64).collect())
+        .collect();
     let tensors: Vec<_> = tensors
         .iter()
-        .map(|(name, shape, values)| (*name, number.ggml(), shape.clone(), number.bytes(values)))
+        .zip(&dimensions)
+        .map(|((name, _, values), dimensions)| {
+            (*name, number.ggml(), dimensions.as_slice(), number.bytes(values))
+        })
         .collect();
-    gguf_of(architecture, &tensors)
-}
-
-/// A GGUF file of tensors with their ggml kinds and bytes.
-pub(crate) fn gguf_of(architecture: &str, tensors: &[(&str, u32, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
-    const STRING: u32 = 8;
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
-    let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();
-    bytes.extend([tensors.len() as u64, 1].map(u64::to_le_bytes).concat());
-    bytes.extend([text("general.architecture"), STRING.to_le_bytes().to_vec()].concat());
-    bytes.extend(text(architecture));
-    let mut data = Vec::new();
-    for (name, kind, shape, numbers) in tensors {
-        bytes.extend([text(name), (shape.len() as u32).to_le_bytes().to_vec()].concat());
-        bytes.extend(shape.iter().rev().flat_map(|&len| (len as u64).to_le_bytes()));
-        bytes.extend([&kind.to_le_bytes()[..], &(data.len() as u64).to_le_bytes()].concat());
-        data.extend(numbers);
-        data.resize(data.len().next_multiple_of(32), 0);
-    }
-    bytes.resize(bytes.len().next_multiple_of(32), 0);
-    bytes.extend(data);
-    bytes
+    nanoscope_testing::gguf(architecture, &tensors)
 }

@@ -109,6 +109,34 @@ fn wrappers_of_modules_in_the_names_of_tensors_are_left_out() {
 }
 
 #[test]
+fn dictionaries_around_the_weights_are_entered() {
+    let plain = |prefix: &str, tensors: &[(&str, &[usize])], name: &str| {
+        let tensors: Vec<_> =
+            tensors.iter().map(|(name, shape)| (format!("{prefix}{name}"), *shape)).collect();
+        let tensors: Vec<_> = tensors.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+        // As beside the weights in a checkpoint of a training framework.
+        file(name, &pt(None, &[tensors.as_slice(), &[("optimizer.exp_avg", &[4, 8])]].concat()))
+    };
+    for prefix in
+        ["state_dict.", "model_state_dict.", "state_dict.sae.", "model.", "state_dict.module."]
+    {
+        let (dir, path) = plain(prefix, &LINEARS, "x-SAE-l3.pt");
+        for path in [path.as_path(), dir.path()] {
+            let loaded = load_sae(path, &device()).unwrap_or_else(|e| panic!("{prefix}: {e}"));
+            assert_eq!(loaded.format, "Goodfire", "{prefix}");
+            assert_eq!(loaded.sae.weights().w_enc.dims(), [4, 8], "{prefix}");
+        }
+        // What is only a guess without the dictionary is one with it.
+        let (_dir, path) = plain(prefix, &LINEARS, "mine.ckpt");
+        let error = load_sae(&path, &device()).unwrap_err();
+        assert!(matches!(error, CheckpointError::GuessedFormat { .. }), "{prefix}: {error}");
+    }
+    let (_dir, path) = plain("weights_of_mine.", &LINEARS, "x-SAE-l3.pt");
+    let error = load_sae(&path, &device()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NotAnSae { .. }), "{error}");
+}
+
+#[test]
 fn an_sae_is_found_by_its_content_under_every_common_ending() {
     let bytes = pt(Some("sae_state_dict"), &BARE);
     let config = json!({"d_in": 4, "d_sae": 8, "activation": "relu"});

@@ -1,6 +1,7 @@
 //! `nanoscope collect`.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use super::args::CollectArgs;
 use crate::load::{open_model, tokenizer};
-use crate::preflight::check_folder;
+use crate::preflight::output_folder;
 use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
@@ -36,13 +37,13 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let mut hooks = args.hook.clone();
     hooks.sort();
     let width: usize = hook_widths(gpt, &hooks)?.iter().map(|(_, width)| width).sum();
-    check_folder(&args.out)?;
+    let out = output_folder(&args.out)?;
     let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
 
     let context_len = args.context.map_or(gpt.config().shape.sequence_len, |n| n as usize);
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
-    let Some(tokens) = tokens(args, &corpus, tokenizer, context_len, &interrupted)? else {
+    let Some(tokens) = tokens(args, &out, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");
         return Ok(exit_code());
     };
@@ -63,7 +64,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let (era, tokenizer) = (era, text_sha256(tokenizer.to_json()));
     let settings = StoreSettings::new(&live, &corpus, model, era, tokenizer, dtype);
     let part = args.shard.unwrap_or(StorePart::WHOLE);
-    let collection = ActivationStoreWriter::open(&args.out, part, settings)?;
+    let collection = ActivationStoreWriter::open(&out, part, settings)?;
     CollectJob { args, live, collection, part, interrupted: &interrupted }.run()
 }
 
@@ -71,14 +72,14 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
 /// where there is room for them.
 fn tokens(
     args: &CollectArgs,
+    out: &Path,
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     context_len: usize,
     interrupted: &InterruptFlag,
 ) -> Result<Option<TokenizedCorpus>> {
-    std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("could not create {}", args.out.display()))?;
-    let options = TokenizeOptions { context_len, limit: args.tokens, dir: args.out.clone() };
+    std::fs::create_dir_all(out).with_context(|| format!("could not create {}", out.display()))?;
+    let options = TokenizeOptions { context_len, limit: args.tokens, dir: out.to_owned() };
     let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = TokenizedCorpus::build(corpus, tokenizer, &options, &mut |so_far| {
         bar.set(so_far.bytes);

@@ -19,7 +19,7 @@ use super::args::DashboardArgs;
 use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
 use crate::load::{open, text_tokenizer};
-use crate::preflight::{check_folder, check_memory, is_cpu};
+use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -45,11 +45,10 @@ fn is_interruption(error: &anyhow::Error) -> bool {
 
 /// Builds the dashboard and writes it.
 fn make(args: &DashboardArgs) -> Result<()> {
-    for dir in [Some(&args.out), args.neuronpedia.as_ref()].into_iter().flatten() {
-        // The new folder is filled beside the one that it replaces.
-        check_folder(std::path::absolute(dir)?.parent().unwrap_or(dir))?;
-    }
-    check_output_dir(&args.out)?;
+    // The new folder is filled beside the one that it replaces.
+    let out = replaceable_folder(&args.out)?;
+    check_output_dir(&out)?;
+    let neuronpedia = args.neuronpedia.as_deref().map(output_folder).transpose()?;
     let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
     let scope = open(&args.model)?;
@@ -62,7 +61,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(|| name(&args.model));
     let context_len = args.context.map_or(scope.model().context_len(), |len| len as usize);
     let export = export(args, &name, (hook, d_sae), context_len);
-    if let Some(dir) = &args.neuronpedia {
+    if let Some(dir) = &neuronpedia {
         export.check(dir, hook)?;
     }
 
@@ -86,9 +85,8 @@ fn make(args: &DashboardArgs) -> Result<()> {
         Dashboard::build(scope.model(), hook, &options, contexts, label, &mut progress)?;
     drop(bars);
 
-    let page =
-        with_spinner("writing", || dashboard.write(&args.out, &name, scope.model().tokenizer()))?;
-    let export = match &args.neuronpedia {
+    let page = with_spinner("writing", || dashboard.write(&out, &name, scope.model().tokenizer()))?;
+    let export = match &neuronpedia {
         Some(dir) => {
             let write = || dashboard.write_neuronpedia(dir, scope.model(), &export);
             Some(with_spinner("writing for Neuronpedia", write)?)

@@ -14,7 +14,7 @@ use super::args::TrainArgs;
 use super::progress::{ProgressView, summary};
 use super::source::source;
 use super::suggestions::{command, text};
-use crate::preflight::{check_folder, check_memory, is_cpu};
+use crate::preflight::{check_memory, is_cpu, output_folder};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -53,7 +53,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
         return Err(Hint::new("the run has no folder", "choose one with --out DIR").into());
     };
 
-    check_folder(&dir)?;
+    let dir = output_folder(&dir)?;
     let opened = match resumed {
         Some(_) => Some(RunFolder::open(&dir)?),
         None => {

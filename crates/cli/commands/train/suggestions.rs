@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nanoscope_corpus::{CollectedFrom, MAX_TEXT_BYTES};
+use nanoscope_corpus::{CollectedFrom, CorpusOptions};
 use nanoscope_train::{HeldOutText, RunConfig};
 
 /// Tokens of a text above which a dashboard is suggested on a part of it.
@@ -34,15 +34,20 @@ pub(crate) fn suggestions(
     }
     let from = match &source.store {
         Some(store) => CollectedFrom::read(store).ok().flatten(),
-        None => Some(CollectedFrom {
-            model: source.model.clone(),
-            tokenizer: source.tokenizer.clone(),
-            era: source.era.clone(),
-            text: source.text.clone(),
-            text_column: source.text_column.clone().unwrap_or_else(|| "text".to_owned()),
-            strict: source.strict.unwrap_or(false),
-            max_document_bytes: source.max_document_bytes.unwrap_or(MAX_TEXT_BYTES),
-        }),
+        None => {
+            let defaults = CorpusOptions::default();
+            Some(CollectedFrom {
+                model: source.model.clone(),
+                tokenizer: source.tokenizer.clone(),
+                era: source.era.clone(),
+                text: source.text.clone(),
+                text_column: source.text_column.clone().unwrap_or(defaults.text_column),
+                strict: source.strict.unwrap_or(defaults.strict),
+                max_document_bytes: source
+                    .max_document_bytes
+                    .unwrap_or(defaults.max_document_bytes),
+            })
+        }
     };
     let is_there = |path: &Path| path.exists();
     let Some(from) = from.filter(|from| from.model.as_deref().is_none_or(is_there)) else {
@@ -106,15 +111,16 @@ fn device(run: &RunConfig) -> Vec<String> {
 }
 
 fn texts(from: &CollectedFrom) -> Vec<String> {
+    let defaults = CorpusOptions::default();
     let mut flags = vec!["--text".to_owned()];
     flags.extend(from.text.iter().map(|path| text(path)));
-    if from.text_column != "text" {
+    if from.text_column != defaults.text_column {
         flags.extend(["--text-column".to_owned(), from.text_column.clone()]);
     }
     if from.strict {
         flags.push("--strict".to_owned());
     }
-    if from.max_document_bytes != MAX_TEXT_BYTES {
+    if from.max_document_bytes != defaults.max_document_bytes {
         flags.extend(["--max-document-bytes".to_owned(), from.max_document_bytes.to_string()]);
     }
     flags

@@ -172,18 +172,13 @@ fn is_too_long(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::found;
 
     fn texts(table: &str, delimiter: u8) -> Result<Vec<Result<String, String>>, String> {
         let reader = Box::new(io::Cursor::new(table.as_bytes().to_vec()));
         let mut text = CsvText::new(reader, Path::new("a.csv"), "text", delimiter, 100_000)
             .map_err(|error| error.to_string())?;
-        std::iter::from_fn(|| text.next().transpose())
-            .map(|found| match found {
-                Ok(Found::Text { text, .. }) => Ok(Ok(text)),
-                Ok(Found::Odd(error)) => Ok(Err(error.to_string())),
-                Err(error) => Err(error.to_string()),
-            })
-            .collect()
+        found::tests::texts(|| text.next())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a reader finds in a file, and what becomes of what is odd.
+//! The texts that a reader finds in a file, and the treatment of odd lines.
 
 use crate::CorpusError;
 
@@ -87,5 +87,23 @@ impl OddLines {
             Some(error) if !self.has_texts => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Reads all texts, each as itself or as the message of its oddity; an error of the reader ends them.
+    pub(crate) fn texts(
+        mut next: impl FnMut() -> Result<Option<Found>, CorpusError>,
+    ) -> Result<Vec<Result<String, String>>, String> {
+        std::iter::from_fn(|| next().transpose())
+            .map(|found| match found {
+                Ok(Found::Text { text, .. }) => Ok(Ok(text)),
+                Ok(Found::Odd(error)) => Ok(Err(error.to_string())),
+                Err(error) => Err(error.to_string()),
+            })
+            .collect()
     }
 }

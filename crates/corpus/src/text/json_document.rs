@@ -251,18 +251,13 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::text::found;
 
     fn texts(json: &str, column: &str) -> Result<Vec<Result<String, String>>, String> {
         let open = || Cursor::new(json.as_bytes().to_vec());
         let document = JsonDocument::open("a.json".into(), column, 100, open(), || Ok(open()));
         let mut document = document.map_err(|error| error.to_string())?;
-        std::iter::from_fn(|| document.next().transpose())
-            .map(|found| match found {
-                Ok(Found::Text { text, .. }) => Ok(Ok(text)),
-                Ok(Found::Odd(error)) => Ok(Err(error.to_string())),
-                Err(error) => Err(error.to_string()),
-            })
-            .collect()
+        found::tests::texts(|| document.next())
     }
 
     #[test]

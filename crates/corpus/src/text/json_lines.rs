@@ -42,16 +42,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::text::found;
 
     fn found(lines: &str, column: &str) -> Vec<Result<String, String>> {
         let reader = Box::new(Cursor::new(lines.as_bytes().to_vec()));
         let mut lines = JsonLines::new(Lines::new(reader, Path::new("a.jsonl"), 1000), column);
-        std::iter::from_fn(|| lines.next().unwrap())
-            .map(|found| match found {
-                Found::Text { text, .. } => Ok(text),
-                Found::Odd(error) => Err(error.to_string()),
-            })
-            .collect()
+        found::tests::texts(|| lines.next()).unwrap()
     }
 
     #[test]

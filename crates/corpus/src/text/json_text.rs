@@ -38,7 +38,7 @@ pub(crate) fn text_of(json: &[u8], path: &Path, column: &str, (line, at): (u64, 
     }
 }
 
-/// What a JSON value has for a text.
+/// The text of a JSON value, or its absence.
 #[derive(Debug)]
 enum JsonText {
     /// The text.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use nanoscope_checkpoint::python_json;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::binary::binary_format;
@@ -22,8 +23,6 @@ pub(crate) struct Recognised {
 
 /// Bytes at the start of a file that are looked at.
 const HEAD_BYTES: usize = 64 << 10;
-/// The UTF-8 byte order mark.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Opens a text file and recognises what it holds. `read` counts the bytes that are read of it.
 ///
@@ -51,9 +50,8 @@ pub(crate) fn open(file: &TextFile, read: &Arc<AtomicU64>) -> Result<Recognised,
     let mut head = Vec::new();
     (&mut reader).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(io)?;
     let ends = head.len() < HEAD_BYTES;
-    if head.starts_with(BYTE_ORDER_MARK) {
-        head.drain(..BYTE_ORDER_MARK.len());
-    }
+    let mark = head.len() - python_json::without_byte_order_mark(&head).len();
+    head.drain(..mark);
     if let Some(found) = binary_format(&head) {
         return Err(CorpusError::Binary { path: file.path.clone(), found });
     }

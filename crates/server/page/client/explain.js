@@ -1,4 +1,5 @@
 import { label } from "../state/names.js";
+import { capital } from "../view/dom.js";
 /** @import {State} from "../types.d.ts" */
 
 /** The names of request fields on the page. */
@@ -30,6 +31,3 @@ export function explain({ message, param }, state) {
   if (!Object.hasOwn(FIELDS, name)) return capital(rest);
   return `${FIELDS[/** @type {keyof typeof FIELDS} */ (name)]}${index === undefined ? "" : ` ${Number(index) + 1}`}: ${rest}`;
 }
-
-/** @param {string} text */
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -17,7 +17,7 @@ const REAL = ["temperature", "topP"];
  * The prompt, the sampling settings and the conversation.
  */
 export class Controls {
-  /** What is wrong with the content of an input, by its id. @type {Map<string, string>} */
+  /** The fault in the content of each input, by the input's id. @type {Map<string, string>} */
   #wrong = new Map();
   #width = 0;
 
@@ -112,7 +112,7 @@ export class Controls {
     $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }) => el("li", { class: `turn ${role}` }, el("span", { class: "sr" }, `${names[/** @type {keyof typeof names} */ (role)] ?? role}: `), visible(content))));
   }
 
-  /** What is wrong with the settings, for example of a link; empty if nothing is. */
+  /** The first fault in the settings, for example of a link; empty without one. */
   get wrong() {
     const state = this.state();
     return FIELDS.map(([, field]) => this.#check(field, String(state[field]))).find((wrong) => wrong) ?? "";

@@ -1,6 +1,6 @@
 import { json } from "../client/api.js";
 import { download } from "../view/download.js";
-import { bar, el, named, number, percent, shown, visible } from "../view/dom.js";
+import { bar, capital, el, named, number, percent, shown, visible } from "../view/dom.js";
 import { title } from "./inspector.js";
 import { label, learn, reached, rename } from "../state/names.js";
 import { level } from "../view/shade.js";
@@ -105,9 +105,6 @@ export function featurePanel(about, hook, feature, act) {
     el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status), place, sae && el("button", { type: "button", class: "link", onclick: downloadAll }, "Download all labels of this SAE")),
     rest);
 }
-
-/** @param {string} text */
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /**
  * Where the server saves the labels of an SAE.

@@ -110,7 +110,7 @@ export function labelsOf(texts, label) {
 export const fileName = ({ mode, seed }) => `nanoscope-${mode}-${seed}.json`;
 
 /**
- * What differs between a run's model and the server's, for the person who opens the run.
+ * Describes the difference between a run's model and the server's, for the person who opens the run.
  * @param {Recording} run
  * @param {About} about
  */

@@ -106,3 +106,9 @@ export function later(call, wait) {
   };
   return Object.assign(request, { cancel: () => clearTimeout(timer) });
 }
+
+/**
+ * The text with an upper-case first letter.
+ * @param {string} text
+ */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -70,10 +70,10 @@ impl PtFile {
         Ok(Self { path: path.to_owned(), file, storages, layouts, entries, infos })
     }
 
-    /// Replaces the name of each tensor by the one that `to` returns for it. The new names must be
-    /// distinct.
+    /// Replaces the name of each tensor by the one that `to` returns for it, and removes those for which
+    /// it returns none. The new names must be distinct.
     #[cfg(feature = "sae")]
-    pub(super) fn rename(&mut self, to: &dyn Fn(&str) -> String) {
+    pub(super) fn rename(&mut self, to: &dyn Fn(&str) -> Option<String>) {
         rename(&mut self.layouts, to);
         rename(&mut self.infos, to);
     }

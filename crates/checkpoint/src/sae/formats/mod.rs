@@ -23,5 +23,5 @@ mod whole_number;
 pub use recognise::{SaeFormatName, UnknownSaeFormat};
 #[cfg(feature = "gpt")]
 pub(crate) use recognise::{guesses, open_sae_in};
-pub(crate) use recognise::{is_sae, layouts, open_sae};
+pub(crate) use recognise::{is_sae, layouts, open_sae, unwrapped};
 pub(crate) use sae_format::{Folder, file_name};

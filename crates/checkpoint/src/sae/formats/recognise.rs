@@ -51,6 +51,41 @@ pub(crate) fn guesses(file: &TensorFile) -> Vec<SaeFormatName> {
     with_claim(file, Claim::Guess).into_iter().map(|format| SaeFormatName(format.name)).collect()
 }
 
+/// Keys under which training frameworks and people save the weights of an SAE, outermost first.
+const WEIGHTS_KEYS: [&str; 8] = [
+    "state_dict",
+    "model_state_dict",
+    "sae_state_dict",
+    "model",
+    "sae",
+    "autoencoder",
+    "ae",
+    "dictionary",
+];
+
+/// Removes from the names of the tensors what does not come from a format: the parts of module wrappers,
+/// and, if no format claims the file, the keys of the dictionaries around the weights. Returns the file,
+/// and a sentence for people about what was removed.
+pub(crate) fn unwrapped(file: TensorFile) -> (TensorFile, Option<String>) {
+    let (mut file, is_wrapped) = file.without_wrappers();
+    let claimed = |file: &TensorFile| FORMATS.iter().any(|f| (f.claims)(file) != Claim::None);
+    let mut keys = Vec::new();
+    while !claimed(&file)
+        && let Some(key) = WEIGHTS_KEYS.into_iter().find(|key| file.enter(key))
+    {
+        keys.push(key);
+    }
+    let note = match (is_wrapped, keys.is_empty()) {
+        (false, true) => None,
+        (true, true) => Some("without the parts _orig_mod and module".to_owned()),
+        (false, false) => Some(format!("those in {}", keys.join("."))),
+        (true, false) => {
+            Some(format!("those in {}, without the parts _orig_mod and module", keys.join(".")))
+        }
+    };
+    (file, note)
+}
+
 /// Opens the SAE in the file at `path`, in the `stated` format if the file can have it.
 pub(crate) fn open_sae(
     path: &Path,
@@ -64,11 +99,9 @@ pub(crate) fn open_sae_in(
     file: TensorFile,
     stated: Option<SaeFormatName>,
 ) -> Result<SaeFile, CheckpointError> {
-    let (file, is_wrapped) = file.without_wrappers();
+    let (file, note) = unwrapped(file);
     let mut sae = (format_of(&file, stated)?.open)(file)?;
-    if is_wrapped {
-        sae.notes.push(("names", "without the parts _orig_mod and module".to_owned()));
-    }
+    sae.notes.extend(note.map(|note| ("names", note)));
     Ok(sae)
 }
 

@@ -1,4 +1,4 @@
-//! What SAELens's `cfg.json` says about the origin of an SAE.
+//! The origin of an SAE in SAELens's `cfg.json`.
 
 use std::path::Path;
 

@@ -14,7 +14,6 @@ use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::saelens::check_output;
 use crate::sae::save::saved_weight::SavedWeight;
 use crate::sae::stored_weight::Weight;
-use crate::write::OutputFolder;
 
 /// Saves `sae` to `nanoscope_sae.json` and `nanoscope_sae.safetensors` in `dir`, which is created if
 /// needed. Every SAE can be saved in this format, and is loaded with the same configuration; other
@@ -50,11 +49,7 @@ pub fn save_sae(
         hook_out: hook_out.map(|hook| hook.to_string()),
         metadata,
     };
-    let folder = OutputFolder::create(dir)?;
-    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
-    let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    folder.write(CONFIG_FILE, &text)?;
-    folder.finish()
+    SavedWeight::write_folder(dir, (WEIGHTS_FILE, weights), (CONFIG_FILE, &description))
 }
 
 /// Returns whether `dir` has the configuration that [`save_sae`] writes.

@@ -16,7 +16,6 @@ use crate::sae::formats::saelens_provenance::PLACE_KEYS;
 use crate::sae::metadata::{self, Metadata};
 use crate::sae::save::form::{SaveForm, in_saelens, instead_of};
 use crate::sae::save::saved_weight::SavedWeight;
-use crate::write::OutputFolder;
 
 /// The version of SAELens. The defaults of missing keys changed in 6.0.0.
 const VERSION: &str = "6.54.12";
@@ -25,8 +24,8 @@ const VERSION: &str = "6.54.12";
 const OUR_VERSION: &str = "nanoscope_version";
 
 /// Saves `sae` to `cfg.json` and `sae_weights.safetensors` in `dir`, which is created if needed, in the
-/// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. Each file is replaced
-/// atomically.
+/// format of SAELens 6. `SAE.load_from_disk` reads it and encodes the same. The files appear when
+/// both are complete.
 ///
 /// `hook_out` is the hook point that a transcoder writes. A constant normalisation is folded into the
 /// weights, as SAELens expects. Matrices are written as `dtype`; vectors, and SAELens's computation,
@@ -97,11 +96,7 @@ pub fn save_saelens_with_metadata(
 
     let weights = weights(&sae, dtype);
     SavedWeight::check_all(&weights, &weights_file)?;
-    let folder = OutputFolder::create(dir)?;
-    folder.save_tensors(WEIGHTS_FILE, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
-    let text = serde_json::to_vec_pretty(&description).expect("numbers and strings make JSON");
-    folder.write(CONFIG_FILE, &text)?;
-    folder.finish()
+    SavedWeight::write_folder(dir, (WEIGHTS_FILE, weights), (CONFIG_FILE, &description))
 }
 
 /// Returns whether `dir` has the configuration that [`save_saelens`] writes.

@@ -1,9 +1,13 @@
 //! A weight to be written to a file.
 
+use std::path::Path;
+
 use burn::tensor::{DType, Tensor};
+use serde::Serialize;
 
 use crate::container::WeightDtype;
 use crate::error::CheckpointError;
+use crate::write::OutputFolder;
 
 /// A tensor whose numbers are fetched when it is written.
 #[derive(Debug)]
@@ -35,11 +39,22 @@ impl SavedWeight {
         with(data.as_slice().expect("the data were just made float32"))
     }
 
-    /// Checks that `weights` fit their number types; `path` is the file for messages.
-    pub(crate) fn check_all(
-        weights: &[Self],
-        path: &std::path::Path,
+    /// Writes `weights` and their `description` to two files of the folder `dir`, which appear when both
+    /// are complete.
+    pub(crate) fn write_folder(
+        dir: &Path,
+        (weights_file, weights): (&str, Vec<Self>),
+        (config_file, description): (&str, &impl Serialize),
     ) -> Result<(), CheckpointError> {
+        let folder = OutputFolder::create(dir)?;
+        folder.save_tensors(weights_file, weights.into_iter().map(|x| (x.name.to_owned(), x)))?;
+        let text = serde_json::to_vec_pretty(description).expect("numbers and strings make JSON");
+        folder.write(config_file, &text)?;
+        folder.finish()
+    }
+
+    /// Checks that `weights` fit their number types; `path` is the file for messages.
+    pub(crate) fn check_all(weights: &[Self], path: &Path) -> Result<(), CheckpointError> {
         for weight in weights {
             if let Some(at) = weight.with_values(|values| weight.dtype.first_not_finite(values)) {
                 let (path, tensor) = (path.to_owned(), weight.name.to_owned());

@@ -1,17 +1,15 @@
-//! Every command that writes a file or a folder, onto every kind of place.
-
-#![cfg(unix)]
+//! Files.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::thread;
 
 use nanoscope_testing::Outcome;
 use tempfile::TempDir;
 
+use super::{SMALL_FILES, bound_by_permissions, launched, mkfifo, names};
 use crate::{golden, nanoscope};
 
 /// A command that writes one file. `OUT` is its path.
@@ -24,8 +22,12 @@ struct Output {
 
 impl Output {
     fn run(&self, out: &Path) -> Outcome {
+        nanoscope(&[]).args(self.args(out)).run()
+    }
+
+    fn args(&self, out: &Path) -> Vec<String> {
         let out = out.to_str().unwrap();
-        nanoscope(&[]).args(self.args.iter().map(|arg| arg.replace("OUT", out))).run()
+        self.args.iter().map(|arg| arg.replace("OUT", out)).collect()
     }
 
     #[track_caller]
@@ -89,30 +91,8 @@ fn outputs() -> Vec<Output> {
             args: eval("--features"),
             begins: |b| b.starts_with(b"{"),
         },
+        Output { name: "eval --plot", args: eval("--plot"), begins: |b| b.starts_with(b"<svg") },
     ]
-}
-
-/// Returns whether the permissions of files bind this process; they do not bind root.
-fn is_bound_by_permissions(dir: &Path) -> bool {
-    let probe = dir.join("probe");
-    fs::write(&probe, "").unwrap();
-    fs::set_permissions(&probe, Permissions::from_mode(0o444)).unwrap();
-    let bound = File::options().write(true).open(&probe).is_err();
-    fs::remove_file(&probe).unwrap();
-    if !bound {
-        eprintln!("this user is not bound by permissions: read-only places are not refused");
-    }
-    bound
-}
-
-/// The names in `dir` that are not hidden and not the configuration that `convert` adds.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name != "config.json");
-    names.sort();
-    names
 }
 
 #[test]
@@ -159,7 +139,7 @@ fn a_fifo_gets_the_bytes_and_stays_one() {
     for output in outputs() {
         let dir = TempDir::new().unwrap();
         let fifo = dir.path().join("fifo");
-        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        mkfifo(&fifo);
         let reader = {
             let fifo = fifo.clone();
             thread::spawn(move || {
@@ -190,6 +170,22 @@ fn a_device_stays_a_device_and_a_full_one_is_an_error() {
             assert!(kind.is_char_device(), "{} replaced {device}", output.name);
         }
         assert!(!Path::new("/dev/config.json").exists(), "{}", output.name);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_whole_is_an_error_and_the_previous_one_stays() {
+    for output in outputs() {
+        let dir = TempDir::new().unwrap();
+        let out = dir.path().join("out");
+        fs::write(&out, "mine").unwrap();
+
+        let outcome = launched(&SMALL_FILES, &output.args(&out));
+
+        assert_eq!(outcome.code, Some(1), "{}: {}", output.name, outcome.stderr);
+        assert!(outcome.stderr.contains("File too large"), "{}: {}", output.name, outcome.stderr);
+        assert_eq!(fs::read(&out).unwrap(), b"mine", "{}", output.name);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{}", output.name);
     }
 }
 
@@ -231,9 +227,7 @@ fn a_folder_or_a_missing_folder_is_an_error_that_names_the_path() {
 #[test]
 fn a_read_only_place_is_refused_before_the_work() {
     let dir = TempDir::new().unwrap();
-    if !is_bound_by_permissions(dir.path()) {
-        return;
-    }
+    let Some(launcher) = bound_by_permissions(dir.path()) else { return };
     for output in outputs() {
         let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
         fs::write(&file, "mine").unwrap();
@@ -242,114 +236,10 @@ fn a_read_only_place_is_refused_before_the_work() {
         fs::set_permissions(&folder, Permissions::from_mode(0o555)).unwrap();
 
         for place in [file.clone(), folder.join("out")] {
-            let error = output.fails(&place);
-            assert!(error.contains("Permission denied"), "{}: {error}", output.name);
+            let Outcome { code, stderr, .. } = launched(launcher, &output.args(&place));
+            assert_eq!(code, Some(1), "{}: {stderr}", output.name);
+            assert!(stderr.contains("Permission denied"), "{}: {stderr}", output.name);
         }
         assert_eq!(fs::read(&file).unwrap(), b"mine", "{}", output.name);
     }
-}
-
-#[test]
-fn converted_folders_replace_only_their_own_kind() {
-    let dir = TempDir::new().unwrap();
-    let sae = golden("head/saes/relu/blocks_2_hook_mlp/best_model.pt");
-    let convert = |from: &str, to: &Path, form: &str| {
-        nanoscope(&["convert", from, to.to_str().unwrap(), "--to", form]).run()
-    };
-    for (from, form) in [(golden("head"), "nanoscope"), (sae, "saelens")] {
-        let (foreign, own) = (dir.path().join("foreign"), dir.path().join(form));
-        fs::create_dir_all(&foreign).unwrap();
-        let kept = foreign.join("config.json");
-        fs::write(&kept, r#"{"model_type": "llama"}"#).unwrap();
-
-        let refused = convert(&from, &foreign, form);
-        assert_eq!(refused.code, Some(1), "{form}: {}", refused.stderr);
-        assert!(refused.stderr.contains("contains `config.json`"), "{form}: {}", refused.stderr);
-        assert_eq!(fs::read(&kept).unwrap(), br#"{"model_type": "llama"}"#, "{form}");
-        assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1, "{form}");
-
-        for _ in 0..2 {
-            let done = convert(&from, &own, form);
-            assert_eq!(done.code, Some(0), "{form}: {}", done.stderr);
-            fs::write(own.join("labels.json"), "{}").unwrap();
-        }
-        assert!(own.join("labels.json").exists(), "{form}");
-        let hidden = fs::read_dir(&own)
-            .unwrap()
-            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with('.'));
-        assert!(!hidden, "{form}: a temporary folder remains");
-    }
-}
-
-#[test]
-fn a_signal_ends_every_command_with_its_code_and_no_file() {
-    let dir = TempDir::new().unwrap();
-    let fifo = dir.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let out = fifo.to_str().unwrap();
-    let sae = golden("head/saes/topk/blocks_1_hook_resid_post/best_model.pt");
-    // A FIFO that nobody reads holds each of them until the signal.
-    let commands: [&[&str]; 5] = [
-        &["run", "--prompt", "The dog", "--out", out],
-        &["convert", &sae, out, "--to", "nanochat-sae"],
-        &["features", "--text-file", out],
-        &["run", "--tokens-file", out],
-        &["generate", "--steer-file", out],
-    ];
-    for args in commands {
-        for (name, code) in [("INT", 130), ("TERM", 143)] {
-            let scratch = TempDir::new().unwrap();
-            let child = nanoscope(args)
-                .env("TMPDIR", scratch.path())
-                .into_command()
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            // By then it handles signals; loading the demo takes a part of it.
-            thread::sleep(std::time::Duration::from_secs(3));
-            crate::signal(name, child.id());
-            let outcome = Outcome::new(child.wait_with_output().unwrap());
-
-            assert_eq!(outcome.code, Some(code), "{args:?} {name}: {}", outcome.stderr);
-            assert_eq!(outcome.stderr, "note: interrupted\n", "{args:?} {name}");
-            assert_eq!(names(dir.path()), ["fifo"], "{args:?} {name}");
-            assert!(names(scratch.path()).is_empty(), "{args:?} {name} leaves a temporary file");
-        }
-    }
-}
-
-#[test]
-fn the_demo_runs_without_a_home_folder_to_write_to() {
-    let dir = TempDir::new().unwrap();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    let scratch = dir.path().join("scratch");
-    fs::create_dir(&scratch).unwrap();
-    let homes: [(&str, PathBuf); 3] = [
-        ("HOME", "/nonexistent".into()),
-        ("HOME", file.clone()),
-        ("XDG_CACHE_HOME", file.join("cache")),
-    ];
-    for (name, home) in homes {
-        let mut command = nanoscope(&["generate", "--max-tokens", "2", "--json"]).into_command();
-        command.env_remove("XDG_CACHE_HOME").env_remove("HOME").env("TMPDIR", &scratch);
-        let outcome = Outcome::new(command.env(name, &home).output().unwrap());
-
-        assert_eq!(outcome.code, Some(0), "{name}={}: {}", home.display(), outcome.stderr);
-        assert_eq!(outcome.stdout.lines().count(), 3, "{name}={}", home.display());
-        assert!(outcome.stderr.contains("a temporary folder"), "{}", outcome.stderr);
-        assert!(names(&scratch).is_empty(), "{name}={} leaves the demo", home.display());
-    }
-    assert!(!Path::new("/nonexistent").exists());
-}
-
-#[test]
-fn a_path_with_an_equals_sign_that_is_no_hook_point_is_not_found() {
-    let error = nanoscope(&["run", "--prompt", "a", "--sae", "runs/lr=3e-4,k=64"]).failure().stderr;
-    assert!(error.contains("runs/lr=3e-4,k=64: no such file or directory"), "{error}");
-
-    let error = nanoscope(&["run", "--prompt", "a", "--sae", "blocks.3.hook_resid_pst=sae"]);
-    let error = error.failure().stderr;
-    assert!(error.contains("did you mean `blocks.3.hook_resid_post`?"), "{error}");
 }
