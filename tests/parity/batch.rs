@@ -18,7 +18,7 @@ fn eras() -> impl Iterator<Item = (String, InterpretableModel)> {
 }
 
 fn prompt(len: u32, seed: u32) -> Vec<u32> {
-    (0..len).map(|i| (i * 37 + seed * 61) % 256).collect()
+    (0..len).map(|i| (i * 37 + seed * 61) % 97).collect()
 }
 
 fn steered() -> Plan {

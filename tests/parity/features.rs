@@ -9,7 +9,7 @@ use nanoscope_runtime::{LogitEffect, logit_effects};
 use nanoscope_sae::Sae;
 use nanoscope_transformer::Logits;
 
-use crate::golden::{self, Golden, tolerance};
+use crate::golden::{self, tolerance};
 
 const EFFECT_ATOL: f32 = 1e-4;
 const COSINE_ATOL: f32 = 1e-6;

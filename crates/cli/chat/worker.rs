@@ -258,8 +258,8 @@ mod tests {
     use nanoscope_runtime::InterpretableModel;
     use nanoscope_testing::{TINY_SHAPE, identity_sae, tiny_gpt};
     use nanoscope_tokenizer::{
-        ASSISTANT_START, BOS, Content, Conversation, Message, Role, Tokenizer, TokenizerParts,
-        USER_END, USER_START,
+        ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, Message, Role, Tokenizer,
+        TokenizerParts, USER_END, USER_START,
     };
     use nanoscope_transformer::GptShape;
 

@@ -51,10 +51,11 @@ fn plan(interventions: impl IntoIterator<Item = Intervention>) -> Plan {
 /// Interventions of every kind, with every position rule and both splices.
 fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
     let at = |rest: &str| format!("{SITE}:{rest}");
-    let width = model.gpt().config().shape.n_embd;
+    let width = |hook| model.gpt().config().hook_shape(hook).width().unwrap();
     let with_vectors = |plan: Plan| {
-        let plan = plan.vector("calm".parse().unwrap(), noise(3, width));
-        plan.vector("glee".parse().unwrap(), noise(4, width))
+        let plan = plan.vector("calm".parse().unwrap(), noise(3, width(SITE)));
+        let plan = plan.vector("glee".parse().unwrap(), noise(4, width(SITE)));
+        plan.vector("heads".parse().unwrap(), noise(4, width(HookPoint::Z(1))))
     };
     vec![
         ("multiply", plan([spec(&at("3:multiply:4"))])),
@@ -85,7 +86,7 @@ fn mixtures(model: &InterpretableModel) -> Vec<(&'static str, Plan)> {
             with_vectors(plan([
                 spec(&at("calm:add:0.4:norm")),
                 spec(&at("glee:orthogonal:0@1..4")),
-                spec("blocks.1.attn.hook_z:glee:add:2:unit@last"),
+                spec("blocks.1.attn.hook_z:heads:add:2:unit@last"),
             ])),
         ),
         (

@@ -43,7 +43,7 @@ fn keeping_the_error_at_strength_one_changes_nothing() {
 fn a_steered_batch_is_its_steered_rows() {
     for (name, model) in models() {
         let rows: Vec<Vec<u32>> =
-            (0..3_u32).map(|row| (0..16).map(|t| (row * 53 + t * 17) % 290).collect()).collect();
+            (0..3_u32).map(|row| (0..16).map(|t| (row * 53 + t * 17) % 97).collect()).collect();
         for (kind, plan) in mixtures(&model) {
             // Some plans cover only generated positions, so the prompt is two thirds of each row.
             let plan = plan.track(SITE).track(READ);
@@ -153,7 +153,7 @@ fn tracking_changes_no_bit_of_a_steered_pass() {
 #[test]
 fn an_intervention_on_some_rows_leaves_the_others_as_they_are_alone() {
     for (name, model) in models() {
-        let row = |row: u32| (0..12).map(|t| (row * 53 + t * 17) % 290).collect::<Vec<u32>>();
+        let row = |row: u32| (0..12).map(|t| (row * 53 + t * 17) % 97).collect::<Vec<u32>>();
         let rows = [row(0), row(1), row(2)];
         let run = |rows: &[Vec<u32>], plan: Plan| {
             let run = model.run(&TokenBatch::new(rows).unwrap(), &plan).unwrap();
