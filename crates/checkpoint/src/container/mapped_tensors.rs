@@ -14,7 +14,7 @@ pub(super) fn rename<T>(named: &mut BTreeMap<String, T>, to: &dyn Fn(&str) -> Op
 }
 
 /// The tensors of a memory-mapped file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MappedTensors {
     /// The name of the format, for people.
     pub(crate) format: &'static str,

@@ -26,11 +26,13 @@ use crate::error::CheckpointError;
 use crate::read::lfs;
 
 /// A file of named tensors, opened but not yet read.
+#[derive(Clone)]
 pub struct TensorFile {
     path: PathBuf,
     contents: Contents,
 }
 
+#[derive(Clone)]
 enum Contents {
     Pt(PtFile),
     Mapped(MappedTensors),
@@ -336,15 +338,14 @@ impl TensorFile {
         (self, true)
     }
 
-    /// Keeps only the tensors in the dictionary `key`, by their names there. Returns false, and changes
-    /// nothing, if it has none.
-    pub(crate) fn enter(&mut self, key: &str) -> bool {
+    /// The file with only the tensors in the dictionary `key`, by their names there; none if that has no
+    /// tensors.
+    pub(crate) fn within(&self, key: &str) -> Option<Self> {
         let within = |name: &str| name.strip_prefix(key)?.strip_prefix('.').map(str::to_owned);
-        let has_any = self.infos().keys().any(|name| within(name).is_some());
-        if has_any {
-            self.rename(&within);
-        }
-        has_any
+        self.infos().keys().find_map(|name| within(name))?;
+        let mut inner = self.clone();
+        inner.rename(&within);
+        Some(inner)
     }
 
     fn rename(&mut self, to: &dyn Fn(&str) -> Option<String>) {

@@ -27,6 +27,7 @@ pub(super) const FORMAT: &str = "PyTorch .pt";
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// An opened `.pt` file.
+#[derive(Clone)]
 pub(super) struct PtFile {
     path: PathBuf,
     file: SharedFile,

@@ -67,23 +67,29 @@ const WEIGHTS_KEYS: [&str; 8] = [
 /// and, if no format claims the file, the keys of the dictionaries around the weights. Returns the file,
 /// and a sentence for people about what was removed.
 pub(crate) fn unwrapped(file: TensorFile) -> (TensorFile, Option<String>) {
-    let (mut file, is_wrapped) = file.without_wrappers();
-    let claimed = |file: &TensorFile| FORMATS.iter().any(|f| (f.claims)(file) != Claim::None);
-    let mut keys = Vec::new();
-    while !claimed(&file)
-        && let Some(key) = WEIGHTS_KEYS.into_iter().find(|key| file.enter(key))
-    {
+    let (file, is_wrapped) = file.without_wrappers();
+    let (file, keys) = claimed_within(&file).unwrap_or((file, Vec::new()));
+    let mut notes = Vec::new();
+    if !keys.is_empty() {
+        notes.push(format!("those in {}", keys.join(".")));
+    }
+    if is_wrapped {
+        notes.push("without the parts _orig_mod and module".to_owned());
+    }
+    (file, (!notes.is_empty()).then(|| notes.join(", ")))
+}
+
+/// Enters the dictionaries in `file` until a format claims the rest. Returns it and the keys that lead
+/// to it; none if no format does.
+fn claimed_within(file: &TensorFile) -> Option<(TensorFile, Vec<&'static str>)> {
+    let (mut file, mut keys) = (file.clone(), Vec::new());
+    while FORMATS.iter().all(|format| (format.claims)(&file) == Claim::None) {
+        let (key, inner) =
+            WEIGHTS_KEYS.into_iter().find_map(|key| Some((key, file.within(key)?)))?;
+        file = inner;
         keys.push(key);
     }
-    let note = match (is_wrapped, keys.is_empty()) {
-        (false, true) => None,
-        (true, true) => Some("without the parts _orig_mod and module".to_owned()),
-        (false, false) => Some(format!("those in {}", keys.join("."))),
-        (true, false) => {
-            Some(format!("those in {}, without the parts _orig_mod and module", keys.join(".")))
-        }
-    };
-    (file, note)
+    Some((file, keys))
 }
 
 /// Opens the SAE in the file at `path`, in the `stated` format if the file can have it.
