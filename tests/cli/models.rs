@@ -8,7 +8,7 @@ fn hook_points_are_listed_with_shapes_and_saes() {
 
     let line = text.lines().find(|line| line.starts_with("blocks.2.hook_resid_post")).unwrap();
     assert!(line.contains("[batch, seq, 256]") && line.contains("2048 features"), "{line}");
-    assert_eq!(text.lines().count(), 2 + 4 * 13);
+    assert_eq!(text.lines().count(), 2 + 4 * 21);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use nanoscope_checkpoint::{WeightDtype, load_sae, save_nanochat_sae};
-//! use nanoscope_sae::{ModelKind, Sae, SaeConfig, SaeWeights};
+//! use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 //! # use burn::tensor::Tensor;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,7 +11,7 @@
 //! #     Tensor::ones([2, 3], &device), Tensor::zeros([3], &device),
 //! #     Tensor::ones([3, 2], &device), Tensor::zeros([2], &device),
 //! # );
-//! let sae = Sae::new(SaeConfig::new(2, 3, ModelKind::Relu)?, weights)?;
+//! let sae = Sae::new(SaeConfig::new(2, 3, Architecture::Relu)?, weights)?;
 //! let dir = tempfile::tempdir()?;
 //! let path = dir.path().join("sae.pt");
 //!

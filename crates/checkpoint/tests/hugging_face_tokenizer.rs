@@ -100,7 +100,10 @@ fn tokenizer_of(merges: &[(String, String)], tokens: &[String]) -> Json {
     let vocab: serde_json::Map<String, Json> =
         vocab.map(|(id, token)| (token, json!(id))).collect();
     json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "version": "1.0", "truncation": null, "padding": null,
+        // Without it, the tokenizer would be a family's, of any merges.
+        "added_tokens": [{"id": vocab.len(), "content": "<|bos|>", "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
         "normalizer": null,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": "(?s:.)+"}, "behavior": "Isolated", "invert": false},

@@ -2,8 +2,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nanoscope_checkpoint::{LoadOptions, ModelFiles, load_tokenizer};
-use nanoscope_runtime::InterpretableModel;
+use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, load_tokenizer};
+use nanoscope_runtime::{InterpretableModel, RuntimeError};
 use nanoscope_transformer::Era;
 
 use crate::error::{Error, Result};
@@ -54,7 +54,8 @@ impl Microscope {
     /// [`Error::Checkpoint`] if it cannot be read, [`Error::TokenizerMismatch`] if it has another
     /// vocabulary than the model.
     pub fn with_tokenizer(mut self, dir: impl AsRef<Path>) -> Result<Self> {
-        set_tokenizer(&mut self.model, dir.as_ref())?;
+        let kind = self.origin().map(|origin| origin.kind);
+        set_tokenizer(&mut self.model, kind, dir.as_ref())?;
         Ok(self)
     }
 }
@@ -92,7 +93,7 @@ impl<'a> OpenOptions<'a> {
         let loaded = files.load_with(device, LoadOptions { era, progress })?;
         let mut model = InterpretableModel::new(loaded.gpt);
         if let Some(dir) = tokenizer.as_ref().or(files.tokenizer.as_ref()) {
-            set_tokenizer(&mut model, dir)?;
+            set_tokenizer(&mut model, Some(loaded.kind), dir)?;
         }
         let origin = Origin { files, kind: loaded.kind, also_fits: loaded.also_fits };
         Ok(Microscope { origin: Some(origin), ..Microscope::new(model) })
@@ -108,10 +109,18 @@ impl fmt::Debug for OpenOptions<'_> {
     }
 }
 
-fn set_tokenizer(model: &mut InterpretableModel, dir: &Path) -> Result<()> {
+fn set_tokenizer(
+    model: &mut InterpretableModel,
+    kind: Option<ModelKind>,
+    dir: &Path,
+) -> Result<()> {
     let tokenizer = load_tokenizer(dir)?;
-    let path = dir.to_owned();
-    model
-        .set_tokenizer(tokenizer)
-        .map_err(|source| Error::TokenizerMismatch { path, source: Box::new(source) })
+    let mismatch =
+        |source| Error::TokenizerMismatch { path: dir.to_owned(), source: Box::new(source) };
+    // Other families' embeddings are padded; nanochat's configuration has the tokenizer's own size.
+    let (found, expected) = (tokenizer.vocab_size(), model.gpt().config().shape.vocab_size);
+    if matches!(kind, Some(ModelKind::Nanochat(_))) && found != expected {
+        return Err(mismatch(RuntimeError::VocabMismatch { expected, found }));
+    }
+    model.set_tokenizer(tokenizer).map_err(mismatch)
 }

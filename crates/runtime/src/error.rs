@@ -74,7 +74,7 @@ pub enum RuntimeError {
         /// The hook points that have an SAE.
         have: Vec<HookPoint>,
     },
-    /// The tokenizer's vocabulary is larger than the model's.
+    /// The tokenizer's vocabulary is larger than the model's, or that of another nanochat model.
     #[error("the tokenizer has {found} tokens, but the model has {expected}")]
     VocabMismatch {
         /// The size of the model's vocabulary.

@@ -35,7 +35,9 @@ pub enum ConfigError {
         of: usize,
     },
     /// The rotated channels do not form pairs within a head.
-    #[error("rotary embedding needs an even number of channels in 2..={head_dim}, found {found}")]
+    #[error(
+        "rotary embedding needs an even number of channels, at most {head_dim} of each head, found {found}"
+    )]
     RopeChannels {
         /// The number of channels.
         found: usize,

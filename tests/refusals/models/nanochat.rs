@@ -123,9 +123,9 @@ fn sizes_that_make_no_model_are_refused_with_key_and_value() {
     }
     refused!(
         "n_embd no multiple of n_head",
-        Checkpoint::with_config("n_head", json!(5)).load(None),
+        Checkpoint::with_config("n_head", json!(6)).load(None),
         CheckpointError::Config { source: ConfigError::NotAMultiple { .. }, .. },
-        ["meta_000001.json", "n_embd is 64, it must be a multiple of n_head = 5"]
+        ["meta_000001.json", "n_embd is 64, it must be a multiple of n_head = 6"]
     );
     refused!(
         "n_head no multiple of n_kv_head",
@@ -137,7 +137,7 @@ fn sizes_that_make_no_model_are_refused_with_key_and_value() {
         "odd head",
         Checkpoint::with_config("n_head", json!(64)).load(None),
         CheckpointError::Config { .. },
-        ["meta_000001.json", "n_head"]
+        ["meta_000001.json", "needs an even number of channels", "found 1"]
     );
 }
 

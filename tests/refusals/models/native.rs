@@ -209,7 +209,7 @@ fn a_description_that_is_not_ours_is_refused() {
         "config.json of another program",
         with_config(|config| *config = hugging_face),
         CheckpointError::Json { .. },
-        ["config.json", "unknown field `architectures`"]
+        ["config.json", "missing field `format`"]
     );
     refused!(
         "another format",
@@ -219,9 +219,9 @@ fn a_description_that_is_not_ours_is_refused() {
     );
     refused!(
         "newer version",
-        with_config(|config| config["version"] = json!(2)),
+        with_config(|config| config["version"] = json!(3)),
         CheckpointError::ForeignConfig { .. },
-        ["config.json", "format `nanoscope-model` version 2"]
+        ["config.json", "format `nanoscope-model` version 3"]
     );
     refused!(
         "unknown key",

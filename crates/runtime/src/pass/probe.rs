@@ -45,9 +45,14 @@ impl HookRouter for Probe {
         if self.first.is_none() {
             let dims = x.dims();
             let values = x.clone().into_data();
-            let found = values.iter::<f32>().position(|value| !value.is_finite());
-            self.first = found.map(|index| {
-                let [row, position] = place(&dims, matches!(point, HookPoint::Pattern(_)), index);
+            // Scores of masked keys are -inf.
+            let is_masked = |value: f32| {
+                matches!(point, HookPoint::AttnScores(_)) && value == f32::NEG_INFINITY
+            };
+            let bad = |value: f32| !value.is_finite() && !is_masked(value);
+            self.first = values.iter::<f32>().position(bad).map(|index| {
+                let per_query = matches!(point, HookPoint::Pattern(_) | HookPoint::AttnScores(_));
+                let [row, position] = place(&dims, per_query, index);
                 NonFinite { at: NonFiniteAt::Activation(point), row, position }
             });
         }
@@ -55,11 +60,11 @@ impl HookRouter for Probe {
     }
 }
 
-/// The row and position of a number of an activation `[batch, seq, ..]`, or of an attention pattern
-/// `[batch, heads, query, key]`.
-fn place(dims: &[usize], is_pattern: bool, index: usize) -> [usize; 2] {
+/// The row and position of a number of an activation `[batch, seq, ..]`, or, `per_query`, of an attention
+/// pattern or scores `[batch, heads, query, key]`.
+fn place(dims: &[usize], per_query: bool, index: usize) -> [usize; 2] {
     let inner = |from: usize| dims[from..].iter().product::<usize>();
-    let axis = if is_pattern { 2 } else { 1 };
+    let axis = if per_query { 2 } else { 1 };
     [index / inner(1), index / inner(axis + 1) % dims[axis]]
 }
 
