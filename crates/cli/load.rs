@@ -174,8 +174,13 @@ pub(crate) fn text_tokenizer(scope: &Microscope) -> Result<&Tokenizer> {
     tokenizer(scope, NAME_TOKENIZER)
 }
 
-/// Returns whether the model lies where nanochat puts models trained on conversations.
+/// Returns whether the model has a chat template, or lies where nanochat puts models trained on
+/// conversations.
 pub(crate) fn is_chat_model(scope: &Microscope) -> bool {
+    let tokenizer = scope.model().tokenizer();
+    if tokenizer.is_some_and(|tokenizer| tokenizer.chat_template().is_some()) {
+        return true;
+    }
     scope.origin().is_some_and(|origin| {
         let mut parts = origin.files.weights.components();
         parts.any(|part| CHAT_CHECKPOINTS.iter().any(|dir| part.as_os_str() == *dir))
