@@ -71,6 +71,20 @@ pub(crate) struct ModelArgs {
     pub(crate) sae_dtype: Option<DtypeArg>,
     #[command(flatten)]
     pub(crate) stated: StatedArgs,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+}
+
+/// Flags for the memory that a model takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct MemoryArgs {
+    /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
+    /// file; f32 for nanochat's models and on GPUs]
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<DtypeArg>,
+    /// Start even if more memory is estimated to be needed than there is
+    #[arg(long)]
+    pub(crate) ignore_memory: bool,
 }
 
 impl ModelArgs {

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, VectorFile};
-use nanoscope_checkpoint::{Labels, ModelKind, SaePath, UserLabels, python_json};
+use nanoscope_checkpoint::{
+    Labels, ModelFiles, ModelKind, SaePath, UserLabels, WeightDtype, python_json,
+};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Plan, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
 
-use crate::args::{GptArgs, ModelArgs, PlanArgs, SpliceArg, Track};
+use crate::args::{GptArgs, MemoryArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
+use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::sanitized;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::with_spinner;
@@ -24,6 +27,8 @@ const CHAT_CHECKPOINTS: [&str; 3] =
 
 /// The smallest file size for which loading shows a progress bar.
 const PROGRESS_BYTES: u64 = 100 << 20;
+/// The smallest size of a model in memory that is printed before it is loaded.
+const NOTED_BYTES: u64 = 1 << 30;
 
 const NAME_TOKENIZER: &str =
     "name its folder with --tokenizer, or pass token ids to `nanoscope run --tokens`";
@@ -76,7 +81,7 @@ pub(crate) fn note_saes(scope: &Microscope) {
 /// the demo's own with the demo model.
 pub(crate) fn open_without_saes(args: &ModelArgs) -> Result<(Microscope, Vec<SaePath>)> {
     let (path, demo) = model_path(&args.gpt)?;
-    let scope = open_at(&path, &args.gpt)?;
+    let scope = open_at(&path, &args.gpt, args.memory)?;
     let saes = if demo && args.sae.is_empty() {
         vec![path.join(demo::SAES).into()]
     } else {
@@ -86,8 +91,8 @@ pub(crate) fn open_without_saes(args: &ModelArgs) -> Result<(Microscope, Vec<Sae
 }
 
 /// Opens the model with its tokenizer, for a command that needs no SAEs.
-pub(crate) fn open_model(args: &GptArgs) -> Result<Microscope> {
-    open_at(&model_path(args)?.0, args)
+pub(crate) fn open_model(args: &GptArgs, memory: MemoryArgs) -> Result<Microscope> {
+    open_at(&model_path(args)?.0, args, memory)
 }
 
 /// The path of the model, and whether it is the demo.
@@ -98,8 +103,15 @@ fn model_path(args: &GptArgs) -> Result<(PathBuf, bool)> {
     }
 }
 
-fn open_at(path: &Path, args: &GptArgs) -> Result<Microscope> {
+fn open_at(path: &Path, args: &GptArgs, memory: MemoryArgs) -> Result<Microscope> {
     let device = nanoscope_device::by_name(&args.device)?;
+    let dtype = memory.dtype.map(WeightDtype::from);
+    let needed = ModelFiles::find(path)?.memory_bytes(&device, args.era, dtype)?;
+    if needed >= NOTED_BYTES {
+        note(&format!("the model takes {} of memory", HumanBytes(needed)));
+    }
+    let hint = "hold it in 16 bits with --dtype bf16, or take a smaller one";
+    check_memory("the model", needed, hint, memory.ignore_memory || !is_cpu(&args.device))?;
     let bar = ProgressBar::hidden();
     let mut options = Microscope::options().progress(|done, total| show(&bar, done, total));
     if let Some(era) = args.era {
@@ -107,6 +119,9 @@ fn open_at(path: &Path, args: &GptArgs) -> Result<Microscope> {
     }
     if let Some(dir) = &args.tokenizer {
         options = options.tokenizer(dir);
+    }
+    if let Some(dtype) = dtype {
+        options = options.dtype(dtype);
     }
     let scope = options.open(path, &device).map_err(unwrapped)?;
     bar.finish_and_clear();
@@ -159,8 +174,13 @@ pub(crate) fn text_tokenizer(scope: &Microscope) -> Result<&Tokenizer> {
     tokenizer(scope, NAME_TOKENIZER)
 }
 
-/// Returns whether the model lies where nanochat puts models trained on conversations.
+/// Returns whether the model has a chat template, or lies where nanochat puts models trained on
+/// conversations.
 pub(crate) fn is_chat_model(scope: &Microscope) -> bool {
+    let tokenizer = scope.model().tokenizer();
+    if tokenizer.is_some_and(|tokenizer| tokenizer.chat_template().is_some()) {
+        return true;
+    }
     scope.origin().is_some_and(|origin| {
         let mut parts = origin.files.weights.components();
         parts.any(|part| CHAT_CHECKPOINTS.iter().any(|dir| part.as_os_str() == *dir))

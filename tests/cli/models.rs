@@ -1,6 +1,6 @@
 //! `nanoscope inspect`, `hooks` and `convert` on models.
 
-use crate::{GREEDY, golden, scratch, stdout};
+use crate::{GREEDY, golden, nanoscope, scratch, stdout};
 
 #[test]
 fn hook_points_are_listed_with_shapes_and_saes() {
@@ -68,4 +68,68 @@ fn a_model_that_transformers_wrote_is_a_model_like_any_other() {
     let run = |model: &str| stdout(&[&["run", "--model", model, "--json"], &tokens[..]].concat());
     assert_eq!(run(&sharded), run(&single));
     assert!(stdout(&["hooks", "--model", &single]).contains("blocks.2.hook_resid_post"));
+}
+
+/// A family's model with a chat template.
+const CHATS: &str = "tests/fixtures/families/llama31/hf";
+/// A family's model without one.
+const COMPLETES: &str = "models/stories260K";
+
+#[test]
+fn a_familys_converted_model_has_its_tokenizer_and_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("converted");
+    stdout(&["convert", CHATS, out.to_str().unwrap(), "--to", "nanoscope"]);
+    let chat = |model: &str| {
+        let args = ["chat", "--model", model, "--temperature", "0", "--max-tokens", "8"];
+        let output = nanoscope(&args).run_with_input(b"Hello there\nAnd then?\n");
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        output.stdout
+    };
+
+    assert_eq!(chat(out.to_str().unwrap()), chat(CHATS));
+    assert!(!chat(CHATS).contains("Hello"), "a message is not continued");
+}
+
+#[test]
+fn a_model_without_a_chat_template_continues_texts_and_says_so() {
+    let output =
+        nanoscope(&["chat", "--model", COMPLETES, "--temperature", "0", "--max-tokens", "4"])
+            .run_with_input(b"Once upon a time\n");
+    assert_eq!(output.stdout, "Once upon a time, there was a\n", "{}", output.stderr);
+
+    let error = nanoscope(&["chat", "--chat", "--model", COMPLETES]).failure().stderr;
+    assert!(error.contains("no chat template"), "{error}");
+    assert!(error.contains("omit --chat"), "{error}");
+}
+
+#[test]
+fn inspect_lists_the_memory_of_a_model_by_type() {
+    let text = stdout(&["inspect", COMPLETES]);
+    assert!(text.contains("Llama model"), "{text}");
+    assert!(text.contains("memory by --dtype: bf16"), "{text}");
+
+    let json = crate::lines(&stdout(&["inspect", COMPLETES, "--json"])).remove(0);
+    let by = &json["memory_by_dtype"];
+    // Matrices of 2 bytes a number; the norms of 64 numbers are always of 4.
+    assert_eq!(by["f32"], 260_032 * 4);
+    assert_eq!(by["bf16"], 260_032 * 2 + 11 * 64 * 2);
+    assert_eq!(json["memory_bytes"], by["f32"]);
+    let half = stdout(&["inspect", "tests/fixtures/families/gemma2_shards_bf16/hf", "--json"]);
+    let half = crate::lines(&half).remove(0);
+    assert_eq!(half["memory_bytes"], half["memory_by_dtype"]["bf16"]);
+}
+
+#[test]
+fn a_model_is_run_in_another_type() {
+    let run = |dtype: &[&str]| {
+        let args = [&["generate", "--model", COMPLETES, "--json"], &GREEDY[..], dtype].concat();
+        let steps = crate::lines(&stdout(&args));
+        steps.iter().filter_map(|step| step["logprob"].as_f64()).collect::<Vec<_>>()
+    };
+    let (own, same, rounded) = (run(&[]), run(&["--dtype", "f32"]), run(&["--dtype", "bf16"]));
+    let near = |a: f64, b: f64, by: f64| (a - b).abs() < by;
+    assert!(own.iter().zip(&same).all(|(&a, &b)| near(a, b, 1e-5)), "{own:?} {same:?}");
+    assert!(near(own[0], rounded[0], 0.1), "{own:?} {rounded:?}");
+    assert!(own.iter().zip(&rounded).any(|(a, b)| a != b), "nothing was rounded");
 }

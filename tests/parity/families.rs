@@ -1,16 +1,21 @@
 //! Models of other families against a reference in float64, and against their other spellings.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::{CheckpointError, ModelFiles};
+use burn::tensor::{DType, Tensor, TensorData};
+use nanoscope_checkpoint::{CheckpointError, LoadOptions, ModelFiles, WeightDtype};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_runtime::{InterpretableModel, Plan, RuntimeError, Sampling};
-use nanoscope_transformer::{Gpt, Logits, TokenBatch};
+use nanoscope_transformer::{Gpt, Logits, ParamSpec, TokenBatch, WeightSource};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::golden::{self, Arrays, FAMILIES, Golden, assert_close, assert_same, tolerance, values};
+use crate::golden::{
+    self, Arrays, FAMILIES, Golden, NANOCHAT, assert_close, assert_same, tolerance, values,
+};
 
 const LOGITS_ATOL: f32 = 5e-5;
 
@@ -166,6 +171,52 @@ fn another_meaning_of_a_configuration_is_computed_or_refused_by_the_key() {
         }
     }
     assert!(meanings >= 7, "{meanings}");
+}
+
+/// The weights of a model with its matrices rounded to a type.
+struct Rounded {
+    weights: HashMap<String, Vec<f32>>,
+    dtype: DType,
+}
+
+impl WeightSource for Rounded {
+    type Error = Infallible;
+
+    fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Infallible> {
+        let data = TensorData::new(self.weights[&spec.name].clone(), spec.shape.clone());
+        let is_matrix = spec.shape.len() == 2;
+        let data = if is_matrix { data.convert_dtype(self.dtype) } else { data };
+        Ok(Tensor::from_data(data.convert::<f32>(), &nanoscope_testing::test_device()))
+    }
+}
+
+#[test]
+fn a_model_in_another_type_computes_with_its_rounded_matrices() {
+    let device = nanoscope_testing::test_device();
+    for golden in FAMILIES.into_iter().chain([NANOCHAT[5]]) {
+        let files = ModelFiles::find(&golden.model_dir()).unwrap();
+        let original = golden.model();
+        let weights = || original.gpt.weights().into_iter();
+        for (dtype, of) in [
+            (WeightDtype::F32, DType::F32),
+            (WeightDtype::BF16, DType::BF16),
+            (WeightDtype::F16, DType::F16),
+        ] {
+            if !device.supports_dtype(of) {
+                continue;
+            }
+            let weights = weights().map(|(spec, weight)| (spec.name, values(weight))).collect();
+            let config = original.gpt.config().clone();
+            let Ok(expected) = Gpt::load(config, &mut Rounded { weights, dtype: of }, &device);
+
+            let options = LoadOptions { era: golden.era, dtype: Some(dtype), ..Default::default() };
+            let found = files.load_with(&device, options).unwrap().gpt;
+
+            let (found, expected) =
+                (logits(&found, &golden.tokens()), logits(&expected, &golden.tokens()));
+            assert_close(format!("{golden}, {dtype}"), &found, &expected, LOGITS_ATOL);
+        }
+    }
 }
 
 #[test]

@@ -20,5 +20,6 @@ mod saes;
 mod saved_saes;
 mod selection;
 mod steering;
+mod stories;
 mod training;
 mod worked;

@@ -1,12 +1,13 @@
 //! Describes files without loading them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nanoscope_transformer::{Era, GptConfig};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::container::{Dtype, TensorFile, TensorSource, is_index};
+use crate::container::{Dtype, TensorFile, TensorSource, WeightDtype, is_index};
 use crate::error::CheckpointError;
 use crate::hub;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
@@ -31,8 +32,12 @@ pub struct Inspection {
     pub metadata: Metadata,
     /// All tensors, in alphabetical order.
     pub tensors: Vec<TensorLine>,
-    /// The size of the weights in memory as float32, in bytes.
+    /// The size of the weights in memory, in bytes: of a model as it is loaded on a CPU by default, of
+    /// anything else as float32.
     pub memory_bytes: u64,
+    /// The size of a model's weights in memory by the type of its matrices, in bytes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub memory_by_dtype: BTreeMap<String, u64>,
 }
 
 /// A tensor in a file.
@@ -118,7 +123,7 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
     let kind = description.kind;
     let mut facts = Vec::new();
     facts.extend(kind.era().map(|era| ("era", era.to_string())));
-    facts.push(("parameters", (description.bytes() / Dtype::F32.size() as u64).to_string()));
+    facts.push(("parameters", description.parameters().to_string()));
     if !description.also_fits.is_empty() {
         let eras: Vec<_> = description.also_fits.iter().map(ToString::to_string).collect();
         facts.push(("also fits era", eras.join(", ")));
@@ -146,8 +151,12 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
         ModelKind::Nanochat(era) => format!("nanochat model{layout}, era {era}"),
         ModelKind::Family(family) => format!("{family} model"),
     };
-    let inspection = without_facts(&description.source, description.bytes());
-    Ok(Inspection { what, config: Some(unmarked(description.raw)), facts, ..inspection })
+    let memory_by_dtype = [WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16]
+        .map(|dtype| (dtype.to_string(), description.bytes(Some(dtype))))
+        .into();
+    let inspection = without_facts(&description.source, description.bytes(None));
+    let config = Some(unmarked(description.raw));
+    Ok(Inspection { what, config, facts, memory_by_dtype, ..inspection })
 }
 
 /// Lists the constants of a nanochat model that differ from its era's.
@@ -202,5 +211,6 @@ fn without_facts(source: &TensorSource, memory_bytes: u64) -> Inspection {
         metadata: Metadata::new(),
         tensors: source.tensors().map(line).collect(),
         memory_bytes,
+        memory_by_dtype: BTreeMap::new(),
     }
 }

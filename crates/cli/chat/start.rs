@@ -6,19 +6,25 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use nanoscope_runtime::Batch;
+use nanoscope_tokenizer::TokenizerError;
 
 use super::args::ChatArgs;
 use super::mode::Mode;
 use super::session::{ModelInfo, Session, SpecialTokens};
 use super::{plain, screen};
 use crate::load::{is_chat_model, open, plan, text_tokenizer};
+use crate::terminal::messages::Hint;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let sampling = args.sampling.sampling(args.max_tokens);
     sampling.check()?;
     let scope = open(&args.model)?;
-    // Without a tokenizer, every line would fail.
-    text_tokenizer(&scope)?;
+    // Without a tokenizer, every line would fail; without a template, every message.
+    let tokenizer = text_tokenizer(&scope)?;
+    if args.chat && tokenizer.is_hugging_face() && !tokenizer.can_chat() {
+        let error = TokenizerError::NoChatTemplate.to_string();
+        return Err(Hint::new(error, "omit --chat: the model continues your text").into());
+    }
     let plan = plan(&scope, &args.plan)?;
     // An invalid plan is reported now, and not with the first text.
     Batch::new(scope.model(), 0).begin(&scope.encode("a")?, &plan, &sampling)?;

@@ -87,6 +87,11 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
     let Inspection { path, what, format, config, facts, tensors, memory_bytes, .. } = inspection;
     writeln!(out, "{BOLD}{}{BOLD:#}", path.display())?;
     writeln!(out, "  {what}, {format}, {} in memory", HumanBytes(*memory_bytes))?;
+    if !inspection.memory_by_dtype.is_empty() {
+        let of = |(dtype, bytes): (&String, &u64)| format!("{} as {dtype}", HumanBytes(*bytes));
+        let sizes: Vec<String> = inspection.memory_by_dtype.iter().map(of).collect();
+        writeln!(out, "  memory by --dtype: {}", sizes.join(", "))?;
+    }
     for (name, value) in facts {
         writeln!(out, "  {name}: {value}")?;
     }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, load_tokenizer};
+use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, WeightDtype, load_tokenizer};
 use nanoscope_runtime::{InterpretableModel, RuntimeError};
 use nanoscope_transformer::Era;
 
@@ -14,6 +14,7 @@ use crate::microscope::{Microscope, Origin};
 pub struct OpenOptions<'a> {
     era: Option<Era>,
     tokenizer: Option<PathBuf>,
+    dtype: Option<WeightDtype>,
     progress: Option<Box<dyn FnMut(u64, u64) + 'a>>,
 }
 
@@ -75,6 +76,14 @@ impl<'a> OpenOptions<'a> {
         self
     }
 
+    /// Holds the model's matrices as numbers of this type. Default: as their file has them, in float32 for
+    /// nanochat's models and on GPUs. Computation is in float32.
+    #[must_use]
+    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
     /// Calls `progress` with the bytes of weights read so far and in total.
     #[must_use]
     pub fn progress(mut self, progress: impl FnMut(u64, u64) + 'a) -> Self {
@@ -87,10 +96,10 @@ impl<'a> OpenOptions<'a> {
     /// # Errors
     /// As [`Microscope::open`].
     pub fn open(self, path: impl AsRef<Path>, device: &Device) -> Result<Microscope> {
-        let Self { era, tokenizer, mut progress } = self;
+        let Self { era, tokenizer, dtype, mut progress } = self;
         let files = ModelFiles::find(path.as_ref())?;
         let progress = progress.as_mut().map(|progress| progress as _);
-        let loaded = files.load_with(device, LoadOptions { era, progress })?;
+        let loaded = files.load_with(device, LoadOptions { era, dtype, progress })?;
         let mut model = InterpretableModel::new(loaded.gpt);
         if let Some(dir) = tokenizer.as_ref().or(files.tokenizer.as_ref()) {
             set_tokenizer(&mut model, Some(loaded.kind), dir)?;
@@ -105,6 +114,7 @@ impl fmt::Debug for OpenOptions<'_> {
         f.debug_struct("OpenOptions")
             .field("era", &self.era)
             .field("tokenizer", &self.tokenizer)
+            .field("dtype", &self.dtype)
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,13 @@ pub struct ParamSpec {
     pub layout: Layout,
 }
 
+impl ParamSpec {
+    /// Returns whether the weight is a table of embeddings, whose rows are looked up.
+    pub fn is_table(&self) -> bool {
+        self.name == WTE || self.name == WPE
+    }
+}
+
 /// The layout of a weight in nanochat's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {

@@ -10,6 +10,8 @@ use serde::de::IgnoredAny;
 use crate::container::convert::Order;
 use crate::container::mapped_tensors::TensorInfo;
 use crate::container::tensor_file::TensorFile;
+#[cfg(feature = "gpt")]
+use crate::container::weight_dtype::WeightDtype;
 use crate::error::CheckpointError;
 use crate::read::json;
 
@@ -141,6 +143,18 @@ impl TensorSource {
         order: Order,
     ) -> Result<TensorData, CheckpointError> {
         self.home(name)?.read(name, expected, order)
+    }
+
+    /// As [`TensorFile::read_as`].
+    #[cfg(feature = "gpt")]
+    pub(crate) fn read_as(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+        dtype: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        self.home(name)?.read_as(name, expected, order, dtype)
     }
 
     /// As [`TensorFile::mapped`].

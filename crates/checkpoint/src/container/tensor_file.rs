@@ -317,6 +317,47 @@ impl TensorFile {
     }
 }
 
+impl TensorFile {
+    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
+    /// are in memory, except for a transposed tensor.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); also if a number does not fit `dtype`.
+    pub(crate) fn read_as(
+        &self,
+        name: &str,
+        expected: &[usize],
+        order: Order,
+        dtype: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        if dtype == WeightDtype::F32 {
+            return self.read(name, expected, order);
+        }
+        let mut bytes = Vec::new();
+        if order == Order::AsStored {
+            let len = self.info_of_shape(name, expected)?.len();
+            bytes.reserve_exact(len * dtype.burn().size());
+            let (mut done, mut bad) = (0, None);
+            self.for_each_chunk(name, &mut |values| {
+                if let Err(at) = dtype.append(values, &mut bytes) {
+                    bad = bad.or(Some(done + at));
+                }
+                done += values.len();
+            })?;
+            if let Some(at) = bad {
+                return Err(self.not_finite(name, at));
+            }
+        } else {
+            let data = self.read(name, expected, order)?;
+            let values = data.as_slice::<f32>().expect("tensors are read as float32");
+            bytes.reserve_exact(size_of_val(values) / 2);
+            let appended = dtype.append(values, &mut bytes);
+            appended.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
+        }
+        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
+    }
+}
+
 #[cfg(feature = "sae")]
 impl TensorFile {
     /// True if PyTorch wrote the file, so that it can contain more than tensors.
@@ -394,45 +435,6 @@ impl TensorFile {
         Ok(data.iter::<f32>().next().expect("it has one number"))
     }
 
-    /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
-    /// are in memory, except for a transposed tensor.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); also if a number does not fit `dtype`.
-    pub(crate) fn read_as(
-        &self,
-        name: &str,
-        expected: &[usize],
-        order: Order,
-        dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        if dtype == WeightDtype::F32 {
-            return self.read(name, expected, order);
-        }
-        let mut bytes = Vec::new();
-        if order == Order::AsStored {
-            let len = self.info_of_shape(name, expected)?.len();
-            bytes.reserve_exact(len * dtype.burn().size());
-            let (mut done, mut bad) = (0, None);
-            self.for_each_chunk(name, &mut |values| {
-                if let Err(at) = dtype.append(values, &mut bytes) {
-                    bad = bad.or(Some(done + at));
-                }
-                done += values.len();
-            })?;
-            if let Some(at) = bad {
-                return Err(self.not_finite(name, at));
-            }
-        } else {
-            let data = self.read(name, expected, order)?;
-            let values = data.as_slice::<f32>().expect("tensors are read as float32");
-            bytes.reserve_exact(size_of_val(values) / 2);
-            let appended = dtype.append(values, &mut bytes);
-            appended.map_err(|at| self.not_finite(name, in_file(at, expected, order)))?;
-        }
-        Ok(TensorData::from_bytes_vec(bytes, expected.to_vec(), dtype.burn()))
-    }
-
     /// As [`read_as`](Self::read_as), with the numbers multiplied by `times` before they are rounded.
     ///
     /// # Errors
@@ -475,7 +477,6 @@ fn without_wrappers(name: &str) -> String {
 }
 
 /// Returns the index in the file of the number at `at` in memory.
-#[cfg(feature = "sae")]
 fn in_file(at: usize, expected: &[usize], order: Order) -> usize {
     match (order, expected) {
         (Order::Transposed, &[rows, columns]) => at % columns * rows + at / columns,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burn::tensor::TensorData;
 use nanoscope_transformer::{Era, GptConfig, HostMatrix, ParamSpec};
 
-use crate::container::{Dtype, Order, TensorSource};
+use crate::container::{Dtype, Order, TensorSource, WeightDtype};
 use crate::error::CheckpointError;
 use crate::model::families::{Part, Stored};
 use crate::model::kind::ModelKind;
@@ -71,20 +71,82 @@ impl Description {
         Ok(TensorData::new(values.map(|at| numbers[at]).collect::<Vec<_>>(), spec.shape.clone()))
     }
 
-    /// The matrix `spec` of another family than nanochat as its file has it, if it can stay there.
-    pub(crate) fn mapped(&self, spec: &ParamSpec) -> Result<Option<HostMatrix>, CheckpointError> {
-        let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
-        let is_plain = part == Part::Whole && plus == 0.0;
-        if !matches!(self.naming, WeightNaming::Family(_)) || !is_plain {
-            return Ok(None);
-        }
-        let data = self.source.mapped(&name, &shape)?;
-        Ok(data.and_then(|data| HostMatrix::new(data, transposed)))
+    /// The type that the matrix `spec` is held in, if `asked` is: another family's in its file's type if
+    /// that is not asked otherwise, nanochat's in float32.
+    pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<WeightDtype>) -> WeightDtype {
+        let stored = || match self.source.info(&self.naming.stored(spec).name)?.dtype {
+            Dtype::BF16 => Some(WeightDtype::BF16),
+            Dtype::F16 => Some(WeightDtype::F16),
+            _ => None,
+        };
+        let is_family = matches!(self.kind, ModelKind::Family(_));
+        asked.or_else(|| stored().filter(|_| is_family)).unwrap_or_default()
     }
 
-    /// Returns the size of the weights in memory, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// The matrix `spec` for computation in the host's memory: as its file has it if possible, otherwise
+    /// rounded to `dtype`. `None` for one in float32 that is not in its file in a useful order.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it cannot be read, or a number does not fit `dtype`.
+    pub(crate) fn host_matrix(
+        &self,
+        spec: &ParamSpec,
+        dtype: WeightDtype,
+    ) -> Result<Option<HostMatrix>, CheckpointError> {
+        let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
+        // Rows of an embedding are looked up; a linear layer is multiplied along its rows.
+        let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
+        if is_useful
+            && matches!(self.kind, ModelKind::Family(_))
+            && let Some(data) = self.source.mapped(&name, &shape)?
+            && data.dtype() == dtype.burn()
+            && let Some(matrix) = HostMatrix::new(data, transposed)
+        {
+            return Ok(Some(matrix));
+        }
+        if dtype == WeightDtype::F32 {
+            return Ok(None);
+        }
+        if is_useful {
+            let data = self.source.read_as(&name, &shape, Order::AsStored, dtype)?;
+            return Ok(HostMatrix::new(data, transposed));
+        }
+        let data = self.read(spec)?;
+        let &[rows, columns] = spec.shape.as_slice() else { return Ok(None) };
+        let values = data.as_slice::<f32>().expect("weights are read as float32");
+        let turned: Vec<f32> = match spec.is_table() {
+            true => values.to_vec(),
+            false => (0..columns)
+                .flat_map(|column| (0..rows).map(move |row| row * columns + column))
+                .map(|at| values[at])
+                .collect(),
+        };
+        let bytes = dtype.encode(&turned).map_err(|at| CheckpointError::NotFinite {
+            path: self.source.path().to_owned(),
+            tensor: name,
+            at,
+        })?;
+        let shape = if spec.is_table() { [rows, columns] } else { [columns, rows] };
+        let data = TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype.burn());
+        Ok(HostMatrix::new(data, !spec.is_table()))
+    }
+
+    /// Returns the size of the weights in memory, in bytes, with matrices of the types that
+    /// [`dtype`](Self::dtype) gives.
+    pub(crate) fn bytes(&self, asked: Option<WeightDtype>) -> u64 {
+        let bytes = |spec: &ParamSpec| {
+            let dtype = match spec.shape.as_slice() {
+                [_, _] => self.dtype(spec, asked),
+                _ => WeightDtype::F32,
+            };
+            spec.shape.iter().product::<usize>() as u64 * dtype.bytes() as u64
+        };
+        self.config.params().iter().map(bytes).sum()
+    }
+
+    /// The number of parameters.
+    pub(crate) fn parameters(&self) -> u64 {
         let numbers = |spec: &ParamSpec| spec.shape.iter().product::<usize>() as u64;
-        self.config.params().iter().map(numbers).sum::<u64>() * Dtype::F32.size() as u64
+        self.config.params().iter().map(numbers).sum()
     }
 }

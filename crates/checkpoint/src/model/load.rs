@@ -5,7 +5,7 @@ use std::fmt;
 use burn::tensor::{Device, Tensor};
 use nanoscope_transformer::{Era, Gpt, Matrix, ParamSpec, WeightSource};
 
-use crate::container::Dtype;
+use crate::container::WeightDtype;
 use crate::error::CheckpointError;
 use crate::model::description::Description;
 use crate::model::files::ModelFiles;
@@ -30,6 +30,9 @@ pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
 pub struct LoadOptions<'a> {
     /// The era to read the weights as, where they fit several. Default: the likeliest.
     pub era: Option<Era>,
+    /// The type of the matrices in memory. Default: that of their file, in float32 for nanochat's models
+    /// and on GPUs. Computation is in float32.
+    pub dtype: Option<WeightDtype>,
     /// Called after each weight. Default: none.
     pub progress: Option<LoadProgress<'a>>,
 }
@@ -49,23 +52,52 @@ impl ModelFiles {
         self.load_with(device, LoadOptions::default())
     }
 
+    /// The size of the model's weights in memory, in bytes, if they are loaded onto `device` with matrices
+    /// of the type `dtype`; see [`LoadOptions::dtype`].
+    ///
+    /// # Errors
+    /// Those of [`load_with`](Self::load_with) that do not need the weights.
+    pub fn memory_bytes(
+        &self,
+        device: &Device,
+        era: Option<Era>,
+        dtype: Option<WeightDtype>,
+    ) -> Result<u64, CheckpointError> {
+        let description = self.describe(era)?;
+        let float32 = (!nanoscope_transformer::is_host(device)).then_some(WeightDtype::F32);
+        Ok(description.bytes(dtype.or(float32)))
+    }
+
     /// Loads the model onto `device` with `options`.
     ///
     /// # Errors
     /// As [`load`](Self::load), and [`CheckpointError::EraMismatch`] if the weights do not fit
-    /// [`LoadOptions::era`].
+    /// [`LoadOptions::era`], [`CheckpointError::DeviceDtype`] if `device` cannot hold
+    /// [`LoadOptions::dtype`], and [`CheckpointError::NotFinite`] if a number does not fit it.
     pub fn load_with(
         &self,
         device: &Device,
         options: LoadOptions<'_>,
     ) -> Result<LoadedModel, CheckpointError> {
-        let LoadOptions { era, progress } = options;
+        let LoadOptions { era, dtype, progress } = options;
         let description = self.describe(era)?;
+        let on_host = nanoscope_transformer::is_host(device);
+        if let Some(dtype) = dtype
+            && !on_host
+            && !device.supports_dtype(dtype.burn())
+        {
+            return Err(CheckpointError::DeviceDtype {
+                path: description.source.path().to_owned(),
+                dtype,
+            });
+        }
         let mut source = StateDict {
             done: 0,
-            total: description.bytes(),
+            total: description.bytes(dtype),
             description: &description,
             device,
+            on_host,
+            dtype,
             progress,
         };
         let gpt = Gpt::load(description.config.clone(), &mut source, device)?;
@@ -78,6 +110,8 @@ impl ModelFiles {
 struct StateDict<'a, 'p> {
     description: &'a Description,
     device: &'a Device,
+    on_host: bool,
+    dtype: Option<WeightDtype>,
     done: u64,
     total: u64,
     progress: Option<LoadProgress<'p>>,
@@ -88,25 +122,30 @@ impl WeightSource for StateDict<'_, '_> {
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, CheckpointError> {
         let data = self.description.read(spec)?;
-        self.count(data.num_elements());
+        self.count(data.num_elements() * WeightDtype::F32.bytes());
         Ok(Tensor::from_data(data, self.device))
     }
 
     fn matrix(&mut self, spec: &ParamSpec) -> Result<Matrix, CheckpointError> {
-        if nanoscope_transformer::is_host(self.device)
-            && let Some(matrix) = self.description.mapped(spec)?
-        {
-            self.count(spec.shape.iter().product());
-            return Ok(Matrix::Host(matrix));
+        if self.on_host {
+            let dtype = self.description.dtype(spec, self.dtype);
+            if let Some(matrix) = self.description.host_matrix(spec, dtype)? {
+                self.count(spec.shape.iter().product::<usize>() * dtype.bytes());
+                return Ok(Matrix::Host(matrix));
+            }
         }
-        self.weight::<2>(spec).map(Matrix::Device)
+        let weight = self.weight::<2>(spec)?;
+        Ok(Matrix::Device(match self.dtype {
+            Some(dtype) if dtype != WeightDtype::F32 => weight.cast(dtype.burn()),
+            _ => weight,
+        }))
     }
 }
 
 impl StateDict<'_, '_> {
-    /// Counts numbers that were read.
-    fn count(&mut self, numbers: usize) {
-        self.done += numbers as u64 * Dtype::F32.size() as u64;
+    /// Counts bytes that were read.
+    fn count(&mut self, bytes: usize) {
+        self.done += bytes as u64;
         if let Some(progress) = &mut self.progress {
             progress(self.done, self.total);
         }

@@ -19,7 +19,7 @@ use crate::model::kind::ModelKind;
 use crate::model::nanochat::RawConfig;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
-use crate::tokenizer::JSON_FILE;
+use crate::tokenizer::tokenizer_files;
 use crate::write::OutputFolder;
 
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -167,7 +167,7 @@ pub fn save_model(dir: &Path, gpt: &Gpt, kind: ModelKind) -> Result<(), Checkpoi
     save_model_with_tokenizer(dir, gpt, kind, None)
 }
 
-/// As [`save_model`], together with a `tokenizer.json`.
+/// As [`save_model`], together with the files that [`save_tokenizer`](crate::save_tokenizer) writes.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -196,7 +196,9 @@ pub fn save_model_with_tokenizer(
     let config = config.expect("numbers and strings make JSON");
     folder.write(CONFIG_FILE, &config)?;
     if let Some(tokenizer) = tokenizer {
-        folder.write(JSON_FILE, tokenizer.to_json().as_bytes())?;
+        for (name, text) in tokenizer_files(tokenizer) {
+            folder.write(name, text.as_bytes())?;
+        }
     }
     folder.finish()
 }

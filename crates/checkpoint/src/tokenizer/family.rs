@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json, json};
 use crate::error::CheckpointError;
 use crate::read::json;
 use crate::tokenizer::files::{invalid, read_if_there, utf8};
-use crate::write::write_atomically;
 
 /// Loads the tokenizer with the JSON `bytes` of the file at `path` in `dir`.
 pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
@@ -40,10 +39,11 @@ pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, C
     Ok(tokenizer.with_chat_template(template))
 }
 
-/// Saves what [`load`] reads beside `tokenizer.json`; nothing for nanochat's tokenizer.
-pub(super) fn save_config(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
+/// The names and contents of the files that [`load`] reads beside `tokenizer.json`; none for nanochat's
+/// tokenizer.
+pub(super) fn config_files(tokenizer: &Tokenizer) -> Vec<(&'static str, String)> {
     if !tokenizer.is_hugging_face() {
-        return Ok(());
+        return Vec::new();
     }
     let mut config = Map::new();
     if let Some(template) = tokenizer.chat_template() {
@@ -57,10 +57,10 @@ pub(super) fn save_config(dir: &Path, tokenizer: &Tokenizer) -> Result<(), Check
     if let Some(end) = ends.first().and_then(|&id| tokenizer.token_text(id)) {
         config.insert("eos_token".to_owned(), end.into());
     }
-    let save =
-        |name: &str, json: &Json| write_atomically(&dir.join(name), json.to_string().as_bytes());
-    save(CONFIG_FILE, &Json::Object(config))?;
-    save(GENERATION_FILE, &json!({"eos_token_id": ends}))
+    vec![
+        (CONFIG_FILE, Json::Object(config).to_string()),
+        (GENERATION_FILE, json!({"eos_token_id": ends}).to_string()),
+    ]
 }
 
 /// A `tokenizer_config.json`, as far as it is used: the ids' own settings are in `tokenizer.json`.

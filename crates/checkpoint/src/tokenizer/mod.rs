@@ -5,5 +5,5 @@ mod files;
 mod hugging_face;
 mod nanochat;
 
-pub(crate) use nanochat::{JSON_FILE, has_tokenizer};
+pub(crate) use nanochat::{has_tokenizer, tokenizer_files};
 pub use nanochat::{load_tokenizer, save_tokenizer};

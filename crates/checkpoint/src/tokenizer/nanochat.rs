@@ -63,8 +63,7 @@ pub(crate) fn has_tokenizer(dir: &Path) -> bool {
 
 /// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed; of a family's tokenizer
 /// also its chat template and special tokens, to `tokenizer_config.json`, and the tokens that end a text,
-/// to `generation_config.json`. The files are replaced
-/// atomically.
+/// to `generation_config.json`. The files are replaced atomically.
 ///
 /// # Errors
 ///
@@ -72,8 +71,17 @@ pub(crate) fn has_tokenizer(dir: &Path) -> bool {
 pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
     fs::create_dir_all(dir)
         .map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
-    write_atomically(&dir.join(JSON_FILE), tokenizer.to_json().as_bytes())?;
-    family::save_config(dir, tokenizer)
+    for (name, text) in tokenizer_files(tokenizer) {
+        write_atomically(&dir.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The names and contents of the files that [`save_tokenizer`] writes.
+pub(crate) fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(&'static str, String)> {
+    let mut files = vec![(JSON_FILE, tokenizer.to_json())];
+    files.extend(family::config_files(tokenizer));
+    files
 }
 
 /// The keys that identify the format of a `tokenizer.json`.

@@ -45,6 +45,13 @@ pub(crate) struct CollectArgs {
     /// The data type of the stored activations [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
+    /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
+    /// file; f32 for nanochat's models and on GPUs]
+    #[arg(long, value_enum)]
+    pub(crate) model_dtype: Option<DtypeArg>,
+    /// Start even if the model is estimated to take more memory than there is
+    #[arg(long)]
+    pub(crate) ignore_memory: bool,
     /// The number of tokens per context [default: the model's context length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,

@@ -16,6 +16,7 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::json;
 
 use super::args::CollectArgs;
+use crate::args::MemoryArgs;
 use crate::load::{open_model, tokenizer};
 use crate::preflight::output_folder;
 use crate::terminal::display::counted;
@@ -31,7 +32,8 @@ const SHARD_BYTES: u64 = 128 << 20;
 const MIN_SHARDS: u64 = 40;
 
 pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
-    let scope = open_model(&args.gpt)?;
+    let memory = MemoryArgs { dtype: args.model_dtype, ignore_memory: args.ignore_memory };
+    let scope = open_model(&args.gpt, memory)?;
     let origin = scope.origin().expect("the model was opened from files");
     let gpt = scope.model().gpt();
     let mut hooks = args.hook.clone();

@@ -82,9 +82,6 @@ pub(crate) struct DashboardArgs {
     /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,
-    /// Start even if the dashboard is estimated to take more memory than there is
-    #[arg(long)]
-    pub(crate) ignore_memory: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -69,7 +69,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
         "the dashboard",
         dashboard_bytes(&options, d_sae, context_len),
         "lower it with --features A..B, --compact, --examples or --context",
-        args.ignore_memory || !is_cpu(&args.model.gpt.device),
+        args.model.memory.ignore_memory || !is_cpu(&args.model.gpt.device),
     )?;
 
     let tokens = spool(args, &corpus, &scope, context_len, &interrupted)?;

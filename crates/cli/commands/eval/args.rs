@@ -49,9 +49,6 @@ pub(crate) struct EvalArgs {
     #[arg(long, default_value_t = 8, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_contexts: u32,
-    /// Start even if the evaluation is estimated to take more memory than there is
-    #[arg(long)]
-    pub(crate) ignore_memory: bool,
     /// Count special tokens such as <|bos|> too
     #[arg(long)]
     pub(crate) keep_special: bool,

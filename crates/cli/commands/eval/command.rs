@@ -45,7 +45,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
         "the evaluation",
         evaluation_bytes(model, &subjects, args.batch_contexts as usize * context_len, args.tokens),
         "lower it with --batch-contexts or --context",
-        args.ignore_memory || !is_cpu(&args.model.gpt.device),
+        args.model.memory.ignore_memory || !is_cpu(&args.model.gpt.device),
     )?;
     let tokens = tokenize(args, &scope, context_len, held_out.as_ref())?;
     let indices = contexts(args, &tokens, held_out.as_ref())?;

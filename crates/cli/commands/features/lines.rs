@@ -180,6 +180,12 @@ fn model_flags(model: &ModelArgs) -> String {
             Some(("--sae-dtype", dtype.to_possible_value()?.get_name().to_owned()))
         }),
     );
+    flags.extend(
+        model
+            .memory
+            .dtype
+            .and_then(|dtype| Some(("--dtype", dtype.to_possible_value()?.get_name().to_owned()))),
+    );
     flags.extend(model.stated.format.map(|format| ("--format", format.to_string())));
     let scale = model.stated.activation_scale;
     flags.extend(scale.map(|scale| ("--activation-scale", scale.to_string())));

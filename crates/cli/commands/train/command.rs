@@ -67,7 +67,9 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
         let hint = "lower it with --d-sae, --expansion or --batch, or with fewer --hook";
         check_memory("the training", needed, hint, args.ignore_memory || !is_cpu(&checked.device))
     };
-    let Some(source) = source(&checked, &dir, &fits, interrupted)? else { return Ok(None) };
+    let Some(source) = source(&checked, &dir, &fits, args.ignore_memory, interrupted)? else {
+        return Ok(None);
+    };
     let widths = widths(source.as_ref(), &checked.hooks)?;
     fits(&widths)?;
     let config = draft.resolve(&widths)?;

@@ -11,7 +11,7 @@ use nanoscope_corpus::{
 };
 use nanoscope_train::RunConfig;
 
-use crate::args::GptArgs;
+use crate::args::{GptArgs, MemoryArgs};
 use crate::load::{open_model, tokenizer};
 use crate::terminal::display::counted;
 use crate::terminal::messages::note;
@@ -38,6 +38,7 @@ pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
     fits: &dyn Fn(&[usize]) -> Result<()>,
+    ignore_memory: bool,
     interrupted: &InterruptFlag,
 ) -> Result<Option<Box<dyn ActivationSource>>> {
     let source = &config.source;
@@ -64,7 +65,7 @@ pub(crate) fn source(
     };
     // Before the model is loaded, because a misspelt path is the most likely mistake.
     let corpus = open_corpus(&source.text, &options)?;
-    let scope = open_model(&gpt)?;
+    let scope = open_model(&gpt, MemoryArgs { dtype: None, ignore_memory })?;
     let gpt = scope.model().gpt();
     let widths: Vec<usize> =
         hook_widths(gpt, &config.hooks)?.into_iter().map(|(_, width)| width).collect();
