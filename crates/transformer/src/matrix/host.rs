@@ -137,12 +137,17 @@ impl HostMatrix {
         let part = |values: &[W]| {
             let rows = values.len() / stored_columns;
             let mut widened = vec![0.0_f32; values.len()];
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for (out, value) in widened.iter_mut().zip(values) {
-                        *out = value.widen();
-                    }
+            let arch = pulp::Arch::new();
+            widened.par_chunks_mut(DOT_CHUNK).zip(values.par_chunks(DOT_CHUNK)).for_each(
+                |(out, values)| {
+                    arch.dispatch(
+                        #[inline(always)]
+                        || {
+                            for (out, value) in out.iter_mut().zip(values) {
+                                *out = value.widen();
+                            }
+                        },
+                    );
                 },
             );
             let data = TensorData::new(widened, [rows, stored_columns]);
