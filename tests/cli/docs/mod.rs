@@ -16,10 +16,14 @@ use commands::{Command, commands};
 use shape::mismatch;
 
 /// Commands that are not run: a part of the command, and the reason.
-const SKIPPED: [(&str, &str); 6] = [
+const SKIPPED: [(&str, &str); 10] = [
     ("~/.cache/nanochat", "needs a model of the reader's own"),
     ("gemma-scope-2b", "needs an SAE to download; tests/cli/encode.rs has one like it"),
     ("dictionary_learning/", "needs an SAE to download; tests/cli/encode.rs has one like it"),
+    ("openai-community/", "needs a model to download; tests/parity/families.rs has one like it"),
+    ("google/gemma-2-2b", "needs a model to download; tests/parity/families.rs has one like it"),
+    ("meta-llama/", "needs a model to download; tests/parity/families.rs has one like it"),
+    ("EleutherAI/", "needs a model to download; tests/parity/families.rs has one like it"),
     ("nanoscope serve", "serves until it is interrupted; tests/cli/serve.rs"),
     ("nanoscope chat", "needs a terminal; tests/cli/chat/terminal.rs"),
     ("nanoscope train", "takes minutes; tests/cli/train"),
@@ -60,6 +64,7 @@ fn workplace() -> TempDir {
     fs::create_dir(dir.path().join("stories")).unwrap();
     fs::write(dir.path().join("stories/a.txt"), &text).unwrap();
     fs::copy(stories, dir.path().join("held_out.jsonl")).unwrap();
+    std::os::unix::fs::symlink(root().join("models"), dir.path().join("models")).unwrap();
     for (name, layer) in [("sae", 2), ("k16", 1), ("k32", 2)] {
         let sae = root().join(format!("models/demo/saes/layer_{layer}"));
         std::os::unix::fs::symlink(sae, dir.path().join(name)).unwrap();
