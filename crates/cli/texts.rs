@@ -38,6 +38,15 @@ impl TextArgs {
     }
 }
 
+/// The longest contexts that texts are cut into by default. Attention takes memory for every pair of
+/// tokens, and some models could read 131,072.
+const MAX_DEFAULT_CONTEXT: usize = 2048;
+
+/// The number of tokens per context for a model that can read `longest`.
+pub(crate) fn default_context(longest: usize) -> usize {
+    longest.min(MAX_DEFAULT_CONTEXT)
+}
+
 /// Opens texts, and prints a note about files that are left out.
 pub(crate) fn open_corpus(paths: &[PathBuf], options: &CorpusOptions) -> Result<Corpus> {
     let corpus = Corpus::open(paths, options)?;

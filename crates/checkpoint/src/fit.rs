@@ -172,7 +172,14 @@ fn is_same_name(one: &str, other: &str) -> bool {
 }
 
 fn plain_name(name: &str) -> String {
-    let name = name.trim().trim_end_matches('/').rsplit('/').next().unwrap_or(name).to_lowercase();
+    let name = name.trim().trim_end_matches('/');
+    // A path into Hugging Face's cache has the name in that of a folder.
+    let repository = name.split('/').find_map(|part| part.strip_prefix("models--"));
+    let name = match repository {
+        Some(repository) => repository.rsplit("--").next(),
+        None => name.rsplit('/').next(),
+    };
+    let name = name.unwrap_or_default().to_lowercase();
     let name: String =
         name.chars().map(|c| if matches!(c, '_' | '.' | ' ') { '-' } else { c }).collect();
     let name = name.strip_prefix("meta-").unwrap_or(&name);
@@ -212,6 +219,8 @@ mod tests {
             ("openai-community/gpt2", "gpt2-small"),
             ("meta-llama/Llama-3.1-8B", "meta-llama/Meta-Llama-3.1-8B"),
             ("EleutherAI/pythia-70m-deduped", "pythia-70m-deduped"),
+            ("/home/me/.cache/huggingface/hub/models--google--gemma-2-2b", "google/gemma-2-2b"),
+            ("hub/models--google--gemma-2-2b/snapshots/0123abc", "gemma-2-2b"),
         ] {
             assert!(is_same_name(one, other), "{one} {other}");
         }

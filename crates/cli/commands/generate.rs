@@ -37,7 +37,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 
-    /// The text to continue; `<|bos|>` is prepended
+    /// The text to continue, after `<|bos|>` or what the tokenizer begins with
     #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
     pub(crate) prompt: String,
     /// Treat the prompt as a user message and generate the assistant's answer

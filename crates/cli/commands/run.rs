@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct InputArgs {
-    /// A text; `<|bos|>` is prepended
+    /// A text, after `<|bos|>` or what the tokenizer begins with
     #[arg(long, value_parser = prompt)]
     pub(crate) prompt: Option<String>,
     /// Token ids; nothing is prepended

@@ -24,7 +24,7 @@ use crate::container::WeightDtype;
 #[cfg(feature = "sae")]
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
-use crate::error::message::list;
+use crate::error::message::eras;
 use crate::error::message::{asked_for, in_folder, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
@@ -292,7 +292,7 @@ pub enum CheckpointError {
     },
     /// The weights do not fit the requested era.
     #[cfg(feature = "gpt")]
-    #[error("{} does not fit era {asked}: its weights fit {}", path.display(), list(.fits))]
+    #[error("{} does not fit era {asked}: {}", path.display(), eras(.fits))]
     EraMismatch {
         path: PathBuf,
         /// The requested era.

@@ -60,7 +60,11 @@ pub(super) fn paths(all: &[PathBuf]) -> String {
 }
 
 #[cfg(feature = "gpt")]
-/// Formats a list of eras.
-pub(super) fn list(eras: &[Era]) -> String {
-    eras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// Says which eras the weights of a model fit.
+pub(super) fn eras(fits: &[Era]) -> String {
+    if fits.is_empty() {
+        return "it is not a nanochat model".to_owned();
+    }
+    let names: Vec<String> = fits.iter().map(ToString::to_string).collect();
+    format!("its weights fit {}", names.join(", "))
 }

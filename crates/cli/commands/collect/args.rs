@@ -52,7 +52,8 @@ pub(crate) struct CollectArgs {
     /// Start even if the model is estimated to take more memory than there is
     #[arg(long)]
     pub(crate) ignore_memory: bool,
-    /// The number of tokens per context [default: the model's context length]
+    /// The number of tokens per context [default: the model's context length, at most
+    /// 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) context: Option<u32>,
     /// Use only the first N tokens of the text

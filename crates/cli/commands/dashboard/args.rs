@@ -45,7 +45,8 @@ pub(crate) struct DashboardArgs {
     /// The maximum number of tokens to read [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) tokens: Option<u64>,
-    /// The number of tokens per context [default: the model's context length]
+    /// The number of tokens per context [default: the model's context length, at most
+    /// 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
     /// The folder to write to; an existing dashboard is replaced

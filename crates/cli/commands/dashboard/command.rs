@@ -23,7 +23,7 @@ use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
-use crate::texts::note_passed_over;
+use crate::texts::{default_context, note_passed_over};
 use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -59,7 +59,9 @@ fn make(args: &DashboardArgs) -> Result<()> {
     options.check(d_sae)?;
 
     let name = args.name.clone().unwrap_or_else(|| name(&args.model));
-    let context_len = args.context.map_or(scope.model().context_len(), |len| len as usize);
+    let context_len = args
+        .context
+        .map_or_else(|| default_context(scope.model().context_len()), |len| len as usize);
     let export = export(args, &name, (hook, d_sae), context_len);
     if let Some(dir) = &neuronpedia {
         export.check(dir, hook)?;

@@ -66,7 +66,7 @@ pub(crate) struct FeaturesArgs {
 #[derive(Debug, Args)]
 #[group(id = "own", multiple = false)]
 pub(crate) struct TextArgs {
-    /// The text to run the model on; `<|bos|>` is prepended [default: a few sentences of a story]
+    /// The text to run the model on, after `<|bos|>` or what the tokenizer begins with [default: a few sentences of a story]
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub(crate) text: Option<String>,
     /// A file with the text

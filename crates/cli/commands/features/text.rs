@@ -12,6 +12,7 @@ use nanoscope_transformer::TokenBatch;
 use crate::load::text_tokenizer;
 use crate::prompt::{SpecialTokensArg, encode_text};
 use crate::terminal::progress::DelayedBar;
+use crate::texts::default_context;
 use nanoscope::Microscope;
 
 /// A text that the model was run on, with the statistics of the features.
@@ -51,7 +52,8 @@ impl<'s> FeatureText<'s> {
         let tokenizer = text_tokenizer(scope)?;
         let model = scope.model();
         let ids = encode_text(tokenizer, text, tokens)?;
-        let windows = split_into_contexts(&ids, tokenizer.bos(), model.context_len());
+        let windows =
+            split_into_contexts(&ids, tokenizer.bos(), default_context(model.context_len()));
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
         let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());

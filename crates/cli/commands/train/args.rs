@@ -73,7 +73,8 @@ pub(crate) struct TrainArgs {
     /// [default: 16777216]
     #[arg(long, value_name = "N")]
     pub(crate) max_document_bytes: Option<u32>,
-    /// The number of tokens per context [default: the model's context length]
+    /// The number of tokens per context [default: the model's context length, at most
+    /// 2048]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
     /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a

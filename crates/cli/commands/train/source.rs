@@ -17,7 +17,7 @@ use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
-use crate::texts::{note_passed_over, open_corpus};
+use crate::texts::{default_context, note_passed_over, open_corpus};
 
 /// The size of a segment of computed activations, in bytes. A training reads several at a time.
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -71,7 +71,8 @@ pub(crate) fn source(
         hook_widths(gpt, &config.hooks)?.into_iter().map(|(_, width)| width).collect();
     fits(&widths)?;
     let width: usize = widths.iter().sum();
-    let context_len = source.context.unwrap_or(gpt.config().shape.sequence_len);
+    let context_len =
+        source.context.unwrap_or_else(|| default_context(gpt.config().shape.sequence_len));
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
         .saturating_add(MORE_CONTEXTS.saturating_mul(context_len as u64));

@@ -50,7 +50,7 @@ pub struct ActivationsFrom {
     pub tokenizer: Option<PathBuf>,
     /// The era of a checkpoint that fits several eras.
     pub era: Option<String>,
-    /// Tokens per context. Default: the model's context length.
+    /// Tokens per context. Default: the model's context length, at most 2048.
     pub context: Option<usize>,
     /// The folder of an activation store.
     pub store: Option<PathBuf>,

@@ -73,7 +73,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("source.model", "The model's folder or file. Default: the built-in demo."),
     key("source.tokenizer", "The tokenizer's folder. Default: nanochat's location."),
     key("source.era", "The era of a checkpoint that fits several eras."),
-    key("source.context", "Tokens per context. Default: the model's context length."),
+    key("source.context", "Tokens per context. Default: the model's context length, at most 2048."),
     key("source.store", "Instead of texts: an activation store written by `nanoscope collect`."),
     key("source.activations", "Instead of texts: a file with a tensor [..., d_in]."),
     key("source.tensor", "Name of the tensor, if that file has several."),

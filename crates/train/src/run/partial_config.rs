@@ -49,7 +49,8 @@ const EXCLUSIVE: [&[&str]; 3] = [
 ];
 const ARCHITECTURES: [&str; 6] =
     ["top-k", "batch-top-k", "matryoshka", "jump-relu", "relu", "gated"];
-/// Keys that hold paths. They are made absolute, so that a run can be resumed from any folder.
+/// Keys that hold paths. They are made absolute, so that a run can be resumed from any folder; names in
+/// Hugging Face's cache stay.
 const PATHS: [&str; 5] =
     ["source.text", "source.model", "source.tokenizer", "source.store", "source.activations"];
 
@@ -270,7 +271,8 @@ fn wrong_kind(key: &str, found: &Value, expected: &str) -> ConfigError {
 fn absolute(value: &mut Value) {
     match value {
         Value::String(path) => {
-            if let Ok(whole) = std::path::absolute(&*path)
+            if Path::new(path).exists()
+                && let Ok(whole) = std::path::absolute(&*path)
                 && let Some(whole) = whole.to_str()
             {
                 whole.clone_into(path);

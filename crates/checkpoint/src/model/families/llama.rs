@@ -44,6 +44,7 @@ pub(super) fn describe(
     config.tied = keys.flag("tie_word_embeddings")?.unwrap_or(false);
     let defaults = RopeDefaults { base: 10_000.0, head_dim, base_key: "rope_theta", partial: None };
     config.ropes = vec![rope::one(keys, &defaults)?];
+    keys.only("rope_interleaved", false)?;
     match family {
         Family::Llama | Family::Qwen3 => {
             let bias = keys.flag("attention_bias")?.unwrap_or(false);
