@@ -279,7 +279,7 @@ fn a_broken_file_is_refused_by_what_is_wrong() {
         ("/model/dropout", json!(0.1), "model.dropout is `0.1` (expected null)"),
         ("/decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece` (expected ByteLevel"),
         ("/normalizer", expensive, "counts in the split pattern multiply"),
-        ("/normalizer", json!({"type": "Nothing"}), "the tokenizers library gave up"),
+        ("/normalizer", json!({"type": "Nothing"}), "normalizer is `Nothing` (expected NFC, "),
         ("/version", json!("2.0"), "Unknown tokenizer version '2.0'"),
         ("/added_tokens/0/id", json!(77), "has the id 77; the vocabulary gives it 0"),
         ("/added_tokens/0/id", json!(-1), "not a tokenizer in JSON"),

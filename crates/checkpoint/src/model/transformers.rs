@@ -37,6 +37,7 @@ const ERA: Era = Era::E0;
 #[serde(expecting = "a model's configuration")]
 struct Tag {
     model_type: Option<String>,
+    architectures: Option<IgnoredAny>,
     format: Option<IgnoredAny>,
 }
 
@@ -115,8 +116,8 @@ const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 
 /// Returns whether the `config.json` at `path` was written by transformers rather than by us.
 pub(crate) fn is_transformers(path: &Path) -> Result<bool, CheckpointError> {
-    let Tag { model_type, format } = json::read(path)?;
-    Ok(model_type.is_some() && format.is_none())
+    let Tag { model_type, architectures, format } = json::read(path)?;
+    Ok((model_type.is_some() || architectures.is_some()) && format.is_none())
 }
 
 /// Describes the model with the weights `source` and the configuration at `path`.
