@@ -399,6 +399,15 @@ fn weights_that_are_not_the_familys_are_refused_by_name() {
         CheckpointError::UnexpectedTensor { .. },
         [WEIGHTS, bias, "Qwen 3"]
     );
+    let vision = "vision_tower.vision_model.post_layernorm.weight";
+    refused!(
+        "images of another family",
+        with_tensors("gemma2", |tensors| {
+            tensors.insert(vision.to_owned(), (Dtype::F32, vec![2], floats(&[0.0; 2])));
+        }),
+        CheckpointError::UnexpectedTensor { .. },
+        [WEIGHTS, vision, "Gemma 2"]
+    );
     for (tensor, dtype, says) in [
         ("model.layers.0.mlp.up_proj.weight", Dtype::I8, "element type i8"),
         ("model.layers.1.self_attn.o_proj.weight", Dtype::U8, "element type u8"),

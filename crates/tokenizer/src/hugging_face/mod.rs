@@ -45,7 +45,7 @@ impl Parts {
             serde_json::from_str(json).map_err(|source| TokenizerError::Json { source })?;
         file.check()?;
         let pieces = Pieces::from_decoder(&file.decoder)?;
-        let mut plain: tokenizers::Tokenizer = by_library(|| json.parse())?;
+        let mut plain = by_library(|| json.parse::<tokenizers::Tokenizer>())?;
         if !matches!(plain.get_model(), ModelWrapper::BPE(_)) {
             return Err(TokenizerError::UnsupportedPart {
                 part: "model",

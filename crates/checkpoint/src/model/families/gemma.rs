@@ -138,15 +138,18 @@ fn names(family: Family, multimodal: bool) -> Names {
         transposed: false,
         one_plus: true,
         tied: false,
-        ignored: &[
-            "rotary_emb.inv_freq",
-            "model.vision_tower.",
-            "model.multi_modal_projector.",
-            "vision_tower.",
-            "multi_modal_projector.",
-        ],
+        ignored: if multimodal { BESIDE_TEXT } else { &["rotary_emb.inv_freq"] },
     }
 }
+
+/// The tensors of a multimodal model that its text model does not have.
+const BESIDE_TEXT: &[&str] = &[
+    "rotary_emb.inv_freq",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+    "vision_tower.",
+    "multi_modal_projector.",
+];
 
 const PARTS_1: &[(&str, &str)] = &[
     ("attn.c_q", "self_attn.q_proj"),
