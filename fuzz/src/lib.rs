@@ -1,5 +1,9 @@
 //! Helpers of the fuzz targets.
 
+mod families;
+
+pub use families::{FAMILIES, family_weights};
+
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

@@ -260,14 +260,13 @@ fn changed(file: &str, change: impl FnOnce(&mut Json)) -> String {
     let mut json: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut json);
     fs::write(&path, json.to_string()).unwrap();
-    let error = load_tokenizer(dir.path()).unwrap_err();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    chain(&load_tokenizer(dir.path()).unwrap_err())
+}
+
+/// The error and all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[test]
@@ -279,7 +278,7 @@ fn a_broken_file_is_refused_by_what_is_wrong() {
         ("/model/dropout", json!(0.1), "model.dropout is `0.1` (expected null)"),
         ("/decoder", json!({"type": "WordPiece"}), "decoder is `WordPiece` (expected ByteLevel"),
         ("/normalizer", expensive, "counts in the split pattern multiply"),
-        ("/normalizer", json!({"type": "Nothing"}), "the tokenizers library gave up"),
+        ("/normalizer", json!({"type": "Nothing"}), "normalizer is `Nothing` (expected NFC, "),
         ("/version", json!("2.0"), "Unknown tokenizer version '2.0'"),
         ("/added_tokens/0/id", json!(77), "has the id 77; the vocabulary gives it 0"),
         ("/added_tokens/0/id", json!(-1), "not a tokenizer in JSON"),
@@ -290,11 +289,119 @@ fn a_broken_file_is_refused_by_what_is_wrong() {
     }
     for (template, says) in [
         (json!("{% for %}"), "the chat template does not work"),
+        (json!("{{ 1"), "syntax error: unexpected end of input"),
+        (json!(format!("{{{{ {}1 }}}}", "-".repeat(9000))), "more than 1000 words and operators"),
+        (json!(format!("{{{{ {}1 }}}}", "(".repeat(900))), "exceeds maximum recursion limits"),
+        (
+            json!("{% set ns = namespace() %}{% set ns.all = [ns] %}{{ ns ~ '' }}"),
+            "`ns.all` is set to the namespace `ns`",
+        ),
         (json!("{{ a".repeat(3_000_000)), "the chat template has 12000000 bytes"),
         (json!(7), "expected a template or a list of named templates"),
     ] {
         let error = changed("tokenizer_config.json", |file| file["chat_template"] = template);
         assert!(error.contains("tokenizer_config.json") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_part_that_the_library_cannot_run_is_refused_by_its_kind() {
+    let replace = |pattern: Json, content: &str| {
+        let step = json!({"type": "Replace", "pattern": pattern, "content": content});
+        json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, step]})
+    };
+    let template = |ids: Json| {
+        json!({"type": "TemplateProcessing", "special_tokens": ids, "pair": [], "single": [
+            {"SpecialToken": {"id": "<new>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]})
+    };
+    let outside = json!({"<new>": {"id": "<new>", "ids": [99_999_999], "tokens": ["<new>"]}});
+    for (pointer, value, says) in [
+        ("/model/type", json!("Unigram"), "model is `Unigram` (expected BPE)"),
+        ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix is `##`"),
+        (
+            "/normalizer",
+            json!({"type": "Precompiled", "precompiled_charsmap": "/////wAAAAAAAAA="}),
+            "normalizer is `Precompiled` (expected NFC, ",
+        ),
+        (
+            "/normalizer",
+            replace(json!({"String": ""}), "b"),
+            "normalizer is `Replace` (expected a pattern that is not empty)",
+        ),
+        (
+            "/normalizer",
+            replace(json!({"String": "h"}), &"h".repeat(1000)),
+            "normalizer is `Replace by a long text` (expected at most 64 letters)",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "FixedLength", "length": 0}),
+            "pre_tokenizer is `FixedLength` (expected ByteLevel, ",
+        ),
+        (
+            "/post_processor",
+            template(json!({})),
+            "post_processor is `<new>` (expected one of its special_tokens)",
+        ),
+        (
+            "/post_processor",
+            template(outside),
+            "token id 99999999 is outside the vocabulary of 622",
+        ),
+        ("/model/vocab/b", json!(556), "token id 556 is given twice"),
+        ("/model/vocab/b", json!(4_000_000_000_u32), "4000000001 tokens, more than"),
+    ] {
+        let error = changed("tokenizer.json", |file| *file.pointer_mut(pointer).unwrap() = value);
+        assert!(error.contains("tokenizer.json") && error.contains(says), "{pointer}: {error}");
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_not_a_panic() {
+    for name in ["gpt2", "neox", "gemma"] {
+        for pattern in ["x*", "b*?", "(?:)|q"] {
+            let mut file: Json =
+                serde_json::from_slice(&fs::read(folder(name).join("tokenizer.json")).unwrap())
+                    .unwrap();
+            file["normalizer"] =
+                json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": "b"});
+            let dir = TempDir::new().unwrap();
+            fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
+
+            // Some of these the library can run.
+            if let Ok(tokenizer) = load_tokenizer(dir.path()) {
+                let _ = tokenizer.encode("hi there");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_template_that_fails_on_a_conversation_says_where() {
+    for (template, says) in [
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "range has too many elements"),
+        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "fuel"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion limit exceeded"),
+        ("{{ messages | nope }}", "unknown filter: filter nope"),
+        ("{{ nope() }}", "unknown function: nope"),
+        ("{{ nope.content }}", "`nope` is undefined"),
+        ("{{ messages[99].content }}", "is undefined"),
+        ("{{ 'a' * 10000000000 }}", "fuel"),
+        ("{{ ([[1] * 10000] * 10000) | tojson }}", "too large or too deep to be written"),
+        ("{{ '{:>9999999999}'.format(1) }}", "the number 9999999999, which is too large"),
+        ("{% include 'config.json' %}", "non-existing template"),
+        ("{{ raise_exception('only ' ~ messages | length) }}", "refuses the conversation: only 1"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        fs::copy(folder("gpt2").join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+        fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+        let tokenizer = load_tokenizer(dir.path()).unwrap();
+        let messages = json!([{"role": "user", "content": "Hi"}]);
+
+        let error = tokenizer.render_chat(&messages, true, &Map::new()).unwrap_err();
+
+        let error = chain(&error);
+        assert!(error.contains(says), "{template}: {error}");
     }
 }
 

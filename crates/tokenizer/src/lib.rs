@@ -30,6 +30,7 @@
 
 mod bpe;
 mod byte_level;
+mod catch_panic;
 mod chat_template;
 mod conversation;
 mod error;
@@ -46,6 +47,7 @@ mod stream;
 
 pub use bpe::{Tokenizer, TokenizerParts};
 pub use byte_level::byte_of;
+pub use catch_panic::catch_panic;
 pub use chat_template::ChatTemplate;
 pub use conversation::{
     ASSISTANT_END, ASSISTANT_START, BOS, Content, Conversation, Message, OUTPUT_END, OUTPUT_START,

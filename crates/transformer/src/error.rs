@@ -36,7 +36,7 @@ pub enum ConfigError {
     },
     /// The rotated channels do not form pairs within a head.
     #[error(
-        "rotary embedding needs an even number of channels, at most {head_dim} of each head, found {found}"
+        "rotary embedding needs an even number of channels, at most head_dim = {head_dim}, found {found}"
     )]
     RopeChannels {
         /// The number of channels.

@@ -1,5 +1,6 @@
 //! Models and tokenizers with one thing wrong.
 
+mod families;
 mod hugging_face;
 mod hugging_face_tokenizer;
 mod layouts;

@@ -169,6 +169,10 @@ pub enum CheckpointError {
     /// A tensor that should have integers of 32 or 64 bits has another element type.
     #[error("{}: tensor `{tensor}` has the element type {found}, expected i32 or i64", path.display())]
     NotIntegers { path: PathBuf, tensor: String, found: Dtype },
+    /// A weight does not have floating-point numbers, as in quantized models.
+    #[cfg(feature = "gpt")]
+    #[error("{}: tensor `{tensor}` has the element type {found}, expected a floating-point type: quantized models are not supported", path.display())]
+    NotFloats { path: PathBuf, tensor: String, found: Dtype },
     /// A safetensors file is damaged.
     #[error("could not read or write the safetensors file {}: {reason}", path.display())]
     Safetensors {

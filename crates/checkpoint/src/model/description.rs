@@ -31,7 +31,11 @@ impl Description {
         let mut expected = BTreeSet::new();
         for spec in self.config.params() {
             let stored = self.naming.stored(&spec);
-            self.source.info_of_shape(&stored.name, &stored.shape)?;
+            let found = self.source.info_of_shape(&stored.name, &stored.shape)?.dtype;
+            if matches!(self.naming, WeightNaming::Family(_)) && !found.is_float() {
+                let (path, tensor) = (self.source.path().to_owned(), stored.name);
+                return Err(CheckpointError::NotFloats { path, tensor, found });
+            }
             expected.insert(stored.name);
         }
         let of_model = |name: &&str| self.naming.is_of_model(name);

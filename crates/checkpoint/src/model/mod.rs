@@ -2,6 +2,7 @@
 
 mod description;
 mod families;
+mod file_keys;
 mod files;
 mod find;
 mod kind;

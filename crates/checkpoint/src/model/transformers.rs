@@ -8,15 +8,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nanoscope_transformer::{ConfigError, Era, GptConfig, GptShape, RopeTables};
+use nanoscope_transformer::{Era, GptConfig, GptShape, RopeTables};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::container::TensorSource;
+use crate::container::{Order, TensorSource};
 use crate::error::CheckpointError;
 use crate::model::description::Description;
-use crate::model::families::{Family, model_types};
+use crate::model::families::{Family, Names, model_types};
+use crate::model::file_keys::{transformers_key, with_keys};
 use crate::model::kind::ModelKind;
 use crate::model::weight_naming::WeightNaming;
 use crate::python_json::unmarked;
@@ -36,6 +37,7 @@ const ERA: Era = Era::E0;
 #[serde(expecting = "a model's configuration")]
 struct Tag {
     model_type: Option<String>,
+    architectures: Option<IgnoredAny>,
     format: Option<IgnoredAny>,
 }
 
@@ -114,8 +116,8 @@ const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 
 /// Returns whether the `config.json` at `path` was written by transformers rather than by us.
 pub(crate) fn is_transformers(path: &Path) -> Result<bool, CheckpointError> {
-    let Tag { model_type, format } = json::read(path)?;
-    Ok(model_type.is_some() && format.is_none())
+    let Tag { model_type, architectures, format } = json::read(path)?;
+    Ok((model_type.is_some() || architectures.is_some()) && format.is_none())
 }
 
 /// Describes the model with the weights `source` and the configuration at `path`.
@@ -165,6 +167,7 @@ fn describe_family(
     let raw: Map<String, Value> = json::read_at_most(path, MAX_CONFIG_BYTES)?;
     let (config, mut names) = family.describe(path, &raw)?;
     names.find_root(&source, config.tied);
+    check_tied(&names, &source, config.shape, path)?;
     let description = Description {
         source,
         naming: WeightNaming::Family(names),
@@ -175,6 +178,35 @@ fn describe_family(
     };
     description.check()?;
     Ok(description)
+}
+
+/// Checks that an unembedding which the configuration ties to the embedding has its numbers.
+/// transformers 4 leaves others out and transformers 5 takes them.
+fn check_tied(
+    names: &Names,
+    source: &TensorSource,
+    shape: GptShape,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    let Some((embedding, unembedding)) = names.tied_pair(source) else {
+        return Ok(());
+    };
+    let values = |name: &str| {
+        let shape = [shape.vocab_size, shape.n_embd];
+        match source.mapped(name, &shape)? {
+            Some(mapped) => Ok(mapped),
+            None => source.read(name, &shape, Order::AsStored),
+        }
+    };
+    if values(&embedding)?.iter::<f32>().eq(values(&unembedding)?.iter::<f32>()) {
+        return Ok(());
+    }
+    Err(CheckpointError::Contradicted {
+        path: path.to_owned(),
+        key: "tie_word_embeddings",
+        found: "true".to_owned(),
+        expected: format!("`{unembedding}`, which is not `{embedding}`"),
+    })
 }
 
 impl RawConfig {
@@ -211,7 +243,7 @@ impl RawConfig {
         });
         let config = made.map_err(|source| CheckpointError::Config {
             path: path.to_owned(),
-            source: with_transformers_keys(source),
+            source: with_keys(source, transformers_key),
         })?;
         match self.head_dim {
             Some(head_dim) if head_dim != config.attention.head_dim => {
@@ -247,34 +279,6 @@ impl RawConfig {
             }
         }
         Ok(theta)
-    }
-}
-
-/// Renames the keys in `error` to transformers' names.
-fn with_transformers_keys(error: ConfigError) -> ConfigError {
-    let key = |ours| match ours {
-        "sequence_len" => "max_position_embeddings",
-        "n_layer" => "num_hidden_layers",
-        "n_head" => "num_attention_heads",
-        "n_kv_head" => "num_key_value_heads",
-        "n_embd" => "hidden_size",
-        "d_mlp" => "intermediate_size",
-        "norm_epsilon" => "rms_norm_eps",
-        "softcap" => "final_logit_softcapping",
-        "rope_base" => "rope_theta",
-        same => same,
-    };
-    match error {
-        ConfigError::Size { field, found, max } => {
-            ConfigError::Size { field: key(field), found, max }
-        }
-        ConfigError::Number { field, found, needed } => {
-            ConfigError::Number { field: key(field), found, needed }
-        }
-        ConfigError::NotAMultiple { field, found, of_field, of } => {
-            ConfigError::NotAMultiple { field: key(field), found, of_field: key(of_field), of }
-        }
-        other => other,
     }
 }
 

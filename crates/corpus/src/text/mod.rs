@@ -1,7 +1,6 @@
 //! The texts of a corpus: its files, and the documents in them.
 
 mod binary;
-mod catch_panic;
 mod corpus;
 mod csv_text;
 mod documents;

@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::bounds;
+
 /// The message of `raise_exception`, as the source of the error that ends the rendering.
 #[derive(Debug)]
 pub(super) struct Raised(pub(super) String);
@@ -20,7 +22,7 @@ impl std::error::Error for Raised {}
 /// Ends the rendering.
 pub(super) fn raise_exception(message: String) -> Result<Value, Error> {
     let error = Error::new(ErrorKind::InvalidOperation, "the template raised an exception");
-    Err(error.with_source(Raised(message)))
+    Err(error.with_source(Raised(message.chars().take(MAX_MESSAGE).collect())))
 }
 
 /// The local time, in the format of C's `strftime`.
@@ -45,6 +47,12 @@ pub(super) fn tojson(
     if kwargs.get::<Option<bool>>("sort_keys")? == Some(true) {
         return Err(Error::new(ErrorKind::InvalidOperation, "tojson cannot sort keys"));
     }
+    let indent = match indent {
+        None => kwargs.get::<Option<Value>>("indent")?,
+        indent => indent,
+    };
+    let spaces = indent.as_ref().and_then(|indent| usize::try_from(indent.clone()).ok());
+    bounds::check(value, spaces.unwrap_or(0))?;
     let hidden = minijinja::filters::tojson(value, indent, kwargs)?;
     Ok(with_html_characters(hidden.as_str().unwrap_or_default()))
 }
@@ -74,6 +82,9 @@ fn with_html_characters(json: &str) -> String {
     text.push_str(rest);
     text
 }
+
+/// The largest length of a message, in characters.
+const MAX_MESSAGE: usize = 1000;
 
 const HIDDEN: [(&str, char); 4] =
     [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];

@@ -1,14 +1,22 @@
 //! Chat templates: the Jinja program that writes a conversation as a family's models know it.
 
+mod bounds;
 mod functions;
+mod namespaces;
+mod tags;
 
 use std::error::Error;
 use std::fmt;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment};
+use minijinja::{AutoEscape, Environment, ErrorKind, escape_formatter};
+use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
 
+use crate::catch_panic::catch_panic;
 use crate::error::TokenizerError;
 use crate::limits::MAX_TEMPLATE_BYTES;
 use functions::Raised;
@@ -34,7 +42,7 @@ use functions::Raised;
 /// # }
 /// ```
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     source: String,
     tokens: Map<String, Json>,
 }
@@ -54,15 +62,26 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(failed)?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(|out, state, value| {
+            bounds::check(value, 0)?;
+            escape_formatter(out, state, value)
+        });
+        environment.set_unknown_method_callback(|state, value, method, arguments| {
+            if method == "format" {
+                bounds::check_format(value)?;
+            }
+            unknown_method_callback(state, value, method, arguments)
+        });
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_RECURSION);
         environment.add_function("raise_exception", functions::raise_exception);
         environment.add_function("strftime_now", functions::strftime_now);
         environment.add_filter("tojson", functions::tojson);
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
-        Ok(Self { environment, source: source.to_owned(), tokens })
+        let text = without_generation_tags(source);
+        tags::check(&text).map_err(failed)?;
+        namespaces::check(&text).map_err(failed)?;
+        environment.add_template_owned(NAME, text).map_err(failed)?;
+        Ok(Self { environment: Arc::new(environment), source: source.to_owned(), tokens })
     }
 
     /// Writes `messages`, a list of objects with `role` and `content`, as text. With
@@ -85,8 +104,7 @@ impl ChatTemplate {
         context.insert("documents".to_owned(), Json::Null);
         context.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         context.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let template = self.environment.get_template(NAME).map_err(failed)?;
-        template.render(minijinja::value::Serde(&context)).map_err(failed)
+        rendered(&self.environment, context).map_err(failed)
     }
 
     /// The template as it was given.
@@ -106,6 +124,32 @@ impl fmt::Debug for ChatTemplate {
             .field("source_bytes", &self.source.len())
             .field("tokens", &self.tokens)
             .finish_non_exhaustive()
+    }
+}
+
+/// Renders the template in a thread of its own. Some operations of the engine overflow, and some take
+/// no fuel but time without end: adding a list to itself some forty times. That thread goes on alone.
+fn rendered(
+    environment: &Arc<Environment<'static>>,
+    context: Map<String, Json>,
+) -> Result<String, minijinja::Error> {
+    let failed = |detail: String| minijinja::Error::new(ErrorKind::InvalidOperation, detail);
+    let environment = Arc::clone(environment);
+    let (sender, receiver) = mpsc::channel();
+    let work = move || {
+        let context = minijinja::value::Serde(&context);
+        let render = || environment.get_template(NAME)?.render(context);
+        // Nobody listens any more if it took too long.
+        let _ = sender.send(catch_panic(render));
+    };
+    thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map_err(|error| failed(format!("no thread for it: {error}")))?;
+    match receiver.recv_timeout(MAX_TIME) {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Err(failed(panic)),
+        Err(_) => Err(failed(format!("it does not end in {} seconds", MAX_TIME.as_secs()))),
     }
 }
 
@@ -158,16 +202,21 @@ const NAME: &str = "chat template";
 /// Steps that a rendering may take, and 64 bytes each that it may make.
 const FUEL: u64 = 4_000_000;
 
-/// How deep macros and loops may call themselves. minijinja's own limit, 500, is measured on the stack
-/// of a main thread; ours have a quarter of it.
+/// How deep macros and loops may call themselves. minijinja's own limit is 500.
 const MAX_RECURSION: usize = 120;
+
+/// As much as a main thread has.
+const STACK_BYTES: usize = 8 << 20;
+
+/// A rendering takes milliseconds.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rendered(source: &str) -> Result<String, TokenizerError> {
+    fn render(source: &str) -> Result<String, TokenizerError> {
         let messages =
             json!([{"role": "user", "content": "a<b"}, {"role": "assistant", "content": "c"}]);
         ChatTemplate::new(source, Map::new())?.render(&messages, true, &Map::new())
@@ -201,14 +250,14 @@ mod tests {
             ("{% if tools is not none %}tools{% endif %}{{ missing }}", ""),
             ("{{ strftime_now('%%') }}", "%"),
         ] {
-            assert_eq!(rendered(source).unwrap(), expected, "{source}");
+            assert_eq!(render(source).unwrap(), expected, "{source}");
         }
     }
 
     #[test]
     fn a_template_that_refuses_says_why() {
         let error =
-            rendered("{% macro m() %}{{ raise_exception('no system') }}{% endmacro %}{{ m() }}");
+            render("{% macro m() %}{{ raise_exception('no system') }}{% endmacro %}{{ m() }}");
 
         let error = error.unwrap_err();
         assert!(
@@ -230,8 +279,13 @@ mod tests {
             "{{ missing.content }}",
             "{% if %}",
             "{{ messages | tojson(sort_keys=true) }}",
+            "{{ messages | tojson(indent=9999999999) }}",
+            "{{ ([[1] * 10000] * 10000) | tojson }}",
+            "{% set ns = namespace(l=[1]) %}{% for a in range(30) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{{ ns.l }}",
+            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns ~ 'a' }}",
+            "{{ '{:>9999999999}'.format(1) }}",
         ] {
-            let error = rendered(source).unwrap_err();
+            let error = render(source).unwrap_err();
             assert!(matches!(error, TokenizerError::ChatTemplate { .. }), "{source}: {error}");
         }
     }
@@ -246,5 +300,15 @@ mod tests {
             let nested = format!("{}{}", open.repeat(times), "([".repeat(200_000));
             assert!(ChatTemplate::new(&nested, Map::new()).is_err(), "{open}");
         }
+        for link in ["-", "not ", "1 + ", "1 ~ ", "1 | upper | ", "a.", "a and "] {
+            let chain = format!("{{{{ {}1 }}}}", link.repeat(50_000));
+            assert!(ChatTemplate::new(&chain, Map::new()).is_err(), "{link}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_the_engine_cannot_do_is_no_panic() {
+        let _ = render("{{ [1, 2, 3][::-9223372036854775808] }}");
+        let _ = render("{{ -9223372036854775808 // -1 }}");
     }
 }

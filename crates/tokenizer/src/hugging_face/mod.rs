@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use tokenizers::ModelWrapper;
 
+use crate::catch_panic::catch_panic;
 use crate::error::TokenizerError;
 use crate::limits::{MAX_TOKEN_BYTES, MAX_VOCAB, TokenId};
 use file::File;
@@ -44,8 +45,7 @@ impl Parts {
             serde_json::from_str(json).map_err(|source| TokenizerError::Json { source })?;
         file.check()?;
         let pieces = Pieces::from_decoder(&file.decoder)?;
-        let mut plain: tokenizers::Tokenizer =
-            json.parse().map_err(|source| TokenizerError::HuggingFace { source })?;
+        let mut plain = by_library(|| json.parse::<tokenizers::Tokenizer>())?;
         if !matches!(plain.get_model(), ModelWrapper::BPE(_)) {
             return Err(TokenizerError::UnsupportedPart {
                 part: "model",
@@ -63,6 +63,10 @@ impl Parts {
         let bytes = byte_tokens(&plain, &pieces, tokens.len());
         let engine = HuggingFace { plain, special: OnceLock::new(), pieces, bytes };
         let bos = engine.bos()?;
+        let added = engine.encode_with_added("a")?;
+        if let Some(&id) = added.iter().find(|&&id| id as usize >= tokens.len()) {
+            return Err(TokenizerError::UnknownToken { id, vocab_size: tokens.len() });
+        }
         Ok(Self { engine, tokens, special_tokens, bos })
     }
 }
@@ -118,9 +122,16 @@ fn encode(
     text: &str,
     add: bool,
 ) -> Result<Vec<TokenId>, TokenizerError> {
-    let encoding =
-        engine.encode_fast(text, add).map_err(|source| TokenizerError::HuggingFace { source })?;
+    let encoding = by_library(|| engine.encode_fast(text, add))?;
     Ok(encoding.get_ids().to_vec())
+}
+
+/// Runs the library, which panics on some files and texts.
+fn by_library<T>(
+    work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>>,
+) -> Result<T, TokenizerError> {
+    let outcome = catch_panic(work).unwrap_or_else(|panic| Err(panic.into()));
+    outcome.map_err(|source| TokenizerError::HuggingFace { source })
 }
 
 fn token_table(
@@ -128,7 +139,13 @@ fn token_table(
     pieces: &Pieces,
 ) -> Result<Vec<Vec<u8>>, TokenizerError> {
     let vocab = engine.get_vocab(true);
-    let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+    let mut ids: Vec<TokenId> = vocab.into_values().collect();
+    ids.sort_unstable();
+    // The text of an id with two tokens would be either of them, by chance.
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(TokenizerError::DuplicateId { id: twice[0] });
+    }
+    let size = ids.last().map_or(0, |&id| id as usize + 1);
     if size > MAX_VOCAB {
         return Err(TokenizerError::VocabularyTooLarge { found: size });
     }

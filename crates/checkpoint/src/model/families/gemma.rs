@@ -15,7 +15,9 @@ pub(super) fn describe(
 ) -> Result<(GptConfig, Names), CheckpointError> {
     if let (Family::Gemma3, Some(text)) = (family, keys.object("text_config")?) {
         let tied = keys.flag("tie_word_embeddings")?;
-        text.text("model_type")?;
+        if let Some(found) = text.text("model_type")?.filter(|found| *found != "gemma3_text") {
+            return Err(text.unknown("text_config.model_type", &found.into(), "gemma3_text"));
+        }
         let (mut config, names) = describe_text(family, &text, true)?;
         text.finish()?;
         config.tied = tied.unwrap_or(config.tied);
@@ -46,11 +48,11 @@ fn describe_text(
         vocab_size: size("vocab_size", 262_208)?,
         n_layer,
         n_head,
-        n_kv_head: keys.size("num_key_value_heads")?.unwrap_or(defaults.kv_heads),
+        n_kv_head: keys.kv_heads(n_head, defaults.kv_heads)?,
         n_embd: size("hidden_size", defaults.width)?,
     };
     let head_dim = keys.size("head_dim")?.unwrap_or(256);
-    let epsilon = keys.number("rms_norm_eps")?.unwrap_or(1e-6);
+    let epsilon = keys.positive("rms_norm_eps")?.unwrap_or(1e-6);
     let d_mlp = size("intermediate_size", defaults.mlp)?;
     let mut config = plain(shape, head_dim, d_mlp, epsilon);
     config.embedding.scale = Some((shape.n_embd as f32).sqrt());
@@ -72,22 +74,22 @@ fn describe_text(
         config.ropes = vec![rope::one(keys, &rope)?];
         return Ok((config, names(family, multimodal)));
     }
-    let scalar = keys.number("query_pre_attn_scalar")?.unwrap_or(256.0);
+    let scalar = keys.positive("query_pre_attn_scalar")?.unwrap_or(256.0);
     config.attention.score_scale = (1.0 / scalar.sqrt()) as f32;
     let window = window(keys, Some(4096))?;
     let windowed = if family == Family::Gemma2 {
-        let cap = keys.number("attn_logit_softcapping")?;
+        let cap = keys.positive("attn_logit_softcapping")?;
         let absent = |key: &str, default| (!keys.has(key)).then_some(default);
         config.attention.score_softcap =
             cap.or(absent("attn_logit_softcapping", 50.0)).map(|cap| cap as f32);
-        let cap = keys.number("final_logit_softcapping")?;
+        let cap = keys.positive("final_logit_softcapping")?;
         config.softcap = cap.or(absent("final_logit_softcapping", 30.0)).map(|cap| cap as f32);
         config.ropes = vec![rope::one(keys, &rope)?];
-        windowed_layers(keys, n_layer, |layer| layer % 2 == 0)?
+        windowed_layers(keys, n_layer, window, |layer| layer % 2 == 0)?
     } else {
         // Gemma 3's configuration has this key and its model does not use it.
         keys.number("attn_logit_softcapping")?;
-        config.softcap = keys.number("final_logit_softcapping")?.map(|cap| cap as f32);
+        config.softcap = keys.positive("final_logit_softcapping")?.map(|cap| cap as f32);
         config.attention.qk_norm = QkNorm::GainBeforeRope;
         config.ropes = rope::per_kind(keys, &rope, 10_000.0)?.to_vec();
         let hidden = keys.size("_sliding_window_pattern")?;
@@ -95,7 +97,7 @@ fn describe_text(
         if pattern == 0 {
             return Err(keys.unknown("sliding_window_pattern", &0.into(), "at least 1"));
         }
-        windowed_layers(keys, n_layer, |layer| (layer + 1) % pattern != 0)?
+        windowed_layers(keys, n_layer, window, |layer| (layer + 1) % pattern != 0)?
     };
     let several = config.ropes.len() > 1;
     for (layer, windowed) in config.layers.iter_mut().zip(windowed) {
@@ -136,15 +138,18 @@ fn names(family: Family, multimodal: bool) -> Names {
         transposed: false,
         one_plus: true,
         tied: false,
-        ignored: &[
-            "rotary_emb.inv_freq",
-            "model.vision_tower.",
-            "model.multi_modal_projector.",
-            "vision_tower.",
-            "multi_modal_projector.",
-        ],
+        ignored: if multimodal { BESIDE_TEXT } else { &["rotary_emb.inv_freq"] },
     }
 }
+
+/// The tensors of a multimodal model that its text model does not have.
+const BESIDE_TEXT: &[&str] = &[
+    "rotary_emb.inv_freq",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+    "vision_tower.",
+    "multi_modal_projector.",
+];
 
 const PARTS_1: &[(&str, &str)] = &[
     ("attn.c_q", "self_attn.q_proj"),

@@ -19,7 +19,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
         n_embd: keys.required("n_embd")?,
     };
     let d_mlp = keys.size("n_inner")?.unwrap_or(shape.n_embd.saturating_mul(4));
-    let epsilon = keys.number("layer_norm_epsilon")?.unwrap_or(1e-5);
+    let epsilon = keys.positive("layer_norm_epsilon")?.unwrap_or(1e-5);
     let mut config = plain(shape, keys.head_dim(&shape)?, d_mlp, epsilon);
     config.norm.kind = NormKind::LayerNorm;
     config.embedding.positions = Some(positions);

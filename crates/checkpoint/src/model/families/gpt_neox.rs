@@ -19,7 +19,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
         n_embd: keys.required("hidden_size")?,
     };
     let head_dim = keys.head_dim(&shape)?;
-    let epsilon = keys.number("layer_norm_eps")?.unwrap_or(1e-5);
+    let epsilon = keys.positive("layer_norm_eps")?.unwrap_or(1e-5);
     let mut config = plain(shape, head_dim, keys.required("intermediate_size")?, epsilon);
     let bias = keys.flag("attention_bias")?.unwrap_or(true);
     config.norm.kind = NormKind::LayerNorm;
@@ -34,7 +34,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
         base: 10_000.0,
         head_dim,
         base_key: "rotary_emb_base",
-        partial: Some(keys.number("rotary_pct")?.unwrap_or(0.25)),
+        partial: Some(rope::part(keys, "rotary_pct", head_dim)?.unwrap_or(0.25)),
     };
     config.ropes = vec![rope::one(keys, &defaults)?];
     let names = Names {

@@ -167,6 +167,23 @@ impl<'a> Keys<'a> {
         self.value(key, "a number")
     }
 
+    /// The number under `key`, which has to be positive, unless it is absent or null.
+    pub(super) fn positive(&self, key: &'static str) -> Result<Option<f64>, CheckpointError> {
+        match self.number(key)? {
+            Some(number) if !is_positive(number as f32) => {
+                Err(self.unknown(key, &python_json::number(number), "a positive number of 32 bits"))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// The number of key and value heads, of which null makes as many as heads.
+    pub(super) fn kv_heads(&self, n_head: usize, default: usize) -> Result<usize, CheckpointError> {
+        let key = "num_key_value_heads";
+        let default = if self.has(key) { n_head } else { default };
+        Ok(self.size(key)?.unwrap_or(default))
+    }
+
     /// The flag under `key`, unless it is absent or null.
     pub(super) fn flag(&self, key: &'static str) -> Result<Option<bool>, CheckpointError> {
         self.value(key, "true or false")
@@ -243,4 +260,8 @@ impl<'a> Keys<'a> {
             .map(Some)
             .map_err(|_| self.unknown(key, value, known))
     }
+}
+
+fn is_positive(number: f32) -> bool {
+    number.is_finite() && number >= f32::MIN_POSITIVE
 }

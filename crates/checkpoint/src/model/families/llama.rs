@@ -18,11 +18,7 @@ pub(super) fn describe(
         Family::Mistral => 8,
         _ => 32,
     };
-    // null means as many as there are heads.
-    let n_kv_head = match keys.size("num_key_value_heads")? {
-        None if keys.has("num_key_value_heads") => n_head,
-        found => found.unwrap_or(default_kv),
-    };
+    let n_kv_head = keys.kv_heads(n_head, default_kv)?;
     let n_layer = keys.required("num_hidden_layers")?;
     let shape = GptShape {
         sequence_len: keys.required("max_position_embeddings")?,
@@ -38,7 +34,7 @@ pub(super) fn describe(
         None if family == Family::Qwen3 => 128,
         None => keys.head_dim(&shape)?,
     };
-    let epsilon = keys.number("rms_norm_eps")?.unwrap_or(1e-6);
+    let epsilon = keys.positive("rms_norm_eps")?.unwrap_or(1e-6);
     let mut config = plain(shape, head_dim, keys.required("intermediate_size")?, epsilon);
     config.mlp.activation = activation(keys, "hidden_act", Activation::Silu)?;
     config.tied = keys.flag("tie_word_embeddings")?.unwrap_or(false);
@@ -63,12 +59,15 @@ pub(super) fn describe(
         _ => {}
     }
     let (windowed, window) = match family {
-        Family::Mistral => (windowed_layers(keys, n_layer, |_| true)?, window(keys, Some(4096))?),
+        Family::Mistral => {
+            let window = window(keys, Some(4096))?;
+            (windowed_layers(keys, n_layer, window, |_| true)?, window)
+        }
         Family::Qwen2 | Family::Qwen3 => {
             let used = keys.flag("use_sliding_window")?.unwrap_or(false);
             let from = keys.size("max_window_layers")?.unwrap_or(28);
-            let windowed = windowed_layers(keys, n_layer, |layer| used && layer >= from)?;
-            (windowed, window(keys, Some(4096))?.filter(|_| used))
+            let window = window(keys, Some(4096))?.filter(|_| used);
+            (windowed_layers(keys, n_layer, window, |layer| used && layer >= from)?, window)
         }
         _ => (Vec::new(), None),
     };

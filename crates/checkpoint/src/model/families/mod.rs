@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use crate::error::CheckpointError;
 use crate::model::families::keys::Keys;
 pub(crate) use crate::model::families::names::{Names, Part, Stored};
+use crate::model::file_keys::{transformers_key, with_keys};
 
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +97,21 @@ impl Family {
         path: &Path,
         config: &Map<String, Value>,
     ) -> Result<(GptConfig, Names), CheckpointError> {
+        self.describe_in_our_keys(path, config).map_err(|error| match error {
+            CheckpointError::Config { path, source } => {
+                let source = with_keys(source, |ours| self.key(ours));
+                CheckpointError::Config { path, source }
+            }
+            other => other,
+        })
+    }
+
+    /// Describes the model; an error about our description has our keys.
+    fn describe_in_our_keys(
+        self,
+        path: &Path,
+        config: &Map<String, Value>,
+    ) -> Result<(GptConfig, Names), CheckpointError> {
         let keys = Keys::new(path, config);
         keys.text("model_type")?;
         if let Some(quantization) = keys.get("quantization_config") {
@@ -114,6 +130,16 @@ impl Family {
             .validate()
             .map_err(|source| CheckpointError::Config { path: path.to_owned(), source })?;
         Ok((config, names))
+    }
+
+    /// The key in `config.json` for a key of ours.
+    fn key(self, ours: &'static str) -> &'static str {
+        match (self, ours) {
+            (Self::Gpt2, "sequence_len") => "n_positions",
+            (Self::Gpt2, "d_mlp") => "n_inner",
+            (Self::Gpt2, same) => same,
+            (_, ours) => transformers_key(ours),
+        }
     }
 }
 
@@ -195,11 +221,12 @@ fn activation(
     })
 }
 
-/// Reads `layer_types`: for each layer, whether it has a window. `default` answers for a file without
-/// them.
+/// Reads `layer_types`: for each layer, whether it has the window, which the file has to have then.
+/// `default` answers for a file without them.
 fn windowed_layers(
     keys: &Keys<'_>,
     n_layer: usize,
+    window: Option<usize>,
     default: impl Fn(usize) -> bool,
 ) -> Result<Vec<bool>, CheckpointError> {
     let n_layer = n_layer.min(MAX_LAYERS);
@@ -211,6 +238,10 @@ fn windowed_layers(
         return Err(keys.unknown("layer_types", &found, "as many as num_hidden_layers"));
     }
     let windowed = |kind: &String| match kind.as_str() {
+        "sliding_attention" if window.is_none() => {
+            let known = "full_attention, as no sliding_window is used";
+            Err(keys.unknown("layer_types", &kind.as_str().into(), known))
+        }
         "sliding_attention" => Ok(true),
         "full_attention" => Ok(false),
         other => {

@@ -92,6 +92,15 @@ impl Names {
         self.tied = tied;
     }
 
+    /// The names of the embedding and of an unembedding that the file has though it is the embedding.
+    pub(crate) fn tied_pair(&self, source: &TensorSource) -> Option<(String, String)> {
+        let (_, theirs) = self.outside.iter().find(|(ours, _)| *ours == LM_HEAD)?;
+        let mut names = source.tensors().map(|(name, _)| name);
+        let unembedding = names.find(|name| self.tied && name.ends_with(theirs))?;
+        let (embedding, _) = self.name(EMBEDDING);
+        source.info(&embedding).map(|_| (embedding, unembedding.to_owned()))
+    }
+
     /// The tensor that has the weight `spec`.
     pub(crate) fn stored(&self, spec: &ParamSpec) -> Stored {
         let is_matrix = spec.layout == Layout::Transposed;

@@ -4,6 +4,7 @@ use nanoscope_transformer::{RopeConfig, RopeScaling, RopeTables};
 
 use crate::error::CheckpointError;
 use crate::model::families::keys::Keys;
+use crate::python_json;
 
 /// The kinds of rotary embedding that are computed.
 const KINDS: &str = "default, linear or llama3";
@@ -23,7 +24,7 @@ pub(super) struct RopeDefaults {
 
 /// Reads the rotary embedding of a model whose layers share one.
 pub(super) fn one(keys: &Keys<'_>, defaults: &RopeDefaults) -> Result<RopeConfig, CheckpointError> {
-    let base = keys.number(defaults.base_key)?.unwrap_or(defaults.base);
+    let base = base(keys, defaults.base_key)?.unwrap_or(defaults.base);
     // As in transformers, the older key takes precedence.
     let scaling = keys.object("rope_scaling")?;
     let parameters = keys.object("rope_parameters")?;
@@ -39,8 +40,8 @@ pub(super) fn per_kind(
     defaults: &RopeDefaults,
     local_base: f64,
 ) -> Result<[RopeConfig; 2], CheckpointError> {
-    let full = keys.number(defaults.base_key)?.unwrap_or(defaults.base);
-    let local = keys.number("rope_local_base_freq")?.unwrap_or(local_base);
+    let full = base(keys, defaults.base_key)?.unwrap_or(defaults.base);
+    let local = base(keys, "rope_local_base_freq")?.unwrap_or(local_base);
     let scaling = keys.object("rope_scaling")?;
     let Some(parameters) = keys.object("rope_parameters")? else {
         // In these keys a scaling is that of full layers.
@@ -59,10 +60,42 @@ pub(super) fn per_kind(
     Ok(ropes)
 }
 
+/// Reads the part of the channels that is rotated.
+pub(super) fn part(
+    keys: &Keys<'_>,
+    key: &'static str,
+    head_dim: usize,
+) -> Result<Option<f64>, CheckpointError> {
+    let Some(part) = keys.number(key)? else {
+        return Ok(None);
+    };
+    let channels = rotated(head_dim, part);
+    if part <= 1.0 && channels > 0 && channels.is_multiple_of(2) {
+        return Ok(Some(part));
+    }
+    let known = "a part of head_dim, at most 1, that is an even number of channels";
+    Err(keys.unknown(key, &python_json::number(part), known))
+}
+
+/// The number of channels in this part of a head.
+fn rotated(head_dim: usize, part: f64) -> usize {
+    (head_dim as f64 * part) as usize
+}
+
+/// Reads the base of the frequencies.
+fn base(keys: &Keys<'_>, key: &'static str) -> Result<Option<f64>, CheckpointError> {
+    match keys.number(key)? {
+        Some(base) if !(base.is_finite() && base >= 1.0) => {
+            Err(keys.unknown(key, &python_json::number(base), "a finite number from 1 on"))
+        }
+        base => Ok(base),
+    }
+}
+
 fn plain(base: f64, defaults: &RopeDefaults) -> RopeConfig {
     RopeConfig {
         base,
-        channels: (defaults.head_dim as f64 * defaults.partial.unwrap_or(1.0)) as usize,
+        channels: rotated(defaults.head_dim, defaults.partial.unwrap_or(1.0)),
         scaling: RopeScaling::None,
         // transformers rounds its tables to the type of its computation, which is float32 here.
         tables: RopeTables::F32,
@@ -72,10 +105,10 @@ fn plain(base: f64, defaults: &RopeDefaults) -> RopeConfig {
 
 fn from_parameters(
     keys: &Keys<'_>,
-    base: f64,
+    default_base: f64,
     defaults: &RopeDefaults,
 ) -> Result<RopeConfig, CheckpointError> {
-    let base = keys.number("rope_theta")?.unwrap_or(base);
+    let base = base(keys, "rope_theta")?.unwrap_or(default_base);
     let number = |key| keys.number(key)?.ok_or_else(|| keys.missing(key));
     let old_kind = keys.text("type")?;
     let kind = keys.text("rope_type")?.or(old_kind).unwrap_or("default");
@@ -91,11 +124,11 @@ fn from_parameters(
         other => return Err(keys.unknown("rope_type", &other.into(), KINDS)),
     };
     let mut defaults = *defaults;
-    if let Some(part) = keys.number("partial_rotary_factor")? {
-        if part != 1.0 && defaults.partial.is_none() {
-            return Err(keys.unknown("partial_rotary_factor", &part.into(), "1"));
-        }
-        defaults.partial = Some(part);
+    let key = "partial_rotary_factor";
+    if defaults.partial.is_some() {
+        defaults.partial = part(keys, key, defaults.head_dim)?.or(defaults.partial);
+    } else if let Some(part) = keys.number(key)?.filter(|part| *part != 1.0) {
+        return Err(keys.unknown(key, &python_json::number(part), "1"));
     }
     keys.finish()?;
     Ok(RopeConfig { scaling, ..plain(base, &defaults) })

@@ -1,4 +1,4 @@
-//! Turns panics in third-party parsers into errors.
+//! Turns panics in third-party libraries into errors.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,8 +11,11 @@ thread_local! {
 
 /// Runs `work`. If it panics, nothing is printed and the panic's message is the error.
 ///
-/// Values that `work` borrows must not be used after an error.
-pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Values that `work` changes must not be used after an error.
+///
+/// # Errors
+/// The panic's message.
+pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
