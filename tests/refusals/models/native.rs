@@ -209,7 +209,7 @@ fn a_description_that_is_not_ours_is_refused() {
         "config.json of another program",
         with_config(|config| *config = hugging_face),
         CheckpointError::Json { .. },
-        ["config.json", "missing field `format`"]
+        ["config.json", "missing field `model_type`"]
     );
     refused!(
         "another format",
