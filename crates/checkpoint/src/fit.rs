@@ -13,7 +13,7 @@ use crate::inspect::InspectOptions;
 use crate::model::{Family, ModelFiles, ModelKind};
 use crate::sae::{Metadata, SaeHooks, SaePath, WeightProcessing, find_saes, open_sae_in};
 
-/// How an SAE fits a model.
+/// The fit of an SAE and a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// The SAE's file.
@@ -22,7 +22,7 @@ pub struct Fit {
     pub hook: Option<HookPoint>,
     /// The hook point that a transcoder writes.
     pub hook_out: Option<HookPoint>,
-    /// Whether the model's residual stream is centred for it.
+    /// True if the model's residual stream is centred for it.
     pub centred: bool,
     /// The reasons for which the model cannot run it.
     pub problems: Vec<String>,

@@ -97,7 +97,7 @@ pub enum ProcessingError {
         stream(*centred), stream(!*centred)
     )]
     TwoStreams {
-        /// Whether this SAE was trained on the centred stream.
+        /// True if this SAE was trained on the centred stream.
         centred: bool,
         /// The hook point of the other SAE.
         other: HookPoint,

@@ -83,7 +83,7 @@ impl Microscope {
         self.origin.as_ref()
     }
 
-    /// Whether the mean over the channels is absent from the residual stream, because an SAE was
+    /// True if the mean over the channels is absent from the residual stream, because an SAE was
     /// trained on that stream. Logits and activations inside of the sublayers are the same.
     pub fn is_centred(&self) -> bool {
         self.centred

@@ -97,7 +97,7 @@ impl Tokenizer {
         }
     }
 
-    /// How pieces are decoded; `None` if tokens are bytes and nothing else.
+    /// The decoding of pieces; `None` if tokens are bytes and nothing else.
     pub(crate) fn text_pieces(&self) -> Option<&Pieces> {
         match &self.engine {
             Engine::HuggingFace(engine) if engine.pieces != Pieces::ByteLevel => {

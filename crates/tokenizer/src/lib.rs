@@ -43,6 +43,7 @@ mod merges;
 mod pattern;
 mod render;
 mod special_spellings;
+mod special_tokens;
 mod stream;
 
 pub use bpe::{Tokenizer, TokenizerParts};

@@ -9,7 +9,7 @@ use crate::norm::Norm;
 /// One transformer block: attention and MLP, each on the normed residual stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    /// Whether the MLP reads the block's input, and not the sum of it and the output of attention.
+    /// True if the MLP reads the block's input, and not the sum of it and the output of attention.
     pub(crate) parallel: bool,
     pub(crate) ln1: Norm,
     pub(crate) attention: Attention,

@@ -138,7 +138,7 @@ impl Gpt {
 
     /// Runs `tokens` after those in `cache`, and appends them to it.
     ///
-    /// Whether a prompt is run as a whole, in pieces or token by token, the logits are the same
+    /// True if a prompt is run as a whole, in pieces or token by token, the logits are the same
     /// within float32 noise.
     ///
     /// # Shapes

@@ -35,7 +35,9 @@ impl Rope {
     pub(crate) fn new(config: &RopeConfig, sequence_len: usize, device: &Device) -> Self {
         let mut frequencies = scaled(frequencies(config.channels, config.base), config.scaling);
         if !config.negative {
-            frequencies.iter_mut().for_each(|frequency| *frequency = -*frequency);
+            for frequency in &mut frequencies {
+                *frequency = -*frequency;
+            }
         }
         let seq = sequence_len.min(MAX_PRECOMPUTED);
         let tables = config.tables;

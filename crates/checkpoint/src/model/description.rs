@@ -118,12 +118,11 @@ impl Description {
         let data = self.read(spec)?;
         let &[rows, columns] = spec.shape.as_slice() else { return Ok(None) };
         let values = data.as_slice::<f32>().expect("weights are read as float32");
-        let turned: Vec<f32> = match spec.is_table() {
-            true => values.to_vec(),
-            false => (0..columns)
-                .flat_map(|column| (0..rows).map(move |row| row * columns + column))
-                .map(|at| values[at])
-                .collect(),
+        let turned: Vec<f32> = if spec.is_table() {
+            values.to_vec()
+        } else {
+            let at = |column| (0..rows).map(move |row| row * columns + column);
+            (0..columns).flat_map(at).map(|at| values[at]).collect()
         };
         let bytes = dtype.encode(&turned).map_err(|at| CheckpointError::NotFinite {
             path: self.source.path().to_owned(),

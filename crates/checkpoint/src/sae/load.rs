@@ -67,7 +67,7 @@ pub struct SaeOptions {
     /// The hook points whose SAEs to load. Others are neither read nor reported as errors if their
     /// hook point is unknown. Default: all.
     pub hooks: Option<Vec<HookPoint>>,
-    /// Whether the model norms the outputs of its sublayers, as Gemma 2 and 3 do. It decides what
+    /// True if the model norms the outputs of its sublayers, as Gemma 2 and 3 do. It decides what
     /// transformers' `post_attention_layernorm` is. Default: not known, and such an SAE is an error.
     pub post_norms: Option<bool>,
 }

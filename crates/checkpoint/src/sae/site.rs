@@ -2,7 +2,7 @@
 
 use nanoscope_hooks::HookPoint;
 
-/// What the name of an activation in an SAE's file stands for.
+/// The meaning of an activation's name in an SAE's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Site {
     /// A hook point.

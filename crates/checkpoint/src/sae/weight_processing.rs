@@ -13,7 +13,7 @@ const FOLD_LN: &str = "fold_ln";
 const FOLD_VALUE_BIASES: &str = "fold_value_biases";
 const REFACTOR_FACTORED: &str = "refactor_factored_attn_matrices";
 
-/// What TransformerLens did to the weights of the model that an SAE was trained on.
+/// The processing of a model's weights by TransformerLens before an SAE was trained on it.
 ///
 /// Each step leaves the logits what they were, up to a constant, and changes some activations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -32,7 +32,6 @@ there as labels.json.
 
 On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130
 or 143.")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DashboardArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

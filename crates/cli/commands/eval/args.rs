@@ -27,7 +27,6 @@ Each batch of contexts takes three forward passes: unchanged, with the activatio
 reconstruction, and with the activation zeroed. Special tokens such as <|bos|> are run but not \
 counted, and keep their activation, unless --keep-special is given. A transcoder is compared with the \
 activation it predicts.")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

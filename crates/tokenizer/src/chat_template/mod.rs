@@ -202,7 +202,7 @@ const NAME: &str = "chat template";
 /// Steps that a rendering may take, and 64 bytes each that it may make.
 const FUEL: u64 = 4_000_000;
 
-/// How deep macros and loops may call themselves. minijinja's own limit is 500.
+/// Maximum depth of macros and loops that call themselves. minijinja's own limit is 500.
 const MAX_RECURSION: usize = 120;
 
 /// As much as a main thread has.

@@ -28,7 +28,8 @@ fn after_tag(tag: &str) -> Result<&str, Error> {
             return Ok(&rest[2..]);
         }
         let is_letter = letter.is_alphanumeric() || letter == '_';
-        if !letter.is_whitespace() && !(is_letter && in_word) {
+        let goes_on = is_letter && in_word;
+        if !letter.is_whitespace() && !goes_on {
             words += 1;
         }
         in_word = is_letter;

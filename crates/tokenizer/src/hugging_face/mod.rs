@@ -22,7 +22,7 @@ pub(crate) struct HuggingFace {
     plain: tokenizers::Tokenizer,
     /// Takes it as the tokens. A copy of the vocabulary, made when it is first needed.
     special: OnceLock<tokenizers::Tokenizer>,
-    /// How the pieces become bytes.
+    /// The decoding of pieces to bytes.
     pub(crate) pieces: Pieces,
     /// Ids of the tokens that are a byte in place of a piece of text, sorted.
     bytes: Vec<TokenId>,

@@ -6,14 +6,14 @@ use super::file::unsupported;
 use crate::byte_level::byte_of;
 use crate::error::TokenizerError;
 
-/// How a family's `decoder` turns pieces into text.
+/// The decoding of pieces to text by a family's `decoder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pieces {
     /// Each letter of a piece is a byte (GPT-2, NeoX, Llama 3, Qwen).
     ByteLevel,
     /// A piece is text, with another character for a space (Llama 2, Gemma).
     Text {
-        /// What is replaced in a piece, in this order.
+        /// Replacements in a piece, in this order.
         replaced: Vec<(String, String)>,
         /// Pieces such as `<0x0A>` are bytes.
         byte_fallback: bool,

@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 /// from its configuration file to this description. [`Era::config`](crate::Era::config) is nanochat's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a part that a model has or lacks")]
 pub struct GptConfig {
     /// The sizes.
     pub shape: GptShape,
@@ -28,15 +29,15 @@ pub struct GptConfig {
     pub attention: AttentionConfig,
     /// Rotary position embeddings, of which each layer uses one; empty without rotary embedding.
     pub ropes: Vec<RopeConfig>,
-    /// What differs from block to block.
+    /// The differences between blocks.
     pub layers: Vec<LayerConfig>,
     /// The MLP of each block.
     pub mlp: MlpConfig,
-    /// Whether attention and MLP both read the block's input, and both outputs are added to it.
+    /// True if attention and MLP both read the block's input, and both outputs are added to it.
     pub parallel: bool,
-    /// Whether the outputs of attention and MLP are normed before they are added.
+    /// True if the outputs of attention and MLP are normed before they are added.
     pub post_norms: bool,
-    /// Whether the unembedding is the transposed embedding.
+    /// True if the unembedding is the transposed embedding.
     pub tied: bool,
     /// The softcap of the logits: `logits = softcap · tanh(logits / softcap)`.
     pub softcap: Option<f32>,
@@ -54,7 +55,7 @@ pub struct GptConfig {
     pub max_positions: usize,
 }
 
-/// What differs between the blocks of a model.
+/// The parts that differ between the blocks of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerConfig {

@@ -33,7 +33,7 @@ pub struct EmbeddingConfig {
     pub scale: Option<f32>,
     /// Number of learned position embeddings that are added, if there are any.
     pub positions: Option<usize>,
-    /// Whether the embedding is divided by its root mean square, as in nanochat.
+    /// True if the embedding is divided by its root mean square, as in nanochat.
     pub normed: bool,
 }
 
@@ -49,9 +49,9 @@ pub struct AttentionConfig {
     pub score_scale: f32,
     /// The softcap of the scores: `softcap · tanh(score / softcap)`.
     pub score_softcap: Option<f32>,
-    /// Whether queries, keys and values have biases.
+    /// True if queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Whether the output projection has a bias.
+    /// True if the output projection has a bias.
     pub out_bias: bool,
 }
 
@@ -78,9 +78,9 @@ pub struct MlpConfig {
     pub d_mlp: usize,
     /// The activation function.
     pub activation: Activation,
-    /// Whether the hidden units are `activation(gate) · up` instead of `activation(up)`.
+    /// True if the hidden units are `activation(gate) · up` instead of `activation(up)`.
     pub gated: bool,
-    /// Whether the projections have biases.
+    /// True if the projections have biases.
     pub bias: bool,
 }
 

@@ -16,7 +16,7 @@ pub struct RopeConfig {
     pub scaling: RopeScaling,
     /// Precision of the tables.
     pub tables: RopeTables,
-    /// Whether pairs of channels are rotated by the negative angle, as in nanochat.
+    /// True if pairs of channels are rotated by the negative angle, as in nanochat.
     pub negative: bool,
 }
 

@@ -9,6 +9,7 @@ pub(super) trait Stored: Copy + Sync {
 }
 
 impl Stored for f32 {
+    #[expect(clippy::inline_always, reason = "compiled for the instructions that the caller chose")]
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -16,6 +17,7 @@ impl Stored for f32 {
 }
 
 impl Stored for bf16 {
+    #[expect(clippy::inline_always, reason = "compiled for the instructions that the caller chose")]
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
@@ -38,6 +40,7 @@ impl Stored for f16 {
 const LANES: usize = 32;
 
 /// Computes the product of `x` with `w`, of the same length.
+#[expect(clippy::inline_always, reason = "compiled for the instructions that the caller chose")]
 #[inline(always)]
 pub(super) fn dot<W: Stored>(x: &[f32], w: &[W]) -> f32 {
     let mut sums = [0.0_f32; LANES];

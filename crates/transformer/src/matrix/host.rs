@@ -13,7 +13,7 @@ pub struct HostMatrix {
     data: Arc<TensorData>,
     /// Rows and columns in memory, row-major.
     stored: [usize; 2],
-    /// Whether the rows in memory are the matrix's columns, as of a linear layer in PyTorch's order.
+    /// True if the rows in memory are the matrix's columns, as of a linear layer in PyTorch's order.
     transposed: bool,
 }
 

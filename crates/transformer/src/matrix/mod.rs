@@ -11,6 +11,7 @@ pub use host::HostMatrix;
 ///
 /// It computes in float32, whatever the type of its numbers.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has some hundreds of them")]
 pub enum Matrix {
     /// On a device.
     Device(Tensor<2>),

@@ -33,7 +33,7 @@ fn describe_text(
 ) -> Result<(GptConfig, Names), CheckpointError> {
     let defaults = match family {
         Family::Gemma => Defaults { heads: 16, kv_heads: 16, layers: 28, width: 3072, mlp: 24576 },
-        Family::Gemma2 => Defaults { heads: 8, kv_heads: 4, layers: 26, width: 2304, mlp: 9216 },
+        // Gemma 2 and 3.
         _ => Defaults { heads: 8, kv_heads: 4, layers: 26, width: 2304, mlp: 9216 },
     };
     // The text model of a multimodal folder leaves out what equals the defaults.

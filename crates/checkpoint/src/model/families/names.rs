@@ -20,11 +20,11 @@ pub(crate) struct Names {
     pub(super) parts: &'static [(&'static str, &'static str)],
     /// The packing of queries, keys and values.
     pub(super) packing: Packing,
-    /// Whether matrices are `[d_in, d_out]`, as in GPT-2.
+    /// True if matrices are `[d_in, d_out]`, as in GPT-2.
     pub(super) transposed: bool,
-    /// Whether a norm multiplies by one plus its weight, as in Gemma.
+    /// True if a norm multiplies by one plus its weight, as in Gemma.
     pub(super) one_plus: bool,
-    /// Whether the unembedding is the embedding.
+    /// True if the unembedding is the embedding.
     pub(super) tied: bool,
     /// Ends of the names of tensors that are not weights; with a dot at the end, starts of the names of
     /// other parts of the model.
@@ -54,7 +54,7 @@ pub(crate) struct Stored {
     pub(crate) shape: Vec<usize>,
     /// The part of it that is the weight.
     pub(crate) part: Part,
-    /// Whether the part is transposed in the file.
+    /// True if the part is transposed in the file.
     pub(crate) transposed: bool,
     /// A number to add to every value.
     pub(crate) plus: f32,
