@@ -107,7 +107,7 @@ fn a_model_without_a_chat_template_continues_texts_and_says_so() {
 fn inspect_lists_the_memory_of_a_model_by_type() {
     let text = stdout(&["inspect", COMPLETES]);
     assert!(text.contains("Llama model"), "{text}");
-    assert!(text.contains("memory by --dtype: bf16"), "{text}");
+    assert!(text.contains("memory by --dtype: 509.25 KiB as bf16"), "{text}");
 
     let json = crate::lines(&stdout(&["inspect", COMPLETES, "--json"])).remove(0);
     let by = &json["memory_by_dtype"];

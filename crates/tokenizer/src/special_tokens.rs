@@ -90,7 +90,7 @@ impl Tokenizer {
         self.document_start
     }
 
-    /// Returns whether a model that chooses `id` has ended its text: nanochat's [`ASSISTANT_END`] and
+    /// Returns whether a model that chooses `id` has ended its text: nanochat's [`ASSISTANT_END`](crate::ASSISTANT_END) and
     /// [`BOS`], or what a family's files name as `eos_token`.
     pub fn ends_text(&self, id: TokenId) -> bool {
         self.ends.contains(&id)
