@@ -11,7 +11,10 @@ pub use host::HostMatrix;
 ///
 /// It computes in float32, whatever the type of its numbers.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "a model has some hundreds of them")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a model has some hundreds; the size depends on the backends"
+)]
 pub enum Matrix {
     /// On a device.
     Device(Tensor<2>),
