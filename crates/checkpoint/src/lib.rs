@@ -56,7 +56,6 @@ mod write;
 
 #[cfg(feature = "sae")]
 pub use activation_file::ActivationFile;
-#[cfg(feature = "sae")]
 pub use container::WeightDtype;
 pub use container::{Dtype, Order, TensorFile, TensorInfo};
 pub use error::{CheckpointError, IoProblem};

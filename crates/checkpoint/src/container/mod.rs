@@ -17,7 +17,6 @@ mod shards;
 pub(crate) mod shared_file;
 mod tensor_file;
 mod transpose;
-#[cfg(feature = "sae")]
 mod weight_dtype;
 
 /// The name of a tensor that its file gives none, because it is the only one.
@@ -30,5 +29,4 @@ pub(crate) use pt::PlainValue;
 #[cfg(feature = "gpt")]
 pub(crate) use shards::{INDEX_FILE, TensorSource, is_index};
 pub use tensor_file::TensorFile;
-#[cfg(feature = "sae")]
 pub use weight_dtype::WeightDtype;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 
-#[cfg(feature = "sae")]
 use crate::container::WeightDtype;
 use crate::container::convert::{self, Order};
 use crate::container::dtype::Dtype;

@@ -148,6 +148,7 @@ impl Description {
     }
 
     /// The number of parameters.
+    #[cfg(feature = "sae")]
     pub(crate) fn parameters(&self) -> u64 {
         let numbers = |spec: &ParamSpec| spec.shape.iter().product::<usize>() as u64;
         self.config.params().iter().map(numbers).sum()
