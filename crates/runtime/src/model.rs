@@ -29,12 +29,14 @@ impl InterpretableModel {
     /// Sets the tokenizer, replacing an earlier one.
     ///
     /// # Errors
-    /// [`RuntimeError::VocabMismatch`] if its vocabulary is larger than the model's; the model is then
-    /// unchanged. A smaller one is usual: embeddings are padded to a round number of rows.
+    /// [`RuntimeError::VocabMismatch`] if it is nanochat's and its vocabulary is larger than the model's; the
+    /// model is then unchanged. A smaller one is usual, because embeddings are padded to a round number of
+    /// rows. Another family's can have ids that the model cannot run, as Gemma 3's for images; a text with
+    /// one is refused when it is run.
     pub fn set_tokenizer(&mut self, tokenizer: Tokenizer) -> Result<(), RuntimeError> {
         let expected = self.gpt.config().shape.vocab_size;
         let found = tokenizer.vocab_size();
-        if found > expected {
+        if found > expected && !tokenizer.is_hugging_face() {
             return Err(RuntimeError::VocabMismatch { expected, found });
         }
         self.tokenizer = Some(tokenizer);

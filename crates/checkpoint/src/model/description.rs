@@ -115,7 +115,7 @@ impl Description {
             let data = self.source.read_as(&name, &shape, Order::AsStored, dtype)?;
             return Ok(HostMatrix::new(data, transposed));
         }
-        let data = self.read(spec)?;
+        let data = self.read_fitting(spec, dtype)?;
         let &[rows, columns] = spec.shape.as_slice() else { return Ok(None) };
         let values = data.as_slice::<f32>().expect("weights are read as float32");
         let turned: Vec<f32> = if spec.is_table() {
@@ -124,14 +124,31 @@ impl Description {
             let at = |column| (0..rows).map(move |row| row * columns + column);
             (0..columns).flat_map(at).map(|at| values[at]).collect()
         };
-        let bytes = dtype.encode(&turned).map_err(|at| CheckpointError::NotFinite {
-            path: self.source.path().to_owned(),
-            tensor: name,
-            at,
-        })?;
+        let bytes = dtype.encode(&turned).expect("the numbers were found to fit");
         let shape = if spec.is_table() { [rows, columns] } else { [columns, rows] };
         let data = TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype.burn());
         Ok(HostMatrix::new(data, !spec.is_table()))
+    }
+
+    /// Reads the weight `spec` as float32, in numbers that are finite as `dtype`.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it cannot be read, or a number does not fit `dtype`.
+    pub(crate) fn read_fitting(
+        &self,
+        spec: &ParamSpec,
+        dtype: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        let data = self.read(spec)?;
+        let values = data.as_slice::<f32>().expect("weights are read as float32");
+        match dtype.first_not_finite(values) {
+            None => Ok(data),
+            Some(at) => Err(CheckpointError::NotFinite {
+                path: self.source.path().to_owned(),
+                tensor: self.naming.stored(spec).name,
+                at,
+            }),
+        }
     }
 
     /// Returns the size of the weights in memory, in bytes, with matrices of the types that

@@ -55,9 +55,15 @@ impl ModelFiles {
                 .map(|step| weights.with_file_name(format!("meta_{step}.json"))),
             None => None,
         };
-        // `<base>/base_checkpoints/d20/model_000100.pt` has its tokenizer in `<base>/tokenizer`.
+        // `<base>/base_checkpoints/d20/model_000100.pt` has its tokenizer in `<base>/tokenizer`. In the other
+        // layouts a tokenizer above the folder is another model's.
+        let levels = if config.as_ref().is_some_and(|path| path.ends_with(native::CONFIG_FILE)) {
+            1
+        } else {
+            3
+        };
         let absolute = std::path::absolute(weights).unwrap_or_else(|_| weights.to_owned());
-        let tokenizer = absolute.ancestors().skip(1).take(3).find_map(|dir| {
+        let tokenizer = absolute.ancestors().skip(1).take(levels).find_map(|dir| {
             let own = dir.join("tokenizer.json").is_file().then(|| dir.to_owned());
             own.or_else(|| Some(dir.join("tokenizer")).filter(|dir| has_tokenizer(dir)))
         });

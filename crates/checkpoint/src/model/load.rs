@@ -22,7 +22,7 @@ pub struct LoadedModel {
     pub also_fits: Vec<Era>,
 }
 
-/// A callback that receives the bytes of weights read so far, and their total.
+/// A callback that receives the bytes of weights read so far, and their total, both as float32.
 pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Options for [`ModelFiles::load_with`].
@@ -93,7 +93,7 @@ impl ModelFiles {
         }
         let mut source = StateDict {
             done: 0,
-            total: description.bytes(dtype),
+            total: description.bytes(Some(WeightDtype::F32)),
             description: &description,
             device,
             on_host,
@@ -122,7 +122,7 @@ impl WeightSource for StateDict<'_, '_> {
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, CheckpointError> {
         let data = self.description.read(spec)?;
-        self.count(data.num_elements() * WeightDtype::F32.bytes());
+        self.count(spec);
         Ok(Tensor::from_data(data, self.device))
     }
 
@@ -130,22 +130,23 @@ impl WeightSource for StateDict<'_, '_> {
         if self.on_host {
             let dtype = self.description.dtype(spec, self.dtype);
             if let Some(matrix) = self.description.host_matrix(spec, dtype)? {
-                self.count(spec.shape.iter().product::<usize>() * dtype.bytes());
+                self.count(spec);
                 return Ok(Matrix::Host(matrix));
             }
         }
-        let weight = self.weight::<2>(spec)?;
-        Ok(Matrix::Device(match self.dtype {
-            Some(dtype) if dtype != WeightDtype::F32 => weight.cast(dtype.burn()),
-            _ => weight,
-        }))
+        let Some(dtype) = self.dtype.filter(|&dtype| dtype != WeightDtype::F32) else {
+            return self.weight::<2>(spec).map(Matrix::Device);
+        };
+        let data = self.description.read_fitting(spec, dtype)?;
+        self.count(spec);
+        Ok(Matrix::Device(Tensor::<2>::from_data(data, self.device).cast(dtype.burn())))
     }
 }
 
 impl StateDict<'_, '_> {
-    /// Counts bytes that were read.
-    fn count(&mut self, bytes: usize) {
-        self.done += bytes as u64;
+    /// Counts a weight that was read.
+    fn count(&mut self, spec: &ParamSpec) {
+        self.done += (spec.shape.iter().product::<usize>() * WeightDtype::F32.bytes()) as u64;
         if let Some(progress) = &mut self.progress {
             progress(self.done, self.total);
         }

@@ -16,11 +16,18 @@ pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, C
         .map_err(|source| invalid(path, source))?;
     let config_path = dir.join(CONFIG_FILE);
     let config: Config = read_or_default(&config_path)?;
-    let ends = ends(dir, &config, &tokenizer)?;
+    let model: Model = read_or_default(&dir.join(MODEL_FILE))?;
+    let model = match model.text_config {
+        Some(text) if model.eos_token_id.is_none() && model.bos_token_id.is_none() => *text,
+        _ => model,
+    };
+    let ends = ends(dir, &config, &model, &tokenizer)?;
     let tokens = config.special_tokens();
     // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
     let named = config.others.get("bos_token").and_then(token_text);
-    let start = named.and_then(|name| tokenizer.special(name)).or(ends.first().copied());
+    let of_model = model.bos_token_id.filter(|&id| tokenizer.token_text(id).is_some());
+    let start =
+        named.and_then(|name| tokenizer.special(name)).or(of_model).or(ends.first().copied());
 
     let template_path = dir.join(TEMPLATE_FILE);
     let (path, template) = match read_if_there(&template_path)? {
@@ -106,38 +113,51 @@ impl Config {
     }
 }
 
+/// The tokens in `generation_config.json`, and in a model's `config.json`.
+#[derive(Default, Deserialize)]
+#[serde(default, expecting = "the configuration of a model")]
+struct Model {
+    bos_token_id: Option<TokenId>,
+    eos_token_id: Option<Ids>,
+    /// The part of a model of images and texts that is about texts.
+    text_config: Option<Box<Model>>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged, expecting = "expected an id or a list of ids")]
+enum Ids {
+    One(TokenId),
+    Several(Vec<TokenId>),
+}
+
+impl Ids {
+    fn list(self) -> Vec<TokenId> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Several(ids) => ids,
+        }
+    }
+}
+
 /// The text of a token, which is a string or an object with its `content`.
 fn token_text(value: &Json) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
-/// The tokens that end a text: `eos_token` first, then those of `generation_config.json`.
+/// The tokens that end a text: `eos_token` first, then those of `generation_config.json`, or of the model's
+/// `config.json` if that has none.
 fn ends(
     dir: &Path,
     config: &Config,
+    model: &Model,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<TokenId>, CheckpointError> {
-    #[derive(Default, Deserialize)]
-    struct Generation {
-        eos_token_id: Option<Ids>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected an id or a list of ids")]
-    enum Ids {
-        One(TokenId),
-        Several(Vec<TokenId>),
-    }
-
     let named = config.others.get("eos_token").and_then(token_text);
     let mut ends: Vec<TokenId> =
         named.and_then(|name| tokenizer.special(name)).into_iter().collect();
-    let generation: Generation = read_or_default(&dir.join(GENERATION_FILE))?;
-    let listed = match generation.eos_token_id {
-        Some(Ids::One(id)) => vec![id],
-        Some(Ids::Several(ids)) => ids,
-        None => Vec::new(),
-    };
-    for id in listed {
+    let generation: Model = read_or_default(&dir.join(GENERATION_FILE))?;
+    let listed = generation.eos_token_id.or_else(|| model.eos_token_id.clone());
+    for id in listed.map(Ids::list).unwrap_or_default() {
         if !ends.contains(&id) {
             ends.push(id);
         }
@@ -159,3 +179,6 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 const GENERATION_FILE: &str = "generation_config.json";
+
+/// The model's own configuration.
+const MODEL_FILE: &str = "config.json";

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
-use nanoscope_transformer::Gpt;
+use nanoscope_transformer::{Gpt, NormKind};
 
 /// The tokens that a direction makes more likely and less likely.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,12 +35,13 @@ pub enum LogitEffectError {
 
 /// Computes the direct effect of each direction at `hook` on the logits.
 ///
-/// The effect is `direction · W_U` minus its mean over the vocabulary.
+/// The effect is `(direction ⊙ g) · W_U` minus its mean over the vocabulary, with the gain `g` of the final
+/// norm; nanochat's has none. A LayerNorm first subtracts the direction's own mean.
 ///
 /// The mean is subtracted because raising all logits equally does not make any token more likely;
 /// Neuronpedia and SAEDashboard do the same. Everything between the hook point and the unembedding
-/// is ignored: later blocks, nanochat's scales of the residual stream, the final norm and the
-/// softcap. The order of the tokens is therefore meaningful, but effects are not in nats. At
+/// is ignored: later blocks, nanochat's scales of the residual stream, the division by
+/// the final norm and the softcap. The order of the tokens is therefore meaningful, but effects are not in nats. At
 /// `ln_final.hook_normalized` nothing but the softcap is in between, so that without one the effect is
 /// the change of the logits less its mean.
 ///
@@ -64,6 +65,12 @@ pub fn logit_effects(
     if found != shape.n_embd {
         return Err(LogitEffectError::Width { expected: shape.n_embd, found });
     }
+    let is_mean_lost = gpt.config().norm.kind == NormKind::LayerNorm;
+    let directions = if is_mean_lost && hook != HookPoint::FinalNormalized {
+        directions.clone() - directions.mean_dim(1)
+    } else {
+        directions
+    };
     let effects = gpt.unembed_directions(directions);
     Ok(effects.clone() - effects.mean_dim(1))
 }

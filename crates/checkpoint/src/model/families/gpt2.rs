@@ -31,7 +31,6 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<(GptConfig, Names), Checkpoint
     config.tied = keys.flag("tie_word_embeddings")?.unwrap_or(true);
     keys.only("scale_attn_weights", true)?;
     keys.only("scale_attn_by_inverse_layer_idx", false)?;
-    keys.only("add_cross_attention", false)?;
     let names = Names {
         root: "transformer.".to_owned(),
         outside: &[

@@ -56,6 +56,7 @@ const HARMLESS_KEYS: &[&str] = &[
     "forced_eos_token_id",
     "gradient_checkpointing",
     "hidden_dropout",
+    "hidden_dropout_prob",
     "id2label",
     "image_token_index",
     "initializer_range",
@@ -134,6 +135,11 @@ impl<'a> Keys<'a> {
     pub(super) fn get(&self, key: &'static str) -> Option<&'a Value> {
         self.read.borrow_mut().insert(key);
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Returns whether there is no key at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
     }
 
     /// Returns whether `key` is there, if only as null.

@@ -18,7 +18,7 @@ use nanoscope_transformer::{
     Activation, AttentionConfig, EmbeddingConfig, GptConfig, GptShape, LayerConfig, MlpConfig,
     NormConfig, NormKind, QkNorm, ResidualMix,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::CheckpointError;
 use crate::model::families::keys::Keys;
@@ -117,6 +117,10 @@ impl Family {
         if let Some(quantization) = keys.get("quantization_config") {
             return Err(keys.unknown("quantization_config", quantization, "no quantization"));
         }
+        keys.only("add_cross_attention", false)?;
+        if let Some(pruned) = keys.get("pruned_heads").filter(|heads| **heads != json!({})) {
+            return Err(keys.unknown("pruned_heads", pruned, "{}"));
+        }
         let (config, names) = match self {
             Self::Gpt2 => gpt2::describe(&keys)?,
             Self::GptNeoX => gpt_neox::describe(&keys)?,
@@ -212,10 +216,10 @@ fn activation(
     Ok(match keys.text(key)? {
         None => default,
         Some("gelu") => Activation::Gelu,
-        Some("gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Activation::GeluTanh,
         Some("silu" | "swish") => Activation::Silu,
         Some(other) => {
-            let known = "gelu, gelu_new, gelu_pytorch_tanh or silu";
+            let known = "gelu, gelu_new, gelu_fast, gelu_pytorch_tanh or silu";
             return Err(keys.unknown(key, &other.into(), known));
         }
     })

@@ -26,7 +26,7 @@ pub(super) struct RopeDefaults {
 pub(super) fn one(keys: &Keys<'_>, defaults: &RopeDefaults) -> Result<RopeConfig, CheckpointError> {
     let base = base(keys, defaults.base_key)?.unwrap_or(defaults.base);
     // As in transformers, the older key takes precedence.
-    let scaling = keys.object("rope_scaling")?;
+    let scaling = scaling(keys)?;
     let parameters = keys.object("rope_parameters")?;
     let Some(parameters) = scaling.or(parameters) else {
         return Ok(plain(base, defaults));
@@ -42,7 +42,7 @@ pub(super) fn per_kind(
 ) -> Result<[RopeConfig; 2], CheckpointError> {
     let full = base(keys, defaults.base_key)?.unwrap_or(defaults.base);
     let local = base(keys, "rope_local_base_freq")?.unwrap_or(local_base);
-    let scaling = keys.object("rope_scaling")?;
+    let scaling = scaling(keys)?;
     let Some(parameters) = keys.object("rope_parameters")? else {
         // In these keys a scaling is that of full layers.
         let full = match scaling {
@@ -51,6 +51,11 @@ pub(super) fn per_kind(
         };
         return Ok([full, plain(local, defaults)]);
     };
+    if scaling.is_some()
+        && let Some(found) = keys.get("rope_scaling")
+    {
+        return Err(keys.unknown("rope_scaling", found, "nothing beside rope_parameters"));
+    }
     let kind = |key, base| match parameters.object(key)? {
         Some(parameters) => from_parameters(&parameters, base, defaults),
         None => Ok(plain(base, defaults)),
@@ -58,6 +63,11 @@ pub(super) fn per_kind(
     let ropes = [kind("full_attention", full)?, kind("sliding_attention", local)?];
     parameters.finish()?;
     Ok(ropes)
+}
+
+/// The scaling in the keys of transformers 4, for which an empty object is none.
+fn scaling<'a>(keys: &Keys<'a>) -> Result<Option<Keys<'a>>, CheckpointError> {
+    Ok(keys.object("rope_scaling")?.filter(|scaling| !scaling.is_empty()))
 }
 
 /// Reads the part of the channels that is rotated.
