@@ -19,7 +19,7 @@ use crate::model::kind::ModelKind;
 use crate::model::nanochat::RawConfig;
 use crate::model::weight_naming::WeightNaming;
 use crate::read::json;
-use crate::tokenizer::tokenizer_files;
+use crate::tokenizer::{TOKENIZER_FILES, tokenizer_files};
 use crate::write::OutputFolder;
 
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -177,7 +177,11 @@ pub fn save_model_with_tokenizer(
     kind: ModelKind,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(), CheckpointError> {
-    let folder = OutputFolder::create(dir)?;
+    let mut folder = OutputFolder::create(dir)?;
+    // Those of a model that was saved here before would be taken for this one's.
+    for name in TOKENIZER_FILES {
+        folder.without(name);
+    }
     let views = gpt
         .weights()
         .into_iter()

@@ -21,11 +21,13 @@ pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, C
         Some(text) if model.eos_token_id.is_none() && model.bos_token_id.is_none() => *text,
         _ => model,
     };
-    let ends = ends(dir, &config, &model, &tokenizer)?;
+    let generation: Model = read_or_default(&dir.join(GENERATION_FILE))?;
+    let ends = ends(&config, [&generation, &model], &tokenizer);
     let tokens = config.special_tokens();
     // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
     let named = config.others.get("bos_token").and_then(token_text);
-    let of_model = model.bos_token_id.filter(|&id| tokenizer.token_text(id).is_some());
+    let of_model = generation.bos_token_id.or(model.bos_token_id);
+    let of_model = of_model.filter(|&id| tokenizer.token_text(id).is_some());
     let start =
         named.and_then(|name| tokenizer.special(name)).or(of_model).or(ends.first().copied());
 
@@ -57,16 +59,16 @@ pub(super) fn config_files(tokenizer: &Tokenizer) -> Vec<(&'static str, String)>
         config.extend(template.tokens().clone());
         config.insert("chat_template".to_owned(), template.source().into());
     }
-    if let Some(start) = tokenizer.document_start().and_then(|id| tokenizer.token_text(id)) {
-        config.insert("bos_token".to_owned(), start.into());
-    }
     let ends = tokenizer.ends();
     if let Some(end) = ends.first().and_then(|&id| tokenizer.token_text(id)) {
         config.insert("eos_token".to_owned(), end.into());
     }
     vec![
         (CONFIG_FILE, Json::Object(config).to_string()),
-        (GENERATION_FILE, json!({"eos_token_id": ends}).to_string()),
+        (
+            GENERATION_FILE,
+            json!({"bos_token_id": tokenizer.document_start(), "eos_token_id": ends}).to_string(),
+        ),
     ]
 }
 
@@ -146,23 +148,17 @@ fn token_text(value: &Json) -> Option<&str> {
 
 /// The tokens that end a text: `eos_token` first, then those of `generation_config.json`, or of the model's
 /// `config.json` if that has none.
-fn ends(
-    dir: &Path,
-    config: &Config,
-    model: &Model,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<TokenId>, CheckpointError> {
+fn ends(config: &Config, models: [&Model; 2], tokenizer: &Tokenizer) -> Vec<TokenId> {
     let named = config.others.get("eos_token").and_then(token_text);
     let mut ends: Vec<TokenId> =
         named.and_then(|name| tokenizer.special(name)).into_iter().collect();
-    let generation: Model = read_or_default(&dir.join(GENERATION_FILE))?;
-    let listed = generation.eos_token_id.or_else(|| model.eos_token_id.clone());
+    let listed = models.into_iter().find_map(|model| model.eos_token_id.clone());
     for id in listed.map(Ids::list).unwrap_or_default() {
         if !ends.contains(&id) {
             ends.push(id);
         }
     }
-    Ok(ends)
+    ends
 }
 
 fn read_or_default<T: Default + for<'de> Deserialize<'de>>(
@@ -174,11 +170,11 @@ fn read_or_default<T: Default + for<'de> Deserialize<'de>>(
     }
 }
 
-const CONFIG_FILE: &str = "tokenizer_config.json";
+pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 
-const GENERATION_FILE: &str = "generation_config.json";
+pub(super) const GENERATION_FILE: &str = "generation_config.json";
 
 /// The model's own configuration.
 const MODEL_FILE: &str = "config.json";

@@ -5,5 +5,5 @@ mod files;
 mod hugging_face;
 mod nanochat;
 
-pub(crate) use nanochat::{has_tokenizer, tokenizer_files};
+pub(crate) use nanochat::{TOKENIZER_FILES, has_tokenizer, tokenizer_files};
 pub use nanochat::{load_tokenizer, save_tokenizer};

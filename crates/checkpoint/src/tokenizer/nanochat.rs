@@ -77,6 +77,10 @@ pub fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer) -> Result<(), Checkpoin
     Ok(())
 }
 
+/// The names of all files that [`save_tokenizer`] can write.
+pub(crate) const TOKENIZER_FILES: [&str; 3] =
+    [JSON_FILE, family::CONFIG_FILE, family::GENERATION_FILE];
+
 /// The names and contents of the files that [`save_tokenizer`] writes.
 pub(crate) fn tokenizer_files(tokenizer: &Tokenizer) -> Vec<(&'static str, String)> {
     let mut files = vec![(JSON_FILE, tokenizer.to_json())];

@@ -40,6 +40,8 @@ pub fn check_output_folder(
 pub(crate) struct OutputFolder {
     dir: PathBuf,
     temporary: TemporaryFolder,
+    /// Names of files of an earlier output, which go unless they are written again.
+    outdated: Vec<&'static str>,
 }
 
 impl OutputFolder {
@@ -50,7 +52,12 @@ impl OutputFolder {
         let temporary = fs::create_dir_all(parent)
             .and_then(|()| TemporaryFolder::create(parent))
             .map_err(|source| CheckpointError::io(parent, source))?;
-        Ok(Self { dir: dir.to_owned(), temporary })
+        Ok(Self { dir: dir.to_owned(), temporary, outdated: Vec::new() })
+    }
+
+    /// Removes the file `name` at the end, unless it is added.
+    pub(crate) fn without(&mut self, name: &'static str) {
+        self.outdated.push(name);
     }
 
     /// Adds the file `name` with the content `bytes`.
@@ -80,9 +87,10 @@ impl OutputFolder {
         write().map_err(|source| CheckpointError::io(&self.dir.join(name), source))
     }
 
-    /// Moves the files to their folder. Files with the same names are replaced, others stay.
+    /// Moves the files to their folder. Files with the same names are replaced; others stay, but for those
+    /// that the output is [`without`](Self::without).
     pub(crate) fn finish(self) -> Result<(), CheckpointError> {
-        let Self { dir, temporary } = self;
+        let Self { dir, temporary, outdated } = self;
         let io = |source| CheckpointError::io(&dir, source);
         let mut moves = Vec::new();
         for entry in fs::read_dir(temporary.path()).map_err(io)? {
@@ -98,6 +106,16 @@ impl OutputFolder {
         fs::create_dir_all(&dir).map_err(io)?;
         for (from, to) in &moves {
             fs::rename(from, to).map_err(|source| CheckpointError::io(to, source))?;
+        }
+        let is_written =
+            |path: &Path| moves.iter().any(|(_, to)| to.file_name() == path.file_name());
+        for path in outdated.iter().map(|name| dir.join(name)).filter(|path| !is_written(path)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::io(&path, error));
+                }
+                _ => {}
+            }
         }
         drop(unfinished);
         Ok(())

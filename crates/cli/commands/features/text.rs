@@ -89,13 +89,22 @@ impl<'s> FeatureText<'s> {
         let decode =
             |ids: &[u32]| self.tokenizer.decode(ids).expect("the ids were run by the model");
         // `<|bos|>` begins every context, so it is left out.
-        let before = &self.ids[start.max(at.saturating_sub(BEFORE))..at];
-        let special = before.iter().take_while(|&&id| self.tokenizer.is_special(id)).count();
+        let start = start.max(at.saturating_sub(BEFORE));
+        let before = &self.ids[start..at];
+        let start = start + before.iter().take_while(|&&id| self.tokenizer.is_special(id)).count();
+        // Some tokenizers leave out the space at the start of a text, so that only the first of these
+        // parts is decoded alone.
+        let text = |to: usize| decode(&self.ids[start..to]);
+        let part = |from: usize, to: usize| match text(to).strip_prefix(&text(from)) {
+            Some(part) => part.to_owned(),
+            // A character is divided between tokens.
+            None => decode(&self.ids[from..to]),
+        };
         Excerpt {
             token_id: self.ids[at],
-            before: decode(&before[special..]),
-            token: decode(&self.ids[at..=at]),
-            after: decode(&self.ids[at + 1..end.min(at + 1 + AFTER)]),
+            before: text(at),
+            token: part(at, at + 1),
+            after: part(at + 1, end.min(at + 1 + AFTER)),
         }
     }
 }

@@ -140,7 +140,8 @@ impl Target {
         let (from, values) = match self {
             &Self::Feature(hook, feature) => {
                 let features = &prompt.features(served, &[hook])?[&hook];
-                (1, (1..features.rows()).map(|row| features.get(row, feature)).collect())
+                let from = prompt.before;
+                (from, (from..features.rows()).map(|row| features.get(row, feature)).collect())
             }
             Self::Vector(hook, vector) => (0, projections(served, *hook, vector, prompt)?),
         };
@@ -321,7 +322,7 @@ impl TopKRequest {
     ) -> Result<TopKAnswer, ApiError> {
         let features = &prompt.features(served, &[hook])?[&hook];
         let special = prompt.special(served)?;
-        let from = usize::from(self.ignore_bos);
+        let from = if self.ignore_bos { prompt.before } else { 0 };
         let token = |position: usize| {
             let strongest = features.strongest(position, self.top_k.unwrap_or(DEFAULT_TOP_K));
             let feature =
@@ -365,7 +366,8 @@ pub(crate) async fn source(
         let hook = find_source(served, &request.source, "source")?;
         let prompts = encode_all(served, request.prompts.as_deref(), request.special_tokens)?;
         answer_each(&prompts, deadline, |prompt| {
-            let active_features = by_feature(&prompt.features(served, &[hook])?[&hook], 1);
+            let features = prompt.features(served, &[hook])?;
+            let active_features = by_feature(&features[&hook], prompt.before);
             Ok(SourceAnswer { tokens: prompt.tokens.clone(), active_features })
         })
     };

@@ -165,8 +165,9 @@ impl AllRequest {
         let by_sum = !self.sort_by_token_indexes.is_empty();
         let all = prompt.features(served, hooks)?;
         let mut found = Vec::new();
+        let from = if self.ignore_bos { prompt.before } else { 0 };
         for &hook in hooks {
-            for (index, positions) in by_feature(&all[&hook], usize::from(self.ignore_bos)) {
+            for (index, positions) in by_feature(&all[&hook], from) {
                 // Where the feature is inactive it is 0, which changes neither the sum nor a maximum
                 // above 0.
                 let key = if by_sum {

@@ -10,12 +10,14 @@ use super::check::missing;
 use crate::error::ApiError;
 use crate::served_model::ServedModel;
 
-/// A tokenized prompt that begins with `<|bos|>`.
+/// A tokenized prompt, which begins with `<|bos|>` or what the tokenizer puts in its place.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<u32>,
     /// The text of each token.
     pub(crate) tokens: Vec<String>,
+    /// The number of tokens before the text: 1 with a `<|bos|>`, 0 of a tokenizer that puts none.
+    pub(crate) before: usize,
 }
 
 impl Prompt {
@@ -61,7 +63,9 @@ impl Prompt {
                 .with_param(field)
                 .with_code("context_length_exceeded"));
         }
-        Ok(Self { tokens: ids.iter().map(|&id| token_text(tokenizer, id)).collect(), ids })
+        let tokens = ids.iter().map(|&id| token_text(tokenizer, id)).collect();
+        let begins = ids.first().is_some_and(|&id| Some(id) == tokenizer.bos());
+        Ok(Self { tokens, before: usize::from(begins), ids })
     }
 
     /// Encodes the required field `prompt`.
