@@ -106,7 +106,8 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<CheckpointError>()) {
         return match error {
             CheckpointError::NoModel { .. } => Some(
-                "--model expects nanochat's base folder, base_checkpoints/d20, or a model_<step>.pt",
+                "a model is nanochat's base folder, base_checkpoints/d20 or a model_<step>.pt, or a Hugging \
+                 Face folder with config.json and model.safetensors or its shards",
             ),
             CheckpointError::ForeignFolder { .. } => {
                 Some("choose a folder that is empty or does not exist")

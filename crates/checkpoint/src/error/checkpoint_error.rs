@@ -241,7 +241,7 @@ pub enum CheckpointError {
         at: usize,
     },
     /// The path does not have a model.
-    #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors", path.display())]
+    #[error("{} has no model: no model_<step>.pt, no folder of them, no model.safetensors, no model.safetensors.index.json", path.display())]
     NoModel { path: PathBuf },
     /// A repository is not in Hugging Face's cache.
     #[error(

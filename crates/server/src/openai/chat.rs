@@ -151,7 +151,11 @@ async fn render(
         let message = "messages: the last message must be the user's";
         return Err(ApiError::bad_request(message).with_param("messages"));
     }
-    check_turns(&messages)?;
+    let tokenizer = state.tokenizer();
+    // A family's template decides for itself.
+    if !tokenizer.is_hugging_face() {
+        check_turns(&messages)?;
+    }
     let texts = || {
         messages.iter().filter_map(|message| match &message.content {
             Content::Text(text) => Some(text.as_str()),
@@ -163,7 +167,6 @@ async fn render(
         let error = too_long(found, state.served.model.context_len());
         return Err(error.with_param("messages"));
     }
-    let tokenizer = state.tokenizer();
     let spelled: BTreeSet<&str> =
         texts().flat_map(|text| tokenizer.special_tokens_in(text)).collect();
     let notes =

@@ -132,7 +132,15 @@ async fn encode(
             if !special {
                 spelled.extend(state.served.spelled_special_tokens(&text));
             }
-            prompts.push((state.served.encode_prompt(&text, special)?, text));
+            let ids = state.served.encode_prompt(&text, special)?;
+            if ids.is_empty() {
+                let message = format!(
+                    "prompt: text {} is empty, and this tokenizer puts no token in front of it",
+                    prompts.len()
+                );
+                return Err(ApiError::bad_request(message));
+            }
+            prompts.push((ids, text));
         }
         let advice = "`special_tokens: true` reads them as tokens";
         Ok((prompts, special_note("prompt", spelled, advice).into_iter().collect()))
