@@ -158,3 +158,25 @@ fn features_near_each_other_are_found_without_a_tokenizer() {
     let (error, _) = failure(&args);
     assert!(error.contains("the model has no tokenizer"), "{error}");
 }
+
+#[test]
+fn excerpts_keep_the_spaces_of_a_tokenizer_that_strips_the_first_one() {
+    let answer = object(&[
+        "features",
+        "--json",
+        "--model",
+        "models/stories260K",
+        "--sae",
+        "models/stories260K/saes",
+        "--text",
+        "The dog was not happy.",
+    ]);
+
+    for feature in answer["features"].as_array().unwrap() {
+        for place in feature["text"]["strongest"].as_array().unwrap() {
+            let text = |key: &str| place[key].as_str().unwrap();
+            let whole = format!("{}{}{}", text("before"), text("token"), text("after"));
+            assert_eq!(whole, "The dog was not happy.", "{feature}");
+        }
+    }
+}

@@ -133,3 +133,27 @@ fn a_model_is_run_in_another_type() {
     assert!(near(own[0], rounded[0], 0.1), "{own:?} {rounded:?}");
     assert!(own.iter().zip(&rounded).any(|(a, b)| a != b), "nothing was rounded");
 }
+
+#[test]
+fn a_folder_that_is_converted_again_has_nothing_of_the_model_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, bare) = (dir.path().join("out"), dir.path().join("bare"));
+    std::fs::create_dir(&bare).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(format!("{COMPLETES}/{name}"), bare.join(name)).unwrap();
+    }
+    let out = out.to_str().unwrap();
+    stdout(&["convert", CHATS, out, "--to", "nanoscope"]);
+    std::fs::write(format!("{out}/notes.txt"), "mine").unwrap();
+
+    let converted =
+        nanoscope(&["convert", bare.to_str().unwrap(), out, "--to", "nanoscope"]).success();
+
+    assert!(converted.stderr.contains("no tokenizer"), "{}", converted.stderr);
+    let mut names: Vec<_> = std::fs::read_dir(out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors", "notes.txt"]);
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nanoscope_checkpoint::{WeightDtype, save_sae};
 use serde_json::{Value, json};
 
 use crate::{CONTINUATION, OPENING, failure, nanoscope, signal};
@@ -19,8 +20,12 @@ fn start(mut command: Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("nanoscope serves demo at http://");
-    let address = address.unwrap_or_else(|| panic!("{line}")).trim_end_matches('/').to_owned();
+    let address = line
+        .trim()
+        .split_once(" at http://")
+        .filter(|(what, _)| what.starts_with("nanoscope serves"));
+    let (_, address) = address.unwrap_or_else(|| panic!("{line}"));
+    let address = address.trim_end_matches('/').to_owned();
     (child, address)
 }
 
@@ -196,4 +201,55 @@ fn the_files_of_the_page_are_not_in_the_log() {
     child.stderr.unwrap().read_to_string(&mut log).unwrap();
     assert!(!log.contains("main.js"), "{log}");
     assert!(log.contains("nowhere.js"), "what is not there is an event: {log}");
+}
+
+/// Saves an SAE of the output of block 1 of a model of width 32, whose features are its coordinates.
+fn identity_sae_in(dir: &Path) {
+    let device = nanoscope_testing::test_device();
+    let sae = nanoscope_testing::identity_sae(32, 32, &device);
+    let (hook, dtype) = (nanoscope_hooks::HookPoint::ResidPost(1), WeightDtype::F32);
+    save_sae(dir, &sae, hook, None, dtype, &nanoscope_checkpoint::Metadata::new()).unwrap();
+}
+
+#[test]
+fn neuronpedias_routes_omit_a_first_token_only_if_the_tokenizer_put_it_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let sae = dir.path().join("sae");
+    identity_sae_in(&sae);
+    // Pythia's tokenizer puts nothing before a text, Gemma's a `<bos>`.
+    for (family, first) in [("pythia_published", "Once"), ("gemma2", "Once")] {
+        let model = format!("tests/fixtures/families/{family}/hf");
+        let (mut child, address) = server(&["--model", &model, "--sae", sae.to_str().unwrap()]);
+        let model = answer(send(&address, "GET /v1/models", ""))["data"][0]["id"].clone();
+        let body =
+            json!({"model": model, "source": "1-resid_post", "prompt": "Once upon", "index": "1"});
+
+        let single = answer(send(&address, "POST /v1/activation/single", &body.to_string()));
+
+        let tokens: Vec<&str> =
+            single["tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let text = tokens.concat().replace('▁', " ");
+        assert!(text.trim_start().starts_with(first), "{family}: {single}");
+        let values = single["activation"]["values"].as_array().unwrap();
+        assert_eq!(values.len(), tokens.len(), "{family}");
+        signal("TERM", child.id());
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_familys_chat_template_decides_on_the_order_of_messages() {
+    let user = |text: &str| json!({"role": "user", "content": text});
+    for (family, accepts) in [("llama31", true), ("gemma2", false)] {
+        let (mut child, address) =
+            server(&["--model", &format!("tests/fixtures/families/{family}/hf")]);
+        let body = json!({"messages": [user("Hi"), user("there")], "max_tokens": 2});
+
+        let answer = answer(send(&address, "POST /v1/chat/completions", &body.to_string()));
+
+        assert_eq!(answer["choices"].is_array(), accepts, "{family}: {answer}");
+        assert!(!answer.to_string().contains("nanochat's conversations"), "{family}: {answer}");
+        signal("TERM", child.id());
+        child.wait().unwrap();
+    }
 }

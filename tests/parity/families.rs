@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use nanoscope_checkpoint::{CheckpointError, LoadOptions, ModelFiles, WeightDtype};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
-use nanoscope_runtime::{InterpretableModel, Plan, RuntimeError, Sampling};
+use nanoscope_runtime::{InterpretableModel, Plan, RuntimeError, Sampling, logit_effects};
 use nanoscope_transformer::{Gpt, Logits, ParamSpec, TokenBatch, WeightSource};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -269,5 +269,28 @@ fn what_changes_numbers_and_is_not_computed_is_refused_by_its_key() {
             .unwrap_err();
 
         assert!(error.to_string().contains(key), "{folder}, {key}: {error}");
+    }
+}
+
+#[test]
+fn the_effect_on_the_logits_is_without_the_mean_that_a_layer_norm_subtracts() {
+    let golden = |name: &str| FAMILIES.into_iter().find(|g| g.folder.ends_with(name)).unwrap();
+    for (name, subtracts) in [("/gpt2", true), ("/pythia", true), ("/llama31", false)] {
+        let gpt = golden(name).model().gpt;
+        let direction = |shift: f64| {
+            let width = gpt.config().shape.n_embd as i64;
+            let device = nanoscope_testing::test_device();
+            let direction = Tensor::<1, Int>::arange(0..width, &device).float().sin() + shift;
+            direction.unsqueeze::<2>()
+        };
+        let effects = |hook, shift| values(logit_effects(&gpt, hook, direction(shift)).unwrap());
+        let apart = |hook| {
+            let (plain, shifted) = (effects(hook, 0.0), effects(hook, 3.0));
+            let differences = plain.iter().zip(&shifted).map(|(a, b)| (a - b).abs());
+            differences.fold(0.0_f32, f32::max)
+        };
+
+        assert_eq!(apart(HookPoint::ResidPost(0)) < 1e-4, subtracts, "{name}");
+        assert!(apart(HookPoint::FinalNormalized) > 1e-2, "{name}");
     }
 }

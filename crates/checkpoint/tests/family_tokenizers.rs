@@ -228,6 +228,35 @@ fn a_text_ends_and_a_document_starts_with_the_tokens_that_the_files_name() {
 }
 
 #[test]
+fn the_ends_of_a_text_are_those_of_the_models_configuration_if_no_other_file_names_them() {
+    let dir = TempDir::new().unwrap();
+    fs::copy(folder("gpt2").join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    let write =
+        |name: &str, json: Json| fs::write(dir.path().join(name), json.to_string()).unwrap();
+    let load = || load_tokenizer(dir.path()).unwrap();
+    assert!(load().ends().is_empty());
+
+    write("config.json", json!({"model_type": "gpt2", "bos_token_id": 5, "eos_token_id": [7, 9]}));
+    assert_eq!((load().ends(), load().document_start()), (&[7, 9][..], Some(5)));
+    write("config.json", json!({"text_config": {"eos_token_id": 7}}));
+    assert_eq!((load().ends(), load().document_start()), (&[7][..], Some(7)));
+    write("generation_config.json", json!({"eos_token_id": 8}));
+    assert_eq!(load().ends(), [8]);
+}
+
+#[test]
+fn a_tokenizer_without_a_bos_token_is_saved_without_one() {
+    let (tokenizer, _) = loaded("qwen");
+    let dir = TempDir::new().unwrap();
+    save_tokenizer(dir.path(), &tokenizer).unwrap();
+
+    let bos = |tokenizer: &Tokenizer| {
+        tokenizer.chat_template().unwrap().tokens().get("bos_token").cloned()
+    };
+    assert_eq!(bos(&load_tokenizer(dir.path()).unwrap()), bos(&tokenizer));
+}
+
+#[test]
 fn a_saved_tokenizer_is_the_same() {
     for name in NAMES {
         let (tokenizer, expected) = loaded(name);

@@ -194,3 +194,30 @@ fn a_vector_that_no_intervention_uses_is_refused() {
     let error = vector.load(&both).unwrap_err();
     assert_eq!(error.to_string(), "the control vector `calm` is used in several layers");
 }
+
+#[test]
+fn a_familys_tokenizer_can_have_ids_that_the_model_has_not() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/families/gemma2/hf");
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(model).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = dir.path().join("tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    // As Gemma 3's for images.
+    json["added_tokens"].as_array_mut().unwrap().push(serde_json::json!({
+        "id": 622, "content": "<image_soft_token>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true,
+    }));
+    std::fs::write(&path, json.to_string()).unwrap();
+
+    let scope = Microscope::open(dir.path(), &test_device()).unwrap();
+
+    let tokenizer = scope.model().tokenizer().unwrap();
+    assert_eq!(tokenizer.special("<image_soft_token>"), Some(622));
+    assert!(scope.run("hello", &Plan::new()).is_ok());
+    let error = scope.model().generate(&[622], &Plan::new(), &Sampling::greedy(1)).unwrap_err();
+    assert!(error.to_string().contains("622") || format!("{error:?}").contains("622"), "{error}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use nanoscope_checkpoint::{CheckpointError, LoadedModel};
+use nanoscope_checkpoint::{CheckpointError, LoadedModel, ModelFiles};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value as Json, json};
@@ -496,4 +496,59 @@ fn shards_of_a_family_that_are_not_there_or_cut_are_refused_by_name() {
         CheckpointError::NotInIndex { .. },
         ["model.embed_tokens.weight"]
     );
+}
+
+#[test]
+fn keys_that_ask_for_nothing_are_passed_over() {
+    let cases: [(&str, &str, Json); 9] = [
+        ("llama31", "rope_scaling", json!({})),
+        ("gemma3", "rope_scaling", json!({})),
+        ("llama31", "add_cross_attention", json!(false)),
+        ("llama31", "pruned_heads", json!({})),
+        ("llama31", "rope_interleaved", json!(false)),
+        ("llama31", "is_llama_config", json!(true)),
+        ("gemma2", "sliding_window_size", json!(4096)),
+        ("pythia", "hidden_dropout_prob", json!(0.1)),
+        ("gpt2", "max_length", json!(20)),
+    ];
+    for (name, key, value) in cases {
+        let described = |model: &LoadedModel| model.gpt.config().clone();
+        let expected = described(&with_config(name, |_| {}).unwrap());
+        let found = with_config(name, |config| config[key] = value.clone());
+        let found = found.unwrap_or_else(|error| panic!("{name}, {key}: {error}"));
+        assert_eq!(described(&found), expected, "{name}, {key}");
+    }
+    refused!(
+        "a scaling beside the parameters of each kind of layer",
+        with_config("gemma3", |config| {
+            config["rope_scaling"] = json!({"rope_type": "linear", "factor": 8});
+        }),
+        CheckpointError::UnknownValue { .. },
+        [CONFIG, "rope_scaling is"]
+    );
+    refused!(
+        "heads that were taken away",
+        with_config("llama31", |config| config["pruned_heads"] = json!({"0": [1]})),
+        CheckpointError::UnknownValue { .. },
+        [CONFIG, "pruned_heads is"]
+    );
+}
+
+#[test]
+fn a_tokenizer_above_the_folder_is_not_the_models() {
+    let dir = TempDir::new().unwrap();
+    let model = dir.path().join("models/mine");
+    fs::create_dir_all(&model).unwrap();
+    for name in [CONFIG, "model.safetensors"] {
+        fs::copy(fixture("families/llama31/hf").join(name), model.join(name)).unwrap();
+    }
+    fs::copy(fixture("families/gemma2/hf/tokenizer.json"), dir.path().join("tokenizer.json"))
+        .unwrap();
+
+    assert_eq!(ModelFiles::find(&model).unwrap().tokenizer, None);
+
+    fs::create_dir(model.join("tokenizer")).unwrap();
+    let own = model.join("tokenizer/tokenizer.json");
+    fs::copy(fixture("families/llama31/hf/tokenizer.json"), own).unwrap();
+    assert_eq!(ModelFiles::find(&model).unwrap().tokenizer, Some(model.join("tokenizer")));
 }
