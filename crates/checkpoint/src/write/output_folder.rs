@@ -56,6 +56,7 @@ impl OutputFolder {
     }
 
     /// Removes the file `name` at the end, unless it is added.
+    #[cfg(feature = "gpt")]
     pub(crate) fn without(&mut self, name: &'static str) {
         self.outdated.push(name);
     }
@@ -88,7 +89,7 @@ impl OutputFolder {
     }
 
     /// Moves the files to their folder. Files with the same names are replaced; others stay, but for those
-    /// that the output is [`without`](Self::without).
+    /// that the output is to be without.
     pub(crate) fn finish(self) -> Result<(), CheckpointError> {
         let Self { dir, temporary, outdated } = self;
         let io = |source| CheckpointError::io(&dir, source);
