@@ -118,16 +118,21 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     if args.era.is_some() {
         return Err(Hint::new("--era is for models", "an SAE has no era; omit it").into());
     }
-    let dst = match args.to {
-        TargetFormat::NanochatSae => args.dst.clone(),
-        _ => output_folder(&args.dst)?,
+    let folder = |is_ours: fn(&Path) -> bool| -> Result<PathBuf> {
+        let dst = output_folder(&args.dst)?;
+        check_output_folder(&dst, is_ours)?;
+        Ok(dst)
     };
-    match args.to {
-        TargetFormat::NanochatSae if has_folder(&dst) => check_writable(&dst)?,
-        TargetFormat::NanochatSae => {}
-        TargetFormat::NanoscopeSae => check_output_folder(&dst, is_saved_sae)?,
-        _ => check_output_folder(&dst, is_saved_saelens)?,
-    }
+    let dst = &match args.to {
+        TargetFormat::NanochatSae => {
+            if has_folder(&args.dst) {
+                check_writable(&args.dst)?;
+            }
+            args.dst.clone()
+        }
+        TargetFormat::NanoscopeSae => folder(is_saved_sae)?,
+        _ => folder(is_saved_saelens)?,
+    };
     let device = nanoscope_device::by_name("auto")?;
     let at = args.hook.map(|HooksArg(hook, hook_out)| (hook, hook_out));
     let src = SaePath { path: args.src.clone(), at };
@@ -138,7 +143,6 @@ fn convert_sae(args: &ConvertArgs) -> Result<()> {
     let mut metadata = loaded.metadata.clone();
     metadata.insert("nanoscope_version".to_owned(), env!("CARGO_PKG_VERSION").into());
     metadata.entry("converted_from").or_insert_with(|| loaded.format.into());
-    let dst = &dst;
     match args.to {
         TargetFormat::NanochatSae => {
             save_nanochat_sae_with_metadata(dst, sae, hook, hook_out, dtype, &metadata)?;

@@ -1,19 +1,15 @@
 //! Checks that a folder can be written.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nanoscope_checkpoint::TemporaryFolder;
-
-/// The most links that Linux follows in one path.
-const MAX_LINKS: usize = 40;
+use nanoscope_checkpoint::{TemporaryFolder, folder_behind_links};
 
 /// Checks that files can be created in the output folder `dir`, or that it can be created itself.
 /// Returns the folder at the end of its links, so that a link stays one.
 pub(crate) fn output_folder(dir: &Path) -> Result<PathBuf> {
-    let found = behind_links(dir).and_then(|found| probe(&found).map(|()| found));
+    let found = folder_behind_links(dir).and_then(|found| probe(&found).map(|()| found));
     found.with_context(|| format!("could not write to {}", dir.display()))
 }
 
@@ -24,26 +20,8 @@ pub(crate) fn replaceable_folder(dir: &Path) -> Result<PathBuf> {
         let whole = std::path::absolute(dir)?;
         probe(whole.parent().unwrap_or(&whole))
     };
-    let found = behind_links(dir).and_then(|found| beside(&found).map(|()| found));
+    let found = folder_behind_links(dir).and_then(|found| beside(&found).map(|()| found));
     found.with_context(|| format!("could not write to {}", dir.display()))
-}
-
-/// The folder at the end of all links of `dir`, which may not exist yet.
-fn behind_links(dir: &Path) -> io::Result<PathBuf> {
-    // Without a separator at the end, which would name the folder behind a link.
-    let mut found: PathBuf = dir.components().collect();
-    for _ in 0..MAX_LINKS {
-        match fs::symlink_metadata(&found) {
-            Ok(entry) if entry.is_symlink() => {
-                let link = fs::read_link(&found)?;
-                found = found.parent().unwrap_or(Path::new("")).join(link);
-            }
-            Ok(entry) if !entry.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => return Ok(found),
-        }
-    }
-    Err(io::Error::other("too many levels of symbolic links"))
 }
 
 fn probe(dir: &Path) -> io::Result<()> {
@@ -56,6 +34,8 @@ fn probe(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

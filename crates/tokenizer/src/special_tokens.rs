@@ -90,8 +90,8 @@ impl Tokenizer {
         self.document_start
     }
 
-    /// Returns whether a model that chooses `id` has ended its text: nanochat's [`ASSISTANT_END`](crate::ASSISTANT_END) and
-    /// [`BOS`], or what a family's files name as `eos_token`.
+    /// Returns whether a model that chooses `id` has ended its text: nanochat's
+    /// [`ASSISTANT_END`](crate::ASSISTANT_END) and [`BOS`], or what a family's files name as the end.
     pub fn ends_text(&self, id: TokenId) -> bool {
         self.ends.contains(&id)
     }

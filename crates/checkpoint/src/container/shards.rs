@@ -10,7 +10,6 @@ use serde::de::IgnoredAny;
 use crate::container::convert::Order;
 use crate::container::mapped_tensors::TensorInfo;
 use crate::container::tensor_file::TensorFile;
-#[cfg(feature = "gpt")]
 use crate::container::weight_dtype::WeightDtype;
 use crate::error::CheckpointError;
 use crate::read::json;
@@ -146,7 +145,6 @@ impl TensorSource {
     }
 
     /// As [`TensorFile::read_as`].
-    #[cfg(feature = "gpt")]
     pub(crate) fn read_as(
         &self,
         name: &str,

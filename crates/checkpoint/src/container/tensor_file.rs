@@ -314,9 +314,7 @@ impl TensorFile {
         }
         Ok(())
     }
-}
 
-impl TensorFile {
     /// As [`read`](Self::read), with the numbers rounded to `dtype`. Only the result and one chunk
     /// are in memory, except for a transposed tensor.
     ///

@@ -100,10 +100,11 @@ impl Description {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
         // Rows of an embedding are looked up; a linear layer is multiplied along its rows.
         let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
+        // Mapping reads every number once, to check it.
         if is_useful
             && matches!(self.kind, ModelKind::Family(_))
+            && self.dtype(spec, None) == dtype
             && let Some(data) = self.source.mapped(&name, &shape)?
-            && data.dtype() == dtype.burn()
             && let Some(matrix) = HostMatrix::new(data, transposed)
         {
             return Ok(Some(matrix));

@@ -47,10 +47,7 @@ impl Destination {
                 return Ok(Self::Stream(path.to_owned()));
             }
             match fs::symlink_metadata(&target) {
-                Ok(entry) if entry.is_symlink() => {
-                    let link = fs::read_link(&target)?;
-                    target = target.parent().unwrap_or(Path::new("")).join(link);
-                }
+                Ok(entry) if entry.is_symlink() => target = linked(&target)?,
                 Ok(_) => {
                     File::options().write(true).open(&target)?;
                     return Ok(Self::File(target));
@@ -65,8 +62,35 @@ impl Destination {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("too many levels of symbolic links"))
+        Err(too_many_links())
     }
+}
+
+/// The folder at the end of all links of `dir`, which may not exist yet.
+///
+/// # Errors
+/// [`io::ErrorKind::NotADirectory`] if something else is there, and those of the file system.
+pub fn folder_behind_links(dir: &Path) -> io::Result<PathBuf> {
+    // Without a separator at the end, which would name the folder behind a link.
+    let mut found: PathBuf = dir.components().collect();
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&found) {
+            Ok(entry) if entry.is_symlink() => found = linked(&found)?,
+            Ok(entry) if !entry.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(found),
+        }
+    }
+    Err(too_many_links())
+}
+
+/// The path that the link at `path` names.
+fn linked(path: &Path) -> io::Result<PathBuf> {
+    Ok(path.parent().unwrap_or(Path::new("")).join(fs::read_link(path)?))
+}
+
+fn too_many_links() -> io::Error {
+    io::Error::other("too many levels of symbolic links")
 }
 
 /// Writes what `fill` writes to a stream.

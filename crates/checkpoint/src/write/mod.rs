@@ -14,7 +14,7 @@ use safetensors::tensor::View;
 use crate::error::CheckpointError;
 use destination::{Destination, copy_owner_and_mode, folder, stream};
 
-pub use destination::is_stdout;
+pub use destination::{folder_behind_links, is_stdout};
 pub(crate) use output_folder::OutputFolder;
 pub use output_folder::check_output_folder;
 use safetensors_file::write_safetensors;

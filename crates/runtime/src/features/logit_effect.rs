@@ -40,8 +40,8 @@ pub enum LogitEffectError {
 ///
 /// The mean is subtracted because raising all logits equally does not make any token more likely;
 /// Neuronpedia and SAEDashboard do the same. Everything between the hook point and the unembedding
-/// is ignored: later blocks, nanochat's scales of the residual stream, the division by
-/// the final norm and the softcap. The order of the tokens is therefore meaningful, but effects are not in nats. At
+/// is ignored: later blocks, nanochat's scales of the residual stream, the division by the final norm
+/// and the softcap. The order of the tokens is therefore meaningful, but effects are not in nats. At
 /// `ln_final.hook_normalized` nothing but the softcap is in between, so that without one the effect is
 /// the change of the logits less its mean.
 ///
