@@ -173,11 +173,10 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         text.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        let Some((inside, after)) = tag[2..].split_once("%}") else {
             rest = tag;
             break;
         };
-        let inside = &tag[2..end];
         match inside.trim_matches(['-', '+']).trim() {
             "generation" => {
                 text.push_str("{%");
@@ -189,9 +188,9 @@ fn without_generation_tags(source: &str) -> String {
                 text.push_str(&inside.replace("endgeneration", "endif"));
                 text.push_str("%}");
             }
-            _ => text.push_str(&tag[..end + 2]),
+            _ => text.push_str(&tag[..tag.len() - after.len()]),
         }
-        rest = &tag[end + 2..];
+        rest = after;
     }
     text.push_str(rest);
     text
@@ -220,6 +219,15 @@ mod tests {
         let messages =
             json!([{"role": "user", "content": "a<b"}, {"role": "assistant", "content": "c"}]);
         ChatTemplate::new(source, Map::new())?.render(&messages, true, &Map::new())
+    }
+
+    #[test]
+    fn a_tag_cut_short_is_an_error_or_text_and_not_a_panic() {
+        for source in ["{%}", "{%%}", "{%-}", "{%", "{%}%}", "a{%}{% endgeneration %}", "%}{%"] {
+            let template = ChatTemplate::new(source, Map::new());
+            let rendered = template.map(|made| made.render(&json!([]), false, &Map::new()));
+            assert!(rendered.is_err() || source == "%}{%", "{source}: {rendered:?}");
+        }
     }
 
     #[test]
