@@ -44,7 +44,7 @@ pub use features::{
     ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
     logit_effects, mean_differences, split_into_contexts,
 };
-pub use generation::{Batch, EndReason, Generation, Sampling, Step, StepOutcome};
+pub use generation::{Batch, EndReason, Fluency, Generation, Sampling, Step, StepOutcome};
 pub use model::InterpretableModel;
 pub use pass::{InterventionReport, NonFinite, NonFiniteAt};
 pub use run::RunOutput;

@@ -1,6 +1,7 @@
 //! Text generation, one sequence at a time or many in shared passes.
 
 mod batch;
+mod fluency;
 mod generate;
 mod json;
 mod outcome;
@@ -10,6 +11,7 @@ mod state;
 mod step;
 
 pub use batch::Batch;
+pub use fluency::Fluency;
 pub use outcome::{Step, StepOutcome};
 pub use sampling::Sampling;
 pub use state::{EndReason, Generation};

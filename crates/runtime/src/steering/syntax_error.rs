@@ -70,6 +70,24 @@ pub enum SyntaxError {
         /// The operation.
         op: &'static str,
     },
+    /// The text before `%` is not a finite number.
+    #[error("`{found}` is not a percentage")]
+    Share {
+        /// The text found.
+        found: String,
+    },
+    /// A percentage has a scale.
+    #[error("`{found}` is a share of the norm and takes no scale")]
+    ScaledShare {
+        /// The percentage.
+        found: String,
+    },
+    /// The operation takes no percentage.
+    #[error("`{op}` takes no percentage; `add` and `orthogonal` do")]
+    NoShare {
+        /// The operation.
+        op: String,
+    },
     /// The scale's name is unknown.
     #[error("unknown scale `{found}` (expected raw, unit, norm)")]
     Scale {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use nanoscope_hooks::HookPoint;
+
 use super::intervention::{Intervention, Splice, Target};
 use super::lex::{digits, feature_index, finite, range};
 use super::op::{Op, Scale};
@@ -48,10 +50,33 @@ impl FromStr for Intervention {
             [value, scale] => (Some(*value), Some(*scale)),
             _ => return Err(SyntaxError::Form { text: text.to_owned() }),
         };
-        let op = parse_op(op, value, finite, scale.map(str::parse))?;
+        let op = match value.and_then(|value| value.trim_end().strip_suffix('%')) {
+            Some(share) => parse_share(op, share, scale)?,
+            None => parse_op(op, value, finite, scale.map(str::parse))?,
+        };
         check_target(&target, op)?;
         Ok(Self { hook, target, op, at, when, splice })
     }
+}
+
+impl Intervention {
+    /// Parses the text form, whose hook point can be absent where `default` gives one: `1909:add:30%`
+    /// stands for `blocks.3.hook_resid_post:1909:add:30%`.
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn parse_at(text: &str, default: Option<HookPoint>) -> Result<Self, SyntaxError> {
+        match default {
+            Some(hook) if lacks_hook(text) => format!("{hook}:{}", text.trim()).parse(),
+            _ => text.parse(),
+        }
+    }
+}
+
+/// Returns whether `text` begins with the index of a feature instead of a hook point.
+fn lacks_hook(text: &str) -> bool {
+    let first = text.split(':').next().unwrap_or_default().trim();
+    !first.is_empty() && feature_index(first).is_some()
 }
 
 /// Splits `text` at `keyword`, if it occurs as a separate word.
@@ -91,6 +116,25 @@ pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
             Err(SyntaxError::VectorOp { op: op.name(), vector: name.to_string() })
         }
         _ => Ok(()),
+    }
+}
+
+/// Builds the operation `name` from a share of the norm in percent.
+fn parse_share(name: &str, percent: &str, scale: Option<&str>) -> Result<Op, SyntaxError> {
+    let share = |op: fn(f32, Scale) -> Op| {
+        let share = percent.trim_end().parse().ok().map(|percent: f64| (percent / 100.0) as f32);
+        let share = share.filter(|share| share.is_finite());
+        let share = share.ok_or(SyntaxError::Share { found: format!("{percent}%") })?;
+        match scale {
+            Some(_) => Err(SyntaxError::ScaledShare { found: format!("{percent}%") }),
+            None => Ok(op(share, Scale::Norm)),
+        }
+    };
+    match name {
+        "add" => share(Op::Add),
+        "orthogonal" => share(Op::Orthogonal),
+        known if Op::NAMES.contains(&known) => Err(SyntaxError::NoShare { op: known.to_owned() }),
+        _ => Err(SyntaxError::Op { found: name.to_owned() }),
     }
 }
 
@@ -195,6 +239,11 @@ impl fmt::Display for Target {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
+        if let (Some(value), Some(Scale::Norm)) = (self.value(), self.scale())
+            && let Some(percent) = percent(value)
+        {
+            return write!(f, ":{percent}%");
+        }
         if let Some(value) = self.value() {
             write!(f, ":{value}")?;
         }
@@ -203,6 +252,17 @@ impl fmt::Display for Op {
             Some(scale) => write!(f, ":{}", scale.name()),
         }
     }
+}
+
+/// `share` in percent, if that reads back as the same number.
+fn percent(share: f32) -> Option<String> {
+    let share_digits: f64 = share.to_string().parse().ok()?;
+    // The product has digits of its own in the last places.
+    let percent = format!("{:.6}", share_digits * 100.0);
+    let percent = percent.trim_end_matches('0').trim_end_matches('.');
+    let read: f64 = percent.parse().ok()?;
+    ((read / 100.0) as f32 == share && (share != 0.0 || share.is_sign_positive()))
+        .then(|| percent.to_owned())
 }
 
 impl fmt::Display for Positions {
@@ -299,6 +359,48 @@ mod tests {
         assert_eq!((bare.at, bare.when), (Positions::TEXT, None));
         let rows: Intervention = "hook_embed:7:ablate[2] with reconstruct".parse().unwrap();
         assert_eq!((rows.at, rows.splice), (Positions::TEXT.in_rows(2..3), Splice::Reconstruct));
+    }
+
+    #[test]
+    fn a_percentage_is_a_share_of_the_norm() {
+        let op = |text: &str| text.parse::<Intervention>().unwrap().op;
+        assert_eq!(op("hook_embed:7:add:30%"), Op::Add(0.3, Scale::Norm));
+        assert_eq!(op("hook_embed:7:add:-12.5 %@prompt"), Op::Add(-0.125, Scale::Norm));
+        assert_eq!(op("hook_embed:calm:orthogonal:0%"), Op::Orthogonal(0.0, Scale::Norm));
+
+        for (op, text) in [
+            (Op::Add(0.3, Scale::Norm), "add:30%"),
+            (Op::Add(0.07, Scale::Norm), "add:7%"),
+            (Op::Orthogonal(-1.25, Scale::Norm), "orthogonal:-125%"),
+            (Op::Add(0.3, Scale::Unit), "add:0.3:unit"),
+            (Op::Add(1.0e-12, Scale::Norm), "add:0.000000000001:norm"),
+        ] {
+            assert_eq!(op.to_string(), text);
+        }
+
+        for (text, message) in [
+            ("hook_embed:1:add:x%", "`x%` is not a percentage"),
+            ("hook_embed:1:add:inf%", "`inf%` is not a percentage"),
+            ("hook_embed:1:add:30%:raw", "`30%` is a share of the norm and takes no scale"),
+            (
+                "hook_embed:1:multiply:30%",
+                "`multiply` takes no percentage; `add` and `orthogonal` do",
+            ),
+        ] {
+            assert_eq!(text.parse::<Intervention>().unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_feature_without_a_hook_point_is_of_the_given_one() {
+        let at = |text| Intervention::parse_at(text, Some(HookPoint::Embed));
+        let full: Intervention = "hook_embed:7:add:30%@prompt".parse().unwrap();
+
+        assert_eq!(at("7:add:30%@prompt"), Ok(full.clone()));
+        assert_eq!(at(" 7:add:30%@prompt "), Ok(full.clone()));
+        assert_eq!(at("hook_embed:7:add:30%@prompt"), Ok(full));
+        assert!(at("calm:add:1").is_err() && at("").is_err() && at(":add:1").is_err());
+        assert!(Intervention::parse_at("7:add:1", None).is_err());
     }
 
     #[test]
