@@ -42,7 +42,7 @@ mod test_model;
 pub use error::RuntimeError;
 pub use features::{
     ActiveFeatures, FeatureStat, FeatureStats, FeatureWeights, LogitEffect, LogitEffectError, Peak,
-    logit_effects, mean_differences, split_into_contexts,
+    logit_effects, logit_effects_on, mean_differences, split_into_contexts,
 };
 pub use generation::{Batch, EndReason, Fluency, Generation, Sampling, Step, StepOutcome};
 pub use model::InterpretableModel;

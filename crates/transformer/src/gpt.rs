@@ -4,7 +4,7 @@
 //! each weight goes directly from its file to its place. `Sae` is a `Module`, because SAEs are
 //! trained.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::attention::{Masks, Pass};
@@ -75,6 +75,28 @@ impl Gpt {
             None => directions,
         };
         self.lm_head.multiply(scaled).slice_dim(1, 0..self.config.shape.vocab_size)
+    }
+
+    /// The vectors with which a direction of the residual stream is multiplied for its effect on the logits of
+    /// `ids`: columns of the unembedding, times the gain of the final norm.
+    ///
+    /// # Shapes
+    /// - output: `[ids, n_embd]`
+    ///
+    /// # Errors
+    /// [`GptError::TokenOutOfRange`] if an id is outside the vocabulary.
+    pub fn unembedding_of(&self, ids: &[u32]) -> Result<Tensor<2>, GptError> {
+        let tokens = TokenBatch::new(&[ids.to_vec()])?;
+        tokens.check(self.config.shape.vocab_size)?;
+        let on_device = Tensor::<1, Int>::from_ints(
+            ids.iter().map(|&id| id as i32).collect::<Vec<_>>().as_slice(),
+            &self.device,
+        );
+        let columns = self.lm_head.transposed().rows(ids, &on_device);
+        Ok(match &self.ln_f.gain {
+            Some(gain) => columns * gain.clone().unsqueeze(),
+            None => columns,
+        })
     }
 
     /// Creates an empty cache for `batch` rows of up to `capacity` positions.

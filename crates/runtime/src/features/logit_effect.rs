@@ -57,6 +57,40 @@ pub fn logit_effects(
     hook: HookPoint,
     directions: Tensor<2>,
 ) -> Result<Tensor<2>, LogitEffectError> {
+    let effects = gpt.unembed_directions(before_unembedding(gpt, hook, directions)?);
+    Ok(effects.clone() - effects.mean_dim(1))
+}
+
+/// Computes the direct effect of each direction at `hook` on the logits of the tokens `ids` alone: as
+/// [`logit_effects`], without subtracting the mean over the vocabulary. It compares directions by their
+/// effect on one token.
+///
+/// # Shapes
+/// - `directions`: `[directions, n_embd]`
+/// - output: `[directions, ids]`
+///
+/// # Errors
+/// As [`logit_effects`].
+///
+/// # Panics
+/// If `ids` is empty or one is outside the vocabulary.
+pub fn logit_effects_on(
+    gpt: &Gpt,
+    hook: HookPoint,
+    directions: Tensor<2>,
+    ids: &[u32],
+) -> Result<Tensor<2>, LogitEffectError> {
+    let directions = before_unembedding(gpt, hook, directions)?;
+    let unembedding = gpt.unembedding_of(ids).expect("ids of the vocabulary");
+    Ok(directions.matmul(unembedding.transpose()))
+}
+
+/// The directions without the part that a LayerNorm takes away.
+fn before_unembedding(
+    gpt: &Gpt,
+    hook: HookPoint,
+    directions: Tensor<2>,
+) -> Result<Tensor<2>, LogitEffectError> {
     if !writes_to_logits(hook) {
         return Err(LogitEffectError::NotResidual { hook });
     }
@@ -66,13 +100,11 @@ pub fn logit_effects(
         return Err(LogitEffectError::Width { expected: shape.n_embd, found });
     }
     let is_mean_lost = gpt.config().norm.kind == NormKind::LayerNorm;
-    let directions = if is_mean_lost && hook != HookPoint::FinalNormalized {
+    Ok(if is_mean_lost && hook != HookPoint::FinalNormalized {
         directions.clone() - directions.mean_dim(1)
     } else {
         directions
-    };
-    let effects = gpt.unembed_directions(directions);
-    Ok(effects.clone() - effects.mean_dim(1))
+    })
 }
 
 /// Returns whether the activation at `hook` is the residual stream, is added to it or is unembedded.
@@ -153,6 +185,25 @@ mod tests {
         let effects = effects.into_data().try_to_vec::<f32>().unwrap();
         for (token, (found, logit)) in effects.iter().zip(&logits).enumerate() {
             assert!((found - (logit - mean)).abs() < 1e-6, "token {token}: {found}");
+        }
+    }
+
+    #[test]
+    fn effects_on_some_tokens_are_those_on_all_up_to_the_mean() {
+        let (gpt, device) = (gpt(), nanoscope_testing::test_device());
+        let values: Vec<f32> = (0..96).map(|i| (i as f32 * 0.7).sin()).collect();
+        let directions = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([3, 32]);
+        let hook = HookPoint::ResidPost(0);
+
+        let all = logit_effects(&gpt, hook, directions.clone()).unwrap();
+        let some = logit_effects_on(&gpt, hook, directions, &[4, 1]).unwrap();
+
+        let numbers = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        let (all, some) = (numbers(all), numbers(some));
+        for row in 0..3 {
+            let expected = all[row * 5 + 4] - all[row * 5 + 1];
+            let found = some[row * 2] - some[row * 2 + 1];
+            assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
         }
     }
 

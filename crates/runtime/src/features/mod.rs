@@ -7,7 +7,7 @@ mod text;
 mod weights;
 
 pub use active::ActiveFeatures;
-pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects};
+pub use logit_effect::{LogitEffect, LogitEffectError, logit_effects, logit_effects_on};
 pub use stats::{FeatureStat, FeatureStats, Peak, mean_differences};
 pub use text::split_into_contexts;
 pub use weights::FeatureWeights;
