@@ -18,9 +18,9 @@ fn main() -> Result<()> {
         let plan = Plan::new().track(hook.parse()?);
         let mut text = String::new();
         for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(16))? {
-            let strongest = scope.strongest(&step, 1).into_iter().map(|feature| {
-                let label = feature.label.unwrap_or("no label yet");
-                format!("{} at {:.1} ({label})", feature.index, feature.activation)
+            let strongest = scope.strongest(&step, 1)?.into_iter().map(|feature| {
+                let name = feature.name.map(|name| name.text).unwrap_or_default();
+                format!("{} at {:.1} ({name})", feature.index, feature.activation)
             });
             println!("{:>12?}  {}", step.text, strongest.collect::<String>());
             text += &step.text;

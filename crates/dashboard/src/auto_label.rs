@@ -1,53 +1,41 @@
 use std::collections::BTreeMap;
 
+use nanoscope_index::{Firing, automatic_name};
 use nanoscope_runtime::LogitEffect;
 
 use crate::gather::Activity;
 
-/// The number of tokens in each part of a label.
+/// The number of tokens on which a feature fires in its label.
 const MAX_FIRES_ON: usize = 3;
-const MAX_PROMOTED: usize = 2;
 /// The share of the strongest examples that must have a token at their peak, or just before it, for the
 /// label to name the token.
 const MIN_SHARE_AT_PEAK: f32 = 0.15;
 const MIN_SHARE_BEFORE_PEAK: f32 = 0.5;
 
-/// Generates a label from the tokens that a feature fires on most strongly and those that it promotes, such
-/// as `fires on " mom", " dad"; promotes " said"`.
+/// Generates a feature's label with [`automatic_name`], from the tokens at the peaks of its strongest
+/// examples, or before them, and those that it promotes.
 ///
-/// The label helps to recognise a feature; its meaning is left to a person. `fires` is the number of tokens
-/// on which the feature fires, and `text` returns a token's text.
+/// `fires` is the number of tokens on which the feature fires, and `text` returns a token's text.
 pub(crate) fn auto_label(
     fires: u64,
     activity: &Activity,
     effect: Option<&LogitEffect>,
     text: impl Fn(u32) -> String,
 ) -> String {
-    let mut parts = Vec::new();
-    if fires == 0 {
-        parts.push("never fires here".to_owned());
-    } else {
-        let at = |peak: usize, tokens: &[u32]| Some(tokens[peak]);
-        let before = |peak: usize, tokens: &[u32]| Some(tokens[peak.checked_sub(1)?]);
-        let on = frequent(activity, MIN_SHARE_AT_PEAK, at);
-        let after = frequent(activity, MIN_SHARE_BEFORE_PEAK, before);
-        if !on.is_empty() {
-            parts.push(format!("fires on {}", quoted(&on, &text)));
-        } else if after.is_empty() {
-            parts.push("fires on many tokens".to_owned());
-        }
-        if on.is_empty() && !after.is_empty() {
-            parts.push(format!("fires after {}", quoted(&after, &text)));
-        }
-    }
-    if let Some(effect) = effect {
-        let promoted: Vec<u32> =
-            effect.promoted.iter().take(MAX_PROMOTED).map(|&(token, _)| token).collect();
-        if !promoted.is_empty() {
-            parts.push(format!("promotes {}", quoted(&promoted, &text)));
-        }
-    }
-    parts.join("; ")
+    let at = |peak: usize, tokens: &[u32]| Some(tokens[peak]);
+    let before = |peak: usize, tokens: &[u32]| Some(tokens[peak.checked_sub(1)?]);
+    let texts = |tokens: Vec<u32>| tokens.into_iter().map(&text).collect::<Vec<String>>();
+    let on = texts(frequent(activity, MIN_SHARE_AT_PEAK, at));
+    let after = texts(frequent(activity, MIN_SHARE_BEFORE_PEAK, before));
+    let firing = match (fires, on.as_slice(), after.as_slice()) {
+        (0, ..) => Firing::Never,
+        (_, [], []) => Firing::Anywhere,
+        (_, [], after) => Firing::After(after),
+        (_, on, _) => Firing::On(on),
+    };
+    let promoted = effect.map_or(&[][..], |effect| &effect.promoted);
+    let promoted: Vec<String> = promoted.iter().map(|&(token, _)| text(token)).collect();
+    automatic_name(firing, &promoted)
 }
 
 /// Returns the tokens that `pick` selects most often from the strongest examples, if their share is at least
@@ -69,11 +57,6 @@ fn frequent(
     // In most vocabularies the token with the lower id is the more frequent one.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     counts.into_iter().take(MAX_FIRES_ON).map(|(token, _)| token).collect()
-}
-
-fn quoted(tokens: &[u32], text: impl Fn(u32) -> String) -> String {
-    let quoted: Vec<String> = tokens.iter().map(|&token| format!("\"{}\"", text(token))).collect();
-    quoted.join(", ")
 }
 
 #[cfg(test)]
@@ -109,10 +92,7 @@ mod tests {
     fn a_label_names_the_tokens_at_the_peaks_and_those_that_are_promoted() {
         let windows: [(&[u32], u32); 4] = [(&[1, 7], 1), (&[2, 7, 3], 1), (&[8], 0), (&[7, 8], 1)];
 
-        assert_eq!(
-            label(&windows, &[4, 5, 6]),
-            "fires on \" t7\", \" t8\"; promotes \" t4\", \" t5\""
-        );
+        assert_eq!(label(&windows, &[4, 5, 6]), "fires on ·t7 ·t8 · promotes ·t4 ·t5");
     }
 
     #[test]
@@ -120,14 +100,14 @@ mod tests {
         let windows: Vec<[u32; 2]> = (10..20).map(|token| [3, token]).collect();
         let windows: Vec<(&[u32], u32)> = windows.iter().map(|w| (w.as_slice(), 1)).collect();
 
-        assert_eq!(label(&windows, &[]), "fires after \" t3\"");
+        assert_eq!(label(&windows, &[]), "fires after ·t3");
         let alone: Vec<(&[u32], u32)> = windows.iter().map(|(w, _)| (&w[1..], 0)).collect();
         assert_eq!(label(&alone, &[]), "fires on many tokens");
     }
 
     #[test]
     fn a_feature_that_never_fires_says_so() {
-        assert_eq!(label(&[], &[4]), "never fires here; promotes \" t4\"");
+        assert_eq!(label(&[], &[4]), "never fires here · promotes ·t4");
     }
 
     #[test]

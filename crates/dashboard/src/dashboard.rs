@@ -3,15 +3,14 @@ use std::ops::ControlFlow;
 
 use nanoscope_corpus::{Context, CorpusError};
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::{fingerprint, token_text};
 use nanoscope_runtime::{FeatureWeights, InterpretableModel, LogitEffect};
 use nanoscope_sae::Geometry;
 
 use crate::auto_label::auto_label;
 use crate::co_activation::{CoActivation, co_activation};
-use crate::fingerprint::fingerprint;
 use crate::gather::{Activity, Gathered, gather, report_progress};
 use crate::histogram::Histogram;
-use crate::token_text::{token_text, visible};
 use crate::{DashboardError, Options, Progress, Stage};
 
 /// The number of features whose weights are compared at a time.
@@ -118,7 +117,7 @@ impl Dashboard {
                 let activity =
                     activities.next().expect("every feature of the range has an activity");
                 let label = labels.get(&feature).filter(|label| !label.is_empty()).cloned();
-                let text = |id| visible(&token_text(model.tokenizer(), id));
+                let text = |id| token_text(model.tokenizer(), id);
                 features.push(gathered.page(feature, activity, weights, label, text));
             }
             report_progress(progress, Stage::Weights, features.len() as u64)?;

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::python_json;
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::fingerprint;
 use nanoscope_runtime::InterpretableModel;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
 use crate::data_script::unpack_as;
-use crate::fingerprint::fingerprint;
 use crate::write::{ABOUT, DATA, FORMAT, VERSION};
 
 /// The maximum size of a data file in bytes, packed and unpacked. The index of a million features has about a

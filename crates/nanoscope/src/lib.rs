@@ -8,7 +8,7 @@
 //! let scope = Microscope::open("models/demo", &device("auto")?)?.with_saes(["models/demo/saes"])?;
 //! let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
 //! for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(20))? {
-//!     println!("{:?} {:?}", step.text, scope.strongest(&step, 3));
+//!     println!("{:?} {:?}", step.text, scope.strongest(&step, 3)?);
 //! }
 //! # Ok(())
 //! # }
@@ -39,6 +39,9 @@ pub use nanoscope_device::{DeviceError, available as available_devices, by_name 
 pub use nanoscope_hooks::{
     Activation, ActivationCache, ActivationRecorder, HookError, HookPoint, HookRouter, Patch,
 };
+pub use nanoscope_index::{
+    Evidence, FeatureIndex, FeatureNames, Hit, Search, SearchOptions, SharedText, SteeringShares,
+};
 pub use nanoscope_runtime::{
     ActiveFeatures, Batch, Condition, EndReason, Generation, InterpretableModel, Intervention,
     InterventionReport, Op, Plan, PositionRange, Positions, RunOutput, RuntimeError, Sampling,
@@ -51,6 +54,6 @@ pub use nanoscope_tokenizer::{TokenId, Tokenizer, TokenizerError};
 pub use nanoscope_transformer::{Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
 
 pub use error::{Error, ProcessingError, Result};
-pub use microscope::{LabelledFeature, Microscope, Origin};
+pub use microscope::{FeatureName, Microscope, MicroscopeParts, NamedFeature, Origin};
 pub use open::OpenOptions;
 pub use vector_file::VectorFile;

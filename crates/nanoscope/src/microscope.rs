@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nanoscope_checkpoint::{Labels, ModelFiles, ModelKind};
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::{FeatureNames, SharedText};
 use nanoscope_runtime::{Generation, InterpretableModel, Plan, RunOutput, Sampling, Step};
 use nanoscope_tokenizer::{TokenId, Tokenizer};
 use nanoscope_transformer::{Era, TokenBatch};
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 /// let scope = Microscope::open("models/demo", &device("auto")?)?.with_saes(["models/demo/saes"])?;
 /// let plan = Plan::new().track_all();
 /// for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(20))? {
-///     println!("{:?} {:?}", step.text, scope.strongest(&step, 3));
+///     println!("{:?} {:?}", step.text, scope.strongest(&step, 3)?);
 /// }
 /// # Ok(())
 /// # }
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 pub struct Microscope {
     pub(crate) model: InterpretableModel,
     pub(crate) labels: BTreeMap<HookPoint, Labels>,
+    pub(crate) names: FeatureNames,
     pub(crate) origin: Option<Origin>,
     /// The file of each SAE that was loaded, without links.
     pub(crate) sae_files: BTreeMap<HookPoint, PathBuf>,
@@ -47,17 +49,37 @@ pub struct Origin {
     pub also_fits: Vec<Era>,
 }
 
-/// An active feature with its label.
+/// The name of a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureName {
+    /// A person's label, or an automatic name such as `fires on ·dog · promotes ·wagged`.
+    pub text: SharedText,
+    /// True if no person gave it.
+    pub is_automatic: bool,
+}
+
+/// The parts of a microscope, from [`Microscope::into_parts`].
+#[derive(Debug)]
+pub struct MicroscopeParts {
+    /// The model with its SAEs.
+    pub model: InterpretableModel,
+    /// The labels per SAE.
+    pub labels: BTreeMap<HookPoint, Labels>,
+    /// The automatic names of the features, with their indexes.
+    pub names: FeatureNames,
+}
+
+/// An active feature with its name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LabelledFeature<'a> {
+pub struct NamedFeature {
     /// The hook point of its SAE.
     pub hook: HookPoint,
     /// Its index in the SAE.
     pub index: u32,
     /// Its activation.
     pub activation: f32,
-    /// Its label, if it has one.
-    pub label: Option<&'a str>,
+    /// Its name; `None` for features beyond those that are named in fractions of a second.
+    pub name: Option<FeatureName>,
 }
 
 impl Microscope {
@@ -66,6 +88,7 @@ impl Microscope {
         Self {
             model,
             labels: BTreeMap::new(),
+            names: FeatureNames::new(),
             origin: None,
             sae_files: BTreeMap::new(),
             centred: false,
@@ -109,6 +132,40 @@ impl Microscope {
         self.labels.get(&hook)?.get(feature)
     }
 
+    /// The automatic names of the features, with the indexes of the SAEs.
+    pub fn names(&self) -> &FeatureNames {
+        &self.names
+    }
+
+    /// The automatic names of the features, to add an index.
+    pub fn names_mut(&mut self) -> &mut FeatureNames {
+        &mut self.names
+    }
+
+    /// The name of a feature: its label, or an automatic name. `None` if an automatic one was not computed
+    /// yet; see [`FeatureNames::prepare`].
+    pub fn name(&self, hook: HookPoint, feature: u32) -> Option<FeatureName> {
+        if let Some(label) = self.label(hook, feature) {
+            return Some(FeatureName { text: label.into(), is_automatic: false });
+        }
+        let text = self.names.get(hook, feature)?;
+        Some(FeatureName { text, is_automatic: true })
+    }
+
+    /// Computes the automatic names of `features` that have neither a label nor a name.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the model lacks the SAE or the SAE a feature.
+    pub fn prepare_names(
+        &self,
+        hook: HookPoint,
+        features: impl IntoIterator<Item = u32>,
+    ) -> Result<()> {
+        let unlabelled =
+            features.into_iter().filter(|&feature| self.label(hook, feature).is_none());
+        Ok(self.names.prepare(&self.model, hook, unlabelled)?)
+    }
+
     /// The tokenizer.
     ///
     /// # Errors
@@ -148,31 +205,36 @@ impl Microscope {
         Ok(self.model.generate(&self.encode(prompt)?, plan, sampling)?)
     }
 
-    /// The `n` strongest features of each tracked SAE on the token of `step`, with their labels.
-    pub fn strongest(&self, step: &Step, n: usize) -> Vec<LabelledFeature<'_>> {
-        let tracked = step.features.iter();
-        let of_sae = tracked.flat_map(|(&hook, features)| {
-            let strongest = features.strongest(0, n).into_iter();
-            strongest.map(move |(index, activation)| (hook, index, activation))
-        });
-        let labelled = of_sae.map(|(hook, index, activation)| LabelledFeature {
-            hook,
-            index,
-            activation,
-            label: self.label(hook, index),
-        });
-        labelled.collect()
+    /// The `n` strongest features of each tracked SAE on the token of `step`, with their names.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if the step is of another model, which has other SAEs.
+    pub fn strongest(&self, step: &Step, n: usize) -> Result<Vec<NamedFeature>> {
+        let mut named = Vec::new();
+        for (&hook, features) in &step.features {
+            let strongest = features.strongest(0, n);
+            self.prepare_names(hook, strongest.iter().map(|&(index, _)| index))?;
+            let feature = |(index, activation)| NamedFeature {
+                hook,
+                index,
+                activation,
+                name: self.name(hook, index),
+            };
+            named.extend(strongest.into_iter().map(feature));
+        }
+        Ok(named)
     }
 
-    /// The model with its SAEs, and their labels.
-    pub fn into_parts(self) -> (InterpretableModel, BTreeMap<HookPoint, Labels>) {
-        (self.model, self.labels)
+    /// The model with its SAEs, the labels and the names.
+    pub fn into_parts(self) -> MicroscopeParts {
+        let Self { model, labels, names, .. } = self;
+        MicroscopeParts { model, labels, names }
     }
 }
 
-impl fmt::Display for LabelledFeature<'_> {
+impl fmt::Display for NamedFeature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} #{} {:.1}", self.hook, self.index, self.activation)?;
-        self.label.map_or(Ok(()), |label| write!(f, " {label}"))
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " {}", name.text))
     }
 }

@@ -4,6 +4,7 @@ use nanoscope_checkpoint::{
     FitModel, LoadedSae, Metadata, SaeOptions, SaePath, WeightProcessing, load_saes_with,
 };
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::FeatureIndex;
 use nanoscope_sae::Sae;
 use nanoscope_transformer::Gpt;
 
@@ -142,6 +143,9 @@ impl Microscope {
         }
         self.warnings.extend(warnings);
         self.labels.insert(hook, labels);
+        if let Some(index) = FeatureIndex::find(&self.model, hook, &file)? {
+            self.names.insert_file(hook, index);
+        }
         self.sae_files.insert(hook, file);
         Ok((hook, true))
     }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use nanoscope::{
-    Error, HookPoint, InterpretableModel, LoadedSae, Metadata, Microscope, Plan, RuntimeError, Sae,
-    SaeHooks, SaeOptions, SaePath, Sampling, VectorFile, WeightDtype, load_sae, save_sae,
+    Error, HookPoint, InterpretableModel, LoadedSae, Metadata, Microscope, NamedFeature, Plan,
+    RuntimeError, Sae, SaeHooks, SaeOptions, SaePath, Sampling, VectorFile, WeightDtype, load_sae,
+    save_sae,
 };
 use nanoscope_testing::test_device;
 
@@ -42,15 +43,21 @@ fn every_token_has_its_strongest_features_with_their_labels() {
     let mut generation = scope.generate("Once upon a time", &plan, &Sampling::greedy(3)).unwrap();
     let step = generation.next().unwrap();
 
-    let strongest = scope.strongest(&step, 2);
+    let strongest = scope.strongest(&step, 2).unwrap();
     assert_eq!(strongest.len(), 2 * 4);
     for pair in strongest.chunks(2) {
         assert!(pair[0].hook == pair[1].hook && pair[0].activation >= pair[1].activation);
         let row = step.features[&pair[0].hook].strongest(0, 1);
         assert_eq!(row, [(pair[0].index, pair[0].activation)]);
-        assert_eq!(pair[0].label, scope.label(pair[0].hook, pair[0].index));
+        let name = pair[0].name.clone().unwrap();
+        match scope.label(pair[0].hook, pair[0].index) {
+            Some(label) => assert!(!name.is_automatic && &*name.text == label),
+            None => assert!(name.is_automatic && name.text.contains("promotes"), "{name:?}"),
+        }
     }
-    assert!(strongest.iter().any(|feature| feature.label.is_some()));
+    let is_automatic = |feature: &NamedFeature| feature.name.as_ref().unwrap().is_automatic;
+    assert!(strongest.iter().any(|feature| !is_automatic(feature)));
+    assert!(strongest.iter().any(is_automatic));
     assert!(strongest[0].to_string().starts_with("blocks.0.hook_resid_post #"));
 }
 
@@ -172,7 +179,7 @@ fn progress_ends_at_the_total() {
 
 #[test]
 fn a_model_without_a_tokenizer_takes_no_text() {
-    let (model, _) = scope().into_parts();
+    let model = scope().into_parts().model;
     let scope = Microscope::new(InterpretableModel::new(model.gpt().clone()));
 
     let error = scope.run("The dog", &Plan::new()).unwrap_err();

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nanoscope::Microscope;
+use nanoscope::{Microscope, MicroscopeParts};
 use nanoscope_checkpoint::{Labels, UserLabels};
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::{FeatureNames, Search};
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_tokenizer::{Tokenizer, TokenizerError};
+use serde::{Deserialize, Serialize};
 
 /// The model that is served, with its SAEs and information about their features.
 #[derive(Debug)]
@@ -17,6 +19,24 @@ pub struct ServedModel {
     pub name: String,
     /// Information about each SAE, by hook point.
     pub sae_info: BTreeMap<HookPoint, SaeInfo>,
+    /// The automatic names of the features, with the indexes of the SAEs.
+    pub names: FeatureNames,
+    /// The search for features.
+    pub search: Search,
+    /// Interventions that make texts about a topic, offered by the page.
+    pub topics: Vec<Topic>,
+}
+
+/// An intervention that makes a text about something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// The topic, after «Make it about»: `dogs`.
+    pub name: String,
+    /// The intervention in its text form.
+    pub steer: String,
+    /// The prompt to continue.
+    pub prompt: String,
 }
 
 /// Information about an SAE in addition to its weights.
@@ -34,9 +54,10 @@ pub struct SaeInfo {
 impl ServedModel {
     /// Serves the model, the SAEs and the labels of `scope` under `name`.
     pub fn new(scope: Microscope, name: String) -> Self {
-        let (model, labels) = scope.into_parts();
+        let MicroscopeParts { model, labels, names } = scope.into_parts();
         let info = |(hook, labels)| (hook, SaeInfo { labels, ..SaeInfo::default() });
-        Self { model, name, sae_info: labels.into_iter().map(info).collect() }
+        let sae_info = labels.into_iter().map(info).collect();
+        Self { model, name, sae_info, names, search: Search::default(), topics: Vec::new() }
     }
 
     /// Adds the dashboard in `dir` to its SAE, which is found by its hook point and checked by its

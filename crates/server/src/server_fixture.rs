@@ -11,6 +11,7 @@ use burn::tensor::Tensor;
 use http_body_util::BodyExt;
 use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::{FeatureNames, Search};
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_sae::{Architecture, Sae, SaeConfig, SaeWeights};
 use nanoscope_testing::{TINY_SHAPE, tiny_gpt};
@@ -69,6 +70,9 @@ pub(crate) fn served_model() -> ServedModel {
         model: model.with_sae(HOOK, sae).unwrap(),
         name: "tiny".to_owned(),
         sae_info: BTreeMap::from([(HOOK, SaeInfo { labels, ..SaeInfo::default() })]),
+        names: FeatureNames::new(),
+        search: Search::default(),
+        topics: Vec::new(),
     }
 }
 

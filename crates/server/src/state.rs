@@ -36,9 +36,19 @@ impl AppState {
         self.tokenizer().render_for_answer(conversation)
     }
 
-    /// The label of the feature `index` of the SAE at `hook`.
-    pub(crate) fn label(&self, hook: HookPoint, index: u32) -> Option<String> {
-        self.labels.get(hook, index)
+    /// The name of the feature `index` of the SAE at `hook`: its label, or an automatic name that is known,
+    /// with `true`.
+    pub(crate) fn name(&self, hook: HookPoint, index: u32) -> Option<(String, bool)> {
+        let automatic = || Some((self.served.names.get(hook, index)?.to_string(), true));
+        self.labels.get(hook, index).map(|label| (label, false)).or_else(automatic)
+    }
+
+    /// Computes automatic names of `features`, as far as that takes fractions of a second.
+    pub(crate) fn prepare_names(&self, hook: HookPoint, features: &[(u32, f32)]) {
+        let unlabelled = features.iter().map(|&(index, _)| index);
+        let unlabelled = unlabelled.filter(|&index| self.labels.get(hook, index).is_none());
+        // Only a feature that the SAE does not have is an error.
+        let _ = self.served.names.prepare(&self.served.model, hook, unlabelled);
     }
 
     /// The maximum length in bytes of a text that fits into the context.

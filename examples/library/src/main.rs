@@ -13,7 +13,7 @@ fn main() -> Result<()> {
     let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
     let mut generation = scope.generate("There was a big", &plan, &Sampling::greedy(12))?;
     for step in generation.by_ref() {
-        let strongest = scope.strongest(&step, 1);
+        let strongest = scope.strongest(&step, 1)?;
         println!("{:>10?}  {}", step.text, strongest.last().expect("every SAE is tracked"));
     }
     println!("moved by {:.0} %", 100.0 * generation.applied()[0].moved);

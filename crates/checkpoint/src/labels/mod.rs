@@ -9,4 +9,4 @@ mod user_labels;
 
 pub use feature_labels::{LABELS_FILE, Labels};
 pub use label_text::{LabelTextError, label_text};
-pub use user_labels::{UpdatedLabels, UserLabels};
+pub use user_labels::{UpdatedLabels, UserLabels, sae_folders};

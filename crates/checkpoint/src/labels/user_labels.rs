@@ -54,7 +54,7 @@ impl UserLabels {
     /// [`CheckpointError::Io`] if the SAE cannot be read.
     pub fn of_sae(sae: &Path, d_sae: usize, is_kept: bool) -> Result<Self, CheckpointError> {
         let name = file_name(sae)?;
-        let places = folders(sae, is_kept).into_iter().map(|dir| dir.join(&name)).collect();
+        let places = sae_folders(sae, is_kept).into_iter().map(|dir| dir.join(&name)).collect();
         Ok(Self { places, d_sae })
     }
 
@@ -73,7 +73,7 @@ impl UserLabels {
         d_sae: usize,
         is_kept: bool,
     ) -> Result<BTreeMap<u32, String>, CheckpointError> {
-        if folders(sae, is_kept).iter().any(|dir| has_label_files(dir)) {
+        if sae_folders(sae, is_kept).iter().any(|dir| has_label_files(dir)) {
             Self::of_sae(sae, d_sae, is_kept)?.read()
         } else {
             Ok(BTreeMap::new())
@@ -191,8 +191,9 @@ impl Labels {
     }
 }
 
-/// The folders of the labels of the SAE in the file `sae`, in the order in which they are tried.
-fn folders(sae: &Path, is_kept: bool) -> Vec<PathBuf> {
+/// The folders for files about the SAE in the file `sae`, in the order in which they are tried: the SAE's own,
+/// unless `is_kept` is false or it lies in the user's cache, then nanoscope's folder of the user's data.
+pub fn sae_folders(sae: &Path, is_kept: bool) -> Vec<PathBuf> {
     // A link names a file in a folder of its own, for example in a download cache.
     let sae = fs::canonicalize(sae).unwrap_or_else(|_| sae.to_owned());
     let in_cache = |cache: PathBuf| sae.starts_with(fs::canonicalize(&cache).unwrap_or(cache));

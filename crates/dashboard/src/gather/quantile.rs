@@ -1,5 +1,6 @@
+use nanoscope_index::mix;
+
 use super::example::{Example, FeatureFirings};
-use crate::fingerprint::mix;
 
 /// The number of intervals into which a feature's activation range is divided, as in SAEDashboard.
 pub const QUANTILES: usize = 5;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nanoscope_corpus::SpecialTokens;
+use nanoscope_index::token_text;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::dashboard::{Dashboard, FeaturePage};
 use crate::gather::Activity;
 use crate::gather::Example;
-use crate::token_text::token_text;
 
 /// The version of the data format.
 pub(crate) const VERSION: u32 = 1;

@@ -6,16 +6,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use nanoscope_checkpoint::python_json;
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::{mix, token_text};
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
 use super::folder::{file_names, is_numbered, replace_dir, write_file};
 use crate::DashboardError;
 use crate::dashboard::{Dashboard, FeaturePage};
-use crate::fingerprint::mix;
 use crate::gather::Example;
 use crate::histogram::Histogram;
-use crate::token_text::token_text;
 
 /// The number of features in a file, as in SAEDashboard by default.
 const FEATURES_PER_FILE: usize = 128;

@@ -5,6 +5,7 @@ use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use super::labels::Saved;
+use crate::openai::shortest_decimal;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -29,6 +30,10 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
             "labels": state.labels.count(hook),
             "labels_saved": Saved::from(state.labels.place(hook)),
             "dashboard": source.is_some_and(|source| source.dashboard.is_some()),
+            "index": served.names.index(hook).is_some(),
+            "steering": served.names.index(hook).and_then(|index| index.shares.as_ref()).map(|shares| {
+                json!({"share": shortest_decimal(shares.default), "breaks": shares.breaks.map(shortest_decimal)})
+            }),
         })
     };
     Json(json!({
@@ -44,6 +49,7 @@ pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
         },
         "hooks": config.hook_points().map(hook).collect::<Vec<_>>(),
         "saes": served.model.saes().iter().map(sae).collect::<Vec<_>>(),
+        "topics": served.topics,
         "limits": {
             "max_tokens": limits.max_tokens,
             "rows": limits.rows,

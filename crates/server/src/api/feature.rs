@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::State;
-use nanoscope_dashboard::FeatureSummary;
+use nanoscope_dashboard::{ExampleText, FeatureSummary};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
-use crate::labels::LabelBook;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -26,6 +25,8 @@ pub(crate) struct FeatureAnswer {
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
+    /// The automatic name.
+    auto: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     density: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,12 +43,13 @@ pub(crate) struct FeatureAnswer {
     examples: Option<Vec<Example>>,
 }
 
-/// A feature with a similar decoder direction, and the cosine similarity.
+/// A feature with a similar decoder direction, the cosine similarity and its name. An automatic name has
+/// `true` after it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Near {
     Labelled(u32, f32, String),
-    Bare(u32, f32),
+    Automatic(u32, f32, String, bool),
 }
 
 #[derive(Debug, Serialize)]
@@ -63,15 +65,15 @@ pub(crate) async fn feature(
     body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
     let (hook, index) = find_feature(&state.served, (&source, &index))?;
-    let labels = state.labels.clone();
-    let work = move |served: &ServedModel| describe(served, &labels, hook, index);
+    let of_work = state.clone();
+    let work = move |served: &ServedModel| describe(served, &of_work, hook, index);
     Ok(Json(state.analysis.run(&state.served, work).await?))
 }
 
-/// Collects what the weights, the labels and the dashboard know about a feature.
+/// Collects what the weights, the labels, and the dashboard or the index know about a feature.
 fn describe(
     served: &ServedModel,
-    labels: &LabelBook,
+    state: &AppState,
     hook: HookPoint,
     index: u32,
 ) -> Result<FeatureAnswer, ApiError> {
@@ -88,17 +90,23 @@ fn describe(
         // The SAE does not write to the residual stream.
         Err(_) => LogitEffect { promoted: Vec::new(), suppressed: Vec::new() },
     };
-    let near = |(other, cosine)| match labels.get(hook, other) {
-        Some(label) => Near::Labelled(other, cosine, label),
-        None => Near::Bare(other, cosine),
+    let neighbours: Vec<(u32, f32)> = weights.nearest.clone();
+    state.prepare_names(hook, &neighbours);
+    let near = |(other, cosine)| match state.name(hook, other) {
+        Some((label, false)) => Near::Labelled(other, cosine, label),
+        Some((name, true)) => Near::Automatic(other, cosine, name, true),
+        None => Near::Automatic(other, cosine, String::new(), true),
     };
-    let glance = glance(served, hook, index);
+    let auto = served.names.name(&served.model, hook, index);
+    let auto = auto.map_err(|error| ApiError::from(&error))?.to_string();
+    let glance = glance(served, hook, index).or_else(|| indexed(served, hook, index));
     let known = glance.as_ref();
     Ok(FeatureAnswer {
         hook,
         source: ServedModel::source_id(hook),
         index,
-        label: labels.get(hook, index),
+        label: state.labels.get(hook, index),
+        auto,
         density: known.map(|glance| glance.density),
         max: known.map(|glance| glance.max),
         mean: known.map(|glance| glance.mean),
@@ -108,7 +116,7 @@ fn describe(
         decoder_norm: weights.geometry.decoder_norm,
         top_tokens: known.map(|glance| glance.top_tokens.clone()),
         examples: glance.map(|glance| {
-            let example = |shown: nanoscope_dashboard::ExampleText| Example {
+            let example = |shown: ExampleText| Example {
                 tokens: shown.tokens,
                 values: shown.values,
                 peak: shown.peak,
@@ -125,6 +133,29 @@ fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<FeatureSu
     dashboard.feature(index).unwrap_or_else(|error| {
         tracing::warn!(%hook, index, %error, "could not read a dashboard");
         None
+    })
+}
+
+/// The index's entry for the feature.
+fn indexed(served: &ServedModel, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
+    let of_sae = served.names.index(hook)?;
+    let entry = of_sae.get(index)?;
+    let example = |shown: &nanoscope_index::IndexedExample| ExampleText {
+        tokens: shown.tokens.iter().map(ToString::to_string).collect(),
+        values: shown.values.iter().map(|&(at, value)| (at as usize, f64::from(value))).collect(),
+        peak: shown.peak as usize,
+    };
+    Some(FeatureSummary {
+        fires: entry.fires,
+        density: of_sae.density(entry),
+        max: f64::from(entry.max),
+        mean: f64::from(entry.mean),
+        top_tokens: entry
+            .fires_on
+            .iter()
+            .map(|(token, count)| (token.to_string(), *count as usize))
+            .collect(),
+        examples: entry.examples.iter().map(example).collect(),
     })
 }
 

@@ -97,7 +97,7 @@ pub(crate) async fn search(
     Ok(Json(SearchAnswer { results: found.into_iter().map(|(_, found)| found).collect() }))
 }
 
-fn find_source(served: &ServedModel, id: &str) -> Result<HookPoint, ApiError> {
+pub(crate) fn find_source(served: &ServedModel, id: &str) -> Result<HookPoint, ApiError> {
     let unknown = || ApiError::not_found(format!("unknown source `{id}`")).with_param("source");
     served.find_sae(id).ok_or_else(unknown)
 }

@@ -4,6 +4,7 @@ mod about;
 mod document;
 mod feature;
 mod feature_path;
+mod features;
 mod labels;
 mod metrics;
 mod routes;

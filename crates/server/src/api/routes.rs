@@ -1,7 +1,7 @@
 use axum::Router;
 use axum::routing::{get, put};
 
-use super::{about, document, feature, labels, metrics};
+use super::{about, document, feature, features, labels, metrics};
 use crate::state::AppState;
 
 /// The routes of nanoscope's own interface.
@@ -11,6 +11,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/saes/{source}/features/{index}", get(feature::feature))
         .route("/api/saes/{source}/features/{index}/label", put(labels::put))
         .route("/api/saes/{source}/labels", get(labels::download))
+        .route("/api/features", get(features::search))
         .route("/api/labels", get(labels::search))
         .route("/openapi.json", get(document::document))
         .route("/metrics", get(metrics::metrics))

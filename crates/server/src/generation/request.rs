@@ -46,6 +46,9 @@ pub(crate) enum Event {
         text: String,
         why: End,
         applied: Vec<InterventionReport>,
+        /// The mean negative log-likelihood of the text under the unsteered model, in nats per token;
+        /// `None` without a token.
+        nll: Option<f64>,
     },
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nanoscope_runtime::{Batch, Generation, RuntimeError, StepOutcome};
+use nanoscope_runtime::{Batch, Generation, InterpretableModel, RuntimeError, StepOutcome};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -42,6 +42,44 @@ struct Row<'s> {
     client: Client,
     started: Option<Instant>,
     tokens: usize,
+    text: RowText,
+}
+
+/// The tokens of a generation, for its negative log-likelihood.
+struct RowText {
+    /// The prompt and the text so far if the generation is steered; empty otherwise.
+    tokens: Vec<u32>,
+    prompt_len: usize,
+    /// The sum of the log probabilities of the generated tokens, under the model as it is steered.
+    logprobs: f64,
+    generated: usize,
+}
+
+impl RowText {
+    fn new(request: &GenerationRequest) -> Self {
+        let is_steered = !request.plan.interventions.is_empty();
+        let tokens = if is_steered { request.prompt.clone() } else { Vec::new() };
+        Self { tokens, prompt_len: request.prompt.len(), logprobs: 0.0, generated: 0 }
+    }
+
+    fn push(&mut self, token: u32, logprob: f32) {
+        self.generated += 1;
+        self.logprobs += f64::from(logprob);
+        if !self.tokens.is_empty() {
+            self.tokens.push(token);
+        }
+    }
+
+    /// The mean negative log-likelihood under the unsteered model, which reads a steered text again.
+    fn mean_nll(&self, model: &InterpretableModel) -> Option<f64> {
+        if self.generated == 0 {
+            return None;
+        }
+        if self.tokens.is_empty() {
+            return Some(-self.logprobs / self.generated as f64);
+        }
+        model.mean_nll(&self.tokens, self.prompt_len).ok().flatten()
+    }
 }
 
 /// The receiving end of a generation's events.
@@ -59,7 +97,7 @@ impl Client {
 
     /// Ends a generation that has no row, and therefore no text.
     fn end(&self, why: End) {
-        self.send(Event::End { text: String::new(), why, applied: Vec::new() });
+        self.send(Event::End { text: String::new(), why, applied: Vec::new(), nll: None });
     }
 }
 
@@ -180,6 +218,7 @@ impl<'s> Worker<'s> {
                 match begun.map_or_else(|| self.begin(&request), Ok) {
                     Ok(generation) => self.rows.push(Row {
                         generation,
+                        text: RowText::new(&request),
                         stops: StopStrings::new(request.stop),
                         client,
                         started: None,
@@ -209,7 +248,7 @@ impl<'s> Worker<'s> {
         let metrics = &self.shared.metrics;
         self.rows.retain_mut(|row| {
             let progress = progress.next().expect("there is progress for each generation");
-            row.advance(progress, metrics)
+            row.advance(progress, metrics, &self.served.model)
         });
     }
 
@@ -231,7 +270,12 @@ impl<'s> Worker<'s> {
 
 impl Row<'_> {
     /// Sends the progress to the client. Returns false if the generation has ended.
-    fn advance(&mut self, progress: StepOutcome, metrics: &Metrics) -> bool {
+    fn advance(
+        &mut self,
+        progress: StepOutcome,
+        metrics: &Metrics,
+        model: &InterpretableModel,
+    ) -> bool {
         if matches!(progress, StepOutcome::Prompt) {
             return true;
         }
@@ -243,6 +287,7 @@ impl Row<'_> {
             StepOutcome::Prompt => return true,
             StepOutcome::Step(step) => {
                 self.tokens += 1;
+                self.text.push(step.token_id, step.logprob);
                 metrics.tokens.inc();
                 let tracked = step.features.values().map(SparseFeatures::nnz).sum::<usize>();
                 metrics.features.inc_by(tracked as u64);
@@ -258,14 +303,20 @@ impl Row<'_> {
             }
         };
         metrics.record_generation(self.tokens, self.started.map(|started| started.elapsed()));
-        self.end(why);
+        let nll = self.text.mean_nll(model);
+        self.end_with(why, nll);
         false
     }
 
-    /// Sends the end, with the text that was held back.
+    /// Sends the end of a text that was cut off.
     fn end(&mut self, why: End) {
+        self.end_with(why, None);
+    }
+
+    /// Sends the end, with the text that was held back.
+    fn end_with(&mut self, why: End, nll: Option<f64>) {
         let (text, applied) = (self.stops.finish(), self.generation.applied());
-        self.client.send(Event::End { text, why, applied });
+        self.client.send(Event::End { text, why, applied, nll });
     }
 
     /// Records and sends the start, once the prompt has been run.

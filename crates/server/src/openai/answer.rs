@@ -163,7 +163,7 @@ impl Answer {
                         }
                     }
                 }
-                ChoiceEvent::Ended { text: more, why, applied, reused } => {
+                ChoiceEvent::Ended { text: more, why, applied, reused, nll } => {
                     if let Some(error) = why.error(choice.has_text) {
                         return Err(error);
                     }
@@ -175,7 +175,7 @@ impl Answer {
                     if choice.first_of_prompt {
                         self.usage.reused += reused;
                     }
-                    details.append(&mut end_json(&why, &applied, reused));
+                    details.append(&mut end_json(&why, &applied, reused, nll));
                 }
             }
         }
@@ -267,7 +267,7 @@ impl Answer {
                 }
                 text
             }
-            ChoiceEvent::Ended { text, why, applied, reused } => {
+            ChoiceEvent::Ended { text, why, applied, reused, nll } => {
                 if let Some(error) = why.error(head.has_text) {
                     return event(&error.json());
                 }
@@ -279,7 +279,7 @@ impl Answer {
                 if head.first_of_prompt {
                     self.usage.reused += reused;
                 }
-                details = end_json(&why, &applied, reused);
+                details = end_json(&why, &applied, reused, nll);
                 finish = finish_reason(&why).into();
                 text
             }
@@ -415,11 +415,17 @@ fn end_json(
     why: &End,
     done: &[nanoscope_runtime::InterventionReport],
     reused: usize,
+    nll: Option<f64>,
 ) -> Map<String, Value> {
     let mut details = Map::new();
     details.insert("end".to_owned(), why.to_string().into());
     details.insert("applied".to_owned(), applied_json(done));
     details.insert("reused".to_owned(), reused.into());
+    if let Some(nll) = nll {
+        // Four decimals are more than two texts can be compared by.
+        let nll = (nll * 1e4).round() / 1e4;
+        details.insert("fluency".to_owned(), json!({"nll": nll}));
+    }
     details
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum ChoiceEvent {
         why: End,
         applied: Vec<InterventionReport>,
         reused: usize,
+        /// The mean negative log-likelihood of the text under the unsteered model.
+        nll: Option<f64>,
     },
 }
 
@@ -105,8 +107,8 @@ impl Choice {
                 self.offset += step.text.chars().count();
                 ChoiceEvent::Token { step, text, offset }
             }
-            Event::End { text, why, applied } => {
-                ChoiceEvent::Ended { text, why, applied, reused: self.reused }
+            Event::End { text, why, applied, nll } => {
+                ChoiceEvent::Ended { text, why, applied, reused: self.reused, nll }
             }
         })
     }
@@ -122,6 +124,7 @@ impl Source {
                 why: End::Model(EndReason::MaxTokens),
                 applied: score.applied.clone(),
                 reused: 0,
+                nll: None,
             },
         ]))
     }

@@ -134,12 +134,14 @@ impl Extension {
         row: usize,
     ) -> Map<String, Value> {
         let strongest_at = |(&hook, features): (&HookPoint, &SparseFeatures)| {
-            let strongest = features.strongest(row, self.top).into_iter();
-            let entry = |(index, value)| match state.label(hook, index) {
-                Some(label) => json!([index, shortest_decimal(value), label]),
+            let strongest = features.strongest(row, self.top);
+            state.prepare_names(hook, &strongest);
+            let entry = |(index, value)| match state.name(hook, index) {
+                Some((name, true)) => json!([index, shortest_decimal(value), name, true]),
+                Some((label, false)) => json!([index, shortest_decimal(value), label]),
                 None => json!([index, shortest_decimal(value)]),
             };
-            (hook.to_string(), strongest.map(entry).collect())
+            (hook.to_string(), strongest.into_iter().map(entry).collect())
         };
         let features: Map<_, _> = features.iter().map(strongest_at).collect();
         let mut entry = Map::new();

@@ -13,4 +13,5 @@ mod request;
 mod respond;
 mod routes;
 
+pub(crate) use extension::shortest_decimal;
 pub(crate) use routes::routes;

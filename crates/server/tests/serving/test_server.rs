@@ -50,7 +50,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sae_info = [(HOOK, nanoscope_server::SaeInfo::default())].into();
-        let served = ServedModel { model: model(), name: name.to_owned(), sae_info };
+        let scope = nanoscope::Microscope::new(model());
+        let served = ServedModel { sae_info, ..ServedModel::new(scope, name.to_owned()) };
         let (stop, stopped) = oneshot::channel();
         let served = serve(listener, served, config, async { drop(stopped.await) });
         Self { address, model: model(), stop: Some(stop), served: tokio::spawn(served) }

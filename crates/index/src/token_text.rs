@@ -4,7 +4,7 @@ use nanoscope_tokenizer::Tokenizer;
 
 /// Returns a token's text. Bytes that are not valid UTF-8 on their own are written in hexadecimal
 /// (`\xe2\x80`); without a tokenizer, the text is the token's id in angle brackets.
-pub(crate) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+pub fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     let Some(bytes) = tokenizer.and_then(|tokenizer| tokenizer.token_bytes(id)) else {
         return format!("<{id}>");
     };
@@ -17,9 +17,25 @@ pub(crate) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     }
 }
 
+/// Writes a token for people: a space at its beginning as `·`, and [`visible`].
+///
+/// ```
+/// use nanoscope_index::shown_token;
+///
+/// assert_eq!(shown_token(" dog"), "·dog");
+/// assert_eq!(shown_token("\n\n"), "↵↵");
+/// assert_eq!(shown_token("  "), "··");
+/// ```
+pub fn shown_token(text: &str) -> String {
+    let trimmed = text.trim_start_matches(' ');
+    let mut shown = "·".repeat(text.len() - trimmed.len());
+    shown.push_str(&visible(trimmed));
+    shown
+}
+
 /// Replaces line breaks, tabs, and characters that are invisible or change the direction of text by visible
 /// symbols.
-pub(crate) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     text.chars().fold(String::new(), |mut out, c| {
         match c {
             '\n' => out.push('↵'),

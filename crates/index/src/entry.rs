@@ -1,0 +1,75 @@
+use serde::{Deserialize, Serialize};
+
+use crate::shared_text::SharedText;
+
+/// What an index knows about one feature.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureEntry {
+    /// The feature's index.
+    pub feature: u32,
+    /// Its automatic name.
+    pub name: SharedText,
+    /// The number of tokens on which it fires.
+    pub fires: u64,
+    /// Its max activation on the text.
+    pub max: f32,
+    /// Its mean activation over all tokens, including those on which it does not fire.
+    pub mean: f32,
+    /// The tokens at the peaks of its top activations with their counts, the most frequent first.
+    #[serde(default)]
+    pub fires_on: Vec<(SharedText, u32)>,
+    /// The tokens that it makes more likely, with the direct effect on the logit, the largest first.
+    #[serde(default)]
+    pub promotes: Vec<(SharedText, f32)>,
+    /// The tokens that it makes less likely, with the direct effect on the logit, the smallest first.
+    #[serde(default)]
+    pub suppresses: Vec<(SharedText, f32)>,
+    /// Its top activations, the largest first.
+    #[serde(default)]
+    pub examples: Vec<IndexedExample>,
+}
+
+/// A token on which a feature fires, with the text around it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexedExample {
+    /// The texts of the tokens.
+    pub tokens: Vec<SharedText>,
+    /// The index of the token.
+    pub peak: u32,
+    /// Indices into `tokens` with the activations there, in ascending order.
+    pub values: Vec<(u32, f32)>,
+}
+
+impl FeatureEntry {
+    /// The texts of the entry, to be shared between entries.
+    pub(crate) fn texts_mut(&mut self) -> impl Iterator<Item = &mut SharedText> {
+        let counted = self.fires_on.iter_mut().map(|(text, _)| text);
+        let effects = self.promotes.iter_mut().chain(&mut self.suppresses).map(|(text, _)| text);
+        let examples = self.examples.iter_mut().flat_map(|example| &mut example.tokens);
+        counted.chain(effects).chain(examples)
+    }
+
+    /// The reason why the entry cannot be that of `feature`.
+    pub(crate) fn problem(&self, feature: u32) -> Option<&'static str> {
+        let finite =
+            |values: &[(SharedText, f32)]| values.iter().all(|(_, value)| value.is_finite());
+        let example = |example: &IndexedExample| {
+            let len = example.tokens.len();
+            let inside = |&(at, value): &(u32, f32)| (at as usize) < len && value.is_finite();
+            (example.peak as usize) < len && example.values.iter().all(inside)
+        };
+        if self.feature != feature {
+            Some("a feature is missing or repeated")
+        } else if !(self.max.is_finite() && self.mean.is_finite()) {
+            Some("an activation is not finite")
+        } else if !(finite(&self.promotes) && finite(&self.suppresses)) {
+            Some("an effect is not finite")
+        } else if !self.examples.iter().all(example) {
+            Some("an example points outside of its tokens")
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! How likely each token is in the model's own texts.
+
+use burn::tensor::activation::softmax;
+use nanoscope_runtime::{
+    Batch, Generation, InterpretableModel, Plan, RuntimeError, Sampling, StepOutcome,
+};
+use nanoscope_transformer::TokenBatch;
+
+/// The number of texts and their length. Together they are enough for the words that a model often uses.
+const TEXTS: u64 = 8;
+const TOKENS: usize = 24;
+
+/// The mean probability of each token of the vocabulary in texts that `model` writes after `start`, at
+/// temperature 1.
+pub(super) fn prior(model: &InterpretableModel, start: u32) -> Result<Vec<f32>, RuntimeError> {
+    let mut batch = Batch::new(model, 0);
+    let tokens = TOKENS.min(model.context_len().saturating_sub(1));
+    let begin = |seed| {
+        let sampling =
+            Sampling { temperature: 1.0, seed, max_tokens: tokens, ..Sampling::default() };
+        batch.begin(&[start], &Plan::new(), &sampling)
+    };
+    let mut rows: Vec<Generation<'_>> = (0..TEXTS).map(begin).collect::<Result<_, _>>()?;
+    let mut texts = vec![vec![start]; rows.len()];
+    loop {
+        let running = rows.iter_mut().zip(&mut texts).filter(|(row, _)| row.end().is_none());
+        let (mut running, texts): (Vec<&mut Generation<'_>>, Vec<&mut Vec<u32>>) = running.unzip();
+        if running.is_empty() {
+            break;
+        }
+        for (outcome, text) in batch.step(&mut running)?.into_iter().zip(texts) {
+            if let StepOutcome::Step(step) = outcome {
+                text.push(step.token_id);
+            }
+        }
+    }
+    let mut sum: Option<Vec<f32>> = None;
+    let mut positions = 0;
+    for text in &texts {
+        let logits = model.run(&TokenBatch::new(std::slice::from_ref(text))?, &Plan::new())?.logits;
+        let of_text = softmax(logits.squeeze_dim::<2>(0), 1).sum_dim(0).into_data();
+        let of_text = of_text.try_to_vec::<f32>().expect("probabilities are float32");
+        positions += text.len();
+        match &mut sum {
+            Some(sum) => sum.iter_mut().zip(of_text).for_each(|(sum, p)| *sum += p),
+            None => sum = Some(of_text),
+        }
+    }
+    let mut mean = sum.unwrap_or_default();
+    mean.iter_mut().for_each(|p| *p /= positions as f32);
+    Ok(mean)
+}

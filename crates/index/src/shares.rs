@@ -1,0 +1,192 @@
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{
+    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, RuntimeError, Sampling,
+    Scale, StepOutcome, Target,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::mix;
+
+/// The shares of the activation's norm with which features can be added, measured for one SAE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SteeringShares {
+    /// The share to begin with: with it, 95 % of the features leave a text fluent.
+    pub default: f32,
+    /// The smallest share that was tried with which most features break the text; `None` if none did.
+    pub breaks: Option<f32>,
+    /// The number of features that were tried.
+    pub features: usize,
+}
+
+/// The sizes of a measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharesOptions {
+    /// The number of features, spread evenly over the SAE. Default: 48.
+    pub features: usize,
+    /// The maximum number of generated tokens per text. Default: 40.
+    pub tokens: usize,
+    /// The seed of the sampling. Default: 42.
+    pub seed: u64,
+}
+
+impl Default for SharesOptions {
+    fn default() -> Self {
+        Self { features: 48, tokens: 40, seed: 42 }
+    }
+}
+
+/// The shares that are tried, in order.
+const LEVELS: [f32; 14] =
+    [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
+/// The temperature of the texts, which is the default of `nanoscope generate`.
+const TEMPERATURE: f32 = 0.7;
+
+/// The ratio of negative log-likelihoods that 95 % of the features stay below with the default share. Features
+/// with a strong effect on the text are above the others, so this is less than [`Fluency::BROKEN`].
+const FLUENT: f64 = 1.6;
+
+impl SteeringShares {
+    /// The share to begin with where none was measured.
+    pub const UNMEASURED: f32 = 0.3;
+
+    /// Measures the shares for the SAE at `hook`: continues each of `prompts` with one feature after
+    /// another added at each share, and compares the negative log-likelihood of the texts under the
+    /// unsteered model with that of unsteered texts.
+    ///
+    /// `progress` gets the number of shares that were tried and the number of all.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if a prompt is empty or cannot be run, or the model has no SAE at `hook`.
+    ///
+    /// # Panics
+    /// If there are no prompts.
+    pub fn measure(
+        model: &InterpretableModel,
+        hook: HookPoint,
+        prompts: &[Vec<u32>],
+        options: &SharesOptions,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Self, RuntimeError> {
+        assert!(!prompts.is_empty(), "there is a prompt");
+        let d_sae = model.sae(hook)?.config().d_sae();
+        let n = options.features.clamp(1, d_sae);
+        let features: Vec<usize> = (0..n).map(|i| i * d_sae / n).collect();
+        let texts = Texts { model, prompts, options };
+        let unsteered = texts.mean_nll(&vec![Plan::new(); n])?;
+        let mut shares = Self { default: LEVELS[0], breaks: None, features: n };
+        let mut is_fluent = true;
+        for (tried, &share) in LEVELS.iter().enumerate() {
+            let plan = |&feature: &usize| {
+                let op = Op::Add(share, Scale::Norm);
+                Plan::new().intervene(Intervention::new(hook, Target::Feature(feature), op))
+            };
+            let plans: Vec<Plan> = features.iter().map(plan).collect();
+            let ratios: Vec<f64> = texts
+                .mean_nll(&plans)?
+                .into_iter()
+                .zip(&unsteered)
+                .map(|(nll, &unsteered)| {
+                    Fluency { nll, unsteered_nll: Some(unsteered) }.ratio().unwrap_or(1.0)
+                })
+                .collect();
+            let above = |limit: f64| ratios.iter().filter(|&&ratio| ratio > limit).count();
+            is_fluent &= above(FLUENT) * 20 <= n;
+            if is_fluent {
+                shares.default = share;
+            }
+            progress(tried + 1, LEVELS.len());
+            if above(Fluency::BROKEN) * 2 > n {
+                shares.breaks = Some(share);
+                break;
+            }
+        }
+        Ok(shares)
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        let is_share = |share: f32| share > 0.0 && share <= 10.0;
+        is_share(self.default) && self.breaks.is_none_or(is_share)
+    }
+}
+
+/// Continuations of the prompts.
+struct Texts<'m> {
+    model: &'m InterpretableModel,
+    prompts: &'m [Vec<u32>],
+    options: &'m SharesOptions,
+}
+
+impl Texts<'_> {
+    /// For each plan, the mean negative log-likelihood of the texts that are generated with it, under the
+    /// unsteered model. All plans have the same seeds.
+    fn mean_nll(&self, plans: &[Plan]) -> Result<Vec<f64>, RuntimeError> {
+        let mut batch = Batch::new(self.model, 0);
+        let mut rows: Vec<(Generation<'_>, Vec<u32>)> = Vec::new();
+        for plan in plans {
+            for (prompt, row) in self.prompts.iter().zip(0..) {
+                let sampling = Sampling {
+                    temperature: TEMPERATURE,
+                    seed: mix(self.options.seed ^ row),
+                    max_tokens: self.options.tokens,
+                    ..Sampling::default()
+                };
+                rows.push((batch.begin(prompt, plan, &sampling)?, prompt.clone()));
+            }
+        }
+        loop {
+            let running = rows.iter_mut().filter(|(generation, _)| generation.end().is_none());
+            let (mut running, tokens): (Vec<&mut Generation<'_>>, Vec<&mut Vec<u32>>) =
+                running.map(|(generation, tokens)| (generation, tokens)).unzip();
+            if running.is_empty() {
+                break;
+            }
+            for (outcome, tokens) in batch.step(&mut running)?.into_iter().zip(tokens) {
+                if let StepOutcome::Step(step) = outcome {
+                    tokens.push(step.token_id);
+                }
+            }
+        }
+        let mut means = Vec::with_capacity(plans.len());
+        for rows in rows.chunks(self.prompts.len()) {
+            let (mut sum, mut texts) = (0.0, 0);
+            for ((_, tokens), prompt) in rows.iter().zip(self.prompts) {
+                if let Some(nll) = self.model.mean_nll(tokens, prompt.len())? {
+                    sum += nll;
+                    texts += 1;
+                }
+            }
+            // A text that ends at once has nothing to be judged by.
+            means.push(if texts == 0 { 0.0 } else { sum / f64::from(texts) });
+        }
+        Ok(means)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
+
+    use super::*;
+
+    #[test]
+    fn a_strength_is_found_and_the_same_seed_gives_the_same() {
+        let (device, hook) = (test_device(), HookPoint::ResidPost(1));
+        let model = InterpretableModel::new(tiny_gpt(TINY_SHAPE, &device))
+            .with_sae(hook, identity_sae(64, 4, &device))
+            .unwrap();
+        let options = SharesOptions { features: 5, tokens: 6, ..SharesOptions::default() };
+        let prompts = [vec![3, 1, 4], vec![1, 5]];
+        let mut seen = Vec::new();
+
+        let mut measure =
+            || SteeringShares::measure(&model, hook, &prompts, &options, |done, _| seen.push(done));
+        let (first, second) = (measure().unwrap(), measure().unwrap());
+
+        assert_eq!(first, second);
+        assert!(first.is_valid() && first.features == 5);
+        assert!(LEVELS.contains(&first.default));
+        assert!(first.breaks.is_none_or(|breaks| breaks > first.default));
+        assert_eq!(seen[0], 1);
+    }
+}
