@@ -1,0 +1,9 @@
+//! `nanoscope index`: names, examples and measured strengths of an SAE's features.
+
+mod args;
+mod command;
+mod make;
+
+pub(crate) use args::IndexArgs;
+pub(crate) use command::index;
+pub(crate) use make::{IndexedText, index_line, make_index};
