@@ -24,12 +24,16 @@ use crate::write::write_atomically;
 /// one in `tokenizer_config.json`, and a model's text ends with the `eos_token` there and with those of
 /// `generation_config.json`.
 ///
+/// `dir` may also be the path of one of the two files, which stands for its folder.
+///
 /// # Errors
 ///
 /// [`CheckpointError::NoTokenizer`] if neither file exists, [`CheckpointError::ForeignTokenizer`] if
 /// there is only a `tokenizer.json` in another format, and the variants for files that cannot be read,
 /// are too large or damaged, or have an invalid vocabulary.
 pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
+    let is_file = [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.ends_with(name)) && dir.is_file();
+    let dir = dir.parent().filter(|_| is_file).unwrap_or(dir);
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use nanoscope_hooks::did_you_mean;
 use thiserror::Error;
 
 use crate::container::TensorFile;
@@ -178,17 +179,19 @@ impl FromStr for SaeFormatName {
         let wanted = text.to_lowercase().replace('_', "-");
         names().find(|name| name.to_string() == wanted).ok_or_else(|| {
             let known = names().map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
-            UnknownSaeFormat { found: text.to_owned(), known }
+            let similar = did_you_mean(text, names().map(|name| name.to_string()));
+            UnknownSaeFormat { found: text.to_owned(), known, similar }
         })
     }
 }
 
 /// A name that is not the name of a format of SAE files.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown SAE format `{found}` (expected {known})")]
+#[error("unknown SAE format `{found}` (expected {known}){similar}")]
 pub struct UnknownSaeFormat {
     found: String,
     known: String,
+    similar: String,
 }
 
 #[cfg(test)]
@@ -206,6 +209,8 @@ mod tests {
             "Dictionary_Learning".parse::<SaeFormatName>().unwrap().0,
             "dictionary_learning"
         );
+        let error = "goodfir".parse::<SaeFormatName>().unwrap_err().to_string();
+        assert!(error.ends_with("goodfire); did you mean `goodfire`?"), "{error}");
         let error = "vae".parse::<SaeFormatName>().unwrap_err().to_string();
         assert!(error.starts_with("unknown SAE format `vae` (expected nanochat-sae, "), "{error}");
     }
