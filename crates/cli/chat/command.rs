@@ -111,9 +111,9 @@ const SETTINGS: [&str; 4] = ["temperature", "top-k", "top-p", "max-tokens"];
 impl Command {
     /// Parses a line that begins with a slash.
     pub(crate) fn parse(line: &str) -> Result<Self> {
-        let line = line.trim();
-        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
+        let line = line.trim_start();
+        let (name, whole) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = whole.trim();
         if rest.is_empty() && requires_argument(name) {
             bail!("{name} expects {}", arguments(name));
         }
@@ -145,7 +145,8 @@ impl Command {
             }),
             "/set" => Self::Set(setting(rest)?),
             "/again" => Self::Again,
-            "/more" => Self::More(rest.to_owned()),
+            // The text goes on where the story ends, so its spaces count.
+            "/more" => Self::More(whole.to_owned()),
             "/save" | "/save!" => Self::Save { path: rest.into(), overwrite: name.ends_with('!') },
             "/clear" => Self::Clear,
             "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
@@ -326,6 +327,8 @@ mod tests {
             ("/again", Command::Again),
             ("/more", Command::More(String::new())),
             ("/more and then", Command::More("and then".to_owned())),
+            ("/more  and then ", Command::More(" and then ".to_owned())),
+            ("  /more \n", Command::More("\n".to_owned())),
             ("/steer 1909:add:27", Command::Steer("1909:add:27".to_owned())),
             ("/steer off", Command::SteerOff(None)),
             ("/steer off  2", Command::SteerOff(Some(2))),

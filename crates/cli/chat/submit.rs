@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Target};
+use nanoscope_tokenizer::TokenizerError;
 
 use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, Usage};
 use super::job::Job;
@@ -37,6 +38,9 @@ impl Session {
     fn run_command(&mut self, command: Command, cells: usize) -> Result<Reply> {
         let message = match command {
             Command::Help => help(cells),
+            Command::Mode(Mode::Chat) if !self.can_chat => {
+                bail!("{}", TokenizerError::NoChatTemplate)
+            }
             Command::Mode(mode) => {
                 self.mode = mode;
                 match mode {
@@ -311,6 +315,16 @@ mod tests {
         assert_eq!(session.plan.interventions.len(), 1);
         assert_eq!(session.plan.interventions[0].hook, EARLY);
         assert_eq!(message(&mut session, "/steer off"), "there are no interventions");
+    }
+
+    #[test]
+    fn a_model_without_a_form_for_conversations_stays_in_story_mode() {
+        let mut session = session();
+        session.can_chat = false;
+
+        assert!(refused(&mut session, "/mode chat").contains("has no chat template"));
+        assert_eq!(session.mode, Mode::Story);
+        message(&mut session, "/mode story");
     }
 
     #[test]

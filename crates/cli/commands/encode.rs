@@ -45,7 +45,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long)]
     pub(crate) flatten_heads: bool,
     /// The safetensors file to write; `-` is stdout
-    #[arg(long, value_name = "FILE", value_parser = output_path())]
+    #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
     /// reports how many active features stay the same [default: f32]
@@ -54,10 +54,10 @@ pub(crate) struct EncodeArgs {
     #[command(flatten)]
     pub(crate) stated: StatedArgs,
     /// The backend: auto, flex, ndarray, wgpu, cuda
-    #[arg(long, default_value = "auto", value_name = "NAME")]
+    #[arg(long, short, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

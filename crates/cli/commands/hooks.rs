@@ -16,7 +16,7 @@ pub(crate) struct HooksArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Print one JSON object per hook point
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<SaeFormatName>,
     /// Print one JSON object per file
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

@@ -25,7 +25,7 @@ use crate::container::WeightDtype;
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::eras;
-use crate::error::message::{asked_for, in_folder, paths, some_of};
+use crate::error::message::{asked_for, at_folder, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
 use crate::sae::{SaeFormatName, SaveForm};
@@ -246,7 +246,7 @@ pub enum CheckpointError {
     /// A repository is not in Hugging Face's cache.
     #[error(
         "{}: no such file or directory, and no {repository} in Hugging Face's cache{}; nothing is downloaded",
-        name.display(), in_folder(.cache.as_deref())
+        name.display(), at_folder(.cache.as_deref())
     )]
     NotInCache {
         /// The path or the repository's name, as given.

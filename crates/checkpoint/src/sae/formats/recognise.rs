@@ -159,6 +159,11 @@ fn with_claim(file: &TensorFile, claim: Claim) -> Vec<&'static SaeFormat> {
 pub struct SaeFormatName(&'static str);
 
 impl SaeFormatName {
+    /// Every format, in the order in which a folder with files of several is read.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FORMATS.into_iter().map(|format| Self(format.name))
+    }
+
     /// The name of the tool, for people, as in [`LoadedSae::format`](crate::LoadedSae::format).
     pub fn tool(self) -> &'static str {
         self.0
@@ -175,7 +180,7 @@ impl FromStr for SaeFormatName {
     type Err = UnknownSaeFormat;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names = || FORMATS.into_iter().map(|format| Self(format.name));
+        let names = Self::all;
         let wanted = text.to_lowercase().replace('_', "-");
         names().find(|name| name.to_string() == wanted).ok_or_else(|| {
             let known = names().map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
