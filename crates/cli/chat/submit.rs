@@ -12,7 +12,7 @@ use super::job::Job;
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
 use crate::commands::features::labelled;
-use crate::terminal::display::visible;
+use crate::terminal::display::{counted, visible};
 
 /// The most labels that /find lists.
 const MAX_FOUND: usize = 30;
@@ -233,7 +233,7 @@ impl Session {
             }
             Setting::MaxTokens(to) => {
                 sampling.max_tokens = to;
-                format!("at most {to} tokens")
+                format!("at most {}", counted(to as u64, "token", "tokens"))
             }
         };
         sampling.check()?;

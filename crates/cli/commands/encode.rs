@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::args::{DtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
+use crate::terminal::display::counted;
 use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -114,7 +115,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 /// Reports an interruption. Returns the exit code.
 fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
     drop(bar);
-    note(&format!("interrupted after {done} of {rows} rows; nothing was written"));
+    let rows = counted(rows as u64, "row", "rows");
+    note(&format!("interrupted after {done} of {rows}; nothing was written"));
     exit_code()
 }
 
@@ -203,10 +205,11 @@ fn report(
     }
     writeln!(
         out,
-        "{} {:?}: {rows} rows, {l0:.1} of {} features active on average",
+        "{} {:?}: {}, {l0:.1} of {} active on average",
         activations.key(),
         activations.shape(),
-        sae.config().d_sae(),
+        counted(rows as u64, "row", "rows"),
+        counted(sae.config().d_sae() as u64, "feature", "features"),
     )?;
     if let (Some((both, either)), Some(share)) = (compared, share) {
         writeln!(

@@ -134,13 +134,24 @@ impl TokenLines {
                     let share = value.abs() / largest;
                     let cells = self.name_cells - std::mem::take(&mut excess);
                     let name = feature_name(labels, index);
-                    let _ = write!(out, "{:gap$}{}", "", self.numbers(index, value, share));
                     let shown = name.as_ref().map_or(String::new(), |name| name.shown(cells));
                     let style = name.map(|name| name.style()).unwrap_or_default();
+                    let numbers = self.numbers(value, share);
+                    let _ = write!(out, "{:gap$}{numbers} ", "");
+                    let (index, index_cells) = (format!("#{index}"), self.index_cells);
                     if at < last {
-                        let _ = write!(out, " {style}{}{style:#}", pad(&shown, cells));
-                    } else if !shown.is_empty() {
-                        let _ = write!(out, " {style}{shown}{style:#}");
+                        let shown = pad(&shown, cells);
+                        let _ = write!(
+                            out,
+                            "{DIM}{index:<index_cells$}{DIM:#} {style}{shown}{style:#}"
+                        );
+                    } else if shown.is_empty() {
+                        let _ = write!(out, "{DIM}{index}{DIM:#}");
+                    } else {
+                        let _ = write!(
+                            out,
+                            "{DIM}{index:<index_cells$}{DIM:#} {style}{shown}{style:#}"
+                        );
                     }
                 }
             }
@@ -148,12 +159,11 @@ impl TokenLines {
         out
     }
 
-    /// A feature without its name: bar, activation and index.
-    fn numbers(&self, index: u32, value: f32, share: f32) -> String {
+    /// An activation as a bar and a number.
+    fn numbers(&self, value: f32, share: f32) -> String {
         let bar = if self.bar_cells > 0 { bar(share) } else { String::new() };
-        let (value, index) = (number(value), format!("#{index}"));
-        let cells = self.index_cells;
-        format!("{VALUE}{bar}{value:>VALUE_CELLS$}{VALUE:#} {DIM}{index:<cells$}{DIM:#}")
+        let value = number(value);
+        format!("{VALUE}{bar}{value:>VALUE_CELLS$}{VALUE:#}")
     }
 }
 
