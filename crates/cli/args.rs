@@ -14,10 +14,10 @@ use nanoscope_transformer::Era;
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
     /// The sampling temperature; 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.7, value_name = "T", allow_hyphen_values = true)]
+    #[arg(long, short, default_value_t = 0.7, value_name = "T", allow_hyphen_values = true)]
     pub(crate) temperature: f32,
     /// Sample from the K most likely tokens only
-    #[arg(long, value_name = "K")]
+    #[arg(long, short = 'k', value_name = "K")]
     pub(crate) top_k: Option<usize>,
     /// Sample from the smallest set of tokens with this total probability only (nucleus sampling)
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
@@ -125,13 +125,13 @@ pub(crate) struct GptArgs {
     /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, the name
     /// of a model in Hugging Face's cache, or a folder that `convert` wrote [default: the built-in
     /// demo]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, short, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// The folder of the tokenizer [default: where nanochat puts it]
-    #[arg(long, value_name = "DIR")]
+    /// The folder of the tokenizer, or its tokenizer.json [default: where nanochat puts it]
+    #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The backend to run on: auto, flex, ndarray, wgpu or cuda
-    #[arg(long, default_value = "auto", value_name = "NAME")]
+    #[arg(long, short, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
     /// The nanochat era of a checkpoint that fits several: E0 to E6
     #[arg(long, value_name = "ERA")]
@@ -146,6 +146,7 @@ pub(crate) struct PlanArgs {
     pub(crate) track: Vec<Track>,
     #[arg(
         long,
+        short,
         value_name = "SPEC",
         help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::chat::ChatArgs;
 use crate::commands::collect::CollectArgs;
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::convert::ConvertArgs;
 use crate::commands::dashboard::DashboardArgs;
 use crate::commands::encode::EncodeArgs;
@@ -40,4 +41,5 @@ pub(crate) enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
     Serve(ServeArgs),
+    Completions(CompletionsArgs),
 }

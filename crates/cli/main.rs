@@ -21,6 +21,7 @@ use nanoscope_checkpoint::without_temporaries;
 use crate::chat::chat;
 use crate::cli::{Cli, Command};
 use crate::commands::collect::collect;
+use crate::commands::completions::completions;
 use crate::commands::convert::convert;
 use crate::commands::dashboard::dashboard;
 use crate::commands::encode::encode;
@@ -59,6 +60,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Train(args)) => return train(args),
         Some(Command::Eval(args)) => eval(args)?,
         Some(Command::Serve(args)) => serve(args)?,
+        Some(Command::Completions(args)) => completions(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

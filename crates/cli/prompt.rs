@@ -54,13 +54,22 @@ pub(crate) fn encode_unnoted(
 }
 
 /// Prints a note if the text has spellings of special tokens, which are read as plain text.
-pub(crate) fn note_special_tokens(tokenizer: &Tokenizer, text: &str) {
+fn note_special_tokens(tokenizer: &Tokenizer, text: &str) {
     let found = tokenizer.special_tokens_in(text);
     if !found.is_empty() {
         note(&format!(
             "{}; --special-tokens reads special tokens",
             read_as_text(&found.join(", "))
         ));
+    }
+}
+
+/// Prints a note if a message of a conversation has spellings of special tokens, which are always plain
+/// text in it.
+pub(crate) fn note_message(tokenizer: &Tokenizer, message: &str) {
+    let found = tokenizer.special_tokens_in(message);
+    if !found.is_empty() {
+        note(&read_as_text(&found.join(", ")));
     }
 }
 

@@ -392,7 +392,7 @@ fn mistakes_are_named_and_leave_nothing_behind() {
     let error = encode(&format!("{}:y", text(&expected)));
     assert!(error.contains("has no tensor `y`"), "{error}");
     let error = encode(&format!("{}:features", text(&expected)));
-    assert!(error.contains("tensor `features` has shape [64, 48], expected [192, 16]"), "{error}");
+    assert!(error.contains("tensor `features` has shape [64, 48]; the SAE reads activations of 16 numbers, [..., 16]"), "{error}");
     let error = encode("/nowhere.safetensors:x");
     assert!(error.contains("/nowhere.safetensors: no such file or directory"), "{error}");
 }

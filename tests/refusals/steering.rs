@@ -359,7 +359,7 @@ fn rows_that_the_batch_does_not_have_are_refused() {
         "second row of a generation",
         model.generate(&[1, 2], &on("1"), &Sampling::greedy(2)),
         RuntimeError::NoSuchRow { row: 1, batch: 1, .. },
-        ["names row 1", "the batch has 1 rows (0 to 0)"]
+        ["names row 1", "the batch has 1 row (0)"]
     );
     let mut none: Intervention = format!("{SITE}:1:add:1").parse().unwrap();
     none.at = Positions::ALL.in_rows(1..1);

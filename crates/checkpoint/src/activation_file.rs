@@ -41,8 +41,9 @@ impl ActivationFile {
     /// key, the file must have only one tensor.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the file cannot be read, the tensor is missing or ambiguous, or its rows
-    /// have another width: [`CheckpointError::Heads`] if its last two dimensions multiply to `d_in`.
+    /// [`CheckpointError`] if the file cannot be read, or the tensor is missing or ambiguous;
+    /// [`CheckpointError::ActivationWidth`] if its rows have another width, [`CheckpointError::Heads`] if
+    /// its last two dimensions multiply to `d_in`.
     pub fn open(path: &Path, key: Option<&str>, d_in: usize) -> Result<Self, CheckpointError> {
         Self::open_as(path, key, d_in, Heads::Apart)
     }
@@ -83,12 +84,8 @@ impl ActivationFile {
             return Err(CheckpointError::Heads { path, tensor, found: shape, d_in });
         }
         if !(width_is(1) || by_head || shape == [d_in]) {
-            return Err(CheckpointError::ShapeMismatch {
-                path: path.to_owned(),
-                tensor: key,
-                expected: vec![len / d_in.max(1), d_in],
-                found: shape,
-            });
+            let (path, tensor) = (path.to_owned(), key);
+            return Err(CheckpointError::ActivationWidth { path, tensor, found: shape, d_in });
         }
         let numbers = match file.numbers_in_file(&key) {
             Some((file, from)) => Numbers::InFile { file, from, dtype },

@@ -14,8 +14,8 @@ use crate::read::entries;
 /// repository. A repository's folder in a cache stands for its snapshot, too.
 ///
 /// # Errors
-/// [`CheckpointError::NotInCache`] if the name is that of a repository's folder, and there is none or it
-/// has no snapshot.
+/// [`CheckpointError::NotInCache`] if the path does not exist, can be the name of a repository, and the
+/// cache has no snapshot of that. A path in a folder that exists is not taken for a name.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, CheckpointError> {
     resolve_in(cache().as_deref(), path)
 }
@@ -37,18 +37,20 @@ fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 fn resolve_in(cache: Option<&Path>, path: &Path) -> Result<PathBuf, CheckpointError> {
     if path.join(SNAPSHOTS).is_dir() && path.file_name().is_some_and(is_folder_name) {
         let cache = path.parent().unwrap_or(path);
-        return snapshot(path).ok_or_else(|| not_in_cache(path, Some(cache)));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return snapshot(path).ok_or_else(|| not_in_cache(path, &name, Some(cache)));
     }
     if path.exists() {
         return Ok(path.to_owned());
     }
     let Some((repository, inside)) = repository(path) else { return Ok(path.to_owned()) };
     let found = cache.and_then(|cache| snapshot(&cache.join(&repository)));
+    let is_local = path.iter().next().is_some_and(|first| Path::new(first).exists());
     match found {
         Some(snapshot) => Ok(snapshot.join(inside)),
-        None if path.iter().next().is_some_and(is_folder_name) => Err(not_in_cache(path, cache)),
         // Like any other path that does not exist.
-        None => Ok(path.to_owned()),
+        None if is_local => Ok(path.to_owned()),
+        None => Err(not_in_cache(path, &repository, cache)),
     }
 }
 
@@ -99,8 +101,12 @@ fn snapshot(repository: &Path) -> Option<PathBuf> {
     })
 }
 
-fn not_in_cache(path: &Path, cache: Option<&Path>) -> CheckpointError {
-    CheckpointError::NotInCache { name: path.to_owned(), cache: cache.map(Path::to_owned) }
+fn not_in_cache(path: &Path, repository: &str, cache: Option<&Path>) -> CheckpointError {
+    CheckpointError::NotInCache {
+        name: path.to_owned(),
+        repository: repository.to_owned(),
+        cache: cache.map(Path::to_owned),
+    }
 }
 
 #[cfg(test)]
@@ -145,13 +151,22 @@ mod tests {
     fn a_path_that_exists_is_itself_and_a_missing_repository_is_an_error() {
         let dir = made("aa11");
         assert_eq!(resolve_in(Some(dir.path()), dir.path()).unwrap(), dir.path());
-        let missing = Path::new("google/other");
-        assert_eq!(resolve_in(Some(dir.path()), missing).unwrap(), missing);
-        let folder = Path::new("models--google--other");
-        let error = resolve_in(Some(dir.path()), folder).unwrap_err();
-        assert!(matches!(error, CheckpointError::NotInCache { .. }));
-        assert!(error.to_string().contains("models--google--other"), "{error}");
-        assert!(resolve_in(None, folder).is_err());
+        // In a folder that exists, which is the crate's own in tests.
+        for missing in ["src/other", "/google/other", "../google/other", "other"] {
+            let missing = Path::new(missing);
+            assert_eq!(resolve_in(Some(dir.path()), missing).unwrap(), missing);
+        }
+        for name in ["google/other", "models--google--other", "google/other/inside"] {
+            let error = resolve_in(Some(dir.path()), Path::new(name)).unwrap_err();
+            assert!(matches!(error, CheckpointError::NotInCache { .. }));
+            let text = format!(
+                "{name}: no such file or directory, and no models--google--other in Hugging Face's \
+                 cache at {}; nothing is downloaded",
+                dir.path().display()
+            );
+            assert_eq!(error.to_string(), text);
+            assert!(resolve_in(None, Path::new(name)).is_err());
+        }
     }
 
     #[test]

@@ -177,6 +177,21 @@ fn long_runs_and_odd_text_survive_the_real_vocabularies() {
 }
 
 #[test]
+fn the_path_of_a_tokenizers_file_stands_for_its_folder() {
+    let dir = fixture("demo");
+    let own = load_tokenizer(&dir).unwrap();
+
+    for name in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_tokenizer = name.ends_with("tokenizer.json") || name.ends_with("tokenizer.pkl");
+        let loaded = load_tokenizer(&name);
+        assert_eq!(loaded.is_ok(), is_tokenizer, "{}", name.display());
+        if let Ok(loaded) = loaded {
+            assert_eq!(loaded.to_json(), own.to_json());
+        }
+    }
+}
+
+#[test]
 fn a_directory_without_a_tokenizer_says_so() {
     let dir = TempDir::new().unwrap();
 

@@ -29,7 +29,7 @@ pub(crate) struct ChatArgs {
     pub(crate) plan: PlanArgs,
 
     /// The first prompt
-    #[arg(long, value_name = "TEXT", value_parser = prompt)]
+    #[arg(long, short, value_name = "TEXT", value_parser = prompt)]
     pub(crate) prompt: Option<String>,
     /// Start in chat mode: lines are user messages
     #[arg(long, conflicts_with = "story")]
@@ -43,7 +43,7 @@ pub(crate) struct ChatArgs {
     #[arg(long)]
     pub(crate) compare: bool,
     /// The maximum number of tokens to generate for each text
-    #[arg(long, default_value_t = 128, value_name = "N")]
+    #[arg(long, short = 'n', default_value_t = 128, value_name = "N")]
     pub(crate) max_tokens: usize,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use nanoscope_hooks::HookPoint;
+use nanoscope_hooks::{HookPoint, did_you_mean, most_similar};
 
 use super::mode::Mode;
 
@@ -105,12 +105,15 @@ pub(crate) const COMMANDS: [Usage; 17] = [
     usage("//", "TEXT", "a text that begins with a slash"),
 ];
 
+/// The names of the sampling settings, as /set takes them.
+const SETTINGS: [&str; 4] = ["temperature", "top-k", "top-p", "max-tokens"];
+
 impl Command {
     /// Parses a line that begins with a slash.
     pub(crate) fn parse(line: &str) -> Result<Self> {
-        let line = line.trim();
-        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
+        let line = line.trim_start();
+        let (name, whole) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = whole.trim();
         if rest.is_empty() && requires_argument(name) {
             bail!("{name} expects {}", arguments(name));
         }
@@ -124,7 +127,10 @@ impl Command {
                 "" => None,
                 "on" => Some(true),
                 "off" => Some(false),
-                _ => bail!("/compare expects on or off, not `{rest}`"),
+                _ => bail!(
+                    "/compare expects on or off, not `{rest}`{}",
+                    did_you_mean(rest, ["on", "off"])
+                ),
             }),
             "/shade" => Self::Shade(match rest {
                 "auto" => ShadeBy::Auto,
@@ -139,11 +145,12 @@ impl Command {
             }),
             "/set" => Self::Set(setting(rest)?),
             "/again" => Self::Again,
-            "/more" => Self::More(rest.to_owned()),
+            // The text goes on where the story ends, so its spaces count.
+            "/more" => Self::More(whole.to_owned()),
             "/save" | "/save!" => Self::Save { path: rest.into(), overwrite: name.ends_with('!') },
             "/clear" => Self::Clear,
             "/quit" | "/exit" | "/q" => return Ok(Self::Quit),
-            _ => match similar(name) {
+            _ => match most_similar(name, COMMANDS.iter().map(|usage| usage.name)) {
                 Some(known) => bail!("unknown command {name}; did you mean {known}?"),
                 None => bail!("unknown command {name}; /help lists the commands"),
             },
@@ -153,18 +160,6 @@ impl Command {
         }
         Ok(command)
     }
-}
-
-/// The command most similar to `name`, if one is similar.
-fn similar(name: &str) -> Option<&'static str> {
-    const MIN_SIMILARITY: f64 = 0.8;
-
-    COMMANDS
-        .iter()
-        .map(|usage| (strsim::jaro_winkler(usage.name, name), usage.name))
-        .filter(|&(similarity, _)| similarity >= MIN_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 fn arguments(name: &str) -> &'static str {
@@ -235,7 +230,10 @@ fn setting(rest: &str) -> Result<Setting> {
         "top-p" if is_off => Setting::TopP(None),
         "top-p" => Setting::TopP(Some(number(name, value, "a number or `off`")?)),
         "max-tokens" => Setting::MaxTokens(number(name, value, "a whole number")?),
-        _ => bail!("unknown setting {name}; expected temperature, top-k, top-p or max-tokens"),
+        _ => bail!(
+            "unknown setting {name}; expected temperature, top-k, top-p or max-tokens{}",
+            did_you_mean(name, SETTINGS)
+        ),
     })
 }
 
@@ -270,8 +268,7 @@ pub(crate) fn complete(line: &str, hooks: &[HookPoint]) -> Completion {
                 "/compare" => return among(before, word, &["on", "off"].map(str::to_owned)),
                 "/seed" => return among(before, word, &["random".to_owned()]),
                 "/set" => {
-                    let names = ["temperature", "top-k", "top-p", "max-tokens"];
-                    return among(before, word, &names.map(str::to_owned));
+                    return among(before, word, &SETTINGS.map(str::to_owned));
                 }
                 _ => return Completion { line: line.to_owned(), choices: Vec::new() },
             };
@@ -330,6 +327,8 @@ mod tests {
             ("/again", Command::Again),
             ("/more", Command::More(String::new())),
             ("/more and then", Command::More("and then".to_owned())),
+            ("/more  and then ", Command::More(" and then ".to_owned())),
+            ("  /more \n", Command::More("\n".to_owned())),
             ("/steer 1909:add:27", Command::Steer("1909:add:27".to_owned())),
             ("/steer off", Command::SteerOff(None)),
             ("/steer off  2", Command::SteerOff(Some(2))),
@@ -375,6 +374,8 @@ mod tests {
         assert_eq!(refused("/compare maybe"), "/compare expects on or off, not `maybe`");
         assert!(refused("/set temperature").starts_with("/set expects temperature|top-k"));
         assert!(refused("/set heat 3").starts_with("unknown setting heat"));
+        assert!(refused("/set temprature 3").ends_with("; did you mean `temperature`?"));
+        assert!(refused("/mode storie").ends_with("chat or story; did you mean `story`?"));
         assert!(refused("/feature dog").starts_with("`dog` is not a feature"));
         assert!(refused("/steer off x").contains("a number from /steers"));
         assert!(Command::parse("/track blocks.x").is_err());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, bail};
+use nanoscope_hooks::did_you_mean;
 
 /// The role of a typed line in the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,10 @@ impl FromStr for Mode {
         match text {
             "chat" => Ok(Self::Chat),
             "story" => Ok(Self::Story),
-            _ => bail!("unknown mode `{text}`; expected chat or story"),
+            _ => bail!(
+                "unknown mode `{text}`; expected chat or story{}",
+                did_you_mean(text, ["chat", "story"])
+            ),
         }
     }
 }

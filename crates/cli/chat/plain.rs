@@ -11,8 +11,7 @@ use super::session::{Reply, Session};
 use super::turn::{State, Turn};
 use super::worker::{PREFIX_BYTES, do_job};
 use crate::terminal::applied;
-use crate::terminal::display::end_note;
-use crate::terminal::display::{sanitized, width};
+use crate::terminal::display::{counted, end_note, sanitized, width};
 use crate::terminal::messages::print_error;
 use nanoscope::Microscope;
 
@@ -126,7 +125,10 @@ fn finish(turn: &Turn, is_pair: bool, opening: &str, out: &mut impl Write) -> Re
     for variant in &turn.variants {
         let why = variant.end.as_ref().map(end_note).unwrap_or_default();
         if !why.is_empty() {
-            anstream::eprintln!("{} tokens{why}", variant.generated().count());
+            anstream::eprintln!(
+                "{}{why}",
+                counted(variant.generated().count() as u64, "token", "tokens")
+            );
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use super::job::{Job, Prompt, WorkerEvent};
 use super::mode::Mode;
 use super::turn::{State, Turn, Variant};
 use crate::prompt::read_as_text;
-use crate::terminal::display::visible;
+use crate::terminal::feature_name::feature_name;
 use nanoscope_runtime::Plan;
 
 /// Drawn seeds are below this limit, so they are short enough to type.
@@ -41,6 +41,8 @@ pub(crate) enum Shade {
 pub(crate) struct Session {
     pub(crate) model_info: ModelInfo,
     pub(crate) mode: Mode,
+    /// True if the model has a form for conversations.
+    pub(crate) can_chat: bool,
     pub(crate) plan: Plan,
     pub(crate) compare: bool,
     pub(crate) sampling: Sampling,
@@ -79,6 +81,7 @@ impl Session {
         Self {
             model_info,
             mode,
+            can_chat: true,
             plan,
             compare: false,
             sampling,
@@ -239,7 +242,8 @@ impl Session {
     }
 
     pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
-        self.model_info.labels.get(&hook)?.get(feature).map(visible)
+        let name = feature_name(self.model_info.labels.get(&hook), feature)?;
+        Some(name.shown(usize::MAX))
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
         let error = TokenizerError::NoChatTemplate.to_string();
         return Err(Hint::new(error, "omit --chat: the model continues your text").into());
     }
+    let can_chat = tokenizer.can_chat();
     let plan = plan(&scope, &args.plan)?;
     // An invalid plan is reported now, and not with the first text.
     Batch::new(scope.model(), 0).begin(&scope.encode("a")?, &plan, &sampling)?;
@@ -38,6 +39,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels().clone() };
     let mut session = Session::new(model_info, mode, plan, sampling);
     session.compare = args.compare;
+    session.can_chat = can_chat;
     if args.special.special_tokens {
         session.special_tokens = SpecialTokens::Tokens;
     }

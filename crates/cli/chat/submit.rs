@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Target};
+use nanoscope_tokenizer::TokenizerError;
 
 use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, Usage};
 use super::job::Job;
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
 use crate::commands::features::labelled;
-use crate::terminal::display::visible;
+use crate::terminal::display::{counted, visible};
 
 /// The most labels that /find lists.
 const MAX_FOUND: usize = 30;
@@ -37,6 +38,9 @@ impl Session {
     fn run_command(&mut self, command: Command, cells: usize) -> Result<Reply> {
         let message = match command {
             Command::Help => help(cells),
+            Command::Mode(Mode::Chat) if !self.can_chat => {
+                bail!("{}", TokenizerError::NoChatTemplate)
+            }
             Command::Mode(mode) => {
                 self.mode = mode;
                 match mode {
@@ -229,7 +233,7 @@ impl Session {
             }
             Setting::MaxTokens(to) => {
                 sampling.max_tokens = to;
-                format!("at most {to} tokens")
+                format!("at most {}", counted(to as u64, "token", "tokens"))
             }
         };
         sampling.check()?;
@@ -311,6 +315,16 @@ mod tests {
         assert_eq!(session.plan.interventions.len(), 1);
         assert_eq!(session.plan.interventions[0].hook, EARLY);
         assert_eq!(message(&mut session, "/steer off"), "there are no interventions");
+    }
+
+    #[test]
+    fn a_model_without_a_form_for_conversations_stays_in_story_mode() {
+        let mut session = session();
+        session.can_chat = false;
+
+        assert!(refused(&mut session, "/mode chat").contains("has no chat template"));
+        assert_eq!(session.mode, Mode::Story);
+        message(&mut session, "/mode story");
     }
 
     #[test]

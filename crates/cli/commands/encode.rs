@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::args::{DtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
+use crate::terminal::display::counted;
 use crate::terminal::messages::{check_json, note, report_to};
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -45,7 +46,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long)]
     pub(crate) flatten_heads: bool,
     /// The safetensors file to write; `-` is stdout
-    #[arg(long, value_name = "FILE", value_parser = output_path())]
+    #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
     /// reports how many active features stay the same [default: f32]
@@ -54,10 +55,10 @@ pub(crate) struct EncodeArgs {
     #[command(flatten)]
     pub(crate) stated: StatedArgs,
     /// The backend: auto, flex, ndarray, wgpu, cuda
-    #[arg(long, default_value = "auto", value_name = "NAME")]
+    #[arg(long, short, default_value = "auto", value_name = "NAME")]
     pub(crate) device: String,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 
@@ -114,7 +115,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
 /// Reports an interruption. Returns the exit code.
 fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
     drop(bar);
-    note(&format!("interrupted after {done} of {rows} rows; nothing was written"));
+    let rows = counted(rows as u64, "row", "rows");
+    note(&format!("interrupted after {done} of {rows}; nothing was written"));
     exit_code()
 }
 
@@ -203,10 +205,11 @@ fn report(
     }
     writeln!(
         out,
-        "{} {:?}: {rows} rows, {l0:.1} of {} features active on average",
+        "{} {:?}: {}, {l0:.1} of {} active on average",
         activations.key(),
         activations.shape(),
-        sae.config().d_sae(),
+        counted(rows as u64, "row", "rows"),
+        counted(sae.config().d_sae() as u64, "feature", "features"),
     )?;
     if let (Some((both, either)), Some(share)) = (compared, share) {
         writeln!(

@@ -4,15 +4,18 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use anyhow::Result;
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::load::{open, plan, text_tokenizer};
-use crate::prompt::{SpecialTokensArg, encode_document, note_special_tokens};
+use crate::prompt::{SpecialTokensArg, encode_document, note_message};
 use crate::terminal::applied;
-use crate::terminal::display::{TokenLines, end_note, sanitized};
+use crate::terminal::display::{counted, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
+use crate::terminal::token_lines::TokenLines;
+use crate::terminal::word_wrap::WordWrap;
 use clap::Args;
 use nanoscope::Microscope;
 
@@ -22,12 +25,15 @@ use nanoscope::Microscope;
 Examples:
   nanoscope generate
       a story by the built-in model, with the features of each token
-  nanoscope generate --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
+  nanoscope generate 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
       the same with the direction of one feature added at every position
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
   nanoscope generate --json | jq .token
       one JSON object per token
+
+Each line is a token with its strongest features: their activation, as a bar relative to the largest so
+far and as a number, their index and their name.
 
 With --json each token is an object with the keys `position`, `token_id`, `token`, `logprob` and
 `features`, for each tracked hook point a list of [index, activation, label?], strongest first.")]
@@ -37,16 +43,20 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 
-    /// The text to continue, after `<|bos|>` or what the tokenizer begins with
-    #[arg(long, default_value = "Once upon a time", value_parser = prompt)]
-    pub(crate) prompt: String,
+    /// The text to continue, after `<|bos|>` or what the tokenizer begins with [default: Once upon a
+    /// time]
+    #[arg(value_name = "TEXT", value_parser = prompt, conflicts_with = "prompt")]
+    pub(crate) text: Option<String>,
+    /// The text to continue, as a flag
+    #[arg(long, short, value_name = "TEXT", value_parser = prompt)]
+    pub(crate) prompt: Option<String>,
     /// Treat the prompt as a user message and generate the assistant's answer
     #[arg(long, conflicts_with = "special_tokens")]
     pub(crate) chat: bool,
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
     /// The maximum number of tokens to generate
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, short = 'n', default_value_t = 64, value_name = "N")]
     pub(crate) max_tokens: usize,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
@@ -55,25 +65,35 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object per token, and a final one for the whole text
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
+}
+
+/// The text that is continued if none is given.
+const DEFAULT_PROMPT: &str = "Once upon a time";
+
+impl GenerateArgs {
+    fn prompt(&self) -> &str {
+        self.text.as_deref().or(self.prompt.as_deref()).unwrap_or(DEFAULT_PROMPT)
+    }
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let scope = open(&args.model)?;
     let tokenizer = text_tokenizer(&scope)?;
     let prompt = if args.chat {
-        note_special_tokens(tokenizer, &args.prompt);
-        tokenizer.chat_prompt(&args.prompt)?
+        note_message(tokenizer, args.prompt());
+        tokenizer.chat_prompt(args.prompt())?
     } else {
-        encode_document(tokenizer, &args.prompt, args.special)?
+        encode_document(tokenizer, args.prompt(), args.special)?
     };
     let sampling = args.sampling.sampling(args.max_tokens);
-    let mut generation = scope.model().generate(&prompt, &plan(&scope, &args.plan)?, &sampling)?;
+    let plan = plan(&scope, &args.plan)?;
+    let mut generation = scope.model().generate(&prompt, &plan, &sampling)?;
     if args.json {
         print_json(&scope, &mut generation, args.top)
     } else {
-        print_lines(&scope, &mut generation, args)
+        print_lines(&scope, &mut generation, args, plan.track)
     }
 }
 
@@ -109,17 +129,24 @@ fn print_lines(
     scope: &Microscope,
     generation: &mut Generation<'_>,
     args: &GenerateArgs,
+    tracked: impl IntoIterator<Item = HookPoint>,
 ) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    let mut lines = TokenLines::new(args.top);
+    let saes = scope.model().saes();
+    let hooks: Vec<_> =
+        tracked.into_iter().map(|hook| (hook, saes[&hook].config().d_sae())).collect();
+    let tracks = !hooks.is_empty();
+    let mut lines = TokenLines::new(args.top, hooks);
     let mut text = String::new();
+    let mut wrap = WordWrap::for_stdout();
     let mut tokens = 0;
     let started = Instant::now();
-    let tracks = !scope.model().saes().is_empty();
     // An answer does not continue the text of the question.
-    let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
-    if !tracks {
-        write!(out, "{opening}")?;
+    let opening = if args.chat { String::new() } else { sanitized(args.prompt()) };
+    if tracks {
+        writeln!(out, "{}", lines.header())?;
+    } else {
+        write!(out, "{}", wrap.push(&opening))?;
     }
     for step in generation.by_ref() {
         tokens += 1;
@@ -133,17 +160,18 @@ fn print_lines(
                 .map(|(&hook, features)| (hook, features, 0, scope.labels().get(&hook)));
             writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
         } else {
-            write!(out, "{}", sanitized(&step.text))?;
+            write!(out, "{}", wrap.push(&sanitized(&step.text)))?;
         }
         out.flush()?;
     }
     let took = started.elapsed().as_secs_f64();
-    writeln!(out)?;
+    writeln!(out, "{}", wrap.finish())?;
+    let wrapped = |text: &str| WordWrap::for_stdout().wrap(text);
     if tracks {
-        writeln!(out, "{opening}{}", sanitized(&text))?;
+        writeln!(out, "{}", wrapped(&format!("{opening}{}", sanitized(&text))))?;
     }
     for applied in generation.applied() {
-        writeln!(out, "{}", applied::line(&applied))?;
+        writeln!(out, "{}", wrapped(&applied::line(&applied)))?;
     }
     if let Some(error) = generation.error() {
         return Err(error.into());
@@ -151,9 +179,9 @@ fn print_lines(
     let end = generation.end().expect("the iterator has reached its end");
     let why = end_note(&end);
     if std::io::stderr().is_terminal() {
-        anstream::eprintln!("{tokens} tokens in {took:.2} s{why}");
+        anstream::eprintln!("{} in {took:.2} s{why}", counted(tokens, "token", "tokens"));
     } else if !why.is_empty() {
-        anstream::eprintln!("{tokens} tokens{why}");
+        anstream::eprintln!("{}{why}", counted(tokens, "token", "tokens"));
     }
     Ok(())
 }

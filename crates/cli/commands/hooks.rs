@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::args::ModelArgs;
 use crate::load::open;
+use crate::terminal::display::counted;
 use clap::Args;
 
 /// List the hook points of the model, with their shapes and SAEs
@@ -16,7 +17,7 @@ pub(crate) struct HooksArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Print one JSON object per hook point
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 
@@ -47,7 +48,8 @@ pub(crate) fn hooks(args: &HooksArgs) -> Result<()> {
         } else {
             let sae = sae.map_or(String::new(), |config| {
                 let name = config.architecture().name();
-                format!("SAE: {name}, {} features, {labels} labelled", config.d_sae())
+                let features = counted(config.d_sae() as u64, "feature", "features");
+                format!("SAE: {name}, {features}, {labels} labelled")
             });
             let line = format!("{:<32} {shape:<24} {sae}", hook.to_string());
             writeln!(out, "{}", line.trim_end())?;

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use nanoscope_checkpoint::{Fit, InspectOptions, Inspection, SaeFormatName, SaePath, fits};
 
 use crate::args::sae_path;
-use crate::terminal::display::sanitized;
+use crate::terminal::display::{counted, sanitized};
 use crate::terminal::progress::with_spinner;
 use clap::Args;
 use nanoscope_transformer::Era;
@@ -32,7 +32,7 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<SaeFormatName>,
     /// Print one JSON object per file
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 
@@ -100,7 +100,7 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> Result<()> {
             config.iter().map(|(key, value)| sanitized(&format!("{key} {value}"))).collect();
         writeln!(out, "  config: {}", entries.join(", "))?;
     }
-    writeln!(out, "  {} tensors:", tensors.len())?;
+    writeln!(out, "  {}:", counted(tensors.len() as u64, "tensor", "tensors"))?;
     for tensor in tensors {
         let name = sanitized(&tensor.name);
         writeln!(out, "    {name:<48} {:<5} {:?}", tensor.dtype, tensor.shape)?;

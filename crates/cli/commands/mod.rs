@@ -1,6 +1,7 @@
 //! The commands, each with its flags.
 
 pub(crate) mod collect;
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod dashboard;
 pub(crate) mod encode;

@@ -14,9 +14,10 @@ use crate::args::{ModelArgs, PlanArgs, output_path, prompt};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document};
 use crate::terminal::applied;
-use crate::terminal::display::{TokenLines, sanitized, token_text, visible};
+use crate::terminal::display::{sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
 use crate::terminal::messages::{check_json, report_to};
+use crate::terminal::token_lines::TokenLines;
 use clap::Args;
 use nanoscope::Microscope;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  nanoscope run --prompt 'The dog was very' --track blocks.2.hook_resid_post
+  nanoscope run 'The dog was very' --track blocks.2.hook_resid_post
   nanoscope run --tokens 4087,550,468 --capture blocks.1.hook_mlp_out --out run.safetensors
   nanoscope run --tokens-file tokens.json --steer blocks.1.hook_resid_post:7:ablate --json
 
@@ -50,14 +51,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HOOK")]
     pub(crate) capture: Vec<HookPoint>,
     /// The safetensors file to write the results to; `-` is stdout
-    #[arg(long, value_name = "FILE", value_parser = output_path())]
+    #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: Option<PathBuf>,
     /// The number of features to show per token and hook point, strongest first [default: as many
     /// as fit, up to 3; with --json all]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 
@@ -66,7 +67,10 @@ pub(crate) struct RunArgs {
 #[group(required = true, multiple = false)]
 pub(crate) struct InputArgs {
     /// A text, after `<|bos|>` or what the tokenizer begins with
-    #[arg(long, value_parser = prompt)]
+    #[arg(value_name = "TEXT", value_parser = prompt)]
+    pub(crate) text: Option<String>,
+    /// A text, as a flag
+    #[arg(long, short, value_name = "TEXT", value_parser = prompt)]
     pub(crate) prompt: Option<String>,
     /// Token ids; nothing is prepended
     #[arg(long, value_name = "ID,ID,…", value_delimiter = ',')]
@@ -103,11 +107,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 
 fn tokens(scope: &Microscope, args: &RunArgs) -> Result<TokenBatch> {
     let input = &args.input;
-    let rows = match (&input.prompt, &input.tokens, &input.tokens_file) {
+    let text = input.text.as_ref().or(input.prompt.as_ref());
+    let rows = match (text, &input.tokens, &input.tokens_file) {
         (Some(text), ..) => vec![encode_document(text_tokenizer(scope)?, text, args.special)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
-        _ => bail!("nothing to run; expected --prompt, --tokens or --tokens-file"),
+        _ => bail!("nothing to run; expected a text, --tokens or --tokens-file"),
     };
     Ok(TokenBatch::new(&rows)?)
 }
@@ -186,11 +191,16 @@ fn print_lines(
     args: &RunArgs,
 ) -> Result<()> {
     let mut out = report_to(args.out.as_deref());
-    let mut lines = TokenLines::new(args.top);
+    let sae_of = |hook: &HookPoint| scope.model().saes()[hook].config().d_sae();
+    let mut lines =
+        TokenLines::new(args.top, run.features.keys().map(|hook| (*hook, sae_of(hook))));
     let next_tokens = next_tokens(scope, run);
     for (row, ids) in tokens.rows().enumerate() {
         if tokens.batch() > 1 {
             writeln!(out, "row {row}")?;
+        }
+        if !run.features.is_empty() {
+            writeln!(out, "{}", lines.header())?;
         }
         for (at, &id) in ids.iter().enumerate() {
             let at = row * tokens.seq() + at;

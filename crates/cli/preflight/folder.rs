@@ -1,7 +1,7 @@
 //! Checks that a folder can be written.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 use nanoscope_checkpoint::{TemporaryFolder, folder_behind_links};
@@ -24,6 +24,44 @@ pub(crate) fn replaceable_folder(dir: &Path) -> Result<PathBuf> {
     found.with_context(|| format!("could not write to {}", dir.display()))
 }
 
+/// An output folder, which is removed with the folders made for it if the work ends before anything but a
+/// lock is in it.
+#[derive(Debug)]
+pub(crate) struct NewFolder {
+    dir: PathBuf,
+    /// The folders that did not exist before, the innermost first.
+    made: Vec<PathBuf>,
+}
+
+/// The name of the lock in the folder of a training run.
+const LOCK: &str = "lock";
+
+impl NewFolder {
+    /// Creates the folder `dir` if it does not exist.
+    pub(crate) fn create(dir: &Path) -> Result<Self> {
+        let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = dir.ancestors().take_while(is_new).map(Path::to_owned).collect();
+        fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
+        Ok(Self { dir: dir.to_owned(), made })
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if self.made.is_empty() {
+            return;
+        }
+        let mut names = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        if names.all(|entry| entry.file_name() == LOCK) {
+            let _ = fs::remove_file(self.dir.join(LOCK));
+        }
+        for dir in &self.made {
+            // Fails if something is in it, as it should.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
 fn probe(dir: &Path) -> io::Result<()> {
     let whole = std::path::absolute(dir)?;
     let exists = |path: &&Path| path.symlink_metadata().is_ok();
@@ -34,9 +72,27 @@ fn probe(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_new_folder_is_removed_only_if_nothing_came_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (deep, old) = (dir.path().join("new/and/deep"), dir.path().join("old"));
+        fs::create_dir(&old).unwrap();
+
+        drop(NewFolder::create(&old).unwrap());
+        assert!(old.is_dir());
+        let made = NewFolder::create(&deep).unwrap();
+        fs::write(deep.join("lock"), "").unwrap();
+        drop(made);
+        assert!(!dir.path().join("new").exists());
+
+        let made = NewFolder::create(&deep).unwrap();
+        fs::write(deep.join("lock"), "").unwrap();
+        fs::write(deep.join("config.toml"), "").unwrap();
+        drop(made);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 2);
+    }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_found_before_the_work() {

@@ -3,5 +3,5 @@
 mod folder;
 mod memory;
 
-pub(crate) use self::folder::{output_folder, replaceable_folder};
+pub(crate) use self::folder::{NewFolder, output_folder, replaceable_folder};
 pub(crate) use self::memory::{check_memory, is_cpu};

@@ -3,6 +3,8 @@
 use nanoscope_runtime::InterventionReport;
 use serde_json::{Value, json};
 
+use crate::terminal::display::counted;
+
 /// The report of one intervention as a line.
 pub(crate) fn line(applied: &InterventionReport) -> String {
     let InterventionReport { intervention, positions, changed, moved } = applied;
@@ -11,7 +13,8 @@ pub(crate) fn line(applied: &InterventionReport) -> String {
     } else {
         format!(", moved the activation by {} on average", percent(*moved))
     };
-    format!("steered {intervention}: applied at {positions} positions, changed {changed}{far}")
+    let positions = counted(*positions as u64, "position", "positions");
+    format!("steered {intervention}: applied at {positions}, changed {changed}{far}")
 }
 
 /// The report of one intervention as an object.

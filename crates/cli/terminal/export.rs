@@ -14,6 +14,8 @@ use nanoscope_transformer::TokenBatch;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value, json};
 
+use crate::terminal::feature_name::feature_name;
+
 /// One token of a result, with the same keys in every command.
 pub(crate) struct TokenEntry<'a> {
     pub(crate) position: usize,
@@ -58,8 +60,9 @@ fn features_json(
     labels: Option<&Labels>,
 ) -> Value {
     let strongest = features.strongest(row, top.unwrap_or(usize::MAX));
-    let entry = |(index, value): (u32, f32)| match labels.and_then(|labels| labels.get(index)) {
-        Some(label) => json!([index, value, label]),
+    let entry = |(index, value): (u32, f32)| match feature_name(labels, index) {
+        Some(name) if name.automatic => json!([index, value, name.text(), true]),
+        Some(name) => json!([index, value, name.text()]),
         None => json!([index, value]),
     };
     Value::Array(strongest.into_iter().map(entry).collect())

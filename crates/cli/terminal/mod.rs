@@ -3,6 +3,9 @@
 pub(crate) mod applied;
 pub(crate) mod display;
 pub(crate) mod export;
+pub(crate) mod feature_name;
 pub(crate) mod messages;
 pub(crate) mod progress;
 pub(crate) mod signals;
+pub(crate) mod token_lines;
+pub(crate) mod word_wrap;

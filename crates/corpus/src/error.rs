@@ -187,7 +187,7 @@ pub enum CorpusError {
     #[error("the tokenizer has no `<|bos|>` token, which must begin every document")]
     NoBos,
     /// The texts are too short to fill one context.
-    #[error("the texts have {found} tokens, too few for one context of {context_len}")]
+    #[error("the texts have {found} token{}, too few for one context of {context_len}", if *found == 1 { "" } else { "s" })]
     TooFewTokens {
         /// Number of tokens in the texts.
         found: u64,

@@ -14,13 +14,18 @@
 //! The cargo features determine which backends are available; they have burn's names.
 
 use burn::tensor::Device;
+use nanoscope_hooks::did_you_mean;
 
 /// Errors in the choice of a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// The name is not the name of a backend.
-    #[error("unknown device `{name}` (expected auto, {})", KNOWN.join(", "))]
+    #[error(
+        "unknown device `{name}` (expected auto, {}){}",
+        KNOWN.join(", "),
+        did_you_mean(.name, KNOWN.into_iter().chain(["auto"]))
+    )]
     Unknown {
         /// The name as given.
         name: String,
@@ -94,6 +99,8 @@ mod tests {
             error.to_string(),
             "unknown device `abacus` (expected auto, cuda, wgpu, flex, ndarray)"
         );
+        let error = by_name("cud").unwrap_err().to_string();
+        assert!(error.ends_with("ndarray); did you mean `cuda`?"), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]

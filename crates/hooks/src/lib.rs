@@ -32,9 +32,11 @@ mod point;
 mod point_serde;
 mod record;
 mod router;
+mod similar;
 
 pub use error::HookError;
 pub use patch::Patch;
 pub use point::HookPoint;
 pub use record::{Activation, ActivationCache, ActivationRecorder};
 pub use router::HookRouter;
+pub use similar::{did_you_mean, most_similar};

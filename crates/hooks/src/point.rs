@@ -3,6 +3,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::HookError;
+use crate::similar::most_similar;
 
 /// A named activation of a transformer's forward pass.
 ///
@@ -267,13 +268,6 @@ fn split_block(name: &str) -> Option<(usize, &str)> {
 
 /// The valid name most similar to `name`, if one is similar enough.
 fn nearest(name: &str) -> Option<String> {
-    const MIN_SIMILARITY: f64 = 0.75;
-    /// Comparing takes time, and a name in a file may have megabytes.
-    const MAX_NAME_BYTES: usize = 200;
-
-    if name.len() > MAX_NAME_BYTES {
-        return None;
-    }
     // A name with a block's index is compared with that block's names, anything else with block 0's.
     let layer = name
         .split('.')
@@ -284,12 +278,7 @@ fn nearest(name: &str) -> Option<String> {
     let block = BLOCK_POINTS.iter().flat_map(|(_, canonical, aliases)| {
         std::iter::once(canonical).chain(aliases.iter()).map(move |n| format!("blocks.{layer}.{n}"))
     });
-    block
-        .chain([EMBED, POS_EMBED, FINAL_NORMALIZED].map(str::to_owned))
-        .map(|candidate| (strsim::jaro_winkler(name, &candidate), candidate))
-        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    most_similar(name, block.chain([EMBED, POS_EMBED, FINAL_NORMALIZED].map(str::to_owned)))
 }
 
 #[cfg(test)]

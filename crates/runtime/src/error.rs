@@ -195,7 +195,8 @@ pub enum RuntimeError {
     },
     /// An intervention names a row that the batch lacks.
     #[error(
-        "the intervention `{intervention}` names row {row}; the batch has {batch} rows (0 to {})", .batch - 1
+        "the intervention `{intervention}` names row {row}; the batch has {}",
+        if *.batch == 1 { "1 row (0)".to_owned() } else { format!("{batch} rows (0 to {})", .batch - 1) }
     )]
     NoSuchRow {
         /// The intervention.

@@ -69,7 +69,11 @@ pub enum ConfigError {
         found: String,
     },
     /// The name is not the name of an era.
-    #[error("unknown era `{name}` (expected {})", crate::Era::names())]
+    #[error(
+        "unknown era `{name}` (expected {}){}",
+        crate::Era::names(),
+        nanoscope_hooks::did_you_mean(.name, crate::Era::ALL.map(|era| era.to_string()))
+    )]
     UnknownEra {
         /// The name given.
         name: String,

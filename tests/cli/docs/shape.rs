@@ -72,7 +72,7 @@ fn is_bar(c: char) -> bool {
 fn heading(line: &str) -> Option<&str> {
     let (word, rest) = line.split_once("  ")?;
     let is_word = word.chars().all(|c| c.is_ascii_lowercase());
-    (is_word && !word.is_empty() && !rest.trim_start().starts_with('L')).then_some(word)
+    (is_word && !word.is_empty() && !rest.trim_start().starts_with(is_bar)).then_some(word)
 }
 
 fn keys(value: &Value) -> String {
@@ -96,6 +96,7 @@ fn other_numbers_are_the_same_shape_and_other_columns_are_not() {
     assert_eq!(mismatch(row, "     #7     0.2   5.6 %  The «cat» ran."), None);
     assert!(mismatch(row, "   #1490    33.3  Tom had a dog.").is_some());
     assert!(mismatch("norms  1.0", "label  1.0").is_some());
+    assert_eq!(mismatch("ucky      ███  24.2 #613", "ved       ██▎   5.3 #264"), None);
     assert!(mismatch("a\nb\n", "a\n").is_some());
     assert!(mismatch("a\n", "a\nb\n").is_some());
     assert_eq!(mismatch(r#"{"a": [1, 2], "b": "x"}"#, r#"{"a": [7], "b": "y"}"#), None);

@@ -61,7 +61,7 @@ fn flags_and_keys_that_mean_nothing_are_refused_before_anything_is_written() {
         ("hooks = 3\nhooks = 4", "run.toml is not valid TOML"),
         (
             "[recipe.method]\narchitecture = 'topk'",
-            "unknown architecture \"topk\" (expected top-k, batch-top-k",
+            "jump-relu, relu, gated); did you mean `top-k`?",
         ),
     ];
     for (text, expected) in cases {

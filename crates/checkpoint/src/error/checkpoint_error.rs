@@ -25,7 +25,7 @@ use crate::container::WeightDtype;
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
 use crate::error::message::eras;
-use crate::error::message::{asked_for, in_folder, paths, some_of};
+use crate::error::message::{asked_for, at_folder, paths, some_of};
 use crate::pickle::PickleError;
 #[cfg(feature = "sae")]
 use crate::sae::{SaeFormatName, SaveForm};
@@ -245,12 +245,14 @@ pub enum CheckpointError {
     NoModel { path: PathBuf },
     /// A repository is not in Hugging Face's cache.
     #[error(
-        "{} is not in Hugging Face's cache{}; nothing is downloaded",
-        name.display(), in_folder(.cache.as_deref())
+        "{}: no such file or directory, and no {repository} in Hugging Face's cache{}; nothing is downloaded",
+        name.display(), at_folder(.cache.as_deref())
     )]
     NotInCache {
-        /// The repository's folder, as given.
+        /// The path or the repository's name, as given.
         name: PathBuf,
+        /// The name of the repository's folder in a cache.
+        repository: String,
         /// The folder of the cache; `None` if the user has no home folder.
         cache: Option<PathBuf>,
     },
@@ -525,6 +527,12 @@ pub enum CheckpointError {
     /// A tensor is not a vector.
     #[error("{}: tensor `{tensor}` has shape {found:?}, expected a vector", path.display())]
     NotAVector { path: PathBuf, tensor: String, found: Vec<usize> },
+    /// Activations have another width than the SAE.
+    #[error(
+        "{}: tensor `{tensor}` has shape {found:?}; the SAE reads activations of {d_in} numbers, [..., {d_in}]",
+        path.display()
+    )]
+    ActivationWidth { path: PathBuf, tensor: String, found: Vec<usize>, d_in: usize },
     /// The last two dimensions of activations multiply to the width of the SAE, and only heads are
     /// concatenated like this.
     #[error(

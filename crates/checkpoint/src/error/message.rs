@@ -51,8 +51,8 @@ pub(super) fn some_of(names: &[String]) -> String {
 }
 
 /// Formats the first few of `all`.
-pub(super) fn in_folder(folder: Option<&Path>) -> String {
-    folder.map_or(String::new(), |folder| format!(" in {}", folder.display()))
+pub(super) fn at_folder(folder: Option<&Path>) -> String {
+    folder.map_or(String::new(), |folder| format!(" at {}", folder.display()))
 }
 
 pub(super) fn paths(all: &[PathBuf]) -> String {

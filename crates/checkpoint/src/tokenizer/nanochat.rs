@@ -24,6 +24,8 @@ use crate::write::write_atomically;
 /// one in `tokenizer_config.json`, and a model's text ends with the `eos_token` there and with those of
 /// `generation_config.json`.
 ///
+/// `dir` may also be the path of one of the two files, which stands for its folder.
+///
 /// # Errors
 ///
 /// [`CheckpointError::NoTokenizer`] if neither file exists, [`CheckpointError::ForeignTokenizer`] if
@@ -40,6 +42,8 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
 ///
 /// As [`load_tokenizer`].
 pub fn load_tokenizer_for(dir: &Path, model: &Path) -> Result<Tokenizer, CheckpointError> {
+    let is_file = [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.ends_with(name)) && dir.is_file();
+    let dir = dir.parent().filter(|_| is_file).unwrap_or(dir);
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
 

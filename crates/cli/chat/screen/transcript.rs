@@ -11,8 +11,7 @@ use super::wrap::{Piece, Wrapped, wrap};
 use crate::chat::mode::Mode;
 use crate::chat::turn::{State, Token, Turn, Variant};
 use crate::terminal::applied;
-use crate::terminal::display::end_note;
-use crate::terminal::display::sanitized;
+use crate::terminal::display::{counted, end_note, sanitized};
 
 /// The smallest width of each of two texts side by side, in cells. Narrower texts are stacked.
 const MIN_COLUMN_CELLS: usize = 18;
@@ -166,7 +165,10 @@ impl<'a> TurnLayout<'a> {
         for variant in &turn.variants {
             let why = variant.end.as_ref().map(end_note).unwrap_or_default();
             if !why.is_empty() {
-                let line = format!("{} tokens{why}", variant.generated().count());
+                let line = format!(
+                    "{}{why}",
+                    counted(variant.generated().count() as u64, "token", "tokens")
+                );
                 pieces.push(Piece::new(line, DIM));
             }
             pieces.extend(

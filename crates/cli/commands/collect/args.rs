@@ -40,7 +40,7 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "HOOK", required = true)]
     pub(crate) hook: Vec<HookPoint>,
     /// The folder to write to
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// The data type of the stored activations [default: f32]
     #[arg(long, value_enum)]
@@ -70,7 +70,7 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) shard_tokens: Option<u64>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

@@ -18,8 +18,8 @@ use serde_json::json;
 use super::args::CollectArgs;
 use crate::args::MemoryArgs;
 use crate::load::{open_model, tokenizer};
-use crate::preflight::output_folder;
-use crate::terminal::display::counted;
+use crate::preflight::{NewFolder, output_folder};
+use crate::terminal::display::{be, counted};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -42,6 +42,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let out = output_folder(&args.out)?;
     let corpus = args.texts.open()?;
     let interrupted = InterruptFlag::watch();
+    let _folder = NewFolder::create(&out)?;
 
     let context_len = args
         .context
@@ -82,7 +83,6 @@ fn tokens(
     context_len: usize,
     interrupted: &InterruptFlag,
 ) -> Result<Option<TokenizedCorpus>> {
-    std::fs::create_dir_all(out).with_context(|| format!("could not create {}", out.display()))?;
     let options = TokenizeOptions { context_len, limit: args.tokens, dir: out.to_owned() };
     let bar = DelayedBar::new("reading the texts", corpus.bytes(), "bytes");
     let tokens = TokenizedCorpus::build(corpus, tokenizer, &options, &mut |so_far| {
@@ -103,7 +103,8 @@ fn tokens(
         note(&format!("the last {last} left out"));
     }
     if let Some(limit) = args.tokens.filter(|&limit| limit > tokens.len()) {
-        note(&format!("the texts have {} tokens, fewer than {limit}", tokens.len()));
+        let tokens = counted(tokens.len(), "token", "tokens");
+        note(&format!("the texts have {tokens}, fewer than {limit}"));
     }
     Ok(Some(tokens))
 }
@@ -124,7 +125,8 @@ impl CollectJob<'_> {
         let rows: usize = missing.iter().map(|&shard| self.live.rows(shard)).sum();
         let needed = self.collection.bytes(missing.iter().map(|&shard| self.live.rows(shard)));
         if done > 0 {
-            note(&format!("{done} of {all} shards are already complete"));
+            let shards = counted(all as u64, "shard", "shards");
+            note(&format!("{done} of {shards} {} already complete", be(all as u64)));
         }
         note(&format!(
             "{} in {}: {} to write, {} free",
@@ -138,9 +140,10 @@ impl CollectJob<'_> {
         let began = Instant::now();
         let Some(tokens) = self.compute(&missing, all)? else {
             note(&format!(
-                "interrupted; {} of {all} shards are complete, and the same command continues after \
-                 them",
-                self.collection.complete()
+                "interrupted; {} of {} {} complete, and the same command continues after them",
+                self.collection.complete(),
+                counted(all as u64, "shard", "shards"),
+                be(all as u64),
             ));
             return Ok(exit_code());
         };
@@ -171,9 +174,10 @@ impl CollectJob<'_> {
             let origins = self.live.origins(shard)?;
             self.collection.write(shard, &rows, &origins).with_context(|| {
                 format!(
-                    "shard {shard} was not written; {} of {all} are complete, and the same command \
+                    "shard {shard} was not written; {} of {all} {} complete, and the same command \
                      continues after them",
-                    self.collection.complete()
+                    self.collection.complete(),
+                    be(all as u64),
                 )
             })?;
         }
@@ -207,7 +211,8 @@ impl CollectJob<'_> {
         let shards = counted(all as u64, "shard", "shards");
         writeln!(out, "{rows} in {shards} in {}", self.args.out.display())?;
         if made > 0 {
-            writeln!(out, "{tokens} tokens in {seconds:.1} s, {per_second:.0} per second")?;
+            let tokens = counted(tokens, "token", "tokens");
+            writeln!(out, "{tokens} in {seconds:.1} s, {per_second:.0} per second")?;
         }
         Ok(())
     }

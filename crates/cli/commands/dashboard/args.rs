@@ -49,7 +49,7 @@ pub(crate) struct DashboardArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
     /// The folder to write to; an existing dashboard is replaced
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// The range of features to include, without B [default: all]
     #[arg(long, value_name = "A..B", value_parser = range)]
@@ -83,7 +83,7 @@ pub(crate) struct DashboardArgs {
     #[arg(long)]
     pub(crate) keep_special: bool,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

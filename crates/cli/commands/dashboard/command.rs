@@ -20,6 +20,7 @@ use crate::args::ModelArgs;
 use crate::commands::features::sae_at;
 use crate::load::{open, text_tokenizer};
 use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
+use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -250,10 +251,10 @@ fn report(
     }
     writeln!(
         out,
-        "{}: {} features on {} tokens, {} dead, {labelled} labelled",
+        "{}: {} on {}, {} dead, {labelled} labelled",
         dashboard.hook,
-        dashboard.features.len(),
-        dashboard.tokens,
+        counted(dashboard.features.len() as u64, "feature", "features"),
+        counted(dashboard.tokens, "token", "tokens"),
         dashboard.dead(),
     )?;
     if let Some(export) = export {

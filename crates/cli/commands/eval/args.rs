@@ -55,10 +55,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) explain: bool,
     /// Print one JSON object per SAE, in the layout of SAEBench's core evaluation
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
     /// The file to write the same JSON to: an object, or a list for several SAEs
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, short, value_name = "FILE.json")]
     pub(crate) out: Option<PathBuf>,
     /// The file to plot the CE score against L0 to, with a point for each SAE
     #[arg(long, value_name = "FILE.svg")]

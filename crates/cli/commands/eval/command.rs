@@ -207,8 +207,8 @@ fn tokenize(
     note_passed_over(tokens.passed_over());
     if held_out.is_none() && tokens.len() >= args.tokens {
         note(&format!(
-            "evaluated on the first {} tokens of the text; --tokens N uses more",
-            args.tokens
+            "evaluated on the first {} of the text; --tokens N uses more",
+            counted(args.tokens, "token", "tokens")
         ));
     }
     Ok(tokens)

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use nanoscope_evaluate::{EvalTarget, Evaluation, Group, METRICS, Metric};
 
-use crate::terminal::display::{DIM, TOKEN, VALUE, cut, pad, sanitized, width};
+use crate::terminal::display::{DIM, TOKEN, VALUE, counted, cut, pad, sanitized, width};
 
 /// Widths of the name of a metric and of a number, in cells.
 const NAME_CELLS: usize = 36;
@@ -23,12 +23,12 @@ pub(crate) fn print_one(
     let config = subject.sae().config();
     writeln!(
         out,
-        "{TOKEN}{}{TOKEN:#} at {}{}, {}, {} features",
+        "{TOKEN}{}{TOKEN:#} at {}{}, {}, {}",
         sanitized(subject.name()),
         subject.read(),
         writes(subject),
         architecture(subject),
-        config.d_sae(),
+        counted(config.d_sae() as u64, "feature", "features"),
     )?;
     for group in Group::ALL {
         writeln!(out, "\n{TOKEN}{}{TOKEN:#}  {DIM}{}{DIM:#}", group.name(), group.source())?;

@@ -13,6 +13,8 @@ use crate::args::ModelArgs;
 Examples:
   nanoscope serve
       the built-in model; open the printed address in a browser
+  nanoscope serve --open
+      the same, and opens it
   nanoscope serve --model ~/.cache/nanochat --sae sae_outputs --port 9000
   NANOSCOPE_API_KEY=sesame nanoscope serve --host 0.0.0.0
       for other machines too, which need the key
@@ -25,6 +27,9 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
+    /// Open the page in a browser
+    #[arg(long)]
+    pub(crate) open: bool,
     /// The name of the model for clients [default: the name of its folder, or `demo`]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{LogFormat, ServeArgs};
+use super::browser;
 use crate::args::ModelArgs;
 use crate::demo;
 use crate::load::{are_saes_kept, open_without_user_labels, sae_files, tokenizer};
@@ -30,7 +31,11 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
         note("without a key, everyone who can reach this machine can use the server");
     }
-    writeln!(std::io::stdout(), "nanoscope serves {} at http://{}/", scope.name, page(address))?;
+    let page = format!("http://{}/", page(address));
+    writeln!(std::io::stdout(), "nanoscope serves {} at {page}", scope.name)?;
+    if args.open {
+        browser::open(page);
+    }
     let served = runtime.block_on(nanoscope_server::serve(listener, scope, config, until(signal)));
     // Passes that are still running have no client left, so they are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));

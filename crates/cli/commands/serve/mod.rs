@@ -1,6 +1,7 @@
 //! `nanoscope serve`.
 
 mod args;
+mod browser;
 mod command;
 
 pub(crate) use self::args::ServeArgs;

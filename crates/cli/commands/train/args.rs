@@ -42,7 +42,7 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
     /// The folder of the run, which must be empty or not exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Continue the run in this folder, or in that of --out
     // Empty if no folder is named; a path cannot be empty.
@@ -77,18 +77,19 @@ pub(crate) struct TrainArgs {
     /// 2048]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
-    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, or a
-    /// folder that `convert` wrote [default: the built-in demo]
-    #[arg(long, value_name = "PATH")]
+    /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, the name
+    /// of a model in Hugging Face's cache, or a folder that `convert` wrote [default: the built-in
+    /// demo]
+    #[arg(long, short, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
-    /// The folder of the tokenizer [default: where nanochat puts it]
-    #[arg(long, value_name = "DIR")]
+    /// The folder of the tokenizer, or its tokenizer.json [default: where nanochat puts it]
+    #[arg(long, value_name = "PATH")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// The nanochat era of a checkpoint that fits several: E0 to E6
     #[arg(long, value_name = "ERA")]
     pub(crate) era: Option<Era>,
     /// The backend to run on: auto, flex, ndarray, wgpu or cuda [default: auto]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME")]
     pub(crate) device: Option<String>,
 
     /// The architecture of the SAEs [default: top-k]
@@ -144,7 +145,7 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) ignore_memory: bool,
     /// Print one JSON object at the end
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

@@ -14,7 +14,7 @@ use super::args::TrainArgs;
 use super::progress::{ProgressView, summary};
 use super::source::source;
 use super::suggestions::{command, text};
-use crate::preflight::{check_memory, is_cpu, output_folder};
+use crate::preflight::{NewFolder, check_memory, is_cpu, output_folder};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::{InterruptFlag, exit_code};
@@ -67,6 +67,7 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
         let hint = "lower it with --d-sae, --expansion or --batch, or with fewer --hook";
         check_memory("the training", needed, hint, args.ignore_memory || !is_cpu(&checked.device))
     };
+    let _folder = NewFolder::create(&dir)?;
     let Some(source) = source(&checked, &dir, &fits, args.ignore_memory, interrupted)? else {
         return Ok(None);
     };
@@ -122,6 +123,32 @@ fn note_start(run: &TrainingRun) {
         counted(rows, "activation", "activations"),
         counted(segments, "segment", "segments"),
     ));
+    if run.step() == 0 {
+        let wanted = recipe.steps.saturating_mul(recipe.batch as u64);
+        reuse(wanted, rows - held_out_rows).iter().for_each(|text| note(text));
+    }
+}
+
+/// The number of times that an activation is used from which on an SAE knows it by heart.
+const MANY_TIMES: f64 = 100.0;
+
+/// A note about `rows` activations that are fewer than the `wanted` ones of a training.
+fn reuse(wanted: u64, rows: u64) -> Option<String> {
+    if rows >= wanted {
+        return None;
+    }
+    let times = wanted as f64 / rows.max(1) as f64;
+    let number = if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") };
+    let advice = if times < MANY_TIMES {
+        String::new()
+    } else {
+        let enough = (rows as f64 * MANY_TIMES / 10.0) as u64;
+        format!(
+            ", so that the SAE learns them by heart and little else; use more text, or --tokens {enough} \
+             for ten times"
+        )
+    };
+    Some(format!("each activation is used about {number} times{advice}"))
 }
 
 fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -> Result<ExitCode> {
@@ -187,4 +214,22 @@ fn as_json(config: &RunConfig, outcomes: &[Outcome], dir: &Path) -> serde_json::
         "d_sae": config.recipe.d_sae,
         "hooks": outcomes.iter().map(hook).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_that_are_used_many_times_are_warned_about() {
+        assert_eq!(reuse(100, 100), None);
+        assert_eq!(reuse(150, 100).unwrap(), "each activation is used about 1.5 times");
+        assert_eq!(reuse(1200, 100).unwrap(), "each activation is used about 12 times");
+        let many = reuse(4_096_000, 6150).unwrap();
+        assert!(
+            many.starts_with("each activation is used about 666 times, so that the SAE"),
+            "{many}"
+        );
+        assert!(many.ends_with("or --tokens 61500 for ten times"), "{many}");
+    }
 }

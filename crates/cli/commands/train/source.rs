@@ -1,9 +1,8 @@
 //! The source of the activations of a training run.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use nanoscope_corpus::FileActivations;
 use nanoscope_corpus::{
     ActivationSource, ActivationStore, CorpusError, CorpusOptions, ModelActivations, SpecialTokens,
@@ -13,8 +12,6 @@ use nanoscope_train::RunConfig;
 
 use crate::args::{GptArgs, MemoryArgs};
 use crate::load::{open_model, tokenizer};
-use crate::terminal::display::counted;
-use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 use crate::texts::{default_context, note_passed_over, open_corpus};
@@ -76,8 +73,6 @@ pub(crate) fn source(
     let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
     let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
         .saturating_add(MORE_CONTEXTS.saturating_mul(context_len as u64));
-    fs::create_dir_all(scratch)
-        .with_context(|| format!("could not create {}", scratch.display()))?;
     let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = DelayedBar::new("reading the texts", limit, "tokens");
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
@@ -91,14 +86,6 @@ pub(crate) fn source(
         tokens => tokens?,
     };
     note_passed_over(tokens.passed_over());
-    if tokens.len() < wanted {
-        let times = wanted as f64 / tokens.len() as f64;
-        let times = if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") };
-        note(&format!(
-            "the texts have {} for {wanted} training activations: each is used about {times} times",
-            counted(tokens.len(), "token", "tokens"),
-        ));
-    }
     let per_segment = contexts_within(SEGMENT_BYTES, context_len, width)
         .min(tokens.contexts() / MIN_SEGMENTS)
         .max(1);

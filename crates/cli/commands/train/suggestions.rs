@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nanoscope_checkpoint::ModelFiles;
 use nanoscope_corpus::{CollectedFrom, CorpusOptions};
 use nanoscope_train::{HeldOutText, RunConfig};
 
@@ -49,7 +50,8 @@ pub(crate) fn suggestions(
             })
         }
     };
-    let is_there = |path: &Path| path.exists();
+    // A path, or a name in Hugging Face's cache.
+    let is_there = |path: &Path| ModelFiles::find(path).is_ok();
     let Some(from) = from.filter(|from| from.model.as_deref().is_none_or(is_there)) else {
         return vec![command("inspect", [&sae[1..]])];
     };

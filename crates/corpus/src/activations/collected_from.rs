@@ -35,8 +35,8 @@ pub struct CollectedFrom {
 const NAME: &str = "collected_from.json";
 
 impl CollectedFrom {
-    /// Writes this to the store in `dir`, with absolute paths. A path that is not UTF-8 cannot be
-    /// written, and nothing is.
+    /// Writes this to the store in `dir`, with absolute paths; a model's name in Hugging Face's cache
+    /// stays. A path that is not UTF-8 cannot be written, and nothing is.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::Checkpoint`].
@@ -44,8 +44,9 @@ impl CollectedFrom {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).map_err(|source| CorpusError::io(path, source))
         };
+        let model = |path: &PathBuf| if path.exists() { absolute(path) } else { Ok(path.clone()) };
         let whole = Self {
-            model: self.model.as_ref().map(absolute).transpose()?,
+            model: self.model.as_ref().map(model).transpose()?,
             tokenizer: self.tokenizer.as_ref().map(absolute).transpose()?,
             text: self.text.iter().map(absolute).collect::<Result<_, _>>()?,
             ..self.clone()
@@ -82,7 +83,7 @@ mod tests {
     fn paths_are_read_back_whole() {
         let dir = tempfile::tempdir().unwrap();
         let from = CollectedFrom {
-            model: Some("my models/d4".into()),
+            model: Some("src/lib.rs".into()),
             tokenizer: None,
             era: None,
             text: vec!["/texts/a b.txt".into()],
@@ -95,7 +96,11 @@ mod tests {
         from.write(dir.path()).unwrap();
 
         let read = CollectedFrom::read(dir.path()).unwrap().unwrap();
-        assert_eq!(read.model, Some(std::path::absolute("my models/d4").unwrap()));
+        assert_eq!(read.model, Some(std::path::absolute("src/lib.rs").unwrap()));
         assert_eq!(CollectedFrom { model: from.model.clone(), ..read }, from);
+
+        let cached = CollectedFrom { model: Some("google/gemma-2-2b".into()), ..from };
+        cached.write(dir.path()).unwrap();
+        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(cached));
     }
 }

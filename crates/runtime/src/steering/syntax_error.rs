@@ -1,6 +1,6 @@
-use nanoscope_hooks::HookError;
+use nanoscope_hooks::{HookError, did_you_mean};
 
-use super::op::Op;
+use super::op::{Op, Scale};
 
 /// Errors from parsing an intervention or a condition, as text or as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum SyntaxError {
         found: String,
     },
     /// The operation's name is unknown.
-    #[error("unknown operation `{found}` (expected {})", Op::NAMES.join(", "))]
+    #[error("unknown operation `{found}` (expected {}){}", Op::NAMES.join(", "), did_you_mean(.found, Op::NAMES))]
     Op {
         /// The text found.
         found: String,
@@ -89,14 +89,15 @@ pub enum SyntaxError {
         op: String,
     },
     /// The scale's name is unknown.
-    #[error("unknown scale `{found}` (expected raw, unit, norm)")]
+    #[error("unknown scale `{found}` (expected raw, unit, norm){}", did_you_mean(.found, Scale::ALL.map(Scale::name)))]
     Scale {
         /// The text found.
         found: String,
     },
     /// The position rule is unknown or its range empty.
     #[error(
-        "`{found}` is not a position rule; expected all, text, prompt, generated, last or A..B; all but the first two also take +special"
+        "`{found}` is not a position rule; expected all, text, prompt, generated, last or A..B; all but the first two also take +special{}",
+        did_you_mean(.found, POSITION_RULES)
     )]
     Positions {
         /// The text found.
@@ -128,13 +129,26 @@ pub enum SyntaxError {
     },
     /// The text after `with` is unknown.
     #[error(
-        "unknown clause `with {found}` (expected `with reconstruct`; without it the error is kept)"
+        "unknown clause `with {found}` (expected `with reconstruct`; without it the error is kept){}",
+        did_you_mean(.found, ["reconstruct"])
     )]
     Splice {
         /// The text found.
         found: String,
     },
 }
+
+/// The position rules that have names.
+const POSITION_RULES: [&str; 8] = [
+    "all",
+    "text",
+    "prompt",
+    "generated",
+    "last",
+    "prompt+special",
+    "generated+special",
+    "last+special",
+];
 
 fn unknown_hook(text: &str, error: &HookError) -> String {
     match error {

@@ -429,6 +429,14 @@ mod tests {
             ("hook_embed:-1:add:1", "`-1` is not a feature index or a vector name".into()),
             ("hook_embed:+1:add:1", "`+1` is not a feature index or a vector name".into()),
             ("hook_embed:1:boost:1", format!("unknown operation `boost` {OPS}")),
+            (
+                "hook_embed:1:ad:1",
+                format!("unknown operation `ad` {OPS}; did you mean `add`?"),
+            ),
+            (
+                "hook_embed:1:set-if-active:1",
+                format!("unknown operation `set-if-active` {OPS}; did you mean `set_if_active`?"),
+            ),
             ("hook_embed:1:add", "`add` needs a finite number after it".into()),
             ("hook_embed:1:add:inf", "`add` needs a finite number after it".into()),
             ("hook_embed:1:ablate:1", "`ablate` takes no value".into()),
@@ -444,7 +452,19 @@ mod tests {
                  orthogonal, projection_scale or projection_cap"
                     .into(),
             ),
+            (
+                "hook_embed:1:add:1:nrm",
+                "unknown scale `nrm` (expected raw, unit, norm); did you mean `norm`?".into(),
+            ),
             ("hook_embed:1:ablate@5..5", format!("`5..5` {WHERE}")),
+            (
+                "hook_embed:1:ablate@generatd",
+                format!("`generatd` {WHERE}; did you mean `generated`?"),
+            ),
+            (
+                "hook_embed:1:ablate@last+specal",
+                format!("`last+specal` {WHERE}; did you mean `last+special`?"),
+            ),
             ("hook_embed:1:ablate@+1..5", format!("`+1..5` {WHERE}")),
             ("hook_embed:1:ablate@all[2..2]", format!("`[2..2]` {ROWS}")),
             ("hook_embed:1:ablate@all[2", format!("`[2` {ROWS}")),
@@ -465,7 +485,7 @@ mod tests {
             (
                 "hook_embed:1:ablate with reconstruction",
                 "unknown clause `with reconstruction` (expected `with reconstruct`; without it the \
-                 error is kept)"
+                 error is kept); did you mean `reconstruct`?"
                     .into(),
             ),
         ];

@@ -1,5 +1,7 @@
 //! All keys of a run's configuration, in the order in which they are written.
 
+use nanoscope_hooks::most_similar;
+
 /// The key that determines which other keys apply.
 pub(crate) const ARCHITECTURE: &str = "recipe.method.architecture";
 
@@ -41,22 +43,10 @@ pub(crate) fn is_for(path: &str, architecture: &str) -> bool {
 
 /// Returns the known key most similar to `path`.
 pub(crate) fn nearest(path: &str) -> Option<&'static str> {
-    const MIN_SIMILARITY: f64 = 0.8;
-    /// Comparing long strings is slow, and a file may contain a name of megabytes.
-    const MAX_KEY_BYTES: usize = 200;
-
-    if path.len() > MAX_KEY_BYTES {
-        return None;
-    }
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().replace('_', "-");
     // A key in the wrong table is most similar to a key with the same last name.
-    let same = KEYS.iter().find(|key| last(key.path) == last(path)).map(|key| (1.0, key.path));
-    KEYS.iter()
-        .map(|key| (strsim::jaro_winkler(&path.replace('_', "-"), key.path), key.path))
-        .chain(same)
-        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, path)| path)
+    let same = KEYS.iter().find(|key| last(key.path) == last(path)).map(|key| key.path);
+    same.or_else(|| most_similar(path, KEYS.iter().map(|key| key.path)))
 }
 
 pub(crate) const KEYS: &[Key] = &[

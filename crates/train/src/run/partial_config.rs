@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nanoscope_hooks::did_you_mean;
 use toml::{Table, Value};
 
 use super::config::{RunConfig, check_recipe};
@@ -197,8 +198,9 @@ impl PartialConfig {
             None => Ok("top-k".to_owned()),
             Some(Value::String(name)) if ARCHITECTURES.contains(&name.as_str()) => Ok(name.clone()),
             Some(other) => {
-                let reason =
-                    format!("unknown architecture {other} (expected {})", ARCHITECTURES.join(", "));
+                let similar = did_you_mean(other.as_str().unwrap_or_default(), ARCHITECTURES);
+                let known = ARCHITECTURES.join(", ");
+                let reason = format!("unknown architecture {other} (expected {known}){similar}");
                 Err(ConfigError::Value { key: ARCHITECTURE.to_owned(), reason })
             }
         }

@@ -342,5 +342,7 @@ impl TrainingRun {
 
 fn describe(segments: u64, rows: u64, widths: &[usize]) -> String {
     let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
-    format!("{segments} segments and {rows} activations of width {}", widths.join(", "))
+    let counted = |n: u64, thing: &str| format!("{n} {thing}{}", if n == 1 { "" } else { "s" });
+    let (segments, rows) = (counted(segments, "segment"), counted(rows, "activation"));
+    format!("{segments} and {rows} of width {}", widths.join(", "))
 }

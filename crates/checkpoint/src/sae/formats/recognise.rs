@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use nanoscope_hooks::did_you_mean;
 use thiserror::Error;
 
 use crate::container::TensorFile;
@@ -158,6 +159,11 @@ fn with_claim(file: &TensorFile, claim: Claim) -> Vec<&'static SaeFormat> {
 pub struct SaeFormatName(&'static str);
 
 impl SaeFormatName {
+    /// Every format, in the order in which a folder with files of several is read.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FORMATS.into_iter().map(|format| Self(format.name))
+    }
+
     /// The name of the tool, for people, as in [`LoadedSae::format`](crate::LoadedSae::format).
     pub fn tool(self) -> &'static str {
         self.0
@@ -174,21 +180,23 @@ impl FromStr for SaeFormatName {
     type Err = UnknownSaeFormat;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names = || FORMATS.into_iter().map(|format| Self(format.name));
+        let names = Self::all;
         let wanted = text.to_lowercase().replace('_', "-");
         names().find(|name| name.to_string() == wanted).ok_or_else(|| {
             let known = names().map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
-            UnknownSaeFormat { found: text.to_owned(), known }
+            let similar = did_you_mean(text, names().map(|name| name.to_string()));
+            UnknownSaeFormat { found: text.to_owned(), known, similar }
         })
     }
 }
 
 /// A name that is not the name of a format of SAE files.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown SAE format `{found}` (expected {known})")]
+#[error("unknown SAE format `{found}` (expected {known}){similar}")]
 pub struct UnknownSaeFormat {
     found: String,
     known: String,
+    similar: String,
 }
 
 #[cfg(test)]
@@ -206,6 +214,8 @@ mod tests {
             "Dictionary_Learning".parse::<SaeFormatName>().unwrap().0,
             "dictionary_learning"
         );
+        let error = "goodfir".parse::<SaeFormatName>().unwrap_err().to_string();
+        assert!(error.ends_with("goodfire); did you mean `goodfire`?"), "{error}");
         let error = "vae".parse::<SaeFormatName>().unwrap_err().to_string();
         assert!(error.starts_with("unknown SAE format `vae` (expected nanochat-sae, "), "{error}");
     }
