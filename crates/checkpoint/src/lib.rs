@@ -66,7 +66,9 @@ pub use fit::{Fit, FitModel, fits};
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
+pub use labels::{
+    LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, is_invisible, label_text,
+};
 #[cfg(feature = "gpt")]
 pub use model::{
     Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, is_saved_model,
@@ -87,6 +89,7 @@ pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]
 pub use tokenizer::{load_tokenizer, save_tokenizer};
 pub use write::{
-    TemporaryFolder, check_output_folder, check_writable, folder_behind_links, is_stdout,
-    save_tensors, save_tensors_through, without_temporaries, write_atomically, write_through,
+    OutputFile, TemporaryFolder, check_output_folder, check_writable, folder_behind_links,
+    is_stdout, save_tensors, save_tensors_through, without_temporaries, write_atomically,
+    write_through,
 };

@@ -1,6 +1,6 @@
 //! `nanoscope generate`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, sink};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -8,11 +8,13 @@ use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
+use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document, note_special_tokens};
 use crate::terminal::applied;
 use crate::terminal::display::{TokenLines, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
+use crate::terminal::messages::report_to;
 use clap::Args;
 use nanoscope::Microscope;
 
@@ -28,9 +30,15 @@ Examples:
       your own model and SAEs
   nanoscope generate --json | jq .token
       one JSON object per token
+  nanoscope generate --heatmap story.svg --table story.parquet
+      a picture of the strongest features over the tokens, and all of them for pandas or polars
 
 With --json each token is an object with the keys `position`, `token_id`, `token`, `logprob` and
-`features`, for each tracked hook point a list of [index, activation, label?], strongest first.")]
+`features`, for each tracked hook point a list of [index, activation, label?], strongest first.
+
+--table has the columns row, position, token_id, token, is_prompt, logprob (null for the prompt), hook,
+feature, activation and label (null if there is none). A token on which no feature is active has no row.
+docs/tables.md explains them.")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -51,15 +59,19 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// The number of features to show per token and hook point, strongest first [default: as many
-    /// as fit, up to 3; with --json all]
+    /// as fit, up to 3; with --json and --table all]. With --heatmap the number of rows per hook point
+    /// [default: 12]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object per token, and a final one for the whole text
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    args.export.check(args.json, None)?;
     let scope = open(&args.model)?;
     let tokenizer = text_tokenizer(&scope)?;
     let prompt = if args.chat {
@@ -69,11 +81,16 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         encode_document(tokenizer, &args.prompt, args.special)?
     };
     let sampling = args.sampling.sampling(args.max_tokens);
-    let mut generation = scope.model().generate(&prompt, &plan(&scope, &args.plan)?, &sampling)?;
+    let mut plan = plan(&scope, &args.plan)?;
+    let mut exports = Exports::open(&scope, &args.export, args.top, &mut plan)?;
+    let mut generation = scope.model().generate(&prompt, &plan, &sampling)?;
+    exports.prompt(&generation)?;
     if args.json {
-        print_json(&scope, &mut generation, args.top)
+        print_json(&scope, &mut generation, args.top, &mut exports)?;
+        exports.finish(&mut sink())
     } else {
-        print_lines(&scope, &mut generation, args)
+        print_lines(&scope, &mut generation, args, &mut exports)?;
+        exports.finish(&mut report_to(args.export.stdout()))
     }
 }
 
@@ -81,9 +98,12 @@ fn print_json(
     scope: &Microscope,
     generation: &mut Generation<'_>,
     top: Option<usize>,
+    exports: &mut Exports<'_>,
 ) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    for Step { position, token_id: token, text, logprob, features, .. } in generation.by_ref() {
+    for step in generation.by_ref() {
+        exports.step(&step)?;
+        let Step { position, token_id: token, text, logprob, features, .. } = step;
         let entry = TokenEntry {
             position,
             token_id: token,
@@ -109,13 +129,15 @@ fn print_lines(
     scope: &Microscope,
     generation: &mut Generation<'_>,
     args: &GenerateArgs,
+    exports: &mut Exports<'_>,
 ) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(args.export.stdout());
     let mut lines = TokenLines::new(args.top);
     let mut text = String::new();
     let mut tokens = 0;
     let started = Instant::now();
-    let tracks = !scope.model().saes().is_empty();
+    // An output on stdout is in place of the lines.
+    let tracks = !scope.model().saes().is_empty() && args.export.stdout().is_none();
     // An answer does not continue the text of the question.
     let opening = if args.chat { String::new() } else { sanitized(&args.prompt) };
     if !tracks {
@@ -123,6 +145,7 @@ fn print_lines(
     }
     for step in generation.by_ref() {
         tokens += 1;
+        exports.step(&step)?;
         text.push_str(&step.text);
         if tracks {
             let tokenizer = scope.model().tokenizer();

@@ -27,7 +27,7 @@ const LABEL_CELLS: std::ops::RangeInclusive<usize> = 20..=40;
 /// The most features shown per token and hook point by default.
 const MAX_FEATURES: usize = 3;
 /// The width of lines that go to a file or another program.
-const PIPED_CELLS: usize = 100;
+pub(crate) const PIPED_CELLS: usize = 100;
 
 /// Formats tokens with their features. Bars are relative to the largest activation seen at the hook
 /// point so far.
