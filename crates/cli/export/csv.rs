@@ -1,9 +1,7 @@
 //! Tables as CSV.
 
-use std::borrow::Cow;
 use std::io;
 
-use anyhow::Result;
 use csv::{ErrorKind, Writer, WriterBuilder};
 use nanoscope_checkpoint::OutputFile;
 
@@ -11,8 +9,6 @@ use super::rows::{COLUMNS, TableRow};
 
 /// Writes a table as CSV with a header, quoted as in RFC 4180. A missing number or label is an empty
 /// field.
-///
-/// Many readers end a field at a NUL, so one is written as its symbol, U+2400.
 pub(crate) struct CsvTable(Writer<OutputFile>);
 
 impl CsvTable {
@@ -23,9 +19,6 @@ impl CsvTable {
     }
 
     pub(crate) fn push(&mut self, row: TableRow<'_>) -> io::Result<()> {
-        let token = without_nul(row.token);
-        let label = row.label.map(without_nul);
-        let row = TableRow { token: &token, label: label.as_deref(), ..row };
         self.0.serialize(row).map_err(io_error)
     }
 
@@ -33,14 +26,10 @@ impl CsvTable {
         self.0.flush()
     }
 
-    pub(crate) fn finish(self) -> Result<()> {
-        let out = self.0.into_inner().map_err(csv::IntoInnerError::into_error)?;
-        Ok(out.finish()?)
+    /// Writes the rest, and returns the file.
+    pub(crate) fn finish(self) -> io::Result<OutputFile> {
+        self.0.into_inner().map_err(csv::IntoInnerError::into_error)
     }
-}
-
-fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { text.into() }
 }
 
 fn io_error(error: csv::Error) -> io::Error {
@@ -63,7 +52,7 @@ mod tests {
         for row in hostile() {
             table.push(row).unwrap();
         }
-        table.finish().unwrap();
+        table.finish().unwrap().finish().unwrap();
 
         let mut reader = csv::Reader::from_path(&path).unwrap();
         assert_eq!(reader.headers().unwrap(), &COLUMNS[..]);
@@ -71,7 +60,7 @@ mod tests {
         assert_eq!(found.len(), hostile().len());
         for (found, row) in found.iter().zip(hostile()) {
             assert_eq!(found[2].parse(), Ok(row.token_id));
-            assert_eq!(found[3], row.token.replace('\0', "␀"));
+            assert_eq!(found[3], *row.token);
             assert_eq!(found[4].parse(), Ok(row.is_prompt));
             let logprob = row.logprob.map(f32::to_bits);
             assert_eq!(found[5].parse().ok().map(f32::to_bits), logprob, "{}", &found[5]);
@@ -84,7 +73,12 @@ mod tests {
     fn a_table_without_rows_has_a_header() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.csv");
-        CsvTable::new(OutputFile::create(&path).unwrap()).unwrap().finish().unwrap();
+        CsvTable::new(OutputFile::create(&path).unwrap())
+            .unwrap()
+            .finish()
+            .unwrap()
+            .finish()
+            .unwrap();
 
         assert_eq!(std::fs::read_to_string(&path).unwrap(), COLUMNS.join(",") + "\n");
     }

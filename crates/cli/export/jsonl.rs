@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use anyhow::Result;
 use nanoscope_checkpoint::OutputFile;
 
 use super::rows::TableRow;
@@ -24,9 +23,9 @@ impl JsonlTable {
         self.0.flush()
     }
 
-    pub(crate) fn finish(mut self) -> Result<()> {
-        self.0.flush()?;
-        Ok(self.0.finish()?)
+    /// The file, in which everything is written.
+    pub(crate) fn finish(self) -> OutputFile {
+        self.0
     }
 }
 
@@ -45,7 +44,7 @@ mod tests {
         for row in hostile() {
             table.push(row).unwrap();
         }
-        table.finish().unwrap();
+        table.finish().finish().unwrap();
 
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), hostile().len());

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use anyhow::Result;
 use nanoscope_checkpoint::OutputFile;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
@@ -82,12 +81,12 @@ impl ParquetTable {
         if self.group.row.len() < GROUP_ROWS { Ok(()) } else { self.write_group() }
     }
 
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Writes the rest, and returns the file.
+    pub(crate) fn finish(mut self) -> io::Result<OutputFile> {
         if !self.group.row.is_empty() {
             self.write_group()?;
         }
-        let out = self.writer.into_inner().map_err(io_error)?;
-        Ok(out.finish()?)
+        self.writer.into_inner().map_err(io_error)
     }
 
     fn write_group(&mut self) -> io::Result<()> {
@@ -173,7 +172,7 @@ mod tests {
         for row in rows {
             table.push(row).unwrap();
         }
-        table.finish().unwrap();
+        table.finish().unwrap().finish().unwrap();
     }
 
     fn read(path: &Path) -> (SerializedFileReader<File>, Vec<Row>) {

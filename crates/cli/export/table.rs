@@ -1,6 +1,6 @@
 //! A table in any of its formats.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -111,11 +111,13 @@ impl Table {
 
     /// Completes the file and gives it its name.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.writer {
+        let written = match self.writer {
             TableWriter::Csv(table) => table.finish(),
-            TableWriter::Jsonl(table) => table.finish(),
+            TableWriter::Jsonl(table) => Ok(table.finish()),
             TableWriter::Parquet(table) => table.finish(),
-        }
+        };
+        let flushed = written.and_then(|mut out| out.flush().map(|()| out));
+        Ok(failing_at(&self.path, flushed)?.finish()?)
     }
 }
 

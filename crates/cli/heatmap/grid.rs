@@ -6,6 +6,8 @@ use nanoscope_hooks::HookPoint;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Grid {
     pub(super) groups: Vec<Group>,
+    /// True if the rows were asked for one by one.
+    pub(super) is_chosen: bool,
     /// The texts of a batch; one for a generation.
     pub(super) texts: Vec<Vec<Column>>,
 }
@@ -64,6 +66,7 @@ pub(super) fn example() -> Grid {
         values: vec![values[..2].to_vec(), values[2..].to_vec()],
     };
     Grid {
+        is_chosen: true,
         groups: vec![
             Group {
                 hook: HookPoint::ResidPost(3),

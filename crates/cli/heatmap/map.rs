@@ -148,7 +148,7 @@ impl HeatMap {
         };
         let texts = self.texts.into_iter();
         let texts = texts.map(|text| text.into_iter().map(column).collect()).collect();
-        Ok(Grid { groups, texts })
+        Ok(Grid { groups, is_chosen: !self.chosen.is_empty(), texts })
     }
 
     /// The features to draw, by hook point.

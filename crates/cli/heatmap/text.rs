@@ -16,7 +16,8 @@ const NEGATIVE: Style = AnsiColor::Blue.on_default();
 /// The width of a row's name is a third of the line, within these bounds.
 const NAME_CELLS: (usize, usize) = (10, 36);
 
-/// Draws `grid` in lines of `line_cells` cells, with colours.
+/// Draws `grid` in lines of `line_cells` cells, with colours. A row that has nothing in a band is left
+/// out there, unless it was asked for.
 pub(super) fn draw(grid: &Grid, line_cells: usize) -> String {
     let names = grid.groups.iter().flat_map(|group| &group.rows).map(FeatureRow::name);
     let longest = names.map(|name| cut(&name, NAME_CELLS.1).chars().count()).max().unwrap_or(0);
@@ -54,6 +55,10 @@ fn draw_band(out: &mut String, grid: &Grid, columns: &[Column], name_cells: usiz
             let _ = writeln!(out, "{DIM}{}{DIM:#}", group.hook);
         }
         for (row, feature) in group.rows.iter().enumerate() {
+            let is_active = columns.iter().any(|column| column.values[at][row] != 0.0);
+            if !is_active && !grid.is_chosen {
+                continue;
+            }
             let cells = columns.iter().map(|column| {
                 let value = column.values[at][row];
                 let style = if value < 0.0 { NEGATIVE } else { VALUE };
@@ -132,6 +137,16 @@ blocks.1.hook_resid_post
         assert!(map.clone().all(|line| line.chars().count() <= 30), "{text}");
         assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
         assert!(map.count() > 10, "{text}");
+    }
+
+    #[test]
+    fn a_row_without_activations_is_drawn_only_if_it_was_asked_for() {
+        let mut grid = example();
+        let count = |grid: &Grid| draw(grid, 30).matches("#7").count();
+
+        assert_eq!(count(&grid), 2);
+        grid.is_chosen = false;
+        assert_eq!(count(&grid), 1);
     }
 
     #[test]
