@@ -89,7 +89,7 @@ fn an_svg_has_the_strongest_features_over_all_tokens() {
         let of_row = &by_feature[format!("#{feature}").as_str()];
         let of_text = of_row.iter().filter(|cell| cell.token != "<|bos|>");
         let drawn = of_text.map(|cell| cell.value).fold(0.0, f32::max);
-        assert!((drawn - value).abs() < 0.006, "#{feature}: {drawn}, {value}");
+        assert!((drawn - value).abs() < 0.06, "#{feature}: {drawn}, {value}");
         let rows = table.iter().filter(|row| row["feature"] == *feature).count();
         assert_eq!(of_row.len(), rows, "#{feature}");
     }
@@ -162,7 +162,10 @@ fn each_row_of_a_batch_has_its_own_columns() {
     assert!(map.contains("\nrow 0\n") && map.contains("\nrow 1\n"), "{map}");
     let (first, second) = map.split_once("\nrow 1\n").unwrap();
     for part in [first, second] {
-        assert!(part.lines().any(|line| line.starts_with('#') && line.contains('█')), "{map}");
+        assert!(
+            part.lines().any(|line| line.starts_with('#') && line.contains(['▒', '▓', '█'])),
+            "{map}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use unicode_width::UnicodeWidthStr;
 
 use super::bands::{bands, width};
-use super::grid::{Column, Grid};
+use super::grid::{Column, Grid, number};
 use crate::terminal::display::cut;
 
 /// The size of a character cell.
@@ -92,7 +92,7 @@ impl Figure {
                 self.marks.push(Mark::Cell { area, share, is_negative: false, title: None });
             }
             let to = from + SWATCHES * SWATCH + CELL_WIDTH;
-            self.text(to, Ink::Normal, &format!("{:.1}", group.largest), None);
+            self.text(to, Ink::Normal, &number(group.largest), None);
             self.height += LINE;
         }
     }
@@ -135,7 +135,7 @@ impl Figure {
                             area: self.area(x, wide),
                             share: group.share(value),
                             is_negative: value < 0.0,
-                            title: Some(format!("{}  {value:.2}  {name}", column.token)),
+                            title: Some(format!("{}  {}  {name}", column.token, number(value))),
                         });
                     }
                 }

@@ -55,6 +55,18 @@ impl FeatureRow {
     }
 }
 
+/// An activation with about three digits.
+pub(super) fn number(value: f32) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        0.01.. => format!("{value:.3}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.1e}"),
+    }
+}
+
 /// A map for tests: two hook points, a prompt of two tokens and three generated ones.
 #[cfg(test)]
 pub(super) fn example() -> Grid {
@@ -88,6 +100,13 @@ pub(super) fn example() -> Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_about_three_digits_whatever_its_size() {
+        let numbers = [1234.5, -60.94, 2.0, 0.1234, -0.012, 0.000_034, 0.0].map(number);
+
+        assert_eq!(numbers, ["1234", "-60.9", "2.00", "0.123", "-0.012", "3.4e-5", "0"]);
+    }
 
     #[test]
     fn a_share_has_no_sign_and_ends_at_the_largest() {

@@ -26,7 +26,7 @@ const GLYPH_HEIGHT: u32 = 32;
 
 /// Draws `figure`. The font has Latin letters; others are drawn as boxes.
 pub(super) fn draw(figure: &Figure) -> Result<Vec<u8>> {
-    let (width, height) = (figure.width * SCALE, figure.height * SCALE);
+    let (width, height) = (figure.width.saturating_mul(SCALE), figure.height.saturating_mul(SCALE));
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         bail!(
             "a heat map of {width} x {height} pixels is too large for PNG; draw fewer rows with --top \

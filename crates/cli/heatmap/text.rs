@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::bands::{bands, width};
-use super::grid::{Column, FeatureRow, Grid, Group};
+use super::grid::{Column, FeatureRow, Grid, Group, number};
 use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut};
 
 /// Shades from weak to strong.
@@ -28,8 +28,9 @@ pub(super) fn draw(grid: &Grid, line_cells: usize) -> String {
         let shades: String = SHADES.iter().collect();
         let _ = writeln!(
             out,
-            "{DIM}{}{DIM:#}  0 {VALUE}{shades}{VALUE:#} {:.1}",
-            group.hook, group.largest
+            "{DIM}{}{DIM:#}  0 {VALUE}{shades}{VALUE:#} {}",
+            group.hook,
+            number(group.largest)
         );
     }
     for (row, columns) in grid.texts.iter().enumerate() {
@@ -116,7 +117,7 @@ mod tests {
             plain(80),
             "\
 blocks.3.hook_resid_post  0 ░▒▓█ 40.0
-blocks.1.hook_resid_post  0 ░▒▓█ 2.0
+blocks.1.hook_resid_post  0 ░▒▓█ 2.00
 
                            <|bos|> The ·dog <script> ⟨202E⟩
 blocks.3.hook_resid_post
