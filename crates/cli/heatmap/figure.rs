@@ -15,7 +15,7 @@ pub(super) const LINE: u32 = 18;
 const MARGIN: u32 = 16;
 /// The room for a row's name, and for the tokens of a band, in character cells.
 const NAME_CELLS: usize = 48;
-const ROOM_CELLS: usize = 110;
+const ROOM_CELLS: usize = 116;
 /// The number of shades in a legend, and the width of each.
 const SWATCHES: u32 = 8;
 const SWATCH: u32 = 12;

@@ -14,7 +14,7 @@ use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut};
 const SHADES: [char; 4] = ['░', '▒', '▓', '█'];
 const NEGATIVE: Style = AnsiColor::Blue.on_default();
 /// The width of a row's name is a third of the line, within these bounds.
-const NAME_CELLS: (usize, usize) = (10, 36);
+const NAME_CELLS: (usize, usize) = (10, 48);
 
 /// Draws `grid` in lines of `line_cells` cells, with colours. A row that has nothing in a band is left
 /// out there, unless it was asked for.
