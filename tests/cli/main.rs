@@ -8,6 +8,7 @@ mod encode;
 mod eval;
 mod features;
 mod generate;
+mod heatmap;
 mod interrupted;
 mod mistakes;
 mod models;
@@ -15,6 +16,7 @@ mod outputs;
 mod run;
 mod serve;
 mod steering;
+mod tables;
 mod train;
 
 use std::path::{Path, PathBuf};

@@ -67,7 +67,8 @@ pub use fit::{Fit, FitModel, fits};
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
 pub use labels::{
-    LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text, sae_folders,
+    LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, is_invisible, label_text,
+    sae_folders,
 };
 #[cfg(feature = "gpt")]
 pub use model::{
@@ -89,6 +90,7 @@ pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]
 pub use tokenizer::{load_tokenizer, load_tokenizer_for, save_tokenizer};
 pub use write::{
-    TemporaryFolder, check_output_folder, check_writable, folder_behind_links, is_stdout,
-    save_tensors, save_tensors_through, without_temporaries, write_atomically, write_through,
+    OutputFile, TemporaryFolder, check_output_folder, check_writable, folder_behind_links,
+    is_stdout, save_tensors, save_tensors_through, without_temporaries, write_atomically,
+    write_through,
 };

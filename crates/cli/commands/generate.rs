@@ -1,6 +1,6 @@
 //! `nanoscope generate`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, sink};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,11 +9,13 @@ use nanoscope_runtime::{EndReason, Generation, Step};
 use serde_json::json;
 
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
+use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document, note_message};
 use crate::terminal::applied;
 use crate::terminal::display::{counted, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
+use crate::terminal::messages::report_to;
 use crate::terminal::token_lines::TokenLines;
 use crate::terminal::word_wrap::WordWrap;
 use clap::Args;
@@ -31,12 +33,18 @@ Examples:
       your own model and SAEs
   nanoscope generate --json | jq .token
       one JSON object per token
+  nanoscope generate --heatmap story.svg --table story.parquet
+      a picture of the strongest features over the tokens, and all of them for pandas or polars
 
 Each line is a token with its strongest features: their activation, as a bar relative to the largest so
 far and as a number, their index and their name.
 
 With --json each token is an object with the keys `position`, `token_id`, `token`, `logprob` and
-`features`, for each tracked hook point a list of [index, activation, label?], strongest first.")]
+`features`, for each tracked hook point a list of [index, activation, label?], strongest first.
+
+--table has the columns row, position, token_id, token, is_prompt, logprob (null for the prompt), hook,
+feature, activation and label (null if there is none). A token on which no feature is active has no row.
+docs/tables.md explains them.")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -61,12 +69,15 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// The number of features to show per token and hook point, strongest first [default: as many
-    /// as fit, up to 3; with --json all]
+    /// as fit, up to 3; with --json and --table all]. With --heatmap the number of rows per hook point
+    /// [default: 12]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object per token, and a final one for the whole text
     #[arg(long, short)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 /// The text that is continued if none is given.
@@ -79,6 +90,7 @@ impl GenerateArgs {
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
+    args.export.check(args.json, None)?;
     let scope = open(&args.model)?;
     let tokenizer = text_tokenizer(&scope)?;
     let prompt = if args.chat {
@@ -88,12 +100,17 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         encode_document(tokenizer, args.prompt(), args.special)?
     };
     let sampling = args.sampling.sampling(args.max_tokens);
-    let plan = plan(&scope, &args.plan)?;
+    let mut plan = plan(&scope, &args.plan)?;
+    let mut exports = Exports::open(&scope, &args.export, args.top, &mut plan)?;
     let mut generation = scope.model().generate(&prompt, &plan, &sampling)?;
+    exports.prompt(&generation)?;
     if args.json {
-        print_json(&scope, &mut generation, args.top)
+        print_json(&scope, &mut generation, args.top, &mut exports)?;
+        exports.finish(&mut sink())
     } else {
-        print_lines(&scope, &mut generation, args, plan.track)
+        let hooks = plan.track;
+        print_lines(&scope, &mut generation, (args, hooks), &mut exports)?;
+        exports.finish(&mut report_to(args.export.stdout()))
     }
 }
 
@@ -101,9 +118,12 @@ fn print_json(
     scope: &Microscope,
     generation: &mut Generation<'_>,
     top: Option<usize>,
+    exports: &mut Exports<'_>,
 ) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    for Step { position, token_id: token, text, logprob, features, .. } in generation.by_ref() {
+    for step in generation.by_ref() {
+        exports.step(&step)?;
+        let Step { position, token_id: token, text, logprob, features, .. } = step;
         let entry = TokenEntry {
             position,
             token_id: token,
@@ -128,14 +148,15 @@ fn print_json(
 fn print_lines(
     scope: &Microscope,
     generation: &mut Generation<'_>,
-    args: &GenerateArgs,
-    tracked: impl IntoIterator<Item = HookPoint>,
+    (args, hooks): (&GenerateArgs, impl IntoIterator<Item = HookPoint>),
+    exports: &mut Exports<'_>,
 ) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut out = report_to(args.export.stdout());
     let saes = scope.model().saes();
     let hooks: Vec<_> =
-        tracked.into_iter().map(|hook| (hook, saes[&hook].config().d_sae())).collect();
-    let tracks = !hooks.is_empty();
+        hooks.into_iter().map(|hook| (hook, saes[&hook].config().d_sae())).collect();
+    // An output on stdout is in place of the lines.
+    let tracks = !hooks.is_empty() && args.export.stdout().is_none();
     let mut lines = TokenLines::new(args.top, hooks);
     let mut text = String::new();
     let mut wrap = WordWrap::for_stdout();
@@ -150,6 +171,7 @@ fn print_lines(
     }
     for step in generation.by_ref() {
         tokens += 1;
+        exports.step(&step)?;
         text.push_str(&step.text);
         if tracks {
             let tokenizer = scope.model().tokenizer();

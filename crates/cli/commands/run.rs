@@ -1,22 +1,23 @@
 //! `nanoscope run`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Write, sink};
 
 use anyhow::{Context, Result, bail};
-use nanoscope_checkpoint::{check_writable, python_json};
+use nanoscope_checkpoint::{check_writable, is_stdout, python_json};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Plan, RunOutput};
 use nanoscope_transformer::TokenBatch;
 use serde_json::{Value, json};
 
 use crate::args::{ModelArgs, PlanArgs, output_path, prompt};
+use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document};
 use crate::terminal::applied;
 use crate::terminal::display::{sanitized, token_text, visible};
 use crate::terminal::export::{TokenEntry, write_run};
-use crate::terminal::messages::{check_json, report_to};
+use crate::terminal::messages::report_to;
 use crate::terminal::token_lines::TokenLines;
 use clap::Args;
 use nanoscope::Microscope;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 Examples:
   nanoscope run 'The dog was very' --track blocks.2.hook_resid_post
   nanoscope run --tokens 4087,550,468 --capture blocks.1.hook_mlp_out --out run.safetensors
+  nanoscope run --prompt 'The dog was very' --table features.parquet --heatmap features.svg
   nanoscope run --tokens-file tokens.json --steer blocks.1.hook_resid_post:7:ablate --json
 
 --out writes safetensors: `logits` [batch, seq, vocab], `tokens`, `<hook>` for each captured
@@ -36,7 +38,11 @@ each tracked SAE. Features and captured activations are those before any interve
 point.
 
 --json prints `tokens`, for each row a list of tokens as in `nanoscope generate --json` (with
-`logprob` null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.")]
+`logprob` null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.
+
+--table has the columns row, position, token_id, token, is_prompt, logprob (null), hook, feature,
+activation and label (null if there is none). A token on which no feature is active has no row.
+docs/tables.md explains them.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -54,12 +60,15 @@ pub(crate) struct RunArgs {
     #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: Option<PathBuf>,
     /// The number of features to show per token and hook point, strongest first [default: as many
-    /// as fit, up to 3; with --json all]
+    /// as fit, up to 3; with --json and --table all]. With --heatmap the number of rows per hook point
+    /// [default: 12]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Print one JSON object
     #[arg(long, short)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 /// Flags for the input, one of which is required.
@@ -80,8 +89,15 @@ pub(crate) struct InputArgs {
     pub(crate) tokens_file: Option<PathBuf>,
 }
 
+impl RunArgs {
+    /// The path of stdout, if an output goes there: then the report goes to stderr.
+    fn report_on_stderr(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|path| is_stdout(path)).or(self.export.stdout())
+    }
+}
+
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    check_json(args.json, args.out.as_deref())?;
+    args.export.check(args.json, args.out.as_deref())?;
     if let Some(path) = &args.out {
         check_writable(path)?;
     }
@@ -92,16 +108,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         // A reconstruction may depend on the activation, not only on its features.
         plan = plan.capture_tracked();
     }
+    let mut exports = Exports::open(&scope, &args.export, args.top, &mut plan)?;
     let run = scope.model().run(&tokens, &plan)?;
+    exports.run(&tokens, &run)?;
     if let Some(path) = &args.out {
         write_run(path, scope.model(), &tokens, &run, &args.capture)?;
     }
     if args.json {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", run_json(&scope, &tokens, &run, args))?;
-        Ok(())
+        exports.finish(&mut sink())
     } else {
-        print_lines(&scope, &tokens, &run, args)
+        print_lines(&scope, &tokens, &run, args)?;
+        exports.finish(&mut report_to(args.report_on_stderr()))
     }
 }
 
@@ -190,7 +209,7 @@ fn print_lines(
     run: &RunOutput,
     args: &RunArgs,
 ) -> Result<()> {
-    let mut out = report_to(args.out.as_deref());
+    let mut out = report_to(args.report_on_stderr());
     let sae_of = |hook: &HookPoint| scope.model().saes()[hook].config().d_sae();
     let mut lines =
         TokenLines::new(args.top, run.features.keys().map(|hook| (*hook, sae_of(hook))));
@@ -199,10 +218,12 @@ fn print_lines(
         if tokens.batch() > 1 {
             writeln!(out, "row {row}")?;
         }
-        if !run.features.is_empty() {
+        // An output on stdout is in place of the lines.
+        let shown = if args.export.stdout().is_some() { &[] } else { ids };
+        if !run.features.is_empty() && !shown.is_empty() {
             writeln!(out, "{}", lines.header())?;
         }
-        for (at, &id) in ids.iter().enumerate() {
+        for (at, &id) in shown.iter().enumerate() {
             let at = row * tokens.seq() + at;
             let tracked = run
                 .features

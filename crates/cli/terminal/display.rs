@@ -13,7 +13,7 @@ pub(crate) const LABEL: Style = AnsiColor::Green.on_default();
 /// The width of a full bar, in cells.
 pub(crate) const BAR_CELLS: usize = 6;
 /// The width of lines that go to a file or another program.
-const PIPED_CELLS: usize = 100;
+pub(crate) const PIPED_CELLS: usize = 100;
 
 /// The text of a token, or its id if the model has no tokenizer.
 pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {

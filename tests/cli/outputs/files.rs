@@ -76,6 +76,32 @@ fn outputs() -> Vec<Output> {
             begins: is_safetensors,
         },
         Output {
+            name: "run --table",
+            args: args(&[
+                "run",
+                "--prompt",
+                "The dog",
+                "--table",
+                "OUT",
+                "--table-format",
+                "parquet",
+            ]),
+            begins: |bytes| bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"),
+        },
+        Output {
+            name: "generate --table",
+            args: args(&[
+                "generate",
+                "--max-tokens",
+                "2",
+                "--table",
+                "OUT",
+                "--table-format",
+                "csv",
+            ]),
+            begins: |bytes| bytes.starts_with(b"row,position,"),
+        },
+        Output {
             name: "encode",
             args: args(&["encode", "--sae", &sae, "--activations", &acts, "--out", "OUT"]),
             begins: is_safetensors,

@@ -67,7 +67,8 @@ pub(super) fn shown(text: &str) -> String {
     if is_blank(&out) { String::new() } else { out }
 }
 
-fn is_invisible(c: char) -> bool {
+/// Returns whether `c` is a control character, is not seen, or changes the direction of the text.
+pub fn is_invisible(c: char) -> bool {
     c.is_control() || INVISIBLE.iter().any(|&(first, last)| (first..=last).contains(&c))
 }
 

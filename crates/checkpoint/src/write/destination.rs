@@ -98,15 +98,20 @@ pub(super) fn stream(
     destination: &Destination,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut out: Box<dyn Write> = match destination {
+    let mut out = open_stream(destination)?;
+    fill(&mut out)?;
+    out.flush()
+}
+
+/// Opens a stream for writing.
+pub(super) fn open_stream(destination: &Destination) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match destination {
         // Not created, because a FIFO that has disappeared must not become a file.
         Destination::File(path) | Destination::Stream(path) => {
             Box::new(File::options().append(true).open(path)?)
         }
-        Destination::Stdout => Box::new(io::stdout().lock()),
-    };
-    fill(&mut out)?;
-    out.flush()
+        Destination::Stdout => Box::new(io::stdout()),
+    })
 }
 
 /// Returns whether `path` is the standard output of this process.

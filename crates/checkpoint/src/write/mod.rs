@@ -1,6 +1,7 @@
 //! Output files: replaced as a whole, or streamed to what is not a regular file.
 
 mod destination;
+mod output_file;
 mod output_folder;
 mod safetensors_file;
 mod temporary;
@@ -12,9 +13,10 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::View;
 
 use crate::error::CheckpointError;
-use destination::{Destination, copy_owner_and_mode, folder, stream};
+use destination::{Destination, copy_owner_and_mode, folder, open_stream, stream};
 
 pub use destination::{folder_behind_links, is_stdout};
+pub use output_file::OutputFile;
 pub(crate) use output_folder::OutputFolder;
 pub use output_folder::check_output_folder;
 use safetensors_file::write_safetensors;
@@ -39,22 +41,9 @@ fn write_by(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::io(path, source);
-    match Destination::of(path).map_err(io)? {
-        Destination::File(_) => {
-            let mut out = BufWriter::new(PendingFile::create(path)?);
-            fill(&mut out).map_err(io)?;
-            out.into_inner().map_err(|error| io(error.into_error()))?.finish()
-        }
-        destination => {
-            let fill = |out: &mut dyn Write| {
-                let mut out = BufWriter::new(out);
-                fill(&mut out)?;
-                out.flush()
-            };
-            stream(&destination, fill).map_err(io)
-        }
-    }
+    let mut out = OutputFile::create(path)?;
+    fill(&mut out).map_err(|source| CheckpointError::io(path, source))?;
+    out.finish()
 }
 
 /// As [`write_atomically`], but `fill` writes a temporary file, in which it can seek.
