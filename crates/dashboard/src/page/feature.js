@@ -21,13 +21,13 @@ class FeatureView {
       el("h1", {}, el("span", { class: "hash" }, `#${feature}`), " ", this.list.name(feature)),
       this.box(feature),
       el("dl", { class: "facts" }, ...this.facts(data, fires)),
+      steerCommand(this.list.data.steer, this.about.hook, feature),
       el("div", { class: "columns" },
         section("Activations", dead ? "It never fires on this text." : `nonzero on ${whole(fires)} ${fires === 1 ? "token" : "tokens"}`, dead ? undefined : this.histogram(data)),
         section("Logits", data.promoted ? "direct effect of the decoder row, minus the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect on the logits.", data.promoted && this.logits(data)),
         section("Nearest features", "cosine similarity of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]), data.names)),
-        this.list.data.others.length > 0 && section("Similar features in other layers", this.unlinked() ? "cosine similarity of decoder rows; a layer has links if its dashboard is beside this one" : "cosine similarity of decoder rows", ...this.similar(data.similar)),
-        section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`]), data.names))),
-      steerCommand(this.list.data.steer, this.about.hook, feature),
+        section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`]), data.names)),
+        this.list.data.others.length > 0 && this.similar(data.similar)),
       this.examples("Top activations", dead ? "" : "the largest first", data.strongest, data),
       ...this.quantiles(data),
     ];
@@ -105,17 +105,15 @@ class FeatureView {
     return el("li", {}, href ? el("a", { href }, ...content) : el("span", { class: "off" }, ...content));
   }
 
-  /// Returns whether a layer has no dashboard beside this one.
-  unlinked() {
-    const linked = (other) => this.layers.siblings.some((sibling) => sibling.fingerprint === other.fingerprint);
-    return !this.list.data.others.every(linked);
-  }
-
+  /// Creates the card of the features of other SAEs with similar decoder rows, a list for each SAE.
   similar(similar) {
-    return this.list.data.others.flatMap(({ hook, fingerprint }, at) => [
+    const { others } = this.list.data;
+    const isLinked = (other) => this.layers.siblings.some((sibling) => sibling.fingerprint === other.fingerprint);
+    const hint = others.every(isLinked) ? "" : "; a layer has links if its dashboard is in a folder beside this one";
+    const lists = others.map(({ hook, fingerprint }, at) => el("div", {},
       el("h3", { title: hook }, shortHook(hook)),
-      el("ol", { class: "others" }, ...similar[at].map(([other, cosine, name]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...(name ?? [])), this.layers.feature(fingerprint, other)))),
-    ]);
+      el("ol", { class: "others" }, ...similar[at].map(([other, cosine, name]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...(name ?? [])), this.layers.feature(fingerprint, other))))));
+    return el("section", { class: "card wide" }, el("h2", {}, "Similar features in other layers"), el("p", { class: "hint" }, `cosine similarity of decoder rows${hint}`), el("div", { class: "layer-lists" }, ...lists));
   }
 
   quantiles(data) {

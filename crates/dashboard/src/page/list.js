@@ -146,8 +146,9 @@ class List {
         values[Math.min(bins - 1, Math.max(0, Math.floor(at)))] += 1;
       }
       const decades = Array.from({ length: -from + 1 }, (_, at) => from + at);
+      const text = (density) => `${number(density * 100)} %`;
       // Of many decades every second one is named.
-      const ticks = log ? decades.filter((power) => decades.length <= 5 || power % 2 === 0).map((power) => [(power - from) / (-from || 1), percent(10 ** power)]) : roundTicks(0, to, 4).map((density) => [density / to, percent(density)]);
+      const ticks = log ? decades.filter((power) => decades.length <= 5 || power % 2 === 0).map((power) => [(power - from) / (-from || 1), text(10 ** power)]) : roundTicks(0, to, 4).map((density) => [density / to, text(density)]);
       return {
         values,
         ticks,

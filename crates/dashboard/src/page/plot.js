@@ -55,7 +55,7 @@ function histogram(name, axes, draw) {
     return el("label", { class: "select" }, `${axes[axis].name} `, el("select", { onchange: choose }, ...options));
   });
   redraw();
-  plot.append(area, el("div", { class: "scales" }, ...switches));
+  plot.append(area, el("div", { class: "scales" }, switches.length === 1 ? "Axis" : "Axes", ...switches));
   return plot;
 }
 
@@ -63,7 +63,7 @@ function tick(side, at, text) {
   const mark = el("span", {}, text);
   mark.style[side] = `${at * 100}%`;
   // The texts at the ends of the horizontal axis stay inside.
-  if (side === "left") mark.style.transform = `translateX(${-at * 100}%)`;
+  if (side === "left") mark.style.transform = `translateX(${at < 0.05 ? 0 : at > 0.95 ? -100 : -50}%)`;
   return mark;
 }
 

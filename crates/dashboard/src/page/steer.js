@@ -16,7 +16,7 @@ function steerCommand({ flags, strength }, hook, feature) {
   return el("section", { class: "steer", "aria-labelledby": "steer-title" },
     el("h2", { id: "steer-title" }, "Steer"),
     el("p", { class: "command" }, code, el("button", { type: "button", onclick: press }, "Copy the steer command")),
-    el("p", { class: "hint" }, `Adds the feature's direction, as long as ${share} of the activation, at every position.${paths} `, state));
+    el("p", { class: "hint" }, `Adds the feature's direction at every position, with a length of ${share} of the activation's.${paths} `, state));
 }
 
 /// Copies `text`, which `element` shows. Where pages may not write to the clipboard, the text is selected.
