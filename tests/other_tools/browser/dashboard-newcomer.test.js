@@ -167,7 +167,7 @@ for (const colorScheme of ["light", "dark"]) {
         await visit(page, feature);
         await look(state);
       }
-      await page.focus("#feature .text");
+      await page.focus("#feature .example [role=slider]");
       await page.keyboard.press("ArrowRight");
       await look("tip");
       await page.evaluate(() => { location.hash = "1999"; });

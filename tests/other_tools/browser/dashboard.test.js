@@ -207,15 +207,23 @@ test("values are reached with the keyboard", async () => {
 
   await visit(page, 11);
   await page.locator("#feature .steps a").first().focus();
-  for (let n = 0; n < 200 && !(await page.evaluate(() => document.activeElement.classList.contains("text"))); n++) await page.keyboard.press("Tab");
+  for (let n = 0; n < 200 && !(await page.evaluate(() => document.activeElement.matches(".example [role=slider]"))); n++) await page.keyboard.press("Tab");
   assert.ok(await page.locator("#tip").isVisible());
   const first = await page.locator("#tip").textContent();
+  const said = () => page.evaluate(() => document.activeElement.getAttribute("aria-valuetext"));
+  const peak = await said();
+  assert.match(peak, /^[\d.]+ at \S/);
   await page.keyboard.press("ArrowRight");
+  assert.notEqual(await said(), peak);
   const second = await page.locator("#tip").textContent();
   await page.keyboard.press("ArrowLeft");
   assert.match(first, /token \d+/);
   assert.notEqual(first, second);
   assert.equal(await page.locator("#tip").textContent(), first);
+  assert.equal(await said(), peak);
+  await page.keyboard.press("End");
+  const end = await page.evaluate(() => [document.activeElement.ariaValueNow, document.activeElement.ariaValueMax]);
+  assert.equal(end[0], end[1]);
   await page.keyboard.press("Escape");
   assert.ok(await page.locator("#tip").isHidden());
 

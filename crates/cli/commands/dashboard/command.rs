@@ -243,7 +243,8 @@ fn report(
     let Written { page, siblings, unlinked } = written;
     let page = page.canonicalize().unwrap_or(page);
     for error in unlinked {
-        note(&format!("a dashboard beside this one does not link to it: {error}"));
+        let error = anyhow::Error::from(error);
+        note(&format!("a dashboard beside this one does not link to it: {error:#}"));
     }
     let mut out = anstream::stdout().lock();
     let labelled = dashboard.features.iter().filter(|page| page.label.is_some()).count();

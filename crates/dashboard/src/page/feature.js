@@ -139,13 +139,14 @@ class FeatureView {
       const value = values.get(at) ?? 0;
       const span = el("span", { class: at === peak ? "t peak" : value === 0 ? "t" : "t on" }, joined[at]);
       if (value !== 0) span.style.setProperty("--a", (0.1 + 0.9 * Math.min(1, Math.abs(value) / (Math.abs(data.high) || 1))).toFixed(3));
+      span.says = `${number(value, 4)} at ${shown(text)}`;
       span.tip = () => [el("b", { class: "token" }, shown(text)), ` ${number(value, 4)}`, el("span", { class: "hint" }, ` token ${id}`)];
       return span;
     });
-    const value = values.get(peak) ?? 0;
-    const text = el("p", { class: "text", tabindex: 0, role: "group", "aria-label": `Activation ${number(value)} at “${shown(this.list.token(tokens[peak]))}”. The left and right arrow keys move between tokens.`, dir: "ltr" }, ...spans);
-    this.walk(text, spans, peak);
-    return el("div", { class: "example" }, el("span", { class: "value", title: `context ${context}, position ${position}` }, number(value)), text);
+    const text = el("p", { class: "text", dir: "ltr" }, ...spans);
+    const reader = el("span", { class: "value", tabindex: 0, role: "slider", "aria-label": "Activation at a token", "aria-orientation": "horizontal", "aria-valuemin": 1, "aria-valuemax": tokens.length, title: `context ${context}, position ${position}` }, number(values.get(peak) ?? 0));
+    this.walk(reader, text, spans, peak);
+    return el("div", { class: "example" }, reader, text);
   }
 
   /// Returns the texts of the tokens. A character that spans several tokens is shown at the last one, with
@@ -173,28 +174,34 @@ class FeatureView {
     return texts;
   }
 
-  /// Shows the activations of tokens under the pointer and with the arrow keys.
-  walk(text, spans, peak) {
+  /// Shows the activations of tokens under the pointer and, where `reader` has the focus, with the keyboard.
+  walk(reader, text, spans, peak) {
     let at = peak;
     const show = (span) => showTip(() => span.getBoundingClientRect(), ...span.tip());
-    const mark = (to) => {
+    const read = (to) => {
       spans[at].classList.remove("here");
       at = to;
+      reader.setAttribute("aria-valuenow", at + 1);
+      reader.setAttribute("aria-valuetext", spans[at].says);
+    };
+    const mark = (to) => {
+      read(to);
       spans[at].classList.add("here");
       show(spans[at]);
     };
+    read(peak);
     text.addEventListener("pointerover", (event) => event.target.tip && show(event.target));
     text.addEventListener("pointerleave", hideTip);
-    text.addEventListener("focus", () => text.matches(":focus-visible") && mark(peak));
-    text.addEventListener("blur", () => {
+    reader.addEventListener("focus", () => reader.matches(":focus-visible") && mark(peak));
+    reader.addEventListener("blur", () => {
       spans[at].classList.remove("here");
       hideTip();
     });
-    text.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (by === undefined) return;
+    reader.addEventListener("keydown", (event) => {
+      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: spans.length - 1 }[event.key];
+      if (to === undefined) return;
       event.preventDefault();
-      mark(Math.min(spans.length - 1, Math.max(0, at + by)));
+      mark(Math.min(spans.length - 1, Math.max(0, to)));
     });
   }
 }

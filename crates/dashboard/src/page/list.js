@@ -31,7 +31,7 @@ class List {
       clearTimeout(due);
       due = setTimeout(() => this.ask($("search").value), 80);
     });
-    for (const id of ["sort", "labelled"]) $(id).addEventListener("change", () => this.find());
+    for (const id of ["sort", "labelled"]) $(id).addEventListener("change", () => this.ask($("search").value));
     $("back").addEventListener("click", () => this.turn(-1));
     $("next").addEventListener("click", () => this.turn(1));
     $("densities").replaceChildren(this.densities());

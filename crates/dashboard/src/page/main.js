@@ -83,7 +83,7 @@ async function start() {
   addEventListener("scroll", moveTip, { passive: true });
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") hideTip();
-    if (event.target.matches("input, select, textarea, .text") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select, textarea, [role=slider]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const link = { j: "next", k: "prev" }[event.key];
     if (link && !$("feature").hidden) $("feature").querySelector(`a[rel=${link}]`)?.click();
     if (event.key === "/" && !$("list").hidden) {

@@ -184,7 +184,8 @@ mod tests {
 
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(errors.len(), 1);
-        assert!(errors[0].to_string().contains("not a plain file"), "{}", errors[0]);
+        let reason = std::error::Error::source(&errors[0]).unwrap().to_string();
+        assert!(reason.contains("not a plain file"), "{reason}");
         assert_eq!(fs::read_to_string(thesis).unwrap(), "years of work");
         assert!(!elsewhere.path().join("far/data/siblings.js").exists());
     }
