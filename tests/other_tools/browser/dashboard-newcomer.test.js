@@ -163,7 +163,7 @@ for (const colorScheme of ["light", "dark"]) {
       await page.fill("#search", "zzqq");
       await page.waitForSelector("#rows:empty", { state: "attached" });
       await look("nothing");
-      for (const [feature, state] of [[11, "feature"], [0, "automatic"], [DEAD, "dead"]]) {
+      for (const [feature, state] of [[0, "automatic"], [DEAD, "dead"], [11, "feature"]]) {
         await visit(page, feature);
         await look(state);
       }
