@@ -1,5 +1,5 @@
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, Range};
 
 use nanoscope_corpus::{Context, CorpusError};
 use nanoscope_hooks::HookPoint;
@@ -11,6 +11,7 @@ use crate::auto_label::auto_label;
 use crate::co_activation::{CoActivation, co_activation};
 use crate::gather::{Activity, Gathered, gather, report_progress};
 use crate::histogram::Histogram;
+use crate::other_saes::{FeatureName, OtherSae, comparable, names, similar};
 use crate::{DashboardError, Options, Progress, Stage};
 
 /// The number of features whose weights are compared at a time.
@@ -42,6 +43,10 @@ pub struct Dashboard {
     /// The labels of all features of the SAE, including those without a page. An empty label marks one that
     /// was removed.
     pub labels: BTreeMap<u32, String>,
+    /// The names of the features without a page that other pages mention.
+    pub names: BTreeMap<u32, FeatureName>,
+    /// The other SAEs of the model that are compared with this one, in order of their hook points.
+    pub others: Vec<OtherSae>,
 }
 
 /// The data of one feature's page.
@@ -65,6 +70,9 @@ pub struct FeaturePage {
     pub effects: Option<Histogram>,
     /// The features with the most similar decoder rows, and the cosine similarities.
     pub nearest: Vec<(u32, f32)>,
+    /// For each of [`Dashboard::others`] the features with the most similar decoder rows, and the cosine
+    /// similarities.
+    pub similar: Vec<Vec<(u32, f32)>>,
     /// The features that fire on the same tokens, in descending order of the Jaccard index.
     pub co_activations: Vec<CoActivation>,
     /// The label given by a person or by Neuronpedia.
@@ -81,8 +89,11 @@ impl Dashboard {
     /// pair of a feature with a page and another feature (at most 200 MB in total; for more pairs, only the
     /// 64 most frequent partners of each feature are counted), and 100 for each feature of the SAE.
     ///
-    /// `label` returns the label of a feature, or an empty one for a label that was removed. `progress` is
-    /// called after each step and can stop the build.
+    /// `label` returns the label of a feature of the SAE at a hook point, or an empty one for a label that
+    /// was removed. `progress` is called after each step and can stop the build.
+    ///
+    /// The decoder rows are also compared with those of the model's other SAEs, as far as both write to the
+    /// residual stream.
     ///
     /// # Errors
     /// [`DashboardError::FeatureRange`], [`DashboardError::NoTokens`], [`DashboardError::Interrupted`] if
@@ -92,7 +103,7 @@ impl Dashboard {
         hook: HookPoint,
         options: &Options,
         contexts: impl FnMut() -> Result<I, CorpusError>,
-        label: impl Fn(u32) -> Option<String>,
+        label: impl Fn(HookPoint, u32) -> Option<String>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Self, DashboardError>
     where
@@ -102,26 +113,39 @@ impl Dashboard {
         options.check(d_sae)?;
         let range = options.features.clone();
         let labels: BTreeMap<u32, String> = (0..d_sae as u32)
-            .filter_map(|feature| Some((feature, label(feature)?.trim().to_owned())))
+            .filter_map(|feature| Some((feature, label(hook, feature)?.trim().to_owned())))
             .collect();
         let mut gathered = gather((model, hook), options, contexts, progress)?;
 
-        let mut features = Vec::with_capacity(range.len());
+        let mut others = comparable(model, hook)?;
+        let mut features: Vec<FeaturePage> = Vec::with_capacity(range.len());
         let mut activities = std::mem::take(&mut gathered.features).into_iter();
         let indices: Vec<usize> = range.map(|feature| feature as usize).collect();
         for part in indices.chunks(FEATURES_PER_BATCH) {
-            for (&feature, weights) in
-                part.iter().zip(model.feature_weights(hook, part, MAX_NEAREST)?)
-            {
+            let weights = model.feature_weights(hook, part, MAX_NEAREST)?;
+            let similar = similar(model, hook, part, &others)?;
+            for ((&feature, weights), similar) in part.iter().zip(weights).zip(similar) {
                 let feature = feature as u32;
                 let activity =
                     activities.next().expect("every feature of the range has an activity");
                 let label = labels.get(&feature).filter(|label| !label.is_empty()).cloned();
                 let text = |id| token_text(model.tokenizer(), id);
-                features.push(gathered.page(feature, activity, weights, label, text));
+                let page = gathered.page(feature, activity, weights, label, text);
+                features.push(FeaturePage { similar, ..page });
             }
             report_progress(progress, Stage::Weights, features.len() as u64)?;
         }
+        let done = features.len() as u64;
+        let mut batch_done = || progress(Progress { stage: Stage::Weights, done });
+        for (at, other) in others.iter_mut().enumerate() {
+            let mentioned = features.iter().flat_map(|page| &page.similar[at]).map(|&(id, _)| id);
+            let label = |feature| label(other.hook, feature);
+            other.names = names(model, other.hook, &mentioned.collect(), label, &mut batch_done)?;
+        }
+        let names = {
+            let mentioned = without_page(&features, &options.features);
+            names(model, hook, &mentioned, |id| labels.get(&id).cloned(), &mut batch_done)?
+        };
         Ok(Self {
             hook,
             d_sae,
@@ -131,6 +155,8 @@ impl Dashboard {
             fingerprint: fingerprint(model, hook)?,
             features,
             labels,
+            names,
+            others,
         })
     }
 
@@ -143,6 +169,13 @@ impl Dashboard {
     pub fn dead(&self) -> usize {
         self.features.iter().filter(|page| page.fires == 0).count()
     }
+}
+
+/// The features outside `range` that `pages` mention.
+fn without_page(pages: &[FeaturePage], range: &Range<u32>) -> BTreeSet<u32> {
+    let nearest = pages.iter().flat_map(|page| &page.nearest).map(|&(feature, _)| feature);
+    let together = pages.iter().flat_map(|page| &page.co_activations).map(|other| other.feature);
+    nearest.chain(together).filter(|feature| !range.contains(feature)).collect()
 }
 
 impl Gathered {
@@ -169,6 +202,7 @@ impl Gathered {
             effect,
             effects: effects.as_deref().map(Histogram::from_values),
             nearest,
+            similar: Vec::new(),
             co_activations: self.co_activations(feature),
             label,
             auto_label,

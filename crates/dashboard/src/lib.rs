@@ -8,7 +8,7 @@
 //! use std::ops::ControlFlow;
 //!
 //! use nanoscope_corpus::Context;
-//! use nanoscope_dashboard::{Dashboard, Options};
+//! use nanoscope_dashboard::{Dashboard, Options, PageOptions};
 //! # use nanoscope_hooks::HookPoint;
 //! # use nanoscope_runtime::InterpretableModel;
 //!
@@ -23,12 +23,13 @@
 //!
 //! let options = Options::new(0..64);
 //! let mut on = |_| ControlFlow::Continue(());
-//! let dashboard = Dashboard::build(&model, hook, &options, contexts, |_| None, &mut on)?;
+//! let dashboard = Dashboard::build(&model, hook, &options, contexts, |_, _| None, &mut on)?;
 //!
 //! assert_eq!((dashboard.tokens, dashboard.features.len()), (5, 64));
 //! let folder = tempfile::tempdir()?;
-//! let page = dashboard.write(&folder.path().join("pages"), "random", model.tokenizer())?;
-//! assert!(page.is_file());
+//! let options = PageOptions::new("random", model.tokenizer());
+//! let written = dashboard.write(&folder.path().join("pages"), &options)?;
+//! assert!(written.page.is_file());
 //! # Ok(())
 //! # }
 //! ```
@@ -37,6 +38,7 @@
 //! only dashboards, treats them as untrusted, and replaces only folders that it wrote.
 
 mod auto_label;
+mod bounded;
 mod co_activation;
 mod dashboard;
 mod data_script;
@@ -45,7 +47,9 @@ mod feature_index;
 mod gather;
 mod histogram;
 mod options;
+mod other_saes;
 mod read;
+mod significant;
 mod write;
 
 pub use co_activation::CoActivation;
@@ -56,5 +60,6 @@ pub use gather::{Activity, Example, QUANTILES, Quantile};
 pub use histogram::Histogram;
 pub use nanoscope_index::fingerprint;
 pub use options::{Options, Progress, Stage};
+pub use other_saes::{FeatureName, OtherSae};
 pub use read::{DashboardReader, ExampleText, FeatureSummary};
-pub use write::{Export, check_output_dir, labels_file};
+pub use write::{Export, PageOptions, SteerCommand, Written, check_output_dir, labels_file};

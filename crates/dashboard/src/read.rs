@@ -1,5 +1,3 @@
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::python_json;
@@ -10,15 +8,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::DashboardError;
+use crate::bounded::read_at_most;
 use crate::data_script::unpack_as;
-use crate::write::{ABOUT, DATA, FORMAT, VERSION};
+use crate::write::{ABOUT, DATA, FORMAT, MAX_ABOUT_BYTES, VERSION};
 
 /// The maximum size of a data file in bytes, packed and unpacked. The index of a million features has about a
 /// hundred megabytes.
 const MAX_PACKED: u64 = 128 << 20;
 const MAX_UNPACKED: u64 = 256 << 20;
-/// The maximum size of `dashboard.json` in bytes.
-const MAX_ABOUT: u64 = 1 << 20;
 /// The maximum number of top tokens in a summary.
 const MAX_TOP_TOKENS: usize = 10;
 
@@ -116,7 +113,7 @@ impl DashboardReader {
         let path = dir.join(ABOUT);
         let unreadable =
             |reason: String| DashboardError::InvalidDashboard { path: path.clone(), reason };
-        let about = read_at_most(&path, MAX_ABOUT)?;
+        let about = read_at_most(&path, MAX_ABOUT_BYTES)?;
         let about: RawAbout =
             python_json::from_slice(&about).map_err(|error| unreadable(error.to_string()))?;
         about.check().map_err(unreadable)?;
@@ -281,17 +278,6 @@ fn packed<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, DashboardEr
     } else {
         Err(unreadable(format!("its name is `{found}`, expected `{name}`")))
     }
-}
-
-fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DashboardError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes));
-    read.map_err(|source| DashboardError::io(path, source))?;
-    if bytes.len() as u64 > max_bytes {
-        let reason = format!("it has more than {max_bytes} bytes");
-        return Err(DashboardError::InvalidDashboard { path: path.to_owned(), reason });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -61,22 +61,34 @@ fn draw(points: &[PlotPoint], backend: SVGBackend<'_>) -> Result<(), String> {
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(|e| message(&e))?;
-    let mut labels = Labels::default();
+    let (x, y) = chart.plotting_area().get_pixel_range();
+    let mut labels = Labels::within([x.start, y.start, x.end, y.end]);
     let places: Vec<(i32, i32)> =
         points.iter().map(|point| chart.backend_coord(&(point.l0, point.ce_score))).collect();
     for &place in &places {
         labels.avoid(place);
     }
+    let mut unlabelled = 0;
     for (at, (point, &place)) in points.iter().zip(&places).enumerate() {
         let color = Palette99::pick(at).to_rgba();
         area.draw(&Circle::new(place, RADIUS, color.filled())).map_err(|e| message(&e))?;
-        let (label, distant) = labels.place(place, &point.name);
+        let name = shortened(&point.name);
+        let Some((label, distant)) = labels.place(place, &name) else {
+            unlabelled += 1;
+            continue;
+        };
         if distant {
             let line = vec![place, (label.0, label.1 + FONT / 2)];
             area.draw(&PathElement::new(line, color.mix(0.5))).map_err(|e| message(&e))?;
         }
         let font = ("sans-serif", FONT).into_font();
-        area.draw(&Text::new(point.name.clone(), label, font)).map_err(|e| message(&e))?;
+        area.draw(&Text::new(name, label, font)).map_err(|e| message(&e))?;
+    }
+    if unlabelled > 0 {
+        let text = format!("{unlabelled} names have no room");
+        let place = (SIZE.0 as i32 - 10 - width(&text), SIZE.1 as i32 - FONT - 5);
+        let font = ("sans-serif", FONT).into_font();
+        area.draw(&Text::new(text, place, font)).map_err(|e| message(&e))?;
     }
     area.present().map_err(|e| message(&e))
 }
@@ -90,21 +102,40 @@ fn range(values: impl Iterator<Item = f64>, above: f64, least_room: f64) -> std:
     least - room * 0.1..largest + room * above
 }
 
-/// Places labels beside their points, so that none covers another or a point.
-#[derive(Debug, Default)]
+/// Shortens a long name in its middle, because the names of related SAEs differ at either end.
+fn shortened(name: &str) -> String {
+    const MAX_CHARS: usize = 36;
+
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= MAX_CHARS {
+        return name.to_owned();
+    }
+    let (start, end) = (MAX_CHARS / 2, chars.len() + 1 + MAX_CHARS / 2 - MAX_CHARS);
+    chars[..start].iter().chain([&'…']).chain(&chars[end..]).collect()
+}
+
+/// Places labels beside their points, so that none covers another, a point or an axis.
+#[derive(Debug)]
 struct Labels {
+    /// Left, top, right and bottom of the area between the axes.
+    area: [i32; 4],
     /// Left, top, right and bottom of what is drawn already.
     taken: Vec<[i32; 4]>,
 }
 
 impl Labels {
+    fn within(area: [i32; 4]) -> Self {
+        Self { area, taken: Vec::new() }
+    }
+
     /// Keeps labels off a point.
     fn avoid(&mut self, (x, y): (i32, i32)) {
         self.taken.push([x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS]);
     }
 
-    /// Returns the left and top of a label for a point, and whether it is some lines away from it.
-    fn place(&mut self, (x, y): (i32, i32), name: &str) -> ((i32, i32), bool) {
+    /// Returns the left and top of a label for a point, and whether it is some lines away from it; `None` if
+    /// there is no room for it.
+    fn place(&mut self, (x, y): (i32, i32), name: &str) -> Option<((i32, i32), bool)> {
         /// Distance of a label from its point in pixels.
         const GAP: i32 = 9;
         /// Lines above and below the point that are tried.
@@ -117,14 +148,14 @@ impl Labels {
         let mut places = lines.flat_map(|line| sides.map(|left| (left, y + line)));
         let fits = |&(left, top): &(i32, i32)| {
             let label = [left, top, left + width, top + FONT];
-            let inside =
-                left >= 0 && top >= 0 && label[2] <= SIZE.0 as i32 && label[3] <= SIZE.1 as i32;
+            let [from_x, from_y, to_x, to_y] = self.area;
+            let inside = left >= from_x && top >= from_y && label[2] <= to_x && label[3] <= to_y;
             inside && self.taken.iter().all(|other| !overlap(&label, other))
         };
-        let (left, top) = places.find(fits).unwrap_or((x + GAP, y - GAP - FONT / 2));
+        let (left, top) = places.find(fits)?;
         self.taken.push([left, top, left + width, top + FONT]);
         let distant = (top + FONT / 2 - y).abs() > GAP + FONT;
-        ((left, top), distant)
+        Some(((left, top), distant))
     }
 }
 
@@ -182,23 +213,46 @@ mod tests {
     fn labels_of_saes_that_are_alike_do_not_cover_each_other() {
         let points: Vec<PlotPoint> =
             (0..8).map(|n| point(&format!("a name of some length {n}"), 32.0, 0.97)).collect();
+
+        assert_eq!(labels_apart(&plot(&points).unwrap(), "a name of some length 0"), 8);
+    }
+
+    #[test]
+    fn names_without_room_are_counted_and_long_ones_are_shortened() {
+        let name =
+            |n: usize| format!("runs/2026-01-05/layer_12/a-long-path-to-an-sae/step-{n:06}.pt");
+        let points: Vec<PlotPoint> = (0..90).map(|n| point(&name(n), 32.0, 0.97)).collect();
+
         let svg = plot(&points).unwrap();
 
+        let short = shortened(&name(7));
+        assert_eq!(short, "runs/2026-01-05/la…ae/step-000007.pt");
+        let labelled = labels_apart(&svg, &short);
+        assert!((10..90).contains(&labelled), "{labelled}");
+        assert!(svg.contains(&format!("{} names have no room", 90 - labelled)), "{svg}");
+        assert!(!plot(&points[..2]).unwrap().contains("no room"));
+        assert_eq!(shortened("ünïcödé"), "ünïcödé");
+    }
+
+    /// Checks that labels that begin like `example` are beside each other, between the axes. Returns their
+    /// number.
+    #[track_caller]
+    fn labels_apart(svg: &str, example: &str) -> usize {
         let mut boxes = Vec::new();
-        for text in svg.split("<text").skip(1).filter(|text| text.contains("a name of some")) {
+        for text in svg.split("<text").skip(1).filter(|text| text.contains(&example[..14])) {
             let number = |name: &str| -> i32 {
                 let rest = text.split(&format!(" {name}=\"")).nth(1).unwrap();
                 rest.split('"').next().unwrap().parse().unwrap()
             };
             let (x, y) = (number("x"), number("y"));
-            boxes.push([x, y, x + width("a name of some length 0"), y + FONT]);
+            boxes.push([x, y, x + width(example), y + FONT]);
         }
-        assert_eq!(boxes.len(), 8, "{svg}");
         for (at, a) in boxes.iter().enumerate() {
-            assert!(a[0] >= 0 && a[1] >= 0 && a[2] <= 900 && a[3] <= 600, "{a:?}");
+            assert!(a[0] >= 90 && a[1] >= 20 && a[2] <= 880 && a[3] <= 530, "{a:?}");
             for b in &boxes[..at] {
                 assert!(!overlap(a, b), "{a:?} and {b:?}");
             }
         }
+        boxes.len()
     }
 }

@@ -2,6 +2,7 @@
 
 mod content;
 mod files;
+mod layers;
 mod neuronpedia;
 
 use std::collections::BTreeMap;

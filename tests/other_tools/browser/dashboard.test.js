@@ -3,51 +3,22 @@
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { pathToFileURL } from "node:url";
-import { binary, faults, launch, root } from "./page-harness.js";
+import { Dashboards, fixtures, visit } from "./dashboard-harness.js";
 
-const fixtures = join(root, "tests/fixtures/dashboard");
-const folder = mkdtempSync(join(tmpdir(), "nanoscope-browser-"));
-const pictures = process.env.NANOSCOPE_SCREENSHOTS ?? folder;
-const index = pathToFileURL(join(folder, "pages/index.html")).href;
-let browser;
-
-/// Makes a dashboard of the demo in the folder `name`.
-function make(name, labels, more) {
-  const args = ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", labels, "--hook", "blocks.2.hook_resid_post", ...more, "--out", join(folder, name)];
-  execFileSync(binary, args, { env: { ...process.env, XDG_CACHE_HOME: join(folder, "cache") } });
-}
+const dashboards = new Dashboards();
+const { folder, pictures } = dashboards;
+const make = dashboards.make.bind(dashboards);
+const open = dashboards.open.bind(dashboards);
 
 before(async () => {
   make("pages", join(fixtures, "labels.json"), ["--features", "0..130"]);
-  browser = await launch();
+  await dashboards.start();
 });
 
-after(async () => {
-  await browser?.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-/// Opens a page that records its errors, and its requests for anything but local files.
-async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
-  const page = await context.newPage();
-  const wrong = faults(page, (url) => /^(file|data|blob):/.test(url));
-  page.on("requestfailed", (request) => wrong.push(`failed: ${request.url()}`));
-  await page.goto(index);
-  await page.waitForSelector("#rows li");
-  return { page, context, wrong };
-}
-
-async function visit(page, feature) {
-  await page.evaluate((to) => { location.hash = to; }, String(feature));
-  await page.waitForSelector(`#feature h1 .hash:text-is("#${feature}")`);
-}
+after(() => dashboards.close());
 
 test("index and ten features load without an error and without a request", async () => {
   const { page, context, wrong } = await open();
@@ -58,7 +29,7 @@ test("index and ten features load without an error and without a request", async
   await page.screenshot({ path: join(pictures, "index.png") });
   for (const feature of [0, 3, 5, 8, 11, 20, 63, 64, 100, 129]) {
     await visit(page, feature);
-    assert.ok(await page.locator("#feature .columns .card").count() === 4, `feature ${feature}`);
+    assert.ok(await page.locator("#feature .columns .card").count() === 5, `feature ${feature}`);
   }
   await visit(page, 11);
   await page.screenshot({ path: join(pictures, "feature.png"), fullPage: true });
@@ -166,7 +137,7 @@ test("a label is kept, and downloaded as our labels.json", async () => {
   // The command reads the file that the page writes.
   await download.saveAs(join(folder, "labels.json"));
   make("again", join(folder, "labels.json"), ["--features", "20..22", "--tokens", "300"]);
-  await page.goto(pathToFileURL(join(folder, "again/index.html")).href);
+  await page.goto(dashboards.address("again"));
   await page.waitForSelector("#rows li");
   assert.equal(await page.locator("#rows .label").first().textContent(), label);
   // The file has the edits, and keeps the labels of features without a page.
@@ -187,7 +158,7 @@ test("an edit gives way to a label that was given later", async () => {
   const labels = join(folder, "newer.json");
   writeFileSync(labels, JSON.stringify({ 5: "another's, newer" }));
   make("newer", labels, ["--features", "5..7", "--tokens", "300"]);
-  await page.goto(pathToFileURL(join(folder, "newer/index.html")).href);
+  await page.goto(dashboards.address("newer"));
   await page.waitForSelector("#rows li");
 
   assert.equal(await page.locator("#rows .label").first().textContent(), "another's, newer");
@@ -236,15 +207,23 @@ test("values are reached with the keyboard", async () => {
 
   await visit(page, 11);
   await page.locator("#feature .steps a").first().focus();
-  for (let n = 0; n < 200 && !(await page.evaluate(() => document.activeElement.classList.contains("text"))); n++) await page.keyboard.press("Tab");
+  for (let n = 0; n < 200 && !(await page.evaluate(() => document.activeElement.matches(".example [role=slider]"))); n++) await page.keyboard.press("Tab");
   assert.ok(await page.locator("#tip").isVisible());
   const first = await page.locator("#tip").textContent();
+  const said = () => page.evaluate(() => document.activeElement.getAttribute("aria-valuetext"));
+  const peak = await said();
+  assert.match(peak, /^[\d.]+ at \S/);
   await page.keyboard.press("ArrowRight");
+  assert.notEqual(await said(), peak);
   const second = await page.locator("#tip").textContent();
   await page.keyboard.press("ArrowLeft");
   assert.match(first, /token \d+/);
   assert.notEqual(first, second);
   assert.equal(await page.locator("#tip").textContent(), first);
+  assert.equal(await said(), peak);
+  await page.keyboard.press("End");
+  const end = await page.evaluate(() => [document.activeElement.ariaValueNow, document.activeElement.ariaValueMax]);
+  assert.equal(end[0], end[1]);
   await page.keyboard.press("Escape");
   assert.ok(await page.locator("#tip").isHidden());
 

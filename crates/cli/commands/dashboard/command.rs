@@ -9,15 +9,15 @@ use chrono::{SecondsFormat, Utc};
 use nanoscope_checkpoint::Labels;
 use nanoscope_corpus::{Corpus, CorpusError, SpecialTokens, TokenizeOptions, TokenizedCorpus};
 use nanoscope_dashboard::{
-    Dashboard, DashboardError, Export, Options, Progress, QUANTILES, Stage, check_output_dir,
-    labels_file,
+    Dashboard, DashboardError, Export, Options, PageOptions, Progress, QUANTILES, Stage,
+    SteerCommand, Written, check_output_dir, labels_file,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
 use super::args::DashboardArgs;
 use crate::args::ModelArgs;
-use crate::commands::features::sae_at;
+use crate::commands::features::{model_flags, sae_at};
 use crate::load::{open, text_tokenizer};
 use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
 use crate::terminal::display::counted;
@@ -79,7 +79,11 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let mut bars = StageBar::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
     // An empty label hides those of the sources after it.
-    let label = |feature| labels.iter().find_map(|labels| labels.get(feature)).map(str::to_owned);
+    let own = |feature| labels.iter().find_map(|labels| labels.get(feature));
+    let label = |at, feature| {
+        let label = if at == hook { own(feature) } else { scope.label(at, feature) };
+        label.map(str::to_owned)
+    };
     let mut progress = |progress| {
         bars.set(progress);
         interrupted.control_flow()
@@ -88,7 +92,12 @@ fn make(args: &DashboardArgs) -> Result<()> {
         Dashboard::build(scope.model(), hook, &options, contexts, label, &mut progress)?;
     drop(bars);
 
-    let page = with_spinner("writing", || dashboard.write(&out, &name, scope.model().tokenizer()))?;
+    let flags = Some(model_flags(&args.model));
+    let pages = PageOptions {
+        steer: SteerCommand { flags, ..SteerCommand::default() },
+        ..PageOptions::new(&name, scope.model().tokenizer())
+    };
+    let written = with_spinner("writing", || dashboard.write(&out, &pages))?;
     let export = match &neuronpedia {
         Some(dir) => {
             let write = || dashboard.write_neuronpedia(dir, scope.model(), &export);
@@ -96,8 +105,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
         }
         None => None,
     };
-    let page = page.canonicalize().unwrap_or(page);
-    report(args, &dashboard, &page, export.as_deref())
+    report(args, &dashboard, written, export.as_deref())
 }
 
 fn options(args: &DashboardArgs, d_sae: usize) -> Options {
@@ -230,9 +238,15 @@ fn export(
 fn report(
     args: &DashboardArgs,
     dashboard: &Dashboard,
-    page: &Path,
+    written: Written,
     export: Option<&Path>,
 ) -> Result<()> {
+    let Written { page, siblings, unlinked } = written;
+    let page = page.canonicalize().unwrap_or(page);
+    for error in unlinked {
+        let error = anyhow::Error::from(error);
+        note(&format!("a dashboard beside this one does not link to it: {error:#}"));
+    }
     let mut out = anstream::stdout().lock();
     let labelled = dashboard.features.iter().filter(|page| page.label.is_some()).count();
     if args.json {
@@ -244,6 +258,7 @@ fn report(
             "tokens": dashboard.tokens,
             "contexts": dashboard.contexts,
             "page": page,
+            "siblings": siblings,
             "neuronpedia": export,
         });
         writeln!(out, "{line}")?;
@@ -259,6 +274,10 @@ fn report(
     )?;
     if let Some(export) = export {
         writeln!(out, "export for Neuronpedia: {}", export.display())?;
+    }
+    if siblings > 0 {
+        let plural = if siblings == 1 { "" } else { "s" };
+        writeln!(out, "linked with {siblings} other dashboard{plural} beside it")?;
     }
     writeln!(out, "open {}", page.display())?;
     Ok(())

@@ -170,7 +170,7 @@ fn places(text: &FeatureText<'_>, feature: u32, room: usize) -> Option<String> {
 }
 
 /// The flags that select the same model in another command, quoted for a shell.
-fn model_flags(model: &ModelArgs) -> String {
+pub(crate) fn model_flags(model: &ModelArgs) -> String {
     let path = |path: &PathBuf| path.to_string_lossy().into_owned();
     let mut flags: Vec<(&str, String)> = Vec::new();
     flags.extend(model.gpt.model.iter().map(|model| ("--model", path(model))));

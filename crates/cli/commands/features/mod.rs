@@ -12,3 +12,4 @@ mod text;
 pub(crate) use self::args::FeaturesArgs;
 pub(crate) use self::command::{features, page};
 pub(crate) use self::found::{labelled, sae_at};
+pub(crate) use self::lines::model_flags;

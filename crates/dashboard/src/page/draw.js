@@ -11,7 +11,7 @@ function el(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child !== undefined && child !== null));
+  element.append(...children.filter((child) => child !== undefined && child !== null && child !== false));
   return element;
 }
 
@@ -56,33 +56,9 @@ function number(value, digits = 3) {
 }
 
 const fixed = (value) => (Math.abs(value) < 100 ? value.toFixed(2) : number(value));
+/// Formats an effect on the logits with its sign.
+const signed = (value) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(value))}`;
 const whole = (value) => value.toLocaleString("en");
-
-/// Draws a histogram. `title(index, value)` is a bar's tooltip, and `ticks` are pairs of position (0 to 1)
-/// and text. With `root`, bar heights are square roots.
-function histogram(values, { title, label, ticks, root = false }) {
-  const [width, height] = [400, 92];
-  const scale = (value) => (root ? Math.sqrt(value) : value);
-  const max = Math.max(1, ...values.map(scale));
-  const step = width / values.length;
-  const drawn = values.map((value, at) => {
-    const tall = value === 0 ? 0 : Math.max(1.5, (scale(value) / max) * (height - 4));
-    const bar = svg("rect", { class: "bar", x: at * step + 0.5, y: height - tall, width: Math.max(0.5, step - 1), height: tall, rx: 1 });
-    const space = svg("rect", { class: "space", x: at * step, y: 0, width: step, height });
-    const name = svg("title");
-    name.textContent = title(at, value);
-    return svg("g", {}, space, bar, name);
-  });
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label, class: "bars" }, ...drawn);
-  const axis = el("div", { class: "axis", "aria-hidden": "true" });
-  for (const [at, text] of ticks) {
-    const tick = el("span", {}, text);
-    tick.style.left = `${at * 100}%`;
-    tick.style.transform = `translateX(${-at * 100}%)`;
-    axis.append(tick);
-  }
-  return el("div", { class: "plot" }, picture, axis);
-}
 
 // The page has a single tooltip.
 let tipAnchor;

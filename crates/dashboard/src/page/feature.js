@@ -2,9 +2,10 @@
 
 /// The page of a feature.
 class FeatureView {
-  constructor(list, labels) {
+  constructor(list, labels, layers) {
     this.list = list;
     this.labels = labels;
+    this.layers = layers;
     this.about = list.data.about;
   }
 
@@ -20,11 +21,13 @@ class FeatureView {
       el("h1", {}, el("span", { class: "hash" }, `#${feature}`), " ", this.list.name(feature)),
       this.box(feature),
       el("dl", { class: "facts" }, ...this.facts(data, fires)),
+      steerCommand(this.list.data.steer, this.about.hook, feature),
       el("div", { class: "columns" },
-        section("Activations", dead ? "It never fires on this text." : `nonzero on ${whole(fires)} ${fires === 1 ? "token" : "tokens"}; bar heights are square roots`, dead ? undefined : this.histogram(data)),
+        section("Activations", dead ? "It never fires on this text." : `nonzero on ${whole(fires)} ${fires === 1 ? "token" : "tokens"}`, dead ? undefined : this.histogram(data)),
         section("Logits", data.promoted ? "direct effect of the decoder row, minus the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect on the logits.", data.promoted && this.logits(data)),
-        section("Nearest features", "cosine similarity of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]))),
-        section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`])))),
+        section("Nearest features", "cosine similarity of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]), data.names)),
+        section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`]), data.names)),
+        this.list.data.others.length > 0 && this.similar(data.similar)),
       this.examples("Top activations", dead ? "" : "the largest first", data.strongest, data),
       ...this.quantiles(data),
     ];
@@ -33,7 +36,8 @@ class FeatureView {
   steps(feature) {
     const [first, end] = this.about.features;
     const step = (to, text, name) => (to >= first && to < end ? el("a", { href: `#${to}`, rel: name }, text) : el("span", { class: "off", "aria-hidden": "true" }, text));
-    return el("nav", { class: "steps", "aria-label": "Features" }, el("a", { href: "#" }, "All features"), step(feature - 1, "← Previous", "prev"), step(feature + 1, "Next →", "next"));
+    const found = this.list.fragment();
+    return el("nav", { class: "steps", "aria-label": "Features" }, el("a", { href: found }, found === "#" ? "All features" : `Features found by “${this.list.query}”`), step(feature - 1, "← Previous", "prev"), step(feature + 1, "Next →", "next"));
   }
 
   /// Creates the form that edits the label.
@@ -64,14 +68,16 @@ class FeatureView {
   }
 
   histogram(data) {
-    const counts = Array.from({ length: 40 }, (_, at) => data.histogram[at] ?? 0);
-    const edge = (at) => data.low + ((data.high - data.low) * at) / 40;
-    return histogram(counts, {
-      root: true,
-      label: `Histogram of activations from ${number(data.low)} to ${number(data.high)}`,
+    const values = Array.from({ length: 40 }, (_, at) => data.histogram[at] ?? 0);
+    const { low, high } = data;
+    const edge = (at) => low + ((high - low) * at) / 40;
+    const axes = { x: { name: "activation" }, y: { name: "number of tokens", scale: "log" } };
+    return histogram("activations", axes, () => ({
+      values,
+      label: `Histogram of activations from ${number(low)} to ${number(high)}, at most ${whole(Math.max(...values))} tokens in a bar`,
       title: (at, n) => `${whole(n)} tokens with an activation of ${number(edge(at))} to ${number(edge(at + 1))}`,
-      ticks: [[0, number(data.low)], [0.5, number((data.low + data.high) / 2)], [1, number(data.high)]],
-    });
+      ticks: roundTicks(low, high, 5).map((value) => [high > low ? (value - low) / (high - low) : 0, number(value)]),
+    }));
   }
 
   logits(data) {
@@ -79,17 +85,35 @@ class FeatureView {
     const side = (title, tokens, kind) => el("div", {}, el("h3", {}, title), el("ol", { class: `logits ${kind}` }, ...tokens.map(([id, value]) => {
       const bar = el("i", { class: "fill", "aria-hidden": "true" });
       bar.style.width = `${(Math.abs(value) / max) * 100}%`;
-      return el("li", { title: `token ${id}` }, bar, el("span", { class: "token" }, shown(this.list.token(id))), el("span", { class: "value" }, `${value < 0 ? "−" : "+"}${fixed(Math.abs(value))}`));
+      const text = this.list.token(id);
+      const token = el("span", { class: "token" }, shown(text));
+      const search = bare(text) === "" ? token : el("a", { href: fragmentOf(bare(text)), title: "features with this token" }, token);
+      return el("li", { title: `token ${id}` }, bar, search, el("span", { class: "value" }, signed(value)));
     })));
     return el("div", { class: "sides" }, side("Promotes", data.promoted, "up"), side("Suppresses", data.suppressed, "down"));
   }
 
-  others(rows) {
+  others(rows, names) {
     return el("ol", { class: "others" }, ...rows.map(([other, value, title]) => {
       const there = other >= this.about.features[0] && other < this.about.features[1];
-      const content = [el("span", { class: "value", title }, value), el("span", { class: "index" }, `#${other}`), this.list.name(other)];
-      return el("li", {}, there ? el("a", { href: `#${other}` }, ...content) : el("span", { class: "off" }, ...content));
+      return this.other(other, value, title, this.list.name(other, names[other]), there ? `#${other}` : undefined);
     }));
+  }
+
+  other(index, value, title, name, href) {
+    const content = [el("span", { class: "value", title }, value), el("span", { class: "index" }, `#${index}`), name];
+    return el("li", {}, href ? el("a", { href }, ...content) : el("span", { class: "off" }, ...content));
+  }
+
+  /// Creates the card of the features of other SAEs with similar decoder rows, a list for each SAE.
+  similar(similar) {
+    const { others } = this.list.data;
+    const isLinked = (other) => this.layers.siblings.some((sibling) => sibling.fingerprint === other.fingerprint);
+    const hint = others.every(isLinked) ? "" : "; a layer has links if its dashboard is in a folder beside this one";
+    const lists = others.map(({ hook, fingerprint }, at) => el("div", {},
+      el("h3", { title: hook }, shortHook(hook)),
+      el("ol", { class: "others" }, ...similar[at].map(([other, cosine, name]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...(name ?? [])), this.layers.feature(fingerprint, other))))));
+    return el("section", { class: "card wide" }, el("h2", {}, "Similar features in other layers"), el("p", { class: "hint" }, `cosine similarity of decoder rows${hint}`), el("div", { class: "layer-lists" }, ...lists));
   }
 
   quantiles(data) {
@@ -115,13 +139,14 @@ class FeatureView {
       const value = values.get(at) ?? 0;
       const span = el("span", { class: at === peak ? "t peak" : value === 0 ? "t" : "t on" }, joined[at]);
       if (value !== 0) span.style.setProperty("--a", (0.1 + 0.9 * Math.min(1, Math.abs(value) / (Math.abs(data.high) || 1))).toFixed(3));
+      span.says = `${number(value, 4)} at ${shown(text)}`;
       span.tip = () => [el("b", { class: "token" }, shown(text)), ` ${number(value, 4)}`, el("span", { class: "hint" }, ` token ${id}`)];
       return span;
     });
-    const value = values.get(peak) ?? 0;
-    const text = el("p", { class: "text", tabindex: 0, role: "group", "aria-label": `Activation ${number(value)} at “${shown(this.list.token(tokens[peak]))}”. The left and right arrow keys move between tokens.`, dir: "ltr" }, ...spans);
-    this.walk(text, spans, peak);
-    return el("div", { class: "example" }, el("span", { class: "value", title: `context ${context}, position ${position}` }, number(value)), text);
+    const text = el("p", { class: "text", dir: "ltr" }, ...spans);
+    const reader = el("span", { class: "value", tabindex: 0, role: "slider", "aria-label": "Activation at a token", "aria-orientation": "horizontal", "aria-valuemin": 1, "aria-valuemax": tokens.length, title: `context ${context}, position ${position}` }, number(values.get(peak) ?? 0));
+    this.walk(reader, text, spans, peak);
+    return el("div", { class: "example" }, reader, text);
   }
 
   /// Returns the texts of the tokens. A character that spans several tokens is shown at the last one, with
@@ -149,28 +174,34 @@ class FeatureView {
     return texts;
   }
 
-  /// Shows the activations of tokens under the pointer and with the arrow keys.
-  walk(text, spans, peak) {
+  /// Shows the activations of tokens under the pointer and, where `reader` has the focus, with the keyboard.
+  walk(reader, text, spans, peak) {
     let at = peak;
     const show = (span) => showTip(() => span.getBoundingClientRect(), ...span.tip());
-    const mark = (to) => {
+    const read = (to) => {
       spans[at].classList.remove("here");
       at = to;
+      reader.setAttribute("aria-valuenow", at + 1);
+      reader.setAttribute("aria-valuetext", spans[at].says);
+    };
+    const mark = (to) => {
+      read(to);
       spans[at].classList.add("here");
       show(spans[at]);
     };
+    read(peak);
     text.addEventListener("pointerover", (event) => event.target.tip && show(event.target));
     text.addEventListener("pointerleave", hideTip);
-    text.addEventListener("focus", () => text.matches(":focus-visible") && mark(peak));
-    text.addEventListener("blur", () => {
+    reader.addEventListener("focus", () => reader.matches(":focus-visible") && mark(peak));
+    reader.addEventListener("blur", () => {
       spans[at].classList.remove("here");
       hideTip();
     });
-    text.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (by === undefined) return;
+    reader.addEventListener("keydown", (event) => {
+      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: spans.length - 1 }[event.key];
+      if (to === undefined) return;
       event.preventDefault();
-      mark(Math.min(spans.length - 1, Math.max(0, at + by)));
+      mark(Math.min(spans.length - 1, Math.max(0, to)));
     });
   }
 }

@@ -18,17 +18,25 @@ function describe(about) {
     el("p", {}, "A label marked ", el("abbr", { class: "chip" }, "auto"), " is generated from the tokens that a feature fires on most strongly and those that it promotes. Labels that you write are stored in this browser; put the downloaded labels.json next to the SAE or into this folder, and the next dashboard includes them."));
 }
 
+/// The fragment of the address, which is the state of the page: a feature, a search, or neither.
+const fragmentHere = () => location.hash || "#";
+
 /// Loads the index, then shows the page that the address names.
 async function start() {
-  const data = await nanoscope.load("index");
+  const [data, siblings] = await Promise.all([nanoscope.load("index"), nanoscope.load("siblings").catch(() => [])]);
   const labels = new Labels(data.labels, data.about);
+  const layers = new Layers(siblings, data.about);
   document.title = `${data.about.hook} · features`;
   describe(data.about);
   showDownload(labels);
   $("download").addEventListener("click", () => labels.download());
   $("list").hidden = false;
-  const list = new List(data, labels);
-  const view = new FeatureView(list, labels);
+  const list = new List(data, labels, () => {
+    layers.show(list.fragment());
+    if (!$("list").hidden && fragmentHere() !== list.fragment()) history.replaceState(null, "", list.fragment());
+  });
+  const view = new FeatureView(list, labels, layers);
+  layers.show("#");
   let scroll = 0;
 
   async function go() {
@@ -39,11 +47,16 @@ async function start() {
     const there = at >= 0 && at < data.fires.length;
     if (!$("list").hidden) scroll = scrollY;
     if (!there) {
+      const query = new URLSearchParams(wanted).get("q") ?? "";
       const was = $("list").hidden;
       $("feature").hidden = true;
       $("list").hidden = false;
       $("notice").hidden = feature === undefined;
-      $("notice").textContent = feature === undefined ? "" : `Feature ${wanted} has no page.`;
+      $("notice").textContent = feature === undefined ? "" : `Feature ${wanted} has no page in this dashboard, which has features ${list.first} to ${list.first + data.fires.length - 1}.`;
+      if (feature === undefined && query !== list.query.trim()) {
+        $("search").value = query;
+        list.ask(query);
+      }
       document.title = `${data.about.hook} · features`;
       if (was) {
         list.show();
@@ -70,7 +83,7 @@ async function start() {
   addEventListener("scroll", moveTip, { passive: true });
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") hideTip();
-    if (event.target.matches("input, select, textarea, .text") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select, textarea, [role=slider]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const link = { j: "next", k: "prev" }[event.key];
     if (link && !$("feature").hidden) $("feature").querySelector(`a[rel=${link}]`)?.click();
     if (event.key === "/" && !$("list").hidden) {

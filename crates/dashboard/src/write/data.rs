@@ -7,47 +7,53 @@ use nanoscope_index::token_text;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
+use super::page_options::PageOptions;
 use crate::dashboard::{Dashboard, FeaturePage};
 use crate::gather::Activity;
 use crate::gather::Example;
+use crate::other_saes::{FeatureName, OtherSae};
+use crate::significant::{significant, significant64};
 
 /// The version of the data format.
 pub(crate) const VERSION: u32 = 1;
 /// The number of features in a data file. A page loads the whole file to show one of them.
-pub(crate) const FEATURES_PER_FILE: usize = 64;
-/// The maximum number of tokens at peaks by which the search finds a feature. Promoted tokens fill the list
-/// up to twice this number.
-const MAX_SEARCH_TOKENS: usize = 5;
+pub(super) const FEATURES_PER_FILE: usize = 64;
+/// The maximum number of tokens at peaks by which the search finds a feature.
+const MAX_PEAK_TOKENS: usize = 8;
 /// Significant digits of a feature's statistics and of an example's peak.
 const PEAK_DIGITS: usize = 4;
 /// Significant digits of the other numbers.
 const EXAMPLE_DIGITS: usize = 3;
 
 /// The data of the list of features, and the texts of all tokens.
-pub(crate) fn index(dashboard: &Dashboard, name: &str, tokenizer: Option<&Tokenizer>) -> Value {
+pub(super) fn index(dashboard: &Dashboard, options: &PageOptions<'_>) -> Value {
     let pages = &dashboard.features;
     let column = |of: &dyn Fn(&FeaturePage) -> Value| pages.iter().map(of).collect::<Value>();
     json!({
-        "about": about(dashboard, name),
+        "about": about(dashboard, options.name),
+        "steer": options.steer.to_json(),
+        "others": dashboard.others.iter().map(other_sae).collect::<Value>(),
         "per_file": FEATURES_PER_FILE,
         "fires": column(&|page| json!(page.fires)),
         "max": column(&|page| significant(page.activity.histogram.high, EXAMPLE_DIGITS)),
         "auto": column(&|page| json!(page.auto_label)),
-        "words": column(&|page| json!(search_tokens(page))),
+        "examples": column(&|page| json!(page.activity.strongest.len())),
+        "peaks": column(&|page| json!(peak_tokens(page))),
+        "promoted": column(&|page| page.effect.as_ref().map_or(json!([]), |e| pairs(&e.promoted))),
         "labels": dashboard.labels,
-        "tokens": tokens(dashboard, tokenizer),
+        "tokens": tokens(dashboard, options.tokenizer),
     })
 }
 
 /// The description of the dashboard, which is also its `dashboard.json`.
-pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
+pub(super) fn about(dashboard: &Dashboard, name: &str) -> Value {
     let options = &dashboard.options;
     json!({
         "format": FORMAT,
         "version": VERSION,
         "model": name,
         "hook": dashboard.hook.to_string(),
-        "fingerprint": format!("{:016x}", dashboard.fingerprint),
+        "fingerprint": hexadecimal(dashboard.fingerprint),
         "d_sae": dashboard.d_sae,
         "features": [options.features.start, options.features.end],
         "dead": dashboard.dead(),
@@ -65,11 +71,11 @@ pub(crate) fn about(dashboard: &Dashboard, name: &str) -> Value {
 pub(crate) const FORMAT: &str = "nanoscope dashboard";
 
 /// The data of up to [`FEATURES_PER_FILE`] pages.
-pub(crate) fn chunk(pages: &[FeaturePage]) -> Value {
-    pages.iter().map(page).collect()
+pub(super) fn chunk(dashboard: &Dashboard, pages: &[FeaturePage]) -> Value {
+    pages.iter().map(|one| page(dashboard, one)).collect()
 }
 
-fn page(page: &FeaturePage) -> Value {
+fn page(dashboard: &Dashboard, page: &FeaturePage) -> Value {
     let Activity { histogram, strongest, quantiles } = &page.activity;
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
@@ -91,6 +97,9 @@ fn page(page: &FeaturePage) -> Value {
         put("suppressed", pairs(&effect.suppressed));
     }
     put("nearest", pairs(&page.nearest));
+    let (names, similar) = mentioned(dashboard, page);
+    put("names", names);
+    put("similar", similar);
     let together = page.co_activations.iter().map(|t| {
         let numbers = [t.jaccard, t.share, t.pearson].map(|x| significant64(x, EXAMPLE_DIGITS));
         json!([t.feature, numbers])
@@ -125,22 +134,51 @@ fn pairs(pairs: &[(u32, f32)]) -> Value {
     pairs.iter().map(|&(id, value)| json!([id, significant(value, EXAMPLE_DIGITS)])).collect()
 }
 
-/// The tokens by which the search finds a feature: those at its peaks and those that it promotes.
-fn search_tokens(page: &FeaturePage) -> Vec<u32> {
-    let mut words: Vec<u32> = Vec::new();
-    let peaks = page.activity.strongest.iter().map(|e| e.tokens[e.peak as usize]);
-    let promoted = page.effect.iter().flat_map(|effect| &effect.promoted).map(|&(id, _)| id);
-    for (candidates, max) in [
-        (peaks.collect::<Vec<_>>(), MAX_SEARCH_TOKENS),
-        (promoted.collect(), 2 * MAX_SEARCH_TOKENS),
-    ] {
-        for id in candidates {
-            if words.len() < max && !words.contains(&id) {
-                words.push(id);
-            }
+/// The tokens at the peaks of the strongest examples, with the numbers of examples, the most frequent first.
+/// The search finds a feature by them.
+fn peak_tokens(page: &FeaturePage) -> Vec<(u32, usize)> {
+    let mut tokens: Vec<(u32, usize)> = Vec::new();
+    for example in &page.activity.strongest {
+        let id = example.tokens[example.peak as usize];
+        match tokens.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, count)) => *count += 1,
+            None => tokens.push((id, 1)),
         }
     }
-    words
+    // The sort is stable, so of equal counts the token of the stronger example comes first.
+    tokens.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    tokens.truncate(MAX_PEAK_TOKENS);
+    tokens
+}
+
+fn other_sae(other: &OtherSae) -> Value {
+    json!({"hook": other.hook.to_string(), "fingerprint": hexadecimal(other.fingerprint)})
+}
+
+/// The names of the features without a page that `page` mentions, and for each other SAE
+/// `[index, cosine, name]` of the similar features.
+fn mentioned(dashboard: &Dashboard, page: &FeaturePage) -> (Value, Value) {
+    let together = page.co_activations.iter().map(|other| other.feature);
+    let ids = page.nearest.iter().map(|&(id, _)| id).chain(together);
+    let names: Map<String, Value> =
+        ids.filter_map(|id| Some((id.to_string(), name(dashboard.names.get(&id)?)))).collect();
+    let of_sae = |(other, similar): (&OtherSae, &Vec<(u32, f32)>)| {
+        let entry = |&(id, cosine): &(u32, f32)| {
+            let name = other.names.get(&id).map(name);
+            json!([id, significant(cosine, EXAMPLE_DIGITS), name])
+        };
+        similar.iter().map(entry).collect::<Value>()
+    };
+    (names.into(), dashboard.others.iter().zip(&page.similar).map(of_sae).collect())
+}
+
+/// The names of a feature as `[label, automatic label]`.
+fn name(name: &FeatureName) -> Value {
+    json!([name.label, name.auto_label])
+}
+
+fn hexadecimal(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
 }
 
 fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
@@ -167,30 +205,4 @@ fn tokens(dashboard: &Dashboard, tokenizer: Option<&Tokenizer>) -> Value {
         "texts": texts.values().collect::<Vec<_>>(),
         "parts": parts,
     })
-}
-
-/// Rounds `value` to `digits` significant digits; null if it is not finite.
-fn significant(value: f32, digits: usize) -> Value {
-    significant64(value.into(), digits)
-}
-
-fn significant64(value: f64, digits: usize) -> Value {
-    let text = format!("{value:.*e}", digits - 1);
-    let value: f64 = text.parse().expect("a formatted number can be parsed");
-    // Whole numbers are written without `.0`.
-    if value.fract() == 0.0 && value.abs() < 1e9 { json!(value as i64) } else { json!(value) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_have_few_digits() {
-        let texts: Vec<String> = [31.234_56, 0.000_123_45, -7.0, 0.0, 123_456.0, f32::NAN]
-            .map(|x| significant(x, 3).to_string())
-            .into();
-
-        assert_eq!(texts, ["31.2", "0.000123", "-7", "0", "123000", "null"]);
-    }
 }

@@ -3,47 +3,44 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nanoscope_checkpoint::python_json;
-use nanoscope_tokenizer::Tokenizer;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::data::{FEATURES_PER_FILE, FORMAT, about, chunk, index};
+use super::layout::{ABOUT, DATA, file_names, parent};
+use super::page_options::{PageOptions, Written};
+use super::siblings::{self, Sibling};
 use crate::DashboardError;
 use crate::dashboard::Dashboard;
 use crate::data_script::pack;
 
 /// The static files, which are the same in every dashboard.
-const PAGE_FILES: [(&str, &str); 8] = [
+const PAGE_FILES: [(&str, &str); 12] = [
     ("index.html", include_str!("../page/index.html")),
     ("style.css", include_str!("../page/style.css")),
     ("data.js", include_str!("../page/data.js")),
     ("labels.js", include_str!("../page/labels.js")),
     ("draw.js", include_str!("../page/draw.js")),
+    ("plot.js", include_str!("../page/plot.js")),
+    ("search.js", include_str!("../page/search.js")),
+    ("layers.js", include_str!("../page/layers.js")),
     ("list.js", include_str!("../page/list.js")),
+    ("steer.js", include_str!("../page/steer.js")),
     ("feature.js", include_str!("../page/feature.js")),
     ("main.js", include_str!("../page/main.js")),
 ];
-/// The description of a dashboard, which identifies a folder as one.
-pub(crate) const ABOUT: &str = "dashboard.json";
-/// The folder of data files.
-pub(crate) const DATA: &str = "data";
 /// A file of labels that a user may put into the folder.
 const LABELS: &str = "labels.json";
 
 impl Dashboard {
-    /// Writes the pages to the folder `dir` atomically and returns the path of the page to open. `name` is the
-    /// name of the model.
+    /// Writes the pages to the folder `dir` atomically.
     ///
-    /// An existing dashboard is replaced; its `labels.json`, if there is one, is kept.
+    /// An existing dashboard is replaced; its `labels.json`, if there is one, is kept. Dashboards of the same
+    /// model beside `dir` and the new one link to each other; of those, only the list of links is written.
     ///
     /// # Errors
     /// [`DashboardError::NotReplaceable`] if `dir` is something else, and [`DashboardError::Io`].
-    pub fn write(
-        &self,
-        dir: &Path,
-        name: &str,
-        tokenizer: Option<&Tokenizer>,
-    ) -> Result<PathBuf, DashboardError> {
+    pub fn write(&self, dir: &Path, options: &PageOptions<'_>) -> Result<Written, DashboardError> {
         check_output_dir(dir)?;
         let beside = parent(dir);
         let io = |source| DashboardError::io(beside, source);
@@ -53,34 +50,39 @@ impl Dashboard {
             .tempdir_in(beside)
             .map_err(|source| DashboardError::io(beside, source))?;
         let new = temporary.path().join("new");
-        self.fill(&new, name, tokenizer)?;
+        let siblings = siblings::find(dir, options.name)?;
+        self.fill(&new, options, &siblings)?;
         let labels = dir.join(LABELS);
         if labels.is_file() {
             let to = new.join(LABELS);
             fs::copy(&labels, &to).map_err(|source| DashboardError::io(&labels, source))?;
         }
         replace_dir(temporary, dir)?;
-        Ok(dir.join(PAGE_FILES[0].0))
+        let unlinked = siblings::link(dir, options.name, &siblings);
+        Ok(Written { page: dir.join(PAGE_FILES[0].0), siblings: siblings.len(), unlinked })
     }
 
     fn fill(
         &self,
         dir: &Path,
-        name: &str,
-        tokenizer: Option<&Tokenizer>,
+        options: &PageOptions<'_>,
+        siblings: &[Sibling],
     ) -> Result<(), DashboardError> {
         let data = dir.join(DATA);
         fs::create_dir_all(&data).map_err(|source| DashboardError::io(&data, source))?;
         for (file, text) in PAGE_FILES {
             write_file(&dir.join(file), text.as_bytes())?;
         }
-        let of =
-            serde_json::to_vec_pretty(&about(self, name)).expect("a JSON value can be serialized");
+        let of = serde_json::to_vec_pretty(&about(self, options.name))
+            .expect("a JSON value can be serialized");
         write_file(&dir.join(ABOUT), &of)?;
-        write_file(&data.join("index.js"), &pack("index", &index(self, name, tokenizer)))?;
+        write_file(&data.join("index.js"), &pack("index", &index(self, options)))?;
+        let list = data.join(format!("{}.js", siblings::SIBLINGS));
+        write_file(&list, &siblings::script(siblings))?;
         for (number, pages) in self.features.chunks(FEATURES_PER_FILE).enumerate() {
             let name = format!("features-{number}");
-            write_file(&data.join(format!("{name}.js")), &pack(&name, &chunk(pages)))?;
+            let pages = pack(&name, &chunk(self, pages));
+            write_file(&data.join(format!("{name}.js")), &pages)?;
         }
         Ok(())
     }
@@ -116,8 +118,10 @@ pub fn check_output_dir(dir: &Path) -> Result<(), DashboardError> {
         if name != DATA || !data.is_dir() {
             return Err(refused(format!("it contains `{name}`")));
         }
-        let is_known = |name: &str| name == "index.js" || is_numbered(name, "features-", ".js");
-        if let Some(other) = self::file_names(&data)?.iter().find(|name| !is_known(name)) {
+        let is_known = |name: &str| {
+            ["index.js", "siblings.js"].contains(&name) || is_numbered(name, "features-", ".js")
+        };
+        if let Some(other) = file_names(&data)?.iter().find(|name| !is_known(name)) {
             return Err(refused(format!("it contains `{DATA}/{other}`")));
         }
     }
@@ -127,17 +131,6 @@ pub fn check_output_dir(dir: &Path) -> Result<(), DashboardError> {
     } else {
         Err(refused(format!("it contains `{}` but no valid {ABOUT}", names[0])))
     }
-}
-
-/// Returns the names of the entries of `dir`, sorted.
-pub(crate) fn file_names(dir: &Path) -> Result<Vec<String>, DashboardError> {
-    let io = |source| DashboardError::io(dir, source);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        names.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// Returns whether `name` is a decimal number between `before` and `after`.
@@ -179,11 +172,6 @@ fn replace_dir_by(
     Err(io(source))
 }
 
-/// Returns the folder that contains `path`, which for a bare name is the current one.
-pub(crate) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DashboardError> {
     fs::write(path, bytes).map_err(|source| DashboardError::io(path, source))
 }
@@ -209,7 +197,8 @@ mod tests {
 
         assert_eq!(with(&[]), Ok(()));
         assert_eq!(with(&[about, (LABELS, "{}"), ("index.html", "")]), Ok(()));
-        assert_eq!(with(&[about, ("data/index.js", ""), ("data/features-12.js", "")]), Ok(()));
+        let data = ["data/index.js", "data/siblings.js", "data/features-12.js"];
+        assert_eq!(with(&[about, (data[0], ""), (data[1], ""), (data[2], "")]), Ok(()));
         assert!(check_output_dir(&dir.path().join("nothing")).is_ok());
         let refused = [
             (vec![("thesis.tex", "")], "`thesis.tex`"),

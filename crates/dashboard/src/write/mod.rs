@@ -2,9 +2,13 @@
 
 mod data;
 mod folder;
+mod layout;
 mod neuronpedia;
+mod page_options;
+mod siblings;
 
 pub(crate) use data::{FORMAT, VERSION};
-pub(crate) use folder::{ABOUT, DATA};
 pub use folder::{check_output_dir, labels_file};
+pub(crate) use layout::{ABOUT, DATA, MAX_ABOUT_BYTES};
 pub use neuronpedia::Export;
+pub use page_options::{PageOptions, SteerCommand, Written};

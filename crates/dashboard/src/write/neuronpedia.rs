@@ -10,7 +10,8 @@ use nanoscope_index::{mix, token_text};
 use nanoscope_runtime::InterpretableModel;
 use serde_json::{Value, json};
 
-use super::folder::{file_names, is_numbered, replace_dir, write_file};
+use super::folder::{is_numbered, replace_dir, write_file};
+use super::layout::file_names;
 use crate::DashboardError;
 use crate::dashboard::{Dashboard, FeaturePage};
 use crate::gather::Example;
