@@ -66,7 +66,9 @@ pub use fit::{Fit, FitModel, fits};
 #[cfg(all(feature = "gpt", feature = "sae"))]
 pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with};
 #[cfg(feature = "sae")]
-pub use labels::{LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text};
+pub use labels::{
+    LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, label_text, visible_label,
+};
 #[cfg(feature = "gpt")]
 pub use model::{
     Family, LoadOptions, LoadProgress, LoadedModel, ModelFiles, ModelKind, is_saved_model,
