@@ -68,7 +68,7 @@ pub use inspect::{InspectOptions, Inspection, TensorLine, inspect, inspect_with}
 #[cfg(feature = "sae")]
 pub use labels::{
     LABELS_FILE, LabelTextError, Labels, UpdatedLabels, UserLabels, is_invisible, label_text,
-    sae_folders,
+    sae_folders, visible_label,
 };
 #[cfg(feature = "gpt")]
 pub use model::{

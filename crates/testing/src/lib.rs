@@ -6,6 +6,7 @@
 //! - [`gguf`], [`npy`]: files of arrays, broken ones included
 //! - [`pickle`](mod@pickle): pickles and `.pt` files written by hand, broken ones included
 //! - [`nanoscope!`]: runs of the program
+//! - [`ChatEndpoint`]: a language model that answers from a rule
 //!
 //! ```
 //! use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
@@ -21,6 +22,7 @@
 //! [`gguf`], [`npy`], [`pickle`](mod@pickle) and [`nanoscope!`] fit.
 
 mod arrays;
+mod chat_endpoint;
 mod device;
 mod gpt;
 pub mod pickle;
@@ -29,6 +31,7 @@ mod sae;
 mod tokenizer;
 
 pub use arrays::{gguf, npy};
+pub use chat_endpoint::{ChatEndpoint, ChatReply, ChatRequest};
 pub use device::test_device;
 pub use gpt::{TINY_SHAPE, tiny_gpt};
 pub use program::{Nanoscope, Outcome};

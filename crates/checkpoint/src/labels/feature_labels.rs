@@ -1,12 +1,12 @@
 //! The labels of an SAE's features.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
 use crate::labels::label::Label;
 use crate::labels::label_text::shown;
-use crate::labels::neuronpedia;
+use crate::labels::neuronpedia::{self, Descriptions};
 use crate::read::json;
 
 /// The file in an SAE's folder that has the labels of its features.
@@ -16,8 +16,10 @@ pub const LABELS_FILE: &str = "labels.json";
 ///
 /// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
 /// `{"417": "size adjectives"}`; null, or the NaN of a table in Python, is no label. Neuronpedia's
-/// explanations are read as well, from `explanations.jsonl` or `explanations/batch-*.jsonl`, plain or
-/// gzipped: the first one for each feature, unless [`LABELS_FILE`] has a label for it.
+/// explanations are read as well, from `explanations.jsonl` and `explanations/batch-*.jsonl`, plain or
+/// gzipped: the first one for each feature, unless [`LABELS_FILE`] has a label for it. Those of `nanoscope
+/// label` have the same form: the last one is read, unless there is one of others, and a line that was torn
+/// at the end of the file is passed over.
 ///
 /// A label is one line in which every character is seen: an invisible one, or one that changes the
 /// direction of the text, is replaced by its number, as in `⟨202E⟩`. A text without visible characters
@@ -25,8 +27,12 @@ pub const LABELS_FILE: &str = "labels.json";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     labels: BTreeMap<u32, String>,
+    /// The features whose label a language model wrote.
+    automatic: BTreeSet<u32>,
     /// The file of the SAE, if it was loaded from one.
     sae_file: Option<PathBuf>,
+    /// The folder that they were read from.
+    dir: Option<PathBuf>,
 }
 
 impl Labels {
@@ -36,19 +42,28 @@ impl Labels {
     /// [`CheckpointError`] if a file is invalid, or names a feature that an SAE with `d_sae` features
     /// does not have.
     pub fn read(dir: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
-        let mut labels = neuronpedia::read(dir, d_sae)?;
+        let mut labels: Self = neuronpedia::read(dir, d_sae)?.into();
         let path = dir.join(LABELS_FILE);
         if path.is_file() {
-            labels.extend(read_entries(&path, d_sae)?);
+            for (feature, label) in read_entries(&path, d_sae)? {
+                labels.automatic.remove(&feature);
+                labels.labels.insert(feature, label);
+            }
         }
-        Ok(labels.into())
+        labels.dir = Some(dir.to_owned());
+        Ok(labels)
     }
 
-    /// Reads the labels in the file at `path`, which has the format of [`LABELS_FILE`].
+    /// Reads the labels in the file at `path`, which has the format of [`LABELS_FILE`] or, if its name ends
+    /// in `.jsonl` or `.jsonl.gz`, of Neuronpedia's explanations.
     ///
     /// # Errors
     /// As [`read`](Self::read), and if the file does not exist.
     pub fn read_file(path: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        if [".jsonl", ".jsonl.gz"].iter().any(|end| name.ends_with(end)) {
+            return Ok(neuronpedia::read_file(path, d_sae)?.into());
+        }
         Ok(read_entries(path, d_sae)?.into())
     }
 
@@ -63,8 +78,15 @@ impl Labels {
         self.sae_file.as_deref()
     }
 
-    /// Sets the label of a feature; an empty one removes it.
+    /// The file of explanations in the folder of these labels, which may not exist; `None` if they were not
+    /// read from a folder.
+    pub fn explanations_file(&self) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(neuronpedia::FILE))
+    }
+
+    /// Sets the label that a person gave a feature; an empty one removes the label.
     pub(super) fn set(&mut self, feature: u32, label: String) {
+        self.automatic.remove(&feature);
         if label.is_empty() {
             self.labels.remove(&feature);
         } else {
@@ -75,6 +97,12 @@ impl Labels {
     /// The label of `feature`, if it has one.
     pub fn get(&self, feature: u32) -> Option<&str> {
         self.labels.get(&feature).map(String::as_str)
+    }
+
+    /// Returns whether the label of `feature` was written by a language model: by `nanoscope label`, or in an
+    /// explanation of Neuronpedia's with an `explanationModelName`. False for a feature without a label.
+    pub fn is_automatic(&self, feature: u32) -> bool {
+        self.automatic.contains(&feature)
     }
 
     /// Iterates over the features that have a label, in order of index.
@@ -95,8 +123,20 @@ impl Labels {
 
 impl From<BTreeMap<u32, String>> for Labels {
     fn from(labels: BTreeMap<u32, String>) -> Self {
+        Descriptions { labels, automatic: BTreeSet::new() }.into()
+    }
+}
+
+impl From<Descriptions> for Labels {
+    fn from(descriptions: Descriptions) -> Self {
+        let Descriptions { labels, automatic } = descriptions;
         let label = |(feature, label): (u32, String)| (feature, shown(&label));
-        Self { labels: labels.into_iter().map(label).collect(), sae_file: None }
+        Self {
+            labels: labels.into_iter().map(label).collect(),
+            automatic,
+            sae_file: None,
+            dir: None,
+        }
     }
 }
 

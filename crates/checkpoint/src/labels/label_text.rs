@@ -53,9 +53,9 @@ pub fn label_text(text: &str) -> Result<&str, LabelTextError> {
     if is_blank(text) { Err(LabelTextError::Blank) } else { Ok(text) }
 }
 
-/// A label from a file, in one line in which every character is seen: `⟨202E⟩` stands for U+202E, a
-/// space for a tab and a line break.
-pub(super) fn shown(text: &str) -> String {
+/// A label from a file or a program, in one line in which every character is seen: `⟨202E⟩` stands for
+/// U+202E, a space for a tab and a line break. It is empty if nothing of the text is seen.
+pub fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim().chars() {
         match c {

@@ -8,5 +8,5 @@ mod sae_identity;
 mod user_labels;
 
 pub use feature_labels::{LABELS_FILE, Labels};
-pub use label_text::{LabelTextError, is_invisible, label_text};
+pub use label_text::{LabelTextError, is_invisible, label_text, shown as visible_label};
 pub use user_labels::{UpdatedLabels, UserLabels, sae_folders};
