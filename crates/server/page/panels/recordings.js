@@ -1,6 +1,6 @@
 import { request } from "../client/run.js";
-import { label, learn } from "../state/names.js";
-import { labelsOf, writeRecording } from "../state/recording.js";
+import { automaticName, label, learn } from "../state/names.js";
+import { namesOf, writeRecording } from "../state/recording.js";
 import { toFragment } from "../state/share.js";
 /** @import {About, Recording, State} from "../types.d.ts" */
 /** @import {Output} from "../view/output.js" */
@@ -17,8 +17,10 @@ export function exported({ state, finished }, output, about) {
     ...output.endings[choice],
     tokens: [...(output.read?.[choice]?.tokens ?? []), ...text.tokens],
   }));
-  const labels = labelsOf(texts.map(({ tokens }) => tokens), label);
-  return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, texts });
+  const tokens = texts.map((text) => text.tokens);
+  const labels = namesOf(tokens, label);
+  const automatic_names = namesOf(tokens, (hook, feature) => (label(hook, feature) ? "" : automaticName(hook, feature)));
+  return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, automatic_names, texts });
 }
 
 /**
@@ -30,6 +32,9 @@ export function exported({ state, finished }, output, about) {
 export function replay(run, chat, output) {
   for (const [hook, names] of Object.entries(run.labels)) {
     for (const [index, name] of Object.entries(names)) if (!label(hook, Number(index))) learn(hook, Number(index), name);
+  }
+  for (const [hook, names] of Object.entries(run.automatic_names)) {
+    for (const [index, name] of Object.entries(names)) learn(hook, Number(index), name, true);
   }
   output.begin({ compare: run.texts.length === 2, steered: run.texts[0].steered, chat });
   for (const [choice, { tokens, steered: _, ...ending }] of run.texts.entries()) {
