@@ -314,9 +314,15 @@ export class Page {
   }
 
   /** @param {unknown} error */
-  #fail(error) {
-    if (error instanceof Refused && error.status === 401) askForKey();
-    else failed(error, this.runner.last?.state ?? this.state);
+  async #fail(error) {
+    if (error instanceof Refused && error.status === 401) {
+      askForKey();
+      return;
+    }
+    const state = this.runner.last?.state ?? this.state;
+    // An error about an intervention names its feature.
+    if (error instanceof Refused && error.param?.startsWith("nanoscope.steer")) await Promise.allSettled(state.steer.map(({ hook, feature }) => featureData(this.about, hook, feature)));
+    failed(error, state);
   }
 
   /** Steers by a hit of a search, with the strength that the server gives. @param {Hit} hit */

@@ -36,6 +36,7 @@ for (const colorScheme of ["light", "dark"]) {
       await look("feature");
       await page.click("#close");
       await again(page, () => page.check("#compare"));
+      await page.selectOption("#shade", `${HOOK}:1909`);
       await page.locator(".pane.steered .t >> nth=14").click();
       await look("compare");
       await page.click("#close");

@@ -35,7 +35,7 @@ test("no list of the page has text outside of its entries", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
 
   for (const steer of [[], [DOG]]) {
-    if (steer.length > 0) await again(page, () => page.click("text=Make it about a dog"));
+    if (steer.length > 0) await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT, max_tokens: "2" }, steer)));
     const stray = await page.evaluate(() => [...document.querySelectorAll("select, ol, ul, dl, optgroup")].flatMap((list) => [...list.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data.trim()).filter(Boolean)));
     assert.deepEqual(stray, []);
   }
@@ -128,8 +128,8 @@ test("a chat begins with a word on what to do, and nothing of the story", async 
   await page.check("#modes [value=chat]", { force: true });
   assert.match(await page.textContent("#empty"), /No conversation yet/);
   assert.ok(await page.locator("#empty").isVisible());
-  for (const id of ["#progress", "#point", "#specs .applied"]) assert.equal(await page.textContent(id), "", id);
-  assert.equal(await page.textContent("#high"), "–");
+  for (const id of ["#progress", "#specs .applied"]) assert.equal(await page.textContent(id), "", id);
+  for (const id of ["#scale", "#hover", "#fluency"]) assert.ok(await page.locator(id).isHidden(), id);
   assert.ok(await page.locator("#export").isDisabled());
   assert.ok(await page.locator("#view .nothing").isVisible());
   await page.screenshot({ path: join(harness.pictures, "page-chat-begins.png") });
@@ -144,13 +144,13 @@ test("a chat begins with a word on what to do, and nothing of the story", async 
   await context.close();
 });
 
-test("without SAEs the page says so and offers no steering", async () => {
+test("without SAEs the page says how to train one and offers no steering", async () => {
   const at = await harness.serve(["--model", join(root, "models/demo")]);
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "8" }), { at });
 
-  assert.match(await page.textContent("#no-sae"), /no SAE.*--sae/);
+  assert.match(await page.textContent("#no-sae"), /no SAE.*nanoscope train .*--hook blocks\.\d\.hook_resid_post.*nanoscope serve .*--sae/s);
   assert.ok(await page.locator("#no-sae").isVisible());
-  for (const id of ["#shade", "#steer-finder", "#no-steer", "#compare"]) assert.ok(await page.locator(id).isHidden(), id);
+  for (const id of ["#steer-finder", "#no-steer", "#compare", "#active", "#try"]) assert.ok(await page.locator(id).isHidden(), id);
   assert.match(await page.textContent("#view"), /no SAE/);
   await page.locator(".pane .t >> nth=9").click();
   assert.match(await page.textContent("#view"), /generated · position 9 · token \d+ · probability [\d.]+ %/);

@@ -5,6 +5,9 @@ import { toFragment } from "../state/share.js";
 /** @import {About, Recording, State} from "../types.d.ts" */
 /** @import {Output} from "../view/output.js" */
 
+/** Number of features per token and hook point whose automatic names are in the file. */
+const NAMED = 8;
+
 /**
  * The content of the file of a run: the request, all results, and the labels of the features in it.
  * @param {{state: State, finished: boolean}} last
@@ -19,7 +22,7 @@ export function exported({ state, finished }, output, about) {
   }));
   const tokens = texts.map((text) => text.tokens);
   const labels = namesOf(tokens, label);
-  const automatic_names = namesOf(tokens, (hook, feature) => (label(hook, feature) ? "" : automaticName(hook, feature)));
+  const automatic_names = namesOf(tokens, (hook, feature) => (label(hook, feature) ? "" : automaticName(hook, feature)), NAMED);
   return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, automatic_names, texts });
 }
 

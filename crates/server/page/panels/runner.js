@@ -35,6 +35,7 @@ export class Runner {
     this.#running = new AbortController();
     this.#busy(false);
     $("progress").textContent = "";
+    $("panes").style.minHeight = "";
   }
 
   /** @param {State} now */

@@ -63,7 +63,7 @@ export class Shading {
 
   /** @param {Shade} now */
   #hint(now) {
-    if (now.hook === OFF) return this.about.saes.length > 0 ? "Click a word to see its features, and “Shade by this” on one of them to see where it is active." : "Click a word to see its probability.";
+    if (now.hook === OFF) return this.about.saes.length > 0 ? "Click a word to see its features; each of them can shade the text by where it is active." : "Click a word to see its probability.";
     if (now.hook === SURPRISE) return "in nats: the darker, the less the model expected the token";
     if (strongest(now)) return "the value of each token’s strongest feature";
     return this.state().steer.some(({ hook, feature }) => hook === now.hook && feature === now.feature) ? "its activation; in the steered text, after steering" : "its activation at each token";

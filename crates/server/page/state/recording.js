@@ -106,13 +106,14 @@ function check(ok, wrong) {
  * The names of the features that occur in some texts.
  * @param {Token[][]} texts
  * @param {(hook: string, feature: number) => string} naming
+ * @param {number} strongest only this many features per token and hook point, and those that are steered
  */
-export function namesOf(texts, naming) {
+export function namesOf(texts, naming, strongest = Infinity) {
   /** @type {Recording["labels"]} */
   const out = {};
   for (const token of texts.flat()) {
     for (const [hook, pairs] of Object.entries(token.features)) {
-      for (const [index] of pairs) {
+      for (const [index] of [...pairs.slice(0, strongest), ...(token.steered?.[hook] ?? [])]) {
         const name = naming(hook, index);
         if (name) (out[hook] ??= {})[index] = name;
       }

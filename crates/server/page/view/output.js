@@ -49,7 +49,6 @@ export class Output {
     // The unsteered text is displayed first, although the steered text is choice 0.
     $("panes").replaceChildren(...panes.reverse());
     $("panes").classList.toggle("two", compare);
-    $("panes").style.minHeight = "";
   }
 
   /**
