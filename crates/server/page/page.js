@@ -59,7 +59,7 @@ export class Page {
       this.#address("replace");
     });
     this.hover = new HoverCard(() => this.shading.now, about);
-    this.output = new Output({ shade: () => this.shading.now, point: (text, at, how) => this.point(text, at, how), leave: () => this.hover.hide(), open: (text, at, how) => this.views.token(text, at, how) });
+    this.output = new Output({ shade: () => this.shading.now, point: (text, at, how) => this.point(text, at, how), leave: () => this.hover.hide(), open: (text, at, how) => this.open(text, at, how) });
     this.steering = new Steering(state, about, { changed: () => this.changed(), slid: () => this.slid(), open: (hook, feature) => this.views.feature(hook, feature) });
     this.runner = new Runner(about, this.output, { end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency), finished: () => this.#finished(), failed: (error) => this.#fail(error) });
     this.views = new Views(about, this.output, {
@@ -118,7 +118,13 @@ export class Page {
     this.controls.draw();
     this.steering.draw();
     this.shading.draw();
-    for (const { hook, feature } of this.state.steer) featureData(this.about, hook, feature).then(() => this.#renamed(), () => {});
+    this.#learnNames();
+  }
+
+  /** Loads the names of the features that are steered or shade the text. */
+  #learnNames() {
+    const { steer, shade } = this.state;
+    for (const { hook, feature } of [...steer, ...(shade ? [shade] : [])]) if (feature !== null) featureData(this.about, hook, feature).then(() => this.#renamed(), () => {});
   }
 
   /** Draws the names of features that have become known. */
@@ -180,6 +186,7 @@ export class Page {
     this.state.shade = state.shade;
     this.state.view = state.view;
     this.shading.draw();
+    this.#learnNames();
     this.output.reshade();
     this.views.show(state.view);
   }
@@ -354,6 +361,16 @@ export class Page {
     const focused = document.activeElement instanceof HTMLElement && document.activeElement.matches(`[data-at="${at}"]:focus-visible`);
     if (how === "pointer" || focused) this.hover.show(text, at);
     if (this.views.follows(text, at) && focused) this.views.token(text, at, "step");
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   * @param {"pointer" | "key"} how
+   */
+  open(text, at, how) {
+    this.hover.hide();
+    this.views.token(text, at, how);
   }
 
   /** Puts what is shown beside the text into the address. @param {View | null} view */

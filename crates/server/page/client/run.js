@@ -90,5 +90,7 @@ function read(entry, text, prompt) {
   const token = entry.token ?? text;
   // A token that is part of a character has no text of its own; the last such token has the character.
   const piece = text !== "" ? text : token.includes("\ufffd") ? "" : token;
-  return { position: entry.position, id: entry.token_id, token, piece, prompt, features: entry.features ?? {}, ...(entry.steered && { steered: entry.steered }) };
+  // In a comparison, `steered` only says which text it is.
+  const steered = entry.steered_features ?? (typeof entry.steered === "object" ? entry.steered : null);
+  return { position: entry.position, id: entry.token_id, token, piece, prompt, features: entry.features ?? {}, ...(steered && { steered }) };
 }

@@ -34,7 +34,7 @@ export class Controls {
     this.owner = owner;
     $("modes").querySelector("[value=chat]").disabled = !about.model.chat;
     $("max-tokens").max = String(about.limits.max_tokens);
-    $("max-tokens-range").textContent = `1 to ${about.limits.max_tokens}`;
+    $("max-tokens-range").textContent = `1–${about.limits.max_tokens}`;
     for (const [id, field] of FIELDS) {
       $(id).addEventListener("input", () => {
         const wrong = this.#check(field, $(id).value);

@@ -25,7 +25,7 @@ export function wireFiles(about, output, owner) {
     if (!last) return;
     const { state } = last;
     const asked = `${about.name} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${about.version}`;
-    const page = standalonePage(`A run of ${about.name}`, exported(last, output, about), [asked, ...state.steer.map((spec) => `Steered: ${inWords(spec)}`)]);
+    const page = standalonePage(`A run of ${about.name}`, exported(last, output, about), [asked, ...state.steer.map((spec) => `Steered: ${inWords(spec)}`)], output.marks);
     download(fileName(state, "html"), page, "text/html");
   });
   $("copy").addEventListener("click", async () => {

@@ -11,7 +11,7 @@ const MOST_TOKENS = 100_000;
  */
 export function writeRecording({ texts, ...run }) {
   const head = JSON.stringify({ format: FORMAT, ...run }, null, 1).replace(/\n\}$/, "");
-  const token = (/** @type {Token} */ { position, id, token, piece, prompt, logprob, features }) => JSON.stringify({ position, token_id: id, token, text: piece, prompt, logprob, features: Object.fromEntries(Object.entries(features).map(([hook, pairs]) => [hook, pairs.map(([index, value]) => [index, value])])) });
+  const token = (/** @type {Token} */ { position, id, token, piece, prompt, logprob, alternatives, features, steered }) => JSON.stringify({ position, token_id: id, token, text: piece, prompt, logprob, alternatives, steered_features: steered, features: Object.fromEntries(Object.entries(features).map(([hook, pairs]) => [hook, pairs.map(([index, value]) => [index, value])])) });
   const text = (/** @type {RecordedText} */ { tokens, ...rest }) => `  {\n   ${JSON.stringify({ ...rest, text: written(tokens) }).slice(1, -1)},\n   "tokens": [\n${tokens.map((one) => `    ${token(one)}`).join(",\n")}\n   ]\n  }`;
   return `${head},\n "texts": [\n${texts.map(text).join(",\n")}\n ]\n}\n`;
 }
@@ -78,7 +78,7 @@ function recordedToken(token, at) {
   const numbered = (/** @type {any} */ pairs, /** @type {(first: any) => boolean} */ ok) => Array.isArray(pairs) && pairs.every((pair) => Array.isArray(pair) && ok(pair[0]) && Number.isFinite(pair[1]));
   const alternatives = token.alternatives;
   check(alternatives === undefined || numbered(alternatives, (text) => typeof text === "string"), `token ${at} has an alternative that is not [text, logprob]`);
-  const steered = token.steered;
+  const steered = token.steered_features;
   check(steered === undefined || (typeof steered === "object" && steered !== null && Object.values(steered).every((pairs) => numbered(pairs, Number.isInteger))), `token ${at} has a steered feature that is not [index, activation]`);
   return { position: token.position, id: token.token_id, token: token.token, piece: token.text, prompt: token.prompt === true, logprob: token.logprob, alternatives, features, steered };
 }

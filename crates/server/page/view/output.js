@@ -22,6 +22,8 @@ export class Output {
   endings = [];
   /** The earlier answers, by the index of their message. @type {Map<number, TokenText>} */
   kept = new Map();
+  /** The tokens at which two texts differ, by text. @type {boolean[][]} */
+  marks = [];
   #scale = 1;
   /** The time of the next comparison. */
   #next = 0;
@@ -44,6 +46,7 @@ export class Output {
     this.texts = names.map((name) => new TokenText(name, owner));
     this.read = chat ? names.map((name) => new TokenText(`${name}: model input`, owner)) : null;
     this.endings = [];
+    this.marks = [];
     this.#next = 0;
     const panes = this.texts.map((text, at) => this.#pane(text, at, compare));
     // The unsteered text is displayed first, although the steered text is choice 0.
@@ -179,6 +182,7 @@ export class Output {
     const tokens = this.texts.map((text) => text.tokens);
     const both = growing ? Math.min(...tokens.map((some) => some.length)) : Infinity;
     const { marks, phrases, words } = differences(tokens[0].slice(0, both), tokens[1].slice(0, both));
+    this.marks = marks;
     for (const [at, text] of this.texts.entries()) {
       text.differ(marks[at]);
       $(`where-${at}`).textContent = phrases === 0 ? (growing ? "" : "the same in both") : `${count(words[at], "word")} differ${words[at] === 1 ? "s" : ""}, in ${count(phrases, "phrase")}`;

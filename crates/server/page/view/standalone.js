@@ -4,8 +4,9 @@
  * @param {string} title
  * @param {string} recording the exported run
  * @param {string[]} lines what was asked, in words
+ * @param {boolean[][]} marks the tokens at which two texts differ
  */
-export function standalonePage(title, recording, lines) {
+export function standalonePage(title, recording, lines, marks) {
   // JSON has no `<` outside of strings, and strings may have it as an escape.
   const data = recording.replace(/</g, "\\u003c");
   return `<!doctype html>
@@ -24,6 +25,7 @@ export function standalonePage(title, recording, lines) {
 <p><label>Shade <select id="shade"></select></label> <span class="hint">Point at a word for its probability; click it for its features.</span></p></header>
 <main><div id="texts"></div><aside id="panel" aria-label="Features" aria-live="polite"><p class="hint">Click a word of the text.</p></aside></main>
 <script type="application/json" id="run">${data}</script>
+<script type="application/json" id="marks">${JSON.stringify(marks.map((some) => some.map(Number)))}</script>
 <script>(${viewer})();</script>
 </body>
 </html>
@@ -35,7 +37,7 @@ const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`
 
 /** The program of the page, which must not refer to anything outside of it. */
 function viewer() {
-  const run = JSON.parse(document.getElementById("run")?.textContent ?? "");
+  const [run, marks] = ["run", "marks"].map((id) => JSON.parse(document.getElementById(id)?.textContent ?? ""));
   const [panel, texts] = ["panel", "texts"].map((id) => /** @type {HTMLElement} */ (document.getElementById(id)));
   const select = /** @type {HTMLSelectElement} */ (document.getElementById("shade"));
   /** @type {{token: any, span: HTMLElement}[]} */
@@ -56,7 +58,7 @@ function viewer() {
     return own ? make("span", "", visible(own)) : automatic ? make("span", "off", make("small", "auto", "auto"), ` ${visible(automatic)}`) : make("span", "off", `feature ${index}`);
   };
   const layer = (/** @type {string} */ hook) => hook.replace(/^blocks\.(\d+)\.hook_resid_post$/, "layer $1");
-  const after = (/** @type {any} */ token, /** @type {string} */ hook, /** @type {number} */ index) => token.steered?.[hook]?.find((/** @type {number[]} */ pair) => pair[0] === index)?.[1];
+  const after = (/** @type {any} */ token, /** @type {string} */ hook, /** @type {number} */ index) => token.steered_features?.[hook]?.find((/** @type {number[]} */ pair) => pair[0] === index)?.[1];
   const value = (/** @type {any} */ token, /** @type {string} */ hook, /** @type {number} */ index) => after(token, hook, index) ?? token.features[hook]?.find((/** @type {number[]} */ pair) => pair[0] === index)?.[1] ?? 0;
 
   const open = (/** @type {any} */ token, /** @type {HTMLElement} */ span) => {
@@ -66,7 +68,7 @@ function viewer() {
     if (token.alternatives) panel.append(make("p", "hint", `Likely here: ${token.alternatives.map((/** @type {[string, number]} */ [text, logprob]) => `${shown(text)} ${Number((Math.exp(logprob) * 100).toPrecision(2))} %`).join(" · ")}`));
     for (const hook of Object.keys(token.features).reverse()) {
       const list = make("ol", "");
-      for (const [index, activation] of token.features[hook].slice(0, 10)) {
+      for (const [index, activation] of token.features[hook].slice(0, 8)) {
         const button = make("button", "", make("b", "", number(activation)), make("i", "", `#${index}`), name(hook, index));
         button.setAttribute("type", "button");
         const steered = after(token, hook, index);
@@ -96,11 +98,11 @@ function viewer() {
     const [, hook, index] = /^([^:\s]+):(\d+):/.exec(String(spec)) ?? [];
     if (hook !== undefined) select.append(new Option(`${name(hook, Number(index)).textContent} · ${layer(hook)} #${index}`, `${hook}:${index}`));
   }
-  for (const text of [...run.texts].reverse()) {
+  for (const [choice, text] of [...run.texts.entries()].reverse()) {
     const body = make("div", "text");
     body.dir = "ltr";
-    for (const token of text.tokens) {
-      const span = make("span", token.prompt ? "t p" : "t", visible(token.text));
+    for (const [at, token] of text.tokens.entries()) {
+      const span = make("span", `t${token.prompt ? " p" : ""}${marks[choice]?.[at] ? " d" : ""}`, visible(token.text));
       span.tabIndex = 0;
       span.setAttribute("role", "button");
       span.title = `${shown(token.token)} · ${chance(token)}`;
@@ -117,8 +119,6 @@ function viewer() {
     texts.append(make("section", "", make("h2", "", run.texts.length > 1 ? (text.steered ? "Steered" : "Unsteered") : text.steered ? "Steered text" : "Text"), body));
   }
   select.addEventListener("change", paint);
-  if (select.options.length > 1) select.selectedIndex = 1;
-  paint();
 }
 
 const STYLE = `
@@ -129,9 +129,9 @@ h1 { font-size: 1.15rem; } h2 { font-size: 0.95rem; } h3 { font-size: 0.8rem; ma
 .auto { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.25rem; }
 main { display: grid; gap: 1.5rem; } @media (min-width: 56rem) { main { grid-template-columns: minmax(0, 1fr) 22rem; } #panel { position: sticky; top: 0; align-self: start; max-height: 100dvh; overflow-y: auto; } }
 #texts { display: grid; gap: 1.5rem; align-content: start; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
-.text { font: 1.1rem/1.75 Georgia, serif; white-space: pre-wrap; } .t { cursor: pointer; border-radius: 3px; } .t.p { color: var(--soft); }
+.text { font: 1.1rem/1.75 Georgia, serif; white-space: pre-wrap; } .t { cursor: pointer; border-radius: 3px; } .t.p { color: var(--soft); } .t.d { text-decoration: underline 1.5px var(--accent); text-underline-offset: 0.28em; }
 .t:hover, .t:focus-visible { outline: 1px solid var(--accent); } .t[aria-current] { outline: 2px solid var(--accent); }
-ol { list-style: none; margin: 0; padding: 0; } li button { display: grid; grid-template-columns: 3rem 3rem 1fr; gap: 0.4rem; width: 100%; border: 0; background: none; color: inherit; font: 0.85rem/1.4 inherit; text-align: left; padding: 0.15rem 0; cursor: pointer; }
+ol { list-style: none; margin: 0; padding: 0; } li button { display: grid; grid-template-columns: 3rem 3rem 1fr; gap: 0.4rem; width: 100%; border: 0; background: none; color: inherit; font: inherit; font-size: 0.85rem; line-height: 1.4; text-align: left; padding: 0.15rem 0; cursor: pointer; }
 li b { font-weight: 500; text-align: right; } li i { color: var(--soft); font-style: normal; } li small { grid-column: 3; } li .auto { grid-column: auto; }
 select { font: inherit; max-width: 100%; }
 `;
