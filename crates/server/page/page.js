@@ -35,6 +35,8 @@ export class Page {
   state;
   /** True once the user has chosen whether to compare. */
   #chosen = false;
+  /** True while the page follows a link. */
+  #following = false;
   /** True while a slider is moved: its runs are one step of the history. */
   #sliding = false;
 
@@ -109,15 +111,16 @@ export class Page {
     this.runner.last = null;
     this.#draw();
     this.#blank();
-    this.views.show(state.view);
     if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0));
     else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
+    this.#show(state.view);
   }
 
   #draw() {
     this.controls.draw();
     this.steering.draw();
     this.shading.draw();
+    this.markTopics(this.state.steer);
     this.#learnNames();
   }
 
@@ -188,7 +191,15 @@ export class Page {
     this.shading.draw();
     this.#learnNames();
     this.output.reshade();
-    this.views.show(state.view);
+    this.#show(state.view);
+  }
+
+  /** Shows what a link asks for, which is no step of the history. @param {View | null} view */
+  #show(view) {
+    this.#following = true;
+    const found = this.views.show(view);
+    this.#following = false;
+    if (!found && view?.kind === "feature") notice(`The link is to feature ${view.feature} of ${view.hook}. This server has no SAE with it.`);
   }
 
   /**
@@ -275,6 +286,7 @@ export class Page {
     this.runner.last = null;
     this.#blank();
     complain("");
+    this.#address("push");
     if (this.state.mode === "story" || this.state.messages.length > 0) this.go();
     else $("prompt").focus();
   }
@@ -317,7 +329,9 @@ export class Page {
   #finished() {
     const [text] = this.output.read ?? this.output.texts;
     this.controls.prompted(text?.tokens.filter((token) => token.prompt).length ?? 0);
+    this.#following = true;
     this.views.reopen(this.state.view);
+    this.#following = false;
   }
 
   /** @param {unknown} error */
@@ -378,7 +392,7 @@ export class Page {
     const before = this.state.view;
     this.state.view = view;
     // Going from token to token is one step of the history.
-    this.#address(before?.kind === "token" && view?.kind === "token" ? "replace" : "push");
+    this.#address(this.#following || (before?.kind === "token" && view?.kind === "token") ? "replace" : "push");
   }
 
   /** @param {"push" | "replace"} how */

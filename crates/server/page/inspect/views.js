@@ -42,16 +42,23 @@ export class Views {
     return text === undefined ? null : { kind: "token", text: Number(text), at: Number(at) };
   }
 
-  /** Shows what a link asks for. A token has to wait for its text. @param {View | null} view */
+  /**
+   * Shows what a link asks for. Returns false for what is not there; a token may have to wait for its text.
+   * @param {View | null} view
+   */
   show(view) {
     if (!view) {
       if (this.inspector.open) this.inspector.close(false);
-    } else if (view.kind === "feature") {
-      if (this.about.saes.some(({ hook, d_sae }) => hook === view.hook && view.feature < d_sae)) this.feature(view.hook, view.feature, false);
-    } else {
-      const text = this.output.texts[view.text];
-      if (text?.tokens[view.at]) this.token(text, view.at, "step");
+      return true;
     }
+    if (view.kind === "feature") {
+      const known = this.about.saes.some(({ hook, d_sae }) => hook === view.hook && view.feature < d_sae);
+      if (known) this.feature(view.hook, view.feature, false);
+      return known;
+    }
+    const text = this.output.texts[view.text];
+    if (text?.tokens[view.at]) this.token(text, view.at, "step");
+    return text?.tokens[view.at] !== undefined;
   }
 
   /** Forgets everything of a text that is no longer there. */

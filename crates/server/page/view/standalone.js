@@ -90,7 +90,10 @@ function viewer() {
     const [, hook, index] = /^(.*):(\d+)$/.exec(select.value) ?? [];
     const values = all.map(({ token }) => (hook === undefined ? 0 : Math.abs(value(token, hook, Number(index)))));
     const most = Math.max(1e-9, ...values);
-    for (const [at, { span }] of all.entries()) span.style.backgroundColor = values[at] > 0 ? `color-mix(in srgb, var(--shade) ${Math.round((values[at] / most) * 70)}%, transparent)` : "";
+    for (const [at, { span }] of all.entries()) {
+      span.classList.toggle("on", values[at] > 0);
+      span.style.backgroundColor = values[at] > 0 ? `color-mix(in srgb, var(--shade) ${Math.round((values[at] / most) * 70)}%, transparent)` : "";
+    }
   };
 
   select.append(new Option("nothing", ""));
@@ -101,20 +104,34 @@ function viewer() {
   for (const [choice, text] of [...run.texts.entries()].reverse()) {
     const body = make("div", "text");
     body.dir = "ltr";
+    body.setAttribute("role", "group");
+    body.setAttribute("aria-label", "Text. Arrow keys move between tokens, Enter shows a token’s features.");
+    /** @type {HTMLElement[]} */
+    const spans = [];
+    let current = 0;
+    body.addEventListener("keydown", (event) => {
+      const to = { ArrowLeft: current - 1, ArrowRight: current + 1, Home: 0, End: spans.length - 1 }[event.key];
+      if (event.key === "Enter" || event.key === " ") spans[current].click();
+      else if (to === undefined || !spans[to]) return;
+      else spans[to].focus();
+      event.preventDefault();
+    });
+    body.addEventListener("focusin", (event) => {
+      spans[current].tabIndex = -1;
+      current = spans.indexOf(/** @type {HTMLElement} */ (event.target));
+      spans[current].tabIndex = 0;
+    });
     for (const [at, token] of text.tokens.entries()) {
-      const span = make("span", `t${token.prompt ? " p" : ""}${marks[choice]?.[at] ? " d" : ""}`, visible(token.text));
-      span.tabIndex = 0;
+      // The space before a word is outside of its box.
+      const [, space, word] = /^( (?=\S))?([\s\S]*)$/.exec(token.text) ?? [];
+      const span = make("span", `t${token.prompt ? " p" : ""}${marks[choice]?.[at] ? " d" : ""}`, visible(word));
+      span.tabIndex = at === 0 ? 0 : -1;
       span.setAttribute("role", "button");
       span.title = `${shown(token.token)} · ${chance(token)}`;
       span.addEventListener("click", () => open(token, span));
-      span.addEventListener("keydown", (event) => {
-        if (event.key === "Enter" || event.key === " ") {
-          event.preventDefault();
-          open(token, span);
-        }
-      });
+      spans.push(span);
       all.push({ token, span });
-      body.append(span);
+      body.append(space ?? "", span);
     }
     texts.append(make("section", "", make("h2", "", run.texts.length > 1 ? (text.steered ? "Steered" : "Unsteered") : text.steered ? "Steered text" : "Text"), body));
   }
@@ -129,7 +146,7 @@ h1 { font-size: 1.15rem; } h2 { font-size: 0.95rem; } h3 { font-size: 0.8rem; ma
 .auto { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.25rem; }
 main { display: grid; gap: 1.5rem; } @media (min-width: 56rem) { main { grid-template-columns: minmax(0, 1fr) 22rem; } #panel { position: sticky; top: 0; align-self: start; max-height: 100dvh; overflow-y: auto; } }
 #texts { display: grid; gap: 1.5rem; align-content: start; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
-.text { font: 1.1rem/1.75 Georgia, serif; white-space: pre-wrap; } .t { cursor: pointer; border-radius: 3px; } .t.p { color: var(--soft); } .t.d { text-decoration: underline 1.5px var(--accent); text-underline-offset: 0.28em; }
+.text { font: 1.1rem/1.75 Georgia, serif; white-space: pre-wrap; } .t { cursor: pointer; border-radius: 3px; } .t.p { color: var(--soft); } .t.p.on { color: color-mix(in srgb, var(--soft) 25%, var(--ink)); } .t.d { text-decoration: underline 1.5px var(--accent); text-underline-offset: 0.28em; }
 .t:hover, .t:focus-visible { outline: 1px solid var(--accent); } .t[aria-current] { outline: 2px solid var(--accent); }
 ol { list-style: none; margin: 0; padding: 0; } li button { display: grid; grid-template-columns: 3rem 3rem 1fr; gap: 0.4rem; width: 100%; border: 0; background: none; color: inherit; font: inherit; font-size: 0.85rem; line-height: 1.4; text-align: left; padding: 0.15rem 0; cursor: pointer; }
 li b { font-weight: 500; text-align: right; } li i { color: var(--soft); font-style: normal; } li small { grid-column: 3; } li .auto { grid-column: auto; }

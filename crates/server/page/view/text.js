@@ -39,8 +39,8 @@ export class TokenText {
     this.owner = owner;
     this.element = el("div", { class: "text", role: "group", "aria-label": `${name}. Arrow keys move between tokens, with Shift they select; Enter shows a token’s features.`, dir: "ltr" });
     this.element.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#act(event.target, "pointer"));
-    // Chromium selects no text from an element on that can be focused. A click focuses it afterwards.
-    this.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#with(event.target, (at) => {
+    // Chromium does not begin a selection in an element that can be focused. The click focuses it afterwards.
+    this.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#with(event.pointerType === "mouse" ? event.target : null, (at) => {
       this.#spans[at].removeAttribute("tabindex");
       addEventListener("pointerup", () => this.#spans[at].setAttribute("tabindex", at === this.#current ? "0" : "-1"), { once: true });
     }));
