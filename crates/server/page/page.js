@@ -77,7 +77,7 @@ export class Page {
     this.markTopics = drawTopics(about, (steer, prompt) => this.topic(steer, prompt));
     $("steer-finder").append(finder(about, "Find a feature", (hit) => this.#found(hit)));
     pinList(about, (hook, feature) => this.views.feature(hook, feature));
-    wireFiles(about, this.output, { last: () => this.runner.last, opened: (file, run, opened) => this.opened(file, run, opened), failed: complain, say });
+    this.updatePlain = wireFiles(about, this.output, { last: () => this.runner.last, opened: (file, run, opened) => this.opened(file, run, opened), failed: complain, say });
     this.#wire();
     onRename(() => this.shading.draw());
   }
@@ -301,6 +301,7 @@ export class Page {
     notice("");
     this.views.blank();
     this.hover.hide();
+    this.updatePlain();
     $("empty").hidden = this.state.mode === "story" || this.state.messages.length > 0;
   }
 
@@ -327,6 +328,7 @@ export class Page {
   }
 
   #finished() {
+    this.updatePlain();
     const [text] = this.output.read ?? this.output.texts;
     this.controls.prompted(text?.tokens.filter((token) => token.prompt).length ?? 0);
     this.#following = true;
@@ -430,6 +432,7 @@ export class Page {
     this.output.reshade();
     this.steering.report(run.texts[0].applied, run.texts[0].fluency);
     this.runner.opened(this.state, run.finished);
+    this.updatePlain();
     this.#address("push");
     $("empty").hidden = true;
     notice(`Opened from ${file}. ${madeElsewhere(run, this.about)}`);

@@ -27,6 +27,7 @@ for (const colorScheme of ["light", "dark"]) {
       const look = async (state) => {
         await page.screenshot({ path: join(harness.pictures, `axe-${colorScheme}-${width}-${state}.png`), fullPage: true });
         assert.deepEqual(await violations(page), [], state);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, state);
       };
       await look("story");
       await page.locator(".pane .t >> nth=14").click();

@@ -214,6 +214,8 @@ test("a run is copied as plain text, which is also there to be read", async () =
   await page.click("#plain summary");
   await page.waitForFunction(() => document.getElementById("plain-text").textContent !== "");
   assert.equal(await page.textContent("#plain-text"), text);
+  await again(page, () => page.click("#specs .remove"));
+  assert.equal(await page.textContent("#plain-text"), plain, "it is that of the run that is shown");
 
   assert.deepEqual(wrong, []);
   await context.close();

@@ -19,7 +19,7 @@ export function activePanel(text, chosen, about, open, wide) {
   const quote = chosen === null ? "" : text.tokens.filter((_, at) => chosen.has(at)).map(({ piece }) => piece).join("").trim();
   const hooks = about.saes.map(({ hook }) => hook).filter((hook) => found.get(hook));
   const panel = el("div", {},
-    title(chosen === null ? "Most active features of this text" : "Most active features of the selection"),
+    el("div", { class: "head" }, title(chosen === null ? "Most active features of this text" : "Most active features of the selection")),
     chosen !== null && el("p", { class: "quote" }, `“${quote.length > 120 ? `${quote.slice(0, 120)}…` : quote}”`),
     el("p", { class: "hint" }, "By the sum of their activations. The value is the highest activation. Features that are active at most tokens of the text come last."));
   if (hooks.length === 0) panel.append(el("p", { class: "hint" }, "No features were tracked in this text."));

@@ -28,7 +28,10 @@ export class Views {
     this.about = about;
     this.output = output;
     this.owner = owner;
-    this.inspector = new Inspector(owner.nothing, () => owner.view(this.view));
+    this.inspector = new Inspector(owner.nothing, () => {
+      if (!this.inspector.open) this.#unmark();
+      owner.view(this.view);
+    });
     onRename(() => {
       if (!this.inspector.key.startsWith("feature:")) this.inspector.redraw();
     });
@@ -49,6 +52,7 @@ export class Views {
   show(view) {
     if (!view) {
       if (this.inspector.open) this.inspector.close(false);
+      this.#unmark();
       return true;
     }
     if (view.kind === "feature") {
@@ -59,6 +63,12 @@ export class Views {
     const text = this.output.texts[view.text];
     if (text?.tokens[view.at]) this.token(text, view.at, "step");
     return text?.tokens[view.at] !== undefined;
+  }
+
+  /** Takes the mark off the token that was shown. */
+  #unmark() {
+    this.#token?.text.choose(-1);
+    this.#token = null;
   }
 
   /** Forgets everything of a text that is no longer there. */
@@ -74,7 +84,7 @@ export class Views {
    */
   token(text, at, how) {
     const again = this.#token?.text === text && this.#token.at === at && this.inspector.key.startsWith("token:");
-    if (this.#token) this.#token.text.choose(-1);
+    this.#unmark();
     this.#token = { text, at };
     text.choose(at);
     const which = this.output.texts.indexOf(text);
@@ -117,6 +127,7 @@ export class Views {
    * @param {Set<number> | null} chosen
    */
   active(text, chosen) {
+    this.#unmark();
     this.inspector.show("active:", () => activePanel(text, chosen, this.about, { feature: (hook, feature) => this.feature(hook, feature) }, this.#wide));
     this.inspector.focus();
     this.owner.view(null);

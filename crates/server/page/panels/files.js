@@ -10,7 +10,8 @@ import { exported } from "./recordings.js";
 /** @import {Output} from "../view/output.js" */
 
 /**
- * The buttons that take the run out of the page, and the one that brings one back.
+ * The buttons that take the run out of the page, and the one that brings one back. Returns a function that
+ * updates the plain text.
  * @param {About} about
  * @param {Output} output
  * @param {{last: () => {state: State, finished: boolean} | null, opened: (file: string, run: Recording, state: State) => void, failed: (message: string) => void, say: (message: string) => void}} owner
@@ -38,9 +39,10 @@ export function wireFiles(about, output, owner) {
       $("plain").open = true;
     }
   });
-  $("plain").addEventListener("toggle", () => {
+  const update = () => {
     $("plain-text").textContent = $("plain").open ? plain(owner.last(), output) : "";
-  });
+  };
+  $("plain").addEventListener("toggle", update);
   $("open").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", async () => {
     const [file] = $("file").files;
@@ -48,6 +50,7 @@ export function wireFiles(about, output, owner) {
     // So that the same file can be opened again.
     $("file").value = "";
   });
+  return update;
 }
 
 /**
