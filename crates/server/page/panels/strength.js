@@ -95,7 +95,7 @@ export class Strength {
     const beyond = this.#percent && Math.abs(spec.value) > breaks;
     this.note.textContent = beyond ? `above ${percent(breaks)} most texts break` : "";
     this.element.classList.toggle("beyond", beyond);
-    this.slider.style.setProperty("--breaks", this.#percent && breaks < Infinity ? `${((inPercent(breaks) - Number(this.slider.min)) / (Number(this.slider.max) - Number(this.slider.min))) * 100}%` : "100%");
+    this.element.style.setProperty("--breaks", this.#percent && breaks < Infinity ? `${((inPercent(breaks) - Number(this.slider.min)) / (Number(this.slider.max) - Number(this.slider.min))) * 100}%` : "100%");
   }
 }
 
