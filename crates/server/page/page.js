@@ -329,6 +329,7 @@ export class Page {
 
   #finished() {
     this.updatePlain();
+    if (this.output.recall(this.state.messages)) this.controls.thread();
     const [text] = this.output.read ?? this.output.texts;
     this.controls.prompted(text?.tokens.filter((token) => token.prompt).length ?? 0);
     this.#following = true;

@@ -159,7 +159,18 @@ test("the tokens of a conversation's earlier answers can still be opened", async
   assert.ok((await page.locator("#thread .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count()) > 10);
   await page.screenshot({ path: join(harness.pictures, "page-chat-earlier.png"), fullPage: true });
 
-  assert.deepEqual(wrong, []);
+  // Also for who opens a link to the conversation.
+  const turns = await page.locator("#thread .turn").allTextContents();
+  await page.click("#close");
+  const other = await open(page.url().slice(harness.address.length));
+  await other.page.waitForSelector("#thread .turn.assistant .t");
+  assert.deepEqual(await other.page.locator("#thread .turn").allTextContents(), turns);
+  await other.page.locator("#thread .turn.assistant >> nth=0").locator(".t >> nth=3").click();
+  assert.equal(await other.page.locator("#view .layer").count(), 4);
+  assert.ok((await other.page.locator("#view .features .label").count()) === 24);
+
+  assert.deepEqual([...wrong, ...other.wrong], []);
+  await other.context.close();
   await context.close();
 });
 

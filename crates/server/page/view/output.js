@@ -2,7 +2,8 @@ import { $, count, el, number } from "./dom.js";
 import { differences } from "../state/diff.js";
 import { OFF, ramp, scaleFor, strongest } from "./shade.js";
 import { TokenText } from "./text.js";
-/** @import {Ending, Shade, Token} from "../types.d.ts" */
+import { special } from "../state/prompt.js";
+/** @import {Ending, Message, Shade, Token} from "../types.d.ts" */
 
 /** Share of the time that comparing two growing texts may take. */
 const COMPARING = 0.1;
@@ -42,9 +43,8 @@ export class Output {
   begin({ compare, steered, chat }) {
     for (const text of this.texts) text.stop();
     const names = compare ? ["Steered", "Unsteered"] : [chat ? "Answer" : steered ? "Steered text" : "Text"];
-    const owner = { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() };
-    this.texts = names.map((name) => new TokenText(name, owner));
-    this.read = chat ? names.map((name) => new TokenText(`${name}: model input`, owner)) : null;
+    this.texts = names.map((name) => this.#text(name));
+    this.read = chat ? names.map((name) => this.#text(`${name}: model input`)) : null;
     this.endings = [];
     this.marks = [];
     this.#next = 0;
@@ -52,6 +52,11 @@ export class Output {
     // The unsteered text is displayed first, although the steered text is choice 0.
     $("panes").replaceChildren(...panes.reverse());
     $("panes").classList.toggle("two", compare);
+  }
+
+  /** @param {string} name */
+  #text(name) {
+    return new TokenText(name, { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() });
   }
 
   /**
@@ -126,6 +131,33 @@ export class Output {
     text.flush();
     text.differ([]);
     this.kept.set(message, text);
+  }
+
+  /**
+   * Takes the earlier answers that the page has not seen, those of a link, from the model's input, where special
+   * tokens separate the messages. Returns true if there are any.
+   * @param {Message[]} messages
+   */
+  recall(messages) {
+    /** @type {Token[][]} */
+    const parts = [[]];
+    for (const token of this.read?.[0].tokens ?? []) {
+      if (special(token)) parts.push([]);
+      else parts.at(-1)?.push(token);
+    }
+    let [from, found] = [0, false];
+    for (const [at, { role, content }] of messages.entries()) {
+      const part = parts.findIndex((tokens, n) => n >= from && tokens.map(({ piece }) => piece).join("") === content);
+      if (part < 0) continue;
+      from = part + 1;
+      if (role !== "assistant" || this.kept.get(at)?.plain(false) === content) continue;
+      const text = this.#text("Earlier answer");
+      for (const token of parts[part]) text.push({ ...token, prompt: false });
+      text.flush();
+      this.kept.set(at, text);
+      found = true;
+    }
+    return found;
   }
 
   /** Forgets the earlier answers from a message on. @param {number} message */
