@@ -1,7 +1,7 @@
 // Types shared by the page's modules. For the type checker only; this file is not served.
 
-/** A feature that is active at a token: its index, its activation, and its label if it has one. */
-export type Pair = [index: number, value: number, label?: string | null];
+/** A feature that is active at a token: its index, its activation, and its name; `true` marks a name as automatic. */
+export type Pair = [index: number, value: number, name?: string | null, automatic?: boolean];
 
 export interface Token {
   position: number;
@@ -13,7 +13,11 @@ export interface Token {
   prompt: boolean;
   /** The natural logarithm of its probability; for generated tokens. */
   logprob?: number;
+  /** The most probable tokens there, with the natural logarithms of their probabilities. */
+  alternatives?: [text: string, logprob: number][];
   features: Record<string, Pair[]>;
+  /** The values of steered features after the interventions, by hook point. */
+  steered?: Record<string, [index: number, value: number][]>;
 }
 
 export interface Intervention {
@@ -38,7 +42,10 @@ export interface Shade {
   feature: number | null;
 }
 
-/** Everything that determines a run. */
+/** What the panel beside the text shows, if it has a link. `text` is 1 for the unsteered text of two. */
+export type View = { kind: "feature"; hook: string; feature: number } | { kind: "token"; text: number; at: number };
+
+/** Everything that determines a run, and what is shown of it. */
 export interface State {
   mode: "story" | "chat";
   prompt: string;
@@ -51,7 +58,9 @@ export interface State {
   topK: number;
   topP: number;
   maxTokens: number;
+  /** Null for no shading. */
   shade: Shade | null;
+  view: View | null;
 }
 
 export interface SaeInfo {
@@ -60,6 +69,8 @@ export interface SaeInfo {
   d_sae: number;
   labels: number;
   labels_saved: Saved;
+  /** The default strength of steering, and the one above which most texts break, as shares of the activation's norm. */
+  steering?: { share: number; breaks: number } | null;
 }
 
 /** Where the server saves labels: a file, or its memory only, and why. */
@@ -84,6 +95,8 @@ export interface Recording {
   request?: unknown;
   /** The labels of the features that occur, by hook point and index. */
   labels: Record<string, Record<string, string>>;
+  /** The automatic names of features without a label. */
+  automatic_names: Record<string, Record<string, string>>;
   texts: RecordedText[];
 }
 
@@ -94,6 +107,24 @@ export interface About {
   model: { n_layer: number; d_model: number; vocab_size: number; context: number; chat: boolean };
   saes: SaeInfo[];
   limits: { max_tokens: number };
+  topics?: Topic[];
+}
+
+/** A subject that steering gives to a text: an intervention, and the prompt that it was checked with. */
+export interface Topic {
+  name: string;
+  steer: string;
+  prompt?: string;
+}
+
+/**
+ * The surprise of a steered text to the model without steering: mean negative log-likelihoods per generated
+ * token, in nats, and their ratio.
+ */
+export interface Fluency {
+  nll: number;
+  unsteered_nll?: number | null;
+  ratio?: number | null;
 }
 
 export interface Applied {
@@ -107,6 +138,7 @@ export interface Applied {
 export interface Ending {
   end?: string;
   applied?: Applied[];
+  fluency?: Fluency;
   reused?: number;
   finish: string;
 }
@@ -116,20 +148,27 @@ export interface FeatureData {
   source: string;
   index: number;
   label?: string | null;
+  /** The automatic name. */
+  auto?: string | null;
   density?: number | null;
   max?: number | null;
   mean?: number | null;
   decoder_norm?: number | null;
   promoted?: [id: number, text: string, logit: number][] | null;
   suppressed?: [id: number, text: string, logit: number][] | null;
-  nearest?: [index: number, cosine: number, label?: string | null][] | null;
+  nearest?: [index: number, cosine: number, name?: string | null, automatic?: boolean][] | null;
   top_tokens?: [text: string, count: number][] | null;
   examples?: { tokens: string[]; values: [at: number, value: number][]; peak: number }[] | null;
 }
 
-export interface Found {
-  source: string;
+/** A feature that a search finds. */
+export interface Hit {
   hook: string;
   index: number;
-  label: string;
+  label?: string | null;
+  auto?: boolean;
+  /** The reason for the match. */
+  why?: string;
+  /** The intervention that turns it up. */
+  steer?: string;
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
 import { DOG, HOOK, Harness, PROMPT, again, link, root } from "./page-harness.js";
 
@@ -26,6 +27,7 @@ for (const colorScheme of ["light", "dark"]) {
       const look = async (state) => {
         await page.screenshot({ path: join(harness.pictures, `axe-${colorScheme}-${width}-${state}.png`), fullPage: true });
         assert.deepEqual(await violations(page), [], state);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, state);
       };
       await look("story");
       await page.locator(".pane .t >> nth=14").click();
@@ -34,11 +36,27 @@ for (const colorScheme of ["light", "dark"]) {
       await page.waitForSelector("#view .facts dd");
       await page.click("#view .edit summary");
       await look("feature");
+      await page.click("#view .pin");
+      await look("pinned");
       await page.click("#close");
       await again(page, () => page.check("#compare"));
+      await page.selectOption("#shade", `${HOOK}:1909`);
       await page.locator(".pane.steered .t >> nth=14").click();
       await look("compare");
       await page.click("#close");
+      await page.hover(".pane.steered .t >> nth=16");
+      await page.waitForSelector("#hover:not([hidden])");
+      await look("hover");
+      await again(page, () => page.fill("#specs input[type=number]", "60"));
+      await page.click("#active");
+      await look("active");
+      await page.click("#close");
+      await page.click("#plain summary");
+      await page.evaluate(() => document.querySelector(".pane.steered").scrollIntoView());
+      await page.waitForTimeout(100);
+      await look("plain");
+      await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT, compare: "1" }, [`${HOOK}:1909:add:1.5:norm`])));
+      await look("broken");
       await page.click(".settings summary");
       await page.fill("#temperature", "-3");
       await page.fill("#steer-finder input", "dog");
@@ -95,11 +113,36 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("axe finds nothing where there is no SAE, and where a key is asked for", async () => {
+for (const colorScheme of ["light", "dark"]) {
+  test(`axe finds nothing on the page of a saved run, ${colorScheme}`, async () => {
+    const { page, context } = await harness.open(link({ prompt: PROMPT, compare: "1" }, [DOG]), { colorScheme });
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#html")]);
+    const file = join(harness.folder, download.suggestedFilename());
+    await download.saveAs(file);
+
+    await page.goto(pathToFileURL(file).href);
+    await page.locator(".t >> nth=14").click();
+    await page.locator("#panel button").first().click();
+    assert.deepEqual(await violations(page), []);
+
+    await context.close();
+  });
+}
+
+test("axe finds nothing where there is no SAE, where the server is lost, and where a key is asked for", async () => {
   const bare = await harness.serve(["--model", join(root, "models/demo")]);
   const locked = await harness.serve(["--api-key", "sesame"]);
   const { page, context } = await harness.open(link({ prompt: PROMPT, max_tokens: "4" }), { at: bare });
   assert.deepEqual(await violations(page), []);
+  await page.route("**/v1/**", (route) => route.abort());
+  await page.click("#run");
+  await page.waitForSelector("#reconnect:not([hidden])");
+  assert.deepEqual(await violations(page), []);
+  await page.route("**/api/about", (route) => route.abort());
+  await page.reload();
+  await page.waitForSelector("#lost:not([hidden])");
+  assert.deepEqual(await violations(page), []);
+  await page.unroute("**/api/about");
   await page.goto(locked);
   await page.waitForSelector("#key:not([hidden])");
   await page.fill("#key-text", "wrong");

@@ -136,6 +136,25 @@ for (const [kind, fields, steer] of [
   });
 }
 
+test("a run without names and alternatives, as an earlier version exported it, is opened", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "6" }, [DOG]));
+  const run = JSON.parse((await downloaded(page, "#export")).text);
+  delete run.automatic_names;
+  for (const token of run.texts.flatMap((one) => one.tokens)) for (const field of ["alternatives", "steered_features"]) delete token[field];
+  for (const text of run.texts) delete text.fluency;
+
+  await page.setInputFiles("#file", { name: "old.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(run)) });
+  await page.waitForSelector("#notice:not([hidden])");
+  assert.match(await page.textContent("#notice"), /^Opened from old\.json/);
+  assert.ok(await page.locator("#fluency").isHidden());
+  await page.locator(".pane.steered .t:not(.p)").last().click();
+  assert.equal(await page.locator("#view .layer").count(), 4);
+  assert.doesNotMatch(await page.textContent("#view"), /Likely here/);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("a file that is no exported run is refused with the reason, and the page stays", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
   const before = await written(page);
@@ -154,6 +173,9 @@ test("a file that is no exported run is refused with the reason, and the page st
     [changed((run) => { run.texts = []; }), /one text or two/],
     [changed((run) => { run.texts[0].tokens[3] = null; }), /token 3 is not complete/],
     [changed((run) => { run.texts[0].tokens[3].features = { [HOOK]: [["x", 1]] }; }), /token 3 has a feature/],
+    [changed((run) => { run.texts[0].tokens[12].alternatives = [[7, -1]]; }), /token 12 has an alternative/],
+    [changed((run) => { run.texts[0].tokens[3].steered_features = { [HOOK]: [["x", 1]] }; }), /token 3 has a steered feature/],
+    [changed((run) => { run.automatic_names = { [HOOK]: { 1: 7 } }; }), /must have texts/],
     [changed((run) => { run.link = "javascript:alert(1)"; }), /`link`/],
     [changed((run) => { run.link = "#steer=nonsense"; }), /nonsense/],
     [changed((run) => { run.labels = { [HOOK]: { 1: 7 } }; }), /`labels`/],

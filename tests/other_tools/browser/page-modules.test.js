@@ -18,7 +18,9 @@ const { EventParser } = await load("client/sse.js");
 const { parseSpec, writeSpec } = await load("state/spec.js");
 const { fromFragment, initial, toFragment } = await load("state/share.js");
 const { fillIn } = await load("state/prompt.js");
-const { level, scaleFor } = await load("view/shade.js");
+const { level, scaleFor, valueOf } = await load("view/shade.js");
+const { differences, words } = await load("state/diff.js");
+const { mostActive } = await load("state/active.js");
 
 test("events are the same however the stream is cut", () => {
   const stream = new TextEncoder().encode('data: {"a":"é🐕"}\r\n\r\n: a comment\ndata: two\ndata:lines\n\nevent: x\rdata: cr\r\rdata\n\nid: 3\n\ndata: [DONE]\n\n');
@@ -46,6 +48,13 @@ test("an intervention's written form is read and written back", () => {
   }
 });
 
+test("a share of the norm may be written in percent, and the hook point left out", () => {
+  for (const [text, written] of [["1909:add:30%", "1909:add:0.3:norm"], ["blocks.3.hook_resid_post:7:orthogonal:12.5%@last", "blocks.3.hook_resid_post:7:orthogonal:0.125:norm@last"], ["3-resid_post:4:add:-7%", "3-resid_post:4:add:-0.07:norm"]]) {
+    assert.equal(writeSpec(parseSpec(text)), written);
+  }
+  for (const text of ["1909:multiply:30%", "1909:set:30%", "1909:add:30%:raw", "1909:add:%", "1909:add:3%0%"]) assert.equal(parseSpec(text), null, text);
+});
+
 test("a text that is not an intervention on a feature is not read as one", () => {
   for (const text of ["", "417", "blocks.3.hook_resid_post:dog:add:3", "blocks.3.hook_resid_post:1:add", "blocks.3.hook_resid_post:1:add:x", "blocks.3.hook_resid_post:1:ablate:2", "blocks.3.hook_resid_post:1:grow:2", "blocks.3.hook_resid_post:-1:add:2", "blocks.3.hook_resid_post:1:constructor:2"]) {
     assert.equal(parseSpec(text), null, text);
@@ -57,14 +66,15 @@ test("a state is the same after its link", () => {
   const story = { ...initial(), prompt: "A & b=c #d\n<img> é🐕 +1%", steer: [spec("blocks.3.hook_resid_post:1909:add:27"), spec("blocks.1.hook_resid_post:3:ablate@last when blocks.0.hook_resid_post:1>2")], compare: true, seed: 2 ** 53 - 1, temperature: 0, topK: 40, topP: 0.95, maxTokens: 7, shade: { hook: "blocks.3.hook_resid_post", feature: 1909 } };
   const chat = { ...initial(), mode: "chat", messages: [{ role: "system", content: "Be" }, { role: "user", content: "Hi" }, { role: "assistant", content: "" }, { role: "user", content: "a&user=b" }] };
 
-  for (const state of [story, chat]) assert.deepEqual(fromFragment(toFragment(state)), { state, unknown: [] });
+  const views = [{ kind: "feature", hook: "blocks.3.hook_resid_post", feature: 1909 }, { kind: "token", text: 1, at: 17 }, { kind: "token", text: 0, at: 3 }].map((view) => ({ ...story, view }));
+  for (const state of [story, chat, ...views]) assert.deepEqual(fromFragment(toFragment(state)), { state, unknown: [] });
 });
 
 test("a link's values out of range are named and not taken", () => {
-  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1");
+  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1&feature=7&token=-3");
 
   assert.deepEqual(state, initial());
-  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__"]);
+  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__", "7", "-3"]);
 });
 
 test("a prompt's tokens have the characters that they are parts of", () => {
@@ -92,4 +102,78 @@ test("shades grow with the value, from the first step on to the last", () => {
   assert.deepEqual(steps, [0, 1, 6, 12, 12]);
   assert.deepEqual([0.001, 5, 10].map((value) => level(value, 10, true)), [1, 3, 12]);
   assert.equal(level(-5, 10), 6);
+});
+
+const tokensOf = (text) => (text.match(/ ?[^\s.,!]+|[.,!]|\s/g) ?? []).map((piece) => ({ piece, features: {}, token: piece }));
+
+/** The marked phrases of two texts, in brackets. */
+function marked(one, two) {
+  const texts = [tokensOf(one), tokensOf(two)];
+  const { marks } = differences(...texts);
+  return texts.map((tokens, side) => tokens.map(({ piece }, at) => {
+    const [on, before, after] = [at, at - 1, at + 1].map((n) => Boolean(marks[side][n]));
+    return `${on && !before ? "[" : ""}${piece}${on && !after ? "]" : ""}`;
+  }).join(""));
+}
+
+test("two texts differ by phrases, and not from the first difference on", () => {
+  for (const [one, two, first, second] of [
+    ["a b c d", "a b c d", "a b c d", "a b c d"],
+    ["a little girl named Amy. She ran", "a little dog named Spot. Spot ran", "a little[ girl] named[ Amy].[ She] ran", "a little[ dog] named[ Spot].[ Spot] ran"],
+    ["one two three", "one three", "one[ two] three", "one three"],
+    ["one three", "one two three", "one three", "one[ two] three"],
+    ["the end", "the end of it", "the end", "the end[ of it]"],
+    ["", "new text", "", "[new text]"],
+    // A few words in common between long changes are part of them.
+    ["x a b c d the e f g h y", "x i j k l the m n o p y", "x[ a b c d the e f g h] y", "x[ i j k l the m n o p] y"],
+  ]) assert.deepEqual(marked(one, two), [first, second]);
+});
+
+test("what two texts have in common is the same words in both, for texts of any kind", () => {
+  let state = 7;
+  const random = (most) => (state = (state * 1103515245 + 12345) % 2 ** 31) % most;
+  for (let n = 0; n < 300; n++) {
+    const [one, two] = [0, 1].map(() => Array.from({ length: random(60) }, () => "abcde.,\n"[random(8)]).join(random(2) ? " " : ""));
+    const texts = [tokensOf(one), tokensOf(two)];
+    const { marks, words: counts } = differences(...texts);
+    const rest = texts.map((tokens, side) => tokens.filter((_, at) => !marks[side][at]).map(({ piece }) => piece.replace(/^ /, "")));
+    assert.deepEqual(rest[0], rest[1], JSON.stringify([one, two]));
+    assert.deepEqual(marks.map((some) => some.length), texts.map((some) => some.length));
+    assert.ok(counts.every((count, side) => count <= words(texts[side]).length));
+  }
+});
+
+test("long texts are compared in a moment", () => {
+  const text = (words, change) => Array.from({ length: words }, (_, n) => (n % 97 === change ? "other" : `word${n % 801}`)).join(" ");
+  const [one, two] = [tokensOf(text(9000, 5)), tokensOf(text(9000, 60))];
+  const begun = performance.now();
+  const { phrases } = differences(one, two);
+
+  assert.ok(performance.now() - begun < 3000);
+  assert.ok(phrases > 150 && phrases < 200, `${phrases} phrases`);
+});
+
+test("a word of several tokens is marked as a whole", () => {
+  const pieces = (some) => some.map((piece) => ({ piece }));
+
+  assert.deepEqual(words(pieces([" D", "og", "gy", ".", " caf", "", "é", "'s"])).map(({ from, to, text }) => [from, to, text]), [[0, 3, "Doggy"], [3, 4, "."], [4, 8, "café's"]]);
+  assert.deepEqual(differences(pieces(["a", " D", "og"]), pieces(["a", " D", "ig"])).marks, [[false, true, true], [false, true, true]]);
+});
+
+test("the most active features are ranked by their sum, common ones last", () => {
+  const token = (features) => ({ token: "x", features: { h: features } });
+  const text = [token([[1, 9], [2, 5]]), token([[1, 9], [2, 6], [3, 4]]), token([[1, 9], [4, 7]]), token([[1, 9]])];
+
+  const found = mostActive(text, (at) => at < 2).get("h");
+
+  assert.deepEqual(found.map(({ index, total, max, tokens, at, common }) => [index, total, max, tokens, at, common]), [[2, 11, 6, 2, 1, false], [3, 4, 4, 1, 1, false], [1, 18, 9, 2, 0, true]]);
+  assert.deepEqual(mostActive([{ token: "<|bos|>", features: { h: [[5, 99]] } }], () => true).get("h"), undefined);
+});
+
+test("a steered feature shades by its value after the intervention, others by their activation", () => {
+  const token = { logprob: -2, features: { h: [[1, 9], [2, 5]] }, steered: { h: [[2, 30], [7, 12]] } };
+
+  assert.deepEqual([[1], [2], [7], [3], [null]].map(([feature]) => valueOf(token, { hook: "h", feature })), [9, 30, 12, 0, 9]);
+  assert.equal(valueOf(token, { hook: "surprise", feature: null }), 2);
+  assert.equal(valueOf(token, { hook: "off", feature: null }), 0);
 });

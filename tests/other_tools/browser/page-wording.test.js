@@ -35,7 +35,7 @@ test("no list of the page has text outside of its entries", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
 
   for (const steer of [[], [DOG]]) {
-    if (steer.length > 0) await again(page, () => page.click("text=Make it about a dog"));
+    if (steer.length > 0) await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT, max_tokens: "2" }, steer)));
     const stray = await page.evaluate(() => [...document.querySelectorAll("select, ol, ul, dl, optgroup")].flatMap((list) => [...list.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data.trim()).filter(Boolean)));
     assert.deepEqual(stray, []);
   }
@@ -128,8 +128,8 @@ test("a chat begins with a word on what to do, and nothing of the story", async 
   await page.check("#modes [value=chat]", { force: true });
   assert.match(await page.textContent("#empty"), /No conversation yet/);
   assert.ok(await page.locator("#empty").isVisible());
-  for (const id of ["#progress", "#point", "#specs .applied"]) assert.equal(await page.textContent(id), "", id);
-  assert.equal(await page.textContent("#high"), "–");
+  for (const id of ["#progress", "#specs .applied"]) assert.equal(await page.textContent(id), "", id);
+  for (const id of ["#scale", "#hover", "#fluency"]) assert.ok(await page.locator(id).isHidden(), id);
   assert.ok(await page.locator("#export").isDisabled());
   assert.ok(await page.locator("#view .nothing").isVisible());
   await page.screenshot({ path: join(harness.pictures, "page-chat-begins.png") });
@@ -144,13 +144,13 @@ test("a chat begins with a word on what to do, and nothing of the story", async 
   await context.close();
 });
 
-test("without SAEs the page says so and offers no steering", async () => {
+test("without SAEs the page says how to train one and offers no steering", async () => {
   const at = await harness.serve(["--model", join(root, "models/demo")]);
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "8" }), { at });
 
-  assert.match(await page.textContent("#no-sae"), /no SAE.*--sae/);
+  assert.match(await page.textContent("#no-sae"), /no SAE.*nanoscope train .*--hook blocks\.\d\.hook_resid_post.*nanoscope serve .*--sae/s);
   assert.ok(await page.locator("#no-sae").isVisible());
-  for (const id of ["#shade", "#steer-finder", "#no-steer", "#compare"]) assert.ok(await page.locator(id).isHidden(), id);
+  for (const id of ["#steer-finder", "#no-steer", "#compare", "#active", "#try"]) assert.ok(await page.locator(id).isHidden(), id);
   assert.match(await page.textContent("#view"), /no SAE/);
   await page.locator(".pane .t >> nth=9").click();
   assert.match(await page.textContent("#view"), /generated · position 9 · token \d+ · probability [\d.]+ %/);
@@ -173,6 +173,80 @@ test("the prompt is seen as a whole after the window has become narrow", async (
     assert.equal(room, 0);
   }
   await page.screenshot({ path: join(harness.pictures, "page-320.png") });
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the limit of the context is shown before it is hit", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "2" }));
+  await page.click(".settings summary");
+
+  assert.equal(await page.textContent("#limits"), "The model’s context is 256 tokens, those of the prompt included. The prompt has 9, so 247 can follow.");
+  assert.equal(await page.textContent("#max-tokens-range"), "1–4096");
+  assert.doesNotMatch(await page.textContent("#settings-now"), /fit/);
+  await again(page, () => page.fill("#max-tokens", "300"));
+  assert.match(await page.textContent("#settings-now"), /300 tokens, of which 247 fit/);
+  assert.match(await page.textContent("#end-0"), /^\d+ tokens · (context full|end of text)$/);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a server that is lost is found again with a button, and the run goes on", async () => {
+  const { page, context } = await open(link({ prompt: PROMPT, max_tokens: "8" }));
+  const text = await written(page);
+  const lose = () => page.route(/\/(v1|api)\//, (route) => route.abort());
+
+  await lose();
+  await page.click("#run");
+  await page.waitForSelector("#reconnect:not([hidden])");
+  assert.match(await page.textContent("#error"), /^The server does not respond\./);
+  await page.screenshot({ path: join(harness.pictures, "page-lost.png") });
+  await page.click("#reconnect");
+  await page.waitForTimeout(200);
+  assert.ok(await page.locator("#reconnect").isVisible(), "it is still lost");
+  assert.equal(await written(page), text);
+  await page.unroute(/\/(v1|api)\//);
+  await again(page, () => page.click("#reconnect"));
+  for (const id of ["#reconnect", "#error"]) assert.ok(await page.locator(id).isHidden(), id);
+  assert.equal(await written(page), text);
+
+  // The same where the page itself could not begin.
+  await lose();
+  await page.reload();
+  await page.waitForSelector("#lost:not([hidden])");
+  assert.match(await page.textContent("#lost"), /The server does not respond/);
+  await page.unroute(/\/(v1|api)\//);
+  await page.click("#lost-again");
+  await finished(page);
+  assert.ok(await page.locator("#lost").isHidden());
+  assert.equal(await written(page), text);
+
+  await context.close();
+});
+
+test("a wrong key is said beside the field", async () => {
+  const at = await harness.serve(["--api-key", "sesame"]);
+  const { page, context } = await open("", { at, done: false });
+  await page.waitForSelector("#key:not([hidden])");
+  assert.equal(await page.getAttribute("#key-text", "aria-invalid"), "false");
+
+  await page.fill("#key-text", "wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#key-error:not([hidden])");
+  assert.deepEqual([await page.getAttribute("#key-text", "aria-invalid"), await page.getAttribute("#key-text", "aria-describedby")], ["true", "key-error"]);
+  assert.doesNotMatch(await page.textContent("#key-error"), /header|Bearer/i);
+
+  await context.close();
+});
+
+test("a comparison without steering says what is missing", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "4" }));
+
+  await again(page, () => page.check("#compare"));
+  assert.match(await page.textContent("#notice"), /^Both texts are the same without steering\. Find a feature/);
+  assert.equal(await page.locator(".pane").count(), 1);
 
   assert.deepEqual(wrong, []);
   await context.close();

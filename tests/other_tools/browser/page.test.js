@@ -19,7 +19,7 @@ after(() => harness.close());
 
 const over = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
-test("the first visit tells a story, token by token", async () => {
+test("the first visit tells a story, token by token, and says how to shade it", async () => {
   const { page, context, wrong } = await open("", { done: false });
 
   const seen = new Set();
@@ -31,9 +31,17 @@ test("the first visit tells a story, token by token", async () => {
   assert.ok(seen.size > 3, `it grew through ${[...seen].join()} tokens`);
   const text = await written(page);
   assert.ok(text.startsWith(`<|bos|>${PROMPT}`) && text.length > 200, text);
-  const shaded = await page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count();
-  assert.ok(shaded > 50, `${shaded} tokens are shaded`);
+  const shaded = page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)");
+  assert.equal(await shaded.count(), 0);
+  assert.ok(await page.locator("#scale").isHidden());
+  assert.match(await page.textContent("#shade-hint"), /Click a word to see its features/);
+  await page.selectOption("#shade", HOOK);
+  assert.ok((await shaded.count()) > 50);
   assert.ok(Number(await page.textContent("#high")) > 10);
+  await page.selectOption("#shade", "surprise");
+  assert.match(await page.textContent("#shade-hint"), /the less the model expected/);
+  assert.equal(await page.locator(".pane .t.p:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count(), 0, "the prompt is given");
+  assert.ok((await shaded.count()) > 50);
 
   assert.deepEqual(wrong, []);
   await context.close();
@@ -71,12 +79,12 @@ test("a token opens its features in every layer, one of the prompt too", async (
   await context.close();
 });
 
-test("an experiment steers, and its slider changes the text and back", async () => {
+test("a slider changes the text and back", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT }));
   const plain = await written(page);
   const dogs = (text) => text.match(/dog/g)?.length ?? 0;
 
-  await again(page, () => page.click("text=Make it about a dog"));
+  await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT }, [DOG])));
   const steered = await written(page);
   assert.ok(dogs(steered) >= 2 && dogs(plain) === 0, `${plain}\n${steered}`);
   assert.match(await page.textContent("#specs .applied"), /^Moved the activation at \d+ tokens, by [23]\d/);
@@ -116,31 +124,30 @@ test("a feature is found by a word and by a number", async () => {
   await context.close();
 });
 
-test("compare shows both, marks where they part, and the features of either", async () => {
+test("compare shows both, marks the phrases that differ, and the features of either", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", shade: `${HOOK}:1909` }, [DOG]));
 
   const texts = {};
-  for (const pane of ["steered", "default"]) {
+  for (const pane of ["steered", "unsteered"]) {
     const tokens = await page.locator(`.pane.${pane} .t`).evaluateAll((spans) => spans.map((span) => ({ text: span.textContent, marked: span.classList.contains("d"), line: getComputedStyle(span).textDecorationLine })));
-    const first = tokens.findIndex((token) => token.marked);
-    assert.ok(first > 8, `the prompt is the same: ${first}`);
-    assert.ok(tokens.every((token, at) => token.marked === at >= first && token.line === (at >= first ? "underline" : "none")), pane);
-    texts[pane] = { tokens, first };
+    assert.ok(tokens.every((token) => token.line === (token.marked ? "underline" : "none")), pane);
+    texts[pane] = { tokens, first: tokens.findIndex((token) => token.marked) };
   }
-  assert.equal(texts.steered.first, texts.default.first);
   const { first } = texts.steered;
-  assert.deepEqual(texts.steered.tokens.slice(0, first), texts.default.tokens.slice(0, first));
-  assert.notEqual(texts.steered.tokens[first].text, texts.default.tokens[first].text);
-  assert.match(await page.textContent("#where-0"), /differs/);
+  assert.ok(first > 8 && first === texts.unsteered.first, `the prompt is the same: ${first}`);
+  assert.notEqual(texts.steered.tokens[first].text, texts.unsteered.tokens[first].text);
+  const same = (pane) => texts[pane].tokens.filter((token) => !token.marked).map((token) => token.text);
+  assert.deepEqual(same("steered"), same("unsteered"), "what is not marked is in both");
+  assert.match(await page.textContent("#where-0"), /^\d+ words? differs?, in \d+ phrases?$/);
   await page.locator(".pane.steered .t").nth(first).click();
-  assert.match(await page.textContent("#view .beside"), /Default has here/);
+  assert.match(await page.textContent("#view .beside"), /Unsteered has here/);
   assert.ok((await page.locator("#view .bar + .bar .fill.cool").count()) >= 6);
   await page.click("#view .beside button");
   assert.match(await page.textContent("#view .beside"), /Steered has here/);
   await page.screenshot({ path: join(harness.pictures, "page-compare.png") });
 
-  // The default pane shows the text without steering.
-  const beside = await written(page, ".pane.default");
+  // The other pane shows the text without steering.
+  const beside = await written(page, ".pane.unsteered");
   await again(page, () => page.uncheck("#compare"));
   await again(page, () => page.click("#specs .remove"));
   assert.equal(await written(page), beside);
@@ -152,7 +159,7 @@ test("compare shows both, marks where they part, and the features of either", as
 test("a link that is shared gives the same text to another", async () => {
   const { page, context, wrong } = await open("", { permissions: ["clipboard-read", "clipboard-write"] });
 
-  await again(page, () => page.click("text=About a bird"));
+  await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT }, [`${HOOK}:748:add:25`])));
   await again(page, () => page.click("#dice"));
   const text = await written(page);
   await page.click("#share");

@@ -35,8 +35,13 @@ export class Refused extends Error {
     super(message);
     this.status = status;
     this.param = param;
+    /** True if the server is gone. */
+    this.lost = false;
   }
 }
+
+/** @param {string} message */
+const lost = (message) => Object.assign(new Refused(message, 0), { lost: true });
 
 /** True if the user has entered a key. */
 export const hasKey = () => key !== "";
@@ -57,7 +62,7 @@ async function ask(path, { method = "GET", body, signal } = {}) {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit" });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refused("The server does not respond. Is nanoscope serve still running?", 0);
+    throw lost("The server does not respond. Is nanoscope serve still running?");
   }
   if (response.ok) return response;
   throw await refusal(response);
@@ -105,7 +110,7 @@ export async function* stream(path, body, signal) {
         if (signal.aborted) throw error;
         return { done: true, value: undefined };
       });
-      if (done || !value) throw new Refused("The server ended before the text was complete. What has arrived of it stays. Is nanoscope serve still running?", 0);
+      if (done || !value) throw lost("The server ended before the text was complete. What has arrived of it stays. Is nanoscope serve still running?");
       for (const data of parser.push(value)) {
         if (data === "[DONE]") return;
         const chunk = JSON.parse(data);

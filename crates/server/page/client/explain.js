@@ -1,4 +1,4 @@
-import { label } from "../state/names.js";
+import { nameOf } from "../state/names.js";
 import { capital } from "../view/dom.js";
 /** @import {State} from "../types.d.ts" */
 
@@ -26,7 +26,7 @@ export function explain({ message, param }, state) {
   const rest = message.startsWith(`${param}: `) ? message.slice(param.length + 2) : message;
   const at = Number(/^nanoscope\.steer\[(\d+)\]/.exec(param)?.[1] ?? NaN);
   const spec = state?.steer[at];
-  if (spec) return `Steering of ${label(spec.hook, spec.feature) || `feature ${spec.feature}`} (${spec.hook} #${spec.feature}): ${rest}`;
+  if (spec) return `Steering of ${nameOf(spec.hook, spec.feature).text} (${spec.hook} #${spec.feature}): ${rest}`;
   const [, name, index] = /^(\w+)(?:\[(\d+)\])?/.exec(param) ?? [];
   if (!Object.hasOwn(FIELDS, name)) return capital(rest);
   return `${FIELDS[/** @type {keyof typeof FIELDS} */ (name)]}${index === undefined ? "" : ` ${Number(index) + 1}`}: ${rest}`;

@@ -3,6 +3,8 @@ import { fillIn } from "../state/prompt.js";
 import { writeSpec } from "../state/spec.js";
 /** @import {About, Ending, State, Token} from "../types.d.ts" */
 
+/** Number of the most probable tokens requested at each generated token. */
+const ALTERNATIVES = 5;
 /** Number of features requested per hook point and token. Only these can shade a text. */
 export const TOP = 32;
 
@@ -13,6 +15,9 @@ export const TOP = 32;
  */
 export function request(state, about) {
   const steer = state.steer.map(writeSpec);
+  const compare = state.compare && steer.length > 0;
+  // A comparison includes it. A server that does not say how strong steering may be does not know it.
+  const fluency = steer.length > 0 && !compare && about.saes.some((sae) => sae.steering !== undefined);
   const body = {
     model: about.name,
     ...(state.mode === "chat" ? { messages: state.messages } : { prompt: state.prompt }),
@@ -22,9 +27,8 @@ export function request(state, about) {
     top_p: state.topP,
     ...(state.topK > 0 && { top_k: state.topK }),
     seed: state.seed,
-    // Of the generated token alone.
-    logprobs: state.mode === "chat" ? true : 0,
-    nanoscope: { track: about.saes.length > 0 ? ["all"] : [], top: TOP, prompt: true, steer, compare: state.compare && steer.length > 0 },
+    ...(state.mode === "chat" ? { logprobs: true, top_logprobs: ALTERNATIVES } : { logprobs: ALTERNATIVES }),
+    nanoscope: { track: about.saes.length > 0 ? ["all"] : [], top: TOP, prompt: true, steer, compare, ...(fluency && { fluency }) },
   };
   return { path: state.mode === "chat" ? "/v1/chat/completions" : "/v1/completions", body };
 }
@@ -57,9 +61,23 @@ export async function run(state, about, signal, listener) {
       listener.prompt(index, tokens);
     }
     const text = choice.text ?? choice.delta?.content ?? "";
-    if (extra?.token_id !== undefined) listener.token(index, { ...read(extra, text, false), logprob: choice.logprobs?.token_logprobs?.[0] ?? choice.logprobs?.content?.[0]?.logprob });
-    if (choice.finish_reason) listener.end(index, { finish: choice.finish_reason, end: extra?.end, applied: extra?.applied, reused: extra?.reused });
+    if (extra?.token_id !== undefined) listener.token(index, { ...read(extra, text, false), ...probabilities(choice.logprobs) });
+    if (choice.finish_reason) listener.end(index, { finish: choice.finish_reason, end: extra?.end, applied: extra?.applied, fluency: extra?.fluency, reused: extra?.reused });
   }
+}
+
+/**
+ * The probability of a token and of those that were the most probable there, in the form of either interface.
+ * @param {any} logprobs
+ * @returns {Pick<Token, "logprob" | "alternatives">}
+ */
+function probabilities(logprobs) {
+  const [said] = logprobs?.content ?? [];
+  const [top] = logprobs?.top_logprobs ?? [];
+  /** @type {[string, number][]} */
+  const some = said ? (said.top_logprobs ?? []).map((/** @type {any} */ one) => [one.token, one.logprob]) : Object.entries(top ?? {});
+  const alternatives = some.filter(([, logprob]) => Number.isFinite(logprob)).sort((a, b) => b[1] - a[1]).slice(0, ALTERNATIVES);
+  return { logprob: logprobs?.token_logprobs?.[0] ?? said?.logprob, ...(alternatives.length > 0 && { alternatives }) };
 }
 
 /**
@@ -72,5 +90,7 @@ function read(entry, text, prompt) {
   const token = entry.token ?? text;
   // A token that is part of a character has no text of its own; the last such token has the character.
   const piece = text !== "" ? text : token.includes("\ufffd") ? "" : token;
-  return { position: entry.position, id: entry.token_id, token, piece, prompt, features: entry.features ?? {} };
+  // In a comparison, `steered` only says which text it is.
+  const steered = entry.steered_features ?? (typeof entry.steered === "object" ? entry.steered : null);
+  return { position: entry.position, id: entry.token_id, token, piece, prompt, features: entry.features ?? {}, ...(steered && { steered }) };
 }

@@ -1,4 +1,4 @@
-import { $, el, visible } from "../view/dom.js";
+import { $, count, el, visible } from "../view/dom.js";
 import { SEEDS } from "../state/share.js";
 /** @import {About, State} from "../types.d.ts" */
 
@@ -20,17 +20,21 @@ export class Controls {
   /** The fault in the content of each input, by the input's id. @type {Map<string, string>} */
   #wrong = new Map();
   #width = 0;
+  /** The number of tokens of the last prompt; 0 if it is not known. */
+  #prompt = 0;
 
   /**
    * @param {() => State} state
    * @param {About} about
-   * @param {{run: () => void, changed: () => void, mode: () => void}} owner
+   * @param {{run: () => void, changed: () => void, mode: () => void, compare: () => void, answer: (message: number) => Node | null}} owner
    */
   constructor(state, about, owner) {
     this.state = state;
     this.about = about;
+    this.owner = owner;
     $("modes").querySelector("[value=chat]").disabled = !about.model.chat;
     $("max-tokens").max = String(about.limits.max_tokens);
+    $("max-tokens-range").textContent = `1–${about.limits.max_tokens}`;
     for (const [id, field] of FIELDS) {
       $(id).addEventListener("input", () => {
         const wrong = this.#check(field, $(id).value);
@@ -67,7 +71,7 @@ export class Controls {
     });
     $("compare").addEventListener("change", () => {
       state().compare = $("compare").checked;
-      owner.changed();
+      owner.compare();
     });
     for (const radio of $("modes").querySelectorAll("input")) {
       radio.addEventListener("change", () => {
@@ -109,7 +113,23 @@ export class Controls {
     const { mode, messages } = this.state();
     const names = { user: "You", assistant: "Model", system: "System" };
     $("thread").hidden = mode === "story";
-    $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }) => el("li", { class: `turn ${role}` }, el("span", { class: "sr" }, `${names[/** @type {keyof typeof names} */ (role)] ?? role}: `), visible(content))));
+    $("thread").replaceChildren(...(mode === "story" ? [] : messages).map(({ role, content }, at) => {
+      const who = el("span", { class: "sr" }, `${names[/** @type {keyof typeof names} */ (role)] ?? role}: `);
+      const answer = role === "assistant" ? this.owner.answer(at) : null;
+      return el("li", { class: `turn ${role}` }, who, answer ?? visible(content));
+    }));
+  }
+
+  /** Turns the comparison on or off. @param {boolean} on */
+  compare(on) {
+    this.state().compare = on;
+    $("compare").checked = on;
+  }
+
+  /** Takes note of the length of a prompt, which leaves the rest of the context to the text. @param {number} tokens */
+  prompted(tokens) {
+    this.#prompt = tokens;
+    this.#summary();
   }
 
   /** The first fault in the settings, for example of a link; empty without one. */
@@ -152,6 +172,11 @@ export class Controls {
 
   #summary() {
     const { temperature, topK, topP, maxTokens, seed } = this.state();
-    $("settings-now").textContent = [`temperature ${temperature}`, topK > 0 && `top-k ${topK}`, topP < 1 && `top-p ${topP}`, `${maxTokens} tokens`, `seed ${seed}`].filter(Boolean).join(" · ");
+    const { context } = this.about.model;
+    const room = Math.max(0, context - this.#prompt);
+    const cut = maxTokens > room ? `, of which ${room} fit` : "";
+    $("settings-now").textContent = [`temperature ${temperature}`, topK > 0 && `top-k ${topK}`, topP < 1 && `top-p ${topP}`, `${count(maxTokens, "token")}${cut}`, `seed ${seed}`].filter(Boolean).join(" · ");
+    const known = this.#prompt > 0 ? ` The ${this.state().mode === "chat" ? "conversation" : "prompt"} has ${this.#prompt}, so ${room} can follow.` : "";
+    $("limits").textContent = `The model’s context is ${count(context, "token")}, those of the prompt included.${known}`;
   }
 }

@@ -1,23 +1,52 @@
-import { json } from "../client/api.js";
-import { el, later, named } from "../view/dom.js";
+import { Refused, json } from "../client/api.js";
+import { el, later, visible } from "../view/dom.js";
+import { nameSpan } from "../view/name.js";
 import { learn } from "../state/names.js";
 import { place } from "../state/spec.js";
-/** @import {About, Found} from "../types.d.ts" */
+/** @import {About, Hit} from "../types.d.ts" */
 
 let count = 0;
 
+/** Number of hits that are asked for. */
+const LIMIT = 50;
+
 /**
- * A search box for features, by label or index. Calls `pick` with the chosen feature.
+ * The features that a search finds, the best first. A server without the search finds labels and indices.
+ * @param {About} about
+ * @param {string} text
+ * @param {AbortSignal} signal
+ * @returns {Promise<Hit[]>}
+ */
+async function find(about, text, signal) {
+  try {
+    return (await json(`/api/features?q=${encodeURIComponent(text)}&limit=${LIMIT}`, { signal })).hits;
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+  }
+  // The deepest layer first, because steering it affects the text most directly.
+  const [, layer, index] = /^(?:(\d{1,4})\s*[:/\s-]\s*)?#?(\d{1,9})$/.exec(text) ?? [];
+  if (index !== undefined) {
+    const saes = about.saes.filter((sae) => Number(index) < sae.d_sae && (layer === undefined || sae.hook.startsWith(`blocks.${layer}.`)));
+    return saes.map(({ hook }) => ({ hook, index: Number(index) })).reverse();
+  }
+  const order = (/** @type {Hit} */ hit) => about.saes.findIndex((sae) => sae.hook === hit.hook);
+  const { results } = await json(`/api/labels?q=${encodeURIComponent(text)}&limit=${LIMIT}`, { signal });
+  return results.toSorted((/** @type {Hit} */ a, /** @type {Hit} */ b) => order(b) - order(a));
+}
+
+/**
+ * A search box for features: by a word of their names, the tokens that they fire on or promote, or their index.
+ * Calls `pick` with the chosen one.
  * @param {About} about
  * @param {string} name
- * @param {(hook: string, feature: number) => void} pick
+ * @param {(hit: Hit) => void} pick
  * @returns {HTMLElement}
  */
 export function finder(about, name, pick) {
   const id = `found-${count++}`;
-  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: label or index`, maxlength: 200 });
+  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: dog, rain, 1909 …`, maxlength: 200 });
   const list = el("ul", { id, role: "listbox", "aria-label": "Features found", class: "found", hidden: true });
-  /** @type {{hook: string, index: number, label?: string}[]} */
+  /** @type {Hit[]} */
   let results = [];
   let at = -1;
   let asked = new AbortController();
@@ -32,10 +61,9 @@ export function finder(about, name, pick) {
   const choose = (/** @type {number} */ n) => {
     const found = results[n];
     if (!found) return;
-    learn(found.hook, found.index, found.label);
     input.value = "";
     close();
-    pick(found.hook, found.index);
+    pick(found);
   };
   const mark = (/** @type {number} */ n) => {
     at = n;
@@ -44,7 +72,7 @@ export function finder(about, name, pick) {
     if (at >= 0) input.setAttribute("aria-activedescendant", `${id}-${at}`);
   };
   const show = (/** @type {string} */ otherwise) => {
-    list.replaceChildren(...results.map((found, n) => el("li", { id: `${id}-${n}`, role: "option", "aria-selected": "false", onclick: () => choose(n) }, el("span", { class: "hint" }, `${place(found.hook)} #${found.index}`), el("span", {}, found.label ? named(found.label) : "no label"))));
+    list.replaceChildren(...results.map((found, n) => el("li", { id: `${id}-${n}`, role: "option", "aria-selected": "false", onclick: () => choose(n) }, el("span", { class: "hint" }, `${place(found.hook)} #${found.index}`), el("span", {}, nameSpan(found.hook, found.index), found.why && el("span", { class: "why" }, visible(found.why))))));
     if (results.length === 0) list.append(el("li", { class: "hint none" }, otherwise));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
@@ -57,24 +85,17 @@ export function finder(about, name, pick) {
     const { signal } = asked;
     const text = input.value.trim();
     if (text === "") return close();
-    const [, layer, index] = /^(?:(\d{1,4})\s*[:/\s-]\s*)?#?(\d{1,9})$/.exec(text) ?? [];
-    if (index !== undefined) {
-      const saes = about.saes.filter((sae) => Number(index) < sae.d_sae && (layer === undefined || sae.hook.startsWith(`blocks.${layer}.`)));
-      // The deepest layer first, because steering it affects the text most directly.
-      results = saes.map(({ hook }) => ({ hook, index: Number(index) })).reverse();
-      return show("No SAE has a feature with this index.");
-    }
     try {
-      const { results: found } = await json(`/api/labels?q=${encodeURIComponent(text)}&limit=30`, { signal });
-      results = found.toSorted((/** @type {Found} */ a, /** @type {Found} */ b) => order(b) - order(a));
-      show("No label matches. Enter an index to find any feature.");
+      results = await find(about, text, signal);
+      if (signal.aborted) return;
+      for (const { hook, index, label, auto } of results) learn(hook, index, label, auto === true);
+      show(`No feature has to do with “${visible(text)}”. Try another word of the model’s texts, or an index such as 1909 or 3:1909.`);
     } catch (error) {
       if (signal.aborted) return;
       results = [];
       show(error instanceof Error ? error.message : String(error));
     }
   }, 140);
-  const order = (/** @type {Found} */ found) => about.saes.findIndex((sae) => sae.hook === found.hook);
 
   input.addEventListener("input", search);
   input.addEventListener("blur", () => setTimeout(close, 150));

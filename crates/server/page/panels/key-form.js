@@ -5,6 +5,8 @@ import { $ } from "../view/dom.js";
 export function askForKey() {
   $("key").hidden = false;
   $("key-error").hidden = !hasKey();
+  $("key-text").setAttribute("aria-invalid", String(hasKey()));
+  if (hasKey()) $("key-text").setAttribute("aria-describedby", "key-error");
   $("key-error").textContent = "The server does not accept this key. It is the one that the server was started with.";
   $("key-text").focus();
 }

@@ -1,9 +1,12 @@
 import { request } from "../client/run.js";
-import { label, learn } from "../state/names.js";
-import { labelsOf, writeRecording } from "../state/recording.js";
+import { automaticName, label, learn } from "../state/names.js";
+import { namesOf, writeRecording } from "../state/recording.js";
 import { toFragment } from "../state/share.js";
 /** @import {About, Recording, State} from "../types.d.ts" */
 /** @import {Output} from "../view/output.js" */
+
+/** Number of features per token and hook point whose automatic names are in the file. */
+const NAMED = 8;
 
 /**
  * The content of the file of a run: the request, all results, and the labels of the features in it.
@@ -17,8 +20,10 @@ export function exported({ state, finished }, output, about) {
     ...output.endings[choice],
     tokens: [...(output.read?.[choice]?.tokens ?? []), ...text.tokens],
   }));
-  const labels = labelsOf(texts.map(({ tokens }) => tokens), label);
-  return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, texts });
+  const tokens = texts.map((text) => text.tokens);
+  const labels = namesOf(tokens, label);
+  const automatic_names = namesOf(tokens, (hook, feature) => (label(hook, feature) ? "" : automaticName(hook, feature)), NAMED);
+  return writeRecording({ nanoscope: about.version, model: about.name, link: toFragment(state), finished, request: request(state, about), labels, automatic_names, texts });
 }
 
 /**
@@ -30,6 +35,9 @@ export function exported({ state, finished }, output, about) {
 export function replay(run, chat, output) {
   for (const [hook, names] of Object.entries(run.labels)) {
     for (const [index, name] of Object.entries(names)) if (!label(hook, Number(index))) learn(hook, Number(index), name);
+  }
+  for (const [hook, names] of Object.entries(run.automatic_names)) {
+    for (const [index, name] of Object.entries(names)) learn(hook, Number(index), name, true);
   }
   output.begin({ compare: run.texts.length === 2, steered: run.texts[0].steered, chat });
   for (const [choice, { tokens, steered: _, ...ending }] of run.texts.entries()) {

@@ -1,55 +1,74 @@
-import { $, count, el, named, percent } from "../view/dom.js";
-import { high, label, onRename } from "../state/names.js";
+import { $, count, el, number, percent } from "../view/dom.js";
+import { nameSpan } from "../view/name.js";
+import { nameOf, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
-/** @import {Applied, Intervention, State} from "../types.d.ts" */
+import { Strength, initialStrength } from "./strength.js";
+/** @import {About, Applied, Fluency, Intervention, State} from "../types.d.ts" */
 
-/** The assumed maximum activation of a feature that has not been seen active. */
-const TYPICAL = 20;
-
-/** @param {number} value */
-const tidy = (value) => Number(value.toPrecision(2));
+/** From this length on, relative to the activation, an intervention leaves nothing of the text. */
+const OVERWHELMING = 10;
+/** From this ratio on, a steered text surprises the model too much to be called fluent. */
+const BROKEN = 2;
 
 /**
- * The list of interventions, which edits `state.steer`.
+ * The list of interventions, which edits `state.steer`. On narrow screens the sliders are repeated below the text
+ * while the list is out of view.
  */
 export class Steering {
   /** The effect of each intervention in the last run. @type {WeakMap<Intervention, Applied>} */
   #effects = new WeakMap();
+  /** The controls of each intervention's strength. @type {Map<Intervention, Strength[]>} */
+  #strengths = new Map();
 
   /**
    * @param {() => State} state
-   * @param {{changed: () => void, open: (hook: string, feature: number) => void}} owner
+   * @param {About} about
+   * @param {{changed: () => void, slid: () => void, open: (hook: string, feature: number) => void}} owner
    */
-  constructor(state, owner) {
+  constructor(state, about, owner) {
     this.state = state;
+    this.about = about;
     this.owner = owner;
     onRename(() => this.draw());
+    new IntersectionObserver(([{ isIntersecting, boundingClientRect }]) => {
+      document.body.classList.toggle("docked", !isIntersecting && boundingClientRect.top < 0);
+    }).observe($("specs"));
   }
 
   /**
-   * Adds an intervention that pushes a feature slightly beyond its maximum activation.
+   * Adds an intervention, by default one that turns a feature up.
    * @param {string} hook
    * @param {number} feature
+   * @param {Intervention | null} spec
    */
-  add(hook, feature) {
-    const value = tidy(1.2 * (high(hook, feature) || TYPICAL));
-    this.state().steer.push({ hook, feature, op: "add", value, scale: "raw", at: "text", rest: "" });
+  add(hook, feature, spec = null) {
+    const { steer } = this.state();
+    const same = steer.findIndex((one) => one.hook === hook && one.feature === feature && one.op === (spec?.op ?? "add"));
+    const added = spec ?? { hook, feature, op: "add", ...initialStrength(this.about, hook, feature, "add"), at: "text", rest: "" };
+    // The same feature is not steered twice.
+    if (same >= 0) steer[same] = added;
+    else steer.push(added);
     this.draw();
     this.owner.changed();
   }
 
   draw() {
     const { steer } = this.state();
+    this.#strengths = new Map();
     $("specs").replaceChildren(...steer.map((spec, at) => this.#row(spec, at)));
+    $("dock").replaceChildren(...steer.map((spec) => el("div", { class: "docked-spec" }, nameSpan(spec.hook, spec.feature), this.#strength(spec).element)));
     $("steer-count").textContent = steer.length > 0 ? String(steer.length) : "";
     $("no-steer").hidden = steer.length > 0;
+    $("dock").hidden = steer.length === 0;
+    if (steer.length === 0) this.#fluency(undefined);
   }
 
   /**
-   * Shows the effect of the run under each intervention.
+   * Shows the effect of the run under each intervention, and the fluency of its text.
    * @param {Applied[] | undefined} applied
+   * @param {Fluency} [fluency]
    */
-  report(applied) {
+  report(applied, fluency) {
     this.#effects = new WeakMap();
     for (const [at, spec] of this.state().steer.entries()) {
       const effect = applied?.[at];
@@ -57,6 +76,29 @@ export class Steering {
       const row = $("specs").children[at]?.querySelector(".applied");
       if (row) row.textContent = describe(effect);
     }
+    this.#fluency(applied && applied.length > 0 ? fluency : undefined);
+  }
+
+  /** @param {Fluency | undefined} fluency */
+  #fluency(fluency) {
+    const line = $("fluency");
+    line.hidden = !fluency;
+    if (!fluency) return;
+    const { words, broken } = inWords(fluency);
+    line.textContent = words;
+    line.classList.toggle("broken", broken);
+  }
+
+  /** @param {Intervention} spec */
+  #strength(spec) {
+    const all = this.#strengths.get(spec) ?? [];
+    const one = new Strength(spec, this.about, subject(spec), () => {
+      for (const other of all) if (other !== one) other.fit();
+      this.owner.slid();
+    });
+    all.push(one);
+    this.#strengths.set(spec, all);
+    return one;
   }
 
   /**
@@ -64,47 +106,16 @@ export class Steering {
    * @param {number} at
    */
   #row(spec, at) {
-    const name = label(spec.hook, spec.feature);
-    const subject = `${name || `feature ${spec.feature}`}, ${place(spec.hook)}`;
-    const kind = el("select", { "aria-label": `Operation on ${subject}` }, ...Object.entries(OPS).map(([op, { name: text, hint }]) => el("option", { value: op, title: hint }, text)));
+    const kind = el("select", { "aria-label": `Operation on ${subject(spec)}` }, ...Object.entries(OPS).map(([op, { name: text, hint }]) => el("option", { value: op, title: hint }, text)));
     kind.value = spec.op;
     const places = Object.hasOwn(PLACES, spec.at) ? PLACES : { ...PLACES, [spec.at]: spec.at };
-    const where = el("select", { "aria-label": `Positions for ${subject}` }, ...Object.entries(places).map(([value, text]) => el("option", { value }, text)));
+    const where = el("select", { "aria-label": `Positions for ${subject(spec)}` }, ...Object.entries(places).map(([value, text]) => el("option", { value }, text)));
     where.value = spec.at;
-    const slider = el("input", { type: "range", "aria-label": `Strength of ${subject}` });
-    const box = el("input", { type: "number", step: "any", "aria-label": `Strength of ${subject}, as a number` });
-    const strength = el("span", { class: "strength" }, slider, box);
-    const fit = () => {
-      const { from, to, step } = range(spec);
-      Object.assign(slider, { min: String(Math.min(from, spec.value)), max: String(Math.max(to, spec.value)), step: String(step) });
-      slider.value = String(spec.value);
-      box.value = String(spec.value);
-      strength.classList.toggle("none", spec.op === "ablate");
-      slider.disabled = box.disabled = spec.op === "ablate";
-    };
-    fit();
-    const set = (/** @type {number} */ value) => {
-      if (!Number.isFinite(value) || value === spec.value) return;
-      spec.value = value;
-      this.owner.changed();
-    };
-    slider.addEventListener("input", () => {
-      box.value = slider.value;
-      set(Number(slider.value));
-    });
-    box.addEventListener("input", () => {
-      if (box.value.trim() === "") return;
-      set(Number(box.value));
-      slider.max = String(Math.max(Number(slider.max), spec.value));
-      slider.min = String(Math.min(Number(slider.min), spec.value));
-      slider.value = String(spec.value);
-    });
+    const strength = this.#strength(spec);
     kind.addEventListener("change", () => {
       spec.op = kind.value;
-      spec.scale = ["add", "orthogonal"].includes(spec.op) ? spec.scale : "raw";
-      const known = high(spec.hook, spec.feature) || TYPICAL;
-      spec.value = { add: tidy(1.2 * known), orthogonal: tidy(1.2 * known), multiply: 2, ablate: 0 }[spec.op] ?? tidy(known);
-      fit();
+      Object.assign(spec, initialStrength(this.about, spec.hook, spec.feature, spec.op));
+      for (const one of this.#strengths.get(spec) ?? []) one.fit();
       this.owner.changed();
     });
     where.addEventListener("change", () => {
@@ -119,15 +130,15 @@ export class Steering {
       (next?.querySelector(".remove") ?? $("steering").querySelector("input"))?.focus();
     };
     return el("li", { class: "spec" },
-      el("button", { type: "button", class: "name", title: "Show this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
-      kind, strength, spec.scale !== "raw" && el("span", { class: "hint" }, spec.scale), where,
-      el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${subject}`, onclick: remove }, "×"),
+      el("button", { type: "button", class: "name", title: "Show this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, nameSpan(spec.hook, spec.feature), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
+      kind, strength.element, where,
+      el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${subject(spec)}`, onclick: remove }, "×"),
       el("p", { class: "hint applied" }, describe(this.#effects.get(spec))));
   }
 }
 
-/** From this length on, relative to the activation, an intervention leaves nothing of the text. */
-const OVERWHELMING = 10;
+/** @param {Intervention} spec */
+const subject = ({ hook, feature }) => `${nameOf(hook, feature).text}, ${place(hook)}`;
 
 /**
  * The effect of an intervention in words.
@@ -143,14 +154,12 @@ function describe(effect) {
 }
 
 /**
- * The range of a slider: about twice the feature's maximum activation, if known.
- * @param {Intervention} spec
+ * The fluency of a steered text in words.
+ * @param {Fluency} fluency
  */
-function range(spec) {
-  if (spec.op === "multiply") return { from: -2, to: 5, step: 0.1 };
-  if (spec.scale === "norm") return { from: -1, to: 1, step: 0.01 };
-  const known = Math.ceil(2.2 * (high(spec.hook, spec.feature) || TYPICAL));
-  const step = known >= 10 ? 0.5 : known / 100;
-  return spec.op.startsWith("set") ? { from: 0, to: known, step } : { from: -known, to: known, step };
+function inWords({ nll, unsteered_nll: plain, ratio }) {
+  if (!ratio || plain === null || plain === undefined) return { words: `Fluency: ${number(nll, 2)} nats per token to the model without steering.`, broken: false };
+  const figures = `Fluency ${number(ratio, 2)}× (${number(plain, 2)} → ${number(nll, 2)} nats per token)`;
+  if (ratio > BROKEN) return { words: `${figures}: the text is broken; reduce the strength.`, broken: true };
+  return { words: `${figures}: below 2× the text still reads well.`, broken: false };
 }
-

@@ -1,7 +1,9 @@
-// Labels and maximum activations of the features that the page has seen.
+// Names and maximum activations of the features that the page has seen.
 
-/** @type {Map<string, string>} */
+/** Labels that people gave. @type {Map<string, string>} */
 const labels = new Map();
+/** Names from the tokens that features fire on and promote. @type {Map<string, string>} */
+const automatic = new Map();
 /** @type {Map<string, number>} */
 const highest = new Map();
 /** @type {Set<() => void>} */
@@ -11,10 +13,11 @@ const id = (/** @type {string} */ hook, /** @type {number} */ feature) => `${hoo
 /**
  * @param {string} hook
  * @param {number} feature
- * @param {string | null | undefined} label
+ * @param {string | null | undefined} name
+ * @param {boolean} auto true for an automatic name
  */
-export function learn(hook, feature, label) {
-  if (label) labels.set(id(hook, feature), label);
+export function learn(hook, feature, name, auto = false) {
+  if (name) (auto ? automatic : labels).set(id(hook, feature), name);
 }
 
 /**
@@ -35,12 +38,34 @@ export function onRename(listener) {
 }
 
 /**
- * A feature's label; empty if there is none or the feature has not been seen.
+ * The label that a person gave to a feature; empty if there is none or the feature has not been seen.
  * @param {string} hook
  * @param {number} feature
  */
 export function label(hook, feature) {
   return labels.get(id(hook, feature)) ?? "";
+}
+
+/**
+ * A feature's automatic name; empty if it is not known.
+ * @param {string} hook
+ * @param {number} feature
+ */
+export function automaticName(hook, feature) {
+  return automatic.get(id(hook, feature)) ?? "";
+}
+
+/**
+ * A name for a feature: its label, its automatic name, or its number.
+ * @param {string} hook
+ * @param {number} feature
+ * @returns {{text: string, from: "person" | "tokens" | "number"}}
+ */
+export function nameOf(hook, feature) {
+  const own = label(hook, feature);
+  if (own) return { text: own, from: "person" };
+  const name = automaticName(hook, feature);
+  return name ? { text: name, from: "tokens" } : { text: `feature ${feature}`, from: "number" };
 }
 
 /**

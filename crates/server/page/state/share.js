@@ -1,5 +1,5 @@
 import { parseShade, parseSpec, writeShade, writeSpec } from "./spec.js";
-/** @import {State} from "../types.d.ts" */
+/** @import {State, View} from "../types.d.ts" */
 
 /** Seeds are below this limit, so that JSON numbers represent them exactly. */
 export const SEEDS = 2 ** 53;
@@ -21,6 +21,7 @@ export function initial() {
     topP: 1,
     maxTokens: 96,
     shade: null,
+    view: null,
   };
 }
 
@@ -44,7 +45,28 @@ export function toFragment(state) {
   if (state.topP < 1) fields.append("top_p", String(state.topP));
   fields.append("max_tokens", String(state.maxTokens));
   if (state.shade) fields.append("shade", writeShade(state.shade));
+  if (state.view) fields.append(...writeView(state.view));
   return `#${fields}`;
+}
+
+/** The part of a state's link that determines its texts. @param {State} state */
+export const runOf = (state) => toFragment({ ...state, shade: null, view: null });
+
+/** The link to a feature, without a run. @param {string} hook @param {number} feature */
+export const toFeature = (hook, feature) => `#${new URLSearchParams([writeView({ kind: "feature", hook, feature })])}`;
+
+/** @param {View} view @returns {[name: string, value: string]} */
+function writeView(view) {
+  if (view.kind === "feature") return ["feature", `${view.hook}:${view.feature}`];
+  return ["token", `${view.text === 1 ? "unsteered:" : ""}${view.at}`];
+}
+
+/** @param {string} name @param {string} value @returns {View | null} */
+function parseView(name, value) {
+  const [, prefix = "", digits] = (name === "feature" ? /^([^:\s]+):(\d{1,15})$/ : /^(unsteered:)?(\d{1,9})$/).exec(value) ?? [];
+  if (digits === undefined) return null;
+  const at = Number(digits);
+  return name === "feature" ? { kind: "feature", hook: prefix, feature: at } : { kind: "token", text: prefix ? 1 : 0, at };
 }
 
 /**
@@ -102,6 +124,11 @@ export function fromFragment(fragment) {
         break;
       case "shade":
         state.shade = parseShade(value);
+        break;
+      case "feature":
+      case "token":
+        state.view = parseView(name, value);
+        if (!state.view) unknown.push(value);
         break;
       default:
         unknown.push(name);

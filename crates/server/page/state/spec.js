@@ -1,4 +1,4 @@
-/** @import {Intervention, Shade} from "../types.d.ts" */
+/** @import {About, Intervention, Shade} from "../types.d.ts" */
 
 /** The operations with their descriptions, in the order of the menu. */
 export const OPS = Object.freeze({
@@ -19,21 +19,28 @@ export const PLACES = Object.freeze({
   last: "prompt’s last token",
 });
 
-const FORM = /^\s*([^:\s]+):(\d{1,15}):([a-z_]+)(?::([^:@[\s]+)(?::([a-z]+))?)?(?:\s*@\s*([a-z0-9.+]+))?(.*)$/s;
+/** The operations whose strength can be a share of the activation's norm. */
+export const SCALED = Object.freeze(["add", "orthogonal"]);
+
+const FORM = /^\s*(?:([^:\s]+):)?(\d{1,15}):([a-z_]+)(?::([^:@[\s]+)(?::([a-z]+))?)?(?:\s*@\s*([a-z0-9.+]+))?(.*)$/s;
 
 /**
  * Parses an intervention on a feature (docs/steering.md). Returns null for other interventions, for
- * example along a named vector.
+ * example along a named vector. The hook point may be left out; it is empty then.
  * @param {string} text
  * @returns {Intervention | null}
  */
 export function parseSpec(text) {
-  const [, hook, feature, op, value, scale, at, rest] = FORM.exec(text) ?? [];
-  if (hook === undefined || !Object.hasOwn(OPS, op)) return null;
-  const strength = op === "ablate" ? 0 : Number(value);
-  if (!Number.isFinite(strength) || (op === "ablate") !== (value === undefined)) return null;
-  return { hook, feature: Number(feature), op, value: strength, scale: scale ?? "raw", at: at ?? "text", rest: rest.trimEnd() };
+  const [, hook = "", feature, op, written, scale, at, rest] = FORM.exec(text) ?? [];
+  if (feature === undefined || !Object.hasOwn(OPS, op)) return null;
+  const share = scale === undefined && SCALED.includes(op) && /^[^%]+%$/.test(written ?? "");
+  const strength = op === "ablate" ? 0 : share ? tidy(Number(written.slice(0, -1)) / 100) : Number(written);
+  if (!Number.isFinite(strength) || (op === "ablate") !== (written === undefined)) return null;
+  return { hook, feature: Number(feature), op, value: strength, scale: share ? "norm" : scale ?? "raw", at: at ?? "text", rest: rest.trimEnd() };
 }
+
+/** Without the last digits of a binary fraction: 30, not 30.000000000000004. @param {number} value */
+const tidy = (value) => Number(value.toPrecision(12));
 
 /**
  * The written form of an intervention.
@@ -42,7 +49,29 @@ export function parseSpec(text) {
 export function writeSpec({ hook, feature, op, value, scale, at, rest }) {
   const strength = op === "ablate" ? "" : `:${value}${scale === "raw" ? "" : `:${scale}`}`;
   const where = at === "text" && !rest.startsWith("[") ? "" : `@${at}`;
-  return `${hook}:${feature}:${op}${strength}${where}${rest}`;
+  return `${hook}${hook && ":"}${feature}:${op}${strength}${where}${rest}`;
+}
+
+/**
+ * A strength as people read it: `30 %` of the norm, or a number.
+ * @param {Intervention} spec
+ */
+export const strength = ({ value, scale }) => (scale === "norm" ? `${tidy(value * 100)} %` : String(value));
+
+/** A share of the norm in percent. @param {number} share */
+export const inPercent = (share) => tidy(share * 100);
+/** The share of the norm that a number of percent is. @param {number} value */
+export const fromPercent = (value) => tidy(value / 100);
+
+/**
+ * The name of the hook point that `hook` refers to: the deepest SAE's for an empty one, that of the SAE
+ * for an SAE's id.
+ * @param {string} hook
+ * @param {About} about
+ */
+export function resolve(hook, about) {
+  if (hook === "") return about.saes.at(-1)?.hook ?? "";
+  return about.saes.find(({ source }) => source === hook)?.hook ?? hook;
 }
 
 /**

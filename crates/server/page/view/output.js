@@ -1,10 +1,16 @@
 import { $, count, el, number } from "./dom.js";
-import { ramp, scaleFor } from "./shade.js";
+import { differences } from "../state/diff.js";
+import { OFF, ramp, scaleFor, strongest } from "./shade.js";
 import { TokenText } from "./text.js";
-/** @import {Ending, Shade, Token} from "../types.d.ts" */
+import { special } from "../state/prompt.js";
+/** @import {Ending, Message, Shade, Token} from "../types.d.ts" */
+
+/** Share of the time that comparing two growing texts may take. */
+const COMPARING = 0.1;
 
 /**
- * The texts of a run: one, or the steered one (choice 0) and the default (choice 1) side by side.
+ * The texts of a run: one, or the steered one (choice 0) and the unsteered one (choice 1) side by side; and the
+ * earlier answers of a conversation.
  *
  * A text that grows is only appended to. Tokens that arrive within one frame are drawn together, each paragraph is
  * its own layout container, and shades are a dozen classes on a scale that is rounded up, so that a new maximum
@@ -15,12 +21,16 @@ export class Output {
   texts = [];
   /** @type {(Ending | undefined)[]} */
   endings = [];
-  #differs = -1;
-  #compared = 0;
+  /** The earlier answers, by the index of their message. @type {Map<number, TokenText>} */
+  kept = new Map();
+  /** The tokens at which two texts differ, by text. @type {boolean[][]} */
+  marks = [];
   #scale = 1;
+  /** The time of the next comparison. */
+  #next = 0;
 
   /**
-   * @param {{shade: () => Shade | null, point: (text: TokenText, at: number) => void, open: (text: TokenText, at: number, how: "pointer" | "key") => void}} owner
+   * @param {{shade: () => Shade, point: (text: TokenText, at: number, how: "pointer" | "key") => void, leave: () => void, open: (text: TokenText, at: number, how: "pointer" | "key") => void}} owner
    */
   constructor(owner) {
     this.owner = owner;
@@ -32,18 +42,21 @@ export class Output {
    */
   begin({ compare, steered, chat }) {
     for (const text of this.texts) text.stop();
-    const names = compare ? ["Steered", "Default"] : [chat ? "Answer" : steered ? "Steered text" : "Text"];
-    const owner = { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() };
-    this.texts = names.map((name) => new TokenText(name, owner));
-    this.read = chat ? names.map((name) => new TokenText(`${name}: model input`, owner)) : null;
+    const names = compare ? ["Steered", "Unsteered"] : [chat ? "Answer" : steered ? "Steered text" : "Text"];
+    this.texts = names.map((name) => this.#text(name));
+    this.read = chat ? names.map((name) => this.#text(`${name}: model input`)) : null;
     this.endings = [];
-    this.#differs = -1;
-    this.#compared = 0;
+    this.marks = [];
+    this.#next = 0;
     const panes = this.texts.map((text, at) => this.#pane(text, at, compare));
-    // The default is displayed first, although the steered text is choice 0.
+    // The unsteered text is displayed first, although the steered text is choice 0.
     $("panes").replaceChildren(...panes.reverse());
     $("panes").classList.toggle("two", compare);
-    $("panes").style.minHeight = "";
+  }
+
+  /** @param {string} name */
+  #text(name) {
+    return new TokenText(name, { ...this.owner, scale: () => this.#scale, drawn: () => this.#drawn() });
   }
 
   /**
@@ -52,7 +65,7 @@ export class Output {
    * @param {boolean} compare
    */
   #pane(text, at, compare) {
-    const kind = compare ? (at === 0 ? "steered" : "default") : "only";
+    const kind = compare ? (at === 0 ? "steered" : "unsteered") : "only";
     const note = el("p", { class: "hint end", id: `end-${at}` });
     const read = this.read && el("details", { class: "read" }, el("summary", {}, "Model input"), this.read[at].element);
     // A single pane is no landmark: the card around it is one.
@@ -105,7 +118,51 @@ export class Output {
 
   /** All texts that have tokens. */
   get all() {
-    return [...this.texts, ...(this.read ?? [])];
+    return [...this.texts, ...(this.read ?? []), ...this.kept.values()];
+  }
+
+  /**
+   * Keeps the answer as an earlier one of the conversation.
+   * @param {number} message the index of its message
+   */
+  keep(message) {
+    const [text] = this.texts;
+    if (!text || text.tokens.length === 0) return;
+    text.flush();
+    text.differ([]);
+    this.kept.set(message, text);
+  }
+
+  /**
+   * Takes the earlier answers that the page has not seen, those of a link, from the model's input, where special
+   * tokens separate the messages. Returns true if there are any.
+   * @param {Message[]} messages
+   */
+  recall(messages) {
+    /** @type {Token[][]} */
+    const parts = [[]];
+    for (const token of this.read?.[0].tokens ?? []) {
+      if (special(token)) parts.push([]);
+      else parts.at(-1)?.push(token);
+    }
+    let [from, found] = [0, false];
+    for (const [at, { role, content }] of messages.entries()) {
+      const part = parts.findIndex((tokens, n) => n >= from && tokens.map(({ piece }) => piece).join("") === content);
+      if (part < 0) continue;
+      from = part + 1;
+      if (role !== "assistant" || this.kept.get(at)?.plain(false) === content) continue;
+      const text = this.#text("Earlier answer");
+      for (const token of parts[part]) text.push({ ...token, prompt: false });
+      text.flush();
+      this.kept.set(at, text);
+      found = true;
+    }
+    return found;
+  }
+
+  /** Forgets the earlier answers from a message on. @param {number} message */
+  forget(message) {
+    for (const at of this.kept.keys()) if (at >= message) this.kept.delete(at);
   }
 
   reshade() {
@@ -126,7 +183,7 @@ export class Output {
   }
 
   #drawn() {
-    this.#diff();
+    if (performance.now() >= this.#next) this.#compare(true);
     if (this.#legend()) for (const text of this.all) text.paint();
   }
 
@@ -137,38 +194,37 @@ export class Output {
     const changed = scale !== this.#scale;
     this.#scale = scale;
     $("high").textContent = high > 0 ? number(scale) : "–";
-    const strongest = this.owner.shade()?.feature === null;
-    if ($("ramp").dataset.strongest !== String(strongest)) {
-      $("ramp").dataset.strongest = String(strongest);
-      $("ramp").replaceChildren(...ramp(strongest).map((step) => el("i", { class: `s${step}` })));
+    const shade = this.owner.shade();
+    $("scale").hidden = shade.hook === OFF;
+    const kind = strongest(shade) ? "strongest" : "one";
+    if ($("ramp").dataset.kind !== kind) {
+      $("ramp").dataset.kind = kind;
+      $("ramp").replaceChildren(...ramp(kind === "strongest").map((step) => el("i", { class: `s${step}` })));
     }
     return changed;
   }
 
-  /** Continues the comparison of both texts, and marks the tokens from the first difference on. */
-  #diff() {
-    if (this.texts.length !== 2 || this.#differs >= 0) return;
-    const [steered, plain] = this.texts.map((text) => text.tokens);
-    const both = Math.min(steered.length, plain.length);
-    while (this.#compared < both && steered[this.#compared].id === plain[this.#compared].id) this.#compared++;
-    if (this.#compared === both) return;
-    this.#part(this.#compared);
+  /**
+   * Marks the phrases at which two texts differ.
+   * @param {boolean} growing true to leave out the end of the longer text, which the other may still get
+   */
+  #compare(growing) {
+    if (this.texts.length !== 2) return;
+    const begun = performance.now();
+    const tokens = this.texts.map((text) => text.tokens);
+    const both = growing ? Math.min(...tokens.map((some) => some.length)) : Infinity;
+    const { marks, phrases, words } = differences(tokens[0].slice(0, both), tokens[1].slice(0, both));
+    this.marks = marks;
+    for (const [at, text] of this.texts.entries()) {
+      text.differ(marks[at]);
+      $(`where-${at}`).textContent = phrases === 0 ? (growing ? "" : "the same in both") : `${count(words[at], "word")} differ${words[at] === 1 ? "s" : ""}, in ${count(phrases, "phrase")}`;
+    }
+    this.#next = performance.now() + (performance.now() - begun) / COMPARING;
   }
 
-  /** @param {number} from */
-  #part(from) {
-    this.#differs = from;
-    for (const text of this.texts) text.differ(from);
-    const written = this.texts[0].tokens.slice(0, from).filter((token) => !token.prompt).length;
-    for (const at of [0, 1]) $(`where-${at}`).textContent = written === 0 ? "differs from the first token on" : `differs after ${written} ${written === 1 ? "token" : "tokens"}`;
-  }
-
-  /** Concludes the comparison: a longer text differs from the end of the shorter one; otherwise both are the same. */
+  /** Concludes the comparison. */
   compared() {
-    if (this.texts.length !== 2 || this.#differs >= 0) return;
     for (const text of this.texts) text.flush();
-    const [steered, plain] = this.texts.map((text) => text.tokens.length);
-    if (steered !== plain) this.#part(Math.min(steered, plain));
-    else for (const at of [0, 1]) $(`where-${at}`).textContent = "the same in both";
+    this.#compare(false);
   }
 }

@@ -1,7 +1,7 @@
 import { el, shown, visible } from "./dom.js";
 import { learn, reached } from "../state/names.js";
 import { special } from "../state/prompt.js";
-import { level, valueOf } from "./shade.js";
+import { level, strongest, valueOf } from "./shade.js";
 /** @import {Shade, Token} from "../types.d.ts" */
 
 /**
@@ -23,23 +23,35 @@ export class TokenText {
   #paragraph = null;
   #current = -1;
   #chosen = -1;
-  #different = Infinity;
+  /** The tokens that the other text lacks. @type {boolean[]} */
+  #different = [];
+  /** The token at which a selection with the keyboard began. */
+  #anchor = -1;
   #frame = 0;
   #done = 0;
 
   /**
    * @param {string} name
-   * @param {{shade: () => Shade | null, scale: () => number, point: (text: TokenText, at: number) => void, open: (text: TokenText, at: number, how: "pointer" | "key") => void, drawn: () => void}} owner
+   * @param {{shade: () => Shade, scale: () => number, point: (text: TokenText, at: number, how: "pointer" | "key") => void, leave: () => void, open: (text: TokenText, at: number, how: "pointer" | "key") => void, drawn: () => void}} owner
    */
   constructor(name, owner) {
     this.name = name;
     this.owner = owner;
-    this.element = el("div", { class: "text", role: "group", "aria-label": `${name}. Arrow keys move between tokens, Enter shows a token’s features.`, dir: "ltr" });
+    this.element = el("div", { class: "text", role: "group", "aria-label": `${name}. Arrow keys move between tokens, with Shift they select; Enter shows a token’s features.`, dir: "ltr" });
     this.element.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#act(event.target, "pointer"));
-    this.element.addEventListener("pointerover", (/** @type {PointerEvent} */ event) => this.#with(event.target, (at) => owner.point(this, at)));
+    // Chromium does not begin a selection in an element that can be focused. The click focuses it afterwards.
+    this.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#with(event.pointerType === "mouse" ? event.target : null, (at) => {
+      this.#spans[at].removeAttribute("tabindex");
+      addEventListener("pointerup", () => this.#spans[at].setAttribute("tabindex", at === this.#current ? "0" : "-1"), { once: true });
+    }));
+    this.element.addEventListener("pointerover", (/** @type {PointerEvent} */ event) => {
+      if (event.pointerType !== "touch") this.#with(event.target, (at) => owner.point(this, at, "pointer"), owner.leave);
+    });
+    this.element.addEventListener("pointerleave", owner.leave);
+    this.element.addEventListener("focusout", owner.leave);
     this.element.addEventListener("focusin", (/** @type {FocusEvent} */ event) => this.#with(event.target, (at) => {
       this.#rove(at);
-      owner.point(this, at);
+      owner.point(this, at, "key");
     }));
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
   }
@@ -47,8 +59,8 @@ export class TokenText {
   /** @param {Token} token */
   push(token) {
     for (const [hook, pairs] of Object.entries(token.features)) {
-      for (const [index, value, text] of pairs) {
-        learn(hook, index, text);
+      for (const [index, value, name, automatic] of pairs) {
+        learn(hook, index, name, automatic === true);
         if (!special(token)) reached(hook, index, value);
       }
     }
@@ -83,9 +95,9 @@ export class TokenText {
    */
   paint(from = 0) {
     const scale = this.owner.scale();
-    const strongest = this.owner.shade()?.feature === null;
+    const emphasised = strongest(this.owner.shade());
     for (let at = from; at < this.#spans.length; at++) {
-      const now = special(this.tokens[at]) ? 0 : level(this.#values[at], scale, strongest);
+      const now = special(this.tokens[at]) ? 0 : level(this.#values[at], scale, emphasised);
       const before = this.#levels[at] ?? 0;
       if (now === before) continue;
       if (before > 0) this.#spans[at].classList.remove(`s${before}`);
@@ -95,13 +107,48 @@ export class TokenText {
   }
 
   /**
-   * Marks the tokens from `at` on as different from the other text.
-   * @param {number} at
+   * Marks the tokens that the other text lacks, by phrases.
+   * @param {boolean[]} marks
    */
-  differ(at) {
-    this.#different = at;
-    for (let n = at; n < this.#spans.length; n++) this.#spans[n].classList.add("d");
-    this.#spans[at]?.classList.add("first");
+  differ(marks) {
+    const before = this.#different;
+    this.#different = marks;
+    for (let at = 0; at < this.#spans.length; at++) {
+      // A mark also depends on the one before it.
+      if (Boolean(before[at]) !== Boolean(marks[at]) || Boolean(before[at - 1]) !== Boolean(marks[at - 1])) this.#mark(at);
+    }
+  }
+
+  /** @param {number} at */
+  #mark(at) {
+    const span = this.#spans[at];
+    const [own, goesOn] = [Boolean(this.#different[at]), Boolean(this.#different[at - 1])];
+    span.classList.toggle("d", own);
+    span.classList.toggle("first", own && !goesOn);
+    let gap = span.previousSibling;
+    // The space between two marked words is marked too.
+    if (gap instanceof Text && own && goesOn) {
+      const wide = el("span", { class: "gap" }, gap.data);
+      gap.replaceWith(wide);
+      gap = wide;
+    }
+    if (gap instanceof HTMLElement && gap.classList.contains("gap")) gap.classList.toggle("d", own && goesOn);
+  }
+
+  /** The place of a token on the screen. @param {number} at */
+  box(at) {
+    const span = this.#spans[at];
+    return span?.getClientRects()[0] ?? span?.getBoundingClientRect();
+  }
+
+  /** Whether a node belongs to a token. @param {number} at @param {Range} range */
+  within(at, range) {
+    return range.intersectsNode(this.#spans[at]);
+  }
+
+  /** The generated text, or the prompt. @param {boolean} prompt */
+  plain(prompt) {
+    return this.tokens.filter((token) => token.prompt === prompt && !special(token)).map(({ piece }) => piece).join("");
   }
 
   /** @param {number} at -1 for none */
@@ -140,14 +187,13 @@ export class TokenText {
     if (word.endsWith("\n")) span.classList.add("nl");
     if (token.prompt) span.classList.add("p");
     if (special(token)) span.classList.add("special");
-    if (at >= this.#different) span.classList.add("d");
-    if (at === this.#different) span.classList.add("first");
     if (/^\s*$/.test(token.piece)) span.setAttribute("aria-label", shown(token.piece));
     this.#spans.push(span);
     // Each paragraph is laid out separately, so that appending to a long text stays cheap.
     if (!this.#paragraph) this.element.append((this.#paragraph = el("p", {})));
     this.#paragraph?.append(space ?? "", span);
     if (token.piece.endsWith("\n")) this.#paragraph = null;
+    if (this.#different[at]) this.#mark(at);
     if (at === 0) this.#rove(0);
   }
 
@@ -171,10 +217,12 @@ export class TokenText {
   /**
    * @param {EventTarget | null} target
    * @param {(at: number) => void} then
+   * @param {() => void} otherwise
    */
-  #with(target, then) {
+  #with(target, then, otherwise = () => {}) {
     const at = target instanceof HTMLElement ? target.dataset.at : undefined;
-    if (at !== undefined) then(Number(at));
+    if (at === undefined) otherwise();
+    else then(Number(at));
   }
 
   /**
@@ -204,11 +252,26 @@ export class TokenText {
     };
     if (Object.hasOwn(moves, event.key)) {
       event.preventDefault();
-      this.focus(moves[event.key]());
+      const to = moves[event.key]();
+      if (!event.shiftKey) this.#anchor = -1;
+      else if (this.#anchor < 0) this.#anchor = at;
+      this.focus(to);
+      if (event.shiftKey) this.#select(this.#anchor, to);
+      else getSelection()?.removeAllRanges();
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       this.#act(event.target, "key");
     }
+  }
+
+  /**
+   * Selects the tokens between two.
+   * @param {number} from
+   * @param {number} to
+   */
+  #select(from, to) {
+    const [first, last] = from <= to ? [this.#spans[from], this.#spans[to]] : [this.#spans[to], this.#spans[from]];
+    getSelection()?.setBaseAndExtent(first, 0, last, last.childNodes.length);
   }
 
   /**

@@ -9,9 +9,13 @@ export class Inspector {
   /** @type {HTMLElement | null} */
   #from = null;
 
-  /** @param {() => Node} nothing draws the panel while no view is open */
-  constructor(nothing) {
+  /**
+   * @param {() => Node} nothing draws the panel while no view is open
+   * @param {() => void} left is called when the user has left a view
+   */
+  constructor(nothing, left) {
     this.nothing = nothing;
+    this.left = left;
     $("close").addEventListener("click", () => this.close());
     $("back").addEventListener("click", () => this.back());
     this.#draw();
@@ -27,14 +31,14 @@ export class Inspector {
   }
 
   /**
-   * Shows a view. A token's view replaces all others; other views go on top.
+   * Shows a view. The view of a token or of the most active features replaces all others; other views go on top.
    * @param {string} key its kind, a colon and its subject
    * @param {() => Node} draw
    */
   show(key, draw) {
     const kind = (/** @type {string} */ of) => of.split(":")[0];
     if (this.#views.length === 0) this.#from = /** @type {HTMLElement | null} */ (document.activeElement);
-    if (kind(key) === "token") this.#views = [];
+    if (["token", "active"].includes(kind(key))) this.#views = [];
     else if (this.key === key) this.#views.pop();
     this.#views.push({ key, draw });
     if (this.#views.length > 20) this.#views.shift();
@@ -51,12 +55,15 @@ export class Inspector {
     this.#draw();
     if (this.open) this.focus();
     else this.#leave();
+    this.left();
   }
 
-  close() {
+  /** @param {boolean} byUser false if the page closes the panel */
+  close(byUser = true) {
     this.#views = [];
     this.#draw();
     this.#leave();
+    if (byUser) this.left();
   }
 
   focus() {

@@ -1,42 +1,16 @@
 import { json } from "../client/api.js";
+import { copyButton } from "../view/copy.js";
 import { download } from "../view/download.js";
-import { bar, capital, el, named, number, percent, shown, visible } from "../view/dom.js";
+import { bar, capital, el, number, percent, shown, visible } from "../view/dom.js";
+import { nameSpan, otherName } from "../view/name.js";
+import { featureData, featurePath, relabel } from "./feature-data.js";
 import { title } from "./inspector.js";
-import { label, learn, reached, rename } from "../state/names.js";
+import { pinButton } from "./pin-list.js";
+import { label, rename } from "../state/names.js";
+import { toFeature } from "../state/share.js";
 import { level } from "../view/shade.js";
 import { place as where } from "../state/spec.js";
 /** @import {About, FeatureData, SaeInfo} from "../types.d.ts" */
-
-/** @type {Map<string, FeatureData>} */
-const known = new Map();
-
-/**
- * The path of a feature's data.
- * @param {About} about
- * @param {string} hook
- * @param {number} feature
- */
-function path(about, hook, feature) {
-  const source = about.saes.find((sae) => sae.hook === hook)?.source ?? hook;
-  return `/api/saes/${encodeURIComponent(source)}/features/${feature}`;
-}
-
-/**
- * Loads what the server knows about a feature.
- * @param {About} about
- * @param {string} hook
- * @param {number} feature
- * @returns {Promise<FeatureData>}
- */
-export async function featureData(about, hook, feature) {
-  const key = `${hook}:${feature}`;
-  const data = known.get(key) ?? (await json(path(about, hook, feature)));
-  known.set(key, data);
-  learn(hook, feature, data.label);
-  reached(hook, feature, data.max);
-  for (const [index, , name] of data.nearest ?? []) learn(hook, index, name);
-  return data;
-}
 
 /**
  * The panel of a feature, which is filled in when its data arrive.
@@ -46,12 +20,12 @@ export async function featureData(about, hook, feature) {
  * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, failed: (error: unknown) => void}} act
  */
 export function featurePanel(about, hook, feature, act) {
-  const name = el("span", { class: "label" });
+  const name = el("span");
+  const other = el("div");
   const rest = el("div", {}, el("p", { class: "hint" }, "Loading…"));
   const entitle = () => {
-    const text = label(hook, feature);
-    name.textContent = text ? named(text) : "no label";
-    name.classList.toggle("off", !text);
+    name.replaceChildren(nameSpan(hook, feature));
+    other.replaceChildren(...[otherName(hook, feature)].filter((line) => line !== null));
   };
   entitle();
   featureData(about, hook, feature).then((data) => {
@@ -73,10 +47,9 @@ export function featurePanel(about, hook, feature, act) {
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
-      const answer = await json(`${path(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value === "" ? "" : input.value.trim() || input.value } });
+      const answer = await json(`${featurePath(about, hook, feature)}/label`, { method: "PUT", body: { label: input.value === "" ? "" : input.value.trim() || input.value } });
       const text = answer.label ?? "";
-      const data = known.get(`${hook}:${feature}`);
-      if (data) data.label = text;
+      relabel(hook, feature, text);
       rename(hook, feature, text);
       entitle();
       if (sae && answer.saved) sae.labels_saved = answer.saved;
@@ -99,9 +72,12 @@ export function featurePanel(about, hook, feature, act) {
   return el("div", {},
     el("p", { class: "hint above" }, `${where(hook)} · #${feature}`),
     title(name),
+    other,
     el("div", { class: "acts" },
       el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
-      el("button", { type: "button", onclick: act.shade }, "Shade by this")),
+      el("button", { type: "button", onclick: act.shade }, "Shade by this"),
+      pinButton(about, hook, feature),
+      ...copyButton("Copy link", () => `${location.origin}${location.pathname}${toFeature(hook, feature)}`)),
     el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status), place, sae && el("button", { type: "button", class: "link", onclick: downloadAll }, "Download all labels of this SAE")),
     rest);
 }
@@ -133,7 +109,7 @@ function facts(data, act) {
   const section = (/** @type {string} */ name, /** @type {string} */ hint, /** @type {Node[]} */ ...content) => out.push(el("section", {}, el("h3", {}, name, " ", el("span", { class: "hint" }, hint)), ...content));
 
   if (data.top_tokens?.length) {
-    section("Top tokens", "", el("p", { class: "chips" }, ...data.top_tokens.slice(0, 12).map(([text, count]) => el("span", { class: "chip token", title: `${count} times` }, shown(text)))));
+    section("Top tokens", "tokens that it fires on", el("p", { class: "chips" }, ...data.top_tokens.slice(0, 12).map(([text, count]) => el("span", { class: "chip token", title: `${count} times` }, shown(text)))));
   }
   const promoted = data.promoted ?? [];
   const suppressed = data.suppressed ?? [];
@@ -147,7 +123,7 @@ function facts(data, act) {
     section("Examples", "texts with its highest activations", el("ol", { class: "examples" }, ...data.examples.slice(0, 8).map((example) => el("li", {}, ...sample(example, most)))));
   }
   if (data.nearest?.length) {
-    section("Nearest features", "cosine similarity of decoder directions", el("ol", { class: "features near" }, ...data.nearest.slice(0, 8).map(([index, cosine, name]) => el("li", {}, el("button", { type: "button", onclick: () => act.feature(data.hook, index) }, el("span", { class: "value" }, cosine.toFixed(2).replace("-", "−")), el("span", { class: "index" }, `#${index}`), el("span", { class: name ? "label" : "label off" }, name ? named(name) : "no label"))))));
+    section("Nearest features", "cosine similarity of decoder directions", el("ol", { class: "features near" }, ...data.nearest.slice(0, 8).map(([index, cosine]) => el("li", {}, el("button", { type: "button", onclick: () => act.feature(data.hook, index) }, el("span", { class: "value" }, cosine.toFixed(2).replace("-", "−")), el("span", { class: "index" }, `#${index}`), nameSpan(data.hook, index))))));
   }
   return out;
 }

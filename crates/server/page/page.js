@@ -1,0 +1,442 @@
+import { Refused } from "./client/api.js";
+import { $, later, narrow, visible } from "./view/dom.js";
+import { Output } from "./view/output.js";
+import { Controls } from "./panels/controls.js";
+import { featureData } from "./inspect/feature-data.js";
+import { wireFiles } from "./panels/files.js";
+import { finder } from "./panels/finder.js";
+import { HoverCard } from "./panels/hover-card.js";
+import { askForKey } from "./panels/key-form.js";
+import { complain, failed, notice } from "./panels/messages.js";
+import { say } from "./view/say.js";
+import { noFeatures, noSae } from "./panels/nothing.js";
+import { pinList } from "./inspect/pin-list.js";
+import { replay } from "./panels/recordings.js";
+import { Runner } from "./panels/runner.js";
+import { Selection } from "./panels/selection.js";
+import { Shading } from "./panels/shading.js";
+import { shareLink } from "./panels/share-link.js";
+import { Steering } from "./panels/steering.js";
+import { drawTopics } from "./panels/topics.js";
+import { Views } from "./inspect/views.js";
+import { onRename } from "./state/names.js";
+import { madeElsewhere } from "./state/recording.js";
+import { SEEDS, fromFragment, runOf, toFragment } from "./state/share.js";
+import { parseSpec, resolve } from "./state/spec.js";
+/** @import {About, Hit, Intervention, Recording, State, View} from "./types.d.ts" */
+/** @import {TokenText} from "./view/text.js" */
+
+/** Delay between the last change of a setting and the run, in ms. */
+const REST = 250;
+
+/** The page of a server: its state, and what the parts of the page do to it. */
+export class Page {
+  /** @type {State} */
+  state;
+  /** True once the user has chosen whether to compare. */
+  #chosen = false;
+  /** True while the page follows a link. */
+  #following = false;
+  /** True while a slider is moved: its runs are one step of the history. */
+  #sliding = false;
+
+  /** @param {About} about */
+  constructor(about) {
+    this.about = about;
+    this.state = this.#parse().state;
+    const state = () => this.state;
+    this.later = later(() => this.go(), REST);
+    this.controls = new Controls(state, about, {
+      run: () => this.send(),
+      changed: () => this.changed(),
+      mode: () => this.switched(),
+      compare: () => {
+        this.#chosen = true;
+        this.changed();
+      },
+      answer: (message) => this.#answer(message),
+    });
+    this.shading = new Shading(state, about, () => {
+      this.output.reshade();
+      this.#address("replace");
+    });
+    this.hover = new HoverCard(() => this.shading.now, about);
+    this.output = new Output({ shade: () => this.shading.now, point: (text, at, how) => this.point(text, at, how), leave: () => this.hover.hide(), open: (text, at, how) => this.open(text, at, how) });
+    this.steering = new Steering(state, about, { changed: () => this.changed(), slid: () => this.slid(), open: (hook, feature) => this.views.feature(hook, feature) });
+    this.runner = new Runner(about, this.output, { end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency), finished: () => this.#finished(), failed: (error) => this.#fail(error) });
+    this.views = new Views(about, this.output, {
+      nothing: () => noFeatures(about, (hit) => this.views.feature(hit.hook, hit.index)),
+      steer: (hook, feature) => this.steer(hook, feature),
+      shade: (hook, feature) => this.shading.use({ hook, feature }),
+      opened: (hook, feature) => this.shading.opened(hook, feature),
+      failed: (error) => error instanceof Refused && error.status === 401 && this.#fail(error),
+      view: (view) => this.#view(view),
+      link: (view) => this.#link({ ...this.state, view }),
+    });
+    this.selection = new Selection(this.output, (text, chosen) => this.views.active(text, chosen));
+    this.markTopics = drawTopics(about, (steer, prompt) => this.topic(steer, prompt));
+    $("steer-finder").append(finder(about, "Find a feature", (hit) => this.#found(hit)));
+    pinList(about, (hook, feature) => this.views.feature(hook, feature));
+    this.updatePlain = wireFiles(about, this.output, { last: () => this.runner.last, opened: (file, run, opened) => this.opened(file, run, opened), failed: complain, say });
+    this.#wire();
+    onRename(() => this.shading.draw());
+  }
+
+  start() {
+    const { saes, name, version, model } = this.about;
+    $("about").textContent = `${name} · ${model.n_layer} layers · ${saes.length} ${saes.length === 1 ? "SAE" : "SAEs"} · ${version}`;
+    $("main").hidden = false;
+    $("key").hidden = true;
+    const none = saes.length === 0;
+    for (const id of ["steer-finder", "no-steer", "active"]) $(id).classList.toggle("absent", none);
+    $("compare").closest("label").classList.toggle("absent", none);
+    $("no-sae").hidden = !none;
+    if (none) $("no-sae").replaceChildren(...noSae(this.about));
+    this.load();
+  }
+
+  /** The state in the address, with the hook points that it refers to. */
+  #parse() {
+    const { state, unknown } = fromFragment(location.hash);
+    for (const spec of state.steer) spec.hook = resolve(spec.hook, this.about);
+    if (state.shade) state.shade.hook = resolve(state.shade.hook, this.about);
+    if (state.view?.kind === "feature") state.view.hook = resolve(state.view.hook, this.about);
+    return { state, unknown };
+  }
+
+  /** Loads the state from the address and runs it. */
+  load() {
+    const { state, unknown } = this.#parse();
+    this.state = state;
+    this.runner.last = null;
+    this.#draw();
+    this.#blank();
+    if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0));
+    else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
+    this.#show(state.view);
+  }
+
+  #draw() {
+    this.controls.draw();
+    this.steering.draw();
+    this.shading.draw();
+    this.markTopics(this.state.steer);
+    this.#learnNames();
+  }
+
+  /** Loads the names of the features that are steered or shade the text. */
+  #learnNames() {
+    const { steer, shade } = this.state;
+    for (const { hook, feature } of [...steer, ...(shade ? [shade] : [])]) if (feature !== null) featureData(this.about, hook, feature).then(() => this.#renamed(), () => {});
+  }
+
+  /** Draws the names of features that have become known. */
+  #renamed() {
+    this.steering.draw();
+    this.shading.draw();
+  }
+
+  #wire() {
+    $("stop").addEventListener("click", () => this.runner.stop());
+    $("dice").addEventListener("click", () => {
+      this.state.seed = Math.floor(Math.random() * Math.min(SEEDS, 1e6));
+      $("seed").value = String(this.state.seed);
+      $("seed").dispatchEvent(new Event("input"));
+      this.controls.draw();
+      this.go();
+    });
+    $("fresh").addEventListener("click", () => {
+      this.state.messages = [];
+      this.output.kept.clear();
+      this.runner.forget();
+      this.controls.draw();
+      this.#blank();
+      this.#address("push");
+      $("prompt").focus();
+    });
+    $("share").addEventListener("click", async () => {
+      if (await shareLink(this.#link(this.state))) say("Link copied.");
+    });
+    $("skip").addEventListener("click", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      $("output").focus();
+    });
+    addEventListener("hashchange", () => this.#travelled());
+    addEventListener("keydown", (event) => {
+      const typing = event.target instanceof HTMLElement && event.target.matches("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        this.send();
+      } else if (event.key === "Escape" && !event.defaultPrevented) {
+        if (this.hover.open) this.hover.hide();
+        else if (!$("stop").hidden) this.runner.stop();
+        else if (this.views.inspector.open) this.views.inspector.close();
+      } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        $("steer-finder").querySelector("input").focus();
+      }
+    });
+  }
+
+  /** Shows the state of an address that the user went to. Only its shading or its view may differ. */
+  #travelled() {
+    if (location.hash === toFragment(this.state)) return;
+    const { state, unknown } = this.#parse();
+    if (unknown.length > 0 || !this.runner.last || runOf(state) !== runOf(this.state)) {
+      this.load();
+      return;
+    }
+    this.state.shade = state.shade;
+    this.state.view = state.view;
+    this.shading.draw();
+    this.#learnNames();
+    this.output.reshade();
+    this.#show(state.view);
+  }
+
+  /** Shows what a link asks for, which is no step of the history. @param {View | null} view */
+  #show(view) {
+    this.#following = true;
+    const found = this.views.show(view);
+    this.#following = false;
+    if (!found && view?.kind === "feature") notice(`The link is to feature ${view.feature} of ${view.hook}. This server has no SAE with it.`);
+  }
+
+  /**
+   * Makes the text about a subject, or ends steering.
+   * @param {Intervention[]} steer
+   * @param {string | undefined} prompt
+   */
+  topic(steer, prompt) {
+    this.state.steer = structuredClone(steer);
+    if (this.state.mode === "chat") {
+      if (this.state.messages.length === 0) this.state.messages = [{ role: "user", content: "Tell me a story." }];
+    } else if (prompt) {
+      this.state.prompt = prompt;
+    }
+    if (steer.length > 0) this.#beforeAndAfter();
+    this.#draw();
+    this.go();
+    this.#look();
+  }
+
+  /** Compares with the unsteered text, unless the user has chosen. */
+  #beforeAndAfter() {
+    if (!this.#chosen) this.controls.compare(true);
+  }
+
+  /** Scrolls to the text on narrow screens, where it is below the controls. */
+  #look() {
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (narrow()) $("output").scrollIntoView({ block: this.state.mode === "chat" ? "nearest" : "start", behavior: still ? "auto" : "smooth" });
+  }
+
+  /** Runs the prompt, or sends the message in the box. */
+  send() {
+    const { mode, messages } = this.state;
+    if (mode === "chat") {
+      const text = $("prompt").value.trim();
+      if (text !== "") {
+        // A conversation continues from the steered answer.
+        const answer = this.runner.last?.state.mode === "chat" ? this.output.written(0) : "";
+        if (answer !== "") {
+          this.output.forget(messages.length);
+          this.output.keep(messages.length);
+          messages.push({ role: "assistant", content: answer });
+        } else if (messages.at(-1)?.role === "user") {
+          // A message without an answer is replaced, because roles must alternate.
+          messages.pop();
+        }
+        messages.push({ role: "user", content: text });
+        $("prompt").value = "";
+        this.controls.draw();
+        this.output.begin({ compare: false, steered: false, chat: true });
+      } else if (messages.length === 0) {
+        $("prompt").focus();
+        return;
+      }
+    }
+    this.go();
+    this.#look();
+  }
+
+  /** The tokens of an earlier answer, if the page has them. @param {number} message */
+  #answer(message) {
+    const text = this.output.kept.get(message);
+    return text && text.plain(false) === this.state.messages[message].content ? text.element : null;
+  }
+
+  /** Runs again after a feature or a setting has changed. */
+  changed() {
+    this.#sliding = false;
+    this.shading.draw();
+    this.later();
+  }
+
+  /** Runs again after a slider has moved. */
+  slid() {
+    this.later();
+    this.#slides = true;
+  }
+
+  /** True if the pending run is that of a slider. */
+  #slides = false;
+
+  switched() {
+    this.runner.last = null;
+    this.#blank();
+    complain("");
+    this.#address("push");
+    if (this.state.mode === "story" || this.state.messages.length > 0) this.go();
+    else $("prompt").focus();
+  }
+
+  /** Stops the run without a word, and clears everything that belongs to its text. */
+  #blank() {
+    this.later.cancel();
+    this.runner.cancel();
+    this.output.begin({ compare: false, steered: false, chat: false });
+    this.output.reshade();
+    this.steering.report(undefined);
+    notice("");
+    this.views.blank();
+    this.hover.hide();
+    this.updatePlain();
+    $("empty").hidden = this.state.mode === "story" || this.state.messages.length > 0;
+  }
+
+  async go() {
+    const { state } = this;
+    if (state.mode === "chat" && state.messages.length === 0) return;
+    this.later.cancel();
+    this.hover.hide();
+    $("empty").hidden = true;
+    notice("");
+    complain("");
+    if (this.controls.wrong) {
+      this.runner.cancel();
+      this.#fail(new Refused(this.controls.wrong, 0));
+      return;
+    }
+    const before = this.runner.last;
+    const goesOn = this.#slides && this.#sliding;
+    this.#sliding = this.#slides;
+    this.#slides = false;
+    this.markTopics(state.steer);
+    this.#address(before && !goesOn && runOf(state) !== runOf(before.state) ? "push" : "replace");
+    await this.runner.go(state);
+  }
+
+  #finished() {
+    this.updatePlain();
+    if (this.output.recall(this.state.messages)) this.controls.thread();
+    const [text] = this.output.read ?? this.output.texts;
+    this.controls.prompted(text?.tokens.filter((token) => token.prompt).length ?? 0);
+    this.#following = true;
+    this.views.reopen(this.state.view);
+    this.#following = false;
+  }
+
+  /** @param {unknown} error */
+  async #fail(error) {
+    if (error instanceof Refused && error.status === 401) {
+      askForKey();
+      return;
+    }
+    const state = this.runner.last?.state ?? this.state;
+    // An error about an intervention names its feature.
+    if (error instanceof Refused && error.param?.startsWith("nanoscope.steer")) await Promise.allSettled(state.steer.map(({ hook, feature }) => featureData(this.about, hook, feature)));
+    failed(error, state);
+  }
+
+  /** Steers by a hit of a search, with the strength that the server gives. @param {Hit} hit */
+  #found({ hook, index, steer }) {
+    const spec = parseSpec(steer ?? "");
+    this.steer(hook, index, spec && { ...spec, hook: resolve(spec.hook, this.about) });
+  }
+
+  /**
+   * @param {string} hook
+   * @param {number} feature
+   * @param {Intervention | null} spec
+   */
+  async steer(hook, feature, spec = null) {
+    // The names of the feature and of its neighbours.
+    await featureData(this.about, hook, feature).catch(() => {});
+    if (this.state.steer.length === 0) this.#beforeAndAfter();
+    this.steering.add(hook, feature, spec);
+    this.shading.draw();
+    this.output.reshade();
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   * @param {"pointer" | "key"} how
+   */
+  point(text, at, how) {
+    const focused = document.activeElement instanceof HTMLElement && document.activeElement.matches(`[data-at="${at}"]:focus-visible`);
+    if (how === "pointer" || focused) this.hover.show(text, at);
+    if (this.views.follows(text, at) && focused) this.views.token(text, at, "step");
+  }
+
+  /**
+   * @param {TokenText} text
+   * @param {number} at
+   * @param {"pointer" | "key"} how
+   */
+  open(text, at, how) {
+    this.hover.hide();
+    this.views.token(text, at, how);
+  }
+
+  /** Puts what is shown beside the text into the address. @param {View | null} view */
+  #view(view) {
+    const before = this.state.view;
+    this.state.view = view;
+    // Going from token to token is one step of the history.
+    this.#address(this.#following || (before?.kind === "token" && view?.kind === "token") ? "replace" : "push");
+  }
+
+  /** @param {"push" | "replace"} how */
+  #address(how) {
+    const fragment = toFragment(this.state);
+    if (fragment === location.hash) return;
+    try {
+      if (how === "push") history.pushState(null, "", fragment);
+      else history.replaceState(null, "", fragment);
+    } catch {
+      // Browsers throttle this call; Share still has the current link.
+    }
+  }
+
+  /** @param {State} state */
+  #link(state) {
+    return `${location.origin}${location.pathname}${toFragment(state)}`;
+  }
+
+  /**
+   * Shows the run of a file, without running it again.
+   * @param {string} file
+   * @param {Recording} run
+   * @param {State} state
+   */
+  opened(file, run, state) {
+    this.state = { ...state, view: null };
+    this.controls.draw();
+    this.#blank();
+    complain("");
+    replay(run, state.mode === "chat", this.output);
+    // The names in the file are known now.
+    this.steering.draw();
+    this.shading.draw();
+    this.output.reshade();
+    this.steering.report(run.texts[0].applied, run.texts[0].fluency);
+    this.runner.opened(this.state, run.finished);
+    this.updatePlain();
+    this.#address("push");
+    $("empty").hidden = true;
+    notice(`Opened from ${file}. ${madeElsewhere(run, this.about)}`);
+    say(`Opened ${file}.`);
+  }
+}

@@ -1,0 +1,81 @@
+import { $ } from "../view/dom.js";
+import { copy } from "../view/copy.js";
+import { download } from "../view/download.js";
+import { standalonePage } from "../view/standalone.js";
+import { fileName, readRecording } from "../state/recording.js";
+import { inWords, plainText } from "../state/plain.js";
+import { fromFragment } from "../state/share.js";
+import { exported } from "./recordings.js";
+/** @import {About, Recording, State} from "../types.d.ts" */
+/** @import {Output} from "../view/output.js" */
+
+/**
+ * The buttons that take the run out of the page, and the one that brings one back. Returns a function that
+ * updates the plain text.
+ * @param {About} about
+ * @param {Output} output
+ * @param {{last: () => {state: State, finished: boolean} | null, opened: (file: string, run: Recording, state: State) => void, failed: (message: string) => void, say: (message: string) => void}} owner
+ */
+export function wireFiles(about, output, owner) {
+  $("export").addEventListener("click", () => {
+    const last = owner.last();
+    if (last) download(fileName(last.state), exported(last, output, about));
+  });
+  $("html").addEventListener("click", () => {
+    const last = owner.last();
+    if (!last) return;
+    const { state } = last;
+    const asked = `${about.name} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${about.version}`;
+    const page = standalonePage(`A run of ${about.name}`, exported(last, output, about), [asked, ...state.steer.map((spec) => `Steered: ${inWords(spec)}`)], output.marks);
+    download(fileName(state, "html"), page, "text/html");
+  });
+  $("copy").addEventListener("click", async () => {
+    const text = plain(owner.last(), output);
+    if (await copy(text)) {
+      $("copy").textContent = "Copied";
+      setTimeout(() => ($("copy").textContent = "Copy as text"), 1500);
+      owner.say("Text copied.");
+    } else {
+      $("plain").open = true;
+    }
+  });
+  const update = () => {
+    $("plain-text").textContent = $("plain").open ? plain(owner.last(), output) : "";
+  };
+  $("plain").addEventListener("toggle", update);
+  $("open").addEventListener("click", () => $("file").click());
+  $("file").addEventListener("change", async () => {
+    const [file] = $("file").files;
+    if (file) await open(file, owner);
+    // So that the same file can be opened again.
+    $("file").value = "";
+  });
+  return update;
+}
+
+/**
+ * The run as plain text.
+ * @param {{state: State} | null} last
+ * @param {Output} output
+ */
+export function plain(last, output) {
+  if (!last) return "";
+  const texts = output.texts.map((text, choice) => ({ name: text.name, written: output.written(choice) }));
+  return plainText(last.state, texts.length === 2 ? texts.toReversed() : texts);
+}
+
+/**
+ * Reads the run in a file.
+ * @param {File} file
+ * @param {{opened: (file: string, run: Recording, state: State) => void, failed: (message: string) => void}} owner
+ */
+async function open(file, owner) {
+  try {
+    const run = readRecording(await file.text());
+    const { state, unknown } = fromFragment(run.link);
+    if (unknown.length > 0) throw new Error(`its link has parts that this page does not understand: ${unknown.join(", ")}`);
+    owner.opened(file.name, run, state);
+  } catch (error) {
+    owner.failed(`${file.name} cannot be opened: ${/** @type {Error} */ (error).message}`);
+  }
+}

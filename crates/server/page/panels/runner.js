@@ -1,0 +1,128 @@
+import { run } from "../client/run.js";
+import { $, count, number } from "../view/dom.js";
+import { notice } from "./messages.js";
+import { say } from "../view/say.js";
+/** @import {About, Ending, State} from "../types.d.ts" */
+/** @import {Output} from "../view/output.js" */
+
+/** The interval between announcements of progress, in ms. */
+const ANNOUNCE = 10_000;
+
+/** Runs a state and draws its texts, one run at a time. */
+export class Runner {
+  #running = new AbortController();
+  /** The last run, and whether it has finished. @type {{state: State, finished: boolean} | null} */
+  last = null;
+
+  /**
+   * @param {About} about
+   * @param {Output} output
+   * @param {{end: (choice: number, ending: Ending) => void, finished: () => void, failed: (error: unknown) => void}} owner
+   */
+  constructor(about, output, owner) {
+    this.about = about;
+    this.output = output;
+    this.owner = owner;
+  }
+
+  stop() {
+    this.#running.abort();
+  }
+
+  /** Ends the run without a word. */
+  cancel() {
+    this.#running.abort();
+    this.#running = new AbortController();
+    this.#busy(false);
+    $("progress").textContent = "";
+    $("panes").style.minHeight = "";
+  }
+
+  /** @param {State} now */
+  async go(now) {
+    this.#running.abort();
+    const own = (this.#running = new AbortController());
+    const { signal } = own;
+    const state = structuredClone(now);
+    const compare = state.compare && state.steer.length > 0;
+    this.last = { state, finished: false };
+    this.#busy(true);
+    $("progress").textContent = "";
+    say("Generating.");
+    let [begun, tokens, announced] = [0, 0, performance.now()];
+    // The previous text stays until the first token arrives, so that nothing moves under a slider.
+    const begin = () => {
+      if (begun > 0) return;
+      begun = performance.now();
+      $("panes").style.minHeight = `${$("panes").offsetHeight}px`;
+      this.output.begin({ compare, steered: state.steer.length > 0, chat: state.mode === "chat" });
+    };
+    const rate = () => `${count(tokens, "token")} · ${number(tokens / Math.max(0.001, (performance.now() - begun) / 1000), 2)}/s`;
+    try {
+      await run(state, this.about, signal, {
+        prompt: (choice, some) => {
+          begin();
+          this.output.prompt(choice, some);
+        },
+        token: (choice, token) => {
+          begin();
+          this.output.token(choice, token);
+          tokens++;
+          if (tokens % 8 === 0) $("progress").textContent = rate();
+          if (performance.now() - announced > ANNOUNCE) {
+            announced = performance.now();
+            say(`${count(tokens, "token")} so far.`);
+          }
+        },
+        end: (choice, ending) => {
+          begin();
+          this.output.end(choice, ending);
+          this.owner.end(choice, ending);
+        },
+      });
+      this.output.compared();
+      this.last.finished = true;
+      $("progress").textContent = rate();
+      if (now.compare && !compare) notice("Both texts are the same without steering. Find a feature above and turn it up to see a before and an after.");
+      say(`Done: ${count(tokens, "token")}.`);
+      this.owner.finished();
+    } catch (error) {
+      if (this.#running !== own) return;
+      for (const text of this.output.texts) text.flush();
+      if (signal.aborted) {
+        $("progress").textContent = "Stopped.";
+        say("Stopped.");
+      } else {
+        this.owner.failed(error);
+      }
+    } finally {
+      if (this.#running === own) {
+        this.#busy(false);
+        $("panes").style.minHeight = "";
+      }
+    }
+  }
+
+  /** @param {boolean} busy */
+  #busy(busy) {
+    const focused = document.activeElement;
+    $("stop").hidden = !busy;
+    $("run").hidden = busy;
+    if (focused === $("run") && busy) $("stop").focus();
+    if (focused === $("stop") && !busy) $("run").focus();
+    for (const id of ["export", "html", "copy", "active"]) $(id).disabled = busy || !this.last;
+    $("output").setAttribute("aria-busy", String(busy));
+  }
+
+  /** Takes a run that was opened from a file as the last one. @param {State} state @param {boolean} finished */
+  opened(state, finished) {
+    this.last = { state: structuredClone(state), finished };
+    this.#busy(false);
+  }
+
+  /** Forgets the last run. */
+  forget() {
+    this.last = null;
+    this.cancel();
+  }
+}
