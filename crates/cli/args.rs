@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
 use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Condition, Intervention, Sampling};
+use nanoscope_runtime::{Condition, Intervention, Sampling, SyntaxError};
 use nanoscope_transformer::Era;
 
 /// Flags for sampling.
@@ -148,12 +148,12 @@ pub(crate) struct PlanArgs {
         long,
         short,
         value_name = "SPEC",
-        help = "Steer with a feature: HOOK:FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
+        help = "Steer with a feature: [HOOK:]FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
-                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm; WHERE is text, all, prompt, \
+                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm, and 30% is 0.3:norm; without HOOK it is the deepest SAE's; WHERE is text, all, prompt, \
                 generated, last or A..B"
     )]
-    pub(crate) steer: Vec<Intervention>,
+    pub(crate) steer: Vec<SteerSpec>,
     /// A JSON file with a list of interventions, each an object or a string as for --steer; applied
     /// after those of --steer
     #[arg(long, value_name = "FILE")]
@@ -173,6 +173,30 @@ pub(crate) struct PlanArgs {
     /// drops it for that intervention [default: keep-error]
     #[arg(long, value_enum, requires = "steer")]
     pub(crate) splice: Option<SpliceArg>,
+}
+
+/// An intervention whose hook point can be left out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SteerSpec {
+    text: String,
+}
+
+impl SteerSpec {
+    /// The intervention, at the hook point `default` if the text names none.
+    pub(crate) fn at(&self, default: Option<HookPoint>) -> Result<Intervention, SyntaxError> {
+        Intervention::parse_at(&self.text, default)
+    }
+}
+
+impl std::str::FromStr for SteerSpec {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let spec = Self { text: text.to_owned() };
+        // The hook point is not known yet, and any other mistake is.
+        spec.at(Some(HookPoint::Embed))?;
+        Ok(spec)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

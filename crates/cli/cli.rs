@@ -12,6 +12,7 @@ use crate::commands::eval::EvalArgs;
 use crate::commands::features::FeaturesArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::hooks::HooksArgs;
+use crate::commands::index::IndexArgs;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Features(FeaturesArgs),
     Dashboard(DashboardArgs),
+    Index(IndexArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),

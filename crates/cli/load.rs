@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use nanoscope::{Microscope, VectorFile};
+use nanoscope::{Microscope, SteeringShares, VectorFile};
 use nanoscope_checkpoint::{
     Labels, ModelFiles, ModelKind, SaePath, UserLabels, WeightDtype, python_json,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Intervention, Plan, Splice};
+use nanoscope_runtime::{Intervention, Op, Plan, Scale, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
 
@@ -149,7 +149,13 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
     if args.track.is_empty() {
         plan.track.extend(saes.keys().next_back());
     }
-    plan.interventions.clone_from(&args.steer);
+    let deepest = saes.keys().next_back().copied();
+    for spec in &args.steer {
+        plan.interventions.push(spec.at(deepest).map_err(|error| match deepest {
+            Some(_) => anyhow::Error::new(error),
+            None => Hint::new("no SAE is loaded to steer", "load one with --sae PATH").into(),
+        })?);
+    }
     if args.splice == Some(SpliceArg::Reconstruct) {
         for intervention in &mut plan.interventions {
             intervention.splice = Splice::Reconstruct;
@@ -158,10 +164,31 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
     for path in &args.steer_file {
         plan.interventions.extend(read_interventions(path)?);
     }
+    note_strong(scope, &plan.interventions);
     for vector in &args.vector {
         plan.vectors.push(load_vector(vector, &plan.interventions)?);
     }
     Ok(plan)
+}
+
+/// Prints a note about interventions whose share of the norm breaks most texts, as far as that was measured.
+fn note_strong(scope: &Microscope, interventions: &[Intervention]) {
+    for intervention in interventions {
+        let (Op::Add(share, Scale::Norm) | Op::Orthogonal(share, Scale::Norm)) = intervention.op
+        else {
+            continue;
+        };
+        let shares = scope.names().index(intervention.hook).and_then(|index| index.shares.clone());
+        let Some(SteeringShares { default, breaks: Some(breaks), .. }) = shares else { continue };
+        if share.abs() >= breaks {
+            note(&format!(
+                "{intervention}: {:.0} % of the norm and more break most texts at {}; {:.0} % leaves them fluent",
+                100.0 * breaks,
+                intervention.hook,
+                100.0 * default,
+            ));
+        }
+    }
 }
 
 /// The tokenizer of the model, or an error with `hint` if it has none.

@@ -31,6 +31,7 @@ use crate::commands::eval::eval;
 use crate::commands::features::features;
 use crate::commands::generate::generate;
 use crate::commands::hooks::hooks;
+use crate::commands::index::index;
 use crate::commands::inspect::inspect;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
@@ -54,6 +55,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Run(args)) => run(args)?,
         Some(Command::Features(args)) => features(args)?,
         Some(Command::Dashboard(args)) => return dashboard(args),
+        Some(Command::Index(args)) => return index(args),
         Some(Command::Hooks(args)) => hooks(args)?,
         Some(Command::Inspect(args)) => inspect(args)?,
         Some(Command::Convert(args)) => convert(args)?,

@@ -91,7 +91,7 @@ pub(crate) const COMMANDS: [Usage; 17] = [
     usage("/track", "HOOK… | all | none", "choose the SAEs whose features are shown"),
     usage("/shade", "[HOOK:]N | auto | off", "shade tokens by a feature"),
     usage("/feature", "[HOOK:]N", "show a feature in detail"),
-    usage("/find", "WORD", "list the features with a word in their label"),
+    usage("/find", "WORD", "list the features that write a word, are about it or fire on it"),
     usage("/seed", "N | random", "set the seed; the same seed gives the same text"),
     usage(
         "/set",

@@ -16,6 +16,8 @@ pub(crate) enum Job {
     Write { prompt: Prompt, plans: Vec<Plan>, sampling: Sampling, special_tokens: bool },
     /// Formats the page of a feature, in lines of `cells`.
     Page { hook: HookPoint, feature: usize, cells: usize },
+    /// Lists the features that a word finds, in lines of `cells`.
+    Find { word: String, cells: usize },
 }
 
 /// The prompt of a text.
@@ -44,7 +46,7 @@ pub(crate) enum WorkerEvent {
     Token { variant: usize, token: Token, took: Duration },
     /// The end of a variant.
     End { variant: usize, end: Option<EndReason>, applied: Vec<InterventionReport> },
-    /// The page of a feature.
+    /// The page of a feature, or a list of features.
     Page(String),
     /// The job is done. This is its last event.
     Done { stopped: bool },

@@ -78,7 +78,7 @@ fn work<'m>(
         match session.record(event) {
             Some(message) if failed.is_none() && printed.is_ok() => {
                 printed = match job {
-                    Job::Page { .. } => write!(out, "{}", sanitized(&message)),
+                    Job::Page { .. } | Job::Find { .. } => write!(out, "{}", sanitized(&message)),
                     Job::Write { .. } => {
                         crate::terminal::messages::note(&sanitized(&message));
                         Ok(())

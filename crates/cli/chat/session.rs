@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use nanoscope_checkpoint::{Labels, write_atomically};
+use nanoscope_checkpoint::write_atomically;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Sampling, Target, VectorName};
 use serde_json::json;
@@ -13,18 +14,25 @@ use super::job::{Job, Prompt, WorkerEvent};
 use super::mode::Mode;
 use super::turn::{State, Turn, Variant};
 use crate::prompt::read_as_text;
-use crate::terminal::feature_name::feature_name;
+use crate::terminal::feature_name::Naming;
 use nanoscope_runtime::Plan;
 
 /// Drawn seeds are below this limit, so they are short enough to type.
 const SEED_LIMIT: u64 = 1_000_000;
 
 /// The session's data about the model.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ModelInfo {
     /// The number of features of the SAE at each hook point.
     pub(crate) saes: BTreeMap<HookPoint, usize>,
-    pub(crate) labels: BTreeMap<HookPoint, Labels>,
+    /// The names of the features.
+    pub(crate) names: Arc<dyn Naming>,
+}
+
+impl Default for ModelInfo {
+    fn default() -> Self {
+        Self { saes: BTreeMap::new(), names: Arc::new(BTreeMap::new()) }
+    }
 }
 
 /// The feature tokens are shaded by.
@@ -233,7 +241,7 @@ impl Session {
         if !overwrite && path.symlink_metadata().is_ok() {
             bail!("{} already exists; /save! overwrites it", path.display());
         }
-        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&self.model_info.labels)).collect();
+        let runs: Vec<_> = turns.iter().map(|turn| turn.json(&*self.model_info.names)).collect();
         let json = json!({ "nanoscope": env!("CARGO_PKG_VERSION"), "runs": runs });
         let text = serde_json::to_vec_pretty(&json).context("could not serialize the texts")?;
         write_atomically(path, &text)?;
@@ -242,7 +250,9 @@ impl Session {
     }
 
     pub(crate) fn label(&self, (hook, feature): (HookPoint, u32)) -> Option<String> {
-        let name = feature_name(self.model_info.labels.get(&hook), feature)?;
+        let names = &self.model_info.names;
+        names.prepare(hook, &[(feature, 0.0)]);
+        let name = names.name(hook, feature)?;
         Some(name.shown(usize::MAX))
     }
 }

@@ -36,7 +36,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
         _ => Mode::Story,
     };
     let saes = scope.model().saes().iter().map(|(&hook, sae)| (hook, sae.config().d_sae()));
-    let model_info = ModelInfo { saes: saes.collect(), labels: scope.labels().clone() };
+    let saes = saes.collect();
+    let scope = Arc::new(scope);
+    let model_info = ModelInfo { saes, names: Arc::clone(&scope) as _ };
     let mut session = Session::new(model_info, mode, plan, sampling);
     session.compare = args.compare;
     session.can_chat = can_chat;
@@ -47,7 +49,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
 
     let is_watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if is_watched && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
-        return screen::run(Arc::new(scope), session, first);
+        return screen::run(scope, session, first);
     }
     let (input, mut out) = (std::io::stdin().lock(), anstream::stdout().lock());
     let succeeded = plain::dialogue(&scope, &mut session, first, input, &mut out)?;

@@ -1,7 +1,5 @@
 //! Handling of the lines a user types.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, bail};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Condition, Intervention, Target};
@@ -11,11 +9,7 @@ use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, 
 use super::job::Job;
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
-use crate::commands::features::labelled;
-use crate::terminal::display::{counted, visible};
-
-/// The most labels that /find lists.
-const MAX_FOUND: usize = 30;
+use crate::terminal::display::counted;
 
 impl Session {
     /// Handles a line: a prompt or a slash command. Pages are formatted for lines of `cells`.
@@ -58,7 +52,12 @@ impl Session {
                 let (hook, feature) = self.feature(name)?;
                 return Ok(Reply::Work(Job::Page { hook, feature: feature as usize, cells }));
             }
-            Command::Find(word) => self.find(&word)?,
+            Command::Find(word) => {
+                if self.model_info.saes.is_empty() {
+                    bail!("no SAE is loaded; load one with --sae PATH");
+                }
+                return Ok(Reply::Work(Job::Find { word, cells }));
+            }
             Command::Seed(Some(seed)) => {
                 (self.sampling.seed, self.random_seeds) = (seed, false);
                 format!("seed {seed}")
@@ -190,32 +189,6 @@ impl Session {
         })
     }
 
-    fn find(&self, word: &str) -> Result<String> {
-        let hooks = self
-            .model_info
-            .saes
-            .keys()
-            .filter(|hook| self.plan.track.is_empty() || self.plan.track.contains(hook));
-        let (mut out, mut found, mut labels) = (String::new(), 0, 0);
-        for hook in hooks {
-            let Some(of_hook) = self.model_info.labels.get(hook) else { continue };
-            labels += of_hook.len();
-            for feature in labelled(of_hook, self.model_info.saes[hook], word) {
-                found += 1;
-                if found <= MAX_FOUND {
-                    let label = visible(of_hook.get(feature).unwrap_or_default());
-                    let _ = write!(out, "\n{hook}:{feature}  {label}");
-                }
-            }
-        }
-        if labels == 0 {
-            bail!("the tracked features have no labels");
-        }
-        let more =
-            if found > MAX_FOUND { format!("; the first {MAX_FOUND} are") } else { String::new() };
-        Ok(format!("{found} of {labels} labels contain `{word}`{more}{out}"))
-    }
-
     fn set(&mut self, setting: Setting) -> Result<String> {
         let mut sampling = self.sampling.clone();
         let message = match setting {
@@ -297,7 +270,7 @@ Ctrl-D    exit; so does Ctrl-C twice";
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_session::{EARLY, LATE, message, refused, session};
+    use super::super::test_session::{EARLY, LATE, job, message, refused, session};
     use super::*;
 
     #[test]
@@ -375,15 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_found_and_cannot_act_on_a_terminal() {
+    fn a_search_is_work_for_the_model() {
         let mut session = session();
 
-        let found = message(&mut session, "/find DOG");
-
-        assert!(found.starts_with("2 of 2 labels contain `DOG`"), "{found}");
-        assert!(found.contains(&format!("{LATE}:7  a dog")), "{found}");
-        assert!(found.contains("dogs ⟨001B⟩[31mred"), "{found}");
-        session.model_info.labels.clear();
-        assert!(refused(&mut session, "/find dog").contains("have no labels"));
+        assert_eq!(job(&mut session, "/find DOG"), Job::Find { word: "DOG".into(), cells: 80 });
+        session.model_info.saes.clear();
+        assert!(refused(&mut session, "/find dog").contains("no SAE is loaded"));
     }
 }

@@ -1,6 +1,7 @@
 //! A session without a model, for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nanoscope_checkpoint::Labels;
@@ -25,7 +26,7 @@ pub(crate) fn session() -> Session {
     std::fs::write(dir.path().join("labels.json"), labels).unwrap();
     let model_info = ModelInfo {
         saes: BTreeMap::from([(EARLY, 64), (LATE, 2048)]),
-        labels: BTreeMap::from([(LATE, Labels::read(dir.path(), 2048).unwrap())]),
+        names: Arc::new(BTreeMap::from([(LATE, Labels::read(dir.path(), 2048).unwrap())])),
     };
     let plan = Plan::new().track(LATE);
     Session::new(model_info, Mode::Story, plan, Sampling::default())

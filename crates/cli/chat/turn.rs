@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
 use nanoscope_sae::SparseFeatures;
@@ -13,6 +12,7 @@ use super::mode::Mode;
 use crate::terminal::applied;
 use crate::terminal::display::sanitized;
 use crate::terminal::export::TokenEntry;
+use crate::terminal::feature_name::Naming;
 use nanoscope_runtime::Plan;
 
 /// One prompt and its texts.
@@ -107,7 +107,7 @@ impl Variant {
         (tokens > 1 && !self.took.is_zero()).then(|| tokens as f64 / self.took.as_secs_f64())
     }
 
-    fn json(&self, labels: &BTreeMap<HookPoint, Labels>) -> Value {
+    fn json(&self, names: &dyn Naming) -> Value {
         let token = |token: &Token| {
             let entry = TokenEntry {
                 position: token.position,
@@ -117,7 +117,7 @@ impl Variant {
                 features: &token.features,
                 row: 0,
             };
-            entry.to_json(None, labels)
+            entry.to_json(None, names)
         };
         json!({
             "steered": self.is_steered,
@@ -147,7 +147,7 @@ impl Turn {
     }
 
     /// The turn as JSON: everything needed to reproduce it, and its texts.
-    pub(crate) fn json(&self, labels: &BTreeMap<HookPoint, Labels>) -> Value {
+    pub(crate) fn json(&self, names: &dyn Naming) -> Value {
         let Sampling { temperature, top_k, top_p, seed, max_tokens, .. } = &self.sampling;
         json!({
             "mode": self.mode.to_string(),
@@ -163,7 +163,7 @@ impl Turn {
             "track": self.plan.track.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "steer": self.plan.interventions.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "stop_when": self.plan.stop_when.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "texts": self.variants.iter().map(|variant| variant.json(labels)).collect::<Vec<_>>(),
+            "texts": self.variants.iter().map(|variant| variant.json(names)).collect::<Vec<_>>(),
         })
     }
 }

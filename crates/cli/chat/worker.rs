@@ -15,7 +15,7 @@ use nanoscope_sae::SparseFeatures;
 
 use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
-use crate::commands::features::page;
+use crate::commands::features::{found_text, page};
 use crate::load::text_tokenizer;
 use crate::prompt::{SpecialTokensArg, encode_unnoted};
 use crate::terminal::display::token_text;
@@ -96,6 +96,9 @@ pub(crate) fn do_job<'m>(
         }
         Job::Page { hook, feature, cells } => {
             page(scope, *hook, *feature, *cells).map(|page| !send(WorkerEvent::Page(page)))
+        }
+        Job::Find { word, cells } => {
+            found_text(scope, word, *cells).map(|found| !send(WorkerEvent::Page(found + "\n")))
         }
     };
     send(match done {

@@ -4,18 +4,19 @@ use std::io::{IsTerminal, Write, sink};
 use std::time::Instant;
 
 use anyhow::Result;
-use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{EndReason, Generation, Step};
-use serde_json::json;
+use nanoscope_runtime::{EndReason, Fluency, Generation, Plan, Sampling, Step};
+use serde_json::{Value, json};
 
+use super::unsteered::{Written, fluency, unsteered};
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document, note_message};
 use crate::terminal::applied;
-use crate::terminal::display::{counted, end_note, sanitized};
+use crate::terminal::differences::marked_differences;
+use crate::terminal::display::{DIM, counted, end_note, sanitized};
 use crate::terminal::export::TokenEntry;
-use crate::terminal::messages::report_to;
+use crate::terminal::messages::{Hint, report_to};
 use crate::terminal::token_lines::TokenLines;
 use crate::terminal::word_wrap::WordWrap;
 use clap::Args;
@@ -63,6 +64,9 @@ pub(crate) struct GenerateArgs {
     pub(crate) chat: bool,
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
+    /// Also print the text without steering, and mark the phrases that differ
+    #[arg(long)]
+    pub(crate) compare: bool,
     /// The maximum number of tokens to generate
     #[arg(long, short = 'n', default_value_t = 64, value_name = "N")]
     pub(crate) max_tokens: usize,
@@ -101,28 +105,54 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     };
     let sampling = args.sampling.sampling(args.max_tokens);
     let mut plan = plan(&scope, &args.plan)?;
+    if args.compare && plan.interventions.is_empty() {
+        let hint = "turn a feature up with --steer, for example --steer 1909:add:30%";
+        return Err(Hint::new("there is nothing to compare without steering", hint).into());
+    }
     let mut exports = Exports::open(&scope, &args.export, args.top, &mut plan)?;
     let mut generation = scope.model().generate(&prompt, &plan, &sampling)?;
     exports.prompt(&generation)?;
+    let request = Request { scope: &scope, prompt: &prompt, plan: &plan, sampling: &sampling };
     if args.json {
-        print_json(&scope, &mut generation, args.top, &mut exports)?;
+        print_json(&request, &mut generation, args, &mut exports)?;
         exports.finish(&mut sink())
     } else {
-        let hooks = plan.track;
-        print_lines(&scope, &mut generation, (args, hooks), &mut exports)?;
+        print_lines(&request, &mut generation, args, &mut exports)?;
         exports.finish(&mut report_to(args.export.stdout()))
     }
 }
 
+/// What is generated.
+struct Request<'r> {
+    scope: &'r Microscope,
+    prompt: &'r [u32],
+    plan: &'r Plan,
+    sampling: &'r Sampling,
+}
+
+impl Request<'_> {
+    /// The text without steering and the fluency of the steered one, if it is steered.
+    fn compared(&self, steered: &Written) -> Result<Option<(Written, Option<Fluency>)>> {
+        if self.plan.interventions.is_empty() {
+            return Ok(None);
+        }
+        let without = unsteered(self.scope, self.prompt, self.plan, self.sampling)?;
+        let fluency = fluency(self.scope, self.prompt, steered, &without)?;
+        Ok(Some((without, fluency)))
+    }
+}
+
 fn print_json(
-    scope: &Microscope,
+    request: &Request<'_>,
     generation: &mut Generation<'_>,
-    top: Option<usize>,
+    args: &GenerateArgs,
     exports: &mut Exports<'_>,
 ) -> Result<()> {
     let mut out = std::io::stdout().lock();
+    let mut written = Written::default();
     for step in generation.by_ref() {
         exports.step(&step)?;
+        written.push(&step.text, step.token_id, step.logprob);
         let Step { position, token_id: token, text, logprob, features, .. } = step;
         let entry = TokenEntry {
             position,
@@ -132,7 +162,7 @@ fn print_json(
             features: &features,
             row: 0,
         };
-        writeln!(out, "{}", entry.to_json(top, scope.labels()))?;
+        writeln!(out, "{}", entry.to_json(args.top, request.scope))?;
     }
     let mut last = json!({
         "end": generation.end().map(|end| end.to_string()),
@@ -141,24 +171,34 @@ fn print_json(
     if let Some(EndReason::Condition { condition, value }) = generation.end() {
         last["stop_when"] = json!({ "condition": condition.to_string(), "value": value });
     }
+    if let Some(error) = generation.error() {
+        writeln!(out, "{last}")?;
+        return Err(error.into());
+    }
+    if let Some((without, fluency)) = request.compared(&written)? {
+        last["fluency"] = fluency.as_ref().map_or(Value::Null, applied::fluency_json);
+        if args.compare {
+            last["unsteered"] = without.text.into();
+        }
+    }
     writeln!(out, "{last}")?;
-    generation.error().map_or(Ok(()), |error| Err(error.into()))
+    Ok(())
 }
 
 fn print_lines(
-    scope: &Microscope,
+    request: &Request<'_>,
     generation: &mut Generation<'_>,
-    (args, hooks): (&GenerateArgs, impl IntoIterator<Item = HookPoint>),
+    args: &GenerateArgs,
     exports: &mut Exports<'_>,
 ) -> Result<()> {
+    let (scope, hooks) = (request.scope, &request.plan.track);
     let mut out = report_to(args.export.stdout());
     let saes = scope.model().saes();
-    let hooks: Vec<_> =
-        hooks.into_iter().map(|hook| (hook, saes[&hook].config().d_sae())).collect();
+    let hooks: Vec<_> = hooks.iter().map(|&hook| (hook, saes[&hook].config().d_sae())).collect();
     // An output on stdout is in place of the lines.
     let tracks = !hooks.is_empty() && args.export.stdout().is_none();
     let mut lines = TokenLines::new(args.top, hooks);
-    let mut text = String::new();
+    let mut written = Written::default();
     let mut wrap = WordWrap::for_stdout();
     let mut tokens = 0;
     let started = Instant::now();
@@ -172,15 +212,12 @@ fn print_lines(
     for step in generation.by_ref() {
         tokens += 1;
         exports.step(&step)?;
-        text.push_str(&step.text);
+        written.push(&step.text, step.token_id, step.logprob);
         if tracks {
             let tokenizer = scope.model().tokenizer();
             let token = tokenizer.and_then(|tokenizer| tokenizer.token_text(step.token_id));
-            let tracked = step
-                .features
-                .iter()
-                .map(|(&hook, features)| (hook, features, 0, scope.labels().get(&hook)));
-            writeln!(out, "{}", lines.token(&token.unwrap_or_default(), tracked))?;
+            let tracked = step.features.iter().map(|(&hook, features)| (hook, features, 0));
+            writeln!(out, "{}", lines.token(&token.unwrap_or_default(), scope, tracked))?;
         } else {
             write!(out, "{}", wrap.push(&sanitized(&step.text)))?;
         }
@@ -189,11 +226,25 @@ fn print_lines(
     let took = started.elapsed().as_secs_f64();
     writeln!(out, "{}", wrap.finish())?;
     let wrapped = |text: &str| WordWrap::for_stdout().wrap(text);
-    if tracks {
-        writeln!(out, "{}", wrapped(&format!("{opening}{}", sanitized(&text))))?;
+    let whole = |written: &Written| format!("{opening}{}", sanitized(&written.text));
+    let compared = match generation.error() {
+        None => request.compared(&written)?,
+        Some(_) => None,
+    };
+    match &compared {
+        Some((without, _)) if args.compare => {
+            let [before, after] = marked_differences(&whole(without), &whole(&written));
+            writeln!(out, "{DIM}without steering:{DIM:#}\n{}\n", wrapped(&before))?;
+            writeln!(out, "{DIM}steered:{DIM:#}\n{}\n", wrapped(&after))?;
+        }
+        _ if tracks => writeln!(out, "{}", wrapped(&whole(&written)))?,
+        _ => {}
     }
     for applied in generation.applied() {
         writeln!(out, "{}", wrapped(&applied::line(&applied)))?;
+    }
+    if let Some((_, Some(fluency))) = &compared {
+        writeln!(out, "{}", wrapped(&applied::fluency_line(fluency)))?;
     }
     if let Some(error) = generation.error() {
         return Err(error.into());

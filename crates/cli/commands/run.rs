@@ -181,7 +181,7 @@ fn run_json(scope: &Microscope, tokens: &TokenBatch, run: &RunOutput, args: &Run
                 features: &run.features,
                 row: at * tokens.seq() + position,
             };
-            entry.to_json(args.top, scope.labels())
+            entry.to_json(args.top, scope)
         };
         ids.iter().enumerate().map(token).collect::<Vec<_>>()
     };
@@ -225,11 +225,8 @@ fn print_lines(
         }
         for (at, &id) in shown.iter().enumerate() {
             let at = row * tokens.seq() + at;
-            let tracked = run
-                .features
-                .iter()
-                .map(|(&hook, features)| (hook, features, at, scope.labels().get(&hook)));
-            writeln!(out, "{}", lines.token(&token_text(scope.model(), id), tracked))?;
+            let tracked = run.features.iter().map(|(&hook, features)| (hook, features, at));
+            writeln!(out, "{}", lines.token(&token_text(scope.model(), id), scope, tracked))?;
         }
         let next: Vec<String> = next_tokens[row]
             .iter()

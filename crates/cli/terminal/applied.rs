@@ -1,6 +1,6 @@
 //! Reports of interventions, as text and as JSON.
 
-use nanoscope_runtime::InterventionReport;
+use nanoscope_runtime::{Fluency, InterventionReport};
 use serde_json::{Value, json};
 
 use crate::terminal::display::counted;
@@ -25,6 +25,28 @@ pub(crate) fn json(applied: &InterventionReport) -> Value {
         "positions": positions,
         "changed": changed,
         "moved": moved,
+    })
+}
+
+/// The fluency of a steered text as a line.
+pub(crate) fn fluency_line(fluency: &Fluency) -> String {
+    let Fluency { nll, unsteered_nll } = fluency;
+    let (Some(unsteered), Some(ratio)) = (unsteered_nll, fluency.ratio()) else {
+        return format!("fluency: {nll:.2} nats per token under the unsteered model");
+    };
+    let verdict = if fluency.is_broken() { "; the text is broken" } else { "" };
+    format!(
+        "fluency: {nll:.2} nats per token under the unsteered model, {ratio:.1} times the \
+         unsteered text's {unsteered:.2}{verdict}"
+    )
+}
+
+/// The fluency of a steered text as an object.
+pub(crate) fn fluency_json(fluency: &Fluency) -> Value {
+    json!({
+        "nll": fluency.nll,
+        "unsteered_nll": fluency.unsteered_nll,
+        "ratio": fluency.ratio(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_checkpoint::{Labels, save_tensors};
+use nanoscope_checkpoint::save_tensors;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, RunOutput};
 use nanoscope_sae::SparseFeatures;
@@ -14,7 +14,7 @@ use nanoscope_transformer::TokenBatch;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value, json};
 
-use crate::terminal::feature_name::feature_name;
+use crate::terminal::feature_name::Naming;
 
 /// One token of a result, with the same keys in every command.
 pub(crate) struct TokenEntry<'a> {
@@ -30,16 +30,12 @@ pub(crate) struct TokenEntry<'a> {
 
 impl TokenEntry<'_> {
     /// The token as an object, with the `top` strongest features per hook point (default: all).
-    pub(crate) fn to_json(
-        &self,
-        top: Option<usize>,
-        labels: &BTreeMap<HookPoint, Labels>,
-    ) -> Value {
+    pub(crate) fn to_json(&self, top: Option<usize>, names: &dyn Naming) -> Value {
         let features: serde_json::Map<_, _> = self
             .features
             .iter()
             .map(|(hook, features)| {
-                (hook.to_string(), features_json(features, self.row, top, labels.get(hook)))
+                (hook.to_string(), features_json(*hook, features, self.row, (top, names)))
             })
             .collect();
         json!({
@@ -54,13 +50,14 @@ impl TokenEntry<'_> {
 
 /// The features of one row as `[[index, activation, label?], …]`, the strongest first.
 fn features_json(
+    hook: HookPoint,
     features: &SparseFeatures,
     row: usize,
-    top: Option<usize>,
-    labels: Option<&Labels>,
+    (top, names): (Option<usize>, &dyn Naming),
 ) -> Value {
     let strongest = features.strongest(row, top.unwrap_or(usize::MAX));
-    let entry = |(index, value): (u32, f32)| match feature_name(labels, index) {
+    names.prepare(hook, &strongest);
+    let entry = |(index, value): (u32, f32)| match names.name(hook, index) {
         Some(name) if name.automatic => json!([index, value, name.text(), true]),
         Some(name) => json!([index, value, name.text()]),
         None => json!([index, value]),

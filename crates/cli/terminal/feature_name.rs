@@ -1,9 +1,12 @@
 //! The names of features: where they come from, and how they are drawn.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use anstyle::Style;
+use nanoscope::Microscope;
 use nanoscope_checkpoint::Labels;
+use nanoscope_hooks::HookPoint;
 
 use crate::terminal::display::{DIM, LABEL, cut, visible};
 
@@ -41,9 +44,35 @@ impl<'n> FeatureName<'n> {
     }
 }
 
-/// Looks up the name of a feature, if it has one.
-pub(crate) fn feature_name(labels: Option<&Labels>, feature: u32) -> Option<FeatureName<'_>> {
-    labels?.get(feature).map(|label| FeatureName::new(label, false))
+/// The names of the features of a model's SAEs.
+pub(crate) trait Naming: std::fmt::Debug + Send + Sync {
+    /// Computes the names of `features`, with their activations, that are to be shown.
+    fn prepare(&self, hook: HookPoint, features: &[(u32, f32)]);
+
+    /// The name of a feature, if it has one.
+    fn name(&self, hook: HookPoint, feature: u32) -> Option<FeatureName<'_>>;
+}
+
+impl Naming for Microscope {
+    fn prepare(&self, hook: HookPoint, features: &[(u32, f32)]) {
+        // Only a feature that the SAE does not have is an error, and it has no name.
+        let _ = self.prepare_names(hook, features.iter().map(|&(feature, _)| feature));
+    }
+
+    fn name(&self, hook: HookPoint, feature: u32) -> Option<FeatureName<'_>> {
+        let name = Microscope::name(self, hook, feature)?;
+        Some(FeatureName::new(name.text.to_string(), name.is_automatic))
+    }
+}
+
+/// Labels alone, for tests.
+impl Naming for BTreeMap<HookPoint, Labels> {
+    fn prepare(&self, _: HookPoint, _: &[(u32, f32)]) {}
+
+    fn name(&self, hook: HookPoint, feature: u32) -> Option<FeatureName<'_>> {
+        let labels = self.get(&hook)?;
+        Some(FeatureName::new(labels.get(feature)?, labels.is_automatic(feature)))
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +88,5 @@ mod tests {
         assert_eq!(automatic.shown(40), "~ fires on ·dog · promotes ·wagged");
         assert_eq!(automatic.shown(12), "~ fires on …");
         assert_eq!((given.style(), automatic.style()), (LABEL, DIM));
-        assert_eq!(feature_name(None, 3), None);
     }
 }

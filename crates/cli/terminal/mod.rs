@@ -1,6 +1,7 @@
 //! Output for people and for other programs, and signals.
 
 pub(crate) mod applied;
+pub(crate) mod differences;
 pub(crate) mod display;
 pub(crate) mod export;
 pub(crate) mod feature_name;

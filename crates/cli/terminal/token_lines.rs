@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use nanoscope_checkpoint::Labels;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::SparseFeatures;
 use unicode_width::UnicodeWidthStr;
 
 use crate::terminal::display::{BAR_CELLS, DIM, TOKEN, VALUE, bar, cut, pad, visible, width};
-use crate::terminal::feature_name::feature_name;
+use crate::terminal::feature_name::Naming;
 
 /// The width of a token, in cells. A longer one takes room from the name of its first feature.
 const TOKEN_CELLS: usize = 12;
@@ -106,12 +105,13 @@ impl TokenLines {
     pub(crate) fn token<'a>(
         &mut self,
         token: &str,
-        tracked: impl Iterator<Item = (HookPoint, &'a SparseFeatures, usize, Option<&'a Labels>)>,
+        names: &dyn Naming,
+        tracked: impl Iterator<Item = (HookPoint, &'a SparseFeatures, usize)>,
     ) -> String {
         let token = cut(&visible(token), TOKEN_CELLS + self.name_cells);
         let mut excess = token.width().saturating_sub(TOKEN_CELLS);
         let mut out = format!("{TOKEN}{}{TOKEN:#}", pad(&token, TOKEN_CELLS));
-        for (at, (hook, features, row, labels)) in tracked.enumerate() {
+        for (at, (hook, features, row)) in tracked.enumerate() {
             if at > 0 {
                 let _ = write!(out, "\n{}", " ".repeat(TOKEN_CELLS));
             }
@@ -120,6 +120,7 @@ impl TokenLines {
                 let _ = write!(out, " {DIM}{}{DIM:#}", pad(name, self.hook_cells - 1));
             }
             let strongest = features.strongest(row, self.top);
+            names.prepare(hook, &strongest);
             let largest = self.largest.entry(hook).or_insert(f32::MIN_POSITIVE);
             let row_max = strongest.iter().fold(0.0_f32, |max, (_, value)| max.max(value.abs()));
             *largest = largest.max(row_max);
@@ -133,7 +134,7 @@ impl TokenLines {
                     let gap = if at == 0 { 1 } else { GAP_CELLS };
                     let share = value.abs() / largest;
                     let cells = self.name_cells - std::mem::take(&mut excess);
-                    let name = feature_name(labels, index);
+                    let name = names.name(hook, index);
                     let shown = name.as_ref().map_or(String::new(), |name| name.shown(cells));
                     let style = name.map(|name| name.style()).unwrap_or_default();
                     let numbers = self.numbers(value, share);
@@ -189,6 +190,8 @@ fn number(value: f32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nanoscope_checkpoint::Labels;
+
     use super::*;
 
     const LATE: HookPoint = HookPoint::ResidPost(3);
@@ -215,8 +218,9 @@ mod tests {
         let mut features = SparseFeatures::new(2048);
         features.push_row((0..5).map(|index| (2000 + index, 40.0 - index as f32)));
         let mut lines = TokenLines::with_width(top, hooks.iter().map(|&hook| (hook, 2048)), width);
-        let tracked = hooks.iter().map(|&hook| (hook, &features, 0, Some(&labels)));
-        let text = plain(&lines.token(token, tracked));
+        let labels: BTreeMap<_, _> = hooks.iter().map(|&hook| (hook, labels.clone())).collect();
+        let tracked = hooks.iter().map(|&hook| (hook, &features, 0));
+        let text = plain(&lines.token(token, &labels, tracked));
         (plain(&lines.header()), text.lines().map(str::to_owned).collect())
     }
 

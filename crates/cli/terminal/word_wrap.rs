@@ -71,7 +71,7 @@ impl WordWrap {
             return;
         }
         let cells = self.cells.unwrap_or(usize::MAX).max(1);
-        let (spaces, word) = (self.spaces.width(), self.word.width());
+        let (spaces, word) = (self.spaces.width(), width_of(&self.word));
         if self.used > 0 && self.used + spaces + word > cells {
             out.push('\n');
             self.used = word;
@@ -87,6 +87,11 @@ impl WordWrap {
         self.word.clear();
         self.spaces.clear();
     }
+}
+
+/// The width of a word in cells, without its styles.
+fn width_of(word: &str) -> usize {
+    anstream::adapter::strip_str(word).to_string().width()
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ fn a_feature_fires_in_half_of_the_contexts_and_in_none_of_the_others() {
     let options = SAMPLES.dashboard(Options::new(0..64));
     let contexts = || Ok((0..CONTEXTS).map(|index| Ok(context(index))));
     let mut on = |_| ControlFlow::Continue(());
-    let dashboard = Dashboard::build(&model, HOOK, &options, contexts, |_, _| None, &mut on).unwrap();
+    let dashboard =
+        Dashboard::build(&model, HOOK, &options, contexts, |_, _| None, &mut on).unwrap();
     let mut done = Vec::new();
     let progress = |at, of| {
         done.push((at, of));
@@ -111,7 +112,8 @@ fn a_feature_that_fires_everywhere_is_shown_and_not_tested() {
     let options = SAMPLES.dashboard(Options::new(0..64));
     let contexts = || Ok((0..4).map(|index| Ok(context(index))));
     let mut on = |_| ControlFlow::Continue(());
-    let dashboard = Dashboard::build(&model, HOOK, &options, contexts, |_, _| None, &mut on).unwrap();
+    let dashboard =
+        Dashboard::build(&model, HOOK, &options, contexts, |_, _| None, &mut on).unwrap();
     let page = dashboard.features.iter().max_by_key(|page| page.fires).unwrap();
 
     let tokenizer = model.tokenizer().unwrap();

@@ -146,7 +146,9 @@ impl Microscope {
     /// yet; see [`FeatureNames::prepare`].
     pub fn name(&self, hook: HookPoint, feature: u32) -> Option<FeatureName> {
         if let Some(label) = self.label(hook, feature) {
-            return Some(FeatureName { text: label.into(), is_automatic: false });
+            let of_sae = self.labels.get(&hook);
+            let is_automatic = of_sae.is_some_and(|labels| labels.is_automatic(feature));
+            return Some(FeatureName { text: label.into(), is_automatic });
         }
         let text = self.names.get(hook, feature)?;
         Some(FeatureName { text, is_automatic: true })

@@ -19,7 +19,11 @@ Examples:
   nanoscope features --feature 1909
       one feature: its weights, the next tokens it promotes, its neighbours, where it fires
   nanoscope features --near 1909
-  nanoscope features --grep dog --json | jq .features
+  nanoscope features dog
+      the features that write, are about or fire on a word; the ones that steer best come first
+  nanoscope features --promotes dog --json | jq .hits
+  nanoscope features --grep dog
+      only those with the word in a person's label
 
 Special tokens such as <|bos|> are run but not counted, unless --keep-special is given. A text longer \
 than the model's context is split into contexts, each with <|bos|> prepended. A feature fires on a \
@@ -36,7 +40,17 @@ pub(crate) struct FeaturesArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The hook point of the SAE [default: the deepest SAE]
+    /// Search all SAEs for features by a word, or by index (1909 or 3:1909)
+    #[arg(value_name = "QUERY", value_parser = word, conflicts_with_all = ["own", "other", "lookup"])]
+    pub(crate) query: Option<String>,
+    /// Search for features that promote a word: its tokens become more likely when they are turned up
+    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "own", "other", "lookup"])]
+    pub(crate) promotes: Option<String>,
+    /// Search for features that fire most strongly on a word; needs an index (`nanoscope index`)
+    #[arg(long, value_name = "WORD", value_parser = word, conflicts_with_all = ["query", "promotes", "own", "other", "lookup"])]
+    pub(crate) fires_on: Option<String>,
+
+    /// The hook point of the SAE [default: the deepest SAE; of a search all]
     #[arg(long, value_name = "HOOK")]
     pub(crate) hook: Option<HookPoint>,
     #[command(flatten)]
@@ -60,6 +74,33 @@ pub(crate) struct FeaturesArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A search over all SAEs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SearchQuery {
+    pub(crate) text: String,
+    pub(crate) by: SearchBy,
+}
+
+/// The evidence that a search considers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SearchBy {
+    Anything,
+    Promotes,
+    FiresOn,
+}
+
+impl FeaturesArgs {
+    /// The search, if one was asked for.
+    pub(crate) fn query(&self) -> Option<SearchQuery> {
+        let query = |text: &Option<String>, by| {
+            text.as_ref().map(|text| SearchQuery { text: text.clone(), by })
+        };
+        query(&self.query, SearchBy::Anything)
+            .or_else(|| query(&self.promotes, SearchBy::Promotes))
+            .or_else(|| query(&self.fires_on, SearchBy::FiresOn))
+    }
 }
 
 /// Flags for the text.

@@ -10,11 +10,21 @@ use super::found::{DEFAULT_ON_PAGE, Entry, FoundFeatures, Query};
 use super::json::to_json;
 use super::lines::print;
 use super::page::print_pages;
+use super::search::{find, hits_json, print_hits};
 use crate::load::open;
 use nanoscope::Microscope;
 
 pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
     let scope = open(&args.model)?;
+    if let Some(query) = args.query() {
+        let hits = find(&scope, &query, args.hook)?;
+        let mut out = anstream::stdout().lock();
+        if args.json {
+            writeln!(out, "{}", hits_json(&scope, &query, &hits, args.top))?;
+            return Ok(());
+        }
+        return print_hits(&mut out, &scope, (&query, &hits), args);
+    }
     let found = FoundFeatures::new(&scope, args)?;
     if args.json {
         writeln!(std::io::stdout().lock(), "{}", to_json(&found))?;

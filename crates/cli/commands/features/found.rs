@@ -10,6 +10,7 @@ use nanoscope_sae::{Geometry, Sae};
 
 use super::args::{By, FeaturesArgs};
 use super::text::{FeatureText, read_text};
+use crate::terminal::feature_name::{FeatureName, Naming};
 use crate::terminal::messages::Hint;
 use nanoscope::Microscope;
 
@@ -144,8 +145,10 @@ impl<'s> FoundFeatures<'s> {
         self.scope.labels().get(&self.hook)
     }
 
-    pub(crate) fn label(&self, feature: u32) -> Option<&'s str> {
-        self.labels()?.get(feature)
+    /// The name of a feature: a label, or an automatic name.
+    pub(crate) fn name(&self, feature: u32) -> Option<FeatureName<'s>> {
+        self.scope.prepare(self.hook, &[(feature, 0.0)]);
+        Naming::name(self.scope, self.hook, feature)
     }
 
     /// The features that fire on the text, in order.
@@ -194,14 +197,14 @@ impl<'s> FoundFeatures<'s> {
         Ok(weights.into_iter().map(page).collect())
     }
 
-    /// Adds the first feature at its max activation on the text. If strong features reach a higher
-    /// activation there, that is used, because a smaller one would have no effect.
+    /// Turns up the first feature by the default share of the norm.
     fn steer(&self) -> Option<Intervention> {
         let feature = self.entries.first()?.feature;
-        let text = self.text.as_ref()?;
-        let value = text.stats.get(feature).max_activation.max(text.strong);
-        let spec = format!("{}:{feature}:add:{}", self.hook, two_digits(value));
-        (value > 0.0).then(|| spec.parse().expect("the text is a valid intervention"))
+        let has_direction = self
+            .sae
+            .geometry(&[feature as usize])
+            .is_ok_and(|found| found.first().is_some_and(|geometry| geometry.decoder_norm > 0.0));
+        has_direction.then(|| self.scope.names().turn_up(self.hook, feature))
     }
 }
 
@@ -225,22 +228,4 @@ pub(crate) fn sae_at(scope: &Microscope, hook: Option<HookPoint>) -> Result<(Hoo
     }
     let deepest = scope.model().saes().iter().next_back().map(|(&hook, sae)| (hook, sae));
     deepest.ok_or_else(|| Hint::new("no SAE is loaded", "load one with --sae PATH").into())
-}
-
-/// `value`, which is above 0, rounded to two significant digits.
-fn two_digits(value: f32) -> f32 {
-    format!("{value:.1e}").parse().expect("a formatted number parses")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_to_copy_has_two_digits() {
-        assert_eq!(two_digits(33.64).to_string(), "34");
-        assert_eq!(two_digits(0.012_34).to_string(), "0.012");
-        assert_eq!(two_digits(1234.0).to_string(), "1200");
-        assert_eq!(two_digits(9.96).to_string(), "10");
-    }
 }

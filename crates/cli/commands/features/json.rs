@@ -48,8 +48,8 @@ fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("feature", json!(feature));
-    if let Some(label) = found.label(feature) {
-        put("label", json!(label));
+    if let Some(name) = found.name(feature) {
+        put(if name.automatic { "auto" } else { "label" }, json!(name.text()));
     }
     if let Some(key) = entry.key {
         let name = if matches!(found.query, Query::Near(_)) { "cosine" } else { "score" };
@@ -85,8 +85,9 @@ fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
                 put("no_logit_effect", json!(why.to_string()));
             }
         }
-        let neighbour = |&(other, cosine): &(u32, f32)| match found.label(other) {
-            Some(label) => json!([other, cosine, label]),
+        let neighbour = |&(other, cosine): &(u32, f32)| match found.name(other) {
+            Some(name) if name.automatic => json!([other, cosine, name.text(), true]),
+            Some(name) => json!([other, cosine, name.text()]),
             None => json!([other, cosine]),
         };
         put("nearest", nearest.iter().map(neighbour).collect());

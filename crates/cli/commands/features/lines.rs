@@ -13,7 +13,7 @@ use super::found::{Entry, FoundFeatures, Query};
 use super::page::print_pages;
 use super::text::FeatureText;
 use crate::args::ModelArgs;
-use crate::terminal::display::{DIM, LABEL, VALUE, cut, visible, width};
+use crate::terminal::display::{DIM, VALUE, cut, visible, width};
 
 /// The width of the index column, in cells.
 const INDEX_CELLS: usize = 8;
@@ -75,9 +75,9 @@ fn print_list(out: &mut impl Write, found: &FoundFeatures<'_>, width: usize) -> 
             write!(out, "{VALUE}{:>1$}{VALUE:#}", (column.cell)(entry), column.cells())?;
         }
         let places = text_shown(found).map(|text| places(text, entry.feature, room));
-        let label = found.label(entry.feature).map(|label| cut(&visible(label), room));
-        let label = label.map(|label| format!("{LABEL}{label}{LABEL:#}"));
-        let lines: Vec<String> = label.into_iter().chain(places.flatten()).collect();
+        let name = found.name(entry.feature).map(|name| (name.shown(room), name.style()));
+        let name = name.map(|(shown, style)| format!("{style}{shown}{style:#}"));
+        let lines: Vec<String> = name.into_iter().chain(places.flatten()).collect();
         if !lines.is_empty() {
             write!(out, "  {}", lines.join(&format!("\n{}", " ".repeat(indent))))?;
         }
@@ -113,9 +113,9 @@ fn title(found: &FoundFeatures<'_>) -> String {
             format!("{hook}: {all} features more active on A ({text}) than on B ({other})")
         }
         Query::Near(feature) => {
-            let label = found.label(*feature as u32);
-            let label = label.map(|label| format!(" ({})", visible(label))).unwrap_or_default();
-            format!("{hook}: nearest to #{feature}{label}")
+            let name = found.name(*feature as u32);
+            let name = name.map(|name| format!(" ({})", name.shown(usize::MAX)));
+            format!("{hook}: nearest to #{feature}{}", name.unwrap_or_default())
         }
         Query::Grep(word) => {
             let labels = found.labels().map_or(0, nanoscope_checkpoint::Labels::len);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::excerpts::{format_excerpt, number, percent};
 use super::found::{FoundFeatures, Page};
 use crate::terminal::display::token_text;
-use crate::terminal::display::{DIM, LABEL, TOKEN, VALUE, cut, visible};
+use crate::terminal::display::{DIM, TOKEN, VALUE, cut, visible};
 
 /// The width of the name before a line's content, in cells.
 const NAME_CELLS: usize = 12;
@@ -38,8 +38,10 @@ fn print_page(
 ) -> Result<()> {
     let room = width.saturating_sub(NAME_CELLS).max(1);
     writeln!(out, "{TOKEN}#{feature}{TOKEN:#} {DIM}of {}{DIM:#}", found.hook)?;
-    let label = found.label(feature).map_or("none".to_owned(), visible);
-    wrapped(out, "label", &label, LABEL, room)?;
+    if let Some(name) = found.name(feature) {
+        let kind = if name.automatic { "name" } else { "label" };
+        wrapped(out, kind, &name.shown(usize::MAX), name.style(), room)?;
+    }
 
     let geometry = &page.geometry;
     let cosine = geometry.encoder_decoder_cosine;
@@ -65,10 +67,10 @@ fn print_page(
 
     for (at, &(other, cosine)) in page.nearest.iter().enumerate() {
         let number = format!("{VALUE}{cosine:>6.3}{VALUE:#}");
-        let line = match found.label(other) {
-            Some(label) => {
-                let label = cut(&visible(label), room.saturating_sub(15));
-                format!("{number} {DIM}#{other:<6}{DIM:#} {LABEL}{label}{LABEL:#}")
+        let line = match found.name(other) {
+            Some(name) => {
+                let (shown, style) = (name.shown(room.saturating_sub(15)), name.style());
+                format!("{number} {DIM}#{other:<6}{DIM:#} {style}{shown}{style:#}")
             }
             None => format!("{number} {DIM}#{other}{DIM:#}"),
         };

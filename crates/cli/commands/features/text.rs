@@ -23,8 +23,6 @@ pub(crate) struct FeatureText<'s> {
     /// The start of each context.
     starts: Vec<usize>,
     pub(crate) stats: FeatureStats,
-    /// The 90th percentile, over counted tokens, of the max activation per token.
-    pub(crate) strong: f32,
 }
 
 /// A token with the text around it in its context.
@@ -56,7 +54,7 @@ impl<'s> FeatureText<'s> {
             split_into_contexts(&ids, tokenizer.bos(), default_context(model.context_len()));
         let sae = model.saes().get(&hook).context("the caller found an SAE at the hook point")?;
         let mut stats = FeatureStats::new(sae.config().d_sae(), peaks);
-        let (mut ids, mut starts, mut maxima) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut starts) = (Vec::new(), Vec::new());
         let all = windows.iter().map(Vec::len).sum::<usize>();
         let bar = DelayedBar::new("reading", all as u64, "tokens");
         for window in windows {
@@ -66,18 +64,11 @@ impl<'s> FeatureText<'s> {
             let places =
                 (ids.len() as u64..).zip(&window).map(|(at, &id)| counts(id).then_some(at));
             stats.add(&features, places);
-            let counted = (0..window.len()).filter(|&row| counts(window[row]));
-            maxima.extend(
-                counted
-                    .map(|row| features.row(row).fold(0.0_f32, |max, (_, value)| max.max(value))),
-            );
             starts.push(ids.len());
             ids.extend(window);
             bar.set(ids.len() as u64);
         }
-        maxima.sort_unstable_by(f32::total_cmp);
-        let strong = maxima.get(maxima.len() * 9 / 10).copied().unwrap_or(0.0);
-        Ok(Self { tokenizer, ids, starts, stats, strong })
+        Ok(Self { tokenizer, ids, starts, stats })
     }
 
     /// The token at `at` with the text around it.

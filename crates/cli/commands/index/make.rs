@@ -80,7 +80,7 @@ pub(crate) fn make_index(
         interrupted.control_flow()
     };
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
-    let label = |feature| scope.label(hook, feature).map(str::to_owned);
+    let label = |at, feature| scope.label(at, feature).map(str::to_owned);
     let options = Options::for_index(d_sae as u32);
     let dashboard = Dashboard::build(model, hook, &options, contexts, label, &mut progress)?;
     drop(bar);

@@ -144,6 +144,9 @@ pub(crate) struct TrainArgs {
     /// Start even if the training is estimated to take more memory than there is
     #[arg(long)]
     pub(crate) ignore_memory: bool,
+    /// Leave out the index of the features at the end of the run
+    #[arg(long)]
+    pub(crate) no_index: bool,
     /// Print one JSON object at the end
     #[arg(long, short)]
     pub(crate) json: bool,

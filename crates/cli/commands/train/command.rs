@@ -11,6 +11,7 @@ use nanoscope_train::{
 use serde_json::json;
 
 use super::args::TrainArgs;
+use super::indexing::index_outcomes;
 use super::progress::{ProgressView, summary};
 use super::source::source;
 use super::suggestions::{command, text};
@@ -181,10 +182,12 @@ fn follow(args: &TrainArgs, mut run: TrainingRun, interrupted: &InterruptFlag) -
     let (config, dir) = (run.config().clone(), run.dir().to_owned());
     let held_out = run.held_out_text().cloned();
     let outcomes = run.finish()?;
+    let indexes =
+        if args.no_index { Vec::new() } else { index_outcomes(&config, &outcomes, interrupted) };
     if args.json {
         writeln!(anstream::stdout(), "{}", as_json(&config, &outcomes, &dir))?;
     } else {
-        summary(&config, held_out.as_ref(), &outcomes, &dir)?;
+        summary(&config, held_out.as_ref(), (&outcomes, &indexes), &dir)?;
     }
     Ok(ExitCode::SUCCESS)
 }

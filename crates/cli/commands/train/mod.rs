@@ -2,6 +2,7 @@
 
 mod args;
 mod command;
+mod indexing;
 mod progress;
 mod source;
 mod suggestions;

@@ -134,7 +134,7 @@ impl ProgressView {
 pub(crate) fn summary(
     run: &RunConfig,
     held_out: Option<&HeldOutText>,
-    outcomes: &[Outcome],
+    (outcomes, indexes): (&[Outcome], &[String]),
     dir: &std::path::Path,
 ) -> Result<()> {
     let mut out = anstream::stdout().lock();
@@ -153,6 +153,9 @@ pub(crate) fn summary(
             100.0 * dead as f64 / run.recipe.d_sae as f64,
             outcome.best_step.map_or_else(|| "none".to_owned(), |step| step.to_string()),
         )?;
+    }
+    for line in indexes {
+        writeln!(out, "index of {line}")?;
     }
     writeln!(out)?;
     for outcome in outcomes {

@@ -33,26 +33,7 @@ pub(crate) fn suggestions(
             command("encode", [&sae[..], &encode, &device(run)]),
         ];
     }
-    let from = match &source.store {
-        Some(store) => CollectedFrom::read(store).ok().flatten(),
-        None => {
-            let defaults = CorpusOptions::default();
-            Some(CollectedFrom {
-                model: source.model.clone(),
-                tokenizer: source.tokenizer.clone(),
-                era: source.era.clone(),
-                text: source.text.clone(),
-                text_column: source.text_column.clone().unwrap_or(defaults.text_column),
-                strict: source.strict.unwrap_or(defaults.strict),
-                max_document_bytes: source
-                    .max_document_bytes
-                    .unwrap_or(defaults.max_document_bytes),
-            })
-        }
-    };
-    // A path, or a name in Hugging Face's cache.
-    let is_there = |path: &Path| ModelFiles::find(path).is_ok();
-    let Some(from) = from.filter(|from| from.model.as_deref().is_none_or(is_there)) else {
+    let Some(from) = collected_from(run) else {
         return vec![command("inspect", [&sae[1..]])];
     };
     let (model, device) = (model(&from), device(run));
@@ -80,6 +61,34 @@ pub(crate) fn suggestions(
     }
     commands.push(command("dashboard", [&model[..], &sae, &texts, &more, &device]));
     commands
+}
+
+/// The model and the text that a run's activations are from, if the model is still there.
+pub(crate) fn collected_from(run: &RunConfig) -> Option<CollectedFrom> {
+    let source = &run.source;
+    if source.activations.is_some() {
+        return None;
+    }
+    let from = match &source.store {
+        Some(store) => CollectedFrom::read(store).ok().flatten(),
+        None => {
+            let defaults = CorpusOptions::default();
+            Some(CollectedFrom {
+                model: source.model.clone(),
+                tokenizer: source.tokenizer.clone(),
+                era: source.era.clone(),
+                text: source.text.clone(),
+                text_column: source.text_column.clone().unwrap_or(defaults.text_column),
+                strict: source.strict.unwrap_or(defaults.strict),
+                max_document_bytes: source
+                    .max_document_bytes
+                    .unwrap_or(defaults.max_document_bytes),
+            })
+        }
+    };
+    // A path, or a name in Hugging Face's cache.
+    let is_there = |path: &Path| ModelFiles::find(path).is_ok();
+    from.filter(|from| from.model.as_deref().is_none_or(is_there))
 }
 
 /// A command line of the program, quoted for a shell.
