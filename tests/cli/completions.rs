@@ -25,6 +25,7 @@ fn bash_completes_commands_flags_and_the_names_of_values() {
         (&["nanoscope", "generate", "--max"], "--max-tokens"),
         (&["nanoscope", "generate", "--device", "w"], "wgpu"),
         (&["nanoscope", "run", "-d", "fl"], "flex"),
+        (&["nanoscope", "run", "--capture", "hook_emb"], "hook_embed"),
         (&["nanoscope", "chat", "--track", "a"], "all"),
         (&["nanoscope", "train", "--hook", "blocks.11.hook_resid_po"], "blocks.11.hook_resid_post"),
         (&["nanoscope", "convert", "--to", "nanochat"], "nanochat-sae"),
@@ -32,6 +33,22 @@ fn bash_completes_commands_flags_and_the_names_of_values() {
         (&["nanoscope", "encode", "--format", "good"], "goodfire"),
     ] {
         assert_eq!(completed(words), [expected], "{words:?}");
+    }
+}
+
+#[test]
+fn each_shell_has_a_script_with_the_commands_and_flags() {
+    for (shell, has_values) in
+        [("bash", true), ("zsh", true), ("fish", true), ("powershell", false), ("elvish", false)]
+    {
+        let script = stdout(&["completions", shell]);
+
+        for word in ["dashboard", "completions", "max-tokens"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        for word in ["blocks.11.hook_resid_post", "wgpu"] {
+            assert!(script.contains(word) || !has_values, "{shell}: {word}");
+        }
     }
 }
 
