@@ -85,7 +85,7 @@ pub use sae::{
 };
 pub use steering_vector::load_vector;
 #[cfg(feature = "gpt")]
-pub use tokenizer::{load_tokenizer, save_tokenizer};
+pub use tokenizer::{load_tokenizer, load_tokenizer_for, save_tokenizer};
 pub use write::{
     TemporaryFolder, check_output_folder, check_writable, folder_behind_links, is_stdout,
     save_tensors, save_tensors_through, without_temporaries, write_atomically, write_through,

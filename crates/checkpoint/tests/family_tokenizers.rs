@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nanoscope_checkpoint::{load_tokenizer, save_tokenizer};
+use nanoscope_checkpoint::{load_tokenizer, load_tokenizer_for, save_tokenizer};
 use nanoscope_tokenizer::{Conversation, TokenId, Tokenizer, TokenizerError};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
@@ -242,6 +242,23 @@ fn the_ends_of_a_text_are_those_of_the_models_configuration_if_no_other_file_nam
     assert_eq!((load().ends(), load().document_start()), (&[7][..], Some(7)));
     write("generation_config.json", json!({"eos_token_id": 8}));
     assert_eq!(load().ends(), [8]);
+}
+
+#[test]
+fn a_tokenizer_in_a_folder_of_its_own_ends_texts_as_the_model_says() {
+    let (own, model) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::copy(folder("gpt2").join("tokenizer.json"), own.path().join("tokenizer.json")).unwrap();
+    let write = |dir: &Path, ends: Json| {
+        let text = json!({ "eos_token_id": ends }).to_string();
+        fs::write(dir.join("generation_config.json"), text).unwrap();
+    };
+    let ends = || load_tokenizer_for(own.path(), model.path()).unwrap().ends().to_vec();
+
+    assert!(ends().is_empty());
+    write(model.path(), json!([7, 9]));
+    assert_eq!(ends(), [7, 9]);
+    write(own.path(), json!(8));
+    assert_eq!(ends(), [8]);
 }
 
 #[test]

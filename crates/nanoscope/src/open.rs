@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, WeightDtype, load_tokenizer};
+use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, WeightDtype, load_tokenizer_for};
 use nanoscope_runtime::{InterpretableModel, RuntimeError};
 use nanoscope_transformer::Era;
 
@@ -55,8 +55,12 @@ impl Microscope {
     /// [`Error::Checkpoint`] if it cannot be read, [`Error::TokenizerMismatch`] if it has another
     /// vocabulary than the model.
     pub fn with_tokenizer(mut self, dir: impl AsRef<Path>) -> Result<Self> {
-        let kind = self.origin().map(|origin| origin.kind);
-        set_tokenizer(&mut self.model, kind, dir.as_ref())?;
+        let dir = dir.as_ref();
+        let (kind, files) = match &self.origin {
+            Some(origin) => (Some(origin.kind), folder(&origin.files)),
+            None => (None, dir),
+        };
+        set_tokenizer(&mut self.model, kind, [dir, files])?;
         Ok(self)
     }
 }
@@ -102,7 +106,7 @@ impl<'a> OpenOptions<'a> {
         let loaded = files.load_with(device, LoadOptions { era, dtype, progress })?;
         let mut model = InterpretableModel::new(loaded.gpt);
         if let Some(dir) = tokenizer.as_ref().or(files.tokenizer.as_ref()) {
-            set_tokenizer(&mut model, Some(loaded.kind), dir)?;
+            set_tokenizer(&mut model, Some(loaded.kind), [dir, folder(&files)])?;
         }
         let origin = Origin { files, kind: loaded.kind, also_fits: loaded.also_fits };
         Ok(Microscope { origin: Some(origin), ..Microscope::new(model) })
@@ -119,12 +123,18 @@ impl fmt::Debug for OpenOptions<'_> {
     }
 }
 
+/// The folder of the model.
+fn folder(files: &ModelFiles) -> &Path {
+    files.weights.parent().unwrap_or(&files.weights)
+}
+
+/// Sets the tokenizer in `dir` of the model in `of_model`.
 fn set_tokenizer(
     model: &mut InterpretableModel,
     kind: Option<ModelKind>,
-    dir: &Path,
+    [dir, of_model]: [&Path; 2],
 ) -> Result<()> {
-    let tokenizer = load_tokenizer(dir)?;
+    let tokenizer = load_tokenizer_for(dir, of_model)?;
     let mismatch =
         |source| Error::TokenizerMismatch { path: dir.to_owned(), source: Box::new(source) };
     // Other families' embeddings are padded; nanochat's configuration has the tokenizer's own size.

@@ -117,7 +117,7 @@ impl Microscope {
     /// Adds an SAE; false if it is there already.
     fn add(&mut self, loaded: LoadedSae) -> Result<(HookPoint, bool)> {
         let (hook, hook_out) = (loaded.hook()?, loaded.hook_out()?);
-        let warnings = self.signs_of_another_model(&loaded);
+        let warnings = self.warnings_about(&loaded);
         let LoadedSae { sae, path, labels, metadata, .. } = loaded;
         let write = hook_out.unwrap_or(hook);
         let file = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
@@ -175,7 +175,7 @@ impl Microscope {
             self.centred = true;
         }
         for loaded in saes {
-            let warnings = self.signs_of_another_model(loaded);
+            let warnings = self.warnings_about(loaded);
             self.warnings.extend(warnings);
         }
         Ok(())
@@ -206,6 +206,30 @@ impl Microscope {
             return Err(ProcessingError::Uncentred);
         }
         self.model.gpt().centred().map(Some).map_err(ProcessingError::Centre)
+    }
+
+    /// Signs that an SAE was trained on another model, or on texts that begin in another way. Those that
+    /// were given before are left out.
+    fn warnings_about(&self, loaded: &LoadedSae) -> Vec<String> {
+        let mut warnings = self.signs_of_another_model(loaded);
+        warnings.extend(self.missing_start(&loaded.metadata));
+        warnings.retain(|warning| !self.warnings.contains(warning));
+        warnings
+    }
+
+    /// A warning if the SAE was trained with a token before each text that the tokenizer does not put there,
+    /// as TransformerLens does with GPT-2's and Pythia's texts.
+    fn missing_start(&self, metadata: &Metadata) -> Option<String> {
+        let tokenizer = self.model.tokenizer()?;
+        let is_stated = metadata.get("prepend_bos") == Some(&true.into());
+        if !is_stated || tokenizer.bos().is_some() {
+            return None;
+        }
+        let start = tokenizer.token_text(tokenizer.document_start()?)?;
+        Some(format!(
+            "the SAEs were trained with a token before each text (prepend_bos), and this tokenizer puts \
+             none there; begin the text with {start} and add --special-tokens for the same features"
+        ))
     }
 
     /// Compares the model that an SAE was trained on with this one, if its files are known.

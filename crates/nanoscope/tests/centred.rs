@@ -42,6 +42,13 @@ fn open(name: &str) -> Microscope {
     Microscope::open(model(name), &test_device()).unwrap()
 }
 
+/// The model with a tokenizer of GPT-2's kind, which puts nothing before a text.
+fn open_with_tokenizer(name: &str) -> Microscope {
+    let tokenizers =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tokenizers_hf");
+    open(name).with_tokenizer(tokenizers.join("gpt2")).unwrap()
+}
+
 const HOOK: HookPoint = HookPoint::ResidPre(1);
 
 #[test]
@@ -54,6 +61,22 @@ fn the_stream_is_centred_for_an_sae_that_was_trained_on_it() {
 
     assert!(scope.is_centred());
     assert!(!scope.model().gpt().config().tied);
+}
+
+#[test]
+fn a_token_that_the_sae_was_trained_with_and_the_tokenizer_leaves_out_is_a_warning_once() {
+    let [first, second] =
+        [HOOK, HookPoint::ResidPre(0)].map(|hook| sae(36, hook, json!({ "prepend_bos": true })));
+    let saes = [first.path(), second.path()];
+
+    let warned = open_with_tokenizer("gpt2").with_saes(saes).unwrap();
+    let [warning] = warned.warnings() else { panic!("{:?}", warned.warnings()) };
+    assert!(warning.contains("prepend_bos") && warning.contains("<|endoftext|>"), "{warning}");
+
+    let silent = open("gpt2").with_saes(saes).unwrap();
+    assert!(silent.warnings().is_empty(), "without a tokenizer there are no texts");
+    let without = sae(36, HOOK, json!({ "prepend_bos": false }));
+    assert!(open_with_tokenizer("gpt2").with_saes([without.path()]).unwrap().warnings().is_empty());
 }
 
 #[test]

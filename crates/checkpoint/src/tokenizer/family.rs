@@ -10,26 +10,31 @@ use crate::error::CheckpointError;
 use crate::read::json;
 use crate::tokenizer::files::{invalid, read_if_there, utf8};
 
-/// Loads the tokenizer with the JSON `bytes` of the file at `path` in `dir`.
-pub(super) fn load(dir: &Path, path: &Path, bytes: &[u8]) -> Result<Tokenizer, CheckpointError> {
+/// Loads the tokenizer with the JSON `bytes` of the file at `path` in the first of `dirs`. The model's own
+/// files may be in the second.
+pub(super) fn load(
+    dirs: [&Path; 2],
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Tokenizer, CheckpointError> {
+    let [dir, _] = dirs;
     let tokenizer = Tokenizer::from_hugging_face_json(utf8(path, bytes)?)
         .map_err(|source| invalid(path, source))?;
     let config_path = dir.join(CONFIG_FILE);
     let config: Config = read_or_default(&config_path)?;
-    let model: Model = read_or_default(&dir.join(MODEL_FILE))?;
+    let model: Model = of_model(dirs, MODEL_FILE)?;
     let model = match model.text_config {
         Some(text) if model.eos_token_id.is_none() && model.bos_token_id.is_none() => *text,
         _ => model,
     };
-    let generation: Model = read_or_default(&dir.join(GENERATION_FILE))?;
+    let generation: Model = of_model(dirs, GENERATION_FILE)?;
     let ends = ends(&config, [&generation, &model], &tokenizer);
     let tokens = config.special_tokens();
     // GPT-2, Pythia and Qwen put nothing in front of a text, but a token between documents.
     let named = config.others.get("bos_token").and_then(token_text);
-    let of_model = generation.bos_token_id.or(model.bos_token_id);
-    let of_model = of_model.filter(|&id| tokenizer.token_text(id).is_some());
-    let start =
-        named.and_then(|name| tokenizer.special(name)).or(of_model).or(ends.first().copied());
+    let bos = generation.bos_token_id.or(model.bos_token_id);
+    let bos = bos.filter(|&id| tokenizer.token_text(id).is_some());
+    let start = named.and_then(|name| tokenizer.special(name)).or(bos).or(ends.first().copied());
 
     let template_path = dir.join(TEMPLATE_FILE);
     let (path, template) = match read_if_there(&template_path)? {
@@ -159,6 +164,12 @@ fn ends(config: &Config, models: [&Model; 2], tokenizer: &Tokenizer) -> Vec<Toke
         }
     }
     ends
+}
+
+/// The file `name` of the first of `dirs` that has it, or the default.
+fn of_model(dirs: [&Path; 2], name: &str) -> Result<Model, CheckpointError> {
+    let [own, model] = dirs.map(|dir| dir.join(name));
+    read_or_default(if own.exists() { &own } else { &model })
 }
 
 fn read_or_default<T: Default + for<'de> Deserialize<'de>>(

@@ -6,4 +6,4 @@ mod hugging_face;
 mod nanochat;
 
 pub(crate) use nanochat::{TOKENIZER_FILES, has_tokenizer, tokenizer_files};
-pub use nanochat::{load_tokenizer, save_tokenizer};
+pub use nanochat::{load_tokenizer, load_tokenizer_for, save_tokenizer};

@@ -32,6 +32,16 @@ use crate::write::write_atomically;
 /// there is only a `tokenizer.json` in another format, and the variants for files that cannot be read,
 /// are too large or damaged, or have an invalid vocabulary.
 pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
+    load_tokenizer_for(dir, dir)
+}
+
+/// Loads the tokenizer in `dir` for the model in the folder `model`: as [`load_tokenizer`], with the
+/// `config.json` and `generation_config.json` of `model` where `dir` has none.
+///
+/// # Errors
+///
+/// As [`load_tokenizer`].
+pub fn load_tokenizer_for(dir: &Path, model: &Path) -> Result<Tokenizer, CheckpointError> {
     let is_file = [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.ends_with(name)) && dir.is_file();
     let dir = dir.parent().filter(|_| is_file).unwrap_or(dir);
     let json = dir.join(JSON_FILE);
@@ -54,7 +64,7 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
         Ok(Tag { format: None, model: Some(_) }) if hugging_face::is_nanochat(&bytes) => {
             hugging_face::from_json(&json, &bytes)
         }
-        Ok(Tag { format: None, model: Some(_) }) => family::load(dir, &json, &bytes),
+        Ok(Tag { format: None, model: Some(_) }) => family::load([dir, model], &json, &bytes),
         Ok(_) => Err(CheckpointError::ForeignTokenizer { path: json }),
         Err(source) => Err(CheckpointError::Json { path: json, source }),
     }

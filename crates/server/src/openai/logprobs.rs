@@ -87,11 +87,12 @@ impl CompletionLogprobs {
     }
 }
 
-/// The token's text, or its bytes in hexadecimal if they are not valid UTF-8, so that different tokens
-/// have different names.
+/// The token's text, its bytes in hexadecimal if they are not valid UTF-8, or its id if it has no text, so that
+/// different tokens have different names. A special token such as `<|bos|>` has its spelling as its text.
 fn name(tokenizer: &Tokenizer, id: u32) -> String {
     let bytes = tokenizer.token_bytes(id).unwrap_or_default();
     match str::from_utf8(bytes) {
+        Ok("") => format!("token_id:{id}"),
         Ok(text) => text.to_owned(),
         Err(_) => {
             bytes.iter().fold("bytes:".to_owned(), |name, byte| name + &format!("\\x{byte:02x}"))
