@@ -17,7 +17,7 @@ mod texts;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nanoscope_checkpoint::without_temporaries;
 
 use crate::chat::chat;
@@ -64,7 +64,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Train(args)) => return train(args),
         Some(Command::Eval(args)) => eval(args)?,
         Some(Command::Serve(args)) => serve(args)?,
-        Some(Command::Completions(args)) => completions(args)?,
+        Some(Command::Completions(args)) => completions(args, Cli::command())?,
     }
     Ok(ExitCode::SUCCESS)
 }

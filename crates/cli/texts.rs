@@ -7,7 +7,7 @@ use clap::Args;
 use nanoscope_corpus::{Corpus, CorpusOptions, MAX_TEXT_BYTES, PassedOver};
 
 use crate::terminal::display::counted;
-use crate::terminal::messages::note;
+use crate::terminal::messages::{Hint, note};
 
 /// Flags that select texts.
 #[derive(Debug, Args)]
@@ -45,6 +45,20 @@ const MAX_DEFAULT_CONTEXT: usize = 2048;
 /// The number of tokens per context for a model that can read `longest`.
 pub(crate) fn default_context(longest: usize) -> usize {
     longest.min(MAX_DEFAULT_CONTEXT)
+}
+
+/// Checks that the tokens of --tokens fill at least one context.
+pub(crate) fn check_tokens(tokens: Option<u64>, context_len: usize) -> Result<()> {
+    match tokens {
+        Some(tokens) if tokens < context_len as u64 => {
+            let text =
+                format!("--tokens {tokens} is less than one context of {context_len} tokens");
+            let hint =
+                format!("raise it to --tokens {context_len}, or use --context {}", tokens.max(2));
+            Err(Hint::new(text, hint).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens texts, and prints a note about files that are left out.

@@ -126,7 +126,8 @@ fn what_cannot_be_evaluated_is_an_error_that_says_why() {
     let (error, _) = failure(&["eval", "--text", "no/such/file"]);
     assert!(error.contains("no/such/file"), "{error}");
     let (error, _) = failure(&["eval", "--text", TEXT, "--tokens", "20"]);
-    assert!(error.contains("too few for one context of 256"), "{error}");
+    assert!(error.contains("--tokens 20 is less than one context of 256 tokens"), "{error}");
+    assert!(error.contains("raise it to --tokens 256, or use --context 20"), "{error}");
     let (_, code) = failure(&["eval", "--text", TEXT, "--context", "1"]);
     assert_eq!(code, 2);
     let elsewhere = format!("blocks.1.mlp.hook_post={LAYER_1}");

@@ -2,6 +2,7 @@
 
 mod chat;
 mod collect;
+mod completions;
 mod dashboard;
 mod docs;
 mod encode;
@@ -13,6 +14,7 @@ mod interrupted;
 mod mistakes;
 mod models;
 mod outputs;
+mod pty;
 mod run;
 mod serve;
 mod steering;

@@ -109,3 +109,57 @@ fn flags_that_would_be_ignored_are_refused() {
         assert!(error.contains(message), "{args:?}: {error}");
     }
 }
+
+#[test]
+fn a_misspelt_name_is_answered_with_the_one_that_is_like_it() {
+    let steer = |spec: &str| format!("blocks.3.hook_resid_post:1909:{spec}");
+    let (op, rule, scale) = (steer("ad:3"), steer("add:3@generatd"), steer("add:3:nrm"));
+    let clause = steer("add:3 with reconstrct");
+    let cases: [(&[&str], &str); 14] = [
+        (&["generat"], "'generate'"),
+        (&["generate", "--promt", "a"], "'--prompt'"),
+        (
+            &["generate", "--steer", "blocks.3.hook_resid_pst:1:ablate"],
+            "`blocks.3.hook_resid_post`?",
+        ),
+        (
+            &["generate", "--stop-when", "blocks.3.hook_resid_pst:1>0"],
+            "`blocks.3.hook_resid_post`?",
+        ),
+        (&["generate", "--sae", "blocks.3.hook_resid_pst=models"], "`blocks.3.hook_resid_post`?"),
+        (&["generate", "--steer", &op], "did you mean `add`?"),
+        (&["generate", "--steer", &rule], "did you mean `generated`?"),
+        (&["generate", "--steer", &scale], "did you mean `norm`?"),
+        (&["generate", "--steer", &clause], "did you mean `reconstruct`?"),
+        (&["generate", "--device", "cudaa"], "did you mean `cuda`?"),
+        (&["generate", "--era", "E1ww"], "did you mean `E1w`?"),
+        (&["inspect", ".", "--format", "sae-lens"], "did you mean `saelens`?"),
+        (&["convert", "a", "b", "--to", "saelense"], "'saelens'"),
+        (&["train", "--architecture", "jumprelu"], "'jump-relu'"),
+    ];
+    for (args, name) in cases {
+        let (error, code) = failure(args);
+        assert!(error.contains(name), "{args:?}: {error}");
+        assert_eq!(code, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_is_said_not_to_be_in_the_cache_either() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = |model: &str| {
+        let run = crate::nanoscope(&["generate", "--model", model]);
+        run.env("HF_HUB_CACHE", cache.path()).failure().stderr
+    };
+
+    let error = run("google/gemma-2-2bb");
+    let expected = format!(
+        "google/gemma-2-2bb: no such file or directory, and no models--google--gemma-2-2bb in Hugging \
+         Face's cache at {}; nothing is downloaded",
+        cache.path().display()
+    );
+    assert!(error.contains(&expected), "{error}");
+    // A path in a folder that exists is not taken for a name.
+    let error = run("models/demoo");
+    assert!(error.contains("models/demoo: no such file or directory\n"), "{error}");
+}

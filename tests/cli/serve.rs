@@ -253,3 +253,45 @@ fn a_familys_chat_template_decides_on_the_order_of_messages() {
         child.wait().unwrap();
     }
 }
+
+#[test]
+fn the_page_is_opened_once_the_server_listens_and_a_failure_is_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = dir.path().join("opened");
+    let opener = |script: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        for name in ["xdg-open", "open"] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    };
+    let serve = || {
+        let path = std::env::join_paths([dir.path(), Path::new("/bin")]).unwrap();
+        let args = ["serve", "--open", "--port", "0", "--log", "error"];
+        start(nanoscope(&args).env("PATH", path).into_command())
+    };
+
+    // The page can be read when it is opened.
+    opener(&format!("echo \"$1\" > {0}.part && mv {0}.part {0}", opened.display()));
+    let (mut child, address) = serve();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !opened.exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(std::fs::read_to_string(&opened).unwrap(), format!("http://{address}/\n"));
+    assert!(TcpStream::connect(&address).is_ok());
+    signal("TERM", child.id());
+    assert!(child.wait().unwrap().success());
+
+    opener("exit 3");
+    let (mut child, address) = serve();
+    let mut note = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut note).unwrap();
+    assert!(note.starts_with("note: could not open a browser: ") && note.contains('3'), "{note}");
+    let mut page = String::new();
+    send(&address, "GET /", "").read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    signal("TERM", child.id());
+    assert!(child.wait().unwrap().success());
+}

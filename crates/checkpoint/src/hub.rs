@@ -27,7 +27,8 @@ fn cache() -> Option<PathBuf> {
 
 fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let of = |name: &str, below: &str| Some(PathBuf::from(variable(name)?).join(below));
-    of("HF_HUB_CACHE", "")
+    variable("HF_HUB_CACHE")
+        .map(PathBuf::from)
         .or_else(|| of("HF_HOME", "hub"))
         .or_else(|| of("XDG_CACHE_HOME", "huggingface/hub"))
         .or_else(|| of("HOME", ".cache/huggingface/hub"))
@@ -177,6 +178,7 @@ mod tests {
         let home = ("HOME", "/home/me");
         assert_eq!(of(&[home]), Path::new("/home/me/.cache/huggingface/hub"));
         assert_eq!(of(&[home, ("HF_HOME", "/hf")]), Path::new("/hf/hub"));
-        assert_eq!(of(&[home, ("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]), Path::new("/hub"));
+        let cache = of(&[home, ("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]);
+        assert_eq!(cache.as_os_str(), "/hub");
     }
 }

@@ -124,3 +124,15 @@ fn flags_that_cannot_be_followed_are_refused_before_the_first_line() {
         assert!(output.stdout.is_empty());
     }
 }
+
+#[test]
+fn a_model_that_cannot_chat_is_not_put_into_chat_mode() {
+    let args = ["--model", "models/stories260K", "--temperature", "0", "--max-tokens", "3"];
+
+    let output = chat(&args, b"/mode chat\nOnce upon\n/more  the\n");
+
+    assert!(output.stderr.contains("has no chat template"), "{}", output.stderr);
+    // The line is a story, not a message that is refused.
+    assert!(output.stdout.starts_with("Once upon a time"), "{}", output.stdout);
+    assert!(output.stdout.contains("\n the"), "{}", output.stdout);
+}

@@ -138,8 +138,8 @@ fn flags_that_make_no_sense_are_refused() {
             "the model has no blocks.4.hook_resid_post; it has 4 blocks",
         ),
         (&["--hook", "blocks.1.hook_out"], "blocks.1.hook_resid_post is given twice"),
-        (&["--tokens", "3"], "the texts have 3 tokens, too few for one context of 32"),
-        (&["--tokens", "3"], "use shorter contexts with --context N, or more text"),
+        (&["--tokens", "3"], "--tokens 3 is less than one context of 32 tokens"),
+        (&["--tokens", "3"], "raise it to --tokens 32, or use --context 3"),
         (&["--max-document-bytes", "9"], "--max-document-bytes N reads longer documents"),
         (&["--text-column", "story"], "name the field or column with --text-column NAME"),
         (&["--text-column", "story"], "line 1 of"),
@@ -148,6 +148,7 @@ fn flags_that_make_no_sense_are_refused() {
     ] {
         let error = failure(bench.command("out", more));
         assert!(error.contains(says), "{more:?}: {error}");
+        assert!(!bench.path("out").exists(), "{more:?} leaves a folder");
     }
     for more in
         [&["--shard", "3/3"][..], &["--shard", "1"], &["--context", "1"], &["--tokens", "0"]]

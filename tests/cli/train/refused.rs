@@ -332,3 +332,39 @@ fn a_full_disk_is_an_error_that_keeps_the_last_checkpoint() {
     assert_same(&left_behind(&dir.join("run")), &left_behind(&scratch.path("whole")));
     drop(mounted);
 }
+
+#[test]
+fn a_training_that_cannot_start_leaves_no_folder() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("tiny.txt"), "The dog ran to the park.").unwrap();
+    let (text, out) = (scratch.text("tiny.txt"), scratch.text("new/run"));
+    let train = ["train", "--text", &text, "--hook", HOOK, "--out", &out];
+
+    let (error, _) = failure(&train);
+    assert!(error.contains("too few for one context of 256"), "{error}");
+    assert!(!scratch.path("new").exists());
+    // The folder can be locked before what is wrong is found.
+    let (error, _) = failure(&[&train[..], &["--context", "2", "--hold-out", "1000"]].concat());
+    assert!(error.contains("leaves none to train on"), "{error}");
+    assert!(!scratch.path("new").exists());
+
+    // A folder that was there stays.
+    std::fs::create_dir_all(&out).unwrap();
+    failure(&train);
+    assert!(scratch.path("new/run").is_dir());
+}
+
+#[test]
+fn few_activations_that_are_used_hundreds_of_times_are_warned_about() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("tiny.txt"), "The dog ran to the park.").unwrap();
+    let (text, out) = (scratch.text("tiny.txt"), scratch.text("run"));
+    let train = ["train", "--text", &text, "--hook", HOOK, "--out", &out, "--context", "2"];
+
+    let more = ["--steps", "10", "--batch", "64", "--d-sae", "16", "--k", "2"];
+    let (_, noted) = success(&[&train[..], &more].concat());
+
+    let note = noted.lines().find(|line| line.contains("each activation is used about")).unwrap();
+    assert!(note.contains(" times, so that the SAE learns them by heart"), "{note}");
+    assert!(note.contains("use more text, or --tokens "), "{note}");
+}

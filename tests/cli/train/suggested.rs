@@ -126,6 +126,40 @@ fn after_a_training_on_a_store_of_a_small_text_they_name_the_model() {
 
 #[test]
 #[cfg(unix)]
+fn after_a_training_of_a_model_named_as_in_the_cache_they_name_it_so() {
+    let scratch = Scratch::new();
+    let cache = scratch.path("hub");
+    let repository = cache.join("models--me--tiny");
+    fs::create_dir_all(repository.join("snapshots")).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/stories260K");
+    std::os::unix::fs::symlink(model, repository.join("snapshots/aa11")).unwrap();
+    fs::write(scratch.path("stories.txt"), stories(30)).unwrap();
+    let run = |args: &[&str]| {
+        let outcome = nanoscope(args).env("HF_HUB_CACHE", &cache).success();
+        (outcome.stdout, outcome.stderr)
+    };
+    let (text, store) = (scratch.text("stories.txt"), scratch.text("store"));
+    let source = ["--model", "me/tiny", "--text", &text, "--context", "32"];
+    run(&[&["collect"], &source[..], &["--hook", HOOK, "--out", &store]].concat());
+
+    for (out, source) in [("live", &source[..]), ("stored", &["--store", &store])] {
+        let out = scratch.text(out);
+        let (stdout, _) = run(&[&["train", "--out", &out], source, &SMALL].concat());
+
+        let commands = suggested(&stdout);
+        let names: Vec<&str> = commands.keys().map(String::as_str).collect();
+        assert_eq!(names, ["dashboard", "eval", "features", "generate"]);
+        for (name, command) in &commands {
+            assert!(command.contains(" --model me/tiny "), "{command}");
+            let more = if name == "generate" { " --max-tokens 2" } else { "" };
+            let cache = cache.display();
+            shell(scratch.0.path(), &format!("HF_HUB_CACHE='{cache}' {command}{more}"));
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
 fn after_a_training_on_a_file_they_need_no_model() {
     let scratch = Scratch::new();
     let (acts, out) = (scratch.text("acts.safetensors"), scratch.text("my run"));

@@ -23,7 +23,7 @@ use crate::terminal::display::{be, counted};
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
-use crate::texts::{default_context, note_passed_over};
+use crate::texts::{check_tokens, default_context, note_passed_over};
 
 /// The default size of a shard's activations in float32, in bytes.
 const SHARD_BYTES: u64 = 128 << 20;
@@ -47,6 +47,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<ExitCode> {
     let context_len = args
         .context
         .map_or_else(|| default_context(gpt.config().shape.sequence_len), |n| n as usize);
+    check_tokens(args.tokens, context_len)?;
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;
     let Some(tokens) = tokens(args, &out, &corpus, tokenizer, context_len, &interrupted)? else {
         note("interrupted while reading the texts; nothing was collected");

@@ -24,7 +24,7 @@ use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
-use crate::texts::{default_context, note_passed_over};
+use crate::texts::{check_tokens, default_context, note_passed_over};
 use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -63,6 +63,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
     let context_len = args
         .context
         .map_or_else(|| default_context(scope.model().context_len()), |len| len as usize);
+    check_tokens(args.tokens, context_len)?;
     let export = export(args, &name, (hook, d_sae), context_len);
     if let Some(dir) = &neuronpedia {
         export.check(dir, hook)?;

@@ -27,7 +27,7 @@ use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::{DelayedBar, with_spinner};
-use crate::texts::note_passed_over;
+use crate::texts::{check_tokens, note_passed_over};
 
 /// The longest context used by default.
 const MAX_DEFAULT_CONTEXT: usize = 1024;
@@ -195,6 +195,9 @@ fn tokenize(
     held_out: Option<&HeldOutText>,
 ) -> Result<TokenizedCorpus> {
     let tokenizer = tokenizer(scope, "name its folder with --tokenizer")?;
+    if held_out.is_none() {
+        check_tokens(Some(args.tokens), context_len)?;
+    }
     let corpus = args.texts.open()?;
     let limit = held_out.map_or(args.tokens, |held_out| held_out.text.tokens);
     let options = TokenizeOptions { limit: Some(limit), ..TokenizeOptions::new(context_len) };

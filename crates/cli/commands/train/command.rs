@@ -126,7 +126,9 @@ fn note_start(run: &TrainingRun) {
     ));
     if run.step() == 0 {
         let wanted = recipe.steps.saturating_mul(recipe.batch as u64);
-        reuse(wanted, rows - held_out_rows).iter().for_each(|text| note(text));
+        if let Some(text) = reuse(wanted, rows - held_out_rows) {
+            note(&text);
+        }
     }
 }
 
