@@ -10,7 +10,7 @@ use crate::{DashboardError, fingerprint};
 /// The number of similar features of each other SAE on a page.
 const MAX_SIMILAR: usize = 3;
 /// The number of promoted tokens in a name.
-const MAX_NAME_TOKENS: usize = 3;
+const MAX_NAME_TOKENS: usize = 2;
 /// The number of features whose effects on the logits are computed at a time.
 const FEATURES_PER_BATCH: usize = 64;
 
