@@ -35,6 +35,9 @@ pub struct FeatureName {
     pub auto_label: Option<String>,
 }
 
+/// Features with the cosines of their decoder rows, the largest first.
+type Neighbours = Vec<(u32, f32)>;
+
 /// The SAEs of `model` whose decoder rows can be compared with those of the SAE at `hook`: the others that
 /// write to the residual stream, if that one does.
 pub(crate) fn comparable(
@@ -66,7 +69,7 @@ pub(crate) fn similar(
     hook: HookPoint,
     features: &[usize],
     others: &[OtherSae],
-) -> Result<Vec<Vec<Vec<(u32, f32)>>>, DashboardError> {
+) -> Result<Vec<Vec<Neighbours>>, DashboardError> {
     let directions = model.sae(hook)?.directions(features)?;
     let mut similar = vec![Vec::with_capacity(others.len()); features.len()];
     for other in others {

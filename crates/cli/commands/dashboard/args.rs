@@ -26,7 +26,7 @@ Examples:
 Texts are files or folders of plain text (<|endoftext|> between documents), JSONL, JSON, CSV, TSV or \
 parquet. They are read twice: once for the range of each feature's activations, once for the examples.
 
-Dashboards of one model in folders beside each other are linked: write one per layer, for instance
+Dashboards of one model in folders beside each other are linked: write one per layer, for instance \
 to pages/layer_0 and pages/layer_1.
 
 Labels come from the SAE's folder and from a labels.json in --out, which is kept when the dashboard \
