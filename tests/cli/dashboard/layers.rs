@@ -15,7 +15,7 @@ fn nanoscope(layer: usize, out: &Path, args: &[&str]) -> Nanoscope {
     let small = ["--features", "0..4", "--tokens", "600", "--compact"];
     crate::nanoscope(&["dashboard", "--hook", &format!("blocks.{layer}.hook_resid_post")])
         .args([Path::new("--text"), &fixture("stories.jsonl"), Path::new("--out"), out])
-        .args(&small)
+        .args(small)
         .args(args)
 }
 
