@@ -10,7 +10,7 @@ use crate::{DashboardError, fingerprint};
 /// The number of similar features of each other SAE on a page.
 const MAX_SIMILAR: usize = 3;
 /// The number of promoted tokens in a name.
-const MAX_NAME_TOKENS: usize = 3;
+const MAX_NAME_TOKENS: usize = 2;
 /// The number of features whose effects on the logits are computed at a time.
 const FEATURES_PER_BATCH: usize = 64;
 
@@ -34,6 +34,9 @@ pub struct FeatureName {
     /// residual stream.
     pub auto_label: Option<String>,
 }
+
+/// Features with the cosines of their decoder rows, the largest first.
+type Neighbours = Vec<(u32, f32)>;
 
 /// The SAEs of `model` whose decoder rows can be compared with those of the SAE at `hook`: the others that
 /// write to the residual stream, if that one does.
@@ -66,7 +69,7 @@ pub(crate) fn similar(
     hook: HookPoint,
     features: &[usize],
     others: &[OtherSae],
-) -> Result<Vec<Vec<Vec<(u32, f32)>>>, DashboardError> {
+) -> Result<Vec<Vec<Neighbours>>, DashboardError> {
     let directions = model.sae(hook)?.directions(features)?;
     let mut similar = vec![Vec::with_capacity(others.len()); features.len()];
     for other in others {

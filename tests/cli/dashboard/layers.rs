@@ -15,7 +15,7 @@ fn nanoscope(layer: usize, out: &Path, args: &[&str]) -> Nanoscope {
     let small = ["--features", "0..4", "--tokens", "600", "--compact"];
     crate::nanoscope(&["dashboard", "--hook", &format!("blocks.{layer}.hook_resid_post")])
         .args([Path::new("--text"), &fixture("stories.jsonl"), Path::new("--out"), out])
-        .args(&small)
+        .args(small)
         .args(args)
 }
 
@@ -72,6 +72,7 @@ fn similar_features_of_other_layers_are_those_of_the_nearest_decoder_rows() {
     let (here, there) = (layer(1), layer(3));
     let nearest = there.sae.nearest_to(here.sae.directions(&[0, 1, 2, 3]).unwrap(), 3);
     let pages = data(&out, "features-0");
+    let names = &data(&out, "others")[2];
     let mut labelled = 0;
     for (page, nearest) in pages.as_array().unwrap().iter().zip(nearest) {
         let found = page["similar"][2].as_array().unwrap();
@@ -80,9 +81,10 @@ fn similar_features_of_other_layers_are_those_of_the_nearest_decoder_rows() {
             assert_eq!(found[0], feature);
             assert!((float(&found[1]) - f64::from(cosine)).abs() < 6e-3, "{found}: {cosine}");
             let label = there.labels.get(feature);
-            assert_eq!(found[2][0].as_str(), label);
+            let name = &names[feature.to_string()];
+            assert_eq!(name[0].as_str(), label);
             labelled += usize::from(label.is_some());
-            assert!(found[2][1].as_str().unwrap().starts_with("promotes \""), "{found}");
+            assert!(name[1].as_str().unwrap().starts_with("promotes \""), "{name}");
         }
         // Features without a page have a name too.
         for other in page["nearest"].as_array().unwrap() {

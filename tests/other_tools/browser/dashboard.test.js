@@ -25,6 +25,7 @@ test("index and ten features load without an error and without a request", async
 
   assert.equal(await page.locator("#count").textContent(), "130 features");
   assert.equal(await page.locator("#rows li").count(), 50);
+  assert.ok(await page.locator("#layers").isHidden(), "nothing is beside it");
   await page.waitForTimeout(300);
   await page.screenshot({ path: join(pictures, "index.png") });
   for (const feature of [0, 3, 5, 8, 11, 20, 63, 64, 100, 129]) {

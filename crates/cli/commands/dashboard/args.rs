@@ -26,6 +26,9 @@ Examples:
 Texts are files or folders of plain text (<|endoftext|> between documents), JSONL, JSON, CSV, TSV or \
 parquet. They are read twice: once for the range of each feature's activations, once for the examples.
 
+Dashboards of one model in folders beside each other are linked: write one per layer, for instance \
+to pages/layer_0 and pages/layer_1.
+
 Labels come from the SAE's folder and from a labels.json in --out, which is kept when the dashboard \
 is replaced; --labels takes precedence over both. Labels edited in the browser can be downloaded \
 there as labels.json.

@@ -9,8 +9,8 @@ class FeatureView {
     this.about = list.data.about;
   }
 
-  /// Returns the contents of the page's article.
-  draw(data) {
+  /// Returns the contents of the page's article. `names` has the names of features of each other SAE.
+  draw(data, names) {
     const { feature } = data;
     const at = feature - this.list.first;
     const fires = this.list.data.fires[at];
@@ -27,7 +27,7 @@ class FeatureView {
         section("Logits", data.promoted ? "direct effect of the decoder row, minus the mean over the vocabulary" : "It does not write to the residual stream, so it has no direct effect on the logits.", data.promoted && this.logits(data)),
         section("Nearest features", "cosine similarity of decoder rows", this.others(data.nearest.map(([other, cosine]) => [other, fixed(cosine), `cosine ${cosine}`]), data.names)),
         section("Co-active features", dead ? "None, because it never fires." : "Jaccard index: tokens where both fire, divided by tokens where either fires", this.others(data.together.map(([other, [jaccard, share, pearson]]) => [other, fixed(jaccard), `Jaccard ${jaccard}; fires on ${percent(share)} of this feature's tokens; correlation ${pearson}`]), data.names)),
-        this.list.data.others.length > 0 && this.similar(data.similar)),
+        this.list.data.others.length > 0 && this.similar(data.similar, names)),
       this.examples("Top activations", dead ? "" : "the largest first", data.strongest, data),
       ...this.quantiles(data),
     ];
@@ -106,13 +106,13 @@ class FeatureView {
   }
 
   /// Creates the card of the features of other SAEs with similar decoder rows, a list for each SAE.
-  similar(similar) {
+  similar(similar, names) {
     const { others } = this.list.data;
     const isLinked = (other) => this.layers.siblings.some((sibling) => sibling.fingerprint === other.fingerprint);
     const hint = others.every(isLinked) ? "" : "; a layer has links if its dashboard is in a folder beside this one";
     const lists = others.map(({ hook, fingerprint }, at) => el("div", {},
       el("h3", { title: hook }, shortHook(hook)),
-      el("ol", { class: "others" }, ...similar[at].map(([other, cosine, name]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...(name ?? [])), this.layers.feature(fingerprint, other))))));
+      el("ol", { class: "others" }, ...similar[at].map(([other, cosine]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...names[at][other]), this.layers.feature(fingerprint, other))))));
     return el("section", { class: "card wide" }, el("h2", {}, "Similar features in other layers"), el("p", { class: "hint" }, `cosine similarity of decoder rows${hint}`), el("div", { class: "layer-lists" }, ...lists));
   }
 

@@ -64,10 +64,10 @@ async function start() {
       }
       return;
     }
-    const pages = await nanoscope.load(`features-${Math.floor(at / data.per_file)}`);
+    const [pages, names] = await Promise.all([nanoscope.load(`features-${Math.floor(at / data.per_file)}`), nanoscope.load("others")]);
     // The user may have moved on while the data was loading.
     if (location.hash.slice(1) !== wanted) return;
-    $("feature").replaceChildren(...view.draw(pages[at % data.per_file]));
+    $("feature").replaceChildren(...view.draw(pages[at % data.per_file], names));
     $("list").hidden = true;
     $("notice").hidden = true;
     $("feature").hidden = false;

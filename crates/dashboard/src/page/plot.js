@@ -21,8 +21,8 @@ function countScale(max, log) {
     const [low, high] = [Math.log10(0.5), Math.log10(Math.max(2, max) * 1.15)];
     const at = (n) => (n < 0.5 ? 0 : (Math.log10(n) - low) / (high - low));
     const decades = Array.from({ length: Math.floor(high) + 1 }, (_, power) => 10 ** power);
-    const ticks = decades.length > 1 ? decades : [1, 2, 5].filter((n) => n <= max);
-    return { at, ticks };
+    const finer = decades.flatMap((power) => [power, 2 * power, 5 * power]).filter((n) => n <= max);
+    return { at, ticks: decades.length > 2 ? decades : finer };
   }
   const ticks = roundTicks(0, Math.max(1, max), 4).filter(Number.isInteger);
   const high = Math.max(1, max) * 1.05;

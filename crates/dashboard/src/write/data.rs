@@ -97,9 +97,8 @@ fn page(dashboard: &Dashboard, page: &FeaturePage) -> Value {
         put("suppressed", pairs(&effect.suppressed));
     }
     put("nearest", pairs(&page.nearest));
-    let (names, similar) = mentioned(dashboard, page);
-    put("names", names);
-    put("similar", similar);
+    put("names", mentioned(dashboard, page));
+    put("similar", page.similar.iter().map(|similar| pairs(similar)).collect());
     let together = page.co_activations.iter().map(|t| {
         let numbers = [t.jaccard, t.share, t.pearson].map(|x| significant64(x, EXAMPLE_DIGITS));
         json!([t.feature, numbers])
@@ -155,21 +154,22 @@ fn other_sae(other: &OtherSae) -> Value {
     json!({"hook": other.hook.to_string(), "fingerprint": hexadecimal(other.fingerprint)})
 }
 
-/// The names of the features without a page that `page` mentions, and for each other SAE
-/// `[index, cosine, name]` of the similar features.
-fn mentioned(dashboard: &Dashboard, page: &FeaturePage) -> (Value, Value) {
+/// The names of the features of other SAEs that the pages mention, by index for each SAE. They are in a file
+/// of their own because many pages mention the same features.
+pub(super) fn others(dashboard: &Dashboard) -> Value {
+    dashboard.others.iter().map(|other| names(&other.names)).collect()
+}
+
+/// The names of the features without a page that `page` mentions.
+fn mentioned(dashboard: &Dashboard, page: &FeaturePage) -> Value {
     let together = page.co_activations.iter().map(|other| other.feature);
     let ids = page.nearest.iter().map(|&(id, _)| id).chain(together);
-    let names: Map<String, Value> =
-        ids.filter_map(|id| Some((id.to_string(), name(dashboard.names.get(&id)?)))).collect();
-    let of_sae = |(other, similar): (&OtherSae, &Vec<(u32, f32)>)| {
-        let entry = |&(id, cosine): &(u32, f32)| {
-            let name = other.names.get(&id).map(name);
-            json!([id, significant(cosine, EXAMPLE_DIGITS), name])
-        };
-        similar.iter().map(entry).collect::<Value>()
-    };
-    (names.into(), dashboard.others.iter().zip(&page.similar).map(of_sae).collect())
+    let known = ids.filter_map(|id| Some((id, dashboard.names.get(&id)?.clone())));
+    names(&known.collect())
+}
+
+fn names(names: &BTreeMap<u32, FeatureName>) -> Value {
+    names.iter().map(|(id, one)| (id.to_string(), name(one))).collect::<Map<_, _>>().into()
 }
 
 /// The names of a feature as `[label, automatic label]`.

@@ -6,7 +6,7 @@ use nanoscope_checkpoint::python_json;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{FEATURES_PER_FILE, FORMAT, about, chunk, index};
+use super::data::{FEATURES_PER_FILE, FORMAT, about, chunk, index, others};
 use super::layout::{ABOUT, DATA, file_names, parent};
 use super::page_options::{PageOptions, Written};
 use super::siblings::{self, Sibling};
@@ -77,6 +77,7 @@ impl Dashboard {
             .expect("a JSON value can be serialized");
         write_file(&dir.join(ABOUT), &of)?;
         write_file(&data.join("index.js"), &pack("index", &index(self, options)))?;
+        write_file(&data.join("others.js"), &pack("others", &others(self)))?;
         let list = data.join(format!("{}.js", siblings::SIBLINGS));
         write_file(&list, &siblings::script(siblings))?;
         for (number, pages) in self.features.chunks(FEATURES_PER_FILE).enumerate() {
@@ -119,7 +120,8 @@ pub fn check_output_dir(dir: &Path) -> Result<(), DashboardError> {
             return Err(refused(format!("it contains `{name}`")));
         }
         let is_known = |name: &str| {
-            ["index.js", "siblings.js"].contains(&name) || is_numbered(name, "features-", ".js")
+            ["index.js", "others.js", "siblings.js"].contains(&name)
+                || is_numbered(name, "features-", ".js")
         };
         if let Some(other) = file_names(&data)?.iter().find(|name| !is_known(name)) {
             return Err(refused(format!("it contains `{DATA}/{other}`")));
@@ -197,8 +199,10 @@ mod tests {
 
         assert_eq!(with(&[]), Ok(()));
         assert_eq!(with(&[about, (LABELS, "{}"), ("index.html", "")]), Ok(()));
-        let data = ["data/index.js", "data/siblings.js", "data/features-12.js"];
-        assert_eq!(with(&[about, (data[0], ""), (data[1], ""), (data[2], "")]), Ok(()));
+        let data = ["index", "others", "siblings", "features-12"];
+        let data = data.map(|name| format!("data/{name}.js"));
+        let data = data.iter().map(|name| (name.as_str(), ""));
+        assert_eq!(with(&data.chain([about]).collect::<Vec<_>>()), Ok(()));
         assert!(check_output_dir(&dir.path().join("nothing")).is_ok());
         let refused = [
             (vec![("thesis.tex", "")], "`thesis.tex`"),
