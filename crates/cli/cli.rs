@@ -12,6 +12,7 @@ use crate::commands::features::FeaturesArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::hooks::HooksArgs;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::label::LabelArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::train::TrainArgs;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Features(FeaturesArgs),
     Dashboard(DashboardArgs),
+    Label(LabelArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),

@@ -29,6 +29,7 @@ use crate::commands::features::features;
 use crate::commands::generate::generate;
 use crate::commands::hooks::hooks;
 use crate::commands::inspect::inspect;
+use crate::commands::label::label;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
 use crate::commands::train::train;
@@ -51,6 +52,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Run(args)) => run(args)?,
         Some(Command::Features(args)) => features(args)?,
         Some(Command::Dashboard(args)) => return dashboard(args),
+        Some(Command::Label(args)) => return label(args),
         Some(Command::Hooks(args)) => hooks(args)?,
         Some(Command::Inspect(args)) => inspect(args)?,
         Some(Command::Convert(args)) => convert(args)?,
