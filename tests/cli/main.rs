@@ -9,6 +9,7 @@ mod eval;
 mod features;
 mod generate;
 mod interrupted;
+mod label;
 mod mistakes;
 mod models;
 mod outputs;
