@@ -167,6 +167,32 @@ fn nothing_is_sent_and_nothing_written_without_a_yes() {
     assert!(!sae.join("explanations.jsonl").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_asked_and_only_a_yes_sends() {
+    use std::io::Write;
+
+    let dir = TempDir::new().unwrap();
+    let (sae, endpoint) = (sae(&dir), endpoint());
+    for (answer, sent) in [("\n", 0), ("no\n", 0), ("y\n", 2)] {
+        let (mut outer, inner) = crate::pseudo_terminal();
+        let stdio = || Stdio::from(inner.try_clone().unwrap());
+        // The answer waits in the terminal until it is read.
+        outer.write_all(answer.as_bytes()).unwrap();
+        let args = ["--limit", "2", "--tests", "0"];
+        let mut command = label(&sae, &endpoint, &args).into_command();
+        let child = command.stdin(stdio()).stderr(stdio()).stdout(Stdio::piped()).spawn().unwrap();
+        let run = Outcome::new(child.wait_with_output().unwrap());
+
+        assert_eq!(run.code, Some(0), "{answer:?}: {}", run.stdout);
+        assert_eq!(endpoint.requests().len(), sent, "{answer:?}");
+        let mut shown = vec![0; 4096];
+        let count = std::io::Read::read(&mut outer, &mut shown).unwrap();
+        let shown = String::from_utf8_lossy(&shown[..count]).into_owned();
+        assert!(shown.contains("2 features: 2 requests") && shown.contains("[y/N]"), "{shown}");
+    }
+}
+
 #[test]
 fn an_error_of_the_endpoint_names_a_way_out_and_keeps_what_is_done() {
     let dir = TempDir::new().unwrap();

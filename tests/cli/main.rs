@@ -18,6 +18,8 @@ mod serve;
 mod steering;
 mod train;
 
+#[cfg(unix)]
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,6 +63,25 @@ fn lines(text: &str) -> Vec<Value> {
 fn signal(name: &str, process: u32) {
     let kill = Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
     assert!(kill.unwrap().success(), "{name} to {process}");
+}
+
+/// A terminal of 80 by 24 cells: its own side, and that of the program in it.
+#[cfg(unix)]
+fn pseudo_terminal() -> (File, File) {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&outer).unwrap();
+    unlockpt(&outer).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&outer, size).unwrap();
+    let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
+    // It must not become the controlling terminal of the tests, which would end with it.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let inner = open(name, flags, Mode::empty()).unwrap();
+    (outer.into(), inner.into())
 }
 
 const GREEDY: [&str; 4] = ["--temperature", "0", "--max-tokens", "30"];

@@ -7,11 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::{nanoscope, signal};
+use crate::{nanoscope, pseudo_terminal, signal};
 
 /// Many times what a loaded machine needs to end a process.
 const SOON: Duration = Duration::from_secs(20);
@@ -39,15 +37,7 @@ impl Dialogue {
 
     /// Starts a dialogue with `TERM` set to `term`.
     fn start_as(term: &str, args: &[&str]) -> Self {
-        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&outer).unwrap();
-        unlockpt(&outer).unwrap();
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&outer, size).unwrap();
-        let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
-        // It must not become the controlling terminal of the tests, which would end with it.
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let inner = File::from(open(name, flags, Mode::empty()).unwrap());
+        let (outer, inner) = pseudo_terminal();
         let stdio = || Stdio::from(inner.try_clone().unwrap());
         let mut command = nanoscope(&["chat"]).args(args).env("TERM", term).into_command();
         let child = command
@@ -57,7 +47,7 @@ impl Dialogue {
             .stderr(stdio())
             .spawn()
             .expect("the binary was built for this test");
-        Self { child, inner, outer: File::from(outer) }
+        Self { child, inner, outer }
     }
 
     /// Reads until `text` has been written.
