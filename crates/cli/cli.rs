@@ -14,6 +14,7 @@ use crate::commands::generate::GenerateArgs;
 use crate::commands::hooks::HooksArgs;
 use crate::commands::index::IndexArgs;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::label::LabelArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::train::TrainArgs;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Features(FeaturesArgs),
     Dashboard(DashboardArgs),
     Index(IndexArgs),
+    Label(LabelArgs),
     Hooks(HooksArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),

@@ -33,6 +33,7 @@ use crate::commands::generate::generate;
 use crate::commands::hooks::hooks;
 use crate::commands::index::index;
 use crate::commands::inspect::inspect;
+use crate::commands::label::label;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
 use crate::commands::train::train;
@@ -56,6 +57,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Features(args)) => features(args)?,
         Some(Command::Dashboard(args)) => return dashboard(args),
         Some(Command::Index(args)) => return index(args),
+        Some(Command::Label(args)) => return label(args),
         Some(Command::Hooks(args)) => hooks(args)?,
         Some(Command::Inspect(args)) => inspect(args)?,
         Some(Command::Convert(args)) => convert(args)?,

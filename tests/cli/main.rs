@@ -11,6 +11,7 @@ mod features;
 mod generate;
 mod heatmap;
 mod interrupted;
+mod label;
 mod mistakes;
 mod models;
 mod outputs;
@@ -21,6 +22,8 @@ mod steering;
 mod tables;
 mod train;
 
+#[cfg(unix)]
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -147,6 +147,9 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             _ => None,
         };
     }
+    if let Some(hint) = error.downcast_ref().and_then(label_hint) {
+        return Some(hint);
+    }
     if let Some(hint) = error.chain().find_map(text_hint) {
         return Some(hint);
     }
@@ -161,6 +164,40 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         RuntimeError::Transcoder { .. } => Some("name both points: --sae HOOK:HOOK=PATH"),
         RuntimeError::MixedSplice { .. } => {
             Some("`--splice reconstruct` applies to all --steer flags, `with reconstruct` to one")
+        }
+        _ => None,
+    }
+}
+
+/// A hint on how to solve an error of a language model's endpoint, or of its explanations.
+fn label_hint(error: &nanoscope_label::LabelError) -> Option<&'static str> {
+    use nanoscope_label::LabelError;
+
+    match error {
+        LabelError::Url { .. } => Some("such as --via http://localhost:8080/v1"),
+        LabelError::Unreachable { .. } => Some(
+            "check that the server runs at --via; --timeout SECONDS waits longer for an answer",
+        ),
+        LabelError::Refused { status: 401 | 403, .. } => {
+            Some("--key-env NAME names the environment variable with the API key")
+        }
+        LabelError::Refused { status: 404, .. } => {
+            Some("--via often ends in /v1, and --as names a model that the server has")
+        }
+        LabelError::Refused { status: 300..=399, .. } => {
+            Some("redirects are not followed; give --via the address that it leads to")
+        }
+        LabelError::Refused { status: 429 | 500.., .. } | LabelError::WaitTooLong { .. } => {
+            Some("the same command continues later; --concurrency 1 asks more slowly")
+        }
+        LabelError::NotChat { .. } => {
+            Some("--via is the address of an OpenAI-compatible API, which often ends in /v1")
+        }
+        LabelError::NoExplanations { .. } => {
+            Some("try another model; one that reasons may need a larger --answer-tokens")
+        }
+        LabelError::OtherSae { .. } | LabelError::NotExplanations { .. } => {
+            Some("name another file with --out")
         }
         _ => None,
     }

@@ -52,13 +52,9 @@ fn without_reasoning(answer: &str) -> &str {
 
 /// The position of the last `needle`, which is ASCII, in `text`.
 fn find_last_ignoring_case(text: &str, needle: &str) -> Option<usize> {
-    let windows = text.as_bytes().windows(needle.len());
     // An ASCII match begins and ends at characters.
-    windows
-        .enumerate()
-        .filter(|(_, part)| part.eq_ignore_ascii_case(needle.as_bytes()))
-        .last()
-        .map(|(at, _)| at)
+    let mut parts = text.as_bytes().windows(needle.len());
+    parts.rposition(|part| part.eq_ignore_ascii_case(needle.as_bytes()))
 }
 
 /// `text` without the marks of emphasis and quotation around all of it.

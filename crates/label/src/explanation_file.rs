@@ -9,7 +9,7 @@ use nanoscope_checkpoint::python_json;
 use serde_json::{Value, json};
 
 use crate::LabelError;
-use crate::run::Explained;
+use crate::explained::Explained;
 
 /// What the explanations of a run are about, and how they are made.
 #[derive(Debug, Clone, PartialEq, Eq)]

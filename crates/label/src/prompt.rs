@@ -60,11 +60,10 @@ pub(crate) fn detect<'e>(
     explanation: &str,
     excerpts: impl IntoIterator<Item = &'e Excerpt>,
 ) -> Vec<Message> {
-    let mut text = format!("Description: {explanation}\n");
-    for (at, excerpt) in excerpts.into_iter().enumerate() {
-        text.push_str(&format!("\nExcerpt {}: {}", at + 1, excerpt.plain()));
-    }
-    conversation(DETECT, text)
+    let excerpt =
+        |(at, excerpt): (usize, &Excerpt)| format!("Excerpt {}: {}", at + 1, excerpt.plain());
+    let excerpts: Vec<String> = excerpts.into_iter().enumerate().map(excerpt).collect();
+    conversation(DETECT, format!("Description: {explanation}\n\n{}", excerpts.join("\n")))
 }
 
 fn conversation(system: &str, user: String) -> Vec<Message> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::LabelError;
 use crate::answer::{explanation, verdicts};
-use crate::client::{Client, Usage};
+use crate::client::Client;
+use crate::explained::Explained;
 use crate::explanation_file::ExplanationFile;
 use crate::material::Material;
 use crate::prompt::{detect, explain};
@@ -24,21 +25,6 @@ const MAX_UNUSABLE: usize = 5;
 const SHOWN_CHARS: usize = 80;
 /// The time between calls while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
-
-/// A feature with the explanation of a language model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Explained {
-    /// The feature's index.
-    pub feature: u32,
-    /// The share of tokens on which it fires.
-    pub density: f64,
-    /// The explanation: one visible line.
-    pub explanation: String,
-    /// The model's verdicts on excerpts that it had not seen.
-    pub detection: Detection,
-    /// The tokens that the endpoint counted.
-    pub usage: Usage,
-}
 
 /// What happened in a run.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ macro_rules! nanoscope {
 
 /// A run of the program before it starts; made by [`nanoscope!`].
 ///
-/// Its output has no colours. The API key of whoever runs the tests is not passed on.
+/// Its output has no colours. The API keys of whoever runs the tests are not passed on.
 #[derive(Debug)]
 pub struct Nanoscope {
     command: Command,
@@ -29,6 +29,7 @@ impl Nanoscope {
         command.env("XDG_CACHE_HOME", cache.as_ref());
         command.env("XDG_DATA_HOME", cache.as_ref().join("data"));
         command.env("NO_COLOR", "1").env_remove("NANOSCOPE_API_KEY");
+        command.env_remove("OPENAI_API_KEY");
         Self { command }
     }
 

@@ -16,7 +16,7 @@ use commands::{Command, commands};
 use shape::mismatch;
 
 /// Commands that are not run: a part of the command, and the reason.
-const SKIPPED: [(&str, &str); 10] = [
+const SKIPPED: [(&str, &str); 11] = [
     ("~/.cache/nanochat", "needs a model of the reader's own"),
     ("gemma-scope-2b", "needs an SAE to download; tests/cli/encode.rs has one like it"),
     ("dictionary_learning/", "needs an SAE to download; tests/cli/encode.rs has one like it"),
@@ -26,6 +26,7 @@ const SKIPPED: [(&str, &str); 10] = [
     ("EleutherAI/", "needs a model to download; tests/parity/families.rs has one like it"),
     ("nanoscope serve", "serves until it is interrupted; tests/cli/serve.rs"),
     ("nanoscope chat", "needs a terminal; tests/cli/chat/terminal.rs"),
+    ("nanoscope label", "needs a language model; tests/cli/label.rs"),
     ("nanoscope train", "takes minutes; tests/cli/train"),
 ];
 

@@ -26,7 +26,7 @@ pub const LABELS_FILE: &str = "labels.json";
 /// becomes an empty label.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    labels: BTreeMap<u32, String>,
+    texts: BTreeMap<u32, String>,
     /// The features whose label a language model wrote.
     automatic: BTreeSet<u32>,
     /// The file of the SAE, if it was loaded from one.
@@ -47,7 +47,7 @@ impl Labels {
         if path.is_file() {
             for (feature, label) in read_entries(&path, d_sae)? {
                 labels.automatic.remove(&feature);
-                labels.labels.insert(feature, label);
+                labels.texts.insert(feature, label);
             }
         }
         labels.dir = Some(dir.to_owned());
@@ -88,15 +88,15 @@ impl Labels {
     pub(super) fn set(&mut self, feature: u32, label: String) {
         self.automatic.remove(&feature);
         if label.is_empty() {
-            self.labels.remove(&feature);
+            self.texts.remove(&feature);
         } else {
-            self.labels.insert(feature, label);
+            self.texts.insert(feature, label);
         }
     }
 
     /// The label of `feature`, if it has one.
     pub fn get(&self, feature: u32) -> Option<&str> {
-        self.labels.get(&feature).map(String::as_str)
+        self.texts.get(&feature).map(String::as_str)
     }
 
     /// Returns whether the label of `feature` was written by a language model: by `nanoscope label`, or in an
@@ -107,17 +107,17 @@ impl Labels {
 
     /// Iterates over the features that have a label, in order of index.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.labels.iter().map(|(&feature, label)| (feature, label.as_str()))
+        self.texts.iter().map(|(&feature, label)| (feature, label.as_str()))
     }
 
     /// The number of features that have a label.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.texts.len()
     }
 
     /// Returns whether no feature has a label.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.texts.is_empty()
     }
 }
 
@@ -132,7 +132,7 @@ impl From<Descriptions> for Labels {
         let Descriptions { labels, automatic } = descriptions;
         let label = |(feature, label): (u32, String)| (feature, shown(&label));
         Self {
-            labels: labels.into_iter().map(label).collect(),
+            texts: labels.into_iter().map(label).collect(),
             automatic,
             sae_file: None,
             dir: None,

@@ -90,7 +90,7 @@ pub(crate) struct DashboardArgs {
     pub(crate) json: bool,
 }
 
-fn range(text: &str) -> Result<Range<u32>, String> {
+pub(crate) fn range(text: &str) -> Result<Range<u32>, String> {
     let (from, to) = text.split_once("..").ok_or("expected A..B")?;
     let number = |text: &str| text.parse::<u32>().map_err(|error| format!("`{text}`: {error}"));
     let (from, to) = (number(from)?, number(to)?);

@@ -156,7 +156,7 @@ fn spool(
 
 /// Estimates the memory that a dashboard takes besides the model, in bytes: the examples of its features,
 /// the counts of their pairs, and the features of a context.
-fn dashboard_bytes(options: &Options, d_sae: usize, context_len: usize) -> u64 {
+pub(crate) fn dashboard_bytes(options: &Options, d_sae: usize, context_len: usize) -> u64 {
     /// Bytes of a token of an example, with its activation.
     const TOKEN_BYTES: usize = 4;
     /// Bytes of an example besides its tokens.
@@ -174,18 +174,18 @@ fn dashboard_bytes(options: &Options, d_sae: usize, context_len: usize) -> u64 {
 }
 
 /// The progress bar of the current stage.
-struct StageBar {
+pub(crate) struct StageBar {
     tokens: u64,
     features: u64,
     shown: Option<(Stage, DelayedBar)>,
 }
 
 impl StageBar {
-    fn new(tokens: &TokenizedCorpus, features: u64) -> Self {
+    pub(crate) fn new(tokens: &TokenizedCorpus, features: u64) -> Self {
         Self { tokens: tokens.len() - tokens.dropped(), features, shown: None }
     }
 
-    fn set(&mut self, Progress { stage, done }: Progress) {
+    pub(crate) fn set(&mut self, Progress { stage, done }: Progress) {
         if self.shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
             // The old bar is cleared before the new one appears.
             self.shown = None;

@@ -3,5 +3,5 @@
 mod args;
 mod command;
 
-pub(crate) use self::args::DashboardArgs;
-pub(crate) use self::command::dashboard;
+pub(crate) use self::args::{DashboardArgs, range};
+pub(crate) use self::command::{StageBar, dashboard, dashboard_bytes};
