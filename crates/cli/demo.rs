@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Error, Result, ensure};
 use nanoscope_checkpoint::{TemporaryFolder, write_atomically};
+use nanoscope_server::Topic;
 
 use crate::terminal::messages::note;
 
@@ -24,42 +25,26 @@ const FILES: &[(&str, &[u8])] = embed![
     "base_checkpoints/d4/model_001359.pt",
     "tokenizer/tokenizer.pkl",
     "saes/layer_0/cfg.json",
+    "saes/layer_0/index-9032507af95b1263.jsonl.gz",
     "saes/layer_0/labels.json",
     "saes/layer_0/sae_weights.safetensors",
     "saes/layer_1/cfg.json",
+    "saes/layer_1/index-6e22986bad016eb3.jsonl.gz",
     "saes/layer_1/labels.json",
     "saes/layer_1/sae_weights.safetensors",
     "saes/layer_2/cfg.json",
+    "saes/layer_2/index-369dba4a7327e891.jsonl.gz",
     "saes/layer_2/labels.json",
     "saes/layer_2/sae_weights.safetensors",
     "saes/layer_3/cfg.json",
+    "saes/layer_3/index-50e3ed9f68c5e790.jsonl.gz",
     "saes/layer_3/labels.json",
     "saes/layer_3/sae_weights.safetensors",
 ];
 
-macro_rules! embed_dashboards {
-    ($($layer:literal),*) => { &[$(embed_dashboards!(@one $layer
-        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
-        16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)),*] };
-    (@one $layer:literal $($file:literal)*) => {
-        [
-            embed_dashboards!(@file $layer, "dashboard.json"),
-            embed_dashboards!(@file $layer, "data/index.js"),
-            $(embed_dashboards!(@file $layer, concat!("data/features-", $file, ".js"))),*
-        ]
-    };
-    (@file $layer:literal, $name:expr) => {
-        (
-            concat!("dashboards/layer_", $layer, "/", $name),
-            include_bytes!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/models/demo/dashboards/layer_", $layer, "/", $name
-            )) as &[u8],
-        )
-    };
-}
-
-/// The files of each SAE's dashboard: a description, an index and 32 files of features.
-const DASHBOARD_FILES: &[[(&str, &[u8]); 34]] = embed_dashboards!(0, 1, 2, 3);
+/// The file with the interventions that make the demo's texts about something.
+const TOPICS: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/topics.json"));
 
 /// The folder of the SAEs within the demo.
 pub(crate) const SAES: &str = "saes";
@@ -111,13 +96,13 @@ fn unpack_to_temporary(why: &Error) -> Result<PathBuf> {
     Ok(unpacked)
 }
 
-/// The folders of the dashboards within the demo's folder `dir`, one for each SAE.
-pub(crate) fn dashboards(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    (0..DASHBOARD_FILES.len()).map(move |layer| dir.join(format!("dashboards/layer_{layer}")))
+/// The interventions that make the demo's texts about something, for the page.
+pub(crate) fn topics() -> Result<Vec<Topic>> {
+    serde_json::from_slice(TOPICS).context("the demo's topics are damaged")
 }
 
 fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    FILES.iter().chain(DASHBOARD_FILES.iter().flatten()).copied()
+    FILES.iter().copied()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -139,7 +124,7 @@ fn cache_dir() -> Result<PathBuf> {
 }
 
 /// A fingerprint of the embedded files: FNV-1a over their lengths and a sample of their content.
-/// This tells two releases apart without reading 29 MB at each start.
+/// This tells two releases apart without reading 25 MB at each start.
 fn fingerprint() -> u64 {
     const SAMPLE: usize = 4099;
 

@@ -41,4 +41,4 @@ mod state;
 pub use config::{Config, Limits};
 pub use error::{ApiError, ServeError};
 pub use serve::serve;
-pub use served_model::{SaeInfo, ServedModel};
+pub use served_model::{SaeInfo, ServedModel, Topic};

@@ -163,7 +163,7 @@ fn excerpts(
         bars.set(progress);
         interrupted.control_flow()
     };
-    let dashboard = Dashboard::build(model, hook, &options, contexts, |_| None, &mut progress)?;
+    let dashboard = Dashboard::build(model, hook, &options, contexts, |_, _| None, &mut progress)?;
     drop(bars);
 
     let read = |index| tokens.context(index);

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,7 +12,6 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{LogFormat, ServeArgs};
 use super::browser;
-use crate::args::ModelArgs;
 use crate::demo;
 use crate::load::{are_saes_kept, open_without_user_labels, sae_files, tokenizer};
 use crate::terminal::messages::{Hint, note};
@@ -127,22 +125,14 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
         let labels = UserLabels::of_sae(&file, d_sae, are_saes_kept(&args.model))?;
         served.sae_info.entry(hook).or_default().user_labels = Some(labels);
     }
-    for dir in dashboards(args)? {
-        let read = served.with_dashboard(&dir);
+    if args.model.gpt.model.is_none() && args.model.sae.is_empty() {
+        served.topics = demo::topics()?;
+    }
+    for dir in &args.dashboard {
+        let read = served.with_dashboard(dir);
         served = read.with_context(|| format!("could not load the dashboard {}", dir.display()))?;
     }
     Ok(served)
-}
-
-/// The folders of the dashboards: the demo's, then those of the flags, which take precedence.
-fn dashboards(args: &ServeArgs) -> Result<Vec<PathBuf>> {
-    let ModelArgs { gpt, sae, .. } = &args.model;
-    let mut dirs = Vec::new();
-    if gpt.model.is_none() && sae.is_empty() {
-        dirs.extend(demo::dashboards(&demo::unpack()?));
-    }
-    dirs.extend(args.dashboard.iter().cloned());
-    Ok(dirs)
 }
 
 /// The address of the page for a browser on this machine.
