@@ -22,8 +22,6 @@ mod steering;
 mod tables;
 mod train;
 
-#[cfg(unix)]
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

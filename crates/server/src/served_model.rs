@@ -37,6 +37,8 @@ pub struct Topic {
     pub steer: String,
     /// The prompt to continue.
     pub prompt: String,
+    /// Words, one of which a text about the topic contains.
+    pub words: Vec<String>,
 }
 
 /// Information about an SAE in addition to its weights.

@@ -109,6 +109,7 @@ impl<'de> Deserialize<'de> for Step {
             text: raw.token,
             logprob: raw.logprob.0,
             features,
+            steered_features: BTreeMap::new(),
             top_logprobs: raw.top_logprobs.into_iter().map(|(id, Number(p))| (id, p)).collect(),
         })
     }
@@ -210,6 +211,7 @@ mod tests {
                 (HookPoint::ResidPost(2), row(16, &[(3, -0.1), (7, 2.5), (15, 0.3)])),
                 (HookPoint::MlpOut(0), row(8, &[])),
             ]),
+            steered_features: BTreeMap::new(),
             top_logprobs: vec![(4, -0.5), (262, -1.2)],
         }
     }

@@ -45,7 +45,44 @@ pub struct Step {
     pub logprob: f32,
     /// One row for each tracked hook point: the features at the token's own position.
     pub features: BTreeMap<HookPoint, SparseFeatures>,
+    /// The features that interventions changed at the token's own position, with their activations
+    /// afterwards, as far as their SAE is tracked. Not part of the JSON form.
+    pub steered_features: BTreeMap<HookPoint, Vec<(u32, f32)>>,
     /// The [`Sampling::top_logprobs`](crate::Sampling::top_logprobs) most likely tokens at this position with their log
     /// probabilities, most likely first.
     pub top_logprobs: Vec<(u32, f32)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_model::{gpt, sae};
+    use crate::{InterpretableModel, Plan, Sampling};
+
+    #[test]
+    fn a_steered_feature_has_its_activation_after_the_interventions() {
+        let hook = HookPoint::ResidPost(1);
+        let model = InterpretableModel::new(gpt()).with_sae(hook, sae(0.0)).unwrap();
+        let specs = ["3:set:4", "3:multiply:2", "9:add:1.5", "5:add:50%"];
+        let plan = specs.iter().fold(Plan::new().track(hook), |plan, spec| {
+            plan.intervene(format!("{hook}:{spec}@all").parse().unwrap())
+        });
+
+        let steps: Vec<Step> =
+            model.generate(&[3, 1, 4], &plan, &Sampling::greedy(3)).unwrap().collect();
+
+        for step in &steps {
+            let after = &step.steered_features[&hook];
+            let value = |feature: u32| after.iter().find(|(index, _)| *index == feature).unwrap().1;
+            let before = |feature| step.features[&hook].get(0, feature);
+            assert_eq!(after.len(), 3);
+            assert_eq!(value(3), 8.0);
+            assert!((value(9) - before(9) - 1.5).abs() < 1e-5);
+            assert!(value(5) > before(5));
+        }
+        let mut untracked = plan.clone();
+        untracked.track.clear();
+        let steps = model.generate(&[3, 1, 4], &untracked, &Sampling::greedy(1)).unwrap();
+        assert!(steps.map(|step| step.steered_features).all(|steered| steered.is_empty()));
+    }
 }

@@ -14,7 +14,7 @@ use crate::generation::sampling::{Choice, Sampler, Sampling};
 use crate::model::InterpretableModel;
 use crate::pass::checked_plan::CheckedPlan;
 use crate::pass::non_finite::{NonFinite, NonFiniteAt};
-use crate::pass::plan_router::PassOutput;
+use crate::pass::plan_router::{PassOutput, SteeredFeature};
 use crate::pass::probe::first_non_finite;
 use crate::pass::report::{InterventionReport, ReportBuilder};
 use crate::pass::token_positions::TokenPositions;
@@ -365,7 +365,12 @@ impl<'m> Generation<'m> {
         self.logits = logits.unwrap_or_default();
         let all: Vec<usize> = (0..self.plan.interventions.len()).collect();
         self.report.merge(&all, report);
-        let (features, stop) = output.map_or_else(Default::default, |out| (out.features, out.stop));
+        let (features, steered, stop) =
+            output.map_or_else(Default::default, |out| (out.features, out.steered, out.stop));
+        let mut steered_features: BTreeMap<HookPoint, Vec<(u32, f32)>> = BTreeMap::new();
+        for SteeredFeature { hook, feature, value, .. } in steered {
+            steered_features.entry(hook).or_default().push((feature, value));
+        }
         self.end = stop.map(|(condition, value)| EndReason::Condition { condition, value });
         let Choice { token, logprob, top: top_logprobs } = choice;
         let mut text = self.decoder.as_mut().map_or_else(String::new, |decoder| {
@@ -382,7 +387,15 @@ impl<'m> Generation<'m> {
             // No later token can complete a partial character.
             text.push_str(&self.decoder.take().map_or_else(String::new, StreamDecoder::finish));
         }
-        StepOutcome::Step(Step { position, token_id: token, text, logprob, features, top_logprobs })
+        StepOutcome::Step(Step {
+            position,
+            token_id: token,
+            text,
+            logprob,
+            features,
+            steered_features,
+            top_logprobs,
+        })
     }
 
     /// Returns whether the text ends with an incomplete character. The next token, which may end the

@@ -89,13 +89,13 @@ impl DirectionSource<'_> {
 
 impl HookEdits<'_> {
     /// Applies the edits for which `applies` returns true to one row. Returns how far the row has
-    /// moved along each direction. Calls `on_edit` for each edit with the length of its move.
+    /// moved along each direction, and each feature's activation afterwards. Calls `on_edit` for each edit with the length of its move.
     pub(crate) fn apply(
         &self,
         row: RowState<'_>,
         applies: impl Fn(usize) -> bool,
         mut on_edit: impl FnMut(&Edit, f64),
-    ) -> Vec<f64> {
+    ) -> (Vec<f64>, Vec<f32>) {
         let mut values = row.values;
         let mut moved = vec![0.0; self.directions.len()];
         for (at, edit) in self.edits.iter().enumerate() {
@@ -123,7 +123,7 @@ impl HookEdits<'_> {
             moved[edit.direction] += step;
             on_edit(edit, step.abs() * direction.norm);
         }
-        moved
+        (moved, values)
     }
 
     /// Computes the activation's inner products with the columns of the projector and reads them to

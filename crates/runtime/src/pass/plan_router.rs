@@ -24,8 +24,19 @@ pub(crate) struct PlanRouter<'p, 'm> {
     arrived: BTreeMap<HookPoint, Tensor<2>>,
     report: &'p mut ReportBuilder,
     pending: Vec<PendingNorms>,
+    /// The activations of steered features after the interventions.
+    steered: Vec<SteeredFeature>,
     /// The first number that is not finite, which ends the run.
     failed: Option<NonFinite>,
+}
+
+/// A feature's activation after the interventions on it, at the token in `row`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SteeredFeature {
+    pub(crate) hook: HookPoint,
+    pub(crate) row: usize,
+    pub(crate) feature: u32,
+    pub(crate) value: f32,
 }
 
 /// The results of one pass.
@@ -33,6 +44,8 @@ pub(crate) struct PassOutput {
     /// The features of the tracked hook points.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
     pub(crate) captured: ActivationCache,
+    /// The steered features of the tracked hook points.
+    pub(crate) steered: Vec<SteeredFeature>,
     /// The first condition in the plan that ends a generation and holds at the last row, with its
     /// feature's activation.
     pub(crate) stop: Option<(Condition, f32)>,
@@ -46,7 +59,18 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
     ) -> Self {
         let recorder = ActivationRecorder::new(plan.capture.iter().copied());
         let (features, arrived, pending) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { plan, positions, recorder, features, arrived, report, pending, failed: None }
+        let steered = Vec::new();
+        Self {
+            plan,
+            positions,
+            recorder,
+            features,
+            arrived,
+            report,
+            pending,
+            steered,
+            failed: None,
+        }
     }
 
     /// Ends the pass. Waits for the device, so read the logits first.
@@ -70,7 +94,9 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             (value > condition.above).then_some((*condition, value))
         });
         self.features.retain(|hook, _| self.plan.readers[hook].track);
-        Ok(PassOutput { features: self.features, captured, stop })
+        let mut steered = self.steered;
+        steered.retain(|one| self.features.contains_key(&one.hook));
+        Ok(PassOutput { features: self.features, captured, steered, stop })
     }
 
     /// The first number found so far that is not finite.
@@ -202,7 +228,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
                 projections: &projections[row * columns..(row + 1) * columns],
             };
             let report = &mut *self.report;
-            let row_moved = hook_edits.apply(
+            let (row_moved, values) = hook_edits.apply(
                 known,
                 |at| applies[at][row],
                 |edit, length| {
@@ -212,6 +238,17 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
                     }
                 },
             );
+            for (at, value) in values.into_iter().enumerate() {
+                let mut edits = hook_edits.edits.iter().zip(&applies);
+                let applied = edits.any(|(edit, applies)| edit.direction == at && applies[row]);
+                if let DirectionSource::Feature { hook, index, .. } =
+                    hook_edits.directions[at].source
+                    && applied
+                {
+                    let feature = index as u32;
+                    self.steered.push(SteeredFeature { hook, row, feature, value });
+                }
+            }
             let distances = row_moved.iter().zip(&hook_edits.directions);
             let distance: f64 = distances.map(|(moved, along)| moved.abs() * along.norm).sum();
             if distance.is_nan() || distance >= MAX_MOVE {

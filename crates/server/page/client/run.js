@@ -16,8 +16,6 @@ export const TOP = 32;
 export function request(state, about) {
   const steer = state.steer.map(writeSpec);
   const compare = state.compare && steer.length > 0;
-  // A comparison includes it. A server that does not say how strong steering may be does not know it.
-  const fluency = steer.length > 0 && !compare && about.saes.some((sae) => sae.steering !== undefined);
   const body = {
     model: about.name,
     ...(state.mode === "chat" ? { messages: state.messages } : { prompt: state.prompt }),
@@ -28,7 +26,7 @@ export function request(state, about) {
     ...(state.topK > 0 && { top_k: state.topK }),
     seed: state.seed,
     ...(state.mode === "chat" ? { logprobs: true, top_logprobs: ALTERNATIVES } : { logprobs: ALTERNATIVES }),
-    nanoscope: { track: about.saes.length > 0 ? ["all"] : [], top: TOP, prompt: true, steer, compare, ...(fluency && { fluency }) },
+    nanoscope: { track: about.saes.length > 0 ? ["all"] : [], top: TOP, prompt: true, steer, compare },
   };
   return { path: state.mode === "chat" ? "/v1/chat/completions" : "/v1/completions", body };
 }

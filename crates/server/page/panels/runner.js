@@ -81,6 +81,11 @@ export class Runner {
         },
       });
       this.output.compared();
+      const [steered, plain] = this.output.endings;
+      if (compare && steered?.fluency && plain?.fluency) {
+        steered.fluency = against(steered.fluency.nll, plain.fluency.nll);
+        this.owner.end(0, steered);
+      }
       this.last.finished = true;
       $("progress").textContent = rate();
       if (now.compare && !compare) notice("Both texts are the same without steering. Find a feature above and turn it up to see a before and an after.");
@@ -126,3 +131,16 @@ export class Runner {
     this.cancel();
   }
 }
+
+/**
+ * The fluency of a steered text, compared with the unsteered one.
+ * @param {number} nll
+ * @param {number} plain
+ */
+function against(nll, plain) {
+  // A text that the model is certain of has almost nothing to divide by.
+  return { nll, unsteered_nll: plain, ratio: nll / Math.max(plain, LEAST_NLL) };
+}
+
+/** The smallest divisor of a fluency, in nats per token. */
+const LEAST_NLL = 0.1;

@@ -110,7 +110,16 @@ impl Extension {
 
     /// The JSON of a generated token.
     pub(crate) fn token(&self, state: &AppState, step: &Step) -> Map<String, Value> {
-        self.entry(state, step.position, step.token_id, &step.features, 0)
+        let mut entry = self.entry(state, step.position, step.token_id, &step.features, 0);
+        if !step.steered_features.is_empty() {
+            let of_hook = |(hook, features): (&HookPoint, &Vec<(u32, f32)>)| {
+                let pair = |&(index, value): &(u32, f32)| json!([index, shortest_decimal(value)]);
+                (hook.to_string(), features.iter().map(pair).collect())
+            };
+            let steered: Map<_, _> = step.steered_features.iter().map(of_hook).collect();
+            entry.insert("steered_features".to_owned(), Value::Object(steered));
+        }
+        entry
     }
 
     /// The JSON of the prompt's tokens.
