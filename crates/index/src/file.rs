@@ -52,7 +52,8 @@ impl FeatureIndex {
         sae_folders(sae, is_kept).into_iter().map(|dir| dir.join(&name)).collect()
     }
 
-    /// Finds the index of the SAE at `hook` of `model`, whose file is `sae`.
+    /// Finds the index of the SAE at `hook` of `model`, whose file is `sae`: beside it, also where nothing is
+    /// written, or in nanoscope's folder of the user's data.
     ///
     /// # Errors
     /// [`RuntimeError`] if the model has no SAE there.
@@ -65,12 +66,15 @@ impl FeatureIndex {
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
             files.map(|file| file.file_name()).any(|name| is_index(&name.to_string_lossy()))
         };
+        let beside = sae.parent().map(Path::to_owned);
+        let folders: Vec<PathBuf> =
+            beside.into_iter().chain(sae_folders(sae, true)).filter(has_indexes).collect();
         // The fingerprint takes longer than to see that there is nothing.
-        if !sae_folders(sae, true).iter().any(has_indexes) {
+        if folders.is_empty() {
             return Ok(None);
         }
-        let places = Self::places(sae, fingerprint(model, hook)?, true);
-        Ok(places.into_iter().find(|path| path.is_file()))
+        let name = Self::file_name(fingerprint(model, hook)?);
+        Ok(folders.into_iter().map(|dir| dir.join(&name)).find(|path| path.is_file()))
     }
 
     /// Checks that the index, read from `path`, belongs to the SAE at `hook` of `model`.
