@@ -44,11 +44,8 @@ fn main() -> Result<()> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let scope = Microscope::open(&demo, &device("auto")?)?.with_saes([demo.join("saes")])?;
     let given: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let words: Vec<&str> = if given.is_empty() {
-        WORDS.to_vec()
-    } else {
-        given.iter().map(String::as_str).collect()
-    };
+    let words: Vec<&str> =
+        if given.is_empty() { WORDS.to_vec() } else { given.iter().map(String::as_str).collect() };
     let unsteered = Texts::write(&scope, PROMPT, &Plan::new())?;
 
     println!("word      first hit                      texts  unsteered  ratio");
@@ -77,7 +74,8 @@ fn main() -> Result<()> {
             passed += 1;
             String::new()
         } else {
-            let best = tried.iter().filter(|(.., ratio)| *ratio <= FLUENT).max_by_key(|(_, n, _)| *n);
+            let best =
+                tried.iter().filter(|(.., ratio)| *ratio <= FLUENT).max_by_key(|(_, n, _)| *n);
             let best = best.map(|(steer, n, ratio)| format!("; best {steer}: {n}, {ratio:.2}"));
             format!("  fails{}", best.unwrap_or_default())
         };

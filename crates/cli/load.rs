@@ -171,6 +171,13 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Prints a note about each index that was needed and could not be read.
+pub(crate) fn note_indexes(scope: &Microscope) {
+    for problem in scope.names().problems() {
+        note(&format!("{}; names are made without it", sanitized(problem)));
+    }
+}
+
 /// Prints a note about interventions whose share of the norm breaks most texts, as far as that was measured.
 fn note_strong(scope: &Microscope, interventions: &[Intervention]) {
     for intervention in interventions {

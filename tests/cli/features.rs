@@ -52,6 +52,96 @@ fn the_flag_to_copy_can_be_used() {
     assert!(story.contains(" dog"), "{story}");
 }
 
+/// The last object of `nanoscope generate --json` with `args`.
+fn ending(args: &[&str]) -> Value {
+    lines(&stdout(&[&["generate", "--json", "--top", "0"], args].concat())).pop().unwrap()
+}
+
+#[test]
+fn a_word_finds_the_feature_that_writes_it_and_says_why() {
+    let answer = object(&["features", "Dog", "--json"]);
+    let first = &answer["hits"][0];
+
+    assert_eq!(
+        (&first["feature"], &first["hook"]),
+        (&1909.into(), &"blocks.3.hook_resid_post".into())
+    );
+    assert!(first["why"].as_str().unwrap().starts_with("promotes ·dog +0."), "{first}");
+    assert_eq!(first["steer"], "blocks.3.hook_resid_post:1909:add:35%");
+    let scores: Vec<f64> = answer["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["score"].as_f64().unwrap())
+        .collect();
+    assert!(scores.len() == 10 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+
+    let text = stdout(&["features", "dog", "--top", "2"]);
+    assert!(
+        text.contains("promotes ·dog") && text.contains("~ ") == text.contains("fires on"),
+        "{text}"
+    );
+    assert!(
+        text.contains("nanoscope generate --steer blocks.3.hook_resid_post:1909:add:35%"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_search_can_be_by_what_is_promoted_by_what_it_fires_on_or_by_index() {
+    let why = |args: &[&str]| {
+        let answer = object(&[&["features", "--json", "--top", "30"], args].concat());
+        let hits = answer["hits"].as_array().unwrap().clone();
+        hits.iter().map(|hit| hit["why"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let promotes = why(&["--promotes", "rain"]);
+    assert!(!promotes.is_empty() && promotes.iter().all(|why| why.starts_with("promotes ")));
+    let fires = why(&["--fires-on", "rain"]);
+    assert!(!fires.is_empty() && fires.iter().all(|why| why.starts_with("fires on ")), "{fires:?}");
+
+    let by_index = object(&["features", "--json", "2:7"]);
+    assert_eq!(by_index["found"], 1);
+    assert_eq!(by_index["hits"][0]["hook"], "blocks.2.hook_resid_post");
+    let everywhere = object(&["features", "--json", "7"]);
+    assert_eq!(everywhere["found"], 4);
+    assert!(stdout(&["features", "xylophonist zebra"]).starts_with("no feature was found"));
+    let (error, _) = failure(&[
+        "features",
+        "--fires-on",
+        "dog",
+        "--model",
+        "models/demo",
+        "--sae",
+        &golden("head/saes/topk/blocks_2_hook_mlp"),
+    ]);
+    assert!(error.contains("nanoscope index") || error.contains("does not"), "{error}");
+}
+
+#[test]
+fn every_line_to_copy_changes_the_text_and_leaves_it_fluent() {
+    let words = ["dog", "cat", "bird", "ball", "tree", "happy", "friend", "house", "sun", "rabbit"];
+    for word in words {
+        let steer = object(&["features", word, "--json", "--top", "1"])["hits"][0]["steer"].clone();
+        let steer = steer.as_str().unwrap();
+        let mut ratios = Vec::new();
+        for seed in ["1", "2", "3"] {
+            let args = ["There was a", "--steer", steer, "--compare", "--seed", seed, "-n", "48"];
+            let text = stdout(&[&["generate", "--top", "1"], &args[..]].concat());
+            let end = ending(&args);
+            assert!(text.contains("without steering:") && text.contains("fluency: "), "{text}");
+            assert!(
+                !text.contains(&format!(
+                    "steered:\nThere was a{}",
+                    end["unsteered"].as_str().unwrap()
+                ))
+            );
+            ratios.push(end["fluency"]["ratio"].as_f64().unwrap());
+        }
+        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        assert!(mean < 2.2, "{steer} for {word}: {ratios:?}");
+    }
+}
+
 #[test]
 fn features_are_sorted_by_what_is_asked() {
     for (by, key) in
@@ -154,7 +244,8 @@ fn features_near_each_other_are_found_without_a_tokenizer() {
 
     assert_eq!(answer["hook"], "blocks.2.hook_mlp_out");
     assert_eq!(answer["features"].as_array().unwrap().len(), 4);
-    assert_eq!(answer["steer"], Value::Null);
+    let steer = answer["steer"].as_str().unwrap();
+    assert!(steer.starts_with("blocks.2.hook_mlp_out:") && steer.ends_with(":add:30%"), "{steer}");
     let (error, _) = failure(&args);
     assert!(error.contains("the model has no tokenizer"), "{error}");
 }

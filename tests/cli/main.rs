@@ -10,6 +10,7 @@ mod eval;
 mod features;
 mod generate;
 mod heatmap;
+mod index;
 mod interrupted;
 mod label;
 mod mistakes;

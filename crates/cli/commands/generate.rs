@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::unsteered::{Written, fluency, unsteered};
 use crate::args::{ModelArgs, PlanArgs, SamplingArgs, prompt};
 use crate::export::{ExportArgs, Exports};
-use crate::load::{open, plan, text_tokenizer};
+use crate::load::{note_indexes, open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document, note_message};
 use crate::terminal::applied;
 use crate::terminal::differences::marked_differences;
@@ -115,11 +115,13 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let request = Request { scope: &scope, prompt: &prompt, plan: &plan, sampling: &sampling };
     if args.json {
         print_json(&request, &mut generation, args, &mut exports)?;
-        exports.finish(&mut sink())
+        exports.finish(&mut sink())?;
     } else {
         print_lines(&request, &mut generation, args, &mut exports)?;
-        exports.finish(&mut report_to(args.export.stdout()))
+        exports.finish(&mut report_to(args.export.stdout()))?;
     }
+    note_indexes(&scope);
+    Ok(())
 }
 
 /// What is generated.

@@ -11,13 +11,14 @@ use super::json::to_json;
 use super::lines::print;
 use super::page::print_pages;
 use super::search::{find, hits_json, print_hits};
-use crate::load::open;
+use crate::load::{note_indexes, open};
 use nanoscope::Microscope;
 
 pub(crate) fn features(args: &FeaturesArgs) -> Result<()> {
     let scope = open(&args.model)?;
     if let Some(query) = args.query() {
         let hits = find(&scope, &query, args.hook)?;
+        note_indexes(&scope);
         let mut out = anstream::stdout().lock();
         if args.json {
             writeln!(out, "{}", hits_json(&scope, &query, &hits, args.top))?;
