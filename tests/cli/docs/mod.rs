@@ -16,7 +16,7 @@ use commands::{Command, commands};
 use shape::mismatch;
 
 /// Commands that are not run: a part of the command, and the reason.
-const SKIPPED: [(&str, &str); 11] = [
+const SKIPPED: [(&str, &str); 12] = [
     ("~/.cache/nanochat", "needs a model of the reader's own"),
     ("gemma-scope-2b", "needs an SAE to download; tests/cli/encode.rs has one like it"),
     ("dictionary_learning/", "needs an SAE to download; tests/cli/encode.rs has one like it"),
@@ -28,6 +28,7 @@ const SKIPPED: [(&str, &str); 11] = [
     ("nanoscope chat", "needs a terminal; tests/cli/chat/terminal.rs"),
     ("nanoscope label", "needs a language model; tests/cli/label.rs"),
     ("nanoscope train", "takes minutes; tests/cli/train"),
+    ("# writes beside the SAE", "would write into the repository"),
 ];
 
 /// Commands whose output is shown edited: a part of the command, and the reason.
@@ -62,10 +63,16 @@ fn workplace() -> TempDir {
         .collect();
     let text = texts.join("\n<|endoftext|>\n");
     fs::write(dir.path().join("stories.txt"), &text).unwrap();
-    fs::create_dir(dir.path().join("stories")).unwrap();
-    fs::write(dir.path().join("stories/a.txt"), &text).unwrap();
+    for (folder, file) in [("stories", "a.txt"), ("examples", "stories.txt")] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+        fs::write(dir.path().join(folder).join(file), &text).unwrap();
+    }
     fs::copy(stories, dir.path().join("held_out.jsonl")).unwrap();
     std::os::unix::fs::symlink(root().join("models"), dir.path().join("models")).unwrap();
+    // The run that README.md trains.
+    let run = dir.path().join("runs/stories/blocks.2.hook_resid_post");
+    fs::create_dir_all(&run).unwrap();
+    std::os::unix::fs::symlink(root().join("models/demo/saes/layer_2"), run.join("final")).unwrap();
     for (name, layer) in [("sae", 2), ("k16", 1), ("k32", 2)] {
         let sae = root().join(format!("models/demo/saes/layer_{layer}"));
         std::os::unix::fs::symlink(sae, dir.path().join(name)).unwrap();
