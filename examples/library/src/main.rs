@@ -10,7 +10,7 @@ fn main() -> Result<()> {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo");
     let scope = Microscope::open(demo, &device)?.with_saes([format!("{demo}/saes")])?;
 
-    let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
+    let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:30%".parse()?);
     let mut generation = scope.generate("There was a big", &plan, &Sampling::greedy(12))?;
     for step in generation.by_ref() {
         let strongest = scope.strongest(&step, 1)?;
