@@ -75,3 +75,39 @@ fn what_cannot_be_indexed_is_refused() {
     let (error, _) = failure(&args);
     assert!(error.contains("several SAEs") && error.contains("--hook"), "{error}");
 }
+
+#[test]
+fn a_training_ends_with_an_index_and_a_measured_strength() {
+    let (text, out) = (text(), scratch().join("trained_with_index"));
+    let _ = fs::remove_dir_all(&out);
+    let hook = "blocks.3.hook_resid_post";
+    let run = nanoscope(&[
+        "train",
+        "--text",
+        text.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--hook",
+        hook,
+        "--d-sae",
+        "32",
+        "--k",
+        "4",
+        "--steps",
+        "3",
+        "--batch",
+        "64",
+        "--context",
+        "32",
+    ])
+    .success();
+
+    assert!(run.stdout.contains(&format!("index of {hook}: 32 features")), "{}", run.stdout);
+    assert!(run.stdout.contains("% of the norm"), "{}", run.stdout);
+    let sae = out.join(hook).join("final");
+    let indexed = fs::read_dir(&sae).unwrap().flatten();
+    assert_eq!(
+        indexed.filter(|file| file.file_name().to_string_lossy().starts_with("index-")).count(),
+        1
+    );
+}

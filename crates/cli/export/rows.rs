@@ -4,6 +4,7 @@ use nanoscope::Microscope;
 use serde::Serialize;
 
 use crate::terminal::export::TokenEntry;
+use crate::terminal::feature_name::Naming;
 
 /// The names of the columns, in the order of [`TableRow`]'s fields.
 pub(crate) const COLUMNS: [&str; 10] = [
@@ -47,8 +48,11 @@ pub(crate) fn rows<E>(
     mut write: impl FnMut(TableRow<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for (&hook, features) in entry.features {
-        let name = hook.to_string();
-        for (feature, activation) in features.strongest(entry.row, top.unwrap_or(usize::MAX)) {
+        let hook_name = hook.to_string();
+        let strongest = features.strongest(entry.row, top.unwrap_or(usize::MAX));
+        Naming::prepare(scope, hook, &strongest);
+        for (feature, activation) in strongest {
+            let name = scope.name(hook, feature);
             write(TableRow {
                 row: row as u32,
                 position: entry.position as u32,
@@ -56,10 +60,10 @@ pub(crate) fn rows<E>(
                 token: entry.token,
                 is_prompt,
                 logprob: entry.logprob,
-                hook: &name,
+                hook: &hook_name,
                 feature,
                 activation,
-                label: scope.label(hook, feature),
+                label: name.as_ref().map(|name| &*name.text),
             })?;
         }
     }

@@ -11,6 +11,7 @@ use nanoscope_hooks::{HookError, HookPoint};
 use super::grid::{Column, FeatureRow, Grid, Group};
 use super::shown::shown;
 use crate::terminal::export::TokenEntry;
+use crate::terminal::feature_name::Naming;
 use crate::terminal::messages::Hint;
 
 /// Rows per hook point, if no number was asked for.
@@ -114,7 +115,8 @@ impl HeatMap {
         let counts = |token: &&Token| only_special || !token.is_special;
         let mut groups: Vec<Group> = Vec::new();
         for (hook, feature) in self.drawn(counts) {
-            let label = scope.label(hook, feature).map(str::to_owned);
+            Naming::prepare(scope, hook, &[(feature, 0.0)]);
+            let label = scope.name(hook, feature).map(|name| name.text.to_string());
             let row = FeatureRow { feature, label };
             match groups.iter_mut().find(|group| group.hook == hook) {
                 Some(group) => group.rows.push(row),

@@ -21,9 +21,9 @@ pub struct SteeringShares {
 /// The sizes of a measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharesOptions {
-    /// The number of features, spread evenly over the SAE. Default: 48.
+    /// The number of features, spread evenly over the SAE. Default: 32.
     pub features: usize,
-    /// The maximum number of generated tokens per text. Default: 40.
+    /// The maximum number of generated tokens per text. Default: 24.
     pub tokens: usize,
     /// The seed of the sampling. Default: 42.
     pub seed: u64,
@@ -31,7 +31,24 @@ pub struct SharesOptions {
 
 impl Default for SharesOptions {
     fn default() -> Self {
-        Self { features: 48, tokens: 40, seed: 42 }
+        Self { features: 32, tokens: 24, seed: 42 }
+    }
+}
+
+impl SharesOptions {
+    /// The options for a model that may be large: with fewer features, but at least 8, so that the
+    /// measurement takes minutes on a CPU.
+    pub fn for_model(model: &InterpretableModel) -> Self {
+        /// Multiplications per feature: two prompts of 24 tokens with each share, written and read.
+        const PASSES: usize = 2 * 24 * 14 * 2;
+        const PRODUCT: usize = 2_000_000_000_000;
+
+        let shape = &model.gpt().config().shape;
+        let weights =
+            12 * shape.n_layer * shape.n_embd * shape.n_embd + shape.vocab_size * shape.n_embd;
+        let default = Self::default();
+        let features = (PRODUCT / PASSES / weights.max(1)).clamp(8, default.features);
+        Self { features, ..default }
     }
 }
 

@@ -18,9 +18,11 @@ use serde_json::Value;
 const HOOK: &str = "blocks.1.hook_resid_post";
 const WIDTH: usize = 16;
 
-/// A run with one thread, which is reproducible bit for bit.
+/// A run with one thread, which is reproducible bit for bit. A training makes no index, which
+/// `tests/cli/index.rs` covers.
 fn nanoscope(args: &[&str]) -> Nanoscope {
-    crate::nanoscope(args).env("RAYON_NUM_THREADS", "1")
+    let no_index: &[&str] = if args.first() == Some(&"train") { &["--no-index"] } else { &[] };
+    crate::nanoscope(&[args, no_index].concat()).env("RAYON_NUM_THREADS", "1")
 }
 
 /// The standard output and the standard error of a run that succeeds.

@@ -22,7 +22,7 @@ that cannot be written. All commands that load the SAE read it: every feature th
 the tokens on which it fires and those that it promotes, features are found by the tokens on which they \
 fire, and `add:N%` has a default and a limit that were measured.
 
-The measurement generates texts with 48 features, each added at growing shares of the activation's norm, \
+The measurement generates texts with up to 32 features, each added at growing shares of the activation's norm, \
 and computes how likely the model without steering finds them. --no-steering leaves it out.
 
 `nanoscope train` makes an index at its end.")]

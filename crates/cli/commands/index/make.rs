@@ -16,7 +16,7 @@ use crate::terminal::signals::InterruptFlag;
 use crate::texts::{default_context, note_passed_over};
 
 /// The number of texts that steering is measured on, and of tokens with which each begins.
-const PROMPTS: u64 = 3;
+const PROMPTS: u64 = 2;
 const PROMPT_TOKENS: usize = 8;
 
 /// A text in contexts of tokens.
@@ -87,7 +87,7 @@ pub(crate) fn make_index(
     let mut index = dashboard.feature_index(model.tokenizer());
     if steering {
         let prompts = text.prompts()?;
-        let options = SharesOptions::default();
+        let options = SharesOptions::for_model(model);
         let mut bar = None;
         let measured = SteeringShares::measure(model, hook, &prompts, &options, |done, all| {
             let new = || DelayedBar::new("measuring steering", all as u64, "strengths");

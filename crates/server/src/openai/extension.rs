@@ -209,11 +209,19 @@ fn parse_specs<T: serde::de::DeserializeOwned>(
     values.iter_mut().enumerate().map(read).collect()
 }
 
-/// Replaces SAE ids by the names of their hook points.
+/// Replaces SAE ids by the names of their hook points. A text that begins with the index of a feature is about
+/// the deepest SAE.
 fn resolve_sae_ids(value: &mut Value, served: &ServedModel) {
     let hook_of = |id: &str| served.find_sae(id).map(|hook| hook.to_string());
     match value {
         Value::String(text) => {
+            let first = text.split(':').next().unwrap_or_default().trim();
+            if let Some(deepest) = served.model.saes().keys().next_back()
+                && !first.is_empty()
+                && first.bytes().all(|byte| byte.is_ascii_digit())
+            {
+                *text = format!("{deepest}:{}", text.trim());
+            }
             let resolved = text
                 .split_once(':')
                 .and_then(|(id, rest)| Some(format!("{}:{rest}", hook_of(id.trim())?)));
