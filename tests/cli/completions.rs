@@ -1,6 +1,7 @@
 //! `nanoscope completions`.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::{failure, stdout};
 
@@ -13,7 +14,16 @@ fn completed(words: &[&str]) -> Vec<String> {
         words.len() - 1
     );
     let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
-    let output = Command::new("bash").args(["-c", &script, "bash", last, before]).output().unwrap();
+    // Longer than an argument may be.
+    let mut shell = Command::new("bash")
+        .args(["-s", "--", last, before])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }

@@ -96,7 +96,7 @@ fn a_search_can_be_by_what_is_promoted_by_what_it_fires_on_or_by_index() {
     };
     let promotes = why(&["--promotes", "rain"]);
     assert!(!promotes.is_empty() && promotes.iter().all(|why| why.starts_with("promotes ")));
-    let fires = why(&["--fires-on", "rain"]);
+    let fires = why(&["--fires-on", "dog"]);
     assert!(!fires.is_empty() && fires.iter().all(|why| why.starts_with("fires on ")), "{fires:?}");
 
     let by_index = object(&["features", "--json", "2:7"]);

@@ -4,16 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{failure, lines, nanoscope, scratch, stdout};
 
-/// A copy of the demo's first SAE without its index and its labels.
-fn sae(name: &str) -> PathBuf {
-    let dir = scratch().join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
+/// A copy of the demo's first SAE without its index and its labels, outside of the user's cache.
+fn sae() -> TempDir {
+    let dir = TempDir::new().unwrap();
     for file in ["cfg.json", "sae_weights.safetensors"] {
-        fs::copy(format!("models/demo/saes/layer_0/{file}"), dir.join(file)).unwrap();
+        fs::copy(format!("models/demo/saes/layer_0/{file}"), dir.path().join(file)).unwrap();
     }
     dir
 }
@@ -28,8 +27,8 @@ fn text() -> PathBuf {
 
 #[test]
 fn an_index_names_every_feature_by_where_it_fires() {
-    let (sae, text) = (sae("indexed"), text());
-    let model = ["--model", "models/demo", "--sae", sae.to_str().unwrap()];
+    let (sae, text) = (sae(), text());
+    let model = ["--model", "models/demo", "--sae", sae.path().to_str().unwrap()];
     let first_name = || {
         let args = ["generate", "--json", "--max-tokens", "1", "--temperature", "0"];
         let line = lines(&stdout(&[&args[..], &model].concat())).remove(0);
@@ -44,7 +43,7 @@ fn an_index_names_every_feature_by_where_it_fires() {
 
     assert_eq!((&made["features"], &made["steering"]), (&2048.into(), &Value::Null));
     let path = PathBuf::from(made["index"].as_str().unwrap());
-    assert_eq!(path.parent().unwrap().canonicalize().unwrap(), sae.canonicalize().unwrap());
+    assert_eq!(path.parent().unwrap().canonicalize().unwrap(), sae.path().canonicalize().unwrap());
     let after = first_name();
     assert_eq!((&after[0], &after[3]), (&before[0], &true.into()));
     assert_ne!(after[2], before[2]);
@@ -54,8 +53,8 @@ fn an_index_names_every_feature_by_where_it_fires() {
 
 #[test]
 fn a_damaged_index_is_passed_over() {
-    let (sae, text) = (sae("damaged_index"), text());
-    let model = ["--model", "models/demo", "--sae", sae.to_str().unwrap()];
+    let (sae, text) = (sae(), text());
+    let model = ["--model", "models/demo", "--sae", sae.path().to_str().unwrap()];
     let args = ["index", "--text", text.to_str().unwrap(), "--no-steering", "--json"];
     let made: Value = serde_json::from_str(&stdout(&[&args[..], &model].concat())).unwrap();
     fs::write(made["index"].as_str().unwrap(), "not an index").unwrap();
@@ -78,8 +77,8 @@ fn what_cannot_be_indexed_is_refused() {
 
 #[test]
 fn a_training_ends_with_an_index_and_a_measured_strength() {
-    let (text, out) = (text(), scratch().join("trained_with_index"));
-    let _ = fs::remove_dir_all(&out);
+    let (text, dir) = (text(), TempDir::new().unwrap());
+    let out = dir.path().join("run");
     let hook = "blocks.3.hook_resid_post";
     let run = nanoscope(&[
         "train",

@@ -198,7 +198,7 @@ fn silent_sae() -> Sae {
 #[test]
 fn a_feature_without_a_direction_has_no_unit_and_no_part_to_take_away() {
     let model = bare().with_sae(SITE, silent_sae()).unwrap();
-    for op in ["add:1:unit", "add:1:norm", "orthogonal:1"] {
+    for op in ["add:1:unit", "add:100%", "orthogonal:1"] {
         let spec = format!("{SITE}:1:{op}");
         refused!(
             format!("{op} along zero"),

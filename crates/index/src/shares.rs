@@ -10,7 +10,7 @@ use crate::fingerprint::mix;
 /// The shares of the activation's norm with which features can be added, measured for one SAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SteeringShares {
-    /// The share to begin with: with it, 95 % of the features leave a text fluent.
+    /// The share to begin with: with it, 95 % of the features leave a text fluent. At most 0.4.
     pub default: f32,
     /// The smallest share that was tried with which most features break the text; `None` if none did.
     pub breaks: Option<f32>,
@@ -63,6 +63,10 @@ const TEMPERATURE: f32 = 0.7;
 /// with a strong effect on the text are above the others, so this is less than [`Fluency::BROKEN`].
 const FLUENT: f64 = 1.6;
 
+/// The largest share to begin with. Before the last block most features change a text little, and those that
+/// do change it break it with a larger one.
+const MAX_DEFAULT: f32 = 0.4;
+
 impl SteeringShares {
     /// The share to begin with where none was measured.
     pub const UNMEASURED: f32 = 0.3;
@@ -108,7 +112,7 @@ impl SteeringShares {
                 })
                 .collect();
             let above = |limit: f64| ratios.iter().filter(|&&ratio| ratio > limit).count();
-            is_fluent &= above(FLUENT) * 20 <= n;
+            is_fluent &= above(FLUENT) * 20 <= n && share <= MAX_DEFAULT;
             if is_fluent {
                 shares.default = share;
             }

@@ -67,7 +67,13 @@ impl Intervention {
     /// As [`FromStr`].
     pub fn parse_at(text: &str, default: Option<HookPoint>) -> Result<Self, SyntaxError> {
         match default {
-            Some(hook) if lacks_hook(text) => format!("{hook}:{}", text.trim()).parse(),
+            Some(hook) if lacks_hook(text) => {
+                let form = |error| match error {
+                    SyntaxError::Form { .. } => SyntaxError::Form { text: text.to_owned() },
+                    other => other,
+                };
+                format!("{hook}:{}", text.trim()).parse().map_err(form)
+            }
             _ => text.parse(),
         }
     }
