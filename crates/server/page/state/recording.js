@@ -62,8 +62,8 @@ function recordedText(text) {
   return { steered: text.steered === true, tokens: text.tokens.map(recordedToken), finish: string(text.finish), end: string(text.end), applied, fluency, reused: Number.isFinite(text.reused) ? text.reused : undefined };
 }
 
-/** @param {unknown} value @returns {number | null} */
-const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+/** @param {unknown} value @returns {number | undefined} */
+const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : undefined);
 
 /** @param {any} token @param {number} at @returns {Token} */
 function recordedToken(token, at) {

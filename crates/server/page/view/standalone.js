@@ -148,7 +148,7 @@ main { display: grid; gap: 1.5rem; } @media (min-width: 56rem) { main { grid-tem
 #texts { display: grid; gap: 1.5rem; align-content: start; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .text { font: 1.1rem/1.75 Georgia, serif; white-space: pre-wrap; } .t { cursor: pointer; border-radius: 3px; } .t.p { color: var(--soft); } .t.p.on { color: color-mix(in srgb, var(--soft) 25%, var(--ink)); } .t.d { text-decoration: underline 1.5px var(--accent); text-underline-offset: 0.28em; }
 .t:hover, .t:focus-visible { outline: 1px solid var(--accent); } .t[aria-current] { outline: 2px solid var(--accent); }
-ol { list-style: none; margin: 0; padding: 0; } li button { display: grid; grid-template-columns: 3rem 3rem 1fr; gap: 0.4rem; width: 100%; border: 0; background: none; color: inherit; font: inherit; font-size: 0.85rem; line-height: 1.4; text-align: left; padding: 0.15rem 0; cursor: pointer; }
+ol { list-style: none; margin: 0; padding: 0; } li button { display: grid; grid-template-columns: 3rem 3rem 1fr; gap: 0.4rem; width: 100%; border: 0; background: none; color: inherit; font: inherit; font-size: 0.85rem; line-height: 1.4; text-align: left; padding: 0.15rem 0; min-height: 1.6rem; cursor: pointer; }
 li b { font-weight: 500; text-align: right; } li i { color: var(--soft); font-style: normal; } li small { grid-column: 3; } li .auto { grid-column: auto; }
 select { font: inherit; max-width: 100%; }
 `;
