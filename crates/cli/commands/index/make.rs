@@ -1,5 +1,6 @@
 //! Making an index, for `nanoscope index` and the end of `nanoscope train`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -139,10 +140,12 @@ pub(crate) fn index_line(index: &FeatureIndex) -> String {
         counted(index.tokens, "token", "tokens"),
     );
     if let Some(shares) = &index.shares {
-        line += &format!("; steer with {:.0} % of the norm", 100.0 * shares.default);
+        let _ = write!(line, "; steer with {:.0} % of the norm", 100.0 * shares.default);
         match shares.breaks {
-            Some(breaks) => line += &format!(", most texts break at {:.0} %", 100.0 * breaks),
-            None => line += ", no share up to 100 % breaks most texts",
+            Some(breaks) => {
+                let _ = write!(line, ", most texts break at {:.0} %", 100.0 * breaks);
+            }
+            None => line.push_str(", no share up to 100 % breaks most texts"),
         }
     }
     line

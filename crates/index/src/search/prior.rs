@@ -47,6 +47,8 @@ pub(super) fn prior(model: &InterpretableModel, start: u32) -> Result<Vec<f32>, 
         }
     }
     let mut mean = sum.unwrap_or_default();
-    mean.iter_mut().for_each(|p| *p /= positions as f32);
+    for p in &mut mean {
+        *p /= positions as f32;
+    }
     Ok(mean)
 }

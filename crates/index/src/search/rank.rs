@@ -195,7 +195,11 @@ fn firing<'a>(
         let share = count as f32 / of as f32;
         let (token, _) = on_word.max_by_key(|(_, count)| *count)?;
         let token = token.clone();
-        (share >= MIN_FIRES).then(|| (entry.feature, share, Evidence::FiresOn { token, count, of }))
+        (share >= MIN_FIRES).then_some((
+            entry.feature,
+            share,
+            Evidence::FiresOn { token, count, of },
+        ))
     })
 }
 
