@@ -8,6 +8,7 @@ mod op;
 mod plan;
 mod plan_json;
 mod positions;
+mod share;
 #[cfg(test)]
 mod strategies;
 mod syntax_error;

@@ -10,6 +10,7 @@ use super::intervention::{Intervention, Splice, Target};
 use super::lex::{digits, feature_index, finite, range};
 use super::op::{Op, Scale};
 use super::positions::{PositionRange, Positions};
+use super::share::{parse_share, percent};
 use super::syntax_error::SyntaxError;
 
 /// The suffix of a range that includes special tokens.
@@ -122,25 +123,6 @@ pub(crate) fn check_target(target: &Target, op: Op) -> Result<(), SyntaxError> {
             Err(SyntaxError::VectorOp { op: op.name(), vector: name.to_string() })
         }
         _ => Ok(()),
-    }
-}
-
-/// Builds the operation `name` from a share of the norm in percent.
-fn parse_share(name: &str, percent: &str, scale: Option<&str>) -> Result<Op, SyntaxError> {
-    let share = |op: fn(f32, Scale) -> Op| {
-        let share = percent.trim_end().parse().ok().map(|percent: f64| (percent / 100.0) as f32);
-        let share = share.filter(|share| share.is_finite());
-        let share = share.ok_or(SyntaxError::Share { found: format!("{percent}%") })?;
-        match scale {
-            Some(_) => Err(SyntaxError::ScaledShare { found: format!("{percent}%") }),
-            None => Ok(op(share, Scale::Norm)),
-        }
-    };
-    match name {
-        "add" => share(Op::Add),
-        "orthogonal" => share(Op::Orthogonal),
-        known if Op::NAMES.contains(&known) => Err(SyntaxError::NoShare { op: known.to_owned() }),
-        _ => Err(SyntaxError::Op { found: name.to_owned() }),
     }
 }
 
@@ -258,17 +240,6 @@ impl fmt::Display for Op {
             Some(scale) => write!(f, ":{}", scale.name()),
         }
     }
-}
-
-/// `share` in percent, if that reads back as the same number.
-fn percent(share: f32) -> Option<String> {
-    let share_digits: f64 = share.to_string().parse().ok()?;
-    // The product has digits of its own in the last places.
-    let percent = format!("{:.6}", share_digits * 100.0);
-    let percent = percent.trim_end_matches('0').trim_end_matches('.');
-    let read: f64 = percent.parse().ok()?;
-    ((read / 100.0) as f32 == share && (share != 0.0 || share.is_sign_positive()))
-        .then(|| percent.to_owned())
 }
 
 impl fmt::Display for Positions {
