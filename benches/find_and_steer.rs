@@ -168,6 +168,6 @@ fn is_form_of(found: &str, word: &str) -> bool {
     let ends = |stem: &str, endings: &[&str]| {
         found.strip_prefix(stem).is_some_and(|rest| endings.contains(&rest))
     };
-    ends(word, &["", "s", "es", "d", "ed", "ing", "y", "ly"])
+    ends(word, &["", "s", "es", "ed", "ing"])
         || word.strip_suffix('e').is_some_and(|stem| ends(stem, &["ing", "ed"]))
 }

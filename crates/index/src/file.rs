@@ -52,8 +52,8 @@ impl FeatureIndex {
         sae_folders(sae, is_kept).into_iter().map(|dir| dir.join(&name)).collect()
     }
 
-    /// Finds the index of the SAE at `hook` of `model`, whose file is `sae`: beside it, also where nothing is
-    /// written, or in nanoscope's folder of the user's data.
+    /// Finds the index of the SAE at `hook` of `model`, whose file is `sae`: in nanoscope's folder of the
+    /// user's data, or beside it.
     ///
     /// # Errors
     /// [`RuntimeError`] if the model has no SAE there.
@@ -66,9 +66,10 @@ impl FeatureIndex {
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
             files.map(|file| file.file_name()).any(|name| is_index(&name.to_string_lossy()))
         };
+        // What a person made in the user's folder comes before what came with the SAE.
         let beside = sae.parent().map(Path::to_owned);
         let folders: Vec<PathBuf> =
-            beside.into_iter().chain(sae_folders(sae, true)).filter(has_indexes).collect();
+            sae_folders(sae, false).into_iter().chain(beside).filter(has_indexes).collect();
         // The fingerprint takes longer than to see that there is nothing.
         if folders.is_empty() {
             return Ok(None);

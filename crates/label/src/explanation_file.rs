@@ -31,6 +31,8 @@ pub struct Origin {
 pub struct ExplanationFile {
     path: PathBuf,
     origin: Origin,
+    /// The length of the file when it was read.
+    read: u64,
     /// The length of the whole lines, and whether the last of them ends.
     len: u64,
     ends: bool,
@@ -56,6 +58,7 @@ impl ExplanationFile {
         let mut read = Self {
             path: path.to_owned(),
             origin,
+            read: text.len() as u64,
             len: 0,
             ends: true,
             done: BTreeSet::new(),
@@ -105,8 +108,9 @@ impl ExplanationFile {
             // A file system without locks.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        if file.metadata().map_err(io)?.len() < self.len {
-            return Err(io(io::Error::other("it became shorter")));
+        // Another run may have appended and ended since it was read.
+        if file.metadata().map_err(io)?.len() != self.read {
+            return Err(io(io::Error::other("it was changed since it was read; start again")));
         }
         file.set_len(self.len).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
         if !self.ends {

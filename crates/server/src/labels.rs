@@ -88,6 +88,13 @@ impl LabelBook {
         (!label.is_empty()).then(|| label.to_owned())
     }
 
+    /// Returns whether the label of a feature was written by a language model and not edited since.
+    pub(crate) fn is_automatic(&self, hook: HookPoint, feature: u32) -> bool {
+        let Some(sae_labels) = self.saes.get(&hook) else { return false };
+        let edited = sae_labels.edited.read().unwrap_or_else(PoisonError::into_inner);
+        !edited.contains_key(&feature) && sae_labels.original.is_automatic(feature)
+    }
+
     /// The number of labels of the SAE at `hook`.
     pub(crate) fn count(&self, hook: HookPoint) -> usize {
         self.all(hook).len()

@@ -40,7 +40,9 @@ impl AppState {
     /// with `true`.
     pub(crate) fn name(&self, hook: HookPoint, index: u32) -> Option<(String, bool)> {
         let automatic = || Some((self.served.names.get(hook, index)?.to_string(), true));
-        self.labels.get(hook, index).map(|label| (label, false)).or_else(automatic)
+        let label = self.labels.get(hook, index);
+        let label = label.map(|label| (label, self.labels.is_automatic(hook, index)));
+        label.or_else(automatic)
     }
 
     /// Computes automatic names of `features`, as far as that takes fractions of a second.

@@ -3,7 +3,7 @@
 use nanoscope_tokenizer::Tokenizer;
 
 /// The endings with which a token still stands for a word.
-const ENDINGS: [&str; 8] = ["", "s", "es", "d", "ed", "ing", "y", "ly"];
+const ENDINGS: [&str; 5] = ["", "s", "es", "ed", "ing"];
 /// The same after an `e` that is lost: `dance`, `dancing`.
 const ENDINGS_WITHOUT_E: [&str; 2] = ["ing", "ed"];
 /// The smallest number of letters of a word's first piece that says something about it.
@@ -72,7 +72,11 @@ mod tests {
             (" do", "dog", false),
             (" dancing", "dance", true),
             (" danced", "dance", true),
-            ("rainy", "rain", true),
+            (" rainy", "rain", false),
+            (" card", "car", false),
+            (" beard", "bear", false),
+            (" they", "the", false),
+            (" raining", "rain", true),
             (" Élan", "élan", true),
             ("", "dog", false),
             ("\n", "dog", false),

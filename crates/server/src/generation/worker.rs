@@ -78,7 +78,9 @@ impl RowText {
         if self.tokens.is_empty() {
             return Some(-self.logprobs / self.generated as f64);
         }
-        model.mean_nll(&self.tokens, self.prompt_len).ok().flatten()
+        // A panic of a kernel ends only the figure.
+        let read = AssertUnwindSafe(|| model.mean_nll(&self.tokens, self.prompt_len));
+        catch_unwind(read).ok()?.ok()?
     }
 }
 
