@@ -168,7 +168,7 @@ impl Canvas {
 /// The character of the font that stands for `c`.
 fn in_font(c: char) -> char {
     match c {
-        '⏎' => '¶',
+        '↵' => '¶',
         '⇥' => '»',
         '⟨' => '<',
         '⟩' => '>',
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(ink("\u{ff}"), ink("ÿ"));
         assert!(ink("日") > frame);
         assert!(ink("…") > 0 && ink("…") < ink("."));
-        assert_eq!(ink("⏎"), ink("¶"));
+        assert_eq!(ink("↵"), ink("¶"));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use nanoscope_checkpoint::is_invisible;
 
-/// `token` in one line in which every character is seen: `·` stands for a space, `⏎` for a line break,
+/// `token` in one line in which every character is seen: `·` stands for a space, `↵` for a line break,
 /// `⟨202E⟩` for an invisible character or one that changes the direction of the text.
 pub(super) fn shown(token: &str) -> String {
     let mut out = String::with_capacity(token.len());
     for c in token.chars() {
         match c {
             ' ' => out.push('·'),
-            '\n' => out.push('⏎'),
+            '\n' => out.push('↵'),
             '\t' => out.push('⇥'),
             c if is_invisible(c) => out.extend([format!("⟨{:04X}⟩", c as u32)]),
             c => out.push(c),
@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn every_character_is_seen() {
-        assert_eq!(shown(" dog  \n"), "·dog··⏎");
+        assert_eq!(shown(" dog  \n"), "·dog··↵");
         assert_eq!(shown("\u{202e}evil\u{200f}"), "⟨202E⟩evil⟨200F⟩");
         assert_eq!(shown("\0\u{1b}[31m"), "⟨0000⟩⟨001B⟩[31m");
         assert_eq!(shown("日本"), "日本");

@@ -59,7 +59,7 @@ pub(crate) fn visible(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {
-            '\n' => out.push('⏎'),
+            '\n' => out.push('↵'),
             '\t' => out.push('⇥'),
             c if c.is_control() => out.extend(c.escape_unicode()),
             c => out.push(c),
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_act_on_is_written_out() {
-        assert_eq!(visible(" red\n\u{1b}[31m"), "·red⏎\\u{1b}[31m");
+        assert_eq!(visible(" red\n\u{1b}[31m"), "·red↵\\u{1b}[31m");
         assert_eq!(sanitized("red\n\u{1b}[31m"), "red\n[31m");
     }
 

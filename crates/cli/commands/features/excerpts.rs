@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_place_is_cut_to_its_cells_around_the_token() {
-        assert_eq!(plain(80), "Once upon a time, there was a little «girl» named⏎Lily");
-        assert_eq!(plain(30), "…e was a little «girl» named⏎…");
+        assert_eq!(plain(80), "Once upon a time, there was a little «girl» named↵Lily");
+        assert_eq!(plain(30), "…e was a little «girl» named↵…");
         assert_eq!(plain(6), "«girl»");
         assert_eq!(plain(5), "«gi…»");
         for cells in 3..60 {
