@@ -128,7 +128,7 @@ fn every_line_to_copy_changes_the_text_and_leaves_it_fluent() {
             let args = ["There was a", "--steer", steer, "--compare", "--seed", seed, "-n", "48"];
             let text = stdout(&[&["generate", "--top", "1"], &args[..]].concat());
             let end = ending(&args);
-            assert!(text.contains("without steering:") && text.contains("fluency: "), "{text}");
+            assert!(text.contains("unsteered:") && text.contains("fluency: "), "{text}");
             assert!(
                 !text.contains(&format!(
                     "steered:\nThere was a{}",

@@ -11,7 +11,7 @@ use crate::prompt::SpecialTokensArg;
 Examples:
   nanoscope chat
       stories by the built-in model; type the beginning of one
-  nanoscope chat --prompt 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27 --compare
+  nanoscope chat --prompt 'Once upon a time, there was a' --steer 1909:add:30% --compare
       the unsteered and the steered text side by side
   nanoscope chat --model ~/.cache/nanochat/chatsft_checkpoints/d20 --sae sae_outputs --track all
       a conversation with your own model
@@ -20,8 +20,8 @@ Examples:
 
 /help lists the commands, the arrow keys select a token, Esc stops a text, /quit exits. A model in
 nanochat's mid, chatsft or chatrl checkpoints starts in chat mode, any other in story mode; --chat,
---story and /mode change that. With --special-tokens, special tokens in the text of a story are read as
-tokens; a message of a conversation is always plain text.")]
+--story and /mode change that. With --special-tokens, special tokens in the text of a story are
+read as tokens; a message of a conversation is always plain text.")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

@@ -85,7 +85,7 @@ pub(crate) const COMMANDS: [Usage; 17] = [
     usage("/help", "", "list the commands and keys"),
     usage("/again", "", "run the last prompt again with the current settings"),
     usage("/more", "[TEXT]", "continue the story, after TEXT; so does an empty line"),
-    usage("/steer", "SPEC | off [N]", "steer with a feature: 1909:add:27, or HOOK:1909:ablate"),
+    usage("/steer", "SPEC | off [N]", "steer with a feature: 1909:add:30%, or HOOK:1909:ablate"),
     usage("/steers", "", "list the interventions"),
     usage("/compare", "[on|off]", "show the unsteered text beside the steered one"),
     usage("/track", "HOOK… | all | none", "choose the SAEs whose features are shown"),

@@ -33,8 +33,8 @@ An SAE that the other tool would not read with the same numbers is refused, with
 form that can hold it. What the source's files say about the SAE's origin (model, text, training) is
 kept.
 
-A folder must be new, empty, or one that `convert` wrote in the same format. The files appear when all
-of them are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
+A folder must be new, empty, or one that `convert` wrote in the same format. The files appear when
+all of them are complete; on Ctrl-C or SIGTERM nothing changes, and the exit code is 130 or 143.")]
 pub(crate) struct ConvertArgs {
     /// The file or folder of a model or an SAE, in any supported format
     pub(crate) src: PathBuf,

@@ -26,13 +26,14 @@ use std::process::ExitCode;
 Examples:
   nanoscope encode --sae gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 \\
       --activations acts.safetensors --out features.safetensors
-  nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --out f.safetensors --dtype bf16
+  nanoscope encode --sae sae --activations acts.safetensors:resid_post.3 --dtype bf16 \\
+      --out features.safetensors
 
-The activations are a tensor [..., d_in] in a safetensors, .npz, .npy or .pt file; for an SAE of hook_z,
-or with --flatten-heads, also [..., heads, d_head]. They are read in
-chunks, so the file may be larger than memory (except for .pt). --out is a safetensors file in
-compressed sparse row format: `indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In
-Python: scipy.sparse.csr_matrix((values, indices, indptr), shape).
+The activations are a tensor [..., d_in] in a safetensors, .npz, .npy or .pt file; for an SAE of
+hook_z, or with --flatten-heads, also [..., heads, d_head]. They are read in chunks, so the file may
+be larger than memory (except for .pt). --out is a safetensors file in compressed sparse row format:
+`indptr` [rows + 1], `indices` and `values` [active], `shape` [2]. In Python:
+scipy.sparse.csr_matrix((values, indices, indptr), shape).
 
 On Ctrl-C or SIGTERM nothing is written and the exit code is 130 or 143.")]
 pub(crate) struct EncodeArgs {

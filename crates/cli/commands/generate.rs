@@ -28,8 +28,8 @@ use nanoscope::Microscope;
 Examples:
   nanoscope generate
       a story by the built-in model, with the features of each token
-  nanoscope generate 'Once upon a time, there was a' --steer blocks.3.hook_resid_post:1909:add:27
-      the same with the direction of one feature added at every position
+  nanoscope generate 'Once upon a time, there was a' --steer 1909:add:30% --compare
+      two stories: the second with a feature about dogs, added at 30 % of the activation's norm
   nanoscope generate --model ~/.cache/nanochat --sae sae_outputs --track blocks.12.hook_resid_post
       your own model and SAEs
   nanoscope generate --json | jq .token
@@ -37,15 +37,19 @@ Examples:
   nanoscope generate --heatmap story.svg --table story.parquet
       a picture of the strongest features over the tokens, and all of them for pandas or polars
 
-Each line is a token with its strongest features: their activation, as a bar relative to the largest so
-far and as a number, their index and their name.
+Each line is a token with its strongest features: their activation, as a bar relative to the largest
+so far and as a number, their index and their name.
+
+A steered text ends with its fluency, for which an unsteered text is generated too, also without
+--compare: this takes about twice as long.
 
 With --json each token is an object with the keys `position`, `token_id`, `token`, `logprob` and
-`features`, for each tracked hook point a list of [index, activation, label?], strongest first.
+`features`, for each tracked hook point a list of [index, activation, label], strongest first; with
+an automatic name [index, activation, name, true].
 
---table has the columns row, position, token_id, token, is_prompt, logprob (null for the prompt), hook,
-feature, activation and label (null if there is none). A token on which no feature is active has no row.
-docs/tables.md explains them.")]
+--table has the columns row, position, token_id, token, is_prompt, logprob (null for the prompt),
+hook, feature, activation and label (an automatic name where there is no label). A token on which no
+feature is active has no row. docs/tables.md explains them.")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -64,7 +68,7 @@ pub(crate) struct GenerateArgs {
     pub(crate) chat: bool,
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
-    /// Also print the text without steering, and mark the phrases that differ
+    /// Also print the unsteered text, and mark the phrases that differ
     #[arg(long)]
     pub(crate) compare: bool,
     /// The maximum number of tokens to generate
@@ -236,7 +240,7 @@ fn print_lines(
     match &compared {
         Some((without, _)) if args.compare => {
             let [before, after] = marked_differences(&whole(without), &whole(&written));
-            writeln!(out, "{DIM}without steering:{DIM:#}\n{}\n", wrapped(&before))?;
+            writeln!(out, "{DIM}unsteered:{DIM:#}\n{}\n", wrapped(&before))?;
             writeln!(out, "{DIM}steered:{DIM:#}\n{}\n", wrapped(&after))?;
         }
         _ if tracks => writeln!(out, "{}", wrapped(&whole(&written)))?,

@@ -41,8 +41,8 @@ point.
 `logprob` null), and `next_tokens`, for each row the most likely next tokens with their `logprob`.
 
 --table has the columns row, position, token_id, token, is_prompt, logprob (null), hook, feature,
-activation and label (null if there is none). A token on which no feature is active has no row.
-docs/tables.md explains them.")]
+activation and label (an automatic name where there is no label). A token on which no feature is
+active has no row. docs/tables.md explains them.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

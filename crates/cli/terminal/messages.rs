@@ -313,15 +313,17 @@ pub(crate) fn welcome() -> anyhow::Result<()> {
         "\
 {BOLD}nanoscope{BOLD:#}: a microscope for small language models
 
-Shows which features of a sparse autoencoder fire on each token while a nanochat model generates,
-and steers the model with them. A small model is built in. Try
+Shows which features of a sparse autoencoder fire on each token while a model generates, and steers
+the model with them. A small model is built in. Try
 
   {SOFT}nanoscope generate{SOFT:#}
       a story, with the features that fire on each token
-  {SOFT}nanoscope generate --prompt \"Once upon a time, there was a\" --steer blocks.3.hook_resid_post:1909:add:27{SOFT:#}
-      the same model, steered with one feature
+  {SOFT}nanoscope features dog{SOFT:#}
+      the features that write about dogs, with the command that turns the first one up
+  {SOFT}nanoscope generate \"Once upon a time, there was a\" --steer 1909:add:30% --compare{SOFT:#}
+      two stories, the second steered with one of them
   {SOFT}nanoscope features --text \"The dog barked.\" --against \"The cake was sweet.\"{SOFT:#}
-      the features that tell two texts apart
+      the features that distinguish two texts
   {SOFT}nanoscope generate --model ~/.cache/nanochat --sae sae_outputs{SOFT:#}
       your own model and SAEs
   {SOFT}nanoscope chat{SOFT:#}

@@ -33,8 +33,8 @@ Labels come from the SAE's folder and from a labels.json in --out, which is kept
 is replaced; --labels takes precedence over both. Labels edited in the browser can be downloaded \
 there as labels.json.
 
-On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130
-or 143.")]
+On Ctrl-C or SIGTERM the dashboard in --out stays as it was and the exit code is 130 or \
+143.")]
 pub(crate) struct DashboardArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

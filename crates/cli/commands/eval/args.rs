@@ -22,7 +22,8 @@ Examples:
   nanoscope eval --sae runs/a/blocks.2.hook_resid_post/final --text stories.txt --held-out runs/a
       what a training held out of its own text
 
-The metrics are those of SAELens's evals.py, SAEBench's core evaluation and nanochat-SAE's evaluator.
+The metrics are those of SAELens's evals.py, SAEBench's core evaluation and nanochat-SAE's
+evaluator.
 Each batch of contexts takes three forward passes: unchanged, with the activation replaced by its \
 reconstruction, and with the activation zeroed. Special tokens such as <|bos|> are run but not \
 counted, and keep their activation, unless --keep-special is given. A transcoder is compared with the \

@@ -8,10 +8,13 @@ use nanoscope_hooks::HookPoint;
 use crate::args::ModelArgs;
 use crate::prompt::SpecialTokensArg;
 
-/// Find features: active on a text, near another feature, or labelled with a word
+/// Find features: by a word, active on a text, or near another feature
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  nanoscope features dog
+      the features that write, are about or fire on a word; the ones that steer best come first
+  nanoscope features --promotes dog --json | jq .hits
   nanoscope features --text 'The dog wagged its tail.'
       the most active features, with the tokens on which they are strongest
   nanoscope features --text 'The dog barked.' --against 'The cake was sweet.'
@@ -19,9 +22,6 @@ Examples:
   nanoscope features --feature 1909
       one feature: its weights, the next tokens it promotes, its neighbours, where it fires
   nanoscope features --near 1909
-  nanoscope features dog
-      the features that write, are about or fire on a word; the ones that steer best come first
-  nanoscope features --promotes dog --json | jq .hits
   nanoscope features --grep dog
       only those with the word in a person's label
 

@@ -14,7 +14,8 @@ use crate::texts::TextArgs;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  nanoscope label --text stories.txt --via http://localhost:8080/v1 --as qwen3 --out labels.jsonl --limit 50
+  nanoscope label --text stories.txt --via http://localhost:8080/v1 --as qwen3 --out labels.jsonl \\
+      --limit 50
       the 50 most frequent features of the built-in model's deepest SAE, by a server on this machine
       (llama.cpp, ollama, vLLM, …)
   nanoscope label --model ~/.cache/nanochat --sae runs/d20/blocks.10.hook_resid_post/final \\
@@ -23,7 +24,7 @@ Examples:
       all features of your own SAE without a label; the estimate has the cost
   nanoscope label --text stories.txt --via http://localhost:8080/v1 --as qwen3 --out labels.jsonl \\
       --feature 1909,417 --yes
-      two features, without a question before
+      two features, without asking first
 
 The model gets excerpts of the text in which the tokens that activate a feature are marked, and says in \
 one phrase what they have in common. Then it gets other excerpts, half of which have the feature, and says \

@@ -19,7 +19,7 @@ Examples:
   NANOSCOPE_API_KEY=sesame nanoscope serve --host 0.0.0.0
       for other machines too, which need the key
   curl http://127.0.0.1:8765/v1/completions -d '{\"prompt\": \"Once upon a time\", \"stream\": true,
-      \"nanoscope\": {\"track\": [\"blocks.3.hook_resid_post\"], \"steer\": [\"blocks.3.hook_resid_post:1909:add:27\"]}}'
+      \"nanoscope\": {\"track\": [\"blocks.3.hook_resid_post\"], \"steer\": [\"1909:add:30%\"]}}'
       a story steered with one feature, with the features of each token
 
 Ctrl-C or SIGTERM shuts the server down; open streams get a last chunk. A second one exits at once.")]

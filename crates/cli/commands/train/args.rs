@@ -19,7 +19,8 @@ Examples:
   nanoscope train --text stories.txt --hook blocks.2.hook_resid_post --out runs/a
       a top-k SAE for the demo model, eight times as wide as the activations
   nanoscope train --model ~/.cache/nanochat --text ~/.cache/nanochat/base_data \\
-      --hook blocks.10.hook_resid_post --hook blocks.12.hook_resid_post --tokens 50000000 --out runs/b
+      --hook blocks.10.hook_resid_post --hook blocks.12.hook_resid_post \\
+      --tokens 50000000 --out runs/b
       SAEs for your own model, at two hook points from one pass
   nanoscope train --store activations --hook blocks.2.hook_resid_post --architecture jump-relu \\
       --target-l0 32 --out runs/c
@@ -31,8 +32,8 @@ Examples:
       continues where the run was interrupted or killed, and ends with the same SAEs
 
 A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
-checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the folder of
-a run.")]
+checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the
+folder of a run.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct TrainArgs {
     /// A TOML file with settings
