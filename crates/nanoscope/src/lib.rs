@@ -6,7 +6,7 @@
 //!
 //! # fn main() -> nanoscope::Result<()> {
 //! let scope = Microscope::open("models/demo", &device("auto")?)?.with_saes(["models/demo/saes"])?;
-//! let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:27".parse()?);
+//! let plan = Plan::new().track_all().intervene("blocks.3.hook_resid_post:1909:add:30%".parse()?);
 //! for step in scope.generate("Once upon a time", &plan, &Sampling::greedy(20))? {
 //!     println!("{:?} {:?}", step.text, scope.strongest(&step, 3)?);
 //! }
