@@ -27,7 +27,7 @@ Texts are files or folders of plain text (<|endoftext|> between documents), JSON
 parquet. They are read twice: once for the range of each feature's activations, once for the examples.
 
 Dashboards of one model in folders beside each other are linked: write one per layer, for instance \
-to pages/layer_0 and pages/layer_1.
+to layers/layer_0 and layers/layer_1.
 
 Labels come from the SAE's folder and from a labels.json in --out, which is kept when the dashboard \
 is replaced; --labels takes precedence over both. Labels edited in the browser can be downloaded \
