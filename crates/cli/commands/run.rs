@@ -30,7 +30,7 @@ Examples:
   nanoscope run 'The dog was very' --track blocks.2.hook_resid_post
   nanoscope run --tokens 4087,550,468 --capture blocks.1.hook_mlp_out --out run.safetensors
   nanoscope run --prompt 'The dog was very' --table features.parquet --heatmap features.svg
-  nanoscope run --tokens-file tokens.json --steer blocks.1.hook_resid_post:7:ablate --json
+  nanoscope run --tokens-file tokens.json --steer 1909:add:30% --json
 
 --out writes safetensors: `logits` [batch, seq, vocab], `tokens`, `<hook>` for each captured
 activation, `<hook>/features` [batch, seq, d_sae] and `<hook>/reconstruction` [batch, seq, d_in] for

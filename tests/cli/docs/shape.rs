@@ -34,11 +34,16 @@ fn compare(found: &[&str], shown: &[&str]) -> Option<String> {
     })
 }
 
-/// The shape of a line: the keys of a JSON object, or the heading at its start with the sequence of its
-/// bars, numbers, feature indices and percent signs.
+/// The shape of a line: the keys of a JSON object, the fields of a CSV row that have a value, or the heading
+/// at the line's start with the sequence of its bars, numbers, percent signs and feature indices, with or
+/// without a name.
 fn shape(line: &str) -> String {
     if let Ok(value @ Value::Object(_)) = serde_json::from_str(line) {
         return keys(&value);
+    }
+    if let Some(fields) = csv_row(line) {
+        let marks = fields.iter().map(|field| if field.is_empty() { "-" } else { "x" });
+        return format!("row {}", marks.collect::<Vec<_>>().join(","));
     }
     if line.trim().is_empty() {
         return String::new();
@@ -50,7 +55,13 @@ fn shape(line: &str) -> String {
         let digit = c.is_ascii_digit();
         if digit && !before.is_alphanumeric() {
             while characters.next_if(|&c| c.is_ascii_digit() || c == '.' || c == ',').is_some() {}
-            marks.push(if before == '#' { "#" } else { "0" }.to_owned());
+            let rest: String = characters.clone().collect();
+            let mark = match (before, is_name(&rest)) {
+                ('#', true) => "#name",
+                ('#', false) => "#",
+                _ => "0",
+            };
+            marks.push(mark.to_owned());
             before = '0';
             continue;
         }
@@ -62,6 +73,26 @@ fn shape(line: &str) -> String {
         before = c;
     }
     marks.join(" ")
+}
+
+/// The fields of a row of CSV whose first field is a number.
+fn csv_row(line: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut is_quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            c => fields.last_mut().expect("there is one").push(c),
+        }
+    }
+    let is_number = !fields[0].is_empty() && fields[0].chars().all(|c| c.is_ascii_digit());
+    (is_number && fields.len() > 5).then_some(fields)
+}
+
+/// True if a name follows a feature's index, rather than a number, a bar or nothing.
+fn is_name(rest: &str) -> bool {
+    rest.trim_start().chars().next().is_some_and(|c| !c.is_ascii_digit() && !is_bar(c))
 }
 
 fn is_bar(c: char) -> bool {
@@ -101,6 +132,16 @@ fn other_numbers_are_the_same_shape_and_other_columns_are_not() {
     assert!(mismatch("a\n", "a\nb\n").is_some());
     assert_eq!(mismatch(r#"{"a": [1, 2], "b": "x"}"#, r#"{"a": [7], "b": "y"}"#), None);
     assert!(mismatch(r#"{"a": 1}"#, r#"{"b": 1}"#).is_some());
+}
+
+#[test]
+fn a_row_without_the_name_that_is_shown_has_another_shape() {
+    let row = r#"0,1,433,The,true,,blocks.3,2013,21.9,"a, b; ""c""""#;
+
+    assert_eq!(mismatch(row, "0,2,9, dog,true,,blocks.1,7,1.5,fires on ·dog"), None);
+    assert!(mismatch(row, "0,1,433,The,true,,blocks.3,2013,21.9,").is_some());
+    assert_eq!(mismatch("#416 fires on ·park      ███", "#7 a dog  █"), None);
+    assert!(mismatch("#416 fires on ·park      ███", "#7        █").is_some());
 }
 
 #[test]

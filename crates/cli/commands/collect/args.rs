@@ -19,7 +19,7 @@ Examples:
       --hook blocks.10.hook_resid_post --hook blocks.10.hook_mlp_out --dtype bf16 --out activations
       activations of your own model at two hook points, on the first 50 million tokens of its
       training data
-  nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out activations --shard 3/8
+  nanoscope collect --text stories/ --hook blocks.2.hook_resid_post --out shared --shard 3/8
       the share of one of eight machines, which need no coordination and may use one folder
 
 Texts are files or folders of plain text (<|endoftext|> between documents), JSONL, JSON, CSV, TSV or
