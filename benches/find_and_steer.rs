@@ -6,8 +6,8 @@
 //! norm; the number of 20 sampled continuations (temperature 0.7, 64 tokens) that contain the word; and the
 //! negative log-likelihood of the continuations under the unsteered model, divided by that of 20 unsteered
 //! ones. A word passes with 10 of 20 and a ratio of at most 2. For a word that fails, the best of its first
-//! five hits is named too. Then the demo's topics, of which each passes with 16 of 20, at most 4 of 20 without
-//! steering, and the same ratio.
+//! five hits is named too. Then the demo's topics: each passes with 16 of 20, at most 4 of 20 in unsteered
+//! texts, and the same ratio.
 
 use std::path::Path;
 

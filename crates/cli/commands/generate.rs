@@ -128,7 +128,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is generated.
+/// The prompt, plan and sampling of a generation.
 struct Request<'r> {
     scope: &'r Microscope,
     prompt: &'r [u32],

@@ -1,4 +1,4 @@
-//! The text without steering, beside a steered one.
+//! The unsteered text beside a steered one.
 
 use anyhow::Result;
 use nanoscope::Microscope;
@@ -6,7 +6,7 @@ use nanoscope_runtime::{Fluency, Plan, Sampling};
 
 use crate::terminal::progress::with_spinner;
 
-/// A text and how likely each of its tokens was.
+/// A text, its tokens, and the sum of their log probabilities.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) text: String,

@@ -22,7 +22,7 @@ const SWATCH: u32 = 12;
 /// The distance between two bands.
 const GAP: u32 = 14;
 
-/// What is drawn, in this order.
+/// The marks of a heat map, in the order in which they are drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figure {
     pub(super) width: u32,

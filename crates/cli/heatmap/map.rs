@@ -1,4 +1,4 @@
-//! What a heat map gathers from token to token.
+//! The features of a heat map, gathered token by token.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl FromStr for FeatureArg {
     }
 }
 
-/// The features of all tokens, of which the rows are chosen at the end.
+/// The features of all tokens. The rows are chosen from them at the end.
 pub(crate) struct HeatMap {
     /// The features to draw; empty for the strongest.
     chosen: Vec<(HookPoint, u32)>,

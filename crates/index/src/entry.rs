@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::shared_text::SharedText;
 
-/// What an index knows about one feature.
+/// The index's data about one feature.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureEntry {

@@ -3,8 +3,8 @@ use nanoscope_hooks::HookPoint;
 use crate::entry::FeatureEntry;
 use crate::shares::SteeringShares;
 
-/// What the features of one SAE do on a text: a small file beside the SAE, which gives them names, makes
-/// them searchable and says how strongly they can be steered.
+/// The index of one SAE's features, measured on a text: their names, the data for searching them, and the
+/// strengths at which they can be steered. It is a small file beside the SAE.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureIndex {
     /// The hook point of the SAE.

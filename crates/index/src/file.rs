@@ -66,7 +66,7 @@ impl FeatureIndex {
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
             files.map(|file| file.file_name()).any(|name| is_index(&name.to_string_lossy()))
         };
-        // What a person made in the user's folder comes before what came with the SAE.
+        // An index that a person made in the user's folder precedes one that came with the SAE.
         let beside = sae.parent().map(Path::to_owned);
         let folders: Vec<PathBuf> =
             sae_folders(sae, false).into_iter().chain(beside).filter(has_indexes).collect();

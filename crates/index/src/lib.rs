@@ -1,11 +1,11 @@
-//! What the features of an SAE are: automatic names, an index, a search, and the strength at which steering
-//! keeps a text fluent.
+//! Automatic names for the features of an SAE, an index of them, a search by a word, and the strength at
+//! which steering keeps a text fluent.
 //!
 //! A [`FeatureIndex`] is a small file beside an SAE: for each feature the tokens on which it fires most
-//! strongly, those that it promotes and suppresses, how often it fires, and three examples. It is made on a
+//! strongly, those that it promotes and suppresses, its frequency, and three examples. It is made on a
 //! text by `nanoscope train` or `nanoscope index`. [`FeatureNames`] gives every feature an automatic name,
-//! from its index or, without one, from its weights. [`Search`] ranks features by how well they write a
-//! word, and [`SteeringShares`] measures how far they can be turned up.
+//! from its index or, without one, from its weights. [`Search`] ranks features by their effect on the
+//! probability of a word, and [`SteeringShares`] measures the strength at which they break a text.
 
 mod automatic_name;
 mod entry;

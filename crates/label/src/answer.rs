@@ -1,4 +1,4 @@
-//! What a language model's answers say.
+//! Parsers of a language model's answers: explanations and verdicts.
 
 use nanoscope_checkpoint::visible_label;
 

@@ -37,7 +37,7 @@ pub enum LabelError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the answer says about it; may be empty.
+        /// The message in the answer; may be empty.
         message: String,
     },
     /// The endpoint asks to wait longer than a run waits.

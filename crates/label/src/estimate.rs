@@ -11,11 +11,11 @@ const VERDICT_TOKENS: u64 = 3;
 /// The assumed length of an explanation in the questions that test it, in characters.
 const EXPLANATION_CHARS: usize = 80;
 
-/// What labelling will send, as far as it is known before.
+/// An estimate of the requests of a run, made before it starts.
 ///
 /// The questions are known but for the explanations in them, which are taken to have 80 characters; a token
 /// is taken to have 4 characters. Answers are taken to have 80 tokens for an explanation and 3 for each
-/// context. Repeated requests and what reasoning models think are not included.
+/// context. Repeated requests and the tokens of reasoning are not included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {
     /// The number of requests.

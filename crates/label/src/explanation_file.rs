@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::LabelError;
 use crate::explained::Explained;
 
-/// What the explanations of a run are about, and how they are made.
+/// The SAE that the explanations of a run are about, and the settings by which they are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The hook point of the SAE.
@@ -23,7 +23,7 @@ pub struct Origin {
 }
 
 /// A file of explanations in Neuronpedia's form: one JSON object per line, with `index`, `description`,
-/// `explanationModelName` and `score`, and under the key `nanoscope` what they were made from.
+/// `explanationModelName` and `score`, and under the key `nanoscope` their [`Origin`].
 ///
 /// A line is written at once and is on the disk before the next feature is begun. A last line that was torn
 /// is removed when the next one is written; lines of others stay.

@@ -26,7 +26,7 @@ const SHOWN_CHARS: usize = 80;
 /// The time between calls while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What happened in a run.
+/// An event in a run.
 #[derive(Debug)]
 pub enum Event<'e> {
     /// Nothing; called a few times per second.
@@ -109,7 +109,7 @@ pub fn label(
     }
 }
 
-/// What the threads of a run have in common.
+/// State that the threads of a run share.
 #[derive(Debug)]
 struct Shared {
     client: Client,
@@ -161,7 +161,7 @@ impl Shared {
             let excerpts = contexts.iter().map(|context| &context.excerpt);
             let answer = ask(&detect(&explanation, excerpts))?;
             usage += answer.usage;
-            // An answer that is no list of verdicts says nothing for or against the explanation.
+            // An answer that is not a list of verdicts counts neither for nor against the explanation.
             for (context, verdict) in
                 contexts.iter().zip(verdicts(&answer.text, contexts.len()).unwrap_or_default())
             {

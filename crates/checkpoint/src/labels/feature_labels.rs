@@ -15,11 +15,11 @@ pub const LABELS_FILE: &str = "labels.json";
 /// Short texts that describe features of an SAE.
 ///
 /// [`LABELS_FILE`] is a JSON object from the feature's index to its label:
-/// `{"417": "size adjectives"}`; null, or the NaN of a table in Python, is no label. Neuronpedia's
+/// `{"417": "size adjectives"}`; null, or the NaN of a table in Python, is not a label. Neuronpedia's
 /// explanations are read as well, from `explanations.jsonl` and `explanations/batch-*.jsonl`, plain or
 /// gzipped: the first one for each feature, unless [`LABELS_FILE`] has a label for it. Those of `nanoscope
-/// label` have the same form: the last one is read, unless there is one of others, and a line that was torn
-/// at the end of the file is passed over.
+/// label` have the same form. The last one for each feature is read, unless another source has one, and a
+/// line that was torn at the end of the file is passed over.
 ///
 /// A label is one line in which every character is seen: an invisible one, or one that changes the
 /// direction of the text, is replaced by its number, as in `⟨202E⟩`. A text without visible characters

@@ -188,8 +188,8 @@ fn set(features: &mut BTreeSet<u32>, feature: u32, is_in: bool) {
     }
 }
 
-/// Returns whether `bytes`, which are no JSON, are the beginning of a line of `nanoscope label` at the end
-/// of a file.
+/// Returns whether `bytes`, which are not valid JSON, are the beginning of a line of `nanoscope label` at the
+/// end of a file.
 fn is_torn(bytes: &[u8]) -> bool {
     !bytes.ends_with(b"\n") && (bytes.starts_with(OWN_LINE) || OWN_LINE.starts_with(bytes))
 }

@@ -1,4 +1,4 @@
-//! What `nanoscope label` prints: the estimate, a line per label, and the end.
+//! The output of `nanoscope label`: the estimate, a line per label, and the end.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::significant::significant;
 
-/// What the pages need besides the data of a dashboard.
+/// The input of a dashboard's pages besides its data.
 #[derive(Debug, Clone)]
 pub struct PageOptions<'a> {
     /// The name of the model.

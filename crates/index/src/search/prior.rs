@@ -1,4 +1,4 @@
-//! How likely each token is in the model's own texts.
+//! The prior: the probability of each token in the model's own texts.
 
 use burn::tensor::activation::softmax;
 use nanoscope_runtime::{

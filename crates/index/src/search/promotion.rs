@@ -1,4 +1,4 @@
-//! Which features write a word when they are turned up.
+//! The features that write a word when they are turned up.
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, RuntimeError, logit_effects, logit_effects_on};
@@ -15,7 +15,7 @@ const MAX_CANDIDATES: usize = 128;
 const MIN_CANDIDATES: usize = 16;
 const CANDIDATE_PRODUCT: usize = 10_000_000_000;
 
-/// The factor by which a word must be more likely than without steering.
+/// The factor by which a word must be more likely than in an unsteered text.
 const MIN_LIFT: f32 = 3.0;
 
 /// A feature that promotes a word.

@@ -31,7 +31,7 @@ struct Vocabulary {
     prior: Vec<f32>,
 }
 
-/// What a search considers.
+/// The SAEs and the kinds of evidence that a search considers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchOptions {
     /// The hook point of the only SAE to search; `None` for all.

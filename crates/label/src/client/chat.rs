@@ -103,7 +103,7 @@ pub(super) fn completion(body: &[u8]) -> Result<(String, Usage), String> {
     Ok((said.content.unwrap_or_default(), usage))
 }
 
-/// What an answer says about an error, in one visible line; empty if it says nothing.
+/// The error message in an answer, in one visible line; empty if there is none.
 pub(super) fn message(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return String::new() };
     let places = [&value["error"]["message"], &value["error"], &value["message"], &value["detail"]];

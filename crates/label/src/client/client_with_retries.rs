@@ -56,7 +56,7 @@ pub struct Client {
     is_reached: AtomicBool,
 }
 
-/// What a model said.
+/// The answer of a model to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The text.

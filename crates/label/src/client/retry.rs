@@ -1,4 +1,4 @@
-//! When a request is repeated.
+//! The conditions and the waits for repeating a request.
 
 use std::time::Duration;
 
