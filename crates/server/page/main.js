@@ -8,7 +8,7 @@ import { $ } from "./view/dom.js";
 /** @type {Page | null} */
 let page = null;
 
-/** What must be the same for the page to go on. @param {About} about */
+/** The identity of a server. The page goes on only if it is the same. @param {About} about */
 const identity = ({ name, version, saes }) => JSON.stringify([name, version, saes.map(({ hook, source, d_sae }) => [hook, source, d_sae])]);
 
 /** Starts the page, or continues it after a key was asked for or the server was lost. */

@@ -42,7 +42,7 @@ export interface Shade {
   feature: number | null;
 }
 
-/** What the panel beside the text shows, if it has a link. `text` is 1 for the unsteered text of two. */
+/** The open view of the panel beside the text, if it has a link. `text` is 1 for the unsteered text of two. */
 export type View = { kind: "feature"; hook: string; feature: number } | { kind: "token"; text: number; at: number };
 
 /** Everything that determines a run, and what is shown of it. */
@@ -73,7 +73,7 @@ export interface SaeInfo {
   steering?: { share: number; breaks: number } | null;
 }
 
-/** Where the server saves labels: a file, or its memory only, and why. */
+/** The place of saved labels: a file, or only the server's memory and the reason. */
 export interface Saved {
   file: string | null;
   why_not: string | null;

@@ -83,7 +83,7 @@ export function featurePanel(about, hook, feature, act) {
 }
 
 /**
- * Where the server saves the labels of an SAE.
+ * The place of the saved labels of an SAE, in words.
  * @param {SaeInfo} sae
  * @returns {(Node | string)[]}
  */

@@ -10,8 +10,8 @@ import { onRename } from "../state/names.js";
 /** @import {TokenText} from "../view/text.js" */
 
 /**
- * What the panel beside the text shows: a token, a feature, or the most active features. Tells its owner, so
- * that the address has it.
+ * The views of the panel beside the text: a token, a feature, or the most active features. Each change is
+ * reported to the owner, which writes it into the address.
  */
 export class Views {
   /** Hook points whose lists are expanded. @type {Set<string>} */
@@ -37,7 +37,7 @@ export class Views {
     });
   }
 
-  /** What is shown, if it has a link. @returns {View | null} */
+  /** The open view, if it has a link. @returns {View | null} */
   get view() {
     const [, hook, feature] = /^feature:([^:]+):(\d+)$/.exec(this.inspector.key) ?? [];
     if (hook !== undefined) return { kind: "feature", hook, feature: Number(feature) };
@@ -71,7 +71,7 @@ export class Views {
     this.#token = null;
   }
 
-  /** Forgets everything of a text that is no longer there. */
+  /** Removes everything of a text that is no longer there. */
   blank() {
     this.#token = null;
     if (/^(token|active):/.test(this.inspector.key)) this.inspector.close(false);

@@ -18,7 +18,7 @@ export function noFeatures(about, look) {
 }
 
 /**
- * What to do on a server without an SAE.
+ * Advice for a server without an SAE.
  * @param {About} about
  * @returns {Node[]}
  */

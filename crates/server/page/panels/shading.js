@@ -24,7 +24,7 @@ export class Shading {
     $("shade").addEventListener("change", () => this.use(parseShade($("shade").value)));
   }
 
-  /** What shades the text. @returns {Shade} */
+  /** The feature or hook point that shades the text. @returns {Shade} */
   get now() {
     return this.state().shade ?? { hook: OFF, feature: null };
   }
