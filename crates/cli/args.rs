@@ -149,9 +149,10 @@ pub(crate) struct PlanArgs {
         short,
         value_name = "SPEC",
         help = "Steer with a feature: [HOOK:]FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
-                HOOK:FEATURE>T][ with reconstruct]. OP is multiply, set, set_if_active, ablate, \
-                add, orthogonal, projection_scale or projection_cap; SCALE is raw, unit or norm, and 30% is 0.3:norm; without HOOK it is the deepest SAE's; WHERE is text, all, prompt, \
-                generated, last or A..B"
+                HOOK:FEATURE>T][ with reconstruct]. Without HOOK it is a feature of the deepest \
+                SAE. OP is multiply, set, set_if_active, ablate, add, orthogonal, \
+                projection_scale or projection_cap; SCALE is raw, unit or norm, and 30% is \
+                0.3:norm; WHERE is text, all, prompt, generated, last or A..B"
     )]
     pub(crate) steer: Vec<SteerSpec>,
     /// A JSON file with a list of interventions, each an object or a string as for --steer; applied

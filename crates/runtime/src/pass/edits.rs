@@ -88,8 +88,9 @@ impl DirectionSource<'_> {
 }
 
 impl HookEdits<'_> {
-    /// Applies the edits for which `applies` returns true to one row. Returns how far the row has
-    /// moved along each direction, and each feature's activation afterwards. Calls `on_edit` for each edit with the length of its move.
+    /// Applies the edits for which `applies` returns true to one row. Returns the row's move along each
+    /// direction, and each feature's activation afterwards. Calls `on_edit` for each edit with the length
+    /// of its move.
     pub(crate) fn apply(
         &self,
         row: RowState<'_>,
