@@ -44,8 +44,13 @@ pub(crate) enum WorkerEvent {
     Prompt { variant: usize, tokens: Vec<Token> },
     /// A generated token, and the time since the prompt was done.
     Token { variant: usize, token: Token, took: Duration },
-    /// The end of a variant.
-    End { variant: usize, end: Option<EndReason>, applied: Vec<InterventionReport> },
+    /// The end of a variant, with the mean negative log-likelihood of a steered one under the unsteered model.
+    End {
+        variant: usize,
+        end: Option<EndReason>,
+        applied: Vec<InterventionReport>,
+        nll: Option<f64>,
+    },
     /// The page of a feature, or a list of features.
     Page(String),
     /// The job is done. This is its last event.

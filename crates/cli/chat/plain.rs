@@ -8,9 +8,8 @@ use nanoscope_runtime::Batch;
 use super::job::{Job, WorkerEvent};
 use super::mode::Mode;
 use super::session::{Reply, Session};
-use super::turn::{State, Turn};
+use super::turn::{State, Turn, Variant};
 use super::worker::{PREFIX_BYTES, do_job};
-use crate::terminal::applied;
 use crate::terminal::display::{counted, end_note, sanitized, width};
 use crate::terminal::messages::print_error;
 use nanoscope::Microscope;
@@ -112,14 +111,14 @@ fn finish(turn: &Turn, is_pair: bool, opening: &str, out: &mut impl Write) -> Re
     debug_assert_eq!(turn.state, State::Done);
     if is_pair {
         for variant in &turn.variants {
-            let name = if variant.is_steered { "steered" } else { "default" };
+            let name = if variant.is_steered { "steered" } else { "unsteered" };
             writeln!(out, "[{name}] {opening}{}", variant.text())?;
         }
     } else {
         writeln!(out)?;
     }
-    for applied in turn.variants.iter().flat_map(|variant| &variant.applied) {
-        writeln!(out, "{}", applied::line(applied))?;
+    for line in turn.variants.iter().flat_map(Variant::report) {
+        writeln!(out, "{line}")?;
     }
     out.flush()?;
     for variant in &turn.variants {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use nanoscope_checkpoint::write_atomically;
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{Sampling, Target, VectorName};
+use nanoscope_runtime::{Fluency, Sampling, Target, VectorName};
 use serde_json::json;
 
 use super::job::{Job, Prompt, WorkerEvent};
@@ -52,7 +52,8 @@ pub(crate) struct Session {
     /// True if the model has a form for conversations.
     pub(crate) can_chat: bool,
     pub(crate) plan: Plan,
-    pub(crate) compare: bool,
+    /// The user's choice of `/compare`; by default steered texts are compared.
+    pub(crate) compare: Option<bool>,
     pub(crate) sampling: Sampling,
     /// True if a seed is drawn for each text.
     pub(crate) random_seeds: bool,
@@ -91,13 +92,18 @@ impl Session {
             mode,
             can_chat: true,
             plan,
-            compare: false,
+            compare: None,
             sampling,
             random_seeds: false,
             shade: Shade::Auto,
             turns: Vec::new(),
             special_tokens: SpecialTokens::Plain,
         }
+    }
+
+    /// Returns whether a steered text is generated beside the unsteered one: unless the user turned it off.
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.compare.unwrap_or(true)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -147,7 +153,7 @@ impl Session {
         }
         let steered = !self.plan.interventions.is_empty();
         let default = self.plan.without_steering();
-        let (variants, plans) = if self.compare && steered {
+        let (variants, plans) = if self.is_comparing() && steered {
             (vec![Variant::new(false), Variant::new(true)], vec![default, self.plan_in_use()])
         } else {
             (vec![Variant::new(steered)], vec![self.plan_in_use()])
@@ -213,9 +219,12 @@ impl Session {
                 variant.tokens.push(token);
                 variant.took = took;
             }
-            WorkerEvent::End { variant, end, applied } => {
+            WorkerEvent::End { variant, end, applied, nll } => {
+                let unsteered_nll = turn.variants.iter().find(|v| !v.is_steered);
+                let unsteered_nll = unsteered_nll.and_then(Variant::own_nll);
                 let variant = &mut turn.variants[variant];
                 (variant.end, variant.applied) = (end, applied);
+                variant.fluency = nll.map(|nll| Fluency { nll, unsteered_nll });
             }
             WorkerEvent::Page(page) => return Some(page),
             WorkerEvent::Done { stopped: false } => turn.state = State::Done,
@@ -341,6 +350,21 @@ mod tests {
             [false, true]
         );
         assert_eq!(turn.last_variant().text(), " a dog");
+        assert!(turn.variants[0].fluency.is_none());
+        let fluency = turn.variants[1].fluency.unwrap();
+        assert_eq!((fluency.nll, fluency.unsteered_nll), (1.25, Some(0.5)));
+        assert!(turn.variants[1].report().any(|line| line.contains("2.5 times")));
+    }
+
+    #[test]
+    fn the_first_steering_is_compared_with_the_unsteered_text_unless_that_was_turned_off() {
+        let mut session = session();
+        message(&mut session, "/steer 7:add:27");
+        assert_eq!(write(&mut session, "Once").1.len(), 2);
+        message(&mut session, "/compare off");
+        message(&mut session, "/steer off");
+        message(&mut session, "/steer 7:add:27");
+        assert_eq!(write(&mut session, "Once").1.len(), 1);
     }
 
     #[test]
@@ -395,7 +419,10 @@ mod tests {
         assert_eq!(run["sampling"]["temperature"], 0.7);
         assert_eq!(run["steer"], json!([format!("{LATE}:7:add:27")]));
         assert_eq!(run["texts"][0]["text"], " there was");
-        assert_eq!(run["texts"][0]["steered"], true);
+        assert_eq!(run["texts"][0]["steered"], false);
+        assert_eq!(run["texts"][1]["text"], " a dog");
+        assert_eq!(run["texts"][1]["steered"], true);
+        assert_eq!(run["texts"][1]["fluency"]["nll"], 1.25);
         assert_eq!(run["texts"][0]["end"], "max_tokens");
         let tokens = run["texts"][0]["tokens"].as_array().unwrap();
         assert_eq!(tokens.len(), 3);

@@ -40,7 +40,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let scope = Arc::new(scope);
     let model_info = ModelInfo { saes, names: Arc::clone(&scope) as _ };
     let mut session = Session::new(model_info, mode, plan, sampling);
-    session.compare = args.compare;
+    session.compare = args.compare.then_some(true);
     session.can_chat = can_chat;
     if args.special.special_tokens {
         session.special_tokens = SpecialTokens::Tokens;

@@ -104,16 +104,7 @@ impl Session {
     }
 
     fn steer(&mut self, spec: &str) -> Result<String> {
-        let target = spec.split(':').next().unwrap_or_default().trim();
-        let intervention: Intervention = if target.parse::<usize>().is_ok() {
-            let tracked: Vec<_> = self.plan.track.iter().collect();
-            let [hook] = tracked.as_slice() else {
-                bail!("name the hook point; it can be omitted only if exactly one SAE is tracked");
-            };
-            format!("{hook}:{spec}").parse()?
-        } else {
-            spec.parse()?
-        };
+        let intervention = Intervention::parse_at(spec, self.default_hook())?;
         match &intervention.target {
             Target::Feature(feature) => self.check_feature(intervention.hook, *feature)?,
             Target::Vector(name) => {
@@ -130,7 +121,11 @@ impl Session {
             Target::Vector(_) => None,
         };
         let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
-        let message = format!("steering from the next text on: {intervention}{label}");
+        let mut message = format!("steering from the next text on: {intervention}{label}");
+        let is_first = self.plan.interventions.is_empty();
+        if is_first && self.compare.is_none() {
+            message.push_str("\nbeside the unsteered text (/compare off writes one text)");
+        }
         self.plan.interventions.push(intervention);
         Ok(message)
     }
@@ -154,8 +149,9 @@ impl Session {
     }
 
     fn compare(&mut self, on: Option<bool>) -> String {
-        self.compare = on.unwrap_or(!self.compare);
-        match (self.compare, self.plan.interventions.is_empty()) {
+        let on = on.unwrap_or(!self.is_comparing());
+        self.compare = Some(on);
+        match (on, self.plan.interventions.is_empty()) {
             (false, _) => "one text for each prompt".to_owned(),
             (true, true) => "two texts for each prompt, once there is an intervention".to_owned(),
             (true, false) => "two texts for each prompt, unsteered and steered".to_owned(),
@@ -216,12 +212,16 @@ impl Session {
 
     /// Resolves a feature and checks that it exists.
     fn feature(&self, name: FeatureName) -> Result<(HookPoint, u32)> {
-        let deepest = self.plan.track.last().or(self.model_info.saes.keys().next_back());
-        let Some(hook) = name.hook.or(deepest.copied()) else {
+        let Some(hook) = name.hook.or_else(|| self.default_hook()) else {
             bail!("no SAE is loaded; load one with --sae PATH");
         };
         self.check_feature(hook, name.index)?;
         Ok((hook, name.index as u32))
+    }
+
+    /// The hook point of a feature that is given without one: of the deepest tracked SAE, or of the deepest.
+    fn default_hook(&self) -> Option<HookPoint> {
+        self.plan.track.last().or(self.model_info.saes.keys().next_back()).copied()
     }
 
     fn check_feature(&self, hook: HookPoint, feature: usize) -> Result<()> {
@@ -278,7 +278,14 @@ mod tests {
         let mut session = session();
 
         let reply = message(&mut session, "/steer 7:add:27");
-        assert_eq!(reply, format!("steering from the next text on: {LATE}:7:add:27 (a dog)"));
+        assert_eq!(
+            reply,
+            format!(
+                "steering from the next text on: {LATE}:7:add:27 (a dog)\n\
+                 beside the unsteered text (/compare off writes one text)"
+            )
+        );
+        assert!(session.is_comparing());
         message(&mut session, &format!("/steer {EARLY}:3:multiply:2@generated when {LATE}:7>1"));
         assert_eq!(
             message(&mut session, "/steers"),
@@ -319,9 +326,10 @@ mod tests {
         assert!(refused(&mut session, "/steer off 1").contains("no intervention has number 1"));
         let when = format!("/steer 7:add:1 when {LATE}:5000>1");
         assert!(refused(&mut session, &when).contains("no feature 5000"));
-        message(&mut session, "/track all");
-        assert!(refused(&mut session, "/steer 7:add:1").starts_with("name the hook point"));
         assert!(session.plan.interventions.is_empty());
+        message(&mut session, "/track all");
+        message(&mut session, "/steer 7:add:1");
+        assert_eq!(session.plan.interventions[0].hook, LATE);
     }
 
     #[test]

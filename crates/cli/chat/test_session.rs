@@ -43,6 +43,7 @@ pub(crate) fn token(at: usize, text: &str, is_generated: bool) -> Token {
         name: text.to_owned(),
         logprob: is_generated.then_some(-0.5),
         features: BTreeMap::from([(LATE, features)]),
+        steered: BTreeMap::new(),
     }
 }
 
@@ -67,7 +68,8 @@ pub(crate) fn job(session: &mut Session, line: &str) -> Job {
     }
 }
 
-/// The events of a worker for a prompt of one token and, for each variant, these generated tokens.
+/// The events of a worker for a prompt of one token and, for each variant, these generated tokens. The second
+/// variant has a negative log-likelihood of 1.25.
 pub(crate) fn events(variants: &[&[&str]]) -> Vec<WorkerEvent> {
     let mut events =
         vec![WorkerEvent::Begun { ids: vec![0, 5], before: 1, forgotten: 0, spelled: vec![] }];
@@ -83,6 +85,7 @@ pub(crate) fn events(variants: &[&[&str]]) -> Vec<WorkerEvent> {
             variant,
             end: Some(EndReason::MaxTokens),
             applied: Vec::new(),
+            nll: (variant > 0).then_some(1.25),
         });
     }
     events.push(WorkerEvent::Done { stopped: false });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{EndReason, InterventionReport, Sampling};
+use nanoscope_runtime::{EndReason, Fluency, InterventionReport, Sampling};
 use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
@@ -50,6 +50,8 @@ pub(crate) struct Variant {
     pub(crate) tokens: Vec<Token>,
     pub(crate) end: Option<EndReason>,
     pub(crate) applied: Vec<InterventionReport>,
+    /// The fluency of a steered text that was not stopped.
+    pub(crate) fluency: Option<Fluency>,
     /// The time the generated tokens took, without the prompt.
     pub(crate) took: Duration,
 }
@@ -65,8 +67,10 @@ pub(crate) struct Token {
     pub(crate) name: String,
     /// The log probability of a generated token; none for the prompt.
     pub(crate) logprob: Option<f32>,
-    /// One row of features for each tracked hook point.
+    /// One row of features for each tracked hook point, before the interventions there.
     pub(crate) features: BTreeMap<HookPoint, SparseFeatures>,
+    /// The values of steered features after the interventions.
+    pub(crate) steered: BTreeMap<HookPoint, Vec<(u32, f32)>>,
 }
 
 impl Token {
@@ -74,8 +78,12 @@ impl Token {
         self.logprob.is_some()
     }
 
-    /// The activation of a feature; none if its SAE is not tracked.
+    /// The activation of a feature, after the interventions; none if its SAE is not tracked.
     pub(crate) fn value(&self, (hook, feature): (HookPoint, u32)) -> Option<f32> {
+        let steered = self.steered.get(&hook).into_iter().flatten();
+        if let Some(&(_, value)) = steered.clone().find(|&&(steered, _)| steered == feature) {
+            return Some(value);
+        }
         let features = self.features.get(&hook)?;
         ((feature as usize) < features.d_sae()).then(|| features.get(0, feature))
     }
@@ -88,8 +96,22 @@ impl Variant {
             tokens: Vec::new(),
             end: None,
             applied: Vec::new(),
+            fluency: None,
             took: Duration::ZERO,
         }
+    }
+
+    /// The mean negative log-likelihood of the text under the model that generated it.
+    pub(crate) fn own_nll(&self) -> Option<f64> {
+        let logprobs: Vec<f64> =
+            self.generated().filter_map(|token| token.logprob).map(f64::from).collect();
+        (!logprobs.is_empty()).then(|| -logprobs.iter().sum::<f64>() / logprobs.len() as f64)
+    }
+
+    /// The reports of the interventions and the fluency, a line each.
+    pub(crate) fn report(&self) -> impl Iterator<Item = String> + '_ {
+        let fluency = self.fluency.iter().map(applied::fluency_line);
+        self.applied.iter().map(applied::line).chain(fluency)
     }
 
     pub(crate) fn generated(&self) -> impl Iterator<Item = &Token> {
@@ -124,6 +146,7 @@ impl Variant {
             "text": self.generated().map(|token| token.text.as_str()).collect::<String>(),
             "end": self.end.map(|end| end.to_string()),
             "applied": self.applied.iter().map(applied::json).collect::<Vec<_>>(),
+            "fluency": self.fluency.as_ref().map(applied::fluency_json),
             "tokens": self.tokens.iter().map(token).collect::<Vec<_>>(),
         })
     }

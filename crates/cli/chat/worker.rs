@@ -123,6 +123,7 @@ fn write<'m>(
         .collect::<Result<Vec<Generation<'m>>, _>>()?;
     let mut is_on = send(WorkerEvent::Begun { ids: ids.clone(), before, forgotten, spelled });
     let mut ran_prompt = vec![None; generations.len()];
+    let mut texts = vec![ids.clone(); generations.len()];
     while is_on && generations.iter().any(|generation| generation.end().is_none()) {
         let progress = batch.step(&mut generations.iter_mut().collect::<Vec<_>>())?;
         for (variant, progress) in progress.into_iter().enumerate() {
@@ -143,18 +144,25 @@ fn write<'m>(
                 text,
                 logprob,
                 features,
+                steered_features: steered,
                 ..
             }) = progress
             {
+                texts[variant].push(token);
                 let name = token_text(scope.model(), token);
-                let token =
-                    Token { position, id: token, text, name, logprob: Some(logprob), features };
+                let logprob = Some(logprob);
+                let token = Token { position, id: token, text, name, logprob, features, steered };
                 is_on &= send(WorkerEvent::Token { variant, token, took: since.elapsed() });
             }
         }
     }
-    for (variant, generation) in generations.iter().enumerate() {
-        send(WorkerEvent::End { variant, end: generation.end(), applied: generation.applied() });
+    for (variant, (generation, plan)) in generations.iter().zip(plans).enumerate() {
+        // A text that was stopped is left as it is, without another pass.
+        let is_steered = is_on && !plan.interventions.is_empty();
+        let tokens = &texts[variant];
+        let nll = if is_steered { scope.model().mean_nll(tokens, ids.len())? } else { None };
+        let (end, applied) = (generation.end(), generation.applied());
+        send(WorkerEvent::End { variant, end, applied, nll });
     }
     Ok(!is_on)
 }
@@ -248,6 +256,7 @@ fn prompt_tokens(
             name: token_text(scope.model(), id),
             logprob: None,
             features,
+            steered: BTreeMap::new(),
         });
     }
     if let Some(last) = tokens.last_mut() {

@@ -155,7 +155,7 @@ fn status_line(app: &App, below: usize) -> String {
         [one] => parts.push(format!("steer {one}")),
         several => parts.push(format!("{} steered", several.len())),
     }
-    if session.compare {
+    if session.is_comparing() && !session.plan.interventions.is_empty() {
         parts.push("compare".to_owned());
     }
     if let Some((hook, feature)) = app.shade() {
@@ -257,7 +257,7 @@ mod tests {
         let (buffer, _) = drawn(&app, Theme::COLOUR, (60, 20));
         let screen = lines(&buffer);
 
-        let at = screen.iter().position(|line| line.starts_with("default")).unwrap();
+        let at = screen.iter().position(|line| line.starts_with("unsteered")).unwrap();
         assert!(screen[at].contains("│ steered"), "{screen:#?}");
         let texts = &screen[at + 1];
         assert!(texts.starts_with("Once was a cat"), "{screen:#?}");
@@ -271,7 +271,7 @@ mod tests {
             app
         };
         let (plain, _) = drawn(&app, Theme::COLOUR, (60, 20));
-        let at = lines(&plain).iter().position(|line| line.starts_with("default")).unwrap();
+        let at = lines(&plain).iter().position(|line| line.starts_with("unsteered")).unwrap();
         let unshaded = plain.content.chunks(60).nth(at + 1).unwrap();
         let inks: Vec<Color> = unshaded[..14].iter().map(|cell| cell.fg).collect();
         assert!(inks[..10].iter().all(|ink| *ink == Color::Reset), "{inks:?}");

@@ -10,7 +10,6 @@ use super::theme::{BOLD, DIM, SELECTED, Theme};
 use super::wrap::{Piece, Wrapped, wrap};
 use crate::chat::mode::Mode;
 use crate::chat::turn::{State, Token, Turn, Variant};
-use crate::terminal::applied;
 use crate::terminal::display::{counted, end_note, sanitized};
 
 /// The smallest width of each of two texts side by side, in cells. Narrower texts are stacked.
@@ -113,7 +112,7 @@ impl<'a> TurnLayout<'a> {
     fn pieces(&self, at: usize, variant: &Variant, differing: &[bool]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if self.turn.variants.len() > 1 {
-            let name = if variant.is_steered { "steered\n" } else { "default\n" };
+            let name = if variant.is_steered { "steered\n" } else { "unsteered\n" };
             pieces.push(Piece::new(name, DIM));
         }
         let is_chat = self.turn.mode == Mode::Chat;
@@ -171,9 +170,7 @@ impl<'a> TurnLayout<'a> {
                 );
                 pieces.push(Piece::new(line, DIM));
             }
-            pieces.extend(
-                variant.applied.iter().map(|applied| Piece::new(applied::line(applied), DIM)),
-            );
+            pieces.extend(variant.report().map(|line| Piece::new(line, DIM)));
         }
         for at in (1..pieces.len()).rev() {
             pieces.insert(at, Piece::new("\n", Style::new()));
@@ -207,8 +204,13 @@ fn differing(turn: &Turn) -> Vec<Vec<bool>> {
     let [left, right] = ids.as_slice() else {
         return ids.iter().map(|ids| vec![false; ids.len()]).collect();
     };
-    for op in capture_diff_slices(Algorithm::Myers, left, right) {
-        if let DiffOp::Equal { old_index, new_index, len } = op {
+    let ops = capture_diff_slices(Algorithm::Myers, left, right);
+    for (at, op) in ops.iter().enumerate() {
+        if let &DiffOp::Equal { old_index, new_index, len } = op {
+            // A token in between does not divide a phrase.
+            if len == 1 && at > 0 && at + 1 < ops.len() {
+                continue;
+            }
             differing[0][old_index..old_index + len].fill(false);
             differing[1][new_index..new_index + len].fill(false);
         }
