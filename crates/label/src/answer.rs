@@ -6,8 +6,8 @@ use crate::prompt::EXPLANATION_MARK;
 
 /// The longest explanation, in characters. A longer one is cut.
 const MAX_CHARS: usize = 200;
-/// The ends of what reasoning models write before their answer.
-const REASONING_ENDS: [&str; 2] = ["</think>", "</reasoning>"];
+/// The marks around the reasoning that some models write before their answer.
+const REASONING: [(&str, &str); 2] = [("<think>", "</think>"), ("<reasoning>", "</reasoning>")];
 
 /// The explanation in an answer: the text after the last mark or, without a mark, the last line. It is one
 /// visible line, as every label is; `None` if nothing of it is seen.
@@ -45,9 +45,12 @@ fn verdict(entry: &str) -> Option<bool> {
     }
 }
 
+/// The answer after the reasoning; nothing of an answer that ends within it.
 fn without_reasoning(answer: &str) -> &str {
-    let ends = REASONING_ENDS.iter().filter_map(|end| Some(answer.rfind(end)? + end.len()));
-    &answer[ends.max().unwrap_or(0)..]
+    let ends = REASONING.iter().filter_map(|(_, end)| Some(answer.rfind(end)? + end.len()));
+    let answer = &answer[ends.max().unwrap_or(0)..];
+    let is_cut_off = REASONING.iter().any(|(begin, _)| answer.trim_start().starts_with(begin));
+    if is_cut_off { "" } else { answer }
 }
 
 /// The position of the last `needle`, which is ASCII, in `text`.
@@ -97,6 +100,8 @@ mod tests {
             ("Some thoughts.\nnames of animals", Some("names of animals")),
             ("<think>[EXPLANATION]: cats</think>dogs", Some("dogs")),
             ("<think>cats</think>\n[EXPLANATION]: dogs", Some("dogs")),
+            ("<think>First, the tokens are\n[EXPLANATION]: cats", None),
+            (" <reasoning>about cats", None),
             ("[EXPLANATION]: a\u{202e}b\tc", Some("a⟨202E⟩b c")),
             ("", None),
             ("  \n ", None),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use nanoscope::Microscope;
-use nanoscope_checkpoint::Labels;
+use nanoscope_checkpoint::{Labels, sae_folders};
 use nanoscope_hooks::HookPoint;
 use nanoscope_label::ExplanationFile;
 
@@ -25,6 +25,12 @@ pub(super) fn out(args: &LabelArgs, scope: &Microscope, hook: HookPoint) -> Resu
     }
     let file = scope.labels().get(&hook).and_then(Labels::explanations_file);
     let file = file.ok_or_else(|| missing("the SAE has no folder"))?;
+    // The folder without links: a file that is itself a link is another file's, for example a download's.
+    let folder = file.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    let name = file.file_name().unwrap_or_default();
+    if !sae_folders(&folder.join(name), true).contains(&folder) {
+        return Err(missing("the SAE lies in a cache, where a file would change a download").into());
+    }
     let is_same = |labels: &&Labels| labels.explanations_file().as_ref() == Some(&file);
     if scope.labels().values().filter(is_same).count() > 1 {
         let why =
