@@ -9,12 +9,12 @@
 //! five hits is named too. Then the demo's topics: each passes with 16 of 20, at most 4 of 20 in unsteered
 //! texts, and the same ratio.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use nanoscope::{
     Batch, Generation, Microscope, Plan, Result, Sampling, Search, SearchOptions, device,
 };
-use nanoscope_runtime::StepOutcome;
 use serde::Deserialize;
 
 /// The words that are searched for by default: the demo's children's vocabulary.
@@ -129,27 +129,18 @@ impl Texts {
         };
         let mut rows: Vec<Generation<'_>> =
             (0..TEXTS).map(begin).collect::<std::result::Result<_, _>>()?;
-        let mut written = vec![(prompt.clone(), String::new()); rows.len()];
-        loop {
-            let running = rows.iter_mut().zip(&mut written).filter(|(row, _)| row.end().is_none());
-            let (mut running, written): (Vec<&mut Generation<'_>>, Vec<&mut (Vec<u32>, String)>) =
-                running.unzip();
-            if running.is_empty() {
-                break;
-            }
-            for (outcome, (tokens, text)) in batch.step(&mut running)?.into_iter().zip(written) {
-                if let StepOutcome::Step(step) = outcome {
-                    tokens.push(step.token_id);
-                    text.push_str(&step.text);
-                }
-            }
+        let steps =
+            batch.finish(&mut rows, || ControlFlow::Continue(()))?.expect("nothing ends it early");
+        let (mut sum, mut texts) = (0.0, Vec::new());
+        for steps in steps {
+            let generated = steps.iter().map(|step| step.token_id);
+            let tokens: Vec<u32> = prompt.iter().copied().chain(generated).collect();
+            let nll = scope.model().mean_nll(&tokens, prompt.len())?;
+            // A text that ends at once is as bad as can be.
+            sum += nll.unwrap_or(f64::INFINITY);
+            texts.push(steps.into_iter().map(|step| step.text).collect());
         }
-        let mut sum = 0.0;
-        for (tokens, _) in &written {
-            sum += scope.model().mean_nll(tokens, prompt.len())?.unwrap_or_default();
-        }
-        let nll = sum / written.len() as f64;
-        Ok(Self { texts: written.into_iter().map(|(_, text)| text).collect(), nll })
+        Ok(Self { texts, nll: sum / TEXTS as f64 })
     }
 
     /// The number of texts with one of `words`, alone or with a common ending.

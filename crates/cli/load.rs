@@ -149,9 +149,9 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
     if args.track.is_empty() {
         plan.track.extend(saes.keys().next_back());
     }
-    let deepest = saes.keys().next_back().copied();
+    let default = default_hook(scope, &plan);
     for spec in &args.steer {
-        plan.interventions.push(spec.at(deepest).map_err(|error| match deepest {
+        plan.interventions.push(spec.at(default).map_err(|error| match default {
             Some(_) => anyhow::Error::new(error),
             None => Hint::new("no SAE is loaded to steer", "load one with --sae PATH").into(),
         })?);
@@ -169,6 +169,11 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
         plan.vectors.push(load_vector(vector, &plan.interventions)?);
     }
     Ok(plan)
+}
+
+/// The hook point of a feature that is given without one: of the deepest tracked SAE, or of the deepest.
+pub(crate) fn default_hook(scope: &Microscope, plan: &Plan) -> Option<HookPoint> {
+    plan.track.last().or(scope.model().saes().keys().next_back()).copied()
 }
 
 /// Prints a note about each index that was needed and could not be read.

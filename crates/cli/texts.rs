@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use nanoscope_corpus::{Corpus, CorpusOptions, MAX_TEXT_BYTES, PassedOver};
+use nanoscope::Microscope;
+use nanoscope_corpus::{
+    Corpus, CorpusOptions, MAX_TEXT_BYTES, PassedOver, TokenizeOptions, TokenizedCorpus,
+};
 
+use crate::load::text_tokenizer;
 use crate::terminal::display::counted;
 use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::DelayedBar;
+use crate::terminal::signals::InterruptFlag;
 
 /// Flags that select texts.
 #[derive(Debug, Args)]
@@ -73,6 +79,30 @@ pub(crate) fn open_corpus(paths: &[PathBuf], options: &CorpusOptions) -> Result<
         ));
     }
     Ok(corpus)
+}
+
+/// Reads at most `limit` tokens of `corpus` into contexts of `context` tokens, by default the model's.
+///
+/// # Errors
+/// A [`Hint`] if the limit is less than a context, and the errors of [`TokenizedCorpus::build`].
+pub(crate) fn tokenize(
+    scope: &Microscope,
+    corpus: &Corpus,
+    (context, limit): (Option<u32>, Option<u64>),
+    interrupted: &InterruptFlag,
+) -> Result<TokenizedCorpus> {
+    let context =
+        context.map_or_else(|| default_context(scope.model().context_len()), |len| len as usize);
+    check_tokens(limit, context)?;
+    let options = TokenizeOptions { limit, ..TokenizeOptions::new(context) };
+    let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
+    let tokens =
+        TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
+            bar.set(spooled.bytes);
+            interrupted.control_flow()
+        })?;
+    note_passed_over(tokens.passed_over());
+    Ok(tokens)
 }
 
 /// Prints a note about lines without a text.

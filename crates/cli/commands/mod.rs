@@ -11,6 +11,7 @@ pub(crate) mod generate;
 pub(crate) mod hooks;
 pub(crate) mod index;
 pub(crate) mod inspect;
+pub(crate) mod interruption;
 pub(crate) mod label;
 pub(crate) mod run;
 pub(crate) mod serve;

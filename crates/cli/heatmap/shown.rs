@@ -1,21 +1,11 @@
 //! Tokens as they are drawn.
 
-use nanoscope_checkpoint::is_invisible;
+use nanoscope_index::visible;
 
 /// `token` in one line in which every character is seen: `·` stands for a space, `↵` for a line break,
 /// `⟨202E⟩` for an invisible character or one that changes the direction of the text.
 pub(super) fn shown(token: &str) -> String {
-    let mut out = String::with_capacity(token.len());
-    for c in token.chars() {
-        match c {
-            ' ' => out.push('·'),
-            '\n' => out.push('↵'),
-            '\t' => out.push('⇥'),
-            c if is_invisible(c) => out.extend([format!("⟨{:04X}⟩", c as u32)]),
-            c => out.push(c),
-        }
-    }
-    out
+    visible(token).replace(' ', "·")
 }
 
 #[cfg(test)]

@@ -54,22 +54,8 @@ pub(crate) fn bar(share: f32) -> String {
     pad(&bar, BAR_CELLS)
 }
 
-/// `text` with control characters escaped and a leading space made visible.
-pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' => out.push('↵'),
-            '\t' => out.push('⇥'),
-            c if c.is_control() => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    match out.strip_prefix(' ') {
-        Some(rest) => format!("·{rest}"),
-        None => out,
-    }
-}
+/// `text` in one line in which every character is seen, with `·` for spaces at its beginning.
+pub(crate) use nanoscope_index::shown_token as visible;
 
 /// `text` without control characters, except for line breaks and tabs.
 pub(crate) fn sanitized(text: &str) -> String {
@@ -119,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_act_on_is_written_out() {
-        assert_eq!(visible(" red\n\u{1b}[31m"), "·red↵\\u{1b}[31m");
+        assert_eq!(visible(" red\n\u{1b}[31m"), "·red↵⟨001B⟩[31m");
+        assert_eq!(visible("a\u{202e}b"), "a⟨202E⟩b");
         assert_eq!(sanitized("red\n\u{1b}[31m"), "red\n[31m");
     }
 

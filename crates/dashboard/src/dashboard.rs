@@ -117,12 +117,13 @@ impl Dashboard {
             .collect();
         let mut gathered = gather((model, hook), options, contexts, progress)?;
 
-        let mut others = comparable(model, hook)?;
+        let mut others = if options.neighbours { comparable(model, hook)? } else { Vec::new() };
+        let nearest = if options.neighbours { MAX_NEAREST } else { 0 };
         let mut features: Vec<FeaturePage> = Vec::with_capacity(range.len());
         let mut activities = std::mem::take(&mut gathered.features).into_iter();
         let indices: Vec<usize> = range.map(|feature| feature as usize).collect();
         for part in indices.chunks(FEATURES_PER_BATCH) {
-            let weights = model.feature_weights(hook, part, MAX_NEAREST)?;
+            let weights = model.feature_weights(hook, part, nearest)?;
             let similar = similar(model, hook, part, &others)?;
             for ((&feature, weights), similar) in part.iter().zip(weights).zip(similar) {
                 let feature = feature as u32;

@@ -20,7 +20,13 @@ impl Options {
     /// The options of a dashboard of all `d_sae` features that is only made for
     /// [`feature_index`](Dashboard::feature_index).
     pub fn for_index(d_sae: u32) -> Self {
-        Self { examples: EXAMPLES, per_quantile: 0, window: WINDOW, ..Self::new(0..d_sae) }
+        Self {
+            examples: EXAMPLES,
+            per_quantile: 0,
+            window: WINDOW,
+            neighbours: false,
+            ..Self::new(0..d_sae)
+        }
     }
 }
 
@@ -63,6 +69,8 @@ fn entry(page: &FeaturePage, text: &mut impl FnMut(u32) -> SharedText) -> Featur
         max: strongest.first().map_or(0.0, |example| rounded(example.value)),
         mean: rounded(page.mean as f32),
         fires_on: counts.into_iter().map(|(id, count)| (text(id), count)).collect(),
+        writes: Vec::new(),
+        share: None,
         promotes: effects(promoted, text),
         suppresses: effects(suppressed, text),
         examples: strongest.iter().take(MAX_EXAMPLES).map(|shown| example(shown, text)).collect(),

@@ -16,6 +16,8 @@ pub struct Options {
     pub per_quantile: usize,
     /// The number of tokens shown on either side of an example's peak. Default: 16.
     pub window: usize,
+    /// True if the nearest features of each are computed, in its own SAE and in the others. Default: true.
+    pub neighbours: bool,
     /// The treatment of special tokens in counts. Windows show them in either case. Default:
     /// [`SpecialTokens::Skip`].
     pub special: SpecialTokens,
@@ -31,6 +33,7 @@ impl Options {
             examples: 20,
             per_quantile: 5,
             window: 16,
+            neighbours: true,
             special: SpecialTokens::Skip,
             seed: 42,
         }

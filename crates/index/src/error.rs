@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use nanoscope_checkpoint::CheckpointError;
+use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::RuntimeError;
 
 /// Errors from making, reading and writing a feature index.
@@ -31,6 +32,15 @@ pub enum IndexError {
         /// The difference.
         reason: String,
     },
+    /// The model ends every text at once, or there are no prompts.
+    #[error("nothing was generated, so no strength of steering could be measured at {hook}")]
+    Unmeasured {
+        /// The hook point of the SAE.
+        hook: HookPoint,
+    },
+    /// The caller ended the work.
+    #[error("interrupted")]
+    Interrupted,
     /// The file cannot be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

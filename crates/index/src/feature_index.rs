@@ -2,6 +2,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::entry::FeatureEntry;
 use crate::shares::SteeringShares;
+use crate::writing::Writing;
 
 /// The index of one SAE's features, measured on a text: their names, the data for searching them, and the
 /// strengths at which they can be steered. It is a small file beside the SAE.
@@ -15,6 +16,8 @@ pub struct FeatureIndex {
     pub tokens: u64,
     /// The strengths of steering that were measured, if they were.
     pub shares: Option<SteeringShares>,
+    /// The measurement of the words that features write, if there was one.
+    pub writing: Option<Writing>,
     /// An entry for each feature of the SAE, by index.
     pub(crate) features: Vec<FeatureEntry>,
 }
@@ -33,7 +36,7 @@ impl FeatureIndex {
         for (entry, feature) in features.iter().zip(0..) {
             assert_eq!(entry.problem(feature), None, "feature {feature}");
         }
-        Self { hook, fingerprint, tokens, shares: None, features }
+        Self { hook, fingerprint, tokens, shares: None, writing: None, features }
     }
 
     /// The number of features.

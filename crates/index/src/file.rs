@@ -20,6 +20,7 @@ use crate::fingerprint::fingerprint;
 use crate::shared_text::SharedText;
 use crate::shares::SteeringShares;
 use crate::token_text::visible;
+use crate::writing::Writing;
 
 const FORMAT: &str = "nanoscope-feature-index";
 const VERSION: u32 = 1;
@@ -36,6 +37,21 @@ struct Header {
     fingerprint: String,
     tokens: u64,
     steering: Option<SteeringShares>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    writing: Option<Writing>,
+}
+
+/// The file of an index, and the SAE that it must belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The hook point of the SAE.
+    pub hook: HookPoint,
+    /// The number of its features.
+    pub d_sae: usize,
+    /// Its [`fingerprint`](crate::fingerprint()).
+    pub fingerprint: u64,
 }
 
 impl FeatureIndex {
@@ -61,7 +77,7 @@ impl FeatureIndex {
         model: &InterpretableModel,
         hook: HookPoint,
         sae: &Path,
-    ) -> Result<Option<PathBuf>, RuntimeError> {
+    ) -> Result<Option<IndexFile>, RuntimeError> {
         let has_indexes = |dir: &PathBuf| {
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
             files.map(|file| file.file_name()).any(|name| is_index(&name.to_string_lossy()))
@@ -74,44 +90,24 @@ impl FeatureIndex {
         if folders.is_empty() {
             return Ok(None);
         }
-        let name = Self::file_name(fingerprint(model, hook)?);
-        Ok(folders.into_iter().map(|dir| dir.join(&name)).find(|path| path.is_file()))
-    }
-
-    /// Checks that the index, read from `path`, belongs to the SAE at `hook` of `model`.
-    ///
-    /// # Errors
-    /// [`IndexError::OtherSae`].
-    pub fn check(
-        &self,
-        model: &InterpretableModel,
-        hook: HookPoint,
-        path: &Path,
-    ) -> Result<(), IndexError> {
-        let other = |reason: String| Err(IndexError::OtherSae { path: path.to_owned(), reason });
-        if self.hook != hook {
-            return other(format!("its hook point is {}, not {hook}", self.hook));
-        }
+        let fingerprint = fingerprint(model, hook)?;
+        let name = Self::file_name(fingerprint);
+        let path = folders.into_iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
         let d_sae = model.sae(hook)?.config().d_sae();
-        if self.d_sae() != d_sae {
-            return other(format!("it has {} features, and the SAE {d_sae}", self.d_sae()));
-        }
-        if self.fingerprint != fingerprint(model, hook)? {
-            return other("the norms of its features differ".to_owned());
-        }
-        Ok(())
+        Ok(path.map(|path| IndexFile { path, hook, d_sae, fingerprint }))
     }
 
-    /// Reads the index in the file at `path`. The content is not trusted: the memory that it takes is
-    /// bounded by the size of the unpacked file, each line has a limit, and all numbers are checked.
+    /// Reads the index in a file. The content is not trusted: no more lines are read than the SAE has
+    /// features, each has a limit, and all numbers are checked.
     ///
     /// # Errors
-    /// [`IndexError::Io`], [`IndexError::Invalid`].
-    pub fn read(path: &Path) -> Result<Self, IndexError> {
-        let io = |source| IndexError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let invalid = |reason: String| IndexError::Invalid { path: path.to_owned(), reason };
-        let mut lines = Lines(BufReader::new(MultiGzDecoder::new(BufReader::new(file))));
+    /// [`IndexError::Io`], [`IndexError::Invalid`], [`IndexError::OtherSae`].
+    pub fn read(file: &IndexFile) -> Result<Self, IndexError> {
+        let path = &file.path;
+        let io = |source| IndexError::Io { path: path.clone(), source };
+        let packed = File::open(path).map_err(io)?;
+        let invalid = |reason: String| IndexError::Invalid { path: path.clone(), reason };
+        let mut lines = Lines(BufReader::new(MultiGzDecoder::new(BufReader::new(packed))));
         let first = lines.next().map_err(invalid)?;
         let first = first.ok_or_else(|| invalid("it is empty".to_owned()))?;
         let header: Header = parse(&first, 1).map_err(invalid)?;
@@ -128,27 +124,40 @@ impl FeatureIndex {
         let fingerprint = u64::from_str_radix(&header.fingerprint, 16)
             .map_err(|_| invalid("its fingerprint is not a hexadecimal number".to_owned()))?;
         let wrong_shares = header.steering.as_ref().is_some_and(|shares| !shares.is_valid());
-        if wrong_shares {
+        if wrong_shares || header.writing.as_ref().is_some_and(|writing| !writing.is_valid()) {
             return Err(invalid("its strengths of steering are out of range".to_owned()));
+        }
+        let other = |reason: String| Err(IndexError::OtherSae { path: path.clone(), reason });
+        if hook != file.hook {
+            return other(format!("its hook point is {hook}, not {}", file.hook));
+        }
+        if header.d_sae as usize != file.d_sae {
+            return other(format!("it has {} features, and the SAE {}", header.d_sae, file.d_sae));
+        }
+        if fingerprint != file.fingerprint {
+            return other("the norms of its features differ".to_owned());
         }
         let mut known = HashSet::new();
         let mut features = Vec::new();
         while let Some(line) = lines.next().map_err(invalid)? {
+            if features.len() == file.d_sae {
+                return Err(invalid(format!("it has more than {} features", file.d_sae)));
+            }
             let number = features.len() as u32;
             let mut entry: FeatureEntry = parse(&line, features.len() + 2).map_err(invalid)?;
             if let Some(problem) = entry.problem(number) {
                 return Err(invalid(format!("feature {number}: {problem}")));
             }
             entry.name = visible(&entry.name).into();
-            entry.texts_mut().for_each(|text| share(&mut known, text));
+            entry.texts_mut().for_each(|text| intern(&mut known, text));
             features.push(entry);
         }
-        if features.len() != header.d_sae as usize {
-            let (found, expected) = (features.len(), header.d_sae);
+        if features.len() != file.d_sae {
+            let (found, expected) = (features.len(), file.d_sae);
             return Err(invalid(format!("it has {found} features instead of {expected}")));
         }
-        let (tokens, shares) = (header.tokens, header.steering);
-        Ok(Self { hook, fingerprint, tokens, shares, features })
+        let Header { tokens, steering: shares, writing, .. } = header;
+        Ok(Self { hook, fingerprint, tokens, shares, writing, features })
     }
 
     /// Writes the index to the file `path`, which is replaced as a whole.
@@ -169,6 +178,7 @@ impl FeatureIndex {
             fingerprint: format!("{:016x}", self.fingerprint),
             tokens: self.tokens,
             steering: self.shares.clone(),
+            writing: self.writing.clone(),
         };
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());
         let mut line =
@@ -189,7 +199,7 @@ fn is_index(name: &str) -> bool {
 }
 
 /// Replaces `text` by the same text in `known`, which takes memory once.
-fn share(known: &mut HashSet<SharedText>, text: &mut SharedText) {
+fn intern(known: &mut HashSet<SharedText>, text: &mut SharedText) {
     if let Some(same) = known.get(text) {
         *text = same.clone();
     } else {
@@ -231,6 +241,8 @@ mod tests {
             max: 4.5,
             mean: 0.25,
             fires_on: vec![(" dog".into(), 5)],
+            writes: vec![("dogs".into(), 3)],
+            share: Some(0.25),
             promotes: vec![(" bark".into(), 0.97)],
             suppresses: vec![(" cat".into(), -0.5)],
             examples: vec![IndexedExample {
@@ -242,7 +254,13 @@ mod tests {
         let shares = SteeringShares { default: 0.35, breaks: Some(0.6), features: 32 };
         let index =
             FeatureIndex::new(HookPoint::ResidPost(1), 0xabc, 90, (0..3).map(entry).collect());
-        FeatureIndex { shares: Some(shares), ..index }
+        let writing = Writing { texts: 4, tokens: 32, share: 0.35 };
+        FeatureIndex { shares: Some(shares), writing: Some(writing), ..index }
+    }
+
+    fn file(path: &Path) -> IndexFile {
+        let (path, hook) = (path.to_owned(), HookPoint::ResidPost(1));
+        IndexFile { path, hook, d_sae: 3, fingerprint: 0xabc }
     }
 
     fn packed(lines: &str) -> Vec<u8> {
@@ -263,7 +281,7 @@ mod tests {
         let path = dir.path().join("index.jsonl.gz");
         index().write(&path).unwrap();
 
-        let read = FeatureIndex::read(&path).unwrap();
+        let read = FeatureIndex::read(&file(&path)).unwrap();
 
         assert_eq!(read, index());
         let entries: Vec<_> = read.iter().collect();
@@ -276,14 +294,31 @@ mod tests {
         let (dir, good) = (TempDir::new().unwrap(), lines(&index()));
         let path = dir.path().join("index.jsonl.gz");
         let huge = "x".repeat(MAX_LINE as usize + 1);
-        let cases: [(String, &str); 10] = [
+        let last = good.lines().last().unwrap().to_owned() + "\n";
+        let cases = [
             (String::new(), "it is empty"),
             (good.replace("feature-index", "other"), "its format is"),
             (good.replace("\"version\":1", "\"version\":9"), "nanoscope-feature-index 9"),
             (
                 good.replace("\"d_sae\":3", "\"d_sae\":4000000000"),
-                "3 features instead of 4000000000",
+                "4000000000 features, and the SAE 3",
             ),
+            (
+                good.replace("0000000000000abc", "0000000000000abd"),
+                "the norms of its features differ",
+            ),
+            (good.replace("blocks.1.", "blocks.0."), "its hook point is blocks.0"),
+            (
+                good.trim_end().rsplit_once('\n').unwrap().0.to_owned() + "\n",
+                "2 features instead of 3",
+            ),
+            (
+                good.clone() + &last.replace("\"feature\":2", "\"feature\":3"),
+                "more than 3 features",
+            ),
+            (good.replace("\"share\":0.25", "\"share\":0"), "share of the norm is out of range"),
+            (good.replace("\"texts\":4", "\"texts\":0"), "out of range"),
+            (good.replace("dogs", &"x".repeat(2000)), "too long"),
             (good.replace("\"feature\":2", "\"feature\":1"), "missing or repeated"),
             (good.replace("\"max\":4.5", "\"max\":1e99"), "not finite"),
             (good.replace("\"peak\":1", "\"peak\":7"), "points outside"),
@@ -293,14 +328,14 @@ mod tests {
         ];
         for (text, reason) in cases {
             std::fs::write(&path, packed(&text)).unwrap();
-            let error = FeatureIndex::read(&path).unwrap_err().to_string();
+            let error = FeatureIndex::read(&file(&path)).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
         let whole = packed(&good);
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        assert!(FeatureIndex::read(&path).is_err());
+        assert!(FeatureIndex::read(&file(&path)).is_err());
         std::fs::write(&path, "not packed").unwrap();
-        assert!(FeatureIndex::read(&path).is_err());
+        assert!(FeatureIndex::read(&file(&path)).is_err());
     }
 
     #[test]
@@ -309,7 +344,7 @@ mod tests {
         let path = dir.path().join("index.jsonl.gz");
         std::fs::write(&path, packed(&lines(&index()).replace("·t1", "\\u202e"))).unwrap();
 
-        let name = FeatureIndex::read(&path).unwrap().get(1).unwrap().name.clone();
+        let name = FeatureIndex::read(&file(&path)).unwrap().get(1).unwrap().name.clone();
 
         assert!(name.contains("⟨202E⟩"), "{name}");
     }

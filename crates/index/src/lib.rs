@@ -6,6 +6,7 @@
 //! text by `nanoscope train` or `nanoscope index`. [`FeatureNames`] gives every feature an automatic name,
 //! from its index or, without one, from its weights. [`Search`] ranks features by their effect on the
 //! probability of a word, and [`SteeringShares`] measures the strength at which they break a text.
+//! [`FeatureIndex::measure_writing`] adds the words that the model writes with each feature.
 
 mod automatic_name;
 mod entry;
@@ -19,11 +20,13 @@ mod search;
 mod shared_text;
 mod shares;
 mod token_text;
+mod writing;
 
 pub use automatic_name::{Firing, automatic_name};
 pub use entry::{FeatureEntry, IndexedExample};
 pub use error::IndexError;
 pub use feature_index::FeatureIndex;
+pub use file::IndexFile;
 pub use fingerprint::{fingerprint, mix};
 pub use names::FeatureNames;
 pub use promoted::promoted;
@@ -31,3 +34,4 @@ pub use search::{Evidence, Hit, Search, SearchOptions};
 pub use shared_text::SharedText;
 pub use shares::{SharesOptions, SteeringShares};
 pub use token_text::{shown_token, token_text, visible};
+pub use writing::{Writing, WritingOptions};

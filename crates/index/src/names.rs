@@ -1,6 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nanoscope_hooks::HookPoint;
@@ -8,6 +7,7 @@ use nanoscope_runtime::{InterpretableModel, Intervention, Op, RuntimeError, Scal
 
 use crate::automatic_name::{Firing, automatic_name};
 use crate::feature_index::FeatureIndex;
+use crate::file::IndexFile;
 use crate::promoted::promoted;
 use crate::shared_text::SharedText;
 use crate::shares::SteeringShares;
@@ -31,7 +31,7 @@ pub struct FeatureNames {
 /// An index in memory, or in a file that is read when it is first needed.
 #[derive(Debug, Clone)]
 struct Stored {
-    path: Option<PathBuf>,
+    file: Option<IndexFile>,
     read: OnceLock<Result<Arc<FeatureIndex>, String>>,
 }
 
@@ -45,30 +45,31 @@ impl FeatureNames {
     pub fn insert(&mut self, index: FeatureIndex) {
         let (hook, read) = (index.hook, OnceLock::new());
         read.get_or_init(|| Ok(Arc::new(index)));
-        self.indexes.insert(hook, Stored { path: None, read });
+        self.indexes.insert(hook, Stored { file: None, read });
     }
 
-    /// Adds the index of the SAE at `hook` in the file `path`, which is read when it is first needed. One
-    /// that cannot be read, or that has another number of features than the SAE, counts as absent, and is
-    /// among the [`problems`](Self::problems).
-    pub fn insert_file(&mut self, hook: HookPoint, path: PathBuf) {
-        self.indexes.insert(hook, Stored { path: Some(path), read: OnceLock::new() });
+    /// Adds the index in a file, which is read when it is first needed. One that cannot be read or belongs to
+    /// another SAE counts as absent, and is among the [`problems`](Self::problems).
+    pub fn insert_file(&mut self, file: IndexFile) {
+        self.indexes.insert(file.hook, Stored { file: Some(file), read: OnceLock::new() });
+    }
+
+    /// Reads all indexes, which are otherwise read when they are first needed.
+    pub fn read_all(&self) {
+        for &hook in self.indexes.keys() {
+            self.index(hook);
+        }
     }
 
     /// The index of the SAE at `hook`.
     pub fn index(&self, hook: HookPoint) -> Option<&Arc<FeatureIndex>> {
-        let Stored { path, read } = self.indexes.get(&hook)?;
+        let Stored { file, read } = self.indexes.get(&hook)?;
         let read_file = || {
-            let path = path.as_deref().unwrap_or(Path::new(""));
-            let index = FeatureIndex::read(path).map_err(|error| match error.source() {
+            let file = file.as_ref().ok_or_else(String::new)?;
+            FeatureIndex::read(file).map(Arc::new).map_err(|error| match error.source() {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
-            })?;
-            if index.hook == hook {
-                Ok(Arc::new(index))
-            } else {
-                Err(format!("{} is the index of an SAE at {}", path.display(), index.hook))
-            }
+            })
         };
         read.get_or_init(read_file).as_ref().ok()
     }
@@ -80,10 +81,11 @@ impl FeatureNames {
         shares.map_or(SteeringShares::UNMEASURED, |shares| shares.default)
     }
 
-    /// The intervention that turns a feature up: its direction is added by the
-    /// [default share](Self::default_share) of the norm.
+    /// The intervention that turns a feature up: its direction is added by the share of the norm that was
+    /// measured for it, or by the [default share](Self::default_share) of its SAE.
     pub fn turn_up(&self, hook: HookPoint, feature: u32) -> Intervention {
-        let op = Op::Add(self.default_share(hook), Scale::Norm);
+        let own = self.index(hook).and_then(|index| index.get(feature)?.share);
+        let op = Op::Add(own.unwrap_or_else(|| self.default_share(hook)), Scale::Norm);
         Intervention::new(hook, Target::Feature(feature as usize), op)
     }
 

@@ -1,10 +1,12 @@
+use std::ops::ControlFlow;
+
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, RuntimeError, Sampling,
-    Scale, StepOutcome, Target,
+    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Target,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::error::IndexError;
 use crate::fingerprint::mix;
 
 /// The shares of the activation's norm with which features can be added, measured for one SAE.
@@ -21,7 +23,7 @@ pub struct SteeringShares {
 /// The sizes of a measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharesOptions {
-    /// The number of features, spread evenly over the SAE. Default: 32.
+    /// The number of features, spread evenly over the SAE. Default: 48.
     pub features: usize,
     /// The maximum number of generated tokens per text. Default: 24.
     pub tokens: usize,
@@ -31,7 +33,7 @@ pub struct SharesOptions {
 
 impl Default for SharesOptions {
     fn default() -> Self {
-        Self { features: 32, tokens: 24, seed: 42 }
+        Self { features: 48, tokens: 24, seed: 42 }
     }
 }
 
@@ -39,8 +41,8 @@ impl SharesOptions {
     /// The options for a model that may be large: with fewer features, but at least 8, so that the
     /// measurement takes minutes on a CPU.
     pub fn for_model(model: &InterpretableModel) -> Self {
-        /// Multiplications per feature: two prompts of 24 tokens with each share, written and read.
-        const PASSES: usize = 2 * 24 * 14 * 2;
+        /// Multiplications per feature: three prompts of 24 tokens with each share, written and read.
+        const PASSES: usize = 3 * 24 * 14 * 2;
         const PRODUCT: usize = 2_000_000_000_000;
 
         let shape = &model.gpt().config().shape;
@@ -75,49 +77,51 @@ impl SteeringShares {
     /// another added at each share, and compares the negative log-likelihood of the texts under the
     /// unsteered model with that of unsteered texts.
     ///
-    /// `progress` gets the number of shares that were tried and the number of all.
+    /// `progress` gets the number of shares that were tried and the number of all, before each pass, and can
+    /// end the measurement.
     ///
     /// # Errors
-    /// [`RuntimeError`] if a prompt is empty or cannot be run, or the model has no SAE at `hook`.
-    ///
-    /// # Panics
-    /// If there are no prompts.
+    /// [`IndexError::Runtime`] if a prompt is empty or cannot be run, or the model has no SAE at `hook`;
+    /// [`IndexError::Unmeasured`] if the model writes nothing after the prompts;
+    /// [`IndexError::Interrupted`].
     pub fn measure(
         model: &InterpretableModel,
         hook: HookPoint,
         prompts: &[Vec<u32>],
         options: &SharesOptions,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Result<Self, RuntimeError> {
-        assert!(!prompts.is_empty(), "there is a prompt");
+        mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Self, IndexError> {
         let d_sae = model.sae(hook)?.config().d_sae();
         let n = options.features.clamp(1, d_sae);
         let features: Vec<usize> = (0..n).map(|i| i * d_sae / n).collect();
         let texts = Texts { model, prompts, options };
-        let unsteered = texts.mean_nll(&vec![Plan::new(); n])?;
+        let mut tried = 0;
+        let unsteered = texts.mean_nll(&[Plan::new()], || progress(0, LEVELS.len()))?[0];
+        let unsteered = unsteered.ok_or(IndexError::Unmeasured { hook })?;
         let mut shares = Self { default: LEVELS[0], breaks: None, features: n };
         let mut is_fluent = true;
-        for (tried, &share) in LEVELS.iter().enumerate() {
+        for share in LEVELS {
             let plan = |&feature: &usize| {
                 let op = Op::Add(share, Scale::Norm);
                 Plan::new().intervene(Intervention::new(hook, Target::Feature(feature), op))
             };
             let plans: Vec<Plan> = features.iter().map(plan).collect();
-            let ratios: Vec<f64> = texts
-                .mean_nll(&plans)?
-                .into_iter()
-                .zip(&unsteered)
-                .map(|(nll, &unsteered)| {
-                    Fluency { nll, unsteered_nll: Some(unsteered) }.ratio().unwrap_or(1.0)
-                })
-                .collect();
-            let above = |limit: f64| ratios.iter().filter(|&&ratio| ratio > limit).count();
-            is_fluent &= above(FLUENT) * 20 <= n && share <= MAX_DEFAULT;
+            let ratio = |nll: Option<f64>| {
+                // A text that ends at once, where an unsteered one does not, says nothing fluent.
+                let fluency = Fluency { nll: nll?, unsteered_nll: Some(unsteered) };
+                fluency.ratio()
+            };
+            let nlls = texts.mean_nll(&plans, || progress(tried, LEVELS.len()))?;
+            let ratios: Vec<Option<f64>> = nlls.into_iter().map(ratio).collect();
+            let broken = |limit: f64| {
+                ratios.iter().filter(|ratio| !ratio.is_some_and(|ratio| ratio <= limit)).count()
+            };
+            is_fluent &= broken(FLUENT) * 20 <= n && share <= MAX_DEFAULT;
             if is_fluent {
                 shares.default = share;
             }
-            progress(tried + 1, LEVELS.len());
-            if above(Fluency::BROKEN) * 2 > n {
+            tried += 1;
+            if broken(Fluency::BROKEN) * 2 > n {
                 shares.breaks = Some(share);
                 break;
             }
@@ -140,10 +144,14 @@ struct Texts<'m> {
 
 impl Texts<'_> {
     /// For each plan, the mean negative log-likelihood of the texts that are generated with it, under the
-    /// unsteered model. All plans have the same seeds.
-    fn mean_nll(&self, plans: &[Plan]) -> Result<Vec<f64>, RuntimeError> {
+    /// unsteered model; `None` if all end at once. All plans have the same seeds.
+    fn mean_nll(
+        &self,
+        plans: &[Plan],
+        go_on: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Option<f64>>, IndexError> {
         let mut batch = Batch::new(self.model, 0);
-        let mut rows: Vec<(Generation<'_>, Vec<u32>)> = Vec::new();
+        let mut rows: Vec<Generation<'_>> = Vec::new();
         for plan in plans {
             for (prompt, row) in self.prompts.iter().zip(0..) {
                 let sampling = Sampling {
@@ -152,34 +160,21 @@ impl Texts<'_> {
                     max_tokens: self.options.tokens,
                     ..Sampling::default()
                 };
-                rows.push((batch.begin(prompt, plan, &sampling)?, prompt.clone()));
+                rows.push(batch.begin(prompt, plan, &sampling)?);
             }
         }
-        loop {
-            let running = rows.iter_mut().filter(|(generation, _)| generation.end().is_none());
-            let (mut running, tokens): (Vec<&mut Generation<'_>>, Vec<&mut Vec<u32>>) =
-                running.map(|(generation, tokens)| (generation, tokens)).unzip();
-            if running.is_empty() {
-                break;
-            }
-            for (outcome, tokens) in batch.step(&mut running)?.into_iter().zip(tokens) {
-                if let StepOutcome::Step(step) = outcome {
-                    tokens.push(step.token_id);
-                }
-            }
-        }
+        let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
         let mut means = Vec::with_capacity(plans.len());
-        for rows in rows.chunks(self.prompts.len()) {
-            let (mut sum, mut texts) = (0.0, 0);
-            for ((_, tokens), prompt) in rows.iter().zip(self.prompts) {
-                if let Some(nll) = self.model.mean_nll(tokens, prompt.len())? {
-                    sum += nll;
-                    texts += 1;
-                }
+        for steps in steps.chunks(self.prompts.len().max(1)) {
+            let mut nlls = Vec::new();
+            for (steps, prompt) in steps.iter().zip(self.prompts) {
+                let generated = steps.iter().map(|step| step.token_id);
+                let tokens: Vec<u32> = prompt.iter().copied().chain(generated).collect();
+                nlls.extend(self.model.mean_nll(&tokens, prompt.len())?);
             }
-            // A text that ends at once has nothing to be judged by.
-            means.push(if texts == 0 { 0.0 } else { sum / f64::from(texts) });
+            means.push((!nlls.is_empty()).then(|| nlls.iter().sum::<f64>() / nlls.len() as f64));
         }
+        means.resize(plans.len(), None);
         Ok(means)
     }
 }
@@ -200,14 +195,35 @@ mod tests {
         let prompts = [vec![3, 1, 4], vec![1, 5]];
         let mut seen = Vec::new();
 
-        let mut measure =
-            || SteeringShares::measure(&model, hook, &prompts, &options, |done, _| seen.push(done));
+        let mut measure = || {
+            SteeringShares::measure(&model, hook, &prompts, &options, |done, _| {
+                seen.push(done);
+                ControlFlow::Continue(())
+            })
+        };
         let (first, second) = (measure().unwrap(), measure().unwrap());
 
         assert_eq!(first, second);
         assert!(first.is_valid() && first.features == 5);
         assert!(LEVELS.contains(&first.default));
         assert!(first.breaks.is_none_or(|breaks| breaks > first.default));
-        assert_eq!(seen[0], 1);
+        assert_eq!(seen[0], 0);
+        assert!(seen.is_sorted_by(|a, b| a <= b || *b == 0));
+    }
+
+    #[test]
+    fn a_measurement_ends_when_it_is_told_to_and_without_a_text_there_is_none() {
+        let (device, hook) = (test_device(), HookPoint::ResidPost(1));
+        let model = InterpretableModel::new(tiny_gpt(TINY_SHAPE, &device))
+            .with_sae(hook, identity_sae(64, 4, &device))
+            .unwrap();
+        let measure = |prompts: &[Vec<u32>], answer: ControlFlow<()>| {
+            let options = SharesOptions { features: 2, tokens: 2, ..SharesOptions::default() };
+            SteeringShares::measure(&model, hook, prompts, &options, |_, _| answer).unwrap_err()
+        };
+        let told = measure(&[vec![3]], ControlFlow::Break(()));
+        assert!(matches!(told, IndexError::Interrupted), "{told}");
+        let none = measure(&[], ControlFlow::Continue(()));
+        assert!(matches!(none, IndexError::Unmeasured { .. }), "{none}");
     }
 }

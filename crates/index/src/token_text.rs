@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use nanoscope_checkpoint::is_invisible;
 use nanoscope_tokenizer::Tokenizer;
 
 /// Returns a token's text. Bytes that are not valid UTF-8 on their own are written in hexadecimal
@@ -40,23 +41,13 @@ pub fn visible(text: &str) -> String {
         match c {
             '\n' => out.push('↵'),
             '\t' => out.push('⇥'),
-            c if is_hidden(c) => {
+            c if is_invisible(c) => {
                 write!(out, "⟨{:04X}⟩", c as u32).expect("writing to a string does not fail");
             }
             c => out.push(c),
         }
         out
     })
-}
-
-/// Returns whether `c` is a control character or an invisible formatting character.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            u32::from(c),
-            0xad | 0x61c | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff
-                | 0xfff9..=0xfffb | 0xe0000..=0xe007f
-        )
 }
 
 #[cfg(test)]
@@ -70,7 +61,7 @@ mod tests {
         fn what_is_visible_stays_as_it_is(text in any::<String>()) {
             let shown = visible(&text);
 
-            prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
+            prop_assert!(!shown.chars().any(is_invisible), "{shown:?}");
             prop_assert_eq!(visible(&shown), shown);
         }
     }

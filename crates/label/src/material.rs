@@ -34,6 +34,7 @@ impl Samples {
             examples: strongest + strongest.div_ceil(2),
             per_quantile: 2 * others,
             window: self.window,
+            neighbours: false,
             seed: self.seed,
             ..options
         }

@@ -144,7 +144,7 @@ impl Microscope {
         self.warnings.extend(warnings);
         self.labels.insert(hook, labels);
         if let Some(index) = FeatureIndex::find(&self.model, hook, &file)? {
-            self.names.insert_file(hook, index);
+            self.names.insert_file(index);
         }
         self.sae_files.insert(hook, file);
         Ok((hook, true))

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chrono::{SecondsFormat, Utc};
 use nanoscope_checkpoint::Labels;
-use nanoscope_corpus::{Corpus, CorpusError, SpecialTokens, TokenizeOptions, TokenizedCorpus};
+use nanoscope_corpus::{SpecialTokens, TokenizedCorpus};
 use nanoscope_dashboard::{
-    Dashboard, DashboardError, Export, Options, PageOptions, Progress, QUANTILES, Stage,
-    SteerCommand, Written, check_output_dir, labels_file,
+    Dashboard, Export, Options, PageOptions, Progress, QUANTILES, Stage, SteerCommand, Written,
+    check_output_dir, labels_file,
 };
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
@@ -18,13 +18,14 @@ use serde_json::json;
 use super::args::DashboardArgs;
 use crate::args::ModelArgs;
 use crate::commands::features::{model_flags, sae_at};
-use crate::load::{open, text_tokenizer};
+use crate::commands::interruption::is_interruption;
+use crate::load::open;
 use crate::preflight::{check_memory, is_cpu, output_folder, replaceable_folder};
 use crate::terminal::display::counted;
 use crate::terminal::messages::note;
 use crate::terminal::progress::{DelayedBar, with_spinner};
 use crate::terminal::signals::{InterruptFlag, exit_code};
-use crate::texts::{check_tokens, default_context, note_passed_over};
+use crate::texts::{check_tokens, default_context, tokenize};
 use nanoscope::Microscope;
 
 pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
@@ -36,12 +37,6 @@ pub(crate) fn dashboard(args: &DashboardArgs) -> Result<ExitCode> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Returns whether `error` says that a signal ended the work.
-fn is_interruption(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
-        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
 }
 
 /// Builds the dashboard and writes it.
@@ -76,7 +71,8 @@ fn make(args: &DashboardArgs) -> Result<()> {
         args.model.memory.ignore_memory || !is_cpu(&args.model.gpt.device),
     )?;
 
-    let tokens = spool(args, &corpus, &scope, context_len, &interrupted)?;
+    let limits = (args.context, args.tokens);
+    let tokens = tokenize(&scope, &corpus, limits, &interrupted)?;
     let mut bars = StageBar::new(&tokens, options.features.len() as u64);
     let contexts = || Ok((0..tokens.contexts()).map(|index| tokens.context(index)));
     // An empty label hides those of the sources after it.
@@ -95,7 +91,7 @@ fn make(args: &DashboardArgs) -> Result<()> {
 
     let flags = Some(model_flags(&args.model));
     let pages = PageOptions {
-        steer: SteerCommand { flags, ..SteerCommand::default() },
+        steer: SteerCommand { flags, share: scope.names().default_share(hook) },
         ..PageOptions::new(&name, scope.model().tokenizer())
     };
     let written = with_spinner("writing", || dashboard.write(&out, &pages))?;
@@ -134,24 +130,6 @@ fn labels(
     }
     labels.extend(scope.labels().get(&hook).cloned());
     Ok(labels)
-}
-
-fn spool(
-    args: &DashboardArgs,
-    corpus: &Corpus,
-    scope: &Microscope,
-    context_len: usize,
-    interrupted: &InterruptFlag,
-) -> Result<TokenizedCorpus> {
-    let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
-    let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-    let tokens =
-        TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
-            bar.set(spooled.bytes);
-            interrupted.control_flow()
-        })?;
-    note_passed_over(tokens.passed_over());
-    Ok(tokens)
 }
 
 /// Estimates the memory that a dashboard takes besides the model, in bytes: the examples of its features,

@@ -4,17 +4,18 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use nanoscope_corpus::CorpusError;
-use nanoscope_dashboard::DashboardError;
+use nanoscope_checkpoint::check_writable;
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
 use super::args::IndexArgs;
-use super::make::{IndexedText, index_line, make_index, save};
+use super::make::{Steering, index_line, make_index, save};
 use crate::commands::features::sae_at;
+use crate::commands::interruption::is_interruption;
 use crate::load::{are_saes_kept, open};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::signals::{InterruptFlag, exit_code};
+use crate::texts::tokenize;
 
 pub(crate) fn index(args: &IndexArgs) -> Result<ExitCode> {
     match make(args) {
@@ -25,12 +26,6 @@ pub(crate) fn index(args: &IndexArgs) -> Result<ExitCode> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Returns whether `error` says that a signal ended the work.
-fn is_interruption(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
-        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
 }
 
 fn make(args: &IndexArgs) -> Result<()> {
@@ -48,17 +43,24 @@ fn make(args: &IndexArgs) -> Result<()> {
         let hint = "choose one with --hook HOOK, or leave out --out";
         return Err(Hint::new("--out names one file, but there are several SAEs", hint).into());
     }
-    let context = args.context.map(|len| len as usize);
-    let text = IndexedText::read(&scope, &corpus, args.tokens, context, &interrupted)?;
+    if let Some(out) = &args.out {
+        check_writable(out)?;
+    }
+    let limits = (args.context, Some(args.tokens));
+    let tokens = tokenize(&scope, &corpus, limits, &interrupted)?;
+    let steering = match args.steered_texts {
+        _ if args.no_steering => Steering::Unmeasured,
+        texts => Steering::Measured(texts.map(usize::from)),
+    };
     for hook in hooks {
-        let index = make_index(&scope, hook, &text, !args.no_steering, &interrupted)?;
+        let index = make_index(&scope, hook, &tokens, steering, &interrupted)?;
         let path = save(&scope, &index, args.out.as_deref(), are_saes_kept(&args.model))?;
         let mut out = anstream::stdout().lock();
         if args.json {
             let dead = index.iter().filter(|entry| entry.fires == 0).count();
             let line = json!({
                 "hook": hook.to_string(), "features": index.d_sae(), "dead": dead,
-                "tokens": index.tokens, "steering": index.shares, "index": path,
+                "tokens": index.tokens, "steering": index.shares, "writing": index.writing, "index": path,
             });
             writeln!(out, "{line}")?;
         } else {

@@ -5,67 +5,41 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use nanoscope::Microscope;
-use nanoscope_corpus::{Corpus, TokenizeOptions, TokenizedCorpus};
+use nanoscope_corpus::TokenizedCorpus;
 use nanoscope_dashboard::{Dashboard, Options};
 use nanoscope_hooks::HookPoint;
-use nanoscope_index::{FeatureIndex, IndexError, SharesOptions, SteeringShares};
+use nanoscope_index::{FeatureIndex, IndexError, SharesOptions, SteeringShares, WritingOptions};
 
-use crate::load::text_tokenizer;
 use crate::terminal::display::counted;
+use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
-use crate::texts::{default_context, note_passed_over};
 
-/// The number of texts that steering is measured on, and of tokens with which each begins.
-const PROMPTS: u64 = 2;
+/// The number of beginnings of texts that steering is measured on, and their tokens.
+const PROMPTS: usize = 3;
+/// The number of beginnings that features write after.
+const WRITING_PROMPTS: u64 = 8;
 const PROMPT_TOKENS: usize = 8;
 
-/// A text in contexts of tokens.
-pub(crate) struct IndexedText {
-    tokens: TokenizedCorpus,
+/// The measurements of steering that belong to an index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Steering {
+    /// None.
+    Unmeasured,
+    /// The strengths, and the words that each feature writes in this number of texts; by default only where
+    /// that takes minutes.
+    Measured(Option<usize>),
 }
 
-impl IndexedText {
-    /// Reads at most `limit` tokens of `corpus`, in contexts of `context` tokens.
-    pub(crate) fn read(
-        scope: &Microscope,
-        corpus: &Corpus,
-        limit: u64,
-        context: Option<usize>,
-        interrupted: &InterruptFlag,
-    ) -> Result<Self> {
-        let context = context.unwrap_or_else(|| default_context(scope.model().context_len()));
-        let options = TokenizeOptions { limit: Some(limit), ..TokenizeOptions::new(context) };
-        let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-        let tokens =
-            TokenizedCorpus::build(corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
-                bar.set(spooled.bytes);
-                interrupted.control_flow()
-            })?;
-        note_passed_over(tokens.passed_over());
-        Ok(Self { tokens })
-    }
-
-    /// The beginnings of the first contexts, to continue with steering.
-    fn prompts(&self) -> Result<Vec<Vec<u32>>> {
-        let mut prompts = Vec::new();
-        for index in 0..self.tokens.contexts().min(PROMPTS) {
-            let tokens = self.tokens.context(index)?.tokens;
-            prompts.push(tokens[..tokens.len().min(PROMPT_TOKENS)].to_vec());
-        }
-        Ok(prompts)
-    }
-}
-
-/// Makes the index of the SAE at `hook`, with measured strengths of steering if `steering` is set.
+/// Makes the index of the SAE at `hook` on a text.
 pub(crate) fn make_index(
     scope: &Microscope,
     hook: HookPoint,
-    text: &IndexedText,
-    steering: bool,
+    tokens: &TokenizedCorpus,
+    steering: Steering,
     interrupted: &InterruptFlag,
 ) -> Result<FeatureIndex> {
-    let (model, tokens) = (scope.model(), &text.tokens);
+    let model = scope.model();
     let d_sae = model.sae(hook)?.config().d_sae();
     // Each token is read twice, and each feature's weights once.
     let read = tokens.len() - tokens.dropped();
@@ -86,17 +60,60 @@ pub(crate) fn make_index(
     let dashboard = Dashboard::build(model, hook, &options, contexts, label, &mut progress)?;
     drop(bar);
     let mut index = dashboard.feature_index(model.tokenizer());
-    if steering {
-        let prompts = text.prompts()?;
-        let options = SharesOptions::for_model(model);
-        let mut bar = None;
-        let measured = SteeringShares::measure(model, hook, &prompts, &options, |done, all| {
-            let new = || DelayedBar::new("measuring steering", all as u64, "strengths");
-            bar.get_or_insert_with(new).set(done as u64);
-        })?;
-        index.shares = Some(measured);
+    if let Steering::Measured(texts) = steering {
+        measure(scope, &mut index, (&prompts(tokens)?, texts), interrupted)?;
     }
     Ok(index)
+}
+
+/// The beginnings of the first contexts, to continue with steering.
+fn prompts(tokens: &TokenizedCorpus) -> Result<Vec<Vec<u32>>> {
+    let mut prompts = Vec::new();
+    for index in 0..tokens.contexts().min(WRITING_PROMPTS) {
+        let tokens = tokens.context(index)?.tokens;
+        prompts.push(tokens[..tokens.len().min(PROMPT_TOKENS)].to_vec());
+    }
+    Ok(prompts)
+}
+
+/// Measures the strengths of steering, and the words that features write in `texts` texts each.
+fn measure(
+    scope: &Microscope,
+    index: &mut FeatureIndex,
+    (prompts, texts): (&[Vec<u32>], Option<usize>),
+    interrupted: &InterruptFlag,
+) -> Result<()> {
+    let (model, hook) = (scope.model(), index.hook);
+    let options = SharesOptions::for_model(model);
+    let mut bar = None;
+    let few = &prompts[..prompts.len().min(PROMPTS)];
+    let measured = SteeringShares::measure(model, hook, few, &options, |done, all| {
+        let new = || DelayedBar::new("measuring steering", all as u64, "strengths");
+        bar.get_or_insert_with(new).set(done as u64);
+        interrupted.control_flow()
+    });
+    drop(bar);
+    match measured {
+        Ok(measured) => index.shares = Some(measured),
+        Err(error @ IndexError::Unmeasured { .. }) => {
+            note(&error.to_string());
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let options = WritingOptions::default();
+    let options = WritingOptions { texts: texts.unwrap_or(options.texts), ..options };
+    if options.texts == 0 || texts.is_none() && !options.is_quick(model, hook)? {
+        return Ok(());
+    }
+    let mut bars: Option<(u64, DelayedBar)> = None;
+    Ok(index.measure_writing(model, prompts, &options, |done, all| {
+        if bars.as_ref().is_none_or(|&(of, _)| of != all) {
+            bars = Some((all, DelayedBar::new("writing texts", all, "features")));
+        }
+        bars.iter().for_each(|(_, bar)| bar.set(done));
+        interrupted.control_flow()
+    })?)
 }
 
 /// Writes the index to `out`, or to the first place for the SAE's index that can be written.

@@ -6,4 +6,4 @@ mod make;
 
 pub(crate) use args::IndexArgs;
 pub(crate) use command::index;
-pub(crate) use make::{IndexedText, index_line, make_index, save};
+pub(crate) use make::{Steering, index_line, make_index, save};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_checkpoint::check_writable;
-use nanoscope_corpus::{CorpusError, TokenizeOptions, TokenizedCorpus};
-use nanoscope_dashboard::{Dashboard, DashboardError, Options, fingerprint};
+use nanoscope_corpus::TokenizedCorpus;
+use nanoscope_dashboard::{Dashboard, Options, fingerprint};
 use nanoscope_hooks::HookPoint;
 use nanoscope_label::{
     Client, ClientOptions, Endpoint, Estimate, Event, ExplanationFile, LabelError, Material,
@@ -22,13 +22,14 @@ use super::features::{out, wanted};
 use super::report::{Tally, confirm, print_estimate};
 use crate::commands::dashboard::{StageBar, dashboard_bytes};
 use crate::commands::features::sae_at;
+use crate::commands::interruption::is_interruption;
 use crate::load::{open, text_tokenizer};
 use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::{counted, sanitized};
 use crate::terminal::messages::{Hint, note};
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::{InterruptFlag, exit_code};
-use crate::texts::{default_context, note_passed_over};
+use crate::texts::tokenize;
 
 /// The environment variable with the key if --key-env names no other.
 const KEY_ENV: &str = "OPENAI_API_KEY";
@@ -44,12 +45,6 @@ pub(crate) fn label(args: &LabelArgs) -> Result<ExitCode> {
 }
 
 /// Returns whether `error` says that a signal ended the work before anything was sent.
-fn is_interruption(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
-        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
-        || matches!(error.downcast_ref(), Some(LabelError::Interrupted))
-}
-
 fn run(args: &LabelArgs) -> Result<ExitCode> {
     let endpoint = Endpoint::parse(&args.via)?;
     let (key_name, key) = key(args, &endpoint)?.unzip();
@@ -113,7 +108,8 @@ fn prepare(
         window: args.window.into(),
         seed: args.seed,
     };
-    let tokens = spool(args, scope, interrupted)?;
+    let limits = (args.context, args.tokens);
+    let tokens = tokenize(scope, &args.texts.open()?, limits, interrupted)?;
     let context_len = tokens.context_len();
     let settings = Settings { model: &args.by, text: tokens.sha256(), context_len, samples };
     let origin = Origin {
@@ -183,26 +179,6 @@ fn excerpts(
         |page| Material::choose(page, dashboard.density(page), &windows, tokenizer, samples);
     let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
     Ok(pages.into_iter().filter_map(choose).take(limit).collect())
-}
-
-fn spool(
-    args: &LabelArgs,
-    scope: &Microscope,
-    interrupted: &InterruptFlag,
-) -> Result<TokenizedCorpus> {
-    let corpus = args.texts.open()?;
-    let context_len = args
-        .context
-        .map_or_else(|| default_context(scope.model().context_len()), |len| len as usize);
-    let options = TokenizeOptions { limit: args.tokens, ..TokenizeOptions::new(context_len) };
-    let bar = DelayedBar::new("reading texts", corpus.bytes(), "bytes");
-    let tokens =
-        TokenizedCorpus::build(&corpus, text_tokenizer(scope)?, &options, &mut |spooled| {
-            bar.set(spooled.bytes);
-            interrupted.control_flow()
-        })?;
-    note_passed_over(tokens.passed_over());
-    Ok(tokens)
 }
 
 /// Sends the questions, and prints and writes the labels.

@@ -13,8 +13,9 @@ use tracing_subscriber::EnvFilter;
 use super::args::{LogFormat, ServeArgs};
 use super::browser;
 use crate::demo;
-use crate::load::{are_saes_kept, open_without_user_labels, sae_files, tokenizer};
+use crate::load::{are_saes_kept, note_indexes, open_without_user_labels, sae_files, tokenizer};
 use crate::terminal::messages::{Hint, note};
+use crate::terminal::progress::with_spinner;
 use crate::terminal::signals::InterruptFlag;
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
@@ -118,6 +119,9 @@ fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     });
     let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "demo".to_owned());
+    // Now, so that no request waits for them, and a damaged one is named here.
+    with_spinner("reading the indexes", || scope.names().read_all());
+    note_indexes(&scope);
     let files = sae_files(&scope);
     let mut served = nanoscope_server::ServedModel::new(scope, name);
     for (hook, file) in files.into_iter().filter(|_| args.labels.is_none()) {

@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 use nanoscope::{Era, Microscope};
-use nanoscope_corpus::{CorpusError, CorpusOptions};
-use nanoscope_dashboard::DashboardError;
+use nanoscope_corpus::CorpusOptions;
 use nanoscope_train::{Outcome, RunConfig};
 
 use super::suggestions::collected_from;
-use crate::commands::index::{IndexedText, index_line, make_index, save};
+use crate::commands::index::{Steering, index_line, make_index, save};
+use crate::commands::interruption::is_interruption;
 use crate::demo;
 use crate::load::unwrapped;
 use crate::terminal::messages::note;
 use crate::terminal::signals::InterruptFlag;
-use crate::texts::open_corpus;
+use crate::texts::{open_corpus, tokenize};
 
 /// The number of tokens that are read.
 const TOKENS: u64 = 100_000;
@@ -35,11 +35,6 @@ pub(crate) fn index_outcomes(
             Vec::new()
         }
     }
-}
-
-fn is_interruption(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
-        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
 }
 
 fn index_all(
@@ -71,10 +66,12 @@ fn index_all(
             max_document_bytes: from.max_document_bytes,
         },
     )?;
-    let text = IndexedText::read(&scope, &corpus, TOKENS, None, interrupted)?;
+    let context = run.source.context.and_then(|context| u32::try_from(context).ok());
+    let tokens = tokenize(&scope, &corpus, (context, Some(TOKENS)), interrupted)?;
     let mut lines = Vec::new();
     for outcome in outcomes {
-        let index = make_index(&scope, outcome.hook, &text, true, interrupted)?;
+        let index =
+            make_index(&scope, outcome.hook, &tokens, Steering::Measured(None), interrupted)?;
         save(&scope, &index, None, true)?;
         lines.push(index_line(&index));
     }

@@ -3,7 +3,7 @@ use std::fmt;
 use nanoscope_hooks::HookPoint;
 
 use crate::shared_text::SharedText;
-use crate::token_text::shown_token;
+use crate::token_text::{shown_token, visible};
 
 /// A feature that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,15 @@ pub struct Hit {
 pub enum Evidence {
     /// The index was searched for.
     Index,
+    /// Texts contain a word with the feature turned up.
+    Writes {
+        /// The word as it was written, in lower case.
+        word: SharedText,
+        /// The number of texts with the word.
+        count: u32,
+        /// The number of texts.
+        of: u32,
+    },
     /// It promotes a token, with its direct effect on the logit.
     Promotes {
         /// The token's text.
@@ -40,9 +49,9 @@ pub enum Evidence {
         /// The token's text.
         token: SharedText,
         /// The number of its top activations that are on the token.
-        count: u32,
+        count: u64,
         /// The number of its top activations.
-        of: u32,
+        of: u64,
     },
 }
 
@@ -50,6 +59,9 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Index => f.write_str("its index"),
+            Self::Writes { word, count, of } => {
+                write!(f, "writes \"{}\" in {count} of {of} texts", visible(word))
+            }
             Self::Promotes { token, effect } => {
                 write!(f, "promotes {} {effect:+.2}", shown_token(token))
             }

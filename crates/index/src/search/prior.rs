@@ -1,8 +1,10 @@
 //! The prior: the probability of each token in the model's own texts.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::activation::softmax;
 use nanoscope_runtime::{
-    Batch, Generation, InterpretableModel, Plan, RuntimeError, Sampling, StepOutcome,
+    Batch, Generation, InterpretableModel, Plan, RuntimeError, Sampling, Step,
 };
 use nanoscope_transformer::TokenBatch;
 
@@ -21,19 +23,10 @@ pub(super) fn prior(model: &InterpretableModel, start: u32) -> Result<Vec<f32>, 
         batch.begin(&[start], &Plan::new(), &sampling)
     };
     let mut rows: Vec<Generation<'_>> = (0..TEXTS).map(begin).collect::<Result<_, _>>()?;
-    let mut texts = vec![vec![start]; rows.len()];
-    loop {
-        let running = rows.iter_mut().zip(&mut texts).filter(|(row, _)| row.end().is_none());
-        let (mut running, texts): (Vec<&mut Generation<'_>>, Vec<&mut Vec<u32>>) = running.unzip();
-        if running.is_empty() {
-            break;
-        }
-        for (outcome, text) in batch.step(&mut running)?.into_iter().zip(texts) {
-            if let StepOutcome::Step(step) = outcome {
-                text.push(step.token_id);
-            }
-        }
-    }
+    let steps = batch.finish(&mut rows, || ControlFlow::Continue(()))?.unwrap_or_default();
+    let ids = |steps: Vec<Step>| steps.into_iter().map(|step| step.token_id);
+    let texts: Vec<Vec<u32>> =
+        steps.into_iter().map(|steps| [start].into_iter().chain(ids(steps)).collect()).collect();
     let mut sum: Option<Vec<f32>> = None;
     let mut positions = 0;
     for text in &texts {

@@ -9,9 +9,11 @@ use super::evidence::{Evidence, Hit};
 use super::prior::prior;
 use super::promotion::promoters;
 use super::word::WordTokens;
+use crate::entry::FeatureEntry;
 use crate::feature_index::FeatureIndex;
 use crate::names::FeatureNames;
 use crate::token_text::token_text;
+use crate::writing::Writing;
 
 /// Searches for features by a word.
 ///
@@ -38,7 +40,7 @@ pub struct SearchOptions {
     pub hook: Option<HookPoint>,
     /// True if labels count.
     pub labels: bool,
-    /// True if promoted tokens count.
+    /// True if promoted tokens and written words count.
     pub promotes: bool,
     /// True if the tokens on which a feature fires count.
     pub fires_on: bool,
@@ -56,6 +58,15 @@ const HALF_PROBABILITY: f32 = 0.005;
 const LABEL_WEIGHT: f32 = 0.1;
 const PARTIAL_LABEL_WEIGHT: f32 = 0.05;
 const FIRES_WEIGHT: f32 = 0.15;
+/// The smallest number of letters of a word that is found inside of others in labels.
+const MIN_PARTIAL: usize = 3;
+/// The number of words of a query that are searched for.
+const MAX_WORDS: usize = 8;
+/// The number of texts that an estimate counts like beside a measurement.
+const ESTIMATE_TEXTS: f32 = 4.0;
+/// The weight of writing a word in all texts, and of promoting one that was not written.
+const WRITES_WEIGHT: f32 = 2.0;
+const UNWRITTEN_WEIGHT: f32 = 0.3;
 /// The weight of a word's first piece: it also begins other words.
 const PIECE_WEIGHT: f32 = 0.3;
 /// The smallest share of a feature's top activations that must be on a word.
@@ -63,7 +74,8 @@ const MIN_FIRES: f32 = 0.15;
 
 impl Search {
     /// Returns the features of `model` that `query` finds, best first. An index such as `1909` finds the
-    /// features that have it, `3:1909` the one in block 3. Of several words, all must be found.
+    /// features that have it, `3:1909` the one in block 3. Of several words, all that find anything must match; words
+    /// after the eighth are left out.
     ///
     /// `label` returns the label of a feature that a person gave. The first search generates a few short
     /// texts.
@@ -82,15 +94,17 @@ impl Search {
             Some(hook) => vec![hook],
             None => model.saes().keys().copied().collect(),
         };
-        if let Some((layer, feature)) = index(query) {
+        let is_about_words = !(options.labels && options.promotes && options.fires_on);
+        if let Some((layer, feature)) = index(query).filter(|_| !is_about_words) {
             return Ok(by_index(model, &hooks, layer, feature));
         }
         let mut found: HashMap<(HookPoint, u32), (f32, Vec<Evidence>, usize)> = HashMap::new();
-        let words: Vec<&str> = query.split_whitespace().collect();
-        for word in &words {
-            for (key, score, evidence) in
-                self.word(model, names, (word, &hooks), options, &label)?
-            {
+        let mut words = 0;
+        for word in query.split_whitespace().take(MAX_WORDS) {
+            let of_word = self.word(model, names, (word, &hooks), options, &label)?;
+            // An article, or a word that the model does not know, does not hide the others.
+            words += usize::from(!of_word.is_empty());
+            for (key, score, evidence) in of_word {
                 let (sum, all, matched) = found.entry(key).or_default();
                 *sum += score;
                 all.extend(evidence);
@@ -99,8 +113,8 @@ impl Search {
         }
         let hit =
             |((hook, feature), (sum, evidence, matched)): (_, (f32, Vec<Evidence>, usize))| {
-                let score = sum / words.len() as f32;
-                (matched == words.len()).then_some(Hit { hook, feature, score, evidence })
+                let score = sum / words as f32;
+                (matched == words).then_some(Hit { hook, feature, score, evidence })
             };
         let mut hits: Vec<Hit> = found.into_iter().filter_map(hit).collect();
         hits.sort_by(|a, b| {
@@ -134,17 +148,35 @@ impl Search {
             if let Some((tokens, vocabulary)) = &tokens {
                 let share = names.default_share(hook);
                 let weight = if tokens.is_piece { PIECE_WEIGHT } else { 1.0 };
+                let index = names.index(hook).map(AsRef::as_ref);
                 if options.promotes {
+                    let mut written = writing(index, tokens);
+                    let is_measured = index.is_some_and(|index| index.writing.is_some());
                     for promoter in promoters(model, hook, tokens, &vocabulary.prior, share)? {
                         let likely = promoter.probability;
                         let (score, evidence) = of_hook.entry(promoter.feature).or_default();
-                        *score += weight * likely / (likely + HALF_PROBABILITY);
+                        *score += match written.remove(&promoter.feature) {
+                            Some(found) => {
+                                let share = found.share(likely);
+                                evidence.push(found.evidence);
+                                WRITES_WEIGHT * share
+                            }
+                            // A measurement counts more than an estimate.
+                            None if is_measured => {
+                                UNWRITTEN_WEIGHT * weight * likely / (likely + HALF_PROBABILITY)
+                            }
+                            None => weight * likely / (likely + HALF_PROBABILITY),
+                        };
                         let token = vocabulary.texts[promoter.token as usize].clone();
                         evidence.push(Evidence::Promotes { token, effect: promoter.effect });
                     }
+                    for (feature, found) in written {
+                        let (score, evidence) = of_hook.entry(feature).or_default();
+                        *score += WRITES_WEIGHT * found.share(0.0);
+                        evidence.push(found.evidence);
+                    }
                 }
-                let index = names.index(hook).filter(|_| options.fires_on);
-                for (feature, share, reason) in firing(index.map(AsRef::as_ref), tokens) {
+                for (feature, share, reason) in firing(index.filter(|_| options.fires_on), tokens) {
                     let (score, evidence) = of_hook.entry(feature).or_default();
                     *score += FIRES_WEIGHT * share;
                     evidence.push(reason);
@@ -183,15 +215,48 @@ impl Search {
     }
 }
 
+/// The texts with a word that were generated with a feature turned up.
+struct Written {
+    count: u32,
+    writing: Writing,
+    evidence: Evidence,
+}
+
+impl Written {
+    /// The share of texts with the word, as measured on a few and as estimated from the word's probability per
+    /// token. The estimate counts like [`ESTIMATE_TEXTS`] texts, so that luck in a few does not win.
+    fn share(&self, likely: f32) -> f32 {
+        let estimate = 1.0 - (1.0 - likely.clamp(0.0, 1.0)).powf(self.writing.tokens as f32);
+        (self.count as f32 + ESTIMATE_TEXTS * estimate)
+            / (self.writing.texts as f32 + ESTIMATE_TEXTS)
+    }
+}
+
+/// The features of an index with which the model writes a word.
+fn writing(index: Option<&FeatureIndex>, tokens: &WordTokens) -> HashMap<u32, Written> {
+    let Some((index, writing)) = index.and_then(|index| Some((index, index.writing.as_ref()?)))
+    else {
+        return HashMap::new();
+    };
+    let entry = |entry: &FeatureEntry| {
+        let forms = entry.writes.iter().filter(|(word, _)| tokens.matches(word));
+        let (word, count) = forms.max_by_key(|(_, count)| *count)?;
+        let (count, of) = (*count, writing.texts);
+        let evidence = Evidence::Writes { word: word.clone(), count, of };
+        Some((entry.feature, Written { count, writing: writing.clone(), evidence }))
+    };
+    index.iter().filter_map(entry).collect()
+}
+
 /// The features of an index that fire on a word, with the share of their top activations that do.
 fn firing<'a>(
     index: Option<&'a FeatureIndex>,
     tokens: &'a WordTokens,
 ) -> impl Iterator<Item = (u32, f32, Evidence)> + 'a {
     index.into_iter().flat_map(FeatureIndex::iter).filter_map(|entry| {
-        let of: u32 = entry.fires_on.iter().map(|(_, count)| count).sum();
+        let of: u64 = entry.fires_on.iter().map(|&(_, count)| u64::from(count)).sum();
         let on_word = entry.fires_on.iter().filter(|(text, _)| tokens.matches(text));
-        let count: u32 = on_word.clone().map(|(_, count)| count).sum();
+        let count: u64 = on_word.clone().map(|&(_, count)| u64::from(count)).sum();
         let share = count as f32 / of as f32;
         let (token, _) = on_word.max_by_key(|(_, count)| *count)?;
         let token = token.clone();
@@ -210,7 +275,9 @@ fn label_weight(label: &str, word: &str) -> Option<f32> {
     if words.any(|whole| whole == word) {
         Some(LABEL_WEIGHT)
     } else {
-        label.contains(word).then_some(PARTIAL_LABEL_WEIGHT)
+        // Nearly every label contains `a`.
+        let is_long = word.chars().count() >= MIN_PARTIAL;
+        (is_long && label.contains(word)).then_some(PARTIAL_LABEL_WEIGHT)
     }
 }
 
@@ -247,7 +314,78 @@ fn by_index(
 
 #[cfg(test)]
 mod tests {
+    use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
+    use nanoscope_tokenizer::TokenizerParts;
+    use nanoscope_transformer::GptShape;
+
     use super::*;
+
+    const HOOK: HookPoint = HookPoint::ResidPost(1);
+
+    /// A model that knows the words dog and cat, and the index of its SAE, in which feature 5 writes dog.
+    fn model() -> (InterpretableModel, FeatureNames) {
+        let words = [" dog", " cat"].map(|word| word.as_bytes().to_vec());
+        let bytes = (0..=255).map(|byte| vec![byte]);
+        let parts = TokenizerParts {
+            pattern: r" ?\S+|\s+".to_owned(),
+            ranks: bytes.chain(words).zip(0..).collect(),
+            special_tokens: Vec::new(),
+        };
+        let device = test_device();
+        let gpt = tiny_gpt(GptShape { vocab_size: 300, ..TINY_SHAPE }, &device);
+        let model = InterpretableModel::new(gpt).with_sae(HOOK, identity_sae(64, 4, &device));
+        let model = model.unwrap().with_tokenizer(Tokenizer::new(parts).unwrap()).unwrap();
+        let entry = |feature| FeatureEntry {
+            feature,
+            fires: 1,
+            writes: if feature == 5 { vec![("dog".into(), 3)] } else { Vec::new() },
+            fires_on: if feature == 9 { vec![(" dog".into(), 4)] } else { Vec::new() },
+            ..Default::default()
+        };
+        let mut index = FeatureIndex::new(HOOK, 1, 9, (0..64).map(entry).collect());
+        index.writing = Some(Writing { texts: 4, tokens: 32, share: 0.3 });
+        let mut names = FeatureNames::new();
+        names.insert(index);
+        (model, names)
+    }
+
+    fn find(query: &str, options: &SearchOptions) -> Vec<Hit> {
+        let (model, names) = model();
+        let label = |_, feature| (feature == 7).then(|| "a dog, of course".to_owned());
+        Search::default().find(&model, &names, query, options, label).unwrap()
+    }
+
+    #[test]
+    fn a_feature_that_writes_the_word_comes_first_and_each_reason_is_named() {
+        let hits = find("dog", &SearchOptions::default());
+
+        assert_eq!(hits[0].feature, 5);
+        assert!(hits[0].why().starts_with("writes \"dog\" in 3 of 4 texts"), "{}", hits[0].why());
+        assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+        let why = |feature| hits.iter().find(|hit| hit.feature == feature).unwrap().why();
+        assert!(why(9).contains("fires on ·dog in 4 of its 4"), "{}", why(9));
+        assert!(why(7).contains("its label has \"dog\""), "{}", why(7));
+        assert_eq!(find("Dogs dog", &SearchOptions::default())[0].feature, 5);
+    }
+
+    #[test]
+    fn a_word_that_finds_nothing_does_not_hide_the_others() {
+        let features = |query| -> Vec<u32> {
+            let hits = find(query, &SearchOptions::default());
+            hits.iter().map(|hit| hit.feature).collect()
+        };
+        assert_eq!(features("dog of"), [7]); // `of` is in its label
+        assert_eq!(features("dog zyzzyva")[0], 5);
+        assert!(features("zyzzyva").is_empty());
+    }
+
+    #[test]
+    fn only_a_search_for_anything_finds_a_feature_by_its_index() {
+        let only = SearchOptions { labels: false, fires_on: false, ..SearchOptions::default() };
+        assert_eq!(find("7", &SearchOptions::default())[0].evidence, [Evidence::Index]);
+        assert!(find("7", &only).iter().all(|hit| hit.evidence != [Evidence::Index]));
+        assert!(find("dog", &only).iter().all(|hit| ![7, 9].contains(&hit.feature)));
+    }
 
     #[test]
     fn a_query_that_is_an_index_is_one() {
@@ -264,5 +402,6 @@ mod tests {
         assert_eq!(label_weight("a big Dog, or two", "dog"), Some(LABEL_WEIGHT));
         assert_eq!(label_weight("hotdogs", "dog"), Some(PARTIAL_LABEL_WEIGHT));
         assert_eq!(label_weight("cats", "dog"), None);
+        assert_eq!(label_weight("cats", "a"), None);
     }
 }

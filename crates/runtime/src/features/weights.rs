@@ -38,7 +38,11 @@ impl InterpretableModel {
         let effects = logit_effects(self.gpt(), self.write_point(hook), directions.clone());
         let vocab = self.gpt().config().shape.vocab_size;
         let effects = effects.map(|effects| effects.into_data().iter::<f32>().collect::<Vec<_>>());
-        let mut near = sae.nearest_to(directions, nearest.saturating_add(1));
+        let mut near = match nearest {
+            // Without a neighbour to find, the decoder is not read.
+            0 => vec![Vec::new(); features.len()],
+            _ => sae.nearest_to(directions, nearest.saturating_add(1)),
+        };
         for (near, &feature) in near.iter_mut().zip(features) {
             near.retain(|&(other, _)| other as usize != feature);
             near.truncate(nearest);
@@ -78,6 +82,8 @@ mod tests {
             assert_eq!(found.len(), 50);
             assert!(found.iter().zip(&effects).all(|(a, b)| (a - b).abs() < 1e-6));
         }
+        let without = model.feature_weights(hook, &[3, 9], 0).unwrap();
+        assert!(without.iter().all(|weights| weights.nearest.is_empty()));
         assert!(model.feature_weights(hook, &[64], 5).is_err());
         assert!(model.feature_weights(out, &[0], 5).is_err());
     }

@@ -6,10 +6,11 @@
 //! compacted. Activations that several plans read at a hook point are encoded once; each plan
 //! changes only its own row.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::RuntimeError;
-use crate::generation::outcome::StepOutcome;
+use crate::generation::outcome::{Step, StepOutcome};
 use crate::generation::prefix_cache::PrefixCache;
 use crate::generation::sampling::Sampling;
 use crate::generation::state::Generation;
@@ -102,5 +103,70 @@ impl<'m> Batch<'m> {
             return Err(RuntimeError::ForeignGeneration { index });
         }
         Ok(step_together(self.model, generations, self.prefixes.as_mut()))
+    }
+
+    /// Steps the generations until all have ended, and returns the tokens that each generated.
+    ///
+    /// `go_on` is called before each pass; with [`ControlFlow::Break`] the generations stay where they are, and
+    /// the result is `None`.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn finish(
+        &mut self,
+        generations: &mut [Generation<'m>],
+        mut go_on: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Vec<Vec<Step>>>, RuntimeError> {
+        let mut steps: Vec<Vec<Step>> = generations.iter().map(|_| Vec::new()).collect();
+        loop {
+            let running = generations.iter_mut().zip(&mut steps);
+            let (mut running, of_running): (Vec<&mut Generation<'m>>, Vec<&mut Vec<Step>>) =
+                running.filter(|(generation, _)| generation.end().is_none()).unzip();
+            if running.is_empty() {
+                return Ok(Some(steps));
+            }
+            if go_on().is_break() {
+                return Ok(None);
+            }
+            for (outcome, steps) in self.step(&mut running)?.into_iter().zip(of_running) {
+                if let StepOutcome::Step(step) = outcome {
+                    steps.push(step);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_model::gpt;
+
+    #[test]
+    fn generations_are_finished_together_as_each_alone_until_told_to_stop() {
+        let model = InterpretableModel::new(gpt());
+        let prompts = [vec![3, 1, 4], vec![2, 7]];
+        let sampling = [Sampling::greedy(5), Sampling::greedy(2)];
+        let mut batch = Batch::new(&model, 0);
+        let mut begin = || -> Vec<_> {
+            let rows = prompts.iter().zip(&sampling);
+            rows.map(|(prompt, sampling)| batch.begin(prompt, &Plan::new(), sampling).unwrap())
+                .collect()
+        };
+        let (mut rows, mut stopped) = (begin(), begin());
+
+        let steps = batch.finish(&mut rows, || ControlFlow::Continue(())).unwrap().unwrap();
+        let ids = |steps: &[Step]| steps.iter().map(|step| step.token_id).collect::<Vec<_>>();
+        for ((steps, prompt), sampling) in steps.iter().zip(&prompts).zip(&sampling) {
+            let alone: Vec<Step> =
+                model.generate(prompt, &Plan::new(), sampling).unwrap().collect();
+            assert_eq!(ids(steps), ids(&alone));
+        }
+        let mut passes = 0;
+        let told = batch.finish(&mut stopped, || {
+            passes += 1;
+            if passes == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((told.unwrap(), passes), (None, 3));
     }
 }

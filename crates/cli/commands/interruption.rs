@@ -1,0 +1,12 @@
+use nanoscope_corpus::CorpusError;
+use nanoscope_dashboard::DashboardError;
+use nanoscope_index::IndexError;
+use nanoscope_label::LabelError;
+
+/// Returns whether `error` says that a signal ended the work.
+pub(crate) fn is_interruption(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
+        || matches!(error.downcast_ref(), Some(DashboardError::Interrupted))
+        || matches!(error.downcast_ref(), Some(IndexError::Interrupted))
+        || matches!(error.downcast_ref(), Some(LabelError::Interrupted))
+}

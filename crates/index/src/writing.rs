@@ -1,0 +1,493 @@
+//! The words that a model writes with a feature turned up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::{
+    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Step,
+    Target,
+};
+use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::error::IndexError;
+use crate::feature_index::FeatureIndex;
+use crate::fingerprint::mix;
+use crate::shared_text::SharedText;
+use crate::shares::SteeringShares;
+
+/// The sizes of a measurement of the words that features write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WritingOptions {
+    /// The number of texts per feature. Default: 4.
+    pub texts: usize,
+    /// The maximum number of generated tokens per text. Default: 32.
+    pub tokens: usize,
+    /// The seed of the sampling. Default: 42.
+    pub seed: u64,
+}
+
+impl Default for WritingOptions {
+    fn default() -> Self {
+        Self { texts: 4, tokens: 32, seed: 42 }
+    }
+}
+
+impl WritingOptions {
+    /// Returns whether the measurement for the SAE at `hook` takes minutes on a CPU, not hours.
+    ///
+    /// # Errors
+    /// [`IndexError::Runtime`] if the model has no SAE there.
+    pub fn is_quick(
+        &self,
+        model: &InterpretableModel,
+        hook: HookPoint,
+    ) -> Result<bool, IndexError> {
+        /// Multiplications: about five minutes on two cores.
+        const PRODUCT: f64 = 3e12;
+
+        let shape = &model.gpt().config().shape;
+        let weights =
+            12 * shape.n_layer * shape.n_embd * shape.n_embd + shape.vocab_size * shape.n_embd;
+        let tokens = model.sae(hook)?.config().d_sae() * self.texts * self.tokens;
+        Ok(weights as f64 * tokens as f64 <= PRODUCT)
+    }
+}
+
+/// A measurement of the words that features write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Writing {
+    /// The number of texts per feature.
+    pub texts: u32,
+    /// The maximum number of tokens per text.
+    pub tokens: u32,
+    /// The share of the norm with which features without one of their own were added.
+    pub share: f32,
+}
+
+/// The number of rows of a pass.
+const ROWS: usize = 64;
+/// The number of unsteered texts that the words are compared with.
+const UNSTEERED: usize = 64;
+/// The temperature of the texts, which is the default of `nanoscope generate`.
+const TEMPERATURE: f32 = 0.7;
+/// The smallest number of texts with a word, and by how many standard deviations it must exceed the number to
+/// be expected without steering.
+const MIN_TEXTS: usize = 2;
+const MIN_DEVIATIONS: f64 = 2.5;
+/// The share of texts by which a word must exceed its expectation for the feature to have a share of its own.
+const STRONG: f64 = 0.25;
+/// The steps in which that share is sought, and the largest one.
+const STEP: f32 = 0.05;
+const MAX_SHARE: f32 = 0.5;
+/// The ratio of negative log-likelihoods that its texts must not exceed. Texts of 32 tokens have a higher one than
+/// longer texts, and it is the mean of a few, so this is less than [`Fluency::BROKEN`].
+const FLUENT: f64 = 1.7;
+/// The number of words that are kept per feature, and the longest.
+const MAX_WORDS: usize = 12;
+const MAX_LETTERS: usize = 40;
+
+impl FeatureIndex {
+    /// Measures the words that the model writes with each feature of the index turned up: continues the
+    /// `prompts` in turn with the feature added by the SAE's default share of the norm, and keeps the words that
+    /// more texts contain than without steering. For features with a word in many more texts, the share is
+    /// then raised or lowered to the largest at which their own texts stay fluent. Features that never fire are
+    /// left out.
+    ///
+    /// `progress` gets the number of features that are done and of all, before each pass, and can end the
+    /// measurement; the index is then unchanged. Features with a share of their own count twice.
+    ///
+    /// # Errors
+    /// [`IndexError::Runtime`] if a prompt is empty or cannot be run, or the model lacks the SAE;
+    /// [`IndexError::Unmeasured`] if there are no prompts, or the model writes nothing after them;
+    /// [`IndexError::Interrupted`].
+    pub fn measure_writing(
+        &mut self,
+        model: &InterpretableModel,
+        prompts: &[Vec<u32>],
+        options: &WritingOptions,
+        mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        let hook = self.hook;
+        if prompts.is_empty() {
+            return Err(IndexError::Unmeasured { hook });
+        }
+        let default = self.shares.as_ref().map_or(SteeringShares::UNMEASURED, |s| s.default);
+        let texts = options.texts.max(1);
+        let writer = Writer { model, hook, prompts, options };
+        let firing: Vec<usize> =
+            (0..self.features.len()).filter(|&feature| self.features[feature].fires > 0).collect();
+        let all = firing.len() as u64;
+        let common = writer.common(&mut || progress(0, all))?;
+        let mut found: BTreeMap<usize, Turned> = BTreeMap::new();
+        // Few features write a word of their own; only their texts are scored.
+        let mut strong: Vec<(usize, Turned)> = Vec::new();
+        let mut done = 0;
+        for part in firing.chunks((ROWS / texts).max(1)) {
+            let steered: Vec<(usize, f32)> = part.iter().map(|&f| (f, default)).collect();
+            let written = writer.turned(&steered, &common, &mut || progress(done, all))?;
+            for (&feature, written) in part.iter().zip(written) {
+                if written.is_strong {
+                    strong.push((feature, written));
+                } else {
+                    found.insert(feature, written.without_texts());
+                }
+            }
+            done += part.len() as u64;
+        }
+        let all = all + strong.len() as u64;
+        found.extend(writer.tuned(strong, &common, &mut |tuned| progress(done + tuned, all))?);
+        for (feature, entry) in self.features.iter_mut().enumerate() {
+            entry.share = None;
+            entry.writes = Vec::new();
+            if let Some(turned) = found.remove(&feature) {
+                entry.writes = turned.words;
+                entry.share = (turned.share != default).then_some(turned.share);
+            }
+        }
+        let (texts, tokens) = (texts as u32, options.tokens as u32);
+        self.writing = Some(Writing { texts, tokens, share: default });
+        Ok(())
+    }
+}
+
+impl Writing {
+    pub(crate) fn is_valid(&self) -> bool {
+        self.texts > 0 && self.share > 0.0 && self.share <= 10.0
+    }
+}
+
+/// The words of several texts that are more frequent than in the unsteered ones, most distinctive first.
+///
+/// Returns them with the number of texts with each, and the share of texts by which the first one exceeds its
+/// expectation.
+fn distinctive(texts: &[BTreeSet<String>], common: &Common) -> (Vec<(SharedText, u32)>, f64) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in texts.iter().flatten() {
+        *counts.entry(word).or_default() += 1;
+    }
+    let n = texts.len() as f64;
+    let mut kept: Vec<(f64, &str, usize)> = Vec::new();
+    for (word, count) in counts {
+        let expected = common.expected(word);
+        let deviation = (n * expected * (1.0 - expected)).sqrt();
+        let excess = count as f64 - n * expected;
+        if count >= MIN_TEXTS && excess >= MIN_DEVIATIONS * deviation {
+            kept.push((excess, word, count));
+        }
+    }
+    kept.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    kept.truncate(MAX_WORDS);
+    let excess = kept.first().map_or(0.0, |(excess, ..)| excess / n);
+    let words = kept.into_iter().map(|(_, word, count)| (word.into(), count as u32)).collect();
+    (words, excess)
+}
+
+/// The words of `text`, in lower case.
+fn words(text: &str) -> BTreeSet<String> {
+    let words = text.unicode_words().map(str::to_lowercase);
+    words.filter(|word| word.chars().count() <= MAX_LETTERS).collect()
+}
+
+/// The words of unsteered texts.
+#[derive(Debug, Default)]
+struct Common {
+    /// The number of texts with each word.
+    words: BTreeMap<String, usize>,
+    /// The mean negative log-likelihood of the texts.
+    nll: f64,
+}
+
+impl Common {
+    /// The probability that an unsteered text contains `word`.
+    fn expected(&self, word: &str) -> f64 {
+        // One more text of either kind, so that no word is impossible or certain.
+        let without = self.words.get(word).copied().unwrap_or(0);
+        (without as f64 + 1.0) / (UNSTEERED + 2) as f64
+    }
+}
+
+/// The words that texts contain more often with a feature turned up.
+#[derive(Debug)]
+struct Turned {
+    share: f32,
+    /// The words with the number of texts, most distinctive first.
+    words: Vec<(SharedText, u32)>,
+    /// True if many more texts contain one of the words.
+    is_strong: bool,
+    /// The tokens of the texts, each with its prompt.
+    texts: Vec<Vec<u32>>,
+}
+
+impl Turned {
+    /// The number of texts with the most distinctive word.
+    fn most(&self) -> u32 {
+        self.words.first().map_or(0, |(_, count)| *count)
+    }
+
+    /// The same without the texts, which are needed only for scoring.
+    fn without_texts(self) -> Self {
+        Self { texts: Vec::new(), ..self }
+    }
+}
+
+/// The direction in which a share is sought.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Way {
+    /// The share after `share`; `None` at the end of the range.
+    fn next(self, share: f32) -> Option<f32> {
+        let step = if matches!(self, Self::Up) { STEP } else { -STEP };
+        // In whole percent, without the noise of sums.
+        let next = ((share + step) * 100.0).round() / 100.0;
+        (STEP..=MAX_SHARE).contains(&next).then_some(next)
+    }
+}
+
+/// Continuations of the prompts with a feature of the SAE at `hook` turned up.
+struct Writer<'m> {
+    model: &'m InterpretableModel,
+    hook: HookPoint,
+    prompts: &'m [Vec<u32>],
+    options: &'m WritingOptions,
+}
+
+impl Writer<'_> {
+    /// The words of unsteered texts.
+    fn common(&self, go_on: &mut impl FnMut() -> ControlFlow<()>) -> Result<Common, IndexError> {
+        let [texts] = <[_; 1]>::try_from(self.write(&[Plan::new()], UNSTEERED, go_on)?)
+            .expect("a plan has texts");
+        let mut common = Common::default();
+        for (_, words) in &texts {
+            for word in words {
+                *common.words.entry(word.clone()).or_default() += 1;
+            }
+        }
+        let tokens: Vec<Vec<u32>> = texts.into_iter().map(|(tokens, _)| tokens).collect();
+        common.nll = self.nll(&tokens)?.ok_or(IndexError::Unmeasured { hook: self.hook })?;
+        Ok(common)
+    }
+
+    /// The words with each feature turned up by its share of the norm.
+    fn turned(
+        &self,
+        steered: &[(usize, f32)],
+        common: &Common,
+        go_on: &mut impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Turned>, IndexError> {
+        let plan = |&(feature, share): &(usize, f32)| {
+            let op = Op::Add(share, Scale::Norm);
+            Plan::new().intervene(Intervention::new(self.hook, Target::Feature(feature), op))
+        };
+        let plans: Vec<Plan> = steered.iter().map(plan).collect();
+        let written = self.write(&plans, self.options.texts.max(1), go_on)?;
+        let turned = written.into_iter().zip(steered).map(|(texts, &(_, share))| {
+            let (texts, words): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+            let (words, excess) = distinctive(&words, common);
+            Turned { share, words, is_strong: excess >= STRONG, texts }
+        });
+        Ok(turned.collect())
+    }
+
+    /// Raises or lowers the share of each feature to the largest of a few at which its texts stay fluent.
+    ///
+    /// `go_on` gets the number of features that are done.
+    fn tuned(
+        &self,
+        strong: Vec<(usize, Turned)>,
+        common: &Common,
+        go_on: &mut impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Vec<(usize, Turned)>, IndexError> {
+        let mut open: Vec<(usize, Turned, Way)> = Vec::with_capacity(strong.len());
+        for (feature, turned) in strong {
+            let way = if self.is_fluent(&turned, common)? { Way::Up } else { Way::Down };
+            open.push((feature, turned, way));
+        }
+        let mut done: Vec<(usize, Turned)> = Vec::with_capacity(open.len());
+        while !open.is_empty() {
+            let mut still = Vec::new();
+            let mut trying: Vec<(usize, f32)> = Vec::new();
+            for (feature, turned, way) in open.drain(..) {
+                match way.next(turned.share) {
+                    Some(share) => {
+                        trying.push((feature, share));
+                        still.push((feature, turned, way));
+                    }
+                    None => done.push((feature, turned.without_texts())),
+                }
+            }
+            let mut still = still.into_iter();
+            for part in trying.chunks((ROWS / self.options.texts.max(1)).max(1)) {
+                let tried = self.turned(part, common, &mut || go_on(done.len() as u64))?;
+                for (next, (feature, turned, way)) in tried.into_iter().zip(still.by_ref()) {
+                    let is_fluent = self.is_fluent(&next, common)?;
+                    match way {
+                        // A larger share that does not write the word more often only costs fluency.
+                        Way::Up if is_fluent && next.most() > turned.most() => {
+                            open.push((feature, next, way));
+                        }
+                        Way::Up => done.push((feature, turned.without_texts())),
+                        Way::Down if is_fluent => done.push((feature, next.without_texts())),
+                        Way::Down => open.push((feature, next, way)),
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn is_fluent(&self, turned: &Turned, common: &Common) -> Result<bool, IndexError> {
+        let Some(nll) = self.nll(&turned.texts)? else { return Ok(false) };
+        let fluency = Fluency { nll, unsteered_nll: Some(common.nll) };
+        Ok(fluency.ratio().is_some_and(|ratio| ratio <= FLUENT))
+    }
+
+    /// For each plan, the tokens and the words of `texts` texts. All plans have the same prompts and seeds.
+    #[allow(clippy::type_complexity)]
+    fn write(
+        &self,
+        plans: &[Plan],
+        texts: usize,
+        go_on: &mut impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<(Vec<u32>, BTreeSet<String>)>>, IndexError> {
+        let mut batch = Batch::new(self.model, 0);
+        let mut rows: Vec<Generation<'_>> = Vec::with_capacity(plans.len() * texts);
+        for plan in plans {
+            for row in 0..texts {
+                let sampling = Sampling {
+                    temperature: TEMPERATURE,
+                    seed: mix(self.options.seed ^ row as u64),
+                    max_tokens: self.options.tokens,
+                    ..Sampling::default()
+                };
+                rows.push(batch.begin(self.prompt(row), plan, &sampling)?);
+            }
+        }
+        let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
+        let text = |(at, steps): (usize, Vec<Step>)| {
+            let text: String = steps.iter().map(|step| step.text.as_str()).collect();
+            let generated = steps.iter().map(|step| step.token_id);
+            let tokens = self.prompt(at % texts).iter().copied().chain(generated).collect();
+            (tokens, words(&text))
+        };
+        let written: Vec<_> = steps.into_iter().enumerate().map(text).collect();
+        Ok(written.chunks(texts).map(<[_]>::to_vec).collect())
+    }
+
+    /// The mean negative log-likelihood of texts under the unsteered model; `None` if all ended at once.
+    fn nll(&self, texts: &[Vec<u32>]) -> Result<Option<f64>, IndexError> {
+        let mut nlls = Vec::with_capacity(texts.len());
+        for (row, tokens) in texts.iter().enumerate() {
+            nlls.extend(self.model.mean_nll(tokens, self.prompt(row).len())?);
+        }
+        Ok((!nlls.is_empty()).then(|| nlls.iter().sum::<f64>() / nlls.len() as f64))
+    }
+
+    fn prompt(&self, row: usize) -> &[u32] {
+        &self.prompts[row % self.prompts.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
+    use nanoscope_tokenizer::{Tokenizer, TokenizerParts};
+    use nanoscope_transformer::GptShape;
+
+    use super::*;
+    use crate::entry::FeatureEntry;
+
+    fn set(words: &[&str]) -> BTreeSet<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn words_are_kept_that_steering_makes_more_frequent() {
+        let texts = [
+            set(&["the", "dog", "big"]),
+            set(&["dog", "the"]),
+            set(&["the", "dog"]),
+            set(&["the", "cake"]),
+        ];
+        let common = |words: &[(&str, usize)]| Common {
+            words: words.iter().map(|&(word, n)| (word.to_owned(), n)).collect(),
+            nll: 1.0,
+        };
+
+        let (kept, excess) = distinctive(&texts, &common(&[("the", 60), ("dog", 4), ("big", 20)]));
+
+        assert_eq!(kept, [(SharedText::from("dog"), 3)]);
+        assert!((excess - (0.75 - 5.0 / 66.0)).abs() < 1e-9);
+        let (kept, excess) = distinctive(&texts, &common(&[("dog", 40), ("the", 64)]));
+        assert_eq!((kept.len(), excess), (0, 0.0));
+    }
+
+    #[test]
+    fn a_measurement_is_repeatable_and_leaves_the_index_alone_when_it_is_ended() {
+        let (device, hook) = (test_device(), HookPoint::ResidPost(1));
+        let parts = TokenizerParts {
+            pattern: r"\s+|\S+".to_owned(),
+            ranks: (0..=255).map(|byte| (vec![byte], u32::from(byte))).collect(),
+            special_tokens: Vec::new(),
+        };
+        let gpt = tiny_gpt(GptShape { vocab_size: 256, ..TINY_SHAPE }, &device);
+        let model = InterpretableModel::new(gpt)
+            .with_sae(hook, identity_sae(64, 4, &device))
+            .unwrap()
+            .with_tokenizer(Tokenizer::new(parts).unwrap())
+            .unwrap();
+        let fires = |feature: u32| u64::from(feature != 3);
+        let entry =
+            |feature| FeatureEntry { feature, fires: fires(feature), ..FeatureEntry::default() };
+        let index = FeatureIndex::new(hook, 1, 9, (0..64).map(entry).collect());
+        let measure = |stop: bool| {
+            let (mut index, mut seen) = (index.clone(), Vec::new());
+            let options = WritingOptions { texts: 3, tokens: 8, seed: 1 };
+            let done =
+                index.measure_writing(&model, &[vec![3, 1], vec![4]], &options, |done, all| {
+                    seen.push((done, all));
+                    if stop && done > 0 {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                });
+            (index, seen, done)
+        };
+
+        let (first, seen, done) = measure(false);
+        let (second, ..) = measure(false);
+        let (ended, _, error) = measure(true);
+
+        done.unwrap();
+        assert_eq!(first, second);
+        assert_eq!(first.writing, Some(Writing { texts: 3, tokens: 8, share: 0.3 }));
+        assert!(first.get(3).unwrap().writes.is_empty());
+        let words: Vec<_> = first.iter().flat_map(|entry| &entry.writes).collect();
+        assert!(!words.is_empty() && words.iter().all(|(_, count)| (2..=3).contains(count)));
+        assert!(first.iter().all(|entry| entry.problem(entry.feature).is_none()));
+        assert_eq!(seen[0], (0, 63));
+        assert!(seen.iter().all(|(done, all)| done <= all));
+        assert!(matches!(error, Err(IndexError::Interrupted)));
+        assert_eq!(ended, index);
+    }
+
+    #[test]
+    fn shares_are_sought_in_steps_within_their_range() {
+        assert_eq!(Way::Up.next(0.35), Some(0.4));
+        assert_eq!(Way::Up.next(0.5), None);
+        assert_eq!(Way::Down.next(0.15), Some(0.1));
+        assert_eq!(Way::Down.next(0.05), None);
+    }
+
+    #[test]
+    fn words_are_those_of_unicode_in_lower_case() {
+        assert_eq!(words(" The dog's Élan—ran. 猫"), set(&["dog's", "ran", "the", "élan", "猫"]));
+        assert_eq!(words(&"x".repeat(MAX_LETTERS + 1)), set(&[]));
+    }
+}
