@@ -1,6 +1,7 @@
 //! The features that a search finds for a word: how often they write it, and how fluent the text stays.
 //!
-//! `cargo bench --bench find_and_steer` or `cargo bench --bench find_and_steer -- dog cat cake`
+//! `cargo bench --bench find_and_steer`, with other words `cargo bench --bench find_and_steer -- dog cat cake`,
+//! with other SAEs of the demo `cargo bench --bench find_and_steer -- --sae runs/stories`
 //!
 //! For each word: the first hit of the search over the demo's SAEs, turned up by the default share of the
 //! norm; the number of 20 sampled continuations (temperature 0.7, 64 tokens) that contain the word; and the
@@ -29,6 +30,9 @@ const TOKENS: usize = 64;
 const TEMPERATURE: f32 = 0.7;
 /// The ratio of negative log-likelihoods up to which a text counts as fluent.
 const FLUENT: f64 = 2.0;
+/// The features of all SAEs that are turned up to see how many break, and the texts of each.
+const SAMPLE: usize = 100;
+const SAMPLE_TEXTS: u64 = 4;
 /// The hits of which the best is named for a word that fails.
 const HITS: usize = 5;
 
@@ -42,11 +46,14 @@ struct Topic {
 
 fn main() -> Result<()> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let scope = Microscope::open(&demo, &device("auto")?)?.with_saes([demo.join("saes")])?;
-    let given: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut given: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let of_demo = given.first().is_none_or(|arg| arg != "--sae");
+    let saes =
+        if of_demo { demo.join("saes") } else { given.drain(..2).nth(1).expect("a path").into() };
+    let scope = Microscope::open(&demo, &device("auto")?)?.with_saes([saes])?;
     let words: Vec<&str> =
         if given.is_empty() { WORDS.to_vec() } else { given.iter().map(String::as_str).collect() };
-    let unsteered = Texts::write(&scope, PROMPT, &Plan::new())?;
+    let unsteered = Texts::write(&scope, PROMPT, &Plan::new(), TEXTS)?;
 
     println!("word      first hit                      texts  unsteered  ratio");
     let search = Search::default();
@@ -58,7 +65,7 @@ fn main() -> Result<()> {
         let mut tried = Vec::new();
         for hit in hits.iter().take(HITS) {
             let steer = scope.names().turn_up(hit.hook, hit.feature);
-            let texts = Texts::write(&scope, PROMPT, &Plan::new().intervene(steer.clone()))?;
+            let texts = Texts::write(&scope, PROMPT, &Plan::new().intervene(steer.clone()), TEXTS)?;
             let (count, ratio) = (texts.about(&[*word]), texts.nll / unsteered.nll);
             tried.push((steer, count, ratio));
             // The others are only wanted if the first fails.
@@ -84,7 +91,29 @@ fn main() -> Result<()> {
         println!("{word:<9} {steer:<30} {count:>5}  {plain:>9}  {ratio:>5.2}{verdict}");
     }
     println!("{passed} of {} words pass\n", words.len());
-    if given.is_empty() { topics(&scope, &demo) } else { Ok(()) }
+    if !given.is_empty() {
+        return Ok(());
+    }
+    sample(&scope)?;
+    if of_demo { topics(&scope, &demo) } else { Ok(()) }
+}
+
+/// Prints how many features break a text when they are turned up.
+fn sample(scope: &Microscope) -> Result<()> {
+    let saes = scope.model().saes();
+    let unsteered = Texts::write(scope, PROMPT, &Plan::new(), SAMPLE_TEXTS)?;
+    let (mut broken, mut all) = (0, 0);
+    for (&hook, sae) in saes {
+        let (of_sae, d_sae) = (SAMPLE / saes.len(), sae.config().d_sae());
+        for feature in (0..of_sae).map(|at| at * d_sae / of_sae) {
+            let plan = Plan::new().intervene(scope.names().turn_up(hook, feature as u32));
+            let texts = Texts::write(scope, PROMPT, &plan, SAMPLE_TEXTS)?;
+            broken += usize::from(texts.nll / unsteered.nll > FLUENT);
+            all += 1;
+        }
+    }
+    println!("{broken} of {all} features break their texts\n");
+    Ok(())
 }
 
 fn passes(count: usize, ratio: f64) -> bool {
@@ -98,8 +127,8 @@ fn topics(scope: &Microscope, demo: &Path) -> Result<()> {
     println!("topic        texts  unsteered  ratio");
     for Topic { name, steer, prompt, words } in topics {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let unsteered = Texts::write(scope, &prompt, &Plan::new())?;
-        let texts = Texts::write(scope, &prompt, &Plan::new().intervene(steer.parse()?))?;
+        let unsteered = Texts::write(scope, &prompt, &Plan::new(), TEXTS)?;
+        let texts = Texts::write(scope, &prompt, &Plan::new().intervene(steer.parse()?), TEXTS)?;
         let (count, plain, ratio) =
             (texts.about(&words), unsteered.about(&words), texts.nll / unsteered.nll);
         let verdict = if count >= 16 && plain <= 4 && ratio <= FLUENT { "" } else { "  fails" };
@@ -115,7 +144,7 @@ struct Texts {
 }
 
 impl Texts {
-    fn write(scope: &Microscope, prompt: &str, plan: &Plan) -> Result<Self> {
+    fn write(scope: &Microscope, prompt: &str, plan: &Plan, n: u64) -> Result<Self> {
         let prompt = scope.encode(prompt)?;
         let mut batch = Batch::new(scope.model(), 1 << 20);
         let begin = |seed| {
@@ -128,7 +157,7 @@ impl Texts {
             batch.begin(&prompt, plan, &sampling)
         };
         let mut rows: Vec<Generation<'_>> =
-            (0..TEXTS).map(begin).collect::<std::result::Result<_, _>>()?;
+            (0..n).map(begin).collect::<std::result::Result<_, _>>()?;
         let steps =
             batch.finish(&mut rows, || ControlFlow::Continue(()))?.expect("nothing ends it early");
         let (mut sum, mut texts) = (0.0, Vec::new());
@@ -140,7 +169,7 @@ impl Texts {
             sum += nll.unwrap_or(f64::INFINITY);
             texts.push(steps.into_iter().map(|step| step.text).collect());
         }
-        Ok(Self { texts, nll: sum / TEXTS as f64 })
+        Ok(Self { texts, nll: sum / n as f64 })
     }
 
     /// The number of texts with one of `words`, alone or with a common ending.

@@ -13,6 +13,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Op, Plan, Scale, Splice};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::Era;
+use serde_json::Value;
 
 use crate::args::{GptArgs, MemoryArgs, ModelArgs, PlanArgs, SpliceArg, Track};
 use crate::demo;
@@ -162,7 +163,7 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
         }
     }
     for path in &args.steer_file {
-        plan.interventions.extend(read_interventions(path)?);
+        plan.interventions.extend(read_interventions(path, default)?);
     }
     note_strong(scope, &plan.interventions);
     for vector in &args.vector {
@@ -266,10 +267,16 @@ fn load_vector(
     })
 }
 
-fn read_interventions(path: &Path) -> Result<Vec<Intervention>> {
+/// The interventions in a file; a text without a hook point is about the feature at `default`.
+fn read_interventions(path: &Path, default: Option<HookPoint>) -> Result<Vec<Intervention>> {
     let text = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
-    python_json::from_slice(&text)
-        .with_context(|| format!("{} is not a JSON list of interventions", path.display()))
+    let wrong = || format!("{} is not a JSON list of interventions", path.display());
+    let list: Vec<Value> = python_json::from_slice(&text).with_context(wrong)?;
+    let read = |value: Value| match value {
+        Value::String(text) => Ok(Intervention::parse_at(&text, default)?),
+        object => Ok(serde_json::from_value(object)?),
+    };
+    list.into_iter().map(read).collect::<Result<_>>().with_context(wrong)
 }
 
 fn show(bar: &ProgressBar, done: u64, total: u64) {

@@ -95,7 +95,12 @@ fn a_search_can_be_by_what_is_promoted_by_what_it_fires_on_or_by_index() {
         hits.iter().map(|hit| hit["why"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let promotes = why(&["--promotes", "rain"]);
-    assert!(!promotes.is_empty() && promotes.iter().all(|why| why.starts_with("promotes ")));
+    assert!(
+        !promotes.is_empty()
+            && promotes
+                .iter()
+                .all(|why| { why.starts_with("promotes ") || why.starts_with("writes \"rain") })
+    );
     let fires = why(&["--fires-on", "dog"]);
     assert!(!fires.is_empty() && fires.iter().all(|why| why.starts_with("fires on ")), "{fires:?}");
 
@@ -105,6 +110,11 @@ fn a_search_can_be_by_what_is_promoted_by_what_it_fires_on_or_by_index() {
     let everywhere = object(&["features", "--json", "7"]);
     assert_eq!(everywhere["found"], 4);
     assert!(stdout(&["features", "xylophonist zebra"]).starts_with("no feature was found"));
+    let bare = tempfile::tempdir().unwrap();
+    for name in ["cfg.json", "sae_weights.safetensors"] {
+        let file = std::path::Path::new("models/demo/saes/layer_2").join(name);
+        std::fs::copy(file, bare.path().join(name)).unwrap();
+    }
     let (error, _) = failure(&[
         "features",
         "--fires-on",
@@ -112,9 +122,9 @@ fn a_search_can_be_by_what_is_promoted_by_what_it_fires_on_or_by_index() {
         "--model",
         "models/demo",
         "--sae",
-        &golden("head/saes/topk/blocks_2_hook_mlp"),
+        bare.path().to_str().unwrap(),
     ]);
-    assert!(error.contains("nanoscope index") || error.contains("does not"), "{error}");
+    assert!(error.contains("make one with `nanoscope index"), "{error}");
 }
 
 #[test]

@@ -138,6 +138,11 @@ fn short_flags_are_those_of_every_command() {
     assert!(commands.len() > 12, "{commands:?}");
     for command in commands {
         let help = stdout(&["help", command]);
+        for (short, long) in [("-j", "--json"), ("-m", "--model"), ("-s", "--steer")] {
+            let is_flag = |line: &str| line.trim_start().starts_with(&format!("{long} "));
+            let has_long = help.lines().any(|line| is_flag(&format!("{line} ")));
+            assert!(!has_long, "{command}: {long} without {short}");
+        }
         for line in help.lines().map(str::trim_start).filter(|line| line.starts_with('-')) {
             let Some((short, rest)) = line.split_once(", --") else { continue };
             let long = format!("--{}", rest.split(' ').next().unwrap());

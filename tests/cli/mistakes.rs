@@ -6,7 +6,8 @@ use crate::{failure, golden, stdout};
 fn without_arguments_it_shows_commands_to_copy() {
     let text = stdout(&[]);
 
-    assert!(text.contains("nanoscope generate --prompt"), "{text}");
+    assert!(text.contains("nanoscope generate \"Once upon a time"), "{text}");
+    assert!(text.contains("nanoscope features dog"), "{text}");
 }
 
 #[test]

@@ -84,6 +84,13 @@ fn interventions_in_a_file_do_what_the_same_flags_do() {
     assert_eq!(run(&["--steer-file", &both]), flags);
     assert_eq!(flags["applied"][0]["intervention"], first);
     assert_eq!(flags["applied"][1]["positions"], 3);
+    // Without a hook point it is the deepest tracked SAE's, in both.
+    let short = file("short.json", r#"["7:add:30%"]"#);
+    let track = ["--track", "blocks.1.hook_resid_post"];
+    let tracked = run(&[&track[..], &["--steer-file", &short]].concat());
+    assert_eq!(tracked, run(&[&track[..], &["--steer", "7:add:30%"]].concat()));
+    let applied = tracked["applied"][0]["intervention"].as_str().unwrap();
+    assert!(applied.starts_with("blocks.1.hook_resid_post:7:"), "{applied}");
 
     let cases = [
         (r#"{"hook": "hook_embed"}"#, "expected a sequence"),

@@ -62,6 +62,13 @@ impl FeatureEntry {
         counted.chain(effects).chain(examples)
     }
 
+    /// Returns whether it promotes one of `words`, which are in lower case.
+    pub(crate) fn promotes_one_of(&self, words: &[(SharedText, u32)]) -> bool {
+        let promotes =
+            |word: &str| self.promotes.iter().any(|(token, _)| token.trim().to_lowercase() == word);
+        words.iter().any(|(word, _)| promotes(word))
+    }
+
     /// The reason why the entry cannot be that of `feature`.
     pub(crate) fn problem(&self, feature: u32) -> Option<&'static str> {
         let finite =

@@ -76,8 +76,9 @@ const TEMPERATURE: f32 = 0.7;
 /// be expected without steering.
 const MIN_TEXTS: usize = 2;
 const MIN_DEVIATIONS: f64 = 2.5;
-/// The share of texts by which a word must exceed its expectation for the feature to have a share of its own.
-const STRONG: f64 = 0.25;
+/// The share of texts by which a word that the feature does not promote must exceed its expectation for the
+/// feature to have a share of its own.
+const STRONG: f64 = 0.7;
 /// The steps in which that share is sought, and the largest one.
 const STEP: f32 = 0.05;
 const MAX_SHARE: f32 = 0.5;
@@ -91,9 +92,9 @@ const MAX_LETTERS: usize = 40;
 impl FeatureIndex {
     /// Measures the words that the model writes with each feature of the index turned up: continues the
     /// `prompts` in turn with the feature added by the SAE's default share of the norm, and keeps the words that
-    /// more texts contain than without steering. For features with a word in many more texts, the share is
-    /// then raised or lowered to the largest at which their own texts stay fluent. Features that never fire are
-    /// left out.
+    /// more texts contain than without steering. For features that promote such a word, or write one in most
+    /// texts, the share is then raised or lowered to the largest at which their own texts stay fluent. Features
+    /// that never fire are left out.
     ///
     /// `progress` gets the number of features that are done and of all, before each pass, and can end the
     /// measurement; the index is then unchanged. Features with a share of their own count twice.
@@ -121,14 +122,14 @@ impl FeatureIndex {
         let all = firing.len() as u64;
         let common = writer.common(&mut || progress(0, all))?;
         let mut found: BTreeMap<usize, Turned> = BTreeMap::new();
-        // Few features write a word of their own; only their texts are scored.
+        // Only the texts of features that write a word of their own are scored.
         let mut strong: Vec<(usize, Turned)> = Vec::new();
         let mut done = 0;
         for part in firing.chunks((ROWS / texts).max(1)) {
             let steered: Vec<(usize, f32)> = part.iter().map(|&f| (f, default)).collect();
             let written = writer.turned(&steered, &common, &mut || progress(done, all))?;
             for (&feature, written) in part.iter().zip(written) {
-                if written.is_strong {
+                if written.is_strong || self.features[feature].promotes_one_of(&written.words) {
                     strong.push((feature, written));
                 } else {
                     found.insert(feature, written.without_texts());

@@ -37,7 +37,7 @@ fn a_saved_comparison_has_nanochats_text_and_the_steered_one() {
     let output = chat(&GREEDY, input.as_bytes());
 
     let (out, err) = (&output.stdout, &output.stderr);
-    assert!(out.contains("[default] Once upon a time, there was a little girl"), "{out}");
+    assert!(out.contains("[unsteered] Once upon a time, there was a little girl"), "{out}");
     assert!(out.contains("[steered] Once upon a time"), "{out}");
     // The four tokens of the opening and the twelve after it.
     assert!(

@@ -72,7 +72,7 @@ pub(crate) struct FeaturesArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: Option<u32>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 

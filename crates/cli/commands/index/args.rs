@@ -51,9 +51,9 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "N", conflicts_with = "no_steering")]
     pub(crate) steered_texts: Option<u8>,
     /// The file to write, for one SAE [default: beside the SAE]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON object per SAE
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }

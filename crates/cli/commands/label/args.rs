@@ -104,13 +104,13 @@ pub(crate) struct LabelArgs {
     #[arg(long, value_name = "PRICE", value_parser = price, requires = "price_in")]
     pub(crate) price_out: Option<f64>,
     /// The file to append the labels to [default: explanations.jsonl in the SAE's folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Send the requests without a question before
     #[arg(long)]
     pub(crate) yes: bool,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, short)]
     pub(crate) json: bool,
 }
 
