@@ -70,6 +70,7 @@ fn entry(page: &FeaturePage, text: &mut impl FnMut(u32) -> SharedText) -> Featur
         mean: rounded(page.mean as f32),
         fires_on: counts.into_iter().map(|(id, count)| (text(id), count)).collect(),
         writes: Vec::new(),
+        texts: None,
         share: None,
         promotes: effects(promoted, text),
         suppresses: effects(suppressed, text),

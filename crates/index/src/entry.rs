@@ -29,6 +29,9 @@ pub struct FeatureEntry {
     /// texts, the most distinctive first; see [`FeatureIndex::measure_writing`](crate::FeatureIndex::measure_writing).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<(SharedText, u32)>,
+    /// The number of texts that were written with it, if not that of the other features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<u32>,
     /// The share of the norm to turn it up by, if it was measured for the feature itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f32>,
@@ -62,11 +65,9 @@ impl FeatureEntry {
         counted.chain(effects).chain(examples)
     }
 
-    /// Returns whether it promotes one of `words`, which are in lower case.
-    pub(crate) fn promotes_one_of(&self, words: &[(SharedText, u32)]) -> bool {
-        let promotes =
-            |word: &str| self.promotes.iter().any(|(token, _)| token.trim().to_lowercase() == word);
-        words.iter().any(|(word, _)| promotes(word))
+    /// Returns whether it promotes `word`, which is in lower case.
+    pub(crate) fn promotes_word(&self, word: &str) -> bool {
+        self.promotes.iter().any(|(token, _)| token.trim().to_lowercase() == word)
     }
 
     /// The reason why the entry cannot be that of `feature`.
@@ -94,6 +95,8 @@ impl FeatureEntry {
             Some("an activation is not finite")
         } else if self.share.is_some_and(|share| !(share > 0.0 && share <= 10.0)) {
             Some("its share of the norm is out of range")
+        } else if self.texts == Some(0) {
+            Some("it was measured on no texts")
         } else if !(finite(&self.promotes) && finite(&self.suppresses)) {
             Some("an effect is not finite")
         } else if !(short(&self.name)

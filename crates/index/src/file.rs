@@ -242,6 +242,7 @@ mod tests {
             mean: 0.25,
             fires_on: vec![(" dog".into(), 5)],
             writes: vec![("dogs".into(), 3)],
+            texts: Some(12),
             share: Some(0.25),
             promotes: vec![(" bark".into(), 0.97)],
             suppresses: vec![(" cat".into(), -0.5)],

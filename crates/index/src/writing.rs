@@ -11,6 +11,7 @@ use nanoscope_runtime::{
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::entry::FeatureEntry;
 use crate::error::IndexError;
 use crate::feature_index::FeatureIndex;
 use crate::fingerprint::mix;
@@ -66,6 +67,8 @@ pub struct Writing {
     pub share: f32,
 }
 
+/// The factor by which more texts are written with a share that was sought.
+const AGAIN: usize = 3;
 /// The number of rows of a pass.
 const ROWS: usize = 64;
 /// The number of unsteered texts that the words are compared with.
@@ -93,11 +96,12 @@ impl FeatureIndex {
     /// Measures the words that the model writes with each feature of the index turned up: continues the
     /// `prompts` in turn with the feature added by the SAE's default share of the norm, and keeps the words that
     /// more texts contain than without steering. For features that promote such a word, or write one in most
-    /// texts, the share is then raised or lowered to the largest at which their own texts stay fluent. Features
-    /// that never fire are left out.
+    /// texts, the share is then raised while too few texts have the word, or lowered, to one at which their own
+    /// texts stay fluent; and three times as many new texts are written with it. Features that never fire are
+    /// left out.
     ///
     /// `progress` gets the number of features that are done and of all, before each pass, and can end the
-    /// measurement; the index is then unchanged. Features with a share of their own count twice.
+    /// measurement; the index is then unchanged. Features whose share is sought count three times.
     ///
     /// # Errors
     /// [`IndexError::Runtime`] if a prompt is empty or cannot be run, or the model lacks the SAE;
@@ -116,34 +120,44 @@ impl FeatureIndex {
         }
         let default = self.shares.as_ref().map_or(SteeringShares::UNMEASURED, |s| s.default);
         let texts = options.texts.max(1);
-        let writer = Writer { model, hook, prompts, options };
+        let writer = Writer { model, hook, prompts, options: options.clone() };
         let firing: Vec<usize> =
             (0..self.features.len()).filter(|&feature| self.features[feature].fires > 0).collect();
         let all = firing.len() as u64;
         let common = writer.common(&mut || progress(0, all))?;
         let mut found: BTreeMap<usize, Turned> = BTreeMap::new();
         // Only the texts of features that write a word of their own are scored.
-        let mut strong: Vec<(usize, Turned)> = Vec::new();
+        let mut strong: Vec<(usize, SharedText, Turned)> = Vec::new();
         let mut done = 0;
         for part in firing.chunks((ROWS / texts).max(1)) {
             let steered: Vec<(usize, f32)> = part.iter().map(|&f| (f, default)).collect();
             let written = writer.turned(&steered, &common, &mut || progress(done, all))?;
             for (&feature, written) in part.iter().zip(written) {
-                if written.is_strong || self.features[feature].promotes_one_of(&written.words) {
-                    strong.push((feature, written));
-                } else {
-                    found.insert(feature, written.without_texts());
+                match written.own_word(&self.features[feature]) {
+                    Some(word) => strong.push((feature, word, written)),
+                    None => drop(found.insert(feature, written.without_texts())),
                 }
             }
             done += part.len() as u64;
         }
-        let all = all + strong.len() as u64;
-        found.extend(writer.tuned(strong, &common, &mut |tuned| progress(done + tuned, all))?);
+        let all = all + 2 * strong.len() as u64;
+        let tuned = writer.tuned(strong, &common, &mut |tuned| progress(done + tuned, all))?;
+        done += tuned.len() as u64;
+        // The texts that a share was chosen by flatter it.
+        let more = writer.anew(AGAIN * texts);
+        let steered: Vec<(usize, f32)> =
+            tuned.iter().map(|(feature, turned)| (*feature, turned.share)).collect();
+        for part in steered.chunks((ROWS / (AGAIN * texts)).max(1)) {
+            let written = more.turned(part, &common, &mut || progress(done, all))?;
+            let written = written.into_iter().map(Turned::without_texts);
+            found.extend(part.iter().map(|&(feature, _)| feature).zip(written));
+            done += part.len() as u64;
+        }
         for (feature, entry) in self.features.iter_mut().enumerate() {
-            entry.share = None;
-            entry.writes = Vec::new();
+            (entry.share, entry.writes, entry.texts) = (None, Vec::new(), None);
             if let Some(turned) = found.remove(&feature) {
                 entry.writes = turned.words;
+                entry.texts = (turned.n != texts).then_some(turned.n as u32);
                 entry.share = (turned.share != default).then_some(turned.share);
             }
         }
@@ -213,18 +227,29 @@ impl Common {
 #[derive(Debug)]
 struct Turned {
     share: f32,
+    /// The number of texts.
+    n: usize,
     /// The words with the number of texts, most distinctive first.
     words: Vec<(SharedText, u32)>,
-    /// True if many more texts contain one of the words.
-    is_strong: bool,
+    /// The share of texts by which the first word exceeds its expectation.
+    excess: f64,
     /// The tokens of the texts, each with its prompt.
     texts: Vec<Vec<u32>>,
 }
 
 impl Turned {
-    /// The number of texts with the most distinctive word.
-    fn most(&self) -> u32 {
-        self.words.first().map_or(0, |(_, count)| *count)
+    /// The word that the feature of `entry` is turned up for: the first one that it promotes, or one that nearly
+    /// all texts have.
+    fn own_word(&self, entry: &FeatureEntry) -> Option<SharedText> {
+        let promoted = self.words.iter().find(|(word, _)| entry.promotes_word(word));
+        let first = self.words.first().filter(|_| self.excess >= STRONG);
+        promoted.or(first).map(|(word, _)| word.clone())
+    }
+
+    /// The number of texts with `word`.
+    fn with(&self, word: &SharedText) -> usize {
+        let found = self.words.iter().find(|(found, _)| found == word);
+        found.map_or(0, |(_, count)| *count as usize)
     }
 
     /// The same without the texts, which are needed only for scoring.
@@ -234,7 +259,7 @@ impl Turned {
 }
 
 /// The direction in which a share is sought.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Up,
     Down,
@@ -255,10 +280,16 @@ struct Writer<'m> {
     model: &'m InterpretableModel,
     hook: HookPoint,
     prompts: &'m [Vec<u32>],
-    options: &'m WritingOptions,
+    options: WritingOptions,
 }
 
 impl Writer<'_> {
+    /// The same with `texts` other texts.
+    fn anew(&self, texts: usize) -> Self {
+        let options = WritingOptions { texts, seed: mix(self.options.seed), ..self.options };
+        Self { options, ..*self }
+    }
+
     /// The words of unsteered texts.
     fn common(&self, go_on: &mut impl FnMut() -> ControlFlow<()>) -> Result<Common, IndexError> {
         let [texts] = <[_; 1]>::try_from(self.write(&[Plan::new()], UNSTEERED, go_on)?)
@@ -290,7 +321,7 @@ impl Writer<'_> {
         let turned = written.into_iter().zip(steered).map(|(texts, &(_, share))| {
             let (texts, words): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
             let (words, excess) = distinctive(&words, common);
-            Turned { share, words, is_strong: excess >= STRONG, texts }
+            Turned { share, n: texts.len(), words, excess, texts }
         });
         Ok(turned.collect())
     }
@@ -300,24 +331,25 @@ impl Writer<'_> {
     /// `go_on` gets the number of features that are done.
     fn tuned(
         &self,
-        strong: Vec<(usize, Turned)>,
+        strong: Vec<(usize, SharedText, Turned)>,
         common: &Common,
         go_on: &mut impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Vec<(usize, Turned)>, IndexError> {
-        let mut open: Vec<(usize, Turned, Way)> = Vec::with_capacity(strong.len());
-        for (feature, turned) in strong {
+        let mut open: Vec<(usize, SharedText, Turned, Way)> = Vec::with_capacity(strong.len());
+        for (feature, word, turned) in strong {
             let way = if self.is_fluent(&turned, common)? { Way::Up } else { Way::Down };
-            open.push((feature, turned, way));
+            open.push((feature, word, turned, way));
         }
         let mut done: Vec<(usize, Turned)> = Vec::with_capacity(open.len());
         while !open.is_empty() {
             let mut still = Vec::new();
             let mut trying: Vec<(usize, f32)> = Vec::new();
-            for (feature, turned, way) in open.drain(..) {
-                match way.next(turned.share) {
+            for (feature, word, turned, way) in open.drain(..) {
+                let is_enough = way == Way::Up && 4 * turned.with(&word) >= 3 * turned.n;
+                match way.next(turned.share).filter(|_| !is_enough) {
                     Some(share) => {
                         trying.push((feature, share));
-                        still.push((feature, turned, way));
+                        still.push((feature, word, turned, way));
                     }
                     None => done.push((feature, turned.without_texts())),
                 }
@@ -325,16 +357,15 @@ impl Writer<'_> {
             let mut still = still.into_iter();
             for part in trying.chunks((ROWS / self.options.texts.max(1)).max(1)) {
                 let tried = self.turned(part, common, &mut || go_on(done.len() as u64))?;
-                for (next, (feature, turned, way)) in tried.into_iter().zip(still.by_ref()) {
+                for (next, (feature, word, turned, way)) in tried.into_iter().zip(still.by_ref()) {
                     let is_fluent = self.is_fluent(&next, common)?;
                     match way {
-                        // A larger share that does not write the word more often only costs fluency.
-                        Way::Up if is_fluent && next.most() > turned.most() => {
-                            open.push((feature, next, way));
+                        Way::Up if is_fluent && next.with(&word) >= turned.with(&word) => {
+                            open.push((feature, word, next, way));
                         }
                         Way::Up => done.push((feature, turned.without_texts())),
                         Way::Down if is_fluent => done.push((feature, next.without_texts())),
-                        Way::Down => open.push((feature, next, way)),
+                        Way::Down => open.push((feature, word, next, way)),
                     }
                 }
             }
@@ -401,7 +432,6 @@ mod tests {
     use nanoscope_transformer::GptShape;
 
     use super::*;
-    use crate::entry::FeatureEntry;
 
     fn set(words: &[&str]) -> BTreeSet<String> {
         words.iter().map(|&word| word.to_owned()).collect()
@@ -470,7 +500,12 @@ mod tests {
         assert_eq!(first.writing, Some(Writing { texts: 3, tokens: 8, share: 0.3 }));
         assert!(first.get(3).unwrap().writes.is_empty());
         let words: Vec<_> = first.iter().flat_map(|entry| &entry.writes).collect();
-        assert!(!words.is_empty() && words.iter().all(|(_, count)| (2..=3).contains(count)));
+        assert!(!words.is_empty());
+        for entry in first.iter() {
+            let of = entry.texts.unwrap_or(3);
+            assert!(of == 3 || of == 9);
+            assert!(entry.writes.iter().all(|(_, count)| (2..=of).contains(count)));
+        }
         assert!(first.iter().all(|entry| entry.problem(entry.feature).is_none()));
         assert_eq!(seen[0], (0, 63));
         assert!(seen.iter().all(|(done, all)| done <= all));

@@ -13,7 +13,6 @@ use crate::entry::FeatureEntry;
 use crate::feature_index::FeatureIndex;
 use crate::names::FeatureNames;
 use crate::token_text::token_text;
-use crate::writing::Writing;
 
 /// Searches for features by a word.
 ///
@@ -218,7 +217,9 @@ impl Search {
 /// The texts with a word that were generated with a feature turned up.
 struct Written {
     count: u32,
-    writing: Writing,
+    of: u32,
+    /// The maximum number of tokens per text.
+    tokens: u32,
     evidence: Evidence,
 }
 
@@ -226,9 +227,8 @@ impl Written {
     /// The share of texts with the word, as measured on a few and as estimated from the word's probability per
     /// token. The estimate counts like [`ESTIMATE_TEXTS`] texts, so that luck in a few does not win.
     fn share(&self, likely: f32) -> f32 {
-        let estimate = 1.0 - (1.0 - likely.clamp(0.0, 1.0)).powf(self.writing.tokens as f32);
-        (self.count as f32 + ESTIMATE_TEXTS * estimate)
-            / (self.writing.texts as f32 + ESTIMATE_TEXTS)
+        let estimate = 1.0 - (1.0 - likely.clamp(0.0, 1.0)).powf(self.tokens as f32);
+        (self.count as f32 + ESTIMATE_TEXTS * estimate) / (self.of as f32 + ESTIMATE_TEXTS)
     }
 }
 
@@ -241,9 +241,10 @@ fn writing(index: Option<&FeatureIndex>, tokens: &WordTokens) -> HashMap<u32, Wr
     let entry = |entry: &FeatureEntry| {
         let forms = entry.writes.iter().filter(|(word, _)| tokens.matches(word));
         let (word, count) = forms.max_by_key(|(_, count)| *count)?;
-        let (count, of) = (*count, writing.texts);
+        let (count, of) = (*count, entry.texts.unwrap_or(writing.texts));
         let evidence = Evidence::Writes { word: word.clone(), count, of };
-        Some((entry.feature, Written { count, writing: writing.clone(), evidence }))
+        let tokens = writing.tokens;
+        Some((entry.feature, Written { count, of, tokens, evidence }))
     };
     index.iter().filter_map(entry).collect()
 }
@@ -319,6 +320,7 @@ mod tests {
     use nanoscope_transformer::GptShape;
 
     use super::*;
+    use crate::writing::Writing;
 
     const HOOK: HookPoint = HookPoint::ResidPost(1);
 
