@@ -1,10 +1,10 @@
 // The browser's history, links to features and tokens, pins, and what is taken out of the page.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
-import { HOOK, Harness, PROMPT, again, faults, finished, link, written } from "./page-harness.js";
+import { HOOK, Harness, PROMPT, SHADED, again, downloaded, faults, finished, link, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -12,11 +12,6 @@ const DOGS = `${HOOK}:1909:add:0.3:norm`;
 
 before(() => harness.start());
 after(() => harness.close());
-
-const downloaded = async (page, selector) => {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
-  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
-};
 
 test("back and forward go through runs, opened tokens and opened features", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "12" }));
@@ -156,7 +151,7 @@ test("the tokens of a conversation's earlier answers can still be opened", async
   assert.equal(await page.textContent("#view .head + .hint"), head);
   assert.deepEqual(await page.locator("#view .features .label").allTextContents(), layers);
   await page.selectOption("#shade", HOOK);
-  assert.ok((await page.locator("#thread .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count()) > 10);
+  assert.ok((await page.locator(`#thread ${SHADED}`).count()) > 10);
   await page.screenshot({ path: join(harness.pictures, "page-chat-earlier.png"), fullPage: true });
 
   // Also for who opens a link to the conversation.
@@ -220,7 +215,7 @@ test("a run is copied as plain text, which is also there to be read", async () =
   await page.click("#copy");
   await page.waitForSelector("#copy >> text=Copied");
   const text = await page.evaluate(() => navigator.clipboard.readText());
-  assert.match(text, /^Unsteered:\n[^]+\n\nSteered:\n[^]+\n\nSteering:\n- layer 3 #1909 \(.*dog.*\): add 30 % of the norm$/);
+  assert.match(text, /^Unsteered:\n[^]+\n\nSteered:\n[^]+\n\nSteering:\n- layer 3 #1909 \(.*dog.*\): add 30 % of the norm \[blocks\.3\.hook_resid_post:1909:add:0\.3:norm\]\. Moved the activation at \d+ tokens, by 30 % on average\.\n- Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\); broken above 2×\.$/);
   for (const one of [plain, steered]) assert.ok(text.includes(one), one);
   await page.click("#plain summary");
   await page.waitForFunction(() => document.getElementById("plain-text").textContent !== "");

@@ -71,10 +71,11 @@ test("a state is the same after its link", () => {
 });
 
 test("a link's values out of range are named and not taken", () => {
-  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1&feature=7&token=-3");
+  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1&feature=7&token=-3&mode=foo&compare=yes&shade=a+b+c");
 
   assert.deepEqual(state, initial());
-  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__", "7", "-3"]);
+  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__", "7", "-3", "foo", "yes", "a b c"]);
+  assert.deepEqual(fromFragment("#mode=story&compare=0").unknown, []);
 });
 
 test("a prompt's tokens have the characters that they are parts of", () => {

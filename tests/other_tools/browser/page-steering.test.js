@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, link, written } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, SHADED, again, link, overflow, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -84,14 +84,14 @@ test("below the sliders is how fluent the text is, with a warning above twice th
   const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1" }, [NORM]));
   const line = () => page.textContent("#fluency");
 
-  assert.match(await line(), /^Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\): below 2× the text still reads well\.$/);
+  assert.match(await line(), /^Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\); broken above 2×\.$/);
   assert.ok(!(await page.locator("#fluency").evaluate((one) => one.classList.contains("broken"))));
   await again(page, () => page.fill("#specs input[type=number]", "150"));
   assert.match(await line(), /^Fluency [\d.]+× .*: the text is broken; reduce the strength\.$/);
   assert.ok(await page.locator("#fluency").evaluate((one) => one.classList.contains("broken")));
   // Without the unsteered text beside it there is nothing to compare with.
   await again(page, () => page.uncheck("#compare"));
-  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the model without steering\.$/);
+  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the unsteered model\.$/);
   await again(page, () => page.click("#specs .remove"));
   assert.ok(await page.locator("#fluency").isHidden());
 
@@ -101,7 +101,7 @@ test("below the sliders is how fluent the text is, with a warning above twice th
 
 test("a steered feature has its value before and after in the card, the panel and the shading", async () => {
   const { page, context, wrong } = await open(`${link({ prompt: PROMPT, compare: "1" }, [NORM])}&shade=${HOOK}:1909`);
-  const shaded = (pane) => page.locator(`.pane.${pane} .t:not(.p):is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)`).count();
+  const shaded = (pane) => page.locator(`.pane.${pane} ${SHADED}:not(.p)`).count();
 
   assert.match(await page.textContent("#shade-hint"), /after steering/);
   assert.equal(await shaded("steered"), 40, "it is on everywhere");
@@ -160,7 +160,7 @@ test("on a phone the slider stays on the screen while the text is read", async (
   const box = await dock.boundingBox();
   assert.ok(box.y + box.height <= 844 && box.height < 844 / 4, JSON.stringify(box));
   await page.screenshot({ path: join(harness.pictures, "page-dock.png") });
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
+  assert.equal(await overflow(page), 0);
 
   assert.deepEqual(wrong, []);
   await context.close();

@@ -17,7 +17,7 @@ import { place as where } from "../state/spec.js";
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
- * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, failed: (error: unknown) => void}} act
+ * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, named: () => void, failed: (error: unknown) => void}} act
  */
 export function featurePanel(about, hook, feature, act) {
   const name = el("span");
@@ -30,6 +30,7 @@ export function featurePanel(about, hook, feature, act) {
   entitle();
   featureData(about, hook, feature).then((data) => {
     entitle();
+    act.named();
     rest.replaceChildren(...facts(data, act));
     if (!input.value) input.value = label(hook, feature);
   }, (error) => {
@@ -83,7 +84,7 @@ export function featurePanel(about, hook, feature, act) {
 }
 
 /**
- * Where the server saves the labels of an SAE.
+ * The place of the labels of an SAE that the server saves.
  * @param {SaeInfo} sae
  * @returns {(Node | string)[]}
  */

@@ -141,7 +141,7 @@ export class TokenText {
     return span?.getClientRects()[0] ?? span?.getBoundingClientRect();
   }
 
-  /** Whether a node belongs to a token. @param {number} at @param {Range} range */
+  /** True if a range includes a token. @param {number} at @param {Range} range */
   within(at, range) {
     return range.intersectsNode(this.#spans[at]);
   }
