@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, link, overflow, root, violations } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, SHADED, again, link, overflow, root, violations } from "./page-harness.js";
 
 const harness = new Harness();
 
@@ -121,6 +121,35 @@ for (const colorScheme of ["light", "dark"]) {
     await context.close();
   });
 }
+
+test("a token with the focus is described by its card", async () => {
+  const { page, context, wrong } = await harness.open(link({ prompt: PROMPT }));
+  const described = page.locator("[aria-describedby=hover]");
+
+  await page.locator(".pane .t[tabindex='0']").focus();
+  await page.keyboard.press("End");
+  await page.waitForSelector("#hover:not([hidden])");
+  assert.equal(await described.count(), 1);
+  assert.ok(await described.evaluate((token) => token === document.activeElement));
+  await page.setViewportSize({ width: 1000, height: 700 });
+  await page.waitForSelector("#hover", { state: "hidden" });
+  assert.equal(await described.count(), 0);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("in forced colours the shades are still seen", async () => {
+  const { page, context, wrong } = await harness.open(link({ prompt: PROMPT, shade: HOOK }), { forcedColors: "active" });
+
+  const backgrounds = await page.locator(`.pane ${SHADED}`).evaluateAll((tokens) => tokens.map((token) => getComputedStyle(token).backgroundColor));
+  assert.ok(new Set(backgrounds).size > 3, backgrounds.join());
+  assert.deepEqual(await violations(page), []);
+  await page.screenshot({ path: join(harness.pictures, "page-forced-colours.png") });
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
 
 test("axe finds nothing where there is no SAE, where the server is lost, and where a key is asked for", async () => {
   const bare = await harness.serve(["--model", join(root, "models/demo")]);

@@ -204,6 +204,27 @@ test("the most active features are those of the text, or of what is selected in 
   assert.ok((await page.textContent("#view .quote")).includes(words[3]), "the selection is quoted");
   await page.screenshot({ path: join(harness.pictures, "page-active.png") });
 
+  // One of them leads to the token at which it is most active.
+  const place = page.locator("#view .peak button").first();
+  const peak = await place.textContent();
+  await place.click();
+  assert.equal(await page.textContent("#view h2"), peak);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the most active features of a comparison say whose they are, and follow the slider", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "12" }, [DOGS]));
+  const rows = () => page.locator("#view .layer >> nth=0").locator("li").allTextContents();
+
+  await page.click("#active");
+  assert.equal(await page.textContent("#view h2"), "Most active features of the steered text");
+  const before = await rows();
+  await again(page, () => page.fill("#specs input[type=range]", "60"));
+  assert.equal(await page.textContent("#view h2"), "Most active features of the steered text");
+  assert.notDeepEqual(await rows(), before);
+
   assert.deepEqual(wrong, []);
   await context.close();
 });

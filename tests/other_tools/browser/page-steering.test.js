@@ -165,3 +165,27 @@ test("on a phone the slider stays on the screen while the text is read", async (
   assert.deepEqual(wrong, []);
   await context.close();
 });
+
+for (const [device, viewport] of [["a phone", { width: 390, height: 844 }], ["a phone on its side", { width: 844, height: 390 }]]) {
+  test(`on ${device} the sliders of three interventions cover neither the text's end nor the message box`, async () => {
+    const steer = [NORM, `${HOOK}:748:add:0.1:norm`, `${HOOK}:1268:add:0.1:norm`];
+    const { page, context, wrong } = await open(link({ mode: "chat", user: "Tell me about a cat.", max_tokens: "90" }, steer), { viewport, hasTouch: true, isMobile: true });
+
+    await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+    await page.locator("#dock").waitFor();
+    await page.waitForFunction(() => {
+      scrollTo(0, document.documentElement.scrollHeight);
+      return document.getElementById("foot").getBoundingClientRect().bottom <= document.getElementById("dock").getBoundingClientRect().top;
+    });
+    assert.equal(await page.locator("#dock input[type=range]").count(), 3);
+    const box = await page.locator("#prompt").boundingBox();
+    const dock = await page.locator("#dock").boundingBox();
+    assert.ok(box.y + box.height <= dock.y, JSON.stringify([box, dock]));
+    assert.ok(dock.height <= viewport.height * 0.4 + 1, JSON.stringify(dock));
+    await page.screenshot({ path: join(harness.pictures, `page-dock-${viewport.width}.png`) });
+    assert.equal(await overflow(page), 0);
+
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+}
