@@ -178,3 +178,18 @@ test("a steered feature shades by its value after the intervention, others by th
   assert.equal(valueOf(token, { hook: "surprise", feature: null }), 2);
   assert.equal(valueOf(token, { hook: "off", feature: null }), 0);
 });
+
+test("the page and the dashboards hide the same characters, apart from the line break", () => {
+  const hidden = (path) => {
+    const [, pattern] = /= (\/\[.*\/gu);/.exec(readFileSync(new URL(`../../../crates/${path}`, import.meta.url), "utf8"));
+    return new RegExp(pattern.slice(1, -3), "u");
+  };
+  const [page, dashboard] = [hidden("server/page/view/dom.js"), hidden("dashboard/src/page/draw.js")];
+  const differ = [];
+  for (let code = 0; code <= 0x10ffff; code++) {
+    const character = String.fromCodePoint(code);
+    if (page.test(character) !== dashboard.test(character)) differ.push(code);
+  }
+
+  assert.deepEqual(differ, [10]);
+});
