@@ -66,7 +66,7 @@ export class Page {
     this.steering = new Steering(state, about, { changed: () => this.changed(), slid: () => this.slid(), open: (hook, feature) => this.views.feature(hook, feature) });
     this.runner = new Runner(about, this.output, {
       begun: () => this.#begun(),
-      end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency),
+      end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency, this.output.texts[0].tokens),
       finished: () => this.#settled(),
       cut: () => this.#cut(),
       failed: (error, state) => this.#fail(error, state),
@@ -477,7 +477,7 @@ export class Page {
     this.steering.draw();
     this.shading.draw();
     this.output.reshade();
-    this.steering.report(run.texts[0].applied, run.texts[0].fluency);
+    this.steering.report(run.texts[0].applied, run.texts[0].fluency, run.texts[0].tokens);
     this.runner.opened(this.state, run.finished, run);
     this.#settled();
     this.address.write("push");

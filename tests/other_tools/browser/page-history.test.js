@@ -133,6 +133,25 @@ test("pinned features stay, and each opens again", async () => {
   await context.close();
 });
 
+test("a pin beyond the last place is refused and no other one is lost", async () => {
+  const { page, context, wrong } = await open(`${link({ prompt: PROMPT, max_tokens: "2" })}&feature=${HOOK}:1909`, {
+    before: (one) => one.addInitScript((hook) => localStorage.setItem("nanoscope.pins", JSON.stringify({ demo: Array.from({ length: 40 }, (_, feature) => ({ hook, feature })) })), HOOK),
+  });
+  const pinned = () => page.locator("#pins button").count();
+  await page.waitForSelector("#view .facts dd");
+
+  assert.equal(await pinned(), 40);
+  await page.click("#view .pin");
+  assert.equal(await page.textContent("#view .acts [role=status]"), "40 features are pinned. Remove one of them first.");
+  assert.deepEqual([await pinned(), await page.getAttribute("#view .pin", "aria-pressed")], [40, "false"]);
+  await page.locator("#pins button").first().click();
+  await page.click("#view .pin");
+  assert.equal(await pinned(), 39);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("the tokens of a conversation's earlier answers can still be opened", async () => {
   const { page, context, wrong } = await open(link({ mode: "chat", max_tokens: "16" }), { done: false });
   const say = async (text) => {

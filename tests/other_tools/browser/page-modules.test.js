@@ -21,6 +21,7 @@ const { fillIn } = await load("state/prompt.js");
 const { level, scaleFor, valueOf } = await load("view/shade.js");
 const { differences, words } = await load("state/diff.js");
 const { mostActive } = await load("state/active.js");
+const { fluencyInWords, repeated } = await load("state/effect.js");
 
 test("events are the same however the stream is cut", () => {
   const stream = new TextEncoder().encode('data: {"a":"é🐕"}\r\n\r\n: a comment\ndata: two\ndata:lines\n\nevent: x\rdata: cr\r\rdata\n\nid: 3\n\ndata: [DONE]\n\n');
@@ -169,6 +170,18 @@ test("the most active features are ranked by their sum, common ones last", () =>
 
   assert.deepEqual(found.map(({ index, total, max, tokens, at, common }) => [index, total, max, tokens, at, common]), [[2, 11, 6, 2, 1, false], [3, 4, 4, 1, 1, false], [1, 18, 9, 2, 0, true]]);
   assert.deepEqual(mostActive([{ token: "<|bos|>", features: { h: [[5, 99]] } }], () => true).get("h"), undefined);
+});
+
+test("a fluent figure of a text that repeats itself is not left alone", () => {
+  const text = (ids) => ids.map((id) => ({ id, token: `t${id}`, prompt: false }));
+  const fluency = { nll: 1.2, unsteered_nll: 1, ratio: 1.2 };
+  const [varied, loop] = [text(Array.from({ length: 40 }, (_, at) => at % 37)), text(Array.from({ length: 40 }, (_, at) => at % 3))];
+
+  assert.equal(repeated(varied), 0);
+  assert.equal(repeated(loop).toFixed(6), (34 / 37).toFixed(6));
+  assert.equal(repeated([...text([1, 2, 3]), ...loop.map((token) => ({ ...token, prompt: true }))]), 0, "only what was generated");
+  assert.deepEqual(fluencyInWords(fluency, varied), { words: "Fluency 1.2× (1 → 1.2 nats per token); broken above 2×.", broken: false });
+  assert.deepEqual(fluencyInWords(fluency, loop), { words: "Fluency 1.2× (1 → 1.2 nats per token); broken above 2×. The text repeats itself: 92 % of its sequences of 4 tokens have occurred before.", broken: true });
 });
 
 test("a steered feature shades by its value after the intervention, others by their activation", () => {

@@ -91,9 +91,21 @@ test("below the sliders is how fluent the text is, with a warning above twice th
   assert.ok(await page.locator("#fluency").evaluate((one) => one.classList.contains("broken")));
   // Without the unsteered text beside it there is nothing to compare with.
   await again(page, () => page.uncheck("#compare"));
-  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the unsteered model\.$/);
+  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the unsteered model\. The text repeats itself: \d+ % of its sequences of 4 tokens have occurred before\.$/);
   await again(page, () => page.click("#specs .remove"));
   assert.ok(await page.locator("#fluency").isHidden());
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a text that repeats itself is said to, whatever its fluency", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "96" }, [`${HOOK}:748:add:0.6:norm`]));
+
+  assert.match(await page.textContent("#fluency"), /^Fluency 1\.\d× .* The text repeats itself: \d\d % of its sequences of 4 tokens have occurred before\.$/);
+  assert.ok(await page.locator("#fluency").evaluate((line) => line.classList.contains("broken")));
+  await again(page, () => page.fill("#specs input[type=number]", "20"));
+  assert.doesNotMatch(await page.textContent("#fluency"), /repeats itself/);
 
   assert.deepEqual(wrong, []);
   await context.close();

@@ -91,6 +91,15 @@ test("Enter takes the first hit for what is in the search, also before it is the
   });
   assert.deepEqual(await page.locator("#specs .name .hint").allTextContents(), [`layer 3 #${dog}`]);
 
+  // Who leaves the box and comes back at once goes on.
+  await page.focus(box);
+  await page.focus("#prompt");
+  await page.focus(box);
+  await page.fill(box, "cat");
+  await page.evaluate(() => new Promise((then) => setTimeout(then, 200)));
+  await page.waitForSelector("#steer-finder [role=option]");
+  await page.press(box, "Escape");
+
   // Escape ends a search that has not answered yet.
   let answered;
   const answer = new Promise((resolve) => { answered = resolve; });

@@ -77,7 +77,7 @@ export function featurePanel(about, hook, feature, act) {
     el("div", { class: "acts" },
       el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
       el("button", { type: "button", onclick: act.shade }, "Shade by this"),
-      pinButton(about, hook, feature),
+      ...pinButton(about, hook, feature),
       ...copyButton("Copy link", () => `${location.origin}${location.pathname}${toFeature(hook, feature)}`)),
     el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status), place, sae && el("button", { type: "button", class: "link", onclick: downloadAll }, "Download all labels of this SAE")),
     rest);

@@ -27,7 +27,7 @@ export function wireFiles(about, output, owner) {
     const { state, origin } = last;
     const model = origin?.model ?? about.name;
     const asked = `${model} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${origin?.nanoscope ?? about.version}`;
-    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...steeringInWords(state.steer, output.endings[0])], recordedMarks(output));
+    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...steering(state, output)], recordedMarks(output));
     download(fileName(state, "html"), page, "text/html");
   });
   $("copy").addEventListener("click", async () => {
@@ -60,6 +60,9 @@ export function wireFiles(about, output, owner) {
  */
 const recordedMarks = ({ marks, read }) => marks.map((some, choice) => [...Array(read?.[choice]?.tokens.length ?? 0).fill(false), ...some]);
 
+/** @param {State} state @param {Output} output */
+const steering = ({ steer }, { endings, texts }) => steeringInWords(steer, endings[0], texts[0]?.tokens ?? []);
+
 /**
  * The run as plain text.
  * @param {Run | null} last
@@ -68,7 +71,7 @@ const recordedMarks = ({ marks, read }) => marks.map((some, choice) => [...Array
 export function plain(last, output) {
   if (!last) return "";
   const texts = output.texts.map((text, choice) => ({ name: text.name, written: output.written(choice) }));
-  return plainText(last.state, texts.length === 2 ? texts.toReversed() : texts, output.endings[0]);
+  return plainText(last.state, texts.length === 2 ? texts.toReversed() : texts, steering(last.state, output));
 }
 
 /**

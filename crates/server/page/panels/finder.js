@@ -125,7 +125,10 @@ export function finder(about, name, pick) {
     mark(-1);
     search();
   });
-  input.addEventListener("blur", () => setTimeout(() => take || close(), 150));
+  input.addEventListener("blur", () => setTimeout(() => {
+    // Who has come back goes on typing.
+    if (!take && document.activeElement !== input) close();
+  }, 150));
   input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const isOpen = !list.hidden || status.textContent !== "";
     if (event.isComposing || (!isOpen && !(pending && ["Enter", "Escape"].includes(event.key)))) return;

@@ -4,7 +4,7 @@ import { effectInWords, fluencyInWords } from "../state/effect.js";
 import { nameOf, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
 import { Strength, initialStrength } from "./strength.js";
-/** @import {About, Applied, Fluency, Intervention, State} from "../types.d.ts" */
+/** @import {About, Applied, Fluency, Intervention, State, Token} from "../types.d.ts" */
 
 /**
  * The list of interventions, which edits `state.steer`. On narrow screens the sliders are repeated below the text
@@ -71,8 +71,9 @@ export class Steering {
    * Shows the effect of the run under each intervention, and the fluency of its text.
    * @param {Applied[] | undefined} applied
    * @param {Fluency} [fluency]
+   * @param {Token[]} tokens those of the steered text
    */
-  report(applied, fluency) {
+  report(applied, fluency, tokens = []) {
     $("steering").classList.remove("begun");
     this.#effects = new WeakMap();
     for (const [at, spec] of this.state().steer.entries()) {
@@ -81,15 +82,15 @@ export class Steering {
       const row = $("specs").children[at]?.querySelector(".applied");
       if (row) row.textContent = effectInWords(effect);
     }
-    this.#fluency(applied && applied.length > 0 ? fluency : undefined);
+    this.#fluency(applied && applied.length > 0 ? fluency : undefined, tokens);
   }
 
-  /** @param {Fluency | undefined} fluency */
-  #fluency(fluency) {
+  /** @param {Fluency | undefined} fluency @param {Token[]} tokens */
+  #fluency(fluency, tokens = []) {
     const line = $("fluency");
     line.hidden = !fluency;
     if (!fluency) return;
-    const { words, broken } = fluencyInWords(fluency);
+    const { words, broken } = fluencyInWords(fluency, tokens);
     line.textContent = words;
     line.classList.toggle("broken", broken);
   }
