@@ -16,10 +16,12 @@ import { Runner } from "./panels/runner.js";
 import { Selection } from "./panels/selection.js";
 import { Shading } from "./panels/shading.js";
 import { shareLink } from "./panels/share-link.js";
+import { wireShortcut } from "./panels/shortcut.js";
 import { Steering } from "./panels/steering.js";
 import { drawTopics } from "./panels/topics.js";
 import { Views } from "./inspect/views.js";
-import { onRename } from "./state/names.js";
+import { Address } from "./state/address.js";
+import { nameOf, onRename, useNamesOf } from "./state/names.js";
 import { madeElsewhere } from "./state/recording.js";
 import { SEEDS, fromFragment, runOf, toFragment } from "./state/share.js";
 import { parseSpec, resolve } from "./state/spec.js";
@@ -28,6 +30,8 @@ import { parseSpec, resolve } from "./state/spec.js";
 
 /** Delay between the last change of a setting and the run, in ms. */
 const REST = 250;
+/** Maximum number of characters of the subject in the page's title. */
+const TITLE = 60;
 
 /** The page of a server: its state, and what the parts of the page do to it. */
 export class Page {
@@ -35,16 +39,13 @@ export class Page {
   state;
   /** True once the user has chosen whether to compare. */
   #chosen = false;
-  /** True while the page follows a link. */
-  #following = false;
-  /** True while a slider is moved: its runs are one step of the history. */
-  #sliding = false;
 
   /** @param {About} about */
   constructor(about) {
     this.about = about;
     this.state = this.#parse().state;
     const state = () => this.state;
+    this.address = new Address(state);
     this.later = later(() => this.go(), REST);
     this.controls = new Controls(state, about, {
       run: () => this.send(),
@@ -58,20 +59,28 @@ export class Page {
     });
     this.shading = new Shading(state, about, () => {
       this.output.reshade();
-      this.#address("replace");
+      this.address.write("replace");
     });
     this.hover = new HoverCard(() => this.shading.now, about);
     this.output = new Output({ shade: () => this.shading.now, point: (text, at, how) => this.point(text, at, how), leave: () => this.hover.hide(), open: (text, at, how) => this.open(text, at, how) });
     this.steering = new Steering(state, about, { changed: () => this.changed(), slid: () => this.slid(), open: (hook, feature) => this.views.feature(hook, feature) });
-    this.runner = new Runner(about, this.output, { end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency), finished: () => this.#finished(), failed: (error) => this.#fail(error) });
+    this.runner = new Runner(about, this.output, {
+      begun: () => this.#begun(),
+      end: (choice, ending) => choice === 0 && this.steering.report(ending.applied, ending.fluency, this.output.texts[0].tokens),
+      finished: () => this.#settled(),
+      cut: () => this.#cut(),
+      failed: (error, state) => this.#fail(error, state),
+    });
     this.views = new Views(about, this.output, {
       nothing: () => noFeatures(about, (hit) => this.views.feature(hit.hook, hit.index)),
       steer: (hook, feature) => this.steer(hook, feature),
       shade: (hook, feature) => this.shading.use({ hook, feature }),
       opened: (hook, feature) => this.shading.opened(hook, feature),
-      failed: (error) => error instanceof Refused && error.status === 401 && this.#fail(error),
+      failed: (error) => error instanceof Refused && error.status === 401 && this.#fail(error, null),
+      named: () => this.#entitle(),
       view: (view) => this.#view(view),
-      link: (view) => this.#link({ ...this.state, view }),
+      back: (view) => this.address.back(view),
+      link: (view) => this.#link(view),
     });
     this.selection = new Selection(this.output, (text, chosen) => this.views.active(text, chosen));
     this.markTopics = drawTopics(about, (steer, prompt) => this.topic(steer, prompt));
@@ -79,14 +88,15 @@ export class Page {
     pinList(about, (hook, feature) => this.views.feature(hook, feature));
     this.updatePlain = wireFiles(about, this.output, { last: () => this.runner.last, opened: (file, run, opened) => this.opened(file, run, opened), failed: complain, say });
     this.#wire();
-    onRename(() => this.shading.draw());
+    onRename(() => {
+      this.shading.draw();
+      this.#entitle();
+    });
   }
 
   start() {
     const { saes, name, version, model } = this.about;
     $("about").textContent = `${name} · ${model.n_layer} layers · ${saes.length} ${saes.length === 1 ? "SAE" : "SAEs"} · ${version}`;
-    $("main").hidden = false;
-    $("key").hidden = true;
     const none = saes.length === 0;
     for (const id of ["steer-finder", "no-steer", "active"]) $(id).classList.toggle("absent", none);
     $("compare").closest("label").classList.toggle("absent", none);
@@ -108,12 +118,13 @@ export class Page {
   load() {
     const { state, unknown } = this.#parse();
     this.state = state;
-    this.runner.last = null;
+    this.runner.forget();
     this.#draw();
     this.#blank();
-    if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0));
-    else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.go();
+    if (unknown.length > 0) this.#fail(new Refused(`The link contains parts that this page does not understand: ${unknown.map(visible).join(", ")}`, 0), null);
+    else if (state.mode === "story" || state.messages.at(-1)?.role === "user") this.#run();
     this.#show(state.view);
+    this.#entitle();
   }
 
   #draw() {
@@ -127,7 +138,7 @@ export class Page {
   /** Loads the names of the features that are steered or shade the text. */
   #learnNames() {
     const { steer, shade } = this.state;
-    for (const { hook, feature } of [...steer, ...(shade ? [shade] : [])]) if (feature !== null) featureData(this.about, hook, feature).then(() => this.#renamed(), () => {});
+    for (const { hook, feature } of [...steer, ...(shade && this.shading.has(shade) ? [shade] : [])]) if (feature !== null) featureData(this.about, hook, feature).then(() => this.#renamed(), () => {});
   }
 
   /** Draws the names of features that have become known. */
@@ -148,22 +159,15 @@ export class Page {
     $("fresh").addEventListener("click", () => {
       this.state.messages = [];
       this.output.kept.clear();
-      this.runner.forget();
       this.controls.draw();
-      this.#blank();
-      this.#address("push");
+      this.#anew();
       $("prompt").focus();
     });
     $("share").addEventListener("click", async () => {
-      if (await shareLink(this.#link(this.state))) say("Link copied.");
-    });
-    $("skip").addEventListener("click", (/** @type {Event} */ event) => {
-      event.preventDefault();
-      $("output").focus();
+      if (await shareLink(this.#link(this.state.view))) say("Link copied.");
     });
     addEventListener("hashchange", () => this.#travelled());
     addEventListener("keydown", (event) => {
-      const typing = event.target instanceof HTMLElement && event.target.matches("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         this.send();
@@ -171,18 +175,16 @@ export class Page {
         if (this.hover.open) this.hover.hide();
         else if (!$("stop").hidden) this.runner.stop();
         else if (this.views.inspector.open) this.views.inspector.close();
-      } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
-        event.preventDefault();
-        $("steer-finder").querySelector("input").focus();
       }
     });
+    if (this.about.saes.length > 0) wireShortcut(() => $("steer-finder").querySelector("input").focus());
   }
 
   /** Shows the state of an address that the user went to. Only its shading or its view may differ. */
   #travelled() {
     if (location.hash === toFragment(this.state)) return;
     const { state, unknown } = this.#parse();
-    if (unknown.length > 0 || !this.runner.last || runOf(state) !== runOf(this.state)) {
+    if (unknown.length > 0 || !this.runner.asked || runOf(state) !== runOf(this.state)) {
       this.load();
       return;
     }
@@ -194,12 +196,18 @@ export class Page {
     this.#show(state.view);
   }
 
-  /** Shows what a link asks for, which is no step of the history. @param {View | null} view */
+  /** Shows the view in a link without adding to the history, and names what this server does not have. @param {View | null} view */
   #show(view) {
-    this.#following = true;
-    const found = this.views.show(view);
-    this.#following = false;
-    if (!found && view?.kind === "feature") notice(`The link is to feature ${view.feature} of ${view.hook}. This server has no SAE with it.`);
+    const missing = [];
+    const found = this.address.follow(() => this.views.show(view));
+    if (!found && view?.kind === "feature") missing.push(`The link is to feature ${view.feature} of ${view.hook}. This server has no SAE with it.`);
+    const { shade } = this.state;
+    if (shade && !this.shading.has(shade)) {
+      missing.push(`The link shades by ${shade.feature === null ? "" : `feature ${shade.feature} of `}${shade.hook}. This server has no SAE with it.`);
+      this.shading.use(null);
+    }
+    if (missing.length > 0) notice(missing.join(" "));
+    this.#entitle();
   }
 
   /**
@@ -211,18 +219,20 @@ export class Page {
     this.state.steer = structuredClone(steer);
     if (this.state.mode === "chat") {
       if (this.state.messages.length === 0) this.state.messages = [{ role: "user", content: "Tell me a story." }];
-    } else if (prompt) {
+    } else if (prompt && !this.controls.typed) {
       this.state.prompt = prompt;
     }
-    if (steer.length > 0) this.#beforeAndAfter();
+    this.#beforeAndAfter();
     this.#draw();
     this.go();
     this.#look();
   }
 
-  /** Compares with the unsteered text, unless the user has chosen. */
+  /** Compares with the unsteered text from the first steering until the last ends, unless the user has chosen. */
   #beforeAndAfter() {
-    if (!this.#chosen) this.controls.compare(true);
+    const steered = this.state.steer.length > 0;
+    const was = (this.runner.asked?.steer.length ?? 0) > 0;
+    if ((steered || was) && !this.#chosen) this.controls.compare(steered);
   }
 
   /** Scrolls to the text on narrow screens, where it is below the controls. */
@@ -235,7 +245,7 @@ export class Page {
   send() {
     const { mode, messages } = this.state;
     if (mode === "chat") {
-      const text = $("prompt").value.trim();
+      const text = this.controls.message();
       if (text !== "") {
         // A conversation continues from the steered answer.
         const answer = this.runner.last?.state.mode === "chat" ? this.output.written(0) : "";
@@ -248,9 +258,10 @@ export class Page {
           messages.pop();
         }
         messages.push({ role: "user", content: text });
-        $("prompt").value = "";
         this.controls.draw();
+        this.runner.last = null;
         this.output.begin({ compare: false, steered: false, chat: true });
+        this.address.follow(() => this.views.kept());
       } else if (messages.length === 0) {
         $("prompt").focus();
         return;
@@ -268,7 +279,8 @@ export class Page {
 
   /** Runs again after a feature or a setting has changed. */
   changed() {
-    this.#sliding = false;
+    this.address.changed(false);
+    if (this.state.steer.length === 0) this.#beforeAndAfter();
     this.shading.draw();
     this.later();
   }
@@ -276,28 +288,34 @@ export class Page {
   /** Runs again after a slider has moved. */
   slid() {
     this.later();
-    this.#slides = true;
+    this.address.changed(true);
   }
 
-  /** True if the pending run is that of a slider. */
-  #slides = false;
-
   switched() {
-    this.runner.last = null;
-    this.#blank();
+    this.#anew();
     complain("");
-    this.#address("push");
     if (this.state.mode === "story" || this.state.messages.length > 0) this.go();
     else $("prompt").focus();
+  }
+
+  /** Begins without a text: what was shown of the one before, in the panel too, is gone. */
+  #anew() {
+    this.runner.forget();
+    if (this.state.view?.kind === "token") this.state.view = null;
+    this.#blank();
+    this.address.write("push");
+    this.#entitle();
   }
 
   /** Stops the run without a word, and clears everything that belongs to its text. */
   #blank() {
     this.later.cancel();
     this.runner.cancel();
+    useNamesOf(null);
     this.output.begin({ compare: false, steered: false, chat: false });
     this.output.reshade();
     this.steering.report(undefined);
+    this.controls.prompted(0);
     notice("");
     this.views.blank();
     this.hover.hide();
@@ -305,7 +323,13 @@ export class Page {
     $("empty").hidden = this.state.mode === "story" || this.state.messages.length > 0;
   }
 
+  /** Runs the state, with the prompt in the box. */
   async go() {
+    this.controls.take();
+    await this.#run();
+  }
+
+  async #run() {
     const { state } = this;
     if (state.mode === "chat" && state.messages.length === 0) return;
     this.later.cancel();
@@ -315,38 +339,61 @@ export class Page {
     complain("");
     if (this.controls.wrong) {
       this.runner.cancel();
-      this.#fail(new Refused(this.controls.wrong, 0));
+      this.#fail(new Refused(this.controls.wrong, 0), null);
       return;
     }
-    const before = this.runner.last;
-    const goesOn = this.#slides && this.#sliding;
-    this.#sliding = this.#slides;
-    this.#slides = false;
     this.markTopics(state.steer);
-    this.#address(before && !goesOn && runOf(state) !== runOf(before.state) ? "push" : "replace");
+    this.address.ran(this.runner.asked);
+    this.#entitle();
     await this.runner.go(state);
   }
 
-  #finished() {
+  /** The first token of a run takes the place of the text before. */
+  #begun() {
+    this.hover.hide();
+    this.steering.begun();
+    useNamesOf(null);
+  }
+
+  /** The text is complete. */
+  #settled() {
     this.updatePlain();
     if (this.output.recall(this.state.messages)) this.controls.thread();
     const [text] = this.output.read ?? this.output.texts;
     this.controls.prompted(text?.tokens.filter((token) => token.prompt).length ?? 0);
-    this.#following = true;
-    this.views.reopen(this.state.view);
-    this.#following = false;
+    this.#reopen();
   }
 
-  /** @param {unknown} error */
-  async #fail(error) {
+  /** The run has ended before its end: nothing is known of its effect. */
+  #cut() {
+    this.steering.report(undefined);
+    this.updatePlain();
+    this.#reopen();
+  }
+
+  /** Shows the open token or the most active features in the text that there is now. */
+  #reopen() {
+    const wanted = this.state.view;
+    const found = this.address.follow(() => this.views.reopen(wanted));
+    if (found || wanted?.kind !== "token") return;
+    notice(`The link is to token ${wanted.at}, counted from 0. The text ends before it.`);
+    this.state.view = null;
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {State | null} state that of the run
+   */
+  async #fail(error, state) {
     if (error instanceof Refused && error.status === 401) {
       askForKey();
       return;
     }
-    const state = this.runner.last?.state ?? this.state;
+    const now = this.runner.asked;
     // An error about an intervention names its feature.
-    if (error instanceof Refused && error.param?.startsWith("nanoscope.steer")) await Promise.allSettled(state.steer.map(({ hook, feature }) => featureData(this.about, hook, feature)));
-    failed(error, state);
+    if (state && error instanceof Refused && error.param?.startsWith("nanoscope.steer")) await Promise.allSettled(state.steer.map(({ hook, feature }) => featureData(this.about, hook, feature)));
+    // The user may have gone on while the names were loading.
+    if (this.runner.asked === now) failed(error, state ?? this.state);
   }
 
   /** Steers by a hit of a search, with the strength that the server gives. @param {Hit} hit */
@@ -363,8 +410,9 @@ export class Page {
   async steer(hook, feature, spec = null) {
     // The names of the feature and of its neighbours.
     await featureData(this.about, hook, feature).catch(() => {});
-    if (this.state.steer.length === 0) this.#beforeAndAfter();
+    const first = this.state.steer.length === 0;
     this.steering.add(hook, feature, spec);
+    if (first) this.#beforeAndAfter();
     this.shading.draw();
     this.output.reshade();
   }
@@ -394,25 +442,22 @@ export class Page {
   #view(view) {
     const before = this.state.view;
     this.state.view = view;
-    // Going from token to token is one step of the history.
-    this.#address(this.#following || (before?.kind === "token" && view?.kind === "token") ? "replace" : "push");
+    this.address.viewed(before);
+    this.#entitle();
   }
 
-  /** @param {"push" | "replace"} how */
-  #address(how) {
-    const fragment = toFragment(this.state);
-    if (fragment === location.hash) return;
-    try {
-      if (how === "push") history.pushState(null, "", fragment);
-      else history.replaceState(null, "", fragment);
-    } catch {
-      // Browsers throttle this call; Share still has the current link.
-    }
+  /** Names the entry of the history: the open feature, or the beginning of what was asked. */
+  #entitle() {
+    const { view, mode, prompt, messages } = this.state;
+    const asked = mode === "chat" ? messages.findLast(({ role }) => role === "user")?.content ?? "New chat" : prompt;
+    const subject = view?.kind === "feature" ? nameOf(view.hook, view.feature).text : asked;
+    document.title = `${visible(subject).slice(0, TITLE).trim()} · nanoscope`;
   }
 
-  /** @param {State} state */
-  #link(state) {
-    return `${location.origin}${location.pathname}${toFragment(state)}`;
+  /** The link to the run that is shown, with a view beside it. @param {View | null} view */
+  #link(view) {
+    const { state } = this;
+    return `${location.origin}${location.pathname}${toFragment({ ...(this.runner.last?.state ?? state), shade: state.shade, view })}`;
   }
 
   /**
@@ -423,6 +468,7 @@ export class Page {
    */
   opened(file, run, state) {
     this.state = { ...state, view: null };
+    this.output.kept.clear();
     this.controls.draw();
     this.#blank();
     complain("");
@@ -431,10 +477,11 @@ export class Page {
     this.steering.draw();
     this.shading.draw();
     this.output.reshade();
-    this.steering.report(run.texts[0].applied, run.texts[0].fluency);
-    this.runner.opened(this.state, run.finished);
-    this.updatePlain();
-    this.#address("push");
+    this.steering.report(run.texts[0].applied, run.texts[0].fluency, run.texts[0].tokens);
+    this.runner.opened(this.state, run.finished, run);
+    this.#settled();
+    this.address.write("push");
+    this.#entitle();
     $("empty").hidden = true;
     notice(`Opened from ${file}. ${madeElsewhere(run, this.about)}`);
     say(`Opened ${file}.`);

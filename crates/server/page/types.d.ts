@@ -42,10 +42,10 @@ export interface Shade {
   feature: number | null;
 }
 
-/** The open view of the panel beside the text, if it has a link. `text` is 1 for the unsteered text of two. */
+/** The view in the panel beside the text, if it has a link. `text` is 1 for the unsteered text of two. */
 export type View = { kind: "feature"; hook: string; feature: number } | { kind: "token"; text: number; at: number };
 
-/** Everything that determines a run, and what is shown of it. */
+/** Everything that determines a run, and the view of it. */
 export interface State {
   mode: "story" | "chat";
   prompt: string;
@@ -73,7 +73,7 @@ export interface SaeInfo {
   steering?: { share: number; breaks: number } | null;
 }
 
-/** The place of saved labels: a file, or only the server's memory and the reason. */
+/** The place of the labels that the server saves: a file, or its memory only, and why. */
 export interface Saved {
   file: string | null;
   why_not: string | null;
@@ -98,6 +98,17 @@ export interface Recording {
   /** The automatic names of features without a label. */
   automatic_names: Record<string, Record<string, string>>;
   texts: RecordedText[];
+}
+
+/** The origin of a run: what the program that made it said of it. */
+export type Origin = Omit<Recording, "link" | "finished" | "texts">;
+
+/** The run whose texts are shown. */
+export interface Run {
+  state: State;
+  finished: boolean;
+  /** Of a run that was opened from a file; else this server and this page made it. */
+  origin?: Origin;
 }
 
 export interface About {

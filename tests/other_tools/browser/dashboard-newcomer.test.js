@@ -1,15 +1,13 @@
-// What a newcomer meets in a dashboard: names, the command for steering, axes, a phone, axe-core.
+// A dashboard at first sight: names, the command for steering, axes, the keyboard, a phone, axe-core.
 //
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Dashboards, fixtures, visit } from "./dashboard-harness.js";
+import { overflow, violations } from "./page-harness.js";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const dashboards = new Dashboards();
 const DEAD = 46;
 
@@ -124,6 +122,52 @@ test("histograms have named axes with numbers, linear or logarithmic", async () 
   await context.close();
 });
 
+test("the focus follows a feature, and comes back to the row that was left", async () => {
+  const { page, context, wrong } = await dashboards.open();
+  const focused = () => page.evaluate(() => document.activeElement.tagName + (document.activeElement.getAttribute("href") ?? ""));
+
+  assert.equal(await focused(), "BODY");
+  await page.locator("#rows a").nth(7).focus();
+  await page.keyboard.press("Enter");
+  await page.waitForSelector('#feature h1 .hash:text-is("#7")');
+  assert.equal(await focused(), "H1");
+  await page.keyboard.press("j");
+  await page.waitForSelector('#feature h1 .hash:text-is("#8")');
+  assert.equal(await focused(), "H1");
+  await page.goBack();
+  await page.waitForSelector('#feature h1 .hash:text-is("#7")');
+  await page.goBack();
+  await page.waitForSelector("#list:not([hidden])");
+  assert.equal(await focused(), "A#7");
+  await page.evaluate(() => { location.hash = "1999"; });
+  await page.waitForSelector("#notice:not([hidden])");
+  await page.fill("#search", "said");
+  await page.waitForSelector("#rows .why");
+  assert.ok(await page.locator("#notice").isHidden());
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("keys of one letter can be turned off", async () => {
+  const { page, context, wrong } = await dashboards.open();
+  const searching = () => page.evaluate(() => document.activeElement.id === "search");
+
+  await page.keyboard.press("/");
+  assert.ok(await searching());
+  await page.uncheck("#shortcuts");
+  await page.keyboard.press("/");
+  assert.ok(!(await searching()));
+  await page.reload();
+  await page.waitForSelector("#notice", { state: "hidden" });
+  assert.ok(!(await page.isChecked("#shortcuts")));
+  await page.keyboard.press("/");
+  assert.ok(!(await searching()));
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 for (const colorScheme of ["light", "dark"]) {
   test(`on a phone the search comes first, ${colorScheme}`, async () => {
     const { page, context, wrong } = await dashboards.open({ viewport: { width: 390, height: 844 }, colorScheme, deviceScaleFactor: 2 });
@@ -134,12 +178,11 @@ for (const colorScheme of ["light", "dark"]) {
     assert.ok(search < await top("#rows") && await top("#rows") < await top("#densities"));
     const first = await page.evaluate(() => document.querySelector("main :is(input, select, button, figure)").id);
     assert.equal(first, "search", "the order of the keyboard is the same");
-    const over = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     await page.screenshot({ path: join(dashboards.pictures, `phone-search-${colorScheme}.png`) });
-    assert.equal(await over(), 0);
+    assert.equal(await overflow(page), 0);
     await page.fill("#search", "said");
     await page.waitForSelector("#rows .why");
-    assert.equal(await over(), 0);
+    assert.equal(await overflow(page), 0);
 
     assert.deepEqual(wrong, []);
     await context.close();
@@ -149,9 +192,7 @@ for (const colorScheme of ["light", "dark"]) {
     test(`axe finds nothing, ${colorScheme}, ${width} px wide`, async () => {
       const { page, context } = await dashboards.open({ viewport: { width, height: 844 }, colorScheme });
       const look = async (state) => {
-        await page.evaluate(axe);
-        const { violations } = await page.evaluate(() => window.axe.run(document, { preload: false, runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"] }));
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`).slice(0, 5).join("; ")}`);
+        const found = await violations(page, { preload: false });
         await page.screenshot({ path: join(dashboards.pictures, `axe-${colorScheme}-${width}-${state}.png`), fullPage: state === "feature" });
         assert.deepEqual(found, [], state);
       };

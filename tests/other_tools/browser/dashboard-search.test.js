@@ -136,20 +136,20 @@ test("dashboards beside each other are linked, with the search and by similar fe
   const { page, context, wrong } = await dashboards.open();
 
   const layers = page.locator("#layers");
-  assert.equal(await layers.locator("b").textContent(), "L2 resid_post");
-  assert.deepEqual(await layers.locator("a").allTextContents(), ["L3 resid_post"]);
+  assert.equal(await layers.locator("b").textContent(), "layer 2");
+  assert.deepEqual(await layers.locator("a").allTextContents(), ["layer 3"]);
   await search(page, "said");
   await layers.locator("a").click();
   await page.waitForFunction(() => document.getElementById("where").textContent.startsWith("blocks.3."));
   assert.equal(await page.inputValue("#search"), "said");
   assert.ok(await page.locator("#rows .why").count() > 0);
-  assert.deepEqual(await layers.locator("a").allTextContents(), ["L2 resid_post"]);
+  assert.deepEqual(await layers.locator("a").allTextContents(), ["layer 2"]);
   await page.goBack();
   await page.waitForFunction(() => document.getElementById("where").textContent.startsWith("blocks.2."));
 
   await visit(page, 11);
   const similar = page.locator("#feature .layer-lists > div");
-  assert.deepEqual(await similar.locator("h3").allTextContents(), ["L0 resid_post", "L1 resid_post", "L3 resid_post"]);
+  assert.deepEqual(await similar.locator("h3").allTextContents(), ["layer 0", "layer 1", "layer 3"]);
   assert.deepEqual(await Promise.all([0, 1, 2].map((at) => similar.nth(at).locator("a").count())), [0, 0, 3]);
   assert.match(await page.locator("#feature .wide > .hint").textContent(), /a layer has links if its dashboard/);
   const first = similar.nth(2).locator("a").first();

@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Dashboards, fixtures, visit } from "./dashboard-harness.js";
+import { overflow } from "./page-harness.js";
 
 const dashboards = new Dashboards();
 const { folder, pictures } = dashboards;
@@ -235,13 +236,12 @@ test("values are reached with the keyboard", async () => {
 for (const colorScheme of ["light", "dark"]) {
   test(`on a narrow phone nothing runs over the side, ${colorScheme}`, async () => {
     const { page, context, wrong } = await open({ viewport: { width: 360, height: 740 }, colorScheme, deviceScaleFactor: 2 });
-    const over = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
-    assert.equal(await over(), 0);
+    assert.equal(await overflow(page), 0);
     await page.screenshot({ path: join(pictures, `phone-index-${colorScheme}.png`) });
     for (const feature of [3, 5, 8, 11, 64]) {
       await visit(page, feature);
-      assert.equal(await over(), 0, `feature ${feature}`);
+      assert.equal(await overflow(page), 0, `feature ${feature}`);
     }
     await visit(page, 11);
     await page.screenshot({ path: join(pictures, `phone-feature-${colorScheme}.png`), fullPage: true });

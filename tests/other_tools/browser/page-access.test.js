@@ -1,24 +1,14 @@
 // Checks the page with axe-core, and the contrast of every shade.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, link, root } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, SHADED, again, link, overflow, root, violations } from "./page-harness.js";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const harness = new Harness();
 
 before(() => harness.start());
 after(() => harness.close());
-
-/** The rules that the page breaks according to axe, each with the elements that break it. */
-async function violations(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"] }));
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`).slice(0, 5).join("; ")}`);
-}
 
 for (const colorScheme of ["light", "dark"]) {
   for (const width of [1280, 320]) {
@@ -27,7 +17,7 @@ for (const colorScheme of ["light", "dark"]) {
       const look = async (state) => {
         await page.screenshot({ path: join(harness.pictures, `axe-${colorScheme}-${width}-${state}.png`), fullPage: true });
         assert.deepEqual(await violations(page), [], state);
-        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, state);
+        assert.equal(await overflow(page), 0, state);
       };
       await look("story");
       await page.locator(".pane .t >> nth=14").click();
@@ -62,6 +52,9 @@ for (const colorScheme of ["light", "dark"]) {
       await page.fill("#steer-finder input", "dog");
       await page.waitForSelector("#steer-finder [role=option]");
       await look("search");
+      await page.fill("#steer-finder input", "zzzyx");
+      await page.waitForSelector("#steer-finder .none");
+      await look("search-without-hits");
       await page.keyboard.press("Escape");
       await page.check("#modes [value=chat]", { force: true });
       await look("chat-begins");
@@ -128,6 +121,35 @@ for (const colorScheme of ["light", "dark"]) {
     await context.close();
   });
 }
+
+test("a token with the focus is described by its card", async () => {
+  const { page, context, wrong } = await harness.open(link({ prompt: PROMPT }));
+  const described = page.locator("[aria-describedby=hover]");
+
+  await page.locator(".pane .t[tabindex='0']").focus();
+  await page.keyboard.press("End");
+  await page.waitForSelector("#hover:not([hidden])");
+  assert.equal(await described.count(), 1);
+  assert.ok(await described.evaluate((token) => token === document.activeElement));
+  await page.setViewportSize({ width: 1000, height: 700 });
+  await page.waitForSelector("#hover", { state: "hidden" });
+  assert.equal(await described.count(), 0);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("in forced colours the shades are still seen", async () => {
+  const { page, context, wrong } = await harness.open(link({ prompt: PROMPT, shade: HOOK }), { forcedColors: "active" });
+
+  const backgrounds = await page.locator(`.pane ${SHADED}`).evaluateAll((tokens) => tokens.map((token) => getComputedStyle(token).backgroundColor));
+  assert.ok(new Set(backgrounds).size > 3, backgrounds.join());
+  assert.deepEqual(await violations(page), []);
+  await page.screenshot({ path: join(harness.pictures, "page-forced-colours.png") });
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
 
 test("axe finds nothing where there is no SAE, where the server is lost, and where a key is asked for", async () => {
   const bare = await harness.serve(["--model", join(root, "models/demo")]);

@@ -3,7 +3,8 @@
 // NANOSCOPE_BINARY names the binary, CHROMIUM the browser, NANOSCOPE_SCREENSHOTS a folder for
 // pictures.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -104,6 +105,27 @@ export async function again(page, act) {
   await act();
   await finished(page);
 }
+
+/** Downloads what a click offers. */
+export async function downloaded(page, selector) {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
+  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** The rules that the page breaks according to axe, each with the elements that break it. */
+export async function violations(page, options = {}) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate((more) => window.axe.run(document, { ...more, runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"] }), options);
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`).slice(0, 5).join("; ")}`);
+}
+
+/** The number of pixels by which the page is wider than the window. */
+export const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+/** The tokens that have a shade. */
+export const SHADED = `.t:is(${Array.from({ length: 12 }, (_, at) => `.s${at + 1}`).join()})`;
 
 /** The text generated in a pane. */
 export const written = (page, pane = ".pane") => page.locator(`${pane} .text`).last().evaluate((text) => [...text.querySelectorAll("p")].map((line) => line.textContent).join("\n"));

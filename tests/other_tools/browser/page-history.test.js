@@ -1,10 +1,10 @@
 // The browser's history, links to features and tokens, pins, and what is taken out of the page.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
-import { HOOK, Harness, PROMPT, again, faults, finished, link, written } from "./page-harness.js";
+import { HOOK, Harness, PROMPT, SHADED, again, downloaded, faults, finished, link, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -12,11 +12,6 @@ const DOGS = `${HOOK}:1909:add:0.3:norm`;
 
 before(() => harness.start());
 after(() => harness.close());
-
-const downloaded = async (page, selector) => {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
-  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
-};
 
 test("back and forward go through runs, opened tokens and opened features", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT, max_tokens: "12" }));
@@ -138,6 +133,25 @@ test("pinned features stay, and each opens again", async () => {
   await context.close();
 });
 
+test("a pin beyond the last place is refused and no other one is lost", async () => {
+  const { page, context, wrong } = await open(`${link({ prompt: PROMPT, max_tokens: "2" })}&feature=${HOOK}:1909`, {
+    before: (one) => one.addInitScript((hook) => localStorage.setItem("nanoscope.pins", JSON.stringify({ demo: Array.from({ length: 40 }, (_, feature) => ({ hook, feature })) })), HOOK),
+  });
+  const pinned = () => page.locator("#pins button").count();
+  await page.waitForSelector("#view .facts dd");
+
+  assert.equal(await pinned(), 40);
+  await page.click("#view .pin");
+  assert.equal(await page.textContent("#view .acts [role=status]"), "40 features are pinned. Remove one of them first.");
+  assert.deepEqual([await pinned(), await page.getAttribute("#view .pin", "aria-pressed")], [40, "false"]);
+  await page.locator("#pins button").first().click();
+  await page.click("#view .pin");
+  assert.equal(await pinned(), 39);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("the tokens of a conversation's earlier answers can still be opened", async () => {
   const { page, context, wrong } = await open(link({ mode: "chat", max_tokens: "16" }), { done: false });
   const say = async (text) => {
@@ -156,7 +170,7 @@ test("the tokens of a conversation's earlier answers can still be opened", async
   assert.equal(await page.textContent("#view .head + .hint"), head);
   assert.deepEqual(await page.locator("#view .features .label").allTextContents(), layers);
   await page.selectOption("#shade", HOOK);
-  assert.ok((await page.locator("#thread .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count()) > 10);
+  assert.ok((await page.locator(`#thread ${SHADED}`).count()) > 10);
   await page.screenshot({ path: join(harness.pictures, "page-chat-earlier.png"), fullPage: true });
 
   // Also for who opens a link to the conversation.
@@ -209,6 +223,27 @@ test("the most active features are those of the text, or of what is selected in 
   assert.ok((await page.textContent("#view .quote")).includes(words[3]), "the selection is quoted");
   await page.screenshot({ path: join(harness.pictures, "page-active.png") });
 
+  // One of them leads to the token at which it is most active.
+  const place = page.locator("#view .peak button").first();
+  const peak = await place.textContent();
+  await place.click();
+  assert.equal(await page.textContent("#view h2"), peak);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the most active features of a comparison say whose they are, and follow the slider", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "12" }, [DOGS]));
+  const rows = () => page.locator("#view .layer >> nth=0").locator("li").allTextContents();
+
+  await page.click("#active");
+  assert.equal(await page.textContent("#view h2"), "Most active features of the steered text");
+  const before = await rows();
+  await again(page, () => page.fill("#specs input[type=range]", "60"));
+  assert.equal(await page.textContent("#view h2"), "Most active features of the steered text");
+  assert.notDeepEqual(await rows(), before);
+
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -220,7 +255,7 @@ test("a run is copied as plain text, which is also there to be read", async () =
   await page.click("#copy");
   await page.waitForSelector("#copy >> text=Copied");
   const text = await page.evaluate(() => navigator.clipboard.readText());
-  assert.match(text, /^Unsteered:\n[^]+\n\nSteered:\n[^]+\n\nSteering:\n- layer 3 #1909 \(.*dog.*\): add 30 % of the norm$/);
+  assert.match(text, /^Unsteered:\n[^]+\n\nSteered:\n[^]+\n\nSteering:\n- layer 3 #1909 \(.*dog.*\): add 30 % of the norm \[blocks\.3\.hook_resid_post:1909:add:0\.3:norm\]\. Moved the activation at \d+ tokens, by 30 % on average\.\n- Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\); broken above 2×\.$/);
   for (const one of [plain, steered]) assert.ok(text.includes(one), one);
   await page.click("#plain summary");
   await page.waitForFunction(() => document.getElementById("plain-text").textContent !== "");

@@ -1,9 +1,9 @@
 // Labels that are given on the page, and runs that are exported and opened, in a browser.
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, link, written } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, again, downloaded, link, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -21,12 +21,6 @@ async function edit(page) {
 async function give(page, label) {
   await page.fill("#view .edit input", label);
   await page.click("#view .edit form button");
-}
-
-/** Downloads what a click offers. */
-async function downloaded(page, selector) {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
-  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
 }
 
 test("a label is saved to the file that the page names, and is there after a restart", async () => {

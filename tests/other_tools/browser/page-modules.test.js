@@ -21,6 +21,7 @@ const { fillIn } = await load("state/prompt.js");
 const { level, scaleFor, valueOf } = await load("view/shade.js");
 const { differences, words } = await load("state/diff.js");
 const { mostActive } = await load("state/active.js");
+const { fluencyInWords, repeated } = await load("state/effect.js");
 
 test("events are the same however the stream is cut", () => {
   const stream = new TextEncoder().encode('data: {"a":"é🐕"}\r\n\r\n: a comment\ndata: two\ndata:lines\n\nevent: x\rdata: cr\r\rdata\n\nid: 3\n\ndata: [DONE]\n\n');
@@ -71,10 +72,11 @@ test("a state is the same after its link", () => {
 });
 
 test("a link's values out of range are named and not taken", () => {
-  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1&feature=7&token=-3");
+  const { state, unknown } = fromFragment("#seed=-1&temperature=hot&top_p=2&max_tokens=1e99&steer=nonsense&colour=red&__proto__=1&feature=7&token=-3&mode=foo&compare=yes&shade=a+b+c");
 
   assert.deepEqual(state, initial());
-  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__", "7", "-3"]);
+  assert.deepEqual(unknown, ["-1", "hot", "2", "1e99", "nonsense", "colour", "__proto__", "7", "-3", "foo", "yes", "a b c"]);
+  assert.deepEqual(fromFragment("#mode=story&compare=0").unknown, []);
 });
 
 test("a prompt's tokens have the characters that they are parts of", () => {
@@ -170,10 +172,37 @@ test("the most active features are ranked by their sum, common ones last", () =>
   assert.deepEqual(mostActive([{ token: "<|bos|>", features: { h: [[5, 99]] } }], () => true).get("h"), undefined);
 });
 
+test("a fluent figure of a text that repeats itself is not left alone", () => {
+  const text = (ids) => ids.map((id) => ({ id, token: `t${id}`, prompt: false }));
+  const fluency = { nll: 1.2, unsteered_nll: 1, ratio: 1.2 };
+  const [varied, loop] = [text(Array.from({ length: 40 }, (_, at) => at % 37)), text(Array.from({ length: 40 }, (_, at) => at % 3))];
+
+  assert.equal(repeated(varied), 0);
+  assert.equal(repeated(loop).toFixed(6), (34 / 37).toFixed(6));
+  assert.equal(repeated([...text([1, 2, 3]), ...loop.map((token) => ({ ...token, prompt: true }))]), 0, "only what was generated");
+  assert.deepEqual(fluencyInWords(fluency, varied), { words: "Fluency 1.2× (1 → 1.2 nats per token); broken above 2×.", broken: false });
+  assert.deepEqual(fluencyInWords(fluency, loop), { words: "Fluency 1.2× (1 → 1.2 nats per token); broken above 2×. The text repeats itself: 92 % of its sequences of 4 tokens have occurred before.", broken: true });
+});
+
 test("a steered feature shades by its value after the intervention, others by their activation", () => {
   const token = { logprob: -2, features: { h: [[1, 9], [2, 5]] }, steered: { h: [[2, 30], [7, 12]] } };
 
   assert.deepEqual([[1], [2], [7], [3], [null]].map(([feature]) => valueOf(token, { hook: "h", feature })), [9, 30, 12, 0, 9]);
   assert.equal(valueOf(token, { hook: "surprise", feature: null }), 2);
   assert.equal(valueOf(token, { hook: "off", feature: null }), 0);
+});
+
+test("the page and the dashboards hide the same characters, apart from the line break", () => {
+  const hidden = (path) => {
+    const [, pattern] = /= (\/\[.*\/gu);/.exec(readFileSync(new URL(`../../../crates/${path}`, import.meta.url), "utf8"));
+    return new RegExp(pattern.slice(1, -3), "u");
+  };
+  const [page, dashboard] = [hidden("server/page/view/dom.js"), hidden("dashboard/src/page/draw.js")];
+  const differ = [];
+  for (let code = 0; code <= 0x10ffff; code++) {
+    const character = String.fromCodePoint(code);
+    if (page.test(character) !== dashboard.test(character)) differ.push(code);
+  }
+
+  assert.deepEqual(differ, [10]);
 });

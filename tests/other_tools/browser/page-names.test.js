@@ -145,7 +145,7 @@ test("the search says why a feature was found, and turns it up as the server say
   assert.equal(await written(page, ".pane.unsteered"), plain);
   await page.fill(box, "zzzyx");
   await page.waitForSelector("#steer-finder .none");
-  assert.match(await page.textContent("#steer-finder .none"), /No feature has to do with “zzzyx”\. Try another word/);
+  assert.match(await page.textContent("#steer-finder .none"), /No feature matches “zzzyx”\. Try another word/);
 
   assert.deepEqual(wrong, []);
   await context.close();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, link, written } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, SHADED, again, link, overflow, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -84,14 +84,14 @@ test("below the sliders is how fluent the text is, with a warning above twice th
   const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1" }, [NORM]));
   const line = () => page.textContent("#fluency");
 
-  assert.match(await line(), /^Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\): below 2× the text still reads well\.$/);
+  assert.match(await line(), /^Fluency [\d.]+× \([\d.]+ → [\d.]+ nats per token\); broken above 2×\.$/);
   assert.ok(!(await page.locator("#fluency").evaluate((one) => one.classList.contains("broken"))));
   await again(page, () => page.fill("#specs input[type=number]", "150"));
   assert.match(await line(), /^Fluency [\d.]+× .*: the text is broken; reduce the strength\.$/);
   assert.ok(await page.locator("#fluency").evaluate((one) => one.classList.contains("broken")));
   // Without the unsteered text beside it there is nothing to compare with.
   await again(page, () => page.uncheck("#compare"));
-  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the model without steering\.$/);
+  assert.match(await line(), /^Fluency: [\d.]+ nats per token to the unsteered model\. The text repeats itself: \d+ % of its sequences of 4 tokens have occurred before\.$/);
   await again(page, () => page.click("#specs .remove"));
   assert.ok(await page.locator("#fluency").isHidden());
 
@@ -99,9 +99,21 @@ test("below the sliders is how fluent the text is, with a warning above twice th
   await context.close();
 });
 
+test("a text that repeats itself is said to, whatever its fluency", async () => {
+  const { page, context, wrong } = await open(link({ prompt: PROMPT, compare: "1", max_tokens: "96" }, [`${HOOK}:748:add:0.6:norm`]));
+
+  assert.match(await page.textContent("#fluency"), /^Fluency 1\.\d× .* The text repeats itself: \d\d % of its sequences of 4 tokens have occurred before\.$/);
+  assert.ok(await page.locator("#fluency").evaluate((line) => line.classList.contains("broken")));
+  await again(page, () => page.fill("#specs input[type=number]", "20"));
+  assert.doesNotMatch(await page.textContent("#fluency"), /repeats itself/);
+
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("a steered feature has its value before and after in the card, the panel and the shading", async () => {
   const { page, context, wrong } = await open(`${link({ prompt: PROMPT, compare: "1" }, [NORM])}&shade=${HOOK}:1909`);
-  const shaded = (pane) => page.locator(`.pane.${pane} .t:not(.p):is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)`).count();
+  const shaded = (pane) => page.locator(`.pane.${pane} ${SHADED}:not(.p)`).count();
 
   assert.match(await page.textContent("#shade-hint"), /after steering/);
   assert.equal(await shaded("steered"), 40, "it is on everywhere");
@@ -160,8 +172,32 @@ test("on a phone the slider stays on the screen while the text is read", async (
   const box = await dock.boundingBox();
   assert.ok(box.y + box.height <= 844 && box.height < 844 / 4, JSON.stringify(box));
   await page.screenshot({ path: join(harness.pictures, "page-dock.png") });
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
+  assert.equal(await overflow(page), 0);
 
   assert.deepEqual(wrong, []);
   await context.close();
 });
+
+for (const [device, viewport] of [["a phone", { width: 390, height: 844 }], ["a phone on its side", { width: 844, height: 390 }]]) {
+  test(`on ${device} the sliders of three interventions cover neither the text's end nor the message box`, async () => {
+    const steer = [NORM, `${HOOK}:748:add:0.1:norm`, `${HOOK}:1268:add:0.1:norm`];
+    const { page, context, wrong } = await open(link({ mode: "chat", user: "Tell me about a cat.", max_tokens: "90" }, steer), { viewport, hasTouch: true, isMobile: true });
+
+    await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+    await page.locator("#dock").waitFor();
+    await page.waitForFunction(() => {
+      scrollTo(0, document.documentElement.scrollHeight);
+      return document.getElementById("foot").getBoundingClientRect().bottom <= document.getElementById("dock").getBoundingClientRect().top;
+    });
+    assert.equal(await page.locator("#dock input[type=range]").count(), 3);
+    const box = await page.locator("#prompt").boundingBox();
+    const dock = await page.locator("#dock").boundingBox();
+    assert.ok(box.y + box.height <= dock.y, JSON.stringify([box, dock]));
+    assert.ok(dock.height <= viewport.height * 0.4 + 1, JSON.stringify(dock));
+    await page.screenshot({ path: join(harness.pictures, `page-dock-${viewport.width}.png`) });
+    assert.equal(await overflow(page), 0);
+
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+}

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, finished, link, root, written } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, again, finished, link, overflow, root, written } from "./page-harness.js";
 
 const harness = new Harness();
 const open = (...args) => harness.open(...args);
@@ -136,6 +136,9 @@ test("a chat begins with a word on what to do, and nothing of the story", async 
   await page.fill("#prompt", "Tell me about a cat.");
   await again(page, () => page.press("#prompt", "Enter"));
   assert.ok(await page.locator("#empty").isHidden());
+  // The token that was open in the story is none of the answer.
+  assert.ok(await page.locator("#view .nothing").isVisible());
+  assert.doesNotMatch(page.url(), /token=/);
   await page.click("#fresh");
   assert.ok(await page.locator("#empty").isVisible());
   assert.equal(await page.textContent("#progress"), "");
@@ -169,8 +172,7 @@ test("the prompt is seen as a whole after the window has become narrow", async (
       const box = document.getElementById("prompt");
       return box.scrollHeight <= box.clientHeight + 1;
     });
-    const room = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    assert.equal(room, 0);
+    assert.equal(await overflow(page), 0);
   }
   await page.screenshot({ path: join(harness.pictures, "page-320.png") });
 
@@ -203,8 +205,7 @@ test("a server that is lost is found again with a button, and the run goes on", 
   await page.waitForSelector("#reconnect:not([hidden])");
   assert.match(await page.textContent("#error"), /^The server does not respond\./);
   await page.screenshot({ path: join(harness.pictures, "page-lost.png") });
-  await page.click("#reconnect");
-  await page.waitForTimeout(200);
+  await Promise.all([page.waitForEvent("requestfailed"), page.click("#reconnect")]);
   assert.ok(await page.locator("#reconnect").isVisible(), "it is still lost");
   assert.equal(await written(page), text);
   await page.unroute(/\/(v1|api)\//);

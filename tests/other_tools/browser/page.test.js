@@ -1,9 +1,8 @@
 // Uses the page of `nanoscope serve` with the demo in Chromium.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DOG, HOOK, Harness, PROMPT, again, finished, link, written } from "./page-harness.js";
+import { DOG, HOOK, Harness, PROMPT, SHADED, again, downloaded, finished, link, overflow as over, written } from "./page-harness.js";
 
 const KEY = "a key of letters";
 const harness = new Harness();
@@ -17,8 +16,6 @@ before(async () => {
 
 after(() => harness.close());
 
-const over = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-
 test("the first visit tells a story, token by token, and says how to shade it", async () => {
   const { page, context, wrong } = await open("", { done: false });
 
@@ -31,7 +28,7 @@ test("the first visit tells a story, token by token, and says how to shade it", 
   assert.ok(seen.size > 3, `it grew through ${[...seen].join()} tokens`);
   const text = await written(page);
   assert.ok(text.startsWith(`<|bos|>${PROMPT}`) && text.length > 200, text);
-  const shaded = page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)");
+  const shaded = page.locator(`.pane ${SHADED}`);
   assert.equal(await shaded.count(), 0);
   assert.ok(await page.locator("#scale").isHidden());
   assert.match(await page.textContent("#shade-hint"), /Click a word to see its features/);
@@ -40,7 +37,7 @@ test("the first visit tells a story, token by token, and says how to shade it", 
   assert.ok(Number(await page.textContent("#high")) > 10);
   await page.selectOption("#shade", "surprise");
   assert.match(await page.textContent("#shade-hint"), /the less the model expected/);
-  assert.equal(await page.locator(".pane .t.p:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").count(), 0, "the prompt is given");
+  assert.equal(await page.locator(`.pane ${SHADED}.p`).count(), 0, "the prompt is given");
   assert.ok((await shaded.count()) > 50);
 
   assert.deepEqual(wrong, []);
@@ -68,7 +65,7 @@ test("a token opens its features in every layer, one of the prompt too", async (
   assert.match(await page.textContent("#view h2"), /little/);
   assert.ok((await page.locator("#view .logits li").count()) > 0, "what it promotes");
   await page.click("text=Shade by this");
-  const shaded = await page.locator(".pane .t:is(.s1,.s2,.s3,.s4,.s5,.s6,.s7,.s8,.s9,.s10,.s11,.s12)").allTextContents();
+  const shaded = await page.locator(`.pane ${SHADED}`).allTextContents();
   assert.ok(shaded.includes("little") && shaded.length < 20, shaded.join());
   await again(page, () => page.click("text=Steer this"));
   assert.equal(await page.locator("#specs .spec").count(), 1);
@@ -178,9 +175,9 @@ test("a link that is shared gives the same text to another", async () => {
 test("a run is exported with what was asked and every token's features", async () => {
   const { page, context, wrong } = await open(link({ prompt: PROMPT }, [DOG]));
 
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
-  const run = JSON.parse(readFileSync(await download.path(), "utf8"));
-  assert.equal(download.suggestedFilename(), "nanoscope-story-3.json");
+  const { name, text } = await downloaded(page, "#export");
+  const run = JSON.parse(text);
+  assert.equal(name, "nanoscope-story-3.json");
   assert.deepEqual(run.request.body.nanoscope.steer, [DOG]);
   assert.equal(run.texts[0].tokens.filter((token) => !token.prompt).length, 40);
   assert.equal(`<|bos|>${PROMPT}${run.texts[0].text}`, await written(page));

@@ -18,7 +18,7 @@ class FeatureView {
     const section = (title, hint, ...content) => el("section", { class: "card" }, el("h2", {}, title), hint && el("p", { class: "hint" }, hint), ...content);
     return [
       this.steps(feature),
-      el("h1", {}, el("span", { class: "hash" }, `#${feature}`), " ", this.list.name(feature)),
+      el("h1", { tabindex: -1 }, el("span", { class: "hash" }, `#${feature}`), " ", this.list.name(feature)),
       this.box(feature),
       el("dl", { class: "facts" }, ...this.facts(data, fires)),
       steerCommand(this.list.data.steer, this.about.hook, feature),
@@ -111,7 +111,7 @@ class FeatureView {
     const isLinked = (other) => this.layers.siblings.some((sibling) => sibling.fingerprint === other.fingerprint);
     const hint = others.every(isLinked) ? "" : "; a layer has links if its dashboard is in a folder beside this one";
     const lists = others.map(({ hook, fingerprint }, at) => el("div", {},
-      el("h3", { title: hook }, shortHook(hook)),
+      el("h3", { title: hook }, place(hook)),
       el("ol", { class: "others" }, ...similar[at].map(([other, cosine]) => this.other(other, fixed(cosine), `cosine ${cosine}`, nameOf(...names[at][other]), this.layers.feature(fingerprint, other))))));
     return el("section", { class: "card wide" }, el("h2", {}, "Similar features in other layers"), el("p", { class: "hint" }, `cosine similarity of decoder rows${hint}`), el("div", { class: "layer-lists" }, ...lists));
   }

@@ -1,8 +1,12 @@
 "use strict";
 
-/// A hook point in a few letters: `L2 resid_post` for `blocks.2.hook_resid_post`.
-function shortHook(hook) {
-  return hook.replace(/^blocks\.(\d+)\./, "L$1 ").replace("hook_", "");
+/// A short name for a hook point, as on the server's page: `layer 2` for `blocks.2.hook_resid_post`, `layer 2
+/// mlp_out` for `blocks.2.hook_mlp_out`.
+function place(hook) {
+  const [, layer, rest] = /^blocks\.(\d+)\.(.+)$/.exec(hook) ?? [];
+  if (layer === undefined) return hook;
+  const name = rest.replace(/hook_/, "");
+  return name === "resid_post" ? `layer ${layer}` : `layer ${layer} ${name}`;
 }
 
 /// The dashboards of the model's other SAEs in the folders beside this one.
@@ -30,8 +34,8 @@ class Layers {
     const all = [...this.siblings, own].sort((a, b) => a.hook.localeCompare(b.hook, "en", { numeric: true }));
     const twice = (hook) => all.filter((other) => other.hook === hook).length > 1;
     $("layers").hidden = this.siblings.length === 0;
-    $("layers").replaceChildren("Layers", ...all.map((sibling) => {
-      const name = shortHook(sibling.hook);
+    $("layers").replaceChildren(...all.map((sibling) => {
+      const name = place(sibling.hook);
       if (sibling === own) return el("b", { "aria-current": "page", title: sibling.hook }, name);
       return el("a", { href: this.href(sibling, fragment), title: sibling.hook }, twice(sibling.hook) ? `${name} (${sibling.folder})` : name);
     }));

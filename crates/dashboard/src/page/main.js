@@ -15,7 +15,8 @@ function describe(about) {
   $("where").replaceChildren(el("b", {}, about.hook), ` of ${about.model}`);
   $("foot").replaceChildren(
     el("p", {}, `${part}${whole(about.d_sae)} features on ${whole(about.tokens)} tokens in ${whole(about.contexts)} contexts${about.special ? "" : "; special tokens are shown but not counted"}. ${about.dead === 0 ? "None is dead." : `${whole(about.dead)} ${about.dead === 1 ? "is" : "are"} dead.`}`),
-    el("p", {}, "A label marked ", el("abbr", { class: "chip" }, "auto"), " is generated from the tokens that a feature fires on most strongly and those that it promotes. Labels that you write are stored in this browser; put the downloaded labels.json next to the SAE or into this folder, and the next dashboard includes them."));
+    el("p", {}, "A label marked ", el("abbr", { class: "chip" }, "auto"), " is generated from the tokens that a feature fires on most strongly and those that it promotes. Labels that you write are stored in this browser; put the downloaded labels.json next to the SAE or into this folder, and the next dashboard includes them."),
+    el("p", {}, shortcutSwitch()));
 }
 
 /// The fragment of the address, which is the state of the page: a feature, a search, or neither.
@@ -33,13 +34,16 @@ async function start() {
   $("list").hidden = false;
   const list = new List(data, labels, () => {
     layers.show(list.fragment());
+    $("notice").hidden = true;
     if (!$("list").hidden && fragmentHere() !== list.fragment()) history.replaceState(null, "", list.fragment());
   });
   const view = new FeatureView(list, labels, layers);
   layers.show("#");
-  let scroll = 0;
+  // The place in the list from which a feature was opened.
+  let [scroll, left] = [0, -1];
 
-  async function go() {
+  /// Shows the page of the address. `moved` is false for the one that the address had at first.
+  async function go(moved) {
     hideTip();
     const wanted = location.hash.slice(1);
     const feature = /^\d+$/.test(wanted) ? Number(wanted) : undefined;
@@ -60,6 +64,7 @@ async function start() {
       document.title = `${data.about.hook} · features`;
       if (was) {
         list.show();
+        if (moved) (document.querySelector(`#rows a[href="#${left}"]`) ?? $("main")).focus({ preventScroll: true });
         scrollTo(0, scroll);
       }
       return;
@@ -72,6 +77,9 @@ async function start() {
     $("notice").hidden = true;
     $("feature").hidden = false;
     document.title = `#${feature} · ${data.about.hook}`;
+    left = feature;
+    // What was followed is hidden now.
+    if (moved) $("feature").querySelector("h1").focus({ preventScroll: true });
     scrollTo(0, 0);
   }
 
@@ -79,24 +87,15 @@ async function start() {
     $("notice").hidden = false;
     $("notice").textContent = `A file could not be loaded: ${error.message}`;
   };
-  addEventListener("hashchange", () => go().catch(fail));
+  addEventListener("hashchange", () => go(true).catch(fail));
   addEventListener("scroll", moveTip, { passive: true });
-  addEventListener("keydown", (event) => {
-    if (event.key === "Escape") hideTip();
-    if (event.target.matches("input, select, textarea, [role=slider]") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const link = { j: "next", k: "prev" }[event.key];
-    if (link && !$("feature").hidden) $("feature").querySelector(`a[rel=${link}]`)?.click();
-    if (event.key === "/" && !$("list").hidden) {
-      event.preventDefault();
-      $("search").focus();
-    }
-  });
+  wireKeys();
   $("skip").addEventListener("click", (event) => {
     event.preventDefault();
     $("main").focus();
   });
   $("notice").hidden = true;
-  await go();
+  await go(false);
 }
 
 start().catch((error) => {

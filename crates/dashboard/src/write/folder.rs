@@ -15,7 +15,7 @@ use crate::dashboard::Dashboard;
 use crate::data_script::pack;
 
 /// The static files, which are the same in every dashboard.
-const PAGE_FILES: [(&str, &str); 12] = [
+const PAGE_FILES: [(&str, &str); 13] = [
     ("index.html", include_str!("../page/index.html")),
     ("style.css", include_str!("../page/style.css")),
     ("data.js", include_str!("../page/data.js")),
@@ -26,6 +26,7 @@ const PAGE_FILES: [(&str, &str); 12] = [
     ("layers.js", include_str!("../page/layers.js")),
     ("list.js", include_str!("../page/list.js")),
     ("steer.js", include_str!("../page/steer.js")),
+    ("keys.js", include_str!("../page/keys.js")),
     ("feature.js", include_str!("../page/feature.js")),
     ("main.js", include_str!("../page/main.js")),
 ];

@@ -1,5 +1,5 @@
 import { json } from "../client/api.js";
-import { learn, reached } from "../state/names.js";
+import { learn, reached, unlearn } from "../state/names.js";
 /** @import {About, FeatureData} from "../types.d.ts" */
 
 /** @type {Map<string, FeatureData>} */
@@ -25,8 +25,12 @@ export function featurePath(about, hook, feature) {
  */
 export async function featureData(about, hook, feature) {
   const key = `${hook}:${feature}`;
-  const data = known.get(key) ?? (await json(featurePath(about, hook, feature)));
-  known.set(key, data);
+  let data = known.get(key);
+  if (!data) {
+    data = /** @type {FeatureData} */ (await json(featurePath(about, hook, feature)));
+    known.set(key, data);
+    if (!data.label) unlearn(hook, feature);
+  }
   learn(hook, feature, data.label);
   learn(hook, feature, data.auto, true);
   reached(hook, feature, data.max);

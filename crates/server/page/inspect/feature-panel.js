@@ -17,7 +17,7 @@ import { place as where } from "../state/spec.js";
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
- * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, failed: (error: unknown) => void}} act
+ * @param {{shade: () => void, steer: () => void, feature: (hook: string, feature: number) => void, named: () => void, failed: (error: unknown) => void}} act
  */
 export function featurePanel(about, hook, feature, act) {
   const name = el("span");
@@ -30,6 +30,7 @@ export function featurePanel(about, hook, feature, act) {
   entitle();
   featureData(about, hook, feature).then((data) => {
     entitle();
+    act.named();
     rest.replaceChildren(...facts(data, act));
     if (!input.value) input.value = label(hook, feature);
   }, (error) => {
@@ -76,14 +77,14 @@ export function featurePanel(about, hook, feature, act) {
     el("div", { class: "acts" },
       el("button", { type: "button", class: "main", onclick: act.steer }, "Steer this"),
       el("button", { type: "button", onclick: act.shade }, "Shade by this"),
-      pinButton(about, hook, feature),
+      ...pinButton(about, hook, feature),
       ...copyButton("Copy link", () => `${location.origin}${location.pathname}${toFeature(hook, feature)}`)),
     el("details", { class: "edit" }, el("summary", {}, "Edit the label"), el("form", { onsubmit: save }, input, el("button", { type: "submit" }, "Save"), status), place, sae && el("button", { type: "button", class: "link", onclick: downloadAll }, "Download all labels of this SAE")),
     rest);
 }
 
 /**
- * The place of the saved labels of an SAE, in words.
+ * The place of the labels of an SAE that the server saves.
  * @param {SaeInfo} sae
  * @returns {(Node | string)[]}
  */

@@ -11,11 +11,12 @@ export class Inspector {
 
   /**
    * @param {() => Node} nothing draws the panel while no view is open
-   * @param {() => void} left is called when the user has left a view
+   * @param {{left: () => void, back: (key: string) => boolean}} owner `left` is called when the user has left a view;
+   * `back` returns true if it shows the view below by going back in the browser's history
    */
-  constructor(nothing, left) {
+  constructor(nothing, owner) {
     this.nothing = nothing;
-    this.left = left;
+    this.owner = owner;
     $("close").addEventListener("click", () => this.close());
     $("back").addEventListener("click", () => this.back());
     this.#draw();
@@ -39,7 +40,9 @@ export class Inspector {
     const kind = (/** @type {string} */ of) => of.split(":")[0];
     if (this.#views.length === 0) this.#from = /** @type {HTMLElement | null} */ (document.activeElement);
     if (["token", "active"].includes(kind(key))) this.#views = [];
-    else if (this.key === key) this.#views.pop();
+    // A view that is below already is gone back to.
+    const below = this.#views.findIndex((view) => view.key === key);
+    if (below >= 0) this.#views.length = below;
     this.#views.push({ key, draw });
     if (this.#views.length > 20) this.#views.shift();
     this.#draw();
@@ -51,11 +54,12 @@ export class Inspector {
   }
 
   back() {
+    if (this.owner.back(this.#views.at(-2)?.key ?? "")) return;
     this.#views.pop();
     this.#draw();
     if (this.open) this.focus();
     else this.#leave();
-    this.left();
+    this.owner.left();
   }
 
   /** @param {boolean} byUser false if the page closes the panel */
@@ -63,7 +67,7 @@ export class Inspector {
     this.#views = [];
     this.#draw();
     this.#leave();
-    if (byUser) this.left();
+    if (byUser) this.owner.left();
   }
 
   focus() {

@@ -1,7 +1,7 @@
 import { $, el } from "../view/dom.js";
 import { nameSpan } from "../view/name.js";
 import { onRename } from "../state/names.js";
-import { isPinned, onPin, pins, togglePin } from "../state/pins.js";
+import { MOST, isFull, isPinned, onPin, pins, togglePin } from "../state/pins.js";
 import { place } from "../state/spec.js";
 import { featureData } from "./feature-data.js";
 /** @import {About} from "../types.d.ts" */
@@ -24,15 +24,18 @@ export function pinList(about, open) {
 }
 
 /**
- * A button that pins a feature or removes its pin.
+ * A button that pins a feature or removes its pin, and the line that says why it cannot.
  * @param {About} about
  * @param {string} hook
  * @param {number} feature
  */
 export function pinButton(about, hook, feature) {
   const pin = { hook, feature };
+  const full = el("span", { class: "hint", role: "status" });
   const button = el("button", { type: "button", class: "pin", onclick: () => {
-    togglePin(about.name, pin);
+    const room = isPinned(about.name, pin) || !isFull(about.name);
+    full.textContent = room ? "" : `${MOST} features are pinned. Remove one of them first.`;
+    if (room) togglePin(about.name, pin);
     show();
   } });
   const show = () => {
@@ -41,5 +44,5 @@ export function pinButton(about, hook, feature) {
     button.setAttribute("aria-pressed", String(own));
   };
   show();
-  return button;
+  return [button, full];
 }

@@ -14,7 +14,7 @@ import { title } from "./inspector.js";
  * @param {number} at
  * @param {{text: TokenText, at: number} | null} beside
  * @param {About} about
- * @param {{feature: (hook: string, feature: number) => void, token: (text: TokenText, at: number) => void, link: () => string}} open
+ * @param {{feature: (hook: string, feature: number) => void, token: (text: TokenText, at: number) => void, link: (() => string) | null}} open the link is null if no link leads to the token
  * @param {Set<string>} wide hook points whose lists are expanded
  */
 export function tokenPanel(text, at, beside, about, open, wide) {
@@ -46,7 +46,7 @@ export function tokenPanel(text, at, beside, about, open, wide) {
         bars, el("span", { class: "value" }, number(value)), el("span", { class: "index" }, `#${index}`), el("span", { class: "names" }, nameSpan(hook, index), steered, other && el("span", { class: "sr" }, `, in the other text ${number(there)}`))));
     }, wide));
   }
-  panel.append(el("div", { class: "acts" }, ...copyButton("Copy link to this token", open.link)));
+  if (open.link) panel.append(el("div", { class: "acts" }, ...copyButton("Copy link to this token", open.link)));
   return panel;
 }
 

@@ -10,8 +10,8 @@ import { onRename } from "../state/names.js";
 /** @import {TokenText} from "../view/text.js" */
 
 /**
- * The views of the panel beside the text: a token, a feature, or the most active features. Each change is
- * reported to the owner, which writes it into the address.
+ * The view in the panel beside the text: a token, a feature, or the most active features. Tells its owner, so
+ * that the address has it.
  */
 export class Views {
   /** Hook points whose lists are expanded. @type {Set<string>} */
@@ -22,31 +22,31 @@ export class Views {
   /**
    * @param {About} about
    * @param {Output} output
-   * @param {{nothing: () => Node, steer: (hook: string, feature: number) => void, shade: (hook: string, feature: number) => void, opened: (hook: string, feature: number) => void, failed: (error: unknown) => void, view: (view: View | null) => void, link: (view: View | null) => string}} owner
+   * @param {{nothing: () => Node, steer: (hook: string, feature: number) => void, shade: (hook: string, feature: number) => void, opened: (hook: string, feature: number) => void, failed: (error: unknown) => void, named: () => void, view: (view: View | null) => void, back: (view: View | null) => boolean, link: (view: View | null) => string}} owner
    */
   constructor(about, output, owner) {
     this.about = about;
     this.output = output;
     this.owner = owner;
-    this.inspector = new Inspector(owner.nothing, () => {
-      if (!this.inspector.open) this.#unmark();
-      owner.view(this.view);
+    this.inspector = new Inspector(owner.nothing, {
+      left: () => {
+        if (!this.inspector.open) this.#unmark();
+        owner.view(this.view);
+      },
+      back: (key) => key !== "" && !key.startsWith("active:") && owner.back(viewOf(key)),
     });
     onRename(() => {
       if (!this.inspector.key.startsWith("feature:")) this.inspector.redraw();
     });
   }
 
-  /** The open view, if it has a link. @returns {View | null} */
+  /** The open view, if it has a link. */
   get view() {
-    const [, hook, feature] = /^feature:([^:]+):(\d+)$/.exec(this.inspector.key) ?? [];
-    if (hook !== undefined) return { kind: "feature", hook, feature: Number(feature) };
-    const [, text, at] = /^token:([01]):(\d+)$/.exec(this.inspector.key) ?? [];
-    return text === undefined ? null : { kind: "token", text: Number(text), at: Number(at) };
+    return viewOf(this.inspector.key);
   }
 
   /**
-   * Shows what a link asks for. Returns false for what is not there; a token may have to wait for its text.
+   * Shows the view in a link. Returns false for what is not there; a token may have to wait for its text.
    * @param {View | null} view
    */
   show(view) {
@@ -91,12 +91,19 @@ export class Views {
     this.inspector.show(`token:${which < 0 ? "" : which}:${at}`, () => tokenPanel(text, at, this.output.beside(text, at), this.about, {
       feature: (hook, feature) => this.feature(hook, feature),
       token: (to, place) => this.token(to, place, "step"),
-      link: () => this.owner.link(this.view),
+      link: which < 0 ? null : () => this.owner.link(this.view),
     }, this.#wide));
     if (narrow()) text.reveal(at, $("inspector").getBoundingClientRect().top);
     if (how === "key" && again) this.inspector.focus();
     else if (how === "key") say("Features are shown. Press Enter again to go there.");
     this.owner.view(this.view);
+  }
+
+  /** Takes note that the text of the open token is an earlier answer now. */
+  kept() {
+    if (!this.inspector.key.startsWith("token:")) return;
+    if (this.#token?.text.element.isConnected) this.token(this.#token.text, this.#token.at, "step");
+    else this.#gone();
   }
 
   /** True if a token of the text is shown, but not this one. @param {TokenText} text @param {number} at */
@@ -112,6 +119,7 @@ export class Views {
   feature(hook, feature, focus = true) {
     this.inspector.show(`feature:${hook}:${feature}`, () => featurePanel(this.about, hook, feature, {
       feature: (to, index) => this.feature(to, index),
+      named: () => this.owner.named(),
       failed: (error) => this.owner.failed(error),
       steer: () => this.owner.steer(hook, feature),
       shade: () => this.owner.shade(hook, feature),
@@ -125,20 +133,57 @@ export class Views {
    * The most active features of a text, or of a selection of its tokens.
    * @param {TokenText} text
    * @param {Set<number> | null} chosen
+   * @param {boolean} focus
    */
-  active(text, chosen) {
+  active(text, chosen, focus = true) {
     this.#unmark();
-    this.inspector.show("active:", () => activePanel(text, chosen, this.about, { feature: (hook, feature) => this.feature(hook, feature) }, this.#wide));
-    this.inspector.focus();
+    this.inspector.show(chosen === null ? "active:text" : "active:selection", () => {
+      // Back from one of its features, the text may be another one.
+      const of = chosen === null ? this.output.texts[0] ?? text : text;
+      return activePanel(of, chosen, this.output.texts.length === 2 && chosen === null, this.about, {
+        feature: (hook, feature) => this.feature(hook, feature),
+        token: (at) => this.token(of, at, "step"),
+      }, this.#wide);
+    });
+    if (focus) this.inspector.focus();
     this.owner.view(null);
   }
 
-  /** Shows the token that was shown in the text before, or that a link asks for. @param {View | null} wanted */
+  /**
+   * Shows the token that was shown in the text before, or that a link asks for, or the most active features of the
+   * text that there is now. Returns false if the token of a link is not there.
+   * @param {View | null} wanted
+   */
   reopen(wanted) {
-    if (this.inspector.key.startsWith("active:")) this.inspector.close(false);
-    const view = this.view ?? wanted;
-    if (view?.kind !== "token") return;
-    const text = this.output.texts[view.text] ?? this.output.texts[0];
-    if (this.#token?.text !== text && text?.tokens[view.at]) this.token(text, view.at, "step");
+    const [text] = this.output.texts;
+    const { key } = this.inspector;
+    if (key === "active:text" && text) this.active(text, null, false);
+    else if (key.startsWith("active:")) this.#gone();
+    const open = this.view;
+    const view = open ?? (this.inspector.open ? null : wanted);
+    if (view?.kind !== "token") return true;
+    const of = this.output.texts[view.text] ?? text;
+    if (this.#token?.text === of) return true;
+    if (of?.tokens[view.at]) {
+      this.token(of, view.at, "step");
+      return true;
+    }
+    if (open) this.#gone();
+    return open !== null;
   }
+
+  /** Closes the panel of something that the new text does not have. */
+  #gone() {
+    this.#unmark();
+    this.inspector.close(false);
+    this.owner.view(null);
+  }
+}
+
+/** The view with a key of the panel, if it has a link. @param {string} key @returns {View | null} */
+function viewOf(key) {
+  const [, hook, feature] = /^feature:([^:]+):(\d+)$/.exec(key) ?? [];
+  if (hook !== undefined) return { kind: "feature", hook, feature: Number(feature) };
+  const [, text, at] = /^token:([01]):(\d+)$/.exec(key) ?? [];
+  return text === undefined ? null : { kind: "token", text: Number(text), at: Number(at) };
 }

@@ -22,6 +22,14 @@ export class Controls {
   #width = 0;
   /** The number of tokens of the last prompt; 0 if it is not known. */
   #prompt = 0;
+  /** The mode whose text is in the box. @type {State["mode"]} */
+  #mode = "story";
+  /** What is in the box of the other mode. */
+  #draft = "";
+  /** The prompt of the state that was last written into the box. @type {string | null} */
+  #written = null;
+  /** True if the user has typed the prompt in the box. */
+  typed = false;
 
   /**
    * @param {() => State} state
@@ -50,7 +58,8 @@ export class Controls {
       });
     }
     $("prompt").addEventListener("input", () => {
-      if (state().mode === "story") state().prompt = $("prompt").value;
+      if (state().mode === "story") this.typed = $("prompt").value.trim() !== "";
+      this.prompted(0);
       this.#grow();
     });
     // The text may need more lines when the box becomes narrower.
@@ -60,7 +69,7 @@ export class Controls {
       this.#grow();
     }).observe($("prompt"));
     $("prompt").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter" && state().mode === "chat" && !event.shiftKey && !event.isComposing) {
+      if (event.key === "Enter" && state().mode === "chat" && !event.shiftKey && !event.ctrlKey && !event.metaKey && !event.isComposing) {
         event.preventDefault();
         owner.run();
       }
@@ -94,7 +103,7 @@ export class Controls {
     const chat = state.mode === "chat";
     for (const radio of $("modes").querySelectorAll("input")) radio.checked = radio.value === state.mode;
     $("compare").checked = state.compare;
-    $("prompt").value = chat ? "" : state.prompt;
+    this.#fill();
     $("prompt").placeholder = chat ? "Write a message" : "The beginning of the text";
     $("prompt-label").textContent = chat ? "Message" : "Prompt";
     $("run").textContent = chat ? "Send" : "Run";
@@ -106,6 +115,27 @@ export class Controls {
     this.#grow();
     this.#summary();
     this.thread();
+  }
+
+  /** Fills the box. What the user has typed stays, except for a prompt in place of which the state has another. */
+  #fill() {
+    const { mode, prompt } = this.state();
+    if (mode !== this.#mode) [$("prompt").value, this.#draft, this.#mode] = [this.#draft, $("prompt").value, mode];
+    if (mode === "chat" || prompt === this.#written) return;
+    $("prompt").value = this.#written = prompt;
+    this.typed = false;
+  }
+
+  /** Takes the prompt in the box into the state. */
+  take() {
+    if (this.state().mode === "story") this.state().prompt = this.#written = $("prompt").value;
+  }
+
+  /** Takes the message out of the box; empty if there is none. */
+  message() {
+    const text = $("prompt").value.trim();
+    if (text !== "") $("prompt").value = "";
+    return text;
   }
 
   /** Draws the conversation, up to the answer in progress. */

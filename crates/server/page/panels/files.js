@@ -3,10 +3,10 @@ import { copy } from "../view/copy.js";
 import { download } from "../view/download.js";
 import { standalonePage } from "../view/standalone.js";
 import { fileName, readRecording } from "../state/recording.js";
-import { inWords, plainText } from "../state/plain.js";
+import { plainText, steeringInWords } from "../state/plain.js";
 import { fromFragment } from "../state/share.js";
 import { exported } from "./recordings.js";
-/** @import {About, Recording, State} from "../types.d.ts" */
+/** @import {About, Recording, Run, State} from "../types.d.ts" */
 /** @import {Output} from "../view/output.js" */
 
 /**
@@ -14,7 +14,7 @@ import { exported } from "./recordings.js";
  * updates the plain text.
  * @param {About} about
  * @param {Output} output
- * @param {{last: () => {state: State, finished: boolean} | null, opened: (file: string, run: Recording, state: State) => void, failed: (message: string) => void, say: (message: string) => void}} owner
+ * @param {{last: () => Run | null, opened: (file: string, run: Recording, state: State) => void, failed: (message: string) => void, say: (message: string) => void}} owner
  */
 export function wireFiles(about, output, owner) {
   $("export").addEventListener("click", () => {
@@ -24,9 +24,10 @@ export function wireFiles(about, output, owner) {
   $("html").addEventListener("click", () => {
     const last = owner.last();
     if (!last) return;
-    const { state } = last;
-    const asked = `${about.name} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${about.version}`;
-    const page = standalonePage(`A run of ${about.name}`, exported(last, output, about), [asked, ...state.steer.map((spec) => `Steered: ${inWords(spec)}`)], output.marks);
+    const { state, origin } = last;
+    const model = origin?.model ?? about.name;
+    const asked = `${model} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${origin?.nanoscope ?? about.version}`;
+    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...steering(state, output)], recordedMarks(output));
     download(fileName(state, "html"), page, "text/html");
   });
   $("copy").addEventListener("click", async () => {
@@ -54,14 +55,23 @@ export function wireFiles(about, output, owner) {
 }
 
 /**
+ * The marks of the tokens of an exported run, in which the model's input comes before each text.
+ * @param {Output} output
+ */
+const recordedMarks = ({ marks, read }) => marks.map((some, choice) => [...Array(read?.[choice]?.tokens.length ?? 0).fill(false), ...some]);
+
+/** @param {State} state @param {Output} output */
+const steering = ({ steer }, { endings, texts }) => steeringInWords(steer, endings[0], texts[0]?.tokens ?? []);
+
+/**
  * The run as plain text.
- * @param {{state: State} | null} last
+ * @param {Run | null} last
  * @param {Output} output
  */
 export function plain(last, output) {
   if (!last) return "";
   const texts = output.texts.map((text, choice) => ({ name: text.name, written: output.written(choice) }));
-  return plainText(last.state, texts.length === 2 ? texts.toReversed() : texts);
+  return plainText(last.state, texts.length === 2 ? texts.toReversed() : texts, steering(last.state, output));
 }
 
 /**

@@ -1,11 +1,11 @@
 import { Refused, json } from "../client/api.js";
-import { el, later, visible } from "../view/dom.js";
+import { count, el, later, visible } from "../view/dom.js";
 import { nameSpan } from "../view/name.js";
 import { learn } from "../state/names.js";
 import { place } from "../state/spec.js";
 /** @import {About, Hit} from "../types.d.ts" */
 
-let count = 0;
+let finders = 0;
 
 /** Number of hits that are asked for. */
 const LIMIT = 50;
@@ -43,23 +43,37 @@ async function find(about, text, signal) {
  * @returns {HTMLElement}
  */
 export function finder(about, name, pick) {
-  const id = `found-${count++}`;
-  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: dog, rain, 1909 …`, maxlength: 200 });
+  const id = `found-${finders++}`;
+  const sae = about.saes.at(-1);
+  const index = Math.min(1909, (sae?.d_sae ?? 1) - 1);
+  const input = el("input", { type: "search", role: "combobox", "aria-label": name, "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: `${name}: dog, rain, ${index} …`, maxlength: 200 });
   const list = el("ul", { id, role: "listbox", "aria-label": "Features found", class: "found", hidden: true });
+  // The number of hits, which is not seen; or the advice without any.
+  const status = el("p", { class: "sr", role: "status" });
   /** @type {Hit[]} */
   let results = [];
   let at = -1;
+  /** True from a change of the query until its hits are there. */
+  let pending = false;
+  /** True if the first hit is taken when it arrives. */
+  let take = false;
   let asked = new AbortController();
 
   const close = () => {
+    search.cancel();
     asked.abort();
+    pending = take = false;
     list.hidden = true;
+    tell("", false);
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
     at = -1;
   };
-  const choose = (/** @type {number} */ n) => {
-    const found = results[n];
+  const tell = (/** @type {string} */ text, /** @type {boolean} */ seen) => {
+    status.textContent = text;
+    status.className = seen ? "found none hint" : "sr";
+  };
+  const choose = (/** @type {Hit | undefined} */ found) => {
     if (!found) return;
     input.value = "";
     close();
@@ -70,13 +84,20 @@ export function finder(about, name, pick) {
     for (const [place, item] of [...list.children].entries()) item.setAttribute("aria-selected", String(place === at));
     list.children[at]?.scrollIntoView({ block: "nearest" });
     if (at >= 0) input.setAttribute("aria-activedescendant", `${id}-${at}`);
+    else input.removeAttribute("aria-activedescendant");
   };
-  const show = (/** @type {string} */ otherwise) => {
-    list.replaceChildren(...results.map((found, n) => el("li", { id: `${id}-${n}`, role: "option", "aria-selected": "false", onclick: () => choose(n) }, el("span", { class: "hint" }, `${place(found.hook)} #${found.index}`), el("span", {}, nameSpan(found.hook, found.index), found.why && el("span", { class: "why" }, visible(found.why))))));
-    if (results.length === 0) list.append(el("li", { class: "hint none" }, otherwise));
-    list.hidden = false;
-    input.setAttribute("aria-expanded", "true");
-    mark(results.length > 0 ? 0 : -1);
+  const show = (/** @type {Hit[]} */ hits, /** @type {string} */ otherwise) => {
+    pending = false;
+    results = hits;
+    if (take && hits.length > 0) return choose(hits[0]);
+    take = false;
+    list.replaceChildren(...hits.map((found, n) => el("li", { id: `${id}-${n}`, role: "option", "aria-selected": "false", onclick: () => choose(found) }, el("span", { class: "hint" }, `${place(found.hook)} #${found.index}`), el("span", {}, nameSpan(found.hook, found.index), found.why && el("span", { class: "why" }, visible(found.why))))));
+    list.hidden = hits.length === 0;
+    list.removeAttribute("aria-busy");
+    if (hits.length > 0) tell(`${count(hits.length, "feature")}${hits.length === LIMIT ? ", the best ones" : ""}.`, false);
+    else tell(otherwise, true);
+    input.setAttribute("aria-expanded", String(hits.length > 0));
+    mark(hits.length > 0 ? 0 : -1);
   };
 
   const search = later(async () => {
@@ -86,30 +107,41 @@ export function finder(about, name, pick) {
     const text = input.value.trim();
     if (text === "") return close();
     try {
-      results = await find(about, text, signal);
+      const hits = await find(about, text, signal);
       if (signal.aborted) return;
-      for (const { hook, index, label, auto } of results) learn(hook, index, label, auto === true);
-      show(`No feature has to do with “${visible(text)}”. Try another word of the model’s texts, or an index such as 1909 or 3:1909.`);
+      for (const found of hits) learn(found.hook, found.index, found.label, found.auto === true);
+      const layer = /^blocks\.(\d+)\./.exec(sae?.hook ?? "")?.[1];
+      show(hits, `No feature matches “${visible(text)}”. Try another word of the model’s texts, or an index such as ${index}${layer === undefined ? "" : ` or ${layer}:${index}`}.`);
     } catch (error) {
-      if (signal.aborted) return;
-      results = [];
-      show(error instanceof Error ? error.message : String(error));
+      if (!signal.aborted) show([], error instanceof Error ? error.message : String(error));
     }
   }, 140);
 
-  input.addEventListener("input", search);
-  input.addEventListener("blur", () => setTimeout(close, 150));
+  input.addEventListener("input", () => {
+    // The hits of the query before are those of another word.
+    asked.abort();
+    [results, pending, take] = [[], true, false];
+    list.setAttribute("aria-busy", "true");
+    mark(-1);
+    search();
+  });
+  input.addEventListener("blur", () => setTimeout(() => {
+    // Who has come back goes on typing.
+    if (!take && document.activeElement !== input) close();
+  }, 150));
   input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (list.hidden) return;
+    const isOpen = !list.hidden || status.textContent !== "";
+    if (event.isComposing || (!isOpen && !(pending && ["Enter", "Escape"].includes(event.key)))) return;
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (by && results.length > 0) mark((at + by + results.length) % results.length);
-    else if (event.key === "Enter") choose(at);
+    else if (event.key === "Enter" && pending) take = input.value.trim() !== "";
+    else if (event.key === "Enter") choose(results[at]);
     else if (event.key === "Escape") close();
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
   // The press would move the focus and close the list before the click.
-  list.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => event.preventDefault());
-  return el("div", { class: "finder" }, input, list);
+  for (const part of [list, status]) part.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => event.preventDefault());
+  return el("div", { class: "finder" }, input, list, status);
 }

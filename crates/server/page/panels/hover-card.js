@@ -16,6 +16,8 @@ const GAP = 8;
  */
 export class HoverCard {
   #timer = 0;
+  /** The token with the focus that the card describes. @type {Element | null} */
+  #described = null;
 
   /**
    * @param {() => Shade} shade
@@ -24,7 +26,7 @@ export class HoverCard {
   constructor(shade, about) {
     this.shade = shade;
     this.about = about;
-    addEventListener("scroll", () => this.hide(), { passive: true });
+    for (const moved of ["scroll", "resize"]) addEventListener(moved, () => this.hide(), { passive: true });
   }
 
   get open() {
@@ -40,6 +42,7 @@ export class HoverCard {
     this.#timer = setTimeout(() => {
       const box = text.box(at);
       if (!box || (box.width === 0 && box.height === 0)) return;
+      this.#describe(text);
       const card = $("hover");
       card.replaceChildren(...this.#content(text.tokens[at]));
       card.hidden = false;
@@ -54,6 +57,15 @@ export class HoverCard {
   hide() {
     clearTimeout(this.#timer);
     $("hover").hidden = true;
+    this.#describe(null);
+  }
+
+  /** Lets screen readers read the card with the token that has the focus. @param {TokenText | null} text */
+  #describe(text) {
+    this.#described?.removeAttribute("aria-describedby");
+    const focused = text && document.activeElement;
+    this.#described = focused?.matches(".t") && text?.element.contains(focused) ? focused : null;
+    this.#described?.setAttribute("aria-describedby", "hover");
   }
 
   /** @param {Token} token */

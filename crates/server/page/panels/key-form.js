@@ -1,9 +1,10 @@
 import { hasKey, useKey } from "../client/api.js";
 import { $ } from "../view/dom.js";
+import { show } from "../view/front.js";
 
 /** Asks for the server's key, or for another one if it did not accept what was entered. */
 export function askForKey() {
-  $("key").hidden = false;
+  show("key");
   $("key-error").hidden = !hasKey();
   $("key-text").setAttribute("aria-invalid", String(hasKey()));
   if (hasKey()) $("key-text").setAttribute("aria-describedby", "key-error");

@@ -3,14 +3,14 @@ import { finder } from "./finder.js";
 /** @import {About, Hit} from "../types.d.ts" */
 
 /**
- * The panel beside the text while nothing is open: what to do.
+ * The panel beside the text while nothing is open, with the first steps.
  * @param {About} about
  * @param {(hit: Hit) => void} look
  */
 export function noFeatures(about, look) {
   if (about.saes.length === 0) return el("div", { class: "nothing" }, el("h2", {}, "No features"), el("p", {}, "This server has no SAE. A token shows its position, its number and its probability."));
   return el("div", { class: "nothing" },
-    el("h2", {}, "What is the model thinking of?"),
+    el("h2", {}, "Features of a word"),
     el("p", {}, "Click a word. The features that are active there appear here, with their names."),
     el("p", {}, "A feature is a direction in the model that stands for something, such as “a dog comes next”. A sparse autoencoder (SAE) finds such directions."),
     el("p", {}, "Steering turns a feature up or down while the model writes."),
@@ -18,7 +18,7 @@ export function noFeatures(about, look) {
 }
 
 /**
- * Advice for a server without an SAE.
+ * The advice for a server without an SAE.
  * @param {About} about
  * @returns {Node[]}
  */

@@ -2,7 +2,7 @@ import { run } from "../client/run.js";
 import { $, count, number } from "../view/dom.js";
 import { notice } from "./messages.js";
 import { say } from "../view/say.js";
-/** @import {About, Ending, State} from "../types.d.ts" */
+/** @import {About, Ending, Origin, Run, State} from "../types.d.ts" */
 /** @import {Output} from "../view/output.js" */
 
 /** The interval between announcements of progress, in ms. */
@@ -11,13 +11,15 @@ const ANNOUNCE = 10_000;
 /** Runs a state and draws its texts, one run at a time. */
 export class Runner {
   #running = new AbortController();
-  /** The last run, and whether it has finished. @type {{state: State, finished: boolean} | null} */
+  /** The run whose texts are shown. @type {Run | null} */
   last = null;
+  /** The state that was run last, also if it had no text. @type {State | null} */
+  asked = null;
 
   /**
    * @param {About} about
    * @param {Output} output
-   * @param {{end: (choice: number, ending: Ending) => void, finished: () => void, failed: (error: unknown) => void}} owner
+   * @param {{begun: () => void, end: (choice: number, ending: Ending) => void, finished: () => void, cut: () => void, failed: (error: unknown, state: State) => void}} owner
    */
   constructor(about, output, owner) {
     this.about = about;
@@ -45,7 +47,7 @@ export class Runner {
     const { signal } = own;
     const state = structuredClone(now);
     const compare = state.compare && state.steer.length > 0;
-    this.last = { state, finished: false };
+    this.asked = state;
     this.#busy(true);
     $("progress").textContent = "";
     say("Generating.");
@@ -54,6 +56,8 @@ export class Runner {
     const begin = () => {
       if (begun > 0) return;
       begun = performance.now();
+      this.last = { state, finished: false };
+      this.owner.begun();
       $("panes").style.minHeight = `${$("panes").offsetHeight}px`;
       this.output.begin({ compare, steered: state.steer.length > 0, chat: state.mode === "chat" });
     };
@@ -86,7 +90,7 @@ export class Runner {
         steered.fluency = against(steered.fluency.nll, plain.fluency.nll);
         this.owner.end(0, steered);
       }
-      this.last.finished = true;
+      if (this.last?.state === state) this.last.finished = true;
       $("progress").textContent = rate();
       if (now.compare && !compare) notice("Both texts are the same without steering. Find a feature above and turn it up to see a before and an after.");
       say(`Done: ${count(tokens, "token")}.`);
@@ -94,11 +98,12 @@ export class Runner {
     } catch (error) {
       if (this.#running !== own) return;
       for (const text of this.output.texts) text.flush();
+      this.owner.cut();
       if (signal.aborted) {
         $("progress").textContent = "Stopped.";
         say("Stopped.");
       } else {
-        this.owner.failed(error);
+        this.owner.failed(error, state);
       }
     } finally {
       if (this.#running === own) {
@@ -119,15 +124,21 @@ export class Runner {
     $("output").setAttribute("aria-busy", String(busy));
   }
 
-  /** Takes a run that was opened from a file as the last one. @param {State} state @param {boolean} finished */
-  opened(state, finished) {
-    this.last = { state: structuredClone(state), finished };
+  /**
+   * Takes a run that was opened from a file as the one that is shown.
+   * @param {State} state
+   * @param {boolean} finished
+   * @param {Origin} origin
+   */
+  opened(state, finished, origin) {
+    this.last = { state: structuredClone(state), finished, origin };
+    this.asked = this.last.state;
     this.#busy(false);
   }
 
-  /** Forgets the last run. */
+  /** Removes the run that is shown. */
   forget() {
-    this.last = null;
+    this.last = this.asked = null;
     this.cancel();
   }
 }

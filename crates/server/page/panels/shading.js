@@ -24,9 +24,15 @@ export class Shading {
     $("shade").addEventListener("change", () => this.use(parseShade($("shade").value)));
   }
 
-  /** The feature or hook point that shades the text. @returns {Shade} */
+  /** The shading of the text. @returns {Shade} */
   get now() {
     return this.state().shade ?? { hook: OFF, feature: null };
+  }
+
+  /** True if the server has what a shading needs. @param {Shade} shade */
+  has({ hook, feature }) {
+    if (hook === OFF || hook === SURPRISE) return feature === null;
+    return this.about.saes.some((sae) => sae.hook === hook && (feature ?? 0) < sae.d_sae);
   }
 
   /** @param {Shade | null} shade */

@@ -1,14 +1,10 @@
-import { $, count, el, number, percent } from "../view/dom.js";
+import { $, el } from "../view/dom.js";
 import { nameSpan } from "../view/name.js";
+import { effectInWords, fluencyInWords } from "../state/effect.js";
 import { nameOf, onRename } from "../state/names.js";
 import { OPS, PLACES, place } from "../state/spec.js";
 import { Strength, initialStrength } from "./strength.js";
-/** @import {About, Applied, Fluency, Intervention, State} from "../types.d.ts" */
-
-/** From this length on, relative to the activation, an intervention leaves nothing of the text. */
-const OVERWHELMING = 10;
-/** From this ratio on, a steered text surprises the model too much to be called fluent. */
-const BROKEN = 2;
+/** @import {About, Applied, Fluency, Intervention, State, Token} from "../types.d.ts" */
 
 /**
  * The list of interventions, which edits `state.steer`. On narrow screens the sliders are repeated below the text
@@ -30,9 +26,12 @@ export class Steering {
     this.about = about;
     this.owner = owner;
     onRename(() => this.draw());
-    new IntersectionObserver(([{ isIntersecting, boundingClientRect }]) => {
+    new IntersectionObserver((entries) => {
+      const { isIntersecting, boundingClientRect } = /** @type {IntersectionObserverEntry} */ (entries.at(-1));
       document.body.classList.toggle("docked", !isIntersecting && boundingClientRect.top < 0);
     }).observe($("specs"));
+    // The page ends above the sliders.
+    new ResizeObserver(() => document.body.style.setProperty("--dock", `${$("dock").offsetHeight}px`)).observe($("dock"));
   }
 
   /**
@@ -63,28 +62,35 @@ export class Steering {
     if (steer.length === 0) this.#fluency(undefined);
   }
 
+  /** Hides the effect of the run before, in its place, while a text of another run grows. */
+  begun() {
+    $("steering").classList.add("begun");
+  }
+
   /**
    * Shows the effect of the run under each intervention, and the fluency of its text.
    * @param {Applied[] | undefined} applied
    * @param {Fluency} [fluency]
+   * @param {Token[]} tokens those of the steered text
    */
-  report(applied, fluency) {
+  report(applied, fluency, tokens = []) {
+    $("steering").classList.remove("begun");
     this.#effects = new WeakMap();
     for (const [at, spec] of this.state().steer.entries()) {
       const effect = applied?.[at];
       if (effect) this.#effects.set(spec, effect);
       const row = $("specs").children[at]?.querySelector(".applied");
-      if (row) row.textContent = describe(effect);
+      if (row) row.textContent = effectInWords(effect);
     }
-    this.#fluency(applied && applied.length > 0 ? fluency : undefined);
+    this.#fluency(applied && applied.length > 0 ? fluency : undefined, tokens);
   }
 
-  /** @param {Fluency | undefined} fluency */
-  #fluency(fluency) {
+  /** @param {Fluency | undefined} fluency @param {Token[]} tokens */
+  #fluency(fluency, tokens = []) {
     const line = $("fluency");
     line.hidden = !fluency;
     if (!fluency) return;
-    const { words, broken } = inWords(fluency);
+    const { words, broken } = fluencyInWords(fluency, tokens);
     line.textContent = words;
     line.classList.toggle("broken", broken);
   }
@@ -133,33 +139,9 @@ export class Steering {
       el("button", { type: "button", class: "name", title: "Show this feature", onclick: () => this.owner.open(spec.hook, spec.feature) }, nameSpan(spec.hook, spec.feature), el("span", { class: "hint" }, `${place(spec.hook)} #${spec.feature}${spec.rest}`)),
       kind, strength.element, where,
       el("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${subject(spec)}`, onclick: remove }, "×"),
-      el("p", { class: "hint applied" }, describe(this.#effects.get(spec))));
+      el("p", { class: "hint applied" }, effectInWords(this.#effects.get(spec))));
   }
 }
 
 /** @param {Intervention} spec */
 const subject = ({ hook, feature }) => `${nameOf(hook, feature).text}, ${place(hook)}`;
-
-/**
- * The effect of an intervention in words.
- * @param {Applied | undefined} effect
- */
-function describe(effect) {
-  if (!effect) return "";
-  if (effect.changed === 0) return `Changed nothing at ${count(effect.positions, "token")}.`;
-  const moved = `Moved the activation at ${count(effect.changed, "token")}, by`;
-  if (effect.moved < OVERWHELMING) return `${moved} ${percent(effect.moved)} on average.`;
-  const times = effect.moved < 1000 ? `${Math.round(effect.moved)} times` : "more than 1,000 times";
-  return `${moved} ${times} its own length on average. Nothing else counts then; reduce the strength.`;
-}
-
-/**
- * The fluency of a steered text in words.
- * @param {Fluency} fluency
- */
-function inWords({ nll, unsteered_nll: plain, ratio }) {
-  if (!ratio || plain === null || plain === undefined) return { words: `Fluency: ${number(nll, 2)} nats per token to the model without steering.`, broken: false };
-  const figures = `Fluency ${number(ratio, 2)}× (${number(plain, 2)} → ${number(nll, 2)} nats per token)`;
-  if (ratio > BROKEN) return { words: `${figures}: the text is broken; reduce the strength.`, broken: true };
-  return { words: `${figures}: below 2× the text still reads well.`, broken: false };
-}

@@ -1,9 +1,12 @@
 // Names and maximum activations of the features that the page has seen.
+/** @import {Recording} from "../types.d.ts" */
 
 /** Labels that people gave. @type {Map<string, string>} */
 const labels = new Map();
 /** Names from the tokens that features fire on and promote. @type {Map<string, string>} */
 const automatic = new Map();
+/** The names in a run that was opened from a file, while it is shown. @type {Map<string, {text: string, auto: boolean}>} */
+const fromFile = new Map();
 /** @type {Map<string, number>} */
 const highest = new Map();
 /** @type {Set<() => void>} */
@@ -18,6 +21,27 @@ const id = (/** @type {string} */ hook, /** @type {number} */ feature) => `${hoo
  */
 export function learn(hook, feature, name, auto = false) {
   if (name) (auto ? automatic : labels).set(id(hook, feature), name);
+}
+
+/** Removes a label that the server does not have. @param {string} hook @param {number} feature */
+export function unlearn(hook, feature) {
+  labels.delete(id(hook, feature));
+}
+
+/**
+ * Takes the names in an opened run, in place of those of another one. They name features that have no other
+ * name, and are never a label that could be edited or saved.
+ * @param {Pick<Recording, "labels" | "automatic_names"> | null} run null to remove them
+ */
+export function useNamesOf(run) {
+  const before = fromFile.size;
+  fromFile.clear();
+  for (const [auto, names] of /** @type {const} */ ([[true, run?.automatic_names], [false, run?.labels]])) {
+    for (const [hook, some] of Object.entries(names ?? {})) {
+      for (const [index, text] of Object.entries(some)) if (text) fromFile.set(id(hook, Number(index)), { text, auto });
+    }
+  }
+  if (before + fromFile.size > 0) for (const listener of listeners) listener();
 }
 
 /**
@@ -56,16 +80,19 @@ export function automaticName(hook, feature) {
 }
 
 /**
- * A name for a feature: its label, its automatic name, or its number.
+ * A name for a feature: its label, its automatic name, one in the opened file, or its number.
  * @param {string} hook
  * @param {number} feature
- * @returns {{text: string, from: "person" | "tokens" | "number"}}
+ * @returns {{text: string, from: "person" | "tokens" | "file" | "number"}}
  */
 export function nameOf(hook, feature) {
   const own = label(hook, feature);
   if (own) return { text: own, from: "person" };
   const name = automaticName(hook, feature);
-  return name ? { text: name, from: "tokens" } : { text: `feature ${feature}`, from: "number" };
+  if (name) return { text: name, from: "tokens" };
+  const theirs = fromFile.get(id(hook, feature));
+  if (theirs) return { text: theirs.text, from: theirs.auto ? "tokens" : "file" };
+  return { text: `feature ${feature}`, from: "number" };
 }
 
 /**

@@ -4,7 +4,7 @@
 
 const KEY = "nanoscope.pins";
 /** Maximum number of pins of a model. */
-const MOST = 40;
+export const MOST = 40;
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
@@ -34,6 +34,9 @@ export function pins(model) {
  * @param {Pin} pin
  */
 export const isPinned = (model, { hook, feature }) => pins(model).some((one) => one.hook === hook && one.feature === feature);
+
+/** True if a model has no room for another pin. @param {string} model */
+export const isFull = (model) => pins(model).length >= MOST;
 
 /**
  * Pins a feature, or removes its pin.

@@ -88,7 +88,8 @@ export function fromFragment(fragment) {
   for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
     switch (name) {
       case "mode":
-        if (value === "chat") state.mode = "chat";
+        if (value === "chat" || value === "story") state.mode = value;
+        else unknown.push(value);
         break;
       case "prompt":
         state.prompt = value;
@@ -105,7 +106,8 @@ export function fromFragment(fragment) {
         break;
       }
       case "compare":
-        state.compare = value === "1";
+        if (value === "0" || value === "1") state.compare = value === "1";
+        else unknown.push(value);
         break;
       case "seed":
         state.seed = Math.floor(number(value, 0, SEEDS - 1, state.seed));
@@ -124,6 +126,7 @@ export function fromFragment(fragment) {
         break;
       case "shade":
         state.shade = parseShade(value);
+        if (!state.shade) unknown.push(value);
         break;
       case "feature":
       case "token":

@@ -53,10 +53,10 @@ export function writeSpec({ hook, feature, op, value, scale, at, rest }) {
 }
 
 /**
- * A strength as people read it: `30 %` of the norm, or a number.
+ * A strength as people read it: `30 %` of the norm, or a number, with its unit.
  * @param {Intervention} spec
  */
-export const strength = ({ value, scale }) => (scale === "norm" ? `${tidy(value * 100)} %` : String(value));
+export const strength = ({ value, scale }) => (scale === "norm" ? `${tidy(value * 100)} %` : scale === "raw" ? String(value) : `${value} ${scale}`);
 
 /** A share of the norm in percent. @param {number} share */
 export const inPercent = (share) => tidy(share * 100);

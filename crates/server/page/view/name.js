@@ -1,15 +1,21 @@
 import { automaticName, label, nameOf } from "../state/names.js";
 import { el, named } from "./dom.js";
 
+/** The marks of names that are no label on this server, with what they mean. */
+const MARKS = Object.freeze({
+  tokens: ["auto", "An automatic name, from the tokens that the feature fires on and promotes"],
+  file: ["file", "A label in the opened file; this server has none"],
+});
+
 /**
- * A feature's name. An automatic one is grey and says that it is.
+ * A feature's name. An automatic one, and one from an opened file, is grey and says so.
  * @param {string} hook
  * @param {number} feature
  */
 export function nameSpan(hook, feature) {
   const { text, from } = nameOf(hook, feature);
-  const mark = from === "tokens" && el("span", { class: "auto", title: "An automatic name, from the tokens that the feature fires on and promotes" }, "auto");
-  return el("span", { class: from === "person" ? "label" : "label off" }, mark, mark && " ", named(text));
+  const [mark, title] = from === "tokens" || from === "file" ? MARKS[from] : [];
+  return el("span", { class: from === "person" ? "label" : "label off" }, mark && el("span", { class: "auto", title }, mark), mark && " ", named(text));
 }
 
 /**

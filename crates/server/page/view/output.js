@@ -160,7 +160,7 @@ export class Output {
     return found;
   }
 
-  /** Forgets the earlier answers from a message on. @param {number} message */
+  /** Removes the earlier answers from a message on. @param {number} message */
   forget(message) {
     for (const at of this.kept.keys()) if (at >= message) this.kept.delete(at);
   }
@@ -189,7 +189,8 @@ export class Output {
 
   /** Adapts the scale to the current values. Returns whether it has changed. */
   #legend() {
-    const high = Math.max(0, ...this.all.map((text) => text.high));
+    // Earlier answers are not on the page while it shows a story.
+    const high = Math.max(0, ...this.all.filter(({ element }) => element.isConnected).map((text) => text.high));
     const scale = scaleFor(high);
     const changed = scale !== this.#scale;
     this.#scale = scale;
