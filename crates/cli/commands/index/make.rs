@@ -16,9 +16,11 @@ use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 
 /// The number of beginnings of texts that steering is measured on, and their tokens.
-const PROMPTS: usize = 3;
-/// The number of beginnings that features write after.
+const PROMPTS: u64 = 3;
+/// The number of beginnings that features write after, and their tokens: so few that the text can still be
+/// about anything.
 const WRITING_PROMPTS: u64 = 8;
+const WRITING_PROMPT_TOKENS: usize = 4;
 const PROMPT_TOKENS: usize = 8;
 
 /// The measurements of steering that belong to an index.
@@ -61,17 +63,17 @@ pub(crate) fn make_index(
     drop(bar);
     let mut index = dashboard.feature_index(model.tokenizer());
     if let Steering::Measured(texts) = steering {
-        measure(scope, &mut index, (&prompts(tokens)?, texts), interrupted)?;
+        measure(scope, &mut index, tokens, texts, interrupted)?;
     }
     Ok(index)
 }
 
-/// The beginnings of the first contexts, to continue with steering.
-fn prompts(tokens: &TokenizedCorpus) -> Result<Vec<Vec<u32>>> {
+/// The first `len` tokens of the first `n` contexts, to continue with steering.
+fn prompts(tokens: &TokenizedCorpus, n: u64, len: usize) -> Result<Vec<Vec<u32>>> {
     let mut prompts = Vec::new();
-    for index in 0..tokens.contexts().min(WRITING_PROMPTS) {
+    for index in 0..tokens.contexts().min(n) {
         let tokens = tokens.context(index)?.tokens;
-        prompts.push(tokens[..tokens.len().min(PROMPT_TOKENS)].to_vec());
+        prompts.push(tokens[..tokens.len().min(len)].to_vec());
     }
     Ok(prompts)
 }
@@ -80,14 +82,15 @@ fn prompts(tokens: &TokenizedCorpus) -> Result<Vec<Vec<u32>>> {
 fn measure(
     scope: &Microscope,
     index: &mut FeatureIndex,
-    (prompts, texts): (&[Vec<u32>], Option<usize>),
+    tokens: &TokenizedCorpus,
+    texts: Option<usize>,
     interrupted: &InterruptFlag,
 ) -> Result<()> {
     let (model, hook) = (scope.model(), index.hook);
     let options = SharesOptions::for_model(model);
     let mut bar = None;
-    let few = &prompts[..prompts.len().min(PROMPTS)];
-    let measured = SteeringShares::measure(model, hook, few, &options, |done, all| {
+    let few = prompts(tokens, PROMPTS, PROMPT_TOKENS)?;
+    let measured = SteeringShares::measure(model, hook, &few, &options, |done, all| {
         let new = || DelayedBar::new("measuring steering", all as u64, "strengths");
         bar.get_or_insert_with(new).set(done as u64);
         interrupted.control_flow()
@@ -106,8 +109,9 @@ fn measure(
     if options.texts == 0 || texts.is_none() && !options.is_quick(model, hook)? {
         return Ok(());
     }
+    let prompts = prompts(tokens, WRITING_PROMPTS, WRITING_PROMPT_TOKENS)?;
     let mut bars: Option<(u64, DelayedBar)> = None;
-    Ok(index.measure_writing(model, prompts, &options, |done, all| {
+    Ok(index.measure_writing(model, &prompts, &options, |done, all| {
         if bars.as_ref().is_none_or(|&(of, _)| of != all) {
             bars = Some((all, DelayedBar::new("writing texts", all, "features")));
         }
