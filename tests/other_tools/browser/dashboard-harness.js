@@ -23,9 +23,9 @@ export class Dashboards {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** Makes a dashboard in the folder `name`. */
-  make(name, labels, more, layer = 2) {
-    const args = ["dashboard", "--text", join(fixtures, "stories.jsonl"), "--labels", labels, "--hook", `blocks.${layer}.hook_resid_post`, ...more, "--out", join(this.folder, name)];
+  /** Makes a dashboard in the folder `name`, without other labels than the SAE's if `labels` is null. */
+  make(name, labels, more, layer = 2, text = join(fixtures, "stories.jsonl")) {
+    const args = ["dashboard", "--text", text, ...(labels === null ? [] : ["--labels", labels]), "--hook", `blocks.${layer}.hook_resid_post`, ...more, "--out", join(this.folder, name)];
     execFileSync(binary, args, { env: { ...process.env, XDG_CACHE_HOME: join(this.folder, "cache") }, stdio: ["ignore", "pipe", "inherit"] });
   }
 
