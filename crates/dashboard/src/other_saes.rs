@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_index::token_text;
+use nanoscope_index::{Firing, automatic_name, token_text};
 use nanoscope_runtime::{InterpretableModel, LogitEffect, logit_effects};
 
 use crate::{DashboardError, fingerprint};
@@ -114,12 +114,11 @@ pub(crate) fn names(
     Ok(names)
 }
 
-/// Names a feature by the tokens that it promotes most, such as `promotes " dog", " cat"`.
+/// Names a feature with [`automatic_name`], by the tokens that it promotes most: `promotes ·dog ·cat`.
 fn promoted(effects: &[f32], text: impl Fn(u32) -> String) -> Option<String> {
     let effect = LogitEffect::from_effects(effects, MAX_NAME_TOKENS);
-    let tokens: Vec<String> =
-        effect.promoted.iter().map(|&(id, _)| format!("\"{}\"", text(id))).collect();
-    (!tokens.is_empty()).then(|| format!("promotes {}", tokens.join(", ")))
+    let tokens: Vec<String> = effect.promoted.iter().map(|&(id, _)| text(id)).collect();
+    (!tokens.is_empty()).then(|| automatic_name(Firing::Unknown, &tokens))
 }
 
 #[cfg(test)]
@@ -198,9 +197,8 @@ mod tests {
             let promoted =
                 LogitEffect::from_effects(&weights.effects.unwrap(), MAX_NAME_TOKENS).promoted;
             // Without a tokenizer, tokens are numbers.
-            let tokens: Vec<String> =
-                promoted.iter().map(|(id, _)| format!("\"<{id}>\"")).collect();
-            let expected = format!("promotes {}", tokens.join(", "));
+            let tokens: Vec<String> = promoted.iter().map(|(id, _)| format!("<{id}>")).collect();
+            let expected = format!("promotes {}", tokens.join(" "));
             assert_eq!(names[feature].auto_label.as_deref(), Some(expected.as_str()));
         }
         assert_eq!((names[&2].label.as_deref(), &names[&40].label), (Some("ours"), &None));
@@ -211,6 +209,6 @@ mod tests {
     #[test]
     fn a_feature_that_promotes_nothing_finite_has_no_name() {
         assert_eq!(promoted(&[f32::NAN; 4], |id| id.to_string()), None);
-        assert_eq!(promoted(&[0.0, 2.0], |id| id.to_string()).unwrap(), r#"promotes "1", "0""#);
+        assert_eq!(promoted(&[0.0, 2.0], |id| id.to_string()).unwrap(), "promotes 1 0");
     }
 }

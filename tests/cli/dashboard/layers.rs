@@ -84,14 +84,14 @@ fn similar_features_of_other_layers_are_those_of_the_nearest_decoder_rows() {
             let name = &names[feature.to_string()];
             assert_eq!(name[0].as_str(), label);
             labelled += usize::from(label.is_some());
-            assert!(name[1].as_str().unwrap().starts_with("promotes \""), "{name}");
+            assert!(name[1].as_str().unwrap().starts_with("promotes "), "{name}");
         }
         // Features without a page have a name too.
         for other in page["nearest"].as_array().unwrap() {
             let (feature, names) = (other[0].as_u64().unwrap(), &page["names"]);
             let name = &names[feature.to_string()];
             assert_eq!(name.is_null(), feature < 4, "{other}");
-            assert!(feature < 4 || name[1].as_str().unwrap().starts_with("promotes \""), "{name}");
+            assert!(feature < 4 || name[1].as_str().unwrap().starts_with("promotes "), "{name}");
         }
     }
     assert!(labelled > 0, "no similar feature has a label");
