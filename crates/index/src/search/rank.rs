@@ -62,7 +62,7 @@ const MIN_PARTIAL: usize = 3;
 /// The number of words of a query that are searched for.
 const MAX_WORDS: usize = 8;
 /// The number of texts that an estimate counts like beside a measurement.
-const ESTIMATE_TEXTS: f32 = 4.0;
+const ESTIMATE_TEXTS: f32 = 12.0;
 /// The weight of writing a word in all texts, and of promoting one that was not written.
 const WRITES_WEIGHT: f32 = 2.0;
 const UNWRITTEN_WEIGHT: f32 = 0.3;
