@@ -66,7 +66,8 @@ fn a_word_finds_the_feature_that_writes_it_and_says_why() {
         (&first["feature"], &first["hook"]),
         (&1909.into(), &"blocks.3.hook_resid_post".into())
     );
-    assert!(first["why"].as_str().unwrap().starts_with("promotes ·dog +0."), "{first}");
+    let why = first["why"].as_str().unwrap();
+    assert!(why.starts_with("writes \"dog\" in ") && why.contains("; promotes ·dog +0."), "{first}");
     assert_eq!(first["steer"], "blocks.3.hook_resid_post:1909:add:35%");
     let scores: Vec<f64> = answer["hits"]
         .as_array()
@@ -141,7 +142,7 @@ fn every_line_to_copy_changes_the_text_and_leaves_it_fluent() {
             assert!(text.contains("unsteered:") && text.contains("fluency: "), "{text}");
             assert!(
                 !text.contains(&format!(
-                    "steered:\nThere was a{}",
+                    "\nsteered:\nThere was a{}",
                     end["unsteered"].as_str().unwrap()
                 ))
             );

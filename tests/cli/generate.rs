@@ -139,7 +139,9 @@ fn short_flags_are_those_of_every_command() {
     for command in commands {
         let help = stdout(&["help", command]);
         for (short, long) in [("-j", "--json"), ("-m", "--model"), ("-s", "--steer")] {
-            let is_flag = |line: &str| line.trim_start().starts_with(&format!("{long} "));
+            let is_flag = |line: &str| {
+                line.starts_with("  ") && line.trim_start().starts_with(&format!("{long} "))
+            };
             let has_long = help.lines().any(|line| is_flag(&format!("{line} ")));
             assert!(!has_long, "{command}: {long} without {short}");
         }

@@ -102,7 +102,7 @@ fn the_command_for_steering_selects_the_same_model_and_sae() {
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("pages");
     nanoscope(1, &out, &[]).success();
-    assert_eq!(data(&out, "index")["steer"], json!({"flags": "", "strength": "30%"}));
+    assert_eq!(data(&out, "index")["steer"], json!({"flags": "", "strength": "40%"}));
 
     let sae = dir.path().join("my saes");
     fs::create_dir(&sae).unwrap();
