@@ -1,5 +1,5 @@
 import { $ } from "../view/dom.js";
-import { copy } from "../view/copy.js";
+import { copy, sayCopied } from "../view/copy.js";
 import { download } from "../view/download.js";
 import { standalonePage } from "../view/standalone.js";
 import { fileName, readRecording } from "../state/recording.js";
@@ -33,8 +33,7 @@ export function wireFiles(about, output, owner) {
   $("copy").addEventListener("click", async () => {
     const text = plain(owner.last(), output);
     if (await copy(text)) {
-      $("copy").textContent = "Copied";
-      setTimeout(() => ($("copy").textContent = "Copy as text"), 1500);
+      sayCopied($("copy"), "Copy as text");
       owner.say("Text copied.");
     } else {
       $("plain").open = true;
