@@ -27,7 +27,8 @@ export function wireFiles(about, output, owner) {
     const { state, origin } = last;
     const model = origin?.model ?? about.name;
     const asked = `${model} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${origin?.nanoscope ?? about.version}`;
-    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...steering(state, output)], recordedMarks(output));
+    const how = steering(state, output).map((line, at) => (at < state.steer.length ? `Steered: ${line}` : line));
+    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...how], recordedMarks(output));
     download(fileName(state, "html"), page, "text/html");
   });
   $("copy").addEventListener("click", async () => {
