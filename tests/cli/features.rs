@@ -67,7 +67,10 @@ fn a_word_finds_the_feature_that_writes_it_and_says_why() {
         (&1909.into(), &"blocks.3.hook_resid_post".into())
     );
     let why = first["why"].as_str().unwrap();
-    assert!(why.starts_with("writes \"dog\" in ") && why.contains("; promotes ·dog +0."), "{first}");
+    assert!(
+        why.starts_with("writes \"dog\" in ") && why.contains("; promotes ·dog +0."),
+        "{first}"
+    );
     assert_eq!(first["steer"], "blocks.3.hook_resid_post:1909:add:35%");
     let scores: Vec<f64> = answer["hits"]
         .as_array()
@@ -140,12 +143,10 @@ fn every_line_to_copy_changes_the_text_and_leaves_it_fluent() {
             let text = stdout(&[&["generate", "--top", "1"], &args[..]].concat());
             let end = ending(&args);
             assert!(text.contains("unsteered:") && text.contains("fluency: "), "{text}");
-            assert!(
-                !text.contains(&format!(
-                    "\nsteered:\nThere was a{}",
-                    end["unsteered"].as_str().unwrap()
-                ))
-            );
+            assert!(!text.contains(&format!(
+                "\nsteered:\nThere was a{}",
+                end["unsteered"].as_str().unwrap()
+            )));
             ratios.push(end["fluency"]["ratio"].as_f64().unwrap());
         }
         let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;

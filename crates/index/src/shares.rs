@@ -95,12 +95,11 @@ impl SteeringShares {
         let n = options.features.clamp(1, d_sae);
         let features: Vec<usize> = (0..n).map(|i| i * d_sae / n).collect();
         let texts = Texts { model, prompts, options };
-        let mut tried = 0;
         let unsteered = texts.mean_nll(&[Plan::new()], || progress(0, LEVELS.len()))?[0];
         let unsteered = unsteered.ok_or(IndexError::Unmeasured { hook })?;
         let mut shares = Self { default: LEVELS[0], breaks: None, features: n };
         let mut is_fluent = true;
-        for share in LEVELS {
+        for (tried, share) in LEVELS.into_iter().enumerate() {
             let plan = |&feature: &usize| {
                 let op = Op::Add(share, Scale::Norm);
                 Plan::new().intervene(Intervention::new(hook, Target::Feature(feature), op))
@@ -120,7 +119,6 @@ impl SteeringShares {
             if is_fluent {
                 shares.default = share;
             }
-            tried += 1;
             if broken(Fluency::BROKEN) * 2 > n {
                 shares.breaks = Some(share);
                 break;

@@ -211,7 +211,7 @@ for (const [kind, fields] of [["a story", { prompt: PROMPT }], ["a chat", { mode
     await page.goto(pathToFileURL(join(harness.folder, name)).href);
     assert.ok(expected.length > 0);
     assert.deepEqual(await marked(page), expected);
-    assert.match(await page.textContent("header"), /Fluency [\d.]+×/);
+    assert.match(await page.textContent("header"), /Steered: layer 3 #1909 .*Fluency [\d.]+×/s);
 
     assert.deepEqual(wrong.filter((one) => !one.startsWith("request: file:")), []);
     await context.close();

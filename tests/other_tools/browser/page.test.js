@@ -157,6 +157,8 @@ test("a link that is shared gives the same text to another", async () => {
   const { page, context, wrong } = await open("", { permissions: ["clipboard-read", "clipboard-write"] });
 
   await again(page, () => page.evaluate((hash) => { location.hash = hash; }, link({ prompt: PROMPT }, [`${HOOK}:748:add:25`])));
+  // With some seeds the story is about no bird.
+  await page.evaluate(() => { Math.random = () => 0.25; });
   await again(page, () => page.click("#dice"));
   const text = await written(page);
   await page.click("#share");

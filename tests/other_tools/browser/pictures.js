@@ -17,7 +17,7 @@ await server.close();
 const dashboards = new Dashboards();
 dashboards.make("pages", null, ["--compact"], 2, join(root, "examples/stories.txt"));
 await dashboards.start();
-const { page: feature } = await dashboards.open({ viewport: { width: 1280, height: 1480 }, colorScheme: "light" });
+const { page: feature } = await dashboards.open({ viewport: { width: 1280, height: 1450 }, colorScheme: "light" });
 await visit(feature, 9);
 await feature.screenshot({ path: docs("dashboard.png") });
 await dashboards.close();

@@ -1,5 +1,5 @@
 import { $ } from "../view/dom.js";
-import { copy } from "../view/copy.js";
+import { copy, sayCopied } from "../view/copy.js";
 import { download } from "../view/download.js";
 import { standalonePage } from "../view/standalone.js";
 import { fileName, readRecording } from "../state/recording.js";
@@ -27,14 +27,14 @@ export function wireFiles(about, output, owner) {
     const { state, origin } = last;
     const model = origin?.model ?? about.name;
     const asked = `${model} · temperature ${state.temperature} · seed ${state.seed} · nanoscope ${origin?.nanoscope ?? about.version}`;
-    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...steering(state, output)], recordedMarks(output));
+    const how = steering(state, output).map((line, at) => (at < state.steer.length ? `Steered: ${line}` : line));
+    const page = standalonePage(`A run of ${model}`, exported(last, output, about), [asked, ...how], recordedMarks(output));
     download(fileName(state, "html"), page, "text/html");
   });
   $("copy").addEventListener("click", async () => {
     const text = plain(owner.last(), output);
     if (await copy(text)) {
-      $("copy").textContent = "Copied";
-      setTimeout(() => ($("copy").textContent = "Copy as text"), 1500);
+      sayCopied($("copy"), "Copy as text");
       owner.say("Text copied.");
     } else {
       $("plain").open = true;

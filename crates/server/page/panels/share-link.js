@@ -1,3 +1,4 @@
+import { copy, sayCopied } from "../view/copy.js";
 import { $ } from "../view/dom.js";
 
 /**
@@ -7,14 +8,12 @@ import { $ } from "../view/dom.js";
  */
 export async function shareLink(link) {
   $("link").value = link;
-  try {
-    await navigator.clipboard.writeText(link);
-    $("share").textContent = "Copied";
-    setTimeout(() => ($("share").textContent = "Share"), 1500);
-    return true;
-  } catch {
+  const done = await copy(link);
+  if (done) {
+    sayCopied($("share"), "Share");
+  } else {
     $("shared").hidden = false;
     $("link").select();
-    return false;
   }
+  return done;
 }
