@@ -115,7 +115,9 @@ fn measure(
         if bars.as_ref().is_none_or(|&(of, _)| of != all) {
             bars = Some((all, DelayedBar::new("writing texts", all, "features")));
         }
-        bars.iter().for_each(|(_, bar)| bar.set(done));
+        if let Some((_, bar)) = &bars {
+            bar.set(done);
+        }
         interrupted.control_flow()
     })?)
 }
