@@ -84,7 +84,7 @@ mod tests {
         let given = FeatureName::new("a dog\u{1b}[31m", false);
         let automatic = FeatureName::new("fires on ·dog · promotes ·wagged", true);
 
-        assert_eq!(given.shown(40), "a dog\\u{1b}[31m");
+        assert_eq!(given.shown(40), "a dog⟨001B⟩[31m");
         assert_eq!(automatic.shown(40), "~ fires on ·dog · promotes ·wagged");
         assert_eq!(automatic.shown(12), "~ fires on …");
         assert_eq!((given.style(), automatic.style()), (LABEL, DIM));
