@@ -138,19 +138,21 @@ fn every_line_to_copy_changes_the_text_and_leaves_it_fluent() {
         let steer = object(&["features", word, "--json", "--top", "1"])["hits"][0]["steer"].clone();
         let steer = steer.as_str().unwrap();
         let mut ratios = Vec::new();
-        for seed in ["1", "2", "3"] {
-            let args = ["There was a", "--steer", steer, "--compare", "--seed", seed, "-n", "48"];
+        for begin in ["There was a", "Once upon a time, there was a", "One day, a little girl"] {
+            let args = [begin, "--steer", steer, "--compare", "--seed", "1", "-n", "64"];
             let text = stdout(&[&["generate", "--top", "1"], &args[..]].concat());
             let end = ending(&args);
             assert!(text.contains("unsteered:") && text.contains("fluency: "), "{text}");
-            assert!(!text.contains(&format!(
-                "\nsteered:\nThere was a{}",
-                end["unsteered"].as_str().unwrap()
-            )));
+            assert!(
+                !text.contains(&format!(
+                    "\nsteered:\n{begin}{}",
+                    end["unsteered"].as_str().unwrap()
+                ))
+            );
             ratios.push(end["fluency"]["ratio"].as_f64().unwrap());
         }
         let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
-        assert!(mean < 2.2, "{steer} for {word}: {ratios:?}");
+        assert!(mean < 2.0, "{steer} for {word}: {ratios:?}");
     }
 }
 
