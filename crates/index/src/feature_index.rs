@@ -2,7 +2,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::entry::FeatureEntry;
 use crate::shares::SteeringShares;
-use crate::writing::Writing;
+use crate::writing_options::Writing;
 
 /// The index of one SAE's features, measured on a text: their names, the data for searching them, and the
 /// strengths at which they can be steered. It is a small file beside the SAE.

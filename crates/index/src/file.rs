@@ -20,7 +20,7 @@ use crate::fingerprint::fingerprint;
 use crate::shared_text::SharedText;
 use crate::shares::SteeringShares;
 use crate::token_text::visible;
-use crate::writing::Writing;
+use crate::writing_options::Writing;
 
 const FORMAT: &str = "nanoscope-feature-index";
 const VERSION: u32 = 1;

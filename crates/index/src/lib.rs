@@ -21,6 +21,7 @@ mod shared_text;
 mod shares;
 mod token_text;
 mod writing;
+mod writing_options;
 
 pub use automatic_name::{Firing, automatic_name};
 pub use entry::{FeatureEntry, IndexedExample};
@@ -34,4 +35,4 @@ pub use search::{Evidence, Hit, Search, SearchOptions};
 pub use shared_text::SharedText;
 pub use shares::{SharesOptions, SteeringShares};
 pub use token_text::{shown_token, token_text, visible};
-pub use writing::{Writing, WritingOptions};
+pub use writing_options::{Writing, WritingOptions};

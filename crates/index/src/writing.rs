@@ -8,7 +8,6 @@ use nanoscope_runtime::{
     Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Step,
     Target,
 };
-use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::entry::FeatureEntry;
@@ -17,55 +16,7 @@ use crate::feature_index::FeatureIndex;
 use crate::fingerprint::mix;
 use crate::shared_text::SharedText;
 use crate::shares::SteeringShares;
-
-/// The sizes of a measurement of the words that features write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WritingOptions {
-    /// The number of texts per feature. Default: 4.
-    pub texts: usize,
-    /// The maximum number of generated tokens per text. Default: 32.
-    pub tokens: usize,
-    /// The seed of the sampling. Default: 42.
-    pub seed: u64,
-}
-
-impl Default for WritingOptions {
-    fn default() -> Self {
-        Self { texts: 4, tokens: 32, seed: 42 }
-    }
-}
-
-impl WritingOptions {
-    /// Returns whether the measurement for the SAE at `hook` takes minutes on a CPU, not hours.
-    ///
-    /// # Errors
-    /// [`IndexError::Runtime`] if the model has no SAE there.
-    pub fn is_quick(
-        &self,
-        model: &InterpretableModel,
-        hook: HookPoint,
-    ) -> Result<bool, IndexError> {
-        /// Multiplications: about five minutes on two cores.
-        const PRODUCT: f64 = 3e12;
-
-        let shape = &model.gpt().config().shape;
-        let weights =
-            12 * shape.n_layer * shape.n_embd * shape.n_embd + shape.vocab_size * shape.n_embd;
-        let tokens = model.sae(hook)?.config().d_sae() * self.texts * self.tokens;
-        Ok(weights as f64 * tokens as f64 <= PRODUCT)
-    }
-}
-
-/// A measurement of the words that features write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Writing {
-    /// The number of texts per feature.
-    pub texts: u32,
-    /// The maximum number of tokens per text.
-    pub tokens: u32,
-    /// The share of the norm with which features without one of their own were added.
-    pub share: f32,
-}
+use crate::writing_options::{Writing, WritingOptions};
 
 /// The factor by which more texts are written with a share that was sought.
 const AGAIN: usize = 3;
@@ -164,12 +115,6 @@ impl FeatureIndex {
         let (texts, tokens) = (texts as u32, options.tokens as u32);
         self.writing = Some(Writing { texts, tokens, share: default });
         Ok(())
-    }
-}
-
-impl Writing {
-    pub(crate) fn is_valid(&self) -> bool {
-        self.texts > 0 && self.share > 0.0 && self.share <= 10.0
     }
 }
 

@@ -320,7 +320,7 @@ mod tests {
     use nanoscope_transformer::GptShape;
 
     use super::*;
-    use crate::writing::Writing;
+    use crate::writing_options::Writing;
 
     const HOOK: HookPoint = HookPoint::ResidPost(1);
 
