@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::continuations::is_share;
 use crate::shared_text::SharedText;
 
 /// The index's data about one feature.
@@ -93,7 +94,7 @@ impl FeatureEntry {
             Some("a feature is missing or repeated")
         } else if !(self.max.is_finite() && self.mean.is_finite()) {
             Some("an activation is not finite")
-        } else if self.share.is_some_and(|share| !(share > 0.0 && share <= 10.0)) {
+        } else if self.share.is_some_and(|share| !is_share(share)) {
             Some("its share of the norm is out of range")
         } else if self.texts == Some(0) {
             Some("it was measured on no texts")

@@ -9,6 +9,7 @@
 //! [`FeatureIndex::measure_writing`] adds the words that the model writes with each feature.
 
 mod automatic_name;
+mod continuations;
 mod entry;
 mod error;
 mod feature_index;

@@ -3,9 +3,10 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Op, RuntimeError, Scale, Target};
+use nanoscope_runtime::{InterpretableModel, Intervention, RuntimeError};
 
 use crate::automatic_name::{Firing, automatic_name};
+use crate::continuations::added;
 use crate::feature_index::FeatureIndex;
 use crate::file::IndexFile;
 use crate::promoted::promoted;
@@ -28,11 +29,12 @@ pub struct FeatureNames {
     computed: Mutex<HashMap<(HookPoint, u32), SharedText>>,
 }
 
-/// An index in memory, or in a file that is read when it is first needed.
+/// The index of an SAE.
 #[derive(Debug, Clone)]
-struct Stored {
-    file: Option<IndexFile>,
-    read: OnceLock<Result<Arc<FeatureIndex>, String>>,
+enum Stored {
+    InMemory(Arc<FeatureIndex>),
+    /// A file, which is read when it is first needed.
+    InFile(IndexFile, OnceLock<Result<Arc<FeatureIndex>, String>>),
 }
 
 impl FeatureNames {
@@ -43,15 +45,13 @@ impl FeatureNames {
 
     /// Adds the index of an SAE, which replaces an earlier one at its hook point.
     pub fn insert(&mut self, index: FeatureIndex) {
-        let (hook, read) = (index.hook, OnceLock::new());
-        read.get_or_init(|| Ok(Arc::new(index)));
-        self.indexes.insert(hook, Stored { file: None, read });
+        self.indexes.insert(index.hook, Stored::InMemory(Arc::new(index)));
     }
 
     /// Adds the index in a file, which is read when it is first needed. One that cannot be read or belongs to
     /// another SAE counts as absent, and is among the [`problems`](Self::problems).
     pub fn insert_file(&mut self, file: IndexFile) {
-        self.indexes.insert(file.hook, Stored { file: Some(file), read: OnceLock::new() });
+        self.indexes.insert(file.hook, Stored::InFile(file, OnceLock::new()));
     }
 
     /// Reads all indexes, which are otherwise read when they are first needed.
@@ -63,9 +63,11 @@ impl FeatureNames {
 
     /// The index of the SAE at `hook`.
     pub fn index(&self, hook: HookPoint) -> Option<&Arc<FeatureIndex>> {
-        let Stored { file, read } = self.indexes.get(&hook)?;
+        let (file, read) = match self.indexes.get(&hook)? {
+            Stored::InMemory(index) => return Some(index),
+            Stored::InFile(file, read) => (file, read),
+        };
         let read_file = || {
-            let file = file.as_ref().ok_or_else(String::new)?;
             FeatureIndex::read(file).map(Arc::new).map_err(|error| match error.source() {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
@@ -85,16 +87,15 @@ impl FeatureNames {
     /// measured for it, or by the [default share](Self::default_share) of its SAE.
     pub fn turn_up(&self, hook: HookPoint, feature: u32) -> Intervention {
         let own = self.index(hook).and_then(|index| index.get(feature)?.share);
-        let op = Op::Add(own.unwrap_or_else(|| self.default_share(hook)), Scale::Norm);
-        Intervention::new(hook, Target::Feature(feature as usize), op)
+        added(hook, feature as usize, own.unwrap_or_else(|| self.default_share(hook)))
     }
 
     /// The reasons why indexes that were needed could not be read.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
-        self.indexes
-            .values()
-            .filter_map(|stored| stored.read.get()?.as_ref().err())
-            .map(String::as_str)
+        self.indexes.values().filter_map(|stored| match stored {
+            Stored::InMemory(_) => None,
+            Stored::InFile(_, read) => read.get()?.as_ref().err().map(String::as_str),
+        })
     }
 
     /// The automatic name of a feature, if it is in an index or was computed by

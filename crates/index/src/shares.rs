@@ -1,18 +1,17 @@
 use std::ops::ControlFlow;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{
-    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Target,
-};
+use nanoscope_runtime::{Fluency, InterpretableModel, Plan};
 use serde::{Deserialize, Serialize};
 
+use crate::continuations::{Continuations, added, is_fluent, is_share, multiplications};
 use crate::error::IndexError;
-use crate::fingerprint::mix;
 
 /// The shares of the activation's norm with which features can be added, measured for one SAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SteeringShares {
-    /// The share to begin with: with it, 95 % of the features leave a text fluent. At most 0.4.
+    /// The share to begin with, at most 0.4: with it, 95 % of the features leave a text fluent, unless even the
+    /// smallest that was tried is too much.
     pub default: f32,
     /// The smallest share that was tried with which most features break the text; `None` if none did.
     pub breaks: Option<f32>,
@@ -45,11 +44,9 @@ impl SharesOptions {
         const PASSES: usize = 3 * 24 * 14 * 2;
         const PRODUCT: usize = 2_000_000_000_000;
 
-        let shape = &model.gpt().config().shape;
-        let weights =
-            12 * shape.n_layer * shape.n_embd * shape.n_embd + shape.vocab_size * shape.n_embd;
         let default = Self::default();
-        let features = (PRODUCT / PASSES / weights.max(1)).clamp(8, default.features);
+        let features = PRODUCT / PASSES / multiplications(model).max(1);
+        let features = features.clamp(8, default.features);
         Self { features, ..default }
     }
 }
@@ -57,9 +54,6 @@ impl SharesOptions {
 /// The shares that are tried, in order.
 const LEVELS: [f32; 14] =
     [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
-
-/// The temperature of the texts, which is the default of `nanoscope generate`.
-const TEMPERATURE: f32 = 0.7;
 
 /// The ratio of negative log-likelihoods that 95 % of the features stay below with the default share. Features
 /// with a strong effect on the text are above the others, so this is less than [`Fluency::BROKEN`].
@@ -82,7 +76,7 @@ impl SteeringShares {
     ///
     /// # Errors
     /// [`IndexError::Runtime`] if a prompt is empty or cannot be run, or the model has no SAE at `hook`;
-    /// [`IndexError::Unmeasured`] if the model writes nothing after the prompts;
+    /// [`IndexError::Unmeasured`] if there are no prompts, or the model writes nothing after them;
     /// [`IndexError::Interrupted`].
     pub fn measure(
         model: &InterpretableModel,
@@ -94,29 +88,26 @@ impl SteeringShares {
         let d_sae = model.sae(hook)?.config().d_sae();
         let n = options.features.clamp(1, d_sae);
         let features: Vec<usize> = (0..n).map(|i| i * d_sae / n).collect();
-        let texts = Texts { model, prompts, options };
-        let unsteered = texts.mean_nll(&[Plan::new()], || progress(0, LEVELS.len()))?[0];
+        if prompts.is_empty() {
+            return Err(IndexError::Unmeasured { hook });
+        }
+        let texts = Continuations { model, prompts, tokens: options.tokens, seed: options.seed };
+        let mean_nlls = |plans: &[Plan], go_on: &mut dyn FnMut() -> ControlFlow<()>| {
+            let written = texts.write(plans, prompts.len(), go_on)?;
+            written.iter().map(|of_plan| texts.nll(of_plan)).collect::<Result<Vec<_>, _>>()
+        };
+        let unsteered = mean_nlls(&[Plan::new()], &mut || progress(0, LEVELS.len()))?[0];
         let unsteered = unsteered.ok_or(IndexError::Unmeasured { hook })?;
         let mut shares = Self { default: LEVELS[0], breaks: None, features: n };
-        let mut is_fluent = true;
+        let mut is_default = true;
         for (tried, share) in LEVELS.into_iter().enumerate() {
-            let plan = |&feature: &usize| {
-                let op = Op::Add(share, Scale::Norm);
-                Plan::new().intervene(Intervention::new(hook, Target::Feature(feature), op))
-            };
+            let plan = |&feature: &usize| Plan::new().intervene(added(hook, feature, share));
             let plans: Vec<Plan> = features.iter().map(plan).collect();
-            let ratio = |nll: Option<f64>| {
-                // A text that ends at once, where an unsteered one does not, says nothing fluent.
-                let fluency = Fluency { nll: nll?, unsteered_nll: Some(unsteered) };
-                fluency.ratio()
-            };
-            let nlls = texts.mean_nll(&plans, || progress(tried, LEVELS.len()))?;
-            let ratios: Vec<Option<f64>> = nlls.into_iter().map(ratio).collect();
-            let broken = |limit: f64| {
-                ratios.iter().filter(|ratio| !ratio.is_some_and(|ratio| ratio <= limit)).count()
-            };
-            is_fluent &= broken(FLUENT) * 20 <= n && share <= MAX_DEFAULT;
-            if is_fluent {
+            let nlls = mean_nlls(&plans, &mut || progress(tried, LEVELS.len()))?;
+            let broken =
+                |limit| nlls.iter().filter(|&&nll| !is_fluent(nll, unsteered, limit)).count();
+            is_default &= broken(FLUENT) * 20 <= n && share <= MAX_DEFAULT;
+            if is_default {
                 shares.default = share;
             }
             if broken(Fluency::BROKEN) * 2 > n {
@@ -128,52 +119,7 @@ impl SteeringShares {
     }
 
     pub(crate) fn is_valid(&self) -> bool {
-        let is_share = |share: f32| share > 0.0 && share <= 10.0;
         is_share(self.default) && self.breaks.is_none_or(is_share)
-    }
-}
-
-/// Continuations of the prompts.
-struct Texts<'m> {
-    model: &'m InterpretableModel,
-    prompts: &'m [Vec<u32>],
-    options: &'m SharesOptions,
-}
-
-impl Texts<'_> {
-    /// For each plan, the mean negative log-likelihood of the texts that are generated with it, under the
-    /// unsteered model; `None` if all end at once. All plans have the same seeds.
-    fn mean_nll(
-        &self,
-        plans: &[Plan],
-        go_on: impl FnMut() -> ControlFlow<()>,
-    ) -> Result<Vec<Option<f64>>, IndexError> {
-        let mut batch = Batch::new(self.model, 0);
-        let mut rows: Vec<Generation<'_>> = Vec::new();
-        for plan in plans {
-            for (prompt, row) in self.prompts.iter().zip(0..) {
-                let sampling = Sampling {
-                    temperature: TEMPERATURE,
-                    seed: mix(self.options.seed ^ row),
-                    max_tokens: self.options.tokens,
-                    ..Sampling::default()
-                };
-                rows.push(batch.begin(prompt, plan, &sampling)?);
-            }
-        }
-        let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
-        let mut means = Vec::with_capacity(plans.len());
-        for steps in steps.chunks(self.prompts.len().max(1)) {
-            let mut nlls = Vec::new();
-            for (steps, prompt) in steps.iter().zip(self.prompts) {
-                let generated = steps.iter().map(|step| step.token_id);
-                let tokens: Vec<u32> = prompt.iter().copied().chain(generated).collect();
-                nlls.extend(self.model.mean_nll(&tokens, prompt.len())?);
-            }
-            means.push((!nlls.is_empty()).then(|| nlls.iter().sum::<f64>() / nlls.len() as f64));
-        }
-        means.resize(plans.len(), None);
-        Ok(means)
     }
 }
 

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{
-    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Step,
-    Target,
-};
+use nanoscope_runtime::{InterpretableModel, Plan};
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::continuations::{Continuation, Continuations, added, is_fluent};
 use crate::entry::FeatureEntry;
 use crate::error::IndexError;
 use crate::feature_index::FeatureIndex;
@@ -24,8 +22,6 @@ const AGAIN: usize = 3;
 const ROWS: usize = 64;
 /// The number of unsteered texts that the words are compared with.
 const UNSTEERED: usize = 64;
-/// The temperature of the texts, which is the default of `nanoscope generate`.
-const TEMPERATURE: f32 = 0.7;
 /// The smallest number of texts with a word, and by how many standard deviations it must exceed the number to
 /// be expected without steering.
 const MIN_TEXTS: usize = 2;
@@ -37,7 +33,7 @@ const STRONG: f64 = 0.7;
 const STEP: f32 = 0.05;
 const MAX_SHARE: f32 = 0.5;
 /// The ratio of negative log-likelihoods that its texts must not exceed. It is the mean over a few texts after
-/// various beginnings. After predictable ones it is higher, so this is less than [`Fluency::BROKEN`].
+/// various beginnings. After predictable ones it is higher, so this is less than [`Fluency::BROKEN`](nanoscope_runtime::Fluency::BROKEN).
 const FLUENT: f64 = 1.45;
 /// The number of words that are kept per feature, and the longest.
 const MAX_WORDS: usize = 12;
@@ -71,7 +67,9 @@ impl FeatureIndex {
         }
         let default = self.shares.as_ref().map_or(SteeringShares::UNMEASURED, |s| s.default);
         let texts = options.texts.max(1);
-        let writer = Writer { model, hook, prompts, options: options.clone() };
+        let WritingOptions { tokens, seed, .. } = *options;
+        let texts_of = |seed| Continuations { model, prompts, tokens, seed };
+        let writer = Writer { hook, n: texts, texts: texts_of(seed) };
         let firing: Vec<usize> =
             (0..self.features.len()).filter(|&feature| self.features[feature].fires > 0).collect();
         let all = firing.len() as u64;
@@ -80,7 +78,7 @@ impl FeatureIndex {
         // Only the texts of features that write a word of their own are scored.
         let mut strong: Vec<(usize, SharedText, Turned)> = Vec::new();
         let mut done = 0;
-        for part in firing.chunks((ROWS / texts).max(1)) {
+        for part in firing.chunks(writer.features_per_pass()) {
             let steered: Vec<(usize, f32)> = part.iter().map(|&f| (f, default)).collect();
             let written = writer.turned(&steered, &common, &mut || progress(done, all))?;
             for (&feature, written) in part.iter().zip(written) {
@@ -95,10 +93,10 @@ impl FeatureIndex {
         let tuned = writer.tuned(strong, &common, &mut |tuned| progress(done + tuned, all))?;
         done += tuned.len() as u64;
         // The texts that a share was chosen by flatter it.
-        let more = writer.anew(AGAIN * texts);
+        let more = Writer { n: AGAIN * texts, texts: texts_of(mix(seed)), ..writer };
         let steered: Vec<(usize, f32)> =
             tuned.iter().map(|(feature, turned)| (*feature, turned.share)).collect();
-        for part in steered.chunks((ROWS / (AGAIN * texts)).max(1)) {
+        for part in steered.chunks(more.features_per_pass()) {
             let written = more.turned(part, &common, &mut || progress(done, all))?;
             let written = written.into_iter().map(Turned::without_texts);
             found.extend(part.iter().map(|&(feature, _)| feature).zip(written));
@@ -112,7 +110,7 @@ impl FeatureIndex {
                 entry.share = (turned.share != default).then_some(turned.share);
             }
         }
-        let (texts, tokens) = (texts as u32, options.tokens as u32);
+        let (texts, tokens) = (texts as u32, tokens as u32);
         self.writing = Some(Writing { texts, tokens, share: default });
         Ok(())
     }
@@ -151,7 +149,7 @@ fn words(text: &str) -> BTreeSet<String> {
 }
 
 /// The words of unsteered texts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Common {
     /// The number of texts with each word.
     words: BTreeMap<String, usize>,
@@ -178,8 +176,7 @@ struct Turned {
     words: Vec<(SharedText, u32)>,
     /// The share of texts by which the first word exceeds its expectation.
     excess: f64,
-    /// The tokens of the texts, each with its prompt.
-    texts: Vec<Vec<u32>>,
+    texts: Vec<Continuation>,
 }
 
 impl Turned {
@@ -220,33 +217,28 @@ impl Way {
     }
 }
 
-/// Continuations of the prompts with a feature of the SAE at `hook` turned up.
+/// Texts with features of the SAE at `hook` turned up.
+#[derive(Clone, Copy)]
 struct Writer<'m> {
-    model: &'m InterpretableModel,
     hook: HookPoint,
-    prompts: &'m [Vec<u32>],
-    options: WritingOptions,
+    /// The number of texts per feature.
+    n: usize,
+    texts: Continuations<'m>,
 }
 
 impl Writer<'_> {
-    /// The same with `texts` other texts.
-    fn anew(&self, texts: usize) -> Self {
-        let options = WritingOptions { texts, seed: mix(self.options.seed), ..self.options };
-        Self { options, ..*self }
+    fn features_per_pass(&self) -> usize {
+        (ROWS / self.n).max(1)
     }
 
     /// The words of unsteered texts.
     fn common(&self, go_on: &mut impl FnMut() -> ControlFlow<()>) -> Result<Common, IndexError> {
-        let [texts] = <[_; 1]>::try_from(self.write(&[Plan::new()], UNSTEERED, go_on)?)
-            .expect("a plan has texts");
-        let mut common = Common::default();
-        for (_, words) in &texts {
-            for word in words {
-                *common.words.entry(word.clone()).or_default() += 1;
-            }
+        let texts = self.texts.write(&[Plan::new()], UNSTEERED, go_on)?.remove(0);
+        let nll = self.texts.nll(&texts)?.ok_or(IndexError::Unmeasured { hook: self.hook })?;
+        let mut common = Common { words: BTreeMap::new(), nll };
+        for word in texts.iter().flat_map(|text| words(&text.text)) {
+            *common.words.entry(word).or_default() += 1;
         }
-        let tokens: Vec<Vec<u32>> = texts.into_iter().map(|(tokens, _)| tokens).collect();
-        common.nll = self.nll(&tokens)?.ok_or(IndexError::Unmeasured { hook: self.hook })?;
         Ok(common)
     }
 
@@ -258,20 +250,20 @@ impl Writer<'_> {
         go_on: &mut impl FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Turned>, IndexError> {
         let plan = |&(feature, share): &(usize, f32)| {
-            let op = Op::Add(share, Scale::Norm);
-            Plan::new().intervene(Intervention::new(self.hook, Target::Feature(feature), op))
+            Plan::new().intervene(added(self.hook, feature, share))
         };
         let plans: Vec<Plan> = steered.iter().map(plan).collect();
-        let written = self.write(&plans, self.options.texts.max(1), go_on)?;
+        let written = self.texts.write(&plans, self.n, go_on)?;
         let turned = written.into_iter().zip(steered).map(|(texts, &(_, share))| {
-            let (texts, words): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+            let words: Vec<BTreeSet<String>> = texts.iter().map(|text| words(&text.text)).collect();
             let (words, excess) = distinctive(&words, common);
             Turned { share, n: texts.len(), words, excess, texts }
         });
         Ok(turned.collect())
     }
 
-    /// Raises or lowers the share of each feature to the largest of a few at which its texts stay fluent.
+    /// Raises the share of each feature while fewer than three quarters of its texts have its word and they stay
+    /// fluent, or lowers it until they are.
     ///
     /// `go_on` gets the number of features that are done.
     fn tuned(
@@ -300,7 +292,7 @@ impl Writer<'_> {
                 }
             }
             let mut still = still.into_iter();
-            for part in trying.chunks((ROWS / self.options.texts.max(1)).max(1)) {
+            for part in trying.chunks(self.features_per_pass()) {
                 let tried = self.turned(part, common, &mut || go_on(done.len() as u64))?;
                 for (next, (feature, word, turned, way)) in tried.into_iter().zip(still.by_ref()) {
                     let is_fluent = self.is_fluent(&next, common)?;
@@ -319,54 +311,7 @@ impl Writer<'_> {
     }
 
     fn is_fluent(&self, turned: &Turned, common: &Common) -> Result<bool, IndexError> {
-        let Some(nll) = self.nll(&turned.texts)? else { return Ok(false) };
-        let fluency = Fluency { nll, unsteered_nll: Some(common.nll) };
-        Ok(fluency.ratio().is_some_and(|ratio| ratio <= FLUENT))
-    }
-
-    /// For each plan, the tokens and the words of `texts` texts. All plans have the same prompts and seeds.
-    #[allow(clippy::type_complexity)]
-    fn write(
-        &self,
-        plans: &[Plan],
-        texts: usize,
-        go_on: &mut impl FnMut() -> ControlFlow<()>,
-    ) -> Result<Vec<Vec<(Vec<u32>, BTreeSet<String>)>>, IndexError> {
-        let mut batch = Batch::new(self.model, 0);
-        let mut rows: Vec<Generation<'_>> = Vec::with_capacity(plans.len() * texts);
-        for plan in plans {
-            for row in 0..texts {
-                let sampling = Sampling {
-                    temperature: TEMPERATURE,
-                    seed: mix(self.options.seed ^ row as u64),
-                    max_tokens: self.options.tokens,
-                    ..Sampling::default()
-                };
-                rows.push(batch.begin(self.prompt(row), plan, &sampling)?);
-            }
-        }
-        let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
-        let text = |(at, steps): (usize, Vec<Step>)| {
-            let text: String = steps.iter().map(|step| step.text.as_str()).collect();
-            let generated = steps.iter().map(|step| step.token_id);
-            let tokens = self.prompt(at % texts).iter().copied().chain(generated).collect();
-            (tokens, words(&text))
-        };
-        let written: Vec<_> = steps.into_iter().enumerate().map(text).collect();
-        Ok(written.chunks(texts).map(<[_]>::to_vec).collect())
-    }
-
-    /// The mean negative log-likelihood of texts under the unsteered model; `None` if all ended at once.
-    fn nll(&self, texts: &[Vec<u32>]) -> Result<Option<f64>, IndexError> {
-        let mut nlls = Vec::with_capacity(texts.len());
-        for (row, tokens) in texts.iter().enumerate() {
-            nlls.extend(self.model.mean_nll(tokens, self.prompt(row).len())?);
-        }
-        Ok((!nlls.is_empty()).then(|| nlls.iter().sum::<f64>() / nlls.len() as f64))
-    }
-
-    fn prompt(&self, row: usize) -> &[u32] {
-        &self.prompts[row % self.prompts.len()]
+        Ok(is_fluent(self.texts.nll(&turned.texts)?, common.nll, FLUENT))
     }
 }
 

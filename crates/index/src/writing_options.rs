@@ -2,6 +2,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
 use serde::{Deserialize, Serialize};
 
+use crate::continuations::{is_share, multiplications};
 use crate::error::IndexError;
 
 /// The sizes of a measurement of the words that features write.
@@ -34,11 +35,8 @@ impl WritingOptions {
         /// Multiplications: about five minutes on two cores.
         const PRODUCT: f64 = 3e12;
 
-        let shape = &model.gpt().config().shape;
-        let weights =
-            12 * shape.n_layer * shape.n_embd * shape.n_embd + shape.vocab_size * shape.n_embd;
         let tokens = model.sae(hook)?.config().d_sae() * self.texts * self.tokens;
-        Ok(weights as f64 * tokens as f64 <= PRODUCT)
+        Ok(multiplications(model) as f64 * tokens as f64 <= PRODUCT)
     }
 }
 
@@ -55,6 +53,6 @@ pub struct Writing {
 
 impl Writing {
     pub(crate) fn is_valid(&self) -> bool {
-        self.texts > 0 && self.share > 0.0 && self.share <= 10.0
+        self.texts > 0 && is_share(self.share)
     }
 }

@@ -73,8 +73,8 @@ const MIN_FIRES: f32 = 0.15;
 
 impl Search {
     /// Returns the features of `model` that `query` finds, best first. An index such as `1909` finds the
-    /// features that have it, `3:1909` the one in block 3. Of several words, all that find anything must match; words
-    /// after the eighth are left out.
+    /// features that have it, `3:1909` the one in block 3, unless only some kinds of evidence count. Of several
+    /// words, all that find anything must match; words after the eighth are left out.
     ///
     /// `label` returns the label of a feature that a person gave. The first search generates a few short
     /// texts.
@@ -93,8 +93,8 @@ impl Search {
             Some(hook) => vec![hook],
             None => model.saes().keys().copied().collect(),
         };
-        let is_about_words = !(options.labels && options.promotes && options.fires_on);
-        if let Some((layer, feature)) = index(query).filter(|_| !is_about_words) {
+        let is_for_anything = options.labels && options.promotes && options.fires_on;
+        if let Some((layer, feature)) = index(query).filter(|_| is_for_anything) {
             return Ok(by_index(model, &hooks, layer, feature));
         }
         let mut found: HashMap<(HookPoint, u32), (f32, Vec<Evidence>, usize)> = HashMap::new();
@@ -153,6 +153,7 @@ impl Search {
                     let is_measured = index.is_some_and(|index| index.writing.is_some());
                     for promoter in promoters(model, hook, tokens, &vocabulary.prior, share)? {
                         let likely = promoter.probability;
+                        let estimated = weight * likely / (likely + HALF_PROBABILITY);
                         let (score, evidence) = of_hook.entry(promoter.feature).or_default();
                         *score += match written.remove(&promoter.feature) {
                             Some(found) => {
@@ -161,10 +162,8 @@ impl Search {
                                 WRITES_WEIGHT * share
                             }
                             // A measurement counts more than an estimate.
-                            None if is_measured => {
-                                UNWRITTEN_WEIGHT * weight * likely / (likely + HALF_PROBABILITY)
-                            }
-                            None => weight * likely / (likely + HALF_PROBABILITY),
+                            None if is_measured => UNWRITTEN_WEIGHT * estimated,
+                            None => estimated,
                         };
                         let token = vocabulary.texts[promoter.token as usize].clone();
                         evidence.push(Evidence::Promotes { token, effect: promoter.effect });
