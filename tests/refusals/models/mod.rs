@@ -1,6 +1,7 @@
 //! Models and tokenizers with one thing wrong.
 
 mod families;
+mod family_weights;
 mod hugging_face;
 mod hugging_face_tokenizer;
 mod layouts;
