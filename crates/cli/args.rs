@@ -150,7 +150,7 @@ pub(crate) struct PlanArgs {
         value_name = "SPEC",
         help = "Steer with a feature: [HOOK:]FEATURE:OP[:VALUE[:SCALE]][@WHERE][ROWS][ when \
                 HOOK:FEATURE>T][ with reconstruct]. Without HOOK it is a feature of the deepest \
-                SAE. OP is multiply, set, set_if_active, ablate, add, orthogonal, \
+                tracked SAE. OP is multiply, set, set_if_active, ablate, add, orthogonal, \
                 projection_scale or projection_cap; SCALE is raw, unit or norm, and 30% is \
                 0.3:norm; WHERE is text, all, prompt, generated, last or A..B"
     )]

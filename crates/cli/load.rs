@@ -150,7 +150,7 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
     if args.track.is_empty() {
         plan.track.extend(saes.keys().next_back());
     }
-    let default = default_hook(scope, &plan);
+    let default = default_hook(&plan, saes.keys());
     for spec in &args.steer {
         plan.interventions.push(spec.at(default).map_err(|error| match default {
             Some(_) => anyhow::Error::new(error),
@@ -173,8 +173,11 @@ pub(crate) fn plan(scope: &Microscope, args: &PlanArgs) -> Result<Plan> {
 }
 
 /// The hook point of a feature that is given without one: of the deepest tracked SAE, or of the deepest.
-pub(crate) fn default_hook(scope: &Microscope, plan: &Plan) -> Option<HookPoint> {
-    plan.track.last().or(scope.model().saes().keys().next_back()).copied()
+pub(crate) fn default_hook<'h>(
+    plan: &'h Plan,
+    mut saes: impl DoubleEndedIterator<Item = &'h HookPoint>,
+) -> Option<HookPoint> {
+    plan.track.last().or_else(|| saes.next_back()).copied()
 }
 
 /// Prints a note about each index that was needed and could not be read.

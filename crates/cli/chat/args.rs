@@ -39,7 +39,7 @@ pub(crate) struct ChatArgs {
     pub(crate) story: bool,
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
-    /// Show the unsteered text beside the steered one
+    /// Show the unsteered text beside the steered one, as is the default; `/compare off` leaves it out
     #[arg(long)]
     pub(crate) compare: bool,
     /// The maximum number of tokens to generate for each text

@@ -9,6 +9,7 @@ use super::command::{COMMANDS, Command, FeatureName, Setting, ShadeBy, Tracked, 
 use super::job::Job;
 use super::mode::Mode;
 use super::session::{Reply, Session, Shade};
+use crate::load::default_hook;
 use crate::terminal::display::counted;
 
 impl Session {
@@ -219,9 +220,8 @@ impl Session {
         Ok((hook, name.index as u32))
     }
 
-    /// The hook point of a feature that is given without one: of the deepest tracked SAE, or of the deepest.
     fn default_hook(&self) -> Option<HookPoint> {
-        self.plan.track.last().or(self.model_info.saes.keys().next_back()).copied()
+        default_hook(&self.plan, self.model_info.saes.keys())
     }
 
     fn check_feature(&self, hook: HookPoint, feature: usize) -> Result<()> {

@@ -9,6 +9,7 @@ use nanoscope_sae::SparseFeatures;
 use serde_json::{Value, json};
 
 use super::mode::Mode;
+use crate::commands::unsteered::own_nll;
 use crate::terminal::applied;
 use crate::terminal::display::sanitized;
 use crate::terminal::export::TokenEntry;
@@ -81,7 +82,7 @@ impl Token {
     /// The activation of a feature, after the interventions; none if its SAE is not tracked.
     pub(crate) fn value(&self, (hook, feature): (HookPoint, u32)) -> Option<f32> {
         let steered = self.steered.get(&hook).into_iter().flatten();
-        if let Some(&(_, value)) = steered.clone().find(|&&(steered, _)| steered == feature) {
+        if let Some(&(_, value)) = steered.into_iter().find(|(steered, _)| *steered == feature) {
             return Some(value);
         }
         let features = self.features.get(&hook)?;
@@ -103,9 +104,8 @@ impl Variant {
 
     /// The mean negative log-likelihood of the text under the model that generated it.
     pub(crate) fn own_nll(&self) -> Option<f64> {
-        let logprobs: Vec<f64> =
-            self.generated().filter_map(|token| token.logprob).map(f64::from).collect();
-        (!logprobs.is_empty()).then(|| -logprobs.iter().sum::<f64>() / logprobs.len() as f64)
+        let logprobs: Vec<f32> = self.generated().filter_map(|token| token.logprob).collect();
+        own_nll(&logprobs)
     }
 
     /// The reports of the interventions and the fluency, a line each.

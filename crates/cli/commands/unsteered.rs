@@ -6,25 +6,27 @@ use nanoscope_runtime::{Fluency, Plan, Sampling};
 
 use crate::terminal::progress::with_spinner;
 
-/// A text, its tokens, and the sum of their log probabilities.
+/// A text, its tokens, and their log probabilities.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) tokens: Vec<u32>,
-    logprobs: f64,
+    logprobs: Vec<f32>,
 }
 
 impl Written {
     pub(crate) fn push(&mut self, text: &str, token: u32, logprob: f32) {
         self.text.push_str(text);
         self.tokens.push(token);
-        self.logprobs += f64::from(logprob);
+        self.logprobs.push(logprob);
     }
+}
 
-    /// The mean negative log-likelihood under the model that wrote it.
-    fn own_nll(&self) -> Option<f64> {
-        (!self.tokens.is_empty()).then(|| -self.logprobs / self.tokens.len() as f64)
-    }
+/// The mean negative log-likelihood of a text under the model that wrote it, with these log probabilities of its
+/// tokens; `None` without a token.
+pub(crate) fn own_nll(logprobs: &[f32]) -> Option<f64> {
+    let sum: f64 = logprobs.iter().copied().map(f64::from).sum();
+    (!logprobs.is_empty()).then(|| -sum / logprobs.len() as f64)
 }
 
 /// Writes the text that `plan` without its interventions gives with the same prompt and sampling.
@@ -55,5 +57,5 @@ pub(crate) fn fluency(
 ) -> Result<Option<Fluency>> {
     let tokens: Vec<u32> = prompt.iter().chain(&steered.tokens).copied().collect();
     let nll = scope.model().mean_nll(&tokens, prompt.len())?;
-    Ok(nll.map(|nll| Fluency { nll, unsteered_nll: unsteered.own_nll() }))
+    Ok(nll.map(|nll| Fluency { nll, unsteered_nll: own_nll(&unsteered.logprobs) }))
 }

@@ -116,11 +116,7 @@ impl HeatMap {
         let mut groups: Vec<Group> = Vec::new();
         for (hook, feature) in self.drawn(counts) {
             Naming::prepare(scope, hook, &[(feature, 0.0)]);
-            let name = scope.name(hook, feature);
-            let label = name.map(|name| {
-                let mark = if name.is_automatic { "~ " } else { "" };
-                format!("{mark}{}", name.text)
-            });
+            let label = Naming::name(scope, hook, feature).map(|name| name.shown(usize::MAX));
             let row = FeatureRow { feature, label };
             match groups.iter_mut().find(|group| group.hook == hook) {
                 Some(group) => group.rows.push(row),

@@ -15,13 +15,13 @@ use crate::terminal::messages::note;
 use crate::terminal::progress::DelayedBar;
 use crate::terminal::signals::InterruptFlag;
 
-/// The number of beginnings of texts that steering is measured on, and their tokens.
+/// The number of beginnings of texts that the strengths are measured on, and their tokens.
 const PROMPTS: u64 = 3;
+const PROMPT_TOKENS: usize = 8;
 /// The number of beginnings that features write after, and their tokens: so few that the text can still be
 /// about anything.
 const WRITING_PROMPTS: u64 = 8;
 const WRITING_PROMPT_TOKENS: usize = 4;
-const PROMPT_TOKENS: usize = 8;
 
 /// The measurements of steering that belong to an index.
 #[derive(Debug, Clone, Copy)]

@@ -78,7 +78,7 @@ async function start() {
     $("feature").hidden = false;
     document.title = `#${feature} · ${data.about.hook}`;
     left = feature;
-    // What was followed is hidden now.
+    // The row that was followed is hidden now.
     if (moved) $("feature").querySelector("h1").focus({ preventScroll: true });
     scrollTo(0, 0);
   }

@@ -1,4 +1,5 @@
 use nanoscope_checkpoint::CheckpointError;
+use nanoscope_index::SteeringShares;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -29,13 +30,13 @@ pub struct SteerCommand {
     /// The flags of `nanoscope generate` that select the model and the SAE, quoted for a shell; empty for the
     /// built-in demo, and `None` if they are unknown. Default: `None`.
     pub flags: Option<String>,
-    /// The strength, as a share of the norm of the activation. Default: 0.3.
+    /// The strength, as a share of the norm of the activation. Default: [`SteeringShares::UNMEASURED`].
     pub share: f32,
 }
 
 impl Default for SteerCommand {
     fn default() -> Self {
-        Self { flags: None, share: 0.3 }
+        Self { flags: None, share: SteeringShares::UNMEASURED }
     }
 }
 
