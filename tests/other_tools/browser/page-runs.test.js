@@ -1,4 +1,4 @@
-// What the page says of a run that was stopped, failed, or was opened from a file, in a browser.
+// The page's notes on a run that was stopped, failed, or was opened from a file, in a browser.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What is typed into the page's boxes in a browser: it is not lost, not sent twice, and not taken for something else.
+// Typing into the page's boxes in a browser: text is not lost, not sent twice, and not taken for something else.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { HOOK, Harness, PROMPT, again, finished, link, root, violations } from "./page-harness.js";
@@ -91,7 +91,7 @@ test("Enter takes the first hit for what is in the search, also before it is the
   });
   assert.deepEqual(await page.locator("#specs .name .hint").allTextContents(), [`layer 3 #${dog}`]);
 
-  // Who leaves the box and comes back at once goes on.
+  // A user who leaves the box and comes back at once goes on.
   await page.focus(box);
   await page.focus("#prompt");
   await page.focus(box);

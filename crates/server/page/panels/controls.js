@@ -24,7 +24,7 @@ export class Controls {
   #prompt = 0;
   /** The mode whose text is in the box. @type {State["mode"]} */
   #mode = "story";
-  /** What is in the box of the other mode. */
+  /** The content of the box in the other mode. */
   #draft = "";
   /** The prompt of the state that was last written into the box. @type {string | null} */
   #written = null;

@@ -126,7 +126,7 @@ export function finder(about, name, pick) {
     search();
   });
   input.addEventListener("blur", () => setTimeout(() => {
-    // Who has come back goes on typing.
+    // The user has come back to the box and goes on typing.
     if (!take && document.activeElement !== input) close();
   }, 150));
   input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
