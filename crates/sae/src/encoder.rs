@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::config::Architecture;
 use crate::host::{finite, host};
@@ -104,6 +104,47 @@ impl Sae {
                 max_iterations,
                 stop_on_duplicate_support,
             } => self.pursue(x, residual_threshold, max_iterations, stop_on_duplicate_support)?,
+        })
+    }
+
+    /// Computes the pre-activations of `features`: the numbers from which the architecture selects, which
+    /// are a feature's value where it is active. A gradient passes through them.
+    ///
+    /// With rescaling by the decoder's norms they are rescaled; of a gated SAE they are the magnitudes; of
+    /// matching pursuit the scores of the first iteration.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`
+    /// - output: `[rows, features]`
+    ///
+    /// # Errors
+    /// [`SaeError::FeatureOutOfRange`] for the first that is out of range.
+    ///
+    /// # Panics
+    /// If `x` does not have `d_in` columns.
+    pub fn pre_activations_of(
+        &self,
+        x: Tensor<2>,
+        features: &[usize],
+    ) -> Result<Tensor<2>, SaeError> {
+        for &feature in features {
+            self.config().check_feature(feature)?;
+        }
+        let indices: Vec<i32> = features.iter().map(|&feature| feature as i32).collect();
+        let indices = TensorData::new(indices, [features.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.w_enc.val().device());
+        let of = |bias: Tensor<1>| bias.select(0, indices.clone()).unsqueeze();
+        let w_enc = self.w_enc.val().select(1, indices.clone()).cast(DType::F32);
+        let product = self.encoder_input(x).matmul(w_enc);
+        Ok(match (&self.magnitude, &self.dec_norm) {
+            (Some(magnitude), _) => {
+                product * of(magnitude.r_mag.val()).exp() + of(magnitude.b_mag.val())
+            }
+            _ if matches!(self.config().architecture(), Architecture::MatchingPursuit { .. }) => {
+                product
+            }
+            (None, Some(norms)) => (product + of(self.b_enc.val())) * of(norms.val()),
+            (None, None) => product + of(self.b_enc.val()),
         })
     }
 

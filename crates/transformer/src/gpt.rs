@@ -149,7 +149,7 @@ impl Gpt {
         Ok(())
     }
 
-    fn check_uncached(&self, tokens: &TokenBatch) -> Result<(), GptError> {
+    pub(crate) fn check_uncached(&self, tokens: &TokenBatch) -> Result<(), GptError> {
         tokens.check(self.config.shape.vocab_size)?;
         let (needed, capacity) = (tokens.seq(), self.config.max_positions);
         if needed > capacity {
@@ -316,12 +316,21 @@ impl Gpt {
     /// - `x`: `[batch, seq, n_embd]`, normalised
     /// - output: `[batch, seq, vocab_size]`, after the softcap
     pub fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.ln_f.affine(x);
-        let logits = multiply(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size);
+        let logits = self.raw_logits(x);
         match self.config.softcap {
             Some(softcap) => (logits / softcap).tanh() * softcap,
             None => logits,
         }
+    }
+
+    /// Computes logits as [`unembed`](Self::unembed) does, before the softcap.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, n_embd]`, normalised
+    /// - output: `[batch, seq, vocab_size]`
+    pub fn raw_logits(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.ln_f.affine(x);
+        multiply(x, &self.lm_head).slice_dim(2, 0..self.config.shape.vocab_size)
     }
 }
 

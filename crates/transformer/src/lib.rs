@@ -52,6 +52,7 @@ mod norm;
 mod params;
 mod random;
 mod rope;
+mod stream;
 mod tokens;
 mod weights;
 
@@ -67,5 +68,6 @@ pub use kv_cache::{KvCache, KvTail};
 pub use matrix::{HostMatrix, Matrix, is_host};
 pub use norm::rms_norm;
 pub use params::{Layout, ParamSpec};
+pub use stream::StreamInput;
 pub use tokens::TokenBatch;
 pub use weights::WeightSource;

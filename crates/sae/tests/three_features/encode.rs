@@ -217,3 +217,31 @@ fn weights_that_are_not_finite_are_an_error_when_they_are_used() {
         );
     }
 }
+
+#[test]
+fn the_pre_activation_of_an_active_feature_is_its_value() {
+    let rows = [[3.0, 5.0], [-1.0, -2.0]];
+    let normalised = [
+        Normalization::ExpectedAverageOnlyIn { scale: 0.5 },
+        Normalization::ConstantNormRescale,
+        Normalization::LayerNorm,
+    ];
+    // The value of a feature that matching pursuit takes is a sum over iterations.
+    let every = EVERY.into_iter().filter(|&architecture| architecture != PURSUIT).map(sae);
+    for sae in every.chain(normalised.map(crate::normalised)) {
+        let pre = values(sae.pre_activations_of(x(rows), &[2, 0, 1]).unwrap());
+
+        let features = sae.encode_sparse(x(rows)).unwrap();
+        assert!(features.nnz() > 0, "{:?}", sae.config());
+        for row in 0..2 {
+            for (feature, value) in features.row(row) {
+                let pre = pre[3 * row + [1, 2, 0][feature as usize]];
+                assert!((pre - value).abs() < 1e-5, "{:?}: {pre}, {value}", sae.config());
+            }
+        }
+    }
+    let pursuit = values(sae(PURSUIT).pre_activations_of(x(rows), &[0, 2]).unwrap());
+    assert_close(&pursuit, &[3.0, -8.0, -1.0, 3.0]);
+    let error = sae(TOP_2).pre_activations_of(x(rows), &[3]).unwrap_err();
+    assert_eq!(error, SaeError::FeatureOutOfRange { feature: 3, d_sae: 3 });
+}

@@ -93,8 +93,9 @@ impl HostMatrix {
 
     fn multiply_as<W: Stored + burn::tensor::Element>(&self, x: Tensor<2>) -> Tensor<2> {
         let [rows, d_in] = x.dims();
-        if self.transposed && rows <= MAX_DOT_ROWS {
-            let device = x.device();
+        let device = x.device();
+        // A gradient passes through burn's own product only.
+        if self.transposed && rows <= MAX_DOT_ROWS && !device.is_autodiff() {
             let x: Vec<f32> = x.into_data().iter::<f32>().collect();
             let out = self.dots::<W>(&x, d_in);
             return Tensor::from_data(TensorData::new(out, [rows, self.stored[0]]), &device);
