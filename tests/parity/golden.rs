@@ -205,6 +205,11 @@ impl Arrays {
                     let values = numbers(data, f32::from_le_bytes);
                     floats.insert(name.to_owned(), Array { shape, values });
                 }
+                Dtype::I32 => {
+                    let values = numbers(data, i32::from_le_bytes);
+                    let values = values.into_iter().map(i64::from).collect();
+                    ints.insert(name.to_owned(), Array { shape, values });
+                }
                 Dtype::I64 => {
                     let values = numbers(data, i64::from_le_bytes);
                     ints.insert(name.to_owned(), Array { shape, values });

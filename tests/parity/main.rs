@@ -4,6 +4,7 @@
 //! `NANOSCOPE_TEST_DEVICE` names the device. With `--nocapture` every measured error is printed with
 //! its tolerance.
 
+mod attribution;
 mod batch;
 mod cache;
 mod eras;

@@ -1,0 +1,4 @@
+//! Attribution: against numbers of nanochat's own model, and properties that hold for every model.
+
+mod properties;
+mod reference;
