@@ -11,7 +11,7 @@ use crate::attribution::Attribution;
 use crate::error::AttributeError;
 use crate::metric::Readout;
 use crate::pass::{by_position, of_features};
-use crate::source::{Decomposed, host};
+use crate::source::{Decomposed, check_length, host};
 
 impl Attribution<'_> {
     /// Computes `m − m(without the feature)` for the features in `rows`: `f · d` is subtracted from the
@@ -24,8 +24,8 @@ impl Attribution<'_> {
     /// because products of other sizes round otherwise.
     ///
     /// # Errors
-    /// [`AttributeError::Row`] if there is no such row; [`AttributeError::NotFinite`] if the metric is not
-    /// finite without a feature.
+    /// [`AttributeError::Row`] if there is no such row; [`AttributeError::TooLong`] if a feature adds more than
+    /// float32 can compute with; [`AttributeError::NotFinite`] if the metric is not finite without a feature.
     pub fn ablate(&self, rows: &[usize]) -> Result<Vec<f32>, AttributeError> {
         self.check_rows(rows)?;
         let mut by_hook: BTreeMap<HookPoint, Vec<usize>> = BTreeMap::new();
@@ -61,7 +61,8 @@ impl Attribution<'_> {
     ///
     /// # Errors
     /// [`AttributeError::NotASource`] for a hook point that is not one of the sources';
-    /// [`AttributeError::Position`] for a position outside the text; [`AttributeError::NotFinite`].
+    /// [`AttributeError::Position`] for a position outside the text; [`AttributeError::TooLong`] and
+    /// [`AttributeError::NotFinite`] as for [`ablate`](Self::ablate).
     pub fn ablate_errors(&self, places: &[(HookPoint, usize)]) -> Result<Vec<f32>, AttributeError> {
         let mut errors: BTreeMap<HookPoint, Vec<f32>> = BTreeMap::new();
         let mut changes = Vec::with_capacity(places.len());
@@ -124,6 +125,10 @@ impl Attribution<'_> {
 
     /// Computes the effect of undoing each change.
     fn effects(&self, changes: &[Change]) -> Result<Vec<f32>, AttributeError> {
+        for Change { write, added, .. } in changes {
+            let squares: f64 = added.iter().map(|&value| f64::from(value).powi(2)).sum();
+            check_length(squares.sqrt(), *write)?;
+        }
         let mut order: Vec<usize> = (0..changes.len()).collect();
         order.sort_by_key(|&at| changes[at].position);
         let positions: Vec<usize> = order.iter().map(|&at| changes[at].position).collect();

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
@@ -110,6 +110,7 @@ impl<'m> Attribution<'m> {
             tokens: &tokens,
             readouts: &[readout],
             offsets: offsets.collect(),
+            inputs: BTreeSet::new(),
             between: Between::Total,
             keep: sources.iter().flat_map(|source| [source.hook, source.write]).collect(),
         };

@@ -68,6 +68,13 @@ pub enum AttributeError {
         /// The reason.
         source: SaeError,
     },
+    /// What features add to an activation is not finite, or so long that norms overflow: a norm that does makes a
+    /// row of zeros, and finite logits that mean nothing.
+    #[error("what features add to {hook} leaves the range of float32")]
+    TooLong {
+        /// The hook point that the SAE writes.
+        hook: HookPoint,
+    },
     /// There is no such row.
     #[error("row {row} is not one of the {rows} active features")]
     Row {

@@ -104,6 +104,7 @@ impl Attribution<'_> {
                 tokens: &self.tokens,
                 readouts: &vec![self.readout; points.len()],
                 offsets: BTreeMap::from([(write, offset)]),
+                inputs: BTreeSet::new(),
                 between: Between::Total,
                 keep: BTreeSet::new(),
             };

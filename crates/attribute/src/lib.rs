@@ -25,7 +25,8 @@
 //! ```
 //!
 //! An [`Attribution`] is one forward and one backward pass. Its methods compute more about the same text:
-//! exact ablations, direct effects on the logits, integrated gradients. [`logit_lens`] reads the residual stream.
+//! exact ablations, direct effects on the logits, integrated gradients, how much of the metric the strongest features
+//! carry. [`Graph`] joins features to each other, and [`logit_lens`] reads the residual stream.
 //!
 //! This crate does no IO and changes no weight. Texts of tokens and labels of features belong to the caller.
 
@@ -33,6 +34,8 @@ mod ablation;
 mod attribution;
 mod direct;
 mod error;
+mod faithfulness;
+mod graph;
 mod integrated;
 mod lens;
 mod metric;
@@ -43,6 +46,8 @@ mod source;
 pub use attribution::{Attribution, FeatureEffect, HookTerms};
 pub use direct::{Direct, DirectComponent, DirectEffect, DirectFeature};
 pub use error::AttributeError;
+pub use faithfulness::{Faithfulness, Kept, Rest};
+pub use graph::{Graph, GraphAbout, GraphEdge, GraphNode, GraphNodeKind};
 pub use integrated::{Integrated, IntegratedHook, Steps};
 pub use lens::{Lens, LensReading, logit_lens, logit_lens_plain};
 pub use metric::Metric;

@@ -22,6 +22,9 @@ pub(crate) struct Pass<'a, 'm> {
     pub(crate) readouts: &'a [Readout<'m>],
     /// What is added to the activations at these points, `[rows · seq, width]`, and differentiated by.
     pub(crate) offsets: BTreeMap<HookPoint, Tensor<2>>,
+    /// The points whose additions from an embedding are differentiated by, `[rows · seq, n_embd]`. They are
+    /// made before an SAE reads the point.
+    pub(crate) inputs: BTreeSet<HookPoint>,
     pub(crate) between: Between,
     /// The points whose activations are kept.
     pub(crate) keep: BTreeSet<HookPoint>,
@@ -42,6 +45,8 @@ pub(crate) struct Differentiated {
     pub(crate) values: Vec<f32>,
     /// The derivative of each row's readout by the activation at each point, `[rows · seq, width]`.
     pub(crate) gradients: BTreeMap<HookPoint, Tensor<2>>,
+    /// The derivative by what is added from an embedding.
+    pub(crate) input_gradients: BTreeMap<HookPoint, Tensor<2>>,
     /// The activations that arrived at the points to keep, `[rows · seq, width]`.
     pub(crate) kept: BTreeMap<HookPoint, Tensor<2>>,
     /// The logits of the last position, `[rows, vocab_size]`, if tokens are read.
@@ -53,14 +58,18 @@ impl Pass<'_, '_> {
     pub(crate) fn run(self) -> Result<Differentiated, AttributeError> {
         let rows = self.readouts.len();
         let batch = TokenBatch::new(&vec![self.tokens.to_vec(); rows])?;
-        let leaves: BTreeMap<HookPoint, Tensor<2>> = self
-            .offsets
-            .into_iter()
-            .map(|(point, offset)| (point, offset.autodiff().require_grad()))
-            .collect();
+        let leaf = |offset: Tensor<2>| offset.autodiff().require_grad();
+        let leaves: BTreeMap<HookPoint, Tensor<2>> =
+            self.offsets.into_iter().map(|(point, offset)| (point, leaf(offset))).collect();
+        let positions = rows * self.tokens.len();
+        let zeros =
+            || Tensor::zeros([positions, self.gpt.config().shape.n_embd], self.gpt.device());
+        let inputs: BTreeMap<HookPoint, Tensor<2>> =
+            self.inputs.into_iter().map(|point| (point, leaf(zeros()))).collect();
         let targets: BTreeSet<HookPoint> = self.readouts.iter().filter_map(Readout::hook).collect();
         let mut router = GradientRouter {
             leaves: &leaves,
+            inputs: &inputs,
             between: self.between,
             keep: &targets | &self.keep,
             kept: BTreeMap::new(),
@@ -89,14 +98,17 @@ impl Pass<'_, '_> {
             return Err(AttributeError::NotFinite { quantity: "the metric" });
         }
         let mut found = total.is_tracked().then(|| total.backward());
-        let gradients = leaves.iter().map(|(&point, leaf)| {
-            let gradient = found.as_mut().and_then(|found| leaf.grad_remove(found));
-            // A readout before the point, or beside it, does not depend on it.
-            (point, gradient.unwrap_or_else(|| leaf.clone().inner().zeros_like()))
-        });
-        let gradients = gradients.collect();
+        let mut of = |leaves: &BTreeMap<HookPoint, Tensor<2>>| -> BTreeMap<HookPoint, Tensor<2>> {
+            let gradient = |(&point, leaf): (&HookPoint, &Tensor<2>)| {
+                let gradient = found.as_mut().and_then(|found| leaf.grad_remove(found));
+                // A readout before the point, or beside it, does not depend on it.
+                (point, gradient.unwrap_or_else(|| leaf.clone().inner().zeros_like()))
+            };
+            leaves.iter().map(gradient).collect()
+        };
+        let (gradients, input_gradients) = (of(&leaves), of(&inputs));
         let kept = kept.into_iter().map(|(point, x)| (point, x.inner())).collect();
-        Ok(Differentiated { values, gradients, kept, logits })
+        Ok(Differentiated { values, gradients, input_gradients, kept, logits })
     }
 }
 
@@ -161,6 +173,7 @@ pub(crate) fn of_features(
 /// Adds what is differentiated by, and keeps activations.
 struct GradientRouter<'l> {
     leaves: &'l BTreeMap<HookPoint, Tensor<2>>,
+    inputs: &'l BTreeMap<HookPoint, Tensor<2>>,
     between: Between,
     keep: BTreeSet<HookPoint>,
     kept: BTreeMap<HookPoint, Tensor<2>>,
@@ -170,10 +183,19 @@ struct GradientRouter<'l> {
 
 impl HookRouter for GradientRouter<'_> {
     fn wants(&self, point: HookPoint) -> bool {
-        self.leaves.contains_key(&point) || self.keep.contains(&point)
+        self.leaves.contains_key(&point)
+            || self.inputs.contains_key(&point)
+            || self.keep.contains(&point)
     }
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
+        let x = match self.inputs.get(&point) {
+            Some(input) => {
+                let dims = x.dims();
+                x + input.clone().reshape(dims)
+            }
+            None => x,
+        };
         // Before a leaf is added: what an SAE reads depends on earlier points, and not on its own.
         if self.keep.contains(&point) {
             self.kept.insert(point, by_position(x.clone()));

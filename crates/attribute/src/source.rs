@@ -36,7 +36,7 @@ pub(crate) struct Decomposed<'m> {
 }
 
 /// The largest number of values of a matrix of products or directions that is made at once (16 MB of float32).
-const AT_ONCE: usize = 1 << 22;
+pub(crate) const AT_ONCE: usize = 1 << 22;
 
 impl<'m> Decomposed<'m> {
     /// Decomposes the activations at the SAE's hook points.
@@ -55,10 +55,13 @@ impl<'m> Decomposed<'m> {
         (0..features.rows()).for_each(|_| none.push_row([]));
         let reconstruction = sae.decode_sparse(&features, read.clone());
         let bias = sae.decode_sparse(&none, read.clone());
+        let from_features = reconstruction.clone() - bias.clone();
+        let lengths = host(from_features.clone().square().sum_dim(1).sqrt());
+        lengths.into_iter().try_for_each(|length| check_length(f64::from(length), source.write))?;
         Ok(Self {
             factors: sae.output_scale(read).map(host),
-            error: written.clone() - reconstruction.clone(),
-            from_features: reconstruction - bias.clone(),
+            error: written.clone() - reconstruction,
+            from_features,
             activation: written,
             features,
             bias,
@@ -107,6 +110,15 @@ impl<'m> Decomposed<'m> {
     pub(crate) fn factor(&self, position: usize) -> f32 {
         self.factors.as_ref().map_or(1.0, |factors| factors[position])
     }
+}
+
+/// The largest length of what is added to an activation. Norms square it: the square root of the largest float32 is
+/// 1.8e19, and the rest is room for the weights after the hook point.
+const MAX_LENGTH: f64 = 1e18;
+
+/// Checks the length of what is added to the activation at `hook`.
+pub(crate) fn check_length(length: f64, hook: HookPoint) -> Result<(), AttributeError> {
+    if length < MAX_LENGTH { Ok(()) } else { Err(AttributeError::TooLong { hook }) }
 }
 
 /// Reads the numbers of `x` to the host, row-major.

@@ -3,14 +3,15 @@
 use nanoscope_attribute::{Attribution, Metric, Question, Steps, logit_lens};
 use nanoscope_checkpoint::{LoadOptions, ModelFiles, WeightDtype};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
-use nanoscope_runtime::{InterpretableModel, Plan};
+use nanoscope_runtime::{InterpretableModel, Plan, logit_effects_on};
+use nanoscope_testing::noisy_sae;
 use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::golden::{self, Golden, assert_close, tolerance, values};
 use crate::steering::{READ, SITE, models, spec, with_saes};
 
-const TOKENS: [u32; 7] = [3, 61, 14, 15, 92, 65, 35];
-const METRIC: Metric = Metric::LogitDiff { target: 7, contrast: 90 };
+pub(crate) const TOKENS: [u32; 7] = [3, 61, 14, 15, 92, 65, 35];
+pub(crate) const METRIC: Metric = Metric::LogitDiff { target: 7, contrast: 90 };
 
 /// Relative to the largest term of a sum.
 const SUM_RTOL: f32 = 1e-4;
@@ -23,11 +24,11 @@ const LOGIT_ATOL: f32 = 1e-3;
 const PROBABILITY_ATOL: f32 = 1e-5;
 
 /// Models of all families; on a GPU, which compiles kernels for each, every fourth.
-fn every() -> impl Iterator<Item = (String, InterpretableModel)> {
+pub(crate) fn every() -> impl Iterator<Item = (String, InterpretableModel)> {
     models().into_iter().step_by(if golden::on_gpu() { 4 } else { 1 })
 }
 
-fn attribute(model: &InterpretableModel, metric: Metric) -> Attribution<'_> {
+pub(crate) fn attribute(model: &InterpretableModel, metric: Metric) -> Attribution<'_> {
     Attribution::new(model, &Question::new(TOKENS.to_vec(), metric)).unwrap()
 }
 
@@ -236,6 +237,41 @@ fn components_sum_to_the_logits_before_the_softcap() {
         });
         let mean = raw.iter().sum::<f32>() / vocab as f32;
         assert_close(name, &sums, &[raw[7], raw[90], mean], LOGIT_ATOL);
+    }
+}
+
+#[test]
+fn a_direct_effect_is_that_on_the_logits_divided_by_the_norms_scale() {
+    for (name, model) in every() {
+        let normed = HookPoint::FinalNormalized;
+        let width = model.gpt().config().shape.n_embd;
+        let sae = noisy_sae(width, 2 * width, 6, model.gpt().device());
+        let model = model.with_sae(normed, sae).unwrap();
+        let attribution = attribute(&model, METRIC);
+
+        let direct = attribution.direct().unwrap();
+
+        assert_eq!(direct.features.len(), 18, "{name}: six features of three SAEs");
+        for feature in &direct.features {
+            let row = attribution.features()[feature.row];
+            assert_eq!(row.position, TOKENS.len() - 1);
+            let write = model.write_point(row.hook);
+            let direction =
+                model.sae(row.hook).unwrap().directions(&[row.feature as usize]).unwrap();
+            let effects = logit_effects_on(model.gpt(), write, direction, &[7, 90]).unwrap();
+            let factor = match model.gpt().direct_coefficient(write) {
+                Some(coefficient) => row.activation * coefficient / direct.final_norm_scale,
+                None => row.activation,
+            };
+            let expected: Vec<f32> = values(effects).iter().map(|x| x * factor).collect();
+            let found = [feature.effect.raw_target, feature.effect.raw_contrast.unwrap()];
+            assert_close(format!("{name}, {write}"), &found, &expected, 1e-4);
+            // Nothing but the softcap is after the input of the unembedding.
+            if write == normed {
+                let (found, gradient) = (feature.effect.metric, row.attribution);
+                assert_close(format!("{name}, {write}"), &[found], &[gradient], 1e-4);
+            }
+        }
     }
 }
 

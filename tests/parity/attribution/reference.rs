@@ -37,13 +37,13 @@ const SHORT: [&str; 2] = ["once", "frog"];
 const SAMPLE: usize = 23;
 
 /// A prompt and its numbers.
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     json: Json,
     arrays: Arrays,
-    tokens: Vec<u32>,
-    target: u32,
-    contrast: u32,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) target: u32,
+    pub(crate) contrast: u32,
 }
 
 impl Case {
@@ -70,7 +70,11 @@ impl Case {
         ]
     }
 
-    fn attribute<'m>(&self, model: &'m InterpretableModel, metric: Metric) -> Attribution<'m> {
+    pub(crate) fn attribute<'m>(
+        &self,
+        model: &'m InterpretableModel,
+        metric: Metric,
+    ) -> Attribution<'m> {
         Attribution::new(model, &Question::new(self.tokens.clone(), metric)).unwrap()
     }
 
@@ -99,7 +103,7 @@ impl Case {
     }
 }
 
-fn cases() -> impl Iterator<Item = Case> {
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
     PROMPTS.into_iter().map(Case::read)
 }
 
@@ -111,7 +115,7 @@ fn numbers(value: &Json) -> Vec<f32> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
-fn demo() -> InterpretableModel {
+pub(crate) fn demo() -> InterpretableModel {
     let device = nanoscope_testing::test_device();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let gpt = ModelFiles::find(&root).unwrap().load(&device).unwrap().gpt;
