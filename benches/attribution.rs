@@ -13,8 +13,9 @@ use std::time::Instant;
 
 use nanoscope_attribute::{Attribution, Metric, Question};
 use nanoscope_checkpoint::{ModelFiles, load_saes};
+use nanoscope_hooks::ActivationRecorder;
 use nanoscope_runtime::InterpretableModel;
-use nanoscope_transformer::{Logits, TokenBatch};
+use nanoscope_transformer::{Logits, Prefix, TokenBatch};
 
 const TOKENS: usize = 64;
 const ABLATIONS: usize = 20;
@@ -73,18 +74,16 @@ fn measure(model: &InterpretableModel) -> Round {
     let strongest = attribution.strongest(ABLATIONS);
     let positions = strongest.iter().map(|&row| attribution.features()[row].position);
     let shared = positions.min().expect("features are active");
-    let mut prefix = gpt.cache(1, TOKENS);
-    if shared > 0 {
-        let begin = TokenBatch::new(&[tokens[..shared].to_vec()]).expect("it has tokens");
-        gpt.forward_cached(&begin, &mut prefix, Logits::Last, &mut ()).expect("it fits");
-    }
+    let points = (0..gpt.config().shape.n_layer).flat_map(|l| gpt.config().cached_points(l));
+    let mut recorder = ActivationRecorder::new(points);
+    gpt.forward(&row, Logits::Last, &mut recorder).expect("the ids are the demo's");
+    let recorded = recorder.finish().expect("the pass reaches every point");
+    let prefix = Prefix::new(gpt, tokens.clone(), |point| Some(recorded.get(point)?.tensor()));
+    let prefix = prefix.expect("every point was recorded");
+    let rows = TokenBatch::new(&vec![tokens[shared..].to_vec(); ABLATIONS]).expect("equal rows");
     let (batch, ()) = time(|| {
-        let mut cache = gpt.cache(ABLATIONS, TOKENS);
-        if shared > 0 {
-            cache.extend(&prefix.tail(0..shared).repeat(ABLATIONS));
-        }
-        let rows =
-            TokenBatch::new(&vec![tokens[shared..].to_vec(); ABLATIONS]).expect("equal rows");
+        let cache = prefix.cache(gpt, ABLATIONS, shared, TOKENS);
+        let mut cache = cache.expect("there is room");
         let logits = gpt.forward_cached(&rows, &mut cache, Logits::Last, &mut ());
         logits.expect("it fits").into_data();
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 use nanoscope_runtime::{Intervention, Op, Plan, PositionRange, Positions, Target};
-use nanoscope_transformer::{KvTail, Logits, TokenBatch};
+use nanoscope_transformer::{Logits, TokenBatch};
 
 use crate::attribution::Attribution;
 use crate::error::AttributeError;
@@ -133,17 +133,52 @@ impl Attribution<'_> {
         order.sort_by_key(|&at| changes[at].position);
         let positions: Vec<usize> = order.iter().map(|&at| changes[at].position).collect();
         let mut effects = vec![0.0; changes.len()];
-        let mut prefix = Prefix::new(self);
         for range in batches(&positions, self.tokens.len()) {
             let members = &order[range];
             let start = changes[members[0]].position;
-            let values = prefix.run(start, members.iter().map(|&at| &changes[at]))?;
+            let values = self.changed(start, members.iter().map(|&at| &changes[at]))?;
             let (clean, changed) = (values[0], &values[1..]);
             for (&at, value) in members.iter().zip(changed) {
                 effects[at] = clean - value;
             }
         }
         Ok(effects)
+    }
+
+    /// Runs the text from `start` on: first unchanged, then with each of `changes`. Returns the metric of
+    /// each row.
+    fn changed<'c>(
+        &self,
+        start: usize,
+        changes: impl ExactSizeIterator<Item = &'c Change>,
+    ) -> Result<Vec<f32>, AttributeError> {
+        let Self { model, tokens, readout, prefix, .. } = self;
+        let (gpt, rows) = (model.gpt(), changes.len() + 1);
+        let seq = tokens.len() - start;
+        let mut cache = prefix.cache(gpt, rows, start, tokens.len())?;
+        let mut at_point: BTreeMap<HookPoint, Vec<(usize, &Change)>> = BTreeMap::new();
+        for (row, change) in changes.enumerate() {
+            let at = (row + 1) * seq + (change.position - start);
+            at_point.entry(change.write).or_default().push((at, change));
+        }
+        let read = readout.hook();
+        let mut router = ChangeRouter { changes: at_point, read, kept: BTreeMap::new() };
+        let batch = TokenBatch::new(&vec![tokens[start..].to_vec(); rows])?;
+        let last = matches!(readout, Readout::Token(_)).then_some(Logits::Last);
+        let logits = gpt.forward_together(&batch, &mut [&mut cache], last, &mut router)?;
+        let values = match (readout, logits) {
+            (Readout::Token(metric), Some(logits)) => metric.of(logits.squeeze_dim::<2>(1)),
+            _ => {
+                let at_last = match *readout {
+                    Readout::Feature { hook, sae, feature, .. } => {
+                        Readout::Feature { hook, sae, feature, position: seq - 1 }
+                    }
+                    token @ Readout::Token(_) => token,
+                };
+                host(of_features(&vec![at_last; rows], seq, &router.kept)?)
+            }
+        };
+        finite(values)
     }
 }
 
@@ -205,69 +240,6 @@ fn batches(positions: &[usize], len: usize) -> Vec<std::ops::Range<usize>> {
     }
     batches.reverse();
     batches
-}
-
-/// The state of the unchanged text up to a position, which only moves forward.
-struct Prefix<'a, 'm> {
-    attribution: &'a Attribution<'m>,
-    cache: nanoscope_transformer::KvCache,
-}
-
-impl<'a, 'm> Prefix<'a, 'm> {
-    fn new(attribution: &'a Attribution<'m>) -> Self {
-        let cache = attribution.model.gpt().cache(1, attribution.tokens.len());
-        Self { attribution, cache }
-    }
-
-    /// Runs the text from `start` on: first unchanged, then with each of `changes`. Returns the metric of
-    /// each row.
-    fn run<'c>(
-        &mut self,
-        start: usize,
-        changes: impl ExactSizeIterator<Item = &'c Change>,
-    ) -> Result<Vec<f32>, AttributeError> {
-        let Attribution { model, tokens, readout, .. } = self.attribution;
-        let (gpt, rows) = (model.gpt(), changes.len() + 1);
-        let seq = tokens.len() - start;
-        let mut cache = gpt.cache(rows, tokens.len());
-        if let Some(tail) = self.advance(start)? {
-            cache.extend(&tail.repeat(rows));
-        }
-        let mut at_point: BTreeMap<HookPoint, Vec<(usize, &Change)>> = BTreeMap::new();
-        for (row, change) in changes.enumerate() {
-            let at = (row + 1) * seq + (change.position - start);
-            at_point.entry(change.write).or_default().push((at, change));
-        }
-        let read = readout.hook();
-        let mut router = ChangeRouter { changes: at_point, read, kept: BTreeMap::new() };
-        let batch = TokenBatch::new(&vec![tokens[start..].to_vec(); rows])?;
-        let last = matches!(readout, Readout::Token(_)).then_some(Logits::Last);
-        let logits = gpt.forward_together(&batch, &mut [&mut cache], last, &mut router)?;
-        let values = match (readout, logits) {
-            (Readout::Token(metric), Some(logits)) => metric.of(logits.squeeze_dim::<2>(1)),
-            _ => {
-                let at_last = |readout: Readout<'m>| match readout {
-                    Readout::Feature { hook, sae, feature, .. } => {
-                        Readout::Feature { hook, sae, feature, position: seq - 1 }
-                    }
-                    token @ Readout::Token(_) => token,
-                };
-                host(of_features(&vec![at_last(*readout); rows], seq, &router.kept)?)
-            }
-        };
-        finite(values)
-    }
-
-    /// Runs the text up to `start`, and returns the state there; `None` at the beginning.
-    fn advance(&mut self, start: usize) -> Result<Option<KvTail>, AttributeError> {
-        let Attribution { model, tokens, .. } = self.attribution;
-        let done = self.cache.len();
-        if start > done {
-            let more = TokenBatch::new(&[tokens[done..start].to_vec()])?;
-            model.gpt().forward_together(&more, &mut [&mut self.cache], None, &mut ())?;
-        }
-        Ok((start > 0).then(|| self.cache.tail(0..start)))
-    }
 }
 
 /// Adds changes to activations, and keeps the one that a target feature reads.

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::InterpretableModel;
+use nanoscope_transformer::Prefix;
 
 use crate::error::AttributeError;
 use crate::metric::Readout;
@@ -39,6 +40,7 @@ pub struct Attribution<'m> {
     pub(crate) tokens: Vec<u32>,
     pub(crate) readout: Readout<'m>,
     pub(crate) decomposed: Vec<Decomposed<'m>>,
+    pub(crate) prefix: Prefix,
     value: f32,
     logits: Option<Vec<f32>>,
     features: Vec<FeatureEffect>,
@@ -105,6 +107,9 @@ impl<'m> Attribution<'m> {
         let offsets = sources.iter().map(|source| {
             (source.write, Tensor::zeros([seq, source.sae.config().d_out()], gpt.device()))
         });
+        let shape = &gpt.config().shape;
+        let cached = (0..shape.n_layer).flat_map(|layer| gpt.config().cached_points(layer));
+        let read = sources.iter().flat_map(|source| [source.hook, source.write]);
         let pass = Pass {
             gpt,
             tokens: &tokens,
@@ -112,9 +117,15 @@ impl<'m> Attribution<'m> {
             offsets: offsets.collect(),
             inputs: BTreeSet::new(),
             between: Between::Total,
-            keep: sources.iter().flat_map(|source| [source.hook, source.write]).collect(),
+            keep: read.chain(cached).collect(),
         };
         let found = pass.run()?;
+        let heads = |x: &Tensor<2>| {
+            let [_, width] = x.dims();
+            let head_dim = width / shape.n_kv_head;
+            x.clone().reshape([1, seq, shape.n_kv_head, head_dim])
+        };
+        let prefix = Prefix::new(gpt, tokens.clone(), |point| found.kept.get(&point).map(heads))?;
         let logits = found.logits.map(host);
         let (mut features, mut hooks) = (Vec::new(), Vec::new());
         let mut decomposed = Vec::with_capacity(sources.len());
@@ -130,7 +141,18 @@ impl<'m> Attribution<'m> {
         }
         let value = found.values[0];
         let gradients = found.gradients;
-        Ok(Self { model, tokens, readout, decomposed, value, logits, features, hooks, gradients })
+        Ok(Self {
+            model,
+            tokens,
+            readout,
+            decomposed,
+            prefix,
+            value,
+            logits,
+            features,
+            hooks,
+            gradients,
+        })
     }
 
     /// The metric.

@@ -48,6 +48,30 @@ impl KvCache {
         Self { layers, batch, capacity, len: 0, last_embedding: None, last_tokens: Vec::new() }
     }
 
+    /// Creates a cache in which all rows have the same `len` positions.
+    ///
+    /// # Shapes
+    /// - `layers`: keys and values of each layer, `[1, n_kv_head, len, head_dim]`
+    pub(crate) fn of_one(
+        layers: Vec<[Tensor<4>; 2]>,
+        batch: usize,
+        capacity: usize,
+        len: usize,
+    ) -> Self {
+        let spread = |x: Tensor<4>| {
+            let [_, heads, len, head_dim] = x.dims();
+            let rest = Tensor::zeros([batch, heads, capacity - len, head_dim], &x.device());
+            let rows = x.expand([batch, heads, len, head_dim]);
+            if len == capacity { rows.mul_scalar(1.0) } else { Tensor::cat(vec![rows, rest], 2) }
+        };
+        let layers = layers.into_iter().map(|layer| {
+            let [keys, values] = layer.map(|x| Some(spread(x)));
+            LayerCache { keys, values }
+        });
+        let layers = layers.collect();
+        Self { layers, batch, capacity, len, last_embedding: None, last_tokens: Vec::new() }
+    }
+
     /// Number of positions in the cache.
     pub fn len(&self) -> usize {
         self.len
@@ -119,25 +143,6 @@ impl KvTail {
     /// The positions copied.
     pub fn positions(&self) -> Range<usize> {
         self.positions.clone()
-    }
-
-    /// The same positions for `rows` rows, each a copy of the only one.
-    ///
-    /// # Panics
-    /// If the copy has several rows.
-    pub fn repeat(&self, rows: usize) -> Self {
-        let repeat = |x: &Tensor<4>| {
-            let [batch, _, _, _] = x.dims();
-            assert_eq!(batch, 1, "one row is repeated");
-            x.clone().repeat_dim(0, rows)
-        };
-        let layers = self.layers.iter().map(|(keys, values)| (repeat(keys), repeat(values)));
-        Self {
-            layers: layers.collect(),
-            positions: self.positions.clone(),
-            last_embedding: self.last_embedding.as_ref().map(|x| x.clone().repeat_dim(0, rows)),
-            last_tokens: self.last_tokens.repeat(rows),
-        }
     }
 
     /// Size in bytes.
@@ -222,42 +227,4 @@ fn write(stored: &mut Option<Tensor<4>>, x: Tensor<4>, from: usize, first: usize
     let view = all.clone().slice([0..batch, 0..heads, first..from + seq, 0..head_dim]);
     *stored = Some(all);
     view
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Tensor;
-
-    use crate::{Era, Gpt, GptShape, Logits, TokenBatch};
-
-    #[test]
-    fn rows_that_continue_from_a_repeated_copy_are_those_of_whole_passes() {
-        let shape = GptShape {
-            sequence_len: 16,
-            vocab_size: 50,
-            n_layer: 2,
-            n_head: 2,
-            n_kv_head: 1,
-            n_embd: 64,
-        };
-        // The bigram of E3b and the smear of E6 look one token back.
-        for era in [Era::E0, Era::E3b, Era::E6] {
-            let config = era.config(shape, None).unwrap();
-            let gpt = Gpt::random(config, 7, &nanoscope_testing::test_device());
-            let batch = |rows: &[Vec<u32>]| TokenBatch::new(rows).unwrap();
-            let mut one = gpt.cache(1, 5);
-            let begin = batch(&[vec![3, 1, 4]]);
-            gpt.forward_cached(&begin, &mut one, Logits::Last, &mut ()).unwrap();
-
-            let mut two = gpt.cache(2, 5);
-            two.extend(&one.tail(0..3).repeat(2));
-            let ends = batch(&[vec![1, 5], vec![9, 2]]);
-            let found = gpt.forward_cached(&ends, &mut two, Logits::Last, &mut ()).unwrap();
-
-            let whole = batch(&[vec![3, 1, 4, 1, 5], vec![3, 1, 4, 9, 2]]);
-            let expected: Tensor<3> = gpt.forward(&whole, Logits::Last, &mut ()).unwrap();
-            let error = (found - expected).abs().max().into_scalar::<f32>();
-            assert!(error < 1e-4, "{era}: {error}");
-        }
-    }
 }
