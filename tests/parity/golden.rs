@@ -24,6 +24,12 @@ pub(crate) fn on_gpu() -> bool {
     matches!(device.as_deref(), Ok("wgpu" | "cuda"))
 }
 
+/// Returns whether the test device is flex, whose kernels are optimised in test builds. Other devices take many
+/// times as long for many passes.
+pub(crate) fn on_flex() -> bool {
+    std::env::var("NANOSCOPE_TEST_DEVICE").map_or(true, |device| device == "flex")
+}
+
 /// A folder of golden files: a model of one era, and what that era's code computed with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Golden {

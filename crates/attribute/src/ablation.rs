@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_hooks::{HookError, HookPoint, HookRouter};
 use nanoscope_runtime::{Intervention, Op, Plan, PositionRange, Positions, Target};
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -114,7 +114,8 @@ impl Attribution<'_> {
             }
             Readout::Feature { hook, sae, .. } => {
                 let run = self.model.run(&tokens, &plan.clone().capture(hook))?;
-                let captured = run.captured.get(hook).ok_or(AttributeError::NoTokens)?;
+                let captured = run.captured.get(hook);
+                let captured = captured.ok_or(HookError::NeverReached { point: hook })?;
                 let data = TensorData::new(captured.to_vec(), [last + 1, sae.config().d_in()]);
                 let x = Tensor::<2>::from_data(data, self.model.gpt().device());
                 host(of_features(&[self.readout], last + 1, &BTreeMap::from([(hook, x)]))?)

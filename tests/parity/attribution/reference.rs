@@ -13,7 +13,7 @@ use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::{Gpt, GptConfig, ParamSpec, WeightSource};
 use serde_json::Value as Json;
 
-use crate::golden::{Arrays, assert_close, on_gpu, values};
+use crate::golden::{Arrays, assert_close, on_flex, on_gpu, values};
 
 // The largest difference between float32 and float64 in the reference's own code, and some room.
 const LOGITS_ATOL: f32 = 2e-5;
@@ -94,10 +94,10 @@ impl Case {
 
     /// The rows of features to ablate.
     fn rows(&self, all: usize) -> Vec<usize> {
-        let step = match (SHORT.contains(&self.name), on_gpu()) {
-            (true, false) => 1,
-            (false, false) => SAMPLE,
-            (_, true) => 20 * SAMPLE,
+        let step = match (SHORT.contains(&self.name), on_flex()) {
+            (true, true) => 1,
+            (false, true) => SAMPLE,
+            (_, false) => 5 * SAMPLE,
         };
         (0..all).step_by(step).collect()
     }
@@ -262,7 +262,7 @@ fn exact_ablations_are_those_of_the_reference() {
 #[test]
 fn exact_ablations_of_error_terms_are_those_of_the_reference() {
     let model = demo();
-    for case in cases().take(if on_gpu() { 1 } else { 6 }) {
+    for case in cases().take(if on_flex() { 6 } else { 2 }) {
         for (metric_name, metric) in case.metrics() {
             let attribution = case.attribute(&model, metric);
             let hooks = attribution.hooks().iter().map(|terms| terms.hook);
@@ -320,12 +320,10 @@ fn direct_effects_and_components_are_those_of_the_reference() {
             let of_components = |number: fn(&DirectEffect) -> f32| -> Vec<f32> {
                 direct.components.iter().map(|part| number(&part.effect)).collect()
             };
-            let quantities: [(&str, fn(&DirectEffect) -> f32); 2] =
-                [("raw_target", |x| x.raw_target), ("raw_mean", |x| x.raw_mean)];
-            for (name, number) in quantities {
-                case.close(&format!("dla.{name}"), &of_features(number), DIRECT_ATOL);
-                case.close(&format!("components.{name}"), &of_components(number), DIRECT_ATOL);
-            }
+            case.close("dla.raw_target", &of_features(|x| x.raw_target), DIRECT_ATOL);
+            case.close("dla.raw_mean", &of_features(|x| x.raw_mean), DIRECT_ATOL);
+            case.close("components.raw_target", &of_components(|x| x.raw_target), DIRECT_ATOL);
+            case.close("components.raw_mean", &of_components(|x| x.raw_mean), DIRECT_ATOL);
             let metric_effects = of_features(|x| x.metric);
             case.close(&format!("dla.{metric_name}"), &metric_effects, DIRECT_ATOL);
             let names: Vec<&str> =
@@ -355,7 +353,7 @@ fn direct_effects_and_components_are_those_of_the_reference() {
 #[test]
 fn integrated_gradients_are_those_of_the_reference() {
     let model = demo();
-    for case in cases().take(if on_gpu() { 1 } else { 6 }) {
+    for case in cases().take(if on_flex() { 6 } else { 2 }) {
         for (metric_name, metric) in case.metrics() {
             let integrated = case.attribute(&model, metric).integrate(Steps::Ends(10)).unwrap();
 
@@ -375,7 +373,7 @@ fn integrated_gradients_are_those_of_the_reference() {
 #[test]
 fn forty_midpoints_sum_to_the_effect_of_all_features() {
     let model = demo();
-    for case in cases().take(if on_gpu() { 1 } else { 3 }) {
+    for case in cases().take(if on_flex() { 3 } else { 1 }) {
         for (metric_name, metric) in case.metrics() {
             let attribution = case.attribute(&model, metric);
 
@@ -395,7 +393,7 @@ fn forty_midpoints_sum_to_the_effect_of_all_features() {
 #[test]
 fn edges_to_a_feature_are_those_of_the_reference() {
     let model = demo();
-    for case in cases().take(if on_gpu() { 1 } else { 6 }) {
+    for case in cases().take(if on_flex() { 6 } else { 2 }) {
         for (k, edge) in case.json["edges"].as_array().unwrap().iter().enumerate() {
             let index = |key: &str| edge[key].as_u64().unwrap() as usize;
             let hook: HookPoint = edge["hook"].as_str().unwrap().parse().unwrap();
