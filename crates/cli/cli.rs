@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::chat::ChatArgs;
+use crate::commands::attribute::AttributeArgs;
 use crate::commands::collect::CollectArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::convert::ConvertArgs;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     Run(RunArgs),
     Features(FeaturesArgs),
+    Attribute(AttributeArgs),
     Dashboard(DashboardArgs),
     Index(IndexArgs),
     Label(LabelArgs),

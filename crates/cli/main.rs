@@ -22,6 +22,7 @@ use nanoscope_checkpoint::without_temporaries;
 
 use crate::chat::chat;
 use crate::cli::{Cli, Command};
+use crate::commands::attribute::attribute;
 use crate::commands::collect::collect;
 use crate::commands::completions::completions;
 use crate::commands::convert::convert;
@@ -55,6 +56,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Chat(args)) => return chat(args),
         Some(Command::Run(args)) => run(args)?,
         Some(Command::Features(args)) => features(args)?,
+        Some(Command::Attribute(args)) => attribute(args)?,
         Some(Command::Dashboard(args)) => return dashboard(args),
         Some(Command::Index(args)) => return index(args),
         Some(Command::Label(args)) => return label(args),

@@ -1,5 +1,6 @@
 //! The program as a user runs it, on the built-in demo and the fixtures.
 
+mod attribute;
 mod chat;
 mod collect;
 mod completions;

@@ -6,7 +6,7 @@ use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::Prefix;
 
 use crate::error::AttributeError;
-use crate::metric::Readout;
+use crate::metric::{Metric, Readout};
 use crate::pass::{Between, Pass};
 use crate::question::{Checked, Question};
 use crate::source::{Decomposed, Source, host, row_products};
@@ -41,6 +41,7 @@ pub struct Attribution<'m> {
     pub(crate) readout: Readout<'m>,
     pub(crate) decomposed: Vec<Decomposed<'m>>,
     pub(crate) prefix: Prefix,
+    metric: Metric,
     value: f32,
     logits: Option<Vec<f32>>,
     features: Vec<FeatureEffect>,
@@ -147,6 +148,7 @@ impl<'m> Attribution<'m> {
             readout,
             decomposed,
             prefix,
+            metric: question.metric(),
             value,
             logits,
             features,
@@ -155,7 +157,12 @@ impl<'m> Attribution<'m> {
         })
     }
 
-    /// The metric.
+    /// The metric that is attributed.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// The metric's value.
     pub fn value(&self) -> f32 {
         self.value
     }

@@ -32,6 +32,9 @@ pub enum AttributeError {
         /// The token.
         id: u32,
     },
+    /// A token is to be compared with another one, and the vocabulary has none.
+    #[error("the model has a single token, which has no alternative")]
+    OneToken,
     /// The model has no SAE, or none in front of the feature that is the target.
     #[error("there is no SAE to attribute to{}", before(*.target))]
     NoSources {
@@ -120,6 +123,9 @@ pub enum AttributeError {
         /// The quantity.
         quantity: &'static str,
     },
+    /// The caller ended the work.
+    #[error("the attribution was interrupted")]
+    Interrupted,
     /// The model could not be run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -20,6 +20,15 @@ pub enum Steps {
     Midpoints(usize),
 }
 
+impl Steps {
+    /// The number of points.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Ends(n) | Self::Midpoints(n) => n,
+        }
+    }
+}
+
 /// Integrated gradients of every feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Integrated {

@@ -135,7 +135,7 @@ fn check(gpt: &Gpt, hook: HookPoint) -> Result<(), AttributeError> {
 }
 
 /// The `n` largest of `values` with their indices.
-fn largest(values: &[f32], n: usize) -> Vec<(u32, f32)> {
+pub(crate) fn largest(values: &[f32], n: usize) -> Vec<(u32, f32)> {
     let mut pairs: Vec<(u32, f32)> = (0..).zip(values.iter().copied()).collect();
     let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if n < pairs.len() {

@@ -41,7 +41,9 @@ mod lens;
 mod metric;
 mod pass;
 mod question;
+mod report;
 mod source;
+mod token;
 
 pub use attribution::{Attribution, FeatureEffect, HookTerms};
 pub use direct::{Direct, DirectComponent, DirectEffect, DirectFeature};
@@ -52,3 +54,9 @@ pub use integrated::{Integrated, IntegratedHook, Steps};
 pub use lens::{Lens, LensReading, logit_lens, logit_lens_plain};
 pub use metric::Metric;
 pub use question::Question;
+pub use report::{
+    Asked, Report, ReportComponent, ReportError, ReportFaithfulness, ReportFeature, ReportHook,
+    ReportKept, ReportLens, ReportMetric, ReportOptions, ReportSubject, ReportTargetFeature,
+    ReportToken,
+};
+pub use token::{TokenError, parse_token};

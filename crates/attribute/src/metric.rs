@@ -59,6 +59,25 @@ pub(crate) enum TokenMetric {
 }
 
 impl Metric {
+    /// The name in nanoscope's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogitDiff { .. } => "logit_diff",
+            Self::LogProb { .. } => "logprob",
+            Self::Logit { .. } => "logit",
+            Self::Feature { .. } => "pre_activation",
+        }
+    }
+
+    /// The tokens that it is about: the target, then the contrast.
+    pub fn tokens(self) -> Vec<u32> {
+        match self {
+            Self::LogitDiff { target, contrast } => vec![target, contrast],
+            Self::LogProb { target } | Self::Logit { target } => vec![target],
+            Self::Feature { .. } => Vec::new(),
+        }
+    }
+
     pub(crate) fn check(self, model: &InterpretableModel) -> Result<Readout<'_>, AttributeError> {
         let vocab_size = model.gpt().config().shape.vocab_size;
         let check = |id: u32| {

@@ -40,6 +40,10 @@ impl Question {
         Self { sources: Some(hooks.into_iter().collect()), ..self }
     }
 
+    pub(crate) fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// Checks the question against `model`.
     pub(crate) fn check<'m>(
         &self,

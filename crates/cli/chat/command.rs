@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Shade(ShadeBy),
     Feature(FeatureName),
     Find(String),
+    /// Explains a token: the last one with this text, else the selected one.
+    Why(Option<String>),
     /// Sets the seed; none draws one for each text.
     Seed(Option<u64>),
     Set(Setting),
@@ -81,7 +83,7 @@ const fn usage(name: &'static str, arguments: &'static str, does: &'static str) 
 }
 
 /// Every command, in the order of the help.
-pub(crate) const COMMANDS: [Usage; 17] = [
+pub(crate) const COMMANDS: [Usage; 18] = [
     usage("/help", "", "list the commands and keys"),
     usage("/again", "", "run the last prompt again with the current settings"),
     usage("/more", "[TEXT]", "continue the story, after TEXT; so does an empty line"),
@@ -92,6 +94,7 @@ pub(crate) const COMMANDS: [Usage; 17] = [
     usage("/shade", "[HOOK:]N | auto | off", "shade tokens by a feature"),
     usage("/feature", "[HOOK:]N", "show a feature in detail"),
     usage("/find", "WORD", "list the features that write a word, are about it or fire on it"),
+    usage("/why", "[WORD]", "explain the last such token, or the selected one, by features"),
     usage("/seed", "N | random", "set the seed; the same seed gives the same text"),
     usage(
         "/set",
@@ -139,6 +142,7 @@ impl Command {
             }),
             "/feature" => Self::Feature(feature(rest)?),
             "/find" => Self::Find(rest.to_owned()),
+            "/why" => Self::Why((!rest.is_empty()).then(|| rest.to_owned())),
             "/seed" => Self::Seed(match rest {
                 "random" => None,
                 _ => Some(number("/seed", rest, "a whole number or `random`")?),
@@ -171,7 +175,7 @@ fn arguments(name: &str) -> &'static str {
 
 /// Returns whether a command requires an argument.
 fn requires_argument(name: &str) -> bool {
-    const OPTIONAL: [&str; 3] = ["/more", "/compare", "/track"];
+    const OPTIONAL: [&str; 4] = ["/more", "/compare", "/track", "/why"];
     !arguments(name).is_empty() && !OPTIONAL.contains(&name)
 }
 
@@ -325,6 +329,8 @@ mod tests {
         let cases = [
             ("/help", Command::Help),
             ("/again", Command::Again),
+            ("/why", Command::Why(None)),
+            ("/why dog", Command::Why(Some("dog".to_owned()))),
             ("/more", Command::More(String::new())),
             ("/more and then", Command::More("and then".to_owned())),
             ("/more  and then ", Command::More(" and then ".to_owned())),

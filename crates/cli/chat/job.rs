@@ -16,6 +16,8 @@ pub(crate) enum Job {
     Write { prompt: Prompt, plans: Vec<Plan>, sampling: Sampling, special_tokens: bool },
     /// Formats the page of a feature, in lines of `cells`.
     Page { hook: HookPoint, feature: usize, cells: usize },
+    /// Explains the last of `tokens`, in lines of `cells`; it was written under steering or not.
+    Why { tokens: Vec<u32>, is_steered: bool, cells: usize },
     /// Lists the features that a word finds, in lines of `cells`.
     Find { word: String, cells: usize },
 }
@@ -51,7 +53,7 @@ pub(crate) enum WorkerEvent {
         applied: Vec<InterventionReport>,
         nll: Option<f64>,
     },
-    /// The page of a feature, or a list of features.
+    /// The page of a feature, a list of features, or the causes of a token.
     Page(String),
     /// The job is done. This is its last event.
     Done { stopped: bool },

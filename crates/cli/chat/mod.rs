@@ -18,6 +18,7 @@ mod submit;
 #[cfg(test)]
 mod test_session;
 mod turn;
+mod why;
 mod worker;
 
 pub(crate) use self::args::ChatArgs;

@@ -77,7 +77,9 @@ fn work<'m>(
         match session.record(event) {
             Some(message) if failed.is_none() && printed.is_ok() => {
                 printed = match job {
-                    Job::Page { .. } | Job::Find { .. } => write!(out, "{}", sanitized(&message)),
+                    Job::Page { .. } | Job::Find { .. } | Job::Why { .. } => {
+                        write!(out, "{}", sanitized(&message))
+                    }
                     Job::Write { .. } => {
                         crate::terminal::messages::note(&sanitized(&message));
                         Ok(())

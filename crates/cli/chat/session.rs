@@ -59,7 +59,17 @@ pub(crate) struct Session {
     pub(crate) random_seeds: bool,
     pub(crate) shade: Shade,
     pub(crate) turns: Vec<Turn>,
+    /// The token that is selected on the screen.
+    pub(crate) selected: Option<TokenRef>,
     pub(crate) special_tokens: SpecialTokens,
+}
+
+/// A reference to a token: the indices of its turn, its variant and itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TokenRef {
+    pub(crate) turn: usize,
+    pub(crate) variant: usize,
+    pub(crate) token: usize,
 }
 
 /// The reading of special tokens in the text of a story.
@@ -97,6 +107,7 @@ impl Session {
             random_seeds: false,
             shade: Shade::Auto,
             turns: Vec::new(),
+            selected: None,
             special_tokens: SpecialTokens::Plain,
         }
     }

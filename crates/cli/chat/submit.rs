@@ -53,6 +53,7 @@ impl Session {
                 let (hook, feature) = self.feature(name)?;
                 return Ok(Reply::Work(Job::Page { hook, feature: feature as usize, cells }));
             }
+            Command::Why(word) => return self.why(word.as_deref(), cells),
             Command::Find(word) => {
                 if self.model_info.saes.is_empty() {
                     bail!("no SAE is loaded; load one with --sae PATH");

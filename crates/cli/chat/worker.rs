@@ -15,6 +15,7 @@ use nanoscope_sae::SparseFeatures;
 
 use super::job::{Job, Prompt, WorkerEvent};
 use super::turn::Token;
+use crate::commands::attribute::causes_text;
 use crate::commands::features::{found_text, page};
 use crate::load::text_tokenizer;
 use crate::prompt::{SpecialTokensArg, encode_unnoted};
@@ -96,6 +97,10 @@ pub(crate) fn do_job<'m>(
         }
         Job::Page { hook, feature, cells } => {
             page(scope, *hook, *feature, *cells).map(|page| !send(WorkerEvent::Page(page)))
+        }
+        Job::Why { tokens, is_steered, cells } => {
+            let causes = causes_text(scope, tokens, *is_steered, *cells);
+            causes.map(|causes| !send(WorkerEvent::Page(causes)))
         }
         Job::Find { word, cells } => {
             found_text(scope, word, *cells).map(|found| !send(WorkerEvent::Page(found + "\n")))

@@ -1,5 +1,6 @@
 //! The commands, each with its flags.
 
+pub(crate) mod attribute;
 pub(crate) mod collect;
 pub(crate) mod completions;
 pub(crate) mod convert;

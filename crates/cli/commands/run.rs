@@ -102,7 +102,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         check_writable(path)?;
     }
     let scope = open(&args.model)?;
-    let tokens = tokens(&scope, args)?;
+    let tokens = TokenBatch::new(&rows(&scope, &args.input, args.special)?)?;
     let mut plan = args.capture.iter().copied().fold(plan(&scope, &args.plan)?, Plan::capture);
     if args.out.is_some() {
         // A reconstruction may depend on the activation, not only on its features.
@@ -124,16 +124,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn tokens(scope: &Microscope, args: &RunArgs) -> Result<TokenBatch> {
-    let input = &args.input;
+/// The rows of tokens that the flags name.
+fn rows(scope: &Microscope, input: &InputArgs, special: SpecialTokensArg) -> Result<Vec<Vec<u32>>> {
     let text = input.text.as_ref().or(input.prompt.as_ref());
-    let rows = match (text, &input.tokens, &input.tokens_file) {
-        (Some(text), ..) => vec![encode_document(text_tokenizer(scope)?, text, args.special)?],
+    Ok(match (text, &input.tokens, &input.tokens_file) {
+        (Some(text), ..) => vec![encode_document(text_tokenizer(scope)?, text, special)?],
         (_, Some(ids), _) => vec![ids.clone()],
         (.., Some(path)) => read_rows(path)?,
         _ => bail!("nothing to run; expected a text, --tokens or --tokens-file"),
-    };
-    Ok(TokenBatch::new(&rows)?)
+    })
+}
+
+/// The tokens that the flags name, for a command that reads one row.
+pub(crate) fn one_row(
+    scope: &Microscope,
+    input: &InputArgs,
+    special: SpecialTokensArg,
+) -> Result<Vec<u32>> {
+    let rows = rows(scope, input, special)?;
+    match <[Vec<u32>; 1]>::try_from(rows) {
+        Ok([row]) => Ok(row),
+        Err(rows) => bail!("expected one row of tokens, found {}", rows.len()),
+    }
 }
 
 fn read_rows(path: &Path) -> Result<Vec<Vec<u32>>> {

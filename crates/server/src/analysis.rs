@@ -1,5 +1,6 @@
 //! Forward passes beside the generations, one at a time.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,11 @@ impl Deadline {
             self.timeout.as_secs()
         );
         Err(ApiError::bad_request(message).with_code("time_out"))
+    }
+
+    /// Breaks off where [`check`](Self::check) is an error.
+    pub(crate) fn go_on(&self) -> ControlFlow<()> {
+        if self.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 

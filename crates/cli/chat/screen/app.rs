@@ -7,7 +7,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::editor::Editor;
 use crate::chat::command::complete;
 use crate::chat::job::{Job, WorkerEvent};
-use crate::chat::session::{Reply, Session, Shade};
+use crate::chat::session::{Reply, Session, Shade, TokenRef};
 use crate::chat::turn::{Token, Turn, Variant};
 
 /// The state of the screen.
@@ -40,14 +40,6 @@ pub(crate) enum Item {
     Turn(usize),
     Message(String),
     Error(String),
-}
-
-/// A reference to a token: the indices of its turn, its variant and itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct TokenRef {
-    pub(crate) turn: usize,
-    pub(crate) variant: usize,
-    pub(crate) token: usize,
 }
 
 /// The size of the text and of its area on the screen.
@@ -149,6 +141,7 @@ impl App {
 
     /// Handles a complete line.
     pub(crate) fn submit(&mut self, line: &str) -> Effect {
+        self.session.selected = self.selected;
         match self.session.submit(line, self.viewport.cells) {
             Ok(Reply::Quit) => return Effect::Quit,
             Ok(Reply::Cleared) => {

@@ -174,8 +174,8 @@ mod tests {
     use ratatui::buffer::Buffer;
     use ratatui::style::Color;
 
-    use super::super::app::TokenRef;
     use super::*;
+    use crate::chat::session::TokenRef;
     use crate::chat::test_session::{events, session};
 
     fn app_with(variants: &[&[&str]]) -> App {

@@ -5,10 +5,11 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use super::app::{App, Item, TokenRef};
+use super::app::{App, Item};
 use super::theme::{BOLD, DIM, SELECTED, Theme};
 use super::wrap::{Piece, Wrapped, wrap};
 use crate::chat::mode::Mode;
+use crate::chat::session::TokenRef;
 use crate::chat::turn::{State, Token, Turn, Variant};
 use crate::terminal::display::{counted, end_note, sanitized};
 

@@ -1,6 +1,7 @@
 //! Nanoscope's own interface: the served model, features, labels and metrics.
 
 mod about;
+mod attribute;
 mod document;
 mod feature;
 mod feature_path;
@@ -11,4 +12,5 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attribute::{name_causes, refuse};
 pub(crate) use routes::routes;

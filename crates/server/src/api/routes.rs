@@ -1,13 +1,14 @@
 use axum::Router;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 
-use super::{about, document, feature, features, labels, metrics};
+use super::{about, attribute, document, feature, features, labels, metrics};
 use crate::state::AppState;
 
 /// The routes of nanoscope's own interface.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/about", get(about::about))
+        .route("/api/attribute", post(attribute::attribute))
         .route("/api/saes/{source}/features/{index}", get(feature::feature))
         .route("/api/saes/{source}/features/{index}/label", put(labels::put))
         .route("/api/saes/{source}/labels", get(labels::download))

@@ -151,10 +151,12 @@ impl Answer {
                     details.insert("prompt".to_owned(), prompt);
                 }
                 ChoiceEvent::Started(_) => {}
-                ChoiceEvent::Token { step, text: more, offset } => {
+                ChoiceEvent::Token { step, text: more, offset, why } => {
                     self.count();
                     text.push_str(&more);
-                    tokens.push(Value::Object(self.extension.token(&self.state, &step)));
+                    let mut token = self.extension.token(&self.state, &step);
+                    token.extend(why.map(|why| ("why".to_owned(), why)));
+                    tokens.push(Value::Object(token));
                     match self.endpoint {
                         _ if !self.logprobs => {}
                         Endpoint::Completion => lists.push(self.state.tokenizer(), &step, offset),
@@ -259,9 +261,10 @@ impl Answer {
                 }
                 String::new()
             }
-            ChoiceEvent::Token { step, text, offset } => {
+            ChoiceEvent::Token { step, text, offset, why } => {
                 self.count();
                 details = self.extension.token(&self.state, &step);
+                details.extend(why.map(|why| ("why".to_owned(), why)));
                 if self.logprobs {
                     logprobs = self.logprobs_of(&step, offset);
                 }

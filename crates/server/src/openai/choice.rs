@@ -6,9 +6,11 @@ use std::sync::Arc;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Step};
 use nanoscope_sae::SparseFeatures;
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::generation::{End, Event, GenerationHandle};
+use crate::openai::causes::Causes;
 use crate::openai::prompt_score::PromptScore;
 
 /// One text of an answer, while it is being generated.
@@ -30,6 +32,8 @@ pub(crate) struct Choice {
     /// Characters generated so far, including those of the opening.
     pub(crate) offset: usize,
     reused: usize,
+    /// The causes of the tokens, if they are requested.
+    pub(crate) causes: Option<Causes>,
 }
 
 /// The origin of a text's events.
@@ -50,6 +54,8 @@ pub(crate) enum ChoiceEvent {
         text: String,
         /// Number of characters before the token.
         offset: usize,
+        /// The causes, if they are requested.
+        why: Option<Value>,
     },
     Ended {
         /// The rest of the text, which was held back as a possible stop string.
@@ -76,6 +82,7 @@ impl Choice {
             has_text: false,
             source,
             reused: 0,
+            causes: None,
         }
     }
 
@@ -105,7 +112,11 @@ impl Choice {
                 let offset = self.offset;
                 self.has_text = true;
                 self.offset += step.text.chars().count();
-                ChoiceEvent::Token { step, text, offset }
+                let why = match &mut self.causes {
+                    Some(causes) => Some(causes.next(step.token_id).await),
+                    None => None,
+                };
+                ChoiceEvent::Token { step, text, offset, why }
             }
             Event::End { text, why, applied, nll } => {
                 ChoiceEvent::Ended { text, why, applied, reused: self.reused, nll }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::http::body::parse;
+use crate::openai::causes::CausesOptions;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -25,6 +26,8 @@ pub(crate) struct Extension {
     pub(crate) prompt: bool,
     /// True if each text is requested both with and without steering.
     pub(crate) compare: bool,
+    /// The causes of each token that are requested.
+    pub(crate) why: Option<CausesOptions>,
 }
 
 /// The raw JSON object. `null` is treated as absent.
@@ -38,6 +41,7 @@ struct RawExtension {
     stop_when: Option<Vec<Value>>,
     vectors: Option<BTreeMap<String, Vec<f32>>>,
     compare: Option<bool>,
+    why: Option<CausesOptions>,
 }
 
 /// Default number of features per token and hook point.
@@ -92,7 +96,8 @@ impl Extension {
             plan = plan.intervene(intervention);
         }
         let (top, prompt) = (raw.top.unwrap_or(DEFAULT_TOP), raw.prompt.unwrap_or(false));
-        Ok(Self { plan, top, prompt, compare })
+        let why = raw.why.map(|why| why.check(served)).transpose()?;
+        Ok(Self { plan, top, prompt, compare, why })
     }
 
     /// The plan: what is tracked and, if `steered`, the interventions.

@@ -1,6 +1,7 @@
 //! OpenAI's interface: models, completions and chat completions.
 
 mod answer;
+mod causes;
 mod chat;
 mod choice;
 mod completions;

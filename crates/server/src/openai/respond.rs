@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::generation::GenerationRequest;
 use crate::http::log::TokenCounter;
 use crate::openai::answer::{Answer, Endpoint};
+use crate::openai::causes::Causes;
 use crate::openai::choice::{Choice, Source};
 use crate::openai::prompt_score::PromptScore;
 use crate::openai::request::CommonParams;
@@ -59,6 +60,7 @@ pub(crate) async fn respond(
         let generations = state.scheduler.start(requests(params, &prompts)).await?;
         sources.extend(generations.into_iter().map(Source::Generation));
     }
+    let of_causes = state.clone();
     let mut answer = Answer::new(state, asked.endpoint, extension.clone(), sampling.seed, counter);
     answer.logprobs = asked.logprobs;
     answer.notes = asked.notes;
@@ -68,6 +70,7 @@ pub(crate) async fn respond(
         let mut choice = Choice::new(index, ids.clone(), opening.clone(), source);
         choice.score = scores.get(index / n).filter(|_| asked.echo && asked.logprobs).cloned();
         choice.steered = extension.compare.then_some(index < *n);
+        choice.causes = extension.why.map(|why| Causes::new(of_causes.clone(), why, ids.clone()));
         choice.first_of_prompt = params.is_first_of_prompt(index, prompts.len());
         choice
     });

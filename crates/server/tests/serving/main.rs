@@ -1,6 +1,7 @@
 //! Tests of the server over real connections, with a small random model.
 
 mod answers;
+mod causes;
 mod client;
 mod limits;
 mod refusals;

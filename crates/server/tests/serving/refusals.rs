@@ -53,6 +53,8 @@ async fn each_wrong_field_is_named() {
         (served(json!({"trak": []})), "nanoscope.trak", "unknown field `trak`"),
         (served(json!({"track": ["0-mlp"]})), "nanoscope.track[0]", "unknown SAE `0-mlp`"),
         (served(json!({"top": -1})), "nanoscope.top", "invalid value"),
+        (served(json!({"why": "all"})), "nanoscope.why", "expected a number of causes"),
+        (served(json!({"why": 101})), "nanoscope.why", "at most 100 causes"),
         (
             served(json!({"compare": true})),
             "nanoscope.compare",

@@ -1,0 +1,129 @@
+//! The flags of `nanoscope attribute`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use nanoscope_hooks::HookPoint;
+
+use crate::args::{ModelArgs, output_path};
+use crate::commands::run::InputArgs;
+use crate::prompt::SpecialTokensArg;
+
+/// Find the features that made a token likely, and check them by ablation
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nanoscope attribute 'Max was a small dog. The dog loved to chase the'
+      the likeliest next token against the runner-up
+  nanoscope attribute 'Once upon a time, there was a little' --target ' girl' --contrast ' boy' --exact 40
+  nanoscope attribute 'The frog could jump very' --feature blocks.3.hook_resid_post:1909@5
+      the features before it that made a feature
+  nanoscope attribute 'Once upon a time, there was a little' --graph graph.json
+
+For each active feature at each position: its gradient times its activation, from one backward pass, and for \
+the strongest the exact change of the metric when the feature is taken away. Positive speaks for the target. A \
+`!` marks features whose two numbers have opposite signs. What the SAEs do not reconstruct is listed as the share \
+of the error terms.
+
+The metric is logit(target) - logit(contrast) or, with a target alone, the target's log probability in nats.
+
+--graph writes the form of circuit-tracer and Neuronpedia, which their viewers open. docs/attribution.md explains \
+the numbers.")]
+pub(crate) struct AttributeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) special: SpecialTokensArg,
+
+    /// The token to explain: a text that is one token, or id:N [default: the likeliest next token]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) target: Option<String>,
+    /// The token to compare it with [default: the runner-up if there is no --target, else none]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) contrast: Option<String>,
+    /// A feature to explain in place of a token, at a position counted from 0
+    #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "graph"])]
+    pub(crate) feature: Option<FeatureAt>,
+    /// Explain the prediction after the token at this position, counted from 0 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub(crate) position: Option<usize>,
+    /// An SAE to attribute to [default: all that come before the target]
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) track: Vec<HookPoint>,
+    /// The number of features to ablate, the strongest by gradient: a number or `all`
+    #[arg(long, value_name = "N", default_value = "20", value_parser = exact)]
+    pub(crate) exact: usize,
+    /// The number of features to list [default: 12; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Also compute integrated gradients with N steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) ig_steps: Option<u16>,
+    /// Also compute direct effects on the logits, of features at the position and of every attention and MLP
+    #[arg(long)]
+    pub(crate) direct: bool,
+    /// Also report how much of the metric the strongest 1, 2, 5, … features carry alone
+    #[arg(long)]
+    pub(crate) faithfulness: bool,
+    /// Also read the logit lens at the position
+    #[arg(long)]
+    pub(crate) lens: bool,
+    /// The file to write the graph of the strongest features to
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
+    pub(crate) graph: Option<PathBuf>,
+    /// The number of features in the graph, before it is pruned
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..), requires = "graph")]
+    pub(crate) graph_features: u32,
+    /// Print one JSON object
+    #[arg(long, short)]
+    pub(crate) json: bool,
+}
+
+/// A feature at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FeatureAt {
+    pub(crate) hook: HookPoint,
+    pub(crate) feature: usize,
+    pub(crate) position: usize,
+}
+
+impl std::str::FromStr for FeatureAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not of the form HOOK:FEATURE@POSITION");
+        let (hook, rest) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (feature, position) = rest.split_once('@').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse().map_err(|_| wrong());
+        let hook = hook.parse().map_err(|error: nanoscope_hooks::HookError| error.to_string())?;
+        Ok(Self { hook, feature: number(feature)?, position: number(position)? })
+    }
+}
+
+fn exact(text: &str) -> Result<usize, String> {
+    if text == "all" {
+        return Ok(usize::MAX);
+    }
+    text.parse().map_err(|_| "expected a number or `all`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_is_given_with_hook_point_and_position() {
+        let parsed: FeatureAt = "blocks.3.hook_resid_post:1909@26".parse().unwrap();
+        let hook = HookPoint::ResidPost(3);
+        assert_eq!(parsed, FeatureAt { hook, feature: 1909, position: 26 });
+        for wrong in
+            ["1909@26", "blocks.3.hook_resid_post:1909", "blocks.3.hook_resid_post:x@1", ""]
+        {
+            assert!(wrong.parse::<FeatureAt>().is_err(), "{wrong}");
+        }
+        assert_eq!((exact("all"), exact("3")), (Ok(usize::MAX), Ok(3)));
+        assert!(exact("-1").is_err());
+    }
+}
