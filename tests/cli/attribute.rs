@@ -164,6 +164,8 @@ fn people_read_a_sentence_bars_and_the_line_to_copy() {
     }
     let copy = lines.iter().find(|line| line.contains("nanoscope run")).unwrap();
     assert!(copy.contains(":ablate@") && copy.contains(DOG), "{copy}");
+    let words = shlex::split(copy.trim()).unwrap();
+    stdout(&words.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
     // Of the prompt's strongest features, some have another effect than the gradient says.
     let json = json(&[DOG]);
     let marked = |text: &str| text.lines().filter(|line| line.contains('!')).count();

@@ -15,7 +15,7 @@ use crate::prompt::SpecialTokensArg;
 Examples:
   nanoscope attribute 'Max was a small dog. The dog loved to chase the'
       the likeliest next token against the runner-up
-  nanoscope attribute 'Once upon a time, there was a little' --target ' girl' --contrast ' boy' --exact 40
+  nanoscope attribute 'Once upon a time, there was a little' --target ' girl' --contrast ' boy'
   nanoscope attribute 'The frog could jump very' --feature blocks.3.hook_resid_post:1909@5
       the features before it that made a feature
   nanoscope attribute 'Once upon a time, there was a little' --graph graph.json
