@@ -78,6 +78,20 @@ impl Metric {
         }
     }
 
+    /// Computes the metric from the logits of one position, after the softcap. `None` if it does not follow from
+    /// them: a pre-activation, or a token outside the vocabulary.
+    pub fn of_logits(self, logits: &[f32]) -> Option<f32> {
+        let logit = |id: u32| logits.get(id as usize).copied();
+        match self {
+            Self::LogitDiff { target, contrast } => Some(logit(target)? - logit(contrast)?),
+            Self::LogProb { target } => {
+                logit(target).map(|_| log_probability(logits, target) as f32)
+            }
+            Self::Logit { target } => logit(target),
+            Self::Feature { .. } => None,
+        }
+    }
+
     pub(crate) fn check(self, model: &InterpretableModel) -> Result<Readout<'_>, AttributeError> {
         let vocab_size = model.gpt().config().shape.vocab_size;
         let check = |id: u32| {
@@ -212,6 +226,21 @@ mod tests {
             for id in [0, 1] {
                 assert!(log_probability(&[0.0, bad], id).is_nan(), "{bad}, {id}");
             }
+        }
+    }
+
+    #[test]
+    fn a_metric_follows_from_the_logits_of_tokens_in_the_vocabulary() {
+        let logits = [0.5_f32, -1.0, 2.0];
+
+        assert_eq!(Metric::LogitDiff { target: 2, contrast: 1 }.of_logits(&logits), Some(3.0));
+        assert_eq!(Metric::Logit { target: 1 }.of_logits(&logits), Some(-1.0));
+        let logprob = Metric::LogProb { target: 0 }.of_logits(&[0.0, 3.0_f32.ln()]).unwrap();
+        assert!((logprob - 0.25_f32.ln()).abs() < 1e-6, "{logprob}");
+        let (hook, feature, position) = (HookPoint::Embed, 0, 0);
+        for without in [Metric::LogProb { target: 3 }, Metric::Feature { hook, feature, position }]
+        {
+            assert_eq!(without.of_logits(&logits), None);
         }
     }
 
