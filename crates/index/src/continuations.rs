@@ -9,62 +9,62 @@ use nanoscope_runtime::{
 use crate::error::IndexError;
 use crate::fingerprint::mix;
 
-/// The temperature of the texts, which is the default of `nanoscope generate`.
+/// The temperature of the texts of an index, which is the default of `nanoscope generate`.
 const TEMPERATURE: f32 = 0.7;
 
 /// The largest share of the norm that an index may name.
 const MAX_SHARE: f32 = 10.0;
 
-/// The sampled continuations of a few prompts, which measurements of steering are made on.
+/// Sampled continuations of a few prompts, which measurements of steering are made on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Continuations<'m> {
-    pub(crate) model: &'m InterpretableModel,
+pub struct Continuations<'m> {
+    /// The model.
+    pub model: &'m InterpretableModel,
     /// The prompts, which are continued in turn.
-    pub(crate) prompts: &'m [Vec<u32>],
-    /// The maximum number of generated tokens per text.
-    pub(crate) tokens: usize,
-    pub(crate) seed: u64,
+    pub prompts: &'m [Vec<u32>],
+    /// The sampling of each text, but for its seed.
+    pub sampling: &'m Sampling,
 }
 
 /// A continuation.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Continuation {
+pub struct Continuation {
     /// The tokens, with those of the prompt.
-    pub(crate) tokens: Vec<u32>,
+    pub tokens: Vec<u32>,
     /// The generated text.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Continuations<'_> {
-    /// Writes `texts` texts with each plan. All plans have the same prompts and seeds.
+    /// Writes a text for each of `seeds` with each plan, all in shared passes. The texts of all plans have the
+    /// same prompts and seeds.
     ///
     /// `go_on` is called before each pass.
     ///
     /// # Errors
-    /// [`IndexError::Runtime`] if a prompt cannot be run; [`IndexError::Interrupted`] if `go_on` breaks.
+    /// [`IndexError::Runtime`] if a prompt cannot be run, or a text leaves the range of float32;
+    /// [`IndexError::Interrupted`] if `go_on` breaks.
     ///
     /// # Panics
-    /// If there are no prompts, or `texts` is 0.
-    pub(crate) fn write(
+    /// If there are no prompts, or no seeds.
+    pub fn write(
         &self,
         plans: &[Plan],
-        texts: usize,
+        seeds: &[u64],
         go_on: impl FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Continuation>>, IndexError> {
         let mut batch = Batch::new(self.model, 0);
-        let mut rows: Vec<Generation<'_>> = Vec::with_capacity(plans.len() * texts);
+        let mut rows: Vec<Generation<'_>> = Vec::with_capacity(plans.len() * seeds.len());
         for plan in plans {
-            for row in 0..texts {
-                let sampling = Sampling {
-                    temperature: TEMPERATURE,
-                    seed: mix(self.seed ^ row as u64),
-                    max_tokens: self.tokens,
-                    ..Sampling::default()
-                };
+            for (row, &seed) in seeds.iter().enumerate() {
+                let sampling = Sampling { seed, ..self.sampling.clone() };
                 rows.push(batch.begin(self.prompt(row), plan, &sampling)?);
             }
         }
         let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
+        if let Some(error) = rows.iter().find_map(Generation::error) {
+            return Err(error.into());
+        }
         let continuation = |(row, steps): (usize, &Vec<Step>)| {
             let generated = steps.iter().map(|step| step.token_id);
             Continuation {
@@ -73,15 +73,15 @@ impl Continuations<'_> {
             }
         };
         let of_plan = |steps: &[Vec<Step>]| steps.iter().enumerate().map(continuation).collect();
-        Ok(steps.chunks(texts).map(of_plan).collect())
+        Ok(steps.chunks(seeds.len()).map(of_plan).collect())
     }
 
-    /// The mean negative log-likelihood of the texts of one plan under the unsteered model; `None` if all ended
-    /// at once.
+    /// Computes the mean negative log-likelihood of the texts of one plan under the unsteered model; `None` if all
+    /// ended at once.
     ///
     /// # Errors
     /// [`IndexError::Runtime`] if the model cannot be run.
-    pub(crate) fn nll(&self, texts: &[Continuation]) -> Result<Option<f64>, IndexError> {
+    pub fn nll(&self, texts: &[Continuation]) -> Result<Option<f64>, IndexError> {
         let mut nlls = Vec::with_capacity(texts.len());
         for (row, text) in texts.iter().enumerate() {
             nlls.extend(self.model.mean_nll(&text.tokens, self.prompt(row).len())?);
@@ -92,6 +92,16 @@ impl Continuations<'_> {
     fn prompt(&self, row: usize) -> &[u32] {
         &self.prompts[row % self.prompts.len()]
     }
+}
+
+/// The sampling of the texts of an index.
+pub(crate) fn sampling(max_tokens: usize) -> Sampling {
+    Sampling { temperature: TEMPERATURE, max_tokens, ..Sampling::default() }
+}
+
+/// The seeds of the texts of an index.
+pub(crate) fn seeds(seed: u64, texts: usize) -> Vec<u64> {
+    (0..texts as u64).map(|row| mix(seed ^ row)).collect()
 }
 
 /// The intervention that adds a feature's direction by `share` of the norm.

@@ -25,6 +25,7 @@ mod writing;
 mod writing_options;
 
 pub use automatic_name::{Firing, automatic_name};
+pub use continuations::{Continuation, Continuations};
 pub use entry::{FeatureEntry, IndexedExample};
 pub use error::IndexError;
 pub use feature_index::FeatureIndex;

@@ -4,7 +4,9 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Fluency, InterpretableModel, Plan};
 use serde::{Deserialize, Serialize};
 
-use crate::continuations::{Continuations, added, is_fluent, is_share, multiplications};
+use crate::continuations::{
+    Continuations, added, is_fluent, is_share, multiplications, sampling, seeds,
+};
 use crate::error::IndexError;
 
 /// The shares of the activation's norm with which features can be added, measured for one SAE.
@@ -91,9 +93,11 @@ impl SteeringShares {
         if prompts.is_empty() {
             return Err(IndexError::Unmeasured { hook });
         }
-        let texts = Continuations { model, prompts, tokens: options.tokens, seed: options.seed };
+        let sampling = sampling(options.tokens);
+        let texts = Continuations { model, prompts, sampling: &sampling };
+        let seeds = seeds(options.seed, prompts.len());
         let mean_nlls = |plans: &[Plan], go_on: &mut dyn FnMut() -> ControlFlow<()>| {
-            let written = texts.write(plans, prompts.len(), go_on)?;
+            let written = texts.write(plans, &seeds, go_on)?;
             written.iter().map(|of_plan| texts.nll(of_plan)).collect::<Result<Vec<_>, _>>()
         };
         let unsteered = mean_nlls(&[Plan::new()], &mut || progress(0, LEVELS.len()))?[0];

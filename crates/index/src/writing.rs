@@ -7,7 +7,7 @@ use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, Plan};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::continuations::{Continuation, Continuations, added, is_fluent};
+use crate::continuations::{Continuation, Continuations, added, is_fluent, sampling, seeds};
 use crate::entry::FeatureEntry;
 use crate::error::IndexError;
 use crate::feature_index::FeatureIndex;
@@ -68,8 +68,9 @@ impl FeatureIndex {
         let default = self.shares.as_ref().map_or(SteeringShares::UNMEASURED, |s| s.default);
         let texts = options.texts.max(1);
         let WritingOptions { tokens, seed, .. } = *options;
-        let texts_of = |seed| Continuations { model, prompts, tokens, seed };
-        let writer = Writer { hook, n: texts, texts: texts_of(seed) };
+        let sampling = sampling(tokens);
+        let continuations = Continuations { model, prompts, sampling: &sampling };
+        let writer = Writer { hook, n: texts, seed, texts: continuations };
         let firing: Vec<usize> =
             (0..self.features.len()).filter(|&feature| self.features[feature].fires > 0).collect();
         let all = firing.len() as u64;
@@ -93,7 +94,7 @@ impl FeatureIndex {
         let tuned = writer.tuned(strong, &common, &mut |tuned| progress(done + tuned, all))?;
         done += tuned.len() as u64;
         // The texts that a share was chosen by flatter it.
-        let more = Writer { n: AGAIN * texts, texts: texts_of(mix(seed)), ..writer };
+        let more = Writer { n: AGAIN * texts, seed: mix(seed), ..writer };
         let steered: Vec<(usize, f32)> =
             tuned.iter().map(|(feature, turned)| (*feature, turned.share)).collect();
         for part in steered.chunks(more.features_per_pass()) {
@@ -223,6 +224,7 @@ struct Writer<'m> {
     hook: HookPoint,
     /// The number of texts per feature.
     n: usize,
+    seed: u64,
     texts: Continuations<'m>,
 }
 
@@ -233,7 +235,8 @@ impl Writer<'_> {
 
     /// The words of unsteered texts.
     fn common(&self, go_on: &mut impl FnMut() -> ControlFlow<()>) -> Result<Common, IndexError> {
-        let texts = self.texts.write(&[Plan::new()], UNSTEERED, go_on)?.remove(0);
+        let texts =
+            self.texts.write(&[Plan::new()], &seeds(self.seed, UNSTEERED), go_on)?.remove(0);
         let nll = self.texts.nll(&texts)?.ok_or(IndexError::Unmeasured { hook: self.hook })?;
         let mut common = Common { words: BTreeMap::new(), nll };
         for word in texts.iter().flat_map(|text| words(&text.text)) {
@@ -253,7 +256,7 @@ impl Writer<'_> {
             Plan::new().intervene(added(self.hook, feature, share))
         };
         let plans: Vec<Plan> = steered.iter().map(plan).collect();
-        let written = self.texts.write(&plans, self.n, go_on)?;
+        let written = self.texts.write(&plans, &seeds(self.seed, self.n), go_on)?;
         let turned = written.into_iter().zip(steered).map(|(texts, &(_, share))| {
             let words: Vec<BTreeSet<String>> = texts.iter().map(|text| words(&text.text)).collect();
             let (words, excess) = distinctive(&words, common);
