@@ -6,7 +6,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
 use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
-use nanoscope_hooks::HookPoint;
+use nanoscope_hooks::{HookError, HookPoint};
 use nanoscope_runtime::{Condition, Intervention, Sampling, SyntaxError};
 use nanoscope_transformer::Era;
 
@@ -200,6 +200,31 @@ impl std::str::FromStr for SteerSpec {
     }
 }
 
+/// A feature whose hook point can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FeatureArg {
+    pub(crate) hook: Option<HookPoint>,
+    pub(crate) feature: u32,
+}
+
+impl std::str::FromStr for FeatureArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (hook, feature) = match text.rsplit_once(':') {
+            Some((hook, feature)) => {
+                let hook = hook.parse().map_err(|error: HookError| error.to_string())?;
+                (Some(hook), feature)
+            }
+            None => (None, text),
+        };
+        match feature.parse() {
+            Ok(feature) => Ok(Self { hook, feature }),
+            Err(_) => Err(format!("`{feature}` is not the index of a feature")),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Track {
     All,
@@ -207,7 +232,7 @@ pub(crate) enum Track {
 }
 
 impl std::str::FromStr for Track {
-    type Err = nanoscope_hooks::HookError;
+    type Err = HookError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Hook) }
@@ -237,7 +262,7 @@ fn vector_file(text: &str) -> Result<VectorFile, String> {
 pub(crate) struct HooksArg(pub(crate) HookPoint, pub(crate) Option<HookPoint>);
 
 impl std::str::FromStr for HooksArg {
-    type Err = nanoscope_hooks::HookError;
+    type Err = HookError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
@@ -249,7 +274,7 @@ impl std::str::FromStr for HooksArg {
 
 /// Parses `PATH` or `HOOK=PATH`. An existing file or folder with the whole text as its name wins, and the
 /// text in front of `=` is a path if it has a slash.
-pub(crate) fn sae_path(text: &str) -> Result<SaePath, nanoscope_hooks::HookError> {
+pub(crate) fn sae_path(text: &str) -> Result<SaePath, HookError> {
     match text.split_once('=') {
         // The name of a hook point has no slash, the path of a folder like `runs/lr=3e-4` has.
         Some((at, path)) if !at.contains(['/', '\\']) && !PathBuf::from(text).exists() => {
@@ -284,5 +309,17 @@ mod tests {
         assert_eq!(placed.path, PathBuf::from("runs/k=64"));
         assert_eq!(placed.at, Some((HookPoint::ResidPost(1), None)));
         assert!(sae_path("lr=3e-4").is_err());
+    }
+
+    #[test]
+    fn a_feature_is_an_index_with_or_without_a_hook_point() {
+        let parse = |text: &str| text.parse::<FeatureArg>();
+
+        assert_eq!(parse("1909"), Ok(FeatureArg { hook: None, feature: 1909 }));
+        let hook = Some(HookPoint::ResidPost(3));
+        assert_eq!(parse("blocks.3.hook_resid_post:7"), Ok(FeatureArg { hook, feature: 7 }));
+        assert!(parse("blocks.3.hook_resid_post").unwrap_err().contains("index of a feature"));
+        assert!(parse("blocks.3.hook_nothing:7").is_err());
+        assert!(parse("-1").is_err());
     }
 }

@@ -7,8 +7,8 @@ use clap::Args;
 use nanoscope_checkpoint::{check_writable, is_stdout};
 
 use super::table::TableFormat;
-use crate::args::output_path;
-use crate::heatmap::{FeatureArg, HeatMapFile};
+use crate::args::{FeatureArg, output_path};
+use crate::heatmap::HeatMapFile;
 use crate::terminal::messages::Hint;
 
 /// Flags for files with the features of each token.
@@ -48,19 +48,12 @@ impl ExportArgs {
     pub(crate) fn check(&self, json: bool, out: Option<&Path>) -> Result<()> {
         let heat_map = self.heatmap.as_ref().map(HeatMapFile::path);
         let to_stdout = |path: Option<&Path>| path.is_some_and(is_stdout);
-        let on_stdout: Vec<&str> = [
+        check_stdout(&[
             ("--out", to_stdout(out)),
             ("--json", json),
             ("--table", to_stdout(self.table.as_deref())),
             ("--heatmap", to_stdout(heat_map)),
-        ]
-        .into_iter()
-        .filter_map(|(flag, is_on_stdout)| is_on_stdout.then_some(flag))
-        .collect();
-        if let [first, second, ..] = on_stdout[..] {
-            let error = format!("{first} and {second} both write to stdout");
-            return Err(Hint::new(error, "name a file for one of them, or omit it").into());
-        }
+        ])?;
         if let Some(path) = &self.table {
             TableFormat::of(path, self.table_format)?;
         }
@@ -69,4 +62,15 @@ impl ExportArgs {
         }
         Ok(())
     }
+}
+
+/// Checks that only one output goes to stdout. Each is a flag, and true if it does.
+pub(crate) fn check_stdout(outputs: &[(&str, bool)]) -> Result<()> {
+    let on_stdout: Vec<&str> =
+        outputs.iter().filter_map(|&(flag, is_on_stdout)| is_on_stdout.then_some(flag)).collect();
+    if let [first, second, ..] = on_stdout[..] {
+        let error = format!("{first} and {second} both write to stdout");
+        return Err(Hint::new(error, "name a file for one of them, or omit it").into());
+    }
+    Ok(())
 }

@@ -2,46 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use anyhow::Result;
 use nanoscope::Microscope;
-use nanoscope_hooks::{HookError, HookPoint};
+use nanoscope_hooks::HookPoint;
 
 use super::grid::{Column, FeatureRow, Grid, Group};
 use super::shown::shown;
+use crate::args::FeatureArg;
 use crate::terminal::export::TokenEntry;
 use crate::terminal::feature_name::Naming;
 use crate::terminal::messages::Hint;
 
 /// Rows per hook point, if no number was asked for.
 const DEFAULT_ROWS: usize = 12;
-
-/// A feature in a flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FeatureArg {
-    /// None for the deepest SAE.
-    hook: Option<HookPoint>,
-    feature: u32,
-}
-
-impl FromStr for FeatureArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (hook, feature) = match text.rsplit_once(':') {
-            Some((hook, feature)) => {
-                let hook = hook.parse().map_err(|error: HookError| error.to_string())?;
-                (Some(hook), feature)
-            }
-            None => (None, text),
-        };
-        match feature.parse() {
-            Ok(feature) => Ok(Self { hook, feature }),
-            Err(_) => Err(format!("`{feature}` is not the index of a feature")),
-        }
-    }
-}
 
 /// The features of all tokens. The rows are chosen from them at the end.
 pub(crate) struct HeatMap {
@@ -178,22 +152,5 @@ impl HeatMap {
         // The deepest first, as the one that is tracked by default.
         drawn.sort_by_key(|&(hook, _)| Reverse(hook));
         drawn
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_feature_is_an_index_with_or_without_a_hook_point() {
-        let parse = |text: &str| text.parse::<FeatureArg>();
-
-        assert_eq!(parse("1909"), Ok(FeatureArg { hook: None, feature: 1909 }));
-        let hook = Some(HookPoint::ResidPost(3));
-        assert_eq!(parse("blocks.3.hook_resid_post:7"), Ok(FeatureArg { hook, feature: 7 }));
-        assert!(parse("blocks.3.hook_resid_post").unwrap_err().contains("index of a feature"));
-        assert!(parse("blocks.3.hook_nothing:7").is_err());
-        assert!(parse("-1").is_err());
     }
 }

@@ -14,4 +14,4 @@ mod svg;
 mod text;
 
 pub(crate) use file::HeatMapFile;
-pub(crate) use map::{FeatureArg, HeatMap};
+pub(crate) use map::HeatMap;
