@@ -4,21 +4,20 @@ use std::io;
 
 use csv::{ErrorKind, Writer, WriterBuilder};
 use nanoscope_checkpoint::OutputFile;
+use serde::Serialize;
 
-use super::rows::{COLUMNS, TableRow};
-
-/// Writes a table as CSV with a header, quoted as in RFC 4180. A missing number or label is an empty
+/// Writes a table as CSV with a header, quoted as in RFC 4180. A missing number or text is an empty
 /// field.
 pub(crate) struct CsvTable(Writer<OutputFile>);
 
 impl CsvTable {
-    pub(crate) fn new(out: OutputFile) -> io::Result<Self> {
+    pub(crate) fn new(out: OutputFile, columns: &[&str]) -> io::Result<Self> {
         let mut writer = WriterBuilder::new().has_headers(false).from_writer(out);
-        writer.write_record(COLUMNS).map_err(io_error)?;
+        writer.write_record(columns).map_err(io_error)?;
         Ok(Self(writer))
     }
 
-    pub(crate) fn push(&mut self, row: TableRow<'_>) -> io::Result<()> {
+    pub(crate) fn push(&mut self, row: impl Serialize) -> io::Result<()> {
         self.0.serialize(row).map_err(io_error)
     }
 
@@ -42,13 +41,14 @@ fn io_error(error: csv::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::rows::COLUMNS;
     use crate::export::rows::tests::hostile;
 
     #[test]
     fn every_field_reads_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.csv");
-        let mut table = CsvTable::new(OutputFile::create(&path).unwrap()).unwrap();
+        let mut table = CsvTable::new(OutputFile::create(&path).unwrap(), &COLUMNS).unwrap();
         for row in hostile() {
             table.push(row).unwrap();
         }
@@ -73,7 +73,7 @@ mod tests {
     fn a_table_without_rows_has_a_header() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.csv");
-        CsvTable::new(OutputFile::create(&path).unwrap())
+        CsvTable::new(OutputFile::create(&path).unwrap(), &COLUMNS)
             .unwrap()
             .finish()
             .unwrap()

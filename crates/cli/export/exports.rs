@@ -14,6 +14,7 @@ use nanoscope_transformer::TokenBatch;
 use super::args::ExportArgs;
 use super::rows::rows;
 use super::table::{Table, TableFormat};
+use super::token_columns::TokenColumns;
 use crate::heatmap::{HeatMap, HeatMapFile};
 use crate::terminal::display::{counted, token_text};
 use crate::terminal::export::TokenEntry;
@@ -24,7 +25,7 @@ use crate::terminal::messages::Hint;
 pub(crate) struct Exports<'s> {
     scope: &'s Microscope,
     top: Option<usize>,
-    table: Option<Table>,
+    table: Option<Table<TokenColumns>>,
     heat_map: Option<(HeatMap, &'s HeatMapFile)>,
 }
 

@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use nanoscope_checkpoint::OutputFile;
-
-use super::rows::TableRow;
+use serde::Serialize;
 
 /// Writes a table as one JSON object per row.
 pub(crate) struct JsonlTable(OutputFile);
@@ -14,7 +13,7 @@ impl JsonlTable {
         Self(out)
     }
 
-    pub(crate) fn push(&mut self, row: TableRow<'_>) -> io::Result<()> {
+    pub(crate) fn push(&mut self, row: impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.0, &row)?;
         self.0.write_all(b"\n")
     }

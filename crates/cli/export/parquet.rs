@@ -5,85 +5,42 @@ use std::sync::Arc;
 
 use nanoscope_checkpoint::OutputFile;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::rows::TableRow;
-
-/// The types of the columns, in the order of [`TableRow`]'s fields.
-const SCHEMA: &str = "message table {
-    REQUIRED INT32 row;
-    REQUIRED INT32 position;
-    REQUIRED INT32 token_id (INTEGER(32, false));
-    REQUIRED BYTE_ARRAY token (STRING);
-    REQUIRED BOOLEAN is_prompt;
-    OPTIONAL FLOAT logprob;
-    REQUIRED BYTE_ARRAY hook (STRING);
-    REQUIRED INT32 feature (INTEGER(32, false));
-    REQUIRED FLOAT activation;
-    OPTIONAL BYTE_ARRAY label (STRING);
-}";
+use super::columns::Columns;
 
 /// Rows per row group, which are held in memory: some megabytes.
 const GROUP_ROWS: usize = 1 << 16;
 
 /// Writes a table as parquet, compressed with zstd.
-pub(crate) struct ParquetTable {
+pub(crate) struct ParquetTable<C> {
     writer: SerializedFileWriter<OutputFile>,
-    group: Columns,
+    /// The rows that are not written yet.
+    group: C,
 }
 
-/// The rows that are not written yet.
-#[derive(Default)]
-struct Columns {
-    row: Vec<i32>,
-    position: Vec<i32>,
-    token_id: Vec<i32>,
-    token: Vec<ByteArray>,
-    is_prompt: Vec<bool>,
-    logprob: Nullable<f32>,
-    hook: Vec<ByteArray>,
-    feature: Vec<i32>,
-    activation: Vec<f32>,
-    label: Nullable<ByteArray>,
-}
-
-/// The values of a column, and for each row 1 or 0: whether it has one.
-#[derive(Default)]
-struct Nullable<T> {
-    values: Vec<T>,
-    present: Vec<i16>,
-}
-
-impl<T> Nullable<T> {
-    fn push(&mut self, value: Option<T>) {
-        self.present.push(value.is_some().into());
-        self.values.extend(value);
-    }
-}
-
-impl ParquetTable {
+impl<C: Columns> ParquetTable<C> {
     pub(crate) fn new(out: OutputFile) -> io::Result<Self> {
-        let schema = parse_message_type(SCHEMA).expect("the schema is a constant");
+        let schema = parse_message_type(C::SCHEMA).expect("the schema is a constant");
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by(concat!("nanoscope ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties));
-        Ok(Self { writer: writer.map_err(io_error)?, group: Columns::default() })
+        Ok(Self { writer: writer.map_err(io_error)?, group: C::default() })
     }
 
-    pub(crate) fn push(&mut self, row: TableRow<'_>) -> io::Result<()> {
+    pub(crate) fn push(&mut self, row: C::Row<'_>) -> io::Result<()> {
         self.group.push(row);
-        if self.group.row.len() < GROUP_ROWS { Ok(()) } else { self.write_group() }
+        if self.group.rows() < GROUP_ROWS { Ok(()) } else { self.write_group() }
     }
 
     /// Writes the rest, and returns the file.
     pub(crate) fn finish(mut self) -> io::Result<OutputFile> {
-        if !self.group.row.is_empty() {
+        if self.group.rows() > 0 {
             self.write_group()?;
         }
         self.writer.into_inner().map_err(io_error)
@@ -98,49 +55,6 @@ impl ParquetTable {
         };
         write(&mut self.writer).map_err(io_error)
     }
-}
-
-impl Columns {
-    fn push(&mut self, row: TableRow<'_>) {
-        // Unsigned numbers are stored as the signed ones with the same bits.
-        self.row.push(row.row as i32);
-        self.position.push(row.position as i32);
-        self.token_id.push(row.token_id as i32);
-        self.token.push(row.token.into());
-        self.is_prompt.push(row.is_prompt);
-        self.logprob.push(row.logprob);
-        self.hook.push(row.hook.into());
-        self.feature.push(row.feature as i32);
-        self.activation.push(row.activation);
-        self.label.push(row.label.map(ByteArray::from));
-    }
-
-    fn write(
-        &self,
-        group: &mut SerializedRowGroupWriter<'_, OutputFile>,
-    ) -> Result<(), ParquetError> {
-        column::<Int32Type>(group, &self.row, None)?;
-        column::<Int32Type>(group, &self.position, None)?;
-        column::<Int32Type>(group, &self.token_id, None)?;
-        column::<ByteArrayType>(group, &self.token, None)?;
-        column::<BoolType>(group, &self.is_prompt, None)?;
-        column::<FloatType>(group, &self.logprob.values, Some(&self.logprob.present))?;
-        column::<ByteArrayType>(group, &self.hook, None)?;
-        column::<Int32Type>(group, &self.feature, None)?;
-        column::<FloatType>(group, &self.activation, None)?;
-        column::<ByteArrayType>(group, &self.label.values, Some(&self.label.present))
-    }
-}
-
-/// Writes the next column. `present` is 1 for each row that has a value, 0 for the others.
-fn column<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, OutputFile>,
-    values: &[T::T],
-    present: Option<&[i16]>,
-) -> Result<(), ParquetError> {
-    let mut column = group.next_column()?.expect("the schema has as many columns as the table");
-    column.typed::<T>().write_batch(values, present, None)?;
-    column.close()
 }
 
 /// The error of the file below, if there is one.
@@ -164,11 +78,13 @@ mod tests {
     use parquet::record::{Field, Row};
 
     use super::*;
-    use crate::export::rows::COLUMNS;
     use crate::export::rows::tests::hostile;
+    use crate::export::rows::{COLUMNS, TableRow};
+    use crate::export::token_columns::TokenColumns;
 
     fn write(path: &Path, rows: impl Iterator<Item = TableRow<'static>>) {
-        let mut table = ParquetTable::new(OutputFile::create(path).unwrap()).unwrap();
+        let file = OutputFile::create(path).unwrap();
+        let mut table = ParquetTable::<TokenColumns>::new(file).unwrap();
         for row in rows {
             table.push(row).unwrap();
         }

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use nanoscope_checkpoint::{OutputFile, is_stdout};
 
+use super::columns::Columns;
 use super::csv::CsvTable;
 use super::jsonl::JsonlTable;
 use super::parquet::ParquetTable;
-use super::rows::TableRow;
 use crate::terminal::messages::Hint;
 
 /// The formats of a table.
@@ -54,23 +54,25 @@ impl TableFormat {
 }
 
 /// A table that is being written.
-pub(crate) struct Table {
+pub(crate) struct Table<C> {
     path: PathBuf,
     rows: u64,
-    writer: TableWriter,
+    writer: TableWriter<C>,
 }
 
-enum TableWriter {
+enum TableWriter<C> {
     Csv(Box<CsvTable>),
     Jsonl(JsonlTable),
-    Parquet(Box<ParquetTable>),
+    Parquet(Box<ParquetTable<C>>),
 }
 
-impl Table {
+impl<C: Columns> Table<C> {
     pub(crate) fn create(path: &Path, format: TableFormat) -> Result<Self> {
         let out = OutputFile::create(path)?;
         let writer = match format {
-            TableFormat::Csv => CsvTable::new(out).map(|table| TableWriter::Csv(Box::new(table))),
+            TableFormat::Csv => {
+                CsvTable::new(out, C::NAMES).map(|table| TableWriter::Csv(Box::new(table)))
+            }
             TableFormat::Jsonl => Ok(TableWriter::Jsonl(JsonlTable::new(out))),
             TableFormat::Parquet => {
                 ParquetTable::new(out).map(|table| TableWriter::Parquet(Box::new(table)))
@@ -88,7 +90,7 @@ impl Table {
         self.rows
     }
 
-    pub(crate) fn push(&mut self, row: TableRow<'_>) -> Result<()> {
+    pub(crate) fn push(&mut self, row: C::Row<'_>) -> Result<()> {
         self.rows += 1;
         let pushed = match &mut self.writer {
             TableWriter::Csv(table) => table.push(row),
