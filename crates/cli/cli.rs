@@ -18,6 +18,7 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::label::LabelArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
+use crate::commands::sweep::SweepArgs;
 use crate::commands::train::TrainArgs;
 
 /// A microscope for small language models: see which SAE features fire on each token, and steer the
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Features(FeaturesArgs),
     Attribute(AttributeArgs),
+    Sweep(SweepArgs),
     Dashboard(DashboardArgs),
     Index(IndexArgs),
     Label(LabelArgs),

@@ -37,6 +37,7 @@ use crate::commands::inspect::inspect;
 use crate::commands::label::label;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
+use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
@@ -57,6 +58,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Run(args)) => run(args)?,
         Some(Command::Features(args)) => features(args)?,
         Some(Command::Attribute(args)) => attribute(args)?,
+        Some(Command::Sweep(args)) => sweep(args)?,
         Some(Command::Dashboard(args)) => return dashboard(args),
         Some(Command::Index(args)) => return index(args),
         Some(Command::Label(args)) => return label(args),

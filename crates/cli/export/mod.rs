@@ -10,5 +10,7 @@ mod rows;
 mod table;
 mod token_columns;
 
-pub(crate) use args::ExportArgs;
+pub(crate) use args::{ExportArgs, check_stdout};
+pub(crate) use columns::{Columns, Nullable, RowGroup, column};
 pub(crate) use exports::Exports;
+pub(crate) use table::{Table, TableFormat};

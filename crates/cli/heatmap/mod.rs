@@ -15,3 +15,4 @@ mod text;
 
 pub(crate) use file::HeatMapFile;
 pub(crate) use map::HeatMap;
+pub(crate) use svg::escaped;

@@ -68,7 +68,7 @@ fn titled(out: &mut String, title: Option<&str>) {
 }
 
 /// `text` as the content of an element. Characters that XML cannot hold are replaced.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,100 @@
+//! The command itself.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use nanoscope::Microscope;
+use nanoscope_checkpoint::{check_writable, is_stdout, write_atomically};
+use nanoscope_hooks::HookPoint;
+use nanoscope_runtime::Plan;
+
+use super::args::SweepArgs;
+use super::measure::{Question, Sweep, next_logits};
+use super::strength::ops;
+use super::{json, lines, svg, table};
+use crate::commands::metric::token_metric;
+use crate::commands::run::one_row;
+use crate::export::{TableFormat, check_stdout};
+use crate::load::{default_hook, note_indexes, open};
+use crate::terminal::messages::{Hint, report_to};
+
+pub(crate) fn sweep(args: &SweepArgs) -> Result<()> {
+    check_outputs(args)?;
+    let ops = ops(&args.op, &args.strength)?;
+    let sampling = args.sampling.sampling(args.max_tokens as usize);
+    sampling.check()?;
+    let scope = open(&args.model)?;
+    let features = features(&scope, args)?;
+    let tokens = one_row(&scope, &args.input, args.special)?;
+    let model = scope.model();
+    let logits = next_logits(model, &tokens, &Plan::new())?;
+    let metric = token_metric(model, &args.metric, &logits)?;
+    let seeds: Vec<u64> =
+        (0..u64::from(args.texts)).map(|text| sampling.seed.wrapping_add(text)).collect();
+    let question = Question { model, tokens: &tokens, metric, sampling: &sampling, seeds: &seeds };
+    let swept = question.measure(&features, &ops)?;
+
+    // The results are printed first, so that they survive a file that cannot be written, and the
+    // files are written even if stdout was closed.
+    let shown = show(&scope, args, &question, &swept);
+    if let Some(path) = &args.table {
+        table::write(path, args.table_format, &scope, &swept)?;
+    }
+    if let Some(path) = &args.svg {
+        write_atomically(path, svg::draw(&scope, &question, &swept).as_bytes())?;
+    }
+    note_indexes(&scope);
+    shown
+}
+
+/// Checks, before the model is loaded, that every output can be written and only one goes to stdout.
+fn check_outputs(args: &SweepArgs) -> Result<()> {
+    let to_stdout = |path: Option<&Path>| path.is_some_and(is_stdout);
+    let [table, svg] = [args.table.as_deref(), args.svg.as_deref()];
+    check_stdout(&[
+        ("--json", args.json),
+        ("--table", to_stdout(table)),
+        ("--svg", to_stdout(svg)),
+    ])?;
+    if let Some(path) = table {
+        TableFormat::of(path, args.table_format)?;
+    }
+    for path in [table, svg].into_iter().flatten() {
+        check_writable(path)?;
+    }
+    Ok(())
+}
+
+/// The features of the flags, each once, with their hook points.
+fn features(scope: &Microscope, args: &SweepArgs) -> Result<Vec<(HookPoint, u32)>> {
+    let model = scope.model();
+    let default = default_hook(&Plan::new(), model.saes().keys());
+    let mut features = Vec::with_capacity(args.feature.len());
+    for given in &args.feature {
+        let Some(hook) = given.hook.or(default) else {
+            return Err(Hint::new("no SAE is loaded to steer", "load one with --sae PATH").into());
+        };
+        model.sae(hook)?.config().check_feature(given.feature as usize)?;
+        if !features.contains(&(hook, given.feature)) {
+            features.push((hook, given.feature));
+        }
+    }
+    Ok(features)
+}
+
+fn show(
+    scope: &Microscope,
+    args: &SweepArgs,
+    question: &Question<'_>,
+    swept: &Sweep,
+) -> Result<()> {
+    if args.json {
+        writeln!(std::io::stdout(), "{}", json::json(scope, question, swept))?;
+        return Ok(());
+    }
+    // A file on stdout is in place of the lines.
+    let files = [args.table.as_deref(), args.svg.as_deref()];
+    let on_stdout = files.into_iter().flatten().find(|path| is_stdout(path));
+    lines::print(&mut report_to(on_stdout), scope, args, question, swept)
+}
