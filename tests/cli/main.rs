@@ -21,6 +21,7 @@ mod pty;
 mod run;
 mod serve;
 mod steering;
+mod sweep;
 mod tables;
 mod train;
 

@@ -19,9 +19,9 @@ Examples:
       one feature at 0 to 40 % of the activation's norm
   nanoscope sweep 'Once upon a time, there was a' --feature 1909 --feature 1490 --svg sweep.svg
       two features, and a picture of both curves
-  nanoscope sweep 'The little' --feature 1909 --target ' dog' --strength -20%,0%,20%,40% --table sweep.csv
-      the log probability of a token, with the numbers for a data frame
-  nanoscope sweep 'The dog' --feature blocks.1.hook_resid_post:7 --op multiply --strength 0,0.5,1,2,4
+  nanoscope sweep 'The little' --feature 1909 --target ' dog' --strength -20%,20% --table a.csv
+      the log probability of a token, down and up, with the numbers for a data frame
+  nanoscope sweep 'The dog' --feature blocks.1.hook_resid_post:1856 --op multiply --strength 0,2
       a factor on a feature where it is active
 
 For each feature and strength two things are measured: a metric of the next token after the steered prompt, and \

@@ -6,7 +6,7 @@ use super::ticks::Ticks;
 use crate::heatmap::escaped;
 use crate::terminal::display::cut;
 
-const STYLE: &str = "text{font:13px system-ui,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2328}\
+const STYLE: &str = "text{font:13px system-ui,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif;white-space:pre;fill:#1f2328}\
 .title{font-size:15px;font-weight:600}.muted{fill:#57606a;font-size:12px}.grid{stroke:#e4e7eb}\
 .frame{fill:none;stroke:#8c959f}.quiet{stroke:#57606a;stroke-dasharray:2 4}\
 .mark{stroke:#b42318;stroke-dasharray:7 4}.marked{fill:#b42318;font-size:12px}\
@@ -23,16 +23,16 @@ const WIDTH: f64 = 860.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 100.0;
 const PANEL: f64 = 240.0;
-/// The height between panels.
-const GAP: f64 = 34.0;
+/// The height between panels, for the labels of the ticks and the name of the panel below.
+const GAP: f64 = 56.0;
 const LINE: f64 = 20.0;
 /// The characters of a line across the picture.
 const LINE_CELLS: usize = 105;
 
 /// Draws the chart: its title, a legend, and its panels above each other.
 pub(super) fn draw(chart: &Chart) -> String {
-    let top = 40.0 + LINE * chart.names.len() as f64 + GAP;
-    let height = top + (PANEL + GAP) * chart.panels.len() as f64 + LINE + 10.0;
+    let top = 70.0 + LINE * chart.names.len() as f64;
+    let height = top + (PANEL + GAP) * chart.panels.len() as f64 + 8.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Metric and fluency against the \
@@ -57,7 +57,7 @@ pub(super) fn draw(chart: &Chart) -> String {
     }
     let bottom = top + (PANEL + GAP) * chart.panels.len() as f64;
     let middle = f64::midpoint(LEFT, WIDTH - RIGHT);
-    text(&mut out, (middle, bottom + 12.0), "name", "middle", &chart.x_name);
+    text(&mut out, (middle, bottom - 12.0), "name", "middle", &chart.x_name);
     out.push_str("</svg>\n");
     out
 }
@@ -132,11 +132,12 @@ impl Area<'_> {
             text(out, (LEFT - 9.0, y + 4.0), "muted", "end", &self.y.label(tick, false));
         }
         for level in &panel.levels {
-            let (class, name) =
-                if level.is_marked { ("mark", "marked") } else { ("quiet", "muted") };
+            // The names of two lines that are close do not touch.
+            let (class, name, down) =
+                if level.is_marked { ("mark", "marked", -1.0) } else { ("quiet", "muted", 9.0) };
             let y = self.y(level.y);
             line(out, class, (LEFT, y), (right, y));
-            text(out, (right + 8.0, y + 4.0), name, "start", level.name);
+            text(out, (right + 8.0, y + down), name, "start", level.name);
         }
         let _ = writeln!(
             out,

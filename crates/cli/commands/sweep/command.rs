@@ -45,7 +45,8 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<()> {
         write_atomically(path, svg::draw(&scope, &question, &swept).as_bytes())?;
     }
     note_indexes(&scope);
-    shown
+    shown?;
+    if args.json { Ok(()) } else { report_files(args) }
 }
 
 /// Checks, before the model is loaded, that every output can be written and only one goes to stdout.
@@ -93,8 +94,21 @@ fn show(
         writeln!(std::io::stdout(), "{}", json::json(scope, question, swept))?;
         return Ok(());
     }
-    // A file on stdout is in place of the lines.
+    lines::print(&mut report_to(file_on_stdout(args)), scope, args, question, swept)
+}
+
+fn report_files(args: &SweepArgs) -> Result<()> {
+    let mut out = report_to(file_on_stdout(args));
+    for (what, path) in [("table", &args.table), ("picture", &args.svg)] {
+        if let Some(path) = path.as_deref().filter(|path| !is_stdout(path)) {
+            writeln!(out, "{what} written to {}", path.display())?;
+        }
+    }
+    Ok(())
+}
+
+/// The path of stdout, if a file goes there in place of the lines.
+fn file_on_stdout(args: &SweepArgs) -> Option<&Path> {
     let files = [args.table.as_deref(), args.svg.as_deref()];
-    let on_stdout = files.into_iter().flatten().find(|path| is_stdout(path));
-    lines::print(&mut report_to(on_stdout), scope, args, question, swept)
+    files.into_iter().flatten().find(|path| is_stdout(path))
 }

@@ -109,7 +109,7 @@ impl Question<'_> {
     }
 }
 
-/// What a sweep measures, apart from the features and strengths.
+/// The prompt, the metric and the sampling of a sweep.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'q> {
     pub(super) model: &'q InterpretableModel,

@@ -13,7 +13,8 @@ pub(super) struct Ticks {
 impl Ticks {
     /// Creates an axis from `from` to `to`, which are finite, with about `n` ticks. An empty range is widened.
     pub(super) fn new(from: f64, to: f64, n: usize) -> Self {
-        let (from, to) = if from < to { (from, to) } else { (from - 0.5, from + 0.5) };
+        let half = 0.5 * from.abs().max(1.0);
+        let (from, to) = if from < to { (from, to) } else { (from - half, from + half) };
         let rough = (to - from) / n as f64;
         let power = rough.log10().floor();
         let base = 10.0_f64.powf(power);
@@ -52,7 +53,8 @@ mod tests {
         assert_eq!(labels(-0.02, 0.42, true), ["0 %", "10 %", "20 %", "30 %", "40 %"]);
         assert_eq!(labels(-1.3, 2.2, false), ["-1", "0", "1", "2"]);
         assert_eq!(labels(0.011, 0.034, false), ["0.015", "0.020", "0.025", "0.030"]);
-        assert_eq!(labels(3.0, 3.0, false).len(), 5);
+        assert_eq!(labels(3.0, 3.0, false), ["2", "3", "4"]);
+        assert_eq!(labels(1e20, 1e20, false).len(), 5);
         assert_eq!(labels(-250.0, 900.0, false), ["0", "500"]);
     }
 }
