@@ -78,8 +78,8 @@ fn the_metric_is_that_of_a_run_with_and_without_the_intervention() {
 
 #[test]
 fn a_target_alone_is_measured_by_its_log_probability_with_any_operation() {
-    let intervention = format!("blocks.1.hook_resid_post:7:set:40");
-    let [(target, logprob), _] = likeliest(&["--steer", &intervention]);
+    let intervention = "blocks.1.hook_resid_post:7:set:40";
+    let [(target, logprob), _] = likeliest(&["--steer", intervention]);
     let target = format!("id:{target}");
     let flags = ["--op", "set", "--strength", "40", "--target", target.as_str()];
 
@@ -126,7 +126,7 @@ fn fluency_and_texts_are_those_that_generate_reports_for_each_seed() {
 
 #[test]
 fn the_unsteered_texts_have_the_ratio_1_and_a_large_strength_breaks_them() {
-    let sweep = swept(&["--feature", FEATURE, "--strength", "-100%,100%", "--max-tokens", "16"]);
+    let sweep = swept(&["--feature", FEATURE, "--strength", "-100%,100%"]);
 
     let points = sweep["features"][0]["points"].as_array().unwrap();
     let strengths: Vec<f64> = points.iter().filter_map(|point| point["value"].as_f64()).collect();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::measure::Sweep;
 use super::strength::value;
 use crate::export::{Columns, Nullable, RowGroup, Table, TableFormat, column};
-use crate::terminal::feature_name::Naming;
+use crate::terminal::feature_name::{FeatureName, Naming};
 
 /// Writes a row for each feature and strength.
 pub(super) fn write(
@@ -30,7 +30,7 @@ pub(super) fn write(
             table.push(SweepRow {
                 hook: &hook,
                 feature: feature.feature,
-                label: name.as_ref().map(|name| name.text()),
+                label: name.as_ref().map(FeatureName::text),
                 op: point.op.name(),
                 strength: value(point.op),
                 scale: point.op.scale().map(Scale::name),
