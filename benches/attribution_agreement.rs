@@ -56,7 +56,7 @@ fn main() {
             );
         }
     }
-    let all = found.iter().flat_map(|(_, layers)| layers.last());
+    let all = found.iter().filter_map(|(_, layers)| layers.last());
     let (opposite, strong) = all.fold((0, 0), |(o, s), all| (o + all.opposite, s + all.strong));
     println!("\n{opposite} of the {strong} strongest (20 a prompt and metric) have opposite signs");
 }

@@ -2,11 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use nanoscope_attribute::{AttributeError, Metric, parse_token};
+use nanoscope_attribute::{Asked, AttributeError, Metric, parse_token};
 use nanoscope_runtime::InterpretableModel;
 
 use crate::terminal::display::{token_text, visible};
-use crate::terminal::messages::Hint;
 
 /// Flags for the tokens of a metric.
 #[derive(Debug, Args)]
@@ -28,24 +27,29 @@ pub(crate) fn token_metric(
     args: &MetricArgs,
     logits: &[f32],
 ) -> Result<Metric> {
-    let token = |text: &Option<String>, flag: &'static str| {
-        let id = text.as_deref().map(|text| parse_token(model, text)).transpose();
-        id.with_context(|| format!("{flag} does not name a token"))
-    };
-    let target = token(&args.target, "--target")?;
-    let contrast = token(&args.contrast, "--contrast")?;
-    Ok(match (target, contrast) {
-        (Some(id), Some(contrast)) if id == contrast => {
-            return Err(AttributeError::SameToken { id }.into());
+    match args.asked(model)?.metric(0, None, logits)? {
+        Metric::LogitDiff { target: id, contrast } if id == contrast => {
+            Err(AttributeError::SameToken { id }.into())
         }
-        (Some(target), Some(contrast)) => Metric::LogitDiff { target, contrast },
-        (Some(target), None) => Metric::LogProb { target },
-        (None, contrast) => {
-            let [first, second] = likeliest(logits)?;
-            let target = if contrast == Some(first) { second } else { first };
-            Metric::LogitDiff { target, contrast: contrast.unwrap_or(second) }
-        }
-    })
+        metric => Ok(metric),
+    }
+}
+
+impl MetricArgs {
+    /// The tokens that the flags name.
+    ///
+    /// # Errors
+    /// If a flag does not name one token.
+    pub(crate) fn asked(&self, model: &InterpretableModel) -> Result<Asked> {
+        let token = |text: &Option<String>, flag: &'static str| {
+            let id = text.as_deref().map(|text| parse_token(model, text)).transpose();
+            id.with_context(|| format!("{flag} does not name a token"))
+        };
+        Ok(Asked::Token {
+            target: token(&self.target, "--target")?,
+            contrast: token(&self.contrast, "--contrast")?,
+        })
+    }
 }
 
 /// A metric of the next token in words.
@@ -58,16 +62,6 @@ pub(crate) fn described(model: &InterpretableModel, metric: Metric) -> String {
         Metric::LogProb { target } => format!("log probability of {} in nats", text(target)),
         Metric::Logit { target } => format!("logit({})", text(target)),
         Metric::Feature { hook, feature, .. } => format!("pre-activation of {hook}:{feature}"),
-    }
-}
-
-/// The two tokens with the largest logits.
-fn likeliest(logits: &[f32]) -> Result<[u32; 2]> {
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
-    match order[..] {
-        [first, second, ..] => Ok([first, second]),
-        _ => Err(Hint::new("the model has a single token", "use another model").into()),
     }
 }
 

@@ -2,8 +2,8 @@ use std::ops::ControlFlow;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{
-    Batch, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling, Scale, Step,
-    Target,
+    Batch, EndReason, Fluency, Generation, InterpretableModel, Intervention, Op, Plan, Sampling,
+    Scale, Step, Target,
 };
 
 use crate::error::IndexError;
@@ -33,6 +33,8 @@ pub struct Continuation {
     pub tokens: Vec<u32>,
     /// The generated text.
     pub text: String,
+    /// The reason for which it ended.
+    pub end: Option<EndReason>,
 }
 
 impl Continuations<'_> {
@@ -42,8 +44,7 @@ impl Continuations<'_> {
     /// `go_on` is called before each pass.
     ///
     /// # Errors
-    /// [`IndexError::Runtime`] if a prompt cannot be run, or a text leaves the range of float32;
-    /// [`IndexError::Interrupted`] if `go_on` breaks.
+    /// [`IndexError::Runtime`] if a prompt cannot be run; [`IndexError::Interrupted`] if `go_on` breaks.
     ///
     /// # Panics
     /// If there are no prompts, or no seeds.
@@ -62,18 +63,23 @@ impl Continuations<'_> {
             }
         }
         let steps = batch.finish(&mut rows, go_on)?.ok_or(IndexError::Interrupted)?;
-        if let Some(error) = rows.iter().find_map(Generation::error) {
-            return Err(error.into());
-        }
-        let continuation = |(row, steps): (usize, &Vec<Step>)| {
+        let continuation = |(row, (steps, end)): (usize, (&Vec<Step>, Option<EndReason>))| {
             let generated = steps.iter().map(|step| step.token_id);
             Continuation {
                 tokens: self.prompt(row).iter().copied().chain(generated).collect(),
                 text: steps.iter().map(|step| step.text.as_str()).collect(),
+                end,
             }
         };
-        let of_plan = |steps: &[Vec<Step>]| steps.iter().enumerate().map(continuation).collect();
-        Ok(steps.chunks(seeds.len()).map(of_plan).collect())
+        let of_plan = |(steps, rows): (&[Vec<Step>], &[Generation<'_>])| {
+            steps
+                .iter()
+                .zip(rows.iter().map(Generation::end))
+                .enumerate()
+                .map(continuation)
+                .collect()
+        };
+        Ok(steps.chunks(seeds.len()).zip(rows.chunks(seeds.len())).map(of_plan).collect())
     }
 
     /// Computes the mean negative log-likelihood of the texts of one plan under the unsteered model; `None` if all

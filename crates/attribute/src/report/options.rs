@@ -86,7 +86,14 @@ impl Asked {
         if position > last {
             return Err(AttributeError::Position { position, len });
         }
-        let metric = self.metric(model, tokens, position)?;
+        let metric = match self.given(position) {
+            Some(metric) => metric,
+            None => {
+                let batch = TokenBatch::new(&[tokens[..=position].to_vec()])?;
+                let logits = host(model.gpt().forward(&batch, Logits::Last, &mut ())?);
+                self.metric(position, tokens.get(position + 1).copied(), &logits)?
+            }
+        };
         let question = Question::new(tokens.to_vec(), metric).after(position);
         let question = match sources {
             Some(hooks) => question.sources(hooks.iter().copied()),
@@ -95,33 +102,42 @@ impl Asked {
         Attribution::new(model, &question)
     }
 
-    fn metric(
+    /// Returns the metric after a text with these logits of the next token, which `follows` in it.
+    ///
+    /// # Errors
+    /// [`AttributeError::NotFinite`] if a logit is not finite; [`AttributeError::OneToken`] if the vocabulary has a
+    /// single token. A target that equals the contrast is refused by [`Attribution::new`].
+    pub fn metric(
         self,
-        model: &InterpretableModel,
-        tokens: &[u32],
         position: usize,
+        follows: Option<u32>,
+        logits: &[f32],
     ) -> Result<Metric, AttributeError> {
-        let (target, contrast) = match self {
-            Self::Feature { hook, feature } => {
-                return Ok(Metric::Feature { hook, feature, position });
-            }
-            Self::Token { target, contrast } => (target, contrast),
-        };
-        let follows = tokens.get(position + 1).copied();
-        if let (Some(target), contrast) = (target, contrast) {
-            return Ok(match contrast {
-                Some(contrast) => Metric::LogitDiff { target, contrast },
-                None => Metric::LogProb { target },
-            });
+        if let Some(metric) = self.given(position) {
+            return Ok(metric);
         }
-        let batch = TokenBatch::new(&[tokens[..=position].to_vec()])?;
-        let logits = host(model.gpt().forward(&batch, Logits::Last, &mut ())?);
+        let contrast = match self {
+            Self::Token { contrast, .. } => contrast,
+            Self::Feature { .. } => None,
+        };
         let target = match follows.filter(|&id| Some(id) != contrast) {
             Some(target) => target,
-            None => likeliest(&logits, contrast)?,
+            None => likeliest(logits, contrast)?,
         };
-        let contrast = contrast.map_or_else(|| likeliest(&logits, Some(target)), Ok)?;
+        let contrast = contrast.map_or_else(|| likeliest(logits, Some(target)), Ok)?;
         Ok(Metric::LogitDiff { target, contrast })
+    }
+
+    /// The metric, if it does not depend on the text.
+    fn given(self, position: usize) -> Option<Metric> {
+        match self {
+            Self::Feature { hook, feature } => Some(Metric::Feature { hook, feature, position }),
+            Self::Token { target: Some(target), contrast } => Some(match contrast {
+                Some(contrast) => Metric::LogitDiff { target, contrast },
+                None => Metric::LogProb { target },
+            }),
+            Self::Token { target: None, .. } => None,
+        }
     }
 }
 

@@ -6,11 +6,13 @@ use clap::Args;
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{ModelArgs, output_path};
+use crate::commands::metric::MetricArgs;
 use crate::commands::run::InputArgs;
 use crate::prompt::SpecialTokensArg;
 
 /// Find the features that made a token likely, and check them by ablation
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(after_help = "\
 Examples:
   nanoscope attribute 'Max was a small dog. The dog loved to chase the'
@@ -37,12 +39,8 @@ pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) special: SpecialTokensArg,
 
-    /// The token to explain: a text that is one token, or id:N [default: the likeliest next token]
-    #[arg(long, value_name = "TOKEN")]
-    pub(crate) target: Option<String>,
-    /// The token to compare it with [default: the runner-up if there is no --target, else none]
-    #[arg(long, value_name = "TOKEN")]
-    pub(crate) contrast: Option<String>,
+    #[command(flatten)]
+    pub(crate) metric: MetricArgs,
     /// A feature to explain in place of a token, at a position counted from 0
     #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "graph"])]
     pub(crate) feature: Option<FeatureAt>,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use nanoscope::Microscope;
-use nanoscope_attribute::{Asked, Report, ReportOptions, Rest, Steps, parse_token};
+use nanoscope_attribute::{Asked, Report, ReportOptions, Rest, Steps};
 use nanoscope_checkpoint::check_writable;
 
 use super::args::AttributeArgs;
@@ -112,11 +112,7 @@ fn asked(scope: &Microscope, args: &AttributeArgs) -> Result<(Asked, Option<usiz
         let (hook, feature) = (at.hook, at.feature);
         return Ok((Asked::Feature { hook, feature }, Some(at.position)));
     }
-    let token = |text: &Option<String>| {
-        text.as_deref().map(|text| parse_token(scope.model(), text)).transpose()
-    };
-    let (target, contrast) = (token(&args.target)?, token(&args.contrast)?);
-    Ok((Asked::Token { target, contrast }, args.position))
+    Ok((args.metric.asked(scope.model())?, args.position))
 }
 
 fn options(args: &AttributeArgs) -> ReportOptions {

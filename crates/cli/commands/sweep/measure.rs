@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 use nanoscope_attribute::Metric;
 use nanoscope_hooks::HookPoint;
 use nanoscope_index::{Continuation, Continuations};
-use nanoscope_runtime::{Fluency, InterpretableModel, Intervention, Op, Plan, Sampling, Target};
+use nanoscope_runtime::{
+    EndReason, Fluency, InterpretableModel, Intervention, Op, Plan, RuntimeError, Sampling, Target,
+};
 use nanoscope_transformer::TokenBatch;
 
 use super::strength::is_neutral;
@@ -100,6 +102,11 @@ impl Question<'_> {
                 ControlFlow::Continue(())
             })?;
             for (texts_of_plan, &metric) in written.into_iter().zip(metrics) {
+                for text in &texts_of_plan {
+                    if let Some(EndReason::NotFinite(found)) = text.end {
+                        return Err(RuntimeError::NonFinite { found }.into());
+                    }
+                }
                 let nll = texts.nll(&texts_of_plan)?;
                 let texts = texts_of_plan.into_iter().map(|Continuation { text, .. }| text);
                 all.push(Measured { metric, nll, texts: texts.collect() });
