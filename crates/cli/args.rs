@@ -138,6 +138,18 @@ pub(crate) struct GptArgs {
     pub(crate) era: Option<Era>,
 }
 
+impl GptArgs {
+    /// The name of the model's folder or file, or `demo`.
+    pub(crate) fn name(&self) -> String {
+        let folder = self.model.as_ref().map(|path| {
+            // Resolved first, because `.` does not have a name.
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        });
+        folder.filter(|name| !name.is_empty()).unwrap_or_else(|| "demo".to_owned())
+    }
+}
+
 /// Flags that select the SAEs to track and the interventions.
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {

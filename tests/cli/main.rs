@@ -1,6 +1,7 @@
 //! The program as a user runs it, on the built-in demo and the fixtures.
 
 mod attribute;
+mod attribute_page;
 mod chat;
 mod collect;
 mod completions;

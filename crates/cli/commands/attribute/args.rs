@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{ModelArgs, output_path};
@@ -13,6 +13,7 @@ use crate::prompt::SpecialTokensArg;
 /// Find the features that made a token likely, and check them by ablation
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+#[command(group = ArgGroup::new("with_graph").args(["graph", "html"]).multiple(true))]
 #[command(after_help = "\
 Examples:
   nanoscope attribute 'Max was a small dog. The dog loved to chase the'
@@ -21,6 +22,8 @@ Examples:
   nanoscope attribute 'The frog could jump very' --feature blocks.3.hook_resid_post:1909@5
       the features before it that made a feature
   nanoscope attribute 'Once upon a time, there was a little' --graph graph.json
+  nanoscope attribute 'Max was a small dog. The dog loved to chase the' --lens --html why.html
+      a page with the numbers and the graph, which opens from disk and loads nothing
 
 For each active feature at each position: its gradient times its activation, from one backward pass, and for \
 the strongest the exact change of the metric when the feature is taken away. Positive speaks for the target. A \
@@ -42,7 +45,7 @@ pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) metric: MetricArgs,
     /// A feature to explain in place of a token, at a position counted from 0
-    #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "graph"])]
+    #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "graph", "graph_features"])]
     pub(crate) feature: Option<FeatureAt>,
     /// Explain the prediction after the token at this position, counted from 0 [default: the last]
     #[arg(long, value_name = "N")]
@@ -71,8 +74,11 @@ pub(crate) struct AttributeArgs {
     /// The file to write the graph of the strongest features to
     #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) graph: Option<PathBuf>,
+    /// The HTML file to write the report and its graph to, as one page that opens from disk
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
+    pub(crate) html: Option<PathBuf>,
     /// The number of features in the graph, before it is pruned
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..), requires = "graph")]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..), requires = "with_graph")]
     pub(crate) graph_features: u32,
     /// Print one JSON object
     #[arg(long, short)]

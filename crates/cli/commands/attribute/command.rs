@@ -2,32 +2,33 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use nanoscope::Microscope;
 use nanoscope_attribute::{Asked, Report, ReportOptions, Rest, Steps};
-use nanoscope_checkpoint::check_writable;
+use nanoscope_checkpoint::{check_writable, is_stdout};
 
 use super::args::AttributeArgs;
+use super::html::{self, Page};
 use super::{graph, lines};
-use crate::commands::features::model_flags;
 use crate::commands::run::one_row;
 use crate::load::{note_indexes, open};
 use crate::terminal::display::{DIM, width};
 use crate::terminal::feature_name::Naming;
-use crate::terminal::messages::{Hint, check_json, report_to};
+use crate::terminal::messages::{Hint, report_to};
 use crate::terminal::progress::with_spinner;
 
 /// The default number of listed features for people.
 const LISTED: usize = 12;
+/// The default number of listed features on a page, which tint the text.
+const ON_A_PAGE: usize = 50;
 /// The number of tokens that the lens lists.
 const LENS: usize = 3;
-/// The largest number of features for which names are computed.
-const NAMED: usize = 200;
 
 pub(crate) fn attribute(args: &AttributeArgs) -> Result<()> {
-    check_json(args.json, args.graph.as_deref())?;
-    if let Some(path) = &args.graph {
+    let to_stdout = check_stdout(args)?;
+    for path in [&args.graph, &args.html].into_iter().flatten() {
         check_writable(path)?;
     }
     let scope = open(&args.model)?;
@@ -44,24 +45,35 @@ pub(crate) fn attribute(args: &AttributeArgs) -> Result<()> {
         Report::new(&attribution, &options(args), || ControlFlow::Continue(()))
     });
     let mut report = report?;
-    name(&scope, &mut report);
-    if let Some(path) = &args.graph {
-        let features = args.graph_features as usize;
-        graph::write(path, &graph::graph(&scope, &attribution, features, &graph::slug(path))?)?;
+    // Of thousands of features, those that have a name already are named.
+    let prepares = if args.json && args.top.is_none() { Prepares::Nothing } else { Prepares::All };
+    name_features(&mut report, &scope, prepares);
+    let draws = args.graph.is_some() || args.html.is_some() && args.feature.is_none();
+    let features = args.graph_features as usize;
+    let drawn = draws.then(|| graph::pruned(&attribution, features)).transpose()?;
+    if let (Some(path), Some(drawn)) = (&args.graph, &drawn) {
+        let graph = graph::to_json(&scope, &attribution, &drawn.graph, &graph::slug(path));
+        graph::write(path, &graph)?;
+    }
+    if let Some(path) = &args.html {
+        let graph = drawn.map(|drawn| html::graph(&scope, &attribution, &drawn));
+        let mut listed = report.clone();
+        listed.features.truncate(args.top.unwrap_or(ON_A_PAGE));
+        name_features(&mut listed, &scope, Prepares::All);
+        let (model, command) = (args.model.gpt.name(), lines::command(&report, args));
+        let command = command.as_deref();
+        Page { model: &model, report: &listed, graph, command }.write(path)?;
     }
     if args.json {
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
         return Ok(());
     }
-    let mut out = report_to(args.graph.as_deref());
+    report.features.truncate(args.top.unwrap_or(LISTED));
+    let mut out = report_to(to_stdout);
     lines::print(&mut out, &report, width())?;
-    if let Some(steer) = &report.steer {
-        let flags = model_flags(&args.model);
-        let prompt = args.input.text.as_ref().or(args.input.prompt.as_ref());
-        let prompt = prompt.and_then(|text| shlex::try_quote(text).ok());
-        let prompt = prompt.map(|text| format!(" {text}")).unwrap_or_default();
+    if let Some(command) = lines::command(&report, args) {
         writeln!(out, "\n{DIM}to take the first feature away:{DIM:#}")?;
-        writeln!(out, "  nanoscope run{flags}{prompt} --steer {steer}")?;
+        writeln!(out, "  {command}")?;
     }
     Ok(())
 }
@@ -81,7 +93,7 @@ pub(crate) fn causes_text(
     let attribution = asked.attribute(scope.model(), tokens, Some(position), None)?;
     let options = ReportOptions { top: LISTED, ..ReportOptions::default() };
     let mut report = Report::new(&attribution, &options, || ControlFlow::Continue(()))?;
-    name(scope, &mut report);
+    name_features(&mut report, scope, Prepares::All);
     let mut text = Vec::new();
     lines::print(&mut text, &report, cells)?;
     if is_steered {
@@ -94,11 +106,28 @@ pub(crate) fn causes_text(
     Ok(anstream::adapter::strip_str(&text).to_string())
 }
 
-/// Names the features of `report`: of thousands, those that have a name already.
-fn name(scope: &Microscope, report: &mut Report) {
-    let is_short = report.features.len() <= NAMED;
+/// The output that goes to stdout, if one does. Refuses two, which would be mixed.
+fn check_stdout(args: &AttributeArgs) -> Result<Option<&Path>> {
+    let mut outputs = [&args.graph, &args.html].into_iter().flatten();
+    let mut to_stdout = outputs.by_ref().filter(|path| is_stdout(path)).map(PathBuf::as_path);
+    let (first, second) = (to_stdout.next(), to_stdout.next());
+    if second.is_some() || args.json && first.is_some() {
+        let hint = "name a file with --graph and --html, or omit --json";
+        return Err(Hint::new("two results would go to stdout", hint).into());
+    }
+    Ok(first)
+}
+
+/// The features whose automatic names are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prepares {
+    All,
+    Nothing,
+}
+
+fn name_features(report: &mut Report, scope: &Microscope, prepares: Prepares) {
     report.name_features(|hook, feature| {
-        if is_short {
+        if prepares == Prepares::All {
             scope.prepare(hook, &[(feature, 0.0)]);
         }
         let name = Naming::name(scope, hook, feature)?;
@@ -118,7 +147,11 @@ fn asked(scope: &Microscope, args: &AttributeArgs) -> Result<(Asked, Option<usiz
 fn options(args: &AttributeArgs) -> ReportOptions {
     ReportOptions {
         exact: args.exact,
-        top: args.top.unwrap_or(if args.json { usize::MAX } else { LISTED }),
+        top: args.top.unwrap_or(match (args.json, &args.html) {
+            (true, _) => usize::MAX,
+            (false, Some(_)) => ON_A_PAGE,
+            (false, None) => LISTED,
+        }),
         integrate: args.ig_steps.map(|n| Steps::Ends(n.into())),
         direct: args.direct,
         lens: if args.lens { LENS } else { 0 },

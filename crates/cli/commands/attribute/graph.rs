@@ -17,13 +17,15 @@ use crate::terminal::progress::with_spinner;
 const NODE_THRESHOLD: f64 = 0.8;
 const EDGE_THRESHOLD: f64 = 0.98;
 
-/// The graph of the `features` strongest features, pruned, as JSON.
-pub(super) fn graph(
-    scope: &Microscope,
-    attribution: &Attribution<'_>,
-    features: usize,
-    slug: &str,
-) -> Result<Value> {
+/// A pruned graph.
+pub(super) struct Drawn {
+    pub(super) graph: Graph,
+    /// The number of nodes before it was pruned.
+    pub(super) all: usize,
+}
+
+/// The graph of the `features` strongest features, pruned.
+pub(super) fn pruned(attribution: &Attribution<'_>, features: usize) -> Result<Drawn> {
     let graph = with_spinner("joining features", || Graph::new(attribution, features))?;
     let all = graph.nodes().len();
     let graph = graph.prune(NODE_THRESHOLD, EDGE_THRESHOLD)?;
@@ -32,6 +34,16 @@ pub(super) fn graph(
         graph.nodes().len(),
         counted(graph.edges().len() as u64, "edge", "edges"),
     ));
+    Ok(Drawn { graph, all })
+}
+
+/// `graph` as JSON, with `slug` as its name.
+pub(super) fn to_json(
+    scope: &Microscope,
+    attribution: &Attribution<'_>,
+    graph: &Graph,
+    slug: &str,
+) -> Value {
     let token = |id| token_text(scope.model(), id);
     let prompt: String = attribution.tokens().iter().map(|&id| token(id)).collect();
     let about = GraphAbout { slug, scan: "nanoscope", prompt: &prompt, source_set: None };
@@ -39,7 +51,7 @@ pub(super) fn graph(
         scope.prepare(hook, &[(feature, 0.0)]);
         Naming::name(scope, hook, feature).map(|name| name.text().to_owned())
     };
-    Ok(graph.to_json(&about, token, label))
+    graph.to_json(&about, token, label)
 }
 
 /// Writes `graph` to `path`.

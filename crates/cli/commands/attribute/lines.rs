@@ -5,6 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use nanoscope_attribute::{Report, ReportFeature, ReportSubject, ReportToken};
 
+use super::args::AttributeArgs;
+use crate::commands::features::model_flags;
 use crate::terminal::display::{DIM, TOKEN, VALUE, bar, cut, visible};
 use crate::terminal::feature_name::FeatureName;
 
@@ -33,8 +35,17 @@ pub(super) fn print(out: &mut impl Write, report: &Report, cells: usize) -> Resu
             100.0 * terms.error_share,
         )?;
     }
-    more(out, report)?;
-    Ok(())
+    more(out, report)
+}
+
+/// The command that takes the strongest feature away, if there is one.
+pub(super) fn command(report: &Report, args: &AttributeArgs) -> Option<String> {
+    let steer = report.steer.as_ref()?;
+    let flags = model_flags(&args.model);
+    let prompt = args.input.text.as_ref().or(args.input.prompt.as_ref());
+    let prompt = prompt.and_then(|text| shlex::try_quote(text).ok());
+    let prompt = prompt.map(|text| format!(" {text}")).unwrap_or_default();
+    Some(format!("nanoscope run{flags}{prompt} --steer {steer}"))
 }
 
 fn question(out: &mut impl Write, report: &Report) -> Result<()> {

@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod graph;
+mod html;
 mod lines;
 
 pub(crate) use args::AttributeArgs;

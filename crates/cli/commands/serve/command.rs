@@ -112,13 +112,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 fn scope(args: &ServeArgs) -> Result<nanoscope_server::ServedModel> {
     let scope = open_without_user_labels(&args.model)?;
     tokenizer(&scope, "clients send text; name the folder of the tokenizer with --tokenizer")?;
-    let folder = args.model.gpt.model.as_ref().map(|path| {
-        // Resolved first, because `.` does not have a name.
-        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-        path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    });
-    let name = args.name.clone().or(folder).filter(|name| !name.is_empty());
-    let name = name.unwrap_or_else(|| "demo".to_owned());
+    let name = args.name.clone().filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| args.model.gpt.name());
     // Now, so that no request waits for them, and a damaged one is named here.
     with_spinner("reading the indexes", || scope.names().read_all());
     note_indexes(&scope);
