@@ -1,7 +1,11 @@
 // Takes the pictures in docs/ again: `npm run pictures`. NANOSCOPE_BINARY names the binary, CHROMIUM the browser.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { Dashboards, visit } from "./dashboard-harness.js";
-import { Harness, PROMPT, again, link, root } from "./page-harness.js";
+import { Harness, PROMPT, again, binary, launch, link, root } from "./page-harness.js";
 
 const docs = (name) => join(root, "docs", name);
 
@@ -21,3 +25,13 @@ const { page: feature } = await dashboards.open({ viewport: { width: 1280, heigh
 await visit(feature, 9);
 await feature.screenshot({ path: docs("dashboard.png") });
 await dashboards.close();
+
+const folder = mkdtempSync(join(tmpdir(), "nanoscope-pictures-"));
+const why = join(folder, "why.html");
+execFileSync(binary, ["attribute", "Max was a small dog. The dog loved to chase the", "--lens", "--html", why]);
+const browser = await launch();
+const causes = await browser.newPage({ viewport: { width: 1280, height: 1545 }, colorScheme: "light" });
+await causes.goto(pathToFileURL(why).href);
+await causes.screenshot({ path: docs("attribution.png") });
+await browser.close();
+rmSync(folder, { recursive: true, force: true });

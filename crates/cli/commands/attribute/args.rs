@@ -32,8 +32,7 @@ of the error terms.
 
 The metric is logit(target) - logit(contrast) or, with a target alone, the target's log probability in nats.
 
---graph writes the form of circuit-tracer and Neuronpedia, which their viewers open. docs/attribution.md explains \
-the numbers.")]
+--graph writes the graph in the form of circuit-tracer and Neuronpedia. docs/attribution.md explains the numbers.")]
 pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
