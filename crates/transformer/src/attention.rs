@@ -3,8 +3,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 use rayon::prelude::*;
 
+use crate::cache::{Caches, LayerCache};
 use crate::config::{AttentionConfig, GptShape, LayerConfig, QkNorm, ValueEmbeds};
-use crate::kv_cache::{Caches, LayerCache};
 use crate::linear::{Linear, linear};
 use crate::norm::rms_norm;
 use crate::rope::Rows;

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::attention::{Attention, Pass};
-use crate::kv_cache::Caches;
+use crate::cache::Caches;
 use crate::mlp::Mlp;
 use crate::norm::Norm;
 

@@ -2,8 +2,8 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
 
+use crate::cache::Caches;
 use crate::config::SMEAR_CHANNELS;
-use crate::kv_cache::Caches;
 use crate::linear::linear;
 use crate::matrix::Matrix;
 use crate::norm::rms_norm;

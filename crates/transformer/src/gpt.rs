@@ -9,10 +9,10 @@ use nanoscope_hooks::{HookPoint, HookRouter};
 
 use crate::attention::{Masks, Pass};
 use crate::block::Block;
+use crate::cache::{Caches, KvCache};
 use crate::config::GptConfig;
 use crate::embed::{Embed, rows};
 use crate::error::GptError;
-use crate::kv_cache::{Caches, KvCache};
 use crate::linear::multiply;
 use crate::matrix::{Matrix, is_host};
 use crate::norm::Norm;

@@ -36,6 +36,7 @@
 
 mod attention;
 mod block;
+mod cache;
 mod centre;
 mod config;
 mod embed;
@@ -43,20 +44,19 @@ mod era;
 mod error;
 mod gpt;
 mod hook_shape;
-mod kv_cache;
 mod linear;
 mod load;
 mod matrix;
 mod mlp;
 mod norm;
 mod params;
-mod prefix;
 mod random;
 mod rope;
 mod stream;
 mod tokens;
 mod weights;
 
+pub use cache::{KvCache, KvTail, Prefix};
 pub use config::{
     Activation, AttentionConfig, EmbeddingConfig, GptConfig, GptShape, LayerConfig, MlpConfig,
     NormConfig, NormKind, QkNorm, ResidualMix, RopeConfig, RopeScaling, RopeTables, ValueEmbeds,
@@ -65,11 +65,9 @@ pub use era::Era;
 pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};
 pub use hook_shape::HookShape;
-pub use kv_cache::{KvCache, KvTail};
 pub use matrix::{HostMatrix, Matrix, is_host};
 pub use norm::rms_norm;
 pub use params::{Layout, ParamSpec};
-pub use prefix::Prefix;
 pub use stream::StreamInput;
 pub use tokens::TokenBatch;
 pub use weights::WeightSource;

@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
 
+use crate::cache::Caches;
 use crate::config::NormKind;
 use crate::error::GptError;
 use crate::gpt::Gpt;
-use crate::kv_cache::Caches;
 use crate::tokens::TokenBatch;
 
 impl Gpt {

@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::{HookError, HookPoint};
 
+use crate::cache::{Caches, KvCache};
 use crate::config::GptConfig;
 use crate::error::GptError;
 use crate::gpt::Gpt;
-use crate::kv_cache::{Caches, KvCache};
 use crate::tokens::TokenBatch;
 
 /// The keys and values of a text, from which any number of rows can continue at any of its positions.
