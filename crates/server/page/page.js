@@ -24,7 +24,7 @@ import { Address } from "./state/address.js";
 import { nameOf, onRename, useNamesOf } from "./state/names.js";
 import { madeElsewhere } from "./state/recording.js";
 import { SEEDS, fromFragment, runOf, toFragment } from "./state/share.js";
-import { parseSpec, resolve } from "./state/spec.js";
+import { parseSpec, resolve, writeSpec } from "./state/spec.js";
 /** @import {About, Hit, Intervention, Recording, State, View} from "./types.d.ts" */
 /** @import {TokenText} from "./view/text.js" */
 
@@ -73,6 +73,9 @@ export class Page {
     });
     this.views = new Views(about, this.output, {
       nothing: () => noFeatures(about, (hit) => this.views.feature(hit.hook, hit.index)),
+      run: () => this.runner.last,
+      turn: (steer) => this.#turn(steer),
+      interventions: () => this.state.steer.map(writeSpec),
       steer: (hook, feature) => this.steer(hook, feature),
       shade: (hook, feature) => this.shading.use({ hook, feature }),
       opened: (hook, feature) => this.shading.opened(hook, feature),
@@ -301,7 +304,7 @@ export class Page {
   /** Begins without a text: what was shown of the one before, in the panel too, is gone. */
   #anew() {
     this.runner.forget();
-    if (this.state.view?.kind === "token") this.state.view = null;
+    if (this.state.view?.kind !== "feature") this.state.view = null;
     this.#blank();
     this.address.write("push");
     this.#entitle();
@@ -375,7 +378,7 @@ export class Page {
   #reopen() {
     const wanted = this.state.view;
     const found = this.address.follow(() => this.views.reopen(wanted));
-    if (found || wanted?.kind !== "token") return;
+    if (found || !wanted || wanted.kind === "feature") return;
     notice(`The link is to token ${wanted.at}, counted from 0. The text ends before it.`);
     this.state.view = null;
   }
@@ -400,6 +403,13 @@ export class Page {
   #found({ hook, index, steer }) {
     const spec = parseSpec(steer ?? "");
     this.steer(hook, index, spec && { ...spec, hook: resolve(spec.hook, this.about) });
+  }
+
+  /** Turns a cause of a token off, or on again, and looks at the text. @param {string} steer */
+  async #turn(steer) {
+    const spec = parseSpec(steer);
+    if (spec && !this.steering.drop(steer)) await this.steer(spec.hook, spec.feature, spec);
+    this.#look();
   }
 
   /**

@@ -42,8 +42,13 @@ export interface Shade {
   feature: number | null;
 }
 
-/** The view in the panel beside the text, if it has a link. `text` is 1 for the unsteered text of two. */
-export type View = { kind: "feature"; hook: string; feature: number } | { kind: "token"; text: number; at: number };
+/**
+ * The view in the panel beside the text, if it has a link. `text` is 1 for the unsteered text of two. The causes of a
+ * token are those of the token itself, or of the alternative with the id `other`.
+ */
+export type View = { kind: "feature"; hook: string; feature: number } | TokenView | WhyView;
+export type TokenView = { kind: "token"; text: number; at: number };
+export type WhyView = { kind: "why"; text: number; at: number; other: number | null };
 
 /** Everything that determines a run, and the view of it. */
 export interface State {
@@ -182,4 +187,44 @@ export interface Hit {
   why?: string;
   /** The intervention that turns it up. */
   steer?: string;
+}
+
+/** A token that may follow. */
+export interface Candidate {
+  id: number;
+  text: string;
+  rank: number;
+  logit: number;
+  logprob: number;
+}
+
+/** A feature at a position, with its effect on the difference of two logits. */
+export interface Cause {
+  hook: string;
+  position: number;
+  feature: number;
+  activation: number;
+  /** Activation times gradient. */
+  attribution: number;
+  /** The exact effect: the difference of the logits less that without the feature. */
+  ablation?: number;
+  /** True if the two numbers have opposite signs, or one is more than twice the other. */
+  disagrees?: boolean;
+  label?: string | null;
+  auto?: boolean;
+  /** The intervention that turns it off. */
+  steer: string;
+}
+
+/** The causes of a token, in the server's form. Positive numbers are for the target. */
+export interface Causes {
+  position: number;
+  target: Candidate;
+  contrast: Candidate | null;
+  metric: { name: string; value: number };
+  hooks: { hook: string; error_share: number }[];
+  found: number;
+  features: Cause[];
+  alternatives: Candidate[];
+  lens?: { hook: string; top: [id: number, text: string, probability: number][]; target: number; contrast: number | null }[];
 }

@@ -24,6 +24,7 @@ macro_rules! assets {
 /// files of the repository.
 const ASSETS: &[(&str, &str)] = assets![
     "client/api.js",
+    "client/attribute.js",
     "client/explain.js",
     "client/run.js",
     "client/sse.js",
@@ -35,6 +36,8 @@ const ASSETS: &[(&str, &str)] = assets![
     "inspect/pin-list.js",
     "inspect/token-panel.js",
     "inspect/views.js",
+    "inspect/why-panel.js",
+    "inspect/why.js",
     "main.js",
     "page.js",
     "panels/controls.js",
@@ -55,6 +58,7 @@ const ASSETS: &[(&str, &str)] = assets![
     "panels/topics.js",
     "state/active.js",
     "state/address.js",
+    "state/causes.js",
     "state/diff.js",
     "state/effect.js",
     "state/names.js",

@@ -21,6 +21,7 @@ const { fillIn } = await load("state/prompt.js");
 const { level, scaleFor, valueOf } = await load("view/shade.js");
 const { differences, words } = await load("state/diff.js");
 const { mostActive } = await load("state/active.js");
+const { obstacle, signed, weights } = await load("state/causes.js");
 const { fluencyInWords, repeated } = await load("state/effect.js");
 
 test("events are the same however the stream is cut", () => {
@@ -67,7 +68,7 @@ test("a state is the same after its link", () => {
   const story = { ...initial(), prompt: "A & b=c #d\n<img> é🐕 +1%", steer: [spec("blocks.3.hook_resid_post:1909:add:27"), spec("blocks.1.hook_resid_post:3:ablate@last when blocks.0.hook_resid_post:1>2")], compare: true, seed: 2 ** 53 - 1, temperature: 0, topK: 40, topP: 0.95, maxTokens: 7, shade: { hook: "blocks.3.hook_resid_post", feature: 1909 } };
   const chat = { ...initial(), mode: "chat", messages: [{ role: "system", content: "Be" }, { role: "user", content: "Hi" }, { role: "assistant", content: "" }, { role: "user", content: "a&user=b" }] };
 
-  const views = [{ kind: "feature", hook: "blocks.3.hook_resid_post", feature: 1909 }, { kind: "token", text: 1, at: 17 }, { kind: "token", text: 0, at: 3 }].map((view) => ({ ...story, view }));
+  const views = [{ kind: "feature", hook: "blocks.3.hook_resid_post", feature: 1909 }, { kind: "token", text: 1, at: 17 }, { kind: "token", text: 0, at: 3 }, { kind: "why", text: 0, at: 3, other: null }, { kind: "why", text: 1, at: 12, other: 650 }].map((view) => ({ ...story, view }));
   for (const state of [story, chat, ...views]) assert.deepEqual(fromFragment(toFragment(state)), { state, unknown: [] });
 });
 
@@ -170,6 +171,29 @@ test("the most active features are ranked by their sum, common ones last", () =>
 
   assert.deepEqual(found.map(({ index, total, max, tokens, at, common }) => [index, total, max, tokens, at, common]), [[2, 11, 6, 2, 1, false], [3, 4, 4, 1, 1, false], [1, 18, 9, 2, 0, true]]);
   assert.deepEqual(mostActive([{ token: "<|bos|>", features: { h: [[5, 99]] } }], () => true).get("h"), undefined);
+});
+
+test("a position weighs as much as its causes, and is against the token if their sum is", () => {
+  const cause = (position, attribution) => ({ position, attribution });
+
+  assert.deepEqual([...weights({ features: [cause(3, 2), cause(1, -3), cause(3, -1), cause(1, 1)] })], [[3, { weight: 0.75, against: false }], [1, { weight: 1, against: true }]]);
+  assert.deepEqual([...weights({ features: [] })], []);
+  assert.deepEqual([1.234, -0.1, 0.0123, -0.00049, 0].map(signed), ["+1.23", "−0.10", "+0.01", "−0.0005", "+0.00"]);
+});
+
+test("the causes of a token need an SAE, its model, and the tokens before it", () => {
+  const about = { name: "demo", saes: [{}], model: { context: 3 } };
+  const tokens = (n) => Array.from({ length: n }, () => ({}));
+
+  assert.equal(obstacle(tokens(3), undefined, about), "");
+  assert.equal(obstacle(tokens(2), { model: "demo" }, about), "");
+  for (const [some, origin, to, says] of [
+    [tokens(1), undefined, about, /first token/],
+    [tokens(4), undefined, about, /context of 3 tokens/],
+    [null, undefined, about, /no longer has the tokens/],
+    [tokens(2), { model: "other" }, about, /model other/],
+    [tokens(2), undefined, { ...about, saes: [] }, /no SAE/],
+  ]) assert.match(obstacle(some, origin, to), says);
 });
 
 test("a fluent figure of a text that repeats itself is not left alone", () => {

@@ -30,11 +30,13 @@ export class Refused extends Error {
    * @param {string} message
    * @param {number} status 0 if there was no response
    * @param {string | null} param
+   * @param {string | null} code the server's name for the kind of error
    */
-  constructor(message, status, param = null) {
+  constructor(message, status, param = null, code = null) {
     super(message);
     this.status = status;
     this.param = param;
+    this.code = code;
     /** True if the server is gone. */
     this.lost = false;
   }
@@ -80,7 +82,7 @@ async function refusal(response) {
   }
   const wait = response.status === 429 ? response.headers.get("retry-after") : null;
   const message = typeof error?.message === "string" ? error.message : text.slice(0, 300) || `${response.status} ${response.statusText}`;
-  return new Refused(wait ? `${message} (retry in ${wait} s)` : message, response.status, error?.param ?? null);
+  return new Refused(wait ? `${message} (retry in ${wait} s)` : message, response.status, error?.param ?? null, error?.code ?? null);
 }
 
 /**

@@ -4,8 +4,10 @@ import { $, el } from "../view/dom.js";
  * The panel beside the text, or a sheet over its lower part on narrow screens. It has a stack of views.
  */
 export class Inspector {
-  /** @type {{key: string, draw: () => Node}[]} */
+  /** @type {{key: string, draw: () => Node, left: () => void}[]} */
   #views = [];
+  /** The view on top when the panel was drawn last. @type {{left: () => void} | undefined} */
+  #drawn;
   /** @type {HTMLElement | null} */
   #from = null;
 
@@ -35,15 +37,16 @@ export class Inspector {
    * Shows a view. The view of a token or of the most active features replaces all others; other views go on top.
    * @param {string} key its kind, a colon and its subject
    * @param {() => Node} draw
+   * @param {() => void} left is called when the view is no longer on top
    */
-  show(key, draw) {
+  show(key, draw, left = () => {}) {
     const kind = (/** @type {string} */ of) => of.split(":")[0];
     if (this.#views.length === 0) this.#from = /** @type {HTMLElement | null} */ (document.activeElement);
     if (["token", "active"].includes(kind(key))) this.#views = [];
     // A view that is below already is gone back to.
     const below = this.#views.findIndex((view) => view.key === key);
     if (below >= 0) this.#views.length = below;
-    this.#views.push({ key, draw });
+    this.#views.push({ key, draw, left });
     if (this.#views.length > 20) this.#views.shift();
     this.#draw();
   }
@@ -70,8 +73,10 @@ export class Inspector {
     if (byUser) this.owner.left();
   }
 
-  focus() {
-    $("inspector").querySelector("h2")?.focus();
+  /** Focuses the control that `keep` marks, or else the title. @param {string} [keep] */
+  focus(keep) {
+    const control = keep === undefined ? null : $("view").querySelector(`[data-keep="${CSS.escape(keep)}"]`);
+    (control ?? $("inspector").querySelector("h2"))?.focus({ preventScroll: control !== null });
   }
 
   #leave() {
@@ -83,12 +88,15 @@ export class Inspector {
     const view = this.#views.at(-1);
     const inspector = $("inspector");
     const within = inspector.contains(document.activeElement);
+    const keep = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.keep : undefined;
+    if (this.#drawn !== view) this.#drawn?.left();
+    this.#drawn = view;
     $("view").replaceChildren(view ? view.draw() : this.nothing());
     inspector.classList.toggle("open", this.open);
     $("back").hidden = this.#views.length < 2;
     $("close").hidden = !this.open;
     if (top) $("view").scrollTop = 0;
-    if (within && this.open && !inspector.contains(document.activeElement)) this.focus();
+    if (within && this.open && !inspector.contains(document.activeElement)) this.focus(keep);
   }
 }
 

@@ -14,7 +14,7 @@ import { title } from "./inspector.js";
  * @param {number} at
  * @param {{text: TokenText, at: number} | null} beside
  * @param {About} about
- * @param {{feature: (hook: string, feature: number) => void, token: (text: TokenText, at: number) => void, link: (() => string) | null}} open the link is null if no link leads to the token
+ * @param {{feature: (hook: string, feature: number) => void, token: (text: TokenText, at: number) => void, why: () => void, obstacle: string, link: (() => string) | null}} open the link is null if no link leads to the token; `obstacle` is the reason why its causes cannot be computed
  * @param {Set<string>} wide hook points whose lists are expanded
  */
 export function tokenPanel(text, at, beside, about, open, wide) {
@@ -30,6 +30,7 @@ export function tokenPanel(text, at, beside, about, open, wide) {
       el("span", { class: "steps" }, step(at - 1, "←", "Previous token"), step(at + 1, "→", "Next token"))),
     el("p", { class: "hint" }, `${beside ? `${text.name.toLowerCase()}, ` : ""}${token.prompt ? "from the prompt" : "generated"} · position ${token.position} · token ${token.id}${token.logprob === undefined ? "" : ` · probability ${percent(Math.exp(token.logprob))}`}`),
     other && el("p", { class: "hint beside" }, el("i", { class: `swatch ${theirs}` }), `${beside.text.name} has here: `, el("button", { type: "button", class: "link token", onclick: () => open.token(beside.text, beside.at) }, shown(other.token))),
+    el("div", { class: "acts" }, el("button", { type: "button", class: "main", disabled: open.obstacle !== "", "aria-describedby": open.obstacle === "" ? null : "why-not", "data-keep": "why", onclick: open.why }, "Why this token?"), open.obstacle !== "" && el("p", { class: "hint", id: "why-not" }, open.obstacle)),
     alternatives(token));
   if (hooks.length === 0) panel.append(el("p", { class: "hint" }, about.saes.length === 0 ? "This server has no SAE, so tokens have no features here." : "No features were tracked at this token."));
 

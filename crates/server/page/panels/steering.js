@@ -2,7 +2,7 @@ import { $, el } from "../view/dom.js";
 import { nameSpan } from "../view/name.js";
 import { effectInWords, fluencyInWords } from "../state/effect.js";
 import { nameOf, onRename } from "../state/names.js";
-import { OPS, PLACES, place } from "../state/spec.js";
+import { OPS, PLACES, place, placeName, writeSpec } from "../state/spec.js";
 import { Strength, initialStrength } from "./strength.js";
 /** @import {About, Applied, Fluency, Intervention, State, Token} from "../types.d.ts" */
 
@@ -42,13 +42,25 @@ export class Steering {
    */
   add(hook, feature, spec = null) {
     const { steer } = this.state();
-    const same = steer.findIndex((one) => one.hook === hook && one.feature === feature && one.op === (spec?.op ?? "add"));
+    const here = spec !== null && !Object.hasOwn(PLACES, spec.at);
+    const same = steer.findIndex((one) => one.hook === hook && one.feature === feature && one.op === (spec?.op ?? "add") && (!here || one.at === spec.at));
     const added = spec ?? { hook, feature, op: "add", ...initialStrength(this.about, hook, feature, "add"), at: "text", rest: "" };
-    // The same feature is not steered twice.
+    // The same feature is not steered twice, except at different tokens.
     if (same >= 0) steer[same] = added;
     else steer.push(added);
     this.draw();
     this.owner.changed();
+  }
+
+  /** Removes an intervention. Returns false if there is none of the written form. @param {string} written */
+  drop(written) {
+    const { steer } = this.state();
+    const at = steer.findIndex((spec) => writeSpec(spec) === written);
+    if (at < 0) return false;
+    steer.splice(at, 1);
+    this.draw();
+    this.owner.changed();
+    return true;
   }
 
   draw() {
@@ -114,7 +126,7 @@ export class Steering {
   #row(spec, at) {
     const kind = el("select", { "aria-label": `Operation on ${subject(spec)}` }, ...Object.entries(OPS).map(([op, { name: text, hint }]) => el("option", { value: op, title: hint }, text)));
     kind.value = spec.op;
-    const places = Object.hasOwn(PLACES, spec.at) ? PLACES : { ...PLACES, [spec.at]: spec.at };
+    const places = Object.hasOwn(PLACES, spec.at) ? PLACES : { ...PLACES, [spec.at]: placeName(spec.at) };
     const where = el("select", { "aria-label": `Positions for ${subject(spec)}` }, ...Object.entries(places).map(([value, text]) => el("option", { value }, text)));
     where.value = spec.at;
     const strength = this.#strength(spec);

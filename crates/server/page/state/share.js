@@ -58,15 +58,19 @@ export const toFeature = (hook, feature) => `#${new URLSearchParams([writeView({
 /** @param {View} view @returns {[name: string, value: string]} */
 function writeView(view) {
   if (view.kind === "feature") return ["feature", `${view.hook}:${view.feature}`];
-  return ["token", `${view.text === 1 ? "unsteered:" : ""}${view.at}`];
+  const other = view.kind === "why" && view.other !== null ? `:${view.other}` : "";
+  return [view.kind, `${view.text === 1 ? "unsteered:" : ""}${view.at}${other}`];
 }
 
 /** @param {string} name @param {string} value @returns {View | null} */
 function parseView(name, value) {
-  const [, prefix = "", digits] = (name === "feature" ? /^([^:\s]+):(\d{1,15})$/ : /^(unsteered:)?(\d{1,9})$/).exec(value) ?? [];
+  const forms = { feature: /^([^:\s]+):(\d{1,15})$/, token: /^(unsteered:)?(\d{1,9})$/, why: /^(unsteered:)?(\d{1,9})(?::(\d{1,9}))?$/ };
+  const [, prefix = "", digits, other] = forms[/** @type {View["kind"]} */ (name)].exec(value) ?? [];
   if (digits === undefined) return null;
   const at = Number(digits);
-  return name === "feature" ? { kind: "feature", hook: prefix, feature: at } : { kind: "token", text: prefix ? 1 : 0, at };
+  if (name === "feature") return { kind: "feature", hook: prefix, feature: at };
+  const text = prefix ? 1 : 0;
+  return name === "token" ? { kind: "token", text, at } : { kind: "why", text, at, other: other === undefined ? null : Number(other) };
 }
 
 /**
@@ -130,6 +134,7 @@ export function fromFragment(fragment) {
         break;
       case "feature":
       case "token":
+      case "why":
         state.view = parseView(name, value);
         if (!state.view) unknown.push(value);
         break;

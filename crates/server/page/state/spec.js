@@ -19,6 +19,15 @@ export const PLACES = Object.freeze({
   last: "prompt’s last token",
 });
 
+/**
+ * The name of a rule for positions that is not in the menu: `13..14` is one token.
+ * @param {string} at
+ */
+export function placeName(at) {
+  const [, from, to] = /^(\d+)\.\.(\d+)(?:\+special)?$/.exec(at) ?? [];
+  return from !== undefined && Number(to) === Number(from) + 1 ? `position ${from}` : at;
+}
+
 /** The operations whose strength can be a share of the activation's norm. */
 export const SCALED = Object.freeze(["add", "orthogonal"]);
 

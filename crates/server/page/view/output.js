@@ -25,6 +25,8 @@ export class Output {
   kept = new Map();
   /** The tokens at which two texts differ, by text. @type {boolean[][]} */
   marks = [];
+  /** The texts that have a tint. @type {TokenText[]} */
+  #tinted = [];
   #scale = 1;
   /** The time of the next comparison. */
   #next = 0;
@@ -169,6 +171,44 @@ export class Output {
     for (const text of this.all) text.reshade();
     this.#legend();
     for (const text of this.all) text.paint();
+  }
+
+  /**
+   * The tokens of the model's context up to one of a text, that one last; null if the page does not have them.
+   * @param {TokenText} text
+   * @param {number} at
+   * @returns {Token[] | null}
+   */
+  upTo(text, at) {
+    const own = text.tokens.slice(0, at + 1);
+    const read = this.read?.[Math.max(0, this.texts.indexOf(text))]?.tokens ?? [];
+    const first = own[0]?.position ?? 0;
+    // The model's input has an earlier answer too, and may by now have another one in its place.
+    const others = read.slice(first, first + own.length);
+    const changed = !this.texts.includes(text) && first > 0 && own.some(({ id }, n) => others[n]?.id !== id);
+    const all = [...read.slice(0, first), ...own];
+    return !changed && all.every(({ position }, n) => position === n) ? all : null;
+  }
+
+  /**
+   * Tints the tokens of the texts by their weight among the causes of a token, and explains it in the legend.
+   * @param {{text: TokenText, tokens: Token[], weights: Map<number, {weight: number, against: boolean}>, subject: string} | null} causes
+   * null for no tint
+   */
+  tint(causes) {
+    const legend = $("causes");
+    legend.hidden = causes === null;
+    // Hides the shades of all texts, which the tokens keep.
+    $("output").classList.toggle("tinted", causes !== null);
+    for (const text of this.#tinted) text.tint([]);
+    this.#tinted = [];
+    if (!causes) return;
+    const { text, tokens, weights, subject } = causes;
+    const read = this.read?.[Math.max(0, this.texts.indexOf(text))];
+    this.#tinted = [...new Set([text, ...(read ? [read] : []), ...this.kept.values()])];
+    for (const one of this.#tinted) one.tint(one.tokens.map(({ position, id }) => (tokens[position]?.id === id ? weights.get(position) : undefined)));
+    const swatch = (/** @type {string} */ kind) => el("i", { class: `swatch cause ${kind}` });
+    legend.replaceChildren("Causes of ", el("span", { class: "token" }, subject), ": ", swatch(""), "for it ", swatch("against"), "against it");
   }
 
   /** The token at the same position of the other text. */

@@ -107,6 +107,23 @@ export class TokenText {
   }
 
   /**
+   * Tints the tokens by their weight among the causes of a token.
+   * @param {({weight: number, against: boolean} | undefined)[]} weights by token; empty for no tint
+   */
+  tint(weights) {
+    for (const span of this.element.querySelectorAll(".cause")) {
+      span.classList.remove("cause", "against");
+      /** @type {HTMLElement} */ (span).style.removeProperty("--weight");
+    }
+    for (const [at, found] of weights.entries()) {
+      if (!found || !this.#spans[at]) continue;
+      this.#spans[at].classList.add("cause");
+      this.#spans[at].classList.toggle("against", found.against);
+      this.#spans[at].style.setProperty("--weight", found.weight.toFixed(3));
+    }
+  }
+
+  /**
    * Marks the tokens that the other text lacks, by phrases.
    * @param {boolean[]} marks
    */
