@@ -322,6 +322,11 @@ test("of a steered text the causes are said to be those without steering", async
   await again(page, () => page.fill("#specs input[type=number]", "60"));
   await page.waitForSelector("#view >> text=Why this token?");
   assert.equal(await page.locator(".t.cause").count(), 0);
+  // Without the comparison, a token of the second text is that of the only one.
+  await page.locator(".pane.unsteered .t:not(.p) >> nth=2").click();
+  await again(page, () => page.uncheck("#compare"));
+  assert.equal(await page.locator(".pane .t[aria-current]").count(), 1);
+  assert.ok(await page.locator("#view >> text=Why this token?").isVisible());
 
   assert.deepEqual(wrong, []);
   await context.close();

@@ -249,7 +249,7 @@ export class Views {
     if (!view || view.kind === "feature") return true;
     const of = this.output.texts[view.text] ?? text;
     if (this.#token?.text === of) return true;
-    if (open?.kind === "why" ? this.#again(open) : this.show(view)) return true;
+    if (open?.kind === "why" ? this.#again(open) : this.show({ ...view, text: this.output.texts.indexOf(of) })) return true;
     if (open) this.#gone();
     return open !== null;
   }
