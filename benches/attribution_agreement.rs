@@ -31,7 +31,8 @@ fn main() {
         add(&mut found, &Attribution::new(&model, &question).expect("the demo's tokens"));
     }
     println!(
-        "| metric | layer | features | Spearman (lowest) | Pearson (lowest) | of the 10 strongest |"
+        "| metric | hook point | features | Spearman, median (lowest) | Pearson, median (lowest) | of the \
+         10 strongest |"
     );
     println!("| --- | --- | --- | --- | --- | --- |");
     for metric in ["logit_diff", "logprob"] {
@@ -48,9 +49,9 @@ fn main() {
             let features: usize = all.iter().map(|of| of[layer].features).sum();
             println!(
                 "| {metric} | {name} | {features} | {:.3} ({:.3}) | {:.3} ({:.3}) | {:.1} |",
-                rank[rank.len() / 2],
+                median(&rank),
                 rank[0],
-                linear[linear.len() / 2],
+                median(&linear),
                 linear[0],
                 hits.iter().sum::<f64>() / hits.len() as f64,
             );
@@ -116,6 +117,16 @@ impl Agreement {
             opposite: strong.iter().filter(|&&at| estimate[at] * exact[at] < 0.0).count(),
             strong: strong.len(),
         }
+    }
+}
+
+/// The median of sorted values.
+fn median(values: &[f64]) -> f64 {
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
     }
 }
 

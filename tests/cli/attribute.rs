@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{failure, scratch, stdout};
+use crate::{failure, nanoscope, scratch, stdout};
 
 const DOG: &str = "Max was a small dog. The dog loved to chase the";
 
@@ -153,19 +153,31 @@ fn a_feature_is_explained_by_those_before_it() {
 
 #[test]
 fn people_read_a_sentence_bars_and_the_line_to_copy() {
-    let text = stdout(&["attribute", DOG, "--top", "3", "--lens", "--direct", "--faithfulness"]);
+    let more = ["--lens", "--direct", "--faithfulness", "--ig-steps", "2"];
+    let text = stdout(&[&["attribute", DOG, "--top", "3"], &more[..]].concat());
 
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("·dog") && lines[0].contains("rather than"), "{text}");
     assert!(lines[0].contains("logit difference +"), "{text}");
     assert!(text.contains('█') && text.contains("% of what is attributed"), "{text}");
-    for part in ["logit lens", "direct effect on the logits", "with the strongest features alone"] {
+    let parts = ["logit lens", "direct effect on the logits", "with the strongest features alone"];
+    for part in parts.into_iter().chain(["integrated gradients sum to", "  ig +", "  direct +"]) {
         assert!(text.contains(part), "{part}: {text}");
     }
     let copy = lines.iter().find(|line| line.contains("nanoscope run")).unwrap();
     assert!(copy.contains(":ablate@") && copy.contains(DOG), "{copy}");
     let words = shlex::split(copy.trim()).unwrap();
     stdout(&words.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
+    // Without a text the line has the ids; with special tokens in it, the flag that reads them.
+    let by_ids = stdout(&["attribute", "--tokens", "4087,420,31,7", "--exact", "0"]);
+    let special = stdout(&["attribute", "--special-tokens", "A<|bos|>B", "--exact", "0"]);
+    for (text, expected) in [(by_ids, "--tokens 4087,420,31,7"), (special, "--special-tokens")] {
+        let copy = text.lines().find(|line| line.contains("nanoscope run")).unwrap();
+        assert!(copy.contains(expected), "{copy}");
+        let words = shlex::split(copy.trim()).unwrap();
+        let output = nanoscope(&words.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
+        assert!(output.success().stdout.contains("changed 1,"), "{copy}");
+    }
     // Of the prompt's strongest features, some have another effect than the gradient says.
     let json = json(&[DOG]);
     let marked = |text: &str| text.lines().filter(|line| line.contains('!')).count();
@@ -236,6 +248,8 @@ fn wrong_questions_are_refused_with_the_reason() {
         assert!(text.contains(reason), "{args:?}: {text}");
         assert!([1, 2].contains(&code), "{args:?}: {code}");
     }
+    let same = ["attribute", DOG, "--graph", "x.json", "--html", "x.json"];
+    assert!(failure(&same).0.contains("name the same file"));
     let folder = scratch().join("no such folder/graph.json");
     let (text, _) = failure(&["attribute", DOG, "--graph", folder.to_str().unwrap()]);
     assert!(text.contains("no such folder"), "{text}");

@@ -217,6 +217,10 @@ const MAX_ROWS: usize = 32;
 /// The largest number of tokens in a batch, all rows together.
 const MAX_TOKENS: usize = 2048;
 
+/// The largest number of positions in the caches of a batch, all rows together: each row has a copy of the keys
+/// and values of the whole text.
+const MAX_CACHED: usize = 8192;
+
 /// What a batch costs besides its tokens, in tokens.
 const BATCH_COST: usize = 64;
 
@@ -231,7 +235,9 @@ fn batches(positions: &[usize], len: usize) -> Vec<std::ops::Range<usize>> {
         while first > 0 {
             let (rows, longer) = (end - first, positions[first] - positions[first - 1]);
             let tokens = (rows + 2) * (len - positions[first - 1]);
-            if rows == MAX_ROWS || tokens > MAX_TOKENS || rows * longer > BATCH_COST {
+            let cached = (rows + 2) * len;
+            let full = tokens > MAX_TOKENS || cached > MAX_CACHED;
+            if rows == MAX_ROWS || full || rows * longer > BATCH_COST {
                 break;
             }
             first -= 1;

@@ -45,7 +45,7 @@ pub fn logit_lens(
     top: usize,
     asked: &[u32],
 ) -> Result<Vec<Lens>, AttributeError> {
-    read(model, tokens, hooks, (top, asked), Backout::AsTheModel)
+    read(model, tokens, hooks, 0, (top, asked), Backout::AsTheModel)
 }
 
 /// Reads as [`logit_lens`] does, without subtracting what nanochat's newest era takes from the middle block: the lens
@@ -60,22 +60,27 @@ pub fn logit_lens_plain(
     top: usize,
     asked: &[u32],
 ) -> Result<Vec<Lens>, AttributeError> {
-    read(model, tokens, hooks, (top, asked), Backout::Ignored)
+    read(model, tokens, hooks, 0, (top, asked), Backout::Ignored)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Backout {
-    AsTheModel,
-    Ignored,
+/// Reads at the last position alone, otherwise as [`logit_lens`].
+pub(crate) fn last_reading(
+    model: &InterpretableModel,
+    tokens: &[u32],
+    hooks: &[HookPoint],
+    top: usize,
+    asked: &[u32],
+) -> Result<Vec<Lens>, AttributeError> {
+    let last = tokens.len().saturating_sub(1);
+    read(model, tokens, hooks, last, (top, asked), Backout::AsTheModel)
 }
 
-/// The number of positions whose logits are in memory at a time.
-const AT_ONCE: usize = 64;
-
+/// Reads the positions from `from` on.
 fn read(
     model: &InterpretableModel,
     tokens: &[u32],
     hooks: &[HookPoint],
+    from: usize,
     (top, asked): (usize, &[u32]),
     backout: Backout,
 ) -> Result<Vec<Lens>, AttributeError> {
@@ -107,7 +112,7 @@ fn read(
             _ => seen(hook),
         };
         let mut positions = Vec::with_capacity(tokens.len());
-        for from in (0..=last).step_by(AT_ONCE) {
+        for from in (from..=last).step_by(AT_ONCE) {
             let part = x.clone().slice_dim(1, from..(from + AT_ONCE).min(tokens.len()));
             let logits: Tensor<2> = gpt.unembed_stream(part).squeeze_dim(0);
             for row in host(logits).chunks_exact(vocab_size) {
@@ -145,3 +150,13 @@ pub(crate) fn largest(values: &[f32], n: usize) -> Vec<(u32, f32)> {
     pairs.sort_unstable_by(order);
     pairs
 }
+
+/// The treatment of what nanochat's newest era subtracts at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backout {
+    AsTheModel,
+    Ignored,
+}
+
+/// The number of positions whose logits are in memory at a time.
+const AT_ONCE: usize = 64;

@@ -28,7 +28,7 @@
 //! exact ablations, direct effects on the logits, integrated gradients, how much of the metric the strongest features
 //! carry. [`Graph`] joins features to each other, and [`logit_lens`] reads the residual stream.
 //!
-//! This crate does no IO and changes no weight. Texts of tokens and labels of features belong to the caller.
+//! This crate does no IO and changes no weight. Names of features belong to the caller.
 
 mod ablation;
 mod attribution;

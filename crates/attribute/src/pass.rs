@@ -75,9 +75,11 @@ impl Pass<'_, '_> {
             kept: BTreeMap::new(),
             normed: None,
         };
-        let deepest = match self.readouts.first() {
-            Some(Readout::Token(_)) => HookPoint::FinalNormalized,
-            _ => *router.keep.last().expect("a feature is read at a hook point"),
+        let of_logits = matches!(self.readouts.first(), Some(Readout::Token(_)));
+        let deepest = if of_logits {
+            HookPoint::FinalNormalized
+        } else {
+            *router.keep.last().expect("a feature is read at a hook point")
         };
         self.gpt.forward_to(&batch, deepest, &mut router)?;
         let GradientRouter { keep, kept, normed, .. } = router;
@@ -85,7 +87,7 @@ impl Pass<'_, '_> {
             return Err(HookError::NeverReached { point }.into());
         }
         let (values, total, logits) = match normed {
-            Some(normed) if deepest == HookPoint::FinalNormalized => {
+            Some(normed) if of_logits => {
                 let last = last_positions(normed, rows);
                 of_tokens(self.gpt, self.readouts, last)
             }

@@ -7,7 +7,7 @@ use nanoscope_tokenizer::{Tokenizer, TokenizerError};
 /// `id:N`.
 ///
 /// # Errors
-/// [`TokenError`] if the text is no token or several, with the other spacing where that is one token.
+/// [`TokenError`] if the text is not one token, with the other spacing where that is one.
 pub fn parse_token(model: &InterpretableModel, text: &str) -> Result<u32, TokenError> {
     if let Some(id) = text.strip_prefix("id:").and_then(|id| id.parse().ok()) {
         let vocab_size = model.gpt().config().shape.vocab_size;
@@ -21,11 +21,15 @@ pub fn parse_token(model: &InterpretableModel, text: &str) -> Result<u32, TokenE
         [] => Err(TokenError::Empty),
         _ => Err(TokenError::Several {
             text: text.to_owned(),
-            pieces: ids.iter().map(|&id| token_text(model, id)).collect(),
+            pieces: ids.iter().take(PIECES).map(|&id| token_text(model, id)).collect(),
+            count: ids.len(),
             other: other_spacing(tokenizer, text),
         }),
     }
 }
+
+/// The largest number of tokens that an error lists.
+const PIECES: usize = 10;
 
 /// A text is not one token.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +40,17 @@ pub enum TokenError {
     Empty,
     /// The text is more than one token.
     #[error(
-        "{text:?} is {} tokens: {}{}",
-        pieces.len(), quoted(pieces),
+        "{text:?} is {count} tokens: {}{}{}",
+        quoted(pieces), if *count > pieces.len() { " …" } else { "" },
         other.as_ref().map(|other| format!("; {other:?} is one")).unwrap_or_default()
     )]
     Several {
         /// The text.
         text: String,
-        /// The texts of its tokens.
+        /// The texts of its first tokens.
         pieces: Vec<String>,
+        /// The number of its tokens.
+        count: usize,
         /// The text with or without a space before it, if that is one token.
         other: Option<String>,
     },
@@ -57,7 +63,7 @@ pub enum TokenError {
         vocab_size: usize,
     },
     /// A model without a tokenizer has tokens without texts.
-    #[error("the model has no tokenizer, so that a token is named by its id: id:N")]
+    #[error("the model has no tokenizer; name the token by its id: id:N")]
     NoTokenizer,
     /// The text could not be encoded.
     #[error(transparent)]

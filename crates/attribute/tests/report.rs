@@ -7,8 +7,9 @@ use nanoscope_attribute::{
     parse_token,
 };
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::InterpretableModel;
+use nanoscope_runtime::{InterpretableModel, Plan};
 use nanoscope_testing::{TINY_SHAPE, identity_sae, test_device, tiny_gpt};
+use nanoscope_transformer::TokenBatch;
 
 const FIRST: HookPoint = HookPoint::ResidPost(0);
 const SECOND: HookPoint = HookPoint::ResidPost(1);
@@ -137,6 +138,25 @@ fn names_are_given_to_features_and_to_the_target() {
     assert_eq!((target.label.as_deref(), target.auto), (Some("2"), true));
     assert_eq!(target.pre_activation, report.metric.value);
     assert!(report.contrast.is_none() && report.alternatives.is_empty());
+}
+
+#[test]
+fn a_feature_behind_the_final_norm_is_a_target_too() {
+    let model = model().with_sae(HookPoint::FinalNormalized, identity_sae(64, 4, &test_device()));
+    let model = model.unwrap();
+    let asked = Asked::Feature { hook: HookPoint::FinalNormalized, feature: 2 };
+
+    let attribution = asked.attribute(&model, &TOKENS, None, None).unwrap();
+
+    let tokens = TokenBatch::new(&[TOKENS.to_vec()]).unwrap();
+    let run = model.run(&tokens, &Plan::new().capture(HookPoint::FinalNormalized)).unwrap();
+    let seen = run.captured.get(HookPoint::FinalNormalized).unwrap().to_vec();
+    let last = &seen[seen.len() - 64..];
+    assert!((attribution.value() - last[2]).abs() < 1e-5, "{}, {}", attribution.value(), last[2]);
+    let strongest = attribution.strongest(1);
+    let exact = attribution.ablate(&strongest).unwrap()[0];
+    let estimate = attribution.features()[strongest[0]].attribution;
+    assert!(exact * estimate > 0.0 && exact.abs() > 1e-3, "{exact}, {estimate}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ impl Graph {
     /// Keeps the nodes and edges that carry most of the influence on the logits.
     ///
     /// The influence of a node is the sum, over all paths to a logit, of the product of the edges' shares in what acts
-    /// on their targets (by absolute weight), times the logit's probability. Kept are the nodes that make the first
+    /// on their targets (by absolute weight). Target and contrast count the same, unlike in circuit-tracer, where a logit
+    /// counts by its probability: an unlikely target is asked about as much. Kept are the nodes that make the first
     /// `node_threshold` of all influence, and of the edges between them those that make the first
     /// `edge_threshold`; then nodes that lost their last edge to a later node, and features that lost their last
     /// edge from an earlier one, go too. Tokens and logits always stay. circuit-tracer's defaults are
@@ -109,7 +110,7 @@ fn flow(kinds: &[GraphNodeKind], edges: &[GraphEdge]) -> (Vec<f64>, Vec<f64>) {
     for at in order {
         let GraphEdge { source, target, weight } = edges[at];
         let arrived = match kinds[target] {
-            GraphNodeKind::Logit { probability, .. } => probability,
+            GraphNodeKind::Logit { .. } => 1.0,
             _ => nodes[target],
         };
         through[at] = arrived * f64::from(weight).abs() / sums[target];
@@ -164,7 +165,7 @@ mod tests {
         GraphNodeKind::Feature { row: 0, hook, position: 0, feature, activation: 1.0 }
     }
 
-    /// Two tokens, a feature of layer 0, two of layer 1, an error of layer 1, and a logit of probability ½.
+    /// Two tokens, a feature of layer 0, two of layer 1, an error of layer 1, and a logit.
     ///
     /// ```text
     /// token 4 → f0 (weight 1)       f0 → f1 (3), f0 → f2 (-1)
@@ -208,8 +209,8 @@ mod tests {
 
         let influences = of_nodes(&kinds(&graph), &graph.edges);
 
-        // f1 has 6/8 of the logit's half, f2 and the error 1/8 each; f0 all of f1's and half of f2's.
-        let expected = [0.40625, 0.375, 0.0625, 0.0625, 0.40625, 0.03125, 0.0];
+        // f1 has 6/8 of the logit's 1, f2 and the error 1/8 each; f0 all of f1's and half of f2's.
+        let expected = [0.8125, 0.75, 0.125, 0.125, 0.8125, 0.0625, 0.0];
         assert_eq!(influences, expected);
     }
 
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn pruning_keeps_the_strongest_path_with_tokens_and_logits() {
-        // The sum is 1.34375: f0, its token and f1 are the first 88 %.
+        // The sum is 2.6875: f0, its token and f1 are the first 88 %.
         let pruned = graph().prune(0.85, 1.0).unwrap();
 
         let names: Vec<GraphNodeKind> = kinds(&pruned);

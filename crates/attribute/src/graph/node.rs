@@ -10,7 +10,7 @@ use nanoscope_hooks::HookPoint;
 /// eras of nanochat in which the embedding enters every block, or a middle block's output leaves the stream at the
 /// end, such ways past an SAE are edges of their own.
 ///
-/// Attention patterns and norms are not frozen, other than in the attribution graphs of Ameisen et al. 2025
+/// Attention patterns and norms are not frozen, unlike in the attribution graphs of Ameisen et al. 2025
 /// (circuit-tracer), whose pruning this follows. Biases are not nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {

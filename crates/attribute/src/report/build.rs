@@ -8,7 +8,7 @@ use crate::direct::Direct;
 use crate::error::AttributeError;
 use crate::faithfulness::{Faithfulness, Rest};
 use crate::integrated::{Integrated, Steps};
-use crate::lens::{Lens, logit_lens};
+use crate::lens::{Lens, last_reading};
 use crate::metric::{Metric, softmax};
 use crate::report::options::ReportOptions;
 use crate::report::parts::{
@@ -262,7 +262,7 @@ fn lens(
     if top == 0 || asked.is_empty() || hooks.is_empty() {
         return Ok(Vec::new());
     }
-    logit_lens(attribution.model, attribution.tokens(), &hooks, top, &asked)
+    last_reading(attribution.model, attribution.tokens(), &hooks, top, &asked)
 }
 
 fn stream_points(attribution: &Attribution<'_>) -> Vec<HookPoint> {

@@ -27,7 +27,7 @@ Examples:
 
 For each active feature at each position: its gradient times its activation, from one backward pass, and for \
 the strongest the exact change of the metric when the feature is taken away. Positive speaks for the target. A \
-`!` marks features whose two numbers have opposite signs. What the SAEs do not reconstruct is listed as the share \
+`!` marks features whose two numbers have opposite signs, or of which one is more than twice the other. What the SAEs do not reconstruct is listed as the share \
 of the error terms.
 
 The metric is logit(target) - logit(contrast) or, with a target alone, the target's log probability in nats.
@@ -44,7 +44,7 @@ pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) metric: MetricArgs,
     /// A feature to explain in place of a token, at a position counted from 0
-    #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "graph", "graph_features"])]
+    #[arg(long, value_name = "HOOK:FEATURE@POSITION", conflicts_with_all = ["target", "contrast", "position", "ig_steps", "direct", "lens", "graph", "graph_features"])]
     pub(crate) feature: Option<FeatureAt>,
     /// Explain the prediction after the token at this position, counted from 0 [default: the last]
     #[arg(long, value_name = "N")]

@@ -51,6 +51,8 @@ pub(crate) fn attribute(args: &AttributeArgs) -> Result<()> {
     let draws = args.graph.is_some() || args.html.is_some() && args.feature.is_none();
     let features = args.graph_features as usize;
     let drawn = draws.then(|| graph::pruned(&attribution, features)).transpose()?;
+    // The numbers are printed first, so that they survive a file that cannot be written.
+    let shown = show(&report, args, to_stdout);
     if let (Some(path), Some(drawn)) = (&args.graph, &drawn) {
         let graph = graph::to_json(&scope, &attribution, &drawn.graph, &graph::slug(path));
         graph::write(path, &graph)?;
@@ -64,14 +66,20 @@ pub(crate) fn attribute(args: &AttributeArgs) -> Result<()> {
         let command = command.as_deref();
         Page { model: &model, report: &listed, graph, command }.write(path)?;
     }
+    shown
+}
+
+/// Prints the report as JSON, or for people.
+fn show(report: &Report, args: &AttributeArgs, to_stdout: Option<&Path>) -> Result<()> {
     if args.json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(report)?)?;
         return Ok(());
     }
-    report.features.truncate(args.top.unwrap_or(LISTED));
+    let mut listed = report.clone();
+    listed.features.truncate(args.top.unwrap_or(LISTED));
     let mut out = report_to(to_stdout);
-    lines::print(&mut out, &report, width())?;
-    if let Some(command) = lines::command(&report, args) {
+    lines::print(&mut out, &listed, width())?;
+    if let Some(command) = lines::command(report, args) {
         writeln!(out, "\n{DIM}to take the first feature away:{DIM:#}")?;
         writeln!(out, "  {command}")?;
     }
@@ -114,6 +122,9 @@ fn check_stdout(args: &AttributeArgs) -> Result<Option<&Path>> {
     if second.is_some() || args.json && first.is_some() {
         let hint = "name a file with --graph and --html, or omit --json";
         return Err(Hint::new("two results would go to stdout", hint).into());
+    }
+    if args.graph.is_some() && args.graph == args.html {
+        return Err(Hint::new("--graph and --html name the same file", "name two files").into());
     }
     Ok(first)
 }

@@ -34,6 +34,13 @@ pub(super) fn print(out: &mut impl Write, report: &Report, cells: usize) -> Resu
             terms.error,
             100.0 * terms.error_share,
         )?;
+        if let (Some(sum), Some(without)) = (terms.ig, terms.without_features) {
+            writeln!(
+                out,
+                "{DIM}  integrated gradients sum to {sum:+.3}; without its features the metric is \
+                 {without:+.3}{DIM:#}"
+            )?;
+        }
     }
     more(out, report)
 }
@@ -42,10 +49,18 @@ pub(super) fn print(out: &mut impl Write, report: &Report, cells: usize) -> Resu
 pub(super) fn command(report: &Report, args: &AttributeArgs) -> Option<String> {
     let steer = report.steer.as_ref()?;
     let flags = model_flags(&args.model);
-    let prompt = args.input.text.as_ref().or(args.input.prompt.as_ref());
-    let prompt = prompt.and_then(|text| shlex::try_quote(text).ok());
-    let prompt = prompt.map(|text| format!(" {text}")).unwrap_or_default();
-    Some(format!("nanoscope run{flags}{prompt} --steer {steer}"))
+    let text = args.input.text.as_ref().or(args.input.prompt.as_ref());
+    let (prompt, special) = match text {
+        Some(text) => {
+            let special = if args.special.special_tokens { " --special-tokens" } else { "" };
+            (shlex::try_quote(text).ok()?.into_owned(), special)
+        }
+        None => {
+            let ids: Vec<String> = report.tokens.iter().map(ToString::to_string).collect();
+            (format!("--tokens {}", ids.join(",")), "")
+        }
+    };
+    Some(format!("nanoscope run{flags}{special} {prompt} --steer {steer}"))
 }
 
 fn question(out: &mut impl Write, report: &Report) -> Result<()> {
@@ -137,6 +152,11 @@ fn feature_line(
         feature.attribution,
         bar(feature.attribution.abs() / largest),
     )?;
+    for (name, number) in [("ig", feature.ig), ("direct", feature.direct)] {
+        if let Some(number) = number {
+            write!(out, "  {DIM}{name}{DIM:#} {number:+.3}")?;
+        }
+    }
     if let Some(label) = &feature.label {
         let name = FeatureName::new(label.as_str(), feature.auto);
         let (style, room) = (name.style(), cells.saturating_sub(44 + place.len()));

@@ -61,6 +61,9 @@ fn check_outputs(args: &SweepArgs) -> Result<()> {
     if let Some(path) = table {
         TableFormat::of(path, args.table_format)?;
     }
+    if table.is_some() && table == svg {
+        return Err(Hint::new("--table and --svg name the same file", "name two files").into());
+    }
     for path in [table, svg].into_iter().flatten() {
         check_writable(path)?;
     }

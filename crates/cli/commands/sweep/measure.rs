@@ -92,15 +92,23 @@ impl Question<'_> {
         let texts = Continuations { model: self.model, prompts, sampling: self.sampling };
         let per_pass = (ROWS / self.seeds.len()).max(1);
         let mut all = Vec::with_capacity(plans.len());
+        let mut done = 0;
         for (plans, metrics) in plans.chunks(per_pass).zip(metrics.chunks(per_pass)) {
-            let (done, rows) = (all.len() * self.seeds.len(), plans.len() * self.seeds.len());
-            let mut passes = 0;
-            let written = texts.write(plans, self.seeds, || {
-                let passed = passes.min(self.sampling.max_tokens);
-                bar.set((done * self.sampling.max_tokens + passed * rows) as u64);
-                passes += 1;
-                ControlFlow::Continue(())
-            })?;
+            let mut written: Vec<Vec<Continuation>> = plans.iter().map(|_| Vec::new()).collect();
+            for seeds in self.seeds.chunks(ROWS) {
+                let rows = plans.len() * seeds.len();
+                let mut passes = 0;
+                let part = texts.write(plans, seeds, || {
+                    let passed = passes.min(self.sampling.max_tokens);
+                    bar.set((done * self.sampling.max_tokens + passed * rows) as u64);
+                    passes += 1;
+                    ControlFlow::Continue(())
+                })?;
+                done += rows;
+                for (texts, more) in written.iter_mut().zip(part) {
+                    texts.extend(more);
+                }
+            }
             for (texts_of_plan, &metric) in written.into_iter().zip(metrics) {
                 for text in &texts_of_plan {
                     if let Some(EndReason::NotFinite(found)) = text.end {

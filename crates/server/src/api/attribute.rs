@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
-use nanoscope_attribute::{Asked, AttributeError, Report, ReportOptions, Rest, parse_token};
+use nanoscope_attribute::{
+    Asked, AttributeError, Attribution, Report, ReportOptions, Rest, parse_token,
+};
 use nanoscope_hooks::HookPoint;
 use serde::Deserialize;
 
@@ -18,6 +22,10 @@ const DEFAULT_TOP: usize = 20;
 /// Maximum number of listed features, and of tokens listed by the lens or as alternatives.
 const MAX_TOP: usize = 1000;
 const MAX_TOKENS_LISTED: usize = 50;
+/// Maximum length in bytes of the text of a token.
+const MAX_TOKEN_BYTES: usize = 1000;
+/// Maximum size of the attention patterns that a backward pass keeps.
+const MAX_PATTERN_BYTES: u128 = 4 << 30;
 
 /// The request of `POST /api/attribute`.
 #[derive(Debug, Deserialize)]
@@ -71,23 +79,58 @@ pub(crate) async fn attribute(
         let attribution = asked
             .attribute(&served.model, &tokens, request.position, sources.as_deref())
             .map_err(|error| refuse(&error))?;
-        let report = Report::new(&attribution, &options, || deadline.go_on());
-        let mut report = match report {
-            Err(AttributeError::Interrupted) => return Err(interrupted(deadline)),
-            other => other.map_err(|error| refuse(&error))?,
-        };
+        let mut report = answer(&attribution, &options, deadline)?;
         name_causes(&mut report, &of_work);
         Ok(report)
     };
     state.analysis.answer(&state.served, work).await
 }
 
-/// Gives the listed features their names.
+/// Computes the numbers of `options` until the deadline.
+///
+/// # Errors
+/// 400 if a number cannot be had, or the time is up.
+pub(crate) fn answer(
+    attribution: &Attribution<'_>,
+    options: &ReportOptions,
+    deadline: &Deadline,
+) -> Result<Report, ApiError> {
+    let report = Report::new(attribution, options, || deadline.go_on());
+    report.map_err(|error| match (&error, deadline.check()) {
+        (AttributeError::Interrupted, Err(ended)) => ended,
+        _ => refuse(&error),
+    })
+}
+
+/// Gives the listed features their names, as far as that takes fractions of a second per SAE.
 pub(crate) fn name_causes(report: &mut Report, state: &AppState) {
-    report.name_features(|hook, feature| {
-        state.prepare_names(hook, &[(feature, 0.0)]);
-        state.name(hook, feature)
-    });
+    let mut by_hook: BTreeMap<HookPoint, Vec<(u32, f32)>> = BTreeMap::new();
+    for feature in &report.features {
+        by_hook.entry(feature.hook).or_default().push((feature.feature, feature.activation));
+    }
+    for (hook, features) in by_hook {
+        state.prepare_names(hook, &features);
+    }
+    report.name_features(|hook, feature| state.name(hook, feature));
+}
+
+/// Checks that a backward pass through `len` tokens fits into memory: it keeps the attention patterns of every layer.
+///
+/// # Errors
+/// 400 if they are larger than [`MAX_PATTERN_BYTES`].
+pub(crate) fn check_memory(served: &ServedModel, len: usize) -> Result<(), ApiError> {
+    let shape = &served.model.gpt().config().shape;
+    let bytes = (shape.n_layer * shape.n_head * 4) as u128 * (len as u128).pow(2);
+    if bytes <= MAX_PATTERN_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "the gradients of {len} tokens need {} GiB for attention patterns alone, and the limit is {} GiB; \
+         ask about an earlier token, or a shorter text",
+        bytes >> 30,
+        MAX_PATTERN_BYTES >> 30
+    );
+    Err(ApiError::bad_request(message).with_code("context_length_exceeded"))
 }
 
 /// 400 for a question that has no answer.
@@ -103,19 +146,10 @@ pub(crate) fn refuse(error: &AttributeError) -> ApiError {
         | AttributeError::Duplicate { .. } => "track",
         AttributeError::Feature { .. } => "feature",
         AttributeError::SameToken { .. } => "contrast",
-        AttributeError::Token { .. } => "target",
         AttributeError::NeedsToken { .. } => "direct",
         _ => return ApiError::from_error(error),
     };
     ApiError::from_error(error).with_param(param)
-}
-
-/// The error of a deadline that is over.
-fn interrupted(deadline: &Deadline) -> ApiError {
-    match deadline.check() {
-        Err(error) => error,
-        Ok(()) => ApiError::internal(),
-    }
 }
 
 impl AttributeRequest {
@@ -162,15 +196,21 @@ impl AttributeRequest {
             }
         };
         let context = served.model.context_len();
-        if tokens.len() <= context {
-            return Ok(tokens);
+        if tokens.len() > context {
+            let message = format!("found {} tokens; the context has {context}", tokens.len());
+            return Err(ApiError::bad_request(message).with_code("context_length_exceeded"));
         }
-        let message = format!("found {} tokens; the context has {context}", tokens.len());
-        Err(ApiError::bad_request(message).with_code("context_length_exceeded"))
+        let read = self.position.map_or(tokens.len(), |at| tokens.len().min(at.saturating_add(1)));
+        check_memory(served, read)?;
+        Ok(tokens)
     }
 
     fn asked(&self, served: &ServedModel) -> Result<Asked, ApiError> {
         if let Some(feature) = &self.feature {
+            if self.lens.unwrap_or(0) > 0 {
+                let message = "lens: cannot be combined with `feature`";
+                return Err(ApiError::bad_request(message).with_param("lens"));
+            }
             if self.target.is_some() || self.contrast.is_some() {
                 let message = "feature: cannot be combined with `target` or `contrast`";
                 return Err(ApiError::bad_request(message).with_param("feature"));
@@ -180,7 +220,19 @@ impl AttributeRequest {
         }
         let token = |field: &str, token: &Option<Token>| match token {
             None => Ok(None),
-            Some(Token::Id(id)) => Ok(Some(*id)),
+            Some(Token::Id(id)) => {
+                let vocab_size = served.model.gpt().config().shape.vocab_size;
+                if (*id as usize) < vocab_size {
+                    return Ok(Some(*id));
+                }
+                let message =
+                    format!("{field}: token id {id} is outside the vocabulary of {vocab_size}");
+                Err(ApiError::bad_request(message).with_param(field))
+            }
+            Some(Token::Text(text)) if text.len() > MAX_TOKEN_BYTES => {
+                let message = format!("{field}: longer than {MAX_TOKEN_BYTES} bytes");
+                Err(ApiError::bad_request(message).with_param(field))
+            }
             Some(Token::Text(text)) => {
                 parse_token(&served.model, text).map(Some).map_err(|error| {
                     ApiError::bad_request(format!("{field}: {error}")).with_param(field)

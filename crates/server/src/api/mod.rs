@@ -12,5 +12,5 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attribute::{name_causes, refuse};
+pub(crate) use attribute::{answer, check_memory, name_causes, refuse};
 pub(crate) use routes::routes;

@@ -1,6 +1,7 @@
 //! The causes of each generated token, for clients that ask for them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nanoscope_attribute::{
@@ -9,8 +10,9 @@ use nanoscope_attribute::{
 use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
-use crate::api::{name_causes, refuse};
+use crate::api::{answer, check_memory, name_causes, refuse};
 use crate::error::ApiError;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
@@ -74,11 +76,19 @@ pub(crate) struct Causes {
     options: CausesOptions,
     tokens: Vec<u32>,
     started: Instant,
+    /// Held while causes are computed, so that the texts of one request have one place in the queue.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Causes {
-    pub(crate) fn new(state: AppState, options: CausesOptions, prompt: Vec<u32>) -> Self {
-        Self { state, options, tokens: prompt, started: Instant::now() }
+    /// The causes after `prompt`. All texts of a request share `turn`.
+    pub(crate) fn new(
+        state: AppState,
+        options: CausesOptions,
+        prompt: Vec<u32>,
+        turn: Arc<Mutex<()>>,
+    ) -> Self {
+        Self { state, options, tokens: prompt, started: Instant::now(), turn }
     }
 
     /// Computes the causes of `token`, which follows the text so far: the model without interventions, and the
@@ -90,6 +100,10 @@ impl Causes {
         let Some(position) = position else {
             return error(&ApiError::bad_request("no token comes before it"));
         };
+        if let Err(refused) = check_memory(&self.state.served, self.tokens.len()) {
+            return error(&refused);
+        }
+        let _turn = self.turn.lock().await;
         if self.started.elapsed() > self.state.config.limits.request_timeout {
             return error(&ApiError::timed_out());
         }
@@ -104,8 +118,7 @@ impl Causes {
             let asked = Asked::Token { target: None, contrast: None };
             let attribution = asked.attribute(&served.model, &tokens, Some(position), None);
             let attribution = attribution.map_err(|error| refuse(&error))?;
-            let report = Report::new(&attribution, &options, || deadline.go_on());
-            let mut report = report.map_err(|error| refuse(&error))?;
+            let mut report = answer(&attribution, &options, deadline)?;
             name_causes(&mut report, &state);
             Ok(report)
         };

@@ -60,7 +60,7 @@ pub(crate) async fn respond(
         let generations = state.scheduler.start(requests(params, &prompts)).await?;
         sources.extend(generations.into_iter().map(Source::Generation));
     }
-    let of_causes = state.clone();
+    let (of_causes, turn) = (state.clone(), Arc::default());
     let mut answer = Answer::new(state, asked.endpoint, extension.clone(), sampling.seed, counter);
     answer.logprobs = asked.logprobs;
     answer.notes = asked.notes;
@@ -70,7 +70,8 @@ pub(crate) async fn respond(
         let mut choice = Choice::new(index, ids.clone(), opening.clone(), source);
         choice.score = scores.get(index / n).filter(|_| asked.echo && asked.logprobs).cloned();
         choice.steered = extension.compare.then_some(index < *n);
-        choice.causes = extension.why.map(|why| Causes::new(of_causes.clone(), why, ids.clone()));
+        let causes = |why| Causes::new(of_causes.clone(), why, ids.clone(), Arc::clone(&turn));
+        choice.causes = extension.why.map(causes);
         choice.first_of_prompt = params.is_first_of_prompt(index, prompts.len());
         choice
     });

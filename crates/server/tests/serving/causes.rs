@@ -117,6 +117,13 @@ async fn a_wrong_question_is_refused_by_its_field() {
         (with("position", json!(99)), "position".into(), "outside the text"),
         (with("target", json!(99_999)), "target".into(), "outside the vocabulary"),
         (with("target", json!("no such word")), "target".into(), "tokens"),
+        (with("target", json!("x".repeat(1001))), "target".into(), "longer than 1000 bytes"),
+        (with("contrast", json!(99_999)), "contrast".into(), "outside the vocabulary"),
+        (
+            json!({"prompt": "a", "feature": {"source": "1-resid_post", "index": 1}, "lens": 3}),
+            "lens".into(),
+            "cannot be combined",
+        ),
         (with("exact", json!(201)), "exact".into(), "at most 200, found 201"),
         (with("top", json!(-1)), "top".into(), "invalid value"),
         (with("lens", json!(51)), "lens".into(), "at most 50"),

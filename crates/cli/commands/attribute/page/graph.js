@@ -21,11 +21,11 @@ function cut(text) {
 }
 
 /// The influence of each edge on the logits, and of each node: the sum over paths of the edges' shares in what acts
-/// on their targets, times the logit's probability. `influence.rs` computes the same.
+/// on their targets, of which target and contrast count the same. `influence.rs` computes the same.
 function influences({ nodes, edges }, rowOf) {
   const sums = nodes.map(() => 0);
   for (const [, target, weight] of edges) sums[target] += Math.abs(weight);
-  const arrived = nodes.map((node) => (node.kind === "logit" ? node.probability : 0));
+  const arrived = nodes.map((node) => (node.kind === "logit" ? 1 : 0));
   const through = edges.map(() => 0);
   // An edge leads to a later row, so a node has all its influence before its own edges are reached.
   const order = [...edges.keys()].sort((a, b) => rowOf(nodes[edges[b][1]]) - rowOf(nodes[edges[a][1]]));
