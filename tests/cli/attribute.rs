@@ -199,6 +199,10 @@ fn features_kept_alone_end_with_the_metric_itself() {
     let (without, value) =
         (number(&found["faithfulness"]["without_features"]), number(&found["metric"]["value"]));
     assert!((value - without).abs() > 0.5, "{without}, {value}");
+    let mean = json(&[DOG, "--faithfulness=mean", "--exact", "0", "--top", "0"]);
+    let kept = &mean["faithfulness"]["kept"];
+    assert_ne!(kept[4]["value"], found["faithfulness"]["kept"][4]["value"], "{kept}");
+    assert!((number(&kept[9]["share"]) - 1.0).abs() < 0.2, "{kept}");
 }
 
 #[test]

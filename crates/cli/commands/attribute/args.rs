@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use nanoscope_hooks::HookPoint;
 
 use crate::args::{ModelArgs, output_path};
@@ -12,7 +12,6 @@ use crate::prompt::SpecialTokensArg;
 
 /// Find the features that made a token likely, and check them by ablation
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(group = ArgGroup::new("with_graph").args(["graph", "html"]).multiple(true))]
 #[command(after_help = "\
 Examples:
@@ -64,9 +63,10 @@ pub(crate) struct AttributeArgs {
     /// Also compute direct effects on the logits, of features at the position and of every attention and MLP
     #[arg(long)]
     pub(crate) direct: bool,
-    /// Also report how much of the metric the strongest 1, 2, 5, … features carry alone
-    #[arg(long)]
-    pub(crate) faithfulness: bool,
+    /// Also report how much of the metric the strongest 1, 2, 5, … features carry alone, with the others at zero or
+    /// at their means over the text
+    #[arg(long, value_name = "REST", num_args = 0..=1, require_equals = true, default_missing_value = "zero")]
+    pub(crate) faithfulness: Option<RestArg>,
     /// Also read the logit lens at the position
     #[arg(long)]
     pub(crate) lens: bool,
@@ -82,6 +82,13 @@ pub(crate) struct AttributeArgs {
     /// Print one JSON object
     #[arg(long, short)]
     pub(crate) json: bool,
+}
+
+/// The values of features that are not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestArg {
+    Zero,
+    Mean,
 }
 
 /// A feature at a position.

@@ -9,7 +9,7 @@ use nanoscope::Microscope;
 use nanoscope_attribute::{Asked, Report, ReportOptions, Rest, Steps};
 use nanoscope_checkpoint::{check_writable, is_stdout};
 
-use super::args::AttributeArgs;
+use super::args::{AttributeArgs, RestArg};
 use super::html::{self, Page};
 use super::{graph, lines};
 use crate::commands::run::one_row;
@@ -166,7 +166,10 @@ fn options(args: &AttributeArgs) -> ReportOptions {
         integrate: args.ig_steps.map(|n| Steps::Ends(n.into())),
         direct: args.direct,
         lens: if args.lens { LENS } else { 0 },
-        faithfulness: args.faithfulness.then_some(Rest::Zero),
+        faithfulness: args.faithfulness.map(|rest| match rest {
+            RestArg::Zero => Rest::Zero,
+            RestArg::Mean => Rest::Mean,
+        }),
         ..ReportOptions::default()
     }
 }
