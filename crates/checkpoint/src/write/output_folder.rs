@@ -8,7 +8,7 @@ use safetensors::tensor::View;
 
 use super::destination::{Destination, copy_owner_and_mode, folder};
 use super::safetensors_file::write_safetensors;
-use super::temporary::{TemporaryFolder, unfinished};
+use super::temporary::{TemporaryFolder, check_folder, unfinished};
 use crate::error::CheckpointError;
 
 /// Checks that the files of an output can be written to the folder `dir`: that it is new, empty, or one
@@ -31,7 +31,7 @@ pub fn check_output_folder(
         let found = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
         return Err(CheckpointError::ForeignFolder { path: dir.to_owned(), found });
     }
-    TemporaryFolder::create(dir).map(drop).map_err(io)
+    check_folder(dir).map_err(io)
 }
 
 /// A folder of output files, filled under a temporary name. A signal or an error before

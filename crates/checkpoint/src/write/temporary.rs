@@ -91,6 +91,15 @@ impl io::Read for TemporaryFile {
     }
 }
 
+/// Checks that files can be created in the folder `dir`. The file has no name where the system has such files, so that
+/// nothing stays behind even if the process is killed.
+///
+/// # Errors
+/// Those of the file system, without the path of the file, which nobody asked for.
+pub fn check_folder(dir: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(dir).map(drop).map_err(|error| error.kind().into())
+}
+
 /// A temporary folder, deleted with its content when it is dropped and when a signal ends the process.
 #[derive(Debug)]
 pub struct TemporaryFolder {
