@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::{HookError, HookPoint, HookRouter};
 use nanoscope_runtime::{Intervention, Op, Plan, PositionRange, Positions, Target};
+use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::{Logits, TokenBatch};
 
-use crate::attribution::Attribution;
+use crate::attribution::{Attribution, FeatureEffect};
 use crate::error::AttributeError;
 use crate::metric::Readout;
-use crate::pass::{by_position, of_features};
+use crate::pass::{MAX_TOKENS, by_position, of_features};
 use crate::source::{Decomposed, check_length, host};
 
 impl Attribution<'_> {
@@ -82,7 +83,7 @@ impl Attribution<'_> {
     }
 
     /// Computes what [`ablate`](Self::ablate) does by one run of the whole text for each row, with the
-    /// intervention `HOOK:FEATURE:ablate@P..P+1+special` for the feature at position `P`. The numbers are
+    /// intervention `HOOK:FEATURE:ablate@P..P+1` for the feature at position `P`, with `+special` at a special token. The numbers are
     /// those of such a run to the bit. It takes several times as long.
     ///
     /// # Errors
@@ -90,17 +91,23 @@ impl Attribution<'_> {
     pub fn ablate_by_steering(&self, rows: &[usize]) -> Result<Vec<f32>, AttributeError> {
         self.check_rows(rows)?;
         let clean = self.metric_of(&Plan::new())?;
-        let effect = |&row: &usize| {
-            let effect = &self.features()[row];
-            let (position, target) = (effect.position, Target::Feature(effect.feature as usize));
-            let at = Positions::text_in(PositionRange::Range(position..position + 1));
-            let intervention = Intervention {
-                at: at.with_special(),
-                ..Intervention::new(effect.hook, target, Op::Ablate)
-            };
-            Ok(clean - self.metric_of(&Plan::new().intervene(intervention))?)
-        };
+        let effect =
+            |&row: &usize| Ok(clean - self.metric_of(&Plan::new().intervene(self.ablation(row)))?);
         rows.iter().map(effect).collect()
+    }
+
+    /// The intervention that takes the feature of a row away where it is.
+    pub(crate) fn ablation(&self, row: usize) -> Intervention {
+        let FeatureEffect { hook, position, feature, .. } = self.features()[row];
+        let positions = Positions::text_in(PositionRange::Range(position..position + 1));
+        let tokenizer = self.model.tokenizer();
+        let is_special = |tokenizer: &Tokenizer| tokenizer.is_special(self.tokens[position]);
+        let at =
+            if tokenizer.is_some_and(is_special) { positions.with_special() } else { positions };
+        Intervention {
+            at,
+            ..Intervention::new(hook, Target::Feature(feature as usize), Op::Ablate)
+        }
     }
 
     /// The metric of the text run with `plan`.
@@ -190,7 +197,7 @@ struct Change {
     added: Vec<f32>,
 }
 
-/// What the activation at `position` gains when a feature of the value `activation` is taken away, in the
+/// The change of the activation at `position` when a feature of the value `activation` is taken away, in the
 /// order of operations of the intervention `ablate`.
 fn without(
     parts: &Decomposed<'_>,
@@ -214,14 +221,11 @@ fn finite(values: Vec<f32>) -> Result<Vec<f32>, AttributeError> {
 /// The largest number of changed rows in a batch.
 const MAX_ROWS: usize = 32;
 
-/// The largest number of tokens in a batch, all rows together.
-const MAX_TOKENS: usize = 2048;
-
 /// The largest number of positions in the caches of a batch, all rows together: each row has a copy of the keys
 /// and values of the whole text.
 const MAX_CACHED: usize = 8192;
 
-/// What a batch costs besides its tokens, in tokens.
+/// The cost of a batch besides its tokens, in tokens.
 const BATCH_COST: usize = 64;
 
 /// Divides changes, in the order of their positions, into batches. A batch begins at the position of its

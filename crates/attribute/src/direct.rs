@@ -59,7 +59,7 @@ pub struct DirectComponent {
     /// `x0` (the embedding), `bigram`, the hook point of an attention's or MLP's output, or `final_bias` (the
     /// bias of the final norm).
     pub name: String,
-    /// How much of the part is in the input of the final norm; 1 for `final_bias`.
+    /// The coefficient of the part in the input of the final norm; 1 for `final_bias`.
     pub coefficient: f32,
     /// The effects.
     pub effect: DirectEffect,

@@ -71,8 +71,8 @@ pub enum AttributeError {
         /// The reason.
         source: SaeError,
     },
-    /// What features add to an activation is not finite, or so long that norms overflow: a norm that does makes a
-    /// row of zeros, and finite logits that mean nothing.
+    /// The sum of features in an activation is not finite, or so long that norms overflow: a norm that overflows
+    /// makes a row of zeros, and finite logits that mean nothing.
     #[error("what features add to {hook} leaves the range of float32")]
     TooLong {
         /// The hook point that the SAE writes.

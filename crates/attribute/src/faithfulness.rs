@@ -1,4 +1,4 @@
-//! How much of a metric the strongest features carry.
+//! The part of a metric that the strongest features carry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use nanoscope_transformer::{Logits, TokenBatch};
 use crate::attribution::Attribution;
 use crate::error::AttributeError;
 use crate::metric::Readout;
-use crate::pass::{by_position, of_features};
+use crate::pass::{MAX_TOKENS, by_position, of_features};
 use crate::source::{Decomposed, host};
 
-/// What active features that are not kept are set to.
+/// The values of active features that are not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     /// 0.
@@ -130,13 +130,10 @@ impl Attribution<'_> {
     }
 }
 
-/// The largest number of tokens in a batch, all rows together.
-const MAX_TOKENS: usize = 2048;
-
 /// A feature at a position.
 type Node = (HookPoint, usize, u32);
 
-/// What each feature of an SAE is set to.
+/// The value of each feature of an SAE that is not kept.
 fn means(parts: &Decomposed<'_>, rest: Rest) -> Vec<f32> {
     let mut means = vec![0.0; parts.features.d_sae()];
     if rest == Rest::Mean {
@@ -153,14 +150,14 @@ struct KeepRouter<'a, 'm> {
     /// For each row.
     kept: Vec<BTreeSet<Node>>,
     seq: usize,
-    /// What is subtracted at the points that are still to come, `[rows · seq, width]`.
+    /// The changes to subtract at the points that are still to come, `[rows · seq, width]`.
     pending: BTreeMap<HookPoint, Vec<Tensor<2>>>,
     /// A pass cannot be ended at a hook point.
     failed: Option<AttributeError>,
 }
 
 impl KeepRouter<'_, '_> {
-    /// What the features that are not kept add to the activation that the SAE writes.
+    /// The part of the written activation that comes from features that are not kept.
     ///
     /// # Shapes
     /// - `x`: `[rows · seq, d_in]`

@@ -7,7 +7,7 @@ use nanoscope_hooks::HookPoint;
 
 use crate::attribution::Attribution;
 use crate::error::AttributeError;
-use crate::pass::{Between, Pass};
+use crate::pass::{Between, MAX_DIFFERENTIATED, Pass};
 use crate::source::{Decomposed, matrix};
 
 /// The points at which gradients are taken on the way from no features (0) to all of them (1).
@@ -97,7 +97,7 @@ impl Attribution<'_> {
         points: &[f64],
     ) -> Result<(Tensor<2>, f32), AttributeError> {
         let [seq, width] = parts.activation.dims();
-        let at_once = (MAX_TOKENS / seq).max(1);
+        let at_once = (MAX_DIFFERENTIATED / seq).max(1);
         let mut sum = Tensor::<2>::zeros([seq, width], &parts.activation.device());
         let mut without_features = 0.0;
         // The first row is at 0, and has no weight.
@@ -133,6 +133,3 @@ impl Attribution<'_> {
         Ok((sum / points.len() as f32, without_features))
     }
 }
-
-/// The largest number of tokens in a differentiated batch, all rows together.
-pub(crate) const MAX_TOKENS: usize = 1024;

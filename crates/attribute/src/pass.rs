@@ -20,7 +20,7 @@ pub(crate) struct Pass<'a, 'm> {
     pub(crate) tokens: &'a [u32],
     /// The number that each row ends in: of tokens, or of features, for all rows.
     pub(crate) readouts: &'a [Readout<'m>],
-    /// What is added to the activations at these points, `[rows · seq, width]`, and differentiated by.
+    /// Offsets to add to the activations at these points, `[rows · seq, width]`; gradients are by them.
     pub(crate) offsets: BTreeMap<HookPoint, Tensor<2>>,
     /// The points whose additions from an embedding are differentiated by, `[rows · seq, n_embd]`. They are
     /// made before an SAE reads the point.
@@ -30,7 +30,7 @@ pub(crate) struct Pass<'a, 'm> {
     pub(crate) keep: BTreeSet<HookPoint>,
 }
 
-/// What a derivative by an activation counts.
+/// The effects that a derivative by an activation counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Between {
     /// Every effect, through later points too.
@@ -224,3 +224,8 @@ pub(crate) fn by_position<const D: usize>(x: Tensor<D>) -> Tensor<2> {
     let width = dims.iter().product::<usize>() / rows;
     x.reshape([rows, width])
 }
+
+/// The largest number of tokens in a batch, all rows together.
+pub(crate) const MAX_TOKENS: usize = 2048;
+/// The same for a batch that is differentiated.
+pub(crate) const MAX_DIFFERENTIATED: usize = 1024;

@@ -26,12 +26,12 @@ pub(crate) struct Decomposed<'m> {
     pub(crate) factors: Option<Vec<f32>>,
     /// The activation that is reconstructed, `[seq, d_out]`.
     pub(crate) activation: Tensor<2>,
-    /// What the features add to the reconstruction, `[seq, d_out]`.
+    /// The part of the reconstruction that comes from features, `[seq, d_out]`.
     pub(crate) from_features: Tensor<2>,
     /// The reconstruction without any feature, `[seq, d_out]`: `b_dec`, what a normalisation by the activation
     /// itself adds, and a skip connection.
     pub(crate) bias: Tensor<2>,
-    /// What the SAE does not reconstruct, `[seq, d_out]`.
+    /// The error term, `[seq, d_out]`.
     pub(crate) error: Tensor<2>,
 }
 

@@ -21,7 +21,7 @@ pub fn parse_token(model: &InterpretableModel, text: &str) -> Result<u32, TokenE
         [] => Err(TokenError::Empty),
         _ => Err(TokenError::Several {
             text: text.to_owned(),
-            pieces: ids.iter().take(PIECES).map(|&id| token_text(model, id)).collect(),
+            pieces: ids.iter().take(PIECES).map(|&id| model.token_text(id)).collect(),
             count: ids.len(),
             other: other_spacing(tokenizer, text),
         }),
@@ -68,12 +68,6 @@ pub enum TokenError {
     /// The text could not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-}
-
-/// The text of a token, or `<id>` if the model has no tokenizer.
-pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
-    let text = model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
-    text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
 }
 
 /// `text` with a space before it, or without, if that is one token.

@@ -19,7 +19,6 @@ use crate::commands::attribute::causes_text;
 use crate::commands::features::{found_text, page};
 use crate::load::text_tokenizer;
 use crate::prompt::{SpecialTokensArg, encode_unnoted};
-use crate::terminal::display::token_text;
 use nanoscope::Microscope;
 use nanoscope_runtime::Plan;
 
@@ -154,7 +153,7 @@ fn write<'m>(
             }) = progress
             {
                 texts[variant].push(token);
-                let name = token_text(scope.model(), token);
+                let name = scope.model().token_text(token);
                 let logprob = Some(logprob);
                 let token = Token { position, id: token, text, name, logprob, features, steered };
                 is_on &= send(WorkerEvent::Token { variant, token, took: since.elapsed() });
@@ -258,7 +257,7 @@ fn prompt_tokens(
             position,
             id,
             text: stream.push(id).unwrap_or_default(),
-            name: token_text(scope.model(), id),
+            name: scope.model().token_text(id),
             logprob: None,
             features,
             steered: BTreeMap::new(),

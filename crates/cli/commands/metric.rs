@@ -5,7 +5,7 @@ use clap::Args;
 use nanoscope_attribute::{Asked, AttributeError, Metric, parse_token};
 use nanoscope_runtime::InterpretableModel;
 
-use crate::terminal::display::{token_text, visible};
+use crate::terminal::display::visible;
 
 /// Flags for the tokens of a metric.
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ impl MetricArgs {
 
 /// A metric of the next token in words.
 pub(crate) fn described(model: &InterpretableModel, metric: Metric) -> String {
-    let text = |id: u32| visible(&token_text(model, id));
+    let text = |id: u32| visible(&model.token_text(id));
     match metric {
         Metric::LogitDiff { target, contrast } => {
             format!("logit({}) − logit({})", text(target), text(contrast))

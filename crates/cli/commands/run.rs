@@ -15,7 +15,7 @@ use crate::export::{ExportArgs, Exports};
 use crate::load::{open, plan, text_tokenizer};
 use crate::prompt::{SpecialTokensArg, encode_document};
 use crate::terminal::applied;
-use crate::terminal::display::{sanitized, token_text, visible};
+use crate::terminal::display::{sanitized, visible};
 use crate::terminal::export::{TokenEntry, write_run};
 use crate::terminal::messages::report_to;
 use crate::terminal::token_lines::TokenLines;
@@ -174,7 +174,7 @@ fn next_tokens(scope: &Microscope, run: &RunOutput) -> Vec<Vec<NextToken>> {
         order.sort_unstable_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
         let next = |id: u32| NextToken {
             id,
-            text: token_text(scope.model(), id),
+            text: scope.model().token_text(id),
             logprob: row[id as usize],
         };
         order.into_iter().take(SHOWN).map(next).collect()
@@ -188,7 +188,7 @@ fn run_json(scope: &Microscope, tokens: &TokenBatch, run: &RunOutput, args: &Run
             let entry = TokenEntry {
                 position,
                 token_id: id,
-                token: &token_text(scope.model(), id),
+                token: &scope.model().token_text(id),
                 logprob: None,
                 features: &run.features,
                 row: at * tokens.seq() + position,
@@ -238,7 +238,7 @@ fn print_lines(
         for (at, &id) in shown.iter().enumerate() {
             let at = row * tokens.seq() + at;
             let tracked = run.features.iter().map(|(&hook, features)| (hook, features, at));
-            writeln!(out, "{}", lines.token(&token_text(scope.model(), id), scope, tracked))?;
+            writeln!(out, "{}", lines.token(&scope.model().token_text(id), scope, tracked))?;
         }
         let next: Vec<String> = next_tokens[row]
             .iter()

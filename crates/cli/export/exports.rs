@@ -16,7 +16,7 @@ use super::rows::rows;
 use super::table::{Table, TableFormat};
 use super::token_columns::TokenColumns;
 use crate::heatmap::{HeatMap, HeatMapFile};
-use crate::terminal::display::{counted, token_text};
+use crate::terminal::display::counted;
 use crate::terminal::export::TokenEntry;
 use crate::terminal::messages::Hint;
 
@@ -90,7 +90,7 @@ impl<'s> Exports<'s> {
         if self.table.is_none() && self.heat_map.is_none() {
             return Ok(());
         }
-        let text = token_text(self.scope.model(), token_id);
+        let text = self.scope.model().token_text(token_id);
         let entry =
             TokenEntry { position, token_id, token: &text, logprob, features, row: features_row };
         if let Some(table) = &mut self.table {

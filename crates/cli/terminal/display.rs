@@ -1,7 +1,7 @@
 //! Layout of text on lines of a terminal.
 
 use anstyle::{AnsiColor, Style};
-use nanoscope_runtime::{EndReason, InterpretableModel};
+use nanoscope_runtime::EndReason;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -14,12 +14,6 @@ pub(crate) const LABEL: Style = AnsiColor::Green.on_default();
 pub(crate) const BAR_CELLS: usize = 6;
 /// The width of lines that go to a file or another program.
 pub(crate) const PIPED_CELLS: usize = 100;
-
-/// The text of a token, or its id if the model has no tokenizer.
-pub(crate) fn token_text(model: &InterpretableModel, id: u32) -> String {
-    let text = model.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
-    text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
-}
 
 /// The reason why a text ended, to follow a number of tokens; empty if it reached its requested
 /// length.
@@ -81,6 +75,15 @@ pub(crate) fn cut(text: &str, cells: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// The number of tokens of a text that are repeated.
+const QUOTED: usize = 12;
+
+/// The end of a text, in one line, by the texts of its tokens.
+pub(crate) fn quoted_end(tokens: &[String]) -> String {
+    let from = tokens.len().saturating_sub(QUOTED);
+    format!("{}{}", if from > 0 { "…" } else { "" }, visible(&tokens[from..].concat()))
 }
 
 /// A number with its noun, which is singular for 1.

@@ -162,6 +162,12 @@ impl InterpretableModel {
         self.tokenizer.as_ref()
     }
 
+    /// The text of a token, or its id as `<id>` if the model has no tokenizer.
+    pub fn token_text(&self, id: u32) -> String {
+        let text = self.tokenizer().and_then(|tokenizer| tokenizer.token_text(id));
+        text.map_or_else(|| format!("<{id}>"), std::borrow::Cow::into_owned)
+    }
+
     /// The number of positions in a sequence, prompt and generated tokens together.
     pub fn context_len(&self) -> usize {
         self.gpt.config().shape.sequence_len

@@ -10,7 +10,7 @@ use crate::gpt::Gpt;
 use crate::tokens::TokenBatch;
 
 impl Gpt {
-    /// How much of the activation at `point` is in the input of the final norm without passing through
+    /// The coefficient of the activation at `point` in the input of the final norm, without passing through
     /// another attention or MLP; `None` if the activation is not added to the residual stream.
     ///
     /// It is 1 except in the eras of nanochat that scale the stream before each block by
@@ -126,7 +126,7 @@ impl Gpt {
         }
     }
 
-    /// How much of the embedding is added in front of each block.
+    /// The coefficient of the embedding in front of each block.
     fn embedding_weights(&self) -> Vec<f32> {
         let mut weights = match &self.lambdas {
             Some(lambdas) => lambdas.x0.clone(),
@@ -149,9 +149,9 @@ pub struct StreamInput {
     pub name: &'static str,
     /// The embedding, `[batch, seq, n_embd]`.
     pub activation: Tensor<3>,
-    /// How much of it is added in front of each block.
+    /// Its coefficient in front of each block.
     pub weights: Vec<f32>,
-    /// How much of it is in the input of the final norm without passing through an attention or MLP, as
+    /// Its coefficient in the input of the final norm, without passing through an attention or MLP, as
     /// [`Gpt::direct_coefficient`] says of hook points.
     pub coefficient: f32,
 }

@@ -7,9 +7,8 @@ use nanoscope_transformer::{StreamInput, TokenBatch};
 use crate::attribution::Attribution;
 use crate::error::AttributeError;
 use crate::graph::node::{GraphEdge, GraphNodeKind};
-use crate::integrated::MAX_TOKENS;
 use crate::metric::{Readout, TokenMetric};
-use crate::pass::{Between, Differentiated, Pass};
+use crate::pass::{Between, Differentiated, MAX_DIFFERENTIATED, Pass};
 use crate::source::{AT_ONCE, Decomposed, host};
 
 /// Computes the edges into every feature and logit of `nodes`, by target and then by source. The logits are the
@@ -35,7 +34,7 @@ pub(super) fn edges(
         logits.map(|(at, metric)| (first_logit + at, Readout::Token(*metric))).collect();
     let mut edges = Vec::new();
     for targets in [features, logits] {
-        for targets in targets.chunks((MAX_TOKENS / seq).max(1)) {
+        for targets in targets.chunks((MAX_DIFFERENTIATED / seq).max(1)) {
             edges.extend(into(attribution, nodes, &inputs, targets)?);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::graph::node::{Graph, GraphNode, GraphNodeKind};
 
-/// What a graph's file says about where it comes from.
+/// The origin of a graph, for its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GraphAbout<'a> {
     /// The graph's name, of letters, digits and hyphens.

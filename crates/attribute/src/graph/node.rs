@@ -61,7 +61,7 @@ pub enum GraphNodeKind {
         /// Its value.
         activation: f32,
     },
-    /// What an SAE does not reconstruct at a position.
+    /// The error term of an SAE at a position.
     Error {
         /// The hook point that the SAE reads.
         hook: HookPoint,
@@ -91,7 +91,7 @@ pub enum GraphNodeKind {
 pub struct GraphEdge {
     /// The cause.
     pub source: usize,
-    /// What it acts on: a feature or a logit.
+    /// The node that it acts on: a feature or a logit.
     pub target: usize,
     /// The effect; positive raises the target.
     pub weight: f32,

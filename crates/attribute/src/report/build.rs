@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use nanoscope_hooks::HookPoint;
-use nanoscope_runtime::{InterpretableModel, Intervention, Op, PositionRange, Positions, Target};
+use nanoscope_runtime::InterpretableModel;
 
 use crate::attribution::{Attribution, FeatureEffect, HookTerms};
 use crate::direct::Direct;
@@ -15,7 +15,6 @@ use crate::report::parts::{
     Report, ReportComponent, ReportError, ReportFaithfulness, ReportFeature, ReportHook,
     ReportKept, ReportLens, ReportMetric, ReportSubject, ReportTargetFeature, ReportToken,
 };
-use crate::token::token_text;
 
 /// The numbers of features that are kept alone.
 const KEPT: [usize; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
@@ -66,10 +65,10 @@ impl Report {
             integrated.as_ref(),
             direct.as_ref(),
         );
-        let first = order.first().map(|&row| ablation(attribution, row).to_string());
+        let first = order.first().map(|&row| attribution.ablation(row).to_string());
         Ok(Self {
             tokens: attribution.tokens().to_vec(),
-            texts: attribution.tokens().iter().map(|&id| token_text(model, id)).collect(),
+            texts: attribution.tokens().iter().map(|&id| model.token_text(id)).collect(),
             position: attribution.position(),
             target,
             contrast,
@@ -127,7 +126,7 @@ impl<'a> Ranked<'a> {
         };
         ReportToken {
             id,
-            text: token_text(self.model, id),
+            text: self.model.token_text(id),
             rank: 1 + self.logits.iter().enumerate().filter(before).count(),
             logit,
             logprob: self.logprobs[id as usize],
@@ -211,7 +210,7 @@ fn features(
             direct: direct.map(|direct| direct.effect.metric),
             label: None,
             auto: false,
-            steer: self::ablation(attribution, row).to_string(),
+            steer: attribution.ablation(row).to_string(),
         }
     };
     order.iter().enumerate().take(top).map(describe).collect()
@@ -221,17 +220,6 @@ fn features(
 fn disagree(estimate: f32, exact: f32) -> bool {
     let (small, large) = (estimate.abs().min(exact.abs()), estimate.abs().max(exact.abs()));
     estimate * exact < 0.0 || large > 2.0 * small
-}
-
-/// The intervention that takes the feature of a row away where it is.
-fn ablation(attribution: &Attribution<'_>, row: usize) -> Intervention {
-    let FeatureEffect { hook, position, feature, .. } = attribution.features()[row];
-    let token = attribution.tokens()[position];
-    let positions = Positions::text_in(PositionRange::Range(position..position + 1));
-    let tokenizer = attribution.model.tokenizer();
-    let is_special = tokenizer.is_some_and(|tokenizer| tokenizer.is_special(token));
-    let at = if is_special { positions.with_special() } else { positions };
-    Intervention { at, ..Intervention::new(hook, Target::Feature(feature as usize), Op::Ablate) }
 }
 
 fn errors(terms: &[HookTerms]) -> Vec<ReportError> {
@@ -273,7 +261,7 @@ fn stream_points(attribution: &Attribution<'_>) -> Vec<HookPoint> {
 
 fn reading(model: &InterpretableModel, lens: Lens) -> Option<ReportLens> {
     let reading = lens.positions.into_iter().next_back()?;
-    let top = reading.top.into_iter().map(|(id, p)| (id, token_text(model, id), p));
+    let top = reading.top.into_iter().map(|(id, p)| (id, model.token_text(id), p));
     Some(ReportLens {
         hook: lens.hook,
         top: top.collect(),

@@ -13,7 +13,7 @@ use crate::source::host;
 /// The subject of a question, before the model has said which tokens are likely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// What is predicted after a position.
+    /// The prediction after a position.
     ///
     /// Without a target it is the token that follows there in the text, else the likeliest one; without a contrast
     /// either, it is compared with the likeliest other token. With a target alone the metric is its log

@@ -8,7 +8,7 @@ use nanoscope_attribute::{Attribution, Graph, GraphAbout};
 use nanoscope_checkpoint::write_atomically;
 use serde_json::Value;
 
-use crate::terminal::display::{counted, token_text};
+use crate::terminal::display::counted;
 use crate::terminal::feature_name::Naming;
 use crate::terminal::messages::note;
 use crate::terminal::progress::with_spinner;
@@ -44,7 +44,7 @@ pub(super) fn to_json(
     graph: &Graph,
     slug: &str,
 ) -> Value {
-    let token = |id| token_text(scope.model(), id);
+    let token = |id| scope.model().token_text(id);
     let prompt: String = attribution.tokens().iter().map(|&id| token(id)).collect();
     let about = GraphAbout { slug, scan: "nanoscope", prompt: &prompt, source_set: None };
     let label = |hook, feature| {

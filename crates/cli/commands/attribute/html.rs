@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::graph::Drawn;
-use crate::terminal::display::token_text;
 use crate::terminal::feature_name::{FeatureName, Naming};
 use crate::terminal::messages::note;
 
@@ -91,11 +90,11 @@ fn node(scope: &Microscope, attribution: &Attribution<'_>, kind: GraphNodeKind) 
             "attribution": error(attribution, hook, position),
         }),
         GraphNodeKind::Token { position, id } => {
-            let text = token_text(scope.model(), id);
+            let text = scope.model().token_text(id);
             json!({"kind": "token", "position": position, "text": text})
         }
         GraphNodeKind::Logit { id, probability, is_target } => {
-            let text = token_text(scope.model(), id);
+            let text = scope.model().token_text(id);
             json!({
                 "kind": "logit", "text": text, "probability": probability, "is_target": is_target,
             })

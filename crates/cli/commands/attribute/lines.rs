@@ -7,11 +7,9 @@ use nanoscope_attribute::{Report, ReportFeature, ReportSubject, ReportToken};
 
 use super::args::AttributeArgs;
 use crate::commands::features::model_flags;
-use crate::terminal::display::{DIM, TOKEN, VALUE, bar, cut, visible};
+use crate::terminal::display::{DIM, TOKEN, VALUE, bar, cut, quoted_end, visible};
 use crate::terminal::feature_name::FeatureName;
 
-/// The number of tokens of the text that are repeated.
-const QUOTED: usize = 12;
 /// The cells of a token in the list.
 const TOKEN_CELLS: usize = 12;
 /// The probability from which on a log probability hardly changes.
@@ -64,9 +62,7 @@ pub(super) fn command(report: &Report, args: &AttributeArgs) -> Option<String> {
 }
 
 fn question(out: &mut impl Write, report: &Report) -> Result<()> {
-    let from = report.texts.len().saturating_sub(QUOTED);
-    let text: String = report.texts[from..].concat();
-    let quoted = format!("{}{}", if from > 0 { "…" } else { "" }, visible(&text));
+    let quoted = quoted_end(&report.texts);
     let value = report.metric.value;
     let target = match &report.target {
         ReportSubject::Token(token) => token,

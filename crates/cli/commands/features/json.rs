@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::args::By;
 use super::found::{FoundFeatures, Page, Query};
 use super::text::FeatureText;
-use crate::terminal::display::token_text;
 
 /// The features found as one object; `docs/features.md` describes its keys.
 pub(crate) fn to_json(found: &FoundFeatures<'_>) -> Value {
@@ -72,7 +71,7 @@ fn feature(found: &FoundFeatures<'_>, at: usize) -> Value {
                     let token = |&(id, logit): &(u32, f32)| {
                         json!({
                             "token_id": id,
-                            "token": token_text(found.scope.model(), id),
+                            "token": found.scope.model().token_text(id),
                             "logit": logit,
                         })
                     };

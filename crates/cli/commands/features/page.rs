@@ -7,7 +7,6 @@ use anyhow::Result;
 
 use super::excerpts::{format_excerpt, number, percent};
 use super::found::{FoundFeatures, Page};
-use crate::terminal::display::token_text;
 use crate::terminal::display::{DIM, TOKEN, VALUE, cut, visible};
 
 /// The width of the name before a line's content, in cells.
@@ -53,7 +52,7 @@ fn print_page(
         Ok(effect) => {
             let token = |&(id, by): &(u32, f32)| {
                 let sign = if by < 0.0 { "" } else { "+" };
-                let text = visible(&token_text(found.scope.model(), id));
+                let text = visible(&found.scope.model().token_text(id));
                 format!("{text} {sign}{}", number(by.into(), 2))
             };
             let ends = [("promotes", &effect.promoted), ("suppresses", &effect.suppressed)];

@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use super::measure::{FeatureSweep, Point, Question, Sweep};
 use super::strength::{strength, value};
 use crate::terminal::applied::fluency_json;
-use crate::terminal::display::token_text;
 use crate::terminal::feature_name::Naming;
 
 /// The sweep as one object.
 pub(super) fn json(scope: &Microscope, question: &Question<'_>, swept: &Sweep) -> Value {
-    let token = |id: u32| json!({"id": id, "text": token_text(scope.model(), id)});
+    let token = |id: u32| json!({"id": id, "text": scope.model().token_text(id)});
     let (name, target, contrast) = match swept.metric {
         Metric::LogitDiff { target, contrast } => ("logit_diff", token(target), token(contrast)),
         Metric::LogProb { target } => ("logprob", token(target), Value::Null),

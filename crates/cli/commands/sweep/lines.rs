@@ -11,11 +11,9 @@ use super::measure::{FeatureSweep, Measured, Question, Sweep};
 use super::strength::{is_neutral, strength, value};
 use crate::commands::features::model_flags;
 use crate::commands::metric::described;
-use crate::terminal::display::{DIM, VALUE, counted, cut, token_text, visible, width};
+use crate::terminal::display::{DIM, VALUE, counted, cut, quoted_end, width};
 use crate::terminal::feature_name::Naming;
 
-/// The number of tokens of the prompt that are repeated.
-const QUOTED: usize = 12;
 /// The width of the columns, in cells.
 const CELLS: usize = 11;
 
@@ -53,10 +51,8 @@ pub(super) fn print(
 
 /// The end of the prompt.
 pub(super) fn quoted(question: &Question<'_>) -> String {
-    let from = question.tokens.len().saturating_sub(QUOTED);
-    let tokens = &question.tokens[from..];
-    let text: String = tokens.iter().map(|&id| token_text(question.model, id)).collect();
-    format!("{}{}", if from > 0 { "…" } else { "" }, visible(&text))
+    let texts = question.tokens.iter().map(|&id| question.model.token_text(id));
+    quoted_end(&texts.collect::<Vec<_>>())
 }
 
 fn print_feature(

@@ -26,7 +26,7 @@ const KEPT = 24;
  */
 
 /**
- * What can be done from the panel.
+ * The actions of the panel.
  * @typedef {object} Acts
  * @property {(hook: string, feature: number) => void} feature
  * @property {(position: number) => void} token
