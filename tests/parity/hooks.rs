@@ -4,7 +4,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use nanoscope_hooks::{Activation, ActivationCache, ActivationRecorder, HookPoint, Patch};
-use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch, rms_norm};
+use nanoscope_kernels::rms_norm;
+use nanoscope_transformer::{Gpt, HookShape, Logits, TokenBatch};
 
 use crate::golden::{self, assert_close, assert_same, largest_error, values};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::{HookError, HookPoint, HookRouter};
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::{Intervention, Op, Plan, PositionRange, Positions, Target};
 use nanoscope_tokenizer::Tokenizer;
 use nanoscope_transformer::{Logits, TokenBatch};
@@ -12,7 +13,7 @@ use crate::attribution::{Attribution, FeatureEffect};
 use crate::error::AttributeError;
 use crate::metric::Readout;
 use crate::pass::{MAX_TOKENS, by_position, of_features};
-use crate::source::{Decomposed, check_length, host};
+use crate::source::{Decomposed, check_length};
 
 impl Attribution<'_> {
     /// Computes `m − m(without the feature)` for the features in `rows`: `f · d` is subtracted from the
@@ -42,7 +43,7 @@ impl Attribution<'_> {
             let [_, width] = parts.activation.dims();
             // Directions of all rows at once would be as large as the SAE.
             for (places, features) in places.chunks(MAX_ROWS).zip(features.chunks(MAX_ROWS)) {
-                let directions = host(parts.directions(features));
+                let directions = to_host(parts.directions(features));
                 for (&at, direction) in places.iter().zip(directions.chunks_exact(width)) {
                     let effect = effect(at);
                     changes[at] = Some(Change {
@@ -73,7 +74,7 @@ impl Attribution<'_> {
             if position >= len {
                 return Err(AttributeError::Position { position, len });
             }
-            let errors = errors.entry(hook).or_insert_with(|| host(parts.error.clone()));
+            let errors = errors.entry(hook).or_insert_with(|| to_host(parts.error.clone()));
             let width = errors.len() / len;
             let error = &errors[position * width..(position + 1) * width];
             let added = error.iter().map(|value| -value).collect();
@@ -125,7 +126,7 @@ impl Attribution<'_> {
                 let captured = captured.ok_or(HookError::NeverReached { point: hook })?;
                 let data = TensorData::new(captured.to_vec(), [last + 1, sae.config().d_in()]);
                 let x = Tensor::<2>::from_data(data, self.model.gpt().device());
-                host(of_features(&[self.readout], last + 1, &BTreeMap::from([(hook, x)]))?)
+                to_host(of_features(&[self.readout], last + 1, &BTreeMap::from([(hook, x)]))?)
             }
         };
         finite(value).map(|values| values[0])
@@ -183,7 +184,7 @@ impl Attribution<'_> {
                     }
                     token @ Readout::Token(_) => token,
                 };
-                host(of_features(&vec![at_last; rows], seq, &router.kept)?)
+                to_host(of_features(&vec![at_last; rows], seq, &router.kept)?)
             }
         };
         finite(values)

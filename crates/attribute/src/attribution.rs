@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::Prefix;
 
@@ -9,7 +10,7 @@ use crate::error::AttributeError;
 use crate::metric::{Metric, Readout};
 use crate::pass::{Between, Pass};
 use crate::question::{Checked, Question};
-use crate::source::{Decomposed, Source, host, row_products};
+use crate::source::{Decomposed, Source, row_products};
 
 /// A metric of one text, attributed to the features of SAEs at every position.
 ///
@@ -127,7 +128,7 @@ impl<'m> Attribution<'m> {
             x.clone().reshape([1, seq, shape.n_kv_head, head_dim])
         };
         let prefix = Prefix::new(gpt, tokens.clone(), |point| found.kept.get(&point).map(heads))?;
-        let logits = found.logits.map(host);
+        let logits = found.logits.map(to_host);
         let (mut features, mut hooks) = (Vec::new(), Vec::new());
         let mut decomposed = Vec::with_capacity(sources.len());
         for source in sources {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{Gpt, Logits, NormKind, TokenBatch};
 
 use crate::attribution::Attribution;
 use crate::error::AttributeError;
 use crate::metric::{Readout, TokenMetric, slopes};
-use crate::source::host;
 
 /// The direct effects on the logits of the last position: direct logit attribution.
 ///
@@ -112,7 +112,7 @@ impl Attribution<'_> {
         if let Some((point, lambda)) = backout {
             x = x - seen(point) * lambda;
         }
-        let scale = host(gpt.final_norm_scale(x))[0];
+        let scale = to_host(gpt.final_norm_scale(x))[0];
         let weights = Weights::new(gpt, metric, logits);
         // In the order of the fields of `DirectEffect`.
         let by_normed = gpt.unembedding_sums(weights.tensor(gpt));
@@ -124,7 +124,7 @@ impl Attribution<'_> {
         let mut components = Vec::new();
         let mut add = |name: String, coefficient: f32, y: Tensor<3>| {
             let y = y.reshape([1, shape.n_embd]) * coefficient;
-            let effect = weights.effect(&host(y.matmul(by_stream.clone().transpose())));
+            let effect = weights.effect(&to_host(y.matmul(by_stream.clone().transpose())));
             components.push(DirectComponent { name, coefficient, effect });
         };
         for input in gpt.stream_inputs(&tokens)? {
@@ -135,7 +135,7 @@ impl Attribution<'_> {
             add(point.to_string(), coefficient, seen(point));
         }
         if gpt.config().norm.kind == NormKind::LayerNorm {
-            let bias = host(gpt.raw_logits(Tensor::zeros([1, 1, shape.n_embd], gpt.device())));
+            let bias = to_host(gpt.raw_logits(Tensor::zeros([1, 1, shape.n_embd], gpt.device())));
             let effect = weights.effect(&weights.sums(&bias));
             components.push(DirectComponent {
                 name: "final_bias".into(),
@@ -198,7 +198,7 @@ impl Attribution<'_> {
                 continue;
             }
             let ids: Vec<usize> = active.iter().map(|(_, (id, _))| *id as usize).collect();
-            let products = host(parts.directions(&ids).matmul(products.clone().transpose()));
+            let products = to_host(parts.directions(&ids).matmul(products.clone().transpose()));
             let factor = parts.factor(last) * coefficient;
             for (&(row, (_, value)), products) in
                 active.iter().zip(products.chunks_exact(weights.rows.len()))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationRecorder, HookPoint, HookRouter};
+use nanoscope_kernels::to_host;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -11,7 +12,7 @@ use crate::attribution::Attribution;
 use crate::error::AttributeError;
 use crate::metric::Readout;
 use crate::pass::{MAX_TOKENS, by_position, of_features};
-use crate::source::{Decomposed, host};
+use crate::source::Decomposed;
 
 /// The values of active features that are not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Attribution<'_> {
                     };
                     (point, x)
                 });
-                host(of_features(&vec![self.readout; rows], seq, &seen.collect())?)
+                to_host(of_features(&vec![self.readout; rows], seq, &seen.collect())?)
             }
         };
         if let Some(error) = router.failed {

@@ -2,12 +2,12 @@
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::{Gpt, Logits, TokenBatch};
 
 use crate::error::AttributeError;
 use crate::metric::softmax;
-use crate::source::host;
 
 /// The logit lens at one hook point: what would be predicted if the model ended there.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +115,7 @@ fn read(
         for from in (from..=last).step_by(AT_ONCE) {
             let part = x.clone().slice_dim(1, from..(from + AT_ONCE).min(tokens.len()));
             let logits: Tensor<2> = gpt.unembed_stream(part).squeeze_dim(0);
-            for row in host(logits).chunks_exact(vocab_size) {
+            for row in to_host(logits).chunks_exact(vocab_size) {
                 if row.iter().any(|value| !value.is_finite()) {
                     return Err(AttributeError::NotFinite { quantity: "a logit of the lens" });
                 }

@@ -1,11 +1,11 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_sae::Sae;
 use nanoscope_transformer::Gpt;
 
 use crate::error::AttributeError;
-use crate::source::host;
 
 /// The number that is attributed to features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl TokenMetric {
     /// # Shapes
     /// - `logits`: `[rows, vocab_size]`, after the softcap
     pub(crate) fn of(self, logits: Tensor<2>) -> Vec<f32> {
-        let column = |id: u32| host(logits.clone().slice_dim(1, id as usize..id as usize + 1));
+        let column = |id: u32| to_host(logits.clone().slice_dim(1, id as usize..id as usize + 1));
         match self {
             Self::LogitDiff { target, contrast } => {
                 let pairs = column(target).into_iter().zip(column(contrast));
@@ -151,7 +151,7 @@ impl TokenMetric {
                 let [_, vocab_size] = logits.dims();
                 // Not burn's: flex loses two digits in a softmax over a whole vocabulary.
                 let of_row = |row: &[f32]| log_probability(row, target) as f32;
-                host(logits.clone()).chunks_exact(vocab_size).map(of_row).collect()
+                to_host(logits.clone()).chunks_exact(vocab_size).map(of_row).collect()
             }
             Self::Logit { target } => column(target),
         }

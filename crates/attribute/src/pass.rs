@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::{HookError, HookPoint, HookRouter};
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{Gpt, TokenBatch};
 
 use crate::error::AttributeError;
 use crate::metric::{Readout, slopes};
-use crate::source::host;
 
 /// A pass over rows that are copies of one text.
 pub(crate) struct Pass<'a, 'm> {
@@ -93,7 +93,7 @@ impl Pass<'_, '_> {
             }
             _ => {
                 let values = of_features(self.readouts, self.tokens.len(), &kept)?;
-                (host(values.clone().inner()), values.sum(), None)
+                (to_host(values.clone().inner()), values.sum(), None)
             }
         };
         if values.iter().any(|value| !value.is_finite()) {
@@ -136,7 +136,7 @@ fn of_tokens(
 ) -> (Vec<f32>, Tensor<1>, Option<Tensor<2>>) {
     let logits = gpt.unembed(normed.clone().inner().unsqueeze_dim(1)).squeeze_dim::<2>(1);
     let [rows, vocab_size] = logits.dims();
-    let on_host = host(logits.clone());
+    let on_host = to_host(logits.clone());
     let (mut values, mut weights) = (Vec::with_capacity(rows), Vec::with_capacity(on_host.len()));
     for (row, readout) in readouts.iter().enumerate() {
         let Readout::Token(metric) = readout else {

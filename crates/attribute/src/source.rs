@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_sae::{Sae, SparseFeatures};
 
 use crate::error::AttributeError;
@@ -56,10 +57,10 @@ impl<'m> Decomposed<'m> {
         let reconstruction = sae.decode_sparse(&features, read.clone());
         let bias = sae.decode_sparse(&none, read.clone());
         let from_features = reconstruction.clone() - bias.clone();
-        let lengths = host(from_features.clone().square().sum_dim(1).sqrt());
+        let lengths = to_host(from_features.clone().square().sum_dim(1).sqrt());
         lengths.into_iter().try_for_each(|length| check_length(f64::from(length), source.write))?;
         Ok(Self {
-            factors: sae.output_scale(read).map(host),
+            factors: sae.output_scale(read).map(to_host),
             error: written.clone() - reconstruction,
             from_features,
             activation: written,
@@ -85,7 +86,7 @@ impl<'m> Decomposed<'m> {
         let used: Vec<_> = columns.into_iter().collect();
         for part in used.chunks((AT_ONCE / seq.max(d_out)).max(1)) {
             let features: Vec<usize> = part.iter().map(|(feature, _)| *feature as usize).collect();
-            let products = host(self.directions(&features).matmul(gradient.clone().transpose()));
+            let products = to_host(self.directions(&features).matmul(gradient.clone().transpose()));
             for ((_, places), products) in part.iter().zip(products.chunks_exact(seq)) {
                 for &(at, position) in places {
                     derivatives[at] = self.factor(position) * products[position];
@@ -121,18 +122,13 @@ pub(crate) fn check_length(length: f64, hook: HookPoint) -> Result<(), Attribute
     if length < MAX_LENGTH { Ok(()) } else { Err(AttributeError::TooLong { hook }) }
 }
 
-/// Reads the numbers of `x` to the host, row-major.
-pub(crate) fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
-}
-
 /// Computes the inner product of each row of `a` with the same row of `b`.
 ///
 /// # Shapes
 /// - `a`, `b`: `[rows, width]`
 /// - output: `[rows]`
 pub(crate) fn row_products(a: &Tensor<2>, b: &Tensor<2>) -> Vec<f32> {
-    host((a.clone() * b.clone()).sum_dim(1))
+    to_host((a.clone() * b.clone()).sum_dim(1))
 }
 
 /// A matrix on the device of `like`.

@@ -1,6 +1,7 @@
 //! Effect of an intervention on the model's predictions, token by token.
 
 use burn::tensor::Tensor;
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::Gpt;
 use rayon::prelude::*;
 
@@ -53,7 +54,7 @@ fn losses_at_once(
         let targets = &targets[range.clone()];
         let logits = |hidden: &Tensor<2>| {
             let hidden = hidden.clone().slice_dim(0, range.clone()).unsqueeze::<3>();
-            gpt.unembed(hidden).into_data().iter::<f32>().collect::<Vec<f32>>()
+            to_host(gpt.unembed(hidden))
         };
         let clean = logits(clean);
         let rows: Vec<Prediction> =

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use nanoscope_kernels::to_host;
 use nanoscope_sae::SparseFeatures;
 
 use crate::geometry::Geometry;
@@ -62,7 +63,7 @@ impl Sums {
     ) {
         let [_, width] = x.dims();
         let counted = |x: Tensor<2>| -> Vec<f32> {
-            let values: Vec<f32> = x.into_data().iter::<f32>().collect();
+            let values = to_host(x);
             let rows = values.chunks_exact(width).zip(batch.counts);
             rows.filter(|&(_, &counts)| counts).flat_map(|(row, _)| row).copied().collect()
         };

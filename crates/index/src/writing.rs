@@ -17,7 +17,7 @@ use crate::shares::SteeringShares;
 use crate::writing_options::{Writing, WritingOptions};
 
 /// The factor by which more texts are written with a share that was sought.
-const AGAIN: usize = 3;
+const AGAIN: usize = 8;
 /// The number of rows of a pass.
 const ROWS: usize = 64;
 /// The number of unsteered texts that the words are compared with.
@@ -44,7 +44,7 @@ impl FeatureIndex {
     /// `prompts` in turn with the feature added by the SAE's default share of the norm, and keeps the words that
     /// more texts contain than without steering. For features that promote such a word, or write one in most
     /// texts, the share is then raised while too few texts have the word, or lowered, to one at which their own
-    /// texts stay fluent; and three times as many new texts are written with it. Features that never fire are
+    /// texts stay fluent; and eight times as many new texts are written with it. Features that never fire are
     /// left out.
     ///
     /// `progress` gets the number of features that are done and of all, before each pass, and can end the

@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use nanoscope_kernels::{SparseRows, multiply_sparse, to_host};
 
 use crate::sae::CAST_CHUNK;
 use crate::{Sae, SaeError, SparseFeatures};
@@ -50,34 +53,73 @@ impl Sae {
     pub fn decode_sparse(&self, f: &SparseFeatures, x: Tensor<2>) -> Tensor<2> {
         assert_eq!(f.d_sae(), self.config().d_sae(), "features of another SAE");
         let d_out = self.config().d_out();
-        let widest = (0..f.rows()).map(|row| f.row(row).count()).max().unwrap_or(0);
-        if widest == 0 {
-            return self.finish(Tensor::zeros([f.rows(), d_out], &x.device()), x);
+        let device = x.device();
+        if f.nnz() == 0 {
+            return self.finish(Tensor::zeros([f.rows(), d_out], &device), x);
         }
-        let row_chunk = (CAST_CHUNK / (widest * d_out)).max(1);
-        let parts: Vec<Tensor<2>> = (0..f.rows())
-            .step_by(row_chunk)
-            .map(|from| self.decode_rows(f, from, (from + row_chunk).min(f.rows()), widest))
-            .collect();
-        self.finish(Tensor::cat(parts, 0), x)
+        let (indptr, indices, values) = f.csr();
+        // The rescaling by the rows' norms is undone in the values, which are fewer numbers.
+        let values = match &self.dec_norm {
+            Some(norms) => {
+                let features = indices.iter().map(|&feature| feature as i32).collect();
+                let features = TensorData::new::<i32, _>(features, [f.nnz()]);
+                let features = Tensor::<1, Int>::from_data(features, &norms.val().device());
+                let norms = to_host(clamp_norms(norms.val().select(0, features)));
+                Cow::Owned(values.iter().zip(norms).map(|(value, norm)| value / norm).collect())
+            }
+            None => Cow::Borrowed(values),
+        };
+        let rows = SparseRows { indptr, indices, values: &values };
+        let sum = multiply_sparse(rows, &self.w_dec.val(), &device);
+        self.finish(sum.unwrap_or_else(|| self.gathered(rows)), x)
     }
 
-    /// Computes the rows `from..to` of `f · W_dec`, each with up to `widest` active features.
-    fn decode_rows(&self, f: &SparseFeatures, from: usize, to: usize, widest: usize) -> Tensor<2> {
-        let (rows, d_out) = (to - from, self.config().d_out());
+    /// Computes `f · W_dec` by gathering the decoder's rows. Rows of similar length are computed together, so that
+    /// a long one does not widen all others.
+    fn gathered(&self, f: SparseRows<'_>) -> Tensor<2> {
+        let d_out = self.config().d_out();
+        let len = |row: usize| f.indptr[row + 1] - f.indptr[row];
+        let mut order: Vec<usize> = (0..f.indptr.len() - 1).collect();
+        order.sort_by_key(|&row| std::cmp::Reverse(len(row)));
+        let (mut parts, mut left) = (Vec::new(), order.as_slice());
+        while let Some(&first) = left.first() {
+            let widest = len(first).max(1);
+            let similar = left.partition_point(|&row| 2 * len(row) >= widest).max(1);
+            // Rows without features are as well computed in one go.
+            let similar = if len(first) == 0 { left.len() } else { similar };
+            let (part, rest) = left.split_at(similar.min((CAST_CHUNK / (widest * d_out)).max(1)));
+            parts.push(self.gathered_rows(f, part, widest));
+            left = rest;
+        }
+        let mut place = vec![0_i32; order.len()];
+        for (at, row) in order.into_iter().enumerate() {
+            place[row] = at as i32;
+        }
+        let sorted = Tensor::cat(parts, 0);
+        let rows = place.len();
+        let place = Tensor::<1, Int>::from_data(TensorData::new(place, [rows]), &sorted.device());
+        sorted.select(0, place)
+    }
+
+    /// Computes `rows` of `f · W_dec`, each with up to `widest` active features.
+    fn gathered_rows(&self, f: SparseRows<'_>, rows: &[usize], widest: usize) -> Tensor<2> {
+        let d_out = self.config().d_out();
         // Shorter rows are padded with feature 0 at value 0.
-        let mut indices = vec![0_i32; rows * widest];
-        let mut values = vec![0.0_f32; rows * widest];
-        for row in 0..rows {
-            for (at, (index, value)) in f.row(from + row).enumerate() {
-                indices[row * widest + at] = index as i32;
-                values[row * widest + at] = value;
+        let mut indices = vec![0_i32; rows.len() * widest];
+        let mut values = vec![0.0_f32; rows.len() * widest];
+        for (at, &row) in rows.iter().enumerate() {
+            for (entry, to) in (f.indptr[row]..f.indptr[row + 1]).zip(at * widest..) {
+                indices[to] = f.indices[entry] as i32;
+                values[to] = f.values[entry];
             }
         }
         let device = self.w_dec.val().device();
-        let gathered = self.gather(indices, &device).reshape([rows, widest, d_out]);
-        let values = TensorData::new(values, [rows, 1, widest]);
-        Tensor::<3>::from_data(values, &device).matmul(gathered).reshape([rows, d_out])
+        let indices = TensorData::new(indices, [rows.len() * widest]);
+        let indices = Tensor::<1, Int>::from_data(indices, &device);
+        let gathered = self.w_dec.val().select(0, indices).cast(DType::F32);
+        let values = TensorData::new(values, [rows.len(), 1, widest]);
+        let product = Tensor::<3>::from_data(values, &device);
+        product.matmul(gathered.reshape([rows.len(), widest, d_out])).reshape([rows.len(), d_out])
     }
 
     /// Adds the bias to `f · W_dec`, undoes the normalisation and adds the skip connection.

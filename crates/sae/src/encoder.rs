@@ -1,8 +1,8 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use nanoscope_kernels::{multiply, to_host};
 
 use crate::config::Architecture;
-use crate::host::{finite, host};
-use crate::sae::CAST_CHUNK;
+use crate::finite::finite;
 use crate::top_k::{select, select_positive};
 use crate::{Sae, SaeError, SparseFeatures};
 
@@ -51,7 +51,7 @@ impl Sae {
             }
             Architecture::JumpRelu => {
                 let pre = finite(self.pre_activations(x))?;
-                let thresholds = host(self.thresholds());
+                let thresholds = to_host(self.thresholds());
                 let jump = |(&value, &threshold): (&f32, &f32)| {
                     if value > threshold { rectified(value) } else { 0.0 }
                 };
@@ -174,7 +174,7 @@ impl Sae {
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_sae]`
     fn pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
-        product(x, self.w_enc.val()) + self.b_enc.val().unsqueeze()
+        multiply(x, &self.w_enc.val()) + self.b_enc.val().unsqueeze()
     }
 
     /// Computes [`pre_activations`](Self::pre_activations), multiplied by the norms of the decoder's
@@ -191,7 +191,7 @@ impl Sae {
     fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
         let gate =
             self.gate.as_ref().expect("`new` checks that a signed gated SAE has gate weights");
-        product(x, gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
+        multiply(x, &gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
     }
 
     /// Computes `x · (W_enc · exp(r_mag)) + b_mag` from the gate's `x · W_enc + b_enc`.
@@ -205,20 +205,6 @@ impl Sae {
     fn thresholds(&self) -> Tensor<1> {
         self.threshold.as_ref().expect("`new` checks that a JumpReLU SAE has a threshold").val()
     }
-}
-
-/// Computes `x · w` in float32: with 16-bit products, features near their threshold would flip.
-pub(crate) fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    if w.dtype() == DType::F32 {
-        return x.matmul(w);
-    }
-    let [d_in, d_sae] = w.dims();
-    let chunk = (CAST_CHUNK / d_in).max(1);
-    let part = |from: usize| {
-        let columns = w.clone().slice_dim(1, from..(from + chunk).min(d_sae));
-        x.clone().matmul(columns.cast(DType::F32))
-    };
-    Tensor::cat((0..d_sae).step_by(chunk).map(part).collect(), 1)
 }
 
 /// The largest value of each group of `row`, if it is positive; among equal values the first.

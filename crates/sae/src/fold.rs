@@ -1,10 +1,10 @@
 //! Folding of normalisations, biases and norms into the weights.
 
 use burn::tensor::{DType, Tensor};
+use nanoscope_kernels::multiply;
 
 use crate::config::{Architecture, Normalization};
 use crate::decoder::clamp_norms;
-use crate::encoder::product;
 use crate::sae::{check_shape, row_norms};
 use crate::{GateWeights, MagnitudeWeights, Sae, SaeError, SaeWeights};
 
@@ -76,7 +76,7 @@ impl Sae {
         }
         let weights = self.weights();
         let b_dec = weights.b_dec.clone().unsqueeze::<2>();
-        let project = |w: Tensor<2>| product(b_dec.clone(), w).squeeze_dim::<1>(0);
+        let project = |w: Tensor<2>| multiply(b_dec.clone(), &w).squeeze_dim::<1>(0);
         let offset = project(weights.w_enc.clone());
         let weights = SaeWeights {
             b_enc: weights.b_enc - offset.clone(),
@@ -136,14 +136,14 @@ impl Sae {
         }
         let weights = self.weights();
         let mean = mean.unsqueeze::<2>();
-        let whitened = |w: Tensor<2>| product(matrix.clone(), w);
+        let whitened = |w: Tensor<2>| multiply(matrix.clone(), &w);
         let weights = SaeWeights {
             w_enc: whitened(weights.w_enc),
             gate: weights.gate.map(|gate| GateWeights { w_gate: whitened(gate.w_gate), ..gate }),
             ..weights
         };
         // With `b_dec` the mean is subtracted from the input. Otherwise it moves into the biases.
-        let offset = |w: &Tensor<2>| product(mean.clone(), w.clone()).squeeze_dim::<1>(0);
+        let offset = |w: &Tensor<2>| multiply(mean.clone(), w).squeeze_dim::<1>(0);
         let weights = if config.apply_b_dec_to_input() {
             weights
         } else {
@@ -160,9 +160,9 @@ impl Sae {
                 ..weights
             }
         };
-        let b_dec = product(weights.b_dec.unsqueeze::<2>(), inverse.clone()) + mean;
+        let b_dec = multiply(weights.b_dec.unsqueeze::<2>(), &inverse) + mean;
         let weights = SaeWeights {
-            w_dec: product(weights.w_dec.cast(DType::F32), inverse),
+            w_dec: multiply(weights.w_dec.cast(DType::F32), &inverse),
             b_dec: b_dec.squeeze_dim(0),
             ..weights
         };

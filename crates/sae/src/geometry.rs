@@ -1,7 +1,7 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use nanoscope_kernels::to_host;
 
 use crate::decoder::clamp_norms;
-use crate::host::host;
 use crate::sae::{CAST_CHUNK, row_norms};
 use crate::{Sae, SaeError};
 
@@ -31,8 +31,8 @@ impl Sae {
         let decoder = self.w_dec.val().select(0, indices.clone()).cast(DType::F32);
         let encoder = self.w_enc.val().select(1, indices).cast(DType::F32).transpose();
         let same_width = self.config().d_in() == self.config().d_out();
-        let products = same_width.then(|| host((decoder.clone() * encoder.clone()).sum_dim(1)));
-        let (decoder, encoder) = (host(row_norms(decoder)), host(row_norms(encoder)));
+        let products = same_width.then(|| to_host((decoder.clone() * encoder.clone()).sum_dim(1)));
+        let (decoder, encoder) = (to_host(row_norms(decoder)), to_host(row_norms(encoder)));
         let geometry = |at: usize| {
             let norms = decoder[at] * encoder[at];
             Geometry {
@@ -94,7 +94,7 @@ impl Sae {
             let block = block.cast(DType::F32);
             let norms = clamp_norms(row_norms(block.clone()));
             let cosines = block.matmul(units.clone()) / norms.unsqueeze_dim(1);
-            for (at, row) in host(cosines).chunks_exact(count).enumerate() {
+            for (at, row) in to_host(cosines).chunks_exact(count).enumerate() {
                 for (nearest, &cosine) in nearest.iter_mut().zip(row) {
                     insert_nearest(nearest, n, (from + at) as u32, cosine);
                 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
+use nanoscope_kernels::{multiply, to_host};
 
-use crate::encoder::product;
-use crate::host::{finite, host};
+use crate::finite::finite;
 use crate::{Sae, SaeError, SparseFeatures};
 
 impl Sae {
@@ -33,7 +33,7 @@ impl Sae {
             if open.is_empty() {
                 break;
             }
-            let scores = finite(product(residual.clone(), self.w_enc.val()))
+            let scores = finite(multiply(residual.clone(), &self.w_enc.val()))
                 .map_err(|error| in_row(error, &open))?;
             let best: Vec<(u32, f32)> = scores.chunks_exact(d_sae).map(largest).collect();
             let indices = best.iter().map(|&(index, _)| index as i32).collect();
@@ -42,7 +42,7 @@ impl Sae {
             residual = residual - self.gather(indices, &device) * values;
 
             let norms = (residual_threshold > 0.0)
-                .then(|| host(residual.clone().square().sum_dim(1).sqrt()));
+                .then(|| to_host(residual.clone().square().sum_dim(1).sqrt()));
             let mut goes_on = Vec::with_capacity(open.len());
             for (at, &(index, value)) in best.iter().enumerate() {
                 let features = &mut found[open[at]];

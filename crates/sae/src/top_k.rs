@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::host::finite;
+use crate::finite::finite;
 use crate::{SaeError, SparseFeatures};
 
 /// Selects the `k` largest values of each row; among equal values those with the lower index.

@@ -1,12 +1,14 @@
+use std::ops::Range;
+
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_kernels::{attention_pattern, rms_norm, softcap};
 use rayon::prelude::*;
 
 use crate::cache::{Caches, LayerCache};
 use crate::config::{AttentionConfig, GptShape, LayerConfig, QkNorm, ValueEmbeds};
 use crate::linear::{Linear, linear};
-use crate::norm::rms_norm;
 use crate::rope::Rows;
 
 /// Causal self-attention with grouped key-value heads.
@@ -170,16 +172,26 @@ impl Attention {
         let rows = n_head / n_kv_head * seq;
         let q = q.reshape([batch, n_kv_head, rows, head_dim]);
         let scores = q.matmul(k.transpose()).reshape([batch, n_head, seq, keys]);
-        let scores = match self.config.score_softcap {
-            Some(softcap) => (scores / softcap).tanh() * softcap,
-            None => scores,
+        let (cap, window) = (self.config.score_softcap, self.layer.window);
+        // Nobody looks at the scores, so that capping, mask and softmax can be one operation.
+        let pattern = if router.wants(HookPoint::AttnScores(layer)) {
+            Err(scores)
+        } else {
+            attention_pattern(scores, cap, &|query| masks.seen(window, query))
         };
-        let scores = match masks.bias(self.layer.window) {
-            Some(bias) => scores + bias,
-            None => scores,
-        };
-        let scores = route_scores(scores, layer, router);
-        let pattern = router.route(HookPoint::Pattern(layer), softmax(scores, 3));
+        let pattern = pattern.unwrap_or_else(|scores| {
+            let scores = match cap {
+                Some(cap) => softcap(scores, cap),
+                None => scores,
+            };
+            let scores = match masks.bias(window) {
+                Some(bias) => scores + bias,
+                None => scores,
+            };
+            let scores = route_scores(scores, layer, router);
+            attention_pattern(scores, None, &|_| 0..keys).unwrap_or_else(|x| softmax(x, 3))
+        });
+        let pattern = router.route(HookPoint::Pattern(layer), pattern);
 
         let z = pattern.reshape([batch, n_kv_head, rows, keys]).matmul(v);
         z.reshape([batch, n_head, seq, head_dim]).swap_dims(1, 2)
@@ -233,6 +245,13 @@ impl Masks {
         window.map_or(0, |window| self.offset.saturating_sub(window))
     }
 
+    /// The keys that a query of the pass sees, counted from [`first_key`](Self::first_key).
+    fn seen(&self, window: Option<usize>, query: usize) -> Range<usize> {
+        let (first, position) = (self.first_key(window), self.offset + query);
+        let from = window.map_or(0, |window| position.saturating_sub(window));
+        from - first..position + 1 - first
+    }
+
     /// The term to add to the scores; `None` if every query sees every key.
     ///
     /// # Shapes
@@ -248,12 +267,10 @@ impl Masks {
         }
         let first = self.first_key(window);
         let keys = self.offset + self.seq - first;
-        let values: Vec<f32> = (self.offset..self.offset + self.seq)
+        let values: Vec<f32> = (0..self.seq)
             .flat_map(|query| {
-                (first..first + keys).map(move |key| {
-                    let seen = key <= query && window.is_none_or(|window| query - key <= window);
-                    if seen { 0.0 } else { HIDDEN }
-                })
+                let seen = self.seen(window, query);
+                (0..keys).map(move |key| if seen.contains(&key) { 0.0 } else { HIDDEN })
             })
             .collect();
         let bias = Tensor::from_data(TensorData::new(values, [1, 1, self.seq, keys]), &self.device);

@@ -1,12 +1,12 @@
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_kernels::rms_norm;
 
 use crate::cache::Caches;
 use crate::config::SMEAR_CHANNELS;
 use crate::linear::linear;
 use crate::matrix::Matrix;
-use crate::norm::rms_norm;
 use crate::tokens::TokenBatch;
 
 /// Token embeddings, with what some models add before the first block.

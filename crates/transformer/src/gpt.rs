@@ -14,7 +14,7 @@ use crate::config::GptConfig;
 use crate::embed::{Embed, rows};
 use crate::error::GptError;
 use crate::linear::multiply;
-use crate::matrix::{Matrix, is_host};
+use crate::matrix::Matrix;
 use crate::norm::Norm;
 use crate::rope::{Rope, Rows};
 use crate::tokens::TokenBatch;
@@ -27,6 +27,8 @@ use crate::tokens::TokenBatch;
 pub struct Gpt {
     pub(crate) config: GptConfig,
     pub(crate) device: Device,
+    /// True if tensors are in the host's memory. Kept, because a device waits for its queue before it answers.
+    pub(crate) on_host: bool,
     pub(crate) ropes: Vec<Rope>,
     pub(crate) embed: Embed,
     pub(crate) blocks: Vec<Block>,
@@ -268,7 +270,7 @@ impl Gpt {
                 .iter()
                 .map(|&offset| Masks::new(offset, seq, self.device.clone()))
                 .collect(),
-            on_host: is_host(&self.device),
+            on_host: self.on_host,
         };
 
         let mut x = self.embed.forward(tokens, &flat, caches, router);
@@ -318,7 +320,7 @@ impl Gpt {
     pub fn unembed(&self, x: Tensor<3>) -> Tensor<3> {
         let logits = self.raw_logits(x);
         match self.config.softcap {
-            Some(softcap) => (logits / softcap).tanh() * softcap,
+            Some(cap) => nanoscope_kernels::softcap(logits, cap),
             None => logits,
         }
     }

@@ -66,7 +66,6 @@ pub use error::{ConfigError, GptError};
 pub use gpt::{Gpt, Logits};
 pub use hook_shape::HookShape;
 pub use matrix::{HostMatrix, Matrix, is_host};
-pub use norm::rms_norm;
 pub use params::{Layout, ParamSpec};
 pub use stream::StreamInput;
 pub use tokens::TokenBatch;

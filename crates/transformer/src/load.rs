@@ -10,7 +10,7 @@ use crate::config::{GptConfig, QkNorm, ResidualMix};
 use crate::embed::{Bigram, Embed, Smear};
 use crate::gpt::{Gpt, Lambdas};
 use crate::linear::Linear;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, is_host};
 use crate::mlp::Mlp;
 use crate::norm::Norm;
 use crate::params::{self, ParamSpec};
@@ -58,6 +58,7 @@ impl Gpt {
         let rope = |rope| Rope::new(rope, shape.sequence_len, device);
         Ok(Self {
             ropes: config.ropes.iter().map(rope).collect(),
+            on_host: is_host(device),
             device: device.clone(),
             embed,
             blocks,

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use nanoscope_kernels::rms_norm;
 
 use crate::config::{NormConfig, NormKind};
 
@@ -47,18 +48,6 @@ impl Norm {
     }
 }
 
-/// Root-mean-square norm over the last dimension, without weights: `x / sqrt(mean(x²) + epsilon)`.
-///
-/// As in Zhang & Sennrich 2019 (arXiv:1910.07467). In nanochat `epsilon` is [`f32::EPSILON`], the
-/// default of `torch.nn.functional.rms_norm`.
-///
-/// # Shapes
-/// - `x`: `[.., d]`; the output has the same shape
-pub fn rms_norm<const D: usize>(x: Tensor<D>, epsilon: f32) -> Tensor<D> {
-    let mean_square = x.clone().square().mean_dim(D - 1);
-    x / (mean_square + epsilon).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,32 +68,5 @@ mod tests {
 
         assert_eq!(normalized, [-0.5, 0.5]);
         assert_eq!(out, [-0.5, 1.0]);
-    }
-
-    #[test]
-    fn a_row_is_divided_by_its_root_mean_square() {
-        let device = nanoscope_testing::test_device();
-        let x = Tensor::<2>::from_floats([[3.0, 4.0], [0.0, 0.0]], &device);
-
-        let out = rms_norm(x, f32::EPSILON).into_data().try_to_vec::<f32>().unwrap();
-
-        let rms = 12.5_f32.sqrt();
-        assert!((out[0] - 3.0 / rms).abs() < 1e-6 && (out[1] - 4.0 / rms).abs() < 1e-6);
-        assert_eq!(&out[2..], [0.0, 0.0]);
-    }
-
-    #[test]
-    fn the_epsilon_is_added_to_the_mean_square() {
-        let device = nanoscope_testing::test_device();
-        let x = Tensor::<2>::from_floats([[1e-3, 1e-3]], &device);
-
-        let norm = |epsilon| {
-            let out = rms_norm(x.clone(), epsilon).into_data().try_to_vec::<f32>().unwrap();
-            out[0]
-        };
-
-        // 1e-3 / sqrt(1e-6 + 1.1920929e-7), and 1e-3 / sqrt(4e-6)
-        assert!((norm(f32::EPSILON) - 0.945_254).abs() < 1e-5, "{}", norm(f32::EPSILON));
-        assert!((norm(3e-6) - 0.5).abs() < 1e-5, "{}", norm(3e-6));
     }
 }

@@ -76,18 +76,7 @@ impl Rows {
     /// # Shapes
     /// - `x`: `[batch, seq, heads, head_dim]`; the output has the same shape
     pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, _, head_dim] = x.dims();
-        let [_, _, _, half] = self.cos.dims();
-        let channels = 2 * half;
-        if channels < head_dim {
-            let rest = x.clone().slice_dim(3, channels..head_dim);
-            return Tensor::cat(vec![self.rotate(x.slice_dim(3, 0..channels)), rest], 3);
-        }
-        let x1 = x.clone().slice_dim(3, 0..half);
-        let x2 = x.slice_dim(3, half..channels);
-        let y1 = x1.clone() * self.cos.clone() + x2.clone() * self.sin.clone();
-        let y2 = x2 * self.cos.clone() - x1 * self.sin.clone();
-        Tensor::cat(vec![y1, y2], 3)
+        nanoscope_kernels::rotate(x, &self.cos, &self.sin)
     }
 }
 

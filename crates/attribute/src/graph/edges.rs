@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{StreamInput, TokenBatch};
 
 use crate::attribution::Attribution;
@@ -9,7 +10,7 @@ use crate::error::AttributeError;
 use crate::graph::node::{GraphEdge, GraphNodeKind};
 use crate::metric::{Readout, TokenMetric};
 use crate::pass::{Between, Differentiated, MAX_DIFFERENTIATED, Pass};
-use crate::source::{AT_ONCE, Decomposed, host};
+use crate::source::{AT_ONCE, Decomposed};
 
 /// Computes the edges into every feature and logit of `nodes`, by target and then by source. The logits are the
 /// last nodes, with these metrics.
@@ -117,7 +118,7 @@ fn weights(
             let positions = Tensor::<1, Int>::from_data(positions, &gradient.device());
             let directions = parts.directions(&ids).unsqueeze::<3>();
             let at_nodes = gradient.clone().select(1, positions);
-            let products = host((at_nodes * directions).sum_dim(2)); // [rows, part]
+            let products = to_host((at_nodes * directions).sum_dim(2)); // [rows, part]
             for (column, &(at, position, _, activation)) in part.iter().enumerate() {
                 let value = activation * parts.factor(position);
                 let of_row = |row: usize| value * products[row * part.len() + column];
@@ -125,7 +126,7 @@ fn weights(
             }
         }
         let error = parts.error.clone().reshape([1, seq, width]);
-        let errors = host((gradient * error).sum_dim(2));
+        let errors = to_host((gradient * error).sum_dim(2));
         for (at, node) in nodes.iter().enumerate() {
             if let GraphNodeKind::Error { hook, position } = *node
                 && hook == parts.source.hook
@@ -157,7 +158,7 @@ fn token_weights(
         for (layer, &weight) in input.weights.iter().enumerate() {
             let Some(gradient) = gradients.get(&HookPoint::ResidPre(layer)) else { continue };
             let gradient = gradient.clone().reshape([rows, seq, width]);
-            let products = host((gradient * input.activation.clone()).sum_dim(2) * weight);
+            let products = to_host((gradient * input.activation.clone()).sum_dim(2) * weight);
             sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
         }
     }

@@ -1,4 +1,5 @@
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::InterpretableModel;
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -8,7 +9,6 @@ use crate::faithfulness::Rest;
 use crate::integrated::Steps;
 use crate::metric::Metric;
 use crate::question::Question;
-use crate::source::host;
 
 /// The subject of a question, before the model has said which tokens are likely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Asked {
             Some(metric) => metric,
             None => {
                 let batch = TokenBatch::new(&[tokens[..=position].to_vec()])?;
-                let logits = host(model.gpt().forward(&batch, Logits::Last, &mut ())?);
+                let logits = to_host(model.gpt().forward(&batch, Logits::Last, &mut ())?);
                 self.metric(position, tokens.get(position + 1).copied(), &logits)?
             }
         };

@@ -1,4 +1,5 @@
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_sae::Geometry;
 
 use crate::error::RuntimeError;
@@ -37,7 +38,7 @@ impl InterpretableModel {
         let geometry = sae.geometry(features).map_err(refused)?;
         let effects = logit_effects(self.gpt(), self.write_point(hook), directions.clone());
         let vocab = self.gpt().config().shape.vocab_size;
-        let effects = effects.map(|effects| effects.into_data().iter::<f32>().collect::<Vec<_>>());
+        let effects = effects.map(to_host);
         let mut near = match nearest {
             // Without a neighbour to find, the decoder is not read.
             0 => vec![Vec::new(); features.len()],
@@ -77,7 +78,7 @@ mod tests {
             assert_eq!(weights.nearest, sae.nearest(feature, 5).unwrap());
             let direction = sae.directions(&[feature]).unwrap();
             let effects = logit_effects(model.gpt(), hook, direction).unwrap();
-            let effects: Vec<f32> = effects.into_data().iter::<f32>().collect();
+            let effects = to_host(effects);
             let found = weights.effects.as_ref().unwrap();
             assert_eq!(found.len(), 50);
             assert!(found.iter().zip(&effects).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use nanoscope_sae::Selection;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 
@@ -187,8 +188,7 @@ fn log_sum_exp(logits: &[f32]) -> Option<LogSumExp> {
         logits.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &logit| {
             (min.min(logit), max.max(logit))
         });
-    // Exponentials in float32 for speed, their sum in float64 for precision.
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
+    let sum = sum_of_exp(logits.iter().map(|&logit| logit - max));
     (sum.is_finite() && min.is_finite()).then(|| LogSumExp { max, ln_sum: sum.ln() })
 }
 
@@ -207,7 +207,7 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     let mut total: f64 = if kept < logits.len() {
         (0..kept).map(|rank| weight(order.at(rank))).sum()
     } else {
-        (0..kept).map(weight).sum()
+        sum_of_exp(logits.iter().map(|&logit| (logit - max) / sampling.temperature))
     };
     let mut last = kept - 1;
     if let Some(top_p) = sampling.top_p {
@@ -233,12 +233,24 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     order.at(last)
 }
 
-/// The indices of logits, largest logit first, with ties by index. Sorted lazily, because few are
-/// usually needed.
+/// The sum of exponentials. They are computed in float32 for speed, their sum in float64 for precision.
+fn sum_of_exp(exponents: impl Iterator<Item = f32>) -> f64 {
+    let mut exponentials: Vec<f32> = exponents.collect();
+    nanoscope_kernels::exp(&mut exponentials);
+    // In several sums, so that an addition does not wait for the one before.
+    let mut sums = [0.0_f64; 8];
+    for chunk in exponentials.chunks(sums.len()) {
+        for (sum, &exponential) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(exponential);
+        }
+    }
+    sums.iter().sum()
+}
+
+/// The indices of logits, largest logit first, with ties by index. Only as many are sorted as are needed.
 struct Likeliest<'l> {
     logits: &'l [f32],
-    order: Vec<usize>,
-    sorted: usize,
+    sorted: Vec<usize>,
 }
 
 impl<'l> Likeliest<'l> {
@@ -246,24 +258,19 @@ impl<'l> Likeliest<'l> {
     const FIRST: usize = 64;
 
     fn new(logits: &'l [f32]) -> Self {
-        Self { logits, order: (0..logits.len()).collect(), sorted: 0 }
+        Self { logits, sorted: Vec::new() }
     }
 
     /// Returns the index at `rank`.
     fn at(&mut self, rank: usize) -> usize {
-        while self.sorted <= rank {
-            let logits = self.logits;
-            let largest_first =
-                |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
-            let rest = &mut self.order[self.sorted..];
-            let more = (3 * self.sorted).max(Self::FIRST).min(rest.len());
-            if more < rest.len() {
-                rest.select_nth_unstable_by(more - 1, largest_first);
-            }
-            rest[..more].sort_unstable_by(largest_first);
-            self.sorted += more;
+        if self.sorted.len() <= rank {
+            let more = (4 * self.sorted.len()).max(Self::FIRST).max(rank + 1);
+            let mut selection = Selection::new(more.min(self.logits.len()));
+            let mut largest = selection.select(self.logits).to_vec();
+            largest.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            self.sorted = largest.into_iter().map(|(index, _)| index as usize).collect();
         }
-        self.order[rank]
+        self.sorted[rank]
     }
 }
 
@@ -306,7 +313,7 @@ mod tests {
 
         let mut order = Likeliest::new(&logits);
         assert_eq!(order.at(63), sorted[63]);
-        assert!(order.sorted < 1000);
+        assert_eq!(order.sorted.len(), 64);
         assert_eq!((0..1000).map(|rank| order.at(rank)).collect::<Vec<_>>(), sorted);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nanoscope_kernels::to_host;
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
@@ -105,7 +106,7 @@ fn pass<'m>(
         &mut BatchRouter::new(&mut routers),
     );
     let out = out.expect("ids were checked, and there is room for each token that is chosen");
-    let out: Option<Vec<f32>> = out.map(|logits| logits.into_data().iter::<f32>().collect());
+    let out = out.map(to_host);
     let finish = |router: PlanRouter<'_, '_>| match router.finish() {
         Ok(output) => Ok(output),
         Err(RuntimeError::NonFinite { found }) => Err(found),
@@ -114,13 +115,16 @@ fn pass<'m>(
     let outputs: Vec<_> = routers.into_iter().map(finish).collect();
 
     let vocab_size = model.gpt().config().shape.vocab_size;
-    let of_row = |row: usize| {
-        out.as_ref().map(|logits| logits[row * vocab_size..(row + 1) * vocab_size].to_vec())
+    let mut logits: Vec<Option<Vec<f32>>> = match out {
+        // A single row is handed on without a copy.
+        Some(row) if outputs.len() == 1 => vec![Some(row)],
+        Some(rows) => rows.chunks(vocab_size).map(|row| Some(row.to_vec())).collect(),
+        None => vec![None; outputs.len()],
     };
     outputs
         .into_iter()
         .zip(reports)
-        .enumerate()
-        .map(|(row, (output, report))| PassResult { output, report, logits: of_row(row) })
+        .zip(&mut logits)
+        .map(|((output, report), logits)| PassResult { output, report, logits: logits.take() })
         .collect()
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_sae::Sae;
 
 use crate::error::RuntimeError;
@@ -134,7 +135,7 @@ impl HookEdits<'_> {
     /// - `x`: `[rows, width]`
     pub(crate) fn projections(&self, x: Tensor<2>) -> Vec<f32> {
         let Some(projector) = &self.projector else { return Vec::new() };
-        x.matmul(projector.clone()).into_data().iter::<f32>().collect()
+        to_host(x.matmul(projector.clone()))
     }
 
     /// The number of columns of the projector.
@@ -276,7 +277,7 @@ fn direction_rows(sources: &[DirectionSource<'_>], plan: &Plan) -> Vec<Vec<f32>>
     for (sae, directions, indices) in features.into_values() {
         let found = sae.directions(&indices).expect("each feature was checked before");
         let [_, width] = found.dims();
-        let values: Vec<f32> = found.into_data().iter::<f32>().collect();
+        let values = to_host(found);
         for (direction, row) in directions.into_iter().zip(values.chunks_exact(width)) {
             rows[direction] = row.to_vec();
         }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
+use nanoscope_kernels::to_host;
 use nanoscope_sae::{Sae, SaeError, SparseFeatures};
 
 use crate::error::RuntimeError;
@@ -207,7 +208,7 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
             edits.any(|(edit, applies)| is(edit.op) && applies.contains(&true))
         };
         let by_norm = |op: Op| op.scale() == Some(Scale::Norm);
-        let norms = if wants(by_norm) { host(lengths(x.clone())) } else { vec![0.0; rows] };
+        let norms = if wants(by_norm) { to_host(lengths(x.clone())) } else { vec![0.0; rows] };
         let orthogonal = wants(Op::projects);
         let columns = if orthogonal { hook_edits.columns() } else { 0 };
         let projections =
@@ -283,7 +284,7 @@ impl<'m> PlanRouter<'_, 'm> {
         let factor = |source: &DirectionSource<'_>| match source {
             DirectionSource::Feature { hook, sae, .. } => of_sae
                 .entry(*hook)
-                .or_insert_with(|| sae.output_scale(self.arrived[hook].clone()).map(host))
+                .or_insert_with(|| sae.output_scale(self.arrived[hook].clone()).map(to_host))
                 .clone(),
             DirectionSource::Vector(_) => None,
         };
@@ -300,10 +301,6 @@ impl<'m> PlanRouter<'_, 'm> {
 /// The length of each row, `[rows, 1]`.
 fn lengths(x: Tensor<2>) -> Tensor<2> {
     x.square().sum_dim(1).sqrt()
-}
-
-fn host(x: Tensor<2>) -> Vec<f32> {
-    x.into_data().iter::<f32>().collect()
 }
 
 impl HookRouter for PlanRouter<'_, '_> {

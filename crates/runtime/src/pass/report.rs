@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -105,7 +106,7 @@ impl ReportBuilder {
     /// Adds the relative sizes of changes. Fails with the first row whose length is not finite.
     pub(crate) fn add(&mut self, pending: PendingNorms) -> Result<(), usize> {
         let PendingNorms { norms, moves, .. } = pending;
-        let norms: Vec<f32> = norms.into_data().iter::<f32>().collect();
+        let norms = to_host(norms);
         if let Some(&(_, row, _)) = moves.iter().find(|&&(_, row, _)| !norms[row].is_finite()) {
             return Err(row);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::to_host;
 use nanoscope_runtime::{InterventionReport, Plan};
 use nanoscope_sae::SparseFeatures;
 use nanoscope_tokenizer::Tokenizer;
@@ -48,7 +49,7 @@ impl PromptScore {
             TokenBatch::new(std::slice::from_ref(&ids)).map_err(|e| ApiError::from_error(&e))?;
         let run = served.model.run(&batch, plan).map_err(|error| ApiError::from(&error))?;
         let [_, _, vocab] = run.logits.dims();
-        let logits: Vec<f32> = run.logits.into_data().iter::<f32>().collect();
+        let logits = to_host(run.logits);
         let mut tokens = vec![ScoredToken { id: ids[0], logprob: None, top: Vec::new() }];
         let mut rows = logits.chunks_exact(vocab);
         for (&id, row) in ids[1..].iter().zip(&mut rows) {

@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
-use rayon::prelude::*;
-
-use crate::matrix::dot::{Stored, dot};
+use nanoscope_kernels::{MatrixView, Order, Stored, widen};
 
 /// A weight matrix in the host's memory, in the type and orientation of its file, which can be mapped.
 ///
@@ -17,12 +15,9 @@ pub struct HostMatrix {
     transposed: bool,
 }
 
-/// The largest number of rows of activations that are multiplied row by row. More are multiplied by a
-/// part of the matrix that was converted to float32.
-const MAX_DOT_ROWS: usize = 4;
-
-/// Number of values of the matrix that one thread multiplies at a time.
-const DOT_CHUNK: usize = 1 << 16;
+/// The largest number of rows of activations that are multiplied by the matrix as it is. More are multiplied
+/// by a part of the matrix that was converted to float32.
+const MAX_ROWS: usize = 8;
 
 /// Number of values of the matrix that are converted to float32 at once.
 const CAST_CHUNK: usize = 1 << 20;
@@ -80,77 +75,44 @@ impl HostMatrix {
     /// The numbers of `[d_in, d_out]` in float32, row-major.
     pub(super) fn to_vec(&self) -> Vec<f32> {
         let [d_in, d_out] = self.dims();
-        let stored: Vec<f32> = self.data.iter::<f32>().collect();
+        let stored: Vec<f32> = match self.data.dtype() {
+            DType::BF16 => widen(self.values::<bf16>()),
+            DType::F16 => widen(self.values::<f16>()),
+            _ => self.values::<f32>().to_vec(),
+        };
         if !self.transposed {
             return stored;
         }
         (0..d_in).flat_map(|i| (0..d_out).map(move |o| o * d_in + i)).map(|at| stored[at]).collect()
     }
 
-    fn values<W: Stored + burn::tensor::Element>(&self) -> &[W] {
+    fn values<W: Stored>(&self) -> &[W] {
         self.data.as_slice().expect("the type was matched")
     }
 
-    fn multiply_as<W: Stored + burn::tensor::Element>(&self, x: Tensor<2>) -> Tensor<2> {
-        let [rows, d_in] = x.dims();
+    fn multiply_as<W: Stored>(&self, x: Tensor<2>) -> Tensor<2> {
+        let [rows, _] = x.dims();
         let device = x.device();
         // A gradient passes through burn's own product only.
-        if self.transposed && rows <= MAX_DOT_ROWS && !device.is_autodiff() {
-            let x: Vec<f32> = x.into_data().iter::<f32>().collect();
-            let out = self.dots::<W>(&x, d_in);
-            return Tensor::from_data(TensorData::new(out, [rows, self.stored[0]]), &device);
+        if rows <= MAX_ROWS && !device.is_autodiff() {
+            let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
+            let [_, stride] = self.stored;
+            let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
+            let x = x.into_data().try_into_vec::<f32>().expect("activations are float32");
+            let out = matrix.expect("the numbers have this shape").multiply(&x);
+            let [_, d_out] = self.dims();
+            return Tensor::from_data(TensorData::new(out, [rows, d_out]), &device);
         }
         self.multiply_in_parts::<W>(&x)
     }
 
-    /// Computes products of few rows: each row in memory is read once.
-    fn dots<W: Stored + burn::tensor::Element>(&self, x: &[f32], d_in: usize) -> Vec<f32> {
-        let (rows, d_out) = (x.len() / d_in, self.stored[0]);
-        let values = self.values::<W>();
-        let at_once = (DOT_CHUNK / d_in).max(1);
-        let mut by_column = vec![0.0_f32; d_out * rows];
-        let arch = pulp::Arch::new();
-        by_column.par_chunks_mut(at_once * rows).zip(values.par_chunks(at_once * d_in)).for_each(
-            |(out, weights)| {
-                arch.dispatch(
-                    #[inline(always)]
-                    || {
-                        for (out, weights) in out.chunks_mut(rows).zip(weights.chunks(d_in)) {
-                            for (out, x) in out.iter_mut().zip(x.chunks(d_in)) {
-                                *out = dot(x, weights);
-                            }
-                        }
-                    },
-                );
-            },
-        );
-        if rows == 1 {
-            return by_column;
-        }
-        let by_row = (0..rows).flat_map(|row| (0..d_out).map(move |column| column * rows + row));
-        by_row.map(|at| by_column[at]).collect()
-    }
-
     /// Computes products of many rows: a part of the matrix at a time is converted to float32.
-    fn multiply_in_parts<W: Stored + burn::tensor::Element>(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn multiply_in_parts<W: Stored>(&self, x: &Tensor<2>) -> Tensor<2> {
         let [stored_rows, stored_columns] = self.stored;
         let at_once = (CAST_CHUNK / stored_columns).max(1);
         let part = |values: &[W]| {
             let rows = values.len() / stored_columns;
-            let mut widened = vec![0.0_f32; values.len()];
-            let arch = pulp::Arch::new();
-            widened.par_chunks_mut(DOT_CHUNK).zip(values.par_chunks(DOT_CHUNK)).for_each(
-                |(out, values)| {
-                    arch.dispatch(
-                        #[inline(always)]
-                        || {
-                            for (out, value) in out.iter_mut().zip(values) {
-                                *out = value.widen();
-                            }
-                        },
-                    );
-                },
-            );
+            let widened = widen(values);
             let data = TensorData::new(widened, [rows, stored_columns]);
             Tensor::<2>::from_data(data, &x.device())
         };
@@ -168,11 +130,7 @@ impl HostMatrix {
         products.reduce(|sum, product| sum + product).expect("a matrix has rows")
     }
 
-    fn rows_as<W: Stored + burn::tensor::Element>(
-        &self,
-        ids: &[u32],
-        device: &Device,
-    ) -> Tensor<2> {
+    fn rows_as<W: Stored>(&self, ids: &[u32], device: &Device) -> Tensor<2> {
         let [stored_rows, stored_columns] = self.stored;
         let values = self.values::<W>();
         let [_, width] = self.dims();

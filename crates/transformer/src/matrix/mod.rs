@@ -1,6 +1,5 @@
 //! Weight matrices, in float32 or 16 bits, on a device or in the host's memory.
 
-mod dot;
 mod host;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -28,9 +27,6 @@ pub fn is_host(device: &Device) -> bool {
     device.memory_pool_usage().is_none()
 }
 
-/// Number of values of a 16-bit matrix that are converted to float32 at once.
-const CAST_CHUNK: usize = 1 << 22;
-
 impl Matrix {
     /// The shape, `[d_in, d_out]`.
     pub fn dims(&self) -> [usize; 2] {
@@ -47,16 +43,7 @@ impl Matrix {
     /// - output: `[rows, d_out]`, float32
     pub(crate) fn multiply(&self, x: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Device(weight) if weight.dtype() == DType::F32 => x.matmul(weight.clone()),
-            Self::Device(weight) => {
-                let [d_in, d_out] = weight.dims();
-                let chunk = (CAST_CHUNK / d_in).max(1);
-                let part = |from: usize| {
-                    let columns = weight.clone().slice_dim(1, from..(from + chunk).min(d_out));
-                    x.clone().matmul(columns.cast(DType::F32))
-                };
-                Tensor::cat((0..d_out).step_by(chunk).map(part).collect(), 1)
-            }
+            Self::Device(weight) => nanoscope_kernels::multiply(x, weight),
             Self::Host(weight) => weight.multiply(x),
         }
     }

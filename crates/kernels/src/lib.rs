@@ -1,0 +1,36 @@
+//! Operations of transformers and sparse autoencoders in one pass over their numbers.
+//!
+//! On burn's flex backend each operation is a kernel with the widest vector instructions of the machine, on
+//! all threads where the work is large enough. Everywhere else, and where a gradient is recorded, it is
+//! composed of burn's own operations. The results agree within float32 noise, and do not depend on the
+//! number of threads.
+
+#![allow(
+    clippy::inline_always,
+    reason = "a kernel is compiled for the vector instructions that its caller chose"
+)]
+#![allow(clippy::result_large_err, reason = "a tensor that a kernel cannot take is given back")]
+
+mod attention_pattern;
+mod exp;
+mod flex;
+mod host;
+mod matrix;
+mod multiply;
+mod rms_norm;
+mod rotate;
+mod simd;
+mod softcap;
+mod sparse;
+mod stored;
+
+pub use attention_pattern::attention_pattern;
+pub use exp::{exp, tanh};
+pub use host::to_host;
+pub use matrix::{MatrixView, Order};
+pub use multiply::multiply;
+pub use rms_norm::rms_norm;
+pub use rotate::rotate;
+pub use softcap::softcap;
+pub use sparse::{SparseRows, multiply_sparse};
+pub use stored::{Stored, widen};

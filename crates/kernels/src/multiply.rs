@@ -1,0 +1,100 @@
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::flex::{self, AnyMatrix};
+
+/// The largest number of rows that are multiplied by a kernel of this crate. More are faster in burn's product,
+/// which keeps parts of the matrix in registers.
+const MAX_ROWS: usize = 8;
+
+/// The number of float32 from which a single row is multiplied by a kernel of this crate. A smaller matrix is
+/// in the processor's caches, and burn's product is as fast.
+const MIN_NUMBERS: usize = 1 << 18;
+
+/// The number of values of a 16-bit matrix that are converted to float32 at once.
+const CAST_CHUNK: usize = 1 << 22;
+
+/// Computes `x · w` in float32, whatever the type of the matrix's numbers.
+///
+/// # Shapes
+/// - `x`: `[rows, d_in]`, float32
+/// - `w`: `[d_in, d_out]`
+/// - output: `[rows, d_out]`, float32
+pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
+    let [rows, d_in] = x.dims();
+    let [_, d_out] = w.dims();
+    let is_f32 = w.dtype() == DType::F32;
+    let is_small = is_f32 && rows == 1 && d_in * d_out < MIN_NUMBERS;
+    if rows <= MAX_ROWS && !is_small && flex::is_plain(&x) {
+        let product = flex::view(w, |w| {
+            let x = x.clone().into_data().try_into_vec::<f32>().expect("activations are float32");
+            match w {
+                AnyMatrix::F32(w) => w.multiply(&x),
+                AnyMatrix::BF16(w) => w.multiply(&x),
+                AnyMatrix::F16(w) => w.multiply(&x),
+            }
+        });
+        if let Some(product) = product {
+            return Tensor::from_data(TensorData::new(product, [rows, d_out]), &x.device());
+        }
+    }
+    if is_f32 {
+        return x.matmul(w.clone());
+    }
+    let chunk = (CAST_CHUNK / d_in).max(1);
+    let part = |from: usize| {
+        let columns = w.clone().slice_dim(1, from..(from + chunk).min(d_out));
+        x.clone().matmul(columns.cast(DType::F32))
+    };
+    Tensor::cat((0..d_out).step_by(chunk).map(part).collect(), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+    use nanoscope_testing::test_device;
+
+    use super::*;
+
+    #[test]
+    fn products_are_those_of_burn_in_every_type_layout_and_number_of_rows() {
+        let device = test_device();
+        // Large enough for a kernel, with numbers whose sums are exact.
+        let (d_in, d_out) = (512, 520);
+        let numbers = |n: usize, step: usize| -> Vec<f32> {
+            (0..n).map(|at| (at * step % 13) as f32 - 6.0).collect()
+        };
+        let w = TensorData::new(numbers(d_in * d_out, 7), [d_in, d_out]);
+        let w = Tensor::<2>::from_data(w, &device);
+        let wide = Tensor::cat(vec![w.clone(), w.clone()], 1);
+        let turned = w.clone().transpose().mul_scalar(1.0).reshape([d_out, d_in]).transpose();
+        for rows in [1, 2, 8, 9] {
+            let x = TensorData::new(numbers(rows * d_in, 5), [rows, d_in]);
+            let x = Tensor::<2>::from_data(x, &device);
+            let expected = x.clone().matmul(w.clone()).into_data();
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
+                if !device.supports_dtype(dtype) {
+                    continue;
+                }
+                for w in [w.clone(), turned.clone(), wide.clone().slice_dim(1, d_out..2 * d_out)] {
+                    assert_eq!(multiply(x.clone(), &w.cast(dtype)).into_data(), expected, "{rows}");
+                }
+                let slice = wide.clone().cast(dtype).slice_dim(1, d_out..2 * d_out);
+                assert_eq!(multiply(x.clone(), &slice).into_data(), expected, "{rows} {dtype:?}");
+                let turned = turned.clone().transpose().cast(dtype).transpose();
+                assert_eq!(multiply(x.clone(), &turned).into_data(), expected, "{rows} {dtype:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_passes_through_a_product() {
+        let device = test_device().autodiff();
+        let x = Tensor::<2>::ones([1, 512], &device).require_grad();
+        let w = Tensor::<2>::full([512, 520], 2.0, &device);
+
+        let gradients = multiply(x.clone(), &w).sum().backward();
+
+        let gradient = x.grad(&gradients).unwrap().into_data().try_into_vec::<f32>().unwrap();
+        assert_eq!(gradient, vec![1040.0; 512]);
+    }
+}

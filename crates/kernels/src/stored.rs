@@ -1,0 +1,78 @@
+use burn::tensor::{Element, bf16, f16};
+use rayon::prelude::*;
+
+use crate::simd::{Kernel, run};
+
+/// The number of values that a thread takes at once.
+const CHUNK: usize = 1 << 16;
+
+/// Converts numbers to float32. Numbers that are not finite have no defined result.
+pub fn widen<W: Stored>(values: &[W]) -> Vec<f32> {
+    struct Widen<'v, W>(&'v mut [f32], &'v [W]);
+
+    impl<W: Stored> Kernel for Widen<'_, W> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<const FUSED: bool>(self) {
+            for (out, value) in self.0.iter_mut().zip(self.1) {
+                *out = value.widen();
+            }
+        }
+    }
+
+    let mut out = vec![0.0_f32; values.len()];
+    let chunks = out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+    chunks.for_each(|(out, values)| run(Widen(out, values)));
+    out
+}
+
+/// A stored number that converts exactly to float32.
+pub trait Stored: Element + Copy + Sync {
+    /// Converts the number to float32. Numbers that are not finite have no defined result.
+    fn widen(self) -> f32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for bf16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
+impl Stored for f16 {
+    // Without branches, so that it is vectorised: the exponent is corrected by a product, which also
+    // normalises subnormal numbers.
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        const EXPONENT: f32 = f32::from_bits((127 + 112) << 23); // 2¹¹²
+        let bits = u32::from(self.to_bits());
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * EXPONENT;
+        f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finite_16_bit_number_widens_to_itself() {
+        for bits in 0..=u16::MAX {
+            let (half, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
+            if half.is_finite() {
+                assert_eq!(half.widen().to_bits(), half.to_f32().to_bits(), "{bits:04x}");
+            }
+            if brain.is_finite() {
+                assert_eq!(brain.widen().to_bits(), brain.to_f32().to_bits(), "{bits:04x}");
+            }
+        }
+    }
+}
