@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::exp::{exp_of, tanh_of};
 use crate::flex;
-use crate::simd::{Kernel, run};
+use crate::simd::{Simd, WithSimd, run};
 
 /// The number of scores that a thread takes at once.
 const CHUNK: usize = 1 << 14;
@@ -55,16 +55,16 @@ struct Rows<'s> {
     seen: &'s (dyn Fn(usize) -> Range<usize> + Sync),
 }
 
-impl Kernel for Rows<'_> {
+impl WithSimd for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         for (at, row) in self.scores.chunks_exact_mut(self.keys).enumerate() {
             let seen = (self.seen)((self.first + at) % self.seq);
             if let Some(cap) = self.cap {
                 for score in &mut row[seen.clone()] {
-                    *score = tanh_of::<FUSED>(*score / cap) * cap;
+                    *score = tanh_of::<S>(*score / cap) * cap;
                 }
             }
             // Whole lanes, so that a sum does not depend on what is left out.
@@ -78,7 +78,7 @@ impl Kernel for Rows<'_> {
             let larger = |a: f32, b: f32| if b > a { b } else { a };
             let max = lanes(row, f32::NEG_INFINITY, larger, larger);
             for score in row.iter_mut() {
-                *score = exp_of::<FUSED>(*score - max);
+                *score = exp_of::<S>(*score - max);
             }
             let sum = lanes(row, 0.0, |sum, x| sum + x, |a, b| a + b);
             for score in row.iter_mut() {

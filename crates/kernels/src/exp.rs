@@ -2,7 +2,7 @@
 //!
 //! The polynomials are those of the Cephes library (S. L. Moshier, `expf.c` and `tanhf.c`).
 
-use crate::simd::{Kernel, multiply_add, run};
+use crate::simd::{Simd, WithSimd, multiply_add, run};
 
 /// Replaces each number by its exponential, within 1e-6 of the true one, relatively.
 ///
@@ -10,13 +10,13 @@ use crate::simd::{Kernel, multiply_add, run};
 pub fn exp(values: &mut [f32]) {
     struct Exp<'v>(&'v mut [f32]);
 
-    impl Kernel for Exp<'_> {
+    impl WithSimd for Exp<'_> {
         type Output = ();
 
         #[inline(always)]
-        fn run<const FUSED: bool>(self) {
+        fn with_simd<S: Simd>(self, _: S) {
             for value in self.0 {
-                *value = exp_of::<FUSED>(*value);
+                *value = exp_of::<S>(*value);
             }
         }
     }
@@ -28,13 +28,13 @@ pub fn exp(values: &mut [f32]) {
 pub fn tanh(values: &mut [f32]) {
     struct Tanh<'v>(&'v mut [f32]);
 
-    impl Kernel for Tanh<'_> {
+    impl WithSimd for Tanh<'_> {
         type Output = ();
 
         #[inline(always)]
-        fn run<const FUSED: bool>(self) {
+        fn with_simd<S: Simd>(self, _: S) {
             for value in self.0 {
-                *value = tanh_of::<FUSED>(*value);
+                *value = tanh_of::<S>(*value);
             }
         }
     }
@@ -44,7 +44,7 @@ pub fn tanh(values: &mut [f32]) {
 
 /// Computes `e^x`.
 #[inline(always)]
-pub(crate) fn exp_of<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn exp_of<S: Simd>(x: f32) -> f32 {
     /// Adding it rounds a small float32 to a whole number, which the lowest bits of the sum then are.
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
     /// ln 2 in two parts: products of the first with whole numbers up to 128 are exact.
@@ -55,17 +55,17 @@ pub(crate) fn exp_of<const FUSED: bool>(x: f32) -> f32 {
     let bounded = if x < -104.0 { -104.0 } else { x };
     let bounded = if bounded > 89.0 { 89.0 } else { bounded };
 
-    let rounded = multiply_add::<FUSED>(bounded, std::f32::consts::LOG2_E, ROUND);
+    let rounded = multiply_add::<S>(bounded, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
-    let r = multiply_add::<FUSED>(n, -LN_2[0], bounded);
-    let r = multiply_add::<FUSED>(n, -LN_2[1], r);
+    let r = multiply_add::<S>(n, -LN_2[0], bounded);
+    let r = multiply_add::<S>(n, -LN_2[1], r);
     let mut p = P[0];
-    p = multiply_add::<FUSED>(p, r, P[1]);
-    p = multiply_add::<FUSED>(p, r, P[2]);
-    p = multiply_add::<FUSED>(p, r, P[3]);
-    p = multiply_add::<FUSED>(p, r, P[4]);
-    p = multiply_add::<FUSED>(p, r, P[5]);
-    let y = multiply_add::<FUSED>(p, r * r, r) + 1.0;
+    p = multiply_add::<S>(p, r, P[1]);
+    p = multiply_add::<S>(p, r, P[2]);
+    p = multiply_add::<S>(p, r, P[3]);
+    p = multiply_add::<S>(p, r, P[4]);
+    p = multiply_add::<S>(p, r, P[5]);
+    let y = multiply_add::<S>(p, r * r, r) + 1.0;
 
     // 2ⁿ in two factors, because 2¹²⁸ is not a float32.
     let n = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
@@ -76,19 +76,19 @@ pub(crate) fn exp_of<const FUSED: bool>(x: f32) -> f32 {
 
 /// Computes the hyperbolic tangent of `x`.
 #[inline(always)]
-pub(crate) fn tanh_of<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn tanh_of<S: Simd>(x: f32) -> f32 {
     const P: [f32; 5] =
         [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8];
     let z = x * x;
     let mut p = P[0];
-    p = multiply_add::<FUSED>(p, z, P[1]);
-    p = multiply_add::<FUSED>(p, z, P[2]);
-    p = multiply_add::<FUSED>(p, z, P[3]);
-    p = multiply_add::<FUSED>(p, z, P[4]);
-    let small = multiply_add::<FUSED>(p * z, x, x);
+    p = multiply_add::<S>(p, z, P[1]);
+    p = multiply_add::<S>(p, z, P[2]);
+    p = multiply_add::<S>(p, z, P[3]);
+    p = multiply_add::<S>(p, z, P[4]);
+    let small = multiply_add::<S>(p * z, x, x);
 
     let magnitude = x.abs();
-    let large = 1.0 - 2.0 / (exp_of::<FUSED>(2.0 * magnitude) + 1.0);
+    let large = 1.0 - 2.0 / (exp_of::<S>(2.0 * magnitude) + 1.0);
     if magnitude < 0.625 { small } else { large.copysign(x) }
 }
 
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn instructions_without_a_fused_product_are_as_exact() {
         for x in [-80.0_f32, -1.5, -0.3, 0.1, 0.7, 3.0, 42.0] {
-            let (exp, tanh) = (exp_of::<false>(x), tanh_of::<false>(x));
+            let (exp, tanh) = (exp_of::<pulp::Scalar>(x), tanh_of::<pulp::Scalar>(x));
             assert!((f64::from(exp) / f64::from(x).exp() - 1.0).abs() < 3e-7, "{x}: {exp}");
             assert!((f64::from(tanh) / f64::from(x).tanh() - 1.0).abs() < 3e-7, "{x}: {tanh}");
         }

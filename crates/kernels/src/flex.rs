@@ -3,12 +3,12 @@
 use burn::tensor::Tensor;
 
 #[cfg(feature = "flex")]
-pub(crate) use on::{change, is_plain, numbers, view};
+pub(crate) use on::{Heads, change, is_plain, numbers, view};
 
 #[cfg(not(feature = "flex"))]
 pub(crate) use off::{change, is_plain, numbers, view};
 
-use crate::matrix::MatrixView;
+use crate::matrix_view::MatrixView;
 
 /// A matrix of any stored type.
 #[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "made from flex's tensors only"))]
@@ -25,7 +25,7 @@ mod on {
     use burn_flex::{Flex, FlexTensor};
 
     use super::{AnyMatrix, MatrixView, Tensor};
-    use crate::matrix::Order;
+    use crate::matrix_view::Order;
     use crate::stored::Stored;
 
     /// Returns whether `x` is a tensor of flex for which no gradient is recorded.
@@ -75,6 +75,45 @@ mod on {
         let x = x.clone().try_into_primitive::<Flex>().ok()?;
         let (from, to) = x.layout().contiguous_offsets()?;
         Some(read(&x.storage()[from..to]))
+    }
+
+    /// Keys or values, `[rows, heads, positions, head_dim]`, in flex's memory.
+    pub(crate) struct Heads {
+        flex: FlexTensor,
+        pub(crate) rows: usize,
+        pub(crate) count: usize,
+        pub(crate) positions: usize,
+        head_dim: usize,
+        strides: [usize; 3],
+    }
+
+    impl Heads {
+        /// `None` if the numbers are not float32, or those of a head are not one after another.
+        pub(crate) fn of(x: &Tensor<4>) -> Option<Self> {
+            if !is_plain(x) || x.dtype() != DType::F32 {
+                return None;
+            }
+            let [rows, heads, positions, head_dim] = x.dims();
+            let flex = x.clone().try_into_primitive::<Flex>().ok()?;
+            let &[by_row, by_head, by_position, 1] = flex.layout().strides() else {
+                return None;
+            };
+            let strides = [by_row, by_head, by_position].map(usize::try_from);
+            let [Ok(by_row), Ok(by_head), Ok(by_position)] = strides else {
+                return None;
+            };
+            let strides = [by_row, by_head, by_position];
+            Some(Self { flex, rows, count: heads, positions, head_dim, strides })
+        }
+
+        /// The numbers of a position.
+        #[inline(always)]
+        pub(crate) fn at(&self, row: usize, head: usize, position: usize) -> &[f32] {
+            let [by_row, by_head, by_position] = self.strides;
+            let from = self.flex.layout().start_offset();
+            let from = from + row * by_row + head * by_head + position * by_position;
+            &self.flex.storage()[from..from + self.head_dim]
+        }
     }
 
     /// Calls `change` with the numbers of `x`, row-major, to change them in place. Gives `x` back if its numbers

@@ -11,12 +11,17 @@
 )]
 #![allow(clippy::result_large_err, reason = "a tensor that a kernel cannot take is given back")]
 
+mod attend;
 mod attention_pattern;
+mod by_input;
+mod by_output;
 mod exp;
+mod few_rows;
 mod flex;
 mod host;
-mod matrix;
+mod matrix_view;
 mod multiply;
+mod part;
 mod rms_norm;
 mod rotate;
 mod simd;
@@ -24,10 +29,11 @@ mod softcap;
 mod sparse;
 mod stored;
 
+pub use attend::attend;
 pub use attention_pattern::attention_pattern;
 pub use exp::{exp, tanh};
 pub use host::to_host;
-pub use matrix::{MatrixView, Order};
+pub use matrix_view::{MatrixView, Order};
 pub use multiply::multiply;
 pub use rms_norm::rms_norm;
 pub use rotate::rotate;

@@ -1,14 +1,18 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::flex::{self, AnyMatrix};
+use crate::matrix_view::Order;
 
 /// The largest number of rows that are multiplied by a kernel of this crate. More are faster in burn's product,
 /// which keeps parts of the matrix in registers.
 const MAX_ROWS: usize = 8;
 
-/// The number of float32 from which a single row is multiplied by a kernel of this crate. A smaller matrix is
-/// in the processor's caches, and burn's product is as fast.
-const MIN_NUMBERS: usize = 1 << 18;
+/// The number of float32 from which a matrix by input is multiplied by a kernel of this crate: 16 MB, which no
+/// cache of one thread holds. Burn's product of a smaller one is faster (`cargo bench --bench kernels`).
+const MIN_BY_INPUT: usize = 1 << 22;
+
+/// The number of float32 from which a single row is multiplied by a matrix by output. Below, burn's is as fast.
+const MIN_BY_OUTPUT: usize = 1 << 20;
 
 /// The number of values of a 16-bit matrix that are converted to float32 at once.
 const CAST_CHUNK: usize = 1 << 22;
@@ -23,17 +27,19 @@ pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
     let [_, d_out] = w.dims();
     let is_f32 = w.dtype() == DType::F32;
-    let is_small = is_f32 && rows == 1 && d_in * d_out < MIN_NUMBERS;
-    if rows <= MAX_ROWS && !is_small && flex::is_plain(&x) {
+    if rows <= MAX_ROWS && flex::is_plain(&x) {
         let product = flex::view(w, |w| {
+            if !is_worth_it(&w, rows) {
+                return None;
+            }
             let x = x.clone().into_data().try_into_vec::<f32>().expect("activations are float32");
-            match w {
+            Some(match w {
                 AnyMatrix::F32(w) => w.multiply(&x),
                 AnyMatrix::BF16(w) => w.multiply(&x),
                 AnyMatrix::F16(w) => w.multiply(&x),
-            }
+            })
         });
-        if let Some(product) = product {
+        if let Some(product) = product.flatten() {
             return Tensor::from_data(TensorData::new(product, [rows, d_out]), &x.device());
         }
     }
@@ -48,6 +54,18 @@ pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
     Tensor::cat((0..d_out).step_by(chunk).map(part).collect(), 1)
 }
 
+/// Returns whether the kernel is faster than burn's product, which converts 16-bit numbers at each call.
+fn is_worth_it(w: &AnyMatrix<'_>, rows: usize) -> bool {
+    let AnyMatrix::F32(w) = w else {
+        return true;
+    };
+    let [d_in, d_out] = w.dims();
+    match w.order {
+        Order::ByInput => d_in * d_out >= MIN_BY_INPUT,
+        Order::ByOutput => rows > 1 || d_in * d_out >= MIN_BY_OUTPUT,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::TensorData;
@@ -59,7 +77,7 @@ mod tests {
     fn products_are_those_of_burn_in_every_type_layout_and_number_of_rows() {
         let device = test_device();
         // Large enough for a kernel, with numbers whose sums are exact.
-        let (d_in, d_out) = (512, 520);
+        let (d_in, d_out) = (1024, 4100);
         let numbers = |n: usize, step: usize| -> Vec<f32> {
             (0..n).map(|at| (at * step % 13) as f32 - 6.0).collect()
         };

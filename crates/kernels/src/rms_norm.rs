@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use crate::attention_pattern::lanes;
 use crate::flex;
-use crate::simd::{Kernel, multiply_add, run};
+use crate::simd::{Simd, WithSimd, multiply_add, run};
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 15;
@@ -37,13 +37,13 @@ struct Rows<'v> {
     epsilon: f32,
 }
 
-impl Kernel for Rows<'_> {
+impl WithSimd for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         for row in self.values.chunks_exact_mut(self.d) {
-            let add_square = |sum, x| multiply_add::<FUSED>(x, x, sum);
+            let add_square = |sum, x| multiply_add::<S>(x, x, sum);
             let squares = lanes(row, 0.0, add_square, |a, b| a + b);
             let rms = (squares / self.d as f32 + self.epsilon).sqrt();
             for value in row {

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::flex;
-use crate::simd::{Kernel, run};
+use crate::simd::{Simd, WithSimd, run};
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 15;
@@ -76,11 +76,11 @@ struct Positions<'a, 't> {
     first: usize,
 }
 
-impl Kernel for Positions<'_, '_> {
+impl WithSimd for Positions<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         let Rotation { cos, sin, half, heads, head_dim, positions } = *self.rotation;
         for (at, heads) in self.values.chunks_exact_mut(heads * head_dim).enumerate() {
             let row = (self.first + at) % positions * half;

@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use crate::exp::tanh_of;
 use crate::flex;
-use crate::simd::{Kernel, run};
+use crate::simd::{Simd, WithSimd, run};
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 14;
@@ -30,13 +30,13 @@ pub(crate) struct Softcap<'v> {
     pub(crate) cap: f32,
 }
 
-impl Kernel for Softcap<'_> {
+impl WithSimd for Softcap<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         for value in self.values {
-            *value = tanh_of::<FUSED>(*value / self.cap) * self.cap;
+            *value = tanh_of::<S>(*value / self.cap) * self.cap;
         }
     }
 }

@@ -2,8 +2,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::flex::{self, AnyMatrix};
-use crate::matrix::MatrixView;
-use crate::simd::{Kernel, multiply_add, run};
+use crate::matrix_view::MatrixView;
+use crate::simd::{Simd, WithSimd, multiply_add, run};
 use crate::stored::Stored;
 
 /// Rows of few numbers that are not zero, in compressed sparse row form: row `r` has the entries
@@ -71,15 +71,15 @@ struct Row<'a, 'w, W> {
     out: &'a mut [f32],
 }
 
-impl<W: Stored> Kernel for Row<'_, '_, W> {
+impl<W: Stored> WithSimd for Row<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn with_simd<S: Simd>(self, _: S) {
         for (&index, &value) in self.indices.iter().zip(self.values) {
             let weights = self.w.row(index as usize).expect("the order was checked");
             for (sum, weight) in self.out.iter_mut().zip(weights) {
-                *sum = multiply_add::<FUSED>(value, weight.widen(), *sum);
+                *sum = multiply_add::<S>(value, weight.widen(), *sum);
             }
         }
     }

@@ -1,7 +1,7 @@
 use burn::tensor::{Element, bf16, f16};
 use rayon::prelude::*;
 
-use crate::simd::{Kernel, run};
+use crate::simd::{Simd, WithSimd, run};
 
 /// The number of values that a thread takes at once.
 const CHUNK: usize = 1 << 16;
@@ -10,11 +10,11 @@ const CHUNK: usize = 1 << 16;
 pub fn widen<W: Stored>(values: &[W]) -> Vec<f32> {
     struct Widen<'v, W>(&'v mut [f32], &'v [W]);
 
-    impl<W: Stored> Kernel for Widen<'_, W> {
+    impl<W: Stored> WithSimd for Widen<'_, W> {
         type Output = ();
 
         #[inline(always)]
-        fn run<const FUSED: bool>(self) {
+        fn with_simd<S: Simd>(self, _: S) {
             for (out, value) in self.0.iter_mut().zip(self.1) {
                 *out = value.widen();
             }
@@ -31,12 +31,31 @@ pub fn widen<W: Stored>(values: &[W]) -> Vec<f32> {
 pub trait Stored: Element + Copy + Sync {
     /// Converts the number to float32. Numbers that are not finite have no defined result.
     fn widen(self) -> f32;
+
+    /// Converts up to [`BLOCK`] numbers to float32, in `buffer` if they are of another type.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn widened<'b>(values: &'b [Self], buffer: &'b mut [f32; BLOCK]) -> &'b [f32] {
+        let buffer = &mut buffer[..values.len()];
+        for (to, value) in buffer.iter_mut().zip(values) {
+            *to = value.widen();
+        }
+        buffer
+    }
 }
+
+/// The number of numbers that are converted before they are used.
+pub(crate) const BLOCK: usize = 512;
 
 impl Stored for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn widened<'b>(values: &'b [Self], _: &'b mut [f32; BLOCK]) -> &'b [f32] {
+        values
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// Maximum time for which a write may wait on a client that does not read. Default: 1 minute.
     pub write_timeout: Duration,
-    /// Maximum number of open connections. Default: 1024.
+    /// Maximum number of open connections; fewer if the system's limit of open files cannot be raised to it.
+    /// Default: 1024.
     pub connections: usize,
     /// Time that open streams get to finish when the server shuts down. Default: 3 seconds.
     pub shutdown_grace: Duration,

@@ -24,6 +24,7 @@ use crate::config::{Config, Limits};
 use crate::error::ServeError;
 use crate::generation::Scheduler;
 use crate::http::connection::TimeoutStream;
+use crate::http::open_files;
 use crate::http::origin::AllowedHosts;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
@@ -121,7 +122,7 @@ impl Connections {
             .half_close(true)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS);
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let places = Arc::new(Semaphore::new(open_files::for_connections(limits.connections)));
         let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
         Self { app, limits, builder, graceful, tasks, places }
     }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
-use nanoscope_kernels::{attention_pattern, rms_norm, softcap};
+use nanoscope_kernels::{attend, attention_pattern, rms_norm, softcap};
 use rayon::prelude::*;
 
 use crate::cache::{Caches, LayerCache};
@@ -94,7 +94,11 @@ impl Attention {
         let q = q * self.config.score_scale;
         let (q, k, v) = (q.swap_dims(1, 2), k.swap_dims(1, 2), v.swap_dims(1, 2));
 
-        let z = if let [masks] = pass.masks.as_mut_slice() {
+        let watched = [HookPoint::AttnScores(layer), HookPoint::Pattern(layer)];
+        let is_watched = watched.into_iter().any(|point| router.wants(point));
+        let z = if seq == 1 && pass.on_host && !caches.0.is_empty() && !is_watched {
+            self.attend_newest([q, k, v], layer, &pass.masks, caches)
+        } else if let [masks] = pass.masks.as_mut_slice() {
             self.attend([q, k, v], layer, masks, caches.layer(0, layer), router)
         } else {
             let mut first = 0;
@@ -142,6 +146,31 @@ impl Attention {
                 if scale == 1.0 { x } else { x * scale }
             }
         }
+    }
+
+    /// Computes the weighted values of one position per row, in one operation for the rows of all caches.
+    ///
+    /// # Shapes
+    /// - `q`: `[batch, n_head, 1, head_dim]`, already scaled; `k`, `v`: `[batch, n_kv_head, 1, head_dim]`
+    /// - output: `[batch, 1, n_head, head_dim]`
+    fn attend_newest(
+        &self,
+        [q, k, v]: [Tensor<4>; 3],
+        layer: usize,
+        masks: &[Masks],
+        caches: &mut Caches<'_, '_>,
+    ) -> Tensor<4> {
+        let mut first = 0;
+        let of_cache = caches.0.iter_mut().zip(masks).map(|(cache, masks)| {
+            let rows = first..first + cache.batch();
+            first = rows.end;
+            let [k, v] = [&k, &v].map(|x| x.clone().slice_dim(0, rows.clone()));
+            let first_key = masks.first_key(self.layer.window);
+            let (k, v) = cache.layer_mut(layer).push(k, v, masks.offset, first_key);
+            [k, v]
+        });
+        let of_cache: Vec<[Tensor<4>; 2]> = of_cache.collect();
+        attend(q, &of_cache, self.config.score_softcap).swap_dims(1, 2)
     }
 
     /// Computes scores, pattern and weighted values of rows whose keys and values share one cache.

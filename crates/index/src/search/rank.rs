@@ -63,6 +63,8 @@ const MIN_PARTIAL: usize = 3;
 const MAX_WORDS: usize = 8;
 /// The number of texts that an estimate counts like beside a measurement.
 const ESTIMATE_TEXTS: f32 = 12.0;
+/// The weight of a text with another form of the word, as `danced` for `dance`.
+const FORM_WEIGHT: f32 = 0.8;
 /// The weight of writing a word in all texts, and of promoting one that was not written.
 const WRITES_WEIGHT: f32 = 2.0;
 const UNWRITTEN_WEIGHT: f32 = 0.3;
@@ -217,6 +219,8 @@ impl Search {
 struct Written {
     count: u32,
     of: u32,
+    /// The weight of a text: 1 with the word as it was asked for.
+    weight: f32,
     /// The maximum number of tokens per text.
     tokens: u32,
     evidence: Evidence,
@@ -227,7 +231,8 @@ impl Written {
     /// token. The estimate counts like [`ESTIMATE_TEXTS`] texts, so that luck in a few does not win.
     fn share(&self, likely: f32) -> f32 {
         let estimate = 1.0 - (1.0 - likely.clamp(0.0, 1.0)).powf(self.tokens as f32);
-        (self.count as f32 + ESTIMATE_TEXTS * estimate) / (self.of as f32 + ESTIMATE_TEXTS)
+        let texts = self.weight * self.count as f32;
+        (texts + ESTIMATE_TEXTS * estimate) / (self.of as f32 + ESTIMATE_TEXTS)
     }
 }
 
@@ -239,11 +244,16 @@ fn writing(index: Option<&FeatureIndex>, tokens: &WordTokens) -> HashMap<u32, Wr
     };
     let entry = |entry: &FeatureEntry| {
         let forms = entry.writes.iter().filter(|(word, _)| tokens.matches(word));
-        let (word, count) = forms.max_by_key(|(_, count)| *count)?;
-        let (count, of) = (*count, entry.texts.unwrap_or(writing.texts));
+        let weight = |word: &str| if word == tokens.word { 1.0 } else { FORM_WEIGHT };
+        let weighted = forms.map(|(word, count)| (word, *count, weight(word)));
+        let by_weight = |a: &(_, u32, f32), b: &(_, u32, f32)| {
+            (a.1 as f32 * a.2).total_cmp(&(b.1 as f32 * b.2))
+        };
+        let (word, count, weight) = weighted.max_by(by_weight)?;
+        let of = entry.texts.unwrap_or(writing.texts);
         let evidence = Evidence::Writes { word: word.clone(), count, of };
         let tokens = writing.tokens;
-        Some((entry.feature, Written { count, of, tokens, evidence }))
+        Some((entry.feature, Written { count, of, weight, tokens, evidence }))
     };
     index.iter().filter_map(entry).collect()
 }
@@ -367,6 +377,27 @@ mod tests {
         assert!(why(9).contains("fires on ·dog in 4 of its 4"), "{}", why(9));
         assert!(why(7).contains("its label has \"dog\""), "{}", why(7));
         assert_eq!(find("Dogs dog", &SearchOptions::default())[0].feature, 5);
+    }
+
+    #[test]
+    fn texts_with_the_word_as_it_was_asked_for_count_more_than_those_with_another_form() {
+        let entry = |(feature, writes): (u32, &[(&str, u32)])| FeatureEntry {
+            feature,
+            writes: writes.iter().map(|&(word, count)| (word.into(), count)).collect(),
+            ..Default::default()
+        };
+        let writes: [(u32, &[(&str, u32)]); 3] =
+            [(0, &[("dogs", 4)]), (1, &[("dog", 4)]), (2, &[("cat", 4), ("dogs", 4), ("dog", 3)])];
+        let mut index = FeatureIndex::new(HOOK, 1, 9, writes.into_iter().map(entry).collect());
+        index.writing = Some(Writing { texts: 4, tokens: 32, share: 0.3 });
+        let tokens = WordTokens { word: "dog".to_owned(), ids: Vec::new(), is_piece: false };
+
+        let found = writing(Some(&index), &tokens);
+
+        // Of 4 texts and an estimate of none in 12.
+        assert_eq!([0, 1, 2].map(|feature| found[&feature].share(0.0)), [0.2, 0.25, 0.2]);
+        let word = |feature| found[&feature].evidence.to_string();
+        assert!(word(1).contains("\"dog\" in 4") && word(2).contains("\"dogs\" in 4"));
     }
 
     #[test]

@@ -6,8 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, Deserializer};
 
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -17,7 +16,10 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+/// The size in bytes from which a body is parsed on a thread where it blocks no other request.
+const LARGE: usize = 64 << 10;
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
@@ -26,19 +28,26 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
         if let Some(encoding) = encoding {
             return Err(ApiError::encoded_body(&encoding));
         }
-        // serde would read a list as the fields in declaration order.
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return Err(ApiError::bad_request("expected a JSON object, found a list"));
+        if bytes.len() < LARGE {
+            return read_json(&bytes).map(Self);
         }
-        // serde_json limits the nesting to 128 levels.
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let read =
-            serde_path_to_error::deserialize(&mut json).map_err(|e| invalid_field(&e, ""))?;
-        json.end().map_err(|error| {
-            ApiError::bad_request(format!("the body is not valid JSON: {error}"))
-        })?;
-        Ok(Self(read))
+        let read = tokio::task::spawn_blocking(move || read_json(&bytes).map(Self));
+        read.await.unwrap_or_else(|_| Err(ApiError::internal()))
     }
+}
+
+/// Deserialises a `T` from a whole body, which must be a JSON object.
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // serde would read a list as the fields in declaration order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::bad_request("expected a JSON object, found a list"));
+    }
+    // serde_json limits the nesting to 128 levels.
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|e| invalid_field(&e, ""))?;
+    json.end()
+        .map_err(|error| ApiError::bad_request(format!("the body is not valid JSON: {error}")))?;
+    Ok(read)
 }
 
 /// Extracts the path parameters as a `T`. Parameters that are not valid UTF-8 are rejected with 400.
@@ -55,11 +64,15 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Path<T> {
     }
 }
 
-/// Deserialises a `T` from `value`, which is at `path` in the body.
+/// Deserialises a `T` from `value`, which is at `path` in the body. Fields that `T` does not have are not
+/// looked at.
 ///
 /// # Errors
 /// 400 with the path of the invalid field.
-pub(crate) fn parse<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T, ApiError> {
+pub(crate) fn parse<'v, T: DeserializeOwned>(
+    value: impl Deserializer<'v, Error = serde_json::Error>,
+    path: &str,
+) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(value).map_err(|error| invalid_field(&error, path))
 }
 

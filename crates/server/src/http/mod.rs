@@ -5,4 +5,5 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod headers;
 pub(crate) mod log;
+pub(crate) mod open_files;
 pub(crate) mod origin;

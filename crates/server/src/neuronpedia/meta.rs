@@ -37,7 +37,8 @@ pub(crate) async fn tokenize(
     State(state): State<AppState>,
     body::Json(request): body::Json<TokenizeRequest>,
 ) -> Result<Json<Tokenized>, ApiError> {
-    let work = move |served: &ServedModel| {
+    let work = move |state: &AppState| {
+        let served = &*state.served;
         check_model(served, &request.model, "model")?;
         let tokenizer = tokenizer(served)?;
         let bos = request.prepend_bos != Some(false) && tokenizer.bos().is_some();
@@ -54,7 +55,8 @@ pub(crate) async fn tokenize(
         let token_strings = tokens.iter().map(|&id| token_text(tokenizer, id)).collect();
         Ok(Tokenized { tokens, token_strings, prepend_bos: bos })
     };
-    Ok(Json(state.analysis.run(&state.served, work).await?))
+    // Beside the passes of other requests, because it needs none.
+    Ok(Json(state.run_blocking(work).await?))
 }
 
 /// `GET /v1/capabilities`; its fields are in snake_case, as in Neuronpedia.

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::http::body::Json;
+use crate::http::body::{Json, parse};
 use crate::http::log::TokenCounter;
 use crate::openai::answer::Endpoint;
-use crate::openai::request::{CommonParams, parse_fields};
+use crate::openai::request::CommonParams;
 use crate::openai::respond::{Asked, Prompt, respond, special_note, too_long};
 use crate::state::AppState;
 
@@ -59,7 +59,7 @@ pub(crate) async fn create(
     Json(mut body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
     let mut params = CommonParams::read(&mut body, &OWN_FIELDS, &state)?;
-    let fields: Fields = parse_fields(&body)?;
+    let fields: Fields = parse(&body, "")?;
     // The body may be large, and the answer may take minutes.
     drop(body);
     let echo = fields.echo.unwrap_or(false);

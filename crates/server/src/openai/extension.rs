@@ -209,7 +209,7 @@ fn parse_specs<T: serde::de::DeserializeOwned>(
     }
     let read = |(at, value): (usize, &mut Value)| {
         resolve_sae_ids(value, served);
-        parse(value, &format!("{field}[{at}]"))
+        parse(&*value, &format!("{field}[{at}]"))
     };
     values.iter_mut().enumerate().map(read).collect()
 }

@@ -112,7 +112,7 @@ impl CommonParams {
     ) -> Result<Self, ApiError> {
         reject_unsupported(body, own)?;
         normalize(body);
-        let fields: Fields = parse_fields(body)?;
+        let fields: Fields = parse(&*body, "")?;
         if let Some(model) = &fields.model {
             models::check(state, model)?;
         }
@@ -170,13 +170,6 @@ impl CommonParams {
     pub(crate) fn is_first_of_prompt(&self, index: usize, prompts: usize) -> bool {
         index.is_multiple_of(self.n) && index < self.n * prompts
     }
-}
-
-/// Deserialises a `T` from the body's fields.
-pub(crate) fn parse_fields<T: serde::de::DeserializeOwned>(
-    body: &Map<String, Value>,
-) -> Result<T, ApiError> {
-    parse(&Value::Object(body.clone()), "")
 }
 
 fn max_tokens(fields: &Fields, state: &AppState) -> Result<usize, ApiError> {

@@ -1,0 +1,183 @@
+use burn::tensor::Tensor;
+#[cfg(feature = "flex")]
+use burn::tensor::TensorData;
+use burn::tensor::activation::softmax;
+#[cfg(feature = "flex")]
+use rayon::prelude::*;
+
+#[cfg(feature = "flex")]
+use crate::by_output::Dots;
+#[cfg(feature = "flex")]
+use crate::exp::{exp_of, tanh_of};
+#[cfg(feature = "flex")]
+use crate::flex::{self, Heads};
+#[cfg(feature = "flex")]
+use crate::host::to_host;
+#[cfg(feature = "flex")]
+use crate::simd::{Simd, WithSimd, multiply_add, run};
+use crate::softcap::softcap;
+
+/// The number of products from which heads are computed on several threads.
+#[cfg(feature = "flex")]
+const MIN_FOR_THREADS: usize = 1 << 16;
+
+/// Computes attention of one query per row, which sees all of its row's keys. With `cap`, scores are capped as by
+/// [`softcap`].
+///
+/// Rows come from caches of different lengths; each cache has some of the rows of `q`, in their order. Query
+/// heads that follow each other share a key-value head.
+///
+/// # Shapes
+/// - `q`: `[batch, n_head, 1, head_dim]`, already scaled
+/// - `caches`: keys and values, two of `[rows, n_shared, keys, head_dim]` for each cache
+/// - output: `[batch, n_head, 1, head_dim]`
+///
+/// # Panics
+/// If the caches have another number of rows than `q`.
+pub fn attend(q: Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Tensor<4> {
+    let [batch, ..] = q.dims();
+    let rows: usize = caches.iter().map(|[keys, _]| keys.dims()[0]).sum();
+    assert_eq!(rows, batch, "a query for each row of the caches");
+    #[cfg(feature = "flex")]
+    if let Some(out) = on_flex(&q, caches, cap) {
+        return Tensor::from_data(TensorData::new(out, q.dims()), &q.device());
+    }
+    composed(&q, caches, cap)
+}
+
+/// Computes [`attend`] on flex; `None` if the numbers are elsewhere or in another order.
+#[cfg(feature = "flex")]
+fn on_flex(q: &Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Option<Vec<f32>> {
+    if !flex::is_plain(q) {
+        return None;
+    }
+    let caches = caches.iter().map(|[keys, values]| Some([Heads::of(keys)?, Heads::of(values)?]));
+    let caches: Vec<[Heads; 2]> = caches.collect::<Option<_>>()?;
+    let rows: Vec<(&[Heads; 2], usize)> =
+        caches.iter().flat_map(|cache| (0..cache[0].rows).map(move |row| (cache, row))).collect();
+    let [_, n_head, _, head_dim] = q.dims();
+    let q = to_host(q.clone());
+    let mut out = vec![0.0_f32; q.len()];
+    let head = |(at, out): (usize, &mut [f32])| {
+        let ([keys, values], row) = rows[at / n_head];
+        let shared = at % n_head / (n_head / keys.count);
+        let q = &q[at * head_dim..(at + 1) * head_dim];
+        run(Head { q, keys, values, row, shared, cap, out });
+    };
+    let numbers: usize = rows.iter().map(|([keys, _], _)| keys.positions * n_head * head_dim).sum();
+    if numbers >= MIN_FOR_THREADS {
+        out.par_chunks_mut(head_dim).enumerate().for_each(head);
+    } else {
+        out.chunks_mut(head_dim).enumerate().for_each(head);
+    }
+    Some(out)
+}
+
+/// Computes [`attend`] with burn's operations.
+fn composed(q: &Tensor<4>, caches: &[[Tensor<4>; 2]], cap: Option<f32>) -> Tensor<4> {
+    let [_, n_head, _, head_dim] = q.dims();
+    let mut first = 0;
+    let of_cache = caches.iter().map(|[keys, values]| {
+        let [rows, n_shared, _, _] = keys.dims();
+        let q = q.clone().slice_dim(0, first..first + rows);
+        first += rows;
+        let q = q.reshape([rows, n_shared, n_head / n_shared, head_dim]);
+        let scores = q.matmul(keys.clone().transpose());
+        let scores = cap.map_or(scores.clone(), |cap| softcap(scores, cap));
+        softmax(scores, 3).matmul(values.clone()).reshape([rows, n_head, 1, head_dim])
+    });
+    Tensor::cat(of_cache.collect(), 0)
+}
+
+/// One query head; `out` is filled with zeros.
+#[cfg(feature = "flex")]
+struct Head<'a> {
+    q: &'a [f32],
+    keys: &'a Heads,
+    values: &'a Heads,
+    row: usize,
+    shared: usize,
+    cap: Option<f32>,
+    out: &'a mut [f32],
+}
+
+#[cfg(feature = "flex")]
+impl WithSimd for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Head { q, keys, values, row, shared, cap, out } = self;
+        let mut pattern = vec![0.0_f32; keys.positions];
+        let mut max = f32::NEG_INFINITY;
+        for (position, score) in pattern.iter_mut().enumerate() {
+            let mut dots = Dots::<S, 1>::new(simd);
+            dots.add(simd, [q], keys.at(row, shared, position));
+            [*score] = dots.sums(simd);
+            if let Some(cap) = cap {
+                *score = tanh_of::<S>(*score / cap) * cap;
+            }
+            if *score > max {
+                max = *score;
+            }
+        }
+        for score in &mut pattern {
+            *score = exp_of::<S>(*score - max);
+        }
+        let mut sum = 0.0;
+        for (position, &weight) in pattern.iter().enumerate() {
+            sum += weight;
+            let value = values.at(row, shared, position);
+            for (out, value) in out.iter_mut().zip(value) {
+                *out = multiply_add::<S>(weight, *value, *out);
+            }
+        }
+        for out in out {
+            *out /= sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use nanoscope_testing::test_device;
+
+    use super::*;
+    use crate::host::to_host;
+
+    fn tensor(shape: [usize; 4], step: f32, device: &Device) -> Tensor<4> {
+        let numbers = (0..shape.iter().product()).map(|at: usize| (at as f32 * step).sin() * 3.0);
+        Tensor::from_data(TensorData::new(numbers.collect::<Vec<_>>(), shape), device)
+    }
+
+    #[test]
+    fn rows_of_different_lengths_attend_as_in_the_composed_operations() {
+        let device = test_device();
+        for (n_head, n_shared, head_dim) in [(4, 4, 8), (6, 2, 40), (6, 1, 128)] {
+            let q = tensor([4, n_head, 1, head_dim], 0.31, &device);
+            // Views into longer caches, one of which has two rows.
+            let caches = [(1, 1), (2, 37), (1, 300)].map(|(rows, keys)| {
+                [0.7, 0.9].map(|step| {
+                    let all = tensor([rows, n_shared, 310, head_dim], step, &device);
+                    all.slice_dim(2, 5..5 + keys)
+                })
+            });
+            for cap in [None, Some(10.0)] {
+                let expected = to_host(composed(&q, &caches, cap));
+                let found = to_host(attend(q.clone(), &caches, cap));
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() <= 2e-6, "{found} instead of {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_stays_one() {
+        let device = test_device();
+        let q = Tensor::<4>::from_floats([[[[f32::NAN, 1.0]]]], &device);
+        let cache = [0.7, 0.9].map(|step| tensor([1, 1, 3, 2], step, &device));
+        assert!(to_host(attend(q, &[cache], None)).iter().all(|value| value.is_nan()));
+    }
+}

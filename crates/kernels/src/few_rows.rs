@@ -1,0 +1,165 @@
+//! Products of few rows with a matrix that is read once.
+
+use rayon::prelude::*;
+
+use crate::by_input::ByInput;
+use crate::by_output::ByOutput;
+use crate::matrix_view::{MatrixView, Order};
+use crate::part::Part;
+use crate::simd::run;
+use crate::stored::Stored;
+
+/// The number of products from which they are computed on several threads. Below it, waking them costs more.
+const MIN_FOR_THREADS: usize = 1 << 20;
+/// The number of parts per thread, so that one that is held up leaves less to wait for.
+const PARTS_PER_THREAD: usize = 4;
+/// The number of sums that stay in the nearest cache.
+const MAX_SUMS: usize = 4096;
+/// The number of columns of which a part has a multiple: a few vectors.
+const LANES: usize = 32;
+
+impl<W: Stored> MatrixView<'_, W> {
+    /// Computes `x · self` in float32. The sums have one order, whatever the number of threads.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`, row-major
+    /// - output: `[rows, d_out]`, row-major
+    ///
+    /// # Panics
+    /// If the length of `x` is not a multiple of `d_in`.
+    pub fn multiply(&self, x: &[f32]) -> Vec<f32> {
+        assert!(x.len().is_multiple_of(self.d_in), "{} numbers in rows of {}", x.len(), self.d_in);
+        let rows = x.len() / self.d_in;
+        let mut out = vec![0.0_f32; rows * self.d_out];
+        if rows == 0 {
+            return out;
+        }
+        let is_small = rows * self.d_in * self.d_out < MIN_FOR_THREADS;
+        let threads = if is_small { 1 } else { rayon::current_num_threads() };
+        let parts = if threads == 1 { 1 } else { PARTS_PER_THREAD * threads };
+        let width = self.d_out.div_ceil(parts).next_multiple_of(LANES);
+        let width = if self.order == Order::ByInput {
+            width.min((MAX_SUMS / rows).max(LANES).next_multiple_of(LANES))
+        } else {
+            width
+        };
+        // Each part has its own columns of all rows.
+        let part = |(at, out): (usize, &mut [f32])| {
+            let part = Part { matrix: *self, x, from: at * width, out, rows };
+            match self.order {
+                Order::ByInput => run(ByInput(part)),
+                Order::ByOutput => run(ByOutput(part)),
+            }
+        };
+        if threads == 1 {
+            out.chunks_mut(rows * width).enumerate().for_each(part);
+        } else {
+            out.par_chunks_mut(rows * width).enumerate().for_each(part);
+        }
+        if rows == 1 { out } else { self.by_row(&out, rows, width) }
+    }
+
+    /// Puts parts of `width` columns each into rows.
+    fn by_row(&self, parts: &[f32], rows: usize, width: usize) -> Vec<f32> {
+        let mut out = vec![0.0_f32; parts.len()];
+        for (at, part) in parts.chunks(rows * width).enumerate() {
+            let columns = part.len() / rows;
+            for (row, sums) in part.chunks(columns).enumerate() {
+                let from = row * self.d_out + at * width;
+                out[from..from + columns].copy_from_slice(sums);
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{bf16, f16};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Small whole numbers, whose products and sums are exact in every type.
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|at| ((at * 7919 + seed * 104_729) % 17) as f32 - 8.0).collect()
+    }
+
+    fn product(x: &[f32], w: &[f32], [d_in, d_out]: [usize; 2]) -> Vec<f32> {
+        let cell = |row: &[f32], out: usize| -> f32 {
+            row.iter().enumerate().map(|(at, x)| x * w[at * d_out + out]).sum()
+        };
+        x.chunks(d_in).flat_map(|row| (0..d_out).map(move |out| cell(row, out))).collect()
+    }
+
+    /// The product by a matrix stored as `W`, in `order` and with `gap` numbers between rows.
+    fn stored<W: Stored>(
+        x: &[f32],
+        w: &[f32],
+        [d_in, d_out]: [usize; 2],
+        order: Order,
+        gap: usize,
+        narrow: impl Fn(f32) -> W,
+    ) -> Vec<f32> {
+        let [rows, columns] = if order == Order::ByInput { [d_in, d_out] } else { [d_out, d_in] };
+        let mut values = Vec::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                let [i, o] = if order == Order::ByInput { [row, column] } else { [column, row] };
+                values.push(narrow(w[i * d_out + o]));
+            }
+            values.extend((0..gap).map(|_| narrow(99.0)));
+        }
+        MatrixView::new(&values, [d_in, d_out], order, columns + gap).unwrap().multiply(x)
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_exact_in_every_type_and_order(
+            rows in 1_usize..10, d_in in 1_usize..70, d_out in 1_usize..90, gap in 0_usize..3,
+        ) {
+            let (x, w) = (numbers(rows * d_in, 1), numbers(d_in * d_out, 2));
+            let shape = [d_in, d_out];
+            let expected = product(&x, &w, shape);
+            for order in [Order::ByInput, Order::ByOutput] {
+                prop_assert_eq!(&stored(&x, &w, shape, order, gap, |w| w), &expected);
+                prop_assert_eq!(&stored(&x, &w, shape, order, gap, bf16::from_f32), &expected);
+                prop_assert_eq!(&stored(&x, &w, shape, order, gap, f16::from_f32), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_product_is_the_same_on_any_number_of_threads() {
+        let (d_in, d_out) = (700, 1600);
+        let w: Vec<f32> = (0..d_in * d_out).map(|at| (at as f32 * 0.37).sin()).collect();
+        for rows in [1, 3, 8] {
+            let x: Vec<f32> = (0..rows * d_in).map(|at| (at as f32 * 0.11).cos()).collect();
+            for (order, stride) in [(Order::ByInput, d_out), (Order::ByOutput, d_in)] {
+                let matrix = MatrixView::new(&w, [d_in, d_out], order, stride).unwrap();
+                let on = |threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    pool.unwrap().install(|| matrix.multiply(&x))
+                };
+                let one = on(1);
+                assert_eq!(one, on(2));
+                assert_eq!(one, on(5));
+                let lone: Vec<f32> = x.chunks(d_in).flat_map(|row| matrix.multiply(row)).collect();
+                assert_eq!(one, lone, "a row does not depend on the others");
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_its_numbers_cannot_back_is_refused() {
+        let values = [0.0_f32; 12];
+        let new = |shape, order, stride| MatrixView::new(&values, shape, order, stride).is_some();
+
+        assert!(new([3, 4], Order::ByInput, 4));
+        assert!(new([4, 3], Order::ByOutput, 4));
+        assert!(!new([4, 4], Order::ByInput, 4));
+        assert!(!new([3, 4], Order::ByInput, 3));
+        assert!(!new([0, 4], Order::ByInput, 4));
+        assert!(!new([2, 4], Order::ByInput, usize::MAX));
+    }
+}

@@ -1,0 +1,55 @@
+use crate::stored::Stored;
+
+/// A matrix of `[d_in, d_out]` in the host's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixView<'w, W> {
+    pub(crate) values: &'w [W],
+    pub(crate) d_in: usize,
+    pub(crate) d_out: usize,
+    pub(crate) order: Order,
+    /// The distance of two rows in memory.
+    pub(crate) stride: usize,
+}
+
+/// The order of a matrix's numbers in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// A row of `d_out` numbers for each input.
+    ByInput,
+    /// A row of `d_in` numbers for each output, as PyTorch stores a linear layer.
+    ByOutput,
+}
+
+impl<'w, W: Stored> MatrixView<'w, W> {
+    /// Creates a matrix whose rows in memory begin at every multiple of `stride`. `None` if `values` is too
+    /// short for it, or if rows overlap.
+    pub fn new(
+        values: &'w [W],
+        [d_in, d_out]: [usize; 2],
+        order: Order,
+        stride: usize,
+    ) -> Option<Self> {
+        let [rows, columns] = match order {
+            Order::ByInput => [d_in, d_out],
+            Order::ByOutput => [d_out, d_in],
+        };
+        let needed = rows.checked_sub(1)?.checked_mul(stride)?.checked_add(columns)?;
+        let fits = values.len() >= needed && stride >= columns && columns > 0;
+        fits.then_some(Self { values, d_in, d_out, order, stride })
+    }
+
+    /// The shape, `[d_in, d_out]`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.d_in, self.d_out]
+    }
+
+    /// The numbers of one input; `None` if they are not one after another.
+    ///
+    /// # Panics
+    /// If `input` is out of range.
+    #[inline(always)]
+    pub(crate) fn row(&self, input: usize) -> Option<&'w [W]> {
+        assert!(input < self.d_in, "row {input} of {}", self.d_in);
+        (self.order == Order::ByInput).then(|| &self.values[input * self.stride..][..self.d_out])
+    }
+}
