@@ -111,7 +111,7 @@ fn sparse(device: &Device) {
             ),
             || {
                 let rows = SparseRows { indptr: &indptr, indices: &indices, values: &values };
-                multiply_sparse(rows, &w, device)
+                multiply_sparse(rows, &w)
             },
             || w.clone().select(0, gather.clone()),
         );

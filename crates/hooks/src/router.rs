@@ -4,7 +4,8 @@ use crate::HookPoint;
 
 /// Receives every activation at a hook point and returns the one that the pass continues with.
 ///
-/// A model calls [`route`](Self::route) exactly once per hook point, in execution order.
+/// A model calls [`route`](Self::route) exactly once per hook point, in execution order; at a point that the
+/// router does not want it may leave the call out.
 pub trait HookRouter {
     /// Returns whether the router reads or changes the activation at `point`.
     ///

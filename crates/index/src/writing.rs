@@ -18,7 +18,7 @@ use crate::writing_options::{Writing, WritingOptions};
 
 /// The factor by which more texts are written with a share that was sought.
 const AGAIN: usize = 8;
-/// The number of rows of a pass.
+/// The number of rows of a pass of several features; one with more texts than this has a pass of its own.
 const ROWS: usize = 64;
 /// The number of unsteered texts that the words are compared with.
 const UNSTEERED: usize = 64;

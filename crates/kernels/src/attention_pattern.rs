@@ -14,8 +14,8 @@ const HIDDEN: f32 = -1e30;
 /// The number of partial sums, enough for the units of every common processor.
 const LANES: usize = 16;
 
-/// Computes the softmax of attention scores over the keys that each query sees; the others get 0 and are
-/// not looked at. With `cap`, scores are first capped as by [`softcap`](crate::softcap).
+/// Computes the softmax of attention scores over the keys that each query sees; the others get 0, whatever
+/// their scores are. With `cap`, scores are first capped as by [`softcap`](crate::softcap).
 ///
 /// `seen` returns the keys that a query of the sequence sees, at least one. Scores that are not on flex, or
 /// through which a gradient passes, are given back: a backend with a compiler fuses the composed

@@ -6,7 +6,7 @@ use crate::simd::{Simd, WithSimd, multiply_add, run};
 
 /// Replaces each number by its exponential, within 1e-6 of the true one, relatively.
 ///
-/// Results below the smallest normal number are 0. NaN stays NaN.
+/// Results below the smallest normal number may be 0. NaN stays NaN.
 pub fn exp(values: &mut [f32]) {
     struct Exp<'v>(&'v mut [f32]);
 

@@ -3,10 +3,14 @@
 use burn::tensor::Tensor;
 
 #[cfg(feature = "flex")]
-pub(crate) use on::{Heads, change, is_plain, numbers, view};
+pub use on::is_plain;
+#[cfg(feature = "flex")]
+pub(crate) use on::{Heads, change, numbers, view};
 
 #[cfg(not(feature = "flex"))]
-pub(crate) use off::{change, is_plain, numbers, view};
+pub use off::is_plain;
+#[cfg(not(feature = "flex"))]
+pub(crate) use off::{change, numbers, view};
 
 use crate::matrix_view::MatrixView;
 
@@ -28,8 +32,8 @@ mod on {
     use crate::matrix_view::Order;
     use crate::stored::Stored;
 
-    /// Returns whether `x` is a tensor of flex for which no gradient is recorded.
-    pub(crate) fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
+    /// Returns whether this crate's kernels take `x`: it is in flex's memory, and no gradient is recorded.
+    pub fn is_plain<const D: usize>(x: &Tensor<D>) -> bool {
         matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
     }
 
@@ -144,7 +148,8 @@ mod on {
 mod off {
     use super::{AnyMatrix, Tensor};
 
-    pub(crate) fn is_plain<const D: usize>(_: &Tensor<D>) -> bool {
+    /// Returns whether this crate's kernels take `x`, which they do on flex only.
+    pub fn is_plain<const D: usize>(_: &Tensor<D>) -> bool {
         false
     }
 

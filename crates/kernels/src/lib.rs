@@ -1,8 +1,9 @@
 //! Operations of transformers and sparse autoencoders in one pass over their numbers.
 //!
-//! On burn's flex backend each operation is a kernel with the widest vector instructions of the machine, on
-//! all threads where the work is large enough. Everywhere else, and where a gradient is recorded, it is
-//! composed of burn's own operations. The results agree within float32 noise, and do not depend on the
+//! On burn's flex backend an operation is a kernel with the widest vector instructions of the machine, on all
+//! threads where the work is large enough; products that are faster in burn are burn's. On other backends, and
+//! where a gradient is recorded, burn's own operations do the same, composed here or, for [`attention_pattern`]
+//! and [`multiply_sparse`], by the caller. The results agree within float32 noise, and do not depend on the
 //! number of threads.
 
 #![allow(
@@ -32,6 +33,7 @@ mod stored;
 pub use attend::attend;
 pub use attention_pattern::attention_pattern;
 pub use exp::{exp, tanh};
+pub use flex::is_plain as has_kernels;
 pub use host::to_host;
 pub use matrix_view::{MatrixView, Order};
 pub use multiply::multiply;

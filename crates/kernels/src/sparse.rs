@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::flex::{self, AnyMatrix};
@@ -27,11 +27,11 @@ const MIN_FOR_THREADS: usize = 1 << 17;
 /// # Shapes
 /// - `rows`: `[rows, d_in]`
 /// - `w`: `[d_in, d_out]`
-/// - output: `[rows, d_out]` on `device`, that of `w`
+/// - output: `[rows, d_out]`, on the device of `w`
 ///
 /// # Panics
 /// If an index is not below `d_in`, or `indptr` is not ascending.
-pub fn multiply_sparse(rows: SparseRows<'_>, w: &Tensor<2>, device: &Device) -> Option<Tensor<2>> {
+pub fn multiply_sparse(rows: SparseRows<'_>, w: &Tensor<2>) -> Option<Tensor<2>> {
     let [_, d_out] = w.dims();
     let product = flex::view(w, |w| match w {
         AnyMatrix::F32(w) => rows.multiply(w),
@@ -39,7 +39,7 @@ pub fn multiply_sparse(rows: SparseRows<'_>, w: &Tensor<2>, device: &Device) -> 
         AnyMatrix::F16(w) => rows.multiply(w),
     })??;
     let shape = [rows.indptr.len() - 1, d_out];
-    Some(Tensor::from_data(TensorData::new(product, shape), device))
+    Some(Tensor::from_data(TensorData::new(product, shape), &w.device()))
 }
 
 impl SparseRows<'_> {
@@ -87,7 +87,7 @@ impl<W: Stored> WithSimd for Row<'_, '_, W> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::DType;
+    use burn::tensor::{DType, Device};
     use nanoscope_testing::test_device;
 
     use super::*;
@@ -121,15 +121,15 @@ mod tests {
             if !device.supports_dtype(dtype) {
                 continue;
             }
-            let Some(found) = multiply_sparse(rows, &w.clone().cast(dtype), &device) else {
+            let Some(found) = multiply_sparse(rows, &w.clone().cast(dtype)) else {
                 assert_ne!(device, Device::flex());
                 return;
             };
             assert_eq!(to_host(found), expected);
         }
         // A matrix by output has no rows to read.
-        assert!(multiply_sparse(rows, &w.transpose().transpose(), &device).is_some());
+        assert!(multiply_sparse(rows, &w.transpose().transpose()).is_some());
         let turned = Tensor::<2>::zeros([d_out, d_in], &device).transpose();
-        assert!(multiply_sparse(rows, &turned, &device).is_none());
+        assert!(multiply_sparse(rows, &turned).is_none());
     }
 }

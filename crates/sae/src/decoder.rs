@@ -1,7 +1,5 @@
-use std::borrow::Cow;
-
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use nanoscope_kernels::{SparseRows, multiply_sparse, to_host};
+use nanoscope_kernels::{SparseRows, multiply_sparse};
 
 use crate::sae::CAST_CHUNK;
 use crate::{Sae, SaeError, SparseFeatures};
@@ -53,24 +51,14 @@ impl Sae {
     pub fn decode_sparse(&self, f: &SparseFeatures, x: Tensor<2>) -> Tensor<2> {
         assert_eq!(f.d_sae(), self.config().d_sae(), "features of another SAE");
         let d_out = self.config().d_out();
-        let device = x.device();
+        let w_dec = self.w_dec.val();
         if f.nnz() == 0 {
-            return self.finish(Tensor::zeros([f.rows(), d_out], &device), x);
+            return self.finish(Tensor::zeros([f.rows(), d_out], &w_dec.device()), x);
         }
         let (indptr, indices, values) = f.csr();
-        // The rescaling by the rows' norms is undone in the values, which are fewer numbers.
-        let values = match &self.dec_norm {
-            Some(norms) => {
-                let features = indices.iter().map(|&feature| feature as i32).collect();
-                let features = TensorData::new::<i32, _>(features, [f.nnz()]);
-                let features = Tensor::<1, Int>::from_data(features, &norms.val().device());
-                let norms = to_host(clamp_norms(norms.val().select(0, features)));
-                Cow::Owned(values.iter().zip(norms).map(|(value, norm)| value / norm).collect())
-            }
-            None => Cow::Borrowed(values),
-        };
-        let rows = SparseRows { indptr, indices, values: &values };
-        let sum = multiply_sparse(rows, &self.w_dec.val(), &device);
+        let rows = SparseRows { indptr, indices, values };
+        // A rescaling by the rows' norms is undone in the rows.
+        let sum = if self.dec_norm.is_none() { multiply_sparse(rows, &w_dec) } else { None };
         self.finish(sum.unwrap_or_else(|| self.gathered(rows)), x)
     }
 
@@ -114,9 +102,7 @@ impl Sae {
             }
         }
         let device = self.w_dec.val().device();
-        let indices = TensorData::new(indices, [rows.len() * widest]);
-        let indices = Tensor::<1, Int>::from_data(indices, &device);
-        let gathered = self.w_dec.val().select(0, indices).cast(DType::F32);
+        let gathered = self.gather(indices, &device);
         let values = TensorData::new(values, [rows.len(), 1, widest]);
         let product = Tensor::<3>::from_data(values, &device);
         product.matmul(gathered.reshape([rows.len(), widest, d_out])).reshape([rows.len(), d_out])

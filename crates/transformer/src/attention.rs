@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
-use nanoscope_kernels::{attend, attention_pattern, rms_norm, softcap};
+use nanoscope_kernels::{attend, attention_pattern, has_kernels, rms_norm, softcap};
 use rayon::prelude::*;
 
 use crate::cache::{Caches, LayerCache};
@@ -96,7 +96,7 @@ impl Attention {
 
         let watched = [HookPoint::AttnScores(layer), HookPoint::Pattern(layer)];
         let is_watched = watched.into_iter().any(|point| router.wants(point));
-        let z = if seq == 1 && pass.on_host && !caches.0.is_empty() && !is_watched {
+        let z = if seq == 1 && has_kernels(&q) && !caches.0.is_empty() && !is_watched {
             self.attend_newest([q, k, v], layer, &pass.masks, caches)
         } else if let [masks] = pass.masks.as_mut_slice() {
             self.attend([q, k, v], layer, masks, caches.layer(0, layer), router)

@@ -188,7 +188,8 @@ fn log_sum_exp(logits: &[f32]) -> Option<LogSumExp> {
         logits.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &logit| {
             (min.min(logit), max.max(logit))
         });
-    let sum = sum_of_exp(logits.iter().map(|&logit| logit - max));
+    // Exponentials in float32 for speed, their sum in float64 for precision.
+    let sum = sum(&exponentials(logits.iter().map(|&logit| logit - max)));
     (sum.is_finite() && min.is_finite()).then(|| LogSumExp { max, ln_sum: sum.ln() })
 }
 
@@ -201,22 +202,27 @@ impl LogSumExp {
 /// Returns the token at `uniform` of the cumulative probabilities, most likely first.
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |index: usize| f64::from((logits[index] - max) / sampling.temperature).exp();
     let mut order = Likeliest::new(logits);
     let kept = sampling.top_k.unwrap_or(logits.len()).min(logits.len());
-    let mut total: f64 = if kept < logits.len() {
-        (0..kept).map(|rank| weight(order.at(rank))).sum()
-    } else {
-        sum_of_exp(logits.iter().map(|&logit| (logit - max) / sampling.temperature))
+    let scaled = |index: usize| (logits[index] - max) / sampling.temperature;
+    // The weights that are summed are those that are counted off, to the bit.
+    let all = (kept == logits.len()).then(|| exponentials((0..kept).map(scaled)));
+    let weight = |index: usize| match &all {
+        Some(all) => f64::from(all[index]),
+        None => f64::from(scaled(index)).exp(),
+    };
+    let mut total: f64 = match &all {
+        Some(all) => sum(all),
+        None => (0..kept).map(|rank| weight(order.at(rank))).sum(),
     };
     let mut last = kept - 1;
     if let Some(top_p) = sampling.top_p {
         let enough = f64::from(top_p) * total;
-        let mut sum = 0.0;
+        let mut reached = 0.0;
         for rank in 0..kept {
-            sum += weight(order.at(rank));
-            if sum >= enough {
-                (last, total) = (rank, sum);
+            reached += weight(order.at(rank));
+            if reached >= enough {
+                (last, total) = (rank, reached);
                 break;
             }
         }
@@ -233,15 +239,20 @@ fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     order.at(last)
 }
 
-/// The sum of exponentials. They are computed in float32 for speed, their sum in float64 for precision.
-fn sum_of_exp(exponents: impl Iterator<Item = f32>) -> f64 {
+/// The exponentials of numbers, in float32.
+fn exponentials(exponents: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut exponentials: Vec<f32> = exponents.collect();
     nanoscope_kernels::exp(&mut exponentials);
+    exponentials
+}
+
+/// The sum of numbers, in float64.
+fn sum(numbers: &[f32]) -> f64 {
     // In several sums, so that an addition does not wait for the one before.
     let mut sums = [0.0_f64; 8];
-    for chunk in exponentials.chunks(sums.len()) {
-        for (sum, &exponential) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(exponential);
+    for chunk in numbers.chunks(sums.len()) {
+        for (sum, &number) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(number);
         }
     }
     sums.iter().sum()

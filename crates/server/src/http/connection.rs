@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Time from the end of a client's requests to the first interim response; each later one waits twice as
 /// long.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
-/// The size in bytes of what a client has been sent and has not read. The system's own grows to megabytes,
-/// and a third of it must be read before more can be written: for a slow client longer than a timeout.
+/// The size in bytes of a socket's send buffer. The system's own grows to megabytes, and a third of it must be
+/// read before more can be written: for a slow client longer than a timeout.
 const SEND_BUFFER: usize = 128 << 10;
 /// The interim response that every client skips.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
