@@ -155,7 +155,8 @@ mod tests {
     fn rows_of_different_lengths_attend_as_in_the_composed_operations() {
         let device = test_device();
         for (n_head, n_shared, head_dim) in [(4, 4, 8), (6, 2, 40), (6, 1, 128)] {
-            let q = tensor([4, n_head, 1, head_dim], 0.31, &device);
+            // Scores of a few units, as after the scaling in a model.
+            let q = tensor([4, n_head, 1, head_dim], 0.31, &device) * 0.05;
             // Views into longer caches, one of which has two rows.
             let caches = [(1, 1), (2, 37), (1, 300)].map(|(rows, keys)| {
                 [0.7, 0.9].map(|step| {
