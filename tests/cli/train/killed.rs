@@ -15,10 +15,12 @@ fn kills() -> usize {
 fn assert_whole(run: &Path) {
     for entry in walk(run) {
         let name = entry.file_name().unwrap().to_string_lossy().into_owned();
-        let unfinished = entry
-            .components()
-            .any(|part| part.as_os_str().to_string_lossy().starts_with(".unfinished-"));
-        if unfinished || name.starts_with(".tmp") {
+        // A file gets its name when it is complete, or with the folder that it was written to.
+        let unfinished = entry.strip_prefix(run).unwrap().components().any(|part| {
+            let part = part.as_os_str().to_string_lossy();
+            part.starts_with(".unfinished-") || part.starts_with(".tmp")
+        });
+        if unfinished {
             continue;
         }
         let bytes = std::fs::read(&entry).unwrap();
