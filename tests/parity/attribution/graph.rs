@@ -204,7 +204,7 @@ fn assert_relative(name: &str, found: &[f32], expected: &[f32]) {
 #[test]
 fn a_pruned_graph_of_the_demo_is_a_connected_part_of_it() {
     let model = demo();
-    let case = cases().nth(1).unwrap();
+    let case = Case::read("frog");
     let attribution = case.attribute(&model, logit_diff(&case));
     let graph = Graph::new(&attribution, 60).unwrap();
 
@@ -237,7 +237,7 @@ fn a_pruned_graph_of_the_demo_is_a_connected_part_of_it() {
 #[test]
 fn all_features_of_the_demo_carry_all_of_the_metric() {
     let model = demo();
-    let case = cases().nth(1).unwrap();
+    let case = Case::read("frog");
     let attribution = case.attribute(&model, logit_diff(&case));
     let all = attribution.features().len();
 

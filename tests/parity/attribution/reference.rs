@@ -47,7 +47,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn read(name: &'static str) -> Self {
+    pub(crate) fn read(name: &'static str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/attribution");
         let text = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
         let json: Json = serde_json::from_slice(&text).unwrap();
