@@ -4,6 +4,9 @@ use nanoscope_kernels::{SparseRows, multiply_sparse};
 use crate::sae::CAST_CHUNK;
 use crate::{Sae, SaeError, SparseFeatures};
 
+/// The factor by which padding may enlarge sparse rows that are computed together.
+const MAX_PADDING: usize = 4;
+
 impl Sae {
     /// Decodes features to activations: `f · W_dec + b_dec`, with the normalisation undone, plus
     /// `x · W_skip` if there is a skip connection.
@@ -68,6 +71,13 @@ impl Sae {
         let d_out = self.config().d_out();
         let len = |row: usize| f.indptr[row + 1] - f.indptr[row];
         let mut order: Vec<usize> = (0..f.indptr.len() - 1).collect();
+        let widest = order.iter().map(|&row| len(row)).max().unwrap_or(0);
+        // Every shape costs a GPU a kernel of its own, so that a little padding is cheaper.
+        if order.len() * widest <= MAX_PADDING * f.values.len() {
+            let rows = (CAST_CHUNK / (widest * d_out)).max(1);
+            let parts = order.chunks(rows).map(|rows| self.gathered_rows(f, rows, widest));
+            return Tensor::cat(parts.collect(), 0);
+        }
         order.sort_by_key(|&row| std::cmp::Reverse(len(row)));
         let (mut parts, mut left) = (Vec::new(), order.as_slice());
         while let Some(&first) = left.first() {
