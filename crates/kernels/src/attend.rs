@@ -8,7 +8,7 @@ use rayon::prelude::*;
 #[cfg(feature = "flex")]
 use crate::by_output::Dots;
 #[cfg(feature = "flex")]
-use crate::exp::{exp_of, tanh_of};
+use crate::exp::{capped, exp_of};
 #[cfg(feature = "flex")]
 use crate::flex::{self, Heads};
 #[cfg(feature = "flex")]
@@ -115,7 +115,7 @@ impl WithSimd for Head<'_> {
             dots.add(simd, [q], keys.at(row, shared, position));
             [*score] = dots.sums(simd);
             if let Some(cap) = cap {
-                *score = tanh_of::<S>(*score / cap) * cap;
+                *score = capped::<S>(*score, cap);
             }
             if *score > max {
                 max = *score;

@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::exp::{exp_of, tanh_of};
+use crate::exp::{capped, exp_of};
 use crate::flex;
 use crate::simd::{Simd, WithSimd, run};
 
@@ -64,7 +64,7 @@ impl WithSimd for Rows<'_> {
             let seen = (self.seen)((self.first + at) % self.seq);
             if let Some(cap) = self.cap {
                 for score in &mut row[seen.clone()] {
-                    *score = tanh_of::<S>(*score / cap) * cap;
+                    *score = capped::<S>(*score, cap);
                 }
             }
             // Whole lanes, so that a sum does not depend on what is left out.

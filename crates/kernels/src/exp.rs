@@ -92,6 +92,12 @@ pub(crate) fn tanh_of<S: Simd>(x: f32) -> f32 {
     if magnitude < 0.625 { small } else { large.copysign(x) }
 }
 
+/// Computes `cap · tanh(x / cap)`.
+#[inline(always)]
+pub(crate) fn capped<S: Simd>(x: f32, cap: f32) -> f32 {
+    tanh_of::<S>(x / cap) * cap
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::flex::{self, AnyMatrix};
+use crate::host::to_host;
 use crate::matrix_view::Order;
 
 /// The largest number of rows that are multiplied by a kernel of this crate. More are faster in burn's product,
@@ -32,7 +33,7 @@ pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
             if !is_worth_it(&w, rows) {
                 return None;
             }
-            let x = x.clone().into_data().try_into_vec::<f32>().expect("activations are float32");
+            let x = to_host(x.clone());
             Some(match w {
                 AnyMatrix::F32(w) => w.multiply(&x),
                 AnyMatrix::BF16(w) => w.multiply(&x),

@@ -4,7 +4,7 @@ pub(crate) use pulp::{Simd, WithSimd};
 
 /// Runs `kernel`, which is compiled for several sets of vector instructions, with the widest of the machine.
 ///
-/// What a kernel calls is `#[inline(always)]`, so that it is compiled for the same instructions.
+/// Functions that a kernel calls are `#[inline(always)]`, so that they are compiled for the same instructions.
 pub(crate) fn run<K: WithSimd>(kernel: K) -> K::Output {
     pulp::Arch::new().dispatch(kernel)
 }

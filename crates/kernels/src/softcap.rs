@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::exp::tanh_of;
+use crate::exp::capped;
 use crate::flex;
 use crate::simd::{Simd, WithSimd, run};
 
@@ -25,9 +25,9 @@ pub fn softcap<const D: usize>(x: Tensor<D>, cap: f32) -> Tensor<D> {
 }
 
 /// The softcap of numbers, in place.
-pub(crate) struct Softcap<'v> {
-    pub(crate) values: &'v mut [f32],
-    pub(crate) cap: f32,
+struct Softcap<'v> {
+    values: &'v mut [f32],
+    cap: f32,
 }
 
 impl WithSimd for Softcap<'_> {
@@ -36,7 +36,7 @@ impl WithSimd for Softcap<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for value in self.values {
-            *value = tanh_of::<S>(*value / self.cap) * self.cap;
+            *value = capped::<S>(*value, self.cap);
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
-use nanoscope_kernels::{MatrixView, Order, Stored, widen};
+use nanoscope_kernels::{MatrixView, Order, Stored, to_host, widen};
 
 /// A weight matrix in the host's memory, in the type and orientation of its file, which can be mapped.
 ///
@@ -98,8 +98,7 @@ impl HostMatrix {
             let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
             let [_, stride] = self.stored;
             let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
-            let x = x.into_data().try_into_vec::<f32>().expect("activations are float32");
-            let out = matrix.expect("the numbers have this shape").multiply(&x);
+            let out = matrix.expect("the numbers have this shape").multiply(&to_host(x));
             let [_, d_out] = self.dims();
             return Tensor::from_data(TensorData::new(out, [rows, d_out]), &device);
         }
