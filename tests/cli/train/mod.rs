@@ -1,5 +1,6 @@
 //! `nanoscope train` on activations made from a planted dictionary.
 
+mod extended;
 mod killed;
 mod memory;
 mod refused;

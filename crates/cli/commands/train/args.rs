@@ -30,6 +30,8 @@ Examples:
   nanoscope train --config run.toml --lr 1e-4 --out runs/d
   nanoscope train --resume runs/d
       continues where the run was interrupted or killed, and ends with the same SAEs
+  nanoscope train --resume runs/d --steps 2000
+      trains the SAEs of a run further, on the same activations
 
 A flag overrides the same setting in --config. Ctrl-C or SIGTERM finishes the step, saves a
 checkpoint and exits with 130 or 143; a second one exits at once. docs/training.md describes the

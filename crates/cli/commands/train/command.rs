@@ -69,21 +69,25 @@ fn begin(args: &TrainArgs, interrupted: &InterruptFlag) -> Result<Option<Trainin
         check_memory("the training", needed, hint, args.ignore_memory || !is_cpu(&checked.device))
     };
     let _folder = NewFolder::create(&dir)?;
-    let Some(source) = source(&checked, &dir, &fits, args.ignore_memory, interrupted)? else {
+    // More steps use the same text again, so that what was held out stays so.
+    let read_before = opened.as_ref().and_then(|_| RunFolder::held_out_text(&dir).ok());
+    let limit = read_before.map(|held_out| held_out.text.tokens);
+    let Some(source) = source(&checked, &dir, limit, &fits, args.ignore_memory, interrupted)?
+    else {
         return Ok(None);
     };
     let widths = widths(source.as_ref(), &checked.hooks)?;
     fits(&widths)?;
     let config = draft.resolve(&widths)?;
-    let folder = match opened {
-        Some((folder, before)) => {
-            folder.check_same(&before, &config)?;
-            folder
+    let (folder, steps_before) = match opened {
+        Some((mut folder, before)) => {
+            folder.resume_with(&before, &config)?;
+            (folder, before.recipe.steps)
         }
-        None => RunFolder::create(&dir, &config)?,
+        None => (RunFolder::create(&dir, &config)?, 0),
     };
     let run = TrainingRun::open(folder, config, source, &device)?;
-    note_start(&run);
+    note_start(&run, steps_before);
     Ok(Some(run))
 }
 
@@ -103,8 +107,8 @@ fn resumed(args: &TrainArgs) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Prints a note about the training that starts.
-fn note_start(run: &TrainingRun) {
+/// Prints a note about the training that starts, of a run that had `steps_before`.
+fn note_start(run: &TrainingRun, steps_before: u64) {
     for refused in run.refused() {
         note(&format!("{refused}; using the previous one"));
     }
@@ -124,7 +128,7 @@ fn note_start(run: &TrainingRun) {
         counted(rows, "activation", "activations"),
         counted(segments, "segment", "segments"),
     ));
-    if run.step() == 0 {
+    if recipe.steps > steps_before {
         let wanted = recipe.steps.saturating_mul(recipe.batch as u64);
         if let Some(text) = reuse(wanted, rows - held_out_rows) {
             note(&text);

@@ -29,11 +29,13 @@ const TOKENS_PER_ACTIVATION: f64 = 1.2;
 
 /// Opens the source that `config` names; none if reading the texts was interrupted.
 ///
-/// The tokens of the texts are stored in `scratch` during the training. `fits` is called with the width
-/// of the activations at each hook point before the texts are read.
+/// The tokens of the texts are stored in `scratch` during the training; `limit` is how many a resumed
+/// run read before. `fits` is called with the width of the activations at each hook point before the
+/// texts are read.
 pub(crate) fn source(
     config: &RunConfig,
     scratch: &Path,
+    limit: Option<u64>,
     fits: &dyn Fn(&[usize]) -> Result<()>,
     ignore_memory: bool,
     interrupted: &InterruptFlag,
@@ -70,9 +72,11 @@ pub(crate) fn source(
     let width: usize = widths.iter().sum();
     let context_len =
         source.context.unwrap_or_else(|| default_context(gpt.config().shape.sequence_len));
-    let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
-    let limit = ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
-        .saturating_add(MORE_CONTEXTS.saturating_mul(context_len as u64));
+    let limit = limit.unwrap_or_else(|| {
+        let wanted = config.recipe.steps.saturating_mul(config.recipe.batch as u64);
+        ((wanted as f64 * TOKENS_PER_ACTIVATION) as u64)
+            .saturating_add(MORE_CONTEXTS.saturating_mul(context_len as u64))
+    });
     let options = TokenizeOptions { context_len, limit: Some(limit), dir: scratch.to_owned() };
     let bar = DelayedBar::new("reading the texts", limit, "tokens");
     let tokenizer = tokenizer(&scope, "name its folder with --tokenizer")?;

@@ -36,6 +36,9 @@ pub(crate) struct State {
     pub(crate) rows: u64,
     /// Seconds spent training.
     pub(crate) seconds: f64,
+    /// The configuration as TOML; older versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<String>,
     pub(crate) hooks: BTreeMap<String, HookState>,
 }
 
@@ -75,7 +78,7 @@ mod exact {
 const STATE: &str = "state.json";
 /// Prefix of folders that are being written or removed.
 const UNFINISHED: &str = ".unfinished-";
-/// Maximum size of a state file, which has a line or two per hook point.
+/// Maximum size of a state file, which has the configuration and a few lines per hook point.
 const MAX_STATE_BYTES: u64 = 1 << 20;
 
 /// Writes `checkpoint` to the folder of its step in `dir`, and removes all but the last `keep`
@@ -313,6 +316,7 @@ mod tests {
             segments: 3,
             rows: 30,
             seconds: 1.5,
+            config: None,
             hooks: [(HOOKS[0].to_string(), hook)].into(),
         };
         let tensors = BTreeMap::from([

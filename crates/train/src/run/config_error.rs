@@ -96,7 +96,7 @@ pub enum ConfigError {
         wide: usize,
     },
     /// A resumed run has a different configuration.
-    #[error("the run in {} has a different configuration: {}", dir.display(), list(differences))]
+    #[error("the run in {} has a different configuration: {}; only `recipe.steps` may change, to a larger number", dir.display(), list(differences))]
     Changed {
         /// The run's folder.
         dir: PathBuf,

@@ -18,7 +18,7 @@ use super::run_error::RunError;
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
-    /// The configuration of a new run, until it is written to the folder.
+    /// The configuration of a new or extended run, until it is written to the folder.
     config: Option<String>,
     /// Locked until closed.
     _lock: File,
@@ -27,6 +27,8 @@ pub struct RunFolder {
 const CONFIG: &str = "config.toml";
 const HELD_OUT: &str = "held_out.json";
 const LOCK: &str = "lock";
+/// The key that may grow when a run is resumed.
+const STEPS: &str = "recipe.steps";
 /// Depth of the folder tree: SAEs are in `HOOK/best`.
 const MAX_DEPTH: usize = 2;
 /// Name prefix of temporary files written by `nanoscope_checkpoint`; tempfile's default.
@@ -52,7 +54,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Writes the configuration of a new run to the folder, and which text it holds out.
+    /// Writes the configuration of a new or extended run to the folder, and which text it holds out.
     pub(crate) fn begin(&mut self, held_out: Option<&HeldOutText>) -> Result<(), RunError> {
         if let Some(held_out) = held_out {
             let text = serde_json::to_vec(held_out).expect("numbers and names make JSON");
@@ -166,12 +168,30 @@ impl RunFolder {
         Ok(Self { dir: dir.to_owned(), config: None, _lock: lock })
     }
 
-    /// Checks that the configuration equals that of the run in the folder.
+    /// Prepares to continue the run with the configuration `now`, which may have more steps than
+    /// the one `before` and must not differ otherwise. More steps are written to the folder when the
+    /// [`TrainingRun`](crate::TrainingRun) can start.
     ///
     /// # Errors
     /// [`ConfigError::Changed`] with the differences.
-    pub fn check_same(&self, before: &RunConfig, now: &RunConfig) -> Result<(), ConfigError> {
-        let differences = now.differences(before);
+    pub fn resume_with(&mut self, before: &RunConfig, now: &RunConfig) -> Result<(), ConfigError> {
+        self.check_continues(before, now)?;
+        if now.recipe.steps > before.recipe.steps {
+            self.config = Some(now.to_toml());
+        }
+        Ok(())
+    }
+
+    /// Checks that `now` differs from `before` at most by more steps.
+    pub(crate) fn check_continues(
+        &self,
+        before: &RunConfig,
+        now: &RunConfig,
+    ) -> Result<(), ConfigError> {
+        let mut differences = now.differences(before);
+        if now.recipe.steps > before.recipe.steps {
+            differences.retain(|difference| difference.key != STEPS);
+        }
         if differences.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use nanoscope_corpus::ActivationSource;
+use nanoscope_corpus::{ActivationSource, SourceText};
 use nanoscope_hooks::HookPoint;
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use super::curves;
 use super::folder::RunFolder;
 use super::held_out::{Division, HeldOutText, SourceView, divide};
 use super::metrics::{self, Metrics};
+use super::partial_config::PartialConfig;
 use super::provenance::provenance;
 use super::run_error::RunError;
 use super::save_saes::{SaeKind, save_sae};
@@ -87,8 +88,9 @@ impl TrainingRun {
     /// Opens the run in `folder` at its last intact checkpoint, or at the start if there is none.
     ///
     /// # Errors
-    /// [`RunError`] if the source lacks a hook point of `config` or has changed, no checkpoint is
-    /// intact, or training cannot start.
+    /// [`RunError`] if the source lacks a hook point of `config` or has changed, `config` differs from
+    /// that of the checkpoint by more than a larger number of steps, no checkpoint is intact, or
+    /// training cannot start.
     pub fn open(
         mut folder: RunFolder,
         config: RunConfig,
@@ -102,6 +104,10 @@ impl TrainingRun {
         let widths: Vec<usize> = trained.points().iter().map(|(_, width)| *width).collect();
 
         let found = checkpoints::load_last(&folder.checkpoints(), &config.hooks)?;
+        if let Some(before) = found.last.as_ref().and_then(|last| last.state.config.as_deref()) {
+            // The file beside it may have been edited.
+            folder.check_continues(&PartialConfig::parse(before)?.check()?, &config)?;
+        }
         let step = found.last.as_ref().map_or(0, |last| last.state.step);
         let recipe = &config.recipe;
         if step > recipe.steps {
@@ -125,6 +131,7 @@ impl TrainingRun {
             if was != is {
                 return Err(RunError::OtherSource { was, is });
             }
+            check_text(folder.dir(), text.as_ref())?;
             seconds = state.seconds;
             for (at, snapshot) in snapshots.iter().enumerate() {
                 best[at] = of(&config.hooks[at]).best;
@@ -248,7 +255,9 @@ impl TrainingRun {
             })
             .collect();
         let (segments, rows) = (self.segments, self.rows);
-        let state = State { step: self.step, segments, rows, seconds: self.seconds, hooks };
+        let (step, seconds) = (self.step, self.seconds);
+        let config = Some(self.config.to_toml());
+        let state = State { step, segments, rows, seconds, config, hooks };
         let snapshots = self.trainers.iter().map(Trainer::snapshot).collect();
         let checkpoint = Checkpoint { state, snapshots };
         let path = checkpoints::save(&dir, &self.config.hooks, checkpoint, self.config.run.keep)?;
@@ -338,6 +347,23 @@ impl TrainingRun {
     pub fn refused(&self) -> &[RunError] {
         &self.refused
     }
+}
+
+/// Checks that the text is the one that the run in `dir` started with, if it recorded that.
+fn check_text(dir: &Path, now: Option<&HeldOutText>) -> Result<(), RunError> {
+    let Some(now) = now else { return Ok(()) };
+    let before = match RunFolder::held_out_text(dir) {
+        Err(RunError::NoHeldOutText { .. }) => return Ok(()),
+        before => before?,
+    };
+    if before.text == now.text {
+        return Ok(());
+    }
+    let describe = |text: &SourceText| {
+        let SourceText { tokens, context_length, tokens_sha256 } = text;
+        format!("{tokens} tokens in contexts of {context_length} with SHA-256 {tokens_sha256}")
+    };
+    Err(RunError::OtherSource { was: describe(&before.text), is: describe(&now.text) })
 }
 
 fn describe(segments: u64, rows: u64, widths: &[usize]) -> String {
