@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use nanoscope_kernels::{
-    SparseRows, attention_pattern, multiply, multiply_sparse, rms_norm, rotate, softcap,
+    Matrix, Order, SparseRows, attention_pattern, multiply, multiply_sparse, rms_norm, rotate,
+    softcap,
 };
 
 /// The time that each line may take.
@@ -23,6 +24,8 @@ fn main() {
     products(&device);
     let random =
         |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 3.0), &device);
+
+    fewer_bits(&device);
 
     println!("\nattention, 6 heads");
     for [batch, seq, keys] in [[1, 1, 256], [1, 64, 1024], [8, 255, 255]] {
@@ -84,6 +87,31 @@ fn products(device: &Device) {
                     );
                 }
             }
+        }
+    }
+}
+
+/// One row times matrices of fewer bits, against float32 in the same order.
+fn fewer_bits(device: &Device) {
+    println!("\nx · W with fewer bits, times faster than float32");
+    for [d_in, d_out] in [[768, 768], [768, 3072], [3072, 768], [768, 32_768]] {
+        let w = Tensor::<2>::random([d_out, d_in], Distribution::Default, device);
+        let float = w.clone().transpose();
+        let half = w.clone().cast(DType::BF16).transpose();
+        let int8 = Matrix::Device(float.clone()).quantized(Order::ByOutput);
+        for rows in [1, 8] {
+            let x = Tensor::<2>::random([rows, d_in], Distribution::Default, device);
+            let full = || multiply(x.clone(), &float);
+            line(
+                &format!("bf16, {rows} rows, [{d_in}, {d_out}]"),
+                || multiply(x.clone(), &half),
+                full,
+            );
+            line(
+                &format!("int8, {rows} rows, [{d_in}, {d_out}]"),
+                || int8.multiply(x.clone()),
+                full,
+            );
         }
     }
 }

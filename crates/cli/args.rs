@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use nanoscope::VectorFile;
-use nanoscope_checkpoint::{ActivationScale, SaeFormatName, SaeOptions, SaePath, WeightDtype};
+use nanoscope_checkpoint::{
+    ActivationScale, MatrixDtype, SaeFormatName, SaeOptions, SaePath, WeightDtype,
+};
 use nanoscope_hooks::{HookError, HookPoint};
 use nanoscope_runtime::{Condition, Intervention, Sampling, SyntaxError};
 use nanoscope_transformer::Era;
@@ -57,8 +59,29 @@ impl From<DtypeArg> for WeightDtype {
     }
 }
 
+/// The data types of matrices in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MatrixDtypeArg {
+    F32,
+    F16,
+    Bf16,
+    /// 8 bits, with a factor for each output of a layer, token of a table, or feature
+    Int8,
+}
+
+impl From<MatrixDtypeArg> for MatrixDtype {
+    fn from(number: MatrixDtypeArg) -> Self {
+        match number {
+            MatrixDtypeArg::F32 => WeightDtype::F32.into(),
+            MatrixDtypeArg::F16 => WeightDtype::F16.into(),
+            MatrixDtypeArg::Bf16 => WeightDtype::BF16.into(),
+            MatrixDtypeArg::Int8 => Self::Int8,
+        }
+    }
+}
+
 /// Flags that select the model, the SAEs and the device.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     #[command(flatten)]
     pub(crate) gpt: GptArgs,
@@ -66,9 +89,9 @@ pub(crate) struct ModelArgs {
     /// point, with HOOK:HOOK= for a transcoder [default: the demo SAEs with the demo model]
     #[arg(long, value_name = "[HOOK=]PATH", value_parser = sae_path)]
     pub(crate) sae: Vec<SaePath>,
-    /// The data type of the SAE weights in memory; 16-bit types halve the memory [default: f32]
+    /// The data type of the SAEs' matrices in memory; computation is in float32 [default: f32]
     #[arg(long, value_enum)]
-    pub(crate) sae_dtype: Option<DtypeArg>,
+    pub(crate) sae_dtype: Option<MatrixDtypeArg>,
     #[command(flatten)]
     pub(crate) stated: StatedArgs,
     #[command(flatten)]
@@ -81,7 +104,7 @@ pub(crate) struct MemoryArgs {
     /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
     /// file; f32 for nanochat's models and on GPUs]
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<DtypeArg>,
+    pub(crate) dtype: Option<MatrixDtypeArg>,
     /// Start even if more memory is estimated to be needed than there is
     #[arg(long)]
     pub(crate) ignore_memory: bool,
@@ -90,12 +113,12 @@ pub(crate) struct MemoryArgs {
 impl ModelArgs {
     /// The options for loading the SAEs.
     pub(crate) fn sae_options(&self) -> SaeOptions {
-        self.stated.options(self.sae_dtype)
+        self.stated.options(self.sae_dtype.map(Into::into))
     }
 }
 
 /// Flags that state what the files of an SAE leave open.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StatedArgs {
     /// The format of an SAE file that nothing identifies, or that two formats claim: goodfire,
     /// dictionary-learning, … (any of docs/formats.md) [default: by evidence only]
@@ -109,9 +132,9 @@ pub(crate) struct StatedArgs {
 
 impl StatedArgs {
     /// The options for loading SAEs as `dtype`.
-    pub(crate) fn options(&self, dtype: Option<DtypeArg>) -> SaeOptions {
+    pub(crate) fn options(&self, dtype: Option<MatrixDtype>) -> SaeOptions {
         SaeOptions {
-            dtype: dtype.map_or(WeightDtype::F32, Into::into),
+            dtype: dtype.unwrap_or_default(),
             format: self.format,
             activation_scale: self.activation_scale,
             ..SaeOptions::default()
@@ -120,7 +143,7 @@ impl StatedArgs {
 }
 
 /// Flags that select the model and the device.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GptArgs {
     /// The model: nanochat's base folder, a checkpoint folder or file, a Hugging Face folder, the name
     /// of a model in Hugging Face's cache, or a folder that `convert` wrote [default: the built-in

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use nanoscope::{Microscope, SteeringShares, VectorFile};
 use nanoscope_checkpoint::{
-    Labels, ModelFiles, ModelKind, SaePath, UserLabels, WeightDtype, python_json,
+    Labels, MatrixDtype, ModelFiles, ModelKind, SaePath, UserLabels, python_json,
 };
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{Intervention, Op, Plan, Scale, Splice};
@@ -106,12 +106,13 @@ fn model_path(args: &GptArgs) -> Result<(PathBuf, bool)> {
 
 fn open_at(path: &Path, args: &GptArgs, memory: MemoryArgs) -> Result<Microscope> {
     let device = nanoscope_device::by_name(&args.device)?;
-    let dtype = memory.dtype.map(WeightDtype::from);
+    let dtype = memory.dtype.map(MatrixDtype::from);
     let needed = ModelFiles::find(path)?.memory_bytes(&device, args.era, dtype)?;
     if needed >= NOTED_BYTES {
         note(&format!("the model takes {} of memory", HumanBytes(needed)));
     }
-    let hint = "hold it in 16 bits with --dtype bf16, or take a smaller one";
+    let hint =
+        "hold it in 16 bits with --dtype bf16 or in 8 with --dtype int8, or take a smaller one";
     check_memory("the model", needed, hint, memory.ignore_memory || !is_cpu(&args.device))?;
     let bar = ProgressBar::hidden();
     let mut options = Microscope::options().progress(|done, total| show(&bar, done, total));

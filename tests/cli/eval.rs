@@ -93,6 +93,36 @@ fn the_number_type_in_a_result_is_that_of_the_matrices() {
     assert_eq!(dtype(&[]), "float32");
     assert_eq!(dtype(&["--sae-dtype", "bf16"]), "bfloat16");
     assert_eq!(dtype(&["--sae-dtype", "f16"]), "float16");
+    assert_eq!(dtype(&["--sae-dtype", "int8"]), "int8");
+}
+
+#[test]
+fn the_price_of_fewer_bits_is_reported_for_the_model_and_each_sae() {
+    let args = few(&["--sae", LAYER_1, "--sae", LAYER_2, "--dtype-report"]);
+    let report = lines(&stdout(&[&args[..], &["--json"]].concat())).remove(0);
+
+    assert_eq!(report["against"], "f32");
+    let reports = report["reports"].as_array().unwrap();
+    let number = |at: usize, key: &str| reports[at][key].as_f64().unwrap();
+    let names: Vec<_> = reports.iter().map(|report| report["dtype"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bf16", "f16", "int8"]);
+    // The demo's model is bfloat16 in its file, and its SAEs float16.
+    assert!(number(0, "kl").abs() < 1e-9 && number(2, "kl") > 1e-6, "{report}");
+    for (at, report) in reports.iter().enumerate() {
+        assert!(number(at, "tokens") > 100.0, "{report}");
+        assert!(number(at, "kl") < 0.01 && number(at, "top_1_agreement") > 0.9, "{report}");
+        for (sae, name) in report["saes"].as_array().unwrap().iter().zip(["layer_1", "layer_2"]) {
+            assert_eq!(sae["sae"], name);
+            let share = sae["equal_active_features"].as_f64().unwrap();
+            assert!(share > 0.9 && (share < 1.0 || at == 1), "{report}");
+        }
+    }
+    let text = stdout(&args);
+    assert!(text.contains("against float32, on 1"), "{text}");
+    assert!(text.contains("layer_2 at blocks.2.hook_resid_post"), "{text}");
+
+    let (error, _) = failure(&[&args[..], &["--sae-dtype", "bf16"]].concat());
+    assert!(error.contains("cannot be used with"), "{error}");
 }
 
 #[test]

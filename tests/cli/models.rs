@@ -128,10 +128,14 @@ fn a_model_is_run_in_another_type() {
         steps.iter().filter_map(|step| step["logprob"].as_f64()).collect::<Vec<_>>()
     };
     let (own, same, rounded) = (run(&[]), run(&["--dtype", "f32"]), run(&["--dtype", "bf16"]));
+    let int8 = run(&["--dtype", "int8"]);
     let near = |a: f64, b: f64, by: f64| (a - b).abs() < by;
     assert!(own.iter().zip(&same).all(|(&a, &b)| near(a, b, 1e-5)), "{own:?} {same:?}");
     assert!(near(own[0], rounded[0], 0.1), "{own:?} {rounded:?}");
-    assert!(own.iter().zip(&rounded).any(|(a, b)| a != b), "nothing was rounded");
+    assert!(near(own[0], int8[0], 0.1), "{own:?} {int8:?}");
+    for rounded in [&rounded, &int8] {
+        assert!(own.iter().zip(rounded).any(|(a, b)| a != b), "nothing was rounded");
+    }
 }
 
 #[test]

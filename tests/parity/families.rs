@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use nanoscope_checkpoint::{CheckpointError, LoadOptions, ModelFiles, WeightDtype};
+use nanoscope_checkpoint::{CheckpointError, LoadOptions, MatrixDtype, ModelFiles, WeightDtype};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_runtime::{InterpretableModel, Plan, RuntimeError, Sampling, logit_effects};
 use nanoscope_transformer::{Gpt, Logits, ParamSpec, TokenBatch, WeightSource};
@@ -176,7 +176,22 @@ fn another_meaning_of_a_configuration_is_computed_or_refused_by_the_key() {
 /// The weights of a model with its matrices rounded to a type.
 struct Rounded {
     weights: HashMap<String, Vec<f32>>,
-    dtype: DType,
+    dtype: MatrixDtype,
+}
+
+/// Rounds each row of a table, and each column of another matrix, to multiples of a 127th of its largest number.
+fn in_8_bits(spec: &ParamSpec, values: &[f32]) -> Vec<f32> {
+    let columns = spec.shape[1];
+    let group = |at: usize| if spec.is_table() { at / columns } else { at % columns };
+    let mut largest = vec![0.0_f32; spec.shape[0].max(columns)];
+    for (at, value) in values.iter().enumerate() {
+        largest[group(at)] = largest[group(at)].max(value.abs());
+    }
+    let rounded = |(at, value): (usize, &f32)| match largest[group(at)] / 127.0 {
+        0.0 => 0.0,
+        factor => (value / factor).round_ties_even() * factor,
+    };
+    values.iter().enumerate().map(rounded).collect()
 }
 
 impl WeightSource for Rounded {
@@ -184,8 +199,16 @@ impl WeightSource for Rounded {
 
     fn weight<const D: usize>(&mut self, spec: &ParamSpec) -> Result<Tensor<D>, Infallible> {
         let data = TensorData::new(self.weights[&spec.name].clone(), spec.shape.clone());
-        let is_matrix = spec.shape.len() == 2;
-        let data = if is_matrix { data.convert_dtype(self.dtype) } else { data };
+        let data = match self.dtype {
+            _ if !spec.is_matrix() => data,
+            MatrixDtype::Int8 => {
+                let rounded = in_8_bits(spec, &self.weights[&spec.name]);
+                TensorData::new(rounded, spec.shape.clone())
+            }
+            MatrixDtype::Float(WeightDtype::BF16) => data.convert_dtype(DType::BF16),
+            MatrixDtype::Float(WeightDtype::F16) => data.convert_dtype(DType::F16),
+            MatrixDtype::Float(_) => data,
+        };
         Ok(Tensor::from_data(data.convert::<f32>(), &nanoscope_testing::test_device()))
     }
 }
@@ -198,18 +221,24 @@ fn a_model_in_another_type_computes_with_its_rounded_matrices() {
         let original = golden.model();
         let weights = || original.gpt.weights().into_iter();
         for (dtype, of) in [
-            (WeightDtype::F32, DType::F32),
-            (WeightDtype::BF16, DType::BF16),
-            (WeightDtype::F16, DType::F16),
+            (WeightDtype::F32.into(), DType::F32),
+            (WeightDtype::BF16.into(), DType::BF16),
+            (WeightDtype::F16.into(), DType::F16),
+            (MatrixDtype::Int8, DType::I8),
         ] {
-            if !device.supports_dtype(of) {
+            let options = LoadOptions { era: golden.era, dtype: Some(dtype), ..Default::default() };
+            if dtype == MatrixDtype::Int8 && golden::on_gpu() {
+                let error = files.load_with(&device, options).unwrap_err();
+                assert!(matches!(error, CheckpointError::DeviceDtype { .. }), "{error}");
+                continue;
+            }
+            if dtype != MatrixDtype::Int8 && !device.supports_dtype(of) {
                 continue;
             }
             let weights = weights().map(|(spec, weight)| (spec.name, values(weight))).collect();
             let config = original.gpt.config().clone();
-            let Ok(expected) = Gpt::load(config, &mut Rounded { weights, dtype: of }, &device);
+            let Ok(expected) = Gpt::load(config, &mut Rounded { weights, dtype }, &device);
 
-            let options = LoadOptions { era: golden.era, dtype: Some(dtype), ..Default::default() };
             let found = files.load_with(&device, options).unwrap().gpt;
 
             let (found, expected) =

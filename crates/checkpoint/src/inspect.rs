@@ -7,7 +7,7 @@ use nanoscope_transformer::{Era, GptConfig};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::container::{Dtype, TensorFile, TensorSource, WeightDtype, is_index};
+use crate::container::{Dtype, MatrixDtype, TensorFile, TensorSource, WeightDtype, is_index};
 use crate::error::CheckpointError;
 use crate::hub;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
@@ -152,8 +152,11 @@ fn model(files: &ModelFiles, era: Option<Era>) -> Result<Inspection, CheckpointE
         ModelKind::Family(family) => format!("{family} model"),
     };
     let memory_by_dtype = [WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16]
+        .map(MatrixDtype::from)
+        .into_iter()
+        .chain([MatrixDtype::Int8])
         .map(|dtype| (dtype.to_string(), description.bytes(Some(dtype))))
-        .into();
+        .collect();
     let inspection = without_facts(&description.source, description.bytes(None));
     let config = Some(unmarked(description.raw));
     Ok(Inspection { what, config, facts, memory_by_dtype, ..inspection })

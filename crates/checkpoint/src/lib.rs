@@ -56,8 +56,8 @@ mod write;
 
 #[cfg(feature = "sae")]
 pub use activation_file::ActivationFile;
-pub use container::WeightDtype;
 pub use container::{Dtype, Order, TensorFile, TensorInfo};
+pub use container::{MatrixDtype, WeightDtype};
 pub use error::{CheckpointError, IoProblem};
 #[cfg(feature = "sae")]
 pub use feature_file::FeatureWriter;

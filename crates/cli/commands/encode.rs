@@ -5,12 +5,12 @@ use std::io::Write;
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_checkpoint::{
-    ActivationFile, FeatureWriter, LoadedSae, WeightDtype, check_writable, load_sae_with,
+    ActivationFile, FeatureWriter, LoadedSae, check_writable, load_sae_with,
 };
 use nanoscope_sae::{Sae, SparseFeatures};
 use serde_json::json;
 
-use crate::args::{DtypeArg, StatedArgs, output_path};
+use crate::args::{MatrixDtypeArg, StatedArgs, output_path};
 use crate::file_key::split;
 use crate::terminal::display::counted;
 use crate::terminal::messages::{check_json, note, report_to};
@@ -49,10 +49,10 @@ pub(crate) struct EncodeArgs {
     /// The safetensors file to write; `-` is stdout
     #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
-    /// The data type of the SAE weights in memory; 16-bit types halve the memory, and the command
-    /// reports how many active features stay the same [default: f32]
+    /// The data type of the SAE's matrices in memory; the command reports how many active features
+    /// stay the same [default: f32]
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<DtypeArg>,
+    pub(crate) dtype: Option<MatrixDtypeArg>,
     #[command(flatten)]
     pub(crate) stated: StatedArgs,
     /// The backend: auto, flex, ndarray, wgpu, cuda
@@ -72,9 +72,8 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<ExitCode> {
     check_json(args.json, Some(&args.out))?;
     check_writable(&args.out)?;
     let device = nanoscope_device::by_name(&args.device)?;
-    let dtype = args.dtype.map_or(WeightDtype::F32, Into::into);
     let (file, key) = split(&args.activations);
-    let rounded = dtype != WeightDtype::F32;
+    let rounded = args.dtype.is_some_and(|dtype| dtype != MatrixDtypeArg::F32);
 
     // The unrounded SAE is dropped before the rounded one is loaded, so only one is in memory.
     let full = if rounded { sample(args, &file, key, &device)? } else { None };
@@ -121,8 +120,8 @@ fn interrupted_after(done: usize, rows: usize, bar: DelayedBar) -> ExitCode {
     exit_code()
 }
 
-fn load(args: &EncodeArgs, device: &Device, dtype: Option<DtypeArg>) -> Result<LoadedSae> {
-    let options = args.stated.options(dtype);
+fn load(args: &EncodeArgs, device: &Device, dtype: Option<MatrixDtypeArg>) -> Result<LoadedSae> {
+    let options = args.stated.options(dtype.map(Into::into));
     let load = || load_sae_with(args.sae.as_path(), device, &options);
     Ok(with_spinner("loading the SAE", load)?)
 }

@@ -175,7 +175,11 @@ fn add_losses(
 }
 
 /// Returns for each token whether metrics count it.
-fn counting(model: &InterpretableModel, tokens: &TokenBatch, special: SpecialTokens) -> Vec<bool> {
+pub(crate) fn counting(
+    model: &InterpretableModel,
+    tokens: &TokenBatch,
+    special: SpecialTokens,
+) -> Vec<bool> {
     let tokenizer = model.tokenizer().filter(|_| special == SpecialTokens::Skip);
     let counts = |&id: &u32| tokenizer.is_none_or(|tokenizer| !tokenizer.is_special(id));
     tokens.rows().flatten().map(counts).collect()

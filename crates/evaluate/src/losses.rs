@@ -6,7 +6,7 @@ use nanoscope_transformer::Gpt;
 use rayon::prelude::*;
 
 /// Maximum logits on the host at once: 16 MB of float32.
-const CHUNK_LOGITS: usize = 1 << 22;
+pub(crate) const CHUNK_LOGITS: usize = 1 << 22;
 
 /// Losses per row of a batch, in nats.
 #[derive(Debug, Clone, Default)]
@@ -77,14 +77,14 @@ fn losses_at_once(
 }
 
 /// A row of logits with its softmax probabilities.
-struct Prediction<'l> {
+pub(crate) struct Prediction<'l> {
     logits: &'l [f32],
     log_sum: f64,
     probabilities: Vec<f64>,
 }
 
 impl<'l> Prediction<'l> {
-    fn from_logits(logits: &'l [f32]) -> Self {
+    pub(crate) fn from_logits(logits: &'l [f32]) -> Self {
         let log_sum = log_sum_exp(logits);
         let probability = |&logit: &f32| (f64::from(logit) - log_sum).exp();
         let probabilities = logits.iter().map(probability).collect();
@@ -99,7 +99,7 @@ impl<'l> Prediction<'l> {
     /// from this one.
     ///
     /// With `ln p(v) = z_v − ln Σ e^z` and `Σ p = 1`, `KL = Σ p · (z − z') + ln Σ e^z' − ln Σ e^z`.
-    fn against(&self, logits: &[f32], target: Option<u32>) -> (f64, f64) {
+    pub(crate) fn against(&self, logits: &[f32], target: Option<u32>) -> (f64, f64) {
         let log_sum = log_sum_exp(logits);
         let moved: f64 = self
             .probabilities

@@ -118,7 +118,7 @@ fn config(target: &EvalTarget) -> Value {
         "hook_name_out": target.write().to_string(),
         "apply_b_dec_to_input": config.apply_b_dec_to_input(),
         "normalize_activations": config.normalization().name(),
-        "dtype": dtype(target.sae().weights().w_enc.dtype()),
+        "dtype": dtype(target.sae().dtype()),
     });
     if let Some(k) = config.architecture().k() {
         out["k"] = k.into();
@@ -135,6 +135,7 @@ fn dtype(dtype: DType) -> String {
         DType::F32 => "float32".to_owned(),
         DType::F16 => "float16".to_owned(),
         DType::BF16 => "bfloat16".to_owned(),
+        DType::I8 => "int8".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

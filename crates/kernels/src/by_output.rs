@@ -13,14 +13,50 @@ impl<W: Stored> WithSimd for ByOutput<'_, '_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        let inputs = InputsByWord::of::<W, S>(&self.0);
         for first in (0..self.0.rows).step_by(MAX_TILE) {
-            match self.0.rows - first {
-                1 => self.tile::<S, 1>(simd, first),
-                2 => self.tile::<S, 2>(simd, first),
-                3 => self.tile::<S, 3>(simd, first),
-                _ => self.tile::<S, MAX_TILE>(simd, first),
+            match (&inputs, self.0.rows - first) {
+                (None, 1) => self.tile::<S, 1>(simd, first),
+                (None, 2) => self.tile::<S, 2>(simd, first),
+                (None, 3) => self.tile::<S, 3>(simd, first),
+                (None, _) => self.tile::<S, MAX_TILE>(simd, first),
+                (Some(x), 1) => self.tile_by_word::<S, 1>(simd, first, x),
+                (Some(x), 2) => self.tile_by_word::<S, 2>(simd, first, x),
+                (Some(x), 3) => self.tile_by_word::<S, 3>(simd, first, x),
+                (Some(x), _) => self.tile_by_word::<S, MAX_TILE>(simd, first, x),
             }
         }
+    }
+}
+
+/// The inputs in the order in which words of a packed matrix are unpacked.
+struct InputsByWord {
+    values: Vec<f32>,
+    /// The number of inputs of a row that fill whole vectors of words; the others are not here.
+    whole: usize,
+}
+
+impl InputsByWord {
+    /// `None` if the matrix's numbers are not packed into words, or its rows do not begin at a word.
+    #[inline(always)]
+    fn of<W: Stored, S: Simd>(part: &Part<'_, '_, W>) -> Option<Self> {
+        let Part { matrix, x, rows, .. } = part;
+        let d_in = matrix.d_in;
+        let is_aligned =
+            d_in.is_multiple_of(W::PER_WORD) && matrix.stride.is_multiple_of(W::PER_WORD);
+        if W::PER_WORD == 1 || !is_aligned || W::words(&matrix.values[..d_in]).is_none() {
+            return None;
+        }
+        let block = S::F32_LANES * W::PER_WORD;
+        let whole = d_in / block * block;
+        let mut values = Vec::with_capacity(rows * whole);
+        for block in x.chunks_exact(d_in).flat_map(|row| row[..whole].chunks_exact(block)) {
+            for at in 0..W::PER_WORD {
+                let of_words = block[at..].iter().step_by(W::PER_WORD);
+                values.extend(of_words.map(|x| x * W::UNPACKED_SCALES[at]));
+            }
+        }
+        Some(Self { values, whole })
     }
 }
 
@@ -41,6 +77,46 @@ impl<W: Stored> ByOutput<'_, '_, W> {
             }
             for (at, sum) in dots.sums(simd).into_iter().enumerate() {
                 out[(first + at) * columns + column] = sum;
+            }
+        }
+    }
+}
+
+impl<W: Stored> ByOutput<'_, '_, W> {
+    /// Computes the rows from `first` on, several of the matrix's numbers per word at once.
+    #[inline(always)]
+    fn tile_by_word<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        inputs: &InputsByWord,
+    ) {
+        let Part { matrix, x, from, out, rows } = &mut self.0;
+        let (columns, d_in, whole) = (out.len() / *rows, matrix.d_in, inputs.whole);
+        let by_word: [&[S::f32s]; ROWS] = std::array::from_fn(|at| {
+            S::as_simd_f32s(&inputs.values[(first + at) * whole..][..whole]).0
+        });
+        for column in 0..columns {
+            let w = &matrix.values[(*from + column) * matrix.stride..][..d_in];
+            let words = W::words(&w[..whole]).expect("rows begin at a word");
+            // Two vectors per row, so that an addition does not wait for the one before.
+            let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+            for (at, &words) in S::as_simd_u32s(words).0.iter().enumerate() {
+                for part in 0..W::PER_WORD {
+                    let weights = W::unpack(simd, words, part);
+                    for row in 0..ROWS {
+                        let x = by_word[row][at * W::PER_WORD + part];
+                        let sum = &mut sums[row][part % 2];
+                        *sum = simd.mul_add_e_f32s(x, weights, *sum);
+                    }
+                }
+            }
+            for (row, [a, b]) in sums.into_iter().enumerate() {
+                let x = &x[(first + row) * d_in..][..d_in];
+                let rest = x[whole..].iter().zip(&w[whole..]);
+                let rest: f32 = rest.map(|(x, w)| x * w.widen()).sum();
+                let sum = simd.reduce_sum_f32s(simd.add_f32s(a, b)) + rest;
+                out[(first + row) * columns + column] = sum;
             }
         }
     }

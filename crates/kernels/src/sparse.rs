@@ -43,7 +43,7 @@ pub fn multiply_sparse(rows: SparseRows<'_>, w: &Tensor<2>) -> Option<Tensor<2>>
 }
 
 impl SparseRows<'_> {
-    fn multiply<W: Stored>(&self, w: MatrixView<'_, W>) -> Option<Vec<f32>> {
+    pub(crate) fn multiply<W: Stored>(&self, w: MatrixView<'_, W>) -> Option<Vec<f32>> {
         let [d_in, d_out] = w.dims();
         if d_in > 0 {
             w.row(0)?;

@@ -29,11 +29,11 @@ mod vector_file;
 pub use burn;
 pub use nanoscope_checkpoint::{
     ActivationScale, CheckpointError, Family, Fit, InspectOptions, Labels, LoadOptions,
-    LoadedModel, LoadedSae, Metadata, ModelFiles, ModelKind, SaeFormatName, SaeHooks, SaeOptions,
-    SaePath, SaveForm, WeightDtype, WeightProcessing, WeightProcessingError, fits, load_sae,
-    load_saes, load_saes_with, load_tokenizer, load_vector, save_model, save_nanochat_sae,
-    save_nanochat_sae_with_metadata, save_sae, save_saelens, save_saelens_with_metadata,
-    save_tokenizer,
+    LoadedModel, LoadedSae, MatrixDtype, Metadata, ModelFiles, ModelKind, SaeFormatName, SaeHooks,
+    SaeOptions, SaePath, SaveForm, WeightDtype, WeightProcessing, WeightProcessingError, fits,
+    load_sae, load_saes, load_saes_with, load_tokenizer, load_vector, save_model,
+    save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
+    save_saelens_with_metadata, save_tokenizer,
 };
 pub use nanoscope_device::{DeviceError, available as available_devices, by_name as device};
 pub use nanoscope_hooks::{

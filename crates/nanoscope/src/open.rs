@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nanoscope_checkpoint::{LoadOptions, ModelFiles, ModelKind, WeightDtype, load_tokenizer_for};
+use nanoscope_checkpoint::{LoadOptions, MatrixDtype, ModelFiles, ModelKind, load_tokenizer_for};
 use nanoscope_runtime::{InterpretableModel, RuntimeError};
 use nanoscope_transformer::Era;
 
@@ -14,7 +14,7 @@ use crate::microscope::{Microscope, Origin};
 pub struct OpenOptions<'a> {
     era: Option<Era>,
     tokenizer: Option<PathBuf>,
-    dtype: Option<WeightDtype>,
+    dtype: Option<MatrixDtype>,
     progress: Option<Box<dyn FnMut(u64, u64) + 'a>>,
 }
 
@@ -80,11 +80,11 @@ impl<'a> OpenOptions<'a> {
         self
     }
 
-    /// Holds the model's matrices as numbers of this type. Default: as their file has them, in float32 for
-    /// nanochat's models and on GPUs. Computation is in float32.
+    /// Holds the model's matrices as numbers of this type. Default: a 16-bit type of their file, otherwise
+    /// float32; float32 for nanochat's models and on GPUs. Computation is in float32.
     #[must_use]
-    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
-        self.dtype = Some(dtype);
+    pub fn dtype(mut self, dtype: impl Into<MatrixDtype>) -> Self {
+        self.dtype = Some(dtype.into());
         self
     }
 

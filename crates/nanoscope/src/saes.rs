@@ -33,7 +33,7 @@ impl Microscope {
     /// # fn main() -> nanoscope::Result<()> {
     /// let mut scope = Microscope::open("base_checkpoints/d20", &device("auto")?)?;
     /// let options = SaeOptions {
-    ///     dtype: WeightDtype::BF16,
+    ///     dtype: WeightDtype::BF16.into(),
     ///     hooks: Some(vec![HookPoint::ResidPost(12)]),
     ///     ..SaeOptions::default()
     /// };
@@ -250,6 +250,5 @@ impl Microscope {
 
 /// Returns whether two SAEs of one file were read in the same way.
 fn is_same(a: &Sae, b: &Sae) -> bool {
-    let dtype = |sae: &Sae| sae.weights().w_enc.dtype();
-    a.config() == b.config() && dtype(a) == dtype(b)
+    a.config() == b.config() && a.dtype() == b.dtype()
 }

@@ -1,5 +1,5 @@
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use nanoscope_kernels::{SparseRows, multiply_sparse};
+use burn::tensor::{Int, Tensor, TensorData};
+use nanoscope_kernels::SparseRows;
 
 use crate::sae::CAST_CHUNK;
 use crate::{Sae, SaeError, SparseFeatures};
@@ -22,24 +22,10 @@ impl Sae {
     /// `f`.
     pub fn decode(&self, f: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let f = match &self.dec_norm {
-            Some(norms) => f / clamp_norms(norms.val()).unsqueeze(),
+            Some(norms) => f / clamp_norms(norms.clone()).unsqueeze(),
             None => f,
         };
-        let w_dec = self.w_dec.val();
-        let sum = if w_dec.dtype() == DType::F32 {
-            f.matmul(w_dec)
-        } else {
-            let [d_sae, d_out] = w_dec.dims();
-            let chunk = (CAST_CHUNK / d_out).max(1);
-            let part = |from: usize| {
-                let range = from..(from + chunk).min(d_sae);
-                let rows = w_dec.clone().slice_dim(0, range.clone()).cast(DType::F32);
-                f.clone().slice_dim(1, range).matmul(rows)
-            };
-            let parts = (0..d_sae).step_by(chunk).map(part);
-            parts.reduce(|sum, part| sum + part).expect("an SAE has features")
-        };
-        self.finish(sum, x)
+        self.finish(self.w_dec.multiply(f), x)
     }
 
     /// Decodes sparse features like [`decode`](Self::decode), reading only the decoder rows of active
@@ -54,14 +40,15 @@ impl Sae {
     pub fn decode_sparse(&self, f: &SparseFeatures, x: Tensor<2>) -> Tensor<2> {
         assert_eq!(f.d_sae(), self.config().d_sae(), "features of another SAE");
         let d_out = self.config().d_out();
-        let w_dec = self.w_dec.val();
+        let device = self.device();
         if f.nnz() == 0 {
-            return self.finish(Tensor::zeros([f.rows(), d_out], &w_dec.device()), x);
+            return self.finish(Tensor::zeros([f.rows(), d_out], &device), x);
         }
         let (indptr, indices, values) = f.csr();
         let rows = SparseRows { indptr, indices, values };
         // A rescaling by the rows' norms is undone in the rows.
-        let sum = if self.dec_norm.is_none() { multiply_sparse(rows, &w_dec) } else { None };
+        let is_plain = self.dec_norm.is_none();
+        let sum = is_plain.then(|| self.w_dec.multiply_sparse(rows, &device)).flatten();
         self.finish(sum.unwrap_or_else(|| self.gathered(rows)), x)
     }
 
@@ -103,16 +90,16 @@ impl Sae {
     fn gathered_rows(&self, f: SparseRows<'_>, rows: &[usize], widest: usize) -> Tensor<2> {
         let d_out = self.config().d_out();
         // Shorter rows are padded with feature 0 at value 0.
-        let mut indices = vec![0_i32; rows.len() * widest];
+        let mut indices = vec![0_u32; rows.len() * widest];
         let mut values = vec![0.0_f32; rows.len() * widest];
         for (at, &row) in rows.iter().enumerate() {
             for (entry, to) in (f.indptr[row]..f.indptr[row + 1]).zip(at * widest..) {
-                indices[to] = f.indices[entry] as i32;
+                indices[to] = f.indices[entry];
                 values[to] = f.values[entry];
             }
         }
-        let device = self.w_dec.val().device();
-        let gathered = self.gather(indices, &device);
+        let device = self.device();
+        let gathered = self.gather(&indices);
         let values = TensorData::new(values, [rows.len(), 1, widest]);
         let product = Tensor::<3>::from_data(values, &device);
         product.matmul(gathered.reshape([rows.len(), widest, d_out])).reshape([rows.len(), d_out])
@@ -121,7 +108,7 @@ impl Sae {
     /// Adds the bias to `f · W_dec`, undoes the normalisation and adds the skip connection.
     fn finish(&self, sum: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let config = self.config();
-        let mut out = sum + self.b_dec.val().unsqueeze();
+        let mut out = sum + self.b_dec.clone().unsqueeze();
         let scale = config.normalization().constant_inverse();
         if scale != 1.0 {
             out = out * scale;
@@ -133,19 +120,18 @@ impl Sae {
             }
         }
         match &self.w_skip {
-            Some(w_skip) => out + x.matmul(w_skip.val().cast(DType::F32)),
+            Some(w_skip) => out + w_skip.multiply(x),
             None => out,
         }
     }
 
     /// The decoder rows of `features` in float32, with the rescaling by their norms undone;
     /// `[features, d_out]`.
-    pub(crate) fn gather(&self, features: Vec<i32>, device: &Device) -> Tensor<2> {
-        let len = features.len();
-        let features = Tensor::<1, Int>::from_data(TensorData::new(features, [len]), device);
-        let rows = self.w_dec.val().select(0, features.clone()).cast(DType::F32);
+    pub(crate) fn gather(&self, features: &[u32]) -> Tensor<2> {
+        let indices = self.indices(features);
+        let rows = self.w_dec.rows(features, &indices);
         match &self.dec_norm {
-            Some(norms) => rows / clamp_norms(norms.val().select(0, features)).unsqueeze_dim(1),
+            Some(norms) => rows / clamp_norms(norms.clone().select(0, indices)).unsqueeze_dim(1),
             None => rows,
         }
     }
@@ -163,8 +149,7 @@ impl Sae {
         for &feature in features {
             self.config().check_feature(feature)?;
         }
-        let indices = features.iter().map(|&feature| feature as i32).collect();
-        let rows = self.gather(indices, &self.w_dec.val().device());
+        let rows = self.gather(&features.iter().map(|&feature| feature as u32).collect::<Vec<_>>());
         Ok(match self.config().normalization().constant_inverse() {
             1.0 => rows,
             scale => rows * scale,

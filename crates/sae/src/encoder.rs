@@ -1,5 +1,4 @@
-use burn::tensor::{DType, Int, Tensor, TensorData};
-use nanoscope_kernels::{multiply, to_host};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::Architecture;
 use crate::finite::finite;
@@ -51,13 +50,13 @@ impl Sae {
             }
             Architecture::JumpRelu => {
                 let pre = finite(self.pre_activations(x))?;
-                let thresholds = to_host(self.thresholds());
+                let thresholds = self.thresholds();
                 let jump = |(&value, &threshold): (&f32, &f32)| {
                     if value > threshold { rectified(value) } else { 0.0 }
                 };
                 let mut features = SparseFeatures::new(d_sae);
                 for row in pre.chunks_exact(d_sae) {
-                    features.push_row((0..).zip(row.iter().zip(&thresholds).map(jump)));
+                    features.push_row((0..).zip(row.iter().zip(thresholds).map(jump)));
                 }
                 features
             }
@@ -130,22 +129,26 @@ impl Sae {
         for &feature in features {
             self.config().check_feature(feature)?;
         }
-        let indices: Vec<i32> = features.iter().map(|&feature| feature as i32).collect();
-        let indices = TensorData::new(indices, [features.len()]);
-        let indices = Tensor::<1, Int>::from_data(indices, &self.w_enc.val().device());
-        let of = |bias: Tensor<1>| bias.select(0, indices.clone()).unsqueeze();
-        let w_enc = self.w_enc.val().select(1, indices.clone()).cast(DType::F32);
+        let ids: Vec<u32> = features.iter().map(|&feature| feature as u32).collect();
+        let indices = self.indices(&ids);
+        let of = |bias: &Tensor<1>| bias.clone().select(0, indices.clone()).unsqueeze();
+        let w_enc = self.w_enc.transposed().rows(&ids, &indices).transpose();
         let product = self.encoder_input(x).matmul(w_enc);
         Ok(match (&self.magnitude, &self.dec_norm) {
-            (Some(magnitude), _) => {
-                product * of(magnitude.r_mag.val()).exp() + of(magnitude.b_mag.val())
-            }
+            (Some(magnitude), _) => product * of(&magnitude.r_mag).exp() + of(&magnitude.b_mag),
             _ if matches!(self.config().architecture(), Architecture::MatchingPursuit { .. }) => {
                 product
             }
-            (None, Some(norms)) => (product + of(self.b_enc.val())) * of(norms.val()),
-            (None, None) => product + of(self.b_enc.val()),
+            (None, Some(norms)) => (product + of(&self.b_enc)) * of(norms),
+            (None, None) => product + of(&self.b_enc),
         })
+    }
+
+    /// The indices of features as a tensor on the device of the weights.
+    pub(crate) fn indices(&self, features: &[u32]) -> Tensor<1, Int> {
+        let indices: Vec<i32> = features.iter().map(|&feature| feature as i32).collect();
+        let len = indices.len();
+        Tensor::from_data(TensorData::new(indices, [len]), &self.device())
     }
 
     /// Converts rows of `d_sae` values to sparse features.
@@ -165,7 +168,7 @@ impl Sae {
     fn encoder_input(&self, x: Tensor<2>) -> Tensor<2> {
         // In this order: `b_dec` is the mean of normalised activations.
         let x = self.config().normalization().forward(x);
-        if self.config().apply_b_dec_to_input() { x - self.b_dec.val().unsqueeze() } else { x }
+        if self.config().apply_b_dec_to_input() { x - self.b_dec.clone().unsqueeze() } else { x }
     }
 
     /// Computes `x · W_enc + b_enc`.
@@ -174,7 +177,7 @@ impl Sae {
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_sae]`
     fn pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
-        multiply(x, &self.w_enc.val()) + self.b_enc.val().unsqueeze()
+        self.w_enc.multiply(x) + self.b_enc.clone().unsqueeze()
     }
 
     /// Computes [`pre_activations`](Self::pre_activations), multiplied by the norms of the decoder's
@@ -182,7 +185,7 @@ impl Sae {
     fn rescaled_pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
         let pre = self.pre_activations(x);
         match &self.dec_norm {
-            Some(norms) => pre * norms.val().unsqueeze(),
+            Some(norms) => pre * norms.clone().unsqueeze(),
             None => pre,
         }
     }
@@ -191,19 +194,15 @@ impl Sae {
     fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
         let gate =
             self.gate.as_ref().expect("`new` checks that a signed gated SAE has gate weights");
-        multiply(x, &gate.w_gate.val()) + gate.b_gate.val().unsqueeze()
+        gate.w_gate.multiply(x) + gate.b_gate.clone().unsqueeze()
     }
 
     /// Computes `x · (W_enc · exp(r_mag)) + b_mag` from the gate's `x · W_enc + b_enc`.
     fn magnitudes(&self, gate: Tensor<2>) -> Tensor<2> {
         let magnitude =
             self.magnitude.as_ref().expect("`new` checks that a gated SAE has magnitude weights");
-        let product = gate - self.b_enc.val().unsqueeze();
-        product * magnitude.r_mag.val().exp().unsqueeze() + magnitude.b_mag.val().unsqueeze()
-    }
-
-    fn thresholds(&self) -> Tensor<1> {
-        self.threshold.as_ref().expect("`new` checks that a JumpReLU SAE has a threshold").val()
+        let product = gate - self.b_enc.clone().unsqueeze();
+        product * magnitude.r_mag.clone().exp().unsqueeze() + magnitude.b_mag.clone().unsqueeze()
     }
 }
 

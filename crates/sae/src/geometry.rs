@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use nanoscope_kernels::to_host;
 
 use crate::decoder::clamp_norms;
@@ -25,11 +25,10 @@ impl Sae {
         for &feature in features {
             self.config().check_feature(feature)?;
         }
-        let indices = features.iter().map(|&feature| feature as i32).collect::<Vec<_>>();
-        let indices = TensorData::new(indices, [features.len()]);
-        let indices = Tensor::<1, Int>::from_data(indices, &self.w_dec.val().device());
-        let decoder = self.w_dec.val().select(0, indices.clone()).cast(DType::F32);
-        let encoder = self.w_enc.val().select(1, indices).cast(DType::F32).transpose();
+        let ids = features.iter().map(|&feature| feature as u32).collect::<Vec<_>>();
+        let indices = self.indices(&ids);
+        let decoder = self.w_dec.rows(&ids, &indices);
+        let encoder = self.w_enc.transposed().rows(&ids, &indices);
         let same_width = self.config().d_in() == self.config().d_out();
         let products = same_width.then(|| to_host((decoder.clone() * encoder.clone()).sum_dim(1)));
         let (decoder, encoder) = (to_host(row_norms(decoder)), to_host(row_norms(encoder)));
@@ -90,8 +89,8 @@ impl Sae {
         let units = (directions / norms.unsqueeze_dim(1)).transpose(); // [d_out, directions]
         let mut nearest = vec![Vec::new(); count];
         for from in (0..d_sae).step_by(block_rows) {
-            let block = self.w_dec.val().slice_dim(0, from..(from + block_rows).min(d_sae));
-            let block = block.cast(DType::F32);
+            let rows = from..(from + block_rows).min(d_sae);
+            let block = self.w_dec.row_range(rows, &self.device());
             let norms = clamp_norms(row_norms(block.clone()));
             let cosines = block.matmul(units.clone()) / norms.unsqueeze_dim(1);
             for (at, row) in to_host(cosines).chunks_exact(count).enumerate() {

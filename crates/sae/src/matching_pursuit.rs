@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use nanoscope_kernels::{multiply, to_host};
+use nanoscope_kernels::to_host;
 
 use crate::finite::finite;
 use crate::{Sae, SaeError, SparseFeatures};
@@ -33,13 +33,13 @@ impl Sae {
             if open.is_empty() {
                 break;
             }
-            let scores = finite(multiply(residual.clone(), &self.w_enc.val()))
+            let scores = finite(self.w_enc.multiply(residual.clone()))
                 .map_err(|error| in_row(error, &open))?;
             let best: Vec<(u32, f32)> = scores.chunks_exact(d_sae).map(largest).collect();
-            let indices = best.iter().map(|&(index, _)| index as i32).collect();
+            let indices: Vec<u32> = best.iter().map(|&(index, _)| index).collect();
             let values: Vec<f32> = best.iter().map(|&(_, value)| value.max(0.0)).collect();
             let values = Tensor::<2>::from_data(TensorData::new(values, [open.len(), 1]), &device);
-            residual = residual - self.gather(indices, &device) * values;
+            residual = residual - self.gather(&indices) * values;
 
             let norms = (residual_threshold > 0.0)
                 .then(|| to_host(residual.clone().square().sum_dim(1).sqrt()));

@@ -1,5 +1,7 @@
-use burn::module::{Module, Param};
-use burn::tensor::{DType, Tensor};
+use std::sync::{Arc, OnceLock};
+
+use burn::tensor::{DType, Device, Tensor};
+use nanoscope_kernels::{Matrix, Order, to_host};
 
 use crate::weights::{GateWeights, MagnitudeWeights, SaeWeights};
 use crate::{Architecture, SaeConfig, SaeError};
@@ -7,32 +9,27 @@ use crate::{Architecture, SaeConfig, SaeError};
 /// A sparse autoencoder: configuration and weights.
 ///
 /// Also represents a transcoder, which decodes to a different activation than it encodes.
-#[derive(Module, Debug)]
+#[derive(Debug, Clone)]
 pub struct Sae {
-    pub(crate) w_enc: Param<Tensor<2>>,
-    pub(crate) b_enc: Param<Tensor<1>>,
-    pub(crate) w_dec: Param<Tensor<2>>,
-    pub(crate) b_dec: Param<Tensor<1>>,
-    pub(crate) threshold: Option<Param<Tensor<1>>>,
-    pub(crate) magnitude: Option<Magnitude>,
+    pub(crate) w_enc: Matrix,
+    pub(crate) b_enc: Tensor<1>,
+    pub(crate) w_dec: Matrix,
+    pub(crate) b_dec: Tensor<1>,
+    pub(crate) threshold: Option<Tensor<1>>,
+    pub(crate) magnitude: Option<MagnitudeWeights>,
     pub(crate) gate: Option<Gate>,
-    pub(crate) w_skip: Option<Param<Tensor<2>>>,
+    pub(crate) w_skip: Option<Matrix>,
     /// The norms of the decoder's rows, `[d_sae]`, if features are rescaled by them.
-    pub(crate) dec_norm: Option<Param<Tensor<1>>>,
-    #[module(skip)]
+    pub(crate) dec_norm: Option<Tensor<1>>,
+    /// The thresholds of a JumpReLU SAE, once they were used: a GPU would be waited for in every pass.
+    host_thresholds: Arc<OnceLock<Vec<f32>>>,
     config: SaeConfig,
 }
 
-#[derive(Module, Debug)]
-pub(crate) struct Magnitude {
-    pub(crate) r_mag: Param<Tensor<1>>,
-    pub(crate) b_mag: Param<Tensor<1>>,
-}
-
-#[derive(Module, Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    pub(crate) w_gate: Param<Tensor<2>>,
-    pub(crate) b_gate: Param<Tensor<1>>,
+    pub(crate) w_gate: Matrix,
+    pub(crate) b_gate: Tensor<1>,
 }
 
 impl Sae {
@@ -44,23 +41,20 @@ impl Sae {
     pub fn new(config: SaeConfig, weights: SaeWeights) -> Result<Self, SaeError> {
         check(&config, &weights)?;
         let rescaled = config.architecture().rescales_by_decoder_norm();
-        let dec_norm = rescaled.then(|| Param::from_tensor(row_norms(weights.w_dec.clone())));
+        let dec_norm = rescaled.then(|| row_norms(weights.w_dec.clone()));
         Ok(Self {
-            w_enc: Param::from_tensor(weights.w_enc),
-            b_enc: Param::from_tensor(weights.b_enc),
-            w_dec: Param::from_tensor(weights.w_dec),
-            b_dec: Param::from_tensor(weights.b_dec),
-            threshold: weights.threshold.map(Param::from_tensor),
-            magnitude: weights.magnitude.map(|magnitude| Magnitude {
-                r_mag: Param::from_tensor(magnitude.r_mag),
-                b_mag: Param::from_tensor(magnitude.b_mag),
-            }),
-            gate: weights.gate.map(|gate| Gate {
-                w_gate: Param::from_tensor(gate.w_gate),
-                b_gate: Param::from_tensor(gate.b_gate),
-            }),
-            w_skip: weights.w_skip.map(Param::from_tensor),
+            w_enc: Matrix::Device(weights.w_enc),
+            b_enc: weights.b_enc,
+            w_dec: Matrix::Device(weights.w_dec),
+            b_dec: weights.b_dec,
+            threshold: weights.threshold,
+            magnitude: weights.magnitude,
+            gate: weights
+                .gate
+                .map(|gate| Gate { w_gate: Matrix::Device(gate.w_gate), b_gate: gate.b_gate }),
+            w_skip: weights.w_skip.map(Matrix::Device),
             dec_norm,
+            host_thresholds: Arc::default(),
             config,
         })
     }
@@ -70,49 +64,85 @@ impl Sae {
         &self.config
     }
 
+    /// The device of the weights, on which the results of a computation are.
+    pub fn device(&self) -> Device {
+        self.b_dec.device()
+    }
+
+    /// The type of the matrices' numbers.
+    pub fn dtype(&self) -> DType {
+        self.w_enc.dtype()
+    }
+
+    /// The thresholds of a JumpReLU SAE, `[d_sae]`.
+    pub(crate) fn thresholds(&self) -> &[f32] {
+        self.host_thresholds.get_or_init(|| {
+            let threshold = self.threshold.clone();
+            to_host(threshold.expect("`new` checks that a JumpReLU SAE has a threshold"))
+        })
+    }
+
     /// The norm of each feature's row of `W_dec`, in float32.
     ///
     /// # Shapes
     /// - output: `[d_sae]`
     pub fn decoder_norms(&self) -> Tensor<1> {
-        self.dec_norm.as_ref().map_or_else(|| row_norms(self.w_dec.val()), Param::val)
+        self.dec_norm.clone().unwrap_or_else(|| match &self.w_dec {
+            Matrix::Device(w_dec) => row_norms(w_dec.clone()),
+            Matrix::Host(_) => row_norms(self.w_dec.to_tensor(&self.device())),
+        })
     }
 
-    /// Rounds the matrices to `dtype`; 16 bits halve the memory. Computations with them are still in
-    /// float32.
+    /// Rounds the matrices to `dtype`, in which they take less memory: 16 bits, or [`DType::I8`] with a factor
+    /// for each feature, which are in the host's memory. Computations with them are still in float32.
     pub fn with_matrices_as(self, dtype: DType) -> Self {
-        let cast = |matrix: Param<Tensor<2>>| {
-            if matrix.dtype() == dtype { matrix } else { matrix.map(|matrix| matrix.cast(dtype)) }
+        let device = self.device();
+        let cast = |matrix: Matrix, order: Order| {
+            if matrix.dtype() == dtype {
+                matrix
+            } else if dtype == DType::I8 {
+                matrix.quantized(order)
+            } else {
+                Matrix::Device(tensor(&matrix, &device).cast(dtype))
+            }
         };
+        let Self { w_enc, w_dec, gate, w_skip, .. } = self;
         Self {
-            w_enc: cast(self.w_enc),
-            w_dec: cast(self.w_dec),
-            gate: self.gate.map(|gate| Gate { w_gate: cast(gate.w_gate), ..gate }),
-            w_skip: self.w_skip.map(cast),
+            w_enc: cast(w_enc, Order::ByOutput),
+            w_dec: cast(w_dec, Order::ByInput),
+            gate: gate.map(|gate| Gate { w_gate: cast(gate.w_gate, Order::ByOutput), ..gate }),
+            w_skip: w_skip.map(|w_skip| cast(w_skip, Order::ByOutput)),
             ..self
         }
     }
 
-    /// The weights, as handles to the same memory.
+    /// The weights, as handles to the same memory; matrices of 8 bits are converted to float32.
     pub fn weights(&self) -> SaeWeights {
+        let device = self.device();
+        let tensor = |matrix: &Matrix| tensor(matrix, &device);
         SaeWeights {
-            threshold: self.threshold.as_ref().map(Param::val),
-            magnitude: self.magnitude.as_ref().map(|magnitude| MagnitudeWeights {
-                r_mag: magnitude.r_mag.val(),
-                b_mag: magnitude.b_mag.val(),
+            threshold: self.threshold.clone(),
+            magnitude: self.magnitude.clone(),
+            gate: self.gate.as_ref().map(|gate| GateWeights {
+                w_gate: tensor(&gate.w_gate),
+                b_gate: gate.b_gate.clone(),
             }),
-            gate: self
-                .gate
-                .as_ref()
-                .map(|gate| GateWeights { w_gate: gate.w_gate.val(), b_gate: gate.b_gate.val() }),
-            w_skip: self.w_skip.as_ref().map(Param::val),
+            w_skip: self.w_skip.as_ref().map(tensor),
             ..SaeWeights::new(
-                self.w_enc.val(),
-                self.b_enc.val(),
-                self.w_dec.val(),
-                self.b_dec.val(),
+                tensor(&self.w_enc),
+                self.b_enc.clone(),
+                tensor(&self.w_dec),
+                self.b_dec.clone(),
             )
         }
+    }
+}
+
+/// The numbers of a matrix as a tensor: a handle to the same memory, or float32 on `device`.
+fn tensor(matrix: &Matrix, device: &Device) -> Tensor<2> {
+    match matrix {
+        Matrix::Device(matrix) => matrix.clone(),
+        Matrix::Host(_) => matrix.to_tensor(device),
     }
 }
 

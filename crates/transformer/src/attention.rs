@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
-use nanoscope_kernels::{attend, attention_pattern, has_kernels, rms_norm, softcap};
+use nanoscope_kernels::{Matrix, attend, attention_pattern, has_kernels, rms_norm, softcap};
 use rayon::prelude::*;
 
 use crate::cache::{Caches, LayerCache};
@@ -31,8 +31,8 @@ pub(crate) struct Attention {
 #[derive(Debug, Clone)]
 pub(crate) struct ValueEmbed {
     pub(crate) parts: ValueEmbeds,
-    pub(crate) table: Tensor<2>, // [padded_vocab, kv_dim]
-    pub(crate) gate: Tensor<2>,  // [gate_channels, n_kv_head]
+    pub(crate) table: Matrix,   // [padded_vocab, kv_dim]
+    pub(crate) gate: Tensor<2>, // [gate_channels, n_kv_head]
 }
 
 /// State shared by all layers of one pass.

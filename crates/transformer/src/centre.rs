@@ -1,12 +1,12 @@
 //! A model's weights with a residual stream that is centred.
 
 use burn::tensor::{Device, Tensor};
+use nanoscope_kernels::Matrix;
 
 use crate::config::{GptConfig, NormKind, ResidualMix};
 use crate::error::GptError;
 use crate::gpt::Gpt;
 use crate::linear::Linear;
-use crate::matrix::Matrix;
 
 impl Gpt {
     /// The same model with weights from which the mean over the channels of the residual stream is

@@ -1,12 +1,11 @@
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use nanoscope_hooks::{HookPoint, HookRouter};
-use nanoscope_kernels::rms_norm;
+use nanoscope_kernels::{Matrix, rms_norm};
 
 use crate::cache::Caches;
 use crate::config::SMEAR_CHANNELS;
 use crate::linear::linear;
-use crate::matrix::Matrix;
 use crate::tokens::TokenBatch;
 
 /// Token embeddings, with what some models add before the first block.
@@ -31,7 +30,7 @@ pub(crate) struct Smear {
 /// Embeddings of token pairs: each token with the previous one, looked up by hash.
 #[derive(Debug, Clone)]
 pub(crate) struct Bigram {
-    pub(crate) table: Tensor<2>, // [5 * vocab, n_embd]
+    pub(crate) table: Matrix, // [5 * vocab, n_embd]
     pub(crate) lambdas: Vec<f32>,
 }
 
@@ -121,10 +120,15 @@ impl Bigram {
     ///
     /// # Shapes
     /// - output: `[batch, seq, n_embd]`, not normed
-    pub(crate) fn forward(&self, tokens: &TokenBatch, caches: &Caches<'_, '_>) -> Tensor<3> {
+    pub(crate) fn forward(
+        &self,
+        tokens: &TokenBatch,
+        device: &Device,
+        caches: &Caches<'_, '_>,
+    ) -> Tensor<3> {
         let [table_rows, _] = self.table.dims();
         let before = caches.last_tokens().chain(std::iter::repeat(None));
-        let hashed: Vec<i32> = tokens
+        let hashed: Vec<u32> = tokens
             .rows()
             .zip(before)
             .flat_map(|(ids, before)| {
@@ -132,32 +136,37 @@ impl Bigram {
                 ids.iter().zip(shifted).map(|(&id, before)| hash(before, id, table_rows))
             })
             .collect();
-        let len = hashed.len();
-        let hashed = Tensor::from_data(TensorData::new(hashed, [len]), &self.table.device());
-        rows(&self.table, hashed, tokens)
+        let on_device: Vec<i32> = hashed.iter().map(|&row| row as i32).collect();
+        let data = TensorData::new(on_device, [hashed.len()]);
+        rows(&self.table, &hashed, &Tensor::from_data(data, device), tokens)
     }
 }
 
 /// The row of the bigram table for `id` after `before`, in 64-bit integers as in nanochat. The last
 /// row is for a token without a previous one.
-fn hash(before: Option<u32>, id: u32, table_rows: usize) -> i32 {
+fn hash(before: Option<u32>, id: u32, table_rows: usize) -> u32 {
     let last = table_rows as i64 - 1;
     let row = match before {
         None => last,
         Some(before) => ((36313 * i64::from(id)) ^ (27191 * i64::from(before))) % last,
     };
-    row as i32
+    row as u32
 }
 
 /// Looks up one row of `table` per token.
 ///
 /// # Shapes
 /// - `table`: `[rows, channels]`
-/// - `flat`: `[batch * seq]`
+/// - `rows`: `[batch * seq]`, the same as on the device
 /// - output: `[batch, seq, channels]`
-pub(crate) fn rows(table: &Tensor<2>, flat: Tensor<1, Int>, tokens: &TokenBatch) -> Tensor<3> {
+pub(crate) fn rows(
+    table: &Matrix,
+    rows: &[u32],
+    on_device: &Tensor<1, Int>,
+    tokens: &TokenBatch,
+) -> Tensor<3> {
     let [_, channels] = table.dims();
-    table.clone().select(0, flat).reshape([tokens.batch(), tokens.seq(), channels])
+    table.rows(rows, on_device).reshape([tokens.batch(), tokens.seq(), channels])
 }
 
 #[cfg(test)]

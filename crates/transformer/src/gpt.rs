@@ -1,11 +1,11 @@
 //! The forward pass of every model.
 //!
 //! `Gpt` is not a burn `Module`: nothing trains it, its lambdas are plain numbers on the host, and
-//! each weight goes directly from its file to its place. `Sae` is a `Module`, because SAEs are
-//! trained.
+//! each weight goes directly from its file to its place.
 
 use burn::tensor::{Device, Int, Tensor};
 use nanoscope_hooks::{HookPoint, HookRouter};
+use nanoscope_kernels::Matrix;
 
 use crate::attention::{Masks, Pass};
 use crate::block::Block;
@@ -14,7 +14,6 @@ use crate::config::GptConfig;
 use crate::embed::{Embed, rows};
 use crate::error::GptError;
 use crate::linear::multiply;
-use crate::matrix::Matrix;
 use crate::norm::Norm;
 use crate::rope::{Rope, Rows};
 use crate::tokens::TokenBatch;
@@ -276,7 +275,8 @@ impl Gpt {
         let mut x = self.embed.forward(tokens, &flat, caches, router);
         let x0 = x.clone();
         let bigram = self.embed.bigram.as_ref();
-        let bigram = bigram.map(|b| (b.forward(tokens, caches), b.lambdas.as_slice()));
+        let bigram =
+            bigram.map(|b| (b.forward(tokens, &self.device, caches), b.lambdas.as_slice()));
         let mut backout = None;
         for (layer, block) in self.blocks.iter().enumerate().take(blocks) {
             if let Some(lambdas) = &self.lambdas {
@@ -286,7 +286,7 @@ impl Gpt {
                 x = x + embedded.clone() * lambdas[layer];
             }
             let values = block.attention.value_embed.as_ref();
-            let values = values.map(|embed| rows(&embed.table, flat.clone(), tokens));
+            let values = values.map(|embed| rows(&embed.table, tokens.ids(), &flat, tokens));
             x = block.forward(x, values, layer, &mut pass, caches, router);
             if self.config.backout_layer() == Some(layer) {
                 backout = Some(x.clone());

@@ -1,6 +1,5 @@
 use burn::tensor::Tensor;
-
-use crate::matrix::Matrix;
+use nanoscope_kernels::Matrix;
 
 /// A linear layer, with or without a bias.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Tensor};
+use nanoscope_kernels::{Matrix, is_host};
 
 use crate::attention::{Attention, ValueEmbed};
 use crate::block::Block;
@@ -10,7 +11,6 @@ use crate::config::{GptConfig, QkNorm, ResidualMix};
 use crate::embed::{Bigram, Embed, Smear};
 use crate::gpt::{Gpt, Lambdas};
 use crate::linear::Linear;
-use crate::matrix::{Matrix, is_host};
 use crate::mlp::Mlp;
 use crate::norm::Norm;
 use crate::params::{self, ParamSpec};
@@ -45,7 +45,7 @@ impl Gpt {
                 lambda: weights.scalar(params::SMEAR_LAMBDA),
             }),
             bigram: config.bigram.then(|| Bigram {
-                table: weights.tensor(params::BIGRAM_EMBED),
+                table: weights.matrix(params::BIGRAM_EMBED),
                 lambdas: weights.numbers(params::BIGRAM_LAMBDAS),
             }),
         };
@@ -98,6 +98,9 @@ impl Gpt {
                 }
             }
         }
+        if let Some(bigram) = bigram {
+            matrix(params::BIGRAM_EMBED.to_owned(), &bigram.table);
+        }
         let mut tensor = |name: String, x: Option<&Tensor<2>>| {
             if let Some(x) = x {
                 matrix(name, &Matrix::Device(x.clone()));
@@ -105,10 +108,10 @@ impl Gpt {
         };
         tensor(params::WPE.to_owned(), wpe.as_ref());
         tensor(params::SMEAR_GATE.to_owned(), smear.as_ref().map(|smear| &smear.gate));
-        tensor(params::BIGRAM_EMBED.to_owned(), bigram.as_ref().map(|bigram| &bigram.table));
         for (layer, block) in self.blocks.iter().enumerate() {
             if let Some(embed) = &block.attention.value_embed {
-                tensor(params::value_embed(layer), Some(&embed.table));
+                let table = embed.table.to_tensor(&self.device);
+                tensor(params::value_embed(layer), Some(&table));
                 let gate = params::in_block(layer, "attn.ve_gate");
                 tensor(params::weight(&gate), Some(&embed.gate));
             }
@@ -194,8 +197,11 @@ impl Weights {
             if let [_] = spec.shape.as_slice() {
                 let vector = source.weight::<1>(&spec)?;
                 weights.vectors.insert(spec.name, vector);
-            } else {
+            } else if spec.is_matrix() {
                 let matrix = source.matrix(&spec)?;
+                weights.matrices.insert(spec.name, matrix);
+            } else {
+                let matrix = Matrix::Device(source.weight::<2>(&spec)?);
                 weights.matrices.insert(spec.name, matrix);
             }
         }
@@ -221,7 +227,7 @@ impl Weights {
             qk_gains,
             value_embed: value_embed.map(|parts| ValueEmbed {
                 parts,
-                table: self.tensor(&params::value_embed(layer)),
+                table: self.matrix(&params::value_embed(layer)),
                 gate: self.tensor(&params::weight(&name("attn.ve_gate"))),
             }),
         };

@@ -13,9 +13,17 @@ pub struct ParamSpec {
 }
 
 impl ParamSpec {
+    /// Returns whether the weight is a matrix of a linear layer or a table, which a model can hold in fewer bits
+    /// than float32. Other weights are small.
+    pub fn is_matrix(&self) -> bool {
+        let is_gate = self.name == SMEAR_GATE || self.name.ends_with(VE_GATE);
+        self.shape.len() == 2 && self.name != WPE && !is_gate
+    }
+
     /// Returns whether the weight is a table of embeddings, whose rows are looked up.
     pub fn is_table(&self) -> bool {
-        self.name == WTE || self.name == WPE
+        let is_value_embed = self.name.starts_with(VALUE_EMBEDS);
+        [WTE, WPE, BIGRAM_EMBED].contains(&self.name.as_str()) || is_value_embed
     }
 }
 
@@ -55,6 +63,11 @@ pub(crate) const SMEAR_LAMBDA: &str = "smear_lambda";
 pub(crate) const SMEAR_GATE: &str = "smear_gate.weight";
 pub(crate) const BACKOUT_LAMBDA: &str = "backout_lambda";
 
+/// End of the names of the gates of value embeddings.
+const VE_GATE: &str = "attn.ve_gate.weight";
+/// Beginning of the names of the tables of value embeddings.
+const VALUE_EMBEDS: &str = "value_embeds.";
+
 /// Rows of the bigram table per token of the vocabulary, without padding.
 const BIGRAM_ROWS: usize = 5;
 
@@ -71,7 +84,7 @@ pub(crate) fn bias(part: &str) -> String {
 }
 
 pub(crate) fn value_embed(layer: usize) -> String {
-    format!("value_embeds.{layer}.weight")
+    format!("{VALUE_EMBEDS}{layer}.weight")
 }
 
 impl GptConfig {

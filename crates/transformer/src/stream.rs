@@ -54,7 +54,7 @@ impl Gpt {
         let x0 = self.embed.forward(tokens, &flat, &mut caches, &mut ());
         let mut inputs = vec![input("x0", x0, self.embedding_weights())];
         if let Some(bigram) = &self.embed.bigram {
-            let embedded = bigram.forward(tokens, &caches);
+            let embedded = bigram.forward(tokens, &self.device, &caches);
             inputs.push(input("bigram", embedded, bigram.lambdas.clone()));
         }
         Ok(inputs)

@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
+use nanoscope_kernels::Matrix;
 
-use crate::matrix::Matrix;
 use crate::params::ParamSpec;
 
 /// A source of a model's weights.

@@ -1,7 +1,7 @@
 //! Properties that hold for every model.
 
 use nanoscope_attribute::{Attribution, Metric, Question, Steps, logit_lens};
-use nanoscope_checkpoint::{LoadOptions, ModelFiles, WeightDtype};
+use nanoscope_checkpoint::{LoadOptions, MatrixDtype, ModelFiles, WeightDtype};
 use nanoscope_hooks::{ActivationRecorder, HookPoint};
 use nanoscope_runtime::{InterpretableModel, Plan, logit_effects_on};
 use nanoscope_testing::noisy_sae;
@@ -115,13 +115,13 @@ fn gradients_are_derivatives_by_the_strength_of_a_feature() {
 
 /// On a CPU these matrices are multiplied on the host in their own type, which no gradient passes through.
 #[test]
-fn gradients_pass_through_matrices_of_16_bits() {
+fn gradients_pass_through_matrices_of_fewer_bits() {
     if golden::on_gpu() {
         return;
     }
     for folder in ["../families/gpt2", "../families/llama31", "../families/gemma2"] {
         let golden = Golden { folder, era: None };
-        for dtype in [WeightDtype::BF16, WeightDtype::F16] {
+        for dtype in [WeightDtype::BF16.into(), WeightDtype::F16.into(), MatrixDtype::Int8] {
             let files = ModelFiles::find(&golden.model_dir()).unwrap();
             let options = LoadOptions { dtype: Some(dtype), ..Default::default() };
             let gpt = files.load_with(&nanoscope_testing::test_device(), options).unwrap().gpt;

@@ -29,4 +29,4 @@ pub(crate) use pt::PlainValue;
 #[cfg(feature = "gpt")]
 pub(crate) use shards::{INDEX_FILE, TensorSource, is_index};
 pub use tensor_file::TensorFile;
-pub use weight_dtype::WeightDtype;
+pub use weight_dtype::{MatrixDtype, WeightDtype};

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use crate::container::finite::first_not_below;
 
-/// The number type of an SAE's matrices, in memory or in a written file.
+/// The number type of matrices, in memory or in a written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightDtype {
     /// 32 bits, the type of all computation.
@@ -81,6 +81,52 @@ impl fmt::Display for WeightDtype {
             Self::F16 => "f16",
             Self::BF16 => "bf16",
         })
+    }
+}
+
+/// The number type of a matrix in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatrixDtype {
+    /// A type of numbers in files.
+    Float(WeightDtype),
+    /// 8 bits, with a factor for each row in memory: an output of a linear layer, an entry of a table, or a
+    /// feature of an SAE. In the host's memory only.
+    Int8,
+}
+
+impl MatrixDtype {
+    /// The type of numbers in files, if it is one.
+    pub fn float(self) -> Option<WeightDtype> {
+        match self {
+            Self::Float(dtype) => Some(dtype),
+            Self::Int8 => None,
+        }
+    }
+
+    /// The size of a number in bytes.
+    pub fn bytes(self) -> usize {
+        self.float().map_or(1, WeightDtype::bytes)
+    }
+}
+
+impl Default for MatrixDtype {
+    fn default() -> Self {
+        Self::Float(WeightDtype::F32)
+    }
+}
+
+impl From<WeightDtype> for MatrixDtype {
+    fn from(dtype: WeightDtype) -> Self {
+        Self::Float(dtype)
+    }
+}
+
+impl fmt::Display for MatrixDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(dtype) => dtype.fmt(f),
+            Self::Int8 => f.write_str("int8"),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::container::Dtype;
 #[cfg(feature = "gpt")]
-use crate::container::WeightDtype;
+use crate::container::MatrixDtype;
 #[cfg(feature = "sae")]
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
@@ -44,13 +44,12 @@ pub enum CheckpointError {
     #[error("could not read or write {}", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// The device cannot hold weights of this type.
-    #[cfg(feature = "gpt")]
     #[error("the device cannot hold the weights of {} as {dtype}", path.display())]
     DeviceDtype {
         /// The path of the weights.
         path: PathBuf,
         /// The type.
-        dtype: WeightDtype,
+        dtype: MatrixDtype,
     },
     /// An output folder has content that is not of the kind to be written.
     #[error("{} contains `{found}` and is not a folder that was written in this format", path.display())]

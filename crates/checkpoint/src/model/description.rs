@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::TensorData;
-use nanoscope_transformer::{Era, GptConfig, HostMatrix, ParamSpec};
+use nanoscope_kernels::HostMatrix;
+use nanoscope_transformer::{Era, GptConfig, ParamSpec};
 
-use crate::container::{Dtype, Order, TensorSource, WeightDtype};
+use crate::container::{Dtype, MatrixDtype, Order, TensorSource, WeightDtype};
 use crate::error::CheckpointError;
 use crate::model::families::{Part, Stored};
 use crate::model::kind::ModelKind;
@@ -75,16 +76,21 @@ impl Description {
         Ok(TensorData::new(values.map(|at| numbers[at]).collect::<Vec<_>>(), spec.shape.clone()))
     }
 
-    /// The type that the matrix `spec` is held in, if `asked` is: another family's in its file's type if
-    /// that is not asked otherwise, nanochat's in float32.
-    pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<WeightDtype>) -> WeightDtype {
-        let stored = || match self.source.info(&self.naming.stored(spec).name)?.dtype {
-            Dtype::BF16 => Some(WeightDtype::BF16),
-            Dtype::F16 => Some(WeightDtype::F16),
-            _ => None,
-        };
+    /// The type that the matrix `spec` is held in, if `asked` is: its file's 16-bit type, or float32, if that is
+    /// not asked otherwise. Nanochat's are float32, which is faster for its small models.
+    pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<MatrixDtype>) -> MatrixDtype {
+        let stored = || self.stored_dtype(spec);
         let is_family = matches!(self.kind, ModelKind::Family(_));
         asked.or_else(|| stored().filter(|_| is_family)).unwrap_or_default()
+    }
+
+    /// The type of the matrix `spec` in its file, if that has 16 bits.
+    fn stored_dtype(&self, spec: &ParamSpec) -> Option<MatrixDtype> {
+        match self.source.info(&self.naming.stored(spec).name)?.dtype {
+            Dtype::BF16 => Some(WeightDtype::BF16.into()),
+            Dtype::F16 => Some(WeightDtype::F16.into()),
+            _ => None,
+        }
     }
 
     /// The matrix `spec` for computation in the host's memory: as its file has it if possible, otherwise
@@ -95,28 +101,38 @@ impl Description {
     pub(crate) fn host_matrix(
         &self,
         spec: &ParamSpec,
-        dtype: WeightDtype,
+        dtype: MatrixDtype,
     ) -> Result<Option<HostMatrix>, CheckpointError> {
         let Stored { name, shape, part, transposed, plus } = self.naming.stored(spec);
         // Rows of an embedding are looked up; a linear layer is multiplied along its rows.
         let is_useful = part == Part::Whole && plus == 0.0 && (transposed || spec.is_table());
         // Mapping reads every number once, to check it.
+        let is_family = matches!(self.kind, ModelKind::Family(_));
+        let is_float32 = dtype == WeightDtype::F32.into();
         if is_useful
-            && matches!(self.kind, ModelKind::Family(_))
-            && self.dtype(spec, None) == dtype
+            && (is_family || !is_float32)
+            && self.stored_dtype(spec).unwrap_or_default() == dtype
             && let Some(data) = self.source.mapped(&name, &shape)?
             && let Some(matrix) = HostMatrix::new(data, transposed)
         {
             return Ok(Some(matrix));
         }
-        if dtype == WeightDtype::F32 {
+        if is_float32 {
             return Ok(None);
         }
         if is_useful {
-            let data = self.source.read_as(&name, &shape, Order::AsStored, dtype)?;
-            return Ok(HostMatrix::new(data, transposed));
+            let read_as = dtype.float().unwrap_or(WeightDtype::F32);
+            let data = self.source.read_as(&name, &shape, Order::AsStored, read_as)?;
+            let &[rows, columns] = shape.as_slice() else { return Ok(None) };
+            return Ok(match dtype {
+                MatrixDtype::Float(_) => HostMatrix::new(data, transposed),
+                MatrixDtype::Int8 => {
+                    let values = data.as_slice::<f32>().expect("the weight was read as float32");
+                    Some(HostMatrix::quantized(values, [rows, columns], transposed))
+                }
+            });
         }
-        let data = self.read_fitting(spec, dtype)?;
+        let data = self.read_fitting(spec, dtype.float().unwrap_or(WeightDtype::F32))?;
         let &[rows, columns] = spec.shape.as_slice() else { return Ok(None) };
         let values = data.as_slice::<f32>().expect("weights are read as float32");
         let turned: Vec<f32> = if spec.is_table() {
@@ -125,8 +141,11 @@ impl Description {
             let at = |column| (0..rows).map(move |row| row * columns + column);
             (0..columns).flat_map(at).map(|at| values[at]).collect()
         };
-        let bytes = dtype.encode(&turned).expect("the numbers were found to fit");
         let shape = if spec.is_table() { [rows, columns] } else { [columns, rows] };
+        let MatrixDtype::Float(dtype) = dtype else {
+            return Ok(Some(HostMatrix::quantized(&turned, shape, !spec.is_table())));
+        };
+        let bytes = dtype.encode(&turned).expect("the numbers were found to fit");
         let data = TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype.burn());
         Ok(HostMatrix::new(data, !spec.is_table()))
     }
@@ -154,12 +173,10 @@ impl Description {
 
     /// Returns the size of the weights in memory, in bytes, with matrices of the types that
     /// [`dtype`](Self::dtype) gives.
-    pub(crate) fn bytes(&self, asked: Option<WeightDtype>) -> u64 {
+    pub(crate) fn bytes(&self, asked: Option<MatrixDtype>) -> u64 {
         let bytes = |spec: &ParamSpec| {
-            let dtype = match spec.shape.as_slice() {
-                [_, _] => self.dtype(spec, asked),
-                _ => WeightDtype::F32,
-            };
+            let dtype =
+                if spec.is_matrix() { self.dtype(spec, asked) } else { MatrixDtype::default() };
             spec.shape.iter().product::<usize>() as u64 * dtype.bytes() as u64
         };
         self.config.params().iter().map(bytes).sum()

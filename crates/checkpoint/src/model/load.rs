@@ -3,9 +3,10 @@
 use std::fmt;
 
 use burn::tensor::{Device, Tensor};
-use nanoscope_transformer::{Era, Gpt, Matrix, ParamSpec, WeightSource};
+use nanoscope_kernels::{Matrix, is_host};
+use nanoscope_transformer::{Era, Gpt, ParamSpec, WeightSource};
 
-use crate::container::WeightDtype;
+use crate::container::{MatrixDtype, WeightDtype};
 use crate::error::CheckpointError;
 use crate::model::description::Description;
 use crate::model::files::ModelFiles;
@@ -30,9 +31,9 @@ pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
 pub struct LoadOptions<'a> {
     /// The era to read the weights as, where they fit several. Default: the likeliest.
     pub era: Option<Era>,
-    /// The type of the matrices in memory. Default: that of their file, in float32 for nanochat's models
-    /// and on GPUs. Computation is in float32.
-    pub dtype: Option<WeightDtype>,
+    /// The type of the matrices in memory. Default: a 16-bit type of their file, otherwise float32; float32 for
+    /// nanochat's models and on GPUs. Computation is in float32.
+    pub dtype: Option<MatrixDtype>,
     /// Called after each weight. Default: none.
     pub progress: Option<LoadProgress<'a>>,
 }
@@ -61,10 +62,10 @@ impl ModelFiles {
         &self,
         device: &Device,
         era: Option<Era>,
-        dtype: Option<WeightDtype>,
+        dtype: Option<MatrixDtype>,
     ) -> Result<u64, CheckpointError> {
         let description = self.describe(era)?;
-        let float32 = (!nanoscope_transformer::is_host(device)).then_some(WeightDtype::F32);
+        let float32 = (!is_host(device)).then(MatrixDtype::default);
         Ok(description.bytes(dtype.or(float32)))
     }
 
@@ -81,10 +82,11 @@ impl ModelFiles {
     ) -> Result<LoadedModel, CheckpointError> {
         let LoadOptions { era, dtype, progress } = options;
         let description = self.describe(era)?;
-        let on_host = nanoscope_transformer::is_host(device);
+        let on_host = is_host(device);
+        let is_supported = |dtype: WeightDtype| device.supports_dtype(dtype.burn());
         if let Some(dtype) = dtype
             && !on_host
-            && !device.supports_dtype(dtype.burn())
+            && !dtype.float().is_some_and(is_supported)
         {
             return Err(CheckpointError::DeviceDtype {
                 path: description.source.path().to_owned(),
@@ -93,7 +95,7 @@ impl ModelFiles {
         }
         let mut source = StateDict {
             done: 0,
-            total: description.bytes(Some(WeightDtype::F32)),
+            total: description.bytes(Some(MatrixDtype::default())),
             description: &description,
             device,
             on_host,
@@ -111,7 +113,7 @@ struct StateDict<'a, 'p> {
     description: &'a Description,
     device: &'a Device,
     on_host: bool,
-    dtype: Option<WeightDtype>,
+    dtype: Option<MatrixDtype>,
     done: u64,
     total: u64,
     progress: Option<LoadProgress<'p>>,
@@ -134,7 +136,8 @@ impl WeightSource for StateDict<'_, '_> {
                 return Ok(Matrix::Host(matrix));
             }
         }
-        let Some(dtype) = self.dtype.filter(|&dtype| dtype != WeightDtype::F32) else {
+        let asked = self.dtype.and_then(MatrixDtype::float);
+        let Some(dtype) = asked.filter(|&dtype| dtype != WeightDtype::F32) else {
             return self.weight::<2>(spec).map(Matrix::Device);
         };
         let data = self.description.read_fitting(spec, dtype)?;

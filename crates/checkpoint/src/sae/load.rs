@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use nanoscope_hooks::HookPoint;
 use nanoscope_sae::Sae;
 
-use crate::container::WeightDtype;
+use crate::container::MatrixDtype;
 use crate::error::CheckpointError;
 use crate::labels::Labels;
 use crate::sae::activation_scale::ActivationScale;
@@ -56,8 +56,8 @@ impl<P: Into<PathBuf>> From<P> for SaePath {
 /// Options for [`load_saes_with`] and [`load_sae_with`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SaeOptions {
-    /// The number type of the matrices. Default: float32.
-    pub dtype: WeightDtype,
+    /// The type of the matrices in memory; computation is in float32. Default: float32.
+    pub dtype: MatrixDtype,
     /// The format of each file that can have it, for files that nothing identifies or that two
     /// formats claim. Default: by evidence only.
     pub format: Option<SaeFormatName>,
@@ -198,7 +198,7 @@ fn is_wanted(hooks: &SaeHooks, options: &SaeOptions) -> bool {
 /// [`CheckpointError`] with the file and the cause; [`CheckpointError::SeveralSaes`] if there are
 /// several.
 pub fn load_sae(path: &Path, device: &Device) -> Result<LoadedSae, CheckpointError> {
-    load_sae_as(path, device, WeightDtype::F32)
+    load_sae_with(path, device, &SaeOptions::default())
 }
 
 /// As [`load_sae`], with the matrices as `dtype`.
@@ -208,8 +208,9 @@ pub fn load_sae(path: &Path, device: &Device) -> Result<LoadedSae, CheckpointErr
 pub fn load_sae_as(
     path: &Path,
     device: &Device,
-    dtype: WeightDtype,
+    dtype: impl Into<MatrixDtype>,
 ) -> Result<LoadedSae, CheckpointError> {
+    let dtype = dtype.into();
     load_sae_with(path, device, &SaeOptions { dtype, ..SaeOptions::default() })
 }
 
@@ -240,7 +241,7 @@ pub fn load_sae_with(
     }
 }
 
-fn load(file: SaeFile, device: &Device, dtype: WeightDtype) -> Result<LoadedSae, CheckpointError> {
+fn load(file: SaeFile, device: &Device, dtype: MatrixDtype) -> Result<LoadedSae, CheckpointError> {
     let path = file.path().to_owned();
     let dir = path.parent().unwrap_or(Path::new("."));
     // An SAE's own folder is the one above the folder of its weights.

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use nanoscope_hooks::HookPoint;
+use nanoscope_kernels::is_host;
 use nanoscope_sae::{
     GateWeights, MagnitudeWeights, Normalization, Sae, SaeConfig, SaeError, SaeWeights,
 };
 use serde_json::Value;
 
 use crate::container::finite::first_not_finite;
-use crate::container::{Order, TensorFile, WeightDtype};
+use crate::container::{MatrixDtype, Order, TensorFile, WeightDtype};
 use crate::error::CheckpointError;
 use crate::sae::activation_scale::ActivationScale;
 use crate::sae::metadata::Metadata;
@@ -201,7 +202,18 @@ impl SaeFile {
     }
 
     /// Loads the weights onto `device`, one at a time, with matrices as `dtype`.
-    pub(crate) fn load(&self, device: &Device, dtype: WeightDtype) -> Result<Sae, CheckpointError> {
+    pub(crate) fn load(&self, device: &Device, dtype: MatrixDtype) -> Result<Sae, CheckpointError> {
+        let MatrixDtype::Float(dtype) = dtype else {
+            if !is_host(device) {
+                let path = self.path().to_owned();
+                return Err(CheckpointError::DeviceDtype { path, dtype });
+            }
+            return Ok(self.load_as(device, WeightDtype::F32)?.with_matrices_as(DType::I8));
+        };
+        self.load_as(device, dtype)
+    }
+
+    fn load_as(&self, device: &Device, dtype: WeightDtype) -> Result<Sae, CheckpointError> {
         // Rounded once only, after the last step.
         let read_as = if self.whitening.is_some() { WeightDtype::F32 } else { dtype };
         let has = |weight| self.weights.iter().any(|(known, _)| *known == weight);

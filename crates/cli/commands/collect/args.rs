@@ -6,7 +6,7 @@ use clap::Args;
 use nanoscope_corpus::{CollectedFrom, StorePart};
 use nanoscope_hooks::HookPoint;
 
-use crate::args::{DtypeArg, GptArgs};
+use crate::args::{DtypeArg, GptArgs, MatrixDtypeArg};
 use crate::texts::TextArgs;
 
 /// Run a model over text and store its activations, to train SAEs on them
@@ -48,7 +48,7 @@ pub(crate) struct CollectArgs {
     /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
     /// file; f32 for nanochat's models and on GPUs]
     #[arg(long, value_enum)]
-    pub(crate) model_dtype: Option<DtypeArg>,
+    pub(crate) model_dtype: Option<MatrixDtypeArg>,
     /// Start even if the model is estimated to take more memory than there is
     #[arg(long)]
     pub(crate) ignore_memory: bool,

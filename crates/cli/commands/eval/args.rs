@@ -21,6 +21,8 @@ Examples:
       the layout of SAEBench's core evaluation
   nanoscope eval --sae runs/a/blocks.2.hook_resid_post/final --text stories.txt --held-out runs/a
       what a training held out of its own text
+  nanoscope eval --text stories.txt --tokens 10000 --dtype-report
+      the price of holding the model and the SAEs in fewer bits
 
 The metrics are those of SAELens's evals.py, SAEBench's core evaluation and nanochat-SAE's
 evaluator.
@@ -28,6 +30,7 @@ Each batch of contexts takes three forward passes: unchanged, with the activatio
 reconstruction, and with the activation zeroed. Special tokens such as <|bos|> are run but not \
 counted, and keep their activation, unless --keep-special is given. A transcoder is compared with the \
 activation it predicts.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -64,6 +67,12 @@ pub(crate) struct EvalArgs {
     /// The file to plot the CE score against L0 to, with a point for each SAE
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+    /// Compare the model and the SAEs, held in bf16, f16 and int8, with themselves in float32: the
+    /// divergence of the predictions, and the share of active features that are the same
+    #[arg(long, conflicts_with_all = [
+        "explain", "out", "plot", "features", "dtype", "sae_dtype",
+    ])]
+    pub(crate) dtype_report: bool,
     /// The file to write the density and weight norms of each feature to, one JSON object per line
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) features: Option<PathBuf>,

@@ -21,7 +21,9 @@ use nanoscope_train::{HeldOutText, RunFolder};
 use serde_json::Value;
 
 use super::args::EvalArgs;
+use super::dtype_report::dtype_report;
 use super::lines::{print_comparison, print_one};
+use crate::args::ModelArgs;
 use crate::load::{note_saes, open_without_saes, tokenizer, unwrapped};
 use crate::preflight::{check_memory, is_cpu};
 use crate::terminal::display::counted;
@@ -33,26 +35,19 @@ use crate::texts::{check_tokens, note_passed_over};
 const MAX_DEFAULT_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    if args.dtype_report {
+        return dtype_report(args);
+    }
     for path in outputs(args) {
         check_writable(path)?;
     }
     let (mut scope, paths) = open_without_saes(&args.model)?;
-    let subjects = load_subjects(args, &mut scope, paths)?;
+    let subjects = load_subjects(&args.model, &mut scope, paths)?;
     let model = scope.model();
-    let held_out = args.held_out.as_deref().map(RunFolder::held_out_text).transpose()?;
-    let context_len = context_len(args, model.context_len(), held_out.as_ref())?;
-    check_memory(
-        "the evaluation",
-        evaluation_bytes(model, &subjects, args.batch_contexts as usize * context_len, args.tokens),
-        "lower it with --batch-contexts or --context",
-        args.model.memory.ignore_memory || !is_cpu(&args.model.gpt.device),
-    )?;
-    let tokens = tokenize(args, &scope, context_len, held_out.as_ref())?;
-    let indices = contexts(args, &tokens, held_out.as_ref())?;
-    let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
+    let Text { tokens, indices, special } = Text::open(args, &scope, &subjects)?;
     let options = EvalOptions { batch_contexts: args.batch_contexts as usize, special };
 
-    let total = (indices.len() * context_len) as u64;
+    let total = (indices.len() * tokens.context_len()) as u64;
     let bar = DelayedBar::new("evaluating", total, "tokens");
     let contexts = indices.iter().map(|&index| tokens.context(index));
     let evaluations = evaluate(model, &subjects, contexts, options, |done| bar.set(done))?;
@@ -124,14 +119,14 @@ fn write_plot(path: &Path, points: &[PlotPoint]) -> Result<()> {
 }
 
 /// Loads the SAEs, path by path, so that several may belong to one hook point.
-fn load_subjects(
-    args: &EvalArgs,
+pub(super) fn load_subjects(
+    args: &ModelArgs,
     scope: &mut Microscope,
     paths: Vec<SaePath>,
 ) -> Result<Vec<EvalTarget>> {
     let gpt = scope.model().gpt();
     let post_norms = Some(gpt.config().post_norms);
-    let options = SaeOptions { post_norms, ..args.model.sae_options() };
+    let options = SaeOptions { post_norms, ..args.sae_options() };
     let load = || load_saes_by_path(paths, gpt.device(), &options);
     let saes = with_spinner("loading the SAEs", load)?;
     if saes.is_empty() {
@@ -172,6 +167,38 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
         }
     }
     paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+/// The tokens to evaluate on.
+pub(super) struct Text {
+    pub(super) tokens: TokenizedCorpus,
+    /// The numbers of the contexts.
+    pub(super) indices: Vec<u64>,
+    pub(super) special: SpecialTokens,
+}
+
+impl Text {
+    /// Reads the text, if the memory suffices for an evaluation of `subjects` on it.
+    pub(super) fn open(
+        args: &EvalArgs,
+        scope: &Microscope,
+        subjects: &[EvalTarget],
+    ) -> Result<Self> {
+        let model = scope.model();
+        let held_out = args.held_out.as_deref().map(RunFolder::held_out_text).transpose()?;
+        let context_len = context_len(args, model.context_len(), held_out.as_ref())?;
+        let rows = args.batch_contexts as usize * context_len;
+        check_memory(
+            "the evaluation",
+            evaluation_bytes(model, subjects, rows, args.tokens),
+            "lower it with --batch-contexts or --context",
+            args.model.memory.ignore_memory || !is_cpu(&args.model.gpt.device),
+        )?;
+        let tokens = tokenize(args, scope, context_len, held_out.as_ref())?;
+        let indices = contexts(args, &tokens, held_out.as_ref())?;
+        let special = if args.keep_special { SpecialTokens::Keep } else { SpecialTokens::Skip };
+        Ok(Self { tokens, indices, special })
+    }
 }
 
 /// The number of tokens per context: that of the training run whose held-out text is evaluated on.

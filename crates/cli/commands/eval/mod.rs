@@ -2,6 +2,7 @@
 
 mod args;
 mod command;
+mod dtype_report;
 mod lines;
 
 pub(crate) use self::args::EvalArgs;

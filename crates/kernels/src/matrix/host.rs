@@ -1,0 +1,314 @@
+use std::sync::Arc;
+
+use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
+use rayon::prelude::*;
+
+use crate::matrix::quantize::quantize;
+use crate::{MatrixView, Order, SparseRows, Stored, to_host, widen};
+
+/// A weight matrix in the host's memory, in the type and orientation of its file, which can be mapped, or in
+/// 8 bits with a factor for each row in memory.
+///
+/// Clones share the memory.
+#[derive(Debug, Clone)]
+pub struct HostMatrix {
+    data: Arc<TensorData>,
+    /// Rows and columns in memory, row-major.
+    stored: [usize; 2],
+    /// True if the rows in memory are the matrix's columns, as of a linear layer in PyTorch's order.
+    transposed: bool,
+    /// The factor of each row in memory, of 8-bit numbers.
+    factors: Option<Arc<Vec<f32>>>,
+}
+
+/// The largest number of rows of activations that are multiplied by the matrix as it is. More are multiplied
+/// by a part of the matrix that was converted to float32.
+const MAX_ROWS: usize = 8;
+
+/// Number of values of the matrix that are converted to float32 at once.
+const CAST_CHUNK: usize = 1 << 20;
+
+impl HostMatrix {
+    /// Creates a matrix of `[d_in, d_out]` from finite numbers in its file's order: `[d_out, d_in]` if
+    /// `transposed`. Types other than float32, bfloat16 and float16, and numbers that are not aligned, give
+    /// `None`.
+    pub fn new(data: TensorData, transposed: bool) -> Option<Self> {
+        let &[rows, columns] = data.shape().as_slice() else {
+            return None;
+        };
+        // Numbers of a mapped file can lie anywhere.
+        let supported = match data.dtype() {
+            DType::F32 => data.as_slice::<f32>().is_ok(),
+            DType::BF16 => data.as_slice::<bf16>().is_ok(),
+            DType::F16 => data.as_slice::<f16>().is_ok(),
+            _ => false,
+        };
+        let stored = [rows, columns];
+        supported.then(|| Self { data: Arc::new(data), stored, transposed, factors: None })
+    }
+
+    /// Rounds finite numbers to 8 bits: each row in memory to multiples of a 127th of its largest magnitude. A
+    /// row is an output of a linear layer in PyTorch's order, or an entry of a table.
+    ///
+    /// # Shapes
+    /// - `values`: row-major, `[d_out, d_in]` if `transposed`, otherwise `[d_in, d_out]`
+    ///
+    /// # Panics
+    /// If the number of values is not that of `stored`.
+    pub fn quantized(values: &[f32], stored: [usize; 2], transposed: bool) -> Self {
+        let [rows, columns] = stored;
+        assert_eq!(values.len(), rows * columns, "values of {rows} rows of {columns}");
+        let (numbers, factors) = quantize(values, columns);
+        let data = Arc::new(TensorData::new(numbers, [rows, columns]));
+        Self { data, stored, transposed, factors: Some(Arc::new(factors)) }
+    }
+
+    /// The type of the numbers.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The shape, `[d_in, d_out]`.
+    pub fn dims(&self) -> [usize; 2] {
+        let [rows, columns] = self.stored;
+        if self.transposed { [columns, rows] } else { [rows, columns] }
+    }
+
+    pub(super) fn transposed(&self) -> Self {
+        Self { transposed: !self.transposed, ..self.clone() }
+    }
+
+    /// Computes `x · self`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`, float32
+    /// - output: `[rows, d_out]`, float32
+    pub(super) fn multiply(&self, x: Tensor<2>) -> Tensor<2> {
+        match self.dtype() {
+            DType::BF16 => self.multiply_as::<bf16>(x),
+            DType::F16 => self.multiply_as::<f16>(x),
+            DType::I8 => self.multiply_as::<i8>(x),
+            _ => self.multiply_as::<f32>(x),
+        }
+    }
+
+    /// Computes `rows · self`, reading only the rows that have an entry; `None` if they are not one after
+    /// another.
+    pub(super) fn multiply_sparse(
+        &self,
+        rows: SparseRows<'_>,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let out = match self.dtype() {
+            DType::BF16 => self.multiply_sparse_as::<bf16>(rows),
+            DType::F16 => self.multiply_sparse_as::<f16>(rows),
+            DType::I8 => self.multiply_sparse_as::<i8>(rows),
+            _ => self.multiply_sparse_as::<f32>(rows),
+        }?;
+        let shape = [rows.indptr.len() - 1, self.dims()[1]];
+        Some(Tensor::from_data(TensorData::new(out, shape), device))
+    }
+
+    fn multiply_sparse_as<W: Stored>(&self, rows: SparseRows<'_>) -> Option<Vec<f32>> {
+        if self.transposed {
+            return None;
+        }
+        let [_, stride] = self.stored;
+        let matrix = MatrixView::new(self.values::<W>(), self.dims(), Order::ByInput, stride)?;
+        let Some(factors) = &self.factors else { return rows.multiply(matrix) };
+        let entries = rows.indices.iter().zip(rows.values);
+        let values: Vec<f32> =
+            entries.map(|(&index, value)| value * factors[index as usize]).collect();
+        SparseRows { values: &values, ..rows }.multiply(matrix)
+    }
+
+    /// Looks up rows of the matrix, in float32.
+    pub(super) fn rows(&self, ids: &[u32], device: &Device) -> Tensor<2> {
+        match self.dtype() {
+            DType::BF16 => self.rows_as::<bf16>(ids, device),
+            DType::F16 => self.rows_as::<f16>(ids, device),
+            DType::I8 => self.rows_as::<i8>(ids, device),
+            _ => self.rows_as::<f32>(ids, device),
+        }
+    }
+
+    /// The numbers of `[d_in, d_out]` in float32, row-major.
+    pub(super) fn to_vec(&self) -> Vec<f32> {
+        let [d_in, d_out] = self.dims();
+        let [rows, _] = self.stored;
+        let stored = match self.dtype() {
+            DType::BF16 => self.stored_rows::<bf16>(0, rows),
+            DType::F16 => self.stored_rows::<f16>(0, rows),
+            DType::I8 => self.stored_rows::<i8>(0, rows),
+            _ => self.stored_rows::<f32>(0, rows),
+        };
+        if !self.transposed {
+            return stored;
+        }
+        (0..d_in).flat_map(|i| (0..d_out).map(move |o| o * d_in + i)).map(|at| stored[at]).collect()
+    }
+
+    /// `rows` rows in memory from `first` on, in float32.
+    fn stored_rows<W: Stored>(&self, first: usize, rows: usize) -> Vec<f32> {
+        let [_, columns] = self.stored;
+        let mut widened = widen(&self.values::<W>()[first * columns..(first + rows) * columns]);
+        if let Some(factors) = &self.factors {
+            let rows = widened.par_chunks_mut(columns).zip(&factors[first..]);
+            rows.for_each(|(row, factor)| row.iter_mut().for_each(|x| *x *= factor));
+        }
+        widened
+    }
+
+    fn values<W: Stored>(&self) -> &[W] {
+        self.data.as_slice().expect("the type was matched")
+    }
+
+    fn multiply_as<W: Stored>(&self, x: Tensor<2>) -> Tensor<2> {
+        let [rows, _] = x.dims();
+        let device = x.device();
+        // A gradient passes through burn's own product only.
+        if rows <= MAX_ROWS && !device.is_autodiff() {
+            let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
+            let [_, stride] = self.stored;
+            let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
+            let mut x = to_host(x);
+            if !self.transposed {
+                self.apply_factors(&mut x);
+            }
+            let mut out = matrix.expect("the numbers have this shape").multiply(&x);
+            if self.transposed {
+                self.apply_factors(&mut out);
+            }
+            let [_, d_out] = self.dims();
+            return Tensor::from_data(TensorData::new(out, [rows, d_out]), &device);
+        }
+        self.multiply_in_parts::<W>(&x)
+    }
+
+    /// Multiplies each row of `numbers` by the factors of the rows in memory, if there are any.
+    fn apply_factors(&self, numbers: &mut [f32]) {
+        let Some(factors) = &self.factors else { return };
+        for row in numbers.chunks_exact_mut(factors.len()) {
+            row.iter_mut().zip(factors.iter()).for_each(|(number, factor)| *number *= factor);
+        }
+    }
+
+    /// Computes products of many rows: a part of the matrix at a time is converted to float32.
+    fn multiply_in_parts<W: Stored>(&self, x: &Tensor<2>) -> Tensor<2> {
+        let [stored_rows, stored_columns] = self.stored;
+        let at_once = (CAST_CHUNK / stored_columns).max(1);
+        let parts = (0..stored_rows).step_by(at_once).map(|first| {
+            let rows = at_once.min(stored_rows - first);
+            let data = TensorData::new(self.stored_rows::<W>(first, rows), [rows, stored_columns]);
+            (first..first + rows, Tensor::<2>::from_data(data, &x.device()))
+        });
+        if self.transposed {
+            let products = parts.map(|(_, part)| x.clone().matmul(part.transpose()));
+            return Tensor::cat(products.collect(), 1);
+        }
+        let products = parts.map(|(rows, part)| x.clone().slice_dim(1, rows).matmul(part));
+        products.reduce(|sum, product| sum + product).expect("a matrix has rows")
+    }
+
+    fn rows_as<W: Stored>(&self, ids: &[u32], device: &Device) -> Tensor<2> {
+        let [stored_rows, stored_columns] = self.stored;
+        let values = self.values::<W>();
+        let factor = |row: usize| self.factors.as_ref().map_or(1.0, |factors| factors[row]);
+        let [_, width] = self.dims();
+        let mut rows = Vec::with_capacity(ids.len() * width);
+        for &id in ids {
+            let id = id as usize;
+            if self.transposed {
+                let value = |row: usize| values[row * stored_columns + id].widen() * factor(row);
+                rows.extend((0..stored_rows).map(value));
+            } else {
+                let row = &values[id * stored_columns..(id + 1) * stored_columns];
+                let factor = factor(id);
+                rows.extend(row.iter().map(|value| value.widen() * factor));
+            }
+        }
+        Tensor::from_data(TensorData::new(rows, [ids.len(), width]), device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A matrix of `[5, 3]` in each type and orientation that holds it exactly, and the same in float32.
+    fn matrices() -> Vec<(HostMatrix, Tensor<2>)> {
+        let device = nanoscope_testing::test_device();
+        let numbers: Vec<f32> = (0..15).map(|n| (n as f32 - 7.0) / 4.0).collect();
+        let expected = Tensor::<2>::from_data(TensorData::new(numbers.clone(), [5, 3]), &device);
+        let turned = expected.clone().transpose().into_data().iter::<f32>().collect::<Vec<_>>();
+        let mut matrices = Vec::new();
+        for (transposed, numbers, shape) in [(false, &numbers, [5, 3]), (true, &turned, [3, 5])] {
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
+                let data = TensorData::new(numbers.clone(), shape).convert_dtype(dtype);
+                matrices.push((HostMatrix::new(data, transposed).unwrap(), expected.clone()));
+            }
+        }
+        matrices
+    }
+
+    #[test]
+    fn products_and_rows_are_those_of_the_matrix_in_float32() {
+        let device = nanoscope_testing::test_device();
+        for (matrix, expected) in matrices() {
+            assert_eq!(matrix.dims(), [5, 3]);
+            assert_eq!(matrix.to_vec(), expected.to_data().iter::<f32>().collect::<Vec<_>>());
+            for rows in [1, 2, 9] {
+                let x: Vec<f32> = (0..rows * 5).map(|n| n as f32 - 3.0).collect();
+                let x = Tensor::<2>::from_data(TensorData::new(x, [rows, 5]), &device);
+                let product = matrix.multiply(x.clone()).into_data();
+                assert_eq!(product, x.matmul(expected.clone()).into_data(), "{matrix:?}");
+            }
+            let rows = matrix.rows(&[4, 0], &device).into_data();
+            let ids = Tensor::<1, burn::tensor::Int>::from_ints([4, 0], &device);
+            assert_eq!(rows, expected.select(0, ids).into_data());
+        }
+    }
+
+    #[test]
+    fn in_8_bits_products_and_rows_are_those_of_the_rounded_numbers() {
+        let device = nanoscope_testing::test_device();
+        let [d_in, d_out] = [70, 40];
+        let numbers: Vec<f32> = (0..d_in * d_out).map(|n| (n as f32 * 0.37).sin()).collect();
+        for transposed in [false, true] {
+            let stored = if transposed { [d_out, d_in] } else { [d_in, d_out] };
+            let matrix = HostMatrix::quantized(&numbers, stored, transposed);
+            assert_eq!((matrix.dtype(), matrix.dims()), (DType::I8, [d_in, d_out]));
+            let data = TensorData::new(matrix.to_vec(), [d_in, d_out]);
+            let rounded = Tensor::<2>::from_data(data, &device);
+            for rows in [1, 3, 8, 9] {
+                let x: Vec<f32> = (0..rows * d_in).map(|n| (n as f32 * 0.11).cos()).collect();
+                let x = Tensor::<2>::from_data(TensorData::new(x, [rows, d_in]), &device);
+                let product = matrix.multiply(x.clone());
+                let off = (product - x.matmul(rounded.clone())).abs().max().into_scalar::<f32>();
+                assert!(off < 1e-5, "{rows} rows: {off}");
+            }
+            let ids = Tensor::<1, burn::tensor::Int>::from_ints([39, 0, 7], &device);
+            let rows = matrix.rows(&[39, 0, 7], &device);
+            assert_eq!(rows.into_data(), rounded.clone().select(0, ids).into_data());
+            let sparse = SparseRows {
+                indptr: &[0, 2, 2, 3],
+                indices: &[1, 69, 5],
+                values: &[0.5, -2.0, 3.0],
+            };
+            match matrix.multiply_sparse(sparse, &device) {
+                None => assert!(transposed),
+                Some(product) => {
+                    let row = |at: usize| rounded.clone().slice_dim(0, at..at + 1);
+                    let first = row(1) * 0.5 - row(69) * 2.0;
+                    let expected = Tensor::cat(vec![first, row(0) * 0.0, row(5) * 3.0], 0);
+                    let off = (product - expected).abs().max().into_scalar::<f32>();
+                    assert!(off < 1e-6, "{off}");
+                }
+            }
+            let turned = matrix.transposed();
+            let ids = Tensor::<1, burn::tensor::Int>::from_ints([31, 2], &device);
+            let rows = turned.rows(&[31, 2], &device).into_data();
+            assert_eq!(rows, rounded.transpose().select(0, ids).into_data());
+        }
+    }
+}
