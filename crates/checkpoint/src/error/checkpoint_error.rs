@@ -18,9 +18,7 @@ use nanoscope_transformer::{ConfigError, Era};
 use crate::model::ModelKind;
 use thiserror::Error;
 
-use crate::container::Dtype;
-#[cfg(feature = "gpt")]
-use crate::container::MatrixDtype;
+use crate::container::{Dtype, MatrixDtype};
 #[cfg(feature = "sae")]
 use crate::error::message::all_of;
 #[cfg(feature = "gpt")]
