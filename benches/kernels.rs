@@ -91,7 +91,7 @@ fn products(device: &Device) {
     }
 }
 
-/// One row times matrices of fewer bits, against float32 in the same order.
+/// Products of few rows with matrices of fewer bits, against float32 in the same order.
 fn fewer_bits(device: &Device) {
     println!("\nx · W with fewer bits, times faster than float32");
     for [d_in, d_out] in [[768, 768], [768, 3072], [3072, 768], [768, 32_768]] {

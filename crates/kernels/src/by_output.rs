@@ -80,9 +80,7 @@ impl<W: Stored> ByOutput<'_, '_, W> {
             }
         }
     }
-}
 
-impl<W: Stored> ByOutput<'_, '_, W> {
     /// Computes the rows from `first` on, several of the matrix's numbers per word at once.
     #[inline(always)]
     fn tile_by_word<S: Simd, const ROWS: usize>(

@@ -77,7 +77,7 @@ impl Description {
     }
 
     /// The type that the matrix `spec` is held in, if `asked` is: its file's 16-bit type, or float32, if that is
-    /// not asked otherwise. Nanochat's are float32, which is faster for its small models.
+    /// not asked otherwise. Nanochat's are then float32.
     pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<MatrixDtype>) -> MatrixDtype {
         let stored = || self.stored_dtype(spec);
         let is_family = matches!(self.kind, ModelKind::Family(_));

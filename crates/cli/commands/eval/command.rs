@@ -21,7 +21,6 @@ use nanoscope_train::{HeldOutText, RunFolder};
 use serde_json::Value;
 
 use super::args::EvalArgs;
-use super::dtype_report::dtype_report;
 use super::lines::{print_comparison, print_one};
 use crate::args::ModelArgs;
 use crate::load::{note_saes, open_without_saes, tokenizer, unwrapped};
@@ -35,9 +34,6 @@ use crate::texts::{check_tokens, note_passed_over};
 const MAX_DEFAULT_CONTEXT: usize = 1024;
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
-    if args.dtype_report {
-        return dtype_report(args);
-    }
     for path in outputs(args) {
         check_writable(path)?;
     }

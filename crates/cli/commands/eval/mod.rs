@@ -5,5 +5,10 @@ mod command;
 mod dtype_report;
 mod lines;
 
+use anyhow::Result;
+
 pub(crate) use self::args::EvalArgs;
-pub(crate) use self::command::eval;
+
+pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
+    if args.dtype_report { dtype_report::dtype_report(args) } else { command::eval(args) }
+}
