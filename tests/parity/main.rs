@@ -15,6 +15,7 @@ mod golden;
 mod hooks;
 mod hugging_face;
 mod more_eras;
+mod reads;
 mod sae_formats;
 mod sae_misreadings;
 mod saes;

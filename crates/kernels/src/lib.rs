@@ -35,7 +35,7 @@ pub use attend::attend;
 pub use attention_pattern::attention_pattern;
 pub use exp::{exp, tanh};
 pub use flex::is_plain as has_kernels;
-pub use host::to_host;
+pub use host::{read_together, reads, to_host};
 pub use matrix::{HostMatrix, Matrix, is_host};
 pub use matrix_view::{MatrixView, Order};
 pub use multiply::multiply;

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, HookPoint};
+use nanoscope_kernels::read_together;
 use nanoscope_sae::SparseFeatures;
 use nanoscope_transformer::{Logits, TokenBatch};
 
@@ -99,13 +100,22 @@ impl InterpretableModel {
         let mut report = ReportBuilder::new(plan.interventions.len());
         let mut router = PlanRouter::new(&plan, &positions, &mut report);
         let logits = self.gpt().forward(tokens, Logits::All, &mut router)?;
+        // The device is waited for once. A sum is NaN or infinite if one of its terms is.
+        let sums = logits.clone().sum_dim(2).flatten(0, 2);
+        let mut unread = router.take_unread();
+        unread.push(sums);
+        let mut numbers = read_together(unread).into_iter();
+        router.receive(&mut numbers);
+        let sums = numbers.next().expect("there is a vector for each tensor");
         let output = router.finish();
         if let Err(RuntimeError::NonFinite { found }) = &output {
             let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
             return Err(RuntimeError::NonFinite { found: first.unwrap_or(*found) });
         }
         let output = output?;
-        if let Some(found) = non_finite_logits(&logits) {
+        if let Some(at) = sums.iter().position(|sum| !sum.is_finite()) {
+            let (row, position) = (at / tokens.seq(), at % tokens.seq());
+            let found = NonFinite { at: NonFiniteAt::Logits, row, position };
             let first = first_non_finite(self.gpt(), &plan, tokens, &positions);
             return Err(RuntimeError::NonFinite { found: first.unwrap_or(found) });
         }
@@ -137,18 +147,6 @@ impl InterpretableModel {
         };
         self.run(tokens, &Plan::new().intervene(intervention))
     }
-}
-
-/// The first position with a logit that is not finite. Reads one number per position to the host.
-///
-/// # Shapes
-/// - `logits`: `[batch, seq, vocab_size]`
-fn non_finite_logits(logits: &Tensor<3>) -> Option<NonFinite> {
-    let [_, seq, _] = logits.dims();
-    // A sum is NaN or infinite if one of its terms is.
-    let sums = logits.clone().sum_dim(2).into_data();
-    let at = sums.iter::<f32>().position(|sum| !sum.is_finite())?;
-    Some(NonFinite { at: NonFiniteAt::Logits, row: at / seq, position: at % seq })
 }
 
 #[cfg(test)]

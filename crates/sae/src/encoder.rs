@@ -1,9 +1,11 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::Architecture;
-use crate::finite::finite;
-use crate::top_k::{select, select_positive};
+use crate::encoding::Encoding;
 use crate::{Sae, SaeError, SparseFeatures};
+
+/// The number of products that are on the host at a time: 16 MB, however many rows are encoded.
+const PRODUCTS_AT_ONCE: usize = 1 << 22;
 
 impl Sae {
     /// Encodes activations to features, zeros included, on the activations' device.
@@ -41,69 +43,54 @@ impl Sae {
     /// If `x` does not have `d_in` columns.
     pub fn encode_sparse(&self, x: Tensor<2>) -> Result<SparseFeatures, SaeError> {
         let x = self.encoder_input(x);
-        let d_sae = self.config().d_sae();
-        let rectified = |value: f32| if value > 0.0 { value } else { 0.0 };
-        Ok(match self.config().architecture() {
-            Architecture::Relu => {
-                let pre = finite(self.pre_activations(x))?;
-                self.collect(pre.iter().map(|&value| rectified(value)))
-            }
-            Architecture::JumpRelu => {
-                let pre = finite(self.pre_activations(x))?;
-                let thresholds = self.thresholds();
-                let jump = |(&value, &threshold): (&f32, &f32)| {
-                    if value > threshold { rectified(value) } else { 0.0 }
-                };
-                let mut features = SparseFeatures::new(d_sae);
-                for row in pre.chunks_exact(d_sae) {
-                    features.push_row((0..).zip(row.iter().zip(thresholds).map(jump)));
-                }
-                features
-            }
-            Architecture::TopK { k, .. } => {
-                select_positive(&finite(self.rescaled_pre_activations(x))?, d_sae, k)
-            }
-            Architecture::AbsTopK { k, .. } => {
-                let pre = finite(self.rescaled_pre_activations(x))?;
-                let magnitudes: Vec<f32> = pre.iter().map(|value| value.abs()).collect();
-                let magnitudes = select(&magnitudes, d_sae, k);
-                let mut features = SparseFeatures::new(d_sae);
-                for (row, pre) in pre.chunks_exact(d_sae).enumerate() {
-                    let signed = |(index, _): (u32, f32)| (index, pre[index as usize]);
-                    features.push_row(magnitudes.row(row).map(signed));
-                }
-                features
-            }
-            Architecture::GroupMax { k } => {
-                let pre = finite(self.pre_activations(x))?;
-                let mut features = SparseFeatures::new(d_sae);
-                for row in pre.chunks_exact(d_sae) {
-                    features.push_row(group_maxima(row, d_sae / k));
-                }
-                features
-            }
-            Architecture::Gated => {
-                let gate = self.pre_activations(x);
-                let magnitudes = finite(self.magnitudes(gate.clone()))?;
-                let gates = finite(gate)?;
-                let open = |(&value, &gate): (&f32, &f32)| {
-                    if gate > 0.0 { rectified(value) } else { 0.0 }
-                };
-                self.collect(magnitudes.iter().zip(&gates).map(open))
-            }
-            Architecture::SignedTopK { k } => select(&finite(self.pre_activations(x))?, d_sae, k),
-            Architecture::SignedGated => {
-                let gates = finite(self.gate_logits(x.clone()))?;
-                let pre = finite(self.pre_activations(x))?;
-                let open = |(&value, &gate): (&f32, &f32)| if gate > 0.0 { value } else { 0.0 };
-                self.collect(pre.iter().zip(&gates).map(open))
-            }
-            Architecture::MatchingPursuit {
+        let (d_sae, [rows, _]) = (self.config().d_sae(), x.dims());
+        let at_once = (PRODUCTS_AT_ONCE / d_sae).max(1);
+        if rows <= at_once {
+            return self.encode_input(x).finish();
+        }
+        let mut features = SparseFeatures::new(d_sae);
+        for from in (0..rows).step_by(at_once) {
+            let part = x.clone().slice_dim(0, from..(from + at_once).min(rows));
+            let part = self.encode_input(part).finish();
+            features.append(&part.map_err(|error| in_rows_from(error, from))?);
+        }
+        Ok(features)
+    }
+
+    /// Begins to encode activations, without waiting for the device where the architecture allows. All
+    /// products of the rows are held until the features are selected, so a caller bounds them.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_in]`
+    ///
+    /// # Panics
+    /// If `x` does not have `d_in` columns.
+    pub fn begin_encoding(&self, x: Tensor<2>) -> Encoding<'_> {
+        self.encode_input(self.encoder_input(x))
+    }
+
+    /// Begins to encode `x̃`, `[rows, d_in]`.
+    fn encode_input(&self, x: Tensor<2>) -> Encoding<'_> {
+        match (self.config().architecture(), &self.gate) {
+            (
+                Architecture::MatchingPursuit {
+                    residual_threshold,
+                    max_iterations,
+                    stop_on_duplicate_support,
+                },
+                _,
+            ) => Encoding::done(self.pursue(
+                x,
                 residual_threshold,
                 max_iterations,
                 stop_on_duplicate_support,
-            } => self.pursue(x, residual_threshold, max_iterations, stop_on_duplicate_support)?,
-        })
+            )),
+            (Architecture::SignedGated, Some(gate)) => {
+                let gates = gate.w_gate.multiply(x.clone());
+                Encoding::of(self, vec![self.w_enc.multiply(x), gates])
+            }
+            _ => Encoding::of(self, vec![self.w_enc.multiply(x)]),
+        }
     }
 
     /// Computes the pre-activations of `features`: the numbers from which the architecture selects, which
@@ -151,16 +138,6 @@ impl Sae {
         Tensor::from_data(TensorData::new(indices, [len]), &self.device())
     }
 
-    /// Converts rows of `d_sae` values to sparse features.
-    fn collect(&self, mut values: impl ExactSizeIterator<Item = f32>) -> SparseFeatures {
-        let d_sae = self.config().d_sae();
-        let mut features = SparseFeatures::new(d_sae);
-        for _ in 0..values.len() / d_sae {
-            features.push_row((0..d_sae as u32).zip(values.by_ref()));
-        }
-        features
-    }
-
     /// Computes `x̃`: the activations, normalised and minus `b_dec` if the configuration says so.
     ///
     /// # Shapes
@@ -170,51 +147,14 @@ impl Sae {
         let x = self.config().normalization().forward(x);
         if self.config().apply_b_dec_to_input() { x - self.b_dec.clone().unsqueeze() } else { x }
     }
-
-    /// Computes `x · W_enc + b_enc`.
-    ///
-    /// # Shapes
-    /// - `x`: `[rows, d_in]`
-    /// - output: `[rows, d_sae]`
-    fn pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
-        self.w_enc.multiply(x) + self.b_enc.clone().unsqueeze()
-    }
-
-    /// Computes [`pre_activations`](Self::pre_activations), multiplied by the norms of the decoder's
-    /// rows if features are rescaled by them.
-    fn rescaled_pre_activations(&self, x: Tensor<2>) -> Tensor<2> {
-        let pre = self.pre_activations(x);
-        match &self.dec_norm {
-            Some(norms) => pre * norms.clone().unsqueeze(),
-            None => pre,
-        }
-    }
-
-    /// Computes `x · W_gate + b_gate`, of the shape of [`pre_activations`](Self::pre_activations).
-    fn gate_logits(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate =
-            self.gate.as_ref().expect("`new` checks that a signed gated SAE has gate weights");
-        gate.w_gate.multiply(x) + gate.b_gate.clone().unsqueeze()
-    }
-
-    /// Computes `x · (W_enc · exp(r_mag)) + b_mag` from the gate's `x · W_enc + b_enc`.
-    fn magnitudes(&self, gate: Tensor<2>) -> Tensor<2> {
-        let magnitude =
-            self.magnitude.as_ref().expect("`new` checks that a gated SAE has magnitude weights");
-        let product = gate - self.b_enc.clone().unsqueeze();
-        product * magnitude.r_mag.clone().exp().unsqueeze() + magnitude.b_mag.clone().unsqueeze()
-    }
 }
 
-/// The largest value of each group of `row`, if it is positive; among equal values the first.
-fn group_maxima(row: &[f32], group: usize) -> impl Iterator<Item = (u32, f32)> {
-    row.chunks_exact(group).enumerate().filter_map(move |(at, values)| {
-        let mut largest = 0;
-        for index in 1..group {
-            if values[index] > values[largest] {
-                largest = index;
-            }
+/// Moves the row of an error, counted from row `from`, to its row among all.
+fn in_rows_from(error: SaeError, from: usize) -> SaeError {
+    match error {
+        SaeError::NotFinite { row, feature, found } => {
+            SaeError::NotFinite { row: from + row, feature, found }
         }
-        (values[largest] > 0.0).then(|| ((at * group + largest) as u32, values[largest]))
-    })
+        other => other,
+    }
 }

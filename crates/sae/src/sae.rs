@@ -1,8 +1,9 @@
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{DType, Device, Tensor};
-use nanoscope_kernels::{Matrix, Order, to_host};
+use nanoscope_kernels::{Matrix, Order};
 
+use crate::host_vectors::HostVectors;
 use crate::weights::{GateWeights, MagnitudeWeights, SaeWeights};
 use crate::{Architecture, SaeConfig, SaeError};
 
@@ -21,8 +22,8 @@ pub struct Sae {
     pub(crate) w_skip: Option<Matrix>,
     /// The norms of the decoder's rows, `[d_sae]`, if features are rescaled by them.
     pub(crate) dec_norm: Option<Tensor<1>>,
-    /// The thresholds of a JumpReLU SAE, once they were used: a GPU would be waited for in every pass.
-    host_thresholds: Arc<OnceLock<Vec<f32>>>,
+    /// Vectors that features are selected by, once they were used: a GPU would be waited for in every pass.
+    host_vectors: Arc<OnceLock<HostVectors>>,
     config: SaeConfig,
 }
 
@@ -54,7 +55,7 @@ impl Sae {
                 .map(|gate| Gate { w_gate: Matrix::Device(gate.w_gate), b_gate: gate.b_gate }),
             w_skip: weights.w_skip.map(Matrix::Device),
             dec_norm,
-            host_thresholds: Arc::default(),
+            host_vectors: Arc::default(),
             config,
         })
     }
@@ -74,12 +75,9 @@ impl Sae {
         self.w_enc.dtype()
     }
 
-    /// The thresholds of a JumpReLU SAE, `[d_sae]`.
-    pub(crate) fn thresholds(&self) -> &[f32] {
-        self.host_thresholds.get_or_init(|| {
-            let threshold = self.threshold.clone();
-            to_host(threshold.expect("`new` checks that a JumpReLU SAE has a threshold"))
-        })
+    /// The vectors that features are selected by. Waits for the device once in the life of the SAE.
+    pub(crate) fn host_vectors(&self) -> &HostVectors {
+        self.host_vectors.get_or_init(|| HostVectors::read(self))
     }
 
     /// The norm of each feature's row of `W_dec`, in float32.

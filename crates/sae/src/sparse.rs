@@ -52,6 +52,18 @@ impl SparseFeatures {
         self.indptr.push(self.indices.len());
     }
 
+    /// Appends the rows of `more`.
+    ///
+    /// # Panics
+    /// If it has another number of features.
+    pub fn append(&mut self, more: &Self) {
+        assert_eq!(self.d_sae, more.d_sae, "rows of another SAE");
+        let before = self.indices.len();
+        self.indices.extend_from_slice(&more.indices);
+        self.values.extend_from_slice(&more.values);
+        self.indptr.extend(more.indptr[1..].iter().map(|at| before + at));
+    }
+
     /// Number of features of the SAE.
     pub fn d_sae(&self) -> usize {
         self.d_sae

@@ -15,37 +15,20 @@ use crate::{SaeError, SparseFeatures};
 /// If `k` is 0 or larger than `d_sae`.
 pub fn top_k(pre: Tensor<2>, k: usize) -> Result<SparseFeatures, SaeError> {
     let [_, d_sae] = pre.dims();
-    Ok(select(&finite(pre)?, d_sae, k))
-}
-
-/// Selects the `k` largest values of each row of `d_sae`, which are finite, as [`top_k`] does.
-///
-/// The rows are searched on the host, on every backend. On a CPU, burn's own top-k sorts the row (199 µs
-/// against 10 µs at 10,240 features). On a GPU, burn 0.22.1 has nothing better: its sort reads the
-/// tensor back, sorts on the host and uploads the result, and `topk_with_indices` on wgpu silently
-/// returns wrong values for `k >= 64`.
-///
-/// # Panics
-/// If `k` is 0 or larger than `d_sae`.
-pub(crate) fn select(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
-    select_as(pre, d_sae, k, |value| value)
-}
-
-/// Selects like [`select`], and sets negative values to 0.
-pub(crate) fn select_positive(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
-    select_as(pre, d_sae, k, |value| if value > 0.0 { value } else { 0.0 })
-}
-
-fn select_as(pre: &[f32], d_sae: usize, k: usize, keep: impl Fn(f32) -> f32) -> SparseFeatures {
     let mut features = SparseFeatures::new(d_sae);
     let mut selection = Selection::new(k);
-    for row in pre.chunks_exact(d_sae) {
-        features.push_row(selection.select(row).iter().map(|&(index, value)| (index, keep(value))));
+    for row in finite(pre)?.chunks_exact(d_sae) {
+        features.push_row(selection.select(row).iter().copied());
     }
-    features
+    Ok(features)
 }
 
 /// Finds the `k` largest numbers of a row, reusing its memory from row to row.
+///
+/// Rows are searched on the host, on every backend. On a CPU, burn's own top-k sorts the row (199 µs against
+/// 10 µs at 10,240 features). On a GPU, burn 0.22.1 has nothing better: its sort reads the tensor back, sorts on
+/// the host and uploads the result, and `topk_with_indices` on wgpu silently returns wrong values for
+/// `k >= 64`.
 ///
 /// ```
 /// use nanoscope_sae::Selection;

@@ -182,7 +182,7 @@ impl<'m> Generation<'m> {
             self.cache.extend(&kept.tail);
             self.report.merge(&self.beginning.changes, &kept.report);
             for (hook, features) in &mut self.prompt_features {
-                append(features, &kept.features[hook]);
+                features.append(&kept.features[hook]);
             }
             if let Some(logits) = kept.logits.as_ref().filter(|_| ends) {
                 self.logits.clone_from(logits);
@@ -334,7 +334,7 @@ impl<'m> Generation<'m> {
         let report = report.select(&self.beginning.changes);
         self.report.merge(&self.beginning.changes, &report);
         for (hook, features) in &mut self.prompt_features {
-            append(features, &output.features[hook]);
+            features.append(&output.features[hook]);
         }
         if let Some(logits) = &logits {
             self.logits.clone_from(logits);
@@ -439,10 +439,4 @@ impl<'m> Generation<'m> {
 
 fn all_finite(logits: &[f32]) -> bool {
     logits.iter().all(|logit| logit.is_finite())
-}
-
-fn append(features: &mut SparseFeatures, more: &SparseFeatures) {
-    for row in 0..more.rows() {
-        features.push_row(more.row(row));
-    }
 }

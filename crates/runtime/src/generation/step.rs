@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nanoscope_kernels::to_host;
+use nanoscope_kernels::read_together;
 use nanoscope_transformer::{KvCache, Logits, TokenBatch};
 use rayon::prelude::*;
 
@@ -99,14 +99,19 @@ fn pass<'m>(
         caches.push(cache);
         routers.push(PlanRouter::new(plan, positions, report));
     }
+    let mut router = BatchRouter::new(&mut routers);
     let out = model.gpt().forward_together(
         &tokens,
         &mut caches,
         logits.then_some(Logits::Last),
-        &mut BatchRouter::new(&mut routers),
+        &mut router,
     );
     let out = out.expect("ids were checked, and there is room for each token that is chosen");
-    let out = out.map(to_host);
+    // The device is waited for once.
+    let unread = out.map(|logits| logits.flatten(0, 2)).into_iter().chain(router.take_unread());
+    let mut numbers = read_together(unread.collect()).into_iter();
+    let out = if logits { numbers.next() } else { None };
+    router.receive(&mut numbers);
     let finish = |router: PlanRouter<'_, '_>| match router.finish() {
         Ok(output) => Ok(output),
         Err(RuntimeError::NonFinite { found }) => Err(found),

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use nanoscope_hooks::{ActivationCache, ActivationRecorder, HookPoint, HookRouter};
-use nanoscope_kernels::to_host;
-use nanoscope_sae::{Sae, SaeError, SparseFeatures};
+use nanoscope_kernels::{has_kernels, read_together, to_host};
+use nanoscope_sae::{Encoding, Sae, SaeError, SparseFeatures};
 
 use crate::error::RuntimeError;
 use crate::pass::checked_plan::CheckedPlan;
@@ -24,6 +24,8 @@ pub(crate) struct PlanRouter<'p, 'm> {
     /// The activations that interventions read later, `[rows, d_in]`.
     arrived: BTreeMap<HookPoint, Tensor<2>>,
     report: &'p mut ReportBuilder,
+    /// Features that nothing in the pass needs, and the lengths of activations: read after it, together.
+    encodings: Vec<(HookPoint, Encoding<'m>)>,
     pending: Vec<PendingNorms>,
     /// The activations of steered features after the interventions.
     steered: Vec<SteeredFeature>,
@@ -38,6 +40,25 @@ pub(crate) struct SteeredFeature {
     pub(crate) row: usize,
     pub(crate) feature: u32,
     pub(crate) value: f32,
+}
+
+/// The time at which a pass needs the features of a hook point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    Never,
+    /// When the pass has ended.
+    AtEnd,
+    /// When the activation arrives, because it or a later one is changed by them.
+    Now,
+}
+
+/// The largest number of products with an encoder that are kept until the end of a pass.
+const MAX_KEPT: usize = 1 << 22;
+
+/// Returns whether features that are needed at the end of a pass are encoded then: where reading waits for a
+/// device, and the products are not too many to keep.
+pub(crate) fn is_read_at_end(x: &Tensor<2>, sae: &Sae) -> bool {
+    !has_kernels(x) && x.dims()[0] * sae.config().d_sae() <= MAX_KEPT
 }
 
 /// The results of one pass.
@@ -59,32 +80,52 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         report: &'p mut ReportBuilder,
     ) -> Self {
         let recorder = ActivationRecorder::new(plan.capture.iter().copied());
-        let (features, arrived, pending) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let steered = Vec::new();
         Self {
             plan,
             positions,
             recorder,
-            features,
-            arrived,
+            features: BTreeMap::new(),
+            arrived: BTreeMap::new(),
             report,
-            pending,
-            steered,
+            encodings: Vec::new(),
+            pending: Vec::new(),
+            steered: Vec::new(),
             failed: None,
         }
     }
 
-    /// Ends the pass. Waits for the device, so read the logits first.
+    /// Takes the tensors whose numbers [`receive`](Self::receive) needs, in this order.
+    pub(crate) fn take_unread(&mut self) -> Vec<Tensor<1>> {
+        let encodings = self.encodings.iter_mut().flat_map(|(_, encoding)| encoding.take_tensors());
+        let norms = self.pending.iter().map(|pending| pending.norms.clone().flatten(0, 1));
+        encodings.chain(norms).collect()
+    }
+
+    /// Takes a vector of `numbers` for each tensor of [`take_unread`](Self::take_unread).
+    pub(crate) fn receive(&mut self, numbers: &mut impl Iterator<Item = Vec<f32>>) {
+        for (point, encoding) in std::mem::take(&mut self.encodings) {
+            self.store(point, encoding.finish_with(numbers));
+        }
+        for pending in std::mem::take(&mut self.pending) {
+            let norms = numbers.next().expect("there is a vector for each tensor");
+            let hook = pending.hook;
+            if let Err(row) = self.report.add(&pending, &norms) {
+                self.fail(NonFiniteAt::Activation(hook), row);
+            }
+        }
+    }
+
+    /// Reads what the pass left on the device. Waits for it.
+    pub(crate) fn settle(&mut self) {
+        let numbers = read_together(self.take_unread());
+        self.receive(&mut numbers.into_iter());
+    }
+
+    /// Ends the pass, whose numbers were received.
     ///
     /// # Errors
     /// [`RuntimeError::NonFinite`] if a feature, a move or an activation that was moved is not finite.
     pub(crate) fn finish(mut self) -> Result<PassOutput, RuntimeError> {
-        for pending in std::mem::take(&mut self.pending) {
-            let hook = pending.hook;
-            if let Err(row) = self.report.add(pending) {
-                self.fail(NonFiniteAt::Activation(hook), row);
-            }
-        }
         if let Some(found) = self.failed {
             return Err(RuntimeError::NonFinite { found });
         }
@@ -112,42 +153,44 @@ impl<'p, 'm> PlanRouter<'p, 'm> {
         self.failed.get_or_insert(found);
     }
 
-    /// The SAE that reads `point`, and true if this pass needs its features.
-    pub(crate) fn reader(&self, point: HookPoint) -> Option<(&'m Sae, bool)> {
+    /// The SAE that reads `point`, and when this pass needs its features.
+    pub(crate) fn reader(&self, point: HookPoint) -> Option<(&'m Sae, Need)> {
         let reader = self.plan.readers.get(&point)?;
         let covers_any = |&index: &usize| {
             let intervention = &self.plan.interventions[index];
             (0..self.positions.rows()).any(|row| self.positions.covers(intervention, row))
         };
-        let wanted = reader.track || reader.stops || reader.needed_by.iter().any(covers_any);
-        Some((reader.sae, wanted))
+        let need = if reader.needed_by.iter().any(covers_any) {
+            Need::Now
+        } else if reader.track || reader.stops {
+            Need::AtEnd
+        } else {
+            Need::Never
+        };
+        Some((reader.sae, need))
     }
 
-    /// Stores the activation that arrives at `point`, which has a reader, and its features, if they
-    /// are needed.
+    /// Stores the activation that arrives at `point`, which has a reader, if an intervention reads it later.
     ///
     /// # Shapes
     /// - `x`: `[rows, d_in]`
-    pub(crate) fn read(
-        &mut self,
-        point: HookPoint,
-        x: Tensor<2>,
-        features: Option<Result<SparseFeatures, SaeError>>,
-    ) {
-        if let Some(features) = features {
-            let features = features.unwrap_or_else(|source| {
-                let row = if let SaeError::NotFinite { row, .. } = source { row } else { 0 };
-                self.fail(NonFiniteAt::Features(point), row);
-                // A pass cannot be ended at a hook point, so it goes on without features.
-                let mut none = SparseFeatures::new(self.plan.readers[&point].sae.config().d_sae());
-                (0..self.positions.rows()).for_each(|_| none.push_row([]));
-                none
-            });
-            self.features.insert(point, features);
-        }
+    pub(crate) fn arrive(&mut self, point: HookPoint, x: Tensor<2>) {
         if self.plan.readers[&point].keeps_activation {
             self.arrived.insert(point, x);
         }
+    }
+
+    /// Stores the features at `point`.
+    pub(crate) fn store(&mut self, point: HookPoint, features: Result<SparseFeatures, SaeError>) {
+        let features = features.unwrap_or_else(|source| {
+            let row = if let SaeError::NotFinite { row, .. } = source { row } else { 0 };
+            self.fail(NonFiniteAt::Features(point), row);
+            // A pass cannot be ended at a hook point, so it goes on without features.
+            let mut none = SparseFeatures::new(self.plan.readers[&point].sae.config().d_sae());
+            (0..self.positions.rows()).for_each(|_| none.push_row([]));
+            none
+        });
+        self.features.insert(point, features);
     }
 
     /// Returns the activation with the plan's changes at `point`; `None` if nothing changes.
@@ -313,10 +356,16 @@ impl HookRouter for PlanRouter<'_, '_> {
 
     fn route<const D: usize>(&mut self, point: HookPoint, x: Tensor<D>) -> Tensor<D> {
         let x = self.recorder.route(point, x);
-        if let Some((sae, wanted)) = self.reader(point) {
+        if let Some((sae, need)) = self.reader(point) {
             let arrived = x.clone().reshape([self.positions.rows(), sae.config().d_in()]);
-            let features = wanted.then(|| sae.encode_sparse(arrived.clone()));
-            self.read(point, arrived, features);
+            match need {
+                Need::Never => {}
+                Need::AtEnd if is_read_at_end(&arrived, sae) => {
+                    self.encodings.push((point, sae.begin_encoding(arrived.clone())));
+                }
+                Need::AtEnd | Need::Now => self.store(point, sae.encode_sparse(arrived.clone())),
+            }
+            self.arrive(point, arrived);
         }
         match self.change(point, &x) {
             Some(changed) => changed,

@@ -22,6 +22,7 @@ pub(crate) fn first_non_finite(
     let mut probe = Probe { first: None };
     let mut router = (PlanRouter::new(plan, positions, &mut report), &mut probe);
     gpt.forward_to(tokens, HookPoint::FinalNormalized, &mut router).ok()?;
+    router.0.settle();
     let failed = router.0.failed();
     // Features follow from the activation at their hook point, which an intervention then moves.
     let order = |found: &NonFinite| (found.at.hook(), !matches!(found.at, NonFiniteAt::Moved(_)));

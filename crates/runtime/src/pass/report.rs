@@ -1,6 +1,5 @@
 use burn::tensor::Tensor;
 use nanoscope_hooks::HookPoint;
-use nanoscope_kernels::to_host;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -104,13 +103,15 @@ impl ReportBuilder {
     }
 
     /// Adds the relative sizes of changes. Fails with the first row whose length is not finite.
-    pub(crate) fn add(&mut self, pending: PendingNorms) -> Result<(), usize> {
-        let PendingNorms { norms, moves, .. } = pending;
-        let norms = to_host(norms);
+    ///
+    /// # Shapes
+    /// - `norms`: the numbers of [`PendingNorms::norms`], `[rows]`
+    pub(crate) fn add(&mut self, pending: &PendingNorms, norms: &[f32]) -> Result<(), usize> {
+        let moves = &pending.moves;
         if let Some(&(_, row, _)) = moves.iter().find(|&&(_, row, _)| !norms[row].is_finite()) {
             return Err(row);
         }
-        for (index, row, length) in moves {
+        for &(index, row, length) in moves {
             if norms[row] > 0.0 {
                 self.0[index].moved += length / f64::from(norms[row]);
             }
