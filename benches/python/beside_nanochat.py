@@ -5,7 +5,7 @@
 NANOCHAT is a checkout of nanochat's repository with its requirements installed (torch, filelock, tiktoken,
 rustbpe). Without --model the models are the demo and a random one of 12 layers, 768 wide, which is written to a
 temporary folder. PyTorch computes in float32, as nanochat does on a CPU; --dtype is the type of
-nanoscope's matrices.
+nanoscope's matrices; `--work "decode 1 64"` asks for one figure.
 
 Both have the same threads and take turns; the median of each counts. The ratio is nanoscope's speed as a
 multiple of nanochat's. The SAE of `track` is nanoscope's alone: nanochat runs bare beside it.
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dtype", default="f32")
     parser.add_argument("--work", action="append")
+    parser.add_argument("--program", type=Path, help="the bench as built, instead of cargo")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     # On some machines these are set for older libraries and slow a current one.
@@ -145,8 +146,9 @@ class Nanochat:
 
 
 class Nanoscope:
-    def __init__(self, model: Path, dtype: str):
-        command = ["cargo", "bench", "--quiet", "--bench", "beside_nanochat", "--", str(model), dtype]
+    def __init__(self, model: Path, dtype: str, program: Path | None):
+        bench = [program] if program else ["cargo", "bench", "--quiet", "--bench", "beside_nanochat", "--"]
+        command = [*map(str, bench), str(model), dtype]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -165,7 +167,7 @@ def beside(args: argparse.Namespace, model: Path) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    theirs, ours = Nanochat(model), Nanoscope(model, args.dtype)
+    theirs, ours = Nanochat(model), Nanoscope(model, args.dtype, args.program)
     config = theirs.config
     print(f"{config['n_layer']} layers, {config['n_embd']} wide, {args.dtype}, {args.threads} thread(s)")
     work = args.work or WORK + (LONG if config["sequence_len"] >= 1024 else [])

@@ -89,7 +89,8 @@ pub(crate) struct ModelArgs {
     /// point, with HOOK:HOOK= for a transcoder [default: the demo SAEs with the demo model]
     #[arg(long, value_name = "[HOOK=]PATH", value_parser = sae_path)]
     pub(crate) sae: Vec<SaePath>,
-    /// The data type of the SAEs' matrices in memory; computation is in float32 [default: f32]
+    /// The data type of the SAEs' matrices in memory; computation is in float32 [default: the 16 bits
+    /// of their file, otherwise and on GPUs f32]
     #[arg(long, value_enum)]
     pub(crate) sae_dtype: Option<MatrixDtypeArg>,
     #[command(flatten)]
@@ -101,8 +102,8 @@ pub(crate) struct ModelArgs {
 /// Flags for the memory that a model takes.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct MemoryArgs {
-    /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
-    /// file; f32 for nanochat's models and on GPUs]
+    /// The data type of the model's matrices in memory; computation is in float32 [default: the 16 bits
+    /// of their file, otherwise and on GPUs f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<MatrixDtypeArg>,
     /// Start even if more memory is estimated to be needed than there is
@@ -134,7 +135,7 @@ impl StatedArgs {
     /// The options for loading SAEs as `dtype`.
     pub(crate) fn options(&self, dtype: Option<MatrixDtype>) -> SaeOptions {
         SaeOptions {
-            dtype: dtype.unwrap_or_default(),
+            dtype,
             format: self.format,
             activation_scale: self.activation_scale,
             ..SaeOptions::default()

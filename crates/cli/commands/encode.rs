@@ -50,7 +50,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long, short, value_name = "FILE", value_parser = output_path())]
     pub(crate) out: PathBuf,
     /// The data type of the SAE's matrices in memory; the command reports how many active features
-    /// stay the same [default: f32]
+    /// stay the same [default: the 16 bits of their file, otherwise and on GPUs f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<MatrixDtypeArg>,
     #[command(flatten)]

@@ -33,7 +33,7 @@ impl Microscope {
     /// # fn main() -> nanoscope::Result<()> {
     /// let mut scope = Microscope::open("base_checkpoints/d20", &device("auto")?)?;
     /// let options = SaeOptions {
-    ///     dtype: WeightDtype::BF16.into(),
+    ///     dtype: Some(WeightDtype::BF16.into()),
     ///     hooks: Some(vec![HookPoint::ResidPost(12)]),
     ///     ..SaeOptions::default()
     /// };

@@ -119,7 +119,7 @@ fn the_same_file_is_added_once_per_hook_point_and_at_as_many_as_are_named() {
     let run = scope.run("The dog", &Plan::new().track_all()).unwrap();
     assert!(run.features[&one].nnz() > 0 && run.features[&two].nnz() > 0);
     // Rounded, it is another SAE.
-    let rounded = SaeOptions { dtype: WeightDtype::BF16.into(), ..SaeOptions::default() };
+    let rounded = SaeOptions { dtype: Some(WeightDtype::BF16.into()), ..SaeOptions::default() };
     let error = scope.add_saes([at(one)], &rounded).unwrap_err();
     assert!(matches!(error, Error::SaeMismatch { .. }), "{error}");
 }

@@ -76,12 +76,10 @@ impl Description {
         Ok(TensorData::new(values.map(|at| numbers[at]).collect::<Vec<_>>(), spec.shape.clone()))
     }
 
-    /// The type that the matrix `spec` is held in, if `asked` is: its file's 16-bit type, or float32, if that is
-    /// not asked otherwise. Nanochat's are then float32.
+    /// The type that the matrix `spec` is held in: the one that is `asked` for, otherwise its file's 16-bit type,
+    /// otherwise float32.
     pub(crate) fn dtype(&self, spec: &ParamSpec, asked: Option<MatrixDtype>) -> MatrixDtype {
-        let stored = || self.stored_dtype(spec);
-        let is_family = matches!(self.kind, ModelKind::Family(_));
-        asked.or_else(|| stored().filter(|_| is_family)).unwrap_or_default()
+        asked.or_else(|| self.stored_dtype(spec)).unwrap_or_default()
     }
 
     /// The type of the matrix `spec` in its file, if that has 16 bits.

@@ -31,8 +31,8 @@ pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
 pub struct LoadOptions<'a> {
     /// The era to read the weights as, where they fit several. Default: the likeliest.
     pub era: Option<Era>,
-    /// The type of the matrices in memory. Default: a 16-bit type of their file, otherwise float32; float32 for
-    /// nanochat's models and on GPUs. Computation is in float32.
+    /// The type of the matrices in memory. Default: a 16-bit type of their file, otherwise float32; float32 on
+    /// GPUs. Computation is in float32.
     pub dtype: Option<MatrixDtype>,
     /// Called after each weight. Default: none.
     pub progress: Option<LoadProgress<'a>>,

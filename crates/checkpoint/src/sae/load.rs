@@ -56,8 +56,9 @@ impl<P: Into<PathBuf>> From<P> for SaePath {
 /// Options for [`load_saes_with`] and [`load_sae_with`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SaeOptions {
-    /// The type of the matrices in memory; computation is in float32. Default: float32.
-    pub dtype: MatrixDtype,
+    /// The type of the matrices in memory; computation is in float32. Default: the 16-bit type in which the
+    /// file has both, if loading changes no number; otherwise, and on GPUs, float32.
+    pub dtype: Option<MatrixDtype>,
     /// The format of each file that can have it, for files that nothing identifies or that two
     /// formats claim. Default: by evidence only.
     pub format: Option<SaeFormatName>,
@@ -210,7 +211,7 @@ pub fn load_sae_as(
     device: &Device,
     dtype: impl Into<MatrixDtype>,
 ) -> Result<LoadedSae, CheckpointError> {
-    let dtype = dtype.into();
+    let dtype = Some(dtype.into());
     load_sae_with(path, device, &SaeOptions { dtype, ..SaeOptions::default() })
 }
 
@@ -241,7 +242,11 @@ pub fn load_sae_with(
     }
 }
 
-fn load(file: SaeFile, device: &Device, dtype: MatrixDtype) -> Result<LoadedSae, CheckpointError> {
+fn load(
+    file: SaeFile,
+    device: &Device,
+    dtype: Option<MatrixDtype>,
+) -> Result<LoadedSae, CheckpointError> {
     let path = file.path().to_owned();
     let dir = path.parent().unwrap_or(Path::new("."));
     // An SAE's own folder is the one above the folder of its weights.
@@ -250,7 +255,7 @@ fn load(file: SaeFile, device: &Device, dtype: MatrixDtype) -> Result<LoadedSae,
         .any(|weights_dir| file_name(dir) == Some(weights_dir));
     let dir = dir.parent().filter(|_| is_weights_dir).unwrap_or(dir);
     let labels = Labels::read(dir, file.config.d_sae())?.of_sae(&path);
-    let sae = file.load(device, dtype)?;
+    let sae = file.load(device, dtype.unwrap_or_else(|| file.stored_dtype(device)))?;
     let SaeFile { hooks, format, metadata, .. } = file;
     Ok(LoadedSae { sae, hooks, path, format, labels, metadata })
 }

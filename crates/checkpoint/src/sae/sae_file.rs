@@ -11,7 +11,7 @@ use nanoscope_sae::{
 use serde_json::Value;
 
 use crate::container::finite::first_not_finite;
-use crate::container::{MatrixDtype, Order, TensorFile, WeightDtype};
+use crate::container::{Dtype, MatrixDtype, Order, TensorFile, WeightDtype};
 use crate::error::CheckpointError;
 use crate::sae::activation_scale::ActivationScale;
 use crate::sae::metadata::Metadata;
@@ -199,6 +199,29 @@ impl SaeFile {
 
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// The 16-bit type in which the file has the matrices, if they are used as they are there and `device` is the
+    /// host; otherwise float32.
+    pub(crate) fn stored_dtype(&self, device: &Device) -> MatrixDtype {
+        let is_changed = self.postprocess != Postprocess::None || self.whitening.is_some();
+        let of = |weight| match self.stored(weight) {
+            StoredWeight::Tensor { name, times, .. } if *times == 1.0 => {
+                match self.file.info(name).ok()?.dtype {
+                    Dtype::BF16 => Some(WeightDtype::BF16),
+                    Dtype::F16 => Some(WeightDtype::F16),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let stored = of(Weight::WEnc).filter(|&dtype| {
+            !is_changed
+                && of(Weight::WDec) == Some(dtype)
+                && is_host(device)
+                && device.supports_dtype(dtype.burn())
+        });
+        stored.unwrap_or(WeightDtype::F32).into()
     }
 
     /// Loads the weights onto `device`, one at a time, with matrices as `dtype`.
