@@ -16,6 +16,10 @@ use nanoscope_transformer::{Era, Gpt, GptShape};
 const TOGETHER: [usize; 6] = [1, 2, 4, 8, 16, 64];
 const ROUNDS: usize = 5;
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");

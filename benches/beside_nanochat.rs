@@ -22,6 +22,10 @@ use nanoscope_runtime::{Batch, InterpretableModel, Plan, Sampling, StepOutcome};
 use nanoscope_testing::noisy_sae;
 use nanoscope_transformer::{Logits, TokenBatch};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let path: PathBuf = args.next().context("MODEL [DTYPE]")?.into();

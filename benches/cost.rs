@@ -18,6 +18,10 @@ use nanoscope_sae::Sae;
 use nanoscope_testing::noisy_sae;
 use nanoscope_transformer::{Era, Gpt, GptShape, Logits, TokenBatch};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let device = nanoscope_device::by_name("auto").expect("a backend is compiled in");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");

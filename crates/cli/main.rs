@@ -41,6 +41,9 @@ use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let code = signals::handle()

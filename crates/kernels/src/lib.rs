@@ -20,6 +20,7 @@ mod exp;
 mod few_rows;
 mod flex;
 mod host;
+mod many_rows;
 mod matrix;
 mod matrix_view;
 mod multiply;

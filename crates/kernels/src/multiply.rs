@@ -28,6 +28,16 @@ pub fn multiply(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
     let [rows, d_in] = x.dims();
     let [_, d_out] = w.dims();
     let is_f32 = w.dtype() == DType::F32;
+    if flex::is_plain(&x) && rows > MAX_ROWS && !is_f32 {
+        let product = flex::view(w, |w| match w {
+            AnyMatrix::F32(w) => w.multiply_many(&x, None),
+            AnyMatrix::BF16(w) => w.multiply_many(&x, None),
+            AnyMatrix::F16(w) => w.multiply_many(&x, None),
+        });
+        if let Some(product) = product {
+            return product;
+        }
+    }
     if rows <= MAX_ROWS && flex::is_plain(&x) {
         let product = flex::view(w, |w| {
             if !is_worth_it(&w, rows) {

@@ -25,9 +25,6 @@ pub struct HostMatrix {
 /// by a part of the matrix that was converted to float32.
 const MAX_ROWS: usize = 8;
 
-/// Number of values of the matrix that are converted to float32 at once.
-const CAST_CHUNK: usize = 1 << 20;
-
 impl HostMatrix {
     /// Creates a matrix of `[d_in, d_out]` from finite numbers in its file's order: `[d_out, d_in]` if
     /// `transposed`. Types other than float32, bfloat16 and float16, and numbers that are not aligned, give
@@ -135,12 +132,11 @@ impl HostMatrix {
     /// The numbers of `[d_in, d_out]` in float32, row-major.
     pub(super) fn to_vec(&self) -> Vec<f32> {
         let [d_in, d_out] = self.dims();
-        let [rows, _] = self.stored;
         let stored = match self.dtype() {
-            DType::BF16 => self.stored_rows::<bf16>(0, rows),
-            DType::F16 => self.stored_rows::<f16>(0, rows),
-            DType::I8 => self.stored_rows::<i8>(0, rows),
-            _ => self.stored_rows::<f32>(0, rows),
+            DType::BF16 => self.stored_numbers::<bf16>(),
+            DType::F16 => self.stored_numbers::<f16>(),
+            DType::I8 => self.stored_numbers::<i8>(),
+            _ => self.stored_numbers::<f32>(),
         };
         if !self.transposed {
             return stored;
@@ -148,12 +144,12 @@ impl HostMatrix {
         (0..d_in).flat_map(|i| (0..d_out).map(move |o| o * d_in + i)).map(|at| stored[at]).collect()
     }
 
-    /// `rows` rows in memory from `first` on, in float32.
-    fn stored_rows<W: Stored>(&self, first: usize, rows: usize) -> Vec<f32> {
+    /// The numbers in the order of memory, in float32.
+    fn stored_numbers<W: Stored>(&self) -> Vec<f32> {
         let [_, columns] = self.stored;
-        let mut widened = widen(&self.values::<W>()[first * columns..(first + rows) * columns]);
+        let mut widened = widen(self.values::<W>());
         if let Some(factors) = &self.factors {
-            let rows = widened.par_chunks_mut(columns).zip(&factors[first..]);
+            let rows = widened.par_chunks_mut(columns).zip(&**factors);
             rows.for_each(|(row, factor)| row.iter_mut().for_each(|x| *x *= factor));
         }
         widened
@@ -166,23 +162,24 @@ impl HostMatrix {
     fn multiply_as<W: Stored>(&self, x: Tensor<2>) -> Tensor<2> {
         let [rows, _] = x.dims();
         let device = x.device();
+        let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
+        let [_, stride] = self.stored;
+        let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
+        let matrix = matrix.expect("the numbers have this shape");
         // A gradient passes through burn's own product only.
-        if rows <= MAX_ROWS && !device.is_autodiff() {
-            let order = if self.transposed { Order::ByOutput } else { Order::ByInput };
-            let [_, stride] = self.stored;
-            let matrix = MatrixView::new(self.values::<W>(), self.dims(), order, stride);
-            let mut x = to_host(x);
-            if !self.transposed {
-                self.apply_factors(&mut x);
-            }
-            let mut out = matrix.expect("the numbers have this shape").multiply(&x);
-            if self.transposed {
-                self.apply_factors(&mut out);
-            }
-            let [_, d_out] = self.dims();
-            return Tensor::from_data(TensorData::new(out, [rows, d_out]), &device);
+        if rows > MAX_ROWS || device.is_autodiff() {
+            return matrix.multiply_many(&x, self.factors.as_deref().map(Vec::as_slice));
         }
-        self.multiply_in_parts::<W>(&x)
+        let mut x = to_host(x);
+        if !self.transposed {
+            self.apply_factors(&mut x);
+        }
+        let mut out = matrix.multiply(&x);
+        if self.transposed {
+            self.apply_factors(&mut out);
+        }
+        let [_, d_out] = self.dims();
+        Tensor::from_data(TensorData::new(out, [rows, d_out]), &device)
     }
 
     /// Multiplies each row of `numbers` by the factors of the rows in memory, if there are any.
@@ -191,23 +188,6 @@ impl HostMatrix {
         for row in numbers.chunks_exact_mut(factors.len()) {
             row.iter_mut().zip(factors.iter()).for_each(|(number, factor)| *number *= factor);
         }
-    }
-
-    /// Computes products of many rows: a part of the matrix at a time is converted to float32.
-    fn multiply_in_parts<W: Stored>(&self, x: &Tensor<2>) -> Tensor<2> {
-        let [stored_rows, stored_columns] = self.stored;
-        let at_once = (CAST_CHUNK / stored_columns).max(1);
-        let parts = (0..stored_rows).step_by(at_once).map(|first| {
-            let rows = at_once.min(stored_rows - first);
-            let data = TensorData::new(self.stored_rows::<W>(first, rows), [rows, stored_columns]);
-            (first..first + rows, Tensor::<2>::from_data(data, &x.device()))
-        });
-        if self.transposed {
-            let products = parts.map(|(_, part)| x.clone().matmul(part.transpose()));
-            return Tensor::cat(products.collect(), 1);
-        }
-        let products = parts.map(|(rows, part)| x.clone().slice_dim(1, rows).matmul(part));
-        products.reduce(|sum, product| sum + product).expect("a matrix has rows")
     }
 
     fn rows_as<W: Stored>(&self, ids: &[u32], device: &Device) -> Tensor<2> {
