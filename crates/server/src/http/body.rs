@@ -23,6 +23,9 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let state = AppState::from_request_parts(&mut parts, state).await?;
+        let request = Request::from_parts(parts, body);
         let encoding = content_encoding(request.headers());
         let bytes = read(request, &state.config.limits).await?;
         if let Some(encoding) = encoding {
@@ -31,8 +34,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
         if bytes.len() < LARGE {
             return read_json(&bytes).map(Self);
         }
-        let read = tokio::task::spawn_blocking(move || read_json(&bytes).map(Self));
-        read.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        state.run_blocking(move |_| read_json(&bytes).map(Self)).await
     }
 }
 

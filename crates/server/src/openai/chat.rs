@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::Deserialize;
@@ -54,7 +53,7 @@ const MAX_LOGPROBS: usize = 20;
 
 /// `POST /v1/chat/completions`
 pub(crate) async fn create(
-    State(state): State<AppState>,
+    state: AppState,
     Extension(counter): Extension<TokenCounter>,
     Json(mut body): Json<Map<String, Value>>,
 ) -> Result<Response, ApiError> {
