@@ -139,7 +139,8 @@ impl ApiError {
 
     /// 429: the client has not read the answers that it has.
     pub(crate) fn unread() -> Self {
-        let message = "this client has not read its other answers; read them, or close their connections";
+        let message =
+            "this client has not read its other answers; read them, or close their connections";
         Self::too_many_requests(message, RETRY_AFTER_SECONDS)
     }
 

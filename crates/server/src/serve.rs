@@ -59,8 +59,7 @@ pub async fn serve(
     let hosts =
         AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
-    let state =
-        AppState::new(served, config, open_files::for_connections(limits.connections))?;
+    let state = AppState::new(served, config, open_files::for_connections(limits.connections))?;
     let app = app(state.clone(), hosts);
     let mut connections = Connections::new(app, limits.clone(), state.ledger.clone());
 
@@ -128,12 +127,14 @@ impl Connections {
         let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
         let (app, client) = (self.app.clone(), Arc::clone(&watched));
-        let service = TowerToHyperService::new(tower::service_fn(move |mut request: Request<_>| {
-            request.extensions_mut().insert(Peer(peer));
-            client.set_has_interim(request.version() >= Version::HTTP_11);
-            let answer = app.clone().oneshot(request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
-        }));
+        let service = TowerToHyperService::new(tower::service_fn(
+            move |mut request: Request<_>| {
+                request.extensions_mut().insert(Peer(peer));
+                client.set_has_interim(request.version() >= Version::HTTP_11);
+                let answer = app.clone().oneshot(request.map(Body::new));
+                async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            },
+        ));
         let connection = self.builder.serve_connection(io, service).into_owned();
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {

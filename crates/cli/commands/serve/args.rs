@@ -46,7 +46,13 @@ pub(crate) struct ServeArgs {
     /// The key that clients must send; unlike the flag, the environment variable is hidden from
     /// other users of the machine
     /// [several keys are separated by spaces, or the flag is repeated; each is then a client of its own]
-    #[arg(long, value_name = "KEY", env = "NANOSCOPE_API_KEY", hide_env_values = true, value_delimiter = ' ')]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "NANOSCOPE_API_KEY",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
     pub(crate) api_key: Vec<String>,
     /// Allow other machines without a key
     #[arg(long)]

@@ -1,6 +1,6 @@
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use nanoscope_index::{Hit, SearchOptions};
 use serde::{Deserialize, Serialize};
 

@@ -139,7 +139,9 @@ mod tests {
         let work = |client| {
             let (queue, began) = (queue.clone(), began.clone());
             tokio::spawn(async move {
-                queue.run(client, move || began.send(client).map_err(|_| ApiError::internal())).await
+                queue
+                    .run(client, move || began.send(client).map_err(|_| ApiError::internal()))
+                    .await
             })
         };
         let mut waiting: Vec<_> = (0..20).map(|_| work(ONE)).collect();

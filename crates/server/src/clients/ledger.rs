@@ -217,7 +217,8 @@ mod tests {
     const OTHER: ClientId = ClientId::Key(2);
 
     fn ledger() -> Ledger {
-        let limits = Limits { rows: 4, queue: 4, unread: 1000, client_share: 75, ..Limits::default() };
+        let limits =
+            Limits { rows: 4, queue: 4, unread: 1000, client_share: 75, ..Limits::default() };
         Ledger::new(&limits, 2)
     }
 

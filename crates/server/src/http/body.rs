@@ -140,3 +140,39 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
     };
     tokio::time::timeout(limits.read_timeout, all).await.unwrap_or_else(late)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{ThreadId, current};
+
+    use super::*;
+    use crate::clients::ClientId;
+    use crate::config::Config;
+    use crate::server_fixture::served_model;
+
+    /// The thread on which a body was parsed.
+    #[derive(Debug)]
+    struct ParsedOn(ThreadId);
+
+    impl<'de> serde::Deserialize<'de> for ParsedOn {
+        fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(body)?;
+            Ok(Self(current().id()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_parsed_on_another_thread_and_a_small_one_is_not() {
+        let state = AppState::new(served_model(), Config::default(), 1).unwrap();
+        for (size, is_here) in [(LARGE - 1, true), (LARGE, false)] {
+            let text = r#"{"prompt": "the"}"#;
+            let text = text.to_owned() + &" ".repeat(size - text.len());
+            let mut request = Request::new(Body::from(text));
+            request.extensions_mut().insert(ClientId::Key(0));
+
+            let Json(ParsedOn(thread)) = Json::from_request(request, &state).await.unwrap();
+
+            assert_eq!(thread == current().id(), is_here, "{size}");
+        }
+    }
+}

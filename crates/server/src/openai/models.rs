@@ -1,8 +1,8 @@
 //! `/v1/models`: the one model of this server.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
