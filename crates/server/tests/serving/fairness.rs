@@ -184,9 +184,10 @@ async fn a_stream_goes_on_while_a_large_body_is_parsed() {
     let server = TestServer::new().await;
     let mut stream = server.begin("/v1/completions", &long(CONTEXT, 1)).await;
     server.until(ROWS, 1.0).await;
-    let ignored: serde_json::Map<_, _> =
-        (0..60_000).map(|at| (format!("k{at}"), Value::from(at))).collect();
-    let body = json!({"prompt": "the", "max_tokens": 1, "metadata": ignored});
+    // It is parsed, and asks for nothing.
+    let biases: serde_json::Map<_, _> =
+        (0..60_000).map(|at| (format!("k{at}"), Value::from(0))).collect();
+    let body = json!({"prompt": "the", "max_tokens": 1, "logit_bias": biases});
     let mut large = server.begin("/v1/completions", &body).await;
 
     // All of the body is sent.
