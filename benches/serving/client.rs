@@ -119,7 +119,12 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) async fn start(server: &Server, body: &Value) -> Self {
-        let answer = server.ask("POST", "/v1/completions", body).await;
+        Self::start_as(server, "127.0.0.1", body).await
+    }
+
+    /// Starts a stream of the client with the address `client`.
+    pub(crate) async fn start_as(server: &Server, client: &str, body: &Value) -> Self {
+        let answer = server.ask_as(client, "POST", "/v1/completions", body).await;
         assert_eq!(answer.status(), 200);
         let tracked = body["nanoscope"]["track"].is_array();
         Self { body: answer.into_body(), buffer: vec![], position: None, tracked, finished: false }

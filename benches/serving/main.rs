@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench serving [-- --seconds 60]`
 //!
-//! Starts `nanoscope serve` with the demo and acts as its clients on the same machine. Each figure is a
-//! ratio of two things measured in turn in one run. The run fails on an error, a chunk that is lost or
+//! Starts `nanoscope serve` with the demo and acts as its clients on the same machine. What is compared is
+//! measured in turn in one run. The run fails on an error, a chunk that is lost or
 //! out of order, and a row that is never finished.
 
 mod client;
@@ -50,7 +50,8 @@ async fn speed(server: &Server, clients: usize, tracked: bool, time: Duration) -
                 break;
             }
             let seed = (client * 1000 + round) as u64;
-            let mut stream = Tokens::start(server, &request(tracked, seed, 100)).await;
+            let address = format!("198.51.100.{client}");
+            let mut stream = Tokens::start_as(server, &address, &request(tracked, seed, 100)).await;
             while stream.next().await {
                 if started.elapsed() < time {
                     tokens += 1;
@@ -112,8 +113,9 @@ async fn burst(server: &Server) {
     let mut after = Vec::new();
     for round in 0..2 {
         let streams = (0..CLIENTS as u64).map(|client| async move {
-            let stream = Tokens::start(server, &request(true, round * 1000 + client, 1500)).await;
-            stream.count().await
+            let address = format!("198.51.100.{client}");
+            let body = request(true, round * 1000 + client, 1500);
+            Tokens::start_as(server, &address, &body).await.count().await
         });
         futures_util::future::join_all(streams).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -196,8 +198,8 @@ async fn large_bodies(server: &Server) {
 
 /// A client that reads 6 kB per second, which takes longer than a client may read nothing.
 async fn slow_reader(server: &Server) {
-    let mut body = request(true, 3, 1500);
-    body["n"] = json!(2);
+    let mut body = request(true, 3, 150);
+    body["n"] = json!(4);
     let text = body.to_string();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
