@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
+use mimalloc::MiMalloc;
 use nanoscope_checkpoint::without_temporaries;
 
 use crate::chat::chat;
@@ -41,8 +42,10 @@ use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
+/// Keeps large buffers for a moment, where glibc's allocator asks the system for fresh pages in every operation
+/// on a prompt, and gives them back after a burst, where that one stays at its largest size.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

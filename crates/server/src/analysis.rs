@@ -7,25 +7,17 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
-use crate::config::Limits;
+use crate::clients::{ClientId, FairQueue, Ledger, Resource};
 use crate::error::ApiError;
 use crate::served_model::ServedModel;
-
-/// Maximum time that a request waits in the queue.
-const MAX_WAIT: Duration = Duration::from_secs(20);
-/// Maximum number of waiting requests.
-const MAX_WAITING: usize = 64;
 
 /// A queue of forward passes and other work on the model that does not generate text.
 #[derive(Debug, Clone)]
 pub(crate) struct AnalysisQueue {
-    /// One permit for each request that may wait or run.
-    places: Arc<Semaphore>,
-    /// One permit, held by the request that runs.
-    running: Arc<Semaphore>,
-    max_wait: Duration,
+    queue: FairQueue,
+    /// The client whose work it is.
+    pub(crate) client: ClientId,
     /// Maximum running time of one request.
     timeout: Duration,
 }
@@ -64,21 +56,16 @@ impl Deadline {
     }
 }
 
-impl Default for AnalysisQueue {
-    fn default() -> Self {
-        Self::new(Limits::default().request_timeout)
-    }
-}
-
 impl AnalysisQueue {
     /// A queue in which each request may run for `timeout`.
-    pub(crate) fn new(timeout: Duration) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(MAX_WAITING + 1)),
-            running: Arc::new(Semaphore::new(1)),
-            max_wait: MAX_WAIT,
-            timeout,
-        }
+    pub(crate) fn new(ledger: Ledger, timeout: Duration) -> Self {
+        let queue = FairQueue::new(ledger, Resource::Passes, 1);
+        Self { queue, client: ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into()), timeout }
+    }
+
+    /// Answers all requests that wait or run, and all later ones, with 503.
+    pub(crate) fn close(&self) {
+        self.queue.close();
     }
 
     /// Runs `work`, which checks the deadline between its parts, and serialises its result.
@@ -121,23 +108,14 @@ impl AnalysisQueue {
     /// Runs `work` after the requests before it.
     ///
     /// # Errors
-    /// 429 if the queue is full or the wait too long, 500 if `work` panics, and the errors of `work`.
+    /// As [`FairQueue::run`].
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         served: &Arc<ServedModel>,
         work: impl FnOnce(&ServedModel) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let busy = || ApiError::too_many_requests("too many requests are waiting", 1);
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = tokio::time::timeout(self.max_wait, Arc::clone(&self.running).acquire_owned());
-        let turn = turn.await.map_err(|_| busy())?.expect("the semaphore is never closed");
         let served = Arc::clone(served);
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, even if the client disconnects.
-            let _held = (place, turn);
-            work(&served)
-        });
-        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        self.queue.run(self.client, move || work(&served)).await
     }
 }
 
@@ -146,33 +124,16 @@ mod tests {
     use axum::http::StatusCode;
 
     use super::*;
+    use crate::config::Limits;
     use crate::server_fixture::served_model;
 
-    #[tokio::test]
-    async fn a_request_that_waits_too_long_is_told_to_retry() {
-        let queue =
-            AnalysisQueue { max_wait: Duration::from_millis(20), ..AnalysisQueue::default() };
-        let served = Arc::new(served_model());
-        let _turn = Arc::clone(&queue.running).try_acquire_owned().unwrap();
-
-        let error = queue.run(&served, |_| Ok(())).await.unwrap_err();
-
-        assert_eq!((error.status, error.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
-    }
-
-    #[tokio::test]
-    async fn no_more_requests_wait_than_there_are_places() {
-        let queue =
-            AnalysisQueue { places: Arc::new(Semaphore::new(0)), ..AnalysisQueue::default() };
-
-        let error = queue.run(&Arc::new(served_model()), |_| Ok(())).await.unwrap_err();
-
-        assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
+    fn queue(timeout: Duration) -> AnalysisQueue {
+        AnalysisQueue::new(Ledger::new(&Limits::default(), 1), timeout)
     }
 
     #[tokio::test]
     async fn work_in_parts_ends_when_its_client_disconnects() {
-        let (queue, served) = (AnalysisQueue::default(), Arc::new(served_model()));
+        let (queue, served) = (queue(Duration::from_mins(5)), Arc::new(served_model()));
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel();
         let work = move |_: &ServedModel, deadline: &Deadline| {
@@ -193,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_in_parts_ends_when_its_time_is_up() {
-        let queue = AnalysisQueue::new(Duration::from_millis(20));
+        let queue = queue(Duration::from_millis(20));
         let work = |_: &ServedModel, deadline: &Deadline| loop {
             deadline.check()?;
             std::thread::sleep(Duration::from_millis(1));
@@ -205,16 +166,5 @@ mod tests {
 
         let error = answer.unwrap_err();
         assert_eq!((error.status, error.code), (StatusCode::BAD_REQUEST, Some("time_out")));
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_an_error_and_the_next_request_runs() {
-        let (queue, served) = (AnalysisQueue::default(), Arc::new(served_model()));
-
-        let error = queue.run::<()>(&served, |_| panic!("expected by the test")).await.unwrap_err();
-        let next = queue.run(&served, |served| Ok(served.name.clone())).await;
-
-        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(next, Ok("tiny".to_owned()));
     }
 }

@@ -7,6 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::clients;
 use crate::error::ApiError;
 use crate::http::origin::AllowedHosts;
 use crate::http::{auth, headers, log, origin};
@@ -22,6 +23,7 @@ pub(crate) fn app(state: AppState, hosts: AllowedHosts) -> Router {
         .merge(page::routes())
         .fallback(|| async { ApiError::not_found("unknown path") })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(from_fn_with_state(state.clone(), clients::hold))
         .layer(from_fn_with_state(state.clone(), auth::check))
         .layer(from_fn_with_state(hosts, origin::check))
         .layer(CatchPanicLayer::custom(handle_panic))

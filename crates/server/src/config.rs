@@ -4,8 +4,12 @@ use std::time::Duration;
 /// The configuration of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The key that requests must carry. Default: none, everybody may send requests.
-    pub api_key: Option<String>,
+    /// The keys, one of which requests must carry. With several, each is a client of its own; otherwise each
+    /// address is. Default: none, everybody may send requests.
+    pub api_keys: Vec<String>,
+    /// True if a proxy in front of the server sets `X-Forwarded-For`, whose last address then is the client's.
+    /// Default: false, the header is ignored.
+    pub trust_forwarded_for: bool,
     /// The folder for labels that users edit. Default: none, they go to the files in
     /// [`SaeInfo::user_labels`](crate::SaeInfo::user_labels).
     pub labels: Option<PathBuf>,
@@ -32,8 +36,15 @@ pub struct Limits {
     /// Maximum time in which a client must send the head of a request, and then its body. Default:
     /// 10 seconds.
     pub read_timeout: Duration,
-    /// Maximum time for which a write may wait on a client that does not read. Default: 1 minute.
+    /// Maximum time for which a write may wait on a client that does not read; then its connection is closed.
+    /// Default: 1 minute.
     pub write_timeout: Duration,
+    /// Maximum size in bytes of answers that clients have not read. Texts of the clients with the most end.
+    /// Default: 512 MiB.
+    pub unread: usize,
+    /// Maximum share in percent, rounded up, of `rows`, `rows + queue`, `unread`, `connections` and the other
+    /// queues that one client holds; 1 to 100. Default: 75.
+    pub client_share: u8,
     /// Maximum number of open connections; fewer if the system's limit of open files cannot be raised to it.
     /// Default: 1024.
     pub connections: usize,
@@ -53,9 +64,19 @@ impl Default for Limits {
             request_timeout: Duration::from_mins(5),
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_mins(1),
+            unread: 512 << 20,
+            client_share: 75,
             connections: 1024,
             shutdown_grace: Duration::from_secs(3),
             prefix_cache: 256 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// The most that one client may hold of a resource of which there is `total`.
+    pub(crate) fn share_of(&self, total: usize) -> usize {
+        let share = (total as u128 * u128::from(self.client_share)).div_ceil(100);
+        (share as usize).clamp(1, total.max(1))
     }
 }

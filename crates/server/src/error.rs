@@ -128,6 +128,22 @@ impl ApiError {
         }
     }
 
+    /// 503: the model is busy with other requests.
+    pub(crate) fn busy() -> Self {
+        Self {
+            code: Some("busy"),
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "the model is busy with other requests")
+        }
+    }
+
+    /// 429: the client has not read the answers that it has.
+    pub(crate) fn unread() -> Self {
+        let message =
+            "this client has not read its other answers; read them, or close their connections";
+        Self::too_many_requests(message, RETRY_AFTER_SECONDS)
+    }
+
     /// 503: the request exceeded the time limit.
     pub(crate) fn timed_out() -> Self {
         let message = "the request exceeded the server's time limit";

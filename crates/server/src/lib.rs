@@ -23,6 +23,7 @@
 mod analysis;
 mod api;
 mod app;
+mod clients;
 mod config;
 mod error;
 mod generation;

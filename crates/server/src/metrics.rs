@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::clients::{Ledger, RESOURCES};
+
 /// The server's metrics.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -26,11 +28,18 @@ pub(crate) struct Metrics {
     requests: Family<Status, Counter>,
     refusals: Family<Status, Counter>,
     seconds: Counter<f64, AtomicU64>,
+    held: Family<OfResource, Gauge>,
+    clients: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Status {
     status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfResource {
+    resource: &'static str,
 }
 
 /// Bucket bounds in seconds.
@@ -54,6 +63,8 @@ impl Metrics {
             requests: Family::default(),
             refusals: Family::default(),
             seconds: Counter::default(),
+            held: Family::default(),
+            clients: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -85,10 +96,19 @@ impl Metrics {
         registry.register("requests", "Responses by status", self.requests.clone());
         let refusals = "Responses with an error status, by status";
         registry.register("refusals", refusals, self.refusals.clone());
+        let held = "What all clients together hold of each shared resource";
+        registry.register("held", held, self.held.clone());
+        let clients = "Clients that hold some of a shared resource";
+        registry.register("clients", clients, self.clients.clone());
     }
 
-    /// Encodes all metrics in the OpenMetrics text format.
-    pub(crate) fn encode(&self) -> String {
+    /// Encodes all metrics in the OpenMetrics text format. `ledger` has what clients hold now.
+    pub(crate) fn encode(&self, ledger: &Ledger) -> String {
+        for (resource, name) in RESOURCES {
+            let held = self.held.get_or_create(&OfResource { resource: name });
+            held.set(ledger.held(resource) as i64);
+        }
+        self.clients.set(ledger.clients() as i64);
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text

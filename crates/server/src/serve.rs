@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,20 +15,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::analysis::AnalysisQueue;
 use crate::app::app;
+use crate::clients::{ClientId, Held, Ledger, Resource};
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
-use crate::generation::Scheduler;
+use crate::http::auth::Peer;
 use crate::http::connection::TimeoutStream;
 use crate::http::open_files;
 use crate::http::origin::AllowedHosts;
-use crate::labels::LabelBook;
-use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -61,39 +59,26 @@ pub async fn serve(
     let hosts =
         AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
-    let labels = LabelBook::open(&served, &config)?;
-    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
-    let scheduler = Scheduler::new(Arc::clone(&served), limits.clone(), Arc::clone(&metrics));
-    let scheduler = scheduler.map_err(io)?;
-    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let config = Arc::new(config);
-    let state = AppState {
-        served,
-        config,
-        labels,
-        analysis: AnalysisQueue::new(limits.request_timeout),
-        scheduler: scheduler.clone(),
-        metrics,
-        started_at,
-    };
-    let mut connections = Connections::new(app(state, hosts), limits.clone());
+    let state = AppState::new(served, config, open_files::for_connections(limits.connections))?;
+    let app = app(state.clone(), hosts);
+    let mut connections = Connections::new(app, limits.clone(), state.ledger.clone());
 
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connections.accept(stream),
+                Ok((stream, peer)) => connections.accept(stream, peer.ip()),
                 // Usually too many open files. Existing connections continue, and will close some.
                 Err(error) => pause(&error).await,
             },
         }
     }
     drop(listener);
-    scheduler.close();
+    state.close();
     tracing::info!("shutting down");
     connections.close().await;
-    let _ = tokio::time::timeout(limits.shutdown_grace, scheduler.closed()).await;
+    let _ = tokio::time::timeout(limits.shutdown_grace, state.scheduler.closed()).await;
     Ok(())
 }
 
@@ -109,11 +94,11 @@ struct Connections {
     builder: Builder<TokioExecutor>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
-    places: Arc<Semaphore>,
+    ledger: Ledger,
 }
 
 impl Connections {
-    fn new(app: Router, limits: Limits) -> Self {
+    fn new(app: Router, limits: Limits, ledger: Ledger) -> Self {
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder
             .http1()
@@ -122,32 +107,34 @@ impl Connections {
             .half_close(true)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS);
-        let places = Arc::new(Semaphore::new(open_files::for_connections(limits.connections)));
         let (graceful, tasks) = (GracefulShutdown::new(), JoinSet::new());
-        Self { app, limits, builder, graceful, tasks, places }
+        Self { app, limits, builder, graceful, tasks, ledger }
     }
 
-    /// Serves `stream`, or rejects it if there are too many connections.
-    fn accept(&mut self, stream: TcpStream) {
+    /// Serves `stream`, or rejects it if there are too many connections, of all clients or of the one at `peer`.
+    fn accept(&mut self, stream: TcpStream, peer: IpAddr) {
         while self.tasks.try_join_next().is_some() {}
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => self.serve_connection(stream, place),
+        match self.ledger.take(ClientId::of_address(peer), Resource::Connections, 1) {
+            Ok(place) => self.serve_connection(stream, peer, place),
             Err(_) => drop(self.tasks.spawn(reject(stream))),
         }
     }
 
     /// Serves a connection, and holds its `place` until it is closed.
-    fn serve_connection(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve_connection(&mut self, stream: TcpStream, peer: IpAddr, place: Held) {
         // Each token is a small packet that must not wait for the next one.
         let _ = stream.set_nodelay(true);
         let (stream, watched) = TimeoutStream::new(stream, self.limits.write_timeout);
         let io = TokioIo::new(stream);
         let (app, client) = (self.app.clone(), Arc::clone(&watched));
-        let service = TowerToHyperService::new(tower::service_fn(move |request: Request<_>| {
-            client.set_has_interim(request.version() >= Version::HTTP_11);
-            let answer = app.clone().oneshot(request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
-        }));
+        let service = TowerToHyperService::new(tower::service_fn(
+            move |mut request: Request<_>| {
+                request.extensions_mut().insert(Peer(peer));
+                client.set_has_interim(request.version() >= Version::HTTP_11);
+                let answer = app.clone().oneshot(request.map(Body::new));
+                async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            },
+        ));
         let connection = self.builder.serve_connection(io, service).into_owned();
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {

@@ -1,17 +1,21 @@
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{Conversation, Tokenizer, TokenizerError};
 
 use crate::analysis::AnalysisQueue;
+use crate::clients::{ClientId, FairQueue, Ledger, Resource};
 use crate::config::Config;
-use crate::error::ApiError;
+use crate::error::{ApiError, ServeError};
 use crate::generation::Scheduler;
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 
-/// State shared by all handlers.
+/// State shared by all handlers. As an extractor, it is bound to the client of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) served: Arc<ServedModel>,
@@ -20,11 +24,80 @@ pub(crate) struct AppState {
     pub(crate) analysis: AnalysisQueue,
     pub(crate) scheduler: Scheduler,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ledger: Ledger,
+    errands: FairQueue,
+    client: ClientId,
     /// Unix time at which the server started, in seconds.
     pub(crate) started_at: u64,
 }
 
+impl FromRequestParts<Self> for AppState {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Self) -> Result<Self, ApiError> {
+        // Without it the request has not been through the authentication.
+        let client = *parts.extensions.get::<ClientId>().ok_or_else(ApiError::internal)?;
+        Ok(state.clone().for_client(client))
+    }
+}
+
 impl AppState {
+    /// The state of a server that starts now, with at most `connections` open connections.
+    ///
+    /// # Errors
+    /// [`ServeError`] if the edited labels cannot be read or the system refuses a thread.
+    pub(crate) fn new(
+        served: ServedModel,
+        config: Config,
+        connections: usize,
+    ) -> Result<Self, ServeError> {
+        let labels = LabelBook::open(&served, &config)?;
+        let limits = &config.limits;
+        let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
+        let ledger = Ledger::new(limits, connections);
+        let client = ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into());
+        let scheduler = Scheduler::new(
+            Arc::clone(&served),
+            limits.clone(),
+            Arc::clone(&metrics),
+            ledger.clone(),
+        );
+        let scheduler = scheduler.map_err(|source| ServeError::Io { source })?;
+        let analysis = AnalysisQueue::new(ledger.clone(), limits.request_timeout);
+        // The generations need the other half.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let errands = FairQueue::new(ledger.clone(), Resource::Errands, threads.div_ceil(2));
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let config = Arc::new(config);
+        Ok(Self {
+            served,
+            config,
+            labels,
+            analysis,
+            scheduler,
+            metrics,
+            ledger,
+            errands,
+            client,
+            started_at,
+        })
+    }
+
+    /// Rejects new work, and ends the work that waits or runs.
+    pub(crate) fn close(&self) {
+        self.scheduler.close();
+        self.analysis.close();
+        self.errands.close();
+    }
+
+    /// The same state, whose queues count work as that of `client`.
+    pub(crate) fn for_client(mut self, client: ClientId) -> Self {
+        self.scheduler.client = client;
+        self.analysis.client = client;
+        self.client = client;
+        self
+    }
+
     /// The model's tokenizer.
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.served.model.tokenizer().expect("a model without a tokenizer is not served")
@@ -59,16 +132,15 @@ impl AppState {
     }
 
     /// Runs slow work, for example tokenizing a long text, on a thread where it blocks no other
-    /// request.
+    /// request. It does not wait for passes of the model.
     ///
     /// # Errors
-    /// 500 if `work` panics, and the errors of `work`.
+    /// As [`FairQueue::run`].
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let state = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&state));
-        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        self.errands.run(self.client, move || work(&state)).await
     }
 }

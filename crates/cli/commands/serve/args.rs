@@ -45,8 +45,15 @@ pub(crate) struct ServeArgs {
     pub(crate) public_name: Vec<String>,
     /// The key that clients must send; unlike the flag, the environment variable is hidden from
     /// other users of the machine
-    #[arg(long, value_name = "KEY", env = "NANOSCOPE_API_KEY", hide_env_values = true)]
-    pub(crate) api_key: Option<String>,
+    /// [several keys are separated by spaces, or the flag is repeated; each is then a client of its own]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "NANOSCOPE_API_KEY",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    pub(crate) api_key: Vec<String>,
     /// Allow other machines without a key
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -56,6 +63,20 @@ pub(crate) struct ServeArgs {
     /// The maximum number of waiting generations; further requests are rejected
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) queue: u16,
+    /// The largest share of rows, queue, unread answers and connections that one client may hold, in
+    /// percent. A client is an address or, if there are several keys, a key
+    #[arg(long, default_value_t = 75, value_name = "PERCENT", value_parser = value_parser!(u8).range(1..=100))]
+    pub(crate) client_share: u8,
+    /// The maximum size of answers that clients have not read, in megabytes; beyond it the texts of
+    /// those who read least end
+    #[arg(long, default_value_t = 512, value_name = "MB", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) unread: u32,
+    /// The time in seconds after which a client that reads nothing of its answer is disconnected
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) stall_limit: u32,
+    /// Identify clients by the last address in X-Forwarded-For; only behind a proxy that sets it
+    #[arg(long)]
+    pub(crate) trust_forwarded_for: bool,
     /// The maximum number of tokens of a request
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub(crate) max_tokens: u32,

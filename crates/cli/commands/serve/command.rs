@@ -27,7 +27,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let address = listener.local_addr().context("could not determine the address")?;
     let scope = scope(args)?;
     let signal = InterruptFlag::watch();
-    if args.insecure && config.api_key.is_none() && !args.host.to_canonical().is_loopback() {
+    if args.insecure && config.api_keys.is_empty() && !args.host.to_canonical().is_loopback() {
         note("without a key, everyone who can reach this machine can use the server");
     }
     let page = format!("http://{}/", page(address));
@@ -42,10 +42,10 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
-    if args.api_key.as_ref().is_some_and(String::is_empty) {
+    if args.api_key.iter().any(String::is_empty) {
         return Err(Hint::new("the API key is empty", "omit it to serve without one").into());
     }
-    if !args.host.to_canonical().is_loopback() && args.api_key.is_none() && !args.insecure {
+    if !args.host.to_canonical().is_loopback() && args.api_key.is_empty() && !args.insecure {
         let hint = "set NANOSCOPE_API_KEY or --api-key, or pass --insecure";
         return Err(
             Hint::new("other machines can reach this address, which requires a key", hint).into()
@@ -56,11 +56,15 @@ fn config(args: &ServeArgs) -> Result<Config> {
         queue: args.queue.into(),
         max_tokens: args.max_tokens as usize,
         request_timeout: Duration::from_secs(args.time_limit.into()),
+        write_timeout: Duration::from_secs(args.stall_limit.into()),
+        unread: (args.unread as usize) << 20,
+        client_share: args.client_share,
         prefix_cache: (args.prefix_cache as usize) << 20,
         ..Limits::default()
     };
     Ok(Config {
-        api_key: args.api_key.clone(),
+        api_keys: args.api_key.clone(),
+        trust_forwarded_for: args.trust_forwarded_for,
         labels: args.labels.clone(),
         public_names: args.public_name.clone(),
         limits,

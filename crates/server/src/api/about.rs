@@ -1,5 +1,4 @@
 use axum::Json;
-use axum::extract::State;
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use crate::served_model::ServedModel;
 use crate::state::AppState;
 
 /// `GET /api/about`
-pub(crate) async fn about(State(state): State<AppState>) -> Json<Value> {
+pub(crate) async fn about(state: AppState) -> Json<Value> {
     let (served, limits) = (&state.served, &state.config.limits);
     let config = served.model.gpt().config();
     let shape = &config.shape;

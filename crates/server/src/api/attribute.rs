@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_attribute::{
     Asked, AttributeError, Attribution, Report, ReportOptions, Rest, parse_token,
@@ -66,7 +65,7 @@ struct Feature {
 
 /// `POST /api/attribute`
 pub(crate) async fn attribute(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<AttributeRequest>,
 ) -> Result<Response, ApiError> {
     let options = request.options()?;

@@ -1,5 +1,4 @@
 use axum::Json;
-use axum::extract::State;
 use nanoscope_dashboard::{ExampleText, FeatureSummary};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
@@ -61,7 +60,7 @@ struct Example {
 
 /// `GET /api/saes/{source}/features/{index}`
 pub(crate) async fn feature(
-    State(state): State<AppState>,
+    state: AppState,
     body::Path((source, index)): body::Path<(String, String)>,
 ) -> Result<Json<FeatureAnswer>, ApiError> {
     let (hook, index) = find_feature(&state.served, (&source, &index))?;

@@ -1,6 +1,6 @@
 use axum::Json;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use nanoscope_index::{Hit, SearchOptions};
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ struct Found {
 
 /// `GET /api/features`
 pub(crate) async fn search(
-    State(state): State<AppState>,
+    state: AppState,
     query: Result<Query<SearchRequest>, QueryRejection>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let Query(request) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;

@@ -1,6 +1,6 @@
 use axum::Json;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use nanoscope_checkpoint::label_text;
@@ -64,7 +64,7 @@ pub(crate) struct Saved {
 
 /// `GET /api/labels`
 pub(crate) async fn search(
-    State(state): State<AppState>,
+    state: AppState,
     query: Result<Query<SearchRequest>, QueryRejection>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let Query(request) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
@@ -118,7 +118,7 @@ fn distance(label: &str, words: &[String]) -> Option<usize> {
 
 /// `GET /api/saes/{source}/labels`: the labels in the format of `labels.json`, as a download.
 pub(crate) async fn download(
-    State(state): State<AppState>,
+    state: AppState,
     body::Path(source): body::Path<String>,
 ) -> Result<Response, ApiError> {
     let hook = find_source(&state.served, &source)?;
@@ -131,7 +131,7 @@ pub(crate) async fn download(
 
 /// `PUT /api/saes/{source}/features/{index}/label`
 pub(crate) async fn put(
-    State(state): State<AppState>,
+    state: AppState,
     body::Path((source, index)): body::Path<(String, String)>,
     body::Json(request): body::Json<Label>,
 ) -> Result<Json<Changed>, ApiError> {

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::request::{GenerationHandle, GenerationRequest};
+use crate::clients::{Held, Ledger};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -15,8 +16,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Shared {
     pub(crate) inbox: Mutex<Inbox>,
     pub(crate) wake: Condvar,
-    /// One permit for each row and each place in the queue.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) ledger: Ledger,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     /// Closed when the worker thread has ended.
@@ -34,7 +34,8 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 pub(crate) struct RequestGroup {
     pub(crate) requests: Vec<GenerationRequest>,
-    pub(crate) places: OwnedSemaphorePermit,
+    /// A place for each request, held by the client.
+    pub(crate) places: Held,
     pub(crate) requested_at: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<GenerationHandle>, ApiError>>,
 }

@@ -4,6 +4,7 @@ mod inbox;
 mod request;
 mod scheduler;
 mod stop_strings;
+mod waiting;
 mod worker;
 
 pub(crate) use request::{End, Event, GenerationHandle, GenerationRequest};

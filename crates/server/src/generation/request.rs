@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{EndReason, InterventionReport, Plan, Sampling, Step};
 use nanoscope_sae::SparseFeatures;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
+use crate::clients::Held;
 use crate::error::ApiError;
 
 /// A request to generate one text.
@@ -62,6 +62,8 @@ pub(crate) enum End {
     /// [`Limits::request_timeout`](crate::Limits::request_timeout).
     TimeOut,
     ShuttingDown,
+    /// The client has not read too much of its answers.
+    Unread,
     /// This generation, or another one in its batch, hit an internal error.
     Failed,
 }
@@ -77,6 +79,7 @@ impl End {
             }
             Self::ShuttingDown if !has_text => Some(ApiError::shutting_down()),
             Self::TimeOut if !has_text => Some(ApiError::timed_out()),
+            Self::Unread if !has_text => Some(ApiError::unread()),
             _ => None,
         }
     }
@@ -89,8 +92,33 @@ impl fmt::Display for End {
             Self::StopString => f.write_str("stop_string"),
             Self::TimeOut => f.write_str("time_out"),
             Self::ShuttingDown => f.write_str("shutting_down"),
+            Self::Unread => f.write_str("unread"),
             Self::Failed => f.write_str("failed"),
         }
+    }
+}
+
+impl Event {
+    /// About the number of bytes that the event takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        /// An index and a value.
+        const PAIR: usize = 8;
+
+        let of_features = |features: &BTreeMap<HookPoint, SparseFeatures>| {
+            features.values().map(|f| size_of::<SparseFeatures>() + f.nnz() * PAIR).sum::<usize>()
+        };
+        let inner = match self {
+            Self::Started { prompt_features, .. } => of_features(prompt_features),
+            Self::Token { step, text } => {
+                let steered: usize = step.steered_features.values().map(Vec::len).sum();
+                let pairs = steered + step.top_logprobs.len();
+                text.len() + step.text.len() + of_features(&step.features) + pairs * PAIR
+            }
+            Self::End { text, applied, .. } => {
+                text.len() + applied.len() * size_of::<InterventionReport>()
+            }
+        };
+        size_of::<Self>() + inner
     }
 }
 
@@ -98,48 +126,65 @@ impl fmt::Display for End {
 /// step.
 #[derive(Debug)]
 pub(crate) struct GenerationHandle {
-    /// Shared with the worker: the place is free once the generation has ended and its events have
-    /// been read or dropped. Declared before `events` so that it is dropped first, and whoever sees
-    /// the end of the events finds the place free.
-    _place: Arc<OwnedSemaphorePermit>,
-    // The number of events is bounded by the number of tokens, so the channel needs no bound, and a
-    // client that does not read cannot block the worker.
-    events: mpsc::UnboundedReceiver<Event>,
+    // The events are counted as unread bytes, of which a client has a bounded number, so the channel needs
+    // no bound, and a client that does not read cannot block the worker.
+    events: mpsc::UnboundedReceiver<(Event, Held)>,
     /// Events that were received and not taken yet.
-    received: VecDeque<Event>,
+    received: VecDeque<(Event, Held)>,
+    /// True once the end was received.
+    ended: bool,
+    /// The bytes of taken events, if they still count as unread.
+    taken: Option<Held>,
+    counts_taken: bool,
 }
 
 impl GenerationHandle {
-    /// Wraps the events of the generation that occupies `place`.
-    pub(crate) fn new(
-        place: Arc<OwnedSemaphorePermit>,
-        events: mpsc::UnboundedReceiver<Event>,
-    ) -> Self {
-        Self { _place: place, events, received: VecDeque::new() }
+    /// Wraps the events of a generation.
+    pub(crate) fn new(events: mpsc::UnboundedReceiver<(Event, Held)>) -> Self {
+        Self { events, received: VecDeque::new(), ended: false, taken: None, counts_taken: false }
+    }
+
+    /// Counts events as unread until the handle is dropped, because the answer is sent at its end.
+    pub(crate) fn count_until_dropped(&mut self) {
+        self.counts_taken = true;
     }
 
     /// Waits for the next event; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        match self.received.pop_front() {
-            Some(event) => Some(event),
+        let received = match self.received.pop_front() {
+            Some(received) => Some(received),
             None => self.events.recv().await,
+        };
+        let Some((event, held)) = received else {
+            // The worker always sends an end, unless it failed.
+            let why = End::Failed;
+            let end = Event::End { text: String::new(), why, applied: Vec::new(), nll: None };
+            return (!std::mem::replace(&mut self.ended, true)).then_some(end);
+        };
+        self.ended |= matches!(event, Event::End { .. });
+        match &mut self.taken {
+            _ if !self.counts_taken => {}
+            Some(taken) => taken.merge(held),
+            none => *none = Some(held),
         }
+        Some(event)
     }
 
     /// Waits until there is a token, and returns the error if the text ended without one for a reason
     /// that is not the model's. No event is taken.
     pub(crate) async fn begin(&mut self) -> Result<(), ApiError> {
-        while let Some(event) = self.events.recv().await {
+        while let Some((event, held)) = self.events.recv().await {
             let begun = match &event {
                 Event::Started { .. } => None,
                 Event::Token { .. } => Some(Ok(())),
                 Event::End { why, .. } => Some(why.error(false).map_or(Ok(()), Err)),
             };
-            self.received.push_back(event);
+            self.received.push_back((event, held));
             if let Some(begun) = begun {
                 return begun;
             }
         }
-        Ok(())
+        // The worker failed.
+        Err(ApiError::internal())
     }
 }

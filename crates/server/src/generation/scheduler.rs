@@ -3,11 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::inbox::{RequestGroup, Shared};
 use super::request::{GenerationHandle, GenerationRequest};
 use super::worker::{CloseOnDrop, Worker};
+use crate::clients::{ClientId, Ledger, Refused, Resource};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -17,6 +18,8 @@ use crate::served_model::ServedModel;
 #[derive(Debug, Clone)]
 pub(crate) struct Scheduler {
     shared: Arc<Shared>,
+    /// The client whose generations it starts.
+    pub(crate) client: ClientId,
 }
 
 impl Scheduler {
@@ -28,40 +31,45 @@ impl Scheduler {
         served: Arc<ServedModel>,
         limits: Limits,
         metrics: Arc<Metrics>,
+        ledger: Ledger,
     ) -> std::io::Result<Self> {
-        let places = Arc::new(Semaphore::new(limits.rows + limits.queue));
         let (life, alive) = watch::channel(());
         let (inbox, wake) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { inbox, wake, places, limits, metrics, alive });
+        let shared = Arc::new(Shared { inbox, wake, ledger, limits, metrics, alive });
         let worker_shared = Arc::clone(&shared);
         std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             let _life = life;
             let _closing = CloseOnDrop(&worker_shared);
             Worker::new(&worker_shared, &served).run();
         })?;
-        Ok(Self { shared })
+        Ok(Self { shared, client: ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into()) })
     }
 
     /// Starts all of `requests`, or none of them.
     ///
     /// # Errors
-    /// 429 if the queue is full, 400 if there are more requests than the queue can ever hold or one of
-    /// them is invalid, 503 while shutting down.
+    /// 429 if the queue is full, the client has its share of it, or it has not read its other answers; 400
+    /// if there are more requests than the queue can ever hold or one of them is invalid; 503 while
+    /// shutting down.
     pub(crate) async fn start(
         &self,
         requests: Vec<GenerationRequest>,
     ) -> Result<Vec<GenerationHandle>, ApiError> {
         self.check(requests.len())?;
-        let limits = &self.shared.limits;
-        let places = Arc::clone(&self.shared.places).try_acquire_many_owned(requests.len() as u32);
-        let Ok(places) = places else {
-            let waiting = limits.rows + limits.queue - self.shared.places.available_permits();
+        let Shared { ledger, limits, .. } = &*self.shared;
+        if ledger.reads_too_little(self.client) {
+            return Err(ApiError::unread());
+        }
+        let places = ledger.take(self.client, Resource::Generations, requests.len());
+        let places = places.map_err(|refused| {
+            let waiting = ledger.held(Resource::Generations);
             let retry_after = 1 + waiting / limits.rows.max(1);
-            return Err(ApiError::too_many_requests(
-                "too many requests are waiting",
-                retry_after as u64,
-            ));
-        };
+            let message = match refused {
+                Refused::Client => "too many requests of this client are waiting",
+                Refused::Everyone => "too many requests are waiting",
+            };
+            ApiError::too_many_requests(message, retry_after as u64)
+        })?;
         let (reply, answer) = oneshot::channel();
         {
             let mut inbox = self.shared.inbox();
@@ -86,7 +94,7 @@ impl Scheduler {
     /// 400 if they do not fit.
     pub(crate) fn check(&self, found: usize) -> Result<(), ApiError> {
         let limits = &self.shared.limits;
-        let capacity = limits.rows + limits.queue;
+        let capacity = limits.share_of(limits.rows + limits.queue);
         if found <= capacity {
             return Ok(());
         }
@@ -115,13 +123,19 @@ mod tests {
     use nanoscope_runtime::Sampling;
 
     use super::*;
+    use crate::generation::{End, Event};
 
     fn scheduler(rows: usize, queue: usize) -> Scheduler {
-        let limits = Limits { rows, queue, ..Limits::default() };
+        scheduler_with(Limits { rows, queue, ..Limits::default() })
+    }
+
+    fn scheduler_with(limits: Limits) -> Scheduler {
+        let ledger = Ledger::new(&limits, 1);
         Scheduler::new(
             Arc::new(crate::server_fixture::served_model()),
             limits,
             Arc::new(Metrics::new()),
+            ledger,
         )
         .unwrap()
     }
@@ -134,7 +148,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_the_thread_has_not_picked_up_when_it_ends_is_answered() {
         let scheduler = scheduler(1, 1);
-        let places = Arc::clone(&scheduler.shared.places).try_acquire_many_owned(1).unwrap();
+        let places =
+            scheduler.shared.ledger.take(scheduler.client, Resource::Generations, 1).unwrap();
         let (reply, answer) = oneshot::channel();
         {
             // Both at once, as if they arrived between two iterations of the thread's loop.
@@ -156,16 +171,90 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_is_taken_until_the_events_are_read_or_dropped() {
+    async fn a_text_that_has_ended_and_was_not_read_has_no_place() {
+        let scheduler = scheduler(1, 0);
+        let mut first = scheduler.start(vec![short()]).await.unwrap();
+        while scheduler.shared.ledger.held(Resource::Generations) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        let mut second = scheduler.start(vec![short()]).await.unwrap();
+
+        for handles in [&mut first, &mut second] {
+            let mut tokens = 0;
+            while let Some(event) = handles[0].next().await {
+                tokens += usize::from(matches!(event, Event::Token { .. }));
+            }
+            assert_eq!(tokens, 2);
+        }
+        assert_eq!(scheduler.shared.ledger.held(Resource::UnreadBytes), 0);
+    }
+
+    #[tokio::test]
+    async fn events_of_an_answer_that_is_sent_at_its_end_count_until_then() {
         let scheduler = scheduler(1, 0);
         let mut handles = scheduler.start(vec![short()]).await.unwrap();
+        handles[0].count_until_dropped();
+
         while handles[0].next().await.is_some() {}
 
-        let refused = scheduler.start(vec![short()]).await.unwrap_err();
+        let held = scheduler.shared.ledger.held(Resource::UnreadBytes);
+        assert!(held > 2 * size_of::<Event>(), "{held}");
         drop(handles);
-        let next = scheduler.start(vec![short()]).await;
+        assert_eq!(scheduler.shared.ledger.held(Resource::UnreadBytes), 0);
+    }
 
-        assert_eq!(refused.status, axum::http::StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(next.unwrap().len(), 1);
+    #[tokio::test]
+    async fn a_text_whose_client_does_not_read_ends_and_that_of_another_client_does_not() {
+        // A client may have six events.
+        let limits = Limits { unread: 8 * (size_of::<Event>() + 8), ..Limits::default() };
+        let scheduler = scheduler_with(limits);
+        let texts = (0..8).map(|first| {
+            let sampling = Sampling { max_tokens: 40, ..Sampling::default() };
+            GenerationRequest { prompt: vec![first, 2], sampling, ..GenerationRequest::default() }
+        });
+        let other = Scheduler { client: ClientId::Key(1), ..scheduler.clone() };
+        let mut unread = scheduler.start(texts.collect()).await.unwrap();
+        while scheduler.shared.ledger.held(Resource::Generations) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        let refused = scheduler.start(vec![short()]).await.unwrap_err();
+        let mut read = other.start(vec![short()]).await.unwrap();
+
+        assert_eq!(refused, ApiError::unread());
+        let (tokens, why) = drain(&mut read[0]).await;
+        assert_eq!((tokens, why), (2, End::Model(nanoscope_runtime::EndReason::MaxTokens)));
+        let mut ends = Vec::new();
+        for handle in &mut unread {
+            ends.push(drain(handle).await);
+        }
+        let cut: Vec<_> = ends.iter().filter(|(_, why)| *why == End::Unread).collect();
+        assert!(!cut.is_empty() && cut.iter().all(|(tokens, _)| *tokens < 40), "{ends:?}");
+        scheduler.start(vec![short()]).await.expect("it has read its answer");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_gone_is_an_error_and_no_empty_text() {
+        let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let mut handle = GenerationHandle::new(receiver);
+        drop(events);
+
+        assert_eq!(handle.begin().await, Err(ApiError::internal()));
+        assert_eq!(drain(&mut handle).await, (0, End::Failed));
+    }
+
+    /// The number of tokens of a text, and the reason for its end.
+    async fn drain(handle: &mut GenerationHandle) -> (usize, End) {
+        let (mut tokens, mut ends) = (0, Vec::new());
+        while let Some(event) = handle.next().await {
+            match event {
+                Event::Token { .. } => tokens += 1,
+                Event::End { why, .. } => ends.push(why),
+                Event::Started { .. } => {}
+            }
+        }
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        (tokens, ends.remove(0))
     }
 }

@@ -1,17 +1,18 @@
 //! The worker thread, which runs all generations as one batch, one step at a time.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use nanoscope_runtime::{Batch, Generation, InterpretableModel, RuntimeError, StepOutcome};
 use nanoscope_sae::SparseFeatures;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::inbox::{RequestGroup, Shared};
 use super::request::{End, Event, GenerationHandle, GenerationRequest};
 use super::stop_strings::{Released, StopStrings};
+use super::waiting::{FreeRows, WaitingGroups};
+use crate::clients::{ClientId, Held, Ledger};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
@@ -22,7 +23,7 @@ pub(crate) struct Worker<'s> {
     served: &'s ServedModel,
     batch: Batch<'s>,
     /// Groups that were accepted and wait for rows.
-    waiting: VecDeque<Vec<Waiting<'s>>>,
+    waiting: WaitingGroups<Waiting<'s>>,
     rows: Vec<Row<'s>>,
 }
 
@@ -32,14 +33,14 @@ struct Waiting<'s> {
     /// The generation, if a row is free already. Otherwise it is begun again when admitted, because
     /// more of its prompt may be in the prefix cache by then.
     begun: Option<Generation<'s>>,
-    client: Client,
+    client: Client<'s>,
 }
 
 /// A generation that runs.
 struct Row<'s> {
     generation: Generation<'s>,
     stops: StopStrings,
-    client: Client,
+    client: Client<'s>,
     started: Option<Instant>,
     tokens: usize,
     text: RowText,
@@ -85,20 +86,34 @@ impl RowText {
 }
 
 /// The receiving end of a generation's events.
-struct Client {
-    _place: Arc<OwnedSemaphorePermit>,
-    events: mpsc::UnboundedSender<Event>,
+struct Client<'s> {
+    ledger: &'s Ledger,
+    id: ClientId,
+    /// The generation's place, until it ends: what is left to read takes only bytes.
+    place: Option<Held>,
+    events: mpsc::UnboundedSender<(Event, Held)>,
     requested_at: Instant,
 }
 
-impl Client {
-    fn send(&self, event: Event) {
+impl Client<'_> {
+    /// Sends an event, which counts as unread from now on.
+    fn send(&mut self, event: Event) {
+        if matches!(event, Event::End { .. }) {
+            // Before the event, so that whoever receives it finds the place free.
+            self.place = None;
+        }
+        let unread = self.ledger.add_unread(self.id, event.bytes());
         // A client that has disconnected is removed before the next step.
-        let _ = self.events.send(event);
+        let _ = self.events.send((event, unread));
+    }
+
+    /// True if the client reads too little for the text to go on.
+    fn reads_too_little(&self) -> bool {
+        self.ledger.reads_too_little(self.id)
     }
 
     /// Ends a generation that has no row, and therefore no text.
-    fn end(&self, why: End) {
+    fn end(&mut self, why: End) {
         self.send(Event::End { text: String::new(), why, applied: Vec::new(), nll: None });
     }
 }
@@ -107,7 +122,7 @@ impl<'s> Worker<'s> {
     /// A worker without generations.
     pub(crate) fn new(shared: &'s Shared, served: &'s ServedModel) -> Self {
         let batch = Batch::new(&served.model, shared.limits.prefix_cache);
-        Self { shared, served, batch, waiting: VecDeque::new(), rows: Vec::new() }
+        Self { shared, served, batch, waiting: WaitingGroups::new(), rows: Vec::new() }
     }
 
     /// Runs until the scheduler is closed, then ends every generation.
@@ -127,7 +142,7 @@ impl<'s> Worker<'s> {
             // Again, because the thread may block now.
             self.update_gauges();
         }
-        for waiting in self.waiting.iter().flatten() {
+        for waiting in self.waiting.iter_mut() {
             waiting.client.end(End::ShuttingDown);
         }
         for row in &mut self.rows {
@@ -144,8 +159,10 @@ impl<'s> Worker<'s> {
         if reply.is_closed() {
             return;
         }
-        let before: usize = self.waiting.iter().map(Vec::len).sum();
-        let at_once = self.rows.len() + before + requests.len() <= self.shared.limits.rows;
+        let (client, ledger, limits) = (places.client(), &self.shared.ledger, &self.shared.limits);
+        let of_client = self.rows_of_client(client) + self.waiting.len_of(client) + requests.len();
+        let at_once = self.rows.len() + self.waiting.len() + requests.len() <= limits.rows
+            && of_client <= limits.share_of(limits.rows);
         let mut handles = Vec::with_capacity(requests.len());
         let mut waiting = Vec::with_capacity(requests.len());
         for request in requests {
@@ -161,14 +178,14 @@ impl<'s> Worker<'s> {
                 }
             };
             let (events, receiver) = mpsc::unbounded_channel();
-            let place = Arc::new(places.split(1).expect("there is a place for each"));
-            handles.push(GenerationHandle::new(Arc::clone(&place), receiver));
-            let client = Client { _place: place, events, requested_at };
+            let place = Some(places.split_one().expect("there is a place for each"));
+            handles.push(GenerationHandle::new(receiver));
+            let client = Client { ledger, id: client, place, events, requested_at };
             waiting.push(Waiting { request, begun, client });
         }
         // If the client has disconnected meanwhile, this drops the handles.
         let _ = reply.send(Ok(handles));
-        self.waiting.push_back(waiting);
+        self.waiting.push(client, waiting);
     }
 
     fn begin(&mut self, request: &GenerationRequest) -> Result<Generation<'s>, ApiError> {
@@ -185,16 +202,13 @@ impl<'s> Worker<'s> {
     /// Removes generations whose client has disconnected or whose time is up.
     fn reap(&mut self) {
         let time = self.shared.limits.request_timeout;
-        for group in &mut self.waiting {
-            group.retain(|waiting| {
-                let late = waiting.client.requested_at.elapsed() > time;
-                if late {
-                    waiting.client.end(End::TimeOut);
-                }
-                !late && !waiting.client.events.is_closed()
-            });
-        }
-        self.waiting.retain(|group| !group.is_empty());
+        self.waiting.retain_mut(|waiting| {
+            let late = waiting.client.requested_at.elapsed() > time;
+            if late {
+                waiting.client.end(End::TimeOut);
+            }
+            !late && !waiting.client.events.is_closed()
+        });
         self.rows.retain_mut(|row| {
             let late = row.client.requested_at.elapsed() > time;
             if late {
@@ -204,19 +218,21 @@ impl<'s> Worker<'s> {
         });
     }
 
-    /// Moves waiting groups into free rows. A group is admitted as a whole, unless it is larger than
-    /// all rows together; then it is admitted in parts.
+    /// Moves waiting groups into free rows.
     fn admit(&mut self) {
-        while let Some(group) = self.waiting.front_mut() {
-            let free = self.shared.limits.rows.max(1) - self.rows.len();
-            if free < group.len() && !self.rows.is_empty() {
+        let limits = &self.shared.limits;
+        let (rows, of_client) = (limits.rows.max(1), limits.share_of(limits.rows));
+        let mut running: HashMap<ClientId, usize> = HashMap::new();
+        for row in &self.rows {
+            *running.entry(row.client.id).or_default() += 1;
+        }
+        loop {
+            let free = FreeRows { free: rows - self.rows.len(), of_client };
+            let Some(entering) = self.waiting.take_next(free, &running) else {
                 return;
-            }
-            let entering: Vec<_> = group.drain(..free.min(group.len())).collect();
-            if group.is_empty() {
-                self.waiting.pop_front();
-            }
-            for Waiting { request, begun, client } in entering {
+            };
+            for Waiting { request, begun, mut client } in entering {
+                *running.entry(client.id).or_default() += 1;
                 match begun.map_or_else(|| self.begin(&request), Ok) {
                     Ok(generation) => self.rows.push(Row {
                         generation,
@@ -240,7 +256,7 @@ impl<'s> Worker<'s> {
         // Every row was begun by this batch, so an error of the step is a panic's equal.
         let Ok(Ok(progress)) = catch_unwind(step) else {
             // It is unknown which generation caused the panic, and what state the others are in.
-            for row in self.rows.drain(..) {
+            for mut row in self.rows.drain(..) {
                 row.client.end(End::Failed);
             }
             self.reset_batch();
@@ -254,17 +270,21 @@ impl<'s> Worker<'s> {
         });
     }
 
+    fn rows_of_client(&self, client: ClientId) -> usize {
+        self.rows.iter().filter(|row| row.client.id == client).count()
+    }
+
     fn update_gauges(&self) {
         let metrics = &self.shared.metrics;
         metrics.running.set(self.rows.len() as i64);
-        metrics.waiting.set(self.waiting.iter().map(Vec::len).sum::<usize>() as i64);
+        metrics.waiting.set(self.waiting.len() as i64);
     }
 
     /// Replaces the batch after a panic.
     fn reset_batch(&mut self) {
         self.batch = Batch::new(&self.served.model, self.shared.limits.prefix_cache);
         // The old batch's generations cannot be stepped by the new one.
-        for waiting in self.waiting.iter_mut().flatten() {
+        for waiting in self.waiting.iter_mut() {
             waiting.begun = None;
         }
     }
@@ -295,10 +315,14 @@ impl Row<'_> {
                 metrics.features.inc_by(tracked as u64);
                 let Released { text, stopped } = self.stops.push(&step.text);
                 self.client.send(Event::Token { step, text });
-                if !stopped {
+                if stopped {
+                    End::StopString
+                } else if self.client.reads_too_little() {
+                    self.end(End::Unread);
+                    return false;
+                } else {
                     return true;
                 }
-                End::StopString
             }
             StepOutcome::End => {
                 End::Model(self.generation.end().expect("a generation that has ended has a reason"))

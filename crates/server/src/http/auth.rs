@@ -1,4 +1,6 @@
-//! API-key authentication.
+//! API-key authentication, and the identity of each request's client.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -7,19 +9,45 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
+use crate::clients::{ClientId, forwarded};
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// Requires the API key, if one is configured, for every path except the page and `/health`.
-pub(crate) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(key) = &state.config.api_key else {
-        return next.run(request).await;
-    };
-    if is_public(request.uri().path()) || has_key(request.headers(), key) {
-        next.run(request).await
-    } else {
-        ApiError::unauthorized().into_response()
+/// The address of the connection's other end. Handlers find it in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Requires an API key, if there are any, for every path except the page and `/health`. Notes the
+/// [`ClientId`] in the request's extensions.
+pub(crate) async fn check(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let keys = &state.config.api_keys;
+    let key = keys.iter().enumerate().fold(None, |found, (at, key)| {
+        // Without an early end, so that the time does not tell which key it is.
+        if has_key(request.headers(), key) { Some(at) } else { found }
+    });
+    if !keys.is_empty() && key.is_none() && !is_public(request.uri().path()) {
+        return ApiError::unauthorized().into_response();
     }
+    let client = client(&state.config, &request, key);
+    request.extensions_mut().insert(client);
+    next.run(request).await
+}
+
+/// The client that asks with the key at index `key`.
+fn client(config: &Config, request: &Request, key: Option<usize>) -> ClientId {
+    if let Some(key) = key
+        && config.api_keys.len() > 1
+    {
+        return ClientId::Key(key);
+    }
+    let named = forwarded(request.headers()).filter(|_| config.trust_forwarded_for);
+    let peer = request.extensions().get::<Peer>().map(|&Peer(address)| address);
+    ClientId::of_address(named.or(peer).unwrap_or(Ipv4Addr::LOCALHOST.into()))
 }
 
 fn is_public(path: &str) -> bool {

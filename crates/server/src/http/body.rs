@@ -16,6 +16,22 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
+/// Extracts the JSON body as a `T` that is checked against the server's state.
+#[derive(Debug)]
+pub(crate) struct Checked<T>(pub(crate) T);
+
+/// A request that is made from its JSON and the server's state.
+pub(crate) trait FromJson: Sized + Send + 'static {
+    /// The form in which the JSON is read.
+    type Raw: DeserializeOwned;
+
+    /// Reads and checks the request.
+    ///
+    /// # Errors
+    /// If a field is invalid.
+    fn from_json(raw: Self::Raw, state: &AppState) -> Result<Self, ApiError>;
+}
+
 /// The size in bytes from which a body is parsed on a thread where it blocks no other request.
 const LARGE: usize = 64 << 10;
 
@@ -23,17 +39,36 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let encoding = content_encoding(request.headers());
-        let bytes = read(request, &state.config.limits).await?;
-        if let Some(encoding) = encoding {
-            return Err(ApiError::encoded_body(&encoding));
-        }
-        if bytes.len() < LARGE {
-            return read_json(&bytes).map(Self);
-        }
-        let read = tokio::task::spawn_blocking(move || read_json(&bytes).map(Self));
-        read.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        parsed(request, state, |bytes, _| read_json(bytes)).await.map(Self)
     }
+}
+
+impl<T: FromJson> FromRequest<AppState> for Checked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let read = |bytes: &[u8], state: &AppState| T::from_json(read_json(bytes)?, state);
+        parsed(request, state, read).await.map(Self)
+    }
+}
+
+/// Reads the body and parses it, on another thread if it is large.
+async fn parsed<T: Send + 'static>(
+    request: Request,
+    state: &AppState,
+    parse: impl FnOnce(&[u8], &AppState) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let state = AppState::from_request_parts(&mut parts, state).await?;
+    let encoding = content_encoding(&parts.headers);
+    let bytes = read(Request::from_parts(parts, body), &state.config.limits).await?;
+    if let Some(encoding) = encoding {
+        return Err(ApiError::encoded_body(&encoding));
+    }
+    if bytes.len() < LARGE {
+        return parse(&bytes, &state);
+    }
+    state.run_blocking(move |state| parse(&bytes, state)).await
 }
 
 /// Deserialises a `T` from a whole body, which must be a JSON object.
@@ -137,4 +172,40 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
         Err(ApiError::request_timeout(format!("the body did not arrive within {seconds} seconds")))
     };
     tokio::time::timeout(limits.read_timeout, all).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{ThreadId, current};
+
+    use super::*;
+    use crate::clients::ClientId;
+    use crate::config::Config;
+    use crate::server_fixture::served_model;
+
+    /// The thread on which a body was parsed.
+    #[derive(Debug)]
+    struct ParsedOn(ThreadId);
+
+    impl<'de> serde::Deserialize<'de> for ParsedOn {
+        fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(body)?;
+            Ok(Self(current().id()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_parsed_on_another_thread_and_a_small_one_is_not() {
+        let state = AppState::new(served_model(), Config::default(), 1).unwrap();
+        for (size, is_here) in [(LARGE - 1, true), (LARGE, false)] {
+            let text = r#"{"prompt": "the"}"#;
+            let text = text.to_owned() + &" ".repeat(size - text.len());
+            let mut request = Request::new(Body::from(text));
+            request.extensions_mut().insert(ClientId::Key(0));
+
+            let Json(ParsedOn(thread)) = Json::from_request(request, &state).await.unwrap();
+
+            assert_eq!(thread == current().id(), is_here, "{size}");
+        }
+    }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::Plan;
@@ -74,7 +73,7 @@ enum Target {
 
 /// `POST /v1/activation/single`
 pub(crate) async fn single(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Json<Single>, ApiError> {
     let work = move |served: &ServedModel| {
@@ -89,7 +88,7 @@ pub(crate) async fn single(
 
 /// `POST /v1/activation/single-batch`
 pub(crate) async fn single_batch(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<SingleRequest>,
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
@@ -276,7 +275,7 @@ struct TopFeature {
 
 /// `POST /v1/activation/topk-by-token`
 pub(crate) async fn top_k(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Json<TopKAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
@@ -292,7 +291,7 @@ pub(crate) async fn top_k(
 
 /// `POST /v1/activation/topk-by-token-batch`
 pub(crate) async fn top_k_batch(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<TopKRequest>,
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {
@@ -358,7 +357,7 @@ pub(crate) struct SourceAnswer {
 
 /// `POST /v1/activation/source`
 pub(crate) async fn source(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<SourceRequest>,
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {

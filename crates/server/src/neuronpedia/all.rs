@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
@@ -64,7 +63,7 @@ struct Feature {
 
 /// `POST /v1/activation/all`
 pub(crate) async fn all(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Json<AllAnswer>, ApiError> {
     let work = move |served: &ServedModel| {
@@ -80,7 +79,7 @@ pub(crate) async fn all(
 
 /// `POST /v1/activation/all-batch`
 pub(crate) async fn all_batch(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<AllRequest>,
 ) -> Result<Response, ApiError> {
     let work = move |served: &ServedModel, deadline: &Deadline| {

@@ -1,7 +1,6 @@
 //! `tokenize` and `capabilities`.
 
 use axum::Json;
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -34,7 +33,7 @@ pub(crate) struct Tokenized {
 
 /// `POST /v1/tokenize`
 pub(crate) async fn tokenize(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<TokenizeRequest>,
 ) -> Result<Json<Tokenized>, ApiError> {
     let work = move |state: &AppState| {
@@ -60,7 +59,7 @@ pub(crate) async fn tokenize(
 }
 
 /// `GET /v1/capabilities`; its fields are in snake_case, as in Neuronpedia.
-pub(crate) async fn capabilities(State(state): State<AppState>) -> Json<Value> {
+pub(crate) async fn capabilities(state: AppState) -> Json<Value> {
     let (served, limits) = (&state.served, &state.config.limits);
     let config = served.model.gpt().config();
     let shape = &config.shape;

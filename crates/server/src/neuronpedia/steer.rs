@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::pin;
 
-use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
@@ -61,7 +60,7 @@ pub(crate) struct PartialOutput {
 
 /// `POST /v1/steer/completion`
 pub(crate) async fn completion(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<SteerRequest<String>>,
 ) -> Result<Response, ApiError> {
     let (text, special) = (request.prompt.clone(), request.special_tokens.unwrap_or(false));

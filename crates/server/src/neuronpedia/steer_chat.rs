@@ -1,6 +1,5 @@
 //! `steer/completion-chat`: answers to a chat with and without steering.
 
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_runtime::Positions;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
@@ -42,7 +41,7 @@ struct ChatResult {
 
 /// `POST /v1/steer/completion-chat`
 pub(crate) async fn completion_chat(
-    State(state): State<AppState>,
+    state: AppState,
     body::Json(request): body::Json<SteerRequest<Vec<ChatMessage>>>,
 ) -> Result<Response, ApiError> {
     let special = request.steer_special_tokens.ok_or_else(|| missing("steerSpecialTokens"))?;

@@ -112,9 +112,10 @@ impl Answer {
     }
 
     /// Waits for all choices and returns one JSON object.
-    async fn whole(mut self, choices: Vec<Choice>) -> Result<Json<Value>, ApiError> {
+    async fn whole(mut self, mut choices: Vec<Choice>) -> Result<Json<Value>, ApiError> {
         let mut written = Vec::with_capacity(choices.len());
-        for choice in choices {
+        choices.iter_mut().for_each(Choice::count_until_dropped);
+        for choice in &mut choices {
             written.push(self.collect(choice).await?);
         }
         let object = match self.endpoint {
@@ -133,7 +134,7 @@ impl Answer {
     }
 
     /// Waits for all of a choice and returns its JSON.
-    async fn collect(&mut self, mut choice: Choice) -> Result<Value, ApiError> {
+    async fn collect(&mut self, choice: &mut Choice) -> Result<Value, ApiError> {
         let mut text = choice.opening.clone();
         let (mut lists, mut entries) =
             (self.prompt_logprobs(choice.score.as_deref(), &choice.opening), Vec::new());

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 use nanoscope_tokenizer::{Content, Conversation, Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::http::body::{Json, parse};
+use crate::http::body::{Checked, FromJson, parse};
 use crate::http::log::TokenCounter;
 use crate::openai::answer::Endpoint;
+use crate::openai::neutral::RawFields;
 use crate::openai::request::CommonParams;
 use crate::openai::respond::{Asked, Prompt, respond, special_note, too_long};
 use crate::state::AppState;
@@ -52,18 +52,30 @@ const OWN_FIELDS: [&str; 4] = ["messages", "logprobs", "top_logprobs", "add_spec
 /// Maximum of `top_logprobs`, as in OpenAI's API.
 const MAX_LOGPROBS: usize = 20;
 
+/// The parameters of a request.
+#[derive(Debug)]
+pub(crate) struct ChatRequest {
+    params: CommonParams,
+    fields: Fields,
+}
+
+impl FromJson for ChatRequest {
+    type Raw = RawFields;
+
+    fn from_json(RawFields(mut body): RawFields, state: &AppState) -> Result<Self, ApiError> {
+        let params = CommonParams::read(&mut body, &OWN_FIELDS, state)?;
+        check_own(&body)?;
+        check_tokens(&params)?;
+        Ok(Self { params, fields: parse(Value::Object(body), "")? })
+    }
+}
+
 /// `POST /v1/chat/completions`
 pub(crate) async fn create(
-    State(state): State<AppState>,
+    state: AppState,
     Extension(counter): Extension<TokenCounter>,
-    Json(mut body): Json<Map<String, Value>>,
+    Checked(ChatRequest { mut params, fields }): Checked<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let mut params = CommonParams::read(&mut body, &OWN_FIELDS, &state)?;
-    check_own(&body)?;
-    check_tokens(&params)?;
-    let fields: Fields = parse(&body, "")?;
-    // The body may be large, and the answer may take minutes.
-    drop(body);
     let logprobs = fields.logprobs.unwrap_or(false);
     check_logprobs(logprobs, fields.top_logprobs)?;
     params.sampling.top_logprobs = fields.top_logprobs.unwrap_or(0);

@@ -97,6 +97,13 @@ impl Choice {
         }
     }
 
+    /// Counts the text as unread until the choice is dropped, because the answer is sent at its end.
+    pub(crate) fn count_until_dropped(&mut self) {
+        if let Source::Generation(generation) = &mut self.source {
+            generation.count_until_dropped();
+        }
+    }
+
     /// Waits for the next event; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<ChoiceEvent> {
         let event = match &mut self.source {

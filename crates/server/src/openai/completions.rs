@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::http::body::{Json, parse};
+use crate::http::body::{Checked, FromJson, parse};
 use crate::http::log::TokenCounter;
 use crate::openai::answer::Endpoint;
+use crate::openai::neutral::RawFields;
 use crate::openai::request::CommonParams;
 use crate::openai::respond::{Asked, Prompt, respond, special_note, too_long};
 use crate::state::AppState;
@@ -52,16 +52,28 @@ const OWN_FIELDS: [&str; 4] = ["prompt", "echo", "logprobs", "add_special_tokens
 /// Maximum of `logprobs`, as in OpenAI's API.
 const MAX_LOGPROBS: usize = 5;
 
+/// The parameters of a request.
+#[derive(Debug)]
+pub(crate) struct CompletionRequest {
+    params: CommonParams,
+    fields: Fields,
+}
+
+impl FromJson for CompletionRequest {
+    type Raw = RawFields;
+
+    fn from_json(RawFields(mut body): RawFields, state: &AppState) -> Result<Self, ApiError> {
+        let params = CommonParams::read(&mut body, &OWN_FIELDS, state)?;
+        Ok(Self { params, fields: parse(Value::Object(body), "")? })
+    }
+}
+
 /// `POST /v1/completions`
 pub(crate) async fn create(
-    State(state): State<AppState>,
+    state: AppState,
     Extension(counter): Extension<TokenCounter>,
-    Json(mut body): Json<Map<String, Value>>,
+    Checked(CompletionRequest { mut params, fields }): Checked<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    let mut params = CommonParams::read(&mut body, &OWN_FIELDS, &state)?;
-    let fields: Fields = parse(&body, "")?;
-    // The body may be large, and the answer may take minutes.
-    drop(body);
     let echo = fields.echo.unwrap_or(false);
     if let Some(requested) = fields.logprobs.filter(|&requested| requested > MAX_LOGPROBS) {
         let message = format!("logprobs: expected at most {MAX_LOGPROBS}, found {requested}");
@@ -107,12 +119,14 @@ async fn prompts(
         RawPrompt::Lists(lists) if !lists.is_empty() => lists,
         _ => return Err(of_prompt(ApiError::bad_request("prompt: empty"))),
     };
-    let decode = |ids: Vec<u32>| {
-        let text = state.tokenizer().decode(&ids)?;
-        Ok((ids, text))
+    let decode = |state: &AppState| {
+        let decode = |ids: Vec<u32>| {
+            let text = state.tokenizer().decode(&ids)?;
+            Ok((ids, text))
+        };
+        lists.into_iter().map(decode).collect::<Result<_, ApiError>>()
     };
-    let lists = lists.into_iter().map(decode).collect::<Result<_, ApiError>>();
-    Ok((lists.map_err(of_prompt)?, Vec::new()))
+    Ok((state.run_blocking(decode).await.map_err(of_prompt)?, Vec::new()))
 }
 
 /// Encodes texts, with one `<|bos|>` before each, as nanochat's models expect.

@@ -1,21 +1,21 @@
 //! `/v1/models`: the one model of this server.
 
 use axum::Json;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::state::AppState;
 
 /// `GET /v1/models`
-pub(crate) async fn list(State(state): State<AppState>) -> Json<Value> {
+pub(crate) async fn list(state: AppState) -> Json<Value> {
     Json(json!({"object": "list", "data": [entry(&state)]}))
 }
 
 /// `GET /v1/models/{id}`
 pub(crate) async fn one(
-    State(state): State<AppState>,
+    state: AppState,
     path: Result<Path<Vec<(String, String)>>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(parts) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;

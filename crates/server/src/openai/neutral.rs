@@ -4,7 +4,14 @@
 //! `top_k: -1`, vLLM's `min_p: 0`, an empty `stop`. Those values are accepted; others of a parameter that
 //! is not supported are rejected by name.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// The fields of a request, without those that are ignored. Nothing is kept of them, however large they are.
+#[derive(Debug)]
+pub(crate) struct RawFields(pub(crate) Map<String, Value>);
 
 /// The values of a parameter that ask for nothing. `null`, and an empty string, list or object, always do.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +162,34 @@ const IGNORED: [&str; 43] = [
 const WHOLE: [&str; 7] =
     ["max_tokens", "max_completion_tokens", "top_k", "seed", "n", "logprobs", "top_logprobs"];
 
+impl<'de> Deserialize<'de> for RawFields {
+    fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = RawFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut body: A) -> Result<RawFields, A::Error> {
+                let mut fields = Map::new();
+                while let Some(name) = body.next_key::<String>()? {
+                    if IGNORED.contains(&name.as_str()) {
+                        body.next_value::<IgnoredAny>()?;
+                    } else {
+                        fields.insert(name, body.next_value()?);
+                    }
+                }
+                Ok(RawFields(fields))
+            }
+        }
+
+        body.deserialize_map(Fields)
+    }
+}
+
 impl Neutral {
     fn holds(self, value: &Value) -> bool {
         match self {
@@ -190,7 +225,7 @@ pub(crate) fn normalize(body: &mut Map<String, Value>) {
 /// Returns whether an unsupported parameter's value asks for nothing.
 pub(crate) fn asks_for_nothing(field: &str, body: &Map<String, Value>) -> bool {
     let value = &body[field];
-    if IGNORED.contains(&field) || is_empty(value) {
+    if is_empty(value) {
         return true;
     }
     if UNSUPPORTED.iter().any(|(name, neutral)| *name == field && neutral.holds(value)) {
@@ -246,6 +281,17 @@ mod tests {
         assert!(!asks_for_nothing("temprature", &body("temprature", json!(1))));
         assert!(asks_for_nothing("logit_bias", &body("logit_bias", json!({"5": 0, "6": 0.0}))));
         assert!(!asks_for_nothing("logit_bias", &body("logit_bias", json!({"5": 0, "6": 1}))));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_field_that_is_ignored() {
+        let read = |text: &str| serde_json::from_str::<RawFields>(text);
+
+        let RawFields(fields) =
+            read(r#"{"n": 1, "metadata": {"a": [1, {}]}, "user": null}"#).unwrap();
+        assert_eq!(Value::Object(fields), json!({"n": 1}));
+        assert!(read(r#"{"metadata": [1,}"#).is_err());
+        assert!(read("null").unwrap_err().to_string().contains("expected a map"));
     }
 
     #[test]

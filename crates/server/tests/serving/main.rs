@@ -3,6 +3,7 @@
 mod answers;
 mod causes;
 mod client;
+mod fairness;
 mod limits;
 mod refusals;
 mod scores;

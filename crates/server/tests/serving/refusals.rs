@@ -321,7 +321,7 @@ async fn malformed_requests_are_rejected_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_only_who_has_it_is_answered() {
-    let config = Config { api_key: Some("sesame".to_owned()), ..Config::default() };
+    let config = Config { api_keys: vec!["sesame".to_owned()], ..Config::default() };
     let server = TestServer::with(config).await;
     let ask = async |headers: &[(&str, &str)], path: &str| {
         raw(server.address, &request("GET", path, headers, b"")).await.status

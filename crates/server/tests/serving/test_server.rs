@@ -91,7 +91,7 @@ impl TestServer {
 
     /// Waits until a metric has the given value.
     pub(crate) async fn until(&self, name: &str, value: f64) {
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if self.metric(name).await == value {
                 return;
             }

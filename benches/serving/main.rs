@@ -2,23 +2,21 @@
 //!
 //! `cargo bench --bench serving [-- --seconds 60]`
 //!
-//! Starts `nanoscope serve` with the demo and acts as its clients on the same machine. Each figure is a
-//! ratio of two things measured in turn in one run. The run fails on an error, a chunk that is lost or
+//! Starts `nanoscope serve` with the demo and acts as its clients on the same machine. What is compared is
+//! measured in turn in one run. The run fails on an error, a chunk that is lost or
 //! out of order, and a row that is never finished.
 
-use std::process::{Child, Stdio};
+mod client;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::handshake;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use nanoscope_testing::nanoscope;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use crate::client::{Server, Tokens, request};
 
 const HOOK: &str = "blocks.3.hook_resid_post";
 const CLIENTS: usize = 64;
@@ -30,162 +28,16 @@ async fn main() {
     let seconds = seconds.map_or(60, |at| args[at + 1].parse().expect("seconds are a number"));
     let server = Server::start();
 
+    burst(&server).await;
     load(&server, Duration::from_secs(seconds)).await;
+    locked_out(&server).await;
+    large_bodies(&server).await;
+    slow_reader(&server).await;
     stalled(&server).await;
     cancelled(&server).await;
     first_token(&server).await;
     tracking(&server).await;
     compare(&server).await;
-}
-
-/// The server process.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start() -> Self {
-        let mut child = nanoscope!()
-            .args(["serve", "--port", "0", "--log", "warn"])
-            .into_command()
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary was built with the bench");
-        let stdout = child.stdout.take().expect("it was piped");
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stdout));
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, rest) = line.split_once("http://")?;
-            Some(rest.trim_end_matches('/').split('/').next()?.trim().to_owned())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("it says where it listens") }
-    }
-
-    /// Resident memory in megabytes.
-    fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("the server runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says it");
-        let kilobytes = line.split_whitespace().nth(1).expect("a number follows");
-        kilobytes.parse::<f64>().expect("a number") / 1024.0
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Response<Incoming> {
-        let stream = TcpStream::connect(&self.address).await.expect("the server accepts");
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
-        tokio::spawn(connection);
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", &self.address)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)));
-        let answer = sender.send_request(request.expect("a good request")).await;
-        // The connection lives until the response is read.
-        answer.expect("an answer")
-    }
-
-    /// The value of a gauge or counter of `/metrics`, summed over its labels.
-    async fn metric(&self, name: &str) -> f64 {
-        let answer = self.ask("GET", "/metrics", &Value::Null).await;
-        let text = answer.into_body().collect().await.expect("a body").to_bytes();
-        let text = String::from_utf8(text.to_vec()).expect("text");
-        let lines = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
-        });
-        let values: Vec<f64> = lines
-            .map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
-            .collect();
-        assert!(!values.is_empty(), "no {name} in the metrics");
-        values.iter().sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A stream of tokens, checked as it arrives.
-struct Tokens {
-    body: Incoming,
-    buffer: Vec<u8>,
-    position: Option<u64>,
-    tracked: bool,
-    finished: bool,
-}
-
-impl Tokens {
-    async fn start(server: &Server, body: &Value) -> Self {
-        let answer = server.ask("POST", "/v1/completions", body).await;
-        assert_eq!(answer.status(), 200);
-        let tracked = body["nanoscope"]["track"].is_array();
-        Self { body: answer.into_body(), buffer: vec![], position: None, tracked, finished: false }
-    }
-
-    /// The next chunk, or `None` at the end of the stream.
-    async fn chunk(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
-                let event: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                let event = std::str::from_utf8(&event).expect("events are text").trim();
-                let Some(data) = event.strip_prefix("data: ") else { continue };
-                if data == "[DONE]" {
-                    assert!(self.finished, "a stream ended without a reason");
-                    return None;
-                }
-                let chunk: Value = serde_json::from_str(data).expect("a chunk is JSON");
-                assert!(chunk.get("error").is_none(), "{chunk}");
-                return Some(chunk);
-            }
-            let frame = self.body.frame().await.expect("a stream says that it is done");
-            if let Ok(data) = frame.expect("nothing is cut off").into_data() {
-                self.buffer.extend_from_slice(&data);
-            }
-        }
-    }
-
-    /// Waits for the next token. Returns false at the end.
-    async fn next(&mut self) -> bool {
-        while let Some(chunk) = self.chunk().await {
-            if !chunk["choices"][0]["finish_reason"].is_null() {
-                self.finished = true;
-            }
-            let own = &chunk["nanoscope"];
-            if let Some(position) = own["position"].as_u64() {
-                let expected = self.position.map_or(position, |before| before + 1);
-                assert_eq!(position, expected, "a chunk is lost or out of order");
-                self.position = Some(position);
-                let features = own["features"][HOOK].as_array().is_some_and(|f| !f.is_empty());
-                assert_eq!(features, self.tracked, "{chunk}");
-                return true;
-            }
-        }
-        false
-    }
-
-    async fn count(mut self) -> u64 {
-        let mut tokens = 0;
-        while self.next().await {
-            tokens += 1;
-        }
-        tokens
-    }
-}
-
-fn request(tracked: bool, seed: u64, max_tokens: u64) -> Value {
-    let mut body = json!({
-        "model": "nanoscope", "prompt": "Once upon a time, there was a", "stream": true,
-        "seed": seed, "max_tokens": max_tokens, "temperature": 0.8,
-    });
-    if tracked {
-        body["nanoscope"] = json!({"track": [HOOK], "top": 8});
-    }
-    body
 }
 
 /// Tokens per second of `clients` clients that send requests back to back for `time`.
@@ -198,7 +50,8 @@ async fn speed(server: &Server, clients: usize, tracked: bool, time: Duration) -
                 break;
             }
             let seed = (client * 1000 + round) as u64;
-            let mut stream = Tokens::start(server, &request(tracked, seed, 100)).await;
+            let address = format!("198.51.100.{client}");
+            let mut stream = Tokens::start_as(server, &address, &request(tracked, seed, 100)).await;
             while stream.next().await {
                 if started.elapsed() < time {
                     tokens += 1;
@@ -253,6 +106,129 @@ async fn load(server: &Server, time: Duration) {
     println!("  no error, no chunk lost or out of order");
 }
 
+/// Memory before and after 64 long streams.
+async fn burst(server: &Server) {
+    Tokens::start(server, &request(true, 0, 50)).await.count().await;
+    let before = server.memory();
+    let mut after = Vec::new();
+    for round in 0..2 {
+        let streams = (0..CLIENTS as u64).map(|client| async move {
+            let address = format!("198.51.100.{client}");
+            let body = request(true, round * 1000 + client, 1500);
+            Tokens::start_as(server, &address, &body).await.count().await
+        });
+        futures_util::future::join_all(streams).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        after.push(server.memory());
+    }
+    println!(
+        "memory: {before:.0} MB, {:.0} MB after {CLIENTS} streams of up to 1,500 tokens, {:.0} MB after as many more",
+        after[0], after[1]
+    );
+}
+
+/// The first token of one client beside another that fills its share and reads nothing.
+async fn locked_out(server: &Server) {
+    let mut alone = Vec::new();
+    for _ in 0..10 {
+        alone.push(until_first(server, &request(true, 1, 4)).await);
+    }
+    let mut held = Vec::new();
+    for seed in 0..2 {
+        let mut body = request(true, seed, 1500);
+        body["n"] = json!(72);
+        held.push(server.ask_as("192.0.2.1", "POST", "/v1/completions", &body).await);
+    }
+    let mut beside = Vec::new();
+    for _ in 0..10 {
+        beside.push(until_first(server, &request(true, 1, 4)).await);
+    }
+    let (alone, beside) = (median(&mut alone), median(&mut beside));
+    println!(
+        "first token beside 144 texts of a client that reads nothing: {:.0} ms, alone {:.1} ms",
+        beside * 1e3,
+        alone * 1e3
+    );
+    drop(held);
+    server.until_idle().await;
+}
+
+/// The largest gap in a stream beside bodies of a megabyte of ignored fields.
+async fn large_bodies(server: &Server) {
+    let ignored: serde_json::Map<_, _> =
+        (0..70_000).map(|at| (format!("k{at}"), Value::from(0))).collect();
+    let body = json!({"prompt": "Once", "max_tokens": 1, "logit_bias": ignored});
+    let mut gaps = Vec::new();
+    for bodies in [0, 5] {
+        let done = AtomicBool::new(false);
+        let large = async {
+            for _ in 0..bodies {
+                server.ask_as("192.0.2.1", "POST", "/v1/completions", &body).await;
+            }
+            if bodies == 0 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            done.store(true, Ordering::Relaxed);
+        };
+        let stream = async {
+            let mut gap = Duration::ZERO;
+            for seed in 0.. {
+                let mut stream = Tokens::start(server, &request(true, seed, 400)).await;
+                stream.next().await;
+                let mut last = Instant::now();
+                while stream.next().await {
+                    gap = gap.max(last.elapsed());
+                    last = Instant::now();
+                }
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            gap
+        };
+        gaps.push(tokio::join!(stream, large).0);
+    }
+    println!(
+        "largest gap in a stream beside 5 bodies of {:.1} MB of ignored fields: {:.0} ms, without {:.0} ms",
+        body.to_string().len() as f64 / 1e6,
+        gaps[1].as_secs_f64() * 1e3,
+        gaps[0].as_secs_f64() * 1e3
+    );
+}
+
+/// A client that reads 6 kB per second, which takes longer than a client may read nothing.
+async fn slow_reader(server: &Server) {
+    let mut body = request(true, 3, 150);
+    body["n"] = json!(4);
+    let text = body.to_string();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
+    let address = server.address.parse().expect("an address");
+    let mut stream = socket.connect(address).await.expect("the server accepts");
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        server.address,
+        text.len()
+    );
+    stream.write_all((head + &text).as_bytes()).await.expect("it is sent");
+    let (started, mut read, mut part) = (Instant::now(), Vec::new(), [0; 600]);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        match stream.read(&mut part).await.expect("nothing is cut off") {
+            0 => break,
+            more => read.extend_from_slice(&part[..more]),
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let is_whole = read.windows(6).any(|six| six == b"[DONE]");
+    assert!(is_whole, "the slow reader was cut off after {} bytes", read.len());
+    println!(
+        "a client that reads {:.1} kB per second got all of {:.0} kB in {seconds:.0} s",
+        read.len() as f64 / seconds / 1e3,
+        read.len() as f64 / 1e3
+    );
+}
+
 async fn stalled(server: &Server) {
     let time = Duration::from_secs(5);
     let mut ratios = Vec::new();
@@ -294,12 +270,7 @@ async fn cancelled(server: &Server) {
             });
             futures_util::future::join_all(streams).await;
         }
-        let mut waited = 0;
-        while server.metric("nanoscope_running_rows").await != 0.0 {
-            waited += 1;
-            assert!(waited < 50, "rows are left behind");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        server.until_idle().await;
         after.push(server.memory());
     }
     println!(
