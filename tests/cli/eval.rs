@@ -90,7 +90,8 @@ fn the_number_type_in_a_result_is_that_of_the_matrices() {
         lines(&stdout(&args)).remove(0)["sae_cfg_dict"]["dtype"].clone()
     };
 
-    assert_eq!(dtype(&[]), "float32");
+    // As in the file.
+    assert_eq!(dtype(&[]), "float16");
     assert_eq!(dtype(&["--sae-dtype", "bf16"]), "bfloat16");
     assert_eq!(dtype(&["--sae-dtype", "f16"]), "float16");
     assert_eq!(dtype(&["--sae-dtype", "int8"]), "int8");

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -144,9 +144,16 @@ fn a_second_run_of_the_same_part_is_refused_while_the_first_goes_on() {
     let bench = Bench::new(120);
     let mut child = spawn(bench.command("out", &[]));
     wait_for_shards(&bench, "out", &mut child, 1);
+    // Stopped, it cannot end before the second has looked.
+    let signal = |name: &str| {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
 
     let error = failure(bench.command("out", &[]));
 
+    signal("-CONT");
     assert!(error.contains("another run is writing this part"), "{error}");
     assert!(child.wait().unwrap().success());
     ActivationStore::open(&bench.path("out")).unwrap();
