@@ -1,4 +1,5 @@
-//! The command-line interface.
+//! The command line `nanoscope` as a library, so that another program can carry it: the binary of the same name
+//! and the Python package, whose console script it is, are two callers of [`run_from`].
 
 mod args;
 mod chat;
@@ -7,13 +8,14 @@ mod commands;
 mod demo;
 mod export;
 mod file_key;
-mod heatmap;
+pub mod heatmap;
 mod load;
 mod preflight;
 mod prompt;
 mod terminal;
 mod texts;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -41,8 +43,12 @@ use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
+pub use crate::demo::unpack as demo_folder;
+
+/// Runs the command line `args`, the program's name first, and returns its exit code. Bad arguments and `--help`
+/// end the process, as do Ctrl-C and SIGTERM from now on.
+pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
     let code = signals::handle()
         .and_then(|()| run_command(cli.command.as_ref()))
         .unwrap_or_else(|error| messages::report_error(&error));
