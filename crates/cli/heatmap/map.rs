@@ -81,7 +81,8 @@ impl HeatMap {
         let of_hook = |features: &mut dyn Iterator<Item = (u32, f32)>, hook| {
             features.filter(|&(feature, _)| is_drawn(hook, feature)).collect()
         };
-        let features = features.map(|(hook, mut active)| (hook, of_hook(&mut active, hook))).collect();
+        let features =
+            features.map(|(hook, mut active)| (hook, of_hook(&mut active, hook))).collect();
         let token = Token { text: shown(token), is_prompt, is_special, features };
         if self.texts.len() <= row {
             self.texts.resize_with(row + 1, Vec::new);

@@ -22,6 +22,16 @@ use std::process::ExitCode;
 
 use pyo3::prelude::*;
 
+/// Python allocates objects at multiples of 16 bytes, whatever alignment their content asks for.
+const _: () = {
+    const fn fits<T>() -> bool {
+        align_of::<T>() <= 16
+    }
+    assert!(fits::<features::Features>() && fits::<generation::Generation>());
+    assert!(fits::<generation::Step>() && fits::<model::Model>());
+    assert!(fits::<run::Run>() && fits::<sae::Sae>());
+};
+
 #[pymodule]
 mod _nanoscope {
     #[pymodule_export]

@@ -84,7 +84,7 @@ pub(crate) fn load_sae(
     let device = nanoscope::device(device).map_err(|error| exception(py, error))?;
     let options = sae_options(py, None, dtype)?;
     let loaded = without_gil(py, || nanoscope::load_sae_with(&path, &device, &options))?;
-    Ok(Sae { loaded })
+    Ok(Sae::new(loaded))
 }
 
 /// Loads every SAE at `paths`, a file, a folder that is searched with all folders in it, or a list of these.
@@ -107,7 +107,7 @@ pub(crate) fn load_saes<'py>(
     let saes = PyDict::new(py);
     for loaded in loaded {
         let hook = loaded.hook().map_err(|error| exception(py, error))?.to_string();
-        saes.set_item(hook, Sae { loaded })?;
+        saes.set_item(hook, Sae::new(loaded))?;
     }
     Ok(saes)
 }

@@ -93,16 +93,14 @@ impl Model {
         let write = Some(model.write_point(point)).filter(|write| *write != point);
         let labels = self.scope.labels().get(&point).cloned().unwrap_or_default();
         let path = labels.sae_file().map_or_else(|| IN_MEMORY.into(), ToOwned::to_owned);
-        Ok(Sae {
-            loaded: nanoscope::LoadedSae {
-                sae: sae.clone(),
-                hooks: nanoscope::SaeHooks::new(point, write),
-                path,
-                format: "",
-                labels,
-                metadata: nanoscope::Metadata::new(),
-            },
-        })
+        Ok(Sae::new(nanoscope::LoadedSae {
+            sae: sae.clone(),
+            hooks: nanoscope::SaeHooks::new(point, write),
+            path,
+            format: "",
+            labels,
+            metadata: nanoscope::Metadata::new(),
+        }))
     }
 
     /// The token ids of `text`, after what the tokenizer puts in front of a text, such as `<|bos|>`: int64, `[seq]`.

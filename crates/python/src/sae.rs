@@ -28,13 +28,18 @@ pub(crate) const IN_MEMORY: &str = "the SAE in memory";
 #[pyclass(frozen, module = "nanoscope")]
 #[derive(Debug)]
 pub(crate) struct Sae {
-    pub(crate) loaded: LoadedSae,
+    // Tensors are aligned to 64 bytes, and Python allocates objects at multiples of 16.
+    loaded: Box<LoadedSae>,
 }
 
 impl Sae {
+    pub(crate) fn new(loaded: LoadedSae) -> Self {
+        Self { loaded: Box::new(loaded) }
+    }
+
     /// The same SAE, with shared weights, at the hook point `at` if that is given.
     pub(crate) fn copy_at(&self, at: Option<HookPoint>) -> LoadedSae {
-        let LoadedSae { sae, hooks, path, format, labels, metadata } = &self.loaded;
+        let LoadedSae { sae, hooks, path, format, labels, metadata } = &*self.loaded;
         let mut hooks = hooks.clone();
         if let Some(at) = at {
             hooks.hook = Some(at.to_string());
@@ -110,7 +115,7 @@ impl Sae {
             labels: nanoscope::Labels::default(),
             metadata: Metadata::new(),
         };
-        Ok(Self { loaded })
+        Ok(Self::new(loaded))
     }
 
     /// The width of the activations that are encoded.
@@ -147,12 +152,6 @@ impl Sae {
     #[getter]
     fn hook_point(&self) -> Option<String> {
         Some(self.loaded.hook().ok()?.to_string())
-    }
-
-    /// The name of that activation in its files, which can be one that other tools use.
-    #[getter]
-    fn hook_name(&self) -> Option<&str> {
-        self.loaded.hooks.hook.as_deref()
     }
 
     /// The hook point that a transcoder writes.

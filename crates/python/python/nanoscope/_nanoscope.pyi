@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, final
+from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,25 @@ _Sae: TypeAlias = Sae | _Path
 _Saes: TypeAlias = _Sae | Sequence[_Sae] | Mapping[str, _Sae]
 _Steer: TypeAlias = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 
+__all__ = [
+    "Features",
+    "Generation",
+    "Model",
+    "Run",
+    "Sae",
+    "Step",
+    "__version__",
+    "available_devices",
+    "hook_point",
+    "load",
+    "load_sae",
+    "load_saes",
+    "run_program",
+]
+
 __version__: str
 
+@type_check_only
 class Report(TypedDict):
     """The effect of an intervention."""
 
@@ -25,6 +42,7 @@ class Report(TypedDict):
     changed: int
     moved: float
 
+@type_check_only
 class Table(TypedDict):
     """The columns of docs/tables.md, all of one length."""
 
@@ -103,9 +121,6 @@ class Sae:
     @property
     def hook_point(self) -> str | None:
         """The hook point of the activations that it reads."""
-    @property
-    def hook_name(self) -> str | None:
-        """The name of that activation in its files, which can be one that other tools use."""
     @property
     def hook_out(self) -> str | None:
         """The hook point that a transcoder writes."""
@@ -279,7 +294,7 @@ class Model:
         track: Literal["all"] | Sequence[str] | None = None,
         steer: _Steer | None = None,
         vectors: Mapping[str, _Array] | None = None,
-        stop_when: str | Sequence[str] | None = None,
+        stop_when: _Steer | None = None,
     ) -> Generation:
         """Generates text after `prompt`, a token at a time."""
 

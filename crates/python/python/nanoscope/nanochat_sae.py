@@ -205,7 +205,7 @@ _CLASSES: dict[str, type[BaseSAE]] = {"topk": TopKSAE, "relu": ReLUSAE, "gated":
 def create_sae(config: SAEConfig) -> BaseSAE:
     """A new SAE with random weights."""
     if config.activation not in _CLASSES:
-        raise ValueError(f"Unknown activation type: {config.activation}")
+        raise NanoscopeError(f"Unknown activation type: {config.activation}")
     return _CLASSES[config.activation](config)
 
 
@@ -295,7 +295,7 @@ class InterpretableModel:
         found = dict(self._active_features)
         if hook_point is not None:
             if hook_point not in found:
-                raise ValueError(f"No features for hook point: {hook_point}")
+                raise NanoscopeError(f"No features for hook point: {hook_point}")
             found = {hook_point: found[hook_point]}
         if top_k is None:
             return found
@@ -326,7 +326,7 @@ class InterpretableModel:
         checked = {}
         for name, (feature, strength) in steering_config.items():
             if name not in self.saes:
-                raise ValueError(f"No SAE for hook point: {name}")
+                raise NanoscopeError(f"No SAE for hook point: {name}")
             d_sae = _native_of(self.saes[name]).d_sae
             if not 0 <= feature < d_sae:
                 text = f"feature {feature} is out of range, the SAE has {d_sae} (0 to {d_sae - 1})"
@@ -350,16 +350,17 @@ def load_saes(
 ) -> dict[str, BaseSAE]:
     """The SAEs in a folder and all folders in it, by hook point.
 
-    The files can also be those of the other tools that nanoscope reads. One file per folder is taken by a fixed rule,
-    and two SAEs for one hook point are an error.
+    The keys are the names in `hook_points`, or nanochat-SAE's own. The files can also be those of the other tools that
+    nanoscope reads. One file per folder is taken by a fixed rule, and two SAEs for one hook point are an error.
     """
     if not Path(sae_dir).exists():
         raise NanoscopeError(f"SAE directory does not exist: {sae_dir}")
     points = list(hook_points) if hook_points is not None else None
     found = _nanoscope.load_saes(sae_dir, hook_points=points, device=_device(device))
+    asked = {_nanoscope.hook_point(name): name for name in points or []}
     saes = {}
     for point, sae in found.items():
-        name = sae.hook_name or point
+        name = asked.get(point, _reference_name(point))
         saes[name] = _wrapped(sae, name)
         print(f"Loaded SAE for {name} from {sae.path}")
     return saes
@@ -424,6 +425,12 @@ class ActivationCollector:
         """Forgets the activations."""
         for rows in self._rows.values():
             rows.clear()
+
+
+def _reference_name(point: str) -> str:
+    """nanochat-SAE's name of a hook point."""
+    ours = point.endswith((".hook_attn_out", ".hook_mlp_out"))
+    return point.removesuffix("_out") if ours else point
 
 
 def _wrapped(sae: _nanoscope.Sae, hook_point: str) -> BaseSAE:
