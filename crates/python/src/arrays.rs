@@ -1,6 +1,6 @@
 //! NumPy arrays, and everything that becomes one: DLPack tensors, lists, numbers.
 
-use nanoscope::burn::tensor::{Device, Tensor, TensorData};
+use nanoscope::burn::tensor::{DType, Device, Tensor, TensorData};
 use nanoscope::{Microscope, TokenBatch};
 use numpy::{
     IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
@@ -79,7 +79,6 @@ pub(crate) fn array<'py, T: numpy::Element>(
 
 /// The numbers of `x` on the host.
 pub(crate) fn to_host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    use nanoscope::burn::tensor::DType;
     x.into_data_dtype(DType::F32).try_into_vec().expect("the numbers were converted to float32")
 }
 
@@ -110,12 +109,9 @@ pub(crate) fn ids(object: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u32>>> {
     }
     let array: PyReadonlyArrayDyn<'_, i64> = contiguous(&array, "int64")?.extract()?;
     let shape = array.as_untyped().shape().to_vec();
-    let seq = match *shape.as_slice() {
-        [seq] | [_, seq] => seq,
-        _ => {
-            let text = format!("token ids have shape {shape:?}, expected [seq] or [batch, seq]");
-            return Err(refused(py, text));
-        }
+    let ([seq] | [_, seq]) = *shape.as_slice() else {
+        let text = format!("token ids have shape {shape:?}, expected [seq] or [batch, seq]");
+        return Err(refused(py, text));
     };
     let id = |&id: &i64| {
         u32::try_from(id).map_err(|_| refused(py, format!("{id} is not the id of a token")))

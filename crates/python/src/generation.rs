@@ -22,7 +22,7 @@ use crate::table::{ByHook, Token, table};
 #[pyclass(frozen, module = "nanoscope")]
 #[derive(Debug)]
 pub(crate) struct Step {
-    step: nanoscope::Step,
+    inner: nanoscope::Step,
     by_hook: ByHook,
     /// The features of each tracked hook point at the token's own position, in one row.
     #[pyo3(get)]
@@ -112,7 +112,7 @@ impl Generation {
             None => Ok(None),
             Some(Ok(Message::Step(mut step))) => {
                 let (features, by_hook) = shared(py, std::mem::take(&mut step.features))?;
-                let step = Py::new(py, Step { step: *step, by_hook, features })?;
+                let step = Py::new(py, Step { inner: *step, by_hook, features })?;
                 lock(&self.taken).push(step.clone_ref(py));
                 Ok(Some(step))
             }
@@ -142,13 +142,13 @@ impl Generation {
             features_row: position,
         });
         let steps = taken.iter().map(|step| {
-            let Step { step, by_hook, .. } = step.get();
+            let Step { inner, by_hook, .. } = step.get();
             Token {
                 row: 0,
-                position: step.position,
-                token_id: step.token_id,
+                position: inner.position,
+                token_id: inner.token_id,
                 is_prompt: false,
-                logprob: Some(step.logprob),
+                logprob: Some(inner.logprob),
                 features: by_hook,
                 features_row: 0,
             }
@@ -178,7 +178,7 @@ impl Generation {
     /// The text generated so far, without the prompt.
     #[getter]
     fn text(&self) -> String {
-        lock(&self.taken).iter().map(|step| step.get().step.text.as_str()).collect()
+        lock(&self.taken).iter().map(|step| step.get().inner.text.as_str()).collect()
     }
 
     /// The tokens taken so far.
@@ -191,7 +191,7 @@ impl Generation {
     #[getter]
     fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let taken = lock(&self.taken);
-        let generated = taken.iter().map(|step| step.get().step.token_id);
+        let generated = taken.iter().map(|step| step.get().inner.token_id);
         let ids = self.prompt.iter().copied().chain(generated).map(i64::from).collect();
         PyArray1::from_vec(py, ids)
     }
@@ -246,35 +246,35 @@ impl Step {
     /// The position in the sequence, counted from the start of the prompt.
     #[getter]
     fn position(&self) -> usize {
-        self.step.position
+        self.inner.position
     }
 
     /// The token's id.
     #[getter]
     fn token_id(&self) -> u32 {
-        self.step.token_id
+        self.inner.token_id
     }
 
     /// The text that the token completes. The bytes of an incomplete character come with the token that completes it.
     #[getter]
     fn text(&self) -> &str {
-        &self.step.text
+        &self.inner.text
     }
 
     /// The natural logarithm of the model's probability for the token, before temperature, top-k and top-p.
     #[getter]
     fn logprob(&self) -> f32 {
-        self.step.logprob
+        self.inner.logprob
     }
 
     /// The `top_logprobs` most likely tokens at this position, as `(token_id, logprob)`, most likely first.
     #[getter]
     fn top_logprobs(&self) -> Vec<(u32, f32)> {
-        self.step.top_logprobs.clone()
+        self.inner.top_logprobs.clone()
     }
 
     fn __repr__(&self) -> String {
-        let nanoscope::Step { position, token_id, text, logprob, .. } = &self.step;
+        let nanoscope::Step { position, token_id, text, logprob, .. } = &self.inner;
         format!(
             "Step(position={position}, token_id={token_id}, text={text:?}, logprob={logprob:.3})"
         )

@@ -129,7 +129,7 @@ impl Given {
                 match sae.cast::<Sae>() {
                     Ok(sae) => given.loaded.push(sae.get().copy_at(Some(at))),
                     Err(_) => {
-                        given.paths.push(SaePath { path: sae.extract()?, at: Some((at, None)) })
+                        given.paths.push(SaePath { path: sae.extract()?, at: Some((at, None)) });
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Sparse autoencoders.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nanoscope::burn::tensor::Tensor;
 use nanoscope::{
@@ -234,7 +235,7 @@ impl Sae {
             Err(_) => {
                 let (dense, leading) =
                     Floats::of(features)?.rows(py, "features", d_sae, &device)?;
-                (Input::Dense(dense), leading)
+                (Input::Dense(Box::new(dense)), leading)
             }
         };
         let rows = input.rows();
@@ -257,7 +258,7 @@ impl Sae {
         };
         let values = py.detach(|| match input {
             Input::Sparse(features) => to_host(sae.decode_sparse(&features, x)),
-            Input::Dense(dense) => to_host(sae.decode(dense, x)),
+            Input::Dense(dense) => to_host(sae.decode(*dense, x)),
         });
         array(py, values, &[leading, vec![d_out]].concat())
     }
@@ -313,8 +314,8 @@ impl Sae {
 
 /// Features to decode.
 enum Input {
-    Sparse(std::sync::Arc<SparseFeatures>),
-    Dense(Tensor<2>),
+    Sparse(Arc<SparseFeatures>),
+    Dense(Box<Tensor<2>>),
 }
 
 impl Input {

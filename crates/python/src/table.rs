@@ -13,6 +13,7 @@ pub(crate) type ByHook = BTreeMap<HookPoint, Arc<SparseFeatures>>;
 
 /// A token of a result.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "the columns' names")]
 pub(crate) struct Token<'t> {
     /// The row of the batch; 0 for a generation.
     pub(crate) row: usize,
