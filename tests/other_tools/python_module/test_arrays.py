@@ -83,6 +83,15 @@ def test_lists_other_dtypes_orders_and_foreign_tensors_are_read_alike(sae, x):
     assert np.asarray(sae.encode(x), dtype=np.float64).dtype == np.float64
 
 
+def test_no_activations_have_no_features(sae):
+    features = sae.encode(np.empty((2, 0, 64)))
+
+    assert features.shape == (0, 128) and features.leading == (2, 0) and len(features) == 0
+    assert features.to_dense().shape == (0, 128) and features.top_k(3)[0].shape == (0, 3)
+    assert sae.decode(features).shape == (2, 0, 64)
+    assert sae.decode(np.empty((0, 128))).shape == (0, 64)
+
+
 def test_decoding_takes_sparse_and_dense_features(sae, x):
     features = sae.encode(x)
 

@@ -55,7 +55,7 @@ def test_a_generation_agrees_with_a_pass_over_the_same_tokens(demo):
 
 def test_steering_and_stopping_change_a_text(demo):
     plain = demo.generate(PROMPT, max_tokens=20, temperature=0).finish()
-    as_dict = {"hook": DEEPEST, "feature": 1909, "op": "add", "value": 0.3, "scale": "norm"}
+    as_dict = {"hook": DEEPEST, "feature": np.int64(1909), "op": "add", "value": 0.3, "scale": "norm"}
     dog = demo.generate(PROMPT, max_tokens=20, temperature=0, steer=as_dict).finish()
     same = demo.generate(PROMPT, max_tokens=20, temperature=0, steer="1909:add:30%").finish()
     # A feature of the fifth token, and the first token on which it is as strong.
