@@ -55,7 +55,10 @@ pub(crate) const SAES: &str = "saes";
 /// changed. The folder's name contains a fingerprint of the content, so binaries of different
 /// versions do not share a folder. Where the cache cannot be written, a temporary folder takes its
 /// place, which the end of the process deletes.
-pub(crate) fn unpack() -> Result<PathBuf> {
+///
+/// # Errors
+/// If neither folder can be written.
+pub fn unpack() -> Result<PathBuf> {
     static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
 
     if let Some(dir) = UNPACKED.get() {

@@ -63,14 +63,27 @@ impl HeatMap {
         (is_prompt, is_special): (bool, bool),
         entry: &TokenEntry<'_>,
     ) {
+        let features = entry.features.iter();
+        let features = features.map(|(&hook, features)| (hook, features.row(entry.row)));
+        self.push_token(row, (is_prompt, is_special), entry.token, features);
+    }
+
+    /// Adds a token with the active `features` of each hook point to the text in `row` of the batch.
+    pub(super) fn push_token(
+        &mut self,
+        row: usize,
+        (is_prompt, is_special): (bool, bool),
+        token: &str,
+        features: impl Iterator<Item = (HookPoint, impl Iterator<Item = (u32, f32)>)>,
+    ) {
         let is_drawn =
             |hook, feature| self.chosen.is_empty() || self.chosen.contains(&(hook, feature));
-        let of_hook = |hook| {
-            let row = entry.features[&hook].row(entry.row);
-            row.filter(|&(feature, _)| is_drawn(hook, feature)).collect()
+        let of_hook = |features: &mut dyn Iterator<Item = (u32, f32)>, hook| {
+            features.filter(|&(feature, _)| is_drawn(hook, feature)).collect()
         };
-        let features = entry.features.keys().map(|&hook| (hook, of_hook(hook))).collect();
-        let token = Token { text: shown(entry.token), is_prompt, is_special, features };
+        let features =
+            features.map(|(hook, mut active)| (hook, of_hook(&mut active, hook))).collect();
+        let token = Token { text: shown(token), is_prompt, is_special, features };
         if self.texts.len() <= row {
             self.texts.resize_with(row + 1, Vec::new);
         }

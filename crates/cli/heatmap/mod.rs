@@ -12,7 +12,9 @@ mod png;
 mod shown;
 mod svg;
 mod text;
+mod tokens;
 
 pub(crate) use file::HeatMapFile;
 pub(crate) use map::HeatMap;
 pub(crate) use svg::escaped;
+pub use tokens::{HeatMapToken, as_svg};

@@ -4,18 +4,21 @@ use std::fmt::Write as _;
 
 use super::figure::{Area, Figure, Ink, LINE, Mark};
 
-/// Colours for light and dark pages. The text is set so that a character is as wide as a character cell.
+/// Colours for light and dark pages. The text is set so that a character is as wide as a character cell. Each rule
+/// names the picture, because in an HTML page the style is that of the whole page.
 const STYLE: &str = "\
-text{font:11.6px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;\
+.heatmap text{font:11.6px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;\
 white-space:pre;fill:#1f2328}\
-.page{fill:#fff}.track{fill:#f2f4f7}.muted{fill:#656d76}.plus{fill:#0a4fb0}.minus{fill:#b9480c}\
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}\
-.page{fill:#0d1117}.track{fill:#1a2029}.muted{fill:#9198a1}.plus{fill:#7cc0ff}.minus{fill:#ffa657}}";
+.heatmap .page{fill:#fff}.heatmap .track{fill:#f2f4f7}.heatmap .muted{fill:#656d76}\
+.heatmap .plus{fill:#0a4fb0}.heatmap .minus{fill:#b9480c}\
+@media(prefers-color-scheme:dark){.heatmap text{fill:#e6edf3}\
+.heatmap .page{fill:#0d1117}.heatmap .track{fill:#1a2029}.heatmap .muted{fill:#9198a1}\
+.heatmap .plus{fill:#7cc0ff}.heatmap .minus{fill:#ffa657}}";
 
 pub(super) fn draw(figure: &Figure) -> String {
     let Figure { width, height, marks } = figure;
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"heatmap\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Features over tokens\">\n\
          <style>{STYLE}</style>\n<rect class=\"page\" width=\"{width}\" height=\"{height}\"/>\n"
     );

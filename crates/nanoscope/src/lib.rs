@@ -31,7 +31,7 @@ pub use nanoscope_checkpoint::{
     ActivationScale, CheckpointError, Family, Fit, InspectOptions, Labels, LoadOptions,
     LoadedModel, LoadedSae, MatrixDtype, Metadata, ModelFiles, ModelKind, SaeFormatName, SaeHooks,
     SaeOptions, SaePath, SaveForm, WeightDtype, WeightProcessing, WeightProcessingError, fits,
-    load_sae, load_saes, load_saes_with, load_tokenizer, load_vector, save_model,
+    load_sae, load_sae_with, load_saes, load_saes_with, load_tokenizer, load_vector, save_model,
     save_nanochat_sae, save_nanochat_sae_with_metadata, save_sae, save_saelens,
     save_saelens_with_metadata, save_tokenizer,
 };
@@ -48,10 +48,11 @@ pub use nanoscope_runtime::{
     Scale, Splice, Step, SyntaxError, Target, VectorName,
 };
 pub use nanoscope_sae::{
-    Architecture, Normalization, Sae, SaeConfig, SaeError, SaeWeights, SparseFeatures,
+    Architecture, GateWeights, MagnitudeWeights, Normalization, Sae, SaeConfig, SaeError,
+    SaeWeights, SparseFeatures,
 };
 pub use nanoscope_tokenizer::{TokenId, Tokenizer, TokenizerError};
-pub use nanoscope_transformer::{Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
+pub use nanoscope_transformer::{ConfigError, Era, Gpt, GptConfig, GptError, Logits, TokenBatch};
 
 pub use error::{Error, ProcessingError, Result};
 pub use microscope::{FeatureName, Microscope, MicroscopeParts, NamedFeature, Origin};

@@ -96,6 +96,15 @@ impl Microscope {
         }
     }
 
+    /// A second microscope on the same model, with its tokenizer and without SAEs. The weights are shared.
+    pub fn without_saes(&self) -> Self {
+        let mut model = InterpretableModel::new(self.model.gpt().clone());
+        if let Some(tokenizer) = self.model.tokenizer() {
+            model.set_tokenizer(tokenizer.clone()).expect("the same model accepted it");
+        }
+        Self { origin: self.origin.clone(), centred: self.centred, ..Self::new(model) }
+    }
+
     /// The model and its SAEs.
     pub fn model(&self) -> &InterpretableModel {
         &self.model

@@ -1,4 +1,5 @@
-//! The command-line interface.
+//! The command line `nanoscope` as a library, so that another program can carry it: the binary of the same name
+//! and the Python package, whose console script it is, are two callers of [`run_from`].
 
 mod args;
 mod chat;
@@ -7,18 +8,18 @@ mod commands;
 mod demo;
 mod export;
 mod file_key;
-mod heatmap;
+pub mod heatmap;
 mod load;
 mod preflight;
 mod prompt;
 mod terminal;
 mod texts;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
-use mimalloc::MiMalloc;
 use nanoscope_checkpoint::without_temporaries;
 
 use crate::chat::chat;
@@ -42,13 +43,12 @@ use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
 
-/// Keeps large buffers for a moment, where glibc's allocator asks the system for fresh pages in every operation
-/// on a prompt, and gives them back after a burst, where that one stays at its largest size.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+pub use crate::demo::unpack as demo_folder;
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// Runs the command line `args`, the program's name first, and returns its exit code. Bad arguments and `--help`
+/// end the process, as do Ctrl-C and SIGTERM from now on.
+pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
     let code = signals::handle()
         .and_then(|()| run_command(cli.command.as_ref()))
         .unwrap_or_else(|error| messages::report_error(&error));
