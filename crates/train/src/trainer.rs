@@ -7,12 +7,10 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
 use crate::dead_features::{LastFired, resample};
-use crate::dense_pass::Dense;
 use crate::parameters::{Parameters, Weight};
-use crate::pass::Pass;
+use crate::pass::{Dense, Keep, Pass, Selected};
 use crate::recipe::{Method, Recipe};
 use crate::simd::square;
-use crate::sparse_pass::{Keep, Selected};
 use crate::{TrainError, inference, init};
 
 /// Rate at which batch-top-k's threshold follows the smallest kept value of each batch, as in

@@ -6,11 +6,11 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::dense_pass::Dense;
 use crate::parameters::{Parameters, Weight, download, upload};
+use crate::pass::Dense;
 use crate::pass::Pass;
+use crate::pass::{Keep, Selected};
 use crate::recipe::AuxK;
-use crate::sparse_pass::{Keep, Selected};
 
 const D_IN: usize = 5;
 const D_SAE: usize = 12;

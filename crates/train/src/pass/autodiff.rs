@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, activation};
 
 use crate::parameters::{Parameters, Weight, download, upload};
-use crate::pass::{Losses, Pass};
+use crate::pass::losses::{Losses, Pass};
 
 /// A loss over dense features. The weights are those of the current step, with warm-up applied.
 #[derive(Debug, Clone, Copy)]

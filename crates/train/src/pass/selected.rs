@@ -9,9 +9,9 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::parameters::{Parameters, Weight, download, upload};
-use crate::pass::{Losses, Pass};
+use crate::pass::losses::{Losses, Pass};
+use crate::pass::select;
 use crate::recipe::AuxK;
-use crate::select;
 use crate::simd::{add_scaled, dot, square};
 
 /// Rule for selecting features.
