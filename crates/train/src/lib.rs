@@ -35,10 +35,7 @@
 
 mod adam;
 mod dead_features;
-mod dense_pass;
 mod error;
-#[cfg(test)]
-mod finite_differences;
 mod inference;
 mod init;
 mod memory;
@@ -48,10 +45,8 @@ mod pass;
 mod recipe;
 mod run;
 mod schedule;
-mod select;
 mod simd;
 mod snapshot;
-mod sparse_pass;
 mod trainer;
 
 pub use error::TrainError;

@@ -30,6 +30,20 @@ pub(crate) fn add_scaled(to: &mut [f32], by: f32, x: &[f32]) {
     }
 }
 
+/// `to += Σ by · x`. The sum is read and written once for all `N`, and equals that of `N` calls of
+/// [`add_scaled`] bit for bit.
+#[inline(always)]
+pub(crate) fn add_scaled_rows<const N: usize>(to: &mut [f32], by: [f32; N], x: [&[f32]; N]) {
+    let x = x.map(|x| &x[..to.len()]);
+    for (at, to) in to.iter_mut().enumerate() {
+        let mut sum = *to;
+        for row in 0..N {
+            sum += by[row] * x[row][at];
+        }
+        *to = sum;
+    }
+}
+
 /// Sum of squares of `a`.
 #[inline(always)]
 pub(crate) fn square(a: &[f32]) -> f32 {

@@ -7,12 +7,10 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::adam::Adam;
 use crate::dead_features::{LastFired, resample};
-use crate::dense_pass::Dense;
 use crate::parameters::{Parameters, Weight};
-use crate::pass::Pass;
+use crate::pass::{self, Dense, Keep, Pass, Selected};
 use crate::recipe::{Method, Recipe};
 use crate::simd::square;
-use crate::sparse_pass::{Keep, Selected};
 use crate::{TrainError, inference, init};
 
 /// Rate at which batch-top-k's threshold follows the smallest kept value of each batch, as in
@@ -191,7 +189,7 @@ impl Trainer {
         let groups = self.recipe.method.groups(self.recipe.d_sae);
         let selected =
             |keep, aux_k| Selected { keep, groups: &groups, aux_k, dead }.pass(&self.parameters, x);
-        let dense = |dense: Dense| dense.pass(&self.parameters, x);
+        let dense = |loss: Dense| pass::dense(loss, &self.parameters, x);
         match &self.recipe.method {
             Method::TopK { k, aux_k } => selected(Keep::PerRow(*k), aux_k),
             Method::BatchTopK { k, aux_k } | Method::Matryoshka { k, aux_k, .. } => {

@@ -1,17 +1,16 @@
 //! Selection of the features to keep in a batch.
 
-use nanoscope_sae::{Selection, SparseFeatures};
+use nanoscope_sae::Selection;
 use rayon::prelude::*;
 
-/// Rows that a thread processes at a time.
-const CHUNK_ROWS: usize = 64;
+use crate::pass::entries::Entries;
 
 /// Selects the `k` largest positive pre-activations of each row.
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
-pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
-    by_row(
+pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> Entries {
+    Entries::by_row(
         pre,
         d_sae,
         || Selection::new(k),
@@ -25,15 +24,10 @@ pub(crate) fn top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
-pub(crate) fn top_k_among(
-    pre: &[f32],
-    d_sae: usize,
-    candidates: &[u32],
-    k: usize,
-) -> SparseFeatures {
+pub(crate) fn top_k_among(pre: &[f32], d_sae: usize, candidates: &[u32], k: usize) -> Entries {
     let k = k.min(candidates.len());
     let start = || (Selection::new(k), Vec::with_capacity(candidates.len()));
-    by_row(pre, d_sae, start, |(selection, values), row, kept| {
+    Entries::by_row(pre, d_sae, start, |(selection, values), row, kept| {
         values.clear();
         values.extend(candidates.iter().map(|&feature| row[feature as usize]));
         let positive = selection.select(values).iter().filter(|(_, value)| *value > 0.0);
@@ -46,21 +40,20 @@ pub(crate) fn top_k_among(
 ///
 /// # Shapes
 /// - `pre`: `[rows, d_sae]` row-major
-pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
+pub(crate) fn batch_top_k(pre: &[f32], d_sae: usize, k: usize) -> Entries {
     let wanted = k * (pre.len() / d_sae);
     let Some((bound, mut ties)) = bound(pre, wanted) else {
-        return by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row, 0.0)));
+        return Entries::by_row(pre, d_sae, || (), |(), row, kept| kept.extend(positive(row, 0.0)));
     };
     // Values equal to the bound are counted in order, so this runs on one thread.
-    let mut features = SparseFeatures::new(d_sae);
+    let mut features = Entries::new(d_sae);
     for row in pre.chunks_exact(d_sae) {
         let kept = (0..).zip(row).filter(|(_, value)| {
             let tie = **value == bound && ties > 0;
             ties -= usize::from(tie);
             tie || **value > bound
         });
-        let kept: Vec<(u32, f32)> = kept.map(|(index, &value)| (index, value)).collect();
-        features.push_row(kept);
+        features.push_row(kept.map(|(index, &value)| (index, value)));
     }
     features
 }
@@ -115,35 +108,6 @@ fn positive(row: &[f32], bound: f32) -> impl Iterator<Item = (u32, f32)> {
     (0..).zip(row.iter().copied()).filter(move |(_, value)| *value > bound)
 }
 
-/// Applies `keep` to each row and collects the values it pushes.
-fn by_row<S>(
-    pre: &[f32],
-    d_sae: usize,
-    start: impl Fn() -> S + Sync,
-    keep: impl Fn(&mut S, &[f32], &mut Vec<(u32, f32)>) + Sync,
-) -> SparseFeatures {
-    let chunks: Vec<_> = pre
-        .par_chunks(CHUNK_ROWS * d_sae)
-        .map(|rows| {
-            let (mut state, mut kept, mut ends) = (start(), Vec::new(), Vec::new());
-            for row in rows.chunks_exact(d_sae) {
-                keep(&mut state, row, &mut kept);
-                ends.push(kept.len());
-            }
-            (kept, ends)
-        })
-        .collect();
-    let mut features = SparseFeatures::new(d_sae);
-    for (kept, ends) in chunks {
-        let mut from = 0;
-        for to in ends {
-            features.push_row(kept[from..to].iter().copied());
-            from = to;
-        }
-    }
-    features
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -151,12 +115,12 @@ mod tests {
     use super::*;
 
     /// Like [`batch_top_k`], by sorting.
-    fn by_sorting(pre: &[f32], d_sae: usize, k: usize) -> SparseFeatures {
+    fn by_sorting(pre: &[f32], d_sae: usize, k: usize) -> Entries {
         let mut all: Vec<_> = (0..pre.len()).filter(|&at| pre[at] > 0.0).collect();
         all.sort_by(|&a, &b| pre[b].total_cmp(&pre[a]).then(a.cmp(&b)));
         all.truncate(k * (pre.len() / d_sae));
         all.sort_unstable();
-        let mut features = SparseFeatures::new(d_sae);
+        let mut features = Entries::new(d_sae);
         for row in 0..pre.len() / d_sae {
             let kept = all.iter().filter(|at| *at / d_sae == row);
             features.push_row(kept.map(|&at| ((at % d_sae) as u32, pre[at])));
@@ -183,7 +147,7 @@ mod tests {
 
         let kept = top_k_among(&pre, 6, &[1, 2, 3, 5], 3);
 
-        assert_eq!(kept.row(0).collect::<Vec<_>>(), [(1, 1.0), (3, 3.0), (5, 0.5)]);
-        assert_eq!(top_k(&pre, 6, 2).row(0).collect::<Vec<_>>(), [(0, 9.0), (4, 4.0)]);
+        assert_eq!(kept.row(0), [(1, 1.0), (3, 3.0), (5, 0.5)]);
+        assert_eq!(top_k(&pre, 6, 2).row(0), [(0, 9.0), (4, 4.0)]);
     }
 }

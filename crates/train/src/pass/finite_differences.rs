@@ -6,11 +6,11 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::dense_pass::Dense;
 use crate::parameters::{Parameters, Weight, download, upload};
-use crate::pass::Pass;
+use crate::pass::autodiff::autodiff;
+use crate::pass::closed_form::closed_form;
+use crate::pass::{Dense, Keep, Pass, Selected};
 use crate::recipe::AuxK;
-use crate::sparse_pass::{Keep, Selected};
 
 const D_IN: usize = 5;
 const D_SAE: usize = 12;
@@ -93,6 +93,13 @@ fn error(numbers: &Numbers, features: &[(usize, f64)], b: &[f64], x: &[f64]) -> 
     (error, square)
 }
 
+#[track_caller]
+fn check_all(parameters: &Parameters, passes: &[Pass], loss: impl Fn(&Numbers, &Numbers) -> f64) {
+    for pass in passes {
+        check(parameters, pass, &loss);
+    }
+}
+
 /// Compares each gradient with finite differences of `loss(changed, unchanged)`.
 #[track_caller]
 fn check(parameters: &Parameters, pass: &Pass, loss: impl Fn(&Numbers, &Numbers) -> f64) {
@@ -113,6 +120,12 @@ fn check(parameters: &Parameters, pass: &Pass, loss: impl Fn(&Numbers, &Numbers)
             assert!(close, "{part}[{place}]: {found}, expected {expected}");
         }
     }
+}
+
+/// The pass by automatic differentiation, and the two forms of the closed one.
+fn passes(loss: Dense, parameters: &Parameters) -> [Pass; 3] {
+    let closed = |share| closed_form(loss, parameters, &x(), share).unwrap();
+    [autodiff(loss, parameters, &x()), closed(1.0), closed(-1.0)]
 }
 
 /// The loss of selected features. The selection and the target of aux-k are computed from the
@@ -197,9 +210,8 @@ fn top_k_batch_top_k_and_matryoshka_have_the_gradient_of_their_loss() {
 fn relu_has_the_gradient_of_its_loss() {
     let parameters = parameters(&[]);
 
-    let pass = Dense::Relu { l1: 0.3 }.pass(&parameters, &x());
-
-    check(&parameters, &pass, |numbers, _| {
+    let loss = Dense::Relu { l1: 0.3 };
+    check_all(&parameters, &passes(loss, &parameters), |numbers, _| {
         let mut loss = 0.0;
         for x in rows_of_x() {
             let value = |feature| pre(numbers, &x, feature, true).max(0.0);
@@ -218,9 +230,8 @@ fn relu_has_the_gradient_of_its_loss() {
 fn gated_has_the_gradient_of_its_loss_with_the_decoder_of_the_gates_frozen() {
     let parameters = parameters(&[Weight::Magnitude, Weight::MagnitudeBias]);
 
-    let pass = Dense::Gated { l1: 0.3 }.pass(&parameters, &x());
-
-    check(&parameters, &pass, |numbers, frozen| {
+    let loss = Dense::Gated { l1: 0.3 };
+    check_all(&parameters, &passes(loss, &parameters), |numbers, frozen| {
         let mut loss = 0.0;
         for x in rows_of_x() {
             let gates: Vec<_> = (0..D_SAE)
@@ -251,9 +262,8 @@ fn jump_relu_has_the_gradient_that_the_paper_estimates() {
     let (weight, target_l0, bandwidth) = (0.8, 3.0, 0.9);
     let parameters = parameters(&[Weight::LogThreshold]);
 
-    let pass = Dense::JumpRelu { weight, target_l0, bandwidth }.pass(&parameters, &x());
-
-    check(&parameters, &pass, |numbers, unchanged| {
+    let loss = Dense::JumpRelu { weight, target_l0, bandwidth };
+    check_all(&parameters, &passes(loss, &parameters), |numbers, unchanged| {
         let (mut loss, mut l0) = (0.0, 0.0);
         for x in rows_of_x() {
             let mut features = Vec::new();

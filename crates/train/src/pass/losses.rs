@@ -21,3 +21,14 @@ pub(crate) struct Losses {
     pub(crate) sparsity: f64,
     pub(crate) aux: f64,
 }
+
+/// A loss over dense features. The weights are those of the current step, with warm-up applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Dense {
+    /// `‖x − x̂‖² + l1 · Σ f · ‖W_dec‖`
+    Relu { l1: f64 },
+    /// `‖x − x̂‖² + weight · (L0 / target − 1)²`
+    JumpRelu { weight: f64, target_l0: f64, bandwidth: f64 },
+    /// `‖x − x̂‖² + l1 · Σ relu(π) · ‖W_dec‖ + ‖x − x̂(relu(π))‖²`
+    Gated { l1: f64 },
+}

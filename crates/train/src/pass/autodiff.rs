@@ -1,21 +1,10 @@
-//! Loss and gradients of SAEs with any number of active features, by burn's automatic
-//! differentiation.
+//! Loss and gradients of ReLU, JumpReLU and gated SAEs by burn's automatic differentiation, on any
+//! backend.
 
 use burn::tensor::{Tensor, activation};
 
 use crate::parameters::{Parameters, Weight, download, upload};
-use crate::pass::{Losses, Pass};
-
-/// A loss over dense features. The weights are those of the current step, with warm-up applied.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Dense {
-    /// `‖x − x̂‖² + l1 · Σ f · ‖W_dec‖`
-    Relu { l1: f64 },
-    /// `‖x − x̂‖² + weight · (L0 / target − 1)²`
-    JumpRelu { weight: f64, target_l0: f64, bandwidth: f64 },
-    /// `‖x − x̂‖² + l1 · Σ relu(π) · ‖W_dec‖ + ‖x − x̂(relu(π))‖²`
-    Gated { l1: f64 },
-}
+use crate::pass::losses::{Dense, Losses, Pass};
 
 /// The terms of a loss, as tensors in the autodiff graph.
 struct Graph {
@@ -27,51 +16,49 @@ struct Graph {
     aux: Option<Tensor<1>>,
 }
 
-impl Dense {
-    /// Computes the loss of the activations `x` and its gradients.
-    ///
-    /// # Shapes
-    /// - `x`: `[rows, d_in]` row-major
-    pub(crate) fn pass(self, parameters: &Parameters, x: &[f32]) -> Pass {
-        let [_, d_in] = parameters.get(Weight::DecoderBias).dims();
-        let rows = x.len() / d_in;
-        let device = parameters.get(Weight::Encoder).device();
-        let x = Tensor::from_inner(upload(x.to_vec(), [rows, d_in], &device));
-        let tracked = parameters.clone().map(|_, tensor| Tensor::from_inner(tensor).require_grad());
+/// Computes the loss of the activations `x` and its gradients.
+///
+/// # Shapes
+/// - `x`: `[rows, d_in]` row-major
+pub(super) fn autodiff(loss: Dense, parameters: &Parameters, x: &[f32]) -> Pass {
+    let [_, d_in] = parameters.get(Weight::DecoderBias).dims();
+    let rows = x.len() / d_in;
+    let device = parameters.get(Weight::Encoder).device();
+    let x = Tensor::from_inner(upload(x.to_vec(), [rows, d_in], &device));
+    let tracked = parameters.clone().map(|_, tensor| Tensor::from_inner(tensor).require_grad());
 
-        let graph = match self {
-            Self::Relu { l1 } => relu(&tracked, x.clone(), l1),
-            Self::JumpRelu { weight, target_l0, bandwidth } => {
-                jump_relu(&tracked, x.clone(), weight, target_l0, bandwidth)
-            }
-            Self::Gated { l1 } => gated(&tracked, x.clone(), l1),
-        };
-        let errors = (graph.reconstruction - x).square().sum_dim(1);
-        let mse = errors.clone().mean();
-        let mut loss = mse.clone() + graph.sparsity.clone();
-        if let Some(aux) = &graph.aux {
-            loss = loss + aux.clone();
+    let graph = match loss {
+        Dense::Relu { l1 } => relu(&tracked, x.clone(), l1),
+        Dense::JumpRelu { weight, target_l0, bandwidth } => {
+            jump_relu(&tracked, x.clone(), weight, target_l0, bandwidth)
         }
+        Dense::Gated { l1 } => gated(&tracked, x.clone(), l1),
+    };
+    let errors = (graph.reconstruction - x).square().sum_dim(1);
+    let mse = errors.clone().mean();
+    let mut total = mse.clone() + graph.sparsity.clone();
+    if let Some(aux) = &graph.aux {
+        total = total + aux.clone();
+    }
 
-        let mut gradients = loss.backward();
-        let number = |x: Tensor<1>| f64::from(x.into_scalar::<f32>());
-        Pass {
-            losses: Losses {
-                total: number(loss),
-                mse: number(mse),
-                sparsity: number(graph.sparsity),
-                aux: graph.aux.map_or(0.0, number),
-            },
-            fired: fired(graph.features.inner()),
-            smallest: None,
-            errors: download(errors.inner()),
-            gradients: Parameters::new(tracked.iter().map(|(part, weight)| {
-                let gradient = weight.grad_remove(&mut gradients);
-                // A weight that this batch does not affect, such as a threshold far from every
-                // pre-activation.
-                (part, gradient.unwrap_or_else(|| weight.clone().inner().zeros_like()))
-            })),
-        }
+    let mut gradients = total.backward();
+    let number = |x: Tensor<1>| f64::from(x.into_scalar::<f32>());
+    Pass {
+        losses: Losses {
+            total: number(total),
+            mse: number(mse),
+            sparsity: number(graph.sparsity),
+            aux: graph.aux.map_or(0.0, number),
+        },
+        fired: fired(graph.features.inner()),
+        smallest: None,
+        errors: download(errors.inner()),
+        gradients: Parameters::new(tracked.iter().map(|(part, weight)| {
+            let gradient = weight.grad_remove(&mut gradients);
+            // A weight that this batch does not affect, such as a threshold far from every
+            // pre-activation.
+            (part, gradient.unwrap_or_else(|| weight.clone().inner().zeros_like()))
+        })),
     }
 }
 
