@@ -61,6 +61,7 @@ struct Batch<'a> {
 }
 
 /// The entries of a batch, in the form in which they are multiplied.
+#[expect(clippy::large_enum_variant, reason = "there is one in a step")]
 enum Form {
     Sparse(Entries),
     Dense {

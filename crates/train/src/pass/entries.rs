@@ -1,5 +1,7 @@
 //! A few entries of a matrix `[rows, d_sae]`, by row and by feature.
 
+use std::ops::Range;
+
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -74,7 +76,7 @@ impl Entries {
                 arch.dispatch(|| {
                     for (block, values) in row.chunks(BLOCK).enumerate() {
                         let floor = floor(block);
-                        if !values.iter().fold(false, |any, value| any | (*value >= floor)) {
+                        if !values.iter().fold(false, |any, value| any | value.ge(&floor)) {
                             continue;
                         }
                         for (feature, &value) in (block * BLOCK..).zip(values) {
@@ -156,10 +158,19 @@ struct ColumnChunk {
 }
 
 impl Columns {
-    /// Puts the entries of `feature`, rows with their values, in place of those in `into`.
-    pub(super) fn read(&self, feature: usize, into: &mut Vec<(u32, f32)>) {
+    /// Divides the chunks into tiles of about `rows` rows; if a chunk has more, there is one tile.
+    pub(super) fn tiles(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let all = self.chunks.len();
+        let chunks = if rows < CHUNK_ROWS { all.max(1) } else { rows / CHUNK_ROWS };
+        (0..all).step_by(chunks).map(move |from| from..(from + chunks).min(all))
+    }
+
+    /// Puts the entries of `feature` in these chunks, rows with their values, in place of those in
+    /// `into`.
+    pub(super) fn read(&self, feature: usize, chunks: Range<usize>, into: &mut Vec<(u32, f32)>) {
         into.clear();
-        for (first, chunk) in (0..).step_by(CHUNK_ROWS).zip(&self.chunks) {
+        let first = (chunks.start * CHUNK_ROWS) as u32;
+        for (first, chunk) in (first..).step_by(CHUNK_ROWS).zip(&self.chunks[chunks]) {
             let range = chunk.starts[feature] as usize..chunk.starts[feature + 1] as usize;
             into.extend(chunk.entries[range].iter().map(|&(row, value)| (first + row, value)));
         }
@@ -186,10 +197,16 @@ mod tests {
         }
         assert_eq!(entries, one_by_one);
         let mut found = Vec::new();
-        for feature in 0..d_sae {
-            columns.read(feature, &mut found);
-            let column = (0..).zip(pre.iter().copied().skip(feature).step_by(d_sae));
-            assert_eq!(found, column.filter(|e| e.1 > 0.0).collect::<Vec<_>>(), "{feature}");
+        for (tile_rows, tiles) in [(1, 1), (CHUNK_ROWS, 3), (2 * CHUNK_ROWS, 2)] {
+            assert_eq!(columns.tiles(tile_rows).count(), tiles);
+            for feature in 0..d_sae {
+                let column = (0..).zip(pre.iter().copied().skip(feature).step_by(d_sae));
+                let of_tiles = columns.tiles(tile_rows).flat_map(|tile| {
+                    columns.read(feature, tile, &mut found);
+                    found.clone()
+                });
+                assert!(of_tiles.eq(column.filter(|e| e.1 > 0.0)), "{feature}, {tile_rows}");
+            }
         }
     }
 }

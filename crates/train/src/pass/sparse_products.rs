@@ -4,12 +4,19 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::pass::entries::{Columns, Entries};
+use crate::pass::entries::{CHUNK_ROWS, Columns, Entries};
 use crate::pass::rule::{Along, Rule, Sums};
 use crate::simd::{add_scaled, add_scaled_rows, dot, square};
 
 /// Entries that are handled together, so that a sum is read and written once for all of them.
 const TOGETHER: usize = 4;
+
+/// Numbers of a part of a matrix that stays in a core's cache of the second level (a megabyte) while
+/// it is used again and again. Without parts, half of the time went to waiting for the third level.
+const CACHED: usize = 1 << 18;
+
+/// Features whose gradients a thread computes at a time.
+const FEATURES: usize = 128;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
@@ -29,48 +36,64 @@ pub(super) fn reconstruct(
     x: &[f32],
     size: Size,
 ) -> Vec<Vec<f32>> {
-    let Size { rows, d_in, .. } = size;
+    let Size { rows, d_in, d_sae } = size;
     let mut errors = vec![vec![0.0; rows * d_in]; groups.len()];
-    // For each row, its slice of every group's errors.
-    let mut parts: Vec<Vec<&mut [f32]>> = (0..rows).map(|_| Vec::new()).collect();
+    // For each chunk of rows, its slice of every group's errors.
+    let mut parts: Vec<Vec<&mut [f32]>> =
+        (0..rows.div_ceil(CHUNK_ROWS)).map(|_| Vec::new()).collect();
     for errors in &mut errors {
-        for (row, part) in errors.chunks_exact_mut(d_in).enumerate() {
-            parts[row].push(part);
+        for (part, chunk) in parts.iter_mut().zip(errors.chunks_mut(CHUNK_ROWS * d_in)) {
+            part.push(chunk);
         }
     }
+    // The rows of a chunk take turns with one block of the decoder after another.
+    let block = (CACHED / 2 / d_in).max(1);
+    let mut ends: Vec<usize> =
+        (1..=d_sae / block).map(|at| at * block).chain(groups.iter().copied()).collect();
+    ends.sort_unstable();
+    ends.dedup();
     let arch = Arch::new();
-    parts.into_par_iter().with_min_len(64).enumerate().for_each_init(
-        || (vec![0.0; d_in], Vec::new()),
-        |(sum, values), (row, parts)| {
-            let x = &x[row * d_in..][..d_in];
-            let mut left = entries.row(row);
-            arch.dispatch(|| {
-                for ((sum, b), x) in sum.iter_mut().zip(b_dec).zip(x) {
-                    *sum = b - x;
-                }
-                for (part, &end) in parts.into_iter().zip(groups) {
-                    let (group, later) = left
-                        .split_at(left.partition_point(|&(feature, _)| (feature as usize) < end));
-                    left = later;
-                    values.clear();
-                    values.extend(group.iter().filter_map(|&(feature, entry)| {
-                        let value = value(feature as usize, entry);
-                        (value != 0.0).then_some((feature, value))
-                    }));
-                    let (fours, rest) = values.as_chunks::<TOGETHER>();
-                    for four in fours {
-                        let rows = four.map(|(feature, _)| row_of(decoder, feature, d_in));
-                        add_scaled_rows(sum, four.map(|(_, value)| value), rows);
-                    }
-                    for &(feature, value) in rest {
-                        add_scaled(sum, value, row_of(decoder, feature, d_in));
-                    }
-                    part.copy_from_slice(sum);
-                }
-            });
-        },
-    );
+    let chunks = parts.into_par_iter().zip(x.par_chunks(CHUNK_ROWS * d_in)).enumerate();
+    chunks.for_each(|(chunk, (mut parts, x))| {
+        let mut sums: Vec<f32> = b_dec.iter().copied().cycle().zip(x).map(|(b, x)| b - x).collect();
+        let first = chunk * CHUNK_ROWS;
+        let mut left: Vec<_> =
+            (first..first + x.len() / d_in).map(|row| entries.row(row)).collect();
+        let (mut values, mut group) = (Vec::new(), 0);
+        for &end in &ends {
+            for (left, sum) in left.iter_mut().zip(sums.chunks_exact_mut(d_in)) {
+                let until = left.partition_point(|&(feature, _)| (feature as usize) < end);
+                let (these, later) = left.split_at(until);
+                *left = later;
+                values.clear();
+                values.extend(these.iter().filter_map(|&(feature, entry)| {
+                    let value = value(feature as usize, entry);
+                    (value != 0.0).then_some((feature, value))
+                }));
+                arch.dispatch(|| add_features(sum, &values, decoder));
+            }
+            if groups[group] == end {
+                parts[group].copy_from_slice(&sums);
+                group += 1;
+            }
+        }
+    });
     errors
+}
+
+/// `sum += Σ value · W_dec`
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "compiled for the registers of the caller")]
+fn add_features(sum: &mut [f32], values: &[(u32, f32)], decoder: &[f32]) {
+    let d_in = sum.len();
+    let (fours, rest) = values.as_chunks::<TOGETHER>();
+    for four in fours {
+        let rows = four.map(|(feature, _)| row_of(decoder, feature, d_in));
+        add_scaled_rows(sum, four.map(|(_, value)| value), rows);
+    }
+    for &(feature, value) in rest {
+        add_scaled(sum, value, row_of(decoder, feature, d_in));
+    }
 }
 
 /// Sum of squares of each row, `[rows]`.
@@ -147,35 +170,43 @@ impl FeatureGradients {
     ) {
         let d_in = size.d_in;
         let arch = Arch::new();
-        let encoder = self.encoder.par_chunks_exact_mut(d_in);
-        let gradients = encoder.zip(self.decoder.par_chunks_exact_mut(d_in)).zip(&mut self.sums);
-        gradients.with_min_len(16).enumerate().for_each_init(
-            Vec::new,
-            |entries, (feature, ((encoder, decoder_gradient), sums))| {
-                columns.read(feature, entries);
-                let group = upstream.groups.partition_point(|&end| end <= feature);
-                let mut of = OfFeature {
-                    rule,
-                    feature,
-                    direction: &decoder[feature * d_in..][..d_in],
-                    upstream: &upstream.by_group[group],
-                    gates: upstream.gates,
-                    x,
-                    encoder,
-                    decoder: decoder_gradient,
-                    sums,
-                };
-                arch.dispatch(|| {
-                    let (fours, rest) = entries.as_chunks::<TOGETHER>();
-                    for four in fours {
-                        of.add(*four);
-                    }
-                    for one in rest {
-                        of.add([*one]);
-                    }
-                });
-            },
-        );
+        let per_task = FEATURES * d_in;
+        let matrices =
+            self.encoder.par_chunks_mut(per_task).zip(self.decoder.par_chunks_mut(per_task));
+        let tasks = matrices.zip(self.sums.par_chunks_mut(FEATURES)).enumerate();
+        tasks.for_each(|(task, ((encoder, decoder_gradient), sums))| {
+            let mut entries = Vec::new();
+            // The features take turns with one tile of rows after another.
+            for tile in columns.tiles(CACHED / 4 / d_in) {
+                let matrices = encoder.chunks_exact_mut(d_in);
+                let matrices = matrices.zip(decoder_gradient.chunks_exact_mut(d_in));
+                let features = (task * FEATURES..).zip(matrices.zip(sums.iter_mut()));
+                for (feature, ((encoder, decoder_gradient), sums)) in features {
+                    columns.read(feature, tile.clone(), &mut entries);
+                    let group = upstream.groups.partition_point(|&end| end <= feature);
+                    let mut of = OfFeature {
+                        rule,
+                        feature,
+                        direction: &decoder[feature * d_in..][..d_in],
+                        upstream: &upstream.by_group[group],
+                        gates: upstream.gates,
+                        x,
+                        encoder,
+                        decoder: decoder_gradient,
+                        sums,
+                    };
+                    arch.dispatch(|| {
+                        let (fours, rest) = entries.as_chunks::<TOGETHER>();
+                        for four in fours {
+                            of.add(*four);
+                        }
+                        for one in rest {
+                            of.add([*one]);
+                        }
+                    });
+                }
+            }
+        });
     }
 
     /// Adds to each feature's gradient of the decoder its row of the decoder times `by`.
