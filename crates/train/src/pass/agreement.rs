@@ -51,19 +51,18 @@ fn parameters(bias: f32) -> Parameters {
         let [rows, columns] = part.shape(D_IN, D_SAE);
         let mut numbers: Vec<f32> =
             (0..rows * columns).map(|_| StandardNormal.sample(&mut random)).collect();
-        match part {
-            Weight::Encoder | Weight::Decoder => numbers.iter_mut().for_each(|n| *n *= 0.3),
-            Weight::EncoderBias => {
-                numbers.iter_mut().for_each(|n| *n = *n * 0.2 + bias);
-                // Dead in every row.
-                numbers[3] = -1e3;
-                numbers[D_SAE - 1] = -1e3;
-            }
-            Weight::LogThreshold => {
+        for number in &mut numbers {
+            *number = match part {
                 // From much less than the bandwidth, where an entry that is near may be negative.
-                numbers.iter_mut().for_each(|n| *n = random.random_range(-5.0..0.5));
-            }
-            _ => numbers.iter_mut().for_each(|n| *n *= 0.3),
+                Weight::LogThreshold => random.random_range(-5.0..0.5),
+                Weight::EncoderBias => *number * 0.2 + bias,
+                _ => *number * 0.3,
+            };
+        }
+        if part == Weight::EncoderBias {
+            // Dead in every row.
+            numbers[3] = -1e3;
+            numbers[D_SAE - 1] = -1e3;
         }
         (part, upload(numbers, [rows, columns], &device))
     }))
