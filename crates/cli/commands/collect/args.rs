@@ -45,8 +45,8 @@ pub(crate) struct CollectArgs {
     /// The data type of the stored activations [default: f32]
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeArg>,
-    /// The data type of the model's matrices in memory; computation is in float32 [default: as in the
-    /// file; f32 for nanochat's models and on GPUs]
+    /// The data type of the model's matrices in memory; computation is in float32 [default: the 16 bits
+    /// of their file, otherwise and on GPUs f32]
     #[arg(long, value_enum)]
     pub(crate) model_dtype: Option<MatrixDtypeArg>,
     /// Start even if the model is estimated to take more memory than there is

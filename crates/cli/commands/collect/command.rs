@@ -149,7 +149,7 @@ impl CollectJob<'_> {
             return Ok(exit_code());
         };
         self.collection.finish()?;
-        self.args.origin().write(&self.args.out)?;
+        self.args.origin().write(&self.args.out, self.part)?;
         self.report(missing.len(), tokens, began)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nanoscope_checkpoint::{python_json, write_through};
 use serde::{Deserialize, Serialize};
 
+use super::manifest::StorePart;
 use crate::CorpusError;
 
 /// Where a store's model and texts were when it was written, for commands on the same model and texts.
@@ -35,12 +36,12 @@ pub struct CollectedFrom {
 const NAME: &str = "collected_from.json";
 
 impl CollectedFrom {
-    /// Writes this to the store in `dir`, with absolute paths; a model's name in Hugging Face's cache
-    /// stays. A path that is not UTF-8 cannot be written, and nothing is.
+    /// Writes this to the store in `dir`, of which `part` is being written, with absolute paths; a model's name
+    /// in Hugging Face's cache stays. A path that is not UTF-8 cannot be written, and nothing is.
     ///
     /// # Errors
     /// [`CorpusError::Io`], [`CorpusError::Checkpoint`].
-    pub fn write(&self, dir: &Path) -> Result<(), CorpusError> {
+    pub fn write(&self, dir: &Path, part: StorePart) -> Result<(), CorpusError> {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).map_err(|source| CorpusError::io(path, source))
         };
@@ -54,7 +55,9 @@ impl CollectedFrom {
         let Ok(mut text) = serde_json::to_vec_pretty(&whole) else { return Ok(()) };
         text.push(b'\n');
         let path = dir.join(NAME);
-        Ok(write_through(&path.with_added_extension("partial"), &path, &text)?)
+        // Other parts may write the file at the same moment, so each has a temporary name of its own.
+        let partial = format!("{}-of-{}.partial", part.index, part.count);
+        Ok(write_through(&path.with_added_extension(partial), &path, &text)?)
     }
 
     /// Reads this from the store in `dir`; `None` if it is not there.
@@ -77,6 +80,9 @@ impl CollectedFrom {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -93,14 +99,44 @@ mod tests {
         };
         assert_eq!(CollectedFrom::read(dir.path()).unwrap(), None);
 
-        from.write(dir.path()).unwrap();
+        let part = StorePart { index: 0, count: 1 };
+        from.write(dir.path(), part).unwrap();
 
         let read = CollectedFrom::read(dir.path()).unwrap().unwrap();
         assert_eq!(read.model, Some(std::path::absolute("src/lib.rs").unwrap()));
         assert_eq!(CollectedFrom { model: from.model.clone(), ..read }, from);
 
         let cached = CollectedFrom { model: Some("google/gemma-2-2b".into()), ..from };
-        cached.write(dir.path()).unwrap();
+        cached.write(dir.path(), part).unwrap();
         assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(cached));
+    }
+    #[test]
+    fn parts_that_begin_together_all_write_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = CollectedFrom {
+            model: None,
+            tokenizer: None,
+            era: None,
+            text: vec!["/texts".into()],
+            text_column: "text".to_owned(),
+            strict: false,
+            max_document_bytes: 9,
+        };
+        let begin = Barrier::new(4);
+
+        thread::scope(|threads| {
+            for index in 0..4 {
+                let (from, dir, begin) = (&from, dir.path(), &begin);
+                threads.spawn(move || {
+                    for _ in 0..50 {
+                        begin.wait();
+                        from.write(dir, StorePart { index, count: 4 }).unwrap();
+                    }
+                });
+            }
+        });
+
+        assert_eq!(CollectedFrom::read(dir.path()).unwrap(), Some(from));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
