@@ -2,15 +2,17 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use web_time::Instant;
 
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::platform::{run_blocking, within};
 use crate::served_model::ServedModel;
 
 /// Maximum time that a request waits in the queue.
@@ -129,15 +131,15 @@ impl AnalysisQueue {
     ) -> Result<T, ApiError> {
         let busy = || ApiError::too_many_requests("too many requests are waiting", 1);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = tokio::time::timeout(self.max_wait, Arc::clone(&self.running).acquire_owned());
-        let turn = turn.await.map_err(|_| busy())?.expect("the semaphore is never closed");
+        let turn = within(self.max_wait, Arc::clone(&self.running).acquire_owned());
+        let turn = turn.await.ok_or_else(busy)?.expect("the semaphore is never closed");
         let served = Arc::clone(served);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = run_blocking(move || {
             // Held until the work is done, even if the client disconnects.
             let _held = (place, turn);
             work(&served)
         });
-        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        done.await?
     }
 }
 

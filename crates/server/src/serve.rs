@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,16 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::{Config, Limits};
 use crate::error::ServeError;
-use crate::generation::Scheduler;
 use crate::http::connection::TimeoutStream;
 use crate::http::open_files;
 use crate::http::origin::AllowedHosts;
-use crate::labels::LabelBook;
-use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -54,28 +50,13 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if served.model.tokenizer().is_none() {
-        return Err(ServeError::NoTokenizer);
-    }
     let io = |source| ServeError::Io { source };
     let hosts =
         AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);
     let limits = config.limits.clone();
-    let labels = LabelBook::open(&served, &config)?;
-    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
-    let scheduler = Scheduler::new(Arc::clone(&served), limits.clone(), Arc::clone(&metrics));
-    let scheduler = scheduler.map_err(io)?;
-    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let config = Arc::new(config);
-    let state = AppState {
-        served,
-        config,
-        labels,
-        analysis: AnalysisQueue::new(limits.request_timeout),
-        scheduler: scheduler.clone(),
-        metrics,
-        started_at,
-    };
+    let (state, worker) = AppState::open(served, config)?;
+    worker.spawn().map_err(io)?;
+    let scheduler = state.scheduler.clone();
     let mut connections = Connections::new(app(state, hosts), limits.clone());
 
     tokio::pin!(shutdown);

@@ -2,7 +2,6 @@
 //! SAE.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,13 +21,9 @@ use nanoscope_transformer::GptShape;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::analysis::AnalysisQueue;
 use crate::app::app;
 use crate::config::Config;
-use crate::generation::Scheduler;
 use crate::http::origin::AllowedHosts;
-use crate::labels::LabelBook;
-use crate::metrics::Metrics;
 use crate::served_model::{SaeInfo, ServedModel};
 use crate::state::AppState;
 
@@ -78,15 +73,10 @@ pub(crate) fn served_model() -> ServedModel {
 
 /// The application with all of its middleware.
 pub(crate) fn application(served: ServedModel, config: Config) -> Router {
-    let labels = LabelBook::open(&served, &config).unwrap();
-    let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
-    let scheduler =
-        Scheduler::new(Arc::clone(&served), config.limits.clone(), Arc::clone(&metrics)).unwrap();
-    let analysis = AnalysisQueue::new(config.limits.request_timeout);
     let hosts =
         AllowedHosts::for_address(std::net::Ipv4Addr::LOCALHOST.into(), &config.public_names);
-    let config = Arc::new(config);
-    let state = AppState { served, config, labels, analysis, scheduler, metrics, started_at: 0 };
+    let (state, worker) = AppState::open(served, config).unwrap();
+    worker.spawn().unwrap();
     app(state, hosts)
 }
 

@@ -2,13 +2,15 @@ use std::sync::Arc;
 
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{Conversation, Tokenizer, TokenizerError};
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::analysis::AnalysisQueue;
 use crate::config::Config;
-use crate::error::ApiError;
-use crate::generation::Scheduler;
+use crate::error::{ApiError, ServeError};
+use crate::generation::{IdleWorker, Scheduler};
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
+use crate::platform;
 use crate::served_model::ServedModel;
 
 /// State shared by all handlers.
@@ -25,6 +27,27 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
+    /// The state of a server of `served`, and the worker that has to be started for it.
+    ///
+    /// # Errors
+    /// [`ServeError`] if the model has no tokenizer or the edited labels cannot be read.
+    pub(crate) fn open(
+        served: ServedModel,
+        config: Config,
+    ) -> Result<(Self, IdleWorker), ServeError> {
+        if served.model.tokenizer().is_none() {
+            return Err(ServeError::NoTokenizer);
+        }
+        let labels = LabelBook::open(&served, &config)?;
+        let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
+        let limits = config.limits.clone();
+        let analysis = AnalysisQueue::new(limits.request_timeout);
+        let (scheduler, worker) = Scheduler::new(Arc::clone(&served), limits, Arc::clone(&metrics));
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let config = Arc::new(config);
+        Ok((Self { served, config, labels, analysis, scheduler, metrics, started_at }, worker))
+    }
+
     /// The model's tokenizer.
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.served.model.tokenizer().expect("a model without a tokenizer is not served")
@@ -68,7 +91,6 @@ impl AppState {
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let state = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&state));
-        done.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        platform::run_blocking(move || work(&state)).await?
     }
 }
