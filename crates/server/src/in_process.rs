@@ -179,7 +179,9 @@ mod tests {
         };
         for index in [0, 1] {
             let (here, there) = (of_text(&here, index), of_text(&there, index));
-            assert!(here.len() >= 8, "{here:?}");
+            // The opening, tokens of a model that may stop by itself, and the end.
+            assert!(here.len() >= 3 && here[1]["nanoscope"]["features"].is_object(), "{here:?}");
+            assert!(here.last().unwrap()["choices"][0]["finish_reason"].is_string(), "{here:?}");
             assert_eq!(here, there);
         }
         assert!(here.ends_with("data: [DONE]\n\n"), "{here}");
