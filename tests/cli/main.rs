@@ -21,6 +21,7 @@ mod outputs;
 mod pty;
 mod run;
 mod serve;
+mod site;
 mod steering;
 mod sweep;
 mod tables;
