@@ -110,36 +110,38 @@ fn inside(path: &Path) -> Option<PathBuf> {
     Some(parts)
 }
 
-/// A file or folder in memory.
+/// A path in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     File(Bytes),
     /// The names of the files and folders in it.
     Folder(BTreeSet<PathBuf>),
+    Nothing,
 }
 
 /// Finds `path` in memory. `None` if it does not begin with the path of a folder in memory, so that the file
-/// system has it, and `Some(None)` if that folder has nothing there.
-pub(super) fn find(path: &Path) -> Option<Option<Found>> {
+/// system has it.
+pub(super) fn find(path: &Path) -> Option<Found> {
     let mut parts = path.components();
     let Component::Normal(root) = parts.next()? else { return None };
     let root = root.to_str().filter(|root| root.starts_with(PREFIX))?;
     let folders = FOLDERS.read().unwrap_or_else(PoisonError::into_inner);
     let files = Arc::clone(folders.get(root)?);
     drop(folders);
-    Some(inside(parts.as_path()).and_then(|inside| find_in(&files, &inside)))
+    let inside = inside(parts.as_path());
+    Some(inside.map_or(Found::Nothing, |inside| find_in(&files, &inside)))
 }
 
-fn find_in(files: &Files, path: &Path) -> Option<Found> {
+fn find_in(files: &Files, path: &Path) -> Found {
     if let Some(bytes) = files.get(path) {
-        return Some(Found::File(bytes.clone()));
+        return Found::File(bytes.clone());
     }
     let below = files.keys().filter_map(|file| file.strip_prefix(path).ok());
     let names: BTreeSet<PathBuf> = below
         .filter_map(|rest| Some(PathBuf::from(rest.components().next()?.as_os_str())))
         .collect();
     let is_root = path.as_os_str().is_empty();
-    (is_root || !names.is_empty()).then_some(Found::Folder(names))
+    if is_root || !names.is_empty() { Found::Folder(names) } else { Found::Nothing }
 }
 
 #[cfg(test)]

@@ -36,9 +36,9 @@ pub struct Metadata {
 pub fn open(path: &Path) -> io::Result<OpenFile> {
     match find(path) {
         None => fs::File::open(path).map(OpenFile::from),
-        Some(Some(Found::File(bytes))) => Ok(OpenFile::from(bytes)),
-        Some(Some(Found::Folder(_))) => Err(io::ErrorKind::IsADirectory.into()),
-        Some(None) => Err(io::ErrorKind::NotFound.into()),
+        Some(Found::File(bytes)) => Ok(OpenFile::from(bytes)),
+        Some(Found::Folder(_)) => Err(io::ErrorKind::IsADirectory.into()),
+        Some(Found::Nothing) => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -55,12 +55,12 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
             let (is_dir, is_file) = (found.is_dir(), found.is_file());
             Ok(Metadata { is_dir, is_file, len: found.len(), modified })
         }
-        Some(Some(Found::File(bytes))) => {
+        Some(Found::File(bytes)) => {
             let len = bytes.len() as u64;
             Ok(Metadata { is_dir: false, is_file: true, len, ..folder })
         }
-        Some(Some(Found::Folder(_))) => Ok(folder),
-        Some(None) => Err(io::ErrorKind::NotFound.into()),
+        Some(Found::Folder(_)) => Ok(folder),
+        Some(Found::Nothing) => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -71,11 +71,9 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
 pub fn read_dir(dir: &Path) -> io::Result<Vec<PathBuf>> {
     match find(dir) {
         None => fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect(),
-        Some(Some(Found::Folder(names))) => {
-            Ok(names.into_iter().map(|name| dir.join(name)).collect())
-        }
-        Some(Some(Found::File(_))) => Err(io::ErrorKind::NotADirectory.into()),
-        Some(None) => Err(io::ErrorKind::NotFound.into()),
+        Some(Found::Folder(names)) => Ok(names.into_iter().map(|name| dir.join(name)).collect()),
+        Some(Found::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+        Some(Found::Nothing) => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
@@ -109,7 +107,7 @@ pub fn absolute(path: &Path) -> io::Result<PathBuf> {
 pub fn canonicalize(path: &Path) -> io::Result<PathBuf> {
     match find(path) {
         None => fs::canonicalize(path),
-        Some(Some(_)) => Ok(path.components().collect()),
-        Some(None) => Err(io::ErrorKind::NotFound.into()),
+        Some(Found::Nothing) => Err(io::ErrorKind::NotFound.into()),
+        Some(_) => Ok(path.components().collect()),
     }
 }
