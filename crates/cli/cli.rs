@@ -18,6 +18,7 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::label::LabelArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::serve::ServeArgs;
+use crate::commands::site::SiteArgs;
 use crate::commands::sweep::SweepArgs;
 use crate::commands::train::TrainArgs;
 
@@ -49,5 +50,6 @@ pub(crate) enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
     Serve(ServeArgs),
+    Site(SiteArgs),
     Completions(CompletionsArgs),
 }

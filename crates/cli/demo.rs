@@ -104,7 +104,8 @@ pub(crate) fn topics() -> Result<Vec<Topic>> {
     serde_json::from_slice(TOPICS).context("the demo's topics are damaged")
 }
 
-fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+/// The files of the demo, with their paths in its folder.
+pub(crate) fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     FILES.iter().copied()
 }
 

@@ -39,6 +39,7 @@ use crate::commands::inspect::inspect;
 use crate::commands::label::label;
 use crate::commands::run::run;
 use crate::commands::serve::serve;
+use crate::commands::site::site;
 use crate::commands::sweep::sweep;
 use crate::commands::train::train;
 use crate::terminal::{messages, signals};
@@ -76,6 +77,7 @@ fn run_command(command: Option<&Command>) -> Result<ExitCode> {
         Some(Command::Train(args)) => return train(args),
         Some(Command::Eval(args)) => eval(args)?,
         Some(Command::Serve(args)) => serve(args)?,
+        Some(Command::Site(args)) => site(args)?,
         Some(Command::Completions(args)) => completions(args, Cli::command())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,11 @@
 //! Hugging Face's cache of repositories, which is read and never changed.
 
 use std::ffi::OsString;
-use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::entries;
 
 /// Returns the files that `path` means: itself, or the snapshot of a repository in the user's cache.
@@ -36,17 +37,17 @@ fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 }
 
 fn resolve_in(cache: Option<&Path>, path: &Path) -> Result<PathBuf, CheckpointError> {
-    if path.join(SNAPSHOTS).is_dir() && path.file_name().is_some_and(is_folder_name) {
+    if files::is_dir(&path.join(SNAPSHOTS)) && path.file_name().is_some_and(is_folder_name) {
         let cache = path.parent().unwrap_or(path);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         return snapshot(path).ok_or_else(|| not_in_cache(path, &name, Some(cache)));
     }
-    if path.exists() {
+    if files::exists(path) {
         return Ok(path.to_owned());
     }
     let Some((repository, inside)) = repository(path) else { return Ok(path.to_owned()) };
     let found = cache.and_then(|cache| snapshot(&cache.join(&repository)));
-    let is_local = path.iter().next().is_some_and(|first| Path::new(first).exists());
+    let is_local = path.iter().next().is_some_and(|first| files::exists(Path::new(first)));
     match found {
         Some(snapshot) => Ok(snapshot.join(inside)),
         // Like any other path that does not exist.
@@ -89,15 +90,18 @@ fn snapshot(repository: &Path) -> Option<PathBuf> {
 
     let snapshots = repository.join(SNAPSHOTS);
     let main = repository.join(MAIN);
-    let is_short = fs::metadata(&main).is_ok_and(|main| main.len() <= MAX_NAME_BYTES);
-    let named = is_short.then(|| fs::read_to_string(&main).ok()).flatten().and_then(|name| {
-        let name = name.trim();
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_name.then(|| snapshots.join(name)).filter(|folder| folder.is_dir())
-    });
+    let is_short = files::metadata(&main).is_ok_and(|main| main.len <= MAX_NAME_BYTES);
+    let named = is_short
+        .then(|| io::read_to_string(files::open(&main).ok()?).ok())
+        .flatten()
+        .and_then(|name| {
+            let name = name.trim();
+            let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            is_name.then(|| snapshots.join(name)).filter(|folder| files::is_dir(folder))
+        });
     named.or_else(|| {
-        let folders = entries(&snapshots).ok()?.into_iter().filter(|path| path.is_dir());
-        let changed = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
+        let folders = entries(&snapshots).ok()?.into_iter().filter(|path| files::is_dir(path));
+        let changed = |path: &PathBuf| files::metadata(path).ok()?.modified;
         folders.max_by_key(changed)
     })
 }
@@ -112,6 +116,8 @@ fn not_in_cache(path: &Path, repository: &str, cache: Option<&Path>) -> Checkpoi
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A cache with a repository of two snapshots, of which `refs/main` names `main`.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::container::{Dtype, MatrixDtype, TensorFile, TensorSource, WeightDtype, is_index};
 use crate::error::CheckpointError;
+use crate::files;
 use crate::hub;
 use crate::model::{ModelFiles, ModelKind, WeightNaming};
 use crate::python_json::unmarked;
@@ -79,7 +80,7 @@ pub fn inspect_with(
 ) -> Result<Vec<Inspection>, CheckpointError> {
     let InspectOptions { era, format } = *options;
     let path = &hub::resolve(path)?;
-    if path.is_dir() {
+    if files::is_dir(path) {
         return match ModelFiles::find(path) {
             Ok(files) => Ok(vec![model(&files, era)?]),
             Err(CheckpointError::NoModel { .. }) => {

@@ -34,6 +34,7 @@ mod container;
 mod error;
 #[cfg(feature = "sae")]
 mod feature_file;
+pub mod files;
 #[cfg(all(feature = "gpt", feature = "sae"))]
 mod fit;
 #[cfg(any(feature = "gpt", feature = "sae"))]

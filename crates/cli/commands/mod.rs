@@ -17,6 +17,7 @@ pub(crate) mod label;
 pub(crate) mod metric;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod site;
 pub(crate) mod sweep;
 pub(crate) mod train;
 pub(crate) mod unsteered;

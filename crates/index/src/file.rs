@@ -1,14 +1,13 @@
 //! The file of an index: gzipped lines of JSON, a header and then one line for each feature.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use nanoscope_checkpoint::{sae_folders, write_atomically};
+use nanoscope_checkpoint::{files, sae_folders, write_atomically};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::{InterpretableModel, RuntimeError};
 use serde::{Deserialize, Serialize};
@@ -79,8 +78,8 @@ impl FeatureIndex {
         sae: &Path,
     ) -> Result<Option<IndexFile>, RuntimeError> {
         let has_indexes = |dir: &PathBuf| {
-            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            files.map(|file| file.file_name()).any(|name| is_index(&name.to_string_lossy()))
+            let mut names = files::read_dir(dir).into_iter().flatten();
+            names.any(|path| path.file_name().is_some_and(|name| is_index(&name.to_string_lossy())))
         };
         // An index that a person made in the user's folder precedes one that came with the SAE.
         let beside = sae.parent().map(Path::to_owned);
@@ -92,7 +91,7 @@ impl FeatureIndex {
         }
         let fingerprint = fingerprint(model, hook)?;
         let name = Self::file_name(fingerprint);
-        let path = folders.into_iter().map(|dir| dir.join(&name)).find(|path| path.is_file());
+        let path = folders.into_iter().map(|dir| dir.join(&name)).find(|path| files::is_file(path));
         let d_sae = model.sae(hook)?.config().d_sae();
         Ok(path.map(|path| IndexFile { path, hook, d_sae, fingerprint }))
     }
@@ -105,7 +104,7 @@ impl FeatureIndex {
     pub fn read(file: &IndexFile) -> Result<Self, IndexError> {
         let path = &file.path;
         let io = |source| IndexError::Io { path: path.clone(), source };
-        let packed = File::open(path).map_err(io)?;
+        let packed = files::open(path).map_err(io)?;
         let invalid = |reason: String| IndexError::Invalid { path: path.clone(), reason };
         let mut lines = Lines(BufReader::new(MultiGzDecoder::new(BufReader::new(packed))));
         let first = lines.next().map_err(invalid)?;

@@ -43,12 +43,12 @@ impl SharesOptions {
     /// measurement takes minutes on a CPU.
     pub fn for_model(model: &InterpretableModel) -> Self {
         /// Multiplications per feature: three prompts of 24 tokens with each share, written and read.
-        const PASSES: usize = 3 * 24 * 14 * 2;
-        const PRODUCT: usize = 2_000_000_000_000;
+        const PASSES: u64 = 3 * 24 * 14 * 2;
+        const PRODUCT: u64 = 2_000_000_000_000;
 
         let default = Self::default();
-        let features = PRODUCT / PASSES / multiplications(model).max(1);
-        let features = features.clamp(8, default.features);
+        let features = PRODUCT / PASSES / multiplications(model).max(1) as u64;
+        let features = features.clamp(8, default.features as u64) as usize;
         Self { features, ..default }
     }
 }

@@ -1,5 +1,4 @@
-use std::fs;
-
+use nanoscope_checkpoint::files::canonicalize;
 use nanoscope_checkpoint::{
     FitModel, LoadedSae, Metadata, SaeOptions, SaePath, WeightProcessing, load_saes_with,
 };
@@ -121,7 +120,7 @@ impl Microscope {
         let warnings = self.warnings_about(&loaded);
         let LoadedSae { sae, path, labels, metadata, .. } = loaded;
         let write = hook_out.unwrap_or(hook);
-        let file = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let file = canonicalize(&path).unwrap_or_else(|_| path.clone());
         if self.sae_files.get(&hook) == Some(&file)
             && self.model.write_point(hook) == write
             && self.model.saes().get(&hook).is_some_and(|known| is_same(known, &sae))

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use web_time::Instant;
 
 use crate::clients::{ClientId, FairQueue, Ledger, Resource};
 use crate::error::ApiError;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nanoscope_checkpoint::{CheckpointError, Labels, UpdatedLabels, UserLabels};
-use nanoscope_dashboard::fingerprint;
 use nanoscope_hooks::HookPoint;
+use nanoscope_index::fingerprint;
 
 use crate::config::Config;
 use crate::error::{ServeError, with_causes};

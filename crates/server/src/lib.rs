@@ -28,11 +28,14 @@ mod config;
 mod error;
 mod generation;
 mod http;
+mod in_process;
 mod labels;
 mod metrics;
 mod neuronpedia;
 mod openai;
 mod page;
+mod platform;
+#[cfg(not(target_arch = "wasm32"))]
 mod serve;
 mod served_model;
 #[cfg(test)]
@@ -41,5 +44,8 @@ mod state;
 
 pub use config::{Config, Limits};
 pub use error::{ApiError, ServeError};
+pub use in_process::{InProcess, InProcessAnswer, TextWorker};
+pub use page::page_files;
+#[cfg(not(target_arch = "wasm32"))]
 pub use serve::serve;
 pub use served_model::{SaeInfo, ServedModel, Topic};

@@ -28,6 +28,7 @@ const ASSETS: &[(&str, &str)] = assets![
     "client/explain.js",
     "client/run.js",
     "client/sse.js",
+    "client/transport.js",
     "inspect/active-panel.js",
     "inspect/feature-data.js",
     "inspect/feature-panel.js",
@@ -81,6 +82,12 @@ const ASSETS: &[(&str, &str)] = assets![
     "view/standalone.js",
     "view/text.js",
 ];
+
+/// The files of the page with their paths: `index.html`, and what it loads from `/assets/`.
+pub fn page_files() -> impl Iterator<Item = (String, &'static str)> {
+    let assets = ASSETS.iter().map(|&(name, text)| (format!("assets/{name}"), text));
+    std::iter::once(("index.html".to_owned(), INDEX)).chain(assets)
+}
 
 /// The routes of the page.
 pub(crate) fn routes() -> Router<AppState> {

@@ -52,9 +52,6 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if served.model.tokenizer().is_none() {
-        return Err(ServeError::NoTokenizer);
-    }
     let io = |source| ServeError::Io { source };
     let hosts =
         AllowedHosts::for_address(listener.local_addr().map_err(io)?.ip(), &config.public_names);

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
 use nanoscope::{Microscope, MicroscopeParts};
 use nanoscope_checkpoint::{Labels, UserLabels};
+#[cfg(not(target_arch = "wasm32"))]
 use nanoscope_dashboard::{DashboardError, DashboardReader};
 use nanoscope_hooks::HookPoint;
 use nanoscope_index::{FeatureNames, Search};
@@ -50,7 +52,18 @@ pub struct SaeInfo {
     /// folder. Default: none, labels are kept in memory only.
     pub user_labels: Option<UserLabels>,
     /// The dashboard of its features, computed on a corpus.
+    #[cfg(not(target_arch = "wasm32"))]
     pub dashboard: Option<DashboardReader>,
+}
+
+impl SaeInfo {
+    /// True if there is a dashboard, which a browser cannot read.
+    pub(crate) fn has_dashboard(&self) -> bool {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.dashboard.is_some();
+        #[cfg(target_arch = "wasm32")]
+        return false;
+    }
 }
 
 impl ServedModel {
@@ -68,6 +81,7 @@ impl ServedModel {
     /// # Errors
     /// [`DashboardError`] if `dir` is not a dashboard written by `nanoscope dashboard`, or belongs to an
     /// SAE that the model does not have.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn with_dashboard(mut self, dir: &Path) -> Result<Self, DashboardError> {
         let dashboard = DashboardReader::open(dir)?;
         dashboard.check(&self.model)?;

@@ -1,16 +1,16 @@
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use nanoscope_hooks::HookPoint;
 use nanoscope_tokenizer::{Conversation, Tokenizer, TokenizerError};
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::analysis::AnalysisQueue;
 use crate::clients::{ClientId, FairQueue, Ledger, Resource};
 use crate::config::Config;
 use crate::error::{ApiError, ServeError};
-use crate::generation::Scheduler;
+use crate::generation::{IdleWorker, Scheduler};
 use crate::labels::LabelBook;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
@@ -42,34 +42,52 @@ impl FromRequestParts<Self> for AppState {
 }
 
 impl AppState {
-    /// The state of a server that starts now, with at most `connections` open connections.
+    /// The state of a server that starts now, with at most `connections` open connections. Its texts are written
+    /// on a thread.
     ///
     /// # Errors
-    /// [`ServeError`] if the edited labels cannot be read or the system refuses a thread.
+    /// As [`open`](Self::open), and if the system refuses a thread.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn new(
         served: ServedModel,
         config: Config,
         connections: usize,
     ) -> Result<Self, ServeError> {
+        let (state, worker) = Self::open(served, config, connections)?;
+        worker.spawn().map_err(|source| ServeError::Io { source })?;
+        Ok(state)
+    }
+
+    /// The state of a server of `served`, and the worker that has to be started for it.
+    ///
+    /// # Errors
+    /// [`ServeError`] if the model has no tokenizer or the edited labels cannot be read.
+    pub(crate) fn open(
+        served: ServedModel,
+        config: Config,
+        connections: usize,
+    ) -> Result<(Self, IdleWorker), ServeError> {
+        if served.model.tokenizer().is_none() {
+            return Err(ServeError::NoTokenizer);
+        }
         let labels = LabelBook::open(&served, &config)?;
         let limits = &config.limits;
         let (served, metrics) = (Arc::new(served), Arc::new(Metrics::new()));
         let ledger = Ledger::new(limits, connections);
         let client = ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into());
-        let scheduler = Scheduler::new(
+        let (scheduler, worker) = Scheduler::new(
             Arc::clone(&served),
             limits.clone(),
             Arc::clone(&metrics),
             ledger.clone(),
         );
-        let scheduler = scheduler.map_err(|source| ServeError::Io { source })?;
         let analysis = AnalysisQueue::new(ledger.clone(), limits.request_timeout);
         // The generations need the other half.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let errands = FairQueue::new(ledger.clone(), Resource::Errands, threads.div_ceil(2));
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let config = Arc::new(config);
-        Ok(Self {
+        let state = Self {
             served,
             config,
             labels,
@@ -80,7 +98,8 @@ impl AppState {
             errands,
             client,
             started_at,
-        })
+        };
+        Ok((state, worker))
     }
 
     /// Rejects new work, and ends the work that waits or runs.

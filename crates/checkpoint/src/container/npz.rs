@@ -1,8 +1,9 @@
 //! `.npz` files: zips of numpy arrays, one `.npy` each, plain or compressed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+#[cfg(not(target_arch = "wasm32"))]
+use std::io::BufWriter;
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
@@ -12,6 +13,7 @@ use crate::container::mmap::MappedFile;
 use crate::container::npy::Array;
 use crate::container::shared_file::SharedFile;
 use crate::error::CheckpointError;
+use crate::files::OpenFile;
 
 /// The name of the format, for people.
 pub(crate) const FORMAT: &str = "numpy .npz";
@@ -50,7 +52,8 @@ pub(crate) fn open(path: &Path, file: MappedFile) -> Result<MappedTensors, Check
     }
     let file = if entries.iter().any(|entry| entry.packed) {
         let unpacked = unpack(path, &mut archive, file.bytes().len() as u64, &mut entries)?;
-        MappedFile::new(unpacked).map_err(|source| CheckpointError::io(path, source))?
+        let unpacked = SharedFile::new(unpacked).and_then(MappedFile::new);
+        unpacked.map_err(|source| CheckpointError::io(path, source))?
     } else {
         drop(archive);
         file
@@ -103,14 +106,13 @@ fn entry(path: &Path, archive: &mut Archive<'_>, index: usize) -> Result<Entry, 
     Ok(Entry { name, packed, start, len })
 }
 
-/// Unpacks all arrays to one temporary file, which vanishes with its last handle, and sets their places
-/// in it.
+/// Unpacks all arrays to one file, and sets their places in it.
 fn unpack(
     path: &Path,
     archive: &mut Archive<'_>,
     packed: u64,
     entries: &mut [Entry],
-) -> Result<SharedFile, CheckpointError> {
+) -> Result<OpenFile, CheckpointError> {
     let broken = |what: String| CheckpointError::Npz { path: path.to_owned(), what };
     let max = packed.saturating_mul(MAX_RATIO).saturating_add(MAX_MORE_BYTES);
     let claimed = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.len));
@@ -120,13 +122,13 @@ fn unpack(
         )));
     }
     let temporary = |source| CheckpointError::io(&std::env::temp_dir(), source);
-    let mut out = BufWriter::new(tempfile::tempfile().map_err(temporary)?);
+    let mut out = Unpacked::new().map_err(temporary)?;
     let mut at = 0_u64;
     for (index, entry) in entries.iter_mut().enumerate() {
         at = at.next_multiple_of(ALIGNMENT);
-        out.seek(SeekFrom::Start(at)).map_err(temporary)?;
+        out.0.seek(SeekFrom::Start(at)).map_err(temporary)?;
         let array = archive.by_index(index).map_err(|source| broken(source.to_string()))?;
-        let len = copy(array, &mut out, entry.len)
+        let len = copy(array, &mut out.0, entry.len)
             .map_err(temporary)?
             .map_err(|source| broken(format!("`{}`: {source}", entry.name)))?;
         if len != entry.len {
@@ -137,13 +139,44 @@ fn unpack(
         }
         (entry.start, at) = (at, at + len);
     }
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(temporary)?;
-    SharedFile::new(file).map_err(temporary)
+    out.finish().map_err(temporary)
+}
+
+/// The unpacked arrays while they are written: a temporary file, which vanishes with its last handle.
+#[cfg(not(target_arch = "wasm32"))]
+struct Unpacked(BufWriter<std::fs::File>);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Unpacked {
+    fn new() -> io::Result<Self> {
+        Ok(Self(BufWriter::new(tempfile::tempfile()?)))
+    }
+
+    fn finish(self) -> io::Result<OpenFile> {
+        Ok(self.0.into_inner().map_err(io::IntoInnerError::into_error)?.into())
+    }
+}
+
+/// The unpacked arrays while they are written: memory, because a browser has no temporary files.
+#[cfg(target_arch = "wasm32")]
+struct Unpacked(Cursor<Vec<u8>>);
+
+#[cfg(target_arch = "wasm32")]
+impl Unpacked {
+    #[allow(clippy::unnecessary_wraps)] // as the one with a file
+    fn new() -> io::Result<Self> {
+        Ok(Self(Cursor::default()))
+    }
+
+    #[allow(clippy::unnecessary_wraps)]
+    fn finish(self) -> io::Result<OpenFile> {
+        Ok(bytes::Bytes::from(self.0.into_inner()).into())
+    }
 }
 
 /// Copies at most one byte more than `len` and returns their number. The outer error is of `to`, the
 /// inner one of `from`.
-fn copy(from: impl Read, to: &mut BufWriter<File>, len: u64) -> io::Result<Result<u64, io::Error>> {
+fn copy(from: impl Read, to: &mut impl Write, len: u64) -> io::Result<Result<u64, io::Error>> {
     let mut from = from.take(len.saturating_add(1));
     let (mut buffer, mut copied) = (vec![0; 1 << 16], 0);
     loop {

@@ -12,6 +12,7 @@ use crate::container::mapped_tensors::TensorInfo;
 use crate::container::tensor_file::TensorFile;
 use crate::container::weight_dtype::WeightDtype;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::json;
 
 /// The file name that Hugging Face's libraries use for the index of a model in several files.
@@ -62,7 +63,7 @@ impl TensorSource {
                 return Err(refusal(|path, shard| CheckpointError::ShardOutside { path, shard }));
             }
             let file = path.with_file_name(name);
-            if !file.exists() {
+            if !files::exists(&file) {
                 return Err(refusal(|path, shard| CheckpointError::MissingShard { path, shard }));
             }
             files.push(TensorFile::open(&file)?);

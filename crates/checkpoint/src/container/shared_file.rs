@@ -1,15 +1,16 @@
 //! An open file that is read at explicit places.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::files::{self, OpenFile};
 
 /// An open file. It stays open, so that its header and its data belong together even if another file
 /// takes its place.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedFile {
-    file: Arc<Mutex<File>>,
+    file: Arc<Mutex<OpenFile>>,
     len: u64,
 }
 
@@ -17,18 +18,18 @@ impl SharedFile {
     /// Opens the file at `path`. Refuses folders, which cannot be read, and pipes, which may never end.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         // Before opening, because opening a pipe waits for its writer.
-        let metadata = std::fs::metadata(path)?;
-        if metadata.is_dir() {
+        let metadata = files::metadata(path)?;
+        if metadata.is_dir {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if !metadata.is_file() {
+        if !metadata.is_file {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Self::new(File::open(path)?)
+        Self::new(files::open(path)?)
     }
 
-    pub(crate) fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+    pub(crate) fn new(file: OpenFile) -> io::Result<Self> {
+        let len = file.len()?;
         Ok(Self { file: Arc::new(Mutex::new(file)), len })
     }
 
@@ -56,7 +57,7 @@ impl SharedFile {
     }
 
     /// Calls `with` with the file, whose position is anywhere.
-    pub(crate) fn with<T>(&self, with: impl FnOnce(&mut File) -> T) -> T {
+    pub(crate) fn with<T>(&self, with: impl FnOnce(&mut OpenFile) -> T) -> T {
         with(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::labels::label::Label;
 use crate::labels::label_text::shown;
 use crate::labels::neuronpedia::{self, Descriptions};
@@ -44,7 +45,7 @@ impl Labels {
     pub fn read(dir: &Path, d_sae: usize) -> Result<Self, CheckpointError> {
         let mut labels: Self = neuronpedia::read(dir, d_sae)?.into();
         let path = dir.join(LABELS_FILE);
-        if path.is_file() {
+        if files::is_file(&path) {
             for (feature, label) in read_entries(&path, d_sae)? {
                 labels.automatic.remove(&feature);
                 labels.texts.insert(feature, label);

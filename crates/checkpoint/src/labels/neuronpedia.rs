@@ -1,7 +1,6 @@
 //! Neuronpedia's explanations: files with one JSON object per line, each a description of a feature.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::labels::label::Label;
 use crate::python_json;
 use crate::read::{entries, lfs};
@@ -55,10 +55,10 @@ pub(super) struct Descriptions {
 fn files(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let packed = format!("{FILE}.gz");
     let whole =
-        [FILE, &packed].into_iter().map(|name| dir.join(name)).filter(|path| path.is_file());
+        [FILE, &packed].into_iter().map(|name| dir.join(name)).filter(|path| files::is_file(path));
     let whole: Vec<PathBuf> = whole.collect();
     let dir = dir.join(DIR);
-    if !dir.is_dir() {
+    if !files::is_dir(&dir) {
         return Ok(whole);
     }
     let number = |path: &Path| {
@@ -104,7 +104,7 @@ struct Explanations {
 impl Explanations {
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {
         let io = |source| CheckpointError::io(path, source);
-        let file = File::open(path).map_err(io)?;
+        let file = files::open(path).map_err(io)?;
         let reader: Box<dyn Read> = if path.extension().is_some_and(|end| end == "gz") {
             Box::new(MultiGzDecoder::new(file))
         } else {

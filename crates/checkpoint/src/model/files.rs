@@ -6,6 +6,7 @@ use nanoscope_transformer::Era;
 
 use crate::container::{INDEX_FILE, TensorSource, is_index};
 use crate::error::CheckpointError;
+use crate::files;
 use crate::hub;
 use crate::model::description::Description;
 use crate::model::{find, nanochat, native, transformers};
@@ -62,14 +63,14 @@ impl ModelFiles {
         } else {
             3
         };
-        let absolute = std::path::absolute(weights).unwrap_or_else(|_| weights.to_owned());
+        let absolute = files::absolute(weights).unwrap_or_else(|_| weights.to_owned());
         let tokenizer = absolute.ancestors().skip(1).take(levels).find_map(|dir| {
-            let own = dir.join("tokenizer.json").is_file().then(|| dir.to_owned());
+            let own = files::is_file(&dir.join("tokenizer.json")).then(|| dir.to_owned());
             own.or_else(|| Some(dir.join("tokenizer")).filter(|dir| has_tokenizer(dir)))
         });
         Self {
             weights: weights.to_owned(),
-            config: config.filter(|path| path.is_file()),
+            config: config.filter(|path| files::is_file(path)),
             tokenizer,
         }
     }
@@ -94,7 +95,7 @@ impl ModelFiles {
     /// Returns the name under which the model was published, as its folder in Hugging Face's cache or
     /// `_name_or_path` in its configuration states it.
     pub fn name(&self) -> Option<String> {
-        let absolute = std::path::absolute(&self.weights).ok()?;
+        let absolute = files::absolute(&self.weights).ok()?;
         let in_cache = absolute.iter().rev().find_map(|folder| {
             Some(folder.to_str()?.strip_prefix("models--")?.replacen("--", "/", 1))
         });

@@ -1,11 +1,11 @@
 //! The search for a model's weights.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::container::INDEX_FILE;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::model::native;
 use crate::read::entries;
 
@@ -22,14 +22,14 @@ const EXPERIMENT_SOURCES: [&str; 4] = ["base", "sft", "rl", "mid"];
 
 /// Returns the weights file of the model at `path`.
 pub(super) fn weights(path: &Path) -> Result<PathBuf, CheckpointError> {
-    let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
-    if metadata.is_file() {
+    let metadata = files::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
+    if metadata.is_file {
         return Ok(path.to_owned());
     }
     if let Some(weights) = in_folder(path)? {
         return Ok(weights);
     }
-    let dir = |name: &str| Some(path.join(name)).filter(|dir| dir.is_dir());
+    let dir = |name: &str| Some(path.join(name)).filter(|dir| files::is_dir(dir));
     let mut found = Vec::new();
     for source in SOURCES.into_iter().filter_map(dir) {
         let weights = in_folder(&source)?;
@@ -74,7 +74,7 @@ fn below(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 fn in_folder(dir: &Path) -> Result<Option<PathBuf>, CheckpointError> {
     // One file comes before several, as in transformers.
     for weights in [native::WEIGHTS_FILE, INDEX_FILE].map(|name| dir.join(name)) {
-        if weights.is_file() {
+        if files::is_file(&weights) {
             return Ok(Some(weights));
         }
     }
@@ -99,7 +99,7 @@ fn in_tags(dir: &Path, source: Option<&str>) -> Result<Option<Tag>, CheckpointEr
         // A folder that cannot be listed has nothing for us.
         let weights = in_folder(&inside).ok()??;
         let depth = depth(&tag);
-        let modified = || fs::metadata(&tag).and_then(|metadata| metadata.modified()).ok();
+        let modified = || files::metadata(&tag).ok()?.modified;
         Some(Tag { depth, modified: if depth.is_some() { None } else { modified() }, weights })
     });
     Ok(tags.max())
@@ -108,7 +108,7 @@ fn in_tags(dir: &Path, source: Option<&str>) -> Result<Option<Tag>, CheckpointEr
 /// Returns the weights in the folder of a tag of an experiment.
 fn in_sources(tag: &Path) -> Result<Option<PathBuf>, CheckpointError> {
     for source in EXPERIMENT_SOURCES.map(|name| tag.join(name)) {
-        if source.is_dir()
+        if files::is_dir(&source)
             && let Some(weights) = in_folder(&source)?
         {
             return Ok(Some(weights));
@@ -134,7 +134,7 @@ fn in_experiments(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 }
 
 fn folders(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    Ok(entries(dir)?.into_iter().filter(|path| path.is_dir()).collect())
+    Ok(entries(dir)?.into_iter().filter(|path| files::is_dir(path)).collect())
 }
 
 /// Parses the depth in `d20`, as nanochat does.

@@ -1,6 +1,5 @@
 //! JSON files, and pickled values as JSON.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::container::PlainValue;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::python_json;
 use crate::read::lfs;
 
@@ -27,7 +27,7 @@ pub(crate) fn read_at_most<T: DeserializeOwned>(
 ) -> Result<T, CheckpointError> {
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+        files::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|source| CheckpointError::io(path, source))?;

@@ -1,6 +1,5 @@
 //! The subset of YAML that configurations need.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::python_json::without_byte_order_mark;
 use crate::read::lfs;
 
@@ -22,7 +22,7 @@ pub(crate) fn read(path: &Path) -> Result<Value, CheckpointError> {
     let broken = |what| CheckpointError::Yaml { path: path.to_owned(), what };
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        files::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|source| CheckpointError::io(path, source))?;

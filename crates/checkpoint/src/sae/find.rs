@@ -1,11 +1,11 @@
 //! Finding SAEs in folders, by the file names of each tool.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::hub;
 use crate::read::entries;
 use crate::sae::formats::{Folder, SaeFormatName, file_name, is_sae, layouts, unwrapped};
@@ -23,8 +23,8 @@ pub(crate) fn find_saes(
     stated: Option<SaeFormatName>,
 ) -> Result<Vec<PathBuf>, CheckpointError> {
     let path = &hub::resolve(path)?;
-    let metadata = fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
-    if metadata.is_file() {
+    let metadata = files::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
+    if metadata.is_file {
         return Ok(vec![path.to_owned()]);
     }
     let mut search = Search { stated, ..Search::default() };
@@ -51,7 +51,7 @@ struct Search {
 
 impl Search {
     fn search(&mut self, dir: &Path) -> Result<(), CheckpointError> {
-        let real = fs::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
+        let real = files::canonicalize(dir).map_err(|source| CheckpointError::io(dir, source))?;
         // A link to a folder above would otherwise never end.
         if self.above.len() > MAX_DEPTH || self.above.contains(&real) {
             return Ok(());
@@ -73,7 +73,7 @@ impl Search {
             name.is_some() && !chosen.is_empty() && dirs.into_iter().any(|dir| dir == name)
         };
         let inner: Vec<_> =
-            paths.iter().filter(|path| path.is_dir() && !is_skipped(path)).collect();
+            paths.iter().filter(|path| files::is_dir(path) && !is_skipped(path)).collect();
         self.found.extend(chosen.iter().cloned());
         self.above.push(real);
         for path in inner {
@@ -92,7 +92,7 @@ impl Search {
             return Ok(files);
         }
         let mut others = Vec::new();
-        for path in paths.iter().filter(|path| path.is_file()) {
+        for path in paths.iter().filter(|path| files::is_file(path)) {
             let end = path.extension().and_then(|end| end.to_str()).map(str::to_lowercase);
             let is_chosen = match end.as_deref() {
                 Some("pt" | "pth") => !is_training_state(path),
@@ -129,6 +129,8 @@ fn is_training_state(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Returns the files found in a folder of empty files of these names, relative to the folder.

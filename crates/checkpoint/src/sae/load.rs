@@ -1,7 +1,6 @@
 //! Loading SAEs of any format.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -10,6 +9,7 @@ use nanoscope_sae::Sae;
 
 use crate::container::MatrixDtype;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::labels::Labels;
 use crate::sae::activation_scale::ActivationScale;
 use crate::sae::find::find_saes;
@@ -179,7 +179,7 @@ pub fn load_saes_by_path(
 
 /// Returns whether both are the same file, used in the same way.
 fn is_same(one: &SaeFile, other: &SaeFile) -> bool {
-    let real = |sae: &SaeFile| fs::canonicalize(sae.path()).unwrap_or(sae.path().to_owned());
+    let real = |sae: &SaeFile| files::canonicalize(sae.path()).unwrap_or(sae.path().to_owned());
     real(one) == real(other)
         && one.config == other.config
         && one.hooks == other.hooks

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use crate::files;
+
 /// Returns the names of the file at `path` and of the folders that contain it, the innermost first.
 ///
 /// Links are not followed: Hugging Face's cache has links with names to files without.
 pub(crate) fn names(path: &Path) -> Vec<String> {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = files::absolute(path).unwrap_or_else(|_| path.to_owned());
     let names = path.components().rev().filter_map(|part| match part {
         std::path::Component::Normal(name) => name.to_str().map(str::to_owned),
         _ => None,
@@ -16,7 +18,8 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 
 /// Returns whether the file at `path` is named `name`, and its folder has a file named `beside`.
 pub(crate) fn is_beside(path: &Path, name: &str, beside: &str) -> bool {
-    path.file_name().is_some_and(|found| found == name) && path.with_file_name(beside).is_file()
+    path.file_name().is_some_and(|found| found == name)
+        && files::is_file(&path.with_file_name(beside))
 }
 
 /// Returns the number after `word`: 20 in `layer_20` for `layer_`. The word must not follow a letter or

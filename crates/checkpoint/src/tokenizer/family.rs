@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::json;
 use crate::tokenizer::files::{invalid, read_if_there, utf8};
 
@@ -169,7 +170,7 @@ fn ends(config: &Config, models: [&Model; 2], tokenizer: &Tokenizer) -> Vec<Toke
 /// The file `name` of the first of `dirs` that has it, or the default.
 fn of_model(dirs: [&Path; 2], name: &str) -> Result<Model, CheckpointError> {
     let [own, model] = dirs.map(|dir| dir.join(name));
-    read_or_default(if own.exists() { &own } else { &model })
+    read_or_default(if files::exists(&own) { &own } else { &model })
 }
 
 fn read_or_default<T: Default + for<'de> Deserialize<'de>>(

@@ -1,19 +1,19 @@
 //! Reading of the files of a tokenizer.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use nanoscope_tokenizer::TokenizerError;
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::python_json;
 use crate::read::lfs;
 
 /// Reads a file of at most [`MAX_FILE_BYTES`]; `None` if it does not exist.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(error)),

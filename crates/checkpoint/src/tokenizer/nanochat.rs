@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::CheckpointError;
+use crate::files;
 use crate::pickle::{Pickle, Value, ValueId, read_pickle};
 use crate::python_json;
 use crate::tokenizer::files::{invalid, read_if_there, utf8};
@@ -42,7 +43,8 @@ pub fn load_tokenizer(dir: &Path) -> Result<Tokenizer, CheckpointError> {
 ///
 /// As [`load_tokenizer`].
 pub fn load_tokenizer_for(dir: &Path, model: &Path) -> Result<Tokenizer, CheckpointError> {
-    let is_file = [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.ends_with(name)) && dir.is_file();
+    let is_file =
+        [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.ends_with(name)) && files::is_file(dir);
     let dir = dir.parent().filter(|_| is_file).unwrap_or(dir);
     let json = dir.join(JSON_FILE);
     let pickle = dir.join(PICKLE_FILE);
@@ -72,7 +74,7 @@ pub fn load_tokenizer_for(dir: &Path, model: &Path) -> Result<Tokenizer, Checkpo
 
 /// Returns whether `dir` has a file that [`load_tokenizer`] reads.
 pub(crate) fn has_tokenizer(dir: &Path) -> bool {
-    [JSON_FILE, PICKLE_FILE].iter().any(|name| dir.join(name).is_file())
+    [JSON_FILE, PICKLE_FILE].iter().any(|name| files::is_file(&dir.join(name)))
 }
 
 /// Saves `tokenizer` to `tokenizer.json` in `dir`, which is created if needed; of a family's tokenizer

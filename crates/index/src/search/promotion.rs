@@ -11,9 +11,9 @@ const CHUNK: usize = 4096;
 
 /// The number of features, of those with the largest effect on a word's tokens, whose effects on the whole
 /// vocabulary are computed: many for a small model, and fewer where each takes a tenth of a second.
-const MAX_CANDIDATES: usize = 128;
-const MIN_CANDIDATES: usize = 16;
-const CANDIDATE_PRODUCT: usize = 10_000_000_000;
+const MAX_CANDIDATES: u64 = 128;
+const MIN_CANDIDATES: u64 = 16;
+const CANDIDATE_PRODUCT: u64 = 10_000_000_000;
 
 /// The factor by which a word must be more likely than in an unsteered text.
 const MIN_LIFT: f32 = 3.0;
@@ -62,10 +62,10 @@ pub(super) fn promoters(
         best.extend((start as u32..).zip(effects));
     }
     let shape = &model.gpt().config().shape;
-    let candidates = CANDIDATE_PRODUCT / (shape.n_embd * shape.vocab_size);
-    let candidates = candidates.clamp(MIN_CANDIDATES, MAX_CANDIDATES).min(best.len());
+    let candidates = CANDIDATE_PRODUCT / (shape.n_embd as u64 * shape.vocab_size as u64);
+    let candidates = candidates.clamp(MIN_CANDIDATES, MAX_CANDIDATES) as usize;
     best.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    best.truncate(candidates);
+    best.truncate(candidates.min(best.len()));
 
     let features: Vec<usize> = best.iter().map(|&(feature, _)| feature as usize).collect();
     let directions = sae.directions(&features).map_err(refused)?;

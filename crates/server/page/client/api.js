@@ -1,4 +1,5 @@
 import { EventParser } from "./sse.js";
+import { CUT, noResponse, send } from "./transport.js";
 
 const KEY = "nanoscope.key";
 let key = read();
@@ -61,10 +62,10 @@ async function ask(path, { method = "GET", body, signal } = {}) {
   if (/^[\x21-\x7e]+$/.test(key)) headers.authorization = `Bearer ${key}`;
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit" });
+    response = await send(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw lost("The server does not respond. Is nanoscope serve still running?");
+    throw lost(noResponse(error));
   }
   if (response.ok) return response;
   throw await refusal(response);
@@ -112,7 +113,7 @@ export async function* stream(path, body, signal) {
         if (signal.aborted) throw error;
         return { done: true, value: undefined };
       });
-      if (done || !value) throw lost("The server ended before the text was complete. What has arrived of it stays. Is nanoscope serve still running?");
+      if (done || !value) throw lost(CUT);
       for (const data of parser.push(value)) {
         if (data === "[DONE]") return;
         const chunk = JSON.parse(data);

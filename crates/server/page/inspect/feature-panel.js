@@ -1,4 +1,5 @@
 import { json } from "../client/api.js";
+import { UNTIL } from "../client/transport.js";
 import { copyButton } from "../view/copy.js";
 import { download } from "../view/download.js";
 import { bar, capital, el, number, percent, shown, visible } from "../view/dom.js";
@@ -55,7 +56,7 @@ export function featurePanel(about, hook, feature, act) {
       entitle();
       if (sae && answer.saved) sae.labels_saved = answer.saved;
       tell();
-      status.textContent = !text ? "Removed." : answer.saved?.file ? "Saved." : "Kept until the server ends.";
+      status.textContent = !text ? "Removed." : answer.saved?.file ? "Saved." : `Kept ${UNTIL}.`;
     } catch (error) {
       status.textContent = capital(/** @type {Error} */ (error).message.replace(/^label: /, ""));
       act.failed(error);
@@ -90,7 +91,7 @@ export function featurePanel(about, hook, feature, act) {
  */
 function whereSaved({ labels_saved: { file, why_not } }) {
   if (file) return ["Labels are saved on the server in ", el("code", {}, visible(file)), "."];
-  return [`Labels are kept only until the server ends${why_not ? `, because no file can be written (${visible(why_not)})` : ""}. Download them to keep them.`];
+  return [`Labels are kept only ${UNTIL}${why_not ? `, because no file can be written (${visible(why_not)})` : ""}. Download them to keep them.`];
 }
 
 /**

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::labels::Saved;
 use crate::openai::shortest_decimal;
-use crate::served_model::ServedModel;
+use crate::served_model::{SaeInfo, ServedModel};
 use crate::state::AppState;
 
 /// `GET /api/about`
@@ -28,7 +28,7 @@ pub(crate) async fn about(state: AppState) -> Json<Value> {
             "architecture": config.architecture().name(),
             "labels": state.labels.count(hook),
             "labels_saved": Saved::from(state.labels.place(hook)),
-            "dashboard": source.is_some_and(|source| source.dashboard.is_some()),
+            "dashboard": source.is_some_and(SaeInfo::has_dashboard),
             "index": served.names.index(hook).is_some(),
             "steering": served.names.index(hook).and_then(|index| index.shares.as_ref()).map(|shares| {
                 json!({"share": shortest_decimal(shares.default), "breaks": shares.breaks.map(shortest_decimal)})

@@ -1,5 +1,4 @@
 use axum::Json;
-use nanoscope_dashboard::{ExampleText, FeatureSummary};
 use nanoscope_hooks::HookPoint;
 use nanoscope_runtime::LogitEffect;
 use serde::{Serialize, Serializer};
@@ -49,6 +48,15 @@ pub(crate) struct FeatureAnswer {
 enum Near {
     Labelled(u32, f32, String),
     Automatic(u32, f32, String, bool),
+}
+
+/// The activations of a feature on a text.
+struct Summary {
+    density: f64,
+    max: f64,
+    mean: f64,
+    top_tokens: Vec<(String, usize)>,
+    examples: Vec<Example>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,38 +122,49 @@ fn describe(
         nearest: weights.nearest.into_iter().map(near).collect(),
         decoder_norm: weights.geometry.decoder_norm,
         top_tokens: known.map(|glance| glance.top_tokens.clone()),
-        examples: glance.map(|glance| {
-            let example = |shown: ExampleText| Example {
-                tokens: shown.tokens,
-                values: shown.values,
-                peak: shown.peak,
-            };
-            glance.examples.into_iter().map(example).collect()
-        }),
+        examples: glance.map(|glance| glance.examples),
     })
 }
 
 /// The dashboard's entry for the feature. A dashboard that can no longer be read is logged and treated
 /// as absent.
-fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
+#[cfg(not(target_arch = "wasm32"))]
+fn glance(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Summary> {
     let dashboard = served.sae_info.get(&hook)?.dashboard.as_ref()?;
-    dashboard.feature(index).unwrap_or_else(|error| {
+    let found = dashboard.feature(index).unwrap_or_else(|error| {
         tracing::warn!(%hook, index, %error, "could not read a dashboard");
         None
+    })?;
+    let example = |shown: nanoscope_dashboard::ExampleText| Example {
+        tokens: shown.tokens,
+        values: shown.values,
+        peak: shown.peak,
+    };
+    Some(Summary {
+        density: found.density,
+        max: found.max,
+        mean: found.mean,
+        top_tokens: found.top_tokens,
+        examples: found.examples.into_iter().map(example).collect(),
     })
 }
 
+/// In a browser there are no dashboards.
+#[cfg(target_arch = "wasm32")]
+fn glance(_: &ServedModel, _: HookPoint, _: u32) -> Option<Summary> {
+    None
+}
+
 /// The index's entry for the feature.
-fn indexed(served: &ServedModel, hook: HookPoint, index: u32) -> Option<FeatureSummary> {
+fn indexed(served: &ServedModel, hook: HookPoint, index: u32) -> Option<Summary> {
     let of_sae = served.names.index(hook)?;
     let entry = of_sae.get(index)?;
-    let example = |shown: &nanoscope_index::IndexedExample| ExampleText {
+    let example = |shown: &nanoscope_index::IndexedExample| Example {
         tokens: shown.tokens.iter().map(ToString::to_string).collect(),
         values: shown.values.iter().map(|&(at, value)| (at as usize, f64::from(value))).collect(),
         peak: shown.peak as usize,
     };
-    Some(FeatureSummary {
-        fires: entry.fires,
+    Some(Summary {
         density: of_sae.density(entry),
         max: f64::from(entry.max),
         mean: f64::from(entry.mean),

@@ -11,6 +11,7 @@ use super::feature_path::find_feature;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::labels::Place;
+use crate::platform::run_blocking;
 use crate::served_model::ServedModel;
 use crate::state::AppState;
 
@@ -145,7 +146,7 @@ pub(crate) async fn put(
         return Err(bad(format!("longer than {MAX_CHARS} characters")));
     }
     let (labels, new) = (state.labels.clone(), label.clone());
-    let set = tokio::task::spawn_blocking(move || labels.set(hook, index, &new));
+    let set = run_blocking(move || labels.set(hook, index, &new));
     match set.await {
         Ok(Ok(place)) => {
             if let Place::Memory(Some(why)) = &place {

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{ClientId, Held, Ledger, Refused, Resource};
 use crate::error::ApiError;
+use crate::platform::{run_blocking, within};
 
 /// Maximum time that work waits.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -59,13 +60,13 @@ impl FairQueue {
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let run = async {
-            let turn = tokio::time::timeout(self.max_wait, self.turn(client));
-            let turn = turn.await.map_err(|_| ApiError::busy())??;
-            let done = tokio::task::spawn_blocking(move || {
+            let turn = within(self.max_wait, self.turn(client));
+            let turn = turn.await.ok_or_else(ApiError::busy)??;
+            let done = run_blocking(move || {
                 let _turn = turn;
                 work()
             });
-            done.await.unwrap_or_else(|_| Err(ApiError::internal()))
+            done.await?
         };
         let mut closing = self.closing.subscribe();
         tokio::select! {

@@ -1,9 +1,9 @@
-//! The state that handlers share with the worker thread.
+//! The state that handlers share with the worker.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use web_time::Instant;
 
 use super::request::{GenerationHandle, GenerationRequest};
 use crate::clients::{Held, Ledger};
@@ -11,19 +11,23 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 
-/// State shared by all handlers and the worker thread.
+/// State shared by all handlers and the worker.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) inbox: Mutex<Inbox>,
-    pub(crate) wake: Condvar,
+    /// Wakes the worker if it has a thread of its own.
+    arrived: Condvar,
+    /// Wakes the worker if it shares a thread.
+    notify: Notify,
     pub(crate) ledger: Ledger,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
-    /// Closed when the worker thread has ended.
+    /// Closed when the worker has ended.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // there is no second thread
     pub(crate) alive: watch::Receiver<()>,
 }
 
-/// Request groups that the worker thread has not picked up yet.
+/// Request groups that the worker has not picked up yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     pub(crate) arrivals: Vec<RequestGroup>,
@@ -41,6 +45,16 @@ pub(crate) struct RequestGroup {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        ledger: Ledger,
+        alive: watch::Receiver<()>,
+    ) -> Self {
+        let (arrived, notify) = (Condvar::new(), Notify::new());
+        Self { inbox: Mutex::default(), arrived, notify, ledger, limits, metrics, alive }
+    }
+
     /// Locks the inbox.
     pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         // No operation leaves the inbox half changed, so a poisoned lock is safe to use.
@@ -49,11 +63,36 @@ impl Shared {
 
     /// Takes the groups that have arrived, or `None` once the scheduler is closing. With `idle`, blocks
     /// until there is a group.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // there is no second thread
     pub(crate) fn arrivals(&self, idle: bool) -> Option<Vec<RequestGroup>> {
         let mut inbox = self.inbox();
         while idle && inbox.arrivals.is_empty() && !inbox.closing {
-            inbox = self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+            inbox = self.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
-        (!inbox.closing).then(|| std::mem::take(&mut inbox.arrivals))
+        inbox.take()
+    }
+
+    /// As [`arrivals`](Self::arrivals), and lets the thread do other work until there is a group.
+    pub(crate) async fn next_arrivals(&self, idle: bool) -> Option<Vec<RequestGroup>> {
+        loop {
+            let taken = self.inbox().take();
+            if !idle || taken.as_ref().is_none_or(|groups| !groups.is_empty()) {
+                return taken;
+            }
+            self.notify.notified().await;
+        }
+    }
+
+    /// Wakes the worker after a change of the inbox.
+    pub(crate) fn wake(&self) {
+        self.arrived.notify_one();
+        self.notify.notify_one();
+    }
+}
+
+impl Inbox {
+    /// Takes the groups that have arrived, or `None` once the scheduler is closing.
+    fn take(&mut self) -> Option<Vec<RequestGroup>> {
+        (!self.closing).then(|| std::mem::take(&mut self.arrivals))
     }
 }

@@ -1,4 +1,4 @@
-//! Text generation: requests, the worker thread that batches them, and stop strings.
+//! Text generation: requests, the worker that batches them, and stop strings.
 
 mod inbox;
 mod request;
@@ -8,4 +8,4 @@ mod waiting;
 mod worker;
 
 pub(crate) use request::{End, Event, GenerationHandle, GenerationRequest};
-pub(crate) use scheduler::Scheduler;
+pub(crate) use scheduler::{IdleWorker, Scheduler};

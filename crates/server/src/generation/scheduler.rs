@@ -1,9 +1,9 @@
 //! The scheduler, through which handlers start generations.
 
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
+use web_time::Instant;
 
 use super::inbox::{RequestGroup, Shared};
 use super::request::{GenerationHandle, GenerationRequest};
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 
-/// Starts generations on the worker thread. Clones share one thread.
+/// Starts generations on the worker. Clones share one worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheduler {
     shared: Arc<Shared>,
@@ -22,27 +22,53 @@ pub(crate) struct Scheduler {
     pub(crate) client: ClientId,
 }
 
-impl Scheduler {
-    /// Starts the worker thread.
+/// A worker that has not been started yet. Requests wait for it.
+#[derive(Debug)]
+pub(crate) struct IdleWorker {
+    shared: Arc<Shared>,
+    served: Arc<ServedModel>,
+    /// Dropped when the worker has ended.
+    life: watch::Sender<()>,
+}
+
+impl IdleWorker {
+    /// Starts the worker on a thread of its own.
     ///
     /// # Errors
     /// If the system cannot start a thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn spawn(self) -> std::io::Result<()> {
+        let Self { shared, served, life } = self;
+        let thread = std::thread::Builder::new().name("scheduler".to_owned());
+        thread.spawn(move || {
+            let _life = life;
+            let _closing = CloseOnDrop(&shared);
+            Worker::new(&shared, &served).run();
+        })?;
+        Ok(())
+    }
+
+    /// Runs the worker on this thread, which does other work while `pause` waits, after each step.
+    pub(crate) async fn run_with_pauses(self, pause: impl AsyncFn()) {
+        let Self { shared, served, life } = self;
+        let _life = life;
+        let _closing = CloseOnDrop(&shared);
+        Worker::new(&shared, &served).run_with_pauses(pause).await;
+    }
+}
+
+impl Scheduler {
+    /// A scheduler, with its worker.
     pub(crate) fn new(
         served: Arc<ServedModel>,
         limits: Limits,
         metrics: Arc<Metrics>,
         ledger: Ledger,
-    ) -> std::io::Result<Self> {
+    ) -> (Self, IdleWorker) {
         let (life, alive) = watch::channel(());
-        let (inbox, wake) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { inbox, wake, ledger, limits, metrics, alive });
-        let worker_shared = Arc::clone(&shared);
-        std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
-            let _life = life;
-            let _closing = CloseOnDrop(&worker_shared);
-            Worker::new(&worker_shared, &served).run();
-        })?;
-        Ok(Self { shared, client: ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into()) })
+        let shared = Arc::new(Shared::new(limits, metrics, ledger, alive));
+        let client = ClientId::of_address(std::net::Ipv4Addr::LOCALHOST.into());
+        (Self { shared: Arc::clone(&shared), client }, IdleWorker { shared, served, life })
     }
 
     /// Starts all of `requests`, or none of them.
@@ -83,7 +109,7 @@ impl Scheduler {
                 reply,
             });
         }
-        self.shared.wake.notify_one();
+        self.shared.wake();
         answer.await.unwrap_or_else(|_| Err(ApiError::shutting_down()))
     }
 
@@ -106,10 +132,11 @@ impl Scheduler {
     /// Ends all generations with [`End::ShuttingDown`](super::End::ShuttingDown) and rejects new ones.
     pub(crate) fn close(&self) {
         self.shared.inbox().closing = true;
-        self.shared.wake.notify_one();
+        self.shared.wake();
     }
 
-    /// Waits until the worker thread has ended.
+    /// Waits until the worker has ended.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) async fn closed(&self) {
         // Nothing is ever sent; the channel closes when the thread drops the sender.
         while self.shared.alive.clone().changed().await.is_ok() {}
@@ -131,13 +158,10 @@ mod tests {
 
     fn scheduler_with(limits: Limits) -> Scheduler {
         let ledger = Ledger::new(&limits, 1);
-        Scheduler::new(
-            Arc::new(crate::server_fixture::served_model()),
-            limits,
-            Arc::new(Metrics::new()),
-            ledger,
-        )
-        .unwrap()
+        let served = Arc::new(crate::server_fixture::served_model());
+        let (scheduler, worker) = Scheduler::new(served, limits, Arc::new(Metrics::new()), ledger);
+        worker.spawn().unwrap();
+        scheduler
     }
 
     fn short() -> GenerationRequest {
@@ -162,7 +186,7 @@ mod tests {
             });
             inbox.closing = true;
         }
-        scheduler.shared.wake.notify_one();
+        scheduler.shared.wake();
 
         let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
 

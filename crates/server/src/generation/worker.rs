@@ -1,12 +1,12 @@
-//! The worker thread, which runs all generations as one batch, one step at a time.
+//! The worker, which runs all generations as one batch, one step at a time.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use nanoscope_runtime::{Batch, Generation, InterpretableModel, RuntimeError, StepOutcome};
 use nanoscope_sae::SparseFeatures;
 use tokio::sync::mpsc;
+use web_time::Instant;
 
 use super::inbox::{RequestGroup, Shared};
 use super::request::{End, Event, GenerationHandle, GenerationRequest};
@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::served_model::ServedModel;
 
-/// The state of the worker thread.
+/// The state of the worker.
 pub(crate) struct Worker<'s> {
     shared: &'s Shared,
     served: &'s ServedModel,
@@ -125,23 +125,44 @@ impl<'s> Worker<'s> {
         Self { shared, served, batch, waiting: WaitingGroups::new(), rows: Vec::new() }
     }
 
-    /// Runs until the scheduler is closed, then ends every generation.
+    /// Runs until the scheduler is closed, then ends every generation. Blocks the thread.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // there is no second thread
     pub(crate) fn run(mut self) {
-        while let Some(arrivals) =
-            self.shared.arrivals(self.rows.is_empty() && self.waiting.is_empty())
-        {
-            for group in arrivals {
-                self.accept(group);
-            }
-            self.reap();
-            self.admit();
-            self.update_gauges();
-            if !self.rows.is_empty() {
-                self.step();
-            }
-            // Again, because the thread may block now.
-            self.update_gauges();
+        while let Some(arrivals) = self.shared.arrivals(self.is_idle()) {
+            self.round(arrivals);
         }
+        self.end_all();
+    }
+
+    /// As [`run`](Self::run), and waits for `pause` after each step, in which the thread does other work.
+    pub(crate) async fn run_with_pauses(mut self, pause: impl AsyncFn()) {
+        while let Some(arrivals) = self.shared.next_arrivals(self.is_idle()).await {
+            self.round(arrivals);
+            pause().await;
+        }
+        self.end_all();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.rows.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Takes in the groups that have arrived, and runs one step.
+    fn round(&mut self, arrivals: Vec<RequestGroup>) {
+        for group in arrivals {
+            self.accept(group);
+        }
+        self.reap();
+        self.admit();
+        self.update_gauges();
+        if !self.rows.is_empty() {
+            self.step();
+        }
+        // Again, because the worker may wait now.
+        self.update_gauges();
+    }
+
+    fn end_all(&mut self) {
         for waiting in self.waiting.iter_mut() {
             waiting.client.end(End::ShuttingDown);
         }
@@ -356,7 +377,7 @@ impl Row<'_> {
     }
 }
 
-/// Closes the inbox when the thread ends, even by a panic, and rejects the requests left in it.
+/// Closes the inbox when the worker ends, even by a panic, and rejects the requests left in it.
 pub(crate) struct CloseOnDrop<'s>(pub(crate) &'s Shared);
 
 impl Drop for CloseOnDrop<'_> {

@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::platform::within;
 use crate::state::AppState;
 
 /// Extracts the JSON body as a `T`, whatever its content type. A rejection names the invalid field.
@@ -167,11 +168,11 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
         }
         if read > limits.body { Err(ApiError::too_large(limits.body)) } else { Ok(bytes.into()) }
     };
-    let late = |_| {
+    let late = || {
         let seconds = limits.read_timeout.as_secs();
         Err(ApiError::request_timeout(format!("the body did not arrive within {seconds} seconds")))
     };
-    tokio::time::timeout(limits.read_timeout, all).await.unwrap_or_else(late)
+    within(limits.read_timeout, all).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 pub(crate) mod auth;
 pub(crate) mod body;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod connection;
 pub(crate) mod headers;
 pub(crate) mod log;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod open_files;
 pub(crate) mod origin;

@@ -2,15 +2,19 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Duration;
 
 use axum::Json;
-use axum::response::sse::{Event, KeepAlive, Sse};
+#[cfg(not(target_arch = "wasm32"))]
+use axum::response::sse::KeepAlive;
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, FuturesUnordered, SelectAll, StreamExt};
 use nanoscope_runtime::EndReason;
 use serde_json::{Map, Value, json};
 use tokio_stream::Stream;
+use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::ApiError;
 use crate::generation::End;
@@ -105,8 +109,10 @@ impl Answer {
                     return error.into_response();
                 }
                 let with_usage = delivery == Delivery::StreamWithUsage;
-                let alive = KeepAlive::new().interval(Duration::from_secs(10));
-                Sse::new(self.chunks(choices, with_usage)).keep_alive(alive).into_response()
+                let events = Sse::new(self.chunks(choices, with_usage));
+                #[cfg(not(target_arch = "wasm32"))]
+                let events = events.keep_alive(KeepAlive::new().interval(Duration::from_secs(10)));
+                events.into_response()
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use nanoscope_attribute::{
     Asked, Report, ReportFeature, ReportMetric, ReportOptions, ReportSubject, ReportToken,
@@ -11,6 +10,7 @@ use nanoscope_hooks::HookPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use web_time::Instant;
 
 use crate::api::{answer, check_memory, name_causes, refuse};
 use crate::error::ApiError;

@@ -3,23 +3,22 @@
 mod bounds;
 mod functions;
 mod namespaces;
+mod render;
 mod tags;
 
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, escape_formatter};
+use minijinja::{AutoEscape, Environment, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
 
-use crate::catch_panic::catch_panic;
 use crate::error::TokenizerError;
 use crate::limits::MAX_TEMPLATE_BYTES;
 use functions::Raised;
+use render::rendered;
 
 /// A chat template with the special tokens that it can name.
 ///
@@ -104,7 +103,7 @@ impl ChatTemplate {
         context.insert("documents".to_owned(), Json::Null);
         context.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         context.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
-        rendered(&self.environment, context).map_err(failed)
+        rendered(&self.environment, NAME, context).map_err(failed)
     }
 
     /// The template as it was given.
@@ -124,32 +123,6 @@ impl fmt::Debug for ChatTemplate {
             .field("source_bytes", &self.source.len())
             .field("tokens", &self.tokens)
             .finish_non_exhaustive()
-    }
-}
-
-/// Renders the template in a thread of its own. Some operations of the engine overflow, and some take
-/// no fuel but time without end: adding a list to itself some forty times. That thread goes on alone.
-fn rendered(
-    environment: &Arc<Environment<'static>>,
-    context: Map<String, Json>,
-) -> Result<String, minijinja::Error> {
-    let failed = |detail: String| minijinja::Error::new(ErrorKind::InvalidOperation, detail);
-    let environment = Arc::clone(environment);
-    let (sender, receiver) = mpsc::channel();
-    let work = move || {
-        let context = minijinja::value::Serde(&context);
-        let render = || environment.get_template(NAME)?.render(context);
-        // Nobody listens any more if it took too long.
-        let _ = sender.send(catch_panic(render));
-    };
-    thread::Builder::new()
-        .stack_size(STACK_BYTES)
-        .spawn(work)
-        .map_err(|error| failed(format!("no thread for it: {error}")))?;
-    match receiver.recv_timeout(MAX_TIME) {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Err(failed(panic)),
-        Err(_) => Err(failed(format!("it does not end in {} seconds", MAX_TIME.as_secs()))),
     }
 }
 
@@ -203,12 +176,6 @@ const FUEL: u64 = 4_000_000;
 
 /// Maximum depth of macros and loops that call themselves. minijinja's own limit is 500.
 const MAX_RECURSION: usize = 120;
-
-/// As much as a main thread has.
-const STACK_BYTES: usize = 8 << 20;
-
-/// A rendering takes milliseconds.
-const MAX_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::{json, yaml};
 use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat, file_name};
 use crate::sae::path_names::{names, number_after};
@@ -79,7 +80,7 @@ fn claims(file: &TensorFile) -> Claim {
         .file_name()
         .and_then(|name| name.to_str())
         .is_some_and(|name| layer(name).is_some() || is_cross_layer(name));
-    Claim::evidence(is_named && path.with_file_name(CONFIG_FILE).is_file())
+    Claim::evidence(is_named && files::is_file(&path.with_file_name(CONFIG_FILE)))
 }
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {

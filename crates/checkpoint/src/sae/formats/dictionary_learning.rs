@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
@@ -83,7 +84,7 @@ fn config_path(path: &Path) -> Option<PathBuf> {
     let dir = path.parent()?;
     let above = dir.file_name().filter(|name| *name == CHECKPOINTS_DIR).and(dir.parent());
     let found = [Some(dir), above].into_iter().flatten().map(|dir| dir.join(CONFIG_FILE));
-    found.into_iter().find(|path| path.is_file())
+    found.into_iter().find(|path| files::is_file(path))
 }
 
 /// Infers the class of an SAE without a configuration from its tensors.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::container::{TensorFile, safetensors};
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat, file_name};
 use crate::sae::path_names::{names, number_after};
@@ -64,7 +65,8 @@ fn claims(file: &TensorFile) -> Claim {
 
 fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let path = file.path().with_file_name(CONFIG_FILE);
-    let description: Option<Value> = path.is_file().then(|| json::read(&path)).transpose()?;
+    let description: Option<Value> =
+        files::is_file(&path).then(|| json::read(&path)).transpose()?;
     let raw: RawConfig = match &description {
         Some(value) => {
             json::check_keys(&path, value, &KEYS)?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::container::{Order, TensorFile, safetensors};
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Layout, SaeFormat};
 use crate::sae::formats::saelens;
@@ -26,7 +27,7 @@ pub(super) const FORMAT: SaeFormat = SaeFormat {
             let hyperparams = folder.file(HYPERPARAMS_FILE);
             let weights = hyperparams
                 .map(|path| path.with_file_name(CHECKPOINTS_DIR).join(WEIGHTS_FILE))
-                .filter(|path| path.is_file());
+                .filter(|path| files::is_file(path));
             weights.into_iter().collect()
         },
         weights_dir: Some(CHECKPOINTS_DIR),
@@ -97,10 +98,10 @@ fn yes() -> bool {
 fn config_path(path: &Path) -> Option<(PathBuf, bool)> {
     let dir = path.parent()?;
     let first = dir.file_name().filter(|name| *name == CHECKPOINTS_DIR).and(dir.parent());
-    let first = first.map(|dir| dir.join(HYPERPARAMS_FILE)).filter(|path| path.is_file());
+    let first = first.map(|dir| dir.join(HYPERPARAMS_FILE)).filter(|path| files::is_file(path));
     let later = || {
         let is_named = path.file_name().is_some_and(|name| name == saelens::WEIGHTS_FILE);
-        is_named.then(|| dir.join(CONFIG_FILE)).filter(|path| path.is_file())
+        is_named.then(|| dir.join(CONFIG_FILE)).filter(|path| files::is_file(path))
     };
     first.map(|path| (path, true)).or_else(|| later().map(|path| (path, false)))
 }

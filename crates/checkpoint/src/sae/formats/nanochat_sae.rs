@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::container::{PlainValue, TensorFile};
 use crate::error::CheckpointError;
+use crate::files;
 use crate::python_json;
 use crate::read::json;
 use crate::sae::formats::sae_format::{Claim, Folder, Layout, SaeFormat};
@@ -180,7 +181,7 @@ fn open(file: TensorFile) -> Result<SaeFile, CheckpointError> {
     let beside = path.with_file_name(CONFIG_FILE);
     let (raw, described_in): (RawSaeConfig, &Path) = match file.value(CONFIG) {
         Some(value) => (json::from_value(path, json::from_pickle(value))?, path),
-        None if beside.is_file() => (json::read(&beside)?, &beside),
+        None if files::is_file(&beside) => (json::read(&beside)?, &beside),
         None => return Err(CheckpointError::NoConfig { path: path.to_owned() }),
     };
     let (config, hook) = raw.parse(described_in)?;

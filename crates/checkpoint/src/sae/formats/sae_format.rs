@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::sae::sae_file::SaeFile;
 
 /// A tool's format of SAE files.
@@ -66,7 +67,7 @@ impl<'a> Folder<'a> {
     /// Returns the file of this name.
     pub(crate) fn file(&self, wanted: &str) -> Option<&'a Path> {
         let mut paths = self.paths.iter().map(PathBuf::as_path);
-        paths.find(|path| file_name(path) == Some(wanted) && path.is_file())
+        paths.find(|path| file_name(path) == Some(wanted) && files::is_file(path))
     }
 
     /// Returns the file of this name as a list.

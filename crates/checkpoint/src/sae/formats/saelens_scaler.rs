@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::container::TensorFile;
 use crate::error::CheckpointError;
+use crate::files;
 use crate::read::json;
 use crate::sae::whitening::Whitening;
 
@@ -30,7 +31,7 @@ const STORED_FACTOR: &str = "estimated_norm_scaling_factor";
 
 /// Returns whether there is a file, or a link whose file is missing and cannot be read.
 fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+    files::exists(path) || path.is_symlink()
 }
 
 #[derive(Deserialize)]

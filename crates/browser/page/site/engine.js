@@ -1,0 +1,155 @@
+// The worker with the model, as the page sees it: requests go in, responses come out.
+import { failed, progress, ready } from "./loading.js";
+
+/**
+ * A message from the worker.
+ * @typedef {{kind: "progress", done: number, total: number}
+ *   | {kind: "starting"} | {kind: "ready", own: string | null} | {kind: "failed", message: string}
+ *   | {kind: "head", id: number, status: number, headers: Record<string, string>}
+ *   | {kind: "piece", id: number, bytes: Uint8Array<ArrayBuffer>} | {kind: "end", id: number}
+ *   | {kind: "broken", message: string}
+ *   | {kind: "kept"} | {kind: "refused", message: string}} FromWorker
+ */
+
+/**
+ * A request that the worker has not answered to the end.
+ * @typedef {object} Pending
+ * @property {(response: Response) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {ReadableStreamDefaultController<Uint8Array> | null} body
+ */
+
+/** @type {Worker | null} */
+let worker = null;
+/** @type {Promise<void> | null} kept once the model can be asked */
+let started = null;
+/** @type {Map<number, Pending>} */
+const pending = new Map();
+/** @type {{resolve: () => void, reject: (error: Error) => void} | null} */
+let opening = null;
+let lastId = 0;
+
+/** Starts the worker and waits until the model is there. */
+function start() {
+  started ??= new Promise((resolve, reject) => {
+    worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    /** @param {string} message */
+    const stop = (message) => {
+      const error = new Error(message);
+      failed();
+      reject(error);
+      end(error);
+    };
+    worker.addEventListener("error", (event) => stop(event.message || "The browser cannot run the model in a worker."));
+    worker.addEventListener("message", ({ data }) => receive(data, () => resolve(undefined), stop));
+  });
+  return started;
+}
+
+/** Ends the worker. The next request starts another one. @param {Error} error for the requests that are open */
+function end(error) {
+  worker?.terminate();
+  worker = null;
+  started = null;
+  for (const { reject, body } of pending.values()) {
+    reject(error);
+    body?.error(error);
+  }
+  pending.clear();
+  opening?.reject(error);
+  opening = null;
+}
+
+/**
+ * @param {FromWorker} message
+ * @param {() => void} begin
+ * @param {(message: string) => void} stop
+ */
+function receive(message, begin, stop) {
+  switch (message.kind) {
+    case "progress":
+      return progress(message.done, message.total);
+    case "starting":
+      return progress(1, 1);
+    case "ready":
+      ready(message.own);
+      return begin();
+    case "failed":
+    case "broken":
+      return stop(message.message);
+    case "kept":
+      opening?.resolve();
+      opening = null;
+      return;
+    case "refused":
+      opening?.reject(new Error(message.message));
+      opening = null;
+      return;
+    default:
+      return answer(message);
+  }
+}
+
+/** @param {Extract<FromWorker, {id: number}>} message */
+function answer(message) {
+  const { id } = message;
+  const request = pending.get(id);
+  if (!request) return;
+  if (message.kind === "head") {
+    const { status, headers } = message;
+    const body = new ReadableStream({
+      start: (controller) => {
+        request.body = controller;
+      },
+      cancel: () => cancel(id),
+    });
+    request.resolve(new Response(body, { status, headers }));
+  } else if (message.kind === "piece") {
+    request.body?.enqueue(message.bytes);
+  } else {
+    pending.delete(id);
+    request.body?.close();
+  }
+}
+
+/** @param {number} id */
+function cancel(id) {
+  if (pending.delete(id)) worker?.postMessage({ kind: "cancel", id });
+}
+
+/**
+ * Sends a request to the model.
+ * @param {string} path
+ * @param {RequestInit} options
+ * @returns {Promise<Response>}
+ */
+export async function ask(path, { method = "GET", body, signal }) {
+  await start();
+  signal?.throwIfAborted();
+  const id = ++lastId;
+  return new Promise((resolve, reject) => {
+    pending.set(id, { resolve, reject, body: null });
+    signal?.addEventListener("abort", () => {
+      const request = pending.get(id);
+      cancel(id);
+      request?.reject(signal.reason);
+      request?.body?.error(signal.reason);
+    });
+    worker?.postMessage({ kind: "ask", id, method, path, body: body ?? "" });
+  });
+}
+
+/**
+ * Opens the model or the SAEs in `files`, and keeps them in the browser for the next start of the page.
+ * @param {string} name
+ * @param {{path: string, file: File}[]} files
+ * @returns {Promise<void>}
+ */
+export async function keep(name, files) {
+  await start();
+  return new Promise((resolve, reject) => {
+    opening?.reject(new Error("Other files were opened meanwhile."));
+    opening = { resolve, reject };
+    worker?.postMessage({ kind: "keep", name, files });
+  });
+}

@@ -1,0 +1,41 @@
+// What the page shows while the model is loaded.
+import { el } from "../view/dom.js";
+
+const bar = el("progress", { max: 1, value: 0, "aria-label": "Loading" });
+const how = el("p", { class: "hint", id: "loading-how" }, "Looking for the model.");
+const card = el("main", { class: "card key", id: "loading" },
+  el("h2", {}, "Loading the model"),
+  el("p", { class: "hint" }, "It runs in this page, without a server. Nothing that you write or open leaves this machine."),
+  bar, how);
+
+/** @type {(own: string | null) => void} */
+let onReady = () => {};
+
+/** Calls `then` with the name of the user's own files, or null, once the model can be asked. @param {(own: string | null) => void} then */
+export function whenReady(then) {
+  onReady = then;
+}
+
+const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(1);
+
+/**
+ * Shows how many bytes have arrived, or that the model is being started.
+ * @param {number} done
+ * @param {number} total
+ */
+export function progress(done, total) {
+  if (!card.isConnected) document.getElementById("lost")?.before(card);
+  bar.value = total === 0 ? 0 : done / total;
+  how.textContent = total <= 1 || done >= total ? "Starting the model." : `${megabytes(done)} of ${megabytes(total)} MB. Your browser keeps them for the next time.`;
+}
+
+/** @param {string | null} own */
+export function ready(own) {
+  card.remove();
+  onReady(own);
+}
+
+/** Makes room for the reason, which the page shows. */
+export function failed() {
+  card.remove();
+}

@@ -1,0 +1,161 @@
+// The page's worker: loads the model, and answers the page's requests with it.
+import init, { Files, Server } from "./nanoscope_browser.js";
+import { forgetOthers, forgetOwn, keepOwn, ownFiles, siteFiles } from "./store.js";
+
+/** The address of the page. */
+const BASE = new URL("../../", import.meta.url);
+
+/**
+ * A message from the page.
+ * @typedef {{kind: "ask", id: number, method: string, path: string, body: string} | {kind: "cancel", id: number}
+ *   | {kind: "keep", name: string, files: {path: string, file: File}[]}} FromPage
+ */
+/** @typedef {import("./store.js").SiteFile} SiteFile */
+/** @typedef {{program: SiteFile, name: string, topics: unknown, model: SiteFile[], saes: SiteFile[]}} Manifest */
+/** @typedef {{path: string, bytes: Uint8Array}} Loaded */
+
+/** @type {Server} */
+let server;
+/** @type {Manifest} */
+let manifest;
+/** The requests that are being answered and were not cancelled. */
+const open = new Set();
+
+/** @param {import("./engine.js").FromWorker} message @param {Transferable[]} transfer */
+const tell = (message, transfer = []) => self.postMessage(message, { transfer });
+const words = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
+
+/** Time between two looks at the page's messages, in ms. Tokens are sent at once all the same. */
+const LOOK = 10;
+let looked = 0;
+// A message to itself comes after those of the page that are waiting.
+const channel = new MessageChannel();
+/** @type {(() => void)[]} */
+const waiting = [];
+channel.port1.onmessage = () => {
+  looked = performance.now();
+  waiting.shift()?.();
+};
+const pause = async () => {
+  if (performance.now() - looked < LOOK) return;
+  await new Promise((/** @type {(value: void) => void} */ resolve) => {
+    waiting.push(resolve);
+    channel.port2.postMessage(null);
+  });
+};
+
+/** @param {Loaded[]} loaded */
+function filesOf(loaded) {
+  const files = new Files();
+  for (const { path, bytes } of loaded) files.add(path, bytes);
+  return files;
+}
+
+/** True until the page has a model. */
+let isStarting = true;
+
+/** Loads files of the site. @param {SiteFile[]} files @returns {Promise<Loaded[]>} */
+const site = (files) => siteFiles(files, BASE, (done, total) => isStarting && tell({ kind: "progress", done, total }));
+
+/**
+ * Opens the user's model, or the user's SAEs on the site's model.
+ * @param {string} name
+ * @param {Loaded[]} own
+ */
+async function openOwn(name, own) {
+  const files = filesOf(own);
+  if (files.hasModel()) return opened(files, undefined, name);
+  return opened(filesOf(await site(manifest.model)), files, `${manifest.name} with ${name}`);
+}
+
+/**
+ * @param {Files} model
+ * @param {Files | undefined} saes
+ * @param {string} name
+ * @param {string} [topics]
+ */
+function opened(model, saes, name, topics) {
+  try {
+    return Server.open(model, saes, name, topics, pause);
+  } finally {
+    model.free();
+  }
+}
+
+async function start() {
+  const response = await fetch(new URL("site.json", BASE), { cache: "no-cache" });
+  if (!response.ok) throw new Error(`The list of this site's files cannot be downloaded (${response.status}).`);
+  manifest = await response.json();
+  const own = await ownFiles(BASE);
+  const { program, model, saes } = manifest;
+  const [first, ...rest] = await site(own ? [program] : [program, ...model, ...saes]);
+  tell({ kind: "starting" });
+  await init({ module_or_path: first.bytes });
+  if (own) {
+    try {
+      server = await openOwn(own.name, own.files);
+      return own.name;
+    } catch (error) {
+      // They could be opened before, so the site has changed.
+      await forgetOwn();
+      throw new Error(`${own.name} can no longer be opened, and was removed from this browser: ${words(error)}`);
+    }
+  }
+  server = opened(filesOf(rest), undefined, manifest.name, JSON.stringify(manifest.topics));
+  await forgetOthers([program, ...model, ...saes], BASE);
+  return null;
+}
+
+/** @param {Extract<FromPage, {kind: "ask"}>} request */
+async function answer({ id, method, path, body }) {
+  open.add(id);
+  const response = await server.answer(method, path, new TextEncoder().encode(body));
+  /** @type {Record<string, string>} */
+  const headers = {};
+  for (const name of ["content-type", "content-disposition", "retry-after"]) {
+    const value = response.header(name);
+    if (value !== undefined) headers[name] = value;
+  }
+  tell({ kind: "head", id, status: response.status, headers });
+  while (open.has(id)) {
+    const bytes = /** @type {Uint8Array<ArrayBuffer> | undefined} */ (await response.next());
+    if (!bytes) break;
+    tell({ kind: "piece", id, bytes }, [bytes.buffer]);
+  }
+  response.free();
+  open.delete(id);
+  tell({ kind: "end", id });
+}
+
+/** @param {Extract<FromPage, {kind: "keep"}>} message */
+async function keep({ name, files }) {
+  const loaded = await Promise.all(files.map(async ({ path, file }) => ({ path, bytes: new Uint8Array(await file.arrayBuffer()) })));
+  try {
+    (await openOwn(name, loaded)).free();
+    await keepOwn({ name, files: loaded }, BASE);
+  } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError) throw error;
+    return tell({ kind: "refused", message: words(error) });
+  }
+  tell({ kind: "kept" });
+}
+
+/** The model cannot go on after an error of the program. @param {unknown} error */
+const broken = (error) => tell({ kind: "broken", message: `The model in this page stopped by an error of the program (${words(error)}).` });
+
+const ready = start();
+ready.then((own) => {
+  isStarting = false;
+  tell({ kind: "ready", own });
+}, (error) => tell({ kind: "failed", message: words(error) }));
+
+self.addEventListener("message", async ({ data }) => {
+  const message = /** @type {FromPage} */ (data);
+  await ready;
+  if (message.kind === "cancel") open.delete(message.id);
+  else if (message.kind === "ask") answer(message).catch(broken);
+  else keep(message).catch(broken);
+});
+// The texts are written by a task of the program, whose errors arrive here.
+self.addEventListener("unhandledrejection", ({ reason }) => reason instanceof WebAssembly.RuntimeError && broken(reason));
+self.addEventListener("error", ({ error }) => error instanceof WebAssembly.RuntimeError && broken(error));

@@ -1,0 +1,81 @@
+use js_sys::{Function, Promise};
+use nanoscope_server::{Config, InProcess, InProcessAnswer, Limits};
+use wasm_bindgen::prelude::{JsCast, JsValue, wasm_bindgen};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use crate::error::OpenError;
+use crate::files::Files;
+
+/// A model that answers the page's requests.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Server {
+    server: InProcess,
+}
+
+/// An answer, whose body arrives in pieces. Freeing it ends the texts that are being written for it.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Answer {
+    answer: InProcessAnswer,
+}
+
+/// The limits of a server whose only client is the page that runs it.
+fn limits() -> Limits {
+    Limits { rows: 4, queue: 16, prefix_cache: 32 << 20, ..Limits::default() }
+}
+
+#[wasm_bindgen]
+impl Server {
+    /// Opens the model in `model` with the SAEs in `saes`, or with those beside it. `topics` is JSON.
+    ///
+    /// `pause` is called after each token and returns a promise. The next token waits for it, so that the worker
+    /// can read its messages.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is no model, a file is broken, or an SAE does not fit the model.
+    pub fn open(
+        model: &Files,
+        saes: Option<Files>,
+        name: String,
+        topics: Option<String>,
+        pause: Function,
+    ) -> Result<Self, OpenError> {
+        let served = crate::open::open(model, saes.as_ref(), name, topics.as_deref())?;
+        let config = Config { limits: limits(), ..Config::default() };
+        let (server, worker) = InProcess::new(served, config)?;
+        let wait = async move || {
+            let promise = pause.call0(&JsValue::NULL).ok();
+            if let Some(promise) = promise.and_then(|promise| promise.dyn_into::<Promise>().ok()) {
+                // A promise that is broken is no reason to stop.
+                let _ = JsFuture::from(promise).await;
+            }
+        };
+        spawn_local(async move { worker.run_with_pauses(wait).await });
+        Ok(Self { server })
+    }
+
+    /// Answers a request. `path` is the path with the query, `body` is JSON or empty.
+    pub async fn answer(&self, method: String, path: String, body: Vec<u8>) -> Answer {
+        Answer { answer: self.server.answer(&method, &path, body).await }
+    }
+}
+
+#[wasm_bindgen]
+impl Answer {
+    /// The HTTP status.
+    #[wasm_bindgen(getter)]
+    pub fn status(&self) -> u16 {
+        self.answer.status()
+    }
+
+    /// The value of the header `name`, if it is there.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.answer.header(name).map(str::to_owned)
+    }
+
+    /// Waits for the next piece of the body; nothing after the last.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        self.answer.next().await.map(Into::into)
+    }
+}

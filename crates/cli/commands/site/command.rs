@@ -1,0 +1,106 @@
+//! Writes the site.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nanoscope_checkpoint::{check_output_folder, write_atomically};
+use nanoscope_server::Topic;
+use serde::{Deserialize, Serialize};
+
+use super::args::SiteArgs;
+use super::pages::pages;
+use super::program::program;
+use super::store::{self, SiteFile, store};
+use crate::demo;
+use crate::preflight::output_folder;
+
+/// The list of the site's files, which the worker reads first.
+const MANIFEST: &str = "site.json";
+const FORMAT: &str = "nanoscope-site";
+
+#[derive(Debug, Serialize)]
+struct Manifest {
+    format: &'static str,
+    version: &'static str,
+    /// The name of the model.
+    name: &'static str,
+    topics: Vec<Topic>,
+    program: SiteFile,
+    model: Vec<SiteFile>,
+    saes: Vec<SiteFile>,
+}
+
+pub(crate) fn site(args: &SiteArgs) -> Result<()> {
+    let out = output_folder(&args.out)?;
+    check_output_folder(&out, is_ours)?;
+    let program = program(args.browser.as_deref())?;
+    let pages = pages()?;
+
+    store::create(&out)?;
+    let (mut model, mut saes) = (Vec::new(), Vec::new());
+    for (path, bytes) in demo::files() {
+        let is_of_saes = Path::new(path).starts_with(demo::SAES);
+        let files = if is_of_saes { &mut saes } else { &mut model };
+        files.push(store(&out, path, bytes)?);
+    }
+    let (name, topics, format) = ("demo", demo::topics()?, FORMAT);
+    let version = env!("CARGO_PKG_VERSION");
+    let compiled = store(&out, "program.wasm", &program.wasm)?;
+    let manifest = Manifest { format, version, name, topics, program: compiled, model, saes };
+    write(&out, "assets/site/nanoscope_browser.js", program.glue.as_bytes())?;
+    // The front page last, so that it never loads a file that is not there.
+    let (front, assets): (Vec<_>, Vec<_>) =
+        pages.into_iter().partition(|(path, _)| path == "index.html");
+    let mut text = 0;
+    for (path, page) in &assets {
+        text += page.len();
+        write(&out, path, page.as_bytes())?;
+    }
+    let json = serde_json::to_vec_pretty(&manifest).context("could not write the list of files")?;
+    write(&out, MANIFEST, &json)?;
+    // GitHub Pages would otherwise look for a site to generate.
+    write(&out, ".nojekyll", b"")?;
+    for (path, page) in &front {
+        text += page.len();
+        write(&out, path, page.as_bytes())?;
+    }
+    let files = || [&manifest.program].into_iter().chain(&manifest.model).chain(&manifest.saes);
+    store::remove_others(&out, files())?;
+
+    let sum =
+        |files: &mut dyn Iterator<Item = &SiteFile>| files.map(|file| file.size).sum::<usize>();
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    writeln!(
+        std::io::stdout(),
+        "{}\n  download: {:.1} MB (program {:.1}, model {:.1}, SAEs {:.1}, page {:.1} before compression)\n  \
+         to try it: python3 -m http.server --directory {}",
+        out.display(),
+        megabytes(sum(&mut files()) + text),
+        megabytes(manifest.program.size),
+        megabytes(sum(&mut manifest.model.iter())),
+        megabytes(sum(&mut manifest.saes.iter())),
+        megabytes(text),
+        out.display(),
+    )?;
+    Ok(())
+}
+
+/// Returns whether this command wrote the folder, or began to.
+fn is_ours(dir: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+    }
+    let manifest = fs::read(dir.join(MANIFEST)).ok();
+    let head = manifest.and_then(|json| serde_json::from_slice::<Head>(&json).ok());
+    head.is_some_and(|head| head.format == FORMAT)
+}
+
+fn write(out: &Path, path: &str, bytes: &[u8]) -> Result<()> {
+    let path = out.join(path);
+    let dir = path.parent().expect("a file of the site lies in its folder");
+    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
+    Ok(write_atomically(&path, bytes)?)
+}

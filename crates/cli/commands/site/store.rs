@@ -1,0 +1,67 @@
+//! The large files of a site: compressed, and named by their content, so that browsers keep them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nanoscope_checkpoint::write_atomically;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// The folder of the files within the site.
+const FOLDER: &str = "files";
+
+/// A file of the site, as the worker downloads it (`crates/browser/page/site/store.js`).
+#[derive(Debug, Serialize)]
+pub(super) struct SiteFile {
+    /// The path in the folder that the worker makes of the files.
+    path: String,
+    /// The address beside the page.
+    file: String,
+    /// The number of bytes that are downloaded.
+    pub(super) size: usize,
+    /// True if it is compressed by gzip.
+    packed: bool,
+}
+
+/// Writes `bytes` to the site in `out`, where `path` is its name for the worker.
+pub(super) fn store(out: &Path, path: &str, bytes: &[u8]) -> Result<SiteFile> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes)?;
+    let packed = packed.finish()?;
+    // An index is compressed already.
+    let is_packed = packed.len() < bytes.len();
+    let content = if is_packed { &packed } else { bytes };
+    let digest = Sha256::digest(content);
+    let mark = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
+    // Servers send `.gz` and `.wasm` in ways of their own.
+    let file = format!("{FOLDER}/{mark:016x}.bin");
+    write_atomically(&out.join(&file), content)?;
+    Ok(SiteFile { path: path.to_owned(), file, size: content.len(), packed: is_packed })
+}
+
+/// Makes the folder of the files.
+pub(super) fn create(out: &Path) -> Result<()> {
+    let folder = out.join(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))
+}
+
+/// Removes the files that are not among `current`, of an earlier version of the site.
+pub(super) fn remove_others<'f>(
+    out: &Path,
+    current: impl Iterator<Item = &'f SiteFile>,
+) -> Result<()> {
+    let current: Vec<_> = current.map(|file| out.join(&file.file)).collect();
+    let folder = out.join(FOLDER);
+    let io = || format!("could not remove an old file from {}", folder.display());
+    for entry in fs::read_dir(&folder).with_context(io)? {
+        let path = entry.with_context(io)?.path();
+        if !current.contains(&path) {
+            fs::remove_file(path).with_context(io)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The page, from a server and without one.
+
+mod serve;
+mod site;
