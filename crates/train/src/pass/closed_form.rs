@@ -18,8 +18,9 @@ use crate::pass::sparse_products::{
     FeatureGradients, Size, Upstream, mean_square, reconstruct, row_squares, scale, sum_of_rows,
 };
 
-/// Largest share of entries that count up to which [`Form::Sparse`] is faster.
-pub(super) const SPARSE_SHARE: f64 = 0.15;
+/// Largest share of entries that count up to which [`Form::Sparse`] is faster: 0.25 for a ReLU SAE, on one
+/// thread and on two, at 4,096 rows, `d_in` 256 and `d_sae` 2,048.
+pub(super) const SPARSE_SHARE: f64 = 0.24;
 
 /// Of so many rows one is looked at for the share of entries that count.
 const SAMPLE: usize = 8;
